@@ -1,0 +1,53 @@
+# What there is to do here. Every target gets what it needs itself.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up test check format lock audit clean
+
+PYTHON ?= python3
+BIN := .venv/bin
+UV := $(BIN)/uv
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: .venv/ready ## A private .venv with the locked dependencies and the command rollbook
+
+.venv/ready: requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Rollbook needs Python 3.11 or newer; '$(PYTHON)' is `$(PYTHON) -V 2>&1`. Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || \
+		{ echo "No virtual environment could be made. On Debian: apt-get install python3-venv"; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv || \
+		{ echo "uv could not be installed. Is a Python package index reachable from here?"; exit 1; }
+	@$(UV) pip sync --quiet --require-hashes requirements/dev.txt
+	@$(UV) pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: setup ## A synthetic file through the whole system, on a throw-away database
+	@$(BIN)/rollbook demo
+
+up: setup ## The whole system at http://127.0.0.1:8000
+	@$(BIN)/rollbook up
+
+test: setup ## All tests, against the real PostgreSQL and Valkey
+	@$(BIN)/python -m pytest
+
+check: setup ## Lint, format and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: setup ## Put the code in shape
+	@$(BIN)/ruff check --fix --quiet . || true
+	@$(BIN)/ruff format --quiet .
+
+LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url
+
+lock: setup ## Lock the newest dependencies that fit pyproject.toml
+	@$(LOCK) --upgrade pyproject.toml -o requirements/run.txt
+	@$(LOCK) --upgrade pyproject.toml --group dev -o requirements/dev.txt
+
+audit: setup ## Known vulnerabilities of the locked dependencies
+	@$(BIN)/pip-audit --require-hashes --disable-pip -r requirements/run.txt
+
+clean: ## Remove what was made here (data folders stay)
+	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build

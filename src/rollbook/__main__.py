@@ -1,0 +1,5 @@
+"""``python -m rollbook``."""
+
+from rollbook.cli import main
+
+main()

@@ -1,0 +1,283 @@
+"""Users, their roles, passwords and tokens."""
+
+from __future__ import annotations
+
+import datetime as dt
+import secrets
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+import anyio.to_thread
+import jwt
+from pwdlib import PasswordHash
+from pwdlib.hashers.argon2 import Argon2Hasher
+
+from rollbook import clock
+from rollbook.database import queries
+from rollbook.errors import ConflictError, InvalidRequestError, NotAuthenticatedError, NotFoundError
+from rollbook.scope import Scope
+
+if TYPE_CHECKING:
+    from rollbook.config import Settings
+    from rollbook.database import Pool, Row
+
+ALGORITHM = "HS256"
+MIN_PASSWORD_LENGTH = 12
+SIGN_IN_AGAIN = "Your sign-in is missing or has ended. Please sign in again."
+
+_SQL = queries("users")
+_hasher = PasswordHash((Argon2Hasher(),))
+
+
+@cache
+def _nobodys_hash() -> str:
+    """Checked when the address is unknown, so that an answer takes as long as for a known one."""
+    return _hasher.hash(secrets.token_urlsafe(16))
+
+
+class Role(StrEnum):
+    """What a user may do; the scope says where."""
+
+    SUPER_ADMIN = "super_admin"
+    NATIONAL_ADMIN = "national_admin"
+    PROVINCE_ADMIN = "province_admin"
+    MUNICIPALITY_ADMIN = "municipality_admin"
+
+    @property
+    def priority(self) -> int:
+        """The queue priority of this role's uploads; lower is first."""
+        return _PRIORITIES[self]
+
+    @property
+    def is_operator(self) -> bool:
+        """May this role see and steer the whole queue?"""
+        return self in (Role.SUPER_ADMIN, Role.NATIONAL_ADMIN)
+
+
+_PRIORITIES = {
+    Role.SUPER_ADMIN: 1,
+    Role.NATIONAL_ADMIN: 3,
+    Role.PROVINCE_ADMIN: 5,
+    Role.MUNICIPALITY_ADMIN: 10,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """An account as it was when it was read."""
+
+    id: UUID
+    email: str
+    name: str
+    role: Role
+    scope: Scope
+
+    @classmethod
+    def from_row(cls, row: Row) -> User:
+        """A user from a row of the table ``users``."""
+        return cls(
+            id=row["id"],
+            email=row["email"],
+            name=row["name"],
+            role=Role(row["role"]),
+            scope=Scope(row["province"], row["municipality"]),
+        )
+
+
+async def add(
+    pool: Pool, *, email: str, password: str, role: Role, scope: Scope, name: str = ""
+) -> User:
+    """Make an account.
+
+    Raises:
+        InvalidRequestError: the address, the password or the role with its place doesn't fit.
+        ConflictError: the address is taken.
+    """
+    if "@" not in email.strip("@"):
+        raise InvalidRequestError(f"{email!r} is not an e-mail address.")
+    check_password(password)
+    wanted = {
+        Role.PROVINCE_ADMIN: (True, False),
+        Role.MUNICIPALITY_ADMIN: (True, True),
+    }.get(role, (False, False))
+    if (scope.province is not None, scope.municipality is not None) != wanted:
+        raise InvalidRequestError(
+            "A province_admin needs a province, a municipality_admin a province and a "
+            "municipality, and the other roles neither."
+        )
+    user = User(uuid4(), email, name, role, scope)
+    parameters = {
+        "id": user.id,
+        "email": email,
+        "name": name,
+        "role": role.value,
+        "province": scope.province,
+        "municipality": scope.municipality,
+        "password_hash": await _hash(password),
+    }
+    async with pool.connection() as connection:
+        added = await (await connection.execute(_SQL["add"], parameters)).fetchone()
+    if added is None:
+        raise ConflictError(f"There is already an account for {email}.")
+    return user
+
+
+async def add_first(pool: Pool, settings: Settings) -> tuple[str, str | None] | None:
+    """Make the first super_admin if there is no account yet.
+
+    Returns:
+        Its address, and the password if one had to be made up; None where accounts exist.
+    """
+    async with pool.connection() as connection:
+        found = await (await connection.execute(_SQL["any"])).fetchone()
+    if found and found["found"]:
+        return None
+    email = settings.admin_email or "admin@localhost"
+    given = settings.admin_password
+    password = given.get_secret_value() if given else secrets.token_urlsafe(15)
+    try:
+        await add(
+            pool,
+            email=email,
+            password=password,
+            role=Role.SUPER_ADMIN,
+            scope=Scope(),
+            name="First administrator",
+        )
+    except ConflictError:
+        return None  # another process was quicker
+    return email, None if given else password
+
+
+async def acting(pool: Pool, email: str | None) -> User:
+    """In whose name the command line acts: whoever runs it on the server has the keys anyway.
+
+    Args:
+        pool: the record.
+        email: the account; None stands for the first super_admin.
+
+    Raises:
+        NotFoundError: there is no such account, or it is closed.
+    """
+    query = "first_super_admin" if email is None else "by_email"
+    async with pool.connection() as connection:
+        row = await (await connection.execute(_SQL[query], {"email": email})).fetchone()
+    if row is None or row["disabled_at"] is not None:
+        raise NotFoundError(
+            f"There is no open account for {email}."
+            if email
+            else "There is no super_admin yet. `rollbook up` makes one, or `rollbook users add`."
+        )
+    return User.from_row(row)
+
+
+async def listed(pool: Pool) -> list[Row]:
+    """Every account, without password hashes."""
+    async with pool.connection() as connection:
+        return await (await connection.execute(_SQL["all"])).fetchall()
+
+
+async def set_password(pool: Pool, email: str, password: str) -> None:
+    """Give a new password; every token of the account is no longer good.
+
+    Raises:
+        NotFoundError: there is no such account.
+    """
+    check_password(password)
+    parameters = {"email": email, "password_hash": await _hash(password), "now": clock.now()}
+    await _change(pool, "set_password", parameters)
+
+
+async def disable(pool: Pool, email: str) -> None:
+    """Close an account; its uploads and their records stay.
+
+    Raises:
+        NotFoundError: there is no such account.
+    """
+    await _change(pool, "disable", {"email": email, "now": clock.now()})
+
+
+async def sign_in(pool: Pool, settings: Settings, email: str, password: str) -> tuple[str, User]:
+    """Check a password and issue a token.
+
+    Raises:
+        NotAuthenticatedError: the same for an unknown address, a wrong password and a closed
+            account, so that nobody learns which addresses exist.
+    """
+    async with pool.connection() as connection:
+        row = await (await connection.execute(_SQL["by_email"], {"email": email})).fetchone()
+    known_hash = row["password_hash"] if row else _nobodys_hash()
+    good, newer_hash = await anyio.to_thread.run_sync(
+        _hasher.verify_and_update, password, known_hash
+    )
+    if row is None or not good or row["disabled_at"] is not None:
+        raise NotAuthenticatedError(
+            "The e-mail address or the password is wrong. Check both and try again; an operator "
+            "can set a new password."
+        )
+    if newer_hash is not None:
+        async with pool.connection() as connection:
+            await connection.execute(_SQL["rehash"], {"id": row["id"], "password_hash": newer_hash})
+    user = User.from_row(row)
+    return issue_token(settings, user), user
+
+
+def issue_token(settings: Settings, user: User) -> str:
+    """A signed token that says who, and nothing of what they may."""
+    issued = clock.now()
+    claims: dict[str, Any] = {
+        "sub": str(user.id),
+        "iat": issued.timestamp(),
+        "exp": issued + dt.timedelta(minutes=settings.token_lifetime_min),
+    }
+    return jwt.encode(claims, settings.signing_key(), algorithm=ALGORITHM)
+
+
+async def from_token(pool: Pool, settings: Settings, token: str) -> User:
+    """The user whom a token names, as the account is now.
+
+    Raises:
+        NotAuthenticatedError: the token is malformed, forged, expired or called back.
+    """
+    try:
+        claims = jwt.decode(
+            token,
+            settings.signing_key(),
+            algorithms=[ALGORITHM],
+            options={"require": ["sub", "iat", "exp"]},
+        )
+        user_id = UUID(claims["sub"])
+    except (jwt.InvalidTokenError, ValueError):
+        raise NotAuthenticatedError(SIGN_IN_AGAIN) from None
+    async with pool.connection() as connection:
+        row = await (await connection.execute(_SQL["by_id"], {"id": user_id})).fetchone()
+    issued = dt.datetime.fromtimestamp(claims["iat"], dt.UTC)
+    if row is None or row["disabled_at"] is not None or issued < row["tokens_from"]:
+        raise NotAuthenticatedError(SIGN_IN_AGAIN)
+    return User.from_row(row)
+
+
+def check_password(password: str) -> None:
+    """Refuse a password that is too short (OWASP ASVS 5.0, 6.2.1).
+
+    Raises:
+        InvalidRequestError: it has fewer than 12 characters.
+    """
+    if len(password) < MIN_PASSWORD_LENGTH:
+        raise InvalidRequestError(
+            f"A password needs at least {MIN_PASSWORD_LENGTH} characters. Nothing was changed."
+        )
+
+
+async def _hash(password: str) -> str:
+    return await anyio.to_thread.run_sync(_hasher.hash, password)
+
+
+async def _change(pool: Pool, query: str, parameters: dict[str, Any]) -> None:
+    async with pool.connection() as connection:
+        changed = await (await connection.execute(_SQL[query], parameters)).fetchone()
+    if changed is None:
+        raise NotFoundError(f"There is no account for {parameters['email']}.")

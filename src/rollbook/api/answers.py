@@ -1,0 +1,207 @@
+"""The shapes of the answers: what the contract promises, field by field."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any, Generic, Literal, TypeVar
+from uuid import UUID
+
+from pydantic import BaseModel, Field
+
+from rollbook import uploads
+from rollbook.accounts import Role, User
+from rollbook.database import Row
+from rollbook.uploads import Outcome
+
+T = TypeVar("T")
+
+Status = Literal["pending", "processing", "completed", "failed", "cancelled"]
+
+
+class Answer(BaseModel, Generic[T]):
+    """The envelope of every success."""
+
+    success: Literal[True] = True
+    message: str
+    data: T
+
+
+class Page(BaseModel, Generic[T]):
+    """One page of a list."""
+
+    items: list[T]
+    page: int
+    page_size: int
+    total: int
+
+
+class Problem(BaseModel):
+    """Every failure (RFC 9457)."""
+
+    success: Literal[False] = False
+    message: str
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+
+
+class Who(BaseModel):
+    """An account, as its owner sees it."""
+
+    id: UUID
+    email: str
+    name: str
+    role: Role
+    province: str | None
+    municipality: str | None
+
+    @classmethod
+    def of(cls, user: User) -> Who:
+        """The account of a user."""
+        return cls(
+            id=user.id,
+            email=user.email,
+            name=user.name,
+            role=user.role,
+            province=user.scope.province,
+            municipality=user.scope.municipality,
+        )
+
+
+class SignedIn(BaseModel):
+    """The answer to a good sign-in."""
+
+    token: str
+    token_type: Literal["bearer"] = "bearer"  # noqa: S105 - the scheme's name, not a secret
+    expires_in: int = Field(description="Seconds until the token ends.")
+    user: Who
+
+
+class Receipt(BaseModel):
+    """The answer to an upload that was taken in."""
+
+    job_id: UUID
+    status: Status
+    file_name: str
+    message: str
+    queue_position: int = Field(description="1 is next; 0 when the job is running or has ended.")
+
+
+class UploadStatus(BaseModel):
+    """Everything about one upload but its rows."""
+
+    job_id: UUID
+    file_name: str
+    file_bytes: int
+    owner: str
+    province: str | None
+    municipality: str | None
+    status: Status
+    stage: str | None
+    progress: int = Field(description="0 to 100.")
+    rows_done: int
+    rows_total: int | None
+    outcomes: dict[Outcome, int]
+    stage_seconds: dict[str, float]
+    attempts: int
+    dry_run: bool
+    priority: int
+    queue_position: int | None = None
+    queue_state: str | None = Field(None, description="BullMQ's word, where the queue was asked.")
+    error_code: str | None
+    error: str | None
+    report_available: bool
+    failed_rows_available: bool
+    created_at: dt.datetime
+    started_at: dt.datetime | None
+    finished_at: dt.datetime | None
+
+    @classmethod
+    def of(cls, upload: Row, **more: Any) -> UploadStatus:
+        """The status of a row of the table ``uploads`` with its owner's address."""
+        same = {name: upload[name] for name in cls.model_fields if name in upload}
+        return cls(
+            **same,
+            job_id=upload["id"],
+            owner=upload["owner_email"],
+            outcomes={name: upload[name] for name in uploads.OUTCOMES},
+            attempts=upload["attempt"] - upload["attempts_before"],
+            report_available=upload["report_key"] is not None,
+            failed_rows_available=upload["refused_key"] is not None,
+            **more,
+        )
+
+
+class RowProblem(BaseModel):
+    """One thing that is wrong or doubtful in a row."""
+
+    column: str | None
+    value: str | None
+    code: str
+    severity: Literal["error", "warning"]
+    message: str
+
+
+class RowOutcome(BaseModel):
+    """What became of one row of the file."""
+
+    row_number: int = Field(description="As the spreadsheet program shows it.")
+    outcome: Outcome
+    duplicate_of: int | None
+    problems: list[RowProblem]
+
+
+class QueueStats(BaseModel):
+    """Jobs by state."""
+
+    waiting: int
+    active: int
+    completed: int
+    failed: int
+    delayed: int
+    paused: int
+    total: int
+    is_paused: bool
+
+
+class WorkerState(BaseModel):
+    """A living worker."""
+
+    name: str
+    host: str
+    pid: int
+    slots: int = Field(description="Jobs that it runs at a time.")
+    jobs: list[UUID] = Field(description="What the slots in use hold.")
+    started_at: dt.datetime
+    heartbeat_at: dt.datetime
+
+
+class Cleaned(BaseModel):
+    """How many jobs the queue has forgotten."""
+
+    completed: int
+    failed: int
+
+
+class Stats(BaseModel):
+    """Totals over the uploads of a scope."""
+
+    uploads: int
+    pending: int
+    processing: int
+    completed: int
+    failed: int
+    cancelled: int
+    rows: int
+    outcomes: dict[Outcome, int]
+    success_rate: float | None = Field(description="0 to 1; null before anything has ended.")
+    mean_seconds: float | None
+    median_seconds: float | None
+
+    @classmethod
+    def of(cls, totals: Row) -> Stats:
+        """The statistics of a row of totals."""
+        same = {name: totals[name] for name in cls.model_fields if name in totals}
+        return cls(**same, outcomes={name: totals[name] for name in uploads.OUTCOMES})

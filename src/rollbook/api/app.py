@@ -1,0 +1,54 @@
+"""The web application."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from fastapi import APIRouter, FastAPI
+
+from rollbook import __version__, fairness, reconciler
+from rollbook.api import auth, health, problems, queue, uploads
+from rollbook.maintenance import every
+from rollbook.system import open_system
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from rollbook.config import Settings
+
+BASE = "/api/v1"
+#: Seconds between two looks for uploads that have waited too long.
+FAIRNESS_INTERVAL_S = 10
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The application; its parts are opened when it starts and closed when it ends."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with (
+            open_system(settings) as system,
+            every(
+                settings.reconcile_interval_s,
+                lambda: reconciler.run_once(system),
+                service="reconciler",
+            ),
+            every(FAIRNESS_INTERVAL_S, lambda: fairness.run_once(system), service="fairness"),
+        ):
+            app.state.system = system
+            yield
+
+    app = FastAPI(
+        title="Rollbook",
+        version=__version__,
+        summary="Members' spreadsheets in, checked rows and a report out.",
+        lifespan=lifespan,
+    )
+    problems.install(app)
+    base = APIRouter(prefix=BASE)
+    for part in (auth.router, uploads.router, queue.router):
+        base.include_router(part)
+    app.include_router(base)
+    app.include_router(health.router)
+    return app

@@ -1,0 +1,98 @@
+"""The multipart body of an upload, read as it arrives.
+
+The file's bytes go on as they come in and are never all in memory; the other fields are small.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
+
+from rollbook.errors import FileTooLargeError, InvalidRequestError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from fastapi import Request
+
+MAX_PARTS = 16
+MAX_FIELD_BYTES = 4096
+#: What a body may hold beside the file: boundaries, headers and fields.
+ROOM_FOR_THE_REST = 64 * 1024
+
+
+class UploadForm:
+    """The parts of the body, one after the other.
+
+    Raises:
+        InvalidRequestError: the body isn't a multipart form, or breaks off.
+        FileTooLargeError: it is longer than the file's limit allows.
+    """
+
+    def __init__(self, request: Request, *, max_file_bytes: int) -> None:
+        kind, options = parse_options_header(request.headers.get("content-type", ""))
+        if kind != "multipart/form-data" or not options.get("boundary"):
+            raise InvalidRequestError(
+                "Send the file as multipart/form-data with a part named 'file'. Nothing was kept."
+            )
+        self._limit = max_file_bytes + ROOM_FOR_THE_REST
+        self._too_large = FileTooLargeError(
+            f"The file is larger than {max_file_bytes // 1024**2} MB, so nothing was kept. Split "
+            "it into several files and send them one by one."
+        )
+        if int(request.headers.get("content-length") or 0) > self._limit:
+            raise self._too_large
+        self._parser = PushMultipartParser(options["boundary"], max_segment_count=MAX_PARTS)
+        self._body = request.stream()
+        self._received = 0
+        self._events = self._parse()
+
+    async def parts(self) -> AsyncIterator[MultipartSegment]:
+        """Each part's head; its content is to be read before the next one is asked for."""
+        async for event in self._events:
+            if isinstance(event, MultipartSegment):
+                yield event
+
+    async def content(self) -> AsyncIterator[bytes]:
+        """The chunks of the part that came last."""
+        async for event in self._events:
+            if event is None:
+                return
+            yield bytes(event)
+
+    async def text(self, name: str) -> str:
+        """The part that came last as a short text."""
+        value = b""
+        async for chunk in self.content():
+            value += chunk
+            if len(value) > MAX_FIELD_BYTES:
+                raise InvalidRequestError(f"The field {name!r} is too long. Nothing was kept.")
+        return value.decode("utf-8", errors="replace").strip()
+
+    async def drain(self) -> None:
+        """Throw away what is left, up to the limit.
+
+        A client that can't finish sending may never come to read the answer.
+        """
+        async for chunk in self._body:
+            self._received += len(chunk)
+            if self._received > self._limit:
+                return
+
+    async def _parse(self) -> AsyncIterator[Any]:
+        """Yield a part's head, the chunks of its content, and None at its end."""
+        try:
+            async for chunk in self._body:
+                self._received += len(chunk)
+                if self._received > self._limit:
+                    raise self._too_large
+                if chunk:
+                    for event in self._parser.parse(chunk):
+                        yield event
+            self._parser.close()
+        except MultipartError as error:
+            raise InvalidRequestError(
+                "The upload broke off or isn't a well-formed multipart/form-data body. Nothing "
+                "was kept; please send it again."
+            ) from error

@@ -1,0 +1,65 @@
+"""The probes."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+from fastapi import APIRouter, Response
+from psycopg import Error as DatabaseError
+from psycopg_pool import PoolTimeout
+
+from rollbook.api.access import SystemParam
+from rollbook.database import SCHEMA_REVISION
+from rollbook.errors import RollbookError
+
+if TYPE_CHECKING:
+    from rollbook.system import System
+
+router = APIRouter(tags=["health"])
+log = structlog.get_logger(__name__)
+
+
+@router.get("/healthz")
+async def healthz() -> dict[str, str]:
+    """Answer as long as the process does."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz")
+async def readyz(system: SystemParam, response: Response) -> dict[str, str]:
+    """Answer 200 when every part is reachable and the schema is the newest, 503 otherwise."""
+    checks = {"postgresql": _database(system), "redis": _queue(system), "store": _store(system)}
+    results = dict(zip(checks, await asyncio.gather(*checks.values()), strict=True))
+    if any(result != "ok" for result in results.values()):
+        response.status_code = 503
+        log.warning("not ready", **results)
+    return results
+
+
+async def _database(system: System) -> str:
+    try:
+        async with system.pool.connection(timeout=3) as connection:
+            cursor = await connection.execute("SELECT version_num FROM alembic_version")
+            row = await cursor.fetchone()
+    except (DatabaseError, PoolTimeout):
+        return "not reachable, or not migrated"
+    current = row["version_num"] if row else None
+    return "ok" if current == SCHEMA_REVISION else f"schema {current} is not the newest"
+
+
+async def _queue(system: System) -> str:
+    try:
+        await system.queue.ping()
+    except RollbookError:
+        return "not reachable"
+    return "ok"
+
+
+async def _store(system: System) -> str:
+    try:
+        await system.store.has("probe")
+    except RollbookError:
+        return "not reachable"
+    return "ok"

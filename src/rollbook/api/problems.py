@@ -1,0 +1,116 @@
+"""Every failure as ``application/problem+json`` (RFC 9457), with one sentence for the person."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from psycopg import OperationalError
+from psycopg_pool import PoolTimeout
+from starlette.exceptions import HTTPException
+
+from rollbook.errors import RollbookError, ServiceUnavailableError
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI, Request
+
+MEDIA_TYPE = "application/problem+json"
+
+log = structlog.get_logger(__name__)
+
+
+def problem(
+    request: Request, *, status: int, code: str, title: str, detail: str, **members: Any
+) -> JSONResponse:
+    """The answer to a request that failed."""
+    headers = {"WWW-Authenticate": "Bearer"} if status == HTTPStatus.UNAUTHORIZED else None
+    content = {
+        "success": False,
+        "message": detail,
+        "type": f"urn:rollbook:problem:{code}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "instance": request.url.path,
+        **members,
+    }
+    return JSONResponse(content, status_code=status, media_type=MEDIA_TYPE, headers=headers)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of the tree, of the framework and of nobody as a problem."""
+    app.add_exception_handler(RollbookError, _known)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _framework)
+    app.add_exception_handler(OperationalError, _database_away)
+    app.add_exception_handler(PoolTimeout, _database_away)
+    app.add_exception_handler(Exception, _unforeseen)
+
+
+async def _known(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RollbookError)
+    return problem(
+        request,
+        status=error.status,
+        code=error.code,
+        title=error.title,
+        detail=error.message,
+        **error.members,
+    )
+
+
+async def _invalid(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    fields = [
+        {"field": ".".join(str(part) for part in e["loc"][1:]), "message": e["msg"]}
+        for e in error.errors()
+    ]
+    named = "; ".join(f"{f['field'] or 'body'}: {f['message']}" for f in fields)
+    return problem(
+        request,
+        status=422,
+        code="invalid_request",
+        title="The request can't be understood",
+        detail=f"Nothing was changed. {named}.",
+        errors=fields,
+    )
+
+
+async def _framework(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    title = HTTPStatus(error.status_code).phrase
+    answer = problem(
+        request,
+        status=error.status_code,
+        code=title.lower().replace(" ", "_"),
+        title=title,
+        detail=str(error.detail),
+    )
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+async def _database_away(request: Request, error: Exception) -> JSONResponse:
+    log.error("PostgreSQL not reachable", path=request.url.path, error=type(error).__name__)
+    return await _known(
+        request,
+        ServiceUnavailableError(
+            "The database doesn't answer right now, so nothing was changed. Please try again in a "
+            "moment."
+        ),
+    )
+
+
+async def _unforeseen(request: Request, error: Exception) -> JSONResponse:
+    # The error's own text stays in the log: it may quote data, and it helps nobody outside.
+    log.error("request failed", path=request.url.path, exc_info=error)
+    return problem(
+        request,
+        status=500,
+        code="internal",
+        title="Something went wrong on our side",
+        detail="The request failed because of a fault in Rollbook. The operator's log says more.",
+    )

@@ -1,0 +1,108 @@
+"""The routes of the queue, for operators; the others see their own jobs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Body, Depends, Query
+from pydantic import BaseModel, Field
+
+from rollbook import uploads
+from rollbook.api.access import OperatorParam, SystemParam, UserParam, signed_in
+from rollbook.api.answers import (
+    Answer,
+    Cleaned,
+    Problem,
+    QueueStats,
+    UploadStatus,
+    WorkerState,
+)
+from rollbook.database import queries
+
+router = APIRouter(
+    prefix="/bulk-upload/queue",
+    tags=["queue"],
+    dependencies=[Depends(signed_in)],
+    responses={code: {"model": Problem} for code in (401, 403, 503)},
+)
+
+
+_SQL = queries("workers")
+
+
+class CleanRequest(BaseModel):
+    """How long an ended job is kept in the queue."""
+
+    grace_period_hours: float = Field(24, ge=0, le=24 * 365)
+
+
+@router.get("/stats")
+async def stats(system: SystemParam, _: UserParam) -> Answer[QueueStats]:
+    """Count the jobs by state."""
+    counts = await system.queue.stats()
+    return Answer(message="The queue's counts.", data=QueueStats.model_validate(counts))
+
+
+@router.get("/jobs")
+async def jobs(
+    system: SystemParam, user: UserParam, limit: Annotated[int, Query(ge=1, le=200)] = 20
+) -> Answer[list[UploadStatus]]:
+    """List the most recent jobs of your scope over all states, newest first."""
+    recent, _ = await uploads.history(system, user, page_size=limit)
+    states = await system.queue.states(upload["id"] for upload in recent)
+    items = [
+        UploadStatus.of(upload, queue_state=state)
+        for upload, state in zip(recent, states, strict=True)
+    ]
+    return Answer(message=f"The {len(items)} most recent jobs.", data=items)
+
+
+@router.get("/workers")
+async def workers(system: SystemParam, _: OperatorParam) -> Answer[list[WorkerState]]:
+    """List the living workers, their slots and the jobs that these hold."""
+    async with system.pool.connection() as connection:
+        living = await (await connection.execute(_SQL["living"])).fetchall()
+    return Answer(
+        message=f"{len(living)} workers.", data=[WorkerState.model_validate(w) for w in living]
+    )
+
+
+@router.post("/retry/{job_id}", responses={404: {"model": Problem}, 409: {"model": Problem}})
+async def retry(job_id: UUID, system: SystemParam, user: OperatorParam) -> Answer[UploadStatus]:
+    """Let a failed upload run again, with its attempts counted anew."""
+    await uploads.retry(system, user, job_id)
+    data = UploadStatus.of(await uploads.get(system, user, job_id))
+    return Answer(message="The upload waits for another run.", data=data)
+
+
+@router.post("/clean")
+async def clean(
+    system: SystemParam, _: OperatorParam, request: Annotated[CleanRequest | None, Body()] = None
+) -> Answer[Cleaned]:
+    """Let the queue forget jobs that ended long ago; the history keeps them."""
+    wanted = request or CleanRequest(grace_period_hours=24)
+    removed = await system.queue.clean(grace_period_h=wanted.grace_period_hours)
+    return Answer(
+        message=f"{sum(removed.values())} ended jobs forgotten. The history keeps the uploads.",
+        data=Cleaned.model_validate(removed),
+    )
+
+
+@router.post("/pause")
+async def pause(system: SystemParam, _: OperatorParam) -> Answer[QueueStats]:
+    """Start no further job; running ones go on."""
+    await system.queue.pause()
+    counts = await system.queue.stats()
+    return Answer(
+        message="The queue is paused. Files are still taken in; running jobs go on.",
+        data=QueueStats.model_validate(counts),
+    )
+
+
+@router.post("/resume")
+async def resume(system: SystemParam, _: OperatorParam) -> Answer[QueueStats]:
+    """Start jobs again."""
+    await system.queue.resume()
+    counts = await system.queue.stats()
+    return Answer(message="The queue runs.", data=QueueStats.model_validate(counts))

@@ -1,0 +1,269 @@
+"""The routes of uploads: sending, following, downloading, cancelling, looking back."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from urllib.parse import quote
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi.responses import StreamingResponse
+
+from rollbook import receive, uploads
+from rollbook.api.access import SystemParam, UserParam, signed_in
+from rollbook.api.answers import (
+    Answer,
+    Page,
+    Problem,
+    Receipt,
+    RowOutcome,
+    RowProblem,
+    Stats,
+    Status,
+    UploadStatus,
+)
+from rollbook.api.form import UploadForm
+from rollbook.database import Row
+from rollbook.errors import InvalidRequestError, MissingFileError, NotFoundError, RollbookError
+from rollbook.pipeline.problems import sentence
+from rollbook.system import System
+from rollbook.uploads import Outcome
+
+XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+
+_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    401: {"model": Problem},
+    404: {"model": Problem},
+    422: {"model": Problem},
+}
+_FORM = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {
+                        "file": {
+                            "type": "string",
+                            "format": "binary",
+                            "description": "An .xlsx, .xls or .csv file with one member a row.",
+                        },
+                        "dry_run": {"type": "boolean", "default": False},
+                        "allow_duplicate": {"type": "boolean", "default": False},
+                    },
+                }
+            }
+        },
+    }
+}
+
+router = APIRouter(
+    prefix="/bulk-upload",
+    tags=["uploads"],
+    dependencies=[Depends(signed_in)],
+    responses=_PROBLEMS,
+)
+
+PageParam = Annotated[int, Query(ge=1, le=1_000_000)]
+PageSizeParam = Annotated[int, Query(ge=1, le=500)]
+
+
+@router.post(
+    "/process",
+    status_code=202,
+    openapi_extra=_FORM,
+    responses={code: {"model": Problem} for code in (409, 413, 415, 503)},
+)
+async def process(
+    request: Request,
+    response: Response,
+    system: SystemParam,
+    user: UserParam,
+    idempotency_key: Annotated[str | None, Header(min_length=1, max_length=200)] = None,
+) -> Answer[Receipt]:
+    """Take in a file and answer at once; the work is done in the background."""
+    form = UploadForm(request, max_file_bytes=system.settings.max_upload_bytes)
+    try:
+        upload = await _take_in(form, system, user, idempotency_key)
+    except RollbookError:
+        await form.drain()
+        raise
+    message = f"Your file is queued as job {upload['id']}. It is safe to close this page."
+    receipt = Receipt(
+        job_id=upload["id"],
+        status=upload["status"],
+        file_name=upload["file_name"],
+        message=message,
+        queue_position=await uploads.position(system, upload) or 0,
+    )
+    response.headers["Location"] = str(request.url_for("status", job_id=str(upload["id"])))
+    return Answer(message=message, data=receipt)
+
+
+async def _take_in(
+    form: UploadForm, system: System, user: UserParam, idempotency_key: str | None
+) -> Row:
+    stored = None
+    fields: dict[str, str] = {}
+    try:
+        async for part in form.parts():
+            name = part.name or ""
+            if name != "file":
+                fields[name] = await form.text(name)
+            elif stored is not None:
+                raise InvalidRequestError("Send one file per request. Nothing was kept.")
+            elif part.filename:
+                stored = await receive.store_file(system, part.filename, form.content())
+        if stored is None:
+            raise MissingFileError(
+                "The request has no file. Choose a spreadsheet and send it in the part 'file'."
+            )
+        options = receive.Options(
+            dry_run=_flag(fields, "dry_run"),
+            allow_duplicate=_flag(fields, "allow_duplicate"),
+            idempotency_key=idempotency_key,
+        )
+    except BaseException:
+        if stored is not None:
+            await system.store.remove(stored.key)
+        raise
+    return await receive.record(system, user, stored, options)
+
+
+def _flag(fields: dict[str, str], name: str) -> bool:
+    value = fields.get(name, "false").lower()
+    if value not in {"true", "false", "1", "0", "yes", "no", "on", "off", ""}:
+        raise InvalidRequestError(f"{name} must be true or false. Nothing was kept.")
+    return value in {"true", "1", "yes", "on"}
+
+
+@router.get("/status/{job_id}", name="status")
+async def status(job_id: UUID, system: SystemParam, user: UserParam) -> Answer[UploadStatus]:
+    """Say how far an upload is."""
+    upload = await uploads.get(system, user, job_id)
+    position = await uploads.position(system, upload)
+    data = UploadStatus.of(upload, queue_position=position)
+    return Answer(message=_in_words(data), data=data)
+
+
+@router.get("/rows/{job_id}")
+async def rows(
+    job_id: UUID,
+    system: SystemParam,
+    user: UserParam,
+    outcome: Outcome | None = None,
+    page: PageParam = 1,
+    page_size: PageSizeParam = 100,
+) -> Answer[Page[RowOutcome]]:
+    """List what became of the rows, in the order of the file."""
+    upload = await uploads.get(system, user, job_id)
+    found, total = await uploads.rows(
+        system, upload, outcome=outcome, page=page, page_size=page_size
+    )
+    items = [
+        RowOutcome(
+            row_number=row["row_number"],
+            outcome=row["outcome"],
+            duplicate_of=row["duplicate_of"],
+            problems=[
+                RowProblem(**problem, message=sentence(problem["code"]))
+                for problem in row["problems"] or ()
+            ],
+        )
+        for row in found
+    ]
+    return Answer(
+        message=f"{total} rows.",
+        data=Page[RowOutcome](items=items, page=page, page_size=page_size, total=total),
+    )
+
+
+@router.get("/report/{job_id}", response_class=StreamingResponse)
+async def report(job_id: UUID, system: SystemParam, user: UserParam) -> StreamingResponse:
+    """Download the Excel report of an upload that completed."""
+    upload = await uploads.get(system, user, job_id)
+    return await _download(system, upload, "report")
+
+
+@router.get("/failed-rows/{job_id}", response_class=StreamingResponse)
+async def failed_rows(job_id: UUID, system: SystemParam, user: UserParam) -> StreamingResponse:
+    """Download the refused rows alone, ready to be mended and sent again."""
+    upload = await uploads.get(system, user, job_id)
+    return await _download(system, upload, "refused")
+
+
+async def _download(system: System, upload: Row, what: str) -> StreamingResponse:
+    key = upload[f"{what}_key"]
+    missing = NotFoundError(
+        f"This upload has no {what} file: it is {upload['status']}"
+        + (" and every row was taken in." if upload["status"] == "completed" else ".")
+    )
+    if key is None:
+        raise missing
+    try:
+        size, chunks = await system.store.open(key)
+    except FileNotFoundError:
+        raise missing from None
+    stem = upload["file_name"].rpartition(".")[0] or "upload"
+    name = f"{stem}-{what}.xlsx"
+    plain = name.encode("ascii", "replace").decode().replace("?", "_").replace('"', "'")
+    headers = {
+        "Content-Disposition": f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name)}",
+        "Content-Length": str(size),
+        "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff",
+    }
+    return StreamingResponse(chunks, media_type=XLSX, headers=headers)
+
+
+@router.post("/cancel/{job_id}", responses={code: {"model": Problem} for code in (403, 409)})
+async def cancel(job_id: UUID, system: SystemParam, user: UserParam) -> Answer[UploadStatus]:
+    """End an upload that waits or runs; nothing of it is merged."""
+    await uploads.cancel(system, user, job_id)
+    data = UploadStatus.of(await uploads.get(system, user, job_id))
+    return Answer(message="The upload is cancelled. No member was changed by it.", data=data)
+
+
+@router.get("/history")
+async def history(
+    system: SystemParam,
+    user: UserParam,
+    status: Status | None = None,
+    page: PageParam = 1,
+    page_size: PageSizeParam = 20,
+) -> Answer[Page[UploadStatus]]:
+    """List the uploads of your scope, newest first."""
+    found, total = await uploads.history(
+        system, user, status=status, page=page, page_size=page_size
+    )
+    items = [UploadStatus.of(upload) for upload in found]
+    return Answer(
+        message=f"{total} uploads.",
+        data=Page[UploadStatus](items=items, page=page, page_size=page_size, total=total),
+    )
+
+
+@router.get("/stats")
+async def stats(system: SystemParam, user: UserParam) -> Answer[Stats]:
+    """Sum up the uploads of your scope."""
+    return Answer(
+        message="The uploads of your scope.", data=Stats.of(await uploads.stats(system, user))
+    )
+
+
+def _in_words(upload: UploadStatus) -> str:
+    match upload.status:
+        case "pending" if upload.error:
+            return f"Waiting for another attempt, after this: {upload.error}"
+        case "pending":
+            return f"Waiting at position {upload.queue_position or '?'} of the queue."
+        case "processing":
+            return f"Processing: {upload.stage or 'starting'}, {upload.progress} %."
+        case "completed":
+            return f"Completed: {upload.rows_total} rows, each with its outcome in the report."
+        case "failed":
+            return upload.error or "Failed."
+        case "cancelled":
+            return "Cancelled. No member was changed by it."

@@ -1,0 +1,248 @@
+"""One attempt at an upload, from the claim to the answer that the queue gets.
+
+The record is written first and the queue is told afterwards. Whoever dies in between leaves a
+record that is right and a queue that the next attempt, or the reconciler, brings in line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import psycopg
+import structlog
+from bullmq import Job, UnrecoverableError
+from bullmq.custom_errors import DelayedError
+from psycopg_pool import PoolTimeout
+
+from rollbook import clock
+from rollbook.database import queries
+from rollbook.errors import (
+    AttemptError,
+    FencedError,
+    FileProblemError,
+    OutOfMemoryError,
+    RollbookError,
+    ServiceUnavailableError,
+    SourceGoneError,
+)
+from rollbook.publisher import announce_progress
+from rollbook.slots import Progress, Slots
+from rollbook.store import SOURCE_GONE
+from rollbook.uploads import OUTCOMES, forget_source
+
+if TYPE_CHECKING:
+    from rollbook.database import Row
+    from rollbook.system import System
+
+#: Seconds between two heartbeats; also how long a cancelled job may still run.
+HEARTBEAT_S = 0.5
+#: Errors that say nothing about the file: another try costs the upload no attempt.
+UNAVAILABLE = (ServiceUnavailableError, psycopg.OperationalError, PoolTimeout)
+
+_SQL = queries("uploads")
+log = structlog.get_logger(__name__)
+
+
+class Attempts:
+    """Runs the jobs that the queue hands to one worker process."""
+
+    def __init__(self, system: System, slots: Slots, worker: str) -> None:
+        self._system = system
+        self._slots = slots
+        self._worker = worker
+        self._running: dict[UUID, asyncio.Task[dict[str, Any]]] = {}
+        self._shutting_down = False
+
+    @property
+    def running(self) -> list[UUID]:
+        """The uploads that are being worked on."""
+        return list(self._running)
+
+    async def process(self, job: Job, token: str) -> dict[str, Any]:
+        """BullMQ's processor: run one attempt of the job.
+
+        Returns:
+            Ids and counts, nothing of a member: BullMQ copies it into its event stream.
+
+        Raises:
+            UnrecoverableError: the upload has ended without a result.
+            DelayedError: the job was put back without having cost an attempt.
+            AttemptError: the attempt failed and the queue decides on the next one.
+        """
+        upload_id = UUID(job.data["upload_id"])
+        structlog.contextvars.bind_contextvars(job_id=str(upload_id))
+        try:
+            upload = await self._claim(upload_id)
+            if upload is None:
+                return await self._ended_before(job, upload_id)
+            structlog.contextvars.bind_contextvars(attempt=upload["attempt"])
+            log.info("attempt started", file_kind=upload["file_kind"], bytes=upload["file_bytes"])
+            return await self._attempt(job, token, upload)
+        except UNAVAILABLE as error:
+            log.warning("a part is not reachable, the job waits", error=type(error).__name__)
+            delay_ms = self._system.settings.backoff_ms
+            await self._put_back(job, token, delay_ms=delay_ms)
+            raise DelayedError from None
+        finally:
+            structlog.contextvars.unbind_contextvars("job_id", "attempt")
+
+    async def shut_down(self, grace_s: float) -> None:
+        """Let running attempts finish within the grace period, then hand the others back."""
+        self._shutting_down = True
+        tasks = set(self._running.values())
+        if tasks:
+            log.info("waiting for running jobs", jobs=len(tasks), grace_s=grace_s)
+            _, late = await asyncio.wait(tasks, timeout=grace_s)
+            for task in late:
+                task.cancel()
+
+    # --- the parts of an attempt --------------------------------------------------------------
+
+    async def _claim(self, upload_id: UUID) -> Row | None:
+        parameters = {"id": upload_id, "worker": self._worker}
+        async with self._system.pool.connection() as connection:
+            return await (await connection.execute(_SQL["claim"], parameters)).fetchone()
+
+    async def _ended_before(self, job: Job, upload_id: UUID) -> dict[str, Any]:
+        """The job came again although its upload has ended: give the answer that got lost."""
+        async with self._system.pool.connection() as connection:
+            upload = await (await connection.execute(_SQL["by_id"], {"id": upload_id})).fetchone()
+        if upload is None:
+            raise UnrecoverableError("There is no upload of this id in the record.")
+        log.info("upload had ended before", status=upload["status"])
+        if upload["status"] == "completed":
+            return _result(upload)
+        if upload["status"] == "cancelled":
+            _remove_when_failed(job)
+        raise UnrecoverableError(upload["error"] or "The upload was cancelled.")
+
+    async def _attempt(self, job: Job, token: str, upload: Row) -> dict[str, Any]:
+        upload_id: UUID = upload["id"]
+        work = asyncio.create_task(self._supervise(job, upload))
+        self._running[upload_id] = work
+        try:
+            await work
+        except asyncio.CancelledError:
+            if not self._shutting_down:
+                raise
+            await self._record("hand_back", upload, error_code=None, error=None)
+            await self._record("uncount", upload)
+            log.info("job handed back, the worker is stopping")
+            await self._put_back(job, token, delay_ms=0)
+            raise DelayedError from None
+        except FencedError as error:
+            return await self._fenced(job, upload, error)
+        except ServiceUnavailableError as error:
+            await self._record("hand_back", upload, error_code=error.code, error=error.message)
+            await self._record("uncount", upload)
+            raise
+        except RollbookError as error:
+            raise await self._failed(job, upload, error) from None
+        finally:
+            del self._running[upload_id]
+        if not upload["dry_run"]:  # a dry run's file stays, to be run for real
+            await forget_source(self._system, upload)
+        done = await self._by_id(upload_id)
+        log.info("attempt completed", rows=done["rows_total"], seconds=done["stage_seconds"])
+        return _result(done)
+
+    async def _supervise(self, job: Job, upload: Row) -> dict[str, Any]:
+        """Run the pipeline in a child, with a heartbeat beside it that can end it."""
+        if upload["source_key"] is None or not await self._system.store.has(upload["source_key"]):
+            raise SourceGoneError(SOURCE_GONE)
+        latest = Progress()
+
+        def on_progress(progress: Progress) -> None:
+            nonlocal latest
+            latest = progress
+
+        work = asyncio.create_task(self._slots.run(upload["id"], upload["attempt"], on_progress))
+        told: Progress | None = None
+        try:
+            while not work.done():
+                if not await self._beat(upload, latest):
+                    raise FencedError("The upload was cancelled, or another attempt has it now.")
+                if latest != told:
+                    told = latest
+                    await announce_progress(job, upload["attempt"], told)
+                await asyncio.wait({work}, timeout=HEARTBEAT_S)
+            return work.result()
+        finally:
+            if not work.done():
+                work.cancel()
+                await asyncio.wait({work})
+
+    async def _beat(self, upload: Row, progress: Progress) -> bool:
+        """Write heartbeat and progress; False when the attempt may not go on."""
+        parameters = {
+            "id": upload["id"],
+            "attempt": upload["attempt"],
+            "stage": progress.stage,
+            "progress": min(progress.percent, 99),  # 100 belongs to the merge's transaction
+            "rows_done": progress.rows_done,
+            "rows_total": progress.rows_total,
+        }
+        async with self._system.pool.connection() as connection:
+            cursor = await connection.execute(_SQL["note_progress"], parameters)
+            if await cursor.fetchone() is not None:
+                return True
+            # The child's own last write ends the attempt too, and that is no fence.
+            found = await (await connection.execute(_SQL["by_id"], parameters)).fetchone()
+        return (
+            found is not None
+            and found["status"] == "completed"
+            and found["attempt"] == upload["attempt"]
+        )
+
+    async def _fenced(self, job: Job, upload: Row, error: FencedError) -> dict[str, Any]:
+        latest = await self._by_id(upload["id"])
+        log.info("attempt stopped", status=latest["status"], now_at_attempt=latest["attempt"])
+        if latest["status"] == "completed":
+            return _result(latest)
+        if latest["status"] == "cancelled":
+            _remove_when_failed(job)
+        raise UnrecoverableError(error.message)
+
+    async def _failed(self, job: Job, upload: Row, error: RollbookError) -> Exception:
+        """Record a failed attempt and say what BullMQ is to make of it."""
+        hopeless = isinstance(error, FileProblemError | OutOfMemoryError)
+        last = job.attemptsMade + 1 >= int(job.opts.get("attempts", 1))
+        query = "fail" if hopeless or last else "hand_back"
+        written = await self._record(query, upload, error_code=error.code, error=error.message)
+        log.warning("attempt failed", code=error.code, final=query == "fail", fenced=not written)
+        final = hopeless or not written
+        answer: Exception = (UnrecoverableError if final else AttemptError)(error.message)
+        return answer
+
+    async def _record(self, query: str, upload: Row, **values: Any) -> bool:
+        parameters = {"id": upload["id"], "attempt": upload["attempt"], **values}
+        async with self._system.pool.connection() as connection:
+            cursor = await connection.execute(_SQL[query], parameters)
+            return cursor.rowcount == 1
+
+    async def _by_id(self, upload_id: UUID) -> Row:
+        async with self._system.pool.connection() as connection:
+            row = await (await connection.execute(_SQL["by_id"], {"id": upload_id})).fetchone()
+        assert row is not None
+        return row
+
+    async def _put_back(self, job: Job, token: str, *, delay_ms: int) -> None:
+        """Give the job back to the queue without counting the attempt."""
+        due = int(clock.now().timestamp() * 1000) + delay_ms
+        await job.moveToDelayed(due, token)
+
+
+def _remove_when_failed(job: Job) -> None:
+    """A cancelled job is to leave no trace in the queue: BullMQ reads this after the processor."""
+    job.opts["removeOnFail"] = True
+
+
+def _result(upload: Row) -> dict[str, Any]:
+    return {
+        "upload_id": str(upload["id"]),
+        "attempt": upload["attempt"],
+        "rows_total": upload["rows_total"],
+        "outcomes": {name: upload[name] for name in OUTCOMES},
+    }

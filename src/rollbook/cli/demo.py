@@ -1,0 +1,162 @@
+"""`rollbook demo`: a synthetic file through the whole system, over HTTP, as an office would."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+import typer
+from pydantic import SecretStr
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from rollbook import accounts, logs, supervisor, uploads
+from rollbook.cli.jobs import UploadFailedError, outcome_table
+from rollbook.cli.session import JsonOption, engines, err, out, print_json
+from rollbook.config import Settings, load
+from rollbook.system import open_system
+
+POLL_S = 0.1
+EMAIL = "demo@example.org"
+
+
+def demo(
+    rows: Annotated[int, typer.Option(min=1, help="Rows of the sample file.")] = 1000,
+    folder: Annotated[
+        Path | None,
+        typer.Option(help="Where the sample and the report go; default: a new temporary folder."),
+    ] = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Take a synthetic file through the whole system, on a throw-away database."""
+    kept = folder or Path(tempfile.mkdtemp(prefix="rollbook-demo-"))
+    kept.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="rb-") as data:
+        settings = load().model_copy(
+            update={
+                # The operator's own servers and store have no part in a demonstration.
+                "database_url": None,
+                "redis_url": None,
+                "redis_host": None,
+                "store_url": None,
+                "data_dir": Path(data),
+                "host": "127.0.0.1",
+                "port": 0,
+                "admin_email": EMAIL,
+                "admin_password": SecretStr(secrets.token_urlsafe(15)),
+                "secret_key": SecretStr(secrets.token_urlsafe(32)),
+                "log_level": "warning",
+            }
+        )
+        logs.configure(settings, component="demo")
+        with engines(settings, own=True) as named:
+            result = asyncio.run(_demo(named, kept, rows, quiet=as_json))
+    if as_json:
+        print_json(result)
+    else:
+        _show(result)
+
+
+async def _demo(settings: Settings, kept: Path, rows: int, *, quiet: bool) -> dict[str, Any]:
+    from rollbook.sample import write_sample
+
+    sample = kept / "members.xlsx"
+    began = time.perf_counter()
+    facts = await asyncio.to_thread(write_sample, sample, rows)
+    if not quiet:
+        seconds = time.perf_counter() - began
+        err.print(f"Sample file: {escape(str(sample))} ({facts.rows} rows, {seconds:.1f} s)")
+    async with open_system(settings) as system:
+        await accounts.add_first(system.pool, settings)
+    async with (
+        supervisor.running(settings) as url,
+        httpx.AsyncClient(base_url=f"{url}/api/v1", timeout=60) as client,
+    ):
+        assert settings.admin_password is not None
+        token = await _data(
+            client.post(
+                "/auth/login",
+                json={"email": EMAIL, "password": settings.admin_password.get_secret_value()},
+            )
+        )
+        client.headers["Authorization"] = f"Bearer {token['token']}"
+        if not quiet:
+            err.print(f"Rollbook runs at {url}")
+        began = time.perf_counter()
+        with sample.open("rb") as file:
+            receipt = await _data(client.post("/bulk-upload/process", files={"file": file}))
+        answered = time.perf_counter() - began
+        if not quiet:
+            err.print(f"Uploaded; answered after {answered:.2f} s with job {receipt['job_id']}")
+        status = await _followed(client, receipt["job_id"], quiet=quiet)
+        elapsed = time.perf_counter() - began
+        if status["status"] != "completed":
+            raise UploadFailedError(status["error"] or f"The upload was {status['status']}.")
+        report = kept / "report.xlsx"
+        await _download(client, f"/bulk-upload/report/{receipt['job_id']}", report)
+        result = {
+            "rows": status["rows_total"],
+            "outcomes": status["outcomes"],
+            "seconds": {**status["stage_seconds"], "total": round(elapsed, 3)},
+            "report": str(report.resolve()),
+        }
+        if status["failed_rows_available"]:
+            refused = kept / "failed-rows.xlsx"
+            await _download(client, f"/bulk-upload/failed-rows/{receipt['job_id']}", refused)
+            result["failed_rows"] = str(refused.resolve())
+        return result
+
+
+async def _followed(client: httpx.AsyncClient, job_id: str, *, quiet: bool) -> dict[str, Any]:
+    columns = (TextColumn("{task.description:>12}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=err, disable=quiet) as bar:
+        task = bar.add_task("waiting", total=100)
+        while True:
+            status: dict[str, Any] = await _data(client.get(f"/bulk-upload/status/{job_id}"))
+            bar.update(
+                task,
+                completed=status["progress"],
+                description=status["stage"] or status["status"],
+            )
+            if status["status"] in uploads.FINAL:
+                return status
+            await asyncio.sleep(POLL_S)
+
+
+async def _data(answer: Any) -> Any:
+    """The data of a good answer; a problem ends the demonstration with its sentence."""
+    response: httpx.Response = await answer
+    body = response.json()
+    if not response.is_success:
+        raise UploadFailedError(body["detail"])
+    return body["data"]
+
+
+async def _download(client: httpx.AsyncClient, path: str, target: Path) -> None:
+    async with client.stream("GET", path) as response:
+        response.raise_for_status()
+        with target.open("wb") as file:
+            async for chunk in response.aiter_bytes():
+                file.write(chunk)
+
+
+def _show(result: dict[str, Any]) -> None:
+    out.print(outcome_table(result["outcomes"]))
+    stages = Table("Stage", "Seconds", title="From the upload to the report")
+    stages.columns[1].justify = "right"
+    for stage, seconds in result["seconds"].items():
+        stages.add_row(stage, f"{seconds:.2f}")
+    out.print(stages)
+    out.print(f"Report:      {escape(result['report'])}", soft_wrap=True)
+    if "failed_rows" in result:
+        out.print(f"Failed rows: {escape(result['failed_rows'])}", soft_wrap=True)
+    if opener := shutil.which("soffice"):
+        out.print(f"Open it with: {escape(opener)} {escape(result['report'])}", soft_wrap=True)

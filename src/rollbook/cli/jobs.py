@@ -1,0 +1,220 @@
+"""The commands about files and jobs: `sample`, `upload` and `queue ...`."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
+
+import typer
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from rollbook import accounts, receive, uploads
+from rollbook.api.answers import UploadStatus
+from rollbook.cli.session import JsonOption, err, out, print_json, run
+from rollbook.errors import RollbookError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from rollbook.accounts import User
+    from rollbook.system import System
+
+POLL_S = 0.2
+READ_BYTES = 1024 * 1024
+
+queue_app = typer.Typer(name="queue", no_args_is_help=True, help="Watch and steer the queue.")
+
+JobArgument = Annotated[UUID, typer.Argument(help="The job's id.")]
+AsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--as", help="Act as this account (its e-mail address); default: the first super_admin."
+    ),
+]
+
+
+class UploadFailedError(RollbookError):
+    """An upload that was waited for didn't complete."""
+
+    code = "upload_failed"
+
+
+def sample(
+    target: Annotated[Path, typer.Argument(help="An .xlsx or .csv file to write.")],
+    rows: Annotated[int, typer.Option(min=0, help="How many rows.")] = 1000,
+    seed: Annotated[int, typer.Option(help="The same seed makes the same file.")] = 1,
+) -> None:
+    """Write a synthetic members' file, with the flaws that real ones have."""
+    from rollbook.sample import write_sample
+
+    facts = write_sample(target, rows, seed=seed)
+    out.print(
+        f"{escape(str(target))}: {facts.rows} rows, of them {facts.invalid} invalid and "
+        f"{facts.duplicates} duplicates."
+    )
+
+
+def upload(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)],
+    *,
+    dry_run: Annotated[bool, typer.Option(help="Do all of it, but change no member.")] = False,
+    allow_duplicate: Annotated[
+        bool, typer.Option(help="Take a file that was sent before.")
+    ] = False,
+    wait: Annotated[bool, typer.Option(help="Wait until the upload has ended.")] = False,
+    acting: AsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Send a file; its job runs wherever a worker does (`rollbook up`)."""
+    options = receive.Options(dry_run=dry_run, allow_duplicate=allow_duplicate)
+
+    async def work(system: System) -> UploadStatus:
+        user = await accounts.acting(system.pool, acting)
+        stored = await receive.store_file(system, file.name, _chunks(file))
+        recorded = await receive.record(system, user, stored, options)
+        if not as_json:
+            err.print(f"Queued as job {recorded['id']}.")
+        if wait:
+            return await _followed(system, user, recorded["id"], quiet=as_json)
+        return await _status(system, user, recorded["id"])
+
+    status = run("upload", work)
+    if as_json:
+        print_json(status.model_dump(mode="json"))
+    elif status.status == "completed":
+        out.print(outcome_table(status.outcomes))
+    if wait and status.status != "completed":
+        raise UploadFailedError(status.error or f"The upload was {status.status}.")
+
+
+@queue_app.command("stats")
+def queue_stats(*, as_json: JsonOption = False) -> None:
+    """Count the jobs by state."""
+    counts = run("queue", lambda system: system.queue.stats())
+    if as_json:
+        print_json(counts)
+        return
+    table = Table("State", "Jobs")
+    for state, number in counts.items():
+        if state != "is_paused":
+            table.add_row(state, str(number))
+    out.print(table)
+    if counts["is_paused"]:
+        out.print("The queue is paused: no further job starts.")
+
+
+@queue_app.command("jobs")
+def queue_jobs(
+    *,
+    limit: Annotated[int, typer.Option(min=1, max=1000)] = 20,
+    acting: AsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the most recent jobs, newest first."""
+
+    async def work(system: System) -> list[UploadStatus]:
+        user = await accounts.acting(system.pool, acting)
+        recent, _ = await uploads.history(system, user, page_size=limit)
+        return [UploadStatus.of(upload) for upload in recent]
+
+    found = run("queue", work)
+    if as_json:
+        print_json([status.model_dump(mode="json") for status in found])
+        return
+    table = Table("Job", "File", "Status", "Stage", "%", "Rows", "Attempts", "Sent (UTC)")
+    for status in found:
+        table.add_row(
+            str(status.job_id),
+            escape(status.file_name),
+            status.status,
+            status.stage or "",
+            str(status.progress),
+            "" if status.rows_total is None else str(status.rows_total),
+            str(status.attempts),
+            f"{status.created_at:%Y-%m-%d %H:%M}",
+        )
+    out.print(table)
+
+
+@queue_app.command("retry")
+def queue_retry(job_id: JobArgument, acting: AsOption = None) -> None:
+    """Let a failed job run again, with its attempts counted anew."""
+
+    async def work(system: System) -> None:
+        await uploads.retry(system, await accounts.acting(system.pool, acting), job_id)
+
+    run("queue", work)
+    out.print(f"Job {job_id} waits for another run.")
+
+
+@queue_app.command("cancel")
+def queue_cancel(job_id: JobArgument, acting: AsOption = None) -> None:
+    """End a job that waits or runs; nothing of its file is merged."""
+
+    async def work(system: System) -> None:
+        await uploads.cancel(system, await accounts.acting(system.pool, acting), job_id)
+
+    run("queue", work)
+    out.print(f"Job {job_id} is cancelled. No member was changed by it.")
+
+
+@queue_app.command("clean")
+def queue_clean(
+    grace_period_hours: Annotated[
+        float, typer.Option(min=0, help="Keep jobs that ended later than this.")
+    ] = 24,
+) -> None:
+    """Let the queue forget ended jobs; the history keeps the uploads."""
+    removed = run("queue", lambda system: system.queue.clean(grace_period_h=grace_period_hours))
+    out.print(f"Forgotten: {removed['completed']} completed and {removed['failed']} failed jobs.")
+
+
+@queue_app.command("pause")
+def queue_pause() -> None:
+    """Start no further job; running ones go on."""
+    run("queue", lambda system: system.queue.pause())
+    out.print("The queue is paused. `rollbook queue resume` lets it run again.")
+
+
+@queue_app.command("resume")
+def queue_resume() -> None:
+    """Start jobs again."""
+    run("queue", lambda system: system.queue.resume())
+    out.print("The queue runs.")
+
+
+def outcome_table(outcomes: dict[Any, int]) -> Table:
+    """The outcomes with their sum, which is the number of rows read."""
+    table = Table("Outcome", "Rows", show_footer=True)
+    table.columns[0].footer = "all rows"
+    table.columns[1].footer = str(sum(outcomes.values()))
+    table.columns[1].justify = "right"
+    for name, number in outcomes.items():
+        table.add_row(name.replace("_", " "), str(number))
+    return table
+
+
+async def _status(system: System, user: User, job_id: UUID) -> UploadStatus:
+    return UploadStatus.of(await uploads.get(system, user, job_id))
+
+
+async def _followed(system: System, user: User, job_id: UUID, *, quiet: bool) -> UploadStatus:
+    """Follow a job to its end with a bar."""
+    columns = (TextColumn("{task.description:>12}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=err, disable=quiet) as bar:
+        task = bar.add_task("waiting", total=100)
+        while (status := await _status(system, user, job_id)).status not in uploads.FINAL:
+            bar.update(task, completed=status.progress, description=status.stage or status.status)
+            await asyncio.sleep(POLL_S)
+        bar.update(task, completed=100, description=status.status)
+    return status
+
+
+async def _chunks(file: Path) -> AsyncIterator[bytes]:
+    with file.open("rb") as source:
+        while chunk := await asyncio.to_thread(source.read, READ_BYTES):
+            yield chunk

@@ -1,0 +1,98 @@
+"""The commands that run until they are stopped, and the one that prepares the database.
+
+What only one of them needs, and takes long to import, is imported there: a worker has no use for a
+web server, and is ready a second earlier without one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from rollbook import accounts, supervisor
+from rollbook import worker as worker_process
+from rollbook.cli.session import engines, err, out, settings_for
+from rollbook.system import open_system
+
+if TYPE_CHECKING:
+    from rollbook.config import Settings
+
+Supervised = Annotated[bool, typer.Option("--supervised", hidden=True)]
+
+
+def up() -> None:
+    """Run everything: database engines (unless you have your own), API and worker."""
+    from rollbook import schema
+
+    settings = settings_for("up")
+    with engines(settings, own=True) as named:
+        schema.migrate(named.database_address)
+        asyncio.run(_up(named))
+
+
+async def _up(settings: Settings) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with open_system(settings) as system:
+        first = await accounts.add_first(system.pool, settings)
+    async with supervisor.running(settings) as url:
+        out.print(f"[bold]Rollbook is ready at {url}[/]  (API description: {url}/docs)")
+        if first is not None:
+            _introduce(*first)
+        out.print("Stop it with Ctrl-C.")
+        await stop.wait()
+        err.print("Stopping; running jobs get their time to finish ...")
+
+
+def _introduce(email: str, password: str | None) -> None:
+    if password is None:
+        out.print(f"First account: {escape(email)}, with the password from the settings.")
+    else:
+        out.print(
+            f"First account: {escape(email)}  password: [bold]{escape(password)}[/]\n"
+            "This password is shown once and stored nowhere; note it now."
+        )
+
+
+def serve(*, supervised: Supervised = False) -> None:
+    """Run the API alone (add workers with `rollbook worker`)."""
+    import uvicorn
+
+    from rollbook.api.app import create_app
+
+    if supervised:
+        supervisor.stop_with_parent()
+    settings = settings_for("api")
+    with engines(settings) as named:
+        uvicorn.run(
+            create_app(named),
+            host=named.host,
+            port=named.port,
+            log_config=None,
+            server_header=False,
+            timeout_graceful_shutdown=named.shutdown_grace_s or None,
+        )
+
+
+def worker(*, supervised: Supervised = False) -> None:
+    """Run a worker alone; start as many as you like, on as many machines as you like."""
+    if supervised:
+        supervisor.stop_with_parent()
+    settings = settings_for("worker")
+    with engines(settings) as named:
+        asyncio.run(worker_process.serve(named))
+
+
+def migrate() -> None:
+    """Bring the database's schema to the newest revision."""
+    from rollbook import schema
+
+    settings = settings_for("migrate")
+    with engines(settings) as named:
+        revision = schema.migrate(named.database_address)
+    out.print(f"The schema is at revision {revision}.")

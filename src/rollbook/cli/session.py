@@ -1,0 +1,93 @@
+"""What the commands share: settings with engines behind them, and one way to show a result."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+from pydantic import SecretStr
+from rich.console import Console
+
+from rollbook import config, logs
+from rollbook.engines import Engines, find_running
+from rollbook.system import open_system
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from rollbook.config import Settings
+    from rollbook.system import System
+
+T = TypeVar("T")
+
+#: Results go here; progress and log lines go to standard error.
+out = Console()
+err = Console(stderr=True)
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+def settings_for(component: str, **changes: Any) -> Settings:
+    """The settings, with the log lines of this process set up."""
+    settings = config.load().model_copy(update=changes)
+    logs.configure(settings, component=component)
+    return settings
+
+
+@contextlib.contextmanager
+def engines(settings: Settings, *, own: bool = False) -> Iterator[Settings]:
+    """Settings that name both engines: the operator's own, the running ones, or new ones.
+
+    Args:
+        settings: what is missing in them is looked for in the data folder, and started there if
+            nobody runs it yet.
+        own: refuse a folder whose engines somebody else runs.
+
+    Raises:
+        EngineError: the engines can't be started.
+        DataFolderInUseError: ``own``, and somebody else runs them.
+    """
+    postgres, valkey = settings.given_database_address is None, settings.given_redis_address is None
+    if not postgres and not valkey:
+        yield settings
+        return
+    found = None if own else find_running(settings.data_dir)
+    if found is not None:
+        yield _with(settings, found.database_url, found.redis_url)
+        return
+    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with Engines(settings.data_dir, postgres=postgres, valkey=valkey) as started:
+        named = _with(settings, started.database_url, started.redis_url)
+        from rollbook.schema import migrate  # slow to import, and not every command needs it
+
+        migrate(named.database_address)
+        yield named
+
+
+def _with(settings: Settings, database_url: str | None, redis_url: str | None) -> Settings:
+    changes = {}
+    if settings.given_database_address is None and database_url is not None:
+        changes["database_url"] = SecretStr(database_url)
+    if settings.given_redis_address is None and redis_url is not None:
+        changes["redis_url"] = SecretStr(redis_url)
+    return settings.model_copy(update=changes)
+
+
+def run(component: str, work: Callable[[System], Awaitable[T]]) -> T:
+    """Open the system for a command that does one thing, and do it."""
+
+    async def opened(settings: Settings) -> T:
+        async with open_system(settings) as system:
+            await system.pool.wait(timeout=10)
+            return await work(system)
+
+    with engines(settings_for(component)) as settings:
+        return asyncio.run(opened(settings))
+
+
+def print_json(value: Any) -> None:
+    """One line of JSON on standard output."""
+    typer.echo(json.dumps(value, default=str))

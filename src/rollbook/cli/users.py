@@ -1,0 +1,91 @@
+"""`rollbook users`: the accounts."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from rollbook import accounts
+from rollbook.accounts import Role
+from rollbook.cli.session import JsonOption, out, print_json, run
+from rollbook.scope import Scope
+
+app = typer.Typer(name="users", no_args_is_help=True, help="Add and change accounts.")
+
+EmailArgument = Annotated[str, typer.Argument(help="The account's e-mail address.")]
+PasswordOption = Annotated[
+    str | None,
+    typer.Option(envvar="ROLLBOOK_NEW_PASSWORD", help="Made up and shown once when not given."),
+]
+
+
+@app.command()
+def add(
+    email: EmailArgument,
+    role: Annotated[Role, typer.Option(help="What the person may do.")],
+    province: Annotated[str | None, typer.Option(help="Province code, such as GP.")] = None,
+    municipality: Annotated[str | None, typer.Option()] = None,
+    name: Annotated[str, typer.Option()] = "",
+    password: PasswordOption = None,
+) -> None:
+    """Make an account."""
+    chosen = password or secrets.token_urlsafe(15)
+
+    scope = Scope(province, municipality)
+    run(
+        "users",
+        lambda system: accounts.add(
+            system.pool, email=email, password=chosen, role=role, scope=scope, name=name
+        ),
+    )
+    _show(email, chosen, given=password is not None)
+
+
+@app.command()
+def password(email: EmailArgument, password: PasswordOption = None) -> None:
+    """Set a new password; the person is signed out everywhere."""
+    chosen = password or secrets.token_urlsafe(15)
+    run("users", lambda system: accounts.set_password(system.pool, email, chosen))
+    _show(email, chosen, given=password is not None)
+
+
+@app.command()
+def disable(email: EmailArgument) -> None:
+    """Close an account; its uploads stay."""
+    run("users", lambda system: accounts.disable(system.pool, email))
+    out.print(f"{escape(email)} can no longer sign in.")
+
+
+@app.command("list")
+def list_(*, as_json: JsonOption = False) -> None:
+    """List the accounts."""
+    rows = run("users", lambda system: accounts.listed(system.pool))
+    if as_json:
+        print_json(rows)
+        return
+    table = Table("E-mail", "Name", "Role", "Province", "Municipality", "Since", "State")
+    for row in rows:
+        table.add_row(
+            row["email"],
+            row["name"],
+            row["role"],
+            row["province"] or "",
+            row["municipality"] or "",
+            f"{row['created_at']:%Y-%m-%d}",
+            "disabled" if row["disabled_at"] else "active",
+        )
+    out.print(table)
+
+
+def _show(email: str, password: str, *, given: bool) -> None:
+    if given:
+        out.print(f"{escape(email)} can sign in with the password you gave.")
+    else:
+        out.print(
+            f"{escape(email)} can sign in with the password [bold]{escape(password)}[/]\n"
+            "It is shown once and stored nowhere."
+        )

@@ -1,0 +1,207 @@
+"""The one module that knows the environment.
+
+Every limit of the system is a field here, with its default and its unit in the name or the
+comment. ``Settings()`` reads the environment and a ``.env`` file in the working directory; the
+result can't be changed.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import quote
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from rollbook.errors import ConfigurationError
+
+Positive = Annotated[int, Field(gt=0)]
+
+
+class Settings(BaseSettings):
+    """All settings, frozen. Names in the environment are the fields' with ``ROLLBOOK_`` before."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="ROLLBOOK_",
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
+    )
+
+    # --- the parts outside this process; the embedded engines serve where these are not given
+    database_url: SecretStr | None = Field(None, validation_alias="DATABASE_URL")
+    #: Wins over the four names below, which the first system used.
+    redis_url: SecretStr | None = Field(None, validation_alias="REDIS_URL")
+    redis_host: str | None = Field(None, validation_alias="REDIS_HOST")
+    redis_port: int = Field(6379, validation_alias="REDIS_PORT")
+    redis_password: SecretStr | None = Field(None, validation_alias="REDIS_PASSWORD")
+    redis_db: int = Field(0, validation_alias="REDIS_DB")
+
+    #: Home of the embedded engines, the default file store and the secret key.
+    data_dir: Path = Path("rollbook-data")
+    #: ``file:///...``, ``s3://bucket/prefix``, ``gs://...`` or ``az://...``.
+    store_url: str | None = None
+
+    # --- HTTP
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    secret_key: SecretStr | None = None
+    token_lifetime_min: Positive = 12 * 60
+    max_upload_mb: Positive = 50
+
+    # --- the first account
+    admin_email: str | None = None
+    admin_password: SecretStr | None = None
+
+    # --- the queue, by the names that operators of Bull know
+    queue_name: str = "bulk-uploads"
+    #: Jobs at a time in each worker process.
+    concurrency: Positive = 2
+    attempts: Positive = 2
+    #: First pause before another attempt; it doubles with each.
+    backoff_ms: Positive = 10_000
+    #: Seconds after which an attempt's process is killed.
+    job_timeout_s: Positive = 600
+    #: How long a job of a dead worker stays locked; renewed by a living one.
+    lock_duration_ms: Positive = 60_000
+    stalled_interval_ms: Positive = 30_000
+    max_stalled_count: Positive = 3
+    remove_on_complete: Positive = 100
+    remove_on_fail: Positive = 200
+    #: Memory of one attempt's process, over which it is killed.
+    child_memory_mb: Positive = 4096
+    #: Seconds that running jobs get to finish after SIGTERM before they are handed back.
+    shutdown_grace_s: Annotated[int, Field(ge=0)] = 20
+    #: Seconds between two looks for uploads that are recorded but not queued.
+    reconcile_interval_s: Positive = 15
+    #: Minutes after which a waiting upload goes before all others; 0 keeps priorities strict.
+    max_wait_min: Annotated[float, Field(ge=0)] = 0
+    #: Hours in which the same file content counts as sent twice.
+    duplicate_window_h: Annotated[int, Field(ge=0)] = 24
+
+    # --- logs
+    log_level: str = "info"
+    #: ``human``, ``json``, or ``auto``: human on a terminal, JSON otherwise.
+    log_format: str = Field("auto", pattern="^(auto|human|json)$")
+
+    @property
+    def given_redis_address(self) -> str | None:
+        """The Redis URL, from REDIS_URL or from the four single names; None means embedded."""
+        if self.redis_url is not None:
+            return self.redis_url.get_secret_value()
+        if self.redis_host is None:
+            return None
+        password = self.redis_password.get_secret_value() if self.redis_password else ""
+        login = f":{quote(password, safe='')}@" if password else ""
+        return f"redis://{login}{self.redis_host}:{self.redis_port}/{self.redis_db}"
+
+    @property
+    def given_database_address(self) -> str | None:
+        """The PostgreSQL URL; None means embedded."""
+        return self.database_url.get_secret_value() if self.database_url else None
+
+    @property
+    def redis_address(self) -> str:
+        """The Redis URL, once it is known (``cli.session.engines`` fills in the embedded one)."""
+        return _known(self.given_redis_address, "REDIS_URL")
+
+    @property
+    def database_address(self) -> str:
+        """The PostgreSQL URL, once it is known."""
+        return _known(self.given_database_address, "DATABASE_URL")
+
+    @property
+    def store_address(self) -> str:
+        """The file store's URL: ROLLBOOK_STORE_URL, or a folder in the data folder."""
+        return self.store_url or (self.data_dir.resolve() / "store").as_uri()
+
+    @property
+    def max_upload_bytes(self) -> int:
+        """The limit on an upload's file, in bytes."""
+        return self.max_upload_mb * 1024 * 1024
+
+    def signing_key(self) -> str:
+        """The key that signs tokens: ROLLBOOK_SECRET_KEY, or one made and kept in the data folder.
+
+        Raises:
+            ConfigurationError: the key is shorter than HS256 asks for (RFC 7518, section 3.2).
+        """
+        if self.secret_key is not None:
+            key = self.secret_key.get_secret_value()
+            if len(key.encode()) < 32:
+                raise ConfigurationError(
+                    "ROLLBOOK_SECRET_KEY is shorter than 32 bytes. Give a longer one, or leave it "
+                    "out: one is then made and kept in the data folder."
+                )
+            return key
+        return _kept_key(self.data_dir / "secret.key")
+
+
+def environment_for(settings: Settings) -> dict[str, str]:
+    """The environment under which another process of ours comes to the same settings.
+
+    Engines that were started here, and a port that was chosen here, are in it.
+    """
+    named = settings.model_copy(
+        update={
+            "database_url": SecretStr(settings.database_address),
+            "redis_url": SecretStr(settings.redis_address),
+            "store_url": settings.store_address,
+            "data_dir": settings.data_dir.resolve(),
+        }
+    )
+    values = {}
+    for field in Settings.model_fields:
+        value = getattr(named, field)
+        if value is not None:
+            secret = isinstance(value, SecretStr)
+            values[_environment_name((field,))] = value.get_secret_value() if secret else str(value)
+    return {**os.environ, **values}
+
+
+def _known(address: str | None, name: str) -> str:
+    if address is None:
+        raise ConfigurationError(f"{name} is not set, and no embedded engine was started.")
+    return address
+
+
+def _kept_key(path: Path) -> str:
+    """Read the key file, making it first; two processes that start together get the same key."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    fresh = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    if not path.exists():
+        fresh.touch(mode=0o600)
+        fresh.write_text(secrets.token_urlsafe(48))
+        try:
+            path.hardlink_to(fresh)  # fails where another process was quicker: its key counts
+        except FileExistsError:
+            pass
+        finally:
+            fresh.unlink()
+    return path.read_text().strip()
+
+
+def load() -> Settings:
+    """Read the settings.
+
+    Raises:
+        ConfigurationError: a value doesn't fit; the message names each setting and why.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        lines = [f"  {_environment_name(e['loc'])}: {e['msg']}" for e in error.errors()]
+        raise ConfigurationError("These settings can't be used:\n" + "\n".join(lines)) from None
+
+
+def _environment_name(location: tuple[int | str, ...]) -> str:
+    name = str(location[0])
+    field = Settings.model_fields.get(name)
+    if field is None:  # pydantic names a field by its alias, where it has one
+        return name
+    return str(field.validation_alias or f"ROLLBOOK_{name.upper()}")

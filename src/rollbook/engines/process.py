@@ -1,0 +1,247 @@
+"""One engine's process: its lock, its start, its log and its end.
+
+An engine inherits a locked file from its owner, and so do its children. The kernel frees the lock
+when the last of them is gone: that, and no pid file, tells whether anything still writes to the
+engine's folder.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import psutil
+import structlog
+
+from rollbook.engines.watchdog import wait_free
+from rollbook.errors import EngineError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from signal import Signals
+
+logger = structlog.get_logger(__name__)
+
+POLL_S = 0.01
+#: Seconds for each step that follows the mild one when an engine is ended.
+KILL_TIMEOUT_S = 5.0
+TAIL_LINES = 15
+TAIL_BYTES = 4096
+LAUNCH = Path(__file__).with_name("launch.py")
+
+
+def hold(lock: Path, patience_s: float) -> int | None:
+    """Lock a file for this process: its descriptor, or None when others keep it so long."""
+    fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                os.close(fd)
+                return None
+            time.sleep(POLL_S)
+        else:
+            return fd
+
+
+def environment() -> dict[str, str]:
+    """What an engine may know: none of our passwords, and no PGPORT or PGDATA of the operator's."""
+    kept = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
+    found = {name: os.environ[name] for name in kept if name in os.environ}
+    # On macOS PostgreSQL refuses to start in a locale that the system doesn't know.
+    return found | {"LC_ALL": "C", "TZ": "UTC"}
+
+
+class Engine:
+    """What PostgreSQL and Valkey have in common; both answer the four questions below."""
+
+    name: ClassVar[str]
+    #: Names the engine's folder, lock and log in the data folder.
+    key: ClassVar[str]
+    #: What asks it to end, mildest first; the first also comes when the owner dies.
+    stop_signals: ClassVar[tuple[Signals, ...]]
+
+    def __init__(self, data_dir: Path, run_dir: Path, *, stop_timeout_s: float) -> None:
+        self.data_dir = data_dir
+        self.run_dir = run_dir
+        self.folder = data_dir / self.key
+        self.lock = data_dir / f"{self.key}.lock"
+        self.log = data_dir / f"{self.key}.log"
+        #: Who it runs as; see launch.py.
+        self.identity = "same"
+        self._stop_timeout_s = stop_timeout_s
+        self._process: subprocess.Popen[bytes] | None = None
+        self._claimed: int | None = None
+
+    @property
+    def pid_file(self) -> Path:
+        """Where does it write its pid?"""
+        raise NotImplementedError
+
+    @property
+    def url(self) -> str:
+        """What is its address for clients?"""
+        raise NotImplementedError
+
+    def prepare(self) -> list[str | Path]:
+        """Make the folder ready, which nobody uses now: what is the command line?"""
+        raise NotImplementedError
+
+    def is_ready(self) -> bool:
+        """Are clients served? An OSError means not yet."""
+        raise NotImplementedError
+
+    # --- start
+
+    @property
+    def pid(self) -> int | None:
+        """The engine's process, while it runs."""
+        if self._process is None or self._process.poll() is not None:
+            return None
+        return self._process.pid
+
+    def start(self, watch_fd: int | None) -> None:
+        """Start the process, and don't wait until it is ready.
+
+        Args:
+            watch_fd: the pipe to the watchdog; None where the kernel sends the death signal.
+
+        Raises:
+            EngineError: it can't be started.
+            OSError: the folder can't be used.
+        """
+        self._claim()
+        if self.log.exists():
+            self.log.replace(self.log.with_suffix(".log.1"))
+        watch = "prctl" if watch_fd is None else f"{watch_fd}:{self.lock.name}"
+        self._process = self.spawn(self.prepare(), watch=watch, watch_fd=watch_fd)
+        self._release()
+
+    def spawn(
+        self, program: Sequence[str | Path], *, watch: str = "none", watch_fd: int | None = None
+    ) -> subprocess.Popen[bytes]:
+        """Run a program of the engine's, with the engine's identity, lock and log."""
+        log = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            return subprocess.Popen(
+                self.command(program, watch=watch),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                env=environment(),
+                pass_fds=[fd for fd in (self._claimed, watch_fd) if fd is not None],
+                # In the terminal's session a Ctrl-C would reach the engines before their clients.
+                start_new_session=True,
+            )
+        finally:
+            os.close(log)
+
+    def command(self, program: Sequence[str | Path], *, watch: str = "none") -> list[str]:
+        """The command line by which ``launch.py`` becomes the program."""
+        how = [os.getpid(), self.stop_signals[0].value, watch, self.identity, self.data_dir]
+        return [sys.executable, "-I", "-S", *map(str, (LAUNCH, *how, *program))]
+
+    def wait_ready(self, timeout_s: float) -> None:
+        """Wait until the engine serves clients.
+
+        Raises:
+            EngineError: it ended, or needs longer than ``timeout_s`` seconds.
+        """
+        assert self._process is not None
+        deadline = time.monotonic() + timeout_s
+        while not self._looks_ready():
+            if (code := self._process.poll()) is not None:
+                raise self.failure(f"ended while it started (exit code {code})")
+            if time.monotonic() > deadline:
+                raise self.failure(f"was not ready after {timeout_s:g} seconds")
+            time.sleep(POLL_S)
+        logger.info("engine ready", engine=self.key, pid=self._process.pid)
+
+    def _looks_ready(self) -> bool:
+        try:
+            return self.is_ready()
+        except OSError:
+            return False
+
+    def failure(self, what: str) -> EngineError:
+        """The error that says what happened, which log to read and how that log ends."""
+        newest = max(self.logs(), key=lambda log: log.stat().st_mtime_ns)
+        tail = newest.read_bytes()[-TAIL_BYTES:].decode(errors="replace").splitlines()
+        return EngineError(
+            f"{self.name} {what}. The data in {self.folder} was kept. "
+            f"The reason is in {newest}, which ends with:\n" + "\n".join(tail[-TAIL_LINES:])
+        )
+
+    def logs(self) -> list[Path]:
+        """The files that the engine may have written to."""
+        return [self.log]
+
+    # --- what an earlier owner left
+
+    def _claim(self) -> None:
+        """Take the lock; an engine that lost its owner is asked to end, then made to."""
+        self._claimed = hold(self.lock, 0)
+        for number, patience_s in self._stop_steps():
+            if self._claimed is not None:
+                return
+            leftover = self._leftover()
+            if leftover is not None:
+                logger.warning("stopping a left engine", engine=self.key, pid=leftover.pid)
+                leftover.send_signal(number)
+            self._claimed = hold(self.lock, patience_s)
+        if self._claimed is None:
+            raise EngineError(
+                f"A {self.name} that an earlier run left still works in {self.folder} and can't "
+                "be stopped. Its data was not touched. Stop it by hand, then start again."
+            )
+
+    def _leftover(self) -> psutil.Process | None:
+        """The engine that the pid file names, unless that pid is somebody else's by now."""
+        try:
+            process = psutil.Process(int(self.pid_file.read_text(encoding="utf-8").split()[0]))
+            return process if str(self.folder) in process.cmdline() else None
+        except (OSError, ValueError, IndexError, psutil.Error):
+            return None
+
+    def _release(self) -> None:
+        claimed, self._claimed = self._claimed, None
+        if claimed is not None:
+            os.close(claimed)
+
+    # --- stop
+
+    def _stop_steps(self) -> Iterator[tuple[Signals, float]]:
+        for number in self.stop_signals:
+            mild = number == self.stop_signals[0]
+            yield number, self._stop_timeout_s if mild else KILL_TIMEOUT_S
+
+    def ask_to_stop(self) -> None:
+        """Send the mild signal, so that both engines end at the same time."""
+        if self._process is not None:
+            self._process.send_signal(self.stop_signals[0])
+
+    def stop(self) -> None:
+        """End the process, mildly first; may be called again, also from within itself."""
+        self._release()
+        if self._process is None:
+            return
+        for number, patience_s in self._stop_steps():
+            self._process.send_signal(number)
+            try:
+                self._process.wait(patience_s)
+                break
+            except subprocess.TimeoutExpired:
+                logger.warning("engine did not stop in time", engine=self.key, signal=number.name)
+        # The children of a killed PostgreSQL need a moment to notice.
+        if wait_free(self.lock, KILL_TIMEOUT_S):
+            logger.info("engine stopped", engine=self.key, exit_code=self._process.returncode)
+        else:
+            logger.error("engine still runs", engine=self.key, pid=self._process.pid)

@@ -1,0 +1,229 @@
+"""The one tree of Rollbook's errors.
+
+Each class has a stable ``code``, the HTTP ``status`` it answers with, and a short ``title``; the
+message is the sentence for the person who will read it: what happened, what was kept and what to
+do next. A message never holds a member's name or ID number, because messages are logged, stored
+in Redis and sent to clients.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class RollbookError(Exception):
+    """The root of the tree: raised as one of its children only."""
+
+    code: ClassVar[str] = "internal"
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "Something went wrong on our side"
+
+    def __init__(self, message: str, **members: Any) -> None:
+        super().__init__(message)
+        #: Extra members of the problem answer (RFC 9457, section 3.2), such as ``errors``.
+        self.members = members
+
+    @property
+    def message(self) -> str:
+        """The sentence for the person."""
+        return str(self)
+
+
+class ConfigurationError(RollbookError):
+    """A setting is missing, contradicts another, or can't be used on this machine."""
+
+    code = "configuration"
+    title = "The settings don't fit"
+
+
+class EngineError(RollbookError):
+    """An embedded PostgreSQL or Valkey couldn't be started or stopped."""
+
+    code = "engine"
+    title = "A database engine did not start"
+
+
+class DataFolderInUseError(EngineError):
+    """Another process owns the data folder."""
+
+    code = "data_folder_in_use"
+    title = "The data folder is in use"
+
+
+class ServiceUnavailableError(RollbookError):
+    """PostgreSQL, Redis or the file store doesn't answer right now."""
+
+    code = "service_unavailable"
+    status = 503
+    title = "A part of the service is not reachable"
+
+
+# --- what a client of the API did -----------------------------------------------------------
+
+
+class NotAuthenticatedError(RollbookError):
+    """No token, or one that is wrong, expired or of a disabled user."""
+
+    code = "not_authenticated"
+    status = 401
+    title = "Please sign in"
+
+
+class NotAllowedError(RollbookError):
+    """The user's role may not use this function."""
+
+    code = "not_allowed"
+    status = 403
+    title = "Not allowed"
+
+
+class NotFoundError(RollbookError):
+    """The thing doesn't exist, or isn't this user's: both answer alike."""
+
+    code = "not_found"
+    status = 404
+    title = "Not found"
+
+
+class ConflictError(RollbookError):
+    """The request contradicts the present state."""
+
+    code = "conflict"
+    status = 409
+    title = "Not possible in this state"
+
+
+class IdempotencyConflictError(ConflictError):
+    """An Idempotency-Key came again with another file."""
+
+    code = "idempotency_conflict"
+    title = "This Idempotency-Key belongs to another file"
+
+
+class DuplicateUploadError(ConflictError):
+    """The same file content was sent within the window that counts as a repeat."""
+
+    code = "duplicate_upload"
+    title = "This file was sent before"
+
+
+class InvalidRequestError(RollbookError):
+    """A field of the request is missing or wrong."""
+
+    code = "invalid_request"
+    status = 422
+    title = "The request can't be understood"
+
+
+class MissingFileError(InvalidRequestError):
+    """The upload has no part named ``file``."""
+
+    code = "missing_file"
+    title = "No file was sent"
+
+
+class EmptyFileError(InvalidRequestError):
+    """The file has no bytes."""
+
+    code = "empty_file"
+    title = "The file is empty"
+
+
+class FileTooLargeError(RollbookError):
+    """The body is over the limit of ROLLBOOK_MAX_UPLOAD_MB."""
+
+    code = "file_too_large"
+    status = 413
+    title = "The file is too large"
+
+
+class UnsupportedFileError(RollbookError):
+    """The name's ending or the content isn't one of the accepted kinds."""
+
+    code = "unsupported_file"
+    status = 415
+    title = "This kind of file is not accepted"
+
+
+# --- what a file turned out to be; an attempt that meets one of these isn't repeated --------
+
+
+class FileProblemError(RollbookError):
+    """The file can't be processed however often it is tried: the person must change it."""
+
+    code = "file_problem"
+    status = 422
+    title = "The file can't be processed"
+
+
+class UnreadableFileError(FileProblemError):
+    """The parser couldn't read the file: damaged, encrypted or not what its name says."""
+
+    code = "unreadable_file"
+    title = "The file can't be read"
+
+
+class NoIdColumnError(FileProblemError):
+    """No sheet has a column that holds ID numbers."""
+
+    code = "no_id_column"
+    title = "No column with ID numbers was found"
+
+
+class MissingColumnsError(FileProblemError):
+    """The sheet has an ID column, but not the other columns that every member needs."""
+
+    code = "missing_columns"
+    title = "Columns are missing"
+
+
+class NoRowsError(FileProblemError):
+    """The sheet has headers and nothing below them."""
+
+    code = "no_rows"
+    title = "The file has no rows"
+
+
+class SourceGoneError(FileProblemError):
+    """The stored file isn't there any more, so the upload can't be processed again."""
+
+    code = "source_gone"
+    title = "The stored file is gone"
+
+
+# --- what happens to an attempt ---------------------------------------------------------------
+
+
+class AttemptError(RollbookError):
+    """An attempt ended without a result; another attempt may succeed."""
+
+    code = "attempt_failed"
+    title = "The attempt did not finish"
+
+
+class FencedError(AttemptError):
+    """The upload belongs to a later attempt, or was cancelled: nothing may be written."""
+
+    code = "fenced"
+    title = "Another attempt has taken over"
+
+
+class TimedOutError(AttemptError):
+    """The attempt ran longer than ROLLBOOK_JOB_TIMEOUT_S and was stopped."""
+
+    code = "timed_out"
+    title = "The attempt took too long"
+
+
+class OutOfMemoryError(AttemptError):
+    """The attempt's process passed ROLLBOOK_CHILD_MEMORY_MB and was stopped."""
+
+    code = "out_of_memory"
+    title = "The file needs more memory than is allowed"
+
+
+class ChildDiedError(AttemptError):
+    """The attempt's process ended without an answer."""
+
+    code = "child_died"
+    title = "The process that worked on the file died"

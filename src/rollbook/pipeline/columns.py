@@ -1,0 +1,70 @@
+"""The known columns, and which header of a file stands for which of them."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+import unicodedata
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+#: Without these a row can't become a member.
+REQUIRED = ("id_number", "firstname", "surname")
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnMap:
+    """What a file's headers stand for."""
+
+    #: Field by header, in the order of the file.
+    known: Mapping[str, str]
+    unknown: tuple[str, ...]
+
+    def header(self, field: str) -> str | None:
+        """The header under which the file has a field."""
+        return next((header for header, known in self.known.items() if known == field), None)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Required fields that the file doesn't have."""
+        return tuple(field for field in REQUIRED if field not in self.known.values())
+
+
+@cache
+def variants() -> Mapping[str, tuple[str, ...]]:
+    """Every field with its header variants; the first is the one to show."""
+    text = files("rollbook.pipeline").joinpath("columns.toml").read_text(encoding="utf-8")
+    return {field: tuple(names) for field, names in tomllib.loads(text).items()}
+
+
+def map_headers(headers: Sequence[str]) -> ColumnMap:
+    """Find the field of each header.
+
+    Where two headers stand for one field, the first does and the other stays unknown.
+    """
+    fields = _fields_by_key()
+    known: dict[str, str] = {}
+    unknown: list[str] = []
+    for header in headers:
+        field = fields.get(key(header))
+        if field is None or field in known.values():
+            unknown.append(header)
+        else:
+            known[header] = field
+    return ColumnMap(known, tuple(unknown))
+
+
+def key(header: str) -> str:
+    """A header without case, accents, spaces and punctuation."""
+    plain = unicodedata.normalize("NFKD", header).casefold()
+    return re.sub(r"[^a-z0-9]", "", plain)
+
+
+@cache
+def _fields_by_key() -> Mapping[str, str]:
+    return {key(name): field for field, names in variants().items() for name in names}

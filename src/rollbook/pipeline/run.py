@@ -1,0 +1,160 @@
+"""One attempt at a file, stage by stage, inside the child process.
+
+From ``match`` on everything happens in one transaction, and the upload's final state is its last
+statement: a report is in the store before the merge is committed, so a completed upload has its
+report, and whatever ends before the commit has changed nothing.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from psycopg.types.json import Jsonb
+
+from rollbook import clock
+from rollbook import store as keys
+from rollbook.database import queries
+from rollbook.errors import FencedError
+from rollbook.pipeline import report
+from rollbook.pipeline.match import match, place
+from rollbook.pipeline.merge import count, keep_rows, merge
+from rollbook.pipeline.normalise import normalise
+from rollbook.pipeline.read import read
+from rollbook.pipeline.validate import validate
+from rollbook.scope import Scope
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from uuid import UUID
+
+    from psycopg import Connection
+
+    from rollbook.database import Row
+    from rollbook.store import FileStore
+
+#: The stages with the percent at which each begins, from where the time goes in a usual file.
+STAGES = {
+    "read": 1,
+    "normalise": 25,
+    "validate": 30,
+    "match": 35,
+    "verify": 45,
+    "merge": 45,
+    "report": 75,
+}
+
+_SQL = queries("uploads")
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the attempt is."""
+
+    stage: str
+    percent: int
+    rows_done: int
+    rows_total: int | None
+
+
+class Stages:
+    """Times the stages and tells where the attempt is."""
+
+    def __init__(self, report_progress: Callable[[Progress], None]) -> None:
+        self._report = report_progress
+        self._began = time.perf_counter()
+        self._current: str | None = None
+        self.seconds: dict[str, float] = {}
+
+    def begin(self, stage: str, *, rows_total: int | None = None) -> None:
+        """End the current stage and begin another."""
+        self.end()
+        self._current = stage
+        percent = STAGES[stage]
+        done = rows_total * percent // 100 if rows_total else 0
+        self._report(Progress(stage, percent, done, rows_total))
+
+    def end(self) -> None:
+        """Note how long the current stage took, in seconds."""
+        now = time.perf_counter()
+        if self._current is not None:
+            self.seconds[self._current] = round(now - self._began, 3)
+        self._began = now
+        self._current = None
+
+
+def process(
+    connection: Connection[Row],
+    store: FileStore,
+    *,
+    upload_id: UUID,
+    attempt: int,
+    report_progress: Callable[[Progress], None],
+) -> dict[str, Any]:
+    """Take the upload's file through all stages and commit what became of it.
+
+    Returns:
+        ``rows_total`` and the counts by outcome.
+
+    Raises:
+        FencedError: the upload is no longer this attempt's; nothing was written.
+        FileProblemError: the file can't be processed; nothing was written.
+    """
+    upload = _upload(connection, upload_id, attempt)
+    scope = Scope(upload["province"], upload["municipality"])
+    stages = Stages(report_progress)
+    with tempfile.TemporaryDirectory(prefix="rollbook-") as folder:
+        source = Path(folder) / f"source.{upload['file_kind']}"
+        stages.begin("read")
+        store.fetch(upload["source_key"], source)
+        sheet = read(source, upload["file_kind"])
+        total = sheet.frame.height
+        stages.begin("normalise", rows_total=total)
+        today = clock.today()
+        normalised = normalise(sheet, today)
+        stages.begin("validate", rows_total=total)
+        validated = validate(normalised, sheet)
+        with connection.transaction():
+            stages.begin("match", rows_total=total)
+            rows = match(connection, place(validated.rows, scope))
+            # Switched off: no row is asked about, and none is called not registered for it.
+            stages.begin("verify", rows_total=total)
+            stages.begin("merge", rows_total=total)
+            rows = merge(
+                connection, rows, upload_id=upload_id, scope=scope, dry_run=upload["dry_run"]
+            )
+            keep_rows(connection, rows, validated.problems, upload_id=upload_id)
+            outcomes = count(rows)
+            stages.begin("report", rows_total=total)
+            facts = report.Facts(upload, outcomes, stages.seconds, clock.now())
+            files = report.write(Path(folder), facts, sheet, rows, validated.problems)
+            report_key = keys.report_key(upload_id, attempt)
+            store.put(report_key, files.report)
+            refused_key = None
+            if files.refused is not None:
+                refused_key = keys.refused_key(upload_id, attempt)
+                store.put(refused_key, files.refused)
+            stages.end()
+            final = {
+                "id": upload_id,
+                "attempt": attempt,
+                "rows_total": total,
+                **outcomes,
+                "stage_seconds": Jsonb(stages.seconds),
+                "report_key": report_key,
+                "refused_key": refused_key,
+            }
+            if connection.execute(_SQL["complete"], final).rowcount != 1:
+                raise FencedError("Another attempt has the upload now, or it was cancelled.")
+    return {"rows_total": total, "outcomes": outcomes}
+
+
+def _upload(connection: Connection[Row], upload_id: UUID, attempt: int) -> Row:
+    upload = connection.execute(_SQL["by_id_and_owner"], {"id": upload_id}).fetchone()
+    connection.commit()
+    if upload is None or upload["attempt"] != attempt or upload["status"] != "processing":
+        raise FencedError("Another attempt has the upload now, or it was cancelled.")
+    return upload

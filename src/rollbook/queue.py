@@ -1,0 +1,166 @@
+"""The queue service: every operation on the queue ``bulk-uploads`` that isn't a worker's.
+
+The queue dispatches, PostgreSQL remembers: a job's id is its upload's id, its payload holds
+nothing else, and whatever is lost here can be added again from the record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from bullmq import Job, Queue
+from redis.exceptions import RedisError
+
+from rollbook.errors import ServiceUnavailableError
+from rollbook.redis_client import make_client
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Iterable
+    from uuid import UUID
+
+    from rollbook.config import Settings
+
+JOB_NAME = "bulk-upload"
+
+#: States in which a job is still to be run; a job kept in another state is in the way of a new
+#: one with its id, because BullMQ ignores an id that it knows.
+OPEN_STATES = frozenset({"waiting", "prioritized", "delayed", "active", "paused"})
+
+#: What a statistics answer counts, in BullMQ's words.
+_COUNTED = ("wait", "prioritized", "active", "completed", "failed", "delayed", "paused")
+
+log = structlog.get_logger(__name__)
+
+
+class UploadQueue:
+    """The queue as the API, the command line and the reconciler use it.
+
+    Raises:
+        ServiceUnavailableError: from every method, when Redis doesn't answer.
+    """
+
+    def __init__(self, settings: Settings, redis_address: str) -> None:
+        self._settings = settings
+        self._redis = make_client(redis_address)
+        self._queue = Queue(settings.queue_name, {"connection": self._redis})
+
+    async def add(self, upload_id: UUID, *, priority: int) -> None:
+        """Queue an upload; one that is queued already stays as it is."""
+        options = {
+            "jobId": str(upload_id),
+            "priority": priority,
+            "attempts": self._settings.attempts,
+            "backoff": {"type": "exponential", "delay": self._settings.backoff_ms},
+            "removeOnComplete": {"count": self._settings.remove_on_complete},
+            "removeOnFail": {"count": self._settings.remove_on_fail},
+            # A stack trace may quote a cell, and Redis holds no member's data.
+            "stackTraceLimit": 0,
+        }
+        await _reached(self._queue.add(JOB_NAME, {"upload_id": str(upload_id)}, options))
+
+    async def state(self, upload_id: UUID) -> str | None:
+        """BullMQ's word for where the job is, or None when the queue doesn't know it."""
+        state: str = await _reached(self._queue.getJobState(str(upload_id)))
+        return None if state == "unknown" else state
+
+    async def states(self, upload_ids: Iterable[UUID]) -> list[str | None]:
+        """The states of several jobs, in their order."""
+        return list(await asyncio.gather(*(self.state(upload_id) for upload_id in upload_ids)))
+
+    async def attempts_made(self, upload_id: UUID) -> int:
+        """How many attempts BullMQ has counted against the job."""
+        job = await self._job(upload_id)
+        return job.attemptsMade if job else 0
+
+    async def position(self, upload_id: UUID) -> int | None:
+        """The place among the waiting jobs, from 1; None when it isn't waiting for its turn."""
+        job_id = str(upload_id)
+        async with self._redis.pipeline() as look:
+            # BullMQ takes from the right end of the list first, which the list of a paused queue
+            # replaces, and from the priorities afterwards.
+            for name in ("wait", "paused"):
+                look.lpos(self._queue.toKey(name), job_id)
+                look.llen(self._queue.toKey(name))
+            look.zrank(self._queue.toKey("prioritized"), job_id)
+            waits, waiting, pauses, paused, rank = await _reached(look.execute())
+        if waits is not None:
+            return int(waiting - waits)
+        if pauses is not None:
+            return int(paused - pauses)
+        return None if rank is None else int(waiting + paused + rank + 1)
+
+    async def put_first(self, upload_id: UUID) -> bool:
+        """Let a job go before every priority; False when it isn't among the prioritized."""
+        job = await self._job(upload_id)
+        if job is None or await self.state(upload_id) != "prioritized":
+            return False
+        await _reached(job.changePriority({"priority": 0}))
+        return True
+
+    async def remove(self, upload_id: UUID) -> bool:
+        """Take a job out; False when it is running, because only its worker can let go of it."""
+        return bool(await _reached(self._queue.remove(str(upload_id))))
+
+    async def retry(self, upload_id: UUID, *, priority: int) -> None:
+        """Queue an upload again, with its attempts counted anew."""
+        job = await self._job(upload_id)
+        if job is not None and await self.state(upload_id) == "failed":
+            await _reached(job.retry("failed", {"resetAttemptsMade": True}))
+            return
+        # The queue has forgotten it, or keeps it in a state that blocks its id.
+        await self.remove(upload_id)
+        await self.add(upload_id, priority=priority)
+
+    async def stats(self) -> dict[str, int | bool]:
+        """Jobs by state; ``waiting`` counts BullMQ's waiting and prioritized together."""
+        counts = await _reached(self._queue.getJobCounts(*_COUNTED))
+        waiting = counts.pop("wait") + counts.pop("prioritized")
+        numbers: dict[str, int] = {
+            "waiting": waiting,
+            **{state: counts[state] for state in _COUNTED if state in counts},
+        }
+        return {
+            **numbers,
+            "total": sum(numbers.values()),
+            "is_paused": bool(await _reached(self._queue.isPaused())),
+        }
+
+    async def clean(self, *, grace_period_h: float) -> dict[str, int]:
+        """Forget jobs that ended longer ago than the grace period; their records stay."""
+        grace_ms = int(grace_period_h * 3_600_000)
+        removed = {}
+        for state in ("completed", "failed"):
+            ids = await _reached(self._queue.clean(grace_ms, 0, state))
+            removed[state] = len(ids)
+        return removed
+
+    async def pause(self) -> None:
+        """Start no further job anywhere; running ones go on."""
+        await _reached(self._queue.pause())
+
+    async def resume(self) -> None:
+        """Start jobs again."""
+        await _reached(self._queue.resume())
+
+    async def ping(self) -> None:
+        """Return when Redis answers."""
+        await _reached(self._redis.ping())
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        await self._queue.close()
+
+    async def _job(self, upload_id: UUID) -> Job | None:
+        return await _reached(Job.fromId(self._queue, str(upload_id)))
+
+
+async def _reached(answer: Awaitable[Any]) -> Any:
+    try:
+        return await answer
+    except (RedisError, OSError) as error:
+        raise ServiceUnavailableError(
+            "The queue doesn't answer right now. Uploads that were accepted are recorded and will "
+            "be queued as soon as it does; please try again in a moment."
+        ) from error

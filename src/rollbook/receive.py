@@ -1,0 +1,270 @@
+"""Receiving a file: into the store, into the record, into the queue, in this order.
+
+The same code serves HTTP and the watched folder. After ``record`` returned, the file is safe: the
+row is committed, and the reconciler queues what could not be queued.
+"""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+import unicodedata
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+from uuid import UUID, uuid4
+
+import structlog
+
+from rollbook import store as keys
+from rollbook.database import queries
+from rollbook.errors import (
+    DuplicateUploadError,
+    EmptyFileError,
+    FileTooLargeError,
+    IdempotencyConflictError,
+    ServiceUnavailableError,
+    UnsupportedFileError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from psycopg import AsyncConnection
+
+    from rollbook.accounts import User
+    from rollbook.database import Row
+    from rollbook.system import System
+
+KINDS = ("xlsx", "xls", "csv")
+MAX_NAME_LENGTH = 200
+
+#: How the content of each kind begins; what a CSV may not begin with is in ``_looks_like``.
+_ZIP = b"PK\x03\x04"
+_OLE2 = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_OTHER_KINDS = (_ZIP, _OLE2, b"%PDF", b"{\\rtf", b"\x1f\x8b", b"\x89PNG", b"\xff\xd8\xff", b"GIF8")
+_HEAD_BYTES = 4096
+
+_SQL = queries("uploads")
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file that is in the store and not yet in the record."""
+
+    upload_id: UUID
+    name: str
+    kind: str
+    bytes: int
+    #: Hexadecimal.
+    sha256: str
+
+    @property
+    def key(self) -> str:
+        """Where it lies in the store."""
+        return keys.source_key(self.upload_id, self.kind)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the sender asked for."""
+
+    dry_run: bool = False
+    allow_duplicate: bool = False
+    idempotency_key: str | None = None
+    #: None stands for the priority of the sender's role.
+    priority: int | None = None
+
+
+async def store_file(system: System, file_name: str, chunks: AsyncIterator[bytes]) -> StoredFile:
+    """Stream a file into the store while it is counted, hashed and looked at.
+
+    Raises:
+        UnsupportedFileError: the name's ending or the first bytes aren't those of a spreadsheet.
+        EmptyFileError: there are no bytes.
+        FileTooLargeError: there are more than the limit.
+        ServiceUnavailableError: the store doesn't take it.
+        Nothing is kept in any of these cases.
+    """
+    name = clean_name(file_name)
+    kind = _kind_of(name)
+    upload_id = uuid4()
+    digest = hashlib.sha256()
+    size = 0
+
+    async def checked() -> AsyncIterator[bytes]:
+        nonlocal size
+        async for chunk in _judged(chunks, kind):
+            size += len(chunk)
+            if size > system.settings.max_upload_bytes:
+                raise FileTooLargeError(
+                    f"The file is larger than {system.settings.max_upload_mb} MB, so nothing was "
+                    "kept. Split it into several files and send them one by one."
+                )
+            digest.update(chunk)
+            yield chunk
+
+    await system.store.receive(keys.source_key(upload_id, kind), checked())
+    return StoredFile(upload_id, name, kind, size, digest.hexdigest())
+
+
+async def record(system: System, user: User, stored: StoredFile, options: Options) -> Row:
+    """Write the upload's row, then queue it; the stored file of a refused one is removed.
+
+    Returns:
+        The row of the table ``uploads``: a new one, or the earlier one of the same
+        Idempotency-Key and content.
+
+    Raises:
+        DuplicateUploadError: the same content came within the window.
+        IdempotencyConflictError: the key came before with another file.
+    """
+    try:
+        upload = await _record(system, user, stored, options)
+    except BaseException:
+        await system.store.remove(stored.key)
+        raise
+    if upload["id"] != stored.upload_id:
+        await system.store.remove(stored.key)
+        return upload
+    log.info("upload recorded", job_id=str(upload["id"]), bytes=stored.bytes, kind=stored.kind)
+    try:
+        await system.queue.add(upload["id"], priority=upload["priority"])
+    except ServiceUnavailableError:
+        log.warning("queue not reachable, the reconciler will add it", job_id=str(upload["id"]))
+    return upload
+
+
+async def _record(system: System, user: User, stored: StoredFile, options: Options) -> Row:
+    async with system.pool.connection() as connection:
+        # Two copies sent at the same moment wait for each other here, until the first is recorded.
+        await connection.execute(_SQL["lock_content"], {"file_sha256": stored.sha256})
+        if options.idempotency_key is not None:
+            key = {"owner_id": user.id, "idempotency_key": options.idempotency_key}
+            found = await connection.execute(_SQL["by_idempotency_key"], key)
+            if earlier := await found.fetchone():
+                return _same_file(earlier, stored)
+        if not options.allow_duplicate:
+            await _refuse_repeat(system, connection, user, stored, options)
+        parameters = {
+            "id": stored.upload_id,
+            "owner_id": user.id,
+            "province": user.scope.province,
+            "municipality": user.scope.municipality,
+            "file_name": stored.name,
+            "file_kind": stored.kind,
+            "file_bytes": stored.bytes,
+            "file_sha256": stored.sha256,
+            "idempotency_key": options.idempotency_key,
+            "priority": options.priority or user.role.priority,
+            "dry_run": options.dry_run,
+            "source_key": stored.key,
+        }
+        recorded = await (await connection.execute(_SQL["record"], parameters)).fetchone()
+        if recorded is not None:
+            return recorded
+        # A request with the same key was quicker between our look and our write.
+        earlier = await (await connection.execute(_SQL["by_idempotency_key"], key)).fetchone()
+        assert earlier is not None
+        return _same_file(earlier, stored)
+
+
+def _same_file(earlier: Row, stored: StoredFile) -> Row:
+    if earlier["file_sha256"] != stored.sha256:
+        raise IdempotencyConflictError(
+            f"This Idempotency-Key was used for the upload {earlier['id']} of another file. "
+            "Nothing was kept; send the new file under a new key.",
+            job_id=str(earlier["id"]),
+        )
+    return earlier
+
+
+async def _refuse_repeat(
+    system: System,
+    connection: AsyncConnection[Row],
+    user: User,
+    stored: StoredFile,
+    options: Options,
+) -> None:
+    parameters = {
+        "file_sha256": stored.sha256,
+        "hours": system.settings.duplicate_window_h,
+        "dry_run": options.dry_run,
+        **user.scope.parameters(),
+    }
+    earlier = await (await connection.execute(_SQL["same_content"], parameters)).fetchone()
+    if earlier is not None:
+        raise DuplicateUploadError(
+            f"The same file was sent as {earlier['file_name']!r} at "
+            f"{earlier['created_at']:%Y-%m-%d %H:%M} UTC (job {earlier['id']}). Nothing was kept "
+            "this time. If you want to send it again all the same, allow duplicates.",
+            job_id=str(earlier["id"]),
+        )
+
+
+async def _judged(chunks: AsyncIterator[bytes], kind: str) -> AsyncIterator[bytes]:
+    """Pass the chunks on once their beginning fits the kind that the name promises."""
+    head = b""
+    judged = False
+    async for chunk in chunks:
+        if judged:
+            yield chunk
+            continue
+        head += chunk
+        if len(head) >= _HEAD_BYTES:
+            _check_head(head, kind)
+            judged = True
+            yield head
+    if not head:
+        raise EmptyFileError(
+            "The file is empty (0 bytes), so nothing was kept. Open it, check that it has rows, "
+            "save it and send it again."
+        )
+    if not judged:
+        _check_head(head, kind)
+        yield head
+
+
+def _check_head(head: bytes, kind: str) -> None:
+    if not _looks_like(head[:_HEAD_BYTES], kind):
+        raise UnsupportedFileError(
+            f"The name says .{kind}, but the content isn't that of a .{kind} file, so nothing was "
+            "kept. Open it in Excel or LibreOffice, save it as .xlsx and send that."
+        )
+
+
+def _looks_like(head: bytes, kind: str) -> bool:
+    if kind == "xlsx":
+        # A workbook with a password is OLE2; the worker can say so in better words.
+        return head.startswith((_ZIP, _OLE2))
+    if kind == "xls":
+        return head.startswith(_OLE2)
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return True
+    markup = head.removeprefix(codecs.BOM_UTF8).lstrip().lower()
+    return (
+        b"\x00" not in head
+        and not head.startswith(_OTHER_KINDS)
+        and not markup.startswith((b"<!doctype", b"<html", b"<?xml"))
+    )
+
+
+def clean_name(file_name: str) -> str:
+    """The last part of the sender's name for the file, as harmless text; it names nothing here."""
+    last = PurePosixPath(file_name.replace("\\", "/")).name
+    visible = "".join(c for c in last if unicodedata.category(c)[0] != "C").strip()
+    if len(visible) > MAX_NAME_LENGTH:
+        stem, dot, ending = visible.rpartition(".")
+        visible = stem[: MAX_NAME_LENGTH - len(dot) - len(ending)] + dot + ending
+    return visible
+
+
+def _kind_of(name: str) -> str:
+    ending = name.rpartition(".")[2].lower()
+    if "." not in name or ending not in KINDS:
+        raise UnsupportedFileError(
+            "Only .xlsx, .xls and .csv files can be taken in, so nothing was kept. Open the file "
+            "in Excel or LibreOffice, save it as .xlsx and send that."
+        )
+    return ending

@@ -1,0 +1,117 @@
+"""The reconciler: brings the queue in line with the record, whatever happened to the queue.
+
+It runs in ``up`` and ``serve``, one at a time over all processes, at the start and every
+ROLLBOOK_RECONCILE_INTERVAL_S seconds. ``FLUSHALL`` at any moment therefore loses nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from rollbook.database import queries
+from rollbook.queue import OPEN_STATES
+from rollbook.store import SOURCE_GONE
+
+if TYPE_CHECKING:
+    import psycopg
+
+    from rollbook.database import Row
+    from rollbook.system import System
+
+#: Held while one process reconciles (any fixed number will do).
+LOCK = 0x7265636F
+#: How many jobs the queue is asked about at a time.
+BATCH = 500
+
+STALLED = (
+    "Processing was cut short several times because its worker died. Nothing of the file was "
+    "merged. Try it again, and tell the operator if it happens once more."
+)
+
+_SQL = queries("reconciler")
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Reconciled:
+    """What one round did."""
+
+    added: int = 0
+    failed: int = 0
+    removed: int = 0
+
+
+async def run_once(system: System) -> Reconciled | None:
+    """Look at every open upload once; None when another process is at it.
+
+    Raises:
+        ServiceUnavailableError: Redis doesn't answer.
+        psycopg.OperationalError: PostgreSQL doesn't.
+    """
+    done = Reconciled()
+    async with system.pool.connection() as connection:
+        row = await (await connection.execute(_SQL["lock"], {"lock": LOCK})).fetchone()
+        if row is None or not row["locked"]:
+            return None
+        lock = {"lock_s": system.settings.lock_duration_ms / 1000}
+        for upload, state in await _with_states(system, connection, "open", lock):
+            await _reconcile_open(system, connection, upload, state, done)
+        for upload, state in await _with_states(system, connection, "ended_lately"):
+            if state in OPEN_STATES - {"active"}:
+                done.removed += await system.queue.remove(upload["id"])
+    if done.added or done.failed or done.removed:
+        log.info("reconciled", added=done.added, failed=done.failed, removed=done.removed)
+    return done
+
+
+async def _with_states(
+    system: System,
+    connection: psycopg.AsyncConnection[Row],
+    query: str,
+    parameters: dict[str, Any] | None = None,
+) -> list[tuple[Row, str | None]]:
+    """The uploads that a query finds, each with the queue's word for where its job is."""
+    found = await (await connection.execute(_SQL[query], parameters)).fetchall()
+    pairs: list[tuple[Row, str | None]] = []
+    for batch in (found[i : i + BATCH] for i in range(0, len(found), BATCH)):
+        states = await system.queue.states(upload["id"] for upload in batch)
+        pairs.extend(zip(batch, states, strict=True))
+    return pairs
+
+
+async def _reconcile_open(
+    system: System,
+    connection: psycopg.AsyncConnection[Row],
+    upload: Row,
+    state: str | None,
+    done: Reconciled,
+) -> None:
+    if state in OPEN_STATES:
+        return
+    if upload["source_key"] is None or not await system.store.has(upload["source_key"]):
+        done.failed += await _fail(connection, upload, "source_gone", SOURCE_GONE)
+    elif state == "failed" and upload["status"] == "processing":
+        # Its workers died more often than maxStalledCount allows: nobody was left to record it.
+        done.failed += await _fail(connection, upload, "stalled", STALLED)
+    else:
+        # Not known to the queue, or kept there as ended, which would block the id.
+        if state is not None:
+            await system.queue.remove(upload["id"])
+        await system.queue.add(upload["id"], priority=upload["priority"])
+        done.added += 1
+        log.warning("upload was not queued, added again", job_id=str(upload["id"]), state=state)
+
+
+async def _fail(
+    connection: psycopg.AsyncConnection[Row], upload: Row, code: str, message: str
+) -> int:
+    parameters = {
+        "id": upload["id"],
+        "attempt": upload["attempt"],
+        "error_code": code,
+        "error": message,
+    }
+    return (await connection.execute(_SQL["fail"], parameters)).rowcount

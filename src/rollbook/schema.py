@@ -1,0 +1,86 @@
+"""The schema's migrations (Alembic, plain SQL inside).
+
+Apart from ``database``, because Alembic takes longer to import than everything else together, and
+only the commands that migrate need it.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import alembic.command
+import psycopg
+import structlog
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine
+from sqlalchemy.pool import NullPool
+
+from rollbook.errors import ServiceUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import Connection
+
+#: Two processes that start together take turns at migrating (any fixed number will do).
+MIGRATION_LOCK = 0x726F6C6C
+
+log = structlog.get_logger(__name__)
+
+
+def migrate(address: str) -> str:
+    """Bring the schema to the newest revision and return its name.
+
+    Raises:
+        ServiceUnavailableError: PostgreSQL doesn't answer.
+    """
+    with _alembic(address) as (config, connection):
+        connection.exec_driver_sql(f"SELECT pg_advisory_lock({MIGRATION_LOCK})")
+        try:
+            before = _revision(connection)
+            alembic.command.upgrade(config, "head")
+            connection.commit()
+        finally:
+            connection.exec_driver_sql(f"SELECT pg_advisory_unlock({MIGRATION_LOCK})")
+        after = _revision(connection)
+    if after != before:
+        log.info("schema migrated", revision=after, before=before)
+    return after or ""
+
+
+@contextmanager
+def _alembic(address: str) -> Iterator[tuple[Config, Connection]]:
+    engine = create_engine(
+        "postgresql+psycopg://", creator=lambda: psycopg.connect(address), poolclass=NullPool
+    )
+    try:
+        with engine.connect() as connection:
+            config = _config()
+            config.attributes["connection"] = connection
+            yield config, connection
+    except psycopg.OperationalError as error:
+        raise ServiceUnavailableError(
+            "PostgreSQL doesn't answer, so the schema couldn't be checked. Is it started, and is "
+            "DATABASE_URL right?"
+        ) from error
+    finally:
+        engine.dispose()
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    return config
+
+
+def newest_revision() -> str | None:
+    """The newest revision that the package holds."""
+    return ScriptDirectory.from_config(_config()).get_current_head()
+
+
+def _revision(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()

@@ -1,0 +1,240 @@
+"""The worker's slots: each runs one attempt at a time in a child process that is kept warm."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import shutil
+import signal
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import structlog
+
+from rollbook import errors, scratch
+from rollbook.config import environment_for
+from rollbook.errors import ChildDiedError, OutOfMemoryError, RollbookError, TimedOutError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+    from types import TracebackType
+    from typing import Self
+    from uuid import UUID
+
+    from rollbook.config import Settings
+
+#: Seconds between two looks at a child's memory.
+MEMORY_INTERVAL_S = 0.2
+#: A child that is larger than this after an attempt is replaced: allocators keep what they had.
+KEPT_CHILD_MB = 700
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an attempt is."""
+
+    stage: str | None = None
+    percent: int = 0
+    rows_done: int = 0
+    rows_total: int | None = None
+
+
+class Child:
+    """One child process; see ``child`` for what it does and how it talks."""
+
+    def __init__(self, process: asyncio.subprocess.Process, folder: Path) -> None:
+        self._process = process
+        self._folder = folder
+        self._memory = psutil.Process(process.pid)
+
+    @classmethod
+    async def start(cls, settings: Settings, folder: Path) -> Child:
+        """Start a child that works in a folder, and wait until it has loaded what it needs."""
+        scratch.empty(folder)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "rollbook.child",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            env={**environment_for(settings), "TMPDIR": str(folder)},
+        )
+        child = cls(process, folder)
+        if await child._receive() is None:
+            raise ChildDiedError(
+                "The process for the file could not be started. It will be tried again."
+            )
+        return child
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._process.pid
+
+    @property
+    def is_alive(self) -> bool:
+        """Has the process not ended yet?"""
+        return self._process.returncode is None
+
+    async def run(
+        self, upload_id: UUID, attempt: int, on_progress: Callable[[Progress], None]
+    ) -> dict[str, Any]:
+        """Run one attempt and return its result.
+
+        Raises:
+            RollbookError: what the attempt met, as the class it met it as.
+            ChildDiedError: the process ended without an answer.
+        """
+        assert self._process.stdin is not None
+        task = {"upload_id": str(upload_id), "attempt": attempt}
+        with contextlib.suppress(ConnectionError):  # a dead child is seen by the read below
+            self._process.stdin.write(json.dumps(task).encode() + b"\n")
+            await self._process.stdin.drain()
+        while (message := await self._receive()) is not None:
+            kind = message.pop("type")
+            if kind == "progress":
+                on_progress(Progress(**message))
+            elif kind == "result":
+                return message
+            elif kind == "error":
+                raise _error(message["kind"], message["message"])
+        code = await self._process.wait()
+        raise ChildDiedError(
+            "The process that worked on the file died "
+            f"({signal.Signals(-code).name if code < 0 else f'exit code {code}'}). Nothing of the "
+            "file was merged."
+        )
+
+    async def watch_memory(self, limit_mb: int) -> None:
+        """Return when the process is over its limit."""
+        while True:
+            await asyncio.sleep(MEMORY_INTERVAL_S)
+            if self.memory_mb > limit_mb:
+                return
+
+    @property
+    def memory_mb(self) -> float:
+        """Resident memory; 0 when the process has ended."""
+        try:
+            return float(self._memory.memory_info().rss) / 2**20
+        except psutil.NoSuchProcess:
+            return 0.0
+
+    async def kill(self) -> None:
+        """End the process at once; an open transaction of it is rolled back by PostgreSQL."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+        await self._process.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    async def _receive(self) -> dict[str, Any] | None:
+        assert self._process.stdout is not None
+        line = await self._process.stdout.readline()
+        return json.loads(line) if line.endswith(b"\n") else None
+
+
+class Slots:
+    """The children of one worker process: as many as it runs jobs at a time, kept warm.
+
+    An asynchronous context manager: the children live as long as the context lasts.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._names = itertools.count()
+        self._idle: list[Child] = []
+        self._busy: set[Child] = set()
+        self._scratch = scratch.folder(settings.data_dir)
+        self._folder: Path
+
+    async def __aenter__(self) -> Self:
+        """Start the children, so that the first file doesn't wait for one."""
+        self._folder = self._scratch.__enter__()
+        children = (self._start() for _ in range(self._settings.concurrency))
+        self._idle.extend(await asyncio.gather(*children))
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End every child and remove what they worked on."""
+        await asyncio.gather(*(child.kill() for child in (*self._idle, *self._busy)))
+        self._idle.clear()
+        self._scratch.__exit__(kind, error, trace)
+
+    @property
+    def pids(self) -> list[int]:
+        """The process ids of all children."""
+        return [child.pid for child in (*self._idle, *self._busy)]
+
+    async def run(
+        self, upload_id: UUID, attempt: int, on_progress: Callable[[Progress], None]
+    ) -> dict[str, Any]:
+        """Run one attempt in a child, within its limits of time and memory.
+
+        When the caller is cancelled, the child is killed.
+
+        Raises:
+            TimedOutError: it took longer than ROLLBOOK_JOB_TIMEOUT_S.
+            OutOfMemoryError: it needed more than ROLLBOOK_CHILD_MEMORY_MB.
+            RollbookError: what the attempt itself raised.
+        """
+        limits = self._settings
+        async with self._child() as child:
+            work = asyncio.create_task(child.run(upload_id, attempt, on_progress))
+            memory = asyncio.create_task(child.watch_memory(limits.child_memory_mb))
+            try:
+                async with asyncio.timeout(limits.job_timeout_s):
+                    await asyncio.wait({work, memory}, return_when=asyncio.FIRST_COMPLETED)
+            except TimeoutError:
+                raise TimedOutError(
+                    f"The file took longer than {limits.job_timeout_s} seconds and was stopped. "
+                    "Nothing of it was merged. Split it into smaller files, or ask the operator to "
+                    "raise ROLLBOOK_JOB_TIMEOUT_S."
+                ) from None
+            finally:
+                memory.cancel()
+                if not work.done():
+                    work.cancel()
+                    await child.kill()
+            if not work.done() or work.cancelled():
+                raise OutOfMemoryError(
+                    f"The file needs more than {limits.child_memory_mb} MB of memory and was "
+                    "stopped. Nothing of it was merged. Split it into smaller files, or ask the "
+                    "operator to raise ROLLBOOK_CHILD_MEMORY_MB."
+                )
+            return work.result()
+
+    async def _start(self) -> Child:
+        return await Child.start(self._settings, self._folder / f"child-{next(self._names)}")
+
+    @contextlib.asynccontextmanager
+    async def _child(self) -> AsyncIterator[Child]:
+        while self._idle and not self._idle[-1].is_alive:
+            self._idle.pop()
+        child = self._idle.pop() if self._idle else await self._start()
+        self._busy.add(child)
+        try:
+            yield child
+        finally:
+            self._busy.discard(child)
+            if child.is_alive and child.memory_mb < KEPT_CHILD_MB:
+                self._idle.append(child)
+            else:
+                await child.kill()
+
+
+def _error(kind: str, message: str) -> RollbookError:
+    found = getattr(errors, kind, RollbookError)
+    assert issubclass(found, RollbookError)
+    return found(message)

@@ -1,0 +1,23 @@
+-- name: lock
+-- One reconciler at a time over all processes; given back with the transaction.
+SELECT pg_try_advisory_xact_lock(%(lock)s) AS locked;
+
+-- name: open
+-- Uploads that ought to be in the queue, in the order in which they are to be added. One that began
+-- to wait a moment ago is in somebody's hands, and so is one whose attempt has a heartbeat.
+SELECT id, priority, attempt, status, source_key FROM uploads
+WHERE (status = 'pending' AND waiting_since < now() - interval '2 seconds')
+   OR (status = 'processing' AND heartbeat_at < now() - make_interval(secs => %(lock_s)s))
+ORDER BY priority, ordinal;
+
+-- name: ended_lately
+-- Uploads that ended lately: a job of theirs that still waits is a leftover.
+SELECT id FROM uploads
+WHERE status IN ('completed', 'failed', 'cancelled') AND finished_at > now() - interval '10 minutes';
+
+-- name: fail
+-- The upload can never run.
+UPDATE uploads
+SET status = 'failed', finished_at = now(), error_code = %(error_code)s, error = %(error)s
+WHERE id = %(id)s AND attempt = %(attempt)s AND status IN ('pending', 'processing')
+RETURNING id;

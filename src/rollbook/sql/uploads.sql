@@ -1,0 +1,163 @@
+-- name: record
+-- The upload is in the system from here on; the queue learns of it afterwards.
+INSERT INTO uploads (id, owner_id, province, municipality, file_name, file_kind, file_bytes,
+                     file_sha256, idempotency_key, priority, dry_run, source_key)
+VALUES (%(id)s, %(owner_id)s, %(province)s, %(municipality)s, %(file_name)s, %(file_kind)s,
+        %(file_bytes)s, %(file_sha256)s, %(idempotency_key)s, %(priority)s, %(dry_run)s,
+        %(source_key)s)
+ON CONFLICT (owner_id, idempotency_key) DO NOTHING
+RETURNING *;
+
+-- name: by_idempotency_key
+-- The upload that this owner sent under this key before.
+SELECT * FROM uploads WHERE owner_id = %(owner_id)s AND idempotency_key = %(idempotency_key)s;
+
+-- name: lock_content
+-- Held until the transaction ends: one recording at a time of the same bytes.
+SELECT pg_advisory_xact_lock(hashtextextended(%(file_sha256)s, 0));
+
+-- name: same_content
+-- An earlier upload of the same bytes that brought its rows in, or still may.
+SELECT id, file_name, created_at, status FROM uploads
+WHERE file_sha256 = %(file_sha256)s
+  AND created_at > now() - make_interval(hours => %(hours)s)
+  AND dry_run = %(dry_run)s
+  AND status IN ('pending', 'processing', 'completed')
+  AND in_scope(province, municipality, %(scope_province)s, %(scope_municipality)s)
+ORDER BY created_at DESC LIMIT 1;
+
+-- name: visible
+-- One upload, if it lies in the reader's scope.
+SELECT uploads.*, users.email AS owner_email FROM uploads JOIN users ON users.id = owner_id
+WHERE uploads.id = %(id)s
+  AND in_scope(uploads.province, uploads.municipality, %(scope_province)s, %(scope_municipality)s);
+
+-- name: many_visible
+-- Those of the given uploads that lie in the reader's scope.
+SELECT uploads.*, users.email AS owner_email FROM uploads JOIN users ON users.id = owner_id
+WHERE uploads.id = ANY(%(ids)s)
+  AND in_scope(uploads.province, uploads.municipality, %(scope_province)s, %(scope_municipality)s);
+
+-- name: history
+-- A page of the uploads in the reader's scope, newest first.
+SELECT uploads.*, users.email AS owner_email, count(*) OVER () AS found
+FROM uploads JOIN users ON users.id = owner_id
+WHERE in_scope(uploads.province, uploads.municipality, %(scope_province)s, %(scope_municipality)s)
+  AND (%(status)s::text IS NULL OR status = %(status)s)
+ORDER BY ordinal DESC LIMIT %(limit)s OFFSET %(offset)s;
+
+-- name: stats
+-- Totals over the uploads in the reader's scope; durations are from claim to end, in seconds.
+SELECT count(*) AS uploads,
+       count(*) FILTER (WHERE status = 'pending') AS pending,
+       count(*) FILTER (WHERE status = 'processing') AS processing,
+       count(*) FILTER (WHERE status = 'completed') AS completed,
+       count(*) FILTER (WHERE status = 'failed') AS failed,
+       count(*) FILTER (WHERE status = 'cancelled') AS cancelled,
+       COALESCE(sum(rows_total) FILTER (WHERE status = 'completed'), 0)::bigint AS rows,
+       COALESCE(sum(inserted), 0)::bigint AS inserted,
+       COALESCE(sum(updated), 0)::bigint AS updated,
+       COALESCE(sum(unchanged), 0)::bigint AS unchanged,
+       COALESCE(sum(invalid), 0)::bigint AS invalid,
+       COALESCE(sum(duplicate), 0)::bigint AS duplicate,
+       COALESCE(sum(out_of_scope), 0)::bigint AS out_of_scope,
+       avg(extract(epoch FROM finished_at - started_at))
+           FILTER (WHERE status = 'completed')::float8 AS mean_seconds,
+       percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM finished_at - started_at))
+           FILTER (WHERE status = 'completed')::float8 AS median_seconds
+FROM uploads
+WHERE in_scope(province, municipality, %(scope_province)s, %(scope_municipality)s);
+
+-- name: ahead
+-- How many pending uploads go before this one: lower priority first, then first come first served.
+SELECT count(*) AS ahead FROM uploads AS other, uploads AS own
+WHERE own.id = %(id)s AND other.status = 'pending'
+  AND (other.priority, other.ordinal) < (own.priority, own.ordinal);
+
+-- name: claim
+-- The start of an attempt. The number that comes back fences every later write: a worker that
+-- lost its job and wakes up again holds an older number. Nothing comes back for an upload that
+-- has ended.
+UPDATE uploads
+SET status = 'processing', attempt = attempt + 1, worker = %(worker)s, heartbeat_at = now(),
+    started_at = now(), stage = NULL, progress = 0, rows_done = 0, rows_total = NULL,
+    error_code = NULL, error = NULL
+WHERE id = %(id)s AND status IN ('pending', 'processing')
+RETURNING *;
+
+-- name: by_id
+-- The record as it is, for workers and the reconciler, who are outside every scope.
+SELECT * FROM uploads WHERE id = %(id)s;
+
+-- name: by_id_and_owner
+-- The same with the owner's address, for the report.
+SELECT uploads.*, users.email AS owner_email FROM uploads JOIN users ON users.id = owner_id
+WHERE uploads.id = %(id)s;
+
+-- name: note_progress
+-- The heartbeat of an attempt. Nothing comes back when the attempt is fenced off or the upload
+-- was cancelled: the worker then stops the child.
+UPDATE uploads
+SET heartbeat_at = now(), stage = %(stage)s, rows_done = %(rows_done)s,
+    rows_total = %(rows_total)s, progress = GREATEST(progress, %(progress)s)
+WHERE id = %(id)s AND attempt = %(attempt)s AND status = 'processing'
+RETURNING id;
+
+-- name: complete
+-- The last write of the merge's transaction: no row means that the attempt was fenced off, and
+-- the whole transaction is rolled back.
+UPDATE uploads
+SET status = 'completed', stage = 'report', progress = 100, finished_at = clock_timestamp(),
+    heartbeat_at = now(), rows_total = %(rows_total)s, rows_done = %(rows_total)s,
+    inserted = %(inserted)s, updated = %(updated)s, unchanged = %(unchanged)s,
+    invalid = %(invalid)s, duplicate = %(duplicate)s, out_of_scope = %(out_of_scope)s,
+    stage_seconds = %(stage_seconds)s, report_key = %(report_key)s, refused_key = %(refused_key)s,
+    error = NULL, error_code = NULL
+WHERE id = %(id)s AND attempt = %(attempt)s AND status = 'processing'
+RETURNING id;
+
+-- name: fail
+-- The upload has ended without a result: no attempt is left, or none can help.
+UPDATE uploads
+SET status = 'failed', finished_at = now(), error_code = %(error_code)s, error = %(error)s
+WHERE id = %(id)s AND attempt = %(attempt)s AND status = 'processing'
+RETURNING id;
+
+-- name: hand_back
+-- The attempt ended without a result and the upload waits for the next one.
+UPDATE uploads
+SET status = 'pending', error_code = %(error_code)s, error = %(error)s, worker = NULL,
+    stage = NULL, progress = 0, rows_done = 0, waiting_since = now()
+WHERE id = %(id)s AND attempt = %(attempt)s AND status = 'processing'
+RETURNING id;
+
+-- name: uncount
+-- An attempt that the worker's own shutdown cut short doesn't count as one of the upload's.
+UPDATE uploads SET attempts_before = attempts_before + 1
+WHERE id = %(id)s AND attempt = %(attempt)s;
+
+-- name: cancel
+-- From here on no attempt can write; a running one is stopped by its worker.
+UPDATE uploads SET status = 'cancelled', finished_at = now()
+WHERE id = %(id)s AND status IN ('pending', 'processing')
+RETURNING *;
+
+-- name: reopen
+-- A failed upload waits again, with its attempts counted anew.
+UPDATE uploads
+SET status = 'pending', attempts_before = attempt, finished_at = NULL, error = NULL,
+    error_code = NULL, stage = NULL, progress = 0, rows_done = 0, worker = NULL,
+    waiting_since = now()
+WHERE id = %(id)s AND status = 'failed'
+RETURNING *;
+
+-- name: source_removed
+-- The stored file of an upload that ended is gone.
+UPDATE uploads SET source_key = NULL WHERE id = %(id)s;
+
+-- name: rows
+-- A page of what became of the rows, in the order of the file.
+SELECT row_number, outcome, duplicate_of, problems, count(*) OVER () AS found
+FROM upload_rows
+WHERE upload_id = %(id)s AND (%(outcome)s::text IS NULL OR outcome = %(outcome)s)
+ORDER BY row_number LIMIT %(limit)s OFFSET %(offset)s;

@@ -1,0 +1,44 @@
+-- name: add
+-- A new account; a taken e-mail address adds nothing.
+INSERT INTO users (id, email, name, role, province, municipality, password_hash)
+VALUES (%(id)s, %(email)s, %(name)s, %(role)s, %(province)s, %(municipality)s, %(password_hash)s)
+ON CONFLICT (lower(email)) DO NOTHING
+RETURNING id;
+
+-- name: by_email
+-- For signing in: the account with this address, disabled ones too.
+SELECT * FROM users WHERE lower(email) = lower(%(email)s);
+
+-- name: by_id
+-- For a token: the account as it is now, whatever the token says of its role.
+SELECT * FROM users WHERE id = %(id)s;
+
+-- name: any
+-- Is there an account at all? The first start makes one.
+SELECT EXISTS (SELECT FROM users) AS found;
+
+-- name: all
+-- Every account, for the operator's list.
+SELECT email, name, role, province, municipality, created_at, disabled_at
+FROM users ORDER BY lower(email);
+
+-- name: set_password
+-- A new password signs the person out everywhere.
+UPDATE users SET password_hash = %(password_hash)s, tokens_from = %(now)s
+WHERE lower(email) = lower(%(email)s)
+RETURNING id;
+
+-- name: rehash
+-- The same password under newer argon2 settings: nobody is signed out.
+UPDATE users SET password_hash = %(password_hash)s WHERE id = %(id)s;
+
+-- name: disable
+-- The account may not sign in any more, and its tokens are no longer good.
+UPDATE users SET disabled_at = COALESCE(disabled_at, now()), tokens_from = %(now)s
+WHERE lower(email) = lower(%(email)s)
+RETURNING id;
+
+-- name: first_super_admin
+-- In whose name the command line acts where nobody is named.
+SELECT * FROM users WHERE role = 'super_admin' AND disabled_at IS NULL
+ORDER BY created_at LIMIT 1;

@@ -1,0 +1,145 @@
+"""The file store: one folder per upload, on a disk or in an object store, by URL.
+
+A file is there under its key whole or not at all: an object store makes it visible at the end,
+and the local store writes beside it and renames.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import LocalStore, from_url
+
+from rollbook.errors import ConfigurationError, ServiceUnavailableError, SourceGoneError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from uuid import UUID
+
+    from obstore.store import ObjectStore
+
+#: Bytes per part of an upload to the store; two parts are under way at a time.
+PART_BYTES = 5 * 1024 * 1024
+
+SOURCE_GONE = (
+    "The file is no longer in the store, so it can't be processed. Please send it as a new upload."
+)
+
+
+def source_key(upload_id: UUID, kind: str) -> str:
+    """Where the file that was sent lies."""
+    return f"{upload_id}/source.{kind}"
+
+
+def report_key(upload_id: UUID, attempt: int) -> str:
+    """Where an attempt's report lies: an attempt that was fenced off overwrites nobody's."""
+    return f"{upload_id}/report-{attempt}.xlsx"
+
+
+def refused_key(upload_id: UUID, attempt: int) -> str:
+    """Where the workbook of the refused rows lies."""
+    return f"{upload_id}/refused-{attempt}.xlsx"
+
+
+class FileStore:
+    """The files of all uploads."""
+
+    def __init__(self, url: str) -> None:
+        """Open the store.
+
+        Raises:
+            ConfigurationError: the URL isn't one of a store we know.
+        """
+        self.url = url
+        try:
+            self._store: ObjectStore = (
+                from_url(url, mkdir=True) if url.startswith("file:") else from_url(url)
+            )
+        except (BaseError, ValueError, OSError) as error:
+            raise ConfigurationError(
+                f"ROLLBOOK_STORE_URL is not the address of a file store: {error}"
+            ) from error
+
+    async def receive(self, key: str, chunks: AsyncIterator[bytes]) -> None:
+        """Store what the chunks bring; when they raise, nothing is kept and the error goes on.
+
+        Raises:
+            ServiceUnavailableError: the store doesn't take it.
+        """
+        try:
+            await obstore.put_async(
+                self._store, key, chunks, chunk_size=PART_BYTES, max_concurrency=2
+            )
+            if isinstance(self._store, LocalStore):
+                # A 202 is a promise: it must hold after a power cut too.
+                await asyncio.to_thread(_sync_to_disk, self._path(key))
+        except (BaseError, OSError) as error:
+            raise ServiceUnavailableError(
+                "The file store doesn't take files right now, so nothing was kept. Please send the "
+                "file again in a few minutes."
+            ) from error
+
+    async def open(self, key: str) -> tuple[int, AsyncIterator[bytes]]:
+        """The size in bytes and the content, chunk by chunk.
+
+        Raises:
+            FileNotFoundError: nothing lies under the key.
+        """
+        found = await obstore.get_async(self._store, key)
+        return found.meta["size"], _chunks(found)
+
+    async def has(self, key: str) -> bool:
+        """Does anything lie under the key?"""
+        try:
+            await obstore.head_async(self._store, key)
+        except FileNotFoundError:
+            return False
+        return True
+
+    async def remove(self, key: str) -> None:
+        """Remove a file; one that is gone already is fine."""
+        try:
+            await obstore.delete_async(self._store, key)
+        except FileNotFoundError:
+            return
+
+    def fetch(self, key: str, target: Path) -> None:
+        """Copy a stored file to a local path (blocking: for the child process).
+
+        Raises:
+            SourceGoneError: nothing lies under the key.
+        """
+        try:
+            found = obstore.get(self._store, key)
+        except FileNotFoundError:
+            raise SourceGoneError(SOURCE_GONE) from None
+        with target.open("wb") as out:
+            for chunk in found.stream(min_chunk_size=PART_BYTES):
+                out.write(chunk)
+
+    def put(self, key: str, source: Path) -> None:
+        """Store a local file (blocking: for the child process)."""
+        obstore.put(self._store, key, source)
+
+    def _path(self, key: str) -> Path:
+        return Path(unquote(urlsplit(self.url).path)) / key
+
+
+async def _chunks(found: obstore.GetResult) -> AsyncIterator[bytes]:
+    async for chunk in found.stream(min_chunk_size=256 * 1024):
+        yield bytes(chunk)
+
+
+def _sync_to_disk(path: Path) -> None:
+    for place in (path, path.parent):
+        descriptor = os.open(place, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

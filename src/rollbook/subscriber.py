@@ -1,0 +1,142 @@
+"""The one subscriber to the queue's event stream: logs, counts and passes events on.
+
+BullMQ's scripts and ``publisher`` write the stream; every API process reads it, so that each can
+serve any client, whichever machine the job runs on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from bullmq import QueueEvents
+from prometheus_client import Counter
+from redis.exceptions import RedisError
+
+from rollbook.redis_client import make_client
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from rollbook.config import Settings
+
+#: The events that are passed on, in BullMQ's words.
+EVENTS = ("waiting", "active", "progress", "completed", "failed", "delayed", "stalled", "removed")
+#: Seconds before a connection that broke is tried again.
+RECONNECT_S = 1.0
+#: Seconds that reading gets to end when the process stops.
+STOP_S = 5.0
+
+EVENT_COUNT = Counter("rollbook_queue_events", "Events of the queue, by kind.", ["event"])
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class QueueEvent:
+    """Something that happened to a job."""
+
+    #: The id in the stream: it never goes back, and reading can go on behind it.
+    id: str
+    name: str
+    job_id: str
+    #: The attempt, where the event says it.
+    attempt: int | None = None
+    #: What comes with it: progress, result, reason; ids and counts, nothing of a member.
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+class Subscriber:
+    """Reads the stream from where it stands and calls every listener with each event, in order."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._listeners: list[Callable[[QueueEvent], None]] = []
+        self._last_id: str | None = None
+        #: Set while the stream is being read.
+        self.reading = asyncio.Event()
+
+    def listen(self, listener: Callable[[QueueEvent], None]) -> None:
+        """Call ``listener`` with every event from now on; it must not block."""
+        self._listeners.append(listener)
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[Subscriber]:
+        """Read in the background for as long as the context lasts."""
+        stop = asyncio.Event()
+        task = asyncio.create_task(self._until(stop))
+        try:
+            yield self
+        finally:
+            stop.set()
+            _, late = await asyncio.wait({task}, timeout=STOP_S)
+            for task in late:
+                task.cancel()
+
+    async def _until(self, stop: asyncio.Event) -> None:
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            while not stop.is_set():
+                await self._read(stopping)
+                await asyncio.wait({stopping}, timeout=RECONNECT_S)
+        finally:
+            stopping.cancel()
+
+    async def _read(self, stopping: asyncio.Task[bool]) -> None:
+        """One connection's life: until we stop, or until it breaks."""
+        async with make_client(self._settings.redis_address) as client:
+            if self._last_id is None:
+                # Fixed before reading begins: what happens from here on is not missed.
+                self._last_id = await self._newest(client)
+                if self._last_id is None:
+                    return
+            events = QueueEvents(
+                self._settings.queue_name,
+                {"connection": client, "autorun": False, "lastEventId": self._last_id},
+            )
+            for name in EVENTS:
+                events.on(name, self._handler(name))
+            events.on("error", _log_error)
+            reading = asyncio.create_task(events.run())
+            self.reading.set()
+            try:
+                await asyncio.wait({reading, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                self.reading.clear()
+                await events.close()
+                with contextlib.suppress(asyncio.CancelledError, RedisError, OSError):
+                    await reading
+
+    async def _newest(self, client: Any) -> str | None:
+        try:
+            found = await client.xrevrange(f"bull:{self._settings.queue_name}:events", count=1)
+        except (RedisError, OSError) as error:
+            _log_error(error)
+            return None
+        return str(found[0][0]) if found else "0-0"
+
+    def _handler(self, name: str) -> Callable[[dict[str, Any], str], None]:
+        def handle(fields: dict[str, Any], event_id: str) -> None:
+            self._last_id = event_id
+            event = _event(name, fields, event_id)
+            EVENT_COUNT.labels(event=name).inc()
+            log.debug("queue event", name=name, job_id=event.job_id, attempt=event.attempt)
+            for listener in self._listeners:
+                listener(event)
+
+        return handle
+
+
+def _event(name: str, fields: dict[str, Any], event_id: str) -> QueueEvent:
+    data = dict(fields)
+    job_id = str(data.pop("jobId", ""))
+    inner = data.get("data") if name == "progress" else data.get("returnvalue")
+    attempt = inner.get("attempt") if isinstance(inner, dict) else None
+    return QueueEvent(event_id, name, job_id, attempt, inner if isinstance(inner, dict) else data)
+
+
+def _log_error(error: BaseException) -> None:
+    log.warning("event stream not readable, trying again", error=type(error).__name__)

@@ -1,0 +1,42 @@
+"""The parts a process works with, opened together and closed together."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rollbook.database import Pool, make_pool
+from rollbook.queue import UploadQueue
+from rollbook.store import FileStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from rollbook.config import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """Settings, record, queue and file store of this process."""
+
+    settings: Settings
+    pool: Pool
+    queue: UploadQueue
+    store: FileStore
+
+
+@asynccontextmanager
+async def open_system(settings: Settings) -> AsyncIterator[System]:
+    """Open the parts; PostgreSQL and Redis may still be down, they are called when needed.
+
+    ``settings`` must name both (see ``engines``, which fills in the embedded ones).
+    """
+    pool = make_pool(settings.database_address)
+    await pool.open(wait=False)
+    queue = UploadQueue(settings, settings.redis_address)
+    try:
+        yield System(settings, pool, queue, FileStore(settings.store_address))
+    finally:
+        await queue.close()
+        await pool.close()

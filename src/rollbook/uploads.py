@@ -1,0 +1,181 @@
+"""The uploads of an office: looking at them, cancelling and retrying them.
+
+Each function takes the reader and keeps to that reader's scope; a foreign id is as unknown as one
+that was never given out.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import structlog
+
+from rollbook.database import queries
+from rollbook.errors import (
+    ConflictError,
+    NotAllowedError,
+    NotFoundError,
+    ServiceUnavailableError,
+    SourceGoneError,
+)
+from rollbook.store import SOURCE_GONE
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from rollbook.accounts import User
+    from rollbook.database import Row
+    from rollbook.system import System
+
+FINAL = frozenset({"completed", "failed", "cancelled"})
+Outcome = Literal["inserted", "updated", "unchanged", "invalid", "duplicate", "out_of_scope"]
+#: Every outcome that a row may have, in the order in which reports name them.
+OUTCOMES: tuple[Outcome, ...] = (
+    "inserted",
+    "updated",
+    "unchanged",
+    "invalid",
+    "duplicate",
+    "out_of_scope",
+)
+
+_SQL = queries("uploads")
+log = structlog.get_logger(__name__)
+
+
+async def get(system: System, user: User, upload_id: UUID) -> Row:
+    """One upload.
+
+    Raises:
+        NotFoundError: there is none of this id in the reader's scope.
+    """
+    async with system.pool.connection() as connection:
+        cursor = await connection.execute(
+            _SQL["visible"], {"id": upload_id, **user.scope.parameters()}
+        )
+        found = await cursor.fetchone()
+    if found is None:
+        raise NotFoundError("There is no such upload. Check the job id.")
+    return found
+
+
+async def position(system: System, upload: Row) -> int | None:
+    """The upload's place in the queue, from 1; None when it isn't waiting for its turn.
+
+    The record answers where the queue doesn't know the job (not yet added, or not reachable).
+    """
+    if upload["status"] != "pending":
+        return None
+    try:
+        state = await system.queue.state(upload["id"])
+        if state is not None:
+            return await system.queue.position(upload["id"])
+    except ServiceUnavailableError:
+        log.warning("queue position taken from the record", job_id=str(upload["id"]))
+    async with system.pool.connection() as connection:
+        row = await (await connection.execute(_SQL["ahead"], {"id": upload["id"]})).fetchone()
+    return row["ahead"] + 1 if row else None
+
+
+async def history(
+    system: System, user: User, *, status: str | None = None, page: int = 1, page_size: int = 20
+) -> tuple[list[Row], int]:
+    """A page of uploads, newest first, and how many there are in all."""
+    parameters = {
+        "status": status,
+        "limit": page_size,
+        "offset": (page - 1) * page_size,
+        **user.scope.parameters(),
+    }
+    async with system.pool.connection() as connection:
+        rows = await (await connection.execute(_SQL["history"], parameters)).fetchall()
+    return rows, rows[0]["found"] if rows else 0
+
+
+async def stats(system: System, user: User) -> Row:
+    """Totals over the uploads in the reader's scope."""
+    async with system.pool.connection() as connection:
+        cursor = await connection.execute(_SQL["stats"], user.scope.parameters())
+        totals = await cursor.fetchone()
+    assert totals is not None
+    ended = totals["completed"] + totals["failed"]
+    return {**totals, "success_rate": totals["completed"] / ended if ended else None}
+
+
+async def rows(
+    system: System, upload: Row, *, outcome: str | None, page: int, page_size: int
+) -> tuple[list[Row], int]:
+    """A page of what became of an upload's rows, and how many there are in all."""
+    parameters = {
+        "id": upload["id"],
+        "outcome": outcome,
+        "limit": page_size,
+        "offset": (page - 1) * page_size,
+    }
+    async with system.pool.connection() as connection:
+        found = await (await connection.execute(_SQL["rows"], parameters)).fetchall()
+    return found, found[0]["found"] if found else 0
+
+
+async def cancel(system: System, user: User, upload_id: UUID) -> Row:
+    """End an upload that waits or runs; nothing of it is merged.
+
+    Raises:
+        NotFoundError: no such upload in the reader's scope.
+        NotAllowedError: it is a colleague's.
+        ConflictError: it has ended already.
+    """
+    upload = await get(system, user, upload_id)
+    if upload["owner_id"] != user.id and not user.role.is_operator:
+        raise NotAllowedError("Only the person who sent the file, or an operator, can cancel it.")
+    async with system.pool.connection() as connection:
+        cancelled = await (await connection.execute(_SQL["cancel"], {"id": upload_id})).fetchone()
+    if cancelled is None:
+        latest = await get(system, user, upload_id)
+        raise ConflictError(
+            f"The upload is already {latest['status']}, so there is nothing left to cancel."
+        )
+    log.info("upload cancelled", job_id=str(upload_id), was=upload["status"])
+    try:
+        # A running job stays in the queue until its worker, who sees the record, lets go of it.
+        await system.queue.remove(upload_id)
+    except ServiceUnavailableError:
+        log.warning("queue not reachable, the reconciler will remove it", job_id=str(upload_id))
+    await forget_source(system, cancelled)
+    return cancelled
+
+
+async def forget_source(system: System, upload: Row) -> None:
+    """Remove the file that was sent, which nobody will need again."""
+    if upload["source_key"] is None:
+        return
+    await system.store.remove(upload["source_key"])
+    async with system.pool.connection() as connection:
+        await connection.execute(_SQL["source_removed"], {"id": upload["id"]})
+
+
+async def retry(system: System, user: User, upload_id: UUID) -> Row:
+    """Let a failed upload run again, with its attempts counted anew.
+
+    Raises:
+        NotFoundError: no such upload in the reader's scope.
+        ConflictError: it hasn't failed.
+        SourceGoneError: the stored file's retention has ended.
+    """
+    upload = await get(system, user, upload_id)
+    if upload["status"] != "failed":
+        raise ConflictError(
+            f"Only a failed upload can be retried, and this one is {upload['status']}."
+        )
+    if upload["source_key"] is None or not await system.store.has(upload["source_key"]):
+        raise SourceGoneError(SOURCE_GONE)
+    async with system.pool.connection() as connection:
+        reopened = await (await connection.execute(_SQL["reopen"], {"id": upload_id})).fetchone()
+    if reopened is None:
+        raise ConflictError("Somebody else has just retried this upload.")
+    log.info("upload reopened", job_id=str(upload_id))
+    try:
+        await system.queue.retry(upload_id, priority=reopened["priority"])
+    except ServiceUnavailableError:
+        log.warning("queue not reachable, the reconciler will add it", job_id=str(upload_id))
+    return reopened

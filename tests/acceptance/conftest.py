@@ -1,0 +1,80 @@
+"""A running ``rollbook up``, started as an operator would."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+EMAIL = "operator@example.org"
+PASSWORD = "only for this test run"
+
+
+def rollbook(*arguments: str) -> list[str]:
+    """The command, run by this very interpreter."""
+    return [sys.executable, "-m", "rollbook", *arguments]
+
+
+def environment(data: Path, **more: str) -> dict[str, str]:
+    """An environment without any of the developer's own settings."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("ROLLBOOK_", "REDIS_", "DATABASE_"))
+    }
+    return {**kept, "ROLLBOOK_DATA_DIR": str(data), "ROLLBOOK_PORT": "0", **more}
+
+
+@dataclass
+class Running:
+    """A started system."""
+
+    process: subprocess.Popen[str]
+    url: str
+    data: Path
+
+    def api(self) -> httpx.Client:
+        """A client that is signed in."""
+        client = httpx.Client(base_url=f"{self.url}/api/v1", timeout=30)
+        answer = client.post("/auth/login", json={"email": EMAIL, "password": PASSWORD})
+        client.headers["Authorization"] = f"Bearer {answer.json()['data']['token']}"
+        return client
+
+
+def start(data: Path) -> Running:
+    """Start the system and return when it says that it is ready."""
+    process = subprocess.Popen(
+        rollbook("up"),
+        cwd=data.parent,
+        env=environment(data, ROLLBOOK_ADMIN_EMAIL=EMAIL, ROLLBOOK_ADMIN_PASSWORD=PASSWORD),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if found := re.search(r"ready at (http://\S+)", line):
+            return Running(process, found[1], data)
+    raise AssertionError(f"rollbook up ended with {process.wait()} before it was ready")
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Running]:
+    """The system of this test, in a folder of its own."""
+    started = start(tmp_path / "data")
+    yield started
+    if started.process.poll() is None:
+        started.process.send_signal(signal.SIGTERM)
+        assert started.process.wait(timeout=60) == 0
+    assert started.process.stdout is not None
+    started.process.stdout.close()

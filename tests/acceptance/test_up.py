@@ -1,0 +1,170 @@
+"""The system as an office and an operator meet it: a started process and its HTTP interface."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import time
+from typing import TYPE_CHECKING, Any
+
+import fastexcel
+import psutil
+
+from rollbook.sample import write_sample
+from tests.acceptance.conftest import environment, rollbook, start
+from tests.files import csv_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import httpx
+
+    from tests.acceptance.conftest import Running
+
+FINAL = {"completed", "failed", "cancelled"}
+
+
+def followed(api: httpx.Client, job_id: str) -> list[dict[str, Any]]:
+    """Every status that polling shows, up to the last: what a client without WebSocket does."""
+    seen = []
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        seen.append(api.get(f"/bulk-upload/status/{job_id}").json()["data"])
+        if seen[-1]["status"] in FINAL:
+            return seen
+    raise AssertionError(f"not at an end after a minute: {seen[-1]}")
+
+
+def test_the_eight_steps_of_the_first_system_s_test_script(
+    running: Running, tmp_path: Path
+) -> None:
+    facts = write_sample(tmp_path / "members.xlsx", 2000, seed=8)
+    # 1. authenticate
+    with running.api() as api:
+        assert api.get("/auth/me").json()["data"]["role"] == "super_admin"
+        # 2. queue statistics before
+        before = api.get("/bulk-upload/queue/stats").json()["data"]
+        assert before["total"] == 0
+        # 3. upload, and get a job id back at once
+        with (tmp_path / "members.xlsx").open("rb") as file:
+            answer = api.post("/bulk-upload/process", files={"file": file})
+        assert answer.status_code == 202
+        receipt = answer.json()["data"]
+        assert receipt["status"] == "pending"
+        # 4. follow progress by polling until done
+        seen = followed(api, receipt["job_id"])
+        done = seen[-1]
+        assert done["status"] == "completed", done["error"]
+        assert [s["progress"] for s in seen] == sorted(s["progress"] for s in seen)
+        assert done["rows_total"] == sum(done["outcomes"].values()) == facts.rows
+        assert {name: done["outcomes"][name] for name in facts.expected} == facts.expected
+        # 5. queue statistics after
+        after = api.get("/bulk-upload/queue/stats").json()["data"]
+        assert (after["completed"], after["total"]) == (1, 1)
+        # 6. recent jobs
+        [job] = api.get("/bulk-upload/queue/jobs", params={"limit": 5}).json()["data"]
+        assert (job["job_id"], job["queue_state"]) == (receipt["job_id"], "completed")
+        # 7. upload history
+        history = api.get("/bulk-upload/history").json()["data"]
+        assert [item["job_id"] for item in history["items"]] == [receipt["job_id"]]
+        # 8. upload statistics
+        stats = api.get("/bulk-upload/stats").json()["data"]
+        assert (stats["uploads"], stats["completed"], stats["rows"]) == (1, 1, facts.rows)
+        assert stats["success_rate"] == 1
+        # and what the office came for
+        report = api.get(f"/bulk-upload/report/{receipt['job_id']}")
+        assert "members-report.xlsx" in report.headers["content-disposition"]
+        assert len(fastexcel.read_excel(report.content).sheet_names) == 7
+
+
+def test_every_process_of_a_killed_system_ends_and_the_next_start_finds_all_data(
+    tmp_path: Path,
+) -> None:
+    data = tmp_path / "data"
+    first = start(data)
+    with first.api() as api:
+        receipt = api.post(
+            "/bulk-upload/process", files={"file": ("members.csv", csv_file(5))}
+        ).json()["data"]
+        followed(api, receipt["job_id"])
+    family = psutil.Process(first.process.pid).children(recursive=True)
+    assert len(family) >= 4  # two engines, the API and the worker
+    first.process.kill()
+    first.process.wait()
+    assert first.process.stdout is not None
+    first.process.stdout.close()
+    _, alive = psutil.wait_procs(family, timeout=40)
+    assert alive == []
+    second = start(data)
+    try:
+        with second.api() as api:
+            [kept] = api.get("/bulk-upload/history").json()["data"]["items"]
+            assert (kept["job_id"], kept["status"]) == (receipt["job_id"], "completed")
+    finally:
+        second.process.send_signal(signal.SIGTERM)
+        assert second.process.wait(timeout=60) == 0
+        assert second.process.stdout is not None
+        second.process.stdout.close()
+
+
+def test_a_second_system_on_the_same_folder_is_refused_with_a_sentence(running: Running) -> None:
+    second = subprocess.run(
+        rollbook("up"), env=environment(running.data), capture_output=True, text=True, check=False
+    )
+    assert second.returncode == 1
+    assert str(running.data) in second.stderr.replace("\n", "")
+    assert "Traceback" not in second.stderr
+
+
+def test_commands_on_the_machine_reach_the_running_system(running: Running, tmp_path: Path) -> None:
+    env = environment(running.data)
+
+    def command(*arguments: str, code: int = 0) -> str:
+        done = subprocess.run(
+            rollbook(*arguments), env=env, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == code, done.stderr
+        assert "Traceback" not in done.stderr
+        return done.stdout + done.stderr
+
+    assert "waiting" in command("queue", "stats")
+    file = tmp_path / "members.csv"
+    command("sample", str(file), "--rows", "300")
+    assert "all rows" in command("upload", str(file), "--wait")
+    assert "members.csv" in command("queue", "jobs", "--json")
+    assert "Nothing was kept" in command("upload", str(file), code=1)
+    added = command(
+        "users", "add", "gp@example.org", "--role", "province_admin", "--province", "GP"
+    )
+    assert re.search(r"password \S+", added)
+    assert "province_admin" in command("users", "list")
+    assert "province" in command(
+        "users", "add", "x@example.org", "--role", "province_admin", code=2
+    )
+    unknown = "00000000-0000-4000-8000-000000000000"
+    assert "no such upload" in command("queue", "retry", unknown, code=3)
+    command("queue", "pause")
+    assert "paused" in command("queue", "stats")
+    command("queue", "resume")
+
+
+def test_the_first_password_is_made_up_and_shown_once(tmp_path: Path) -> None:
+    shown = []
+    for _ in range(2):
+        process = subprocess.Popen(
+            rollbook("up"), env=environment(tmp_path / "data"), stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        text = ""
+        for line in process.stdout:
+            text += line
+            if "Stop it with" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 0
+        process.stdout.close()
+        shown.append(re.search(r"password: (\S+)", text))
+    assert shown[0] is not None
+    assert len(shown[0][1]) >= 16
+    assert shown[1] is None

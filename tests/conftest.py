@@ -1,0 +1,111 @@
+"""Real engines for all tests: one PostgreSQL and one Valkey a session, a fresh database a test."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+from pydantic import SecretStr
+from redis import Redis
+
+from rollbook import schema
+from rollbook.accounts import Role, User
+from rollbook.accounts import add as add_user
+from rollbook.config import Settings
+from rollbook.engines import Addresses, Engines
+from rollbook.scope import Scope
+from rollbook.system import open_system
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from pathlib import Path
+
+    from rollbook.system import System
+
+PASSWORD = "a long enough password"
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Addresses]:
+    """The engines of this session; `fast_unsafe` is for data that nobody will miss."""
+    with Engines(tmp_path_factory.mktemp("engines"), fast_unsafe=True) as addresses:
+        yield addresses
+
+
+@pytest.fixture(scope="session")
+def template(engines: Addresses) -> str:
+    """The name of a migrated, empty database to copy."""
+    _administer(engines, "CREATE DATABASE template_rollbook")
+    schema.migrate(_named(engines, "template_rollbook"))
+    return "template_rollbook"
+
+
+@pytest.fixture
+def database_url(engines: Addresses, template: str) -> Iterator[str]:
+    """A fresh database of this test alone."""
+    name = f"test_{next(_numbers)}"
+    _administer(engines, f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield _named(engines, name)
+    _administer(engines, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def redis_url(engines: Addresses) -> str:
+    """An empty Valkey."""
+    assert engines.redis_url is not None
+    with Redis.from_url(engines.redis_url) as client:
+        client.flushall()
+    return engines.redis_url
+
+
+@pytest.fixture
+def settings(database_url: str, redis_url: str, tmp_path: Path) -> Settings:
+    """Settings of this test's own database, queue and store; everything quick."""
+    return Settings(
+        _env_file=None,
+        database_url=SecretStr(database_url),
+        redis_url=SecretStr(redis_url),
+        data_dir=tmp_path / "data",
+        secret_key=SecretStr("a key that only the tests know, 32 bytes"),
+        concurrency=1,
+        backoff_ms=10,
+    )
+
+
+@pytest.fixture
+async def system(settings: Settings) -> AsyncIterator[System]:
+    """The opened parts."""
+    async with open_system(settings) as opened:
+        yield opened
+
+
+@pytest.fixture
+def make_user(system: System) -> Callable[..., Awaitable[User]]:
+    """Make accounts: ``await make_user(Role.PROVINCE_ADMIN, "GP")``."""
+
+    async def make(
+        role: Role = Role.SUPER_ADMIN, province: str | None = None, municipality: str | None = None
+    ) -> User:
+        return await add_user(
+            system.pool,
+            email=f"user{next(_numbers)}@example.org",
+            password=PASSWORD,
+            role=role,
+            scope=Scope(province, municipality),
+        )
+
+    return make
+
+
+def _named(engines: Addresses, name: str) -> str:
+    assert engines.database_url is not None
+    return engines.database_url.replace("/rollbook?", f"/{name}?")
+
+
+def _administer(engines: Addresses, statement: str) -> None:
+    assert engines.database_url is not None
+    with psycopg.connect(engines.database_url, autocommit=True) as connection:
+        connection.execute(statement.encode())

@@ -1,0 +1,298 @@
+"""A whole installation to break: engines that can be stopped one by one, and real processes.
+
+The engines keep their data over a stop, the processes are the command line's own, and the database
+notes every write to ``members`` by upload, so that a second merge can't hide behind equal values.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from contextlib import ExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import psycopg
+from pydantic import SecretStr
+
+from rollbook import accounts, receive, schema
+from rollbook.config import Settings
+from rollbook.database import connect
+from rollbook.engines import Engines
+from rollbook.receive import Options
+from rollbook.redis_client import make_client
+from rollbook.system import open_system
+from tests.files import csv_file, members
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+    from pathlib import Path
+    from uuid import UUID
+
+    from rollbook.system import System
+
+#: Settings that let minutes pass in seconds; the logic is the same.
+QUICK: dict[str, Any] = {
+    "lock_duration_ms": 1500,
+    "stalled_interval_ms": 500,
+    "reconcile_interval_s": 1,
+    "backoff_ms": 200,
+    "attempts": 3,
+    "max_stalled_count": 20,
+    "shutdown_grace_s": 1,
+    "concurrency": 1,
+}
+FINAL = ("completed", "failed", "cancelled")
+PATIENCE_S = 90.0
+
+#: Every committed write to a member, by the upload that made it.
+WITNESS = """
+CREATE TABLE member_writes (upload_id uuid, id_number text);
+CREATE FUNCTION witness() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO member_writes SELECT changed_by_upload, id_number FROM written; RETURN NULL;
+END $$;
+CREATE TRIGGER inserted AFTER INSERT ON members REFERENCING NEW TABLE AS written
+    FOR EACH STATEMENT EXECUTE FUNCTION witness();
+CREATE TRIGGER updated AFTER UPDATE ON members REFERENCING NEW TABLE AS written
+    FOR EACH STATEMENT EXECUTE FUNCTION witness();
+"""
+
+
+def until(condition: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> Any:
+    """Wait for a condition and return what it came to; a part that is away counts as not yet."""
+    deadline = time.monotonic() + patience_s
+    while time.monotonic() < deadline:
+        try:
+            if found := condition():
+                return found
+        except (psycopg.OperationalError, ConnectionError):
+            pass
+        time.sleep(0.02)
+    raise AssertionError(f"not within {patience_s:.0f} s: {what}")
+
+
+class Site:
+    """One installation, its processes and the uploads that were sent to it."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self.folder = folder
+        self.random = random.Random(seed)
+        self.postgres = Engines(folder / "pg", valkey=False)
+        self.valkey = Engines(folder / "valkey", postgres=False)
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._log = (folder / "log").open("ab")
+        self._rows = 0
+
+    def start(self) -> None:
+        """Start the engines with an empty, witnessed database."""
+        database_url = self.postgres.start().database_url
+        redis_url = self.valkey.start().redis_url
+        assert database_url is not None
+        assert redis_url is not None
+        schema.migrate(database_url)
+        with connect(database_url) as connection:
+            connection.execute(WITNESS)
+        self.settings = Settings(
+            _env_file=None,
+            database_url=SecretStr(database_url),
+            redis_url=SecretStr(redis_url),
+            data_dir=self.folder / "data",
+            secret_key=SecretStr("known to this test alone, 32 bytes"),
+            **QUICK,
+        )
+
+    def close(self) -> None:
+        """Stop whatever still runs."""
+        with ExitStack() as stack:
+            stack.callback(self._log.close)
+            stack.callback(self.valkey.stop)
+            stack.callback(self.postgres.stop)
+            for process in self._processes:
+                stack.callback(process.wait)
+                stack.callback(self.kill, process)
+
+    # --- processes ----------------------------------------------------------------------------
+
+    def run(self, command: str, **more: str) -> subprocess.Popen[bytes]:
+        """Start ``rollbook worker`` or ``rollbook serve``."""
+        environment = {
+            **os.environ,
+            **{f"ROLLBOOK_{name.upper()}": str(value) for name, value in QUICK.items()},
+            "DATABASE_URL": self.settings.database_address,
+            "REDIS_URL": self.settings.redis_address,
+            "ROLLBOOK_DATA_DIR": str(self.settings.data_dir),
+            "ROLLBOOK_SECRET_KEY": "known to this test alone, 32 bytes",
+            "ROLLBOOK_LOG_FORMAT": "human",
+            **more,
+        }
+        process = subprocess.Popen(
+            [sys.executable, "-m", "rollbook", command],
+            cwd=self.folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+        )
+        self._processes.append(process)
+        return process
+
+    def kill(self, process: subprocess.Popen[bytes]) -> None:
+        """SIGKILL, also when it is frozen."""
+        if process.poll() is None:
+            process.send_signal(signal.SIGCONT)
+            process.kill()
+
+    def children(self, process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+        """The processes that a worker runs its attempts in."""
+        try:
+            return psutil.Process(process.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            return []
+
+    def log(self) -> str:
+        """What the processes have said."""
+        return (self.folder / "log").read_text(errors="replace")
+
+    # --- uploads ------------------------------------------------------------------------------
+
+    def content(self, rows: int) -> bytes:
+        """A file of people whom no other file of this site has."""
+        content = csv_file(members(rows, start=self._rows))
+        self._rows += rows
+        return content
+
+    @asynccontextmanager
+    async def system(self) -> AsyncIterator[System]:
+        """The parts, opened in this process."""
+        async with open_system(self.settings) as system:
+            yield system
+
+    def send(self, count: int, rows: int) -> list[UUID]:
+        """Record and queue so many files of so many rows."""
+
+        async def send() -> list[UUID]:
+            async with self.system() as system:
+                await accounts.add_first(system.pool, self.settings)
+                user = await accounts.acting(system.pool, None)
+                return [await self._send(system, user, rows) for _ in range(count)]
+
+        return asyncio.run(send())
+
+    async def _send(self, system: System, user: accounts.User, rows: int) -> UUID:
+        content = self.content(rows)
+
+        async def chunks() -> AsyncIterator[bytes]:
+            yield content
+
+        stored = await receive.store_file(system, "members.csv", chunks())
+        upload_id: UUID = (await receive.record(system, user, stored, Options()))["id"]
+        return upload_id
+
+    def query(self, statement: str, *parameters: Any) -> list[dict[str, Any]]:
+        """Rows of the record."""
+        with connect(self.settings.database_address) as connection:
+            return connection.execute(statement.encode(), parameters).fetchall()
+
+    def started(self, uploads: list[UUID]) -> None:
+        """Wait until one of the uploads is being worked on, or has ended already."""
+        until(
+            lambda: self.query(
+                "SELECT FROM uploads WHERE id = ANY(%s) AND status <> 'pending'", uploads
+            ),
+            "an attempt started",
+        )
+
+    def ended(self, uploads: list[UUID]) -> None:
+        """Wait until every upload is in a final state."""
+        until(
+            lambda: (
+                len(
+                    self.query(
+                        "SELECT FROM uploads WHERE id = ANY(%s) AND status = ANY(%s)",
+                        uploads,
+                        list(FINAL),
+                    )
+                )
+                == len(uploads)
+            ),
+            f"all uploads at an end; the log:\n{self.log()[-6000:]}",
+        )
+
+    def flush(self) -> None:
+        """FLUSHALL."""
+
+        async def flush() -> None:
+            async with make_client(self.settings.redis_address) as client:
+                await client.flushall()
+
+        asyncio.run(flush())
+
+    def moment(self, longest_s: float) -> float:
+        """Let a random time pass, so that the fault hits somewhere."""
+        moment = self.random.uniform(0, longest_s)
+        time.sleep(moment)
+        return moment
+
+    # --- invariants ---------------------------------------------------------------------------
+
+    def check(self, uploads: list[UUID], *, all_complete: bool = True) -> None:
+        """What must hold after every run, whatever happened in it."""
+        found = {row["id"]: row for row in self.query("SELECT * FROM uploads")}
+        assert set(uploads) <= set(found)
+        for upload_id in uploads:
+            upload = found[upload_id]
+            assert upload["status"] in FINAL
+            if all_complete:
+                assert upload["status"] == "completed", upload["error"]
+            rows = self.query("SELECT row_number FROM upload_rows WHERE upload_id = %s", upload_id)
+            written = self.query("SELECT FROM member_writes WHERE upload_id = %s", upload_id)
+            if upload["status"] == "completed":
+                # Every row of the file has exactly one outcome.
+                assert len({row["row_number"] for row in rows}) == len(rows) == upload["rows_total"]
+                assert upload["inserted"] == len(written) == upload["rows_total"]
+            else:
+                assert rows == []
+                assert written == []
+        twice = self.query(
+            "SELECT upload_id, id_number FROM member_writes GROUP BY 1, 2 HAVING count(*) > 1"
+        )
+        assert twice == [], "a member was written twice by one upload"
+
+
+class ProgressWitness:
+    """Follows the event stream and remembers every progress by job and attempt."""
+
+    def __init__(self) -> None:
+        self.seen: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
+
+    def read(self, site: Site) -> None:
+        """Take in what the stream holds now."""
+
+        async def read() -> None:
+            import json
+
+            async with make_client(site.settings.redis_address) as client:
+                entries: Any = await client.xrange(f"bull:{site.settings.queue_name}:events")
+                for _, fields in entries:
+                    if fields["event"] == "progress":
+                        data = json.loads(fields["data"])
+                        self.seen[fields["jobId"], data["attempt"]].append(data["percent"])
+
+        asyncio.run(read())
+
+    def check(self) -> None:
+        """Within one attempt progress never goes back."""
+        for percents in self.seen.values():
+            assert percents == sorted(percents)
+
+
+def seeds() -> Iterator[int]:
+    """The seeds of this run: ROLLBOOK_FAULT_RUNS of them, from ROLLBOOK_FAULT_SEED on."""
+    first = int(os.environ.get("ROLLBOOK_FAULT_SEED", "1"))
+    yield from range(first, first + int(os.environ.get("ROLLBOOK_FAULT_RUNS", "1")))

@@ -1,0 +1,222 @@
+"""Faults at random moments, against real engines and processes; the seed is in the test's name.
+
+One run of each in ``make test``; ``make faults`` runs each many times.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from tests.faults.proxy import CommitCutter
+from tests.faults.site import ProgressWitness, Site, seeds, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.parametrize("seed", list(seeds()), ids="seed{}".format)
+
+#: Rows of a file whose attempt takes long enough to be hit in each of its stages.
+ROWS = 4000
+#: Seconds within which a worker that has started is through with one such file.
+SPAN_S = 1.5
+
+
+@pytest.fixture
+def site(tmp_path: Path, seed: int) -> Iterator[Site]:
+    built = Site(tmp_path, seed)
+    built.start()
+    yield built
+    built.close()
+
+
+def test_a_worker_killed_at_any_moment_loses_nothing(site: Site) -> None:
+    uploads = site.send(3, ROWS)
+    for _ in range(2):
+        worker = site.run("worker")
+        site.started(uploads)
+        site.moment(SPAN_S)
+        site.kill(worker)
+        worker.wait()
+    site.run("worker")
+    site.ended(uploads)
+    progress = ProgressWitness()
+    progress.read(site)
+    progress.check()
+    site.check(uploads)
+
+
+def test_children_of_a_killed_worker_end_with_it(site: Site) -> None:
+    uploads = site.send(1, ROWS)
+    worker = site.run("worker")
+    site.started(uploads)
+    children = site.children(worker)
+    assert children
+    site.moment(SPAN_S / 2)
+    site.kill(worker)
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert alive == []
+    site.run("worker")
+    site.ended(uploads)
+    site.check(uploads)
+
+
+def test_a_child_killed_at_any_moment_costs_an_attempt_at_most(site: Site) -> None:
+    uploads = site.send(2, ROWS)
+    worker = site.run("worker")
+    site.started(uploads)
+    site.moment(SPAN_S)
+    for child in site.children(worker):
+        child.kill()
+    site.ended(uploads)
+    site.check(uploads)
+
+
+def test_a_worker_asked_to_stop_at_any_moment_finishes_or_hands_back(site: Site) -> None:
+    uploads = site.send(3, ROWS)
+    for times in (1, 2):
+        worker = site.run("worker")
+        until(lambda: site.log().count("worker started") >= times, "the worker runs")  # noqa: B023
+        site.moment(SPAN_S)
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(timeout=30) == 0
+    waiting = site.query("SELECT * FROM uploads WHERE status <> 'completed'")
+    # Handing back costs no attempt.
+    assert {row["attempt"] - row["attempts_before"] for row in waiting} <= {0}
+    site.run("worker")
+    site.ended(uploads)
+    site.check(uploads)
+
+
+def test_a_second_sigterm_stops_at_once_and_another_worker_goes_on(site: Site) -> None:
+    uploads = site.send(1, 20_000)
+    worker = site.run("worker", ROLLBOOK_SHUTDOWN_GRACE_S="60")
+    site.started(uploads)
+    worker.send_signal(signal.SIGTERM)
+    until(lambda: "waiting for running jobs" in site.log(), "the worker waits for its job")
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(timeout=5) == 1
+    site.run("worker")
+    site.ended(uploads)
+    site.check(uploads)
+
+
+@pytest.mark.parametrize("when", ["waiting", "active", "after"])
+def test_flushall_at_any_moment_loses_nothing(site: Site, when: str) -> None:
+    site.run("serve", ROLLBOOK_PORT="0")
+    uploads = site.send(3, ROWS)
+    if when == "waiting":
+        site.flush()
+    site.run("worker")
+    if when == "active":
+        site.started(uploads)
+        site.moment(SPAN_S)
+        site.flush()
+    elif when == "after":
+        site.ended(uploads)
+        site.flush()
+    site.ended(uploads)
+    site.check(uploads)
+
+
+def test_redis_away_for_a_while_delays_and_loses_nothing(site: Site) -> None:
+    site.run("serve", ROLLBOOK_PORT="0")
+    uploads = site.send(2, ROWS)
+    site.run("worker")
+    site.started(uploads)
+    site.moment(SPAN_S)
+    site.valkey.stop()
+    # Files are taken in all the same.
+    uploads += site.send(1, ROWS)
+    site.moment(2)
+    site.valkey.start()
+    site.ended(uploads)
+    site.check(uploads)
+
+
+def test_postgresql_restarted_at_any_moment_costs_no_upload(site: Site) -> None:
+    site.run("serve", ROLLBOOK_PORT="0")
+    uploads = site.send(3, ROWS)
+    site.run("worker")
+    site.started(uploads)
+    site.moment(SPAN_S)
+    site.postgres.stop()
+    site.moment(1)
+    site.postgres.start()
+    site.ended(uploads)
+    site.check(uploads)
+
+
+def test_everything_killed_at_any_moment_comes_back_whole(site: Site) -> None:
+    uploads = site.send(3, ROWS)
+    processes = [site.run("serve", ROLLBOOK_PORT="0"), site.run("worker")]
+    site.started(uploads)
+    site.moment(SPAN_S)
+    for process in processes:
+        site.kill(process)
+    for engine in (site.valkey, site.postgres):
+        for pid in engine.pids.values():
+            psutil.Process(pid).kill()
+        engine.stop()
+        engine.start()
+    for process in processes:
+        process.wait()
+    site.run("serve", ROLLBOOK_PORT="0")
+    site.run("worker")
+    site.ended(uploads)
+    site.check(uploads)
+
+
+def test_started_with_both_engines_down_it_waits_and_is_ready_when_they_are(site: Site) -> None:
+    uploads = site.send(1, ROWS)
+    site.valkey.stop()
+    site.postgres.stop()
+    processes = [site.run("serve", ROLLBOOK_PORT="0"), site.run("worker")]
+    until(lambda: site.log().count("waiting for") >= 2, "both say what they wait for")
+    assert [process.poll() for process in processes] == [None, None]
+    site.postgres.start()
+    site.valkey.start()
+    site.ended(uploads)
+    site.check(uploads)
+
+
+def test_a_frozen_worker_that_wakes_up_after_another_finished_merges_nothing(site: Site) -> None:
+    uploads = site.send(1, ROWS)
+    frozen = site.run("worker")
+    site.started(uploads)
+    site.moment(SPAN_S / 2)
+    family = [psutil.Process(frozen.pid), *site.children(frozen)]
+    for process in family:
+        process.suspend()
+    other = site.run("worker")
+    # A transaction that was frozen past its merge holds its rows; the other waits for it, which is
+    # as it should be: exactly one of them will be the one.
+
+    def resume() -> None:
+        for process in family:
+            process.resume()
+
+    thaw = threading.Timer(6, resume)
+    thaw.start()
+    site.ended(uploads)
+    thaw.join()
+    site.check(uploads)
+    assert other.poll() is None
+
+
+def test_a_merge_whose_answer_was_lost_is_not_done_again(site: Site) -> None:
+    uploads = site.send(1, ROWS)
+    with CommitCutter(site.settings.database_address, site.folder) as cutter:
+        site.run("worker", DATABASE_URL=cutter.address)
+        site.ended(uploads)
+        assert cutter.cut.wait(timeout=30)
+        until(
+            lambda: "upload had ended before" in site.log(),
+            "the job came again and was answered from the record",
+        )
+    site.check(uploads)

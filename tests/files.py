@@ -1,0 +1,72 @@
+"""Members' files for tests, small and synthetic."""
+
+from __future__ import annotations
+
+import datetime as dt
+import io
+from typing import TYPE_CHECKING
+
+import openpyxl
+import polars as pl
+from stdnum import luhn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+HEADERS = ("ID Number", "Firstname", "Surname", "Cell Number", "Province", "Municipality", "Ward")
+
+
+def id_number(sequence: int) -> str:
+    """A valid synthetic ID number: birth date, sequence, citizen, and the check digit."""
+    birth = dt.date(1980, 1, 1) + dt.timedelta(days=sequence // 10_000)
+    body = f"{birth:%y%m%d}{sequence % 10_000:04}08"
+    return body + str(luhn.calc_check_digit(body))
+
+
+def member(sequence: int, **changes: str) -> dict[str, str]:
+    """A row that passes every rule."""
+    row = {
+        "ID Number": id_number(sequence),
+        "Firstname": f"First{sequence}",
+        "Surname": f"Last{sequence}",
+        "Cell Number": f"082{sequence:07}",
+        "Province": "Gauteng",
+        "Municipality": "Johannesburg",
+        "Ward": "79800001",
+    }
+    return {**row, **changes}
+
+
+def members(rows: int, start: int = 0) -> list[dict[str, str]]:
+    """So many rows that pass every rule."""
+    return [member(start + n) for n in range(rows)]
+
+
+def csv_file(
+    rows: int | Iterable[dict[str, str]] = 3, *, headers: Sequence[str] = HEADERS
+) -> bytes:
+    """A CSV of so many good rows, or of the given ones."""
+    content = members(rows) if isinstance(rows, int) else list(rows)
+    frame = pl.DataFrame(
+        [[row.get(header) for header in headers] for row in content],
+        schema=dict.fromkeys(headers, pl.String),
+        orient="row",
+    )
+    return frame.write_csv().encode()
+
+
+def workbook(
+    rows: int | Iterable[dict[str, str]] = 3, *, headers: Sequence[str] = HEADERS
+) -> bytes:
+    """The same as an .xlsx file."""
+    content = members(rows) if isinstance(rows, int) else list(rows)
+    book = openpyxl.Workbook()
+    sheet = book.active
+    assert sheet is not None
+    sheet.append(list(headers))
+    for row in content:
+        sheet.append([row.get(header) for header in headers])
+    target = io.BytesIO()
+    book.save(target)
+    book.close()
+    return target.getvalue()

@@ -1,0 +1,94 @@
+"""What happens to a job reaches whoever listens, in order and once."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from rollbook.subscriber import QueueEvent, Subscriber
+from tests.files import csv_file
+from tests.integration.test_worker import sent, working
+from tests.waiting import PATIENCE_S
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from rollbook.accounts import User
+    from rollbook.config import Settings
+    from rollbook.system import System
+
+    MakeUser = Callable[..., Awaitable[User]]
+
+
+async def test_a_listener_hears_of_every_step_of_a_job_in_order_and_once(
+    system: System, settings: Settings, make_user: MakeUser
+) -> None:
+    user = await make_user()
+    heard: list[QueueEvent] = []
+    ended = asyncio.Event()
+
+    def listen(event: QueueEvent) -> None:
+        heard.append(event)
+        if event.name == "completed":
+            ended.set()
+
+    subscriber = Subscriber(settings)
+    subscriber.listen(listen)
+    async with subscriber.running(), asyncio.timeout(PATIENCE_S):
+        await subscriber.reading.wait()
+        async with working(system):
+            upload_id = await sent(system, user, csv_file(200))
+            await ended.wait()
+    names = [event.name for event in heard]
+    steps = [name for name in names if name != "progress"]
+    assert steps == ["waiting", "active", "completed"]
+    assert names.count("progress") >= 1
+    assert {event.job_id for event in heard} == {str(upload_id)}
+    assert len({event.id for event in heard}) == len(heard)
+    progress = [event for event in heard if event.name == "progress"]
+    assert {event.attempt for event in progress} == {1}
+    percents = [event.data["percent"] for event in progress]
+    assert percents == sorted(percents)
+    assert heard[-1].data["outcomes"]["inserted"] == 200
+
+
+async def test_nothing_of_a_member_passes_through_redis(
+    system: System, settings: Settings, make_user: MakeUser
+) -> None:
+    from rollbook.redis_client import make_client
+
+    user = await make_user()
+    rows = [{"ID Number": "8001010000081", "Firstname": "Nomvula", "Surname": ""}]
+    ended = asyncio.Event()
+    subscriber = Subscriber(settings)
+    subscriber.listen(lambda event: ended.set() if event.name == "completed" else None)
+    async with subscriber.running(), asyncio.timeout(PATIENCE_S):
+        await subscriber.reading.wait()
+        async with working(system):
+            await sent(system, user, csv_file(rows))
+            await ended.wait()
+    async with make_client(settings.redis_address) as client:
+        keys: list[Any] = await client.keys("*")
+        kept = "".join([f"{key} {await _content(client, key)}" for key in keys])
+    assert "upload_id" in kept
+    assert "8001010000081" not in kept
+    assert "Nomvula" not in kept
+
+
+async def _content(client: object, key: str) -> object:
+    from redis.asyncio import Redis
+
+    assert isinstance(client, Redis)
+    match await client.type(key):
+        case "hash":
+            return await client.hgetall(key)
+        case "stream":
+            return await client.xrange(key)
+        case "zset":
+            return await client.zrange(key, 0, -1)
+        case "list":
+            return await client.lrange(key, 0, -1)
+        case "string":
+            return await client.get(key)
+        case other:
+            raise AssertionError(f"{key!r} is a {other!r}, which this test doesn't read")

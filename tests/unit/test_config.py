@@ -1,0 +1,129 @@
+"""Settings: what the environment may say and how it is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from rollbook import config
+from rollbook.config import Settings
+from rollbook.errors import ConfigurationError
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No setting of the developer's own, and no .env file."""
+    for name, field in Settings.model_fields.items():
+        monkeypatch.delenv(f"ROLLBOOK_{name.upper()}", raising=False)
+        if isinstance(field.validation_alias, str):
+            monkeypatch.delenv(field.validation_alias, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_without_any_setting_the_engines_are_the_embedded_ones() -> None:
+    settings = config.load()
+    assert settings.given_database_address is None
+    assert settings.given_redis_address is None
+    with pytest.raises(ConfigurationError, match="DATABASE_URL is not set"):
+        _ = settings.database_address
+
+
+def test_the_four_names_of_the_first_system_make_one_redis_address(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("REDIS_HOST", "redis.example.org")
+    monkeypatch.setenv("REDIS_PORT", "6380")
+    monkeypatch.setenv("REDIS_PASSWORD", "p@ss/word")
+    monkeypatch.setenv("REDIS_DB", "3")
+    assert config.load().redis_address == "redis://:p%40ss%2Fword@redis.example.org:6380/3"
+
+
+def test_redis_url_wins_over_the_four_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_HOST", "other.example.org")
+    monkeypatch.setenv("REDIS_URL", "redis://redis.example.org/1")
+    assert config.load().redis_address == "redis://redis.example.org/1"
+
+
+def test_a_dotenv_file_is_read_and_the_environment_wins(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text("ROLLBOOK_CONCURRENCY=7\nROLLBOOK_ATTEMPTS=4\n")
+    monkeypatch.setenv("ROLLBOOK_ATTEMPTS", "5")
+    settings = config.load()
+    assert (settings.concurrency, settings.attempts) == (7, 5)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ROLLBOOK_CONCURRENCY", "0"),
+        ("ROLLBOOK_PORT", "70000"),
+        ("ROLLBOOK_LOG_FORMAT", "xml"),
+        ("REDIS_PORT", "many"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_named(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError, match=name):
+        config.load()
+
+
+def test_a_short_signing_key_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROLLBOOK_SECRET_KEY", "short")
+    with pytest.raises(ConfigurationError, match="32 bytes"):
+        config.load().signing_key()
+
+
+def test_a_signing_key_is_made_once_and_readable_by_its_owner_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ROLLBOOK_DATA_DIR", str(tmp_path / "data"))
+    first = config.load().signing_key()
+    assert config.load().signing_key() == first
+    assert len(first) >= 32
+    assert (tmp_path / "data" / "secret.key").stat().st_mode & 0o077 == 0
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["secret.key"]
+
+
+def test_secrets_do_not_show_when_settings_are_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://user:hidden@db/x")
+    monkeypatch.setenv("ROLLBOOK_ADMIN_PASSWORD", "hidden")
+    assert "hidden" not in repr(config.load())
+
+
+def test_another_process_comes_to_the_same_settings(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text("ROLLBOOK_STORE_URL=s3://elsewhere/x\n")
+    settings = Settings(
+        _env_file=None,
+        database_url=SecretStr("postgresql://a/b"),
+        redis_url=SecretStr("redis://c/1"),
+        data_dir=tmp_path,
+        secret_key=SecretStr("k" * 40),
+        concurrency=7,
+        max_wait_min=2.5,
+    )
+    for name, value in config.environment_for(settings).items():
+        monkeypatch.setenv(name, value)
+    there = config.load()
+    assert there.store_address == settings.store_address
+    assert there.signing_key() == "k" * 40
+    assert there.model_copy(update={"store_url": None}) == settings
+
+
+def test_every_setting_is_in_the_reference() -> None:
+    reference = (DOCS / "reference" / "settings.md").read_text()
+    names = [
+        field.validation_alias
+        if isinstance(field.validation_alias, str)
+        else f"ROLLBOOK_{name.upper()}"
+        for name, field in Settings.model_fields.items()
+    ]
+    assert [name for name in names if f"| `{name}` |" not in reference] == []
