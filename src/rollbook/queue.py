@@ -28,8 +28,11 @@ JOB_NAME = "bulk-upload"
 #: one with its id, because BullMQ ignores an id that it knows.
 OPEN_STATES = frozenset({"waiting", "prioritized", "delayed", "active", "paused"})
 
-#: What a statistics answer counts, in BullMQ's words.
-_COUNTED = ("wait", "prioritized", "active", "completed", "failed", "delayed", "paused")
+#: Where BullMQ keeps the jobs of each state.
+_LISTS = ("wait", "active", "paused")
+_SETS = ("prioritized", "completed", "failed", "delayed")
+#: What a statistics answer counts beside the waiting ones.
+_COUNTED = ("active", "completed", "failed", "delayed", "paused")
 
 log = structlog.get_logger(__name__)
 
@@ -115,17 +118,25 @@ class UploadQueue:
 
     async def stats(self) -> dict[str, int | bool]:
         """Jobs by state; ``waiting`` counts BullMQ's waiting and prioritized together."""
-        counts = await _reached(self._queue.getJobCounts(*_COUNTED))
-        waiting = counts.pop("wait") + counts.pop("prioritized")
-        numbers: dict[str, int] = {
-            "waiting": waiting,
-            **{state: counts[state] for state in _COUNTED if state in counts},
+        counts, _ = await self.snapshot()
+        return counts
+
+    async def snapshot(self) -> tuple[dict[str, int | bool], list[str]]:
+        """The statistics, and the ids of the jobs that count as active, of one moment."""
+        async with self._redis.pipeline(transaction=True) as look:
+            for state in _LISTS:
+                look.llen(self._queue.toKey(state))
+            for state in _SETS:
+                look.zcard(self._queue.toKey(state))
+            look.lrange(self._queue.toKey("active"), 0, -1)
+            look.hexists(self._queue.toKey("meta"), "paused")
+            *sizes, active, is_paused = await _reached(look.execute())
+        size = dict(zip((*_LISTS, *_SETS), sizes, strict=True))
+        counts = {
+            "waiting": size["wait"] + size["prioritized"],
+            **{state: size[state] for state in _COUNTED},
         }
-        return {
-            **numbers,
-            "total": sum(numbers.values()),
-            "is_paused": bool(await _reached(self._queue.isPaused())),
-        }
+        return {**counts, "total": sum(counts.values()), "is_paused": bool(is_paused)}, active
 
     async def clean(self, *, grace_period_h: float) -> dict[str, int]:
         """Forget jobs that ended longer ago than the grace period; their records stay."""

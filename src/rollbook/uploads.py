@@ -6,7 +6,7 @@ that was never given out.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import structlog
 
@@ -87,9 +87,7 @@ async def history(
         "offset": (page - 1) * page_size,
         **user.scope.parameters(),
     }
-    async with system.pool.connection() as connection:
-        rows = await (await connection.execute(_SQL["history"], parameters)).fetchall()
-    return rows, rows[0]["found"] if rows else 0
+    return await _page(system, "history", parameters)
 
 
 async def stats(system: System, user: User) -> Row:
@@ -102,6 +100,23 @@ async def stats(system: System, user: User) -> Row:
     return {**totals, "success_rate": totals["completed"] / ended if ended else None}
 
 
+async def queue_stats(system: System) -> dict[str, int | bool]:
+    """The queue's statistics, with every upload that has ended counted as ended.
+
+    The record leads the queue by a moment: whoever saw an upload completed finds it in the count.
+    """
+    counts, active = await system.queue.snapshot()
+    async with system.pool.connection() as connection:
+        cursor = await connection.execute(_SQL["ended_of"], {"ids": active})
+        for row in await cursor.fetchall():
+            counts["active"] -= row["uploads"]
+            if row["status"] in counts:
+                counts[row["status"]] += row["uploads"]
+            else:  # a cancelled job leaves the queue
+                counts["total"] -= row["uploads"]
+    return counts
+
+
 async def rows(
     system: System, upload: Row, *, outcome: str | None, page: int, page_size: int
 ) -> tuple[list[Row], int]:
@@ -112,9 +127,19 @@ async def rows(
         "limit": page_size,
         "offset": (page - 1) * page_size,
     }
+    return await _page(system, "rows", parameters)
+
+
+async def _page(system: System, query: str, parameters: dict[str, Any]) -> tuple[list[Row], int]:
+    """A page of a query whose rows have ``found``, and how many rows there are in all."""
     async with system.pool.connection() as connection:
-        found = await (await connection.execute(_SQL["rows"], parameters)).fetchall()
-    return found, found[0]["found"] if found else 0
+        page = await (await connection.execute(_SQL[query], parameters)).fetchall()
+        if page or not parameters["offset"]:
+            return page, page[0]["found"] if page else 0
+        # The page lies behind the last one.
+        first = {**parameters, "limit": 1, "offset": 0}
+        row = await (await connection.execute(_SQL[query], first)).fetchone()
+        return [], row["found"] if row else 0
 
 
 async def cancel(system: System, user: User, upload_id: UUID) -> Row:

@@ -46,10 +46,10 @@ class Running:
 
     def api(self) -> httpx.Client:
         """A client that is signed in."""
-        client = httpx.Client(base_url=f"{self.url}/api/v1", timeout=30)
-        answer = client.post("/auth/login", json={"email": EMAIL, "password": PASSWORD})
-        client.headers["Authorization"] = f"Bearer {answer.json()['data']['token']}"
-        return client
+        base = f"{self.url}/api/v1"
+        login = httpx.post(f"{base}/auth/login", json={"email": EMAIL, "password": PASSWORD})
+        token = login.json()["data"]["token"]
+        return httpx.Client(base_url=base, timeout=30, headers={"Authorization": f"Bearer {token}"})
 
 
 def start(data: Path) -> Running:

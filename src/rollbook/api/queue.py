@@ -40,7 +40,7 @@ class CleanRequest(BaseModel):
 @router.get("/stats")
 async def stats(system: SystemParam, _: UserParam) -> Answer[QueueStats]:
     """Count the jobs by state."""
-    counts = await system.queue.stats()
+    counts = await uploads.queue_stats(system)
     return Answer(message="The queue's counts.", data=QueueStats.model_validate(counts))
 
 
@@ -93,7 +93,7 @@ async def clean(
 async def pause(system: SystemParam, _: OperatorParam) -> Answer[QueueStats]:
     """Start no further job; running ones go on."""
     await system.queue.pause()
-    counts = await system.queue.stats()
+    counts = await uploads.queue_stats(system)
     return Answer(
         message="The queue is paused. Files are still taken in; running jobs go on.",
         data=QueueStats.model_validate(counts),
@@ -104,5 +104,5 @@ async def pause(system: SystemParam, _: OperatorParam) -> Answer[QueueStats]:
 async def resume(system: SystemParam, _: OperatorParam) -> Answer[QueueStats]:
     """Start jobs again."""
     await system.queue.resume()
-    counts = await system.queue.stats()
+    counts = await uploads.queue_stats(system)
     return Answer(message="The queue runs.", data=QueueStats.model_validate(counts))

@@ -94,7 +94,7 @@ def upload(
 @queue_app.command("stats")
 def queue_stats(*, as_json: JsonOption = False) -> None:
     """Count the jobs by state."""
-    counts = run("queue", lambda system: system.queue.stats())
+    counts = run("queue", uploads.queue_stats)
     if as_json:
         print_json(counts)
         return

@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Results go here; progress and log lines go to standard error.
+#: Results go here; progress and log lines go to standard error. Into a file or a pipe, tables are
+#: as wide as they need to be.
 out = Console()
+if not out.is_terminal:
+    out.width = 240
 err = Console(stderr=True)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]

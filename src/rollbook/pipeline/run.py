@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from psycopg.types.json import Jsonb
+from psycopg.types.json import Json
 
 from rollbook import clock
 from rollbook import store as keys
@@ -143,7 +143,7 @@ def process(
                 "attempt": attempt,
                 "rows_total": total,
                 **outcomes,
-                "stage_seconds": Jsonb(stages.seconds),
+                "stage_seconds": Json(stages.seconds),
                 "report_key": report_key,
                 "refused_key": refused_key,
             }

@@ -46,6 +46,15 @@ WHERE in_scope(uploads.province, uploads.municipality, %(scope_province)s, %(sco
   AND (%(status)s::text IS NULL OR status = %(status)s)
 ORDER BY ordinal DESC LIMIT %(limit)s OFFSET %(offset)s;
 
+-- name: ended_of
+-- How many of the given job ids belong to uploads that have ended, by status.
+SELECT status, count(*)::int AS uploads FROM uploads
+WHERE id IN (SELECT CASE WHEN job_id ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
+                         THEN job_id::uuid END
+             FROM unnest(%(ids)s::text[]) AS job_id)
+  AND status IN ('completed', 'failed', 'cancelled')
+GROUP BY status;
+
 -- name: stats
 -- Totals over the uploads in the reader's scope; durations are from claim to end, in seconds.
 SELECT count(*) AS uploads,

@@ -66,7 +66,7 @@ def upgrade() -> None:
         invalid         integer NOT NULL DEFAULT 0,
         duplicate       integer NOT NULL DEFAULT 0,
         out_of_scope    integer NOT NULL DEFAULT 0,
-        stage_seconds   jsonb NOT NULL DEFAULT '{}',
+        stage_seconds   json NOT NULL DEFAULT '{}',
 
         error_code      text,
         error           text,
