@@ -12,6 +12,7 @@ from rollbook.workbook import BarChart, Cell, Look, WorkbookWriter
 
 if TYPE_CHECKING:
     import datetime as dt
+    from collections.abc import Sequence
     from pathlib import Path
 
     from rollbook.database import Row
@@ -113,12 +114,22 @@ def _table(sheet: Sheet, rows: pl.DataFrame, problems: pl.DataFrame) -> pl.DataF
         pl.col("outcome").alias(_FILL),
     )
     taken = {ROW, *ours.columns}
-    originals = sheet.frame.rename(
-        {name: f"{name} (file)" for name in sheet.frame.columns if name in taken - {"row_number"}}
-    )
+    originals = sheet.frame.rename(_apart(sheet.frame.columns[1:], taken))
     return originals.join(ours, on="row_number", how="left", maintain_order="left").rename(
         {"row_number": ROW}
     )
+
+
+def _apart(names: Sequence[str], taken: set[str]) -> dict[str, str]:
+    """New names for those columns of the file that are called like one of ours."""
+    new = {}
+    for name in names:
+        if name in taken:
+            apart = f"{name} (file)"
+            while apart in taken or apart in names:
+                apart += " (file)"
+            new[name] = apart
+    return new
 
 
 def _by_row(problems: pl.DataFrame) -> pl.DataFrame:

@@ -1,0 +1,25 @@
+"""Sheets as ``read`` gives them, without a file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from rollbook.pipeline.columns import map_headers
+from rollbook.pipeline.read import ROW_NUMBER, Sheet
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+
+def sheet_of(rows: Iterable[Mapping[str, str | None]]) -> Sheet:
+    """A sheet whose headers are the keys; its first row has number 2."""
+    content = [dict(row) for row in rows]
+    headers = list(dict.fromkeys(header for row in content for header in row))
+    frame = pl.DataFrame(
+        [[row.get(header) for header in headers] for row in content],
+        schema=dict.fromkeys(headers, pl.String),
+        orient="row",
+    ).with_row_index(ROW_NUMBER, offset=2)
+    return Sheet(frame, "Sheet1", map_headers(headers))

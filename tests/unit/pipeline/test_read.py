@@ -1,0 +1,212 @@
+"""Files of every kind and make, read as text."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import openpyxl
+import pytest
+import xlsxwriter
+import xlwt
+
+from rollbook.errors import (
+    MissingColumnsError,
+    NoIdColumnError,
+    NoRowsError,
+    UnreadableFileError,
+)
+from rollbook.pipeline.read import ROW_NUMBER, Sheet, read
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+HEADERS = ("ID Number", "Name", "Surname", "Notes")
+Table: TypeAlias = "Sequence[Sequence[Any]]"
+ROWS: Table = (
+    ("8001015009087", "Ayanda", "Nkosi", "a, b"),
+    ("0001015009083", "Zoë", "Mbeki", None),
+)
+
+
+def with_openpyxl(path: Path, sheets: dict[str, Table]) -> None:
+    book = openpyxl.Workbook()
+    assert book.active is not None
+    book.remove(book.active)
+    for name, rows in sheets.items():
+        sheet = book.create_sheet(name)
+        for row in rows:
+            sheet.append(list(row))
+    book.save(path)
+    book.close()
+
+
+def with_xlsxwriter(path: Path, sheets: dict[str, Table]) -> None:
+    with xlsxwriter.Workbook(path, {"default_date_format": "yyyy-mm-dd"}) as book:
+        for name, rows in sheets.items():
+            sheet = book.add_worksheet(name)
+            for number, row in enumerate(rows):
+                sheet.write_row(number, 0, row)
+
+
+def with_xlwt(path: Path, sheets: dict[str, Table]) -> None:
+    book = xlwt.Workbook()
+    day = xlwt.easyxf(num_format_str="yyyy-mm-dd")
+    for name, rows in sheets.items():
+        sheet = book.add_sheet(name)
+        for number, row in enumerate(rows):
+            for column, value in enumerate(row):
+                style = (day,) if isinstance(value, dt.date) else ()
+                sheet.write(number, column, value, *style)
+    book.save(str(path))
+
+
+WRITERS: dict[str, tuple[str, Callable[[Path, dict[str, Table]], None]]] = {
+    "openpyxl": ("xlsx", with_openpyxl),
+    "xlsxwriter": ("xlsx", with_xlsxwriter),
+    "xlwt": ("xls", with_xlwt),
+}
+
+
+def table(sheet: Sheet) -> list[tuple[Any, ...]]:
+    return sheet.frame.rows()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Callable[[bytes], Path]:
+    def write(content: bytes) -> Path:
+        path = tmp_path / "members.csv"
+        path.write_bytes(content)
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_every_maker_of_workbooks_gives_the_same_table(writer: str, tmp_path: Path) -> None:
+    kind, write = WRITERS[writer]
+    path = tmp_path / f"members.{kind}"
+    write(path, {"People": [HEADERS, *ROWS]})
+    sheet = read(path, kind)
+    assert sheet.sheet_name == "People"
+    assert sheet.frame.columns == [ROW_NUMBER, *HEADERS]
+    assert table(sheet) == [(2, *ROWS[0]), (3, *ROWS[1])]
+    assert sheet.columns.unknown == ("Notes",)
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_numbers_and_dates_come_as_text(writer: str, tmp_path: Path) -> None:
+    kind, write = WRITERS[writer]
+    path = tmp_path / f"members.{kind}"
+    write(path, {"S": [HEADERS, (8001015009087, "A", "B", dt.date(2024, 3, 5))]})
+    [(_, id_number, _, _, date)] = table(read(path, kind))
+    assert id_number.removesuffix(".0") == "8001015009087"
+    assert date.startswith("2024-03-05")
+
+
+def test_the_header_is_found_below_titles_and_row_numbers_are_the_programs(tmp_path: Path) -> None:
+    rows: Table = [
+        ("Members of the branch", None, None, None),
+        (None, None, None, None),
+        HEADERS,
+        ROWS[0],
+        (None, None, "  ", None),
+        ROWS[1],
+    ]
+    path = tmp_path / "members.xlsx"
+    with_openpyxl(path, {"S": rows})
+    assert [row[0] for row in table(read(path, "xlsx"))] == [4, 6]
+
+
+def test_the_sheet_with_the_id_column_is_taken(tmp_path: Path) -> None:
+    path = tmp_path / "members.xlsx"
+    with_openpyxl(path, {"Cover": [("Hello", "there")], "Empty": [], "Data": [HEADERS, *ROWS]})
+    assert read(path, "xlsx").sheet_name == "Data"
+
+
+def test_headers_that_repeat_or_lack_get_names_of_their_own(file: Callable[[bytes], Path]) -> None:
+    sheet = read(file(b"ID,Name,Surname,,Name,row_number\n1,A,B,x,y,z\n"), "csv")
+    assert sheet.frame.columns == [
+        ROW_NUMBER, "ID", "Name", "Surname", "Column 4", "Name (2)", "row_number (2)",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_a_csv_of_any_delimiter_and_encoding_gives_the_same_table(
+    delimiter: str, encoding: str, line_end: str, file: Callable[[bytes], Path]
+) -> None:
+    lines = [HEADERS, ("8001015009087", "Zoë", "O'Nkosi", f'"a{delimiter} ""b"""')]
+    text = line_end.join(delimiter.join(line) for line in lines) + line_end
+    sheet = read(file(text.encode(encoding)), "csv")
+    assert table(sheet) == [(2, "8001015009087", "Zoë", "O'Nkosi", f'a{delimiter} "b"')]
+
+
+def test_a_csv_with_old_line_ends_short_records_and_an_open_quote_is_read(
+    file: Callable[[bytes], Path],
+) -> None:
+    assert table(read(file(b"ID,Name,Surname\r1,A,B\r2,C,D"), "csv")) == [
+        (2, "1", "A", "B"), (3, "2", "C", "D"),
+    ]  # fmt: skip
+    assert table(read(file(b"ID,Name,Surname,Ward\n1,A,B\n2,C,D,7\n"), "csv"))[0][-1] is None
+    rows = table(read(file(b'ID,Name,Surname\n1,"A,B\n2,C,D\n'), "csv"))
+    assert [row[0] for row in rows] == [2, 3]
+
+
+def test_a_quoted_line_end_stays_in_its_cell(file: Callable[[bytes], Path]) -> None:
+    sheet = read(file(b'ID,Name,Surname\n1,"A\nB",C\n2,D,E\n'), "csv")
+    assert [row[2] for row in table(sheet)] == ["A\nB", "D"]
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "says"),
+    [
+        (b"Name,Surname\nA,B\n", NoIdColumnError, "'Name', 'Surname'"),
+        (b"\n\n", NoIdColumnError, "no headers at all"),
+        (b"ID,Name,Surname\n", NoRowsError, "headers and no rows"),
+        (b"ID,Name,Surname\n,,\n", NoRowsError, "headers and no rows"),
+        (b"ID,Ward\n1,2\n", MissingColumnsError, "Firstname and Surname"),
+    ],
+)
+def test_a_file_without_members_is_explained(
+    content: bytes, error: type[Exception], says: str, file: Callable[[bytes], Path]
+) -> None:
+    with pytest.raises(error, match=says) as raised:
+        read(file(content), "csv")
+    assert "Nothing was changed" in str(raised.value) or "nothing was changed" in str(raised.value)
+
+
+def test_the_sentence_about_missing_headers_quotes_no_cell_with_digits(
+    file: Callable[[bytes], Path],
+) -> None:
+    with pytest.raises(NoIdColumnError) as raised:
+        read(file(b"8001015009087,Nkosi\n"), "csv")
+    assert "8001015009087" not in str(raised.value)
+
+
+@pytest.mark.parametrize("kind", ["xlsx", "xls"])
+@pytest.mark.parametrize("content", [b"", b"PK\3\4 torn off", b"no workbook at all" * 100])
+def test_a_damaged_workbook_is_explained(kind: str, content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / f"members.{kind}"
+    path.write_bytes(content)
+    with pytest.raises(UnreadableFileError, match="save it as"):
+        read(path, kind)
+
+
+def test_a_workbook_with_a_password_is_explained(tmp_path: Path) -> None:
+    path = tmp_path / "members.xlsx"
+    path.write_bytes(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(4096))
+    with pytest.raises(UnreadableFileError, match="password"):
+        read(path, "xlsx")
+
+
+def test_a_torn_workbook_is_explained(tmp_path: Path) -> None:
+    path = tmp_path / "members.xlsx"
+    with_openpyxl(path, {"S": [HEADERS, *(row for _ in range(200) for row in ROWS)]})
+    whole = path.read_bytes()
+    for share in (0.3, 0.6, 0.99):
+        path.write_bytes(whole[: int(len(whole) * share)])
+        with pytest.raises(UnreadableFileError):
+            read(path, "xlsx")

@@ -1,0 +1,195 @@
+"""The report and the refused rows, read back as a person's program reads them."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING, Any
+
+import openpyxl
+import polars as pl
+import pytest
+
+from rollbook.pipeline import report
+from rollbook.pipeline.match import EXISTING, place
+from rollbook.pipeline.merge import count
+from rollbook.pipeline.normalise import normalise
+from rollbook.pipeline.validate import validate
+from rollbook.scope import Scope
+from tests.files import member
+from tests.unit.pipeline.sheets import sheet_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rollbook.pipeline.read import Sheet
+
+NOW = dt.datetime(2026, 11, 24, 8, 30, tzinfo=dt.UTC)
+SHEETS = [
+    "Summary", "All Uploaded Rows", "Invalid IDs", "Duplicates", "Not Registered Voters",
+    "New Members", "Existing Members (Updated)",
+]  # fmt: skip
+OURS = [
+    "IEC Registered", "IEC Ward", "IEC VD Code", "Already Exists", "Existing Member Name",
+    "Existing Ward", "Existing VD", "Outcome", "Problems",
+]  # fmt: skip
+MEMBERS = [
+    member(1),
+    member(2, Surname="", Province="Atlantis"),
+    member(1),
+    member(3, Firstname="=1+1", Surname="<b> & co"),
+    member(4, Province="Limpopo"),
+]
+
+
+def written(folder: Path, sheet: Sheet, **changes: object) -> report.Files:
+    """The files of a sheet whose fourth row is a member already."""
+    validated = validate(normalise(sheet, NOW.date()), sheet)
+    existing = {field: pl.lit(None, dtype) for field, dtype in EXISTING.items()}
+    del existing["id_number"]
+    is_known = pl.col("row_number") == 5
+    existing["existing_surname"] = pl.when(is_known).then(pl.lit("Old"))
+    existing["existing_firstname"] = pl.when(is_known).then(pl.lit("Name"))
+    outcome = (
+        pl.when(pl.col("verdict") != "valid")
+        .then(pl.col("verdict"))
+        .when(pl.col("elsewhere"))
+        .then(pl.lit("out_of_scope"))
+        .when(is_known)
+        .then(pl.lit("updated"))
+        .otherwise(pl.lit("inserted"))
+    )
+    rows = place(validated.rows, Scope("GP", None)).with_columns(outcome=outcome, **existing)
+    upload = {
+        "id": "00000000-0000-4000-8000-000000000001",
+        "file_name": "=cmd()|<members>.xlsx",
+        "owner_email": "office@example.org",
+        "province": "GP",
+        "municipality": None,
+        "created_at": NOW,
+        "attempt": 1,
+        "dry_run": False,
+        **changes,
+    }
+    facts = report.Facts(upload, count(rows), {"read": 0.5, "merge": 1.25}, NOW)
+    return report.write(folder, facts, sheet, rows, validated.problems)
+
+
+def tables(path: Path) -> dict[str, list[tuple[Any, ...]]]:
+    book = openpyxl.load_workbook(path)
+    try:
+        return {sheet.title: list(sheet.iter_rows(values_only=True)) for sheet in book}
+    finally:
+        book.close()
+
+
+@pytest.fixture
+def sheets(tmp_path: Path) -> dict[str, list[tuple[Any, ...]]]:
+    return tables(written(tmp_path, sheet_of(MEMBERS)).report)
+
+
+def test_the_report_has_its_seven_sheets(sheets: dict[str, Any]) -> None:
+    assert list(sheets) == SHEETS
+    headers = ["Row", *MEMBERS[0], *OURS]
+    for name in SHEETS[1:]:
+        assert list(sheets[name][0]) == headers
+
+
+def test_every_row_is_there_with_its_outcome_and_all_its_problems(sheets: dict[str, Any]) -> None:
+    rows = sheets["All Uploaded Rows"][1:]
+    assert [(row[0], row[-2], row[-1]) for row in rows] == [
+        (2, "New member", None),
+        (
+            3,
+            "Refused: invalid",
+            "Surname: The surname is missing.\n"
+            "Province: This is not the name or code of a province, so it was left out.",
+        ),
+        (4, "Refused: repeats another row", "Repeats row 2."),
+        (5, "Existing member, updated", None),
+        (
+            6,
+            "Refused: belongs to another office",
+            "The person belongs to another province or municipality than your office.",
+        ),
+    ]
+
+
+def test_each_sheet_has_the_rows_of_its_kind(sheets: dict[str, Any]) -> None:
+    numbers = {name: [row[0] for row in sheets[name][1:]] for name in SHEETS[1:]}
+    assert numbers == {
+        "All Uploaded Rows": [2, 3, 4, 5, 6],
+        "Invalid IDs": [3],
+        "Duplicates": [4],
+        "Not Registered Voters": [],
+        "New Members": [2],
+        "Existing Members (Updated)": [5],
+    }
+
+
+def test_the_persons_cells_stay_as_they_were_and_nobody_is_called_unregistered(
+    sheets: dict[str, Any],
+) -> None:
+    row = dict(zip(*sheets["Existing Members (Updated)"], strict=True))
+    assert {header: row[header] for header in MEMBERS[3]} == MEMBERS[3]
+    assert row["Existing Member Name"] == "Name Old"
+    assert (row["Already Exists"], row["IEC Registered"]) == ("Yes", "not asked")
+
+
+def test_the_summary_adds_up(sheets: dict[str, Any]) -> None:
+    summary = {row[0]: row[1:] for row in sheets["Summary"]}
+    assert [summary[report.IN_WORDS[name]][0] for name in report.IN_WORDS] == [1, 1, 0, 1, 1, 1]
+    assert summary["New member"][1] == pytest.approx(0.2)
+    assert summary["Rows in the file"][0] == 5
+    assert summary["The surname is missing."] == (1, "refuses the row")
+    assert summary["Name"][0] == "=cmd()|<members>.xlsx"
+    assert summary["Office"][0] == "GP"
+    assert summary["Received (UTC)"][0] == NOW.replace(tzinfo=None)
+    assert summary["merge"][0] == 1.25
+    assert not any("Dry run:" in str(name) for name in summary)
+
+
+def test_the_summary_has_a_chart(tmp_path: Path) -> None:
+    book = openpyxl.load_workbook(written(tmp_path, sheet_of(MEMBERS)).report)
+    [chart] = book["Summary"]._charts
+    [series] = chart.series
+    cells = series.val.numRef.f.split("!")[1].replace("$", "")
+    assert [cell.value for [cell] in book["Summary"][cells]] == [1, 1, 0, 1, 1, 1]
+    book.close()
+
+
+def test_a_dry_run_says_so_first(tmp_path: Path) -> None:
+    path = written(tmp_path, sheet_of(MEMBERS), dry_run=True).report
+    assert "Nothing was changed" in str(tables(path)["Summary"][2][0])
+
+
+def test_refused_rows_keep_the_files_columns_and_say_what_to_mend(tmp_path: Path) -> None:
+    refused = written(tmp_path, sheet_of(MEMBERS)).refused
+    assert refused is not None
+    [(headers, *rows)] = tables(refused).values()
+    assert list(headers) == [*MEMBERS[0], "Errors"]
+    assert [row[:-1] for row in rows] == [
+        tuple(value or None for value in MEMBERS[n].values()) for n in (1, 2, 4)
+    ]
+    assert [row[-1].splitlines()[0] for row in rows] == [
+        "Refused: invalid",
+        "Refused: repeats another row",
+        "Refused: belongs to another office",
+    ]
+
+
+def test_nothing_refused_is_no_file(tmp_path: Path) -> None:
+    assert written(tmp_path, sheet_of(MEMBERS[:1])).refused is None
+
+
+def test_columns_of_the_file_that_are_called_like_ours_are_kept_beside_them(
+    tmp_path: Path,
+) -> None:
+    rows = [
+        {**member(1), "Outcome": "mine", "Outcome (file)": "too", "Row": "seven", "__fill": "y"}
+    ]
+    header, cells = tables(written(tmp_path, sheet_of(rows)).report)["All Uploaded Rows"]
+    found = dict(zip(header, cells, strict=True))
+    assert (found["Outcome (file) (file)"], found["Outcome (file)"]) == ("mine", "too")
+    assert found["Outcome"] == "New member"
+    assert (found["Row (file)"], found["Row"]) == ("seven", 2)
+    assert "y" in cells

@@ -1,0 +1,99 @@
+"""Verdicts, and every problem of a row at once."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from rollbook.pipeline import problems
+from rollbook.pipeline.normalise import normalise
+from rollbook.pipeline.validate import RULES, Member, Validated, validate
+from tests.files import id_number, member
+from tests.unit.pipeline.sheets import sheet_of
+
+TODAY = dt.date(2026, 11, 24)
+
+
+def validated(*rows: dict[str, str]) -> Validated:
+    sheet = sheet_of(rows)
+    return validate(normalise(sheet, TODAY), sheet)
+
+
+def codes(done: Validated, severity: str = "error") -> set[str]:
+    return set(done.problems.filter(pl.col("severity") == severity)["code"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"ID Number": ""}, {"id_missing"}),
+        ({"ID Number": "80010150O9087"}, {"id_characters"}),
+        ({"ID Number": "80010150090"}, {"id_length"}),
+        ({"ID Number": "8013015009087"}, {"id_birth_date", "id_check_digit"}),
+        ({"ID Number": "8001015009086"}, {"id_check_digit"}),
+        ({"ID Number": "8001015009384"}, {"id_citizenship"}),
+        ({"Firstname": " "}, {"firstname_missing"}),
+        ({"Surname": "", "Firstname": ""}, {"firstname_missing", "surname_missing"}),
+        ({"ID Number": "x", "Surname": ""}, {"id_characters", "id_length", "surname_missing"}),
+        ({}, set()),
+    ],
+)
+def test_every_error_of_a_row_is_found_at_once(changes: dict[str, str], expected: set[str]) -> None:
+    done = validated(member(1, **changes))
+    assert codes(done) == expected
+    assert done.rows["verdict"].to_list() == ["invalid" if expected else "valid"]
+
+
+def test_a_problem_names_row_column_value_and_code() -> None:
+    done = validated(member(1), member(2, **{"ID Number": "123"}))
+    assert done.problems.rows() == [(3, "ID Number", "123", "id_length", "error")]
+
+
+def test_a_duplicate_names_the_first_valid_row_of_its_number() -> None:
+    broken = member(1, Surname="")
+    done = validated(broken, member(1), member(2), member(1), member(1, Firstname=""), member(1))
+    assert done.rows.select("row_number", "verdict", "duplicate_of").rows() == [
+        (2, "invalid", None),
+        (3, "valid", None),
+        (4, "valid", None),
+        (5, "duplicate", 3),
+        (6, "invalid", None),
+        (7, "duplicate", 3),
+    ]
+
+
+def test_the_id_number_decides_over_the_columns() -> None:
+    row = validated(member(1, Gender="Male", Citizenship="Refugee")).rows.row(0, named=True)
+    assert id_number(1)[6] < "5"
+    assert (row["gender"], row["citizenship"]) == ("female", "citizen")
+    assert row["date_of_birth"] == dt.date(1980, 1, 1)
+
+
+def test_warnings_refuse_no_row() -> None:
+    done = validated(member(1, Province="Atlantis", **{"Cell Number": "none"}))
+    assert codes(done, "warning") == {"province_unknown", "phone_unclear"}
+    assert done.rows["verdict"].to_list() == ["valid"]
+
+
+def test_problems_come_in_the_order_of_the_rows() -> None:
+    done = validated(*(member(n, Surname="", Province="Atlantis") for n in range(50)))
+    assert done.problems["row_number"].is_sorted()
+    assert done.problems.schema == pl.Schema(problems.SCHEMA)
+
+
+def test_every_rule_is_an_error_of_the_catalogue() -> None:
+    assert set(Member._validation_rules(with_cast=False)) >= set(RULES)
+    errors = {code for code, entry in problems.catalogue().items() if entry.severity == "error"}
+    assert errors == set(RULES)
+
+
+def test_the_reference_lists_every_problem_in_its_words() -> None:
+    page = Path(__file__).parents[3].joinpath("docs/reference/problems.md").read_text("utf-8")
+    listed = [line for line in page.splitlines() if line.startswith("| `")]
+    assert listed == [
+        f"| `{code}` | {entry.severity} | {entry.sentence} |"
+        for code, entry in problems.catalogue().items()
+    ]
