@@ -80,8 +80,9 @@ def until(condition: Callable[[], Any], what: str, patience_s: float = PATIENCE_
 class Site:
     """One installation, its processes and the uploads that were sent to it."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
+    def __init__(self, folder: Path, seed: int, pace: dict[str, Any] = QUICK) -> None:
         self.folder = folder
+        self._pace = pace
         self.random = random.Random(seed)
         self.postgres = Engines(folder / "pg", valkey=False)
         self.valkey = Engines(folder / "valkey", postgres=False)
@@ -104,7 +105,7 @@ class Site:
             redis_url=SecretStr(redis_url),
             data_dir=self.folder / "data",
             secret_key=SecretStr("known to this test alone, 32 bytes"),
-            **QUICK,
+            **self._pace,
         )
 
     def close(self) -> None:
@@ -123,7 +124,7 @@ class Site:
         """Start ``rollbook worker`` or ``rollbook serve``."""
         environment = {
             **os.environ,
-            **{f"ROLLBOOK_{name.upper()}": str(value) for name, value in QUICK.items()},
+            **{f"ROLLBOOK_{name.upper()}": str(value) for name, value in self._pace.items()},
             "DATABASE_URL": self.settings.database_address,
             "REDIS_URL": self.settings.redis_address,
             "ROLLBOOK_DATA_DIR": str(self.settings.data_dir),
@@ -183,6 +184,17 @@ class Site:
                 return [await self._send(system, user, rows) for _ in range(count)]
 
         return asyncio.run(send())
+
+    def token(self) -> str:
+        """A token of the first super_admin, which is made if need be."""
+
+        async def sign_in() -> str:
+            async with self.system() as system:
+                await accounts.add_first(system.pool, self.settings)
+                user = await accounts.acting(system.pool, None)
+                return accounts.issue_token(self.settings, user)
+
+        return asyncio.run(sign_in())
 
     async def _send(self, system: System, user: accounts.User, rows: int) -> UUID:
         content = self.content(rows)

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import signal
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import psutil
 import pytest
 
+from tests.faults.office import Office, free_port
 from tests.faults.proxy import CommitCutter
 from tests.faults.site import ProgressWitness, Site, seeds, until
 
@@ -122,6 +125,28 @@ def test_flushall_at_any_moment_loses_nothing(site: Site, when: str) -> None:
         site.flush()
     site.ended(uploads)
     site.check(uploads)
+
+
+def test_an_api_killed_at_any_moment_loses_no_file_that_it_took(site: Site) -> None:
+    port = free_port()
+    api = site.run("serve", ROLLBOOK_PORT=str(port))
+    office = Office(f"http://127.0.0.1:{port}", site.token())
+    files = [site.content(500) for _ in range(12)]
+    with ThreadPoolExecutor(3) as senders:
+        sending = [senders.submit(office.send, str(key), file) for key, file in enumerate(files)]
+        for _ in range(2):
+            until(office.answers, "the API answers")
+            site.moment(0.3)
+            site.kill(api)
+            api.wait()
+            api = site.run("serve", ROLLBOOK_PORT=str(port))
+        accepted = [UUID(answer.result()) for answer in sending]
+    # A file whose answer got lost was sent again under its key, and is the same upload.
+    assert len(set(accepted)) == len(files)
+    assert {row["id"] for row in site.query("SELECT id FROM uploads")} == set(accepted)
+    site.run("worker")
+    site.ended(accepted)
+    site.check(accepted)
 
 
 def test_redis_away_for_a_while_delays_and_loses_nothing(site: Site) -> None:

@@ -1,0 +1,1 @@
+"""How long an upload waits for its next attempt after its worker was killed."""
