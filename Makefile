@@ -1,13 +1,13 @@
 # What there is to do here. Every target gets what it needs itself.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check format lock audit clean
+.PHONY: help setup demo up test faults bench-recovery check format lock audit clean
 
 PYTHON ?= python3
 BIN := .venv/bin
 UV := $(BIN)/uv
 
 help: ## This list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 setup: .venv/ready ## A private .venv with the locked dependencies and the command rollbook
 
@@ -30,6 +30,12 @@ up: setup ## The whole system at http://127.0.0.1:8000
 
 test: setup ## All tests, against the real PostgreSQL and Valkey
 	@$(BIN)/python -m pytest
+
+faults: setup ## The fault tests many times (RUNS=25, SEED=1): about an hour
+	@ROLLBOOK_FAULT_RUNS=$(or $(RUNS),25) ROLLBOOK_FAULT_SEED=$(or $(SEED),1) $(BIN)/python -m pytest tests/faults
+
+bench-recovery: setup ## How long an upload waits after its worker was killed
+	@$(BIN)/python -m benchmarks.recovery
 
 check: setup ## Lint, format and types
 	@$(BIN)/ruff check .
