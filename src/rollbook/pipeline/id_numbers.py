@@ -9,6 +9,7 @@ for text that isn't one.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -56,13 +57,26 @@ def citizenship(number: pl.Expr) -> pl.Expr:
 def check_digit_fits(number: pl.Expr) -> pl.Expr:
     """Does Luhn's sum end in 0?"""
     value = pl.when(has_form(number)).then(number).cast(pl.Int64, strict=False)
-    total = pl.lit(0, pl.Int64)
-    for place in range(LENGTH):
-        digit = (value // 10**place) % 10
-        if place % 2:
-            digit = 2 * digit - 9 * (digit > 4).cast(pl.Int64)
-        total = total + digit
+    # Four digits at a time: an even number of them, so that every stretch begins with a digit that
+    # counts once.
+    total = sum(
+        (pl.lit(_luhn_sums()).gather(value // 10**place % 10_000) for place in (0, 4, 8, 12)),
+        start=pl.lit(0, pl.UInt8),
+    )
     return (total % 10 == 0).fill_null(value=False)
+
+
+@cache
+def _luhn_sums() -> pl.Series:
+    """Luhn's sum of every number of four digits; 72 at most."""
+    doubled = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
+    return pl.Series(
+        [
+            doubled[n // 1000] + n // 100 % 10 + doubled[n // 10 % 10] + n % 10
+            for n in range(10_000)
+        ],
+        dtype=pl.UInt8,
+    )
 
 
 def is_valid(number: pl.Expr, today: dt.date) -> pl.Expr:

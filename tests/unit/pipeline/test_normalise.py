@@ -11,8 +11,9 @@ import phonenumbers
 import pytest
 from stdnum import luhn
 
+from rollbook.pipeline.cells import spellings
 from rollbook.pipeline.columns import key
-from rollbook.pipeline.normalise import Normalised, _spellings, normalise
+from rollbook.pipeline.normalise import Normalised, normalise
 from tests.unit.pipeline.sheets import sheet_of
 
 TODAY = dt.date(2026, 11, 24)
@@ -197,4 +198,4 @@ def test_no_spelling_stands_for_two_values(field: str) -> None:
     for value, names in tomllib.loads(text)[field].items():
         for name in (value, *names):
             assert seen.setdefault(key(name), value) == value
-    assert seen == _spellings(field)
+    assert seen == spellings(field)
