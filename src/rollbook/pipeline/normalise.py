@@ -122,7 +122,10 @@ def _known_columns(sheet: Sheet) -> pl.DataFrame:
     return sheet.frame.select(
         ROW_NUMBER,
         *(
-            _or_null(pl.col(header[field]).str.strip_chars()).alias(field)
+            # By position: in an expression, a header such as "^ID$" would be a pattern.
+            _or_null(pl.nth(sheet.frame.get_column_index(header[field])).str.strip_chars()).alias(
+                field
+            )
             if field in header
             else pl.lit(None, pl.String).alias(field)
             for field in FIELDS

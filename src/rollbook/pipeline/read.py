@@ -181,9 +181,11 @@ def _sheet(name: str, raw: pl.DataFrame, header_index: int) -> Sheet:
     headers = _unique([_text(cell) for cell in raw.row(header_index)])
     body = raw.slice(header_index + 1)
     body.columns = headers
-    frame = body.with_row_index(ROW_NUMBER, offset=header_index + 2).filter(
-        pl.any_horizontal(pl.col(headers).str.strip_chars().fill_null("") != "")
-    )
+    # Headers are the person's: as names in an expression, "*" and "^...$" would be patterns.
+    has_value = body.select(
+        pl.any_horizontal(pl.all().str.strip_chars().fill_null("") != "")
+    ).to_series()
+    frame = body.with_row_index(ROW_NUMBER, offset=header_index + 2).filter(has_value)
     return Sheet(frame, name, map_headers(headers))
 
 

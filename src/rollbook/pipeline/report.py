@@ -171,8 +171,6 @@ def _write_refused(folder: Path, facts: Facts, sheet: Sheet, table: pl.DataFrame
     refused = table.filter(pl.col(_FILL).is_in(REFUSED))
     if refused.is_empty():
         return None
-    # The table's columns begin with the row number and the file's own, in the file's order.
-    first, last = 1, sheet.frame.width
     path = folder / "refused.xlsx"
     with WorkbookWriter(
         path, title=f"Refused rows: {facts.upload['file_name']}", fills=FILLS, created=facts.written
@@ -180,7 +178,8 @@ def _write_refused(folder: Path, facts: Facts, sheet: Sheet, table: pl.DataFrame
         workbook.add_table(
             "Refused rows",
             refused.select(
-                *refused.columns[first:last],
+                # The file's own columns stand behind the row number, in the file's order.
+                pl.nth(range(1, sheet.frame.width)),
                 pl.concat_str(OUTCOME, PROBLEMS, separator="\n", ignore_nulls=True).alias(ERRORS),
             ),
         )

@@ -22,16 +22,18 @@ ELLIPSIS: Final = "…"
 
 #: What XML 1.0 has no place for (section 2.2), after line ends have become LF.
 _ILLEGAL: Final = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x{fffe}\x{ffff}]"
-#: What a reader decodes (ECMA-376 part 1, 22.9.2.19), and the escape of its underscore.
-_ESCAPE_LIKE: Final = "_x[0-9A-Fa-f]{4}_"
+#: What a reader decodes (ECMA-376 part 1, 22.9.2.19; LibreOffice also with fewer digits), and the
+#: escape of its underscore.
+_ESCAPE_LIKE: Final = "_x[0-9A-Fa-f]{1,4}_"
 _ESCAPED_START: Final = "_x005F_x"
 _ASTRAL: Final = r"[\x{10000}-\x{10ffff}]"
 
 _MARKUP: Final = "[&<>]"
 _RARE: Final = r"[\x00-\x08\x0b-\x1f\x{fffe}\x{ffff}]|_x"
-_EDGE: Final = r"^[ \t]|[ \t]$|[\n\r]"
+#: What is illegal goes away, and then what was behind it stands at the end or the start.
+_EDGE: Final = rf"^{_ILLEGAL}*[ \t]|[ \t]{_ILLEGAL}*$|[\n\r]"
 #: A spreadsheet could take what starts so for a formula.
-_ACTIVE: Final = r"^[=+\-@\t\r\n]"
+_ACTIVE: Final = rf"^{_ILLEGAL}*[=+\-@\t\r\n]"
 _NOTABLE: Final = "|".join((_MARKUP, _RARE, _EDGE, _ACTIVE))
 
 _PYTHON_ILLEGAL: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
@@ -123,13 +125,18 @@ def xml_texts(text: pl.Expr, traits: Traits) -> pl.Expr:
 
 def xml_text(text: str) -> str:
     """The XML of one text, by the same rules; empty where nothing is left."""
-    text = _PYTHON_ILLEGAL.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+    text = legal(text.replace("\r\n", "\n").replace("\r", "\n"))
     units = len(text.encode("utf-16-le")) // 2
     if units > MOST_CHARACTERS:
         text = text[: _kept(astral=units > len(text))] + ELLIPSIS
     if _PYTHON_ESCAPE_LIKE.search(text):
         text = text.replace("_x", _ESCAPED_START)
     return html.escape(text, quote=False)
+
+
+def legal(text: str) -> str:
+    """The text without what XML has no place for: a reader would refuse the whole file."""
+    return _PYTHON_ILLEGAL.sub("", text)
 
 
 def _cut(text: pl.Expr) -> pl.Expr:

@@ -6,14 +6,15 @@ Names and orders of elements are those of ECMA-376 part 1 (SpreadsheetML, Drawin
 
 from __future__ import annotations
 
+import datetime as dt
 from enum import Enum
 from typing import TYPE_CHECKING, Final, NamedTuple
 from xml.sax.saxutils import escape, quoteattr
 
+from rollbook.workbook.cell_text import legal
 from rollbook.workbook.worksheet import Kind, RowStyles
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Iterable, Mapping, Sequence
 
 HEAD: Final = '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n'
@@ -90,7 +91,8 @@ _KIND_STYLES: Final = {
 }
 _LOOK_STYLES: Final = {
     Look.PLAIN: 'numFmtId="0" fontId="0" fillId="0"',
-    Look.HEADER: 'numFmtId="49" fontId="1" fillId="2" applyFont="1" applyFill="1"',
+    # The titles of a table may be the user's.
+    Look.HEADER: 'numFmtId="49" quotePrefix="1" fontId="1" fillId="2" applyFont="1" applyFill="1"',
     Look.TITLE: 'numFmtId="49" fontId="2" fillId="0" applyFont="1"',
     Look.LABEL: 'numFmtId="49" fontId="3" fillId="0" applyFont="1"',
     Look.PERCENT: 'numFmtId="166" fontId="0" fillId="0" applyNumberFormat="1"',
@@ -213,9 +215,9 @@ def _core_properties(title: str, created: dt.datetime) -> str:
         f'<cp:coreProperties xmlns:cp="{_PACKAGE}/metadata/core-properties"'
         ' xmlns:dc="http://purl.org/dc/elements/1.1/" xmlns:dcterms="http://purl.org/dc/terms/"'
         ' xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance">'
-        f"<dc:title>{escape(title)}</dc:title><dc:creator>Rollbook</dc:creator>"
+        f"<dc:title>{escape(legal(title))}</dc:title><dc:creator>Rollbook</dc:creator>"
         '<dcterms:created xsi:type="dcterms:W3CDTF">'
-        f"{created:%Y-%m-%dT%H:%M:%SZ}</dcterms:created></cp:coreProperties>"
+        f"{created.astimezone(dt.UTC):%Y-%m-%dT%H:%M:%SZ}</dcterms:created></cp:coreProperties>"
     )
 
 
@@ -262,7 +264,7 @@ def _drawing(chart: BarChart) -> str:
         f'<xdr:wsDr xmlns:xdr="{_DRAWING}/spreadsheetDrawing" xmlns:a="{_DRAWING}/main">'
         f"<xdr:twoCellAnchor>{corners}"
         f'<xdr:graphicFrame macro=""><xdr:nvGraphicFramePr><xdr:cNvPr id="2" name="Chart 1"'
-        f" descr={quoteattr(chart.title)}/>"
+        f" descr={quoteattr(legal(chart.title))}/>"
         "<xdr:cNvGraphicFramePr/></xdr:nvGraphicFramePr>"
         '<xdr:xfrm><a:off x="0" y="0"/><a:ext cx="0" cy="0"/></xdr:xfrm><a:graphic>'
         f'<a:graphicData uri="{_DRAWING}/chart"><c:chart xmlns:c="{_DRAWING}/chart"'
@@ -278,7 +280,7 @@ def _bar_chart(sheet_name: str, chart: BarChart) -> str:
 
     def points(values: Iterable[object]) -> str:
         listed = "".join(
-            f'<c:pt idx="{index}"><c:v>{escape(str(value))}</c:v></c:pt>'
+            f'<c:pt idx="{index}"><c:v>{escape(legal(str(value)))}</c:v></c:pt>'
             for index, value in enumerate(values)
         )
         return f'<c:ptCount val="{len(chart.bars)}"/>{listed}'
@@ -288,7 +290,7 @@ def _bar_chart(sheet_name: str, chart: BarChart) -> str:
         f'<c:chartSpace xmlns:c="{_DRAWING}/chart" xmlns:a="{_DRAWING}/main"'
         f' xmlns:r="{RELATIONS}"><c:roundedCorners val="0"/><c:chart><c:title><c:tx><c:rich>'
         '<a:bodyPr/><a:p><a:pPr><a:defRPr sz="1200"/></a:pPr><a:r><a:rPr sz="1200"/>'
-        f"<a:t>{escape(chart.title)}</a:t></a:r></a:p></c:rich></c:tx>"
+        f"<a:t>{escape(legal(chart.title))}</a:t></a:r></a:p></c:rich></c:tx>"
         '<c:overlay val="0"/></c:title><c:autoTitleDeleted val="0"/><c:plotArea><c:layout/>'
         '<c:barChart><c:barDir val="bar"/><c:grouping val="clustered"/>'
         '<c:varyColors val="0"/><c:ser><c:idx val="0"/><c:order val="0"/>'

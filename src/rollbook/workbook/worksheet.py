@@ -10,9 +10,10 @@ What becomes of a value:
   formatted as text. What a spreadsheet could take for a formula (``= + - @``, a tab or a line end
   first) also has Excel's quote prefix, so that it stays inert when the cell is edited. For the
   clean-up of text see ``cell_text``; empty text is an empty cell.
-- A column of numbers that has one of more than 15 digits is text, because Excel would round it.
+- A column of whole numbers or decimals that has one of more than 15 digits is text, because Excel
+  would round it.
 - A date before 1900-03-01, where Excel's calendar is a day off, or after 9999 is text.
-- A datetime that knows its zone is shown in UTC.
+- A datetime that knows its zone is shown in UTC. What is finer than a millisecond is dropped.
 - A null, a NaN and an infinity are empty cells, which keep their row's colour.
 """
 
@@ -51,7 +52,7 @@ NARROWEST, WIDEST, MEASURED_ROWS = 8, 48, 1_000
 #: The column of a chunk that names the row's colour.
 FILL: Final = "fill"
 _ROW: Final = "row"
-_DAY_US: Final = 86_400_000_000
+_DAY_MS: Final = 86_400_000
 _DATE_FORMAT: Final = "%Y-%m-%d"
 _DATETIME_FORMAT: Final = "%Y-%m-%d %H:%M:%S"
 
@@ -120,9 +121,7 @@ def columns_of(frame: pl.DataFrame) -> list[Column]:
 def _kind_of(series: pl.Series) -> Kind:
     dtype = series.dtype
     if dtype.is_integer() or dtype.is_decimal():
-        limit = 10**MOST_DIGITS
-        roomy = series.cast(pl.Int128) if dtype.is_integer() else series
-        if not roomy.is_between(-limit, limit, closed="none").all():
+        if _has_too_many_digits(series):
             return Kind.TEXT
         return Kind.WHOLE if dtype.is_integer() else Kind.REAL
     if dtype.is_float():
@@ -134,6 +133,12 @@ def _kind_of(series: pl.Series) -> Kind:
         return kinds[dtype.base_type()]
     except KeyError:
         raise TypeError(f"a column of type {dtype} has no place in a worksheet") from None
+
+
+def _has_too_many_digits(numbers: pl.Series) -> bool:
+    # Zeros at the end of a decimal's fraction are its type's, not its value's.
+    texts = numbers.cast(pl.String).str.replace(r"\.(\d*?)0*$", "$1")
+    return (texts.str.strip_chars_start("-0").str.len_chars() > MOST_DIGITS).any()
 
 
 def widths_of(frame: pl.DataFrame) -> list[float]:
@@ -217,13 +222,19 @@ def _cell(column: Column, values: pl.Series, traits: Traits) -> list[str | pl.Ex
 
 
 def _cell_of_odd_date(column: Column) -> list[str | pl.Expr]:
-    value = pl.col(column.name)
-    is_date = value.dt.date().is_between(FIRST_DATE, LAST_DATE)
-    form = _DATE_FORMAT if column.kind is Kind.DATE else _DATETIME_FORMAT
-    text = _body(_TEXT, value.dt.to_string(form), _TEXT_END, gaps=True)
+    # Without its zone, it is in UTC.
+    moment = pl.col(column.name).cast(pl.Datetime("us"))
+    is_date = moment.dt.date().is_between(FIRST_DATE, LAST_DATE)
+    shown = moment.dt.to_string(_DATE_FORMAT if column.kind is Kind.DATE else _DATETIME_FORMAT)
+    text = _body(_TEXT, shown, _TEXT_END, gaps=True)
     number = _body(_NUMBER, _number(column, pl.Date()), _VALUE_END, gaps=True)
     return [
-        pl.when(is_date).then(pl.col(column.kind.value)).otherwise(pl.col(Kind.TEXT.value)),
+        pl.when(is_date)
+        .then(pl.col(column.kind.value))
+        # A year of five digits has a sign.
+        .when(cell_text.is_active(shown))
+        .then(pl.col(Kind.ACTIVE_TEXT.value))
+        .otherwise(pl.col(Kind.TEXT.value)),
         pl.when(is_date).then(*number).otherwise(*text),
     ]
 
@@ -237,7 +248,8 @@ def _number(column: Column, dtype: pl.DataType) -> pl.Expr:
         case Kind.DATE:
             value = value.cast(pl.Int32) + EPOCH_SERIAL
         case Kind.DATETIME:
-            value = value.dt.epoch("us") / _DAY_US + EPOCH_SERIAL
+            # Microseconds would make the last moment of 9999 the year 10000, which is no date.
+            value = value.dt.epoch("ms") / _DAY_MS + EPOCH_SERIAL
         case Kind.REAL if dtype.is_float():
             value = pl.when(value.is_finite()).then(value)
     return value.cast(pl.String)
@@ -282,6 +294,8 @@ def _serial(value: dt.date) -> float | str:
     """Excel's number for a date or datetime, or its text if that is out of Excel's range."""
     moment = value if isinstance(value, dt.datetime) else dt.datetime.combine(value, dt.time())
     moment = moment.astimezone(dt.UTC) if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
+    moment = moment.replace(microsecond=moment.microsecond // 1000 * 1000)
     if moment.date() < FIRST_DATE:
-        return str(value)
+        timed = isinstance(value, dt.datetime)
+        return str(moment.replace(tzinfo=None, microsecond=0) if timed else value)
     return (moment - _SERIAL_ZERO) / dt.timedelta(days=1)

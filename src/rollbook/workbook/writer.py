@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self, TypeAlias
 import polars as pl
 
 from rollbook.workbook import parts
+from rollbook.workbook.cell_text import legal
 from rollbook.workbook.parts import HEAD, RELATIONS, SHEET_NAMESPACE, BarChart, Look
 from rollbook.workbook.worksheet import (
     FILL,
@@ -40,6 +41,8 @@ LONGEST_NAME: Final = 31
 
 _DEFLATING_THREADS: Final = 2
 _NO_NAME: Final = re.compile(r"[\[\]:*?/\\\x00-\x1f]")
+#: What a sheet's name neither starts nor ends with.
+_NO_END: Final = " '"
 
 
 class Cell(NamedTuple):
@@ -118,13 +121,16 @@ class WorkbookWriter:
             raise ValueError(f"a worksheet has {MOST_COLUMNS} columns, not {shown.width}")
         columns = columns_of(shown)
         widths = widths_of(shown)
-        fill = pl.col(row_fill) if row_fill else pl.lit(None, pl.String)
-        named = frame.select(
-            *(
-                pl.col(title).alias(column.name)
-                for title, column in zip(shown.columns, columns, strict=True)
-            ),
-            fill.alias(FILL),
+        no_fill = pl.repeat(None, frame.height, dtype=pl.String, eager=True)
+        # Series, not expressions: a title such as "*" would stand for every column.
+        named = pl.DataFrame(
+            [
+                *(
+                    series.alias(column.name)
+                    for series, column in zip(shown.iter_columns(), columns, strict=True)
+                ),
+                (frame[row_fill] if row_fill else no_fill).alias(FILL),
+            ]
         )
         for start in range(0, max(named.height, 1), MOST_ROWS):
             self._add_sheet(name, shown.columns, columns, widths, named.slice(start, MOST_ROWS))
@@ -224,13 +230,13 @@ class WorkbookWriter:
 
     def _unique_name(self, wanted: str) -> str:
         """A name that Excel takes: short, without its special characters, and unique."""
-        clean = _NO_NAME.sub(" ", wanted).strip().strip("'") or "Sheet"
+        clean = _NO_NAME.sub(" ", legal(wanted)).strip(_NO_END) or "Sheet"
         taken = {sheet.name.casefold() for sheet in self._sheets} | {"history"}
-        name, copy = clean[:LONGEST_NAME], 1
+        name, copy = _shortened(clean, LONGEST_NAME), 1
         while name.casefold() in taken:
             copy += 1
             ending = f" ({copy})"
-            name = clean[: LONGEST_NAME - len(ending)] + ending
+            name = _shortened(clean, LONGEST_NAME - len(ending)) + ending
         return name
 
     def _finish(self) -> None:
@@ -247,6 +253,11 @@ class WorkbookWriter:
 _WIDEST_ALONE: Final = 80
 #: Printed, a sheet is as wide as a page.
 _PAGE_SETUP: Final = '<pageSetup orientation="landscape" fitToHeight="0"/>'
+
+
+def _shortened(name: str, units: int) -> str:
+    """The start of a sheet's name, in UTF-16 units as Excel counts."""
+    return name.encode("utf-16-le")[: 2 * units].decode("utf-16-le", "ignore").rstrip(_NO_END)
 
 
 def _cell(given: AnyCell) -> Cell:

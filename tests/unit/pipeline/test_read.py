@@ -16,6 +16,7 @@ from rollbook.errors import (
     NoRowsError,
     UnreadableFileError,
 )
+from rollbook.pipeline.normalise import normalise
 from rollbook.pipeline.read import ROW_NUMBER, Sheet, read
 
 if TYPE_CHECKING:
@@ -130,6 +131,14 @@ def test_headers_that_repeat_or_lack_get_names_of_their_own(file: Callable[[byte
     assert sheet.frame.columns == [
         ROW_NUMBER, "ID", "Name", "Surname", "Column 4", "Name (2)", "row_number (2)",
     ]  # fmt: skip
+
+
+def test_headers_that_look_like_patterns_are_names(file: Callable[[bytes], Path]) -> None:
+    sheet = read(file(b"^ID$,Name*,*Surname,*\n1,A,B,x\n"), "csv")
+    assert table(sheet) == [(2, "1", "A", "B", "x")]
+    assert sheet.columns.unknown == ("*",)
+    frame = normalise(sheet, dt.date(2026, 11, 24)).frame
+    assert frame.select("id_number", "firstname", "surname").rows() == [("1", "A", "B")]
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])

@@ -185,11 +185,29 @@ def test_columns_of_the_file_that_are_called_like_ours_are_kept_beside_them(
     tmp_path: Path,
 ) -> None:
     rows = [
-        {**member(1), "Outcome": "mine", "Outcome (file)": "too", "Row": "seven", "__fill": "y"}
+        {
+            **member(1),
+            "Outcome": "mine",
+            "Outcome (file)": "too",
+            "Row": "seven",
+            "__fill": "y",
+            "*": "s",
+        }
     ]
     header, cells = tables(written(tmp_path, sheet_of(rows)).report)["All Uploaded Rows"]
     found = dict(zip(header, cells, strict=True))
     assert (found["Outcome (file) (file)"], found["Outcome (file)"]) == ("mine", "too")
     assert found["Outcome"] == "New member"
     assert (found["Row (file)"], found["Row"]) == ("seven", 2)
-    assert "y" in cells
+    assert (found["__fill (file)"], found["*"]) == ("y", "s")
+
+
+def test_a_refused_row_keeps_a_column_that_is_called_like_a_pattern(tmp_path: Path) -> None:
+    refused = written(
+        tmp_path, sheet_of([{"*": "x", "^.*$": "y", **member(1, Surname="")}])
+    ).refused
+    assert refused is not None
+    [(headers, cells)] = tables(refused).values()
+    assert dict(zip(headers, cells, strict=True)) | {"*": "x", "^.*$": "y"} == dict(
+        zip(headers, cells, strict=True)
+    )
