@@ -180,15 +180,16 @@ def rows_xml(
         pieces.append(f'<c r="{column.letters}')
         pieces += _cell(column, chunk[column.name], traits.get(column.name, Traits()))
     pieces.append("</row>")
-    xml: bytes = (
+    rows = (
         chunk.lazy()
         .with_columns(pl.col(_ROW).cast(pl.String))
         .with_columns(_start(kind, styles) for kind in Kind)
-        .select(pl.concat_str(_merged(pieces)).str.join("").cast(pl.Binary))
+        .select(pl.concat_str(_merged(pieces)).cast(pl.Binary))
         .collect()
-        .item()
+        .to_series()
     )
-    return xml
+    # Half the time of a join in polars, which grows its result again and again.
+    return b"".join(rows.to_list())
 
 
 def _start(kind: Kind, styles: RowStyles) -> pl.Expr:
@@ -207,6 +208,8 @@ def _cell(column: Column, values: pl.Series, traits: Traits) -> list[str | pl.Ex
     """The pieces of a column's cells that follow the column's letters."""
     value = pl.col(column.name)
     start = pl.col(column.kind.value)
+    if values.null_count() == len(values):
+        return [start, _EMPTY]
     if column.kind is Kind.TEXT:
         if traits.active:
             active = pl.col(Kind.ACTIVE_TEXT.value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from typing import TYPE_CHECKING, Final, NamedTuple, Self, TypeAlias
 
 import polars as pl
@@ -27,7 +28,7 @@ from rollbook.workbook.zip_stream import Block, ZipStream, deflated
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from concurrent.futures import Future
     from pathlib import Path
     from types import TracebackType
@@ -35,11 +36,12 @@ if TYPE_CHECKING:
 #: The rows of a worksheet (Excel's limit), less the one of the headers.
 MOST_ROWS: Final = 1_048_575
 MOST_COLUMNS: Final = 16_384
-#: Rows whose XML is made at once: enough for polars to be quick, few enough for the memory.
-CHUNK_ROWS: Final = 25_000
+#: Rows whose XML is made at once: enough for polars to be quick, few enough for the memory, in
+#: which there are as many chunks as threads and one more.
+CHUNK_ROWS: Final = 10_000
 LONGEST_NAME: Final = 31
 
-_DEFLATING_THREADS: Final = 2
+_THREADS: Final = 2
 _NO_NAME: Final = re.compile(r"[\[\]:*?/\\\x00-\x1f]")
 #: What a sheet's name neither starts nor ends with.
 _NO_END: Final = " '"
@@ -84,7 +86,7 @@ class WorkbookWriter:
         self._partial = self._path.with_name(f"{self._path.name}.partial")
         self._file = self._partial.open("wb")
         self._zip = ZipStream(self._file)
-        self._pool = ThreadPoolExecutor(_DEFLATING_THREADS, thread_name_prefix="deflate")
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="workbook")
         return self
 
     def __exit__(
@@ -189,22 +191,23 @@ class WorkbookWriter:
             )
         end += "</worksheet>"
 
-        def stretches() -> Iterator[bytes]:
-            yield start.encode()
-            for offset in range(0, rows.height, CHUNK_ROWS):
-                chunk = rows.slice(offset, CHUNK_ROWS)
-                yield rows_xml(chunk, columns, first_row=offset + 2, styles=self._row_styles)
-            yield end.encode()
+        def block(offset: int) -> Block:
+            chunk = rows.slice(offset, CHUNK_ROWS)
+            xml = rows_xml(chunk, columns, first_row=offset + 2, styles=self._row_styles)
+            return deflated(xml)
 
-        self._zip.add(self._next_part(), self._deflated(stretches()))
+        blocks = self._ahead(block, range(0, rows.height, CHUNK_ROWS))
+        self._zip.add(
+            self._next_part(), chain([deflated(start.encode())], blocks, [deflated(end.encode())])
+        )
         self._sheets.append(parts.Sheet(self._unique_name(name), filtered))
 
-    def _deflated(self, stretches: Iterable[bytes]) -> Iterator[Block]:
-        """Deflate on other threads, a few stretches ahead."""
+    def _ahead(self, block: Callable[[int], Block], offsets: Iterable[int]) -> Iterator[Block]:
+        """Blocks in their order, made on other threads, a few of them ahead."""
         waiting: deque[Future[Block]] = deque()
-        for stretch in stretches:
-            waiting.append(self._pool.submit(deflated, stretch))
-            while len(waiting) > _DEFLATING_THREADS:
+        for offset in offsets:
+            waiting.append(self._pool.submit(block, offset))
+            while len(waiting) > _THREADS:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
