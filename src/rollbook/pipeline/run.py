@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -126,11 +127,16 @@ def process(
             rows = merge(
                 connection, rows, upload_id=upload_id, scope=scope, dry_run=upload["dry_run"]
             )
-            keep_rows(connection, rows, validated.problems, upload_id=upload_id)
             outcomes = count(rows)
             stages.begin("report", rows_total=total)
             facts = report.Facts(upload, outcomes, stages.seconds, clock.now())
-            files = report.write(Path(folder), facts, sheet, rows, validated.problems)
+            with ThreadPoolExecutor(1, thread_name_prefix="report") as beside:
+                writing = beside.submit(
+                    report.write, Path(folder), facts, sheet, rows, validated.problems
+                )
+                # Beside the report, because this is PostgreSQL's work and that is ours.
+                keep_rows(connection, rows, validated.problems, upload_id=upload_id)
+                files = writing.result()
             report_key = keys.report_key(upload_id, attempt)
             store.put(report_key, files.report)
             refused_key = None
