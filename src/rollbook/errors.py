@@ -184,6 +184,20 @@ class NoRowsError(FileProblemError):
     title = "The file has no rows"
 
 
+class NoSuchSheetError(FileProblemError):
+    """The workbook has no sheet of the name that the sender gave."""
+
+    code = "no_such_sheet"
+    title = "The workbook has no such sheet"
+
+
+class RowsRefusedError(FileProblemError):
+    """Rows were refused, and the sender asked for all rows or none."""
+
+    code = "rows_refused"
+    title = "Rows were refused, so nothing was merged"
+
+
 class SourceGoneError(FileProblemError):
     """The stored file isn't there any more, so the upload can't be processed again."""
 

@@ -8,27 +8,33 @@ from __future__ import annotations
 
 import codecs
 import hashlib
+import json
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from uuid import UUID, uuid4
 
 import structlog
+from psycopg.types.json import Json
 
-from rollbook import store as keys
 from rollbook.database import queries
 from rollbook.errors import (
+    ConflictError,
     DuplicateUploadError,
     EmptyFileError,
     FileTooLargeError,
     IdempotencyConflictError,
+    InvalidRequestError,
     ServiceUnavailableError,
+    SourceGoneError,
     UnsupportedFileError,
 )
+from rollbook.pipeline.columns import variants
+from rollbook.store import SOURCE_GONE, source_key
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from psycopg import AsyncConnection
 
@@ -36,6 +42,7 @@ if TYPE_CHECKING:
     from rollbook.database import Row
     from rollbook.system import System
 
+Existing = Literal["update", "fill", "skip"]
 KINDS = ("xlsx", "xls", "csv")
 MAX_NAME_LENGTH = 200
 
@@ -63,7 +70,7 @@ class StoredFile:
     @property
     def key(self) -> str:
         """Where it lies in the store."""
-        return keys.source_key(self.upload_id, self.kind)
+        return source_key(self.upload_id, self.kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +80,72 @@ class Options:
     dry_run: bool = False
     allow_duplicate: bool = False
     idempotency_key: str | None = None
+    #: What becomes of members that exist: take what the file says, fill empty fields only, or leave
+    #: them as they are.
+    existing: Existing = "update"
+    #: Refuse the whole file for one refused row.
+    all_or_nothing: bool = False
+    #: The sheet to read; None stands for the first that has a column of ID numbers.
+    sheet: str | None = None
+    #: The field of a header, or None where the column is to be left alone; remembered for the
+    #: office's next files with the same headers.
+    columns: Mapping[str, str | None] | None = None
     #: None stands for the priority of the sender's role.
     priority: int | None = None
+
+
+def columns_from(text: str) -> dict[str, str | None]:
+    """The sender's word for the columns, from a JSON object of header to field or null.
+
+    Raises:
+        InvalidRequestError: it is something else, or names a field that there isn't.
+    """
+    try:
+        given = json.loads(text)
+    except ValueError:
+        given = None
+    if not isinstance(given, dict):
+        raise InvalidRequestError(
+            'columns must be a JSON object of header to field, such as {"Lid No": "id_number"}. '
+            "Nothing was kept."
+        )
+    for header, field in given.items():
+        if field is not None and field not in variants():
+            raise InvalidRequestError(
+                f"columns: there is no field {field!r} for the header {header!r}. Nothing was "
+                f"kept. The fields are {', '.join(variants())}; null leaves a column alone."
+            )
+    return given
+
+
+async def run_for_real(system: System, user: User, dry_run: Row, options: Options) -> Row:
+    """Make an upload of a dry run's file, which the store still has, without sending it again.
+
+    Args:
+        system: the opened parts.
+        user: who asks for it; the new upload is theirs.
+        dry_run: the row of the upload that was a dry run.
+        options: ``allow_duplicate`` and ``idempotency_key`` count, the rest is the dry run's.
+
+    Raises:
+        ConflictError: it was no dry run, or hasn't completed.
+        SourceGoneError: the stored file's retention has ended.
+        What ``record`` raises.
+    """
+    if not dry_run["dry_run"] or dry_run["status"] != "completed":
+        raise ConflictError(
+            "Only a dry run that completed can be run for real. Send the file as a new upload."
+        )
+    new = uuid4()
+    kind = dry_run["file_kind"]
+    if dry_run["source_key"] is None:
+        raise SourceGoneError(SOURCE_GONE)
+    await system.store.copy(dry_run["source_key"], source_key(new, kind))
+    stored = StoredFile(
+        new, dry_run["file_name"], kind, dry_run["file_bytes"], dry_run["file_sha256"]
+    )
+    same = {name: dry_run[name] for name in ("existing", "all_or_nothing", "sheet", "columns")}
+    return await record(system, user, stored, replace(options, dry_run=False, **same))
 
 
 async def store_file(system: System, file_name: str, chunks: AsyncIterator[bytes]) -> StoredFile:
@@ -105,7 +176,7 @@ async def store_file(system: System, file_name: str, chunks: AsyncIterator[bytes
             digest.update(chunk)
             yield chunk
 
-    await system.store.receive(keys.source_key(upload_id, kind), checked())
+    await system.store.receive(source_key(upload_id, kind), checked())
     return StoredFile(upload_id, name, kind, size, digest.hexdigest())
 
 
@@ -159,6 +230,10 @@ async def _record(system: System, user: User, stored: StoredFile, options: Optio
             "idempotency_key": options.idempotency_key,
             "priority": options.priority or user.role.priority,
             "dry_run": options.dry_run,
+            "existing": options.existing,
+            "all_or_nothing": options.all_or_nothing,
+            "sheet": options.sheet,
+            "columns": Json(dict(options.columns)) if options.columns else None,
             "source_key": stored.key,
         }
         recorded = await (await connection.execute(_SQL["record"], parameters)).fetchone()

@@ -102,6 +102,19 @@ class FileStore:
             return False
         return True
 
+    async def copy(self, key: str, target: str) -> None:
+        """Make a second file of the same content.
+
+        Raises:
+            SourceGoneError: nothing lies under the key.
+        """
+        try:
+            await obstore.copy_async(self._store, key, target)
+        except FileNotFoundError:
+            raise SourceGoneError(SOURCE_GONE) from None
+        if isinstance(self._store, LocalStore):
+            await asyncio.to_thread(_sync_to_disk, self._path(target))
+
     async def remove(self, key: str) -> None:
         """Remove a file; one that is gone already is fine."""
         try:

@@ -355,3 +355,42 @@ async def test_a_workbook_name_of_any_letters_comes_back_as_text(
 def stored_files(settings: Settings) -> list[str]:
     store = settings.data_dir / "store"
     return [str(path.relative_to(store)) for path in store.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"existing": "erase"}, {"columns": "{"}, {"columns": '{"A": "nothing"}'}, {"dry_run": "so"}],
+)
+async def test_an_option_that_makes_no_sense_is_refused_and_nothing_kept(
+    fields: dict[str, str], as_user: Callable[[User], httpx.AsyncClient], make_user: MakeUser
+) -> None:
+    api = as_user(await make_user())
+    answer = await api.post(PROCESS, files=file_part(csv_file()), data=fields)
+    assert answer.status_code == 422
+    assert "Nothing was kept" in answer.json()["message"]
+    history = await api.get("/api/v1/bulk-upload/history")
+    assert history.json()["data"]["total"] == 0
+
+
+async def test_the_options_of_an_upload_are_in_its_status(
+    as_user: Callable[[User], httpx.AsyncClient], make_user: MakeUser
+) -> None:
+    api = as_user(await make_user())
+    fields = {
+        "existing": "fill", "all_or_nothing": "true", "sheet": "2025", "columns": '{"A": "ward"}',
+    }  # fmt: skip
+    sent = await api.post(PROCESS, files=file_part(csv_file()), data=fields)
+    status = (await api.get(sent.headers["Location"])).json()["data"]
+    assert (status["existing"], status["all_or_nothing"]) == ("fill", True)
+    assert (status["sheet"], status["columns"]) == ("2025", {"A": "ward"})
+
+
+async def test_only_a_dry_run_that_completed_is_run_for_real(
+    as_user: Callable[[User], httpx.AsyncClient], make_user: MakeUser
+) -> None:
+    api = as_user(await make_user())
+    sent = await api.post(PROCESS, files=file_part(csv_file()))
+    job_id = sent.json()["data"]["job_id"]
+    assert (await api.post(f"/api/v1/bulk-upload/run/{job_id}")).status_code == 409
+    unknown = "00000000-0000-4000-8000-000000000000"
+    assert (await api.post(f"/api/v1/bulk-upload/run/{unknown}")).status_code == 404

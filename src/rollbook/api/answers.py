@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 from rollbook import uploads
 from rollbook.accounts import Role, User
 from rollbook.database import Row
+from rollbook.receive import Existing
 from rollbook.uploads import Outcome
 
 T = TypeVar("T")
@@ -107,6 +108,10 @@ class UploadStatus(BaseModel):
     stage_seconds: dict[str, float]
     attempts: int
     dry_run: bool
+    existing: Existing
+    all_or_nothing: bool
+    sheet: str | None
+    columns: dict[str, str | None] | None
     priority: int
     queue_position: int | None = None
     queue_state: str | None = Field(None, description="BullMQ's word, where the queue was asked.")

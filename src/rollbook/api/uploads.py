@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, cast, get_args
 from urllib.parse import quote
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Body, Depends, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
+from pydantic import BaseModel
 
 from rollbook import receive, uploads
 from rollbook.api.access import SystemParam, UserParam, signed_in
@@ -52,6 +53,30 @@ _FORM = {
                         },
                         "dry_run": {"type": "boolean", "default": False},
                         "allow_duplicate": {"type": "boolean", "default": False},
+                        "existing": {
+                            "type": "string",
+                            "enum": list(get_args(receive.Existing)),
+                            "default": "update",
+                            "description": "What becomes of members that exist: take what the "
+                            "file says, fill empty fields only, or leave them as they are.",
+                        },
+                        "all_or_nothing": {
+                            "type": "boolean",
+                            "default": False,
+                            "description": "Refuse the whole file for one refused row.",
+                        },
+                        "sheet": {
+                            "type": "string",
+                            "description": "The sheet to read; without it, the first that has a "
+                            "column of ID numbers.",
+                        },
+                        "columns": {
+                            "type": "string",
+                            "description": "A JSON object of header to field, for headers that "
+                            "Rollbook doesn't know; null leaves a column alone. Remembered for "
+                            "your office's next files with the same headers.",
+                            "examples": ['{"Lid No": "id_number"}'],
+                        },
                     },
                 }
             }
@@ -67,7 +92,14 @@ router = APIRouter(
 )
 
 PageParam = Annotated[int, Query(ge=1, le=1_000_000)]
+IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=200)]
 PageSizeParam = Annotated[int, Query(ge=1, le=500)]
+
+
+class RunRequest(BaseModel):
+    """How a dry run is run for real."""
+
+    allow_duplicate: bool = False
 
 
 @router.post(
@@ -81,7 +113,7 @@ async def process(
     response: Response,
     system: SystemParam,
     user: UserParam,
-    idempotency_key: Annotated[str | None, Header(min_length=1, max_length=200)] = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> Answer[Receipt]:
     """Take in a file and answer at once; the work is done in the background."""
     form = UploadForm(request, max_file_bytes=system.settings.max_upload_bytes)
@@ -90,6 +122,35 @@ async def process(
     except RollbookError:
         await form.drain()
         raise
+    return await _receipt(request, response, system, upload)
+
+
+@router.post(
+    "/run/{job_id}",
+    status_code=202,
+    responses={code: {"model": Problem} for code in (409, 503)},
+)
+async def run(
+    job_id: UUID,
+    request: Request,
+    response: Response,
+    system: SystemParam,
+    user: UserParam,
+    idempotency_key: IdempotencyKey = None,
+    body: Annotated[RunRequest | None, Body()] = None,
+) -> Answer[Receipt]:
+    """Run a dry run's file for real, as a new upload with the same options."""
+    options = receive.Options(
+        allow_duplicate=body is not None and body.allow_duplicate, idempotency_key=idempotency_key
+    )
+    dry_run = await uploads.get(system, user, job_id)
+    upload = await receive.run_for_real(system, user, dry_run, options)
+    return await _receipt(request, response, system, upload)
+
+
+async def _receipt(
+    request: Request, response: Response, system: System, upload: Row
+) -> Answer[Receipt]:
     message = f"Your file is queued as job {upload['id']}. It is safe to close this page."
     receipt = Receipt(
         job_id=upload["id"],
@@ -120,16 +181,28 @@ async def _take_in(
             raise MissingFileError(
                 "The request has no file. Choose a spreadsheet and send it in the part 'file'."
             )
-        options = receive.Options(
-            dry_run=_flag(fields, "dry_run"),
-            allow_duplicate=_flag(fields, "allow_duplicate"),
-            idempotency_key=idempotency_key,
-        )
+        options = _options(fields, idempotency_key)
     except BaseException:
         if stored is not None:
             await system.store.remove(stored.key)
         raise
     return await receive.record(system, user, stored, options)
+
+
+def _options(fields: dict[str, str], idempotency_key: str | None) -> receive.Options:
+    existing = fields.get("existing") or "update"
+    if existing not in get_args(receive.Existing):
+        choices = ", ".join(get_args(receive.Existing))
+        raise InvalidRequestError(f"existing must be one of {choices}. Nothing was kept.")
+    return receive.Options(
+        dry_run=_flag(fields, "dry_run"),
+        allow_duplicate=_flag(fields, "allow_duplicate"),
+        existing=cast("receive.Existing", existing),
+        all_or_nothing=_flag(fields, "all_or_nothing"),
+        sheet=fields.get("sheet") or None,
+        columns=receive.columns_from(fields["columns"]) if fields.get("columns") else None,
+        idempotency_key=idempotency_key,
+    )
 
 
 def _flag(fields: dict[str, str], name: str) -> bool:

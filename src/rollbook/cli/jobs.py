@@ -65,12 +65,31 @@ def upload(
     allow_duplicate: Annotated[
         bool, typer.Option(help="Take a file that was sent before.")
     ] = False,
+    existing: Annotated[
+        receive.Existing,
+        typer.Option(help="Members that exist: take the file's word, fill empty fields, or skip."),
+    ] = "update",
+    all_or_nothing: Annotated[
+        bool, typer.Option(help="Refuse the whole file for one refused row.")
+    ] = False,
+    sheet: Annotated[str | None, typer.Option(help="The sheet to read.")] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(help='Fields of unknown headers as JSON: {"Lid No": "id_number"}.'),
+    ] = None,
     wait: Annotated[bool, typer.Option(help="Wait until the upload has ended.")] = False,
     acting: AsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Send a file; its job runs wherever a worker does (`rollbook up`)."""
-    options = receive.Options(dry_run=dry_run, allow_duplicate=allow_duplicate)
+    options = receive.Options(
+        dry_run=dry_run,
+        allow_duplicate=allow_duplicate,
+        existing=existing,
+        all_or_nothing=all_or_nothing,
+        sheet=sheet,
+        columns=receive.columns_from(columns) if columns else None,
+    )
 
     async def work(system: System) -> UploadStatus:
         user = await accounts.acting(system.pool, acting)

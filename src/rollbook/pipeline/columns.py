@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import tomllib
 import unicodedata
@@ -42,12 +43,19 @@ def variants() -> Mapping[str, tuple[str, ...]]:
     return {field: tuple(names) for field, names in tomllib.loads(text).items()}
 
 
-def map_headers(headers: Sequence[str]) -> ColumnMap:
+def map_headers(headers: Sequence[str], given: Mapping[str, str | None] | None = None) -> ColumnMap:
     """Find the field of each header.
 
     Where two headers stand for one field, the first does and the other stays unknown.
+
+    Args:
+        headers: of the file, in its order.
+        given: the sender's own word for some headers, which counts before the table; null leaves
+            a column alone.
     """
-    fields = _fields_by_key()
+    own = {key(header): field for header, field in (given or {}).items()}
+    taken = set(own.values())
+    fields = {name: field for name, field in _fields_by_key().items() if field not in taken} | own
     known: dict[str, str] = {}
     unknown: list[str] = []
     for header in headers:
@@ -57,6 +65,11 @@ def map_headers(headers: Sequence[str]) -> ColumnMap:
         else:
             known[header] = field
     return ColumnMap(known, tuple(unknown))
+
+
+def fingerprint(headers: Sequence[str]) -> str:
+    """The same for every file with these headers in this order, however they are spelt."""
+    return hashlib.sha256("\n".join(key(header) for header in headers).encode()).hexdigest()
 
 
 def key(header: str) -> str:

@@ -8,7 +8,7 @@ import polars as pl
 from psycopg import sql
 
 from rollbook.database import queries
-from rollbook.pipeline.match import COPY_ROWS, copy_out
+from rollbook.pipeline.match import COPY_ROWS, MEMBER_COLUMNS, copy_out
 from rollbook.uploads import OUTCOMES
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def merge(
     *,
     upload_id: UUID,
     scope: Scope,
-    dry_run: bool,
+    existing: str,
 ) -> pl.DataFrame:
     """Merge the staged rows into ``members``.
 
@@ -37,25 +37,33 @@ def merge(
         rows: the matched rows, one per row of the file.
         upload_id: what the members' provenance names.
         scope: the office that sent the file; it takes no member from another one.
-        dry_run: do all of it, then roll it back.
+        existing: what becomes of members that exist: ``update``, ``fill`` (empty fields only) or
+            ``skip``.
 
     Returns:
         The rows with ``outcome``: exactly one per row.
     """
+    fields = [sql.Identifier(name) for name in MEMBER_COLUMNS if name != "id_number"]
+    # The stored value or the file's: which counts where there are both.
+    order = "m.{0}, excluded.{0}" if existing == "fill" else "excluded.{0}, m.{0}"
+    after = sql.SQL(f"COALESCE({order})")
     values = {
+        "fields": sql.SQL(", ").join(fields),
+        "before": sql.SQL(", ").join(sql.SQL("m.{}").format(name) for name in fields),
+        "after": sql.SQL(", ").join(after.format(name) for name in fields),
+        "existing": sql.Literal(existing),
         "upload_id": sql.Literal(upload_id),
         "province": sql.Literal(scope.province),
         "municipality": sql.Literal(scope.municipality),
     }
-    with connection.transaction(force_rollback=dry_run):
-        written = copy_out(
-            connection,
-            sql.SQL(_SQL["merge"]).format(**values),
-            {"id_number": pl.String, "written": pl.String},
-        )
-        taken = copy_out(
-            connection, sql.SQL(_SQL["taken"]).format(**values), {"id_number": pl.String}
-        ).with_columns(taken=pl.lit(value=True))
+    written = copy_out(
+        connection,
+        sql.SQL(_SQL["merge"]).format(**values),
+        {"id_number": pl.String, "written": pl.String},
+    )
+    taken = copy_out(
+        connection, sql.SQL(_SQL["taken"]).format(**values), {"id_number": pl.String}
+    ).with_columns(taken=pl.lit(value=True))
     joined = rows.join(written, on="id_number", how="left", maintain_order="left").join(
         taken, on="id_number", how="left", maintain_order="left"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import fastexcel
@@ -13,13 +13,14 @@ from rollbook.errors import (
     MissingColumnsError,
     NoIdColumnError,
     NoRowsError,
+    NoSuchSheetError,
     RollbookError,
     UnreadableFileError,
 )
-from rollbook.pipeline.columns import ColumnMap, map_headers, variants
+from rollbook.pipeline.columns import ColumnMap, fingerprint, map_headers, variants
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 ROW_NUMBER = "row_number"
@@ -45,30 +46,54 @@ class Sheet:
     frame: pl.DataFrame
     sheet_name: str
     columns: ColumnMap
+    #: Of the header row; see ``columns.fingerprint``.
+    fingerprint: str
 
 
-def read(path: Path, kind: str) -> Sheet:
-    """Read the first sheet that has a column of ID numbers.
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the sender said of the file, and what the office said of earlier ones."""
+
+    #: The name of the sheet; None stands for the first that has a column of ID numbers.
+    sheet: str | None = None
+    #: The field by header; see ``columns.map_headers``.
+    columns: Mapping[str, str | None] | None = None
+    #: The same for earlier files, by the fingerprint of their headers.
+    remembered: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
+
+    def map(self, headers: Sequence[str]) -> ColumnMap:
+        """Find the field of each header."""
+        own = self.columns
+        if own is None and self.remembered:
+            own = self.remembered.get(fingerprint(headers))
+        return map_headers(headers, own)
+
+
+def read(path: Path, kind: str, wanted: Wanted | None = None) -> Sheet:
+    """Read the wanted sheet, or the first that has a column of ID numbers.
 
     Args:
         path: the file.
         kind: ``xlsx``, ``xls`` or ``csv``.
+        wanted: what the sender said of it.
 
     Raises:
         UnreadableFileError: the parser can't make anything of it, or it has a password.
+        NoSuchSheetError: the workbook has no sheet of the wanted name.
         NoIdColumnError: no sheet has a column of ID numbers.
         MissingColumnsError: the first names or surnames are missing.
         NoRowsError: there is nothing below the headers.
     """
+    wanted = wanted or Wanted()
     seen: list[str] = []
-    for name, raw in _tables(path, kind):
-        found = _header_row(raw)
+    for name, raw in _tables(path, kind, wanted.sheet):
+        found = _header_row(raw, wanted)
         if found is None:
             seen.extend(_first_texts(raw))
             continue
-        sheet = _sheet(name, raw, found)
+        sheet = _sheet(name, raw, found, wanted)
         if sheet.columns.missing:
-            words = " and ".join(variants()[field][0] for field in sheet.columns.missing)
+            words = " and ".join(variants()[name][0] for name in sheet.columns.missing)
             raise MissingColumnsError(
                 f"The file has no column {words}, which every member needs. Nothing was changed. "
                 "Add it, or give the column that holds it that header, and send the file again."
@@ -82,12 +107,13 @@ def read(path: Path, kind: str) -> Sheet:
     headers = ", ".join(f"'{header}'" for header in seen[:10]) or "no headers at all"
     raise NoIdColumnError(
         "No column with ID numbers was found, so nothing was changed. The file must have a column "
-        f"with the header 'ID Number' (seen: {headers})."
+        f"with the header 'ID Number' (seen: {headers}). If another column holds them, say so when "
+        "you send the file."
     )
 
 
-def _tables(path: Path, kind: str) -> Iterator[tuple[str, pl.DataFrame]]:
-    """Every table of the file, as text, with all its rows from the first on."""
+def _tables(path: Path, kind: str, wanted_sheet: str | None) -> Iterator[tuple[str, pl.DataFrame]]:
+    """The wanted table of the file, or all, as text, with all its rows from the first on."""
     try:
         if kind == "csv":
             yield "CSV", _read_csv(path)
@@ -99,7 +125,16 @@ def _tables(path: Path, kind: str) -> Iterator[tuple[str, pl.DataFrame]]:
                     "was changed. Open it, save it as .xlsx without a password and send that."
                 )
         book = fastexcel.read_excel(path)
-        for name in book.sheet_names:
+        names = book.sheet_names
+        if wanted_sheet is not None:
+            names = [name for name in names if name.casefold() == wanted_sheet.casefold()]
+        if not names:
+            listed = ", ".join(f"'{name}'" for name in book.sheet_names[:20])
+            raise NoSuchSheetError(
+                f"The workbook has no sheet '{wanted_sheet}', so nothing was changed. It has "
+                f"{listed}. Name one of these, or none."
+            )
+        for name in names:
             sheet = book.load_sheet(name, header_row=None, skip_rows=0, dtypes="string")
             yield name, sheet.to_polars()
     except (RollbookError, GeneratorExit, KeyboardInterrupt, SystemExit, MemoryError):
@@ -167,18 +202,18 @@ def _delimiter(text: str) -> str:
     return max(DELIMITERS, key=fitness)
 
 
-def _header_row(raw: pl.DataFrame) -> int | None:
+def _header_row(raw: pl.DataFrame, wanted: Wanted) -> int | None:
     """The index of the row that has an ID column and the most known headers; None if none has."""
     best: tuple[int, int] | None = None
     for index, row in enumerate(raw.head(HEADER_SEARCH_ROWS).iter_rows()):
-        known = map_headers([_text(cell) for cell in row]).known
+        known = wanted.map(_headers(row)).known
         if "id_number" in known.values() and (best is None or len(known) > best[0]):
             best = (len(known), index)
     return best[1] if best else None
 
 
-def _sheet(name: str, raw: pl.DataFrame, header_index: int) -> Sheet:
-    headers = _unique([_text(cell) for cell in raw.row(header_index)])
+def _sheet(name: str, raw: pl.DataFrame, header_index: int, wanted: Wanted) -> Sheet:
+    headers = _headers(raw.row(header_index))
     body = raw.slice(header_index + 1)
     body.columns = headers
     # Headers are the person's: as names in an expression, "*" and "^...$" would be patterns.
@@ -186,15 +221,15 @@ def _sheet(name: str, raw: pl.DataFrame, header_index: int) -> Sheet:
         pl.any_horizontal(pl.all().str.strip_chars().fill_null("") != "")
     ).to_series()
     frame = body.with_row_index(ROW_NUMBER, offset=header_index + 2).filter(has_value)
-    return Sheet(frame, name, map_headers(headers))
+    return Sheet(frame, name, wanted.map(headers), fingerprint(headers))
 
 
-def _unique(headers: Sequence[str]) -> list[str]:
-    """Headers that differ from each other and from our own column, none of them empty."""
+def _headers(row: Sequence[str | None]) -> list[str]:
+    """A row as headers that differ from each other and from our own column, none of them empty."""
     unique: list[str] = []
     taken = {ROW_NUMBER}
-    for number, header in enumerate(headers, start=1):
-        wanted = header or f"Column {number}"
+    for number, cell in enumerate(row, start=1):
+        wanted = _text(cell) or f"Column {number}"
         name, copy = wanted, 1
         while name in taken:
             copy += 1

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from rollbook.pipeline.columns import variants
 from rollbook.pipeline.problems import sentence
 from rollbook.workbook import BarChart, Cell, Look, WorkbookWriter
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from rollbook.database import Row
@@ -39,6 +40,12 @@ IN_WORDS = {
 }
 REFUSED = ("invalid", "duplicate", "out_of_scope")
 
+EXISTING_IN_WORDS = {
+    "update": "take what the file says",
+    "fill": "only empty fields are filled",
+    "skip": "stay as they are",
+}
+
 ROW = "Row"
 OUTCOME = "Outcome"
 PROBLEMS = "Problems"
@@ -57,6 +64,8 @@ class Facts:
     seconds: dict[str, float]
     #: When the report was written.
     written: dt.datetime
+    #: All rows or none were asked for, and it is none.
+    is_refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +204,9 @@ def _summary(
     rows: list[list[AnyCell]] = [[Cell("What became of every row", Look.TITLE)], []]
     if upload["dry_run"]:
         rows += [[Cell("Dry run: this is what would happen. Nothing was changed.", Look.LABEL)], []]
+    if facts.is_refused:
+        why = "All rows or none were asked for, and rows were refused: nothing was changed."
+        rows += [[Cell(why, Look.LABEL)], []]
     rows.append([Cell(title, Look.HEADER) for title in ("Outcome", "Rows", "Share")])
     first_outcome = len(rows) + 1
     rows += [
@@ -225,6 +237,9 @@ def _summary(
         ["Upload", str(upload["id"])],
         ["Attempt", str(upload["attempt"])],
         ["Dry run", "yes" if upload["dry_run"] else "no"],
+        ["Existing members", EXISTING_IN_WORDS[upload["existing"]]],
+        ["Refused rows", "refuse the file" if upload["all_or_nothing"] else "are left out"],
+        ["Columns that you named", Cell(_in_words(upload["columns"] or {}), Look.INERT)],
         ["Voter roll", "not asked: verification is switched off"],
         [],
     ]
@@ -240,6 +255,13 @@ def _summary(
         corners=((4, 1), (11, 16)),
     )
     return rows, chart
+
+
+def _in_words(columns: Mapping[str, str | None]) -> str:
+    return ", ".join(
+        f"{header}: {variants()[field][0] if field else 'left alone'}"
+        for header, field in columns.items()
+    )
 
 
 def _most_frequent(problems: pl.DataFrame) -> list[tuple[str, str, int]]:

@@ -19,22 +19,23 @@ from psycopg.types.json import Json
 from rollbook import clock
 from rollbook import store as keys
 from rollbook.database import queries
-from rollbook.errors import FencedError
+from rollbook.errors import FencedError, RowsRefusedError
 from rollbook.pipeline import report
 from rollbook.pipeline.match import match, place
 from rollbook.pipeline.merge import count, keep_rows, merge
 from rollbook.pipeline.normalise import normalise
-from rollbook.pipeline.read import read
+from rollbook.pipeline.read import Wanted, read
 from rollbook.pipeline.validate import validate
 from rollbook.scope import Scope
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from uuid import UUID
 
     from psycopg import Connection
 
     from rollbook.database import Row
+    from rollbook.pipeline.read import Sheet
     from rollbook.store import FileStore
 
 #: The stages with the percent at which each begins, from where the time goes in a usual file.
@@ -102,20 +103,21 @@ def process(
 
     Raises:
         FencedError: the upload is no longer this attempt's; nothing was written.
-        FileProblemError: the file can't be processed; nothing was written.
+        FileProblemError: the file can't be processed; nothing was merged.
     """
     upload = _upload(connection, upload_id, attempt)
     scope = Scope(upload["province"], upload["municipality"])
     stages = Stages(report_progress)
-    with tempfile.TemporaryDirectory(prefix="rollbook-") as folder:
-        source = Path(folder) / f"source.{upload['file_kind']}"
+    with tempfile.TemporaryDirectory(prefix="rollbook-") as name:
+        folder = Path(name)
+        source = folder / f"source.{upload['file_kind']}"
         stages.begin("read")
         store.fetch(upload["source_key"], source)
-        sheet = read(source, upload["file_kind"])
+        wanted = Wanted(upload["sheet"], upload["columns"], _remembered(connection, scope))
+        sheet = read(source, upload["file_kind"], wanted)
         total = sheet.frame.height
         stages.begin("normalise", rows_total=total)
-        today = clock.today()
-        normalised = normalise(sheet, today)
+        normalised = normalise(sheet, clock.today())
         stages.begin("validate", rows_total=total)
         validated = validate(normalised, sheet)
         with connection.transaction():
@@ -124,38 +126,79 @@ def process(
             # Switched off: no row is asked about, and none is called not registered for it.
             stages.begin("verify", rows_total=total)
             stages.begin("merge", rows_total=total)
+            connection.execute("SAVEPOINT unmerged")
             rows = merge(
-                connection, rows, upload_id=upload_id, scope=scope, dry_run=upload["dry_run"]
+                connection, rows, upload_id=upload_id, scope=scope, existing=upload["existing"]
             )
             outcomes = count(rows)
+            refused = sum(outcomes[name] for name in report.REFUSED)
+            is_refused = upload["all_or_nothing"] and refused > 0
+            if upload["dry_run"] or is_refused:
+                connection.execute("ROLLBACK TO SAVEPOINT unmerged")
             stages.begin("report", rows_total=total)
-            facts = report.Facts(upload, outcomes, stages.seconds, clock.now())
+            facts = report.Facts(
+                upload, outcomes, stages.seconds, clock.now(), is_refused=is_refused
+            )
             with ThreadPoolExecutor(1, thread_name_prefix="report") as beside:
                 writing = beside.submit(
-                    report.write, Path(folder), facts, sheet, rows, validated.problems
+                    report.write, folder, facts, sheet, rows, validated.problems
                 )
-                # Beside the report, because this is PostgreSQL's work and that is ours.
-                keep_rows(connection, rows, validated.problems, upload_id=upload_id)
-                files = writing.result()
-            report_key = keys.report_key(upload_id, attempt)
-            store.put(report_key, files.report)
-            refused_key = None
-            if files.refused is not None:
-                refused_key = keys.refused_key(upload_id, attempt)
-                store.put(refused_key, files.refused)
+                if not is_refused:
+                    # Beside the report, because this is PostgreSQL's work and that is ours.
+                    keep_rows(connection, rows, validated.problems, upload_id=upload_id)
+                stored = _stored(store, upload, writing.result())
             stages.end()
+            if upload["columns"]:
+                _remember(connection, upload, sheet)
             final = {
                 "id": upload_id,
                 "attempt": attempt,
                 "rows_total": total,
                 **outcomes,
                 "stage_seconds": Json(stages.seconds),
-                "report_key": report_key,
-                "refused_key": refused_key,
+                **stored,
             }
-            if connection.execute(_SQL["complete"], final).rowcount != 1:
+            last_write = "note_report" if is_refused else "complete"
+            if connection.execute(_SQL[last_write], final).rowcount != 1:
                 raise FencedError("Another attempt has the upload now, or it was cancelled.")
+    if is_refused:
+        raise RowsRefusedError(
+            f"{refused} of the {total} rows were refused, and you asked for all rows or none, so "
+            "nothing was changed. The report says why; mend these rows and send the file again."
+        )
     return {"rows_total": total, "outcomes": outcomes}
+
+
+def _stored(store: FileStore, upload: Row, files: report.Files) -> dict[str, str | None]:
+    """Put the workbooks into the store and say where they are."""
+    report_key = keys.report_key(upload["id"], upload["attempt"])
+    store.put(report_key, files.report)
+    refused_key = None
+    if files.refused is not None:
+        refused_key = keys.refused_key(upload["id"], upload["attempt"])
+        store.put(refused_key, files.refused)
+    return {"report_key": report_key, "refused_key": refused_key}
+
+
+def _remembered(connection: Connection[Row], scope: Scope) -> dict[str, Mapping[str, str | None]]:
+    """What this office said of the columns of earlier files, by the fingerprint of the headers."""
+    office = {"province": scope.province, "municipality": scope.municipality}
+    found = connection.execute(_SQL["column_mappings"], office).fetchall()
+    connection.commit()
+    return {row["fingerprint"]: row["columns"] for row in found}
+
+
+def _remember(connection: Connection[Row], upload: Row, sheet: Sheet) -> None:
+    connection.execute(
+        _SQL["remember_columns"],
+        {
+            "province": upload["province"],
+            "municipality": upload["municipality"],
+            "fingerprint": sheet.fingerprint,
+            "columns": Json(upload["columns"]),
+            "upload_id": upload["id"],
+        },
+    )
 
 
 def _upload(connection: Connection[Row], upload_id: UUID, attempt: int) -> Row:

@@ -1,10 +1,11 @@
 -- name: record
 -- The upload is in the system from here on; the queue learns of it afterwards.
 INSERT INTO uploads (id, owner_id, province, municipality, file_name, file_kind, file_bytes,
-                     file_sha256, idempotency_key, priority, dry_run, source_key)
+                     file_sha256, idempotency_key, priority, dry_run, existing, all_or_nothing,
+                     sheet, columns, source_key)
 VALUES (%(id)s, %(owner_id)s, %(province)s, %(municipality)s, %(file_name)s, %(file_kind)s,
         %(file_bytes)s, %(file_sha256)s, %(idempotency_key)s, %(priority)s, %(dry_run)s,
-        %(source_key)s)
+        %(existing)s, %(all_or_nothing)s, %(sheet)s, %(columns)s, %(source_key)s)
 ON CONFLICT (owner_id, idempotency_key) DO NOTHING
 RETURNING *;
 
@@ -122,6 +123,27 @@ SET status = 'completed', stage = 'report', progress = 100, finished_at = clock_
     invalid = %(invalid)s, duplicate = %(duplicate)s, out_of_scope = %(out_of_scope)s,
     stage_seconds = %(stage_seconds)s, report_key = %(report_key)s, refused_key = %(refused_key)s,
     error = NULL, error_code = NULL
+WHERE id = %(id)s AND attempt = %(attempt)s AND status = 'processing'
+RETURNING id;
+
+-- name: column_mappings
+-- What an office said of the columns of its earlier files.
+SELECT fingerprint, columns FROM column_mappings
+WHERE province IS NOT DISTINCT FROM %(province)s
+  AND municipality IS NOT DISTINCT FROM %(municipality)s;
+
+-- name: remember_columns
+-- The office's newest word counts.
+INSERT INTO column_mappings (province, municipality, fingerprint, columns, upload_id)
+VALUES (%(province)s, %(municipality)s, %(fingerprint)s, %(columns)s, %(upload_id)s)
+ON CONFLICT (province, municipality, fingerprint)
+DO UPDATE SET columns = excluded.columns, upload_id = excluded.upload_id;
+
+-- name: note_report
+-- A report on a file of which nothing was merged; the upload fails afterwards.
+UPDATE uploads
+SET rows_total = %(rows_total)s, stage_seconds = %(stage_seconds)s, report_key = %(report_key)s,
+    refused_key = %(refused_key)s
 WHERE id = %(id)s AND attempt = %(attempt)s AND status = 'processing'
 RETURNING id;
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from rollbook.pipeline.columns import map_headers
+from rollbook.pipeline.columns import fingerprint, map_headers
 from rollbook.pipeline.read import ROW_NUMBER, Sheet
 
 if TYPE_CHECKING:
@@ -22,4 +22,4 @@ def sheet_of(rows: Iterable[Mapping[str, str | None]]) -> Sheet:
         schema=dict.fromkeys(headers, pl.String),
         orient="row",
     ).with_row_index(ROW_NUMBER, offset=2)
-    return Sheet(frame, "Sheet1", map_headers(headers))
+    return Sheet(frame, "Sheet1", map_headers(headers), fingerprint(headers))

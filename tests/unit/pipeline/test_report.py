@@ -68,6 +68,9 @@ def written(folder: Path, sheet: Sheet, **changes: object) -> report.Files:
         "created_at": NOW,
         "attempt": 1,
         "dry_run": False,
+        "existing": "update",
+        "all_or_nothing": False,
+        "columns": None,
         **changes,
     }
     facts = report.Facts(upload, count(rows), {"read": 0.5, "merge": 1.25}, NOW)

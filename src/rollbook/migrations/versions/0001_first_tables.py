@@ -44,6 +44,15 @@ def upgrade() -> None:
         idempotency_key text,
         priority        integer NOT NULL CHECK (priority > 0),
         dry_run         boolean NOT NULL DEFAULT false,
+        -- What becomes of members that exist: take what the file says, fill empty fields only, or
+        -- leave them as they are.
+        existing        text NOT NULL DEFAULT 'update'
+                        CHECK (existing IN ('update', 'fill', 'skip')),
+        -- Refuse the whole file for one refused row.
+        all_or_nothing  boolean NOT NULL DEFAULT false,
+        -- The sheet to read, and {"header": "field", ...}, where the sender named them.
+        sheet           text,
+        columns         json,
 
         status          text NOT NULL DEFAULT 'pending' CHECK (status IN
                         ('pending', 'processing', 'completed', 'failed', 'cancelled')),
@@ -137,6 +146,38 @@ def upgrade() -> None:
         changed_at          timestamptz NOT NULL DEFAULT now()
     );
 
+    -- The state of a member before an upload changed it, so that the upload can be undone. Nulls
+    -- are left out. Members that an upload created are those with created_by_upload.
+    CREATE TABLE member_changes (
+        upload_id   uuid NOT NULL,
+        id_number   text COLLATE "C" NOT NULL,
+        before      jsonb NOT NULL,
+        changed_at  timestamptz NOT NULL DEFAULT now(),
+        PRIMARY KEY (upload_id, id_number)
+    );
+    -- By a trigger, because only the statement that changes a row knows for certain what was there.
+    CREATE FUNCTION keep_before_values() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        INSERT INTO member_changes (upload_id, id_number, before)
+        SELECT changed.changed_by_upload, former.id_number, jsonb_strip_nulls(to_jsonb(former))
+        FROM former JOIN changed USING (id_number)
+        ON CONFLICT DO NOTHING;
+        RETURN NULL;
+    END $$;
+    CREATE TRIGGER keep_before_values AFTER UPDATE ON members
+        REFERENCING OLD TABLE AS former NEW TABLE AS changed
+        FOR EACH STATEMENT EXECUTE FUNCTION keep_before_values();
+
+    -- Which column of an office's files is which field, by the fingerprint of the header row.
+    CREATE TABLE column_mappings (
+        province     text,
+        municipality text,
+        fingerprint  text NOT NULL,
+        columns      json NOT NULL,
+        upload_id    uuid NOT NULL,
+        UNIQUE NULLS NOT DISTINCT (province, municipality, fingerprint)
+    );
+
     -- A process that takes jobs; it says that it lives every few seconds.
     CREATE TABLE workers (
         name         text PRIMARY KEY,
@@ -174,7 +215,10 @@ def downgrade() -> None:
     DROP FUNCTION takes_from_nobody;
     DROP FUNCTION in_scope;
     DROP TABLE workers;
+    DROP TABLE column_mappings;
     DROP TABLE members;
+    DROP FUNCTION keep_before_values;
+    DROP TABLE member_changes;
     DROP TABLE upload_rows;
     DROP TABLE uploads;
     DROP TABLE users;
