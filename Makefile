@@ -1,6 +1,6 @@
 # What there is to do here. Every target gets what it needs itself.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test faults bench-recovery check format lock audit clean
+.PHONY: help setup demo up test faults bench-recovery bench-queue check format lock audit clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -36,6 +36,9 @@ faults: setup ## The fault tests many times (RUNS=25, SEED=1): about an hour
 
 bench-recovery: setup ## How long an upload waits after its worker was killed
 	@$(BIN)/python -m benchmarks.recovery
+
+bench-queue: setup ## Our queue beside celery, rq, dramatiq, arq, saq, taskiq and huey (20 min)
+	@PYTHONPATH=. $(BIN)/python -m benchmarks.queue
 
 check: setup ## Lint, format and types
 	@$(BIN)/ruff check .

@@ -1,0 +1,73 @@
+"""Rollbook: ``UploadQueue.add``, and BullMQ's worker with the options of ``rollbook.worker``."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+from uuid import UUID
+
+import uvloop
+from benchmarks.queue import job, trial
+
+from rollbook.accounts import Role
+from rollbook.config import Settings
+from rollbook.queue import UploadQueue
+from rollbook.redis_client import make_client
+from rollbook.system import System
+from rollbook.worker import UploadWorker
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from bullmq import Job
+
+    from rollbook.database import Pool
+    from rollbook.store import FileStore
+
+_TUNED = {"lock_duration_ms": 10_000, "stalled_interval_ms": 5_000}
+
+
+def _settings() -> Settings:
+    settings = Settings(
+        redis_url=trial.REDIS_URL,
+        data_dir=Path(tempfile.gettempdir()),
+        concurrency=trial.CONCURRENCY,
+    )
+    return settings.model_copy(update=_TUNED) if trial.TUNED else settings
+
+
+@asynccontextmanager
+async def open_queue() -> AsyncIterator[Callable[[str], Awaitable[None]]]:
+    """Yield what adds one job, with the priority that most uploads have."""
+    queue = UploadQueue(_settings(), trial.REDIS_URL)
+
+    async def add(job_id: str) -> None:
+        await queue.add(UUID(job_id), priority=Role.MUNICIPALITY_ADMIN.priority)
+
+    yield add
+    await queue.close()
+
+
+async def _run(job_: Job, _token: str) -> None:
+    await job.run_async(job_.data["upload_id"])
+
+
+async def work() -> None:
+    """Run the product's queue worker, with the empty job in place of an attempt at an upload."""
+    settings = _settings()
+    # Neither the record nor the file store has a part in taking a job off the queue.
+    system = System(
+        settings,
+        cast("Pool", None),
+        UploadQueue(settings, trial.REDIS_URL),
+        cast("FileStore", None),
+    )
+    worker = UploadWorker(system)._make_worker(make_client(trial.REDIS_URL))  # noqa: SLF001
+    worker.processor = _run
+    await worker.run()
+
+
+if __name__ == "__main__":
+    uvloop.run(work())  # as `rollbook worker` does
