@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass, field
+import logging
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 #: The events that are passed on, in BullMQ's words.
 EVENTS = ("waiting", "active", "progress", "completed", "failed", "delayed", "stalled", "removed")
+#: Of these, the ones in which no attempt has begun yet, and the ones that end one.
+_BETWEEN_ATTEMPTS = ("waiting", "delayed", "active")
+_ENDS = ("completed", "failed", "stalled", "removed")
 #: Seconds before a connection that broke is tried again.
 RECONNECT_S = 1.0
 #: Seconds that reading gets to end when the process stops.
@@ -56,6 +60,8 @@ class Subscriber:
         self._settings = settings
         self._listeners: list[Callable[[QueueEvent], None]] = []
         self._last_id: str | None = None
+        #: The attempt that each running job is at: only progress and results say it.
+        self._attempts: dict[str, int] = {}
         #: Set while the stream is being read.
         self.reading = asyncio.Event()
 
@@ -121,13 +127,24 @@ class Subscriber:
     def _handler(self, name: str) -> Callable[[dict[str, Any], str], None]:
         def handle(fields: dict[str, Any], event_id: str) -> None:
             self._last_id = event_id
-            event = _event(name, fields, event_id)
+            event = self._with_attempt(_event(name, fields, event_id))
             EVENT_COUNT.labels(event=name).inc()
-            log.debug("queue event", name=name, job_id=event.job_id, attempt=event.attempt)
+            level = logging.DEBUG if name == "progress" else logging.INFO
+            log.log(level, "queue event", kind=name, job_id=event.job_id, attempt=event.attempt)
             for listener in self._listeners:
                 listener(event)
 
         return handle
+
+    def _with_attempt(self, event: QueueEvent) -> QueueEvent:
+        if event.name in _BETWEEN_ATTEMPTS:
+            return event
+        attempt = event.attempt or self._attempts.get(event.job_id)
+        if event.name == "progress" and attempt is not None:
+            self._attempts[event.job_id] = attempt
+        elif event.name in _ENDS:
+            self._attempts.pop(event.job_id, None)
+        return replace(event, attempt=attempt)
 
 
 def _event(name: str, fields: dict[str, Any], event_id: str) -> QueueEvent:

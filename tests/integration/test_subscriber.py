@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from rollbook.api.app import create_app
 from rollbook.subscriber import QueueEvent, Subscriber
 from tests.files import csv_file
 from tests.integration.test_worker import sent, working
@@ -50,6 +51,30 @@ async def test_a_listener_hears_of_every_step_of_a_job_in_order_and_once(
     percents = [event.data["percent"] for event in progress]
     assert percents == sorted(percents)
     assert heard[-1].data["outcomes"]["inserted"] == 200
+    assert heard[-1].attempt == 1
+
+
+async def test_a_failed_job_says_at_which_attempt(
+    system: System, settings: Settings, make_user: MakeUser
+) -> None:
+    user = await make_user()
+    ended: asyncio.Future[QueueEvent] = asyncio.get_running_loop().create_future()
+    subscriber = Subscriber(settings)
+    subscriber.listen(lambda event: ended.set_result(event) if event.name == "failed" else None)
+    async with subscriber.running(), asyncio.timeout(PATIENCE_S):
+        await subscriber.reading.wait()
+        async with working(system):
+            await sent(system, user, csv_file([{"Name": "A"}], headers=("Name",)))
+            failed = await ended
+    assert failed.attempt == 1
+    assert "ID Number" in failed.data["failedReason"]
+
+
+async def test_the_api_reads_the_stream_as_long_as_it_runs(settings: Settings) -> None:
+    app = create_app(settings)
+    async with app.router.lifespan_context(app), asyncio.timeout(PATIENCE_S):
+        await app.state.events.reading.wait()
+    assert not app.state.events.reading.is_set()
 
 
 async def test_nothing_of_a_member_passes_through_redis(

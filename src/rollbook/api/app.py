@@ -10,6 +10,7 @@ from fastapi import APIRouter, FastAPI
 from rollbook import __version__, fairness, reconciler
 from rollbook.api import auth, health, problems, queue, uploads
 from rollbook.maintenance import every
+from rollbook.subscriber import Subscriber
 from rollbook.system import open_system
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with (
             open_system(settings) as system,
+            Subscriber(settings).running() as events,
             every(
                 settings.reconcile_interval_s,
                 lambda: reconciler.run_once(system),
@@ -37,6 +39,7 @@ def create_app(settings: Settings) -> FastAPI:
             every(FAIRNESS_INTERVAL_S, lambda: fairness.run_once(system), service="fairness"),
         ):
             app.state.system = system
+            app.state.events = events
             yield
 
     app = FastAPI(

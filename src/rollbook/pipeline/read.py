@@ -29,6 +29,7 @@ HEADER_SEARCH_ROWS = 30
 DELIMITERS = ",;\t|"
 #: How much of a CSV file is looked at to tell its delimiter.
 SNIFFED_CHARS = 64 * 1024
+_NUL = "\0"
 _OLE2 = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 
 DAMAGED = (
@@ -136,16 +137,23 @@ def _tables(path: Path, kind: str, wanted_sheet: str | None) -> Iterator[tuple[s
             )
         for name in names:
             sheet = book.load_sheet(name, header_row=None, skip_rows=0, dtypes="string")
-            yield name, sheet.to_polars()
+            yield name, _without_nul(sheet.to_polars())
     except (RollbookError, GeneratorExit, KeyboardInterrupt, SystemExit, MemoryError):
         raise
     except BaseException as error:
         raise UnreadableFileError(DAMAGED) from error
 
 
+def _without_nul(table: pl.DataFrame) -> pl.DataFrame:
+    """The table without a character that a workbook may hold and PostgreSQL refuses in a text."""
+    holds = table.select(pl.all().str.contains(_NUL, literal=True).any())
+    at_fault = [column.name for column in holds if column.item()]
+    return table.with_columns(pl.col(at_fault).str.replace_all(_NUL, "", literal=True))
+
+
 def _read_csv(path: Path) -> pl.DataFrame:
     """The records of a CSV file, of whatever encoding and delimiter; short ones end in nulls."""
-    text = _decoded(path.read_bytes())
+    text = _decoded(path.read_bytes()).replace(_NUL, "")
     if "\n" not in text:
         text = text.replace("\r", "\n")  # the line ends of old Macintosh programs
     if not text.strip():
