@@ -21,6 +21,7 @@ from rollbook.errors import (
 from rollbook.store import SOURCE_GONE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from uuid import UUID
 
     from rollbook.accounts import User
@@ -115,6 +116,18 @@ async def queue_stats(system: System) -> dict[str, int | bool]:
             else:  # a cancelled job leaves the queue
                 counts["total"] -= row["uploads"]
     return counts
+
+
+async def queue_states(system: System, found: Sequence[Row]) -> list[str | None]:
+    """What the queue calls each upload's job; None where it has forgotten it.
+
+    The record leads here too: a job that the queue still holds as active has ended with its upload.
+    """
+    states = await system.queue.states(upload["id"] for upload in found)
+    return [
+        upload["status"] if state is not None and upload["status"] in FINAL else state
+        for upload, state in zip(found, states, strict=True)
+    ]
 
 
 async def rows(

@@ -127,17 +127,17 @@ def test_flushall_at_any_moment_loses_nothing(site: Site, when: str) -> None:
     site.check(uploads)
 
 
-def test_an_api_killed_at_any_moment_loses_no_file_that_it_took(site: Site) -> None:
+def test_an_api_stopped_at_any_moment_loses_no_file_that_it_took(site: Site) -> None:
     port = free_port()
     api = site.run("serve", ROLLBOOK_PORT=str(port))
     office = Office(f"http://127.0.0.1:{port}", site.token())
     files = [site.content(500) for _ in range(12)]
     with ThreadPoolExecutor(3) as senders:
         sending = [senders.submit(office.send, str(key), file) for key, file in enumerate(files)]
-        for _ in range(2):
+        for how in (signal.SIGKILL, signal.SIGTERM):
             until(office.answers, "the API answers")
             site.moment(0.3)
-            site.kill(api)
+            api.send_signal(how)
             api.wait()
             api = site.run("serve", ROLLBOOK_PORT=str(port))
         accepted = [UUID(answer.result()) for answer in sending]

@@ -50,7 +50,7 @@ async def jobs(
 ) -> Answer[list[UploadStatus]]:
     """List the most recent jobs of your scope over all states, newest first."""
     recent, _ = await uploads.history(system, user, page_size=limit)
-    states = await system.queue.states(upload["id"] for upload in recent)
+    states = await uploads.queue_states(system, recent)
     items = [
         UploadStatus.of(upload, queue_state=state)
         for upload, state in zip(recent, states, strict=True)

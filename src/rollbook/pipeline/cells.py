@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 #: What Excel's serial numbers of days count from; 1 January 1970 is this many days later.
 EXCEL_EPOCH_DAYS: Final = 25_569
-#: Serial numbers from 1927 to 2118: others are more likely something else.
+#: Dates from 1927 to 2118, as serial numbers: others are more likely something else, such as a
+#: time of day, which a workbook keeps as a time on the last day of 1899.
 SERIALS: Final = (10_000, 80_000)
 
 #: How a date may be written, beside a serial number: ISO first, then day first.
@@ -46,20 +47,28 @@ def collapsed(cell: pl.Expr) -> pl.Expr:
 def date(cell: pl.Expr) -> pl.Expr:
     """A date from Excel's serial number, or from text: ISO, or day first."""
     days = cell.str.extract(r"^([0-9]{5})(\.[0-9]+)?$").cast(pl.Int32, strict=False)
-    serial = pl.when(days.is_between(*SERIALS)).then((days - EXCEL_EPOCH_DAYS).cast(pl.Date))
+    serial = _date_of(days)
     text = _date_text(cell)
     shapes = (
         pl.when(text.str.contains(shape)).then(text).str.to_date(form, strict=False)
         for shape, form in _DATE_SHAPES.items()
     )
-    return pl.coalesce(serial, *shapes)
+    found = pl.coalesce(serial, *shapes)
+    first, last = (_date_of(pl.lit(number)) for number in SERIALS)
+    return pl.when(found.is_between(first, last)).then(found)
 
 
 def is_ambiguous_date(cell: pl.Expr) -> pl.Expr:
     """Could day and month be the other way round?"""
-    parts = _date_text(cell).str.extract_groups("^([0-9]{1,2})-([0-9]{1,2})-[0-9]{4}$")
+    pattern = "^([0-9]{1,2})-([0-9]{1,2})-(?:19|20|21)[0-9]{2}$"
+    parts = _date_text(cell).str.extract_groups(pattern)
     day, month = (parts.struct.field(name).cast(pl.Int8) for name in ("1", "2"))
     return ((day <= 12) & (month <= 12) & (day != month)).fill_null(value=False)
+
+
+def _date_of(serial: pl.Expr) -> pl.Expr:
+    """The date of one of Excel's serial numbers."""
+    return (serial - EXCEL_EPOCH_DAYS).cast(pl.Date)
 
 
 def _date_text(cell: pl.Expr) -> pl.Expr:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ROW_NUMBER = "row_number"
+#: The header of what the workbook of refused rows has behind the file's own columns.
+ERRORS = "Errors"
 #: The header row is looked for in so many rows: titles and notes may stand above it.
 HEADER_SEARCH_ROWS = 30
 DELIMITERS = ",;\t|"
@@ -66,7 +68,7 @@ class Wanted:
         """Find the field of each header."""
         own = self.columns
         if own is None and self.remembered:
-            own = self.remembered.get(fingerprint(headers))
+            own = self.remembered.get(_fingerprint(headers))
         return map_headers(headers, own)
 
 
@@ -229,7 +231,12 @@ def _sheet(name: str, raw: pl.DataFrame, header_index: int, wanted: Wanted) -> S
         pl.any_horizontal(pl.all().str.strip_chars().fill_null("") != "")
     ).to_series()
     frame = body.with_row_index(ROW_NUMBER, offset=header_index + 2).filter(has_value)
-    return Sheet(frame, name, wanted.map(headers), fingerprint(headers))
+    return Sheet(frame, name, wanted.map(headers), _fingerprint(headers))
+
+
+def _fingerprint(headers: Sequence[str]) -> str:
+    """The same for a file and for the workbook of its refused rows, which is sent next."""
+    return fingerprint(headers[:-1] if headers[-1:] == [ERRORS] else headers)
 
 
 def _headers(row: Sequence[str | None]) -> list[str]:
