@@ -27,13 +27,14 @@ from rollbook.errors import (
     ServiceUnavailableError,
     SourceGoneError,
 )
+from rollbook.pipeline.stages import Progress
 from rollbook.publisher import announce_progress
-from rollbook.slots import Progress, Slots
 from rollbook.store import SOURCE_GONE
 from rollbook.uploads import OUTCOMES, forget_source
 
 if TYPE_CHECKING:
     from rollbook.database import Row
+    from rollbook.slots import Slots
     from rollbook.system import System
 
 #: Seconds between two heartbeats; also how long a cancelled job may still run.

@@ -13,6 +13,7 @@ import queue
 import signal
 import sys
 import threading
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TextIO
 from uuid import UUID
 
@@ -27,6 +28,7 @@ from rollbook.store import FileStore
 
 if TYPE_CHECKING:
     from rollbook.config import Settings
+    from rollbook.pipeline.stages import Progress
 
 log = structlog.get_logger(__name__)
 
@@ -87,15 +89,8 @@ def _attempt(settings: Settings, task: dict[str, Any], answers: TextIO) -> None:
 
 def _run(settings: Settings, task: dict[str, Any], answers: TextIO) -> dict[str, Any]:
 
-    def report(progress: run.Progress) -> None:
-        _send(
-            answers,
-            type="progress",
-            stage=progress.stage,
-            percent=progress.percent,
-            rows_done=progress.rows_done,
-            rows_total=progress.rows_total,
-        )
+    def report(progress: Progress) -> None:
+        _send(answers, type="progress", **asdict(progress))
 
     with connect(settings.database_address) as connection:
         return run.process(

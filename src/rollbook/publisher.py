@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import structlog
@@ -10,7 +11,7 @@ from redis.exceptions import RedisError
 if TYPE_CHECKING:
     from bullmq import Job
 
-    from rollbook.slots import Progress
+    from rollbook.pipeline.stages import Progress
 
 log = structlog.get_logger(__name__)
 
@@ -20,14 +21,7 @@ async def announce_progress(job: Job, attempt: int, progress: Progress) -> None:
 
     A listener isn't worth the attempt: when Redis is away, the file goes on.
     """
-    message = {
-        "attempt": attempt,
-        "stage": progress.stage,
-        "percent": progress.percent,
-        "rows_done": progress.rows_done,
-        "rows_total": progress.rows_total,
-    }
     try:
-        await job.updateProgress(message)
+        await job.updateProgress({"attempt": attempt, **asdict(progress)})
     except (RedisError, OSError, TypeError) as error:  # TypeError: the queue has lost the job
         log.warning("progress not announced", error=type(error).__name__)

@@ -9,7 +9,6 @@ import json
 import shutil
 import signal
 import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -18,6 +17,7 @@ import structlog
 from rollbook import errors, scratch
 from rollbook.config import environment_for
 from rollbook.errors import ChildDiedError, OutOfMemoryError, RollbookError, TimedOutError
+from rollbook.pipeline.stages import Progress
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -34,16 +34,6 @@ MEMORY_INTERVAL_S = 0.2
 KEPT_CHILD_MB = 700
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far an attempt is."""
-
-    stage: str | None = None
-    percent: int = 0
-    rows_done: int = 0
-    rows_total: int | None = None
 
 
 class Child:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from typing import TYPE_CHECKING, Any
 
 import httpx
+import openpyxl
 import pytest
 
 from rollbook.accounts import Role, User, issue_token
 from rollbook.api.app import create_app
+from rollbook.pipeline.columns import map_headers
+from rollbook.pipeline.read import read
 from tests.conftest import PASSWORD
-from tests.files import csv_file, workbook
+from tests.files import csv_file, member, workbook
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
 
     from rollbook.config import Settings
     from rollbook.system import System
@@ -394,3 +399,23 @@ async def test_only_a_dry_run_that_completed_is_run_for_real(
     assert (await api.post(f"/api/v1/bulk-upload/run/{job_id}")).status_code == 409
     unknown = "00000000-0000-4000-8000-000000000000"
     assert (await api.post(f"/api/v1/bulk-upload/run/{unknown}")).status_code == 404
+
+
+async def test_the_template_is_a_file_that_can_be_filled_in_and_sent(
+    as_user: Callable[[User], httpx.AsyncClient], make_user: MakeUser, tmp_path: Path
+) -> None:
+    api = as_user(await make_user())
+    answer = await api.get("/api/v1/bulk-upload/template")
+    assert answer.status_code == 200
+    assert "members-template.xlsx" in answer.headers["Content-Disposition"]
+    book = openpyxl.load_workbook(io.BytesIO(answer.content))
+    assert book.sheetnames == ["Members", "Notes"]
+    [headers] = book["Members"].iter_rows(values_only=True)
+    assert map_headers([str(header) for header in headers]).unknown == ()
+    row = member(1)
+    book["Members"].append([row.get(str(header)) for header in headers])
+    book.save(tmp_path / "filled.xlsx")
+    book.close()
+    sheet = read(tmp_path / "filled.xlsx", "xlsx")
+    assert sheet.frame.row(0, named=True)["ID Number"] == row["ID Number"]
+    assert sheet.columns.missing == ()

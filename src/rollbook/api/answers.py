@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from rollbook import uploads
+from rollbook import clock, uploads
 from rollbook.accounts import Role, User
 from rollbook.database import Row
 from rollbook.receive import Existing
@@ -104,6 +104,7 @@ class UploadStatus(BaseModel):
     progress: int = Field(description="0 to 100.")
     rows_done: int
     rows_total: int | None
+    rows_per_second: float | None = Field(description="Since the attempt began, or in all.")
     outcomes: dict[Outcome, int]
     stage_seconds: dict[str, float]
     attempts: int
@@ -131,12 +132,22 @@ class UploadStatus(BaseModel):
             **same,
             job_id=upload["id"],
             owner=upload["owner_email"],
+            rows_per_second=_rows_per_second(upload),
             outcomes={name: upload[name] for name in uploads.OUTCOMES},
             attempts=upload["attempt"] - upload["attempts_before"],
             report_available=upload["report_key"] is not None,
             failed_rows_available=upload["refused_key"] is not None,
             **more,
         )
+
+
+def _rows_per_second(upload: Row) -> float | None:
+    if upload["started_at"] is None or not upload["rows_done"]:
+        return None
+    until = upload["finished_at"] or clock.now()
+    seconds: float = (until - upload["started_at"]).total_seconds()
+    rate: float = upload["rows_done"] / max(seconds, 1e-3)
+    return round(rate, 1)
 
 
 class RowProblem(BaseModel):

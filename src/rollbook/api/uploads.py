@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any, cast, get_args
 from urllib.parse import quote
 from uuid import UUID
@@ -289,6 +291,18 @@ async def _download(system: System, upload: Row, what: str) -> StreamingResponse
         "X-Content-Type-Options": "nosniff",
     }
     return StreamingResponse(chunks, media_type=XLSX, headers=headers)
+
+
+@router.get("/template", response_class=Response)
+def template() -> Response:
+    """Download an empty workbook with the expected columns and notes on them."""
+    from rollbook.template import write_template
+
+    with TemporaryDirectory(prefix="rollbook-") as folder:
+        path = Path(folder) / "members-template.xlsx"
+        write_template(path)
+        headers = {"Content-Disposition": f'attachment; filename="{path.name}"'}
+        return Response(path.read_bytes(), media_type=XLSX, headers=headers)
 
 
 @router.post("/cancel/{job_id}", responses={code: {"model": Problem} for code in (403, 409)})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,8 @@ ERRORS = "Errors"
 #: The header row is looked for in so many rows: titles and notes may stand above it.
 HEADER_SEARCH_ROWS = 30
 DELIMITERS = ",;\t|"
+#: A field in quotes, in which anything may stand, line ends and other delimiters too.
+_QUOTED = re.compile(r'(^|[,;\t|])"(?:[^"]|"")*"(?=[,;\t|\r\n]|\Z)', re.MULTILINE)
 #: How much of a CSV file is looked at to tell its delimiter.
 SNIFFED_CHARS = 64 * 1024
 _NUL = "\0"
@@ -203,9 +206,10 @@ def _decoded(content: bytes) -> str:
 
 def _delimiter(text: str) -> str:
     """The delimiter with which most of the first lines have the same number of fields."""
+    plain = _QUOTED.sub(r"\1-", text)
 
     def fitness(delimiter: str) -> tuple[int, int]:
-        counts = [line.count(delimiter) for line in text.splitlines()[:50] if line.strip()]
+        counts = [line.count(delimiter) for line in plain.splitlines()[:50] if line.strip()]
         usual = max(set(counts), key=counts.count, default=0)
         return (counts.count(usual) if usual else 0, usual)
 

@@ -8,9 +8,7 @@ report, and whatever ends before the commit has changed nothing.
 from __future__ import annotations
 
 import tempfile
-import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +23,7 @@ from rollbook.pipeline.match import match, place
 from rollbook.pipeline.merge import count, keep_rows, merge
 from rollbook.pipeline.normalise import normalise
 from rollbook.pipeline.read import Wanted, read
+from rollbook.pipeline.stages import Progress, Stages
 from rollbook.pipeline.validate import validate
 from rollbook.scope import Scope
 
@@ -38,54 +37,7 @@ if TYPE_CHECKING:
     from rollbook.pipeline.read import Sheet
     from rollbook.store import FileStore
 
-#: The stages with the percent at which each begins, from where the time goes in a usual file.
-STAGES = {
-    "read": 1,
-    "normalise": 25,
-    "validate": 30,
-    "match": 35,
-    "verify": 45,
-    "merge": 45,
-    "report": 75,
-}
-
 _SQL = queries("uploads")
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far the attempt is."""
-
-    stage: str
-    percent: int
-    rows_done: int
-    rows_total: int | None
-
-
-class Stages:
-    """Times the stages and tells where the attempt is."""
-
-    def __init__(self, report_progress: Callable[[Progress], None]) -> None:
-        self._report = report_progress
-        self._began = time.perf_counter()
-        self._current: str | None = None
-        self.seconds: dict[str, float] = {}
-
-    def begin(self, stage: str, *, rows_total: int | None = None) -> None:
-        """End the current stage and begin another."""
-        self.end()
-        self._current = stage
-        percent = STAGES[stage]
-        done = rows_total * percent // 100 if rows_total else 0
-        self._report(Progress(stage, percent, done, rows_total))
-
-    def end(self) -> None:
-        """Note how long the current stage took, in seconds."""
-        now = time.perf_counter()
-        if self._current is not None:
-            self.seconds[self._current] = round(now - self._began, 3)
-        self._began = now
-        self._current = None
 
 
 def process(
@@ -107,8 +59,10 @@ def process(
     """
     upload = _upload(connection, upload_id, attempt)
     scope = Scope(upload["province"], upload["municipality"])
-    stages = Stages(report_progress)
-    with tempfile.TemporaryDirectory(prefix="rollbook-") as name:
+    with (
+        Stages(report_progress, file_bytes=upload["file_bytes"]) as stages,
+        tempfile.TemporaryDirectory(prefix="rollbook-") as name,
+    ):
         folder = Path(name)
         source = folder / f"source.{upload['file_kind']}"
         stages.begin("read")

@@ -219,3 +219,31 @@ def test_a_torn_workbook_is_explained(tmp_path: Path) -> None:
         path.write_bytes(whole[: int(len(whole) * share)])
         with pytest.raises(UnreadableFileError):
             read(path, "xlsx")
+
+
+@pytest.mark.parametrize("kind", ["xlsx", "xls", "csv"])
+def test_the_character_that_postgresql_refuses_is_left_out(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / f"members.{kind}"
+    # A workbook of today's format writes it as an escape, which the parser resolves.
+    nul = "_x0000_" if kind == "xlsx" else "\0"
+    rows = [HEADERS[:3], (f"8001015009087{nul}", f"Zo{nul}ë", "B")]
+    if kind == "csv":
+        path.write_text("\n".join(",".join(row) for row in rows), encoding="utf-16")
+    else:
+        {"xlsx": with_openpyxl, "xls": with_xlwt}[kind](path, {"S": rows})
+    assert table(read(path, kind)) == [(2, "8001015009087", "Zoë", "B")]
+
+
+def test_what_stands_in_quotes_says_nothing_of_the_delimiter(
+    file: Callable[[bytes], Path],
+) -> None:
+    text = '"List, of; 2026"\nID\tName\tSurname\tAmount\n' + "".join(
+        f'{n}\tA\tB\t"R 1,200.00, or\n5,50, or ""8,50"""\n' for n in range(5)
+    )
+    cell = 'R 1,200.00, or\n5,50, or "8,50"'
+    assert [row[1:] for row in table(read(file(text.encode()), "csv"))] == [
+        (str(n), "A", "B", cell) for n in range(5)
+    ]
+    # Nothing but quoted fields is still something.
+    text = '"ID"\t"Name"\t"Surname"\t"Amount"\n"1"\t"A"\t"B"\t"10,50"\n'
+    assert table(read(file(text.encode()), "csv")) == [(2, "1", "A", "B", "10,50")]

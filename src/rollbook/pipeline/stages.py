@@ -1,0 +1,125 @@
+"""The stages of an attempt: how long each one took, and how far the attempt is.
+
+Most of a stage is one call into a parser, into polars or into PostgreSQL that says nothing before
+it returns. In between, how far it is gets estimated from what such a file usually takes; the
+estimate comes ever closer to the beginning of the next stage and never passes it.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+    from typing import Self
+
+#: The percent at which each stage begins, from where the time goes in a workbook of 100,000 rows.
+STAGES: Final = {
+    "read": 1,
+    "normalise": 30,
+    "validate": 36,
+    "match": 38,
+    "verify": 45,
+    "merge": 46,
+    "report": 62,
+}
+#: Seconds between two messages.
+TICK_S: Final = 0.4
+
+#: What a workbook usually takes in all, in seconds: by its rows, and by its bytes while these
+#: aren't known.
+_SECONDS_PER_ROW: Final = 62e-6
+_SECONDS_PER_BYTE: Final = 0.3e-6
+_SHORTEST_S: Final = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an attempt is."""
+
+    stage: str | None = None
+    percent: int = 0
+    #: Rows that the work done so far is worth; no row is in ``members`` before all of them are.
+    rows_done: int = 0
+    rows_total: int | None = None
+    #: Since the attempt began.
+    rows_per_second: float | None = None
+
+
+class Stages:
+    """Times the stages and tells, a few times a second, where the attempt is.
+
+    A context manager: within it a thread of its own does the telling.
+    """
+
+    def __init__(self, report: Callable[[Progress], None], *, file_bytes: int) -> None:
+        self._report = report
+        self._seconds_in_all = file_bytes * _SECONDS_PER_BYTE
+        self._rows_total: int | None = None
+        self._stage: str | None = None
+        self._began = self._stage_began = time.perf_counter()
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._ticker = threading.Thread(target=self._tick, name="progress", daemon=True)
+        #: Seconds by stage, of those that have ended.
+        self.seconds: dict[str, float] = {}
+
+    def __enter__(self) -> Self:
+        """Begin to tell."""
+        self._ticker.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Tell nothing any more."""
+        self._ended.set()
+        self._ticker.join()
+
+    def begin(self, stage: str, *, rows_total: int | None = None) -> None:
+        """End the current stage and begin another."""
+        with self._lock:
+            self._end()
+            self._stage = stage
+            if rows_total is not None:
+                self._rows_total = rows_total
+                self._seconds_in_all = rows_total * _SECONDS_PER_ROW
+            self._report(self._progress())
+
+    def end(self) -> None:
+        """Note how long the last stage took."""
+        with self._lock:
+            self._end()
+
+    def _end(self) -> None:
+        now = time.perf_counter()
+        if self._stage is not None:
+            self.seconds[self._stage] = round(now - self._stage_began, 3)
+        self._stage_began = now
+        self._stage = None
+
+    def _tick(self) -> None:
+        while not self._ended.wait(TICK_S):
+            with self._lock:
+                if self._stage is not None:
+                    self._report(self._progress())
+
+    def _progress(self) -> Progress:
+        assert self._stage is not None
+        now = time.perf_counter()
+        start = STAGES[self._stage]
+        room = min([later for later in STAGES.values() if later > start], default=100) - start
+        usual = max(self._seconds_in_all * room / 100, _SHORTEST_S)
+        share = 1 - math.exp(-(now - self._stage_began) / usual)
+        percent = start + min(int(room * share), room - 1)
+        done = (self._rows_total or 0) * percent // 100
+        rate = round(done / max(now - self._began, 1e-3), 1) if done else None
+        return Progress(self._stage, percent, done, self._rows_total, rate)

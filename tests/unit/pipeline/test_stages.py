@@ -1,0 +1,72 @@
+"""How far an attempt is, told while its stages say nothing."""
+
+from __future__ import annotations
+
+import threading
+
+from rollbook.pipeline import stages
+from rollbook.pipeline.stages import STAGES, Progress, Stages
+
+
+class Listener:
+    """Keeps what it is told and says when that is enough."""
+
+    def __init__(self, enough: int) -> None:
+        self.heard: list[Progress] = []
+        self._enough = enough
+        self._reached = threading.Event()
+
+    def __call__(self, progress: Progress) -> None:
+        self.heard.append(progress)
+        if len(self.heard) >= self._enough:
+            self._reached.set()
+
+    def wait(self) -> None:
+        assert self._reached.wait(timeout=30)
+
+
+def test_a_stage_that_says_nothing_is_told_of_all_the_same() -> None:
+    listener = Listener(enough=4)
+    with Stages(listener, file_bytes=1000) as going:
+        going.begin("read")
+        listener.wait()
+    percents = [progress.percent for progress in listener.heard]
+    assert percents == sorted(percents)
+    assert percents[-1] > percents[0] == STAGES["read"]
+    assert percents[-1] < STAGES["normalise"]
+    assert {progress.rows_total for progress in listener.heard} == {None}
+
+
+def test_rows_are_counted_by_the_work_that_is_done() -> None:
+    listener = Listener(enough=3)
+    with Stages(listener, file_bytes=1000) as going:
+        going.begin("read")
+        going.begin("merge", rows_total=1000)
+        listener.wait()
+    last = listener.heard[-1]
+    assert (last.stage, last.rows_total) == ("merge", 1000)
+    assert 10 * STAGES["merge"] <= last.rows_done < 10 * STAGES["report"]
+    assert last.rows_per_second is not None
+    assert last.rows_per_second > 0
+
+
+def test_it_is_told_at_least_twice_a_second() -> None:
+    assert stages.TICK_S < 0.5
+
+
+def test_nothing_is_told_before_the_first_stage_nor_after_the_end() -> None:
+    listener = Listener(enough=1)
+    with Stages(listener, file_bytes=1000) as going:
+        assert listener.heard == []
+        for stage in STAGES:
+            going.begin(stage, rows_total=5)
+        going.end()
+    told = [progress.stage for progress in listener.heard]
+    assert list(dict.fromkeys(told)) == list(STAGES)
+    assert set(going.seconds) == set(STAGES)
+    assert not any(thread.name == "progress" for thread in threading.enumerate())
+
+
+def test_progress_never_goes_back_from_stage_to_stage() -> None:
+    begins = list(STAGES.values())
+    assert begins == sorted(set(begins))
