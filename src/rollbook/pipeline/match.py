@@ -1,4 +1,4 @@
-"""Match: which of the file's valid rows are members already, and which are not the office's."""
+"""Match: which people of the file are members already."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
     from rollbook.database import Row
-    from rollbook.scope import Scope
 
 #: The columns of the table ``staged``, in its order.
 MEMBER_COLUMNS = (
@@ -42,35 +41,12 @@ COPY_ROWS = 50_000
 _SQL = queries("members")
 
 
-def place(rows: pl.DataFrame, scope: Scope) -> pl.DataFrame:
-    """Give rows without a place the office's own, and mark those of another place.
-
-    Args:
-        rows: validated rows.
-        scope: the office that sent the file.
-
-    Returns:
-        The rows with ``province`` and ``municipality`` filled in, and with ``elsewhere`` (Boolean).
-    """
-    filled = rows.with_columns(
-        pl.col("province").fill_null(pl.lit(scope.province, pl.String)),
-        pl.col("municipality").fill_null(pl.lit(scope.municipality, pl.String)),
-    )
-    elsewhere = pl.lit(value=False)
-    if scope.province is not None:
-        elsewhere = elsewhere | (pl.col("province") != scope.province)
-    if scope.municipality is not None:
-        office = scope.municipality.lower()
-        elsewhere = elsewhere | (pl.col("municipality").str.to_lowercase() != office)
-    return filled.with_columns(elsewhere=elsewhere)
-
-
 def match(connection: Connection[Row], rows: pl.DataFrame) -> pl.DataFrame:
     """Stage the rows that may be merged and join what is known of their people.
 
     Args:
         connection: inside the attempt's transaction.
-        rows: placed rows, see ``place``.
+        rows: validated rows.
 
     Returns:
         The rows with the columns of ``EXISTING``; null where the person isn't a member yet.

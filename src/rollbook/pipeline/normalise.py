@@ -32,6 +32,12 @@ _MEANINGS: Final[Mapping[str, Callable[[pl.Expr], pl.Expr]]] = {
     "surname": cells.collapsed,
     "municipality": cells.collapsed,
     "region": cells.collapsed,
+    "residential_address": cells.collapsed,
+    "occupation": cells.collapsed,
+    "qualification": cells.collapsed,
+    "voting_station": cells.collapsed,
+    "subscription": cells.collapsed,
+    "status": cells.collapsed,
     **dict.fromkeys(DATES, cells.date),
     "cell_number": cells.phone,
     "landline_number": cells.phone,
@@ -68,7 +74,8 @@ class Normalised:
     """The known columns of a file."""
 
     #: ``row_number``, every field (null where the file has no such column), and from a valid ID
-    #: number ``date_of_birth``, ``gender_from_id`` and ``citizenship_from_id``.
+    #: number ``date_of_birth``, ``gender_from_id`` and ``citizenship_from_id``;
+    #: ``province_unknown`` where there is a province that we don't know.
     frame: pl.DataFrame
     #: The same cells as the file has them: ``row_number`` and every field as text.
     raw: pl.DataFrame
@@ -96,6 +103,7 @@ def normalise(sheet: Sheet, today: dt.date) -> Normalised:
         date_of_birth=id_numbers.birth_date(number, today),
         gender_from_id=id_numbers.gender(number),
         citizenship_from_id=id_numbers.citizenship(number),
+        province_unknown=pl.col("province").is_null() & raw["province"].is_not_null(),
     )
     return Normalised(frame, raw, _warnings(raw, frame, restored))
 
@@ -152,7 +160,8 @@ def _understood(column: pl.Series, meaning: Callable[[pl.Expr], pl.Expr]) -> pl.
 def _id_numbers(given: pl.Series, today: dt.date) -> tuple[pl.Series, pl.Series]:
     """ID numbers without separators and with the zeros they lost, and where these were put back."""
     usual = given.str.contains("^[0-9]{13}$").fill_null(value=True)
-    text = cells.whole(_CELL).str.replace_all(r"[\s\-.]", "")
+    # An apostrophe in front is how a person makes a spreadsheet take a number for text.
+    text = cells.whole(_CELL).str.strip_prefix("'").str.replace_all(r"[\s\-.]", "")
     padded = text.str.zfill(id_numbers.LENGTH)
     lost = text.str.contains("^[0-9]{10,12}$") & id_numbers.is_valid(padded, today)
     mended = (

@@ -9,6 +9,7 @@ import polars as pl
 
 from rollbook.pipeline.columns import variants
 from rollbook.pipeline.problems import sentence
+from rollbook.pipeline.read import ERRORS
 from rollbook.workbook import BarChart, Cell, Look, WorkbookWriter
 
 if TYPE_CHECKING:
@@ -49,7 +50,6 @@ EXISTING_IN_WORDS = {
 ROW = "Row"
 OUTCOME = "Outcome"
 PROBLEMS = "Problems"
-ERRORS = "Errors"
 _FILL = "__fill"
 
 
@@ -157,7 +157,7 @@ def _all_problems() -> pl.Expr:
     """The problems of the row's cells, and those of the row as a whole."""
     repeats = "Repeats row " + pl.col("duplicate_of").cast(pl.String) + "."
     elsewhere = pl.when(pl.col("outcome") == "out_of_scope").then(
-        pl.lit("The person belongs to another province or municipality than your office.")
+        pl.lit("The row's province or municipality is not your office's.")
     )
     said = pl.concat_str(pl.col("said"), repeats, elsewhere, separator="\n", ignore_nulls=True)
     return pl.when(said != "").then(said)
@@ -187,8 +187,9 @@ def _write_refused(folder: Path, facts: Facts, sheet: Sheet, table: pl.DataFrame
         workbook.add_table(
             "Refused rows",
             refused.select(
-                # The file's own columns stand behind the row number, in the file's order.
-                pl.nth(range(1, sheet.frame.width)),
+                # The file's own columns stand behind the row number, in the file's order; what an
+                # earlier report said of them is out of date.
+                pl.nth([n for n in range(1, sheet.frame.width) if refused.columns[n] != ERRORS]),
                 pl.concat_str(OUTCOME, PROBLEMS, separator="\n", ignore_nulls=True).alias(ERRORS),
             ),
         )

@@ -19,7 +19,7 @@ from rollbook import store as keys
 from rollbook.database import queries
 from rollbook.errors import FencedError, RowsRefusedError
 from rollbook.pipeline import report
-from rollbook.pipeline.match import match, place
+from rollbook.pipeline.match import match
 from rollbook.pipeline.merge import count, keep_rows, merge
 from rollbook.pipeline.normalise import normalise
 from rollbook.pipeline.read import Wanted, read
@@ -73,10 +73,10 @@ def process(
         stages.begin("normalise", rows_total=total)
         normalised = normalise(sheet, clock.today())
         stages.begin("validate", rows_total=total)
-        validated = validate(normalised, sheet)
+        validated = validate(normalised, sheet, scope)
         with connection.transaction():
             stages.begin("match", rows_total=total)
-            rows = match(connection, place(validated.rows, scope))
+            rows = match(connection, validated.rows)
             # Switched off: no row is asked about, and none is called not registered for it.
             stages.begin("verify", rows_total=total)
             stages.begin("merge", rows_total=total)

@@ -15,6 +15,7 @@ from rollbook.pipeline.read import ROW_NUMBER
 if TYPE_CHECKING:
     from rollbook.pipeline.normalise import Normalised
     from rollbook.pipeline.read import Sheet
+    from rollbook.scope import Scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,8 @@ class Validated:
     """The rows with their verdicts, and why."""
 
     #: ``row_number``, every field, ``date_of_birth``, ``verdict`` (``valid``, ``invalid`` or
-    #: ``duplicate``) and ``duplicate_of``: the row number of the first valid row of the same ID.
+    #: ``duplicate``), ``elsewhere`` (the row's place isn't the office's) and ``duplicate_of``: the
+    #: row number of the first row of the same ID that may be merged.
     rows: pl.DataFrame
     #: Every problem of every row, in the order of the rows; see ``problems.SCHEMA``.
     problems: pl.DataFrame
@@ -80,6 +82,9 @@ class Member(dy.Schema):
         return pl.col("surname").is_not_null()
 
 
+#: Fields whose value doesn't go through as it stands.
+_REPLACED = ("gender", "citizenship", "province", "municipality")
+
 #: The field that each rule is about.
 RULES = {
     "id_missing": "id_number",
@@ -93,12 +98,13 @@ RULES = {
 }
 
 
-def validate(normalised: Normalised, sheet: Sheet) -> Validated:
+def validate(normalised: Normalised, sheet: Sheet, scope: Scope) -> Validated:
     """Give every row its verdict and find every problem of it.
 
     Args:
         normalised: as ``normalise`` gave it.
         sheet: for the headers under which the file has the fields.
+        scope: the office that sent the file.
     """
     frame = normalised.frame
     _, failure = Member.filter(frame.select(Member.column_names()))
@@ -116,30 +122,60 @@ def validate(normalised: Normalised, sheet: Sheet) -> Validated:
         .cast(pl.Schema(problems.SCHEMA))
         .sort(ROW_NUMBER, maintain_order=True)
     )
-    return Validated(_with_verdicts(frame, failed[ROW_NUMBER]), found)
+    return Validated(_with_verdicts(frame, failed[ROW_NUMBER], scope), found)
 
 
-def _with_verdicts(frame: pl.DataFrame, invalid: pl.Series) -> pl.DataFrame:
-    is_valid = ~pl.col(ROW_NUMBER).is_in(invalid.implode())
-    first = (
-        frame.lazy().filter(is_valid).group_by("id_number").agg(first_row=pl.col(ROW_NUMBER).min())
+def _with_verdicts(frame: pl.DataFrame, invalid: pl.Series, scope: Scope) -> pl.DataFrame:
+    rows = frame.select(
+        ROW_NUMBER,
+        *(field for field in FIELDS if field not in _REPLACED),
+        # What the ID number says counts, where the cell says nothing or something else.
+        pl.coalesce("gender_from_id", "gender").alias("gender"),
+        pl.coalesce("citizenship_from_id", "citizenship").alias("citizenship"),
+        "date_of_birth",
+        pl.when(pl.col(ROW_NUMBER).is_in(invalid.implode()))
+        .then(pl.lit("invalid"))
+        .otherwise(pl.lit("valid"))
+        .alias("verdict"),
+        _is_elsewhere(scope).alias("elsewhere"),
+        # A row without a place belongs to the office that sent it.
+        _or_own("province", scope.province),
+        _or_own("municipality", scope.municipality),
     )
-    repeats = is_valid & (pl.col("first_row") != pl.col(ROW_NUMBER))
+    return _with_repeats(rows)
+
+
+def _is_elsewhere(scope: Scope) -> pl.Expr:
+    """Is the row's place another one than the office's, or one that we don't know?"""
+    elsewhere = pl.lit(value=False)
+    if scope.province is not None:
+        other = pl.col("province") != scope.province
+        elsewhere = elsewhere | other.fill_null(value=False) | pl.col("province_unknown")
+    if scope.municipality is not None:
+        other = pl.col("municipality").str.to_lowercase() != scope.municipality.lower()
+        elsewhere = elsewhere | other.fill_null(value=False)
+    return elsewhere
+
+
+def _or_own(field: str, place: str | None) -> pl.Expr:
+    return pl.col(field).fill_null(pl.lit(place, pl.String)).alias(field)
+
+
+def _with_repeats(rows: pl.DataFrame) -> pl.DataFrame:
+    """Mark the rows that repeat an earlier one that may be merged."""
+    mergeable = (pl.col("verdict") == "valid") & ~pl.col("elsewhere")
+    first = (
+        rows.lazy().filter(mergeable).group_by("id_number").agg(first_row=pl.col(ROW_NUMBER).min())
+    )
+    repeats = mergeable & (pl.col("first_row") != pl.col(ROW_NUMBER))
     return (
-        frame.lazy()
+        rows.lazy()
         .join(first, on="id_number", how="left", maintain_order="left")
         .with_columns(
-            # What the ID number says counts, where the cell says nothing or something else.
-            gender=pl.coalesce("gender_from_id", "gender"),
-            citizenship=pl.coalesce("citizenship_from_id", "citizenship"),
-            verdict=pl.when(~is_valid)
-            .then(pl.lit("invalid"))
-            .when(repeats)
-            .then(pl.lit("duplicate"))
-            .otherwise(pl.lit("valid")),
+            verdict=pl.when(repeats).then(pl.lit("duplicate")).otherwise(pl.col("verdict")),
             duplicate_of=pl.when(repeats).then(pl.col("first_row")),
         )
-        .select(ROW_NUMBER, *FIELDS, "date_of_birth", "verdict", "duplicate_of")
+        .drop("first_row")
         .collect()
     )
 

@@ -45,7 +45,9 @@ def test_zeros_are_put_back_only_if_that_makes_the_number_valid(body: str) -> No
     assert value_and_warnings("ID Number", cell, "id_number") == (cell, set())
 
 
-@pytest.mark.parametrize("cell", [f"{GOOD}.0", f" {GOOD} ", "800101 5009 08 7", "800101-5009-087"])
+@pytest.mark.parametrize(
+    "cell", [f"{GOOD}.0", f" {GOOD} ", f"'{GOOD}", "800101 5009 08 7", "800101-5009-087"]
+)
 def test_separators_and_a_decimal_part_are_no_part_of_the_number(cell: str) -> None:
     assert value_and_warnings("ID Number", cell, "id_number") == (GOOD, set())
 

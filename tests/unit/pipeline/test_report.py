@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from rollbook.pipeline import report
-from rollbook.pipeline.match import EXISTING, place
+from rollbook.pipeline.match import EXISTING
 from rollbook.pipeline.merge import count
 from rollbook.pipeline.normalise import normalise
 from rollbook.pipeline.validate import validate
@@ -43,7 +43,7 @@ MEMBERS = [
 
 def written(folder: Path, sheet: Sheet, **changes: object) -> report.Files:
     """The files of a sheet whose fourth row is a member already."""
-    validated = validate(normalise(sheet, NOW.date()), sheet)
+    validated = validate(normalise(sheet, NOW.date()), sheet, Scope("GP", None))
     existing = {field: pl.lit(None, dtype) for field, dtype in EXISTING.items()}
     del existing["id_number"]
     is_known = pl.col("row_number") == 5
@@ -58,7 +58,7 @@ def written(folder: Path, sheet: Sheet, **changes: object) -> report.Files:
         .then(pl.lit("updated"))
         .otherwise(pl.lit("inserted"))
     )
-    rows = place(validated.rows, Scope("GP", None)).with_columns(outcome=outcome, **existing)
+    rows = validated.rows.with_columns(outcome=outcome, **existing)
     upload = {
         "id": "00000000-0000-4000-8000-000000000001",
         "file_name": "=cmd()|<members>.xlsx",
@@ -112,7 +112,7 @@ def test_every_row_is_there_with_its_outcome_and_all_its_problems(sheets: dict[s
         (
             6,
             "Refused: belongs to another office",
-            "The person belongs to another province or municipality than your office.",
+            "The row's province or municipality is not your office's.",
         ),
     ]
 

@@ -11,15 +11,16 @@ import pytest
 from rollbook.pipeline import problems
 from rollbook.pipeline.normalise import normalise
 from rollbook.pipeline.validate import RULES, Member, Validated, validate
+from rollbook.scope import EVERYWHERE, Scope
 from tests.files import id_number, member
 from tests.unit.pipeline.sheets import sheet_of
 
 TODAY = dt.date(2026, 11, 24)
 
 
-def validated(*rows: dict[str, str]) -> Validated:
+def validated(*rows: dict[str, str], scope: Scope = EVERYWHERE) -> Validated:
     sheet = sheet_of(rows)
-    return validate(normalise(sheet, TODAY), sheet)
+    return validate(normalise(sheet, TODAY), sheet, scope)
 
 
 def codes(done: Validated, severity: str = "error") -> set[str]:
@@ -63,6 +64,38 @@ def test_a_duplicate_names_the_first_valid_row_of_its_number() -> None:
         (6, "invalid", None),
         (7, "duplicate", 3),
     ]
+
+
+def test_a_row_of_another_office_is_nobodys_first_twin() -> None:
+    gauteng = Scope("GP", None)
+    own, other = member(1), member(1, Province="Limpopo")
+    for rows in ((own, other), (other, own)):
+        found = validated(*rows, scope=gauteng).rows
+        assert set(found.select("province", "verdict", "elsewhere").rows()) == {
+            ("GP", "valid", False), ("LP", "valid", True),
+        }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "elsewhere"),
+    [
+        ({}, False),
+        ({"Province": ""}, False),
+        ({"Province": "Limpopo"}, True),
+        ({"Province": "Gautengg"}, True),
+        ({"Municipality": "JOHANNESBURG"}, False),
+        ({"Municipality": ""}, False),
+        ({"Municipality": "Tshwane"}, True),
+    ],
+)
+def test_a_row_belongs_to_the_office_only_if_its_place_says_so_or_nothing(
+    changes: dict[str, str], elsewhere: bool
+) -> None:
+    row = validated(member(1, **changes), scope=Scope("GP", "Johannesburg")).rows
+    assert row["elsewhere"].to_list() == [elsewhere]
+    if not elsewhere:
+        assert row.select("province", "municipality").rows()[0][0] == "GP"
+        assert row["municipality"][0].lower() == "johannesburg"
 
 
 def test_the_id_number_decides_over_the_columns() -> None:

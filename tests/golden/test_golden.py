@@ -1,0 +1,158 @@
+"""Small files, each with what must become of it: see the .toml files, and ``make.py``."""
+
+from __future__ import annotations
+
+import datetime as dt
+import shutil
+import subprocess
+import tomllib
+from typing import TYPE_CHECKING, Any
+
+import fastexcel
+import pytest
+
+from rollbook import clock
+from rollbook.pipeline import problems
+from rollbook.scope import EVERYWHERE, Scope
+from rollbook.uploads import OUTCOMES
+from tests.golden import make
+from tests.pipeline_run import Done, Site, open_site
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    import polars as pl
+
+SOFFICE = shutil.which("soffice")
+NOW = dt.datetime(2026, 11, 24, 8, 0, tzinfo=dt.UTC)
+CASES: dict[str, dict[str, Any]] = {
+    path.stem: tomllib.loads(path.read_text(encoding="utf-8"))
+    for path in sorted(make.FOLDER.glob("*.toml"))
+}
+RUNS = [(case, file) for case, expected in CASES.items() for file in expected["files"]]
+
+
+@pytest.fixture
+def site(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    monkeypatch.setattr(clock, "now", lambda: NOW)
+    with open_site(database_url, tmp_path) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize(("case", "file"), RUNS, ids=str)
+def test_what_becomes_of_the_file(case: str, file: str, site: Site) -> None:
+    check(site, CASES[case], make.FOLDER / file)
+
+
+@pytest.mark.skipif(SOFFICE is None, reason="LibreOffice isn't installed")
+@pytest.mark.parametrize("filter_name", ["xlsx:Calc MS Excel 2007 XML", "xls:MS Excel 97",
+                                         "csv:Text - txt - csv (StarCalc):59,34,76,1"])  # fmt: skip
+def test_a_file_that_libreoffice_saved_is_the_same(
+    filter_name: str, site: Site, tmp_path: Path
+) -> None:
+    assert SOFFICE is not None
+    subprocess.run(
+        [SOFFICE, f"-env:UserInstallation={(tmp_path / 'profile').as_uri()}", "--headless",
+         "--convert-to", filter_name, "--outdir", tmp_path, make.FOLDER / "same_openpyxl.xlsx"],
+        check=True, capture_output=True, timeout=120,
+    )  # fmt: skip
+    saved = tmp_path / f"same_openpyxl.{filter_name.partition(':')[0]}"
+    check(site, CASES["same"], saved)
+
+
+def test_every_problem_of_the_catalogue_is_in_some_file() -> None:
+    found = {code for expected in CASES.values() for _, _, code in expected["problems"]}
+    assert found == set(problems.catalogue())
+
+
+def test_every_outcome_is_in_some_file() -> None:
+    assert {name for case in CASES.values() for name in case["outcomes"]} == set(OUTCOMES)
+
+
+@pytest.mark.parametrize("file", make.FILES)
+def test_the_file_is_what_its_script_makes(file: str) -> None:
+    committed = make.FOLDER.joinpath(file).read_bytes()
+    assert make.contents(committed) == make.contents(make.FILES[file]())
+
+
+def test_every_file_and_every_expectation_is_used() -> None:
+    used = {file for case in CASES.values() for file in case["files"]}
+    used |= {case["before"] for case in CASES.values() if "before" in case}
+    there = {
+        path.name for path in make.FOLDER.iterdir() if path.suffix in {".xlsx", ".xls", ".csv"}
+    }
+    assert used == there == set(make.FILES)
+
+
+def check(site: Site, expected: Mapping[str, Any], path: Path) -> None:
+    """Send the file, after the one that comes before it, and compare all that is expected."""
+    if "before" in expected:
+        before = make.FOLDER.joinpath(expected["before"])
+        first = site.send(before.read_bytes(), before.name)
+        assert first.outcomes["inserted"] == first.upload["rows_total"] > 0
+    done = site.send(
+        path.read_bytes(),
+        path.name,
+        scope=Scope(**expected["office"]) if "office" in expected else EVERYWHERE,
+        **expected.get("options", {}),
+    )
+    assert rows_of(done) == expected["rows"]
+    assert done.outcomes == dict.fromkeys(OUTCOMES, 0) | expected["outcomes"]
+    assert problems_of(done) == sorted(map(tuple, expected["problems"]))
+    check_members(site, expected["members"])
+    check_report(done, expected)
+
+
+def rows_of(done: Done) -> dict[str, str]:
+    """The outcomes as the .toml files write them."""
+    return {
+        str(row["row_number"]): row["outcome"]
+        + (f" of {row['duplicate_of']}" if row["duplicate_of"] else "")
+        for row in done.rows
+    }
+
+
+def problems_of(done: Done) -> list[tuple[int, str, str]]:
+    return sorted(
+        (row["row_number"], problem["column"], problem["code"])
+        for row in done.rows
+        for problem in row["problems"] or ()
+    )
+
+
+def check_members(site: Site, expected: Mapping[str, Mapping[str, str]]) -> None:
+    """There are these members, with these values; an empty text stands for null."""
+    found = site.members()
+    assert set(found) == set(expected)
+    for number, values in expected.items():
+        assert {field: as_text(found[number][field]) for field in values} == values, number
+
+
+def check_report(done: Done, expected: Mapping[str, Any]) -> None:
+    for wanted in expected.get("report", ()):
+        rows = {row["Row"]: row for row in done.sheet(wanted["sheet"]).iter_rows(named=True)}
+        row = rows[str(wanted["row"])]
+        assert {header: as_text(row[header]) for header in wanted["cells"]} == wanted["cells"]
+    if done.refused is None:
+        assert not expected.get("refused")
+    else:
+        refused = table(done.refused)
+        assert refused.height == sum(
+            done.outcomes[name] for name in ("invalid", "duplicate", "out_of_scope")
+        )
+        for cells in expected.get("refused", ()):
+            rows_like = refused.select(*cells).fill_null("").rows(named=True)
+            assert dict(cells) in rows_like
+    summary = done.sheet("Summary")
+    said = {name: as_text(value) for name, value, *_ in summary.iter_rows()}
+    wanted_summary = expected.get("summary", {})
+    assert {name: said.get(name) for name in wanted_summary} == wanted_summary
+
+
+def table(path: Path) -> pl.DataFrame:
+    return fastexcel.read_excel(path).load_sheet(0, dtypes="string").to_polars()
+
+
+def as_text(value: object) -> str:
+    return "" if value is None else str(value)

@@ -1,0 +1,164 @@
+"""The pipeline without queue, worker and child: record an upload, claim it and process it here."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import fastexcel
+from psycopg import sql
+
+from rollbook import store as keys
+from rollbook.database import connect, queries
+from rollbook.pipeline.run import process
+from rollbook.scope import EVERYWHERE, Scope
+from rollbook.store import FileStore
+from rollbook.uploads import OUTCOMES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from uuid import UUID
+
+    import polars as pl
+    from psycopg import Connection
+
+    from rollbook.database import Row
+
+_SQL = queries("uploads")
+#: All that an upload leaves behind; its owner stays.
+_TABLES = "members, member_changes, upload_rows, uploads, column_mappings"
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What became of an upload."""
+
+    #: The row of the table ``uploads``.
+    upload: Row
+    #: The rows of the table ``upload_rows`` in the order of the file.
+    rows: list[Row]
+    report: Path
+    #: None when no row was refused.
+    refused: Path | None
+
+    @property
+    def outcomes(self) -> dict[str, int]:
+        """The upload's own counts of rows."""
+        return {name: self.upload[name] for name in OUTCOMES}
+
+    @property
+    def by_row(self) -> dict[int, str]:
+        """The outcome of each row."""
+        return {row["row_number"]: row["outcome"] for row in self.rows}
+
+    def sheet(self, name: str) -> pl.DataFrame:
+        """A sheet of the report as text, with its first row as headers."""
+        book = fastexcel.read_excel(self.report)
+        return book.load_sheet(name, dtypes="string").to_polars()
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A database, a file store and somebody who sends files."""
+
+    connection: Connection[Row]
+    store: FileStore
+    folder: Path
+    owner_id: UUID
+
+    def send(self, content: bytes, name: str, *, scope: Scope = EVERYWHERE, **columns: Any) -> Done:
+        """Record a file as its office's upload, claim it and take it through the pipeline.
+
+        Args:
+            content: of the file.
+            name: of the file; its ending says which kind it is.
+            scope: the office that sends it.
+            columns: of the table ``uploads``, such as ``dry_run``.
+
+        Raises:
+            FileProblemError: the file can't be processed.
+        """
+        upload_id = uuid4()
+        kind = name.rpartition(".")[2]
+        source = self.folder / f"sent.{kind}"
+        source.write_bytes(content)
+        key = keys.source_key(upload_id, kind)
+        self.store.put(key, source)
+        self._record(
+            id=upload_id, owner_id=self.owner_id, province=scope.province,
+            municipality=scope.municipality, file_name=name, file_kind=kind,
+            file_bytes=len(content), file_sha256=hashlib.sha256(content).hexdigest(), priority=1,
+            source_key=key, **columns,
+        )  # fmt: skip
+        claim = {"id": upload_id, "worker": "tests"}
+        claimed = self._one(self.connection.execute(_SQL["claim"], claim).fetchone())
+        self.connection.commit()
+        try:
+            process(
+                self.connection,
+                self.store,
+                upload_id=upload_id,
+                attempt=claimed["attempt"],
+                report_progress=lambda _: None,
+            )
+        finally:
+            # As a connection that is closed would: nothing half done is left to the next upload.
+            self.connection.rollback()
+        upload = self._one(self.connection.execute(_SQL["by_id"], {"id": upload_id}).fetchone())
+        rows = self.connection.execute(
+            "SELECT * FROM upload_rows WHERE upload_id = %s ORDER BY row_number", (upload_id,)
+        ).fetchall()
+        self.connection.commit()
+        report = self._fetched(upload["report_key"])
+        assert report is not None
+        return Done(upload, rows, report, self._fetched(upload["refused_key"]))
+
+    def members(self) -> dict[str, Row]:
+        """Every member by ID number, with all columns."""
+        found = self.connection.execute("SELECT * FROM members ORDER BY id_number").fetchall()
+        self.connection.commit()
+        return {row["id_number"]: row for row in found}
+
+    def clean(self) -> None:
+        """Forget all uploads and members."""
+        self.connection.execute(sql.SQL("TRUNCATE {}").format(sql.SQL(_TABLES)))
+        self.connection.commit()
+
+    def _record(self, **columns: Any) -> None:
+        statement = sql.SQL("INSERT INTO uploads ({}) VALUES ({})").format(
+            sql.SQL(", ").join(map(sql.Identifier, columns)),
+            sql.SQL(", ").join(map(sql.Placeholder, columns)),
+        )
+        self.connection.execute(statement, columns)
+        self.connection.commit()
+
+    def _fetched(self, key: str | None) -> Path | None:
+        if key is None:
+            return None
+        path = self.folder / key.replace("/", "-")
+        self.store.fetch(key, path)
+        return path
+
+    @staticmethod
+    def _one(row: Row | None) -> Row:
+        assert row is not None
+        return row
+
+
+@contextlib.contextmanager
+def open_site(database_url: str, folder: Path) -> Iterator[Site]:
+    """A site on an empty database, with a user of the national office."""
+    owner_id = uuid4()
+    store = FileStore((folder / "store").as_uri())
+    with contextlib.closing(connect(database_url)) as connection:
+        connection.execute(
+            "INSERT INTO users (id, email, role, password_hash)"
+            " VALUES (%s, 'office@example.org', 'super_admin', 'none')",
+            (owner_id,),
+        )
+        connection.commit()
+        yield Site(connection, store, folder, owner_id)
