@@ -1,6 +1,6 @@
 # What there is to do here. Every target gets what it needs itself.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test faults bench-recovery bench-queue check format lock audit clean
+.PHONY: help setup demo up test faults oracle bench-recovery bench-queue check format lock audit clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -33,6 +33,9 @@ test: setup ## All tests, against the real PostgreSQL and Valkey
 
 faults: setup ## The fault tests many times (RUNS=25, SEED=1): about an hour
 	@ROLLBOOK_FAULT_RUNS=$(or $(RUNS),25) ROLLBOOK_FAULT_SEED=$(or $(SEED),1) $(BIN)/python -m pytest tests/faults
+
+oracle: setup ## Our rules of ID numbers against python-stdnum, on three million numbers
+	@ROLLBOOK_ORACLE_NUMBERS=3000000 $(BIN)/python -m pytest tests/unit/pipeline/test_id_numbers.py
 
 bench-recovery: setup ## How long an upload waits after its worker was killed
 	@$(BIN)/python -m benchmarks.recovery
