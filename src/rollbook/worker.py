@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 
 #: Seconds before a BullMQ worker that gave up (Redis away) is started anew.
 RESTART_PAUSE_S = 2.0
+#: BullMQ skips a check when the last one, by whichever worker, is less than its interval ago, so
+#: that timers of nearly the same length can skip every other one. Checking more often keeps the
+#: promise that the setting makes: a job whose lock ran out is found within the interval.
+CHECKS_PER_INTERVAL = 3
 #: Seconds between two signs of life.
 HEARTBEAT_S = 5.0
 
@@ -124,7 +128,7 @@ class UploadWorker:
                 "name": self.name,
                 "concurrency": settings.concurrency,
                 "lockDuration": settings.lock_duration_ms,
-                "stalledInterval": settings.stalled_interval_ms,
+                "stalledInterval": settings.stalled_interval_ms // CHECKS_PER_INTERVAL,
                 "maxStalledCount": settings.max_stalled_count,
                 "runRetryDelay": 1000,
             },
