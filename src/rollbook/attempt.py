@@ -79,6 +79,9 @@ class Attempts:
             if upload is None:
                 return await self._ended_before(job, upload_id)
             structlog.contextvars.bind_contextvars(attempt=upload["attempt"])
+            if self._shutting_down:  # it came between the last look at what runs and the end
+                await self._hand_back(job, token, upload)
+                raise DelayedError
             log.info("attempt started", file_kind=upload["file_kind"], bytes=upload["file_bytes"])
             return await self._attempt(job, token, upload)
         except UNAVAILABLE as error:
@@ -113,11 +116,20 @@ class Attempts:
         if upload is None:
             raise UnrecoverableError("There is no upload of this id in the record.")
         log.info("upload had ended before", status=upload["status"])
+        return await self._final_answer(job, upload)
+
+    async def _final_answer(self, job: Job, upload: Row) -> dict[str, Any]:
+        """What the queue is to hear of an upload that has ended, or that is another attempt's."""
         if upload["status"] == "completed":
+            await self._forget_source(upload)
             return _result(upload)
         if upload["status"] == "cancelled":
             _remove_when_failed(job)
-        raise UnrecoverableError(upload["error"] or "The upload was cancelled.")
+        raise UnrecoverableError(upload["error_code"] or upload["status"])
+
+    async def _forget_source(self, upload: Row) -> None:
+        if not upload["dry_run"]:  # a dry run's file stays, to be run for real
+            await forget_source(self._system, upload)
 
     async def _attempt(self, job: Job, token: str, upload: Row) -> dict[str, Any]:
         upload_id: UUID = upload["id"]
@@ -128,23 +140,20 @@ class Attempts:
         except asyncio.CancelledError:
             if not self._shutting_down:
                 raise
-            await self._record("hand_back", upload, error_code=None, error=None)
-            await self._record("uncount", upload)
-            log.info("job handed back, the worker is stopping")
-            await self._put_back(job, token, delay_ms=0)
+            await self._hand_back(job, token, upload)
             raise DelayedError from None
         except FencedError as error:
-            return await self._fenced(job, upload, error)
+            log.debug("fenced", reason=error.message)
+            return await self._fenced(job, upload)
         except ServiceUnavailableError as error:
-            await self._record("hand_back", upload, error_code=error.code, error=error.message)
-            await self._record("uncount", upload)
+            values = {"error_code": error.code, "error": error.message}
+            await self._record("hand_back", upload, **values, uncounted=1)
             raise
         except RollbookError as error:
             raise await self._failed(job, upload, error) from None
         finally:
             del self._running[upload_id]
-        if not upload["dry_run"]:  # a dry run's file stays, to be run for real
-            await forget_source(self._system, upload)
+        await self._forget_source(upload)
         done = await self._by_id(upload_id)
         log.info("attempt completed", rows=done["rows_total"], seconds=done["stage_seconds"])
         return _result(done)
@@ -197,25 +206,29 @@ class Attempts:
             and found["attempt"] == upload["attempt"]
         )
 
-    async def _fenced(self, job: Job, upload: Row, error: FencedError) -> dict[str, Any]:
+    async def _fenced(self, job: Job, upload: Row) -> dict[str, Any]:
         latest = await self._by_id(upload["id"])
         log.info("attempt stopped", status=latest["status"], now_at_attempt=latest["attempt"])
-        if latest["status"] == "completed":
-            return _result(latest)
-        if latest["status"] == "cancelled":
-            _remove_when_failed(job)
-        raise UnrecoverableError(error.message)
+        return await self._final_answer(job, latest)
 
     async def _failed(self, job: Job, upload: Row, error: RollbookError) -> Exception:
         """Record a failed attempt and say what BullMQ is to make of it."""
         hopeless = isinstance(error, FileProblemError | OutOfMemoryError)
         last = job.attemptsMade + 1 >= int(job.opts.get("attempts", 1))
         query = "fail" if hopeless or last else "hand_back"
-        written = await self._record(query, upload, error_code=error.code, error=error.message)
+        values = {"error_code": error.code, "error": error.message}
+        written = await self._record(query, upload, **values, uncounted=0)
         log.warning("attempt failed", code=error.code, final=query == "fail", fenced=not written)
         final = hopeless or not written
-        answer: Exception = (UnrecoverableError if final else AttemptError)(error.message)
+        # The code alone: the sentence may quote the file, and Redis holds nothing of a member.
+        answer: Exception = (UnrecoverableError if final else AttemptError)(error.code)
         return answer
+
+    async def _hand_back(self, job: Job, token: str, upload: Row) -> None:
+        """Let another worker take the job, as if this one had not begun."""
+        await self._record("hand_back", upload, error_code=None, error=None, uncounted=1)
+        log.info("job handed back, the worker is stopping")
+        await self._put_back(job, token, delay_ms=0)
 
     async def _record(self, query: str, upload: Row, **values: Any) -> bool:
         parameters = {"id": upload["id"], "attempt": upload["attempt"], **values}

@@ -77,7 +77,7 @@ def _attempt(settings: Settings, task: dict[str, Any], answers: TextIO) -> None:
         _send(answers, type="error", kind=type(lost).__name__, message=lost.message)
     except Exception as error:  # noqa: BLE001 - the worker must hear of every end
         # The text of a foreign error may quote a cell: the log gets its place, not its words.
-        log.error("attempt failed", error=type(error).__name__, where=_places(error))
+        log.error("attempt failed", error=type(error).__name__, where=logs.places(error))
         unforeseen = AttemptError(
             f"Processing the file failed unexpectedly ({type(error).__name__}). Nothing of it was "
             "merged. The operator's log has the details under this job id."
@@ -100,16 +100,6 @@ def _run(settings: Settings, task: dict[str, Any], answers: TextIO) -> dict[str,
             attempt=task["attempt"],
             report_progress=report,
         )
-
-
-def _places(error: BaseException) -> list[str]:
-    places = []
-    trace = error.__traceback__
-    while trace is not None:
-        code = trace.tb_frame.f_code
-        places.append(f"{code.co_filename.rpartition('/')[2]}:{trace.tb_lineno} {code.co_name}")
-        trace = trace.tb_next
-    return places
 
 
 def _send(answers: TextIO, **message: Any) -> None:

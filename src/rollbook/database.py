@@ -53,7 +53,13 @@ def make_pool(address: str, *, max_size: int = 10) -> Pool:
 def connect(address: str) -> psycopg.Connection[Row]:
     """One blocking connection, for the child process and the command line."""
     try:
-        return psycopg.connect(address, row_factory=dict_row, application_name="rollbook-child")
+        return psycopg.connect(
+            address,
+            row_factory=dict_row,
+            application_name="rollbook-child",
+            # The server notices within a second that a killed child is gone, and frees its locks.
+            options="-c client_connection_check_interval=1000",
+        )
     except psycopg.OperationalError as error:
         raise ServiceUnavailableError(
             "PostgreSQL doesn't answer. Nothing was changed; try again when it is back."

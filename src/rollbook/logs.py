@@ -68,3 +68,14 @@ def configure(settings: Settings, *, component: str) -> None:
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(component=component)
+
+
+def places(error: BaseException) -> list[str]:
+    """Where an error came from, line by line: its own text may quote a cell."""
+    found = []
+    trace = error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        found.append(f"{code.co_filename.rpartition('/')[2]}:{trace.tb_lineno} {code.co_name}")
+        trace = trace.tb_next
+    return found

@@ -10,6 +10,7 @@ import psycopg
 import structlog
 from psycopg_pool import PoolTimeout
 
+from rollbook import logs
 from rollbook.errors import ServiceUnavailableError
 
 if TYPE_CHECKING:
@@ -56,9 +57,10 @@ async def _rounds(
             log.warning("waiting for the schema (rollbook migrate)", service=service)
         except (psycopg.OperationalError, PoolTimeout, ServiceUnavailableError) as error:
             log.warning("waiting for a part", service=service, error=type(error).__name__)
-        except Exception:
+        except Exception as error:  # noqa: BLE001 - see below
             # A fault of ours in one round must not end the service for good.
-            log.exception("round failed", service=service)
+            where = logs.places(error)
+            log.error("round failed", service=service, error=type(error).__name__, where=where)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(interval_s):
                 await stop.wait()

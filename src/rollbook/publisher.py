@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 
     from rollbook.pipeline.stages import Progress
 
+#: Seconds that a Redis which doesn't answer may hold up the heartbeat of an attempt.
+PATIENCE_S = 2.0
+
 log = structlog.get_logger(__name__)
 
 
@@ -22,6 +26,7 @@ async def announce_progress(job: Job, attempt: int, progress: Progress) -> None:
     A listener isn't worth the attempt: when Redis is away, the file goes on.
     """
     try:
-        await job.updateProgress({"attempt": attempt, **asdict(progress)})
+        async with asyncio.timeout(PATIENCE_S):
+            await job.updateProgress({"attempt": attempt, **asdict(progress)})
     except (RedisError, OSError, TypeError) as error:  # TypeError: the queue has lost the job
         log.warning("progress not announced", error=type(error).__name__)

@@ -2,6 +2,10 @@
 
 The queue dispatches, PostgreSQL remembers: a job's id is its upload's id, its payload holds
 nothing else, and whatever is lost here can be added again from the record.
+
+The twelve operations: initialise (``UploadQueue``), get (``job``), add, status (``state``), cancel
+(``uploads.cancel``, which writes the record first), retry, statistics (``stats``), recent jobs
+(``uploads.history``, see docs/decisions/0005), clean, pause, resume, close.
 """
 
 from __future__ import annotations
@@ -28,6 +32,8 @@ JOB_NAME = "bulk-upload"
 #: one with its id, because BullMQ ignores an id that it knows.
 OPEN_STATES = frozenset({"waiting", "prioritized", "delayed", "active", "paused"})
 
+#: Seconds that Redis gets to answer a call.
+ANSWER_S = 5.0
 #: Where BullMQ keeps the jobs of each state.
 _LISTS = ("wait", "active", "paused")
 _SETS = ("prioritized", "completed", "failed", "delayed")
@@ -46,7 +52,7 @@ class UploadQueue:
 
     def __init__(self, settings: Settings, redis_address: str) -> None:
         self._settings = settings
-        self._redis = make_client(redis_address)
+        self._redis = make_client(redis_address, socket_timeout_s=ANSWER_S)
         self._queue = Queue(settings.queue_name, {"connection": self._redis})
 
     async def add(self, upload_id: UUID, *, priority: int) -> None:
@@ -72,11 +78,6 @@ class UploadQueue:
         """The states of several jobs, in their order."""
         return list(await asyncio.gather(*(self.state(upload_id) for upload_id in upload_ids)))
 
-    async def attempts_made(self, upload_id: UUID) -> int:
-        """How many attempts BullMQ has counted against the job."""
-        job = await self._job(upload_id)
-        return job.attemptsMade if job else 0
-
     async def position(self, upload_id: UUID) -> int | None:
         """The place among the waiting jobs, from 1; None when it isn't waiting for its turn."""
         job_id = str(upload_id)
@@ -96,7 +97,7 @@ class UploadQueue:
 
     async def put_first(self, upload_id: UUID) -> bool:
         """Let a job go before every priority; False when it isn't among the prioritized."""
-        job = await self._job(upload_id)
+        job = await self.job(upload_id)
         if job is None or await self.state(upload_id) != "prioritized":
             return False
         await _reached(job.changePriority({"priority": 0}))
@@ -107,12 +108,8 @@ class UploadQueue:
         return bool(await _reached(self._queue.remove(str(upload_id))))
 
     async def retry(self, upload_id: UUID, *, priority: int) -> None:
-        """Queue an upload again, with its attempts counted anew."""
-        job = await self._job(upload_id)
-        if job is not None and await self.state(upload_id) == "failed":
-            await _reached(job.retry("failed", {"resetAttemptsMade": True}))
-            return
-        # The queue has forgotten it, or keeps it in a state that blocks its id.
+        """Queue an upload again, with its attempts and stalls counted anew."""
+        # BullMQ's own retry keeps the number of stalls and a changed priority.
         await self.remove(upload_id)
         await self.add(upload_id, priority=priority)
 
@@ -163,7 +160,8 @@ class UploadQueue:
         """Give the connections back."""
         await self._queue.close()
 
-    async def _job(self, upload_id: UUID) -> Job | None:
+    async def job(self, upload_id: UUID) -> Job | None:
+        """BullMQ's job, or None when the queue doesn't know it."""
         return await _reached(Job.fromId(self._queue, str(upload_id)))
 
 

@@ -6,6 +6,7 @@ row is committed, and the reconciler queues what could not be queued.
 
 from __future__ import annotations
 
+import asyncio
 import codecs
 import hashlib
 import json
@@ -15,8 +16,10 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID, uuid4
 
+import psycopg
 import structlog
 from psycopg.types.json import Json
+from psycopg_pool import PoolTimeout
 
 from rollbook.database import queries
 from rollbook.errors import (
@@ -26,6 +29,7 @@ from rollbook.errors import (
     FileTooLargeError,
     IdempotencyConflictError,
     InvalidRequestError,
+    RollbookError,
     ServiceUnavailableError,
     SourceGoneError,
     UnsupportedFileError,
@@ -193,11 +197,15 @@ async def record(system: System, user: User, stored: StoredFile, options: Option
     """
     try:
         upload = await _record(system, user, stored, options)
+    except RollbookError:
+        await _discard(system, stored)
+        raise
     except BaseException:
-        await system.store.remove(stored.key)
+        # The commit's answer may have got lost, and a recorded upload must keep its file.
+        await asyncio.shield(_discard_unless_recorded(system, stored))
         raise
     if upload["id"] != stored.upload_id:
-        await system.store.remove(stored.key)
+        await _discard(system, stored)
         return upload
     log.info("upload recorded", job_id=str(upload["id"]), bytes=stored.bytes, kind=stored.kind)
     try:
@@ -205,6 +213,27 @@ async def record(system: System, user: User, stored: StoredFile, options: Option
     except ServiceUnavailableError:
         log.warning("queue not reachable, the reconciler will add it", job_id=str(upload["id"]))
     return upload
+
+
+async def _discard(system: System, stored: StoredFile) -> None:
+    try:
+        await system.store.remove(stored.key)
+    except ServiceUnavailableError:
+        log.warning("store not reachable, a file of no upload is left", key=stored.key)
+
+
+async def _discard_unless_recorded(system: System, stored: StoredFile) -> None:
+    try:
+        async with system.pool.connection() as connection:
+            # A commit that is still on its way holds this lock until it is through.
+            await connection.execute(_SQL["lock_content"], {"file_sha256": stored.sha256})
+            found = await connection.execute(_SQL["by_id"], {"id": stored.upload_id})
+            recorded = await found.fetchone() is not None
+    except (psycopg.OperationalError, PoolTimeout):
+        log.warning("record not reachable, the file is kept", key=stored.key)
+        return
+    if not recorded:
+        await _discard(system, stored)
 
 
 async def _record(system: System, user: User, stored: StoredFile, options: Options) -> Row:

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from rollbook.database import queries
+from rollbook.errors import ServiceUnavailableError
 from rollbook.queue import OPEN_STATES
 from rollbook.store import SOURCE_GONE
+from rollbook.uploads import forget_source
 
 if TYPE_CHECKING:
     import psycopg
@@ -62,6 +64,8 @@ async def run_once(system: System) -> Reconciled | None:
         for upload, state in await _with_states(system, connection, "ended_lately"):
             if state in OPEN_STATES - {"active"}:
                 done.removed += await system.queue.remove(upload["id"])
+        for upload in await (await connection.execute(_SQL["sources_left"])).fetchall():
+            await forget_source(system, upload)
     if done.added or done.failed or done.removed:
         log.info("reconciled", added=done.added, failed=done.failed, removed=done.removed)
     return done
@@ -91,7 +95,7 @@ async def _reconcile_open(
 ) -> None:
     if state in OPEN_STATES:
         return
-    if upload["source_key"] is None or not await system.store.has(upload["source_key"]):
+    if not await _has_source(system, upload):
         done.failed += await _fail(connection, upload, "source_gone", SOURCE_GONE)
     elif state == "failed" and upload["status"] == "processing":
         # Its workers died more often than maxStalledCount allows: nobody was left to record it.
@@ -103,6 +107,17 @@ async def _reconcile_open(
         await system.queue.add(upload["id"], priority=upload["priority"])
         done.added += 1
         log.warning("upload was not queued, added again", job_id=str(upload["id"]), state=state)
+
+
+async def _has_source(system: System, upload: Row) -> bool:
+    """Is the file there? A store that doesn't answer has told nothing: the attempt will ask."""
+    if upload["source_key"] is None:
+        return False
+    try:
+        return await system.store.has(upload["source_key"])
+    except ServiceUnavailableError:
+        log.warning("store not reachable", job_id=str(upload["id"]))
+        return True
 
 
 async def _fail(

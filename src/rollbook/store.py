@@ -7,6 +7,7 @@ and the local store writes beside it and renames.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ from obstore.store import LocalStore, from_url
 from rollbook.errors import ConfigurationError, ServiceUnavailableError, SourceGoneError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
     from uuid import UUID
 
     from obstore.store import ObjectStore
@@ -48,7 +49,11 @@ def refused_key(upload_id: UUID, attempt: int) -> str:
 
 
 class FileStore:
-    """The files of all uploads."""
+    """The files of all uploads.
+
+    Raises:
+        ServiceUnavailableError: from every method, when the store doesn't answer.
+    """
 
     def __init__(self, url: str) -> None:
         """Open the store.
@@ -91,13 +96,15 @@ class FileStore:
         Raises:
             FileNotFoundError: nothing lies under the key.
         """
-        found = await obstore.get_async(self._store, key)
+        with _mapped():
+            found = await obstore.get_async(self._store, key)
         return found.meta["size"], _chunks(found)
 
     async def has(self, key: str) -> bool:
         """Does anything lie under the key?"""
         try:
-            await obstore.head_async(self._store, key)
+            with _mapped():
+                await obstore.head_async(self._store, key)
         except FileNotFoundError:
             return False
         return True
@@ -109,18 +116,17 @@ class FileStore:
             SourceGoneError: nothing lies under the key.
         """
         try:
-            await obstore.copy_async(self._store, key, target)
+            with _mapped():
+                await obstore.copy_async(self._store, key, target)
+                if isinstance(self._store, LocalStore):
+                    await asyncio.to_thread(_sync_to_disk, self._path(target))
         except FileNotFoundError:
             raise SourceGoneError(SOURCE_GONE) from None
-        if isinstance(self._store, LocalStore):
-            await asyncio.to_thread(_sync_to_disk, self._path(target))
 
     async def remove(self, key: str) -> None:
         """Remove a file; one that is gone already is fine."""
-        try:
+        with contextlib.suppress(FileNotFoundError), _mapped():
             await obstore.delete_async(self._store, key)
-        except FileNotFoundError:
-            return
 
     def fetch(self, key: str, target: Path) -> None:
         """Copy a stored file to a local path (blocking: for the child process).
@@ -129,19 +135,35 @@ class FileStore:
             SourceGoneError: nothing lies under the key.
         """
         try:
-            found = obstore.get(self._store, key)
+            with _mapped():
+                found = obstore.get(self._store, key)
+                with target.open("wb") as out:
+                    for chunk in found.stream(min_chunk_size=PART_BYTES):
+                        out.write(chunk)
         except FileNotFoundError:
             raise SourceGoneError(SOURCE_GONE) from None
-        with target.open("wb") as out:
-            for chunk in found.stream(min_chunk_size=PART_BYTES):
-                out.write(chunk)
 
     def put(self, key: str, source: Path) -> None:
         """Store a local file (blocking: for the child process)."""
-        obstore.put(self._store, key, source)
+        with _mapped():
+            obstore.put(self._store, key, source)
 
     def _path(self, key: str) -> Path:
         return Path(unquote(urlsplit(self.url).path)) / key
+
+
+@contextlib.contextmanager
+def _mapped() -> Iterator[None]:
+    """Give the store's failures our own error; that nothing is there is not a failure of it."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except (BaseError, OSError) as error:
+        raise ServiceUnavailableError(
+            "The file store doesn't answer right now. Nothing was changed; please try again in a "
+            "few minutes."
+        ) from error
 
 
 async def _chunks(found: obstore.GetResult) -> AsyncIterator[bytes]:

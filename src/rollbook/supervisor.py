@@ -35,14 +35,16 @@ log = structlog.get_logger(__name__)
 
 
 @contextlib.asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[str]:
+async def running(settings: Settings, stop: asyncio.Event | None = None) -> AsyncIterator[str]:
     """Run API and worker for as long as the context lasts.
 
     Args:
         settings: with the addresses of both engines; a port of 0 stands for any free one.
+        stop: ends waiting for the API, however long a part is away; without it, the API has
+            READY_TIMEOUT_S to be ready.
 
     Yields:
-        The base URL, once the API is ready.
+        The base URL, once the API is ready or ``stop`` is set.
 
     Raises:
         ConfigurationError: the port is taken.
@@ -56,7 +58,7 @@ async def running(settings: Settings) -> AsyncIterator[str]:
         for command in ("serve", "worker")
     ]
     try:
-        await _ready(url)
+        await _ready(url, stop)
         yield url
     finally:
         for keeper in keepers:
@@ -116,14 +118,16 @@ async def _stop(process: asyncio.subprocess.Process, settings: Settings) -> None
         await process.wait()
 
 
-async def _ready(url: str) -> None:
+async def _ready(url: str, stop: asyncio.Event | None) -> None:
     deadline = asyncio.get_running_loop().time() + READY_TIMEOUT_S
     async with httpx.AsyncClient(base_url=url, timeout=5) as client:
-        while asyncio.get_running_loop().time() < deadline:
+        while stop is not None or asyncio.get_running_loop().time() < deadline:
+            if stop is not None and stop.is_set():
+                return
             with contextlib.suppress(httpx.TransportError):
                 if (await client.get("/readyz")).is_success:
                     return
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.1)
     raise EngineError(
         f"The API at {url} was not ready within {READY_TIMEOUT_S:.0f} seconds. The log lines above "
         "say what it is waiting for."

@@ -101,12 +101,24 @@ async def stats(system: System, user: User) -> Row:
     return {**totals, "success_rate": totals["completed"] / ended if ended else None}
 
 
-async def queue_stats(system: System) -> dict[str, int | bool]:
-    """The queue's statistics, with every upload that has ended counted as ended.
+async def queue_stats(system: System, user: User) -> dict[str, int | bool]:
+    """The queue's statistics: of the whole queue for operators, of their scope for the others.
 
-    The record leads the queue by a moment: whoever saw an upload completed finds it in the count.
+    The record leads the queue by a moment: an upload that has ended counts as ended, also while the
+    queue still holds its job.
     """
     counts, active = await system.queue.snapshot()
+    if not user.role.is_operator:
+        own = await stats(system, user)
+        numbers = {
+            "waiting": own["pending"],
+            "active": own["processing"],
+            "completed": own["completed"],
+            "failed": own["failed"],
+            "delayed": 0,
+            "paused": 0,
+        }
+        return {**numbers, "total": sum(numbers.values()), "is_paused": counts["is_paused"]}
     async with system.pool.connection() as connection:
         cursor = await connection.execute(_SQL["ended_of"], {"ids": active})
         for row in await cursor.fetchall():
@@ -187,7 +199,11 @@ async def forget_source(system: System, upload: Row) -> None:
     """Remove the file that was sent, which nobody will need again."""
     if upload["source_key"] is None:
         return
-    await system.store.remove(upload["source_key"])
+    try:
+        await system.store.remove(upload["source_key"])
+    except ServiceUnavailableError:
+        log.warning("store not reachable, the file goes later", job_id=str(upload["id"]))
+        return
     async with system.pool.connection() as connection:
         await connection.execute(_SQL["source_removed"], {"id": upload["id"]})
 

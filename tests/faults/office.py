@@ -41,6 +41,9 @@ class Office:
             except httpx.TransportError:
                 time.sleep(PAUSE_S)
                 continue
+            if answer.is_server_error:
+                time.sleep(PAUSE_S)
+                continue
             assert answer.status_code == 202, answer.text
             return str(answer.json()["data"]["job_id"])
         raise AssertionError(f"the file {key} was not accepted within {PATIENCE_S} s")

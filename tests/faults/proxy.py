@@ -1,4 +1,4 @@
-"""A PostgreSQL proxy that cuts a child's connection right after its merge was committed."""
+"""A PostgreSQL proxy that cuts a connection right after what it wrote was committed."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-#: How a child's connection names itself in its first packet.
-CHILD = b"rollbook-child"
-#: The last statement of the merge's transaction.
-FINAL_WRITE = b"status = 'completed'"
+#: The last statement of a merge's transaction, and the one that records an upload.
+MERGE = b"status = 'completed'"
+RECORD = b"INSERT INTO uploads"
 
 
 class CommitCutter:
-    """Passes everything on, but the answer to the first commit of a merge."""
+    """Passes everything on, but the answer to the first commit that follows a statement."""
 
-    def __init__(self, address: str, folder: Path) -> None:
+    def __init__(self, address: str, folder: Path, statement: bytes) -> None:
+        self._statement = statement
         parts = urlsplit(address)
         [host] = parse_qs(parts.query)["host"]
         self._server = f"{unquote(host)}/{SOCKET_NAME}"
@@ -61,17 +61,16 @@ class CommitCutter:
     def _to_server(self, state: _Connection) -> None:
         with suppress(OSError):
             while data := state.client.recv(65536):
-                state.is_child |= CHILD in data
-                state.wrote_final |= FINAL_WRITE in data
-                if state.is_child and state.wrote_final and b"COMMIT" in data:
-                    state.committing = True
+                state.has_written |= self._statement in data
+                if state.has_written and b"COMMIT" in data:
+                    state.is_committing = True
                 state.server.sendall(data)
         state.close()
 
     def _to_client(self, state: _Connection) -> None:
         with suppress(OSError):
             while data := state.server.recv(65536):
-                if state.committing and not self.cut.is_set() and b"COMMIT" in data:
+                if state.is_committing and not self.cut.is_set() and b"COMMIT" in data:
                     self.cut.set()
                     break
                 state.client.sendall(data)
@@ -82,9 +81,8 @@ class _Connection:
     def __init__(self, client: socket.socket, server: socket.socket) -> None:
         self.client = client
         self.server = server
-        self.is_child = False
-        self.wrote_final = False
-        self.committing = False
+        self.has_written = False
+        self.is_committing = False
 
     def close(self) -> None:
         for end in (self.client, self.server):

@@ -220,7 +220,7 @@ class Site:
             "an attempt started",
         )
 
-    def ended(self, uploads: list[UUID]) -> None:
+    def ended(self, uploads: list[UUID], patience_s: float = PATIENCE_S) -> None:
         """Wait until every upload is in a final state."""
         until(
             lambda: (
@@ -234,6 +234,7 @@ class Site:
                 == len(uploads)
             ),
             f"all uploads at an end; the log:\n{self.log()[-6000:]}",
+            patience_s,
         )
 
     def flush(self) -> None:
@@ -245,16 +246,35 @@ class Site:
 
         asyncio.run(flush())
 
+    def let_go(self, worker: subprocess.Popen[bytes], since: float) -> None:
+        """Wait until a worker has said, after a moment of ``time.time``, that it holds no job."""
+        until(
+            lambda: self.query(
+                "SELECT FROM workers WHERE pid = %s AND jobs = '{}' AND heartbeat_at > "
+                "to_timestamp(%s)",
+                worker.pid,
+                since,
+            ),
+            "the worker lets go of its job",
+        )
+
     def moment(self, longest_s: float) -> float:
         """Let a random time pass, so that the fault hits somewhere."""
         moment = self.random.uniform(0, longest_s)
         time.sleep(moment)
         return moment
 
+    def pause(self, seconds: float) -> None:
+        """Let a part be away for so long."""
+        time.sleep(seconds)
+
     # --- invariants ---------------------------------------------------------------------------
 
     def check(self, uploads: list[UUID], *, all_complete: bool = True) -> None:
         """What must hold after every run, whatever happened in it."""
+        progress = ProgressWitness()
+        progress.read(self)
+        progress.check()
         found = {row["id"]: row for row in self.query("SELECT * FROM uploads")}
         assert set(uploads) <= set(found)
         for upload_id in uploads:

@@ -419,3 +419,18 @@ async def test_the_template_is_a_file_that_can_be_filled_in_and_sent(
     sheet = read(tmp_path / "filled.xlsx", "xlsx")
     assert sheet.frame.row(0, named=True)["ID Number"] == row["ID Number"]
     assert sheet.columns.missing == ()
+
+
+async def test_an_office_sees_its_own_part_of_the_queue_and_an_operator_all_of_it(
+    as_user: Callable[[User], httpx.AsyncClient], make_user: MakeUser
+) -> None:
+    gauteng = await make_user(Role.PROVINCE_ADMIN, "GP")
+    limpopo = await make_user(Role.PROVINCE_ADMIN, "LP")
+    for user, rows in ((gauteng, 1), (gauteng, 2), (limpopo, 3)):
+        answer = await as_user(user).post(PROCESS, files=file_part(csv_file(rows)))
+        assert answer.status_code == 202
+    seen = {}
+    for name, user in (("GP", gauteng), ("LP", limpopo), ("all", await make_user())):
+        counts = (await as_user(user).get("/api/v1/bulk-upload/queue/stats")).json()["data"]
+        seen[name] = (counts["waiting"], counts["total"])
+    assert seen == {"GP": (2, 2), "LP": (1, 1), "all": (3, 3)}

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from rollbook import uploads
 from rollbook.api.app import create_app
 from rollbook.subscriber import QueueEvent, Subscriber
 from tests.files import csv_file
 from tests.integration.test_worker import sent, working
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, job_event
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -67,7 +68,7 @@ async def test_a_failed_job_says_at_which_attempt(
             await sent(system, user, csv_file([{"Name": "A"}], headers=("Name",)))
             failed = await ended
     assert failed.attempt == 1
-    assert "ID Number" in failed.data["failedReason"]
+    assert failed.data["failedReason"] == "no_id_column"
 
 
 async def test_the_api_reads_the_stream_as_long_as_it_runs(settings: Settings) -> None:
@@ -92,12 +93,18 @@ async def test_nothing_of_a_member_passes_through_redis(
         async with working(system):
             await sent(system, user, csv_file(rows))
             await ended.wait()
+            # Without a header row, the first member stands where the headers ought to.
+            headless = await sent(system, user, b"Nomvula,Dlamini\nThandi,Mokoena\n", "a.csv")
+            await job_event(settings, headless, "failed")
+            upload = await uploads.get(system, user, headless)
+            assert upload["status"] == "failed"
     async with make_client(settings.redis_address) as client:
         keys: list[Any] = await client.keys("*")
         kept = "".join([f"{key} {await _content(client, key)}" for key in keys])
     assert "upload_id" in kept
     assert "8001010000081" not in kept
     assert "Nomvula" not in kept
+    assert "no_id_column" in kept
 
 
 async def _content(client: object, key: str) -> object:

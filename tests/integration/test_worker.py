@@ -355,7 +355,9 @@ async def test_a_worker_that_stops_hands_its_job_back_without_costing_an_attempt
     upload = await uploads.get(system, user, upload_id)
     assert upload["status"] == "pending"
     assert upload["attempt"] - upload["attempts_before"] == 0
-    assert await system.queue.attempts_made(upload_id) == 0
+    job = await system.queue.job(upload_id)
+    assert job is not None
+    assert job.attemptsMade == 0
     async with working(system):
         assert (await ended(system, user, upload_id))["status"] == "completed"
 

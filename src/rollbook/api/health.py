@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING
 
 import structlog
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from psycopg import Error as DatabaseError
 from psycopg_pool import PoolTimeout
 
@@ -28,13 +29,17 @@ async def healthz() -> dict[str, str]:
 
 
 @router.get("/readyz")
-async def readyz(system: SystemParam, response: Response) -> dict[str, str]:
+async def readyz(system: SystemParam, request: Request, response: Response) -> dict[str, str]:
     """Answer 200 when every part is reachable and the schema is the newest, 503 otherwise."""
     checks = {"postgresql": _database(system), "redis": _queue(system), "store": _store(system)}
     results = dict(zip(checks, await asyncio.gather(*checks.values()), strict=True))
-    if any(result != "ok" for result in results.values()):
+    is_ready = all(result == "ok" for result in results.values())
+    if not is_ready:
         response.status_code = 503
-        log.warning("not ready", **results)
+    # Probes come every few seconds: the log hears of changes.
+    if results != getattr(request.app.state, "readiness", None):
+        log.log(logging.INFO if is_ready else logging.WARNING, "readiness", **results)
+    request.app.state.readiness = results
     return results
 
 

@@ -12,6 +12,7 @@ from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
 from starlette.exceptions import HTTPException
 
+from rollbook import logs
 from rollbook.errors import RollbookError, ServiceUnavailableError
 
 if TYPE_CHECKING:
@@ -106,7 +107,12 @@ async def _database_away(request: Request, error: Exception) -> JSONResponse:
 
 async def _unforeseen(request: Request, error: Exception) -> JSONResponse:
     # The error's own text stays in the log: it may quote data, and it helps nobody outside.
-    log.error("request failed", path=request.url.path, exc_info=error)
+    log.error(
+        "request failed",
+        path=request.url.path,
+        error=type(error).__name__,
+        where=logs.places(error),
+    )
     return problem(
         request,
         status=500,

@@ -38,9 +38,9 @@ class CleanRequest(BaseModel):
 
 
 @router.get("/stats")
-async def stats(system: SystemParam, _: UserParam) -> Answer[QueueStats]:
-    """Count the jobs by state."""
-    counts = await uploads.queue_stats(system)
+async def stats(system: SystemParam, user: UserParam) -> Answer[QueueStats]:
+    """Count the jobs by state: all of them for operators, those of your scope for others."""
+    counts = await uploads.queue_stats(system, user)
     return Answer(message="The queue's counts.", data=QueueStats.model_validate(counts))
 
 
@@ -90,10 +90,10 @@ async def clean(
 
 
 @router.post("/pause")
-async def pause(system: SystemParam, _: OperatorParam) -> Answer[QueueStats]:
+async def pause(system: SystemParam, user: OperatorParam) -> Answer[QueueStats]:
     """Start no further job; running ones go on."""
     await system.queue.pause()
-    counts = await uploads.queue_stats(system)
+    counts = await uploads.queue_stats(system, user)
     return Answer(
         message="The queue is paused. Files are still taken in; running jobs go on.",
         data=QueueStats.model_validate(counts),
@@ -101,8 +101,8 @@ async def pause(system: SystemParam, _: OperatorParam) -> Answer[QueueStats]:
 
 
 @router.post("/resume")
-async def resume(system: SystemParam, _: OperatorParam) -> Answer[QueueStats]:
+async def resume(system: SystemParam, user: OperatorParam) -> Answer[QueueStats]:
     """Start jobs again."""
     await system.queue.resume()
-    counts = await uploads.queue_stats(system)
+    counts = await uploads.queue_stats(system, user)
     return Answer(message="The queue runs.", data=QueueStats.model_validate(counts))

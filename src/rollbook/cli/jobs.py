@@ -113,7 +113,11 @@ def upload(
 @queue_app.command("stats")
 def queue_stats(*, as_json: JsonOption = False) -> None:
     """Count the jobs by state."""
-    counts = run("queue", uploads.queue_stats)
+
+    async def work(system: System) -> dict[str, int | bool]:
+        return await uploads.queue_stats(system, await accounts.acting(system.pool, None))
+
+    counts = run("queue", work)
     if as_json:
         print_json(counts)
         return

@@ -7,31 +7,36 @@ web server, and is ready a second earlier without one.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 from typing import TYPE_CHECKING, Annotated
 
+import structlog
 import typer
 import uvloop
 from rich.markup import escape
 
 from rollbook import accounts, supervisor
 from rollbook import worker as worker_process
+from rollbook.attempt import UNAVAILABLE
 from rollbook.cli.session import engines, err, out, settings_for
 from rollbook.system import open_system
 
 if TYPE_CHECKING:
     from rollbook.config import Settings
 
+#: Seconds before a part that was away is tried again.
+RETRY_S = 2.0
+
+log = structlog.get_logger(__name__)
+
 Supervised = Annotated[bool, typer.Option("--supervised", hidden=True)]
 
 
 def up() -> None:
     """Run everything: database engines (unless you have your own), API and worker."""
-    from rollbook import schema
-
     settings = settings_for("up")
     with engines(settings, own=True) as named:
-        schema.migrate(named.database_address)
         asyncio.run(_up(named))
 
 
@@ -39,15 +44,33 @@ async def _up(settings: Settings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with open_system(settings) as system:
-        first = await accounts.add_first(system.pool, settings)
-    async with supervisor.running(settings) as url:
+    first = None
+    while not stop.is_set():
+        try:
+            first = await _prepared(settings)
+            break
+        except UNAVAILABLE as error:
+            log.warning("waiting for a part", error=type(error).__name__, reason=str(error))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), RETRY_S)
+    async with supervisor.running(settings, stop) as url:
+        if stop.is_set():
+            return
         out.print(f"[bold]Rollbook is ready at {url}[/]  (API description: {url}/docs)")
         if first is not None:
             _introduce(*first)
         out.print("Stop it with Ctrl-C.")
         await stop.wait()
         err.print("Stopping; running jobs get their time to finish ...")
+
+
+async def _prepared(settings: Settings) -> tuple[str, str | None] | None:
+    """Bring the schema up to date and make the first account; what is known of that one."""
+    from rollbook import schema
+
+    await asyncio.to_thread(schema.migrate, settings.database_address)
+    async with open_system(settings) as system:
+        return await accounts.add_first(system.pool, settings)
 
 
 def _introduce(email: str, password: str | None) -> None:

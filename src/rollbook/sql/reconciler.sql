@@ -15,6 +15,13 @@ ORDER BY priority, ordinal;
 SELECT id FROM uploads
 WHERE status IN ('completed', 'failed', 'cancelled') AND finished_at > now() - interval '10 minutes';
 
+-- name: sources_left
+-- Files that nobody will need again: who ought to have removed them was cut off.
+SELECT id, source_key FROM uploads
+WHERE source_key IS NOT NULL AND finished_at < now() - interval '1 minute'
+  AND (status = 'cancelled' OR (status = 'completed' AND NOT dry_run))
+ORDER BY finished_at LIMIT 100;
+
 -- name: fail
 -- The upload can never run.
 UPDATE uploads

@@ -33,12 +33,6 @@ SELECT uploads.*, users.email AS owner_email FROM uploads JOIN users ON users.id
 WHERE uploads.id = %(id)s
   AND in_scope(uploads.province, uploads.municipality, %(scope_province)s, %(scope_municipality)s);
 
--- name: many_visible
--- Those of the given uploads that lie in the reader's scope.
-SELECT uploads.*, users.email AS owner_email FROM uploads JOIN users ON users.id = owner_id
-WHERE uploads.id = ANY(%(ids)s)
-  AND in_scope(uploads.province, uploads.municipality, %(scope_province)s, %(scope_municipality)s);
-
 -- name: history
 -- A page of the uploads in the reader's scope, newest first.
 SELECT uploads.*, users.email AS owner_email, count(*) OVER () AS found
@@ -155,17 +149,13 @@ WHERE id = %(id)s AND attempt = %(attempt)s AND status = 'processing'
 RETURNING id;
 
 -- name: hand_back
--- The attempt ended without a result and the upload waits for the next one.
+-- The attempt ended without a result and the upload waits for the next one. One that wasn't the
+-- file's fault (uncounted = 1) doesn't count as one of the upload's.
 UPDATE uploads
-SET status = 'pending', error_code = %(error_code)s, error = %(error)s, worker = NULL,
+SET attempts_before = attempts_before + %(uncounted)s, status = 'pending', error_code = %(error_code)s, error = %(error)s, worker = NULL,
     stage = NULL, progress = 0, rows_done = 0, waiting_since = now()
 WHERE id = %(id)s AND attempt = %(attempt)s AND status = 'processing'
 RETURNING id;
-
--- name: uncount
--- An attempt that the worker's own shutdown cut short doesn't count as one of the upload's.
-UPDATE uploads SET attempts_before = attempts_before + 1
-WHERE id = %(id)s AND attempt = %(attempt)s;
 
 -- name: cancel
 -- From here on no attempt can write; a running one is stopped by its worker.
