@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import structlog
-from bullmq import Worker
 from psycopg_pool import PoolTimeout
 from redis.exceptions import RedisError
 
 from rollbook.attempt import Attempts
 from rollbook.database import queries
 from rollbook.maintenance import every
+from rollbook.one_call_worker import OneCallWorker
 from rollbook.redis_client import make_client
 from rollbook.slots import Slots
 from rollbook.system import open_system
@@ -117,9 +117,9 @@ class UploadWorker:
         except (psycopg.OperationalError, PoolTimeout):
             log.warning("could not sign off, the heartbeat runs out by itself")
 
-    def _make_worker(self, client: Redis) -> Worker:
+    def _make_worker(self, client: Redis) -> OneCallWorker:
         settings = self._settings
-        worker = Worker(
+        worker = OneCallWorker(
             settings.queue_name,
             self.attempts.process,
             {

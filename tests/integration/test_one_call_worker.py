@@ -1,0 +1,105 @@
+"""The worker that gets its next job with the end of the last one."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from rollbook.one_call_worker import OneCallWorker
+from rollbook.queue import UploadQueue
+from rollbook.redis_client import make_client
+from tests.waiting import PATIENCE_S
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from bullmq import Job
+
+    from rollbook.config import Settings
+
+
+@pytest.fixture
+async def queue(settings: Settings) -> AsyncIterator[UploadQueue]:
+    opened = UploadQueue(settings, settings.redis_address)
+    yield opened
+    await opened.close()
+
+
+def worker(settings: Settings, processor: Any, *, concurrency: int = 1) -> OneCallWorker:
+    return OneCallWorker(
+        settings.queue_name,
+        processor,
+        {
+            "connection": make_client(settings.redis_address),
+            "autorun": False,
+            "concurrency": concurrency,
+        },
+    )
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+async def test_every_job_is_done_once_and_in_the_order_of_its_priority(
+    concurrency: int, queue: UploadQueue, settings: Settings
+) -> None:
+    jobs = [(uuid4(), priority) for priority in (10, 1, 5, 10, 3, 1) * 5]
+    for job_id, priority in jobs:
+        await queue.add(job_id, priority=priority)
+    done: list[UUID] = []
+    all_done = asyncio.Event()
+
+    async def note(job: Job, _token: str) -> None:
+        done.append(UUID(job.id))
+        if len(done) == len(jobs):
+            all_done.set()
+
+    running = worker(settings, note, concurrency=concurrency)
+    task = asyncio.create_task(running.run())
+    async with asyncio.timeout(PATIENCE_S):
+        await all_done.wait()
+        await running.close()
+        await task
+    in_order = [job_id for job_id, _ in sorted(jobs, key=lambda job: job[1])]
+    # Several at a time are fetched in order, and begin when each one's answer has come.
+    assert done == in_order if concurrency == 1 else sorted(done) == sorted(in_order)
+    assert (await queue.stats())["completed"] == len(jobs)
+
+
+async def test_a_job_that_comes_along_while_the_worker_closes_is_given_back(
+    queue: UploadQueue, settings: Settings
+) -> None:
+    first, second = uuid4(), uuid4()
+    await queue.add(first, priority=1)
+    await queue.add(second, priority=2)
+    done: list[str] = []
+    both_done = asyncio.Event()
+
+    async def note(job: Job, _token: str) -> None:
+        done.append(job.id)
+        if len(done) == 2:
+            both_done.set()
+
+    closing = worker(settings, note)
+    finish = closing._finish
+
+    async def finish_and_close(*arguments: Any, **options: Any) -> Any:
+        # What a SIGTERM does, at the worst moment: the next job is on its way here.
+        answer = await finish(*arguments, **options)
+        closing.closing = True
+        return answer
+
+    closing._finish = finish_and_close
+    async with asyncio.timeout(PATIENCE_S):
+        await closing.run()
+        await closing.close()
+    assert done == [str(first)]
+    assert await queue.state(second) in {"delayed", "prioritized", "waiting"}
+    again = worker(settings, note)
+    task = asyncio.create_task(again.run())
+    async with asyncio.timeout(PATIENCE_S):
+        await both_done.wait()
+        await again.close()
+        await task
+    assert done == [str(first), str(second)]
