@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -177,8 +178,9 @@ def test_the_order_of_rows_decides_only_which_twin_is_the_duplicate(
         return [by_row[list(order).index(n)] for n in range(len(rows))]
 
     one, other = outcomes(range(len(rows))), outcomes(order)
-    for number in {row["ID Number"].strip() for row in rows}:
-        same = [n for n, row in enumerate(rows) if row["ID Number"].strip() == number]
+    numbers = [meant_number(row) for row in rows]
+    for number in set(numbers):
+        same = [n for n, other_number in enumerate(numbers) if other_number == number]
         refused = [[n for n in same if found[n] in {"invalid", "blank"}] for found in (one, other)]
         assert refused[0] == refused[1]
         twins = [[found[n] for n in same if n not in refused[0]] for found in (one, other)]
@@ -311,6 +313,11 @@ def as_file(rows: list[Row], kind: str, headers: Sequence[str] = HEADERS) -> byt
     writer.writeheader()
     writer.writerows(rows)
     return target.getvalue().encode()
+
+
+def meant_number(row: Row) -> str:
+    """The ID number without separators and with its zeros: who is meant, however it is written."""
+    return re.sub(r"[\s.\-']", "", row["ID Number"]).zfill(13)
 
 
 def numbered(rows: list[Row]) -> list[int]:
