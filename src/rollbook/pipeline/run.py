@@ -1,17 +1,20 @@
 """One attempt at a file, stage by stage, inside the child process.
 
-From ``match`` on everything happens in one transaction, and the upload's final state is its last
-statement: a report is in the store before the merge is committed, so a completed upload has its
-report, and whatever ends before the commit has changed nothing.
+The first three stages take turns, batch by batch, and hand every batch to PostgreSQL and to local
+disk; the others work on the file as a whole. All happens in one transaction, and the upload's final
+state is its last statement: a report is in the store before the merge is committed, so a completed
+upload has its report, and whatever ends before the commit has changed nothing.
 """
 
 from __future__ import annotations
 
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
 from psycopg.types.json import Json
 
 from rollbook import clock
@@ -19,19 +22,21 @@ from rollbook import store as keys
 from rollbook.database import queries
 from rollbook.errors import FencedError, RowsRefusedError
 from rollbook.pipeline import report
-from rollbook.pipeline.match import match
-from rollbook.pipeline.merge import count, keep_rows, merge
+from rollbook.pipeline.ahead import ahead
+from rollbook.pipeline.match import ledger_of, match, merge_rule, staging
+from rollbook.pipeline.merge import count, foreseen, keep_rows, merge, outcomes
 from rollbook.pipeline.normalise import normalise
-from rollbook.pipeline.read import Wanted, read
+from rollbook.pipeline.read import BATCH_ROWS, Wanted, read
+from rollbook.pipeline.spill import Spill
 from rollbook.pipeline.stages import Progress, Stages
 from rollbook.pipeline.validate import validate
 from rollbook.scope import Scope
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from uuid import UUID
 
-    from psycopg import Connection
+    from psycopg import Connection, sql
 
     from rollbook.database import Row
     from rollbook.pipeline.read import Sheet
@@ -47,6 +52,7 @@ def process(
     upload_id: UUID,
     attempt: int,
     report_progress: Callable[[Progress], None],
+    batch_rows: int = BATCH_ROWS,
 ) -> dict[str, Any]:
     """Take the upload's file through all stages and commit what became of it.
 
@@ -58,69 +64,177 @@ def process(
         FileProblemError: the file can't be processed; nothing was merged.
     """
     upload = _upload(connection, upload_id, attempt)
-    scope = Scope(upload["province"], upload["municipality"])
     with (
         Stages(report_progress, file_bytes=upload["file_bytes"]) as stages,
         tempfile.TemporaryDirectory(prefix="rollbook-") as name,
     ):
-        folder = Path(name)
-        source = folder / f"source.{upload['file_kind']}"
+        return _Attempt(connection, store, upload, stages, Path(name)).run(batch_rows)
+
+
+class _Attempt:
+    """The parts that the stages of one attempt share."""
+
+    def __init__(
+        self,
+        connection: Connection[Row],
+        store: FileStore,
+        upload: Row,
+        stages: Stages,
+        folder: Path,
+    ) -> None:
+        self._connection = connection
+        self._store = store
+        self._upload = upload
+        self._stages = stages
+        self._folder = folder
+        self._scope = Scope(upload["province"], upload["municipality"])
+
+    def run(self, batch_rows: int) -> dict[str, Any]:
+        stages, connection, upload = self._stages, self._connection, self._upload
         stages.begin("read")
-        store.fetch(upload["source_key"], source)
-        wanted = Wanted(upload["sheet"], upload["columns"], _remembered(connection, scope))
-        sheet = read(source, upload["file_kind"], wanted)
-        total = sheet.frame.height
-        stages.begin("normalise", rows_total=total)
-        normalised = normalise(sheet, clock.today())
-        stages.begin("validate", rows_total=total)
-        validated = validate(normalised, sheet, scope)
+        remembered = _remembered(connection, self._scope)
+        source = self._folder / f"source.{upload['file_kind']}"
+        self._store.fetch(upload["source_key"], source)
+        wanted = Wanted(upload["sheet"], upload["columns"], remembered)
         with connection.transaction():
+            table = self._stage(read(source, upload["file_kind"], wanted, batch_rows=batch_rows))
+            total = table.ledger.height
             stages.begin("match", rows_total=total)
-            rows = match(connection, validated.rows)
+            rule = merge_rule(self._scope, upload["existing"], upload["id"])
+            ledger, existing = match(connection, table.ledger, rule)
             # Switched off: no row is asked about, and none is called not registered for it.
             stages.begin("verify", rows_total=total)
             stages.begin("merge", rows_total=total)
-            connection.execute("SAVEPOINT unmerged")
-            rows = merge(
-                connection, rows, upload_id=upload_id, scope=scope, existing=upload["existing"]
-            )
-            outcomes = count(rows)
-            refused = sum(outcomes[name] for name in report.REFUSED)
-            is_refused = upload["all_or_nothing"] and refused > 0
-            if upload["dry_run"] or is_refused:
-                connection.execute("ROLLBACK TO SAVEPOINT unmerged")
-            stages.begin("report", rows_total=total)
-            facts = report.Facts(
-                upload, outcomes, stages.seconds, clock.now(), is_refused=is_refused
-            )
-            with ThreadPoolExecutor(1, thread_name_prefix="report") as beside:
-                writing = beside.submit(
-                    report.write, folder, facts, sheet, rows, validated.problems
-                )
-                if not is_refused:
-                    # Beside the report, because this is PostgreSQL's work and that is ours.
-                    keep_rows(connection, rows, validated.problems, upload_id=upload_id)
-                stored = _stored(store, upload, writing.result())
+            is_refused, files, lines = self._merge_and_report(table, ledger, existing, rule)
+            stored = _stored(self._store, upload, files)
             stages.end()
             if upload["columns"]:
-                _remember(connection, upload, sheet)
+                _remember(connection, upload, table.fingerprint)
+            counts = count(lines)
             final = {
-                "id": upload_id,
-                "attempt": attempt,
+                "id": upload["id"],
+                "attempt": upload["attempt"],
                 "rows_total": total,
-                **outcomes,
+                **counts,
                 "stage_seconds": Json(stages.seconds),
                 **stored,
             }
             last_write = "note_report" if is_refused else "complete"
             if connection.execute(_SQL[last_write], final).rowcount != 1:
                 raise FencedError("Another attempt has the upload now, or it was cancelled.")
-    if is_refused:
-        raise RowsRefusedError(
-            f"{refused} of the {total} rows were refused, and you asked for all rows or none, so "
-            "nothing was changed. The report says why; mend these rows and send the file again."
+        if is_refused:
+            refused = sum(counts[name] for name in report.REFUSED)
+            raise RowsRefusedError(
+                f"{refused} of the {total} rows were refused, and you asked for all rows or none, "
+                "so nothing was changed. The report says why; mend these rows and send the file "
+                "again."
+            )
+        return {"rows_total": total, "outcomes": counts}
+
+    def _stage(self, batches: Iterator[Sheet]) -> _Table:
+        """Take every batch through ``read``, ``normalise`` and ``validate`` and stage its rows."""
+        stages, today = self._stages, clock.today()
+        spill = Spill(self._folder)
+        ledgers, counts = [], []
+        with staging(self._connection) as stage:
+            for sheet in ahead(batches):
+                stages.begin("normalise")
+                normalised = normalise(sheet, today)
+                stages.begin("validate")
+                validated = validate(normalised, sheet, self._scope)
+                stage(validated.rows)
+                spill.add(sheet.frame, validated.problems)
+                ledgers.append(ledger_of(validated.rows))
+                counts.append(report.problem_counts(validated.problems))
+                stages.begin("read")
+        return _Table(sheet, spill, pl.concat(ledgers), pl.concat(counts))
+
+    def _merge_and_report(
+        self,
+        table: _Table,
+        ledger: pl.DataFrame,
+        existing: pl.DataFrame,
+        rule: Mapping[str, sql.Composable],
+    ) -> tuple[bool, report.Files, pl.DataFrame]:
+        """Merge, and write the report beside it from what the merge is foreseen to do.
+
+        The merge is PostgreSQL's work and the report ours, so they share a machine well. Should
+        another merge come in between, what was foreseen is wrong, and the report is written anew.
+
+        Returns:
+            Whether all rows or none were asked for and it is none, the files, and the ledger with
+            the outcomes.
+        """
+        connection, upload, stages = self._connection, self._upload, self._stages
+        said = outcomes(ledger, *foreseen(ledger, existing))
+        with (
+            ThreadPoolExecutor(1, thread_name_prefix="report") as beside,
+            self._report_writer(table) as writer,
+        ):
+            writing = beside.submit(_write_rows, writer, table, said, existing)
+            connection.execute("SAVEPOINT unmerged")
+            lines = outcomes(ledger, *merge(connection, rule, scope=self._scope))
+            counted = count(lines)
+            is_refused = upload["all_or_nothing"] and any(counted[n] for n in report.REFUSED)
+            if upload["dry_run"] or is_refused:
+                connection.execute("ROLLBACK TO SAVEPOINT unmerged")
+            stages.begin("report", rows_total=ledger.height)
+            if not is_refused:
+                spilled = zip(table.spill.slices(lines), table.spill.problems(), strict=True)
+                keep_rows(connection, spilled, upload_id=upload["id"])
+            writing.result()
+            facts = report.Facts(
+                upload,
+                table.last.sheet_name,
+                table.last.columns,
+                counted,
+                table.problem_counts,
+                stages.seconds,
+                clock.now(),
+                is_refused=is_refused,
+            )
+            if lines.equals(said):
+                return is_refused, writer.finish(facts), lines
+        with self._report_writer(table) as writer:
+            _write_rows(writer, table, lines, existing)
+            return is_refused, writer.finish(facts), lines
+
+    def _report_writer(self, table: _Table) -> report.ReportWriter:
+        return report.ReportWriter(
+            self._folder,
+            upload=self._upload,
+            headers=table.last.frame.columns[1:],
+            created=clock.now(),
         )
-    return {"rows_total": total, "outcomes": outcomes}
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """What is known of the file when all its batches were read and staged."""
+
+    #: The last batch, which has all columns.
+    last: Sheet
+    spill: Spill
+    #: See ``match.LEDGER``.
+    ledger: pl.DataFrame
+    #: See ``report.Facts``, batch by batch.
+    problem_counts: pl.DataFrame
+
+    @property
+    def fingerprint(self) -> str:
+        return self.last.fingerprint
+
+
+def _write_rows(
+    writer: report.ReportWriter, table: _Table, lines: pl.DataFrame, existing: pl.DataFrame
+) -> None:
+    """Give every batch to the report, with what became of its rows."""
+    spill = table.spill
+    for rows, some, problems in zip(
+        spill.rows(), spill.slices(lines), spill.problems(), strict=True
+    ):
+        known = some.join(existing, on="person", how="left", maintain_order="left")
+        writer.add(rows, known, problems)
 
 
 def _stored(store: FileStore, upload: Row, files: report.Files) -> dict[str, str | None]:
@@ -142,13 +256,13 @@ def _remembered(connection: Connection[Row], scope: Scope) -> dict[str, Mapping[
     return {row["fingerprint"]: row["columns"] for row in found}
 
 
-def _remember(connection: Connection[Row], upload: Row, sheet: Sheet) -> None:
+def _remember(connection: Connection[Row], upload: Row, fingerprint: str) -> None:
     connection.execute(
         _SQL["remember_columns"],
         {
             "province": upload["province"],
             "municipality": upload["municipality"],
-            "fingerprint": sheet.fingerprint,
+            "fingerprint": fingerprint,
             "columns": Json(upload["columns"]),
             "upload_id": upload["id"],
         },
