@@ -115,8 +115,8 @@ class ReportWriter:
         with ExitStack() as opened:
             report = opened.enter_context(self._report)
             refused = opened.enter_context(self._refused)
-            self._sheets = {name: report.begin_table(name, row_fill=_FILL) for name in _PARTS}
-            self._refused_rows = refused.begin_table("Refused rows")
+            self._sheets = report.begin_tables(list(_PARTS), row_fill=_FILL)
+            self._refused_rows = refused.begin_tables(["Refused rows"])
             self._opened = opened.pop_all()
         self._is_finished = self._has_refused = False
         return self
@@ -143,8 +143,7 @@ class ReportWriter:
             problems: one line per problem of these rows.
         """
         table = _table(rows, self._headers, lines, problems)
-        for name, part in _PARTS.items():
-            self._sheets[name].add(table.filter(part))
+        self._sheets.add(table, list(_PARTS.values()))
         refused = table.filter(pl.col(_FILL).is_in(REFUSED))
         self._has_refused = self._has_refused or refused.height > 0
         self._refused_rows.add(_refused_rows(refused, self._headers))
@@ -234,7 +233,7 @@ def _all_problems() -> pl.Expr:
 
 #: The sheets behind the summary, in their order, with the rows of the table that are in each.
 _PARTS: Final[dict[str, pl.Expr]] = {
-    "All Uploaded Rows": pl.lit(value=True),
+    "All Uploaded Rows": pl.col(_FILL).is_not_null(),
     "Invalid IDs": pl.col(_FILL) == "invalid",
     "Duplicates": pl.col(_FILL) == "duplicate",
     "Not Registered Voters": pl.col("IEC Registered") == "No",

@@ -1,4 +1,4 @@
-"""A table that grows while others do: its rows wait, deflated, until their sheets are written.
+"""Tables that grow side by side: their rows wait, deflated, until their sheets are written.
 
 Rows become XML and are deflated on other threads, a few chunks ahead of what has been put away.
 """
@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import polars as pl
 
-from rollbook.workbook.worksheet import FILL, columns_of, rows_xml, widths_of
+from rollbook.workbook.worksheet import FILL, columns_of, numbered, rows_xml, widths_of
 from rollbook.workbook.zip_stream import Block, deflated
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from concurrent.futures import Future
     from pathlib import Path
 
@@ -73,19 +73,11 @@ class Making:
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="workbook")
-        self._waiting: deque[tuple[SheetRows, Future[Block]]] = deque()
+        self._waiting: deque[tuple[list[SheetRows], Future[list[Block]]]] = deque()
 
-    def ask(
-        self, sheet: SheetRows, chunk: pl.DataFrame, columns: list[Column], styles: RowStyles
-    ) -> None:
-        """Have the next rows of a sheet made; its first row is the one of the headers."""
-        first_row = sheet.height + 2
-        sheet.height += chunk.height
-
-        def make() -> Block:
-            return deflated(rows_xml(chunk, columns, first_row=first_row, styles=styles))
-
-        self._waiting.append((sheet, self._pool.submit(make)))
+    def ask(self, sheets: list[SheetRows], make: Callable[[], list[Block]]) -> None:
+        """Have the next rows of some sheets made: a block for each."""
+        self._waiting.append((sheets, self._pool.submit(make)))
         self._put_away(but=_THREADS)
 
     def finish(self) -> None:
@@ -98,31 +90,56 @@ class Making:
 
     def _put_away(self, *, but: int) -> None:
         while len(self._waiting) > but:
-            sheet, block = self._waiting.popleft()
-            sheet.put(block.result())
+            sheets, blocks = self._waiting.popleft()
+            for sheet, block in zip(sheets, blocks.result(), strict=True):
+                sheet.put(block)
 
 
 class GrowingTable:
-    """The sheets of one table; see ``WorkbookWriter.begin_table``."""
+    """The sheets of one table: its first one, and more where that is full."""
 
-    def __init__(
-        self, making: Making, styles: RowStyles, folder: Path, row_fill: str | None
-    ) -> None:
-        self._making = making
-        self._styles = styles
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._row_fill = row_fill
         #: Of the header row, and the widths of the columns in characters: as the first rows have
         #: them.
         self.titles: list[str] = []
         self.widths: list[float] = []
         self.sheets = [SheetRows(folder)]
 
-    def add(self, frame: pl.DataFrame) -> None:
+    def places_for(self, rows: int) -> Iterator[tuple[SheetRows, int, int]]:
+        """Where the next rows go: the sheet, the number there of the first, and how many."""
+        while rows:
+            if self.sheets[-1].height == MOST_ROWS:
+                self.sheets.append(SheetRows(self._folder))
+            sheet = self.sheets[-1]
+            taken = min(rows, MOST_ROWS - sheet.height)
+            yield sheet, sheet.height + 2, taken
+            sheet.height += taken
+            rows -= taken
+
+    def close(self) -> None:
+        """Forget the rows."""
+        for sheet in self.sheets:
+            sheet.close()
+
+
+class TableGroup:
+    """Tables of the same columns; see ``WorkbookWriter.begin_tables``."""
+
+    def __init__(
+        self, making: Making, styles: RowStyles, tables: list[GrowingTable], row_fill: str | None
+    ) -> None:
+        self._making = making
+        self._styles = styles
+        self._tables = tables
+        self._row_fill = row_fill
+
+    def add(self, frame: pl.DataFrame, parts: Sequence[pl.Expr] | None = None) -> None:
         """Add rows; all that are added have the same columns.
 
         Args:
             frame: the rows; see ``worksheet`` for what becomes of each type.
+            parts: which of the rows go into each table; without it, all do.
 
         Raises:
             TypeError: a column's type has no place in a worksheet.
@@ -133,8 +150,10 @@ class GrowingTable:
         if shown.width > MOST_COLUMNS:
             raise ValueError(f"a worksheet has {MOST_COLUMNS} columns, not {shown.width}")
         columns = columns_of(shown)
-        if not self.titles:
-            self.titles, self.widths = shown.columns, widths_of(shown)
+        if not self._tables[0].titles:
+            widths = widths_of(shown)
+            for table in self._tables:
+                table.titles, table.widths = shown.columns, widths
         no_fill = pl.repeat(None, frame.height, dtype=pl.String, eager=True)
         # Series, not expressions: a title such as "*" would stand for every column.
         named = pl.DataFrame(
@@ -146,15 +165,31 @@ class GrowingTable:
                 (frame[fill] if fill else no_fill).alias(FILL),
             ]
         )
-        start = 0
-        while start < named.height:
-            if self.sheets[-1].height == MOST_ROWS:
-                self.sheets.append(SheetRows(self._folder))
-            rows = min(CHUNK_ROWS, MOST_ROWS - self.sheets[-1].height)
-            self._making.ask(self.sheets[-1], named.slice(start, rows), columns, self._styles)
-            start += rows
+        every = pl.repeat(value=True, n=frame.height, dtype=pl.Boolean, eager=True)
+        masks = [frame.select(part).to_series() for part in parts] if parts else [every]
+        for start in range(0, named.height, CHUNK_ROWS):
+            chosen = [mask.slice(start, CHUNK_ROWS).arg_true() for mask in masks]
+            self._ask(named.slice(start, CHUNK_ROWS), columns, chosen)
 
-    def close(self) -> None:
-        """Forget the rows."""
-        for sheet in self.sheets:
-            sheet.close()
+    def _ask(self, chunk: pl.DataFrame, columns: list[Column], chosen: Sequence[pl.Series]) -> None:
+        sheets: list[SheetRows] = []
+        pieces: list[tuple[pl.Series, int]] = []
+        for table, indices in zip(self._tables, chosen, strict=True):
+            done = 0
+            for sheet, first_row, rows in table.places_for(len(indices)):
+                sheets.append(sheet)
+                pieces.append((indices.slice(done, rows), first_row))
+                done += rows
+        styles = self._styles
+
+        def make() -> list[Block]:
+            xml = rows_xml(chunk, columns, styles)
+            return [
+                deflated(numbered(_taken(xml, indices), first_row)) for indices, first_row in pieces
+            ]
+
+        self._making.ask(sheets, make)
+
+
+def _taken(rows: pl.Series, indices: pl.Series) -> pl.Series:
+    return rows if len(indices) == len(rows) else rows.gather(indices)

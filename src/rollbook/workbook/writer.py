@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self, TypeAlias
 from rollbook.workbook import parts
 from rollbook.workbook.cell_text import legal
 from rollbook.workbook.parts import HEAD, RELATIONS, SHEET_NAMESPACE, BarChart, Look
-from rollbook.workbook.table import GrowingTable, Making, SheetRows
+from rollbook.workbook.table import GrowingTable, Making, SheetRows, TableGroup
 from rollbook.workbook.worksheet import NARROWEST, CellValue, cell_xml, letters_of
 from rollbook.workbook.zip_stream import ZipStream, deflated
 
@@ -101,27 +101,28 @@ class WorkbookWriter:
             self._partial.unlink(missing_ok=True)
 
     def add_table(self, name: str, frame: pl.DataFrame, *, row_fill: str | None = None) -> None:
-        """Add a table that is at hand as a whole; see ``begin_table``.
+        """Add a table that is at hand as a whole; see ``begin_tables``.
 
         Raises:
             TypeError: a column's type has no place in a worksheet.
             ValueError: there are more columns than a worksheet has.
         """
-        self.begin_table(name, row_fill=row_fill).add(frame)
+        self.begin_tables([name], row_fill=row_fill).add(frame)
 
-    def begin_table(self, name: str, *, row_fill: str | None = None) -> GrowingTable:
-        """Add a table with a header row that stays in sight and a filter; its rows come later.
+    def begin_tables(self, names: Sequence[str], *, row_fill: str | None = None) -> TableGroup:
+        """Add tables of the same columns, each with a header row that stays in sight and a filter.
 
-        Several tables may grow at the same time. One with more rows than a sheet has goes on in
-        sheets of its own, ``name (2)`` and so on.
+        Their rows come later, and one row may go into several of them, which costs little more
+        than into one. A table with more rows than a sheet has goes on in sheets of its own,
+        ``name (2)`` and so on.
 
         Args:
-            name: of the sheet; what Excel doesn't take is taken out of it.
+            names: of the sheets; what Excel doesn't take is taken out of them.
             row_fill: the column that holds each row's key in ``fills``. It isn't shown itself.
         """
-        table = GrowingTable(self._making, self._row_styles, self._path.parent, row_fill)
-        self._contents.append((name, table))
-        return table
+        tables = [GrowingTable(self._path.parent) for _ in names]
+        self._contents += zip(names, tables, strict=True)
+        return TableGroup(self._making, self._row_styles, tables, row_fill)
 
     def add_cells(
         self,
