@@ -832,16 +832,18 @@ class _Cells:
         row_tags, cell_tags = np.flatnonzero(kinds == ROW), np.flatnonzero(kinds == CELL)
         rows = self._rows(tags, row_tags)
         first_row, last_row = int(rows.numbers[0]), int(rows.numbers[-1])
-        cells_per_row = np.diff(np.searchsorted(cell_tags, row_tags), append=0)
-        if len(cells_per_row):
-            cells_per_row[-1] = len(cell_tags) - cells_per_row[:-1].sum()
-        row_of_cell = np.repeat(np.arange(len(row_tags)), cells_per_row)
+        if not len(cell_tags):
+            return _Block(first_row, last_row, None, 0, 0, 0)
+        row_of_cell = np.repeat(
+            np.arange(len(row_tags)),
+            np.diff(np.searchsorted(cell_tags, row_tags), append=len(cell_tags)),
+        )
         columns, meanings = self._columns_and_meanings(tags, cell_tags, rows, row_of_cell)
 
         # Of the tags of cells and values only, a value's tag comes behind the tag of its cell.
         sparse = np.flatnonzero((kinds == CELL) | _HAS_VALUE.take(kinds))
         is_cell = kinds.take(sparse) == CELL
-        followed = np.append(is_cell[:-1] & ~is_cell[1:], [False] * bool(len(is_cell)))
+        followed = np.append(is_cell[:-1] & ~is_cell[1:], np.False_)
         valued = followed[is_cell]
         value_tags = sparse[1:][followed[:-1]]
         if not len(value_tags):

@@ -428,6 +428,8 @@ def test_an_unusual_cell_is_left_to_fastexcel(cell: str, tmp_path: Path) -> None
     ("rows", "is_scanned"),
     [
         ("", True),
+        ('<row r="1"/>', True),
+        ('<row r="1"></row><row r="2"><c r="A2" s="1"/></row>', True),
         ('<row r="3"><c r="C3"><v>1</v></c></row>', True),
         ('<row r="1"/><row r="2" ht="15"/><row r="9"><c r="ZZ9"><v>1</v></c></row>', True),
         ('<row r="1"><c r="A1"><v>1</v></c></row> \n <row r="5"><c r="D5" s="1"/></row>', True),
