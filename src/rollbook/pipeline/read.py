@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING
 
 import fastexcel
 import polars as pl
+import structlog
 
 from rollbook.errors import (
     MissingColumnsError,
@@ -20,6 +22,7 @@ from rollbook.errors import (
 )
 from rollbook.pipeline.columns import ColumnMap, fingerprint, map_headers, variants
 from rollbook.pipeline.csv_text import CsvText, csv_text
+from rollbook.pipeline.worksheet_scan import NotPlainError, Workbook, open_workbook
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -40,6 +43,8 @@ DAMAGED = (
     "The file can't be read: it is damaged, or isn't what its name says. Nothing was changed. Open "
     "it in Excel or LibreOffice, save it as .xlsx and send that."
 )
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,9 +168,14 @@ def _tables(
                 "The workbook has a password, or is an old .xls file with a new name. Nothing "
                 "was changed. Open it, save it as .xlsx without a password and send that."
             )
-    book = fastexcel.read_excel(path)
-    for name in _wanted_names(book.sheet_names, wanted_sheet):
-        yield name, _sheet_batches(book, name, batch_rows)
+    with ExitStack() as opened:
+        scanned = None
+        if kind == "xlsx":
+            with suppress(NotPlainError):
+                scanned = opened.enter_context(open_workbook(path))
+        names = scanned.sheet_names if scanned else fastexcel.read_excel(path).sheet_names
+        for name in _wanted_names(names, wanted_sheet):
+            yield name, _sheet_batches(path, scanned, name, batch_rows)
 
 
 def _wanted_names(names: list[str], wanted: str | None) -> list[str]:
@@ -182,10 +192,23 @@ def _wanted_names(names: list[str], wanted: str | None) -> list[str]:
 
 
 def _sheet_batches(
-    book: fastexcel.ExcelReader, name: str, batch_rows: int
+    path: Path, scanned: Workbook | None, name: str, batch_rows: int
 ) -> Iterator[pl.DataFrame]:
-    table = book.load_sheet(name, header_row=None, skip_rows=0, dtypes="string").to_polars()
-    for batch in table.iter_slices(batch_rows):
+    """The rows of a sheet: as many as can be from the scanner, the others from calamine."""
+    done = 0
+    if scanned is not None:
+        try:
+            for batch in scanned.batches(name, rows=batch_rows):
+                done += batch.height
+                yield _without_nul(batch)
+        except NotPlainError as reason:
+            log.info("a sheet isn't plain, calamine reads it", reason=str(reason), rows_before=done)
+        else:
+            return
+    sheet = fastexcel.read_excel(path).load_sheet(
+        name, header_row=None, skip_rows=0, dtypes="string"
+    )
+    for batch in sheet.to_polars().slice(done).iter_slices(batch_rows):
         yield _without_nul(batch)
 
 
