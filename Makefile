@@ -1,6 +1,6 @@
 # What there is to do here. Every target gets what it needs itself.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test faults oracle bench-recovery bench-queue check format lock audit clean
+.PHONY: help setup demo up test faults oracle bench-recovery bench-queue bench-pipeline check format lock audit clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -42,6 +42,9 @@ bench-recovery: setup ## How long an upload waits after its worker was killed
 
 bench-queue: setup ## Our queue beside celery, rq, dramatiq, arq, saq, taskiq and huey (20 min)
 	@PYTHONPATH=. $(BIN)/python -m benchmarks.queue
+
+bench-pipeline: setup ## The pipeline beside Node, pandas and django-import-export (30 min, npm)
+	@PYTHONPATH=. $(BIN)/python -m benchmarks.pipeline --million
 
 check: setup ## Lint, format and types
 	@$(BIN)/ruff check .
