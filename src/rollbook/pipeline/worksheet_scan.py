@@ -29,6 +29,7 @@ import threading
 import zipfile
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, Self, TypeAlias, TypeVar
 from xml.etree import ElementTree as ET
@@ -81,6 +82,23 @@ class NotPlainError(Exception):
     """The workbook uses something that the scanner leaves to calamine."""
 
 
+#: What a form that nobody thought of may end in; the tests let it through.
+_UNFORESEEN: tuple[type[Exception], ...] = (
+    ArithmeticError,
+    LookupError,
+    ValueError,
+    pl.exceptions.PolarsError,
+)
+
+
+@contextmanager
+def _unforeseen() -> Iterator[None]:
+    try:
+        yield
+    except _UNFORESEEN as error:
+        raise NotPlainError("an unforeseen form") from error
+
+
 # --- the package ------------------------------------------------------------------------------
 
 _RELATIONSHIPS: Final = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
@@ -103,7 +121,8 @@ def open_workbook(path: Path) -> Workbook:
     """
     file = path.open("rb")
     try:
-        return Workbook(file)
+        with _unforeseen():
+            return Workbook(file)
     except BaseException:
         file.close()
         raise
@@ -147,7 +166,9 @@ class Workbook:
             NotPlainError: The sheet isn't plain.
             KeyError: There is no sheet of that name.
         """
-        pieces = _Pieces(self._part(self._parts[name]), _SHEET)
+        part = self._parts[name]
+        with _unforeseen():
+            pieces = _Pieces(self._part(part), _SHEET)
         found = re.search(rb'<dimension ref="(?:[A-Z]{1,3}\d+:)?([A-Z]{1,3})\d+"', pieces.head)
         width = _column_of(found[1]) + 1 if found else 0
         return width if width <= MOST_COLUMNS else 0
@@ -168,7 +189,11 @@ class Workbook:
             NotPlainError: The sheet isn't plain, which may show after some batches.
             KeyError: There is no sheet of that name.
         """
-        yield from _in_batches(self._frames(self._parts[name]), rows)
+        if rows < 1:
+            raise ValueError("a batch has one row at least")
+        part = self._parts[name]
+        with _unforeseen():
+            yield from _in_batches(self._frames(part), rows)
 
     def _frames(self, part: str) -> Iterator[pl.DataFrame]:
         pieces = _Pieces(self._part(part), _SHEET)
@@ -586,8 +611,6 @@ def _in_order(
 
 def _in_batches(frames: Iterator[pl.DataFrame], rows: int) -> Iterator[pl.DataFrame]:
     """The same rows in frames of so many rows each."""
-    if rows < 1:
-        raise ValueError("a batch has one row at least")
     held: list[pl.DataFrame] = []
     height = 0
     for frame in frames:
@@ -695,13 +718,14 @@ class _Tags:
         self.words: npt.NDArray[np.uint64] = np.ndarray(
             len(content) - 7, "<u8", content, strides=(1,)
         )
-        #: Where the tags start.
-        self.at = np.flatnonzero(self.bytes[: piece.end] == ord("<"))
-        first = self.bytes[1:].take(self.at).astype(np.uint16)
-        second, third = self.bytes[2:].take(self.at), self.bytes[3:].take(self.at)
+        #: Where the tags start; the last is the end of the piece.
+        self.at = np.flatnonzero(self.bytes[: piece.end + 1] == ord("<"))
+        if not len(self.at) or self.at[-1] != piece.end:
+            self.at = np.append(self.at, piece.end)
+        starts = self.at[:-1]
+        first = self.bytes[1:].take(starts).astype(np.uint16)
+        second, third = self.bytes[2:].take(starts), self.bytes[3:].take(starts)
         self.kinds: _Bytes = tables.kinds.take(first << 8 | second)
-        #: Where the next tag starts.
-        self.next = np.append(self.at[1:], piece.end)
         expected = tables.third.take(self.kinds)
         _require(((expected == third) | (expected == 0)).all(), "other elements")
 
@@ -751,7 +775,8 @@ _KIND_OF_TYPE: Final = {
 }  # fmt: skip
 _ROW_ATTRIBUTES: Final = re.compile(rb"""(?: (?!r=)[A-Za-z][\w.:-]*="[^"<>&]*")*\s?/?""")
 _ERRORS: Final = frozenset(("#DIV/0!", "#N/A", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!"))
-_STARTS: Final = np.zeros(16, np.int64)
+#: How far behind the start of its tag a text starts: at its end if there is none.
+_STARTS: Final = np.full(16, 1 << 40, np.int64)
 _STARTS[[VALUE, TEXT, SPACED_TEXT]] = 3, 3, len(b'<t xml:space="preserve">')
 _HAS_VALUE: Final = np.isin(np.arange(16), (VALUE, NO_VALUE, TEXT, SPACED_TEXT, NO_TEXT))
 _NO_TEXT: Final = pl.Series([], dtype=pl.String)
@@ -840,16 +865,14 @@ class _Cells:
         )
         columns, meanings = self._columns_and_meanings(tags, cell_tags, rows, row_of_cell)
 
-        # Of the tags of cells and values only, a value's tag comes behind the tag of its cell.
-        sparse = np.flatnonzero((kinds == CELL) | _HAS_VALUE.take(kinds))
-        is_cell = kinds.take(sparse) == CELL
-        followed = np.append(is_cell[:-1] & ~is_cell[1:], np.False_)
-        valued = followed[is_cell]
-        value_tags = sparse[1:][followed[:-1]]
+        value_tags = np.flatnonzero(_HAS_VALUE.take(kinds))
         if not len(value_tags):
             return _Block(first_row, last_row, None, 0, 0, 0)
-        columns, meanings = columns[valued], meanings[valued]
-        numbers = rows.numbers[row_of_cell[valued]]
+        numbers = rows.numbers.take(row_of_cell)
+        if len(value_tags) != len(cell_tags):
+            # A value belongs to the last cell before it, and no cell has two.
+            valued = np.searchsorted(cell_tags, value_tags) - 1
+            columns, meanings, numbers = columns[valued], meanings[valued], numbers[valued]
         places = numbers * 1024 + columns
         _require((places[1:] > places[:-1]).all(), "cells in another order")
         values, indices = self._values(tags, value_tags, meanings)
@@ -870,13 +893,13 @@ class _Cells:
 
     def _check_ends(self, tags: _Tags) -> None:
         """What the first three bytes of a tag leave open."""
-        at, kinds = tags.at, tags.kinds
+        at, kinds = tags.at[:-1], tags.kinds
         tags.require_word(at[kinds == INLINE_END], b"</is>")
         tags.require_word(at[kinds == ROW_END], b"</row>")
         tags.require_word(at[kinds == SPACED_TEXT], b'<t xml:space="preserve">')
         formulas = np.flatnonzero(kinds == FORMULA)
         if len(formulas):
-            starts, ends = at[formulas], tags.next[formulas]
+            starts, ends = at[formulas], tags.at[formulas + 1]
             closed = kinds[formulas + 1] != FORMULA_END
             texts = tags.texts(starts, ends)
             form = r'^<f(?: [A-Za-z][A-Za-z0-9]*="[^"<>]*")*(?:/>|>[^<]*)$'
@@ -887,7 +910,7 @@ class _Cells:
             )
 
     def _rows(self, tags: _Tags, row_tags: _Ints) -> _Rows:
-        at, ends = tags.at[row_tags], tags.next[row_tags] - 1
+        at, ends = tags.at.take(row_tags), tags.at.take(row_tags + 1) - 1
         tags.require_word(at, b'<row r="')
         words = tags.words[at + 8]
         numbers = np.zeros(len(at), np.int64)
@@ -926,15 +949,15 @@ class _Cells:
     def _columns_and_meanings(
         self, tags: _Tags, cell_tags: _Ints, rows: _Rows, row_of_cell: _Ints
     ) -> tuple[_Ints, _Bytes]:
-        at, ends = tags.at[cell_tags], tags.next[cell_tags] - 1
+        at, ends = tags.at.take(cell_tags), tags.at.take(cell_tags + 1) - 1
         words = tags.words[at]
         _require(((words & _MASKS[6]) == _word(b'<c r="')).all(), "cells without a reference")
         columns = _COLUMNS.take((words >> np.uint64(48)).astype(np.uint16))
         _require((columns >= 0).all(), "an unusual reference")
         at = at + 7 + (columns > 25)
-        digits = rows.digits[row_of_cell]
-        numbers = tags.words[at] & _MASKS[digits + 1]
-        _require((numbers == rows.words[row_of_cell]).all(), "cells in another row")
+        digits = rows.digits.take(row_of_cell)
+        numbers = tags.words[at] & _MASKS[1:].take(digits)
+        _require((numbers == rows.words.take(row_of_cell)).all(), "cells in another row")
         starts = at + digits + 1
         _require(
             (starts <= ends).all() and (tags.bytes.take(ends) == ord(">")).all(), "an unusual cell"
@@ -974,8 +997,8 @@ class _Cells:
     ) -> tuple[pl.Series, npt.NDArray[np.uint32]]:
         """Texts, and the index of each value's text among them; one past the end is no value."""
         kinds = tags.kinds.take(value_tags)
-        ends = tags.next[value_tags]
-        starts = np.where(_STARTS.take(kinds) > 0, tags.at[value_tags] + _STARTS.take(kinds), ends)
+        ends = tags.at.take(value_tags + 1)
+        starts = np.minimum(tags.at.take(value_tags) + _STARTS.take(kinds), ends)
         is_text = kinds >= TEXT
         _require(
             ((meanings == INLINE_STRING) == is_text).all() and (meanings != OPEN).all(),
@@ -1003,9 +1026,10 @@ class _Cells:
         if counts[NUMBER]:
             self._put_numbers(own, tags, starts, sizes, (meanings == NUMBER) & (sizes > 0))
         self._put_unescaped(own, tags, starts, ends, meanings, kinds)
-        own.drop((sizes == 0) & ~is_text & (meanings != STRING) | (meanings == ERROR))
-        ends = np.where(own.is_own, starts, ends)
-        return own.all(tags.texts(starts, ends))
+        if counts[ERROR] or not sizes.all():
+            own.drop((sizes == 0) & ~is_text & (meanings != STRING) | (meanings == ERROR))
+        # What has another text isn't cut out.
+        return own.all(tags.texts(starts, np.where(own.is_own, starts, ends)))
 
     def _put_numbers(
         self, own: _OwnTexts, tags: _Tags, starts: _Ints, sizes: _Ints, are_numbers: _Flags
@@ -1095,6 +1119,15 @@ class _OwnTexts:
         return pl.concat([texts, *self._texts]) if self._texts else texts, self._indices
 
 
+#: A cell's attributes behind its reference may be so long, in words of eight bytes.
+_ATTRIBUTE_WORDS: Final = 3
+#: For each of these words, the bytes in it that count, by the size of the attributes.
+_MASKS_BEHIND: Final = [
+    _MASKS.take(np.clip(np.arange(8 * _ATTRIBUTE_WORDS + 1) - 8 * index, 0, 8))
+    for index in range(_ATTRIBUTE_WORDS)
+]
+
+
 class _KnownAttributes:
     """What cells are by the few distinct attributes that their tags have."""
 
@@ -1117,15 +1150,14 @@ class _KnownAttributes:
     def meanings(self, tags: _Tags, starts: _Ints, ends: _Ints) -> _Bytes:
         """What the cells are whose attributes stand there."""
         sizes = ends - starts
-        _require((sizes <= 24).all(), "unusual attributes of a cell")
-        words = [
-            tags.words[starts + 8 * index] & _MASKS[np.clip(sizes - 8 * index, 0, 8)]
-            for index in range(3)
-        ]
-        words.append(sizes.astype(np.uint64))
+        longest = int(sizes.max())
+        _require(longest <= 8 * _ATTRIBUTE_WORDS, "unusual attributes of a cell")
+        words = [sizes.astype(np.uint64)]
         hashed = words[0] * np.uint64(self._FACTORS[0])
-        for word, factor in zip(words[1:], self._FACTORS[1:], strict=True):
-            hashed = (hashed ^ word) * np.uint64(factor)
+        for index in range((longest + 7) // 8):
+            word = tags.words[starts + 8 * index] & _MASKS_BEHIND[index].take(sizes)
+            hashed ^= word * np.uint64(self._FACTORS[index + 1])
+            words.append(word)
         slots = (hashed >> np.uint64(48)).astype(np.int64)
         meanings: _Bytes = self._meanings.take(slots)
         while len(new := np.flatnonzero(meanings == 0)):
@@ -1133,12 +1165,12 @@ class _KnownAttributes:
             with self._lock:
                 slot = slots[index]
                 if not self._meanings[slot]:
-                    self._words[:, slot] = [word[index] for word in words]
+                    self._words[: len(words), slot] = [word[index] for word in words]
                     attributes = tags.content[starts[index] : ends[index]]
                     self._meanings[slot] = self._kind_of(attributes)
             meanings = self._meanings.take(slots)
         # Two that share a slot are rare: refusing them is simpler than telling them apart.
-        for word, known in zip(words, self._words, strict=True):
+        for word, known in zip(words, self._words, strict=False):
             _require((known.take(slots) == word).all(), "very many styles")
         return meanings
 
@@ -1330,8 +1362,8 @@ def _shared_texts(piece: _Piece) -> pl.Series:
     is_text &= (first != SPACED_TEXT) | _has_words(
         tags, tags.at[opening], b'<t xml:space="preserve">'
     )
-    starts = tags.at[opening] + _STARTS.take(first)
-    ends = np.where(is_text, tags.next[opening], starts)
+    ends = tags.at[opening + 1]
+    starts = np.where(is_text, tags.at[opening] + _STARTS.take(first), ends)
     own = _OwnTexts(len(firsts))
     marked = is_text & _marked(
         tags, starts, ends, are_trimmed=first == TEXT, are_escaped=np.ones(len(firsts), bool)

@@ -49,6 +49,11 @@ FORMATS = (
 BUILT_IN = (0, 1, 14, 15, 16, 17, 18, 19, 20, 21, 22, 27, 30, 36, 44, 45, 46, 47, 48, 49, 50, 58)
 
 
+@pytest.fixture(autouse=True)
+def nothing_is_unforeseen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worksheet_scan, "_UNFORESEEN", ())
+
+
 def write_xml(
     path: Path,
     rows: str = "",
