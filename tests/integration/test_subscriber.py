@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rollbook import uploads
 from rollbook.api.app import create_app
+from rollbook.redis_client import make_client
 from rollbook.subscriber import QueueEvent, Subscriber
 from tests.files import csv_file
 from tests.integration.test_worker import sent, working
@@ -81,8 +82,6 @@ async def test_the_api_reads_the_stream_as_long_as_it_runs(settings: Settings) -
 async def test_nothing_of_a_member_passes_through_redis(
     system: System, settings: Settings, make_user: MakeUser
 ) -> None:
-    from rollbook.redis_client import make_client
-
     user = await make_user()
     rows = [{"ID Number": "8001010000081", "Firstname": "Nomvula", "Surname": ""}]
     ended = asyncio.Event()
@@ -98,13 +97,18 @@ async def test_nothing_of_a_member_passes_through_redis(
             await job_event(settings, headless, "failed")
             upload = await uploads.get(system, user, headless)
             assert upload["status"] == "failed"
-    async with make_client(settings.redis_address) as client:
-        keys: list[Any] = await client.keys("*")
-        kept = "".join([f"{key} {await _content(client, key)}" for key in keys])
+    kept = await everything_in_redis(settings)
     assert "upload_id" in kept
     assert "8001010000081" not in kept
     assert "Nomvula" not in kept
     assert "no_id_column" in kept
+
+
+async def everything_in_redis(settings: Settings) -> str:
+    """Every key with what is under it."""
+    async with make_client(settings.redis_address) as client:
+        keys: list[Any] = await client.keys("*")
+        return "".join([f"{key} {await _content(client, key)}" for key in keys])
 
 
 async def _content(client: object, key: str) -> object:
