@@ -12,8 +12,10 @@ import pytest
 
 from rollbook.accounts import Role, User, issue_token
 from rollbook.api.app import create_app
+from rollbook.errors import ServiceUnavailableError
 from rollbook.pipeline.columns import map_headers
 from rollbook.pipeline.read import read
+from rollbook.store import FileStore
 from tests.conftest import PASSWORD
 from tests.files import csv_file, member, workbook
 
@@ -84,6 +86,43 @@ async def test_a_wrong_password_and_an_unknown_address_answer_alike(
     assert answers[0].json() == answers[1].json()
     assert answers[0].headers["content-type"] == "application/problem+json"
     assert answers[0].headers["www-authenticate"] == "Bearer"
+
+
+async def test_an_address_with_a_nul_is_told_what_is_wrong_with_it(
+    api: httpx.AsyncClient,
+) -> None:
+    answer = await api.post("/api/v1/auth/login", json={"email": "a\0@b", "password": PASSWORD})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["field"] == "email"
+
+
+@pytest.mark.parametrize(
+    "fields", [{"sheet": "a\0b"}, {"columns": '{"Lid\\u0000No": "id_number"}'}], ids=str
+)
+async def test_a_field_with_a_nul_is_told_what_is_wrong_with_it(
+    as_user: Callable[[User], httpx.AsyncClient], make_user: MakeUser, fields: dict[str, str]
+) -> None:
+    api = as_user(await make_user())
+    answer = await api.post(PROCESS, files=file_part(csv_file(rows=1)), data=fields)
+    assert answer.status_code == 422
+    assert "NUL" in answer.json()["detail"]
+    history = (await api.get("/api/v1/bulk-upload/history")).json()["data"]
+    assert history["items"] == []
+
+
+async def test_a_store_that_is_away_does_not_hide_what_the_sender_did_wrong(
+    as_user: Callable[[User], httpx.AsyncClient],
+    make_user: MakeUser,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def away(*_: Any) -> None:
+        raise ServiceUnavailableError("The file store doesn't answer.")
+
+    api = as_user(await make_user())
+    monkeypatch.setattr(FileStore, "remove", away)
+    answer = await api.post(PROCESS, files=file_part(csv_file(rows=1)), data={"dry_run": "maybe"})
+    assert answer.status_code == 422
+    assert "dry_run" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("header", [None, "Bearer nonsense", "Basic YTpi"])
