@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import openpyxl
 import pytest
 
+from rollbook import uploads
 from rollbook.accounts import Role, User, issue_token
 from rollbook.api.app import create_app
+from rollbook.database import connect
 from rollbook.errors import ServiceUnavailableError
 from rollbook.pipeline.columns import map_headers
 from rollbook.pipeline.read import read
 from rollbook.store import FileStore
 from tests.conftest import PASSWORD
 from tests.files import csv_file, member, workbook
+from tests.integration.test_worker import sent, working
+from tests.waiting import job_event
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -473,3 +478,34 @@ async def test_an_office_sees_its_own_part_of_the_queue_and_an_operator_all_of_i
         counts = (await as_user(user).get("/api/v1/bulk-upload/queue/stats")).json()["data"]
         seen[name] = (counts["waiting"], counts["total"])
     assert seen == {"GP": (2, 2), "LP": (1, 1), "all": (3, 3)}
+
+
+async def test_operators_see_the_living_workers_and_the_dead_are_forgotten_after_a_day(
+    as_user: Callable[[User], httpx.AsyncClient],
+    make_user: MakeUser,
+    system: System,
+    settings: Settings,
+) -> None:
+    with connect(settings.database_address) as connection:
+        for name, silent in (("silent", "1 minute"), ("dead", "2 days")):
+            connection.execute(
+                "INSERT INTO workers (name, host, pid, slots, jobs, heartbeat_at) "
+                "VALUES (%s, 'elsewhere', 1, 2, '{}', now() - %s::interval)",
+                (name, silent),
+            )
+    user = await make_user()
+    api = as_user(user)
+    async with working(system) as worker:
+        upload_id = await sent(system, user, csv_file(100_000))
+        await job_event(settings, upload_id, "progress")
+        await worker._beat()
+        [living] = (await api.get("/api/v1/bulk-upload/queue/workers")).json()["data"]
+        await uploads.cancel(system, user, upload_id)
+    assert (living["name"], living["pid"]) == (worker.name, os.getpid())
+    assert (living["slots"], living["jobs"]) == (settings.concurrency, [str(upload_id)])
+    with connect(settings.database_address) as connection:
+        left = connection.execute("SELECT name FROM workers").fetchall()
+    assert left == [{"name": "silent"}]
+    assert (await api.get("/api/v1/bulk-upload/queue/workers")).json()["data"] == []
+    office = as_user(await make_user(Role.PROVINCE_ADMIN, "GP"))
+    assert (await office.get("/api/v1/bulk-upload/queue/workers")).status_code == 403

@@ -14,8 +14,9 @@ from rollbook import slots, uploads
 from rollbook.database import connect
 from rollbook.errors import ChildDiedError, UnreadableFileError
 from rollbook.redis_client import make_client
+from rollbook.subscriber import QueueEvent, Subscriber
 from tests.files import csv_file, members
-from tests.integration.test_subscriber import everything_in_redis
+from tests.integration.test_subscriber import counted, everything_in_redis
 from tests.integration.test_worker import (
     ended,
     forget_events,
@@ -51,7 +52,12 @@ async def test_a_job_that_comes_back_to_the_worker_that_lost_it_is_done_once_and
 ) -> None:
     user = await make_user()
     quick = system_with(system, concurrency=2, lock_duration_ms=2000, stalled_interval_ms=300)
-    async with working(quick):
+    stalled: list[QueueEvent] = []
+    subscriber = Subscriber(settings)
+    subscriber.listen(lambda event: stalled.append(event) if event.name == "stalled" else None)
+    before = counted("stalled")
+    async with subscriber.running(), working(quick):
+        await subscriber.reading.wait()
         upload_id = await sent(quick, user, csv_file(90_000))
         await job_stage(settings, upload_id, "normalise")
         async with make_client(settings.redis_address) as client:
@@ -61,6 +67,8 @@ async def test_a_job_that_comes_back_to_the_worker_that_lost_it_is_done_once_and
     assert upload["attempt"] == 2
     assert await system.queue.state(upload_id) == "completed"
     assert len(in_members(settings)) == 90_000
+    assert [(event.job_id, event.attempt) for event in stalled] == [(str(upload_id), 1)]
+    assert counted("stalled") - before == 1
 
 
 async def test_a_child_that_dies_right_after_its_commit_has_completed_the_upload(
@@ -74,7 +82,7 @@ async def test_a_child_that_dies_right_after_its_commit_has_completed_the_upload
             await run(*arguments)
             raise ChildDiedError("It died.")
 
-        worker.slots.run = run_and_die  # type: ignore[method-assign]
+        worker.slots.run = run_and_die  # type: ignore[assignment]
         upload = await ended(system, user, await sent(system, user, csv_file(2)))
     assert upload["status"] == "completed"
     assert await system.queue.state(upload["id"]) == "completed"
@@ -91,7 +99,7 @@ async def test_a_child_that_dies_while_its_upload_is_cancelled_leaves_no_job(
             await uploads.cancel(system, user, upload_id)
             raise ChildDiedError("It died.")
 
-        worker.slots.run = cancel_and_die  # type: ignore[method-assign]
+        worker.slots.run = cancel_and_die  # type: ignore[assignment]
         upload_id = await sent(system, user, csv_file(2))
         await job_event(settings, upload_id, "failed")
     assert (await uploads.get(system, user, upload_id))["status"] == "cancelled"
@@ -113,9 +121,9 @@ async def test_a_fault_of_ours_costs_the_attempt_and_its_words_go_nowhere(
 
     async with working(system) as worker:
         if where == "in the attempt":
-            worker.slots.run = fault  # type: ignore[method-assign]
+            worker.slots.run = fault  # type: ignore[assignment]
         else:
-            worker.attempts._claim = fault  # type: ignore[method-assign]
+            worker.attempts._claim = fault  # type: ignore[assignment]
         upload_id = await sent(system, user, csv_file(2))
         await job_event(settings, upload_id, "failed")
     kept = await everything_in_redis(settings)
@@ -215,7 +223,7 @@ async def test_a_failed_upload_that_is_retried_completes(
         async def refuse(*_: Any) -> dict[str, Any]:
             raise UnreadableFileError("The file can't be read.")
 
-        worker.slots.run = refuse  # type: ignore[method-assign]
+        worker.slots.run = refuse  # type: ignore[assignment]
         upload_id = await sent(system, user, csv_file(2))
         assert (await ended(system, user, upload_id))["status"] == "failed"
         await forget_events(settings)

@@ -72,7 +72,7 @@ def test_a_folder_that_is_just_being_made_is_not_taken_for_a_dead_worker_s(
         flock(place, how)
 
     thread = threading.Thread(target=other)
-    monkeypatch.setattr(scratch.fcntl, "flock", flock_when_another_cleans_up)
+    monkeypatch.setattr(fcntl, "flock", flock_when_another_cleans_up)
     with scratch.folder(tmp_path) as own:
         assert (own / scratch.LOCK).exists()
     thread.join(10)
