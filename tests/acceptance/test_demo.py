@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import fastexcel
@@ -17,6 +16,7 @@ from tests.acceptance.conftest import environment, rollbook
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 SOFFICE = shutil.which("soffice")
 STAGES = ("read", "normalise", "validate", "match", "verify", "merge", "report")
