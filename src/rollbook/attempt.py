@@ -7,6 +7,7 @@ record that is right and a queue that the next attempt, or the reconciler, bring
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -15,8 +16,9 @@ import structlog
 from bullmq import Job, UnrecoverableError
 from bullmq.custom_errors import DelayedError
 from psycopg_pool import PoolTimeout
+from redis.exceptions import RedisError
 
-from rollbook import clock
+from rollbook import clock, logs
 from rollbook.database import queries
 from rollbook.errors import (
     AttemptError,
@@ -27,12 +29,15 @@ from rollbook.errors import (
     ServiceUnavailableError,
     SourceGoneError,
 )
+from rollbook.hand_back import hand_back, is_let_go
 from rollbook.pipeline.stages import Progress
 from rollbook.publisher import announce_progress
 from rollbook.store import SOURCE_GONE
 from rollbook.uploads import OUTCOMES, forget_source
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rollbook.database import Row
     from rollbook.slots import Slots
     from rollbook.system import System
@@ -41,6 +46,11 @@ if TYPE_CHECKING:
 HEARTBEAT_S = 0.5
 #: Errors that say nothing about the file: another try costs the upload no attempt.
 UNAVAILABLE = (ServiceUnavailableError, psycopg.OperationalError, PoolTimeout)
+
+UNFORESEEN = (
+    "Processing the file failed unexpectedly. Nothing of it was merged. The operator's log has the "
+    "details under this job id."
+)
 
 _SQL = queries("uploads")
 log = structlog.get_logger(__name__)
@@ -53,13 +63,15 @@ class Attempts:
         self._system = system
         self._slots = slots
         self._worker = worker
-        self._running: dict[UUID, asyncio.Task[dict[str, Any]]] = {}
+        #: By upload and attempt: a job whose lock ran out may come back to this very worker while
+        #: the attempt that lost it still ends.
+        self._running: dict[tuple[UUID, int], asyncio.Task[dict[str, Any]]] = {}
         self._shutting_down = False
 
     @property
     def running(self) -> list[UUID]:
         """The uploads that are being worked on."""
-        return list(self._running)
+        return list(dict.fromkeys(upload_id for upload_id, _ in self._running))
 
     async def process(self, job: Job, token: str) -> dict[str, Any]:
         """BullMQ's processor: run one attempt of the job.
@@ -89,6 +101,11 @@ class Attempts:
             delay_ms = self._system.settings.backoff_ms
             await self._put_back(job, token, delay_ms=delay_ms)
             raise DelayedError from None
+        except (DelayedError, UnrecoverableError, AttemptError):
+            raise
+        except Exception as error:  # noqa: BLE001 - BullMQ would write its words to Redis
+            _log_unforeseen(error)
+            raise AttemptError(AttemptError.code) from None
         finally:
             structlog.contextvars.unbind_contextvars("job_id", "attempt")
 
@@ -132,9 +149,9 @@ class Attempts:
             await forget_source(self._system, upload)
 
     async def _attempt(self, job: Job, token: str, upload: Row) -> dict[str, Any]:
-        upload_id: UUID = upload["id"]
+        own: tuple[UUID, int] = (upload["id"], upload["attempt"])
         work = asyncio.create_task(self._supervise(job, upload))
-        self._running[upload_id] = work
+        self._running[own] = work
         try:
             await work
         except asyncio.CancelledError:
@@ -150,11 +167,16 @@ class Attempts:
             await self._record("hand_back", upload, **values, uncounted=1)
             raise
         except RollbookError as error:
-            raise await self._failed(job, upload, error) from None
+            return await self._failed(job, upload, error)
+        except UNAVAILABLE:
+            raise
+        except Exception as error:  # noqa: BLE001 - a fault of ours costs the attempt, no more
+            _log_unforeseen(error)
+            return await self._failed(job, upload, AttemptError(UNFORESEEN))
         finally:
-            del self._running[upload_id]
+            del self._running[own]
         await self._forget_source(upload)
-        done = await self._by_id(upload_id)
+        done = await self._by_id(upload["id"])
         log.info("attempt completed", rows=done["rows_total"], seconds=done["stage_seconds"])
         return _result(done)
 
@@ -211,24 +233,26 @@ class Attempts:
         log.info("attempt stopped", status=latest["status"], now_at_attempt=latest["attempt"])
         return await self._final_answer(job, latest)
 
-    async def _failed(self, job: Job, upload: Row, error: RollbookError) -> Exception:
-        """Record a failed attempt and say what BullMQ is to make of it."""
+    async def _failed(self, job: Job, upload: Row, error: RollbookError) -> dict[str, Any]:
+        """Record a failed attempt and tell BullMQ; one that ended otherwise has its own answer."""
         hopeless = isinstance(error, FileProblemError | OutOfMemoryError)
         last = job.attemptsMade + 1 >= int(job.opts.get("attempts", 1))
         query = "fail" if hopeless or last else "hand_back"
         values = {"error_code": error.code, "error": error.message}
-        written = await self._record(query, upload, **values, uncounted=0)
-        log.warning("attempt failed", code=error.code, final=query == "fail", fenced=not written)
-        final = hopeless or not written
+        if not await self._record(query, upload, **values, uncounted=0):
+            # Its child died right after its commit, or the upload was cancelled at this moment.
+            log.info("attempt failed after its end", code=error.code)
+            return await self._fenced(job, upload)
+        log.warning("attempt failed", code=error.code, final=query == "fail")
         # The code alone: the sentence may quote the file, and Redis holds nothing of a member.
-        answer: Exception = (UnrecoverableError if final else AttemptError)(error.code)
-        return answer
+        raise (UnrecoverableError if hopeless else AttemptError)(error.code)
 
     async def _hand_back(self, job: Job, token: str, upload: Row) -> None:
         """Let another worker take the job, as if this one had not begun."""
         await self._record("hand_back", upload, error_code=None, error=None, uncounted=1)
         log.info("job handed back, the worker is stopping")
-        await self._put_back(job, token, delay_ms=0)
+        with _letting_go():
+            await hand_back(job, token)
 
     async def _record(self, query: str, upload: Row, **values: Any) -> bool:
         parameters = {"id": upload["id"], "attempt": upload["attempt"], **values}
@@ -243,9 +267,28 @@ class Attempts:
         return row
 
     async def _put_back(self, job: Job, token: str, *, delay_ms: int) -> None:
-        """Give the job back to the queue without counting the attempt."""
+        """Give the job back to the queue for later, without counting the attempt."""
         due = int(clock.now().timestamp() * 1000) + delay_ms
-        await job.moveToDelayed(due, token)
+        with _letting_go():
+            await job.moveToDelayed(due, token)
+
+
+@contextlib.contextmanager
+def _letting_go() -> Iterator[None]:
+    """A job that can't be given back goes to another worker all the same: its lock runs out."""
+    try:
+        yield
+    except (RedisError, OSError) as error:
+        log.warning("job not given back, its lock runs out", error=type(error).__name__)
+    except TypeError as error:
+        if not is_let_go(error):
+            raise
+        log.info("the queue had let go of the job before", reason=str(error))
+
+
+def _log_unforeseen(error: Exception) -> None:
+    # Its own text may quote a cell: the log gets its place, not its words.
+    log.error("attempt met a fault", error=type(error).__name__, where=logs.places(error))
 
 
 def _remove_when_failed(job: Job) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from bullmq import Worker
 
-from rollbook import clock
+from rollbook.hand_back import hand_back
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -52,6 +52,11 @@ class OneCallWorker(Worker):  # type: ignore[misc]
     async def processJob(self, job: Job, token: str) -> Job | None:  # noqa: N802 - the port's name
         """Process a job; the next one, if its end brought one along."""
         await super().processJob(job, token)
+        # The port renews locks by job alone, and of two attempts that are here it stops with the
+        # first that ends: the other, which has the lock, would lose it.
+        for other, its_token in self.jobs:
+            if other.id == job.id:
+                self.lockManager.track_job(other.id, its_token, 0)
         handed_out = self._handed_out.pop(token, None)
         if handed_out is None:
             return None
@@ -59,6 +64,6 @@ class OneCallWorker(Worker):  # type: ignore[misc]
         if following is not None and (self.closing or self.paused):
             # Nobody here will take it any more: another worker shall, and not only when its lock
             # has run out.
-            await following.moveToDelayed(int(clock.now().timestamp() * 1000), token)
+            await hand_back(following, token)
             return None
         return following

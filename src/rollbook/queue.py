@@ -11,7 +11,10 @@ The twelve operations: initialise (``UploadQueue``), get (``job``), add, status 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import structlog
 from bullmq import Job, Queue
@@ -22,7 +25,6 @@ from rollbook.redis_client import make_client
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable
-    from uuid import UUID
 
     from rollbook.config import Settings
 
@@ -77,6 +79,20 @@ class UploadQueue:
     async def states(self, upload_ids: Iterable[UUID]) -> list[str | None]:
         """The states of several jobs, in their order."""
         return list(await asyncio.gather(*(self.state(upload_id) for upload_id in upload_ids)))
+
+    async def waiting_ids(self) -> list[UUID]:
+        """The uploads whose jobs wait for anything: their turn, a delay, the end of a pause."""
+        async with self._redis.pipeline() as look:
+            for state in ("wait", "paused"):
+                look.lrange(self._queue.toKey(state), 0, -1)
+            for state in ("prioritized", "delayed"):
+                look.zrange(self._queue.toKey(state), 0, -1)
+            found = await _reached(look.execute())
+        ids = []
+        for job_id in itertools.chain.from_iterable(found):
+            with contextlib.suppress(ValueError):  # another program's job on the same queue
+                ids.append(UUID(job_id))
+        return ids
 
     async def position(self, upload_id: UUID) -> int | None:
         """The place among the waiting jobs, from 1; None when it isn't waiting for its turn."""

@@ -114,6 +114,10 @@ def columns_from(text: str) -> dict[str, str | None]:
             "Nothing was kept."
         )
     for header, field in given.items():
+        if "\0" in header:  # PostgreSQL has no such text
+            raise InvalidRequestError(
+                f"columns: the header {header!r} has a NUL. Nothing was kept."
+            )
         if field is not None and field not in variants():
             raise InvalidRequestError(
                 f"columns: there is no field {field!r} for the header {header!r}. Nothing was "

@@ -59,11 +59,11 @@ async def run_once(system: System) -> Reconciled | None:
         if row is None or not row["locked"]:
             return None
         lock = {"lock_s": system.settings.lock_duration_ms / 1000}
-        for upload, state in await _with_states(system, connection, "open", lock):
+        for upload, state in await _open_uploads(system, connection, lock):
             await _reconcile_open(system, connection, upload, state, done)
-        for upload, state in await _with_states(system, connection, "ended_lately"):
-            if state in OPEN_STATES - {"active"}:
-                done.removed += await system.queue.remove(upload["id"])
+        waiting = {"ids": await system.queue.waiting_ids()}
+        for upload in await (await connection.execute(_SQL["ended_of"], waiting)).fetchall():
+            done.removed += await system.queue.remove(upload["id"])
         for upload in await (await connection.execute(_SQL["sources_left"])).fetchall():
             await forget_source(system, upload)
     if done.added or done.failed or done.removed:
@@ -71,14 +71,11 @@ async def run_once(system: System) -> Reconciled | None:
     return done
 
 
-async def _with_states(
-    system: System,
-    connection: psycopg.AsyncConnection[Row],
-    query: str,
-    parameters: dict[str, Any] | None = None,
+async def _open_uploads(
+    system: System, connection: psycopg.AsyncConnection[Row], parameters: dict[str, Any]
 ) -> list[tuple[Row, str | None]]:
-    """The uploads that a query finds, each with the queue's word for where its job is."""
-    found = await (await connection.execute(_SQL[query], parameters)).fetchall()
+    """The open uploads, each with the queue's word for where its job is."""
+    found = await (await connection.execute(_SQL["open"], parameters)).fetchall()
     pairs: list[tuple[Row, str | None]] = []
     for batch in (found[i : i + BATCH] for i in range(0, len(found), BATCH)):
         states = await system.queue.states(upload["id"] for upload in batch)

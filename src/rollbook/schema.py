@@ -17,6 +17,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
+from sqlalchemy import exc as sqlalchemy_errors
 from sqlalchemy.pool import NullPool
 
 from rollbook.errors import ServiceUnavailableError
@@ -39,13 +40,11 @@ def migrate(address: str) -> str:
         ServiceUnavailableError: PostgreSQL doesn't answer.
     """
     with _alembic(address) as (config, connection):
+        # Given back with the connection: one that broke couldn't be asked to.
         connection.exec_driver_sql(f"SELECT pg_advisory_lock({MIGRATION_LOCK})")
-        try:
-            before = _revision(connection)
-            alembic.command.upgrade(config, "head")
-            connection.commit()
-        finally:
-            connection.exec_driver_sql(f"SELECT pg_advisory_unlock({MIGRATION_LOCK})")
+        before = _revision(connection)
+        alembic.command.upgrade(config, "head")
+        connection.commit()
         after = _revision(connection)
     if after != before:
         log.info("schema migrated", revision=after, before=before)
@@ -62,7 +61,8 @@ def _alembic(address: str) -> Iterator[tuple[Config, Connection]]:
             config = _config()
             config.attributes["connection"] = connection
             yield config, connection
-    except psycopg.OperationalError as error:
+    except (psycopg.OperationalError, sqlalchemy_errors.OperationalError) as error:
+        # SQLAlchemy gives what psycopg raises a class of its own, while it connects too.
         raise ServiceUnavailableError(
             "PostgreSQL doesn't answer, so the schema couldn't be checked. Is it started, and is "
             "DATABASE_URL right?"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -28,16 +29,32 @@ def folder(data_dir: Path) -> Iterator[Path]:
     """A folder for this worker, which goes with it; those of dead workers are removed first."""
     home = data_dir / "scratch"
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for left in home.iterdir():
-        _remove_if_dead(left)
-    own = Path(tempfile.mkdtemp(prefix="worker-", dir=home))
-    with (own / LOCK).open("wb") as lock:
-        # The kernel gives the lock back when this process ends, in whatever way.
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with contextlib.ExitStack() as held:
+        with _alone_in(home):
+            for left in home.iterdir():
+                _remove_if_dead(left)
+            own = Path(tempfile.mkdtemp(prefix="worker-", dir=home))
+            lock = held.enter_context((own / LOCK).open("wb"))
+            # The kernel gives the lock back when this process ends, in whatever way.
+            fcntl.flock(lock, fcntl.LOCK_EX)
         try:
             yield own
         finally:
             shutil.rmtree(own, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _alone_in(home: Path) -> Iterator[None]:
+    """One worker at a time cleans up and makes its folder.
+
+    Another one would take a folder that was just made, and isn't locked yet, for a dead worker's.
+    """
+    place = os.open(home, os.O_RDONLY)
+    try:
+        fcntl.flock(place, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(place)
 
 
 def empty(place: Path) -> None:
@@ -47,8 +64,9 @@ def empty(place: Path) -> None:
 
 
 def _remove_if_dead(left: Path) -> None:
-    with contextlib.suppress(OSError), (left / LOCK).open("rb") as lock:
-        # BlockingIOError, an OSError: its worker lives. No lock yet: it is just being made.
+    # A worker that died before it had made its lock left a folder without one.
+    with contextlib.suppress(OSError), (left / LOCK).open("ab") as lock:
+        # BlockingIOError, an OSError: its worker lives.
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         shutil.rmtree(left)
         log.info("scratch folder of a dead worker removed", folder=left.name)

@@ -16,7 +16,13 @@ import structlog
 
 from rollbook import errors, scratch
 from rollbook.config import environment_for
-from rollbook.errors import ChildDiedError, OutOfMemoryError, RollbookError, TimedOutError
+from rollbook.errors import (
+    ChildDiedError,
+    OutOfMemoryError,
+    RollbookError,
+    ServiceUnavailableError,
+    TimedOutError,
+)
 from rollbook.pipeline.stages import Progress
 
 if TYPE_CHECKING:
@@ -33,6 +39,9 @@ MEMORY_INTERVAL_S = 0.2
 #: A child that is larger than this after an attempt is replaced: allocators keep what they had.
 KEPT_CHILD_MB = 700
 
+PROGRAM = (sys.executable, "-m", "rollbook.child")
+NOT_STARTED = "The process for the file could not be started. It will be tried again."
+
 log = structlog.get_logger(__name__)
 
 
@@ -42,25 +51,31 @@ class Child:
     def __init__(self, process: asyncio.subprocess.Process, folder: Path) -> None:
         self._process = process
         self._folder = folder
-        self._memory = psutil.Process(process.pid)
 
     @classmethod
     async def start(cls, settings: Settings, folder: Path) -> Child:
-        """Start a child that works in a folder, and wait until it has loaded what it needs."""
-        scratch.empty(folder)
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "rollbook.child",
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            env={**environment_for(settings), "TMPDIR": str(folder)},
-        )
-        child = cls(process, folder)
-        if await child._receive() is None:
-            raise ChildDiedError(
-                "The process for the file could not be started. It will be tried again."
+        """Start a child that works in a folder, and wait until it has loaded what it needs.
+
+        Raises:
+            ServiceUnavailableError: it can't be started now (no memory, no room on the disk, ...).
+        """
+        try:
+            scratch.empty(folder)
+            process = await asyncio.create_subprocess_exec(
+                *PROGRAM,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                env={**environment_for(settings), "TMPDIR": str(folder)},
             )
+        except OSError as error:
+            raise ServiceUnavailableError(NOT_STARTED) from error
+        child = cls(process, folder)
+        try:
+            if await child._receive() is None:
+                raise ServiceUnavailableError(NOT_STARTED)
+        except BaseException:  # a cancelled start too: nobody else knows of the process
+            await child.kill()
+            raise
         return child
 
     @property
@@ -113,7 +128,7 @@ class Child:
     def memory_mb(self) -> float:
         """Resident memory; 0 when the process has ended."""
         try:
-            return float(self._memory.memory_info().rss) / 2**20
+            return float(psutil.Process(self.pid).memory_info().rss) / 2**20
         except psutil.NoSuchProcess:
             return 0.0
 
@@ -147,8 +162,11 @@ class Slots:
     async def __aenter__(self) -> Self:
         """Start the children, so that the first file doesn't wait for one."""
         self._folder = self._scratch.__enter__()
-        children = (self._start() for _ in range(self._settings.concurrency))
-        self._idle.extend(await asyncio.gather(*children))
+        try:
+            await asyncio.gather(*(self._warm_up() for _ in range(self._settings.concurrency)))
+        except BaseException:
+            await self.__aexit__(None, None, None)
+            raise
         return self
 
     async def __aexit__(
@@ -204,6 +222,13 @@ class Slots:
                     "operator to raise ROLLBOOK_CHILD_MEMORY_MB."
                 )
             return work.result()
+
+    async def _warm_up(self) -> None:
+        try:
+            self._idle.append(await self._start())
+        except ServiceUnavailableError as error:
+            # The job that needs the child tries again, and waits while it can't be started.
+            log.warning("child not started", reason=error.message, cause=repr(error.__cause__))
 
     async def _start(self) -> Child:
         return await Child.start(self._settings, self._folder / f"child-{next(self._names)}")

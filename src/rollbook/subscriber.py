@@ -43,9 +43,11 @@ log = structlog.get_logger(__name__)
 class QueueEvent:
     """Something that happened to a job."""
 
-    #: The id in the stream: it never goes back, and reading can go on behind it.
+    #: The id in the stream: it never goes back, and reading can go on behind it. An error has the
+    #: id of the last event before it.
     id: str
     name: str
+    #: Empty for an error, which is the stream's and no job's.
     job_id: str
     #: The attempt, where the event says it.
     attempt: int | None = None
@@ -105,7 +107,7 @@ class Subscriber:
             )
             for name in EVENTS:
                 events.on(name, self._handler(name))
-            events.on("error", _log_error)
+            events.on("error", self._heard_error)
             reading = asyncio.create_task(events.run())
             self.reading.set()
             try:
@@ -120,7 +122,7 @@ class Subscriber:
         try:
             found = await client.xrevrange(f"bull:{self._settings.queue_name}:events", count=1)
         except (RedisError, OSError) as error:
-            _log_error(error)
+            self._heard_error(error)
             return None
         return str(found[0][0]) if found else "0-0"
 
@@ -131,10 +133,20 @@ class Subscriber:
             EVENT_COUNT.labels(event=name).inc()
             level = logging.DEBUG if name == "progress" else logging.INFO
             log.log(level, "queue event", kind=name, job_id=event.job_id, attempt=event.attempt)
-            for listener in self._listeners:
-                listener(event)
+            self._pass_on(event)
 
         return handle
+
+    def _heard_error(self, error: BaseException, *_: Any) -> None:
+        """The stream can't be read now: an event of no job, counted and passed on like the rest."""
+        kind = type(error).__name__
+        EVENT_COUNT.labels(event="error").inc()
+        log.warning("event stream not readable, trying again", kind="error", error=kind)
+        self._pass_on(QueueEvent(self._last_id or "0-0", "error", "", data={"error": kind}))
+
+    def _pass_on(self, event: QueueEvent) -> None:
+        for listener in self._listeners:
+            listener(event)
 
     def _with_attempt(self, event: QueueEvent) -> QueueEvent:
         if event.name in _BETWEEN_ATTEMPTS:
@@ -153,7 +165,3 @@ def _event(name: str, fields: dict[str, Any], event_id: str) -> QueueEvent:
     inner = data.get("data") if name == "progress" else data.get("returnvalue")
     attempt = inner.get("attempt") if isinstance(inner, dict) else None
     return QueueEvent(event_id, name, job_id, attempt, inner if isinstance(inner, dict) else data)
-
-
-def _log_error(error: BaseException) -> None:
-    log.warning("event stream not readable, trying again", error=type(error).__name__)

@@ -33,6 +33,9 @@ STOP_MARGIN_S = 15.0
 
 log = structlog.get_logger(__name__)
 
+#: The groups of processes that run: each command's own and what it started.
+_groups: set[int] = set()
+
 
 @contextlib.asynccontextmanager
 async def running(settings: Settings, stop: asyncio.Event | None = None) -> AsyncIterator[str]:
@@ -66,6 +69,13 @@ async def running(settings: Settings, stop: asyncio.Event | None = None) -> Asyn
         await asyncio.gather(*keepers, return_exceptions=True)
 
 
+def kill() -> None:
+    """End API, worker and the worker's children at once; what they had begun is done again."""
+    for group in _groups:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(group, signal.SIGKILL)
+
+
 def stop_with_parent() -> None:
     """End this process when the supervisor is gone: it holds the other end of standard input."""
 
@@ -93,11 +103,14 @@ async def _keep_running(command: str, environment: dict[str, str], settings: Set
             # Ctrl-C goes to the supervisor alone, who stops the others in order.
             start_new_session=True,
         )
+        _groups.add(process.pid)  # a new session is a new group of the same number
         try:
             code = await process.wait()
         except asyncio.CancelledError:
             await _stop(process, settings)
             raise
+        finally:
+            _groups.discard(process.pid)
         if loop.time() - began > HEALTHY_AFTER_S:
             pause = RESTART_PAUSE_S
         log.error("process ended, starting it again", process=command, code=code, pause_s=pause)

@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 
 from rollbook.attempt import Attempts
 from rollbook.database import queries
+from rollbook.hand_back import is_let_go
 from rollbook.maintenance import every
 from rollbook.one_call_worker import OneCallWorker
 from rollbook.redis_client import make_client
@@ -139,6 +140,9 @@ class UploadWorker:
 
 
 def _log_error(error: Any, *_: Any) -> None:
+    if is_let_go(error):
+        log.info("the queue had let go of the job before", reason=str(error))
+        return
     away = isinstance(error, RedisError | OSError)
     log.log(
         30 if away else 40,

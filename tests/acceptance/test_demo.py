@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
 import fastexcel
+import pytest
 
+from rollbook.uploads import OUTCOMES
 from tests.acceptance.conftest import environment, rollbook
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
+
+SOFFICE = shutil.which("soffice")
+STAGES = ("read", "normalise", "validate", "match", "verify", "merge", "report")
 
 
 def test_the_demo_ends_with_one_json_object_whose_outcomes_add_up(tmp_path: Path) -> None:
@@ -29,15 +37,68 @@ def test_the_demo_ends_with_one_json_object_whose_outcomes_add_up(tmp_path: Path
     assert len(fastexcel.read_excel(result["report"]).sheet_names) == 7
 
 
-def test_the_demo_shows_a_table_of_outcomes_and_where_the_report_is(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """What a demonstration shows to a person, and the folder that it leaves."""
+    folder = tmp_path_factory.mktemp("demo")
     done = subprocess.run(
-        rollbook("demo", "--rows", "200", "--folder", str(tmp_path)),
-        env=environment(tmp_path / "data"),
+        rollbook("demo", "--rows", "200", "--folder", str(folder)),
+        env=environment(folder / "data"),
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "all rows" in done.stdout
-    assert str(tmp_path / "report.xlsx") in done.stdout
-    assert (tmp_path / "report.xlsx").stat().st_size > 10_000
+    return done.stdout, folder
+
+
+def test_the_demo_shows_outcomes_that_add_up_and_the_seconds_of_each_stage(
+    shown: tuple[str, Path],
+) -> None:
+    text, folder = shown
+    outcomes = _numbers(text, OUTCOMES)
+    assert sum(outcomes.values()) == _numbers(text, ["all rows"])["all rows"] == 200
+    assert outcomes["inserted"] > 0
+    seconds = _numbers(text, [*STAGES, "total"])
+    total = seconds.pop("total")
+    assert 0 < sum(seconds.values()) <= total
+    report = folder / "report.xlsx"
+    assert str(report) in text
+    assert len(fastexcel.read_excel(report).sheet_names) == 7
+
+
+@pytest.mark.skipif(SOFFICE is None, reason="LibreOffice isn't installed")
+def test_libreoffice_opens_the_report_of_the_demo_with_its_sheets_and_rows(
+    shown: tuple[str, Path], tmp_path: Path
+) -> None:
+    report = shown[1] / "report.xlsx"
+    subprocess.run(
+        [
+            str(SOFFICE), "--headless", f"-env:UserInstallation={(tmp_path / 'user').as_uri()}",
+            "--convert-to", "ods", "--outdir", str(tmp_path), str(report),
+        ],
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )  # fmt: skip
+    ours, theirs = (fastexcel.read_excel(file) for file in (report, tmp_path / "report.ods"))
+    assert theirs.sheet_names == ours.sheet_names
+    for name in ours.sheet_names[1:]:
+        sheets = [book.load_sheet(name, dtypes="string").to_polars() for book in (ours, theirs)]
+        assert sheets[0].shape == sheets[1].shape
+        assert sheets[0].columns == sheets[1].columns
+    rows = theirs.load_sheet("All Uploaded Rows", dtypes="string").to_polars()
+    assert rows.height == 200
+    assert rows["ID Number"].equals(
+        ours.load_sheet("All Uploaded Rows", dtypes="string").to_polars()["ID Number"]
+    )
+
+
+def _numbers(shown: str, names: Sequence[str]) -> dict[str, float]:
+    """The number that stands beside each of these names in a table."""
+    found = {}
+    for name in names:
+        line = re.search(rf"{name.replace('_', ' ')}\s*[│┃|]\s*([\d.]+)", shown)
+        assert line is not None, f"{name} isn't shown:\n{shown}"
+        found[name] = float(line[1])
+    return found

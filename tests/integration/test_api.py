@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import openpyxl
 import pytest
 
+from rollbook import uploads
 from rollbook.accounts import Role, User, issue_token
 from rollbook.api.app import create_app
+from rollbook.database import connect
+from rollbook.errors import ServiceUnavailableError
 from rollbook.pipeline.columns import map_headers
 from rollbook.pipeline.read import read
+from rollbook.store import FileStore
 from tests.conftest import PASSWORD
 from tests.files import csv_file, member, workbook
+from tests.integration.test_worker import sent, working
+from tests.waiting import job_event
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -84,6 +91,43 @@ async def test_a_wrong_password_and_an_unknown_address_answer_alike(
     assert answers[0].json() == answers[1].json()
     assert answers[0].headers["content-type"] == "application/problem+json"
     assert answers[0].headers["www-authenticate"] == "Bearer"
+
+
+async def test_an_address_with_a_nul_is_told_what_is_wrong_with_it(
+    api: httpx.AsyncClient,
+) -> None:
+    answer = await api.post("/api/v1/auth/login", json={"email": "a\0@b", "password": PASSWORD})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["field"] == "email"
+
+
+@pytest.mark.parametrize(
+    "fields", [{"sheet": "a\0b"}, {"columns": '{"Lid\\u0000No": "id_number"}'}], ids=str
+)
+async def test_a_field_with_a_nul_is_told_what_is_wrong_with_it(
+    as_user: Callable[[User], httpx.AsyncClient], make_user: MakeUser, fields: dict[str, str]
+) -> None:
+    api = as_user(await make_user())
+    answer = await api.post(PROCESS, files=file_part(csv_file(rows=1)), data=fields)
+    assert answer.status_code == 422
+    assert "NUL" in answer.json()["detail"]
+    history = (await api.get("/api/v1/bulk-upload/history")).json()["data"]
+    assert history["items"] == []
+
+
+async def test_a_store_that_is_away_does_not_hide_what_the_sender_did_wrong(
+    as_user: Callable[[User], httpx.AsyncClient],
+    make_user: MakeUser,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def away(*_: Any) -> None:
+        raise ServiceUnavailableError("The file store doesn't answer.")
+
+    api = as_user(await make_user())
+    monkeypatch.setattr(FileStore, "remove", away)
+    answer = await api.post(PROCESS, files=file_part(csv_file(rows=1)), data={"dry_run": "maybe"})
+    assert answer.status_code == 422
+    assert "dry_run" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("header", [None, "Bearer nonsense", "Basic YTpi"])
@@ -434,3 +478,34 @@ async def test_an_office_sees_its_own_part_of_the_queue_and_an_operator_all_of_i
         counts = (await as_user(user).get("/api/v1/bulk-upload/queue/stats")).json()["data"]
         seen[name] = (counts["waiting"], counts["total"])
     assert seen == {"GP": (2, 2), "LP": (1, 1), "all": (3, 3)}
+
+
+async def test_operators_see_the_living_workers_and_the_dead_are_forgotten_after_a_day(
+    as_user: Callable[[User], httpx.AsyncClient],
+    make_user: MakeUser,
+    system: System,
+    settings: Settings,
+) -> None:
+    with connect(settings.database_address) as connection:
+        for name, silent in (("silent", "1 minute"), ("dead", "2 days")):
+            connection.execute(
+                "INSERT INTO workers (name, host, pid, slots, jobs, heartbeat_at) "
+                "VALUES (%s, 'elsewhere', 1, 2, '{}', now() - %s::interval)",
+                (name, silent),
+            )
+    user = await make_user()
+    api = as_user(user)
+    async with working(system) as worker:
+        upload_id = await sent(system, user, csv_file(100_000))
+        await job_event(settings, upload_id, "progress")
+        await worker._beat()
+        [living] = (await api.get("/api/v1/bulk-upload/queue/workers")).json()["data"]
+        await uploads.cancel(system, user, upload_id)
+    assert (living["name"], living["pid"]) == (worker.name, os.getpid())
+    assert (living["slots"], living["jobs"]) == (settings.concurrency, [str(upload_id)])
+    with connect(settings.database_address) as connection:
+        left = connection.execute("SELECT name FROM workers").fetchall()
+    assert left == [{"name": "silent"}]
+    assert (await api.get("/api/v1/bulk-upload/queue/workers")).json()["data"] == []
+    office = as_user(await make_user(Role.PROVINCE_ADMIN, "GP"))
+    assert (await office.get("/api/v1/bulk-upload/queue/workers")).status_code == 403

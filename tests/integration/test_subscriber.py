@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+
+from prometheus_client import REGISTRY
+from pydantic import SecretStr
 
 from rollbook import uploads
 from rollbook.api.app import create_app
+from rollbook.redis_client import make_client
 from rollbook.subscriber import QueueEvent, Subscriber
 from tests.files import csv_file
 from tests.integration.test_worker import sent, working
@@ -14,6 +19,8 @@ from tests.waiting import PATIENCE_S, job_event
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    import pytest
 
     from rollbook.accounts import User
     from rollbook.config import Settings
@@ -71,6 +78,50 @@ async def test_a_failed_job_says_at_which_attempt(
     assert failed.data["failedReason"] == "no_id_column"
 
 
+async def test_every_event_is_counted_and_logged_with_its_job_and_attempt(
+    system: System, settings: Settings, make_user: MakeUser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = await make_user()
+    lines: list[dict[str, Any]] = []
+    ended = asyncio.Event()
+
+    def note(_level: int, _event: str, **fields: Any) -> None:
+        lines.append(fields)
+
+    monkeypatch.setattr("rollbook.subscriber.log", SimpleNamespace(log=note))
+    before = {kind: counted(kind) for kind in ("waiting", "active", "progress", "completed")}
+    subscriber = Subscriber(settings)
+    subscriber.listen(lambda event: ended.set() if event.name == "completed" else None)
+    async with subscriber.running(), asyncio.timeout(PATIENCE_S):
+        await subscriber.reading.wait()
+        async with working(system):
+            upload_id = await sent(system, user, csv_file(2))
+            await ended.wait()
+    for kind, number in before.items():
+        logged = [line for line in lines if line["kind"] == kind]
+        assert counted(kind) - number == len(logged) >= 1
+        assert {line["job_id"] for line in logged} == {str(upload_id)}
+        attempt = None if kind in ("waiting", "active") else 1
+        assert {line["attempt"] for line in logged} == {attempt}
+
+
+async def test_a_stream_that_cannot_be_read_is_an_error_event_counted_and_passed_on(
+    settings: Settings,
+) -> None:
+    nowhere = settings.model_copy(
+        update={"redis_url": SecretStr("unix:///nowhere/valkey.sock"), "redis_host": None}
+    )
+    heard: asyncio.Future[QueueEvent] = asyncio.get_running_loop().create_future()
+    before = counted("error")
+    subscriber = Subscriber(nowhere)
+    subscriber.listen(lambda event: None if heard.done() else heard.set_result(event))
+    async with subscriber.running(), asyncio.timeout(PATIENCE_S):
+        event = await heard
+    assert (event.name, event.job_id) == ("error", "")
+    assert event.data == {"error": "ConnectionError"}
+    assert counted("error") > before
+
+
 async def test_the_api_reads_the_stream_as_long_as_it_runs(settings: Settings) -> None:
     app = create_app(settings)
     async with app.router.lifespan_context(app), asyncio.timeout(PATIENCE_S):
@@ -81,8 +132,6 @@ async def test_the_api_reads_the_stream_as_long_as_it_runs(settings: Settings) -
 async def test_nothing_of_a_member_passes_through_redis(
     system: System, settings: Settings, make_user: MakeUser
 ) -> None:
-    from rollbook.redis_client import make_client
-
     user = await make_user()
     rows = [{"ID Number": "8001010000081", "Firstname": "Nomvula", "Surname": ""}]
     ended = asyncio.Event()
@@ -98,13 +147,23 @@ async def test_nothing_of_a_member_passes_through_redis(
             await job_event(settings, headless, "failed")
             upload = await uploads.get(system, user, headless)
             assert upload["status"] == "failed"
-    async with make_client(settings.redis_address) as client:
-        keys: list[Any] = await client.keys("*")
-        kept = "".join([f"{key} {await _content(client, key)}" for key in keys])
+    kept = await everything_in_redis(settings)
     assert "upload_id" in kept
     assert "8001010000081" not in kept
     assert "Nomvula" not in kept
     assert "no_id_column" in kept
+
+
+def counted(kind: str) -> float:
+    """How many events of a kind the counter has."""
+    return REGISTRY.get_sample_value("rollbook_queue_events_total", {"event": kind}) or 0
+
+
+async def everything_in_redis(settings: Settings) -> str:
+    """Every key with what is under it."""
+    async with make_client(settings.redis_address) as client:
+        keys: list[Any] = await client.keys("*")
+        return "".join([f"{key} {await _content(client, key)}" for key in keys])
 
 
 async def _content(client: object, key: str) -> object:

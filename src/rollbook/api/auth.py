@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 
 from rollbook import accounts
 from rollbook.api.access import SystemParam, UserParam
@@ -12,10 +14,17 @@ from rollbook.api.answers import Answer, Problem, SignedIn, Who
 router = APIRouter(prefix="/auth", tags=["auth"])
 
 
+def _without_nul(text: str) -> str:
+    # PostgreSQL has no such text, and would fail the request instead of finding nobody.
+    if "\0" in text:
+        raise ValueError("it holds a NUL character")
+    return text
+
+
 class Credentials(BaseModel):
     """What a person types to sign in."""
 
-    email: str = Field(max_length=320)
+    email: Annotated[str, AfterValidator(_without_nul)] = Field(max_length=320)
     password: str = Field(max_length=1024)
 
 

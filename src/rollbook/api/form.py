@@ -68,6 +68,8 @@ class UploadForm:
             value += chunk
             if len(value) > MAX_FIELD_BYTES:
                 raise InvalidRequestError(f"The field {name!r} is too long. Nothing was kept.")
+        if b"\0" in value:  # PostgreSQL has no such text
+            raise InvalidRequestError(f"The field {name!r} holds a NUL. Nothing was kept.")
         return value.decode("utf-8", errors="replace").strip()
 
     async def drain(self) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, cast, get_args
 from urllib.parse import quote
 from uuid import UUID
 
+import structlog
 from fastapi import APIRouter, Body, Depends, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
@@ -27,12 +28,20 @@ from rollbook.api.answers import (
 )
 from rollbook.api.form import UploadForm
 from rollbook.database import Row
-from rollbook.errors import InvalidRequestError, MissingFileError, NotFoundError, RollbookError
+from rollbook.errors import (
+    InvalidRequestError,
+    MissingFileError,
+    NotFoundError,
+    RollbookError,
+    ServiceUnavailableError,
+)
 from rollbook.pipeline.problems import sentence
 from rollbook.system import System
 from rollbook.uploads import Outcome
 
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+
+log = structlog.get_logger(__name__)
 
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
     401: {"model": Problem},
@@ -186,9 +195,17 @@ async def _take_in(
         options = _options(fields, idempotency_key)
     except BaseException:
         if stored is not None:
-            await system.store.remove(stored.key)
+            await _forget(system, stored)
         raise
     return await receive.record(system, user, stored, options)
+
+
+async def _forget(system: System, stored: receive.StoredFile) -> None:
+    try:
+        await system.store.remove(stored.key)
+    except ServiceUnavailableError:
+        # What the sender did wrong is their answer, not that our store is away.
+        log.warning("store not reachable, a refused file is left in it", key=stored.key)
 
 
 def _options(fields: dict[str, str], idempotency_key: str | None) -> receive.Options:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,8 +43,16 @@ def up() -> None:
 
 async def _up(settings: Settings) -> None:
     stop = asyncio.Event()
+
+    def asked_to_stop() -> None:
+        if stop.is_set():
+            log.warning("stopping at once; running jobs will be picked up at the next start")
+            supervisor.kill()
+            os._exit(1)  # the engines end with us, see ``engines``
+        stop.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, asked_to_stop)
     first = None
     while not stop.is_set():
         try:
@@ -99,7 +108,8 @@ def serve(*, supervised: Supervised = False) -> None:
             port=named.port,
             log_config=None,
             server_header=False,
-            timeout_graceful_shutdown=named.shutdown_grace_s or None,
+            # Not None for 0, which would be waiting without limit.
+            timeout_graceful_shutdown=named.shutdown_grace_s,
         )
 
 

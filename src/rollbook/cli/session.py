@@ -64,9 +64,10 @@ def engines(settings: Settings, *, own: bool = False) -> Iterator[Settings]:
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     with Engines(settings.data_dir, postgres=postgres, valkey=valkey) as started:
         named = _with(settings, started.database_url, started.redis_url)
-        from rollbook.schema import migrate  # slow to import, and not every command needs it
+        if postgres:  # the operator's own is migrated by `up` or `migrate`, and may be down now
+            from rollbook.schema import migrate  # slow to import, and not every command needs it
 
-        migrate(named.database_address)
+            migrate(named.database_address)
         yield named
 
 

@@ -10,10 +10,10 @@ WHERE (status = 'pending' AND waiting_since < now() - interval '2 seconds')
    OR (status = 'processing' AND heartbeat_at < now() - make_interval(secs => %(lock_s)s))
 ORDER BY priority, ordinal;
 
--- name: ended_lately
--- Uploads that ended lately: a job of theirs that still waits is a leftover.
+-- name: ended_of
+-- Which of the uploads whose jobs wait have ended, however long ago: those jobs are leftovers.
 SELECT id FROM uploads
-WHERE status IN ('completed', 'failed', 'cancelled') AND finished_at > now() - interval '10 minutes';
+WHERE id = ANY(%(ids)s) AND status IN ('completed', 'failed', 'cancelled');
 
 -- name: sources_left
 -- Files that nobody will need again: who ought to have removed them was cut off.

@@ -150,10 +150,11 @@ RETURNING id;
 
 -- name: hand_back
 -- The attempt ended without a result and the upload waits for the next one. One that wasn't the
--- file's fault (uncounted = 1) doesn't count as one of the upload's.
+-- file's fault (uncounted = 1) doesn't count as one of the upload's, nor does its waiting begin anew.
 UPDATE uploads
 SET attempts_before = attempts_before + %(uncounted)s, status = 'pending', error_code = %(error_code)s, error = %(error)s, worker = NULL,
-    stage = NULL, progress = 0, rows_done = 0, waiting_since = now()
+    stage = NULL, progress = 0, rows_done = 0,
+    waiting_since = CASE WHEN %(uncounted)s = 1 THEN waiting_since ELSE now() END
 WHERE id = %(id)s AND attempt = %(attempt)s AND status = 'processing'
 RETURNING id;
 
