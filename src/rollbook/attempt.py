@@ -26,6 +26,7 @@ from rollbook.errors import (
     RollbookError,
     ServiceUnavailableError,
     SourceGoneError,
+    VoterRollPendingError,
 )
 from rollbook.pipeline.stages import Progress
 from rollbook.publisher import announce_progress
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 #: Seconds between two heartbeats; also how long a cancelled job may still run.
 HEARTBEAT_S = 0.5
+#: Milliseconds after which an upload that waits for the voter roll looks by itself.
+LOOK_AGAIN_MS = 3_600_000
 #: Errors that say nothing about the file: another try costs the upload no attempt.
 UNAVAILABLE = (ServiceUnavailableError, psycopg.OperationalError, PoolTimeout)
 
@@ -145,6 +148,9 @@ class Attempts:
         except FencedError as error:
             log.debug("fenced", reason=error.message)
             return await self._fenced(job, upload)
+        except VoterRollPendingError:
+            await self._wait_for_answers(job, token, upload)
+            raise DelayedError from None
         except ServiceUnavailableError as error:
             values = {"error_code": error.code, "error": error.message}
             await self._record("hand_back", upload, **values, uncounted=1)
@@ -155,6 +161,7 @@ class Attempts:
             del self._running[upload_id]
         await self._forget_source(upload)
         done = await self._by_id(upload_id)
+        await self._ask_voter_roll(done)
         log.info("attempt completed", rows=done["rows_total"], seconds=done["stage_seconds"])
         return _result(done)
 
@@ -229,6 +236,22 @@ class Attempts:
         await self._record("hand_back", upload, error_code=None, error=None, uncounted=1)
         log.info("job handed back, the worker is stopping")
         await self._put_back(job, token, delay_ms=0)
+
+    async def _wait_for_answers(self, job: Job, token: str, upload: Row) -> None:
+        """Let the upload wait for the voter roll, as it asked to; the last answer wakes it."""
+        await self._record("hand_back", upload, error_code=None, error=None, uncounted=1)
+        await self._put_back(job, token, delay_ms=LOOK_AGAIN_MS)
+        await self._ask_voter_roll(await self._by_id(upload["id"]))
+
+    async def _ask_voter_roll(self, upload: Row) -> None:
+        """Let the pending rows be asked about; the reconciler does it where the queue is away."""
+        if not upload["roll_pending"]:
+            return
+        log.info("asking the voter roll", rows=upload["roll_pending"])
+        try:
+            await self._system.verifications.ask(upload["id"], pending=upload["roll_pending"])
+        except ServiceUnavailableError:
+            log.warning("queue not reachable, the reconciler will ask")
 
     async def _record(self, query: str, upload: Row, **values: Any) -> bool:
         parameters = {"id": upload["id"], "attempt": upload["attempt"], **values}

@@ -10,6 +10,7 @@ import polars as pl
 from rollbook.pipeline.columns import variants
 from rollbook.pipeline.problems import sentence
 from rollbook.pipeline.read import ERRORS
+from rollbook.pipeline.report_tables import Tables, keep
 from rollbook.workbook import BarChart, Cell, Look, WorkbookWriter
 
 if TYPE_CHECKING:
@@ -47,6 +48,32 @@ EXISTING_IN_WORDS = {
     "skip": "stay as they are",
 }
 
+#: What the voter roll says of a row, in the column ``REGISTERED``.
+ROLL_IN_WORDS = {
+    "registered": "Yes",
+    "other_ward": "Yes, in another ward",
+    "without_district": "Yes, without a voting district",
+    "not_registered": "No",
+    "deceased": "Deceased",
+    "international": "Yes, abroad",
+    "pending": "Pending",
+    "error": "Error: the roll gives no answer",
+}
+NOT_ASKED = "not asked"
+#: The same with a number before it; what is pending is said apart.
+_COUNTED = {
+    "registered": "registered in the ward of the file",
+    "other_ward": "registered in another ward",
+    "without_district": "registered without a voting district",
+    "not_registered": "not registered",
+    "deceased": "deceased",
+    "international": "registered abroad",
+    "error": "without an answer of the roll",
+}
+
+REGISTERED = "IEC Registered"
+VOTER_ROLL = "Voter roll"
+WRITTEN = "Report written (UTC)"
 ROW = "Row"
 OUTCOME = "Outcome"
 PROBLEMS = "Problems"
@@ -66,6 +93,8 @@ class Facts:
     written: dt.datetime
     #: All rows or none were asked for, and it is none.
     is_refused: bool = False
+    #: Why the voter roll isn't asked about any row; None when it is.
+    not_asked_because: str | None = "verification is switched off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +104,9 @@ class Files:
     report: Path
     #: None when every row was taken in.
     refused: Path | None
+    #: What the report is to be written from again, when the voter roll's answers are in; None when
+    #: no row waits for one.
+    tables: Path | None = None
 
 
 def write(
@@ -90,25 +122,52 @@ def write(
         problems: one row per problem.
     """
     table = _table(sheet, rows, problems)
+    roll = dict(rows["roll_result"].drop_nulls().value_counts().iter_rows())
+    tables = Tables(table, *_summary(facts, sheet, problems, roll))
     report = folder / "report.xlsx"
-    with WorkbookWriter(
-        report, title=f"Rollbook report: {facts.upload['file_name']}", fills=FILLS,
-        created=facts.written,
-    ) as workbook:  # fmt: skip
-        cells, chart = _summary(facts, sheet, problems)
-        workbook.add_cells("Summary", cells, chart=chart)
-        for name, part in _parts(table).items():
+    write_workbook(report, tables, facts.upload, written=facts.written)
+    kept = folder / "tables.parquet" if roll.get("pending") else None
+    if kept is not None:
+        keep(kept, tables)
+    return Files(report, _write_refused(folder, facts, sheet, table), kept)
+
+
+def write_workbook(path: Path, tables: Tables, upload: Row, *, written: dt.datetime) -> None:
+    """Write the report itself from its tables."""
+    title = f"Rollbook report: {upload['file_name']}"
+    with WorkbookWriter(path, title=title, fills=FILLS, created=written) as workbook:
+        workbook.add_cells("Summary", tables.summary, chart=tables.chart)
+        for name, part in _parts(tables.table).items():
             workbook.add_table(name, part, row_fill=_FILL)
-    return Files(report, _write_refused(folder, facts, sheet, table))
+
+
+def roll_columns() -> list[pl.Expr]:
+    """The report's columns of the voter roll, from those of ``verify.RESULTS``."""
+    return [
+        pl.col("roll_result")
+        .replace_strict(ROLL_IN_WORDS, default=NOT_ASKED, return_dtype=pl.String)
+        .alias(REGISTERED),
+        pl.col("roll_ward").alias("IEC Ward"),
+        pl.col("roll_voting_district").alias("IEC VD Code"),
+    ]
+
+
+def roll_in_words(counts: Mapping[str, int]) -> str:
+    """What the summary says of the voter roll, from the rows by result."""
+    said = [f"{counts[result]} {words}" for result, words in _COUNTED.items() if counts.get(result)]
+    if counts.get("pending"):
+        said.append(
+            f"{counts['pending']} pending. They are being asked about; this report is written "
+            "again when the last answer is in"
+        )
+    return "; ".join(said) or "no row to ask about"
 
 
 def _table(sheet: Sheet, rows: pl.DataFrame, problems: pl.DataFrame) -> pl.DataFrame:
     """The original columns with ours behind them, and the colour of each row."""
     ours = rows.join(_by_row(problems), on="row_number", how="left").select(
         "row_number",
-        pl.lit("not asked").alias("IEC Registered"),
-        pl.lit(None, pl.String).alias("IEC Ward"),
-        pl.lit(None, pl.String).alias("IEC VD Code"),
+        *roll_columns(),
         pl.when(pl.col("existing_surname").is_null())
         .then(pl.lit("No"))
         .otherwise(pl.lit("Yes"))
@@ -170,7 +229,7 @@ def _parts(table: pl.DataFrame) -> dict[str, pl.DataFrame]:
         "All Uploaded Rows": table,
         "Invalid IDs": table.filter(outcome == "invalid"),
         "Duplicates": table.filter(outcome == "duplicate"),
-        "Not Registered Voters": table.filter(pl.col("IEC Registered") == "No"),
+        "Not Registered Voters": table.filter(pl.col(REGISTERED) == "No"),
         "New Members": table.filter(outcome == "inserted"),
         "Existing Members (Updated)": table.filter(outcome.is_in(["updated", "unchanged"])),
     }
@@ -197,7 +256,7 @@ def _write_refused(folder: Path, facts: Facts, sheet: Sheet, table: pl.DataFrame
 
 
 def _summary(
-    facts: Facts, sheet: Sheet, problems: pl.DataFrame
+    facts: Facts, sheet: Sheet, problems: pl.DataFrame, roll: Mapping[str, int]
 ) -> tuple[list[list[AnyCell]], BarChart]:
     """The first sheet: what came of the file, which file it was, and how it was processed."""
     upload = facts.upload
@@ -234,14 +293,19 @@ def _summary(
         ["Sent by", Cell(upload["owner_email"], Look.INERT)],
         ["Office", Cell(office, Look.INERT)],
         ["Received (UTC)", Cell(upload["created_at"], Look.DATETIME)],
-        ["Report written (UTC)", Cell(facts.written, Look.DATETIME)],
+        [WRITTEN, Cell(facts.written, Look.DATETIME)],
         ["Upload", str(upload["id"])],
         ["Attempt", str(upload["attempt"])],
         ["Dry run", "yes" if upload["dry_run"] else "no"],
         ["Existing members", EXISTING_IN_WORDS[upload["existing"]]],
         ["Refused rows", "refuse the file" if upload["all_or_nothing"] else "are left out"],
         ["Columns that you named", Cell(_in_words(upload["columns"] or {}), Look.INERT)],
-        ["Voter roll", "not asked: verification is switched off"],
+        [
+            VOTER_ROLL,
+            f"not asked: {facts.not_asked_because}"
+            if facts.not_asked_because
+            else roll_in_words(roll),
+        ],
         [],
     ]
     rows.append([Cell(title, Look.HEADER) for title in ("Stage", "Seconds")])

@@ -25,6 +25,7 @@ from rollbook.pipeline.normalise import normalise
 from rollbook.pipeline.read import Wanted, read
 from rollbook.pipeline.stages import Progress, Stages
 from rollbook.pipeline.validate import validate
+from rollbook.pipeline.verify import Verification
 from rollbook.scope import Scope
 
 if TYPE_CHECKING:
@@ -47,8 +48,18 @@ def process(
     upload_id: UUID,
     attempt: int,
     report_progress: Callable[[Progress], None],
+    verify_days: int | None = None,
 ) -> dict[str, Any]:
     """Take the upload's file through all stages and commit what became of it.
+
+    Args:
+        connection: of this attempt alone.
+        store: where the file is and the report goes.
+        upload_id: of which upload.
+        attempt: the fence.
+        report_progress: hears how far the attempt is.
+        verify_days: for how many days an answer of the voter roll is good; None when the roll isn't
+            to be asked.
 
     Returns:
         ``rows_total`` and the counts by outcome.
@@ -56,6 +67,7 @@ def process(
     Raises:
         FencedError: the upload is no longer this attempt's; nothing was written.
         FileProblemError: the file can't be processed; nothing was merged.
+        VoterRollPendingError: the upload waits for the voter roll before it merges anything.
     """
     upload = _upload(connection, upload_id, attempt)
     scope = Scope(upload["province"], upload["municipality"])
@@ -74,11 +86,13 @@ def process(
         normalised = normalise(sheet, clock.today())
         stages.begin("validate", rows_total=total)
         validated = validate(normalised, sheet, scope)
+        verification = Verification(connection, upload, cache_days=verify_days)
+        verification.wait_for_answers(validated.rows)
         with connection.transaction():
             stages.begin("match", rows_total=total)
             rows = match(connection, validated.rows)
-            # Switched off: no row is asked about, and none is called not registered for it.
             stages.begin("verify", rows_total=total)
+            verification.prepare(validated.rows)
             stages.begin("merge", rows_total=total)
             connection.execute("SAVEPOINT unmerged")
             rows = merge(
@@ -89,9 +103,15 @@ def process(
             is_refused = upload["all_or_nothing"] and refused > 0
             if upload["dry_run"] or is_refused:
                 connection.execute("ROLLBACK TO SAVEPOINT unmerged")
+            rows = verification.settle(rows, is_refused=is_refused)
             stages.begin("report", rows_total=total)
             facts = report.Facts(
-                upload, outcomes, stages.seconds, clock.now(), is_refused=is_refused
+                upload,
+                outcomes,
+                stages.seconds,
+                clock.now(),
+                is_refused=is_refused,
+                not_asked_because=verification.not_asked_because,
             )
             with ThreadPoolExecutor(1, thread_name_prefix="report") as beside:
                 writing = beside.submit(
@@ -100,7 +120,9 @@ def process(
                 if not is_refused:
                     # Beside the report, because this is PostgreSQL's work and that is ours.
                     keep_rows(connection, rows, validated.problems, upload_id=upload_id)
-                stored = _stored(store, upload, writing.result())
+                files = writing.result()
+                stored = _stored(store, upload, files)
+                tables_key = _kept_tables(store, upload, files)
             stages.end()
             if upload["columns"]:
                 _remember(connection, upload, sheet)
@@ -115,6 +137,7 @@ def process(
             last_write = "note_report" if is_refused else "complete"
             if connection.execute(_SQL[last_write], final).rowcount != 1:
                 raise FencedError("Another attempt has the upload now, or it was cancelled.")
+            verification.count(tables_key=tables_key)
     if is_refused:
         raise RowsRefusedError(
             f"{refused} of the {total} rows were refused, and you asked for all rows or none, so "
@@ -132,6 +155,15 @@ def _stored(store: FileStore, upload: Row, files: report.Files) -> dict[str, str
         refused_key = keys.refused_key(upload["id"], upload["attempt"])
         store.put(refused_key, files.refused)
     return {"report_key": report_key, "refused_key": refused_key}
+
+
+def _kept_tables(store: FileStore, upload: Row, files: report.Files) -> str | None:
+    """Keep what the report is to be written from again, where rows wait for the voter roll."""
+    if files.tables is None:
+        return None
+    key = keys.report_tables_key(upload["id"], upload["attempt"])
+    store.put(key, files.tables)
+    return key
 
 
 def _remembered(connection: Connection[Row], scope: Scope) -> dict[str, Mapping[str, str | None]]:

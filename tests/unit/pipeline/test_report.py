@@ -14,6 +14,7 @@ from rollbook.pipeline.match import EXISTING
 from rollbook.pipeline.merge import count
 from rollbook.pipeline.normalise import normalise
 from rollbook.pipeline.validate import validate
+from rollbook.pipeline.verify import RESULTS
 from rollbook.scope import Scope
 from tests.files import member
 from tests.unit.pipeline.sheets import sheet_of
@@ -45,7 +46,8 @@ def written(folder: Path, sheet: Sheet, **changes: object) -> report.Files:
     """The files of a sheet whose fourth row is a member already."""
     validated = validate(normalise(sheet, NOW.date()), sheet, Scope("GP", None))
     existing = {field: pl.lit(None, dtype) for field, dtype in EXISTING.items()}
-    del existing["id_number"]
+    existing |= {field: pl.lit(None, dtype) for field, dtype in RESULTS.items()}
+    del existing["id_number"], existing["row_number"]
     is_known = pl.col("row_number") == 5
     existing["existing_surname"] = pl.when(is_known).then(pl.lit("Old"))
     existing["existing_firstname"] = pl.when(is_known).then(pl.lit("Name"))
