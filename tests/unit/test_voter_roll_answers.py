@@ -92,6 +92,7 @@ def test_those_without_a_district_have_the_special_code_of_why(
         document(Id=None),
         document(VoterStatus="Not registered"),
         document(bRegistered=False),
+        document(VotingStation=at(32840123, ward=None)),
     ],
 )
 def test_an_answer_that_is_none_is_never_taken_for_not_registered(garbage: object) -> None:

@@ -82,7 +82,9 @@ def understood(document: object, id_number: str) -> Answer:
     ward, district = _number(place.get("WardID"), _WARD), _number(place.get("VDNumber"), _DISTRICT)
     status = _status(words, district, is_registered=document["bRegistered"])
     if status == "registered":
-        assert district is not None
+        # Without a ward nobody can tell whether it is the file's.
+        if ward is None or district is None:
+            raise _garbage("names no ward")
         return Answer(
             status,
             ward,

@@ -102,10 +102,11 @@ def upgrade() -> None:
     );
     INSERT INTO voter_roll_state DEFAULT VALUES;
 
-    -- What the roll's answer is for a row. A ward of up to three digits is the number within the
+    -- What the roll's answer is for a row; null without an answer. A ward of up to three digits is the number within the
     -- municipality, which are the last three of the roll's eight.
     CREATE FUNCTION verification_result(status text, roll_ward text, file_ward text)
     RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN CASE
+        WHEN status IS NULL THEN NULL
         WHEN status <> 'registered' THEN status
         WHEN COALESCE(file_ward, '') = '' OR file_ward = roll_ward
              OR file_ward ~ '^[0-9]{1,3}$' AND lpad(file_ward, 3, '0') = right(roll_ward, 3)
