@@ -227,7 +227,7 @@ async def test_each_way_to_fail_has_its_own_error_that_says_nothing_of_the_perso
     assert len(roll.about(id_number(5))) == len(faults)
 
 
-async def test_no_redirect_is_followed(settings: Settings, roll: StandIn, url: str) -> None:
+async def test_no_redirect_is_followed(settings: Settings, url: str) -> None:
     settings = asking(settings, url)
     elsewhere: list[str] = []
 

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import io
+import logging
 from typing import TYPE_CHECKING, Any
 
 import fastexcel
+import httpx
 import pytest
+from prometheus_client import generate_latest
 
-from rollbook import uploads
+from rollbook import accounts, uploads
+from rollbook.api.app import create_app
 from rollbook.database import connect
+from rollbook.redis_client import make_client
 from rollbook.system import open_system
 from rollbook.voter_roll import reconciler
 from rollbook.voter_roll.answers import RESULTS
 from rollbook.voter_roll.stand_in import StandIn
 from tests.files import csv_file, id_number, member, members
+from tests.integration.test_subscriber import _content
 from tests.integration.test_worker import ended, sent, working
 from tests.integration.voter_roll import asking, until, verified
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-    from uuid import UUID
 
     import polars as pl
 
@@ -35,8 +39,8 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def roll() -> Iterator[StandIn]:
-    yield StandIn()
+def roll() -> StandIn:
+    return StandIn()
 
 
 @pytest.fixture
@@ -59,16 +63,15 @@ def results(upload: Row) -> dict[str, int]:
 
 def fetched(settings: Settings, query: str, *parameters: Any) -> list[Row]:
     with connect(settings.database_address) as connection:
-        return connection.execute(query, parameters).fetchall()  # type: ignore[call-overload, no-any-return]
+        return connection.execute(query.encode(), parameters).fetchall()
 
 
 async def sheet_of(system: System, upload: Row, name: str) -> pl.DataFrame:
     _, chunks = await system.store.open(upload["report_key"])
     content = b"".join([chunk async for chunk in chunks])
-    book = fastexcel.read_excel(io.BytesIO(content).getvalue())
-    return book.load_sheet(
-        name, dtypes="string", header_row=None if name == "Summary" else 0
-    ).to_polars()  # noqa: E501
+    book = fastexcel.read_excel(content)
+    header = None if name == "Summary" else 0
+    return book.load_sheet(name, dtypes="string", header_row=header).to_polars()
 
 
 async def test_every_row_ends_with_what_the_roll_says_and_the_report_says_it_too(
@@ -192,7 +195,10 @@ async def test_rows_without_an_answer_stay_pending_and_are_asked_again_and_the_u
         upload_id = await sent(system, user, csv_file(8))
         upload = await ended(system, user, upload_id)
         assert upload["status"] == "completed"
-        query = "SELECT v.result, q.failures FROM verifications v JOIN voter_roll_questions q USING (id_number) WHERE q.id_number = %s"  # noqa: E501
+        query = (
+            "SELECT v.result, q.failures FROM verifications v"
+            " JOIN voter_roll_questions q USING (id_number) WHERE q.id_number = %s"
+        )
         held = await until(settings, query, lambda rows: rows and rows[0]["failures"], id_number(5))
         assert held[0]["result"] == "pending"
         upload = await verified(settings, upload_id)
@@ -255,7 +261,7 @@ async def test_an_upload_that_is_verified_before_its_merge_waits_and_then_merges
     settings: Settings, make_user: MakeUser, roll: StandIn, roll_url: str
 ) -> None:
     settings = asking(settings, roll_url)
-    roll.fail(id_number(5), *["500"] * 4)
+    roll.fail(id_number(5), "500", "500", "500", "500")
     roll.fail(id_number(6), "refused")
     async with at_work(settings) as system:
         user = await make_user()
@@ -281,7 +287,7 @@ async def test_a_cancelled_upload_is_asked_about_no_further(
 ) -> None:
     settings = asking(settings, roll_url, voter_roll_retry_s=0.5)
     for n in range(4, 8):
-        roll.fail(id_number(n), *["500"] * 100)
+        roll.always_fail.add(id_number(n))
     async with at_work(settings) as system:
         user = await make_user()
         upload_id = await sent(system, user, csv_file(members(4, 4)), verify="before_merge")
@@ -344,3 +350,148 @@ async def test_everything_in_redis_may_be_lost_and_nobody_is_asked_twice(
     assert added is not None
     assert sum(results(upload).values()) == 60
     assert len(roll.about()) == 60
+
+
+async def test_a_roll_that_is_down_for_good_is_said_to_be_and_nothing_spins(
+    settings: Settings, make_user: MakeUser, roll: StandIn, roll_url: str
+) -> None:
+    settings = asking(settings, roll_url, voter_roll_probe_s=0.5, voter_roll_lanes=2)
+    roll.down_with = 500
+    async with at_work(settings) as system:
+        user = await make_user()
+        upload = await ended(system, user, await sent(system, user, csv_file(40)))
+        assert upload["status"] == "completed"
+        query = "SELECT * FROM voter_roll_state WHERE probes >= 2"
+        await until(settings, query, bool)
+        async with served(settings) as client:
+            await sign_in(client, system, user)
+            queue = (await client.get("/bulk-upload/queue/stats")).json()
+            budget = (await client.get("/bulk-upload/rate-limit-status")).json()
+            status = (await client.get(f"/bulk-upload/status/{upload['id']}")).json()
+        held = fetched(settings, "SELECT DISTINCT result FROM verifications")
+        # Five failures in a row, those under way beside them, and one for each probe; none is tried
+        # at once more often than a question is.
+        probes = fetched(settings, "SELECT probes FROM voter_roll_state")[0]["probes"]
+        assert len(roll.asked) <= 3 * (5 + 2 + probes + 1)
+        roll.down_with = None
+        upload = await verified(settings, upload["id"])
+    assert held == [{"result": "pending"}]
+    assert "The voter roll is down" in queue["message"]
+    assert queue["data"]["voter_roll"]["roll"] == "down"
+    assert queue["data"]["voter_roll"]["pending"] == 40
+    assert queue["data"]["voter_roll"]["pending_seconds"] is None
+    assert "The voter roll answered 500." in budget["message"]
+    assert status["data"]["verification"]["results"]["pending"] == 40
+    assert "40 rows are pending, how long can't be told now." in status["message"]
+    assert sum(results(upload).values()) == 40
+    state = fetched(settings, "SELECT * FROM voter_roll_state")[0]
+    assert (state["down_since"], state["failures"]) == (None, 0)
+
+
+async def test_a_spent_budget_is_said_with_the_time_until_the_pending_are_done(
+    settings: Settings, make_user: MakeUser, roll: StandIn, roll_url: str
+) -> None:
+    settings = asking(settings, roll_url, voter_roll_requests_per_hour=10, voter_roll_window_s=600)
+    async with at_work(settings) as system:
+        user = await make_user()
+        upload_id = await sent(system, user, csv_file(members(30, 4)))
+        await until(settings, "SELECT * FROM uploads WHERE roll_pending = 21", bool)
+        async with served(settings) as client:
+            await sign_in(client, system, user)
+            budget = (await client.get("/bulk-upload/rate-limit-status")).json()
+            can = (await client.get("/bulk-upload/can-upload?rows=10")).json()
+            status = (await client.get(f"/bulk-upload/status/{upload_id}")).json()
+            page = (await client.get(f"/bulk-upload/rows/{upload_id}?verification=pending")).json()
+    assert len(roll.asked) == 10
+    standing = budget["data"]
+    assert (standing["state"], standing["used"], standing["remaining"]) == ("exceeded", 10, 0)
+    assert 500 < standing["reset_in_seconds"] <= 600
+    assert standing["pending"] == 21
+    # Ten in the next window, ten in the one after, and one.
+    assert 1700 < standing["pending_seconds"] <= 1801
+    assert can["data"]["can_upload"] is True
+    assert can["data"]["is_verified_at_once"] is False
+    assert 2300 < can["data"]["verified_in_seconds"] <= 2402
+    verification = status["data"]["verification"]
+    assert verification["state"] == "pending"
+    assert 1700 < verification["seconds_left"] <= 1801
+    assert "21 rows are pending, about 30 minutes." in status["message"]
+    assert page["data"]["total"] == 21
+    assert page["data"]["items"][0]["verification"] == {
+        "result": "pending", "ward": None, "voting_district": None, "voting_station": None,
+        "asked_at": None,
+    }  # fmt: skip
+
+
+async def test_the_older_upload_is_asked_about_first(
+    settings: Settings, make_user: MakeUser, roll: StandIn, roll_url: str
+) -> None:
+    settings = asking(settings, roll_url, voter_roll_lanes=1)
+    roll.latency_s = 0.05
+    async with at_work(settings) as system:
+        user = await make_user()
+        first = await sent(system, user, csv_file(members(15, 4)))
+        second = await sent(system, user, csv_file(members(15, 100)))
+        await verified(settings, second)
+        await verified(settings, first)
+    older = {id_number(n) for n in range(4, 19)}
+    order = [asked.id_number in older for asked in roll.about()]
+    # The second one's only lane may ask one question while the first one's lane asks its last.
+    assert order.index(False) >= 14
+
+
+async def test_nothing_of_a_person_is_in_redis_in_a_log_or_in_a_metric(
+    settings: Settings,
+    make_user: MakeUser,
+    roll: StandIn,
+    roll_url: str,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    settings = asking(settings, roll_url, voter_roll_timeout_s=0.5)
+    faults: list[Any] = ["500", "garbage", "somebody_else", "redirect", "refused", "401", "slow"]
+    for n, fault in enumerate(faults):
+        roll.fail(id_number(4 + n), *[fault] * 4)
+    roll.slow_s = 1
+    people = [id_number(n) for n in range(4, 24)]
+    caplog.set_level(logging.DEBUG)
+    async with at_work(settings) as system:
+        user = await make_user()
+        upload_id = await sent(system, user, csv_file(members(20, 4)))
+        await until(settings, "SELECT FROM voter_roll_questions WHERE failures > 0", bool)
+        in_the_middle = await everything(settings)
+        await verified(settings, upload_id)
+        at_the_end = await everything(settings)
+    metrics = generate_latest().decode()
+    output = capsys.readouterr()
+    logged = output.out + output.err + caplog.text
+    assert str(upload_id) in in_the_middle
+    assert "rollbook:voter-roll" in in_the_middle
+    assert "rollbook_voter_roll_requests_total" in metrics
+    assert "voter roll gave no answer" in logged
+    for place in (in_the_middle, at_the_end, metrics, logged):
+        assert [number for number in people if number in place] == []
+
+
+async def everything(settings: Settings) -> str:
+    """All that Redis holds."""
+    async with make_client(settings.redis_address) as client:
+        keys: list[Any] = await client.keys("*")
+        return "".join([f"{key} {await _content(client, key)}\n" for key in keys])
+
+
+@contextlib.asynccontextmanager
+async def served(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    """The API over these settings."""
+    app = create_app(settings)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(
+            transport=httpx.ASGITransport(app=app), base_url="http://test/api/v1"
+        ) as client,
+    ):
+        yield client
+
+
+async def sign_in(client: httpx.AsyncClient, system: System, user: User) -> None:
+    client.headers["Authorization"] = f"Bearer {accounts.issue_token(system.settings, user)}"

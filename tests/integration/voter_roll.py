@@ -49,11 +49,13 @@ async def until(
         connection.autocommit = True
         try:
             async with asyncio.timeout(patience_s):
-                while not condition(found := connection.execute(query, parameters).fetchall()):  # type: ignore[call-overload]  # noqa: ASYNC110, E501
+                while True:
+                    found = connection.execute(query.encode(), parameters).fetchall()
+                    if condition(found):
+                        return found
                     await asyncio.sleep(LOOK_S)
         except TimeoutError:
             raise AssertionError(f"not within {patience_s} s: {query}: {found}") from None
-    return found
 
 
 async def verified(settings: Settings, upload_id: UUID, patience_s: float = PATIENCE_S) -> Row:

@@ -15,10 +15,12 @@ FROM voter_roll_questions;
 
 -- name: claim
 -- The next question in the order of the uploads. Nobody else gets it within the time in which it
--- must have been answered.
+-- must have been answered. A probe takes one that has failed least: somebody about whom the roll
+-- always fails must not keep it down for all others.
 WITH next AS (
     SELECT id_number FROM voter_roll_questions WHERE due_at <= now()
-    ORDER BY upload_ordinal, row_number LIMIT 1 FOR UPDATE SKIP LOCKED
+    ORDER BY CASE WHEN %(is_probe)s THEN failures ELSE 0 END, upload_ordinal, row_number
+    LIMIT 1 FOR UPDATE SKIP LOCKED
 ), taken AS (
     UPDATE voter_roll_questions AS q SET due_at = now() + make_interval(secs => %(lease_s)s)
     FROM next WHERE q.id_number = next.id_number

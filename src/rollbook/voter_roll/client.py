@@ -10,6 +10,7 @@ import asyncio
 import datetime as dt
 import email.utils
 import json
+import logging
 import math
 import random
 from dataclasses import dataclass
@@ -81,6 +82,9 @@ class RollClient:
 
     def __init__(self, settings: Settings, budget: Budget) -> None:
         assert settings.voter_roll_url is not None
+        # Below this, httpx logs every URL, and so every ID number.
+        for chatty in ("httpx", "httpcore"):
+            logging.getLogger(chatty).setLevel(logging.WARNING)
         self._settings = settings
         self._budget = budget
         self._base = settings.voter_roll_url

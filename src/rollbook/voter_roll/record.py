@@ -72,9 +72,13 @@ class VerificationRecord:
         self._settings = settings
         self._pool = pool
 
-    async def claim(self, *, lease_s: float) -> Question | None:
+    async def claim(self, *, lease_s: float, is_probe: bool = False) -> Question | None:
         """Take the next question for so many seconds; None when none is due."""
-        parameters = {"lease_s": lease_s, "cache_days": self._settings.voter_roll_cache_days}
+        parameters = {
+            "lease_s": lease_s,
+            "is_probe": is_probe,
+            "cache_days": self._settings.voter_roll_cache_days,
+        }
         found = await self._one("claim", parameters)
         return None if found is None else Question(**found)
 

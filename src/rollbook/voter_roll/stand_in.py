@@ -51,6 +51,8 @@ class Asked:
     #: Whom it was about; None for a token.
     id_number: str | None
     status: int
+    #: The token that it came with: each worker has its own.
+    token: str | None = None
 
 
 class StandIn:
@@ -83,6 +85,8 @@ class StandIn:
         self.asked: list[Asked] = []
         #: How many came in over the budget; each was answered with 429.
         self.over_budget = 0
+        #: People about whom every request fails, with a 500.
+        self.always_fail: set[str] = set()
         #: Answer everything with this status; None answers as usual.
         self.down_with: int | None = None
         self._ward_of = ward_of or (lambda _: WARD)
@@ -136,7 +140,14 @@ class StandIn:
             ]
         )
         config = uvicorn.Config(
-            app, host="127.0.0.1", port=port, log_config=None, access_log=False, lifespan="off"
+            app,
+            host="127.0.0.1",
+            port=port,
+            log_config=None,
+            # Of an access log, every line would name a person.
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
         )
         # The standard loop: the answers' pace is not what is measured, and uvloop wants the main
         # thread for itself.
@@ -188,11 +199,13 @@ class StandIn:
             return self._noted(id_number, refused)
         token = request.headers.get("authorization", "").removeprefix("Bearer ")
         if self._tokens.get(token, 0) < time.monotonic():
-            return self._noted(id_number, JSONResponse({"Message": "denied"}, 401))
+            return self._noted(id_number, JSONResponse({"Message": "denied"}, 401), token)
         faults = self._faults[id_number]
         fault = faults.popleft() if faults else None
+        if id_number in self.always_fail:
+            fault = "500"
         # Noted before it is answered: who was cut off in between has been asked all the same.
-        response = self._noted(id_number, self._response(id_number, fault))
+        response = self._noted(id_number, self._response(id_number, fault), token)
         await asyncio.sleep(self.slow_s if fault == "slow" else self.latency_s)
         return response
 
@@ -210,9 +223,11 @@ class StandIn:
         self._window.append(now)
         return None if self.down_with is None else PlainTextResponse("down", self.down_with)
 
-    def _noted(self, id_number: str | None, response: Response) -> Response:
+    def _noted(
+        self, id_number: str | None, response: Response, token: str | None = None
+    ) -> Response:
         with self._changed:
-            self.asked.append(Asked(time.monotonic(), id_number, response.status_code))
+            self.asked.append(Asked(time.monotonic(), id_number, response.status_code, token))
             self._changed.notify_all()
         return response
 

@@ -37,10 +37,13 @@ if TYPE_CHECKING:
     from rollbook.system import System
     from rollbook.voter_roll.record import Question, Told
 
-#: A wait that is longer than this goes back into the queue as a delayed job.
-SHORT_WAIT_S = 1.0
+#: The last seconds of a wait. What comes before them the job spends in the queue, delayed; there it
+#: is woken up to a second late, which of a small window would be a good part.
+SHORT_WAIT_S = 5.0
 #: The longest wait, after which a lane looks again by itself.
 LONGEST_WAIT_S = 600.0
+#: So many failures about one person speak against the roll; further ones say nothing new of it.
+TELLING_FAILURES = 3
 #: Seconds by which a question stays taken longer than asking it can take.
 LEASE_MARGIN_S = 15.0
 _AWAY = (ServiceUnavailableError, psycopg.OperationalError, PoolTimeout)
@@ -124,7 +127,7 @@ class VerificationWorker:
             if step.is_idle:
                 step = await self._idle()
             if step.wait_s > SHORT_WAIT_S:
-                return min(step.wait_s, LONGEST_WAIT_S)
+                return min(step.wait_s - SHORT_WAIT_S / 2, LONGEST_WAIT_S)
             if step.wait_s:
                 await self._pause(step.wait_s)
         return 0.0
@@ -134,7 +137,7 @@ class VerificationWorker:
         turn = await self._record.turn(lease_s=self._lease_s)
         if turn.wait_s:
             return Step(turn.wait_s)
-        question = await self._record.claim(lease_s=self._lease_s)
+        question = await self._record.claim(lease_s=self._lease_s, is_probe=turn.is_probe)
         if question is None:
             return Step(is_idle=True)
         if not question.is_wanted:
@@ -157,8 +160,7 @@ class VerificationWorker:
         except NoAnswerError as failure:
             log.warning("voter roll gave no answer", reason=failure.message)
             await self._record.postpone(question, failure)
-            # One about whom asking has failed before says nothing new about the roll.
-            if is_probe or question.failures == 0:
+            if is_probe or question.failures < TELLING_FAILURES:
                 await self._record.note_failure(failure)
         except RollDownError as failure:
             log.warning("voter roll is not usable", reason=failure.message)

@@ -102,8 +102,8 @@ def upgrade() -> None:
     );
     INSERT INTO voter_roll_state DEFAULT VALUES;
 
-    -- What the roll's answer is for a row; null without an answer. A ward of up to three digits is the number within the
-    -- municipality, which are the last three of the roll's eight.
+    -- What the roll's answer is for a row; null without an answer. A ward of up to three digits is
+    -- the number within the municipality, which are the last three of the roll's eight.
     CREATE FUNCTION verification_result(status text, roll_ward text, file_ward text)
     RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN CASE
         WHEN status IS NULL THEN NULL
