@@ -85,6 +85,8 @@ class Settings(BaseSettings):
     duplicate_window_h: Annotated[int, Field(ge=0)] = 24
 
     # --- the electoral commission's voter roll; nobody is asked about unless all three are given
+    #: False switches it off, whatever else is given.
+    voter_roll_enabled: bool = True
     voter_roll_url: str | None = None
     voter_roll_username: str | None = None
     voter_roll_password: SecretStr | None = None
@@ -127,7 +129,7 @@ class Settings(BaseSettings):
     def asks_voter_roll(self) -> bool:
         """Has the organisation decided to ask the voter roll? Address and account are all given."""
         given = (self.voter_roll_url, self.voter_roll_username, self.voter_roll_password)
-        return None not in given
+        return self.voter_roll_enabled and None not in given
 
     @property
     def given_redis_address(self) -> str | None:

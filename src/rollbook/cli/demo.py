@@ -63,7 +63,7 @@ def demo(
                 "secret_key": SecretStr(secrets.token_urlsafe(32)),
                 "log_level": "warning",
                 # Never the operator's: a demonstration sends nothing to a third party.
-                "voter_roll_url": None,
+                "voter_roll_enabled": False,
             }
         )
         logs.configure(settings, component="demo")
@@ -108,6 +108,7 @@ def _simulated(settings: Settings, sample: Path) -> Iterator[Settings]:
     with StandIn(latency_s=0.005, ward_of=ward_of).running() as url:
         yield settings.model_copy(
             update={
+                "voter_roll_enabled": True,
                 "voter_roll_url": url,
                 "voter_roll_username": USERNAME,
                 "voter_roll_password": SecretStr(PASSWORD),
