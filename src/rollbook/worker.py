@@ -70,10 +70,13 @@ class UploadWorker:
         """Work until ``stop`` is set, then let running jobs finish or hand them back."""
         async with self.slots, every(HEARTBEAT_S, self._beat, service="worker heartbeat"):
             log.info("worker started", worker=self.name, concurrency=self._settings.concurrency)
-            work = [take_jobs(self._settings, stop, self._make_worker, self._shut_down)]
-            if self._settings.asks_voter_roll:
-                work.append(VerificationWorker(self._system, self.slots, self.name).run(stop))
-            await asyncio.gather(*work)
+            async with asyncio.TaskGroup() as work:
+                work.create_task(
+                    take_jobs(self._settings, stop, self._make_worker, self._shut_down)
+                )
+                if self._settings.asks_voter_roll:
+                    roll = VerificationWorker(self._system, self.slots, self.name)
+                    work.create_task(roll.run(stop))
         await self._leave()
         log.info("worker stopped", worker=self.name)
 

@@ -261,7 +261,7 @@ async def test_an_upload_that_is_verified_before_its_merge_waits_and_then_merges
     settings: Settings, make_user: MakeUser, roll: StandIn, roll_url: str
 ) -> None:
     settings = asking(settings, roll_url)
-    roll.fail(id_number(5), "500", "500", "500", "500")
+    roll.always_fail.add(id_number(5))
     roll.fail(id_number(6), "refused")
     async with at_work(settings) as system:
         user = await make_user()
@@ -270,10 +270,17 @@ async def test_an_upload_that_is_verified_before_its_merge_waits_and_then_merges
         waiting = await until(settings, query, bool, upload_id)
         assert waiting[0]["status"] == "pending"
         assert fetched(settings, "SELECT * FROM members") == []
+        async with served(settings) as client:
+            await sign_in(client, system, user)
+            status = (await client.get(f"/bulk-upload/status/{upload_id}")).json()
+        roll.always_fail.clear()
         query = "SELECT * FROM uploads WHERE id = %s AND status = 'completed'"
         (upload,) = await until(settings, query, bool, upload_id)
         said = await sheet_of(system, upload, "All Uploaded Rows")
     assert upload["verification"] == "verified"
+    assert status["message"].startswith("Waiting for the voter roll before the merge: 1 rows")
+    assert status["data"]["verification"]["mode"] == "before_merge"
+    assert status["data"]["verification"]["seconds_left"] is not None
     assert upload["attempt"] == 2
     assert upload["attempts_before"] == 1
     assert upload["inserted"] == 8
@@ -295,12 +302,14 @@ async def test_a_cancelled_upload_is_asked_about_no_further(
         await until(settings, query, lambda rows: len(rows) == 4)
         await uploads.cancel(system, user, upload_id)
         asked = len(roll.about())
+        await reconciler.run_once(system)
+        assert fetched(settings, "SELECT * FROM voter_roll_questions") == []
         other = await verified(settings, await sent(system, user, csv_file(members(5, 10))))
-        query = "SELECT * FROM voter_roll_questions"
-        await until(settings, query, lambda rows: len(rows) <= 4)
     assert results(other) == {"registered": 5}
-    # At most the one request of each that was under way when it was cancelled.
-    assert len(roll.about()) - 5 - asked <= 4
+    # At most the one request of each that was under way when it was cancelled, and its tries.
+    assert len(roll.about()) - 5 - asked <= 4 * 3
+    (upload,) = fetched(settings, "SELECT * FROM uploads WHERE id = %s", upload_id)
+    assert (upload["status"], upload["verification"]) == ("cancelled", "off")
     assert fetched(settings, "SELECT * FROM members WHERE id_number = %s", id_number(4)) == []
 
 

@@ -113,6 +113,24 @@ SELECT id, ordinal, status, priority, roll_pending FROM uploads
 WHERE verification = 'pending' AND status IN ('pending', 'processing', 'completed')
 ORDER BY ordinal;
 
+-- name: give_up
+-- Uploads that ended without a merge want to know nothing more, and neither does anybody of whom only
+-- they did.
+WITH ended AS (
+    UPDATE uploads SET verification = 'off', roll_pending = 0
+    WHERE verification = 'pending' AND status IN ('cancelled', 'failed')
+    RETURNING id
+), gone AS (
+    DELETE FROM verifications
+    WHERE upload_id IN (SELECT id FROM ended) AND result = 'pending'
+    RETURNING id_number
+)
+DELETE FROM voter_roll_questions AS q
+WHERE id_number IN (SELECT id_number FROM gone)
+  AND NOT EXISTS (SELECT FROM verifications AS v JOIN uploads ON uploads.id = v.upload_id
+                  WHERE v.id_number = q.id_number AND v.result = 'pending'
+                    AND uploads.status IN ('pending', 'processing', 'completed'));
+
 -- name: reask
 -- A question for every pending row that has none: its answer came for another upload at the moment
 -- at which this one was merged, and whoever takes the question finds it without asking.

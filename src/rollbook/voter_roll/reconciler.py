@@ -39,6 +39,7 @@ async def run_once(system: System) -> int | None:
         if row is None or not row["locked"]:
             return None
         await record.forget_requests()
+        await record.give_up()
         await record.reask()
         for upload in await record.unverified():
             if upload["roll_pending"]:

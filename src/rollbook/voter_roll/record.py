@@ -142,6 +142,11 @@ class VerificationRecord:
         async with self._pool.connection() as connection:
             return (await connection.execute(_VERIFICATIONS["reask"])).rowcount
 
+    async def give_up(self) -> None:
+        """Forget what only uploads that ended without a merge wanted to know."""
+        async with self._pool.connection() as connection:
+            await connection.execute(_VERIFICATIONS["give_up"])
+
     async def unverified(self) -> list[Row]:
         """The uploads that wait for answers or for their report, in order."""
         async with self._pool.connection() as connection:

@@ -207,7 +207,10 @@ class VerificationWorker:
         """Ask no further question, and put the jobs back."""
         self._stop.set()
         if self._running:
-            await asyncio.wait(set(self._running), timeout=self._settings.shutdown_grace_s)
+            grace_s = self._settings.shutdown_grace_s
+            _, late = await asyncio.wait(set(self._running), timeout=grace_s)
+            for task in late:  # its question comes again when the lease is over
+                task.cancel()
 
     def _make_worker(self, client: Redis) -> OneCallWorker:
         settings = self._settings
