@@ -13,6 +13,7 @@ from psycopg import sql
 
 from rollbook import store as keys
 from rollbook.database import connect, queries
+from rollbook.pipeline.read import BATCH_ROWS
 from rollbook.pipeline.run import process
 from rollbook.scope import EVERYWHERE, Scope
 from rollbook.store import FileStore
@@ -70,13 +71,22 @@ class Site:
     folder: Path
     owner_id: UUID
 
-    def send(self, content: bytes, name: str, *, scope: Scope = EVERYWHERE, **columns: Any) -> Done:
+    def send(
+        self,
+        content: bytes,
+        name: str,
+        *,
+        scope: Scope = EVERYWHERE,
+        batch_rows: int = BATCH_ROWS,
+        **columns: Any,
+    ) -> Done:
         """Record a file as its office's upload, claim it and take it through the pipeline.
 
         Args:
             content: of the file.
             name: of the file; its ending says which kind it is.
             scope: the office that sends it.
+            batch_rows: how many rows go through together.
             columns: of the table ``uploads``, such as ``dry_run``.
 
         Raises:
@@ -104,6 +114,7 @@ class Site:
                 upload_id=upload_id,
                 attempt=claimed["attempt"],
                 report_progress=lambda _: None,
+                batch_rows=batch_rows,
             )
         finally:
             # As a connection that is closed would: nothing half done is left to the next upload.

@@ -416,7 +416,7 @@ async def test_the_template_is_a_file_that_can_be_filled_in_and_sent(
     book["Members"].append([row.get(str(header)) for header in headers])
     book.save(tmp_path / "filled.xlsx")
     book.close()
-    sheet = read(tmp_path / "filled.xlsx", "xlsx")
+    [sheet] = read(tmp_path / "filled.xlsx", "xlsx")
     assert sheet.frame.row(0, named=True)["ID Number"] == row["ID Number"]
     assert sheet.columns.missing == ()
 

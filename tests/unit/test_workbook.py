@@ -22,7 +22,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rollbook.workbook import BarChart, Cell, Look, WorkbookWriter, writer
+from rollbook.workbook import BarChart, Cell, Look, WorkbookWriter, table, writer
 from rollbook.workbook.parts import HEADER_FILL
 from rollbook.workbook.zip_stream import ZipStream
 
@@ -366,7 +366,7 @@ def test_a_type_that_has_no_place_in_a_worksheet_is_refused(
 def test_a_table_wider_than_a_worksheet_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "MOST_COLUMNS", 2)
+    monkeypatch.setattr(table, "MOST_COLUMNS", 2)
     frame = pl.DataFrame({"a": [1], "b": [2], "c": [3]})
     with (
         workbook(tmp_path / "wide.xlsx") as book,
@@ -442,7 +442,7 @@ def test_a_text_over_the_limit_of_a_cell_is_cut(tmp_path: Path) -> None:
 def test_each_chunk_of_rows_gets_what_its_own_texts_need(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "CHUNK_ROWS", 2)
+    monkeypatch.setattr(table, "CHUNK_ROWS", 2)
     texts = ["plain", "plain", "&", "=1", None, "", " a ", "_x0041_", "last"]
     frame = pl.DataFrame({"row": range(9), "text": texts})
     path = write(tmp_path / "chunks.xlsx", frame)
@@ -681,7 +681,7 @@ def test_a_title_is_no_pattern_of_column_names(tmp_path: Path) -> None:
 def test_more_rows_than_a_sheet_has_go_on_in_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "MOST_ROWS", 2)
+    monkeypatch.setattr(table, "MOST_ROWS", 2)
     frame = pl.DataFrame({"a": range(5), "key": ["good", "bad", "bad", "good", "bad"]})
     path = write(tmp_path / "a.xlsx", frame, row_fill="key")
     book = openpyxl.load_workbook(path)
@@ -698,7 +698,7 @@ def test_more_rows_than_a_sheet_has_go_on_in_the_next(
 
 @pytest.mark.parametrize("extra", [0, 1])
 def test_a_table_of_many_chunks_keeps_its_rows_in_order(extra: int, tmp_path: Path) -> None:
-    height = 2 * writer.CHUNK_ROWS + extra
+    height = 2 * table.CHUNK_ROWS + extra
     frame = pl.DataFrame({"a": range(height), "b": [f"text {row}" for row in range(height)]})
     path = write(tmp_path / "a.xlsx", frame)
     read = fastexcel.read_excel(path).load_sheet(0, dtypes={"a": "int"}).to_polars()
@@ -808,7 +808,7 @@ def test_a_stretch_that_fails_on_its_thread_fails_the_file(
     def fail(content: bytes) -> None:
         raise MemoryError(len(content))
 
-    monkeypatch.setattr(writer, "deflated", fail)
+    monkeypatch.setattr(table, "deflated", fail)
     with pytest.raises(MemoryError):
         write(tmp_path / "a.xlsx", PEOPLE)
     assert list(tmp_path.iterdir()) == []

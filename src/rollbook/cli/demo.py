@@ -98,8 +98,10 @@ def _simulated(settings: Settings, sample: Path) -> Iterator[Settings]:
     from rollbook.pipeline.read import read
     from rollbook.voter_roll.stand_in import PASSWORD, USERNAME, WARD, StandIn
 
-    people = normalise(read(sample, "xlsx"), clock.today()).frame
-    wards = dict(people.select("id_number", "ward").iter_rows())
+    wards: dict[str, str | None] = {}
+    for batch in read(sample, "xlsx"):
+        people = normalise(batch, clock.today()).frame
+        wards.update(people.select("id_number", "ward").iter_rows())
 
     def ward_of(id_number: str) -> str | None:
         moved = int(id_number[6:10]) % 20 in {4, 5}

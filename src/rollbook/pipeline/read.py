@@ -1,14 +1,16 @@
-"""Read: the table with the members, as text, from a workbook or a CSV file."""
+"""Read: the table with the members, as text, from a workbook or a CSV file, batch by batch."""
 
 from __future__ import annotations
 
-import codecs
-import re
+from collections import deque
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import fastexcel
 import polars as pl
+import structlog
 
 from rollbook.errors import (
     MissingColumnsError,
@@ -19,6 +21,8 @@ from rollbook.errors import (
     UnreadableFileError,
 )
 from rollbook.pipeline.columns import ColumnMap, fingerprint, map_headers, variants
+from rollbook.pipeline.csv_text import CsvText, csv_text
+from rollbook.pipeline.worksheet_scan import NotPlainError, Workbook, open_workbook
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -29,11 +33,9 @@ ROW_NUMBER = "row_number"
 ERRORS = "Errors"
 #: The header row is looked for in so many rows: titles and notes may stand above it.
 HEADER_SEARCH_ROWS = 30
-DELIMITERS = ",;\t|"
-#: A field in quotes, in which anything may stand, line ends and other delimiters too.
-_QUOTED = re.compile(r'(^|[,;\t|])"(?:[^"]|"")*"(?=[,;\t|\r\n]|\Z)', re.MULTILINE)
-#: How much of a CSV file is looked at to tell its delimiter.
-SNIFFED_CHARS = 64 * 1024
+#: Rows that go through the pipeline together: enough for polars to be quick, few enough that the
+#: memory is that of a few batches, however long the file is.
+BATCH_ROWS = 50_000
 _NUL = "\0"
 _OLE2 = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 
@@ -42,13 +44,16 @@ DAMAGED = (
     "it in Excel or LibreOffice, save it as .xlsx and send that."
 )
 
+log = structlog.get_logger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """A table as it stands in the file."""
+    """A batch of a table as it stands in the file."""
 
     #: ``row_number`` (UInt32, as the spreadsheet program counts), then the file's own columns in
-    #: their order, all of them text. Rows without any value are left out.
+    #: their order, all of them text. Rows without any value are left out. A later batch may have
+    #: more columns behind those of an earlier one, never fewer.
     frame: pl.DataFrame
     sheet_name: str
     columns: ColumnMap
@@ -75,13 +80,19 @@ class Wanted:
         return map_headers(headers, own)
 
 
-def read(path: Path, kind: str, wanted: Wanted | None = None) -> Sheet:
+def read(
+    path: Path, kind: str, wanted: Wanted | None = None, *, batch_rows: int = BATCH_ROWS
+) -> Iterator[Sheet]:
     """Read the wanted sheet, or the first that has a column of ID numbers.
 
     Args:
         path: the file.
         kind: ``xlsx``, ``xls`` or ``csv``.
         wanted: what the sender said of it.
+        batch_rows: how many rows a batch has at most.
+
+    Yields:
+        The table's batches; none of them is empty, and there is one at least.
 
     Raises:
         UnreadableFileError: the parser can't make anything of it, or it has a password.
@@ -91,25 +102,35 @@ def read(path: Path, kind: str, wanted: Wanted | None = None) -> Sheet:
         NoRowsError: there is nothing below the headers.
     """
     wanted = wanted or Wanted()
+    try:
+        yield from _read(path, kind, wanted, max(batch_rows, HEADER_SEARCH_ROWS))
+    except (RollbookError, GeneratorExit, KeyboardInterrupt, SystemExit, MemoryError):
+        raise
+    except BaseException as error:  # calamine's and polars' panics are no Exceptions
+        raise UnreadableFileError(DAMAGED) from error
+
+
+def _read(path: Path, kind: str, wanted: Wanted, batch_rows: int) -> Iterator[Sheet]:
     seen: list[str] = []
-    for name, raw in _tables(path, kind, wanted.sheet):
-        found = _header_row(raw, wanted)
-        if found is None:
-            seen.extend(_first_texts(raw))
+    for name, batches in _tables(path, kind, wanted.sheet, batch_rows):
+        first = _first(batches)
+        header_index = _header_row(first, wanted)
+        if header_index is None:
+            seen.extend(_first_texts(first))
             continue
-        sheet = _sheet(name, raw, found, wanted)
-        if sheet.columns.missing:
-            words = " and ".join(variants()[name][0] for name in sheet.columns.missing)
-            raise MissingColumnsError(
-                f"The file has no column {words}, which every member needs. Nothing was changed. "
-                "Add it, or give the column that holds it that header, and send the file again."
-            )
-        if sheet.frame.is_empty():
+        is_empty = True
+        for sheet in _sheets(name, chain([first], batches), header_index, wanted):
+            if sheet.columns.missing:
+                raise MissingColumnsError(_missing(sheet.columns))
+            if not sheet.frame.is_empty():
+                is_empty = False
+                yield sheet
+        if is_empty:
             raise NoRowsError(
                 "The file has headers and no rows below them. Nothing was changed. Check that you "
                 "sent the right file."
             )
-        return sheet
+        return
     headers = ", ".join(f"'{header}'" for header in seen[:10]) or "no headers at all"
     raise NoIdColumnError(
         "No column with ID numbers was found, so nothing was changed. The file must have a column "
@@ -118,35 +139,77 @@ def read(path: Path, kind: str, wanted: Wanted | None = None) -> Sheet:
     )
 
 
-def _tables(path: Path, kind: str, wanted_sheet: str | None) -> Iterator[tuple[str, pl.DataFrame]]:
+def _first(batches: Iterator[pl.DataFrame]) -> pl.DataFrame:
+    """Enough rows to find the header row in, or all there are."""
+    first = next(batches, pl.DataFrame())
+    while first.height < HEADER_SEARCH_ROWS and (more := next(batches, None)) is not None:
+        first = pl.concat([first, more], how="diagonal")
+    return first
+
+
+def _missing(columns: ColumnMap) -> str:
+    words = " and ".join(variants()[name][0] for name in columns.missing)
+    return (
+        f"The file has no column {words}, which every member needs. Nothing was changed. Add it, "
+        "or give the column that holds it that header, and send the file again."
+    )
+
+
+def _tables(
+    path: Path, kind: str, wanted_sheet: str | None, batch_rows: int
+) -> Iterator[tuple[str, Iterator[pl.DataFrame]]]:
     """The wanted table of the file, or all, as text, with all its rows from the first on."""
-    try:
-        if kind == "csv":
-            yield "CSV", _read_csv(path)
-            return
-        with path.open("rb") as file:
-            if kind == "xlsx" and file.read(8) == _OLE2:
-                raise UnreadableFileError(
-                    "The workbook has a password, or is an old .xls file with a new name. Nothing "
-                    "was changed. Open it, save it as .xlsx without a password and send that."
-                )
-        book = fastexcel.read_excel(path)
-        names = book.sheet_names
-        if wanted_sheet is not None:
-            names = [name for name in names if name.casefold() == wanted_sheet.casefold()]
-        if not names:
-            listed = ", ".join(f"'{name}'" for name in book.sheet_names[:20])
-            raise NoSuchSheetError(
-                f"The workbook has no sheet '{wanted_sheet}', so nothing was changed. It has "
-                f"{listed}. Name one of these, or none."
+    if kind == "csv":
+        yield "CSV", _csv_batches(csv_text(path), batch_rows)
+        return
+    with path.open("rb") as file:
+        if kind == "xlsx" and file.read(8) == _OLE2:
+            raise UnreadableFileError(
+                "The workbook has a password, or is an old .xls file with a new name. Nothing "
+                "was changed. Open it, save it as .xlsx without a password and send that."
             )
-        for name in names:
-            sheet = book.load_sheet(name, header_row=None, skip_rows=0, dtypes="string")
-            yield name, _without_nul(sheet.to_polars())
-    except (RollbookError, GeneratorExit, KeyboardInterrupt, SystemExit, MemoryError):
-        raise
-    except BaseException as error:
-        raise UnreadableFileError(DAMAGED) from error
+    with ExitStack() as opened:
+        scanned = None
+        if kind == "xlsx":
+            with suppress(NotPlainError):
+                scanned = opened.enter_context(open_workbook(path))
+        names = scanned.sheet_names if scanned else fastexcel.read_excel(path).sheet_names
+        for name in _wanted_names(names, wanted_sheet):
+            yield name, _sheet_batches(path, scanned, name, batch_rows)
+
+
+def _wanted_names(names: list[str], wanted: str | None) -> list[str]:
+    if wanted is None:
+        return names
+    found = [name for name in names if name.casefold() == wanted.casefold()]
+    if not found:
+        listed = ", ".join(f"'{name}'" for name in names[:20])
+        raise NoSuchSheetError(
+            f"The workbook has no sheet '{wanted}', so nothing was changed. It has {listed}. Name "
+            "one of these, or none."
+        )
+    return found
+
+
+def _sheet_batches(
+    path: Path, scanned: Workbook | None, name: str, batch_rows: int
+) -> Iterator[pl.DataFrame]:
+    """The rows of a sheet: as many as can be from the scanner, the others from calamine."""
+    done = 0
+    if scanned is not None:
+        try:
+            for batch in scanned.batches(name, rows=batch_rows):
+                done += batch.height
+                yield _without_nul(batch)
+        except NotPlainError as reason:
+            log.info("a sheet isn't plain, calamine reads it", reason=str(reason), rows_before=done)
+        else:
+            return
+    sheet = fastexcel.read_excel(path).load_sheet(
+        name, header_row=None, skip_rows=0, dtypes="string"
+    )
+    for batch in sheet.to_polars().slice(done).iter_slices(batch_rows):
+        yield _without_nul(batch)
 
 
 def _without_nul(table: pl.DataFrame) -> pl.DataFrame:
@@ -156,64 +219,36 @@ def _without_nul(table: pl.DataFrame) -> pl.DataFrame:
     return table.with_columns(pl.col(at_fault).str.replace_all(_NUL, "", literal=True))
 
 
-def _read_csv(path: Path) -> pl.DataFrame:
-    """The records of a CSV file, of whatever encoding and delimiter; short ones end in nulls."""
-    text = _decoded(path.read_bytes()).replace(_NUL, "")
-    if "\n" not in text:
-        text = text.replace("\r", "\n")  # the line ends of old Macintosh programs
-    if not text.strip():
-        return pl.DataFrame()
-    separator = _delimiter(text[:SNIFFED_CHARS])
-    lines = pl.Series(text.split("\n"))
-    # A delimiter inside quotes counts here too: the width is a bound, and what nobody uses goes.
-    width = max(lines.str.count_matches(separator, literal=True)) + 1
-    del lines
-    content = text.encode()
-    try:
-        frame = _parse_csv(content, separator, width, quote='"')
-    except pl.exceptions.ComputeError:
-        # A quote that is never closed would swallow the rest of the file: take quotes as text.
-        frame = _parse_csv(content, separator, width, quote=None)
-    used = [column.name for column in frame if column.null_count() < frame.height]
-    return frame.select(used)
+def _csv_batches(text: CsvText, batch_rows: int) -> Iterator[pl.DataFrame]:
+    """The records of a CSV file; short ones end in nulls."""
+    if not text.width:
+        return
+    quote: str | None = '"'
+    if text.quotes % 2:
+        # A quote that is never closed would swallow the rest of the file, which shows only where
+        # the rest begins: take quotes as text then.
+        try:
+            deque(_parsed(text, batch_rows, quote), maxlen=0)
+        except pl.exceptions.ComputeError:
+            quote = None
+    yield from _parsed(text, batch_rows, quote)
 
 
-def _parse_csv(content: bytes, separator: str, width: int, quote: str | None) -> pl.DataFrame:
-    return pl.read_csv(
-        content,
+def _parsed(text: CsvText, batch_rows: int, quote: str | None) -> Iterator[pl.DataFrame]:
+    width = 0
+    records = pl.scan_csv(
+        text.path,
         has_header=False,
-        separator=separator,
+        separator=text.delimiter,
         quote_char=quote,
-        schema={f"column_{n}": pl.String for n in range(width)},
+        schema={f"column_{n}": pl.String for n in range(text.width)},
         missing_columns="insert",
     )
-
-
-def _decoded(content: bytes) -> str:
-    """The text, by its byte order mark, else as UTF-8, else as Windows-1252."""
-    for mark, encoding in (
-        (codecs.BOM_UTF8, "utf-8-sig"),
-        (codecs.BOM_UTF16_LE, "utf-16"),
-        (codecs.BOM_UTF16_BE, "utf-16"),
-    ):
-        if content.startswith(mark):
-            return content.decode(encoding, errors="replace")
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError:
-        return content.decode("cp1252", errors="replace")
-
-
-def _delimiter(text: str) -> str:
-    """The delimiter with which most of the first lines have the same number of fields."""
-    plain = _QUOTED.sub(r"\1-", text)
-
-    def fitness(delimiter: str) -> tuple[int, int]:
-        counts = [line.count(delimiter) for line in plain.splitlines()[:50] if line.strip()]
-        usual = max(set(counts), key=counts.count, default=0)
-        return (counts.count(usual) if usual else 0, usual)
-
-    return max(DELIMITERS, key=fitness)
+    for batch in records.collect_batches(chunk_size=batch_rows, maintain_order=True):
+        # The width is a bound, since delimiters inside quotes count too: what nobody uses goes.
+        used = [n for n, column in enumerate(batch) if column.null_count() < batch.height]
+        width = max(width, used[-1] + 1 if used else 0)
+        yield batch[:, :width]
 
 
 def _header_row(raw: pl.DataFrame, wanted: Wanted) -> int | None:
@@ -226,16 +261,37 @@ def _header_row(raw: pl.DataFrame, wanted: Wanted) -> int | None:
     return best[1] if best else None
 
 
-def _sheet(name: str, raw: pl.DataFrame, header_index: int, wanted: Wanted) -> Sheet:
-    headers = _headers(raw.row(header_index))
-    body = raw.slice(header_index + 1)
-    body.columns = headers
-    # Headers are the person's: as names in an expression, "*" and "^...$" would be patterns.
-    has_value = body.select(
-        pl.any_horizontal(pl.all().str.strip_chars().fill_null("") != "")
-    ).to_series()
-    frame = body.with_row_index(ROW_NUMBER, offset=header_index + 2).filter(has_value)
-    return Sheet(frame, name, wanted.map(headers), _fingerprint(headers))
+def _sheets(
+    name: str, batches: Iterator[pl.DataFrame], header_index: int, wanted: Wanted
+) -> Iterator[Sheet]:
+    """The batches below the header row; those above and the row itself count as rows only."""
+    row_number = 1
+    header_row: Sequence[str | None] = ()
+    headers: list[str] = []
+    for batch in batches:
+        first_row, skipped = row_number, 0
+        row_number += batch.height
+        if first_row == 1:
+            header_row = batch.row(header_index)
+            first_row, skipped = header_index + 2, header_index + 1
+        if batch.width > len(headers):
+            gap = [None] * (batch.width - len(header_row))
+            headers = _headers([*header_row, *gap])
+        columns, printed = wanted.map(headers), _fingerprint(headers)
+        body = _of_width(batch.slice(skipped), headers)
+        # Headers are the person's: as names in an expression, "*" and "^...$" would be patterns.
+        has_value = body.select(
+            pl.any_horizontal(pl.all().str.strip_chars().fill_null("") != "")
+        ).to_series()
+        frame = body.with_row_index(ROW_NUMBER, offset=first_row).filter(has_value)
+        yield Sheet(frame, name, columns, printed)
+
+
+def _of_width(batch: pl.DataFrame, headers: Sequence[str]) -> pl.DataFrame:
+    missing = headers[batch.width :]
+    batch.columns = list(headers[: batch.width])
+    empty = (pl.Series(name, [None], pl.String).new_from_index(0, batch.height) for name in missing)
+    return batch.hstack(list(empty)) if missing else batch
 
 
 def _fingerprint(headers: Sequence[str]) -> str:

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Self
 
 import polars as pl
 
 from rollbook.pipeline.columns import variants
 from rollbook.pipeline.problems import sentence
-from rollbook.pipeline.read import ERRORS
-from rollbook.pipeline.report_tables import Tables, keep
+from rollbook.pipeline.read import ERRORS, ROW_NUMBER
+from rollbook.pipeline.report_tables import TablesKeeper
 from rollbook.workbook import BarChart, Cell, Look, WorkbookWriter
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
+    from types import TracebackType
 
     from rollbook.database import Row
-    from rollbook.pipeline.read import Sheet
+    from rollbook.pipeline.columns import ColumnMap
     from rollbook.workbook import AnyCell
 
 #: Row colours by outcome, as ARGB: light enough for black text.
@@ -82,18 +84,24 @@ _FILL = "__fill"
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the summary says beside the counts of the rows."""
+    """What the summary says."""
 
     #: The row of the table ``uploads``, with ``owner_email``.
     upload: Row
+    sheet_name: str
+    columns: ColumnMap
     outcomes: dict[str, int]
+    #: How many rows have each problem: ``code``, ``severity``, ``rows``.
+    problems: pl.DataFrame
     #: Seconds by stage, up to the report.
     seconds: dict[str, float]
     #: When the report was written.
     written: dt.datetime
     #: All rows or none were asked for, and it is none.
     is_refused: bool = False
-    #: Why the voter roll isn't asked about any row; None when it is.
+    #: Rows by what the voter roll says of them.
+    roll: Mapping[str, int] = field(default_factory=dict)
+    #: Why it isn't asked about any row; None when it is.
     not_asked_because: str | None = "verification is switched off"
 
 
@@ -109,36 +117,116 @@ class Files:
     tables: Path | None = None
 
 
-def write(
-    folder: Path, facts: Facts, sheet: Sheet, rows: pl.DataFrame, problems: pl.DataFrame
-) -> Files:
-    """Write both workbooks into a folder.
+class ReportWriter:
+    """Writes both workbooks: the rows first, batch by batch, and what is said of them at the end.
+
+    A context manager; without ``finish`` no file is left.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        upload: Row,
+        headers: Sequence[str],
+        created: dt.datetime,
+        keeps_tables: bool = False,
+    ) -> None:
+        """Begin both.
+
+        Args:
+            folder: where they go.
+            upload: the row of the table ``uploads``.
+            headers: of the file.
+            created: for the files' properties.
+            keeps_tables: keep what the report is written from, because it will be written again.
+        """
+        self._keeper = TablesKeeper(folder) if keeps_tables else None
+        self._headers = headers
+        name = upload["file_name"]
+        self._report_path = folder / "report.xlsx"
+        self._refused_path = folder / "refused.xlsx"
+        self._report = WorkbookWriter(
+            self._report_path, title=f"Rollbook report: {name}", fills=FILLS, created=created
+        )
+        self._refused = WorkbookWriter(
+            self._refused_path, title=f"Refused rows: {name}", fills=FILLS, created=created
+        )
+
+    def __enter__(self) -> Self:
+        with ExitStack() as opened:
+            report = opened.enter_context(self._report)
+            refused = opened.enter_context(self._refused)
+            self._sheets = report.begin_tables(list(_PARTS), row_fill=_FILL)
+            self._refused_rows = refused.begin_tables(["Refused rows"])
+            self._opened = opened.pop_all()
+        self._is_finished = self._has_refused = False
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._opened.__exit__(kind, error, trace)
+        if not self._is_finished:
+            self._report_path.unlink(missing_ok=True)
+        if not (self._is_finished and self._has_refused):
+            self._refused_path.unlink(missing_ok=True)
+
+    def add(self, rows: pl.DataFrame, lines: pl.DataFrame, problems: pl.DataFrame) -> None:
+        """Write the next batch of rows.
+
+        Args:
+            rows: as they were read: the row number and the file's own columns.
+            lines: one for each row, with ``outcome``, ``duplicate_of`` and the columns of
+                ``match.EXISTING`` and of ``verify.RESULTS``.
+            problems: one line per problem of these rows.
+        """
+        table = _table(rows, self._headers, lines, problems)
+        self._sheets.add(table, list(_PARTS.values()))
+        if self._keeper is not None:
+            self._keeper.add(table)
+        refused = table.filter(pl.col(_FILL).is_in(REFUSED))
+        self._has_refused = self._has_refused or refused.height > 0
+        self._refused_rows.add(_refused_rows(refused, self._headers))
+
+    def finish(self, facts: Facts) -> Files:
+        """Write what is said of all rows, and close both workbooks."""
+        cells, chart = _summary(facts)
+        self._report.add_cells("Summary", cells, chart=chart, first=True)
+        self._is_finished = True
+        self._opened.close()
+        kept = self._keeper.finish(cells, chart) if self._keeper is not None else None
+        return Files(self._report_path, self._refused_path if self._has_refused else None, kept)
+
+
+def write_again(
+    path: Path,
+    tables: Iterator[pl.DataFrame],
+    *,
+    cells: list[list[AnyCell]],
+    chart: BarChart,
+    upload: Row,
+    written: dt.datetime,
+) -> None:
+    """Write the report alone from its tables.
 
     Args:
-        folder: where they go.
-        facts: for the summary.
-        sheet: the file as it was read, with its original columns.
-        rows: one row per row of the file, with ``outcome`` and what ``match`` joined.
-        problems: one row per problem.
+        path: where it goes.
+        tables: the rows, batch by batch, as they were kept.
+        cells: the summary.
+        chart: in the summary.
+        upload: the row of the table ``uploads``.
+        written: for the file's properties.
     """
-    table = _table(sheet, rows, problems)
-    roll = dict(rows["roll_result"].drop_nulls().value_counts().iter_rows())
-    tables = Tables(table, *_summary(facts, sheet, problems, roll))
-    report = folder / "report.xlsx"
-    write_workbook(report, tables, facts.upload, written=facts.written)
-    kept = folder / "tables.parquet" if roll.get("pending") else None
-    if kept is not None:
-        keep(kept, tables)
-    return Files(report, _write_refused(folder, facts, sheet, table), kept)
-
-
-def write_workbook(path: Path, tables: Tables, upload: Row, *, written: dt.datetime) -> None:
-    """Write the report itself from its tables."""
     title = f"Rollbook report: {upload['file_name']}"
     with WorkbookWriter(path, title=title, fills=FILLS, created=written) as workbook:
-        workbook.add_cells("Summary", tables.summary, chart=tables.chart)
-        for name, part in _parts(tables.table).items():
-            workbook.add_table(name, part, row_fill=_FILL)
+        sheets = workbook.begin_tables(list(_PARTS), row_fill=_FILL)
+        for table in tables:
+            sheets.add(table, list(_PARTS.values()))
+        workbook.add_cells("Summary", cells, chart=chart, first=True)
 
 
 def roll_columns() -> list[pl.Expr]:
@@ -163,41 +251,54 @@ def roll_in_words(counts: Mapping[str, int]) -> str:
     return "; ".join(said) or "no row to ask about"
 
 
-def _table(sheet: Sheet, rows: pl.DataFrame, problems: pl.DataFrame) -> pl.DataFrame:
+def _table(
+    rows: pl.DataFrame, headers: Sequence[str], lines: pl.DataFrame, problems: pl.DataFrame
+) -> pl.DataFrame:
     """The original columns with ours behind them, and the colour of each row."""
-    ours = rows.join(_by_row(problems), on="row_number", how="left").select(
-        "row_number",
+    ours = lines.join(_by_row(problems), on=ROW_NUMBER, how="left", maintain_order="left").select(
         *roll_columns(),
-        pl.when(pl.col("existing_surname").is_null())
+        pl.when(pl.col("taken").is_null())
         .then(pl.lit("No"))
         .otherwise(pl.lit("Yes"))
         .alias("Already Exists"),
-        pl.concat_str("existing_firstname", "existing_surname", separator=" ").alias(
-            "Existing Member Name"
-        ),
-        pl.col("existing_ward").alias("Existing Ward"),
-        pl.col("existing_voting_district").alias("Existing VD"),
-        pl.col("outcome").replace_strict(IN_WORDS).alias(OUTCOME),
+        # What another office knows of its member is not for this one.
+        _of_own("existing_name").alias("Existing Member Name"),
+        _of_own("existing_ward").alias("Existing Ward"),
+        _of_own("existing_voting_district").alias("Existing VD"),
+        pl.col("outcome").cast(pl.String).replace_strict(IN_WORDS).alias(OUTCOME),
         _all_problems().alias(PROBLEMS),
-        pl.col("outcome").alias(_FILL),
+        pl.col("outcome").cast(pl.String).alias(_FILL),
     )
-    taken = {ROW, *ours.columns}
-    originals = sheet.frame.rename(_apart(sheet.frame.columns[1:], taken))
-    return originals.join(ours, on="row_number", how="left", maintain_order="left").rename(
-        {"row_number": ROW}
-    )
+    originals = [
+        rows[header].alias(apart) if header in rows.columns else _empty(apart, rows.height)
+        for header, apart in zip(headers, _apart(headers, {ROW, *ours.columns}), strict=True)
+    ]
+    return pl.DataFrame([rows[ROW_NUMBER].alias(ROW), *originals, *ours])
 
 
-def _apart(names: Sequence[str], taken: set[str]) -> dict[str, str]:
-    """New names for those columns of the file that are called like one of ours."""
-    new = {}
-    for name in names:
+def _of_own(field: str) -> pl.Expr:
+    if field == "existing_name":
+        value = pl.concat_str("existing_firstname", "existing_surname", separator=" ")
+    else:
+        value = pl.col(field)
+    return pl.when(~pl.col("taken")).then(value)
+
+
+def _empty(name: str, height: int) -> pl.Series:
+    return pl.Series(name, [None], pl.String).new_from_index(0, height)
+
+
+def _apart(headers: Sequence[str], taken: set[str]) -> list[str]:
+    """The headers, with other names for those that are called like a column of ours."""
+    apart = []
+    for header in headers:
+        name = header
         if name in taken:
-            apart = f"{name} (file)"
-            while apart in taken or apart in names:
-                apart += " (file)"
-            new[name] = apart
-    return new
+            name = f"{header} (file)"
+            while name in taken or name in headers:
+                name += " (file)"
+        apart.append(name)
+    return apart
 
 
 def _by_row(problems: pl.DataFrame) -> pl.DataFrame:
@@ -222,42 +323,31 @@ def _all_problems() -> pl.Expr:
     return pl.when(said != "").then(said)
 
 
-def _parts(table: pl.DataFrame) -> dict[str, pl.DataFrame]:
-    """The sheets behind the summary, in their order."""
-    outcome = pl.col(_FILL)
-    return {
-        "All Uploaded Rows": table,
-        "Invalid IDs": table.filter(outcome == "invalid"),
-        "Duplicates": table.filter(outcome == "duplicate"),
-        "Not Registered Voters": table.filter(pl.col(REGISTERED) == "No"),
-        "New Members": table.filter(outcome == "inserted"),
-        "Existing Members (Updated)": table.filter(outcome.is_in(["updated", "unchanged"])),
-    }
+#: The sheets behind the summary, in their order, with the rows of the table that are in each.
+_PARTS: Final[dict[str, pl.Expr]] = {
+    "All Uploaded Rows": pl.col(_FILL).is_not_null(),
+    "Invalid IDs": pl.col(_FILL) == "invalid",
+    "Duplicates": pl.col(_FILL) == "duplicate",
+    "Not Registered Voters": pl.col(REGISTERED) == "No",
+    "New Members": pl.col(_FILL) == "inserted",
+    "Existing Members (Updated)": pl.col(_FILL).is_in(["updated", "unchanged"]),
+}
 
 
-def _write_refused(folder: Path, facts: Facts, sheet: Sheet, table: pl.DataFrame) -> Path | None:
-    refused = table.filter(pl.col(_FILL).is_in(REFUSED))
-    if refused.is_empty():
-        return None
-    path = folder / "refused.xlsx"
-    with WorkbookWriter(
-        path, title=f"Refused rows: {facts.upload['file_name']}", fills=FILLS, created=facts.written
-    ) as workbook:
-        workbook.add_table(
-            "Refused rows",
-            refused.select(
-                # The file's own columns stand behind the row number, in the file's order; what an
-                # earlier report said of them is out of date.
-                pl.nth([n for n in range(1, sheet.frame.width) if refused.columns[n] != ERRORS]),
-                pl.concat_str(OUTCOME, PROBLEMS, separator="\n", ignore_nulls=True).alias(ERRORS),
-            ),
-        )
-    return path
+def _refused_rows(refused: pl.DataFrame, headers: Sequence[str]) -> pl.DataFrame:
+    """The file's own columns in its order, and why; what an earlier report said is out of date."""
+    # They stand behind the row number, by other names where these are ours.
+    own = [refused[:, n] for n, header in enumerate(headers, start=1) if header != ERRORS]
+    why = pl.concat_str(OUTCOME, PROBLEMS, separator="\n", ignore_nulls=True)
+    return pl.DataFrame([*own, refused.select(why.alias(ERRORS)).to_series()])
 
 
-def _summary(
-    facts: Facts, sheet: Sheet, problems: pl.DataFrame, roll: Mapping[str, int]
-) -> tuple[list[list[AnyCell]], BarChart]:
+def problem_counts(problems: pl.DataFrame) -> pl.DataFrame:
+    """How many rows of a batch have each problem; see ``Facts.problems``."""
+    return problems.group_by("code", "severity").agg(rows=pl.col(ROW_NUMBER).n_unique())
+
+
+def _summary(facts: Facts) -> tuple[list[list[AnyCell]], BarChart]:
     """The first sheet: what came of the file, which file it was, and how it was processed."""
     upload = facts.upload
     total = sum(facts.outcomes.values())
@@ -279,16 +369,16 @@ def _summary(
     rows.append([Cell(title, Look.HEADER) for title in ("Problem", "Rows", "Effect")])
     rows += [
         [sentence(code), count, "refuses the row" if severity == "error" else "only told"]
-        for code, severity, count in _most_frequent(problems)
+        for code, severity, count in _most_frequent(facts.problems)
     ] or [["None"]]
     rows.append([])
 
     rows.append([Cell(title, Look.HEADER) for title in ("The file", "")])
-    unknown = ", ".join(sheet.columns.unknown) or "none"
+    unknown = ", ".join(facts.columns.unknown) or "none"
     office = ", ".join(filter(None, (upload["municipality"], upload["province"]))) or "national"
     rows += [
         ["Name", Cell(upload["file_name"], Look.INERT)],
-        ["Sheet", Cell(sheet.sheet_name, Look.INERT)],
+        ["Sheet", Cell(facts.sheet_name, Look.INERT)],
         ["Columns that are kept in this report only", Cell(unknown, Look.INERT)],
         ["Sent by", Cell(upload["owner_email"], Look.INERT)],
         ["Office", Cell(office, Look.INERT)],
@@ -304,7 +394,7 @@ def _summary(
             VOTER_ROLL,
             f"not asked: {facts.not_asked_because}"
             if facts.not_asked_because
-            else roll_in_words(roll),
+            else roll_in_words(facts.roll),
         ],
         [],
     ]
@@ -331,6 +421,6 @@ def _in_words(columns: Mapping[str, str | None]) -> str:
 
 def _most_frequent(problems: pl.DataFrame) -> list[tuple[str, str, int]]:
     """Each code with its severity and its number of rows: errors first, the most frequent first."""
-    counted = problems.group_by("code", "severity").agg(pl.col("row_number").n_unique().alias("n"))
-    ordered = counted.sort("severity", "n", "code", descending=[False, True, False])
+    counted = problems.group_by("code", "severity").agg(pl.col("rows").sum())
+    ordered = counted.sort("severity", "rows", "code", descending=[False, True, False])
     return list(ordered.iter_rows())

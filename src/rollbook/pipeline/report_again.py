@@ -17,7 +17,7 @@ from rollbook import clock
 from rollbook import store as keys
 from rollbook.database import queries
 from rollbook.pipeline import report, verify
-from rollbook.pipeline.report_tables import Tables, kept
+from rollbook.pipeline.report_tables import rows_of, summary_of
 from rollbook.voter_roll.answers import RESULTS
 from rollbook.workbook import Cell
 
@@ -55,8 +55,7 @@ def process(connection: Connection[Row], store: FileStore, *, upload_id: UUID) -
     with tempfile.TemporaryDirectory(prefix="rollbook-") as name:
         folder = Path(name)
         store.fetch(upload["report_tables_key"], folder / "tables.parquet")
-        tables = _answered(kept(folder / "tables.parquet"), found, upload)
-        report.write_workbook(folder / "report.xlsx", tables, upload, written=clock.now())
+        _write(folder, found, upload)
         store.put(report_key, folder / "report.xlsx")
     parameters = {"id": upload_id, "report_key": report_key}
     is_written = connection.execute(_SQL["report_written"], parameters).rowcount == 1
@@ -68,14 +67,24 @@ def process(connection: Connection[Row], store: FileStore, *, upload_id: UUID) -
     return {"is_written": is_written}
 
 
-def _answered(tables: Tables, found: pl.DataFrame, upload: Row) -> Tables:
-    """The tables with the answers in the place of what was pending."""
+def _write(folder: Path, found: pl.DataFrame, upload: Row) -> None:
+    """Write the report from its tables, with the answers in the place of what was pending."""
     answers = found.select(pl.col("row_number").alias(report.ROW), *report.roll_columns())
-    table = tables.table.update(answers, on=report.ROW, how="left", include_nulls=False)
+    cells, chart = summary_of(folder / "tables.parquet")
     said = report.roll_in_words({result: upload[f"roll_{result}"] for result in RESULTS})
-    now: dict[str, CellValue] = {report.VOTER_ROLL: said, report.WRITTEN: clock.now()}
-    summary = [_renewed(row, now) for row in tables.summary]
-    return Tables(table, summary, tables.chart)
+    written = clock.now()
+    now: dict[str, CellValue] = {report.VOTER_ROLL: said, report.WRITTEN: written}
+    report.write_again(
+        folder / "report.xlsx",
+        (
+            table.update(answers, on=report.ROW, how="left", include_nulls=False)
+            for table in rows_of(folder / "tables.parquet")
+        ),
+        cells=[_renewed(row, now) for row in cells],
+        chart=chart,
+        upload=upload,
+        written=written,
+    )
 
 
 def _renewed(row: list[AnyCell], now: Mapping[str, CellValue]) -> list[AnyCell]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from rollbook.pipeline.read import BATCH_ROWS
 from rollbook.workbook import BarChart, Cell, Look
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from rollbook.workbook import AnyCell
@@ -20,31 +21,48 @@ if TYPE_CHECKING:
 _SUMMARY = "rollbook.summary"
 
 
-@dataclass(frozen=True, slots=True)
-class Tables:
-    """What a report is written from."""
+class TablesKeeper:
+    """Puts the table of all rows away as it is written, batch by batch."""
 
-    #: The rows as the sheet of all rows has them, with the colour of each.
-    table: pl.DataFrame
-    summary: list[list[AnyCell]]
-    chart: BarChart
+    def __init__(self, folder: Path) -> None:
+        """Begin; the batches and the file that they end as go into the folder."""
+        self._folder = folder
+        self._batches: list[Path] = []
+
+    def add(self, table: pl.DataFrame) -> None:
+        """Put the next batch away."""
+        path = self._folder / f"table-{len(self._batches)}.arrow"
+        table.write_ipc(path, compat_level=pl.CompatLevel.oldest())
+        self._batches.append(path)
+
+    def finish(self, cells: list[list[AnyCell]], chart: BarChart) -> Path:
+        """Join them into one Parquet file, with the summary in its metadata."""
+        summary = json.dumps(
+            {"cells": [[_plain(cell) for cell in row] for row in cells], "chart": chart._asdict()}
+        )
+        path = self._folder / "tables.parquet"
+        pl.scan_ipc(self._batches).sink_parquet(path, metadata={_SUMMARY: summary})
+        for batch in self._batches:
+            batch.unlink()
+        return path
 
 
-def keep(path: Path, tables: Tables) -> None:
-    """Write the tables down, as one Parquet file."""
-    cells = [[_plain(cell) for cell in row] for row in tables.summary]
-    summary = json.dumps({"cells": cells, "chart": tables.chart._asdict()})
-    tables.table.write_parquet(path, metadata={_SUMMARY: summary})
+def rows_of(path: Path) -> Iterator[pl.DataFrame]:
+    """The table that ``TablesKeeper`` put away, batch by batch."""
+    kept = pl.scan_parquet(path)
+    height = kept.select(pl.len()).collect().item()
+    for start in range(0, height, BATCH_ROWS):
+        yield kept.slice(start, BATCH_ROWS).collect()
 
 
-def kept(path: Path) -> Tables:
-    """Read what ``keep`` wrote."""
+def summary_of(path: Path) -> tuple[list[list[AnyCell]], BarChart]:
+    """The summary's cells and its chart."""
     found = json.loads(pl.read_parquet_metadata(path)[_SUMMARY])
     chart: dict[str, Any] = found["chart"]
     chart["bars"] = [tuple(bar) for bar in chart["bars"]]
     chart["corners"] = tuple(tuple(corner) for corner in chart["corners"])
-    summary: list[list[AnyCell]] = [[_cell(*cell) for cell in row] for row in found["cells"]]
-    return Tables(pl.read_parquet(path), summary, BarChart(**chart))
+    cells: list[list[AnyCell]] = [[_cell(*cell) for cell in row] for row in found["cells"]]
+    return cells, BarChart(**chart)
 
 
 def _plain(cell: AnyCell) -> tuple[Any, str]:

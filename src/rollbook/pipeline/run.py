@@ -1,38 +1,43 @@
 """One attempt at a file, stage by stage, inside the child process.
 
-From ``match`` on everything happens in one transaction, and the upload's final state is its last
-statement: a report is in the store before the merge is committed, so a completed upload has its
-report, and whatever ends before the commit has changed nothing.
+The first three stages take turns, batch by batch, and hand every batch to PostgreSQL and to local
+disk; the others work on the file as a whole. All happens in one transaction, and the upload's final
+state is its last statement: a report is in the store before the merge is committed, so a completed
+upload has its report, and whatever ends before the commit has changed nothing.
 """
 
 from __future__ import annotations
 
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
 from psycopg.types.json import Json
 
 from rollbook import clock
 from rollbook import store as keys
 from rollbook.database import queries
-from rollbook.errors import FencedError, RowsRefusedError
+from rollbook.errors import FencedError, RowsRefusedError, VoterRollPendingError
 from rollbook.pipeline import report
-from rollbook.pipeline.match import match
-from rollbook.pipeline.merge import count, keep_rows, merge
+from rollbook.pipeline.ahead import ahead
+from rollbook.pipeline.match import ledger_of, match, merge_rule, staging
+from rollbook.pipeline.merge import count, foreseen, keep_rows, merge, outcomes
 from rollbook.pipeline.normalise import normalise
-from rollbook.pipeline.read import Wanted, read
+from rollbook.pipeline.read import BATCH_ROWS, Wanted, read
+from rollbook.pipeline.spill import Spill
 from rollbook.pipeline.stages import Progress, Stages
 from rollbook.pipeline.validate import validate
 from rollbook.pipeline.verify import Verification
 from rollbook.scope import Scope
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from uuid import UUID
 
-    from psycopg import Connection
+    from psycopg import Connection, sql
 
     from rollbook.database import Row
     from rollbook.pipeline.read import Sheet
@@ -48,6 +53,7 @@ def process(
     upload_id: UUID,
     attempt: int,
     report_progress: Callable[[Progress], None],
+    batch_rows: int = BATCH_ROWS,
     verify_days: int | None = None,
 ) -> dict[str, Any]:
     """Take the upload's file through all stages and commit what became of it.
@@ -58,6 +64,7 @@ def process(
         upload_id: of which upload.
         attempt: the fence.
         report_progress: hears how far the attempt is.
+        batch_rows: how many rows go through together.
         verify_days: for how many days an answer of the voter roll is good; None when the roll isn't
             to be asked.
 
@@ -70,80 +77,211 @@ def process(
         VoterRollPendingError: the upload waits for the voter roll before it merges anything.
     """
     upload = _upload(connection, upload_id, attempt)
-    scope = Scope(upload["province"], upload["municipality"])
     with (
         Stages(report_progress, file_bytes=upload["file_bytes"]) as stages,
         tempfile.TemporaryDirectory(prefix="rollbook-") as name,
     ):
-        folder = Path(name)
-        source = folder / f"source.{upload['file_kind']}"
-        stages.begin("read")
-        store.fetch(upload["source_key"], source)
-        wanted = Wanted(upload["sheet"], upload["columns"], _remembered(connection, scope))
-        sheet = read(source, upload["file_kind"], wanted)
-        total = sheet.frame.height
-        stages.begin("normalise", rows_total=total)
-        normalised = normalise(sheet, clock.today())
-        stages.begin("validate", rows_total=total)
-        validated = validate(normalised, sheet, scope)
         verification = Verification(connection, upload, cache_days=verify_days)
-        verification.wait_for_answers(validated.rows)
+        attempt_ = _Attempt(connection, store, upload, stages, Path(name), verification)
+        return attempt_.run(batch_rows)
+
+
+class _Attempt:
+    """The parts that the stages of one attempt share."""
+
+    def __init__(
+        self,
+        connection: Connection[Row],
+        store: FileStore,
+        upload: Row,
+        stages: Stages,
+        folder: Path,
+        verification: Verification,
+    ) -> None:
+        self._verification = verification
+        self._connection = connection
+        self._store = store
+        self._upload = upload
+        self._stages = stages
+        self._folder = folder
+        self._scope = Scope(upload["province"], upload["municipality"])
+
+    def run(self, batch_rows: int) -> dict[str, Any]:
+        stages, connection, upload = self._stages, self._connection, self._upload
+        stages.begin("read")
+        remembered = _remembered(connection, self._scope)
+        source = self._folder / f"source.{upload['file_kind']}"
+        self._store.fetch(upload["source_key"], source)
+        wanted = Wanted(upload["sheet"], upload["columns"], remembered)
         with connection.transaction():
-            stages.begin("match", rows_total=total)
-            rows = match(connection, validated.rows)
-            stages.begin("verify", rows_total=total)
-            verification.prepare(validated.rows)
-            stages.begin("merge", rows_total=total)
-            connection.execute("SAVEPOINT unmerged")
-            rows = merge(
-                connection, rows, upload_id=upload_id, scope=scope, existing=upload["existing"]
+            done = self._take_in(read(source, upload["file_kind"], wanted, batch_rows=batch_rows))
+        if done is None:
+            raise VoterRollPendingError("Rows wait for an answer of the voter roll.")
+        counts, is_refused = done
+        total = sum(counts.values())
+        if is_refused:
+            refused = sum(counts[name] for name in report.REFUSED)
+            raise RowsRefusedError(
+                f"{refused} of the {total} rows were refused, and you asked for all rows or none, "
+                "so nothing was changed. The report says why; mend these rows and send the file "
+                "again."
             )
-            outcomes = count(rows)
-            refused = sum(outcomes[name] for name in report.REFUSED)
-            is_refused = upload["all_or_nothing"] and refused > 0
+        return {"rows_total": total, "outcomes": counts}
+
+    def _take_in(self, batches: Iterator[Sheet]) -> tuple[dict[str, int], bool] | None:
+        """Everything that is one transaction.
+
+        Returns:
+            The counts by outcome, and whether all rows or none were asked for and it is none. None
+            when the upload waits for the voter roll: only what that is to be asked was written.
+        """
+        stages, connection, upload = self._stages, self._connection, self._upload
+        table = self._stage(batches)
+        total = table.ledger.height
+        stages.begin("match", rows_total=total)
+        rule = merge_rule(self._scope, upload["existing"], upload["id"])
+        ledger, existing = match(connection, table.ledger, rule)
+        stages.begin("verify", rows_total=total)
+        if not self._verification.prepare():
+            return None
+        stages.begin("merge", rows_total=total)
+        is_refused, files, lines = self._merge_and_report(table, ledger, existing, rule)
+        stored = _stored(self._store, upload, files)
+        tables_key = None if is_refused else _kept_tables(self._store, upload, files)
+        stages.end()
+        if upload["columns"]:
+            _remember(connection, upload, table.fingerprint)
+        counts = count(lines)
+        final = {
+            "id": upload["id"],
+            "attempt": upload["attempt"],
+            "rows_total": total,
+            **counts,
+            "stage_seconds": Json(stages.seconds),
+            **stored,
+        }
+        last_write = "note_report" if is_refused else "complete"
+        if connection.execute(_SQL[last_write], final).rowcount != 1:
+            raise FencedError("Another attempt has the upload now, or it was cancelled.")
+        self._verification.count(tables_key=tables_key)
+        return counts, is_refused
+
+    def _stage(self, batches: Iterator[Sheet]) -> _Table:
+        """Take every batch through ``read``, ``normalise`` and ``validate`` and stage its rows."""
+        stages, today = self._stages, clock.today()
+        spill = Spill(self._folder)
+        ledgers, counts = [], []
+        with staging(self._connection) as stage:
+            for sheet in ahead(batches):
+                stages.begin("normalise")
+                normalised = normalise(sheet, today)
+                stages.begin("validate")
+                validated = validate(normalised, sheet, self._scope)
+                stage(validated.rows)
+                spill.add(sheet.frame, validated.problems)
+                ledgers.append(ledger_of(validated.rows))
+                counts.append(report.problem_counts(validated.problems))
+                stages.begin("read")
+        return _Table(sheet, spill, pl.concat(ledgers), pl.concat(counts))
+
+    def _merge_and_report(
+        self,
+        table: _Table,
+        ledger: pl.DataFrame,
+        existing: pl.DataFrame,
+        rule: Mapping[str, sql.Composable],
+    ) -> tuple[bool, report.Files, pl.DataFrame]:
+        """Merge, and write the report beside it from what the merge is foreseen to do.
+
+        The merge is PostgreSQL's work and the report ours, so they share a machine well. Should
+        another merge come in between, what was foreseen is wrong, and the report is written anew.
+
+        Returns:
+            Whether all rows or none were asked for and it is none, the files, and the ledger with
+            the outcomes.
+        """
+        connection, upload, stages = self._connection, self._upload, self._stages
+        said = outcomes(ledger, *foreseen(ledger, existing))
+        with (
+            ThreadPoolExecutor(1, thread_name_prefix="report") as beside,
+            self._report_writer(table) as writer,
+        ):
+            writing = beside.submit(self._write_rows, writer, table, said, existing)
+            connection.execute("SAVEPOINT unmerged")
+            lines = outcomes(ledger, *merge(connection, rule, scope=self._scope))
+            is_refused = self._is_refused(lines)
             if upload["dry_run"] or is_refused:
                 connection.execute("ROLLBACK TO SAVEPOINT unmerged")
-            rows = verification.settle(rows, is_refused=is_refused)
-            stages.begin("report", rows_total=total)
+            stages.begin("report", rows_total=ledger.height)
+            if not is_refused:
+                spilled = zip(table.spill.slices(lines), table.spill.problems(), strict=True)
+                keep_rows(connection, spilled, upload_id=upload["id"])
+            self._verification.settle(lines, is_refused=is_refused)
+            writing.result()
             facts = report.Facts(
                 upload,
-                outcomes,
+                table.last.sheet_name,
+                table.last.columns,
+                count(lines),
+                table.problem_counts,
                 stages.seconds,
                 clock.now(),
                 is_refused=is_refused,
-                not_asked_because=verification.not_asked_because,
+                roll=self._verification.counts(lines, is_refused=is_refused),
+                not_asked_because=self._verification.not_asked_because,
             )
-            with ThreadPoolExecutor(1, thread_name_prefix="report") as beside:
-                writing = beside.submit(
-                    report.write, folder, facts, sheet, rows, validated.problems
-                )
-                if not is_refused:
-                    # Beside the report, because this is PostgreSQL's work and that is ours.
-                    keep_rows(connection, rows, validated.problems, upload_id=upload_id)
-                files = writing.result()
-                stored = _stored(store, upload, files)
-                tables_key = _kept_tables(store, upload, files)
-            stages.end()
-            if upload["columns"]:
-                _remember(connection, upload, sheet)
-            final = {
-                "id": upload_id,
-                "attempt": attempt,
-                "rows_total": total,
-                **outcomes,
-                "stage_seconds": Json(stages.seconds),
-                **stored,
-            }
-            last_write = "note_report" if is_refused else "complete"
-            if connection.execute(_SQL[last_write], final).rowcount != 1:
-                raise FencedError("Another attempt has the upload now, or it was cancelled.")
-            verification.count(tables_key=tables_key)
-    if is_refused:
-        raise RowsRefusedError(
-            f"{refused} of the {total} rows were refused, and you asked for all rows or none, so "
-            "nothing was changed. The report says why; mend these rows and send the file again."
+            if lines.equals(said):
+                return is_refused, writer.finish(facts), lines
+        with self._report_writer(table) as writer:
+            self._write_rows(writer, table, lines, existing)
+            return is_refused, writer.finish(facts), lines
+
+    def _is_refused(self, lines: pl.DataFrame) -> bool:
+        """Were all rows or none asked for, and is it none?"""
+        counted = count(lines)
+        return self._upload["all_or_nothing"] and any(counted[n] for n in report.REFUSED)
+
+    def _report_writer(self, table: _Table) -> report.ReportWriter:
+        return report.ReportWriter(
+            self._folder,
+            upload=self._upload,
+            headers=table.last.frame.columns[1:],
+            created=clock.now(),
+            keeps_tables=self._verification.leaves_pending,
         )
-    return {"rows_total": total, "outcomes": outcomes}
+
+    def _write_rows(
+        self,
+        writer: report.ReportWriter,
+        table: _Table,
+        lines: pl.DataFrame,
+        existing: pl.DataFrame,
+    ) -> None:
+        """Give every batch to the report, with what became of its rows."""
+        spill, is_refused = table.spill, self._is_refused(lines)
+        for rows, some, problems in zip(
+            spill.rows(), spill.slices(lines), spill.problems(), strict=True
+        ):
+            known = some.join(existing, on="person", how="left", maintain_order="left")
+            verified = self._verification.of_rows(known, is_refused=is_refused)
+            writer.add(rows, verified, problems)
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """What is known of the file when all its batches were read and staged."""
+
+    #: The last batch, which has all columns.
+    last: Sheet
+    spill: Spill
+    #: See ``match.LEDGER``.
+    ledger: pl.DataFrame
+    #: See ``report.Facts``, batch by batch.
+    problem_counts: pl.DataFrame
+
+    @property
+    def fingerprint(self) -> str:
+        return self.last.fingerprint
 
 
 def _stored(store: FileStore, upload: Row, files: report.Files) -> dict[str, str | None]:
@@ -174,13 +312,13 @@ def _remembered(connection: Connection[Row], scope: Scope) -> dict[str, Mapping[
     return {row["fingerprint"]: row["columns"] for row in found}
 
 
-def _remember(connection: Connection[Row], upload: Row, sheet: Sheet) -> None:
+def _remember(connection: Connection[Row], upload: Row, fingerprint: str) -> None:
     connection.execute(
         _SQL["remember_columns"],
         {
             "province": upload["province"],
             "municipality": upload["municipality"],
-            "fingerprint": sheet.fingerprint,
+            "fingerprint": fingerprint,
             "columns": Json(upload["columns"]),
             "upload_id": upload["id"],
         },

@@ -1,4 +1,7 @@
-"""Validate: which rows may become members, and everything that is wrong with the others."""
+"""Validate: which rows may become members, and everything that is wrong with the others.
+
+One batch at a time, and every row by itself: that one repeats another shows in ``match``.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +25,8 @@ if TYPE_CHECKING:
 class Validated:
     """The rows with their verdicts, and why."""
 
-    #: ``row_number``, every field, ``date_of_birth``, ``verdict`` (``valid``, ``invalid`` or
-    #: ``duplicate``), ``elsewhere`` (the row's place isn't the office's) and ``duplicate_of``: the
-    #: row number of the first row of the same ID that may be merged.
+    #: ``row_number``, every field, ``date_of_birth`` and ``verdict``: ``valid``, ``invalid``, or
+    #: ``out_of_scope`` where the row's place isn't the office's.
     rows: pl.DataFrame
     #: Every problem of every row, in the order of the rows; see ``problems.SCHEMA``.
     problems: pl.DataFrame
@@ -126,7 +128,7 @@ def validate(normalised: Normalised, sheet: Sheet, scope: Scope) -> Validated:
 
 
 def _with_verdicts(frame: pl.DataFrame, invalid: pl.Series, scope: Scope) -> pl.DataFrame:
-    rows = frame.select(
+    return frame.select(
         ROW_NUMBER,
         *(field for field in FIELDS if field not in _REPLACED),
         # What the ID number says counts, where the cell says nothing or something else.
@@ -135,14 +137,14 @@ def _with_verdicts(frame: pl.DataFrame, invalid: pl.Series, scope: Scope) -> pl.
         "date_of_birth",
         pl.when(pl.col(ROW_NUMBER).is_in(invalid.implode()))
         .then(pl.lit("invalid"))
+        .when(_is_elsewhere(scope))
+        .then(pl.lit("out_of_scope"))
         .otherwise(pl.lit("valid"))
         .alias("verdict"),
-        _is_elsewhere(scope).alias("elsewhere"),
         # A row without a place belongs to the office that sent it.
         _or_own("province", scope.province),
         _or_own("municipality", scope.municipality),
     )
-    return _with_repeats(rows)
 
 
 def _is_elsewhere(scope: Scope) -> pl.Expr:
@@ -159,25 +161,6 @@ def _is_elsewhere(scope: Scope) -> pl.Expr:
 
 def _or_own(field: str, place: str | None) -> pl.Expr:
     return pl.col(field).fill_null(pl.lit(place, pl.String)).alias(field)
-
-
-def _with_repeats(rows: pl.DataFrame) -> pl.DataFrame:
-    """Mark the rows that repeat an earlier one that may be merged."""
-    mergeable = (pl.col("verdict") == "valid") & ~pl.col("elsewhere")
-    first = (
-        rows.lazy().filter(mergeable).group_by("id_number").agg(first_row=pl.col(ROW_NUMBER).min())
-    )
-    repeats = mergeable & (pl.col("first_row") != pl.col(ROW_NUMBER))
-    return (
-        rows.lazy()
-        .join(first, on="id_number", how="left", maintain_order="left")
-        .with_columns(
-            verdict=pl.when(repeats).then(pl.lit("duplicate")).otherwise(pl.col("verdict")),
-            duplicate_of=pl.when(repeats).then(pl.col("first_row")),
-        )
-        .drop("first_row")
-        .collect()
-    )
 
 
 def _has_no_form() -> pl.Expr:

@@ -12,8 +12,8 @@ import polars as pl
 from psycopg import sql
 
 from rollbook.database import queries
-from rollbook.errors import FencedError, VoterRollPendingError
-from rollbook.pipeline.match import COPY_ROWS, copy_out
+from rollbook.errors import FencedError
+from rollbook.pipeline.match import copy_out
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -44,7 +44,7 @@ class Verification:
         self._connection = connection
         self._upload = upload
         self._cache_days = cache_days
-        self._is_prepared = False
+        self._found = pl.DataFrame(schema=RESULTS)
         #: Why nobody is asked about; None when everybody is.
         self.not_asked_because: str | None = None
         if cache_days is None:
@@ -52,69 +52,70 @@ class Verification:
         elif upload["dry_run"]:
             self.not_asked_because = "a dry run asks about nobody"
 
-    def wait_for_answers(self, rows: pl.DataFrame) -> None:
-        """Let an upload that is to be verified before its merge go on only with all answers.
-
-        Args:
-            rows: validated rows.
-
-        Raises:
-            VoterRollPendingError: somebody is still to be asked about, which is in the record now.
-            FencedError: the upload is no longer this attempt's; nothing was written.
-        """
-        if self.not_asked_because or self._upload["verify"] != "before_merge":
-            return
-        with self._connection.transaction():
-            self.prepare(rows)
-            self._connection.execute(_SQL["ask"], {"id": self._upload["id"]})
-            pending = self.count(tables_key=None)
-        if pending:
-            raise VoterRollPendingError(f"{pending} rows wait for an answer of the voter roll.")
-
-    def prepare(self, rows: pl.DataFrame) -> None:
+    def prepare(self) -> bool:
         """Note which rows are to be verified, each with its answer where there is a good one.
 
-        Args:
-            rows: validated rows.
-        """
-        if self.not_asked_because or self._is_prepared:
-            return
-        mergeable = rows.filter((pl.col("verdict") == "valid") & ~pl.col("elsewhere"))
-        parameters = {"id": self._upload["id"], "cache_days": self._cache_days}
-        with self._connection.cursor() as cursor:
-            cursor.execute(_SQL["stage"])
-            with cursor.copy(_SQL["fill"]) as copy:
-                wanted = mergeable.select("row_number", "id_number", "ward")
-                for piece in wanted.iter_slices(COPY_ROWS):
-                    copy.write(piece.write_csv(include_header=False))
-            cursor.execute(_SQL["analyze"])
-            cursor.execute(_SQL["prepare"], parameters)
-            cursor.execute(_SQL["forget_others"], parameters)
-        self._is_prepared = True
+        Called with the rows staged, and nothing merged.
 
-    def settle(self, rows: pl.DataFrame, *, is_refused: bool) -> pl.DataFrame:
+        Returns:
+            Whether the merge may follow. If not, the upload asked for all answers before it, and
+            whoever is still to be asked about is in the record: commit, and end the attempt.
+        """
+        if self.not_asked_because:
+            return True
+        parameters = {"id": self._upload["id"], "cache_days": self._cache_days}
+        self._connection.execute(_SQL["prepare"], parameters)
+        self._connection.execute(_SQL["forget_others"], parameters)
+        self._found = results(self._connection, self._upload)
+        if self._upload["verify"] != "before_merge":
+            return True
+        self._connection.execute(_SQL["ask"], parameters)
+        return not self.count(tables_key=None)
+
+    @property
+    def leaves_pending(self) -> bool:
+        """Is there a row without an answer yet?"""
+        return "pending" in self._found["roll_result"]
+
+    def of_rows(self, lines: pl.DataFrame, *, is_refused: bool) -> pl.DataFrame:
+        """What the report says of rows.
+
+        Args:
+            lines: with ``row_number`` and ``outcome``, as the merge has it or is foreseen to.
+            is_refused: nothing is merged, so nobody is asked about.
+
+        Returns:
+            The lines with the columns of ``RESULTS``: null in rows that nobody is asked about.
+        """
+        found = self._found.clear() if is_refused else self._found
+        is_asked = pl.col("outcome").is_in(["inserted", "updated", "unchanged"])
+        columns = [pl.when(is_asked).then(pl.col(name)).alias(name) for name in list(RESULTS)[1:]]
+        joined = lines.join(found, on="row_number", how="left", maintain_order="left")
+        return joined.with_columns(columns)
+
+    def counts(self, lines: pl.DataFrame, *, is_refused: bool) -> dict[str, int]:
+        """Those rows by result."""
+        said = self.of_rows(lines, is_refused=is_refused)["roll_result"].drop_nulls()
+        return dict(said.value_counts().iter_rows())
+
+    def settle(self, lines: pl.DataFrame, *, is_refused: bool) -> None:
         """Pass the answers on to the members, and let the others be asked about.
 
         Args:
-            rows: one per row of the file, with ``outcome``, after the merge.
+            lines: of the whole file, with ``outcome``, after the merge.
             is_refused: the merge was taken back, so nobody is to be asked about after all.
-
-        Returns:
-            The rows with the columns of ``RESULTS``.
         """
         if is_refused and self.not_asked_because is None:
             self.not_asked_because = "nothing was merged"
-        taken = rows.filter(pl.col("outcome") == "out_of_scope")["row_number"].to_list()
+        taken = lines.filter(pl.col("outcome") == "out_of_scope")["row_number"].to_list()
         parameters = {"id": self._upload["id"], "rows": taken}
         if self.not_asked_because:
             # An earlier attempt may have left some that were to be.
             self._connection.execute(_SQL["forget"], parameters)
-        else:
-            self._connection.execute(_SQL["forget_rows"], parameters)
-            self._connection.execute(_SQL["tell_members"], parameters)
-            self._connection.execute(_SQL["ask"], parameters)
-        found = results(self._connection, self._upload)
-        return rows.join(found, on="row_number", how="left", maintain_order="left")
+            return
+        self._connection.execute(_SQL["forget_rows"], parameters)
+        self._connection.execute(_SQL["tell_members"], parameters)
+        self._connection.execute(_SQL["ask"], parameters)
 
     def count(self, *, tables_key: str | None) -> int:
         """Write the upload's counts by result; how many rows are pending.

@@ -1,7 +1,7 @@
 -- name: stage
 -- The rows of the file that may be merged; gone with the transaction.
 CREATE TEMPORARY TABLE staged (
-    id_number text COLLATE "C" NOT NULL, firstname text, surname text, date_of_birth date,
+    row_number integer NOT NULL, id_number text COLLATE "C" NOT NULL, firstname text, surname text, date_of_birth date,
     gender text, citizenship text, race text, language text, cell_number text,
     landline_number text, email text, residential_address text, occupation text,
     qualification text, province text, region text, municipality text, ward text,
@@ -18,12 +18,27 @@ COPY staged FROM STDIN (FORMAT csv);
 -- key is joined by.
 ANALYZE staged (id_number);
 
+-- name: repeats
+-- The rows of the file that repeat an earlier one.
+CREATE TEMPORARY TABLE repeats (row_number integer NOT NULL) ON COMMIT DROP;
+
+-- name: fill_repeats
+-- As lines of one number.
+COPY repeats FROM STDIN (FORMAT csv);
+
+-- name: leave_out_repeats
+-- Only the first row of a person is merged.
+DELETE FROM staged USING repeats WHERE staged.row_number = repeats.row_number;
+
 -- name: existing
--- What the record says of the file's people before the merge.
+-- What the record says of the file's people before the merge, and what the merge will make of them.
 COPY (
-    SELECT m.id_number, m.firstname, m.surname, m.province, m.municipality, m.ward,
-           m.voting_district
-    FROM members AS m JOIN staged USING (id_number)
+    SELECT m.id_number::bigint, m.firstname, m.surname, m.ward, m.voting_district,
+           (NOT takes_from_nobody(m.province, m.municipality, {province}, {municipality}))::text,
+           ({existing} <> 'skip'
+            AND takes_from_nobody(m.province, m.municipality, {province}, {municipality})
+            AND ({before}) IS DISTINCT FROM ({after}))::text
+    FROM members AS m JOIN staged AS excluded USING (id_number)
 ) TO STDOUT (FORMAT csv);
 
 -- name: merge
@@ -34,20 +49,20 @@ COPY (
 -- would be, by the upload's policy for members that exist.
 COPY (
     INSERT INTO members AS m (id_number, {fields}, created_by_upload, changed_by_upload)
-    SELECT staged.*, {upload_id}, {upload_id} FROM staged ORDER BY id_number
+    SELECT id_number, {fields}, {upload_id}, {upload_id} FROM staged ORDER BY id_number
     ON CONFLICT (id_number) DO UPDATE
     SET ({fields}) = ROW({after}), changed_by_upload = excluded.changed_by_upload,
         changed_at = now()
     WHERE {existing} <> 'skip'
       AND takes_from_nobody(m.province, m.municipality, {province}, {municipality})
       AND ({before}) IS DISTINCT FROM ({after})
-    RETURNING m.id_number, CASE WHEN m.xmax = 0 THEN 'inserted' ELSE 'updated' END
+    RETURNING m.id_number::bigint, CASE WHEN m.xmax = 0 THEN 'inserted' ELSE 'updated' END
 ) TO STDOUT (FORMAT csv);
 
 -- name: taken
 -- Staged rows that the merge refused because the member is another office's by now.
 COPY (
-    SELECT m.id_number FROM members AS m JOIN staged USING (id_number)
+    SELECT m.id_number::bigint FROM members AS m JOIN staged USING (id_number)
     WHERE NOT takes_from_nobody(m.province, m.municipality, {province}, {municipality})
 ) TO STDOUT (FORMAT csv);
 

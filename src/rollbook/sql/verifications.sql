@@ -1,26 +1,13 @@
--- name: stage
--- The rows of the file that may be merged, and so may be asked about.
-CREATE TEMPORARY TABLE to_verify (
-    row_number integer NOT NULL, id_number text COLLATE "C" NOT NULL, file_ward text
-) ON COMMIT DROP;
-
--- name: fill
--- The rows, as CSV in the order of the columns above.
-COPY to_verify FROM STDIN (FORMAT csv);
-
--- name: analyze
--- Without statistics the planner takes the rows for a handful and loops over them.
-ANALYZE to_verify;
-
 -- name: prepare
--- What is known of each row already. A question that the roll refused while the upload waited for
--- its merge stays refused: without an answer that could be kept, it would be asked for ever.
+-- The staged rows, with what is known of each already. A question that the roll refused while the
+-- upload waited for its merge stays refused: without an answer that could be kept, it would be asked
+-- for ever.
 INSERT INTO verifications AS v (upload_id, row_number, id_number, file_ward, result)
-SELECT %(id)s, row_number, w.id_number, file_ward,
-       COALESCE(verification_result(a.status, a.ward, file_ward), 'pending')
-FROM to_verify AS w
+SELECT %(id)s, s.row_number, s.id_number, s.ward,
+       COALESCE(verification_result(a.status, a.ward, s.ward), 'pending')
+FROM staged AS s
 LEFT JOIN voter_roll_answers AS a
-       ON a.id_number = w.id_number AND a.asked_at > now() - make_interval(days => %(cache_days)s)
+       ON a.id_number = s.id_number AND a.asked_at > now() - make_interval(days => %(cache_days)s)
 ON CONFLICT (upload_id, row_number) DO UPDATE
 SET id_number = excluded.id_number, file_ward = excluded.file_ward,
     result = CASE WHEN v.result = 'error' AND excluded.result = 'pending' THEN 'error'
@@ -30,7 +17,7 @@ SET id_number = excluded.id_number, file_ward = excluded.file_ward,
 -- Rows of an earlier attempt that this one doesn't merge.
 DELETE FROM verifications AS v
 WHERE upload_id = %(id)s
-  AND NOT EXISTS (SELECT FROM to_verify WHERE to_verify.row_number = v.row_number);
+  AND NOT EXISTS (SELECT FROM staged WHERE staged.row_number = v.row_number);
 
 -- name: forget
 -- The upload merges nothing, so nobody of it is to be asked about.
@@ -83,7 +70,7 @@ SET roll_registered = n.registered, roll_other_ward = n.other_ward,
     roll_error = n.error,
     verification = CASE WHEN n.pending > 0 THEN 'pending' ELSE 'verified' END,
     verified_at = CASE WHEN n.pending = 0 THEN clock_timestamp() END,
-    report_tables_key = %(tables_key)s
+    report_tables_key = CASE WHEN n.pending > 0 THEN %(tables_key)s END
 FROM (
     SELECT count(*) FILTER (WHERE result = 'registered') AS registered,
            count(*) FILTER (WHERE result = 'other_ward') AS other_ward,

@@ -51,7 +51,8 @@ NARROWEST, WIDEST, MEASURED_ROWS = 8, 48, 1_000
 
 #: The column of a chunk that names the row's colour.
 FILL: Final = "fill"
-_ROW: Final = "row"
+#: Stands for the number of a row until it is known: no text in XML has this character.
+_NUMBER_MARK: Final = "\x01"
 _DAY_MS: Final = 86_400_000
 _DATE_FORMAT: Final = "%Y-%m-%d"
 _DATETIME_FORMAT: Final = "%Y-%m-%d %H:%M:%S"
@@ -160,48 +161,65 @@ def bounded_width(width: float) -> float:
     return max(NARROWEST, min(WIDEST, width))
 
 
-def rows_xml(
-    chunk: pl.DataFrame, columns: Sequence[Column], *, first_row: int, styles: RowStyles
-) -> bytes:
-    """The ``row`` elements of some rows of a table.
+def rows_xml(chunk: pl.DataFrame, columns: Sequence[Column], styles: RowStyles) -> pl.Series:
+    """The ``row`` elements of some rows of a table, without their numbers; see ``numbered``.
 
     Args:
         chunk: The rows. Its columns have the names in ``columns``, and one named ``fill`` holds
             keys of ``styles``.
         columns: The table's columns.
-        first_row: The number of the chunk's first row in the sheet, counted from 1.
         styles: The index of each style.
     """
     texts = [column.name for column in columns if column.kind is Kind.TEXT]
-    chunk = chunk.with_columns(pl.col(texts).cast(pl.String)).with_row_index(_ROW, first_row)
+    chunk = chunk.with_columns(pl.col(texts).cast(pl.String))
     traits = cell_text.traits_of(chunk, texts)
-    pieces: list[str | pl.Expr] = ['<row r="', pl.col(_ROW), '">']
+    pieces: list[str | pl.Expr] = [f'<row r="{_NUMBER_MARK}">']
     for column in columns:
         pieces.append(f'<c r="{column.letters}')
         pieces += _cell(column, chunk[column.name], traits.get(column.name, Traits()))
     pieces.append("</row>")
-    rows = (
+    return (
         chunk.lazy()
-        .with_columns(pl.col(_ROW).cast(pl.String))
         .with_columns(_start(kind, styles) for kind in Kind)
-        .select(pl.concat_str(_merged(pieces)).cast(pl.Binary))
+        .select(pl.concat_str(_merged(pieces)))
         .collect()
         .to_series()
     )
+
+
+def numbered(rows: pl.Series, first_row: int) -> bytes:
+    """The XML of rows that come one after the other in a sheet, counted from 1.
+
+    The same rows may stand in several sheets, and their numbers, in the address of every cell, are
+    all that differs.
+    """
+    numbers = pl.int_range(first_row, first_row + len(rows), eager=True).cast(pl.String)
+    made = (
+        pl.DataFrame([rows.alias("xml"), numbers.alias("number")])
+        .select(
+            pl.col("xml")
+            .str.replace_all(_NUMBER_MARK, pl.col("number"), literal=True)
+            .cast(pl.Binary)
+        )
+        .to_series()
+    )
     # Half the time of a join in polars, which grows its result again and again.
-    return b"".join(rows.to_list())
+    return b"".join(made.to_list())
 
 
 def _start(kind: Kind, styles: RowStyles) -> pl.Expr:
     """What follows the column's letters in each row's cell of this kind: row and style."""
     fills = [fill for fill in styles if fill is not None]
-    style = pl.col(FILL).replace_strict(
-        fills,
-        [f'" s="{styles[fill][kind]}' for fill in fills],
-        default=f'" s="{styles[None][kind]}',
-        return_dtype=pl.String,
+    return (
+        pl.col(FILL)
+        .replace_strict(
+            fills,
+            [f'{_NUMBER_MARK}" s="{styles[fill][kind]}' for fill in fills],
+            default=f'{_NUMBER_MARK}" s="{styles[None][kind]}',
+            return_dtype=pl.String,
+        )
+        .alias(kind.value)
     )
-    return (pl.col(_ROW) + style).alias(kind.value)
 
 
 def _cell(column: Column, values: pl.Series, traits: Traits) -> list[str | pl.Expr]:

@@ -1,47 +1,32 @@
-"""Writes a workbook: tables of many rows, and sheets of cells put one by one."""
+"""Writes a workbook: tables of many rows, and sheets of cells put one by one.
+
+A zip archive holds one part after the other, so a sheet is put into it when the workbook is
+finished; until then its rows wait, deflated, in ``table``.
+"""
 
 from __future__ import annotations
 
 import re
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from typing import TYPE_CHECKING, Final, NamedTuple, Self, TypeAlias
-
-import polars as pl
 
 from rollbook.workbook import parts
 from rollbook.workbook.cell_text import legal
 from rollbook.workbook.parts import HEAD, RELATIONS, SHEET_NAMESPACE, BarChart, Look
-from rollbook.workbook.worksheet import (
-    FILL,
-    NARROWEST,
-    CellValue,
-    Column,
-    cell_xml,
-    columns_of,
-    letters_of,
-    rows_xml,
-    widths_of,
-)
-from rollbook.workbook.zip_stream import Block, ZipStream, deflated
+from rollbook.workbook.table import GrowingTable, Making, SheetRows, TableGroup
+from rollbook.workbook.worksheet import NARROWEST, CellValue, cell_xml, letters_of
+from rollbook.workbook.zip_stream import ZipStream, deflated
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from concurrent.futures import Future
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
-#: The rows of a worksheet (Excel's limit), less the one of the headers.
-MOST_ROWS: Final = 1_048_575
-MOST_COLUMNS: Final = 16_384
-#: Rows whose XML is made at once: enough for polars to be quick, few enough for the memory, in
-#: which there are as many chunks as threads and one more.
-CHUNK_ROWS: Final = 10_000
+    import polars as pl
+
 LONGEST_NAME: Final = 31
 
-_THREADS: Final = 2
 _NO_NAME: Final = re.compile(r"[\[\]:*?/\\\x00-\x1f]")
 #: What a sheet's name neither starts nor ends with.
 _NO_END: Final = " '"
@@ -55,6 +40,13 @@ class Cell(NamedTuple):
 
 
 AnyCell: TypeAlias = "Cell | CellValue"
+
+
+class _Cells(NamedTuple):
+    """A sheet of single cells that isn't in the archive yet."""
+
+    rows: Sequence[Sequence[AnyCell]]
+    chart: BarChart | None
 
 
 class WorkbookWriter:
@@ -80,13 +72,15 @@ class WorkbookWriter:
         self._fills = fills
         self._looks = parts.look_styles()
         self._row_styles = parts.row_styles(fills)
+        #: The sheets that are in the archive, and everything that is to be in it, in their order.
         self._sheets: list[parts.Sheet] = []
+        self._contents: list[tuple[str, _Cells | GrowingTable]] = []
 
     def __enter__(self) -> Self:
         self._partial = self._path.with_name(f"{self._path.name}.partial")
         self._file = self._partial.open("wb")
         self._zip = ZipStream(self._file)
-        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="workbook")
+        self._making = Making()
         return self
 
     def __exit__(
@@ -95,47 +89,40 @@ class WorkbookWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._pool.shutdown(cancel_futures=True)
         try:
             if error is None:
                 self._finish()
         finally:
+            self._making.stop()
+            for _, content in self._contents:
+                if isinstance(content, GrowingTable):
+                    content.close()
             self._file.close()
             self._partial.unlink(missing_ok=True)
 
     def add_table(self, name: str, frame: pl.DataFrame, *, row_fill: str | None = None) -> None:
-        """Add a table with a header row that stays in sight and a filter.
-
-        A table with more rows than a sheet has goes on in sheets of its own, ``name (2)`` and so
-        on.
-
-        Args:
-            name: of the sheet; what Excel doesn't take is taken out of it.
-            frame: the rows; see ``worksheet`` for what becomes of each type.
-            row_fill: the column that holds each row's key in ``fills``. It isn't shown itself.
+        """Add a table that is at hand as a whole; see ``begin_tables``.
 
         Raises:
             TypeError: a column's type has no place in a worksheet.
             ValueError: there are more columns than a worksheet has.
         """
-        shown = frame.drop(row_fill) if row_fill else frame
-        if shown.width > MOST_COLUMNS:
-            raise ValueError(f"a worksheet has {MOST_COLUMNS} columns, not {shown.width}")
-        columns = columns_of(shown)
-        widths = widths_of(shown)
-        no_fill = pl.repeat(None, frame.height, dtype=pl.String, eager=True)
-        # Series, not expressions: a title such as "*" would stand for every column.
-        named = pl.DataFrame(
-            [
-                *(
-                    series.alias(column.name)
-                    for series, column in zip(shown.iter_columns(), columns, strict=True)
-                ),
-                (frame[row_fill] if row_fill else no_fill).alias(FILL),
-            ]
-        )
-        for start in range(0, max(named.height, 1), MOST_ROWS):
-            self._add_sheet(name, shown.columns, columns, widths, named.slice(start, MOST_ROWS))
+        self.begin_tables([name], row_fill=row_fill).add(frame)
+
+    def begin_tables(self, names: Sequence[str], *, row_fill: str | None = None) -> TableGroup:
+        """Add tables of the same columns, each with a header row that stays in sight and a filter.
+
+        Their rows come later, and one row may go into several of them, which costs little more
+        than into one. A table with more rows than a sheet has goes on in sheets of its own,
+        ``name (2)`` and so on.
+
+        Args:
+            names: of the sheets; what Excel doesn't take is taken out of them.
+            row_fill: the column that holds each row's key in ``fills``. It isn't shown itself.
+        """
+        tables = [GrowingTable(self._path.parent) for _ in names]
+        self._contents += zip(names, tables, strict=True)
+        return TableGroup(self._making, self._row_styles, tables, row_fill)
 
     def add_cells(
         self,
@@ -143,74 +130,56 @@ class WorkbookWriter:
         rows: Sequence[Sequence[AnyCell]],
         *,
         chart: BarChart | None = None,
+        first: bool = False,
     ) -> None:
-        """Add a sheet of single cells, row by row from A1 on."""
+        """Add a sheet of single cells, row by row from A1 on; ``first`` before all others."""
+        entry = (name, _Cells(rows, chart))
+        self._contents.insert(0 if first else len(self._contents), entry)
+
+    def _add_cells(self, name: str, cells: _Cells) -> None:
         body = []
-        for number, row in enumerate(rows, start=1):
-            cells = (
+        for number, row in enumerate(cells.rows, start=1):
+            texts = (
                 cell_xml(f"{letters_of(index)}{number}", self._looks[cell.look], cell.value)
                 for index, cell in enumerate(_cell(given) for given in row)
             )
-            body.append(f'<row r="{number}">{"".join(cells)}</row>')
+            body.append(f'<row r="{number}">{"".join(texts)}</row>')
         xml = (
-            self._sheet_start(_widths_of_cells(rows), frozen=False)
+            self._sheet_start(_widths_of_cells(cells.rows), frozen=False)
             + "".join(body)
             + "</sheetData>"
             + _PAGE_SETUP
-            + ('<drawing r:id="rId1"/>' if chart else "")
+            + ('<drawing r:id="rId1"/>' if cells.chart else "")
             + "</worksheet>"
         )
         self._zip.add_small(self._next_part(), xml.encode())
-        self._sheets.append(parts.Sheet(self._unique_name(name), None, chart))
+        self._sheets.append(parts.Sheet(self._unique_name(name), None, cells.chart))
 
-    def _add_sheet(
-        self,
-        name: str,
-        headers: Sequence[str],
-        columns: Sequence[Column],
-        widths: Sequence[float],
-        rows: pl.DataFrame,
-    ) -> None:
-        last = letters_of(max(len(columns), 1) - 1)
+    def _add_sheet(self, name: str, table: GrowingTable, rows: SheetRows) -> None:
+        width = len(table.titles)
         header = "".join(
             cell_xml(f"{letters_of(index)}1", self._looks[Look.HEADER], title)
-            for index, title in enumerate(headers)
+            for index, title in enumerate(table.titles)
         )
-        start = self._sheet_start(widths, frozen=True) + f'<row r="1">{header}</row>'
-        end = "</sheetData>"
-        filtered = None
-        if columns and rows.height:
-            end += f'<autoFilter ref="A1:{last}{rows.height + 1}"/>'
-            filtered = f"$A$1:${last}${rows.height + 1}"
+        start = self._sheet_start(table.widths, frozen=True) + f'<row r="1">{header}</row>'
+        end, filtered = "</sheetData>", None
+        if width and rows.height:
+            corner = f"{letters_of(width - 1)}{rows.height + 1}"
+            end += f'<autoFilter ref="A1:{corner}"/>'
+            filtered = f"$A$1:${letters_of(width - 1)}${rows.height + 1}"
         end += _PAGE_SETUP
-        if columns and rows.height:
+        if width and rows.height:
             # Numbers that are text are so on purpose: no green corners.
             end += (
-                f'<ignoredErrors><ignoredError sqref="A2:{last}{rows.height + 1}"'
+                f'<ignoredErrors><ignoredError sqref="A2:{corner}"'
                 ' numberStoredAsText="1"/></ignoredErrors>'
             )
         end += "</worksheet>"
-
-        def block(offset: int) -> Block:
-            chunk = rows.slice(offset, CHUNK_ROWS)
-            xml = rows_xml(chunk, columns, first_row=offset + 2, styles=self._row_styles)
-            return deflated(xml)
-
-        blocks = self._ahead(block, range(0, rows.height, CHUNK_ROWS))
         self._zip.add(
-            self._next_part(), chain([deflated(start.encode())], blocks, [deflated(end.encode())])
+            self._next_part(),
+            chain([deflated(start.encode())], rows.blocks(), [deflated(end.encode())]),
         )
         self._sheets.append(parts.Sheet(self._unique_name(name), filtered))
-
-    def _ahead(self, block: Callable[[int], Block], offsets: Iterable[int]) -> Iterator[Block]:
-        """Blocks in their order, made on other threads, a few of them ahead."""
-        waiting: deque[Future[Block]] = deque()
-        for offset in offsets:
-            waiting.append(self._pool.submit(block, offset))
-            while len(waiting) > _THREADS:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
 
     def _sheet_start(self, widths: Sequence[float], *, frozen: bool) -> str:
         selected = "" if self._sheets else ' tabSelected="1"'
@@ -243,10 +212,17 @@ class WorkbookWriter:
         return name
 
     def _finish(self) -> None:
+        self._making.finish()
+        for name, content in self._contents:
+            if isinstance(content, _Cells):
+                self._add_cells(name, content)
+            else:
+                for rows in content.sheets:
+                    self._add_sheet(name, content, rows)
         self._zip.add_small("xl/styles.xml", parts.styles(self._fills))
         small = parts.small_parts(self._sheets, title=self._title, created=self._created)
-        for name, content in small.items():
-            self._zip.add_small(name, content)
+        for name, part in small.items():
+            self._zip.add_small(name, part)
         self._zip.finish()
         self._file.close()
         self._partial.replace(self._path)

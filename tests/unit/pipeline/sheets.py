@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from rollbook.pipeline.columns import fingerprint, map_headers
-from rollbook.pipeline.read import ROW_NUMBER, Sheet
+from rollbook.pipeline.read import BATCH_ROWS, ROW_NUMBER, Sheet, Wanted, read
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
 
 def sheet_of(rows: Iterable[Mapping[str, str | None]]) -> Sheet:
@@ -23,3 +24,13 @@ def sheet_of(rows: Iterable[Mapping[str, str | None]]) -> Sheet:
         orient="row",
     ).with_row_index(ROW_NUMBER, offset=2)
     return Sheet(frame, "Sheet1", map_headers(headers), fingerprint(headers))
+
+
+def read_whole(
+    path: Path, kind: str, wanted: Wanted | None = None, *, batch_rows: int = BATCH_ROWS
+) -> Sheet:
+    """All batches of a file as one."""
+    sheets = list(read(path, kind, wanted, batch_rows=batch_rows))
+    frame = pl.concat([sheet.frame for sheet in sheets], how="diagonal")
+    last = sheets[-1]
+    return Sheet(frame, last.sheet_name, last.columns, last.fingerprint)

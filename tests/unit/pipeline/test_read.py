@@ -17,7 +17,8 @@ from rollbook.errors import (
     UnreadableFileError,
 )
 from rollbook.pipeline.normalise import normalise
-from rollbook.pipeline.read import ROW_NUMBER, Sheet, read
+from rollbook.pipeline.read import ROW_NUMBER, Sheet
+from tests.unit.pipeline.sheets import read_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -89,7 +90,7 @@ def test_every_maker_of_workbooks_gives_the_same_table(writer: str, tmp_path: Pa
     kind, write = WRITERS[writer]
     path = tmp_path / f"members.{kind}"
     write(path, {"People": [HEADERS, *ROWS]})
-    sheet = read(path, kind)
+    sheet = read_whole(path, kind)
     assert sheet.sheet_name == "People"
     assert sheet.frame.columns == [ROW_NUMBER, *HEADERS]
     assert table(sheet) == [(2, *ROWS[0]), (3, *ROWS[1])]
@@ -101,7 +102,7 @@ def test_numbers_and_dates_come_as_text(writer: str, tmp_path: Path) -> None:
     kind, write = WRITERS[writer]
     path = tmp_path / f"members.{kind}"
     write(path, {"S": [HEADERS, (8001015009087, "A", "B", dt.date(2024, 3, 5))]})
-    [(_, id_number, _, _, date)] = table(read(path, kind))
+    [(_, id_number, _, _, date)] = table(read_whole(path, kind))
     assert id_number.removesuffix(".0") == "8001015009087"
     assert date.startswith("2024-03-05")
 
@@ -117,24 +118,24 @@ def test_the_header_is_found_below_titles_and_row_numbers_are_the_programs(tmp_p
     ]
     path = tmp_path / "members.xlsx"
     with_openpyxl(path, {"S": rows})
-    assert [row[0] for row in table(read(path, "xlsx"))] == [4, 6]
+    assert [row[0] for row in table(read_whole(path, "xlsx"))] == [4, 6]
 
 
 def test_the_sheet_with_the_id_column_is_taken(tmp_path: Path) -> None:
     path = tmp_path / "members.xlsx"
     with_openpyxl(path, {"Cover": [("Hello", "there")], "Empty": [], "Data": [HEADERS, *ROWS]})
-    assert read(path, "xlsx").sheet_name == "Data"
+    assert read_whole(path, "xlsx").sheet_name == "Data"
 
 
 def test_headers_that_repeat_or_lack_get_names_of_their_own(file: Callable[[bytes], Path]) -> None:
-    sheet = read(file(b"ID,Name,Surname,,Name,row_number\n1,A,B,x,y,z\n"), "csv")
+    sheet = read_whole(file(b"ID,Name,Surname,,Name,row_number\n1,A,B,x,y,z\n"), "csv")
     assert sheet.frame.columns == [
         ROW_NUMBER, "ID", "Name", "Surname", "Column 4", "Name (2)", "row_number (2)",
     ]  # fmt: skip
 
 
 def test_headers_that_look_like_patterns_are_names(file: Callable[[bytes], Path]) -> None:
-    sheet = read(file(b"^ID$,Name*,*Surname,*\n1,A,B,x\n"), "csv")
+    sheet = read_whole(file(b"^ID$,Name*,*Surname,*\n1,A,B,x\n"), "csv")
     assert table(sheet) == [(2, "1", "A", "B", "x")]
     assert sheet.columns.unknown == ("*",)
     frame = normalise(sheet, dt.date(2026, 11, 24)).frame
@@ -149,23 +150,23 @@ def test_a_csv_of_any_delimiter_and_encoding_gives_the_same_table(
 ) -> None:
     lines = [HEADERS, ("8001015009087", "Zoë", "O'Nkosi", f'"a{delimiter} ""b"""')]
     text = line_end.join(delimiter.join(line) for line in lines) + line_end
-    sheet = read(file(text.encode(encoding)), "csv")
+    sheet = read_whole(file(text.encode(encoding)), "csv")
     assert table(sheet) == [(2, "8001015009087", "Zoë", "O'Nkosi", f'a{delimiter} "b"')]
 
 
 def test_a_csv_with_old_line_ends_short_records_and_an_open_quote_is_read(
     file: Callable[[bytes], Path],
 ) -> None:
-    assert table(read(file(b"ID,Name,Surname\r1,A,B\r2,C,D"), "csv")) == [
+    assert table(read_whole(file(b"ID,Name,Surname\r1,A,B\r2,C,D"), "csv")) == [
         (2, "1", "A", "B"), (3, "2", "C", "D"),
     ]  # fmt: skip
-    assert table(read(file(b"ID,Name,Surname,Ward\n1,A,B\n2,C,D,7\n"), "csv"))[0][-1] is None
-    rows = table(read(file(b'ID,Name,Surname\n1,"A,B\n2,C,D\n'), "csv"))
+    assert table(read_whole(file(b"ID,Name,Surname,Ward\n1,A,B\n2,C,D,7\n"), "csv"))[0][-1] is None
+    rows = table(read_whole(file(b'ID,Name,Surname\n1,"A,B\n2,C,D\n'), "csv"))
     assert [row[0] for row in rows] == [2, 3]
 
 
 def test_a_quoted_line_end_stays_in_its_cell(file: Callable[[bytes], Path]) -> None:
-    sheet = read(file(b'ID,Name,Surname\n1,"A\nB",C\n2,D,E\n'), "csv")
+    sheet = read_whole(file(b'ID,Name,Surname\n1,"A\nB",C\n2,D,E\n'), "csv")
     assert [row[2] for row in table(sheet)] == ["A\nB", "D"]
 
 
@@ -183,7 +184,7 @@ def test_a_file_without_members_is_explained(
     content: bytes, error: type[Exception], says: str, file: Callable[[bytes], Path]
 ) -> None:
     with pytest.raises(error, match=says) as raised:
-        read(file(content), "csv")
+        read_whole(file(content), "csv")
     assert "Nothing was changed" in str(raised.value) or "nothing was changed" in str(raised.value)
 
 
@@ -191,7 +192,7 @@ def test_the_sentence_about_missing_headers_quotes_no_cell_with_digits(
     file: Callable[[bytes], Path],
 ) -> None:
     with pytest.raises(NoIdColumnError) as raised:
-        read(file(b"8001015009087,Nkosi\n"), "csv")
+        read_whole(file(b"8001015009087,Nkosi\n"), "csv")
     assert "8001015009087" not in str(raised.value)
 
 
@@ -201,14 +202,14 @@ def test_a_damaged_workbook_is_explained(kind: str, content: bytes, tmp_path: Pa
     path = tmp_path / f"members.{kind}"
     path.write_bytes(content)
     with pytest.raises(UnreadableFileError, match="save it as"):
-        read(path, kind)
+        read_whole(path, kind)
 
 
 def test_a_workbook_with_a_password_is_explained(tmp_path: Path) -> None:
     path = tmp_path / "members.xlsx"
     path.write_bytes(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(4096))
     with pytest.raises(UnreadableFileError, match="password"):
-        read(path, "xlsx")
+        read_whole(path, "xlsx")
 
 
 def test_a_torn_workbook_is_explained(tmp_path: Path) -> None:
@@ -218,7 +219,7 @@ def test_a_torn_workbook_is_explained(tmp_path: Path) -> None:
     for share in (0.3, 0.6, 0.99):
         path.write_bytes(whole[: int(len(whole) * share)])
         with pytest.raises(UnreadableFileError):
-            read(path, "xlsx")
+            read_whole(path, "xlsx")
 
 
 @pytest.mark.parametrize("kind", ["xlsx", "xls", "csv"])
@@ -231,7 +232,7 @@ def test_the_character_that_postgresql_refuses_is_left_out(kind: str, tmp_path: 
         path.write_text("\n".join(",".join(row) for row in rows), encoding="utf-16")
     else:
         {"xlsx": with_openpyxl, "xls": with_xlwt}[kind](path, {"S": rows})
-    assert table(read(path, kind)) == [(2, "8001015009087", "Zoë", "B")]
+    assert table(read_whole(path, kind)) == [(2, "8001015009087", "Zoë", "B")]
 
 
 def test_what_stands_in_quotes_says_nothing_of_the_delimiter(
@@ -241,9 +242,9 @@ def test_what_stands_in_quotes_says_nothing_of_the_delimiter(
         f'{n}\tA\tB\t"R 1,200.00, or\n5,50, or ""8,50"""\n' for n in range(5)
     )
     cell = 'R 1,200.00, or\n5,50, or "8,50"'
-    assert [row[1:] for row in table(read(file(text.encode()), "csv"))] == [
+    assert [row[1:] for row in table(read_whole(file(text.encode()), "csv"))] == [
         (str(n), "A", "B", cell) for n in range(5)
     ]
     # Nothing but quoted fields is still something.
     text = '"ID"\t"Name"\t"Surname"\t"Amount"\n"1"\t"A"\t"B"\t"10,50"\n'
-    assert table(read(file(text.encode()), "csv")) == [(2, "1", "A", "B", "10,50")]
+    assert table(read_whole(file(text.encode()), "csv")) == [(2, "1", "A", "B", "10,50")]

@@ -10,9 +10,10 @@ import polars as pl
 import pytest
 
 from rollbook.pipeline import report
-from rollbook.pipeline.match import EXISTING
-from rollbook.pipeline.merge import count
+from rollbook.pipeline.match import EXISTING, find_repeats, ledger_of
+from rollbook.pipeline.merge import count, foreseen, outcomes
 from rollbook.pipeline.normalise import normalise
+from rollbook.pipeline.read import Sheet
 from rollbook.pipeline.validate import validate
 from rollbook.pipeline.verify import RESULTS
 from rollbook.scope import Scope
@@ -21,8 +22,6 @@ from tests.unit.pipeline.sheets import sheet_of
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from rollbook.pipeline.read import Sheet
 
 NOW = dt.datetime(2026, 11, 24, 8, 30, tzinfo=dt.UTC)
 SHEETS = [
@@ -42,25 +41,8 @@ MEMBERS = [
 ]
 
 
-def written(folder: Path, sheet: Sheet, **changes: object) -> report.Files:
-    """The files of a sheet whose fourth row is a member already."""
-    validated = validate(normalise(sheet, NOW.date()), sheet, Scope("GP", None))
-    existing = {field: pl.lit(None, dtype) for field, dtype in EXISTING.items()}
-    existing |= {field: pl.lit(None, dtype) for field, dtype in RESULTS.items()}
-    del existing["id_number"], existing["row_number"]
-    is_known = pl.col("row_number") == 5
-    existing["existing_surname"] = pl.when(is_known).then(pl.lit("Old"))
-    existing["existing_firstname"] = pl.when(is_known).then(pl.lit("Name"))
-    outcome = (
-        pl.when(pl.col("verdict") != "valid")
-        .then(pl.col("verdict"))
-        .when(pl.col("elsewhere"))
-        .then(pl.lit("out_of_scope"))
-        .when(is_known)
-        .then(pl.lit("updated"))
-        .otherwise(pl.lit("inserted"))
-    )
-    rows = validated.rows.with_columns(outcome=outcome, **existing)
+def written(folder: Path, *sheets: Sheet, **changes: object) -> report.Files:
+    """The files of a table, in batches, whose fourth row is a member already."""
     upload = {
         "id": "00000000-0000-4000-8000-000000000001",
         "file_name": "=cmd()|<members>.xlsx",
@@ -75,8 +57,40 @@ def written(folder: Path, sheet: Sheet, **changes: object) -> report.Files:
         "columns": None,
         **changes,
     }
-    facts = report.Facts(upload, count(rows), {"read": 0.5, "merge": 1.25}, NOW)
-    return report.write(folder, facts, sheet, rows, validated.problems)
+    validated = [validate(normalise(s, NOW.date()), s, Scope("GP", None)) for s in sheets]
+    ledger = find_repeats(pl.concat([ledger_of(batch.rows) for batch in validated]))
+    known = ledger.filter(row_number=5).select(
+        "person",
+        existing_firstname=pl.lit("Name"),
+        existing_surname=pl.lit("Old"),
+        existing_ward=pl.lit(None, pl.String),
+        existing_voting_district=pl.lit(None, pl.String),
+        taken=pl.lit(value=False),
+        changes=pl.lit(value=True),
+    )
+    assert known.schema == pl.Schema(EXISTING)
+    lines = outcomes(ledger, *foreseen(ledger, known))
+    headers = sheets[-1].frame.columns[1:]
+    with report.ReportWriter(folder, upload=upload, headers=headers, created=NOW) as writer:
+        start = 0
+        for sheet, batch in zip(sheets, validated, strict=True):
+            some = lines.slice(start, sheet.frame.height)
+            start += sheet.frame.height
+            nothing = [pl.lit(None, kind).alias(name) for name, kind in list(RESULTS.items())[1:]]
+            joined = some.join(known, on="person", how="left", maintain_order="left").with_columns(
+                nothing
+            )
+            writer.add(sheet.frame, joined, batch.problems)
+        facts = report.Facts(
+            upload,
+            sheets[-1].sheet_name,
+            sheets[-1].columns,
+            count(lines),
+            pl.concat([report.problem_counts(batch.problems) for batch in validated]),
+            {"read": 0.5, "merge": 1.25},
+            NOW,
+        )
+        return writer.finish(facts)
 
 
 def tables(path: Path) -> dict[str, list[tuple[Any, ...]]]:
@@ -216,3 +230,25 @@ def test_a_refused_row_keeps_a_column_that_is_called_like_a_pattern(tmp_path: Pa
     assert dict(zip(headers, cells, strict=True)) | {"*": "x", "^.*$": "y"} == dict(
         zip(headers, cells, strict=True)
     )
+
+
+def test_batches_make_one_table_as_wide_as_the_widest(tmp_path: Path) -> None:
+    second = sheet_of([{**member(9, Surname=""), "Column 20": "far out"}])
+    numbered = second.frame.with_columns(pl.lit(7, pl.UInt32).alias("row_number"))
+    later = Sheet(numbered, second.sheet_name, second.columns, second.fingerprint)
+    files = written(tmp_path, sheet_of(MEMBERS), later)
+    header, *rows = tables(files.report)["All Uploaded Rows"]
+    assert [row[0] for row in rows] == [2, 3, 4, 5, 6, 7]
+    assert [row[header.index("Column 20")] for row in rows] == [None] * 5 + ["far out"]
+    summary = {row[0]: row[1:] for row in tables(files.report)["Summary"]}
+    assert summary["The surname is missing."] == (2, "refuses the row")
+
+
+def test_a_report_that_is_not_finished_leaves_nothing(tmp_path: Path) -> None:
+    upload = {"file_name": "members.xlsx"}
+    with (
+        pytest.raises(OSError, match="No space"),
+        report.ReportWriter(tmp_path, upload=upload, headers=["a"], created=NOW),
+    ):
+        raise OSError("No space left on device")
+    assert list(tmp_path.iterdir()) == []

@@ -33,7 +33,7 @@ def test_a_stage_that_says_nothing_is_told_of_all_the_same() -> None:
     percents = [progress.percent for progress in listener.heard]
     assert percents == sorted(percents)
     assert percents[-1] > percents[0] == STAGES["read"]
-    assert percents[-1] < STAGES["normalise"]
+    assert percents[-1] < STAGES["match"]
     assert {progress.rows_total for progress in listener.heard} == {None}
 
 
@@ -69,4 +69,21 @@ def test_nothing_is_told_before_the_first_stage_nor_after_the_end() -> None:
 
 def test_progress_never_goes_back_from_stage_to_stage() -> None:
     begins = list(STAGES.values())
-    assert begins == sorted(set(begins))
+    assert begins == sorted(begins)
+    listener = Listener(enough=1)
+    with Stages(listener, file_bytes=1000) as going:
+        for stage in ("read", "normalise", "validate", "read", "normalise", "validate", "match"):
+            going.begin(stage)
+    percents = [progress.percent for progress in listener.heard]
+    assert percents == sorted(percents)
+
+
+def test_a_stage_that_is_taken_up_again_goes_on_counting_its_seconds() -> None:
+    with Stages(lambda _: None, file_bytes=1000) as going:
+        going.begin("read")
+        going.begin("normalise")
+        first = going.seconds["read"]
+        going.begin("read")
+        going.end()
+    assert going.seconds["read"] >= first
+    assert list(going.seconds) == ["read", "normalise"]

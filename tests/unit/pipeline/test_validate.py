@@ -53,29 +53,6 @@ def test_a_problem_names_row_column_value_and_code() -> None:
     assert done.problems.rows() == [(3, "ID Number", "123", "id_length", "error")]
 
 
-def test_a_duplicate_names_the_first_valid_row_of_its_number() -> None:
-    broken = member(1, Surname="")
-    done = validated(broken, member(1), member(2), member(1), member(1, Firstname=""), member(1))
-    assert done.rows.select("row_number", "verdict", "duplicate_of").rows() == [
-        (2, "invalid", None),
-        (3, "valid", None),
-        (4, "valid", None),
-        (5, "duplicate", 3),
-        (6, "invalid", None),
-        (7, "duplicate", 3),
-    ]
-
-
-def test_a_row_of_another_office_is_nobodys_first_twin() -> None:
-    gauteng = Scope("GP", None)
-    own, other = member(1), member(1, Province="Limpopo")
-    for rows in ((own, other), (other, own)):
-        found = validated(*rows, scope=gauteng).rows
-        assert set(found.select("province", "verdict", "elsewhere").rows()) == {
-            ("GP", "valid", False), ("LP", "valid", True),
-        }  # fmt: skip
-
-
 @pytest.mark.parametrize(
     ("changes", "elsewhere"),
     [
@@ -92,7 +69,7 @@ def test_a_row_belongs_to_the_office_only_if_its_place_says_so_or_nothing(
     changes: dict[str, str], elsewhere: bool
 ) -> None:
     row = validated(member(1, **changes), scope=Scope("GP", "Johannesburg")).rows
-    assert row["elsewhere"].to_list() == [elsewhere]
+    assert row["verdict"].to_list() == ["out_of_scope" if elsewhere else "valid"]
     if not elsewhere:
         assert row.select("province", "municipality").rows()[0][0] == "GP"
         assert row["municipality"][0].lower() == "johannesburg"

@@ -1,0 +1,23 @@
+"""Working on one thing while the next one is made."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+T = TypeVar("T")
+
+
+def ahead(items: Iterator[T]) -> Iterator[T]:
+    """The same items; each is made on another thread while its forerunner is worked on.
+
+    The iterator must not need the thread that it was made on.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="ahead") as beside:
+        coming = beside.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = beside.submit(next, items, None)
+            yield item

@@ -1,0 +1,133 @@
+"""The text of a CSV file, whatever encoding and delimiter it has, looked through piece by piece."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+DELIMITERS: Final = ",;\t|"
+#: How much of a file is looked at to tell its delimiter.
+SNIFFED_CHARS: Final = 64 * 1024
+#: Bytes that are looked at together.
+PIECE_BYTES: Final = 8 << 20
+
+#: A field in quotes, in which anything may stand, line ends and other delimiters too.
+_QUOTED: Final = re.compile(r'(^|[,;\t|])"(?:[^"]|"")*"(?=[,;\t|\r\n]|\Z)', re.MULTILINE)
+_MARKS: Final = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_LINE_END, _QUOTE = (ord(sign) for sign in '\n"')
+
+
+@dataclass(frozen=True, slots=True)
+class CsvText:
+    """A CSV file that polars can read, and what it must know of it."""
+
+    #: In UTF-8 without a byte order mark, with line ends that have a line feed.
+    path: Path
+    delimiter: str
+    #: Fields of the longest record at most: delimiters inside quotes count too. 0 for no text.
+    width: int
+    quotes: int
+
+
+def csv_text(path: Path) -> CsvText:
+    """Look through a file, and put its text beside it where it isn't as polars needs it."""
+    encoding = _encoding(path)
+    plain = path
+    if encoding != "utf-8" or _has(path, b"\0") or not _has(path, b"\n"):
+        plain = _rewritten(path, encoding)
+    with plain.open(encoding="utf-8", newline="") as file:
+        start = file.read(SNIFFED_CHARS)
+    delimiter = _delimiter(start)
+    is_blank = not start.strip() and all(not piece.strip() for piece in _pieces(plain))
+    width, quotes = (0, 0) if is_blank else _width_and_quotes(plain, ord(delimiter))
+    return CsvText(plain, delimiter, width, quotes)
+
+
+def _encoding(path: Path) -> str:
+    """By the byte order mark, else UTF-8, else Windows-1252."""
+    with path.open("rb") as file:
+        start = file.read(4)
+    for mark, encoding in _MARKS:
+        if start.startswith(mark):
+            return encoding
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        for piece in _pieces(path):
+            decoder.decode(piece)
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return "cp1252"
+    return "utf-8"
+
+
+def _rewritten(path: Path, encoding: str) -> Path:
+    """The same text in UTF-8, without a character that PostgreSQL refuses, in a file of its own."""
+    plain = path.with_name(f"{path.name}.utf-8")
+    decoder = codecs.getincrementaldecoder(encoding)(errors="replace")
+    has_line_feed = False
+    with plain.open("w", encoding="utf-8", newline="") as target:
+        for piece in _pieces(path):
+            text = decoder.decode(piece).replace("\0", "")
+            has_line_feed = has_line_feed or "\n" in text
+            target.write(text)
+        target.write(decoder.decode(b"", final=True))
+    if has_line_feed:
+        return plain
+    lines = path.with_name(f"{path.name}.lines")  # the line ends of old Macintosh programs
+    with lines.open("wb") as file:
+        for piece in _pieces(plain):
+            file.write(piece.replace(b"\r", b"\n"))
+    return lines
+
+
+def _width_and_quotes(path: Path, delimiter: int) -> tuple[int, int]:
+    most = quotes = 0
+    #: Delimiters of the line that goes on in the next piece.
+    open_line = 0
+    for piece in _pieces(path):
+        signs = np.frombuffer(piece, np.uint8)
+        quotes += int(np.count_nonzero(signs == _QUOTE))
+        found = np.flatnonzero(signs == delimiter)
+        ends = np.flatnonzero(signs == _LINE_END)
+        before = np.searchsorted(found, ends)
+        if len(before):
+            per_line = np.diff(before, prepend=-open_line)
+            most = max(most, int(per_line.max()))
+            open_line = len(found) - int(before[-1])
+        else:
+            open_line += len(found)
+    return max(most, open_line) + 1, quotes
+
+
+def _delimiter(text: str) -> str:
+    """The delimiter with which most of the first lines have the same number of fields."""
+    plain = _QUOTED.sub(r"\1-", text)
+
+    def fitness(delimiter: str) -> tuple[int, int]:
+        counts = [line.count(delimiter) for line in plain.splitlines()[:50] if line.strip()]
+        usual = max(set(counts), key=counts.count, default=0)
+        return (counts.count(usual) if usual else 0, usual)
+
+    return max(DELIMITERS, key=fitness)
+
+
+def _has(path: Path, sign: bytes) -> bool:
+    return any(sign in piece for piece in _pieces(path))
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(PIECE_BYTES):
+            yield piece
