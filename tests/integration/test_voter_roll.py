@@ -328,6 +328,24 @@ async def test_two_uploads_with_the_same_people_ask_once_and_both_hear_of_it(
     assert len(roll.about()) == 26
 
 
+async def test_an_upload_whose_report_cannot_be_written_again_is_verified_all_the_same(
+    settings: Settings, make_user: MakeUser, roll: StandIn, roll_url: str
+) -> None:
+    settings = asking(settings, roll_url)
+    roll.always_fail.add(id_number(5))
+    async with at_work(settings) as system:
+        upload_id = await sent(system, await make_user(), csv_file(members(3, 4)))
+        query = "SELECT * FROM uploads WHERE id = %s AND roll_pending = 1"
+        (waiting,) = await until(settings, query, bool, upload_id)
+        await system.store.remove(waiting["report_tables_key"])
+        roll.always_fail.clear()
+        upload = await verified(settings, upload_id)
+        said = await sheet_of(system, upload, "All Uploaded Rows")
+    assert upload["report_key"] == waiting["report_key"]
+    assert results(upload) == {"registered": 3}
+    assert said["IEC Registered"].unique().to_list() == ["Pending"]
+
+
 async def test_what_an_upload_changed_stays_known_when_the_roll_has_said_something(
     settings: Settings, make_user: MakeUser, roll_url: str
 ) -> None:

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
+import structlog
 
 from rollbook import clock
 from rollbook import store as keys
 from rollbook.database import queries
+from rollbook.errors import SourceGoneError
 from rollbook.pipeline import report, verify
 from rollbook.pipeline.report_tables import rows_of, summary_of
 from rollbook.voter_roll.answers import RESULTS
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from rollbook.workbook.worksheet import CellValue
 
 _UPLOADS, _SQL = queries("uploads"), queries("verifications")
+log = structlog.get_logger(__name__)
 
 
 def process(connection: Connection[Row], store: FileStore, *, upload_id: UUID) -> dict[str, Any]:
@@ -42,9 +45,6 @@ def process(connection: Connection[Row], store: FileStore, *, upload_id: UUID) -
 
     Returns:
         Whether there was something to write.
-
-    Raises:
-        SourceGoneError: what it was written from is no longer in the store.
     """
     upload = connection.execute(_UPLOADS["by_id_and_owner"], {"id": upload_id}).fetchone()
     if upload is None or upload["verification"] != "pending" or upload["roll_pending"]:
@@ -54,15 +54,21 @@ def process(connection: Connection[Row], store: FileStore, *, upload_id: UUID) -
     report_key = keys.verified_report_key(upload_id, upload["attempt"])
     with tempfile.TemporaryDirectory(prefix="rollbook-") as name:
         folder = Path(name)
-        store.fetch(upload["report_tables_key"], folder / "tables.parquet")
-        _write(folder, found, upload)
-        store.put(report_key, folder / "report.xlsx")
+        try:
+            store.fetch(upload["report_tables_key"], folder / "tables.parquet")
+        except SourceGoneError:
+            # Trying again wouldn't bring them back. The answers are in the record all the same.
+            log.error("report can't be written again, its tables are gone")
+            report_key = upload["report_key"]
+        else:
+            _write(folder, found, upload)
+            store.put(report_key, folder / "report.xlsx")
     parameters = {"id": upload_id, "report_key": report_key}
     is_written = connection.execute(_SQL["report_written"], parameters).rowcount == 1
     connection.commit()
     if is_written:
         # The record names them no longer; what a crash leaves here goes with the upload's folder.
-        for key in (upload["report_key"], upload["report_tables_key"]):
+        for key in {upload["report_key"], upload["report_tables_key"]} - {report_key}:
             store.discard(key)
     return {"is_written": is_written}
 
