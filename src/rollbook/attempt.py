@@ -28,6 +28,7 @@ from rollbook.errors import (
     RollbookError,
     ServiceUnavailableError,
     SourceGoneError,
+    VoterRollPendingError,
 )
 from rollbook.hand_back import hand_back, is_let_go
 from rollbook.pipeline.stages import Progress
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 
 #: Seconds between two heartbeats; also how long a cancelled job may still run.
 HEARTBEAT_S = 0.5
+#: Milliseconds after which an upload that waits for the voter roll looks by itself.
+LOOK_AGAIN_MS = 3_600_000
 #: Errors that say nothing about the file: another try costs the upload no attempt.
 UNAVAILABLE = (ServiceUnavailableError, psycopg.OperationalError, PoolTimeout)
 
@@ -162,6 +165,9 @@ class Attempts:
         except FencedError as error:
             log.debug("fenced", reason=error.message)
             return await self._fenced(job, upload)
+        except VoterRollPendingError:
+            await self._wait_for_answers(job, token, upload)
+            raise DelayedError from None
         except ServiceUnavailableError as error:
             values = {"error_code": error.code, "error": error.message}
             await self._record("hand_back", upload, **values, uncounted=1)
@@ -177,6 +183,7 @@ class Attempts:
             del self._running[own]
         await self._forget_source(upload)
         done = await self._by_id(upload["id"])
+        await self._ask_voter_roll(done)
         log.info("attempt completed", rows=done["rows_total"], seconds=done["stage_seconds"])
         return _result(done)
 
@@ -253,6 +260,22 @@ class Attempts:
         log.info("job handed back, the worker is stopping")
         with _letting_go():
             await hand_back(job, token)
+
+    async def _wait_for_answers(self, job: Job, token: str, upload: Row) -> None:
+        """Let the upload wait for the voter roll, as it asked to; the last answer wakes it."""
+        await self._record("hand_back", upload, error_code=None, error=None, uncounted=1)
+        await self._put_back(job, token, delay_ms=LOOK_AGAIN_MS)
+        await self._ask_voter_roll(await self._by_id(upload["id"]))
+
+    async def _ask_voter_roll(self, upload: Row) -> None:
+        """Let the pending rows be asked about; the reconciler does it where the queue is away."""
+        if not upload["roll_pending"]:
+            return
+        log.info("asking the voter roll", rows=upload["roll_pending"])
+        try:
+            await self._system.verifications.ask(upload["id"], pending=upload["roll_pending"])
+        except ServiceUnavailableError:
+            log.warning("queue not reachable, the reconciler will ask")
 
     async def _record(self, query: str, upload: Row, **values: Any) -> bool:
         parameters = {"id": upload["id"], "attempt": upload["attempt"], **values}

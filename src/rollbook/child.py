@@ -23,7 +23,7 @@ import structlog
 from rollbook import config, logs
 from rollbook.database import connect
 from rollbook.errors import AttemptError, RollbookError, ServiceUnavailableError
-from rollbook.pipeline import run
+from rollbook.pipeline import report_again, run
 from rollbook.store import FileStore
 
 if TYPE_CHECKING:
@@ -92,13 +92,17 @@ def _run(settings: Settings, task: dict[str, Any], answers: TextIO) -> dict[str,
     def report(progress: Progress) -> None:
         _send(answers, type="progress", **asdict(progress))
 
+    store, upload_id = FileStore(settings.store_address), UUID(task["upload_id"])
     with connect(settings.database_address) as connection:
+        if task["work"] == "report":
+            return report_again.process(connection, store, upload_id=upload_id)
         return run.process(
             connection,
-            FileStore(settings.store_address),
-            upload_id=UUID(task["upload_id"]),
+            store,
+            upload_id=upload_id,
             attempt=task["attempt"],
             report_progress=report,
+            verify_days=settings.voter_roll_cache_days if settings.asks_voter_roll else None,
         )
 
 

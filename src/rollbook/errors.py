@@ -222,6 +222,13 @@ class FencedError(AttemptError):
     title = "Another attempt has taken over"
 
 
+class VoterRollPendingError(AttemptError):
+    """The upload asked for verification before the merge, and answers are still to come."""
+
+    code = "voter_roll_pending"
+    title = "The voter roll is still being asked"
+
+
 class TimedOutError(AttemptError):
     """The attempt ran longer than ROLLBOOK_JOB_TIMEOUT_S and was stopped."""
 
@@ -241,3 +248,45 @@ class ChildDiedError(AttemptError):
 
     code = "child_died"
     title = "The process that worked on the file died"
+
+
+# --- the voter roll ---------------------------------------------------------------------------
+
+
+class VoterRollError(RollbookError):
+    """Asking the voter roll brought no answer: whoever was asked about is still pending."""
+
+    code = "voter_roll"
+    status = 502
+    title = "The voter roll gave no answer"
+
+
+class BudgetSpentError(VoterRollError):
+    """No request may be made now; ``wait_s`` says for how long."""
+
+    code = "rate_limit_exceeded"
+    status = 429
+    title = "The voter roll's budget is spent"
+
+    def __init__(self, message: str, *, wait_s: float) -> None:
+        super().__init__(message)
+        self.wait_s = wait_s
+
+
+class NoAnswerError(VoterRollError):
+    """The roll failed on this question: an error of its own, a time-out, or garbage."""
+
+    code = "voter_roll_failed"
+
+
+class RollDownError(VoterRollError):
+    """The roll can't be reached, or refuses our account: no question would fare better."""
+
+    code = "voter_roll_down"
+    title = "The voter roll is down"
+
+
+class QuestionRefusedError(VoterRollError):
+    """The roll refuses this very question; asking it again would not help."""
+
+    code = "voter_roll_refused"

@@ -2,14 +2,16 @@
 
 BullMQ's script that finishes a job can hand out the next one in the same step, and the Node library
 has it do so. The Python port (bullmq 3.4, ``Worker.processJob``) asks for the next one in a call of
-its own. This class adds the one thing that is missing, and goes when the port does it by itself.
+its own. This class adds what is missing, mends how the port closes, and goes when it does both.
 """
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from bullmq import Worker
+from redis.exceptions import RedisError
 
 from rollbook.hand_back import hand_back
 
@@ -34,6 +36,32 @@ class OneCallWorker(Worker):  # type: ignore[misc]
         self._handed_out: dict[str, tuple[dict[str, str], str]] = {}
         self._finish = self.backend.moveToCompleted
         self.backend.moveToCompleted = self._finish_and_fetch
+
+    async def close(self, force: bool = False) -> None:
+        """Take no more jobs, and give the connections back when running ones have ended.
+
+        The port's own close awaits its work, shielded, until it has ended, whatever cancels the
+        wait. Where the event loop ends first (Redis doesn't answer) that work is cancelled too, and
+        the wait for it then ends at once, again and again: the process never ended, at full load.
+        """
+        self.closing = True
+        self.paused = False
+        self.resume_event.set()
+        if self.waiting:
+            self.waiting.cancel()
+        if force:
+            self.forceClosing = True
+            self.lockManager.cancel_all_jobs("worker force-closed")
+            self.cancelProcessing()
+        elif self.processing:
+            await asyncio.wait(self.processing)
+        await self.lockManager.close()
+        try:
+            await self.backend.close(force=force)
+        except (RedisError, OSError) as error:
+            self.emit("error", error)
+        self.closed = True
+        self.emit("closed")
 
     async def _finish_and_fetch(
         self,

@@ -1,21 +1,27 @@
-"""The one publisher of progress; BullMQ's own scripts publish everything else that happens."""
+"""The one publisher of progress and of the voter roll's budget.
+
+BullMQ's own scripts publish everything else that happens.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from redis.exceptions import RedisError
 
 if TYPE_CHECKING:
     from bullmq import Job
+    from redis.asyncio import Redis
 
     from rollbook.pipeline.stages import Progress
 
 #: Seconds that a Redis which doesn't answer may hold up the heartbeat of an attempt.
 PATIENCE_S = 2.0
+#: About how many events the stream keeps; BullMQ's own bound.
+STREAM_LENGTH = 10_000
 
 log = structlog.get_logger(__name__)
 
@@ -30,3 +36,24 @@ async def announce_progress(job: Job, attempt: int, progress: Progress) -> None:
             await job.updateProgress({"attempt": attempt, **asdict(progress)})
     except (RedisError, OSError, TypeError) as error:  # TypeError: the queue has lost the job
         log.warning("progress not announced", error=type(error).__name__)
+
+
+async def announce_budget(
+    redis: Redis, queue_name: str, event: str, *, used: int, limit: int
+) -> None:
+    """Tell the queue's listeners that the voter roll's budget is nearly or wholly spent.
+
+    Args:
+        redis: where the queue is.
+        queue_name: whose event stream it goes to, beside what happens to the jobs.
+        event: ``rate_limit_warning`` or ``rate_limit_exceeded``.
+        used: requests that the window counts.
+        limit: requests that it allows.
+    """
+    fields: dict[Any, Any] = {"event": event, "used": used, "limit": limit}
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            key = f"bull:{queue_name}:events"
+            await redis.xadd(key, fields, maxlen=STREAM_LENGTH, approximate=True)
+    except (RedisError, OSError) as error:
+        log.warning("budget not announced", error=type(error).__name__)

@@ -69,11 +69,11 @@ class UploadQueue:
             # A stack trace may quote a cell, and Redis holds no member's data.
             "stackTraceLimit": 0,
         }
-        await _reached(self._queue.add(JOB_NAME, {"upload_id": str(upload_id)}, options))
+        await reached(self._queue.add(JOB_NAME, {"upload_id": str(upload_id)}, options))
 
     async def state(self, upload_id: UUID) -> str | None:
         """BullMQ's word for where the job is, or None when the queue doesn't know it."""
-        state: str = await _reached(self._queue.getJobState(str(upload_id)))
+        state: str = await reached(self._queue.getJobState(str(upload_id)))
         return None if state == "unknown" else state
 
     async def states(self, upload_ids: Iterable[UUID]) -> list[str | None]:
@@ -87,7 +87,7 @@ class UploadQueue:
                 look.lrange(self._queue.toKey(state), 0, -1)
             for state in ("prioritized", "delayed"):
                 look.zrange(self._queue.toKey(state), 0, -1)
-            found = await _reached(look.execute())
+            found = await reached(look.execute())
         ids = []
         for job_id in itertools.chain.from_iterable(found):
             with contextlib.suppress(ValueError):  # another program's job on the same queue
@@ -104,7 +104,7 @@ class UploadQueue:
                 look.lpos(self._queue.toKey(name), job_id)
                 look.llen(self._queue.toKey(name))
             look.zrank(self._queue.toKey("prioritized"), job_id)
-            waits, waiting, pauses, paused, rank = await _reached(look.execute())
+            waits, waiting, pauses, paused, rank = await reached(look.execute())
         if waits is not None:
             return int(waiting - waits)
         if pauses is not None:
@@ -116,12 +116,12 @@ class UploadQueue:
         job = await self.job(upload_id)
         if job is None or await self.state(upload_id) != "prioritized":
             return False
-        await _reached(job.changePriority({"priority": 0}))
+        await reached(job.changePriority({"priority": 0}))
         return True
 
     async def remove(self, upload_id: UUID) -> bool:
         """Take a job out; False when it is running, because only its worker can let go of it."""
-        return bool(await _reached(self._queue.remove(str(upload_id))))
+        return bool(await reached(self._queue.remove(str(upload_id))))
 
     async def retry(self, upload_id: UUID, *, priority: int) -> None:
         """Queue an upload again, with its attempts and stalls counted anew."""
@@ -143,7 +143,7 @@ class UploadQueue:
                 look.zcard(self._queue.toKey(state))
             look.lrange(self._queue.toKey("active"), 0, -1)
             look.hexists(self._queue.toKey("meta"), "paused")
-            *sizes, active, is_paused = await _reached(look.execute())
+            *sizes, active, is_paused = await reached(look.execute())
         size = dict(zip((*_LISTS, *_SETS), sizes, strict=True))
         counts = {
             "waiting": size["wait"] + size["prioritized"],
@@ -156,21 +156,21 @@ class UploadQueue:
         grace_ms = int(grace_period_h * 3_600_000)
         removed = {}
         for state in ("completed", "failed"):
-            ids = await _reached(self._queue.clean(grace_ms, 0, state))
+            ids = await reached(self._queue.clean(grace_ms, 0, state))
             removed[state] = len(ids)
         return removed
 
     async def pause(self) -> None:
         """Start no further job anywhere; running ones go on."""
-        await _reached(self._queue.pause())
+        await reached(self._queue.pause())
 
     async def resume(self) -> None:
         """Start jobs again."""
-        await _reached(self._queue.resume())
+        await reached(self._queue.resume())
 
     async def ping(self) -> None:
         """Return when Redis answers."""
-        await _reached(self._redis.ping())
+        await reached(self._redis.ping())
 
     async def close(self) -> None:
         """Give the connections back."""
@@ -178,10 +178,15 @@ class UploadQueue:
 
     async def job(self, upload_id: UUID) -> Job | None:
         """BullMQ's job, or None when the queue doesn't know it."""
-        return await _reached(Job.fromId(self._queue, str(upload_id)))
+        return await reached(Job.fromId(self._queue, str(upload_id)))
 
 
-async def _reached(answer: Awaitable[Any]) -> Any:
+async def reached(answer: Awaitable[Any]) -> Any:
+    """Await an answer of the queue.
+
+    Raises:
+        ServiceUnavailableError: Redis doesn't give one.
+    """
     try:
         return await answer
     except (RedisError, OSError) as error:

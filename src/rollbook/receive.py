@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from rollbook.system import System
 
 Existing = Literal["update", "fill", "skip"]
+#: When the voter roll is asked; see ``Options.verify``.
+Verify = Literal["after_merge", "before_merge"]
 KINDS = ("xlsx", "xls", "csv")
 MAX_NAME_LENGTH = 200
 
@@ -55,6 +57,9 @@ _ZIP = b"PK\x03\x04"
 _OLE2 = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _OTHER_KINDS = (_ZIP, _OLE2, b"%PDF", b"{\\rtf", b"\x1f\x8b", b"\x89PNG", b"\xff\xd8\xff", b"GIF8")
 _HEAD_BYTES = 4096
+
+#: The options of a dry run that are those of the run for real too.
+_SAME_WHEN_RUN = ("existing", "all_or_nothing", "sheet", "columns", "verify")
 
 _SQL = queries("uploads")
 log = structlog.get_logger(__name__)
@@ -94,6 +99,8 @@ class Options:
     #: The field of a header, or None where the column is to be left alone; remembered for the
     #: office's next files with the same headers.
     columns: Mapping[str, str | None] | None = None
+    #: Merge at once and ask the voter roll afterwards, or merge when all its answers are in.
+    verify: Verify = "after_merge"
     #: None stands for the priority of the sender's role.
     priority: int | None = None
 
@@ -152,7 +159,7 @@ async def run_for_real(system: System, user: User, dry_run: Row, options: Option
     stored = StoredFile(
         new, dry_run["file_name"], kind, dry_run["file_bytes"], dry_run["file_sha256"]
     )
-    same = {name: dry_run[name] for name in ("existing", "all_or_nothing", "sheet", "columns")}
+    same = {name: dry_run[name] for name in _SAME_WHEN_RUN}
     return await record(system, user, stored, replace(options, dry_run=False, **same))
 
 
@@ -267,6 +274,7 @@ async def _record(system: System, user: User, stored: StoredFile, options: Optio
             "all_or_nothing": options.all_or_nothing,
             "sheet": options.sheet,
             "columns": Json(dict(options.columns)) if options.columns else None,
+            "verify": options.verify,
             "source_key": stored.key,
         }
         recorded = await (await connection.execute(_SQL["record"], parameters)).fetchone()

@@ -89,16 +89,16 @@ class Child:
         return self._process.returncode is None
 
     async def run(
-        self, upload_id: UUID, attempt: int, on_progress: Callable[[Progress], None]
+        self, upload_id: UUID, attempt: int, on_progress: Callable[[Progress], None], work: str
     ) -> dict[str, Any]:
-        """Run one attempt and return its result.
+        """Run one attempt, or other ``work`` that ``child`` knows, and return its result.
 
         Raises:
             RollbookError: what the attempt met, as the class it met it as.
             ChildDiedError: the process ended without an answer.
         """
         assert self._process.stdin is not None
-        task = {"upload_id": str(upload_id), "attempt": attempt}
+        task = {"upload_id": str(upload_id), "attempt": attempt, "work": work}
         with contextlib.suppress(ConnectionError):  # a dead child is seen by the read below
             self._process.stdin.write(json.dumps(task).encode() + b"\n")
             await self._process.stdin.drain()
@@ -186,9 +186,13 @@ class Slots:
         return [child.pid for child in (*self._idle, *self._busy)]
 
     async def run(
-        self, upload_id: UUID, attempt: int, on_progress: Callable[[Progress], None]
+        self,
+        upload_id: UUID,
+        attempt: int,
+        on_progress: Callable[[Progress], None],
+        work: str = "attempt",
     ) -> dict[str, Any]:
-        """Run one attempt in a child, within its limits of time and memory.
+        """Run one attempt, or other ``work``, in a child, within the limits of time and memory.
 
         When the caller is cancelled, the child is killed.
 
@@ -199,11 +203,11 @@ class Slots:
         """
         limits = self._settings
         async with self._child() as child:
-            work = asyncio.create_task(child.run(upload_id, attempt, on_progress))
+            running = asyncio.create_task(child.run(upload_id, attempt, on_progress, work))
             memory = asyncio.create_task(child.watch_memory(limits.child_memory_mb))
             try:
                 async with asyncio.timeout(limits.job_timeout_s):
-                    await asyncio.wait({work, memory}, return_when=asyncio.FIRST_COMPLETED)
+                    await asyncio.wait({running, memory}, return_when=asyncio.FIRST_COMPLETED)
             except TimeoutError:
                 raise TimedOutError(
                     f"The file took longer than {limits.job_timeout_s} seconds and was stopped. "
@@ -212,16 +216,16 @@ class Slots:
                 ) from None
             finally:
                 memory.cancel()
-                if not work.done():
-                    work.cancel()
+                if not running.done():
+                    running.cancel()
                     await child.kill()
-            if not work.done() or work.cancelled():
+            if not running.done() or running.cancelled():
                 raise OutOfMemoryError(
                     f"The file needs more than {limits.child_memory_mb} MB of memory and was "
                     "stopped. Nothing of it was merged. Split it into smaller files, or ask the "
                     "operator to raise ROLLBOOK_CHILD_MEMORY_MB."
                 )
-            return work.result()
+            return running.result()
 
     async def _warm_up(self) -> None:
         try:

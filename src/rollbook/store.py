@@ -43,6 +43,16 @@ def report_key(upload_id: UUID, attempt: int) -> str:
     return f"{upload_id}/report-{attempt}.xlsx"
 
 
+def verified_report_key(upload_id: UUID, attempt: int) -> str:
+    """Where the report lies that was written again with the voter roll's answers."""
+    return f"{upload_id}/report-{attempt}-verified.xlsx"
+
+
+def report_tables_key(upload_id: UUID, attempt: int) -> str:
+    """Where what an attempt's report was written from lies."""
+    return f"{upload_id}/report-{attempt}.parquet"
+
+
 def refused_key(upload_id: UUID, attempt: int) -> str:
     """Where the workbook of the refused rows lies."""
     return f"{upload_id}/refused-{attempt}.xlsx"
@@ -147,6 +157,14 @@ class FileStore:
         """Store a local file (blocking: for the child process)."""
         with _mapped():
             obstore.put(self._store, key, source)
+
+    def discard(self, key: str) -> None:
+        """Remove a file that nobody needs (blocking: for the child process), if that can be done.
+
+        What can't be removed now goes with the upload's folder.
+        """
+        with contextlib.suppress(FileNotFoundError, ServiceUnavailableError), _mapped():
+            obstore.delete(self._store, key)
 
     def _path(self, key: str) -> Path:
         return Path(unquote(urlsplit(self.url).path)) / key

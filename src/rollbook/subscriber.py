@@ -25,9 +25,13 @@ if TYPE_CHECKING:
     from rollbook.config import Settings
 
 #: The events that are passed on, in BullMQ's words.
-EVENTS = ("waiting", "active", "progress", "completed", "failed", "delayed", "stalled", "removed")
+EVENTS = (
+    "waiting", "active", "progress", "completed", "failed", "delayed", "stalled", "removed",
+    # The voter roll's budget; these two are about no job.
+    "rate_limit_warning", "rate_limit_exceeded",
+)  # fmt: skip
 #: Of these, the ones in which no attempt has begun yet, and the ones that end one.
-_BETWEEN_ATTEMPTS = ("waiting", "delayed", "active")
+_BETWEEN_ATTEMPTS = ("waiting", "delayed", "active", "rate_limit_warning", "rate_limit_exceeded")
 _ENDS = ("completed", "failed", "stalled", "removed")
 #: Seconds before a connection that broke is tried again.
 RECONNECT_S = 1.0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rollbook.database import Pool, make_pool
 from rollbook.queue import UploadQueue
 from rollbook.store import FileStore
+from rollbook.voter_roll.queue import VerificationQueue
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -18,12 +19,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """Settings, record, queue and file store of this process."""
+    """Settings, record, queues and file store of this process."""
 
     settings: Settings
     pool: Pool
     queue: UploadQueue
     store: FileStore
+    verifications: VerificationQueue
 
 
 @asynccontextmanager
@@ -35,8 +37,10 @@ async def open_system(settings: Settings) -> AsyncIterator[System]:
     pool = make_pool(settings.database_address)
     await pool.open(wait=False)
     queue = UploadQueue(settings, settings.redis_address)
+    verifications = VerificationQueue(settings, settings.redis_address)
     try:
-        yield System(settings, pool, queue, FileStore(settings.store_address))
+        yield System(settings, pool, queue, FileStore(settings.store_address), verifications)
     finally:
+        await verifications.close()
         await queue.close()
         await pool.close()

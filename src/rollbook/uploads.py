@@ -143,12 +143,19 @@ async def queue_states(system: System, found: Sequence[Row]) -> list[str | None]
 
 
 async def rows(
-    system: System, upload: Row, *, outcome: str | None, page: int, page_size: int
+    system: System,
+    upload: Row,
+    *,
+    outcome: str | None,
+    page: int,
+    page_size: int,
+    verification: str | None = None,
 ) -> tuple[list[Row], int]:
     """A page of what became of an upload's rows, and how many there are in all."""
     parameters = {
         "id": upload["id"],
         "outcome": outcome,
+        "verification": verification,
         "limit": page_size,
         "offset": (page - 1) * page_size,
     }

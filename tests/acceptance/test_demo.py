@@ -94,6 +94,29 @@ def test_libreoffice_opens_the_report_of_the_demo_with_its_sheets_and_rows(
     )
 
 
+def test_the_demo_verifies_against_a_roll_that_is_said_to_be_simulated(tmp_path: Path) -> None:
+    # The operator's own roll, which a demonstration must leave alone.
+    own = {
+        "ROLLBOOK_VOTER_ROLL_URL": "http://127.0.0.1:9",
+        "ROLLBOOK_VOTER_ROLL_USERNAME": "office",
+        "ROLLBOOK_VOTER_ROLL_PASSWORD": "secret",
+    }
+    done = subprocess.run(
+        rollbook("demo", "--rows", "100", "--voter-roll", "--folder", str(tmp_path)),
+        env={**environment(tmp_path / "data"), **own},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "SIMULATED voter roll" in done.stdout
+    assert "not registered" in done.stdout
+    rows = fastexcel.read_excel(tmp_path / "report.xlsx").load_sheet(
+        "All Uploaded Rows", dtypes="string"
+    )
+    assert "Pending" not in rows.to_polars()["IEC Registered"].to_list()
+
+
 def _numbers(shown: str, names: Sequence[str]) -> dict[str, float]:
     """The number that stands beside each of these names in a table."""
     found = {}

@@ -103,3 +103,28 @@ async def test_a_job_that_comes_along_while_the_worker_closes_is_given_back(
         await again.close()
         await task
     assert done == [str(first), str(second)]
+
+
+async def test_closing_ends_when_it_is_cancelled(settings: Settings) -> None:
+    """As at the end of the process, where Redis doesn't answer and nothing is waited for."""
+
+    async def nothing(_job: Job, _token: str) -> None:
+        raise AssertionError
+
+    never, asked = asyncio.Event(), asyncio.Event()
+
+    async def close(*, force: bool) -> None:
+        assert not force
+        asked.set()
+        await never.wait()
+
+    running = worker(settings, nothing)
+    own_close = running.backend.close
+    running.backend.close = close
+    closing = asyncio.create_task(running.close())
+    async with asyncio.timeout(PATIENCE_S):
+        await asked.wait()
+    closing.cancel()
+    done, _ = await asyncio.wait({closing}, timeout=5)
+    assert done == {closing}
+    await own_close(force=True)

@@ -402,7 +402,7 @@ async def downloaded(system: System, key: str) -> bytes:
 def system_with(system: System, **changes: Any) -> System:
     """The same parts under other settings."""
     settings = system.settings.model_copy(update=changes)
-    return type(system)(settings, system.pool, system.queue, system.store)
+    return type(system)(settings, system.pool, system.queue, system.store, system.verifications)
 
 
 async def flush(settings: Settings) -> None:

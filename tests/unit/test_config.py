@@ -127,3 +127,42 @@ def test_every_setting_is_in_the_reference() -> None:
         for name, field in Settings.model_fields.items()
     ]
     assert [name for name in names if f"| `{name}` |" not in reference] == []
+
+
+def _give_an_account(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("ROLLBOOK_VOTER_ROLL_URL", url)
+    monkeypatch.setenv("ROLLBOOK_VOTER_ROLL_USERNAME", "office")
+    monkeypatch.setenv("ROLLBOOK_VOTER_ROLL_PASSWORD", "hidden")
+
+
+@pytest.mark.parametrize("missing", ["URL", "USERNAME", "PASSWORD"])
+def test_the_voter_roll_is_off_unless_address_and_account_are_all_given(
+    monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    assert not config.load().asks_voter_roll
+    _give_an_account(monkeypatch, "https://roll.example.org/")
+    assert config.load().asks_voter_roll
+    monkeypatch.delenv(f"ROLLBOOK_VOTER_ROLL_{missing}")
+    assert not config.load().asks_voter_roll
+
+
+def test_id_numbers_are_sent_to_another_machine_over_https_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for url in ("http://roll.example.org", "ftp://roll.example.org", "roll.example.org"):
+        _give_an_account(monkeypatch, url)
+        with pytest.raises(ConfigurationError, match="VOTER_ROLL_URL"):
+            config.load()
+    _give_an_account(monkeypatch, "http://127.0.0.1:8080/")
+    assert config.load().voter_roll_url == "http://127.0.0.1:8080"
+
+
+def test_the_demonstration_asks_no_roll_that_the_environment_names(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _give_an_account(monkeypatch, "https://roll.example.org")
+    addresses = {"database_url": SecretStr("postgresql://a/b"), "redis_url": SecretStr("redis://c")}
+    settings = config.load().model_copy(update={**addresses, "voter_roll_enabled": False})
+    for name, value in config.environment_for(settings).items():
+        monkeypatch.setenv(name, value)
+    assert not config.load().asks_voter_roll

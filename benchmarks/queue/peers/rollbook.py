@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from rollbook.database import Pool
     from rollbook.store import FileStore
+    from rollbook.voter_roll.queue import VerificationQueue
 
 _TUNED = {"lock_duration_ms": 10_000, "stalled_interval_ms": 5_000}
 
@@ -63,6 +64,7 @@ async def work() -> None:
         cast("Pool", None),
         UploadQueue(settings, trial.REDIS_URL),
         cast("FileStore", None),
+        cast("VerificationQueue", None),
     )
     worker = UploadWorker(system)._make_worker(make_client(trial.REDIS_URL))  # noqa: SLF001
     worker.processor = _run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import asdict
 from typing import Any, Generic, Literal, TypeVar
 from uuid import UUID
 
@@ -11,8 +12,10 @@ from pydantic import BaseModel, Field
 from rollbook import clock, uploads
 from rollbook.accounts import Role, User
 from rollbook.database import Row
-from rollbook.receive import Existing
+from rollbook.receive import Existing, Verify
 from rollbook.uploads import Outcome
+from rollbook.voter_roll.answers import RESULTS, Result
+from rollbook.voter_roll.outlook import BudgetState, Outlook, RollState
 
 T = TypeVar("T")
 
@@ -90,6 +93,31 @@ class Receipt(BaseModel):
     queue_position: int = Field(description="1 is next; 0 when the job is running or has ended.")
 
 
+class UploadVerification(BaseModel):
+    """What the voter roll says of an upload's rows, by result."""
+
+    state: Literal["off", "pending", "verified"] = Field(
+        description="off: nobody is asked about. verified: all answers are in, the report has them."
+    )
+    mode: Verify
+    results: dict[Result, int] = Field(description="They add up to the rows that were merged.")
+    seconds_left: float | None = Field(
+        None, description="Until everybody has been asked about; null when nobody can tell."
+    )
+    verified_at: dt.datetime | None
+
+    @classmethod
+    def of(cls, upload: Row, seconds_left: float | None = None) -> UploadVerification:
+        """The verification of a row of the table ``uploads``."""
+        return cls(
+            state=upload["verification"],
+            mode=upload["verify"],
+            results={result: upload[f"roll_{result}"] for result in RESULTS},
+            seconds_left=seconds_left,
+            verified_at=upload["verified_at"],
+        )
+
+
 class UploadStatus(BaseModel):
     """Everything about one upload but its rows."""
 
@@ -113,6 +141,7 @@ class UploadStatus(BaseModel):
     all_or_nothing: bool
     sheet: str | None
     columns: dict[str, str | None] | None
+    verification: UploadVerification
     priority: int
     queue_position: int | None = None
     queue_state: str | None = Field(None, description="BullMQ's word, where the queue was asked.")
@@ -125,9 +154,10 @@ class UploadStatus(BaseModel):
     finished_at: dt.datetime | None
 
     @classmethod
-    def of(cls, upload: Row, **more: Any) -> UploadStatus:
+    def of(cls, upload: Row, *, seconds_left: float | None = None, **more: Any) -> UploadStatus:
         """The status of a row of the table ``uploads`` with its owner's address."""
         same = {name: upload[name] for name in cls.model_fields if name in upload}
+        same["verification"] = UploadVerification.of(upload, seconds_left)
         return cls(
             **same,
             job_id=upload["id"],
@@ -160,6 +190,19 @@ class RowProblem(BaseModel):
     message: str
 
 
+class RowVerification(BaseModel):
+    """What the voter roll says of the person of a row."""
+
+    result: Result
+    ward: str | None
+    voting_district: str | None = Field(
+        description="8 digits; 22222222 registered without a district, 99999999 not registered, "
+        "11111111 deceased, 33333333 international."
+    )
+    voting_station: str | None
+    asked_at: dt.datetime | None
+
+
 class RowOutcome(BaseModel):
     """What became of one row of the file."""
 
@@ -167,6 +210,57 @@ class RowOutcome(BaseModel):
     outcome: Outcome
     duplicate_of: int | None
     problems: list[RowProblem]
+    verification: RowVerification | None = Field(
+        None, description="Null for rows that weren't merged, and where verification is off."
+    )
+
+
+class VoterRollStanding(BaseModel):
+    """The voter roll's budget, whether the roll answers, and what is still to be asked."""
+
+    state: BudgetState = Field(
+        description="off: no account is set. exceeded: nothing may be sent before reset_at. "
+        "unavailable: the budget can't be read and counts as spent."
+    )
+    limit: int = Field(description="Requests in a window of window_seconds that slides.")
+    window_seconds: int
+    used: int
+    remaining: int
+    reset_at: dt.datetime = Field(description="When a request may be sent again.")
+    reset_in_seconds: float
+    roll: RollState
+    roll_down_since: dt.datetime | None
+    roll_probe_at: dt.datetime | None = Field(description="When a roll that is down is tried next.")
+    roll_error: str | None
+    roll_last_answer_at: dt.datetime | None
+    pending: int = Field(description="People who are still to be asked about, of all offices.")
+    failing: int = Field(description="Those of them about whom asking has failed.")
+    pending_seconds: float | None = Field(
+        description="Until they have all been asked about; null when nobody can tell."
+    )
+
+    @classmethod
+    def of(cls, outlook: Outlook) -> VoterRollStanding:
+        """The answer that says an outlook."""
+        found = asdict(outlook)
+        for seconds in ("window", "reset_in", "pending"):
+            found[f"{seconds}_seconds"] = found.pop(f"{seconds}_s")
+        return cls(**found)
+
+
+class CanUpload(BaseModel):
+    """Whether a file may be sent now, and what the voter roll makes of it."""
+
+    can_upload: bool
+    is_verified_at_once: bool = Field(
+        description="Is the budget left enough for everybody who is pending and the rows asked for?"
+    )
+    rows: int
+    verified_in_seconds: float | None = Field(
+        description="Until these rows would be verified; null when nobody can tell."
+    )
+    remaining: int
+    reset_at: dt.datetime
 
 
 class QueueStats(BaseModel):
@@ -180,6 +274,9 @@ class QueueStats(BaseModel):
     paused: int
     total: int
     is_paused: bool
+    voter_roll: VoterRollStanding | None = Field(
+        None, description="What keeps rows pending; null where the voter roll isn't asked."
+    )
 
 
 class WorkerState(BaseModel):

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from fastapi import APIRouter, FastAPI
 
 from rollbook import __version__, fairness, reconciler
-from rollbook.api import auth, health, problems, queue, uploads
+from rollbook.api import auth, health, problems, queue, uploads, voter_roll
 from rollbook.maintenance import every
 from rollbook.subscriber import Subscriber
 from rollbook.system import open_system
+from rollbook.voter_roll import reconciler as verifications
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -36,6 +37,11 @@ def create_app(settings: Settings) -> FastAPI:
                 lambda: reconciler.run_once(system),
                 service="reconciler",
             ),
+            every(
+                settings.reconcile_interval_s,
+                lambda: verifications.run_once(system),
+                service="reconciler of verifications",
+            ),
             every(FAIRNESS_INTERVAL_S, lambda: fairness.run_once(system), service="fairness"),
         ):
             app.state.system = system
@@ -50,7 +56,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     problems.install(app)
     base = APIRouter(prefix=BASE)
-    for part in (auth.router, uploads.router, queue.router):
+    for part in (auth.router, uploads.router, queue.router, voter_roll.router):
         base.include_router(part)
     app.include_router(base)
     app.include_router(health.router)

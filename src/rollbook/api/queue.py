@@ -16,9 +16,11 @@ from rollbook.api.answers import (
     Problem,
     QueueStats,
     UploadStatus,
+    VoterRollStanding,
     WorkerState,
 )
 from rollbook.database import queries
+from rollbook.voter_roll.outlook import look
 
 router = APIRouter(
     prefix="/bulk-upload/queue",
@@ -40,8 +42,13 @@ class CleanRequest(BaseModel):
 @router.get("/stats")
 async def stats(system: SystemParam, user: UserParam) -> Answer[QueueStats]:
     """Count the jobs by state: all of them for operators, those of your scope for others."""
-    counts = await uploads.queue_stats(system, user)
-    return Answer(message="The queue's counts.", data=QueueStats.model_validate(counts))
+    data = QueueStats.model_validate(await uploads.queue_stats(system, user))
+    message = "The queue's counts."
+    if system.settings.asks_voter_roll:
+        data.voter_roll = VoterRollStanding.of(await look(system))
+        if data.voter_roll.roll == "down":
+            message += f" The voter roll is down: {data.voter_roll.roll_error}"
+    return Answer(message=message, data=data)
 
 
 @router.get("/jobs")

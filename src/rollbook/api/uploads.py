@@ -22,6 +22,7 @@ from rollbook.api.answers import (
     Receipt,
     RowOutcome,
     RowProblem,
+    RowVerification,
     Stats,
     Status,
     UploadStatus,
@@ -38,6 +39,8 @@ from rollbook.errors import (
 from rollbook.pipeline.problems import sentence
 from rollbook.system import System
 from rollbook.uploads import Outcome
+from rollbook.voter_roll.answers import Result
+from rollbook.voter_roll.outlook import seconds_left
 
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 
@@ -75,6 +78,14 @@ _FORM = {
                             "type": "boolean",
                             "default": False,
                             "description": "Refuse the whole file for one refused row.",
+                        },
+                        "verify": {
+                            "type": "string",
+                            "enum": list(get_args(receive.Verify)),
+                            "default": "after_merge",
+                            "description": "Where the voter roll is asked: merge at once, with "
+                            "rows that stay pending until it has answered, or wait with the merge "
+                            "until all its answers are in.",
                         },
                         "sheet": {
                             "type": "string",
@@ -209,19 +220,24 @@ async def _forget(system: System, stored: receive.StoredFile) -> None:
 
 
 def _options(fields: dict[str, str], idempotency_key: str | None) -> receive.Options:
-    existing = fields.get("existing") or "update"
-    if existing not in get_args(receive.Existing):
-        choices = ", ".join(get_args(receive.Existing))
-        raise InvalidRequestError(f"existing must be one of {choices}. Nothing was kept.")
     return receive.Options(
         dry_run=_flag(fields, "dry_run"),
         allow_duplicate=_flag(fields, "allow_duplicate"),
-        existing=cast("receive.Existing", existing),
+        existing=cast("receive.Existing", _choice(fields, "existing", get_args(receive.Existing))),
+        verify=cast("receive.Verify", _choice(fields, "verify", get_args(receive.Verify))),
         all_or_nothing=_flag(fields, "all_or_nothing"),
         sheet=fields.get("sheet") or None,
         columns=receive.columns_from(fields["columns"]) if fields.get("columns") else None,
         idempotency_key=idempotency_key,
     )
+
+
+def _choice(fields: dict[str, str], name: str, choices: tuple[str, ...]) -> str:
+    """The field's value, or the first choice where there is none."""
+    value = fields.get(name) or choices[0]
+    if value not in choices:
+        raise InvalidRequestError(f"{name} must be one of {', '.join(choices)}. Nothing was kept.")
+    return value
 
 
 def _flag(fields: dict[str, str], name: str) -> bool:
@@ -236,7 +252,8 @@ async def status(job_id: UUID, system: SystemParam, user: UserParam) -> Answer[U
     """Say how far an upload is."""
     upload = await uploads.get(system, user, job_id)
     position = await uploads.position(system, upload)
-    data = UploadStatus.of(upload, queue_position=position)
+    left = await seconds_left(system, upload)
+    data = UploadStatus.of(upload, queue_position=position, seconds_left=left)
     return Answer(message=_in_words(data), data=data)
 
 
@@ -246,13 +263,19 @@ async def rows(
     system: SystemParam,
     user: UserParam,
     outcome: Outcome | None = None,
+    verification: Result | None = None,
     page: PageParam = 1,
     page_size: PageSizeParam = 100,
 ) -> Answer[Page[RowOutcome]]:
     """List what became of the rows, in the order of the file."""
     upload = await uploads.get(system, user, job_id)
     found, total = await uploads.rows(
-        system, upload, outcome=outcome, page=page, page_size=page_size
+        system,
+        upload,
+        outcome=outcome,
+        verification=verification,
+        page=page,
+        page_size=page_size,
     )
     items = [
         RowOutcome(
@@ -263,6 +286,7 @@ async def rows(
                 RowProblem(**problem, message=sentence(problem["code"]))
                 for problem in row["problems"] or ()
             ],
+            verification=None if row["result"] is None else RowVerification.model_validate(row),
         )
         for row in found
     ]
@@ -359,15 +383,47 @@ async def stats(system: SystemParam, user: UserParam) -> Answer[Stats]:
 
 def _in_words(upload: UploadStatus) -> str:
     match upload.status:
-        case "pending" if upload.error:
-            return f"Waiting for another attempt, after this: {upload.error}"
         case "pending":
-            return f"Waiting at position {upload.queue_position or '?'} of the queue."
+            return _waiting_in_words(upload)
         case "processing":
             return f"Processing: {upload.stage or 'starting'}, {upload.progress} %."
         case "completed":
-            return f"Completed: {upload.rows_total} rows, each with its outcome in the report."
+            return _completed_in_words(upload)
         case "failed":
             return upload.error or "Failed."
         case "cancelled":
             return "Cancelled. No member was changed by it."
+
+
+def _waiting_in_words(upload: UploadStatus) -> str:
+    if upload.verification.results["pending"]:
+        return f"Waiting for the voter roll before the merge: {_still_asking(upload)}"
+    if upload.error:
+        return f"Waiting for another attempt, after this: {upload.error}"
+    return f"Waiting at position {upload.queue_position or '?'} of the queue."
+
+
+def _completed_in_words(upload: UploadStatus) -> str:
+    done = f"Completed: {upload.rows_total} rows, each with its outcome in the report."
+    match upload.verification.state:
+        case "pending":
+            return f"{done} The voter roll is being asked: {_still_asking(upload)}"
+        case "verified":
+            return f"{done} The voter roll's answers are in it."
+        case "off":
+            return done
+
+
+def _still_asking(upload: UploadStatus) -> str:
+    pending = upload.verification.results["pending"]
+    if not pending:
+        return "all answers are in, and the report is written again."
+    left = upload.verification.seconds_left
+    when = "how long can't be told now" if left is None else f"about {_duration(left)}"
+    return f"{pending} rows are pending, {when}."
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 90 * 60 else f"{seconds / 3600:.1f} hours"

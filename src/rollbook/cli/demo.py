@@ -7,8 +7,9 @@ import secrets
 import shutil
 import tempfile
 import time
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import httpx
 import typer
@@ -17,11 +18,14 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from rollbook import accounts, logs, supervisor, uploads
-from rollbook.cli.jobs import UploadFailedError, outcome_table
+from rollbook import accounts, clock, logs, supervisor, uploads
+from rollbook.cli.jobs import UploadFailedError, outcome_table, roll_table
 from rollbook.cli.session import JsonOption, engines, err, out, print_json
 from rollbook.config import Settings, load
 from rollbook.system import open_system
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 POLL_S = 0.1
 EMAIL = "demo@example.org"
@@ -34,6 +38,10 @@ def demo(
         typer.Option(help="Where the sample and the report go; default: a new temporary folder."),
     ] = None,
     *,
+    voter_roll: Annotated[
+        bool,
+        typer.Option(help="Verify the rows too, against a SIMULATED voter roll; nobody real."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Take a synthetic file through the whole system, on a throw-away database."""
@@ -54,26 +62,65 @@ def demo(
                 "admin_password": SecretStr(secrets.token_urlsafe(15)),
                 "secret_key": SecretStr(secrets.token_urlsafe(32)),
                 "log_level": "warning",
+                # Never the operator's: a demonstration sends nothing to a third party.
+                "voter_roll_enabled": False,
             }
         )
         logs.configure(settings, component="demo")
-        with engines(settings, own=True) as named:
-            result = asyncio.run(_demo(named, kept, rows, quiet=as_json))
+        with ExitStack() as stack:
+            settings = stack.enter_context(engines(settings, own=True))
+            sample = _sample(kept, rows, quiet=as_json)
+            if voter_roll:
+                settings = stack.enter_context(_simulated(settings, sample))
+            result = asyncio.run(_demo(settings, kept, sample, quiet=as_json))
     if as_json:
         print_json(result)
     else:
         _show(result)
 
 
-async def _demo(settings: Settings, kept: Path, rows: int, *, quiet: bool) -> dict[str, Any]:
+def _sample(kept: Path, rows: int, *, quiet: bool) -> Path:
     from rollbook.sample import write_sample
 
     sample = kept / "members.xlsx"
     began = time.perf_counter()
-    facts = await asyncio.to_thread(write_sample, sample, rows)
+    facts = write_sample(sample, rows)
     if not quiet:
         seconds = time.perf_counter() - began
         err.print(f"Sample file: {escape(str(sample))} ({facts.rows} rows, {seconds:.1f} s)")
+    return sample
+
+
+@contextmanager
+def _simulated(settings: Settings, sample: Path) -> Iterator[Settings]:
+    """Settings that name a simulated voter roll, in which nine of ten live where the file says."""
+    from rollbook.pipeline.normalise import normalise
+    from rollbook.pipeline.read import read
+    from rollbook.voter_roll.stand_in import PASSWORD, USERNAME, WARD, StandIn
+
+    wards: dict[str, str | None] = {}
+    for batch in read(sample, "xlsx"):
+        people = normalise(batch, clock.today()).frame
+        wards.update(people.select("id_number", "ward").iter_rows())
+
+    def ward_of(id_number: str) -> str | None:
+        moved = int(id_number[6:10]) % 20 in {4, 5}
+        return WARD if moved else wards.get(id_number) or WARD
+
+    with StandIn(latency_s=0.005, ward_of=ward_of).running() as url:
+        yield settings.model_copy(
+            update={
+                "voter_roll_enabled": True,
+                "voter_roll_url": url,
+                "voter_roll_username": USERNAME,
+                "voter_roll_password": SecretStr(PASSWORD),
+                "voter_roll_requests_per_hour": 10_000,
+                "voter_roll_window_s": 3600,
+            }
+        )
+
+
+async def _demo(settings: Settings, kept: Path, sample: Path, *, quiet: bool) -> dict[str, Any]:
     async with open_system(settings) as system:
         await accounts.add_first(system.pool, settings)
     async with (
@@ -100,6 +147,8 @@ async def _demo(settings: Settings, kept: Path, rows: int, *, quiet: bool) -> di
         elapsed = time.perf_counter() - began
         if status["status"] != "completed":
             raise UploadFailedError(status["error"] or f"The upload was {status['status']}.")
+        if settings.asks_voter_roll:
+            status = await _verified(client, receipt["job_id"], quiet=quiet)
         report = kept / "report.xlsx"
         await _download(client, f"/bulk-upload/report/{receipt['job_id']}", report)
         result = {
@@ -108,6 +157,8 @@ async def _demo(settings: Settings, kept: Path, rows: int, *, quiet: bool) -> di
             "seconds": {**status["stage_seconds"], "total": round(elapsed, 3)},
             "report": str(report.resolve()),
         }
+        if settings.asks_voter_roll:
+            result["simulated_voter_roll"] = status["verification"]["results"]
         if status["failed_rows_available"]:
             refused = kept / "failed-rows.xlsx"
             await _download(client, f"/bulk-upload/failed-rows/{receipt['job_id']}", refused)
@@ -131,6 +182,21 @@ async def _followed(client: httpx.AsyncClient, job_id: str, *, quiet: bool) -> d
             await asyncio.sleep(POLL_S)
 
 
+async def _verified(client: httpx.AsyncClient, job_id: str, *, quiet: bool) -> dict[str, Any]:
+    """Wait until the simulated roll has said something about everybody."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=err, disable=quiet) as bar:
+        task = bar.add_task("asking the SIMULATED voter roll", total=None)
+        while True:
+            status: dict[str, Any] = await _data(client.get(f"/bulk-upload/status/{job_id}"))
+            results = status["verification"]["results"]
+            total = sum(results.values())
+            bar.update(task, completed=total - results["pending"], total=total)
+            if status["verification"]["state"] == "verified":
+                return status
+            await asyncio.sleep(POLL_S)
+
+
 async def _data(answer: Any) -> Any:
     """The data of a good answer; a problem ends the demonstration with its sentence."""
     response: httpx.Response = await answer
@@ -150,6 +216,8 @@ async def _download(client: httpx.AsyncClient, path: str, target: Path) -> None:
 
 def _show(result: dict[str, Any]) -> None:
     out.print(outcome_table(result["outcomes"]))
+    if "simulated_voter_roll" in result:
+        out.print(roll_table(result["simulated_voter_roll"], title="SIMULATED voter roll"))
     stages = Table("Stage", "Seconds", title="From the upload to the report")
     stages.columns[1].justify = "right"
     for stage, seconds in result["seconds"].items():

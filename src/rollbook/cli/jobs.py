@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
@@ -16,12 +17,14 @@ from rollbook import accounts, receive, uploads
 from rollbook.api.answers import UploadStatus
 from rollbook.cli.session import JsonOption, err, out, print_json, run
 from rollbook.errors import RollbookError
+from rollbook.voter_roll.outlook import look
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from rollbook.accounts import User
     from rollbook.system import System
+    from rollbook.voter_roll.outlook import Outlook
 
 POLL_S = 0.2
 READ_BYTES = 1024 * 1024
@@ -77,6 +80,10 @@ def upload(
         str | None,
         typer.Option(help='Fields of unknown headers as JSON: {"Lid No": "id_number"}.'),
     ] = None,
+    verify: Annotated[
+        receive.Verify,
+        typer.Option(help="Ask the voter roll after the merge, or merge when all is answered."),
+    ] = "after_merge",
     wait: Annotated[bool, typer.Option(help="Wait until the upload has ended.")] = False,
     acting: AsOption = None,
     as_json: JsonOption = False,
@@ -89,6 +96,7 @@ def upload(
         all_or_nothing=all_or_nothing,
         sheet=sheet,
         columns=receive.columns_from(columns) if columns else None,
+        verify=verify,
     )
 
     async def work(system: System) -> UploadStatus:
@@ -106,6 +114,8 @@ def upload(
         print_json(status.model_dump(mode="json"))
     elif status.status == "completed":
         out.print(outcome_table(status.outcomes))
+        if status.verification.state != "off":
+            out.print(roll_table(status.verification.results, title="Voter roll"))
     if wait and status.status != "completed":
         raise UploadFailedError(status.error or f"The upload was {status.status}.")
 
@@ -114,12 +124,13 @@ def upload(
 def queue_stats(*, as_json: JsonOption = False) -> None:
     """Count the jobs by state."""
 
-    async def work(system: System) -> dict[str, int | bool]:
-        return await uploads.queue_stats(system, await accounts.acting(system.pool, None))
+    async def work(system: System) -> tuple[dict[str, int | bool], Outlook]:
+        counts = await uploads.queue_stats(system, await accounts.acting(system.pool, None))
+        return counts, await look(system)
 
-    counts = run("queue", work)
+    counts, roll = run("queue", work)
     if as_json:
-        print_json(counts)
+        print_json({**counts, "voter_roll": asdict(roll)})
         return
     table = Table("State", "Jobs")
     for state, number in counts.items():
@@ -128,6 +139,14 @@ def queue_stats(*, as_json: JsonOption = False) -> None:
     out.print(table)
     if counts["is_paused"]:
         out.print("The queue is paused: no further job starts.")
+    if roll.roll == "down":
+        out.print(f"The voter roll is down since {roll.roll_down_since:%Y-%m-%d %H:%M} UTC: "
+                  f"{roll.roll_error} {roll.pending} people wait to be asked about.")  # fmt: skip
+    elif roll.roll == "up":
+        out.print(
+            f"Voter roll: {roll.remaining} of {roll.limit} requests left, {roll.pending} people to "
+            "be asked about."
+        )
 
 
 @queue_app.command("jobs")
@@ -218,6 +237,16 @@ def outcome_table(outcomes: dict[Any, int]) -> Table:
     table.columns[1].justify = "right"
     for name, number in outcomes.items():
         table.add_row(name.replace("_", " "), str(number))
+    return table
+
+
+def roll_table(results: dict[Any, int], *, title: str) -> Table:
+    """What the voter roll said of the rows; those of nobody are left out."""
+    table = Table("Voter roll", "Rows", title=title)
+    table.columns[1].justify = "right"
+    for name, number in results.items():
+        if number:
+            table.add_row(name.replace("_", " "), str(number))
     return table
 
 

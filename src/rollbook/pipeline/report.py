@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Self
 
 import polars as pl
@@ -11,11 +11,12 @@ import polars as pl
 from rollbook.pipeline.columns import variants
 from rollbook.pipeline.problems import sentence
 from rollbook.pipeline.read import ERRORS, ROW_NUMBER
+from rollbook.pipeline.report_tables import TablesKeeper
 from rollbook.workbook import BarChart, Cell, Look, WorkbookWriter
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -49,6 +50,32 @@ EXISTING_IN_WORDS = {
     "skip": "stay as they are",
 }
 
+#: What the voter roll says of a row, in the column ``REGISTERED``.
+ROLL_IN_WORDS = {
+    "registered": "Yes",
+    "other_ward": "Yes, in another ward",
+    "without_district": "Yes, without a voting district",
+    "not_registered": "No",
+    "deceased": "Deceased",
+    "international": "Yes, abroad",
+    "pending": "Pending",
+    "error": "Error: the roll gives no answer",
+}
+NOT_ASKED = "not asked"
+#: The same with a number before it; what is pending is said apart.
+_COUNTED = {
+    "registered": "registered in the ward of the file",
+    "other_ward": "registered in another ward",
+    "without_district": "registered without a voting district",
+    "not_registered": "not registered",
+    "deceased": "deceased",
+    "international": "registered abroad",
+    "error": "without an answer of the roll",
+}
+
+REGISTERED = "IEC Registered"
+VOTER_ROLL = "Voter roll"
+WRITTEN = "Report written (UTC)"
 ROW = "Row"
 OUTCOME = "Outcome"
 PROBLEMS = "Problems"
@@ -72,6 +99,10 @@ class Facts:
     written: dt.datetime
     #: All rows or none were asked for, and it is none.
     is_refused: bool = False
+    #: Rows by what the voter roll says of them.
+    roll: Mapping[str, int] = field(default_factory=dict)
+    #: Why it isn't asked about any row; None when it is.
+    not_asked_because: str | None = "verification is switched off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +112,9 @@ class Files:
     report: Path
     #: None when every row was taken in.
     refused: Path | None
+    #: What the report is to be written from again, when the voter roll's answers are in; None when
+    #: no row waits for one.
+    tables: Path | None = None
 
 
 class ReportWriter:
@@ -90,7 +124,13 @@ class ReportWriter:
     """
 
     def __init__(
-        self, folder: Path, *, upload: Row, headers: Sequence[str], created: dt.datetime
+        self,
+        folder: Path,
+        *,
+        upload: Row,
+        headers: Sequence[str],
+        created: dt.datetime,
+        keeps_tables: bool = False,
     ) -> None:
         """Begin both.
 
@@ -99,7 +139,9 @@ class ReportWriter:
             upload: the row of the table ``uploads``.
             headers: of the file.
             created: for the files' properties.
+            keeps_tables: keep what the report is written from, because it will be written again.
         """
+        self._keeper = TablesKeeper(folder) if keeps_tables else None
         self._headers = headers
         name = upload["file_name"]
         self._report_path = folder / "report.xlsx"
@@ -139,11 +181,13 @@ class ReportWriter:
         Args:
             rows: as they were read: the row number and the file's own columns.
             lines: one for each row, with ``outcome``, ``duplicate_of`` and the columns of
-                ``match.EXISTING``.
+                ``match.EXISTING`` and of ``verify.RESULTS``.
             problems: one line per problem of these rows.
         """
         table = _table(rows, self._headers, lines, problems)
         self._sheets.add(table, list(_PARTS.values()))
+        if self._keeper is not None:
+            self._keeper.add(table)
         refused = table.filter(pl.col(_FILL).is_in(REFUSED))
         self._has_refused = self._has_refused or refused.height > 0
         self._refused_rows.add(_refused_rows(refused, self._headers))
@@ -154,7 +198,57 @@ class ReportWriter:
         self._report.add_cells("Summary", cells, chart=chart, first=True)
         self._is_finished = True
         self._opened.close()
-        return Files(self._report_path, self._refused_path if self._has_refused else None)
+        kept = self._keeper.finish(cells, chart) if self._keeper is not None else None
+        return Files(self._report_path, self._refused_path if self._has_refused else None, kept)
+
+
+def write_again(
+    path: Path,
+    tables: Iterator[pl.DataFrame],
+    *,
+    cells: list[list[AnyCell]],
+    chart: BarChart,
+    upload: Row,
+    written: dt.datetime,
+) -> None:
+    """Write the report alone from its tables.
+
+    Args:
+        path: where it goes.
+        tables: the rows, batch by batch, as they were kept.
+        cells: the summary.
+        chart: in the summary.
+        upload: the row of the table ``uploads``.
+        written: for the file's properties.
+    """
+    title = f"Rollbook report: {upload['file_name']}"
+    with WorkbookWriter(path, title=title, fills=FILLS, created=written) as workbook:
+        sheets = workbook.begin_tables(list(_PARTS), row_fill=_FILL)
+        for table in tables:
+            sheets.add(table, list(_PARTS.values()))
+        workbook.add_cells("Summary", cells, chart=chart, first=True)
+
+
+def roll_columns() -> list[pl.Expr]:
+    """The report's columns of the voter roll, from those of ``verify.RESULTS``."""
+    return [
+        pl.col("roll_result")
+        .replace_strict(ROLL_IN_WORDS, default=NOT_ASKED, return_dtype=pl.String)
+        .alias(REGISTERED),
+        pl.col("roll_ward").alias("IEC Ward"),
+        pl.col("roll_voting_district").alias("IEC VD Code"),
+    ]
+
+
+def roll_in_words(counts: Mapping[str, int]) -> str:
+    """What the summary says of the voter roll, from the rows by result."""
+    said = [f"{counts[result]} {words}" for result, words in _COUNTED.items() if counts.get(result)]
+    if counts.get("pending"):
+        said.append(
+            f"{counts['pending']} pending. They are being asked about; this report is written "
+            "again when the last answer is in"
+        )
+    return "; ".join(said) or "no row to ask about"
 
 
 def _table(
@@ -162,9 +256,7 @@ def _table(
 ) -> pl.DataFrame:
     """The original columns with ours behind them, and the colour of each row."""
     ours = lines.join(_by_row(problems), on=ROW_NUMBER, how="left", maintain_order="left").select(
-        pl.lit("not asked").alias("IEC Registered"),
-        pl.lit(None, pl.String).alias("IEC Ward"),
-        pl.lit(None, pl.String).alias("IEC VD Code"),
+        *roll_columns(),
         pl.when(pl.col("taken").is_null())
         .then(pl.lit("No"))
         .otherwise(pl.lit("Yes"))
@@ -236,7 +328,7 @@ _PARTS: Final[dict[str, pl.Expr]] = {
     "All Uploaded Rows": pl.col(_FILL).is_not_null(),
     "Invalid IDs": pl.col(_FILL) == "invalid",
     "Duplicates": pl.col(_FILL) == "duplicate",
-    "Not Registered Voters": pl.col("IEC Registered") == "No",
+    "Not Registered Voters": pl.col(REGISTERED) == "No",
     "New Members": pl.col(_FILL) == "inserted",
     "Existing Members (Updated)": pl.col(_FILL).is_in(["updated", "unchanged"]),
 }
@@ -291,14 +383,19 @@ def _summary(facts: Facts) -> tuple[list[list[AnyCell]], BarChart]:
         ["Sent by", Cell(upload["owner_email"], Look.INERT)],
         ["Office", Cell(office, Look.INERT)],
         ["Received (UTC)", Cell(upload["created_at"], Look.DATETIME)],
-        ["Report written (UTC)", Cell(facts.written, Look.DATETIME)],
+        [WRITTEN, Cell(facts.written, Look.DATETIME)],
         ["Upload", str(upload["id"])],
         ["Attempt", str(upload["attempt"])],
         ["Dry run", "yes" if upload["dry_run"] else "no"],
         ["Existing members", EXISTING_IN_WORDS[upload["existing"]]],
         ["Refused rows", "refuse the file" if upload["all_or_nothing"] else "are left out"],
         ["Columns that you named", Cell(_in_words(upload["columns"] or {}), Look.INERT)],
-        ["Voter roll", "not asked: verification is switched off"],
+        [
+            VOTER_ROLL,
+            f"not asked: {facts.not_asked_because}"
+            if facts.not_asked_because
+            else roll_in_words(facts.roll),
+        ],
         [],
     ]
     rows.append([Cell(title, Look.HEADER) for title in ("Stage", "Seconds")])

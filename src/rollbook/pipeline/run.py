@@ -20,7 +20,7 @@ from psycopg.types.json import Json
 from rollbook import clock
 from rollbook import store as keys
 from rollbook.database import queries
-from rollbook.errors import FencedError, RowsRefusedError
+from rollbook.errors import FencedError, RowsRefusedError, VoterRollPendingError
 from rollbook.pipeline import report
 from rollbook.pipeline.ahead import ahead
 from rollbook.pipeline.match import ledger_of, match, merge_rule, staging
@@ -30,6 +30,7 @@ from rollbook.pipeline.read import BATCH_ROWS, Wanted, read
 from rollbook.pipeline.spill import Spill
 from rollbook.pipeline.stages import Progress, Stages
 from rollbook.pipeline.validate import validate
+from rollbook.pipeline.verify import Verification
 from rollbook.scope import Scope
 
 if TYPE_CHECKING:
@@ -53,8 +54,19 @@ def process(
     attempt: int,
     report_progress: Callable[[Progress], None],
     batch_rows: int = BATCH_ROWS,
+    verify_days: int | None = None,
 ) -> dict[str, Any]:
     """Take the upload's file through all stages and commit what became of it.
+
+    Args:
+        connection: of this attempt alone.
+        store: where the file is and the report goes.
+        upload_id: of which upload.
+        attempt: the fence.
+        report_progress: hears how far the attempt is.
+        batch_rows: how many rows go through together.
+        verify_days: for how many days an answer of the voter roll is good; None when the roll isn't
+            to be asked.
 
     Returns:
         ``rows_total`` and the counts by outcome.
@@ -62,13 +74,16 @@ def process(
     Raises:
         FencedError: the upload is no longer this attempt's; nothing was written.
         FileProblemError: the file can't be processed; nothing was merged.
+        VoterRollPendingError: the upload waits for the voter roll before it merges anything.
     """
     upload = _upload(connection, upload_id, attempt)
     with (
         Stages(report_progress, file_bytes=upload["file_bytes"]) as stages,
         tempfile.TemporaryDirectory(prefix="rollbook-") as name,
     ):
-        return _Attempt(connection, store, upload, stages, Path(name)).run(batch_rows)
+        verification = Verification(connection, upload, cache_days=verify_days)
+        attempt_ = _Attempt(connection, store, upload, stages, Path(name), verification)
+        return attempt_.run(batch_rows)
 
 
 class _Attempt:
@@ -81,7 +96,9 @@ class _Attempt:
         upload: Row,
         stages: Stages,
         folder: Path,
+        verification: Verification,
     ) -> None:
+        self._verification = verification
         self._connection = connection
         self._store = store
         self._upload = upload
@@ -97,31 +114,11 @@ class _Attempt:
         self._store.fetch(upload["source_key"], source)
         wanted = Wanted(upload["sheet"], upload["columns"], remembered)
         with connection.transaction():
-            table = self._stage(read(source, upload["file_kind"], wanted, batch_rows=batch_rows))
-            total = table.ledger.height
-            stages.begin("match", rows_total=total)
-            rule = merge_rule(self._scope, upload["existing"], upload["id"])
-            ledger, existing = match(connection, table.ledger, rule)
-            # Switched off: no row is asked about, and none is called not registered for it.
-            stages.begin("verify", rows_total=total)
-            stages.begin("merge", rows_total=total)
-            is_refused, files, lines = self._merge_and_report(table, ledger, existing, rule)
-            stored = _stored(self._store, upload, files)
-            stages.end()
-            if upload["columns"]:
-                _remember(connection, upload, table.fingerprint)
-            counts = count(lines)
-            final = {
-                "id": upload["id"],
-                "attempt": upload["attempt"],
-                "rows_total": total,
-                **counts,
-                "stage_seconds": Json(stages.seconds),
-                **stored,
-            }
-            last_write = "note_report" if is_refused else "complete"
-            if connection.execute(_SQL[last_write], final).rowcount != 1:
-                raise FencedError("Another attempt has the upload now, or it was cancelled.")
+            done = self._take_in(read(source, upload["file_kind"], wanted, batch_rows=batch_rows))
+        if done is None:
+            raise VoterRollPendingError("Rows wait for an answer of the voter roll.")
+        counts, is_refused = done
+        total = sum(counts.values())
         if is_refused:
             refused = sum(counts[name] for name in report.REFUSED)
             raise RowsRefusedError(
@@ -130,6 +127,44 @@ class _Attempt:
                 "again."
             )
         return {"rows_total": total, "outcomes": counts}
+
+    def _take_in(self, batches: Iterator[Sheet]) -> tuple[dict[str, int], bool] | None:
+        """Everything that is one transaction.
+
+        Returns:
+            The counts by outcome, and whether all rows or none were asked for and it is none. None
+            when the upload waits for the voter roll: only what that is to be asked was written.
+        """
+        stages, connection, upload = self._stages, self._connection, self._upload
+        table = self._stage(batches)
+        total = table.ledger.height
+        stages.begin("match", rows_total=total)
+        rule = merge_rule(self._scope, upload["existing"], upload["id"])
+        ledger, existing = match(connection, table.ledger, rule)
+        stages.begin("verify", rows_total=total)
+        if not self._verification.prepare():
+            return None
+        stages.begin("merge", rows_total=total)
+        is_refused, files, lines = self._merge_and_report(table, ledger, existing, rule)
+        stored = _stored(self._store, upload, files)
+        tables_key = None if is_refused else _kept_tables(self._store, upload, files)
+        stages.end()
+        if upload["columns"]:
+            _remember(connection, upload, table.fingerprint)
+        counts = count(lines)
+        final = {
+            "id": upload["id"],
+            "attempt": upload["attempt"],
+            "rows_total": total,
+            **counts,
+            "stage_seconds": Json(stages.seconds),
+            **stored,
+        }
+        last_write = "note_report" if is_refused else "complete"
+        if connection.execute(_SQL[last_write], final).rowcount != 1:
+            raise FencedError("Another attempt has the upload now, or it was cancelled.")
+        self._verification.count(tables_key=tables_key)
+        return counts, is_refused
 
     def _stage(self, batches: Iterator[Sheet]) -> _Table:
         """Take every batch through ``read``, ``normalise`` and ``validate`` and stage its rows."""
@@ -171,33 +206,40 @@ class _Attempt:
             ThreadPoolExecutor(1, thread_name_prefix="report") as beside,
             self._report_writer(table) as writer,
         ):
-            writing = beside.submit(_write_rows, writer, table, said, existing)
+            writing = beside.submit(self._write_rows, writer, table, said, existing)
             connection.execute("SAVEPOINT unmerged")
             lines = outcomes(ledger, *merge(connection, rule, scope=self._scope))
-            counted = count(lines)
-            is_refused = upload["all_or_nothing"] and any(counted[n] for n in report.REFUSED)
+            is_refused = self._is_refused(lines)
             if upload["dry_run"] or is_refused:
                 connection.execute("ROLLBACK TO SAVEPOINT unmerged")
             stages.begin("report", rows_total=ledger.height)
             if not is_refused:
                 spilled = zip(table.spill.slices(lines), table.spill.problems(), strict=True)
                 keep_rows(connection, spilled, upload_id=upload["id"])
+            self._verification.settle(lines, is_refused=is_refused)
             writing.result()
             facts = report.Facts(
                 upload,
                 table.last.sheet_name,
                 table.last.columns,
-                counted,
+                count(lines),
                 table.problem_counts,
                 stages.seconds,
                 clock.now(),
                 is_refused=is_refused,
+                roll=self._verification.counts(lines, is_refused=is_refused),
+                not_asked_because=self._verification.not_asked_because,
             )
             if lines.equals(said):
                 return is_refused, writer.finish(facts), lines
         with self._report_writer(table) as writer:
-            _write_rows(writer, table, lines, existing)
+            self._write_rows(writer, table, lines, existing)
             return is_refused, writer.finish(facts), lines
+
+    def _is_refused(self, lines: pl.DataFrame) -> bool:
+        """Were all rows or none asked for, and is it none?"""
+        counted = count(lines)
+        return self._upload["all_or_nothing"] and any(counted[n] for n in report.REFUSED)
 
     def _report_writer(self, table: _Table) -> report.ReportWriter:
         return report.ReportWriter(
@@ -205,7 +247,24 @@ class _Attempt:
             upload=self._upload,
             headers=table.last.frame.columns[1:],
             created=clock.now(),
+            keeps_tables=self._verification.leaves_pending,
         )
+
+    def _write_rows(
+        self,
+        writer: report.ReportWriter,
+        table: _Table,
+        lines: pl.DataFrame,
+        existing: pl.DataFrame,
+    ) -> None:
+        """Give every batch to the report, with what became of its rows."""
+        spill, is_refused = table.spill, self._is_refused(lines)
+        for rows, some, problems in zip(
+            spill.rows(), spill.slices(lines), spill.problems(), strict=True
+        ):
+            known = some.join(existing, on="person", how="left", maintain_order="left")
+            verified = self._verification.of_rows(known, is_refused=is_refused)
+            writer.add(rows, verified, problems)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,18 +284,6 @@ class _Table:
         return self.last.fingerprint
 
 
-def _write_rows(
-    writer: report.ReportWriter, table: _Table, lines: pl.DataFrame, existing: pl.DataFrame
-) -> None:
-    """Give every batch to the report, with what became of its rows."""
-    spill = table.spill
-    for rows, some, problems in zip(
-        spill.rows(), spill.slices(lines), spill.problems(), strict=True
-    ):
-        known = some.join(existing, on="person", how="left", maintain_order="left")
-        writer.add(rows, known, problems)
-
-
 def _stored(store: FileStore, upload: Row, files: report.Files) -> dict[str, str | None]:
     """Put the workbooks into the store and say where they are."""
     report_key = keys.report_key(upload["id"], upload["attempt"])
@@ -246,6 +293,15 @@ def _stored(store: FileStore, upload: Row, files: report.Files) -> dict[str, str
         refused_key = keys.refused_key(upload["id"], upload["attempt"])
         store.put(refused_key, files.refused)
     return {"report_key": report_key, "refused_key": refused_key}
+
+
+def _kept_tables(store: FileStore, upload: Row, files: report.Files) -> str | None:
+    """Keep what the report is to be written from again, where rows wait for the voter roll."""
+    if files.tables is None:
+        return None
+    key = keys.report_tables_key(upload["id"], upload["attempt"])
+    store.put(key, files.tables)
+    return key
 
 
 def _remembered(connection: Connection[Row], scope: Scope) -> dict[str, Mapping[str, str | None]]:

@@ -2,10 +2,10 @@
 -- The upload is in the system from here on; the queue learns of it afterwards.
 INSERT INTO uploads (id, owner_id, province, municipality, file_name, file_kind, file_bytes,
                      file_sha256, idempotency_key, priority, dry_run, existing, all_or_nothing,
-                     sheet, columns, source_key)
+                     sheet, columns, verify, source_key)
 VALUES (%(id)s, %(owner_id)s, %(province)s, %(municipality)s, %(file_name)s, %(file_kind)s,
         %(file_bytes)s, %(file_sha256)s, %(idempotency_key)s, %(priority)s, %(dry_run)s,
-        %(existing)s, %(all_or_nothing)s, %(sheet)s, %(columns)s, %(source_key)s)
+        %(existing)s, %(all_or_nothing)s, %(sheet)s, %(columns)s, %(verify)s, %(source_key)s)
 ON CONFLICT (owner_id, idempotency_key) DO NOTHING
 RETURNING *;
 
@@ -178,8 +178,13 @@ RETURNING *;
 UPDATE uploads SET source_key = NULL WHERE id = %(id)s;
 
 -- name: rows
--- A page of what became of the rows, in the order of the file.
-SELECT row_number, outcome, duplicate_of, problems, count(*) OVER () AS found
-FROM upload_rows
-WHERE upload_id = %(id)s AND (%(outcome)s::text IS NULL OR outcome = %(outcome)s)
-ORDER BY row_number LIMIT %(limit)s OFFSET %(offset)s;
+-- A page of what became of the rows, in the order of the file, and what the voter roll says of them.
+SELECT r.row_number, r.outcome, r.duplicate_of, r.problems, v.result, a.ward, a.voting_district,
+       a.voting_station, a.asked_at, count(*) OVER () AS found
+FROM upload_rows AS r
+LEFT JOIN verifications AS v ON v.upload_id = r.upload_id AND v.row_number = r.row_number
+LEFT JOIN voter_roll_answers AS a
+       ON a.id_number = v.id_number AND v.result NOT IN ('pending', 'error')
+WHERE r.upload_id = %(id)s AND (%(outcome)s::text IS NULL OR r.outcome = %(outcome)s)
+  AND (%(verification)s::text IS NULL OR v.result = %(verification)s)
+ORDER BY r.row_number LIMIT %(limit)s OFFSET %(offset)s;

@@ -15,6 +15,7 @@ from rollbook.pipeline.merge import count, foreseen, outcomes
 from rollbook.pipeline.normalise import normalise
 from rollbook.pipeline.read import Sheet
 from rollbook.pipeline.validate import validate
+from rollbook.pipeline.verify import RESULTS
 from rollbook.scope import Scope
 from tests.files import member
 from tests.unit.pipeline.sheets import sheet_of
@@ -75,7 +76,10 @@ def written(folder: Path, *sheets: Sheet, **changes: object) -> report.Files:
         for sheet, batch in zip(sheets, validated, strict=True):
             some = lines.slice(start, sheet.frame.height)
             start += sheet.frame.height
-            joined = some.join(known, on="person", how="left", maintain_order="left")
+            nothing = [pl.lit(None, kind).alias(name) for name, kind in list(RESULTS.items())[1:]]
+            joined = some.join(known, on="person", how="left", maintain_order="left").with_columns(
+                nothing
+            )
             writer.add(sheet.frame, joined, batch.problems)
         facts = report.Facts(
             upload,

@@ -1,0 +1,69 @@
+"""The routes of the voter roll's budget."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query
+
+from rollbook.api.access import SystemParam, signed_in
+from rollbook.api.answers import Answer, CanUpload, Problem, VoterRollStanding
+from rollbook.voter_roll.outlook import look
+
+router = APIRouter(
+    prefix="/bulk-upload",
+    tags=["voter roll"],
+    dependencies=[Depends(signed_in)],
+    responses={401: {"model": Problem}},
+)
+
+
+@router.get("/rate-limit-status")
+async def rate_limit_status(system: SystemParam) -> Answer[VoterRollStanding]:
+    """Say how the voter roll's budget stands, and until when everybody pending is asked about."""
+    data = VoterRollStanding.of(await look(system))
+    return Answer(message=_in_words(data), data=data)
+
+
+@router.get("/can-upload")
+async def can_upload(
+    system: SystemParam, rows: Annotated[int, Query(ge=0, le=10_000_000)] = 0
+) -> Answer[CanUpload]:
+    """Say that a file may be sent, and when so many rows of it would be verified.
+
+    A spent budget is no reason to refuse a file: its rows are merged, and stay pending.
+    """
+    outlook = await look(system, more=rows)
+    at_once = outlook.roll == "up" and outlook.remaining >= outlook.pending + rows
+    data = CanUpload(
+        can_upload=True,
+        is_verified_at_once=at_once,
+        rows=rows,
+        verified_in_seconds=outlook.pending_s,
+        remaining=outlook.remaining,
+        reset_at=outlook.reset_at,
+    )
+    if outlook.roll == "off":
+        message = "You can send a file. The voter roll isn't asked."
+    elif at_once:
+        message = "You can send a file. The voter roll has room for its rows."
+    else:
+        message = "You can send a file. Its rows are merged; verifying them will take a while."
+    return Answer(message=message, data=data)
+
+
+def _in_words(standing: VoterRollStanding) -> str:
+    if standing.roll == "down":
+        return f"The voter roll is down: {standing.roll_error} It is tried again by itself."
+    match standing.state:
+        case "off":
+            return "The voter roll isn't asked: no account for it is set."
+        case "unavailable":
+            return "The budget can't be read, so it counts as spent. Nobody is asked about for now."
+        case "exceeded":
+            return (
+                f"All {standing.limit} requests of the window are used. It goes on in "
+                f"{standing.reset_in_seconds:.0f} seconds; nothing is lost."
+            )
+        case "warning" | "ok":
+            return f"{standing.remaining} of {standing.limit} requests are left."

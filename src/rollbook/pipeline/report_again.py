@@ -1,0 +1,102 @@
+"""The report, written again when the voter roll's last answer is in.
+
+The report of an upload with pending rows leaves behind what it was written from: its table and its
+summary. So the file that was sent need not be kept, nor read again by a newer Rollbook that might
+read it otherwise (docs/decisions/0011).
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+import structlog
+
+from rollbook import clock
+from rollbook import store as keys
+from rollbook.database import queries
+from rollbook.errors import SourceGoneError
+from rollbook.pipeline import report, verify
+from rollbook.pipeline.report_tables import rows_of, summary_of
+from rollbook.voter_roll.answers import RESULTS
+from rollbook.workbook import Cell
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from uuid import UUID
+
+    from psycopg import Connection
+
+    from rollbook.database import Row
+    from rollbook.store import FileStore
+    from rollbook.workbook import AnyCell
+    from rollbook.workbook.worksheet import CellValue
+
+_UPLOADS, _SQL = queries("uploads"), queries("verifications")
+log = structlog.get_logger(__name__)
+
+
+def process(connection: Connection[Row], store: FileStore, *, upload_id: UUID) -> dict[str, Any]:
+    """Write an upload's report again, with what the roll said.
+
+    Whoever writes it at the same time writes the same; the first one's counts.
+
+    Returns:
+        Whether there was something to write.
+    """
+    upload = connection.execute(_UPLOADS["by_id_and_owner"], {"id": upload_id}).fetchone()
+    if upload is None or upload["verification"] != "pending" or upload["roll_pending"]:
+        return {"is_written": False}
+    found = verify.results(connection, upload)
+    connection.commit()
+    report_key = keys.verified_report_key(upload_id, upload["attempt"])
+    with tempfile.TemporaryDirectory(prefix="rollbook-") as name:
+        folder = Path(name)
+        try:
+            store.fetch(upload["report_tables_key"], folder / "tables.parquet")
+        except SourceGoneError:
+            # Trying again wouldn't bring them back. The answers are in the record all the same.
+            log.error("report can't be written again, its tables are gone")
+            report_key = upload["report_key"]
+        else:
+            _write(folder, found, upload)
+            store.put(report_key, folder / "report.xlsx")
+    parameters = {"id": upload_id, "report_key": report_key}
+    is_written = connection.execute(_SQL["report_written"], parameters).rowcount == 1
+    connection.commit()
+    if is_written:
+        # The record names them no longer; what a crash leaves here goes with the upload's folder.
+        for key in {upload["report_key"], upload["report_tables_key"]} - {report_key}:
+            store.discard(key)
+    return {"is_written": is_written}
+
+
+def _write(folder: Path, found: pl.DataFrame, upload: Row) -> None:
+    """Write the report from its tables, with the answers in the place of what was pending."""
+    answers = found.select(pl.col("row_number").alias(report.ROW), *report.roll_columns())
+    cells, chart = summary_of(folder / "tables.parquet")
+    said = report.roll_in_words({result: upload[f"roll_{result}"] for result in RESULTS})
+    written = clock.now()
+    now: dict[str, CellValue] = {report.VOTER_ROLL: said, report.WRITTEN: written}
+    report.write_again(
+        folder / "report.xlsx",
+        (
+            table.update(answers, on=report.ROW, how="left", include_nulls=False)
+            for table in rows_of(folder / "tables.parquet")
+        ),
+        cells=[_renewed(row, now) for row in cells],
+        chart=chart,
+        upload=upload,
+        written=written,
+    )
+
+
+def _renewed(row: list[AnyCell], now: Mapping[str, CellValue]) -> list[AnyCell]:
+    """A row of the summary; one whose label is among those that changed, with its new value."""
+    match row:
+        case [Cell(value=str(label)), Cell(look=look)] if label in now:
+            return [row[0], Cell(now[label], look)]
+        case _:
+            return row

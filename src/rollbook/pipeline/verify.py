@@ -1,0 +1,148 @@
+"""Verify: what the voter roll says of the rows, as far as that is known, and who is to be asked.
+
+Nobody is asked about here: that takes as long as the roll's budget wants it to (``voter_roll``).
+Rows whose answer is known get it at once, the others are ``pending`` and are merged all the same.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import polars as pl
+from psycopg import sql
+
+from rollbook.database import queries
+from rollbook.errors import FencedError
+from rollbook.pipeline.match import copy_out
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+    from rollbook.database import Row
+
+#: What ``results`` joins to the rows; null for rows that aren't to be verified.
+RESULTS = {
+    "row_number": pl.UInt32,
+    "roll_result": pl.String,
+    "roll_ward": pl.String,
+    "roll_voting_district": pl.String,
+}
+
+_SQL = queries("verifications")
+
+
+class Verification:
+    """The verification of one attempt's rows.
+
+    Args:
+        connection: of the attempt.
+        upload: the row of the table ``uploads``.
+        cache_days: for how many days an answer is good; None when the roll isn't to be asked.
+    """
+
+    def __init__(self, connection: Connection[Row], upload: Row, *, cache_days: int | None) -> None:
+        self._connection = connection
+        self._upload = upload
+        self._cache_days = cache_days
+        self._found = pl.DataFrame(schema=RESULTS)
+        #: Why nobody is asked about; None when everybody is.
+        self.not_asked_because: str | None = None
+        if cache_days is None:
+            self.not_asked_because = "verification is switched off"
+        elif upload["dry_run"]:
+            self.not_asked_because = "a dry run asks about nobody"
+
+    def prepare(self) -> bool:
+        """Note which rows are to be verified, each with its answer where there is a good one.
+
+        Called with the rows staged, and nothing merged.
+
+        Returns:
+            Whether the merge may follow. If not, the upload asked for all answers before it, and
+            whoever is still to be asked about is in the record: commit, and end the attempt.
+        """
+        if self.not_asked_because:
+            return True
+        parameters = {"id": self._upload["id"], "cache_days": self._cache_days}
+        self._connection.execute(_SQL["prepare"], parameters)
+        self._connection.execute(_SQL["forget_others"], parameters)
+        self._found = results(self._connection, self._upload)
+        if self._upload["verify"] != "before_merge":
+            return True
+        self._connection.execute(_SQL["ask"], parameters)
+        return not self.count(tables_key=None)
+
+    @property
+    def leaves_pending(self) -> bool:
+        """Is there a row without an answer yet?"""
+        return "pending" in self._found["roll_result"]
+
+    def of_rows(self, lines: pl.DataFrame, *, is_refused: bool) -> pl.DataFrame:
+        """What the report says of rows.
+
+        Args:
+            lines: with ``row_number`` and ``outcome``, as the merge has it or is foreseen to.
+            is_refused: nothing is merged, so nobody is asked about.
+
+        Returns:
+            The lines with the columns of ``RESULTS``: null in rows that nobody is asked about.
+        """
+        found = self._found.clear() if is_refused else self._found
+        is_asked = pl.col("outcome").is_in(["inserted", "updated", "unchanged"])
+        columns = [pl.when(is_asked).then(pl.col(name)).alias(name) for name in list(RESULTS)[1:]]
+        joined = lines.join(found, on="row_number", how="left", maintain_order="left")
+        return joined.with_columns(columns)
+
+    def counts(self, lines: pl.DataFrame, *, is_refused: bool) -> dict[str, int]:
+        """Those rows by result."""
+        said = self.of_rows(lines, is_refused=is_refused)["roll_result"].drop_nulls()
+        return dict(said.value_counts().iter_rows())
+
+    def settle(self, lines: pl.DataFrame, *, is_refused: bool) -> None:
+        """Pass the answers on to the members, and let the others be asked about.
+
+        Args:
+            lines: of the whole file, with ``outcome``, after the merge.
+            is_refused: the merge was taken back, so nobody is to be asked about after all.
+        """
+        if is_refused and self.not_asked_because is None:
+            self.not_asked_because = "nothing was merged"
+        taken = lines.filter(pl.col("outcome") == "out_of_scope")["row_number"].to_list()
+        parameters = {"id": self._upload["id"], "rows": taken}
+        if self.not_asked_because:
+            # An earlier attempt may have left some that were to be.
+            self._connection.execute(_SQL["forget"], parameters)
+            return
+        self._connection.execute(_SQL["forget_rows"], parameters)
+        self._connection.execute(_SQL["tell_members"], parameters)
+        self._connection.execute(_SQL["ask"], parameters)
+
+    def count(self, *, tables_key: str | None) -> int:
+        """Write the upload's counts by result; how many rows are pending.
+
+        From here to the end of the transaction the upload's row is locked, its heartbeat with it.
+
+        Args:
+            tables_key: where the store has what the report is written from again.
+
+        Raises:
+            FencedError: the upload is no longer this attempt's.
+        """
+        if self.not_asked_because:
+            return 0
+        parameters = {
+            "id": self._upload["id"],
+            "attempt": self._upload["attempt"],
+            "tables_key": tables_key,
+        }
+        counted = self._connection.execute(_SQL["count"], parameters).fetchone()
+        if counted is None:
+            raise FencedError("Another attempt has the upload now, or it was cancelled.")
+        pending: int = counted["roll_pending"]
+        return pending
+
+
+def results(connection: Connection[Row], upload: Row) -> pl.DataFrame:
+    """What the roll says of each row of an upload; see ``RESULTS``."""
+    query = sql.SQL(_SQL["results"]).format(upload_id=sql.Literal(upload["id"]))
+    return copy_out(connection, query, RESULTS)

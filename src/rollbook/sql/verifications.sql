@@ -1,0 +1,131 @@
+-- name: prepare
+-- The staged rows, with what is known of each already. A question that the roll refused while the
+-- upload waited for its merge stays refused: without an answer that could be kept, it would be asked
+-- for ever.
+INSERT INTO verifications AS v (upload_id, row_number, id_number, file_ward, result)
+SELECT %(id)s, s.row_number, s.id_number, s.ward,
+       COALESCE(verification_result(a.status, a.ward, s.ward), 'pending')
+FROM staged AS s
+LEFT JOIN voter_roll_answers AS a
+       ON a.id_number = s.id_number AND a.asked_at > now() - make_interval(days => %(cache_days)s)
+ON CONFLICT (upload_id, row_number) DO UPDATE
+SET id_number = excluded.id_number, file_ward = excluded.file_ward,
+    result = CASE WHEN v.result = 'error' AND excluded.result = 'pending' THEN 'error'
+                  ELSE excluded.result END;
+
+-- name: forget_others
+-- Rows of an earlier attempt that this one doesn't merge.
+DELETE FROM verifications AS v
+WHERE upload_id = %(id)s
+  AND NOT EXISTS (SELECT FROM staged WHERE staged.row_number = v.row_number);
+
+-- name: forget
+-- The upload merges nothing, so nobody of it is to be asked about.
+DELETE FROM verifications WHERE upload_id = %(id)s;
+
+-- name: forget_rows
+-- Rows that turned out to be another office's members.
+DELETE FROM verifications WHERE upload_id = %(id)s AND row_number = ANY(%(rows)s);
+
+-- name: pending
+-- How many rows still have no answer.
+SELECT count(*)::int AS rows FROM verifications WHERE upload_id = %(id)s AND result = 'pending';
+
+-- name: ask
+-- One question for each person without an answer; somebody about whom an earlier upload asks keeps
+-- the place in that one. In the order of the key, so that two merges can't lock each other out.
+INSERT INTO voter_roll_questions (id_number, upload_ordinal, row_number)
+SELECT DISTINCT ON (v.id_number) v.id_number, uploads.ordinal, v.row_number
+FROM verifications AS v JOIN uploads ON uploads.id = v.upload_id
+WHERE v.upload_id = %(id)s AND v.result = 'pending'
+ORDER BY v.id_number, v.row_number
+ON CONFLICT (id_number) DO NOTHING;
+
+-- name: tell_members
+-- The answers that were known become the members'.
+UPDATE members AS m
+SET roll_status = a.status, roll_ward = a.ward, roll_voting_district = a.voting_district,
+    roll_asked_at = a.asked_at
+FROM verifications AS v JOIN voter_roll_answers AS a USING (id_number)
+WHERE v.upload_id = %(id)s AND v.result NOT IN ('pending', 'error')
+  AND m.id_number = v.id_number AND m.roll_asked_at IS DISTINCT FROM a.asked_at;
+
+-- name: results
+-- What the report says of each row; {{upload_id}} because COPY takes no parameters.
+COPY (
+    SELECT v.row_number, v.result, a.ward, a.voting_district
+    FROM verifications AS v
+    LEFT JOIN voter_roll_answers AS a
+           ON a.id_number = v.id_number AND v.result NOT IN ('pending', 'error')
+    WHERE v.upload_id = {upload_id}
+) TO STDOUT (FORMAT csv);
+
+-- name: count
+-- The upload's counts, from its rows; the attempt's fence holds here too. When nothing is pending
+-- the upload is verified.
+UPDATE uploads
+SET roll_registered = n.registered, roll_other_ward = n.other_ward,
+    roll_without_district = n.without_district, roll_not_registered = n.not_registered,
+    roll_deceased = n.deceased, roll_international = n.international, roll_pending = n.pending,
+    roll_error = n.error,
+    verification = CASE WHEN n.pending > 0 THEN 'pending' ELSE 'verified' END,
+    verified_at = CASE WHEN n.pending = 0 THEN clock_timestamp() END,
+    report_tables_key = CASE WHEN n.pending > 0 THEN %(tables_key)s END
+FROM (
+    SELECT count(*) FILTER (WHERE result = 'registered') AS registered,
+           count(*) FILTER (WHERE result = 'other_ward') AS other_ward,
+           count(*) FILTER (WHERE result = 'without_district') AS without_district,
+           count(*) FILTER (WHERE result = 'not_registered') AS not_registered,
+           count(*) FILTER (WHERE result = 'deceased') AS deceased,
+           count(*) FILTER (WHERE result = 'international') AS international,
+           count(*) FILTER (WHERE result = 'pending') AS pending,
+           count(*) FILTER (WHERE result = 'error') AS error
+    FROM verifications WHERE upload_id = %(id)s
+) AS n
+WHERE id = %(id)s AND attempt = %(attempt)s
+RETURNING verification, roll_pending;
+
+-- name: report_written
+-- The report says what the roll said, and the upload is verified. Nothing comes back when somebody
+-- else has written it meanwhile.
+UPDATE uploads
+SET report_key = %(report_key)s, verification = 'verified', verified_at = clock_timestamp(),
+    report_tables_key = NULL
+WHERE id = %(id)s AND verification = 'pending' AND roll_pending = 0 AND status = 'completed'
+RETURNING id;
+
+-- name: unverified
+-- Uploads with somebody still to be asked about, or with a report still to be written, in order.
+SELECT id, ordinal, status, priority, roll_pending FROM uploads
+WHERE verification = 'pending' AND status IN ('pending', 'processing', 'completed')
+ORDER BY ordinal;
+
+-- name: give_up
+-- Uploads that ended without a merge want to know nothing more, and neither does anybody of whom only
+-- they did.
+WITH ended AS (
+    UPDATE uploads SET verification = 'off', roll_pending = 0
+    WHERE verification = 'pending' AND status IN ('cancelled', 'failed')
+    RETURNING id
+), gone AS (
+    DELETE FROM verifications
+    WHERE upload_id IN (SELECT id FROM ended) AND result = 'pending'
+    RETURNING id_number
+)
+DELETE FROM voter_roll_questions AS q
+WHERE id_number IN (SELECT id_number FROM gone)
+  AND NOT EXISTS (SELECT FROM verifications AS v JOIN uploads ON uploads.id = v.upload_id
+                  WHERE v.id_number = q.id_number AND v.result = 'pending'
+                    AND uploads.status IN ('pending', 'processing', 'completed'));
+
+-- name: reask
+-- A question for every pending row that has none: its answer came for another upload at the moment
+-- at which this one was merged, and whoever takes the question finds it without asking.
+INSERT INTO voter_roll_questions (id_number, upload_ordinal, row_number)
+SELECT DISTINCT ON (v.id_number) v.id_number, uploads.ordinal, v.row_number
+FROM verifications AS v JOIN uploads ON uploads.id = v.upload_id
+WHERE v.result = 'pending' AND uploads.verification = 'pending'
+  AND uploads.status IN ('pending', 'processing', 'completed')
+  AND NOT EXISTS (SELECT FROM voter_roll_questions AS q WHERE q.id_number = v.id_number)
+ORDER BY v.id_number, uploads.ordinal, v.row_number
+ON CONFLICT (id_number) DO NOTHING;

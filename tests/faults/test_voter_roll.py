@@ -1,0 +1,125 @@
+"""The voter roll's budget over three real workers, and over a restart of everything."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from rollbook.voter_roll.stand_in import PASSWORD, USERNAME, StandIn
+from tests.faults.site import QUICK, Site, until
+from tests.files import id_number
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+    from uuid import UUID
+
+LIMIT, WINDOW_S, ROWS, WORKERS = 200, 10, 1000, 3
+LANES = 9
+PACE: dict[str, Any] = {
+    **QUICK,
+    "voter_roll_username": USERNAME,
+    "voter_roll_requests_per_hour": LIMIT,
+    "voter_roll_window_s": WINDOW_S,
+    "voter_roll_timeout_s": 1.0,
+    "voter_roll_lanes": LANES,
+    "log_level": "debug",
+}
+#: Five windows take 40 s; the rest is for a machine that does other things too.
+PATIENCE_S = 180.0
+
+
+@pytest.fixture
+def roll() -> StandIn:
+    return StandIn(limit=LIMIT, window_s=WINDOW_S, latency_s=0.01)
+
+
+@pytest.fixture
+def site(tmp_path: Path, roll: StandIn) -> Iterator[Site]:
+    with roll.running() as url:
+        built = Site(tmp_path, 1, {**PACE, "voter_roll_url": url})
+        built.start()
+        yield built
+        built.close()
+
+
+def start(site: Site) -> list[subprocess.Popen[bytes]]:
+    """Three workers, and an API for the reconciler."""
+    secret = {"ROLLBOOK_VOTER_ROLL_PASSWORD": PASSWORD}
+    commands = [*["worker"] * WORKERS, "serve"]
+    return [site.run(command, ROLLBOOK_PORT="0", **secret) for command in commands]
+
+
+def verified(site: Site, upload_id: UUID) -> dict[str, Any]:
+    query = "SELECT * FROM uploads WHERE id = %s AND verification = 'verified'"
+    return until(lambda: site.query(query, upload_id), "verified", PATIENCE_S)[0]  # type: ignore[no-any-return]
+
+
+def share_used(roll: StandIn) -> float:
+    """The share of the budget that was used: the time that it must take, by the time it took.
+
+    The first of every LIMIT requests after the first one can come a window after the first of the
+    LIMIT before them, and no sooner.
+    """
+    times = [asked.at for asked in roll.asked]
+    windows = (len(times) - 1) // LIMIT
+    return windows * WINDOW_S / (times[windows * LIMIT] - times[0])
+
+
+def check_said(site: Site) -> None:
+    """No log line of any process names a person."""
+    log = site.log()
+    assert "all answers are in" in log
+    assert [n for n in range(ROWS) if id_number(n) in log] == []
+
+
+def test_three_workers_use_the_budget_and_never_pass_it(
+    site: Site, roll: StandIn, record_property: Callable[[str, object], None]
+) -> None:
+    (upload_id,) = site.send(1, ROWS)
+    start(site)
+    upload = verified(site, upload_id)
+    assert roll.over_budget == 0
+    assert len(roll.asked) > 5 * LIMIT
+    assert share_used(roll) >= 0.95
+    assert sum(upload[f"roll_{name}"] for name in ("registered", "not_registered", "deceased",
+               "without_district", "international")) == ROWS  # fmt: skip
+    assert upload["roll_pending"] == upload["roll_error"] == 0
+    assert site.query("SELECT FROM members WHERE roll_status IS NULL") == []
+    asked = Counter(asked.id_number for asked in roll.about())
+    assert len(asked) == ROWS
+    assert set(asked.values()) == {1}
+    assert len({asked.token for asked in roll.about()}) == WORKERS
+    check_said(site)
+    record_property("requests", len(roll.asked))
+    record_property("share of the budget", round(share_used(roll), 4))
+
+
+def test_a_restart_of_everything_in_the_middle_asks_nobody_twice(
+    site: Site, roll: StandIn, record_property: Callable[[str, object], None]
+) -> None:
+    (upload_id,) = site.send(1, ROWS)
+    processes = start(site)
+    roll.wait_until_asked(ROWS // 2, PATIENCE_S)
+    for process in processes:
+        site.kill(process)
+        process.wait()
+    site.valkey.stop()
+    site.postgres.stop()
+    site.postgres.start()
+    site.valkey.start()
+    site.flush()
+    start(site)
+    upload = verified(site, upload_id)
+    assert upload["roll_pending"] == upload["roll_error"] == 0
+    assert roll.over_budget == 0
+    asked = Counter(asked.id_number for asked in roll.about())
+    assert len(asked) == ROWS
+    twice = sum(times - 1 for times in asked.values())
+    record_property("asked twice", twice)
+    assert twice <= LANES
+    assert max(asked.values()) <= 2
+    check_said(site)
