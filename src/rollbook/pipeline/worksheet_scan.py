@@ -30,7 +30,7 @@ import zipfile
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, Self, TypeAlias, TypeVar
 from xml.etree import ElementTree as ET
 from xml.parsers import expat
@@ -644,7 +644,7 @@ _NAMES: Final = {
     ROW: [b"row"],
     CELL: [b"c ."],
     VALUE: [b"v>."],
-    NO_VALUE: [b"v/>"],
+    NO_VALUE: [b"v/.", b"v ."],
     INLINE: [b"is>"],
     TEXT: [b"t>."],
     SPACED_TEXT: [b"t ."],
@@ -729,18 +729,18 @@ class _Tags:
         expected = tables.third.take(self.kinds)
         _require(((expected == third) | (expected == 0)).all(), "other elements")
 
+    @cached_property
+    def _whole(self) -> pl.Series:
+        return pl.Series([self.content], dtype=pl.Binary)
+
     def require_word(self, at: _Ints, text: bytes) -> None:
         """Refuse if another text stands at one of the places."""
-        for start in range(0, len(text), 8):
-            part = text[start : start + 8]
-            words = self.words[at + start] & _MASKS[len(part)]
-            _require((words == _word(part)).all(), "tags in another form")
+        _require(_has_words(self, at, text).all(), "tags in another form")
 
     def texts(self, starts: _Ints, ends: _Ints) -> pl.Series:
         """What stands between."""
-        whole = pl.Series([self.content], dtype=pl.Binary)
         # The stubs know of one slice for all only.
-        slices: Any = whole.bin.slice
+        slices: Any = self._whole.bin.slice
         cut: pl.Series = slices(pl.Series(starts), pl.Series(ends - starts))
         try:
             return cut.cast(pl.String)
@@ -756,6 +756,15 @@ class _Tags:
         if len(mark) > 1:
             found &= self.bytes[1 : self.end + 1] == mark[1]
         return np.flatnonzero(found)
+
+
+def _has_words(tags: _Tags, at: _Ints, text: bytes) -> _Flags:
+    """At which of the places this text stands."""
+    holds = np.ones(len(at), bool)
+    for start in range(0, len(text), 8):
+        part = text[start : start + 8]
+        holds &= (tags.words[at + start] & _MASKS[len(part)]) == _word(part)
+    return holds
 
 
 def _require(holds: np.bool_ | bool, otherwise: str) -> None:
@@ -896,6 +905,11 @@ class _Cells:
         at, kinds = tags.at[:-1], tags.kinds
         tags.require_word(at[kinds == INLINE_END], b"</is>")
         tags.require_word(at[kinds == ROW_END], b"</row>")
+        without = at[kinds == NO_VALUE]
+        _require(
+            (_has_words(tags, without, b"<v/>") | _has_words(tags, without, b"<v />")).all(),
+            "values in another form",
+        )
         tags.require_word(at[kinds == SPACED_TEXT], b'<t xml:space="preserve">')
         formulas = np.flatnonzero(kinds == FORMULA)
         if len(formulas):
@@ -1393,13 +1407,6 @@ def _shared_texts(piece: _Piece) -> pl.Series:
         own.put(which, pl.Series(rich, dtype=pl.String))
     texts, indices = own.all(tags.texts(starts, np.where(own.is_own, starts, ends)))
     return texts.rechunk().gather(pl.Series(indices))
-
-
-def _has_words(tags: _Tags, at: _Ints, text: bytes) -> _Flags:
-    holds = np.ones(len(at), bool)
-    for start in range(0, len(text), 8):
-        holds &= tags.words[at + start] == _word(text[start : start + 8])
-    return holds
 
 
 def _rich_text(content: bytes) -> str:
