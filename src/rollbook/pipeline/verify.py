@@ -64,9 +64,11 @@ class Verification:
         if self.not_asked_because:
             return True
         parameters = {"id": self._upload["id"], "cache_days": self._cache_days}
+        self._connection.execute(_SQL["plan_for_sets"])
         self._connection.execute(_SQL["prepare"], parameters)
         self._connection.execute(_SQL["forget_others"], parameters)
         self._found = results(self._connection, self._upload)
+        self._connection.execute(_SQL["plan_as_usual"])
         if self._upload["verify"] != "before_merge":
             return True
         self._connection.execute(_SQL["ask"], parameters)
@@ -114,8 +116,10 @@ class Verification:
             self._connection.execute(_SQL["forget"], parameters)
             return
         self._connection.execute(_SQL["forget_rows"], parameters)
+        self._connection.execute(_SQL["plan_for_sets"])
         self._connection.execute(_SQL["tell_members"], parameters)
         self._connection.execute(_SQL["ask"], parameters)
+        self._connection.execute(_SQL["plan_as_usual"])
 
     def count(self, *, tables_key: str | None) -> int:
         """Write the upload's counts by result; how many rows are pending.

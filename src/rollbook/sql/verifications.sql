@@ -1,3 +1,12 @@
+-- name: plan_for_sets
+-- The tables have grown in this very transaction, and the planner takes them for as small as they
+-- were: a loop over the rows of one for each row of another took ten minutes for 50,000 rows.
+SET LOCAL enable_nestloop = off;
+
+-- name: plan_as_usual
+-- The end of that.
+SET LOCAL enable_nestloop = DEFAULT;
+
 -- name: prepare
 -- The staged rows, with what is known of each already. A question that the roll refused while the
 -- upload waited for its merge stays refused: without an answer that could be kept, it would be asked
