@@ -22,7 +22,7 @@ from rollbook.errors import (
 )
 from rollbook.pipeline.columns import ColumnMap, fingerprint, map_headers, variants
 from rollbook.pipeline.csv_text import CsvText, csv_text
-from rollbook.pipeline.worksheet_scan import NotPlainError, Workbook, open_workbook
+from rollbook.scan import NotPlainError, Workbook, open_workbook
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

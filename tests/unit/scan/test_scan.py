@@ -20,9 +20,8 @@ import xlsxwriter
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rollbook.pipeline import worksheet_scan
-from rollbook.pipeline.worksheet_scan import NotPlainError, open_workbook
 from rollbook.sample import write_sample
+from rollbook.scan import NotPlainError, archive, open_workbook, pieces, plain
 from rollbook.workbook import WorkbookWriter
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ BUILT_IN = (0, 1, 14, 15, 16, 17, 18, 19, 20, 21, 22, 27, 30, 36, 44, 45, 46, 47
 
 @pytest.fixture(autouse=True)
 def nothing_is_unforeseen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worksheet_scan, "_UNFORESEEN", ())
+    monkeypatch.setattr(plain, "_UNFORESEEN", ())
 
 
 def write_xml(
@@ -646,8 +645,9 @@ def test_a_cell_in_a_part_past_its_declared_size_is_never_inflated(tmp_path: Pat
 
 @pytest.fixture(params=[200, 1_000, 5_000])
 def small_pieces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worksheet_scan, "PIECE_BYTES", request.param)
-    monkeypatch.setattr(worksheet_scan, "_INPUT_BYTES", request.param // 4)
+    monkeypatch.setattr(pieces, "PIECE_BYTES", request.param)
+    for module in (archive, pieces):
+        monkeypatch.setattr(module, "INPUT_BYTES", request.param // 4)
 
 
 @pytest.mark.usefixtures("small_pieces")

@@ -1,0 +1,59 @@
+"""What all parts of the scanner share: how it gives up, and its arrays."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+Ints: TypeAlias = npt.NDArray[np.integer[Any]]
+Bytes: TypeAlias = npt.NDArray[np.uint8]
+Flags: TypeAlias = npt.NDArray[np.bool_]
+
+
+class NotPlainError(Exception):
+    """The workbook uses something that the scanner leaves to calamine."""
+
+
+#: What a form that nobody thought of may end in; the tests let it through.
+_UNFORESEEN: tuple[type[Exception], ...] = (
+    ArithmeticError,
+    LookupError,
+    ValueError,
+    pl.exceptions.PolarsError,
+)
+
+
+@contextmanager
+def unforeseen() -> Iterator[None]:
+    """Leave to calamine what a stranger's file makes go wrong here."""
+    try:
+        yield
+    except _UNFORESEEN as error:
+        raise NotPlainError("an unforeseen form") from error
+
+
+def require(holds: np.bool_ | bool, otherwise: str) -> None:
+    """Give up unless it holds.
+
+    Raises:
+        NotPlainError: with what is there otherwise.
+    """
+    if not holds:
+        raise NotPlainError(otherwise)
+
+
+def is_utf8(content: bytes) -> bool:
+    """Is it text in UTF-8?"""
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
