@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import TYPE_CHECKING, Any
 
 from rollbook.redis_client import make_client
@@ -23,9 +24,16 @@ async def job_event(settings: Settings, job_id: UUID | str, *events: str) -> str
     return found["event"]
 
 
-async def job_stage(settings: Settings, job_id: UUID | str, stage: str) -> None:
-    """Wait until the job has told that it begins a stage."""
-    await _first(settings, job_id, lambda fields: f'"{stage}"' in fields.get("data", ""))
+async def job_under_way(settings: Settings, job_id: UUID | str) -> None:
+    """Wait until the job has told that it is through with some of its rows.
+
+    Not for a stage by its name: a quick one may come and go between two heartbeats.
+    """
+
+    def has_rows(fields: dict[str, str]) -> bool:
+        return fields["event"] == "progress" and json.loads(fields["data"])["rows_done"] > 0
+
+    await _first(settings, job_id, has_rows)
 
 
 async def _first(

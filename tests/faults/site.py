@@ -7,24 +7,29 @@ notes every write to ``members`` by upload, so that a second merge can't hide be
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import defaultdict
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import psutil
 import psycopg
 from pydantic import SecretStr
+from redis import Redis
+from redis.exceptions import RedisError
 
-from rollbook import accounts, receive, schema
+from rollbook import accounts, receive, reconciler, schema
 from rollbook.config import Settings
 from rollbook.database import connect
 from rollbook.engines import Engines
+from rollbook.errors import ServiceUnavailableError
 from rollbook.receive import Options
 from rollbook.redis_client import make_client
 from rollbook.system import open_system
@@ -51,7 +56,7 @@ QUICK: dict[str, Any] = {
 FINAL = ("completed", "failed", "cancelled")
 PATIENCE_S = 90.0
 
-#: Every committed write to a member, by the upload that made it.
+#: Every committed write to a member, by the upload that made it, and every change of a status.
 WITNESS = """
 CREATE TABLE member_writes (upload_id uuid, id_number text);
 CREATE FUNCTION witness() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -61,7 +66,30 @@ CREATE TRIGGER inserted AFTER INSERT ON members REFERENCING NEW TABLE AS written
     FOR EACH STATEMENT EXECUTE FUNCTION witness();
 CREATE TRIGGER updated AFTER UPDATE ON members REFERENCING NEW TABLE AS written
     FOR EACH STATEMENT EXECUTE FUNCTION witness();
+CREATE TABLE status_changes (upload_id uuid, before text, after text);
+CREATE FUNCTION status_witness() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO status_changes VALUES (NEW.id, OLD.status, NEW.status); RETURN NULL;
+END $$;
+CREATE TRIGGER changed AFTER UPDATE ON uploads
+    FOR EACH ROW WHEN (OLD.status <> NEW.status) EXECUTE FUNCTION status_witness();
 """
+#: The arrows of the state diagram in docs/explanation/guarantees.md.
+ARROWS = {
+    ("pending", "processing"),
+    ("processing", "completed"),
+    ("processing", "pending"),
+    ("processing", "failed"),
+    ("pending", "failed"),
+    ("pending", "cancelled"),
+    ("processing", "cancelled"),
+    ("failed", "pending"),
+}
+#: What the queue may say of an upload that has ended, once everybody has let go of it.
+AT_THE_END: dict[str, set[str | None]] = {
+    "completed": {"completed", None},
+    "failed": {"failed", None},
+    "cancelled": {None},
+}
 
 
 def until(condition: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> Any:
@@ -71,7 +99,7 @@ def until(condition: Callable[[], Any], what: str, patience_s: float = PATIENCE_
         try:
             if found := condition():
                 return found
-        except (psycopg.OperationalError, ConnectionError):
+        except (psycopg.OperationalError, ConnectionError, ServiceUnavailableError):
             pass
         time.sleep(0.02)
     raise AssertionError(f"not within {patience_s:.0f} s: {what}")
@@ -89,6 +117,8 @@ class Site:
         self._processes: list[subprocess.Popen[bytes]] = []
         self._log = (folder / "log").open("ab")
         self._rows = 0
+        #: The stage that each fault hit, as far as the record knew; None where nothing ran.
+        self.hits: list[str | None] = []
 
     def start(self) -> None:
         """Start the engines with an empty, witnessed database."""
@@ -107,6 +137,8 @@ class Site:
             secret_key=SecretStr("known to this test alone, 32 bytes"),
             **self._pace,
         )
+        self.progress = ProgressWitness(self.settings)
+        self.progress.start()
 
     def close(self) -> None:
         """Stop whatever still runs."""
@@ -114,6 +146,7 @@ class Site:
             stack.callback(self._log.close)
             stack.callback(self.valkey.stop)
             stack.callback(self.postgres.stop)
+            stack.callback(self.progress.stop)
             for process in self._processes:
                 stack.callback(process.wait)
                 stack.callback(self.kill, process)
@@ -258,11 +291,42 @@ class Site:
             "the worker lets go of its job",
         )
 
-    def moment(self, longest_s: float) -> float:
-        """Let a random time pass, so that the fault hits somewhere."""
-        moment = self.random.uniform(0, longest_s)
-        time.sleep(moment)
-        return moment
+    def reconcile(self) -> None:
+        """Let the reconciler do a round, from beginning to end."""
+
+        async def reconcile() -> bool:
+            async with self.system() as system:
+                return await reconciler.run_once(system) is not None
+
+        until(lambda: asyncio.run(reconcile()), "a round of the reconciler")
+
+    def states(self, uploads: list[UUID]) -> list[str | None]:
+        """The queue's words for where the jobs are."""
+
+        async def ask() -> list[str | None]:
+            async with self.system() as system:
+                return await system.queue.states(uploads)
+
+        return asyncio.run(ask())
+
+    def jobs(self) -> int:
+        """How many jobs the queue knows."""
+
+        async def ask() -> int:
+            async with self.system() as system:
+                return (await system.queue.stats())["total"]
+
+        return asyncio.run(ask())
+
+    def moment(self, longest_s: float) -> None:
+        """Let a random time pass."""
+        time.sleep(self.random.uniform(0, longest_s))
+
+    def aim(self, longest_s: float) -> None:
+        """Let a random time pass, so that a fault hits somewhere in an attempt; note where."""
+        self.moment(longest_s)
+        running = self.query("SELECT stage FROM uploads WHERE status = 'processing'")
+        self.hits.append(running[0]["stage"] or "start" if running else None)
 
     def pause(self, seconds: float) -> None:
         """Let a part be away for so long."""
@@ -270,11 +334,25 @@ class Site:
 
     # --- invariants ---------------------------------------------------------------------------
 
+    def _check_statuses(self, uploads: list[UUID]) -> None:
+        """No status changed along an arrow that there isn't, and the queue agrees at the end."""
+        changes = self.query("SELECT DISTINCT before, after FROM status_changes")
+        assert {(change["before"], change["after"]) for change in changes} <= ARROWS
+        status = {row["id"]: row["status"] for row in self.query("SELECT id, status FROM uploads")}
+
+        def agree() -> bool:
+            states = self.states(uploads)
+            return all(
+                state in AT_THE_END[status[upload]]
+                for upload, state in zip(uploads, states, strict=True)
+            )
+
+        until(agree, f"the queue agrees with the record; the log:\n{self.log()[-4000:]}")
+
     def check(self, uploads: list[UUID], *, all_complete: bool = True) -> None:
         """What must hold after every run, whatever happened in it."""
-        progress = ProgressWitness()
-        progress.read(self)
-        progress.check()
+        self.progress.check(uploads if all_complete else [])
+        self._check_statuses(uploads)
         found = {row["id"]: row for row in self.query("SELECT * FROM uploads")}
         assert set(uploads) <= set(found)
         for upload_id in uploads:
@@ -297,31 +375,56 @@ class Site:
         assert twice == [], "a member was written twice by one upload"
 
 
-class ProgressWitness:
-    """Follows the event stream and remembers every progress by job and attempt."""
+class ProgressWitness(threading.Thread):
+    """Follows the event stream during the run; notes every progress by job and attempt.
 
-    def __init__(self) -> None:
+    Reading afterwards would miss what FLUSHALL takes away.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(daemon=True)
+        self._address = settings.redis_address
+        self._stream = f"bull:{settings.queue_name}:events"
+        self._last = "0-0"
+        self._stopping = threading.Event()
         self.seen: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
 
-    def read(self, site: Site) -> None:
-        """Take in what the stream holds now."""
+    def run(self) -> None:
+        """Read until told to stop, over every restart of the engine."""
+        while not self._stopping.is_set():
+            with (
+                suppress(RedisError),
+                Redis.from_url(self._address, decode_responses=True) as client,
+            ):
+                while not self._stopping.is_set():
+                    self._note(client.xread({self._stream: self._last}, block=200))
+            self._stopping.wait(0.05)
 
-        async def read() -> None:
-            import json
+    def stop(self) -> None:
+        """End the reading."""
+        self._stopping.set()
+        self.join()
 
-            async with make_client(site.settings.redis_address) as client:
-                entries: Any = await client.xrange(f"bull:{site.settings.queue_name}:events")
-                for _, fields in entries:
-                    if fields["event"] == "progress":
-                        data = json.loads(fields["data"])
-                        self.seen[fields["jobId"], data["attempt"]].append(data["percent"])
-
-        asyncio.run(read())
-
-    def check(self) -> None:
-        """Within one attempt progress never goes back."""
+    def check(self, uploads: list[UUID]) -> None:
+        """Progress was seen of each of these, and within one attempt it never went back."""
+        until(self._is_up_to_date, "every event was read")
+        missing = {str(upload) for upload in uploads} - {job_id for job_id, _ in self.seen}
+        assert missing == set(), "completed without any progress"
         for percents in self.seen.values():
             assert percents == sorted(percents)
+
+    def _note(self, streams: Any) -> None:
+        for _, entries in streams:
+            for entry_id, fields in entries:
+                if fields["event"] == "progress":
+                    data = json.loads(fields["data"])
+                    self.seen[fields["jobId"], data["attempt"]].append(data["percent"])
+                self._last = entry_id
+
+    def _is_up_to_date(self) -> bool:
+        with Redis.from_url(self._address, decode_responses=True) as client:
+            newest: Any = client.xrevrange(self._stream, count=1)
+        return not newest or newest[0][0] == self._last
 
 
 def seeds() -> Iterator[int]:

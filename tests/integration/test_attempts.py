@@ -25,7 +25,7 @@ from tests.integration.test_worker import (
     system_with,
     working,
 )
-from tests.waiting import PATIENCE_S, job_event, job_stage
+from tests.waiting import PATIENCE_S, job_event
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -59,7 +59,7 @@ async def test_a_job_that_comes_back_to_the_worker_that_lost_it_is_done_once_and
     async with subscriber.running(), working(quick):
         await subscriber.reading.wait()
         upload_id = await sent(quick, user, csv_file(90_000))
-        await job_stage(settings, upload_id, "normalise")
+        await job_event(settings, upload_id, "progress")
         async with make_client(settings.redis_address) as client:
             await client.delete(f"bull:{settings.queue_name}:{upload_id}:lock")
         upload = await ended(quick, user, upload_id)

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import pytest
+from bullmq.custom_errors import DelayedError
 
+from rollbook.hand_back import hand_back, is_let_go
 from rollbook.one_call_worker import OneCallWorker
 from rollbook.queue import UploadQueue
 from rollbook.redis_client import make_client
@@ -128,3 +130,34 @@ async def test_closing_ends_when_it_is_cancelled(settings: Settings) -> None:
     done, _ = await asyncio.wait({closing}, timeout=5)
     assert done == {closing}
     await own_close(force=True)
+
+
+@pytest.mark.parametrize("lost", ["lock", "lock of another", "job"])
+async def test_a_job_that_the_queue_took_away_is_told_from_a_fault(
+    queue: UploadQueue, settings: Settings, lost: str
+) -> None:
+    job_id = uuid4()
+    await queue.add(job_id, priority=1)
+    met: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
+    key = f"bull:{settings.queue_name}:{job_id}"
+
+    async def lose(job: Job, token: str) -> None:
+        async with make_client(settings.redis_address) as client:
+            if lost == "lock of another":
+                await client.set(f"{key}:lock", "another")
+            else:
+                await client.delete(f"{key}:lock" if lost == "lock" else key)
+        try:
+            await hand_back(job, token)
+        except TypeError as error:
+            met.set_result(error)
+        raise DelayedError
+
+    running = worker(settings, lose)
+    task = asyncio.create_task(running.run())
+    async with asyncio.timeout(PATIENCE_S):
+        error = await met
+        await running.close()
+        await task
+    assert is_let_go(error)
+    assert not is_let_go(TypeError("'NoneType' object is not subscriptable"))

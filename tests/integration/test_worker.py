@@ -18,7 +18,7 @@ from rollbook.errors import ConflictError
 from rollbook.receive import Options
 from rollbook.worker import UploadWorker
 from tests.files import csv_file, id_number, member, members, workbook
-from tests.waiting import PATIENCE_S, job_event, job_stage
+from tests.waiting import PATIENCE_S, job_event, job_under_way
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -305,7 +305,7 @@ async def test_a_running_upload_is_cancelled_its_child_stopped_and_nothing_merge
     user = await make_user()
     async with working(system) as worker:
         upload_id = await sent(system, user, csv_file(200_000))
-        await job_stage(settings, upload_id, "normalise")
+        await job_under_way(settings, upload_id)
         [child] = worker.slots.pids
         await uploads.cancel(system, user, upload_id)
         await job_event(settings, upload_id, "failed")
