@@ -63,9 +63,13 @@ def test_a_registered_voter_has_a_ward_and_a_district_as_text() -> None:
         ({"VotingStation": at("22222222")}, "without_district"),
         ({"VotingStation": at("33333333")}, "international"),
         ({"VoterStatus": "Registered International", "VotingStation": None}, "international"),
+        ({"VotingStation": at("0")}, "without_district"),
         ({"VoterStatus": "Not registered", "bRegistered": False, "VotingStation": None},
          "not_registered"),
-        ({"VoterStatus": None, "bRegistered": False, "VotingStation": None}, "not_registered"),
+        ({"VoterStatus": "Unregistered", "bRegistered": False, "VotingStation": {}},
+         "not_registered"),
+        ({"bRegistered": False, "VoterStatus": "", "VotingStation": at("99999999")},
+         "not_registered"),
         ({"VoterStatus": "DECEASED", "bRegistered": False, "VotingStation": None}, "deceased"),
         ({"bRegistered": False, "VoterStatus": "", "VotingStation": at("11111111")}, "deceased"),
     ],
@@ -93,6 +97,13 @@ def test_those_without_a_district_have_the_special_code_of_why(
         document(VoterStatus="Not registered"),
         document(bRegistered=False),
         document(VotingStation=at(32840123, ward=None)),
+        document(VotingStation=at("99999999")),
+        # Too little to say of anybody that they aren't registered.
+        document(VoterStatus=None, bRegistered=False, VotingStation=None),
+        document(VoterStatus="Registered", bRegistered=False, VotingStation=None),
+        document(VoterStatus="Pending", bRegistered=False, VotingStation=at(0)),
+        # Cut short.
+        {name: value for name, value in document().items() if name != "VotingStation"},
     ],
 )
 def test_an_answer_that_is_none_is_never_taken_for_not_registered(garbage: object) -> None:
@@ -101,9 +112,15 @@ def test_an_answer_that_is_none_is_never_taken_for_not_registered(garbage: objec
     assert ID not in str(failure.value)
 
 
-@pytest.mark.parametrize("district", [3284012, 328401234, "ABCDEFGH", True, 3.5, [32840123]])
-def test_a_district_that_has_no_8_digits_is_none(district: object) -> None:
-    assert understood(document(VotingStation=at(district)), ID).status == "without_district"
+@pytest.mark.parametrize(
+    "district", [3284012, 328401234, "ABCDEFGH", True, False, 3.5, [32840123], {}]
+)
+@pytest.mark.parametrize("says", [{}, {"VoterStatus": "Not registered", "bRegistered": False}])
+def test_a_district_that_cannot_be_read_is_not_one_that_is_missing(
+    district: object, says: dict[str, Any]
+) -> None:
+    with pytest.raises(NoAnswerError):
+        understood(document(VotingStation=at(district), **says), ID)
 
 
 def test_retry_after_is_read_as_seconds_and_as_a_date(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,8 +79,11 @@ def understood(document: object, id_number: str) -> Answer:
     words = str(document.get("VoterStatus") or "").lower()
     station = _object(document.get("VotingStation"))
     place = _object(station.get("Delimitation"))
-    ward, district = _number(place.get("WardID"), _WARD), _number(place.get("VDNumber"), _DISTRICT)
+    ward, district = _number(place.get("WardID"), _WARD), _district(place.get("VDNumber"))
     status = _status(words, district, is_registered=document["bRegistered"])
+    if document["bRegistered"] and status != "deceased" and "VotingStation" not in document:
+        # That there is none is said with a null; an answer that was cut short says nothing.
+        raise _garbage("says nothing of a voting station")
     if status == "registered":
         # Without a ward nobody can tell whether it is the file's.
         if ward is None or district is None:
@@ -107,12 +110,32 @@ def _status(words: str, district: str | None, *, is_registered: bool) -> Status:
         # A district without a registration would be as much of a contradiction.
         if district is not None and district not in _STATUS_OF_DISTRICT:
             raise _garbage("contradicts itself")
-        return _STATUS_OF_DISTRICT.get(district or "", "not_registered")
+        if district is not None:
+            return _STATUS_OF_DISTRICT[district]
+        if says_not:
+            return "not_registered"
+        # The flag alone may be what is left of an answer, and it is too much to say of anybody.
+        raise _garbage("doesn't say in words who is not registered")
     if "international" in words or "abroad" in words:
         return "international"
     if district is None:
         return "without_district"
+    if district == SPECIAL_DISTRICTS["not_registered"]:
+        raise _garbage("contradicts itself")
     return _STATUS_OF_DISTRICT.get(district, "registered")
+
+
+def _district(value: object) -> str | None:
+    """A voting district; None where the answer has none, which is not one that can't be read."""
+    district = _number(value, _DISTRICT)
+    if district is None and value is not None and not _is_nought(value):
+        raise _garbage("has a voting district that can't be read")
+    return district
+
+
+def _is_nought(value: object) -> bool:
+    is_code = isinstance(value, int | str) and not isinstance(value, bool)
+    return is_code and not str(value).strip().strip("0")
 
 
 def _object(value: object) -> dict[str, Any]:
