@@ -93,6 +93,24 @@ async def test_when_redis_was_emptied_the_requests_of_the_window_still_count(
     assert [await taken(budget) for _ in range(5)] == [True, True, True, False, False]
 
 
+async def test_when_redis_came_back_with_an_older_snapshot_the_requests_since_still_count(
+    system: System,
+) -> None:
+    budget = budget_of(system, voter_roll_requests_per_hour=10, voter_roll_window_s=60)
+    redis = system.verifications.redis
+    for _ in range(3):
+        assert await taken(budget)
+    (requests, whole) = ("{rollbook:voter-roll}:requests", "{rollbook:voter-roll}:whole")
+    snapshot: Any = await redis.zrange(requests, 0, -1, withscores=True)
+    for _ in range(4):
+        assert await taken(budget)
+    await redis.delete(requests)
+    await redis.zadd(requests, dict(snapshot))
+    await redis.set(whole, "0" * 40)  # another run of the server
+    assert (await budget.standing()).used == 7
+    assert [await taken(budget) for _ in range(4)] == [True, True, True, False]
+
+
 async def test_when_redis_is_away_the_budget_counts_as_spent(settings: Settings) -> None:
     away = settings.model_copy(update={"redis_url": SecretStr("redis://127.0.0.1:1/0")})
     async with open_system(away) as system:

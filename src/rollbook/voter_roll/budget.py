@@ -2,8 +2,9 @@
 
 Exact as the roll itself counts (docs/decisions/0009): a request counts from before it is sent until
 a whole window after its answer is in, so that it counts here for as long as it can count there,
-however long it was on its way. The clock is Redis'. Redis down, or emptied: the budget counts as
-spent, until it can be told from the record which requests a window still counts.
+however long it was on its way. The clock is Redis'. Redis down, emptied, or started again (it may
+have come back with an older snapshot): the budget counts as spent, until it can be told from the
+record which requests a window still counts.
 """
 
 from __future__ import annotations
@@ -37,20 +38,25 @@ UNREACHABLE_WAIT_S = 5.0
 HOLD_MARGIN_S = 5.0
 
 #: The keys, in one slot of a cluster: the requests by the time from which the window counts them,
-#: that they are all there, the time before which nothing may be sent, and what has been said.
+#: the run of Redis in which they are all there, the time before which nothing may be sent, and what
+#: has been said.
 _KEYS = tuple(
     f"{{rollbook:voter-roll}}:{name}"
     for name in ("requests", "whole", "until", "warned", "exceeded")
 )
 
 _NOW = "local t = redis.call('TIME'); local now = t[1] * 1000 + math.floor(t[2] / 1000)\n"
+#: This run of the server. Whatever another run left may be an older snapshot, in which requests are
+#: missing that the roll still counts.
+_RUN = "local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')\n"
 #: How it stands: is it whole, how much is used, for how long is nothing allowed. A request that is
 #: under way counts from now: it can't end before.
 _STANDS = (
     _NOW
+    + _RUN
     + """
 local limit, window = tonumber(ARGV[1]), tonumber(ARGV[2])
-if redis.call('EXISTS', KEYS[2]) == 0 then return {0, limit, 0, 0} end
+if redis.call('GET', KEYS[2]) ~= run then return {0, limit, 0, 0} end
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - window)
 local used = redis.call('ZCARD', KEYS[1])
 local wait = 0
@@ -84,15 +90,18 @@ _LOOK = _STANDS + "return {1, used, wait, 0}"
 #: The request has ended: it was at the roll at some moment up to now, and a window after now it
 #: certainly counts no more. One millisecond more, because now is cut off to one.
 _SETTLE = _NOW + "return redis.call('ZADD', KEYS[1], 'XX', now + 1, ARGV[1])"
-#: Count what the record has of the last window, for an emptied Redis; the first to come does it.
+#: Count what the record has of the last window, for a Redis that was emptied or started again; the
+#: first to come does it. What is there already the record has too.
 _REBUILD = (
     _NOW
+    + _RUN
     + """
-if redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
+if redis.call('GET', KEYS[2]) == run then return 0 end
+redis.call('DEL', KEYS[1])
 for i = 2, #ARGV do
     redis.call('ZADD', KEYS[1], now - tonumber(ARGV[i]) + tonumber(ARGV[1]), 'recorded:' .. i)
 end
-redis.call('SET', KEYS[2], 1)
+redis.call('SET', KEYS[2], run)
 return 1
 """
 )
