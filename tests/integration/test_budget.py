@@ -262,6 +262,62 @@ async def test_no_redirect_is_followed(settings: Settings, url: str) -> None:
     assert set(elsewhere) == {"127.0.0.1"}
 
 
+def answering(
+    reply: httpx.Response, grant: str = '{"access_token": "t", "expires_in": 3600}'
+) -> httpx.AsyncClient:
+    """A roll that gives this token and this answer to everything."""
+
+    def transport(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, text=grant) if request.url.path == "/token" else reply
+
+    return httpx.AsyncClient(transport=httpx.MockTransport(transport))
+
+
+@pytest.mark.parametrize(
+    ("reply", "error"),
+    [
+        (httpx.Response(400, json={"Message": "The request is invalid."}), QuestionRefusedError),
+        (httpx.Response(404, json={"Message": "Nobody has this number."}), QuestionRefusedError),
+        (httpx.Response(422, json={}), QuestionRefusedError),
+        (httpx.Response(404, text="<html>404 Not Found</html>"), NoAnswerError),
+        (httpx.Response(400, text=""), NoAnswerError),
+        (httpx.Response(400, json=["no object"]), NoAnswerError),
+        (httpx.Response(410, json={"Message": "Gone"}), NoAnswerError),
+    ],
+)
+async def test_only_the_rolls_own_refusal_is_one_and_a_gateways_page_is_no_answer(
+    settings: Settings, url: str, reply: httpx.Response, error: type[Exception]
+) -> None:
+    settings = asking(settings, url)
+    async with open_system(settings) as system, RollClient(settings, budget_of(system)) as client:
+        client._http = answering(reply)
+        with pytest.raises(error):
+            await client.ask(id_number(5))
+
+
+@pytest.mark.parametrize("lifetime", ["NaN", "Infinity", "-Infinity", "1" + "0" * 400, "null"])
+async def test_a_token_without_a_finite_lifetime_is_no_token(
+    settings: Settings, url: str, lifetime: str
+) -> None:
+    settings = asking(settings, url)
+    token = f'{{"access_token": "t", "expires_in": {lifetime}}}'
+    async with open_system(settings) as system, RollClient(settings, budget_of(system)) as client:
+        client._http = answering(httpx.Response(200), token)
+        with pytest.raises(NoAnswerError, match="no token"):
+            await client.ask(id_number(5))
+
+
+async def test_a_token_of_a_thousand_years_is_taken_for_one_of_a_day(
+    settings: Settings, url: str
+) -> None:
+    settings = asking(settings, url)
+    token = '{"access_token": "t", "expires_in": 1e300}'
+    async with open_system(settings) as system, RollClient(settings, budget_of(system)) as client:
+        client._http = answering(httpx.Response(404, json={}), token)
+        with pytest.raises(QuestionRefusedError):
+            await client.ask(id_number(5))
+
+
 async def test_a_wrong_account_means_that_the_roll_is_down_for_us(
     settings: Settings, roll: StandIn, url: str
 ) -> None:

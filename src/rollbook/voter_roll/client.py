@@ -52,6 +52,11 @@ MAX_RETRY_AFTER_S = 2 * 3600.0
 MOST_BYTES = 256 * 1024
 
 _UNAUTHORIZED, _TIMED_OUT, _TOO_MANY = 401, 408, 429
+#: With these the roll refuses a question, if it is the roll: its own refusal is a JSON object,
+#: while a gateway that doesn't find the roll has a page.
+_REFUSALS = frozenset({400, 404, 422})
+#: No token is taken for good for longer than a day.
+LONGEST_TOKEN_S = 86_400.0
 
 REQUEST_COUNT = Counter(
     "rollbook_voter_roll_requests", "Requests to the voter roll, by what came of them.", ["outcome"]
@@ -166,7 +171,7 @@ class RollClient:
             raise _RejectedTokenError(token)
         if reply.status == httpx.codes.FORBIDDEN:
             raise RollDownError("The voter roll doesn't let our account ask.")
-        if 400 <= reply.status < 500 and reply.status != _TIMED_OUT:
+        if reply.status in _REFUSALS and _is_object(reply):
             raise QuestionRefusedError(f"The voter roll refuses the question ({reply.status}).")
         if reply.status != httpx.codes.OK:
             raise NoAnswerError(f"The voter roll answered {reply.status}.")
@@ -201,11 +206,14 @@ class RollClient:
         document = _document(reply)
         if not isinstance(document, dict) or not isinstance(document.get("access_token"), str):
             raise NoAnswerError("The voter roll gave no token.")
-        lifetime = document.get("expires_in", 3600)
         try:
-            return document["access_token"], max(float(lifetime), 1.0)
-        except (TypeError, ValueError):
-            raise NoAnswerError("The voter roll gave no token.") from None
+            lifetime_s = float(document.get("expires_in", 3600))
+        except (TypeError, ValueError, OverflowError):
+            lifetime_s = math.nan
+        # Python's JSON knows NaN and Infinity.
+        if not math.isfinite(lifetime_s):
+            raise NoAnswerError("The voter roll gave no token.")
+        return document["access_token"], min(max(lifetime_s, 1.0), LONGEST_TOKEN_S)
 
     async def _send(
         self,
@@ -278,6 +286,13 @@ def retry_after_s(value: str | None) -> float:
     if not math.isfinite(seconds):
         return DEFAULT_RETRY_AFTER_S
     return min(max(seconds, 1.0), MAX_RETRY_AFTER_S)
+
+
+def _is_object(reply: _Reply) -> bool:
+    try:
+        return isinstance(_document(reply), dict)
+    except NoAnswerError:
+        return False
 
 
 def _document(reply: _Reply) -> object:
