@@ -142,10 +142,11 @@ class _Attempt:
         rule = merge_rule(self._scope, upload["existing"], upload["id"])
         ledger, existing = match(connection, table.ledger, rule)
         stages.begin("verify", rows_total=total)
-        if not self._verification.prepare():
+        said = outcomes(ledger, *foreseen(ledger, existing))
+        if not self._verification.prepare(said, is_refused=self._is_refused(said)):
             return None
         stages.begin("merge", rows_total=total)
-        is_refused, files, lines = self._merge_and_report(table, ledger, existing, rule)
+        is_refused, files, lines = self._merge_and_report(table, ledger, existing, rule, said)
         stored = _stored(self._store, upload, files)
         tables_key = None if is_refused else _kept_tables(self._store, upload, files)
         stages.end()
@@ -190,8 +191,9 @@ class _Attempt:
         ledger: pl.DataFrame,
         existing: pl.DataFrame,
         rule: Mapping[str, sql.Composable],
+        said: pl.DataFrame,
     ) -> tuple[bool, report.Files, pl.DataFrame]:
-        """Merge, and write the report beside it from what the merge is foreseen to do.
+        """Merge, and write the report beside it from what the merge is foreseen to do: ``said``.
 
         The merge is PostgreSQL's work and the report ours, so they share a machine well. Should
         another merge come in between, what was foreseen is wrong, and the report is written anew.
@@ -201,7 +203,6 @@ class _Attempt:
             the outcomes.
         """
         connection, upload, stages = self._connection, self._upload, self._stages
-        said = outcomes(ledger, *foreseen(ledger, existing))
         with (
             ThreadPoolExecutor(1, thread_name_prefix="report") as beside,
             self._report_writer(table) as writer,

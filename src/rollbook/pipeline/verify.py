@@ -45,6 +45,8 @@ class Verification:
         self._upload = upload
         self._cache_days = cache_days
         self._found = pl.DataFrame(schema=RESULTS)
+        #: The rows that were left out of those to be verified; None while none were noted at all.
+        self._left_out: set[int] | None = None
         #: Why nobody is asked about; None when everybody is.
         self.not_asked_because: str | None = None
         if cache_days is None:
@@ -52,27 +54,54 @@ class Verification:
         elif upload["dry_run"]:
             self.not_asked_because = "a dry run asks about nobody"
 
-    def prepare(self) -> bool:
+    def prepare(self, lines: pl.DataFrame, *, is_refused: bool) -> bool:
         """Note which rows are to be verified, each with its answer where there is a good one.
 
         Called with the rows staged, and nothing merged.
 
+        Args:
+            lines: of the whole file, with ``outcome`` as it is foreseen: another office's members
+                are none of ours to ask about.
+            is_refused: nothing will be merged, as it is foreseen, so nobody is asked about.
+
         Returns:
             Whether the merge may follow. If not, the upload asked for all answers before it, and
             whoever is still to be asked about is in the record: commit, and end the attempt.
+
+        Raises:
+            FencedError: the upload is no longer this attempt's.
         """
-        if self.not_asked_because:
+        if self.not_asked_because or is_refused:
             return True
-        parameters = {"id": self._upload["id"], "cache_days": self._cache_days}
+        self._note(_taken(lines))
+        if self._upload["verify"] != "before_merge" or not self.leaves_pending:
+            return True
+        self._connection.execute(_SQL["ask"], {"id": self._upload["id"]})
+        return not self.count(tables_key=None)
+
+    def _note(self, left_out: set[int]) -> None:
+        parameters = {
+            "id": self._upload["id"],
+            "cache_days": self._cache_days,
+            "rows": sorted(left_out),
+        }
+        self._lock_where_lanes_write()
         self._connection.execute(_SQL["plan_for_sets"])
         self._connection.execute(_SQL["prepare"], parameters)
         self._connection.execute(_SQL["forget_others"], parameters)
+        self._connection.execute(_SQL["forget_rows"], parameters)
         self._found = results(self._connection, self._upload)
         self._connection.execute(_SQL["plan_as_usual"])
-        if self._upload["verify"] != "before_merge":
-            return True
-        self._connection.execute(_SQL["ask"], parameters)
-        return not self.count(tables_key=None)
+        self._left_out = left_out
+
+    def _lock_where_lanes_write(self) -> None:
+        """Lock the upload's row before its verifications, where an earlier attempt left some.
+
+        Whoever spreads an answer takes them in this order (``tell_member``); in another one the two
+        would wait for each other. Without pending rows in the record nobody spreads anything to
+        this upload, and its row stays free for heartbeats and for who cancels it.
+        """
+        self._connection.execute(_SQL["lock_pending"], {"id": self._upload["id"]})
 
     @property
     def leaves_pending(self) -> bool:
@@ -109,12 +138,16 @@ class Verification:
         """
         if is_refused and self.not_asked_because is None:
             self.not_asked_because = "nothing was merged"
-        taken = lines.filter(pl.col("outcome") == "out_of_scope")["row_number"].to_list()
-        parameters = {"id": self._upload["id"], "rows": taken}
+        taken = _taken(lines)
+        parameters = {"id": self._upload["id"], "rows": sorted(taken)}
         if self.not_asked_because:
             # An earlier attempt may have left some that were to be.
+            self._lock_where_lanes_write()
             self._connection.execute(_SQL["forget"], parameters)
             return
+        if self._left_out is None or not self._left_out <= taken:
+            # Another merge came in between, and more of the rows were merged than was foreseen.
+            self._note(taken)
         self._connection.execute(_SQL["forget_rows"], parameters)
         self._connection.execute(_SQL["plan_for_sets"])
         self._connection.execute(_SQL["tell_members"], parameters)
@@ -132,18 +165,23 @@ class Verification:
         Raises:
             FencedError: the upload is no longer this attempt's.
         """
-        if self.not_asked_because:
-            return 0
         parameters = {
             "id": self._upload["id"],
             "attempt": self._upload["attempt"],
             "tables_key": tables_key,
         }
-        counted = self._connection.execute(_SQL["count"], parameters).fetchone()
+        # An earlier attempt may have counted some who are not asked about after all.
+        query = "count_nobody" if self.not_asked_because else "count"
+        counted = self._connection.execute(_SQL[query], parameters).fetchone()
         if counted is None:
             raise FencedError("Another attempt has the upload now, or it was cancelled.")
         pending: int = counted["roll_pending"]
         return pending
+
+
+def _taken(lines: pl.DataFrame) -> set[int]:
+    """The rows of another office's members."""
+    return set(lines.filter(pl.col("outcome") == "out_of_scope")["row_number"].to_list())
 
 
 def results(connection: Connection[Row], upload: Row) -> pl.DataFrame:

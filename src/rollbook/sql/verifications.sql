@@ -28,17 +28,25 @@ DELETE FROM verifications AS v
 WHERE upload_id = %(id)s
   AND NOT EXISTS (SELECT FROM staged WHERE staged.row_number = v.row_number);
 
+-- name: lock_pending
+-- The upload's row, where lanes may be giving answers to its rows: whoever spreads one locks the
+-- upload before its rows.
+SELECT FROM uploads WHERE id = %(id)s AND roll_pending > 0 FOR UPDATE;
+
 -- name: forget
--- The upload merges nothing, so nobody of it is to be asked about.
-DELETE FROM verifications WHERE upload_id = %(id)s;
+-- Nobody of the upload is to be asked about, and so nobody whom only it wanted to know of.
+WITH gone AS (
+    DELETE FROM verifications WHERE upload_id = %(id)s RETURNING id_number, result
+)
+DELETE FROM voter_roll_questions AS q
+WHERE id_number IN (SELECT id_number FROM gone WHERE result = 'pending')
+  AND NOT EXISTS (SELECT FROM verifications AS v
+                  WHERE v.id_number = q.id_number AND v.result = 'pending'
+                    AND v.upload_id <> %(id)s);
 
 -- name: forget_rows
--- Rows that turned out to be another office's members.
+-- Rows that are another office's members.
 DELETE FROM verifications WHERE upload_id = %(id)s AND row_number = ANY(%(rows)s);
-
--- name: pending
--- How many rows still have no answer.
-SELECT count(*)::int AS rows FROM verifications WHERE upload_id = %(id)s AND result = 'pending';
 
 -- name: ask
 -- One question for each person without an answer; somebody about whom an earlier upload asks keeps
@@ -94,6 +102,67 @@ FROM (
 WHERE id = %(id)s AND attempt = %(attempt)s
 RETURNING verification, roll_pending;
 
+-- name: count_nobody
+-- Nobody of the upload is asked about after all: whatever an earlier attempt counted is gone, and
+-- with it what lanes would go on for. The fence holds here too.
+UPDATE uploads
+SET roll_registered = 0, roll_other_ward = 0, roll_without_district = 0, roll_not_registered = 0,
+    roll_deceased = 0, roll_international = 0, roll_pending = 0, roll_error = 0,
+    verification = 'off', verified_at = NULL, report_tables_key = NULL
+WHERE id = %(id)s AND attempt = %(attempt)s
+RETURNING verification, roll_pending;
+
+-- name: lock_miscounted
+-- Uploads that wait for answers to rows which no longer wait; not those that somebody works on.
+SELECT id FROM uploads
+WHERE verification = 'pending' AND roll_pending > 0 AND status IN ('pending', 'completed')
+  AND NOT EXISTS (SELECT FROM verifications AS v
+                  WHERE v.upload_id = uploads.id AND v.result = 'pending')
+ORDER BY id FOR UPDATE SKIP LOCKED;
+
+-- name: recount
+-- Their counts, from their rows as they are now that the uploads are locked. One without any row is
+-- not verified at all; one without what its report would be written from again keeps the old one.
+UPDATE uploads
+SET roll_registered = n.registered, roll_other_ward = n.other_ward,
+    roll_without_district = n.without_district, roll_not_registered = n.not_registered,
+    roll_deceased = n.deceased, roll_international = n.international, roll_pending = n.pending,
+    roll_error = n.error,
+    verification = CASE WHEN n.rows = 0 THEN 'off'
+                        WHEN n.pending = 0 AND status = 'completed' AND report_tables_key IS NULL
+                            THEN 'verified'
+                        ELSE verification END,
+    verified_at = CASE WHEN n.rows > 0 AND n.pending = 0 AND status = 'completed'
+                            AND report_tables_key IS NULL THEN clock_timestamp() END,
+    report_tables_key = CASE WHEN n.rows > 0 THEN report_tables_key END
+FROM unnest(%(ids)s::uuid[]) AS miscounted (id)
+CROSS JOIN LATERAL (
+    SELECT count(*) AS rows,
+           count(*) FILTER (WHERE result = 'registered') AS registered,
+           count(*) FILTER (WHERE result = 'other_ward') AS other_ward,
+           count(*) FILTER (WHERE result = 'without_district') AS without_district,
+           count(*) FILTER (WHERE result = 'not_registered') AS not_registered,
+           count(*) FILTER (WHERE result = 'deceased') AS deceased,
+           count(*) FILTER (WHERE result = 'international') AS international,
+           count(*) FILTER (WHERE result = 'pending') AS pending,
+           count(*) FILTER (WHERE result = 'error') AS error
+    FROM verifications AS v WHERE v.upload_id = miscounted.id
+) AS n
+WHERE uploads.id = miscounted.id;
+
+-- name: report_given_up
+-- The report can't be written again, and stays as it is. What it was to be written from comes back,
+-- to be removed.
+WITH given_up AS (
+    SELECT id, report_tables_key FROM uploads
+    WHERE id = %(id)s AND verification = 'pending' AND roll_pending = 0 AND status = 'completed'
+    FOR UPDATE
+)
+UPDATE uploads
+SET verification = 'verified', verified_at = clock_timestamp(), report_tables_key = NULL
+FROM given_up WHERE uploads.id = given_up.id
+RETURNING given_up.report_tables_key;
+
 -- name: report_written
 -- The report says what the roll said, and the upload is verified. Nothing comes back when somebody
 -- else has written it meanwhile.
@@ -105,7 +174,7 @@ RETURNING id;
 
 -- name: unverified
 -- Uploads with somebody still to be asked about, or with a report still to be written, in order.
-SELECT id, ordinal, status, priority, roll_pending FROM uploads
+SELECT id, ordinal, status, priority, roll_pending, error_code FROM uploads
 WHERE verification = 'pending' AND status IN ('pending', 'processing', 'completed')
 ORDER BY ordinal;
 
