@@ -9,17 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 import fastexcel
 import httpx
+import polars as pl
 import pytest
 from prometheus_client import generate_latest
 
 from rollbook import accounts, uploads
 from rollbook.api.app import create_app
-from rollbook.database import connect
+from rollbook.database import connect, queries
+from rollbook.pipeline.verify import Verification
 from rollbook.redis_client import make_client
+from rollbook.slots import Slots
 from rollbook.system import open_system
 from rollbook.voter_roll import reconciler
 from rollbook.voter_roll.answers import RESULTS
+from rollbook.voter_roll.record import Question, VerificationRecord
 from rollbook.voter_roll.stand_in import StandIn
+from rollbook.voter_roll.worker import VerificationWorker
 from tests.files import csv_file, id_number, member, members
 from tests.integration.test_subscriber import _content
 from tests.integration.test_worker import ended, sent, working
@@ -27,8 +32,7 @@ from tests.integration.voter_roll import asking, until, verified
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-
-    import polars as pl
+    from uuid import UUID
 
     from rollbook.accounts import User
     from rollbook.config import Settings
@@ -214,7 +218,7 @@ async def test_a_question_that_the_roll_refuses_ends_as_an_error_and_never_as_no
     settings: Settings, make_user: MakeUser, roll: StandIn, roll_url: str
 ) -> None:
     settings = asking(settings, roll_url)
-    roll.fail(id_number(5), "refused")
+    roll.fail(id_number(5), "refused", "refused")
     async with at_work(settings) as system:
         upload = await verified(
             settings, await sent(system, await make_user(), csv_file(members(3, 4)))
@@ -262,7 +266,7 @@ async def test_an_upload_that_is_verified_before_its_merge_waits_and_then_merges
 ) -> None:
     settings = asking(settings, roll_url)
     roll.always_fail.add(id_number(5))
-    roll.fail(id_number(6), "refused")
+    roll.fail(id_number(6), "refused", "refused")
     async with at_work(settings) as system:
         user = await make_user()
         upload_id = await sent(system, user, csv_file(8), verify="before_merge")
@@ -287,6 +291,199 @@ async def test_an_upload_that_is_verified_before_its_merge_waits_and_then_merges
     assert said["IEC Registered"].to_list()[:2] == ["No", "Deceased"]
     assert said["IEC Registered"].to_list()[6] == "Error: the roll gives no answer"
     assert len(roll.about(id_number(4))) == 1
+
+
+async def held_before_merge(settings: Settings, system: System, user: User, content: bytes) -> UUID:
+    """An upload that waits for its merge, because of one row."""
+    upload_id = await sent(system, user, content, verify="before_merge")
+    query = "SELECT FROM uploads WHERE id = %s AND status = 'pending' AND roll_pending = 1"
+    await until(settings, query, bool, upload_id)
+    return upload_id
+
+
+async def test_an_upload_that_waited_while_the_roll_was_switched_off_is_merged_and_nobody_spins(
+    settings: Settings, make_user: MakeUser, roll: StandIn, roll_url: str
+) -> None:
+    on = asking(settings, roll_url)
+    roll.always_fail.add(id_number(5))
+    async with at_work(on) as system:
+        upload_id = await held_before_merge(on, system, await make_user(), csv_file(members(3, 4)))
+    async with at_work(settings) as system:
+        await system.queue.retry(upload_id, priority=1)
+        query = "SELECT * FROM uploads WHERE id = %s AND status = 'completed'"
+        (upload,) = await until(settings, query, bool, upload_id)
+    assert (upload["verification"], results(upload)) == ("off", {})
+    assert upload["inserted"] == 3
+    async with open_system(on) as system:
+        assert await reconciler.run_once(system) == 0
+    assert fetched(settings, "SELECT * FROM voter_roll_questions") == []
+
+
+async def test_an_upload_that_waits_for_rows_which_do_not_wait_is_counted_anew(
+    settings: Settings, make_user: MakeUser, roll_url: str
+) -> None:
+    settings = asking(settings, roll_url)
+    async with at_work(settings) as system:
+        user = await make_user()
+        files = (csv_file(members(2, 4)), csv_file(members(2, 10)))
+        ids = [await sent(system, user, content) for content in files]
+        for upload_id in ids:
+            await verified(settings, upload_id)
+    with connect(settings.database_address) as connection:
+        connection.execute("UPDATE uploads SET verification = 'pending', roll_pending = 3")
+        connection.execute("DELETE FROM verifications WHERE upload_id = %s", (ids[0],))
+    async with open_system(settings) as system:
+        assert await reconciler.run_once(system) == 0
+    found = fetched(settings, "SELECT * FROM uploads ORDER BY ordinal")
+    assert [(upload["verification"], results(upload)) for upload in found] == [
+        ("off", {}),
+        ("verified", {"registered": 2}),
+    ]
+
+
+async def test_a_lane_that_finds_no_question_looks_ever_more_seldom(
+    settings: Settings, make_user: MakeUser, roll_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = asking(settings, roll_url)
+    pauses: list[float] = []
+    async with open_system(settings) as system:
+        upload_id = await sent(system, await make_user(), csv_file(1))
+        with connect(settings.database_address) as connection:
+            connection.execute("UPDATE uploads SET roll_pending = 1")
+        lane = VerificationWorker(system, Slots(settings), "a lane")
+
+        async def pause(seconds: float) -> None:
+            pauses.append(seconds)
+            if len(pauses) == 9:
+                lane._stop.set()
+
+        monkeypatch.setattr(lane, "_pause", pause)
+        await lane._lane(upload_id)
+    assert pauses == [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
+
+
+async def test_before_the_merge_nobody_is_asked_about_who_cannot_be_merged(
+    settings: Settings, make_user: MakeUser, roll: StandIn, roll_url: str
+) -> None:
+    on = asking(settings, roll_url)
+    async with at_work(settings) as system:
+        user = await make_user()
+        others = csv_file([member(4, Province="Limpopo", Municipality="Polokwane")])
+        await ended(system, user, await sent(system, user, others))
+    refused = csv_file([*members(3, 10), member(9, Surname="")])
+    async with at_work(on) as system:
+        office = await make_user(accounts.Role.PROVINCE_ADMIN, "GP")
+        upload_id = await sent(system, office, csv_file(members(3, 4)), verify="before_merge")
+        query = "SELECT * FROM uploads WHERE id = %s AND status = 'completed'"
+        (upload,) = await until(settings, query, bool, upload_id)
+        options: dict[str, Any] = {"all_or_nothing": True, "verify": "before_merge"}
+        failed = await ended(system, user, await sent(system, user, refused, **options))
+    assert (upload["inserted"], upload["out_of_scope"], results(upload)) == (
+        2, 1, {"registered": 2},
+    )  # fmt: skip
+    assert (failed["status"], failed["verification"]) == ("failed", "off")
+    assert {asked.id_number for asked in roll.about()} == {id_number(5), id_number(6)}
+
+
+async def test_something_that_refuses_everything_is_a_roll_that_is_down_and_no_row_ends_so(
+    settings: Settings, make_user: MakeUser, roll: StandIn, roll_url: str
+) -> None:
+    settings = asking(settings, roll_url, voter_roll_lanes=1, voter_roll_retry_s=2)
+    for n in range(4, 10):
+        roll.fail(id_number(n), "refused")
+    async with at_work(settings) as system:
+        upload_id = await sent(system, await make_user(), csv_file(members(8, 4)))
+        query = "SELECT * FROM voter_roll_state WHERE down_since IS NOT NULL"
+        (state,) = await until(settings, query, bool)
+        upload = await verified(settings, upload_id)
+    assert state["error_code"] == "voter_roll_refused"
+    assert results(upload) == {"registered": 8}
+
+
+async def test_an_upload_in_its_back_off_is_not_woken_and_keeps_its_count_of_attempts(
+    settings: Settings, make_user: MakeUser, roll: StandIn, roll_url: str
+) -> None:
+    on = asking(settings, roll_url)
+    roll.always_fail.add(id_number(5))
+    async with at_work(on) as system:
+        upload_id = await held_before_merge(on, system, await make_user(), csv_file(members(3, 4)))
+    change = "UPDATE uploads SET roll_pending = 0, error_code = %s"
+    with connect(settings.database_address) as connection:
+        connection.execute("UPDATE verifications SET result = 'registered'")
+        connection.execute(change, ("attempt_failed",))
+    async with open_system(on) as system:
+        assert await reconciler.run_once(system) == 0
+        assert await system.queue.state(upload_id) == "delayed"
+        with connect(settings.database_address) as connection:
+            connection.execute(change, (None,))
+        assert await reconciler.run_once(system) == 1
+        assert await system.queue.state(upload_id) == "prioritized"
+
+
+async def test_a_report_that_fails_each_time_is_given_up_and_the_old_one_stays(
+    settings: Settings, make_user: MakeUser, roll: StandIn, roll_url: str
+) -> None:
+    settings = asking(settings, roll_url)
+    roll.always_fail.add(id_number(5))
+    async with at_work(settings) as system:
+        upload_id = await sent(system, await make_user(), csv_file(members(3, 4)))
+        query = "SELECT * FROM uploads WHERE id = %s AND roll_pending = 1"
+        (before,) = await until(settings, query, bool, upload_id)
+        await system.store.receive(before["report_tables_key"], _chunks(b"no tables"))
+        roll.always_fail.clear()
+        upload = await verified(settings, upload_id)
+        said = await sheet_of(system, upload, "All Uploaded Rows")
+        assert not await system.store.has(before["report_tables_key"])
+    assert (upload["report_key"], upload["report_tables_key"]) == (before["report_key"], None)
+    assert results(upload) == {"registered": 3}
+    assert said["IEC Registered"].unique().to_list() == ["Pending"]
+
+
+async def _chunks(content: bytes) -> AsyncIterator[bytes]:
+    yield content
+
+
+async def test_a_second_look_and_an_answer_both_lock_the_upload_before_anything_of_it(
+    settings: Settings, make_user: MakeUser, roll: StandIn, roll_url: str
+) -> None:
+    on = asking(settings, roll_url)
+    roll.always_fail.add(id_number(5))
+    async with at_work(on) as system:
+        upload_id = await held_before_merge(on, system, await make_user(), csv_file(members(3, 4)))
+    (upload,) = fetched(settings, "SELECT * FROM uploads")
+    lines = pl.DataFrame({"row_number": [2, 3, 4], "outcome": ["inserted"] * 3})
+
+    def look_again() -> None:
+        with connect(settings.database_address) as own:
+            own.execute(queries("members")["stage"])
+            own.execute(
+                "INSERT INTO staged (row_number, id_number)"
+                " SELECT row_number, id_number FROM verifications"
+            )
+            assert not Verification(own, upload, cache_days=30).prepare(lines, is_refused=False)
+
+    async def spread(system: System) -> None:
+        record = VerificationRecord(on, system.pool)
+        question = Question(
+            id_number(5), failures=1, was_refused=False, is_wanted=True, is_known=False
+        )
+        await record.spread(question, is_refused=True)
+
+    waits = (
+        "SELECT FROM pg_stat_activity"
+        " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )
+    async with open_system(on) as system:
+        for other in (asyncio.to_thread(look_again), spread(system)):
+            with connect(settings.database_address) as holder:
+                holder.execute("SELECT FROM uploads WHERE id = %s FOR UPDATE", (upload_id,))
+                task = asyncio.ensure_future(other)
+                await until(settings, waits, bool)
+                # Whoever waits for the upload holds nothing that its holder takes next.
+                holder.execute("SELECT FROM verifications FOR UPDATE NOWAIT")
+                holder.execute("SELECT FROM voter_roll_questions FOR UPDATE NOWAIT")
+            await task
+    assert fetched(settings, "SELECT FROM verifications WHERE result = 'pending'") == []
 
 
 async def test_a_cancelled_upload_is_asked_about_no_further(

@@ -24,9 +24,10 @@ WITH next AS (
 ), taken AS (
     UPDATE voter_roll_questions AS q SET due_at = now() + make_interval(secs => %(lease_s)s)
     FROM next WHERE q.id_number = next.id_number
-    RETURNING q.id_number, q.failures
+    RETURNING q.id_number, q.failures, q.error
 )
-SELECT taken.*,
+SELECT taken.id_number, taken.failures,
+       COALESCE(taken.error = %(refused_code)s, false) AS was_refused,
        EXISTS (SELECT FROM verifications AS v JOIN uploads ON uploads.id = v.upload_id
                WHERE v.id_number = taken.id_number AND v.result = 'pending'
                  AND uploads.status IN ('pending', 'processing', 'completed')) AS is_wanted,
@@ -63,7 +64,8 @@ SET status = excluded.status, ward = excluded.ward, voting_district = excluded.v
     province = excluded.province, asked_at = excluded.asked_at;
 
 -- name: tell_member
--- First of the three writes that spread an answer: a merge takes its locks in the same order.
+-- First of the writes that spread an answer: members, uploads, questions, rows. Whoever else takes
+-- several of these locks takes them in this order too.
 UPDATE members AS m
 SET roll_status = a.status, roll_ward = a.ward, roll_voting_district = a.voting_district,
     roll_asked_at = a.asked_at
@@ -110,7 +112,7 @@ SET roll_pending = roll_pending - n.told,
     roll_international = roll_international + n.international,
     roll_error = roll_error + n.error
 FROM n WHERE uploads.id = n.upload_id
-RETURNING uploads.id, uploads.status, uploads.priority, uploads.roll_pending;
+RETURNING uploads.id, uploads.status, uploads.priority, uploads.roll_pending, uploads.error_code;
 
 -- name: probe
 -- The breaker is open and its pause over: whoever gets the row asks, and the others wait on.

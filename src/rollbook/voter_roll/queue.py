@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 LANE = "lane"
 REPORT = "report"
+#: How often writing a report again is tried; time in which a part isn't reachable doesn't count.
+REPORT_TRIES = 3
 
 
 class VerificationQueue:
@@ -56,7 +58,9 @@ class VerificationQueue:
             await reached(self._queue.remove(job_id))
         options = {
             "jobId": job_id,
-            "attempts": 1,
+            # A lane that fails is added again by the reconciler.
+            "attempts": REPORT_TRIES if name == REPORT else 1,
+            "backoff": {"type": "exponential", "delay": self._settings.backoff_ms},
             "removeOnComplete": True,
             "removeOnFail": True,
             "stackTraceLimit": 0,

@@ -41,6 +41,8 @@ async def run_once(system: System) -> int | None:
         await record.forget_requests()
         await record.give_up()
         await record.reask()
+        if mended := await record.recount():
+            log.warning("uploads waited for rows that didn't wait, counted anew", uploads=mended)
         for upload in await record.unverified():
             if upload["roll_pending"]:
                 added += await system.verifications.ask(
@@ -48,6 +50,10 @@ async def run_once(system: System) -> int | None:
                 )
             elif upload["status"] == "completed":
                 added += await system.verifications.write_report(upload["id"])
+            elif upload["status"] != "pending" or upload["error_code"] is not None:
+                # It runs, or waits after an attempt that failed: waking it now would give it all
+                # its attempts anew.
+                continue
             elif await system.queue.state(upload["id"]) == "delayed":
                 # It waits for answers that are all in: who ought to have woken it was cut off.
                 await system.queue.retry(upload["id"], priority=upload["priority"])

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from rollbook.database import queries
+from rollbook.errors import QuestionRefusedError
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -34,6 +35,8 @@ class Question:
     id_number: str
     #: How often asking failed.
     failures: int
+    #: Was the last of these that the roll refused the question?
+    was_refused: bool
     #: Does an upload still want to know?
     is_wanted: bool
     #: Is there an answer that is good already?
@@ -63,6 +66,8 @@ class Told:
     priority: int
     #: Rows that still wait for an answer.
     roll_pending: int
+    #: Why its last attempt failed; the queue then has a time for the next one.
+    error_code: str | None
 
 
 class VerificationRecord:
@@ -78,6 +83,7 @@ class VerificationRecord:
             "lease_s": lease_s,
             "is_probe": is_probe,
             "cache_days": self._settings.voter_roll_cache_days,
+            "refused_code": QuestionRefusedError.code,
         }
         found = await self._one("claim", parameters)
         return None if found is None else Question(**found)
@@ -122,8 +128,8 @@ class VerificationRecord:
         async with self._pool.connection() as connection:
             if not is_refused:
                 await connection.execute(_SQL["tell_member"], parameters)
-            await connection.execute(_SQL["drop"], parameters)
             await connection.execute(_SQL["lock_uploads"], parameters)
+            await connection.execute(_SQL["drop"], parameters)
             cursor = await connection.execute(_SQL["tell_uploads"], parameters)
             return [Told(**row) for row in await cursor.fetchall()]
 
@@ -141,6 +147,26 @@ class VerificationRecord:
         """Ask again for whatever waits without a question; how many there were."""
         async with self._pool.connection() as connection:
             return (await connection.execute(_VERIFICATIONS["reask"])).rowcount
+
+    async def recount(self) -> int:
+        """Mend the counts of uploads that wait for rows which no longer wait; how many uploads."""
+        async with self._pool.connection() as connection:
+            locked = await connection.execute(_VERIFICATIONS["lock_miscounted"])
+            ids = [row["id"] for row in await locked.fetchall()]
+            # A statement of its own: it sees what was committed until the uploads were locked.
+            await connection.execute(_VERIFICATIONS["recount"], {"ids": ids})
+        return len(ids)
+
+    async def give_up_report(self, upload_id: UUID) -> str | None:
+        """Let an upload be verified with the report that it has.
+
+        Returns:
+            Where the store has what the report was to be written from.
+        """
+        async with self._pool.connection() as connection:
+            query = _VERIFICATIONS["report_given_up"]
+            row = await (await connection.execute(query, {"id": upload_id})).fetchone()
+        return None if row is None else row["report_tables_key"]
 
     async def give_up(self) -> None:
         """Forget what only uploads that ended without a merge wanted to know."""

@@ -26,7 +26,7 @@ from rollbook.one_call_worker import OneCallWorker
 from rollbook.queue_worker import options, take_jobs
 from rollbook.voter_roll.budget import Budget
 from rollbook.voter_roll.client import RollClient
-from rollbook.voter_roll.queue import REPORT
+from rollbook.voter_roll.queue import REPORT, REPORT_TRIES
 from rollbook.voter_roll.record import VerificationRecord
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 SHORT_WAIT_S = 5.0
 #: The longest wait, after which a lane looks again by itself.
 LONGEST_WAIT_S = 600.0
+#: Seconds between two looks of a lane that finds no question, at first and at most.
+IDLE_S, LONGEST_IDLE_S = 0.05, 5.0
 #: So many failures about one person speak against the roll; further ones say nothing new of it.
 TELLING_FAILURES = 3
 #: Seconds by which a question stays taken longer than asking it can take.
@@ -104,10 +106,12 @@ class VerificationWorker:
             wait_s = self._settings.backoff_ms / 1000
         except RollbookError as error:
             log.error("verification failed", code=error.code)
+            await self._give_up_report(job, upload_id)
             raise AttemptError(error.code) from None
         except Exception as error:  # noqa: BLE001 - its text may quote a number, and BullMQ keeps it
             where = logs.places(error)
             log.error("verification failed", error=type(error).__name__, where=where)
+            await self._give_up_report(job, upload_id)
             raise AttemptError("internal") from None
         finally:
             self._running.discard(task)
@@ -120,12 +124,16 @@ class VerificationWorker:
 
     async def _lane(self, upload_id: UUID) -> float | None:
         """Ask until the upload has nobody left; seconds to wait, or None when it is done."""
+        idle_s = IDLE_S
         while not self._stop.is_set():
             if not await self._record.pending_of(upload_id):
                 return None
             step = await self._step()
             if step.is_idle:
-                step = await self._idle()
+                step = await self._idle(idle_s)
+                idle_s = min(idle_s * 2, LONGEST_IDLE_S)
+            else:
+                idle_s = IDLE_S
             if step.wait_s > SHORT_WAIT_S:
                 return min(step.wait_s - SHORT_WAIT_S / 2, LONGEST_WAIT_S)
             if step.wait_s:
@@ -156,7 +164,7 @@ class VerificationWorker:
             return Step(spent.wait_s)
         except QuestionRefusedError as refused:
             log.warning("voter roll refuses a question", reason=refused.message)
-            await self._tell(question, is_refused=True)
+            await self._refused(question, refused, is_probe=is_probe)
         except NoAnswerError as failure:
             log.warning("voter roll gave no answer", reason=failure.message)
             await self._record.postpone(question, failure)
@@ -171,13 +179,28 @@ class VerificationWorker:
             await self._tell(question)
         return Step()
 
-    async def _idle(self) -> Step:
+    async def _refused(
+        self, question: Question, refused: QuestionRefusedError, *, is_probe: bool
+    ) -> None:
+        """Believe a refusal when it comes a second time.
+
+        Something in front of the roll may refuse everything. Of each person the first refusal
+        counts against the roll: it then is down before anybody is refused twice.
+        """
+        if question.was_refused and not is_probe:
+            await self._tell(question, is_refused=True)
+            return
+        await self._record.postpone(question, refused)
+        await self._record.note_failure(refused)
+
+    async def _idle(self, pause_s: float) -> Step:
         """No question is due: rows that lost theirs get a new one, the others' time will come."""
         if await self._record.reask():
             return Step()
+        # Where none is to come, somebody is telling the last answer at this moment. Should the
+        # record be wrong in that, the reconciler mends it, and until then nothing spins.
         due_in_s = await self._record.next_due_in_s()
-        # None is due and none is to come: somebody is telling the last answer at this moment.
-        return Step(max(due_in_s or 0.0, 0.05))
+        return Step(max(due_in_s, IDLE_S) if due_in_s else pause_s)
 
     async def _tell(self, question: Question, *, is_refused: bool = False) -> None:
         for told in await self._record.spread(question, is_refused=is_refused):
@@ -190,13 +213,25 @@ class VerificationWorker:
         try:
             if upload.status == "completed":
                 await self._system.verifications.write_report(upload.id)
-            elif upload.status == "pending":
+            elif upload.status == "pending" and upload.error_code is None:
                 await self._system.queue.retry(upload.id, priority=upload.priority)
         except ServiceUnavailableError:
             log.warning("queue not reachable, the reconciler will go on")
 
     async def _write_report(self, upload_id: UUID) -> None:
         await self._slots.run(upload_id, 0, lambda _: None, "report")
+
+    async def _give_up_report(self, job: Job, upload_id: UUID) -> None:
+        """After its last try, let the report be as it is: the answers are in the record."""
+        if job.name != REPORT or job.attemptsMade + 1 < REPORT_TRIES:
+            return
+        try:
+            tables_key = await self._record.give_up_report(upload_id)
+            log.error("report can't be written again, it stays as it is")
+            if tables_key is not None:
+                await self._system.store.remove(tables_key)
+        except _AWAY as away:  # the reconciler adds the job again
+            log.warning("report not given up", error=type(away).__name__)
 
     async def _pause(self, seconds: float) -> None:
         stopping = asyncio.create_task(self._stop.wait())
