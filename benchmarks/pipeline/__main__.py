@@ -44,6 +44,8 @@ def _arguments() -> argparse.Namespace:
     add("--million", type=int, nargs="?", const=MILLION, default=0, metavar="ROWS", help=million)
     long = "send rollbook alone a CSV file of so many rows too"
     add("--csv", type=int, default=0, metavar="ROWS", help=long)
+    kept = "measure only rollbook and the limit anew, and keep what the last run found of the rest"
+    add("--keep-rest", action="store_true", help=kept)
     add("--render", action="store_true", help="only write the page anew")
     return parser.parse_args()
 
@@ -64,6 +66,7 @@ class Bench:
         self._address = addresses.database_url
         self._office = office
         self._began = time.monotonic()
+        self._before = results.load() if options.keep_rest else {}
         self.found: results.Results = {
             "date": dt.datetime.now(dt.UTC).date().isoformat(),
             "machine": machine.describe()
@@ -83,6 +86,9 @@ class Bench:
                 await self._ours(tables, file, many=many)
             await self._usual(tables)
             await self._two_at_once(tables, file)
+            if self._options.keep_rest:
+                self._keep_rest()
+                return
             for many, here in zip(sizes, self.found["tables"], strict=True):
                 if not many or self._options.into_many == "all":
                     self._peers(tables, file, here, many=many)
@@ -90,6 +96,14 @@ class Bench:
                 await self._million(tables)
             if self._options.csv:
                 await self.long_csv(tables, self._options.csv)
+
+    def _keep_rest(self) -> None:
+        """Take over the peers' entries, and what takes long, from the last run's results."""
+        for here, before in zip(self.found["tables"], self._before["tables"], strict=True):
+            here["contestants"] += before["contestants"][1:]
+        kept = ("million", "csv", "lag_ms")
+        self.found |= {name: self._before[name] for name in kept if name in self._before}
+        results.save(self.found)
 
     def _file(self, tables: Tables, rows: int) -> files.File:
         _say(f"writing a file of {rows:,} rows")
@@ -232,6 +246,8 @@ async def _measure(options: argparse.Namespace, folder: Path, addresses: Address
     async with ours.office(addresses, folder) as office:
         bench = Bench(options, folder, addresses, office)
         await bench.run()
+    if options.keep_rest:
+        return
     longest = folder / f"members-{options.million or options.rows}.xlsx"
     await bench.lag(addresses, longest)
 

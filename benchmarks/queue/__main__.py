@@ -22,7 +22,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--adds", type=int, default=40, help="latencies taken in each round")
     parser.add_argument("--peers", nargs="+", metavar="NAME", help="only these")
     parser.add_argument("--watch", type=float, default=120, help="seconds to wait after a kill")
-    parser.add_argument("--no-crash", action="store_true", help="kill no workers")
+    kept = "kill no workers, and keep what the last run found of that"
+    parser.add_argument("--no-crash", action="store_true", help=kept)
     parser.add_argument("--render", action="store_true", help="only write the page anew")
     return parser.parse_args()
 
@@ -84,6 +85,12 @@ def main() -> None:
                     if options.no_crash
                     else _crashes(peers, folder, addresses.redis_url, options.watch)
                 )
+        entries = [
+            results.sum_up(peer, speeds[peer.name], crashes.get(peer.name, [])) for peer in peers
+        ]
+        if options.no_crash:
+            before = {entry["name"]: entry["crashes"] for entry in results.load()["peers"]}
+            entries = [entry | {"crashes": before.get(entry["name"], [])} for entry in entries]
         results.save(
             {
                 "date": dt.datetime.now(dt.UTC).date().isoformat(),
@@ -91,10 +98,7 @@ def main() -> None:
                 "repetitions": options.repetitions,
                 "jobs": options.jobs,
                 "adds": options.adds * options.repetitions,
-                "peers": [
-                    results.sum_up(peer, speeds[peer.name], crashes.get(peer.name, []))
-                    for peer in peers
-                ],
+                "peers": entries,
             }
         )
     found = results.load()

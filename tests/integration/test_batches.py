@@ -76,6 +76,9 @@ def test_a_merge_that_came_in_between_is_in_the_report(
         report.IN_WORDS[done.by_row[number]] for number in (2, 3, 4)
     ]
     assert done.sheet("New Members").height == 1
+    everything = done.sheet("All Uploaded Rows")
+    assert everything["Already Exists"].to_list() == ["Yes", "Yes", "No"]
+    assert everything["Existing Member Name"].to_list() == [None, None, None]
     assert done.refused is not None
 
 

@@ -37,7 +37,7 @@ _DATE_SHAPES: Final = {
 
 def whole(cell: pl.Expr) -> pl.Expr:
     """The text without the decimal part that a number's cell may bring along."""
-    return cell.str.replace(r"\.0+$", "")
+    return cell.str.replace(r"([0-9])\.0+$", "$1")
 
 
 def collapsed(cell: pl.Expr) -> pl.Expr:
@@ -61,7 +61,7 @@ def date(cell: pl.Expr) -> pl.Expr:
 
 def is_ambiguous_date(cell: pl.Expr) -> pl.Expr:
     """Could day and month be the other way round?"""
-    pattern = "^([0-9]{1,2})-([0-9]{1,2})-(?:19|20|21)[0-9]{2}$"
+    pattern = "^([0-9]{1,2})-([0-9]{1,2})-(?:19|20|21)?[0-9]{2}$"
     parts = _date_text(cell).str.extract_groups(pattern)
     day, month = (parts.struct.field(name).cast(pl.Int8) for name in ("1", "2"))
     return ((day <= 12) & (month <= 12) & (day != month)).fill_null(value=False)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+import numpy.typing as npt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,6 +40,15 @@ class CsvText:
     #: Fields of the longest record at most: delimiters inside quotes count too. 0 for no text.
     width: int
     quotes: int
+
+    def has_quoted_delimiter(self) -> bool:
+        """Is there a cell in quotes that holds a delimiter, and would be two without them?"""
+        sign = re.escape(self.delimiter.encode())
+        quoted = re.compile(
+            b"(?:^|" + sign + b')"[^"\n]*' + sign + b'[^"\n]*"(?=' + sign + b"|\r?$)", re.MULTILINE
+        )
+        with self.path.open("rb") as file:
+            return any(quoted.search(line) for line in file)
 
 
 def csv_text(path: Path) -> CsvText:
@@ -93,22 +103,44 @@ def _rewritten(path: Path, encoding: str) -> Path:
 
 
 def _width_and_quotes(path: Path, delimiter: int) -> tuple[int, int]:
-    most = quotes = 0
-    #: Delimiters of the line that goes on in the next piece.
-    open_line = 0
+    lines, records = _Longest(), _Longest()
+    quotes = 0
     for piece in _pieces(path):
         signs = np.frombuffer(piece, np.uint8)
-        quotes += int(np.count_nonzero(signs == _QUOTE))
+        marks = np.flatnonzero(signs == _QUOTE)
         found = np.flatnonzero(signs == delimiter)
         ends = np.flatnonzero(signs == _LINE_END)
+        lines.add(found, ends)
+        # Behind an odd number of quotes a line end stands inside a cell.
+        records.add(found, ends[(quotes + np.searchsorted(marks, ends)) % 2 == 0])
+        quotes += len(marks)
+    width = lines.most + 1
+    # A quote that is none, as in 5", makes one record of many.
+    if quotes % 2 == 0 and records.most < max(4 * width, 256):
+        width = max(width, records.most + 1)
+    return width, quotes
+
+
+class _Longest:
+    """The most delimiters between two ends, over all pieces."""
+
+    def __init__(self) -> None:
+        self._ended = 0
+        #: Of what goes on in the next piece.
+        self._open = 0
+
+    @property
+    def most(self) -> int:
+        return max(self._ended, self._open)
+
+    def add(self, found: npt.NDArray[np.intp], ends: npt.NDArray[np.intp]) -> None:
+        """Look at the places of the delimiters and of the ends in the next piece."""
         before = np.searchsorted(found, ends)
-        if len(before):
-            per_line = np.diff(before, prepend=-open_line)
-            most = max(most, int(per_line.max()))
-            open_line = len(found) - int(before[-1])
-        else:
-            open_line += len(found)
-    return max(most, open_line) + 1, quotes
+        if not len(before):
+            self._open += len(found)
+            return
+        self._ended = max(self._ended, int(np.diff(before, prepend=-self._open).max()))
+        self._open = len(found) - int(before[-1])
 
 
 def _delimiter(text: str) -> str:

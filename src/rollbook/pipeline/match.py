@@ -76,6 +76,7 @@ def staging(connection: Connection[Row]) -> Iterator[Callable[[pl.DataFrame], No
             copy.write(piece.write_csv(include_header=False))
 
     with connection.cursor() as cursor:
+        cursor.execute(_SQL["plan_for_many"])
         cursor.execute(_SQL["stage"])
         with cursor.copy(_SQL["fill_staged"]) as copy:
             yield stage

@@ -66,6 +66,22 @@ def foreseen(ledger: pl.DataFrame, existing: pl.DataFrame) -> tuple[pl.DataFrame
     )
 
 
+def known_after(ledger: pl.DataFrame, lines: pl.DataFrame, existing: pl.DataFrame) -> pl.DataFrame:
+    """What ``match`` would have said of the members, had it known what the merge answered.
+
+    Args:
+        ledger: as ``match`` returned it.
+        lines: as ``outcomes`` returned it, from what the merge answered.
+        existing: as ``match`` returned it.
+    """
+    people = ledger.select(ROW_NUMBER, "verdict").join(lines, on=ROW_NUMBER, how="left")
+    members = people.filter(
+        (pl.col("verdict") == "valid")
+        & ~pl.col("outcome").cast(pl.String).is_in(["inserted", "duplicate"])
+    ).select("person", taken=pl.col("outcome") == "out_of_scope")
+    return members.join(existing.drop("taken"), on="person", how="left").select(existing.columns)
+
+
 def outcomes(ledger: pl.DataFrame, written: pl.DataFrame, taken: pl.DataFrame) -> pl.DataFrame:
     """The ledger with ``outcome``: exactly one per row.
 

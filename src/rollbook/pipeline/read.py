@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -42,6 +43,18 @@ _OLE2 = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 DAMAGED = (
     "The file can't be read: it is damaged, or isn't what its name says. Nothing was changed. Open "
     "it in Excel or LibreOffice, save it as .xlsx and send that."
+)
+
+#: A worksheet has 16,384 columns, and the report has some of its own beside the file's.
+MOST_COLUMNS = 16_000
+TOO_WIDE = (
+    f"The table has more than {MOST_COLUMNS:,} columns, which no list of members has. Nothing was "
+    "changed. Check that you sent the right file, and that no cell far on the right is filled."
+)
+OPEN_QUOTE = (
+    "A quotation mark is opened in the file and never closed, so it can't be told where its cells "
+    "end. Nothing was changed. Open the file in Excel or LibreOffice, look for cells that run over "
+    "several rows, mend them, save it as .xlsx and send that."
 )
 
 log = structlog.get_logger(__name__)
@@ -104,8 +117,8 @@ def read(
     wanted = wanted or Wanted()
     try:
         yield from _read(path, kind, wanted, max(batch_rows, HEADER_SEARCH_ROWS))
-    except (RollbookError, GeneratorExit, KeyboardInterrupt, SystemExit, MemoryError):
-        raise
+    except (RollbookError, GeneratorExit, KeyboardInterrupt, SystemExit, MemoryError, OSError):
+        raise  # OSError: no room on the disk says nothing about the file
     except BaseException as error:  # calamine's and polars' panics are no Exceptions
         raise UnreadableFileError(DAMAGED) from error
 
@@ -196,9 +209,12 @@ def _sheet_batches(
 ) -> Iterator[pl.DataFrame]:
     """The rows of a sheet: as many as can be from the scanner, the others from calamine."""
     done = 0
+    #: The row and the column of the first value, both counted from 0.
+    first: tuple[int, int] | None = None
     if scanned is not None:
         try:
             for batch in scanned.batches(name, rows=batch_rows):
+                first = first or _first_value(batch, done)
                 done += batch.height
                 yield _without_nul(batch)
         except NotPlainError as reason:
@@ -208,8 +224,34 @@ def _sheet_batches(
     sheet = fastexcel.read_excel(path).load_sheet(
         name, header_row=None, skip_rows=0, dtypes="string"
     )
-    for batch in sheet.to_polars().slice(done).iter_slices(batch_rows):
+    table = _aligned(sheet.to_polars(), first)
+    for batch in table.slice(done).iter_slices(batch_rows):
         yield _without_nul(batch)
+
+
+def _first_value(batch: pl.DataFrame, rows_before: int) -> tuple[int, int] | None:
+    has_value = batch.select(pl.any_horizontal(pl.all().is_not_null())).to_series().arg_true()
+    if not len(has_value):
+        return None
+    row = int(has_value[0])
+    column = next(n for n, cell in enumerate(batch.row(row)) if cell is not None)
+    return rows_before + row, column
+
+
+def _aligned(table: pl.DataFrame, first: tuple[int, int] | None) -> pl.DataFrame:
+    """The table with empty columns on the left, which the scanner counts and calamine doesn't.
+
+    Args:
+        table: the whole sheet.
+        first: where the scanner saw the first value.
+    """
+    if first is None:
+        return table
+    row, column = first
+    here = next(n for n, cell in enumerate(table.row(row)) if cell is not None)
+    empty = (pl.Series(f"left {n}", [None], pl.String) for n in range(column - here))
+    left = [series.new_from_index(0, table.height) for series in empty]
+    return pl.DataFrame([*left, *table.iter_columns()])
 
 
 def _without_nul(table: pl.DataFrame) -> pl.DataFrame:
@@ -230,6 +272,8 @@ def _csv_batches(text: CsvText, batch_rows: int) -> Iterator[pl.DataFrame]:
         try:
             deque(_parsed(text, batch_rows, quote), maxlen=0)
         except pl.exceptions.ComputeError:
+            if text.has_quoted_delimiter():
+                raise UnreadableFileError(OPEN_QUOTE) from None
             quote = None
     yield from _parsed(text, batch_rows, quote)
 
@@ -248,7 +292,19 @@ def _parsed(text: CsvText, batch_rows: int, quote: str | None) -> Iterator[pl.Da
         # The width is a bound, since delimiters inside quotes count too: what nobody uses goes.
         used = [n for n, column in enumerate(batch) if column.null_count() < batch.height]
         width = max(width, used[-1] + 1 if used else 0)
+        if text.quotes and quote and _has_rows_in_a_cell(batch, text.delimiter):
+            raise UnreadableFileError(OPEN_QUOTE)
         yield batch[:, :width]
+
+
+def _has_rows_in_a_cell(batch: pl.DataFrame, delimiter: str) -> bool:
+    """Did a quote that isn't closed swallow rows, up to the next quote that is opened?"""
+    long = batch.select(pl.all().str.contains("\n", literal=True).any())
+    suspects = [column.name for column in long if column.item()]
+    if not suspects:
+        return False
+    row = rf"\n\s*[0-9]{{13}}{re.escape(delimiter)}"
+    return bool(batch.select(pl.any_horizontal(pl.col(suspects).str.contains(row).any())).item())
 
 
 def _header_row(raw: pl.DataFrame, wanted: Wanted) -> int | None:
@@ -274,6 +330,8 @@ def _sheets(
         if first_row == 1:
             header_row = batch.row(header_index)
             first_row, skipped = header_index + 2, header_index + 1
+        if batch.width > MOST_COLUMNS:
+            raise UnreadableFileError(TOO_WIDE)
         if batch.width > len(headers):
             gap = [None] * (batch.width - len(header_row))
             headers = _headers([*header_row, *gap])
@@ -295,8 +353,14 @@ def _of_width(batch: pl.DataFrame, headers: Sequence[str]) -> pl.DataFrame:
 
 
 def _fingerprint(headers: Sequence[str]) -> str:
-    """The same for a file and for the workbook of its refused rows, which is sent next."""
-    return fingerprint(headers[:-1] if headers[-1:] == [ERRORS] else headers)
+    """The same for a file and for the workbook of its refused rows, which is sent next.
+
+    Columns at the end that have no header, such as those of a stray note, don't count.
+    """
+    named = list(headers[:-1] if headers[-1:] == [ERRORS] else headers)
+    while named and named[-1] == f"Column {len(named)}":
+        named.pop()
+    return fingerprint(named)
 
 
 def _headers(row: Sequence[str | None]) -> list[str]:

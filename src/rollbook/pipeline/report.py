@@ -337,7 +337,9 @@ _PARTS: Final[dict[str, pl.Expr]] = {
 def _refused_rows(refused: pl.DataFrame, headers: Sequence[str]) -> pl.DataFrame:
     """The file's own columns in its order, and why; what an earlier report said is out of date."""
     # They stand behind the row number, by other names where these are ours.
-    own = [refused[:, n] for n, header in enumerate(headers, start=1) if header != ERRORS]
+    own = [
+        refused[:, n].alias(header) for n, header in enumerate(headers, start=1) if header != ERRORS
+    ]
     why = pl.concat_str(OUTCOME, PROBLEMS, separator="\n", ignore_nulls=True)
     return pl.DataFrame([*own, refused.select(why.alias(ERRORS)).to_series()])
 

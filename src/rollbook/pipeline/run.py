@@ -24,7 +24,7 @@ from rollbook.errors import FencedError, RowsRefusedError, VoterRollPendingError
 from rollbook.pipeline import report
 from rollbook.pipeline.ahead import ahead
 from rollbook.pipeline.match import ledger_of, match, merge_rule, staging
-from rollbook.pipeline.merge import count, foreseen, keep_rows, merge, outcomes
+from rollbook.pipeline.merge import count, foreseen, keep_rows, known_after, merge, outcomes
 from rollbook.pipeline.normalise import normalise
 from rollbook.pipeline.read import BATCH_ROWS, Wanted, read
 from rollbook.pipeline.spill import Spill
@@ -174,6 +174,7 @@ class _Attempt:
         ledgers, counts = [], []
         with staging(self._connection) as stage:
             for sheet in ahead(batches):
+                stages.note_rows(sheet.frame.height)
                 stages.begin("normalise")
                 normalised = normalise(sheet, today)
                 stages.begin("validate")
@@ -233,6 +234,7 @@ class _Attempt:
             )
             if lines.equals(said):
                 return is_refused, writer.finish(facts), lines
+        existing = known_after(ledger, lines, existing)
         with self._report_writer(table) as writer:
             self._write_rows(writer, table, lines, existing)
             return is_refused, writer.finish(facts), lines

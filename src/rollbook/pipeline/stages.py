@@ -62,6 +62,7 @@ class Stages:
         self._report = report
         self._seconds_in_all = file_bytes * _SECONDS_PER_BYTE
         self._rows_total: int | None = None
+        self._rows_read = 0
         self._stage: str | None = None
         self._began = self._stage_began = self._stretch_began = time.perf_counter()
         #: The percent at which the stage begins, or the stages that take turns with it.
@@ -99,6 +100,11 @@ class Stages:
                 self._seconds_in_all = rows_total * _SECONDS_PER_ROW
             self._report(self._progress())
 
+    def note_rows(self, rows: int) -> None:
+        """So many more rows have been read; how many there are in all isn't known yet."""
+        with self._lock:
+            self._rows_read += rows
+
     def end(self) -> None:
         """Note how long the last stage took."""
         with self._lock:
@@ -126,6 +132,6 @@ class Stages:
         usual = max(self._seconds_in_all * room / 100, _SHORTEST_S)
         share = 1 - math.exp(-(now - self._stretch_began) / usual)
         percent = start + min(int(room * share), room - 1)
-        done = (self._rows_total or 0) * percent // 100
+        done = (self._rows_total or self._rows_read) * percent // 100
         rate = round(done / max(now - self._began, 1e-3), 1) if done else None
         return Progress(self._stage, percent, done, self._rows_total, rate)

@@ -64,6 +64,7 @@ def test_separators_and_a_decimal_part_are_no_part_of_the_number(cell: str) -> N
         ("25/03/2024", dt.date(2024, 3, 25), None),
         ("5.3.2024", dt.date(2024, 3, 5), "date_ambiguous"),
         ("05-03-2024", dt.date(2024, 3, 5), "date_ambiguous"),
+        ("05/03/24", dt.date(2024, 3, 5), "date_ambiguous"),
         ("05-05-2024", dt.date(2024, 5, 5), None),
         ("5 Mar 2024", dt.date(2024, 3, 5), None),
         ("5-March-2024", dt.date(2024, 3, 5), None),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+import errno
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import openpyxl
 import pytest
 import xlsxwriter
 import xlwt
+from structlog.testing import capture_logs
 
 from rollbook.errors import (
     MissingColumnsError,
@@ -16,8 +18,10 @@ from rollbook.errors import (
     NoRowsError,
     UnreadableFileError,
 )
+from rollbook.pipeline import read as read_module
 from rollbook.pipeline.normalise import normalise
-from rollbook.pipeline.read import ROW_NUMBER, Sheet
+from rollbook.pipeline.read import ROW_NUMBER, Sheet, Wanted
+from rollbook.scan import archive, pieces
 from tests.unit.pipeline.sheets import read_whole
 
 if TYPE_CHECKING:
@@ -248,3 +252,91 @@ def test_what_stands_in_quotes_says_nothing_of_the_delimiter(
     # Nothing but quoted fields is still something.
     text = '"ID"\t"Name"\t"Surname"\t"Amount"\n"1"\t"A"\t"B"\t"10,50"\n'
     assert table(read_whole(file(text.encode()), "csv")) == [(2, "1", "A", "B", "10,50")]
+
+
+def test_a_sheet_that_turns_out_not_to_be_plain_keeps_its_columns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The scanner counts from column A, calamine from the first column that has a value."""
+
+    def written(name: str, **options: bool) -> Path:
+        path = tmp_path / name
+        with xlsxwriter.Workbook(path, options) as book:
+            sheet = book.add_worksheet("S")
+            sheet.write_row(0, 1, HEADERS)
+            for number in range(1, 120):
+                sheet.write_row(number, 1, (f"80010150{number:05}", f"First{number}", "Last"))
+            sheet.write_rich_string(120, 2, "Rich ", book.add_format({"bold": True}), "text")
+            sheet.write_row(120, 3, ("Last",))
+        return path
+
+    for module in (archive, pieces):
+        monkeypatch.setattr(module, "INPUT_BYTES", 512)
+    monkeypatch.setattr(pieces, "PIECE_BYTES", 2048)
+    # In constant memory its texts stand in the cells, and rich ones aren't plain there.
+    with capture_logs() as logs:
+        whole, left = (
+            read_whole(written(name, constant_memory=constant), "xlsx", batch_rows=40)
+            for name, constant in (("shared.xlsx", False), ("inline.xlsx", True))
+        )
+    assert [entry["rows_before"] for entry in logs] == [120]
+    assert left.frame.equals(whole.frame)
+    assert left.frame["Name"].to_list()[-2:] == ["First119", "Rich text"]
+    assert left.frame[ROW_NUMBER].to_list() == list(range(2, 122))
+
+
+def test_a_stray_cell_far_below_leaves_the_remembered_columns_alone(
+    file: Callable[[bytes], Path],
+) -> None:
+    lines = ["Lidnr,Name,Surname", *(f"{n},A,B" for n in range(70)), "71,A,B,a note"]
+    path = file("\n".join(lines).encode())
+    mapping = {"Lidnr": "id_number"}
+    first = read_whole(path, "csv", Wanted(columns=mapping), batch_rows=30)
+    clean = read_whole(file("\n".join(lines[:-1]).encode()), "csv", Wanted(columns=mapping))
+    assert first.fingerprint == clean.fingerprint
+    again = Wanted(remembered={clean.fingerprint: mapping})
+    sheet = read_whole(file("\n".join(lines).encode()), "csv", again, batch_rows=30)
+    assert sheet.frame.height == 71
+    assert sheet.columns.known["Lidnr"] == "id_number"
+    assert sheet.frame["Column 4"].to_list()[-1] == "a note"
+
+
+def test_a_record_over_several_lines_may_have_most_fields(file: Callable[[bytes], Path]) -> None:
+    sheet = read_whole(file(b'ID,Name,Surname\n1,"A\nB",C,\n2,D,E,x\n'), "csv")
+    assert [row[1:4] for row in table(sheet)] == [("1", "A\nB", "C"), ("2", "D", "E")]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        # Taken as text, the quotes would let the address fall into two cells.
+        ['1,"Open,B,here', '2,C,D,"1 Main, Durban"', "3,E,F,there"],
+        # The second quote would end what the first one began, with a whole row between them.
+        ['1,"Open,B,here', "8001015009087,C,D,there", '2,E,",x'],
+    ],
+)
+def test_a_quote_that_is_never_closed_is_refused_where_cells_would_be_wrong(
+    lines: list[str], file: Callable[[bytes], Path]
+) -> None:
+    text = "\n".join(["ID,Name,Surname,Address", *lines, ""])
+    with pytest.raises(UnreadableFileError, match="quotation mark"):
+        read_whole(file(text.encode()), "csv")
+
+
+def test_a_full_disk_is_not_the_files_fault(
+    file: Callable[[bytes], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_path: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(read_module, "csv_text", full)
+    with pytest.raises(OSError, match="No space"):
+        read_whole(file(b"ID,Name,Surname\n1,A,B\n"), "csv")
+
+
+def test_more_columns_than_the_report_can_have_are_refused(
+    file: Callable[[bytes], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(read_module, "MOST_COLUMNS", 3)
+    with pytest.raises(UnreadableFileError, match="columns"):
+        read_whole(file(b"ID,Name,Surname,Ward\n1,A,B,2\n"), "csv")

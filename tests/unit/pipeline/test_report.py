@@ -252,3 +252,11 @@ def test_a_report_that_is_not_finished_leaves_nothing(tmp_path: Path) -> None:
     ):
         raise OSError("No space left on device")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_refused_rows_keep_headers_that_are_called_like_ours(tmp_path: Path) -> None:
+    row = member(1, Surname="") | {"Outcome": "mine", "Row": "seven"}
+    refused = written(tmp_path, sheet_of([row])).refused
+    assert refused is not None
+    [(headers, *_)] = tables(refused).values()
+    assert list(headers) == [*row, "Errors"]

@@ -87,3 +87,15 @@ def test_a_stage_that_is_taken_up_again_goes_on_counting_its_seconds() -> None:
         going.end()
     assert going.seconds["read"] >= first
     assert list(going.seconds) == ["read", "normalise"]
+
+
+def test_rows_that_were_read_are_told_before_it_is_known_how_many_there_are() -> None:
+    listener = Listener(enough=1)
+    with Stages(listener, file_bytes=1000) as going:
+        for stage in ("read", "normalise", "validate", "read", "match"):
+            going.begin(stage, rows_total=20_000 if stage == "match" else None)
+            going.note_rows(10_000 if stage == "read" else 0)
+    done = [progress.rows_done for progress in listener.heard]
+    assert done == sorted(done)
+    assert done[1] > 0
+    assert listener.heard[1].rows_total is None
