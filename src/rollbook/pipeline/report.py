@@ -255,6 +255,7 @@ def _table(
     rows: pl.DataFrame, headers: Sequence[str], lines: pl.DataFrame, problems: pl.DataFrame
 ) -> pl.DataFrame:
     """The original columns with ours behind them, and the colour of each row."""
+    name = pl.concat_str("existing_firstname", "existing_surname", separator=" ")
     ours = lines.join(_by_row(problems), on=ROW_NUMBER, how="left", maintain_order="left").select(
         *roll_columns(),
         pl.when(pl.col("taken").is_null())
@@ -262,9 +263,9 @@ def _table(
         .otherwise(pl.lit("Yes"))
         .alias("Already Exists"),
         # What another office knows of its member is not for this one.
-        _of_own("existing_name").alias("Existing Member Name"),
-        _of_own("existing_ward").alias("Existing Ward"),
-        _of_own("existing_voting_district").alias("Existing VD"),
+        _of_own(name).alias("Existing Member Name"),
+        _of_own(pl.col("existing_ward")).alias("Existing Ward"),
+        _of_own(pl.col("existing_voting_district")).alias("Existing VD"),
         pl.col("outcome").cast(pl.String).replace_strict(IN_WORDS).alias(OUTCOME),
         _all_problems().alias(PROBLEMS),
         pl.col("outcome").cast(pl.String).alias(_FILL),
@@ -276,11 +277,7 @@ def _table(
     return pl.DataFrame([rows[ROW_NUMBER].alias(ROW), *originals, *ours])
 
 
-def _of_own(field: str) -> pl.Expr:
-    if field == "existing_name":
-        value = pl.concat_str("existing_firstname", "existing_surname", separator=" ")
-    else:
-        value = pl.col(field)
+def _of_own(value: pl.Expr) -> pl.Expr:
     return pl.when(~pl.col("taken")).then(value)
 
 

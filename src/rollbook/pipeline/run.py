@@ -151,7 +151,7 @@ class _Attempt:
         tables_key = None if is_refused else _kept_tables(self._store, upload, files)
         stages.end()
         if upload["columns"]:
-            _remember(connection, upload, table.fingerprint)
+            _remember(connection, upload, table.last.fingerprint)
         counts = count(lines)
         final = {
             "id": upload["id"],
@@ -281,10 +281,6 @@ class _Table:
     ledger: pl.DataFrame
     #: See ``report.Facts``, batch by batch.
     problem_counts: pl.DataFrame
-
-    @property
-    def fingerprint(self) -> str:
-        return self.last.fingerprint
 
 
 def _stored(store: FileStore, upload: Row, files: report.Files) -> dict[str, str | None]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from rollbook.errors import NoAnswerError
 
@@ -26,16 +26,7 @@ Result = Literal[
     "pending",
     "error",
 ]
-RESULTS: tuple[Result, ...] = (
-    "registered",
-    "other_ward",
-    "without_district",
-    "not_registered",
-    "deceased",
-    "international",
-    "pending",
-    "error",
-)
+RESULTS: tuple[Result, ...] = get_args(Result)
 
 #: The voting-district codes of those who have no district.
 SPECIAL_DISTRICTS: dict[Status, str] = {
