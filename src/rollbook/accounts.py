@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 ALGORITHM = "HS256"
 MIN_PASSWORD_LENGTH = 12
+#: The account to which what comes through the watched folder belongs.
+FOLDER = "folder"
 SIGN_IN_AGAIN = "Your sign-in is missing or has ended. Please sign in again."
 
 _SQL = queries("users")
@@ -209,6 +211,8 @@ async def sign_in(pool: Pool, settings: Settings, email: str, password: str) -> 
     """
     async with pool.connection() as connection:
         row = await (await connection.execute(_SQL["by_email"], {"email": email})).fetchone()
+    if row is not None and row["is_system"]:
+        row = None  # nobody is this account
     known_hash = row["password_hash"] if row else _nobodys_hash()
     good, newer_hash = await anyio.to_thread.run_sync(
         _hasher.verify_and_update, password, known_hash

@@ -7,9 +7,10 @@ result can't be changed.
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated
 from urllib.parse import quote, urlsplit
 
@@ -19,6 +20,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from rollbook.errors import ConfigurationError
 
 Positive = Annotated[int, Field(gt=0)]
+#: Sub-folders of the watched folder from which nothing is taken.
+OWN_FOLDERS = frozenset({"processed", "failed", "archive"})
 
 
 class Settings(BaseSettings):
@@ -84,6 +87,30 @@ class Settings(BaseSettings):
     #: Hours in which the same file content counts as sent twice.
     duplicate_window_h: Annotated[int, Field(ge=0)] = 24
 
+    # --- the watched folder; none is watched unless watch_dir is given
+    watch_dir: Path | None = None
+    #: Whose the files of a sub-folder are: its name to the address of an account. The files of the
+    #: folder itself are the account ``folder``'s; other sub-folders are left alone.
+    watch_owners: dict[str, str] = {}
+    #: Seconds for which size and time of change must have stood still.
+    watch_still_s: Annotated[float, Field(ge=0)] = 5
+    #: Seconds between two looks at the whole folder, for shares that tell of no changes.
+    watch_sweep_s: Annotated[float, Field(gt=0)] = 30
+    #: Listen to the file system too? False where a share's events are wrong.
+    watch_events: bool = True
+    #: The smallest file that is taken; the largest is that of every upload.
+    watch_min_bytes: Annotated[int, Field(ge=0)] = 1024
+
+    # --- how long things are kept
+    #: Days that the files of failed uploads and dry runs stay, to be tried again or run for real.
+    source_retention_days: Positive = 30
+    #: Days that reports, refused rows and the cells kept with rows stay.
+    report_retention_days: Annotated[int, Field(ge=7)] = 90
+    #: Days that the queue remembers ended jobs, at most; remove_on_complete and _fail count too.
+    queue_retention_days: Positive = 30
+    #: Days that files stay in the watched folder's processed/ and failed/.
+    watch_retention_days: Positive = 30
+
     # --- the electoral commission's voter roll; nobody is asked about unless all three are given
     #: False switches it off, whatever else is given.
     voter_roll_enabled: bool = True
@@ -124,6 +151,18 @@ class Settings(BaseSettings):
         if parts.scheme != "https" and not (parts.scheme == "http" and is_here):
             raise ValueError("the voter roll's address must begin with https://")
         return url.rstrip("/")
+
+    @field_validator("watch_owners")
+    @classmethod
+    def _plain_folders(cls, owners: dict[str, str]) -> dict[str, str]:
+        """A sub-folder's name leads nowhere else, and none of our own is one."""
+        for name in owners:
+            is_plain = name not in {"", ".", ".."} and name == PurePosixPath(name).name
+            if not is_plain or "\\" in name or name.startswith(".") or "\0" in name:
+                raise ValueError(f"{name!r} is not the name of a sub-folder")
+            if name.lower() in OWN_FOLDERS:
+                raise ValueError(f"{name!r} is a folder of Rollbook's own; choose another name")
+        return owners
 
     @property
     def asks_voter_roll(self) -> bool:
@@ -195,15 +234,22 @@ def environment_for(settings: Settings) -> dict[str, str]:
             "redis_url": SecretStr(settings.redis_address),
             "store_url": settings.store_address,
             "data_dir": settings.data_dir.resolve(),
+            "watch_dir": settings.watch_dir.resolve() if settings.watch_dir else None,
         }
     )
     values = {}
     for field in Settings.model_fields:
         value = getattr(named, field)
         if value is not None:
-            secret = isinstance(value, SecretStr)
-            values[_environment_name((field,))] = value.get_secret_value() if secret else str(value)
+            values[_environment_name((field,))] = _as_text(value)
     return {**os.environ, **values}
+
+
+def _as_text(value: object) -> str:
+    """A setting as the environment says it."""
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    return json.dumps(value) if isinstance(value, dict) else str(value)
 
 
 def _known(address: str | None, name: str) -> str:

@@ -129,6 +129,20 @@ class EmptyFileError(InvalidRequestError):
     title = "The file is empty"
 
 
+class FileTooSmallError(InvalidRequestError):
+    """A file in the watched folder is smaller than ROLLBOOK_WATCH_MIN_BYTES."""
+
+    code = "file_too_small"
+    title = "The file is too small"
+
+
+class FileWaitsError(ConflictError):
+    """A file in the watched folder can't be taken now, and waits until it can."""
+
+    code = "file_waits"
+    title = "The file waits"
+
+
 class FileTooLargeError(RollbookError):
     """The body is over the limit of ROLLBOOK_MAX_UPLOAD_MB."""
 

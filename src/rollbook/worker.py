@@ -13,6 +13,7 @@ import psycopg
 import structlog
 from psycopg_pool import PoolTimeout
 
+from rollbook import retention
 from rollbook.attempt import Attempts
 from rollbook.database import queries
 from rollbook.maintenance import every
@@ -68,7 +69,15 @@ class UploadWorker:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until ``stop`` is set, then let running jobs finish or hand them back."""
-        async with self.slots, every(HEARTBEAT_S, self._beat, service="worker heartbeat"):
+        async with (
+            self.slots,
+            every(HEARTBEAT_S, self._beat, service="worker heartbeat"),
+            every(
+                retention.LOOK_S,
+                lambda: retention.run_when_due(self._system),
+                service="retention",
+            ),
+        ):
             log.info("worker started", worker=self.name, concurrency=self._settings.concurrency)
             async with asyncio.TaskGroup() as work:
                 work.create_task(

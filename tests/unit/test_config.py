@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,21 @@ def test_a_value_that_does_not_fit_is_named(
         config.load()
 
 
+@pytest.mark.parametrize("name", ["../gp", "/gp", "a/b", "..", "", ".taking", "processed", "a\\b"])
+def test_a_mapped_sub_folder_has_a_plain_name_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("ROLLBOOK_WATCH_OWNERS", json.dumps({name: "gp@example.org"}))
+    with pytest.raises(ConfigurationError, match="ROLLBOOK_WATCH_OWNERS"):
+        config.load()
+
+
+def test_reports_can_not_be_kept_for_less_than_a_week(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROLLBOOK_REPORT_RETENTION_DAYS", "6")
+    with pytest.raises(ConfigurationError, match="ROLLBOOK_REPORT_RETENTION_DAYS"):
+        config.load()
+
+
 def test_a_short_signing_key_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROLLBOOK_SECRET_KEY", "short")
     with pytest.raises(ConfigurationError, match="32 bytes"):
@@ -109,6 +125,8 @@ def test_another_process_comes_to_the_same_settings(
         secret_key=SecretStr("k" * 40),
         concurrency=7,
         max_wait_min=2.5,
+        watch_dir=tmp_path,
+        watch_owners={"gp": "gp@example.org"},
     )
     for name, value in config.environment_for(settings).items():
         monkeypatch.setenv(name, value)

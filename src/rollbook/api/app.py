@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from fastapi import APIRouter, FastAPI
 
 from rollbook import __version__, fairness, reconciler
-from rollbook.api import auth, health, problems, queue, uploads, voter_roll
+from rollbook.api import auth, health, monitor, problems, queue, reports, uploads, voter_roll
 from rollbook.maintenance import every
 from rollbook.subscriber import Subscriber
 from rollbook.system import open_system
@@ -56,7 +56,14 @@ def create_app(settings: Settings) -> FastAPI:
     )
     problems.install(app)
     base = APIRouter(prefix=BASE)
-    for part in (auth.router, uploads.router, queue.router, voter_roll.router):
+    for part in (
+        auth.router,
+        uploads.router,
+        queue.router,
+        voter_roll.router,
+        monitor.router,
+        reports.router,
+    ):
         base.include_router(part)
     app.include_router(base)
     app.include_router(health.router)

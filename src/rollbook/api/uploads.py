@@ -144,7 +144,7 @@ async def process(
     except RollbookError:
         await form.drain()
         raise
-    return await _receipt(request, response, system, upload)
+    return await receipt_of(request, response, system, upload)
 
 
 @router.post(
@@ -167,12 +167,13 @@ async def run(
     )
     dry_run = await uploads.get(system, user, job_id)
     upload = await receive.run_for_real(system, user, dry_run, options)
-    return await _receipt(request, response, system, upload)
+    return await receipt_of(request, response, system, upload)
 
 
-async def _receipt(
+async def receipt_of(
     request: Request, response: Response, system: System, upload: Row
 ) -> Answer[Receipt]:
+    """Say that a file was taken in, and where its status is."""
     message = f"Your file is queued as job {upload['id']}. It is safe to close this page."
     receipt = Receipt(
         job_id=upload["id"],
@@ -300,17 +301,22 @@ async def rows(
 async def report(job_id: UUID, system: SystemParam, user: UserParam) -> StreamingResponse:
     """Download the Excel report of an upload that completed."""
     upload = await uploads.get(system, user, job_id)
-    return await _download(system, upload, "report")
+    return await download(system, upload, "report")
 
 
 @router.get("/failed-rows/{job_id}", response_class=StreamingResponse)
 async def failed_rows(job_id: UUID, system: SystemParam, user: UserParam) -> StreamingResponse:
     """Download the refused rows alone, ready to be mended and sent again."""
     upload = await uploads.get(system, user, job_id)
-    return await _download(system, upload, "refused")
+    return await download(system, upload, "refused")
 
 
-async def _download(system: System, upload: Row, what: str) -> StreamingResponse:
+async def download(system: System, upload: Row, what: str) -> StreamingResponse:
+    """A stored workbook of an upload: its ``report``, or the ``refused`` rows.
+
+    Raises:
+        NotFoundError: there is none, or not any more.
+    """
     key = upload[f"{what}_key"]
     missing = NotFoundError(
         f"This upload has no {what} file: it is {upload['status']}"

@@ -169,7 +169,7 @@ RETURNING *;
 UPDATE uploads
 SET status = 'pending', attempts_before = attempt, finished_at = NULL, error = NULL,
     error_code = NULL, stage = NULL, progress = 0, rows_done = 0, worker = NULL,
-    waiting_since = now()
+    waiting_since = now(), purged_at = NULL
 WHERE id = %(id)s AND status = 'failed'
 RETURNING *;
 
