@@ -106,7 +106,7 @@ def _rewritten(path: Path, encoding: str) -> Path:
 
 def _width_quotes_and_records(path: Path, delimiter: int) -> tuple[int, int, int]:
     lines, records = _Longest(), _Longest()
-    quotes = 0
+    quotes, is_open = 0, False
     for piece in _pieces(path):
         signs = np.frombuffer(piece, np.uint8)
         marks = np.flatnonzero(signs == _QUOTE)
@@ -116,20 +116,21 @@ def _width_quotes_and_records(path: Path, delimiter: int) -> tuple[int, int, int
         # Behind an odd number of quotes a line end stands inside a cell.
         records.add(found, ends[(quotes + np.searchsorted(marks, ends)) % 2 == 0])
         quotes += len(marks)
+        is_open = not piece.endswith(b"\n")
     width = lines.most + 1
     # A quote that is none, as in 5", makes one record of many.
     if quotes % 2 == 0 and records.most < max(4 * width, 256):
         width = max(width, records.most + 1)
-        return width, quotes, records.ended
-    return width, quotes, lines.ended
+        return width, quotes, records.ended + is_open
+    return width, quotes, lines.ended + is_open
 
 
 class _Longest:
     """The most delimiters between two ends, over all pieces."""
 
     def __init__(self) -> None:
-        #: How many ends there were, with the one that the file's last record may be without.
-        self.ended = 1
+        #: How many ends there were; the file's last record may be without one.
+        self.ended = 0
         self._longest = 0
         #: Of what goes on in the next piece.
         self._open = 0
