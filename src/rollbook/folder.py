@@ -19,7 +19,7 @@ from uuid import UUID
 
 from rollbook.config import OWN_FOLDERS
 from rollbook.errors import FileWaitsError, ServiceUnavailableError
-from rollbook.receive import KINDS
+from rollbook.kinds import KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
