@@ -20,7 +20,7 @@ import structlog
 from psycopg_pool import PoolTimeout
 from watchfiles import awatch
 
-from rollbook import clock, intake, retention
+from rollbook import clock, intake, logs, retention
 from rollbook.database import queries
 from rollbook.errors import ConfigurationError, ConflictError, FileWaitsError, RollbookError
 from rollbook.folder import Claim, Look, Mark, Waiting, is_wanted
@@ -183,6 +183,9 @@ class Watcher:
             log.warning("waiting for a part", error=type(error).__name__, reason=self._problem)
         except psycopg.errors.UndefinedTable:
             log.warning("waiting for the schema (rollbook migrate)")
+        except Exception as error:  # noqa: BLE001 - one file must not end the watching for good
+            self._problem = "A fault of Rollbook's own; its log says where. Files are safe."
+            log.error("round failed", error=type(error).__name__, where=logs.places(error))
         return min(RETRY_S, self._settings.watch_sweep_s)
 
     async def _may_take(self) -> bool:

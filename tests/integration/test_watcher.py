@@ -392,6 +392,21 @@ async def test_a_file_is_recorded_while_the_queue_is_away(
     assert names(folder, "processed") == ["members.csv"]
 
 
+async def test_a_fault_of_ours_ends_no_watcher_and_loses_no_file(
+    system: System, settings: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def faulty(*_: Any) -> None:
+        raise RuntimeError
+
+    (folder / "members.csv").write_bytes(csv_file(members(3)))
+    async with watching(system) as one:
+        with monkeypatch.context() as patch:
+            patch.setattr(intake, "_store", faulty)
+            await until(lambda: one._problem is not None)
+        await until(lambda: names(folder, "processed") == ["members.csv"])
+    assert len(recorded(settings)) == 1
+
+
 # --- killed at any point --------------------------------------------------------------------------
 
 #: Run by an interpreter of its own: a watcher that kills itself before or after the n-th call of a
