@@ -21,6 +21,7 @@ from rollbook.errors import (
     RollbookError,
     UnreadableFileError,
 )
+from rollbook.inspection import DAMAGED, LOCKED, Limits, inspect
 from rollbook.pipeline.columns import ColumnMap, fingerprint, map_headers, unique_headers, variants
 from rollbook.pipeline.csv_text import CsvText, csv_text
 from rollbook.scan import NotPlainError, Workbook, open_workbook
@@ -36,12 +37,6 @@ HEADER_SEARCH_ROWS = 30
 #: memory is that of a few batches, however long the file is.
 BATCH_ROWS = 50_000
 _NUL = "\0"
-_OLE2 = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
-
-DAMAGED = (
-    "The file can't be read: it is damaged, or isn't what its name says. Nothing was changed. Open "
-    "it in Excel or LibreOffice, save it as .xlsx and send that."
-)
 
 #: A worksheet has 16,384 columns, and the report has some of its own beside the file's.
 MOST_COLUMNS = 16_000
@@ -94,7 +89,12 @@ class Wanted:
 
 
 def read(
-    path: Path, kind: str, wanted: Wanted | None = None, *, batch_rows: int = BATCH_ROWS
+    path: Path,
+    kind: str,
+    wanted: Wanted | None = None,
+    *,
+    batch_rows: int = BATCH_ROWS,
+    limits: Limits | None = None,
 ) -> Iterator[Sheet]:
     """Read the wanted sheet, or the first that has a column of ID numbers.
 
@@ -103,6 +103,7 @@ def read(
         kind: ``xlsx``, ``xls`` or ``csv``.
         wanted: what the sender said of it.
         batch_rows: how many rows a batch has at most.
+        limits: what a workbook may hold, see ``inspection``, which judges it first.
 
     Yields:
         The table's batches; none of them is empty, and there is one at least.
@@ -115,12 +116,15 @@ def read(
         NoRowsError: there is nothing below the headers.
     """
     wanted = wanted or Wanted()
+    inspect(path, kind, limits)
     try:
         yield from _read(path, kind, wanted, max(batch_rows, HEADER_SEARCH_ROWS))
     except (RollbookError, GeneratorExit, KeyboardInterrupt, SystemExit, MemoryError, OSError):
         raise  # OSError: no room on the disk says nothing about the file
     except BaseException as error:  # calamine's and polars' panics are no Exceptions
-        raise UnreadableFileError(DAMAGED) from error
+        # calamine has a word for it, and no class
+        has_password = "password protected" in str(error)
+        raise UnreadableFileError(LOCKED if has_password else DAMAGED) from error
 
 
 def _read(path: Path, kind: str, wanted: Wanted, batch_rows: int) -> Iterator[Sheet]:
@@ -191,12 +195,6 @@ def _tables(path: Path, kind: str, wanted_sheet: str | None, batch_rows: int) ->
         text = csv_text(path)
         yield _Table("CSV", text.records, _csv_batches(text, batch_rows))
         return
-    with path.open("rb") as file:
-        if kind == "xlsx" and file.read(8) == _OLE2:
-            raise UnreadableFileError(
-                "The workbook has a password, or is an old .xls file with a new name. Nothing "
-                "was changed. Open it, save it as .xlsx without a password and send that."
-            )
     with ExitStack() as opened:
         scanned = None
         if kind == "xlsx":

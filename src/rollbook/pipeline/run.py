@@ -21,6 +21,7 @@ from rollbook import clock
 from rollbook import store as keys
 from rollbook.database import queries
 from rollbook.errors import FencedError, RowsRefusedError, VoterRollPendingError
+from rollbook.inspection import Limits
 from rollbook.pipeline import report
 from rollbook.pipeline.ahead import ahead
 from rollbook.pipeline.match import People, ledger_of, match, merge_rule, staging
@@ -55,6 +56,7 @@ def process(
     report_progress: Callable[[Progress], None],
     batch_rows: int = BATCH_ROWS,
     verify_days: int | None = None,
+    limits: Limits | None = None,
 ) -> dict[str, Any]:
     """Take the upload's file through all stages and commit what became of it.
 
@@ -67,6 +69,7 @@ def process(
         batch_rows: how many rows go through together.
         verify_days: for how many days an answer of the voter roll is good; None when the roll isn't
             to be asked.
+        limits: what a workbook may hold.
 
     Returns:
         ``rows_total`` and the counts by outcome.
@@ -83,7 +86,7 @@ def process(
     ):
         verification = Verification(connection, upload, cache_days=verify_days)
         attempt_ = _Attempt(connection, store, upload, stages, Path(name), verification)
-        return attempt_.run(batch_rows)
+        return attempt_.run(batch_rows, limits or Limits())
 
 
 class _Attempt:
@@ -106,7 +109,7 @@ class _Attempt:
         self._folder = folder
         self._scope = Scope(upload["province"], upload["municipality"])
 
-    def run(self, batch_rows: int) -> dict[str, Any]:
+    def run(self, batch_rows: int, limits: Limits) -> dict[str, Any]:
         stages, connection, upload = self._stages, self._connection, self._upload
         stages.begin("read")
         remembered = _remembered(connection, self._scope)
@@ -114,7 +117,10 @@ class _Attempt:
         self._store.fetch(upload["source_key"], source)
         wanted = Wanted(upload["sheet"], upload["columns"], remembered)
         with connection.transaction():
-            done = self._take_in(read(source, upload["file_kind"], wanted, batch_rows=batch_rows))
+            batches = read(
+                source, upload["file_kind"], wanted, batch_rows=batch_rows, limits=limits
+            )
+            done = self._take_in(batches)
         if done is None:
             raise VoterRollPendingError("Rows wait for an answer of the voter roll.")
         counts, is_refused = done

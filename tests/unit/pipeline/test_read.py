@@ -22,6 +22,7 @@ from rollbook.pipeline import read as read_module
 from rollbook.pipeline.normalise import normalise
 from rollbook.pipeline.read import ROW_NUMBER, Sheet, Wanted
 from rollbook.scan import archive, pieces
+from tests.security.files import compound
 from tests.unit.pipeline.sheets import read_whole
 
 if TYPE_CHECKING:
@@ -253,7 +254,7 @@ def test_a_damaged_workbook_is_explained(kind: str, content: bytes, tmp_path: Pa
 
 def test_a_workbook_with_a_password_is_explained(tmp_path: Path) -> None:
     path = tmp_path / "members.xlsx"
-    path.write_bytes(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(4096))
+    path.write_bytes(compound("EncryptionInfo", "EncryptedPackage"))
     with pytest.raises(UnreadableFileError, match="password"):
         read_whole(path, "xlsx")
 
