@@ -84,6 +84,10 @@ class Settings(BaseSettings):
     #: Hours in which the same file content counts as sent twice.
     duplicate_window_h: Annotated[int, Field(ge=0)] = 24
 
+    # --- how long things are kept
+    #: Days that audit entries stay.
+    audit_retention_days: Annotated[int, Field(ge=30)] = 730
+
     # --- the electoral commission's voter roll; nobody is asked about unless all three are given
     #: False switches it off, whatever else is given.
     voter_roll_enabled: bool = True

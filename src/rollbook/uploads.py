@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import structlog
 
-from rollbook.database import queries
+from rollbook.database import page_of, queries
 from rollbook.errors import (
     ConflictError,
     NotAllowedError,
@@ -88,7 +88,7 @@ async def history(
         "offset": (page - 1) * page_size,
         **user.scope.parameters(),
     }
-    return await _page(system, "history", parameters)
+    return await page_of(system.pool, _SQL["history"], parameters)
 
 
 async def stats(system: System, user: User) -> Row:
@@ -159,19 +159,7 @@ async def rows(
         "limit": page_size,
         "offset": (page - 1) * page_size,
     }
-    return await _page(system, "rows", parameters)
-
-
-async def _page(system: System, query: str, parameters: dict[str, Any]) -> tuple[list[Row], int]:
-    """A page of a query whose rows have ``found``, and how many rows there are in all."""
-    async with system.pool.connection() as connection:
-        page = await (await connection.execute(_SQL[query], parameters)).fetchall()
-        if page or not parameters["offset"]:
-            return page, page[0]["found"] if page else 0
-        # The page lies behind the last one.
-        first = {**parameters, "limit": 1, "offset": 0}
-        row = await (await connection.execute(_SQL[query], first)).fetchone()
-        return [], row["found"] if row else 0
+    return await page_of(system.pool, _SQL["rows"], parameters)
 
 
 async def cancel(system: System, user: User, upload_id: UUID) -> Row:
