@@ -18,7 +18,7 @@ from bullmq.custom_errors import DelayedError
 from psycopg_pool import PoolTimeout
 from redis.exceptions import RedisError
 
-from rollbook import clock, logs
+from rollbook import audit, clock, logs
 from rollbook.database import queries
 from rollbook.errors import (
     AttemptError,
@@ -127,7 +127,10 @@ class Attempts:
     async def _claim(self, upload_id: UUID) -> Row | None:
         parameters = {"id": upload_id, "worker": self._worker}
         async with self._system.pool.connection() as connection:
-            return await (await connection.execute(_SQL["claim"], parameters)).fetchone()
+            claimed = await (await connection.execute(_SQL["claim"], parameters)).fetchone()
+            if claimed is not None:
+                await connection.execute(*audit.of_attempt("start", claimed))
+            return claimed
 
     async def _ended_before(self, job: Job, upload_id: UUID) -> dict[str, Any]:
         """The job came again although its upload has ended: give the answer that got lost."""
@@ -281,7 +284,12 @@ class Attempts:
         parameters = {"id": upload["id"], "attempt": upload["attempt"], **values}
         async with self._system.pool.connection() as connection:
             cursor = await connection.execute(_SQL[query], parameters)
-            return cursor.rowcount == 1
+            if cursor.rowcount != 1:
+                return False
+            if query == "fail":
+                code = values["error_code"]
+                await connection.execute(*audit.of_attempt("end", upload, failed=code))
+            return True
 
     async def _by_id(self, upload_id: UUID) -> Row:
         async with self._system.pool.connection() as connection:

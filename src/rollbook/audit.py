@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from rollbook.accounts import User
     from rollbook.database import Pool, Row
+    from rollbook.system import System
 
 #: A failed sign-in is ``sign_in`` that was refused. ``take`` is a file from the watched folder;
 #: ``start`` and ``end`` are an attempt's, by a worker.
@@ -127,6 +128,26 @@ def entry(
     }
 
 
+def of_attempt(
+    act: Literal["start", "end"], upload: Row, *, failed: str | None = None
+) -> tuple[LiteralString, dict[str, Any]]:
+    """The statement for a worker's entry about an attempt, blocking or not.
+
+    Args:
+        act: the attempt begins, or the upload has ended with it.
+        upload: the row of the table ``uploads`` as it was claimed.
+        failed: the code of the error with which the upload ended.
+    """
+    return entry(
+        act,
+        who=None,
+        job_id=upload["id"],
+        failed=failed,
+        about=f"attempt {upload['attempt']}",
+        agent=upload["worker"],
+    )
+
+
 async def record(
     connection: AsyncConnection[Row],
     act: Act,
@@ -171,6 +192,16 @@ async def refusals(
         raise
 
 
+@contextlib.asynccontextmanager
+async def noting(
+    pool: Pool, act: Act, *, who: User | None, about: str | None = None
+) -> AsyncIterator[None]:
+    """Write an entry when what runs inside, outside of PostgreSQL, has succeeded."""
+    async with pool.connection() as connection:
+        await record(connection, act, who=who, about=about)
+        yield
+
+
 def _typed(email: str | None) -> str | None:
     """What was typed as an address, unless it is none: it may be a password or an ID number."""
     if email is None or "@" not in email or _ID_NUMBER.search(email):
@@ -210,10 +241,15 @@ async def entries(
     return await page_of(pool, _SQL["entries_of" if own else "entries"], parameters)
 
 
-async def keep_for(pool: Pool, days: int) -> None:
-    """Let entries that are written from now on be kept for so many days."""
-    async with pool.connection() as connection:
-        await connection.execute(_SQL["keep_for"], {"days": days})
+async def run_once(system: System) -> int:
+    """Carry out ROLLBOOK_AUDIT_RETENTION_DAYS; how many entries have gone.
+
+    The setting counts for entries that are written from now on: each of the others keeps its time.
+    """
+    async with system.pool.connection() as connection:
+        days = {"days": system.settings.audit_retention_days}
+        await connection.execute(_SQL["keep_for"], days)
+        return await forget(connection)
 
 
 async def forget(connection: AsyncConnection[Row]) -> int:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from rollbook import audit
 from rollbook.database import queries
 from rollbook.errors import ServiceUnavailableError
 from rollbook.queue import OPEN_STATES
@@ -126,4 +127,9 @@ async def _fail(
         "error_code": code,
         "error": message,
     }
-    return (await connection.execute(_SQL["fail"], parameters)).rowcount
+    failed = (await connection.execute(_SQL["fail"], parameters)).rowcount
+    if failed:
+        await audit.record(
+            connection, "end", who=None, job_id=upload["id"], failed=code, agent="reconciler"
+        )
+    return failed

@@ -6,10 +6,11 @@ that was never given out.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import structlog
 
+from rollbook import audit
 from rollbook.database import page_of, queries
 from rollbook.errors import (
     ConflictError,
@@ -175,6 +176,8 @@ async def cancel(system: System, user: User, upload_id: UUID) -> Row:
         raise NotAllowedError("Only the person who sent the file, or an operator, can cancel it.")
     async with system.pool.connection() as connection:
         cancelled = await (await connection.execute(_SQL["cancel"], {"id": upload_id})).fetchone()
+        if cancelled is not None:
+            await audit.record(connection, "cancel", who=user, job_id=upload_id)
     if cancelled is None:
         latest = await get(system, user, upload_id)
         raise ConflictError(
@@ -220,6 +223,8 @@ async def retry(system: System, user: User, upload_id: UUID) -> Row:
         raise SourceGoneError(SOURCE_GONE)
     async with system.pool.connection() as connection:
         reopened = await (await connection.execute(_SQL["reopen"], {"id": upload_id})).fetchone()
+        if reopened is not None:
+            await audit.record(connection, "retry", who=user, job_id=upload_id)
     if reopened is None:
         raise ConflictError("Somebody else has just retried this upload.")
     log.info("upload reopened", job_id=str(upload_id))

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from rollbook import clock, uploads
+from rollbook import audit, clock, uploads
 from rollbook.accounts import Role, User
 from rollbook.database import Row
 from rollbook.receive import Existing, Verify
@@ -289,6 +289,24 @@ class WorkerState(BaseModel):
     jobs: list[UUID] = Field(description="What the slots in use hold.")
     started_at: dt.datetime
     heartbeat_at: dt.datetime
+
+
+class AuditEntry(BaseModel):
+    """One act: who, from where, on what, and what came of it."""
+
+    id: int
+    at: dt.datetime
+    act: audit.Act
+    outcome: Literal["done", "refused", "failed"]
+    code: str | None = Field(description="Why it was refused or failed.")
+    user_id: UUID | None = Field(description="Null for a worker and for somebody unknown.")
+    email: str | None = Field(description="The address of the account at that time.")
+    role: str | None
+    address: str | None = Field(description="The client's; null for what was done on a server.")
+    agent: str | None = Field(description="The client's program, or a worker's name.")
+    job_id: UUID | None
+    about: str | None
+    kept_until: dt.datetime
 
 
 class Cleaned(BaseModel):

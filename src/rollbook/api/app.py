@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, FastAPI
 
-from rollbook import __version__, fairness, reconciler
+from rollbook import __version__, audit, fairness, reconciler
+from rollbook.api import audit as audit_routes
 from rollbook.api import auth, health, problems, queue, uploads, voter_roll
+from rollbook.api.access import OriginMiddleware
 from rollbook.maintenance import every
 from rollbook.subscriber import Subscriber
 from rollbook.system import open_system
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 BASE = "/api/v1"
 #: Seconds between two looks for uploads that have waited too long.
 FAIRNESS_INTERVAL_S = 10
+#: Seconds between two looks for audit entries whose time is over.
+AUDIT_INTERVAL_S = 3600
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -42,6 +46,7 @@ def create_app(settings: Settings) -> FastAPI:
                 lambda: verifications.run_once(system),
                 service="reconciler of verifications",
             ),
+            every(AUDIT_INTERVAL_S, lambda: audit.run_once(system), service="audit"),
             every(FAIRNESS_INTERVAL_S, lambda: fairness.run_once(system), service="fairness"),
         ):
             app.state.system = system
@@ -54,9 +59,10 @@ def create_app(settings: Settings) -> FastAPI:
         summary="Members' spreadsheets in, checked rows and a report out.",
         lifespan=lifespan,
     )
+    app.add_middleware(OriginMiddleware)
     problems.install(app)
     base = APIRouter(prefix=BASE)
-    for part in (auth.router, uploads.router, queue.router, voter_roll.router):
+    for part in (auth.router, uploads.router, queue.router, voter_roll.router, audit_routes.router):
         base.include_router(part)
     app.include_router(base)
     app.include_router(health.router)

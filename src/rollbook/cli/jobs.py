@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from rollbook import accounts, receive, uploads
+from rollbook import accounts, audit, receive, uploads
 from rollbook.api.answers import UploadStatus
 from rollbook.cli.session import JsonOption, err, out, print_json, run
 from rollbook.errors import RollbookError
@@ -101,8 +101,9 @@ def upload(
 
     async def work(system: System) -> UploadStatus:
         user = await accounts.acting(system.pool, acting)
-        stored = await receive.store_file(system, file.name, _chunks(file))
-        recorded = await receive.record(system, user, stored, options)
+        async with audit.refusals(system.pool, "upload", who=user):
+            stored = await receive.store_file(system, file.name, _chunks(file))
+            recorded = await receive.record(system, user, stored, options)
         if not as_json:
             err.print(f"Queued as job {recorded['id']}.")
         if wait:
@@ -187,7 +188,9 @@ def queue_retry(job_id: JobArgument, acting: AsOption = None) -> None:
     """Let a failed job run again, with its attempts counted anew."""
 
     async def work(system: System) -> None:
-        await uploads.retry(system, await accounts.acting(system.pool, acting), job_id)
+        user = await accounts.acting(system.pool, acting)
+        async with audit.refusals(system.pool, "retry", who=user, job_id=job_id):
+            await uploads.retry(system, user, job_id)
 
     run("queue", work)
     out.print(f"Job {job_id} waits for another run.")
@@ -198,7 +201,9 @@ def queue_cancel(job_id: JobArgument, acting: AsOption = None) -> None:
     """End a job that waits or runs; nothing of its file is merged."""
 
     async def work(system: System) -> None:
-        await uploads.cancel(system, await accounts.acting(system.pool, acting), job_id)
+        user = await accounts.acting(system.pool, acting)
+        async with audit.refusals(system.pool, "cancel", who=user, job_id=job_id):
+            await uploads.cancel(system, user, job_id)
 
     run("queue", work)
     out.print(f"Job {job_id} is cancelled. No member was changed by it.")
@@ -211,21 +216,37 @@ def queue_clean(
     ] = 24,
 ) -> None:
     """Let the queue forget ended jobs; the history keeps the uploads."""
-    removed = run("queue", lambda system: system.queue.clean(grace_period_h=grace_period_hours))
+
+    async def work(system: System) -> dict[str, int]:
+        about = f"jobs that ended more than {grace_period_hours:g} hours ago"
+        async with audit.noting(system.pool, "clean", who=None, about=about):
+            return await system.queue.clean(grace_period_h=grace_period_hours)
+
+    removed = run("queue", work)
     out.print(f"Forgotten: {removed['completed']} completed and {removed['failed']} failed jobs.")
 
 
 @queue_app.command("pause")
 def queue_pause() -> None:
     """Start no further job; running ones go on."""
-    run("queue", lambda system: system.queue.pause())
+
+    async def work(system: System) -> None:
+        async with audit.noting(system.pool, "pause", who=None):
+            await system.queue.pause()
+
+    run("queue", work)
     out.print("The queue is paused. `rollbook queue resume` lets it run again.")
 
 
 @queue_app.command("resume")
 def queue_resume() -> None:
     """Start jobs again."""
-    run("queue", lambda system: system.queue.resume())
+
+    async def work(system: System) -> None:
+        async with audit.noting(system.pool, "resume", who=None):
+            await system.queue.resume()
+
+    run("queue", work)
     out.print("The queue runs.")
 
 

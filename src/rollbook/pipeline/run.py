@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 from psycopg.types.json import Json
 
-from rollbook import clock
+from rollbook import audit, clock
 from rollbook import store as keys
 from rollbook.database import queries
 from rollbook.errors import FencedError, RowsRefusedError, VoterRollPendingError
@@ -164,6 +164,8 @@ class _Attempt:
         last_write = "note_report" if is_refused else "complete"
         if connection.execute(_SQL[last_write], final).rowcount != 1:
             raise FencedError("Another attempt has the upload now, or it was cancelled.")
+        if not is_refused:
+            connection.execute(*audit.of_attempt("end", upload))
         self._verification.count(tables_key=tables_key)
         return counts, is_refused
 
