@@ -43,6 +43,7 @@ Act = Literal[
     "resume",
     "download_report",
     "download_refused",
+    "download_kept",
     "delete",
     "purge",
     "watch_start",

@@ -84,6 +84,9 @@ class Settings(BaseSettings):
     #: Hours in which the same file content counts as sent twice.
     duplicate_window_h: Annotated[int, Field(ge=0)] = 24
 
+    #: Days within which an upload that completed can be undone.
+    undo_days: Positive = 30
+
     # --- how long things are kept
     #: Days that audit entries stay.
     audit_retention_days: Annotated[int, Field(ge=30)] = 730

@@ -46,13 +46,20 @@ async def page_of(
         parameters: all of the query's.
     """
     async with pool.connection() as connection:
-        page = await (await connection.execute(query, parameters)).fetchall()
-        if page or not parameters["offset"]:
-            return page, page[0]["found"] if page else 0
-        # The page lies behind the last one.
-        first = {**parameters, "limit": 1, "offset": 0}
-        row = await (await connection.execute(query, first)).fetchone()
-        return [], row["found"] if row else 0
+        return await page_in(connection, query, parameters)
+
+
+async def page_in(
+    connection: psycopg.AsyncConnection[Row], query: LiteralString, parameters: dict[str, Any]
+) -> tuple[list[Row], int]:
+    """The same in a transaction of the caller's."""
+    page = await (await connection.execute(query, parameters)).fetchall()
+    if page or not parameters["offset"]:
+        return page, page[0]["found"] if page else 0
+    # The page lies behind the last one.
+    first = {**parameters, "limit": 1, "offset": 0}
+    row = await (await connection.execute(query, first)).fetchone()
+    return [], row["found"] if row else 0
 
 
 def make_pool(address: str, *, max_size: int = 10) -> Pool:

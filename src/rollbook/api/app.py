@@ -9,7 +9,7 @@ from fastapi import APIRouter, FastAPI
 
 from rollbook import __version__, audit, fairness, reconciler
 from rollbook.api import audit as audit_routes
-from rollbook.api import auth, health, problems, queue, uploads, voter_roll
+from rollbook.api import auth, health, problems, queue, undo, uploads, voter_roll
 from rollbook.api.access import OriginMiddleware
 from rollbook.maintenance import every
 from rollbook.subscriber import Subscriber
@@ -62,7 +62,14 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(OriginMiddleware)
     problems.install(app)
     base = APIRouter(prefix=BASE)
-    for part in (auth.router, uploads.router, queue.router, voter_roll.router, audit_routes.router):
+    for part in (
+        auth.router,
+        uploads.router,
+        queue.router,
+        voter_roll.router,
+        audit_routes.router,
+        undo.router,
+    ):
         base.include_router(part)
     app.include_router(base)
     app.include_router(health.router)

@@ -408,6 +408,8 @@ def _in_words(upload: UploadStatus) -> str:
         case "processing":
             return f"Processing: {upload.stage or 'starting'}, {upload.progress} %."
         case "completed":
+            if upload.undone_at is not None:
+                return f"Completed, and undone at {upload.undone_at:%Y-%m-%d %H:%M} UTC."
             return _completed_in_words(upload)
         case "failed":
             return upload.error or "Failed."

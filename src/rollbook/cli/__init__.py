@@ -39,6 +39,7 @@ app.command()(processes.worker)
 app.command()(processes.migrate)
 app.command()(jobs.sample)
 app.command()(jobs.upload)
+app.command("undo")(jobs.undo_upload)
 app.add_typer(jobs.queue_app)
 app.add_typer(users.app)
 

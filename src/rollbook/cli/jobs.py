@@ -13,10 +13,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from rollbook import accounts, audit, receive, uploads
-from rollbook.api.answers import UploadStatus
+from rollbook import accounts, audit, receive, undo, uploads
+from rollbook.api.answers import Undoing, UploadStatus
 from rollbook.cli.session import JsonOption, err, out, print_json, run
-from rollbook.errors import RollbookError
+from rollbook.errors import NotAllowedError, RollbookError
 from rollbook.voter_roll.outlook import look
 
 if TYPE_CHECKING:
@@ -119,6 +119,52 @@ def upload(
             out.print(roll_table(status.verification.results, title="Voter roll"))
     if wait and status.status != "completed":
         raise UploadFailedError(status.error or f"The upload was {status.status}.")
+
+
+def undo_upload(
+    job_id: JobArgument,
+    *,
+    for_real: Annotated[
+        bool, typer.Option("--for-real", help="Do it; without this, it is only counted.")
+    ] = False,
+    kept: Annotated[
+        Path | None,
+        typer.Option(help="A CSV file to write: the members that were, or would be, left alone."),
+    ] = None,
+    acting: AsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Give members back what they were before an upload; those changed since are left alone."""
+
+    async def work(system: System) -> tuple[Undoing, bytes | None]:
+        user = await accounts.acting(system.pool, acting)
+        if not user.role.is_operator:
+            raise NotAllowedError("Only national administrators can undo an upload.")
+        async with audit.refusals(system.pool, "undo", who=user, job_id=job_id):
+            done = await undo.undo(system, user, job_id, dry_run=not for_real)
+        content = None if kept is None else await undo.kept_csv(system, user, job_id)
+        return Undoing.of(done), content
+
+    done, content = run("undo", work)
+    if kept is not None and content is not None:
+        kept.touch(mode=0o600)  # it names people: nobody else's to read
+        kept.write_bytes(content)
+    if as_json:
+        print_json(done.model_dump(mode="json"))
+        return
+    table = Table("Members", "Number", title="Undone" if for_real else "Dry run")
+    table.columns[1].justify = "right"
+    for name, number in (
+        ("removed", done.removed),
+        ("restored", done.restored),
+        ("kept: a later upload changed them", done.kept_because["later_upload"]),
+        ("kept: edited by hand", done.kept_because["edited"]),
+        ("gone already", done.gone),
+    ):
+        table.add_row(name, str(number))
+    out.print(table)
+    if not for_real:
+        out.print("Nothing was changed. `rollbook undo --for-real` does it.")
 
 
 @queue_app.command("stats")

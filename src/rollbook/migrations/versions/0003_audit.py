@@ -66,12 +66,66 @@ def upgrade() -> None:
     -- Also where session_replication_role would leave out other triggers.
     ALTER TABLE audit_entries ENABLE ALWAYS TRIGGER keep_audit_entries;
     ALTER TABLE audit_entries ENABLE ALWAYS TRIGGER keep_audit_entries_whole;
+
+    ALTER TABLE uploads
+        ADD undone_at   timestamptz,
+        -- The address of whoever did it.
+        ADD undone_by   text,
+        -- How many members were removed, restored and kept.
+        ADD undo_counts jsonb,
+        ADD CONSTRAINT only_what_was_merged_is_undone
+            CHECK (undone_at IS NULL OR status = 'completed' AND NOT dry_run);
+
+    -- When a member was changed a second time under the same upload: an edit by hand.
+    ALTER TABLE member_changes ADD edited_at timestamptz;
+
+    -- Members whom undoing an upload left alone.
+    CREATE TABLE undo_kept (
+        upload_id    uuid NOT NULL,
+        id_number    text COLLATE "C" NOT NULL,
+        reason       text NOT NULL CHECK (reason IN ('later_upload', 'edited')),
+        later_upload uuid,
+        PRIMARY KEY (upload_id, id_number)
+    );
+
+    -- As before, and two things more: undoing an upload is no change of it, and a change of what
+    -- the same upload has changed or created is an edit, which undoing must not run over.
+    CREATE OR REPLACE FUNCTION keep_before_values() RETURNS trigger LANGUAGE plpgsql
+    SET enable_nestloop = off AS $$
+    BEGIN
+        IF current_setting('rollbook.undoing', true) = 'on' THEN
+            RETURN NULL;
+        END IF;
+        INSERT INTO member_changes AS c (upload_id, id_number, before)
+        SELECT changed.changed_by_upload, former.id_number,
+               jsonb_strip_nulls(to_jsonb(former)) - ARRAY['roll_status', 'roll_ward',
+                                                           'roll_voting_district', 'roll_asked_at']
+        FROM former JOIN changed USING (id_number)
+        WHERE former.roll_asked_at IS NOT DISTINCT FROM changed.roll_asked_at
+        ON CONFLICT (upload_id, id_number) DO UPDATE SET edited_at = now();
+        RETURN NULL;
+    END $$;
     """)
 
 
 def downgrade() -> None:
-    """Drop them."""
+    """Drop them, and keep the members' before-values as revision 0002 did."""
     op.execute("""
+    CREATE OR REPLACE FUNCTION keep_before_values() RETURNS trigger LANGUAGE plpgsql
+    SET enable_nestloop = off AS $$
+    BEGIN
+        INSERT INTO member_changes (upload_id, id_number, before)
+        SELECT changed.changed_by_upload, former.id_number,
+               jsonb_strip_nulls(to_jsonb(former)) - ARRAY['roll_status', 'roll_ward',
+                                                           'roll_voting_district', 'roll_asked_at']
+        FROM former JOIN changed USING (id_number)
+        WHERE former.roll_asked_at IS NOT DISTINCT FROM changed.roll_asked_at
+        ON CONFLICT DO NOTHING;
+        RETURN NULL;
+    END $$;
+    DROP TABLE undo_kept;
+    ALTER TABLE member_changes DROP edited_at;
+    ALTER TABLE uploads DROP undone_at, DROP undone_by, DROP undo_counts;
     DROP TABLE audit_entries;
     DROP FUNCTION keep_audit_entries;
     DROP FUNCTION audit_kept_until;
