@@ -31,6 +31,8 @@ from rollbook.errors import (
     VoterRollPendingError,
 )
 from rollbook.hand_back import hand_back, is_let_go
+from rollbook.notifications import outbox
+from rollbook.notifications.reconciler import tell
 from rollbook.pipeline.stages import Progress
 from rollbook.publisher import announce_progress
 from rollbook.store import SOURCE_GONE
@@ -187,6 +189,7 @@ class Attempts:
         await self._forget_source(upload)
         done = await self._by_id(upload["id"])
         await self._ask_voter_roll(done)
+        await tell(self._system, upload["id"])
         log.info("attempt completed", rows=done["rows_total"], seconds=done["stage_seconds"])
         return _result(done)
 
@@ -254,6 +257,7 @@ class Attempts:
             log.info("attempt failed after its end", code=error.code)
             return await self._fenced(job, upload)
         log.warning("attempt failed", code=error.code, final=query == "fail")
+        await tell(self._system, upload["id"])
         # The code alone: the sentence may quote the file, and Redis holds nothing of a member.
         raise (UnrecoverableError if hopeless else AttemptError)(error.code)
 
@@ -289,6 +293,8 @@ class Attempts:
             if query == "fail":
                 code = values["error_code"]
                 await connection.execute(*audit.of_attempt("end", upload, failed=code))
+                channels = self._system.settings.notification_channels
+                await connection.execute(*outbox.entry(upload["id"], "failed", channels))
             return True
 
     async def _by_id(self, upload_id: UUID) -> Row:

@@ -12,6 +12,7 @@ from rollbook.api import audit as audit_routes
 from rollbook.api import auth, health, problems, queue, undo, uploads, voter_roll
 from rollbook.api.access import OriginMiddleware
 from rollbook.maintenance import every
+from rollbook.notifications import reconciler as notifications
 from rollbook.subscriber import Subscriber
 from rollbook.system import open_system
 from rollbook.voter_roll import reconciler as verifications
@@ -45,6 +46,11 @@ def create_app(settings: Settings) -> FastAPI:
                 settings.reconcile_interval_s,
                 lambda: verifications.run_once(system),
                 service="reconciler of verifications",
+            ),
+            every(
+                settings.reconcile_interval_s,
+                lambda: notifications.run_once(system),
+                service="reconciler of notifications",
             ),
             every(AUDIT_INTERVAL_S, lambda: audit.run_once(system), service="audit"),
             every(FAIRNESS_INTERVAL_S, lambda: fairness.run_once(system), service="fairness"),

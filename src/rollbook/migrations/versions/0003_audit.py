@@ -67,6 +67,29 @@ def upgrade() -> None:
     ALTER TABLE audit_entries ENABLE ALWAYS TRIGGER keep_audit_entries;
     ALTER TABLE audit_entries ENABLE ALWAYS TRIGGER keep_audit_entries_whole;
 
+    -- What is still to be told to whom: written with the end of an upload, in its transaction, so
+    -- that neither can be lost without the other.
+    CREATE TABLE notifications (
+        -- The same however often it is sent, so that a receiver can know it again.
+        id           text PRIMARY KEY DEFAULT 'msg_' || replace(gen_random_uuid()::text, '-', ''),
+        upload_id    uuid NOT NULL,
+        attempt      integer NOT NULL,
+        kind         text NOT NULL CHECK (kind IN ('completed', 'failed', 'verified')),
+        channel      text NOT NULL CHECK (channel IN ('email', 'webhook')),
+        created_at   timestamptz NOT NULL DEFAULT now(),
+        tries        integer NOT NULL DEFAULT 0,
+        due_at       timestamptz NOT NULL DEFAULT now(),
+        -- The code and the sentence of the last failure.
+        error_code   text,
+        error        text,
+        delivered_at timestamptz,
+        given_up_at  timestamptz,
+        -- An upload that is retried by hand has another end.
+        UNIQUE (upload_id, attempt, kind, channel)
+    );
+    CREATE INDEX notifications_open ON notifications (due_at)
+        WHERE delivered_at IS NULL AND given_up_at IS NULL;
+
     ALTER TABLE uploads
         ADD undone_at   timestamptz,
         -- The address of whoever did it.
@@ -124,6 +147,7 @@ def downgrade() -> None:
         RETURN NULL;
     END $$;
     DROP TABLE undo_kept;
+    DROP TABLE notifications;
     ALTER TABLE member_changes DROP edited_at;
     ALTER TABLE uploads DROP undone_at, DROP undone_by, DROP undo_counts;
     DROP TABLE audit_entries;
