@@ -132,10 +132,11 @@ def _completed(notification: Notification, sent: str) -> tuple[str, list[str]]:
         lines += [
             "",
             f"{refused} rows were refused. The report says why; the refused rows alone can",
+            "be downloaded, mended and sent again.",
         ]
-        lines += ["be downloaded, mended and sent again."]
     if notification.roll is not None and notification.roll["pending"]:
-        lines += ["", f"The voter roll is still being asked about {notification.roll['pending']}."]
+        pending = notification.roll["pending"]
+        lines += ["", f"The voter roll is still being asked about {pending} people."]
     what = "dry run" if notification.is_dry_run else "upload"
     return f"Your {what} is through: {total - refused} of {total} rows taken in", lines
 
