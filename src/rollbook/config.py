@@ -118,6 +118,8 @@ class Settings(BaseSettings):
     voter_roll_queue_name: str = "voter-verification"
 
     # --- notifications; none are sent unless smtp_host or webhook_url is given
+    #: False switches them off, whatever else is given.
+    notifications_enabled: bool = True
     #: Where people reach the page, for links: ``https://rollbook.example.org``.
     public_url: str | None = None
     smtp_host: str | None = None
@@ -221,6 +223,8 @@ class Settings(BaseSettings):
     def notification_channels(self) -> tuple[Literal["email", "webhook"], ...]:
         """How the ends of uploads are told, by what is set."""
         channels: list[Literal["email", "webhook"]] = []
+        if not self.notifications_enabled:
+            return ()
         if self.smtp_host is not None:
             channels.append("email")
         if self.webhook_url is not None:

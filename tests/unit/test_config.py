@@ -209,5 +209,6 @@ def test_notifications_go_where_the_settings_say(monkeypatch: pytest.MonkeyPatch
         monkeypatch.setenv(f"ROLLBOOK_{name}", value)
     settings = config.load()
     assert settings.notification_channels == ("email", "webhook")
+    assert settings.model_copy(update={"notifications_enabled": False}).notification_channels == ()
     assert len(settings.webhook_keys) == 2
     assert [str(network) for network in settings.webhook_networks] == ["10.0.0.0/8", "fd00::/8"]
