@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Annotated, cast
 from uuid import UUID
 
@@ -14,7 +15,7 @@ from rollbook.errors import NotAllowedError, NotAuthenticatedError
 from rollbook.system import System
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -90,8 +91,13 @@ class OriginMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the call on, with its origin set."""
-        if scope["type"] in {"http", "websocket"}:
-            agent = dict(scope["headers"]).get(b"user-agent", b"").decode("latin-1")
-            client = scope.get("client")
-            audit.origin.set(audit.Origin.of_request(client[0] if client else None, agent))
-        await self._app(scope, receive, send)
+        if scope["type"] not in {"http", "websocket"}:
+            await self._app(scope, receive, send)
+            return
+        agent = dict(scope["headers"]).get(b"user-agent", b"").decode("latin-1")
+        client = scope.get("client")
+        before = audit.origin.set(audit.Origin.of_request(client[0] if client else None, agent))
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            audit.origin.reset(before)
