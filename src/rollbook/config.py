@@ -55,6 +55,8 @@ class Settings(BaseSettings):
     secret_key: SecretStr | None = None
     token_lifetime_min: Positive = 12 * 60
     max_upload_mb: Positive = 50
+    #: What a workbook may hold once it is unpacked.
+    max_inflated_mb: Positive = 2048
 
     # --- the first account
     admin_email: str | None = None
