@@ -405,6 +405,7 @@ async def test_nothing_is_sent_to_this_machine_unless_it_is_allowed(
         "224.0.1.1", "255.255.255.255", "198.18.0.1", "::", "::1", "fe80::1", "fd00:ec2::254",
         "fc00::1", "ff02::1", "::ffff:127.0.0.1", "::ffff:169.254.169.254", "64:ff9b::7f00:1",
         "64:ff9b::a9fe:a9fe", "2002:7f00:1::", "2001:db8::1",
+        "::127.0.0.1", "fec0::1", "100::1", "240.0.0.1", "4000::1",
     ],
 )  # fmt: skip
 def test_an_address_that_is_nobodys_in_the_internet_is_not_public(address: str) -> None:

@@ -13,7 +13,7 @@ import hmac
 import json
 import socket
 import ssl
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import TYPE_CHECKING, Any
 
 import httpcore
@@ -24,7 +24,6 @@ from rollbook.notifications.mail import link
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from ipaddress import IPv4Network
 
     from rollbook.config import Settings
     from rollbook.notifications.outbox import Notification
@@ -32,8 +31,11 @@ if TYPE_CHECKING:
     Address = IPv4Address | IPv6Address
     Network = IPv4Network | IPv6Network
 
-#: Addresses of clouds' own services that look like anybody's: Azure's, which gives out secrets.
-_CLOUDS = frozenset({ip_address("168.63.129.16")})
+#: Addresses of clouds' own services that look like anybody's (to some Pythons, the second):
+#: Azure's and Oracle's, which give out secrets.
+_CLOUDS = (IPv4Network("168.63.129.16/32"), IPv4Network("192.0.0.0/24"))
+#: All of the IPv6 addresses that are given out in the internet (RFC 4291, section 2.4).
+_GIVEN_OUT = IPv6Network("2000::/3")
 #: The last 32 bits of these are an IPv4 address, to which a gateway passes packets on (RFC 6052).
 _NAT64 = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
 #: The longest time for which a receiver may ask to be left alone.
@@ -191,7 +193,11 @@ class Guard(httpcore.AsyncNetworkBackend):
 def is_public(address: Address) -> bool:
     """Is it anybody's address: not private, loopback, link-local, reserved or a cloud's own?"""
     meant = _meant(address)
-    return meant.is_global and not meant.is_multicast and meant not in _CLOUDS
+    if not meant.is_global or meant.is_multicast or meant.is_reserved:
+        return False
+    if isinstance(meant, IPv6Address):
+        return meant in _GIVEN_OUT
+    return not any(meant in network for network in _CLOUDS)
 
 
 def _meant(address: Address) -> Address:
