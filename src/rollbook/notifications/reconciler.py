@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 #: Held while one process reconciles (any fixed number will do).
 LOCK = 0x6E6F7469
-#: Days after which a notification that was delivered or given up is forgotten.
+#: Days after which a notification is forgotten; by then it was delivered or given up long ago.
 KEEP_DAYS = 90
 
 _SQL = queries("notifications")

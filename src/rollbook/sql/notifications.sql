@@ -57,8 +57,8 @@ SET tries = tries + 1, given_up_at = clock_timestamp(), error_code = %(error_cod
 WHERE id = %(id)s AND delivered_at IS NULL AND given_up_at IS NULL;
 
 -- name: forget
--- Those of long ago that have ended, and those whose upload is gone.
+-- Those of long ago, and those that are due and whose upload is gone.
 DELETE FROM notifications AS n
-WHERE (delivered_at IS NOT NULL OR given_up_at IS NOT NULL)
-      AND created_at < now() - make_interval(days => %(days)s)
-   OR NOT EXISTS (SELECT FROM uploads WHERE uploads.id = n.upload_id);
+WHERE created_at < now() - make_interval(days => %(days)s)
+   OR delivered_at IS NULL AND given_up_at IS NULL AND due_at <= now()
+      AND NOT EXISTS (SELECT FROM uploads WHERE uploads.id = n.upload_id);

@@ -89,6 +89,7 @@ def upgrade() -> None:
     );
     CREATE INDEX notifications_open ON notifications (due_at)
         WHERE delivered_at IS NULL AND given_up_at IS NULL;
+    CREATE INDEX notifications_by_time ON notifications (created_at);
 
     ALTER TABLE uploads
         ADD undone_at   timestamptz,
