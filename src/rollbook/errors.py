@@ -264,6 +264,36 @@ class ChildDiedError(AttemptError):
     title = "The process that worked on the file died"
 
 
+# --- notifications ----------------------------------------------------------------------------
+
+
+class NotificationError(RollbookError):
+    """A mail server or a webhook didn't take a notification; it is sent again later."""
+
+    code = "notification_failed"
+    status = 502
+    title = "A notification could not be delivered"
+
+    def __init__(self, message: str, *, wait_s: float = 0) -> None:
+        super().__init__(message)
+        #: Seconds for which the receiver asks to be left alone.
+        self.wait_s = wait_s
+
+
+class AddressRefusedError(NotificationError):
+    """The webhook's name leads to an address to which we send nothing."""
+
+    code = "webhook_address_refused"
+    title = "The webhook's address is not allowed"
+
+
+class NotificationRefusedError(NotificationError):
+    """The receiver wants no such notification: sending it again would not help."""
+
+    code = "notification_refused"
+    title = "The receiver refuses the notification"
+
+
 # --- the voter roll ---------------------------------------------------------------------------
 
 
@@ -304,3 +334,13 @@ class QuestionRefusedError(VoterRollError):
     """The roll refuses this very question; asking it again would not help."""
 
     code = "voter_roll_refused"
+
+
+def title_of(code: str) -> str:
+    """The title of the error with this code, for people who aren't to read its sentence."""
+    kinds: list[type[RollbookError]] = [RollbookError]
+    for kind in kinds:
+        if kind.code == code:
+            return kind.title
+        kinds.extend(kind.__subclasses__())
+    return RollbookError.title

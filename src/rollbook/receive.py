@@ -20,6 +20,7 @@ import structlog
 from psycopg.types.json import Json
 from psycopg_pool import PoolTimeout
 
+from rollbook import audit
 from rollbook.database import queries
 from rollbook.errors import (
     ConflictError,
@@ -96,6 +97,8 @@ class Options:
     verify: Verify = "after_merge"
     #: None stands for the priority of the sender's role.
     priority: int | None = None
+    #: What the audit trail calls it.
+    act: audit.Act = "upload"
 
 
 def columns_from(text: str) -> dict[str, str | None]:
@@ -272,6 +275,7 @@ async def _record(system: System, user: User, stored: StoredFile, options: Optio
         }
         recorded = await (await connection.execute(_SQL["record"], parameters)).fetchone()
         if recorded is not None:
+            await audit.record(connection, options.act, who=user, job_id=stored.upload_id)
             return recorded
         # A request with the same key was quicker between our look and our write.
         earlier = await (await connection.execute(_SQL["by_idempotency_key"], key)).fetchone()

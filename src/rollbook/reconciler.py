@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from rollbook import audit
 from rollbook.database import queries
 from rollbook.errors import ServiceUnavailableError
+from rollbook.notifications import outbox
 from rollbook.queue import OPEN_STATES
 from rollbook.store import SOURCE_GONE
 from rollbook.uploads import forget_source
@@ -93,10 +95,10 @@ async def _reconcile_open(
     if state in OPEN_STATES:
         return
     if not await _has_source(system, upload):
-        done.failed += await _fail(connection, upload, "source_gone", SOURCE_GONE)
+        done.failed += await _fail(system, connection, upload, "source_gone", SOURCE_GONE)
     elif state == "failed" and upload["status"] == "processing":
         # Its workers died more often than maxStalledCount allows: nobody was left to record it.
-        done.failed += await _fail(connection, upload, "stalled", STALLED)
+        done.failed += await _fail(system, connection, upload, "stalled", STALLED)
     else:
         # Not known to the queue, or kept there as ended, which would block the id.
         if state is not None:
@@ -118,7 +120,11 @@ async def _has_source(system: System, upload: Row) -> bool:
 
 
 async def _fail(
-    connection: psycopg.AsyncConnection[Row], upload: Row, code: str, message: str
+    system: System,
+    connection: psycopg.AsyncConnection[Row],
+    upload: Row,
+    code: str,
+    message: str,
 ) -> int:
     parameters = {
         "id": upload["id"],
@@ -126,4 +132,11 @@ async def _fail(
         "error_code": code,
         "error": message,
     }
-    return (await connection.execute(_SQL["fail"], parameters)).rowcount
+    failed = (await connection.execute(_SQL["fail"], parameters)).rowcount
+    if failed:
+        await audit.record(
+            connection, "end", who=None, job_id=upload["id"], failed=code, agent="reconciler"
+        )
+        channels = system.settings.notification_channels
+        await connection.execute(*outbox.entry(upload["id"], "failed", channels))
+    return failed

@@ -17,6 +17,7 @@ from rollbook import retention
 from rollbook.attempt import Attempts
 from rollbook.database import queries
 from rollbook.maintenance import every
+from rollbook.notifications.worker import NotificationWorker
 from rollbook.one_call_worker import OneCallWorker
 from rollbook.queue_worker import options, take_jobs
 from rollbook.slots import Slots
@@ -57,7 +58,8 @@ async def serve(settings: Settings) -> None:
 class UploadWorker:
     """Takes jobs of the queue ``bulk-uploads`` and runs each in a slot.
 
-    Beside it, where the organisation has given an account there, the voter roll is asked.
+    Beside it, where the organisation has given an account there, the voter roll is asked, and
+    notifications are sent where it has said how.
     """
 
     def __init__(self, system: System) -> None:
@@ -86,6 +88,9 @@ class UploadWorker:
                 if self._settings.asks_voter_roll:
                     roll = VerificationWorker(self._system, self.slots, self.name)
                     work.create_task(roll.run(stop))
+                if self._settings.notification_channels:
+                    teller = NotificationWorker(self._system, self.name)
+                    work.create_task(teller.run(stop))
         await self._leave()
         log.info("worker stopped", worker=self.name)
 

@@ -184,3 +184,49 @@ def test_the_demonstration_asks_no_roll_that_the_environment_names(
     for name, value in config.environment_for(settings).items():
         monkeypatch.setenv(name, value)
     assert not config.load().asks_voter_roll
+
+
+KEY = "whsec_" + "a" * 32
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({"WEBHOOK_URL": "https://hooks.example.org/x"}, "needs a secret"),
+        ({"WEBHOOK_URL": "http://hooks.example.org/x", "WEBHOOK_SECRET": KEY}, "https://"),
+        ({"WEBHOOK_URL": "https://me:pw@hooks.example.org", "WEBHOOK_SECRET": KEY}, "no user"),
+        ({"WEBHOOK_URL": "https://hooks.example.org", "WEBHOOK_SECRET": "whsec_YQ=="}, "24 to 64"),
+        ({"WEBHOOK_URL": "https://hooks.example.org", "WEBHOOK_SECRET": "not base64!"}, "WEBHOOK"),
+        ({"WEBHOOK_ALLOWED_NETWORKS": "10.0.0.0/8, somewhere"}, "WEBHOOK_ALLOWED_NETWORKS"),
+        ({"SMTP_HOST": "mail.example.org"}, "sender"),
+        ({"SMTP_HOST": "mail.example.org", "SMTP_FROM": "nobody"}, "sender"),
+        ({"SMTP_HOST": "mail.example.org", "SMTP_FROM": "a@b.org", "SMTP_TLS": "none",
+          "SMTP_PASSWORD": "secret"}, "clear text"),
+        ({"PUBLIC_URL": "rollbook.example.org"}, "must begin with"),
+    ],
+)  # fmt: skip
+def test_notifications_that_could_not_be_sent_safely_are_refused_at_the_start(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], words: str
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(f"ROLLBOOK_{name}", value)
+    with pytest.raises(ConfigurationError, match=words) as refused:
+        config.load()
+    assert "me:pw" not in str(refused.value)
+
+
+def test_notifications_go_where_the_settings_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert config.load().notification_channels == ()
+    for name, value in {
+        "SMTP_HOST": "mail.example.org",
+        "SMTP_FROM": "rollbook@example.org",
+        "WEBHOOK_ALLOWED_NETWORKS": "10.0.0.0/8, fd00::/8",
+        "WEBHOOK_URL": "http://10.1.2.3/hook",
+        "WEBHOOK_SECRET": f"{KEY} {KEY}",
+    }.items():
+        monkeypatch.setenv(f"ROLLBOOK_{name}", value)
+    settings = config.load()
+    assert settings.notification_channels == ("email", "webhook")
+    assert settings.model_copy(update={"notifications_enabled": False}).notification_channels == ()
+    assert len(settings.webhook_keys) == 2
+    assert [str(network) for network in settings.webhook_networks] == ["10.0.0.0/8", "fd00::/8"]

@@ -108,7 +108,7 @@ async def stats(system: SystemParam) -> Answer[ReportStats]:
 @router.get("/{job_id}", response_class=StreamingResponse, responses={404: {"model": Problem}})
 async def report(job_id: UUID, system: SystemParam, user: OperatorParam) -> StreamingResponse:
     """Download an upload's report."""
-    return await download(system, await uploads.get(system, user, job_id), "report")
+    return await download(system, user, await uploads.get(system, user, job_id), "report")
 
 
 @router.delete("/{job_id}", responses={code: {"model": Problem} for code in (404, 409)})

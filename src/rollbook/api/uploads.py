@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any, cast, get_args
+from typing import Annotated, Any, Literal, cast, get_args
 from urllib.parse import quote
 from uuid import UUID
 
@@ -13,8 +13,9 @@ from fastapi import APIRouter, Body, Depends, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
-from rollbook import receive, uploads
-from rollbook.api.access import SystemParam, UserParam, signed_in
+from rollbook import audit, receive, uploads
+from rollbook.accounts import User
+from rollbook.api.access import SystemParam, UserParam, audited, signed_in
 from rollbook.api.answers import (
     Answer,
     Page,
@@ -127,6 +128,7 @@ class RunRequest(BaseModel):
 @router.post(
     "/process",
     status_code=202,
+    dependencies=[Depends(audited("upload"))],
     openapi_extra=_FORM,
     responses={code: {"model": Problem} for code in (409, 413, 415, 503)},
 )
@@ -150,6 +152,7 @@ async def process(
 @router.post(
     "/run/{job_id}",
     status_code=202,
+    dependencies=[Depends(audited("upload"))],
     responses={code: {"model": Problem} for code in (409, 503)},
 )
 async def run(
@@ -297,21 +300,31 @@ async def rows(
     )
 
 
-@router.get("/report/{job_id}", response_class=StreamingResponse)
+@router.get(
+    "/report/{job_id}",
+    response_class=StreamingResponse,
+    dependencies=[Depends(audited("download_report"))],
+)
 async def report(job_id: UUID, system: SystemParam, user: UserParam) -> StreamingResponse:
     """Download the Excel report of an upload that completed."""
     upload = await uploads.get(system, user, job_id)
-    return await download(system, upload, "report")
+    return await download(system, user, upload, "report")
 
 
-@router.get("/failed-rows/{job_id}", response_class=StreamingResponse)
+@router.get(
+    "/failed-rows/{job_id}",
+    response_class=StreamingResponse,
+    dependencies=[Depends(audited("download_refused"))],
+)
 async def failed_rows(job_id: UUID, system: SystemParam, user: UserParam) -> StreamingResponse:
     """Download the refused rows alone, ready to be mended and sent again."""
     upload = await uploads.get(system, user, job_id)
-    return await download(system, upload, "refused")
+    return await download(system, user, upload, "refused")
 
 
-async def download(system: System, upload: Row, what: str) -> StreamingResponse:
+async def download(
+    system: System, user: User, upload: Row, what: Literal["report", "refused"]
+) -> StreamingResponse:
     """A stored workbook of an upload: its ``report``, or the ``refused`` rows.
 
     Raises:
@@ -328,6 +341,9 @@ async def download(system: System, upload: Row, what: str) -> StreamingResponse:
         size, chunks = await system.store.open(key)
     except FileNotFoundError:
         raise missing from None
+    act: audit.Act = "download_report" if what == "report" else "download_refused"
+    async with system.pool.connection() as connection:
+        await audit.record(connection, act, who=user, job_id=upload["id"])
     stem = upload["file_name"].rpartition(".")[0] or "upload"
     name = f"{stem}-{what}.xlsx"
     plain = name.encode("ascii", "replace").decode().replace("?", "_").replace('"', "'")
@@ -352,7 +368,11 @@ def template() -> Response:
         return Response(path.read_bytes(), media_type=XLSX, headers=headers)
 
 
-@router.post("/cancel/{job_id}", responses={code: {"model": Problem} for code in (403, 409)})
+@router.post(
+    "/cancel/{job_id}",
+    dependencies=[Depends(audited("cancel"))],
+    responses={code: {"model": Problem} for code in (403, 409)},
+)
 async def cancel(job_id: UUID, system: SystemParam, user: UserParam) -> Answer[UploadStatus]:
     """End an upload that waits or runs; nothing of it is merged."""
     await uploads.cancel(system, user, job_id)
@@ -394,6 +414,8 @@ def _in_words(upload: UploadStatus) -> str:
         case "processing":
             return f"Processing: {upload.stage or 'starting'}, {upload.progress} %."
         case "completed":
+            if upload.undone_at is not None:
+                return f"Completed, and undone at {upload.undone_at:%Y-%m-%d %H:%M} UTC."
             return _completed_in_words(upload)
         case "failed":
             return upload.error or "Failed."

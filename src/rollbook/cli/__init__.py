@@ -41,6 +41,7 @@ app.command()(processes.migrate)
 app.command()(jobs.sample)
 app.command()(jobs.upload)
 app.command()(purge.purge)
+app.command("undo")(jobs.undo_upload)
 app.add_typer(jobs.queue_app)
 app.add_typer(users.app)
 

@@ -18,7 +18,7 @@ import typer
 import uvloop
 from rich.markup import escape
 
-from rollbook import accounts, supervisor
+from rollbook import accounts, audit, supervisor
 from rollbook import worker as worker_process
 from rollbook.attempt import UNAVAILABLE
 from rollbook.cli.session import engines, err, out, settings_for
@@ -79,6 +79,7 @@ async def _prepared(settings: Settings) -> tuple[str, str | None] | None:
     from rollbook import schema
 
     await asyncio.to_thread(schema.migrate, settings.database_address)
+    audit.origin.set(audit.Origin.of_command_line())
     async with open_system(settings) as system:
         return await accounts.add_first(system.pool, settings)
 
