@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from rollbook.accounts import User
     from rollbook.database import Pool, Row
-    from rollbook.system import System
 
 #: A failed sign-in is ``sign_in`` that was refused. ``take`` is a file from the watched folder;
 #: ``start`` and ``end`` are an attempt's, by a worker.
@@ -242,17 +241,14 @@ async def entries(
     return await page_of(pool, _SQL["entries_of" if own else "entries"], parameters)
 
 
-async def run_once(system: System) -> int:
-    """Carry out ROLLBOOK_AUDIT_RETENTION_DAYS; how many entries have gone.
-
-    The setting counts for entries that are written from now on: each of the others keeps its time.
-    """
-    async with system.pool.connection() as connection:
-        days = {"days": system.settings.audit_retention_days}
-        await connection.execute(_SQL["keep_for"], days)
-        return await forget(connection)
+async def keep_for(connection: AsyncConnection[Row], *, days: int) -> None:
+    """Keep entries that are written from now on for so long; each of the others keeps its time."""
+    await connection.execute(_SQL["keep_for"], {"days": days})
 
 
-async def forget(connection: AsyncConnection[Row]) -> int:
-    """Remove the entries whose time is over; how many these were."""
-    return (await connection.execute(_SQL["forget"])).rowcount
+async def forget(connection: AsyncConnection[Row], *, dry_run: bool = False) -> int:
+    """Remove the entries whose time is over, or only count them; how many these are."""
+    if not dry_run:
+        return (await connection.execute(_SQL["forget"])).rowcount
+    row = await (await connection.execute(_SQL["over"])).fetchone()
+    return row["over"] if row else 0

@@ -93,12 +93,17 @@ class Claim:
         return TAKING, self.folder, self.sub or _ROOT
 
     @property
+    def label(self) -> str:
+        """How the name in ``processed/`` or ``failed/`` begins: its time, and a part of its id."""
+        return f"{self.at:{_STAMP}}-{self.id.hex[:8]}"
+
+    @property
     def final_name(self) -> str:
         """The name in ``processed/`` or ``failed/``: with its time, and never another claim's."""
         stem, dot, ending = self.name.rpartition(".")
         while len(os.fsencode(stem + dot + ending)) > _NAME_BYTES:
             stem = stem[:-1]
-        return f"{self.at:{_STAMP}}-{self.id.hex[:8]}-{stem}{dot}{ending}"
+        return f"{self.label}-{stem}{dot}{ending}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +136,8 @@ class Folder:
     """One watched folder; its methods block, and belong into a thread.
 
     Raises:
-        ServiceUnavailableError: from every method, when the folder isn't there or refuses.
+        ServiceUnavailableError: from every method, when the folder isn't there.
+        FileWaitsError: from those for one file, when it can't be used, which holds up no other.
     """
 
     def __init__(self, path: Path, subs: Sequence[str] = ()) -> None:
@@ -163,12 +169,9 @@ class Folder:
         """Make a file this process's own; None when somebody was quicker.
 
         The caller holds the claim's lock, so that nobody clears its empty folder away.
-
-        Raises:
-            FileWaitsError: it may not be read.
         """
         claim = Claim(claim_id, at.replace(microsecond=0), priority, file.sub, file.name, file.mark)
-        with self._opened() as root, _within(root, *_parts(file.sub)) as source:
+        with self._opened(for_file=True) as root, _within(root, *_parts(file.sub)) as source:
             try:
                 # Whoever may not read it had better leave it where it is.
                 os.close(os.open(file.name, _READ, dir_fd=source))
@@ -195,7 +198,7 @@ class Folder:
     @contextlib.contextmanager
     def reading(self, claim: Claim) -> Iterator[BinaryIO | None]:
         """The claimed file, open; None where it is no plain file."""
-        with self._opened() as root, _within(root, *claim.path) as within:
+        with self._opened(for_file=True) as root, _within(root, *claim.path) as within:
             try:
                 descriptor = os.open(claim.name, _READ, dir_fd=within)
             except OSError:
@@ -203,8 +206,12 @@ class Folder:
                     raise
                 yield None  # a symbolic link that took the file's place
                 return
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                os.close(descriptor)
+                yield None  # a folder that did
+                return
             with os.fdopen(descriptor, "rb") as file:
-                yield file if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
+                yield file
 
     def finish(self, claim: Claim, target: str, *, error: str | None = None) -> None:
         """Move a claimed file on, with what was wrong beside it; done already is fine.
@@ -215,7 +222,7 @@ class Folder:
             error: for the person who put it there.
         """
         with (
-            self._opened() as root,
+            self._opened(for_file=True) as root,
             _within(root, *_parts(claim.sub), target, make=0o777) as goal,
         ):
             with (
@@ -235,7 +242,7 @@ class Folder:
 
     def clear(self, claim: Claim) -> None:
         """Remove the folder of a claim that holds no file (any more)."""
-        with self._opened() as root:
+        with self._opened(for_file=True) as root:
             self._clear(root, claim)
 
     def purge(self, before: dt.datetime, *, dry_run: bool = False) -> int:
@@ -257,20 +264,27 @@ class Folder:
         return removed
 
     @contextlib.contextmanager
-    def _opened(self) -> Iterator[int]:
+    def _opened(self, *, for_file: bool = False) -> Iterator[int]:
+        root = None
         try:
             # The folder itself may be a link: the operator named it.
             root = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                yield root
-            finally:
-                os.close(root)
+            yield root
         except OSError as error:
+            if for_file and root is not None:
+                raise FileWaitsError(
+                    f"A file in the watched folder can't be used ({error.strerror}) and waits. "
+                    "Check that Rollbook may read it and write in its folder, that there is room, "
+                    "and that processed/ and failed/ are folders of the same file system."
+                ) from error
             raise ServiceUnavailableError(
                 f"The watched folder can't be used ({error.strerror}). Nothing was lost: "
                 "files stay where they are until it can. Check that it is mounted, and that "
                 "Rollbook may read and write it."
             ) from error
+        finally:
+            if root is not None:
+                os.close(root)
 
     def _forget_refusal(self, root: int, claim: Claim) -> None:
         """Remove the reason of a refusal that a crash cut short and that doesn't hold any more."""

@@ -17,7 +17,7 @@ from uuid import uuid4
 
 import structlog
 
-from rollbook import accounts, clock, receive
+from rollbook import accounts, audit, clock, receive
 from rollbook.accounts import User
 from rollbook.database import queries
 from rollbook.errors import (
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 PRIORITY = 5
 BY_HAND = 1
 READ_BYTES = 1024 * 1024
+#: Of the Idempotency-Keys of claims; nobody else's begins with it.
+KEY_BEGINNING = "folder:"
 
 _SQL = queries("folder")
 _UPLOADS = queries("uploads")
@@ -74,9 +76,16 @@ def folder_of(settings: Settings) -> Folder:
 
 
 async def take(
-    system: System, folder: Folder, file: Waiting, *, priority: int = PRIORITY
+    system: System,
+    folder: Folder,
+    file: Waiting,
+    *,
+    priority: int = PRIORITY,
+    by: User | None = None,
 ) -> Taken | None:
     """Take a file that stood still; None when another process was quicker.
+
+    ``by`` is the operator who asked for it; None stands for a watcher.
 
     Raises:
         FileWaitsError: it can't be taken now and waits.
@@ -88,7 +97,7 @@ async def take(
         claim = await asyncio.to_thread(
             folder.claim, file, claim_id, priority=priority, at=clock.now()
         )
-        return None if claim is None else await _carry_on(system, folder, claim, owner)
+        return None if claim is None else await _carry_on(system, folder, claim, owner, by)
 
 
 async def resume(system: System, folder: Folder, claim: Claim) -> Taken | None:
@@ -113,11 +122,12 @@ async def resume(system: System, folder: Folder, claim: Claim) -> Taken | None:
         return await _carry_on(system, folder, claim, await _owner(system, claim.sub))
 
 
-async def take_by_hand(system: System, file_name: str) -> Row:
+async def take_by_hand(system: System, user: User, file_name: str) -> Row:
     """Take one file of the folder itself now, before all others.
 
     Args:
         system: the opened parts.
+        user: the operator who asks for it; the file is the folder's all the same.
         file_name: as the folder lists it; never a path.
 
     Raises:
@@ -141,7 +151,7 @@ async def take_by_hand(system: System, file_name: str) -> Row:
             "Somebody is still writing to this file, so it was left where it is. Try again when it "
             "is complete; a watcher takes it then by itself."
         )
-    taken = await take(system, folder, file, priority=BY_HAND)
+    taken = await take(system, folder, file, priority=BY_HAND, by=user)
     if taken is None:
         raise ConflictError(
             "The file has just been taken by a watcher. The most recent jobs show it."
@@ -177,17 +187,29 @@ async def _find(folder: Folder, file_name: str) -> Waiting:
     raise NotFoundError(f"The watched folder has no such file. Nothing was taken.{reason}")
 
 
-async def _carry_on(system: System, folder: Folder, claim: Claim, owner: User) -> Taken:
+async def _carry_on(
+    system: System, folder: Folder, claim: Claim, owner: User, by: User | None = None
+) -> Taken:
+    options = receive.Options(
+        priority=claim.priority,
+        idempotency_key=_key(claim),
+        act="take",
+        by=by,
+        about=claim.label,
+    )
     try:
         stored = await _store(system, folder, claim)
-        # AUDIT: the act is "take" (receive writes the entry in the transaction of the record).
-        options = receive.Options(priority=claim.priority, idempotency_key=_key(claim))
         upload = await receive.record(system, owner, stored, options)
     except FileWaitsError:
         raise
     except RollbookError as error:
         if error.status >= 500:
             raise
+        if by is None:  # an operator's own refusal is written where the operator asked
+            async with system.pool.connection() as connection:
+                await audit.record(
+                    connection, "take", who=owner, refused=error.code, about=claim.label
+                )
         await asyncio.to_thread(folder.finish, claim, "failed", error=_in_words(claim, error))
         log.warning("file refused", claim=str(claim.id), code=error.code)
         return Taken(refusal=error)
@@ -266,13 +288,13 @@ async def _locked(system: System, claim_id: UUID) -> AsyncIterator[bool]:
     """
     async with system.pool.connection() as connection:
         row = await (
-            await connection.execute(_SQL["lock_claim"], {"key": f"folder:{claim_id}"})
+            await connection.execute(_SQL["lock_claim"], {"key": f"{KEY_BEGINNING}{claim_id}"})
         ).fetchone()
         yield bool(row and row["locked"])
 
 
 def _key(claim: Claim) -> str:
-    return f"folder:{claim.id}"
+    return f"{KEY_BEGINNING}{claim.id}"
 
 
 def _in_words(claim: Claim, error: RollbookError) -> str:

@@ -16,13 +16,16 @@ from uuid import UUID
 import structlog
 from psycopg.types.json import Json
 
-from rollbook import clock, intake
-from rollbook.database import queries
+from rollbook import audit, clock, intake
+from rollbook.database import page_of, queries
 from rollbook.errors import ConflictError, InvalidRequestError, ServiceUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
+    from psycopg import AsyncConnection
+
+    from rollbook.accounts import User
     from rollbook.database import Row
     from rollbook.store import Stored
     from rollbook.system import System
@@ -56,8 +59,19 @@ class Purged:
     bytes: int = 0
     queue_jobs: int = 0
     voter_roll_answers: int = 0
+    #: What members were before uploads that can't be undone any more.
+    before_values: int = 0
+    #: Members on the lists of those whom undoing left alone.
+    kept_members: int = 0
+    notifications: int = 0
+    audit_entries: int = 0
     #: In the watched folder's processed/ and failed/.
     folder_files: int = 0
+
+    def in_words(self) -> str:
+        """What it was, for the audit trail."""
+        found = [f"{number} {name}" for name, number in asdict(self).items() if number]
+        return ", ".join(found).replace("_", " ") or "nothing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +118,14 @@ async def run_once(system: System, *, dry_run: bool = False) -> Purged | None:
         await purge_orphans(system, purged, dry_run=dry_run)
         await _purge_answers(system, now - _days(settings.voter_roll_cache_days), purged, dry_run)
         await _purge_queue(system, now - _days(settings.queue_retention_days), purged, dry_run)
-        # AUDIT: here goes the retention of the entries (audit.forget), and below, in this
-        # transaction, the entry of the act "purge".
+        await _purge_undo(system, now, purged, dry_run)
+        before = {"before": now - _days(settings.queue_retention_days)}
+        purged.notifications = await _rows(connection, "notifications", before, dry_run)
+        purged.audit_entries = await audit.forget(connection, dry_run=dry_run)
         if not dry_run:
             note = {"now": now, "removed": Json(asdict(purged))}
             await connection.execute(_SQL["note"], note)
+            await audit.record(connection, "purge", who=None, about=purged.in_words())
             log.info("retention carried out", **asdict(purged))
     # Last: a share that isn't mounted on this machine keeps nothing else from its end.
     purged.folder_files = await purge_folder(system, dry_run=dry_run)
@@ -130,6 +147,9 @@ async def purge_folder(system: System, *, dry_run: bool = False) -> int:
     folder = intake.folder_of(settings)
     removed = await asyncio.to_thread(folder.purge, before, dry_run=dry_run)
     if removed and not dry_run:
+        about = Purged(folder_files=removed).in_words()
+        async with system.pool.connection() as connection:
+            await audit.record(connection, "purge", who=None, about=about)
         log.info("old files removed from the watched folder", files=removed)
     return removed
 
@@ -137,13 +157,16 @@ async def purge_folder(system: System, *, dry_run: bool = False) -> int:
 async def run_when_due(system: System) -> Purged | None:
     """The daily round, by whichever process comes first."""
     async with system.pool.connection() as connection:
+        await audit.keep_for(connection, days=system.settings.audit_retention_days)
         row = await (await connection.execute(_SQL["last"])).fetchone()
     if row is not None and row["ran_at"] is not None and clock.now() - row["ran_at"] < EVERY:
         return None
     return await run_once(system)
 
 
-async def clean_up(system: System, *, older_than_days: int | None, dry_run: bool) -> Purged:
+async def clean_up(
+    system: System, user: User, *, older_than_days: int | None, dry_run: bool
+) -> Purged:
     """Remove stored reports over an age, and what no upload knows, whenever an operator asks.
 
     Raises:
@@ -158,18 +181,22 @@ async def clean_up(system: System, *, older_than_days: int | None, dry_run: bool
     purged = Purged()
     await purge_reports(system, clock.now() - _days(days), purged, dry_run=dry_run)
     await purge_orphans(system, purged, dry_run=dry_run)
+    if not dry_run:
+        async with system.pool.connection() as connection:
+            await audit.record(connection, "purge", who=user, about=purged.in_words())
     return purged
 
 
-async def delete_report(system: System, upload: Row) -> int:
+async def delete_report(system: System, user: User, upload: Row) -> int:
     """Remove an upload's report and refused rows; how many bytes they had.
 
     Raises:
         ConflictError: the upload hasn't ended, or its report is still to be written again.
     """
     async with system.pool.connection() as connection:
-        # AUDIT: the entry of the act "delete" goes into this transaction.
         found = await (await connection.execute(_SQL["forget_reports"], upload)).fetchone()
+        if found is not None:
+            await audit.record(connection, "delete", who=user, job_id=upload["id"])
     if found is None:
         raise ConflictError(
             "This upload's report is still being made: the upload runs, or the voter roll is still "
@@ -181,14 +208,7 @@ async def delete_report(system: System, upload: Row) -> int:
 async def reports(system: System, *, page: int, page_size: int) -> tuple[list[StoredReport], int]:
     """A page of stored reports, the newest first, and how many there are in all."""
     parameters = {"limit": page_size, "offset": (page - 1) * page_size}
-    async with system.pool.connection() as connection:
-        found = await (await connection.execute(_SQL["reports"], parameters)).fetchall()
-        total = found[0]["found"] if found else 0
-        if not found and page > 1:
-            # The page lies behind the last one.
-            cursor = await connection.execute(_SQL["reports"], {"limit": 1, "offset": 0})
-            first = await cursor.fetchone()
-            total = first["found"] if first else 0
+    found, total = await page_of(system.pool, _SQL["reports"], parameters)
     return [await _stored(system, upload) for upload in found], total
 
 
@@ -253,13 +273,19 @@ async def _purge_answers(
     system: System, before: dt.datetime, purged: Purged, dry_run: bool
 ) -> None:
     async with system.pool.connection() as connection:
-        if dry_run:
-            cursor = await connection.execute(_SQL["answers_over"], {"before": before})
-            row = await cursor.fetchone()
-            purged.voter_roll_answers = row["found"] if row else 0
-        else:
-            cursor = await connection.execute(_SQL["forget_answers"], {"before": before})
-            purged.voter_roll_answers = cursor.rowcount
+        purged.voter_roll_answers = await _rows(connection, "answers", {"before": before}, dry_run)
+
+
+async def _purge_undo(system: System, now: dt.datetime, purged: Purged, dry_run: bool) -> None:
+    """What undoing needs, once it is too late for it; what it told, as long as reports stay."""
+    undoable = {"before": now - _days(system.settings.undo_days), "now": now}
+    lists = {"before": now - _days(system.settings.report_retention_days)}
+    async with system.pool.connection() as connection:
+        if not dry_run:
+            # First: somebody who is undoing an upload at this moment is waited for.
+            await connection.execute(_SQL["end_undo"], undoable)
+        purged.before_values = await _rows(connection, "before_values", undoable, dry_run)
+        purged.kept_members = await _rows(connection, "kept_members", lists, dry_run)
 
 
 async def _purge_queue(system: System, before: dt.datetime, purged: Purged, dry_run: bool) -> None:
@@ -339,6 +365,16 @@ async def _remove(system: System, keys: Iterable[str]) -> int:
         log.warning("store not reachable, files of no upload are left until the next round")
         raise
     return size
+
+
+async def _rows(
+    connection: AsyncConnection[Row], what: str, parameters: dict[str, Any], dry_run: bool
+) -> int:
+    """How many rows of ``what`` are over, and away with them."""
+    if not dry_run:
+        return (await connection.execute(_SQL[f"forget_{what}"], parameters)).rowcount
+    row = await (await connection.execute(_SQL[f"{what}_over"], parameters)).fetchone()
+    return row["found"] if row else 0
 
 
 async def _all(system: System, query: str, parameters: dict[str, Any]) -> list[Row]:

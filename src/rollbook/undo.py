@@ -159,6 +159,12 @@ def _check(upload: Row, *, days: int) -> None:
         )
     if upload["dry_run"]:
         raise ConflictError("A dry run has changed no member, so there is nothing to undo.")
+    if upload["changes_forgotten_at"] is not None:
+        raise ConflictError(
+            f"What members were before this upload was kept until "
+            f"{upload['changes_forgotten_at']:%Y-%m-%d %H:%M} UTC and is gone. Nothing was "
+            "changed; send a file with the right values instead."
+        )
     if upload["finished_at"] < clock.now() - dt.timedelta(days=days):
         raise ConflictError(
             f"This upload completed at {upload['finished_at']:%Y-%m-%d %H:%M} UTC, and an upload "

@@ -20,9 +20,15 @@ import structlog
 from psycopg_pool import PoolTimeout
 from watchfiles import awatch
 
-from rollbook import clock, intake, logs, retention
+from rollbook import audit, clock, intake, logs, retention
 from rollbook.database import queries
-from rollbook.errors import ConfigurationError, ConflictError, FileWaitsError, RollbookError
+from rollbook.errors import (
+    ConfigurationError,
+    ConflictError,
+    FileWaitsError,
+    RollbookError,
+    ServiceUnavailableError,
+)
 from rollbook.folder import Claim, Look, Mark, Waiting, is_wanted
 from rollbook.maintenance import every
 from rollbook.system import open_system
@@ -41,6 +47,9 @@ if TYPE_CHECKING:
 HEARTBEAT_S = 2.0
 #: Seconds before it looks again after something that it needs was away.
 RETRY_S = 5.0
+FAULT = "A fault of Rollbook's own; its log says where. Files are safe."
+#: What no file can be taken without.
+_AWAY = (ServiceUnavailableError, psycopg.OperationalError, PoolTimeout)
 
 _SQL = queries("folder")
 log = structlog.get_logger(__name__)
@@ -82,8 +91,8 @@ async def change(system: System, user: User, *, is_running: bool) -> None:
         raise ConflictError("No folder is watched. Set ROLLBOOK_WATCH_DIR and start again.")
     parameters = {"is_running": is_running, "changed_by": user.email}
     async with system.pool.connection() as connection:
-        # AUDIT: the entry of "watch_start" or "watch_stop" goes into this transaction.
         await connection.execute(_SQL["change"], parameters)
+        await audit.record(connection, "watch_start" if is_running else "watch_stop", who=user)
     log.info("folder started" if is_running else "folder stopped")
 
 
@@ -108,6 +117,7 @@ class Watcher:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Take files until ``stop`` is set."""
+        audit.origin.set(audit.Origin(agent=self.name))
         log.info("watcher started", watcher=self.name)
         tasks = [asyncio.create_task(self._wake_at(stop))]
         if self._settings.watch_events:
@@ -153,11 +163,17 @@ class Watcher:
                 break
             try:
                 self._count(found, await self._take(found))
+                continue
             except FileWaitsError as error:
-                # Seen anew: by then its writer may have come to an end, or its owner be open.
-                self._stillness.forget(found)
                 problems.add(error.message)
-                next_s = min(next_s, self._settings.watch_still_s or RETRY_S)
+            except _AWAY:
+                raise
+            except Exception as error:  # noqa: BLE001 - one file must not hold up all others
+                problems.add(FAULT)
+                log.error("file failed", error=type(error).__name__, where=logs.places(error))
+            # Seen anew: by then its writer may have come to an end, or its owner be open.
+            self._stillness.forget(found)
+            next_s = min(next_s, self._settings.watch_still_s or RETRY_S)
         self._problem = " ".join(sorted(problems)) or None
         return min(next_s, self._settings.watch_sweep_s)
 
@@ -183,8 +199,8 @@ class Watcher:
             log.warning("waiting for a part", error=type(error).__name__, reason=self._problem)
         except psycopg.errors.UndefinedTable:
             log.warning("waiting for the schema (rollbook migrate)")
-        except Exception as error:  # noqa: BLE001 - one file must not end the watching for good
-            self._problem = "A fault of Rollbook's own; its log says where. Files are safe."
+        except Exception as error:  # noqa: BLE001 - no fault ends the watching for good
+            self._problem = FAULT
             log.error("round failed", error=type(error).__name__, where=logs.places(error))
         return min(RETRY_S, self._settings.watch_sweep_s)
 

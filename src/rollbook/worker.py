@@ -13,7 +13,7 @@ import psycopg
 import structlog
 from psycopg_pool import PoolTimeout
 
-from rollbook import retention
+from rollbook import audit, retention
 from rollbook.attempt import Attempts
 from rollbook.database import queries
 from rollbook.maintenance import every
@@ -71,6 +71,7 @@ class UploadWorker:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until ``stop`` is set, then let running jobs finish or hand them back."""
+        audit.origin.set(audit.Origin(agent=self.name))
         async with (
             self.slots,
             every(HEARTBEAT_S, self._beat, service="worker heartbeat"),

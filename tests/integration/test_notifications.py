@@ -222,10 +222,12 @@ async def test_a_mail_server_that_is_away_is_tried_so_often_and_no_more(
 async def test_an_account_without_an_address_and_a_closed_one_get_no_mail(
     settings: Settings, make_user: MakeUser, mailer: MailServer
 ) -> None:
-    folder, closed = await make_user(), await make_user()
+    closed = await make_user()
     with connect(settings.database_address) as connection:
-        connection.execute("UPDATE users SET email = 'folder' WHERE id = %s", (folder.id,))
         connection.execute("UPDATE users SET disabled_at = now() WHERE id = %s", (closed.id,))
+        account = connection.execute("SELECT * FROM users WHERE email = 'folder'").fetchone()
+        assert account is not None
+        folder = User.from_row(account)
     async with open_system(mailing(settings, mailer)) as system, working(system):
         for number, user in enumerate((folder, closed, await make_user()), start=1):
             await ended(system, user, await sent(system, user, csv_file(number)))

@@ -30,7 +30,7 @@ from tests.integration.test_worker import working
 from tests.waiting import PATIENCE_S, job_event
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from pathlib import Path
 
     from rollbook.config import Settings
@@ -241,6 +241,16 @@ async def _taken_by(one: Watcher) -> bool:
     return one.taken + one.refused > 0
 
 
+async def _has_problem(one: Watcher) -> bool:
+    await one.run_once()
+    return one._problem is not None and one.refused == 1
+
+
+async def _has_moved_on(one: Watcher, folder: Path) -> bool:
+    await one.run_once()
+    return names(folder, "processed") == ["members.csv"]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "code"),
     [
@@ -315,13 +325,14 @@ async def test_a_link_in_the_place_of_failed_leads_nothing_out_of_the_folder(
     (tmp_path / "outside").mkdir()
     (folder / "processed").symlink_to(tmp_path / "outside")
     (folder / "members.csv").write_bytes(csv_file(members(3)))
+    (folder / "bad.csv").write_bytes(b"x")
     one = Watcher(system)
-    with pytest.raises(ServiceUnavailableError):
-        await until(lambda: _taken_by(one))
+    await until(lambda: _has_problem(one))
     assert list((tmp_path / "outside").iterdir()) == []
+    # The one that can't be moved on holds up no other.
+    assert names(folder, "failed") == ["bad.csv", "bad.csv.error.txt"]
     (folder / "processed").unlink()
-    await until(lambda: _taken_by(one))
-    assert names(folder, "processed") == ["members.csv"]
+    await until(lambda: _has_moved_on(one, folder))
     assert len(recorded(settings)) == 1
 
 
@@ -409,58 +420,84 @@ async def test_a_fault_of_ours_ends_no_watcher_and_loses_no_file(
 
 # --- killed at any point --------------------------------------------------------------------------
 
-#: Run by an interpreter of its own: a watcher that kills itself before or after the n-th call of a
-#: function on a file's way from the folder into processed/ or failed/.
-KILLED = """
-import asyncio, functools, importlib, inspect, os, signal, sys
-module, name, moment, number = sys.argv[1:5]
-owner = importlib.import_module(module)
-for part in name.split(".")[:-1]:
-    owner = getattr(owner, part)
-last = name.split(".")[-1]
-true = getattr(owner, last)
-left = int(number)
-armed = False
-
-def strike(at):
-    global left
-    if armed and at == moment:
-        left -= 1
-        if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-if inspect.iscoroutinefunction(true):
-    @functools.wraps(true)
-    async def fatal(*args, **kwargs):
-        strike("before")
-        result = await true(*args, **kwargs)
-        strike("after")
-        return result
-else:
-    @functools.wraps(true)
-    def fatal(*args, **kwargs):
-        strike("before")
-        result = true(*args, **kwargs)
-        strike("after")
-        return result
-setattr(owner, last, fatal)
-
+#: An interpreter of its own that has imported everything, and for each line forks a watcher that
+#: kills itself before or after the n-th call of a function on a file's way from the folder into
+#: processed/ or failed/; it answers with how that ended.
+MORTAL = """
+import asyncio, functools, importlib, inspect, json, os, signal, sys
 from rollbook import config
 from rollbook.system import open_system
 from rollbook.watcher import Watcher
 
-async def main():
-    global armed
+answers = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)  # where log lines go
+
+def arm(module, name, moment, number):
+    owner = importlib.import_module(module)
+    for part in name.split(".")[:-1]:
+        owner = getattr(owner, part)
+    last = name.split(".")[-1]
+    true = getattr(owner, last)
+    left = number
+
+    def strike(at):
+        nonlocal left
+        if at == moment:
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    if inspect.iscoroutinefunction(true):
+        @functools.wraps(true)
+        async def fatal(*args, **kwargs):
+            strike("before")
+            result = await true(*args, **kwargs)
+            strike("after")
+            return result
+    else:
+        @functools.wraps(true)
+        def fatal(*args, **kwargs):
+            strike("before")
+            result = true(*args, **kwargs)
+            strike("after")
+            return result
+    setattr(owner, last, fatal)
+
+async def watch(point):
     async with open_system(config.load()) as system:
         watcher = Watcher(system)
-        armed = True
+        arm(*point)
         for _ in range(200):
             await watcher.run_once()
             if watcher.taken or watcher.refused:
                 break
             await asyncio.sleep(0.02)
-asyncio.run(main())
+
+for line in sys.stdin:
+    task = json.loads(line)
+    child = os.fork()
+    if child == 0:
+        os.environ.clear()
+        os.environ.update(task["environment"])
+        asyncio.run(watch(task["point"]))
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), file=answers, flush=True)
 """
+
+
+@pytest.fixture(scope="module")
+def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        [sys.executable, "-c", MORTAL],
+        cwd=tmp_path_factory.mktemp("mortal"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        yield process
+        assert process.stdin is not None
+        process.stdin.close()
+
 
 #: A good file and a refused one pass the same points; in `finish` the refused one has two renames.
 POINTS = [
@@ -490,7 +527,7 @@ async def test_a_watcher_killed_at_any_point_leaves_a_file_that_becomes_one_uplo
     system: System,
     settings: Settings,
     folder: Path,
-    tmp_path: Path,
+    mortal: subprocess.Popen[str],
     module: str,
     name: str,
     moment: str,
@@ -498,7 +535,7 @@ async def test_a_watcher_killed_at_any_point_leaves_a_file_that_becomes_one_uplo
 ) -> None:
     content = csv_file(members(3))
     (folder / "members.csv").write_bytes(content)
-    assert await _killed(settings, tmp_path, module, name, moment, number) == -9
+    assert await _ended(mortal, settings, module, name, moment, number) == -9
     async with watching(system):
         await until(lambda: names(folder, "processed") == ["members.csv"])
         await until(lambda: nothing_is_claimed(folder))
@@ -512,10 +549,15 @@ async def test_a_watcher_killed_at_any_point_leaves_a_file_that_becomes_one_uplo
 @pytest.mark.parametrize("number", [2, 3])
 @pytest.mark.parametrize("moment", ["before", "after"])
 async def test_a_watcher_killed_while_it_refuses_leaves_a_file_that_is_refused_once(
-    system: System, settings: Settings, folder: Path, tmp_path: Path, moment: str, number: int
+    system: System,
+    settings: Settings,
+    folder: Path,
+    mortal: subprocess.Popen[str],
+    moment: str,
+    number: int,
 ) -> None:
     (folder / "bad.csv").write_bytes(b"x")
-    assert await _killed(settings, tmp_path, "os", "rename", moment, number) == -9
+    assert await _ended(mortal, settings, "os", "rename", moment, number) == -9
     async with watching(system):
         await until(lambda: names(folder, "failed") == ["bad.csv", "bad.csv.error.txt"])
         await until(lambda: nothing_is_claimed(folder))
@@ -523,16 +565,15 @@ async def test_a_watcher_killed_while_it_refuses_leaves_a_file_that_is_refused_o
     assert names(folder, "processed") == []
 
 
-async def _killed(
-    settings: Settings, cwd: Path, module: str, name: str, moment: str, number: int
-) -> int:
-    def run() -> int:
-        arguments = [sys.executable, "-c", KILLED, module, name, moment, str(number)]
-        return subprocess.run(
-            arguments, env=environment_for(settings), cwd=cwd, check=False, timeout=60
-        ).returncode
-
-    return await asyncio.to_thread(run)
+async def _ended(mortal: subprocess.Popen[str], settings: Settings, *point: str | int) -> int:
+    """How a watcher ended that was to be killed at a point."""
+    assert mortal.stdin is not None
+    assert mortal.stdout is not None
+    task = {"environment": environment_for(settings), "point": point}
+    mortal.stdin.write(json.dumps(task) + "\n")
+    mortal.stdin.flush()
+    async with asyncio.timeout(PATIENCE_S):
+        return int(await asyncio.to_thread(mortal.stdout.readline))
 
 
 async def test_a_claim_that_another_process_works_on_is_left_to_it(
@@ -716,3 +757,106 @@ async def test_nobody_signs_in_as_the_folder_and_it_gets_no_password(
     for password in ("", PASSWORD):
         login = await api.post("/api/v1/auth/login", json={"email": "folder", "password": password})
         assert login.status_code == 401
+
+
+# --- in the audit trail ---------------------------------------------------------------------------
+
+
+def entries(settings: Settings) -> list[Row]:
+    with connect(settings.database_address) as connection:
+        return connection.execute(
+            "SELECT * FROM audit_entries WHERE act IN ('take', 'watch_start', 'watch_stop') "
+            "ORDER BY id"
+        ).fetchall()
+
+
+async def test_a_taken_file_and_a_refused_one_leave_whose_they_are_and_where_they_lie(
+    system: System, settings: Settings, folder: Path
+) -> None:
+    (folder / "good.csv").write_bytes(csv_file(members(3)))
+    (folder / "good.csv").touch()
+    async with watching(system) as one:
+        await until(lambda: names(folder, "processed") == ["good.csv"])
+        (folder / "bad.csv").write_bytes(b"x")
+        await until(lambda: len(names(folder, "failed")) == 2)
+    good, bad = entries(settings)
+    [upload] = recorded(settings)
+    assert (good["act"], good["outcome"], good["job_id"]) == ("take", "done", upload["id"])
+    assert (bad["outcome"], bad["code"], bad["job_id"]) == ("refused", "file_too_small", None)
+    assert {(entry["email"], entry["agent"]) for entry in (good, bad)} == {("folder", one.name)}
+    [processed] = (folder / "processed").iterdir()
+    assert processed.name == f"{good['about']}-good.csv"
+    assert (folder / "failed" / f"{bad['about']}-bad.csv").exists()
+
+
+async def test_what_an_operator_does_with_the_folder_stands_in_the_operators_name(
+    api: httpx.AsyncClient, settings: Settings, folder: Path, make_user: MakeUser
+) -> None:
+    operator, office = (
+        await make_user(Role.NATIONAL_ADMIN),
+        await make_user(Role.PROVINCE_ADMIN, "GP"),
+    )
+    (folder / "good.csv").write_bytes(csv_file(members(3)))
+    (folder / "twice.csv").write_bytes(csv_file(members(3)))
+    for user in (office, operator):
+        api.headers["Authorization"] = f"Bearer {issue_token(settings, user)}"
+        await api.post(f"{MONITOR}/stop")
+        for name in ("good.csv", "twice.csv", "none.csv"):
+            await api.post(f"{MONITOR}/process", json={"file_name": name})
+        await api.post(f"{MONITOR}/start")
+    found = entries(settings)
+    assert {entry["code"] for entry in found[:5]} == {"not_allowed"}
+    assert {entry["user_id"] for entry in found[:5]} == {office.id}
+    assert {entry["user_id"] for entry in found[5:]} == {operator.id}
+    assert [(entry["act"], entry["code"]) for entry in found[5:]] == [
+        ("watch_stop", None),
+        ("take", None),
+        ("take", "duplicate_upload"),
+        ("take", "not_found"),
+        ("watch_start", None),
+    ]
+    [upload] = recorded(settings)
+    assert (upload["owner"], found[6]["job_id"]) == ("folder", upload["id"])
+
+
+async def test_no_upload_over_http_can_make_a_file_of_the_folder_seem_to_be_taken(
+    api: httpx.AsyncClient, settings: Settings, make_user: MakeUser
+) -> None:
+    answer = await api.post(
+        "/api/v1/bulk-upload/process",
+        files={"file": ("members.csv", csv_file(members(2)))},
+        headers={
+            "Authorization": f"Bearer {issue_token(settings, await make_user())}",
+            "Idempotency-Key": f"folder:{UUID(int=7)}",
+        },
+    )
+    assert answer.status_code == 422
+    assert recorded(settings) == []
+
+
+async def test_a_file_whose_name_is_no_text_is_taken_like_any_other(
+    system: System, settings: Settings, folder: Path
+) -> None:
+    for number, name in enumerate((b"\xff\xfe.csv", b"a\\b.csv", b"line\nbreak.csv")):
+        (folder / os.fsdecode(name)).write_bytes(csv_file(members(2, start=number)))
+    (folder / os.fsdecode(b"bad\xff.csv")).write_bytes(b"x")
+    async with watching(system):
+        await until(lambda: len(names(folder, "processed")) == 3)
+        await until(lambda: len(names(folder, "failed")) == 2)
+    assert len(recorded(settings)) == 3
+
+
+@pytest.mark.usefixtures("settings")
+async def test_a_folder_that_takes_a_files_place_is_refused(system: System, folder: Path) -> None:
+    one = Watcher(system)
+    (folder / "members.csv").write_bytes(csv_file(members(3)))
+    [file] = one.folder.look().files
+    (folder / "members.csv").unlink()
+    (folder / "members.csv").mkdir()
+    (folder / "members.csv" / "inner").write_bytes(b"somebody's")
+    taken = await intake.take(system, one.folder, file)
+    assert taken is not None
+    assert taken.refusal is not None
+    assert "not a file of its own" in taken.refusal.message.replace("isn't", "is not")
+    assert [path.read_bytes() for path in (folder / "failed").rglob("inner")] == [b"somebody's"]
+    assert nothing_is_claimed(folder)

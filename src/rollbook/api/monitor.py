@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, Field
 
 from rollbook import intake, watcher
-from rollbook.api.access import OperatorParam, SystemParam, operating
+from rollbook.api.access import OperatorParam, SystemParam, audited, signed_in
 from rollbook.api.answers import Answer, Problem, Receipt
 from rollbook.api.uploads import receipt_of
 from rollbook.system import System
@@ -16,7 +16,7 @@ from rollbook.system import System
 router = APIRouter(
     prefix="/bulk-upload/monitor",
     tags=["watched folder"],
-    dependencies=[Depends(operating)],
+    dependencies=[Depends(signed_in)],
     responses={code: {"model": Problem} for code in (401, 403, 503)},
 )
 
@@ -56,19 +56,27 @@ class ProcessRequest(BaseModel):
 
 
 @router.get("/status")
-async def status(system: SystemParam) -> Answer[FolderState]:
+async def status(system: SystemParam, _: OperatorParam) -> Answer[FolderState]:
     """Say whether files are taken out of the folder, and how its watchers fare."""
     return await _state(system)
 
 
-@router.post("/start", responses={409: {"model": Problem}})
+@router.post(
+    "/start",
+    dependencies=[Depends(audited("watch_start"))],
+    responses={409: {"model": Problem}},
+)
 async def start(system: SystemParam, user: OperatorParam) -> Answer[FolderState]:
     """Let the watchers take files; done already is fine."""
     await watcher.change(system, user, is_running=True)
     return await _state(system)
 
 
-@router.post("/stop", responses={409: {"model": Problem}})
+@router.post(
+    "/stop",
+    dependencies=[Depends(audited("watch_stop"))],
+    responses={409: {"model": Problem}},
+)
 async def stop(system: SystemParam, user: OperatorParam) -> Answer[FolderState]:
     """Let the watchers take no further file, over restarts too; one under way is finished."""
     await watcher.change(system, user, is_running=False)
@@ -78,16 +86,21 @@ async def stop(system: SystemParam, user: OperatorParam) -> Answer[FolderState]:
 @router.post(
     "/process",
     status_code=202,
+    dependencies=[Depends(audited("take"))],
     responses={code: {"model": Problem} for code in (404, 409, 413, 415, 422)},
 )
 async def process(
-    body: ProcessRequest, request: Request, response: Response, system: SystemParam
+    body: ProcessRequest,
+    request: Request,
+    response: Response,
+    system: SystemParam,
+    user: OperatorParam,
 ) -> Answer[Receipt]:
     """Take one file now, before all others, also while the watchers are stopped.
 
     The answer comes when the file has stood still for ROLLBOOK_WATCH_STILL_S seconds.
     """
-    upload = await intake.take_by_hand(system, body.file_name)
+    upload = await intake.take_by_hand(system, user, body.file_name)
     return await receipt_of(request, response, system, upload)
 
 

@@ -12,7 +12,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
 from rollbook import retention, uploads
-from rollbook.api.access import OperatorParam, SystemParam, operating
+from rollbook.api.access import OperatorParam, SystemParam, audited, signed_in
 from rollbook.api.answers import Answer, Page, Problem, Status
 from rollbook.api.uploads import PageParam, PageSizeParam, download
 from rollbook.errors import NotFoundError
@@ -20,7 +20,7 @@ from rollbook.errors import NotFoundError
 router = APIRouter(
     prefix="/bulk-upload/reports",
     tags=["stored reports"],
-    dependencies=[Depends(operating)],
+    dependencies=[Depends(signed_in)],
     responses={code: {"model": Problem} for code in (401, 403, 503)},
 )
 
@@ -74,7 +74,7 @@ class CleanedUp(BaseModel):
 
 @router.get("")
 async def reports(
-    system: SystemParam, page: PageParam = 1, page_size: PageSizeParam = 20
+    system: SystemParam, _: OperatorParam, page: PageParam = 1, page_size: PageSizeParam = 20
 ) -> Answer[Page[StoredReport]]:
     """List the uploads with stored workbooks, newest first."""
     found, total = await retention.reports(system, page=page, page_size=page_size)
@@ -98,40 +98,51 @@ async def reports(
 
 
 @router.get("/stats")
-async def stats(system: SystemParam) -> Answer[ReportStats]:
+async def stats(system: SystemParam, _: OperatorParam) -> Answer[ReportStats]:
     """Count what the store holds."""
     found = await retention.holdings(system)
     data = ReportStats(**asdict(found), retention_days=system.settings.report_retention_days)
     return Answer(message=f"{data.reports} files, {data.bytes} bytes.", data=data)
 
 
-@router.get("/{job_id}", response_class=StreamingResponse, responses={404: {"model": Problem}})
+@router.get(
+    "/{job_id}",
+    response_class=StreamingResponse,
+    dependencies=[Depends(audited("download_report"))],
+    responses={404: {"model": Problem}},
+)
 async def report(job_id: UUID, system: SystemParam, user: OperatorParam) -> StreamingResponse:
     """Download an upload's report."""
     return await download(system, user, await uploads.get(system, user, job_id), "report")
 
 
-@router.delete("/{job_id}", responses={code: {"model": Problem} for code in (404, 409)})
+@router.delete(
+    "/{job_id}",
+    dependencies=[Depends(audited("delete"))],
+    responses={code: {"model": Problem} for code in (404, 409)},
+)
 async def delete(job_id: UUID, system: SystemParam, user: OperatorParam) -> Answer[Deleted]:
     """Remove an upload's report and refused rows; the upload and its members stay."""
     upload = await uploads.get(system, user, job_id)
     if upload["report_key"] is None and upload["refused_key"] is None:
         raise NotFoundError("This upload has no stored report. Nothing was removed.")
-    size = await retention.delete_report(system, upload)
+    size = await retention.delete_report(system, user, upload)
     return Answer(
         message="The report and the refused rows are removed. No member was changed.",
         data=Deleted(bytes=size),
     )
 
 
-@router.post("/cleanup")
+@router.post("/cleanup", dependencies=[Depends(audited("purge"))])
 async def cleanup(
-    system: SystemParam, body: Annotated[CleanupRequest | None, Body()] = None
+    system: SystemParam,
+    user: OperatorParam,
+    body: Annotated[CleanupRequest | None, Body()] = None,
 ) -> Answer[CleanedUp]:
     """Remove the reports and refused rows over an age, and files of no upload."""
     wanted = body or CleanupRequest(older_than_days=None, dry_run=False)
     purged = await retention.clean_up(
-        system, older_than_days=wanted.older_than_days, dry_run=wanted.dry_run
+        system, user, older_than_days=wanted.older_than_days, dry_run=wanted.dry_run
     )
     data = CleanedUp(reports=purged.reports, orphans=purged.orphans, bytes=purged.bytes)
     would = "would be" if wanted.dry_run else "were"

@@ -11,7 +11,7 @@ from uuid import UUID
 import structlog
 from fastapi import APIRouter, Body, Depends, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel
+from pydantic import AfterValidator, BaseModel
 
 from rollbook import audit, receive, uploads
 from rollbook.accounts import User
@@ -37,6 +37,7 @@ from rollbook.errors import (
     RollbookError,
     ServiceUnavailableError,
 )
+from rollbook.intake import KEY_BEGINNING
 from rollbook.pipeline.problems import sentence
 from rollbook.system import System
 from rollbook.uploads import Outcome
@@ -115,8 +116,19 @@ router = APIRouter(
 )
 
 PageParam = Annotated[int, Query(ge=1, le=1_000_000)]
-IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=200)]
 PageSizeParam = Annotated[int, Query(ge=1, le=500)]
+
+
+def _not_the_folders(key: str | None) -> str | None:
+    """Otherwise an upload could make a file in the watched folder seem to be taken."""
+    if key is not None and key.startswith(KEY_BEGINNING):
+        raise ValueError(f"a key that begins with {KEY_BEGINNING} is the watched folder's")
+    return key
+
+
+IdempotencyKey = Annotated[
+    str | None, Header(min_length=1, max_length=200), AfterValidator(_not_the_folders)
+]
 
 
 class RunRequest(BaseModel):

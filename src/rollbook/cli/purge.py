@@ -19,6 +19,10 @@ _LABELS = {
     "bytes": "bytes in the store",
     "queue_jobs": "ended jobs in the queue",
     "voter_roll_answers": "answers of the voter roll",
+    "before_values": "values from before uploads that can't be undone any more",
+    "kept_members": "members on lists of undone uploads",
+    "notifications": "notifications",
+    "audit_entries": "audit entries",
     "folder_files": "files in processed/ and failed/",
 }
 

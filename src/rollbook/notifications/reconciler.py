@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 #: Held while one process reconciles (any fixed number will do).
 LOCK = 0x6E6F7469
-#: Days after which a notification is forgotten; by then it was delivered or given up long ago.
-KEEP_DAYS = 90
 
 _SQL = queries("notifications")
 log = structlog.get_logger(__name__)
@@ -38,7 +36,7 @@ async def run_once(system: System) -> int | None:
         row = await (await connection.execute(_SQL["lock"], {"lock": LOCK})).fetchone()
         if row is None or not row["locked"]:
             return None
-        await connection.execute(_SQL["forget"], {"days": KEEP_DAYS})
+        await connection.execute(_SQL["forget"])
         return await _queue_due(system, None)
 
 

@@ -28,6 +28,10 @@ ORDER BY a.id DESC LIMIT %(limit)s OFFSET %(offset)s;
 -- Entries written from now on are kept for so many days.
 UPDATE audit_retention SET days = %(days)s WHERE days <> %(days)s;
 
+-- name: over
+-- How many entries' time is over.
+SELECT count(*) AS over FROM audit_entries WHERE kept_until < now();
+
 -- name: forget
 -- Entries whose time is over; the table's trigger refuses all others.
 DELETE FROM audit_entries WHERE kept_until < now();

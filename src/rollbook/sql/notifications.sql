@@ -57,8 +57,7 @@ SET tries = tries + 1, given_up_at = clock_timestamp(), error_code = %(error_cod
 WHERE id = %(id)s AND delivered_at IS NULL AND given_up_at IS NULL;
 
 -- name: forget
--- Those of long ago, and those that are due and whose upload is gone.
+-- Those that are due and whose upload is gone; ``retention`` forgets those of long ago.
 DELETE FROM notifications AS n
-WHERE created_at < now() - make_interval(days => %(days)s)
-   OR delivered_at IS NULL AND given_up_at IS NULL AND due_at <= now()
-      AND NOT EXISTS (SELECT FROM uploads WHERE uploads.id = n.upload_id);
+WHERE delivered_at IS NULL AND given_up_at IS NULL AND due_at <= now()
+  AND NOT EXISTS (SELECT FROM uploads WHERE uploads.id = n.upload_id);

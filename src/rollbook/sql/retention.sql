@@ -83,6 +83,45 @@ WHERE asked_at < %(before)s
                     AND (uploads.verification = 'pending'
                          OR uploads.status IN ('pending', 'processing')));
 
+-- name: end_undo
+-- Uploads that can't be undone any more, whatever is set later: what members were before is gone.
+UPDATE uploads SET changes_forgotten_at = %(now)s
+WHERE status = 'completed' AND NOT dry_run AND finished_at < %(before)s
+  AND changes_forgotten_at IS NULL;
+
+-- name: before_values_over
+-- What members were before an upload that can't be undone any more, or whose record is gone; also
+-- what an edit by hand has left under it since.
+SELECT count(*) AS found FROM member_changes AS c
+WHERE NOT EXISTS (SELECT FROM uploads WHERE uploads.id = c.upload_id
+                    AND changes_forgotten_at IS NULL
+                    AND COALESCE(finished_at, 'infinity') >= %(before)s);
+
+-- name: forget_before_values
+-- Remove it.
+DELETE FROM member_changes AS c
+WHERE NOT EXISTS (SELECT FROM uploads WHERE uploads.id = c.upload_id
+                    AND changes_forgotten_at IS NULL
+                    AND COALESCE(finished_at, 'infinity') >= %(before)s);
+
+-- name: kept_members_over
+-- Members whom undoing left alone, long ago.
+SELECT count(*) AS found FROM undo_kept AS k
+WHERE NOT EXISTS (SELECT FROM uploads WHERE uploads.id = k.upload_id AND undone_at >= %(before)s);
+
+-- name: forget_kept_members
+-- Remove them from the lists; the counts stay with the upload.
+DELETE FROM undo_kept AS k
+WHERE NOT EXISTS (SELECT FROM uploads WHERE uploads.id = k.upload_id AND undone_at >= %(before)s);
+
+-- name: notifications_over
+-- What was told long ago, or given up, or that nobody is set up to tell.
+SELECT count(*) AS found FROM notifications WHERE created_at < %(before)s;
+
+-- name: forget_notifications
+-- Remove it.
+DELETE FROM notifications WHERE created_at < %(before)s;
+
 -- name: owned
 -- Which of the stored files somebody still counts on: every file of an upload that hasn't ended or
 -- whose report may be written again, and what the others' records name.

@@ -12,10 +12,15 @@ def upgrade() -> None:
     -- An account in whose name the system acts: nobody signs in with it.
     ALTER TABLE users ADD is_system boolean NOT NULL DEFAULT false;
     INSERT INTO users (id, email, name, role, password_hash, is_system)
-    VALUES (gen_random_uuid(), 'folder', 'Watched folder', 'national_admin', '', true);
+    VALUES (gen_random_uuid(), 'folder', 'Watched folder', 'national_admin', '', true)
+    -- A downgrade has left the account because uploads are its own.
+    ON CONFLICT (lower(email)) DO UPDATE SET is_system = true, disabled_at = NULL;
 
-    -- When the files of the upload and the cells kept with its rows were removed.
-    ALTER TABLE uploads ADD purged_at timestamptz;
+    ALTER TABLE uploads
+        -- When its files and the cells kept with its rows were removed.
+        ADD purged_at timestamptz,
+        -- When its before-values were: from then on it can't be undone.
+        ADD changes_forgotten_at timestamptz;
     CREATE INDEX uploads_unpurged ON uploads (finished_at)
         WHERE purged_at IS NULL AND finished_at IS NOT NULL;
 
@@ -69,7 +74,7 @@ def downgrade() -> None:
     DROP TABLE folder_state;
     DROP INDEX uploads_by_claim;
     DROP INDEX uploads_unpurged;
-    ALTER TABLE uploads DROP purged_at;
+    ALTER TABLE uploads DROP purged_at, DROP changes_forgotten_at;
     DELETE FROM users
     WHERE is_system AND NOT EXISTS (SELECT FROM uploads WHERE owner_id = users.id);
     UPDATE users SET disabled_at = COALESCE(disabled_at, now()) WHERE is_system;
