@@ -11,12 +11,12 @@ import httpx
 import pytest
 from psycopg import sql
 
-from rollbook import clock, config, retention, uploads
+from rollbook import clock, config, retention, undo, uploads
 from rollbook.accounts import Role, User, issue_token
 from rollbook.api.app import create_app
 from rollbook.cli.purge import purge
 from rollbook.database import connect
-from rollbook.errors import ServiceUnavailableError, SourceGoneError
+from rollbook.errors import ConflictError, ServiceUnavailableError, SourceGoneError
 from rollbook.retention import Purged
 from rollbook.store import source_key
 from rollbook.system import open_system
@@ -325,6 +325,97 @@ def _column(settings: Settings, column: str, table: str) -> list[Any]:
         return [row[column] for row in connection.execute(query).fetchall()]
 
 
+def _counted(settings: Settings) -> dict[str, int]:
+    """How many rows there are of what undoing and telling leave behind."""
+    with connect(settings.database_address) as connection:
+        found = connection.execute(
+            "SELECT (SELECT count(*) FROM member_changes) AS before_values,"
+            " (SELECT count(*) FROM undo_kept) AS kept_members,"
+            " (SELECT count(*) FROM notifications) AS notifications,"
+            " (SELECT count(*) FROM audit_entries) AS audit_entries"
+        ).fetchone()
+    assert found is not None
+    return found
+
+
+async def test_what_undoing_needs_goes_when_it_is_too_late_for_it_and_its_lists_with_the_reports(
+    system: System, settings: Settings, make_user: MakeUser, later: Later
+) -> None:
+    user = await make_user()
+    rows = {"first": members(4), "second": [member(n, Surname="Second") for n in range(4)]}
+    ids = {}
+    async with working(system):
+        for name, content in rows.items():
+            ids[name] = await sent(system, user, csv_file(content))
+            await ended(system, user, ids[name])
+        assert (await undo.undo(system, user, ids["first"], dry_run=False)).counts.kept == 4
+    assert (_counted(settings)["before_values"], _counted(settings)["kept_members"]) == (4, 4)
+    later(29)
+    assert await retention.run_once(system) == Purged()
+    later(31)
+    announced = await retention.run_once(system, dry_run=True)
+    done = await retention.run_once(system)
+    assert done == announced
+    assert done is not None
+    assert (done.before_values, done.kept_members) == (4, 0)
+    # Whatever the setting says later: without the former values nothing is undone by half.
+    longer = settings.model_copy(update={"undo_days": 400})
+    async with open_system(longer) as other:
+        with pytest.raises(ConflictError, match="is gone"):
+            await undo.undo(other, user, ids["second"], dry_run=False)
+        # What an edit by hand leaves under it afterwards goes with the next round.
+        with connect(settings.database_address) as connection:
+            connection.execute("UPDATE members SET surname = 'By hand'")
+        done = await retention.run_once(other)
+    assert done is not None
+    assert done.before_values == 4
+    later(91)
+    done = await retention.run_once(system)
+    assert done is not None
+    assert (done.before_values, done.kept_members) == (0, 4)
+    assert {row["surname"] for row in in_members(settings)} == {"By hand"}
+
+
+async def test_notifications_that_nobody_is_set_up_to_tell_go_too(
+    system: System, settings: Settings, make_user: MakeUser, later: Later
+) -> None:
+    upload_id = await sent(system, await make_user(), csv_file(members(2)))
+    with connect(settings.database_address) as connection:
+        connection.execute(
+            "INSERT INTO notifications (upload_id, attempt, kind, channel) "
+            "VALUES (%s, 1, 'completed', 'email')",
+            [upload_id],
+        )
+    later(29)
+    assert await retention.run_once(system) == Purged()
+    later(31)
+    assert await retention.run_once(system, dry_run=True) == Purged(notifications=1)
+    assert await retention.run_once(system) == Purged(notifications=1)
+    assert _counted(settings)["notifications"] == 0
+
+
+async def test_audit_entries_go_by_their_own_time_and_each_round_leaves_one(
+    system: System, settings: Settings
+) -> None:
+    with connect(settings.database_address) as connection:
+        connection.execute(
+            "INSERT INTO audit_entries (at, kept_until, act, outcome) VALUES"
+            " (now() - interval '731 days', now() - interval '1 day', 'clean', 'done'),"
+            " (now() - interval '729 days', now() + interval '1 day', 'clean', 'done')"
+        )
+    assert await retention.run_once(system, dry_run=True) == Purged(audit_entries=1)
+    assert _counted(settings)["audit_entries"] == 2
+    assert await retention.run_once(system) == Purged(audit_entries=1)
+    assert await retention.run_once(system) == Purged()
+    with connect(settings.database_address) as connection:
+        found = connection.execute("SELECT * FROM audit_entries ORDER BY id").fetchall()
+    assert [(entry["act"], entry["about"]) for entry in found] == [
+        ("clean", None),
+        ("purge", "1 audit entries"),
+        ("purge", "nothing"),
+    ]
+
+
 # --- the stored reports over HTTP -----------------------------------------------------------------
 
 
@@ -375,6 +466,18 @@ async def test_stored_reports_are_listed_counted_downloaded_and_deleted(
     assert in_members(settings) == before
     unknown = await api.delete(f"{REPORTS}/{uuid4()}")
     assert unknown.status_code == 404
+    with connect(settings.database_address) as connection:
+        found = connection.execute(
+            "SELECT * FROM audit_entries WHERE act IN ('delete', 'download_report') ORDER BY id"
+        ).fetchall()
+    assert [(entry["act"], entry["code"]) for entry in found] == [
+        ("download_report", None),
+        ("delete", None),
+        ("download_report", "not_found"),
+        ("delete", "not_found"),
+        ("delete", "not_found"),
+    ]
+    assert {entry["user_id"] for entry in found} == {user.id}
 
 
 async def test_a_report_that_is_still_to_be_written_again_is_not_deleted(
@@ -415,6 +518,16 @@ async def test_a_clean_up_keeps_what_is_younger_than_it_says_and_at_least_a_week
     assert done.json()["data"] == announced.json()["data"]
     assert await keys(system, ids["completed"]) == set()
     assert await keys(system, ids["failed"]) == {"source"}
+    with connect(settings.database_address) as connection:
+        found = connection.execute(
+            "SELECT * FROM audit_entries WHERE act = 'purge' AND user_id IS NOT NULL ORDER BY id"
+        ).fetchall()
+    assert [(entry["outcome"], (entry["about"] or "").partition(",")[0]) for entry in found] == [
+        ("refused", ""),
+        ("done", "nothing"),
+        ("done", "nothing"),
+        ("done", "3 reports"),
+    ]
 
 
 async def test_stored_reports_are_for_operators_alone(
