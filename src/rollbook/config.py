@@ -110,11 +110,12 @@ class Settings(BaseSettings):
     source_retention_days: Positive = 30
     #: Days that reports, refused rows and the cells kept with rows stay.
     report_retention_days: Annotated[int, Field(ge=7)] = 90
-    #: Days that the queue remembers ended jobs, at most; remove_on_complete and _fail count too.
+    #: Days that the queue remembers ended jobs, at most (remove_on_complete and _fail count too),
+    #: and the outbox notifications.
     queue_retention_days: Positive = 30
     #: Days that files stay in the watched folder's processed/ and failed/.
     watch_retention_days: Positive = 30
-    #: Days within which an upload that completed can be undone.
+    #: Days within which a completed upload can be undone, and members' former values are kept.
     undo_days: Positive = 30
     #: Days that audit entries stay.
     audit_retention_days: Annotated[int, Field(ge=30)] = 730

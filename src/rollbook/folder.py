@@ -191,8 +191,8 @@ class Folder:
                     self._clear(root, claim)
                     return None
                 # A power cut after the upload is recorded must not bring the file back.
-                os.fsync(target)
-                os.fsync(source)
+                _sync(target)
+                _sync(source)
         return claim
 
     @contextlib.contextmanager
@@ -234,7 +234,7 @@ class Folder:
                     _write(within, _ERROR, error)
                     os.rename(_ERROR, claim.final_name + _ERROR, src_dir_fd=within, dst_dir_fd=goal)
                 os.rename(claim.name, claim.final_name, src_dir_fd=within, dst_dir_fd=goal)
-                os.fsync(goal)
+                _sync(goal)
             if error is None:
                 with contextlib.suppress(FileNotFoundError):
                     self._forget_refusal(root, claim)
@@ -387,13 +387,22 @@ def _within(start: int, *names: str, make: int | None = None) -> Iterator[int]:
             if make is not None:
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(name, make, dir_fd=current)
-                    os.fsync(current)
+                    _sync(current)
             following = os.open(name, _DIRECTORY, dir_fd=current)
             os.close(current)
             current = following
         yield current
     finally:
         os.close(current)
+
+
+def _sync(folder: int) -> None:
+    """Write a folder's names to the disk, where its file system can."""
+    try:
+        os.fsync(folder)
+    except OSError as error:
+        if error.errno not in {errno.EINVAL, errno.ENOTSUP}:  # some shares'
+            raise
 
 
 def _write(within: int, name: str, text: str) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import textwrap
 import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
 PRIORITY = 5
 BY_HAND = 1
 READ_BYTES = 1024 * 1024
+#: Of the text beside a refused file; an editor that breaks no lines shows it all.
+LINE_LENGTH = 80
 #: Of the Idempotency-Keys of claims; nobody else's begins with it.
 KEY_BEGINNING = "folder:"
 
@@ -298,10 +301,15 @@ def _key(claim: Claim) -> str:
 
 
 def _in_words(claim: Claim, error: RollbookError) -> str:
+    paragraphs = (
+        error.title,
+        error.message,
+        "The file itself lies beside this text, and nothing of it was taken in. Mend it and put it "
+        "into the folder again under any name, or send it on Rollbook's page, where a file that "
+        "was sent before can be sent once more.",
+    )
     return (
-        f"{error.title}\n\n{error.message}\n\n"
-        "This file was not taken in. Mend it and put it into the folder again under any name, or "
-        "send it\non Rollbook's page, where a file that was sent before can be sent once more.\n\n"
-        f"File: {receive.clean_name(claim.name)}\nTime: {claim.at:%Y-%m-%d %H:%M:%S} UTC\n"
+        "\n\n".join(textwrap.fill(paragraph, LINE_LENGTH) for paragraph in paragraphs)
+        + f"\n\nFile: {receive.clean_name(claim.name)}\nTime: {claim.at:%Y-%m-%d %H:%M:%S} UTC\n"
         f"Reason: {error.code}\n"
     )

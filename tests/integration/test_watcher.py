@@ -269,7 +269,8 @@ async def test_a_refused_file_goes_to_failed_with_what_to_do_beside_it(
         await until(lambda: names(folder, "failed") == [name, f"{name}.error.txt"])
     [text] = [p.read_text() for p in (folder / "failed").iterdir() if p.suffix == ".txt"]
     assert code in text
-    assert "put it into the folder again" in text
+    assert "put it into the folder again" in " ".join(text.split())
+    assert max(len(line) for line in text.splitlines()) <= 80
     [kept] = [p.read_bytes() for p in (folder / "failed").iterdir() if p.suffix != ".txt"]
     assert kept == content
     assert len(recorded(settings)) == 1
