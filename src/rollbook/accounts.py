@@ -107,7 +107,7 @@ async def add(
         InvalidRequestError: the address, the password or the role with its place doesn't fit.
         ConflictError: the address is taken.
     """
-    if "@" not in email.strip("@"):
+    if "@" not in email.strip("@") or not email.isprintable() or " " in email:
         raise InvalidRequestError(f"{email!r} is not an e-mail address.")
     check_password(password)
     wanted = {

@@ -14,6 +14,7 @@ from rollbook import accounts, audit, reconciler, retention
 from rollbook.accounts import Role, User, issue_token
 from rollbook.api.app import create_app
 from rollbook.database import connect
+from rollbook.errors import InvalidRequestError
 from rollbook.scope import Scope
 from rollbook.system import open_system
 from tests.conftest import PASSWORD
@@ -209,6 +210,18 @@ async def test_changes_of_accounts_say_of_which_account_and_by_whom(
     assert [entry["act"] for entry in found] == ["user_add", "user_password", "user_disable"]
     assert [entry["user_id"] for entry in found] == [boss.id, boss.id, None]
     assert all(entry["agent"].startswith("command line") for entry in found)
+
+
+@pytest.mark.parametrize("email", ["a@b.org\r\nBcc: c@d.org", "a b@c.org", "a@b.org\0", "@", ""])
+async def test_what_is_no_address_gets_no_account_and_leaves_no_entry(
+    system: System, settings: Settings, email: str
+) -> None:
+    with pytest.raises(InvalidRequestError):
+        await accounts.add(
+            system.pool, email=email, password=PASSWORD, role=Role.SUPER_ADMIN, scope=Scope()
+        )
+    with connect(settings.database_address) as connection:
+        assert connection.execute("SELECT * FROM audit_entries").fetchall() == []
 
 
 async def test_operators_read_the_trail_by_job_and_act_and_others_may_not(

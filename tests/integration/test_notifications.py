@@ -219,6 +219,22 @@ async def test_a_mail_server_that_is_away_is_tried_so_often_and_no_more(
     assert (row["tries"], row["error_code"]) == (3, "notification_failed")
 
 
+async def test_an_address_with_a_line_break_adds_no_header_and_no_receiver(
+    settings: Settings, make_user: MakeUser, mailer: MailServer
+) -> None:
+    user = await make_user()
+    with connect(settings.database_address) as connection:
+        connection.execute(
+            "UPDATE users SET email = %s WHERE id = %s",
+            ("a@example.org\r\nBcc: somebody@example.net", user.id),
+        )
+    await through(mailing(settings, mailer), user, csv_file(1))
+    (row,) = await told(settings)
+    assert row["given_up_at"] is not None
+    assert (row["tries"], row["error_code"]) == (1, "notification_refused")
+    assert mailer.mails == []
+
+
 async def test_an_account_without_an_address_and_a_closed_one_get_no_mail(
     settings: Settings, make_user: MakeUser, mailer: MailServer
 ) -> None:

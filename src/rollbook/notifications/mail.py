@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import smtplib
 import ssl
+from email.errors import MessageError
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import format_datetime
@@ -75,7 +76,11 @@ def _hand_over(settings: Settings, message: EmailMessage) -> None:
 
 
 def compose(settings: Settings, notification: Notification) -> EmailMessage:
-    """The mail: counts and a link, and nothing of a member."""
+    """The mail: counts and a link, and nothing of a member.
+
+    Raises:
+        NotificationRefusedError: the account's address is none.
+    """
     assert settings.smtp_from is not None
     subject, lines = _words(notification)
     if settings.public_url is not None:
@@ -84,7 +89,7 @@ def compose(settings: Settings, notification: Notification) -> EmailMessage:
     message = EmailMessage()
     message["Subject"] = subject
     message["From"] = Address("Rollbook", addr_spec=settings.smtp_from)
-    message["To"] = Address(addr_spec=notification.email)
+    message["To"] = _recipient(notification.email)
     message["Date"] = format_datetime(notification.ended_at)
     domain = settings.smtp_from.rpartition("@")[2]
     message["Message-ID"] = f"<{notification.id}@{domain}>"
@@ -92,6 +97,16 @@ def compose(settings: Settings, notification: Notification) -> EmailMessage:
     message["Auto-Submitted"] = "auto-generated"
     message.set_content("\n".join(lines) + "\n")
     return message
+
+
+def _recipient(email: str) -> Address:
+    """The uploader's address; one with a line break in it would be another header."""
+    try:
+        return Address(addr_spec=email)
+    except (ValueError, MessageError):
+        raise NotificationRefusedError(
+            "The uploader's address is none that a mail can go to."
+        ) from None
 
 
 def link(public_url: str, notification: Notification) -> str:
