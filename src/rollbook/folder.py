@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from rollbook.config import OWN_FOLDERS
+from rollbook.directories import described, is_folder, reached, sync, unless_used, write
 from rollbook.errors import FileWaitsError, ServiceUnavailableError
 from rollbook.kinds import KINDS
 
@@ -41,7 +42,6 @@ _IGNORED_ENDINGS = (".tmp", "~")
 _IGNORED_NAMES = frozenset({".ds_store", "thumbs.db"})
 _ENDINGS = tuple(f".{kind}" for kind in KINDS)
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 #: Of a file that has gone, or whose place a symbolic link or a socket has taken.
 _NO_FILE = (errno.ENOENT, errno.ELOOP, errno.ENXIO)
 #: Not blocking, because opening a named pipe would wait for its other end.
@@ -149,10 +149,10 @@ class Folder:
         """The files that wait, and those that somebody began to take."""
         with self._opened() as root:
             files = list(_files(root, None))
-            folders = {name for name in os.listdir(root) if _is_folder(root, name)}  # noqa: PTH208
+            folders = {name for name in os.listdir(root) if is_folder(root, name)}  # noqa: PTH208
             mapped = [sub for sub in self._subs if sub in folders]
             for sub in mapped:
-                with _within(root, sub) as within:
+                with reached(root, sub) as within:
                     files.extend(_files(within, sub))
             claims = list(_claims(root)) if TAKING in folders else []
         unmapped = {
@@ -171,7 +171,7 @@ class Folder:
         The caller holds the claim's lock, so that nobody clears its empty folder away.
         """
         claim = Claim(claim_id, at.replace(microsecond=0), priority, file.sub, file.name, file.mark)
-        with self._opened(for_file=True) as root, _within(root, *_parts(file.sub)) as source:
+        with self._opened(for_file=True) as root, reached(root, *_parts(file.sub)) as source:
             try:
                 # Whoever may not read it had better leave it where it is.
                 os.close(os.open(file.name, _READ, dir_fd=source))
@@ -184,25 +184,25 @@ class Folder:
                 if error.errno in _NO_FILE:
                     return None
                 raise
-            with _within(root, *claim.path, make=0o700) as target:
+            with reached(root, *claim.path, make=0o700) as target:
                 try:
                     os.rename(file.name, file.name, src_dir_fd=source, dst_dir_fd=target)
                 except FileNotFoundError:
                     self._clear(root, claim)
                     return None
                 # A power cut after the upload is recorded must not bring the file back.
-                _sync(target)
-                _sync(source)
+                sync(target)
+                sync(source)
         return claim
 
     @contextlib.contextmanager
     def reading(self, claim: Claim) -> Iterator[BinaryIO | None]:
         """The claimed file, open; None where it is no plain file."""
-        with self._opened(for_file=True) as root, _within(root, *claim.path) as within:
+        with self._opened(for_file=True) as root, reached(root, *claim.path) as within:
             try:
                 descriptor = os.open(claim.name, _READ, dir_fd=within)
             except OSError:
-                if stat.S_ISREG(_described(within, claim.name).st_mode):
+                if stat.S_ISREG(described(within, claim.name).st_mode):
                     raise
                 yield None  # a symbolic link that took the file's place
                 return
@@ -223,18 +223,18 @@ class Folder:
         """
         with (
             self._opened(for_file=True) as root,
-            _within(root, *_parts(claim.sub), target, make=0o777) as goal,
+            reached(root, *_parts(claim.sub), target, make=0o777) as goal,
         ):
             with (
                 contextlib.suppress(FileNotFoundError),
-                _within(root, *claim.path) as within,
+                reached(root, *claim.path) as within,
             ):
                 if error is not None:
                     # Before the file: whoever finds the one finds the other.
-                    _write(within, _ERROR, error)
+                    write(within, _ERROR, error)
                     os.rename(_ERROR, claim.final_name + _ERROR, src_dir_fd=within, dst_dir_fd=goal)
                 os.rename(claim.name, claim.final_name, src_dir_fd=within, dst_dir_fd=goal)
-                _sync(goal)
+                sync(goal)
             if error is None:
                 with contextlib.suppress(FileNotFoundError):
                     self._forget_refusal(root, claim)
@@ -252,11 +252,11 @@ class Folder:
             for parts in [(t,) for t in ("processed", "failed")] + [
                 (sub, t) for sub in self._subs for t in ("processed", "failed")
             ]:
-                with contextlib.suppress(FileNotFoundError), _within(root, *parts) as within:
+                with contextlib.suppress(FileNotFoundError), reached(root, *parts) as within:
                     for name in os.listdir(within):  # noqa: PTH208
                         found = _FINISHED.match(name)
                         at = found and _time(found[1])
-                        if not at or at >= before or _is_folder(within, name):
+                        if not at or at >= before or is_folder(within, name):
                             continue
                         if not dry_run:
                             os.unlink(name, dir_fd=within)
@@ -288,31 +288,21 @@ class Folder:
 
     def _forget_refusal(self, root: int, claim: Claim) -> None:
         """Remove the reason of a refusal that a crash cut short and that doesn't hold any more."""
-        with _within(root, *_parts(claim.sub), "failed") as failed:
+        with reached(root, *_parts(claim.sub), "failed") as failed:
             os.unlink(claim.final_name + _ERROR, dir_fd=failed)
 
     def _clear(self, root: int, claim: Claim) -> None:
-        with contextlib.suppress(FileNotFoundError), _within(root, TAKING) as taking:
-            with contextlib.suppress(FileNotFoundError), _within(taking, claim.folder) as within:
+        with contextlib.suppress(FileNotFoundError), reached(root, TAKING) as taking:
+            with contextlib.suppress(FileNotFoundError), reached(taking, claim.folder) as within:
                 with (
                     contextlib.suppress(FileNotFoundError),
-                    _within(within, claim.sub or _ROOT) as inner,
+                    reached(within, claim.sub or _ROOT) as inner,
                 ):
                     os.unlink(_ERROR, dir_fd=inner)
-                with _unless_used():
+                with unless_used():
                     os.rmdir(claim.sub or _ROOT, dir_fd=within)
-            with _unless_used():
+            with unless_used():
                 os.rmdir(claim.folder, dir_fd=taking)
-
-
-@contextlib.contextmanager
-def _unless_used() -> Iterator[None]:
-    """Leave a folder where another program has put something, as file managers do."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in {errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST}:
-            raise
 
 
 def _files(within: int, sub: str | None) -> Iterator[Waiting]:
@@ -327,7 +317,7 @@ def _files(within: int, sub: str | None) -> Iterator[Waiting]:
 
 def _claims(root: int) -> Iterator[Claim]:
     """Every claim; one without a file has an empty name."""
-    with _within(root, TAKING) as taking:
+    with reached(root, TAKING) as taking:
         for folder in os.listdir(taking):  # noqa: PTH208
             found = _CLAIM.fullmatch(folder)
             if found is None:
@@ -335,7 +325,7 @@ def _claims(root: int) -> Iterator[Claim]:
             at, priority = _time(found[1]), int(found[2])
             if at is None or not priority:
                 continue
-            with contextlib.suppress(FileNotFoundError), _within(taking, folder) as within:
+            with contextlib.suppress(FileNotFoundError), reached(taking, folder) as within:
                 origin, name, mark = _content(within)
                 sub = None if origin == _ROOT else origin
                 yield Claim(UUID(found[3]), at, priority, sub, name, mark)
@@ -345,13 +335,13 @@ def _content(claim: int) -> tuple[str, str, Mark]:
     """A claim's origin, and its file's name and mark; the name is empty where there is none."""
     origin = _ROOT
     for folder in os.listdir(claim):
-        if not _is_folder(claim, folder):
+        if not is_folder(claim, folder):
             continue
         origin = folder
-        with _within(claim, folder) as within:
+        with reached(claim, folder) as within:
             for name in os.listdir(within):  # noqa: PTH208
                 if is_wanted(name):  # and not what a file manager put there
-                    return origin, name, Mark.of(_described(within, name))
+                    return origin, name, Mark.of(described(within, name))
     return origin, "", Mark(0, 0)
 
 
@@ -365,50 +355,3 @@ def _time(stamp: str) -> dt.datetime | None:
 
 def _parts(sub: str | None) -> tuple[str, ...]:
     return () if sub is None else (sub,)
-
-
-def _described(within: int, name: str) -> os.stat_result:
-    return os.stat(name, dir_fd=within, follow_symlinks=False)
-
-
-def _is_folder(within: int, name: str) -> bool:
-    try:
-        return stat.S_ISDIR(_described(within, name).st_mode)
-    except FileNotFoundError:
-        return False
-
-
-@contextlib.contextmanager
-def _within(start: int, *names: str, make: int | None = None) -> Iterator[int]:
-    """A folder below another, reached without following a link; made (in a mode) where missing."""
-    current = os.dup(start)
-    try:
-        for name in names:
-            if make is not None:
-                with contextlib.suppress(FileExistsError):
-                    os.mkdir(name, make, dir_fd=current)
-                    _sync(current)
-            following = os.open(name, _DIRECTORY, dir_fd=current)
-            os.close(current)
-            current = following
-        yield current
-    finally:
-        os.close(current)
-
-
-def _sync(folder: int) -> None:
-    """Write a folder's names to the disk, where its file system can."""
-    try:
-        os.fsync(folder)
-    except OSError as error:
-        if error.errno not in {errno.EINVAL, errno.ENOTSUP}:  # some shares'
-            raise
-
-
-def _write(within: int, name: str, text: str) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(name, flags, 0o666, dir_fd=within)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(descriptor)

@@ -112,10 +112,10 @@ async def run_once(system: System, *, dry_run: bool = False) -> Purged | None:
         if row is None or not row["locked"]:
             return None
         await _purge_sources(system, now - _days(settings.source_retention_days), purged, dry_run)
-        await purge_reports(
+        await _purge_reports(
             system, now - _days(settings.report_retention_days), purged, dry_run=dry_run
         )
-        await purge_orphans(system, purged, dry_run=dry_run)
+        await _purge_orphans(system, purged, dry_run=dry_run)
         await _purge_answers(system, now - _days(settings.voter_roll_cache_days), purged, dry_run)
         await _purge_queue(system, now - _days(settings.queue_retention_days), purged, dry_run)
         await _purge_undo(system, now, purged, dry_run)
@@ -179,8 +179,8 @@ async def clean_up(
             "single one by its job id."
         )
     purged = Purged()
-    await purge_reports(system, clock.now() - _days(days), purged, dry_run=dry_run)
-    await purge_orphans(system, purged, dry_run=dry_run)
+    await _purge_reports(system, clock.now() - _days(days), purged, dry_run=dry_run)
+    await _purge_orphans(system, purged, dry_run=dry_run)
     if not dry_run:
         async with system.pool.connection() as connection:
             await audit.record(connection, "purge", who=user, about=purged.in_words())
@@ -227,7 +227,7 @@ async def holdings(system: System) -> Holdings:
     return Holdings(count, size, oldest, orphans, orphan_bytes)
 
 
-async def purge_reports(
+async def _purge_reports(
     system: System, before: dt.datetime, purged: Purged, *, dry_run: bool
 ) -> None:
     """Remove the reports, refused rows, cells and ID numbers of uploads that ended before."""
@@ -243,7 +243,7 @@ async def purge_reports(
             return
 
 
-async def purge_orphans(system: System, purged: Purged, *, dry_run: bool) -> None:
+async def _purge_orphans(system: System, purged: Purged, *, dry_run: bool) -> None:
     """Remove the files that no upload knows, found from the store itself."""
     async for file, is_orphan in _judged(system):
         if is_orphan:

@@ -22,7 +22,7 @@ from rollbook.store import source_key
 from rollbook.system import open_system
 from rollbook.watcher import Watcher
 from tests.files import csv_file, id_number, member, members
-from tests.integration.test_watcher import until
+from tests.integration.folder.watching import until
 from tests.integration.test_worker import ended, in_members, sent, working
 
 if TYPE_CHECKING:
