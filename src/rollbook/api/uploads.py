@@ -334,6 +334,19 @@ async def failed_rows(job_id: UUID, system: SystemParam, user: UserParam) -> Str
     return await download(system, user, upload, "refused")
 
 
+def _missing_in_words(upload: Row, what: Literal["report", "refused"]) -> str:
+    name = "report" if what == "report" else "file of refused rows"
+    if upload["status"] != "completed":
+        return f"This upload has no {name}: it is {upload['status']}."
+    refused = upload["invalid"] + upload["duplicate"] + upload["out_of_scope"]
+    if what == "refused" and not refused:
+        return f"This upload has no {name}: every row was taken in."
+    return (
+        f"The {name} of this upload is gone: it was removed when its time was over, or by an "
+        "operator. The counts and what became of each row are still there."
+    )
+
+
 async def download(
     system: System, user: User, upload: Row, what: Literal["report", "refused"]
 ) -> StreamingResponse:
@@ -343,10 +356,7 @@ async def download(
         NotFoundError: there is none, or not any more.
     """
     key = upload[f"{what}_key"]
-    missing = NotFoundError(
-        f"This upload has no {what} file: it is {upload['status']}"
-        + (" and every row was taken in." if upload["status"] == "completed" else ".")
-    )
+    missing = NotFoundError(_missing_in_words(upload, what))
     if key is None:
         raise missing
     try:
