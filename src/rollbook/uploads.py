@@ -41,7 +41,7 @@ OUTCOMES: tuple[Outcome, ...] = (
     "out_of_scope",
 )
 
-_SQL = queries("uploads")
+_SQL, _NOTIFICATIONS = queries("uploads"), queries("notifications")
 log = structlog.get_logger(__name__)
 
 
@@ -178,6 +178,13 @@ async def cancel(system: System, user: User, upload_id: UUID) -> Row:
         cancelled = await (await connection.execute(_SQL["cancel"], {"id": upload_id})).fetchone()
         if cancelled is not None:
             await audit.record(connection, "cancel", who=user, job_id=upload_id)
+            # A mail tells the uploader of what somebody else did.
+            told = [
+                channel for channel in system.settings.notification_channels
+                if channel != "email" or upload["owner_id"] != user.id
+            ]  # fmt: skip
+            note = {"upload_id": upload_id, "kind": "cancelled", "channels": told}
+            await connection.execute(_NOTIFICATIONS["add"], note)
     if cancelled is None:
         latest = await get(system, user, upload_id)
         raise ConflictError(

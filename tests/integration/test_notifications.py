@@ -17,6 +17,7 @@ import standardwebhooks
 import trustme
 from pydantic import SecretStr
 
+from rollbook import uploads
 from rollbook.accounts import Role, User
 from rollbook.database import connect
 from rollbook.errors import AddressRefusedError
@@ -556,8 +557,6 @@ async def test_the_queue_holds_an_id_and_nothing_else(
 async def test_each_end_of_an_upload_that_is_retried_is_told_once(
     settings: Settings, make_user: MakeUser, receiver: WebhookReceiver
 ) -> None:
-    from rollbook import uploads
-
     user = await make_user()
     async with open_system(posting(settings, receiver)) as system, working(system):
         content = csv_file([{"Firstname": "A"}], headers=["Firstname"])
@@ -570,6 +569,24 @@ async def test_each_end_of_an_upload_that_is_retried_is_told_once(
         await reconciler.run_once(system)
     assert sorted(receiver.ids) == sorted(row["id"] for row in rows)
     assert [row["attempt"] for row in rows] == [1, 2]
+
+
+async def test_a_cancelled_upload_is_told_by_mail_where_somebody_else_cancelled_it(
+    settings: Settings, make_user: MakeUser, mailer: MailServer, receiver: WebhookReceiver
+) -> None:
+    office, operator = await make_user(Role.PROVINCE_ADMIN, "GP"), await make_user()
+    both = posting(mailing(settings, mailer), receiver)
+    async with open_system(both) as system, telling(system):
+        for number, user in enumerate((office, operator), start=1):
+            upload_id = await sent(system, office, csv_file(number))
+            await uploads.cancel(system, user, upload_id)
+        await reconciler.run_once(system)
+        rows = await told(settings)
+    assert [row["channel"] for row in rows] == ["email", "webhook", "webhook"]
+    (mail,) = mailer.mails
+    assert (mail["To"], mail["Subject"]) == (office.email, "Your upload was cancelled")
+    assert str(upload_id) in mail.get_content()
+    assert [verify(request)["type"] for request in receiver.requests] == ["upload.cancelled"] * 2
 
 
 async def test_without_a_mail_server_and_a_webhook_nothing_is_noted(

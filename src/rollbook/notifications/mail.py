@@ -126,6 +126,11 @@ def _words(notification: Notification) -> tuple[str, list[str]]:
                 f"{sent} could not be taken in: {title}.",
                 "Nothing of it was merged. The page says what to do.",
             ]
+        case "cancelled":
+            return "Your upload was cancelled", [
+                f"{sent} was cancelled by an operator. Nothing of it was merged.",
+                "Ask why, and send it again if it is still wanted.",
+            ]
         case "verified":
             return "The voter roll has answered about your upload", [
                 f"The voter roll has answered about everybody in it. {sent} has a new report.",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Channel = Literal["email", "webhook"]
 #: ``verified``: the report of an upload that had completed was written again.
-Kind = Literal["completed", "failed", "verified"]
+Kind = Literal["completed", "failed", "cancelled", "verified"]
 
 _SQL = queries("notifications")
 

@@ -74,7 +74,8 @@ def upgrade() -> None:
         id           text PRIMARY KEY DEFAULT 'msg_' || replace(gen_random_uuid()::text, '-', ''),
         upload_id    uuid NOT NULL,
         attempt      integer NOT NULL,
-        kind         text NOT NULL CHECK (kind IN ('completed', 'failed', 'verified')),
+        kind         text NOT NULL CHECK (kind IN
+                     ('completed', 'failed', 'cancelled', 'verified')),
         channel      text NOT NULL CHECK (channel IN ('email', 'webhook')),
         created_at   timestamptz NOT NULL DEFAULT now(),
         tries        integer NOT NULL DEFAULT 0,
