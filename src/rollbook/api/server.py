@@ -38,9 +38,9 @@ class Server(uvicorn.Server):
     """A server that ends the live messages first: they would keep it from ending."""
 
     def __init__(self, settings: Settings, **more: Any) -> None:
-        self._app: FastAPI = create_app(settings)
+        self.app: FastAPI = create_app(settings)
         config = uvicorn.Config(
-            self._app,
+            self.app,
             host=settings.host,
             port=settings.port,
             log_config=None,
@@ -57,7 +57,7 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Let the clients go, and then end."""
-        feed = getattr(self._app.state, "feed", None)
+        feed = getattr(self.app.state, "feed", None)
         if feed is not None:
             feed.close()
             await asyncio.sleep(0)
