@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
+from jsonschema import Draft202012Validator
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
@@ -25,6 +29,21 @@ STATES = frozenset({"snapshot", "queue_stats", "heartbeat"})
 
 Heard = dict[str, Any]
 
+_DOCUMENT = yaml.safe_load(
+    (Path(__file__).parents[1] / "docs" / "reference" / "asyncapi.yaml").read_text("utf-8")
+)
+
+
+@cache
+def _validator(kind: str) -> Draft202012Validator:
+    schema = {**_DOCUMENT, "$ref": f"#/components/schemas/{kind}"}
+    return Draft202012Validator(schema, format_checker=Draft202012Validator.FORMAT_CHECKER)
+
+
+def conforms(message: Heard) -> None:
+    """Raise unless a message is as docs/reference/asyncapi.yaml has it."""
+    _validator(message["type"]).validate(message)
+
 
 class Site:
     """One API process's worth of a server, in this process."""
@@ -33,6 +52,8 @@ class Site:
         self.settings = settings
         self.server = Server(settings)
         self._serving: asyncio.Task[None] | None = None
+        #: Set by a test before it stops the server.
+        self.is_gone = False
 
     async def __aenter__(self) -> Site:
         """Serve."""
@@ -46,6 +67,9 @@ class Site:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def stop(self) -> None:
         """Stop as SIGTERM does."""
         assert self._serving is not None
         self.server.should_exit = True
@@ -102,6 +126,7 @@ class Listener:
         async with asyncio.timeout(PATIENCE_S):
             message: Heard = json.loads(await self.line.recv())
         assert not self.heard or message["seq"] >= self.seq, "seq went back"
+        conforms(message)
         self.heard.append(message)
         return message
 
@@ -113,12 +138,12 @@ class Listener:
 
     async def ended(self) -> tuple[int, str]:
         """Listen until the server lets go; the code and the reason."""
-        try:
+        with contextlib.suppress(ConnectionClosed):
             while True:
                 await self.next()
-        except ConnectionClosed as closed:
-            assert closed.rcvd is not None, "it broke off without a word"
-            return closed.rcvd.code, closed.rcvd.reason
+        close = self.line.protocol.close_rcvd
+        assert close is not None, "it broke off without a word"
+        return close.code, close.reason
 
 
 def of_type(*kinds: str) -> Callable[[Heard], bool]:
