@@ -160,7 +160,7 @@ async def _send(settings: Settings, files: list[tuple[User, bytes]]) -> dict[str
     async with open_system(settings) as system:
         places = {await _sent(system, user, content): user.scope for user, content in files}
         async with asyncio.timeout(PATIENCE_S):
-            while await _open(system):
+            while await _open(system):  # noqa: ASYNC110 - other processes work on them
                 await asyncio.sleep(0.2)
     return places
 
