@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import json
+import math
 import random
 import socket
 from typing import TYPE_CHECKING, Any
@@ -657,5 +658,6 @@ async def test_server_sent_events_want_a_good_token(site: Site, token: str | Non
 
 def short_token(settings: Settings, user: User, *, seconds: float) -> str:
     now = clock.now().timestamp()
-    claims = {"sub": str(user.id), "iat": now, "exp": now + seconds}
+    # Whole seconds: of others, PyJWT cuts the rest off.
+    claims = {"sub": str(user.id), "iat": now, "exp": math.ceil(now + seconds)}
     return jwt.encode(claims, settings.signing_key(), algorithm="HS256")
