@@ -440,7 +440,8 @@ class Feed:
             self._epoch = epoch
             self._heard.put_nowait(_before(epoch))
         elif seen and cut_to is not None and seq_of(cut_to) > seen:
-            self._heard.put_nowait(seq_of(cut_to) - 1)
+            self._seen = seq_of(cut_to)  # that one is yet to be heard; one loss is told once
+            self._heard.put_nowait(self._seen - 1)
 
 
 _COUNTS: Final = tuple(
