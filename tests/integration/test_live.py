@@ -20,6 +20,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 
 from rollbook import accounts, clock, uploads
 from rollbook.accounts import Role, User, issue_token
+from rollbook.live.messages import seq_of
 from rollbook.publisher import announce_budget
 from rollbook.redis_client import make_client
 from rollbook.scope import Scope
@@ -640,6 +641,38 @@ async def test_what_happened_while_redis_was_out_of_reach_is_told_or_a_snapshot_
     assert percents == ([30, 40] if is_cut else [10, 20, 30, 40])
     assert snapshots == ([True] if is_cut else [])
     assert first["type"] == ("snapshot" if is_cut else "bulk_upload_progress")
+
+
+async def test_events_that_pile_up_while_postgresql_hangs_become_a_snapshot(
+    system: System,
+    settings: Settings,
+    make_user: MakeUser,
+    redis: Redis,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("rollbook.live.feed.HEARD", 20)
+    user = await make_user()
+    unknown = await sent(system, user, csv_file(1))
+    await uploads.cancel(system, user, unknown)
+    upload_id = await sent(system, user, csv_file(2))
+    async with Site(quick(settings)) as site, site.listening(user) as client:
+        known = await client.next()
+        async with system.pool.connection() as connection, connection.transaction():
+            await connection.execute("LOCK TABLE uploads IN ACCESS EXCLUSIVE MODE")
+            await tell_progress(redis, settings, unknown, 1, 1)  # its record must be read
+            for percent in range(40):
+                await tell_progress(redis, settings, upload_id, 1, percent)
+            stream = await redis.xinfo_stream(f"bull:{settings.queue_name}:events")
+            async with asyncio.timeout(PATIENCE_S):
+                while site.feed._newest < seq_of(stream["last-generated-id"]):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            assert site.feed._heard.qsize() <= 21
+        snapshot = await client.until(of_type("snapshot"))
+        assert snapshot["data"]["is_reset"]
+        await tell_progress(redis, settings, upload_id, 1, 50)
+        await client.until(is_at(50))
+        async with site.listening(user, since=known["seq"]) as late:
+            assert (await late.next())["data"]["is_reset"]
 
 
 async def test_a_stopping_server_lets_its_clients_go_at_once(
