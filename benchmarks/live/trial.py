@@ -216,6 +216,9 @@ def _process(
         process = subprocess.Popen(
             command, env=environment, cwd=ROOT, stdin=pipe,
             stdout=subprocess.PIPE if talks else log, stderr=log, text=True,
+            # As services have it: within one session, Linux shares a core by how much each process
+            # uses the other cores too, and twenty busy children would leave the API next to nothing.
+            start_new_session=True,
         )  # fmt: skip
         psutil.Process(process.pid).cpu_affinity(cores)
         try:
