@@ -216,8 +216,8 @@ def _process(
         process = subprocess.Popen(
             command, env=environment, cwd=ROOT, stdin=pipe,
             stdout=subprocess.PIPE if talks else log, stderr=log, text=True,
-            # As services have it: within one session, Linux shares a core by how much each process
-            # uses the other cores too, and twenty busy children would leave the API next to nothing.
+            # As services have it: within one session, Linux gives a process the less of its core
+            # the busier the others are elsewhere, and twenty children would leave the API nothing.
             start_new_session=True,
         )  # fmt: skip
         psutil.Process(process.pid).cpu_affinity(cores)
