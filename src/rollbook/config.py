@@ -58,6 +58,8 @@ class Settings(BaseSettings):
     secret_key: SecretStr | None = None
     token_lifetime_min: Positive = 12 * 60
     max_upload_mb: Positive = 50
+    #: Other sites whose pages may listen to live messages, comma-separated: ``https://a.example``.
+    allowed_origins: str = ""
     #: What a workbook may hold once it is unpacked.
     max_inflated_mb: Positive = 2048
 
@@ -281,6 +283,22 @@ class Settings(BaseSettings):
         given = self.webhook_allowed_networks.replace(",", " ").split()
         return tuple(ip_network(network) for network in given)
 
+    @field_validator("allowed_origins")
+    @classmethod
+    def _only_origins(cls, text: str) -> str:
+        """Each as a browser writes it: a scheme, a host, perhaps a port, and nothing behind."""
+        for origin in _comma_separated(text):
+            parts = urlsplit(origin)
+            whole = f"{parts.scheme}://{parts.netloc}"
+            if parts.scheme not in {"http", "https"} or whole != origin:
+                raise ValueError(f"{origin!r} is not an origin such as https://members.example.org")
+        return text
+
+    @property
+    def origins(self) -> frozenset[str]:
+        """The other sites whose pages may listen to live messages."""
+        return frozenset(origin.lower() for origin in _comma_separated(self.allowed_origins))
+
     @property
     def asks_voter_roll(self) -> bool:
         """Has the organisation decided to ask the voter roll? Address and account are all given."""
@@ -373,6 +391,10 @@ def _webhook_keys(secret: SecretStr) -> tuple[bytes, ...]:
     """The keys of a setting (binascii.Error, which is a ValueError, where one isn't base64)."""
     given = secret.get_secret_value().split()
     return tuple(b64decode(key.removeprefix("whsec_"), validate=True) for key in given)
+
+
+def _comma_separated(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def _known(address: str | None, name: str) -> str:

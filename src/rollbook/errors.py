@@ -337,7 +337,7 @@ class QuestionRefusedError(VoterRollError):
 
 
 def title_of(code: str) -> str:
-    """The title of the error with this code, for people who aren't to read its sentence."""
+    """The title of the error with this code, where nothing more of it was kept."""
     kinds: list[type[RollbookError]] = [RollbookError]
     for kind in kinds:
         if kind.code == code:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-_bearer = HTTPBearer(auto_error=False, description="The token that /auth/login answers with.")
+bearer = HTTPBearer(auto_error=False, description="The token that /auth/login answers with.")
 
 
 def the_system(request: Request) -> System:
@@ -32,7 +32,7 @@ SystemParam = Annotated[System, Depends(the_system)]
 
 async def signed_in(
     system: SystemParam,
-    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
 ) -> User:
     """The user whom the bearer token names.
 

@@ -12,6 +12,7 @@ from rollbook.api import (
     audit,
     auth,
     health,
+    live,
     monitor,
     problems,
     queue,
@@ -21,6 +22,7 @@ from rollbook.api import (
     voter_roll,
 )
 from rollbook.api.access import OriginMiddleware
+from rollbook.live.feed import Feed
 from rollbook.maintenance import every
 from rollbook.notifications import reconciler as notifications
 from rollbook.subscriber import Subscriber
@@ -64,7 +66,9 @@ def create_app(settings: Settings) -> FastAPI:
         ):
             app.state.system = system
             app.state.events = events
-            yield
+            async with Feed(system, events).running() as feed:
+                app.state.feed = feed
+                yield
 
     app = FastAPI(
         title="Rollbook",
@@ -80,6 +84,7 @@ def create_app(settings: Settings) -> FastAPI:
         uploads.router,
         queue.router,
         voter_roll.router,
+        live.router,
         monitor.router,
         reports.router,
         audit.router,
