@@ -8,6 +8,7 @@ between leaves a file that nobody knows; the store itself lists those.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -111,16 +112,18 @@ async def run_once(system: System, *, dry_run: bool = False) -> Purged | None:
         row = await (await connection.execute(_SQL["lock"], {"lock": LOCK})).fetchone()
         if row is None or not row["locked"]:
             return None
-        await _purge_sources(system, now - _days(settings.source_retention_days), purged, dry_run)
-        await _purge_reports(
-            system, now - _days(settings.report_retention_days), purged, dry_run=dry_run
-        )
-        await _purge_orphans(system, purged, dry_run=dry_run)
-        await _purge_answers(system, now - _days(settings.voter_roll_cache_days), purged, dry_run)
-        await _purge_queue(system, now - _days(settings.queue_retention_days), purged, dry_run)
-        await _purge_undo(system, now, purged, dry_run)
-        before = {"before": now - _days(settings.queue_retention_days)}
-        purged.notifications = await _rows(connection, "notifications", before, dry_run)
+        async with _noting_a_break(system, purged, who=None, dry_run=dry_run):
+            await _purge_sources(system, _ago(settings.source_retention_days), purged, dry_run)
+            await _purge_reports(
+                system, _ago(settings.report_retention_days), purged, dry_run=dry_run
+            )
+            await _purge_orphans(system, purged, dry_run=dry_run)
+            await _purge_queue(system, _ago(settings.queue_retention_days), purged, dry_run)
+            await _purge_undo(system, now, purged, dry_run)
+        answers = {"before": _ago(settings.voter_roll_cache_days)}
+        purged.voter_roll_answers = await _rows(connection, "answers", answers, dry_run)
+        told = {"before": _ago(settings.queue_retention_days)}
+        purged.notifications = await _rows(connection, "notifications", told, dry_run)
         purged.audit_entries = await audit.forget(connection, dry_run=dry_run)
         if not dry_run:
             note = {"now": now, "removed": Json(asdict(purged))}
@@ -143,7 +146,7 @@ async def purge_folder(system: System, *, dry_run: bool = False) -> int:
     settings = system.settings
     if settings.watch_dir is None:
         return 0
-    before = clock.now() - _days(settings.watch_retention_days)
+    before = _ago(settings.watch_retention_days)
     folder = intake.folder_of(settings)
     removed = await asyncio.to_thread(folder.purge, before, dry_run=dry_run)
     if removed and not dry_run:
@@ -179,8 +182,9 @@ async def clean_up(
             "single one by its job id."
         )
     purged = Purged()
-    await _purge_reports(system, clock.now() - _days(days), purged, dry_run=dry_run)
-    await _purge_orphans(system, purged, dry_run=dry_run)
+    async with _noting_a_break(system, purged, who=user, dry_run=dry_run):
+        await _purge_reports(system, _ago(days), purged, dry_run=dry_run)
+        await _purge_orphans(system, purged, dry_run=dry_run)
     if not dry_run:
         async with system.pool.connection() as connection:
             await audit.record(connection, "purge", who=user, about=purged.in_words())
@@ -227,6 +231,22 @@ async def holdings(system: System) -> Holdings:
     return Holdings(count, size, oldest, orphans, orphan_bytes)
 
 
+@contextlib.asynccontextmanager
+async def _noting_a_break(
+    system: System, purged: Purged, *, who: User | None, dry_run: bool
+) -> AsyncIterator[None]:
+    """What is gone when the store or Redis fails half-way stands in the audit trail too."""
+    try:
+        yield
+    except ServiceUnavailableError as error:
+        if not dry_run and purged != Purged():
+            async with system.pool.connection() as connection:
+                await audit.record(
+                    connection, "purge", who=who, failed=error.code, about=purged.in_words()
+                )
+        raise
+
+
 async def _purge_reports(
     system: System, before: dt.datetime, purged: Purged, *, dry_run: bool
 ) -> None:
@@ -269,17 +289,10 @@ async def _purge_sources(
             return
 
 
-async def _purge_answers(
-    system: System, before: dt.datetime, purged: Purged, dry_run: bool
-) -> None:
-    async with system.pool.connection() as connection:
-        purged.voter_roll_answers = await _rows(connection, "answers", {"before": before}, dry_run)
-
-
 async def _purge_undo(system: System, now: dt.datetime, purged: Purged, dry_run: bool) -> None:
     """What undoing needs, once it is too late for it; what it told, as long as reports stay."""
-    undoable = {"before": now - _days(system.settings.undo_days), "now": now}
-    lists = {"before": now - _days(system.settings.report_retention_days)}
+    undoable = {"before": _ago(system.settings.undo_days), "now": now}
+    lists = {"before": _ago(system.settings.report_retention_days)}
     async with system.pool.connection() as connection:
         if not dry_run:
             # First: somebody who is undoing an upload at this moment is waited for.
@@ -338,7 +351,7 @@ async def _judge(system: System, batch: list[Stored]) -> list[tuple[Stored, bool
 async def _stored(system: System, upload: Row) -> StoredReport:
     sizes = {file.key: file.bytes async for file in system.store.each(upload["id"])}
     ended: dt.datetime | None = upload["finished_at"]
-    until = ended and ended + _days(system.settings.report_retention_days)
+    until = ended and ended + dt.timedelta(days=system.settings.report_retention_days)
     return StoredReport(
         upload, sizes.get(upload["report_key"], 0), sizes.get(upload["refused_key"], 0), until
     )
@@ -387,5 +400,5 @@ def _report_keys(upload: Row) -> list[str]:
     return [upload[name] for name in names if upload[name] is not None]
 
 
-def _days(days: int) -> dt.timedelta:
-    return dt.timedelta(days=days)
+def _ago(days: int) -> dt.datetime:
+    return clock.now() - dt.timedelta(days=days)

@@ -240,23 +240,41 @@ async def test_orphans_are_found_from_the_store_itself_and_nothing_else_is_touch
 
 
 async def test_a_store_that_fails_half_way_leaves_an_orphan_that_the_next_round_removes(
-    system: System, make_user: MakeUser, later: Later, monkeypatch: pytest.MonkeyPatch
+    system: System,
+    settings: Settings,
+    make_user: MakeUser,
+    later: Later,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def away(*_: Any) -> None:
-        raise ServiceUnavailableError("away")
-
     user = await make_user()
-    upload_id = (await four_uploads(system, user))["failed"]
+    ids = await four_uploads(system, user)
+    remove = system.store.remove
+    removed: list[str] = []
+
+    async def away_after_the_first(_: Any, key: str) -> None:
+        if removed:
+            raise ServiceUnavailableError("away")
+        await remove(key)
+        removed.append(key)
+
     later(31)
     with monkeypatch.context() as patch:
-        patch.setattr(type(system.store), "remove", away)
+        patch.setattr(type(system.store), "remove", away_after_the_first)
         with pytest.raises(ServiceUnavailableError):
             await retention.run_once(system)
-    assert await keys(system, upload_id) == {"source"}
+    # Sources go in the order in which their uploads ended.
+    assert await keys(system, ids["failed"]) == set()
+    upload_id = ids["dry"]
+    assert await keys(system, upload_id) == {"source", "report"}
+    with connect(settings.database_address) as connection:
+        entry = connection.execute("SELECT * FROM audit_entries ORDER BY id DESC").fetchone()
+    assert entry is not None
+    assert (entry["act"], entry["code"]) == ("purge", "service_unavailable")
+    assert entry["about"].startswith("1 sources, ")
     done = await retention.run_once(system)
     assert done is not None
     assert done.orphans == 1
-    assert await keys(system, upload_id) == set()
+    assert await keys(system, upload_id) == {"report"}
 
 
 async def test_one_process_at_a_time_carries_it_out_and_once_a_day(
