@@ -114,10 +114,8 @@ async def run_once(system: System, *, dry_run: bool = False) -> Purged | None:
             return None
         async with _noting_a_break(system, purged, who=None, dry_run=dry_run):
             await _purge_sources(system, _ago(settings.source_retention_days), purged, dry_run)
-            await _purge_reports(
-                system, _ago(settings.report_retention_days), purged, dry_run=dry_run
-            )
-            await _purge_orphans(system, purged, dry_run=dry_run)
+            await _purge_reports(system, _ago(settings.report_retention_days), purged, dry_run)
+            await _purge_orphans(system, purged, dry_run)
             await _purge_queue(system, _ago(settings.queue_retention_days), purged, dry_run)
             await _purge_undo(system, now, purged, dry_run)
         answers = {"before": _ago(settings.voter_roll_cache_days)}
@@ -183,8 +181,8 @@ async def clean_up(
         )
     purged = Purged()
     async with _noting_a_break(system, purged, who=user, dry_run=dry_run):
-        await _purge_reports(system, _ago(days), purged, dry_run=dry_run)
-        await _purge_orphans(system, purged, dry_run=dry_run)
+        await _purge_reports(system, _ago(days), purged, dry_run)
+        await _purge_orphans(system, purged, dry_run)
     if not dry_run:
         async with system.pool.connection() as connection:
             await audit.record(connection, "purge", who=user, about=purged.in_words())
@@ -248,7 +246,7 @@ async def _noting_a_break(
 
 
 async def _purge_reports(
-    system: System, before: dt.datetime, purged: Purged, *, dry_run: bool
+    system: System, before: dt.datetime, purged: Purged, dry_run: bool
 ) -> None:
     """Remove the reports, refused rows, cells and ID numbers of uploads that ended before."""
     parameters = {"before": before, "limit": None if dry_run else BATCH}
@@ -263,7 +261,7 @@ async def _purge_reports(
             return
 
 
-async def _purge_orphans(system: System, purged: Purged, *, dry_run: bool) -> None:
+async def _purge_orphans(system: System, purged: Purged, dry_run: bool) -> None:
     """Remove the files that no upload knows, found from the store itself."""
     async for file, is_orphan in _judged(system):
         if is_orphan:
