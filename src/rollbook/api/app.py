@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from fastapi import APIRouter, FastAPI
 
 from rollbook import __version__, fairness, reconciler
-from rollbook.api import auth, health, problems, queue, uploads, voter_roll
+from rollbook.api import auth, health, page, problems, queue, uploads, voter_roll
 from rollbook.maintenance import every
 from rollbook.subscriber import Subscriber
 from rollbook.system import open_system
@@ -60,4 +60,5 @@ def create_app(settings: Settings) -> FastAPI:
         base.include_router(part)
     app.include_router(base)
     app.include_router(health.router)
+    app.include_router(page.router)
     return app

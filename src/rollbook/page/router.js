@@ -1,0 +1,45 @@
+// Where the page is: the part of its address behind #, so that going back and forth works, and no
+// job id gets into a server's log.
+import { effect, signal } from "./html.js";
+
+function read() {
+  const [path, query = ""] = location.hash.replace(/^#\/?/, "").split("?");
+  return { parts: path.split("/").filter(Boolean).map(decodeURIComponent), query: new URLSearchParams(query) };
+}
+
+/** {parts, query} of the address. */
+export const place = signal(read());
+
+addEventListener("hashchange", () => {
+  place.value = read();
+});
+
+/** The address of a view, for links. Empty values are left out of the query. */
+export function to(path, query = {}) {
+  const given = Object.entries(query).filter(([, value]) => value !== "" && value !== null && value !== undefined);
+  const text = new URLSearchParams(given).toString();
+  return `#/${path}${text ? `?${text}` : ""}`;
+}
+
+/** Go to a view. */
+export function go(path, query) {
+  location.hash = to(path, query);
+}
+
+/** Change the query of the place that the page is at, without a step to go back to. */
+export function refine(changes) {
+  const { parts, query } = place.peek();
+  const merged = { ...Object.fromEntries(query), ...changes };
+  history.replaceState(null, "", to(parts.map(encodeURIComponent).join("/"), merged));
+  place.value = read();
+}
+
+/** Call with the view's name whenever another view is shown. */
+export function onView(callback) {
+  let last;
+  return effect(() => {
+    const now = place.value.parts.join("/");
+    if (now !== last) callback(now, last === undefined);
+    last = now;
+  });
+}

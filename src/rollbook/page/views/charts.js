@@ -1,0 +1,88 @@
+// Charts as plain SVG. Each says its figures in a table too; patterns and labels tell what colours
+// tell, so nothing hangs on seeing them.
+import { html, useId } from "../html.js";
+import { t } from "../words.js";
+
+const WIDTH = 640;
+const HEIGHT = 220;
+const LEFT = 44;
+const BOTTOM = 24;
+const TOP = 14;
+
+/** A round number at or above the greatest value, and the steps up to it. */
+function scale(greatest) {
+  const rough = Math.max(greatest, 1) / 4;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = Math.max(1, [1, 2, 2.5, 5, 10].map((factor) => factor * power).find((candidate) => candidate >= rough));
+  const steps = Math.ceil(Math.max(greatest, 1) / step);
+  return { top: steps * step, ticks: Array.from({ length: steps + 1 }, (_, index) => index * step) };
+}
+
+/** Hatches and dots, to be laid over a colour. */
+function Patterns({ id }) {
+  return html`<defs>
+    <pattern id="${id}-hatch" width="5" height="5" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><rect width="2.2" height="5" class="pattern-mark" /></pattern>
+    <pattern id="${id}-dots" width="5" height="5" patternUnits="userSpaceOnUse"><circle cx="2.5" cy="2.5" r="1.4" class="pattern-mark" /></pattern>
+  </defs>`;
+}
+
+/** A rectangle in a series' colour and pattern. */
+function Block({ id, name, pattern, ...box }) {
+  return html`<rect class="series ${name}" ...${box} />${pattern !== "plain" && html`<rect fill="url(#${id}-${pattern})" ...${box} />`}`;
+}
+
+/**
+ * Columns over time, stacked from series.
+ *
+ * items: [{key, label, values: {series: number}}]; series: [{name, label, pattern}], where pattern
+ * is "plain", "hatch" or "dots".
+ */
+export function Columns({ title, items, series, format }) {
+  const id = useId();
+  const sum = (item) => series.reduce((total, { name }) => total + item.values[name], 0);
+  const { top, ticks } = scale(Math.max(...items.map(sum)));
+  const y = (value) => TOP + (HEIGHT - TOP - BOTTOM) * (1 - value / top);
+  const step = (WIDTH - LEFT) / items.length;
+  const width = Math.max(2, Math.min(34, step * 0.72));
+  const every = Math.ceil(items.length / 8);
+  return html`<figure class="chart" aria-labelledby="${id}-title">
+    <figcaption id="${id}-title">${title}</figcaption>
+    ${series.length > 1 && html`<ul class="legend">${series.map(({ name, label, pattern }) => html`<li key=${name}><svg viewBox="0 0 14 14" aria-hidden="true"><${Block} id=${id} name=${name} pattern=${pattern} width="14" height="14" rx="2" /></svg>${label}</li>`)}</ul>`}
+    <svg class="plot" viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label=${t("chart.see_table", { title })}>
+      <${Patterns} id=${id} />
+      ${ticks.map((tick) => html`<g key=${tick}><line class="grid" x1=${LEFT} x2=${WIDTH} y1=${y(tick)} y2=${y(tick)} /><text class="axis" x=${LEFT - 8} y=${y(tick) + 4} text-anchor="end">${format(tick)}</text></g>`)}
+      ${items.map((item, index) => {
+        const x = LEFT + step * index + (step - width) / 2;
+        let below = 0;
+        return html`<g key=${item.key}>
+          <title>${item.label}: ${series.map(({ name, label }) => `${label} ${format(item.values[name])}`).join(", ")}</title>
+          ${series.map(({ name, pattern }) => {
+            const from = below;
+            below += item.values[name];
+            return item.values[name] > 0 && html`<${Block} key=${name} id=${id} name=${name} pattern=${pattern} x=${x} width=${width} y=${y(below)} height=${Math.max(1, y(from) - y(below))} />`;
+          })}
+          ${index % every === 0 && html`<text class="axis" x=${x + width / 2} y=${HEIGHT - 6} text-anchor=${index === 0 ? "start" : "middle"}>${item.label}</text>`}</g>`;
+      })}
+    </svg>
+    <${Table} head=${[t("chart.day"), ...series.map(({ label }) => label)]} rows=${items.filter((item) => sum(item)).map((item) => [item.label, ...series.map(({ name }) => format(item.values[name]))])} />
+  </figure>`;
+}
+
+/** Bars side by side, each with its label and its figure. items: [{key, label, value, note, kind}]. */
+export function Bars({ title, items, format, head }) {
+  const id = useId();
+  const greatest = Math.max(...items.map(({ value }) => value), 1e-9);
+  return html`<figure class="chart" aria-labelledby="${id}-title">
+    <figcaption id="${id}-title">${title}</figcaption>
+    <table class="bars"><thead class="unseen"><tr><th scope="col">${head[0]}</th><th scope="col">${head[1]}</th></tr></thead>
+      <tbody>${items.map(({ key, label, value, note, kind = "plain" }) => html`<tr key=${key}><th scope="row">${label}</th>
+        <td><div class="bar-line"><span class="fill ${kind}" style=${{ width: `${(100 * value) / greatest}%` }}></span></div><span class="bar-value">${format(value)}${note && html` <small>${note}</small>`}</span></td></tr>`)}</tbody></table>
+  </figure>`;
+}
+
+function Table({ head, rows }) {
+  const id = useId();
+  return html`<details class="as-table"><summary id=${id}>${t("chart.table")}</summary>
+    ${rows.length ? html`<div class="table" tabindex="0" role="region" aria-labelledby=${id}><table><thead><tr>${head.map((name, index) => html`<th key=${index} scope="col" class=${index ? "n" : ""}>${name}</th>`)}</tr></thead>
+    <tbody>${rows.map((row) => html`<tr key=${row[0]}>${row.map((cell, index) => (index ? html`<td key=${index} class="n">${cell}</td>` : html`<th key="0" scope="row">${cell}</th>`))}</tr>`)}</tbody></table></div>` : html`<p class="hint">${t("chart.nothing")}</p>`}</details>`;
+}
