@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import subprocess
 import sys
 import time
@@ -72,7 +71,7 @@ class Site:
         asyncio.run(self._add_accounts())
         self.start("serve")
         self.start("worker")
-        until(self.answers, f"the API answers; its log:\n{self.log()}")
+        self.ready()
 
     async def _add_accounts(self) -> None:
         async with open_system(self.settings) as system:
@@ -107,6 +106,13 @@ class Site:
         process = self.processes.pop(command)
         process.kill()
         process.wait()
+
+    def ready(self) -> None:
+        """Wait for the API."""
+        try:
+            until(self.answers, "the API answers")
+        except AssertionError as error:
+            raise AssertionError(f"{error}; the log:\n{self.log()}") from None
 
     def answers(self) -> bool:
         """Is the API ready?"""

@@ -126,7 +126,7 @@ SearchParam = Annotated[
     str | None,
     Query(
         max_length=200,
-        pattern=r"^[^\0]*$",
+        pattern=r"^[^\x00]*$",
         description="A part of the file's name or of the owner's address, or a job id.",
     ),
 ]

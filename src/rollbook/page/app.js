@@ -69,15 +69,15 @@ const initials = ({ name, email }) => (name || email).split(/[\s.@_-]+/).slice(0
 /** Whether what is shown moves by itself. */
 function LiveSign() {
   const { state } = connection.value;
-  const word = state === "live" ? "live.on" : state === "connecting" ? "live.connecting" : "live.off";
-  return html`<span class="live ${state}"><span class="dot" aria-hidden="true"></span>${t(word)}</span>`;
+  const word = { live: "live.on", connecting: "live.connecting" }[state] ?? "live.off";
+  return html`<span class="live is-${state}"><span class="dot" aria-hidden="true"></span>${t(word)}</span>`;
 }
 
 /** That the page isn't live, since when, and what it does about it. */
 function NotLive() {
   const now = useSignal(Date.now());
   const { state, since, retryAt } = connection.value;
-  const isShown = since !== null && (state === "lost" || state === "late" || state === "connecting");
+  const isShown = since !== null && (state === "lost" || state === "late");
   useEffect(() => {
     if (!isShown) return undefined;
     const timer = setInterval(() => { now.value = Date.now(); }, 500);

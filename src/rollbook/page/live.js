@@ -3,7 +3,7 @@
 import { get, session } from "./api.js";
 import { effect, signal, untracked } from "./html.js";
 import { say } from "./said.js";
-import { forgetAll, learnLive, learnPositions, learnSnapshot, listChanged } from "./uploads.js";
+import { forgetAll, learnLive, learnPositions, learnSnapshot } from "./uploads.js";
 import { t } from "./words.js";
 
 /** A connection that is silent for so long is lost; the server says something every 15 seconds. */
@@ -71,10 +71,10 @@ function connect(token) {
 /** The connection has ended: try again, ever more seldom. */
 async function lose(code) {
   socket = null;
-  const { state, since } = connection.peek();
+  const { since } = connection.peek();
   const pause = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** failures) * (0.75 + Math.random() / 2);
   failures += 1;
-  connection.value = { state: state === "connecting" ? state : "lost", since: since ?? Date.now(), retryAt: Date.now() + pause };
+  connection.value = { state: "lost", since: since ?? Date.now(), retryAt: Date.now() + pause };
   clearTimeout(retryTimer);
   retryTimer = setTimeout(retry, pause);
   // 401 here signs out, and says so; another account's place or role needs new data at any rate.
@@ -129,9 +129,8 @@ function connected(isLive = true) {
   connection.value = { state, since: isLive ? null : Date.now(), retryAt: null };
   if (isLive && wasLost) say(t("live.back"));
   if (isLive) wasLost = false;
-  // What happened before the messages began, or while they were away.
-  if (before.state !== "connecting") listChanged.value += 1;
-  freshness.value += 1;
+  // What happened while there were no messages.
+  if (before.state !== "connecting") freshness.value += 1;
 }
 
 // --- while it isn't live ----------------------------------------------------------------------

@@ -22,7 +22,7 @@ export function Queue() {
     ${!counts && !stats.error && html`<${Loading} />`}
     ${counts && html`<${Levers} counts=${counts} reload=${stats.reload} />
       <dl class="tiles">${STATES.map((name) => html`<div key=${name} class="card tile"><dt>${t(`queue.${name}`)}</dt><dd>${number(counts[name])}</dd></div>`)}
-        <div class="card tile wide"><dt>${t("queue.oldest")}</dt><dd>${counts.oldest_waiting_since ? duration(secondsBetween(counts.oldest_waiting_since)) : t("queue.nobody")}</dd></div></dl>
+        <div class="card tile"><dt>${t("queue.oldest")}</dt><dd>${counts.oldest_waiting_since ? duration(secondsBetween(counts.oldest_waiting_since)) : t("queue.nobody")}</dd></div></dl>
       ${counts.voter_roll && html`<${VoterRoll} standing=${counts.voter_roll} />`}`}
     <${Workers} loaded=${workers} />
     <${Jobs} />`;
