@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 #: Milliseconds that a browser gets for what it is to show.
 PATIENCE_MS = 20_000
+#: What Chromium says of an answer that isn't a success, and of a server that isn't there.
+ANSWERS = ("Failed to load resource: ", "WebSocket connection to ")
 WIDE = (1280, 800)
 NARROW = (360, 740)
 
@@ -73,15 +75,17 @@ def complaints() -> list[str]:
 
 
 @pytest.fixture
-def open_page(
-    browser: Browser, site: Site, complaints: list[str]
-) -> Iterator[Callable[..., Page]]:
+def open_page(browser: Browser, site: Site, complaints: list[str]) -> Iterator[Callable[..., Page]]:
     """Open the page as somebody: ``open_page(GAUTENG)``; None stays at the sign-in.
 
     When the test ends, the browser must have had nothing to complain about: no error of a script,
     nothing that the policy refused.
     """
     contexts: list[BrowserContext] = []
+
+    def note_console(kind: str, text: str) -> None:
+        if kind in {"error", "warning"} and not text.startswith(ANSWERS):
+            complaints.append(f"{kind}: {text}")
 
     def open_as(
         email: str | None = OPERATOR,
@@ -101,14 +105,7 @@ def open_page(
         context.set_default_timeout(PATIENCE_MS)
         page = context.new_page()
         page.on("pageerror", lambda error: complaints.append(f"script: {error}"))
-        page.on(
-            "console",
-            lambda said: (
-                complaints.append(f"{said.type}: {said.text}")
-                if said.type in {"error", "warning"}
-                else None
-            ),
-        )
+        page.on("console", lambda said: note_console(said.type, said.text))
         page.goto(f"{site.url}/{view}")
         if email is not None:
             sign_in(page, email)

@@ -1,6 +1,6 @@
 // The queue, for operators: what waits, what runs, who works, and the levers.
 import { get, post } from "../api.js";
-import { html, useId, useSignal } from "../html.js";
+import { html, useEffect, useId, useRef, useSignal } from "../html.js";
 import { freshness, queueStats } from "../live.js";
 import { useLoaded, useRested } from "../loading.js";
 import { Failure, Go, Loading, Question, Search, StatusChoice } from "../parts.js";
@@ -12,10 +12,22 @@ import { Line } from "./uploads.js";
 
 const STATES = ["waiting", "active", "delayed", "completed", "failed", "paused"];
 const SHOWN = 50;
+/** How often workers are looked at. */
+const LOOK_MS = 5_000;
 
 export function Queue() {
   const stats = useLoaded(() => get("bulk-upload/queue/stats"), [], [listChanged, freshness]);
   const workers = useLoaded(() => get("bulk-upload/queue/workers"), [], [listChanged, freshness]);
+  const tick = useRef(null);
+  tick.current = () => {
+    workers.reload();
+    stats.reload();
+  };
+  // No message says that a worker was heard of, or that the oldest has waited longer.
+  useEffect(() => {
+    const timer = setInterval(() => document.hidden || tick.current(), LOOK_MS);
+    return () => clearInterval(timer);
+  }, []);
   const counts = stats.data && { ...stats.data, ...queueStats.value };
   return html`<h1 tabindex="-1">${t("queue.title")}</h1>
     ${stats.error && html`<${Failure} error=${stats.error} onRetry=${stats.reload} />`}
