@@ -26,14 +26,12 @@ export function OneUpload({ id }) {
   useEffect(() => {
     if (upload) document.title = `${upload.file_name} – ${t("name")}`;
   }, [upload?.file_name]);
-  if (error && !upload) {
-    return html`<h1 tabindex="-1">${t("upload.one")}</h1><${Failure} error=${error} onRetry=${error.isPassing && reload} />
-      <p><${Go} path="uploads">${t("upload.back")}<//></p>`;
+  if (!upload) {
+    return html`<${Title} name=${t("upload.one")} />
+      ${error ? html`<${Failure} error=${error} onRetry=${error.isPassing && reload} />` : html`<${Loading} />`}`;
   }
-  if (!upload) return html`<h1 tabindex="-1">${t("upload.one")}</h1><${Loading} />`;
   const isEnded = isFinal(upload);
-  return html`<p class="back"><${Go} path="uploads">${t("upload.back")}<//></p>
-    <div class="title"><h1 tabindex="-1">${upload.file_name}</h1><${Badge} status=${upload.status} />${upload.dry_run && html`<span class="badge dry">${t("dry_run")}</span>`}</div>
+  return html`<${Title} name=${upload.file_name}><${Badge} status=${upload.status} />${upload.dry_run && html`<span class="badge dry">${t("dry_run")}</span>`}<//>
     <p class="hint">${t("upload.sent_by", { when: when(upload.created_at), owner: upload.owner, size: size(upload.file_bytes) })}</p>
     <${Now} upload=${upload} />
     <${Actions} upload=${upload} reload=${reload} />
@@ -48,6 +46,10 @@ export function OneUpload({ id }) {
     </div>
     ${upload.status === "completed" && refusedRows(upload) > 0 && html`<${Rows} upload=${upload} />`}`;
 }
+
+/** The heading: the same element before and after the upload is known, so that it keeps the focus. */
+const Title = ({ name, children }) => html`<p class="back"><${Go} path="uploads">${t("upload.back")}<//></p>
+  <div class="title"><h1 tabindex="-1">${name}</h1>${children}</div>`;
 
 /** What is going on now, in a sentence and, while it runs, a bar. */
 function Now({ upload }) {
