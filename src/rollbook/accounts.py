@@ -7,7 +7,7 @@ import secrets
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 from uuid import UUID, uuid4
 
 import anyio.to_thread
@@ -21,6 +21,8 @@ from rollbook.errors import ConflictError, InvalidRequestError, NotAuthenticated
 from rollbook.scope import Scope
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from rollbook.config import Settings
     from rollbook.database import Pool, Row
 
@@ -85,6 +87,15 @@ class User:
             role=Role(row["role"]),
             scope=Scope(row["province"], row["municipality"]),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A user with the time for which the token is good."""
+
+    user: User
+    issued: dt.datetime
+    expires: dt.datetime
 
 
 async def add(
@@ -242,6 +253,15 @@ async def from_token(pool: Pool, settings: Settings, token: str) -> User:
     Raises:
         NotAuthenticatedError: the token is malformed, forged, expired or called back.
     """
+    return (await session(pool, settings, token)).user
+
+
+async def session(pool: Pool, settings: Settings, token: str) -> Session:
+    """The same with the time for which the token is good.
+
+    Raises:
+        NotAuthenticatedError: the token is malformed, forged, expired or called back.
+    """
     try:
         claims = jwt.decode(
             token,
@@ -255,9 +275,28 @@ async def from_token(pool: Pool, settings: Settings, token: str) -> User:
     async with pool.connection() as connection:
         row = await (await connection.execute(_SQL["by_id"], {"id": user_id})).fetchone()
     issued = dt.datetime.fromtimestamp(claims["iat"], dt.UTC)
-    if row is None or row["disabled_at"] is not None or issued < row["tokens_from"]:
+    if not _is_good(row, issued):
         raise NotAuthenticatedError(SIGN_IN_AGAIN)
-    return User.from_row(row)
+    expires = dt.datetime.fromtimestamp(claims["exp"], dt.UTC)
+    return Session(User.from_row(row), issued, expires)
+
+
+async def changed(pool: Pool, sessions: Collection[Session]) -> set[Session]:
+    """Which of these sessions aren't any more what they were: closed, called back, another role."""
+    ids = {"ids": list({one.user.id for one in sessions})}
+    async with pool.connection() as connection:
+        rows = await (await connection.execute(_SQL["by_ids"], ids)).fetchall()
+    now = {row["id"]: row for row in rows}
+    return {one for one in sessions if not _is_same(one, now.get(one.user.id))}
+
+
+def _is_same(session: Session, row: Row | None) -> bool:
+    return row is not None and _is_good(row, session.issued) and User.from_row(row) == session.user
+
+
+def _is_good(row: Row | None, issued: dt.datetime) -> TypeGuard[Row]:
+    """Is the account open, and the token issued since its tokens were last called back?"""
+    return row is not None and row["disabled_at"] is None and issued >= row["tokens_from"]
 
 
 def check_password(password: str) -> None:

@@ -34,7 +34,7 @@ from rollbook.hand_back import hand_back, is_let_go
 from rollbook.pipeline.stages import Progress
 from rollbook.publisher import announce_progress
 from rollbook.store import SOURCE_GONE
-from rollbook.uploads import OUTCOMES, forget_source
+from rollbook.uploads import FINAL, OUTCOMES, forget_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -140,6 +140,8 @@ class Attempts:
 
     async def _final_answer(self, job: Job, upload: Row) -> dict[str, Any]:
         """What the queue is to hear of an upload that has ended, or that is another attempt's."""
+        if upload["status"] in FINAL:  # whoever ended it may have died before it told
+            await self._system.queue.tell_end(upload)
         if upload["status"] == "completed":
             await self._forget_source(upload)
             return _result(upload)
@@ -181,8 +183,9 @@ class Attempts:
             return await self._failed(job, upload, AttemptError(UNFORESEEN))
         finally:
             del self._running[own]
-        await self._forget_source(upload)
         done = await self._by_id(upload["id"])
+        await self._system.queue.tell_end(done)
+        await self._forget_source(upload)
         await self._ask_voter_roll(done)
         log.info("attempt completed", rows=done["rows_total"], seconds=done["stage_seconds"])
         return _result(done)
@@ -251,6 +254,8 @@ class Attempts:
             log.info("attempt failed after its end", code=error.code)
             return await self._fenced(job, upload)
         log.warning("attempt failed", code=error.code, final=query == "fail")
+        if query == "fail":
+            await self._system.queue.tell_end(await self._by_id(upload["id"]))
         # The code alone: the sentence may quote the file, and Redis holds nothing of a member.
         raise (UnrecoverableError if hopeless else AttemptError)(error.code)
 

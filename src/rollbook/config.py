@@ -53,6 +53,8 @@ class Settings(BaseSettings):
     secret_key: SecretStr | None = None
     token_lifetime_min: Positive = 12 * 60
     max_upload_mb: Positive = 50
+    #: Other sites whose pages may listen to live messages, comma-separated: ``https://a.example``.
+    allowed_origins: str = ""
 
     # --- the first account
     admin_email: str | None = None
@@ -124,6 +126,22 @@ class Settings(BaseSettings):
         if parts.scheme != "https" and not (parts.scheme == "http" and is_here):
             raise ValueError("the voter roll's address must begin with https://")
         return url.rstrip("/")
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _only_origins(cls, text: str) -> str:
+        """Each as a browser writes it: a scheme, a host, perhaps a port, and nothing behind."""
+        for origin in _comma_separated(text):
+            parts = urlsplit(origin)
+            whole = f"{parts.scheme}://{parts.netloc}"
+            if parts.scheme not in {"http", "https"} or whole != origin:
+                raise ValueError(f"{origin!r} is not an origin such as https://members.example.org")
+        return text
+
+    @property
+    def origins(self) -> frozenset[str]:
+        """The other sites whose pages may listen to live messages."""
+        return frozenset(origin.lower() for origin in _comma_separated(self.allowed_origins))
 
     @property
     def asks_voter_roll(self) -> bool:
@@ -204,6 +222,10 @@ def environment_for(settings: Settings) -> dict[str, str]:
             secret = isinstance(value, SecretStr)
             values[_environment_name((field,))] = value.get_secret_value() if secret else str(value)
     return {**os.environ, **values}
+
+
+def _comma_separated(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def _known(address: str | None, name: str) -> str:

@@ -290,3 +290,13 @@ class QuestionRefusedError(VoterRollError):
     """The roll refuses this very question; asking it again would not help."""
 
     code = "voter_roll_refused"
+
+
+def title_of(code: str) -> str:
+    """The title of the error with this code, where nothing more of it was kept."""
+    kinds: list[type[RollbookError]] = [RollbookError]
+    for kind in kinds:
+        if kind.code == code:
+            return kind.title
+        kinds.extend(kind.__subclasses__())
+    return RollbookError.title

@@ -21,12 +21,14 @@ from bullmq import Job, Queue
 from redis.exceptions import RedisError
 
 from rollbook.errors import ServiceUnavailableError
+from rollbook.publisher import announce_end
 from rollbook.redis_client import make_client
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable
 
     from rollbook.config import Settings
+    from rollbook.database import Row
 
 JOB_NAME = "bulk-upload"
 
@@ -110,6 +112,37 @@ class UploadQueue:
         if pauses is not None:
             return int(paused - pauses)
         return None if rank is None else int(waiting + paused + rank + 1)
+
+    async def order(self, limit: int) -> list[str]:
+        """The ids of the next ``limit`` jobs, in the order in which their turn comes."""
+        async with self._redis.pipeline() as look:
+            for name in ("wait", "paused"):
+                look.lrange(self._queue.toKey(name), -limit, -1)
+            look.zrange(self._queue.toKey("prioritized"), 0, limit - 1)
+            waits, pauses, prioritized = await reached(look.execute())
+        return [*reversed(waits), *reversed(pauses), *prioritized][:limit]
+
+    async def events(self) -> list[tuple[str, dict[str, str]]]:
+        """What the queue's event stream holds: ids in it and fields, oldest first."""
+        return list(await reached(self._redis.xrange(self._queue.toKey("events"))))
+
+    async def epoch_ms(self) -> int:
+        """Since when Redis has its keys, by its own clock; the same for every process.
+
+        This is one of these keys, written by whoever misses it first: another value than before
+        means that they were lost, and events with them.
+        """
+        key = f"rollbook:{self._settings.queue_name}:epoch"
+        seconds, microseconds = await reached(self._redis.time())
+        async with self._redis.pipeline(transaction=True) as both:
+            both.set(key, seconds * 1000 + microseconds // 1000, nx=True)
+            both.get(key)
+            _, epoch = await reached(both.execute())
+        return int(epoch)
+
+    async def tell_end(self, upload: Row) -> None:
+        """Tell the listeners that an upload has ended, as its record says."""
+        await announce_end(self._redis, self._settings.queue_name, upload)
 
     async def put_first(self, upload_id: UUID) -> bool:
         """Let a job go before every priority; False when it isn't among the prioritized."""

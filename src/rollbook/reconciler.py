@@ -6,7 +6,7 @@ ROLLBOOK_RECONCILE_INTERVAL_S seconds. ``FLUSHALL`` at any moment therefore lose
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -44,6 +44,8 @@ class Reconciled:
     added: int = 0
     failed: int = 0
     removed: int = 0
+    #: The uploads that have ended by it, or whose end may not have been told.
+    ended: list[Row] = field(default_factory=list)
 
 
 async def run_once(system: System) -> Reconciled | None:
@@ -64,8 +66,11 @@ async def run_once(system: System) -> Reconciled | None:
         waiting = {"ids": await system.queue.waiting_ids()}
         for upload in await (await connection.execute(_SQL["ended_of"], waiting)).fetchall():
             done.removed += await system.queue.remove(upload["id"])
+            done.ended.append(upload)
         for upload in await (await connection.execute(_SQL["sources_left"])).fetchall():
             await forget_source(system, upload)
+    for upload in done.ended:  # after the commit: who hears of it looks at the record
+        await system.queue.tell_end(upload)
     if done.added or done.failed or done.removed:
         log.info("reconciled", added=done.added, failed=done.failed, removed=done.removed)
     return done
@@ -93,10 +98,10 @@ async def _reconcile_open(
     if state in OPEN_STATES:
         return
     if not await _has_source(system, upload):
-        done.failed += await _fail(connection, upload, "source_gone", SOURCE_GONE)
+        await _fail(connection, upload, done, "source_gone", SOURCE_GONE)
     elif state == "failed" and upload["status"] == "processing":
         # Its workers died more often than maxStalledCount allows: nobody was left to record it.
-        done.failed += await _fail(connection, upload, "stalled", STALLED)
+        await _fail(connection, upload, done, "stalled", STALLED)
     else:
         # Not known to the queue, or kept there as ended, which would block the id.
         if state is not None:
@@ -118,12 +123,18 @@ async def _has_source(system: System, upload: Row) -> bool:
 
 
 async def _fail(
-    connection: psycopg.AsyncConnection[Row], upload: Row, code: str, message: str
-) -> int:
+    connection: psycopg.AsyncConnection[Row],
+    upload: Row,
+    done: Reconciled,
+    code: str,
+    message: str,
+) -> None:
     parameters = {
         "id": upload["id"],
         "attempt": upload["attempt"],
         "error_code": code,
         "error": message,
     }
-    return (await connection.execute(_SQL["fail"], parameters)).rowcount
+    failed = await (await connection.execute(_SQL["fail"], parameters)).fetchall()
+    done.failed += len(failed)
+    done.ended += failed

@@ -21,6 +21,21 @@ class Scope:
         """The parameters of every query that calls ``in_scope``."""
         return {"scope_province": self.province, "scope_municipality": self.municipality}
 
+    def includes(self, place: Scope) -> bool:
+        """Does what was sent from a place lie in this office's scope?
+
+        The same rule as ``in_scope``, for messages that a thousand clients get: they can't each ask
+        the database. A test holds the two together.
+        """
+        if self.province is not None and place.province != self.province:
+            return False
+        if self.municipality is None:
+            return True
+        return (
+            place.municipality is not None
+            and place.municipality.lower() == self.municipality.lower()
+        )
+
     def __str__(self) -> str:
         """The place in words."""
         return " / ".join(part for part in (self.province, self.municipality) if part) or "national"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -27,11 +28,18 @@ if TYPE_CHECKING:
 #: The events that are passed on, in BullMQ's words.
 EVENTS = (
     "waiting", "active", "progress", "completed", "failed", "delayed", "stalled", "removed",
+    # Not about a job.
+    "paused", "resumed",
+    # Ours: an upload has ended, and its record says how.
+    "ended",
     # The voter roll's budget; these two are about no job.
     "rate_limit_warning", "rate_limit_exceeded",
 )  # fmt: skip
 #: Of these, the ones in which no attempt has begun yet, and the ones that end one.
-_BETWEEN_ATTEMPTS = ("waiting", "delayed", "active", "rate_limit_warning", "rate_limit_exceeded")
+_BETWEEN_ATTEMPTS = (
+    "waiting", "delayed", "active", "paused", "resumed", "rate_limit_warning",
+    "rate_limit_exceeded",
+)  # fmt: skip
 _ENDS = ("completed", "failed", "stalled", "removed")
 #: Seconds before a connection that broke is tried again.
 RECONNECT_S = 1.0
@@ -133,7 +141,7 @@ class Subscriber:
     def _handler(self, name: str) -> Callable[[dict[str, Any], str], None]:
         def handle(fields: dict[str, Any], event_id: str) -> None:
             self._last_id = event_id
-            event = self._with_attempt(_event(name, fields, event_id))
+            event = self._with_attempt(decode(name, fields, event_id))
             EVENT_COUNT.labels(event=name).inc()
             level = logging.DEBUG if name == "progress" else logging.INFO
             log.log(level, "queue event", kind=name, job_id=event.job_id, attempt=event.attempt)
@@ -163,9 +171,16 @@ class Subscriber:
         return replace(event, attempt=attempt)
 
 
-def _event(name: str, fields: dict[str, Any], event_id: str) -> QueueEvent:
+def decode(name: str, fields: dict[str, Any], event_id: str) -> QueueEvent:
+    """An event of the stream from its fields, which may still be as the stream has them."""
     data = dict(fields)
+    data.pop("event", None)
     job_id = str(data.pop("jobId", ""))
     inner = data.get("data") if name == "progress" else data.get("returnvalue")
-    attempt = inner.get("attempt") if isinstance(inner, dict) else None
-    return QueueEvent(event_id, name, job_id, attempt, inner if isinstance(inner, dict) else data)
+    if isinstance(inner, str):
+        with contextlib.suppress(ValueError):  # another program's, and no answer of ours
+            inner = json.loads(inner)
+    if isinstance(inner, dict):
+        data = inner
+    attempt = data.get("attempt")
+    return QueueEvent(event_id, name, job_id, None if attempt is None else int(attempt), data)

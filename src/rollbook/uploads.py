@@ -161,8 +161,8 @@ async def queue_stats(system: System, user: User) -> dict[str, int | bool]:
     The record leads the queue by a moment: an upload that has ended counts as ended, also while the
     queue still holds its job.
     """
-    counts, active = await system.queue.snapshot()
     if not user.role.is_operator:
+        counts, _ = await system.queue.snapshot()
         own = await stats(system, user)
         numbers = {
             "waiting": own["pending"],
@@ -173,6 +173,12 @@ async def queue_stats(system: System, user: User) -> dict[str, int | bool]:
             "paused": 0,
         }
         return {**numbers, "total": sum(numbers.values()), "is_paused": counts["is_paused"]}
+    return await whole_queue(system)
+
+
+async def whole_queue(system: System) -> dict[str, int | bool]:
+    """The statistics of the whole queue, in which the record leads."""
+    counts, active = await system.queue.snapshot()
     async with system.pool.connection() as connection:
         cursor = await connection.execute(_SQL["ended_of"], {"ids": active})
         for row in await cursor.fetchall():
@@ -266,6 +272,7 @@ async def cancel(system: System, user: User, upload_id: UUID) -> Row:
             f"The upload is already {latest['status']}, so there is nothing left to cancel."
         )
     log.info("upload cancelled", job_id=str(upload_id), was=upload["status"])
+    await system.queue.tell_end(cancelled)
     try:
         # A running job stays in the queue until its worker, who sees the record, lets go of it.
         await system.queue.remove(upload_id)

@@ -8,17 +8,22 @@ from uuid import UUID, uuid4
 
 import pytest
 from bullmq.custom_errors import DelayedError
+from prometheus_client import REGISTRY
+from pydantic import SecretStr
 
 from rollbook.hand_back import hand_back, is_let_go
 from rollbook.one_call_worker import OneCallWorker
 from rollbook.queue import UploadQueue
+from rollbook.queue_worker import options, take_jobs
 from rollbook.redis_client import make_client
 from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from bullmq import Job
+    from redis.asyncio import Redis
 
     from rollbook.config import Settings
 
@@ -161,3 +166,39 @@ async def test_a_job_that_the_queue_took_away_is_told_from_a_fault(
         await task
     assert is_let_go(error)
     assert not is_let_go(TypeError("'NoneType' object is not subscriptable"))
+
+
+async def test_a_queue_that_can_not_be_reached_is_counted_and_does_not_end_the_worker(
+    settings: Settings, tmp_path: Path
+) -> None:
+    nobody = SecretStr(f"unix://{tmp_path}/nobody-listens.sock")
+    away = settings.model_copy(update={"redis_url": nobody})
+    before = errors_heard()
+    stop, tried_again, shut_down = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    lives: list[Redis] = []
+
+    def make_worker(client: Redis) -> OneCallWorker:
+        lives.append(client)
+        if len(lives) > 1:
+            tried_again.set()
+        return OneCallWorker(away.queue_name, never, options(away, client, name="w", concurrency=1))
+
+    async def note_shut_down() -> None:
+        shut_down.set()
+
+    taking = asyncio.create_task(take_jobs(away, stop, make_worker, note_shut_down))
+    async with asyncio.timeout(PATIENCE_S):
+        await tried_again.wait()
+        assert not taking.done()
+        stop.set()
+        await taking
+    assert errors_heard() > before
+    assert shut_down.is_set()
+
+
+def errors_heard() -> float:
+    return REGISTRY.get_sample_value("rollbook_worker_queue_events_total", {"event": "error"}) or 0
+
+
+async def never(job: Job, _token: str) -> None:
+    raise AssertionError(job.id)

@@ -12,7 +12,7 @@ from rollbook.accounts import User
 from rollbook.errors import NotAllowedError, NotAuthenticatedError
 from rollbook.system import System
 
-_bearer = HTTPBearer(auto_error=False, description="The token that /auth/login answers with.")
+bearer = HTTPBearer(auto_error=False, description="The token that /auth/login answers with.")
 
 
 def the_system(request: Request) -> System:
@@ -25,7 +25,7 @@ SystemParam = Annotated[System, Depends(the_system)]
 
 async def signed_in(
     system: SystemParam,
-    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
 ) -> User:
     """The user whom the bearer token names.
 

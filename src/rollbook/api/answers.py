@@ -135,7 +135,8 @@ class UploadStatus(BaseModel):
     rows_per_second: float | None = Field(description="Since the attempt began, or in all.")
     outcomes: dict[Outcome, int]
     stage_seconds: dict[str, float]
-    attempts: int
+    attempts: int = Field(description="Since it was sent, or retried by hand.")
+    attempt: int = Field(description="The number of the latest attempt; it is never counted anew.")
     dry_run: bool
     existing: Existing
     all_or_nothing: bool

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from fastapi import APIRouter, FastAPI
 
 from rollbook import __version__, fairness, reconciler
-from rollbook.api import auth, health, page, problems, queue, uploads, voter_roll
+from rollbook.api import auth, health, live, page, problems, queue, uploads, voter_roll
+from rollbook.live.feed import Feed
 from rollbook.maintenance import every
 from rollbook.subscriber import Subscriber
 from rollbook.system import open_system
@@ -46,7 +47,9 @@ def create_app(settings: Settings) -> FastAPI:
         ):
             app.state.system = system
             app.state.events = events
-            yield
+            async with Feed(system, events).running() as feed:
+                app.state.feed = feed
+                yield
 
     app = FastAPI(
         title="Rollbook",
@@ -56,7 +59,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     problems.install(app)
     base = APIRouter(prefix=BASE)
-    for part in (auth.router, uploads.router, queue.router, voter_roll.router):
+    for part in (auth.router, uploads.router, queue.router, voter_roll.router, live.router):
         base.include_router(part)
     app.include_router(base)
     app.include_router(health.router)

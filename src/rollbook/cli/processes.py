@@ -94,23 +94,16 @@ def _introduce(email: str, password: str | None) -> None:
 
 def serve(*, supervised: Supervised = False) -> None:
     """Run the API alone (add workers with `rollbook worker`)."""
-    import uvicorn
-
-    from rollbook.api.app import create_app
+    from rollbook.api.server import Server
 
     if supervised:
         supervisor.stop_with_parent()
     settings = settings_for("api")
     with engines(settings) as named:
-        uvicorn.run(
-            create_app(named),
-            host=named.host,
-            port=named.port,
-            log_config=None,
-            server_header=False,
-            # Not None for 0, which would be waiting without limit.
-            timeout_graceful_shutdown=named.shutdown_grace_s,
-        )
+        server = Server(named)
+        server.run()
+    if not server.started:  # uvicorn has said why
+        raise typer.Exit(3)
 
 
 def worker(*, supervised: Supervised = False) -> None:

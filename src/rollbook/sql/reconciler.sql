@@ -12,7 +12,7 @@ ORDER BY priority, ordinal;
 
 -- name: ended_of
 -- Which of the uploads whose jobs wait have ended, however long ago: those jobs are leftovers.
-SELECT id FROM uploads
+SELECT id, status, attempt, error_code FROM uploads
 WHERE id = ANY(%(ids)s) AND status IN ('completed', 'failed', 'cancelled');
 
 -- name: sources_left
@@ -27,4 +27,4 @@ ORDER BY finished_at LIMIT 100;
 UPDATE uploads
 SET status = 'failed', finished_at = now(), error_code = %(error_code)s, error = %(error)s
 WHERE id = %(id)s AND attempt = %(attempt)s AND status IN ('pending', 'processing')
-RETURNING id;
+RETURNING id, status, attempt, error_code;

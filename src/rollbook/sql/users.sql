@@ -13,6 +13,10 @@ SELECT * FROM users WHERE lower(email) = lower(%(email)s);
 -- For a token: the account as it is now, whatever the token says of its role.
 SELECT * FROM users WHERE id = %(id)s;
 
+-- name: by_ids
+-- For who is connected: the accounts as they are now.
+SELECT * FROM users WHERE id = ANY(%(ids)s);
+
 -- name: any
 -- Is there an account at all? The first start makes one.
 SELECT EXISTS (SELECT FROM users) AS found;

@@ -1,0 +1,284 @@
+"""The routes of live messages: a WebSocket, and the same as Server-Sent Events."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Annotated, Any, cast
+from urllib.parse import urlsplit
+
+import structlog
+from fastapi import APIRouter, Depends, Header, Query, Request, WebSocket
+from fastapi.security import HTTPAuthorizationCredentials
+from starlette.requests import HTTPConnection
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocketDisconnect
+
+from rollbook import accounts
+from rollbook.accounts import Session
+from rollbook.api.access import bearer
+from rollbook.api.answers import Problem
+from rollbook.errors import NotAllowedError, NotAuthenticatedError
+from rollbook.live.client import (
+    ACCOUNT_CHANGED,
+    NOT_AUTHENTICATED,
+    UNAVAILABLE,
+    UNEXPECTED_MESSAGE,
+    Client,
+    End,
+)
+from rollbook.live.feed import AWAY, Feed
+from rollbook.live.messages import Message, as_json
+from rollbook.system import System
+
+#: The sub-protocol that we speak, and how a client that can't set headers hands over its token.
+PROTOCOL = "rollbook"
+TOKEN_PREFIX = "bearer."  # noqa: S105 - no secret
+#: Seconds that a client gets to say who it is.
+AUTHENTICATE_S = 10.0
+#: Seconds that the line gets to take the last words.
+CLOSE_S = 1.0
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+FOREIGN = (
+    "Pages of this site may not listen here. An operator can allow it: ROLLBOOK_ALLOWED_ORIGINS."
+)
+
+router = APIRouter(prefix="/bulk-upload", tags=["live"])
+log = structlog.get_logger(__name__)
+
+#: The last message that a client knows.
+SinceParam = Annotated[int | None, Query(ge=0, lt=2**53)]
+
+
+class _UnexpectedMessageError(Exception):
+    """A client sent something other than a token."""
+
+
+# --- WebSocket --------------------------------------------------------------------------------
+
+
+@router.websocket("/ws")
+async def websocket(socket: WebSocket, since: SinceParam = None) -> None:
+    """Tell a client over a WebSocket what happens to the uploads of its scope."""
+    system, feed = _parts(socket)
+    if not _is_welcome(socket, system):
+        await socket.send_denial_response(Response(FOREIGN, status_code=403))
+        return
+    offered: list[str] = socket.scope["subprotocols"]
+    await socket.accept(PROTOCOL if PROTOCOL in offered else None)
+    try:
+        session = await _introduced(socket, system, offered)
+    except WebSocketDisconnect:
+        return
+    if isinstance(session, End):
+        why: End | None = session
+    else:
+        client = Client(session)
+
+        async def write(message: Message) -> None:
+            await socket.send({"type": "websocket.send", "text": message.text})
+
+        why = await _carry(feed, client, since, write, _hear_out(socket, system, client))
+    if why is not None:
+        feed.count_end(why)
+        # A client that reads nothing takes no last words either; the server then cuts the line.
+        with contextlib.suppress(TimeoutError, RuntimeError, OSError, WebSocketDisconnect):
+            async with asyncio.timeout(CLOSE_S):
+                await socket.close(why.code, why.reason)
+
+
+async def _introduced(socket: WebSocket, system: System, offered: list[str]) -> Session | End:
+    """Who a client is, by a sub-protocol or by its first message."""
+    tokens = [name[len(TOKEN_PREFIX) :] for name in offered if name.startswith(TOKEN_PREFIX)]
+    try:
+        if not tokens:
+            async with asyncio.timeout(AUTHENTICATE_S):
+                tokens = [_token(await socket.receive())]
+        return await accounts.session(system.pool, system.settings, tokens[0])
+    except (NotAuthenticatedError, TimeoutError):
+        return NOT_AUTHENTICATED
+    except _UnexpectedMessageError:
+        return UNEXPECTED_MESSAGE
+    except AWAY as error:
+        log.warning("live client not let in", error=type(error).__name__)
+        return UNAVAILABLE
+
+
+async def _hear_out(socket: WebSocket, system: System, client: Client) -> None:
+    """Return when the client has gone; until then it may bring newer tokens, and nothing else."""
+    while True:
+        try:
+            token = _token(await socket.receive())
+            session = await accounts.session(system.pool, system.settings, token)
+        except WebSocketDisconnect:
+            return
+        except _UnexpectedMessageError:
+            client.end(UNEXPECTED_MESSAGE)
+        except NotAuthenticatedError:
+            client.end(NOT_AUTHENTICATED)
+        except AWAY:
+            client.end(UNAVAILABLE)
+        else:
+            if session.user != client.session.user:
+                client.end(ACCOUNT_CHANGED)
+            client.renew(session)
+
+
+def _token(received: Mapping[str, Any]) -> str:
+    """The token in what a client sent.
+
+    Raises:
+        WebSocketDisconnect: it has gone instead.
+        _UnexpectedMessageError: it sent something else.
+    """
+    if received["type"] == "websocket.disconnect":
+        raise WebSocketDisconnect(received.get("code", 1006))
+    try:
+        message = json.loads(received.get("text") or "")
+        if message["type"] == "authenticate" and isinstance(message["token"], str):
+            return str(message["token"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        pass
+    raise _UnexpectedMessageError
+
+
+# --- Server-Sent Events -----------------------------------------------------------------------
+
+
+@router.get(
+    "/events",
+    response_class=Response,
+    responses={
+        200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
+        401: {"model": Problem},
+        403: {"model": Problem},
+    },
+)
+async def events(
+    request: Request,
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
+    since: SinceParam = None,
+    last_event_id: Annotated[str | None, Header(max_length=32)] = None,
+) -> Response:
+    """Tell a client as Server-Sent Events what happens to the uploads of its scope."""
+    system, feed = _parts(request)
+    if not _is_welcome(request, system):
+        raise NotAllowedError(FOREIGN)
+    if credentials is None:
+        raise NotAuthenticatedError(accounts.SIGN_IN_AGAIN)
+    session = await accounts.session(system.pool, system.settings, credentials.credentials)
+    # The header is the newer one: a client that connects again by itself keeps its address.
+    if last_event_id is not None and last_event_id.isascii() and last_event_id.isdigit():
+        since = int(last_event_id)
+    return _EventStream(feed, session, since)
+
+
+class _EventStream(Response):
+    """An answer that goes on until the client goes or is let go."""
+
+    def __init__(self, feed: Feed, session: Session, since: int | None) -> None:
+        headers = {
+            "Content-Type": "text/event-stream; charset=utf-8",
+            "Cache-Control": "no-store",
+            "X-Accel-Buffering": "no",  # nginx would keep events back
+        }
+        super().__init__(headers=headers)
+        del self.headers["content-length"]
+        self._feed = feed
+        self._session = session
+        self._since = since
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        """Speak ASGI."""
+        start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+        await send(start)
+
+        async def body(text: str, *, more: bool = True) -> None:
+            part = {"type": "http.response.body", "body": text.encode(), "more_body": more}
+            await send(part)
+
+        async def write(message: Message) -> None:
+            await body(f"id: {message.seq}\nevent: {message.type}\ndata: {message.text}\n\n")
+
+        async def gone() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+
+        why = await _carry(self._feed, Client(self._session), self._since, write, gone())
+        if why is not None:
+            self._feed.count_end(why)
+            last = as_json({"code": why.code, "reason": why.reason})
+            with contextlib.suppress(TimeoutError, OSError):
+                async with asyncio.timeout(CLOSE_S):
+                    await body(f"event: end\ndata: {last}\n\n", more=False)
+
+
+# --- both -------------------------------------------------------------------------------------
+
+
+async def _carry(
+    feed: Feed,
+    client: Client,
+    since: int | None,
+    write: Callable[[Message], Awaitable[None]],
+    gone: Coroutine[Any, Any, None],
+) -> End | None:
+    """Send a client what it is told until it is let go, and say why; None when it has gone.
+
+    Args:
+        feed: tells it.
+        client: who listens.
+        since: the last message that it knows.
+        write: puts a message on the line, and waits while the line is full.
+        gone: returns when the client has gone.
+    """
+
+    async def write_all() -> None:
+        try:
+            await feed.join(client, since)
+            while True:
+                await write(await client.next())
+        except AWAY as error:
+            log.warning("live client not served", error=type(error).__name__)
+            client.end(UNAVAILABLE)
+        except (OSError, WebSocketDisconnect):
+            pass  # it has gone
+
+    tasks = [asyncio.create_task(write_all()), asyncio.create_task(gone)]
+    waited_for: list[asyncio.Future[Any]] = [*tasks, client.ended]
+    try:
+        await asyncio.wait(waited_for, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        feed.leave(client)
+        client.gone()
+        for task in tasks:
+            task.cancel()
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+    for end in ends:
+        if isinstance(end, Exception):  # a fault of ours, to be logged as one
+            raise end
+    return client.ended.result() if client.ended.done() else None
+
+
+def _parts(connection: HTTPConnection) -> tuple[System, Feed]:
+    state = connection.app.state
+    return cast("System", state.system), cast("Feed", state.feed)
+
+
+def _is_welcome(connection: HTTPConnection, system: System) -> bool:
+    """May a page of this origin listen? Programs send none, and no browser leaves it out here."""
+    origin = connection.headers.get("origin")
+    if origin is None or origin.lower() in system.settings.origins:
+        return True
+    parts = urlsplit(origin.lower())
+    # A proxy may have taken the encryption off, so that only the host says where the page is from.
+    default = f":{_DEFAULT_PORTS.get(parts.scheme, '')}"
+    host = connection.headers.get("host", "").lower()
+    if parts.netloc and parts.netloc.removesuffix(default) == host.removesuffix(default):
+        return True
+    log.warning("foreign origin refused", origin=origin[:200])
+    return False

@@ -1,0 +1,127 @@
+"""One listener: what waits to be sent to it, and when and why it is let go."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from rollbook import clock
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rollbook.accounts import Session
+    from rollbook.live.messages import Message
+    from rollbook.scope import Scope
+
+#: Messages that may wait for a client; with one more it is let go.
+WAITING: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """Why a client is let go, in the codes of WebSocket (RFC 6455, section 7.4)."""
+
+    code: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """All who hear the same."""
+
+    scope: Scope
+    is_operator: bool
+
+
+TOO_SLOW: Final = End(1013, "too_slow")
+UNAVAILABLE: Final = End(1013, "unavailable")
+RESTART: Final = End(1012, "restart")
+NOT_AUTHENTICATED: Final = End(4401, "not_authenticated")
+TOKEN_EXPIRED: Final = End(4401, "token_expired")
+ACCOUNT_CHANGED: Final = End(4401, "account_changed")
+UNEXPECTED_MESSAGE: Final = End(4400, "unexpected_message")
+
+
+class Client:
+    """A listener with its own bounded queue."""
+
+    __slots__ = (
+        "_age", "_expiry", "_limit", "_steps", "_waiting", "_wake", "audience", "ended", "session",
+    )  # fmt: skip
+
+    def __init__(self, session: Session) -> None:
+        user = session.user
+        self.audience = Audience(user.scope, user.role.is_operator)
+        self._waiting: deque[Message] = deque()
+        self._limit = WAITING
+        self._wake = asyncio.Event()
+        #: Done as soon as the client is to be let go.
+        self.ended: asyncio.Future[End] = asyncio.get_running_loop().create_future()
+        self._steps: Mapping[str, tuple[int, int]] | None = None
+        self._age = 0
+        self._expiry: asyncio.TimerHandle | None = None
+        self.renew(session)
+
+    def renew(self, session: Session) -> None:
+        """Note until when the client may stay: as long as its token is good."""
+        self.session = session
+        if self._expiry is not None:
+            self._expiry.cancel()
+        seconds = (session.expires - clock.now()).total_seconds()
+        loop = asyncio.get_running_loop()
+        self._expiry = loop.call_later(max(seconds, 0), self.end, TOKEN_EXPIRED)
+
+    def gone(self) -> None:
+        """The line is closed: nothing waits for the client any more."""
+        self._waiting.clear()
+        if self._expiry is not None:
+            self._expiry.cancel()
+
+    def begin(self, messages: list[Message]) -> None:
+        """Let it have what was missed, however much: these are shared with the log."""
+        self._limit = WAITING + len(messages)
+        for message in messages:
+            self.push(message)
+
+    def remember(self, steps: Mapping[str, tuple[int, int]]) -> None:
+        """Note how far uploads are in the client's snapshot: the record leads the events."""
+        self._steps, self._age = steps, 0
+
+    def grow_older(self) -> None:
+        """Forget the snapshot at the second heartbeat: the events have long come past it."""
+        self._age += 1
+        if self._age > 1:
+            self._steps = None
+
+    def push(self, message: Message) -> None:
+        """Send a message as soon as the line takes it; never blocks."""
+        if self.ended.done():
+            return
+        if (
+            self._steps is not None
+            and message.step is not None
+            and message.step < self._steps.get(message.job_id, (0, 0))
+        ):
+            return  # its snapshot was further already
+        if len(self._waiting) >= self._limit:
+            self.end(TOO_SLOW)
+            return
+        self._waiting.append(message)
+        self._wake.set()
+
+    def end(self, why: End) -> None:
+        """Let the client go; what waits for it is forgotten."""
+        if not self.ended.done():
+            self.ended.set_result(why)
+            self._waiting.clear()
+
+    async def next(self) -> Message:
+        """The next message, when there is one."""
+        while not self._waiting:
+            self._limit = WAITING  # what was missed has gone
+            self._wake.clear()
+            await self._wake.wait()
+        return self._waiting.popleft()

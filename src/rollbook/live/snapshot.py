@@ -1,0 +1,97 @@
+"""How the uploads of a scope stand, from the record."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from rollbook import clock
+from rollbook.api.answers import UploadStatus, Who
+from rollbook.database import queries
+from rollbook.live.messages import Message, as_json, timestamp
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rollbook.accounts import User
+    from rollbook.database import Row
+    from rollbook.live.client import Audience
+    from rollbook.system import System
+
+#: Uploads in a snapshot.
+LIMIT: Final = 100
+
+_SQL = queries("live")
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The uploads of an audience, encoded once for all of it."""
+
+    #: The last event that was heard before the record was read: the record may be ahead of it.
+    seq: int
+    #: How far each upload is, in the terms of ``Message.step``.
+    steps: Mapping[str, tuple[int, int]]
+    #: The end of the message's JSON, from behind the member ``user``.
+    rest: str
+
+    def message(self, user: User, seq: int, *, is_reset: bool) -> Message:
+        """The snapshot as one listener gets it.
+
+        Args:
+            user: the listener.
+            seq: the last event that the listener is to take as told.
+            is_reset: is the listener to forget what it knew?
+        """
+        head = as_json({"type": "snapshot", "seq": seq, "job_id": None, "at": _now()})[:-1]
+        who = as_json(Who.of(user).model_dump(mode="json"))
+        data = f'{{"is_reset":{as_json(is_reset)},"user":{who},{self.rest}'
+        return Message("snapshot", seq, f'{head},"data":{data}}}')
+
+
+async def take(
+    system: System, audience: Audience, seq: int, queue: dict[str, Any], heartbeat_s: float
+) -> Snapshot:
+    """Read how things stand.
+
+    Args:
+        system: the record.
+        audience: whose scope.
+        seq: the last event that was heard.
+        queue: what ``queue_stats`` says to this audience.
+        heartbeat_s: seconds between two heartbeats.
+
+    Raises:
+        psycopg.OperationalError, psycopg_pool.PoolTimeout: PostgreSQL doesn't answer.
+    """
+    parameters = {"limit": LIMIT + 1, **audience.scope.parameters()}
+    async with system.pool.connection() as connection:
+        unfinished = await (await connection.execute(_SQL["open"], parameters)).fetchall()
+        ended = await (await connection.execute(_SQL["ended"], parameters)).fetchall()
+    rows = sorted(
+        itertools.islice(itertools.chain(unfinished, ended), LIMIT),
+        key=lambda row: row["ordinal"],
+        reverse=True,
+    )
+    data = {
+        "uploads": [_upload(row, queue["positions"]) for row in rows],
+        "is_truncated": len(unfinished) > LIMIT,
+        "queue": queue,
+        "heartbeat_seconds": heartbeat_s,
+    }
+    steps = {str(row["id"]): _step(row) for row in rows}
+    return Snapshot(seq, steps, as_json(data)[1:])
+
+
+def _upload(row: Row, positions: Mapping[str, int]) -> dict[str, Any]:
+    status = UploadStatus.of(row, queue_position=positions.get(str(row["id"])))
+    return status.model_dump(mode="json")
+
+
+def _step(row: Row) -> tuple[int, int]:
+    return row["attempt"], row["progress"] if row["status"] == "processing" else 101
+
+
+def _now() -> str:
+    return timestamp(clock.now())

@@ -1,0 +1,155 @@
+"""A served API and listeners to its live messages."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from jsonschema import Draft202012Validator
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+from rollbook.accounts import User, issue_token
+from rollbook.api.server import Server
+from tests.waiting import PATIENCE_S
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from rollbook.config import Settings
+
+PATH = "/api/v1/bulk-upload"
+#: What says how things are, and isn't an event.
+STATES = frozenset({"snapshot", "queue_stats", "heartbeat"})
+
+Heard = dict[str, Any]
+
+_DOCUMENT = yaml.safe_load(
+    (Path(__file__).parents[1] / "docs" / "reference" / "asyncapi.yaml").read_text("utf-8")
+)
+
+
+@cache
+def _validator(kind: str) -> Draft202012Validator:
+    schema = {**_DOCUMENT, "$ref": f"#/components/schemas/{kind}"}
+    return Draft202012Validator(schema, format_checker=Draft202012Validator.FORMAT_CHECKER)
+
+
+def conforms(message: Heard) -> None:
+    """Raise unless a message is as docs/reference/asyncapi.yaml has it."""
+    _validator(message["type"]).validate(message)
+
+
+class Site:
+    """One API process's worth of a server, in this process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.server = Server(settings)
+        self._serving: asyncio.Task[None] | None = None
+        #: Set by a test before it stops the server.
+        self.is_gone = False
+
+    async def __aenter__(self) -> Site:
+        """Serve."""
+        self._serving = asyncio.create_task(self.server.serve())
+        async with asyncio.timeout(PATIENCE_S):
+            while not self.server.started:
+                await asyncio.wait({self._serving}, timeout=0.02)
+                if self._serving.done():
+                    self._serving.result()
+                    raise AssertionError("the server didn't start")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Stop as SIGTERM does."""
+        assert self._serving is not None
+        self.server.should_exit = True
+        async with asyncio.timeout(PATIENCE_S):
+            await self._serving
+
+    @property
+    def host(self) -> str:
+        port: int = self.server.servers[0].sockets[0].getsockname()[1]
+        return f"127.0.0.1:{port}"
+
+    @property
+    def feed(self) -> Any:
+        return self.server.app.state.feed
+
+    @contextlib.asynccontextmanager
+    async def listening(
+        self, user: User, since: int | None = None, **options: Any
+    ) -> AsyncIterator[Listener]:
+        """A client that has signed in by sub-protocol."""
+        token = issue_token(self.settings, user)
+        async with self.connected(["rollbook", f"bearer.{token}"], since, **options) as line:
+            yield Listener(line)
+
+    def connected(
+        self, protocols: list[str] | None = None, since: int | None = None, **options: Any
+    ) -> Any:
+        """A bare connection."""
+        query = "" if since is None else f"?since={since}"
+        return connect(
+            f"ws://{self.host}{PATH}/ws{query}",
+            subprotocols=protocols,  # type: ignore[arg-type]
+            proxy=None,
+            **options,
+        )
+
+
+class Listener:
+    """Keeps all it hears, and checks what holds for every listener."""
+
+    def __init__(self, line: ClientConnection) -> None:
+        self.line = line
+        self.heard: list[Heard] = []
+
+    @property
+    def events(self) -> list[Heard]:
+        return [message for message in self.heard if message["type"] not in STATES]
+
+    @property
+    def seq(self) -> int:
+        return int(self.heard[-1]["seq"])
+
+    async def next(self) -> Heard:
+        async with asyncio.timeout(PATIENCE_S):
+            message: Heard = json.loads(await self.line.recv())
+        assert not self.heard or message["seq"] >= self.seq, "seq went back"
+        conforms(message)
+        self.heard.append(message)
+        return message
+
+    async def until(self, wanted: Callable[[Heard], bool]) -> Heard:
+        """The first message from here on that is wanted."""
+        while not wanted(message := await self.next()):
+            pass
+        return message
+
+    async def ended(self) -> tuple[int, str]:
+        """Listen until the server lets go; the code and the reason."""
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                await self.next()
+        close = self.line.protocol.close_rcvd
+        assert close is not None, "it broke off without a word"
+        return close.code, close.reason
+
+
+def of_type(*kinds: str) -> Callable[[Heard], bool]:
+    return lambda message: message["type"] in kinds
+
+
+def quick(settings: Settings, **more: Any) -> Settings:
+    """These settings with any free port."""
+    return settings.model_copy(update={"port": 0, **more})
