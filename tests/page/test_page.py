@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import openpyxl
-from playwright.sync_api import Page, expect
+from playwright.sync_api import FilePayload, Page, expect
 
 from rollbook.pipeline.problems import sentence
 from tests.files import csv_file, member, members, workbook
@@ -34,7 +34,7 @@ def choose(page: Page, content: bytes, name: str = "members.csv") -> None:
     """Go to the upload view and choose a file there."""
     page.get_by_role("link", name="Upload", exact=True).click()
     page.locator("input[type=file]").set_input_files(
-        [{"name": name, "mimeType": "application/octet-stream", "buffer": content}]
+        FilePayload(name=name, mimeType="application/octet-stream", buffer=content)
     )
 
 
