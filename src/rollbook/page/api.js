@@ -40,6 +40,8 @@ export const session = signal(kept());
 /** Why nobody is signed in any more, as a sentence. */
 export const signedOutBecause = signal(null);
 export const user = computed(() => session.value?.user ?? null);
+/** Did the person sign in just now, on this very page? */
+export const isNewcomer = signal(false);
 export const isOperator = computed(() => ["super_admin", "national_admin"].includes(user.value?.role));
 
 export async function signIn(email, password) {
@@ -47,12 +49,14 @@ export async function signIn(email, password) {
   const opened = { token: data.token, ends: Date.now() + data.expires_in * 1000, user: data.user };
   sessionStorage.setItem(KEPT_AS, JSON.stringify(opened));
   signedOutBecause.value = null;
+  isNewcomer.value = true;
   session.value = opened;
 }
 
 export function signOut(because = null) {
   sessionStorage.removeItem(KEPT_AS);
   signedOutBecause.value = because;
+  isNewcomer.value = false;
   session.value = null;
 }
 
@@ -87,14 +91,19 @@ async function answer(method, path, { query, body, anonymous = false } = {}) {
   const asked = session.value?.token;
   const headers = anonymous ? {} : bearer();
   if (body !== undefined) headers["Content-Type"] = "application/json";
+  // For the answer to begin: how long a report then takes over a slow line has no limit.
+  const patience = new AbortController();
+  const timer = setTimeout(() => patience.abort(), PATIENCE_MS);
   let found;
   try {
     found = await fetch(address(path, query), {
-      method, headers, cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS),
+      method, headers, cache: "no-store", signal: patience.signal,
       body: body === undefined ? undefined : JSON.stringify(body),
     });
   } catch {
     throw unreachable();
+  } finally {
+    clearTimeout(timer);
   }
   if (found.ok) return found;
   if (!anonymous) checkSession(found.status, asked);
@@ -126,8 +135,11 @@ export async function download(path) {
   const disposition = found.headers.get("Content-Disposition") ?? "";
   const encoded = /filename\*=UTF-8''([^;]+)/.exec(disposition)?.[1];
   const name = encoded ? decodeURIComponent(encoded) : /filename="([^"]+)"/.exec(disposition)?.[1];
+  const content = await found.blob().catch(() => {
+    throw unreachable();
+  });
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(await found.blob());
+  link.href = URL.createObjectURL(content);
   link.download = name ?? "download.xlsx";
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
@@ -147,7 +159,7 @@ export function sendFile(file, fields, { key, onProgress, onRequest }) {
     sending.responseType = "json";
     sending.upload.onprogress = (event) => event.lengthComputable && onProgress(event.loaded / event.total);
     sending.onload = () => {
-      if (sending.status === 202) return resolve(sending.response);
+      if (sending.status === 202 && sending.response) return resolve(sending.response);
       checkSession(sending.status, asked);
       reject(refusal(sending.status, sending.response));
     };

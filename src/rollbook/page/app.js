@@ -1,5 +1,5 @@
 // The frame: who is signed in, where one can go, whether it is live, and the view that is shown.
-import { isOperator, session, user } from "./api.js";
+import { isNewcomer, isOperator, session, user } from "./api.js";
 import { html, render, useEffect, useSignal } from "./html.js";
 import { connection, retryNow } from "./live.js";
 import { Go } from "./parts.js";
@@ -33,7 +33,7 @@ function Frame() {
     document.title = `${t(VIEWS[place.peek().parts[0] ?? "uploads"]?.title ?? "who.title")} – ${t("name")}`;
     note.value = note.peek()?.kind === "bad" ? null : note.peek();
     // Who uses a keyboard or hears the page begins at the new view's heading.
-    if (!isFirst) requestAnimationFrame(() => {
+    if (!isFirst || isNewcomer.peek()) requestAnimationFrame(() => {
       scrollTo(0, 0);
       document.querySelector("main h1")?.focus({ preventScroll: true });
     });

@@ -4,7 +4,7 @@ import { get, session } from "./api.js";
 import { effect, signal, untracked } from "./html.js";
 import { say } from "./said.js";
 import { forgetAll, learnLive, learnPositions, learnSnapshot } from "./uploads.js";
-import { t } from "./words.js";
+import { setClock, t } from "./words.js";
 
 /** A connection that is silent for so long is lost; the server says something every 15 seconds. */
 const SILENCE_MS = 35_000;
@@ -108,8 +108,8 @@ function hear(message) {
     connected();
   } else if (type === "queue_stats") {
     learnQueue(data);
-    connected();
   } else if (type === "heartbeat") {
+    setClock(message.at);
     connected(data.is_live);
   } else if (id) {
     learnLive(id, data);

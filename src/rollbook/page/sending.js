@@ -79,7 +79,7 @@ async function next() {
       onProgress: (share) => change(entry, { share }),
       onRequest: (request) => { current = request; },
     });
-    follow(data.job_id);
+    follow(data.job_id, true);
     change(entry, { state: "taken", share: 1, jobId: data.job_id });
     say(t("said.taken", { file: file.name }));
     listChanged.value += 1;

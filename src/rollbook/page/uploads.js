@@ -16,8 +16,8 @@ const known = new Map();
 const asking = new Map();
 /** Goes up when there may be uploads that a list doesn't have yet. */
 export const listChanged = signal(0);
-/** Ids whose end the person waits for here: their milestones are said aloud. */
-const followed = new Set();
+/** Uploads whose milestones are said aloud, by id: true for those that were sent just now. */
+const followed = new Map();
 
 export const isFinal = (upload) => FINAL.has(upload.status);
 export const refusedRows = (upload) => REFUSED.reduce((sum, name) => sum + upload.outcomes[name], 0);
@@ -141,13 +141,14 @@ export function refresh(id) {
   }, GATHER_MS));
 }
 
-/** Say this upload's milestones aloud from now on. */
-export function follow(id) {
-  followed.add(id);
+/** Say this upload's milestones aloud from now on; of a new one also what was over at once. */
+export function follow(id, isNew = false) {
+  followed.set(id, isNew || (followed.get(id) ?? false));
 }
 
+/** The upload is looked at no more; its sender still waits for its end. */
 export function unfollow(id) {
-  followed.delete(id);
+  if (!followed.get(id)) followed.delete(id);
 }
 
 /** The milestones for those who hear the page: start, each stage, end; never each percent. */
@@ -155,16 +156,19 @@ function tell(before, upload) {
   const file = upload.file_name;
   if (before?.status !== upload.status) {
     if (upload.status === "processing") say(t("said.started", { file }));
-    if (before && isFinal(upload)) say(t(`said.${upload.status}`, { file, n: upload.rows_total ?? 0, refused: refusedRows(upload) }));
+    if ((before || followed.get(upload.job_id)) && isFinal(upload)) say(t(`said.${upload.status}`, { file, n: upload.rows_total ?? 0, refused: refusedRows(upload) }));
   }
   if (upload.status === "processing" && upload.stage && upload.stage !== before?.stage) {
     say(t("said.stage", { file, stage: t(`stage.${upload.stage}`) }));
   }
 }
 
-/** Seconds until a running upload ends, from how long its part so far took; null when too early to tell. */
+/**
+ * Seconds until a running upload ends, from how long its part so far took; null when too early to
+ * tell. From its speed and not from a clock, because an office's clock may be wrong.
+ */
 export function secondsLeft(upload) {
-  if (upload.status !== "processing" || !upload.started_at || upload.progress < 5) return null;
-  const taken = (Date.now() - new Date(upload.started_at)) / 1000;
+  if (upload.status !== "processing" || !upload.rows_per_second || upload.progress < 5) return null;
+  const taken = upload.rows_done / upload.rows_per_second;
   return Math.max(1, (taken * (100 - upload.progress)) / upload.progress);
 }

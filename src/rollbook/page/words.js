@@ -71,5 +71,12 @@ export const time = (moment) => clockTime.format(asDate(moment));
 /** A date such as 2026-11-24 without its year. */
 export const day = (date) => shortDay.format(new Date(`${date}T00:00:00Z`));
 
-/** Seconds from one moment to another, or to now. */
-export const secondsBetween = (from, to) => Math.max(0, (asDate(to ?? Date.now()) - asDate(from)) / 1000);
+let ahead = 0;
+
+/** The server's clock says this now; a computer's own may be wrong by hours. */
+export function setClock(moment) {
+  ahead = asDate(moment) - Date.now();
+}
+
+/** Seconds from one moment of the server to another, or to now. */
+export const secondsBetween = (from, to) => Math.max(0, (asDate(to ?? Date.now() + ahead) - asDate(from)) / 1000);

@@ -75,6 +75,10 @@ function Actions({ upload, reload }) {
     await attempt(action);
     isBusy.value = false;
     reload();
+    // The button may be gone with what it did; the focus goes to what has changed.
+    requestAnimationFrame(() => {
+      if (document.activeElement === document.body) document.querySelector("main h1").focus();
+    });
   };
   const isOwn = upload.owner === user.value?.email;
   const cancel = (yes) => {

@@ -1,6 +1,6 @@
 // All uploads of the office: the running ones move, the history is behind them by pages.
 import { get } from "../api.js";
-import { html, useSignal } from "../html.js";
+import { html, useEffect, useSignal } from "../html.js";
 import { freshness } from "../live.js";
 import { useLoaded, useRested } from "../loading.js";
 import { Badge, Bar, Failure, Go, Loading, OutcomeBar, Pace, Pager, Search, StatusChoice } from "../parts.js";
@@ -24,6 +24,10 @@ export function Uploads() {
     return { ...found, ids: found.items.map((upload) => upload.job_id) };
   }, [status, search, page], [listChanged, freshness]);
   const { data, error, reload } = loaded;
+  // The address may change by itself: by going back, or by the menu.
+  useEffect(() => {
+    if ((query.get("search") ?? "") !== search) typed.value = query.get("search") ?? "";
+  }, [place.value]);
   const isFiltered = status || search;
   return html`<h1 tabindex="-1">${t("uploads.title")}</h1>
     <div class="filters">
