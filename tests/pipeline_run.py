@@ -20,7 +20,7 @@ from rollbook.store import FileStore
 from rollbook.uploads import OUTCOMES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from uuid import UUID
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
     from rollbook.database import Row
+    from rollbook.pipeline.stages import Progress
 
 _SQL = queries("uploads")
 #: All that an upload leaves behind; its owner stays.
@@ -78,6 +79,7 @@ class Site:
         *,
         scope: Scope = EVERYWHERE,
         batch_rows: int = BATCH_ROWS,
+        report_progress: Callable[[Progress], None] = lambda _: None,
         **columns: Any,
     ) -> Done:
         """Record a file as its office's upload, claim it and take it through the pipeline.
@@ -87,6 +89,7 @@ class Site:
             name: of the file; its ending says which kind it is.
             scope: the office that sends it.
             batch_rows: how many rows go through together.
+            report_progress: hears how far it is.
             columns: of the table ``uploads``, such as ``dry_run``.
 
         Raises:
@@ -113,7 +116,7 @@ class Site:
                 self.store,
                 upload_id=upload_id,
                 attempt=claimed["attempt"],
-                report_progress=lambda _: None,
+                report_progress=report_progress,
                 batch_rows=batch_rows,
             )
         finally:

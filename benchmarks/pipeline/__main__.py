@@ -11,16 +11,28 @@ import tempfile
 import time
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
-from benchmarks.pipeline import contestants, environments, files, ours, raw, report, results
+from benchmarks.pipeline import (
+    contestants,
+    environments,
+    files,
+    ours,
+    raw,
+    report,
+    results,
+    writers,
+)
 from benchmarks.pipeline.tables import Tables
 from benchmarks.queue import machine
 
 from rollbook import schema
 from rollbook.engines import Addresses, Engines
 from rollbook.sample import write_sample
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 MILLION = 1_000_000
 #: With a million members, and its preparation, a peer takes at most so much longer.
@@ -46,6 +58,10 @@ def _arguments() -> argparse.Namespace:
     add("--csv", type=int, default=0, metavar="ROWS", help=long)
     kept = "measure only rollbook and the limit anew, and keep what the last run found of the rest"
     add("--keep-rest", action="store_true", help=kept)
+    parts = "measure only these anew, and keep what the last run found of the rest"
+    add("--only", nargs="+", choices=("node", "csv", "report"), default=(), help=parts)
+    report = "write the report alone too, by our writer and by the fastest others"
+    add("--report", action="store_true", help=report)
     add("--render", action="store_true", help="only write the page anew")
     return parser.parse_args()
 
@@ -66,7 +82,7 @@ class Bench:
         self._address = addresses.database_url
         self._office = office
         self._began = time.monotonic()
-        self._before = results.load() if options.keep_rest else {}
+        self._before = results.load() if options.keep_rest or options.only else {}
         self.found: results.Results = {
             "date": dt.datetime.now(dt.UTC).date().isoformat(),
             "machine": machine.describe()
@@ -78,6 +94,9 @@ class Bench:
     async def run(self) -> None:
         """Measure everything that was asked for; peers last, because they take longest."""
         with Tables(self._address) as tables:
+            if self._options.only:
+                await self._only(tables)
+                return
             file = self._file(tables, self._options.rows)
             sizes = [False] if self._options.into_many == "none" else [False, True]
             if True in sizes:
@@ -91,17 +110,42 @@ class Bench:
                 return
             for many, here in zip(sizes, self.found["tables"], strict=True):
                 if not many or self._options.into_many == "all":
-                    self._peers(tables, file, here, many=many)
+                    self._peers(tables, file, here, contestants.PEERS, many=many)
             if self._options.million:
                 await self._million(tables)
             if self._options.csv:
                 await self.long_csv(tables, self._options.csv)
+            if self._options.report:
+                self._report()
+
+    async def _only(self, tables: Tables) -> None:
+        """Measure some parts anew and put them in the place of the last run's."""
+        self.found |= {name: here for name, here in self._before.items() if name != "date"}
+        if "report" in self._options.only:
+            self._report()
+        if "csv" in self._options.only:
+            await self.long_csv(tables, self._options.csv)
+        if "node" in self._options.only:
+            here = self.found["tables"][0]
+            ours, *others = here["contestants"]
+            by_node = [peer for peer in contestants.PEERS if peer.is_node]
+            here["contestants"] = [ours]
+            self._peers(tables, self._file(tables, self._options.rows), here, by_node)
+            names = {peer.name for peer in by_node}
+            here["contestants"] += [entry for entry in others if entry["name"] not in names]
+            results.save(self.found)
+
+    def _report(self) -> None:
+        rows, repetitions = self._options.rows, self._options.repetitions
+        self.found["report"] = writers.measure(self._folder, rows, repetitions)
+        _say(f"report: {self.found['report']}")
+        results.save(self.found)
 
     def _keep_rest(self) -> None:
         """Take over the peers' entries, and what takes long, from the last run's results."""
         for here, before in zip(self.found["tables"], self._before["tables"], strict=True):
             here["contestants"] += before["contestants"][1:]
-        kept = ("million", "csv", "lag_ms")
+        kept = ("million", "csv", "report", "lag_ms")
         self.found |= {name: self._before[name] for name in kept if name in self._before}
         results.save(self.found)
 
@@ -135,8 +179,16 @@ class Bench:
         )
         results.save(self.found)
 
-    def _peers(self, tables: Tables, file: files.File, here: dict[str, Any], *, many: bool) -> None:
-        for peer in contestants.PEERS:
+    def _peers(
+        self,
+        tables: Tables,
+        file: files.File,
+        here: dict[str, Any],
+        peers: Iterable[contestants.Peer],
+        *,
+        many: bool = False,
+    ) -> None:
+        for peer in peers:
             if many and self._is_too_late(peer):
                 _say(f"{peer.name}: left out here, no time")
                 continue
@@ -246,7 +298,7 @@ async def _measure(options: argparse.Namespace, folder: Path, addresses: Address
     async with ours.office(addresses, folder) as office:
         bench = Bench(options, folder, addresses, office)
         await bench.run()
-    if options.keep_rest:
+    if options.keep_rest or options.only:
         return
     longest = folder / f"members-{options.million or options.rows}.xlsx"
     await bench.lag(addresses, longest)

@@ -34,6 +34,8 @@ def table(results: Results) -> str:
     parts.append(_stages(results["tables"]))
     if "usual" in results or "million" in results:
         parts.append(_alone(results))
+    if "report" in results:
+        parts.append(_writers(results["report"]))
     parts.append(_methods(results["tables"][0]["contestants"]))
     return "\n".join(parts)
 
@@ -154,6 +156,27 @@ def _alone(results: Results) -> str:
             )
         )
     return _table(("Rollbook alone", ""), lines)
+
+
+def _writers(found: dict[str, Any]) -> str:
+    ours = found["writers"][0]["seconds"]
+    lines = [
+        (
+            " ".join([writer["name"], *writer["version"].values()]),
+            writer["method"],
+            _seconds(writer),
+            f"{ours / writer['seconds']:.2f}",
+            f"{writer['peak_mb']:,}",
+        )
+        for writer in found["writers"]
+    ]
+    head = ("", "what it writes", "seconds", "Rollbook's, in its", "peak MB")
+    about = (
+        f"The report alone: a table of {found['rows']:,} rows and {found['columns']} columns in "
+        "six sheets, each row in two of them, with a frozen header and filters; each writer in a "
+        f"process of its own, medians of {len(found['writers'][0]['runs_s'])}:\n\n"
+    )
+    return about + _table(head, lines, numbers_from=2)
 
 
 def _methods(contestants: list[dict[str, Any]]) -> str:

@@ -23,6 +23,7 @@ import structlog
 from rollbook import config, logs
 from rollbook.database import connect
 from rollbook.errors import AttemptError, RollbookError, ServiceUnavailableError
+from rollbook.inspection import Limits
 from rollbook.pipeline import report_again, run
 from rollbook.store import FileStore
 
@@ -103,6 +104,7 @@ def _run(settings: Settings, task: dict[str, Any], answers: TextIO) -> dict[str,
             attempt=task["attempt"],
             report_progress=report,
             verify_days=settings.voter_roll_cache_days if settings.asks_voter_roll else None,
+            limits=Limits(inflated_bytes=settings.max_inflated_mb << 20),
         )
 
 

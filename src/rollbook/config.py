@@ -55,6 +55,8 @@ class Settings(BaseSettings):
     max_upload_mb: Positive = 50
     #: Other sites whose pages may listen to live messages, comma-separated: ``https://a.example``.
     allowed_origins: str = ""
+    #: What a workbook may hold once it is unpacked.
+    max_inflated_mb: Positive = 2048
 
     # --- the first account
     admin_email: str | None = None

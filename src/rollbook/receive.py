@@ -7,7 +7,6 @@ row is committed, and the reconciler queues what could not be queued.
 from __future__ import annotations
 
 import asyncio
-import codecs
 import hashlib
 import json
 import unicodedata
@@ -34,6 +33,7 @@ from rollbook.errors import (
     SourceGoneError,
     UnsupportedFileError,
 )
+from rollbook.kinds import HEAD_BYTES, check_beginning, kind_of
 from rollbook.pipeline.columns import variants
 from rollbook.store import SOURCE_GONE, source_key
 
@@ -49,14 +49,7 @@ if TYPE_CHECKING:
 Existing = Literal["update", "fill", "skip"]
 #: When the voter roll is asked; see ``Options.verify``.
 Verify = Literal["after_merge", "before_merge"]
-KINDS = ("xlsx", "xls", "csv")
 MAX_NAME_LENGTH = 200
-
-#: How the content of each kind begins; what a CSV may not begin with is in ``_looks_like``.
-_ZIP = b"PK\x03\x04"
-_OLE2 = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
-_OTHER_KINDS = (_ZIP, _OLE2, b"%PDF", b"{\\rtf", b"\x1f\x8b", b"\x89PNG", b"\xff\xd8\xff", b"GIF8")
-_HEAD_BYTES = 4096
 
 #: The options of a dry run that are those of the run for real too.
 _SAME_WHEN_RUN = ("existing", "all_or_nothing", "sheet", "columns", "verify")
@@ -174,7 +167,7 @@ async def store_file(system: System, file_name: str, chunks: AsyncIterator[bytes
         Nothing is kept in any of these cases.
     """
     name = clean_name(file_name)
-    kind = _kind_of(name)
+    kind = kind_of(name)
     upload_id = uuid4()
     digest = hashlib.sha256()
     size = 0
@@ -328,8 +321,8 @@ async def _judged(chunks: AsyncIterator[bytes], kind: str) -> AsyncIterator[byte
             yield chunk
             continue
         head += chunk
-        if len(head) >= _HEAD_BYTES:
-            _check_head(head, kind)
+        if len(head) >= HEAD_BYTES:
+            check_beginning(head[:HEAD_BYTES], kind)
             judged = True
             yield head
     if not head:
@@ -338,49 +331,24 @@ async def _judged(chunks: AsyncIterator[bytes], kind: str) -> AsyncIterator[byte
             "save it and send it again."
         )
     if not judged:
-        _check_head(head, kind)
+        check_beginning(head[:HEAD_BYTES], kind)
         yield head
 
 
-def _check_head(head: bytes, kind: str) -> None:
-    if not _looks_like(head[:_HEAD_BYTES], kind):
-        raise UnsupportedFileError(
-            f"The name says .{kind}, but the content isn't that of a .{kind} file, so nothing was "
-            "kept. Open it in Excel or LibreOffice, save it as .xlsx and send that."
-        )
-
-
-def _looks_like(head: bytes, kind: str) -> bool:
-    if kind == "xlsx":
-        # A workbook with a password is OLE2; the worker can say so in better words.
-        return head.startswith((_ZIP, _OLE2))
-    if kind == "xls":
-        return head.startswith(_OLE2)
-    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return True
-    markup = head.removeprefix(codecs.BOM_UTF8).lstrip().lower()
-    return (
-        b"\x00" not in head
-        and not head.startswith(_OTHER_KINDS)
-        and not markup.startswith((b"<!doctype", b"<html", b"<?xml"))
-    )
-
-
 def clean_name(file_name: str) -> str:
-    """The last part of the sender's name for the file, as harmless text; it names nothing here."""
+    """The last part of the sender's name for the file, as harmless text; it names nothing here.
+
+    Raises:
+        UnsupportedFileError: it has a NUL, behind which some programs see no more of it.
+    """
+    if "\0" in file_name:
+        raise UnsupportedFileError(
+            "The file's name has a NUL character, which no real name has, so nothing was kept. "
+            "Give it a plain name and send it again."
+        )
     last = PurePosixPath(file_name.replace("\\", "/")).name
     visible = "".join(c for c in last if unicodedata.category(c)[0] != "C").strip()
     if len(visible) > MAX_NAME_LENGTH:
         stem, dot, ending = visible.rpartition(".")
         visible = stem[: MAX_NAME_LENGTH - len(dot) - len(ending)] + dot + ending
     return visible
-
-
-def _kind_of(name: str) -> str:
-    ending = name.rpartition(".")[2].lower()
-    if "." not in name or ending not in KINDS:
-        raise UnsupportedFileError(
-            "Only .xlsx, .xls and .csv files can be taken in, so nothing was kept. Open the file "
-            "in Excel or LibreOffice, save it as .xlsx and send that."
-        )
-    return ending

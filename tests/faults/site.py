@@ -108,8 +108,12 @@ def until(condition: Callable[[], Any], what: str, patience_s: float = PATIENCE_
 class Site:
     """One installation, its processes and the uploads that were sent to it."""
 
-    def __init__(self, folder: Path, seed: int, pace: dict[str, Any] = QUICK) -> None:
+    def __init__(
+        self, folder: Path, seed: int, pace: dict[str, Any] = QUICK, *, span_s: float = 1.0
+    ) -> None:
         self.folder = folder
+        #: Seconds that an undisturbed attempt takes.
+        self.span_s = span_s
         self._pace = pace
         self.random = random.Random(seed)
         self.postgres = Engines(folder / "pg", valkey=False)
@@ -322,9 +326,13 @@ class Site:
         """Let a random time pass."""
         time.sleep(self.random.uniform(0, longest_s))
 
-    def aim(self, longest_s: float) -> None:
-        """Let a random time pass, so that a fault hits somewhere in an attempt; note where."""
-        self.moment(longest_s)
+    def aim(self, *, share: float = 1.0) -> None:
+        """Let a random time pass, so that a fault hits somewhere in an attempt; note where.
+
+        Args:
+            share: how much of an attempt may pass.
+        """
+        self.moment(self.span_s * share)
         running = self.query("SELECT stage FROM uploads WHERE status = 'processing'")
         self.hits.append(running[0]["stage"] or "start" if running else None)
 

@@ -28,16 +28,29 @@ pytestmark = pytest.mark.parametrize("seed", list(seeds()), ids="seed{}".format)
 
 #: Rows of a file whose attempt takes long enough to be hit in each of its stages.
 ROWS = 10_000
-#: Seconds within which a worker that has started is through with one such file.
-SPAN_S = 1.0
 #: What the faults of each run hit.
 HITS: defaultdict[int, list[str | None]] = defaultdict(list)
 
 
+@pytest.fixture(scope="session")
+def span_s(tmp_path_factory: pytest.TempPathFactory) -> float:
+    """Seconds that an undisturbed attempt takes here: faults are to hit one on any machine."""
+    site = Site(tmp_path_factory.mktemp("span"), 0)
+    site.start()
+    try:
+        uploads = site.send(1, ROWS)
+        site.run("worker")
+        site.ended(uploads)
+        [row] = site.query("SELECT extract(epoch FROM finished_at - started_at) AS s FROM uploads")
+        return float(row["s"])
+    finally:
+        site.close()
+
+
 @pytest.fixture
-def site(tmp_path: Path, seed: int) -> Iterator[Site]:
+def site(tmp_path: Path, seed: int, span_s: float) -> Iterator[Site]:
     # Every other run with two attempts at a time in each worker.
-    built = Site(tmp_path, seed, {**QUICK, "concurrency": 1 + seed % 2})
+    built = Site(tmp_path, seed, {**QUICK, "concurrency": 1 + seed % 2}, span_s=span_s)
     built.start()
     yield built
     HITS[seed] += built.hits
@@ -49,7 +62,7 @@ def test_a_worker_killed_at_any_moment_loses_nothing(site: Site) -> None:
     for _ in range(2):
         worker = site.run("worker")
         site.started(uploads)
-        site.aim(SPAN_S)
+        site.aim()
         site.kill(worker)
         worker.wait()
     site.run("worker")
@@ -63,7 +76,7 @@ def test_children_of_a_killed_worker_end_with_it(site: Site) -> None:
     site.started(uploads)
     children = site.children(worker)
     assert children
-    site.aim(SPAN_S / 2)
+    site.aim(share=0.5)
     site.kill(worker)
     _, alive = psutil.wait_procs(children, timeout=10)
     assert alive == []
@@ -76,7 +89,7 @@ def test_a_child_killed_at_any_moment_costs_an_attempt_at_most(site: Site) -> No
     uploads = site.send(2, ROWS)
     worker = site.run("worker")
     site.started(uploads)
-    site.aim(SPAN_S)
+    site.aim()
     for child in site.children(worker):
         child.kill()
     site.ended(uploads)
@@ -88,7 +101,7 @@ def test_a_worker_asked_to_stop_at_any_moment_finishes_or_hands_back(site: Site)
     for times in (1, 2):
         worker = site.run("worker")
         until(lambda: site.log().count("worker started") >= times, "the worker runs")  # noqa: B023
-        site.aim(SPAN_S)
+        site.aim()
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(timeout=30) == 0
     waiting = site.query("SELECT * FROM uploads WHERE status <> 'completed'")
@@ -123,12 +136,12 @@ def test_flushall_at_any_moment_loses_nothing(site: Site, when: str) -> None:
         site.run("serve", ROLLBOOK_PORT="0")
         uploads = site.send(3, ROWS)
     if when == "waiting":
-        site.moment(SPAN_S)
+        site.moment(site.span_s)
         site.flush()
     worker = site.run("worker")
     if when == "active":
         site.started(uploads)
-        site.aim(SPAN_S)
+        site.aim()
         site.flush()
     elif when == "after":
         site.ended(uploads)
@@ -184,7 +197,7 @@ def test_redis_away_for_a_while_delays_and_loses_nothing(site: Site) -> None:
     uploads = site.send(2, ROWS)
     site.run("worker")
     site.started(uploads)
-    site.aim(SPAN_S)
+    site.aim()
     site.valkey.stop()
     # Files are taken in all the same.
     uploads += site.send(1, ROWS)
@@ -199,7 +212,7 @@ def test_postgresql_restarted_at_any_moment_costs_no_upload(site: Site) -> None:
     uploads = site.send(3, ROWS)
     site.run("worker")
     site.started(uploads)
-    site.aim(SPAN_S)
+    site.aim()
     site.postgres.stop()
     site.moment(1)
     site.postgres.start()
@@ -212,7 +225,7 @@ def test_everything_stopped_at_any_moment_comes_back_whole(site: Site, how: sign
     uploads = site.send(3, ROWS)
     processes = [site.run("serve", ROLLBOOK_PORT="0"), site.run("worker")]
     site.started(uploads)
-    site.aim(SPAN_S)
+    site.aim()
     children = site.children(processes[1])
     for process in processes:
         process.send_signal(how)
@@ -249,7 +262,7 @@ def test_a_frozen_worker_that_wakes_up_after_another_finished_merges_nothing(sit
     uploads = site.send(1, ROWS)
     frozen = site.run("worker")
     site.started(uploads)
-    site.aim(SPAN_S / 2)
+    site.aim(share=0.5)
     family = [psutil.Process(frozen.pid), *site.children(frozen)]
     for process in family:
         process.suspend()

@@ -178,9 +178,9 @@ async def test_an_office_of_higher_rank_goes_first_and_one_rank_waits_in_order(
     ("files", "status", "code", "words"),
     [
         (file_part(b""), 422, "empty_file", "is empty"),
-        (file_part(b"%PDF-1.7 ...", "members.xlsx"), 415, "unsupported_file", "isn't that of"),
-        (file_part(b"PK\x03\x04", "members.csv"), 415, "unsupported_file", "isn't that of"),
-        (file_part(b"<html>", "members.csv"), 415, "unsupported_file", "isn't that of"),
+        (file_part(b"%PDF-1.7 ...", "members.xlsx"), 415, "unsupported_file", "PDF document"),
+        (file_part(b"PK\x03\x04", "members.csv"), 415, "unsupported_file", "zip archive"),
+        (file_part(b"<html>", "members.csv"), 415, "unsupported_file", "web page"),
         (file_part(b"hello", "members.docx"), 415, "unsupported_file", "Only .xlsx"),
         (file_part(b"hello", "members"), 415, "unsupported_file", "Only .xlsx"),
         ({"other": ("a.csv", b"a,b")}, 422, "missing_file", "has no file"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import polars as pl
+
+    from rollbook.pipeline.stages import Progress
 
 
 @pytest.fixture
@@ -51,12 +54,38 @@ def test_how_a_file_is_cut_into_batches_changes_nothing(
     assert found[0] == found[1] == found[2]
 
 
+@pytest.mark.parametrize("kind", ["xlsx", "csv"])
+def test_progress_is_told_twice_a_second_with_rows_and_their_speed(
+    kind: str, site: Site, tmp_path: Path
+) -> None:
+    path = tmp_path / f"sample.{kind}"
+    write_sample(path, 20_000)
+    heard: list[tuple[float, Progress]] = []
+    done = site.send(
+        path.read_bytes(),
+        path.name,
+        batch_rows=2_000,
+        report_progress=lambda progress: heard.append((time.perf_counter(), progress)),
+    )
+    seconds = heard[-1][0] - heard[0][0]
+    assert len(heard) >= 2 * seconds
+    told = [progress for _, progress in heard]
+    assert [p.percent for p in told] == sorted(p.percent for p in told)
+    assert [p.rows_done for p in told] == sorted(p.rows_done for p in told)
+    reading = [p for p in told if p.stage == "normalise"]
+    assert len(reading) >= 10
+    # The sample has no blank row, so what the file says is what it has.
+    assert {p.rows_total for p in reading} == {sum(done.outcomes.values())}
+    assert all(p.rows_per_second for p in told if p.rows_done)
+    assert 0 < told[-1].rows_done <= 20_000
+
+
 def test_a_merge_that_came_in_between_is_in_the_report(
     site: Site, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Somebody else brings one person in, and takes another, after they were looked up."""
 
-    def merge_after_another(*args: Any, **named: Any) -> tuple[pl.DataFrame, pl.DataFrame]:
+    def merge_after_another(*args: Any, **named: Any) -> pl.Series:
         with psycopg.connect(database_url) as other:
             for n, province in ((1, "GP"), (2, "LP")):
                 other.execute(

@@ -341,6 +341,59 @@ async def test_an_upload_that_waits_for_rows_which_do_not_wait_is_counted_anew(
     ]
 
 
+async def test_an_answer_of_later_that_says_otherwise_is_not_shown_beside_an_earlier_result(
+    settings: Settings, make_user: MakeUser, roll_url: str
+) -> None:
+    settings = asking(settings, roll_url)
+    async with at_work(settings) as system:
+        upload_id = await sent(system, await make_user(), csv_file(members(2, 4)))
+        upload = await verified(settings, upload_id)
+        with connect(settings.database_address) as connection:
+            connection.execute(
+                "UPDATE voter_roll_answers SET status = 'deceased', voting_district = '11111111'"
+                " WHERE id_number = %s",
+                (id_number(4),),
+            )
+        page, _ = await uploads.rows(system, upload, outcome=None, page=1, page_size=10)
+    assert [row["result"] for row in page] == ["registered", "registered"]
+    assert page[0]["voting_district"] is page[0]["ward"] is page[0]["asked_at"] is None
+    assert page[1]["voting_district"] is not None
+
+
+async def test_an_upload_that_ended_without_a_merge_keeps_no_counts_of_the_roll(
+    settings: Settings, make_user: MakeUser, roll: StandIn, roll_url: str
+) -> None:
+    settings = asking(settings, roll_url)
+    roll.always_fail.add(id_number(5))
+    async with at_work(settings) as system:
+        user = await make_user()
+        upload_id = await held_before_merge(settings, system, user, csv_file(members(3, 4)))
+        await until(
+            settings,
+            "SELECT FROM uploads WHERE id = %s AND roll_registered = 2",
+            bool,
+            upload_id,
+        )
+        await uploads.cancel(system, user, upload_id)
+    async with open_system(settings) as system:
+        await reconciler.run_once(system)
+    (upload,) = fetched(settings, "SELECT * FROM uploads WHERE id = %s", upload_id)
+    assert (upload["verification"], results(upload)) == ("off", {})
+
+
+async def test_a_probe_that_finds_nobody_to_ask_about_is_still_to_be_made(
+    settings: Settings, roll: StandIn, roll_url: str
+) -> None:
+    settings = asking(settings, roll_url)
+    async with open_system(settings) as system:
+        with connect(settings.database_address) as connection:
+            connection.execute("UPDATE voter_roll_state SET down_since = now(), probe_at = now()")
+        lane = VerificationWorker(system, Slots(settings), "a lane")
+        assert (await lane._step()).is_idle
+        assert (await lane._record.turn(lease_s=60)).is_probe
+    assert roll.asked == []
+
+
 async def test_a_lane_that_finds_no_question_looks_ever_more_seldom(
     settings: Settings, make_user: MakeUser, roll_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,10 +12,15 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 #: Without these a row can't become a member.
 REQUIRED = ("id_number", "firstname", "surname")
+
+#: The header of what the workbook of refused rows has behind the file's own columns.
+ERRORS = "Errors"
+#: The same where the file has a column of that name itself.
+_ADDED = re.compile(rf"{ERRORS}( \(\d+\))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +73,43 @@ def map_headers(headers: Sequence[str], given: Mapping[str, str | None] | None =
 
 
 def fingerprint(headers: Sequence[str]) -> str:
-    """The same for every file with these headers in this order, however they are spelt."""
-    return hashlib.sha256("\n".join(key(header) for header in headers).encode()).hexdigest()
+    """The same for every file with these headers in this order, however they are spelt.
+
+    It is also that of the workbook of its refused rows, which is sent next. Columns at either end
+    that have no header don't count: those of a stray note, and those in front of a table that
+    doesn't begin in column A, which not every format tells us of.
+    """
+    named = ["" if name == f"Column {n}" else name for n, name in enumerate(own(headers), start=1)]
+    while named and not named[-1]:
+        named.pop()
+    while named and not named[0]:
+        named.pop(0)
+    return hashlib.sha256("\n".join(key(header) for header in named).encode()).hexdigest()
+
+
+def own(headers: Sequence[str]) -> Sequence[str]:
+    """The headers without the last one, where that is what a workbook of refused rows adds."""
+    return headers[:-1] if headers and _ADDED.fullmatch(headers[-1]) else headers
+
+
+def unique_headers(wanted: Sequence[str], taken: Iterable[str] = ()) -> list[str]:
+    """The headers, with a number behind those that stand there before or are taken."""
+    unique: list[str] = []
+    names = set(taken)
+    for header in wanted:
+        name, copy = header, 1
+        while name in names:
+            copy += 1
+            name = f"{header} ({copy})"
+        names.add(name)
+        unique.append(name)
+    return unique
 
 
 def key(header: str) -> str:
-    """A header without case, accents, spaces and punctuation."""
+    """A header without case, accents, spaces and punctuation, unless it has nothing else."""
     plain = unicodedata.normalize("NFKD", header).casefold()
-    return re.sub(r"[^a-z0-9]", "", plain)
+    return "".join(filter(str.isalnum, plain)) or plain.strip()
 
 
 @cache

@@ -40,6 +40,8 @@ class CsvText:
     #: Fields of the longest record at most: delimiters inside quotes count too. 0 for no text.
     width: int
     quotes: int
+    #: Records, with the header row and empty ones; lines where quotes don't tell records apart.
+    records: int
 
     def has_quoted_delimiter(self) -> bool:
         """Is there a cell in quotes that holds a delimiter, and would be two without them?"""
@@ -61,8 +63,8 @@ def csv_text(path: Path) -> CsvText:
         start = file.read(SNIFFED_CHARS)
     delimiter = _delimiter(start)
     is_blank = not start.strip() and all(not piece.strip() for piece in _pieces(plain))
-    width, quotes = (0, 0) if is_blank else _width_and_quotes(plain, ord(delimiter))
-    return CsvText(plain, delimiter, width, quotes)
+    measured = (0, 0, 0) if is_blank else _width_quotes_and_records(plain, ord(delimiter))
+    return CsvText(plain, delimiter, *measured)
 
 
 def _encoding(path: Path) -> str:
@@ -102,9 +104,9 @@ def _rewritten(path: Path, encoding: str) -> Path:
     return lines
 
 
-def _width_and_quotes(path: Path, delimiter: int) -> tuple[int, int]:
+def _width_quotes_and_records(path: Path, delimiter: int) -> tuple[int, int, int]:
     lines, records = _Longest(), _Longest()
-    quotes = 0
+    quotes, is_open = 0, False
     for piece in _pieces(path):
         signs = np.frombuffer(piece, np.uint8)
         marks = np.flatnonzero(signs == _QUOTE)
@@ -114,32 +116,37 @@ def _width_and_quotes(path: Path, delimiter: int) -> tuple[int, int]:
         # Behind an odd number of quotes a line end stands inside a cell.
         records.add(found, ends[(quotes + np.searchsorted(marks, ends)) % 2 == 0])
         quotes += len(marks)
+        is_open = not piece.endswith(b"\n")
     width = lines.most + 1
     # A quote that is none, as in 5", makes one record of many.
     if quotes % 2 == 0 and records.most < max(4 * width, 256):
         width = max(width, records.most + 1)
-    return width, quotes
+        return width, quotes, records.ended + is_open
+    return width, quotes, lines.ended + is_open
 
 
 class _Longest:
     """The most delimiters between two ends, over all pieces."""
 
     def __init__(self) -> None:
-        self._ended = 0
+        #: How many ends there were; the file's last record may be without one.
+        self.ended = 0
+        self._longest = 0
         #: Of what goes on in the next piece.
         self._open = 0
 
     @property
     def most(self) -> int:
-        return max(self._ended, self._open)
+        return max(self._longest, self._open)
 
     def add(self, found: npt.NDArray[np.intp], ends: npt.NDArray[np.intp]) -> None:
         """Look at the places of the delimiters and of the ends in the next piece."""
+        self.ended += len(ends)
         before = np.searchsorted(found, ends)
         if not len(before):
             self._open += len(found)
             return
-        self._ended = max(self._ended, int(np.diff(before, prepend=-self._open).max()))
+        self._longest = max(self._longest, int(np.diff(before, prepend=-self._open).max()))
         self._open = len(found) - int(before[-1])
 
 

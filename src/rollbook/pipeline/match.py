@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
 import polars as pl
 from psycopg import sql
 
@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from uuid import UUID
 
+    import numpy.typing as npt
     from psycopg import Connection
 
     from rollbook.database import Row
+    from rollbook.pipeline.spill import Spill
     from rollbook.scope import Scope
 
 #: The columns of the table ``staged`` behind the row number, in its order.
@@ -38,13 +40,17 @@ LEDGER: Final[dict[str, pl.DataType | type[pl.DataType]]] = {
     #: The ID number of a valid row as a number; null in any other.
     "person": pl.Int64,
 }
-#: What the record says of a person before the merge.
+#: What the record says, before the merge, of the person of a row who is a member.
 EXISTING: Final[dict[str, type[pl.DataType]]] = {
-    "person": pl.Int64,
+    ROW_NUMBER: pl.UInt32,
     "existing_firstname": pl.String,
     "existing_surname": pl.String,
     "existing_ward": pl.String,
     "existing_voting_district": pl.String,
+}
+#: What the merge will make of such a row, unless it repeats another.
+KNOWN: Final[dict[str, type[pl.DataType]]] = {
+    ROW_NUMBER: pl.UInt32,
     #: The member is another office's, so the row is out of scope.
     "taken": pl.Boolean,
     #: The row would change something.
@@ -53,6 +59,8 @@ EXISTING: Final[dict[str, type[pl.DataType]]] = {
 
 #: Rows per piece of a COPY: large enough to be quick, small enough not to double the memory.
 COPY_ROWS = 25_000
+#: Bytes of an answer that are made columns at once.
+_PIECE_BYTES = 4 << 20
 
 _SQL = queries("members")
 
@@ -88,32 +96,69 @@ def ledger_of(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.select(ROW_NUMBER, pl.col("verdict").cast(VERDICTS), person=person)
 
 
+class People:
+    """Finds rows by whom they are about, in 12 bytes for each."""
+
+    def __init__(self, ledger: pl.DataFrame) -> None:
+        """See ``LEDGER``."""
+        person = ledger["person"]
+        by_person = pl.arg_sort_by("person", maintain_order=True, nulls_last=True)
+        rows = ledger.select(by_person).to_series().head(len(person) - person.null_count())
+        #: In order; a person's rows in that of the file.
+        self._numbers = person.gather(rows).to_numpy()
+        self._rows = rows.to_numpy()
+
+    def first_rows(self, numbers: pl.Series) -> npt.NDArray[np.uint32]:
+        """Where in the file each of these people comes first; all of them are in it."""
+        return self._rows[np.searchsorted(self._numbers, numbers.to_numpy())]
+
+    def repeats(self) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]:
+        """The places of the rows whose person came before, and those of that person's first."""
+        later = np.flatnonzero(self._numbers[1:] == self._numbers[:-1]) + 1
+        first = np.searchsorted(self._numbers, self._numbers[later])
+        return self._rows[later], self._rows[first]
+
+
 def match(
-    connection: Connection[Row], ledger: pl.DataFrame, rule: Mapping[str, sql.Composable]
+    connection: Connection[Row],
+    ledger: pl.DataFrame,
+    people: People,
+    rule: Mapping[str, sql.Composable],
+    spill: Spill,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Take repeats out of the staged rows and look up who is a member already.
 
     Args:
         connection: inside the attempt's transaction, with all valid rows staged.
         ledger: of the whole file.
+        people: who they are about.
         rule: see ``merge_rule``.
+        spill: takes what the record says of the members; see ``EXISTING``.
 
     Returns:
-        The ledger with ``duplicate_of``: in a row that repeats an earlier one, the number of that
-        row. And one line per person who is a member; see ``EXISTING``.
+        The ledger with ``duplicate_of`` in place of ``person``: in a row that repeats an earlier
+        one, the number of that row. And the rows of members; see ``KNOWN``.
     """
-    ledger = find_repeats(ledger)
+    ledger = find_repeats(ledger, people)
     repeats = ledger.filter(pl.col("duplicate_of").is_not_null()).select(ROW_NUMBER)
+    known = []
+
+    def names() -> Iterator[pl.DataFrame]:
+        query = sql.SQL(_SQL["existing"]).format(**rule)
+        for piece in copy_out(connection, query, EXISTING | KNOWN):
+            known.append(piece.select(list(KNOWN)))
+            yield piece.select(list(EXISTING))
+
     with connection.cursor() as cursor:
+        cursor.execute(_SQL["analyze_staged"])
+        spill.add_existing(names())
         if repeats.height:
             cursor.execute(_SQL["repeats"])
             with cursor.copy(_SQL["fill_repeats"]) as copy:
                 for piece in repeats.iter_slices(COPY_ROWS):
                     copy.write(piece.write_csv(include_header=False))
             cursor.execute(_SQL["leave_out_repeats"])
-        cursor.execute(_SQL["analyze_staged"])
-    existing = copy_out(connection, sql.SQL(_SQL["existing"]).format(**rule), EXISTING)
-    return ledger, existing
+    return ledger, pl.concat([pl.DataFrame(schema=KNOWN), *known], rechunk=True)
 
 
 def merge_rule(scope: Scope, existing: str, upload_id: UUID) -> dict[str, sql.Composable]:
@@ -140,32 +185,30 @@ def merge_rule(scope: Scope, existing: str, upload_id: UUID) -> dict[str, sql.Co
     }
 
 
-def find_repeats(ledger: pl.DataFrame) -> pl.DataFrame:
-    """Mark the rows that repeat an earlier one that may be merged."""
-    people = ledger.lazy().filter(pl.col("person").is_not_null())
-    first = (
-        people.group_by("person")
-        .agg(first_row=pl.col(ROW_NUMBER).min(), rows=pl.len())
-        .filter(pl.col("rows") > 1)
-        .select("person", "first_row")
-    )
-    repeated = (
-        people.join(first, on="person", how="inner")
-        .filter(pl.col("first_row") != pl.col(ROW_NUMBER))
-        .select(ROW_NUMBER, duplicate_of="first_row")
-    )
-    return ledger.lazy().join(repeated, on=ROW_NUMBER, how="left", maintain_order="left").collect()
+def find_repeats(ledger: pl.DataFrame, people: People) -> pl.DataFrame:
+    """Mark the rows that repeat an earlier one that may be merged; see ``match``."""
+    row_number = ledger[ROW_NUMBER].to_numpy()
+    duplicate_of = np.zeros_like(row_number)
+    later, first = people.repeats()
+    duplicate_of[later] = row_number[first]
+    marked = ledger.select(ROW_NUMBER, "verdict", duplicate_of=duplicate_of)
+    return marked.with_columns(pl.col("duplicate_of").replace(0, None))
 
 
 def copy_out(
     connection: Connection[Row], query: object, schema: Mapping[str, type[pl.DataType]]
-) -> pl.DataFrame:
-    """Read what a ``COPY ... TO STDOUT (FORMAT csv)`` brings."""
-    received = io.BytesIO()
+) -> Iterator[pl.DataFrame]:
+    """Read what a ``COPY ... TO STDOUT (FORMAT csv)`` brings, some rows at a time."""
     with connection.cursor() as cursor, cursor.copy(query) as copy:  # type: ignore[arg-type]
-        for piece in copy:
-            received.write(piece)
-    if received.tell() == 0:
-        return pl.DataFrame(schema=schema)
-    received.seek(0)
-    return pl.read_csv(received, has_header=False, schema=schema)
+        received = bytearray()
+        for line in copy:
+            received += line
+            if len(received) >= _PIECE_BYTES:
+                yield _columns(received, schema)
+                received = bytearray()
+        if received:
+            yield _columns(received, schema)
+
+
+def _columns(received: bytearray, schema: Mapping[str, type[pl.DataType]]) -> pl.DataFrame:
+    return pl.read_csv(bytes(received), has_header=False, schema=schema)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
 import polars as pl
 from psycopg import sql
 
@@ -20,99 +21,115 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
     from rollbook.database import Row
+    from rollbook.pipeline.match import People
     from rollbook.scope import Scope
+    from rollbook.uploads import Outcome
 
-#: People whom the merge wrote: ``inserted`` or ``updated``.
-WRITTEN: Final[dict[str, type[pl.DataType]]] = {"person": pl.Int64, "written": pl.String}
+#: People whom the merge wrote, and whether it knew them before.
+WRITTEN: Final[dict[str, type[pl.DataType]]] = {"person": pl.Int64, "is_new": pl.Boolean}
 #: People whom it left alone because another office has them.
 TAKEN: Final[dict[str, type[pl.DataType]]] = {"person": pl.Int64}
+#: What a merge answers of a row, as a number: one byte is enough, however many rows there are.
+ANSWERS: Final = pl.Enum(["unchanged", "inserted", "updated", "out_of_scope"])
+_UNCHANGED, _INSERTED, _UPDATED, _OUT_OF_SCOPE = range(4)
+_OUTCOME: Final = pl.Enum(OUTCOMES)
 
 _SQL = queries("members")
 
 
 def merge(
-    connection: Connection[Row], rule: Mapping[str, sql.Composable], *, scope: Scope
-) -> tuple[pl.DataFrame, pl.DataFrame]:
+    connection: Connection[Row],
+    rule: Mapping[str, sql.Composable],
+    *,
+    scope: Scope,
+    rows: int,
+    people: People,
+) -> pl.Series:
     """Merge the staged rows into ``members``.
 
     Args:
         connection: inside the attempt's transaction, after ``match``.
         rule: the same as for ``match``.
         scope: the office that sent the file.
+        rows: of the file.
+        people: who they are about.
 
     Returns:
-        The people who were written, with ``written``: ``inserted`` or ``updated``; and those who
-        weren't because another office has them.
+        What became of each row's person, as one of ``ANSWERS``; it means nothing in rows that
+        weren't to be merged.
     """
-    written = copy_out(connection, sql.SQL(_SQL["merge"]).format(**rule), WRITTEN)
-    if scope == EVERYWHERE:
-        return written, pl.DataFrame(schema=TAKEN)
-    return written, copy_out(connection, sql.SQL(_SQL["taken"]).format(**rule), TAKEN)
+    answers = np.full(rows, _UNCHANGED, np.uint8)
+    for piece in copy_out(connection, sql.SQL(_SQL["merge"]).format(**rule), WRITTEN):
+        is_new = piece["is_new"].to_numpy()
+        answers[people.first_rows(piece["person"])] = np.where(is_new, _INSERTED, _UPDATED)
+    if scope != EVERYWHERE:
+        for piece in copy_out(connection, sql.SQL(_SQL["taken"]).format(**rule), TAKEN):
+            answers[people.first_rows(piece["person"])] = _OUT_OF_SCOPE
+    return pl.Series(answers).cat.to(ANSWERS)
 
 
-def foreseen(ledger: pl.DataFrame, existing: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """What ``merge`` will answer, unless another merge comes in between."""
-    people = ledger.filter(pl.col("duplicate_of").is_null() & pl.col("person").is_not_null())
-    known = people.select("person").join(
-        existing.select("person", "taken", "changes"), on="person", how="left"
-    )
-    is_new = pl.col("changes").is_null()
-    written = (
-        pl.when(is_new).then(pl.lit("inserted")).when("changes").then(pl.lit("updated"))
-    )  # fmt: skip
-    return (
-        known.select("person", written=written).drop_nulls(),
-        known.filter("taken").select("person"),
-    )
-
-
-def known_after(ledger: pl.DataFrame, lines: pl.DataFrame, existing: pl.DataFrame) -> pl.DataFrame:
-    """What ``match`` would have said of the members, had it known what the merge answered.
+def foreseen(ledger: pl.DataFrame, known: pl.DataFrame) -> pl.Series:
+    """What ``merge`` will answer, unless another merge comes in between.
 
     Args:
         ledger: as ``match`` returned it.
-        lines: as ``outcomes`` returned it, from what the merge answered.
-        existing: as ``match`` returned it.
+        known: likewise.
     """
-    people = ledger.select(ROW_NUMBER, "verdict").join(lines, on=ROW_NUMBER, how="left")
-    members = people.filter(
-        (pl.col("verdict") == "valid")
-        & ~pl.col("outcome").cast(pl.String).is_in(["inserted", "duplicate"])
-    ).select("person", taken=pl.col("outcome") == "out_of_scope")
-    return members.join(existing.drop("taken"), on="person", how="left").select(existing.columns)
+    answers = np.full(ledger.height, _INSERTED, np.uint8)
+    taken, changes = known["taken"].to_numpy(), known["changes"].to_numpy()
+    places = np.searchsorted(ledger[ROW_NUMBER].to_numpy(), known[ROW_NUMBER].to_numpy())
+    answers[places] = np.where(taken, _OUT_OF_SCOPE, np.where(changes, _UPDATED, _UNCHANGED))
+    return pl.Series(answers).cat.to(ANSWERS)
 
 
-def outcomes(ledger: pl.DataFrame, written: pl.DataFrame, taken: pl.DataFrame) -> pl.DataFrame:
+def outcomes(ledger: pl.DataFrame, answers: pl.Series) -> pl.DataFrame:
     """The ledger with ``outcome``: exactly one per row.
 
     Args:
         ledger: as ``match`` returned it.
-        written: as ``merge`` returned it.
-        taken: likewise.
+        answers: as ``merge`` returned it.
+
+    Returns:
+        ``row_number``, ``duplicate_of``, ``outcome``, and ``taken``: whether the row's person is
+        another office's member. Null where the person was no member before, or isn't known.
     """
-    marked = taken.with_columns(taken=pl.lit(value=True))
+    repeats = ledger["duplicate_of"].is_not_null().arg_true()
+    if len(repeats):
+        # A row that repeats another is about the same person.
+        first = ledger[ROW_NUMBER].search_sorted(ledger["duplicate_of"].gather(repeats))
+        codes = answers.to_physical().to_numpy().copy()
+        codes[repeats.to_numpy()] = codes[first.to_numpy()]
+        answers = pl.Series(codes).cat.to(ANSWERS)
+    answer, verdict = pl.col("answer"), pl.col("verdict")
     outcome = (
         pl.when(pl.col("duplicate_of").is_not_null())
-        .then(pl.lit("duplicate"))
-        .when(pl.col("person").is_null())
-        .then(pl.col("verdict").cast(pl.String))
-        .when("taken")
-        .then(pl.lit("out_of_scope"))
-        .otherwise(pl.col("written").fill_null("unchanged"))
-        .cast(pl.Enum(OUTCOMES))
+        .then(_said("duplicate"))
+        .when(verdict == "invalid")
+        .then(_said("invalid"))
+        .when((verdict == "out_of_scope") | (answer == "out_of_scope"))
+        .then(_said("out_of_scope"))
+        .when(answer == "inserted")
+        .then(_said("inserted"))
+        .when(answer == "updated")
+        .then(_said("updated"))
+        .otherwise(_said("unchanged"))
     )
-    return (
-        ledger.lazy()
-        .join(written.lazy(), on="person", how="left", maintain_order="left")
-        .join(marked.lazy(), on="person", how="left", maintain_order="left")
-        .select(ROW_NUMBER, "person", "duplicate_of", outcome=outcome)
-        .collect()
+    is_member = (verdict == "valid") & (answer != "inserted")
+    return ledger.with_columns(answers.alias("answer")).select(
+        ROW_NUMBER,
+        "duplicate_of",
+        outcome=outcome,
+        taken=pl.when(is_member).then(answer == "out_of_scope"),
     )
+
+
+def _said(outcome: Outcome) -> pl.Expr:
+    return pl.lit(outcome, _OUTCOME)
 
 
 def count(ledger: pl.DataFrame) -> dict[str, int]:
     """Rows by outcome; every outcome is there, and they add up to the rows."""
-    found = dict(ledger["outcome"].cast(pl.String).value_counts().iter_rows())
+    found = dict(ledger["outcome"].value_counts().iter_rows())
     return {name: found.get(name, 0) for name in OUTCOMES}
 
 

@@ -7,7 +7,7 @@ from collections import deque
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import fastexcel
 import polars as pl
@@ -21,7 +21,8 @@ from rollbook.errors import (
     RollbookError,
     UnreadableFileError,
 )
-from rollbook.pipeline.columns import ColumnMap, fingerprint, map_headers, variants
+from rollbook.inspection import DAMAGED, LOCKED, Limits, inspect
+from rollbook.pipeline.columns import ColumnMap, fingerprint, map_headers, unique_headers, variants
 from rollbook.pipeline.csv_text import CsvText, csv_text
 from rollbook.scan import NotPlainError, Workbook, open_workbook
 
@@ -30,20 +31,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ROW_NUMBER = "row_number"
-#: The header of what the workbook of refused rows has behind the file's own columns.
-ERRORS = "Errors"
 #: The header row is looked for in so many rows: titles and notes may stand above it.
 HEADER_SEARCH_ROWS = 30
 #: Rows that go through the pipeline together: enough for polars to be quick, few enough that the
 #: memory is that of a few batches, however long the file is.
 BATCH_ROWS = 50_000
 _NUL = "\0"
-_OLE2 = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
-
-DAMAGED = (
-    "The file can't be read: it is damaged, or isn't what its name says. Nothing was changed. Open "
-    "it in Excel or LibreOffice, save it as .xlsx and send that."
-)
 
 #: A worksheet has 16,384 columns, and the report has some of its own beside the file's.
 MOST_COLUMNS = 16_000
@@ -72,6 +65,8 @@ class Sheet:
     columns: ColumnMap
     #: Of the header row; see ``columns.fingerprint``.
     fingerprint: str
+    #: Rows of the whole table as the file says it: an estimate. None where it says nothing.
+    rows_expected: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +84,17 @@ class Wanted:
         """Find the field of each header."""
         own = self.columns
         if own is None and self.remembered:
-            own = self.remembered.get(_fingerprint(headers))
+            own = self.remembered.get(fingerprint(headers))
         return map_headers(headers, own)
 
 
 def read(
-    path: Path, kind: str, wanted: Wanted | None = None, *, batch_rows: int = BATCH_ROWS
+    path: Path,
+    kind: str,
+    wanted: Wanted | None = None,
+    *,
+    batch_rows: int = BATCH_ROWS,
+    limits: Limits | None = None,
 ) -> Iterator[Sheet]:
     """Read the wanted sheet, or the first that has a column of ID numbers.
 
@@ -103,6 +103,7 @@ def read(
         kind: ``xlsx``, ``xls`` or ``csv``.
         wanted: what the sender said of it.
         batch_rows: how many rows a batch has at most.
+        limits: what a workbook may hold, see ``inspection``, which judges it first.
 
     Yields:
         The table's batches; none of them is empty, and there is one at least.
@@ -115,35 +116,46 @@ def read(
         NoRowsError: there is nothing below the headers.
     """
     wanted = wanted or Wanted()
+    inspect(path, kind, limits)
     try:
         yield from _read(path, kind, wanted, max(batch_rows, HEADER_SEARCH_ROWS))
     except (RollbookError, GeneratorExit, KeyboardInterrupt, SystemExit, MemoryError, OSError):
         raise  # OSError: no room on the disk says nothing about the file
     except BaseException as error:  # calamine's and polars' panics are no Exceptions
-        raise UnreadableFileError(DAMAGED) from error
+        # calamine has a word for it, and no class
+        has_password = "password protected" in str(error)
+        raise UnreadableFileError(LOCKED if has_password else DAMAGED) from error
 
 
 def _read(path: Path, kind: str, wanted: Wanted, batch_rows: int) -> Iterator[Sheet]:
     seen: list[str] = []
-    for name, batches in _tables(path, kind, wanted.sheet, batch_rows):
-        first = _first(batches)
+    #: Of the first sheet that has a column of ID numbers and nothing in it, such as a template.
+    empty: ColumnMap | None = None
+    for found in _tables(path, kind, wanted.sheet, batch_rows):
+        first = _first(found.batches)
         header_index = _header_row(first, wanted)
         if header_index is None:
             seen.extend(_first_texts(first))
             continue
+        table = found._replace(batches=chain([first], found.batches))
         is_empty = True
-        for sheet in _sheets(name, chain([first], batches), header_index, wanted):
+        for sheet in _sheets(table, header_index, wanted):
+            empty = empty or sheet.columns
+            if sheet.frame.is_empty():
+                continue
             if sheet.columns.missing:
                 raise MissingColumnsError(_missing(sheet.columns))
-            if not sheet.frame.is_empty():
-                is_empty = False
-                yield sheet
-        if is_empty:
-            raise NoRowsError(
-                "The file has headers and no rows below them. Nothing was changed. Check that you "
-                "sent the right file."
-            )
-        return
+            is_empty = False
+            yield sheet
+        if not is_empty:
+            return
+    if empty is not None:
+        if empty.missing:
+            raise MissingColumnsError(_missing(empty))
+        raise NoRowsError(
+            "The file has headers and no rows below them. Nothing was changed. Check that you "
+            "sent the right file."
+        )
     headers = ", ".join(f"'{header}'" for header in seen[:10]) or "no headers at all"
     raise NoIdColumnError(
         "No column with ID numbers was found, so nothing was changed. The file must have a column "
@@ -168,19 +180,21 @@ def _missing(columns: ColumnMap) -> str:
     )
 
 
-def _tables(
-    path: Path, kind: str, wanted_sheet: str | None, batch_rows: int
-) -> Iterator[tuple[str, Iterator[pl.DataFrame]]]:
-    """The wanted table of the file, or all, as text, with all its rows from the first on."""
+class _Table(NamedTuple):
+    """A table of the file, as text, with all its rows from the first on."""
+
+    name: str
+    #: What the file says, the header row and those above it included.
+    rows: int | None
+    batches: Iterator[pl.DataFrame]
+
+
+def _tables(path: Path, kind: str, wanted_sheet: str | None, batch_rows: int) -> Iterator[_Table]:
+    """The wanted table of the file, or all."""
     if kind == "csv":
-        yield "CSV", _csv_batches(csv_text(path), batch_rows)
+        text = csv_text(path)
+        yield _Table("CSV", text.records, _csv_batches(text, batch_rows))
         return
-    with path.open("rb") as file:
-        if kind == "xlsx" and file.read(8) == _OLE2:
-            raise UnreadableFileError(
-                "The workbook has a password, or is an old .xls file with a new name. Nothing "
-                "was changed. Open it, save it as .xlsx without a password and send that."
-            )
     with ExitStack() as opened:
         scanned = None
         if kind == "xlsx":
@@ -188,7 +202,11 @@ def _tables(
                 scanned = opened.enter_context(open_workbook(path))
         names = scanned.sheet_names if scanned else fastexcel.read_excel(path).sheet_names
         for name in _wanted_names(names, wanted_sheet):
-            yield name, _sheet_batches(path, scanned, name, batch_rows)
+            rows = None
+            if scanned is not None:
+                with suppress(NotPlainError):
+                    rows = scanned.claimed_rows(name)
+            yield _Table(name, rows, _sheet_batches(path, scanned, name, batch_rows))
 
 
 def _wanted_names(names: list[str], wanted: str | None) -> list[str]:
@@ -317,14 +335,13 @@ def _header_row(raw: pl.DataFrame, wanted: Wanted) -> int | None:
     return best[1] if best else None
 
 
-def _sheets(
-    name: str, batches: Iterator[pl.DataFrame], header_index: int, wanted: Wanted
-) -> Iterator[Sheet]:
+def _sheets(table: _Table, header_index: int, wanted: Wanted) -> Iterator[Sheet]:
     """The batches below the header row; those above and the row itself count as rows only."""
+    expected = None if table.rows is None else max(table.rows - header_index - 1, 0)
     row_number = 1
     header_row: Sequence[str | None] = ()
     headers: list[str] = []
-    for batch in batches:
+    for batch in table.batches:
         first_row, skipped = row_number, 0
         row_number += batch.height
         if first_row == 1:
@@ -335,14 +352,14 @@ def _sheets(
         if batch.width > len(headers):
             gap = [None] * (batch.width - len(header_row))
             headers = _headers([*header_row, *gap])
-        columns, printed = wanted.map(headers), _fingerprint(headers)
+        columns, printed = wanted.map(headers), fingerprint(headers)
         body = _of_width(batch.slice(skipped), headers)
         # Headers are the person's: as names in an expression, "*" and "^...$" would be patterns.
         has_value = body.select(
             pl.any_horizontal(pl.all().str.strip_chars().fill_null("") != "")
         ).to_series()
         frame = body.with_row_index(ROW_NUMBER, offset=first_row).filter(has_value)
-        yield Sheet(frame, name, columns, printed)
+        yield Sheet(frame, table.name, columns, printed, expected)
 
 
 def _of_width(batch: pl.DataFrame, headers: Sequence[str]) -> pl.DataFrame:
@@ -352,30 +369,10 @@ def _of_width(batch: pl.DataFrame, headers: Sequence[str]) -> pl.DataFrame:
     return batch.hstack(list(empty)) if missing else batch
 
 
-def _fingerprint(headers: Sequence[str]) -> str:
-    """The same for a file and for the workbook of its refused rows, which is sent next.
-
-    Columns at the end that have no header, such as those of a stray note, don't count.
-    """
-    named = list(headers[:-1] if headers[-1:] == [ERRORS] else headers)
-    while named and named[-1] == f"Column {len(named)}":
-        named.pop()
-    return fingerprint(named)
-
-
 def _headers(row: Sequence[str | None]) -> list[str]:
     """A row as headers that differ from each other and from our own column, none of them empty."""
-    unique: list[str] = []
-    taken = {ROW_NUMBER}
-    for number, cell in enumerate(row, start=1):
-        wanted = _text(cell) or f"Column {number}"
-        name, copy = wanted, 1
-        while name in taken:
-            copy += 1
-            name = f"{wanted} ({copy})"
-        taken.add(name)
-        unique.append(name)
-    return unique
+    named = [_text(cell) or f"Column {number}" for number, cell in enumerate(row, start=1)]
+    return unique_headers(named, taken={ROW_NUMBER})
 
 
 def _text(cell: str | None) -> str:

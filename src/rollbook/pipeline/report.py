@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final, Self
 
 import polars as pl
 
-from rollbook.pipeline.columns import variants
+from rollbook.pipeline.columns import ERRORS, own, unique_headers, variants
 from rollbook.pipeline.problems import sentence
-from rollbook.pipeline.read import ERRORS, ROW_NUMBER
+from rollbook.pipeline.read import ROW_NUMBER
 from rollbook.pipeline.report_tables import TablesKeeper
 from rollbook.workbook import BarChart, Cell, Look, WorkbookWriter
 
@@ -334,11 +334,11 @@ _PARTS: Final[dict[str, pl.Expr]] = {
 def _refused_rows(refused: pl.DataFrame, headers: Sequence[str]) -> pl.DataFrame:
     """The file's own columns in its order, and why; what an earlier report said is out of date."""
     # They stand behind the row number, by other names where these are ours.
-    own = [
-        refused[:, n].alias(header) for n, header in enumerate(headers, start=1) if header != ERRORS
-    ]
+    kept = own(headers)
+    originals = [refused[:, n].alias(header) for n, header in enumerate(kept, start=1)]
     why = pl.concat_str(OUTCOME, PROBLEMS, separator="\n", ignore_nulls=True)
-    return pl.DataFrame([*own, refused.select(why.alias(ERRORS)).to_series()])
+    name = unique_headers([*kept, ERRORS])[-1]
+    return pl.DataFrame([*originals, refused.select(why.alias(name)).to_series()])
 
 
 def problem_counts(problems: pl.DataFrame) -> pl.DataFrame:

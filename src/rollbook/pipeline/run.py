@@ -21,12 +21,13 @@ from rollbook import clock
 from rollbook import store as keys
 from rollbook.database import queries
 from rollbook.errors import FencedError, RowsRefusedError, VoterRollPendingError
+from rollbook.inspection import Limits
 from rollbook.pipeline import report
 from rollbook.pipeline.ahead import ahead
-from rollbook.pipeline.match import ledger_of, match, merge_rule, staging
-from rollbook.pipeline.merge import count, foreseen, keep_rows, known_after, merge, outcomes
+from rollbook.pipeline.match import People, ledger_of, match, merge_rule, staging
+from rollbook.pipeline.merge import count, foreseen, keep_rows, merge, outcomes
 from rollbook.pipeline.normalise import normalise
-from rollbook.pipeline.read import BATCH_ROWS, Wanted, read
+from rollbook.pipeline.read import BATCH_ROWS, ROW_NUMBER, Wanted, read
 from rollbook.pipeline.spill import Spill
 from rollbook.pipeline.stages import Progress, Stages
 from rollbook.pipeline.validate import validate
@@ -55,6 +56,7 @@ def process(
     report_progress: Callable[[Progress], None],
     batch_rows: int = BATCH_ROWS,
     verify_days: int | None = None,
+    limits: Limits | None = None,
 ) -> dict[str, Any]:
     """Take the upload's file through all stages and commit what became of it.
 
@@ -67,6 +69,7 @@ def process(
         batch_rows: how many rows go through together.
         verify_days: for how many days an answer of the voter roll is good; None when the roll isn't
             to be asked.
+        limits: what a workbook may hold.
 
     Returns:
         ``rows_total`` and the counts by outcome.
@@ -83,7 +86,7 @@ def process(
     ):
         verification = Verification(connection, upload, cache_days=verify_days)
         attempt_ = _Attempt(connection, store, upload, stages, Path(name), verification)
-        return attempt_.run(batch_rows)
+        return attempt_.run(batch_rows, limits or Limits())
 
 
 class _Attempt:
@@ -106,7 +109,7 @@ class _Attempt:
         self._folder = folder
         self._scope = Scope(upload["province"], upload["municipality"])
 
-    def run(self, batch_rows: int) -> dict[str, Any]:
+    def run(self, batch_rows: int, limits: Limits) -> dict[str, Any]:
         stages, connection, upload = self._stages, self._connection, self._upload
         stages.begin("read")
         remembered = _remembered(connection, self._scope)
@@ -114,7 +117,10 @@ class _Attempt:
         self._store.fetch(upload["source_key"], source)
         wanted = Wanted(upload["sheet"], upload["columns"], remembered)
         with connection.transaction():
-            done = self._take_in(read(source, upload["file_kind"], wanted, batch_rows=batch_rows))
+            batches = read(
+                source, upload["file_kind"], wanted, batch_rows=batch_rows, limits=limits
+            )
+            done = self._take_in(batches)
         if done is None:
             raise VoterRollPendingError("Rows wait for an answer of the voter roll.")
         counts, is_refused = done
@@ -136,17 +142,18 @@ class _Attempt:
             when the upload waits for the voter roll: only what that is to be asked was written.
         """
         stages, connection, upload = self._stages, self._connection, self._upload
-        table = self._stage(batches)
-        total = table.ledger.height
+        table, ledger = self._stage(batches)
+        total = ledger.height
         stages.begin("match", rows_total=total)
         rule = merge_rule(self._scope, upload["existing"], upload["id"])
-        ledger, existing = match(connection, table.ledger, rule)
+        people = People(ledger)
+        ledger, known = match(connection, ledger, people, rule, table.spill)
         stages.begin("verify", rows_total=total)
-        said = outcomes(ledger, *foreseen(ledger, existing))
+        said = outcomes(ledger, foreseen(ledger, known))
         if not self._verification.prepare(said, is_refused=self._is_refused(said)):
             return None
         stages.begin("merge", rows_total=total)
-        is_refused, files, lines = self._merge_and_report(table, ledger, existing, rule, said)
+        is_refused, files, lines = self._merge_and_report(table, ledger, people, rule, said)
         stored = _stored(self._store, upload, files)
         tables_key = None if is_refused else _kept_tables(self._store, upload, files)
         stages.end()
@@ -167,14 +174,18 @@ class _Attempt:
         self._verification.count(tables_key=tables_key)
         return counts, is_refused
 
-    def _stage(self, batches: Iterator[Sheet]) -> _Table:
-        """Take every batch through ``read``, ``normalise`` and ``validate`` and stage its rows."""
+    def _stage(self, batches: Iterator[Sheet]) -> tuple[_Table, pl.DataFrame]:
+        """Take every batch through ``read``, ``normalise`` and ``validate`` and stage its rows.
+
+        Returns:
+            What is known of the file, and its ledger; see ``match.LEDGER``.
+        """
         stages, today = self._stages, clock.today()
         spill = Spill(self._folder)
         ledgers, counts = [], []
         with staging(self._connection) as stage:
             for sheet in ahead(batches):
-                stages.note_rows(sheet.frame.height)
+                stages.note_rows(sheet.frame.height, expected=sheet.rows_expected)
                 stages.begin("normalise")
                 normalised = normalise(sheet, today)
                 stages.begin("validate")
@@ -184,13 +195,13 @@ class _Attempt:
                 ledgers.append(ledger_of(validated.rows))
                 counts.append(report.problem_counts(validated.problems))
                 stages.begin("read")
-        return _Table(sheet, spill, pl.concat(ledgers), pl.concat(counts))
+        return _Table(sheet, spill, pl.concat(counts)), pl.concat(ledgers, rechunk=True)
 
     def _merge_and_report(
         self,
         table: _Table,
         ledger: pl.DataFrame,
-        existing: pl.DataFrame,
+        people: People,
         rule: Mapping[str, sql.Composable],
         said: pl.DataFrame,
     ) -> tuple[bool, report.Files, pl.DataFrame]:
@@ -208,9 +219,10 @@ class _Attempt:
             ThreadPoolExecutor(1, thread_name_prefix="report") as beside,
             self._report_writer(table) as writer,
         ):
-            writing = beside.submit(self._write_rows, writer, table, said, existing)
+            writing = beside.submit(self._write_rows, writer, table, said)
             connection.execute("SAVEPOINT unmerged")
-            lines = outcomes(ledger, *merge(connection, rule, scope=self._scope))
+            answers = merge(connection, rule, scope=self._scope, rows=ledger.height, people=people)
+            lines = outcomes(ledger, answers)
             is_refused = self._is_refused(lines)
             if upload["dry_run"] or is_refused:
                 connection.execute("ROLLBACK TO SAVEPOINT unmerged")
@@ -234,9 +246,8 @@ class _Attempt:
             )
             if lines.equals(said):
                 return is_refused, writer.finish(facts), lines
-        existing = known_after(ledger, lines, existing)
         with self._report_writer(table) as writer:
-            self._write_rows(writer, table, lines, existing)
+            self._write_rows(writer, table, lines)
             return is_refused, writer.finish(facts), lines
 
     def _is_refused(self, lines: pl.DataFrame) -> bool:
@@ -253,19 +264,13 @@ class _Attempt:
             keeps_tables=self._verification.leaves_pending,
         )
 
-    def _write_rows(
-        self,
-        writer: report.ReportWriter,
-        table: _Table,
-        lines: pl.DataFrame,
-        existing: pl.DataFrame,
-    ) -> None:
+    def _write_rows(self, writer: report.ReportWriter, table: _Table, lines: pl.DataFrame) -> None:
         """Give every batch to the report, with what became of its rows."""
         spill, is_refused = table.spill, self._is_refused(lines)
-        for rows, some, problems in zip(
-            spill.rows(), spill.slices(lines), spill.problems(), strict=True
+        for rows, some, existing, problems in zip(
+            spill.rows(), spill.slices(lines), spill.existing(), spill.problems(), strict=True
         ):
-            known = some.join(existing, on="person", how="left", maintain_order="left")
+            known = some.join(existing, on=ROW_NUMBER, how="left", maintain_order="left")
             verified = self._verification.of_rows(known, is_refused=is_refused)
             writer.add(rows, verified, problems)
 
@@ -277,8 +282,6 @@ class _Table:
     #: The last batch, which has all columns.
     last: Sheet
     spill: Spill
-    #: See ``match.LEDGER``.
-    ledger: pl.DataFrame
     #: See ``report.Facts``, batch by batch.
     problem_counts: pl.DataFrame
 

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from rollbook.pipeline.match import EXISTING
+from rollbook.pipeline.read import ROW_NUMBER
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -24,14 +27,29 @@ class Spill:
     def __init__(self, folder: Path) -> None:
         """Begin without any; ``folder`` is where they go, and is the caller's to remove."""
         self._folder = folder
-        #: Rows of each batch.
-        self.heights: list[int] = []
+        #: Rows of each batch, and the number of the last of them.
+        self._heights: list[int] = []
+        self._lasts: list[int] = []
 
     def add(self, rows: pl.DataFrame, problems: pl.DataFrame) -> None:
         """Put the next batch away."""
         for kind, frame in (("rows", rows), ("problems", problems)):
-            frame.write_ipc(self._path(kind, len(self.heights)), compat_level=_LAYOUT)
-        self.heights.append(rows.height)
+            self._write(kind, len(self._heights), frame)
+        self._heights.append(rows.height)
+        self._lasts.append(rows[-1, ROW_NUMBER])
+
+    def add_existing(self, pieces: Iterator[pl.DataFrame]) -> None:
+        """Put away what the record says of members, in the order of the rows, however it is cut."""
+        waiting, number = pl.DataFrame(schema=EXISTING), 0
+        for piece in pieces:
+            waiting = pl.concat([waiting, piece])
+            while waiting[-1, ROW_NUMBER] > self._lasts[number]:
+                end = waiting[ROW_NUMBER].search_sorted(self._lasts[number], side="right")
+                self._write("existing", number, waiting[:end])
+                waiting, number = waiting[end:], number + 1
+        for later in range(number, len(self._lasts)):
+            self._write("existing", later, waiting)
+            waiting = waiting.clear()
 
     def rows(self) -> Iterator[pl.DataFrame]:
         """The rows of every batch, in order."""
@@ -41,14 +59,21 @@ class Spill:
         """The problems of every batch, in order."""
         return self._all("problems")
 
+    def existing(self) -> Iterator[pl.DataFrame]:
+        """What the record says of members, for every batch, in order; see ``match.EXISTING``."""
+        return self._all("existing")
+
+    def _write(self, kind: str, number: int, frame: pl.DataFrame) -> None:
+        frame.write_ipc(self._path(kind, number), compat_level=_LAYOUT)
+
     def _all(self, kind: str) -> Iterator[pl.DataFrame]:
-        for number in range(len(self.heights)):
+        for number in range(len(self._heights)):
             yield pl.read_ipc(self._path(kind, number))
 
     def slices(self, frame: pl.DataFrame) -> Iterator[pl.DataFrame]:
         """A frame that has one line for each row, cut as the batches are."""
         start = 0
-        for height in self.heights:
+        for height in self._heights:
             yield frame.slice(start, height)
             start += height
 

@@ -47,6 +47,7 @@ class Progress:
     percent: int = 0
     #: Rows that the work done so far is worth; no row is in ``members`` before all of them are.
     rows_done: int = 0
+    #: As many as the file says it has, until all of them are read; None while that isn't known.
     rows_total: int | None = None
     #: Since the attempt began.
     rows_per_second: float | None = None
@@ -62,7 +63,11 @@ class Stages:
         self._report = report
         self._seconds_in_all = file_bytes * _SECONDS_PER_BYTE
         self._rows_total: int | None = None
+        #: Do we know, since all rows are read, or does the file only say so?
+        self._is_total_known = False
         self._rows_read = 0
+        #: What was told last, since neither ever goes back.
+        self._percent = self._rows_done = 0
         self._stage: str | None = None
         self._began = self._stage_began = self._stretch_began = time.perf_counter()
         #: The percent at which the stage begins, or the stages that take turns with it.
@@ -96,14 +101,20 @@ class Stages:
                 self._stretch, self._stretch_began = STAGES[stage], time.perf_counter()
             self._stage = stage
             if rows_total is not None:
-                self._rows_total = rows_total
-                self._seconds_in_all = rows_total * _SECONDS_PER_ROW
+                self._is_total_known = True
+                self._take_total(rows_total)
             self._report(self._progress())
 
-    def note_rows(self, rows: int) -> None:
-        """So many more rows have been read; how many there are in all isn't known yet."""
+    def note_rows(self, rows: int, *, expected: int | None = None) -> None:
+        """So many more rows have been read, of so many in all as the file says."""
         with self._lock:
             self._rows_read += rows
+            if expected is not None:
+                self._take_total(max(expected, self._rows_read))
+
+    def _take_total(self, rows: int) -> None:
+        self._rows_total = rows
+        self._seconds_in_all = rows * _SECONDS_PER_ROW
 
     def end(self) -> None:
         """Note how long the last stage took."""
@@ -131,7 +142,11 @@ class Stages:
         room = min([later for later in STAGES.values() if later > start], default=100) - start
         usual = max(self._seconds_in_all * room / 100, _SHORTEST_S)
         share = 1 - math.exp(-(now - self._stretch_began) / usual)
-        percent = start + min(int(room * share), room - 1)
+        percent = self._percent = max(self._percent, start + min(int(room * share), room - 1))
         done = (self._rows_total or self._rows_read) * percent // 100
+        if not self._is_total_known:
+            # The file may have fewer rows than it says: of those that were read we are sure.
+            done = min(done, self._rows_read)
+        done = self._rows_done = max(self._rows_done, done)
         rate = round(done / max(now - self._began, 1e-3), 1) if done else None
         return Progress(self._stage, percent, done, self._rows_total, rate)

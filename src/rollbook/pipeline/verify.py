@@ -119,14 +119,17 @@ class Verification:
             The lines with the columns of ``RESULTS``: null in rows that nobody is asked about.
         """
         found = self._found.clear() if is_refused else self._found
-        is_asked = pl.col("outcome").is_in(["inserted", "updated", "unchanged"])
-        columns = [pl.when(is_asked).then(pl.col(name)).alias(name) for name in list(RESULTS)[1:]]
+        names = list(RESULTS)[1:]
+        columns = [pl.when(_is_asked()).then(pl.col(name)).alias(name) for name in names]
         joined = lines.join(found, on="row_number", how="left", maintain_order="left")
         return joined.with_columns(columns)
 
     def counts(self, lines: pl.DataFrame, *, is_refused: bool) -> dict[str, int]:
         """Those rows by result."""
-        said = self.of_rows(lines, is_refused=is_refused)["roll_result"].drop_nulls()
+        if is_refused or self._found.is_empty():
+            return {}
+        asked = lines.filter(_is_asked()).select("row_number")
+        said = self._found.join(asked, on="row_number", how="semi")["roll_result"]
         return dict(said.value_counts().iter_rows())
 
     def settle(self, lines: pl.DataFrame, *, is_refused: bool) -> None:
@@ -138,13 +141,13 @@ class Verification:
         """
         if is_refused and self.not_asked_because is None:
             self.not_asked_because = "nothing was merged"
-        taken = _taken(lines)
-        parameters = {"id": self._upload["id"], "rows": sorted(taken)}
         if self.not_asked_because:
             # An earlier attempt may have left some that were to be.
             self._lock_where_lanes_write()
-            self._connection.execute(_SQL["forget"], parameters)
+            self._connection.execute(_SQL["forget"], {"id": self._upload["id"]})
             return
+        taken = _taken(lines)
+        parameters = {"id": self._upload["id"], "rows": sorted(taken)}
         if self._left_out is None or not self._left_out <= taken:
             # Another merge came in between, and more of the rows were merged than was foreseen.
             self._note(taken)
@@ -179,6 +182,11 @@ class Verification:
         return pending
 
 
+def _is_asked() -> pl.Expr:
+    """Is the row's person in the table of members after the merge, for this office?"""
+    return pl.col("outcome").is_in(["inserted", "updated", "unchanged"])
+
+
 def _taken(lines: pl.DataFrame) -> set[int]:
     """The rows of another office's members."""
     return set(lines.filter(pl.col("outcome") == "out_of_scope")["row_number"].to_list())
@@ -187,4 +195,4 @@ def _taken(lines: pl.DataFrame) -> set[int]:
 def results(connection: Connection[Row], upload: Row) -> pl.DataFrame:
     """What the roll says of each row of an upload; see ``RESULTS``."""
     query = sql.SQL(_SQL["results"]).format(upload_id=sql.Literal(upload["id"]))
-    return copy_out(connection, query, RESULTS)
+    return pl.concat([pl.DataFrame(schema=RESULTS), *copy_out(connection, query, RESULTS)])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, Self
 import polars as pl
 
 from rollbook.scan.archive import Part, directory
-from rollbook.scan.cells import MOST_BLANKS, MOST_BLANKS_PER_VALUE, MOST_COLUMNS, Cells, column_of
+from rollbook.scan.cells import MOST_BLANKS, MOST_BLANKS_PER_VALUE, Cells
 from rollbook.scan.formats import Elements, formats
 from rollbook.scan.pieces import PIECE_BYTES, SHEET, TABLE, Pieces, in_batches, in_order
 from rollbook.scan.plain import NotPlainError, is_utf8, unforeseen
@@ -31,6 +31,9 @@ _STYLES: Final = "xl/styles.xml"
 _SHARED: Final = "xl/sharedStrings.xml"
 #: Where other readers look for these, whatever the relationships say.
 _FIXED: Final = {f"{_RELATIONSHIPS}/styles": _STYLES, f"{_RELATIONSHIPS}/sharedStrings": _SHARED}
+_LAST_ROW: Final = re.compile(rb'<dimension ref="(?:[A-Z]{1,3}\d+:)?[A-Z]{1,3}(\d+)"')
+#: A row with two cells takes more in any spelling.
+_LEAST_ROW_BYTES: Final = 50
 _LINE_IN_NAME: Final = re.compile(rb'name="[^"]*[\t\r\n]')
 
 
@@ -81,19 +84,22 @@ class Workbook:
         """Close the file; ``batches`` can't go on after that."""
         self._file.close()
 
-    def claimed_width(self, name: str) -> int:
-        """The number of columns, from A on, that a sheet says it has; 0 if it doesn't say.
+    def claimed_rows(self, name: str) -> int | None:
+        """The number of the last row that a sheet says it has; None if it doesn't, or can't have.
+
+        Programs that format whole columns say that a short list has all rows of a worksheet.
 
         Raises:
             NotPlainError: The sheet isn't plain.
             KeyError: There is no sheet of that name.
         """
-        part = self._parts[name]
+        name = self._parts[name]
         with unforeseen():
-            pieces = Pieces(self._part(part), SHEET)
-        found = re.search(rb'<dimension ref="(?:[A-Z]{1,3}\d+:)?([A-Z]{1,3})\d+"', pieces.head)
-        width = column_of(found[1]) + 1 if found else 0
-        return width if width <= MOST_COLUMNS else 0
+            part = self._part(name)
+            pieces = Pieces(part, SHEET)
+        found = _LAST_ROW.search(pieces.head)
+        rows = int(found[1]) if found else 0
+        return rows if 0 < rows * _LEAST_ROW_BYTES <= part.size else None
 
     def batches(self, name: str, *, rows: int = 50_000) -> Generator[pl.DataFrame]:
         """The rows of a sheet from the first row on, as text.

@@ -38,19 +38,21 @@ COPY repeats FROM STDIN (FORMAT csv);
 DELETE FROM staged USING repeats WHERE staged.row_number = repeats.row_number;
 
 -- name: existing
--- What the record says of the file's people before the merge, and what the merge will make of them.
+-- What the record says of the people of the file's rows before the merge, and what the merge will
+-- make of them; in the order of the file, so that nobody has to hold more of it than a piece.
 COPY (
-    SELECT m.id_number::bigint, m.firstname, m.surname, m.ward, m.voting_district,
+    SELECT excluded.row_number, m.firstname, m.surname, m.ward, m.voting_district,
            (NOT takes_from_nobody(m.province, m.municipality, {province}, {municipality}))::text,
            ({existing} <> 'skip'
             AND takes_from_nobody(m.province, m.municipality, {province}, {municipality})
             AND ({before}) IS DISTINCT FROM ({after}))::text
     FROM members AS m JOIN staged AS excluded USING (id_number)
+    ORDER BY excluded.row_number
 ) TO STDOUT (FORMAT csv);
 
 -- name: merge
--- Insert the new, update the changed, leave the others alone; which of the first two became of
--- a row is what comes back. In the order of the key, so that two merges can't lock each other out
+-- Insert the new, update the changed, leave the others alone; whether each of the first two is new
+-- is what comes back. In the order of the key, so that two merges can't lock each other out
 -- and the index is written from left to right. An empty cell never erases a stored value. A member
 -- of another office isn't touched, even if it became that a moment ago. {{after}} is what each field
 -- would be, by the upload's policy for members that exist.
@@ -63,7 +65,7 @@ COPY (
     WHERE {existing} <> 'skip'
       AND takes_from_nobody(m.province, m.municipality, {province}, {municipality})
       AND ({before}) IS DISTINCT FROM ({after})
-    RETURNING m.id_number::bigint, CASE WHEN m.xmax = 0 THEN 'inserted' ELSE 'updated' END
+    RETURNING m.id_number::bigint, (m.xmax = 0)::text
 ) TO STDOUT (FORMAT csv);
 
 -- name: taken

@@ -222,7 +222,8 @@ SELECT r.row_number, r.outcome, r.duplicate_of, r.problems, v.result, a.ward, a.
 FROM upload_rows AS r
 LEFT JOIN verifications AS v ON v.upload_id = r.upload_id AND v.row_number = r.row_number
 LEFT JOIN voter_roll_answers AS a
-       ON a.id_number = v.id_number AND v.result NOT IN ('pending', 'error')
+       ON a.id_number = v.id_number
+      AND v.result = verification_result(a.status, a.ward, v.file_ward)
 WHERE r.upload_id = %(id)s
   AND (%(outcomes)s::text[] IS NULL OR r.outcome = ANY(%(outcomes)s))
   AND (%(problem)s::jsonb IS NULL OR r.problems @> %(problem)s)

@@ -68,12 +68,14 @@ WHERE v.upload_id = %(id)s AND v.result NOT IN ('pending', 'error')
   AND m.id_number = v.id_number AND m.roll_asked_at IS DISTINCT FROM a.asked_at;
 
 -- name: results
--- What the report says of each row; {{upload_id}} because COPY takes no parameters.
+-- What the report says of each row; {{upload_id}} because COPY takes no parameters. A newer answer
+-- that says something else isn't this result's, and its district is no part of it.
 COPY (
     SELECT v.row_number, v.result, a.ward, a.voting_district
     FROM verifications AS v
     LEFT JOIN voter_roll_answers AS a
-           ON a.id_number = v.id_number AND v.result NOT IN ('pending', 'error')
+           ON a.id_number = v.id_number
+          AND v.result = verification_result(a.status, a.ward, v.file_ward)
     WHERE v.upload_id = {upload_id}
 ) TO STDOUT (FORMAT csv);
 
@@ -180,9 +182,12 @@ ORDER BY ordinal;
 
 -- name: give_up
 -- Uploads that ended without a merge want to know nothing more, and neither does anybody of whom only
--- they did.
+-- they did. Nobody of theirs was verified: no count of theirs stays either.
 WITH ended AS (
-    UPDATE uploads SET verification = 'off', roll_pending = 0
+    UPDATE uploads
+    SET roll_registered = 0, roll_other_ward = 0, roll_without_district = 0,
+        roll_not_registered = 0, roll_deceased = 0, roll_international = 0, roll_pending = 0,
+        roll_error = 0, verification = 'off'
     WHERE verification = 'pending' AND status IN ('cancelled', 'failed')
     RETURNING id
 ), gone AS (

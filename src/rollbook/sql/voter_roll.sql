@@ -120,6 +120,10 @@ UPDATE voter_roll_state SET probe_at = now() + make_interval(secs => %(lease_s)s
 WHERE down_since IS NOT NULL AND probe_at <= now()
 RETURNING probe_at;
 
+-- name: probe_back
+-- Nobody was asked after all: the next question that is due is the probe, not one after the lease.
+UPDATE voter_roll_state SET probe_at = now() WHERE down_since IS NOT NULL;
+
 -- name: note_answer
 -- The roll answers: the breaker is closed.
 UPDATE voter_roll_state

@@ -189,6 +189,10 @@ class VerificationRecord:
             return Turn(is_probe=True)
         return Turn(wait_s=max(float(state["probe_in_s"]), 1.0))
 
+    async def give_probe_back(self) -> None:
+        """The probe asked nobody: it is still to be made."""
+        await self._write("probe_back", {})
+
     async def state(self) -> Row:
         """The row of ``voter_roll_state``, with ``probe_in_s``."""
         found = await self._one("state", {})

@@ -146,6 +146,8 @@ class VerificationWorker:
         if turn.wait_s:
             return Step(turn.wait_s)
         question = await self._record.claim(lease_s=self._lease_s, is_probe=turn.is_probe)
+        if turn.is_probe and (question is None or not question.is_wanted or question.is_known):
+            await self._record.give_probe_back()
         if question is None:
             return Step(is_idle=True)
         if not question.is_wanted:
@@ -161,6 +163,8 @@ class VerificationWorker:
             answer = await self._client.ask(question.id_number)
         except BudgetSpentError as spent:
             await self._record.release(question)
+            if is_probe:
+                await self._record.give_probe_back()
             return Step(spent.wait_s)
         except QuestionRefusedError as refused:
             log.warning("voter roll refuses a question", reason=refused.message)

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from rollbook.pipeline.columns import key, map_headers, variants
+from rollbook.pipeline.columns import (
+    fingerprint,
+    key,
+    map_headers,
+    own,
+    unique_headers,
+    variants,
+)
 
 
 def test_no_variant_stands_for_two_fields() -> None:
@@ -45,3 +52,27 @@ def test_the_first_of_two_headers_for_one_field_counts_and_the_other_is_kept() -
 def test_what_every_member_needs_is_asked_for() -> None:
     assert map_headers(["ID Number", "Surname"]).missing == ("firstname",)
     assert map_headers(["ID Number", "Name", "Surname"]).missing == ()
+
+
+def test_headers_without_latin_letters_are_told_apart() -> None:
+    headers = ["ID Number", "Αριθμός", "№?", "#", "!", "姓"]
+    assert len({key(header) for header in headers}) == len(headers)
+    known = map_headers(headers, {"#": "firstname", "姓": "surname"}).known
+    assert known == {"ID Number": "id_number", "#": "firstname", "姓": "surname"}
+    assert fingerprint(["ID Number", "#"]) != fingerprint(["ID Number", "!"])
+
+
+def test_columns_without_a_header_at_either_end_change_no_fingerprint() -> None:
+    named = ["ID Number", "Column 2", "Name"]
+    assert fingerprint(["Column 1", "ID Number", "Column 3", "Name", "Column 5"]) == fingerprint(
+        named
+    )
+    assert fingerprint(["ID Number", "Name"]) != fingerprint(named)
+
+
+def test_a_column_of_errors_of_the_files_own_is_kept_and_ours_has_another_name() -> None:
+    headers = ["ID Number", "Errors", "Name"]
+    sent_again = unique_headers([*own(headers), "Errors"])
+    assert sent_again == ["ID Number", "Errors", "Name", "Errors (2)"]
+    assert list(own(sent_again)) == headers
+    assert fingerprint(sent_again) == fingerprint(headers)

@@ -22,6 +22,7 @@ from rollbook.pipeline import read as read_module
 from rollbook.pipeline.normalise import normalise
 from rollbook.pipeline.read import ROW_NUMBER, Sheet, Wanted
 from rollbook.scan import archive, pieces
+from tests.security.files import compound
 from tests.unit.pipeline.sheets import read_whole
 
 if TYPE_CHECKING:
@@ -131,6 +132,48 @@ def test_the_sheet_with_the_id_column_is_taken(tmp_path: Path) -> None:
     assert read_whole(path, "xlsx").sheet_name == "Data"
 
 
+def test_a_template_in_front_of_the_members_is_not_taken(tmp_path: Path) -> None:
+    path = tmp_path / "members.xlsx"
+    template: Table = [("Fill this in", None, None), ("ID Number", "Ward", "Notes")]
+    with_openpyxl(path, {"Template": template, "Members": [HEADERS, *ROWS]})
+    assert read_whole(path, "xlsx").sheet_name == "Members"
+    with_openpyxl(path, {"Template": template, "Cover": [("Hello", "there")]})
+    with pytest.raises(MissingColumnsError, match="Firstname and Surname"):
+        read_whole(path, "xlsx")
+    with_openpyxl(path, {"Template": [HEADERS], "Members": [HEADERS, *ROWS]})
+    with pytest.raises(NoRowsError):
+        read_whole(path, "xlsx", Wanted(sheet="Template"))
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_table_that_begins_in_another_column_has_the_same_fingerprint(
+    writer: str, tmp_path: Path
+) -> None:
+    kind, write = WRITERS[writer]
+    path = tmp_path / f"members.{kind}"
+    headers = ("ID Number", "Name", None, "Surname")
+    found = []
+    for gap in (0, 2):
+        rows = [headers, ("8001015009087", "Ayanda", "x", "Nkosi")]
+        write(path, {"S": [(None,) * gap + row for row in rows]})
+        found.append(read_whole(path, kind))
+    assert found[0].fingerprint == found[1].fingerprint
+    assert list(found[0].columns.known) == list(found[1].columns.known)
+
+
+def test_the_rows_of_a_file_are_known_before_the_last_is_read(
+    file: Callable[[bytes], Path], tmp_path: Path
+) -> None:
+    path = tmp_path / "members.xlsx"
+    with_openpyxl(path, {"S": [("A title",), HEADERS, *(ROWS[0] for _ in range(100))]})
+    first = next(read_module.read(path, "xlsx", batch_rows=30))
+    assert (first.frame.height, first.rows_expected) == (28, 100)
+    lines = ["ID,Name,Surname", *(f'{n},"A\nB",C' for n in range(100))]
+    for text in ("\n".join(lines), "\r\n".join(lines) + "\r\n", "\n".join(lines) + "\n"):
+        first = next(read_module.read(file(text.encode()), "csv", batch_rows=30))
+        assert first.rows_expected == 100
+
+
 def test_headers_that_repeat_or_lack_get_names_of_their_own(file: Callable[[bytes], Path]) -> None:
     sheet = read_whole(file(b"ID,Name,Surname,,Name,row_number\n1,A,B,x,y,z\n"), "csv")
     assert sheet.frame.columns == [
@@ -211,7 +254,7 @@ def test_a_damaged_workbook_is_explained(kind: str, content: bytes, tmp_path: Pa
 
 def test_a_workbook_with_a_password_is_explained(tmp_path: Path) -> None:
     path = tmp_path / "members.xlsx"
-    path.write_bytes(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(4096))
+    path.write_bytes(compound("EncryptionInfo", "EncryptedPackage"))
     with pytest.raises(UnreadableFileError, match="password"):
         read_whole(path, "xlsx")
 

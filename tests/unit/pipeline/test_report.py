@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from rollbook.pipeline import report
-from rollbook.pipeline.match import EXISTING, find_repeats, ledger_of
+from rollbook.pipeline.match import EXISTING, KNOWN, People, find_repeats, ledger_of
 from rollbook.pipeline.merge import count, foreseen, outcomes
 from rollbook.pipeline.normalise import normalise
 from rollbook.pipeline.read import Sheet
@@ -58,18 +58,13 @@ def written(folder: Path, *sheets: Sheet, **changes: object) -> report.Files:
         **changes,
     }
     validated = [validate(normalise(s, NOW.date()), s, Scope("GP", None)) for s in sheets]
-    ledger = find_repeats(pl.concat([ledger_of(batch.rows) for batch in validated]))
-    known = ledger.filter(row_number=5).select(
-        "person",
-        existing_firstname=pl.lit("Name"),
-        existing_surname=pl.lit("Old"),
-        existing_ward=pl.lit(None, pl.String),
-        existing_voting_district=pl.lit(None, pl.String),
-        taken=pl.lit(value=False),
-        changes=pl.lit(value=True),
-    )
-    assert known.schema == pl.Schema(EXISTING)
-    lines = outcomes(ledger, *foreseen(ledger, known))
+    ledger = pl.concat([ledger_of(batch.rows) for batch in validated])
+    ledger = find_repeats(ledger, People(ledger))
+    members = ledger.filter(row_number=5).select("row_number")
+    member = members.with_columns(taken=pl.lit(value=False), changes=pl.lit(value=True))
+    assert member.schema == pl.Schema(KNOWN)
+    lines = outcomes(ledger, foreseen(ledger, member))
+    known = pl.DataFrame([(5, "Name", "Old", None, None)], schema=EXISTING, orient="row")
     headers = sheets[-1].frame.columns[1:]
     with report.ReportWriter(folder, upload=upload, headers=headers, created=NOW) as writer:
         start = 0
@@ -77,9 +72,9 @@ def written(folder: Path, *sheets: Sheet, **changes: object) -> report.Files:
             some = lines.slice(start, sheet.frame.height)
             start += sheet.frame.height
             nothing = [pl.lit(None, kind).alias(name) for name, kind in list(RESULTS.items())[1:]]
-            joined = some.join(known, on="person", how="left", maintain_order="left").with_columns(
-                nothing
-            )
+            joined = some.join(
+                known, on="row_number", how="left", maintain_order="left"
+            ).with_columns(nothing)
             writer.add(sheet.frame, joined, batch.problems)
         facts = report.Facts(
             upload,

@@ -99,3 +99,22 @@ def test_rows_that_were_read_are_told_before_it_is_known_how_many_there_are() ->
     assert done == sorted(done)
     assert done[1] > 0
     assert listener.heard[1].rows_total is None
+
+
+def test_what_a_file_says_of_its_rows_is_corrected_and_nothing_goes_back() -> None:
+    """One that says far too much, one that says too little."""
+    for expected in (1_000_000, 15_000):
+        listener = Listener(enough=1)
+        with Stages(listener, file_bytes=1000) as going:
+            for stage in ("read", "normalise", "read", "normalise", "read"):
+                going.begin(stage)
+                going.note_rows(10_000 if stage == "read" else 0, expected=expected)
+            for stage in ("match", "merge", "report"):
+                going.begin(stage, rows_total=30_000)
+        told = listener.heard
+        assert [p.percent for p in told] == sorted(p.percent for p in told)
+        assert [p.rows_done for p in told] == sorted(p.rows_done for p in told)
+        assert all(p.rows_done <= (p.rows_total or 0) for p in told if p.rows_done)
+        assert told[1].rows_total == expected
+        assert told[-1].rows_total == 30_000
+        assert told[-1].rows_done <= 30_000

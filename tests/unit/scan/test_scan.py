@@ -173,7 +173,7 @@ def test_a_sample_is_read_as_fastexcel_reads_it(tmp_path: Path) -> None:
     write_sample(tmp_path / "members.xlsx", 20_000)
     assert_same(tmp_path / "members.xlsx")
     with open_workbook(tmp_path / "members.xlsx") as book:
-        assert book.claimed_width(book.sheet_names[0]) == 27
+        assert book.claimed_rows(book.sheet_names[0]) == 20_001
 
 
 TEXTS = st.text(
@@ -681,7 +681,19 @@ def test_a_sheet_that_is_not_there_is_a_key_error(tmp_path: Path) -> None:
     with open_workbook(write_xml(tmp_path / "a.xlsx", ROWS)) as book:
         with pytest.raises(KeyError):
             next(book.batches("T"))
-        assert book.claimed_width("S") == 0
+        assert book.claimed_rows("S") is None
+
+
+@pytest.mark.parametrize(("claimed", "rows"), [("A1:C3", 3), ("B2", 2), ("A1:C1048576", None)])
+def test_a_short_sheet_that_says_it_has_all_rows_is_not_believed(
+    claimed: str, rows: int | None, tmp_path: Path
+) -> None:
+    sheet = (
+        f'<worksheet xmlns="{NAMESPACE}"><dimension ref="{claimed}"/>'
+        f"<sheetData>{ROWS}</sheetData></worksheet>"
+    )
+    with open_workbook(write_xml(tmp_path / "a.xlsx", sheet=sheet)) as book:
+        assert book.claimed_rows("S") == rows
 
 
 # --- damage -----------------------------------------------------------------------------------

@@ -1,0 +1,134 @@
+"""What kind of file it is: by its name, and by the first bytes of its content.
+
+Both must agree (OWASP ASVS 5.0, 5.2.2). What a workbook holds inside is judged later, by
+``inspection``, in the child process.
+"""
+
+from __future__ import annotations
+
+import codecs
+from typing import Final
+
+from rollbook.errors import UnsupportedFileError
+
+KINDS: Final = ("xlsx", "xls", "csv")
+#: How many of the first bytes are looked at.
+HEAD_BYTES: Final = 4096
+
+ZIP: Final = b"PK\x03\x04"
+OLE2: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+
+_AS_XLSX: Final = "Open it in Excel or LibreOffice, save it as .xlsx and send that."
+
+#: Spreadsheets of other kinds, which can be saved as one of ours.
+_OTHER_SHEETS: Final = {
+    "xlsm": "A workbook with macros (.xlsm) can't be taken in, because macros are programs",
+    "xltm": "A template with macros (.xltm) can't be taken in, because macros are programs",
+    "xlam": "An add-in (.xlam) can't be taken in, because it is a program",
+    "xlsb": "A binary workbook (.xlsb) can't be taken in",
+    "xltx": "A template (.xltx) can't be taken in",
+    "ods": "An OpenDocument spreadsheet (.ods) can't be taken in",
+    "fods": "An OpenDocument spreadsheet (.fods) can't be taken in",
+    "numbers": "A file of Apple Numbers can't be taken in",
+    "tsv": "A file with tabs (.tsv) can't be taken in under this name",
+    "txt": "A text file (.txt) can't be taken in under this name",
+}
+#: Endings of programs, pages, documents and archives. Before the last ending they make a name that
+#: is meant to be taken for something else, such as ``members.exe.csv``.
+_DISGUISES: Final = (
+    "exe scr bat cmd ps1 sh msi dll jar js vbs wsf hta lnk py php asp aspx jsp cgi htm html "
+    "xhtml svg xml pdf doc docx docm rtf odt ppt pptx pptm zip rar 7z gz tar iso apk dmg "
+    "xlsm xlsb xltm xlam ods"
+)
+
+#: What files begin with that are neither a workbook nor text, in words.
+_BEGINNINGS: Final = (
+    (b"%PDF", "a PDF document"),
+    (b"{\\rtf", "a text document (RTF)"),
+    (b"\x1f\x8b", "a compressed file (gzip)"),
+    (b"7z\xbc\xaf\x27\x1c", "an archive (7z)"),
+    (b"Rar!", "an archive (rar)"),
+    (b"MZ", "a program"),
+    (b"\x7fELF", "a program"),
+    (b"#!/", "a program"),
+    (b"\x89PNG", "a picture"),
+    (b"\xff\xd8\xff", "a picture"),
+    (b"GIF8", "a picture"),
+)
+#: What a page begins with, in small letters and without space before it.
+_MARKUP: Final = (b"<!doctype", b"<html", b"<head", b"<body", b"<table", b"<script", b"<style")
+
+
+def kind_of(name: str) -> str:
+    """The kind that a file's name promises.
+
+    Raises:
+        UnsupportedFileError: it promises none of ours, or is made to be taken for something else.
+    """
+    *before, ending = name.lower().split(".")
+    if not before or ending not in KINDS:
+        reason = _OTHER_SHEETS.get(ending, "Only .xlsx, .xls and .csv files can be taken in")
+        raise UnsupportedFileError(f"{reason}, so nothing was kept. {_AS_XLSX}")
+    disguise = before[-1].strip() if len(before) > 1 else ""
+    if disguise in _DISGUISES.split():
+        raise UnsupportedFileError(
+            f"The name has two endings, .{disguise} and .{ending}, so it can't be told what the "
+            f"file is meant to be, and nothing was kept. Give it a name that ends in .{ending} "
+            "alone and send it again."
+        )
+    return ending
+
+
+def check_beginning(head: bytes, kind: str) -> None:
+    """Refuse content whose first bytes aren't those of the kind that the name promises.
+
+    Args:
+        head: the first ``HEAD_BYTES``, or all there are.
+        kind: what ``kind_of`` said.
+
+    Raises:
+        UnsupportedFileError: it begins as something else, which the sentence names.
+    """
+    if fits(head, kind):
+        return
+    raise UnsupportedFileError(
+        f"The name says .{kind}, but the content is {_in_words(head)}, so nothing was kept. "
+        f"{_AS_XLSX}"
+    )
+
+
+def fits(head: bytes, kind: str) -> bool:
+    """Do the first bytes fit the kind?"""
+    if kind == "xlsx":
+        # A workbook with a password is OLE2; the worker can say so in better words.
+        return head.startswith((ZIP, OLE2))
+    if kind == "xls":
+        return head.startswith(OLE2)
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return True
+    return b"\x00" not in head and not head.startswith((ZIP, OLE2)) and _known(head) is None
+
+
+def _in_words(head: bytes) -> str:
+    if head.startswith(ZIP):
+        return "a zip archive or a newer workbook (.xlsx)"
+    if head.startswith(OLE2):
+        return "an old workbook (.xls) or another Office document"
+    if known := _known(head):
+        return known
+    return "something else" if b"\x00" in head else "plain text"
+
+
+def _known(head: bytes) -> str | None:
+    """What the beginning is, where it is neither a workbook nor the text of a CSV file."""
+    text = head.removeprefix(codecs.BOM_UTF8).lstrip()
+    start = text.lower()
+    if start.startswith(b"<?xml"):
+        return "XML" if b"<html" not in start else "a web page (HTML)"
+    if start.startswith((*_MARKUP, b"<!--")):
+        return "a web page (HTML)"
+    for beginning, words in _BEGINNINGS:
+        # Two letters may well be those of a column, as in MZ,Name.
+        if text.startswith(beginning) and (beginning != b"MZ" or b"\x00" in head):
+            return words
+    return None
