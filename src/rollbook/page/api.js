@@ -77,7 +77,12 @@ const bearer = () => ({ Authorization: `Bearer ${session.value?.token}` });
 function refusal(status, body) {
   const { message, type = "", ...more } = body ?? {};
   const code = type.split(":").pop() || "unknown";
-  return new Refusal({ ...more, status, code, message: message ?? t("error.unexpected", { status: String(status) }) });
+  return new Refusal({
+    ...more,
+    status,
+    code,
+    message: message ?? t("error.unexpected", { status: String(status) }),
+  });
 }
 
 const unreachable = () => new Refusal({ status: 0, code: "unreachable", message: t("error.unreachable") });
@@ -97,7 +102,10 @@ async function answer(method, path, { query, body, anonymous = false } = {}) {
   let found;
   try {
     found = await fetch(address(path, query), {
-      method, headers, cache: "no-store", signal: patience.signal,
+      method,
+      headers,
+      cache: "no-store",
+      signal: patience.signal,
       body: body === undefined ? undefined : JSON.stringify(body),
     });
   } catch {
@@ -175,5 +183,7 @@ export function sendFile(file, fields, { key, onProgress, onRequest }) {
 
 /** 128 random bits; crypto.randomUUID is there only over HTTPS. */
 export function randomKey() {
-  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) =>
+    byte.toString(16).padStart(2, "0"),
+  ).join("");
 }

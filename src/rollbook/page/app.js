@@ -27,17 +27,24 @@ function Page() {
 }
 
 function Frame() {
-  const { parts: [name = "uploads", id] } = place.value;
+  const {
+    parts: [name = "uploads", id],
+  } = place.value;
   const shown = Object.entries(VIEWS).filter(([, { forOperators }]) => !forOperators || isOperator.value);
-  useEffect(() => onView((_, isFirst) => {
-    document.title = `${t(VIEWS[place.peek().parts[0] ?? "uploads"]?.title ?? "who.title")} – ${t("name")}`;
-    note.value = note.peek()?.kind === "bad" ? null : note.peek();
-    // Who uses a keyboard or hears the page begins at the new view's heading.
-    if (!isFirst || isNewcomer.peek()) requestAnimationFrame(() => {
-      scrollTo(0, 0);
-      document.querySelector("main h1")?.focus({ preventScroll: true });
-    });
-  }), []);
+  useEffect(
+    () =>
+      onView((_, isFirst) => {
+        document.title = `${t(VIEWS[place.peek().parts[0] ?? "uploads"]?.title ?? "who.title")} – ${t("name")}`;
+        note.value = note.peek()?.kind === "bad" ? null : note.peek();
+        // Who uses a keyboard or hears the page begins at the new view's heading.
+        if (!isFirst || isNewcomer.peek())
+          requestAnimationFrame(() => {
+            scrollTo(0, 0);
+            document.querySelector("main h1")?.focus({ preventScroll: true });
+          });
+      }),
+    [],
+  );
   const skip = (event) => {
     event.preventDefault();
     document.querySelector("main h1").focus();
@@ -45,9 +52,13 @@ function Frame() {
   return html`<a class="skip" href="#main" onClick=${skip}>${t("skip")}</a>
     <header class="top"><div class="top-inner">
       <${Go} class="brand" path="uploads"><${Mark} />${t("name")}<//>
-      <nav aria-label=${t("nav.label")}><ul>${shown.map(([key, { title }]) => html`<li key=${key}>
-        <${Go} path=${key} aria-current=${name === key ? (id ? "true" : "page") : undefined}>${t(title)}<//></li>`)}</ul></nav>
-      <div class="top-end"><${LiveSign} /><${Go} class="me" path="who" aria-label=${t("nav.who", { email: user.value.email })} aria-current=${name === "who" ? "page" : undefined}>${initials(user.value)}<//></div>
+      <nav aria-label=${t("nav.label")}><ul>${shown.map(
+        ([key, { title }]) => html`<li key=${key}>
+        <${Go} path=${key} aria-current=${name === key ? (id ? "true" : "page") : undefined}>${t(title)}<//></li>`,
+      )}</ul></nav>
+      <div class="top-end"><${LiveSign} /><${Go} class="me" path="who"
+        aria-label=${t("nav.who", { email: user.value.email })} aria-current=${name === "who" ? "page" : undefined}>
+        ${initials(user.value)}<//></div>
     </div></header>
     <${NotLive} />
     <main id="main">${view(name, id)}</main>
@@ -59,12 +70,18 @@ function view(name, id) {
   if (name === "who") return html`<${Who} />`;
   const found = VIEWS[name];
   if (!found || (found.forOperators && !isOperator.value)) {
-    return html`<h1 tabindex="-1">${t("lost.title")}</h1><p>${t("lost.text")}</p><p><${Go} path="uploads">${t("upload.back")}<//></p>`;
+    return html`<h1 tabindex="-1">${t("lost.title")}</h1><p>${t("lost.text")}</p><p><${Go} path="uploads">
+      ${t("upload.back")}<//></p>`;
   }
   return html`<${found.view} key=${name} />`;
 }
 
-const initials = ({ name, email }) => (name || email).split(/[\s.@_-]+/).slice(0, 2).map((word) => word[0]?.toUpperCase() ?? "").join("");
+const initials = ({ name, email }) =>
+  (name || email)
+    .split(/[\s.@_-]+/)
+    .slice(0, 2)
+    .map((word) => word[0]?.toUpperCase() ?? "")
+    .join("");
 
 /** Whether what is shown moves by itself. */
 function LiveSign() {
@@ -80,7 +97,9 @@ function NotLive() {
   const isShown = since !== null && (state === "lost" || state === "late");
   useEffect(() => {
     if (!isShown) return undefined;
-    const timer = setInterval(() => { now.value = Date.now(); }, 500);
+    const timer = setInterval(() => {
+      now.value = Date.now();
+    }, 500);
     return () => clearInterval(timer);
   }, [isShown]);
   if (!isShown || now.value - since < 1000) return null;
@@ -88,7 +107,8 @@ function NotLive() {
   return html`<section class="not-live" aria-label=${t("live.label")}><p><strong>${t("live.not")}</strong>${" "}
     ${state === "late" ? t("live.late") : t("live.since", { time: time(since) })}${" "}
     ${state !== "late" && (seconds ? t("live.retry", { n: seconds }) : t("live.trying"))}</p>
-    ${state !== "late" && html`<button type="button" class="quiet small" onClick=${retryNow}>${t("live.now")}</button>`}</section>`;
+    ${state !== "late" && html`<button type="button" class="quiet small" onClick=${retryNow}>
+      ${t("live.now")}</button>`}</section>`;
 }
 
 /** What has just been done, or why it couldn't be. */

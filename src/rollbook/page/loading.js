@@ -15,7 +15,10 @@ export function useLoaded(load, inputs = [], on = []) {
   again.current = async () => {
     const number = ++newest.current;
     state.value = { ...state.peek(), isLoading: true };
-    const done = await load().then((data) => ({ data, error: null }), (error) => ({ data: null, error }));
+    const done = await load().then(
+      (data) => ({ data, error: null }),
+      (error) => ({ data: null, error }),
+    );
     if (number !== newest.current) return;
     // A lost connection is no reason to take away what can be read.
     const isKept = done.error?.isPassing && state.peek().data !== null;
@@ -45,7 +48,9 @@ export function useLoaded(load, inputs = [], on = []) {
 export function useRested(value, milliseconds = 300) {
   const rested = useSignal(value);
   useEffect(() => {
-    const timer = setTimeout(() => { rested.value = value; }, milliseconds);
+    const timer = setTimeout(() => {
+      rested.value = value;
+    }, milliseconds);
     return () => clearTimeout(timer);
   }, [value]);
   return rested.value;

@@ -5,42 +5,55 @@ import { OUTCOMES, STATUSES } from "./uploads.js";
 import { duration, number, percent, t } from "./words.js";
 
 /** A link. */
-export const Go = ({ path, query, children, ...more }) => html`<a href=${to(path, query)} ...${more}>${children}</a>`;
+export const Go = ({ path, query, children, ...more }) =>
+  html`<a href=${to(path, query)} ...${more}>${children}</a>`;
 
 /** What state an upload is in: a word and a shape, so that it doesn't hang on the colour. */
 export function Badge({ status }) {
   const shapes = {
-    pending: html`<circle cx="6" cy="6" r="4.2" fill="none" stroke="currentColor" stroke-width="1.6" stroke-dasharray="2.2 1.7" />`,
-    processing: html`<path d="M6 1.5a4.5 4.5 0 1 1-4.5 4.500" fill="none" stroke="currentColor" stroke-width="1.8" stroke-linecap="round" />`,
-    completed: html`<path d="m2 6.500 2.700 2.700L10 3.500" fill="none" stroke="currentColor" stroke-width="2" stroke-linecap="round" stroke-linejoin="round" />`,
-    failed: html`<path d="M6 1.800v5M6 9.800v.2" fill="none" stroke="currentColor" stroke-width="2.200" stroke-linecap="round" />`,
-    cancelled: html`<path d="M2.500 6h7" fill="none" stroke="currentColor" stroke-width="2" stroke-linecap="round" />`,
+    pending: html`<circle cx="6" cy="6" r="4.2" fill="none"
+      stroke="currentColor" stroke-width="1.6" stroke-dasharray="2.2 1.7" />`,
+    processing: html`<path d="M6 1.5a4.5 4.5 0 1 1-4.5 4.500" fill="none"
+      stroke="currentColor" stroke-width="1.8" stroke-linecap="round" />`,
+    completed: html`<path d="m2 6.500 2.700 2.700L10 3.500" fill="none"
+      stroke="currentColor" stroke-width="2" stroke-linecap="round" stroke-linejoin="round" />`,
+    failed: html`<path d="M6 1.800v5M6 9.800v.2" fill="none"
+      stroke="currentColor" stroke-width="2.200" stroke-linecap="round" />`,
+    cancelled: html`<path d="M2.500 6h7" fill="none"
+      stroke="currentColor" stroke-width="2" stroke-linecap="round" />`,
   };
-  return html`<span class="badge ${status}"><svg viewBox="0 0 12 12" aria-hidden="true">${shapes[status]}</svg>${t(`status.${status}`)}</span>`;
+  return html`<span class="badge ${status}"><svg viewBox="0 0 12 12" aria-hidden="true">${shapes[status]}</svg>
+    ${t(`status.${status}`)}</span>`;
 }
 
 /** A bar with how far something is. */
 export function Bar({ value, max = 100, label }) {
   return html`<div class="bar" role="progressbar" aria-label=${label} aria-valuemin="0" aria-valuemax=${max}
-    aria-valuenow=${Math.round(value)} aria-valuetext=${percent(value / max)}><div style=${{ width: `${(100 * value) / max}%` }}></div></div>`;
+    aria-valuenow=${Math.round(value)} aria-valuetext=${percent(value / max)}><div
+      style=${{ width: `${(100 * value) / max}%` }}></div></div>`;
 }
 
 /** Each outcome's share as a stretch of one bar. The numbers stand beside it, so it is decoration. */
 export function OutcomeBar({ outcomes }) {
   const total = OUTCOMES.reduce((sum, name) => sum + outcomes[name], 0);
   if (!total) return null;
-  return html`<div class="outcome-bar" aria-hidden="true">${OUTCOMES.filter((name) => outcomes[name]).map((name) => html`
-    <div key=${name} class="fill ${name}" style=${{ flexGrow: outcomes[name] / total }}></div>`)}</div>`;
+  return html`<div class="outcome-bar" aria-hidden="true">${OUTCOMES.filter((name) => outcomes[name]).map(
+    (name) => html`
+    <div key=${name} class="fill ${name}" style=${{ flexGrow: outcomes[name] / total }}></div>`,
+  )}</div>`;
 }
 
 /** The outcomes as numbers, with the sample of each one's pattern. */
 export function OutcomeNumbers({ outcomes, chosen, link }) {
   const total = OUTCOMES.reduce((sum, name) => sum + outcomes[name], 0);
-  return html`<dl class="outcomes">${OUTCOMES.map((name) => html`
+  return html`<dl class="outcomes">${OUTCOMES.map(
+    (name) => html`
     <div key=${name} class=${outcomes[name] ? "" : "none"}>
       <dt><span class="sample fill ${name}" aria-hidden="true"></span>${t(`outcome.${name}`)}</dt>
-      <dd>${number(outcomes[name])}${total > 0 && outcomes[name] > 0 && html` <small>${percent(outcomes[name] / total)}</small>`}</dd>
-    </div>`)}</dl>`;
+      <dd>${number(outcomes[name])}${total > 0 && outcomes[name] > 0 && html` <small>
+        ${percent(outcomes[name] / total)}</small>`}</dd>
+    </div>`,
+  )}</dl>`;
 }
 
 /** The way through the pages of a list. */
@@ -48,9 +61,11 @@ export function Pager({ page, pageSize, total, onPage, label, words = ["pager.be
   const pages = Math.max(1, Math.ceil(total / pageSize));
   if (pages === 1) return null;
   return html`<nav class="pager" aria-label=${label}>
-    <button type="button" class="quiet" disabled=${page <= 1} onClick=${() => onPage(page - 1)}>${t(words[0])}</button>
+    <button type="button" class="quiet" disabled=${page <= 1} onClick=${() => onPage(page - 1)}>
+      ${t(words[0])}</button>
     <span>${t("pager.where", { page, pages })}</span>
-    <button type="button" class="quiet" disabled=${page >= pages} onClick=${() => onPage(page + 1)}>${t(words[1])}</button>
+    <button type="button" class="quiet" disabled=${page >= pages} onClick=${() => onPage(page + 1)}>
+      ${t(words[1])}</button>
   </nav>`;
 }
 
@@ -76,7 +91,8 @@ export function StatusChoice({ value, onChange }) {
 export function Search({ value, onInput, label }) {
   const id = useId();
   return html`<div class="field search"><label for=${id}>${label}</label>
-    <input id=${id} type="search" autocomplete="off" spellcheck=${false} maxlength="200" value=${value} onInput=${(event) => onInput(event.target.value)} /></div>`;
+    <input id=${id} type="search" autocomplete="off" spellcheck=${false} maxlength="200" value=${value}
+      onInput=${(event) => onInput(event.target.value)} /></div>`;
 }
 
 /** A question before something that can't be taken back. `onAnswer` gets true or false. */
@@ -91,7 +107,8 @@ export function Question({ title, text, confirm, isDangerous = false, onAnswer, 
     yes.current = answer;
     dialog.current.close();
   };
-  return html`<dialog ref=${dialog} aria-labelledby="${id}-title" aria-describedby="${id}-text" onClose=${() => onAnswer(yes.current)}>
+  return html`<dialog ref=${dialog} aria-labelledby="${id}-title" aria-describedby="${id}-text"
+    onClose=${() => onAnswer(yes.current)}>
     <h2 id="${id}-title">${title}</h2>
     <p id="${id}-text">${text}</p>
     ${children}

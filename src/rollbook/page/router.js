@@ -4,7 +4,10 @@ import { effect, signal } from "./html.js";
 
 function read() {
   const [path, query = ""] = location.hash.replace(/^#\/?/, "").split("?");
-  return { parts: path.split("/").filter(Boolean).map(decodeURIComponent), query: new URLSearchParams(query) };
+  return {
+    parts: path.split("/").filter(Boolean).map(decodeURIComponent),
+    query: new URLSearchParams(query),
+  };
 }
 
 /** {parts, query} of the address. */
@@ -16,7 +19,9 @@ addEventListener("hashchange", () => {
 
 /** The address of a view, for links. Empty values are left out of the query. */
 export function to(path, query = {}) {
-  const given = Object.entries(query).filter(([, value]) => value !== "" && value !== null && value !== undefined);
+  const given = Object.entries(query).filter(
+    ([, value]) => value !== "" && value !== null && value !== undefined,
+  );
   const text = new URLSearchParams(given).toString();
   return `#/${path}${text ? `?${text}` : ""}`;
 }

@@ -14,7 +14,9 @@ export const KINDS = ".xlsx,.xls,.csv";
  * again after a lost connection can't make a second upload of it.
  */
 export const files = signal([]);
-export const isSending = computed(() => files.value.some((file) => ["queued", "sending"].includes(file.value.state)));
+export const isSending = computed(() =>
+  files.value.some((file) => ["queued", "sending"].includes(file.value.state)),
+);
 let current = null;
 
 effect(() => {
@@ -28,13 +30,23 @@ addEventListener("beforeunload", (event) => {
   if (isSending.peek()) event.preventDefault();
 });
 
-const change = (entry, changes) => { entry.value = { ...entry.peek(), ...changes }; };
+const change = (entry, changes) => {
+  entry.value = { ...entry.peek(), ...changes };
+};
 
 /** Take files to the list. */
 export function choose(chosen) {
-  const added = [...chosen].map((file) => signal({
-    key: randomKey(), file, state: "chosen", share: 0, error: null, jobId: null, options: null,
-  }));
+  const added = [...chosen].map((file) =>
+    signal({
+      key: randomKey(),
+      file,
+      state: "chosen",
+      share: 0,
+      error: null,
+      jobId: null,
+      options: null,
+    }),
+  );
   if (!added.length) return;
   files.value = [...files.peek(), ...added];
   say(t("upload.chosen", { n: added.length }));
@@ -50,7 +62,8 @@ export function removeDone() {
 
 /** Send all chosen files with these options. */
 export function sendAll(options) {
-  for (const entry of files.peek()) if (entry.peek().state === "chosen") change(entry, { state: "queued", options });
+  for (const entry of files.peek())
+    if (entry.peek().state === "chosen") change(entry, { state: "queued", options });
   next();
 }
 
@@ -77,7 +90,9 @@ async function next() {
     const { data } = await sendFile(file, options, {
       key,
       onProgress: (share) => change(entry, { share }),
-      onRequest: (request) => { current = request; },
+      onRequest: (request) => {
+        current = request;
+      },
     });
     follow(data.job_id, true);
     change(entry, { state: "taken", share: 1, jobId: data.job_id });

@@ -19,8 +19,10 @@ export const TEXT = {
   "lost.title": "There is nothing here",
   "lost.text": "This address belongs to no view that you can see.",
 
-  "error.unreachable": "Rollbook can't be reached right now. Nothing was changed; please try again in a moment.",
-  "error.unexpected": "Rollbook answered in a way that this page doesn't understand (status {status}). Please try again in a moment.",
+  "error.unreachable":
+    "Rollbook can't be reached right now. Nothing was changed; please try again in a moment.",
+  "error.unexpected":
+    "Rollbook answered in a way that this page doesn't understand (status {status}). Please try again in a moment.",
 
   "live.label": "Connection",
   "live.on": "Live",
@@ -85,7 +87,8 @@ export const TEXT = {
   "file.remove.of": "Remove {file}",
   "file.refused": "Not taken in",
   "file.repeat": "This file was sent before",
-  "file.repeat.text": "If it failed or rows were refused, mend those rows in the file of refused rows and send that instead.",
+  "file.repeat.text":
+    "If it failed or rows were refused, mend those rows in the file of refused rows and send that instead.",
   "file.repeat.open": "See the earlier upload",
   "file.repeat.send": "Send it all the same",
   "send.stopped": "You stopped it. Nothing was kept.",
@@ -199,7 +202,8 @@ export const TEXT = {
   "way.state.broken": "stopped here",
 
   "rows.title": "Refused rows",
-  "rows.lead": "Download them, mend them in your own columns, and send that file. Rows that were taken in stay.",
+  "rows.lead":
+    "Download them, mend them in your own columns, and send that file. Rows that were taken in stay.",
   "rows.filter": "Show",
   "rows.all": "All refused rows",
   "rows.by_outcome": "By outcome",
@@ -229,13 +233,15 @@ export const TEXT = {
   "queue.is_paused.text": "Files are still taken in; none is started.",
   "queue.pause": "Pause",
   "queue.pause.title": "Pause the queue?",
-  "queue.pause.text": "No further file is started until you resume. Running ones go on, and files are still taken in.",
+  "queue.pause.text":
+    "No further file is started until you resume. Running ones go on, and files are still taken in.",
   "queue.resume": "Resume",
   "queue.resume.title": "Resume the queue?",
   "queue.resume.text": "Waiting files are started again.",
   "queue.clean": "Clean",
   "queue.clean.title": "Clean the queue?",
-  "queue.clean.text": "The queue forgets jobs that ended longer ago than this. The history keeps every upload.",
+  "queue.clean.text":
+    "The queue forgets jobs that ended longer ago than this. The history keeps every upload.",
   "queue.clean.hours": "Hours since their end",
   "workers.title": "Workers",
   "workers.none": "No worker is running, so no file is started. Start one with: rollbook worker",
@@ -251,7 +257,10 @@ export const TEXT = {
   "roll.budget": "Requests used",
   "roll.used": "{used} of {limit} requests used",
   "roll.up": "It answers, and nobody is pending.",
-  "roll.pending": { one: "{n} person is still to be asked about.", other: "{n} people are still to be asked about." },
+  "roll.pending": {
+    one: "{n} person is still to be asked about.",
+    other: "{n} people are still to be asked about.",
+  },
   "roll.down": "It is down and tried again by itself. {error}",
   "roll.exceeded": "It goes on in {time}.",
 
@@ -294,7 +303,10 @@ export const TEXT = {
   "said.taken": "{file} was taken in.",
   "said.started": "{file}: processing has started.",
   "said.stage": "{file}: {stage}.",
-  "said.completed": { one: "{file} is completed: {n} row, {refused} refused.", other: "{file} is completed: {n} rows, {refused} refused." },
+  "said.completed": {
+    one: "{file} is completed: {n} row, {refused} refused.",
+    other: "{file} is completed: {n} rows, {refused} refused.",
+  },
   "said.failed": "{file} has failed.",
   "said.cancelled": "{file} was cancelled.",
 

@@ -49,7 +49,8 @@ export const moment = () => performance.now();
 
 function take(found, upload) {
   const before = found.upload.peek();
-  if (upload.status !== "processing" || (before?.attempt && before.attempt !== upload.attempt)) found.stages.clear();
+  if (upload.status !== "processing" || (before?.attempt && before.attempt !== upload.attempt))
+    found.stages.clear();
   if (upload.stage && upload.status === "processing" && !found.stages.has(upload.stage)) {
     found.stages.set(upload.stage, Date.now());
   }
@@ -59,8 +60,16 @@ function take(found, upload) {
 
 /** What live messages say too; of these the newer word counts. */
 const MOVING = [
-  "status", "stage", "progress", "rows_done", "rows_total", "rows_per_second", "queue_position",
-  "error", "error_code", "attempt",
+  "status",
+  "stage",
+  "progress",
+  "rows_done",
+  "rows_total",
+  "rows_per_second",
+  "queue_position",
+  "error",
+  "error_code",
+  "attempt",
 ];
 
 /** Take in what REST said of an upload, unless a live message has said more since `asked`. */
@@ -130,15 +139,18 @@ export function forgetAll() {
 /** Ask for an upload's state, soon. */
 export function refresh(id) {
   if (asking.has(id)) return;
-  asking.set(id, setTimeout(async () => {
-    const asked = moment();
-    asking.delete(id);
-    try {
-      learn(await get(`bulk-upload/status/${id}`), asked);
-    } catch {
-      // Whoever shows it asks by itself, and shows why that fails.
-    }
-  }, GATHER_MS));
+  asking.set(
+    id,
+    setTimeout(async () => {
+      const asked = moment();
+      asking.delete(id);
+      try {
+        learn(await get(`bulk-upload/status/${id}`), asked);
+      } catch {
+        // Whoever shows it asks by itself, and shows why that fails.
+      }
+    }, GATHER_MS),
+  );
 }
 
 /** Say this upload's milestones aloud from now on; of a new one also what was over at once. */
@@ -156,7 +168,8 @@ function tell(before, upload) {
   const file = upload.file_name;
   if (before?.status !== upload.status) {
     if (upload.status === "processing") say(t("said.started", { file }));
-    if ((before || followed.get(upload.job_id)) && isFinal(upload)) say(t(`said.${upload.status}`, { file, n: upload.rows_total ?? 0, refused: refusedRows(upload) }));
+    if ((before || followed.get(upload.job_id)) && isFinal(upload))
+      say(t(`said.${upload.status}`, { file, n: upload.rows_total ?? 0, refused: refusedRows(upload) }));
   }
   if (upload.status === "processing" && upload.stage && upload.stage !== before?.stage) {
     say(t("said.stage", { file, stage: t(`stage.${upload.stage}`) }));

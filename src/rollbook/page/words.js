@@ -6,10 +6,20 @@ const plural = new Intl.PluralRules("en");
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const tenth = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
 const percents = new Intl.NumberFormat("en", { style: "percent", maximumFractionDigits: 1 });
-const clockTime = new Intl.DateTimeFormat(LOCALE, { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
+const clockTime = new Intl.DateTimeFormat(LOCALE, {
+  hour: "2-digit",
+  minute: "2-digit",
+  second: "2-digit",
+  hour12: false,
+});
 const shortTime = new Intl.DateTimeFormat(LOCALE, { hour: "2-digit", minute: "2-digit", hour12: false });
 const dayAndTime = new Intl.DateTimeFormat(LOCALE, {
-  day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", hour12: false,
+  day: "numeric",
+  month: "short",
+  year: "numeric",
+  hour: "2-digit",
+  minute: "2-digit",
+  hour12: false,
 });
 const shortDay = new Intl.DateTimeFormat(LOCALE, { day: "numeric", month: "short", timeZone: "UTC" });
 
@@ -79,4 +89,5 @@ export function setClock(moment) {
 }
 
 /** Seconds from one moment of the server to another, or to now. */
-export const secondsBetween = (from, to) => Math.max(0, (asDate(to ?? Date.now() + ahead) - asDate(from)) / 1000);
+export const secondsBetween = (from, to) =>
+  Math.max(0, (asDate(to ?? Date.now() + ahead) - asDate(from)) / 1000);

@@ -13,7 +13,10 @@ const TOP = 14;
 function scale(greatest) {
   const rough = Math.max(greatest, 1) / 4;
   const power = 10 ** Math.floor(Math.log10(rough));
-  const step = Math.max(1, [1, 2, 2.5, 5, 10].map((factor) => factor * power).find((candidate) => candidate >= rough));
+  const step = Math.max(
+    1,
+    [1, 2, 2.5, 5, 10].map((factor) => factor * power).find((candidate) => candidate >= rough),
+  );
   const steps = Math.ceil(Math.max(greatest, 1) / step);
   return { top: steps * step, ticks: Array.from({ length: steps + 1 }, (_, index) => index * step) };
 }
@@ -21,14 +24,17 @@ function scale(greatest) {
 /** Hatches and dots, to be laid over a colour. */
 function Patterns({ id }) {
   return html`<defs>
-    <pattern id="${id}-hatch" width="5" height="5" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><rect width="2.2" height="5" class="pattern-mark" /></pattern>
-    <pattern id="${id}-dots" width="5" height="5" patternUnits="userSpaceOnUse"><circle cx="2.5" cy="2.5" r="1.4" class="pattern-mark" /></pattern>
+    <pattern id="${id}-hatch" width="5" height="5" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><rect
+      width="2.2" height="5" class="pattern-mark" /></pattern>
+    <pattern id="${id}-dots" width="5" height="5" patternUnits="userSpaceOnUse"><circle cx="2.5" cy="2.5" r="1.4"
+      class="pattern-mark" /></pattern>
   </defs>`;
 }
 
 /** A rectangle in a series' colour and pattern. */
 function Block({ id, name, pattern, ...box }) {
-  return html`<rect class="series ${name}" ...${box} />${pattern !== "plain" && html`<rect fill="url(#${id}-${pattern})" ...${box} />`}`;
+  return html`<rect class="series ${name}" ...${box} />${pattern !== "plain" && html`<rect
+    fill="url(#${id}-${pattern})" ...${box} />`}`;
 }
 
 /**
@@ -47,10 +53,14 @@ export function Columns({ title, items, series, format }) {
   const every = Math.ceil(items.length / 8);
   return html`<figure class="chart" aria-labelledby="${id}-title">
     <figcaption id="${id}-title">${title}</figcaption>
-    ${series.length > 1 && html`<ul class="legend">${series.map(({ name, label, pattern }) => html`<li key=${name}><svg viewBox="0 0 14 14" aria-hidden="true"><${Block} id=${id} name=${name} pattern=${pattern} width="14" height="14" rx="2" /></svg>${label}</li>`)}</ul>`}
+    ${series.length > 1 && html`<ul class="legend">${series.map(({ name, label, pattern }) => html`<li key=${name}>
+      <svg viewBox="0 0 14 14" aria-hidden="true"><${Block} id=${id} name=${name} pattern=${pattern} width="14"
+      height="14" rx="2" /></svg>${label}</li>`)}</ul>`}
     <svg class="plot" viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label=${t("chart.see_table", { title })}>
       <${Patterns} id=${id} />
-      ${ticks.map((tick) => html`<g key=${tick}><line class="grid" x1=${LEFT} x2=${WIDTH} y1=${y(tick)} y2=${y(tick)} /><text class="axis" x=${LEFT - 8} y=${y(tick) + 4} text-anchor="end">${format(tick)}</text></g>`)}
+      ${ticks.map((tick) => html`<g key=${tick}><line
+        class="grid" x1=${LEFT} x2=${WIDTH} y1=${y(tick)} y2=${y(tick)} /><text class="axis" x=${LEFT - 8}
+        y=${y(tick) + 4} text-anchor="end">${format(tick)}</text></g>`)}
       ${items.map((item, index) => {
         const x = LEFT + step * index + (step - width) / 2;
         let below = 0;
@@ -59,12 +69,18 @@ export function Columns({ title, items, series, format }) {
           ${series.map(({ name, pattern }) => {
             const from = below;
             below += item.values[name];
-            return item.values[name] > 0 && html`<${Block} key=${name} id=${id} name=${name} pattern=${pattern} x=${x} width=${width} y=${y(below)} height=${Math.max(1, y(from) - y(below))} />`;
+            return (
+              item.values[name] > 0 &&
+              html`<${Block} key=${name} id=${id} name=${name} pattern=${pattern} x=${x} width=${width} y=${y(below)}
+                height=${Math.max(1, y(from) - y(below))} />`
+            );
           })}
-          ${index % every === 0 && html`<text class="axis" x=${x + width / 2} y=${HEIGHT - 6} text-anchor=${index === 0 ? "start" : "middle"}>${item.label}</text>`}</g>`;
+          ${index % every === 0 && html`<text class="axis" x=${x + width / 2}
+            y=${HEIGHT - 6} text-anchor=${index === 0 ? "start" : "middle"}>${item.label}</text>`}</g>`;
       })}
     </svg>
-    <${Table} head=${[t("chart.day"), ...series.map(({ label }) => label)]} rows=${items.filter((item) => sum(item)).map((item) => [item.label, ...series.map(({ name }) => format(item.values[name]))])} />
+    <${Table} head=${[t("chart.day"), ...series.map(({ label }) => label)]}
+      rows=${items.filter((item) => sum(item)).map((item) => [item.label, ...series.map(({ name }) => format(item.values[name]))])} />
   </figure>`;
 }
 
@@ -74,15 +90,27 @@ export function Bars({ title, items, format, head }) {
   const greatest = Math.max(...items.map(({ value }) => value), 1e-9);
   return html`<figure class="chart" aria-labelledby="${id}-title">
     <figcaption id="${id}-title">${title}</figcaption>
-    <table class="bars"><thead class="unseen"><tr><th scope="col">${head[0]}</th><th scope="col">${head[1]}</th></tr></thead>
-      <tbody>${items.map(({ key, label, value, note, kind = "plain" }) => html`<tr key=${key}><th scope="row">${label}</th>
-        <td><div class="bar-line"><span class="fill ${kind}" style=${{ width: `${(100 * value) / greatest}%` }}></span></div><span class="bar-value">${format(value)}${note && html` <small>${note}</small>`}</span></td></tr>`)}</tbody></table>
+    <table class="bars"><thead class="unseen"><tr><th scope="col">${head[0]}</th><th scope="col">${head[1]}</th></tr>
+      </thead>
+      <tbody>${items.map(
+        ({ key, label, value, note, kind = "plain" }) => html`<tr key=${key}><th scope="row">${label}</th>
+        <td><div class="bar-line"><span class="fill ${kind}" style=${{ width: `${(100 * value) / greatest}%` }}>
+          </span></div><span class="bar-value">${format(value)}${note && html` <small>${note}</small>`}</span></td>
+          </tr>`,
+      )}</tbody></table>
   </figure>`;
 }
 
 function Table({ head, rows }) {
   const id = useId();
   return html`<details class="as-table"><summary id=${id}>${t("chart.table")}</summary>
-    ${rows.length ? html`<div class="table" tabindex="0" role="region" aria-labelledby=${id}><table><thead><tr>${head.map((name, index) => html`<th key=${index} scope="col" class=${index ? "n" : ""}>${name}</th>`)}</tr></thead>
-    <tbody>${rows.map((row) => html`<tr key=${row[0]}>${row.map((cell, index) => (index ? html`<td key=${index} class="n">${cell}</td>` : html`<th key="0" scope="row">${cell}</th>`))}</tr>`)}</tbody></table></div>` : html`<p class="hint">${t("chart.nothing")}</p>`}</details>`;
+    ${
+      rows.length
+        ? html`<div class="table" tabindex="0" role="region" aria-labelledby=${id}><table><thead><tr>
+          ${head.map((name, index) => html`<th key=${index} scope="col" class=${index ? "n" : ""}>${name}</th>`)}</tr>
+          </thead>
+    <tbody>${rows.map((row) => html`<tr key=${row[0]}>${row.map((cell, index) => (index ? html`<td key=${index}
+      class="n">${cell}</td>` : html`<th key="0" scope="row">${cell}</th>`))}</tr>`)}</tbody></table></div>`
+        : html`<p class="hint">${t("chart.nothing")}</p>`
+    }</details>`;
 }

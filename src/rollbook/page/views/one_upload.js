@@ -6,7 +6,16 @@ import { useLoaded } from "../loading.js";
 import { Badge, Bar, Failure, Go, Loading, OutcomeBar, OutcomeNumbers, Pace, Question } from "../parts.js";
 import { go } from "../router.js";
 import { attempt, show } from "../said.js";
-import { follow, isFinal, learn, moment, refusedRows, secondsLeft, unfollow, uploadSignal } from "../uploads.js";
+import {
+  follow,
+  isFinal,
+  learn,
+  moment,
+  refusedRows,
+  secondsLeft,
+  unfollow,
+  uploadSignal,
+} from "../uploads.js";
 import { number, size, t, when } from "../words.js";
 import { Rows } from "./rows.js";
 import { Timeline } from "./timeline.js";
@@ -14,11 +23,15 @@ import { waiting } from "./uploads.js";
 
 export function OneUpload({ id }) {
   const upload = uploadSignal(id).value;
-  const { error, reload } = useLoaded(async () => {
-    const asked = moment();
-    learn(await get(`bulk-upload/status/${encodeURIComponent(id)}`), asked);
-    return true;
-  }, [id], [freshness]);
+  const { error, reload } = useLoaded(
+    async () => {
+      const asked = moment();
+      learn(await get(`bulk-upload/status/${encodeURIComponent(id)}`), asked);
+      return true;
+    },
+    [id],
+    [freshness],
+  );
   useEffect(() => {
     follow(id);
     return () => unfollow(id);
@@ -31,18 +44,25 @@ export function OneUpload({ id }) {
       ${error ? html`<${Failure} error=${error} onRetry=${error.isPassing && reload} />` : html`<${Loading} />`}`;
   }
   const isEnded = isFinal(upload);
-  return html`<${Title} name=${upload.file_name}><${Badge} status=${upload.status} />${upload.dry_run && html`<span class="badge dry">${t("dry_run")}</span>`}<//>
-    <p class="hint">${t("upload.sent_by", { when: when(upload.created_at), owner: upload.owner, size: size(upload.file_bytes) })}</p>
+  return html`<${Title} name=${upload.file_name}><${Badge} status=${upload.status} />${upload.dry_run && html`<span
+    class="badge dry">${t("dry_run")}</span>`}<//>
+    <p class="hint">
+      ${t("upload.sent_by", { when: when(upload.created_at), owner: upload.owner, size: size(upload.file_bytes) })}</p>
     <${Now} upload=${upload} />
     <${Actions} upload=${upload} reload=${reload} />
     <div class="columns one">
       <section class="card" aria-labelledby="outcomes-title"><h2 id="outcomes-title">${t("outcomes.title")}</h2>
-        ${upload.status === "completed" || upload.error_code === "rows_refused" ? html`<p class="big">${t("outcomes.rows", { n: upload.rows_total ?? 0 })}</p>
-          <${OutcomeBar} outcomes=${upload.outcomes} /><${OutcomeNumbers} outcomes=${upload.outcomes} /><${Verification} of=${upload.verification} />`
-          : html`<p class="hint">${isEnded ? t("outcomes.none") : t("outcomes.later")}</p>`}
+        ${
+          upload.status === "completed" || upload.error_code === "rows_refused"
+            ? html`<p class="big">${t("outcomes.rows", { n: upload.rows_total ?? 0 })}</p>
+          <${OutcomeBar} outcomes=${upload.outcomes} /><${OutcomeNumbers} outcomes=${upload.outcomes} />
+            <${Verification} of=${upload.verification} />`
+            : html`<p class="hint">${isEnded ? t("outcomes.none") : t("outcomes.later")}</p>`
+        }
         <${HowSent} upload=${upload} />
       </section>
-      <section class="card" aria-labelledby="way-title"><h2 id="way-title">${t("way.title")}</h2><${Timeline} upload=${upload} /></section>
+      <section class="card" aria-labelledby="way-title"><h2 id="way-title">${t("way.title")}</h2><${Timeline}
+        upload=${upload} /></section>
     </div>
     ${upload.status === "completed" && refusedRows(upload) > 0 && html`<${Rows} upload=${upload} />`}`;
 }
@@ -56,13 +76,18 @@ function Now({ upload }) {
   if (upload.status === "processing") {
     const left = secondsLeft(upload);
     return html`<section class="card now" aria-label=${t("now.label")}>
-      <div class="now-head"><strong>${upload.stage ? t(`stage.${upload.stage}`) : t("stage.start")}</strong><span class="now-percent">${t("unit.percent", { n: upload.progress })}</span></div>
+      <div class="now-head"><strong>${upload.stage ? t(`stage.${upload.stage}`) : t("stage.start")}</strong><span
+        class="now-percent">${t("unit.percent", { n: upload.progress })}</span></div>
       <${Bar} value=${upload.progress} label=${t("progress.of", { file: upload.file_name })} />
-      <p class="now-foot"><span>${upload.rows_total ? t("now.rows", { done: upload.rows_done, n: upload.rows_total }) : t("now.counting")}</span><${Pace} upload=${upload} left=${left} /></p>
+      <p class="now-foot">
+        <span>${upload.rows_total ? t("now.rows", { done: upload.rows_done, n: upload.rows_total }) : t("now.counting")}</span><${Pace} upload=${upload} left=${left} /></p>
     </section>`;
   }
-  if (upload.status === "pending") return html`<section class="card now" aria-label=${t("now.label")}><strong>${waiting(upload)}</strong><p class="hint">${upload.error ?? t("now.safe")}</p></section>`;
-  if (upload.status === "failed") return html`<div class="notice bad"><p><strong>${t("failed.title")}</strong></p><p>${upload.error}</p></div>`;
+  if (upload.status === "pending")
+    return html`<section class="card now" aria-label=${t("now.label")}><strong>${waiting(upload)}</strong><p
+      class="hint">${upload.error ?? t("now.safe")}</p></section>`;
+  if (upload.status === "failed")
+    return html`<div class="notice bad"><p><strong>${t("failed.title")}</strong></p><p>${upload.error}</p></div>`;
   if (upload.status === "cancelled") return html`<p class="notice">${t("cancelled.text")}</p>`;
   return upload.dry_run && html`<p class="notice">${t("dry_run.done")}</p>`;
 }
@@ -85,20 +110,34 @@ function Actions({ upload, reload }) {
     question.value = null;
     if (yes) act(() => post(`bulk-upload/cancel/${upload.job_id}`));
   };
-  const run = (more) => act(async () => {
-    const { data } = await post(`bulk-upload/run/${upload.job_id}`, more);
-    show(t("dry_run.started"));
-    go(`uploads/${data.job_id}`);
-  });
+  const run = (more) =>
+    act(async () => {
+      const { data } = await post(`bulk-upload/run/${upload.job_id}`, more);
+      show(t("dry_run.started"));
+      go(`uploads/${data.job_id}`);
+    });
   const save = (what) => act(() => download(`bulk-upload/${what}/${upload.job_id}`));
   return html`<div class="actions left">
-    ${upload.dry_run && upload.status === "completed" && html`<button type="button" class="strong" disabled=${isBusy.value} onClick=${() => run({})}>${t("action.run")}</button>`}
-    ${upload.report_available && html`<button type="button" disabled=${isBusy.value} onClick=${() => save("report")}>${t("action.report")}</button>`}
-    ${upload.failed_rows_available && html`<button type="button" class="quiet" disabled=${isBusy.value} onClick=${() => save("failed-rows")}>${t("action.failed_rows")}</button>`}
-    ${upload.status === "failed" && isOperator.value && html`<button type="button" class="strong" disabled=${isBusy.value} onClick=${() => act(() => post(`bulk-upload/queue/retry/${upload.job_id}`))}>${t("action.retry")}</button>`}
+    ${upload.dry_run && upload.status === "completed" && html`<button type="button" class="strong"
+      disabled=${isBusy.value} onClick=${() => run({})}>${t("action.run")}</button>`}
+    ${upload.report_available && html`<button type="button" disabled=${isBusy.value} onClick=${() => save("report")}>
+      ${t("action.report")}</button>`}
+    ${upload.failed_rows_available && html`<button type="button" class="quiet" disabled=${isBusy.value}
+      onClick=${() => save("failed-rows")}>${t("action.failed_rows")}</button>`}
+    ${upload.status === "failed" && isOperator.value && html`<button type="button" class="strong"
+      disabled=${isBusy.value} onClick=${() => act(() => post(`bulk-upload/queue/retry/${upload.job_id}`))}>
+      ${t("action.retry")}</button>`}
     ${upload.status === "failed" && !isOperator.value && html`<p class="hint">${t("action.retry.ask")}</p>`}
-    ${!isFinal(upload) && (isOwn || isOperator.value) && html`<button type="button" class="quiet danger" disabled=${isBusy.value} onClick=${() => { question.value = "cancel"; }}>${t("action.cancel")}</button>`}
-    ${question.value === "cancel" && html`<${Question} title=${t("cancel.title")} text=${t("cancel.text", { file: upload.file_name })} confirm=${t("cancel.yes")} isDangerous onAnswer=${cancel} />`}
+    ${
+      !isFinal(upload) &&
+      (isOwn || isOperator.value) &&
+      html`<button type="button" class="quiet danger" disabled=${isBusy.value} onClick=${() => {
+        question.value = "cancel";
+      }}>${t("action.cancel")}</button>`
+    }
+    ${question.value === "cancel" && html`<${Question} title=${t("cancel.title")}
+      text=${t("cancel.text", { file: upload.file_name })} confirm=${t("cancel.yes")} isDangerous
+      onAnswer=${cancel} />`}
   </div>`;
 }
 
@@ -107,7 +146,8 @@ function Verification({ of }) {
   if (of.state === "off") return null;
   const told = Object.entries(of.results).filter(([, rows]) => rows);
   return html`<h3>${t("verification.title")}</h3><p class="hint">${t(`verification.${of.state}`)}</p>
-    <ul class="plain">${told.map(([name, rows]) => html`<li key=${name}>${t(`verification.result.${name}`)}: <strong>${number(rows)}</strong></li>`)}</ul>`;
+    <ul class="plain">${told.map(([name, rows]) => html`<li key=${name}>${t(`verification.result.${name}`)}: <strong>
+      ${number(rows)}</strong></li>`)}</ul>`;
 }
 
 /** The options that differ from what is usual. */
@@ -117,5 +157,8 @@ function HowSent({ upload }) {
   if (upload.all_or_nothing) said.push(t("upload.all_or_nothing"));
   if (upload.sheet) said.push(t("upload.sheet.is", { sheet: upload.sheet }));
   if (upload.attempts > 1) said.push(t("upload.attempts", { n: upload.attempts }));
-  return said.length > 0 && html`<ul class="plain hint">${said.map((line) => html`<li key=${line}>${line}</li>`)}</ul>`;
+  return (
+    said.length > 0 &&
+    html`<ul class="plain hint">${said.map((line) => html`<li key=${line}>${line}</li>`)}</ul>`
+  );
 }

@@ -32,10 +32,15 @@ export function Queue() {
   return html`<h1 tabindex="-1">${t("queue.title")}</h1>
     ${stats.error && html`<${Failure} error=${stats.error} onRetry=${stats.reload} />`}
     ${!counts && !stats.error && html`<${Loading} />`}
-    ${counts && html`<${Levers} counts=${counts} reload=${stats.reload} />
-      <dl class="tiles">${STATES.map((name) => html`<div key=${name} class="card tile"><dt>${t(`queue.${name}`)}</dt><dd>${number(counts[name])}</dd></div>`)}
-        <div class="card tile"><dt>${t("queue.oldest")}</dt><dd>${counts.oldest_waiting_since ? duration(secondsBetween(counts.oldest_waiting_since)) : t("queue.nobody")}</dd></div></dl>
-      ${counts.voter_roll && html`<${VoterRoll} standing=${counts.voter_roll} />`}`}
+    ${
+      counts &&
+      html`<${Levers} counts=${counts} reload=${stats.reload} />
+      <dl class="tiles">${STATES.map((name) => html`<div key=${name} class="card tile"><dt>${t(`queue.${name}`)}</dt>
+        <dd>${number(counts[name])}</dd></div>`)}
+        <div class="card tile"><dt>${t("queue.oldest")}</dt>
+          <dd>${counts.oldest_waiting_since ? duration(secondsBetween(counts.oldest_waiting_since)) : t("queue.nobody")}</dd></div></dl>
+      ${counts.voter_roll && html`<${VoterRoll} standing=${counts.voter_roll} />`}`
+    }
     <${Workers} loaded=${workers} />
     <${Jobs} />`;
 }
@@ -44,7 +49,9 @@ function Levers({ counts, reload }) {
   const question = useSignal(null);
   const hours = useSignal("24");
   const hoursId = useId();
-  const ask = (name) => () => { question.value = name; };
+  const ask = (name) => () => {
+    question.value = name;
+  };
   const answer = async (yes) => {
     const name = question.value;
     question.value = null;
@@ -54,26 +61,48 @@ function Levers({ counts, reload }) {
     reload();
   };
   return html`<div class="levers card ${counts.is_paused ? "paused" : ""}">
-    <p><strong>${counts.is_paused ? t("queue.is_paused") : t("queue.runs")}</strong> <span class="hint">${counts.is_paused ? t("queue.is_paused.text") : t("queue.runs.text")}</span></p>
+    <p><strong>${counts.is_paused ? t("queue.is_paused") : t("queue.runs")}</strong> <span
+      class="hint">${counts.is_paused ? t("queue.is_paused.text") : t("queue.runs.text")}</span></p>
     <div class="actions">
       <button type="button" class="quiet" onClick=${ask("clean")}>${t("queue.clean")}</button>
-      ${counts.is_paused ? html`<button type="button" class="strong" onClick=${ask("resume")}>${t("queue.resume")}</button>`
-        : html`<button type="button" onClick=${ask("pause")}>${t("queue.pause")}</button>`}
+      ${
+        counts.is_paused
+          ? html`<button type="button" class="strong" onClick=${ask("resume")}>${t("queue.resume")}</button>`
+          : html`<button type="button" onClick=${ask("pause")}>${t("queue.pause")}</button>`
+      }
     </div>
-    ${question.value && html`<${Question} key=${question.value} title=${t(`queue.${question.value}.title`)} text=${t(`queue.${question.value}.text`)} confirm=${t(`queue.${question.value}`)} onAnswer=${answer}>
-      ${question.value === "clean" && html`<div class="field"><label for=${hoursId}>${t("queue.clean.hours")}</label>
-        <input id=${hoursId} type="number" min="0" max="8760" step="1" inputmode="numeric" value=${hours.value} onInput=${(event) => { hours.value = event.target.value; }} /></div>`}<//>`}
+    ${
+      question.value &&
+      html`<${Question} key=${question.value} title=${t(`queue.${question.value}.title`)}
+        text=${t(`queue.${question.value}.text`)} confirm=${t(`queue.${question.value}`)} onAnswer=${answer}>
+      ${
+        question.value === "clean" &&
+        html`<div class="field"><label for=${hoursId}>${t("queue.clean.hours")}</label>
+        <input id=${hoursId} type="number" min="0" max="8760" step="1" inputmode="numeric" value=${hours.value}
+          onInput=${(
+          event,
+        ) => {
+          hours.value = event.target.value;
+        }} /></div>`
+      }<//>`
+    }
   </div>`;
 }
 
 /** The voter roll's budget as a meter, and what stands in the way. */
 function VoterRoll({ standing }) {
   const id = useId();
-  const note = standing.roll === "down" ? t("roll.down", { error: standing.roll_error ?? "" })
-    : standing.pending ? t("roll.pending", { n: standing.pending }) : t("roll.up");
+  const note =
+    standing.roll === "down"
+      ? t("roll.down", { error: standing.roll_error ?? "" })
+      : standing.pending
+        ? t("roll.pending", { n: standing.pending })
+        : t("roll.up");
   return html`<section class="card" aria-labelledby=${id}><h2 id=${id}>${t("roll.title")}</h2>
-    <div class="meter"><div class="bar" role="meter" aria-label=${t("roll.budget")} aria-valuemin="0" aria-valuemax=${standing.limit} aria-valuenow=${standing.used}
-      aria-valuetext=${t("roll.used", { used: standing.used, limit: standing.limit })}><div style=${{ width: `${Math.min(100, (100 * standing.used) / standing.limit)}%` }}></div></div>
+    <div class="meter"><div class="bar" role="meter" aria-label=${t("roll.budget")} aria-valuemin="0"
+      aria-valuemax=${standing.limit} aria-valuenow=${standing.used}
+      aria-valuetext=${t("roll.used", { used: standing.used, limit: standing.limit })}><div
+        style=${{ width: `${Math.min(100, (100 * standing.used) / standing.limit)}%` }}></div></div>
     <span>${t("roll.used", { used: standing.used, limit: standing.limit })}</span></div>
     <p class="hint">${note}${standing.state === "exceeded" ? ` ${t("roll.exceeded", { time: duration(standing.reset_in_seconds) })}` : ""}</p></section>`;
 }
@@ -82,10 +111,19 @@ function Workers({ loaded: { data, error, reload } }) {
   return html`<section aria-labelledby="workers-title"><h2 id="workers-title">${t("workers.title")}</h2>
     ${error && html`<${Failure} error=${error} onRetry=${reload} />`}
     ${data?.length === 0 && html`<p class="notice bad">${t("workers.none")}</p>`}
-    ${data?.length > 0 && html`<ul class="workers">${data.map((worker) => html`<li key=${worker.name} class="card worker">
-      <p><strong>${worker.host}</strong> <span class="hint">${t("workers.process", { pid: String(worker.pid) })} · ${t("workers.heard", { time: time(worker.heartbeat_at) })}</span></p>
-      <ol class="slots" aria-label=${t("workers.slots", { n: worker.slots })}>${Array.from({ length: Math.max(worker.slots, worker.jobs.length) }, (_, index) => html`
-        <${Slot} key=${index} id=${worker.jobs[index]} />`)}</ol></li>`)}</ul>`}</section>`;
+    ${
+      data?.length > 0 &&
+      html`<ul class="workers">${data.map(
+        (worker) => html`<li key=${worker.name} class="card worker">
+      <p><strong>${worker.host}</strong> <span class="hint">
+        ${t("workers.process", { pid: String(worker.pid) })} · ${t("workers.heard", { time: time(worker.heartbeat_at) })}</span></p>
+      <ol class="slots" aria-label=${t("workers.slots", { n: worker.slots })}>${Array.from(
+        { length: Math.max(worker.slots, worker.jobs.length) },
+        (_, index) => html`
+        <${Slot} key=${index} id=${worker.jobs[index]} />`,
+      )}</ol></li>`,
+      )}</ul>`
+    }</section>`;
 }
 
 /** What a slot holds. */
@@ -93,7 +131,8 @@ function Slot({ id }) {
   if (!id) return html`<li class="slot"><span class="hint">${t("workers.free")}</span></li>`;
   const upload = uploadSignal(id).value;
   return html`<li class="slot busy"><${Go} path="uploads/${id}">${upload?.file_name ?? t("workers.job")}<//>
-    ${upload && html`<span class="hint">${upload.status === "processing" ? t("unit.percent", { n: upload.progress }) : t(`status.${upload.status}`)}</span>`}</li>`;
+    ${upload && html`<span
+      class="hint">${upload.status === "processing" ? t("unit.percent", { n: upload.progress }) : t(`status.${upload.status}`)}</span>`}</li>`;
 }
 
 function Jobs() {
@@ -101,19 +140,30 @@ function Jobs() {
   const status = query.get("status") ?? "";
   const typed = useSignal(query.get("search") ?? "");
   const search = useRested(typed.value);
-  const { data, error, reload } = useLoaded(async () => {
-    const asked = moment();
-    refine({ search });
-    const found = await get("bulk-upload/queue/jobs", { status, search, limit: SHOWN });
-    found.forEach((upload) => learn(upload, asked));
-    return found.map((upload) => upload.job_id);
-  }, [status, search], [listChanged, freshness]);
+  const { data, error, reload } = useLoaded(
+    async () => {
+      const asked = moment();
+      refine({ search });
+      const found = await get("bulk-upload/queue/jobs", { status, search, limit: SHOWN });
+      found.forEach((upload) => learn(upload, asked));
+      return found.map((upload) => upload.job_id);
+    },
+    [status, search],
+    [listChanged, freshness],
+  );
   return html`<section aria-labelledby="jobs-title"><h2 id="jobs-title">${t("jobs.title")}</h2>
-    <div class="filters"><${Search} label=${t("uploads.search")} value=${typed.value} onInput=${(text) => { typed.value = text; }} />
+    <div class="filters"><${Search} label=${t("uploads.search")} value=${typed.value} onInput=${(text) => {
+      typed.value = text;
+    }} />
       <${StatusChoice} value=${status} onChange=${(chosen) => refine({ status: chosen })} /></div>
     ${error && html`<${Failure} error=${error} onRetry=${reload} />`}
-    ${data && html`<p class="count" role="status">${data.length < SHOWN ? t("jobs.count", { n: data.length }) : t("jobs.newest", { n: SHOWN })}</p>
-      <ul class="uploads" aria-label=${t("jobs.title")}>${data.map((id) => html`<${Line} key=${id} id=${id}><${JobActions} id=${id} reload=${reload} /><//>`)}</ul>`}</section>`;
+    ${
+      data &&
+      html`<p class="count"
+        role="status">${data.length < SHOWN ? t("jobs.count", { n: data.length }) : t("jobs.newest", { n: SHOWN })}</p>
+      <ul class="uploads" aria-label=${t("jobs.title")}>${data.map((id) => html`<${Line} key=${id} id=${id}>
+        <${JobActions} id=${id} reload=${reload} /><//>`)}</ul>`
+    }</section>`;
 }
 
 function JobActions({ id, reload }) {
@@ -129,8 +179,16 @@ function JobActions({ id, reload }) {
     if (yes) act(`bulk-upload/cancel/${id}`);
   };
   return html`<div class="upload-actions">
-    ${upload.status === "failed" ? html`<button type="button" class="quiet small" onClick=${() => act(`bulk-upload/queue/retry/${id}`)}>${t("action.retry")}<span class="unseen"> ${upload.file_name}</span></button>`
-      : html`<button type="button" class="quiet small danger" onClick=${() => { isAsked.value = true; }}>${t("action.cancel")}<span class="unseen"> ${upload.file_name}</span></button>`}
-    ${isAsked.value && html`<${Question} title=${t("cancel.title")} text=${t("cancel.text", { file: upload.file_name })} confirm=${t("cancel.yes")} isDangerous onAnswer=${cancel} />`}
+    ${
+      upload.status === "failed"
+        ? html`<button type="button" class="quiet small" onClick=${() => act(`bulk-upload/queue/retry/${id}`)}>
+          ${t("action.retry")}<span class="unseen"> ${upload.file_name}</span></button>`
+        : html`<button type="button" class="quiet small danger" onClick=${() => {
+            isAsked.value = true;
+          }}>${t("action.cancel")}<span class="unseen"> ${upload.file_name}</span></button>`
+    }
+    ${isAsked.value && html`<${Question} title=${t("cancel.title")}
+      text=${t("cancel.text", { file: upload.file_name })} confirm=${t("cancel.yes")} isDangerous
+      onAnswer=${cancel} />`}
   </div>`;
 }

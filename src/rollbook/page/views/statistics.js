@@ -15,13 +15,24 @@ export function Statistics() {
   const asked = Number(place.value.query.get("days"));
   const days = PERIODS.includes(asked) ? asked : 30;
   const totals = useLoaded(() => get("bulk-upload/stats"), [], [listChanged]);
-  const { data, error, isLoading, reload } = useLoaded(() => get("bulk-upload/stats/over-time", { days }), [days], [listChanged]);
+  const { data, error, isLoading, reload } = useLoaded(
+    () => get("bulk-upload/stats/over-time", { days }),
+    [days],
+    [listChanged],
+  );
   return html`<h1 tabindex="-1">${t("statistics.title")}</h1>
-    ${(error ?? totals.error) && html`<${Failure} error=${error ?? totals.error} onRetry=${() => { reload(); totals.reload(); }} />`}
+    ${
+      (error ?? totals.error) &&
+      html`<${Failure} error=${error ?? totals.error} onRetry=${() => {
+        reload();
+        totals.reload();
+      }} />`
+    }
     ${totals.data && html`<${Totals} of=${totals.data} />`}
     <div class="filters"><div class="field"><label for=${id}>${t("statistics.period")}</label>
       <select id=${id} value=${days} onChange=${(event) => refine({ days: event.target.value })}>
-        ${PERIODS.map((n) => html`<option key=${n} value=${n}>${t("statistics.days", { n })}</option>`)}</select></div></div>
+        ${PERIODS.map((n) => html`<option key=${n} value=${n}>${t("statistics.days", { n })}</option>`)}</select>
+          </div></div>
     ${!data && !error && html`<${Loading} />`}
     ${data && html`<div class="charts ${isLoading ? "stale" : ""}"><${Charts} of=${data} /></div>`}`;
 }
@@ -33,20 +44,38 @@ function Totals({ of }) {
     ["statistics.success", of.success_rate === null ? "–" : percent(of.success_rate)],
     ["statistics.median", of.median_seconds === null ? "–" : duration(of.median_seconds)],
   ];
-  return html`<dl class="tiles four">${tiles.map(([key, value]) => html`<div key=${key} class="card tile"><dt>${t(key)}</dt><dd>${value}</dd></div>`)}</dl>`;
+  return html`<dl class="tiles four">${tiles.map(([key, value]) => html`<div key=${key} class="card tile"><dt>
+    ${t(key)}</dt><dd>${value}</dd></div>`)}</dl>`;
 }
 
 function Charts({ of: { days, stages } }) {
   const items = (values) => days.map((one) => ({ key: one.day, label: day(one.day), values: values(one) }));
-  const sums = OUTCOMES.map((name) => ({ key: name, kind: name, label: t(`outcome.${name}`), value: days.reduce((sum, one) => sum + one.outcomes[name], 0) }));
+  const sums = OUTCOMES.map((name) => ({
+    key: name,
+    kind: name,
+    label: t(`outcome.${name}`),
+    value: days.reduce((sum, one) => sum + one.outcomes[name], 0),
+  }));
   const rows = sums.reduce((sum, { value }) => sum + value, 0);
   return html`
-    <div class="card"><${Columns} title=${t("statistics.by_day")} format=${number} items=${items(({ completed, failed, cancelled }) => ({ completed, failed, cancelled }))}
-      series=${[{ name: "completed", label: t("status.completed"), pattern: "plain" }, { name: "failed", label: t("status.failed"), pattern: "hatch" }, { name: "cancelled", label: t("status.cancelled"), pattern: "dots" }]} /></div>
-    <div class="card"><${Columns} title=${t("statistics.rows_by_day")} format=${number} items=${items((one) => ({ rows: one.rows }))} series=${[{ name: "rows", label: t("statistics.rows"), pattern: "plain" }]} /></div>
-    <div class="card"><${Bars} title=${t("statistics.outcomes")} head=${[t("statistics.outcome"), t("statistics.rows")]} format=${number}
+    <div class="card"><${Columns} title=${t("statistics.by_day")} format=${number}
+      items=${items(({ completed, failed, cancelled }) => ({ completed, failed, cancelled }))}
+      series=${[
+        { name: "completed", label: t("status.completed"), pattern: "plain" },
+        { name: "failed", label: t("status.failed"), pattern: "hatch" },
+        { name: "cancelled", label: t("status.cancelled"), pattern: "dots" },
+      ]} /></div>
+    <div class="card"><${Columns} title=${t("statistics.rows_by_day")} format=${number}
+      items=${items((one) => ({ rows: one.rows }))}
+      series=${[{ name: "rows", label: t("statistics.rows"), pattern: "plain" }]} /></div>
+    <div class="card"><${Bars} title=${t("statistics.outcomes")}
+      head=${[t("statistics.outcome"), t("statistics.rows")]} format=${number}
       items=${sums.map((item) => ({ ...item, note: rows && item.value ? percent(item.value / rows) : "" }))} /></div>
-    <div class="card">${stages.length ? html`<${Bars} title=${t("statistics.stages")} head=${[t("statistics.stage"), t("statistics.time")]} format=${duration}
+    <div class="card">${
+      stages.length
+        ? html`<${Bars} title=${t("statistics.stages")} head=${[t("statistics.stage"), t("statistics.time")]}
+          format=${duration}
       items=${stages.map(({ stage, median_seconds, p95_seconds }) => ({ key: stage, label: t(`stage.${stage}`), value: median_seconds, note: t("statistics.p95", { time: duration(p95_seconds) }) }))} />`
-      : html`<p class="hint">${t("chart.nothing")}</p>`}</div>`;
+        : html`<p class="hint">${t("chart.nothing")}</p>`
+    }</div>`;
 }

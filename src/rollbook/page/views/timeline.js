@@ -17,7 +17,11 @@ function steps(upload) {
   const wait = upload.started_at && secondsBetween(upload.created_at, upload.started_at);
   const found = [
     { name: "sent", state: "done", note: when(upload.created_at) },
-    { name: "waiting", state: upload.status === "pending" ? "current" : "done", note: upload.started_at && upload.status !== "pending" ? duration(wait) : "" },
+    {
+      name: "waiting",
+      state: upload.status === "pending" ? "current" : "done",
+      note: upload.started_at && upload.status !== "pending" ? duration(wait) : "",
+    },
   ];
   const isStopped = upload.status === "failed" || upload.status === "cancelled";
   STAGES.forEach((name, index) => {
@@ -33,16 +37,24 @@ function steps(upload) {
     found.push({ name, state, note });
   });
   if (isFinal(upload)) {
-    const whole = upload.started_at ? t("way.whole", { time: duration(secondsBetween(upload.started_at, upload.finished_at)) }) : "";
-    found.push({ name: upload.status, state: upload.status === "completed" ? "done" : "broken", note: [when(upload.finished_at), whole].filter(Boolean).join(" · ") });
+    const whole = upload.started_at
+      ? t("way.whole", { time: duration(secondsBetween(upload.started_at, upload.finished_at)) })
+      : "";
+    found.push({
+      name: upload.status,
+      state: upload.status === "completed" ? "done" : "broken",
+      note: [when(upload.finished_at), whole].filter(Boolean).join(" · "),
+    });
   }
   return found;
 }
 
 export function Timeline({ upload }) {
-  return html`<ol class="timeline">${steps(upload).map(({ name, state, note }) => html`
+  return html`<ol class="timeline">${steps(upload).map(
+    ({ name, state, note }) => html`
     <li key=${name} class=${state} aria-current=${state === "current" ? "step" : undefined}>
       <span class="step">${t(`way.${name}`)}<span class="unseen">, ${t(`way.state.${state}`)}</span></span>
       ${note && html`<span class="step-note">${note}</span>`}
-    </li>`)}</ol>`;
+    </li>`,
+  )}</ol>`;
 }

@@ -9,7 +9,9 @@ import { percent, size, t } from "../words.js";
 
 export function Upload() {
   const options = useSignal({ dry_run: false, existing: "update", all_or_nothing: false, sheet: "" });
-  const set = (name) => (value) => { options.value = { ...options.peek(), [name]: value }; };
+  const set = (name) => (value) => {
+    options.value = { ...options.peek(), [name]: value };
+  };
   const chosen = useComputed(() => files.value.filter((entry) => entry.value.state === "chosen").length);
   const done = useComputed(() => files.value.filter((entry) => entry.value.state === "taken").length);
   const send = () => {
@@ -21,13 +23,21 @@ export function Upload() {
     <div class="columns">
       <div>
         <${DropZone} />
-        ${files.value.length > 0 && html`
-          <ul class="files" aria-label=${t("upload.files")}>${files.value.map((entry) => html`<${File} key=${entry.peek().key} entry=${entry} />`)}</ul>`}
-        ${files.value.length > 0 && html`<div class="actions">
-          ${done.value > 0 && html`<button type="button" class="quiet" onClick=${removeDone}>${t("upload.clear")}</button>`}
+        ${
+          files.value.length > 0 &&
+          html`
+          <ul class="files" aria-label=${t("upload.files")}>${files.value.map((entry) => html`<${File}
+            key=${entry.peek().key} entry=${entry} />`)}</ul>`
+        }
+        ${
+          files.value.length > 0 &&
+          html`<div class="actions">
+          ${done.value > 0 && html`<button type="button" class="quiet" onClick=${removeDone}>
+            ${t("upload.clear")}</button>`}
           <button type="button" disabled=${!chosen.value} onClick=${send}>
             ${isSending.value && !chosen.value ? t("upload.sending") : t(options.value.dry_run ? "upload.try" : "upload.send", { n: chosen.value })}</button>
-        </div>`}
+        </div>`
+        }
       </div>
       <${Options} options=${options.value} set=${set} />
     </div>`;
@@ -49,8 +59,12 @@ function DropZone() {
     choose(input.current.files);
     input.current.value = "";
   };
-  return html`<div class="drop ${isOver.value ? "over" : ""}" onDragOver=${over} onDragEnter=${over} onDragLeave=${() => { isOver.value = false; }} onDrop=${drop}>
-    <svg viewBox="0 0 48 48" aria-hidden="true"><path d="M24 31V9m-8.500 8L24 8.500 32.500 17M8 30v6.500A3.500 3.500 0 0 0 11.500 40h25a3.500 3.500 0 0 0 3.500-3.500V30" /></svg>
+  return html`<div class="drop ${isOver.value ? "over" : ""}" onDragOver=${over} onDragEnter=${over}
+    onDragLeave=${() => {
+    isOver.value = false;
+  }} onDrop=${drop}>
+    <svg viewBox="0 0 48 48" aria-hidden="true"><path
+      d="M24 31V9m-8.500 8L24 8.500 32.500 17M8 30v6.500A3.500 3.500 0 0 0 11.500 40h25a3.500 3.500 0 0 0 3.500-3.500V30" /></svg>
     <p>${t("upload.drop")}</p>
     <input ref=${input} id="files" type="file" multiple accept=${KINDS} hidden onChange=${picked} />
     <button type="button" class="strong" onClick=${() => input.current.click()}>${t("upload.choose")}</button>
@@ -61,20 +75,26 @@ function DropZone() {
 function Options({ options, set }) {
   return html`<section class="card options" aria-labelledby="options-title">
     <h2 id="options-title">${t("upload.options")}</h2>
-    <label class="switch"><input type="checkbox" role="switch" checked=${options.dry_run} onChange=${(event) => set("dry_run")(event.target.checked)} />
+    <label class="switch"><input type="checkbox" role="switch" checked=${options.dry_run}
+      onChange=${(event) => set("dry_run")(event.target.checked)} />
       <span><strong>${t("upload.dry_run")}</strong><small>${t("upload.dry_run.hint")}</small></span></label>
-    <label class="switch"><input type="checkbox" role="switch" checked=${options.all_or_nothing} onChange=${(event) => set("all_or_nothing")(event.target.checked)} />
-      <span><strong>${t("upload.all_or_nothing")}</strong><small>${t("upload.all_or_nothing.hint")}</small></span></label>
+    <label class="switch"><input type="checkbox" role="switch" checked=${options.all_or_nothing}
+      onChange=${(event) => set("all_or_nothing")(event.target.checked)} />
+      <span><strong>${t("upload.all_or_nothing")}</strong><small>${t("upload.all_or_nothing.hint")}</small></span>
+        </label>
     <div class="field"><label for="existing">${t("upload.existing")}</label>
       <select id="existing" value=${options.existing} onChange=${(event) => set("existing")(event.target.value)}>
-        ${["update", "fill", "skip"].map((name) => html`<option key=${name} value=${name}>${t(`upload.existing.${name}`)}</option>`)}
+        ${["update", "fill", "skip"].map((name) => html`<option key=${name} value=${name}>
+          ${t(`upload.existing.${name}`)}</option>`)}
       </select></div>
     <div class="field"><label for="sheet">${t("upload.sheet")}</label>
-      <input id="sheet" type="text" autocomplete="off" placeholder=${t("upload.sheet.default")} value=${options.sheet} onInput=${(event) => set("sheet")(event.target.value)} /></div>
+      <input id="sheet" type="text" autocomplete="off" placeholder=${t("upload.sheet.default")}
+        value=${options.sheet} onInput=${(event) => set("sheet")(event.target.value)} /></div>
     <hr />
     <h2>${t("template.title")}</h2>
     <p class="hint">${t("template.text")}</p>
-    <button type="button" class="quiet" onClick=${() => attempt(() => download("bulk-upload/template"))}>${t("template.button")}</button>
+    <button type="button" class="quiet" onClick=${() => attempt(() => download("bulk-upload/template"))}>
+      ${t("template.button")}</button>
   </section>`;
 }
 
@@ -85,13 +105,26 @@ function File({ entry }) {
       <span class="file-name">${file.name}</span>
       <span class="hint">${size(file.size)}${options?.dry_run ? ` · ${t("dry_run")}` : ""}</span>
     </div>
-    ${state === "chosen" && html`<div class="file-foot"><span>${t("file.chosen")}</span>
-      <button type="button" class="text" aria-label=${t("file.remove.of", { file: file.name })} onClick=${() => remove(entry)}>${t("file.remove")}</button></div>`}
-    ${state === "queued" && html`<div class="file-foot"><span>${t("file.queued")}</span>
-      <button type="button" class="text" aria-label=${t("file.stop.of", { file: file.name })} onClick=${() => stop(entry)}>${t("file.stop")}</button></div>`}
-    ${state === "sending" && html`<${Bar} value=${100 * share} label=${t("file.sending.of", { file: file.name })} />
-      <div class="file-foot"><span>${share < 1 ? t("file.sending", { share: percent(share) }) : t("file.checking")}</span>
-      <button type="button" class="text" aria-label=${t("file.stop.of", { file: file.name })} onClick=${() => stop(entry)}>${t("file.stop")}</button></div>`}
+    ${
+      state === "chosen" &&
+      html`<div class="file-foot"><span>${t("file.chosen")}</span>
+      <button type="button" class="text" aria-label=${t("file.remove.of", { file: file.name })}
+        onClick=${() => remove(entry)}>${t("file.remove")}</button></div>`
+    }
+    ${
+      state === "queued" &&
+      html`<div class="file-foot"><span>${t("file.queued")}</span>
+      <button type="button" class="text" aria-label=${t("file.stop.of", { file: file.name })}
+        onClick=${() => stop(entry)}>${t("file.stop")}</button></div>`
+    }
+    ${
+      state === "sending" &&
+      html`<${Bar} value=${100 * share} label=${t("file.sending.of", { file: file.name })} />
+      <div class="file-foot">
+        <span>${share < 1 ? t("file.sending", { share: percent(share) }) : t("file.checking")}</span>
+      <button type="button" class="text" aria-label=${t("file.stop.of", { file: file.name })}
+        onClick=${() => stop(entry)}>${t("file.stop")}</button></div>`
+    }
     ${state === "taken" && html`<${Taken} jobId=${jobId} name=${file.name} />`}
     ${state === "refused" && html`<${Refused} entry=${entry} error=${error} />`}
   </li>`;
@@ -99,8 +132,10 @@ function File({ entry }) {
 
 function Taken({ jobId, name }) {
   const upload = uploadSignal(jobId).value;
-  return html`${upload?.status === "processing" && html`<${Bar} value=${upload.progress} label=${t("progress.of", { file: name })} />`}
-    <div class="file-foot">${upload ? html`<${Badge} status=${upload.status} />` : html`<span>${t("file.taken")}</span>`}
+  return html`${upload?.status === "processing" && html`<${Bar} value=${upload.progress}
+    label=${t("progress.of", { file: name })} />`}
+    <div class="file-foot">${upload ? html`<${Badge} status=${upload.status} />` : html`<span>
+      ${t("file.taken")}</span>`}
       <${Go} path="uploads/${jobId}">${t("file.open")}<span class="unseen"> ${name}</span><//></div>`;
 }
 
@@ -112,9 +147,14 @@ function Refused({ entry, error }) {
     <p>${error.message}</p>
     ${isRepeat && html`<p>${t("file.repeat.text")}</p>`}
     <div class="actions">
-      ${isRepeat && html`<${Go} class="button" path="uploads/${error.more.job_id}">${t("file.repeat.open")}<//>
-        <button type="button" class="quiet" onClick=${() => sendAgain(entry, { allow_duplicate: true })}>${t("file.repeat.send")}</button>`}
-      ${(error.isPassing || error.code === "stopped") && html`<button type="button" onClick=${() => sendAgain(entry)}>${t("again")}</button>`}
+      ${
+        isRepeat &&
+        html`<${Go} class="button" path="uploads/${error.more.job_id}">${t("file.repeat.open")}<//>
+        <button type="button" class="quiet" onClick=${() => sendAgain(entry, { allow_duplicate: true })}>
+          ${t("file.repeat.send")}</button>`
+      }
+      ${(error.isPassing || error.code === "stopped") && html`<button type="button" onClick=${() => sendAgain(entry)}>
+        ${t("again")}</button>`}
       <button type="button" class="text" onClick=${() => remove(entry)}>${t("file.remove")}</button>
     </div></div>`;
 }

@@ -16,13 +16,17 @@ export function Uploads() {
   const page = Math.max(1, Number.parseInt(query.get("page") ?? "1", 10) || 1);
   const typed = useSignal(query.get("search") ?? "");
   const search = useRested(typed.value);
-  const loaded = useLoaded(async () => {
-    const asked = moment();
-    refine({ search, page: page === 1 ? "" : page });
-    const found = await get("bulk-upload/history", { status, search, page, page_size: PAGE_SIZE });
-    found.items.forEach((upload) => learn(upload, asked));
-    return { ...found, ids: found.items.map((upload) => upload.job_id) };
-  }, [status, search, page], [listChanged, freshness]);
+  const loaded = useLoaded(
+    async () => {
+      const asked = moment();
+      refine({ search, page: page === 1 ? "" : page });
+      const found = await get("bulk-upload/history", { status, search, page, page_size: PAGE_SIZE });
+      found.items.forEach((upload) => learn(upload, asked));
+      return { ...found, ids: found.items.map((upload) => upload.job_id) };
+    },
+    [status, search, page],
+    [listChanged, freshness],
+  );
   const { data, error, reload } = loaded;
   // The address may change by itself: by going back, or by the menu.
   useEffect(() => {
@@ -31,15 +35,24 @@ export function Uploads() {
   const isFiltered = status || search;
   return html`<h1 tabindex="-1">${t("uploads.title")}</h1>
     <div class="filters">
-      <${Search} label=${t("uploads.search")} value=${typed.value} onInput=${(text) => { typed.value = text; refine({ page: "" }); }} />
+      <${Search} label=${t("uploads.search")} value=${typed.value} onInput=${(text) => {
+        typed.value = text;
+        refine({ page: "" });
+      }} />
       <${StatusChoice} value=${status} onChange=${(chosen) => refine({ status: chosen, page: "" })} />
     </div>
     ${error && html`<${Failure} error=${error} onRetry=${reload} />`}
     ${!data && !error && html`<${Loading} />`}
-    ${data && html`<p class="count" role="status">${isFiltered ? t("uploads.found", { n: data.total }) : t("uploads.count", { n: data.total })}</p>
+    ${
+      data &&
+      html`<p class="count" role="status">
+        ${isFiltered ? t("uploads.found", { n: data.total }) : t("uploads.count", { n: data.total })}</p>
       ${data.total === 0 && !isFiltered && html`<${Nothing} />`}
-      <ul class="uploads" aria-label=${t("uploads.title")}>${data.ids.map((id) => html`<${Line} key=${id} id=${id} />`)}</ul>
-      <${Pager} page=${page} pageSize=${PAGE_SIZE} total=${data.total} label=${t("uploads.pages")} onPage=${(to) => refine({ page: to })} />`}`;
+      <ul class="uploads" aria-label=${t("uploads.title")}>${data.ids.map((id) => html`<${Line} key=${id}
+        id=${id} />`)}</ul>
+      <${Pager} page=${page} pageSize=${PAGE_SIZE} total=${data.total} label=${t("uploads.pages")}
+        onPage=${(to) => refine({ page: to })} />`
+    }`;
 }
 
 const Nothing = () => html`<div class="nothing"><p>${t("uploads.none")}</p>
@@ -52,7 +65,8 @@ export function Line({ id, children }) {
   return html`<li class="upload ${upload.status}">
     <div class="upload-what">
       <${Go} class="upload-name" path="uploads/${id}">${upload.file_name}<//>
-      <span class="hint">${when(upload.created_at)} · ${upload.owner}${upload.dry_run ? ` · ${t("dry_run")}` : ""}</span>
+      <span class="hint">
+        ${when(upload.created_at)} · ${upload.owner}${upload.dry_run ? ` · ${t("dry_run")}` : ""}</span>
     </div>
     <div class="upload-state"><${Badge} status=${upload.status} /></div>
     <div class="upload-how"><${How} upload=${upload} /></div>
@@ -66,7 +80,8 @@ function How({ upload }) {
       return html`<span>${waiting(upload)}</span>`;
     case "processing":
       return html`<${Bar} value=${upload.progress} label=${t("progress.of", { file: upload.file_name })} />
-        <span class="upload-stage">${upload.stage ? t(`stage.${upload.stage}`) : t("stage.start")} · ${t("unit.percent", { n: upload.progress })}</span>
+        <span class="upload-stage">
+          ${upload.stage ? t(`stage.${upload.stage}`) : t("stage.start")} · ${t("unit.percent", { n: upload.progress })}</span>
         <${Pace} upload=${upload} left=${secondsLeft(upload)} />`;
     case "completed":
       return html`<${OutcomeBar} outcomes=${upload.outcomes} />
@@ -81,5 +96,7 @@ function How({ upload }) {
 /** Where a waiting upload stands. */
 export function waiting(upload) {
   if (upload.error) return t("waiting.again");
-  return upload.queue_position ? t("waiting.position", { position: number(upload.queue_position) }) : t("waiting.any");
+  return upload.queue_position
+    ? t("waiting.position", { position: number(upload.queue_position) })
+    : t("waiting.any");
 }
