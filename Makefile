@@ -1,6 +1,6 @@
 # What there is to do here. Every target gets what it needs itself.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test faults oracle bench-recovery bench-queue bench-pipeline check format lock audit clean
+.PHONY: help setup demo up test faults oracle bench-recovery bench-queue bench-pipeline bench-live check format lock audit clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -45,6 +45,9 @@ bench-queue: setup ## Our queue beside celery, rq, dramatiq, arq, saq, taskiq an
 
 bench-pipeline: setup ## The pipeline beside Node, pandas and django-import-export (30 min, npm)
 	@PYTHONPATH=. $(BIN)/python -m benchmarks.pipeline --million
+
+bench-live: setup ## A thousand live clients on one API process while 20 uploads run (5 min)
+	@PYTHONPATH=. $(BIN)/python -m benchmarks.live
 
 check: setup ## Lint, format and types
 	@$(BIN)/ruff check .

@@ -52,8 +52,6 @@ class Site:
         self.settings = settings
         self.server = Server(settings)
         self._serving: asyncio.Task[None] | None = None
-        #: Set by a test before it stops the server.
-        self.is_gone = False
 
     async def __aenter__(self) -> Site:
         """Serve."""

@@ -45,7 +45,7 @@ class Reconciled:
     failed: int = 0
     removed: int = 0
     #: The uploads that have ended by it, or whose end may not have been told.
-    ended: list[Row] = field(default_factory=list)
+    ended: list[Row] = field(default_factory=list, compare=False)
 
 
 async def run_once(system: System) -> Reconciled | None:

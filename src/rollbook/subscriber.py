@@ -163,7 +163,9 @@ class Subscriber:
     def _with_attempt(self, event: QueueEvent) -> QueueEvent:
         if event.name in _BETWEEN_ATTEMPTS:
             return event
-        attempt = event.attempt or self._attempts.get(event.job_id)
+        attempt = event.attempt
+        if attempt is None:
+            attempt = self._attempts.get(event.job_id)
         if event.name == "progress" and attempt is not None:
             self._attempts[event.job_id] = attempt
         elif event.name in _ENDS:

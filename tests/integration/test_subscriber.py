@@ -50,7 +50,7 @@ async def test_a_listener_hears_of_every_step_of_a_job_in_order_and_once(
             await ended.wait()
     names = [event.name for event in heard]
     steps = [name for name in names if name != "progress"]
-    assert steps == ["waiting", "active", "completed"]
+    assert steps == ["waiting", "active", "ended", "completed"]
     assert names.count("progress") >= 1
     assert {event.job_id for event in heard} == {str(upload_id)}
     assert len({event.id for event in heard}) == len(heard)

@@ -102,17 +102,14 @@ class Chronicle:
             data = {name: int(one.data[name]) for name in ("used", "limit")}
             return event(kind, seq_of(one.id), data)
         told = self._uploads.get(one.job_id)
-        if told is None:
+        if told is None or one.name not in TOLD:
             return None  # another program's job on the same queue
-        match one.name:
-            case "progress":
-                return _progress(one, told)
-            case "waiting" | "delayed":
-                return _waiting(one, told, records[one.job_id])
-            case "ended":
-                return _end(one, told, records[one.job_id])
-            case _:
-                return None
+        if one.name == "progress":
+            return _progress(one, told)
+        record = records.get(one.job_id)
+        if record is None:
+            return None  # removed from the record since
+        return _end(one, told, record) if one.name == "ended" else _waiting(one, told, record)
 
 
 def _progress(one: QueueEvent, told: _Told) -> Message | None:

@@ -35,6 +35,10 @@ class Audience:
     scope: Scope
     is_operator: bool
 
+    def hears(self, message: Message) -> bool:
+        """Is a message for this audience?"""
+        return message.place is None or self.scope.includes(message.place)
+
 
 TOO_SLOW: Final = End(1013, "too_slow")
 UNAVAILABLE: Final = End(1013, "unavailable")

@@ -11,7 +11,6 @@ every client gets a new snapshot.
 from __future__ import annotations
 
 import asyncio
-import bisect
 import contextlib
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -26,6 +25,7 @@ from rollbook.database import queries
 from rollbook.errors import ServiceUnavailableError
 from rollbook.live.chronicle import TOLD, Chronicle
 from rollbook.live.client import ACCOUNT_CHANGED, RESTART, Client
+from rollbook.live.log import MessageLog
 from rollbook.live.messages import PER_MS, Message, seq_of, state
 from rollbook.live.snapshot import Snapshot, take
 from rollbook.maintenance import every
@@ -41,9 +41,8 @@ if TYPE_CHECKING:
     from rollbook.subscriber import Subscriber
     from rollbook.system import System
 
-#: Messages that the log keeps, and about how many more before the oldest are let go.
-LOG_LENGTH: Final = 10_000
-LOG_SLACK: Final = 1_000
+#: Events that may wait to be told; of more, all are forgotten, and a snapshot tells the outcome.
+HEARD: Final = 10_000
 #: Seconds between two heartbeats; contract: a client waits for 35.
 HEARTBEAT_S: Final = 15.0
 #: Seconds between two looks at what isn't in the stream: the queue's counts and places.
@@ -83,9 +82,7 @@ class Feed:
         self.let_go: dict[str, int] = {}
         #: The last event that was handled, whether or not it became a message.
         self.position = 0
-        #: A client that knows this one can be told what it missed; the log holds all after it.
-        self._reaches_to = 0
-        self._log: list[Message] = []
+        self._log = MessageLog()
         #: None stands for a loss of the keys.
         self._heard: asyncio.Queue[QueueEvent | None] = asyncio.Queue()
         self._chronicle = Chronicle()
@@ -153,14 +150,14 @@ class Feed:
             raise ServiceUnavailableError("Live messages can't be told yet.") from None
         if since is not None and since > self.position:
             await self._catch_up(since)
-        if since is not None and self._reaches_to <= since <= self.position:
+        if since is not None and self._log.reaches_to <= since <= self.position:
             queue = state("queue_stats", self.position, self._queue_for(client.audience))
-            client.begin([*self._missed(client.audience, since), queue, self._heartbeat()])
+            client.begin([*self._log.missed(client.audience, since), queue, self._heartbeat()])
         else:
             snapshot = await self._snapshot(client.audience)
             client.remember(snapshot.steps)
             whole = snapshot.message(client.session.user, snapshot.seq, is_reset=since is not None)
-            client.begin([whole, *self._missed(client.audience, snapshot.seq)])
+            client.begin([whole, *self._log.missed(client.audience, snapshot.seq)])
         # Nothing was awaited since the log was read: the next event is the next message.
         if self._is_closed:
             client.end(RESTART)
@@ -190,10 +187,6 @@ class Feed:
             async with asyncio.timeout(PATIENCE_S), self._moved:
                 await self._moved.wait_for(lambda: self.position >= seq)
 
-    def _missed(self, audience: Audience, since: int) -> list[Message]:
-        first = bisect.bisect_right(self._log, since, key=lambda message: message.seq)
-        return [message for message in self._log[first:] if _is_for(audience, message.place)]
-
     async def _snapshot(self, audience: Audience) -> Snapshot:
         """How things stand for an audience; one reading serves all who come at about that time."""
         while True:
@@ -208,7 +201,7 @@ class Feed:
             except Exception:
                 self._snapshots.pop(audience, None)
                 raise
-            if snapshot.seq >= self._reaches_to:
+            if snapshot.seq >= self._log.reaches_to:
                 return snapshot
             if self._snapshots.get(audience) is task:  # the log was lost meanwhile
                 del self._snapshots[audience]
@@ -233,30 +226,27 @@ class Feed:
             while len(batch) < BATCH and not self._heard.empty():
                 batch.append(self._heard.get_nowait())
             events = [event for event in batch if event is not None]
-            is_whole = await self._insist(partial(self._handle, events))
-            if not is_whole or len(events) < len(batch):
+            await self._insist(partial(self._handle, events))
+            if len(events) < len(batch):
                 await self._insist(self._begin_anew)
 
-    async def _insist(self, step: Callable[[], Awaitable[None]]) -> bool:
-        """Take a step, again and again while a part of the system is away; False if it can't be."""
+    async def _insist(self, step: Callable[[], Awaitable[None]]) -> None:
+        """Take a step, again and again while it fails: clients hear that nothing comes in."""
         while True:
             try:
                 await step()
             except AWAY as error:
-                self._is_stuck = True
                 log.warning("live messages wait for a part", error=type(error).__name__)
-                await asyncio.sleep(RETRY_S)
-                continue
-            except Exception as error:  # noqa: BLE001 - one event must not end all that follow
+            except Exception as error:  # noqa: BLE001 - such as a schema that is yet to come
                 where = logs.places(error)
                 log.error("live messages met a fault", error=type(error).__name__, where=where)
-                return False
-            finally:
-                # Nobody is let wait for what was heard while PostgreSQL was away for long.
-                if self._heard.qsize() > LOG_LENGTH:
-                    self._forget_heard()
-            self._is_stuck = False
-            return True
+            else:
+                self._is_stuck = False
+                return
+            self._is_stuck = True
+            if self._heard.qsize() > HEARD:
+                self._forget_heard()
+            await asyncio.sleep(RETRY_S)
 
     def _forget_heard(self) -> None:
         while not self._heard.empty():
@@ -269,9 +259,10 @@ class Feed:
         self._epoch = await self._system.queue.epoch_ms()
         entries = await self._system.queue.events()
         # Redis counts from 0 within a millisecond, and the epoch's own belongs to what follows.
-        self.position = self._reaches_to = self._epoch * PER_MS - 1
-        if entries:
-            self._reaches_to = max(self.position, seq_of(entries[0][0]))
+        self.position = self._epoch * PER_MS - 1
+        self._chronicle = Chronicle()
+        # Of what went before the oldest event nothing is known: the stream keeps about 10,000.
+        self._log.begin(max([self.position, *(seq_of(entry_id) for entry_id, _ in entries[:1])]))
         await self._handle(
             [decode(fields.get("event", ""), fields, entry_id) for entry_id, fields in entries]
         )
@@ -281,8 +272,7 @@ class Feed:
 
     async def _begin_anew(self) -> None:
         """Redis lost its keys, and events with them: everybody gets a snapshot."""
-        self._log.clear()
-        self._reaches_to = self.position
+        self._log.begin(self.position)
         self._snapshots.clear()
         log.warning("the queue's events were lost, clients get a new snapshot")
         await self._read_queue()
@@ -302,15 +292,9 @@ class Feed:
         for event in events:
             self.position = seq_of(event.id)
             if event.name in TOLD:
-                message = self._chronicle.tell(event, records)
-                if message is not None:
-                    self._log.append(message)
-                    self._tell(message)
+                self._tell(event, records)
             if event.name != "progress":
                 self._looks = LOOKS_AT_MOST  # the counts have changed
-        if len(self._log) > LOG_LENGTH + LOG_SLACK:
-            self._reaches_to = self._log[-LOG_LENGTH - 1].seq
-            del self._log[:-LOG_LENGTH]
         async with self._moved:
             self._moved.notify_all()
 
@@ -322,9 +306,19 @@ class Feed:
         self._chronicle.meet(rows)
         return {str(row["id"]): row for row in rows}
 
-    def _tell(self, message: Message) -> None:
+    def _tell(self, event: QueueEvent, records: dict[str, Row]) -> None:
+        try:
+            message = self._chronicle.tell(event, records)
+        except Exception as error:  # noqa: BLE001 - one event must not end all that follow
+            where = logs.places(error)
+            log.error("event not told", kind=event.name, error=type(error).__name__, where=where)
+            self._heard.put_nowait(None)  # a snapshot tells what came of it
+            return
+        if message is None:
+            return
+        self._log.append(message)
         for audience, group in list(self.clients.items()):
-            if _is_for(audience, message.place):
+            if audience.hears(message):
                 self._push(group, message)
 
     def _push(self, group: Iterable[Client], message: Message) -> None:
@@ -340,7 +334,7 @@ class Feed:
         if self.is_live != self._was_live:
             await self._beat()
         self._looks += 1
-        if self._looks < LOOKS_AT_MOST or not self.clients:
+        if self._looks < LOOKS_AT_MOST or not self.clients or not self.is_live:
             return
         await self._read_queue()
         self._looks = 0
@@ -393,7 +387,7 @@ class Feed:
                 self.leave(client, ACCOUNT_CHANGED)
 
     async def _check_epoch(self) -> None:
-        if self._epoch is None:
+        if self._epoch is None or not self._subscriber.reading.is_set():
             return
         epoch = await self._system.queue.epoch_ms()
         if epoch != self._epoch:
@@ -404,10 +398,6 @@ class Feed:
 _COUNTS: Final = tuple(
     name for name in QueueStats.model_fields if name not in {"is_paused", "voter_roll"}
 )
-
-
-def _is_for(audience: Audience, place: Scope | None) -> bool:
-    return place is None or audience.scope.includes(place)
 
 
 def _log_fault(task: asyncio.Task[None]) -> None:
