@@ -221,7 +221,7 @@ def test_a_file_that_was_sent_before_leads_to_the_earlier_one_or_is_sent_all_the
         "href", "#" + earlier.partition("#")[2]
     )
     page.get_by_role("button", name="Send it all the same").click()
-    page.get_by_role("link", name="Follow it").last.click()
+    page.locator(".file").last.get_by_role("link", name="Follow it").click()
     expect(state(page)).to_have_text("Completed")
     assert outcomes(page) == {"Unchanged": 2}
 

@@ -9,12 +9,12 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import FilePayload, Page, expect
 
-from tests.files import csv_file, member, members
+from tests.files import HEADERS, csv_file, member, members
 from tests.page.conftest import NARROW, WIDE
 from tests.page.site import OPERATOR, Site, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 SCREENSHOTS = Path("build/screenshots")
 AXE_TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
@@ -34,8 +34,10 @@ def uploads(site: Site) -> Iterator[dict[str, str]]:
     ]
     with site.api() as api:
 
-        def send(name: str, rows: list[dict[str, str]], **options: str) -> str:
-            files = {"file": (name, csv_file(rows))}
+        def send(
+            name: str, rows: list[dict[str, str]], headers: Sequence[str] = HEADERS, **options: str
+        ) -> str:
+            files = {"file": (name, csv_file(rows, headers=headers))}
             answer = api.post("/bulk-upload/process", files=files, data=options)
             return str(answer.json()["data"]["job_id"])
 
@@ -46,7 +48,7 @@ def uploads(site: Site) -> Iterator[dict[str, str]]:
         until(lambda: status(found["completed"]) == "completed", "an upload is through")
         found["dry run"] = send("Renewals to check.csv", members(40, start=FIRST), dry_run="true")
         until(lambda: status(found["dry run"]) == "completed", "a dry run is through")
-        found["failed"] = send("Minutes of the meeting.csv", [{"Ward": "1"}])
+        found["failed"] = send("Minutes of the meeting.csv", [{"Decision": "Tea"}], ["Decision"])
         until(lambda: status(found["failed"]) == "failed", "an upload has failed")
         with site.held():
             found["processing"] = send("Soweto.csv", members(30, start=FIRST + 1000))
