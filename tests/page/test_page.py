@@ -151,7 +151,7 @@ def test_refused_rows_are_seen_filtered_mended_and_sent_again(open_page: OpenPag
     ]
     send(page, workbook(rows), "refused.xlsx")
     expect(state(page)).to_have_text("Completed")
-    table = page.get_by_role("region", name="Refused rows").locator("tbody tr")
+    table = page.get_by_role("region", name="Refused rows", exact=True).locator("tbody tr")
     expect(table).to_have_count(25)
     expect(table.first).to_contain_text("ID Number")
     expect(table.first).to_contain_text("12345")

@@ -214,6 +214,7 @@ export const TEXT = {
   "rows.column": "Column",
   "rows.value": "Value",
   "rows.problem": "Problem",
+  "rows.table": "The rows, which may be wider than the window",
   "rows.empty": "empty",
   "rows.duplicate": "The ID number stands in row {row} already.",
   "rows.out_of_scope": "This member belongs to another office.",

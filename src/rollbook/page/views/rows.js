@@ -54,7 +54,7 @@ export function Rows({ upload }) {
     ${
       data &&
       html`<p class="count" role="status">${t("rows.count", { n: data.total })}</p>
-      <div class="table ${isLoading ? "stale" : ""}" tabindex="0" role="region" aria-labelledby="${id}-title"><table>
+      <div class="table ${isLoading ? "stale" : ""}" tabindex="0" role="region" aria-label=${t("rows.table")}><table>
         <thead><tr><th scope="col" class="n">${t("rows.row")}</th><th scope="col">${t("rows.column")}</th><th
           scope="col">${t("rows.value")}</th><th scope="col">${t("rows.problem")}</th></tr></thead>
         <tbody>${data.items.map((row) => html`<${Row} key=${row.row_number} row=${row} />`)}</tbody>
