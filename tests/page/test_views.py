@@ -96,6 +96,7 @@ def test_every_view_is_accessible_and_fits(
     page.get_by_label("Password", exact=True).fill("a long enough password")
     page.get_by_role("button", name="Sign in").click()
     expect(page.locator(".upload", has_text="Tshwane.csv")).to_contain_text("Place 1")
+    expect(page.locator(".live")).to_have_text("Live")
     keep("uploads")
 
     base = page.url.partition("#")[0]

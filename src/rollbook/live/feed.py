@@ -395,8 +395,9 @@ class Feed:
             self._heard.put_nowait(None)
 
 
+#: What is counted; not what else a queue's statistics say.
 _COUNTS: Final = tuple(
-    name for name in QueueStats.model_fields if name not in {"is_paused", "voter_roll"}
+    name for name, field in QueueStats.model_fields.items() if field.annotation is int
 )
 
 
