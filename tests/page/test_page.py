@@ -206,6 +206,23 @@ def test_a_dry_run_changes_nothing_until_it_is_run_for_real(
     assert [upload["dry_run"] for upload in newest] == [False, True]
 
 
+def test_headers_that_are_not_known_can_be_said(open_page: OpenPage) -> None:
+    page = open_page(GAUTENG)
+    renamed = {"ID Number": "Lid No", "Firstname": "Roepnaam", "Surname": "Surname"}
+    rows = [{new: row[old] for old, new in renamed.items()} for row in fresh(2)]
+    content = csv_file(rows, headers=list(renamed.values()))
+    send(page, content, "unknown.csv")
+    expect(page.locator(".notice.bad")).to_contain_text("No column with ID numbers")
+    page.get_by_role("link", name="Upload", exact=True).click()
+    page.get_by_text("Columns with other names").click()
+    for place, (header, field) in enumerate((("Lid No", "ID number"), ("Roepnaam", "First name"))):
+        page.get_by_label("Header in the file").nth(place).fill(header)
+        page.get_by_label("Stands for").nth(place).select_option(field)
+    send(page, content, "named.csv")
+    expect(state(page)).to_have_text("Completed")
+    assert outcomes(page) == {"Inserted": 2}
+
+
 def test_a_file_that_was_sent_before_leads_to_the_earlier_one_or_is_sent_all_the_same(
     open_page: OpenPage,
 ) -> None:

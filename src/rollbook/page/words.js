@@ -53,6 +53,7 @@ export function size(bytes) {
 
 /** Seconds as people say them: one or two units. */
 export function duration(seconds) {
+  if (seconds < 0.05) return t("unit.moment");
   if (seconds < 9.95) return t("unit.seconds", { seconds: tenth.format(seconds) });
   if (seconds < 59.5) return t("unit.seconds", { seconds: whole.format(seconds) });
   const minutes = Math.round(seconds / 60);

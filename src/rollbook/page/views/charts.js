@@ -33,8 +33,11 @@ function Patterns({ id }) {
 
 /** A rectangle in a series' colour and pattern. */
 function Block({ id, name, pattern, ...box }) {
-  return html`<rect class="series ${name}" ...${box} />${pattern !== "plain" && html`<rect
-    fill="url(#${id}-${pattern})" ...${box} />`}`;
+  return html`<rect class="series ${name}" ...${box} />${
+    pattern !== "plain" &&
+    html`<rect
+    fill="url(#${id}-${pattern})" ...${box} />`
+  }`;
 }
 
 /**
@@ -50,17 +53,24 @@ export function Columns({ title, items, series, format }) {
   const y = (value) => TOP + (HEIGHT - TOP - BOTTOM) * (1 - value / top);
   const step = (WIDTH - LEFT) / items.length;
   const width = Math.max(2, Math.min(34, step * 0.72));
-  const every = Math.ceil(items.length / 8);
+  const every = Math.ceil(items.length / 6);
   return html`<figure class="chart" aria-labelledby="${id}-title">
     <figcaption id="${id}-title">${title}</figcaption>
-    ${series.length > 1 && html`<ul class="legend">${series.map(({ name, label, pattern }) => html`<li key=${name}>
+    ${
+      series.length > 1 &&
+      html`<ul class="legend">${series.map(
+        ({ name, label, pattern }) => html`<li key=${name}>
       <svg viewBox="0 0 14 14" aria-hidden="true"><${Block} id=${id} name=${name} pattern=${pattern} width="14"
-      height="14" rx="2" /></svg>${label}</li>`)}</ul>`}
+      height="14" rx="2" /></svg>${label}</li>`,
+      )}</ul>`
+    }
     <svg class="plot" viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label=${t("chart.see_table", { title })}>
       <${Patterns} id=${id} />
-      ${ticks.map((tick) => html`<g key=${tick}><line
+      ${ticks.map(
+        (tick) => html`<g key=${tick}><line
         class="grid" x1=${LEFT} x2=${WIDTH} y1=${y(tick)} y2=${y(tick)} /><text class="axis" x=${LEFT - 8}
-        y=${y(tick) + 4} text-anchor="end">${format(tick)}</text></g>`)}
+        y=${y(tick) + 4} text-anchor="end">${format(tick)}</text></g>`,
+      )}
       ${items.map((item, index) => {
         const x = LEFT + step * index + (step - width) / 2;
         let below = 0;
@@ -75,8 +85,11 @@ export function Columns({ title, items, series, format }) {
                 height=${Math.max(1, y(from) - y(below))} />`
             );
           })}
-          ${index % every === 0 && html`<text class="axis" x=${x + width / 2}
-            y=${HEIGHT - 6} text-anchor=${index === 0 ? "start" : "middle"}>${item.label}</text>`}</g>`;
+          ${
+            index % every === 0 &&
+            html`<text class="axis" x=${x + width / 2}
+            y=${HEIGHT - 6} text-anchor="middle">${item.label}</text>`
+          }</g>`;
       })}
     </svg>
     <${Table} head=${[t("chart.day"), ...series.map(({ label }) => label)]}
@@ -94,8 +107,11 @@ export function Bars({ title, items, format, head }) {
       </thead>
       <tbody>${items.map(
         ({ key, label, value, note, kind = "plain" }) => html`<tr key=${key}><th scope="row">${label}</th>
-        <td><div class="bar-line"><span class="fill ${kind}" style=${{ width: `${(100 * value) / greatest}%` }}>
-          </span></div><span class="bar-value">${format(value)}${note && html` <small>${note}</small>`}</span></td>
+        <td><div class="bar-line">${
+          value > 0 &&
+          html`<span class="fill ${kind}" style=${{ width: `${(100 * value) / greatest}%` }}>
+          </span>`
+        }</div><span class="bar-value">${format(value)}${note && html` <small>${note}</small>`}</span></td>
           </tr>`,
       )}</tbody></table>
   </figure>`;
@@ -109,8 +125,15 @@ function Table({ head, rows }) {
         ? html`<div class="table" tabindex="0" role="region" aria-labelledby=${id}><table><thead><tr>
           ${head.map((name, index) => html`<th key=${index} scope="col" class=${index ? "n" : ""}>${name}</th>`)}</tr>
           </thead>
-    <tbody>${rows.map((row) => html`<tr key=${row[0]}>${row.map((cell, index) => (index ? html`<td key=${index}
-      class="n">${cell}</td>` : html`<th key="0" scope="row">${cell}</th>`))}</tr>`)}</tbody></table></div>`
+    <tbody>${rows.map(
+      (row) =>
+        html`<tr key=${row[0]}>${row.map((cell, index) =>
+          index
+            ? html`<td key=${index}
+      class="n">${cell}</td>`
+            : html`<th key="0" scope="row">${cell}</th>`,
+        )}</tr>`,
+    )}</tbody></table></div>`
         : html`<p class="hint">${t("chart.nothing")}</p>`
     }</details>`;
 }

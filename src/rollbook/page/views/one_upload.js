@@ -44,8 +44,11 @@ export function OneUpload({ id }) {
       ${error ? html`<${Failure} error=${error} onRetry=${error.isPassing && reload} />` : html`<${Loading} />`}`;
   }
   const isEnded = isFinal(upload);
-  return html`<${Title} name=${upload.file_name}><${Badge} status=${upload.status} />${upload.dry_run && html`<span
-    class="badge dry">${t("dry_run")}</span>`}<//>
+  return html`<${Title} name=${upload.file_name}><${Badge} status=${upload.status} />${
+    upload.dry_run &&
+    html`<span
+    class="badge dry">${t("dry_run")}</span>`
+  }<//>
     <p class="hint">
       ${t("upload.sent_by", { when: when(upload.created_at), owner: upload.owner, size: size(upload.file_bytes) })}</p>
     <${Now} upload=${upload} />
@@ -118,15 +121,30 @@ function Actions({ upload, reload }) {
     });
   const save = (what) => act(() => download(`bulk-upload/${what}/${upload.job_id}`));
   return html`<div class="actions left">
-    ${upload.dry_run && upload.status === "completed" && html`<button type="button" class="strong"
-      disabled=${isBusy.value} onClick=${() => run({})}>${t("action.run")}</button>`}
-    ${upload.report_available && html`<button type="button" disabled=${isBusy.value} onClick=${() => save("report")}>
-      ${t("action.report")}</button>`}
-    ${upload.failed_rows_available && html`<button type="button" class="quiet" disabled=${isBusy.value}
-      onClick=${() => save("failed-rows")}>${t("action.failed_rows")}</button>`}
-    ${upload.status === "failed" && isOperator.value && html`<button type="button" class="strong"
+    ${
+      upload.dry_run &&
+      upload.status === "completed" &&
+      html`<button type="button" class="strong"
+      disabled=${isBusy.value} onClick=${() => run({})}>${t("action.run")}</button>`
+    }
+    ${
+      upload.report_available &&
+      html`<button type="button" class=${upload.dry_run ? "quiet" : ""} disabled=${isBusy.value}
+        onClick=${() => save("report")}>
+      ${t("action.report")}</button>`
+    }
+    ${
+      upload.failed_rows_available &&
+      html`<button type="button" class="quiet" disabled=${isBusy.value}
+      onClick=${() => save("failed-rows")}>${t("action.failed_rows")}</button>`
+    }
+    ${
+      upload.status === "failed" &&
+      isOperator.value &&
+      html`<button type="button" class="strong"
       disabled=${isBusy.value} onClick=${() => act(() => post(`bulk-upload/queue/retry/${upload.job_id}`))}>
-      ${t("action.retry")}</button>`}
+      ${t("action.retry")}</button>`
+    }
     ${upload.status === "failed" && !isOperator.value && html`<p class="hint">${t("action.retry.ask")}</p>`}
     ${
       !isFinal(upload) &&
@@ -135,9 +153,12 @@ function Actions({ upload, reload }) {
         question.value = "cancel";
       }}>${t("action.cancel")}</button>`
     }
-    ${question.value === "cancel" && html`<${Question} title=${t("cancel.title")}
+    ${
+      question.value === "cancel" &&
+      html`<${Question} title=${t("cancel.title")}
       text=${t("cancel.text", { file: upload.file_name })} confirm=${t("cancel.yes")} isDangerous
-      onAnswer=${cancel} />`}
+      onAnswer=${cancel} />`
+    }
   </div>`;
 }
 
@@ -146,8 +167,10 @@ function Verification({ of }) {
   if (of.state === "off") return null;
   const told = Object.entries(of.results).filter(([, rows]) => rows);
   return html`<h3>${t("verification.title")}</h3><p class="hint">${t(`verification.${of.state}`)}</p>
-    <ul class="plain">${told.map(([name, rows]) => html`<li key=${name}>${t(`verification.result.${name}`)}: <strong>
-      ${number(rows)}</strong></li>`)}</ul>`;
+    <ul class="plain">${told.map(
+      ([name, rows]) => html`<li key=${name}>${t(`verification.result.${name}`)}: <strong>
+      ${number(rows)}</strong></li>`,
+    )}</ul>`;
 }
 
 /** The options that differ from what is usual. */

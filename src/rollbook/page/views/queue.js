@@ -11,7 +11,7 @@ import { duration, number, secondsBetween, t, time } from "../words.js";
 import { Line } from "./uploads.js";
 
 const STATES = ["waiting", "active", "delayed", "completed", "failed", "paused"];
-const SHOWN = 50;
+const SHOWN = 25;
 /** How often workers are looked at. */
 const LOOK_MS = 5_000;
 
@@ -35,8 +35,10 @@ export function Queue() {
     ${
       counts &&
       html`<${Levers} counts=${counts} reload=${stats.reload} />
-      <dl class="tiles">${STATES.map((name) => html`<div key=${name} class="card tile"><dt>${t(`queue.${name}`)}</dt>
-        <dd>${number(counts[name])}</dd></div>`)}
+      <dl class="tiles">${STATES.map(
+        (name) => html`<div key=${name} class="card tile"><dt>${t(`queue.${name}`)}</dt>
+        <dd>${number(counts[name])}</dd></div>`,
+      )}
         <div class="card tile"><dt>${t("queue.oldest")}</dt>
           <dd>${counts.oldest_waiting_since ? duration(secondsBetween(counts.oldest_waiting_since)) : t("queue.nobody")}</dd></div></dl>
       ${counts.voter_roll && html`<${VoterRoll} standing=${counts.voter_roll} />`}`
@@ -79,11 +81,9 @@ function Levers({ counts, reload }) {
         question.value === "clean" &&
         html`<div class="field"><label for=${hoursId}>${t("queue.clean.hours")}</label>
         <input id=${hoursId} type="number" min="0" max="8760" step="1" inputmode="numeric" value=${hours.value}
-          onInput=${(
-          event,
-        ) => {
-          hours.value = event.target.value;
-        }} /></div>`
+          onInput=${(event) => {
+            hours.value = event.target.value;
+          }} /></div>`
       }<//>`
     }
   </div>`;
@@ -131,8 +131,11 @@ function Slot({ id }) {
   if (!id) return html`<li class="slot"><span class="hint">${t("workers.free")}</span></li>`;
   const upload = uploadSignal(id).value;
   return html`<li class="slot busy"><${Go} path="uploads/${id}">${upload?.file_name ?? t("workers.job")}<//>
-    ${upload && html`<span
-      class="hint">${upload.status === "processing" ? t("unit.percent", { n: upload.progress }) : t(`status.${upload.status}`)}</span>`}</li>`;
+    ${
+      upload &&
+      html`<span
+      class="hint">${upload.status === "processing" ? t("unit.percent", { n: upload.progress }) : t(`status.${upload.status}`)}</span>`
+    }</li>`;
 }
 
 function Jobs() {
@@ -161,8 +164,10 @@ function Jobs() {
       data &&
       html`<p class="count"
         role="status">${data.length < SHOWN ? t("jobs.count", { n: data.length }) : t("jobs.newest", { n: SHOWN })}</p>
-      <ul class="uploads" aria-label=${t("jobs.title")}>${data.map((id) => html`<${Line} key=${id} id=${id}>
-        <${JobActions} id=${id} reload=${reload} /><//>`)}</ul>`
+      <ul class="uploads" aria-label=${t("jobs.title")}>${data.map(
+        (id) => html`<${Line} key=${id} id=${id}>
+        <${JobActions} id=${id} reload=${reload} /><//>`,
+      )}</ul>`
     }</section>`;
 }
 
@@ -187,8 +192,11 @@ function JobActions({ id, reload }) {
             isAsked.value = true;
           }}>${t("action.cancel")}<span class="unseen"> ${upload.file_name}</span></button>`
     }
-    ${isAsked.value && html`<${Question} title=${t("cancel.title")}
+    ${
+      isAsked.value &&
+      html`<${Question} title=${t("cancel.title")}
       text=${t("cancel.text", { file: upload.file_name })} confirm=${t("cancel.yes")} isDangerous
-      onAnswer=${cancel} />`}
+      onAnswer=${cancel} />`
+    }
   </div>`;
 }

@@ -60,11 +60,9 @@ export function Rows({ upload }) {
         <tbody>${data.items.map((row) => html`<${Row} key=${row.row_number} row=${row} />`)}</tbody>
       </table></div>
       <${Pager} page=${page.value} pageSize=${PAGE_SIZE} total=${data.total} label=${t("rows.pages")}
-        words=${["pager.first", "pager.next"]} onPage=${(
-        to,
-      ) => {
-        page.value = to;
-      }} />`
+        words=${["pager.first", "pager.next"]} onPage=${(to) => {
+          page.value = to;
+        }} />`
     }
   </section>`;
 }
@@ -83,10 +81,14 @@ function Row({ row }) {
   if (!lines.length) lines.push({ column: null, value: null, message: t(`outcome.${row.outcome}`) });
   return lines.map(
     ({ column, value, message }, index) => html`<tr key=${index} class=${index ? "more" : ""}>
-    ${index === 0 && html`<th scope="rowgroup" class="n" rowspan=${lines.length}><span class="narrow">
-      ${t("rows.row")} </span>${String(row.row_number)}</th>`}
-    <td data-label=${t("rows.column")} class=${column ? "" : "empty"}>${column ?? "–"}</td>
-    <td data-label=${t("rows.value")} class="value ${value ? "" : "empty"}">${value || t("rows.empty")}</td>
+    ${
+      index === 0 &&
+      html`<th scope="rowgroup" class="n" rowspan=${lines.length}><span class="narrow">
+      ${t("rows.row")} </span>${String(row.row_number)}</th>`
+    }
+    <td data-label=${t("rows.column")} class=${column ? "" : "empty none"}>${column ?? "–"}</td>
+    <td data-label=${t("rows.value")}
+      class="value ${value ? "" : "empty"} ${column ? "" : "none"}">${value || (column ? t("rows.empty") : "–")}</td>
     <td data-label=${t("rows.problem")}>${message}</td></tr>`,
   );
 }

@@ -53,7 +53,8 @@ export function Timeline({ upload }) {
   return html`<ol class="timeline">${steps(upload).map(
     ({ name, state, note }) => html`
     <li key=${name} class=${state} aria-current=${state === "current" ? "step" : undefined}>
-      <span class="step">${t(`way.${name}`)}<span class="unseen">, ${t(`way.state.${state}`)}</span></span>
+      <span class="step">${STAGES.includes(name) ? t(`stage.${name}`) : t(`way.${name}`)}<span
+        class="unseen">, ${t(`way.state.${state}`)}</span></span>
       ${note && html`<span class="step-note">${note}</span>`}
     </li>`,
   )}</ol>`;

@@ -6,17 +6,25 @@ import { attempt } from "../said.js";
 import { choose, files, isSending, KINDS, remove, removeDone, sendAgain, sendAll, stop } from "../sending.js";
 import { uploadSignal } from "../uploads.js";
 import { percent, size, t } from "../words.js";
+import { Columns, columnsOption } from "./columns.js";
 
 export function Upload() {
-  const options = useSignal({ dry_run: false, existing: "update", all_or_nothing: false, sheet: "" });
+  const options = useSignal({
+    dry_run: false,
+    existing: "update",
+    all_or_nothing: false,
+    sheet: "",
+    columns: [],
+  });
   const set = (name) => (value) => {
     options.value = { ...options.peek(), [name]: value };
   };
   const chosen = useComputed(() => files.value.filter((entry) => entry.value.state === "chosen").length);
   const done = useComputed(() => files.value.filter((entry) => entry.value.state === "taken").length);
   const send = () => {
-    const { sheet, ...given } = options.value;
-    sendAll(sheet.trim() ? { ...given, sheet: sheet.trim() } : given);
+    const { sheet, columns, ...given } = options.value;
+    const said = { sheet: sheet.trim() || null, columns: columnsOption(columns) };
+    sendAll({ ...given, ...Object.fromEntries(Object.entries(said).filter(([, value]) => value !== null)) });
   };
   return html`<h1 tabindex="-1">${t("upload.title")}</h1>
     <p class="lead">${t("upload.lead")}</p>
@@ -26,16 +34,27 @@ export function Upload() {
         ${
           files.value.length > 0 &&
           html`
-          <ul class="files" aria-label=${t("upload.files")}>${files.value.map((entry) => html`<${File}
-            key=${entry.peek().key} entry=${entry} />`)}</ul>`
+          <ul class="files" aria-label=${t("upload.files")}>${files.value.map(
+            (entry) => html`<${File}
+            key=${entry.peek().key} entry=${entry} />`,
+          )}</ul>`
         }
         ${
           files.value.length > 0 &&
           html`<div class="actions">
-          ${done.value > 0 && html`<button type="button" class="quiet" onClick=${removeDone}>
-            ${t("upload.clear")}</button>`}
-          <button type="button" disabled=${!chosen.value} onClick=${send}>
-            ${isSending.value && !chosen.value ? t("upload.sending") : t(options.value.dry_run ? "upload.try" : "upload.send", { n: chosen.value })}</button>
+          ${
+            done.value > 0 &&
+            html`<button type="button" class="quiet" onClick=${removeDone}>
+            ${t("upload.clear")}</button>`
+          }
+          ${
+            (chosen.value > 0 || isSending.value) &&
+            html`<button type="button" disabled=${!chosen.value} onClick=${send}>${
+              chosen.value
+                ? t(options.value.dry_run ? "upload.try" : "upload.send", { n: chosen.value })
+                : t("upload.sending")
+            }</button>`
+          }
         </div>`
         }
       </div>
@@ -61,8 +80,8 @@ function DropZone() {
   };
   return html`<div class="drop ${isOver.value ? "over" : ""}" onDragOver=${over} onDragEnter=${over}
     onDragLeave=${() => {
-    isOver.value = false;
-  }} onDrop=${drop}>
+      isOver.value = false;
+    }} onDrop=${drop}>
     <svg viewBox="0 0 48 48" aria-hidden="true"><path
       d="M24 31V9m-8.500 8L24 8.500 32.500 17M8 30v6.500A3.500 3.500 0 0 0 11.500 40h25a3.500 3.500 0 0 0 3.500-3.500V30" /></svg>
     <p>${t("upload.drop")}</p>
@@ -84,12 +103,15 @@ function Options({ options, set }) {
         </label>
     <div class="field"><label for="existing">${t("upload.existing")}</label>
       <select id="existing" value=${options.existing} onChange=${(event) => set("existing")(event.target.value)}>
-        ${["update", "fill", "skip"].map((name) => html`<option key=${name} value=${name}>
-          ${t(`upload.existing.${name}`)}</option>`)}
+        ${["update", "fill", "skip"].map(
+          (name) => html`<option key=${name} value=${name}>
+          ${t(`upload.existing.${name}`)}</option>`,
+        )}
       </select></div>
     <div class="field"><label for="sheet">${t("upload.sheet")}</label>
       <input id="sheet" type="text" autocomplete="off" placeholder=${t("upload.sheet.default")}
         value=${options.sheet} onInput=${(event) => set("sheet")(event.target.value)} /></div>
+    <${Columns} pairs=${options.columns} onChange=${set("columns")} />
     <hr />
     <h2>${t("template.title")}</h2>
     <p class="hint">${t("template.text")}</p>
@@ -132,10 +154,17 @@ function File({ entry }) {
 
 function Taken({ jobId, name }) {
   const upload = uploadSignal(jobId).value;
-  return html`${upload?.status === "processing" && html`<${Bar} value=${upload.progress}
-    label=${t("progress.of", { file: name })} />`}
-    <div class="file-foot">${upload ? html`<${Badge} status=${upload.status} />` : html`<span>
-      ${t("file.taken")}</span>`}
+  return html`${
+    upload?.status === "processing" &&
+    html`<${Bar} value=${upload.progress}
+    label=${t("progress.of", { file: name })} />`
+  }
+    <div class="file-foot">${
+      upload
+        ? html`<${Badge} status=${upload.status} />`
+        : html`<span>
+      ${t("file.taken")}</span>`
+    }
       <${Go} path="uploads/${jobId}">${t("file.open")}<span class="unseen"> ${name}</span><//></div>`;
 }
 
@@ -153,8 +182,11 @@ function Refused({ entry, error }) {
         <button type="button" class="quiet" onClick=${() => sendAgain(entry, { allow_duplicate: true })}>
           ${t("file.repeat.send")}</button>`
       }
-      ${(error.isPassing || error.code === "stopped") && html`<button type="button" onClick=${() => sendAgain(entry)}>
-        ${t("again")}</button>`}
+      ${
+        (error.isPassing || error.code === "stopped") &&
+        html`<button type="button" onClick=${() => sendAgain(entry)}>
+        ${t("again")}</button>`
+      }
       <button type="button" class="text" onClick=${() => remove(entry)}>${t("file.remove")}</button>
     </div></div>`;
 }

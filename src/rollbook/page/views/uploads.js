@@ -48,8 +48,10 @@ export function Uploads() {
       html`<p class="count" role="status">
         ${isFiltered ? t("uploads.found", { n: data.total }) : t("uploads.count", { n: data.total })}</p>
       ${data.total === 0 && !isFiltered && html`<${Nothing} />`}
-      <ul class="uploads" aria-label=${t("uploads.title")}>${data.ids.map((id) => html`<${Line} key=${id}
-        id=${id} />`)}</ul>
+      <ul class="uploads" aria-label=${t("uploads.title")}>${data.ids.map(
+        (id) => html`<${Line} key=${id}
+        id=${id} />`,
+      )}</ul>
       <${Pager} page=${page} pageSize=${PAGE_SIZE} total=${data.total} label=${t("uploads.pages")}
         onPage=${(to) => refine({ page: to })} />`
     }`;
