@@ -303,7 +303,7 @@ export const TEXT = {
   "statistics.outcome": "Outcome",
   "statistics.stage": "Stage",
   "statistics.time": "Median time",
-  "statistics.p95": "95% within {time}",
+  "statistics.p95": "95%: {time}",
   "chart.day": "Day",
   "chart.table": "As a table",
   "chart.nothing": "Nothing in this period.",

@@ -5,8 +5,8 @@ import { t } from "../words.js";
 
 const WIDTH = 640;
 const HEIGHT = 220;
-const LEFT = 44;
-const BOTTOM = 24;
+const LEFT = 48;
+const BOTTOM = 36;
 const TOP = 14;
 
 /** A round number at or above the greatest value, and the steps up to it. */

@@ -164,7 +164,7 @@ function Jobs() {
       data &&
       html`<p class="count"
         role="status">${data.length < SHOWN ? t("jobs.count", { n: data.length }) : t("jobs.newest", { n: SHOWN })}</p>
-      <ul class="uploads" aria-label=${t("jobs.title")}>${data.map(
+      <ul class="uploads jobs" aria-label=${t("jobs.title")}>${data.map(
         (id) => html`<${Line} key=${id} id=${id}>
         <${JobActions} id=${id} reload=${reload} /><//>`,
       )}</ul>`
