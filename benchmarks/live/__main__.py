@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import json
+import logging
 import statistics
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
+import structlog
 from benchmarks.live import chart, report, trial
 from benchmarks.queue import machine
 
@@ -84,6 +86,7 @@ def _percentiles(values: list[float]) -> dict[str, float]:
 def main() -> None:
     """Measure, write the results and the page, print the table."""
     options = _arguments()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     if not options.render:
         trials = []
         for hear_all in (False, True):

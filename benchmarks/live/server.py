@@ -6,9 +6,11 @@ at which Redis took an event down to the moment at which it was handed to a clie
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from array import array
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rollbook import config
@@ -17,6 +19,8 @@ from rollbook.live.client import Client
 from rollbook.live.messages import PER_MS
 
 if TYPE_CHECKING:
+    import socket
+
     from rollbook.live.messages import Message
 
 LAGS = array("f")
@@ -29,14 +33,19 @@ async def _noted(self: Client, following=Client.next) -> Message:  # type: ignor
     return message
 
 
+class _NotingServer(Server):
+    """Writes the notes when it ends: the signal that ends it is raised anew afterwards."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        notes = Path(os.environ["BENCH_LAGS"])
+        await asyncio.to_thread(notes.write_bytes, LAGS.tobytes())
+
+
 def main() -> None:
     """Serve until SIGTERM."""
     Client.next = _noted  # type: ignore[method-assign]
-    try:
-        Server(config.load()).run()
-    finally:
-        with open(os.environ["BENCH_LAGS"], "wb") as file:  # noqa: PTH123 - array wants a file
-            LAGS.tofile(file)
+    _NotingServer(config.load()).run()
 
 
 if __name__ == "__main__":

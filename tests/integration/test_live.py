@@ -590,7 +590,7 @@ async def test_clients_hear_that_the_queue_cannot_be_heard(
     site: Site, make_user: MakeUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with site.listening(await make_user()) as client:
-        await client.next()
+        await client.until(lambda m: m["type"] == "heartbeat" and m["data"]["is_live"])
         monkeypatch.setattr("rollbook.live.feed.Feed.is_live", False)
         await client.until(lambda m: m["type"] == "heartbeat" and not m["data"]["is_live"])
         monkeypatch.undo()
