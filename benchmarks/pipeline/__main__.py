@@ -59,7 +59,7 @@ def _arguments() -> argparse.Namespace:
     kept = "measure only rollbook and the limit anew, and keep what the last run found of the rest"
     add("--keep-rest", action="store_true", help=kept)
     parts = "measure only these anew, and keep what the last run found of the rest"
-    add("--only", nargs="+", choices=("node", "csv", "report"), default=(), help=parts)
+    add("--only", nargs="+", choices=("node", "million", "csv", "report"), default=(), help=parts)
     report = "write the report alone too, by our writer and by the fastest others"
     add("--report", action="store_true", help=report)
     add("--render", action="store_true", help="only write the page anew")
@@ -123,6 +123,8 @@ class Bench:
         self.found |= {name: here for name, here in self._before.items() if name != "date"}
         if "report" in self._options.only:
             self._report()
+        if "million" in self._options.only:
+            await self._million(tables)
         if "csv" in self._options.only:
             await self.long_csv(tables, self._options.csv)
         if "node" in self._options.only:

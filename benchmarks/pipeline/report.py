@@ -162,15 +162,16 @@ def _writers(found: dict[str, Any]) -> str:
     ours = found["writers"][0]["seconds"]
     lines = [
         (
-            " ".join([writer["name"], *writer["version"].values()]),
+            writer["name"],
             writer["method"],
             _seconds(writer),
-            f"{ours / writer['seconds']:.2f}",
+            f"{writer['seconds'] / ours:.2f}",
             f"{writer['peak_mb']:,}",
+            ", ".join(f"{name} {version}" for name, version in writer["version"].items()),
         )
         for writer in found["writers"]
     ]
-    head = ("", "what it writes", "seconds", "Rollbook's, in its", "peak MB")
+    head = ("", "what it writes", "seconds", "times Rollbook's", "peak MB", "version")
     about = (
         f"The report alone: a table of {found['rows']:,} rows and {found['columns']} columns in "
         "six sheets, each row in two of them, with a frozen header and filters; each writer in a "
