@@ -28,8 +28,8 @@ demo: setup ## A synthetic file through the whole system, on a throw-away databa
 up: setup ## The whole system at http://127.0.0.1:8000
 	@$(BIN)/rollbook up
 
-test: setup ## All tests, against the real PostgreSQL and Valkey
-	@$(BIN)/python -m pytest
+test: setup ## All tests, against the real PostgreSQL and Valkey, a process per core
+	@$(BIN)/python -m pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal
 
 faults: setup ## The fault tests many times (RUNS=25, SEED=1): about an hour
 	@ROLLBOOK_FAULT_RUNS=$(or $(RUNS),25) ROLLBOOK_FAULT_SEED=$(or $(SEED),1) $(BIN)/python -m pytest tests/faults
