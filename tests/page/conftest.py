@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from redis import Redis
 
 from tests.conftest import PASSWORD, _administer, _named
 from tests.page.site import OPERATOR, Site, site_settings
@@ -27,13 +28,34 @@ NARROW = (360, 740)
 
 
 @pytest.fixture(scope="package")
+def chromium() -> str:
+    """The path of the browser: PAGE_CHROMIUM, or one that is installed."""
+    if named := os.environ.get("PAGE_CHROMIUM"):
+        assert shutil.which(named), f"PAGE_CHROMIUM names {named}, and there is no such program."
+        return named
+    found = next((path for name in CHROMIUM if (path := shutil.which(name))), None)
+    if found is None:
+        pytest.skip(
+            "The tests of the page need Chromium, and there is none. On Debian: "
+            "apt-get install chromium. Elsewhere: set PAGE_CHROMIUM to the path of a Chromium or "
+            "Chrome."
+        )
+    return found
+
+
+@pytest.fixture(scope="package")
 def site(
-    engines: Addresses, template: str, tmp_path_factory: pytest.TempPathFactory
+    chromium: str,  # noqa: ARG001 - without a browser there is no need for it
+    engines: Addresses,
+    template: str,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Site]:
     """The installation."""
     folder = tmp_path_factory.mktemp("page")
     _administer(engines, f"CREATE DATABASE page TEMPLATE {template}")
     assert engines.redis_url is not None
+    with Redis.from_url(engines.redis_url) as client:
+        client.flushall()
     opened = Site(folder, site_settings(_named(engines, "page"), engines.redis_url, folder))
     try:
         opened.open()
@@ -43,26 +65,15 @@ def site(
         _administer(engines, "DROP DATABASE page WITH (FORCE)")
 
 
-def chromium() -> str:
-    """The path of the browser: PAGE_CHROMIUM, or one that is installed."""
-    named = os.environ.get("PAGE_CHROMIUM")
-    found = named or next((path for name in CHROMIUM if (path := shutil.which(name))), None)
-    if found is None:
-        pytest.fail(
-            "The tests of the page need Chromium, and there is none. On Debian: "
-            "apt-get install chromium. Elsewhere: set PAGE_CHROMIUM to the path of a Chromium or "
-            "Chrome.",
-            pytrace=False,
-        )
-    return found
-
-
 @pytest.fixture(scope="package")
-def browser(site: Site) -> Iterator[Browser]:  # noqa: ARG001 - it opens with asyncio, before the browser
+def browser(
+    chromium: str,
+    site: Site,  # noqa: ARG001 - it opens with asyncio, before the browser
+) -> Iterator[Browser]:
     """The browser."""
     with sync_playwright() as playwright:
         opened = playwright.chromium.launch(
-            executable_path=chromium(), args=["--no-sandbox", "--disable-dev-shm-usage"]
+            executable_path=chromium, args=["--no-sandbox", "--disable-dev-shm-usage"]
         )
         yield opened
         opened.close()

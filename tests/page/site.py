@@ -1,8 +1,10 @@
-"""A running installation for the page: API and worker as processes, three accounts, and levers."""
+"""A running installation for the page: API and worker as processes, accounts, and levers."""
 
 from __future__ import annotations
 
 import asyncio
+import random
+import socket
 import subprocess
 import sys
 import time
@@ -20,7 +22,6 @@ from rollbook.database import connect
 from rollbook.scope import Scope
 from rollbook.system import open_system
 from tests.conftest import PASSWORD
-from tests.faults.office import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,8 +33,10 @@ ACCOUNTS = {
     "thandi.nkosi": (Role.SUPER_ADMIN, Scope()),
     "pieter": (Role.PROVINCE_ADMIN, Scope("GP")),
     "lerato": (Role.PROVINCE_ADMIN, Scope("LP")),
+    "sipho": (Role.MUNICIPALITY_ADMIN, Scope("KZN", "eThekwini")),
 }
-OPERATOR, GAUTENG, LIMPOPO = (f"{name}@example.org" for name in ACCOUNTS)
+#: An operator, two offices, and a third that has never sent anything.
+OPERATOR, GAUTENG, LIMPOPO, ETHEKWINI = (f"{name}@example.org" for name in ACCOUNTS)
 
 #: A failure on our side, which goes away: as long as it lasts no member can be written.
 _REFUSE = """
@@ -41,6 +44,22 @@ CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN RAISE EXCEPTION 'not now'; END $$;
 CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON members EXECUTE FUNCTION refuse()
 """
+
+
+def free_port() -> int:
+    """A port that nobody listens on.
+
+    Below those that a system gives to whoever connects, so that it is free still when the API is
+    started again.
+    """
+    for port in random.sample(range(20_000, 32_000), 100):
+        with socket.socket() as listener:
+            try:
+                listener.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("none of a hundred ports is free")
 
 
 def until(condition: Callable[[], Any], what: str) -> Any:

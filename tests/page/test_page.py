@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import openpyxl
-from playwright.sync_api import FilePayload, Page, expect
+from playwright.sync_api import FilePayload, Page, WebSocketRoute, expect
 
 from rollbook.pipeline.problems import sentence
 from tests.files import csv_file, member, members, workbook
@@ -213,6 +213,7 @@ def test_headers_that_are_not_known_can_be_said(open_page: OpenPage) -> None:
     content = csv_file(rows, headers=list(renamed.values()))
     send(page, content, "unknown.csv")
     expect(page.locator(".notice.bad")).to_contain_text("No column with ID numbers")
+    expect(page.locator(".timeline .broken").first).to_contain_text("Reading")
     page.get_by_role("link", name="Upload", exact=True).click()
     page.get_by_text("Columns with other names").click()
     for place, (header, field) in enumerate((("Lid No", "ID number"), ("Roepnaam", "First name"))):
@@ -298,11 +299,17 @@ def test_the_slots_of_a_worker_show_what_they_hold(open_page: OpenPage, site: Si
 
 def test_another_province_sees_none_of_it(open_page: OpenPage, site: Site) -> None:
     theirs, ours = open_page(LIMPOPO), open_page(GAUTENG)
-    theirs.evaluate("window.isTheSame = true")
+    told: list[str] = []
+    theirs.on("websocket", lambda ws: ws.on("framereceived", lambda text: told.append(str(text))))
+    theirs.reload()
+    expect(theirs.locator(".live")).to_have_text("Live")
     with site.held():
         send(ours, csv_file(fresh(2)), "only in Gauteng.csv")
         expect(state(ours)).to_have_text("Processing")
     expect(state(ours)).to_have_text("Completed")
+    job_id = ours.url.rpartition("/")[2]
+    assert told
+    assert [text for text in told if job_id in text or "only in Gauteng" in text] == []
     theirs.get_by_label("Search by file").fill("Gauteng")
     expect(theirs.get_by_text("0 uploads found")).to_be_visible()
     assert "Gauteng.csv" not in theirs.content()
@@ -329,6 +336,42 @@ def test_the_page_comes_back_by_itself_after_the_api_was_restarted_mid_job(
     expect(page.locator(".live")).to_have_text("Live")
     expect(page.get_by_text("Not live.", exact=True)).to_have_count(0)
     assert outcomes(page) == {"Inserted": 3}
+    assert page.evaluate("window.isTheSame")
+
+
+def test_a_refresh_and_a_laptop_that_slept_lead_back_to_the_true_state(
+    open_page: OpenPage, site: Site
+) -> None:
+    page = open_page(None)
+    page.clock.install()
+    asleep = False
+
+    def carry(ours: WebSocketRoute) -> None:
+        server = ours.connect_to_server()
+        server.on_message(lambda message: None if asleep else ours.send(message))
+
+    page.route_web_socket(re.compile("/ws$|/ws[?]"), carry)
+    page.route("**/status/*", lambda route: route.abort() if asleep else route.continue_())
+    page.reload()
+    sign_in(page, GAUTENG)
+    with site.held():
+        send(page, csv_file(fresh(3)), "slept.csv")
+        expect(state(page)).to_have_text("Processing")
+        page.reload()
+        expect(state(page)).to_have_text("Processing")
+        expect(page.get_by_role("progressbar")).to_be_visible()
+        expect(page.locator(".live")).to_have_text("Live")
+        page.evaluate("window.isTheSame = true")
+        asleep = True
+    job_id = page.url.rpartition("/")[2]
+    with site.api(GAUTENG) as api:
+        status = f"/bulk-upload/status/{job_id}"
+        until(lambda: api.get(status).json()["data"]["status"] == "completed", "it is through")
+    expect(state(page)).to_have_text("Processing")
+    asleep = False
+    page.clock.fast_forward("05:00")
+    expect(state(page)).to_have_text("Completed")
+    expect(page.locator(".live")).to_have_text("Live")
     assert page.evaluate("window.isTheSame")
 
 
@@ -465,4 +508,4 @@ def test_the_statistics_have_their_figures_as_text(open_page: OpenPage) -> None:
     figure = page.get_by_role("figure", name="Uploads by day")
     figure.get_by_text("As a table").click()
     expect(figure.locator("tbody tr").last.locator("td").first).to_have_text(re.compile(r"[1-9]"))
-    expect(page.get_by_role("figure", name="How long each stage takes")).to_contain_text("Merging")
+    expect(page.get_by_role("figure", name="Median time of each stage")).to_contain_text("Merging")

@@ -44,7 +44,7 @@ export function OutcomeBar({ outcomes }) {
 }
 
 /** The outcomes as numbers, with the sample of each one's pattern. */
-export function OutcomeNumbers({ outcomes, chosen, link }) {
+export function OutcomeNumbers({ outcomes }) {
   const total = OUTCOMES.reduce((sum, name) => sum + outcomes[name], 0);
   return html`<dl class="outcomes">${OUTCOMES.map(
     (name) => html`

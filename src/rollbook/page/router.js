@@ -2,10 +2,19 @@
 // job id gets into a server's log.
 import { effect, signal } from "./html.js";
 
+/** A part of an address as text; one that was mistyped stays as it is, and leads nowhere. */
+function decoded(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+}
+
 function read() {
   const [path, query = ""] = location.hash.replace(/^#\/?/, "").split("?");
   return {
-    parts: path.split("/").filter(Boolean).map(decodeURIComponent),
+    parts: path.split("/").filter(Boolean).map(decoded),
     query: new URLSearchParams(query),
   };
 }
@@ -33,7 +42,9 @@ export function go(path, query) {
 
 /** Change the query of the place that the page is at, without a step to go back to. */
 export function refine(changes) {
-  const { parts, query } = place.peek();
+  const { parts, query } = read();
+  // On the way elsewhere the address is that place's already; a step there must not be taken back.
+  if (parts.join("/") !== place.peek().parts.join("/")) return;
   const merged = { ...Object.fromEntries(query), ...changes };
   history.replaceState(null, "", to(parts.map(encodeURIComponent).join("/"), merged));
   place.value = read();

@@ -37,9 +37,6 @@ export function t(key, values = {}) {
   });
 }
 
-/** Has the catalogue this text? For codes that a newer server may send. */
-export const knows = (key) => key in TEXT;
-
 export const number = (value) => whole.format(value);
 
 export const percent = (share) => percents.format(share);
@@ -53,7 +50,7 @@ export function size(bytes) {
 
 /** Seconds as people say them: one or two units. */
 export function duration(seconds) {
-  if (seconds < 0.05) return t("unit.moment");
+  if (seconds < 0.095) return t("unit.milliseconds", { n: Math.round(seconds * 1000) });
   if (seconds < 9.95) return t("unit.seconds", { seconds: tenth.format(seconds) });
   if (seconds < 59.5) return t("unit.seconds", { seconds: whole.format(seconds) });
   const minutes = Math.round(seconds / 60);

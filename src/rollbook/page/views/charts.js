@@ -1,13 +1,28 @@
 // Charts as plain SVG. Each says its figures in a table too; patterns and labels tell what colours
 // tell, so nothing hangs on seeing them.
-import { html, useId } from "../html.js";
+import { html, useEffect, useId, useRef, useSignal } from "../html.js";
 import { t } from "../words.js";
 
-const WIDTH = 640;
 const HEIGHT = 220;
-const LEFT = 48;
-const BOTTOM = 36;
+const BOTTOM = 28;
 const TOP = 14;
+/** Pixels that a digit of an axis takes, and a day below it with room around. */
+const DIGIT = 8;
+const DAY = 76;
+
+/** How wide an element is, in pixels, so that letters in a drawing are as large on a telephone. */
+function useWidth() {
+  const element = useRef(null);
+  const width = useSignal(480);
+  useEffect(() => {
+    const observer = new ResizeObserver(([{ contentRect }]) => {
+      width.value = Math.max(160, Math.round(contentRect.width));
+    });
+    observer.observe(element.current);
+    return () => observer.disconnect();
+  }, []);
+  return [element, width.value];
+}
 
 /** A round number at or above the greatest value, and the steps up to it. */
 function scale(greatest) {
@@ -47,14 +62,22 @@ function Block({ id, name, pattern, ...box }) {
  * is "plain", "hatch" or "dots".
  */
 export function Columns({ title, items, series, format }) {
-  const id = useId();
   const sum = (item) => series.reduce((total, { name }) => total + item.values[name], 0);
+  if (!items.some(sum)) return html`<${Empty} title=${title} />`;
+  return html`<${Plot} ...${{ title, items, series, format, sum }} />`;
+}
+
+function Plot({ title, items, series, format, sum }) {
+  const id = useId();
+  const [figure, width] = useWidth();
   const { top, ticks } = scale(Math.max(...items.map(sum)));
   const y = (value) => TOP + (HEIGHT - TOP - BOTTOM) * (1 - value / top);
-  const step = (WIDTH - LEFT) / items.length;
-  const width = Math.max(2, Math.min(34, step * 0.72));
-  const every = Math.ceil(items.length / 6);
-  return html`<figure class="chart" aria-labelledby="${id}-title">
+  const left = DIGIT * (1 + Math.max(...ticks.map((tick) => format(tick).length)));
+  const step = (width - left) / items.length;
+  const thickness = Math.max(1, Math.min(34, step * 0.72));
+  const last = items.length - 1;
+  const every = Math.ceil(DAY / step);
+  return html`<figure ref=${figure} class="chart" aria-labelledby="${id}-title">
     <figcaption id="${id}-title">${title}</figcaption>
     ${
       series.length > 1 &&
@@ -64,15 +87,15 @@ export function Columns({ title, items, series, format }) {
       height="14" rx="2" /></svg>${label}</li>`,
       )}</ul>`
     }
-    <svg class="plot" viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label=${t("chart.see_table", { title })}>
+    <svg class="plot" viewBox="0 0 ${width} ${HEIGHT}" height=${HEIGHT} role="img" aria-label=${t("chart.see_table", { title })}>
       <${Patterns} id=${id} />
       ${ticks.map(
         (tick) => html`<g key=${tick}><line
-        class="grid" x1=${LEFT} x2=${WIDTH} y1=${y(tick)} y2=${y(tick)} /><text class="axis" x=${LEFT - 8}
+        class="grid" x1=${left} x2=${width} y1=${y(tick)} y2=${y(tick)} /><text class="axis" x=${left - DIGIT}
         y=${y(tick) + 4} text-anchor="end">${format(tick)}</text></g>`,
       )}
       ${items.map((item, index) => {
-        const x = LEFT + step * index + (step - width) / 2;
+        const x = left + step * index + (step - thickness) / 2;
         let below = 0;
         return html`<g key=${item.key}>
           <title>${item.label}: ${series.map(({ name, label }) => `${label} ${format(item.values[name])}`).join(", ")}</title>
@@ -81,14 +104,14 @@ export function Columns({ title, items, series, format }) {
             below += item.values[name];
             return (
               item.values[name] > 0 &&
-              html`<${Block} key=${name} id=${id} name=${name} pattern=${pattern} x=${x} width=${width} y=${y(below)}
+              html`<${Block} key=${name} id=${id} name=${name} pattern=${pattern} x=${x} width=${thickness} y=${y(below)}
                 height=${Math.max(1, y(from) - y(below))} />`
             );
           })}
           ${
-            index % every === 0 &&
-            html`<text class="axis" x=${x + width / 2}
-            y=${HEIGHT - 6} text-anchor="middle">${item.label}</text>`
+            (last - index) % every === 0 &&
+            html`<text class="axis" x=${index === last ? width : x + thickness / 2} y=${HEIGHT - 6}
+              text-anchor=${index === last ? "end" : "middle"}>${item.label}</text>`
           }</g>`;
       })}
     </svg>
@@ -98,42 +121,38 @@ export function Columns({ title, items, series, format }) {
 }
 
 /** Bars side by side, each with its label and its figure. items: [{key, label, value, note, kind}]. */
-export function Bars({ title, items, format, head }) {
+export function Bars({ title, items, format }) {
   const id = useId();
-  const greatest = Math.max(...items.map(({ value }) => value), 1e-9);
+  const greatest = Math.max(...items.map(({ value }) => value));
+  if (!(greatest > 0)) return html`<${Empty} title=${title} />`;
+  const share = (value) => ({ width: `${(100 * value) / greatest}%` });
   return html`<figure class="chart" aria-labelledby="${id}-title">
     <figcaption id="${id}-title">${title}</figcaption>
-    <table class="bars"><thead class="unseen"><tr><th scope="col">${head[0]}</th><th scope="col">${head[1]}</th></tr>
-      </thead>
-      <tbody>${items.map(
-        ({ key, label, value, note, kind = "plain" }) => html`<tr key=${key}><th scope="row">${label}</th>
-        <td><div class="bar-line">${
-          value > 0 &&
-          html`<span class="fill ${kind}" style=${{ width: `${(100 * value) / greatest}%` }}>
-          </span>`
-        }</div><span class="bar-value">${format(value)}${note && html` <small>${note}</small>`}</span></td>
-          </tr>`,
-      )}</tbody></table>
+    <dl class="bars">${items.map(
+      ({ key, label, value, note, kind = "plain" }) => html`<div key=${key}>
+        <dt>${label}</dt>
+        <dd><span class="bar-line" aria-hidden="true">
+          ${value > 0 && html`<span class="fill ${kind}" style=${share(value)}></span>`}</span>
+        <span class="bar-value"><span>${format(value)}</span>${note && html` <small>${note}</small>`}</span></dd>
+      </div>`,
+    )}</dl>
   </figure>`;
+}
+
+function Empty({ title }) {
+  const id = useId();
+  return html`<figure class="chart" aria-labelledby=${id}><figcaption id=${id}>${title}</figcaption>
+    <p class="hint">${t("chart.nothing")}</p></figure>`;
 }
 
 function Table({ head, rows }) {
   const id = useId();
   return html`<details class="as-table"><summary id=${id}>${t("chart.table")}</summary>
-    ${
-      rows.length
-        ? html`<div class="table" tabindex="0" role="region" aria-labelledby=${id}><table><thead><tr>
-          ${head.map((name, index) => html`<th key=${index} scope="col" class=${index ? "n" : ""}>${name}</th>`)}</tr>
-          </thead>
-    <tbody>${rows.map(
-      (row) =>
-        html`<tr key=${row[0]}>${row.map((cell, index) =>
-          index
-            ? html`<td key=${index}
-      class="n">${cell}</td>`
-            : html`<th key="0" scope="row">${cell}</th>`,
+    <div class="table" tabindex="0" role="region" aria-labelledby=${id}><table>
+      <thead><tr>${head.map((name, index) => html`<th key=${index} scope="col" class=${index ? "n" : ""}>${name}</th>`)}</tr></thead>
+      <tbody>${rows.map(
+        ([label, ...figures]) => html`<tr key=${label}><th scope="row">${label}</th>${figures.map(
+          (figure, index) => html`<td key=${index} class="n">${figure}</td>`,
         )}</tr>`,
-    )}</tbody></table></div>`
-        : html`<p class="hint">${t("chart.nothing")}</p>`
-    }</details>`;
+      )}</tbody></table></div></details>`;
 }

@@ -130,7 +130,7 @@ function Workers({ loaded: { data, error, reload } }) {
 function Slot({ id }) {
   if (!id) return html`<li class="slot"><span class="hint">${t("workers.free")}</span></li>`;
   const upload = uploadSignal(id).value;
-  return html`<li class="slot busy"><${Go} path="uploads/${id}">${upload?.file_name ?? t("workers.job")}<//>
+  return html`<li class="slot busy"><${Go} class="clipped" path="uploads/${id}">${upload?.file_name ?? t("workers.job")}<//>
     ${
       upload &&
       html`<span

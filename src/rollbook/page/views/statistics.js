@@ -70,14 +70,13 @@ function Charts({ of: { days, stages } }) {
     <div class="card"><${Columns} title=${t("statistics.rows_by_day")} format=${number}
       items=${items((one) => ({ rows: one.rows }))}
       series=${[{ name: "rows", label: t("statistics.rows"), pattern: "plain" }]} /></div>
-    <div class="card"><${Bars} title=${t("statistics.outcomes")}
-      head=${[t("statistics.outcome"), t("statistics.rows")]} format=${number}
+    <div class="card"><${Bars} title=${t("statistics.outcomes")} format=${number}
       items=${sums.map((item) => ({ ...item, note: rows && item.value ? percent(item.value / rows) : "" }))} /></div>
-    <div class="card">${
-      stages.length
-        ? html`<${Bars} title=${t("statistics.stages")} head=${[t("statistics.stage"), t("statistics.time")]}
-          format=${duration}
-      items=${stages.map(({ stage, median_seconds, p95_seconds }) => ({ key: stage, label: t(`stage.${stage}`), value: median_seconds, note: t("statistics.p95", { time: duration(p95_seconds) }) }))} />`
-        : html`<p class="hint">${t("chart.nothing")}</p>`
-    }</div>`;
+    <div class="card"><${Bars} title=${t("statistics.stages")} format=${duration}
+      items=${stages.map(({ stage, median_seconds, p95_seconds }) => ({
+        key: stage,
+        label: t(`stage.${stage}`),
+        value: median_seconds,
+        note: t("statistics.p95", { time: duration(p95_seconds) }),
+      }))} /></div>`;
 }

@@ -5,7 +5,7 @@ import { Badge, Bar, Go } from "../parts.js";
 import { attempt } from "../said.js";
 import { choose, files, isSending, KINDS, remove, removeDone, sendAgain, sendAll, stop } from "../sending.js";
 import { uploadSignal } from "../uploads.js";
-import { percent, size, t } from "../words.js";
+import { percent, size, t, when } from "../words.js";
 import { Columns, columnsOption } from "./columns.js";
 
 export function Upload() {
@@ -173,7 +173,7 @@ function Refused({ entry, error }) {
   const isRepeat = error.code === "duplicate_upload";
   return html`<div class="notice ${isRepeat ? "" : "bad"}">
     <p><strong>${isRepeat ? t("file.repeat") : t("file.refused")}</strong></p>
-    <p>${error.message}</p>
+    <p>${isRepeat ? t("file.repeat.when", { file: error.more.file_name, when: when(error.more.created_at) }) : error.message}</p>
     ${isRepeat && html`<p>${t("file.repeat.text")}</p>`}
     <div class="actions">
       ${

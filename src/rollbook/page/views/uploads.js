@@ -67,8 +67,9 @@ export function Line({ id, children }) {
   return html`<li class="upload ${upload.status}">
     <div class="upload-what">
       <${Go} class="upload-name" path="uploads/${id}">${upload.file_name}<//>
-      <span class="hint">
-        ${when(upload.created_at)} · ${upload.owner}${upload.dry_run ? ` · ${t("dry_run")}` : ""}</span>
+      <span class="hint dotted"><span>${when(upload.created_at)}</span><span>${upload.owner}</span>${
+        upload.dry_run && html`<span>${t("dry_run")}</span>`
+      }</span>
     </div>
     <div class="upload-state"><${Badge} status=${upload.status} /></div>
     <div class="upload-how"><${How} upload=${upload} /></div>
@@ -83,8 +84,8 @@ function How({ upload }) {
     case "processing":
       return html`<${Bar} value=${upload.progress} label=${t("progress.of", { file: upload.file_name })} />
         <span class="upload-stage">
-          ${upload.stage ? t(`stage.${upload.stage}`) : t("stage.start")} · ${t("unit.percent", { n: upload.progress })}</span>
-        <${Pace} upload=${upload} left=${secondsLeft(upload)} />`;
+          <span>${upload.stage ? t(`stage.${upload.stage}`) : t("stage.start")} · ${t("unit.percent", { n: upload.progress })}</span>
+          <${Pace} upload=${upload} left=${secondsLeft(upload)} /></span>`;
     case "completed":
       return html`<${OutcomeBar} outcomes=${upload.outcomes} />
         <span>${t("uploads.rows", { n: upload.rows_total ?? 0 })} · ${refusedRows(upload) ? t("uploads.refused", { n: refusedRows(upload) }) : t("uploads.all_in")}</span>`;
