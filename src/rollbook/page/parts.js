@@ -1,5 +1,6 @@
 // Small parts that several views are made of.
-import { html, useEffect, useId, useRef } from "./html.js";
+import { post } from "./api.js";
+import { html, useEffect, useId, useRef, useSignal } from "./html.js";
 import { to } from "./router.js";
 import { OUTCOMES, STATUSES } from "./uploads.js";
 import { duration, number, percent, t } from "./words.js";
@@ -116,6 +117,23 @@ export function Question({ title, text, confirm, isDangerous = false, onAnswer, 
       <button type="button" class="quiet" onClick=${() => end(false)}>${t("question.no")}</button>
       <button type="button" class=${isDangerous ? "danger" : ""} onClick=${() => end(true)}>${confirm}</button>
     </div></dialog>`;
+}
+
+/** A button that asks whether to cancel an upload, and has `act` do it. */
+export function CancelButton({ upload, act, disabled = false, children, ...more }) {
+  const isAsked = useSignal(false);
+  const answer = (yes) => {
+    isAsked.value = false;
+    if (yes) act(() => post(`bulk-upload/cancel/${upload.job_id}`));
+  };
+  return html`<button type="button" disabled=${disabled} ...${more} onClick=${() => {
+    isAsked.value = true;
+  }}>${t("action.cancel")}${children}</button>
+  ${
+    isAsked.value &&
+    html`<${Question} title=${t("cancel.title")} text=${t("cancel.text", { file: upload.file_name })}
+      confirm=${t("cancel.yes")} isDangerous onAnswer=${answer} />`
+  }`;
 }
 
 /** Speed and time left of a running upload, in one line. */

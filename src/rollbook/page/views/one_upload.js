@@ -3,7 +3,7 @@ import { download, get, isOperator, post, user } from "../api.js";
 import { html, useEffect, useSignal } from "../html.js";
 import { freshness } from "../live.js";
 import { useLoaded } from "../loading.js";
-import { Badge, Bar, Failure, Go, Loading, OutcomeBar, OutcomeNumbers, Pace, Question } from "../parts.js";
+import { Badge, Bar, CancelButton, Failure, Go, Loading, OutcomeBar, OutcomeNumbers, Pace } from "../parts.js";
 import { go } from "../router.js";
 import { attempt, show } from "../said.js";
 import {
@@ -96,7 +96,6 @@ function Now({ upload }) {
 }
 
 function Actions({ upload, reload }) {
-  const question = useSignal(null);
   const isBusy = useSignal(false);
   const act = async (action) => {
     isBusy.value = true;
@@ -109,10 +108,6 @@ function Actions({ upload, reload }) {
     });
   };
   const isOwn = upload.owner === user.value?.email;
-  const cancel = (yes) => {
-    question.value = null;
-    if (yes) act(() => post(`bulk-upload/cancel/${upload.job_id}`));
-  };
   const run = (more) =>
     act(async () => {
       const { data } = await post(`bulk-upload/run/${upload.job_id}`, more);
@@ -149,15 +144,7 @@ function Actions({ upload, reload }) {
     ${
       !isFinal(upload) &&
       (isOwn || isOperator.value) &&
-      html`<button type="button" class="quiet danger" disabled=${isBusy.value} onClick=${() => {
-        question.value = "cancel";
-      }}>${t("action.cancel")}</button>`
-    }
-    ${
-      question.value === "cancel" &&
-      html`<${Question} title=${t("cancel.title")}
-      text=${t("cancel.text", { file: upload.file_name })} confirm=${t("cancel.yes")} isDangerous
-      onAnswer=${cancel} />`
+      html`<${CancelButton} class="quiet danger" upload=${upload} act=${act} disabled=${isBusy.value} />`
     }
   </div>`;
 }

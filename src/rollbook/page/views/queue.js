@@ -3,7 +3,7 @@ import { get, post } from "../api.js";
 import { html, useEffect, useId, useRef, useSignal } from "../html.js";
 import { freshness, queueStats } from "../live.js";
 import { useLoaded, useRested } from "../loading.js";
-import { Failure, Go, Loading, Question, Search, StatusChoice } from "../parts.js";
+import { CancelButton, Failure, Go, Loading, Question, Search, StatusChoice } from "../parts.js";
 import { place, refine } from "../router.js";
 import { attempt } from "../said.js";
 import { isFinal, learn, listChanged, moment, uploadSignal } from "../uploads.js";
@@ -172,31 +172,17 @@ function Jobs() {
 }
 
 function JobActions({ id, reload }) {
-  const isAsked = useSignal(false);
   const upload = uploadSignal(id).value;
   if (!upload || (isFinal(upload) && upload.status !== "failed")) return null;
-  const act = async (path) => {
-    await attempt(() => post(path));
+  const act = async (action) => {
+    await attempt(action);
     reload();
   };
-  const cancel = (yes) => {
-    isAsked.value = false;
-    if (yes) act(`bulk-upload/cancel/${id}`);
-  };
-  return html`<div class="upload-actions">
-    ${
-      upload.status === "failed"
-        ? html`<button type="button" class="quiet small" onClick=${() => act(`bulk-upload/queue/retry/${id}`)}>
-          ${t("action.retry")}<span class="unseen"> ${upload.file_name}</span></button>`
-        : html`<button type="button" class="quiet small danger" onClick=${() => {
-            isAsked.value = true;
-          }}>${t("action.cancel")}<span class="unseen"> ${upload.file_name}</span></button>`
-    }
-    ${
-      isAsked.value &&
-      html`<${Question} title=${t("cancel.title")}
-      text=${t("cancel.text", { file: upload.file_name })} confirm=${t("cancel.yes")} isDangerous
-      onAnswer=${cancel} />`
-    }
-  </div>`;
+  const name = html`<span class="unseen"> ${upload.file_name}</span>`;
+  return html`<div class="upload-actions">${
+    upload.status === "failed"
+      ? html`<button type="button" class="quiet small"
+          onClick=${() => act(() => post(`bulk-upload/queue/retry/${id}`))}>${t("action.retry")}${name}</button>`
+      : html`<${CancelButton} class="quiet small danger" upload=${upload} act=${act}>${name}<//>`
+  }</div>`;
 }
