@@ -105,6 +105,46 @@ class Site:
         )
 
 
+class Gate:
+    """Stands before Redis's Unix socket, and can be shut: then nobody gets through, or in."""
+
+    def __init__(self, address: str, folder: Path) -> None:
+        self._behind, _, self._query = address.removeprefix("unix://").partition("?")
+        self._path = folder / "gate"
+        self._lines: set[asyncio.StreamWriter] = set()
+        self._server: asyncio.Server | None = None
+
+    @property
+    def address(self) -> str:
+        return f"unix://{self._path}?{self._query}"
+
+    async def open(self) -> None:
+        self._server = await asyncio.start_unix_server(self._pass, self._path)
+
+    async def shut(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        self._path.unlink(missing_ok=True)
+        for line in list(self._lines):
+            line.transport.abort()
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        behind_reader, behind_writer = await asyncio.open_unix_connection(self._behind)
+        self._lines |= {writer, behind_writer}
+        try:
+            await asyncio.gather(
+                self._copy(reader, behind_writer), self._copy(behind_reader, writer)
+            )
+        finally:
+            self._lines -= {writer, behind_writer}
+
+    async def _copy(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await source.read(65536):
+                target.write(data)
+        target.close()
+
+
 class Listener:
     """Keeps all it hears, and checks what holds for every listener."""
 

@@ -7,14 +7,14 @@ from html import escape
 from typing import Any
 
 _SERVER, _CLIENT, _INK, _GRID = "#0b5fa5", "#767676", "#1f1f1f", "#d9d9d9"
-_LEFT, _WIDTH, _TOP, _ROW = 330, 420, 64, 30
+_LEFT, _WIDTH, _TOP, _ROW = 370, 420, 64, 30
 PROMISED_MS = 250
 
 
 def draw(trials: list[dict[str, Any]]) -> str:
     """The picture as SVG, with a description for those who can't see it."""
     rows = [
-        (f"{trial['audience']}, at the {where}", trial[f"{where}_ms"], colour)
+        (f"{trial['name']}: {where}", trial[f"{where}_ms"], colour)
         for trial in trials
         for where, colour in (("server", _SERVER), ("client", _CLIENT))
     ]

@@ -26,7 +26,12 @@ def figures(results: dict[str, Any]) -> str:
     trials = results["trials"]
     first = trials[0]
     rows = [
-        ("who hears what", *(t["audience"] for t in trials)),
+        ("national clients, who hear everything; the rest hear their province",
+         *("all" if t["hears_all"] else "a tenth" for t in trials)),
+        ("uploads that run at once, of those sent",
+         *(f"{t['at_once']} of {t['uploads']}" for t in trials)),
+        ("the API's core", *("its own" if t["has_own_core"] else "shared" for t in trials)),
+        ("seconds until all uploads had ended", *(f"{t['seconds']:.0f}" for t in trials)),
         ("events, and deliveries of them", *(_both(t, "events", "deliveries") for t in trials)),
         ("clients that missed an event, heard one twice or out of order",
          *(str(t["wrong_clients"]) for t in trials)),
@@ -44,9 +49,8 @@ def figures(results: dict[str, Any]) -> str:
     return (
         f"Measured on {results['date']}: {on['processor']}, {on['cores']} cores (shared with other "
         f"work), {on['memory']}, {on['system']}, Python {on['python']}, {on['valkey']}. "
-        f"{first['clients']:,} clients in one process, {first['uploads']} uploads of "
-        f"{first['rows']:,} rows at the same time in one worker (niceness 10), for "
-        f"{first['seconds']:.0f} s, all on the same cores.\n\n{table}"
+        f"{first['clients']:,} clients in one process; {first['uploads']} uploads of "
+        f"{first['rows']:,} rows, sent at once to one worker (niceness 10).\n\n{table}"
     )
 
 

@@ -41,13 +41,26 @@ PATIENCE_S = 300
 TOLD = {"waiting", "delayed", "progress", "ended"}
 
 
-@dataclass(slots=True)
-class Outcome:
-    """What a trial found."""
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What is tried."""
 
     clients: int
     uploads: int
     rows: int
+    #: Uploads that one worker runs at a time.
+    at_once: int
+    #: Do all clients hear everything, or nine of ten their own province?
+    hears_all: bool
+    #: The cores of the API process, and of all others.
+    api_cores: list[int]
+    other_cores: list[int]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a trial found."""
+
     seconds: float
     #: Events that happened, and how many times one was delivered.
     events: int
@@ -63,30 +76,30 @@ class Outcome:
     client_ms: list[float] = field(repr=False)
 
 
-def run(
-    folder: Path, settings: Settings, *, clients: int, uploads: int, rows: int, hear_all: bool
-) -> Outcome:
+def run(folder: Path, settings: Settings, setup: Setup) -> Outcome:
     """Run a trial in an empty database and an empty Redis."""
-    settings = settings.model_copy(update={"port": _free_port(), "concurrency": uploads})
+    settings = settings.model_copy(update={"port": _free_port(), "concurrency": setup.at_once})
     schema.migrate(settings.database_address)
     users = asyncio.run(_users(settings))
-    everybody = [users[None]] if hear_all else [users[None], *(users[p] for p in PROVINCES)]
-    listeners = [everybody[number % len(everybody)] for number in range(clients)]
     senders = [users[None], *(users[p] for p in PROVINCES)]
+    everybody = senders[:1] if setup.hears_all else senders
+    listeners = [everybody[number % len(everybody)] for number in range(setup.clients)]
     files = [
-        (sender, _file(rows, number, sender.scope.province))
-        for number, sender in zip(range(uploads), itertools.cycle(senders), strict=False)
+        (sender, _file(setup.rows, number, sender.scope.province))
+        for number, sender in zip(range(setup.uploads), itertools.cycle(senders), strict=False)
     ]
+    others = setup.other_cores
     environment = environment_for(settings) | {
         "PYTHONPATH": str(ROOT), "BENCH_LAGS": str(folder / "lags"),
     }  # fmt: skip
     with (
-        _process(folder, environment, "benchmarks.live.server") as server,
-        _process(folder, environment, "rollbook", "worker", niceness=10),
-        _process(folder, environment, "benchmarks.live.crowd", talks=True) as crowd,
+        _process(folder, environment, "benchmarks.live.server", cores=setup.api_cores) as server,
+        _process(folder, environment, "rollbook", "worker", niceness=10, cores=others),
+        _process(folder, environment, "benchmarks.live.crowd", talks=True, cores=others) as crowd,
     ):
         _until_ready(settings)
         api = psutil.Process(server.pid)
+        assert api.cpu_affinity() == setup.api_cores
         before = api.memory_info().rss
         tokens = [issue_token(settings, user) for user in listeners]
         _say(crowd, {"host": "127.0.0.1", "port": settings.port, "tokens": tokens})
@@ -108,9 +121,6 @@ def run(
         for client, user in zip(told, listeners, strict=True)
     )
     return Outcome(
-        clients=clients,
-        uploads=uploads,
-        rows=rows,
         seconds=seconds,
         events=len(happened),
         deliveries=sum(len(client["seqs"]) for client in told),
@@ -196,6 +206,7 @@ def _process(
     environment: dict[str, str],
     module: str,
     *more: str,
+    cores: list[int],
     niceness: int = 0,
     talks: bool = False,
 ) -> Iterator[subprocess.Popen[str]]:
@@ -205,7 +216,11 @@ def _process(
         process = subprocess.Popen(
             command, env=environment, cwd=ROOT, stdin=pipe,
             stdout=subprocess.PIPE if talks else log, stderr=log, text=True,
+            # As services have it: within one session, Linux gives a process the less of its core
+            # the busier the others are elsewhere, and twenty children would leave the API nothing.
+            start_new_session=True,
         )  # fmt: skip
+        psutil.Process(process.pid).cpu_affinity(cores)
         try:
             yield process
         finally:

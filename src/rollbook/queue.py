@@ -18,7 +18,7 @@ from uuid import UUID
 
 import structlog
 from bullmq import Job, Queue
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from rollbook.errors import ServiceUnavailableError
 from rollbook.publisher import announce_end
@@ -126,6 +126,19 @@ class UploadQueue:
         """What the queue's event stream holds: ids in it and fields, oldest first."""
         return list(await reached(self._redis.xrange(self._queue.toKey("events"))))
 
+    async def events_cut_to(self) -> str | None:
+        """The oldest event that the stream holds; None where none was cut off before it."""
+        try:
+            stream = await self._redis.xinfo_stream(self._queue.toKey("events"))
+        except ResponseError:  # nothing has happened yet
+            return None
+        except (RedisError, OSError) as error:
+            raise unreachable() from error
+        first = stream["first-entry"]
+        # Redis counts what was ever added since its version 7.
+        is_whole = stream.get("entries-added") == stream["length"]
+        return None if first is None or is_whole else str(first[0])
+
     async def epoch_ms(self) -> int:
         """Since when Redis has its keys, by its own clock; the same for every process.
 
@@ -223,7 +236,12 @@ async def reached(answer: Awaitable[Any]) -> Any:
     try:
         return await answer
     except (RedisError, OSError) as error:
-        raise ServiceUnavailableError(
-            "The queue doesn't answer right now. Uploads that were accepted are recorded and will "
-            "be queued as soon as it does; please try again in a moment."
-        ) from error
+        raise unreachable() from error
+
+
+def unreachable() -> ServiceUnavailableError:
+    """What is said when Redis doesn't answer."""
+    return ServiceUnavailableError(
+        "The queue doesn't answer right now. Uploads that were accepted are recorded and will "
+        "be queued as soon as it does; please try again in a moment."
+    )

@@ -15,20 +15,23 @@ import httpx
 import jwt
 import psycopg
 import pytest
+from pydantic import SecretStr
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from rollbook import accounts, clock, uploads
 from rollbook.accounts import Role, User, issue_token
+from rollbook.live.messages import seq_of
 from rollbook.publisher import announce_budget
 from rollbook.redis_client import make_client
 from rollbook.scope import Scope
 from tests.files import csv_file
 from tests.integration.test_worker import sent, working
-from tests.listening import PATH, STATES, Heard, Listener, Site, conforms, of_type, quick
+from tests.listening import PATH, STATES, Gate, Heard, Listener, Site, conforms, of_type, quick
 from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
     from uuid import UUID
 
     from redis.asyncio import Redis
@@ -204,6 +207,23 @@ async def test_a_snapshot_shows_open_uploads_before_ended_ones_and_where_they_st
     assert not snapshot["data"]["is_truncated"]
 
 
+async def test_who_shares_a_snapshot_hears_how_the_queue_is_now(
+    site: Site, system: System, make_user: MakeUser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rollbook.live.feed.SHARED_S", PATIENCE_S)
+    user = await make_user()
+    async with site.listening(user) as first:
+        await first.next()
+        await sent(system, user, csv_file(1))
+        await system.queue.pause()
+        told = await first.until(lambda m: m["type"] == "queue_stats" and m["data"]["is_paused"])
+        async with site.listening(user) as second:
+            shared = await second.next()
+            assert not shared["data"]["queue"]["is_paused"]
+            assert (await second.until(of_type("queue_stats")))["data"] == told["data"]
+            assert second.events == first.events
+
+
 # --- who hears it -----------------------------------------------------------------------------
 
 
@@ -329,7 +349,7 @@ async def test_a_newer_token_lengthens_a_connection(
         await client.until(of_type("bulk_upload_progress"))
 
 
-@pytest.mark.parametrize("change", ["disable", "password", "place"])
+@pytest.mark.parametrize("change", ["disable", "password", "place", "role"])
 async def test_who_is_not_any_more_who_they_were_is_let_go(
     system: System,
     settings: Settings,
@@ -351,9 +371,14 @@ async def test_who_is_not_any_more_who_they_were_is_let_go(
         elif change == "password":
             await accounts.set_password(system.pool, user.email, "another long password")
         else:
+            now = {
+                "place": ("province_admin", "WC", None),
+                "role": ("municipality_admin", "GP", "Johannesburg"),
+            }[change]
             async with system.pool.connection() as connection:
                 await connection.execute(
-                    "UPDATE users SET province = 'WC' WHERE id = %s", (user.id,)
+                    "UPDATE users SET role = %s, province = %s, municipality = %s WHERE id = %s",
+                    (*now, user.id),
                 )
         assert await client.ended() == (4401, "account_changed")
         await sent(system, other, csv_file(1))
@@ -390,6 +415,7 @@ async def test_a_page_of_the_same_host_or_of_an_allowed_site_may_listen(
 # --- slow clients, breaks and losses ----------------------------------------------------------
 
 
+@pytest.mark.parametrize("way", ["ws", "events"])
 async def test_a_client_that_reads_nothing_is_dropped_and_the_others_miss_nothing(
     site: Site,
     system: System,
@@ -397,14 +423,16 @@ async def test_a_client_that_reads_nothing_is_dropped_and_the_others_miss_nothin
     settings: Settings,
     redis: Redis,
     monkeypatch: pytest.MonkeyPatch,
+    way: str,
 ) -> None:
     monkeypatch.setattr("rollbook.live.client.WAITING", 50)
+    monkeypatch.setattr("rollbook.api.live.CLOSE_S", 0.1)
     monkeypatch.setattr("rollbook.api.server.LINGER_S", 0.1)
     # What the kernel takes for a client that reads nothing: little, so that the test is quick.
     site.server.servers[0].sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     user = await make_user()
     upload_id = await sent(system, user, csv_file(1))
-    with deaf(site, issue_token(settings, user)) as line:
+    with deaf(site, way, issue_token(settings, user)) as line:
         async with site.listening(user) as client, asyncio.timeout(PATIENCE_S):
             await client.next()
             attempt = 0
@@ -416,6 +444,10 @@ async def test_a_client_that_reads_nothing_is_dropped_and_the_others_miss_nothin
             running = [e for e in client.events if e["data"]["status"] == "processing"]
             assert len(running) == attempt * 20
             assert site.feed.connected == 1
+        # The server holds nothing for it any more, although it has still read nothing.
+        async with asyncio.timeout(PATIENCE_S):
+            while site.server.server_state.connections:  # noqa: ASYNC110 - uvicorn tells nobody
+                await asyncio.sleep(0.01)
         # The line is cut: what was on its way comes, and then the end.
         line.settimeout(PATIENCE_S)
         with contextlib.suppress(ConnectionResetError):
@@ -424,18 +456,20 @@ async def test_a_client_that_reads_nothing_is_dropped_and_the_others_miss_nothin
 
 
 @contextlib.contextmanager
-def deaf(site: Site, token: str) -> Any:
+def deaf(site: Site, way: str, token: str) -> Any:
     """A client that signs in and then reads nothing."""
     host, port = site.host.split(":")
     line = socket.socket()
     line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     line.connect((host, int(port)))
-    line.sendall(
-        f"GET {PATH}/ws HTTP/1.1\r\nHost: {site.host}\r\nUpgrade: websocket\r\n"
-        "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    sign_in = {
+        "events": f"Authorization: Bearer {token}\r\n",
+        "ws": "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
         "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
-        f"Sec-WebSocket-Protocol: rollbook, bearer.{token}\r\n\r\n".encode()
-    )
+        f"Sec-WebSocket-Protocol: rollbook, bearer.{token}\r\n",
+    }[way]
+    head = f"GET {PATH}/{way} HTTP/1.1\r\nHost: {site.host}\r\n{sign_in}\r\n"
+    line.sendall(head.encode())
     try:
         yield line
     finally:
@@ -563,6 +597,82 @@ async def test_after_flushall_every_client_gets_a_new_snapshot_and_goes_on_heari
         async with site.listening(user, since=before["seq"]) as late:
             first = await late.next()
             assert (first["type"], first["data"]["is_reset"]) == ("snapshot", True)
+
+
+@pytest.mark.parametrize("is_cut", [False, True])
+async def test_what_happened_while_redis_was_out_of_reach_is_told_or_a_snapshot_comes(
+    system: System,
+    settings: Settings,
+    make_user: MakeUser,
+    redis: Redis,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    is_cut: bool,
+) -> None:
+    monkeypatch.setattr("rollbook.live.feed.EPOCH_S", 0.05)
+    monkeypatch.setattr("rollbook.live.feed.LOOK_S", 0.05)
+    user = await make_user()
+    upload_id = await sent(system, user, csv_file(1))
+    gate = Gate(settings.redis_address, tmp_path)
+    await gate.open()
+    behind = quick(settings, redis_url=SecretStr(gate.address))
+    async with Site(behind) as site, site.listening(user) as client:
+        await client.next()
+        await tell_progress(redis, settings, upload_id, 1, 5)
+        await client.until(is_at(5))
+        await gate.shut()
+        await client.until(lambda m: m["type"] == "heartbeat" and not m["data"]["is_live"])
+        for percent in (10, 20, 30):
+            await tell_progress(redis, settings, upload_id, 1, percent)
+        if is_cut:
+            await redis.xtrim(f"bull:{settings.queue_name}:events", maxlen=1, approximate=False)
+        away = len(client.heard)
+        await gate.open()
+        await client.until(of_type("snapshot") if is_cut else is_at(30))
+        await tell_progress(redis, settings, upload_id, 1, 40)
+        await client.until(is_at(40))
+        known = client.heard[away - 1]["seq"]
+        async with site.listening(user, since=known) as late:
+            first = await late.next()
+    await gate.shut()
+    since_then = client.heard[away:]
+    percents = [m["data"]["progress"] for m in since_then if m["type"] == "bulk_upload_progress"]
+    snapshots = [m["data"]["is_reset"] for m in since_then if m["type"] == "snapshot"]
+    assert percents == ([30, 40] if is_cut else [10, 20, 30, 40])
+    assert snapshots == ([True] if is_cut else [])
+    assert first["type"] == ("snapshot" if is_cut else "bulk_upload_progress")
+
+
+async def test_events_that_pile_up_while_postgresql_hangs_become_a_snapshot(
+    system: System,
+    settings: Settings,
+    make_user: MakeUser,
+    redis: Redis,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("rollbook.live.feed.HEARD", 20)
+    user = await make_user()
+    unknown = await sent(system, user, csv_file(1))
+    await uploads.cancel(system, user, unknown)
+    upload_id = await sent(system, user, csv_file(2))
+    async with Site(quick(settings)) as site, site.listening(user) as client:
+        known = await client.next()
+        async with system.pool.connection() as connection, connection.transaction():
+            await connection.execute("LOCK TABLE uploads IN ACCESS EXCLUSIVE MODE")
+            await tell_progress(redis, settings, unknown, 1, 1)  # its record must be read
+            for percent in range(40):
+                await tell_progress(redis, settings, upload_id, 1, percent)
+            stream = await redis.xinfo_stream(f"bull:{settings.queue_name}:events")
+            async with asyncio.timeout(PATIENCE_S):
+                while site.feed._newest < seq_of(stream["last-generated-id"]):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            assert site.feed._heard.qsize() <= 21
+        snapshot = await client.until(of_type("snapshot"))
+        assert snapshot["data"]["is_reset"]
+        await tell_progress(redis, settings, upload_id, 1, 50)
+        await client.until(is_at(50))
+        async with site.listening(user, since=known["seq"]) as late:
+            assert (await late.next())["data"]["is_reset"]
 
 
 async def test_a_stopping_server_lets_its_clients_go_at_once(

@@ -123,9 +123,10 @@ async def _hear_out(socket: WebSocket, system: System, client: Client) -> None:
         except AWAY:
             client.end(UNAVAILABLE)
         else:
-            if session.user != client.session.user:
+            if session.user == client.session.user:
+                client.renew(session)
+            else:
                 client.end(ACCOUNT_CHANGED)
-            client.renew(session)
 
 
 def _token(received: Mapping[str, Any]) -> str:
@@ -192,7 +193,7 @@ class _EventStream(Response):
         self._session = session
         self._since = since
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Speak ASGI."""
         start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
         await send(start)
@@ -212,9 +213,12 @@ class _EventStream(Response):
         if why is not None:
             self._feed.count_end(why)
             last = as_json({"code": why.code, "reason": why.reason})
-            with contextlib.suppress(TimeoutError, OSError):
+            try:
                 async with asyncio.timeout(CLOSE_S):
                     await body(f"event: end\ndata: {last}\n\n", more=False)
+            except (TimeoutError, OSError):
+                # It reads nothing: closing the line would wait until it does.
+                scope["state"]["cut"]()
 
 
 # --- both -------------------------------------------------------------------------------------

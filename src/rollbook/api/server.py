@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from rollbook.api.app import create_app
@@ -33,6 +34,18 @@ class _Lines(WebSocketsSansIOProtocol):
         super().on_task_complete(task)
         self.loop.call_later(LINGER_S, self.transport.abort)
 
+    def keepalive_timeout(self) -> None:
+        super().keepalive_timeout()
+        self.loop.call_later(LINGER_S, self.transport.abort)
+
+
+class _Requests(HttpToolsProtocol):
+    """HTTP whose endless answers can be cut, for the same reason."""
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["state"]["cut"] = self.transport.abort
+
 
 class Server(uvicorn.Server):
     """A server that ends the live messages first: they would keep it from ending."""
@@ -47,6 +60,7 @@ class Server(uvicorn.Server):
             server_header=False,
             # Not None for 0, which would be waiting without limit.
             timeout_graceful_shutdown=settings.shutdown_grace_s,
+            http=_Requests,
             ws=_Lines,
             ws_max_size=MAX_MESSAGE,
             # Each client would need its own compressor and have each message packed anew.

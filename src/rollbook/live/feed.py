@@ -4,8 +4,8 @@ Every process reads the same stream and makes the same messages of it, numbered 
 may leave one process and go on at another. A process that starts reads the stream from its
 beginning: that is the log from which clients get what they missed.
 
-What the stream can't say comes from the record: when Redis has lost its keys, and events with them,
-every client gets a new snapshot.
+What the stream can't say comes from the record: when events were lost, because Redis has lost its
+keys or the stream was cut before it was read, every client gets a new snapshot.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from rollbook.subscriber import Subscriber
     from rollbook.system import System
 
-#: Events that may wait to be told; of more, all are forgotten, and a snapshot tells the outcome.
+#: Events that may wait to be told; with one more, all are forgotten, and a snapshot says what came
+#: of them.
 HEARD: Final = 10_000
 #: Seconds between two heartbeats; contract: a client waits for 35.
 HEARTBEAT_S: Final = 15.0
@@ -51,7 +52,7 @@ LOOK_S: Final = 1.0
 LOOKS_AT_MOST: Final = 10
 #: Seconds between two looks at the accounts of all who are connected.
 ACCOUNTS_S: Final = 5.0
-#: Seconds between two looks whether Redis still has its keys.
+#: Seconds between two looks whether Redis answers, and still has its keys and the latest events.
 EPOCH_S: Final = 2.0
 #: Places in the queue that are told.
 PLACES: Final = 200
@@ -83,14 +84,18 @@ class Feed:
         #: The last event that was handled, whether or not it became a message.
         self.position = 0
         self._log = MessageLog()
-        #: None stands for a loss of the keys.
-        self._heard: asyncio.Queue[QueueEvent | None] = asyncio.Queue()
+        #: A number stands for a loss: of the events up to it, some may not have been heard.
+        self._heard: asyncio.Queue[QueueEvent | int] = asyncio.Queue()
+        #: The last event that was heard, and the one at the last look that Redis answered.
+        self._newest = 0
+        self._seen = 0
         self._chronicle = Chronicle()
         self._began = asyncio.Event()
         self._moved = asyncio.Condition()
         self._epoch: int | None = None
         self._is_closed = False
         self._is_stuck = False
+        self._is_cut_off = False
         self._was_live = False
         self._counts: dict[str, int | bool] = {}
         #: Who is next, and whose it is; None for another program's job.
@@ -102,7 +107,12 @@ class Feed:
     @property
     def is_live(self) -> bool:
         """Do the queue's events come in?"""
-        return self._began.is_set() and self._subscriber.reading.is_set() and not self._is_stuck
+        return (
+            self._began.is_set()
+            and self._subscriber.reading.is_set()
+            and not self._is_stuck
+            and not self._is_cut_off
+        )
 
     @property
     def connected(self) -> int:
@@ -151,13 +161,19 @@ class Feed:
         if since is not None and since > self.position:
             await self._catch_up(since)
         if since is not None and self._log.reaches_to <= since <= self.position:
-            queue = state("queue_stats", self.position, self._queue_for(client.audience))
-            client.begin([*self._log.missed(client.audience, since), queue, self._heartbeat()])
+            stats = state("queue_stats", self.position, self._queue_for(client.audience))
+            client.begin([*self._log.missed(client.audience, since), stats, self._heartbeat()])
         else:
             snapshot = await self._snapshot(client.audience)
             client.remember(snapshot.steps)
             whole = snapshot.message(client.session.user, snapshot.seq, is_reset=since is not None)
-            client.begin([whole, *self._log.missed(client.audience, snapshot.seq)])
+            messages = [whole, *self._log.missed(client.audience, snapshot.seq)]
+            queue = self._queue_for(client.audience)
+            if queue != snapshot.queue:  # told meanwhile to all who were there
+                messages.append(state("queue_stats", self.position, queue))
+            if not self.is_live:
+                messages.append(self._heartbeat())
+            client.begin(messages)
         # Nothing was awaited since the log was read: the next event is the next message.
         if self._is_closed:
             client.end(RESTART)
@@ -207,6 +223,9 @@ class Feed:
                 del self._snapshots[audience]
 
     async def _take(self, audience: Audience) -> Snapshot:
+        if not self.clients:  # without clients nobody has looked for a while
+            with contextlib.suppress(ServiceUnavailableError):  # that it is old, a heartbeat says
+                await self._read_queue()
         return await take(
             self._system, audience, self.position, self._queue_for(audience), HEARTBEAT_S
         )
@@ -215,8 +234,12 @@ class Feed:
 
     def _hear(self, event: QueueEvent) -> None:
         """The subscriber's listener; the work is done elsewhere, in order."""
-        if event.name != "error":
-            self._heard.put_nowait(event)
+        if event.name == "error":
+            return
+        self._newest = seq_of(event.id)
+        if self._heard.qsize() >= HEARD:
+            self._forget_heard()
+        self._heard.put_nowait(event)
 
     async def _tell_all(self) -> None:
         """Begin, and then handle what is heard, a batch at a time, until cancelled."""
@@ -225,10 +248,11 @@ class Feed:
             batch = [await self._heard.get()]
             while len(batch) < BATCH and not self._heard.empty():
                 batch.append(self._heard.get_nowait())
-            events = [event for event in batch if event is not None]
+            events = [one for one in batch if not isinstance(one, int)]
             await self._insist(partial(self._handle, events))
-            if len(events) < len(batch):
-                await self._insist(self._begin_anew)
+            losses = [one for one in batch if isinstance(one, int)]
+            if losses:
+                await self._insist(partial(self._begin_anew, max(losses)))
 
     async def _insist(self, step: Callable[[], Awaitable[None]]) -> None:
         """Take a step, again and again while it fails: clients hear that nothing comes in."""
@@ -244,22 +268,21 @@ class Feed:
                 self._is_stuck = False
                 return
             self._is_stuck = True
-            if self._heard.qsize() > HEARD:
-                self._forget_heard()
             await asyncio.sleep(RETRY_S)
 
     def _forget_heard(self) -> None:
+        lost_to = 0
         while not self._heard.empty():
-            self._heard.get_nowait()
-        self._heard.put_nowait(None)
+            one = self._heard.get_nowait()
+            lost_to = max(lost_to, one if isinstance(one, int) else seq_of(one.id))
+        self._heard.put_nowait(lost_to)
 
     async def _begin(self) -> None:
         """Read the stream as it is; what comes from here on is heard."""
         await self._subscriber.reading.wait()
         self._epoch = await self._system.queue.epoch_ms()
         entries = await self._system.queue.events()
-        # Redis counts from 0 within a millisecond, and the epoch's own belongs to what follows.
-        self.position = self._epoch * PER_MS - 1
+        self.position = _before(self._epoch)
         self._chronicle = Chronicle()
         # Of what went before the oldest event nothing is known: the stream keeps about 10,000.
         self._log.begin(max([self.position, *(seq_of(entry_id) for entry_id, _ in entries[:1])]))
@@ -270,10 +293,15 @@ class Feed:
         self._began.set()
         log.info("live messages begin", known=len(self._log))
 
-    async def _begin_anew(self) -> None:
-        """Redis lost its keys, and events with them: everybody gets a snapshot."""
+    async def _begin_anew(self, lost_to: int) -> None:
+        """Events were lost, up to that number: everybody gets a snapshot.
+
+        Also who comes from another process and knows less than that: the log doesn't reach there.
+        """
+        await self._move(max(self.position, lost_to))
         self._log.begin(self.position)
         self._snapshots.clear()
+        self._told_queue.clear()
         log.warning("the queue's events were lost, clients get a new snapshot")
         await self._read_queue()
         for audience in list(self.clients):
@@ -295,6 +323,10 @@ class Feed:
                 self._tell(event, records)
             if event.name != "progress":
                 self._looks = LOOKS_AT_MOST  # the counts have changed
+        await self._move(self.position)
+
+    async def _move(self, seq: int) -> None:
+        self.position = seq
         async with self._moved:
             self._moved.notify_all()
 
@@ -312,7 +344,7 @@ class Feed:
         except Exception as error:  # noqa: BLE001 - one event must not end all that follow
             where = logs.places(error)
             log.error("event not told", kind=event.name, error=type(error).__name__, where=where)
-            self._heard.put_nowait(None)  # a snapshot tells what came of it
+            self._heard.put_nowait(self.position)  # a snapshot tells what came of it
             return
         if message is None:
             return
@@ -336,8 +368,12 @@ class Feed:
         self._looks += 1
         if self._looks < LOOKS_AT_MOST or not self.clients or not self.is_live:
             return
-        await self._read_queue()
         self._looks = 0
+        try:
+            await self._read_queue()
+        except Exception:
+            self._looks = LOOKS_AT_MOST
+            raise
         for audience, group in list(self.clients.items()):
             data = self._queue_for(audience)
             if data != self._told_queue.get(audience):
@@ -387,18 +423,36 @@ class Feed:
                 self.leave(client, ACCOUNT_CHANGED)
 
     async def _check_epoch(self) -> None:
-        if self._epoch is None or not self._subscriber.reading.is_set():
+        """Notice that Redis is away, has lost its keys, or has cut events off unread."""
+        if self._epoch is None:
             return
-        epoch = await self._system.queue.epoch_ms()
+        # What was heard by the last look: later events may have been heard behind a gap.
+        seen, self._seen = self._seen, max(self._seen, self._newest, self.position)
+        try:
+            epoch = await self._system.queue.epoch_ms()
+            cut_to = await self._system.queue.events_cut_to()
+        except ServiceUnavailableError:
+            self._is_cut_off = True
+            self._seen = seen
+            raise
+        self._is_cut_off = False
         if epoch != self._epoch:
             self._epoch = epoch
-            self._heard.put_nowait(None)
+            self._heard.put_nowait(_before(epoch))
+        elif seen and cut_to is not None and seq_of(cut_to) > seen:
+            self._seen = seq_of(cut_to)  # that one is yet to be heard; one loss is told once
+            self._heard.put_nowait(self._seen - 1)
 
 
 #: What is counted; not what else a queue's statistics say.
 _COUNTS: Final = tuple(
     name for name, field in QueueStats.model_fields.items() if field.annotation is int
 )
+
+
+def _before(epoch_ms: int) -> int:
+    """The last number before an epoch, whose own millisecond belongs to what follows."""
+    return epoch_ms * PER_MS - 1
 
 
 def _log_fault(task: asyncio.Task[None]) -> None:

@@ -33,6 +33,8 @@ class Snapshot:
     seq: int
     #: How far each upload is, in the terms of ``Message.step``.
     steps: Mapping[str, tuple[int, int]]
+    #: What it says of the queue.
+    queue: dict[str, Any]
     #: The end of the message's JSON, from behind the member ``user``.
     rest: str
 
@@ -81,7 +83,7 @@ async def take(
         "heartbeat_seconds": heartbeat_s,
     }
     steps = {str(row["id"]): _step(row) for row in rows}
-    return Snapshot(seq, steps, as_json(data)[1:])
+    return Snapshot(seq, steps, queue, as_json(data)[1:])
 
 
 def _upload(row: Row, positions: Mapping[str, int]) -> dict[str, Any]:
