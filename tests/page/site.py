@@ -151,10 +151,21 @@ class Site:
         token = answer.json()["data"]["token"]
         return httpx.Client(base_url=base, headers={"Authorization": f"Bearer {token}"})
 
-    def execute(self, statements: str) -> None:
+    def execute(self, statements: str, **parameters: str | None) -> None:
         """Change the database behind the system's back."""
         with connect(self.settings.database_address) as connection:
-            connection.execute(statements)
+            connection.execute(statements, parameters or None)
+
+    def move(self, email: str, role: Role, scope: Scope) -> None:
+        """Give an account another role and place, as when somebody changes offices."""
+        self.execute(
+            "UPDATE users SET role = %(role)s, province = %(province)s, "
+            "municipality = %(municipality)s WHERE email = %(email)s",
+            email=email,
+            role=role,
+            province=scope.province,
+            municipality=scope.municipality,
+        )
 
     @contextmanager
     def held(self) -> Iterator[None]:

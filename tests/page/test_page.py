@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 import openpyxl
 from playwright.sync_api import FilePayload, Page, WebSocketRoute, expect
 
+from rollbook.accounts import Role
 from rollbook.pipeline.problems import sentence
+from rollbook.scope import Scope
 from tests.files import csv_file, member, members, workbook
 from tests.page.conftest import sign_in
-from tests.page.site import GAUTENG, LIMPOPO, OPERATOR, Site, until
+from tests.page.site import ETHEKWINI, GAUTENG, LIMPOPO, OPERATOR, Site, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -497,6 +499,22 @@ def test_a_sign_in_that_has_ended_asks_to_sign_in_again_and_shows_nothing(
     page.reload()
     expect(page.get_by_text("Your sign-in has ended")).to_be_visible()
     expect(page.get_by_role("navigation", name="Main")).to_have_count(0)
+
+
+def test_an_account_that_got_another_role_gets_its_views_without_a_reload(
+    open_page: OpenPage, site: Site
+) -> None:
+    page = open_page(ETHEKWINI)
+    page.evaluate("window.isTheSame = true")
+    expect(page.locator(".live")).to_have_text("Live")
+    site.move(ETHEKWINI, Role.NATIONAL_ADMIN, Scope())
+    try:
+        page.get_by_role("link", name="Queue").click()
+        expect(page.locator(".levers")).to_contain_text("The queue runs.")
+        expect(page.locator(".live")).to_have_text("Live")
+        assert page.evaluate("window.isTheSame")
+    finally:
+        site.move(ETHEKWINI, Role.MUNICIPALITY_ADMIN, Scope("KZN", "eThekwini"))
 
 
 def test_the_statistics_have_their_figures_as_text(open_page: OpenPage) -> None:

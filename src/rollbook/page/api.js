@@ -44,13 +44,23 @@ export const user = computed(() => session.value?.user ?? null);
 export const isNewcomer = signal(false);
 export const isOperator = computed(() => ["super_admin", "national_admin"].includes(user.value?.role));
 
+function keep(opened) {
+  sessionStorage.setItem(KEPT_AS, JSON.stringify(opened));
+  session.value = opened;
+}
+
 export async function signIn(email, password) {
   const { data } = await request("POST", "auth/login", { body: { email, password }, anonymous: true });
-  const opened = { token: data.token, ends: Date.now() + data.expires_in * 1000, user: data.user };
-  sessionStorage.setItem(KEPT_AS, JSON.stringify(opened));
   signedOutBecause.value = null;
   isNewcomer.value = true;
-  session.value = opened;
+  keep({ token: data.token, ends: Date.now() + data.expires_in * 1000, user: data.user });
+}
+
+/** Ask who is signed in: the account may have been closed, or given another role or place. */
+export async function checkAccount() {
+  const now = await get("auth/me");
+  if (session.peek() && JSON.stringify(now) !== JSON.stringify(user.peek()))
+    keep({ ...session.peek(), user: now });
 }
 
 export function signOut(because = null) {

@@ -23,7 +23,8 @@ const VIEWS = {
 };
 
 function Page() {
-  return session.value ? html`<${Frame} />` : html`<${SignIn} />`;
+  // Another role or place is another page.
+  return session.value ? html`<${Frame} key=${JSON.stringify(user.value)} />` : html`<${SignIn} />`;
 }
 
 function Frame() {

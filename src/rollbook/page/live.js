@@ -1,6 +1,6 @@
 // The live connection: messages while it holds, asking by REST while it doesn't, and back by itself.
 // The messages are those of docs/reference/live.md.
-import { get, session } from "./api.js";
+import { checkAccount, session } from "./api.js";
 import { effect, signal, untracked } from "./html.js";
 import { say } from "./said.js";
 import { forgetAll, learnLive, learnPositions, learnSnapshot } from "./uploads.js";
@@ -77,8 +77,8 @@ async function lose(code) {
   connection.value = { state: "lost", since: since ?? Date.now(), retryAt: Date.now() + pause };
   clearTimeout(retryTimer);
   retryTimer = setTimeout(retry, pause);
-  // 401 here signs out, and says so; another account's place or role needs new data at any rate.
-  if (code === 4401) await get("auth/me").catch(() => null);
+  // Where it can't be asked now, the next connection that is refused asks again.
+  if (code === 4401) await checkAccount().catch(() => null);
 }
 
 function retry() {
@@ -102,6 +102,7 @@ function hear(message) {
     if (data.is_reset) {
       forgetAll();
       lastSeq = message.seq;
+      freshness.value += 1;
     }
     learnSnapshot(data.uploads);
     learnQueue(data.queue);
