@@ -59,7 +59,8 @@ def _arguments() -> argparse.Namespace:
     kept = "measure only rollbook and the limit anew, and keep what the last run found of the rest"
     add("--keep-rest", action="store_true", help=kept)
     parts = "measure only these anew, and keep what the last run found of the rest"
-    add("--only", nargs="+", choices=("node", "million", "csv", "report"), default=(), help=parts)
+    names = ("node", "million", "csv", "report", "two")
+    add("--only", nargs="+", choices=names, default=(), help=parts)
     report = "write the report alone too, by our writer and by the fastest others"
     add("--report", action="store_true", help=report)
     add("--render", action="store_true", help="only write the page anew")
@@ -104,13 +105,14 @@ class Bench:
             for many in sizes:
                 await self._ours(tables, file, many=many)
             await self._usual(tables)
-            await self._two_at_once(tables, file)
             if self._options.keep_rest:
+                await self._two_at_once(tables, file.rows)
                 self._keep_rest()
                 return
             for many, here in zip(sizes, self.found["tables"], strict=True):
                 if not many or self._options.into_many == "all":
                     self._peers(tables, file, here, contestants.PEERS, many=many)
+            await self._two_at_once(tables, file.rows)
             if self._options.million:
                 await self._million(tables)
             if self._options.csv:
@@ -125,6 +127,8 @@ class Bench:
             self._report()
         if "million" in self._options.only:
             await self._million(tables)
+        if "two" in self._options.only:
+            await self._two_at_once(tables, self._options.rows)
         if "csv" in self._options.only:
             await self.long_csv(tables, self._options.csv)
         if "node" in self._options.only:
@@ -224,9 +228,17 @@ class Bench:
         _say(f"usual: {self.found['usual']}")
         results.save(self.found)
 
-    async def _two_at_once(self, tables: Tables, one: files.File) -> None:
-        """Two files of different people: each alone, then both at the same time."""
-        other = files.make(self._folder / f"others-{one.rows}.xlsx", one.rows, seed=2)
+    async def _two_at_once(self, tables: Tables, rows: int) -> None:
+        """Two files with nobody in common: each alone, then both at the same time.
+
+        Files of two offices seldom have. A merge waits for another that has one of its people, and
+        its report is then written anew, so a single person in both would make this another measure.
+        """
+        one, other = (
+            files.make(self._folder / f"half-{half}-{rows}.xlsx", rows, half=half)
+            for half in (0, 1)
+        )
+        tables.expect(one, other)
         alone, both = [], []
         for _ in range(self._options.repetitions):
             for file in (one, other):

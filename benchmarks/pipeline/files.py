@@ -40,9 +40,9 @@ class File:
         )
 
 
-def make(path: Path, rows: int, *, seed: int = 1) -> File:
-    """Write a synthetic file and look up who is in it."""
-    facts = write_sample(path, rows, seed=seed)
+def make(path: Path, rows: int, *, half: int | None = None) -> File:
+    """Write a synthetic file, of one half of all people if wanted, and look up who is in it."""
+    facts = write_sample(path, rows, half=half)
     rated = [
         validate(normalise(sheet, clock.today()), sheet, EVERYWHERE).rows
         for sheet in read(path, path.suffix.removeprefix("."))

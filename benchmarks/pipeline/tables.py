@@ -42,12 +42,13 @@ class Tables:
     def __exit__(self, *_: object) -> None:
         self._connection.close()
 
-    def expect(self, file: File) -> None:
-        """Take a file's existing people for those whom the table is to have."""
+    def expect(self, *files: File) -> None:
+        """Take the files' existing people for those whom the table is to have."""
         self._run("TRUNCATE before, before_many")
         names: LiteralString = f"COPY before ({_COLUMNS}) FROM STDIN (FORMAT csv)"
         with self._connection.cursor() as cursor, cursor.copy(names) as copy:
-            copy.write(file.existing.write_csv(include_header=False))
+            for file in files:
+                copy.write(file.existing.write_csv(include_header=False))
 
     def add_others(self) -> None:
         """Have others beside them, a million members in all, in no order (fewer for a small file).

@@ -85,6 +85,7 @@ def write_sample(
     invalid_share: float = 0.03,
     duplicate_share: float = 0.02,
     province: str | None = None,
+    half: int | None = None,
     today: dt.date | None = None,
 ) -> SampleFacts:
     """Write a synthetic members file with one header row; an existing file is replaced.
@@ -98,6 +99,8 @@ def write_sample(
         invalid_share: Share of rows (0 to 1) that a correct validator refuses.
         duplicate_share: Share of rows (0 to 1) that repeat an earlier valid row's ID number.
         province: A province's name or code, to have members of that province only.
+        half: 0 or 1, to have people of that half of all there can be: samples of different halves
+            have nobody in common.
         today: The day that ages and payments are counted from, by default today.
 
     Raises:
@@ -114,6 +117,8 @@ def write_sample(
         raise InvalidRequestError(
             f"A sample ending in {suffix} has 0 to {MOST_ROWS[suffix]:,} rows: nothing was written."
         )
+    if half not in (None, 0, 1):
+        raise InvalidRequestError("A sample's half is 0 or 1: nothing was written.")
     if min(seed, invalid_share, duplicate_share) < 0 or invalid_share + duplicate_share > 1:
         raise InvalidRequestError(
             "A sample's seed and shares are 0 or more, its shares together at most 1: "
@@ -124,7 +129,8 @@ def write_sample(
     places = _places(data["provinces"], province)
     planted = (round(rows * invalid_share), round(rows * duplicate_share))
     rng = np.random.default_rng(seed)
-    members = _draw(rng, rows, planted, data=data, places=places, today=today or clock.today())
+    day = today or clock.today()
+    members = _draw(rng, rows, planted, data=data, places=places, half=half, today=day)
     columns = _columns(data, places, workbook=suffix == ".xlsx")
     if suffix == ".xlsx":
         _write_workbook(path, data["workbook"], _sheet(members, columns))
@@ -180,6 +186,7 @@ def _draw(
     *,
     data: dict[str, Any],
     places: pl.DataFrame,
+    half: int | None,
     today: dt.date,
 ) -> pl.DataFrame:
     """One row of codes per member, by the names that ``_columns`` asks for."""
@@ -198,7 +205,11 @@ def _draw(
         today.replace(year=today.year - age, day=min(today.day, 28)).toordinal() - EPOCH
         for age in (OLDEST, YOUNGEST)
     )
-    drawn = rng.choice((youngest - oldest) * 10_000, rows, replace=False)
+    possible = (youngest - oldest) * 10_000
+    if half is None:
+        drawn = rng.choice(possible, rows, replace=False)
+    else:
+        drawn = rng.choice(possible // 2, rows, replace=False) * 2 + half
     born, sequence = oldest + 1 + drawn // 10_000, drawn % 10_000
     days = born.astype("datetime64[D]")
     years, months = days.astype("datetime64[Y]"), days.astype("datetime64[M]")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import pytest
 from rollbook.voter_roll.stand_in import PASSWORD, USERNAME, StandIn
 from tests.faults.site import QUICK, Site, until
 from tests.files import id_number
+from tests.redis_content import everything
 
 if TYPE_CHECKING:
     import subprocess
@@ -69,11 +71,18 @@ def share_used(roll: StandIn) -> float:
     return windows * WINDOW_S / (times[windows * LIMIT] - times[0])
 
 
-def check_said(site: Site) -> None:
-    """No log line of any process names a person."""
+def check_said(site: Site, redis: str) -> None:
+    """No log line of any process names a person, and nothing in Redis."""
     log = site.log()
     assert "all answers are in" in log
-    assert [n for n in range(ROWS) if id_number(n) in log] == []
+    assert "rollbook:voter-roll" in redis
+    for place in (log, redis):
+        assert [n for n in range(ROWS) if id_number(n) in place] == []
+
+
+def in_redis(site: Site) -> str:
+    """All that Redis holds now."""
+    return asyncio.run(everything(site.settings))
 
 
 def test_three_workers_use_the_budget_and_never_pass_it(
@@ -81,6 +90,8 @@ def test_three_workers_use_the_budget_and_never_pass_it(
 ) -> None:
     (upload_id,) = site.send(1, ROWS)
     start(site)
+    roll.wait_until_asked(ROWS // 2, PATIENCE_S)
+    in_the_middle = in_redis(site)
     upload = verified(site, upload_id)
     assert roll.over_budget == 0
     assert len(roll.asked) > 5 * LIMIT
@@ -93,7 +104,7 @@ def test_three_workers_use_the_budget_and_never_pass_it(
     assert len(asked) == ROWS
     assert set(asked.values()) == {1}
     assert len({asked.token for asked in roll.about()}) == WORKERS
-    check_said(site)
+    check_said(site, in_the_middle + in_redis(site))
     record_property("requests", len(roll.asked))
     record_property("share of the budget", round(share_used(roll), 4))
 
@@ -122,4 +133,4 @@ def test_a_restart_of_everything_in_the_middle_asks_nobody_twice(
     record_property("asked twice", twice)
     assert twice <= LANES
     assert max(asked.values()) <= 2
-    check_said(site)
+    check_said(site, in_redis(site))

@@ -16,7 +16,7 @@ from rollbook.errors import ChildDiedError, UnreadableFileError
 from rollbook.redis_client import make_client
 from rollbook.subscriber import QueueEvent, Subscriber
 from tests.files import csv_file, members
-from tests.integration.test_subscriber import counted, everything_in_redis
+from tests.integration.test_subscriber import counted
 from tests.integration.test_worker import (
     ended,
     forget_events,
@@ -25,6 +25,7 @@ from tests.integration.test_worker import (
     system_with,
     working,
 )
+from tests.redis_content import everything
 from tests.waiting import PATIENCE_S, job_event
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ async def test_a_fault_of_ours_costs_the_attempt_and_its_words_go_nowhere(
             worker.attempts._claim = fault  # type: ignore[assignment]
         upload_id = await sent(system, user, csv_file(2))
         await job_event(settings, upload_id, "failed")
-    kept = await everything_in_redis(settings)
+    kept = await everything(settings)
     assert "attempt_failed" in kept
     assert "Nomvula" not in kept
     upload = await uploads.get(system, user, upload_id)

@@ -11,10 +11,10 @@ from pydantic import SecretStr
 
 from rollbook import uploads
 from rollbook.api.app import create_app
-from rollbook.redis_client import make_client
 from rollbook.subscriber import QueueEvent, Subscriber
 from tests.files import csv_file
 from tests.integration.test_worker import sent, working
+from tests.redis_content import everything
 from tests.waiting import PATIENCE_S, job_event
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ async def test_nothing_of_a_member_passes_through_redis(
             await job_event(settings, headless, "failed")
             upload = await uploads.get(system, user, headless)
             assert upload["status"] == "failed"
-    kept = await everything_in_redis(settings)
+    kept = await everything(settings)
     assert "upload_id" in kept
     assert "8001010000081" not in kept
     assert "Nomvula" not in kept
@@ -157,29 +157,3 @@ async def test_nothing_of_a_member_passes_through_redis(
 def counted(kind: str) -> float:
     """How many events of a kind the counter has."""
     return REGISTRY.get_sample_value("rollbook_queue_events_total", {"event": kind}) or 0
-
-
-async def everything_in_redis(settings: Settings) -> str:
-    """Every key with what is under it."""
-    async with make_client(settings.redis_address) as client:
-        keys: list[Any] = await client.keys("*")
-        return "".join([f"{key} {await _content(client, key)}" for key in keys])
-
-
-async def _content(client: object, key: str) -> object:
-    from redis.asyncio import Redis
-
-    assert isinstance(client, Redis)
-    match await client.type(key):
-        case "hash":
-            return await client.hgetall(key)
-        case "stream":
-            return await client.xrange(key)
-        case "zset":
-            return await client.zrange(key, 0, -1)
-        case "list":
-            return await client.lrange(key, 0, -1)
-        case "string":
-            return await client.get(key)
-        case other:
-            raise AssertionError(f"{key!r} is a {other!r}, which this test doesn't read")

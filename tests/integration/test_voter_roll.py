@@ -17,7 +17,6 @@ from rollbook import accounts, uploads
 from rollbook.api.app import create_app
 from rollbook.database import connect, queries
 from rollbook.pipeline.verify import Verification
-from rollbook.redis_client import make_client
 from rollbook.slots import Slots
 from rollbook.system import open_system
 from rollbook.voter_roll import reconciler
@@ -26,9 +25,9 @@ from rollbook.voter_roll.record import Question, VerificationRecord
 from rollbook.voter_roll.stand_in import StandIn
 from rollbook.voter_roll.worker import VerificationWorker
 from tests.files import csv_file, id_number, member, members
-from tests.integration.test_subscriber import _content
 from tests.integration.test_worker import ended, sent, working
 from tests.integration.voter_roll import asking, until, verified
+from tests.redis_content import everything
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -748,13 +747,6 @@ async def test_nothing_of_a_person_is_in_redis_in_a_log_or_in_a_metric(
     assert "voter roll gave no answer" in logged
     for place in (in_the_middle, at_the_end, metrics, logged):
         assert [number for number in people if number in place] == []
-
-
-async def everything(settings: Settings) -> str:
-    """All that Redis holds."""
-    async with make_client(settings.redis_address) as client:
-        keys: list[Any] = await client.keys("*")
-        return "".join([f"{key} {await _content(client, key)}\n" for key in keys])
 
 
 @contextlib.asynccontextmanager

@@ -260,6 +260,19 @@ def test_wards_and_voting_districts_have_eight_digits_and_none_is_a_special_code
         assert not cells & special
 
 
+def test_samples_of_different_halves_have_nobody_in_common(tmp_path: Path) -> None:
+    people: list[set[str]] = []
+    for half in (0, 1):
+        path = tmp_path / f"{half}.csv"
+        # So many that without halves some would be the same.
+        write_sample(path, 50_000, half=half, invalid_share=0, today=TODAY)
+        with path.open(encoding="utf-8") as file:
+            cells = [row[ID] for row in csv.DictReader(file)]
+        people.append({re.sub(r"\D", "", cell).zfill(13) for cell in cells})
+    assert [len(half) for half in people] == [49_000, 49_000]
+    assert not people[0] & people[1]
+
+
 @pytest.mark.parametrize("province", ["KwaZulu-Natal", "kzn", " KZN "])
 def test_a_province_by_name_or_code_restricts_every_row(tmp_path: Path, province: str) -> None:
     path = tmp_path / "members.xlsx"
@@ -330,6 +343,7 @@ def test_another_suffix_is_refused_and_nothing_written(tmp_path: Path, name: str
         (10, {"invalid_share": 0.6, "duplicate_share": 0.5}),
         (10, {"province": "Atlantis"}),
         (10, {"province": ""}),
+        (10, {"half": 2}),
     ],
 )
 def test_an_argument_out_of_its_range_is_refused_and_nothing_written(
