@@ -141,5 +141,5 @@ export function Pace({ upload, left }) {
   const said = [];
   if (upload.rows_per_second) said.push(t("pace.rows", { rate: number(upload.rows_per_second) }));
   if (left !== null) said.push(t("pace.left", { time: duration(left) }));
-  return said.length > 0 && html`<span class="pace">${said.join(" · ")}</span>`;
+  return said.length > 0 && html`<span>${said.join(" · ")}</span>`;
 }

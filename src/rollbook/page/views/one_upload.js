@@ -79,8 +79,7 @@ function Now({ upload }) {
   if (upload.status === "processing") {
     const left = secondsLeft(upload);
     return html`<section class="card now" aria-label=${t("now.label")}>
-      <div class="now-head"><strong>${upload.stage ? t(`stage.${upload.stage}`) : t("stage.start")}</strong><span
-        class="now-percent">${t("unit.percent", { n: upload.progress })}</span></div>
+      <div class="now-head"><strong>${upload.stage ? t(`stage.${upload.stage}`) : t("stage.start")}</strong><span>${t("unit.percent", { n: upload.progress })}</span></div>
       <${Bar} value=${upload.progress} label=${t("progress.of", { file: upload.file_name })} />
       <p class="now-foot">
         <span>${upload.rows_total ? t("now.rows", { done: upload.rows_done, n: upload.rows_total }) : t("now.counting")}</span><${Pace} upload=${upload} left=${left} /></p>
@@ -108,39 +107,23 @@ function Actions({ upload, reload }) {
     });
   };
   const isOwn = upload.owner === user.value?.email;
-  const run = (more) =>
-    act(async () => {
-      const { data } = await post(`bulk-upload/run/${upload.job_id}`, more);
-      show(t("dry_run.started"));
-      go(`uploads/${data.job_id}`);
-    });
-  const save = (what) => act(() => download(`bulk-upload/${what}/${upload.job_id}`));
+  const run = async () => {
+    const { data } = await post(`bulk-upload/run/${upload.job_id}`, {});
+    show(t("dry_run.started"));
+    go(`uploads/${data.job_id}`);
+  };
+  const save = (what) => () => download(`bulk-upload/${what}/${upload.job_id}`);
+  const retry = () => post(`bulk-upload/queue/retry/${upload.job_id}`);
+  const button = (text, action, look = "") =>
+    html`<button type="button" class=${look} disabled=${isBusy.value} onClick=${() => act(action)}>${t(text)}</button>`;
+  const isTried = upload.dry_run && upload.status === "completed";
+  const hasFailed = upload.status === "failed";
   return html`<div class="actions left">
-    ${
-      upload.dry_run &&
-      upload.status === "completed" &&
-      html`<button type="button" class="strong"
-      disabled=${isBusy.value} onClick=${() => run({})}>${t("action.run")}</button>`
-    }
-    ${
-      upload.report_available &&
-      html`<button type="button" class=${upload.dry_run ? "quiet" : ""} disabled=${isBusy.value}
-        onClick=${() => save("report")}>
-      ${t("action.report")}</button>`
-    }
-    ${
-      upload.failed_rows_available &&
-      html`<button type="button" class="quiet" disabled=${isBusy.value}
-      onClick=${() => save("failed-rows")}>${t("action.failed_rows")}</button>`
-    }
-    ${
-      upload.status === "failed" &&
-      isOperator.value &&
-      html`<button type="button" class="strong"
-      disabled=${isBusy.value} onClick=${() => act(() => post(`bulk-upload/queue/retry/${upload.job_id}`))}>
-      ${t("action.retry")}</button>`
-    }
-    ${upload.status === "failed" && !isOperator.value && html`<p class="hint">${t("action.retry.ask")}</p>`}
+    ${isTried && button("action.run", run)}
+    ${upload.report_available && button("action.report", save("report"), upload.dry_run ? "quiet" : "")}
+    ${upload.failed_rows_available && button("action.failed_rows", save("failed-rows"), "quiet")}
+    ${hasFailed && isOperator.value && button("action.retry", retry)}
+    ${hasFailed && !isOperator.value && html`<p class="hint">${t("action.retry.ask")}</p>`}
     ${
       !isFinal(upload) &&
       (isOwn || isOperator.value) &&

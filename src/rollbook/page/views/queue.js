@@ -69,7 +69,7 @@ function Levers({ counts, reload }) {
       <button type="button" class="quiet" onClick=${ask("clean")}>${t("queue.clean")}</button>
       ${
         counts.is_paused
-          ? html`<button type="button" class="strong" onClick=${ask("resume")}>${t("queue.resume")}</button>`
+          ? html`<button type="button" onClick=${ask("resume")}>${t("queue.resume")}</button>`
           : html`<button type="button" onClick=${ask("pause")}>${t("queue.pause")}</button>`
       }
     </div>
@@ -114,7 +114,7 @@ function Workers({ loaded: { data, error, reload } }) {
     ${
       data?.length > 0 &&
       html`<ul class="workers">${data.map(
-        (worker) => html`<li key=${worker.name} class="card worker">
+        (worker) => html`<li key=${worker.name} class="card">
       <p><strong>${worker.host}</strong> <span class="hint">
         ${t("workers.process", { pid: String(worker.pid) })} · ${t("workers.heard", { time: time(worker.heartbeat_at) })}</span></p>
       <ol class="slots" aria-label=${t("workers.slots", { n: worker.slots })}>${Array.from(

@@ -44,7 +44,7 @@ function Totals({ of }) {
     ["statistics.success", of.success_rate === null ? "–" : percent(of.success_rate)],
     ["statistics.median", of.median_seconds === null ? "–" : duration(of.median_seconds)],
   ];
-  return html`<dl class="tiles four">${tiles.map(
+  return html`<dl class="tiles">${tiles.map(
     ([key, value]) => html`<div key=${key} class="card tile"><dt>
     ${t(key)}</dt><dd>${value}</dd></div>`,
   )}</dl>`;

@@ -86,7 +86,7 @@ function DropZone() {
       d="M24 31V9m-8.500 8L24 8.500 32.500 17M8 30v6.500A3.500 3.500 0 0 0 11.500 40h25a3.500 3.500 0 0 0 3.500-3.500V30" /></svg>
     <p>${t("upload.drop")}</p>
     <input ref=${input} id="files" type="file" multiple accept=${KINDS} hidden onChange=${picked} />
-    <button type="button" class="strong" onClick=${() => input.current.click()}>${t("upload.choose")}</button>
+    <button type="button" onClick=${() => input.current.click()}>${t("upload.choose")}</button>
     <p class="hint">${t("upload.kinds")}</p>
   </div>`;
 }
