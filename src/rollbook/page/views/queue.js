@@ -13,7 +13,7 @@ import { Line } from "./uploads.js";
 const STATES = ["waiting", "active", "delayed", "completed", "failed", "paused"];
 const SHOWN = 25;
 /** How often workers are looked at. */
-const LOOK_MS = 5_000;
+const LOOK_MS = 2_000;
 
 export function Queue() {
   const stats = useLoaded(() => get("bulk-upload/queue/stats"), [], [listChanged, freshness]);
