@@ -280,12 +280,33 @@ def test_a_paused_queue_starts_nothing_until_it_is_resumed(open_page: OpenPage) 
     expect(page.get_by_text("The queue is paused.", exact=True)).to_be_visible()
     send(page, csv_file(fresh(2)), "waits.csv")
     expect(page.locator(".now")).to_contain_text("Place 1 in the queue")
+    send(page, csv_file(fresh(2)), "mistake.csv")
+    expect(page.locator(".now")).to_contain_text("Place 2 in the queue")
     page.get_by_role("link", name="Queue").click()
+    page.get_by_role("button", name="Cancel mistake.csv").click()
+    page.get_by_role("dialog").get_by_role("button", name="Cancel the upload").click()
+    mistake = page.locator(".upload", has_text="mistake.csv")
+    expect(mistake.locator(".badge")).to_have_text("Cancelled")
     page.get_by_role("button", name="Resume").click()
     page.get_by_role("dialog").get_by_role("button", name="Resume").click()
     expect(page.locator(".levers")).to_contain_text("The queue runs.")
     line = page.locator(".upload", has_text="waits.csv")
     expect(line.locator(".badge")).to_have_text("Completed")
+
+
+def test_the_queue_forgets_what_has_ended_and_the_history_keeps_it(open_page: OpenPage) -> None:
+    page = open_page(OPERATOR)
+    send(page, csv_file(fresh(2)), "ended.csv")
+    expect(state(page)).to_have_text("Completed")
+    page.get_by_role("link", name="Queue").click()
+    completed = page.locator(".tile", has_text="Completed").locator("dd")
+    expect(completed).to_have_text(re.compile("^[1-9]"))
+    page.get_by_role("button", name="Clean").click()
+    page.get_by_role("dialog").get_by_label("Hours since their end").fill("0")
+    page.get_by_role("dialog").get_by_role("button", name="Clean").click()
+    expect(completed).to_have_text("0")
+    page.get_by_role("link", name="Uploads", exact=True).click()
+    expect(page.get_by_role("link", name="ended.csv")).to_be_visible()
 
 
 def test_the_slots_of_a_worker_show_what_they_hold(open_page: OpenPage, site: Site) -> None:
@@ -441,7 +462,7 @@ def test_a_file_is_sent_and_followed_with_the_keyboard_alone(
     expect(state(page)).to_have_text("Completed")
 
 
-def test_a_dropped_file_is_chosen(open_page: OpenPage) -> None:
+def test_dropped_files_are_chosen_and_there_is_a_template(open_page: OpenPage) -> None:
     page = open_page(GAUTENG)
     page.get_by_role("link", name="Upload", exact=True).click()
     page.locator(".drop").evaluate(
@@ -450,6 +471,9 @@ def test_a_dropped_file_is_chosen(open_page: OpenPage) -> None:
         zone.dispatchEvent(new DragEvent("drop", {dataTransfer: data, bubbles: true})); }"""
     )
     expect(page.locator(".file")).to_have_count(2)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download the template").click()
+    assert download.value.suggested_filename.endswith(".xlsx")
     page.get_by_role("button", name="Remove two.csv").click()
     expect(page.get_by_role("button", name="Send 1 file")).to_be_enabled()
 
