@@ -23,7 +23,7 @@ const UNNOTICED_MS = 1_500;
 export const connection = signal({ state: "off", since: null, retryAt: null });
 /** Goes up when a view should ask for its data anew. */
 export const freshness = signal(0);
-/** The queue's counts as of the last message, {} before: {is_paused, waiting, ...}. */
+/** {is_paused, waiting, ...} as messages said since REST was asked last, {} where none has come. */
 export const queueStats = signal({});
 
 let socket = null;

@@ -16,7 +16,15 @@ const SHOWN = 25;
 const LOOK_MS = 2_000;
 
 export function Queue() {
-  const stats = useLoaded(() => get("bulk-upload/queue/stats"), [], [listChanged, freshness]);
+  const stats = useLoaded(
+    async () => {
+      const found = await get("bulk-upload/queue/stats");
+      queueStats.value = {};
+      return found;
+    },
+    [],
+    [listChanged, freshness],
+  );
   const workers = useLoaded(() => get("bulk-upload/queue/workers"), [], [listChanged, freshness]);
   const tick = useRef(null);
   tick.current = () => {
