@@ -216,6 +216,8 @@ class Attempts:
                     told = latest
                     await announce_progress(job, upload["attempt"], told)
                 await asyncio.wait({work}, timeout=HEARTBEAT_S)
+            if work.exception() is not None and latest != told:
+                await self._beat(upload, latest)  # the stage in which it broke off
             return work.result()
         finally:
             if not work.done():

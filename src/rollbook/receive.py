@@ -318,6 +318,8 @@ async def _refuse_repeat(
             f"{earlier['created_at']:%Y-%m-%d %H:%M} UTC (job {earlier['id']}). Nothing was kept "
             "this time. If you want to send it again all the same, allow duplicates.",
             job_id=str(earlier["id"]),
+            file_name=earlier["file_name"],
+            created_at=earlier["created_at"].isoformat(),
         )
 
 

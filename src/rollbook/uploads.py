@@ -6,11 +6,14 @@ that was never given out.
 
 from __future__ import annotations
 
+import asyncio
+import datetime as dt
 from typing import TYPE_CHECKING, Literal
 
 import structlog
+from psycopg.types.json import Jsonb
 
-from rollbook import audit
+from rollbook import audit, clock
 from rollbook.database import page_of, queries
 from rollbook.errors import (
     ConflictError,
@@ -19,6 +22,7 @@ from rollbook.errors import (
     ServiceUnavailableError,
     SourceGoneError,
 )
+from rollbook.pipeline.stages import STAGES
 from rollbook.store import SOURCE_GONE
 
 if TYPE_CHECKING:
@@ -79,12 +83,34 @@ async def position(system: System, upload: Row) -> int | None:
     return row["ahead"] + 1 if row else None
 
 
+async def positions(system: System, found: Sequence[Row]) -> list[int | None]:
+    """Each upload's place in the queue, as ``position`` says it."""
+    return await asyncio.gather(*(position(system, upload) for upload in found))
+
+
 async def history(
-    system: System, user: User, *, status: str | None = None, page: int = 1, page_size: int = 20
+    system: System,
+    user: User,
+    *,
+    status: str | None = None,
+    search: str | None = None,
+    page: int = 1,
+    page_size: int = 20,
 ) -> tuple[list[Row], int]:
-    """A page of uploads, newest first, and how many there are in all."""
+    """A page of uploads, newest first, and how many there are in all.
+
+    Args:
+        system: the opened parts.
+        user: whose scope counts.
+        status: only those.
+        search: only those with this text, in any case, in the file's name or the owner's address,
+            or with this job id.
+        page: from 1.
+        page_size: uploads on a page.
+    """
     parameters = {
         "status": status,
+        "search": search or None,
         "limit": page_size,
         "offset": (page - 1) * page_size,
         **user.scope.parameters(),
@@ -100,6 +126,33 @@ async def stats(system: System, user: User) -> Row:
     assert totals is not None
     ended = totals["completed"] + totals["failed"]
     return {**totals, "success_rate": totals["completed"] / ended if ended else None}
+
+
+async def stats_over_time(system: System, user: User, *, days: int) -> tuple[list[Row], list[Row]]:
+    """The last days of the reader's scope, and how long the stages took in them.
+
+    Returns:
+        Totals of each South African day up to today, and the durations of each stage in order.
+    """
+    today = clock.today()
+    parameters = {
+        "first": today - dt.timedelta(days=days - 1),
+        "last": today,
+        **user.scope.parameters(),
+    }
+    async with system.pool.connection() as connection:
+        by_day = await (await connection.execute(_SQL["stats_by_day"], parameters)).fetchall()
+        cursor = await connection.execute(_SQL["stage_durations"], parameters)
+        found = {row["stage"]: row for row in await cursor.fetchall()}
+    return by_day, [found[stage] for stage in STAGES if stage in found]
+
+
+async def oldest_waiting_since(system: System, user: User) -> dt.datetime | None:
+    """Since when the upload that has waited longest has been waiting; None where none waits."""
+    async with system.pool.connection() as connection:
+        cursor = await connection.execute(_SQL["oldest_waiting"], user.scope.parameters())
+        row = await cursor.fetchone()
+    return row["since"] if row else None
 
 
 async def queue_stats(system: System, user: User) -> dict[str, int | bool]:
@@ -153,20 +206,39 @@ async def rows(
     system: System,
     upload: Row,
     *,
-    outcome: str | None,
+    outcome: Sequence[str] | None,
     page: int,
     page_size: int,
     verification: str | None = None,
+    problem: str | None = None,
 ) -> tuple[list[Row], int]:
-    """A page of what became of an upload's rows, and how many there are in all."""
+    """A page of what became of an upload's rows, and how many there are in all.
+
+    Args:
+        system: the opened parts.
+        upload: whose rows.
+        outcome: only rows with one of these; None stands for all.
+        page: from 1.
+        page_size: rows on a page.
+        verification: only rows of which the voter roll says this.
+        problem: only rows that have a problem of this code.
+    """
     parameters = {
         "id": upload["id"],
-        "outcome": outcome,
+        "outcomes": list(outcome) if outcome else None,
+        "problem": None if problem is None else Jsonb([{"code": problem}]),
         "verification": verification,
         "limit": page_size,
         "offset": (page - 1) * page_size,
     }
     return await page_of(system.pool, _SQL["rows"], parameters)
+
+
+async def problems(system: System, upload: Row, *, outcome: Sequence[str] | None) -> list[Row]:
+    """In how many of an upload's rows, of these outcomes or all, each problem is."""
+    parameters = {"id": upload["id"], "outcomes": list(outcome) if outcome else None}
+    async with system.pool.connection() as connection:
+        return await (await connection.execute(_SQL["problems"], parameters)).fetchall()
 
 
 async def cancel(system: System, user: User, upload_id: UUID) -> Row:

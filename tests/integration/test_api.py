@@ -509,3 +509,139 @@ async def test_operators_see_the_living_workers_and_the_dead_are_forgotten_after
     assert (await api.get("/api/v1/bulk-upload/queue/workers")).json()["data"] == []
     office = as_user(await make_user(Role.PROVINCE_ADMIN, "GP"))
     assert (await office.get("/api/v1/bulk-upload/queue/workers")).status_code == 403
+
+
+async def test_history_and_jobs_are_searched_by_file_owner_and_job_id(
+    as_user: Callable[[User], httpx.AsyncClient], make_user: MakeUser
+) -> None:
+    first, second = await make_user(Role.PROVINCE_ADMIN, "GP"), await make_user()
+    names = ["Branches 50%.csv", "branches_x.csv", "Other.csv"]
+    ids = [
+        (await as_user(user).post(PROCESS, files=file_part(csv_file(rows=n), name))).json()
+        for n, (user, name) in enumerate(zip([first, first, second], names, strict=True), 1)
+    ]
+    jobs = [answer["data"]["job_id"] for answer in ids]
+    api = as_user(second)
+
+    async def found(**query: str) -> list[list[str]]:
+        history = await api.get("/api/v1/bulk-upload/history", params=query)
+        listed = await api.get("/api/v1/bulk-upload/queue/jobs", params=query)
+        return [
+            [upload["job_id"] for upload in uploads][::-1]
+            for uploads in (history.json()["data"]["items"], listed.json()["data"])
+        ]
+
+    assert await found(search="BRANCHES") == [jobs[:2]] * 2
+    # Signs that SQL would take for any text stand for themselves.
+    assert await found(search="0%") == [jobs[:1]] * 2
+    assert await found(search="s_x") == [jobs[1:2]] * 2
+    assert await found(search=second.email) == [jobs[2:]] * 2
+    assert await found(search=jobs[1].upper()) == [jobs[1:2]] * 2
+    assert await found(search="branches", status="completed") == [[]] * 2
+    assert await found(status="pending") == [jobs] * 2
+    api = as_user(first)
+    assert await found(search="other") == [[]] * 2
+    refused = await api.get("/api/v1/bulk-upload/history", params={"search": "a\0b"})
+    assert refused.status_code == 422
+
+
+async def test_lists_have_each_waiting_uploads_place_in_the_queue(
+    as_user: Callable[[User], httpx.AsyncClient], make_user: MakeUser
+) -> None:
+    api = as_user(await make_user(Role.PROVINCE_ADMIN, "GP"))
+    for rows in (1, 2):
+        await api.post(PROCESS, files=file_part(csv_file(rows=rows)))
+    history = (await api.get("/api/v1/bulk-upload/history")).json()["data"]["items"]
+    jobs = (await api.get("/api/v1/bulk-upload/queue/jobs")).json()["data"]
+    for listed in (history, jobs):
+        assert [upload["queue_position"] for upload in listed] == [2, 1]
+
+
+async def test_the_oldest_waiting_upload_of_the_scope_is_told(
+    as_user: Callable[[User], httpx.AsyncClient], make_user: MakeUser
+) -> None:
+    path = "/api/v1/bulk-upload/queue/stats"
+    api = as_user(await make_user())
+    assert (await api.get(path)).json()["data"]["oldest_waiting_since"] is None
+    sent = [
+        (await api.post(PROCESS, files=file_part(csv_file(rows=n)))).json()["data"]["job_id"]
+        for n in (1, 2)
+    ]
+    first = (await api.get(f"/api/v1/bulk-upload/status/{sent[0]}")).json()["data"]["created_at"]
+    assert (await api.get(path)).json()["data"]["oldest_waiting_since"] == first
+    other = as_user(await make_user(Role.PROVINCE_ADMIN, "LP"))
+    assert (await other.get(path)).json()["data"]["oldest_waiting_since"] is None
+
+
+async def test_refused_rows_are_found_by_problem_and_problems_are_counted(
+    as_user: Callable[[User], httpx.AsyncClient], make_user: MakeUser, system: System
+) -> None:
+    user = await make_user()
+    content = csv_file(
+        [
+            member(1),
+            member(2, **{"Cell Number": "x"}),
+            member(3, **{"ID Number": "12"}),
+            member(4, **{"ID Number": "34"}, Surname=""),
+            member(1),
+        ]
+    )
+    upload = await sent(system, user, content)
+    async with working(system):
+        await job_event(system.settings, upload, "completed")
+    api = as_user(user)
+    base = "/api/v1/bulk-upload"
+
+    async def numbers(**query: str | list[str]) -> list[int]:
+        answer = (await api.get(f"{base}/rows/{upload}", params=query)).json()["data"]
+        assert answer["total"] == len(answer["items"])
+        return [row["row_number"] for row in answer["items"]]
+
+    refused = ["invalid", "duplicate", "out_of_scope"]
+    assert await numbers(outcome=refused) == [4, 5, 6]
+    assert await numbers(outcome="invalid") == [4, 5]
+    assert await numbers(problem="surname_missing") == [5]
+    assert await numbers(problem="phone_unclear", outcome=refused) == []
+    assert await numbers(problem="phone_unclear") == [3]
+
+    async def counted(**query: str | list[str]) -> list[tuple[str, int]]:
+        answer = (await api.get(f"{base}/problems/{upload}", params=query)).json()["data"]
+        return [(problem["code"], problem["rows"]) for problem in answer]
+
+    assert await counted(outcome=refused) == [("id_length", 2), ("surname_missing", 1)]
+    assert ("phone_unclear", 1) in await counted()
+    foreign = as_user(await make_user(Role.PROVINCE_ADMIN, "LP"))
+    assert (await foreign.get(f"{base}/problems/{upload}")).status_code == 404
+
+
+async def test_statistics_over_time_have_every_day_and_only_the_own_scope(
+    as_user: Callable[[User], httpx.AsyncClient], make_user: MakeUser, system: System
+) -> None:
+    user = await make_user(Role.PROVINCE_ADMIN, "GP")
+    upload = await sent(system, user, csv_file(rows=3))
+    async with working(system):
+        await job_event(system.settings, upload, "completed")
+    path = "/api/v1/bulk-upload/stats/over-time"
+    # Days begin at midnight in South Africa, which isn't midnight in UTC.
+    async with system.pool.connection() as connection:
+        await connection.execute(
+            "UPDATE uploads SET created_at = date_trunc('day', now(), 'Africa/Johannesburg') "
+            "- interval '1 hour'"
+        )
+    data = (await as_user(user).get(path, params={"days": 7})).json()["data"]
+    assert len(data["days"]) == 7
+    days = [day["day"] for day in data["days"]]
+    assert days == sorted(days)
+    assert [day["uploads"] for day in data["days"]] == [0, 0, 0, 0, 0, 1, 0]
+    yesterday = data["days"][5]
+    assert (yesterday["completed"], yesterday["rows"], yesterday["outcomes"]["inserted"]) == (
+        1,
+        3,
+        3,
+    )
+    assert [stage["stage"] for stage in data["stages"]][-2:] == ["merge", "report"]
+    assert all(0 <= s["median_seconds"] <= s["p95_seconds"] for s in data["stages"])
+    foreign = as_user(await make_user(Role.PROVINCE_ADMIN, "LP"))
+    data = (await foreign.get(path)).json()["data"]
+    assert sum(day["uploads"] for day in data["days"]) == 0
+    assert data["stages"] == []

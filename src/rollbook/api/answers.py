@@ -194,6 +194,15 @@ class RowProblem(BaseModel):
     message: str
 
 
+class ProblemCount(BaseModel):
+    """In how many rows of an upload a problem is."""
+
+    code: str
+    severity: Literal["error", "warning"]
+    message: str
+    rows: int
+
+
 class RowVerification(BaseModel):
     """What the voter roll says of the person of a row."""
 
@@ -278,6 +287,9 @@ class QueueStats(BaseModel):
     paused: int
     total: int
     is_paused: bool
+    oldest_waiting_since: dt.datetime | None = Field(
+        None, description="When the upload that has waited longest began to; null where none waits."
+    )
     voter_roll: VoterRollStanding | None = Field(
         None, description="What keeps rows pending; null where the voter roll isn't asked."
     )
@@ -378,3 +390,37 @@ class Stats(BaseModel):
         """The statistics of a row of totals."""
         same = {name: totals[name] for name in cls.model_fields if name in totals}
         return cls(**same, outcomes={name: totals[name] for name in uploads.OUTCOMES})
+
+
+class DayStats(BaseModel):
+    """Totals over the uploads that were sent on one day, in South Africa."""
+
+    day: dt.date
+    uploads: int
+    completed: int
+    failed: int
+    cancelled: int
+    rows: int
+    outcomes: dict[Outcome, int]
+
+    @classmethod
+    def of(cls, totals: Row) -> DayStats:
+        """The statistics of a row of totals."""
+        same = {name: totals[name] for name in cls.model_fields if name in totals}
+        return cls(**same, outcomes={name: totals[name] for name in uploads.OUTCOMES})
+
+
+class StageDuration(BaseModel):
+    """How long a stage took in the uploads that completed."""
+
+    stage: str
+    uploads: int
+    median_seconds: float
+    p95_seconds: float
+
+
+class StatsOverTime(BaseModel):
+    """The last days of a scope."""
+
+    days: list[DayStats] = Field(description="Oldest first, up to today; empty days too.")
+    stages: list[StageDuration] = Field(description="In the order of the way of a file.")

@@ -14,6 +14,7 @@ from rollbook.api import (
     health,
     live,
     monitor,
+    page,
     problems,
     queue,
     reports,
@@ -93,4 +94,5 @@ def create_app(settings: Settings) -> FastAPI:
         base.include_router(part)
     app.include_router(base)
     app.include_router(health.router)
+    app.include_router(page.router)
     return app

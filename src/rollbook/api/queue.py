@@ -15,10 +15,12 @@ from rollbook.api.answers import (
     Cleaned,
     Problem,
     QueueStats,
+    Status,
     UploadStatus,
     VoterRollStanding,
     WorkerState,
 )
+from rollbook.api.uploads import SearchParam
 from rollbook.database import queries
 from rollbook.voter_roll.outlook import look
 
@@ -43,6 +45,7 @@ class CleanRequest(BaseModel):
 async def stats(system: SystemParam, user: UserParam) -> Answer[QueueStats]:
     """Count the jobs by state: all of them for operators, those of your scope for others."""
     data = QueueStats.model_validate(await uploads.queue_stats(system, user))
+    data.oldest_waiting_since = await uploads.oldest_waiting_since(system, user)
     message = "The queue's counts."
     if system.settings.asks_voter_roll:
         data.voter_roll = VoterRollStanding.of(await look(system))
@@ -53,14 +56,19 @@ async def stats(system: SystemParam, user: UserParam) -> Answer[QueueStats]:
 
 @router.get("/jobs")
 async def jobs(
-    system: SystemParam, user: UserParam, limit: Annotated[int, Query(ge=1, le=200)] = 20
+    system: SystemParam,
+    user: UserParam,
+    limit: Annotated[int, Query(ge=1, le=200)] = 20,
+    status: Status | None = None,
+    search: SearchParam = None,
 ) -> Answer[list[UploadStatus]]:
-    """List the most recent jobs of your scope over all states, newest first."""
-    recent, _ = await uploads.history(system, user, page_size=limit)
+    """List the most recent jobs of your scope, over all states or of one, newest first."""
+    recent, _ = await uploads.history(system, user, status=status, search=search, page_size=limit)
     states = await uploads.queue_states(system, recent)
+    positions = await uploads.positions(system, recent)
     items = [
-        UploadStatus.of(upload, queue_state=state)
-        for upload, state in zip(recent, states, strict=True)
+        UploadStatus.of(upload, queue_state=state, queue_position=position)
+        for upload, state, position in zip(recent, states, positions, strict=True)
     ]
     return Answer(message=f"The {len(items)} most recent jobs.", data=items)
 

@@ -18,13 +18,17 @@ from rollbook.accounts import User
 from rollbook.api.access import SystemParam, UserParam, audited, signed_in
 from rollbook.api.answers import (
     Answer,
+    DayStats,
     Page,
     Problem,
+    ProblemCount,
     Receipt,
     RowOutcome,
     RowProblem,
     RowVerification,
+    StageDuration,
     Stats,
+    StatsOverTime,
     Status,
     UploadStatus,
 )
@@ -38,7 +42,7 @@ from rollbook.errors import (
     ServiceUnavailableError,
 )
 from rollbook.intake import KEY_BEGINNING
-from rollbook.pipeline.problems import sentence
+from rollbook.pipeline.problems import catalogue, sentence
 from rollbook.system import System
 from rollbook.uploads import Outcome
 from rollbook.voter_roll.answers import Result
@@ -117,6 +121,16 @@ router = APIRouter(
 
 PageParam = Annotated[int, Query(ge=1, le=1_000_000)]
 PageSizeParam = Annotated[int, Query(ge=1, le=500)]
+#: May come several times.
+OutcomesParam = Annotated[list[Outcome] | None, Query(description="Only these; repeatable.")]
+SearchParam = Annotated[
+    str | None,
+    Query(
+        max_length=200,
+        pattern=r"^[^\x00]*$",
+        description="A part of the file's name or of the owner's address, or a job id.",
+    ),
+]
 
 
 def _not_the_folders(key: str | None) -> str | None:
@@ -278,8 +292,9 @@ async def rows(
     job_id: UUID,
     system: SystemParam,
     user: UserParam,
-    outcome: Outcome | None = None,
+    outcome: OutcomesParam = None,
     verification: Result | None = None,
+    problem: Annotated[str | None, Query(max_length=100, pattern="^[a-z_]+$")] = None,
     page: PageParam = 1,
     page_size: PageSizeParam = 100,
 ) -> Answer[Page[RowOutcome]]:
@@ -290,6 +305,7 @@ async def rows(
         upload,
         outcome=outcome,
         verification=verification,
+        problem=problem,
         page=page,
         page_size=page_size,
     )
@@ -310,6 +326,25 @@ async def rows(
         message=f"{total} rows.",
         data=Page[RowOutcome](items=items, page=page, page_size=page_size, total=total),
     )
+
+
+@router.get("/problems/{job_id}")
+async def problems(
+    job_id: UUID, system: SystemParam, user: UserParam, outcome: OutcomesParam = None
+) -> Answer[list[ProblemCount]]:
+    """Count the rows of each problem, the most frequent first."""
+    upload = await uploads.get(system, user, job_id)
+    kinds = catalogue()
+    data = [
+        ProblemCount(
+            code=found["code"],
+            severity=kinds[found["code"]].severity,
+            message=kinds[found["code"]].sentence,
+            rows=found["rows"],
+        )
+        for found in await uploads.problems(system, upload, outcome=outcome)
+    ]
+    return Answer(message=f"{len(data)} kinds of problems.", data=data)
 
 
 @router.get(
@@ -407,14 +442,19 @@ async def history(
     system: SystemParam,
     user: UserParam,
     status: Status | None = None,
+    search: SearchParam = None,
     page: PageParam = 1,
     page_size: PageSizeParam = 20,
 ) -> Answer[Page[UploadStatus]]:
     """List the uploads of your scope, newest first."""
     found, total = await uploads.history(
-        system, user, status=status, page=page, page_size=page_size
+        system, user, status=status, search=search, page=page, page_size=page_size
     )
-    items = [UploadStatus.of(upload) for upload in found]
+    positions = await uploads.positions(system, found)
+    items = [
+        UploadStatus.of(upload, queue_position=position)
+        for upload, position in zip(found, positions, strict=True)
+    ]
     return Answer(
         message=f"{total} uploads.",
         data=Page[UploadStatus](items=items, page=page, page_size=page_size, total=total),
@@ -427,6 +467,19 @@ async def stats(system: SystemParam, user: UserParam) -> Answer[Stats]:
     return Answer(
         message="The uploads of your scope.", data=Stats.of(await uploads.stats(system, user))
     )
+
+
+@router.get("/stats/over-time")
+async def stats_over_time(
+    system: SystemParam, user: UserParam, days: Annotated[int, Query(ge=1, le=366)] = 30
+) -> Answer[StatsOverTime]:
+    """Sum up the uploads of your scope day by day, and the durations of the stages."""
+    by_day, stages = await uploads.stats_over_time(system, user, days=days)
+    data = StatsOverTime(
+        days=[DayStats.of(day) for day in by_day],
+        stages=[StageDuration.model_validate(stage) for stage in stages],
+    )
+    return Answer(message=f"The last {days} days of your scope.", data=data)
 
 
 def _in_words(upload: UploadStatus) -> str:

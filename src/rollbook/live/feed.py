@@ -444,8 +444,9 @@ class Feed:
             self._heard.put_nowait(self._seen - 1)
 
 
+#: What is counted; not what else a queue's statistics say.
 _COUNTS: Final = tuple(
-    name for name in QueueStats.model_fields if name not in {"is_paused", "voter_roll"}
+    name for name, field in QueueStats.model_fields.items() if field.annotation is int
 )
 
 

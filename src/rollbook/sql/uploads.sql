@@ -39,6 +39,9 @@ SELECT uploads.*, users.email AS owner_email, count(*) OVER () AS found
 FROM uploads JOIN users ON users.id = owner_id
 WHERE in_scope(uploads.province, uploads.municipality, %(scope_province)s, %(scope_municipality)s)
   AND (%(status)s::text IS NULL OR status = %(status)s)
+  AND (%(search)s::text IS NULL
+       OR position(lower(%(search)s) IN lower(file_name || ' ' || users.email)) > 0
+       OR uploads.id::text = lower(%(search)s))
 ORDER BY ordinal DESC LIMIT %(limit)s OFFSET %(offset)s;
 
 -- name: ended_of
@@ -71,6 +74,41 @@ SELECT count(*) AS uploads,
            FILTER (WHERE status = 'completed')::float8 AS median_seconds
 FROM uploads
 WHERE in_scope(province, municipality, %(scope_province)s, %(scope_municipality)s);
+
+-- name: stats_by_day
+-- The same by the day of the sending in South Africa, the days without an upload too, oldest first.
+SELECT day::date AS day, count(id) AS uploads,
+       count(id) FILTER (WHERE status = 'completed') AS completed,
+       count(id) FILTER (WHERE status = 'failed') AS failed,
+       count(id) FILTER (WHERE status = 'cancelled') AS cancelled,
+       COALESCE(sum(rows_total) FILTER (WHERE status = 'completed'), 0)::bigint AS rows,
+       COALESCE(sum(inserted), 0)::bigint AS inserted,
+       COALESCE(sum(updated), 0)::bigint AS updated,
+       COALESCE(sum(unchanged), 0)::bigint AS unchanged,
+       COALESCE(sum(invalid), 0)::bigint AS invalid,
+       COALESCE(sum(duplicate), 0)::bigint AS duplicate,
+       COALESCE(sum(out_of_scope), 0)::bigint AS out_of_scope
+FROM generate_series(%(first)s::timestamp, %(last)s::timestamp, interval '1 day') AS day
+LEFT JOIN uploads ON created_at >= day AT TIME ZONE 'Africa/Johannesburg'
+                 AND created_at < (day + interval '1 day') AT TIME ZONE 'Africa/Johannesburg'
+                 AND in_scope(province, municipality, %(scope_province)s, %(scope_municipality)s)
+GROUP BY day ORDER BY day;
+
+-- name: stage_durations
+-- How long each stage took in the uploads that completed since then, in seconds.
+SELECT stage.key AS stage, count(*) AS uploads,
+       percentile_cont(0.5) WITHIN GROUP (ORDER BY stage.value::float8) AS median_seconds,
+       percentile_cont(0.95) WITHIN GROUP (ORDER BY stage.value::float8) AS p95_seconds
+FROM uploads, json_each_text(stage_seconds) AS stage
+WHERE status = 'completed' AND created_at >= %(first)s::timestamp AT TIME ZONE 'Africa/Johannesburg'
+  AND in_scope(province, municipality, %(scope_province)s, %(scope_municipality)s)
+GROUP BY stage.key;
+
+-- name: oldest_waiting
+-- Since when the upload that has waited longest, in the reader's scope, has been waiting.
+SELECT min(waiting_since) AS since FROM uploads
+WHERE status = 'pending'
+  AND in_scope(province, municipality, %(scope_province)s, %(scope_municipality)s);
 
 -- name: ahead
 -- How many pending uploads go before this one: lower priority first, then first come first served.
@@ -186,6 +224,15 @@ LEFT JOIN verifications AS v ON v.upload_id = r.upload_id AND v.row_number = r.r
 LEFT JOIN voter_roll_answers AS a
        ON a.id_number = v.id_number
       AND v.result = verification_result(a.status, a.ward, v.file_ward)
-WHERE r.upload_id = %(id)s AND (%(outcome)s::text IS NULL OR r.outcome = %(outcome)s)
+WHERE r.upload_id = %(id)s
+  AND (%(outcomes)s::text[] IS NULL OR r.outcome = ANY(%(outcomes)s))
+  AND (%(problem)s::jsonb IS NULL OR r.problems @> %(problem)s)
   AND (%(verification)s::text IS NULL OR v.result = %(verification)s)
 ORDER BY r.row_number LIMIT %(limit)s OFFSET %(offset)s;
+
+-- name: problems
+-- In how many rows each problem is, of the rows with these outcomes; the most frequent first.
+SELECT problem.code, count(DISTINCT row_number) AS rows
+FROM upload_rows, jsonb_to_recordset(problems) AS problem(code text)
+WHERE upload_id = %(id)s AND (%(outcomes)s::text[] IS NULL OR outcome = ANY(%(outcomes)s))
+GROUP BY problem.code ORDER BY rows DESC, problem.code;

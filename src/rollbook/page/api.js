@@ -1,0 +1,199 @@
+// The REST interface: the token, requests, sending a file, downloads.
+import { computed, signal } from "./html.js";
+import { t } from "./words.js";
+
+const BASE = new URL("api/v1/", document.baseURI);
+const KEPT_AS = "rollbook.session";
+/** Milliseconds that an answer may take; a slow line needs some. */
+const PATIENCE_MS = 30_000;
+
+/** A failure as the API tells it: a sentence for the person, and a code for the page. */
+export class Refusal extends Error {
+  constructor({ status, code, message, ...more }) {
+    super(message);
+    Object.assign(this, { status, code, more });
+  }
+
+  /** Would the same request fare better later? */
+  get isPassing() {
+    return this.status === 0 || this.status >= 500;
+  }
+}
+
+// --- the session ------------------------------------------------------------------------------
+// In sessionStorage: a reload keeps it, and it ends with the tab. localStorage would outlive the
+// day on an office's shared computer, and a cookie would need protection against requests that
+// other sites make in the person's name. A script that isn't ours can't run here (see the policy),
+// so none can read it.
+
+function kept() {
+  try {
+    const session = JSON.parse(sessionStorage.getItem(KEPT_AS));
+    return session && session.ends > Date.now() ? session : null;
+  } catch {
+    return null;
+  }
+}
+
+/** {token, ends, user} of who is signed in, or null. */
+export const session = signal(kept());
+/** Why nobody is signed in any more, as a sentence. */
+export const signedOutBecause = signal(null);
+export const user = computed(() => session.value?.user ?? null);
+/** Did the person sign in just now, on this very page? */
+export const isNewcomer = signal(false);
+export const isOperator = computed(() => ["super_admin", "national_admin"].includes(user.value?.role));
+
+function keep(opened) {
+  sessionStorage.setItem(KEPT_AS, JSON.stringify(opened));
+  session.value = opened;
+}
+
+export async function signIn(email, password) {
+  const { data } = await request("POST", "auth/login", { body: { email, password }, anonymous: true });
+  signedOutBecause.value = null;
+  isNewcomer.value = true;
+  keep({ token: data.token, ends: Date.now() + data.expires_in * 1000, user: data.user });
+}
+
+/** Ask who is signed in: the account may have been closed, or given another role or place. */
+export async function checkAccount() {
+  const now = await get("auth/me");
+  if (session.peek() && JSON.stringify(now) !== JSON.stringify(user.peek()))
+    keep({ ...session.peek(), user: now });
+}
+
+export function signOut(because = null) {
+  sessionStorage.removeItem(KEPT_AS);
+  signedOutBecause.value = because;
+  isNewcomer.value = false;
+  session.value = null;
+}
+
+// --- requests ---------------------------------------------------------------------------------
+
+function address(path, query = {}) {
+  const url = new URL(path, BASE);
+  for (const [name, value] of Object.entries(query)) {
+    for (const one of Array.isArray(value) ? value : [value]) {
+      if (one !== null && one !== undefined && one !== "") url.searchParams.append(name, one);
+    }
+  }
+  return url;
+}
+
+const bearer = () => ({ Authorization: `Bearer ${session.value?.token}` });
+
+function refusal(status, body) {
+  const { message, type = "", ...more } = body ?? {};
+  const code = type.split(":").pop() || "unknown";
+  return new Refusal({
+    ...more,
+    status,
+    code,
+    message: message ?? t("error.unexpected", { status: String(status) }),
+  });
+}
+
+const unreachable = () => new Refusal({ status: 0, code: "unreachable", message: t("error.unreachable") });
+
+function checkSession(status, asked) {
+  // Not where somebody has signed in anew meanwhile.
+  if (status === 401 && asked && asked === session.value?.token) signOut(t("sign_in.ended"));
+}
+
+async function answer(method, path, { query, body, anonymous = false } = {}) {
+  const asked = session.value?.token;
+  const headers = anonymous ? {} : bearer();
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  // For the answer to begin: how long a report then takes over a slow line has no limit.
+  const patience = new AbortController();
+  const timer = setTimeout(() => patience.abort(), PATIENCE_MS);
+  let found;
+  try {
+    found = await fetch(address(path, query), {
+      method,
+      headers,
+      cache: "no-store",
+      signal: patience.signal,
+      body: body === undefined ? undefined : JSON.stringify(body),
+    });
+  } catch {
+    throw unreachable();
+  } finally {
+    clearTimeout(timer);
+  }
+  if (found.ok) return found;
+  if (!anonymous) checkSession(found.status, asked);
+  throw refusal(found.status, await found.json().catch(() => null));
+}
+
+/** Ask, and give the answer's {message, data}. Raises Refusal. */
+export async function request(method, path, options) {
+  const found = await answer(method, path, options);
+  try {
+    return await found.json();
+  } catch {
+    throw unreachable();
+  }
+}
+
+/** Ask for something and give its data. */
+export const get = async (path, query) => (await request("GET", path, { query })).data;
+
+/** Do something, and give {message, data}. */
+export const post = (path, body) => request("POST", path, { body });
+
+/**
+ * Save a file of the API under its own name.
+ * By a request of ours, because a plain link would carry the token in its address.
+ */
+export async function download(path) {
+  const found = await answer("GET", path);
+  const disposition = found.headers.get("Content-Disposition") ?? "";
+  const encoded = /filename\*=UTF-8''([^;]+)/.exec(disposition)?.[1];
+  const name = encoded ? decodeURIComponent(encoded) : /filename="([^"]+)"/.exec(disposition)?.[1];
+  const content = await found.blob().catch(() => {
+    throw unreachable();
+  });
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(content);
+  link.download = name ?? "download.xlsx";
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}
+
+/**
+ * Send a file. By XMLHttpRequest, because fetch doesn't tell how much of it has gone.
+ * Raises Refusal; `onProgress` gets the share sent, 0 to 1.
+ */
+export function sendFile(file, fields, { key, onProgress, onRequest }) {
+  const form = new FormData();
+  for (const [name, value] of Object.entries(fields)) form.append(name, value);
+  form.append("file", file);
+  const asked = session.value?.token;
+  return new Promise((resolve, reject) => {
+    const sending = new XMLHttpRequest();
+    sending.responseType = "json";
+    sending.upload.onprogress = (event) => event.lengthComputable && onProgress(event.loaded / event.total);
+    sending.onload = () => {
+      if (sending.status === 202 && sending.response) return resolve(sending.response);
+      checkSession(sending.status, asked);
+      reject(refusal(sending.status, sending.response));
+    };
+    sending.onerror = () => reject(unreachable());
+    sending.onabort = () => reject(new Refusal({ status: 0, code: "stopped", message: t("send.stopped") }));
+    sending.open("POST", address("bulk-upload/process"));
+    sending.setRequestHeader("Authorization", bearer().Authorization);
+    sending.setRequestHeader("Idempotency-Key", key);
+    onRequest?.(sending);
+    sending.send(form);
+  });
+}
+
+/** 128 random bits; crypto.randomUUID is there only over HTTPS. */
+export function randomKey() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) =>
+    byte.toString(16).padStart(2, "0"),
+  ).join("");
+}

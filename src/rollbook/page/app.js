@@ -1,0 +1,122 @@
+// The frame: who is signed in, where one can go, whether it is live, and the view that is shown.
+import { isNewcomer, isOperator, session, user } from "./api.js";
+import { html, render, useEffect, useSignal } from "./html.js";
+import { connection, retryNow } from "./live.js";
+import { Go } from "./parts.js";
+import { onView, place } from "./router.js";
+import { dismiss, note } from "./said.js";
+import { OneUpload } from "./views/one_upload.js";
+import { Queue } from "./views/queue.js";
+import { Mark, SignIn } from "./views/sign_in.js";
+import { Statistics } from "./views/statistics.js";
+import { Upload } from "./views/upload.js";
+import { Uploads } from "./views/uploads.js";
+import { Who } from "./views/who.js";
+import { t, time } from "./words.js";
+
+/** The views of the menu, in its order. */
+const VIEWS = {
+  upload: { view: Upload, title: "nav.upload" },
+  uploads: { view: Uploads, title: "nav.uploads" },
+  queue: { view: Queue, title: "nav.queue", forOperators: true },
+  statistics: { view: Statistics, title: "nav.statistics" },
+};
+
+function Page() {
+  // Another role or place is another page.
+  return session.value ? html`<${Frame} key=${JSON.stringify(user.value)} />` : html`<${SignIn} />`;
+}
+
+function Frame() {
+  const {
+    parts: [name = "uploads", id],
+  } = place.value;
+  const shown = Object.entries(VIEWS).filter(([, { forOperators }]) => !forOperators || isOperator.value);
+  useEffect(
+    () =>
+      onView((_, isFirst) => {
+        document.title = `${t(VIEWS[place.peek().parts[0] ?? "uploads"]?.title ?? "who.title")} – ${t("name")}`;
+        note.value = note.peek()?.kind === "bad" ? null : note.peek();
+        // Who uses a keyboard or hears the page begins at the new view's heading.
+        if (!isFirst || isNewcomer.peek())
+          requestAnimationFrame(() => {
+            scrollTo(0, 0);
+            document.querySelector("main h1")?.focus({ preventScroll: true });
+          });
+      }),
+    [],
+  );
+  const skip = (event) => {
+    event.preventDefault();
+    document.querySelector("main h1").focus();
+  };
+  return html`<a class="skip" href="#main" onClick=${skip}>${t("skip")}</a>
+    <header class="top"><div class="top-inner">
+      <${Go} class="brand" path="uploads"><${Mark} />${t("name")}<//>
+      <nav aria-label=${t("nav.label")}><ul>${shown.map(
+        ([key, { title }]) => html`<li key=${key}>
+        <${Go} path=${key} aria-current=${name === key ? (id ? "true" : "page") : undefined}>${t(title)}<//></li>`,
+      )}</ul></nav>
+      <div class="top-end"><${LiveSign} /><${Go} class="me" path="who"
+        aria-label=${t("nav.who", { email: user.value.email })} aria-current=${name === "who" ? "page" : undefined}>
+        ${initials(user.value)}<//></div>
+    </div></header>
+    <${NotLive} />
+    <main id="main">${view(name, id)}</main>
+    <${Note} />`;
+}
+
+function view(name, id) {
+  if (name === "uploads" && id) return html`<${OneUpload} key=${id} id=${id} />`;
+  if (name === "who") return html`<${Who} />`;
+  const found = VIEWS[name];
+  if (!found || (found.forOperators && !isOperator.value)) {
+    return html`<h1 tabindex="-1">${t("lost.title")}</h1><p>${t("lost.text")}</p><p><${Go} path="uploads">
+      ${t("upload.back")}<//></p>`;
+  }
+  return html`<${found.view} key=${name} />`;
+}
+
+const initials = ({ name, email }) =>
+  (name || email)
+    .split(/[\s.@_-]+/)
+    .slice(0, 2)
+    .map((word) => word[0]?.toUpperCase() ?? "")
+    .join("");
+
+/** Whether what is shown moves by itself. */
+function LiveSign() {
+  const { state } = connection.value;
+  const word = { live: "live.on", connecting: "live.connecting" }[state] ?? "live.off";
+  return html`<span class="live is-${state}"><span class="dot" aria-hidden="true"></span>${t(word)}</span>`;
+}
+
+/** That the page isn't live, since when, and what it does about it. */
+function NotLive() {
+  const now = useSignal(Date.now());
+  const { state, since, retryAt } = connection.value;
+  const isShown = since !== null && (state === "lost" || state === "late");
+  useEffect(() => {
+    if (!isShown) return undefined;
+    const timer = setInterval(() => {
+      now.value = Date.now();
+    }, 500);
+    return () => clearInterval(timer);
+  }, [isShown]);
+  if (!isShown || now.value - since < 1000) return null;
+  const seconds = retryAt ? Math.max(0, Math.ceil((retryAt - now.value) / 1000)) : 0;
+  return html`<section class="not-live" aria-label=${t("live.label")}><p><strong>${t("live.not")}</strong>${" "}
+    ${state === "late" ? t("live.late") : t("live.since", { time: time(since) })}${" "}
+    ${state !== "late" && (seconds ? t("live.retry", { n: seconds }) : t("live.trying"))}</p>
+    ${state !== "late" && html`<button type="button" class="quiet small" onClick=${retryNow}>
+      ${t("live.now")}</button>`}</section>`;
+}
+
+/** What has just been done, or why it couldn't be. */
+function Note() {
+  if (!note.value) return null;
+  return html`<div class="note ${note.value.kind}"><p>${note.value.text}</p>
+    <button type="button" class="text" onClick=${dismiss}>${t("close")}</button></div>`;
+}
+
+render(html`<${Page} />`, document.getElementById("page"));

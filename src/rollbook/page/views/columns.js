@@ -1,0 +1,68 @@
+// What the columns are called in a file whose headers Rollbook doesn't know.
+import { html, useId } from "../html.js";
+import { t } from "../words.js";
+
+/** The fields of a member, by the names that the API knows. */
+const FIELDS = [
+  "id_number",
+  "firstname",
+  "surname",
+  "cell_number",
+  "landline_number",
+  "email",
+  "residential_address",
+  "age",
+  "gender",
+  "race",
+  "citizenship",
+  "language",
+  "occupation",
+  "qualification",
+  "province",
+  "region",
+  "municipality",
+  "ward",
+  "voting_station",
+  "voting_district",
+  "date_joined",
+  "last_payment",
+  "expiry_date",
+  "subscription",
+  "membership_amount",
+  "status",
+];
+
+/** The API's option for pairs of {header, field}: null where nothing was said. */
+export function columnsOption(pairs) {
+  const said = pairs.filter(({ header, field }) => header.trim() && field);
+  const named = said.map(({ header, field }) => [header.trim(), field === "leave" ? null : field]);
+  return said.length ? JSON.stringify(Object.fromEntries(named)) : null;
+}
+
+/** Pairs of a header and what it stands for; the last is always empty, to add another. */
+export function Columns({ pairs, onChange }) {
+  const id = useId();
+  const lines = [...pairs, { header: "", field: "" }];
+  const change = (index, changes) => {
+    const changed = lines.map((pair, place) => (place === index ? { ...pair, ...changes } : pair));
+    onChange(changed.filter(({ header, field }) => header || field));
+  };
+  return html`<details class="column-names">
+    <summary>${t("columns.title")}</summary>
+    <p class="hint">${t("columns.text")}</p>
+    ${lines.map(
+      ({ header, field }, index) => html`<div class="pair" key=${index}>
+        <div class="field"><label for="${id}-header-${index}">${t("columns.header")}</label>
+          <input id="${id}-header-${index}" type="text" autocomplete="off" value=${header}
+            onInput=${(event) => change(index, { header: event.target.value })} /></div>
+        <div class="field"><label for="${id}-field-${index}">${t("columns.field")}</label>
+          <select id="${id}-field-${index}" value=${field}
+            onChange=${(event) => change(index, { field: event.target.value })}>
+            <option value=""></option>
+            ${FIELDS.map((name) => html`<option key=${name} value=${name}>${t(`field.${name}`)}</option>`)}
+            <option value="leave">${t("columns.leave")}</option>
+          </select></div>
+      </div>`,
+    )}
+  </details>`;
+}

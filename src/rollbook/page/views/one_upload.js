@@ -1,0 +1,157 @@
+// One upload: where it is, what became of its rows, and what can be done about it.
+import { download, get, isOperator, post, user } from "../api.js";
+import { html, useEffect, useSignal } from "../html.js";
+import { freshness } from "../live.js";
+import { useLoaded } from "../loading.js";
+import { Badge, Bar, CancelButton, Failure, Go, Loading, OutcomeBar, OutcomeNumbers, Pace } from "../parts.js";
+import { go } from "../router.js";
+import { attempt, show } from "../said.js";
+import {
+  follow,
+  isFinal,
+  learn,
+  moment,
+  refusedRows,
+  secondsLeft,
+  unfollow,
+  uploadSignal,
+} from "../uploads.js";
+import { number, size, t, when } from "../words.js";
+import { Rows } from "./rows.js";
+import { Timeline } from "./timeline.js";
+import { waiting } from "./uploads.js";
+
+export function OneUpload({ id }) {
+  const upload = uploadSignal(id).value;
+  const { error, reload } = useLoaded(
+    async () => {
+      const asked = moment();
+      learn(await get(`bulk-upload/status/${encodeURIComponent(id)}`), asked);
+      return true;
+    },
+    [id],
+    [freshness],
+  );
+  useEffect(() => {
+    follow(id);
+    return () => unfollow(id);
+  }, [id]);
+  useEffect(() => {
+    if (upload) document.title = `${upload.file_name} – ${t("name")}`;
+  }, [upload?.file_name]);
+  if (!upload) {
+    return html`<${Title} name=${t("upload.one")} />
+      ${error ? html`<${Failure} error=${error} onRetry=${error.isPassing && reload} />` : html`<${Loading} />`}`;
+  }
+  const isEnded = isFinal(upload);
+  return html`<${Title} name=${upload.file_name}><${Badge} status=${upload.status} />${
+    upload.dry_run &&
+    html`<span
+    class="badge dry">${t("dry_run")}</span>`
+  }<//>
+    <p class="hint">
+      ${t("upload.sent_by", { when: when(upload.created_at), owner: upload.owner, size: size(upload.file_bytes) })}</p>
+    <${Now} upload=${upload} />
+    <${Actions} upload=${upload} reload=${reload} />
+    <div class="columns one">
+      <section class="card" aria-labelledby="outcomes-title"><h2 id="outcomes-title">${t("outcomes.title")}</h2>
+        ${
+          upload.status === "completed" || upload.error_code === "rows_refused"
+            ? html`<p class="big">${t("outcomes.rows", { n: upload.rows_total ?? 0 })}</p>
+          <${OutcomeBar} outcomes=${upload.outcomes} /><${OutcomeNumbers} outcomes=${upload.outcomes} />
+            <${Verification} of=${upload.verification} />`
+            : html`<p class="hint">${isEnded ? t("outcomes.none") : t("outcomes.later")}</p>`
+        }
+        <${HowSent} upload=${upload} />
+      </section>
+      <section class="card" aria-labelledby="way-title"><h2 id="way-title">${t("way.title")}</h2><${Timeline}
+        upload=${upload} /></section>
+    </div>
+    ${upload.status === "completed" && refusedRows(upload) > 0 && html`<${Rows} upload=${upload} />`}`;
+}
+
+/** The heading: the same element before and after the upload is known, so that it keeps the focus. */
+const Title = ({ name, children }) => html`<p class="back"><${Go} path="uploads">${t("upload.back")}<//></p>
+  <div class="title"><h1 tabindex="-1">${name}</h1>${children}</div>`;
+
+/** What is going on now, in a sentence and, while it runs, a bar. */
+function Now({ upload }) {
+  if (upload.status === "processing") {
+    const left = secondsLeft(upload);
+    return html`<section class="card now" aria-label=${t("now.label")}>
+      <div class="now-head"><strong>${upload.stage ? t(`stage.${upload.stage}`) : t("stage.start")}</strong><span>${t("unit.percent", { n: upload.progress })}</span></div>
+      <${Bar} value=${upload.progress} label=${t("progress.of", { file: upload.file_name })} />
+      <p class="now-foot">
+        <span>${upload.rows_total ? t("now.rows", { done: upload.rows_done, n: upload.rows_total }) : t("now.counting")}</span><${Pace} upload=${upload} left=${left} /></p>
+    </section>`;
+  }
+  if (upload.status === "pending")
+    return html`<section class="card now" aria-label=${t("now.label")}><strong>${waiting(upload)}</strong><p
+      class="hint">${upload.error ?? t("now.safe")}</p></section>`;
+  if (upload.status === "failed")
+    return html`<div class="notice bad"><p><strong>${t("failed.title")}</strong></p><p>${upload.error}</p></div>`;
+  if (upload.status === "cancelled") return html`<p class="notice">${t("cancelled.text")}</p>`;
+  return upload.dry_run && html`<p class="notice">${t("dry_run.done")}</p>`;
+}
+
+function Actions({ upload, reload }) {
+  const isBusy = useSignal(false);
+  const act = async (action) => {
+    isBusy.value = true;
+    await attempt(action);
+    isBusy.value = false;
+    reload();
+    // The button may be gone with what it did; the focus goes to what has changed.
+    requestAnimationFrame(() => {
+      if (document.activeElement === document.body) document.querySelector("main h1").focus();
+    });
+  };
+  const isOwn = upload.owner === user.value?.email;
+  const run = async () => {
+    const { data } = await post(`bulk-upload/run/${upload.job_id}`, {});
+    show(t("dry_run.started"));
+    go(`uploads/${data.job_id}`);
+  };
+  const save = (what) => () => download(`bulk-upload/${what}/${upload.job_id}`);
+  const retry = () => post(`bulk-upload/queue/retry/${upload.job_id}`);
+  const button = (text, action, look = "") =>
+    html`<button type="button" class=${look} disabled=${isBusy.value} onClick=${() => act(action)}>${t(text)}</button>`;
+  const isTried = upload.dry_run && upload.status === "completed";
+  const hasFailed = upload.status === "failed";
+  return html`<div class="actions left">
+    ${isTried && button("action.run", run)}
+    ${upload.report_available && button("action.report", save("report"), upload.dry_run ? "quiet" : "")}
+    ${upload.failed_rows_available && button("action.failed_rows", save("failed-rows"), "quiet")}
+    ${hasFailed && isOperator.value && button("action.retry", retry)}
+    ${hasFailed && !isOperator.value && html`<p class="hint">${t("action.retry.ask")}</p>`}
+    ${
+      !isFinal(upload) &&
+      (isOwn || isOperator.value) &&
+      html`<${CancelButton} class="quiet danger" upload=${upload} act=${act} disabled=${isBusy.value} />`
+    }
+  </div>`;
+}
+
+/** What the voter roll has said so far. */
+function Verification({ of }) {
+  if (of.state === "off") return null;
+  const told = Object.entries(of.results).filter(([, rows]) => rows);
+  return html`<h3>${t("verification.title")}</h3><p class="hint">${t(`verification.${of.state}`)}</p>
+    <ul class="plain">${told.map(
+      ([name, rows]) => html`<li key=${name}>${t(`verification.result.${name}`)}: <strong>
+      ${number(rows)}</strong></li>`,
+    )}</ul>`;
+}
+
+/** The options that differ from what is usual. */
+function HowSent({ upload }) {
+  const said = [];
+  if (upload.existing !== "update") said.push(t(`upload.existing.${upload.existing}`));
+  if (upload.all_or_nothing) said.push(t("upload.all_or_nothing"));
+  if (upload.sheet) said.push(t("upload.sheet.is", { sheet: upload.sheet }));
+  if (upload.attempts > 1) said.push(t("upload.attempts", { n: upload.attempts }));
+  return (
+    said.length > 0 &&
+    html`<ul class="plain hint">${said.map((line) => html`<li key=${line}>${line}</li>`)}</ul>`
+  );
+}

@@ -1,0 +1,58 @@
+// Signing in.
+import { signedOutBecause, signIn } from "../api.js";
+import { html, useEffect, useRef, useSignal } from "../html.js";
+import { t } from "../words.js";
+
+export function SignIn() {
+  const failure = useSignal(null);
+  const isBusy = useSignal(false);
+  const isShown = useSignal(false);
+  const email = useRef(null);
+  const password = useRef(null);
+  useEffect(() => {
+    document.title = `${t("sign_in.title")} – ${t("name")}`;
+    email.current.focus();
+  }, []);
+
+  async function submit(event) {
+    event.preventDefault();
+    failure.value = null;
+    isBusy.value = true;
+    try {
+      await signIn(email.current.value.trim(), password.current.value);
+    } catch (error) {
+      failure.value = error.message;
+      password.current.select();
+    } finally {
+      isBusy.value = false;
+    }
+  }
+
+  return html`<main id="main" class="sign-in" tabindex="-1">
+    <div class="card">
+      <p class="brand"><${Mark} />${t("name")}</p>
+      <h1>${t("sign_in.title")}</h1>
+      <p class="lead">${t("sign_in.lead")}</p>
+      ${signedOutBecause.value && html`<p class="notice" role="status">${signedOutBecause.value}</p>`}
+      <form onSubmit=${submit} aria-describedby=${failure.value ? "sign-in-failure" : undefined}>
+        <div class="field"><label for="email">${t("sign_in.email")}</label>
+          <input id="email" ref=${email} type="email" name="email" autocomplete="username" required /></div>
+        <div class="field"><label for="password">${t("sign_in.password")}</label>
+          <input id="password" ref=${password} type=${isShown.value ? "text" : "password"} name="password"
+            autocomplete="current-password" required /></div>
+        <label class="check"><input type="checkbox" checked=${isShown.value} onChange=${(event) => {
+          isShown.value = event.target.checked;
+        }} />${t("sign_in.show")}</label>
+        ${failure.value && html`<p class="notice bad" role="alert" id="sign-in-failure">${failure.value}</p>`}
+        <button type="submit" class="wide" disabled=${isBusy.value}>
+          ${isBusy.value ? t("sign_in.busy") : t("sign_in.button")}</button>
+      </form>
+      <p class="hint">${t("sign_in.help")}</p>
+    </div>
+  </main>`;
+}
+
+/** The mark beside the name. */
+export const Mark =
+  () => html`<svg class="mark" viewBox="0 0 32 32" aria-hidden="true"><rect width="32" height="32" rx="7" />
+  <g><path d="M8 9.500h9M8 16h6.500M8 22.500h9" /><path d="m18.500 16.500 2.600 2.700L25.500 13.500" /></g></svg>`;

@@ -1,0 +1,192 @@
+// Sending files.
+import { download } from "../api.js";
+import { html, useComputed, useRef, useSignal } from "../html.js";
+import { Badge, Bar, Go } from "../parts.js";
+import { attempt } from "../said.js";
+import { choose, files, isSending, KINDS, remove, removeDone, sendAgain, sendAll, stop } from "../sending.js";
+import { uploadSignal } from "../uploads.js";
+import { percent, size, t, when } from "../words.js";
+import { Columns, columnsOption } from "./columns.js";
+
+export function Upload() {
+  const options = useSignal({
+    dry_run: false,
+    existing: "update",
+    all_or_nothing: false,
+    sheet: "",
+    columns: [],
+  });
+  const set = (name) => (value) => {
+    options.value = { ...options.peek(), [name]: value };
+  };
+  const chosen = useComputed(() => files.value.filter((entry) => entry.value.state === "chosen").length);
+  const done = useComputed(() => files.value.filter((entry) => entry.value.state === "taken").length);
+  const send = () => {
+    const { sheet, columns, ...given } = options.value;
+    const said = { sheet: sheet.trim() || null, columns: columnsOption(columns) };
+    sendAll({ ...given, ...Object.fromEntries(Object.entries(said).filter(([, value]) => value !== null)) });
+  };
+  return html`<h1 tabindex="-1">${t("upload.title")}</h1>
+    <p class="lead">${t("upload.lead")}</p>
+    <div class="columns">
+      <div>
+        <${DropZone} />
+        ${
+          files.value.length > 0 &&
+          html`
+          <ul class="files" aria-label=${t("upload.files")}>${files.value.map(
+            (entry) => html`<${File}
+            key=${entry.peek().key} entry=${entry} />`,
+          )}</ul>`
+        }
+        ${
+          files.value.length > 0 &&
+          html`<div class="actions">
+          ${
+            done.value > 0 &&
+            html`<button type="button" class="quiet" onClick=${removeDone}>
+            ${t("upload.clear")}</button>`
+          }
+          ${
+            (chosen.value > 0 || isSending.value) &&
+            html`<button type="button" disabled=${!chosen.value} onClick=${send}>${
+              chosen.value
+                ? t(options.value.dry_run ? "upload.try" : "upload.send", { n: chosen.value })
+                : t("upload.sending")
+            }</button>`
+          }
+        </div>`
+        }
+      </div>
+      <${Options} options=${options.value} set=${set} />
+    </div>`;
+}
+
+function DropZone() {
+  const isOver = useSignal(false);
+  const input = useRef(null);
+  const over = (event) => {
+    event.preventDefault();
+    isOver.value = true;
+  };
+  const drop = (event) => {
+    event.preventDefault();
+    isOver.value = false;
+    choose(event.dataTransfer.files);
+  };
+  const picked = () => {
+    choose(input.current.files);
+    input.current.value = "";
+  };
+  return html`<div class="drop ${isOver.value ? "over" : ""}" onDragOver=${over} onDragEnter=${over}
+    onDragLeave=${() => {
+      isOver.value = false;
+    }} onDrop=${drop}>
+    <svg viewBox="0 0 48 48" aria-hidden="true"><path
+      d="M24 31V9m-8.500 8L24 8.500 32.500 17M8 30v6.500A3.500 3.500 0 0 0 11.500 40h25a3.500 3.500 0 0 0 3.500-3.500V30" /></svg>
+    <p>${t("upload.drop")}</p>
+    <input ref=${input} id="files" type="file" multiple accept=${KINDS} hidden onChange=${picked} />
+    <button type="button" onClick=${() => input.current.click()}>${t("upload.choose")}</button>
+    <p class="hint">${t("upload.kinds")}</p>
+  </div>`;
+}
+
+function Options({ options, set }) {
+  return html`<section class="card options" aria-labelledby="options-title">
+    <h2 id="options-title">${t("upload.options")}</h2>
+    <label class="switch"><input type="checkbox" role="switch" checked=${options.dry_run}
+      onChange=${(event) => set("dry_run")(event.target.checked)} />
+      <span><strong>${t("upload.dry_run")}</strong><small>${t("upload.dry_run.hint")}</small></span></label>
+    <label class="switch"><input type="checkbox" role="switch" checked=${options.all_or_nothing}
+      onChange=${(event) => set("all_or_nothing")(event.target.checked)} />
+      <span><strong>${t("upload.all_or_nothing")}</strong><small>${t("upload.all_or_nothing.hint")}</small></span>
+        </label>
+    <div class="field"><label for="existing">${t("upload.existing")}</label>
+      <select id="existing" value=${options.existing} onChange=${(event) => set("existing")(event.target.value)}>
+        ${["update", "fill", "skip"].map(
+          (name) => html`<option key=${name} value=${name}>
+          ${t(`upload.existing.${name}`)}</option>`,
+        )}
+      </select></div>
+    <div class="field"><label for="sheet">${t("upload.sheet")}</label>
+      <input id="sheet" type="text" autocomplete="off" placeholder=${t("upload.sheet.default")}
+        value=${options.sheet} onInput=${(event) => set("sheet")(event.target.value)} /></div>
+    <${Columns} pairs=${options.columns} onChange=${set("columns")} />
+    <hr />
+    <h2>${t("template.title")}</h2>
+    <p class="hint">${t("template.text")}</p>
+    <button type="button" class="quiet" onClick=${() => attempt(() => download("bulk-upload/template"))}>
+      ${t("template.button")}</button>
+  </section>`;
+}
+
+function File({ entry }) {
+  const { file, state, share, error, jobId, options } = entry.value;
+  return html`<li class="file ${state}">
+    <div class="file-head">
+      <span class="file-name">${file.name}</span>
+      <span class="hint">${size(file.size)}${options?.dry_run ? ` · ${t("dry_run")}` : ""}</span>
+    </div>
+    ${
+      state === "chosen" &&
+      html`<div class="file-foot"><span>${t("file.chosen")}</span>
+      <button type="button" class="text" aria-label=${t("file.remove.of", { file: file.name })}
+        onClick=${() => remove(entry)}>${t("file.remove")}</button></div>`
+    }
+    ${
+      state === "queued" &&
+      html`<div class="file-foot"><span>${t("file.queued")}</span>
+      <button type="button" class="text" aria-label=${t("file.stop.of", { file: file.name })}
+        onClick=${() => stop(entry)}>${t("file.stop")}</button></div>`
+    }
+    ${
+      state === "sending" &&
+      html`<${Bar} value=${100 * share} label=${t("file.sending.of", { file: file.name })} />
+      <div class="file-foot">
+        <span>${share < 1 ? t("file.sending", { share: percent(share) }) : t("file.checking")}</span>
+      <button type="button" class="text" aria-label=${t("file.stop.of", { file: file.name })}
+        onClick=${() => stop(entry)}>${t("file.stop")}</button></div>`
+    }
+    ${state === "taken" && html`<${Taken} jobId=${jobId} name=${file.name} />`}
+    ${state === "refused" && html`<${Refused} entry=${entry} error=${error} />`}
+  </li>`;
+}
+
+function Taken({ jobId, name }) {
+  const upload = uploadSignal(jobId).value;
+  return html`${
+    upload?.status === "processing" &&
+    html`<${Bar} value=${upload.progress}
+    label=${t("progress.of", { file: name })} />`
+  }
+    <div class="file-foot">${
+      upload
+        ? html`<${Badge} status=${upload.status} />`
+        : html`<span>
+      ${t("file.taken")}</span>`
+    }
+      <${Go} path="uploads/${jobId}">${t("file.open")}<span class="unseen"> ${name}</span><//></div>`;
+}
+
+/** What went wrong, and what to do: for a file that was sent before, see it or send it all the same. */
+function Refused({ entry, error }) {
+  const isRepeat = error.code === "duplicate_upload";
+  return html`<div class="notice ${isRepeat ? "" : "bad"}">
+    <p><strong>${isRepeat ? t("file.repeat") : t("file.refused")}</strong></p>
+    <p>${isRepeat ? t("file.repeat.when", { file: error.more.file_name, when: when(error.more.created_at) }) : error.message}</p>
+    ${isRepeat && html`<p>${t("file.repeat.text")}</p>`}
+    <div class="actions">
+      ${
+        isRepeat &&
+        html`<${Go} class="button" path="uploads/${error.more.job_id}">${t("file.repeat.open")}<//>
+        <button type="button" class="quiet" onClick=${() => sendAgain(entry, { allow_duplicate: true })}>
+          ${t("file.repeat.send")}</button>`
+      }
+      ${
+        (error.isPassing || error.code === "stopped") &&
+        html`<button type="button" onClick=${() => sendAgain(entry)}>
+        ${t("again")}</button>`
+      }
+      <button type="button" class="text" onClick=${() => remove(entry)}>${t("file.remove")}</button>
+    </div></div>`;
+}

@@ -1,0 +1,105 @@
+// All uploads of the office: the running ones move, the history is behind them by pages.
+import { get } from "../api.js";
+import { html, useEffect, useSignal } from "../html.js";
+import { freshness } from "../live.js";
+import { useLoaded, useRested } from "../loading.js";
+import { Badge, Bar, Failure, Go, Loading, OutcomeBar, Pace, Pager, Search, StatusChoice } from "../parts.js";
+import { place, refine } from "../router.js";
+import { learn, listChanged, moment, refusedRows, secondsLeft, uploadSignal } from "../uploads.js";
+import { number, t, when } from "../words.js";
+
+const PAGE_SIZE = 20;
+
+export function Uploads() {
+  const { query } = place.value;
+  const status = query.get("status") ?? "";
+  const page = Math.max(1, Number.parseInt(query.get("page") ?? "1", 10) || 1);
+  const typed = useSignal(query.get("search") ?? "");
+  const search = useRested(typed.value);
+  const loaded = useLoaded(
+    async () => {
+      const asked = moment();
+      refine({ search, page: page === 1 ? "" : page });
+      const found = await get("bulk-upload/history", { status, search, page, page_size: PAGE_SIZE });
+      found.items.forEach((upload) => learn(upload, asked));
+      return { ...found, ids: found.items.map((upload) => upload.job_id) };
+    },
+    [status, search, page],
+    [listChanged, freshness],
+  );
+  const { data, error, reload } = loaded;
+  // The address may change by itself: by going back, or by the menu.
+  useEffect(() => {
+    if ((query.get("search") ?? "") !== search) typed.value = query.get("search") ?? "";
+  }, [place.value]);
+  const isFiltered = status || search;
+  return html`<h1 tabindex="-1">${t("uploads.title")}</h1>
+    <div class="filters">
+      <${Search} label=${t("uploads.search")} value=${typed.value} onInput=${(text) => {
+        typed.value = text;
+        refine({ page: "" });
+      }} />
+      <${StatusChoice} value=${status} onChange=${(chosen) => refine({ status: chosen, page: "" })} />
+    </div>
+    ${error && html`<${Failure} error=${error} onRetry=${reload} />`}
+    ${!data && !error && html`<${Loading} />`}
+    ${
+      data &&
+      html`<p class="count" role="status">
+        ${isFiltered ? t("uploads.found", { n: data.total }) : t("uploads.count", { n: data.total })}</p>
+      ${data.total === 0 && !isFiltered && html`<${Nothing} />`}
+      <ul class="uploads" aria-label=${t("uploads.title")}>${data.ids.map(
+        (id) => html`<${Line} key=${id}
+        id=${id} />`,
+      )}</ul>
+      <${Pager} page=${page} pageSize=${PAGE_SIZE} total=${data.total} label=${t("uploads.pages")}
+        onPage=${(to) => refine({ page: to })} />`
+    }`;
+}
+
+const Nothing = () => html`<div class="nothing"><p>${t("uploads.none")}</p>
+  <${Go} class="button" path="upload">${t("uploads.first")}<//></div>`;
+
+/** One upload in a list. */
+export function Line({ id, children }) {
+  const upload = uploadSignal(id).value;
+  if (!upload) return null;
+  return html`<li class="upload ${upload.status}">
+    <div class="upload-what">
+      <${Go} class="upload-name" path="uploads/${id}">${upload.file_name}<//>
+      <span class="hint dotted"><span>${when(upload.created_at)}</span><span>${upload.owner}</span>${
+        upload.dry_run && html`<span>${t("dry_run")}</span>`
+      }</span>
+    </div>
+    <div><${Badge} status=${upload.status} /></div>
+    <div class="upload-how"><${How} upload=${upload} /></div>
+    ${children}
+  </li>`;
+}
+
+function How({ upload }) {
+  switch (upload.status) {
+    case "pending":
+      return html`<span>${waiting(upload)}</span>`;
+    case "processing":
+      return html`<${Bar} value=${upload.progress} label=${t("progress.of", { file: upload.file_name })} />
+        <span class="upload-stage">
+          <span>${upload.stage ? t(`stage.${upload.stage}`) : t("stage.start")} · ${t("unit.percent", { n: upload.progress })}</span>
+          <${Pace} upload=${upload} left=${secondsLeft(upload)} /></span>`;
+    case "completed":
+      return html`<${OutcomeBar} outcomes=${upload.outcomes} />
+        <span>${t("uploads.rows", { n: upload.rows_total ?? 0 })} · ${refusedRows(upload) ? t("uploads.refused", { n: refusedRows(upload) }) : t("uploads.all_in")}</span>`;
+    case "failed":
+      return html`<span class="clipped">${upload.error}</span>`;
+    default:
+      return html`<span>${t("uploads.cancelled")}</span>`;
+  }
+}
+
+/** Where a waiting upload stands. */
+export function waiting(upload) {
+  if (upload.error) return t("waiting.again");
+  return upload.queue_position
+    ? t("waiting.position", { position: number(upload.queue_position) })
+    : t("waiting.any");
+}

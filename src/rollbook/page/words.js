@@ -1,0 +1,91 @@
+// Words, numbers and times as people read them. All text is in the catalogue.
+import { TEXT } from "./text.en.js";
+
+const LOCALE = "en-ZA";
+const plural = new Intl.PluralRules("en");
+const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+const tenth = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
+const percents = new Intl.NumberFormat("en", { style: "percent", maximumFractionDigits: 1 });
+const clockTime = new Intl.DateTimeFormat(LOCALE, {
+  hour: "2-digit",
+  minute: "2-digit",
+  second: "2-digit",
+  hour12: false,
+});
+const shortTime = new Intl.DateTimeFormat(LOCALE, { hour: "2-digit", minute: "2-digit", hour12: false });
+const dayAndTime = new Intl.DateTimeFormat(LOCALE, {
+  day: "numeric",
+  month: "short",
+  year: "numeric",
+  hour: "2-digit",
+  minute: "2-digit",
+  hour12: false,
+});
+const shortDay = new Intl.DateTimeFormat(LOCALE, { day: "numeric", month: "short", timeZone: "UTC" });
+
+/**
+ * A text of the catalogue, with values put where it says {name}.
+ * Where it is an object of plural forms, the value `n` decides.
+ */
+export function t(key, values = {}) {
+  let text = TEXT[key];
+  if (text === undefined) throw new Error(`The catalogue has no text ${key}.`);
+  if (typeof text === "object") text = text[plural.select(values.n)] ?? text.other;
+  return text.replace(/\{(\w+)\}/g, (_, name) => {
+    const value = values[name];
+    return typeof value === "number" ? whole.format(value) : String(value);
+  });
+}
+
+export const number = (value) => whole.format(value);
+
+export const percent = (share) => percents.format(share);
+
+/** Bytes as people say them. */
+export function size(bytes) {
+  if (bytes < 1000) return t("unit.bytes", { n: bytes });
+  const [unit, factor] = bytes < 1e6 ? ["unit.kb", 1e3] : ["unit.mb", 1e6];
+  return t(unit, { size: tenth.format(bytes / factor) });
+}
+
+/** Seconds as people say them: one or two units. */
+export function duration(seconds) {
+  if (seconds < 0.095) return t("unit.milliseconds", { n: Math.round(seconds * 1000) });
+  if (seconds < 9.95) return t("unit.seconds", { seconds: tenth.format(seconds) });
+  if (seconds < 59.5) return t("unit.seconds", { seconds: whole.format(seconds) });
+  const minutes = Math.round(seconds / 60);
+  if (seconds < 600) {
+    const all = Math.round(seconds);
+    return t("unit.minutes_seconds", { minutes: Math.floor(all / 60), seconds: all % 60 });
+  }
+  if (minutes < 90) return t("unit.minutes", { minutes });
+  const hours = Math.floor(minutes / 60);
+  if (hours < 48) return t("unit.hours_minutes", { hours, minutes: minutes % 60 });
+  return t("unit.days", { n: Math.round(hours / 24) });
+}
+
+const asDate = (moment) => (moment instanceof Date ? moment : new Date(moment));
+
+/** A moment as day and time; only the time where it is today. */
+export function when(moment) {
+  const date = asDate(moment);
+  const isToday = date.toDateString() === new Date().toDateString();
+  return isToday ? t("when.today", { time: shortTime.format(date) }) : dayAndTime.format(date);
+}
+
+/** A moment's time of day, with seconds. */
+export const time = (moment) => clockTime.format(asDate(moment));
+
+/** A date such as 2026-11-24 without its year. */
+export const day = (date) => shortDay.format(new Date(`${date}T00:00:00Z`));
+
+let ahead = 0;
+
+/** The server's clock says this now; a computer's own may be wrong by hours. */
+export function setClock(moment) {
+  ahead = asDate(moment) - Date.now();
+}
+
+/** Seconds from one moment of the server to another, or to now. */
+export const secondsBetween = (from, to) =>
+  Math.max(0, (asDate(to ?? Date.now() + ahead) - asDate(from)) / 1000);

@@ -1,0 +1,139 @@
+"""A real Chromium before a running installation. One of each serves all tests of the page."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from redis import Redis
+
+from tests.conftest import PASSWORD, _administer, _named
+from tests.page.site import OPERATOR, Site, site_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from rollbook.engines import Addresses
+
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+#: Milliseconds that a browser gets for what it is to show.
+PATIENCE_MS = 20_000
+#: What Chromium says of an answer that isn't a success, and of a server that isn't there.
+ANSWERS = ("Failed to load resource: ", "WebSocket connection to ")
+WIDE = (1280, 800)
+NARROW = (360, 740)
+
+
+@pytest.fixture(scope="package")
+def chromium() -> str:
+    """The path of the browser: PAGE_CHROMIUM, or one that is installed."""
+    if named := os.environ.get("PAGE_CHROMIUM"):
+        assert shutil.which(named), f"PAGE_CHROMIUM names {named}, and there is no such program."
+        return named
+    found = next((path for name in CHROMIUM if (path := shutil.which(name))), None)
+    if found is None:
+        pytest.skip(
+            "The tests of the page need Chromium, and there is none. On Debian: "
+            "apt-get install chromium. Elsewhere: set PAGE_CHROMIUM to the path of a Chromium or "
+            "Chrome."
+        )
+    return found
+
+
+@pytest.fixture(scope="package")
+def site(
+    chromium: str,  # noqa: ARG001 - without a browser there is no need for it
+    engines: Addresses,
+    template: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Site]:
+    """The installation."""
+    folder = tmp_path_factory.mktemp("page")
+    _administer(engines, f"CREATE DATABASE page TEMPLATE {template}")
+    assert engines.redis_url is not None
+    with Redis.from_url(engines.redis_url) as client:
+        client.flushall()
+    opened = Site(folder, site_settings(_named(engines, "page"), engines.redis_url, folder))
+    try:
+        opened.open()
+        yield opened
+    finally:
+        opened.close()
+        _administer(engines, "DROP DATABASE page WITH (FORCE)")
+
+
+@pytest.fixture(scope="package")
+def browser(
+    chromium: str,
+    site: Site,  # noqa: ARG001 - it opens with asyncio, before the browser
+) -> Iterator[Browser]:
+    """The browser."""
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox", "--disable-dev-shm-usage"]
+        )
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def complaints() -> list[str]:
+    """What the browser complained about; a test that expects something takes it out."""
+    return []
+
+
+@pytest.fixture
+def open_page(browser: Browser, site: Site, complaints: list[str]) -> Iterator[Callable[..., Page]]:
+    """Open the page as somebody: ``open_page(GAUTENG)``; None stays at the sign-in.
+
+    When the test ends, the browser must have had nothing to complain about: no error of a script,
+    nothing that the policy refused.
+    """
+    contexts: list[BrowserContext] = []
+
+    def note_console(kind: str, text: str) -> None:
+        if kind in {"error", "warning"} and not text.startswith(ANSWERS):
+            complaints.append(f"{kind}: {text}")
+
+    def open_as(
+        email: str | None = OPERATOR,
+        *,
+        size: tuple[int, int] = WIDE,
+        scheme: str = "light",
+        view: str = "",
+    ) -> Page:
+        context = browser.new_context(
+            viewport={"width": size[0], "height": size[1]},
+            color_scheme="dark" if scheme == "dark" else "light",
+            locale="en-ZA",
+            timezone_id="Africa/Johannesburg",
+            reduced_motion="reduce",
+        )
+        contexts.append(context)
+        context.set_default_timeout(PATIENCE_MS)
+        page = context.new_page()
+        page.on("pageerror", lambda error: complaints.append(f"script: {error}"))
+        page.on("console", lambda said: note_console(said.type, said.text))
+        page.goto(f"{site.url}/{view}")
+        if email is not None:
+            sign_in(page, email)
+        return page
+
+    yield open_as
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def sign_in(page: Page, email: str, password: str = PASSWORD) -> None:
+    """Sign in as a person does."""
+    page.get_by_label("E-mail address").fill(email)
+    page.get_by_label("Password", exact=True).fill(password)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("link", name="Your account")).to_be_visible()
+
+
+expect.set_options(timeout=PATIENCE_MS)

@@ -1,0 +1,201 @@
+"""A running installation for the page: API and worker as processes, accounts, and levers."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import httpx
+from pydantic import SecretStr
+
+from rollbook import accounts
+from rollbook.accounts import Role
+from rollbook.config import Settings, environment_for
+from rollbook.database import connect
+from rollbook.scope import Scope
+from rollbook.system import open_system
+from tests.conftest import PASSWORD
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+PATIENCE_S = 30
+#: Role and place of each account, by the name before its address's @.
+ACCOUNTS = {
+    "thandi.nkosi": (Role.SUPER_ADMIN, Scope()),
+    "pieter": (Role.PROVINCE_ADMIN, Scope("GP")),
+    "lerato": (Role.PROVINCE_ADMIN, Scope("LP")),
+    "sipho": (Role.MUNICIPALITY_ADMIN, Scope("KZN", "eThekwini")),
+}
+#: An operator, two offices, and a third that has never sent anything.
+OPERATOR, GAUTENG, LIMPOPO, ETHEKWINI = (f"{name}@example.org" for name in ACCOUNTS)
+
+#: A failure on our side, which goes away: as long as it lasts no member can be written.
+_REFUSE = """
+CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN RAISE EXCEPTION 'not now'; END $$;
+CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON members EXECUTE FUNCTION refuse()
+"""
+
+
+def free_port() -> int:
+    """A port that nobody listens on.
+
+    Below those that a system gives to whoever connects, so that it is free still when the API is
+    started again.
+    """
+    for port in random.sample(range(20_000, 32_000), 100):
+        with socket.socket() as listener:
+            try:
+                listener.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("none of a hundred ports is free")
+
+
+def until(condition: Callable[[], Any], what: str) -> Any:
+    """Wait for a condition, and give what it came to."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"not within {PATIENCE_S} s: {what}")
+
+
+@dataclass
+class Site:
+    """One installation."""
+
+    folder: Path
+    settings: Settings
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        """Where the page is."""
+        return f"http://127.0.0.1:{self.settings.port}"
+
+    def open(self) -> None:
+        """Make the accounts and start the processes."""
+        asyncio.run(self._add_accounts())
+        self.start("serve")
+        self.start("worker")
+        self.ready()
+
+    async def _add_accounts(self) -> None:
+        async with open_system(self.settings) as system:
+            for name, (role, scope) in ACCOUNTS.items():
+                await accounts.add(
+                    system.pool,
+                    email=f"{name}@example.org",
+                    password=PASSWORD,
+                    role=role,
+                    scope=scope,
+                )
+
+    def close(self) -> None:
+        """Stop the processes."""
+        for name in list(self.processes):
+            self.stop(name)
+
+    def start(self, command: str) -> None:
+        """Start ``rollbook serve`` or ``rollbook worker``."""
+        with (self.folder / "log").open("ab") as log:
+            self.processes[command] = subprocess.Popen(
+                [sys.executable, "-m", "rollbook", command],
+                cwd=self.folder,
+                env={**environment_for(self.settings), "ROLLBOOK_LOG_FORMAT": "human"},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    def stop(self, command: str) -> None:
+        """Kill one of them; what is to survive that, survives it."""
+        process = self.processes.pop(command)
+        process.kill()
+        process.wait()
+
+    def ready(self) -> None:
+        """Wait for the API."""
+        try:
+            until(self.answers, "the API answers")
+        except AssertionError as error:
+            raise AssertionError(f"{error}; the log:\n{self.log()}") from None
+
+    def answers(self) -> bool:
+        """Is the API ready?"""
+        try:
+            return httpx.get(f"{self.url}/readyz").is_success
+        except httpx.TransportError:
+            return False
+
+    def log(self) -> str:
+        """What the processes have said."""
+        return (self.folder / "log").read_text(errors="replace")[-6000:]
+
+    def api(self, email: str = OPERATOR) -> httpx.Client:
+        """A client of the REST interface, signed in."""
+        base = f"{self.url}/api/v1"
+        answer = httpx.post(f"{base}/auth/login", json={"email": email, "password": PASSWORD})
+        token = answer.json()["data"]["token"]
+        return httpx.Client(base_url=base, headers={"Authorization": f"Bearer {token}"})
+
+    def execute(self, statements: str, **parameters: str | None) -> None:
+        """Change the database behind the system's back."""
+        with connect(self.settings.database_address) as connection:
+            connection.execute(statements, parameters or None)
+
+    def move(self, email: str, role: Role, scope: Scope) -> None:
+        """Give an account another role and place, as when somebody changes offices."""
+        self.execute(
+            "UPDATE users SET role = %(role)s, province = %(province)s, "
+            "municipality = %(municipality)s WHERE email = %(email)s",
+            email=email,
+            role=role,
+            province=scope.province,
+            municipality=scope.municipality,
+        )
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold every merge: a running upload stays running until the end of this."""
+        with connect(self.settings.database_address) as connection:
+            connection.execute("LOCK TABLE members IN EXCLUSIVE MODE")
+            yield
+
+    @contextmanager
+    def broken(self) -> Iterator[None]:
+        """Let every merge fail."""
+        self.execute(_REFUSE)
+        try:
+            yield
+        finally:
+            self.execute("DROP TRIGGER refuse ON members")
+
+
+def site_settings(database_url: str, redis_url: str, folder: Path) -> Settings:
+    """Settings under which things happen at once."""
+    return Settings(
+        _env_file=None,
+        database_url=SecretStr(database_url),
+        redis_url=SecretStr(redis_url),
+        data_dir=folder / "data",
+        secret_key=SecretStr("known to the tests of the page alone"),
+        queue_name="page",
+        port=free_port(),
+        attempts=1,
+        backoff_ms=10,
+        reconcile_interval_s=1,
+        shutdown_grace_s=1,
+    )

@@ -1,0 +1,553 @@
+"""The page as an office and an operator use it, in a real browser before a running installation."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import openpyxl
+from playwright.sync_api import FilePayload, Page, WebSocketRoute, expect
+
+from rollbook.accounts import Role
+from rollbook.pipeline.problems import sentence
+from rollbook.scope import Scope
+from tests.files import csv_file, member, members, workbook
+from tests.page.conftest import sign_in
+from tests.page.site import ETHEKWINI, GAUTENG, LIMPOPO, OPERATOR, Site, until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    OpenPage = Callable[..., Page]
+
+_starts = itertools.count(1, 500)
+
+
+def fresh(rows: int, **changes: str) -> list[dict[str, str]]:
+    """So many members whom no other test has."""
+    start = next(_starts)
+    return [member(start + n, **changes) for n in range(rows)]
+
+
+def choose(page: Page, content: bytes, name: str = "members.csv") -> None:
+    """Go to the upload view and choose a file there."""
+    page.get_by_role("link", name="Upload", exact=True).click()
+    page.locator("input[type=file]").set_input_files(
+        FilePayload(name=name, mimeType="application/octet-stream", buffer=content)
+    )
+
+
+def send(page: Page, content: bytes, name: str = "members.csv") -> None:
+    """Send a file, and follow it to its own view."""
+    choose(page, content, name)
+    page.get_by_role("button", name=re.compile(r"^(Send|Try) 1 file")).click()
+    page.locator(".file", has_text=name).last.get_by_role("link", name="Follow it").click()
+    expect(page.get_by_role("heading", level=1, name=name)).to_be_visible()
+
+
+def outcomes(page: Page) -> dict[str, int]:
+    """The outcomes and their numbers, as the upload's view shows them."""
+    found = {}
+    for line in page.locator(".outcomes > div").all():
+        name = line.locator("dt").inner_text()
+        number = re.match(r"[\d,]+", line.locator("dd").inner_text())
+        assert number is not None
+        found[name] = int(number[0].replace(",", ""))
+    return {name: number for name, number in found.items() if number}
+
+
+def state(page: Page) -> Any:
+    """The upload's state, beside its name."""
+    return page.locator(".title .badge").first
+
+
+def test_a_wrong_password_is_told_and_the_right_one_says_who_i_am(
+    open_page: OpenPage,
+) -> None:
+    page = open_page(None)
+    page.get_by_label("E-mail address").fill(GAUTENG)
+    page.get_by_label("Password", exact=True).fill("not the password")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("alert")).to_contain_text("password")
+    sign_in(page, GAUTENG)
+    page.get_by_role("link", name="Your account").click()
+    expect(page.locator(".facts")).to_contain_text("Province administrator")
+    expect(page.locator(".facts")).to_contain_text("GP")
+    expect(page.get_by_role("navigation", name="Main")).not_to_contain_text("Queue")
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    page.reload()
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+
+
+def test_a_reload_keeps_the_sign_in_and_no_address_has_the_token(open_page: OpenPage) -> None:
+    page = open_page(GAUTENG)
+    addresses: list[str] = []
+    page.on("request", lambda request: addresses.append(request.url))
+    page.on("websocket", lambda socket: addresses.append(socket.url))
+    page.reload()
+    expect(page.get_by_role("heading", name="Uploads")).to_be_visible()
+    send(page, csv_file(fresh(2)))
+    expect(state(page)).to_have_text("Completed")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download the report").click()
+    assert download.value.suggested_filename == "members-report.xlsx"
+    assert Path(download.value.path()).stat().st_size > 1000
+    token = page.evaluate("JSON.parse(sessionStorage.getItem('rollbook.session')).token")
+    assert len(token) > 20
+    assert len(addresses) > 10
+    assert [address for address in addresses if token in address] == []
+
+
+def test_an_upload_is_watched_to_its_end_without_a_reload(open_page: OpenPage, site: Site) -> None:
+    page = open_page(GAUTENG)
+    page.evaluate("window.isTheSame = true")
+    rows = [*fresh(5), *fresh(1, **{"ID Number": "123"})]
+    rows.append(rows[0])
+    with site.held():
+        send(page, workbook(rows), "November.xlsx")
+        expect(state(page)).to_have_text("Processing")
+        moved = re.compile("[1-9]")
+        expect(page.get_by_role("progressbar")).to_have_attribute("aria-valuenow", moved)
+        expect(page.locator(".timeline [aria-current=step]")).to_have_count(1)
+    expect(state(page)).to_have_text("Completed")
+    expect(page.locator(".big")).to_have_text("7 rows")
+    assert outcomes(page) == {"Inserted": 5, "Invalid": 1, "Duplicate": 1}
+    expect(page.locator(".timeline")).to_contain_text(re.compile(r"Merging.*\d s.*Reporting.*\d s"))
+    page.get_by_role("link", name="Uploads", exact=True).click()
+    line = page.locator(".upload", has_text="November.xlsx")
+    expect(line).to_contain_text("2 refused")
+    assert page.evaluate("window.isTheSame")
+
+
+def test_milestones_are_said_aloud_and_percents_are_not(open_page: OpenPage, site: Site) -> None:
+    page = open_page(GAUTENG)
+    page.evaluate(
+        """() => { window.said = []; new MutationObserver(() => said.push(document
+        .getElementById("said").textContent)).observe(document.getElementById("said"),
+        {childList: true, characterData: true, subtree: true}); }"""
+    )
+    with site.held():
+        send(page, csv_file(fresh(4)), "aloud.csv")
+        expect(state(page)).to_have_text("Processing")
+        stage = "said.some((text) => /aloud.csv: [A-Z].*ing/.test(text))"
+        until(lambda: page.evaluate(stage), "a stage is said")
+    expect(page.locator("#said")).to_have_text("aloud.csv is completed: 4 rows, 0 refused.")
+    said = page.evaluate("said")
+    assert "1 file chosen." in said
+    assert "aloud.csv was taken in." in said
+    assert not any("%" in text for text in said)
+    assert len(said) == len(set(said)) < 16
+
+
+def test_refused_rows_are_seen_filtered_mended_and_sent_again(open_page: OpenPage) -> None:
+    page = open_page(GAUTENG)
+    good = fresh(30)
+    rows = [
+        *good[:2],
+        *[{**row, "ID Number": "12345"} for row in good[2:29]],
+        {**good[29], "Surname": ""},
+    ]
+    send(page, workbook(rows), "refused.xlsx")
+    expect(state(page)).to_have_text("Completed")
+    table = page.get_by_role("region", name="Refused rows", exact=True).locator("tbody tr")
+    expect(table).to_have_count(25)
+    expect(table.first).to_contain_text("ID Number")
+    expect(table.first).to_contain_text("12345")
+    expect(table.first).to_contain_text(sentence("id_length"))
+    page.get_by_role("button", name="Next").click()
+    expect(table).to_have_count(3)
+    page.get_by_label("Show").select_option(label=f"{sentence('surname_missing')} (1)")
+    expect(table).to_have_count(1)
+    expect(table).to_contain_text("31")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download the refused rows").click()
+    mended = mend(Path(download.value.path()).read_bytes(), good[2:])
+    send(page, mended, download.value.suggested_filename)
+    expect(state(page)).to_have_text("Completed")
+    assert outcomes(page) == {"Inserted": 28}
+
+
+def mend(content: bytes, right: list[dict[str, str]]) -> bytes:
+    """Write the right ID numbers and surnames into the workbook of refused rows."""
+    book = openpyxl.load_workbook(io.BytesIO(content))
+    sheet = book.active
+    assert sheet is not None
+    headers = [cell.value for cell in sheet[1]]
+    by_name = {row["Firstname"]: row for row in right}
+    for cells in sheet.iter_rows(min_row=2):
+        row = dict(zip(headers, cells, strict=True))
+        known = by_name[str(row["Firstname"].value)]
+        row["ID Number"].value = known["ID Number"]
+        row["Surname"].value = known["Surname"]
+    target = io.BytesIO()
+    book.save(target)
+    book.close()
+    return target.getvalue()
+
+
+def test_a_dry_run_changes_nothing_until_it_is_run_for_real(
+    open_page: OpenPage, site: Site
+) -> None:
+    page = open_page(GAUTENG)
+    page.get_by_role("link", name="Upload", exact=True).click()
+    page.get_by_role("switch", name="Dry run").check()
+    send(page, csv_file(fresh(3)), "first a try.csv")
+    expect(page.get_by_text("This was a dry run")).to_be_visible()
+    assert outcomes(page) == {"Inserted": 3}
+    tried = page.url
+    page.get_by_role("button", name="Run it for real").click()
+    page.wait_for_url(lambda url: url != tried)
+    expect(state(page)).to_have_text("Completed")
+    expect(page.get_by_text("This was a dry run")).to_have_count(0)
+    with site.api(GAUTENG) as api:
+        newest = api.get("/bulk-upload/history").json()["data"]["items"][:2]
+    assert [upload["dry_run"] for upload in newest] == [False, True]
+
+
+def test_headers_that_are_not_known_can_be_said(open_page: OpenPage) -> None:
+    page = open_page(GAUTENG)
+    renamed = {"ID Number": "Lid No", "Firstname": "Roepnaam", "Surname": "Surname"}
+    rows = [{new: row[old] for old, new in renamed.items()} for row in fresh(2)]
+    content = csv_file(rows, headers=list(renamed.values()))
+    send(page, content, "unknown.csv")
+    expect(page.locator(".notice.bad")).to_contain_text("No column with ID numbers")
+    expect(page.locator(".timeline .broken").first).to_contain_text("Reading")
+    page.get_by_role("link", name="Upload", exact=True).click()
+    page.get_by_text("Columns with other names").click()
+    for place, (header, field) in enumerate((("Lid No", "ID number"), ("Roepnaam", "First name"))):
+        page.get_by_label("Header in the file").nth(place).fill(header)
+        page.get_by_label("Stands for").nth(place).select_option(field)
+    send(page, content, "named.csv")
+    expect(state(page)).to_have_text("Completed")
+    assert outcomes(page) == {"Inserted": 2}
+
+
+def test_a_file_that_was_sent_before_leads_to_the_earlier_one_or_is_sent_all_the_same(
+    open_page: OpenPage,
+) -> None:
+    page = open_page(GAUTENG)
+    content = csv_file(fresh(2))
+    send(page, content, "twice.csv")
+    expect(state(page)).to_have_text("Completed")
+    earlier = page.url
+    choose(page, content, "twice.csv")
+    page.get_by_role("button", name="Send 1 file").click()
+    expect(page.get_by_text("This file was sent before")).to_be_visible()
+    expect(page.get_by_role("link", name="See the earlier upload")).to_have_attribute(
+        "href", "#" + earlier.partition("#")[2]
+    )
+    page.get_by_role("button", name="Send it all the same").click()
+    page.locator(".file").last.get_by_role("link", name="Follow it").click()
+    expect(state(page)).to_have_text("Completed")
+    assert outcomes(page) == {"Unchanged": 2}
+
+
+def test_a_running_upload_is_cancelled_and_changes_nobody(open_page: OpenPage, site: Site) -> None:
+    page = open_page(GAUTENG)
+    with site.held():
+        send(page, csv_file(fresh(3)), "cancelled.csv")
+        expect(state(page)).to_have_text("Processing")
+        page.get_by_role("button", name="Cancel").click()
+        page.get_by_role("button", name="Back").click()
+        expect(state(page)).to_have_text("Processing")
+        page.get_by_role("button", name="Cancel").click()
+        page.get_by_role("dialog").get_by_role("button", name="Cancel the upload").click()
+        expect(state(page)).to_have_text("Cancelled")
+    expect(page.get_by_text("No member was changed by it.").first).to_be_visible()
+    expect(page.get_by_role("button", name="Cancel")).to_have_count(0)
+
+
+def test_a_failed_upload_is_retried_by_an_operator(open_page: OpenPage, site: Site) -> None:
+    page = open_page(OPERATOR)
+    with site.broken():
+        send(page, csv_file(fresh(3)), "failed.csv")
+        expect(state(page)).to_have_text("Failed")
+        expect(page.locator(".notice.bad")).to_contain_text("This upload failed")
+    page.get_by_role("button", name="Retry").click()
+    expect(state(page)).to_have_text("Completed")
+    assert outcomes(page) == {"Inserted": 3}
+
+
+def test_a_paused_queue_starts_nothing_until_it_is_resumed(open_page: OpenPage) -> None:
+    page = open_page(OPERATOR)
+    page.get_by_role("link", name="Queue").click()
+    page.get_by_role("button", name="Pause").click()
+    page.get_by_role("dialog").get_by_role("button", name="Pause").click()
+    expect(page.get_by_text("The queue is paused.", exact=True)).to_be_visible()
+    send(page, csv_file(fresh(2)), "waits.csv")
+    expect(page.locator(".now")).to_contain_text("Place 1 in the queue")
+    send(page, csv_file(fresh(2)), "mistake.csv")
+    expect(page.locator(".now")).to_contain_text("Place 2 in the queue")
+    page.get_by_role("link", name="Queue").click()
+    page.get_by_role("button", name="Cancel mistake.csv").click()
+    page.get_by_role("dialog").get_by_role("button", name="Cancel the upload").click()
+    mistake = page.locator(".upload", has_text="mistake.csv")
+    expect(mistake.locator(".badge")).to_have_text("Cancelled")
+    page.get_by_role("button", name="Resume").click()
+    page.get_by_role("dialog").get_by_role("button", name="Resume").click()
+    expect(page.locator(".levers")).to_contain_text("The queue runs.")
+    line = page.locator(".upload", has_text="waits.csv")
+    expect(line.locator(".badge")).to_have_text("Completed")
+
+
+def test_the_queue_forgets_what_has_ended_and_the_history_keeps_it(open_page: OpenPage) -> None:
+    page = open_page(OPERATOR)
+    send(page, csv_file(fresh(2)), "ended.csv")
+    expect(state(page)).to_have_text("Completed")
+    page.get_by_role("link", name="Queue").click()
+    completed = page.locator(".tile", has_text="Completed").locator("dd")
+    expect(completed).to_have_text(re.compile("^[1-9]"))
+    page.get_by_role("button", name="Clean").click()
+    page.get_by_role("dialog").get_by_label("Hours since their end").fill("0")
+    page.get_by_role("dialog").get_by_role("button", name="Clean").click()
+    expect(completed).to_have_text("0")
+    page.get_by_role("link", name="Uploads", exact=True).click()
+    expect(page.get_by_role("link", name="ended.csv")).to_be_visible()
+
+
+def test_the_slots_of_a_worker_show_what_they_hold(open_page: OpenPage, site: Site) -> None:
+    page = open_page(OPERATOR)
+    with site.held():
+        send(page, csv_file(fresh(2)), "held.csv")
+        expect(state(page)).to_have_text("Processing")
+        page.get_by_role("link", name="Queue").click()
+        expect(page.locator(".slot.busy")).to_contain_text("held.csv")
+        expect(page.locator(".slot")).to_have_count(2)
+    expect(page.locator(".slot.busy")).to_have_count(0)
+
+
+def test_another_province_sees_none_of_it(open_page: OpenPage, site: Site) -> None:
+    theirs, ours = open_page(LIMPOPO), open_page(GAUTENG)
+    told: list[str] = []
+    theirs.on("websocket", lambda ws: ws.on("framereceived", lambda text: told.append(str(text))))
+    theirs.reload()
+    expect(theirs.locator(".live")).to_have_text("Live")
+    with site.held():
+        send(ours, csv_file(fresh(2)), "only in Gauteng.csv")
+        expect(state(ours)).to_have_text("Processing")
+    expect(state(ours)).to_have_text("Completed")
+    job_id = ours.url.rpartition("/")[2]
+    assert told
+    assert [text for text in told if job_id in text or "only in Gauteng" in text] == []
+    theirs.get_by_label("Search by file").fill("Gauteng")
+    expect(theirs.get_by_text("0 uploads found")).to_be_visible()
+    assert "Gauteng.csv" not in theirs.content()
+    theirs.goto(ours.url)
+    expect(theirs.get_by_role("alert")).to_contain_text("no such upload")
+    theirs.goto(f"{site.url}/#/queue")
+    expect(theirs.get_by_text("belongs to no view")).to_be_visible()
+
+
+def test_the_page_comes_back_by_itself_after_the_api_was_restarted_mid_job(
+    open_page: OpenPage, site: Site
+) -> None:
+    page = open_page(GAUTENG)
+    page.evaluate("window.isTheSame = true")
+    with site.held():
+        send(page, csv_file(fresh(3)), "restart.csv")
+        expect(state(page)).to_have_text("Processing")
+        site.stop("serve")
+        expect(page.get_by_text("Not live.", exact=True)).to_be_visible()
+        expect(state(page)).to_have_text("Processing")
+        site.start("serve")
+        site.ready()
+    expect(state(page)).to_have_text("Completed")
+    expect(page.locator(".live")).to_have_text("Live")
+    expect(page.get_by_text("Not live.", exact=True)).to_have_count(0)
+    assert outcomes(page) == {"Inserted": 3}
+    assert page.evaluate("window.isTheSame")
+
+
+def test_a_refresh_and_a_laptop_that_slept_lead_back_to_the_true_state(
+    open_page: OpenPage, site: Site
+) -> None:
+    page = open_page(None)
+    page.clock.install()
+    asleep = False
+
+    def carry(ours: WebSocketRoute) -> None:
+        server = ours.connect_to_server()
+        server.on_message(lambda message: None if asleep else ours.send(message))
+
+    page.route_web_socket(re.compile("/ws$|/ws[?]"), carry)
+    page.route("**/status/*", lambda route: route.abort() if asleep else route.continue_())
+    page.reload()
+    sign_in(page, GAUTENG)
+    with site.held():
+        send(page, csv_file(fresh(3)), "slept.csv")
+        expect(state(page)).to_have_text("Processing")
+        page.reload()
+        expect(state(page)).to_have_text("Processing")
+        expect(page.get_by_role("progressbar")).to_be_visible()
+        expect(page.locator(".live")).to_have_text("Live")
+        page.evaluate("window.isTheSame = true")
+        asleep = True
+    job_id = page.url.rpartition("/")[2]
+    with site.api(GAUTENG) as api:
+        status = f"/bulk-upload/status/{job_id}"
+        until(lambda: api.get(status).json()["data"]["status"] == "completed", "it is through")
+    expect(state(page)).to_have_text("Processing")
+    asleep = False
+    page.clock.fast_forward("05:00")
+    expect(state(page)).to_have_text("Completed")
+    expect(page.locator(".live")).to_have_text("Live")
+    assert page.evaluate("window.isTheSame")
+
+
+def test_a_file_that_could_not_be_sent_is_sent_again_and_taken_once(
+    open_page: OpenPage, site: Site
+) -> None:
+    page = open_page(GAUTENG)
+    choose(page, csv_file(fresh(2)), "slow line.csv")
+    page.context.set_offline(True)
+    page.get_by_role("button", name="Send 1 file").click()
+    expect(page.locator(".file")).to_contain_text("can't be reached")
+    page.context.set_offline(False)
+    page.get_by_role("button", name="Try again").click()
+    page.get_by_role("link", name="Follow it").click()
+    expect(state(page)).to_have_text("Completed")
+    with site.api(GAUTENG) as api:
+        found = api.get("/bulk-upload/history", params={"search": "slow line"}).json()["data"]
+    assert found["total"] == 1
+
+
+def test_without_live_messages_the_page_asks_instead_and_says_so(
+    open_page: OpenPage, site: Site
+) -> None:
+    page = open_page(None)
+    page.route_web_socket(re.compile("/ws"), lambda socket: socket.close())
+    sign_in(page, GAUTENG)
+    expect(page.locator(".live")).to_have_text("Not live")
+    with site.held():
+        send(page, csv_file(fresh(2)), "asked for.csv")
+        expect(state(page)).to_have_text("Processing")
+    expect(state(page)).to_have_text("Completed")
+    expect(page.get_by_text("meanwhile the page asks")).to_be_visible()
+
+
+def test_a_file_is_sent_and_followed_with_the_keyboard_alone(
+    open_page: OpenPage, tmp_path: Path
+) -> None:
+    page = open_page(GAUTENG)
+    file = tmp_path / "keyboard.csv"
+    file.write_bytes(csv_file(fresh(2)))
+
+    def tab_to(name: str) -> None:
+        for _ in range(40):
+            page.keyboard.press("Tab")
+            focused = page.evaluate("document.activeElement.innerText?.trim()")
+            if focused.startswith(name):
+                return
+        raise AssertionError(f"Tab never came to {name!r}")
+
+    tab_to("Upload")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Upload members")).to_be_focused()
+    with page.expect_file_chooser() as chooser:
+        tab_to("Choose files")
+        page.keyboard.press("Enter")
+    chooser.value.set_files(file)
+    expect(page.locator(".file")).to_contain_text("keyboard.csv")
+    tab_to("Send 1 file")
+    page.keyboard.press("Space")
+    expect(page.get_by_role("link", name="Follow it")).to_be_visible()
+    page.get_by_role("heading", level=1).focus()
+    tab_to("Follow it")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1, name="keyboard.csv")).to_be_focused()
+    expect(state(page)).to_have_text("Completed")
+
+
+def test_dropped_files_are_chosen_and_there_is_a_template(open_page: OpenPage) -> None:
+    page = open_page(GAUTENG)
+    page.get_by_role("link", name="Upload", exact=True).click()
+    page.locator(".drop").evaluate(
+        """(zone) => { const data = new DataTransfer();
+        data.items.add(new File(["a"], "one.csv")); data.items.add(new File(["b"], "two.csv"));
+        zone.dispatchEvent(new DragEvent("drop", {dataTransfer: data, bubbles: true})); }"""
+    )
+    expect(page.locator(".file")).to_have_count(2)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download the template").click()
+    assert download.value.suggested_filename.endswith(".xlsx")
+    page.get_by_role("button", name="Remove two.csv").click()
+    expect(page.get_by_role("button", name="Send 1 file")).to_be_enabled()
+
+
+def test_markup_in_a_files_name_is_shown_as_text(open_page: OpenPage) -> None:
+    page = open_page(GAUTENG)
+    name = "<img src=x onerror=alert(1)> & more.csv"
+    send(page, csv_file(fresh(1)), name)
+    expect(state(page)).to_have_text("Completed")
+    page.get_by_role("link", name="Uploads", exact=True).click()
+    expect(page.get_by_role("link", name=name)).to_be_visible()
+    expect(page.locator("main img")).to_have_count(0)
+
+
+def test_uploads_are_searched_filtered_and_paged(open_page: OpenPage, site: Site) -> None:
+    with site.api(LIMPOPO) as api:
+        for number in range(22):
+            rows = [member(90_000 + number, Province="Limpopo")]
+            files = {"file": (f"office {number:02}.csv", csv_file(rows))}
+            assert api.post("/bulk-upload/process", files=files).is_success
+    page = open_page(LIMPOPO)
+    lines = page.locator(".upload")
+    expect(lines).to_have_count(20)
+    expect(lines.first).to_contain_text("office 21.csv")
+    page.get_by_role("button", name="Older").click()
+    expect(lines).to_have_count(2)
+    page.get_by_label("Search by file").fill("OFFICE 1")
+    expect(page.get_by_text("10 uploads found")).to_be_visible()
+    page.get_by_label("State").select_option("Failed")
+    expect(page.get_by_text("0 uploads found")).to_be_visible()
+    page.get_by_label("State").select_option("Completed")
+    expect(page.get_by_text("10 uploads found")).to_be_visible()
+    page.reload()
+    expect(page.get_by_label("Search by file")).to_have_value("OFFICE 1")
+    expect(lines).to_have_count(10)
+
+
+def test_a_sign_in_that_has_ended_asks_to_sign_in_again_and_shows_nothing(
+    open_page: OpenPage,
+) -> None:
+    page = open_page(GAUTENG)
+    page.evaluate(
+        """() => { const session = JSON.parse(sessionStorage.getItem("rollbook.session"));
+        session.token = session.token.slice(0, -4) + "AAAA";
+        sessionStorage.setItem("rollbook.session", JSON.stringify(session)); }"""
+    )
+    page.reload()
+    expect(page.get_by_text("Your sign-in has ended")).to_be_visible()
+    expect(page.get_by_role("navigation", name="Main")).to_have_count(0)
+
+
+def test_an_account_that_got_another_role_gets_its_views_without_a_reload(
+    open_page: OpenPage, site: Site
+) -> None:
+    page = open_page(ETHEKWINI)
+    page.evaluate("window.isTheSame = true")
+    expect(page.locator(".live")).to_have_text("Live")
+    site.move(ETHEKWINI, Role.NATIONAL_ADMIN, Scope())
+    try:
+        page.get_by_role("link", name="Queue").click()
+        expect(page.locator(".levers")).to_contain_text("The queue runs.")
+        expect(page.locator(".live")).to_have_text("Live")
+        assert page.evaluate("window.isTheSame")
+    finally:
+        site.move(ETHEKWINI, Role.MUNICIPALITY_ADMIN, Scope("KZN", "eThekwini"))
+
+
+def test_the_statistics_have_their_figures_as_text(open_page: OpenPage) -> None:
+    page = open_page(GAUTENG)
+    send(page, csv_file(members(3, start=70_000)), "counted.csv")
+    expect(state(page)).to_have_text("Completed")
+    page.get_by_role("link", name="Statistics").click()
+    expect(page.locator(".tile", has_text="Success rate")).to_contain_text("%")
+    figure = page.get_by_role("figure", name="Uploads by day")
+    figure.get_by_text("As a table").click()
+    expect(figure.locator("tbody tr").last.locator("td").first).to_have_text(re.compile(r"[1-9]"))
+    expect(page.get_by_role("figure", name="Median time of each stage")).to_contain_text("Merging")

@@ -1,0 +1,232 @@
+"""Every view, light and dark, wide and narrow: accessible, fitting, and kept as a picture."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import FilePayload, Page, Route, expect
+
+from rollbook import clock
+from rollbook.api.answers import VoterRollStanding
+from rollbook.voter_roll.outlook import Outlook
+from tests.files import HEADERS, csv_file, member, members
+from tests.page.conftest import NARROW, WIDE, sign_in
+from tests.page.site import ETHEKWINI, OPERATOR, Site, until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    OpenPage = Callable[..., Page]
+
+SCREENSHOTS = Path("build/screenshots")
+AXE_TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+SIZES = {"wide": WIDE, "narrow": NARROW}
+#: Everything must be readable at this width without scrolling to the side (WCAG 1.4.10).
+NARROWEST = 320
+FIRST = 200_000
+#: As offices name their files.
+LONG_NAME = "Ekurhuleni_Metropolitan_Municipality_renewals_2026-11_FINAL_checked by Nomvula (2).csv"
+
+
+@pytest.fixture(scope="module")
+def uploads(site: Site) -> Iterator[dict[str, str]]:
+    """Uploads in every state, by state; one goes on running, and one waiting, until the end."""
+    good = members(180, start=FIRST)
+    refused = [
+        *(member(FIRST + 200 + n, **{"ID Number": "80010112345"}) for n in range(9)),
+        *(member(FIRST + 300 + n, Surname="") for n in range(5)),
+        member(FIRST + 400, **{"ID Number": "80O1015009087"}),
+        *good[:6],
+    ]
+    with site.api() as api:
+
+        def send(
+            name: str, rows: list[dict[str, str]], headers: Sequence[str] = HEADERS, **options: str
+        ) -> str:
+            files = {"file": (name, csv_file(rows, headers=headers))}
+            answer = api.post("/bulk-upload/process", files=files, data=options)
+            return str(answer.json()["data"]["job_id"])
+
+        def status(job_id: str) -> str:
+            return str(api.get(f"/bulk-upload/status/{job_id}").json()["data"]["status"])
+
+        found = {"completed": send("Gauteng branches, November.csv", [*good, *refused])}
+        until(lambda: status(found["completed"]) == "completed", "an upload is through")
+        found["dry run"] = send("Renewals to check.csv", members(40, start=FIRST), dry_run="true")
+        until(lambda: status(found["dry run"]) == "completed", "a dry run is through")
+        found["failed"] = send("Minutes of the meeting.csv", [{"Decision": "Tea"}], ["Decision"])
+        until(lambda: status(found["failed"]) == "failed", "an upload has failed")
+        with site.held():
+            found["processing"] = send("Soweto.csv", members(30, start=FIRST + 1000))
+            other = send(LONG_NAME, members(30, start=FIRST + 2000))
+            until(
+                lambda: {status(found["processing"]), status(other)} == {"processing"},
+                "both slots are in use",
+            )
+            found["long"] = other
+            found["waiting"] = send("Tshwane.csv", members(30, start=FIRST + 3000))
+            found["cancelled"] = send("A mistake.csv", members(3, start=FIRST + 4000))
+            api.post(f"/bulk-upload/cancel/{found['cancelled']}")
+            yield found
+        until(lambda: status(found["waiting"]) == "completed", "the last upload is through")
+
+
+def flaws(page: Page, name: str) -> list[str]:
+    """Violations of accessibility, and what is wider than the window; keeps a picture."""
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
+    size = page.viewport_size
+    assert size is not None
+    wider = []
+    for width in (size["width"], NARROWEST):
+        page.set_viewport_size({"width": width, "height": size["height"]})
+        needed = page.evaluate("document.documentElement.scrollWidth")
+        if needed > width:
+            wider.append(f"{name}: takes {needed} pixels of {width}")
+    page.set_viewport_size(size)
+    options = {"runOnly": {"type": "tag", "values": AXE_TAGS}, "resultTypes": ["violations"]}
+    found = Axe().run(page, options=options).response["violations"]
+    return wider + [
+        f"{name}: {violation['id']}: {[node['html'][:200] for node in violation['nodes']]}"
+        for violation in found
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", SIZES)
+def test_every_view_of_uploads_is_accessible_and_fits(
+    open_page: OpenPage, uploads: dict[str, str], scheme: str, size: str
+) -> None:
+    page = open_page(None, scheme=scheme, size=SIZES[size])
+    found: list[str] = []
+
+    def keep(view: str) -> None:
+        found.extend(flaws(page, f"{view}-{size}-{scheme}"))
+
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    keep("sign-in")
+    sign_in(page, OPERATOR)
+    expect(page.locator(".upload", has_text="Tshwane.csv")).to_contain_text("Place 1")
+    expect(page.locator(".live")).to_have_text("Live")
+    keep("uploads")
+    for name, job_id in uploads.items():
+        go(page, f"uploads/{job_id}")
+        expect(page.locator(".timeline")).to_be_visible()
+        if name == "completed":
+            expect(page.locator(".rows tbody tr").first).to_be_visible()
+        keep(f"upload-{name.replace(' ', '-')}")
+    assert found == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.usefixtures("uploads")
+def test_every_other_view_is_accessible_and_fits(
+    open_page: OpenPage, scheme: str, size: str
+) -> None:
+    page = open_page(OPERATOR, scheme=scheme, size=SIZES[size])
+    found: list[str] = []
+
+    def keep(view: str) -> None:
+        found.extend(flaws(page, f"{view}-{size}-{scheme}"))
+
+    go(page, "upload")
+    page.locator("input[type=file]").set_input_files(
+        [
+            FilePayload(name=n, mimeType="text/csv", buffer=csv_file(members(30, start=FIRST + s)))
+            for n, s in (("Tshwane again.csv", 3000), ("Mangaung.csv", 5000))
+        ]
+    )
+    expect(page.locator(".file")).to_have_count(2)
+    page.get_by_text("Columns with other names").click()
+    keep("upload-chosen")
+    page.get_by_text("Columns with other names").click()
+    under_way: list[Route] = []
+    page.route("**/bulk-upload/process", lambda route: under_way.append(route))  # noqa: PLW0108
+    page.get_by_role("button", name="Send 2 files").click()
+    expect(page.get_by_text("Next in line")).to_be_visible()
+    keep("upload-sending")
+    page.get_by_role("button", name="Stop sending Mangaung.csv").click()
+    page.get_by_role("button", name="Remove Mangaung.csv").click()
+    under_way[0].abort()
+    expect(page.locator(".file")).to_contain_text("can't be reached")
+    page.unroute("**/bulk-upload/process")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_text("This file was sent before")).to_be_visible()
+    keep("upload-sent-before")
+
+    page.route("**/bulk-upload/queue/stats", with_voter_roll)
+    go(page, "queue")
+    expect(page.get_by_role("meter", name="Requests used")).to_be_visible()
+    expect(page.locator(".slot.busy").nth(1)).to_contain_text("%")
+    expect(page.locator(".upload").first).to_be_visible()
+    keep("queue")
+    page.get_by_role("button", name="Pause").click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+    keep("question")
+    page.get_by_role("button", name="Back").click()
+
+    go(page, "statistics")
+    expect(page.get_by_role("figure", name="Median time of each stage")).to_be_visible()
+    page.get_by_text("As a table").first.click()
+    keep("statistics")
+    go(page, "who")
+    expect(page.get_by_role("heading", name="Your account")).to_be_visible()
+    keep("who")
+    go(page, "%mistyped")
+    expect(page.get_by_text("There is nothing here")).to_be_visible()
+    keep("nowhere")
+    assert found == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", SIZES)
+def test_a_newcomers_views_without_live_messages_are_accessible_and_fit(
+    open_page: OpenPage, scheme: str, size: str
+) -> None:
+    page = open_page(None, scheme=scheme, size=SIZES[size])
+    page.route_web_socket(re.compile("/ws"), lambda socket: socket.close())
+    sign_in(page, ETHEKWINI)
+    expect(page.get_by_text("Not live.", exact=True)).to_be_visible()
+    expect(page.get_by_text("No file was sent yet.")).to_be_visible()
+    found = flaws(page, f"uploads-empty-{size}-{scheme}")
+    go(page, "statistics")
+    expect(page.get_by_text("Nothing in this period.").first).to_be_visible()
+    found += flaws(page, f"statistics-empty-{size}-{scheme}")
+    assert found == []
+
+
+def go(page: Page, view: str) -> None:
+    """Go to a view by its address."""
+    page.goto(f"{page.url.partition('#')[0]}#/{view}")
+
+
+def with_voter_roll(route: Route) -> None:
+    """Let the queue's statistics have a voter roll, which this installation doesn't ask."""
+    answer = route.fetch()
+    told = answer.json()
+    standing = VoterRollStanding.of(
+        Outlook(
+            state="warning",
+            limit=10_000,
+            window_s=3600,
+            used=8_200,
+            remaining=1_800,
+            reset_at=clock.now(),
+            reset_in_s=0,
+            roll="up",
+            roll_down_since=None,
+            roll_probe_at=None,
+            roll_error=None,
+            roll_last_answer_at=clock.now(),
+            pending=420,
+            failing=0,
+            pending_s=150,
+        )
+    )
+    told["data"]["voter_roll"] = standing.model_dump(mode="json")
+    route.fulfill(response=answer, json=told)
