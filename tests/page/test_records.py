@@ -190,7 +190,7 @@ def test_the_watched_folder_is_stopped_and_started_from_the_queue_view(
         expect(folder).to_contain_text("No file is taken.")
         expect(folder).to_contain_text(f"Stopped by {OPERATOR}")
         put(site.watched / "from the share.csv", csv_file(fresh(2)))
-        expect(folder).to_contain_text("1 file waits")
+        expect(folder).to_contain_text("0 files waited")
         answer(page, folder.get_by_role("button", name="Start"), "Start")
         expect(folder).to_contain_text("1 taken")
         expect(page.locator(".upload", has_text="from the share.csv")).to_be_visible()

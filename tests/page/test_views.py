@@ -178,15 +178,7 @@ def test_every_other_view_is_accessible_and_fits(
     expect(page.get_by_text("This file was sent before")).to_be_visible()
     keep("upload-sent-before")
 
-    page.route("**/bulk-upload/queue/stats", with_voter_roll)
-    page.route("**/bulk-upload/monitor/status", with_folder)
-    go(page, "queue")
-    expect(page.get_by_role("meter", name="Requests used")).to_be_visible()
-    expect(page.locator(".slot.busy").nth(1)).to_contain_text("%")
-    expect(page.locator(".upload").first).to_be_visible()
-    expect(page.get_by_text("3 files wait")).to_be_visible()
-    page.get_by_text("Stored reports").click()
-    expect(page.get_by_text("Of no upload")).to_be_visible()
+    show_queue(page)
     keep("queue")
     page.get_by_role("button", name="Pause").click()
     expect(page.get_by_role("dialog")).to_be_visible()
@@ -233,6 +225,19 @@ def test_a_newcomers_views_without_live_messages_are_accessible_and_fit(
 def go(page: Page, view: str) -> None:
     """Go to a view by its address."""
     page.goto(f"{page.url.partition('#')[0]}#/{view}")
+
+
+def show_queue(page: Page) -> None:
+    """Go to the queue, with a voter roll and a watched folder, and wait until it has all."""
+    page.route("**/bulk-upload/queue/stats", with_voter_roll)
+    page.route("**/bulk-upload/monitor/status", with_folder)
+    go(page, "queue")
+    expect(page.get_by_role("meter", name="Requests used")).to_be_visible()
+    expect(page.locator(".slot.busy").nth(1)).to_contain_text("%")
+    expect(page.locator(".upload").first).to_be_visible()
+    expect(page.get_by_text("3 files wait")).to_be_visible()
+    page.get_by_text("Stored reports").click()
+    expect(page.get_by_text("Of no upload")).to_be_visible()
 
 
 def with_folder(route: Route) -> None:

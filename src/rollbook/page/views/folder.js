@@ -39,7 +39,7 @@ export function Folder({ loaded: { data: answer, error, reload } }) {
     ${
       watchers.length > 0 &&
       html`<ul class="workers" aria-label=${t("folder.watchers")}>${watchers.map(
-        (watcher) => html`<${Watcher} key=${watcher.name} watcher=${watcher} />`,
+        (watcher) => html`<${Watcher} key=${watcher.name} watcher=${watcher} isRunning=${isRunning} />`,
       )}</ul>`
     }
     ${
@@ -49,13 +49,14 @@ export function Folder({ loaded: { data: answer, error, reload } }) {
     }</section>`;
 }
 
-function Watcher({ watcher }) {
-  const { host, pid, folder, waiting, taken, refused, problem } = watcher;
+/** One watcher. While it is stopped it doesn't look, so what it counted is of its last look. */
+function Watcher({ watcher, isRunning }) {
+  const { host, pid, folder, waiting, taken, refused, problem, swept_at: at } = watcher;
   return html`<li class="card"><p><strong>${host}</strong> <span class="hint">
       ${t("workers.process", { pid: String(pid) })} · ${t("workers.heard", { time: time(watcher.heartbeat_at) })}</span></p>
     <p class="path">${folder}</p>
-    <p>${t("folder.waiting", { n: waiting })} · ${t("folder.taken", { n: taken })} · ${t("folder.refused", { n: refused })}</p>
-    <p class="hint">${watcher.swept_at ? t("folder.looked", { time: time(watcher.swept_at) }) : t("folder.unlooked")}${
+    <p>${t(isRunning ? "folder.waiting" : "folder.waited", { n: waiting })} · ${t("folder.taken", { n: taken })} · ${t("folder.refused", { n: refused })}</p>
+    <p class="hint">${at ? t("folder.looked", { time: time(at) }) : t("folder.unlooked")}${
       !watcher.has_events && ` ${t("folder.no_events")}`
     }</p>
     ${problem && html`<p class="notice bad">${problem}</p>`}</li>`;
