@@ -235,7 +235,7 @@ def show_queue(page: Page) -> None:
     expect(page.get_by_role("meter", name="Requests used")).to_be_visible()
     expect(page.locator(".slot.busy").nth(1)).to_contain_text("%")
     expect(page.locator(".upload").first).to_be_visible()
-    expect(page.get_by_text("3 files wait")).to_be_visible()
+    expect(page.get_by_text("3 files wait").first).to_be_visible()
     page.get_by_text("Stored reports").click()
     expect(page.get_by_text("Of no upload")).to_be_visible()
 
