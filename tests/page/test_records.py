@@ -184,7 +184,7 @@ def test_the_watched_folder_is_stopped_and_started_from_the_queue_view(
     try:
         page.get_by_role("link", name="Queue").click()
         folder = page.get_by_role("region", name="Watched folder")
-        expect(folder).to_contain_text("Files are taken.")
+        expect(folder).to_contain_text("It is watched.")
         expect(folder).to_contain_text(str(site.watched))
         answer(page, folder.get_by_role("button", name="Stop"), "Stop")
         expect(folder).to_contain_text("No file is taken.")

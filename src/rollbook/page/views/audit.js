@@ -106,8 +106,8 @@ function Entry({ entry, isOwn }) {
   return html`<tr>
     <th scope="row"><time datetime=${at}>${momentInFull(at)}</time></th>
     <td data-label=${t("audit.act")}><span>${t(`act.${act}`)}${
-      job && html` · <${Go} path="uploads/${job}">${t("audit.upload", { id: job.slice(0, 8) })}<//>`
-    }</span>${about && html`<small>${about}</small>`}</td>
+      about && html`<small>${about}</small>`
+    }</span>${job && html`<small><${Go} path="uploads/${job}">${t("audit.upload", { id: job.slice(0, 8) })}<//></small>`}</td>
     ${
       !isOwn &&
       html`<td data-label=${t("audit.who")}><span>${who(entry)}</span>${role && html`<small>${t(`role.${role}`)}</small>`}</td>`
@@ -116,7 +116,7 @@ function Entry({ entry, isOwn }) {
       agent && html`<small class="clipped" title=${agent}>${agent}</small>`
     }</td>
     <td data-label=${t("audit.outcome")}><span class="badge ${LOOKS[outcome]}">${t(`audit.outcome.${outcome}`)}</span>${
-      code && html`<small>${code}</small>`
+      code && html`<small class="code">${code}</small>`
     }</td></tr>`;
 }
 

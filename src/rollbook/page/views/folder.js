@@ -23,10 +23,11 @@ export function Folder({ loaded: { data: answer, error, reload } }) {
     await attempt(() => post(`bulk-upload/monitor/${act}`));
     reload();
   };
+  const state = !watchers.length ? "folder.is_alone" : isRunning ? "folder.runs" : "folder.is_stopped";
   const isHealthy = watchers.length > 0 && isRunning && !watchers.some(({ problem }) => problem);
   return html`<section class="folder" aria-labelledby="folder-title"><h2 id="folder-title">${t("folder.title")}</h2>
     <div class="levers card ${isHealthy ? "" : "paused"}">
-      <p><strong>${t(isRunning ? "folder.runs" : "folder.is_stopped")}</strong> <span class="hint">${answer.message}${
+      <p><strong>${t(state)}</strong> <span class="hint">${answer.message}${
         by && ` ${t(isRunning ? "folder.started_by" : "folder.stopped_by", { by, when: when(at) })}`
       }</span></p>
       ${
