@@ -15,7 +15,7 @@ import jwt
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 
-from rollbook import clock
+from rollbook import audit, clock
 from rollbook.database import queries
 from rollbook.errors import ConflictError, InvalidRequestError, NotAuthenticatedError, NotFoundError
 from rollbook.scope import Scope
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 ALGORITHM = "HS256"
 MIN_PASSWORD_LENGTH = 12
+#: The account to which what comes through the watched folder belongs.
+FOLDER = "folder"
 SIGN_IN_AGAIN = "Your sign-in is missing or has ended. Please sign in again."
 
 _SQL = queries("users")
@@ -99,15 +101,24 @@ class Session:
 
 
 async def add(
-    pool: Pool, *, email: str, password: str, role: Role, scope: Scope, name: str = ""
+    pool: Pool,
+    *,
+    email: str,
+    password: str,
+    role: Role,
+    scope: Scope,
+    name: str = "",
+    by: User | None = None,
 ) -> User:
     """Make an account.
+
+    ``by`` is who asked for it, here and below; None stands for the command line.
 
     Raises:
         InvalidRequestError: the address, the password or the role with its place doesn't fit.
         ConflictError: the address is taken.
     """
-    if "@" not in email.strip("@"):
+    if "@" not in email.strip("@") or not email.isprintable() or " " in email:
         raise InvalidRequestError(f"{email!r} is not an e-mail address.")
     check_password(password)
     wanted = {
@@ -131,8 +142,9 @@ async def add(
     }
     async with pool.connection() as connection:
         added = await (await connection.execute(_SQL["add"], parameters)).fetchone()
-    if added is None:
-        raise ConflictError(f"There is already an account for {email}.")
+        if added is None:
+            raise ConflictError(f"There is already an account for {email}.")
+        await audit.record(connection, "user_add", who=by, about=email)
     return user
 
 
@@ -191,7 +203,7 @@ async def listed(pool: Pool) -> list[Row]:
         return await (await connection.execute(_SQL["all"])).fetchall()
 
 
-async def set_password(pool: Pool, email: str, password: str) -> None:
+async def set_password(pool: Pool, email: str, password: str, *, by: User | None = None) -> None:
     """Give a new password; every token of the account is no longer good.
 
     Raises:
@@ -199,16 +211,17 @@ async def set_password(pool: Pool, email: str, password: str) -> None:
     """
     check_password(password)
     parameters = {"email": email, "password_hash": await _hash(password), "now": clock.now()}
-    await _change(pool, "set_password", parameters)
+    await _change(pool, "set_password", parameters, act="user_password", by=by)
 
 
-async def disable(pool: Pool, email: str) -> None:
+async def disable(pool: Pool, email: str, *, by: User | None = None) -> None:
     """Close an account; its uploads and their records stay.
 
     Raises:
         NotFoundError: there is no such account.
     """
-    await _change(pool, "disable", {"email": email, "now": clock.now()})
+    parameters = {"email": email, "now": clock.now()}
+    await _change(pool, "disable", parameters, act="user_disable", by=by)
 
 
 async def sign_in(pool: Pool, settings: Settings, email: str, password: str) -> tuple[str, User]:
@@ -220,19 +233,25 @@ async def sign_in(pool: Pool, settings: Settings, email: str, password: str) -> 
     """
     async with pool.connection() as connection:
         row = await (await connection.execute(_SQL["by_email"], {"email": email})).fetchone()
+    if row is not None and row["is_system"]:
+        row = None  # nobody is this account
     known_hash = row["password_hash"] if row else _nobodys_hash()
     good, newer_hash = await anyio.to_thread.run_sync(
         _hasher.verify_and_update, password, known_hash
     )
-    if row is None or not good or row["disabled_at"] is not None:
-        raise NotAuthenticatedError(
+    user = User.from_row(row) if row else None
+    if row is None or user is None or not good or row["disabled_at"] is not None:
+        refused = NotAuthenticatedError(
             "The e-mail address or the password is wrong. Check both and try again; an operator "
             "can set a new password."
         )
-    if newer_hash is not None:
         async with pool.connection() as connection:
+            await audit.record(connection, "sign_in", who=user, refused=refused.code, email=email)
+        raise refused
+    async with pool.connection() as connection:
+        if newer_hash is not None:
             await connection.execute(_SQL["rehash"], {"id": row["id"], "password_hash": newer_hash})
-    user = User.from_row(row)
+        await audit.record(connection, "sign_in", who=user)
     return issue_token(settings, user), user
 
 
@@ -315,8 +334,11 @@ async def _hash(password: str) -> str:
     return await anyio.to_thread.run_sync(_hasher.hash, password)
 
 
-async def _change(pool: Pool, query: str, parameters: dict[str, Any]) -> None:
+async def _change(
+    pool: Pool, query: str, parameters: dict[str, Any], *, act: audit.Act, by: User | None
+) -> None:
     async with pool.connection() as connection:
         changed = await (await connection.execute(_SQL[query], parameters)).fetchone()
-    if changed is None:
-        raise NotFoundError(f"There is no account for {parameters['email']}.")
+        if changed is None:
+            raise NotFoundError(f"There is no account for {parameters['email']}.")
+        await audit.record(connection, act, who=by, about=parameters["email"])

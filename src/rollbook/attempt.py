@@ -18,7 +18,7 @@ from bullmq.custom_errors import DelayedError
 from psycopg_pool import PoolTimeout
 from redis.exceptions import RedisError
 
-from rollbook import clock, logs
+from rollbook import audit, clock, logs
 from rollbook.database import queries
 from rollbook.errors import (
     AttemptError,
@@ -31,6 +31,8 @@ from rollbook.errors import (
     VoterRollPendingError,
 )
 from rollbook.hand_back import hand_back, is_let_go
+from rollbook.notifications import outbox
+from rollbook.notifications.reconciler import tell
 from rollbook.pipeline.stages import Progress
 from rollbook.publisher import announce_progress
 from rollbook.store import SOURCE_GONE
@@ -127,7 +129,10 @@ class Attempts:
     async def _claim(self, upload_id: UUID) -> Row | None:
         parameters = {"id": upload_id, "worker": self._worker}
         async with self._system.pool.connection() as connection:
-            return await (await connection.execute(_SQL["claim"], parameters)).fetchone()
+            claimed = await (await connection.execute(_SQL["claim"], parameters)).fetchone()
+            if claimed is not None:
+                await connection.execute(*audit.of_attempt("start", claimed))
+            return claimed
 
     async def _ended_before(self, job: Job, upload_id: UUID) -> dict[str, Any]:
         """The job came again although its upload has ended: give the answer that got lost."""
@@ -187,6 +192,7 @@ class Attempts:
         await self._system.queue.tell_end(done)
         await self._forget_source(upload)
         await self._ask_voter_roll(done)
+        await tell(self._system, upload["id"])
         log.info("attempt completed", rows=done["rows_total"], seconds=done["stage_seconds"])
         return _result(done)
 
@@ -258,6 +264,7 @@ class Attempts:
         log.warning("attempt failed", code=error.code, final=query == "fail")
         if query == "fail":
             await self._system.queue.tell_end(await self._by_id(upload["id"]))
+            await tell(self._system, upload["id"])
         # The code alone: the sentence may quote the file, and Redis holds nothing of a member.
         raise (UnrecoverableError if hopeless else AttemptError)(error.code)
 
@@ -288,7 +295,14 @@ class Attempts:
         parameters = {"id": upload["id"], "attempt": upload["attempt"], **values}
         async with self._system.pool.connection() as connection:
             cursor = await connection.execute(_SQL[query], parameters)
-            return cursor.rowcount == 1
+            if cursor.rowcount != 1:
+                return False
+            if query == "fail":
+                code = values["error_code"]
+                await connection.execute(*audit.of_attempt("end", upload, failed=code))
+                channels = self._system.settings.notification_channels
+                await connection.execute(*outbox.entry(upload["id"], "failed", channels))
+            return True
 
     async def _by_id(self, upload_id: UUID) -> Row:
         async with self._system.pool.connection() as connection:

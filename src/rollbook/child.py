@@ -96,13 +96,16 @@ def _run(settings: Settings, task: dict[str, Any], answers: TextIO) -> dict[str,
     store, upload_id = FileStore(settings.store_address), UUID(task["upload_id"])
     with connect(settings.database_address) as connection:
         if task["work"] == "report":
-            return report_again.process(connection, store, upload_id=upload_id)
+            return report_again.process(
+                connection, store, upload_id=upload_id, channels=settings.notification_channels
+            )
         return run.process(
             connection,
             store,
             upload_id=upload_id,
             attempt=task["attempt"],
             report_progress=report,
+            channels=settings.notification_channels,
             verify_days=settings.voter_roll_cache_days if settings.asks_voter_roll else None,
             limits=Limits(inflated_bytes=settings.max_inflated_mb << 20),
         )

@@ -7,18 +7,23 @@ result can't be changed.
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
-from pathlib import Path
-from typing import Annotated
+from base64 import b64decode
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Literal
 from urllib.parse import quote, urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from rollbook.errors import ConfigurationError
 
 Positive = Annotated[int, Field(gt=0)]
+#: Sub-folders of the watched folder from which nothing is taken.
+OWN_FOLDERS = frozenset({"processed", "failed", "archive"})
 
 
 class Settings(BaseSettings):
@@ -88,6 +93,35 @@ class Settings(BaseSettings):
     #: Hours in which the same file content counts as sent twice.
     duplicate_window_h: Annotated[int, Field(ge=0)] = 24
 
+    # --- the watched folder; none is watched unless watch_dir is given
+    watch_dir: Path | None = None
+    #: Whose the files of a sub-folder are: its name to the address of an account. The files of the
+    #: folder itself are the account ``folder``'s; other sub-folders are left alone.
+    watch_owners: dict[str, str] = {}
+    #: Seconds for which size and time of change must have stood still.
+    watch_still_s: Annotated[float, Field(ge=0)] = 5
+    #: Seconds between two looks at the whole folder, for shares that tell of no changes.
+    watch_sweep_s: Annotated[float, Field(gt=0)] = 30
+    #: Listen to the file system too? False where a share's events are wrong.
+    watch_events: bool = True
+    #: The smallest file that is taken; the largest is that of every upload.
+    watch_min_bytes: Annotated[int, Field(ge=0)] = 1024
+
+    # --- how long things are kept
+    #: Days that the files of failed uploads and dry runs stay, to be tried again or run for real.
+    source_retention_days: Positive = 30
+    #: Days that reports, refused rows and the cells kept with rows stay.
+    report_retention_days: Annotated[int, Field(ge=7)] = 90
+    #: Days that the queue remembers ended jobs, at most (remove_on_complete and _fail count too),
+    #: and the outbox notifications.
+    queue_retention_days: Positive = 30
+    #: Days that files stay in the watched folder's processed/ and failed/.
+    watch_retention_days: Positive = 30
+    #: Days within which a completed upload can be undone, and members' former values are kept.
+    undo_days: Positive = 30
+    #: Days that audit entries stay.
+    audit_retention_days: Annotated[int, Field(ge=30)] = 730
+
     # --- the electoral commission's voter roll; nobody is asked about unless all three are given
     #: False switches it off, whatever else is given.
     voter_roll_enabled: bool = True
@@ -112,6 +146,34 @@ class Settings(BaseSettings):
     voter_roll_probe_s: Annotated[float, Field(gt=0)] = 30
     voter_roll_queue_name: str = "voter-verification"
 
+    # --- notifications; none are sent unless smtp_host or webhook_url is given
+    #: False switches them off, whatever else is given.
+    notifications_enabled: bool = True
+    #: Where people reach the page, for links: ``https://rollbook.example.org``.
+    public_url: str | None = None
+    smtp_host: str | None = None
+    smtp_port: Annotated[int, Field(ge=1, le=65535)] = 587
+    #: ``starttls``: encrypted after the greeting, or nothing is sent; ``tls``: from the first byte
+    #: (port 465); ``none``: in clear text.
+    smtp_tls: Literal["starttls", "tls", "none"] = "starttls"
+    smtp_username: str | None = None
+    smtp_password: SecretStr | None = None
+    #: The sender's address.
+    smtp_from: str | None = Field(None, validate_default=True)
+    #: Networks in which a webhook may lie though they are private, such as ``10.1.2.0/24``, with
+    #: spaces or commas between them.
+    webhook_allowed_networks: str = ""
+    #: Secret, because some receivers take a token in the address.
+    webhook_url: SecretStr | None = None
+    #: ``whsec_`` and 24 to 64 bytes in base64; several, with spaces between them, all sign.
+    webhook_secret: SecretStr | None = Field(None, validate_default=True)
+    #: Seconds that a mail server or a webhook gets.
+    notification_timeout_s: Annotated[float, Field(gt=0)] = 15
+    notification_attempts: Positive = 12
+    #: Seconds before a notification that failed is sent again; triples up to 12 hours.
+    notification_backoff_s: Annotated[float, Field(gt=0)] = 5
+    notification_queue_name: str = "notifications"
+
     # --- logs
     log_level: str = "info"
     #: ``human``, ``json``, or ``auto``: human on a terminal, JSON otherwise.
@@ -128,6 +190,98 @@ class Settings(BaseSettings):
         if parts.scheme != "https" and not (parts.scheme == "http" and is_here):
             raise ValueError("the voter roll's address must begin with https://")
         return url.rstrip("/")
+
+    @field_validator("watch_owners")
+    @classmethod
+    def _plain_folders(cls, owners: dict[str, str]) -> dict[str, str]:
+        """A sub-folder's name leads nowhere else, and none of our own is one."""
+        for name in owners:
+            is_plain = name not in {"", ".", ".."} and name == PurePosixPath(name).name
+            if not is_plain or "\\" in name or name.startswith(".") or "\0" in name:
+                raise ValueError(f"{name!r} is not the name of a sub-folder")
+            if name.lower() in OWN_FOLDERS:
+                raise ValueError(f"{name!r} is a folder of Rollbook's own; choose another name")
+        return owners
+
+    @field_validator("public_url")
+    @classmethod
+    def _without_slash(cls, url: str | None) -> str | None:
+        if url is not None and urlsplit(url).scheme not in {"http", "https"}:
+            raise ValueError("the address of the page must begin with https:// or http://")
+        return url.rstrip("/") if url else None
+
+    @field_validator("smtp_password")
+    @classmethod
+    def _no_password_in_clear(
+        cls, password: SecretStr | None, info: ValidationInfo
+    ) -> SecretStr | None:
+        is_here = info.data.get("smtp_host") in {"127.0.0.1", "::1", "localhost"}
+        if password is not None and info.data.get("smtp_tls") == "none" and not is_here:
+            raise ValueError("a password isn't sent in clear text; set ROLLBOOK_SMTP_TLS")
+        return password
+
+    @field_validator("smtp_from")
+    @classmethod
+    def _from_somebody(cls, sender: str | None, info: ValidationInfo) -> str | None:
+        if info.data.get("smtp_host") and (sender is None or "@" not in sender.strip("@")):
+            raise ValueError("mail needs a sender's address, such as rollbook@example.org")
+        return sender
+
+    @field_validator("webhook_allowed_networks")
+    @classmethod
+    def _networks(cls, text: str) -> str:
+        for network in text.replace(",", " ").split():
+            ip_network(network)  # raises ValueError, which says what is wrong
+        return text
+
+    @field_validator("webhook_url")
+    @classmethod
+    def _over_https(cls, url: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if url is None:
+            return None
+        parts = urlsplit(url.get_secret_value())
+        is_private = parts.scheme == "http" and info.data.get("webhook_allowed_networks")
+        if parts.hostname is None or parts.username or not (parts.scheme == "https" or is_private):
+            raise ValueError(
+                "a webhook's address must begin with https:// and have no user in it; http:// is "
+                "for ROLLBOOK_WEBHOOK_ALLOWED_NETWORKS alone"
+            )
+        return url
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _strong_secret(cls, secret: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if secret is None:
+            if info.data.get("webhook_url") is not None:
+                raise ValueError("a webhook needs a secret that signs it")
+            return None
+        keys = _webhook_keys(secret)
+        if not keys or not all(24 <= len(key) <= 64 for key in keys):
+            raise ValueError("a webhook's secret is whsec_ and 24 to 64 bytes in base64")
+        return secret
+
+    @property
+    def notification_channels(self) -> tuple[Literal["email", "webhook"], ...]:
+        """How the ends of uploads are told, by what is set."""
+        channels: list[Literal["email", "webhook"]] = []
+        if not self.notifications_enabled:
+            return ()
+        if self.smtp_host is not None:
+            channels.append("email")
+        if self.webhook_url is not None:
+            channels.append("webhook")
+        return tuple(channels)
+
+    @property
+    def webhook_keys(self) -> tuple[bytes, ...]:
+        """The keys that sign webhooks, the newest first."""
+        return _webhook_keys(self.webhook_secret) if self.webhook_secret else ()
+
+    @property
+    def webhook_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """The networks in which a webhook may lie though they are private."""
+        given = self.webhook_allowed_networks.replace(",", " ").split()
+        return tuple(ip_network(network) for network in given)
 
     @field_validator("allowed_origins")
     @classmethod
@@ -215,15 +369,28 @@ def environment_for(settings: Settings) -> dict[str, str]:
             "redis_url": SecretStr(settings.redis_address),
             "store_url": settings.store_address,
             "data_dir": settings.data_dir.resolve(),
+            "watch_dir": settings.watch_dir.resolve() if settings.watch_dir else None,
         }
     )
     values = {}
     for field in Settings.model_fields:
         value = getattr(named, field)
         if value is not None:
-            secret = isinstance(value, SecretStr)
-            values[_environment_name((field,))] = value.get_secret_value() if secret else str(value)
+            values[_environment_name((field,))] = _as_text(value)
     return {**os.environ, **values}
+
+
+def _as_text(value: object) -> str:
+    """A setting as the environment says it."""
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    return json.dumps(value) if isinstance(value, dict) else str(value)
+
+
+def _webhook_keys(secret: SecretStr) -> tuple[bytes, ...]:
+    """The keys of a setting (binascii.Error, which is a ValueError, where one isn't base64)."""
+    given = secret.get_secret_value().split()
+    return tuple(b64decode(key.removeprefix("whsec_"), validate=True) for key in given)
 
 
 def _comma_separated(text: str) -> list[str]:

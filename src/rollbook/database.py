@@ -20,7 +20,7 @@ Row = dict[str, Any]
 Pool = AsyncConnectionPool[psycopg.AsyncConnection[Row]]
 
 #: The revision that this code was written for (``schema.migrate`` brings it).
-SCHEMA_REVISION = "0002"
+SCHEMA_REVISION = "0004"
 
 
 @cache
@@ -33,6 +33,33 @@ def queries(noun: str) -> Mapping[str, LiteralString]:
     parts = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)[1:]
     # The files are part of the package, so their text is as literal as a string in the code.
     return dict(zip(parts[::2], cast("list[LiteralString]", parts[1::2]), strict=True))
+
+
+async def page_of(
+    pool: Pool, query: LiteralString, parameters: dict[str, Any]
+) -> tuple[list[Row], int]:
+    """A page of a query whose rows have ``found``, and how many rows there are in all.
+
+    Args:
+        pool: the record.
+        query: with the parameters ``limit`` and ``offset``.
+        parameters: all of the query's.
+    """
+    async with pool.connection() as connection:
+        return await page_in(connection, query, parameters)
+
+
+async def page_in(
+    connection: psycopg.AsyncConnection[Row], query: LiteralString, parameters: dict[str, Any]
+) -> tuple[list[Row], int]:
+    """The same in a transaction of the caller's."""
+    page = await (await connection.execute(query, parameters)).fetchall()
+    if page or not parameters["offset"]:
+        return page, page[0]["found"] if page else 0
+    # The page lies behind the last one.
+    first = {**parameters, "limit": 1, "offset": 0}
+    row = await (await connection.execute(query, first)).fetchone()
+    return [], row["found"] if row else 0
 
 
 def make_pool(address: str, *, max_size: int = 10) -> Pool:

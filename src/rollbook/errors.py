@@ -129,6 +129,20 @@ class EmptyFileError(InvalidRequestError):
     title = "The file is empty"
 
 
+class FileTooSmallError(InvalidRequestError):
+    """A file in the watched folder is smaller than ROLLBOOK_WATCH_MIN_BYTES."""
+
+    code = "file_too_small"
+    title = "The file is too small"
+
+
+class FileWaitsError(ConflictError):
+    """A file in the watched folder can't be taken now, and waits until it can."""
+
+    code = "file_waits"
+    title = "The file waits"
+
+
 class FileTooLargeError(RollbookError):
     """The body is over the limit of ROLLBOOK_MAX_UPLOAD_MB."""
 
@@ -248,6 +262,36 @@ class ChildDiedError(AttemptError):
 
     code = "child_died"
     title = "The process that worked on the file died"
+
+
+# --- notifications ----------------------------------------------------------------------------
+
+
+class NotificationError(RollbookError):
+    """A mail server or a webhook didn't take a notification; it is sent again later."""
+
+    code = "notification_failed"
+    status = 502
+    title = "A notification could not be delivered"
+
+    def __init__(self, message: str, *, wait_s: float = 0) -> None:
+        super().__init__(message)
+        #: Seconds for which the receiver asks to be left alone.
+        self.wait_s = wait_s
+
+
+class AddressRefusedError(NotificationError):
+    """The webhook's name leads to an address to which we send nothing."""
+
+    code = "webhook_address_refused"
+    title = "The webhook's address is not allowed"
+
+
+class NotificationRefusedError(NotificationError):
+    """The receiver wants no such notification: sending it again would not help."""
+
+    code = "notification_refused"
+    title = "The receiver refuses the notification"
 
 
 # --- the voter roll ---------------------------------------------------------------------------

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime as dt
 import itertools
+import time
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -20,6 +22,7 @@ import structlog
 from bullmq import Job, Queue
 from redis.exceptions import RedisError, ResponseError
 
+from rollbook import clock
 from rollbook.errors import ServiceUnavailableError
 from rollbook.publisher import announce_end
 from rollbook.redis_client import make_client
@@ -199,12 +202,24 @@ class UploadQueue:
 
     async def clean(self, *, grace_period_h: float) -> dict[str, int]:
         """Forget jobs that ended longer ago than the grace period; their records stay."""
-        grace_ms = int(grace_period_h * 3_600_000)
+        return await self.clean_before(clock.now() - dt.timedelta(hours=grace_period_h))
+
+    async def clean_before(self, moment: dt.datetime) -> dict[str, int]:
+        """Forget jobs that ended before a moment; their records stay."""
+        # BullMQ counts back from its own clock.
+        grace_ms = round((time.time() - moment.timestamp()) * 1000)
         removed = {}
         for state in ("completed", "failed"):
             ids = await reached(self._queue.clean(grace_ms, 0, state))
             removed[state] = len(ids)
         return removed
+
+    async def ended_before(self, moment: dt.datetime) -> int:
+        """How many jobs ``clean_before`` would forget."""
+        async with self._redis.pipeline() as look:
+            for state in ("completed", "failed"):
+                look.zcount(self._queue.toKey(state), "-inf", round(moment.timestamp() * 1000))
+            return sum(await reached(look.execute()))
 
     async def pause(self) -> None:
         """Start no further job anywhere; running ones go on."""

@@ -20,6 +20,7 @@ import structlog
 from psycopg.types.json import Json
 from psycopg_pool import PoolTimeout
 
+from rollbook import audit
 from rollbook.database import queries
 from rollbook.errors import (
     ConflictError,
@@ -96,6 +97,10 @@ class Options:
     verify: Verify = "after_merge"
     #: None stands for the priority of the sender's role.
     priority: int | None = None
+    #: What the audit trail calls it, who did it where that isn't the owner, and what it says of it.
+    act: audit.Act = "upload"
+    by: User | None = None
+    about: str | None = None
 
 
 def columns_from(text: str) -> dict[str, str | None]:
@@ -272,6 +277,10 @@ async def _record(system: System, user: User, stored: StoredFile, options: Optio
         }
         recorded = await (await connection.execute(_SQL["record"], parameters)).fetchone()
         if recorded is not None:
+            who = options.by or user
+            await audit.record(
+                connection, options.act, who=who, job_id=stored.upload_id, about=options.about
+            )
             return recorded
         # A request with the same key was quicker between our look and our write.
         earlier = await (await connection.execute(_SQL["by_idempotency_key"], key)).fetchone()

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from rollbook import audit
 from rollbook.database import queries
 from rollbook.errors import ServiceUnavailableError
+from rollbook.notifications import outbox
 from rollbook.queue import OPEN_STATES
 from rollbook.store import SOURCE_GONE
 from rollbook.uploads import forget_source
@@ -98,10 +100,10 @@ async def _reconcile_open(
     if state in OPEN_STATES:
         return
     if not await _has_source(system, upload):
-        await _fail(connection, upload, done, "source_gone", SOURCE_GONE)
+        await _fail(system, connection, upload, done, "source_gone", SOURCE_GONE)
     elif state == "failed" and upload["status"] == "processing":
         # Its workers died more often than maxStalledCount allows: nobody was left to record it.
-        await _fail(connection, upload, done, "stalled", STALLED)
+        await _fail(system, connection, upload, done, "stalled", STALLED)
     else:
         # Not known to the queue, or kept there as ended, which would block the id.
         if state is not None:
@@ -123,6 +125,7 @@ async def _has_source(system: System, upload: Row) -> bool:
 
 
 async def _fail(
+    system: System,
     connection: psycopg.AsyncConnection[Row],
     upload: Row,
     done: Reconciled,
@@ -136,5 +139,11 @@ async def _fail(
         "error": message,
     }
     failed = await (await connection.execute(_SQL["fail"], parameters)).fetchall()
+    if failed:
+        await audit.record(
+            connection, "end", who=None, job_id=upload["id"], failed=code, agent="reconciler"
+        )
+        channels = system.settings.notification_channels
+        await connection.execute(*outbox.entry(upload["id"], "failed", channels))
     done.failed += len(failed)
     done.ended += failed

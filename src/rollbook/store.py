@@ -9,9 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
+from uuid import UUID
 
 import obstore
 from obstore.exceptions import BaseError
@@ -20,17 +23,31 @@ from obstore.store import LocalStore, from_url
 from rollbook.errors import ConfigurationError, ServiceUnavailableError, SourceGoneError
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import AsyncIterator, Iterator
-    from uuid import UUID
 
     from obstore.store import ObjectStore
 
 #: Bytes per part of an upload to the store; two parts are under way at a time.
 PART_BYTES = 5 * 1024 * 1024
 
+_KEY = re.compile(
+    r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/(?:source\.\w+|(?:report|refused)-[\w-]+\.\w+)"
+)
+
 SOURCE_GONE = (
     "The file is no longer in the store, so it can't be processed. Please send it as a new upload."
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A file as the store lists it."""
+
+    key: str
+    upload_id: UUID
+    bytes: int
+    modified_at: dt.datetime
 
 
 def source_key(upload_id: UUID, kind: str) -> str:
@@ -137,6 +154,23 @@ class FileStore:
         """Remove a file; one that is gone already is fine."""
         with contextlib.suppress(FileNotFoundError), _mapped():
             await obstore.delete_async(self._store, key)
+
+    async def each(self, folder: UUID | None = None) -> AsyncIterator[Stored]:
+        """Every file of an upload that the store itself lists, or of one upload.
+
+        What isn't of our own making (another program's files in the same bucket) is left out.
+        """
+        prefix = None if folder is None else f"{folder}/"
+        try:
+            with _mapped():
+                async for batch in obstore.list(self._store, prefix, chunk_size=1000):
+                    for meta in batch:
+                        if found := _KEY.fullmatch(meta["path"]):
+                            yield Stored(
+                                meta["path"], UUID(found[1]), meta["size"], meta["last_modified"]
+                            )
+        except FileNotFoundError:
+            return  # a folder of nothing
 
     def fetch(self, key: str, target: Path) -> None:
         """Copy a stored file to a local path (blocking: for the child process).

@@ -1,4 +1,4 @@
-"""``rollbook up``: the API and a worker, each in a process of its own, kept running."""
+"""``rollbook up``: API, worker and folder watcher, each a process of its own, kept running."""
 
 from __future__ import annotations
 
@@ -56,9 +56,11 @@ async def running(settings: Settings, stop: asyncio.Event | None = None) -> Asyn
     port = _free_port(settings)
     environment = environment_for(settings.model_copy(update={"port": port}))
     url = f"http://{_reachable(settings.host)}:{port}"
+    commands = ["serve", "worker"]
+    if settings.watch_dir is not None:
+        commands.append("watch")
     keepers = [
-        asyncio.create_task(_keep_running(command, environment, settings))
-        for command in ("serve", "worker")
+        asyncio.create_task(_keep_running(command, environment, settings)) for command in commands
     ]
     try:
         await _ready(url, stop)

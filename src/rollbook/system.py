@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rollbook.database import Pool, make_pool
+from rollbook.notifications.queue import NotificationQueue
 from rollbook.queue import UploadQueue
 from rollbook.store import FileStore
 from rollbook.voter_roll.queue import VerificationQueue
@@ -26,6 +27,7 @@ class System:
     queue: UploadQueue
     store: FileStore
     verifications: VerificationQueue
+    notifications: NotificationQueue
 
 
 @asynccontextmanager
@@ -38,9 +40,12 @@ async def open_system(settings: Settings) -> AsyncIterator[System]:
     await pool.open(wait=False)
     queue = UploadQueue(settings, settings.redis_address)
     verifications = VerificationQueue(settings, settings.redis_address)
+    notifications = NotificationQueue(settings, settings.redis_address)
+    store = FileStore(settings.store_address)
     try:
-        yield System(settings, pool, queue, FileStore(settings.store_address), verifications)
+        yield System(settings, pool, queue, store, verifications, notifications)
     finally:
+        await notifications.close()
         await verifications.close()
         await queue.close()
         await pool.close()

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import structlog
 from psycopg.types.json import Jsonb
 
-from rollbook import clock
-from rollbook.database import queries
+from rollbook import audit, clock
+from rollbook.database import page_of, queries
 from rollbook.errors import (
     ConflictError,
     NotAllowedError,
@@ -45,7 +45,7 @@ OUTCOMES: tuple[Outcome, ...] = (
     "out_of_scope",
 )
 
-_SQL = queries("uploads")
+_SQL, _NOTIFICATIONS = queries("uploads"), queries("notifications")
 log = structlog.get_logger(__name__)
 
 
@@ -115,7 +115,7 @@ async def history(
         "offset": (page - 1) * page_size,
         **user.scope.parameters(),
     }
-    return await _page(system, "history", parameters)
+    return await page_of(system.pool, _SQL["history"], parameters)
 
 
 async def stats(system: System, user: User) -> Row:
@@ -231,7 +231,7 @@ async def rows(
         "limit": page_size,
         "offset": (page - 1) * page_size,
     }
-    return await _page(system, "rows", parameters)
+    return await page_of(system.pool, _SQL["rows"], parameters)
 
 
 async def problems(system: System, upload: Row, *, outcome: Sequence[str] | None) -> list[Row]:
@@ -239,18 +239,6 @@ async def problems(system: System, upload: Row, *, outcome: Sequence[str] | None
     parameters = {"id": upload["id"], "outcomes": list(outcome) if outcome else None}
     async with system.pool.connection() as connection:
         return await (await connection.execute(_SQL["problems"], parameters)).fetchall()
-
-
-async def _page(system: System, query: str, parameters: dict[str, Any]) -> tuple[list[Row], int]:
-    """A page of a query whose rows have ``found``, and how many rows there are in all."""
-    async with system.pool.connection() as connection:
-        page = await (await connection.execute(_SQL[query], parameters)).fetchall()
-        if page or not parameters["offset"]:
-            return page, page[0]["found"] if page else 0
-        # The page lies behind the last one.
-        first = {**parameters, "limit": 1, "offset": 0}
-        row = await (await connection.execute(_SQL[query], first)).fetchone()
-        return [], row["found"] if row else 0
 
 
 async def cancel(system: System, user: User, upload_id: UUID) -> Row:
@@ -266,6 +254,15 @@ async def cancel(system: System, user: User, upload_id: UUID) -> Row:
         raise NotAllowedError("Only the person who sent the file, or an operator, can cancel it.")
     async with system.pool.connection() as connection:
         cancelled = await (await connection.execute(_SQL["cancel"], {"id": upload_id})).fetchone()
+        if cancelled is not None:
+            await audit.record(connection, "cancel", who=user, job_id=upload_id)
+            # A mail tells the uploader of what somebody else did.
+            told = [
+                channel for channel in system.settings.notification_channels
+                if channel != "email" or upload["owner_id"] != user.id
+            ]  # fmt: skip
+            note = {"upload_id": upload_id, "kind": "cancelled", "channels": told}
+            await connection.execute(_NOTIFICATIONS["add"], note)
     if cancelled is None:
         latest = await get(system, user, upload_id)
         raise ConflictError(
@@ -312,6 +309,8 @@ async def retry(system: System, user: User, upload_id: UUID) -> Row:
         raise SourceGoneError(SOURCE_GONE)
     async with system.pool.connection() as connection:
         reopened = await (await connection.execute(_SQL["reopen"], {"id": upload_id})).fetchone()
+        if reopened is not None:
+            await audit.record(connection, "retry", who=user, job_id=upload_id)
     if reopened is None:
         raise ConflictError("Somebody else has just retried this upload.")
     log.info("upload reopened", job_id=str(upload_id))

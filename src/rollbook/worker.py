@@ -13,9 +13,11 @@ import psycopg
 import structlog
 from psycopg_pool import PoolTimeout
 
+from rollbook import audit, retention
 from rollbook.attempt import Attempts
 from rollbook.database import queries
 from rollbook.maintenance import every
+from rollbook.notifications.worker import NotificationWorker
 from rollbook.one_call_worker import OneCallWorker
 from rollbook.queue_worker import options, take_jobs
 from rollbook.slots import Slots
@@ -56,7 +58,8 @@ async def serve(settings: Settings) -> None:
 class UploadWorker:
     """Takes jobs of the queue ``bulk-uploads`` and runs each in a slot.
 
-    Beside it, where the organisation has given an account there, the voter roll is asked.
+    Beside it, where the organisation has given an account there, the voter roll is asked, and
+    notifications are sent where it has said how.
     """
 
     def __init__(self, system: System) -> None:
@@ -68,7 +71,16 @@ class UploadWorker:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until ``stop`` is set, then let running jobs finish or hand them back."""
-        async with self.slots, every(HEARTBEAT_S, self._beat, service="worker heartbeat"):
+        audit.origin.set(audit.Origin(agent=self.name))
+        async with (
+            self.slots,
+            every(HEARTBEAT_S, self._beat, service="worker heartbeat"),
+            every(
+                retention.LOOK_S,
+                lambda: retention.run_when_due(self._system),
+                service="retention",
+            ),
+        ):
             log.info("worker started", worker=self.name, concurrency=self._settings.concurrency)
             async with asyncio.TaskGroup() as work:
                 work.create_task(
@@ -77,6 +89,9 @@ class UploadWorker:
                 if self._settings.asks_voter_roll:
                     roll = VerificationWorker(self._system, self.slots, self.name)
                     work.create_task(roll.run(stop))
+                if self._settings.notification_channels:
+                    teller = NotificationWorker(self._system, self.name)
+                    work.create_task(teller.run(stop))
         await self._leave()
         log.info("worker stopped", worker=self.name)
 

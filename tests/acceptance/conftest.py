@@ -52,12 +52,12 @@ class Running:
         return httpx.Client(base_url=base, timeout=30, headers={"Authorization": f"Bearer {token}"})
 
 
-def start(data: Path) -> Running:
+def start(data: Path, **more: str) -> Running:
     """Start the system and return when it says that it is ready."""
     process = subprocess.Popen(
         rollbook("up"),
         cwd=data.parent,
-        env=environment(data, ROLLBOOK_ADMIN_EMAIL=EMAIL, ROLLBOOK_ADMIN_PASSWORD=PASSWORD),
+        env=environment(data, ROLLBOOK_ADMIN_EMAIL=EMAIL, ROLLBOOK_ADMIN_PASSWORD=PASSWORD, **more),
         stdout=subprocess.PIPE,
         text=True,
     )

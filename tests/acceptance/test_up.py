@@ -78,6 +78,30 @@ def test_the_eight_steps_of_the_first_system_s_test_script(
         assert len(fastexcel.read_excel(report.content).sheet_names) == 7
 
 
+def test_up_takes_the_files_of_the_watched_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "watched"
+    folder.mkdir()
+    (folder / "there before.csv").write_bytes(csv_file(60))
+    started = start(tmp_path / "data", ROLLBOOK_WATCH_DIR="watched", ROLLBOOK_WATCH_STILL_S="0.2")
+    try:
+        with started.api() as api:
+            jobs: list[dict[str, Any]] = []
+            deadline = time.monotonic() + 60
+            while not jobs and time.monotonic() < deadline:
+                jobs = api.get("/bulk-upload/queue/jobs").json()["data"]
+            assert followed(api, jobs[0]["job_id"])[-1]["status"] == "completed"
+            state = api.get("/bulk-upload/monitor/status").json()["data"]
+            assert [w["folder"] for w in state["watchers"]] == [str(folder.resolve())]
+        assert [p.name.split("-", 2)[2] for p in (folder / "processed").iterdir()] == [
+            "there before.csv"
+        ]
+    finally:
+        started.process.send_signal(signal.SIGTERM)
+        assert started.process.wait(timeout=60) == 0
+        assert started.process.stdout is not None
+        started.process.stdout.close()
+
+
 def test_every_process_of_a_killed_system_ends_and_the_next_start_finds_all_data(
     tmp_path: Path,
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import fastexcel
@@ -402,7 +403,7 @@ async def downloaded(system: System, key: str) -> bytes:
 def system_with(system: System, **changes: Any) -> System:
     """The same parts under other settings."""
     settings = system.settings.model_copy(update=changes)
-    return type(system)(settings, system.pool, system.queue, system.store, system.verifications)
+    return replace(system, settings=settings)
 
 
 async def flush(settings: Settings) -> None:

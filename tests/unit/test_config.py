@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,21 @@ def test_a_value_that_does_not_fit_is_named(
         config.load()
 
 
+@pytest.mark.parametrize("name", ["../gp", "/gp", "a/b", "..", "", ".taking", "processed", "a\\b"])
+def test_a_mapped_sub_folder_has_a_plain_name_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("ROLLBOOK_WATCH_OWNERS", json.dumps({name: "gp@example.org"}))
+    with pytest.raises(ConfigurationError, match="ROLLBOOK_WATCH_OWNERS"):
+        config.load()
+
+
+def test_reports_can_not_be_kept_for_less_than_a_week(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROLLBOOK_REPORT_RETENTION_DAYS", "6")
+    with pytest.raises(ConfigurationError, match="ROLLBOOK_REPORT_RETENTION_DAYS"):
+        config.load()
+
+
 def test_a_short_signing_key_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROLLBOOK_SECRET_KEY", "short")
     with pytest.raises(ConfigurationError, match="32 bytes"):
@@ -109,6 +125,8 @@ def test_another_process_comes_to_the_same_settings(
         secret_key=SecretStr("k" * 40),
         concurrency=7,
         max_wait_min=2.5,
+        watch_dir=tmp_path,
+        watch_owners={"gp": "gp@example.org"},
     )
     for name, value in config.environment_for(settings).items():
         monkeypatch.setenv(name, value)
@@ -166,3 +184,49 @@ def test_the_demonstration_asks_no_roll_that_the_environment_names(
     for name, value in config.environment_for(settings).items():
         monkeypatch.setenv(name, value)
     assert not config.load().asks_voter_roll
+
+
+KEY = "whsec_" + "a" * 32
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({"WEBHOOK_URL": "https://hooks.example.org/x"}, "needs a secret"),
+        ({"WEBHOOK_URL": "http://hooks.example.org/x", "WEBHOOK_SECRET": KEY}, "https://"),
+        ({"WEBHOOK_URL": "https://me:pw@hooks.example.org", "WEBHOOK_SECRET": KEY}, "no user"),
+        ({"WEBHOOK_URL": "https://hooks.example.org", "WEBHOOK_SECRET": "whsec_YQ=="}, "24 to 64"),
+        ({"WEBHOOK_URL": "https://hooks.example.org", "WEBHOOK_SECRET": "not base64!"}, "WEBHOOK"),
+        ({"WEBHOOK_ALLOWED_NETWORKS": "10.0.0.0/8, somewhere"}, "WEBHOOK_ALLOWED_NETWORKS"),
+        ({"SMTP_HOST": "mail.example.org"}, "sender"),
+        ({"SMTP_HOST": "mail.example.org", "SMTP_FROM": "nobody"}, "sender"),
+        ({"SMTP_HOST": "mail.example.org", "SMTP_FROM": "a@b.org", "SMTP_TLS": "none",
+          "SMTP_PASSWORD": "secret"}, "clear text"),
+        ({"PUBLIC_URL": "rollbook.example.org"}, "must begin with"),
+    ],
+)  # fmt: skip
+def test_notifications_that_could_not_be_sent_safely_are_refused_at_the_start(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], words: str
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(f"ROLLBOOK_{name}", value)
+    with pytest.raises(ConfigurationError, match=words) as refused:
+        config.load()
+    assert "me:pw" not in str(refused.value)
+
+
+def test_notifications_go_where_the_settings_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert config.load().notification_channels == ()
+    for name, value in {
+        "SMTP_HOST": "mail.example.org",
+        "SMTP_FROM": "rollbook@example.org",
+        "WEBHOOK_ALLOWED_NETWORKS": "10.0.0.0/8, fd00::/8",
+        "WEBHOOK_URL": "http://10.1.2.3/hook",
+        "WEBHOOK_SECRET": f"{KEY} {KEY}",
+    }.items():
+        monkeypatch.setenv(f"ROLLBOOK_{name}", value)
+    settings = config.load()
+    assert settings.notification_channels == ("email", "webhook")
+    assert settings.model_copy(update={"notifications_enabled": False}).notification_channels == ()
+    assert len(settings.webhook_keys) == 2
+    assert [str(network) for network in settings.webhook_networks] == ["10.0.0.0/8", "fd00::/8"]

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, cast
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Annotated, cast
+from uuid import UUID
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from rollbook import accounts
+from rollbook import accounts, audit
 from rollbook.accounts import User
 from rollbook.errors import NotAllowedError, NotAuthenticatedError
 from rollbook.system import System
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 bearer = HTTPBearer(auto_error=False, description="The token that /auth/login answers with.")
 
@@ -54,3 +61,43 @@ async def operating(user: UserParam) -> User:
 
 
 OperatorParam = Annotated[User, Depends(operating)]
+
+
+def audited(act: audit.Act) -> Callable[..., AsyncIterator[None]]:
+    """A dependency of a route: who is refused this act, also for the role, stands in the audit."""
+
+    async def refusals(
+        request: Request, system: SystemParam, user: UserParam
+    ) -> AsyncIterator[None]:
+        job_id = _as_uuid(request.path_params.get("job_id"))
+        async with audit.refusals(system.pool, act, who=user, job_id=job_id):
+            yield
+
+    return refusals
+
+
+def _as_uuid(text: str | None) -> UUID | None:
+    try:
+        return UUID(text) if text else None
+    except ValueError:  # the answer says so
+        return None
+
+
+class OriginMiddleware:
+    """Lets the audit trail know from where each request comes."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the call on, with its origin set."""
+        if scope["type"] not in {"http", "websocket"}:
+            await self._app(scope, receive, send)
+            return
+        agent = dict(scope["headers"]).get(b"user-agent", b"").decode("latin-1")
+        client = scope.get("client")
+        before = audit.origin.set(audit.Origin.of_request(client[0] if client else None, agent))
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            audit.origin.reset(before)

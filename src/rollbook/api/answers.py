@@ -9,10 +9,11 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from rollbook import clock, uploads
+from rollbook import audit, clock, uploads
 from rollbook.accounts import Role, User
 from rollbook.database import Row
 from rollbook.receive import Existing, Verify
+from rollbook.undo import Undone
 from rollbook.uploads import Outcome
 from rollbook.voter_roll.answers import RESULTS, Result
 from rollbook.voter_roll.outlook import BudgetState, Outlook, RollState
@@ -148,6 +149,8 @@ class UploadStatus(BaseModel):
     queue_state: str | None = Field(None, description="BullMQ's word, where the queue was asked.")
     error_code: str | None
     error: str | None
+    undone_at: dt.datetime | None
+    undone_by: str | None = Field(description="The address of the operator who undid it.")
     report_available: bool
     failed_rows_available: bool
     created_at: dt.datetime
@@ -302,6 +305,62 @@ class WorkerState(BaseModel):
     jobs: list[UUID] = Field(description="What the slots in use hold.")
     started_at: dt.datetime
     heartbeat_at: dt.datetime
+
+
+class Undoing(BaseModel):
+    """What undoing an upload did, or would do, by members."""
+
+    job_id: UUID
+    dry_run: bool = Field(description="True: nothing was changed.")
+    removed: int = Field(description="Created by the upload, and gone.")
+    restored: int = Field(description="Changed by the upload, and as they were before it.")
+    kept: int = Field(description="Left alone, because they were changed since.")
+    kept_because: dict[Literal["later_upload", "edited"], int]
+    gone: int = Field(description="Changed by the upload, and removed by somebody since.")
+    undone_at: dt.datetime | None
+    undone_by: str | None
+
+    @classmethod
+    def of(cls, undone: Undone) -> Undoing:
+        """The answer that says what came of it."""
+        counts = undone.counts
+        return cls(
+            job_id=undone.upload["id"],
+            dry_run=undone.is_dry_run,
+            removed=counts.removed,
+            restored=counts.restored,
+            kept=counts.kept,
+            kept_because={"later_upload": counts.later_upload, "edited": counts.edited},
+            gone=counts.gone,
+            undone_at=undone.upload["undone_at"],
+            undone_by=undone.upload["undone_by"],
+        )
+
+
+class KeptMember(BaseModel):
+    """A member whom undoing an upload left alone, or would."""
+
+    id_number: str
+    reason: Literal["later_upload", "edited"]
+    later_upload: UUID | None = Field(description="The upload that changed the member last.")
+
+
+class AuditEntry(BaseModel):
+    """One act: who, from where, on what, and what came of it."""
+
+    id: int
+    at: dt.datetime
+    act: audit.Act
+    outcome: Literal["done", "refused", "failed"]
+    code: str | None = Field(description="Why it was refused or failed.")
+    user_id: UUID | None = Field(description="Null for a worker and for somebody unknown.")
+    email: str | None = Field(description="The address of the account at that time.")
+    role: str | None
+    address: str | None = Field(description="The client's; null for what was done on a server.")
+    agent: str | None = Field(description="The client's program, or a worker's name.")
+    job_id: UUID | None
+    about: str | None
+    kept_until: dt.datetime
 
 
 class Cleaned(BaseModel):

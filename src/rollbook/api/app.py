@@ -8,9 +8,24 @@ from typing import TYPE_CHECKING
 from fastapi import APIRouter, FastAPI
 
 from rollbook import __version__, fairness, reconciler
-from rollbook.api import auth, health, live, page, problems, queue, uploads, voter_roll
+from rollbook.api import (
+    audit,
+    auth,
+    health,
+    live,
+    monitor,
+    page,
+    problems,
+    queue,
+    reports,
+    undo,
+    uploads,
+    voter_roll,
+)
+from rollbook.api.access import OriginMiddleware
 from rollbook.live.feed import Feed
 from rollbook.maintenance import every
+from rollbook.notifications import reconciler as notifications
 from rollbook.subscriber import Subscriber
 from rollbook.system import open_system
 from rollbook.voter_roll import reconciler as verifications
@@ -43,6 +58,11 @@ def create_app(settings: Settings) -> FastAPI:
                 lambda: verifications.run_once(system),
                 service="reconciler of verifications",
             ),
+            every(
+                settings.reconcile_interval_s,
+                lambda: notifications.run_once(system),
+                service="reconciler of notifications",
+            ),
             every(FAIRNESS_INTERVAL_S, lambda: fairness.run_once(system), service="fairness"),
         ):
             app.state.system = system
@@ -57,9 +77,20 @@ def create_app(settings: Settings) -> FastAPI:
         summary="Members' spreadsheets in, checked rows and a report out.",
         lifespan=lifespan,
     )
+    app.add_middleware(OriginMiddleware)
     problems.install(app)
     base = APIRouter(prefix=BASE)
-    for part in (auth.router, uploads.router, queue.router, voter_roll.router, live.router):
+    for part in (
+        auth.router,
+        uploads.router,
+        queue.router,
+        voter_roll.router,
+        live.router,
+        monitor.router,
+        reports.router,
+        audit.router,
+        undo.router,
+    ):
         base.include_router(part)
     app.include_router(base)
     app.include_router(health.router)

@@ -8,8 +8,8 @@ from uuid import UUID
 from fastapi import APIRouter, Body, Depends, Query
 from pydantic import BaseModel, Field
 
-from rollbook import uploads
-from rollbook.api.access import OperatorParam, SystemParam, UserParam, signed_in
+from rollbook import audit, uploads
+from rollbook.api.access import OperatorParam, SystemParam, UserParam, audited, signed_in
 from rollbook.api.answers import (
     Answer,
     Cleaned,
@@ -83,7 +83,11 @@ async def workers(system: SystemParam, _: OperatorParam) -> Answer[list[WorkerSt
     )
 
 
-@router.post("/retry/{job_id}", responses={404: {"model": Problem}, 409: {"model": Problem}})
+@router.post(
+    "/retry/{job_id}",
+    dependencies=[Depends(audited("retry"))],
+    responses={404: {"model": Problem}, 409: {"model": Problem}},
+)
 async def retry(job_id: UUID, system: SystemParam, user: OperatorParam) -> Answer[UploadStatus]:
     """Let a failed upload run again, with its attempts counted anew."""
     await uploads.retry(system, user, job_id)
@@ -91,23 +95,26 @@ async def retry(job_id: UUID, system: SystemParam, user: OperatorParam) -> Answe
     return Answer(message="The upload waits for another run.", data=data)
 
 
-@router.post("/clean")
+@router.post("/clean", dependencies=[Depends(audited("clean"))])
 async def clean(
-    system: SystemParam, _: OperatorParam, request: Annotated[CleanRequest | None, Body()] = None
+    system: SystemParam, user: OperatorParam, request: Annotated[CleanRequest | None, Body()] = None
 ) -> Answer[Cleaned]:
     """Let the queue forget jobs that ended long ago; the history keeps them."""
     wanted = request or CleanRequest(grace_period_hours=24)
-    removed = await system.queue.clean(grace_period_h=wanted.grace_period_hours)
+    about = f"jobs that ended more than {wanted.grace_period_hours:g} hours ago"
+    async with audit.noting(system.pool, "clean", who=user, about=about):
+        removed = await system.queue.clean(grace_period_h=wanted.grace_period_hours)
     return Answer(
         message=f"{sum(removed.values())} ended jobs forgotten. The history keeps the uploads.",
         data=Cleaned.model_validate(removed),
     )
 
 
-@router.post("/pause")
+@router.post("/pause", dependencies=[Depends(audited("pause"))])
 async def pause(system: SystemParam, user: OperatorParam) -> Answer[QueueStats]:
     """Start no further job; running ones go on."""
-    await system.queue.pause()
+    async with audit.noting(system.pool, "pause", who=user):
+        await system.queue.pause()
     counts = await uploads.queue_stats(system, user)
     return Answer(
         message="The queue is paused. Files are still taken in; running jobs go on.",
@@ -115,9 +122,10 @@ async def pause(system: SystemParam, user: OperatorParam) -> Answer[QueueStats]:
     )
 
 
-@router.post("/resume")
+@router.post("/resume", dependencies=[Depends(audited("resume"))])
 async def resume(system: SystemParam, user: OperatorParam) -> Answer[QueueStats]:
     """Start jobs again."""
-    await system.queue.resume()
+    async with audit.noting(system.pool, "resume", who=user):
+        await system.queue.resume()
     counts = await uploads.queue_stats(system, user)
     return Answer(message="The queue runs.", data=QueueStats.model_validate(counts))

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any, cast, get_args
+from typing import Annotated, Any, Literal, cast, get_args
 from urllib.parse import quote
 from uuid import UUID
 
 import structlog
 from fastapi import APIRouter, Body, Depends, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel
+from pydantic import AfterValidator, BaseModel
 
-from rollbook import receive, uploads
-from rollbook.api.access import SystemParam, UserParam, signed_in
+from rollbook import audit, receive, uploads
+from rollbook.accounts import User
+from rollbook.api.access import SystemParam, UserParam, audited, signed_in
 from rollbook.api.answers import (
     Answer,
     DayStats,
@@ -40,6 +41,7 @@ from rollbook.errors import (
     RollbookError,
     ServiceUnavailableError,
 )
+from rollbook.intake import KEY_BEGINNING
 from rollbook.pipeline.problems import catalogue, sentence
 from rollbook.system import System
 from rollbook.uploads import Outcome
@@ -118,7 +120,6 @@ router = APIRouter(
 )
 
 PageParam = Annotated[int, Query(ge=1, le=1_000_000)]
-IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=200)]
 PageSizeParam = Annotated[int, Query(ge=1, le=500)]
 #: May come several times.
 OutcomesParam = Annotated[list[Outcome] | None, Query(description="Only these; repeatable.")]
@@ -132,6 +133,18 @@ SearchParam = Annotated[
 ]
 
 
+def _not_the_folders(key: str | None) -> str | None:
+    """Otherwise an upload could make a file in the watched folder seem to be taken."""
+    if key is not None and key.startswith(KEY_BEGINNING):
+        raise ValueError(f"a key that begins with {KEY_BEGINNING} is the watched folder's")
+    return key
+
+
+IdempotencyKey = Annotated[
+    str | None, Header(min_length=1, max_length=200), AfterValidator(_not_the_folders)
+]
+
+
 class RunRequest(BaseModel):
     """How a dry run is run for real."""
 
@@ -141,6 +154,7 @@ class RunRequest(BaseModel):
 @router.post(
     "/process",
     status_code=202,
+    dependencies=[Depends(audited("upload"))],
     openapi_extra=_FORM,
     responses={code: {"model": Problem} for code in (409, 413, 415, 503)},
 )
@@ -158,12 +172,13 @@ async def process(
     except RollbookError:
         await form.drain()
         raise
-    return await _receipt(request, response, system, upload)
+    return await receipt_of(request, response, system, upload)
 
 
 @router.post(
     "/run/{job_id}",
     status_code=202,
+    dependencies=[Depends(audited("upload"))],
     responses={code: {"model": Problem} for code in (409, 503)},
 )
 async def run(
@@ -181,12 +196,13 @@ async def run(
     )
     dry_run = await uploads.get(system, user, job_id)
     upload = await receive.run_for_real(system, user, dry_run, options)
-    return await _receipt(request, response, system, upload)
+    return await receipt_of(request, response, system, upload)
 
 
-async def _receipt(
+async def receipt_of(
     request: Request, response: Response, system: System, upload: Row
 ) -> Answer[Receipt]:
+    """Say that a file was taken in, and where its status is."""
     message = f"Your file is queued as job {upload['id']}. It is safe to close this page."
     receipt = Receipt(
         job_id=upload["id"],
@@ -331,32 +347,60 @@ async def problems(
     return Answer(message=f"{len(data)} kinds of problems.", data=data)
 
 
-@router.get("/report/{job_id}", response_class=StreamingResponse)
+@router.get(
+    "/report/{job_id}",
+    response_class=StreamingResponse,
+    dependencies=[Depends(audited("download_report"))],
+)
 async def report(job_id: UUID, system: SystemParam, user: UserParam) -> StreamingResponse:
     """Download the Excel report of an upload that completed."""
     upload = await uploads.get(system, user, job_id)
-    return await _download(system, upload, "report")
+    return await download(system, user, upload, "report")
 
 
-@router.get("/failed-rows/{job_id}", response_class=StreamingResponse)
+@router.get(
+    "/failed-rows/{job_id}",
+    response_class=StreamingResponse,
+    dependencies=[Depends(audited("download_refused"))],
+)
 async def failed_rows(job_id: UUID, system: SystemParam, user: UserParam) -> StreamingResponse:
     """Download the refused rows alone, ready to be mended and sent again."""
     upload = await uploads.get(system, user, job_id)
-    return await _download(system, upload, "refused")
+    return await download(system, user, upload, "refused")
 
 
-async def _download(system: System, upload: Row, what: str) -> StreamingResponse:
-    key = upload[f"{what}_key"]
-    missing = NotFoundError(
-        f"This upload has no {what} file: it is {upload['status']}"
-        + (" and every row was taken in." if upload["status"] == "completed" else ".")
+def _missing_in_words(upload: Row, what: Literal["report", "refused"]) -> str:
+    name = "report" if what == "report" else "file of refused rows"
+    if upload["status"] != "completed":
+        return f"This upload has no {name}: it is {upload['status']}."
+    refused = upload["invalid"] + upload["duplicate"] + upload["out_of_scope"]
+    if what == "refused" and not refused:
+        return f"This upload has no {name}: every row was taken in."
+    return (
+        f"The {name} of this upload is gone: it was removed when its time was over, or by an "
+        "operator. The counts and what became of each row are still there."
     )
+
+
+async def download(
+    system: System, user: User, upload: Row, what: Literal["report", "refused"]
+) -> StreamingResponse:
+    """A stored workbook of an upload: its ``report``, or the ``refused`` rows.
+
+    Raises:
+        NotFoundError: there is none, or not any more.
+    """
+    key = upload[f"{what}_key"]
+    missing = NotFoundError(_missing_in_words(upload, what))
     if key is None:
         raise missing
     try:
         size, chunks = await system.store.open(key)
     except FileNotFoundError:
         raise missing from None
+    act: audit.Act = "download_report" if what == "report" else "download_refused"
+    async with system.pool.connection() as connection:
+        await audit.record(connection, act, who=user, job_id=upload["id"])
     stem = upload["file_name"].rpartition(".")[0] or "upload"
     name = f"{stem}-{what}.xlsx"
     plain = name.encode("ascii", "replace").decode().replace("?", "_").replace('"', "'")
@@ -381,7 +425,11 @@ def template() -> Response:
         return Response(path.read_bytes(), media_type=XLSX, headers=headers)
 
 
-@router.post("/cancel/{job_id}", responses={code: {"model": Problem} for code in (403, 409)})
+@router.post(
+    "/cancel/{job_id}",
+    dependencies=[Depends(audited("cancel"))],
+    responses={code: {"model": Problem} for code in (403, 409)},
+)
 async def cancel(job_id: UUID, system: SystemParam, user: UserParam) -> Answer[UploadStatus]:
     """End an upload that waits or runs; nothing of it is merged."""
     await uploads.cancel(system, user, job_id)
@@ -441,6 +489,8 @@ def _in_words(upload: UploadStatus) -> str:
         case "processing":
             return f"Processing: {upload.stage or 'starting'}, {upload.progress} %."
         case "completed":
+            if upload.undone_at is not None:
+                return f"Completed, and undone at {upload.undone_at:%Y-%m-%d %H:%M} UTC."
             return _completed_in_words(upload)
         case "failed":
             return upload.error or "Failed."

@@ -15,7 +15,7 @@ import typer
 from psycopg_pool import PoolTimeout
 from rich.markup import escape
 
-from rollbook.cli import demo, jobs, processes, users
+from rollbook.cli import demo, jobs, processes, purge, users
 from rollbook.cli.session import err
 from rollbook.errors import (
     ConfigurationError,
@@ -36,9 +36,12 @@ app.command()(demo.demo)
 app.command()(processes.up)
 app.command()(processes.serve)
 app.command()(processes.worker)
+app.command()(processes.watch)
 app.command()(processes.migrate)
 app.command()(jobs.sample)
 app.command()(jobs.upload)
+app.command()(purge.purge)
+app.command("undo")(jobs.undo_upload)
 app.add_typer(jobs.queue_app)
 app.add_typer(users.app)
 

@@ -64,6 +64,7 @@ def demo(
                 "log_level": "warning",
                 # Never the operator's: a demonstration sends nothing to a third party.
                 "voter_roll_enabled": False,
+                "notifications_enabled": False,
             }
         )
         logs.configure(settings, component="demo")

@@ -13,10 +13,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from rollbook import accounts, receive, uploads
-from rollbook.api.answers import UploadStatus
+from rollbook import accounts, audit, receive, undo, uploads
+from rollbook.api.answers import Undoing, UploadStatus
 from rollbook.cli.session import JsonOption, err, out, print_json, run
-from rollbook.errors import RollbookError
+from rollbook.errors import NotAllowedError, RollbookError
 from rollbook.voter_roll.outlook import look
 
 if TYPE_CHECKING:
@@ -101,8 +101,9 @@ def upload(
 
     async def work(system: System) -> UploadStatus:
         user = await accounts.acting(system.pool, acting)
-        stored = await receive.store_file(system, file.name, _chunks(file))
-        recorded = await receive.record(system, user, stored, options)
+        async with audit.refusals(system.pool, "upload", who=user):
+            stored = await receive.store_file(system, file.name, _chunks(file))
+            recorded = await receive.record(system, user, stored, options)
         if not as_json:
             err.print(f"Queued as job {recorded['id']}.")
         if wait:
@@ -118,6 +119,52 @@ def upload(
             out.print(roll_table(status.verification.results, title="Voter roll"))
     if wait and status.status != "completed":
         raise UploadFailedError(status.error or f"The upload was {status.status}.")
+
+
+def undo_upload(
+    job_id: JobArgument,
+    *,
+    for_real: Annotated[
+        bool, typer.Option("--for-real", help="Do it; without this, it is only counted.")
+    ] = False,
+    kept: Annotated[
+        Path | None,
+        typer.Option(help="A CSV file to write: the members that were, or would be, left alone."),
+    ] = None,
+    acting: AsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Give members back what they were before an upload; those changed since are left alone."""
+
+    async def work(system: System) -> tuple[Undoing, bytes | None]:
+        user = await accounts.acting(system.pool, acting)
+        if not user.role.is_operator:
+            raise NotAllowedError("Only national administrators can undo an upload.")
+        async with audit.refusals(system.pool, "undo", who=user, job_id=job_id):
+            done = await undo.undo(system, user, job_id, dry_run=not for_real)
+        content = None if kept is None else await undo.kept_csv(system, user, job_id)
+        return Undoing.of(done), content
+
+    done, content = run("undo", work)
+    if kept is not None and content is not None:
+        kept.touch(mode=0o600)  # it names people: nobody else's to read
+        kept.write_bytes(content)
+    if as_json:
+        print_json(done.model_dump(mode="json"))
+        return
+    table = Table("Members", "Number", title="Undone" if for_real else "Dry run")
+    table.columns[1].justify = "right"
+    for name, number in (
+        ("removed", done.removed),
+        ("restored", done.restored),
+        ("kept: a later upload changed them", done.kept_because["later_upload"]),
+        ("kept: edited by hand", done.kept_because["edited"]),
+        ("gone already", done.gone),
+    ):
+        table.add_row(name, str(number))
+    out.print(table)
+    if not for_real:
+        out.print("Nothing was changed. `rollbook undo --for-real` does it.")
 
 
 @queue_app.command("stats")
@@ -187,7 +234,9 @@ def queue_retry(job_id: JobArgument, acting: AsOption = None) -> None:
     """Let a failed job run again, with its attempts counted anew."""
 
     async def work(system: System) -> None:
-        await uploads.retry(system, await accounts.acting(system.pool, acting), job_id)
+        user = await accounts.acting(system.pool, acting)
+        async with audit.refusals(system.pool, "retry", who=user, job_id=job_id):
+            await uploads.retry(system, user, job_id)
 
     run("queue", work)
     out.print(f"Job {job_id} waits for another run.")
@@ -198,7 +247,9 @@ def queue_cancel(job_id: JobArgument, acting: AsOption = None) -> None:
     """End a job that waits or runs; nothing of its file is merged."""
 
     async def work(system: System) -> None:
-        await uploads.cancel(system, await accounts.acting(system.pool, acting), job_id)
+        user = await accounts.acting(system.pool, acting)
+        async with audit.refusals(system.pool, "cancel", who=user, job_id=job_id):
+            await uploads.cancel(system, user, job_id)
 
     run("queue", work)
     out.print(f"Job {job_id} is cancelled. No member was changed by it.")
@@ -211,21 +262,37 @@ def queue_clean(
     ] = 24,
 ) -> None:
     """Let the queue forget ended jobs; the history keeps the uploads."""
-    removed = run("queue", lambda system: system.queue.clean(grace_period_h=grace_period_hours))
+
+    async def work(system: System) -> dict[str, int]:
+        about = f"jobs that ended more than {grace_period_hours:g} hours ago"
+        async with audit.noting(system.pool, "clean", who=None, about=about):
+            return await system.queue.clean(grace_period_h=grace_period_hours)
+
+    removed = run("queue", work)
     out.print(f"Forgotten: {removed['completed']} completed and {removed['failed']} failed jobs.")
 
 
 @queue_app.command("pause")
 def queue_pause() -> None:
     """Start no further job; running ones go on."""
-    run("queue", lambda system: system.queue.pause())
+
+    async def work(system: System) -> None:
+        async with audit.noting(system.pool, "pause", who=None):
+            await system.queue.pause()
+
+    run("queue", work)
     out.print("The queue is paused. `rollbook queue resume` lets it run again.")
 
 
 @queue_app.command("resume")
 def queue_resume() -> None:
     """Start jobs again."""
-    run("queue", lambda system: system.queue.resume())
+
+    async def work(system: System) -> None:
+        async with audit.noting(system.pool, "resume", who=None):
+            await system.queue.resume()
+
+    run("queue", work)
     out.print("The queue runs.")
 
 

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import structlog
@@ -17,7 +18,7 @@ import typer
 import uvloop
 from rich.markup import escape
 
-from rollbook import accounts, supervisor
+from rollbook import accounts, audit, supervisor
 from rollbook import worker as worker_process
 from rollbook.attempt import UNAVAILABLE
 from rollbook.cli.session import engines, err, out, settings_for
@@ -35,7 +36,7 @@ Supervised = Annotated[bool, typer.Option("--supervised", hidden=True)]
 
 
 def up() -> None:
-    """Run everything: database engines (unless you have your own), API and worker."""
+    """Run everything: engines (unless you have your own), API, worker and folder watcher."""
     settings = settings_for("up")
     with engines(settings, own=True) as named:
         asyncio.run(_up(named))
@@ -78,6 +79,7 @@ async def _prepared(settings: Settings) -> tuple[str, str | None] | None:
     from rollbook import schema
 
     await asyncio.to_thread(schema.migrate, settings.database_address)
+    audit.origin.set(audit.Origin.of_command_line())
     async with open_system(settings) as system:
         return await accounts.add_first(system.pool, settings)
 
@@ -114,6 +116,25 @@ def worker(*, supervised: Supervised = False) -> None:
     with engines(settings) as named:
         # The queue is the worker's own work, and uvloop takes a fifth off what a job costs it.
         uvloop.run(worker_process.serve(named))
+
+
+def watch(
+    folder: Annotated[
+        Path | None, typer.Argument(help="The folder; default: ROLLBOOK_WATCH_DIR.")
+    ] = None,
+    *,
+    supervised: Supervised = False,
+) -> None:
+    """Watch a folder and take the files that are put into it."""
+    from rollbook import watcher
+
+    if supervised:
+        supervisor.stop_with_parent()
+    settings = settings_for("watch")
+    if folder is not None:
+        settings = settings.model_copy(update={"watch_dir": folder.resolve()})
+    with engines(settings) as named:
+        asyncio.run(watcher.serve(named))
 
 
 def migrate() -> None:

@@ -11,7 +11,7 @@ import typer
 from pydantic import SecretStr
 from rich.console import Console
 
-from rollbook import config, logs
+from rollbook import audit, config, logs
 from rollbook.engines import Engines, find_running
 from rollbook.system import open_system
 
@@ -84,6 +84,7 @@ def run(component: str, work: Callable[[System], Awaitable[T]]) -> T:
     """Open the system for a command that does one thing, and do it."""
 
     async def opened(settings: Settings) -> T:
+        audit.origin.set(audit.Origin.of_command_line())
         async with open_system(settings) as system:
             await system.pool.wait(timeout=10)
             return await work(system)

@@ -12,6 +12,7 @@ from rich.table import Table
 from rollbook import accounts
 from rollbook.accounts import Role
 from rollbook.cli.session import JsonOption, out, print_json, run
+from rollbook.database import Row
 from rollbook.scope import Scope
 
 app = typer.Typer(name="users", no_args_is_help=True, help="Add and change accounts.")
@@ -76,7 +77,7 @@ def list_(*, as_json: JsonOption = False) -> None:
             row["province"] or "",
             row["municipality"] or "",
             f"{row['created_at']:%Y-%m-%d}",
-            "disabled" if row["disabled_at"] else "active",
+            _state(row),
         )
     out.print(table)
 
@@ -89,3 +90,9 @@ def _show(email: str, password: str, *, given: bool) -> None:
             f"{escape(email)} can sign in with the password [bold]{escape(password)}[/]\n"
             "It is shown once and stored nowhere."
         )
+
+
+def _state(row: Row) -> str:
+    if row["disabled_at"]:
+        return "disabled"
+    return "system" if row["is_system"] else "active"

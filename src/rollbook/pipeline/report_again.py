@@ -18,13 +18,14 @@ from rollbook import clock
 from rollbook import store as keys
 from rollbook.database import queries
 from rollbook.errors import SourceGoneError
+from rollbook.notifications import outbox
 from rollbook.pipeline import report, verify
 from rollbook.pipeline.report_tables import rows_of, summary_of
 from rollbook.voter_roll.answers import RESULTS
 from rollbook.workbook import Cell
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from uuid import UUID
 
     from psycopg import Connection
@@ -38,10 +39,17 @@ _UPLOADS, _SQL = queries("uploads"), queries("verifications")
 log = structlog.get_logger(__name__)
 
 
-def process(connection: Connection[Row], store: FileStore, *, upload_id: UUID) -> dict[str, Any]:
+def process(
+    connection: Connection[Row],
+    store: FileStore,
+    *,
+    upload_id: UUID,
+    channels: Sequence[outbox.Channel] = (),
+) -> dict[str, Any]:
     """Write an upload's report again, with what the roll said.
 
-    Whoever writes it at the same time writes the same; the first one's counts.
+    Whoever writes it at the same time writes the same; the first one's counts, and is told through
+    ``channels``.
 
     Returns:
         Whether there was something to write.
@@ -65,6 +73,8 @@ def process(connection: Connection[Row], store: FileStore, *, upload_id: UUID) -
             store.put(report_key, folder / "report.xlsx")
     parameters = {"id": upload_id, "report_key": report_key}
     is_written = connection.execute(_SQL["report_written"], parameters).rowcount == 1
+    if is_written:
+        connection.execute(*outbox.entry(upload_id, "verified", channels))
     connection.commit()
     if is_written:
         # The record names them no longer; what a crash leaves here goes with the upload's folder.

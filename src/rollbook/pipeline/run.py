@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 from psycopg.types.json import Json
 
-from rollbook import clock
+from rollbook import audit, clock
 from rollbook import store as keys
 from rollbook.database import queries
 from rollbook.errors import FencedError, RowsRefusedError, VoterRollPendingError
 from rollbook.inspection import Limits
+from rollbook.notifications import outbox
 from rollbook.pipeline import report
 from rollbook.pipeline.ahead import ahead
 from rollbook.pipeline.match import People, ledger_of, match, merge_rule, staging
@@ -35,7 +36,7 @@ from rollbook.pipeline.verify import Verification
 from rollbook.scope import Scope
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from uuid import UUID
 
     from psycopg import Connection, sql
@@ -56,6 +57,7 @@ def process(
     report_progress: Callable[[Progress], None],
     batch_rows: int = BATCH_ROWS,
     verify_days: int | None = None,
+    channels: Sequence[outbox.Channel] = (),
     limits: Limits | None = None,
 ) -> dict[str, Any]:
     """Take the upload's file through all stages and commit what became of it.
@@ -69,6 +71,7 @@ def process(
         batch_rows: how many rows go through together.
         verify_days: for how many days an answer of the voter roll is good; None when the roll isn't
             to be asked.
+        channels: through which the end is told.
         limits: what a workbook may hold.
 
     Returns:
@@ -85,7 +88,7 @@ def process(
         tempfile.TemporaryDirectory(prefix="rollbook-") as name,
     ):
         verification = Verification(connection, upload, cache_days=verify_days)
-        attempt_ = _Attempt(connection, store, upload, stages, Path(name), verification)
+        attempt_ = _Attempt(connection, store, upload, stages, Path(name), verification, channels)
         return attempt_.run(batch_rows, limits or Limits())
 
 
@@ -100,7 +103,9 @@ class _Attempt:
         stages: Stages,
         folder: Path,
         verification: Verification,
+        channels: Sequence[outbox.Channel],
     ) -> None:
+        self._channels = channels
         self._verification = verification
         self._connection = connection
         self._store = store
@@ -171,6 +176,9 @@ class _Attempt:
         last_write = "note_report" if is_refused else "complete"
         if connection.execute(_SQL[last_write], final).rowcount != 1:
             raise FencedError("Another attempt has the upload now, or it was cancelled.")
+        if not is_refused:
+            connection.execute(*audit.of_attempt("end", upload))
+            connection.execute(*outbox.entry(upload["id"], "completed", self._channels))
         self._verification.count(tables_key=tables_key)
         return counts, is_refused
 

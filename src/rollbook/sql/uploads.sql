@@ -23,7 +23,7 @@ SELECT id, file_name, created_at, status FROM uploads
 WHERE file_sha256 = %(file_sha256)s
   AND created_at > now() - make_interval(hours => %(hours)s)
   AND dry_run = %(dry_run)s
-  AND status IN ('pending', 'processing', 'completed')
+  AND status IN ('pending', 'processing', 'completed') AND undone_at IS NULL
   AND in_scope(province, municipality, %(scope_province)s, %(scope_municipality)s)
 ORDER BY created_at DESC LIMIT 1;
 
@@ -207,7 +207,7 @@ RETURNING *;
 UPDATE uploads
 SET status = 'pending', attempts_before = attempt, finished_at = NULL, error = NULL,
     error_code = NULL, stage = NULL, progress = 0, rows_done = 0, worker = NULL,
-    waiting_since = now()
+    waiting_since = now(), purged_at = NULL
 WHERE id = %(id)s AND status = 'failed'
 RETURNING *;
 

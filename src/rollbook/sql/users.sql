@@ -19,17 +19,17 @@ SELECT * FROM users WHERE id = ANY(%(ids)s);
 
 -- name: any
 -- Is there an account at all? The first start makes one.
-SELECT EXISTS (SELECT FROM users) AS found;
+SELECT EXISTS (SELECT FROM users WHERE NOT is_system) AS found;
 
 -- name: all
 -- Every account, for the operator's list.
-SELECT email, name, role, province, municipality, created_at, disabled_at
+SELECT email, name, role, province, municipality, created_at, disabled_at, is_system
 FROM users ORDER BY lower(email);
 
 -- name: set_password
 -- A new password signs the person out everywhere.
 UPDATE users SET password_hash = %(password_hash)s, tokens_from = %(now)s
-WHERE lower(email) = lower(%(email)s)
+WHERE lower(email) = lower(%(email)s) AND NOT is_system
 RETURNING id;
 
 -- name: rehash
@@ -44,5 +44,5 @@ RETURNING id;
 
 -- name: first_super_admin
 -- In whose name the command line acts where nobody is named.
-SELECT * FROM users WHERE role = 'super_admin' AND disabled_at IS NULL
+SELECT * FROM users WHERE role = 'super_admin' AND disabled_at IS NULL AND NOT is_system
 ORDER BY created_at LIMIT 1;

@@ -1,0 +1,59 @@
+"""The routes of the audit trail."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import BaseModel, Field
+
+from rollbook import audit
+from rollbook.accounts import User
+from rollbook.api.access import OperatorParam, SystemParam, UserParam, signed_in
+from rollbook.api.answers import Answer, AuditEntry, Page, Problem
+from rollbook.system import System
+
+router = APIRouter(
+    prefix="/bulk-upload/audit",
+    tags=["audit"],
+    dependencies=[Depends(signed_in)],
+    responses={401: {"model": Problem}},
+)
+
+
+class Wanted(BaseModel):
+    """Which entries, and which page of them."""
+
+    job_id: UUID | None = None
+    act: audit.Act | None = None
+    page: int = Field(1, ge=1, le=1_000_000)
+    page_size: int = Field(50, ge=1, le=500)
+
+
+WantedParam = Annotated[Wanted, Query()]
+
+
+@router.get("", responses={403: {"model": Problem}})
+async def entries(
+    system: SystemParam, user: OperatorParam, wanted: WantedParam
+) -> Answer[Page[AuditEntry]]:
+    """List who did what, newest first."""
+    return await _page(system, user, wanted, own=False)
+
+
+@router.get("/mine")
+async def mine(
+    system: SystemParam, user: UserParam, wanted: WantedParam
+) -> Answer[Page[AuditEntry]]:
+    """List what was done in your name, newest first."""
+    return await _page(system, user, wanted, own=True)
+
+
+async def _page(
+    system: System, user: User, wanted: Wanted, *, own: bool
+) -> Answer[Page[AuditEntry]]:
+    found, total = await audit.entries(system.pool, user, own=own, **wanted.model_dump())
+    items = [AuditEntry.model_validate(row) for row in found]
+    page = Page[AuditEntry](items=items, page=wanted.page, page_size=wanted.page_size, total=total)
+    return Answer(message=f"{total} entries.", data=page)

@@ -1,0 +1,119 @@
+"""The routes of the watched folder, for operators."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from fastapi import APIRouter, Depends, Request, Response
+from pydantic import BaseModel, Field
+
+from rollbook import intake, watcher
+from rollbook.api.access import OperatorParam, SystemParam, audited, signed_in
+from rollbook.api.answers import Answer, Problem, Receipt
+from rollbook.api.uploads import receipt_of
+from rollbook.system import System
+
+router = APIRouter(
+    prefix="/bulk-upload/monitor",
+    tags=["watched folder"],
+    dependencies=[Depends(signed_in)],
+    responses={code: {"model": Problem} for code in (401, 403, 503)},
+)
+
+
+class WatcherState(BaseModel):
+    """A living watcher."""
+
+    name: str
+    host: str
+    pid: int
+    folder: str
+    has_events: bool = Field(description="False where the folder is looked at from time to time.")
+    waiting: int = Field(description="Files in the folder at its last look that aren't taken yet.")
+    taken: int = Field(description="Files taken since its start.")
+    refused: int = Field(description="Files moved to failed/ since its start.")
+    problem: str | None = Field(description="What keeps it from taking files.")
+    swept_at: dt.datetime | None = Field(description="Its last look.")
+    started_at: dt.datetime
+    heartbeat_at: dt.datetime
+
+
+class FolderState(BaseModel):
+    """Whether files are taken, and who watches."""
+
+    is_running: bool = Field(description="Are files taken? Kept over restarts, for all watchers.")
+    changed_at: dt.datetime
+    changed_by: str | None
+    watchers: list[WatcherState]
+
+
+class ProcessRequest(BaseModel):
+    """Which file to take."""
+
+    file_name: str = Field(
+        description="The name of a file in the folder itself, as the folder lists it; no path."
+    )
+
+
+@router.get("/status")
+async def status(system: SystemParam, _: OperatorParam) -> Answer[FolderState]:
+    """Say whether files are taken out of the folder, and how its watchers fare."""
+    return await _state(system)
+
+
+@router.post(
+    "/start",
+    dependencies=[Depends(audited("watch_start"))],
+    responses={409: {"model": Problem}},
+)
+async def start(system: SystemParam, user: OperatorParam) -> Answer[FolderState]:
+    """Let the watchers take files; done already is fine."""
+    await watcher.change(system, user, is_running=True)
+    return await _state(system)
+
+
+@router.post(
+    "/stop",
+    dependencies=[Depends(audited("watch_stop"))],
+    responses={409: {"model": Problem}},
+)
+async def stop(system: SystemParam, user: OperatorParam) -> Answer[FolderState]:
+    """Let the watchers take no further file, over restarts too; one under way is finished."""
+    await watcher.change(system, user, is_running=False)
+    return await _state(system)
+
+
+@router.post(
+    "/process",
+    status_code=202,
+    dependencies=[Depends(audited("take"))],
+    responses={code: {"model": Problem} for code in (404, 409, 413, 415, 422)},
+)
+async def process(
+    body: ProcessRequest,
+    request: Request,
+    response: Response,
+    system: SystemParam,
+    user: OperatorParam,
+) -> Answer[Receipt]:
+    """Take one file now, before all others, also while the watchers are stopped.
+
+    The answer comes when the file has stood still for ROLLBOOK_WATCH_STILL_S seconds.
+    """
+    upload = await intake.take_by_hand(system, user, body.file_name)
+    return await receipt_of(request, response, system, upload)
+
+
+async def _state(system: System) -> Answer[FolderState]:
+    state, living = await watcher.state(system)
+    data = FolderState(**state, watchers=[WatcherState.model_validate(row) for row in living])
+    return Answer(message=_in_words(data), data=data)
+
+
+def _in_words(state: FolderState) -> str:
+    if not state.watchers:
+        return "No watcher runs. Set ROLLBOOK_WATCH_DIR for `rollbook up`, or run `rollbook watch`."
+    if not state.is_running:
+        return "The watchers are stopped: files stay in the folder until they are started again."
+    problems = [watcher.problem for watcher in state.watchers if watcher.problem]
+    return " ".join(["Files that are put into the folder are taken.", *problems])

@@ -1,0 +1,153 @@
+"""The routes of the stored reports and their retention, for operators."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import asdict
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Body, Depends
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, Field
+
+from rollbook import retention, uploads
+from rollbook.api.access import OperatorParam, SystemParam, audited, signed_in
+from rollbook.api.answers import Answer, Page, Problem, Status
+from rollbook.api.uploads import PageParam, PageSizeParam, download
+from rollbook.errors import NotFoundError
+
+router = APIRouter(
+    prefix="/bulk-upload/reports",
+    tags=["stored reports"],
+    dependencies=[Depends(signed_in)],
+    responses={code: {"model": Problem} for code in (401, 403, 503)},
+)
+
+
+class StoredReport(BaseModel):
+    """An upload's workbooks in the store."""
+
+    job_id: UUID
+    file_name: str
+    owner: str
+    status: Status
+    report_bytes: int = Field(description="0 where there is no report.")
+    refused_bytes: int = Field(description="0 where no row was refused.")
+    finished_at: dt.datetime | None
+    kept_until: dt.datetime | None = Field(description="When retention removes them.")
+
+
+class ReportStats(BaseModel):
+    """What the store holds, as it says itself."""
+
+    reports: int = Field(description="Reports and workbooks of refused rows.")
+    bytes: int
+    oldest_at: dt.datetime | None
+    orphans: int = Field(description="Files of no upload, older than a day; cleanup removes them.")
+    orphan_bytes: int
+    retention_days: int
+
+
+class Deleted(BaseModel):
+    """What was removed."""
+
+    bytes: int
+
+
+class CleanupRequest(BaseModel):
+    """How old what is removed has to be."""
+
+    older_than_days: int | None = Field(
+        None, ge=retention.MIN_REPORT_DAYS, le=36500, description="Default: the retention."
+    )
+    dry_run: Annotated[bool, Field(description="Only say what would be removed.")] = False
+
+
+class CleanedUp(BaseModel):
+    """What was removed, or would be."""
+
+    reports: int = Field(description="Uploads whose workbooks went.")
+    orphans: int
+    bytes: int
+
+
+@router.get("")
+async def reports(
+    system: SystemParam, _: OperatorParam, page: PageParam = 1, page_size: PageSizeParam = 20
+) -> Answer[Page[StoredReport]]:
+    """List the uploads with stored workbooks, newest first."""
+    found, total = await retention.reports(system, page=page, page_size=page_size)
+    items = [
+        StoredReport(
+            job_id=stored.upload["id"],
+            file_name=stored.upload["file_name"],
+            owner=stored.upload["owner_email"],
+            status=stored.upload["status"],
+            report_bytes=stored.report_bytes,
+            refused_bytes=stored.refused_bytes,
+            finished_at=stored.upload["finished_at"],
+            kept_until=stored.kept_until,
+        )
+        for stored in found
+    ]
+    return Answer(
+        message=f"{total} uploads have stored reports.",
+        data=Page[StoredReport](items=items, page=page, page_size=page_size, total=total),
+    )
+
+
+@router.get("/stats")
+async def stats(system: SystemParam, _: OperatorParam) -> Answer[ReportStats]:
+    """Count what the store holds."""
+    found = await retention.holdings(system)
+    data = ReportStats(**asdict(found), retention_days=system.settings.report_retention_days)
+    return Answer(message=f"{data.reports} files, {data.bytes} bytes.", data=data)
+
+
+@router.get(
+    "/{job_id}",
+    response_class=StreamingResponse,
+    dependencies=[Depends(audited("download_report"))],
+    responses={404: {"model": Problem}},
+)
+async def report(job_id: UUID, system: SystemParam, user: OperatorParam) -> StreamingResponse:
+    """Download an upload's report."""
+    return await download(system, user, await uploads.get(system, user, job_id), "report")
+
+
+@router.delete(
+    "/{job_id}",
+    dependencies=[Depends(audited("delete"))],
+    responses={code: {"model": Problem} for code in (404, 409)},
+)
+async def delete(job_id: UUID, system: SystemParam, user: OperatorParam) -> Answer[Deleted]:
+    """Remove an upload's report and refused rows; the upload and its members stay."""
+    upload = await uploads.get(system, user, job_id)
+    if upload["report_key"] is None and upload["refused_key"] is None:
+        raise NotFoundError("This upload has no stored report. Nothing was removed.")
+    size = await retention.delete_report(system, user, upload)
+    return Answer(
+        message="The report and the refused rows are removed. No member was changed.",
+        data=Deleted(bytes=size),
+    )
+
+
+@router.post("/cleanup", dependencies=[Depends(audited("purge"))])
+async def cleanup(
+    system: SystemParam,
+    user: OperatorParam,
+    body: Annotated[CleanupRequest | None, Body()] = None,
+) -> Answer[CleanedUp]:
+    """Remove the reports and refused rows over an age, and files of no upload."""
+    wanted = body or CleanupRequest(older_than_days=None, dry_run=False)
+    purged = await retention.clean_up(
+        system, user, older_than_days=wanted.older_than_days, dry_run=wanted.dry_run
+    )
+    data = CleanedUp(reports=purged.reports, orphans=purged.orphans, bytes=purged.bytes)
+    would = "would be" if wanted.dry_run else "were"
+    return Answer(
+        message=f"Reports of {data.reports} uploads and {data.orphans} files of no upload "
+        f"{would} removed.",
+        data=data,
+    )

@@ -1,0 +1,84 @@
+"""The routes with which operators undo an upload."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Body, Depends, Query, Response
+from pydantic import BaseModel
+
+from rollbook import undo
+from rollbook.api.access import OperatorParam, SystemParam, audited, signed_in
+from rollbook.api.answers import Answer, KeptMember, Page, Problem, Undoing
+
+router = APIRouter(
+    prefix="/bulk-upload/undo",
+    tags=["undo"],
+    dependencies=[Depends(signed_in)],
+    responses={code: {"model": Problem} for code in (401, 403, 404, 409)},
+)
+
+
+class UndoRequest(BaseModel):
+    """Whether to count first, or to do it."""
+
+    dry_run: bool = True
+
+
+@router.post("/{job_id}", dependencies=[Depends(audited("undo"))])
+async def undo_upload(
+    job_id: UUID,
+    system: SystemParam,
+    user: OperatorParam,
+    body: Annotated[UndoRequest | None, Body()] = None,
+) -> Answer[Undoing]:
+    """Give members back what they were before an upload; without `dry_run: false`, only count."""
+    wanted = body or UndoRequest()
+    data = Undoing.of(await undo.undo(system, user, job_id, dry_run=wanted.dry_run))
+    return Answer(message=_in_words(data), data=data)
+
+
+@router.get("/{job_id}/kept")
+async def kept(
+    job_id: UUID,
+    system: SystemParam,
+    user: OperatorParam,
+    page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
+    page_size: Annotated[int, Query(ge=1, le=500)] = 100,
+) -> Answer[Page[KeptMember]]:
+    """List the members whom undoing left alone, or would, and why."""
+    found, total = await undo.kept(system, user, job_id, page=page, page_size=page_size)
+    items = [KeptMember.model_validate(row) for row in found]
+    return Answer(
+        message=f"{total} members.",
+        data=Page[KeptMember](items=items, page=page, page_size=page_size, total=total),
+    )
+
+
+@router.get(
+    "/{job_id}/kept.csv",
+    response_class=Response,
+    dependencies=[Depends(audited("download_kept"))],
+)
+async def kept_csv(job_id: UUID, system: SystemParam, user: OperatorParam) -> Response:
+    """Download the same list."""
+    headers = {
+        "Content-Disposition": f'attachment; filename="kept-{job_id}.csv"',
+        "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff",
+    }
+    content = await undo.kept_csv(system, user, job_id)
+    return Response(content, media_type="text/csv; charset=utf-8", headers=headers)
+
+
+def _in_words(done: Undoing) -> str:
+    if done.dry_run:
+        return (
+            f"Undoing would remove {done.removed} members and restore {done.restored}; "
+            f"{done.kept} would be kept, because they were changed since. Nothing was changed."
+        )
+    return (
+        f"The upload is undone: {done.removed} members removed, {done.restored} restored, "
+        f"{done.kept} kept, because they were changed since."
+    )

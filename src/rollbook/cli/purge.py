@@ -1,0 +1,47 @@
+"""`rollbook purge`: retention, now."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from rollbook import retention
+from rollbook.cli.session import JsonOption, out, print_json, run
+from rollbook.errors import ConflictError
+
+_LABELS = {
+    "sources": "source files",
+    "reports": "uploads' reports, refused rows and cells",
+    "orphans": "files of no upload",
+    "bytes": "bytes in the store",
+    "queue_jobs": "ended jobs in the queue",
+    "voter_roll_answers": "answers of the voter roll",
+    "before_values": "values from before uploads that can't be undone any more",
+    "kept_members": "members on lists of undone uploads",
+    "notifications": "notifications",
+    "audit_entries": "audit entries",
+    "folder_files": "files in processed/ and failed/",
+}
+
+
+def purge(
+    *,
+    dry_run: Annotated[bool, typer.Option(help="Only say what would be removed.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove everything whose retention has ended; workers do it once a day by themselves."""
+    purged = run("purge", lambda system: retention.run_once(system, dry_run=dry_run))
+    if purged is None:
+        raise ConflictError("Another process is carrying out retention now. Try again later.")
+    found = asdict(purged)
+    if as_json:
+        print_json({**found, "dry_run": dry_run})
+        return
+    table = Table("What", "Would be removed" if dry_run else "Removed")
+    table.columns[1].justify = "right"
+    for name, number in found.items():
+        table.add_row(_LABELS[name], str(number))
+    out.print(table)

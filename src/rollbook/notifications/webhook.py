@@ -1,0 +1,221 @@
+"""A notification as a webhook, after the Standard Webhooks specification 1.0.0.
+
+The receiver's name is looked up once, and the connection goes to an address that was looked at: a
+name that leads elsewhere a moment later leads nowhere. Redirects are not followed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import json
+import socket
+import ssl
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import TYPE_CHECKING, Any
+
+import httpcore
+
+from rollbook import __version__, clock
+from rollbook.errors import AddressRefusedError, NotificationError, NotificationRefusedError
+from rollbook.notifications.mail import link
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from rollbook.config import Settings
+    from rollbook.notifications.outbox import Notification
+
+    Address = IPv4Address | IPv6Address
+    Network = IPv4Network | IPv6Network
+
+#: Addresses of clouds' own services that look like anybody's (to some Pythons, the second):
+#: Azure's and Oracle's, which give out secrets.
+_CLOUDS = (IPv4Network("168.63.129.16/32"), IPv4Network("192.0.0.0/24"))
+#: All of the IPv6 addresses that are given out in the internet (RFC 4291, section 2.4).
+_GIVEN_OUT = IPv6Network("2000::/3")
+#: The last 32 bits of these are an IPv4 address, to which a gateway passes packets on (RFC 6052).
+_NAT64 = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
+#: The longest time for which a receiver may ask to be left alone.
+LONGEST_WAIT_S = 12 * 3600.0
+
+
+async def send(settings: Settings, notification: Notification) -> None:
+    """Post the notification.
+
+    Raises:
+        NotificationRefusedError: the receiver is gone for good (410).
+        AddressRefusedError: its name leads to an address to which nothing is sent.
+        NotificationError: it didn't answer, or with something else than 2xx.
+    """
+    assert settings.webhook_url is not None
+    url = settings.webhook_url.get_secret_value()
+    body = json.dumps(payload(settings, notification), separators=(",", ":")).encode()
+    timestamp = int(clock.now().timestamp())
+    headers = {
+        "content-type": "application/json",
+        "user-agent": f"rollbook/{__version__}",
+        "webhook-id": notification.id,
+        "webhook-timestamp": str(timestamp),
+        "webhook-signature": sign(settings.webhook_keys, notification.id, timestamp, body),
+    }
+    guard = Guard(settings.webhook_networks, is_encrypted=url.startswith("https:"))
+    try:
+        async with (
+            asyncio.timeout(settings.notification_timeout_s),
+            httpcore.AsyncConnectionPool(
+                ssl_context=ssl.create_default_context(), network_backend=guard
+            ) as pool,
+            # Its words are of no interest, and may be without end: the status alone is read.
+            pool.stream("POST", url, headers=list(headers.items()), content=body) as response,
+        ):
+            status, answered = response.status, response.headers
+    except TimeoutError:
+        raise NotificationError("The webhook's receiver didn't answer in time.") from None
+    except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException) as error:
+        raise NotificationError(
+            f"The webhook's receiver can't be reached ({type(error).__name__})."
+        ) from None
+    except OSError as error:  # the name isn't known, or its certificate isn't good
+        raise NotificationError(
+            f"The webhook's receiver can't be reached ({type(error).__name__})."
+        ) from None
+    if status == 410:
+        raise NotificationRefusedError("The webhook's receiver is gone for good (410).")
+    if not 200 <= status < 300:
+        raise NotificationError(
+            f"The webhook's receiver answered with {status}.", wait_s=_wait_s(answered)
+        )
+
+
+def payload(settings: Settings, notification: Notification) -> dict[str, Any]:
+    """What is told: ids and counts. The same each time it is sent."""
+    data: dict[str, Any] = {
+        "job_id": str(notification.upload_id),
+        "dry_run": notification.is_dry_run,
+        "rows_total": notification.rows_total,
+        "outcomes": notification.outcomes,
+        "error_code": notification.error_code,
+        "verification": notification.roll,
+    }
+    if settings.public_url is not None:
+        data["url"] = link(settings.public_url, notification)
+    return {
+        "type": f"upload.{notification.kind}",
+        "timestamp": notification.ended_at.isoformat(),
+        "data": data,
+    }
+
+
+def sign(keys: Iterable[bytes], message_id: str, timestamp: int, body: bytes) -> str:
+    """The header ``webhook-signature``: one signature for each key, so that a key can be changed.
+
+    Args:
+        keys: the secrets, decoded.
+        message_id: has no full stop in it.
+        timestamp: of this try, in seconds since 1970.
+        body: exactly as it is sent.
+    """
+    signed = f"{message_id}.{timestamp}.".encode() + body
+    digests = (hmac.new(key, signed, hashlib.sha256).digest() for key in keys)
+    return " ".join(f"v1,{base64.b64encode(digest).decode()}" for digest in digests)
+
+
+class Guard(httpcore.AsyncNetworkBackend):
+    """Connects to addresses of the public internet, and to those of the networks that are allowed.
+
+    Raises:
+        AddressRefusedError: from ``connect_tcp``, where the name has any other address: whoever
+            can give it one can choose which is used.
+    """
+
+    def __init__(self, allowed: Sequence[Network], *, is_encrypted: bool = True) -> None:
+        self._allowed = allowed
+        self._is_encrypted = is_encrypted
+        self._network = httpcore.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's signature
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        """Look the name up, look at its addresses, and connect to the first that answers."""
+        addresses = await self._addresses(host, port)
+        for address in addresses:
+            if not self._may_reach(address):
+                raise AddressRefusedError(
+                    "The webhook's name leads to an address that is private, this machine's or a "
+                    "cloud's own, or that isn't encrypted to, so nothing was sent. An operator can "
+                    "allow its network with ROLLBOOK_WEBHOOK_ALLOWED_NETWORKS."
+                )
+        failure: Exception | None = None
+        for address in addresses:
+            try:
+                return await self._network.connect_tcp(
+                    str(address), port, timeout, local_address, socket_options
+                )
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                failure = error
+        raise failure or httpcore.ConnectError("the name has no address")
+
+    async def connect_unix_socket(
+        self,
+        path: str,  # noqa: ARG002
+        timeout: float | None = None,  # noqa: ARG002, ASYNC109
+        socket_options: Iterable[Any] | None = None,  # noqa: ARG002
+    ) -> httpcore.AsyncNetworkStream:
+        """No webhook lies there."""
+        raise AddressRefusedError("A webhook lies in a network.")
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        await asyncio.sleep(seconds)
+
+    async def _addresses(self, host: str, port: int) -> list[Address]:
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        # A scope such as %eth0 belongs to link-local addresses alone.
+        names = dict.fromkeys(str(place[0]).partition("%")[0] for *_, place in found)
+        return [ip_address(name) for name in names]
+
+    def _may_reach(self, address: Address) -> bool:
+        meant = _meant(address)
+        if any(meant in network for network in self._allowed if network.version == meant.version):
+            return True
+        return self._is_encrypted and is_public(address)
+
+
+def is_public(address: Address) -> bool:
+    """Is it anybody's address: not private, loopback, link-local, reserved or a cloud's own?"""
+    meant = _meant(address)
+    if not meant.is_global or meant.is_multicast or meant.is_reserved:
+        return False
+    if isinstance(meant, IPv6Address):
+        return meant in _GIVEN_OUT
+    return not any(meant in network for network in _CLOUDS)
+
+
+def _meant(address: Address) -> Address:
+    """The IPv4 address at which a packet to an IPv6 address that carries one arrives."""
+    if not isinstance(address, IPv6Address):
+        return address
+    if address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    if address.sixtofour is not None:
+        return address.sixtofour
+    if address.teredo is not None:
+        return address.teredo[1]
+    if any(address in network for network in _NAT64):
+        return IPv4Address(address.packed[-4:])
+    return address
+
+
+def _wait_s(headers: Iterable[tuple[bytes, bytes]]) -> float:
+    """The seconds of a Retry-After; 0 without one, and for a date, which nearly nobody sends."""
+    given = {name.lower(): value for name, value in headers}.get(b"retry-after", b"")
+    return min(float(given), LONGEST_WAIT_S) if given.isdigit() else 0.0

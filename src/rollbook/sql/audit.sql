@@ -1,0 +1,37 @@
+-- name: record
+-- One entry; the database sets its time and for how long it is kept.
+INSERT INTO audit_entries (act, outcome, code, user_id, email, role, province, municipality, address,
+                           agent, job_id, about)
+VALUES (%(act)s, %(outcome)s, %(code)s, %(user_id)s, %(email)s, %(role)s, %(province)s,
+        %(municipality)s, %(address)s, %(agent)s, %(job_id)s, %(about)s);
+
+-- name: entries
+-- A page of the entries in the reader's scope, newest first: of the upload's office, or else of the
+-- office of whoever acted.
+SELECT a.*, count(*) OVER () AS found
+FROM audit_entries AS a LEFT JOIN uploads ON uploads.id = a.job_id
+WHERE in_scope(COALESCE(uploads.province, a.province), COALESCE(uploads.municipality, a.municipality),
+               %(scope_province)s, %(scope_municipality)s)
+  AND (%(job_id)s::uuid IS NULL OR a.job_id = %(job_id)s)
+  AND (%(act)s::text IS NULL OR a.act = %(act)s)
+ORDER BY a.id DESC LIMIT %(limit)s OFFSET %(offset)s;
+
+-- name: entries_of
+-- A page of what was done in the name of one account, newest first.
+SELECT a.*, count(*) OVER () AS found FROM audit_entries AS a
+WHERE user_id = %(user_id)s
+  AND (%(job_id)s::uuid IS NULL OR a.job_id = %(job_id)s)
+  AND (%(act)s::text IS NULL OR a.act = %(act)s)
+ORDER BY a.id DESC LIMIT %(limit)s OFFSET %(offset)s;
+
+-- name: keep_for
+-- Entries written from now on are kept for so many days.
+UPDATE audit_retention SET days = %(days)s WHERE days <> %(days)s;
+
+-- name: over
+-- How many entries' time is over.
+SELECT count(*) AS over FROM audit_entries WHERE kept_until < now();
+
+-- name: forget
+-- Entries whose time is over; the table's trigger refuses all others.
+DELETE FROM audit_entries WHERE kept_until < now();

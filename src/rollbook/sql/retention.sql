@@ -1,0 +1,131 @@
+-- name: lock
+-- One process at a time carries out retention; given back with the transaction.
+SELECT pg_try_advisory_xact_lock(%(lock)s) AS locked;
+
+-- name: last
+-- When that was done last.
+SELECT max(ran_at) AS ran_at FROM purges;
+
+-- name: note
+-- What a round removed; older notes than a year are of no use.
+WITH old AS (DELETE FROM purges WHERE ran_at < %(now)s - interval '1 year')
+INSERT INTO purges (ran_at, removed) VALUES (%(now)s, %(removed)s);
+
+-- name: reports
+-- A page of the uploads that have a report or refused rows in the store, newest first.
+SELECT uploads.*, users.email AS owner_email, count(*) OVER () AS found
+FROM uploads JOIN users ON users.id = owner_id
+WHERE report_key IS NOT NULL OR refused_key IS NOT NULL
+ORDER BY ordinal DESC LIMIT %(limit)s OFFSET %(offset)s;
+
+-- name: sources_over
+-- Files of failed uploads and dry runs that were kept for long enough.
+SELECT id, source_key FROM uploads
+WHERE source_key IS NOT NULL AND status IN ('completed', 'failed', 'cancelled')
+  AND finished_at < %(before)s
+ORDER BY finished_at LIMIT %(limit)s;
+
+-- name: forget_source
+-- Before the file is removed: an upload that is being retried at this moment keeps it.
+UPDATE uploads SET source_key = NULL
+WHERE id = %(id)s AND source_key = %(source_key)s
+  AND status IN ('completed', 'failed', 'cancelled') AND finished_at < %(before)s
+RETURNING id;
+
+-- name: reports_over
+-- Uploads whose reports, refused rows and cells were kept for long enough. What the voter roll is
+-- still asked about stays until it has answered.
+SELECT id, report_key, refused_key, report_tables_key FROM uploads
+WHERE purged_at IS NULL AND finished_at < %(before)s
+  AND status IN ('completed', 'failed', 'cancelled') AND verification <> 'pending'
+ORDER BY finished_at LIMIT %(limit)s;
+
+-- name: forget_reports
+-- Nothing of the upload is left in the store but its source, where that is kept.
+UPDATE uploads SET report_key = NULL, refused_key = NULL, report_tables_key = NULL
+WHERE id = %(id)s AND status IN ('completed', 'failed', 'cancelled')
+  AND verification <> 'pending'
+RETURNING id;
+
+-- name: mark_purged
+-- So that no later round looks at the upload again; an upload retried since is not at its end.
+UPDATE uploads SET purged_at = %(now)s
+WHERE id = %(id)s AND status IN ('completed', 'failed', 'cancelled')
+  AND verification <> 'pending'
+RETURNING id;
+
+-- name: forget_cells
+-- What became of each row stays; what stood in its cells does not.
+UPDATE upload_rows
+SET problems = (SELECT jsonb_agg(problem || '{"value": null}') FROM jsonb_array_elements(problems)
+                AS problem)
+WHERE upload_id = %(id)s AND jsonb_array_length(problems) > 0;
+
+-- name: forget_verified
+-- The ID numbers of the upload's rows; the counts of what the roll said stay with the upload.
+DELETE FROM verifications WHERE upload_id = %(id)s AND result <> 'pending';
+
+-- name: answers_over
+-- Answers of the voter roll that are good no longer, unless an upload under way counts on them.
+SELECT count(*) AS found FROM voter_roll_answers AS a
+WHERE asked_at < %(before)s
+  AND NOT EXISTS (SELECT FROM verifications AS v JOIN uploads ON uploads.id = v.upload_id
+                  WHERE v.id_number = a.id_number
+                    AND (uploads.verification = 'pending'
+                         OR uploads.status IN ('pending', 'processing')));
+
+-- name: forget_answers
+-- Remove them.
+DELETE FROM voter_roll_answers AS a
+WHERE asked_at < %(before)s
+  AND NOT EXISTS (SELECT FROM verifications AS v JOIN uploads ON uploads.id = v.upload_id
+                  WHERE v.id_number = a.id_number
+                    AND (uploads.verification = 'pending'
+                         OR uploads.status IN ('pending', 'processing')));
+
+-- name: end_undo
+-- Uploads that can't be undone any more, whatever is set later: what members were before is gone.
+UPDATE uploads SET changes_forgotten_at = %(now)s
+WHERE status = 'completed' AND NOT dry_run AND finished_at < %(before)s
+  AND changes_forgotten_at IS NULL;
+
+-- name: before_values_over
+-- What members were before an upload that can't be undone any more, or whose record is gone; also
+-- what an edit by hand has left under it since.
+SELECT count(*) AS found FROM member_changes AS c
+WHERE NOT EXISTS (SELECT FROM uploads WHERE uploads.id = c.upload_id
+                    AND changes_forgotten_at IS NULL
+                    AND COALESCE(finished_at, 'infinity') >= %(before)s);
+
+-- name: forget_before_values
+-- Remove it.
+DELETE FROM member_changes AS c
+WHERE NOT EXISTS (SELECT FROM uploads WHERE uploads.id = c.upload_id
+                    AND changes_forgotten_at IS NULL
+                    AND COALESCE(finished_at, 'infinity') >= %(before)s);
+
+-- name: kept_members_over
+-- Members whom undoing left alone, long ago.
+SELECT count(*) AS found FROM undo_kept AS k
+WHERE NOT EXISTS (SELECT FROM uploads WHERE uploads.id = k.upload_id AND undone_at >= %(before)s);
+
+-- name: forget_kept_members
+-- Remove them from the lists; the counts stay with the upload.
+DELETE FROM undo_kept AS k
+WHERE NOT EXISTS (SELECT FROM uploads WHERE uploads.id = k.upload_id AND undone_at >= %(before)s);
+
+-- name: notifications_over
+-- What was told long ago, or given up, or that nobody is set up to tell.
+SELECT count(*) AS found FROM notifications WHERE created_at < %(before)s;
+
+-- name: forget_notifications
+-- Remove it.
+DELETE FROM notifications WHERE created_at < %(before)s;
+
+-- name: owned
+-- Which of the stored files somebody still counts on: every file of an upload that hasn't ended or
+-- whose report may be written again, and what the others' records name.
+SELECT id, COALESCE(verification = 'pending' OR status IN ('pending', 'processing')
+                    OR finished_at > %(before)s, true) AS is_open,
+       array_remove(ARRAY[source_key, report_key, refused_key, report_tables_key], NULL) AS keys
+FROM uploads WHERE id = ANY(%(ids)s);

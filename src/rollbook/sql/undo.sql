@@ -1,0 +1,114 @@
+-- name: lock_upload
+-- One undoing of an upload at a time; whoever comes second sees that it is undone.
+SELECT uploads.*, users.email AS owner_email FROM uploads JOIN users ON users.id = owner_id
+WHERE uploads.id = %(id)s
+  AND in_scope(uploads.province, uploads.municipality, %(scope_province)s, %(scope_municipality)s)
+FOR UPDATE OF uploads;
+
+-- name: plan_for_sets
+-- As for a merge: room to sort and hash, and no loop over what has just been written.
+SET LOCAL work_mem = '64MB';
+SET LOCAL enable_nestloop = off;
+
+-- name: lock_members
+-- Every member whom the upload created or changed, in the order of the key, as merges lock them:
+-- merges under way are waited for, and later ones wait for us.
+SELECT count(*) AS members FROM (
+    SELECT FROM members AS m
+    WHERE created_by_upload = %(id)s
+       OR m.id_number IN (SELECT id_number FROM member_changes WHERE upload_id = %(id)s)
+    ORDER BY m.id_number FOR UPDATE
+) AS locked;
+
+-- name: decide
+-- What becomes of each of these. A statement of its own after the locks: it sees what whoever was
+-- waited for has done. The rules, in words: docs/how-to/undo.md.
+CREATE TEMPORARY TABLE undoing ON COMMIT DROP AS
+SELECT m.id_number, c.before,
+       CASE WHEN m.changed_by_upload <> %(id)s THEN 'later_upload'
+            -- Only an edit leaves a change of a member whom the same upload created.
+            WHEN m.created_by_upload = %(id)s AND c.id_number IS NOT NULL THEN 'edited'
+            WHEN c.edited_at IS NOT NULL THEN 'edited' END AS kept_because,
+       CASE WHEN m.changed_by_upload <> %(id)s THEN m.changed_by_upload END AS later_upload,
+       m.created_by_upload = %(id)s AS is_created
+FROM members AS m
+LEFT JOIN member_changes AS c ON c.upload_id = %(id)s AND c.id_number = m.id_number
+WHERE m.created_by_upload = %(id)s OR c.id_number IS NOT NULL;
+
+-- name: analyze
+-- A table without statistics is taken for a handful of rows.
+ANALYZE undoing;
+
+-- name: count
+-- How many of each; ``gone`` are members whom the upload changed and whom somebody has removed since.
+SELECT count(*) FILTER (WHERE kept_because IS NULL AND is_created) AS removed,
+       count(*) FILTER (WHERE kept_because IS NULL AND NOT is_created) AS restored,
+       count(*) FILTER (WHERE kept_because = 'later_upload') AS later_upload,
+       count(*) FILTER (WHERE kept_because = 'edited') AS edited,
+       (SELECT count(*) FROM member_changes AS c
+        WHERE c.upload_id = %(id)s
+          AND NOT EXISTS (SELECT FROM members AS m WHERE m.id_number = c.id_number)) AS gone
+FROM undoing;
+
+-- name: say_that_we_undo
+-- For this transaction: what follows is no edit, and leaves no before-values.
+SET LOCAL rollbook.undoing = 'on';
+
+-- name: remove
+-- Members who are there by this upload alone.
+DELETE FROM members AS m USING undoing AS u
+WHERE u.id_number = m.id_number AND u.kept_because IS NULL AND u.is_created;
+
+-- name: restore
+-- Members whom it changed get back what they were, to the time of their last change; what the voter
+-- roll said of them stays.
+UPDATE members AS m
+SET (firstname, surname, date_of_birth, gender, citizenship, race, language, cell_number,
+     landline_number, email, residential_address, occupation, qualification, province, region,
+     municipality, ward, voting_station, voting_district, date_joined, last_payment, expiry_date,
+     subscription, membership_amount, status, created_by_upload, changed_by_upload, created_at,
+     changed_at)
+  = ROW(b.firstname, b.surname, b.date_of_birth, b.gender, b.citizenship, b.race, b.language,
+        b.cell_number, b.landline_number, b.email, b.residential_address, b.occupation,
+        b.qualification, b.province, b.region, b.municipality, b.ward, b.voting_station,
+        b.voting_district, b.date_joined, b.last_payment, b.expiry_date, b.subscription,
+        b.membership_amount, b.status, b.created_by_upload, b.changed_by_upload, b.created_at,
+        b.changed_at)
+FROM undoing AS u CROSS JOIN LATERAL jsonb_populate_record(NULL::members, u.before) AS b
+WHERE u.id_number = m.id_number AND u.kept_because IS NULL AND NOT u.is_created;
+
+-- name: forget_changes
+-- What was given back is no change of the upload any more.
+DELETE FROM member_changes AS c USING undoing AS u
+WHERE c.upload_id = %(id)s AND c.id_number = u.id_number AND u.kept_because IS NULL;
+
+-- name: keep_list
+-- Whom it left alone, and why: to be read later, when they may have changed again.
+INSERT INTO undo_kept (upload_id, id_number, reason, later_upload)
+SELECT %(id)s, id_number, kept_because, later_upload FROM undoing WHERE kept_because IS NOT NULL;
+
+-- name: mark
+-- The upload is undone. No row means that it isn't completed, or that it was undone before.
+UPDATE uploads SET undone_at = clock_timestamp(), undone_by = %(undone_by)s, undo_counts = %(counts)s
+WHERE id = %(id)s AND status = 'completed' AND NOT dry_run AND undone_at IS NULL
+RETURNING *;
+
+-- name: kept
+-- A page of the members whom an undone upload left alone.
+SELECT id_number, reason, later_upload, count(*) OVER () AS found FROM undo_kept
+WHERE upload_id = %(id)s ORDER BY id_number LIMIT %(limit)s OFFSET %(offset)s;
+
+-- name: would_keep
+-- The same of an upload that isn't undone: of this moment.
+SELECT id_number, kept_because AS reason, later_upload, count(*) OVER () AS found FROM undoing
+WHERE kept_because IS NOT NULL ORDER BY id_number LIMIT %(limit)s OFFSET %(offset)s;
+
+-- name: kept_csv
+-- All of them, as a file.
+COPY (SELECT id_number, reason, later_upload FROM undo_kept WHERE upload_id = {upload_id}
+      ORDER BY id_number) TO STDOUT (FORMAT csv, HEADER);
+
+-- name: would_keep_csv
+-- The same of an upload that isn't undone.
+COPY (SELECT id_number, kept_because AS reason, later_upload FROM undoing
+      WHERE kept_because IS NOT NULL ORDER BY id_number) TO STDOUT (FORMAT csv, HEADER);

@@ -1,0 +1,73 @@
+"""Watchers of one folder, killed at random moments; the seed is in the test's name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.faults.site import QUICK, Site, seeds, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+#: So many files at a time, and then a kill in the midst of taking them.
+FILES, KILLS = 25, 3
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "watched"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def site(tmp_path: Path, folder: Path, seed: int) -> Iterator[Site]:
+    pace = {
+        **QUICK,
+        "watch_dir": folder,
+        "watch_still_s": 0.2,
+        "watch_sweep_s": 0.5,
+        "watch_min_bytes": 10,
+    }
+    built = Site(tmp_path, seed, pace)
+    built.start()
+    yield built
+    built.close()
+
+
+@pytest.mark.parametrize("seed", list(seeds()), ids="seed{}".format)
+def test_watchers_killed_at_any_moment_make_one_upload_of_each_file(
+    site: Site, folder: Path
+) -> None:
+    def taken() -> int:
+        count: int = site.query("SELECT count(*) AS n FROM uploads")[0]["n"]
+        return count
+
+    def is_idle() -> bool:
+        files = [path for path in folder.iterdir() if path.is_file()]
+        return not files and not list((folder / ".taking").iterdir())
+
+    watchers = [site.run("watch"), site.run("watch")]
+    names = [f"{number:03}.csv" for number in range(FILES * KILLS)]
+    for start in range(0, len(names), FILES):
+        before = taken()
+        for name in names[start : start + FILES]:
+            (folder / name).write_bytes(site.content(1))
+        until(lambda: taken() > before, "the first of the new files is taken")  # noqa: B023
+        site.moment(0.2)
+        killed = site.random.randrange(2)
+        site.kill(watchers[killed])
+        watchers[killed].wait()
+        watchers[killed] = site.run("watch")
+    until(is_idle, "all files are taken and moved on")
+
+    uploads = site.query("SELECT file_name, status FROM uploads ORDER BY file_name")
+    assert [upload["file_name"] for upload in uploads] == names
+    moved_on = [path.name.split("-", 2)[2] for path in (folder / "processed").iterdir()]
+    assert sorted(moved_on) == names
+    assert not (folder / "failed").exists()
+    entries = site.query("SELECT outcome FROM audit_entries WHERE act = 'take'")
+    assert [entry["outcome"] for entry in entries] == ["done"] * len(names)

@@ -1,0 +1,206 @@
+"""Watchers that are killed at any point: each file is processed exactly once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import pytest
+
+from rollbook import clock, intake
+from rollbook.config import environment_for
+from rollbook.watcher import Watcher
+from tests.files import csv_file, members
+from tests.integration.folder.watching import (
+    names,
+    nothing_is_claimed,
+    recorded,
+    until,
+    watching,
+)
+from tests.waiting import PATIENCE_S
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from rollbook.config import Settings
+    from rollbook.system import System
+
+
+#: An interpreter of its own that has imported everything, and for each line forks a watcher that
+#: kills itself before or after the n-th call of a function on a file's way from the folder into
+#: processed/ or failed/; it answers with how that ended.
+MORTAL = """
+import asyncio, functools, importlib, inspect, json, os, signal, sys
+from rollbook import config
+from rollbook.system import open_system
+from rollbook.watcher import Watcher
+
+answers = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)  # where log lines go
+
+def arm(module, name, moment, number):
+    owner = importlib.import_module(module)
+    for part in name.split(".")[:-1]:
+        owner = getattr(owner, part)
+    last = name.split(".")[-1]
+    true = getattr(owner, last)
+    left = number
+
+    def strike(at):
+        nonlocal left
+        if at == moment:
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    if inspect.iscoroutinefunction(true):
+        @functools.wraps(true)
+        async def fatal(*args, **kwargs):
+            strike("before")
+            result = await true(*args, **kwargs)
+            strike("after")
+            return result
+    else:
+        @functools.wraps(true)
+        def fatal(*args, **kwargs):
+            strike("before")
+            result = true(*args, **kwargs)
+            strike("after")
+            return result
+    setattr(owner, last, fatal)
+
+async def watch(point):
+    async with open_system(config.load()) as system:
+        watcher = Watcher(system)
+        arm(*point)
+        for _ in range(200):
+            await watcher.run_once()
+            if watcher.taken or watcher.refused:
+                break
+            await asyncio.sleep(0.02)
+
+for line in sys.stdin:
+    task = json.loads(line)
+    child = os.fork()
+    if child == 0:
+        os.environ.clear()
+        os.environ.update(task["environment"])
+        asyncio.run(watch(task["point"]))
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), file=answers, flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        [sys.executable, "-c", MORTAL],
+        cwd=tmp_path_factory.mktemp("mortal"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        yield process
+        assert process.stdin is not None
+        process.stdin.close()
+
+
+#: A good file and a refused one pass the same points; in `finish` the refused one has two renames.
+POINTS = [
+    ("rollbook.folder", "Folder.claim", "before", 1),
+    ("os", "mkdir", "after", 1),
+    ("os", "mkdir", "after", 2),
+    ("os", "mkdir", "after", 3),
+    ("os", "rename", "before", 1),
+    ("os", "rename", "after", 1),
+    ("rollbook.receive", "store_file", "before", 1),
+    ("rollbook.receive", "store_file", "after", 1),
+    ("rollbook.receive", "_record", "after", 1),
+    ("rollbook.queue", "UploadQueue.add", "before", 1),
+    ("rollbook.queue", "UploadQueue.add", "after", 1),
+    ("rollbook.receive", "record", "after", 1),
+    ("rollbook.folder", "Folder.finish", "before", 1),
+    ("os", "rename", "before", 2),
+    ("os", "rename", "after", 2),
+    ("os", "rmdir", "before", 1),
+    ("os", "rmdir", "after", 1),
+    ("os", "rmdir", "after", 2),
+]
+
+
+@pytest.mark.parametrize(("module", "name", "moment", "number"), POINTS, ids=str)
+async def test_a_watcher_killed_at_any_point_leaves_a_file_that_becomes_one_upload(
+    system: System,
+    settings: Settings,
+    folder: Path,
+    mortal: subprocess.Popen[str],
+    module: str,
+    name: str,
+    moment: str,
+    number: int,
+) -> None:
+    content = csv_file(members(3))
+    (folder / "members.csv").write_bytes(content)
+    assert await _ended(mortal, settings, module, name, moment, number) == -9
+    async with watching(system):
+        await until(lambda: names(folder, "processed") == ["members.csv"])
+        await until(lambda: nothing_is_claimed(folder))
+    [upload] = recorded(settings)
+    assert upload["file_bytes"] == len(content)
+    assert await system.store.has(upload["source_key"])
+    assert names(folder, "failed") == []
+    assert not (folder / "members.csv").exists()
+
+
+@pytest.mark.parametrize("number", [2, 3])
+@pytest.mark.parametrize("moment", ["before", "after"])
+async def test_a_watcher_killed_while_it_refuses_leaves_a_file_that_is_refused_once(
+    system: System,
+    settings: Settings,
+    folder: Path,
+    mortal: subprocess.Popen[str],
+    moment: str,
+    number: int,
+) -> None:
+    (folder / "bad.csv").write_bytes(b"x")
+    assert await _ended(mortal, settings, "os", "rename", moment, number) == -9
+    async with watching(system):
+        await until(lambda: names(folder, "failed") == ["bad.csv", "bad.csv.error.txt"])
+        await until(lambda: nothing_is_claimed(folder))
+    assert recorded(settings) == []
+    assert names(folder, "processed") == []
+
+
+async def _ended(mortal: subprocess.Popen[str], settings: Settings, *point: str | int) -> int:
+    """How a watcher ended that was to be killed at a point."""
+    assert mortal.stdin is not None
+    assert mortal.stdout is not None
+    task = {"environment": environment_for(settings), "point": point}
+    mortal.stdin.write(json.dumps(task) + "\n")
+    mortal.stdin.flush()
+    async with asyncio.timeout(PATIENCE_S):
+        return int(await asyncio.to_thread(mortal.stdout.readline))
+
+
+async def test_a_claim_that_another_process_works_on_is_left_to_it(
+    system: System, settings: Settings, folder: Path
+) -> None:
+    (folder / "members.csv").write_bytes(csv_file(members(3)))
+    one = Watcher(system)
+    claim = one.folder.claim(one.folder.look().files[0], UUID(int=9), priority=5, at=clock.now())
+    assert claim is not None
+    async with intake._locked(system, claim.id):
+        assert await intake.resume(system, one.folder, claim) is None
+    assert recorded(settings) == []
+    taken = await intake.resume(system, one.folder, claim)
+    assert taken is not None
+    again = await intake.resume(system, one.folder, claim)
+    assert again is not None
+    assert again.upload == taken.upload
+    assert len(recorded(settings)) == 1
