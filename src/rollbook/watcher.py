@@ -150,6 +150,8 @@ class Watcher:
             ServiceUnavailableError, psycopg.OperationalError, PoolTimeout: a part is away.
         """
         if not await self._may_take():
+            # The next beat must see a start, also where the stop lay between two of them.
+            self._is_running = False
             return self._settings.watch_sweep_s
         look = await asyncio.to_thread(self.folder.look)
         self._swept_at = clock.now()
@@ -261,7 +263,8 @@ class Watcher:
         async with self._system.pool.connection() as connection:
             await connection.execute(_SQL["beat"], parameters)
             await connection.execute(_SQL["bury"])
-        before, self._is_running = self._is_running, await self._may_take()
+        is_running = await self._may_take()
+        before, self._is_running = self._is_running, is_running
         if self._is_running and before is False:
             self._wake.set()
 

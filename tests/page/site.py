@@ -85,8 +85,15 @@ class Site:
         """Where the page is."""
         return f"http://127.0.0.1:{self.settings.port}"
 
+    @property
+    def watched(self) -> Path:
+        """The folder that ``start("watch")`` takes files from."""
+        assert self.settings.watch_dir is not None
+        return self.settings.watch_dir
+
     def open(self) -> None:
-        """Make the accounts and start the processes."""
+        """Make the accounts and the folder, and start the processes."""
+        self.watched.mkdir()
         asyncio.run(self._add_accounts())
         self.start("serve")
         self.start("worker")
@@ -109,7 +116,7 @@ class Site:
             self.stop(name)
 
     def start(self, command: str) -> None:
-        """Start ``rollbook serve`` or ``rollbook worker``."""
+        """Start ``rollbook serve``, ``worker`` or ``watch``."""
         with (self.folder / "log").open("ab") as log:
             self.processes[command] = subprocess.Popen(
                 [sys.executable, "-m", "rollbook", command],
@@ -156,6 +163,11 @@ class Site:
         with connect(self.settings.database_address) as connection:
             connection.execute(statements, parameters or None)
 
+    def ask(self, query: str, **parameters: Any) -> list[Any]:
+        """The first column of what the database answers."""
+        with connect(self.settings.database_address) as connection:
+            return [next(iter(row.values())) for row in connection.execute(query, parameters)]
+
     def move(self, email: str, role: Role, scope: Scope) -> None:
         """Give an account another role and place, as when somebody changes offices."""
         self.execute(
@@ -191,6 +203,9 @@ def site_settings(database_url: str, redis_url: str, folder: Path) -> Settings:
         database_url=SecretStr(database_url),
         redis_url=SecretStr(redis_url),
         data_dir=folder / "data",
+        watch_dir=folder / "incoming",
+        watch_still_s=0.1,
+        watch_min_bytes=0,
         secret_key=SecretStr("known to the tests of the page alone"),
         queue_name="page",
         port=free_port(),

@@ -12,6 +12,7 @@ from playwright.sync_api import FilePayload, Page, Route, expect
 
 from rollbook import clock
 from rollbook.api.answers import VoterRollStanding
+from rollbook.api.monitor import WatcherState
 from rollbook.voter_roll.outlook import Outlook
 from tests.files import HEADERS, csv_file, member, members
 from tests.page.conftest import NARROW, WIDE, sign_in
@@ -28,6 +29,8 @@ SIZES = {"wide": WIDE, "narrow": NARROW}
 #: Everything must be readable at this width without scrolling to the side (WCAG 1.4.10).
 NARROWEST = 320
 FIRST = 200_000
+#: What a watcher says when a share isn't there.
+PROBLEM = "The folder /srv/rollbook/incoming can't be read: it isn't mounted. Files are safe."
 #: As offices name their files.
 LONG_NAME = "Ekurhuleni_Metropolitan_Municipality_renewals_2026-11_FINAL_checked by Nomvula (2).csv"
 
@@ -54,12 +57,24 @@ def uploads(site: Site) -> Iterator[dict[str, str]]:
         def status(job_id: str) -> str:
             return str(api.get(f"/bulk-upload/status/{job_id}").json()["data"]["status"])
 
+        def edit(start: int) -> None:
+            site.execute(
+                "UPDATE members SET surname = 'Edited' WHERE id_number = %(id_number)s",
+                id_number=member(start)["ID Number"],
+            )
+
         found = {"completed": send("Gauteng branches, November.csv", [*good, *refused])}
         until(lambda: status(found["completed"]) == "completed", "an upload is through")
         found["dry run"] = send("Renewals to check.csv", members(40, start=FIRST), dry_run="true")
         until(lambda: status(found["dry run"]) == "completed", "a dry run is through")
         found["failed"] = send("Minutes of the meeting.csv", [{"Decision": "Tea"}], ["Decision"])
         until(lambda: status(found["failed"]) == "failed", "an upload has failed")
+        found["undone"] = send("Sent by mistake.csv", members(4, start=FIRST + 6000))
+        until(lambda: status(found["undone"]) == "completed", "an upload to be undone is through")
+        edit(FIRST + 6000)
+        answer = api.post(f"/bulk-upload/undo/{found['undone']}", json={"dry_run": False})
+        assert answer.is_success, answer.text
+        edit(FIRST + 1)
         with site.held():
             found["processing"] = send("Soweto.csv", members(30, start=FIRST + 1000))
             other = send(LONG_NAME, members(30, start=FIRST + 2000))
@@ -119,6 +134,10 @@ def test_every_view_of_uploads_is_accessible_and_fits(
         if name == "completed":
             expect(page.locator(".rows tbody tr").first).to_be_visible()
         keep(f"upload-{name.replace(' ', '-')}")
+        if name == "completed":
+            page.get_by_role("button", name="Count what undoing would do").click()
+            expect(page.get_by_text("1 member would be kept")).to_be_visible()
+            keep("upload-undo")
     assert found == []
 
 
@@ -159,11 +178,7 @@ def test_every_other_view_is_accessible_and_fits(
     expect(page.get_by_text("This file was sent before")).to_be_visible()
     keep("upload-sent-before")
 
-    page.route("**/bulk-upload/queue/stats", with_voter_roll)
-    go(page, "queue")
-    expect(page.get_by_role("meter", name="Requests used")).to_be_visible()
-    expect(page.locator(".slot.busy").nth(1)).to_contain_text("%")
-    expect(page.locator(".upload").first).to_be_visible()
+    show_queue(page)
     keep("queue")
     page.get_by_role("button", name="Pause").click()
     expect(page.get_by_role("dialog")).to_be_visible()
@@ -174,6 +189,13 @@ def test_every_other_view_is_accessible_and_fits(
     expect(page.get_by_role("figure", name="Median time of each stage")).to_be_visible()
     page.get_by_text("As a table").first.click()
     keep("statistics")
+    go(page, "audit")
+    expect(page.locator(".ledger tbody tr").nth(10)).to_be_visible()
+    keep("audit")
+    go(page, "audit/mine")
+    expect(page.get_by_role("heading", name="What was done in your name")).to_be_visible()
+    expect(page.locator(".ledger tbody tr").nth(10)).to_be_visible()
+    keep("audit-mine")
     go(page, "who")
     expect(page.get_by_role("heading", name="Your account")).to_be_visible()
     keep("who")
@@ -203,6 +225,45 @@ def test_a_newcomers_views_without_live_messages_are_accessible_and_fit(
 def go(page: Page, view: str) -> None:
     """Go to a view by its address."""
     page.goto(f"{page.url.partition('#')[0]}#/{view}")
+
+
+def show_queue(page: Page) -> None:
+    """Go to the queue, with a voter roll and a watched folder, and wait until it has all."""
+    page.route("**/bulk-upload/queue/stats", with_voter_roll)
+    page.route("**/bulk-upload/monitor/status", with_folder)
+    go(page, "queue")
+    expect(page.get_by_role("meter", name="Requests used")).to_be_visible()
+    expect(page.locator(".slot.busy").nth(1)).to_contain_text("%")
+    expect(page.locator(".upload").first).to_be_visible()
+    expect(page.get_by_text("3 files wait").first).to_be_visible()
+    page.get_by_text("Stored reports").click()
+    expect(page.get_by_text("Of no upload")).to_be_visible()
+
+
+def with_folder(route: Route) -> None:
+    """Let the folder be watched by two, one of which can't take files."""
+    answer = route.fetch()
+    told = answer.json()
+    well = WatcherState(
+        name="branch-files-812-a1b2c3",
+        host="branch-files",
+        pid=812,
+        folder="/srv/rollbook/incoming",
+        has_events=True,
+        waiting=3,
+        taken=128,
+        refused=2,
+        problem=None,
+        swept_at=clock.now(),
+        started_at=clock.now(),
+        heartbeat_at=clock.now(),
+    )
+    ill = well.model_copy(
+        update={"name": "two", "has_events": False, "swept_at": None, "problem": PROBLEM}
+    )
+    told["message"] = f"Files that are put into the folder are taken. {PROBLEM}"
+    told["data"]["watchers"] = [watcher.model_dump(mode="json") for watcher in (well, ill)]
+    route.fulfill(response=answer, json=told)
 
 
 def with_voter_roll(route: Route) -> None:

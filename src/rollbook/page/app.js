@@ -5,6 +5,7 @@ import { connection, retryNow } from "./live.js";
 import { Go } from "./parts.js";
 import { onView, place } from "./router.js";
 import { dismiss, note } from "./said.js";
+import { Audit } from "./views/audit.js";
 import { OneUpload } from "./views/one_upload.js";
 import { Queue } from "./views/queue.js";
 import { Mark, SignIn } from "./views/sign_in.js";
@@ -20,6 +21,7 @@ const VIEWS = {
   uploads: { view: Uploads, title: "nav.uploads" },
   queue: { view: Queue, title: "nav.queue", forOperators: true },
   statistics: { view: Statistics, title: "nav.statistics" },
+  audit: { view: Audit, title: "nav.audit", forOperators: true },
 };
 
 function Page() {
@@ -35,7 +37,7 @@ function Frame() {
   useEffect(
     () =>
       onView((_, isFirst) => {
-        document.title = `${t(VIEWS[place.peek().parts[0] ?? "uploads"]?.title ?? "who.title")} – ${t("name")}`;
+        document.title = `${t(titleOf(place.peek().parts))} – ${t("name")}`;
         note.value = note.peek()?.kind === "bad" ? null : note.peek();
         // Who uses a keyboard or hears the page begins at the new view's heading.
         if (!isFirst || isNewcomer.peek())
@@ -66,8 +68,12 @@ function Frame() {
     <${Note} />`;
 }
 
+const titleOf = ([name = "uploads", id]) =>
+  name === "audit" && id === "mine" ? "audit.mine" : (VIEWS[name]?.title ?? "who.title");
+
 function view(name, id) {
   if (name === "uploads" && id) return html`<${OneUpload} key=${id} id=${id} />`;
+  if (name === "audit" && id === "mine") return html`<${Audit} key="mine" isOwn />`;
   if (name === "who") return html`<${Who} />`;
   const found = VIEWS[name];
   if (!found || (found.forOperators && !isOperator.value)) {

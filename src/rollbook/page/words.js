@@ -21,6 +21,15 @@ const dayAndTime = new Intl.DateTimeFormat(LOCALE, {
   minute: "2-digit",
   hour12: false,
 });
+const dayAndSeconds = new Intl.DateTimeFormat(LOCALE, {
+  day: "numeric",
+  month: "short",
+  year: "numeric",
+  hour: "2-digit",
+  minute: "2-digit",
+  second: "2-digit",
+  hour12: false,
+});
 const shortDay = new Intl.DateTimeFormat(LOCALE, { day: "numeric", month: "short", timeZone: "UTC" });
 
 /**
@@ -72,6 +81,9 @@ export function when(moment) {
   const isToday = date.toDateString() === new Date().toDateString();
   return isToday ? t("when.today", { time: shortTime.format(date) }) : dayAndTime.format(date);
 }
+
+/** A moment as day and time to the second, for what is to be looked up later. */
+export const momentInFull = (moment) => dayAndSeconds.format(asDate(moment));
 
 /** A moment's time of day, with seconds. */
 export const time = (moment) => clockTime.format(asDate(moment));

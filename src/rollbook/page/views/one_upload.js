@@ -19,6 +19,7 @@ import {
 import { number, size, t, when } from "../words.js";
 import { Rows } from "./rows.js";
 import { Timeline } from "./timeline.js";
+import { Undo } from "./undo.js";
 import { waiting } from "./uploads.js";
 
 export function OneUpload({ id }) {
@@ -48,7 +49,7 @@ export function OneUpload({ id }) {
     upload.dry_run &&
     html`<span
     class="badge dry">${t("dry_run")}</span>`
-  }<//>
+  }${upload.undone_at && html`<span class="badge dry">${t("undone")}</span>`}<//>
     <p class="hint">
       ${t("upload.sent_by", { when: when(upload.created_at), owner: upload.owner, size: size(upload.file_bytes) })}</p>
     <${Now} upload=${upload} />
@@ -67,7 +68,8 @@ export function OneUpload({ id }) {
       <section class="card" aria-labelledby="way-title"><h2 id="way-title">${t("way.title")}</h2><${Timeline}
         upload=${upload} /></section>
     </div>
-    ${upload.status === "completed" && refusedRows(upload) > 0 && html`<${Rows} upload=${upload} />`}`;
+    ${upload.status === "completed" && refusedRows(upload) > 0 && html`<${Rows} upload=${upload} />`}
+    ${upload.status === "completed" && !upload.dry_run && isOperator.value && html`<${Undo} upload=${upload} reload=${reload} />`}`;
 }
 
 /** The heading: the same element before and after the upload is known, so that it keeps the focus. */
@@ -91,6 +93,9 @@ function Now({ upload }) {
   if (upload.status === "failed")
     return html`<div class="notice bad"><p><strong>${t("failed.title")}</strong></p><p>${upload.error}</p></div>`;
   if (upload.status === "cancelled") return html`<p class="notice">${t("cancelled.text")}</p>`;
+  if (upload.undone_at)
+    return html`<p class="notice">
+      ${t("undone.text", { when: when(upload.undone_at), by: upload.undone_by })}</p>`;
   return upload.dry_run && html`<p class="notice">${t("dry_run.done")}</p>`;
 }
 
@@ -129,6 +134,7 @@ function Actions({ upload, reload }) {
       (isOwn || isOperator.value) &&
       html`<${CancelButton} class="quiet danger" upload=${upload} act=${act} disabled=${isBusy.value} />`
     }
+    ${isOperator.value && html`<${Go} path="audit" query=${{ job: upload.job_id }}>${t("audit.of")}<//>`}
   </div>`;
 }
 

@@ -1,5 +1,5 @@
 // The queue, for operators: what waits, what runs, who works, and the levers.
-import { get, post } from "../api.js";
+import { get, post, request } from "../api.js";
 import { html, useEffect, useId, useRef, useSignal } from "../html.js";
 import { freshness, queueStats } from "../live.js";
 import { useLoaded, useRested } from "../loading.js";
@@ -8,11 +8,13 @@ import { place, refine } from "../router.js";
 import { attempt } from "../said.js";
 import { isFinal, learn, listChanged, moment, uploadSignal } from "../uploads.js";
 import { duration, number, secondsBetween, t, time } from "../words.js";
+import { Folder } from "./folder.js";
+import { StoredReports } from "./stored.js";
 import { Line } from "./uploads.js";
 
 const STATES = ["waiting", "active", "delayed", "completed", "failed", "paused"];
 const SHOWN = 25;
-/** How often workers are looked at. */
+/** How often workers and the folder are looked at. */
 const LOOK_MS = 2_000;
 
 export function Queue() {
@@ -26,9 +28,11 @@ export function Queue() {
     [listChanged, freshness],
   );
   const workers = useLoaded(() => get("bulk-upload/queue/workers"), [], [listChanged, freshness]);
+  const folder = useLoaded(() => request("GET", "bulk-upload/monitor/status"), [], [freshness]);
   const tick = useRef(null);
   tick.current = () => {
     workers.reload();
+    folder.reload();
     stats.reload();
   };
   // No message says that a worker was heard of, or that the oldest has waited longer.
@@ -52,7 +56,9 @@ export function Queue() {
       ${counts.voter_roll && html`<${VoterRoll} standing=${counts.voter_roll} />`}`
     }
     <${Workers} loaded=${workers} />
-    <${Jobs} />`;
+    <${Folder} loaded=${folder} />
+    <${Jobs} />
+    <${StoredReports} />`;
 }
 
 function Levers({ counts, reload }) {

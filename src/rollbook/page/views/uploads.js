@@ -69,7 +69,7 @@ export function Line({ id, children }) {
       <${Go} class="upload-name" path="uploads/${id}">${upload.file_name}<//>
       <span class="hint dotted"><span>${when(upload.created_at)}</span><span>${upload.owner}</span>${
         upload.dry_run && html`<span>${t("dry_run")}</span>`
-      }</span>
+      }${upload.undone_at && html`<span>${t("undone")}</span>`}</span>
     </div>
     <div><${Badge} status=${upload.status} /></div>
     <div class="upload-how"><${How} upload=${upload} /></div>

@@ -1,6 +1,7 @@
 // Who I am, what I may do and see.
 import { isOperator, session, signOut, user } from "../api.js";
 import { html } from "../html.js";
+import { Go } from "../parts.js";
 import { t, when } from "../words.js";
 
 export function Who() {
@@ -16,6 +17,7 @@ export function Who() {
         <div><dt>${t("who.until")}</dt><dd>${when(new Date(session.value.ends))}</dd></div>
       </dl>
       <p>${t(province ? "who.scope.own" : "who.scope.all")} ${t(isOperator.value ? "who.operator" : "who.no_operator")}</p>
+      <p><${Go} path="audit/mine">${t("audit.mine")}<//></p>
       <button type="button" class="quiet" onClick=${() => signOut()}>${t("sign_out")}</button>
     </div>`;
 }
