@@ -5,6 +5,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 UV := $(BIN)/uv
+# One more than there are cores, since many tests wait for something, and 8 at most, since each has
+# engines of its own.
+TEST_PROCESSES ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 8 ? cores + 1 : 8)))
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -28,8 +31,8 @@ demo: setup ## A synthetic file through the whole system, on a throw-away databa
 up: setup ## The whole system at http://127.0.0.1:8000
 	@$(BIN)/rollbook up
 
-test: setup ## All tests, against the real PostgreSQL and Valkey, a process per core
-	@$(BIN)/python -m pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal
+test: setup ## All tests, against the real PostgreSQL and Valkey
+	@$(BIN)/python -m pytest --numprocesses=$(TEST_PROCESSES) --dist=worksteal
 
 faults: setup ## The fault tests many times (RUNS=25, SEED=1): about an hour
 	@ROLLBOOK_FAULT_RUNS=$(or $(RUNS),25) ROLLBOOK_FAULT_SEED=$(or $(SEED),1) $(BIN)/python -m pytest tests/faults

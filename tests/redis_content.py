@@ -29,6 +29,8 @@ async def _content(client: Redis, key: Any) -> object:
             return await client.zrange(key, 0, -1)
         case "list":
             return await client.lrange(key, 0, -1)
+        case "set":
+            return await client.smembers(key)
         case "string":
             return await client.get(key)
         case other:

@@ -12,7 +12,7 @@ from rollbook import reconciler, uploads
 from rollbook.api.app import create_app
 from rollbook.errors import ServiceUnavailableError
 from tests.files import csv_file
-from tests.integration.test_worker import ended, sent, working
+from tests.integration.test_worker import ended, sent, system_with, working
 from tests.waiting import job_event
 
 if TYPE_CHECKING:
@@ -44,8 +44,10 @@ async def test_an_attempt_waits_for_the_store_and_costs_nothing(
 ) -> None:
     user = await make_user()
     upload_id = await sent(system, user, csv_file(5))
+    # Longer than it takes to stop a worker, which would begin the next attempt otherwise.
+    patient = system_with(system, backoff_ms=3_000)
     with store_away(settings):
-        async with working(system):
+        async with working(patient):
             await job_event(settings, upload_id, "delayed")
         waiting = await uploads.get(system, user, upload_id)
         assert (waiting["status"], waiting["error_code"]) == ("pending", "service_unavailable")
