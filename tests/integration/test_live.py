@@ -16,6 +16,7 @@ import jwt
 import psycopg
 import pytest
 from pydantic import SecretStr
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from rollbook import accounts, clock, uploads
@@ -771,3 +772,17 @@ def short_token(settings: Settings, user: User, *, seconds: float) -> str:
     # Whole seconds: of others, PyJWT cuts the rest off.
     claims = {"sub": str(user.id), "iat": now, "exp": math.ceil(now + seconds)}
     return jwt.encode(claims, settings.signing_key(), algorithm="HS256")
+
+
+async def test_a_line_that_is_closing_keeps_no_server_from_its_end(
+    settings: Settings, make_user: MakeUser
+) -> None:
+    user = await make_user()
+    site = Site(quick(settings))
+    async with site, site.listening(user) as client:
+        assert (await client.next())["type"] == "snapshot"
+        connections: set[Any] = site.server.server_state.connections
+        (line,) = (one for one in connections if isinstance(one, WebSocketsSansIOProtocol))
+        line.conn.send_close(1000)  # as when the client's own close has just come in
+        await site.stop()  # raises what the server ended with
+    assert not site.server.server_state.connections

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.exceptions import InvalidState
 
 from rollbook.api.app import create_app
 
@@ -33,6 +34,13 @@ class _Lines(WebSocketsSansIOProtocol):
     def on_task_complete(self, task: asyncio.Task[None]) -> None:
         super().on_task_complete(task)
         self.loop.call_later(LINGER_S, self.transport.abort)
+
+    def shutdown(self) -> None:
+        try:
+            super().shutdown()
+        except InvalidState:
+            # The client has begun to close: one such line must not keep the server from its end.
+            self.transport.close()
 
     def keepalive_timeout(self) -> None:
         super().keepalive_timeout()
