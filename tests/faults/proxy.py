@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 #: The last statement of a merge's transaction, and the one that records an upload.
-MERGE = b"status = 'completed'"
+MERGE = b"SET status = 'completed', stage = 'report'"
 RECORD = b"INSERT INTO uploads"
 
 

@@ -31,8 +31,9 @@ NARROW = (360, 740)
 def chromium() -> str:
     """The path of the browser: PAGE_CHROMIUM, or one that is installed."""
     if named := os.environ.get("PAGE_CHROMIUM"):
-        assert shutil.which(named), f"PAGE_CHROMIUM names {named}, and there is no such program."
-        return named
+        program = shutil.which(named)
+        assert program, f"PAGE_CHROMIUM names {named}, and there is no such program."
+        return program
     found = next((path for name in CHROMIUM if (path := shutil.which(name))), None)
     if found is None:
         pytest.skip(
