@@ -11,7 +11,7 @@ import httpx
 import pytest
 from psycopg import sql
 
-from rollbook import clock, config, retention, undo, uploads
+from rollbook import clock, config, logs, retention, undo, uploads
 from rollbook.accounts import Role, User, issue_token
 from rollbook.api.app import create_app
 from rollbook.cli.purge import purge
@@ -568,6 +568,8 @@ def test_the_command_says_what_it_would_remove_and_leaves_it(
     settings: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(config, "load", lambda: settings)
+    # The tests that follow in this process would log into what only this one has open.
+    monkeypatch.setattr(logs, "configure", lambda *_, **__: None)
     purge(dry_run=True, as_json=True)
     said = json.loads(capsys.readouterr().out)
     assert said["dry_run"] is True
