@@ -37,18 +37,6 @@ PROCESS = "/api/v1/bulk-upload/process"
 
 
 @pytest.fixture
-async def api(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    app = create_app(settings)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(
-            transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url="http://test"
-        ) as client,
-    ):
-        yield client
-
-
-@pytest.fixture
 def as_user(api: httpx.AsyncClient, settings: Settings) -> Callable[[User], httpx.AsyncClient]:
     def sign_in(user: User) -> httpx.AsyncClient:
         api.headers["Authorization"] = f"Bearer {issue_token(settings, user)}"

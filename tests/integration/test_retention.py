@@ -7,13 +7,11 @@ import json
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-import httpx
 import pytest
 from psycopg import sql
 
 from rollbook import clock, config, logs, retention, undo, uploads
 from rollbook.accounts import Role, User, issue_token
-from rollbook.api.app import create_app
 from rollbook.cli.purge import purge
 from rollbook.database import connect
 from rollbook.errors import ConflictError, ServiceUnavailableError, SourceGoneError
@@ -29,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
     from uuid import UUID
+
+    import httpx
 
     from rollbook.config import Settings
     from rollbook.database import Row
@@ -435,18 +435,6 @@ async def test_audit_entries_go_by_their_own_time_and_each_round_leaves_one(
 
 
 # --- the stored reports over HTTP -----------------------------------------------------------------
-
-
-@pytest.fixture
-async def api(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    app = create_app(settings)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(
-            transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url="http://test"
-        ) as client,
-    ):
-        yield client
 
 
 async def test_stored_reports_are_listed_counted_downloaded_and_deleted(

@@ -7,11 +7,9 @@ import json
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-import httpx
 import pytest
 
 from rollbook.accounts import Role, User, issue_token, set_password
-from rollbook.api.app import create_app
 from rollbook.database import connect
 from rollbook.errors import NotFoundError
 from rollbook.watcher import Watcher
@@ -27,8 +25,10 @@ from tests.integration.test_worker import working
 from tests.waiting import job_event
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
+
+    import httpx
 
     from rollbook.config import Settings
     from rollbook.database import Row
@@ -37,18 +37,6 @@ if TYPE_CHECKING:
     MakeUser = Callable[..., Awaitable[User]]
 
 MONITOR = "/api/v1/bulk-upload/monitor"
-
-
-@pytest.fixture
-async def api(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    app = create_app(settings)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(
-            transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url="http://test"
-        ) as client,
-    ):
-        yield client
 
 
 async def test_the_eight_steps_of_the_first_system_s_monitor_test(
