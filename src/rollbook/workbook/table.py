@@ -149,21 +149,19 @@ class TableGroup:
         shown = frame.drop(fill) if fill else frame
         if shown.width > MOST_COLUMNS:
             raise ValueError(f"a worksheet has {MOST_COLUMNS} columns, not {shown.width}")
+        titles = shown.columns
+        # Even within a method of a series, polars takes a name such as "*" or "^[$" for a pattern.
+        shown = pl.DataFrame(
+            [series.alias(str(index)) for index, series in enumerate(shown.iter_columns())]
+        )
         columns = columns_of(shown)
         if not self._tables[0].titles:
-            widths = widths_of(shown)
+            widths = widths_of(shown, titles)
             for table in self._tables:
-                table.titles, table.widths = shown.columns, widths
+                table.titles, table.widths = titles, widths
         no_fill = pl.repeat(None, frame.height, dtype=pl.String, eager=True)
-        # Series, not expressions: a title such as "*" would stand for every column.
         named = pl.DataFrame(
-            [
-                *(
-                    series.alias(column.name)
-                    for series, column in zip(shown.iter_columns(), columns, strict=True)
-                ),
-                (frame[fill] if fill else no_fill).alias(FILL),
-            ]
+            [*shown.iter_columns(), (frame[fill] if fill else no_fill).alias(FILL)]
         )
         every = pl.repeat(value=True, n=frame.height, dtype=pl.Boolean, eager=True)
         masks = [frame.select(part).to_series() for part in parts] if parts else [every]

@@ -105,6 +105,9 @@ def letters_of(index: int) -> str:
 def columns_of(frame: pl.DataFrame) -> list[Column]:
     """What the cells of each column will be.
 
+    Args:
+        frame: Its columns' names are numbers counted from 0, as ``Column.name`` says.
+
     Raises:
         TypeError: A column's type has no place in a worksheet, such as a list.
     """
@@ -115,7 +118,7 @@ def columns_of(frame: pl.DataFrame) -> list[Column]:
             kind in (Kind.DATE, Kind.DATETIME)
             and not series.cast(pl.Date).is_between(FIRST_DATE, LAST_DATE).all()
         )
-        columns.append(Column(str(index), letters_of(index), kind, odd_dates))
+        columns.append(Column(series.name, letters_of(index), kind, odd_dates))
     return columns
 
 
@@ -142,17 +145,17 @@ def _has_too_many_digits(numbers: pl.Series) -> bool:
     return (texts.str.strip_chars_start("-0").str.len_chars() > MOST_DIGITS).any()
 
 
-def widths_of(frame: pl.DataFrame) -> list[float]:
+def widths_of(frame: pl.DataFrame, titles: Sequence[str]) -> list[float]:
     """A width in characters for each column: the longest of a sample, or the title."""
     widths = []
-    for series in frame.head(MEASURED_ROWS).iter_columns():
+    for series, title in zip(frame.head(MEASURED_ROWS).iter_columns(), titles, strict=True):
         # Neither a float's full digits nor a datetime's fraction is what the cell shows.
         shown = series.round(2) if series.dtype.is_float() else series
         if series.dtype == pl.Datetime:
             shown = series.dt.to_string(_DATETIME_FORMAT)
         longest = max(shown.cast(pl.String).str.len_chars().drop_nulls(), default=0)
         # The filter's button stands beside the title.
-        widths.append(bounded_width(max(longest + 2, len(series.name) + 5)))
+        widths.append(bounded_width(max(longest + 2, len(title) + 5)))
     return widths
 
 
