@@ -35,6 +35,7 @@ from rollbook.errors import (
     UnsupportedFileError,
 )
 from rollbook.kinds import HEAD_BYTES, check_beginning, kind_of
+from rollbook.masking import masked
 from rollbook.pipeline.columns import variants
 from rollbook.store import SOURCE_GONE, source_key
 
@@ -349,6 +350,8 @@ async def _judged(chunks: AsyncIterator[bytes], kind: str) -> AsyncIterator[byte
 def clean_name(file_name: str) -> str:
     """The last part of the sender's name for the file, as harmless text; it names nothing here.
 
+    An ID number in it is masked for good: the name is shown and sent wherever the upload is.
+
     Raises:
         UnsupportedFileError: it has a NUL, behind which some programs see no more of it.
     """
@@ -358,7 +361,7 @@ def clean_name(file_name: str) -> str:
             "Give it a plain name and send it again."
         )
     last = PurePosixPath(file_name.replace("\\", "/")).name
-    visible = "".join(c for c in last if unicodedata.category(c)[0] != "C").strip()
+    visible = masked("".join(c for c in last if unicodedata.category(c)[0] != "C").strip())
     if len(visible) > MAX_NAME_LENGTH:
         stem, dot, ending = visible.rpartition(".")
         visible = stem[: MAX_NAME_LENGTH - len(dot) - len(ending)] + dot + ending

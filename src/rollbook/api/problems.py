@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 
 from rollbook import logs
 from rollbook.errors import RollbookError, ServiceUnavailableError
+from rollbook.masking import masked
 
 if TYPE_CHECKING:
     from fastapi import FastAPI, Request
@@ -35,7 +36,7 @@ def problem(
         "title": title,
         "status": status,
         "detail": detail,
-        "instance": request.url.path,
+        "instance": masked(request.url.path),
         **members,
     }
     return JSONResponse(content, status_code=status, media_type=MEDIA_TYPE, headers=headers)
@@ -66,7 +67,10 @@ async def _known(request: Request, error: Exception) -> JSONResponse:
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     fields = [
-        {"field": ".".join(str(part) for part in e["loc"][1:]), "message": e["msg"]}
+        {
+            "field": masked(".".join(str(part) for part in e["loc"][1:])),
+            "message": masked(e["msg"]),
+        }
         for e in error.errors()
     ]
     named = "; ".join(f"{f['field'] or 'body'}: {f['message']}" for f in fields)

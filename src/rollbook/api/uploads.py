@@ -42,6 +42,7 @@ from rollbook.errors import (
     ServiceUnavailableError,
 )
 from rollbook.intake import KEY_BEGINNING
+from rollbook.masking import masked
 from rollbook.pipeline.problems import catalogue, sentence
 from rollbook.system import System
 from rollbook.uploads import Outcome
@@ -130,6 +131,8 @@ SearchParam = Annotated[
         pattern=r"^[^\x00]*$",
         description="A part of the file's name or of the owner's address, or a job id.",
     ),
+    # As the names that are looked through are.
+    AfterValidator(lambda text: text and masked(text)),
 ]
 
 
@@ -315,7 +318,7 @@ async def rows(
             outcome=row["outcome"],
             duplicate_of=row["duplicate_of"],
             problems=[
-                RowProblem(**problem, message=sentence(problem["code"]))
+                RowProblem.of(problem, sentence(problem["code"]))
                 for problem in row["problems"] or ()
             ],
             verification=None if row["result"] is None else RowVerification.model_validate(row),
