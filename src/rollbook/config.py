@@ -60,6 +60,8 @@ class Settings(BaseSettings):
     max_upload_mb: Positive = 50
     #: Other sites whose pages may listen to live messages, comma-separated: ``https://a.example``.
     allowed_origins: str = ""
+    #: Seconds for which a browser that came by HTTPS is to come by HTTPS alone; 0 asks for nothing.
+    hsts_s: Annotated[int, Field(ge=0)] = 365 * 24 * 3600
     #: What a workbook may hold once it is unpacked.
     max_inflated_mb: Positive = 2048
 

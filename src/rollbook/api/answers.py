@@ -42,8 +42,15 @@ class Page(BaseModel, Generic[T]):
     total: int
 
 
+class FieldProblem(BaseModel):
+    """A field that doesn't fit."""
+
+    field: str
+    message: str
+
+
 class Problem(BaseModel):
-    """Every failure (RFC 9457)."""
+    """Every failure (RFC 9457); some kinds have members of their own beside these."""
 
     success: Literal[False] = False
     message: str
@@ -52,6 +59,7 @@ class Problem(BaseModel):
     status: int
     detail: str
     instance: str
+    errors: list[FieldProblem] | None = Field(None, description="The fields that don't fit.")
 
 
 class Who(BaseModel):

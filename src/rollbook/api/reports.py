@@ -24,6 +24,9 @@ router = APIRouter(
     responses={code: {"model": Problem} for code in (401, 403, 503)},
 )
 
+#: Only what looks like an id: DELETE on ``/stats`` is a method that it hasn't, and no wrong id.
+ONE = "/{job_id:uuid}"
+
 
 class StoredReport(BaseModel):
     """An upload's workbooks in the store."""
@@ -106,7 +109,7 @@ async def stats(system: SystemParam, _: OperatorParam) -> Answer[ReportStats]:
 
 
 @router.get(
-    "/{job_id}",
+    ONE,
     response_class=StreamingResponse,
     dependencies=[Depends(audited("download_report"))],
     responses={404: {"model": Problem}},
@@ -117,7 +120,7 @@ async def report(job_id: UUID, system: SystemParam, user: OperatorParam) -> Stre
 
 
 @router.delete(
-    "/{job_id}",
+    ONE,
     dependencies=[Depends(audited("delete"))],
     responses={code: {"model": Problem} for code in (404, 409)},
 )
