@@ -161,6 +161,25 @@ class UnsupportedFileError(RollbookError):
     title = "This kind of file is not accepted"
 
 
+class TooManyRequestsError(RollbookError):
+    """A user or an office is over a limit; ``wait_s`` says for how long (``Retry-After``)."""
+
+    code = "too_many_requests"
+    status = 429
+    title = "Too many requests"
+
+    def __init__(self, message: str, *, wait_s: int) -> None:
+        super().__init__(message)
+        self.wait_s = wait_s
+
+
+class TooManyUploadsError(TooManyRequestsError):
+    """As many uploads of a user or an office wait as may."""
+
+    code = "too_many_uploads"
+    title = "Too many uploads are waiting"
+
+
 # --- what a file turned out to be; an attempt that meets one of these isn't repeated --------
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, FastAPI
@@ -29,6 +29,7 @@ from rollbook.api.headers import HeadersMiddleware
 from rollbook.live.feed import Feed
 from rollbook.maintenance import every
 from rollbook.notifications import reconciler as notifications
+from rollbook.request_limits import RequestLimits
 from rollbook.subscriber import Subscriber
 from rollbook.system import open_system
 from rollbook.voter_roll import reconciler as verifications
@@ -70,6 +71,7 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with (
             open_system(settings) as system,
+            aclosing(RequestLimits(settings)) as limits,
             Subscriber(settings).running() as events,
             every(
                 settings.reconcile_interval_s,
@@ -89,6 +91,7 @@ def create_app(settings: Settings) -> FastAPI:
             every(FAIRNESS_INTERVAL_S, lambda: fairness.run_once(system), service="fairness"),
         ):
             app.state.system = system
+            app.state.limits = limits
             app.state.events = events
             async with Feed(system, events).running() as feed:
                 app.state.feed = feed

@@ -13,7 +13,7 @@ from psycopg_pool import PoolTimeout
 from starlette.exceptions import HTTPException
 
 from rollbook import logs
-from rollbook.errors import RollbookError, ServiceUnavailableError
+from rollbook.errors import RollbookError, ServiceUnavailableError, TooManyRequestsError
 from rollbook.masking import masked
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def install(app: FastAPI) -> None:
 
 async def _known(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RollbookError)
-    return problem(
+    answer = problem(
         request,
         status=error.status,
         code=error.code,
@@ -62,6 +62,9 @@ async def _known(request: Request, error: Exception) -> JSONResponse:
         detail=error.message,
         **error.members,
     )
+    if isinstance(error, TooManyRequestsError):
+        answer.headers["Retry-After"] = str(error.wait_s)
+    return answer
 
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
