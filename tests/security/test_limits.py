@@ -109,10 +109,10 @@ async def test_a_request_may_be_made_again_after_its_share_of_a_minute(
     async def is_let_through() -> bool:
         try:
             await limits.take(user)
-        except TooManyRequestsError as error:
-            assert error.wait_s == 1
+        except TooManyRequestsError:
             return False
-        return True
+        else:
+            return True
 
     async with asyncio.timeout(PATIENCE_S):
         while await is_let_through():

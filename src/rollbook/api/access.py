@@ -87,9 +87,9 @@ def audited(act: audit.Act) -> Callable[..., AsyncIterator[None]]:
     return refusals
 
 
-def _as_uuid(text: str | None) -> UUID | None:
+def _as_uuid(given: str | UUID | None) -> UUID | None:
     try:
-        return UUID(text) if text else None
+        return UUID(str(given)) if given else None
     except ValueError:  # the answer says so
         return None
 
