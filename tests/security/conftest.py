@@ -10,7 +10,7 @@ from redis import Redis
 from tests.conftest import _administer, _named
 from tests.integration.conftest import api
 from tests.page.site import site_settings
-from tests.security.house import House
+from tests.security.house import House, Receivers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,21 +32,18 @@ def house(
     with Redis.from_url(engines.redis_url) as client:
         client.flushall()
     settings = site_settings(_named(engines, "house"), engines.redis_url, folder)
-    opened = House(
-        folder,
-        settings.model_copy(
-            update={
-                "queue_name": "house",
-                "log_format": "json",
-                "requests_per_minute": 1_000_000,
-                "office_requests_per_minute": 1_000_000,
-            }
-        ),
-    )
-    try:
-        opened.open()
-        opened.fill()
-        yield opened
-    finally:
-        opened.close()
-        _administer(engines, "DROP DATABASE house WITH (FORCE)")
+    with Receivers() as receivers:
+        changes = {
+            **receivers.settings,
+            "queue_name": "house",
+            "requests_per_minute": 1_000_000,
+            "office_requests_per_minute": 1_000_000,
+        }
+        opened = House(folder, settings.model_copy(update=changes), receivers=receivers)
+        try:
+            opened.open()
+            opened.fill()
+            yield opened
+        finally:
+            opened.close()
+            _administer(engines, "DROP DATABASE house WITH (FORCE)")

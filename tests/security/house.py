@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
+import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import httpx
+from pydantic import SecretStr
 
 from rollbook import accounts
 from rollbook.accounts import Role, User, issue_token
@@ -15,7 +18,8 @@ from rollbook.scope import Scope
 from rollbook.system import open_system
 from tests.conftest import PASSWORD
 from tests.files import csv_file, member, members
-from tests.page.site import Site, until
+from tests.integration.receivers import MailServer, WebhookReceiver
+from tests.page.site import PATIENCE_S, Site, until
 
 if TYPE_CHECKING:
     from rollbook.config import Settings
@@ -36,10 +40,64 @@ BASE = "/api/v1/bulk-upload"
 _NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
+class Receivers:
+    """A mail server and a webhook's receiver, in a thread of their own."""
+
+    def __init__(self) -> None:
+        self.mailer = MailServer()
+        self.webhook = WebhookReceiver()
+        self._loop = asyncio.new_event_loop()
+        self._stop = asyncio.Event()
+        self._started = threading.Event()
+        self._thread = threading.Thread(target=self._loop.run_until_complete, args=[self._serve()])
+
+    def __enter__(self) -> Receivers:
+        """Listen."""
+        self._thread.start()
+        assert self._started.wait(PATIENCE_S)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Listen no more."""
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+        self._loop.close()
+
+    async def _serve(self) -> None:
+        async with self.mailer.running(), self.webhook.running():
+            self._started.set()
+            await self._stop.wait()
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """With which notifications come here."""
+        return {
+            "smtp_host": "127.0.0.1",
+            "smtp_port": self.mailer.port,
+            "smtp_tls": "none",
+            "smtp_from": "rollbook@example.org",
+            "public_url": "https://rollbook.example.org",
+            "webhook_url": SecretStr(f"http://127.0.0.1:{self.webhook.port}/hook"),
+            "webhook_secret": SecretStr("whsec_" + "c2VjcmV0IG9mIHRoZSB0ZXN0cyBhbG9uZSwgMzIu"),
+            "webhook_allowed_networks": "127.0.0.0/8",
+        }
+
+    def told(self, job_id: str) -> bool:
+        """Have both been told of an upload?"""
+        by_mail = any(job_id in mail.as_string() for mail in self.mailer.mails)
+        return by_mail and any(job_id.encode() in body for _, _, body in self.webhook.requests)
+
+    def everything(self) -> str:
+        """All that has come."""
+        mails = [f"{dict(mail.items())} {mail.get_content()}" for mail in self.mailer.mails]
+        return "\n".join([*mails, *map(str, self.webhook.requests)])
+
+
 @dataclass
 class House(Site):
     """The installation."""
 
+    receivers: Receivers = field(default_factory=Receivers)
     users: dict[str, User] = field(default_factory=dict)
     #: The upload of each office: three rows, of which one is refused.
     uploads: dict[str, str] = field(default_factory=dict)

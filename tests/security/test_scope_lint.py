@@ -1,4 +1,4 @@
-"""A lint: a query on what belongs to an office goes through ``in_scope``, or stands here with why."""
+"""A lint: a query on what is an office's goes through ``in_scope``, or stands here with why."""
 
 from __future__ import annotations
 
