@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import iter_route_contexts
 from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
 from starlette.exceptions import HTTPException
@@ -98,7 +99,22 @@ async def _framework(request: Request, error: Exception) -> JSONResponse:
         detail=str(error.detail),
     )
     answer.headers.update(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        answer.headers["Allow"] = _methods(request)
     return answer
+
+
+def _methods(request: Request) -> str:
+    """What may be done at an address: the router knows only of the first route that is there."""
+    path = request.url.path
+    return ", ".join(
+        sorted(
+            method
+            for found in iter_route_contexts(request.app.routes)
+            if found.methods and found.path_regex.match(path)
+            for method in found.methods
+        )
+    )
 
 
 async def _database_away(request: Request, error: Exception) -> JSONResponse:

@@ -148,7 +148,7 @@ IdempotencyKey = Annotated[
 ]
 
 
-class RunRequest(BaseModel):
+class RunRequest(BaseModel, strict=True):
     """How a dry run is run for real."""
 
     allow_duplicate: bool = False
