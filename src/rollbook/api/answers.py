@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, Field
@@ -396,44 +396,37 @@ class Cleaned(BaseModel):
     failed: int
 
 
-class Stats(BaseModel):
-    """Totals over the uploads of a scope."""
+class _Totals(BaseModel):
+    """What the totals over any uploads have."""
 
     uploads: int
-    pending: int
-    processing: int
     completed: int
     failed: int
     cancelled: int
     rows: int
     outcomes: dict[Outcome, int]
+
+    @classmethod
+    def of(cls, totals: Row) -> Self:
+        """The statistics of a row of totals."""
+        same = {name: totals[name] for name in cls.model_fields if name in totals}
+        return cls(**same, outcomes={name: totals[name] for name in uploads.OUTCOMES})
+
+
+class Stats(_Totals):
+    """Totals over the uploads of a scope."""
+
+    pending: int
+    processing: int
     success_rate: float | None = Field(description="0 to 1; null before anything has ended.")
     mean_seconds: float | None
     median_seconds: float | None
 
-    @classmethod
-    def of(cls, totals: Row) -> Stats:
-        """The statistics of a row of totals."""
-        same = {name: totals[name] for name in cls.model_fields if name in totals}
-        return cls(**same, outcomes={name: totals[name] for name in uploads.OUTCOMES})
 
-
-class DayStats(BaseModel):
+class DayStats(_Totals):
     """Totals over the uploads that were sent on one day, in South Africa."""
 
     day: dt.date
-    uploads: int
-    completed: int
-    failed: int
-    cancelled: int
-    rows: int
-    outcomes: dict[Outcome, int]
-
-    @classmethod
-    def of(cls, totals: Row) -> DayStats:
-        """The statistics of a row of totals."""
-        same = {name: totals[name] for name in cls.model_fields if name in totals}
-        return cls(**same, outcomes={name: totals[name] for name in uploads.OUTCOMES})
 
 
 class StageDuration(BaseModel):

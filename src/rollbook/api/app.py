@@ -19,6 +19,7 @@ from rollbook.api import (
     problems,
     queue,
     reports,
+    statistics,
     undo,
     uploads,
     voter_roll,
@@ -115,6 +116,7 @@ def create_app(settings: Settings) -> FastAPI:
     for part in (
         auth.router,
         uploads.router,
+        statistics.router,
         queue.router,
         voter_roll.router,
         live.router,

@@ -18,7 +18,6 @@ from rollbook.accounts import User
 from rollbook.api.access import SystemParam, UserParam, audited, signed_in
 from rollbook.api.answers import (
     Answer,
-    DayStats,
     Page,
     Problem,
     ProblemCount,
@@ -26,9 +25,6 @@ from rollbook.api.answers import (
     RowOutcome,
     RowProblem,
     RowVerification,
-    StageDuration,
-    Stats,
-    StatsOverTime,
     Status,
     UploadStatus,
 )
@@ -462,27 +458,6 @@ async def history(
         message=f"{total} uploads.",
         data=Page[UploadStatus](items=items, page=page, page_size=page_size, total=total),
     )
-
-
-@router.get("/stats")
-async def stats(system: SystemParam, user: UserParam) -> Answer[Stats]:
-    """Sum up the uploads of your scope."""
-    return Answer(
-        message="The uploads of your scope.", data=Stats.of(await uploads.stats(system, user))
-    )
-
-
-@router.get("/stats/over-time")
-async def stats_over_time(
-    system: SystemParam, user: UserParam, days: Annotated[int, Query(ge=1, le=366)] = 30
-) -> Answer[StatsOverTime]:
-    """Sum up the uploads of your scope day by day, and the durations of the stages."""
-    by_day, stages = await uploads.stats_over_time(system, user, days=days)
-    data = StatsOverTime(
-        days=[DayStats.of(day) for day in by_day],
-        stages=[StageDuration.model_validate(stage) for stage in stages],
-    )
-    return Answer(message=f"The last {days} days of your scope.", data=data)
 
 
 def _in_words(upload: UploadStatus) -> str:

@@ -1,0 +1,39 @@
+"""The routes of statistics over the uploads of a scope."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query
+
+from rollbook import uploads
+from rollbook.api.access import SystemParam, UserParam, signed_in
+from rollbook.api.answers import Answer, DayStats, Problem, StageDuration, Stats, StatsOverTime
+
+router = APIRouter(
+    prefix="/bulk-upload/stats",
+    tags=["statistics"],
+    dependencies=[Depends(signed_in)],
+    responses={code: {"model": Problem} for code in (401, 422)},
+)
+
+
+@router.get("")
+async def stats(system: SystemParam, user: UserParam) -> Answer[Stats]:
+    """Sum up the uploads of your scope."""
+    return Answer(
+        message="The uploads of your scope.", data=Stats.of(await uploads.stats(system, user))
+    )
+
+
+@router.get("/over-time")
+async def stats_over_time(
+    system: SystemParam, user: UserParam, days: Annotated[int, Query(ge=1, le=366)] = 30
+) -> Answer[StatsOverTime]:
+    """Sum up the uploads of your scope day by day, and the durations of the stages."""
+    by_day, stages = await uploads.stats_over_time(system, user, days=days)
+    data = StatsOverTime(
+        days=[DayStats.of(day) for day in by_day],
+        stages=[StageDuration.model_validate(stage) for stage in stages],
+    )
+    return Answer(message=f"The last {days} days of your scope.", data=data)
