@@ -1,6 +1,6 @@
 # What there is to do here. Every target gets what it needs itself.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test faults fuzz-api oracle bench-recovery bench-queue bench-pipeline bench-live check format lock audit clean
+.PHONY: help setup demo up test docs readme faults fuzz-api oracle bench-recovery bench-queue bench-pipeline bench-live bench check format lock audit clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -55,6 +55,10 @@ bench-pipeline: setup ## The pipeline beside Node, pandas and django-import-expo
 bench-live: setup ## A thousand live clients on one API process while 20 uploads run (6 min)
 	@PYTHONPATH=. $(BIN)/python -m benchmarks.live
 
+bench: ## All benchmarks, one after the other, and their pages (two hours on a quiet machine)
+	@$(MAKE) --no-print-directory bench-queue bench-pipeline bench-live bench-recovery
+	@$(BIN)/python scripts/docs_pages.py
+
 check: setup ## Lint, format and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -69,6 +73,13 @@ LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-h
 lock: setup ## Lock the newest dependencies that fit pyproject.toml
 	@$(LOCK) --upgrade pyproject.toml -o requirements/run.txt
 	@$(LOCK) --upgrade pyproject.toml --group dev -o requirements/dev.txt
+
+docs: setup ## The documentation's site, in site/; broken links are refused
+	@$(BIN)/python scripts/docs_pages.py
+	@$(BIN)/zensical build --strict --clean
+
+readme: setup ## The commands of README and tutorial, as a newcomer types them (a minute; port 8000)
+	@$(BIN)/python scripts/readme.py
 
 audit: setup ## Known vulnerabilities of the locked dependencies
 	@$(BIN)/pip-audit --require-hashes --disable-pip -r requirements/run.txt

@@ -111,6 +111,18 @@ class House(Site):
                     system.pool, email=email, password=PASSWORD, role=role, scope=scope
                 )
 
+    def ready(self) -> None:
+        """Wait for the API, which begins its life beside all other tests."""
+        with self.client(None) as client:
+
+            def answers() -> bool:
+                try:
+                    return client.get("/readyz").is_success
+                except httpx.TransportError:
+                    return False
+
+            until(answers, "the API answers", patience_s=120)
+
     def fill(self) -> None:
         """Let every office send its file, and wait until all are through."""
         for number, name in enumerate(OFFICES):
