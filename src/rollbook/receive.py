@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import unicodedata
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal
@@ -36,7 +35,7 @@ from rollbook.errors import (
     UnsupportedFileError,
 )
 from rollbook.kinds import HEAD_BYTES, check_beginning, kind_of
-from rollbook.masking import masked
+from rollbook.masking import masked, visible
 from rollbook.pipeline.columns import variants
 from rollbook.store import SOURCE_GONE, source_key
 
@@ -389,8 +388,8 @@ def clean_name(file_name: str) -> str:
             "Give it a plain name and send it again."
         )
     last = PurePosixPath(file_name.replace("\\", "/")).name
-    visible = masked("".join(c for c in last if unicodedata.category(c)[0] != "C").strip())
-    if len(visible) > MAX_NAME_LENGTH:
-        stem, dot, ending = visible.rpartition(".")
-        visible = stem[: MAX_NAME_LENGTH - len(dot) - len(ending)] + dot + ending
-    return visible
+    name = masked(visible(last).replace("\n", "").strip())
+    if len(name) > MAX_NAME_LENGTH:
+        stem, dot, ending = name.rpartition(".")
+        name = stem[: MAX_NAME_LENGTH - len(dot) - len(ending)] + dot + ending
+    return name

@@ -40,6 +40,8 @@ _NUL = "\0"
 
 #: A worksheet has 16,384 columns, and the report has some of its own beside the file's.
 MOST_COLUMNS = 16_000
+#: Of a sheet's name in Excel.
+MOST_NAME_CHARS = 31
 TOO_WIDE = (
     f"The table has more than {MOST_COLUMNS:,} columns, which no list of members has. Nothing was "
     "changed. Check that you sent the right file, and that no cell far on the right is filled."
@@ -214,7 +216,8 @@ def _wanted_names(names: list[str], wanted: str | None) -> list[str]:
         return names
     found = [name for name in names if name.casefold() == wanted.casefold()]
     if not found:
-        listed = ", ".join(f"'{name}'" for name in names[:20])
+        # A hostile workbook's names may be as long as it likes.
+        listed = ", ".join(f"'{name[:MOST_NAME_CHARS]}'" for name in names[:20])
         raise NoSuchSheetError(
             f"The workbook has no sheet '{wanted}', so nothing was changed. It has {listed}. Name "
             "one of these, or none."
