@@ -64,6 +64,13 @@ class ServiceUnavailableError(RollbookError):
 # --- what a client of the API did -----------------------------------------------------------
 
 
+class FileNotScannedError(ServiceUnavailableError):
+    """The virus scanner is there, and couldn't look at this file."""
+
+    code = "file_not_scanned"
+    title = "The file could not be checked for viruses"
+
+
 class NotAuthenticatedError(RollbookError):
     """No token, or one that is wrong, expired or of a disabled user."""
 
@@ -160,6 +167,14 @@ class UnsupportedFileError(RollbookError):
     code = "unsupported_file"
     status = 415
     title = "This kind of file is not accepted"
+
+
+class InfectedFileError(RollbookError):
+    """The virus scanner found something in the file."""
+
+    code = "infected_file"
+    status = 422
+    title = "The file is infected"
 
 
 class TooManyRequestsError(RollbookError):

@@ -19,7 +19,7 @@ import structlog
 from psycopg.types.json import Json
 from psycopg_pool import PoolTimeout
 
-from rollbook import audit
+from rollbook import audit, clamd
 from rollbook.database import queries
 from rollbook.errors import (
     ConflictError,
@@ -171,7 +171,9 @@ async def store_file(system: System, file_name: str, chunks: AsyncIterator[bytes
         UnsupportedFileError: the name's ending or the first bytes aren't those of a spreadsheet.
         EmptyFileError: there are no bytes.
         FileTooLargeError: there are more than the limit.
-        ServiceUnavailableError: the store doesn't take it.
+        InfectedFileError: the virus scanner found something.
+        FileNotScannedError: it couldn't look at the file.
+        ServiceUnavailableError: the store doesn't take it, or the scanner isn't there.
         Nothing is kept in any of these cases.
     """
     name = clean_name(file_name)
@@ -193,7 +195,23 @@ async def store_file(system: System, file_name: str, chunks: AsyncIterator[bytes
             yield chunk
 
     await system.store.receive(source_key(upload_id, kind), checked())
-    return StoredFile(upload_id, name, kind, size, digest.hexdigest())
+    stored = StoredFile(upload_id, name, kind, size, digest.hexdigest())
+    if system.settings.clamd_url is not None:
+        await _scan(system, stored)
+    return stored
+
+
+async def _scan(system: System, stored: StoredFile) -> None:
+    """Have a stored file looked at, and remove it unless it is clean.
+
+    Only now, as the scanner has few lines: nobody who sends slowly is to keep one busy.
+    """
+    try:
+        _, chunks = await system.store.open(stored.key)
+        await clamd.scan(system.settings, chunks)
+    except BaseException:
+        await asyncio.shield(_discard(system, stored))
+        raise
 
 
 async def record(system: System, user: User, stored: StoredFile, options: Options) -> Row:

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Request, Response
 from psycopg import Error as DatabaseError
 from psycopg_pool import PoolTimeout
 
+from rollbook import clamd
 from rollbook.api.access import SystemParam
 from rollbook.database import SCHEMA_REVISION
 from rollbook.errors import RollbookError
@@ -32,6 +33,8 @@ async def healthz() -> dict[str, str]:
 async def readyz(system: SystemParam, request: Request, response: Response) -> dict[str, str]:
     """Answer 200 when every part is reachable and the schema is the newest, 503 otherwise."""
     checks = {"postgresql": _database(system), "redis": _queue(system), "store": _store(system)}
+    if system.settings.clamd_url is not None:
+        checks["scanner"] = _scanner(system)
     results = dict(zip(checks, await asyncio.gather(*checks.values()), strict=True))
     is_ready = all(result == "ok" for result in results.values())
     if not is_ready:
@@ -65,6 +68,14 @@ async def _queue(system: System) -> str:
 async def _store(system: System) -> str:
     try:
         await system.store.has("probe")
+    except RollbookError:
+        return "not reachable"
+    return "ok"
+
+
+async def _scanner(system: System) -> str:
+    try:
+        await clamd.ping(system.settings)
     except RollbookError:
         return "not reachable"
     return "ok"
