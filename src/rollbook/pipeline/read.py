@@ -13,6 +13,7 @@ import fastexcel
 import polars as pl
 import structlog
 
+from rollbook.compound import DAMAGED, LOCKED
 from rollbook.errors import (
     MissingColumnsError,
     NoIdColumnError,
@@ -21,7 +22,8 @@ from rollbook.errors import (
     RollbookError,
     UnreadableFileError,
 )
-from rollbook.inspection import DAMAGED, LOCKED, Limits, inspect
+from rollbook.extent import check_extent
+from rollbook.inspection import Limits, inspect
 from rollbook.pipeline.columns import ColumnMap, fingerprint, map_headers, unique_headers, variants
 from rollbook.pipeline.csv_text import CsvText, csv_text
 from rollbook.scan import NotPlainError, Workbook, open_workbook
@@ -202,6 +204,8 @@ def _tables(path: Path, kind: str, wanted_sheet: str | None, batch_rows: int) ->
         if kind == "xlsx":
             with suppress(NotPlainError):
                 scanned = opened.enter_context(open_workbook(path))
+            if scanned is None:
+                check_extent(path)
         names = scanned.sheet_names if scanned else fastexcel.read_excel(path).sheet_names
         for name in _wanted_names(names, wanted_sheet):
             rows = None
@@ -240,6 +244,7 @@ def _sheet_batches(
                 yield _without_nul(batch)
         except NotPlainError as reason:
             log.info("a sheet isn't plain, calamine reads it", reason=str(reason), rows_before=done)
+            check_extent(path)
         else:
             return
     sheet = fastexcel.read_excel(path).load_sheet(
