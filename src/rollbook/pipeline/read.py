@@ -48,6 +48,12 @@ TOO_WIDE = (
     f"The table has more than {MOST_COLUMNS:,} columns, which no list of members has. Nothing was "
     "changed. Check that you sent the right file, and that no cell far on the right is filled."
 )
+#: A cell of Excel has 32,767 characters, of four bytes at most.
+MOST_CELL_BYTES = 128 << 10
+TOO_LONG = (
+    f"A cell of the file holds more than {MOST_CELL_BYTES >> 10} KB of text, which no list of "
+    "members has. Nothing was changed. Check that you sent the right file, and shorten the cell."
+)
 OPEN_QUOTE = (
     "A quotation mark is opened in the file and never closed, so it can't be told where its cells "
     "end. Nothing was changed. Open the file in Excel or LibreOffice, look for cells that run over "
@@ -135,15 +141,16 @@ def _read(path: Path, kind: str, wanted: Wanted, batch_rows: int) -> Iterator[Sh
     seen: list[str] = []
     #: Of the first sheet that has a column of ID numbers and nothing in it, such as a template.
     empty: ColumnMap | None = None
-    for found in _tables(path, kind, wanted.sheet, batch_rows):
+    for table in _tables(path, kind, wanted.sheet, batch_rows):
+        found = table._replace(batches=map(_with_short_cells, table.batches))
         first = _first(found.batches)
         header_index = _header_row(first, wanted)
         if header_index is None:
             seen.extend(_first_texts(first))
             continue
-        table = found._replace(batches=chain([first], found.batches))
+        whole = found._replace(batches=chain([first], found.batches))
         is_empty = True
-        for sheet in _sheets(table, header_index, wanted):
+        for sheet in _sheets(whole, header_index, wanted):
             empty = empty or sheet.columns
             if sheet.frame.is_empty():
                 continue
@@ -280,6 +287,14 @@ def _aligned(table: pl.DataFrame, first: tuple[int, int] | None) -> pl.DataFrame
     return pl.DataFrame([*left, *table.iter_columns()])
 
 
+def _with_short_cells(batch: pl.DataFrame) -> pl.DataFrame:
+    """The batch, which has no cell that takes minutes to look at."""
+    longest = batch.select(pl.all().str.len_bytes().max())
+    if any((column.item() or 0) > MOST_CELL_BYTES for column in longest):
+        raise UnreadableFileError(TOO_LONG)
+    return batch
+
+
 def _without_nul(table: pl.DataFrame) -> pl.DataFrame:
     """The table without a character that a workbook may hold and PostgreSQL refuses in a text."""
     holds = table.select(pl.all().str.contains(_NUL, literal=True).any())
@@ -291,6 +306,8 @@ def _csv_batches(text: CsvText, batch_rows: int) -> Iterator[pl.DataFrame]:
     """The records of a CSV file; short ones end in nulls."""
     if not text.width:
         return
+    if text.width > MOST_COLUMNS:  # polars' time grows with the square of it
+        raise UnreadableFileError(TOO_WIDE)
     quote: str | None = '"'
     if text.quotes % 2:
         # A quote that is never closed would swallow the rest of the file, which shows only where

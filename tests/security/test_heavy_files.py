@@ -1,0 +1,156 @@
+"""Files that are made to fill up memory end with a sentence, and the worker goes on."""
+
+from __future__ import annotations
+
+import io
+import random
+import struct
+import zipfile
+from typing import TYPE_CHECKING
+
+import pytest
+
+from rollbook.errors import UnreadableFileError
+from rollbook.extent import check_extent
+from rollbook.inspection import inspect
+from rollbook.pipeline.read import read
+from tests.files import csv_file, id_number, members
+from tests.golden.make import FOLDER
+from tests.security.files import bomb, compound, repacked
+from tests.security.test_inspection import LAUGHS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.security.house import House
+
+SHEET = "xl/worksheets/sheet1.xml"
+SHARED = "xl/sharedStrings.xml"
+_MAIN = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
+
+
+def sheet(rows: str, before: str = "") -> bytes:
+    return f"<worksheet {_MAIN}>{before}<sheetData>{rows}</sheetData></worksheet>".encode()
+
+
+def cell(place: str, text: str) -> str:
+    at = f' r="{place}"' if place else ""
+    return f'<c{at} t="inlineStr"><is><t>{text}</t></is></c>'
+
+
+_TEXTS = {"A1": "ID Number", "B1": "Name", "C1": "Surname"}
+HEADERS = "".join(cell(place, text) for place, text in _TEXTS.items())
+ROW = cell("A2", id_number(9_900_001)) + cell("B2", "Thandi") + cell("C2", "Nkosi")
+GOOD = f'<row r="1">{HEADERS}</row><row r="2">{ROW}</row>'
+#: Of a namespace, which no plain workbook has, so that calamine reads it.
+ODD = b"<?xml version='1.0'?><!-- odd -->"
+
+
+def with_long_cell() -> bytes:
+    """A cell of 100 MB that packs no better than an honest one."""
+    target = io.BytesIO()
+    content = sheet(GOOD.replace("Thandi", "@"))
+    before, _, after = content.partition(b"@")
+    rng = random.Random(1)
+    with (
+        zipfile.ZipFile(io.BytesIO(repacked(leave_out=SHEET))) as source,
+        zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as out,
+    ):
+        for info in source.infolist():
+            out.writestr(info, source.read(info))
+        with out.open(SHEET, "w") as entry:
+            entry.write(before)
+            for _ in range(2_500):
+                entry.write(rng.randbytes(512).hex().encode() * 40)
+            entry.write(after)
+    return target.getvalue()
+
+
+LYING = {
+    "a dimension of a whole sheet": sheet(GOOD, '<dimension ref="A1:XFD1048576"/>'),
+    "a dimension that is none": sheet(GOOD, '<dimension ref="ZZZ99999999999"/>'),
+}
+APART = {
+    "opposite corners": f'{GOOD}<row r="1048576">{cell("XFD1048576", "x")}</row>',
+    "without places": "<row>"
+    + cell("", "x") * 500
+    + "</row>"
+    + f"<row>{cell('', 'x')}</row>" * 80_001,
+    "quoted otherwise": GOOD
+    + "<row r = '1048576'>"
+    + cell("XFD1048576", "x").replace('"', "'")
+    + "</row>",
+    "with a prefix": f'{GOOD}<row r="1048576">{cell("XFD1048576", "x")}</row>'.replace(
+        "<", "<x:"
+    ).replace("<x:/", "</x:"),
+}
+
+
+@pytest.mark.parametrize("name", LYING)
+def test_a_dimension_that_lies_is_not_believed(tmp_path: Path, name: str) -> None:
+    for odd in (b"", ODD):
+        path = tmp_path / "source.xlsx"
+        path.write_bytes(repacked(add={SHEET: odd + LYING[name]}))
+        assert [batch.frame.height for batch in read(path, "xlsx")] == [1]
+
+
+@pytest.mark.parametrize("name", APART)
+def test_cells_far_apart_are_refused_before_room_is_made_for_what_lies_between(
+    tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / "source.xlsx"
+    path.write_bytes(repacked(add={SHEET: ODD + sheet(APART[name])}))
+    with pytest.raises(UnreadableFileError, match="too far apart"):
+        check_extent(path)
+    if name == "opposite corners":
+        with pytest.raises(UnreadableFileError, match="too far apart"):
+            list(read(path, "xlsx"))
+
+
+def test_an_empty_cell_far_away_is_no_reason(tmp_path: Path) -> None:
+    path = tmp_path / "source.xlsx"
+    far = '<row r="1048576"><c r="XFD1048576" s="1"/></row>'
+    path.write_bytes(repacked(add={SHEET: ODD + sheet(GOOD + far)}))
+    check_extent(path)
+    check_extent(FOLDER / "same_inline.xlsx")
+
+
+def test_a_table_of_texts_that_says_it_has_millions_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "source.xlsx"
+    table = f'<sst {_MAIN} count="9" uniqueCount="4000000000"><si><t>x</t></si></sst>'.encode()
+    path.write_bytes(repacked(add={SHARED: table, SHEET: ODD + sheet(GOOD)}))
+    with pytest.raises(UnreadableFileError, match="more texts than there is room for"):
+        list(read(path, "xlsx"))
+
+
+def test_a_chain_of_sectors_without_an_end_is_refused(tmp_path: Path) -> None:
+    content = bytearray(compound("Workbook"))
+    struct.pack_into("<I", content, 512 + 4, 1)  # sector 1 follows itself
+    path = tmp_path / "source.xls"
+    path.write_bytes(content)
+    with pytest.raises(UnreadableFileError, match="damaged"):
+        inspect(path, "xls")
+    content = bytearray(compound("Workbook"))
+    struct.pack_into("<I", content, 68, 0)  # more tables, which lead on to more tables
+    struct.pack_into("<I", content, 512 + 508, 0)
+    path.write_bytes(content)
+    with pytest.raises(UnreadableFileError, match="damaged"):
+        inspect(path, "xls")
+
+
+def test_heavy_files_fail_with_a_sentence_and_the_worker_takes_the_next(house: House) -> None:
+    files = {
+        "bomb.xlsx": bomb(),
+        "laughs.xlsx": repacked(add={"docProps/core.xml": LAUGHS}),
+        "apart.xlsx": repacked(add={SHEET: ODD + sheet(APART["opposite corners"])}),
+        "long cell.xlsx": with_long_cell(),
+        "commas.csv": csv_file(2) + b"," * 3_000_000,
+    }
+    jobs = {name: house.send("super", content, name) for name, content in files.items()}
+    for name, job_id in jobs.items():
+        status = house.ended("super", job_id)
+        assert status["status"] == "failed", name
+        assert status["error"].endswith("."), status["error"]
+        assert status["attempts"] == 1  # refused, not killed
+    next_one = house.send("super", csv_file(members(2, start=78_000)), "after heavy ones.csv")
+    assert house.completed("super", next_one)["attempts"] == 1
