@@ -1,6 +1,6 @@
 # What there is to do here. Every target gets what it needs itself.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test docs readme faults oracle bench-recovery bench-queue bench-pipeline bench-live bench check format lock audit clean
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*/\1/p' Makefile)
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -36,6 +36,9 @@ test: setup ## All tests, against the real PostgreSQL and Valkey
 
 faults: setup ## The fault tests many times (RUNS=25, SEED=1): about an hour
 	@ROLLBOOK_FAULT_RUNS=$(or $(RUNS),25) ROLLBOOK_FAULT_SEED=$(or $(SEED),1) $(BIN)/python -m pytest tests/faults
+
+fuzz-api: setup ## Requests made of the OpenAPI document, many of them (EXAMPLES=200): ten minutes
+	@ROLLBOOK_API_EXAMPLES=$(or $(EXAMPLES),200) $(BIN)/python -m pytest tests/security/test_api_fuzz.py
 
 oracle: setup ## Our rules of ID numbers against python-stdnum, on three million numbers
 	@ROLLBOOK_ORACLE_NUMBERS=3000000 $(BIN)/python -m pytest tests/unit/pipeline/test_id_numbers.py

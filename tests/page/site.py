@@ -62,14 +62,14 @@ def free_port() -> int:
     raise AssertionError("none of a hundred ports is free")
 
 
-def until(condition: Callable[[], Any], what: str) -> Any:
+def until(condition: Callable[[], Any], what: str, *, patience_s: float = PATIENCE_S) -> Any:
     """Wait for a condition, and give what it came to."""
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + patience_s
     while time.monotonic() < deadline:
         if found := condition():
             return found
         time.sleep(0.02)
-    raise AssertionError(f"not within {PATIENCE_S} s: {what}")
+    raise AssertionError(f"not within {patience_s} s: {what}")
 
 
 @dataclass

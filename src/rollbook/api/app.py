@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from contextlib import aclosing, asynccontextmanager
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, FastAPI
 
@@ -11,6 +11,7 @@ from rollbook import __version__, fairness, reconciler
 from rollbook.api import (
     audit,
     auth,
+    description,
     health,
     live,
     monitor,
@@ -24,9 +25,12 @@ from rollbook.api import (
     voter_roll,
 )
 from rollbook.api.access import OriginMiddleware
+from rollbook.api.body import BodyLimitMiddleware
+from rollbook.api.headers import HeadersMiddleware
 from rollbook.live.feed import Feed
 from rollbook.maintenance import every
 from rollbook.notifications import reconciler as notifications
+from rollbook.request_limits import RequestLimits
 from rollbook.subscriber import Subscriber
 from rollbook.system import open_system
 from rollbook.voter_roll import reconciler as verifications
@@ -34,11 +38,31 @@ from rollbook.voter_roll import reconciler as verifications
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from starlette.types import ASGIApp
+
     from rollbook.config import Settings
 
 BASE = "/api/v1"
 #: Seconds between two looks for uploads that have waited too long.
 FAIRNESS_INTERVAL_S = 10
+
+
+class _Application(FastAPI):
+    """FastAPI with our headers around all of it, and all failures in its description."""
+
+    def __init__(self, settings: Settings, **more: Any) -> None:
+        super().__init__(**more)
+        self._hsts_s = settings.hsts_s
+
+    def build_middleware_stack(self) -> ASGIApp:
+        return HeadersMiddleware(super().build_middleware_stack(), hsts_s=self._hsts_s)
+
+    def openapi(self) -> dict[str, Any]:
+        is_new = self.openapi_schema is None
+        document = super().openapi()
+        if is_new:
+            description.complete(document, base=BASE)
+        return document
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -48,6 +72,7 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with (
             open_system(settings) as system,
+            aclosing(RequestLimits(settings)) as limits,
             Subscriber(settings).running() as events,
             every(
                 settings.reconcile_interval_s,
@@ -67,18 +92,25 @@ def create_app(settings: Settings) -> FastAPI:
             every(FAIRNESS_INTERVAL_S, lambda: fairness.run_once(system), service="fairness"),
         ):
             app.state.system = system
+            app.state.limits = limits
             app.state.events = events
             async with Feed(system, events).running() as feed:
                 app.state.feed = feed
                 yield
 
-    app = FastAPI(
+    app = _Application(
+        settings,
         title="Rollbook",
         version=__version__,
         summary="Members' spreadsheets in, checked rows and a report out.",
         lifespan=lifespan,
+        # The description is read in a sandbox, out of which nothing can be tried.
+        swagger_ui_parameters={"supportedSubmitMethods": []},
+        swagger_ui_oauth2_redirect_url=None,
+        redoc_url=None,
     )
     app.add_middleware(OriginMiddleware)
+    app.add_middleware(BodyLimitMiddleware, unlimited={f"{BASE}/bulk-upload/process"})
     problems.install(app)
     base = APIRouter(prefix=BASE)
     for part in (
