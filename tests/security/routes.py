@@ -37,6 +37,7 @@ RULES: dict[tuple[str, str], Rule] = {
     ("GET", "/"): _for("anybody"),
     ("GET", "/page/{version}/{name:path}"): _for("anybody"),
     ("GET", "/docs"): _for("anybody"),
+    ("GET", "/docs/{name}"): _for("anybody"),
     ("GET", "/openapi.json"): _for("anybody"),
     ("GET", "/healthz"): _for("anybody"),
     ("GET", "/readyz"): _for("anybody"),

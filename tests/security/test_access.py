@@ -65,9 +65,11 @@ def rule(route: Route) -> Rule:
 
 def ask(client: httpx.Client, route: Route, job_id: str = "") -> httpx.Response:
     method, path = route
-    address = path.replace("{job_id}", job_id).replace("{version}", "0").replace(
-        "{name:path}", "app.js"
-    )  # fmt: skip
+    address = path
+    for name, value in (
+        ("{job_id}", job_id), ("{version}", "0"), ("{name:path}", "app.js"), ("{name}", "begin.js"),
+    ):  # fmt: skip
+        address = address.replace(name, value)
     return client.request(method, address, **rule(route).more)
 
 

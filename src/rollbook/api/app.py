@@ -12,6 +12,7 @@ from rollbook.api import (
     audit,
     auth,
     description,
+    docs,
     health,
     live,
     monitor,
@@ -104,9 +105,7 @@ def create_app(settings: Settings) -> FastAPI:
         version=__version__,
         summary="Members' spreadsheets in, checked rows and a report out.",
         lifespan=lifespan,
-        # The description is read in a sandbox, out of which nothing can be tried.
-        swagger_ui_parameters={"supportedSubmitMethods": []},
-        swagger_ui_oauth2_redirect_url=None,
+        docs_url=None,  # ours is in `docs`
         redoc_url=None,
     )
     app.add_middleware(OriginMiddleware)
@@ -128,5 +127,6 @@ def create_app(settings: Settings) -> FastAPI:
         base.include_router(part)
     app.include_router(base)
     app.include_router(health.router)
+    app.include_router(docs.router)
     app.include_router(page.router)
     return app
