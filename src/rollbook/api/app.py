@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, FastAPI
 
-from rollbook import __version__, fairness, reconciler
+from rollbook import __version__, fairness, reconciler, traces
 from rollbook.api import (
     audit,
     auth,
     health,
     live,
+    metrics,
     monitor,
     page,
     problems,
@@ -24,6 +25,9 @@ from rollbook.api import (
     voter_roll,
 )
 from rollbook.api.access import OriginMiddleware
+from rollbook.api.requests import RequestMiddleware
+from rollbook.gauges import Gauges
+from rollbook.health import Readiness
 from rollbook.live.feed import Feed
 from rollbook.maintenance import every
 from rollbook.notifications import reconciler as notifications
@@ -48,6 +52,7 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with (
             open_system(settings) as system,
+            traces.exported(settings, "api"),
             Subscriber(settings).running() as events,
             every(
                 settings.reconcile_interval_s,
@@ -68,6 +73,8 @@ def create_app(settings: Settings) -> FastAPI:
         ):
             app.state.system = system
             app.state.events = events
+            app.state.gauges = Gauges(system)
+            app.state.readiness = Readiness(system)
             async with Feed(system, events).running() as feed:
                 app.state.feed = feed
                 yield
@@ -79,6 +86,7 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
     )
     app.add_middleware(OriginMiddleware)
+    app.add_middleware(RequestMiddleware)  # the last one added is the outermost
     problems.install(app)
     base = APIRouter(prefix=BASE)
     for part in (
@@ -96,5 +104,6 @@ def create_app(settings: Settings) -> FastAPI:
         base.include_router(part)
     app.include_router(base)
     app.include_router(health.router)
+    app.include_router(metrics.router)
     app.include_router(page.router)
     return app
