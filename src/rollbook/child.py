@@ -65,6 +65,7 @@ def _listen(tasks: queue.SimpleQueue[dict[str, Any]]) -> None:
 def _attempt(settings: Settings, task: dict[str, Any], answers: TextIO) -> None:
     own = {"job_id": task["upload_id"], "attempt": task["attempt"], **task["bound"]}
     structlog.contextvars.bind_contextvars(**own)
+    log.debug("work taken up", work=task["work"])
     try:
         result = _run(settings, task, answers)
         _send(answers, type="result", **result)
