@@ -68,10 +68,10 @@ def start(data: Path, **more: str) -> Running:
     raise AssertionError(f"rollbook up ended with {process.wait()} before it was ready")
 
 
-@pytest.fixture
-def running(tmp_path: Path) -> Iterator[Running]:
-    """The system of this test, in a folder of its own."""
-    started = start(tmp_path / "data")
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One system for the tests that leave it as it was, but for a few uploads more."""
+    started = start(tmp_path_factory.mktemp("running") / "data")
     yield started
     if started.process.poll() is None:
         started.process.send_signal(signal.SIGTERM)

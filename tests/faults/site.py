@@ -17,7 +17,7 @@ import threading
 import time
 from collections import defaultdict
 from contextlib import ExitStack, asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import psutil
 import psycopg
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from rollbook.system import System
+
+T = TypeVar("T")
 
 #: Settings that let minutes pass in seconds; the logic is the same.
 QUICK: dict[str, Any] = {
@@ -433,6 +435,11 @@ class ProgressWitness(threading.Thread):
         with Redis.from_url(self._address, decode_responses=True) as client:
             newest: Any = client.xrevrange(self._stream, count=1)
         return not newest or newest[0][0] == self._last
+
+
+def each_or_first(*moments: T) -> list[T]:
+    """All of them in ``make faults``, the first of them in ``make test``."""
+    return list(moments) if "ROLLBOOK_FAULT_RUNS" in os.environ else list(moments[:1])
 
 
 def seeds() -> Iterator[int]:

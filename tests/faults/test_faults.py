@@ -1,6 +1,7 @@
 """Faults at random moments, against real engines and processes; the seed is in the test's name.
 
-One run of each in ``make test``; ``make faults`` runs each many times.
+One run of each in ``make test``, at one of several moments; ``make faults`` runs each at every
+moment, many times.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import pytest
 
 from tests.faults.office import Office, free_port
 from tests.faults.proxy import MERGE, RECORD, CommitCutter
-from tests.faults.site import QUICK, Site, seeds, until
+from tests.faults.site import QUICK, Site, each_or_first, seeds, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -125,7 +126,7 @@ def test_a_second_sigterm_stops_at_once_and_another_worker_goes_on(site: Site) -
     site.check(uploads)
 
 
-@pytest.mark.parametrize("when", ["before", "waiting", "active", "after"])
+@pytest.mark.parametrize("when", each_or_first("active", "before", "waiting", "after"))
 def test_flushall_at_any_moment_loses_nothing(site: Site, when: str) -> None:
     if when == "before":
         # Recorded and never added: its process died in between, and the queue lost all it knew.
@@ -220,7 +221,9 @@ def test_postgresql_restarted_at_any_moment_costs_no_upload(site: Site) -> None:
     site.check(uploads)
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=lambda how: how.name)
+@pytest.mark.parametrize(
+    "how", each_or_first(signal.SIGKILL, signal.SIGTERM), ids=lambda how: how.name
+)
 def test_everything_stopped_at_any_moment_comes_back_whole(site: Site, how: signal.Signals) -> None:
     uploads = site.send(3, ROWS)
     processes = [site.run("serve", ROLLBOOK_PORT="0"), site.run("worker")]

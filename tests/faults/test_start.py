@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.faults.office import free_port
-from tests.faults.site import Site, until
+from tests.faults.site import Site, each_or_first, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,13 +31,12 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 @pytest.mark.parametrize(
     ("down", "more"),
-    [
-        ({"postgres", "valkey"}, {}),
-        ({"postgres"}, {}),
-        ({"valkey"}, {}),
-        ({"postgres"}, EMBEDDED),
-    ],
-    ids=["both", "postgresql", "redis", "postgresql, redis embedded"],
+    each_or_first(
+        pytest.param({"postgres", "valkey"}, {}, id="both"),
+        pytest.param({"postgres"}, {}, id="postgresql"),
+        pytest.param({"valkey"}, {}, id="redis"),
+        pytest.param({"postgres"}, EMBEDDED, id="postgresql, redis embedded"),
+    ),
 )
 def test_up_waits_for_the_part_that_is_down_and_is_ready_as_soon_as_it_is_there(
     site: Site, down: set[str], more: dict[str, str]

@@ -49,10 +49,13 @@ def site(tmp_path: Path, roll: StandIn) -> Iterator[Site]:
 
 
 def start(site: Site) -> list[subprocess.Popen[bytes]]:
-    """Three workers, and an API for the reconciler."""
+    """Three workers, and an API whose reconciler adds more lanes than one of them can take."""
     secret = {"ROLLBOOK_VOTER_ROLL_PASSWORD": PASSWORD}
-    commands = [*["worker"] * WORKERS, "serve"]
-    return [site.run(command, ROLLBOOK_PORT="0", **secret) for command in commands]
+    few = str(LANES // WORKERS)
+    return [
+        *(site.run("worker", ROLLBOOK_VOTER_ROLL_LANES=few, **secret) for _ in range(WORKERS)),
+        site.run("serve", ROLLBOOK_PORT="0", **secret),
+    ]
 
 
 def verified(site: Site, upload_id: UUID) -> dict[str, Any]:
@@ -112,9 +115,10 @@ def test_three_workers_use_the_budget_and_never_pass_it(
 def test_a_restart_of_everything_in_the_middle_asks_nobody_twice(
     site: Site, roll: StandIn, record_property: Callable[[str, object], None]
 ) -> None:
-    (upload_id,) = site.send(1, ROWS)
+    rows = 2 * LIMIT
+    (upload_id,) = site.send(1, rows)
     processes = start(site)
-    roll.wait_until_asked(ROWS // 2, PATIENCE_S)
+    roll.wait_until_asked(rows // 2, PATIENCE_S)
     for process in processes:
         site.kill(process)
         process.wait()
@@ -128,7 +132,7 @@ def test_a_restart_of_everything_in_the_middle_asks_nobody_twice(
     assert upload["roll_pending"] == upload["roll_error"] == 0
     assert roll.over_budget == 0
     asked = Counter(asked.id_number for asked in roll.about())
-    assert len(asked) == ROWS
+    assert len(asked) == rows
     twice = sum(times - 1 for times in asked.values())
     record_property("asked twice", twice)
     assert twice <= LANES

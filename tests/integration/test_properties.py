@@ -39,7 +39,7 @@ HEADERS = (
 )  # fmt: skip
 #: The database is this test's own and is emptied before each example.
 few = settings(
-    max_examples=int(os.environ.get("HYPOTHESIS_EXAMPLES", "15")),
+    max_examples=int(os.environ.get("HYPOTHESIS_EXAMPLES", "6")),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -250,7 +250,8 @@ class Feed:
     async def _tell_all(self) -> None:
         """Begin, and then handle what is heard, a batch at a time, until cancelled."""
         await self._insist(self._begin)
-        while True:
+        # The client of Redis may swallow the cancelling in the middle of a call.
+        while not self._is_closed:
             batch = [await self._heard.get()]
             while len(batch) < BATCH and not self._heard.empty():
                 batch.append(self._heard.get_nowait())
@@ -262,7 +263,7 @@ class Feed:
 
     async def _insist(self, step: Callable[[], Awaitable[None]]) -> None:
         """Take a step, again and again while it fails: clients hear that nothing comes in."""
-        while True:
+        while not self._is_closed:
             try:
                 await step()
             except AWAY as error:
