@@ -1,6 +1,6 @@
 # What there is to do here. Every target gets what it needs itself.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test faults oracle bench-recovery bench-queue bench-pipeline bench-live check format lock audit clean
+.PHONY: help setup demo up test faults oracle bench-recovery bench-queue bench-pipeline bench-live bench-idle soak check format lock audit clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -51,6 +51,12 @@ bench-pipeline: setup ## The pipeline beside Node, pandas and django-import-expo
 
 bench-live: setup ## A thousand live clients on one API process while 20 uploads run (6 min)
 	@PYTHONPATH=. $(BIN)/python -m benchmarks.live
+
+bench-idle: setup ## What `rollbook up` takes at rest, and how soon it is ready (2 min)
+	@PYTHONPATH=. $(BIN)/python -m benchmarks.idle
+
+soak: setup ## A fault a minute under load, and nothing lost (MINUTES=30, SEED=1)
+	@PYTHONPATH=. $(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),30) --seed $(or $(SEED),1)
 
 check: setup ## Lint, format and types
 	@$(BIN)/ruff check .
