@@ -35,11 +35,11 @@ WARM_S: Final = 3.0
 #: What a process is, by a word of its command line.
 NAMES: Final = (
     ("rollbook.child", "child process of a slot"),
-    ("serve", "API"),
-    ("worker --supervised", "worker"),
+    ("rollbook serve", "API"),
+    ("rollbook worker", "worker"),
+    ("rollbook up", "supervisor"),
     ("valkey-server", "Valkey"),
     ("postgres", "PostgreSQL, all its processes"),
-    ("up", "supervisor"),
 )
 
 
