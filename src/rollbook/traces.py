@@ -1,7 +1,7 @@
 """Traces: what belongs together in time, from a request through the queue to the merge.
 
 Spans are sent to an OpenTelemetry collector as OTLP over HTTP, in its JSON form, when one is named;
-otherwise ``span`` does nothing at all. Why not OpenTelemetry's own SDK: docs/decisions/0029.
+otherwise ``span`` does nothing at all. Why not OpenTelemetry's own SDK: docs/decisions/0031.
 No attribute holds anything of a member, a file's name or a path: ids, counts, codes, templates.
 """
 
