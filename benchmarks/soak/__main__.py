@@ -290,7 +290,7 @@ def soak(minutes: float, interval_s: float, seed: int) -> dict[str, Any]:
             run = Soak(site, seed)
             run.run(minutes, interval_s)
             figures: dict[str, Any] = run.check()
-            figures["minutes"], figures["seed"] = minutes, seed
+            figures |= {"minutes": minutes, "seed": seed, "interval_s": interval_s}
             figures["faults"] = {kind: run.faults.count(kind) for kind in sorted(set(run.faults))}
             figures["processes"] = {name: run.growth(name) for name in run.samples}
             figures["machine"] = f"{psutil.cpu_count()} cores, {platform.platform(terse=True)}"
@@ -329,10 +329,10 @@ def page(figures: dict[str, Any]) -> str:
 
 Two API processes and three workers (two slots each), each a process of its own, share PostgreSQL, Valkey
 and a file store, while {OFFICES} offices send files of 10 to 60,000 rows over HTTP without a pause and something
-breaks every minute. One API process and one worker are never killed; theirs are the figures below.
+breaks again and again. One API process and one worker are never killed; theirs are the figures below.
 
-The last run: {figures["minutes"]:g} minutes on {figures["date"]} ({figures["machine"]}, shared with others),
-seed {figures["seed"]}.
+The last run: {figures["minutes"]:g} minutes with a fault every {figures["interval_s"]:g} seconds, on {figures["date"]}
+({figures["machine"]}), seed {figures["seed"]}.
 
 | what | number |
 |---|---|
