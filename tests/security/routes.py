@@ -41,6 +41,7 @@ RULES: dict[tuple[str, str], Rule] = {
     ("GET", "/openapi.json"): _for("anybody"),
     ("GET", "/healthz"): _for("anybody"),
     ("GET", "/readyz"): _for("anybody"),
+    ("GET", "/metrics"): _for("anybody"),
     ("POST", "/api/v1/auth/login"): _for(
         "anybody", 401, json={"email": "nobody@example.org", "password": "wrong"}
     ),

@@ -83,7 +83,8 @@ def problem(answer: httpx.Response, status: int, job_id: str = "") -> dict[str, 
 
 
 def headers(answer: httpx.Response) -> dict[str, str]:
-    return {name: value for name, value in answer.headers.items() if name != "date"}
+    each_time = {"date", "x-request-id"}
+    return {name: value for name, value in answer.headers.items() if name not in each_time}
 
 
 def may(name: str, route: Route) -> bool:
