@@ -63,6 +63,10 @@ class Settings(BaseSettings):
     data_dir: Path = Path("rollbook-data")
     #: ``file:///...``, ``s3://bucket/prefix``, ``gs://...`` or ``az://...``.
     store_url: str | None = None
+    #: Seconds for which a call to an object store is tried again, before it counts as away.
+    store_retry_s: Annotated[float, Field(ge=0)] = 10
+    #: Take an object store whose endpoint has no TLS, on a network of your own.
+    store_allow_http: bool = False
 
     # --- HTTP
     host: str = "127.0.0.1"
