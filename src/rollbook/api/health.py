@@ -30,7 +30,7 @@ async def healthz() -> dict[str, str]:
 
 @router.get("/readyz")
 async def readyz(system: SystemParam, request: Request, response: Response) -> dict[str, str]:
-    """Answer 200 when every part is reachable and the schema is the newest, 503 otherwise."""
+    """Answer 200 when every part is reachable and the schema new enough, 503 otherwise."""
     checks = {"postgresql": _database(system), "redis": _queue(system), "store": _store(system)}
     results = dict(zip(checks, await asyncio.gather(*checks.values()), strict=True))
     is_ready = all(result == "ok" for result in results.values())
@@ -51,7 +51,9 @@ async def _database(system: System) -> str:
     except (DatabaseError, PoolTimeout):
         return "not reachable, or not migrated"
     current = row["version_num"] if row else None
-    return "ok" if current == SCHEMA_REVISION else f"schema {current} is not the newest"
+    # A newer one is fine: during an upgrade the version before works on it (how-to/upgrade.md).
+    is_enough = current is not None and current >= SCHEMA_REVISION
+    return "ok" if is_enough else f"schema {current} is too old, run `rollbook migrate`"
 
 
 async def _queue(system: System) -> str:
