@@ -1,6 +1,6 @@
 # What there is to do here. Every target gets what it needs itself.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test faults oracle bench-recovery bench-queue bench-pipeline bench-live check format lock audit clean
+.PHONY: help setup demo up test faults oracle bench-recovery bench-queue bench-pipeline bench-live bench-scale check format lock audit clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -51,6 +51,9 @@ bench-pipeline: setup ## The pipeline beside Node, pandas and django-import-expo
 
 bench-live: setup ## A thousand live clients on one API process while 20 uploads run (6 min)
 	@PYTHONPATH=. $(BIN)/python -m benchmarks.live
+
+bench-scale: setup ## How it grows: 1 to 4 workers, 1k to 1M rows, 0 to 10M members (30 min; MORE="--most-rows 100000")
+	@PYTHONPATH=. $(BIN)/python -m benchmarks.scale $(MORE)
 
 check: setup ## Lint, format and types
 	@$(BIN)/ruff check .
