@@ -55,8 +55,8 @@ bench-pipeline: setup ## The pipeline beside Node, pandas and django-import-expo
 bench-live: setup ## A thousand live clients on one API process while 20 uploads run (6 min)
 	@PYTHONPATH=. $(BIN)/python -m benchmarks.live
 
-bench: ## All benchmarks, one after the other, and their pages (two hours on a quiet machine)
-	@$(MAKE) --no-print-directory bench-queue bench-pipeline bench-live bench-recovery
+bench: ## All benchmarks, one after the other, and their pages (three hours on a quiet machine)
+	@$(MAKE) --no-print-directory bench-queue bench-pipeline bench-live bench-scale bench-idle bench-recovery
 	@$(BIN)/python scripts/docs_pages.py
 
 bench-idle: setup ## What `rollbook up` takes at rest, and how soon it is ready (2 min)
@@ -64,6 +64,8 @@ bench-idle: setup ## What `rollbook up` takes at rest, and how soon it is ready 
 
 soak: setup ## A fault a minute under load, and nothing lost (MINUTES=30, SEED=1)
 	@PYTHONPATH=. $(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),30) --seed $(or $(SEED),1)
+bench-scale: setup ## How it grows: 1 to 4 workers, 1k to 1M rows, 0 to 10M members (30 min; MORE="--most-rows 100000")
+	@PYTHONPATH=. $(BIN)/python -m benchmarks.scale $(MORE)
 
 check: setup ## Lint, format and types
 	@$(BIN)/ruff check .
@@ -79,6 +81,7 @@ LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-h
 lock: setup ## Lock the newest dependencies that fit pyproject.toml
 	@$(LOCK) --upgrade pyproject.toml -o requirements/run.txt
 	@$(LOCK) --upgrade pyproject.toml --group dev -o requirements/dev.txt
+	@$(LOCK) --upgrade requirements/build.in -o requirements/build.txt
 
 docs: setup ## The documentation's site, in site/; broken links are refused
 	@$(BIN)/python scripts/docs_pages.py

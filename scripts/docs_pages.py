@@ -109,7 +109,7 @@ def benchmarks() -> str:
     lines = [
         "# Benchmarks\n",
         "`make bench` runs all of them, one after the other, on the machine at hand, and refreshes "
-        "these pages: two hours in which nothing else should run there. Every comparison is of one "
+        "these pages: three hours in which nothing else should run there. Every comparison is of one "
         "run, side by side: the ratios carry over to other machines, the seconds don't.\n",
     ]
     texts = {path.name: path.read_text(encoding="utf-8") for path in DOCS.glob("explanation/*.md")}

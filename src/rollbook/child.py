@@ -103,7 +103,8 @@ def _run(settings: Settings, task: dict[str, Any], answers: TextIO) -> dict[str,
     def report_stages(stages: Stages) -> None:
         _send(answers, type="stages", seconds=stages.seconds, spans=stages.spans)
 
-    store, upload_id = FileStore(settings.store_address), UUID(task["upload_id"])
+    store = FileStore.of(settings)
+    upload_id = UUID(task["upload_id"])
     with connect(settings.database_address) as connection:
         if task["work"] == "report":
             return report_again.process(

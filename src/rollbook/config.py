@@ -40,17 +40,33 @@ class Settings(BaseSettings):
 
     # --- the parts outside this process; the embedded engines serve where these are not given
     database_url: SecretStr | None = Field(None, validation_alias="DATABASE_URL")
-    #: Wins over the four names below, which the first system used.
+    #: Wins over the single names below; the first four are the first system's.
     redis_url: SecretStr | None = Field(None, validation_alias="REDIS_URL")
     redis_host: str | None = Field(None, validation_alias="REDIS_HOST")
     redis_port: int = Field(6379, validation_alias="REDIS_PORT")
     redis_password: SecretStr | None = Field(None, validation_alias="REDIS_PASSWORD")
     redis_db: int = Field(0, validation_alias="REDIS_DB")
+    #: Instead of redis_host and redis_port: ``host:port``, comma-separated.
+    redis_sentinels: str | None = Field(None, validation_alias="REDIS_SENTINELS")
+    #: The name that the Sentinels know the server by.
+    redis_sentinel_master: str = Field("mymaster", validation_alias="REDIS_SENTINEL_MASTER")
+    #: The Sentinels' own.
+    redis_sentinel_password: SecretStr | None = Field(
+        None, validation_alias="REDIS_SENTINEL_PASSWORD"
+    )
+    #: TLS to what the names above tell; REDIS_URL says ``rediss:`` itself.
+    redis_tls: bool = Field(default=False, validation_alias="REDIS_TLS")
+    #: Certificates (PEM) of who signed the server's, where the system doesn't know them.
+    redis_ca_file: Path | None = Field(None, validation_alias="REDIS_CA_FILE")
 
     #: Home of the embedded engines, the default file store and the secret key.
     data_dir: Path = Path("rollbook-data")
     #: ``file:///...``, ``s3://bucket/prefix``, ``gs://...`` or ``az://...``.
     store_url: str | None = None
+    #: Seconds for which a call to an object store is tried again, before it counts as away.
+    store_retry_s: Annotated[float, Field(ge=0)] = 10
+    #: Take an object store whose endpoint has no TLS, on a network of your own.
+    store_allow_http: bool = False
 
     # --- HTTP
     host: str = "127.0.0.1"
@@ -339,14 +355,33 @@ class Settings(BaseSettings):
 
     @property
     def given_redis_address(self) -> str | None:
-        """The Redis URL, from REDIS_URL or from the four single names; None means embedded."""
+        """The Redis URL, from REDIS_URL or from the single names; None means embedded.
+
+        What it may be says ``redis_client``.
+        """
         if self.redis_url is not None:
-            return self.redis_url.get_secret_value()
+            return self._with_ca(self.redis_url.get_secret_value())
+        scheme = "rediss" if self.redis_tls else "redis"
+        login = f":{_quoted(self.redis_password)}@" if self.redis_password else ""
+        if self.redis_sentinels is not None:
+            hosts = ",".join(_comma_separated(self.redis_sentinels))
+            query = f"?master={quote(self.redis_sentinel_master, safe='')}"
+            if self.redis_sentinel_password is not None:
+                query += f"&sentinel_password={_quoted(self.redis_sentinel_password)}"
+            return self._with_ca(f"{scheme}+sentinel://{login}{hosts}/{self.redis_db}{query}")
         if self.redis_host is None:
             return None
-        password = self.redis_password.get_secret_value() if self.redis_password else ""
-        login = f":{quote(password, safe='')}@" if password else ""
-        return f"redis://{login}{self.redis_host}:{self.redis_port}/{self.redis_db}"
+        return self._with_ca(
+            f"{scheme}://{login}{self.redis_host}:{self.redis_port}/{self.redis_db}"
+        )
+
+    def _with_ca(self, address: str) -> str:
+        """The address with the certificates to trust, where it is one with TLS and names none."""
+        is_needed = address.startswith("rediss") and "ssl_ca_certs=" not in address
+        if self.redis_ca_file is None or not is_needed:
+            return address
+        path = quote(str(self.redis_ca_file.resolve()), safe="/")
+        return f"{address}{'&' if '?' in address else '?'}ssl_ca_certs={path}"
 
     @property
     def given_database_address(self) -> str | None:
@@ -430,6 +465,10 @@ def _webhook_keys(secret: SecretStr) -> tuple[bytes, ...]:
     """The keys of a setting (binascii.Error, which is a ValueError, where one isn't base64)."""
     given = secret.get_secret_value().split()
     return tuple(b64decode(key.removeprefix("whsec_"), validate=True) for key in given)
+
+
+def _quoted(secret: SecretStr) -> str:
+    return quote(secret.get_secret_value(), safe="")
 
 
 def _comma_separated(text: str) -> list[str]:

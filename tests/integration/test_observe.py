@@ -312,7 +312,7 @@ def series() -> dict[str, frozenset[str]]:
 
 
 def _expressions() -> Iterator[str]:
-    rules = yaml.safe_load((ROOT / "deploy/prometheus/alerts.yaml").read_text())
+    rules = yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text())
     for group in rules["groups"]:
         yield from (rule["expr"] for rule in group["rules"])
     dashboard = json.loads((ROOT / "deploy/grafana/rollbook.json").read_text())
@@ -358,7 +358,7 @@ def test_the_dashboard_is_what_its_program_writes() -> None:
 def test_prometheus_own_tool_takes_the_rules_and_every_query_of_the_dashboard(
     tmp_path: Path,
 ) -> None:
-    rules = ROOT / "deploy/prometheus/alerts.yaml"
+    rules = ROOT / "deploy/prometheus/alerts.yml"
     queries = [query.replace("$__rate_interval", "5m") for query in _expressions()]
     drawn = tmp_path / "dashboard.yaml"
     recording = [{"record": f"query_{i}", "expr": query} for i, query in enumerate(queries)]
