@@ -1,6 +1,6 @@
 # What there is to do here. Every target gets what it needs itself.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test faults oracle bench-recovery bench-queue bench-pipeline bench-live bench-idle soak check format lock audit clean
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*/\1/p' Makefile)
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -37,6 +37,9 @@ test: setup ## All tests, against the real PostgreSQL and Valkey
 faults: setup ## The fault tests many times (RUNS=25, SEED=1): about an hour
 	@ROLLBOOK_FAULT_RUNS=$(or $(RUNS),25) ROLLBOOK_FAULT_SEED=$(or $(SEED),1) $(BIN)/python -m pytest tests/faults
 
+fuzz-api: setup ## Requests made of the OpenAPI document, many of them (EXAMPLES=200): ten minutes
+	@ROLLBOOK_API_EXAMPLES=$(or $(EXAMPLES),200) $(BIN)/python -m pytest tests/security/test_api_fuzz.py
+
 oracle: setup ## Our rules of ID numbers against python-stdnum, on three million numbers
 	@ROLLBOOK_ORACLE_NUMBERS=3000000 $(BIN)/python -m pytest tests/unit/pipeline/test_id_numbers.py
 
@@ -58,6 +61,10 @@ bench-idle: setup ## What `rollbook up` takes at rest, and how soon it is ready 
 soak: setup ## A fault a minute under load, and nothing lost (MINUTES=30, SEED=1)
 	@PYTHONPATH=. $(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),30) --seed $(or $(SEED),1)
 
+bench: ## All benchmarks, one after the other, and their pages (two hours on a quiet machine)
+	@$(MAKE) --no-print-directory bench-queue bench-pipeline bench-live bench-recovery
+	@$(BIN)/python scripts/docs_pages.py
+
 check: setup ## Lint, format and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -72,6 +79,13 @@ LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-h
 lock: setup ## Lock the newest dependencies that fit pyproject.toml
 	@$(LOCK) --upgrade pyproject.toml -o requirements/run.txt
 	@$(LOCK) --upgrade pyproject.toml --group dev -o requirements/dev.txt
+
+docs: setup ## The documentation's site, in site/; broken links are refused
+	@$(BIN)/python scripts/docs_pages.py
+	@$(BIN)/zensical build --strict --clean
+
+readme: setup ## The commands of README and tutorial, as a newcomer types them (a minute; port 8000)
+	@$(BIN)/python scripts/readme.py
 
 audit: setup ## Known vulnerabilities of the locked dependencies
 	@$(BIN)/pip-audit --require-hashes --disable-pip -r requirements/run.txt

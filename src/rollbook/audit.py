@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, LiteralString
 
 from rollbook.database import page_of, queries
 from rollbook.errors import RollbookError
+from rollbook.masking import masked
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -122,9 +123,9 @@ def entry(
         "province": who.scope.province if who else None,
         "municipality": who.scope.municipality if who else None,
         "address": place.address,
-        "agent": agent or place.agent,
+        "agent": masked(agent or place.agent or "") or None,
         "job_id": job_id,
-        "about": about,
+        "about": about and masked(about),
     }
 
 

@@ -60,12 +60,23 @@ class Settings(BaseSettings):
     max_upload_mb: Positive = 50
     #: Other sites whose pages may listen to live messages, comma-separated: ``https://a.example``.
     allowed_origins: str = ""
+    #: Seconds for which a browser that came by HTTPS is to come by HTTPS alone; 0 asks for nothing.
+    hsts_s: Annotated[int, Field(ge=0)] = 365 * 24 * 3600
     #: What a workbook may hold once it is unpacked.
     max_inflated_mb: Positive = 2048
 
     # --- the first account
     admin_email: str | None = None
     admin_password: SecretStr | None = None
+
+    # --- limits, so that a flood from one office leaves the others served
+    #: Requests of one user in a minute, and of all users of an office; a minute's worth may come at
+    #: once. A page asks for something every few seconds, and an office may have a thousand people.
+    requests_per_minute: Positive = 1200
+    office_requests_per_minute: Positive = 30_000
+    #: Uploads that may wait at a time for one user, and for an office.
+    waiting_uploads_per_user: Positive = 200
+    waiting_uploads_per_office: Positive = 1000
 
     # --- the queue, by the names that operators of Bull know
     queue_name: str = "bulk-uploads"

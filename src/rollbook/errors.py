@@ -2,13 +2,15 @@
 
 Each class has a stable ``code``, the HTTP ``status`` it answers with, and a short ``title``; the
 message is the sentence for the person who will read it: what happened, what was kept and what to
-do next. A message never holds a member's name or ID number, because messages are logged, stored
-in Redis and sent to clients.
+do next. A message never holds a member's name, because messages are logged, stored in Redis and
+sent to clients; an ID number in what it quotes, as from a file without headers, is masked.
 """
 
 from __future__ import annotations
 
 from typing import Any, ClassVar
+
+from rollbook.masking import masked
 
 
 class RollbookError(Exception):
@@ -19,7 +21,7 @@ class RollbookError(Exception):
     title: ClassVar[str] = "Something went wrong on our side"
 
     def __init__(self, message: str, **members: Any) -> None:
-        super().__init__(message)
+        super().__init__(masked(message))
         #: Extra members of the problem answer (RFC 9457, section 3.2), such as ``errors``.
         self.members = members
 
@@ -157,6 +159,25 @@ class UnsupportedFileError(RollbookError):
     code = "unsupported_file"
     status = 415
     title = "This kind of file is not accepted"
+
+
+class TooManyRequestsError(RollbookError):
+    """A user or an office is over a limit; ``wait_s`` says for how long (``Retry-After``)."""
+
+    code = "too_many_requests"
+    status = 429
+    title = "Too many requests"
+
+    def __init__(self, message: str, *, wait_s: int) -> None:
+        super().__init__(message)
+        self.wait_s = wait_s
+
+
+class TooManyUploadsError(TooManyRequestsError):
+    """As many uploads of a user or an office wait as may."""
+
+    code = "too_many_uploads"
+    title = "Too many uploads are waiting"
 
 
 # --- what a file turned out to be; an attempt that meets one of these isn't repeated --------

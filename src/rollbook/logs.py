@@ -1,19 +1,27 @@
 """Log lines: for people on a terminal, JSON otherwise.
 
-No line carries a member's ID number or name, a password or a token: they are never passed to the
-logger. Line breaks in a value are escaped by both renderers, so that a line can't be forged.
+No line carries a member's name, a password or a token: they are never passed to the logger. An ID
+number that a user's text brought along is masked. Control characters are escaped, and the lines of
+a stack trace begin with blanks, so that nobody's text can look like a line of ours.
 """
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
-from typing import TYPE_CHECKING
+import textwrap
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from rollbook.masking import masked
+
 if TYPE_CHECKING:
-    from structlog.typing import Processor
+    from collections.abc import Callable
+    from typing import TextIO
+
+    from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 
     from rollbook.config import Settings
 
@@ -35,7 +43,7 @@ def configure(settings: Settings, *, component: str) -> None:
         structlog.processors.StackInfoRenderer(),
     ]
     renderer: Processor = (
-        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        structlog.dev.ConsoleRenderer(exception_formatter=_trace)
         if human
         else structlog.processors.JSONRenderer()
     )
@@ -44,6 +52,8 @@ def configure(settings: Settings, *, component: str) -> None:
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             *([] if human else [structlog.processors.format_exc_info]),
+            # JSON escapes control characters by itself.
+            _rewriting((lambda text: _escaped(masked(text))) if human else masked),
             renderer,
         ],
     )
@@ -68,6 +78,41 @@ def configure(settings: Settings, *, component: str) -> None:
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(component=component)
+
+
+def _rewriting(change: Callable[[str], str]) -> Processor:
+    """A processor that changes every text in a line."""
+
+    def changed(value: Any) -> Any:
+        match value:
+            case str():
+                return change(value)
+            case dict():
+                return {changed(key): changed(inner) for key, inner in value.items()}
+            case list() | tuple() | set() | frozenset():
+                return [changed(inner) for inner in value]
+            case _:
+                return value
+
+    def rewrite(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+        return {name: changed(value) for name, value in event.items()}
+
+    return rewrite
+
+
+def _escaped(text: str) -> str:
+    # Of the separators, only the blank stays: the others break a line in some viewers.
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _trace(out: TextIO, exc_info: ExcInfo) -> None:
+    """A stack trace for people, whose every line is seen to be a part of it."""
+    trace = io.StringIO()
+    structlog.dev.plain_traceback(trace, exc_info)
+    lines = map(_escaped, masked(trace.getvalue()).splitlines())
+    out.write(textwrap.indent("\n".join(lines), "    "))
 
 
 def places(error: BaseException) -> list[str]:

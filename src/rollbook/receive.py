@@ -32,9 +32,11 @@ from rollbook.errors import (
     RollbookError,
     ServiceUnavailableError,
     SourceGoneError,
+    TooManyUploadsError,
     UnsupportedFileError,
 )
 from rollbook.kinds import HEAD_BYTES, check_beginning, kind_of
+from rollbook.masking import masked
 from rollbook.pipeline.columns import variants
 from rollbook.store import SOURCE_GONE, source_key
 
@@ -51,6 +53,8 @@ Existing = Literal["update", "fill", "skip"]
 #: When the voter roll is asked; see ``Options.verify``.
 Verify = Literal["after_merge", "before_merge"]
 MAX_NAME_LENGTH = 200
+#: Seconds after which whoever has too many uploads waiting may try again: some may be through.
+WAIT_S = 30
 
 #: The options of a dry run that are those of the run for real too.
 _SAME_WHEN_RUN = ("existing", "all_or_nothing", "sheet", "columns", "verify")
@@ -205,6 +209,7 @@ async def record(system: System, user: User, stored: StoredFile, options: Option
 
     Raises:
         DuplicateUploadError: the same content came within the window.
+        TooManyUploadsError: as many of the user's or the office's wait as may.
         IdempotencyConflictError: the key came before with another file.
     """
     traceparent = traces.carried()
@@ -266,6 +271,8 @@ async def _record(
                 return _same_file(earlier, stored)
         if not options.allow_duplicate:
             await _refuse_repeat(system, connection, user, stored, options)
+        if options.act != "take":  # files in the watched folder wait there and here alike
+            await _refuse_flood(system, connection, user)
         parameters = {
             "id": stored.upload_id,
             "owner_id": user.id,
@@ -335,6 +342,28 @@ async def _refuse_repeat(
         )
 
 
+async def _refuse_flood(system: System, connection: AsyncConnection[Row], user: User) -> None:
+    """Refuse an upload where as many of the user's, or of the office's, wait as may."""
+    settings = system.settings
+    own_limit, office_limit = settings.waiting_uploads_per_user, settings.waiting_uploads_per_office
+    office = {"province": user.scope.province, "municipality": user.scope.municipality}
+    # Two that are recorded at the same moment must not both be the last.
+    await connection.execute(_SQL["lock_waiting"], {"office": f"waiting uploads: {user.scope}"})
+    found = await connection.execute(_SQL["waiting"], {"owner_id": user.id, **office})
+    row = await found.fetchone()
+    assert row is not None
+    if row["own"] < own_limit and row["office"] < office_limit:
+        return
+    whose = (
+        f"{row['own']} of your" if row["own"] >= own_limit else f"{row['office']} of your office's"
+    )
+    raise TooManyUploadsError(
+        f"{whose} uploads are still waiting, so nothing was kept of this one. Send it again when "
+        "some of them are through.",
+        wait_s=WAIT_S,
+    )
+
+
 async def _judged(chunks: AsyncIterator[bytes], kind: str) -> AsyncIterator[bytes]:
     """Pass the chunks on once their beginning fits the kind that the name promises."""
     head = b""
@@ -361,6 +390,8 @@ async def _judged(chunks: AsyncIterator[bytes], kind: str) -> AsyncIterator[byte
 def clean_name(file_name: str) -> str:
     """The last part of the sender's name for the file, as harmless text; it names nothing here.
 
+    An ID number in it is masked for good: the name is shown and sent wherever the upload is.
+
     Raises:
         UnsupportedFileError: it has a NUL, behind which some programs see no more of it.
     """
@@ -370,7 +401,7 @@ def clean_name(file_name: str) -> str:
             "Give it a plain name and send it again."
         )
     last = PurePosixPath(file_name.replace("\\", "/")).name
-    visible = "".join(c for c in last if unicodedata.category(c)[0] != "C").strip()
+    visible = masked("".join(c for c in last if unicodedata.category(c)[0] != "C").strip())
     if len(visible) > MAX_NAME_LENGTH:
         stem, dot, ending = visible.rpartition(".")
         visible = stem[: MAX_NAME_LENGTH - len(dot) - len(ending)] + dot + ending

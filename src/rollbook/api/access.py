@@ -8,10 +8,12 @@ from uuid import UUID
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.requests import HTTPConnection
 
 from rollbook import accounts, audit
 from rollbook.accounts import User
 from rollbook.errors import NotAllowedError, NotAuthenticatedError
+from rollbook.request_limits import RequestLimits
 from rollbook.system import System
 
 if TYPE_CHECKING:
@@ -27,21 +29,30 @@ def the_system(request: Request) -> System:
     return cast("System", request.app.state.system)
 
 
+def the_limits(connection: HTTPConnection) -> RequestLimits:
+    """The limits on requests."""
+    return cast("RequestLimits", connection.app.state.limits)
+
+
 SystemParam = Annotated[System, Depends(the_system)]
 
 
 async def signed_in(
+    request: Request,
     system: SystemParam,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
 ) -> User:
-    """The user whom the bearer token names.
+    """The user whom the bearer token names, and whose request it counts as.
 
     Raises:
         NotAuthenticatedError: there is no token, or no good one.
+        TooManyRequestsError: the user or the office has made too many requests.
     """
     if credentials is None:
         raise NotAuthenticatedError(accounts.SIGN_IN_AGAIN)
-    return await accounts.from_token(system.pool, system.settings, credentials.credentials)
+    user = await accounts.from_token(system.pool, system.settings, credentials.credentials)
+    await the_limits(request).take(user)
+    return user
 
 
 UserParam = Annotated[User, Depends(signed_in)]
@@ -76,9 +87,9 @@ def audited(act: audit.Act) -> Callable[..., AsyncIterator[None]]:
     return refusals
 
 
-def _as_uuid(text: str | None) -> UUID | None:
+def _as_uuid(given: str | UUID | None) -> UUID | None:
     try:
-        return UUID(text) if text else None
+        return UUID(str(given)) if given else None
     except ValueError:  # the answer says so
         return None
 

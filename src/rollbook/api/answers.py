@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, Generic, Literal, Self, TypeVar
+from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 
 from rollbook import audit, clock, uploads
 from rollbook.accounts import Role, User
 from rollbook.database import Row
+from rollbook.masking import masked, masked_cell
 from rollbook.receive import Existing, Verify
 from rollbook.undo import Undone
 from rollbook.uploads import Outcome
@@ -40,8 +42,15 @@ class Page(BaseModel, Generic[T]):
     total: int
 
 
+class FieldProblem(BaseModel):
+    """A field that doesn't fit."""
+
+    field: str
+    message: str
+
+
 class Problem(BaseModel):
-    """Every failure (RFC 9457)."""
+    """Every failure (RFC 9457); some kinds have members of their own beside these."""
 
     success: Literal[False] = False
     message: str
@@ -50,6 +59,7 @@ class Problem(BaseModel):
     status: int
     detail: str
     instance: str
+    errors: list[FieldProblem] | None = Field(None, description="The fields that don't fit.")
 
 
 class Who(BaseModel):
@@ -162,6 +172,10 @@ class UploadStatus(BaseModel):
         """The status of a row of the table ``uploads`` with its owner's address."""
         same = {name: upload[name] for name in cls.model_fields if name in upload}
         same["verification"] = UploadVerification.of(upload, seconds_left)
+        # What a header or a sheet is called is a user's text too.
+        same["sheet"] = upload["sheet"] and masked(upload["sheet"])
+        if upload["columns"] is not None:
+            same["columns"] = {masked(name): field for name, field in upload["columns"].items()}
         return cls(
             **same,
             job_id=upload["id"],
@@ -188,10 +202,20 @@ class RowProblem(BaseModel):
     """One thing that is wrong or doubtful in a row."""
 
     column: str | None
-    value: str | None
+    value: str | None = Field(
+        description="The cell's text, in which ID numbers are masked: the downloads have all of it."
+    )
     code: str
     severity: Literal["error", "warning"]
     message: str
+
+    @classmethod
+    def of(cls, problem: Mapping[str, Any], message: str) -> RowProblem:
+        """The answer to an entry of a row's ``problems``."""
+        column, value = problem["column"], problem["value"]
+        hide = masked_cell if problem["code"].startswith("id_") else masked
+        shown = {"column": column and masked(column), "value": value and hide(value)}
+        return cls(**{**problem, **shown}, message=message)
 
 
 class ProblemCount(BaseModel):
@@ -340,7 +364,9 @@ class Undoing(BaseModel):
 class KeptMember(BaseModel):
     """A member whom undoing an upload left alone, or would."""
 
-    id_number: str
+    id_number: Annotated[str, AfterValidator(masked)] = Field(
+        description="Masked; the downloaded list has it whole."
+    )
     reason: Literal["later_upload", "edited"]
     later_upload: UUID | None = Field(description="The upload that changed the member last.")
 

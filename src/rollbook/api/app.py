@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from contextlib import aclosing, asynccontextmanager
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, FastAPI
 
@@ -11,6 +11,8 @@ from rollbook import __version__, fairness, reconciler, traces
 from rollbook.api import (
     audit,
     auth,
+    description,
+    docs,
     health,
     live,
     metrics,
@@ -25,12 +27,15 @@ from rollbook.api import (
     voter_roll,
 )
 from rollbook.api.access import OriginMiddleware
+from rollbook.api.body import BodyLimitMiddleware
+from rollbook.api.headers import HeadersMiddleware
 from rollbook.api.requests import RequestMiddleware
 from rollbook.gauges import Gauges
 from rollbook.health import Readiness
 from rollbook.live.feed import Feed
 from rollbook.maintenance import every
 from rollbook.notifications import reconciler as notifications
+from rollbook.request_limits import RequestLimits
 from rollbook.subscriber import Subscriber
 from rollbook.system import open_system
 from rollbook.voter_roll import reconciler as verifications
@@ -38,11 +43,31 @@ from rollbook.voter_roll import reconciler as verifications
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from starlette.types import ASGIApp
+
     from rollbook.config import Settings
 
 BASE = "/api/v1"
 #: Seconds between two looks for uploads that have waited too long.
 FAIRNESS_INTERVAL_S = 10
+
+
+class _Application(FastAPI):
+    """FastAPI with our headers around all of it, and all failures in its description."""
+
+    def __init__(self, settings: Settings, **more: Any) -> None:
+        super().__init__(**more)
+        self._hsts_s = settings.hsts_s
+
+    def build_middleware_stack(self) -> ASGIApp:
+        return HeadersMiddleware(super().build_middleware_stack(), hsts_s=self._hsts_s)
+
+    def openapi(self) -> dict[str, Any]:
+        is_new = self.openapi_schema is None
+        document = super().openapi()
+        if is_new:
+            description.complete(document, base=BASE)
+        return document
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -53,6 +78,7 @@ def create_app(settings: Settings) -> FastAPI:
         async with (
             open_system(settings) as system,
             traces.exported(settings, "api"),
+            aclosing(RequestLimits(settings)) as limits,
             Subscriber(settings).running() as events,
             every(
                 settings.reconcile_interval_s,
@@ -72,6 +98,7 @@ def create_app(settings: Settings) -> FastAPI:
             every(FAIRNESS_INTERVAL_S, lambda: fairness.run_once(system), service="fairness"),
         ):
             app.state.system = system
+            app.state.limits = limits
             app.state.events = events
             app.state.gauges = Gauges(system)
             app.state.readiness = Readiness(system)
@@ -79,13 +106,17 @@ def create_app(settings: Settings) -> FastAPI:
                 app.state.feed = feed
                 yield
 
-    app = FastAPI(
+    app = _Application(
+        settings,
         title="Rollbook",
         version=__version__,
         summary="Members' spreadsheets in, checked rows and a report out.",
         lifespan=lifespan,
+        docs_url=None,  # ours is in `docs`
+        redoc_url=None,
     )
     app.add_middleware(OriginMiddleware)
+    app.add_middleware(BodyLimitMiddleware, unlimited={f"{BASE}/bulk-upload/process"})
     app.add_middleware(RequestMiddleware)  # the last one added is the outermost
     problems.install(app)
     base = APIRouter(prefix=BASE)
@@ -105,5 +136,6 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(base)
     app.include_router(health.router)
     app.include_router(metrics.router)
+    app.include_router(docs.router)
     app.include_router(page.router)
     return app

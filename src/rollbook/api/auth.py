@@ -21,7 +21,7 @@ def _without_nul(text: str) -> str:
     return text
 
 
-class Credentials(BaseModel):
+class Credentials(BaseModel, strict=True):
     """What a person types to sign in."""
 
     email: Annotated[str, AfterValidator(_without_nul)] = Field(max_length=320)

@@ -19,12 +19,13 @@ from starlette.websockets import WebSocketDisconnect
 
 from rollbook import accounts
 from rollbook.accounts import Session
-from rollbook.api.access import bearer
+from rollbook.api.access import bearer, the_limits
 from rollbook.api.answers import Problem
-from rollbook.errors import NotAllowedError, NotAuthenticatedError
+from rollbook.errors import NotAllowedError, NotAuthenticatedError, TooManyRequestsError
 from rollbook.live.client import (
     ACCOUNT_CHANGED,
     NOT_AUTHENTICATED,
+    TOO_MANY_REQUESTS,
     UNAVAILABLE,
     UNEXPECTED_MESSAGE,
     Client,
@@ -98,14 +99,18 @@ async def _introduced(socket: WebSocket, system: System, offered: list[str]) -> 
         if not tokens:
             async with asyncio.timeout(AUTHENTICATE_S):
                 tokens = [_token(await socket.receive())]
-        return await accounts.session(system.pool, system.settings, tokens[0])
+        session = await accounts.session(system.pool, system.settings, tokens[0])
+        await the_limits(socket).take(session.user)
     except (NotAuthenticatedError, TimeoutError):
         return NOT_AUTHENTICATED
     except _UnexpectedMessageError:
         return UNEXPECTED_MESSAGE
+    except TooManyRequestsError:
+        return TOO_MANY_REQUESTS
     except AWAY as error:
         log.warning("live client not let in", error=type(error).__name__)
         return UNAVAILABLE
+    return session
 
 
 async def _hear_out(socket: WebSocket, system: System, client: Client) -> None:
@@ -172,6 +177,7 @@ async def events(
     if credentials is None:
         raise NotAuthenticatedError(accounts.SIGN_IN_AGAIN)
     session = await accounts.session(system.pool, system.settings, credentials.credentials)
+    await the_limits(request).take(session.user)
     # The header is the newer one: a client that connects again by itself keeps its address.
     if last_event_id is not None and last_event_id.isascii() and last_event_id.isdigit():
         since = int(last_event_id)

@@ -47,7 +47,7 @@ class FolderState(BaseModel):
     watchers: list[WatcherState]
 
 
-class ProcessRequest(BaseModel):
+class ProcessRequest(BaseModel, strict=True):
     """Which file to take."""
 
     file_name: str = Field(

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import iter_route_contexts
 from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
 from starlette.exceptions import HTTPException
 
 from rollbook import logs
 from rollbook.api.requests import HEADER
-from rollbook.errors import RollbookError, ServiceUnavailableError
+from rollbook.errors import RollbookError, ServiceUnavailableError, TooManyRequestsError
+from rollbook.masking import masked
 
 if TYPE_CHECKING:
     from fastapi import FastAPI, Request
@@ -36,7 +38,7 @@ def problem(
         "title": title,
         "status": status,
         "detail": detail,
-        "instance": request.url.path,
+        "instance": masked(request.url.path),
         **members,
     }
     return JSONResponse(content, status_code=status, media_type=MEDIA_TYPE, headers=headers)
@@ -54,7 +56,7 @@ def install(app: FastAPI) -> None:
 
 async def _known(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RollbookError)
-    return problem(
+    answer = problem(
         request,
         status=error.status,
         code=error.code,
@@ -62,12 +64,18 @@ async def _known(request: Request, error: Exception) -> JSONResponse:
         detail=error.message,
         **error.members,
     )
+    if isinstance(error, TooManyRequestsError):
+        answer.headers["Retry-After"] = str(error.wait_s)
+    return answer
 
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     fields = [
-        {"field": ".".join(str(part) for part in e["loc"][1:]), "message": e["msg"]}
+        {
+            "field": masked(".".join(str(part) for part in e["loc"][1:])),
+            "message": masked(e["msg"]),
+        }
         for e in error.errors()
     ]
     named = "; ".join(f"{f['field'] or 'body'}: {f['message']}" for f in fields)
@@ -92,7 +100,22 @@ async def _framework(request: Request, error: Exception) -> JSONResponse:
         detail=str(error.detail),
     )
     answer.headers.update(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        answer.headers["Allow"] = _methods(request)
     return answer
+
+
+def _methods(request: Request) -> str:
+    """What may be done at an address: the router knows only of the first route that is there."""
+    path = request.url.path
+    return ", ".join(
+        sorted(
+            method
+            for found in iter_route_contexts(request.app.routes)
+            if found.methods and found.path_regex.match(path)
+            for method in found.methods
+        )
+    )
 
 
 async def _database_away(request: Request, error: Exception) -> JSONResponse:

@@ -35,7 +35,7 @@ router = APIRouter(
 _SQL = queries("workers")
 
 
-class CleanRequest(BaseModel):
+class CleanRequest(BaseModel, strict=True):
     """How long an ended job is kept in the queue."""
 
     grace_period_hours: float = Field(24, ge=0, le=24 * 365)

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Body, Depends
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 from rollbook import retention, uploads
 from rollbook.api.access import OperatorParam, SystemParam, audited, signed_in
@@ -23,6 +23,17 @@ router = APIRouter(
     dependencies=[Depends(signed_in)],
     responses={code: {"model": Problem} for code in (401, 403, 503)},
 )
+
+#: Only what looks like an id: DELETE on ``/stats`` is a method that it hasn't, and no wrong id.
+ONE = "/{job_id:uuid}"
+
+
+#: In JSON 7.0 is a whole number too, and a text is none.
+Days = Annotated[
+    int,
+    Field(ge=retention.MIN_REPORT_DAYS, le=36500),
+    BeforeValidator(lambda n: int(n) if isinstance(n, float) and n.is_integer() else n),
+]
 
 
 class StoredReport(BaseModel):
@@ -55,12 +66,10 @@ class Deleted(BaseModel):
     bytes: int
 
 
-class CleanupRequest(BaseModel):
+class CleanupRequest(BaseModel, strict=True):
     """How old what is removed has to be."""
 
-    older_than_days: int | None = Field(
-        None, ge=retention.MIN_REPORT_DAYS, le=36500, description="Default: the retention."
-    )
+    older_than_days: Days | None = Field(None, description="Default: the retention.")
     dry_run: Annotated[bool, Field(description="Only say what would be removed.")] = False
 
 
@@ -106,7 +115,7 @@ async def stats(system: SystemParam, _: OperatorParam) -> Answer[ReportStats]:
 
 
 @router.get(
-    "/{job_id}",
+    ONE,
     response_class=StreamingResponse,
     dependencies=[Depends(audited("download_report"))],
     responses={404: {"model": Problem}},
@@ -117,7 +126,7 @@ async def report(job_id: UUID, system: SystemParam, user: OperatorParam) -> Stre
 
 
 @router.delete(
-    "/{job_id}",
+    ONE,
     dependencies=[Depends(audited("delete"))],
     responses={code: {"model": Problem} for code in (404, 409)},
 )

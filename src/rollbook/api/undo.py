@@ -20,7 +20,7 @@ router = APIRouter(
 )
 
 
-class UndoRequest(BaseModel):
+class UndoRequest(BaseModel, strict=True):
     """Whether to count first, or to do it."""
 
     dry_run: bool = True

@@ -38,6 +38,7 @@ from rollbook.errors import (
     ServiceUnavailableError,
 )
 from rollbook.intake import KEY_BEGINNING
+from rollbook.masking import masked
 from rollbook.pipeline.problems import catalogue, sentence
 from rollbook.system import System
 from rollbook.uploads import Outcome
@@ -126,6 +127,8 @@ SearchParam = Annotated[
         pattern=r"^[^\x00]*$",
         description="A part of the file's name or of the owner's address, or a job id.",
     ),
+    # As the names that are looked through are.
+    AfterValidator(lambda text: text and masked(text)),
 ]
 
 
@@ -141,7 +144,7 @@ IdempotencyKey = Annotated[
 ]
 
 
-class RunRequest(BaseModel):
+class RunRequest(BaseModel, strict=True):
     """How a dry run is run for real."""
 
     allow_duplicate: bool = False
@@ -311,7 +314,7 @@ async def rows(
             outcome=row["outcome"],
             duplicate_of=row["duplicate_of"],
             problems=[
-                RowProblem(**problem, message=sentence(problem["code"]))
+                RowProblem.of(problem, sentence(problem["code"]))
                 for problem in row["problems"] or ()
             ],
             verification=None if row["result"] is None else RowVerification.model_validate(row),

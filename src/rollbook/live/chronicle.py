@@ -13,6 +13,7 @@ from uuid import UUID
 
 from rollbook.errors import title_of
 from rollbook.live.messages import Message, MessageType, event, seq_of, timestamp
+from rollbook.masking import masked
 from rollbook.scope import Scope
 from rollbook.uploads import OUTCOMES
 
@@ -38,7 +39,7 @@ _ENDS: Final[dict[str, MessageType]] = {
 #: What a listener who hears of an upload for the first time needs to show it.
 _FACTS = (
     "file_name", "file_bytes", "province", "municipality", "dry_run", "existing", "all_or_nothing",
-    "sheet", "priority",
+    "priority",
 )  # fmt: skip
 
 
@@ -155,6 +156,7 @@ def _waiting(one: QueueEvent, told: _Told, record: Row) -> Message:
         "error_code": record["error_code"] if waits else None,
         "error": record["error"] if waits else None,
         **{name: record[name] for name in _FACTS},
+        "sheet": record["sheet"] and masked(record["sheet"]),
         "owner": record["owner_email"],
         "created_at": timestamp(record["created_at"]),
     }

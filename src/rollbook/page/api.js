@@ -16,7 +16,7 @@ export class Refusal extends Error {
 
   /** Would the same request fare better later? */
   get isPassing() {
-    return this.status === 0 || this.status >= 500;
+    return this.status === 0 || this.status === 429 || this.status >= 500;
   }
 }
 

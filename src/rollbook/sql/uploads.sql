@@ -28,6 +28,19 @@ WHERE file_sha256 = %(file_sha256)s
   AND in_scope(province, municipality, %(scope_province)s, %(scope_municipality)s)
 ORDER BY created_at DESC LIMIT 1;
 
+-- name: lock_waiting
+-- Held until the transaction ends: one recording at a time for an office.
+SELECT pg_advisory_xact_lock(hashtextextended(%(office)s, 0));
+
+-- name: waiting
+-- How many uploads of an office wait, and how many of them are this user's. Those that came through
+-- the watched folder aren't anybody's flood.
+SELECT count(*) FILTER (WHERE owner_id = %(owner_id)s)::int AS own, count(*)::int AS office
+FROM uploads
+WHERE status = 'pending' AND province IS NOT DISTINCT FROM %(province)s
+  AND municipality IS NOT DISTINCT FROM %(municipality)s
+  AND (idempotency_key IS NULL OR idempotency_key NOT LIKE 'folder:%%');
+
 -- name: visible
 -- One upload, if it lies in the reader's scope.
 SELECT uploads.*, users.email AS owner_email FROM uploads JOIN users ON users.id = owner_id

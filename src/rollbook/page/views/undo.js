@@ -89,7 +89,7 @@ function Kept({ id, count, isUndone }) {
       <thead><tr><th scope="col">${t("field.id_number")}</th><th scope="col">${t("kept.why")}</th><th
         scope="col">${t("kept.later")}</th></tr></thead>
       <tbody>${data.items.map(
-        ({ id_number: member, reason, later_upload: later }) => html`<tr key=${member}>
+        ({ id_number: member, reason, later_upload: later }, index) => html`<tr key=${index}>
         <th scope="row">${member}</th><td data-label=${t("kept.why")}>${t(`kept.${reason}`)}</td>
         <td data-label=${t("kept.later")}>${
           later ? html`<${Go} path="uploads/${later}">${t("audit.upload", { id: later.slice(0, 8) })}<//>` : "–"

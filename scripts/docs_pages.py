@@ -1,0 +1,196 @@
+"""Writes the pages that say what stands elsewhere: columns, routes, decisions, benchmarks.
+
+``make docs`` runs it. With ``--check`` it only says which of them is out of date.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from rollbook.api.app import create_app
+from rollbook.config import Settings
+from rollbook.pipeline.columns import REQUIRED, variants
+
+DOCS = Path(__file__).parent.parent / "docs"
+MADE = "<!-- Made by scripts/docs_pages.py from {source}: change that, then run make docs. -->\n\n"
+
+#: What becomes of a field's cells, where they aren't taken as text.
+KINDS = {
+    "id_number": "13 digits; leading zeros that a numeric cell lost come back where date and check "
+    "digit prove them",
+    "cell_number": "to `+27...`",
+    "landline_number": "to `+27...`",
+    "email": "lower case",
+    "age": "a number; only compared with the ID number",
+    "gender": "`male`, `female`",
+    "citizenship": "compared with the ID number",
+    "province": "to its code, such as `GP`",
+    "voting_district": "8 digits",
+    "date_joined": "a date",
+    "last_payment": "a date",
+    "expiry_date": "a date; 24 months after the last payment where the file has none",
+    "membership_amount": "an amount such as `R10.00`",
+}
+
+
+def columns() -> str:
+    """The known columns, with every header that stands for one."""
+    lines = [
+        "# Columns\n",
+        "A header is found without regard to case, accents, spaces and punctuation. Columns that "
+        "aren't known are kept, and shown in the [report](report.md). For a header that isn't in "
+        "this table, send a [mapping](rest.md#options-of-an-upload) with the upload: it is "
+        "remembered for your office's next files with the same headers.\n",
+        "The header row may stand below title rows. Of several sheets the first with ID numbers is "
+        "taken, unless you name one. Dates may be date cells, serial numbers or texts with the day "
+        "first; what could be read in two ways is flagged.\n",
+        "| field | headers | what becomes of it |",
+        "|---|---|---|",
+    ]
+    for field, names in variants().items():
+        needed = " **(needed)**" if field in REQUIRED else ""
+        kind = KINDS.get(field, "text")
+        lines.append(f"| `{field}`{needed} | {', '.join(names)} | {kind} |")
+    return _page("src/rollbook/pipeline/columns.toml", lines)
+
+
+def decisions() -> str:
+    """Every decision by its title."""
+    lines = [
+        "# Decisions\n",
+        "One page each: what was decided, why, and what it costs.\n",
+    ]
+    for path in sorted(DOCS.glob("decisions/0*.md")):
+        number, title = path.read_text(encoding="utf-8").splitlines()[0][2:].split(". ", 1)
+        lines.append(f"- [{number}. {title}]({path.name})")
+    return _page("the pages themselves", lines)
+
+
+def routes() -> str:
+    """Every route of the REST interface, as the running system describes it."""
+    document = create_app(Settings(_env_file=None)).openapi()
+    found = [
+        (operation["tags"][0] if operation.get("tags") else "", method.upper(), path, operation)
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    ]
+    lines = [
+        "# Routes\n",
+        "Every route with its parameters and answers. The same, with the fields of each body and "
+        "answer, is at `/docs` of a running system, where it can be tried, and at `/openapi.json` "
+        "for programs. What holds for all of them is in [REST](rest.md).\n",
+    ]
+    found.sort(key=lambda one: one[0])
+    for tag, group in groupby(found, key=lambda one: one[0]):
+        lines.append(f"## {tag[:1].upper()}{tag[1:]}\n")
+        for _, method, path, operation in group:
+            lines += _route(method, path, operation)
+    return _page("the application's OpenAPI document", lines)
+
+
+#: The pages that ``make bench`` refreshes, with what each is for.
+MEASURED = {
+    "performance.md": "A file from the office to the members, beside the first system, pandas and "
+    "django-import-export.",
+    "queue-performance.md": "The queue beside seven other Python queues on the same Valkey.",
+    "live-performance.md": "A thousand people who watch while twenty files go through.",
+}
+_FIGURES = re.compile(r"<!-- figures -->\n(.*?)<!-- end of figures -->", re.DOTALL)
+_PICTURE = re.compile(r"^!\[.*?\]\(.*?\)$", re.DOTALL | re.MULTILINE)
+
+
+def benchmarks() -> str:
+    """The first figures of each page of measurements, with when and on what they were taken."""
+    lines = [
+        "# Benchmarks\n",
+        "`make bench` runs all of them, one after the other, on the machine at hand, and refreshes "
+        "these pages: two hours in which nothing else should run there. Every comparison is of one "
+        "run, side by side: the ratios carry over to other machines, the seconds don't.\n",
+    ]
+    for name, what in MEASURED.items():
+        text = (DOCS / "explanation" / name).read_text(encoding="utf-8")
+        title = text.splitlines()[0].removeprefix("# ")
+        found = _FIGURES.search(text)
+        picture = _PICTURE.search(text)
+        if found is None or picture is None:
+            raise ValueError(f"{name} has no figures")
+        lines += [
+            f"## [{title}]({name})\n",
+            f"{what}\n",
+            f"{picture[0]}\n",
+            f"{_to_first_table(found[1])}\n",
+        ]
+    return _page("the pages that it links to", lines)
+
+
+def _to_first_table(figures: str) -> str:
+    """The beginning of a page's figures, up to the end of their first table."""
+    lines = figures.splitlines()
+    rows = [n for n, line in enumerate(lines) if line.startswith("|")]
+    end = next(n for n in range(rows[0], len(lines) + 1) if n == len(lines) or n not in rows)
+    return "\n".join(lines[:end])
+
+
+def _route(method: str, path: str, operation: dict[str, Any]) -> list[str]:
+    said = operation.get("description") or operation.get("summary", "")
+    lines = [f"### `{method} {path}`\n", f"{_first_paragraph(said)}\n"]
+    if "requestBody" in operation:
+        kinds = ", ".join(f"`{kind}`" for kind in operation["requestBody"]["content"])
+        lines.append(f"Body: {kinds}\n")
+    if parameters := operation.get("parameters"):
+        lines += ["| parameter | in | what |", "|---|---|---|"]
+        for one in parameters:
+            needed = ", needed" if one.get("required") else ""
+            said = _in_a_cell(one.get("description", ""))
+            lines.append(f"| `{one['name']}`{needed} | {one['in']} | {said} |")
+        lines.append("")
+    return [*lines, f"Answers: {', '.join(sorted(operation['responses']))}\n"]
+
+
+def _first_paragraph(text: str) -> str:
+    return " ".join(text.split("\n\n", 1)[0].split())
+
+
+def _in_a_cell(text: str) -> str:
+    return re.sub(r"\s+", " ", text).replace("|", "\\|").rstrip(".")
+
+
+def _page(source: str, lines: list[str]) -> str:
+    return MADE.format(source=source) + "\n".join(lines).rstrip() + "\n"
+
+
+PAGES = {
+    "reference/columns.md": columns,
+    "reference/routes.md": routes,
+    "decisions/index.md": decisions,
+    "explanation/benchmarks.md": benchmarks,
+}
+
+
+def out_of_date() -> list[str]:
+    """The pages that don't say what the code says."""
+    return [
+        name
+        for name, make in PAGES.items()
+        if not (DOCS / name).exists() or (DOCS / name).read_text(encoding="utf-8") != make()
+    ]
+
+
+def main() -> None:
+    """Write what is out of date, or only name it."""
+    old = out_of_date()
+    if "--check" in sys.argv:
+        if old:
+            sys.exit(f"out of date: {', '.join(old)}. Run make docs and commit what it changes.")
+        return
+    for name in old:
+        (DOCS / name).write_text(PAGES[name](), encoding="utf-8")
+        sys.stdout.write(f"written: docs/{name}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""ID numbers as they may be shown: ``8001••••••087``.
+
+Only what somebody downloads has whole ones. Everything else that is made of a user's text (names
+of files, sheets and columns, cells, sentences, log lines) comes through here.
+"""
+
+from __future__ import annotations
+
+import re
+
+#: Thirteen digits, perhaps in groups, and no part of a longer number. A UUID may look like one and
+#: is left alone, as most of what is logged and answered is about a job.
+_ID_NUMBER = re.compile(
+    r"(?P<uuid>\b[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b)"
+    r"|(?<!\d)\d(?:[\s-]?\d){12}(?!\d)"
+)
+_DIGIT = re.compile(r"\d")
+#: Of a cell that is meant to be an ID number and isn't one, so many characters may be shown whole:
+#: what is shorter names nobody.
+_SHORT = 9
+_HIDDEN = "••••••"
+
+
+def masked(text: str) -> str:
+    """A text with each ID number in it masked."""
+    return _ID_NUMBER.sub(_one, text)
+
+
+def masked_cell(text: str) -> str:
+    """A cell that is meant to be an ID number: masked also where a digit is wrong or missing."""
+    return text if len(text) <= _SHORT else f"{text[:4]}{_HIDDEN}{text[-3:]}"
+
+
+def has_id_number(text: str) -> bool:
+    """Is there an ID number in a text?"""
+    return masked(text) != text
+
+
+def _one(found: re.Match[str]) -> str:
+    if found["uuid"]:
+        return found[0]
+    digits = "".join(_DIGIT.findall(found[0]))
+    return f"{digits[:4]}{_HIDDEN}{digits[-3:]}"

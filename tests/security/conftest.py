@@ -1,0 +1,49 @@
+"""One installation serves all tests here that need a whole one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from redis import Redis
+
+from tests.conftest import _administer, _named
+from tests.integration.conftest import api
+from tests.page.site import site_settings
+from tests.security.house import House, Receivers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rollbook.engines import Addresses
+
+
+__all__ = ["api"]
+
+
+@pytest.fixture(scope="package")
+def house(
+    engines: Addresses, template: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[House]:
+    """The installation, with an upload of each office."""
+    folder = tmp_path_factory.mktemp("house")
+    _administer(engines, f"CREATE DATABASE house TEMPLATE {template}")
+    assert engines.redis_url is not None
+    with Redis.from_url(engines.redis_url) as client:
+        client.flushall()
+    settings = site_settings(_named(engines, "house"), engines.redis_url, folder)
+    with Receivers() as receivers:
+        changes = {
+            **receivers.settings,
+            "queue_name": "house",
+            "requests_per_minute": 1_000_000,
+            "office_requests_per_minute": 1_000_000,
+        }
+        opened = House(folder, settings.model_copy(update=changes), receivers=receivers)
+        try:
+            opened.open()
+            opened.fill()
+            yield opened
+        finally:
+            opened.close()
+            _administer(engines, "DROP DATABASE house WITH (FORCE)")

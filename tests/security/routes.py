@@ -1,0 +1,91 @@
+"""Who may do what: a rule for every route. A route without one fails the tests.
+
+A new route gets its rule here, and is then tried by all roles, with ids of all offices.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from tests.files import csv_file
+from tests.security.house import BASE
+
+#: ``anybody`` needs no token; ``operators`` are the national roles.
+Who = Literal["anybody", "signed_in", "operators"]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Who may use a route, and what it answers to them."""
+
+    who: Who
+    #: The statuses of an answer to who may, with an id of the own scope where the route has one.
+    answers: frozenset[int] = frozenset({200})
+    #: Of a request that makes sense.
+    more: dict[str, Any] = field(default_factory=dict)
+    #: Set for streams: only their beginning can be read.
+    streams: bool = False
+
+
+def _for(who: Who, *answers: int, streams: bool = False, **more: Any) -> Rule:
+    return Rule(who, frozenset(answers or {200}), more, streams)
+
+
+RULES: dict[tuple[str, str], Rule] = {
+    # --- for everybody
+    ("GET", "/"): _for("anybody"),
+    ("GET", "/page/{version}/{name:path}"): _for("anybody"),
+    ("GET", "/docs"): _for("anybody"),
+    ("GET", "/docs/{name}"): _for("anybody"),
+    ("GET", "/openapi.json"): _for("anybody"),
+    ("GET", "/healthz"): _for("anybody"),
+    ("GET", "/readyz"): _for("anybody"),
+    ("POST", "/api/v1/auth/login"): _for(
+        "anybody", 401, json={"email": "nobody@example.org", "password": "wrong"}
+    ),
+    # --- for who is signed in; what has an id, for the upload's scope
+    ("GET", "/api/v1/auth/me"): _for("signed_in"),
+    ("POST", f"{BASE}/process"): _for(
+        "signed_in", 202, 409, files={"file": ("again.csv", csv_file(rows=1))}
+    ),
+    ("POST", f"{BASE}/run/{{job_id}}"): _for("signed_in", 409),
+    ("GET", f"{BASE}/status/{{job_id}}"): _for("signed_in"),
+    ("GET", f"{BASE}/rows/{{job_id}}"): _for("signed_in"),
+    ("GET", f"{BASE}/problems/{{job_id}}"): _for("signed_in"),
+    # 404: an operator has removed it in another of these tests.
+    ("GET", f"{BASE}/report/{{job_id}}"): _for("signed_in", 200, 404),
+    ("GET", f"{BASE}/failed-rows/{{job_id}}"): _for("signed_in", 200, 404),
+    ("GET", f"{BASE}/template"): _for("signed_in"),
+    # 403: in scope, and a colleague's. 409: it is through.
+    ("POST", f"{BASE}/cancel/{{job_id}}"): _for("signed_in", 403, 409),
+    ("GET", f"{BASE}/history"): _for("signed_in", params={"page_size": 500}),
+    ("GET", f"{BASE}/stats"): _for("signed_in"),
+    ("GET", f"{BASE}/stats/over-time"): _for("signed_in"),
+    ("GET", f"{BASE}/queue/stats"): _for("signed_in"),
+    ("GET", f"{BASE}/queue/jobs"): _for("signed_in", params={"limit": 200}),
+    ("GET", f"{BASE}/rate-limit-status"): _for("signed_in"),
+    ("GET", f"{BASE}/can-upload"): _for("signed_in"),
+    ("GET", f"{BASE}/audit/mine"): _for("signed_in", params={"page_size": 500}),
+    ("GET", f"{BASE}/events"): _for("signed_in", streams=True),
+    ("WEBSOCKET", f"{BASE}/ws"): _for("signed_in", streams=True),
+    # --- for operators
+    ("GET", f"{BASE}/audit"): _for("operators"),
+    ("GET", f"{BASE}/queue/workers"): _for("operators"),
+    ("POST", f"{BASE}/queue/retry/{{job_id}}"): _for("operators", 409),
+    ("POST", f"{BASE}/queue/clean"): _for("operators", json={"grace_period_hours": 24}),
+    ("POST", f"{BASE}/queue/pause"): _for("operators"),
+    ("POST", f"{BASE}/queue/resume"): _for("operators"),
+    ("GET", f"{BASE}/monitor/status"): _for("operators"),
+    ("POST", f"{BASE}/monitor/start"): _for("operators"),
+    ("POST", f"{BASE}/monitor/stop"): _for("operators"),
+    ("POST", f"{BASE}/monitor/process"): _for("operators", 404, json={"file_name": "none.csv"}),
+    ("GET", f"{BASE}/reports"): _for("operators"),
+    ("GET", f"{BASE}/reports/stats"): _for("operators"),
+    ("GET", f"{BASE}/reports/{{job_id}}"): _for("operators", 200, 404),
+    ("DELETE", f"{BASE}/reports/{{job_id}}"): _for("operators", 200, 404),
+    ("POST", f"{BASE}/reports/cleanup"): _for("operators", json={"dry_run": True}),
+    ("POST", f"{BASE}/undo/{{job_id}}"): _for("operators", json={"dry_run": True}),
+    ("GET", f"{BASE}/undo/{{job_id}}/kept"): _for("operators"),
+    ("GET", f"{BASE}/undo/{{job_id}}/kept.csv"): _for("operators"),
+}  # fmt: skip

@@ -1,0 +1,274 @@
+"""Every route, tried by every role and by nobody, with ids of all offices and of none."""
+
+from __future__ import annotations
+
+import json
+import re
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from fastapi.routing import iter_route_contexts
+from pydantic import SecretStr
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+from websockets.typing import Origin
+
+from rollbook.accounts import Role, User, issue_token
+from rollbook.api.app import create_app
+from rollbook.config import Settings
+from tests.files import csv_file
+from tests.integration.test_worker import sent
+from tests.security.house import BASE, COLLEAGUE, OFFICES, House
+from tests.security.routes import RULES, Rule
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    import httpx
+
+    from rollbook.system import System
+
+    MakeUser = Callable[..., Awaitable[User]]
+
+Route = tuple[str, str]
+OPERATORS = frozenset({"super", "national"})
+
+
+def _routes() -> Iterator[Route]:
+    """What the application answers to; HEAD is a GET without the body."""
+    for found in iter_route_contexts(create_app(Settings(_env_file=None)).routes):
+        assert found.path is not None
+        # With its type, as ``{job_id:uuid}``, a parameter is the same.
+        path = re.sub(r"\{job_id:\w+\}", "{job_id}", found.path)
+        for method in found.methods or {"WEBSOCKET"}:
+            if method != "HEAD":
+                yield method, path
+
+
+ROUTES = sorted(_routes())
+WITH_ID = [route for route in ROUTES if "{job_id}" in route[1]]
+PLAIN = [
+    route for route in ROUTES
+    if "{job_id}" not in route[1] and not (route in RULES and RULES[route].streams)
+]  # fmt: skip
+
+
+def test_every_route_has_a_rule_and_every_rule_a_route() -> None:
+    assert set(ROUTES) == RULES.keys(), "tests/security/routes.py says who may use each route"
+
+
+def rule(route: Route) -> Rule:
+    return RULES[route]
+
+
+def ask(client: httpx.Client, route: Route, job_id: str = "") -> httpx.Response:
+    method, path = route
+    address = path
+    for name, value in (
+        ("{job_id}", job_id), ("{version}", "0"), ("{name:path}", "app.js"), ("{name}", "begin.js"),
+    ):  # fmt: skip
+        address = address.replace(name, value)
+    return client.request(method, address, **rule(route).more)
+
+
+def problem(answer: httpx.Response, status: int, job_id: str = "") -> dict[str, Any]:
+    """A failure without the id that was asked for, to be compared."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    text = answer.text.replace(job_id, "ID") if job_id else answer.text
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def headers(answer: httpx.Response) -> dict[str, str]:
+    return {name: value for name, value in answer.headers.items() if name != "date"}
+
+
+def may(name: str, route: Route) -> bool:
+    return rule(route).who != "operators" or name in OPERATORS
+
+
+def assert_silent(house: House, name: str, text: str) -> None:
+    for secret in house.secrets_from(name):
+        assert secret not in text, f"{name} reads {secret}"
+
+
+@pytest.mark.parametrize("route", PLAIN, ids=" ".join)
+def test_a_route_answers_who_may_use_it_with_nothing_of_other_offices(
+    house: House, route: Route
+) -> None:
+    if rule(route).who == "anybody":
+        with house.client(None) as client:
+            assert ask(client, route).status_code in rule(route).answers
+        return
+    refuses_to_strangers(house, route)
+    for name in (*OFFICES, COLLEAGUE):
+        with house.client(name) as client:
+            answer = ask(client, route)
+            if not may(name, route):
+                problem(answer, 403)
+                continue
+            assert answer.status_code in rule(route).answers, answer.text
+            assert answer.headers["cache-control"] == "no-store"
+            if name in OFFICES:
+                assert_silent(house, name, answer.text)
+            if route[1].endswith("/pause"):
+                client.post(route[1].replace("pause", "resume"))
+
+
+@pytest.mark.parametrize("route", WITH_ID, ids=" ".join)
+def test_a_foreign_id_is_answered_as_one_that_was_never_given_out(
+    house: House, route: Route
+) -> None:
+    refuses_to_strangers(house, route)
+    for name in OFFICES:
+        with house.client(name) as client:
+            unknown = house.unknown
+            first = ask(client, route, unknown)
+            as_unknown = problem(first, 404 if may(name, route) else 403, unknown)
+            for other, job_id in house.uploads.items():
+                answer = ask(client, route, job_id)
+                if not may(name, route) or other not in house.seen_by(name):
+                    assert problem(answer, first.status_code, job_id) == as_unknown
+                    assert headers(answer) == headers(first)
+                    continue
+                assert answer.status_code in rule(route).answers, answer.text
+                assert answer.headers["cache-control"] == "no-store"
+                if "json" in answer.headers["content-type"]:
+                    assert_silent(house, name, answer.text)
+
+
+def refuses_to_strangers(house: House, route: Route) -> None:
+    """Nobody, somebody whose token is over, and a token that we didn't sign."""
+    over = house.settings.model_copy(update={"token_lifetime_min": -1})
+    other_key = SecretStr("a key that the installation has not")
+    forged = house.settings.model_copy(update={"secret_key": other_key})
+    job_id = house.uploads["johannesburg"]
+    answers = []
+    for given in ({}, house.bearer("super", over), house.bearer("super", forged)):
+        with house.client(None) as client:
+            client.headers.update(given)
+            answers.append(problem(ask(client, route, job_id), 401))
+    assert answers[0] == answers[1] == answers[2]
+
+
+def test_a_colleague_sees_an_upload_and_may_not_cancel_it(house: House) -> None:
+    job_id = house.uploads["johannesburg"]
+    with house.client(COLLEAGUE) as client:
+        assert client.get(f"{BASE}/status/{job_id}").status_code == 200
+        problem(client.post(f"{BASE}/cancel/{job_id}"), 403)
+
+
+@pytest.mark.parametrize("name", OFFICES)
+def test_lists_and_statistics_hold_exactly_the_own_scope(house: House, name: str) -> None:
+    sent_by = {f"{other}@example.org" for other in house.seen_by(name)}
+    if name == "johannesburg" or "johannesburg" in house.seen_by(name):
+        sent_by.add(f"{COLLEAGUE}@example.org")
+    with house.client(name) as client:
+        history = client.get(f"{BASE}/history", params={"page_size": 500}).json()["data"]
+        jobs = client.get(f"{BASE}/queue/jobs", params={"limit": 200}).json()["data"]
+        stats = client.get(f"{BASE}/stats").json()["data"]
+        days = client.get(f"{BASE}/stats/over-time").json()["data"]["days"]
+        own = {house.uploads[other] for other in house.seen_by(name)}
+        assert own <= {upload["job_id"] for upload in history["items"]}
+        assert {upload["owner"] for upload in history["items"]} <= sent_by
+        assert {upload["owner"] for upload in jobs} <= sent_by
+        assert stats["uploads"] == history["total"] == sum(day["uploads"] for day in days)
+        rows = sum(upload["rows_total"] or 0 for upload in history["items"])
+        assert stats["rows"] == sum(day["rows"] for day in days) == rows
+        for other in OFFICES.keys() - house.seen_by(name):
+            for search in (house.uploads[other], f"file-of-{other}", f"{other}@example.org"):
+                found = client.get(f"{BASE}/history", params={"search": search}).json()["data"]
+                assert found["total"] == 0
+            acts = client.get(f"{BASE}/audit/mine", params={"job_id": house.uploads[other]})
+            # What this person was refused stands there, and nothing that anybody else did.
+            assert {entry["email"] for entry in acts.json()["data"]["items"]} <= {
+                f"{name}@example.org"
+            }
+
+
+def test_a_file_that_another_office_has_sent_is_new_here(house: House) -> None:
+    content = csv_file(rows=7)
+    for name in ("limpopo", "tshwane", "johannesburg"):
+        house.completed(name, house.send(name, content, f"file-of-{name}.csv"))
+
+
+@pytest.mark.parametrize("name", OFFICES)
+def test_a_listeners_snapshot_holds_nothing_of_other_offices(house: House, name: str) -> None:
+    with (
+        house.client(name) as client,
+        client.stream("GET", f"{BASE}/events") as events,
+    ):
+        assert events.headers["cache-control"] == "no-store"
+        by_sse = next(line for line in events.iter_lines() if line.startswith("data: "))
+    address = f"{house.url.replace('http', 'ws')}{BASE}/ws"
+    with connect(address, proxy=None) as line:
+        token = house.bearer(name)["Authorization"].removeprefix("Bearer ")
+        line.send(json.dumps({"type": "authenticate", "token": token}))
+        by_socket = str(line.recv(timeout=30))
+    for snapshot in (by_sse, by_socket):
+        assert '"type":"snapshot"' in snapshot
+        assert house.uploads[name] in snapshot
+        assert_silent(house, name, snapshot)
+
+
+def test_a_stream_is_opened_to_no_stranger_and_no_foreign_page(house: House) -> None:
+    refuses_to_strangers(house, ("GET", f"{BASE}/events"))
+    with house.client("super") as client:
+        problem(client.get(f"{BASE}/events", headers={"Origin": "https://evil.example"}), 403)
+    address = f"{house.url.replace('http', 'ws')}{BASE}/ws"
+    with (
+        pytest.raises(InvalidStatus) as refused,
+        connect(address, origin=Origin("https://evil.example"), proxy=None),
+    ):
+        pass
+    assert refused.value.response.status_code == 403
+
+
+# --- timing: a foreign id takes the way of an unknown one ---------------------------------------
+
+
+@pytest.mark.parametrize("role", ["province_admin", "municipality_admin"])
+async def test_a_foreign_id_costs_the_very_statements_of_an_unknown_one(
+    api: httpx.AsyncClient,
+    system: System,
+    settings: Settings,
+    make_user: MakeUser,
+    monkeypatch: pytest.MonkeyPatch,
+    role: str,
+) -> None:
+    place = ("GP",) if role == "province_admin" else ("GP", "Johannesburg")
+    reader = await make_user(Role(role), *place)
+    foreign = await sent(system, await make_user(Role.PROVINCE_ADMIN, "LP"), csv_file(rows=2))
+    own = await sent(system, reader, csv_file(rows=3))
+    # What the services beside the requests ask isn't meant.
+    asking: ContextVar[list[str] | None] = ContextVar("asking", default=None)
+    execute = psycopg.AsyncConnection.execute
+
+    async def noted(self: Any, query: Any, *more: Any, **options: Any) -> Any:
+        statements = asking.get()
+        if statements is not None and query:  # an empty one tries whether the line is there
+            statements.append(str(query))
+        return await execute(self, query, *more, **options)
+
+    monkeypatch.setattr(psycopg.AsyncConnection, "execute", noted)
+    api.headers["Authorization"] = f"Bearer {issue_token(settings, reader)}"
+
+    async def asked(route: Route, job_id: object) -> list[str]:
+        statements: list[str] = []
+        before = asking.set(statements)
+        method, path = route
+        await api.request(method, path.replace("{job_id}", str(job_id)), **rule(route).more)
+        asking.reset(before)
+        return statements
+
+    unknown = "00000000-0000-4000-8000-000000000000"
+    differing = 0
+    for route in WITH_ID:
+        as_unknown = await asked(route, unknown)
+        assert as_unknown, route
+        assert await asked(route, foreign) == as_unknown, route
+        differing += await asked(route, own) != as_unknown
+    assert differing >= 3  # or nothing was seen

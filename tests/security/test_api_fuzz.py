@@ -1,0 +1,71 @@
+"""Schemathesis: requests made of the OpenAPI document, and what is wrong with the answers.
+
+All its checks are on: no 5xx, no status and no media type that the document doesn't name, answers
+of the shape that it promises, what doesn't fit refused and what fits taken, every other method
+refused. ``make fuzz-api`` makes more requests (ROLLBOOK_API_EXAMPLES for each operation).
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, settings
+from schemathesis.checks import load_all_checks
+from schemathesis.core.parameters import ParameterLocation
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+from rollbook.api.app import create_app
+from rollbook.config import Settings
+from tests.security.house import BASE, House
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from schemathesis.checks import CheckFunction
+
+load_all_checks()
+EXAMPLES = int(os.environ.get("ROLLBOOK_API_EXAMPLES", "3"))
+#: An answer that goes on for ever; tests/integration/test_live.py and test_access.py have it.
+STREAM = f"{BASE}/events"
+#: What the document can't say: which bytes are a spreadsheet, and which names the folder lists.
+BY_CONTENT = {f"{BASE}/process", f"{BASE}/monitor/process"}
+
+schema = schemathesis.openapi.from_dict(create_app(Settings(_env_file=None)).openapi()).exclude(
+    path=STREAM
+)
+
+
+@pytest.fixture(scope="module")
+def running(house: House) -> Iterator[House]:
+    """The installation, whose queue runs again afterwards."""
+    yield house
+    with house.client("super") as client:
+        assert client.post(f"{BASE}/queue/resume").status_code == 200
+
+
+@schema.parametrize()
+@settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+def test_every_answer_is_as_the_document_has_it(
+    case: schemathesis.Case[Any], running: House
+) -> None:
+    assert case.meta is not None
+    header = case.meta.components.get(ParameterLocation.HEADER)
+    # Where the headers are to be wrong, the token is a part of them.
+    headers = {} if header and header.mode.is_negative else running.bearer("super")
+    left_out: list[CheckFunction] = (
+        [positive_data_acceptance] if case.operation.path in BY_CONTENT else []
+    )
+    case.call_and_validate(base_url=running.url, headers=headers, excluded_checks=left_out)
+    is_good = case.meta.generation.mode.is_positive
+    if case.method == "GET" and is_good and "job_id" in case.path_parameters:
+        # An id that there is: made-up ones are all answered with 404.
+        case.path_parameters["job_id"] = running.uploads["johannesburg"]
+        case.call_and_validate(base_url=running.url, headers=headers)

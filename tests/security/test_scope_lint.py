@@ -1,0 +1,169 @@
+"""A lint: a query on what is an office's goes through ``in_scope``, or stands here with why."""
+
+from __future__ import annotations
+
+import ast
+import re
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import rollbook
+from rollbook.database import queries
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SOURCE = Path(rollbook.__file__).parent
+#: What belongs to an office, or says something of its members.
+TABLE = re.compile(
+    r"\b(?:FROM|JOIN|INTO|UPDATE|COPY|USING|LOCK TABLE)\s+(?:ONLY\s+)?(?:public\.)?"
+    r"(?:uploads|members|upload_rows|verifications|member_changes|undo_kept)\b",
+    re.IGNORECASE,
+)
+#: Files of queries that nobody's request asks for by itself: a service of the system runs them,
+#: which works for all offices. The modules beside each are the only ones that may read the file.
+SERVICES = {
+    "fairness": ("the service that lets nobody wait for too long", {"fairness.py"}),
+    "folder": (
+        "the watcher, which asks for a claim by its own key", {"intake.py", "watcher.py"},
+    ),
+    "members": (
+        "the child that merges one upload; takes_from_nobody keeps to the upload's office",
+        {"pipeline/match.py", "pipeline/merge.py"},
+    ),
+    "notifications": (
+        "the worker that tells each uploader of the own upload",
+        {"uploads.py", "notifications/outbox.py", "notifications/reconciler.py"},
+    ),
+    "reconciler": (
+        "the reconcilers of the queue", {"reconciler.py", "voter_roll/reconciler.py"},
+    ),
+    "retention": ("what is over goes, whosever it is; `reports` is for operators",
+                  {"retention.py"}),
+    "verifications": (
+        "the child and the verification worker, by the upload that they hold; undoing, after its "
+        "`lock_upload`",
+        {"undo.py", "pipeline/verify.py", "pipeline/report_again.py", "voter_roll/record.py"},
+    ),
+    "voter_roll": (
+        "the verification worker, which asks for each person once for all offices",
+        {"voter_roll/budget.py", "voter_roll/record.py"},
+    ),
+}  # fmt: skip
+#: In the other files: each by itself.
+INTERNAL = {
+    "live.records": "the feed reads an event's uploads once for all listeners, and gives each "
+    "message to those alone whose scope includes it",
+    # --- uploads: what follows on `visible` for the same id, within one function of uploads.py
+    "uploads.rows": "of an upload that `visible` has found",
+    "uploads.problems": "of an upload that `visible` has found",
+    "uploads.ahead": "of an upload that `visible` has found; only a number comes back",
+    "uploads.cancel": "of an upload that `visible` has found",
+    "uploads.reopen": "of an upload that `visible` has found",
+    "uploads.source_removed": "of an upload that was just cancelled",
+    # --- uploads: what is the sender's own
+    "uploads.record": "the sender's new upload, with the sender's place",
+    "uploads.by_idempotency_key": "keys are each owner's own",
+    "uploads.waiting": "counts the sender's own office",
+    # --- uploads: workers and services, which are outside every scope
+    "uploads.ended_of": "counts by job ids of the queue, for operators and the queue's own numbers",
+    "uploads.by_id": "worker and reconciler",
+    "uploads.by_id_and_owner": "the child, for the report",
+    "uploads.claim": "worker",
+    "uploads.note_progress": "worker, fenced by its attempt",
+    "uploads.complete": "child, fenced by its attempt",
+    "uploads.note_report": "child, fenced by its attempt",
+    "uploads.fail": "worker, fenced by its attempt",
+    "uploads.hand_back": "worker, fenced by its attempt",
+    # --- undo: operators alone, and only after `lock_upload` has found the upload in their scope
+    **dict.fromkeys(
+        (
+            "undo.lock_members", "undo.decide", "undo.count", "undo.remove", "undo.restore",
+            "undo.forget_changes", "undo.keep_list", "undo.mark", "undo.kept", "undo.kept_csv",
+        ),
+        "of an upload that `lock_upload` has found",
+    ),
+}  # fmt: skip
+
+
+def _named_queries() -> Iterator[tuple[str, str]]:
+    for file in files("rollbook").joinpath("sql").iterdir():
+        noun, _, ending = file.name.rpartition(".")
+        if ending == "sql":
+            for name, text in queries(noun).items():
+                yield f"{noun}.{name}", _without_comments(text)
+
+
+def _without_comments(text: str) -> str:
+    return re.sub(r"--[^\n]*", "", text)
+
+
+def goes_around(query: str) -> bool:
+    """Does a query reach what belongs to an office, and not by the scope function?"""
+    return TABLE.search(query) is not None and "in_scope(" not in query
+
+
+def test_no_query_goes_around_the_scope_function_but_those_with_a_reason() -> None:
+    around = {
+        name
+        for name, query in _named_queries()
+        if goes_around(query) and name.partition(".")[0] not in SERVICES
+    }
+    assert around == INTERNAL.keys()
+
+
+def test_a_service_s_queries_are_read_by_that_service_alone() -> None:
+    readers: dict[str, set[str]] = {}
+    for path, tree in _modules():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "queries":
+                noun = ast.literal_eval(node.args[0])
+                readers.setdefault(noun, set()).add(path)
+    for noun, (_, allowed) in SERVICES.items():
+        assert readers[noun] == allowed, noun
+    # A route asks a noun's module, which takes the reader.
+    in_routes = {
+        noun for noun, paths in readers.items() if any(p.startswith("api/") for p in paths)
+    }
+    assert in_routes <= {"workers"}
+
+
+def test_no_query_on_what_belongs_to_an_office_is_written_in_code() -> None:
+    found = [
+        f"{path}:{node.lineno}"
+        for path, tree in _modules()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        and TABLE.search(node.value) and not _is_prose(node.value)
+    ]  # fmt: skip
+    assert found == []
+
+
+def _is_prose(text: str) -> bool:
+    """In a sentence the words of SQL are small; a query of ours has them in capitals."""
+    return TABLE.search(text) is not None and re.search(TABLE.pattern, text) is None
+
+
+def _modules() -> Iterator[tuple[str, ast.Module]]:
+    for path in sorted(SOURCE.rglob("*.py")):
+        name = path.relative_to(SOURCE).as_posix()
+        if not name.startswith("migrations/"):
+            yield name, ast.parse(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT * FROM uploads WHERE id = %(id)s",
+        "select 1 from\n  members",
+        "UPDATE uploads SET status = 'failed'",
+        "DELETE FROM upload_rows",
+        "SELECT 1 FROM users JOIN public.uploads ON true -- in_scope(",
+        "COPY members TO STDOUT",
+    ],
+)
+def test_the_lint_finds_what_it_is_to_find(query: str) -> None:
+    assert goes_around(_without_comments(query))
