@@ -109,8 +109,8 @@ def benchmarks() -> str:
     lines = [
         "# Benchmarks\n",
         "`make bench` runs all of them, one after the other, on the machine at hand, and refreshes "
-        "these pages: three hours in which nothing else should run there. Every comparison is of one "
-        "run, side by side: the ratios carry over to other machines, the seconds don't.\n",
+        "these pages: three hours in which nothing else should run there. Every comparison is of "
+        "one run, side by side: the ratios carry over to other machines, the seconds don't.\n",
     ]
     texts = {path.name: path.read_text(encoding="utf-8") for path in DOCS.glob("explanation/*.md")}
     measured = {name for name, text in texts.items() if _FIGURES.search(text)}
