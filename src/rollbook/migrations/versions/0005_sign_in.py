@@ -1,0 +1,41 @@
+"""Failed sign-ins, tokens that were called back, and accounts of an outside provider."""
+
+from alembic import op
+
+revision = "0005"
+down_revision = "0004"
+
+
+def upgrade() -> None:
+    """Create the tables and the column."""
+    op.execute("""
+    -- How many sign-ins have failed, of an account or from an address; until when the next waits.
+    CREATE TABLE sign_in_failures (
+        key          text PRIMARY KEY,
+        failures     integer NOT NULL,
+        last_at      timestamptz NOT NULL,
+        locked_until timestamptz NOT NULL,
+        -- Does the audit trail know of this wait?
+        is_noted     boolean NOT NULL DEFAULT false
+    );
+    CREATE INDEX sign_in_failures_by_time ON sign_in_failures (last_at);
+
+    -- Sessions that were signed out, and what may be used once and was: until it would have ended.
+    CREATE TABLE ended_sessions (
+        id    uuid PRIMARY KEY,
+        until timestamptz NOT NULL
+    );
+    CREATE INDEX ended_sessions_by_time ON ended_sessions (until);
+
+    -- Issuer and subject at an outside provider; such an account has no password here.
+    ALTER TABLE users ADD outside_id text UNIQUE;
+    """)
+
+
+def downgrade() -> None:
+    """Drop them; accounts of an outside provider stay, and nobody can sign in with them."""
+    op.execute("""
+    ALTER TABLE users DROP outside_id;
+    DROP TABLE ended_sessions;
+    DROP TABLE sign_in_failures;
+    """)
