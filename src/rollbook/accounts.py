@@ -63,8 +63,6 @@ class User:
     name: str
     role: Role
     scope: Scope
-    #: Signs in at an outside provider, so that there is no password here.
-    is_outside: bool = False
 
     @classmethod
     def from_row(cls, row: Row) -> User:
@@ -75,7 +73,6 @@ class User:
             name=row["name"],
             role=Role(row["role"]),
             scope=Scope(row["province"], row["municipality"]),
-            is_outside=row["outside_id"] is not None,
         )
 
 
@@ -269,8 +266,8 @@ async def _verified(pool: Pool, settings: Settings, email: str, password: str) -
     await lockout.take(pool, settings, email)
     async with pool.connection() as connection:
         row = await (await connection.execute(_SQL["by_email"], {"email": email})).fetchone()
-    if row is not None and (row["is_system"] or not row["password_hash"]):
-        row = None  # nobody is this account, or its password is another system's
+    if row is not None and row["is_system"]:
+        row = None  # nobody is this account
     good, newer_hash = await passwords.verify(password, row["password_hash"] if row else None)
     user = User.from_row(row) if row else None
     if row is None or user is None or not good or row["disabled_at"] is not None:

@@ -381,9 +381,19 @@ class Settings(BaseSettings):
         return _kept_key(self.data_dir / "secret.key")
 
     def verifying_keys(self) -> tuple[str, ...]:
-        """The keys whose tokens are read: the one that signs, then the former ones."""
+        """The keys whose tokens are read: the one that signs, then the former ones.
+
+        Raises:
+            ConfigurationError: one of them is too short.
+        """
         given = self.former_secret_keys.get_secret_value() if self.former_secret_keys else ""
-        return (self.signing_key(), *given.replace(",", " ").split())
+        former = given.replace(",", " ").split()
+        if any(len(key.encode()) < 32 for key in former):
+            raise ConfigurationError(
+                "A key of ROLLBOOK_FORMER_SECRET_KEYS is shorter than 32 bytes. Give whole keys, "
+                "with spaces or commas between them."
+            )
+        return (self.signing_key(), *former)
 
 
 def environment_for(settings: Settings) -> dict[str, str]:

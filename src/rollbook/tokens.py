@@ -24,10 +24,6 @@ ISSUER: Final = "rollbook"
 SKEW_S: Final = 60
 #: What a token is for: one of a kind is none of another.
 API: Final = "rollbook"
-#: A sign-in that is under way at an outside provider.
-OUTSIDE: Final = "rollbook:outside"
-#: A sign-in that has come back from there, for the page to fetch.
-HANDOVER: Final = "rollbook:handover"
 
 
 class BadTokenError(Exception):

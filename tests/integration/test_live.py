@@ -341,11 +341,11 @@ async def test_a_newer_token_lengthens_a_connection(
         renewed = issue_token(settings, user)
         await line.send(json.dumps({"type": "authenticate", "token": renewed}))
         (told,) = (c for group in site.feed.clients.values() for c in group)
-        long_after = clock.now() + dt.timedelta(hours=1)
+        long_after = clock.now() + dt.timedelta(minutes=20)
         async with asyncio.timeout(PATIENCE_S):
             while told.session.expires < long_after:  # noqa: ASYNC110 - the server says no more
                 await asyncio.sleep(0.01)
-        assert told._expiry.when() - asyncio.get_running_loop().time() > 3600
+        assert told._expiry.when() - asyncio.get_running_loop().time() > 20 * 60
         await sent(system, user, csv_file(1))
         await client.until(of_type("bulk_upload_progress"))
 

@@ -340,7 +340,7 @@ async def test_only_tokens_of_ours_for_this_use_and_this_time_are_good(
     none = base64.urlsafe_b64encode(json.dumps({"alg": "none", **kid}).encode()).rstrip(b"=")
     bad = {
         "another issuer": forged(settings, user, iss="elsewhere"),
-        "another use": forged(settings, user, aud=tokens.HANDOVER),
+        "another use": forged(settings, user, aud="rollbook:other"),
         "over": forged(settings, user, exp=time.time() - 1),
         "from the future": forged(settings, user, iat=time.time() + 600),
         "no end": forged(settings, user, exp=None),
@@ -369,7 +369,7 @@ async def test_a_former_key_is_read_and_signs_no_more(
     # The tests' key has spaces in it, which part keys.
     plain = SecretStr("k" * 40)
     token = accounts.issue_token(settings.model_copy(update={"secret_key": plain}), user)
-    both = only_new.model_copy(update={"former_secret_keys": SecretStr(f"other, {'k' * 40}")})
+    both = only_new.model_copy(update={"former_secret_keys": SecretStr(f"{'o' * 40}, {'k' * 40}")})
     assert (await accounts.session(system.pool, both, token)).user == user
     newer = accounts.issue_token(both, user)
     assert (await accounts.session(system.pool, only_new, newer)).user == user

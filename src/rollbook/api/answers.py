@@ -71,7 +71,6 @@ class Who(BaseModel):
     role: Role
     province: str | None
     municipality: str | None
-    has_password: bool = Field(description="False where an outside provider signs in.")
 
     @classmethod
     def of(cls, user: User) -> Who:
@@ -83,7 +82,6 @@ class Who(BaseModel):
             role=user.role,
             province=user.scope.province,
             municipality=user.scope.municipality,
-            has_password=not user.is_outside,
         )
 
 

@@ -27,9 +27,9 @@ SELECT * FROM users WHERE id = ANY(%(ids)s);
 SELECT id FROM ended_sessions WHERE id = ANY(%(ids)s);
 
 -- name: end_session
--- Sign out here alone; a second time says nothing new. Also uses up what may be used once.
+-- Sign out here alone; a second time says nothing new.
 INSERT INTO ended_sessions (id, until) VALUES (%(id)s, %(until)s)
-ON CONFLICT DO NOTHING RETURNING id;
+ON CONFLICT DO NOTHING;
 
 -- name: forget_ended
 -- Sessions whose tokens have ended by themselves.

@@ -1,4 +1,4 @@
-"""Failed sign-ins, tokens that were called back, and accounts of an outside provider."""
+"""Failed sign-ins, and sessions that were signed out."""
 
 from alembic import op
 
@@ -7,7 +7,7 @@ down_revision = "0004"
 
 
 def upgrade() -> None:
-    """Create the tables and the column."""
+    """Create the tables."""
     op.execute("""
     -- How many sign-ins have failed, of an account or from an address; until when the next waits.
     CREATE TABLE sign_in_failures (
@@ -20,22 +20,18 @@ def upgrade() -> None:
     );
     CREATE INDEX sign_in_failures_by_time ON sign_in_failures (last_at);
 
-    -- Sessions that were signed out, and what may be used once and was: until it would have ended.
+    -- Sessions that were signed out, until they would have ended.
     CREATE TABLE ended_sessions (
         id    uuid PRIMARY KEY,
         until timestamptz NOT NULL
     );
     CREATE INDEX ended_sessions_by_time ON ended_sessions (until);
-
-    -- Issuer and subject at an outside provider; such an account has no password here.
-    ALTER TABLE users ADD outside_id text UNIQUE;
     """)
 
 
 def downgrade() -> None:
-    """Drop them; accounts of an outside provider stay, and nobody can sign in with them."""
+    """Drop them: nobody waits, and who had signed out and kept a token is signed in again."""
     op.execute("""
-    ALTER TABLE users DROP outside_id;
     DROP TABLE ended_sessions;
     DROP TABLE sign_in_failures;
     """)

@@ -20,7 +20,7 @@ export function Who() {
       <p><${Go} path="audit/mine">${t("audit.mine")}<//></p>
       <button type="button" class="quiet" onClick=${leave}>${t("sign_out")}</button>
     </div>
-    ${user.value.has_password && html`<${Password} email=${email} />`}`;
+    <${Password} email=${email} />`;
 }
 
 /** Changing one's own password. */
