@@ -59,6 +59,12 @@ bench: ## All benchmarks, one after the other, and their pages (two hours on a q
 	@$(MAKE) --no-print-directory bench-queue bench-pipeline bench-live bench-recovery
 	@$(BIN)/python scripts/docs_pages.py
 
+bench-idle: setup ## What `rollbook up` takes at rest, and how soon it is ready (2 min)
+	@PYTHONPATH=. $(BIN)/python -m benchmarks.idle
+
+soak: setup ## A fault a minute under load, and nothing lost (MINUTES=30, SEED=1)
+	@PYTHONPATH=. $(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),30) --seed $(or $(SEED),1)
+
 check: setup ## Lint, format and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .

@@ -197,6 +197,27 @@ class Settings(BaseSettings):
     notification_backoff_s: Annotated[float, Field(gt=0)] = 5
     notification_queue_name: str = "notifications"
 
+    # --- metrics; the API answers /metrics at its own port
+    #: Where a worker or a watcher answers /metrics, /healthz and /readyz; None: nowhere.
+    metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    metrics_host: str = "127.0.0.1"
+    #: Whoever reads /metrics has to send it as a bearer token, if it is set.
+    metrics_token: SecretStr | None = None
+    #: Other processes whose metrics the API's /metrics holds too, by name: ``{"worker":
+    #: "http://127.0.0.1:9101"}``. ``rollbook up`` fills it in.
+    metrics_from: dict[str, str] = {}
+
+    # --- traces, by the names that OpenTelemetry gives them; none are sent without an endpoint
+    #: The collector's base address, to which ``/v1/traces`` is added.
+    otel_endpoint: str | None = Field(None, validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT")
+    #: Wins over it, and is used as it is.
+    otel_traces_endpoint: str | None = Field(
+        None, validation_alias="OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
+    )
+    #: ``name=value,name=value``: a key of the collector's, say.
+    otel_headers: SecretStr | None = Field(None, validation_alias="OTEL_EXPORTER_OTLP_HEADERS")
+    otel_service_name: str = Field("rollbook", validation_alias="OTEL_SERVICE_NAME")
+
     # --- logs
     log_level: str = "info"
     #: ``human``, ``json``, or ``auto``: human on a terminal, JSON otherwise.
@@ -358,6 +379,13 @@ class Settings(BaseSettings):
     def store_address(self) -> str:
         """The file store's URL: ROLLBOOK_STORE_URL, or a folder in the data folder."""
         return self.store_url or (self.data_dir.resolve() / "store").as_uri()
+
+    @property
+    def traces_address(self) -> str | None:
+        """Where traces are sent; None: nowhere."""
+        if self.otel_traces_endpoint is not None or self.otel_endpoint is None:
+            return self.otel_traces_endpoint
+        return f"{self.otel_endpoint.rstrip('/')}/v1/traces"
 
     @property
     def max_upload_bytes(self) -> int:

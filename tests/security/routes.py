@@ -37,9 +37,11 @@ RULES: dict[tuple[str, str], Rule] = {
     ("GET", "/"): _for("anybody"),
     ("GET", "/page/{version}/{name:path}"): _for("anybody"),
     ("GET", "/docs"): _for("anybody"),
+    ("GET", "/docs/{name}"): _for("anybody"),
     ("GET", "/openapi.json"): _for("anybody"),
     ("GET", "/healthz"): _for("anybody"),
     ("GET", "/readyz"): _for("anybody"),
+    ("GET", "/metrics"): _for("anybody"),
     ("POST", "/api/v1/auth/login"): _for(
         "anybody", 401, json={"email": "nobody@example.org", "password": "wrong"}
     ),
