@@ -91,8 +91,11 @@ docs: setup ## The documentation's site, in site/; broken links are refused
 readme: setup ## The commands of README and tutorial, as a newcomer types them (a minute; port 8000)
 	@$(BIN)/python scripts/readme.py
 
-audit: setup ## Known vulnerabilities of the locked dependencies
-	@$(BIN)/pip-audit --require-hashes --disable-pip -r requirements/run.txt
+audit: setup ## Known vulnerabilities of the locked dependencies, of the tools too (network)
+	@for locked in run dev; do \
+		$(BIN)/pip-audit --strict --require-hashes --disable-pip -r requirements/$$locked.txt || \
+		{ echo "requirements/$$locked.txt is not shown to be free of known vulnerabilities: above is which package has one, or that the service at pypi.org could not be asked about it."; exit 1; }; \
+	done
 
 clean: ## Remove what was made here (data folders stay)
 	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build

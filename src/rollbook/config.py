@@ -72,7 +72,19 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     secret_key: SecretStr | None = None
-    token_lifetime_min: Positive = 12 * 60
+    #: Keys that have signed tokens before, with spaces or commas between them: still read.
+    former_secret_keys: SecretStr | None = None
+    #: Minutes that a token is good; whoever uses the system renews it, so that this is also how
+    #: long a sign-in outlives its use.
+    token_lifetime_min: Positive = 30
+    #: Minutes after which even a session in use must sign in anew.
+    session_lifetime_min: Positive = 12 * 60
+    #: Sign-ins that may fail before the next has to wait: for one account, from one address.
+    sign_in_failures: Positive = 5
+    sign_in_failures_per_address: Positive = 100
+    #: Seconds that the wait grows to, and minutes without a failure after which all is forgotten.
+    sign_in_longest_wait_s: Positive = 15 * 60
+    sign_in_forget_min: Positive = 60
     max_upload_mb: Positive = 50
     #: Other sites whose pages may listen to live messages, comma-separated: ``https://a.example``.
     allowed_origins: str = ""
@@ -430,6 +442,21 @@ class Settings(BaseSettings):
                 )
             return key
         return _kept_key(self.data_dir / "secret.key")
+
+    def verifying_keys(self) -> tuple[str, ...]:
+        """The keys whose tokens are read: the one that signs, then the former ones.
+
+        Raises:
+            ConfigurationError: one of them is too short.
+        """
+        given = self.former_secret_keys.get_secret_value() if self.former_secret_keys else ""
+        former = given.replace(",", " ").split()
+        if any(len(key.encode()) < 32 for key in former):
+            raise ConfigurationError(
+                "A key of ROLLBOOK_FORMER_SECRET_KEYS is shorter than 32 bytes. Give whole keys, "
+                "with spaces or commas between them."
+            )
+        return (self.signing_key(), *former)
 
 
 def environment_for(settings: Settings) -> dict[str, str]:

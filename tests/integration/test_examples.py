@@ -119,6 +119,10 @@ async def test_every_example_is_what_the_system_answers(
 
     await call("POST /auth/login", json={"email": user.email, "password": PASSWORD})
     await call("GET /auth/me")
+    await call("POST /auth/renew")
+    passwords = {"current_password": PASSWORD, "new_password": "seven quiet pelicans"}
+    await call("POST /auth/password", json=passwords)
+    api.headers["Authorization"] = f"Bearer {issue_token(settings, user)}"
     await call("POST /queue/pause")
     files = {"file": ("members.csv", csv_file(ROWS))}
     sent = (await call("POST /process", status=202, files=files))["job_id"]
@@ -160,6 +164,7 @@ async def test_every_example_is_what_the_system_answers(
     await call("POST /reports/cleanup", json={"older_than_days": 90, "dry_run": True})
     await call("DELETE /reports/{job_id}", job_id=sent)
     await call("POST /queue/clean", json={"grace_period_hours": 24})
+    await call("POST /auth/logout")
     if "ROLLBOOK_RECORD_EXAMPLES" in os.environ:
         text = json.dumps(steps.found, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
         EXAMPLES.write_text(text, encoding="utf-8")

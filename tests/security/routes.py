@@ -47,6 +47,12 @@ RULES: dict[tuple[str, str], Rule] = {
     ),
     # --- for who is signed in; what has an id, for the upload's scope
     ("GET", "/api/v1/auth/me"): _for("signed_in"),
+    ("POST", "/api/v1/auth/renew"): _for("signed_in"),
+    ("POST", "/api/v1/auth/logout"): _for("signed_in"),
+    # 422: the present password is wrong. 429: for the fifth time.
+    ("POST", "/api/v1/auth/password"): _for(
+        "signed_in", 422, 429, json={"current_password": "no", "new_password": "eight odd pelicans"}
+    ),
     ("POST", f"{BASE}/process"): _for(
         "signed_in", 202, 409, files={"file": ("again.csv", csv_file(rows=1))}
     ),
