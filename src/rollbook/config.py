@@ -93,6 +93,12 @@ class Settings(BaseSettings):
     #: What a workbook may hold once it is unpacked.
     max_inflated_mb: Positive = 2048
 
+    # --- the virus scanner; files are looked at by none unless clamd_url is given
+    #: ``unix:///run/clamav/clamd.ctl`` or ``tcp://host:3310``.
+    clamd_url: str | None = None
+    #: Seconds that it gets for a file.
+    clamd_timeout_s: Annotated[float, Field(gt=0)] = 120
+
     # --- the first account
     admin_email: str | None = None
     admin_password: SecretStr | None = None
@@ -250,6 +256,21 @@ class Settings(BaseSettings):
         if parts.scheme != "https" and not (parts.scheme == "http" and is_here):
             raise ValueError("the voter roll's address must begin with https://")
         return url.rstrip("/")
+
+    @field_validator("clamd_url")
+    @classmethod
+    def _one_of_two_sockets(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        parts = urlsplit(url)
+        is_unix = parts.scheme == "unix" and not parts.netloc and parts.path.startswith("/")
+        # An odd port is a ValueError of its own.
+        is_tcp = parts.scheme == "tcp" and bool(parts.hostname) and parts.port != 0
+        if not is_unix and not is_tcp:
+            raise ValueError(
+                "the scanner's address is unix:///path/of/its/socket or tcp://host:port"
+            )
+        return url
 
     @field_validator("watch_owners")
     @classmethod

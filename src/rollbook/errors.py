@@ -3,14 +3,15 @@
 Each class has a stable ``code``, the HTTP ``status`` it answers with, and a short ``title``; the
 message is the sentence for the person who will read it: what happened, what was kept and what to
 do next. A message never holds a member's name, because messages are logged, stored in Redis and
-sent to clients; an ID number in what it quotes, as from a file without headers, is masked.
+sent to clients; of what it quotes of a file, such as the name of a sheet or a header, ID numbers
+are masked and control characters are left out.
 """
 
 from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from rollbook.masking import masked
+from rollbook.masking import masked, visible
 
 
 class RollbookError(Exception):
@@ -21,7 +22,7 @@ class RollbookError(Exception):
     title: ClassVar[str] = "Something went wrong on our side"
 
     def __init__(self, message: str, **members: Any) -> None:
-        super().__init__(masked(message))
+        super().__init__(masked(visible(message)))
         #: Extra members of the problem answer (RFC 9457, section 3.2), such as ``errors``.
         self.members = members
 
@@ -61,6 +62,13 @@ class ServiceUnavailableError(RollbookError):
 
 
 # --- what a client of the API did -----------------------------------------------------------
+
+
+class FileNotScannedError(ServiceUnavailableError):
+    """The virus scanner is there, and couldn't look at this file."""
+
+    code = "file_not_scanned"
+    title = "The file could not be checked for viruses"
 
 
 class NotAuthenticatedError(RollbookError):
@@ -159,6 +167,14 @@ class UnsupportedFileError(RollbookError):
     code = "unsupported_file"
     status = 415
     title = "This kind of file is not accepted"
+
+
+class InfectedFileError(RollbookError):
+    """The virus scanner found something in the file."""
+
+    code = "infected_file"
+    status = 422
+    title = "The file is infected"
 
 
 class TooManyRequestsError(RollbookError):

@@ -10,6 +10,7 @@ import structlog
 from psycopg import Error as DatabaseError
 from psycopg_pool import PoolTimeout
 
+from rollbook import clamd
 from rollbook.database import SCHEMA_REVISION
 from rollbook.errors import RollbookError
 
@@ -33,6 +34,8 @@ class Readiness:
         """Whether all is well, and ``ok`` or what is wrong by part."""
         system = self._system
         checks = {"postgresql": _database(system), "redis": _queue(system), "store": _store(system)}
+        if system.settings.clamd_url is not None:
+            checks["scanner"] = _scanner(system)
         results = dict(zip(checks, await asyncio.gather(*checks.values()), strict=True))
         is_ready = all(result == "ok" for result in results.values())
         if results != self._last:  # probes come every few seconds
@@ -65,6 +68,14 @@ async def _queue(system: System) -> str:
 async def _store(system: System) -> str:
     try:
         await system.store.has("probe")
+    except RollbookError:
+        return "not reachable"
+    return "ok"
+
+
+async def _scanner(system: System) -> str:
+    try:
+        await clamd.ping(system.settings)
     except RollbookError:
         return "not reachable"
     return "ok"

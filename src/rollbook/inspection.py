@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 from isal import isal_zlib
 
+from rollbook.compound import DAMAGED, LOCKED, NOTHING_CHANGED, RESAVE, inspect_compound
 from rollbook.errors import UnreadableFileError
 from rollbook.kinds import OLE2
 
@@ -67,22 +68,7 @@ _OTHER_ENCODINGS: Final = (
 #: Only a document type can declare entities, inner ones and outer ones.
 _DECLARATIONS: Final = (b"<!DOCTYPE", b"<!ENTITY")
 _LONGEST_MARK: Final = max(len(mark) for mark in _DECLARATIONS)
-#: Streams of OLE2 files that are no workbooks.
-_OTHER_DOCUMENTS: Final = frozenset(
-    {"WordDocument", "PowerPoint Document", "VisioDocument", "__properties_version1.0"}
-)
 _CONTENT_TYPES: Final = "[Content_Types].xml"
-
-_RESAVE: Final = "Open it in Excel or LibreOffice, save it as .xlsx and send that."
-NOTHING_CHANGED: Final = "Nothing was changed."
-DAMAGED: Final = (
-    "The file can't be read: it is damaged, or isn't what its name says. Nothing was changed. Open "
-    "it in Excel or LibreOffice, save it as .xlsx and send that."
-)
-LOCKED: Final = (
-    "The workbook has a password, so it can't be read. Nothing was changed. Open it, save it as "
-    ".xlsx without a password and send that."
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,67 +94,9 @@ def inspect(path: Path, kind: str, limits: Limits | None = None) -> None:
         return
     with path.open("rb") as file:
         if file.read(len(OLE2)) == OLE2:
-            _inspect_compound(file, kind)
+            inspect_compound(file, kind)
         else:
             _inspect_archive(file, limits or Limits())
-
-
-# --- OLE2: old workbooks, and new ones with a password ------------------------------------------
-
-
-def _inspect_compound(file: BinaryIO, kind: str) -> None:
-    """Look for the names of the streams, which stand in the directory as UTF-16."""
-    streams = _stream_names(file)
-    if "EncryptedPackage" in streams:
-        raise UnreadableFileError(LOCKED)
-    if streams & {
-        "WordDocument",
-        "PowerPoint Document",
-        "VisioDocument",
-        "__properties_version1.0",
-    }:
-        raise UnreadableFileError(
-            "The file is a document, a presentation or a message, and no workbook. "
-            f"{NOTHING_CHANGED} Copy the list into a workbook, save it as .xlsx and send that."
-        )
-    if kind == "xlsx":
-        raise UnreadableFileError(
-            f"The file is an old .xls workbook with a new name. {NOTHING_CHANGED} {_RESAVE}"
-        )
-
-
-def _stream_names(file: BinaryIO) -> set[str]:
-    """The names of an OLE2 file's streams and storages (MS-CFB, 2.2 and 2.6)."""
-    file.seek(0)
-    header = file.read(512)
-    if len(header) < 512:
-        raise UnreadableFileError(DAMAGED)
-    shift = struct.unpack_from("<H", header, 30)[0]
-    if shift not in (9, 12):
-        raise UnreadableFileError(DAMAGED)
-    size = 1 << shift
-    sector = struct.unpack_from("<I", header, 48)[0]
-    tables = struct.unpack_from("<109I", header, 76)
-    names: set[str] = set()
-    seen: set[int] = set()
-    while sector < 0xFFFFFFFA and sector not in seen and len(seen) < MOST_ENTRIES:
-        seen.add(sector)
-        file.seek((sector + 1) * size)
-        content = file.read(size)
-        for at in range(0, len(content) - 127, 128):
-            length = min(struct.unpack_from("<H", content, at + 64)[0], 64)
-            if length >= 2:
-                name = content[at : at + length - 2]
-                names.add(name.decode("utf-16-le", errors="replace"))
-        number = sector // (size // 4)
-        if number >= len(tables) or tables[number] >= 0xFFFFFFFA:
-            break
-        file.seek((tables[number] + 1) * size + sector % (size // 4) * 4)
-        following = file.read(4)
-        if len(following) < 4:
-            break
-        sector = struct.unpack("<I", following)[0]
-    return names
 
 
 # --- zip: the directory ---------------------------------------------------------------------------
@@ -208,7 +136,7 @@ def _directory(file: BinaryIO) -> tuple[int, list[zipfile.ZipInfo]]:
     if count > MOST_ENTRIES or length > _MOST_DIRECTORY_BYTES:
         raise UnreadableFileError(
             f"The workbook is an archive of more than {MOST_ENTRIES:,} files, which no list of "
-            f"members needs. {NOTHING_CHANGED} {_RESAVE}"
+            f"members needs. {NOTHING_CHANGED} {RESAVE}"
         )
     if start + length != end:
         raise UnreadableFileError(DAMAGED)
@@ -247,19 +175,19 @@ def _check_names(infos: list[zipfile.ZipInfo]) -> None:
         if leads_out or is_link or not name or any(ord(sign) < 32 for sign in name):
             raise UnreadableFileError(
                 "The workbook holds a file whose name leads out of it, which no spreadsheet "
-                f"program writes. {NOTHING_CHANGED} {_RESAVE}"
+                f"program writes. {NOTHING_CHANGED} {RESAVE}"
             )
         if info.flag_bits & _ENCRYPTED:
             raise UnreadableFileError(LOCKED)
         if info.compress_type not in (_STORED, _DEFLATED):
             raise UnreadableFileError(
                 "The workbook is packed in a way that no spreadsheet program uses. "
-                f"{NOTHING_CHANGED} {_RESAVE}"
+                f"{NOTHING_CHANGED} {RESAVE}"
             )
         # Other systems tell no capital letters apart, and readers differ in which of two they take.
         if name.casefold() in names:
             raise UnreadableFileError(
-                f"The workbook holds two files of one name. {NOTHING_CHANGED} {_RESAVE}"
+                f"The workbook holds two files of one name. {NOTHING_CHANGED} {RESAVE}"
             )
         names.add(name.casefold())
 
@@ -274,12 +202,11 @@ def _check_structure(infos: list[zipfile.ZipInfo]) -> None:
         )
     if "xl/workbook.bin" in names:
         raise UnreadableFileError(
-            f"The file is a binary workbook (.xlsb) with another name. {NOTHING_CHANGED} {_RESAVE}"
+            f"The file is a binary workbook (.xlsb) with another name. {NOTHING_CHANGED} {RESAVE}"
         )
     if "mimetype" in names and "content.xml" in names:
         raise UnreadableFileError(
-            f"The file is an OpenDocument file (.ods) with another name. {NOTHING_CHANGED} "
-            f"{_RESAVE}"
+            f"The file is an OpenDocument file (.ods) with another name. {NOTHING_CHANGED} {RESAVE}"
         )
     if any(name.startswith(("word/", "ppt/")) for name in names):
         raise UnreadableFileError(
@@ -332,7 +259,7 @@ def _places(file: BinaryIO, infos: list[zipfile.ZipInfo], end: int) -> list[int]
     if any(stop > after for (_, stop), after in zip(spans, [*starts, end], strict=True)):
         raise UnreadableFileError(
             "The workbook holds files that lie on top of each other, as in a file that is made to "
-            f"fill up memory. {NOTHING_CHANGED} {_RESAVE}"
+            f"fill up memory. {NOTHING_CHANGED} {RESAVE}"
         )
     return places
 
@@ -374,7 +301,7 @@ def _check_start(piece: bytes, *, is_xml: bool) -> None:
     if is_xml and piece.startswith(_OTHER_ENCODINGS):
         raise UnreadableFileError(
             "The workbook has a part in another encoding than UTF-8, which no spreadsheet program "
-            f"writes. {NOTHING_CHANGED} {_RESAVE}"
+            f"writes. {NOTHING_CHANGED} {RESAVE}"
         )
 
 
@@ -382,7 +309,7 @@ def _check_declarations(text: bytes) -> None:
     if any(mark in text for mark in _DECLARATIONS):
         raise UnreadableFileError(
             "The workbook declares entities in its XML, which no spreadsheet program does and "
-            f"which can read other files or fill up memory. {NOTHING_CHANGED} {_RESAVE}"
+            f"which can read other files or fill up memory. {NOTHING_CHANGED} {RESAVE}"
         )
 
 

@@ -23,6 +23,7 @@ from rollbook.accounts import User
 from rollbook.database import queries
 from rollbook.errors import (
     ConflictError,
+    FileNotScannedError,
     FileTooLargeError,
     FileTooSmallError,
     FileWaitsError,
@@ -243,7 +244,12 @@ async def _store(system: System, folder: Folder, claim: Claim) -> receive.Stored
                 f"{settings.watch_min_bytes}, so nothing was kept. Open it, check that it has "
                 "rows, save it and put it into the folder again."
             )
-        stored = await receive.store_file(system, claim.name, _chunks(file))
+        try:
+            stored = await receive.store_file(system, claim.name, _chunks(file))
+        except FileNotScannedError as error:  # which must not hold up all others
+            raise FileWaitsError(
+                "A file waits, because the virus scanner couldn't look at it. The log says why."
+            ) from error
         try:
             _check_mark(file, claim)
         except FileWaitsError:

@@ -1,4 +1,4 @@
-"""ID numbers as they may be shown: ``8001••••••087``.
+"""A user's text as it may be shown: ID numbers as ``8001••••••087``, and no control characters.
 
 Only what somebody downloads has whole ones. Everything else that is made of a user's text (names
 of files, sheets and columns, cells, sentences, log lines) comes through here.
@@ -7,6 +7,7 @@ of files, sheets and columns, cells, sentences, log lines) comes through here.
 from __future__ import annotations
 
 import re
+import unicodedata
 
 #: Thirteen digits, perhaps in groups, and no part of a longer number. A UUID may look like one and
 #: is left alone, as most of what is logged and answered is about a job.
@@ -18,12 +19,22 @@ _DIGIT = re.compile(r"\d")
 #: Of a cell that is meant to be an ID number and isn't one, so many characters may be shown whole:
 #: what is shorter names nobody.
 _SHORT = 9
+#: Categories of Unicode: all that begin with C, and separators of lines and paragraphs.
+_STEERING = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _HIDDEN = "••••••"
 
 
 def masked(text: str) -> str:
     """A text with each ID number in it masked."""
     return _ID_NUMBER.sub(_one, text)
+
+
+def visible(text: str) -> str:
+    """A text without what steers the program that shows it, except for line feeds.
+
+    Control characters move a terminal's cursor, some of Unicode's turn the order of letters round.
+    """
+    return "".join(c for c in text if c == "\n" or unicodedata.category(c) not in _STEERING)
 
 
 def masked_cell(text: str) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import unicodedata
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal
@@ -20,7 +19,7 @@ import structlog
 from psycopg.types.json import Json
 from psycopg_pool import PoolTimeout
 
-from rollbook import audit, correlation, metrics, traces
+from rollbook import audit, clamd, correlation, metrics, traces
 from rollbook.database import queries
 from rollbook.errors import (
     ConflictError,
@@ -36,7 +35,7 @@ from rollbook.errors import (
     UnsupportedFileError,
 )
 from rollbook.kinds import HEAD_BYTES, check_beginning, kind_of
-from rollbook.masking import masked
+from rollbook.masking import masked, visible
 from rollbook.pipeline.columns import variants
 from rollbook.store import SOURCE_GONE, source_key
 
@@ -172,7 +171,9 @@ async def store_file(system: System, file_name: str, chunks: AsyncIterator[bytes
         UnsupportedFileError: the name's ending or the first bytes aren't those of a spreadsheet.
         EmptyFileError: there are no bytes.
         FileTooLargeError: there are more than the limit.
-        ServiceUnavailableError: the store doesn't take it.
+        InfectedFileError: the virus scanner found something.
+        FileNotScannedError: it couldn't look at the file.
+        ServiceUnavailableError: the store doesn't take it, or the scanner isn't there.
         Nothing is kept in any of these cases.
     """
     name = clean_name(file_name)
@@ -197,7 +198,23 @@ async def store_file(system: System, file_name: str, chunks: AsyncIterator[bytes
         await system.store.receive(source_key(upload_id, kind), checked())
         if own is not None:
             own.attributes |= {"rollbook.file.kind": kind, "rollbook.file.bytes": size}
-    return StoredFile(upload_id, name, kind, size, digest.hexdigest())
+    stored = StoredFile(upload_id, name, kind, size, digest.hexdigest())
+    if system.settings.clamd_url is not None:
+        await _scan(system, stored)
+    return stored
+
+
+async def _scan(system: System, stored: StoredFile) -> None:
+    """Have a stored file looked at, and remove it unless it is clean.
+
+    Only now, as the scanner has few lines: nobody who sends slowly is to keep one busy.
+    """
+    try:
+        _, chunks = await system.store.open(stored.key)
+        await clamd.scan(system.settings, chunks)
+    except BaseException:
+        await asyncio.shield(_discard(system, stored))
+        raise
 
 
 async def record(system: System, user: User, stored: StoredFile, options: Options) -> Row:
@@ -401,8 +418,8 @@ def clean_name(file_name: str) -> str:
             "Give it a plain name and send it again."
         )
     last = PurePosixPath(file_name.replace("\\", "/")).name
-    visible = masked("".join(c for c in last if unicodedata.category(c)[0] != "C").strip())
-    if len(visible) > MAX_NAME_LENGTH:
-        stem, dot, ending = visible.rpartition(".")
-        visible = stem[: MAX_NAME_LENGTH - len(dot) - len(ending)] + dot + ending
-    return visible
+    name = masked(visible(last).replace("\n", "").strip())
+    if len(name) > MAX_NAME_LENGTH:
+        stem, dot, ending = name.rpartition(".")
+        name = stem[: MAX_NAME_LENGTH - len(dot) - len(ending)] + dot + ending
+    return name

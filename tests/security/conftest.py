@@ -38,6 +38,7 @@ def house(
             "queue_name": "house",
             "requests_per_minute": 1_000_000,
             "office_requests_per_minute": 1_000_000,
+            "max_upload_mb": 8,  # more than the store takes at a time
         }
         opened = House(folder, settings.model_copy(update=changes), receivers=receivers)
         try:

@@ -148,6 +148,17 @@ class House(Site):
             found: dict[str, Any] = until(status, f"the upload of {name} is through")
         return found
 
+    def ended(self, name: str, job_id: str) -> dict[str, Any]:
+        """Wait until an upload has come to its end, whichever, and give its status."""
+
+        def status() -> dict[str, Any] | None:
+            data: dict[str, Any] = client.get(f"{BASE}/status/{job_id}").json()["data"]
+            return data if data["status"] in {"completed", "failed", "cancelled"} else None
+
+        with self.client(name) as client:
+            found: dict[str, Any] = until(status, f"the upload of {name} has ended")
+        return found
+
     def seen_by(self, name: str) -> set[str]:
         """The offices whose uploads an office sees."""
         scope = OFFICES[name][1]

@@ -27,7 +27,8 @@ from rollbook.api import (
     voter_roll,
 )
 from rollbook.api.access import OriginMiddleware
-from rollbook.api.body import BodyLimitMiddleware
+from rollbook.api.body import BodyLimitMiddleware, UnreadBodyMiddleware
+from rollbook.api.form import ROOM_FOR_THE_REST
 from rollbook.api.headers import HeadersMiddleware
 from rollbook.api.requests import RequestMiddleware
 from rollbook.gauges import Gauges
@@ -53,14 +54,18 @@ FAIRNESS_INTERVAL_S = 10
 
 
 class _Application(FastAPI):
-    """FastAPI with our headers around all of it, and all failures in its description."""
+    """FastAPI with what concerns every answer around it, and all failures in its description."""
 
     def __init__(self, settings: Settings, **more: Any) -> None:
         super().__init__(**more)
         self._hsts_s = settings.hsts_s
+        self._most_body_bytes = settings.max_upload_bytes + ROOM_FOR_THE_REST
 
     def build_middleware_stack(self) -> ASGIApp:
-        return HeadersMiddleware(super().build_middleware_stack(), hsts_s=self._hsts_s)
+        stack = UnreadBodyMiddleware(
+            super().build_middleware_stack(), most_bytes=self._most_body_bytes
+        )
+        return HeadersMiddleware(stack, hsts_s=self._hsts_s)
 
     def openapi(self) -> dict[str, Any]:
         is_new = self.openapi_schema is None

@@ -72,16 +72,6 @@ class UploadForm:
             raise InvalidRequestError(f"The field {name!r} holds a NUL. Nothing was kept.")
         return value.decode("utf-8", errors="replace").strip()
 
-    async def drain(self) -> None:
-        """Throw away what is left, up to the limit.
-
-        A client that can't finish sending may never come to read the answer.
-        """
-        async for chunk in self._body:
-            self._received += len(chunk)
-            if self._received > self._limit:
-                return
-
     async def _parse(self) -> AsyncIterator[Any]:
         """Yield a part's head, the chunks of its content, and None at its end."""
         try:

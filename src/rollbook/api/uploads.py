@@ -34,7 +34,6 @@ from rollbook.errors import (
     InvalidRequestError,
     MissingFileError,
     NotFoundError,
-    RollbookError,
     ServiceUnavailableError,
 )
 from rollbook.intake import KEY_BEGINNING
@@ -166,11 +165,7 @@ async def process(
 ) -> Answer[Receipt]:
     """Take in a file and answer at once; the work is done in the background."""
     form = UploadForm(request, max_file_bytes=system.settings.max_upload_bytes)
-    try:
-        upload = await _take_in(form, system, user, idempotency_key)
-    except RollbookError:
-        await form.drain()
-        raise
+    upload = await _take_in(form, system, user, idempotency_key)
     return await receipt_of(request, response, system, upload)
 
 

@@ -13,6 +13,7 @@ import fastexcel
 import polars as pl
 import structlog
 
+from rollbook.compound import DAMAGED, LOCKED
 from rollbook.errors import (
     MissingColumnsError,
     NoIdColumnError,
@@ -21,7 +22,8 @@ from rollbook.errors import (
     RollbookError,
     UnreadableFileError,
 )
-from rollbook.inspection import DAMAGED, LOCKED, Limits, inspect
+from rollbook.extent import check_extent
+from rollbook.inspection import Limits, inspect
 from rollbook.pipeline.columns import ColumnMap, fingerprint, map_headers, unique_headers, variants
 from rollbook.pipeline.csv_text import CsvText, csv_text
 from rollbook.scan import NotPlainError, Workbook, open_workbook
@@ -40,6 +42,8 @@ _NUL = "\0"
 
 #: A worksheet has 16,384 columns, and the report has some of its own beside the file's.
 MOST_COLUMNS = 16_000
+#: Of a sheet's name in Excel.
+MOST_NAME_CHARS = 31
 TOO_WIDE = (
     f"The table has more than {MOST_COLUMNS:,} columns, which no list of members has. Nothing was "
     "changed. Check that you sent the right file, and that no cell far on the right is filled."
@@ -200,6 +204,8 @@ def _tables(path: Path, kind: str, wanted_sheet: str | None, batch_rows: int) ->
         if kind == "xlsx":
             with suppress(NotPlainError):
                 scanned = opened.enter_context(open_workbook(path))
+            if scanned is None:
+                check_extent(path)
         names = scanned.sheet_names if scanned else fastexcel.read_excel(path).sheet_names
         for name in _wanted_names(names, wanted_sheet):
             rows = None
@@ -214,7 +220,8 @@ def _wanted_names(names: list[str], wanted: str | None) -> list[str]:
         return names
     found = [name for name in names if name.casefold() == wanted.casefold()]
     if not found:
-        listed = ", ".join(f"'{name}'" for name in names[:20])
+        # A hostile workbook's names may be as long as it likes.
+        listed = ", ".join(f"'{name[:MOST_NAME_CHARS]}'" for name in names[:20])
         raise NoSuchSheetError(
             f"The workbook has no sheet '{wanted}', so nothing was changed. It has {listed}. Name "
             "one of these, or none."
@@ -237,6 +244,7 @@ def _sheet_batches(
                 yield _without_nul(batch)
         except NotPlainError as reason:
             log.info("a sheet isn't plain, calamine reads it", reason=str(reason), rows_before=done)
+            check_extent(path)
         else:
             return
     sheet = fastexcel.read_excel(path).load_sheet(
