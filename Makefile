@@ -1,6 +1,6 @@
 # What there is to do here. Every target gets what it needs itself.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test docs readme faults fuzz fuzz-api oracle bench-recovery bench-queue bench-pipeline bench-live bench check format lock audit clean
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*/\1/p' Makefile)
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -58,9 +58,18 @@ bench-pipeline: setup ## The pipeline beside Node, pandas and django-import-expo
 bench-live: setup ## A thousand live clients on one API process while 20 uploads run (6 min)
 	@PYTHONPATH=. $(BIN)/python -m benchmarks.live
 
-bench: ## All benchmarks, one after the other, and their pages (two hours on a quiet machine)
-	@$(MAKE) --no-print-directory bench-queue bench-pipeline bench-live bench-recovery
+bench: ## All benchmarks, one after the other, and their pages (three hours on a quiet machine)
+	@$(MAKE) --no-print-directory bench-queue bench-pipeline bench-live bench-scale bench-idle bench-recovery
 	@$(BIN)/python scripts/docs_pages.py
+
+bench-idle: setup ## What `rollbook up` takes at rest, and how soon it is ready (2 min)
+	@PYTHONPATH=. $(BIN)/python -m benchmarks.idle
+
+soak: setup ## A fault a minute under load, and nothing lost (MINUTES=30, SEED=1)
+	@PYTHONPATH=. $(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),30) --seed $(or $(SEED),1)
+
+bench-scale: setup ## How it grows: 1 to 4 workers, 1k to 1M rows, 0 to 10M members (30 min; MORE="--most-rows 100000")
+	@PYTHONPATH=. $(BIN)/python -m benchmarks.scale $(MORE)
 
 check: setup ## Lint, format and types
 	@$(BIN)/ruff check .
@@ -76,6 +85,7 @@ LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-h
 lock: setup ## Lock the newest dependencies that fit pyproject.toml
 	@$(LOCK) --upgrade pyproject.toml -o requirements/run.txt
 	@$(LOCK) --upgrade pyproject.toml --group dev -o requirements/dev.txt
+	@$(LOCK) --upgrade requirements/build.in -o requirements/build.txt
 
 docs: setup ## The documentation's site, in site/; broken links are refused
 	@$(BIN)/python scripts/docs_pages.py
@@ -84,8 +94,11 @@ docs: setup ## The documentation's site, in site/; broken links are refused
 readme: setup ## The commands of README and tutorial, as a newcomer types them (a minute; port 8000)
 	@$(BIN)/python scripts/readme.py
 
-audit: setup ## Known vulnerabilities of the locked dependencies
-	@$(BIN)/pip-audit --require-hashes --disable-pip -r requirements/run.txt
+audit: setup ## Known vulnerabilities of the locked dependencies, of the tools too (network)
+	@for locked in run dev; do \
+		$(BIN)/pip-audit --strict --require-hashes --disable-pip -r requirements/$$locked.txt || \
+		{ echo "requirements/$$locked.txt is not shown to be free of known vulnerabilities: above is which package has one, or that the service at pypi.org could not be asked about it."; exit 1; }; \
+	done
 
 clean: ## Remove what was made here (data folders stay)
 	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build

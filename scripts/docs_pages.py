@@ -81,7 +81,7 @@ def routes() -> str:
     lines = [
         "# Routes\n",
         "Every route with its parameters and answers. The same, with the fields of each body and "
-        "answer, is at `/docs` of a running system, and at `/openapi.json` "
+        "answer, is at `/docs` of a running system, where it can be tried, and at `/openapi.json` "
         "for programs. What holds for all of them is in [REST](rest.md).\n",
     ]
     found.sort(key=lambda one: one[0])
@@ -98,6 +98,7 @@ MEASURED = {
     "django-import-export.",
     "queue-performance.md": "The queue beside seven other Python queues on the same Valkey.",
     "live-performance.md": "A thousand people who watch while twenty files go through.",
+    "scaling.md": "More workers, more rows in a file, and more members in the table.",
 }
 _FIGURES = re.compile(r"<!-- figures -->\n(.*?)<!-- end of figures -->", re.DOTALL)
 _PICTURE = re.compile(r"^!\[.*?\]\(.*?\)$", re.DOTALL | re.MULTILINE)
@@ -108,11 +109,15 @@ def benchmarks() -> str:
     lines = [
         "# Benchmarks\n",
         "`make bench` runs all of them, one after the other, on the machine at hand, and refreshes "
-        "these pages: two hours in which nothing else should run there. Every comparison is of one "
-        "run, side by side: the ratios carry over to other machines, the seconds don't.\n",
+        "these pages: three hours in which nothing else should run there. Every comparison is of "
+        "one run, side by side: the ratios carry over to other machines, the seconds don't.\n",
     ]
-    for name, what in MEASURED.items():
-        text = (DOCS / "explanation" / name).read_text(encoding="utf-8")
+    texts = {path.name: path.read_text(encoding="utf-8") for path in DOCS.glob("explanation/*.md")}
+    measured = {name for name, text in texts.items() if _FIGURES.search(text)}
+    if unknown := measured - MEASURED.keys():
+        raise ValueError(f"say in MEASURED what {', '.join(sorted(unknown))} is for")
+    for name in sorted(measured, key=list(MEASURED).index):
+        what, text = MEASURED[name], texts[name]
         title = text.splitlines()[0].removeprefix("# ")
         found = _FIGURES.search(text)
         picture = _PICTURE.search(text)

@@ -45,7 +45,7 @@ def cheap_hashes() -> Iterator[None]:
     """
     cheap = PasswordHash((Argon2Hasher(time_cost=1, memory_cost=8, parallelism=1),))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rollbook.accounts._hasher", cheap)
+        patch.setattr("rollbook.passwords._hasher", cheap)
         yield
 
 

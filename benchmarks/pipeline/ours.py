@@ -109,9 +109,9 @@ class Office:
 @asynccontextmanager
 async def office(addresses: Addresses, folder: Path) -> AsyncIterator[Office]:
     """A worker with its default settings, and somebody who sends files to it."""
-    settings = _settings(addresses, folder)
+    settings = settings_for(addresses, folder)
     log = folder / "worker.log"
-    worker = _start_worker(settings, log)
+    worker = start_worker(settings, log)
     try:
         async with open_system(settings) as system:
             await accounts.add_first(system.pool, settings)
@@ -144,7 +144,7 @@ async def loop_lag(addresses: Addresses, folder: Path, path: Path) -> list[float
             await asyncio.sleep(PROBE_S)
             late.append((loop.time() - wanted) * 1000)
 
-    settings = _settings(addresses, folder)
+    settings = settings_for(addresses, folder)
     stop = asyncio.Event()
     async with open_system(settings) as system:
         user = await accounts.acting(system.pool, None)
@@ -164,7 +164,8 @@ async def loop_lag(addresses: Addresses, folder: Path, path: Path) -> list[float
     return late
 
 
-def _settings(addresses: Addresses, folder: Path) -> Settings:
+def settings_for(addresses: Addresses, folder: Path) -> Settings:
+    """The product's settings, with limits that a benchmark's files don't meet."""
     assert addresses.database_url is not None
     assert addresses.redis_url is not None
     return Settings(
@@ -179,7 +180,8 @@ def _settings(addresses: Addresses, folder: Path) -> Settings:
     )
 
 
-def _start_worker(settings: Settings, log: Path) -> subprocess.Popen[bytes]:
+def start_worker(settings: Settings, log: Path) -> subprocess.Popen[bytes]:
+    """A worker process of its own; it has said "worker started" when it takes jobs."""
     with log.open("wb") as output:
         return subprocess.Popen(
             [sys.executable, "-m", "rollbook", "worker"],

@@ -6,16 +6,10 @@ import datetime as dt
 import secrets
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cache
 from typing import TYPE_CHECKING, Any, TypeGuard
 from uuid import UUID, uuid4
 
-import anyio.to_thread
-import jwt
-from pwdlib import PasswordHash
-from pwdlib.hashers.argon2 import Argon2Hasher
-
-from rollbook import audit, clock
+from rollbook import audit, clock, lockout, passwords, tokens
 from rollbook.database import queries
 from rollbook.errors import ConflictError, InvalidRequestError, NotAuthenticatedError, NotFoundError
 from rollbook.scope import Scope
@@ -26,20 +20,11 @@ if TYPE_CHECKING:
     from rollbook.config import Settings
     from rollbook.database import Pool, Row
 
-ALGORITHM = "HS256"
-MIN_PASSWORD_LENGTH = 12
 #: The account to which what comes through the watched folder belongs.
 FOLDER = "folder"
 SIGN_IN_AGAIN = "Your sign-in is missing or has ended. Please sign in again."
 
 _SQL = queries("users")
-_hasher = PasswordHash((Argon2Hasher(),))
-
-
-@cache
-def _nobodys_hash() -> str:
-    """Checked when the address is unknown, so that an answer takes as long as for a known one."""
-    return _hasher.hash(secrets.token_urlsafe(16))
 
 
 class Role(StrEnum):
@@ -95,7 +80,10 @@ class User:
 class Session:
     """A user with the time for which the token is good."""
 
+    id: UUID
     user: User
+    #: When the person signed in.
+    begun: dt.datetime
     issued: dt.datetime
     expires: dt.datetime
 
@@ -120,16 +108,8 @@ async def add(
     """
     if "@" not in email.strip("@") or not email.isprintable() or " " in email:
         raise InvalidRequestError(f"{email!r} is not an e-mail address.")
-    check_password(password)
-    wanted = {
-        Role.PROVINCE_ADMIN: (True, False),
-        Role.MUNICIPALITY_ADMIN: (True, True),
-    }.get(role, (False, False))
-    if (scope.province is not None, scope.municipality is not None) != wanted:
-        raise InvalidRequestError(
-            "A province_admin needs a province, a municipality_admin a province and a "
-            "municipality, and the other roles neither."
-        )
+    passwords.check(password, email=email)
+    check_place(role, scope)
     user = User(uuid4(), email, name, role, scope)
     parameters = {
         "id": user.id,
@@ -138,7 +118,7 @@ async def add(
         "role": role.value,
         "province": scope.province,
         "municipality": scope.municipality,
-        "password_hash": await _hash(password),
+        "password_hash": await passwords.hash_of(password),
     }
     async with pool.connection() as connection:
         added = await (await connection.execute(_SQL["add"], parameters)).fetchone()
@@ -209,9 +189,33 @@ async def set_password(pool: Pool, email: str, password: str, *, by: User | None
     Raises:
         NotFoundError: there is no such account.
     """
-    check_password(password)
-    parameters = {"email": email, "password_hash": await _hash(password), "now": clock.now()}
+    passwords.check(password, email=email)
+    parameters = {
+        "email": email,
+        "password_hash": await passwords.hash_of(password),
+        "now": clock.now(),
+    }
     await _change(pool, "set_password", parameters, act="user_password", by=by)
+
+
+async def set_role(
+    pool: Pool, email: str, role: Role, scope: Scope, *, by: User | None = None
+) -> None:
+    """Give another role or place; every token of the account is no longer good.
+
+    Raises:
+        InvalidRequestError: the role and the place don't fit.
+        NotFoundError: there is no such account.
+    """
+    check_place(role, scope)
+    parameters = {
+        "email": email,
+        "role": role.value,
+        "province": scope.province,
+        "municipality": scope.municipality,
+        "now": clock.now(),
+    }
+    await _change(pool, "set_role", parameters, act="user_role", by=by)
 
 
 async def disable(pool: Pool, email: str, *, by: User | None = None) -> None:
@@ -230,15 +234,41 @@ async def sign_in(pool: Pool, settings: Settings, email: str, password: str) -> 
     Raises:
         NotAuthenticatedError: the same for an unknown address, a wrong password and a closed
             account, so that nobody learns which addresses exist.
+        TooManySignInsError: too many have failed just before.
     """
+    user = await _verified(pool, settings, email, password)
+    async with pool.connection() as connection:
+        await audit.record(connection, "sign_in", who=user)
+    return issue_token(settings, user), user
+
+
+async def change_password(
+    pool: Pool, settings: Settings, user: User, *, current: str, new: str
+) -> str:
+    """Change one's own password, and give the token with which this one stays signed in.
+
+    Raises:
+        TooManySignInsError: too many have failed just before.
+        InvalidRequestError: the present one is wrong, which counts as a failed sign-in, or the
+            new one won't do.
+    """
+    passwords.check(new, email=user.email)
+    try:
+        await _verified(pool, settings, user.email, current)
+    except NotAuthenticatedError:
+        raise InvalidRequestError("Your present password is wrong. Nothing was changed.") from None
+    await set_password(pool, user.email, new, by=user)
+    return issue_token(settings, user)
+
+
+async def _verified(pool: Pool, settings: Settings, email: str, password: str) -> User:
+    """Whose address and password these are."""
+    await lockout.take(pool, settings, email)
     async with pool.connection() as connection:
         row = await (await connection.execute(_SQL["by_email"], {"email": email})).fetchone()
     if row is not None and row["is_system"]:
         row = None  # nobody is this account
-    known_hash = row["password_hash"] if row else _nobodys_hash()
-    good, newer_hash = await anyio.to_thread.run_sync(
-        _hasher.verify_and_update, password, known_hash
-    )
+    good, newer_hash = await passwords.verify(password, row["password_hash"] if row else None)
     user = User.from_row(row) if row else None
     if row is None or user is None or not good or row["disabled_at"] is not None:
         refused = NotAuthenticatedError(
@@ -249,21 +279,41 @@ async def sign_in(pool: Pool, settings: Settings, email: str, password: str) -> 
             await audit.record(connection, "sign_in", who=user, refused=refused.code, email=email)
         raise refused
     async with pool.connection() as connection:
+        await lockout.succeed(connection, email)
         if newer_hash is not None:
             await connection.execute(_SQL["rehash"], {"id": row["id"], "password_hash": newer_hash})
-        await audit.record(connection, "sign_in", who=user)
-    return issue_token(settings, user), user
+    return user
 
 
-def issue_token(settings: Settings, user: User) -> str:
-    """A signed token that says who, and nothing of what they may."""
-    issued = clock.now()
-    claims: dict[str, Any] = {
+def issue_token(settings: Settings, user: User, *, renews: Session | None = None) -> str:
+    """A signed token that says who, and nothing of what they may.
+
+    Args:
+        settings: have the key and the lifetimes.
+        user: whose.
+        renews: the session that goes on with it; None begins one.
+    """
+    now = clock.now()
+    begun = renews.begun if renews else now
+    claims = {
         "sub": str(user.id),
-        "iat": issued.timestamp(),
-        "exp": issued + dt.timedelta(minutes=settings.token_lifetime_min),
+        "sid": str(renews.id if renews else uuid4()),
+        "auth_time": begun.timestamp(),
     }
-    return jwt.encode(claims, settings.signing_key(), algorithm=ALGORITHM)
+    until = min(
+        now + dt.timedelta(minutes=settings.token_lifetime_min),
+        begun + dt.timedelta(minutes=settings.session_lifetime_min),
+    )
+    return tokens.sign(settings, tokens.API, claims, until=until)
+
+
+async def sign_out(pool: Pool, settings: Settings, session: Session) -> None:
+    """End a session: none of its tokens is good any more. Others of the account go on."""
+    until = session.begun + dt.timedelta(minutes=settings.session_lifetime_min)
+    async with pool.connection() as connection:
+        await connection.execute(_SQL["end_session"], {"id": session.id, "until": until})
+        await connection.execute(_SQL["forget_ended"], {"now": clock.now()})
+        await audit.record(connection, "sign_out", who=session.user)
 
 
 async def from_token(pool: Pool, settings: Settings, token: str) -> User:
@@ -282,31 +332,31 @@ async def session(pool: Pool, settings: Settings, token: str) -> Session:
         NotAuthenticatedError: the token is malformed, forged, expired or called back.
     """
     try:
-        claims = jwt.decode(
-            token,
-            settings.signing_key(),
-            algorithms=[ALGORITHM],
-            options={"require": ["sub", "iat", "exp"]},
+        claims = tokens.read(settings, tokens.API, token, wants=["sub", "sid", "auth_time"])
+        ids = {"id": UUID(claims["sub"]), "session": UUID(claims["sid"])}
+        begun, issued, expires = (
+            dt.datetime.fromtimestamp(claims[name], dt.UTC) for name in ("auth_time", "iat", "exp")
         )
-        user_id = UUID(claims["sub"])
-    except (jwt.InvalidTokenError, ValueError):
+    except (tokens.BadTokenError, ValueError):
         raise NotAuthenticatedError(SIGN_IN_AGAIN) from None
     async with pool.connection() as connection:
-        row = await (await connection.execute(_SQL["by_id"], {"id": user_id})).fetchone()
-    issued = dt.datetime.fromtimestamp(claims["iat"], dt.UTC)
+        row = await (await connection.execute(_SQL["by_session"], ids)).fetchone()
     if not _is_good(row, issued):
         raise NotAuthenticatedError(SIGN_IN_AGAIN)
-    expires = dt.datetime.fromtimestamp(claims["exp"], dt.UTC)
-    return Session(User.from_row(row), issued, expires)
+    return Session(ids["session"], User.from_row(row), begun, issued, expires)
 
 
 async def changed(pool: Pool, sessions: Collection[Session]) -> set[Session]:
-    """Which of these sessions aren't any more what they were: closed, called back, another role."""
-    ids = {"ids": list({one.user.id for one in sessions})}
+    """Which of these sessions aren't any more what they were: closed, signed out, another role."""
+    users = {"ids": list({one.user.id for one in sessions})}
+    ids = {"ids": list({one.id for one in sessions})}
     async with pool.connection() as connection:
-        rows = await (await connection.execute(_SQL["by_ids"], ids)).fetchall()
+        rows = await (await connection.execute(_SQL["by_ids"], users)).fetchall()
+        ended = {
+            row["id"] for row in await (await connection.execute(_SQL["ended"], ids)).fetchall()
+        }
     now = {row["id"]: row for row in rows}
-    return {one for one in sessions if not _is_same(one, now.get(one.user.id))}
+    return {one for one in sessions if one.id in ended or not _is_same(one, now.get(one.user.id))}
 
 
 def _is_same(session: Session, row: Row | None) -> bool:
@@ -318,20 +368,21 @@ def _is_good(row: Row | None, issued: dt.datetime) -> TypeGuard[Row]:
     return row is not None and row["disabled_at"] is None and issued >= row["tokens_from"]
 
 
-def check_password(password: str) -> None:
-    """Refuse a password that is too short (OWASP ASVS 5.0, 6.2.1).
+def check_place(role: Role, scope: Scope) -> None:
+    """Refuse a place that isn't the role's.
 
     Raises:
-        InvalidRequestError: it has fewer than 12 characters.
+        InvalidRequestError: there is one too many, or too few.
     """
-    if len(password) < MIN_PASSWORD_LENGTH:
+    wanted = {
+        Role.PROVINCE_ADMIN: (True, False),
+        Role.MUNICIPALITY_ADMIN: (True, True),
+    }.get(role, (False, False))
+    if (scope.province is not None, scope.municipality is not None) != wanted:
         raise InvalidRequestError(
-            f"A password needs at least {MIN_PASSWORD_LENGTH} characters. Nothing was changed."
+            "A province_admin needs a province, a municipality_admin a province and a "
+            "municipality, and the other roles neither."
         )
-
-
-async def _hash(password: str) -> str:
-    return await anyio.to_thread.run_sync(_hasher.hash, password)
 
 
 async def _change(

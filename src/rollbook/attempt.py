@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -18,7 +20,7 @@ from bullmq.custom_errors import DelayedError
 from psycopg_pool import PoolTimeout
 from redis.exceptions import RedisError
 
-from rollbook import audit, clock, logs
+from rollbook import audit, clock, correlation, logs, metrics, traces
 from rollbook.database import queries
 from rollbook.errors import (
     AttemptError,
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rollbook.database import Row
-    from rollbook.slots import Slots
+    from rollbook.slots import Slots, StageTimes
     from rollbook.system import System
 
 #: Seconds between two heartbeats; also how long a cancelled job may still run.
@@ -61,6 +63,24 @@ _SQL = queries("uploads")
 log = structlog.get_logger(__name__)
 
 
+@dataclass(slots=True)
+class _End:
+    """How an attempt ended; what nobody foresaw is a fault."""
+
+    result: str = "fault"
+    error: str | None = None
+
+    def note_failure(self, code: str, *, is_final: bool) -> None:
+        """It failed with this code, and is or isn't the upload's last."""
+        self.error = code
+        self.result = "failed" if is_final else "retried"
+        metrics.FAILURES.labels(code=code).inc()
+        if is_final:
+            metrics.JOBS.labels(result="failed").inc()
+        else:
+            metrics.RETRIES.labels(by="queue").inc()
+
+
 class Attempts:
     """Runs the jobs that the queue hands to one worker process."""
 
@@ -71,7 +91,10 @@ class Attempts:
         #: By upload and attempt: a job whose lock ran out may come back to this very worker while
         #: the attempt that lost it still ends.
         self._running: dict[tuple[UUID, int], asyncio.Task[dict[str, Any]]] = {}
+        #: Rows per second of each.
+        self._pace: dict[tuple[UUID, int], float] = {}
         self._shutting_down = False
+        metrics.ROWS_PER_SECOND.set_function(lambda: sum(self._pace.values()))
 
     @property
     def running(self) -> list[UUID]:
@@ -99,8 +122,11 @@ class Attempts:
             if self._shutting_down:  # it came between the last look at what runs and the end
                 await self._hand_back(job, token, upload)
                 raise DelayedError
-            log.info("attempt started", file_kind=upload["file_kind"], bytes=upload["file_bytes"])
-            return await self._attempt(job, token, upload)
+            with correlation.bound(upload["request_id"]), _measured(upload) as ended:
+                log.info(
+                    "attempt started", file_kind=upload["file_kind"], bytes=upload["file_bytes"]
+                )
+                return await self._attempt(job, token, upload, ended)
         except UNAVAILABLE as error:
             log.warning("a part is not reachable, the job waits", error=type(error).__name__)
             delay_ms = self._system.settings.backoff_ms
@@ -158,7 +184,7 @@ class Attempts:
         if not upload["dry_run"]:  # a dry run's file stays, to be run for real
             await forget_source(self._system, upload)
 
-    async def _attempt(self, job: Job, token: str, upload: Row) -> dict[str, Any]:
+    async def _attempt(self, job: Job, token: str, upload: Row, ended: _End) -> dict[str, Any]:
         own: tuple[UUID, int] = (upload["id"], upload["attempt"])
         work = asyncio.create_task(self._supervise(job, upload))
         self._running[own] = work
@@ -167,32 +193,42 @@ class Attempts:
         except asyncio.CancelledError:
             if not self._shutting_down:
                 raise
+            ended.result = "handed_back"
             await self._hand_back(job, token, upload)
             raise DelayedError from None
         except FencedError as error:
+            ended.result = "fenced"
             log.debug("fenced", reason=error.message)
             return await self._fenced(job, upload)
         except VoterRollPendingError:
+            ended.result = "waits_for_voter_roll"
             await self._wait_for_answers(job, token, upload)
             raise DelayedError from None
         except ServiceUnavailableError as error:
+            ended.result = "unavailable"
             values = {"error_code": error.code, "error": error.message}
             await self._record("hand_back", upload, **values, uncounted=1)
             raise
         except RollbookError as error:
-            return await self._failed(job, upload, error)
+            return await self._failed(job, upload, error, ended)
         except UNAVAILABLE:
+            ended.result = "unavailable"
             raise
         except Exception as error:  # noqa: BLE001 - a fault of ours costs the attempt, no more
             _log_unforeseen(error)
-            return await self._failed(job, upload, AttemptError(UNFORESEEN))
+            return await self._failed(job, upload, AttemptError(UNFORESEEN), ended)
         finally:
             del self._running[own]
+            self._pace.pop(own, None)
+        ended.result = "completed"
         done = await self._by_id(upload["id"])
         await self._system.queue.tell_end(done)
         await self._forget_source(upload)
         await self._ask_voter_roll(done)
         await tell(self._system, upload["id"])
+        metrics.JOBS.labels(result="completed").inc()
+        for name in OUTCOMES:
+            metrics.ROWS.labels(outcome=name).inc(done[name])
         log.info("attempt completed", rows=done["rows_total"], seconds=done["stage_seconds"])
         return _result(done)
 
@@ -205,8 +241,14 @@ class Attempts:
         def on_progress(progress: Progress) -> None:
             nonlocal latest
             latest = progress
+            self._pace[upload["id"], upload["attempt"]] = progress.rows_per_second or 0.0
 
-        work = asyncio.create_task(self._slots.run(upload["id"], upload["attempt"], on_progress))
+        bound = {"request_id": upload["request_id"]} if upload["request_id"] else {}
+        work = asyncio.create_task(
+            self._slots.run(
+                upload["id"], upload["attempt"], on_progress, bound=bound, on_stages=_note_stages
+            )
+        )
         told: Progress | None = None
         try:
             while not work.done():
@@ -251,7 +293,9 @@ class Attempts:
         log.info("attempt stopped", status=latest["status"], now_at_attempt=latest["attempt"])
         return await self._final_answer(job, latest)
 
-    async def _failed(self, job: Job, upload: Row, error: RollbookError) -> dict[str, Any]:
+    async def _failed(
+        self, job: Job, upload: Row, error: RollbookError, ended: _End
+    ) -> dict[str, Any]:
         """Record a failed attempt and tell BullMQ; one that ended otherwise has its own answer."""
         hopeless = isinstance(error, FileProblemError | OutOfMemoryError)
         last = job.attemptsMade + 1 >= int(job.opts.get("attempts", 1))
@@ -259,9 +303,11 @@ class Attempts:
         values = {"error_code": error.code, "error": error.message}
         if not await self._record(query, upload, **values, uncounted=0):
             # Its child died right after its commit, or the upload was cancelled at this moment.
+            ended.result = "fenced"
             log.info("attempt failed after its end", code=error.code)
             return await self._fenced(job, upload)
         log.warning("attempt failed", code=error.code, final=query == "fail")
+        ended.note_failure(error.code, is_final=query == "fail")
         if query == "fail":
             await self._system.queue.tell_end(await self._by_id(upload["id"]))
             await tell(self._system, upload["id"])
@@ -315,6 +361,40 @@ class Attempts:
         due = int(clock.now().timestamp() * 1000) + delay_ms
         with _letting_go():
             await job.moveToDelayed(due, token)
+
+
+@contextlib.contextmanager
+def _measured(upload: Row) -> Iterator[_End]:
+    """Count and time an attempt, within the trace of the request that brought its upload."""
+    parent, claimed, waiting = upload["traceparent"], time.time_ns(), upload["waiting_since"]
+    metrics.WAIT_SECONDS.observe(max((upload["started_at"] - waiting).total_seconds(), 0))
+    traces.note("wait in queue", int(waiting.timestamp() * 1e9), claimed, parent=parent)
+    ended, began = _End(), time.perf_counter()
+    with traces.span(
+        "attempt",
+        kind=traces.CONSUMER,
+        parent=parent,
+        rollbook__upload_id=str(upload["id"]),
+        rollbook__attempt=upload["attempt"],
+        rollbook__request_id=upload["request_id"] or "",
+    ) as own:
+        try:
+            yield ended
+        finally:
+            metrics.ATTEMPTS.labels(result=ended.result).inc()
+            taken = time.perf_counter() - began
+            metrics.ATTEMPT_SECONDS.labels(result=ended.result).observe(taken)
+            if own is not None:
+                own.attributes["rollbook.result"] = ended.result
+                own.error = ended.error or ""  # what was put back is no error
+
+
+def _note_stages(times: StageTimes) -> None:
+    """Tell metrics and trace how long each stage took; they took place in the child."""
+    parent = traces.carried()
+    for stage, seconds in times.seconds.items():
+        metrics.STAGE_SECONDS.labels(stage=stage).observe(seconds)
+        traces.note(stage, *times.spans[stage], parent=parent, rollbook__busy_seconds=seconds)
 
 
 @contextlib.contextmanager

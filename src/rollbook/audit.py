@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 #: ``start`` and ``end`` are an attempt's, by a worker.
 Act = Literal[
     "sign_in",
+    "sign_out",
     "upload",
     "take",
     "start",
@@ -50,6 +51,7 @@ Act = Literal[
     "watch_stop",
     "user_add",
     "user_password",
+    "user_role",
     "user_disable",
 ]
 

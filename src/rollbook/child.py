@@ -34,7 +34,7 @@ from rollbook.store import FileStore
 
 if TYPE_CHECKING:
     from rollbook.config import Settings
-    from rollbook.pipeline.stages import Progress
+    from rollbook.pipeline.stages import Progress, Stages
 
 log = structlog.get_logger(__name__)
 
@@ -68,7 +68,9 @@ def _listen(tasks: queue.SimpleQueue[dict[str, Any]]) -> None:
 
 
 def _attempt(settings: Settings, task: dict[str, Any], answers: TextIO) -> None:
-    structlog.contextvars.bind_contextvars(job_id=task["upload_id"], attempt=task["attempt"])
+    own = {"job_id": task["upload_id"], "attempt": task["attempt"], **task["bound"]}
+    structlog.contextvars.bind_contextvars(**own)
+    log.debug("work taken up", work=task["work"])
     try:
         result = _run(settings, task, answers)
         _send(answers, type="result", **result)
@@ -90,7 +92,7 @@ def _attempt(settings: Settings, task: dict[str, Any], answers: TextIO) -> None:
         )
         _send(answers, type="error", kind=type(unforeseen).__name__, message=unforeseen.message)
     finally:
-        structlog.contextvars.unbind_contextvars("job_id", "attempt")
+        structlog.contextvars.unbind_contextvars(*own)
 
 
 def _run(settings: Settings, task: dict[str, Any], answers: TextIO) -> dict[str, Any]:
@@ -98,7 +100,11 @@ def _run(settings: Settings, task: dict[str, Any], answers: TextIO) -> dict[str,
     def report(progress: Progress) -> None:
         _send(answers, type="progress", **asdict(progress))
 
-    store, upload_id = FileStore(settings.store_address), UUID(task["upload_id"])
+    def report_stages(stages: Stages) -> None:
+        _send(answers, type="stages", seconds=stages.seconds, spans=stages.spans)
+
+    store = FileStore.of(settings)
+    upload_id = UUID(task["upload_id"])
     with connect(settings.database_address) as connection:
         if task["work"] == "report":
             return report_again.process(
@@ -110,6 +116,7 @@ def _run(settings: Settings, task: dict[str, Any], answers: TextIO) -> dict[str,
             upload_id=upload_id,
             attempt=task["attempt"],
             report_progress=report,
+            report_stages=report_stages,
             channels=settings.notification_channels,
             verify_days=settings.voter_roll_cache_days if settings.asks_voter_roll else None,
             limits=Limits(inflated_bytes=settings.max_inflated_mb << 20),

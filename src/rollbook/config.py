@@ -40,23 +40,51 @@ class Settings(BaseSettings):
 
     # --- the parts outside this process; the embedded engines serve where these are not given
     database_url: SecretStr | None = Field(None, validation_alias="DATABASE_URL")
-    #: Wins over the four names below, which the first system used.
+    #: Wins over the single names below; the first four are the first system's.
     redis_url: SecretStr | None = Field(None, validation_alias="REDIS_URL")
     redis_host: str | None = Field(None, validation_alias="REDIS_HOST")
     redis_port: int = Field(6379, validation_alias="REDIS_PORT")
     redis_password: SecretStr | None = Field(None, validation_alias="REDIS_PASSWORD")
     redis_db: int = Field(0, validation_alias="REDIS_DB")
+    #: Instead of redis_host and redis_port: ``host:port``, comma-separated.
+    redis_sentinels: str | None = Field(None, validation_alias="REDIS_SENTINELS")
+    #: The name that the Sentinels know the server by.
+    redis_sentinel_master: str = Field("mymaster", validation_alias="REDIS_SENTINEL_MASTER")
+    #: The Sentinels' own.
+    redis_sentinel_password: SecretStr | None = Field(
+        None, validation_alias="REDIS_SENTINEL_PASSWORD"
+    )
+    #: TLS to what the names above tell; REDIS_URL says ``rediss:`` itself.
+    redis_tls: bool = Field(default=False, validation_alias="REDIS_TLS")
+    #: Certificates (PEM) of who signed the server's, where the system doesn't know them.
+    redis_ca_file: Path | None = Field(None, validation_alias="REDIS_CA_FILE")
 
     #: Home of the embedded engines, the default file store and the secret key.
     data_dir: Path = Path("rollbook-data")
     #: ``file:///...``, ``s3://bucket/prefix``, ``gs://...`` or ``az://...``.
     store_url: str | None = None
+    #: Seconds for which a call to an object store is tried again, before it counts as away.
+    store_retry_s: Annotated[float, Field(ge=0)] = 10
+    #: Take an object store whose endpoint has no TLS, on a network of your own.
+    store_allow_http: bool = False
 
     # --- HTTP
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     secret_key: SecretStr | None = None
-    token_lifetime_min: Positive = 12 * 60
+    #: Keys that have signed tokens before, with spaces or commas between them: still read.
+    former_secret_keys: SecretStr | None = None
+    #: Minutes that a token is good; whoever uses the system renews it, so that this is also how
+    #: long a sign-in outlives its use.
+    token_lifetime_min: Positive = 30
+    #: Minutes after which even a session in use must sign in anew.
+    session_lifetime_min: Positive = 12 * 60
+    #: Sign-ins that may fail before the next has to wait: for one account, from one address.
+    sign_in_failures: Positive = 5
+    sign_in_failures_per_address: Positive = 100
+    #: Seconds that the wait grows to, and minutes without a failure after which all is forgotten.
+    sign_in_longest_wait_s: Positive = 15 * 60
+    sign_in_forget_min: Positive = 60
     max_upload_mb: Positive = 50
     #: Other sites whose pages may listen to live messages, comma-separated: ``https://a.example``.
     allowed_origins: str = ""
@@ -190,6 +218,27 @@ class Settings(BaseSettings):
     #: Seconds before a notification that failed is sent again; triples up to 12 hours.
     notification_backoff_s: Annotated[float, Field(gt=0)] = 5
     notification_queue_name: str = "notifications"
+
+    # --- metrics; the API answers /metrics at its own port
+    #: Where a worker or a watcher answers /metrics, /healthz and /readyz; None: nowhere.
+    metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    metrics_host: str = "127.0.0.1"
+    #: Whoever reads /metrics has to send it as a bearer token, if it is set.
+    metrics_token: SecretStr | None = None
+    #: Other processes whose metrics the API's /metrics holds too, by name: ``{"worker":
+    #: "http://127.0.0.1:9101"}``. ``rollbook up`` fills it in.
+    metrics_from: dict[str, str] = {}
+
+    # --- traces, by the names that OpenTelemetry gives them; none are sent without an endpoint
+    #: The collector's base address, to which ``/v1/traces`` is added.
+    otel_endpoint: str | None = Field(None, validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT")
+    #: Wins over it, and is used as it is.
+    otel_traces_endpoint: str | None = Field(
+        None, validation_alias="OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
+    )
+    #: ``name=value,name=value``: a key of the collector's, say.
+    otel_headers: SecretStr | None = Field(None, validation_alias="OTEL_EXPORTER_OTLP_HEADERS")
+    otel_service_name: str = Field("rollbook", validation_alias="OTEL_SERVICE_NAME")
 
     # --- logs
     log_level: str = "info"
@@ -339,14 +388,33 @@ class Settings(BaseSettings):
 
     @property
     def given_redis_address(self) -> str | None:
-        """The Redis URL, from REDIS_URL or from the four single names; None means embedded."""
+        """The Redis URL, from REDIS_URL or from the single names; None means embedded.
+
+        What it may be says ``redis_client``.
+        """
         if self.redis_url is not None:
-            return self.redis_url.get_secret_value()
+            return self._with_ca(self.redis_url.get_secret_value())
+        scheme = "rediss" if self.redis_tls else "redis"
+        login = f":{_quoted(self.redis_password)}@" if self.redis_password else ""
+        if self.redis_sentinels is not None:
+            hosts = ",".join(_comma_separated(self.redis_sentinels))
+            query = f"?master={quote(self.redis_sentinel_master, safe='')}"
+            if self.redis_sentinel_password is not None:
+                query += f"&sentinel_password={_quoted(self.redis_sentinel_password)}"
+            return self._with_ca(f"{scheme}+sentinel://{login}{hosts}/{self.redis_db}{query}")
         if self.redis_host is None:
             return None
-        password = self.redis_password.get_secret_value() if self.redis_password else ""
-        login = f":{quote(password, safe='')}@" if password else ""
-        return f"redis://{login}{self.redis_host}:{self.redis_port}/{self.redis_db}"
+        return self._with_ca(
+            f"{scheme}://{login}{self.redis_host}:{self.redis_port}/{self.redis_db}"
+        )
+
+    def _with_ca(self, address: str) -> str:
+        """The address with the certificates to trust, where it is one with TLS and names none."""
+        is_needed = address.startswith("rediss") and "ssl_ca_certs=" not in address
+        if self.redis_ca_file is None or not is_needed:
+            return address
+        path = quote(str(self.redis_ca_file.resolve()), safe="/")
+        return f"{address}{'&' if '?' in address else '?'}ssl_ca_certs={path}"
 
     @property
     def given_database_address(self) -> str | None:
@@ -369,6 +437,13 @@ class Settings(BaseSettings):
         return self.store_url or (self.data_dir.resolve() / "store").as_uri()
 
     @property
+    def traces_address(self) -> str | None:
+        """Where traces are sent; None: nowhere."""
+        if self.otel_traces_endpoint is not None or self.otel_endpoint is None:
+            return self.otel_traces_endpoint
+        return f"{self.otel_endpoint.rstrip('/')}/v1/traces"
+
+    @property
     def max_upload_bytes(self) -> int:
         """The limit on an upload's file, in bytes."""
         return self.max_upload_mb * 1024 * 1024
@@ -388,6 +463,21 @@ class Settings(BaseSettings):
                 )
             return key
         return _kept_key(self.data_dir / "secret.key")
+
+    def verifying_keys(self) -> tuple[str, ...]:
+        """The keys whose tokens are read: the one that signs, then the former ones.
+
+        Raises:
+            ConfigurationError: one of them is too short.
+        """
+        given = self.former_secret_keys.get_secret_value() if self.former_secret_keys else ""
+        former = given.replace(",", " ").split()
+        if any(len(key.encode()) < 32 for key in former):
+            raise ConfigurationError(
+                "A key of ROLLBOOK_FORMER_SECRET_KEYS is shorter than 32 bytes. Give whole keys, "
+                "with spaces or commas between them."
+            )
+        return (self.signing_key(), *former)
 
 
 def environment_for(settings: Settings) -> dict[str, str]:
@@ -423,6 +513,10 @@ def _webhook_keys(secret: SecretStr) -> tuple[bytes, ...]:
     """The keys of a setting (binascii.Error, which is a ValueError, where one isn't base64)."""
     given = secret.get_secret_value().split()
     return tuple(b64decode(key.removeprefix("whsec_"), validate=True) for key in given)
+
+
+def _quoted(secret: SecretStr) -> str:
+    return quote(secret.get_secret_value(), safe="")
 
 
 def _comma_separated(text: str) -> list[str]:

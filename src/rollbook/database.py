@@ -20,7 +20,7 @@ Row = dict[str, Any]
 Pool = AsyncConnectionPool[psycopg.AsyncConnection[Row]]
 
 #: The revision that this code was written for (``schema.migrate`` brings it).
-SCHEMA_REVISION = "0004"
+SCHEMA_REVISION = "0007"
 
 
 @cache

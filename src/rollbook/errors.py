@@ -189,6 +189,13 @@ class TooManyRequestsError(RollbookError):
         self.wait_s = wait_s
 
 
+class TooManySignInsError(TooManyRequestsError):
+    """Sign-ins of this account or from this address have failed too often."""
+
+    code = "too_many_sign_ins"
+    title = "Too many sign-ins have failed"
+
+
 class TooManyUploadsError(TooManyRequestsError):
     """As many uploads of a user or an office wait as may."""
 

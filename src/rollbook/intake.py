@@ -18,7 +18,7 @@ from uuid import uuid4
 
 import structlog
 
-from rollbook import accounts, audit, clock, receive
+from rollbook import accounts, audit, clock, correlation, receive, traces
 from rollbook.accounts import User
 from rollbook.database import queries
 from rollbook.errors import (
@@ -202,8 +202,9 @@ async def _carry_on(
         about=claim.label,
     )
     try:
-        stored = await _store(system, folder, claim)
-        upload = await receive.record(system, owner, stored, options)
+        with correlation.bound(f"folder-{claim.id}"), traces.span("take file of the folder"):
+            stored = await _store(system, folder, claim)
+            upload = await receive.record(system, owner, stored, options)
     except FileWaitsError:
         raise
     except RollbookError as error:

@@ -10,7 +10,7 @@ import psycopg
 import structlog
 from psycopg_pool import PoolTimeout
 
-from rollbook import logs
+from rollbook import logs, metrics
 from rollbook.errors import ServiceUnavailableError
 
 if TYPE_CHECKING:
@@ -51,16 +51,21 @@ async def _rounds(
     stop: asyncio.Event, interval_s: float, run_once: Callable[[], Awaitable[object]], service: str
 ) -> None:
     while not stop.is_set():
+        result = "failed"
         try:
             await run_once()
+            result = "done"
         except psycopg.errors.UndefinedTable:
+            result = "waited"
             log.warning("waiting for the schema (rollbook migrate)", service=service)
         except (psycopg.OperationalError, PoolTimeout, ServiceUnavailableError) as error:
+            result = "waited"
             log.warning("waiting for a part", service=service, error=type(error).__name__)
         except Exception as error:  # noqa: BLE001 - see below
             # A fault of ours in one round must not end the service for good.
             where = logs.places(error)
             log.error("round failed", service=service, error=type(error).__name__, where=where)
+        metrics.ROUNDS.labels(service=service, result=result).inc()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(interval_s):
                 await stop.wait()

@@ -6,9 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from prometheus_client import Counter
 from redis.exceptions import RedisError
 
+from rollbook import metrics
 from rollbook.hand_back import is_let_go
 from rollbook.redis_client import make_client
 
@@ -28,10 +28,6 @@ RESTART_PAUSE_S = 2.0
 CHECKS_PER_INTERVAL = 3
 #: Seconds that the last calls to Redis get when the process stops.
 CLOSE_S = 10
-
-#: What a worker meets at the queue. The subscriber counts what the event stream tells; these two
-#: are heard by the worker that met them, and by nobody else when Redis is away.
-HEARD = Counter("rollbook_worker_queue_events", "Errors and stalled jobs a worker met.", ["event"])
 
 log = structlog.get_logger(__name__)
 
@@ -73,7 +69,7 @@ async def _one_life(
     await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
     if not stopping.done():
         error = running.exception() if running.done() else None
-        HEARD.labels(event="error").inc()
+        metrics.WORKER_EVENTS.labels(event="error").inc()
         log.error("queue worker ended, starting it again", error=type(error).__name__)
         await asyncio.wait({stopping}, timeout=RESTART_PAUSE_S)
         await client.aclose()
@@ -98,11 +94,13 @@ def options(settings: Settings, client: Redis, *, name: str, concurrency: int) -
     }
 
 
+# The subscriber counts what the event stream tells; these two are heard by the worker that met
+# them, and by nobody else when Redis is away.
 def _heard_error(error: Any, *_: Any) -> None:
     if is_let_go(error):
         log.info("the queue had let go of the job before", reason=str(error))
         return
-    HEARD.labels(event="error").inc()
+    metrics.WORKER_EVENTS.labels(event="error").inc()
     away = isinstance(error, RedisError | OSError)
     log.log(
         30 if away else 40,
@@ -113,5 +111,5 @@ def _heard_error(error: Any, *_: Any) -> None:
 
 
 def _heard_stalled(job_id: str, *_: Any) -> None:
-    HEARD.labels(event="stalled").inc()
+    metrics.WORKER_EVENTS.labels(event="stalled").inc()
     log.warning("job stalled, it will run again", job_id=job_id)

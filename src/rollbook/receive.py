@@ -19,7 +19,7 @@ import structlog
 from psycopg.types.json import Json
 from psycopg_pool import PoolTimeout
 
-from rollbook import audit, clamd
+from rollbook import audit, clamd, correlation, metrics, traces
 from rollbook.database import queries
 from rollbook.errors import (
     ConflictError,
@@ -194,7 +194,10 @@ async def store_file(system: System, file_name: str, chunks: AsyncIterator[bytes
             digest.update(chunk)
             yield chunk
 
-    await system.store.receive(source_key(upload_id, kind), checked())
+    with traces.span("store file") as own:
+        await system.store.receive(source_key(upload_id, kind), checked())
+        if own is not None:
+            own.attributes |= {"rollbook.file.kind": kind, "rollbook.file.bytes": size}
     stored = StoredFile(upload_id, name, kind, size, digest.hexdigest())
     if system.settings.clamd_url is not None:
         await _scan(system, stored)
@@ -226,8 +229,10 @@ async def record(system: System, user: User, stored: StoredFile, options: Option
         TooManyUploadsError: as many of the user's or the office's wait as may.
         IdempotencyConflictError: the key came before with another file.
     """
+    traceparent = traces.carried()
     try:
-        upload = await _record(system, user, stored, options)
+        with traces.span("record upload"):
+            upload = await _record(system, user, stored, options, traceparent)
     except RollbookError:
         await _discard(system, stored)
         raise
@@ -238,9 +243,12 @@ async def record(system: System, user: User, stored: StoredFile, options: Option
     if upload["id"] != stored.upload_id:
         await _discard(system, stored)
         return upload
+    metrics.RECORDED.labels(kind=stored.kind).inc()
+    metrics.RECORDED_BYTES.inc(stored.bytes)
     log.info("upload recorded", job_id=str(upload["id"]), bytes=stored.bytes, kind=stored.kind)
     try:
-        await system.queue.add(upload["id"], priority=upload["priority"])
+        with traces.span("queue upload", kind=traces.PRODUCER):
+            await system.queue.add(upload["id"], priority=upload["priority"])
     except ServiceUnavailableError:
         log.warning("queue not reachable, the reconciler will add it", job_id=str(upload["id"]))
     return upload
@@ -267,7 +275,9 @@ async def _discard_unless_recorded(system: System, stored: StoredFile) -> None:
         await _discard(system, stored)
 
 
-async def _record(system: System, user: User, stored: StoredFile, options: Options) -> Row:
+async def _record(
+    system: System, user: User, stored: StoredFile, options: Options, traceparent: str | None
+) -> Row:
     async with system.pool.connection() as connection:
         # Two copies sent at the same moment wait for each other here, until the first is recorded.
         await connection.execute(_SQL["lock_content"], {"file_sha256": stored.sha256})
@@ -298,6 +308,8 @@ async def _record(system: System, user: User, stored: StoredFile, options: Optio
             "columns": Json(dict(options.columns)) if options.columns else None,
             "verify": options.verify,
             "source_key": stored.key,
+            "request_id": correlation.request_id.get(),
+            "traceparent": traceparent,
         }
         recorded = await (await connection.execute(_SQL["record"], parameters)).fetchone()
         if recorded is not None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from rollbook import audit
+from rollbook import audit, metrics
 from rollbook.database import queries
 from rollbook.errors import ServiceUnavailableError
 from rollbook.notifications import outbox
@@ -73,6 +73,9 @@ async def run_once(system: System) -> Reconciled | None:
             await forget_source(system, upload)
     for upload in done.ended:  # after the commit: who hears of it looks at the record
         await system.queue.tell_end(upload)
+    for action in ("added", "failed", "removed"):
+        metrics.RECONCILED.labels(action=action).inc(getattr(done, action))
+    metrics.JOBS.labels(result="failed").inc(done.failed)
     if done.added or done.failed or done.removed:
         log.info("reconciled", added=done.added, failed=done.failed, removed=done.removed)
     return done

@@ -1,11 +1,32 @@
-"""The connection to Redis or Valkey, made the way the queue needs it."""
+"""The connection to Redis or Valkey, made the way the queue needs it.
+
+An address is a URL: ``unix:``, ``redis:`` or ``rediss:`` as redis-py reads them, or, for a server
+whose place Sentinels know, ``redis+sentinel:`` or ``rediss+sentinel:`` (TLS, to the Sentinels
+too): ``redis+sentinel://:password@host:26379,host:26379/0?master=mymaster``.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
 from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialBackoff
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
+from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
+
+from rollbook.errors import ConfigurationError
+
+#: Seconds that a Sentinel gets to answer, before the next one is asked.
+SENTINEL_ANSWER_S = 1.0
+#: Seconds after which a blocking pop or read that nobody answers is given up. BullMQ's own end
+#: after ten at most: over that, the server hangs, or its machine is gone without a word.
+HANGING_S = 30.0
+SENTINEL_PORT = 26379
+_SENTINEL = "+sentinel"
 
 
 def make_client(
@@ -19,18 +40,107 @@ def make_client(
         socket_timeout_s: None for who waits in a blocking pop or read. It matters: redis-py's
             default time-out cuts such a wait off, after which an idle worker needed seconds instead
             of milliseconds to pick up a job. Broken connections are then found by TCP keep-alive
-            and the health check.
+            and the health check, and behind a Sentinel by ``HANGING_S``: there, another server may
+            have taken over from one that hangs.
+
+    Raises:
+        ConfigurationError: the address can't be one.
     """
-    pool: BlockingConnectionPool = BlockingConnectionPool.from_url(
-        address,
-        decode_responses=True,
-        max_connections=max_connections,
-        timeout=10,
-        socket_timeout=socket_timeout_s,
-        socket_connect_timeout=5,
-        health_check_interval=30,
-        retry=Retry(ExponentialBackoff(cap=1, base=0.05), 3),
-        retry_on_error=[RedisConnectionError],
-        **({} if address.startswith("unix:") else {"socket_keepalive": True}),
+    options: dict[str, Any] = {
+        "decode_responses": True,
+        "max_connections": max_connections,
+        "timeout": 10,
+        "socket_timeout": socket_timeout_s,
+        "socket_connect_timeout": 5,
+        "health_check_interval": 30,
+        "retry": Retry(ExponentialBackoff(cap=1, base=0.05), 3),
+        "retry_on_error": [RedisConnectionError],
+    }
+    try:
+        return Redis.from_pool(_pool(address, options))
+    except ValueError as error:
+        raise ConfigurationError(
+            f"REDIS_URL (or what REDIS_HOST or REDIS_SENTINELS make of it) can't be used: {error}"
+        ) from error
+
+
+def _pool(address: str, options: dict[str, Any]) -> BlockingConnectionPool:
+    scheme = urlsplit(address).scheme
+    if scheme.endswith(_SENTINEL):
+        options["socket_timeout"] = options["socket_timeout"] or HANGING_S
+        return _watched_pool(read_sentinel_address(address), options)
+    if scheme != "unix":
+        options["socket_keepalive"] = True
+    return BlockingConnectionPool.from_url(address, **options)
+
+
+@dataclass(frozen=True, slots=True)
+class SentinelAddress:
+    """What an address with Sentinels says."""
+
+    #: Host and port of each.
+    sentinels: tuple[tuple[str, int], ...]
+    #: The name that the Sentinels know the server by.
+    master: str
+    #: The Sentinels' own, which may differ from the server's.
+    password: str | None
+    #: A ``redis:`` or ``rediss:`` URL without a host, with all that is the server's.
+    server: str
+
+
+def read_sentinel_address(address: str) -> SentinelAddress:
+    """Take an address with Sentinels apart.
+
+    Raises:
+        ValueError: it names no Sentinel, or a port is no number.
+    """
+    parts = urlsplit(address)
+    login, at, hosts = parts.netloc.rpartition("@")
+    sentinels = tuple(_host_and_port(host) for host in hosts.split(",") if host.strip())
+    if not sentinels:
+        raise ValueError("no Sentinel is named")
+    query = dict(parse_qsl(parts.query))
+    master = query.pop("master", "mymaster")
+    password = query.pop("sentinel_password", None)
+    scheme = parts.scheme.removesuffix(_SENTINEL)
+    server = urlunsplit((scheme, f"{login}{at}", parts.path, urlencode(query), ""))
+    return SentinelAddress(sentinels, master, password, server)
+
+
+def _host_and_port(text: str) -> tuple[str, int]:
+    """``host``, ``host:port``, ``[::1]:port``."""
+    parts = urlsplit(f"//{text.strip()}")
+    if not parts.hostname:
+        raise ValueError(f"{text!r} is not the address of a Sentinel")
+    return parts.hostname, parts.port or SENTINEL_PORT
+
+
+def _watched_pool(address: SentinelAddress, options: dict[str, Any]) -> _WatchedPool:
+    """A pool that asks the Sentinels where the server is, whenever it connects."""
+    server: dict[str, Any] = dict(parse_url(address.server))
+    has_tls = server.pop("connection_class", None) is not None
+    tls = {"ssl": True, **{k: v for k, v in server.items() if k.startswith("ssl_")}}
+    sentinels = Sentinel(  # type: ignore[no-untyped-call]
+        list(address.sentinels),
+        sentinel_kwargs={
+            "password": address.password,
+            "decode_responses": True,
+            "socket_timeout": SENTINEL_ANSWER_S,
+            "socket_connect_timeout": SENTINEL_ANSWER_S,
+            # The next one is asked instead; tries on each would add up to more than a minute.
+            "retry": Retry(NoBackoff(), 0),
+            **(tls if has_tls else {}),
+        },
     )
-    return Redis.from_pool(pool)
+    return _WatchedPool(  # type: ignore[no-untyped-call]
+        address.master, sentinels, **options, **server, socket_keepalive=True, ssl=has_tls
+    )
+
+
+class _WatchedPool(SentinelConnectionPool, BlockingConnectionPool):
+    """Connections to whichever server is the master now; who wants one too many waits."""
+
+    async def aclose(self) -> None:
+        """Close the connections to the Sentinels too, which redis-py leaves to their owner."""
+        await super().aclose()
+        await self.sentinel_manager.aclose()

@@ -9,12 +9,13 @@ import json
 import shutil
 import signal
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import psutil
 import structlog
 
-from rollbook import errors, scratch
+from rollbook import errors, metrics, scratch
 from rollbook.config import environment_for
 from rollbook.errors import (
     ChildDiedError,
@@ -26,7 +27,7 @@ from rollbook.errors import (
 from rollbook.pipeline.stages import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping
     from pathlib import Path
     from types import TracebackType
     from typing import Self
@@ -43,6 +44,15 @@ PROGRAM = (sys.executable, "-m", "rollbook.child")
 NOT_STARTED = "The process for the file could not be started. It will be tried again."
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class StageTimes:
+    """How long each stage of an attempt took."""
+
+    seconds: dict[str, float]
+    #: When each first began and last ended, in nanoseconds since 1970.
+    spans: dict[str, tuple[int, int]]
 
 
 class Child:
@@ -69,6 +79,7 @@ class Child:
             )
         except OSError as error:
             raise ServiceUnavailableError(NOT_STARTED) from error
+        metrics.CHILDREN_STARTED.inc()
         child = cls(process, folder)
         try:
             if await child._receive() is None:
@@ -89,7 +100,14 @@ class Child:
         return self._process.returncode is None
 
     async def run(
-        self, upload_id: UUID, attempt: int, on_progress: Callable[[Progress], None], work: str
+        self,
+        upload_id: UUID,
+        attempt: int,
+        on_progress: Callable[[Progress], None],
+        work: str,
+        *,
+        bound: Mapping[str, str],
+        on_stages: Callable[[StageTimes], None],
     ) -> dict[str, Any]:
         """Run one attempt, or other ``work`` that ``child`` knows, and return its result.
 
@@ -98,7 +116,7 @@ class Child:
             ChildDiedError: the process ended without an answer.
         """
         assert self._process.stdin is not None
-        task = {"upload_id": str(upload_id), "attempt": attempt, "work": work}
+        task = {"upload_id": str(upload_id), "attempt": attempt, "work": work, "bound": bound}
         with contextlib.suppress(ConnectionError):  # a dead child is seen by the read below
             self._process.stdin.write(json.dumps(task).encode() + b"\n")
             await self._process.stdin.drain()
@@ -106,6 +124,8 @@ class Child:
             kind = message.pop("type")
             if kind == "progress":
                 on_progress(Progress(**message))
+            elif kind == "stages":
+                on_stages(StageTimes(**message))
             elif kind == "result":
                 return message
             elif kind == "error":
@@ -162,6 +182,9 @@ class Slots:
     async def __aenter__(self) -> Self:
         """Start the children, so that the first file doesn't wait for one."""
         self._folder = self._scratch.__enter__()
+        metrics.SLOTS.set(self._settings.concurrency)
+        metrics.SLOTS_IN_USE.set_function(lambda: len(self._busy))
+        metrics.CHILD_LIMIT.set(self._settings.child_memory_mb * 2**20)
         try:
             await asyncio.gather(*(self._warm_up() for _ in range(self._settings.concurrency)))
         except BaseException:
@@ -180,6 +203,12 @@ class Slots:
         self._idle.clear()
         self._scratch.__exit__(kind, error, trace)
 
+    def measure(self) -> None:
+        """Note the memory of each child; a slot's number says nothing but how many there are."""
+        metrics.CHILD_MEMORY.clear()
+        for slot, child in enumerate((*self._busy, *self._idle)):
+            metrics.CHILD_MEMORY.labels(slot=str(slot)).set(child.memory_mb * 2**20)
+
     @property
     def pids(self) -> list[int]:
         """The process ids of all children."""
@@ -191,10 +220,21 @@ class Slots:
         attempt: int,
         on_progress: Callable[[Progress], None],
         work: str = "attempt",
+        *,
+        bound: Mapping[str, str] | None = None,
+        on_stages: Callable[[StageTimes], None] = lambda _: None,
     ) -> dict[str, Any]:
         """Run one attempt, or other ``work``, in a child, within the limits of time and memory.
 
         When the caller is cancelled, the child is killed.
+
+        Args:
+            upload_id: of which upload.
+            attempt: the fence.
+            on_progress: hears how far it is.
+            work: what ``child`` is to do.
+            bound: what the child's log lines are to carry beside that.
+            on_stages: hears how long each stage took, if the child got that far.
 
         Raises:
             TimedOutError: it took longer than ROLLBOOK_JOB_TIMEOUT_S.
@@ -203,7 +243,11 @@ class Slots:
         """
         limits = self._settings
         async with self._child() as child:
-            running = asyncio.create_task(child.run(upload_id, attempt, on_progress, work))
+            running = asyncio.create_task(
+                child.run(
+                    upload_id, attempt, on_progress, work, bound=bound or {}, on_stages=on_stages
+                )
+            )
             memory = asyncio.create_task(child.watch_memory(limits.child_memory_mb))
             try:
                 async with asyncio.timeout(limits.job_timeout_s):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime as dt
 import os
 import re
 from dataclasses import dataclass
@@ -23,13 +24,21 @@ from obstore.store import LocalStore, from_url
 from rollbook.errors import ConfigurationError, ServiceUnavailableError, SourceGoneError
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import AsyncIterator, Iterator
 
-    from obstore.store import ObjectStore
+    from obstore.store import ClientConfig, ObjectStore, RetryConfig
+
+    from rollbook.config import Settings
 
 #: Bytes per part of an upload to the store; two parts are under way at a time.
 PART_BYTES = 5 * 1024 * 1024
+
+#: How long a request to an object store may take. The whole of one may be the whole of a file.
+_TIMES: ClientConfig = {
+    "connect_timeout": dt.timedelta(seconds=5),
+    "read_timeout": dt.timedelta(seconds=30),
+    "timeout": dt.timedelta(minutes=5),
+}
 
 _KEY = re.compile(
     r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/(?:source\.\w+|(?:report|refused)-[\w-]+\.\w+)"
@@ -82,8 +91,13 @@ class FileStore:
         ServiceUnavailableError: from every method, when the store doesn't answer.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, retry_s: float = 10, allow_http: bool = False) -> None:
         """Open the store.
+
+        Args:
+            url: where it is.
+            retry_s: seconds for which a call to an object store is tried again; then it is away.
+            allow_http: take an object store without TLS too.
 
         Raises:
             ConfigurationError: the URL isn't one of a store we know.
@@ -91,12 +105,27 @@ class FileStore:
         self.url = url
         try:
             self._store: ObjectStore = (
-                from_url(url, mkdir=True) if url.startswith("file:") else from_url(url)
+                from_url(url, mkdir=True)
+                if url.startswith("file:")
+                else from_url(
+                    url,
+                    client_options={**_TIMES, "allow_http": allow_http},
+                    retry_config=_retries(retry_s),
+                )
             )
         except (BaseError, ValueError, OSError) as error:
             raise ConfigurationError(
                 f"ROLLBOOK_STORE_URL is not the address of a file store: {error}"
             ) from error
+
+    @classmethod
+    def of(cls, settings: Settings) -> FileStore:
+        """The store that the settings name."""
+        return cls(
+            settings.store_address,
+            retry_s=settings.store_retry_s,
+            allow_http=settings.store_allow_http,
+        )
 
     async def receive(self, key: str, chunks: AsyncIterator[bytes]) -> None:
         """Store what the chunks bring; when they raise, nothing is kept and the error goes on.
@@ -202,6 +231,15 @@ class FileStore:
 
     def _path(self, key: str) -> Path:
         return Path(unquote(urlsplit(self.url).path)) / key
+
+
+def _retries(retry_s: float) -> RetryConfig:
+    """Few and quick: obstore's own ten tries in three minutes would hold a request that long."""
+    return {
+        "max_retries": 10,
+        "backoff": {"max_backoff": dt.timedelta(seconds=2)},
+        "retry_timeout": dt.timedelta(seconds=retry_s),
+    }
 
 
 @contextlib.contextmanager

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 from bullmq import QueueEvents
-from prometheus_client import Counter
 from redis.exceptions import RedisError
 
+from rollbook import metrics
 from rollbook.redis_client import make_client
 
 if TYPE_CHECKING:
@@ -45,8 +45,6 @@ _ENDS = ("completed", "failed", "stalled", "removed")
 RECONNECT_S = 1.0
 #: Seconds that reading gets to end when the process stops.
 STOP_S = 5.0
-
-EVENT_COUNT = Counter("rollbook_queue_events", "Events of the queue, by kind.", ["event"])
 
 log = structlog.get_logger(__name__)
 
@@ -142,7 +140,7 @@ class Subscriber:
         def handle(fields: dict[str, Any], event_id: str) -> None:
             self._last_id = event_id
             event = self._with_attempt(decode(name, fields, event_id))
-            EVENT_COUNT.labels(event=name).inc()
+            metrics.QUEUE_EVENTS.labels(event=name).inc()
             level = logging.DEBUG if name == "progress" else logging.INFO
             log.log(level, "queue event", kind=name, job_id=event.job_id, attempt=event.attempt)
             self._pass_on(event)
@@ -152,7 +150,7 @@ class Subscriber:
     def _heard_error(self, error: BaseException, *_: Any) -> None:
         """The stream can't be read now: an event of no job, counted and passed on like the rest."""
         kind = type(error).__name__
-        EVENT_COUNT.labels(event="error").inc()
+        metrics.QUEUE_EVENTS.labels(event="error").inc()
         log.warning("event stream not readable, trying again", kind="error", error=kind)
         self._pass_on(QueueEvent(self._last_id or "0-0", "error", "", data={"error": kind}))
 

@@ -54,13 +54,25 @@ async def running(settings: Settings, stop: asyncio.Event | None = None) -> Asyn
         EngineError: the API isn't ready in time.
     """
     port = _free_port(settings)
-    environment = environment_for(settings.model_copy(update={"port": port}))
     url = f"http://{_reachable(settings.host)}:{port}"
     commands = ["serve", "worker"]
     if settings.watch_dir is not None:
         commands.append("watch")
+    # The API shows the metrics of all. These sockets outlive the processes that answer on them, so
+    # that one that is started again has the same.
+    listeners = {command: socket.create_server(("127.0.0.1", 0)) for command in commands[1:]}
+    beside = {
+        command: f"http://127.0.0.1:{listener.getsockname()[1]}"
+        for command, listener in listeners.items()
+    }
+    environment = environment_for(
+        settings.model_copy(
+            update={"port": port, "metrics_from": {**settings.metrics_from, **beside}}
+        )
+    )
     keepers = [
-        asyncio.create_task(_keep_running(command, environment, settings)) for command in commands
+        asyncio.create_task(_keep_running(command, environment, settings, listeners.get(command)))
+        for command in commands
     ]
     try:
         await _ready(url, stop)
@@ -69,6 +81,8 @@ async def running(settings: Settings, stop: asyncio.Event | None = None) -> Asyn
         for keeper in keepers:
             keeper.cancel()
         await asyncio.gather(*keepers, return_exceptions=True)
+        for listener in listeners.values():
+            listener.close()
 
 
 def kill() -> None:
@@ -89,9 +103,15 @@ def stop_with_parent() -> None:
     threading.Thread(target=wait_for_the_end, daemon=True).start()
 
 
-async def _keep_running(command: str, environment: dict[str, str], settings: Settings) -> None:
+async def _keep_running(
+    command: str,
+    environment: dict[str, str],
+    settings: Settings,
+    metrics_listener: socket.socket | None,
+) -> None:
     loop = asyncio.get_running_loop()
     pause = RESTART_PAUSE_S
+    passed = () if metrics_listener is None else (metrics_listener.fileno(),)
     while True:
         began = loop.time()
         process = await asyncio.create_subprocess_exec(
@@ -100,6 +120,8 @@ async def _keep_running(command: str, environment: dict[str, str], settings: Set
             "rollbook",
             command,
             "--supervised",
+            *(f"--metrics-fd={fd}" for fd in passed),
+            pass_fds=passed,
             stdin=asyncio.subprocess.PIPE,
             env=environment,
             # Ctrl-C goes to the supervisor alone, who stops the others in order.

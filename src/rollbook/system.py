@@ -41,7 +41,7 @@ async def open_system(settings: Settings) -> AsyncIterator[System]:
     queue = UploadQueue(settings, settings.redis_address)
     verifications = VerificationQueue(settings, settings.redis_address)
     notifications = NotificationQueue(settings, settings.redis_address)
-    store = FileStore(settings.store_address)
+    store = FileStore.of(settings)
     try:
         yield System(settings, pool, queue, store, verifications, notifications)
     finally:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import structlog
 from psycopg.types.json import Jsonb
 
-from rollbook import audit, clock
+from rollbook import audit, clock, metrics
 from rollbook.database import page_of, queries
 from rollbook.errors import (
     ConflictError,
@@ -268,6 +268,7 @@ async def cancel(system: System, user: User, upload_id: UUID) -> Row:
         raise ConflictError(
             f"The upload is already {latest['status']}, so there is nothing left to cancel."
         )
+    metrics.JOBS.labels(result="cancelled").inc()
     log.info("upload cancelled", job_id=str(upload_id), was=upload["status"])
     await system.queue.tell_end(cancelled)
     try:
@@ -313,6 +314,7 @@ async def retry(system: System, user: User, upload_id: UUID) -> Row:
             await audit.record(connection, "retry", who=user, job_id=upload_id)
     if reopened is None:
         raise ConflictError("Somebody else has just retried this upload.")
+    metrics.RETRIES.labels(by="operator").inc()
     log.info("upload reopened", job_id=str(upload_id))
     try:
         await system.queue.retry(upload_id, priority=reopened["priority"])

@@ -20,7 +20,7 @@ import structlog
 from psycopg_pool import PoolTimeout
 from watchfiles import awatch
 
-from rollbook import audit, clock, intake, logs, retention
+from rollbook import audit, clock, exposition, intake, logs, metrics, retention, traces
 from rollbook.database import queries
 from rollbook.errors import (
     ConfigurationError,
@@ -55,7 +55,7 @@ _SQL = queries("folder")
 log = structlog.get_logger(__name__)
 
 
-async def serve(settings: Settings) -> None:
+async def serve(settings: Settings, metrics_listener: socket.socket | None = None) -> None:
     """Watch until SIGTERM or SIGINT; a file that is being taken is finished, or is found again.
 
     Raises:
@@ -69,7 +69,11 @@ async def serve(settings: Settings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with open_system(settings) as system:
+    async with (
+        open_system(settings) as system,
+        traces.exported(settings, "watch"),
+        exposition.served(system, "watch", metrics_listener),
+    ):
         await Watcher(system).run(stop)
 
 
@@ -103,6 +107,7 @@ class Watcher:
         self._system = system
         self._settings = system.settings
         self.folder = intake.folder_of(system.settings)
+        metrics.FOLDER_WAITING.set_function(lambda: self._waiting)
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         self._stillness = _Stillness(system.settings.watch_still_s)
         self._wake = asyncio.Event()
@@ -188,6 +193,8 @@ class Watcher:
         if isinstance(found, Waiting):
             self._waiting -= 1
         if taken is not None:
+            result = "refused" if taken.upload is None else "taken"
+            metrics.FOLDER_FILES.labels(result=result).inc()
             self.taken += taken.upload is not None
             self.refused += taken.refusal is not None
 

@@ -13,7 +13,7 @@ import psycopg
 import structlog
 from psycopg_pool import PoolTimeout
 
-from rollbook import audit, retention
+from rollbook import audit, exposition, retention, traces
 from rollbook.attempt import Attempts
 from rollbook.database import queries
 from rollbook.maintenance import every
@@ -38,8 +38,13 @@ _SQL = queries("workers")
 log = structlog.get_logger(__name__)
 
 
-async def serve(settings: Settings) -> None:
-    """Work until SIGTERM or SIGINT; a second one ends the process at once."""
+async def serve(settings: Settings, metrics_listener: socket.socket | None = None) -> None:
+    """Work until SIGTERM or SIGINT; a second one ends the process at once.
+
+    Args:
+        settings: with the addresses of both engines.
+        metrics_listener: where metrics are asked for, instead of ROLLBOOK_METRICS_PORT.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -51,7 +56,11 @@ async def serve(settings: Settings) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, asked_to_stop)
-    async with open_system(settings) as system:
+    async with (
+        open_system(settings) as system,
+        traces.exported(settings, "worker"),
+        exposition.served(system, "worker", metrics_listener),
+    ):
         await UploadWorker(system).run(stop)
 
 
@@ -100,6 +109,7 @@ class UploadWorker:
 
     async def _beat(self) -> None:
         """Say that this worker lives and what it holds."""
+        self.slots.measure()
         parameters = {
             "name": self.name,
             "host": socket.gethostname(),

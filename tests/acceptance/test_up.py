@@ -9,16 +9,17 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import fastexcel
+import httpx
 import psutil
 
 from rollbook.sample import write_sample
 from tests.acceptance.conftest import environment, rollbook, start
+from tests.faults.site import until
 from tests.files import csv_file
+from tests.integration.test_observe import value
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import httpx
 
     from tests.acceptance.conftest import Running
 
@@ -95,6 +96,20 @@ def test_up_takes_the_files_of_the_watched_folder(tmp_path: Path) -> None:
             assert followed(api, jobs[0]["job_id"])[-1]["status"] == "completed"
             state = api.get("/bulk-upload/monitor/status").json()["data"]
             assert [w["folder"] for w in state["watchers"]] == [str(folder.resolve())]
+        # One address shows the figures of all three processes, and where each counts what it does.
+        taken = {"component": "watch", "result": "taken"}
+        until(
+            lambda: (
+                value(scraped := _scraped(started), "rollbook_folder_files_total", **taken) == 1
+                and value(scraped, "rollbook_uploads", status="completed") == 1
+            ),
+            "the watcher and the record have counted the file",
+        )
+        text = _scraped(started)
+        assert value(text, "rollbook_up", part="worker") == 1
+        assert value(text, "rollbook_jobs_total", component="worker", result="completed") == 1
+        assert value(text, "process_open_fds", component="api") > 0
+        assert text.count("# TYPE process_open_fds ") == 1
         assert [p.name.split("-", 2)[2] for p in (folder / "processed").iterdir()] == [
             "there before.csv"
         ]
@@ -103,6 +118,10 @@ def test_up_takes_the_files_of_the_watched_folder(tmp_path: Path) -> None:
         assert started.process.wait(timeout=60) == 0
         assert started.process.stdout is not None
         started.process.stdout.close()
+
+
+def _scraped(started: Running) -> str:
+    return httpx.get(f"{started.url}/metrics").text
 
 
 def test_every_process_of_a_killed_system_ends_and_the_next_start_finds_all_data(

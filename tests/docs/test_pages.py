@@ -107,3 +107,18 @@ def test_a_failing_block_is_named_with_what_it_said(tmp_path: Path) -> None:
     assert wrong is not None
     assert "exit code 1" in wrong
     assert "that went wrong" in wrong
+
+
+def test_what_a_page_names_as_proof_is_there() -> None:
+    tests = {
+        name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"^(?:async )?def (test_\w+)", path.read_text("utf-8"), re.MULTILINE)
+    }
+    for page in DOCS.rglob("*.md"):
+        for named in re.findall(r"`([^`\s]+)`", page.read_text(encoding="utf-8")):
+            path, _, test = named.rpartition("::")
+            if named.startswith("tests/"):
+                assert (ROOT / (path or named)).exists(), f"{page.name} names {named}"
+            if re.fullmatch(r"test_\w+", test):
+                assert test in tests, f"{page.name} names {test}"

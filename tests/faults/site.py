@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import psutil
 import psycopg
+import pytest
 from pydantic import SecretStr
 from redis import Redis
 from redis.exceptions import RedisError
@@ -437,9 +438,14 @@ class ProgressWitness(threading.Thread):
         return not newest or newest[0][0] == self._last
 
 
+IS_LONG = "ROLLBOOK_FAULT_RUNS" in os.environ
+#: Of a test whose fault another one brings about too, in ``make test``.
+only_at_length = pytest.mark.skipif(not IS_LONG, reason="in make faults")
+
+
 def each_or_first(*moments: T) -> list[T]:
     """All of them in ``make faults``, the first of them in ``make test``."""
-    return list(moments) if "ROLLBOOK_FAULT_RUNS" in os.environ else list(moments[:1])
+    return list(moments) if IS_LONG else list(moments[:1])
 
 
 def seeds() -> Iterator[int]:

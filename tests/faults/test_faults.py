@@ -1,7 +1,7 @@
 """Faults at random moments, against real engines and processes; the seed is in the test's name.
 
-One run of each in ``make test``, at one of several moments; ``make faults`` runs each at every
-moment, many times.
+``make test`` runs most of them once, at one of several moments; ``make faults`` runs all of them at
+every moment, many times.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pytest
 
 from tests.faults.office import Office, free_port
 from tests.faults.proxy import MERGE, RECORD, CommitCutter
-from tests.faults.site import QUICK, Site, each_or_first, seeds, until
+from tests.faults.site import QUICK, Site, each_or_first, only_at_length, seeds, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -71,6 +71,7 @@ def test_a_worker_killed_at_any_moment_loses_nothing(site: Site) -> None:
     site.check(uploads)
 
 
+@only_at_length
 def test_children_of_a_killed_worker_end_with_it(site: Site) -> None:
     uploads = site.send(1, ROWS)
     worker = site.run("worker")
@@ -86,6 +87,7 @@ def test_children_of_a_killed_worker_end_with_it(site: Site) -> None:
     site.check(uploads)
 
 
+@only_at_length
 def test_a_child_killed_at_any_moment_costs_an_attempt_at_most(site: Site) -> None:
     uploads = site.send(2, ROWS)
     worker = site.run("worker")
@@ -113,6 +115,7 @@ def test_a_worker_asked_to_stop_at_any_moment_finishes_or_hands_back(site: Site)
     site.check(uploads)
 
 
+@only_at_length
 def test_a_second_sigterm_stops_at_once_and_another_worker_goes_on(site: Site) -> None:
     uploads = site.send(1, 20_000)
     worker = site.run("worker", ROLLBOOK_SHUTDOWN_GRACE_S="60")
@@ -179,6 +182,7 @@ def test_an_api_stopped_at_any_moment_loses_no_file_that_it_took(site: Site) -> 
     site.check(accepted)
 
 
+@only_at_length
 def test_a_record_whose_answer_was_lost_keeps_its_file(site: Site) -> None:
     port = free_port()
     office = Office(f"http://127.0.0.1:{port}", site.token())
@@ -193,6 +197,7 @@ def test_a_record_whose_answer_was_lost_keeps_its_file(site: Site) -> None:
     site.check(accepted)
 
 
+@only_at_length
 def test_redis_away_for_a_while_delays_and_loses_nothing(site: Site) -> None:
     site.run("serve", ROLLBOOK_PORT="0")
     uploads = site.send(2, ROWS)
@@ -208,6 +213,7 @@ def test_redis_away_for_a_while_delays_and_loses_nothing(site: Site) -> None:
     site.check(uploads)
 
 
+@only_at_length
 def test_postgresql_restarted_at_any_moment_costs_no_upload(site: Site) -> None:
     site.run("serve", ROLLBOOK_PORT="0")
     uploads = site.send(3, ROWS)
@@ -248,6 +254,7 @@ def test_everything_stopped_at_any_moment_comes_back_whole(site: Site, how: sign
     site.check(uploads)
 
 
+@only_at_length
 def test_started_with_both_engines_down_it_waits_and_is_ready_when_they_are(site: Site) -> None:
     uploads = site.send(1, ROWS)
     site.valkey.stop()

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.faults.office import free_port
-from tests.faults.site import Site, each_or_first, until
+from tests.faults.site import Site, each_or_first, only_at_length, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,6 +61,7 @@ def test_up_waits_for_the_part_that_is_down_and_is_ready_as_soon_as_it_is_there(
     assert up.wait(timeout=30) == 0
 
 
+@only_at_length
 def test_a_worker_with_its_own_redis_and_a_database_that_is_down_waits_for_it(site: Site) -> None:
     site.postgres.stop()
     worker = site.run("worker", **EMBEDDED)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from rollbook.voter_roll.stand_in import PASSWORD, USERNAME, StandIn
-from tests.faults.site import QUICK, Site, until
+from tests.faults.site import QUICK, Site, only_at_length, until
 from tests.files import id_number
 from tests.redis_content import everything
 
@@ -112,6 +112,7 @@ def test_three_workers_use_the_budget_and_never_pass_it(
     record_property("share of the budget", round(share_used(roll), 4))
 
 
+@only_at_length
 def test_a_restart_of_everything_in_the_middle_asks_nobody_twice(
     site: Site, roll: StandIn, record_property: Callable[[str, object], None]
 ) -> None:

@@ -79,11 +79,11 @@ async def test_a_child_that_dies_right_after_its_commit_has_completed_the_upload
     async with working(system) as worker:
         run = worker.slots.run
 
-        async def run_and_die(*arguments: Any) -> dict[str, Any]:
-            await run(*arguments)
+        async def run_and_die(*arguments: Any, **more: Any) -> dict[str, Any]:
+            await run(*arguments, **more)
             raise ChildDiedError("It died.")
 
-        worker.slots.run = run_and_die  # type: ignore[assignment]
+        worker.slots.run = run_and_die  # type: ignore[method-assign]
         upload = await ended(system, user, await sent(system, user, csv_file(2)))
     assert upload["status"] == "completed"
     assert await system.queue.state(upload["id"]) == "completed"
@@ -96,11 +96,11 @@ async def test_a_child_that_dies_while_its_upload_is_cancelled_leaves_no_job(
     user = await make_user()
     async with working(system) as worker:
 
-        async def cancel_and_die(upload_id: Any, *_: Any) -> dict[str, Any]:
+        async def cancel_and_die(upload_id: Any, *_: Any, **__: Any) -> dict[str, Any]:
             await uploads.cancel(system, user, upload_id)
             raise ChildDiedError("It died.")
 
-        worker.slots.run = cancel_and_die  # type: ignore[assignment]
+        worker.slots.run = cancel_and_die  # type: ignore[method-assign]
         upload_id = await sent(system, user, csv_file(2))
         await job_event(settings, upload_id, "failed")
     assert (await uploads.get(system, user, upload_id))["status"] == "cancelled"
@@ -117,14 +117,14 @@ async def test_a_fault_of_ours_costs_the_attempt_and_its_words_go_nowhere(
 ) -> None:
     user = await make_user()
 
-    async def fault(*_: Any) -> Any:
+    async def fault(*_: Any, **__: Any) -> Any:
         raise ValueError(SECRET)
 
     async with working(system) as worker:
         if where == "in the attempt":
-            worker.slots.run = fault  # type: ignore[assignment]
+            worker.slots.run = fault  # type: ignore[method-assign]
         else:
-            worker.attempts._claim = fault  # type: ignore[assignment]
+            worker.attempts._claim = fault  # type: ignore[method-assign]
         upload_id = await sent(system, user, csv_file(2))
         await job_event(settings, upload_id, "failed")
     kept = await everything(settings)
@@ -221,10 +221,10 @@ async def test_a_failed_upload_that_is_retried_completes(
     async with working(system) as worker:
         run = worker.slots.run
 
-        async def refuse(*_: Any) -> dict[str, Any]:
+        async def refuse(*_: Any, **__: Any) -> dict[str, Any]:
             raise UnreadableFileError("The file can't be read.")
 
-        worker.slots.run = refuse  # type: ignore[assignment]
+        worker.slots.run = refuse  # type: ignore[method-assign]
         upload_id = await sent(system, user, csv_file(2))
         assert (await ended(system, user, upload_id))["status"] == "failed"
         await forget_events(settings)

@@ -18,6 +18,8 @@ from tests.integration.test_worker import ended, sent, working
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    import httpx
+
     from rollbook.accounts import User
     from rollbook.config import Settings
     from rollbook.system import System
@@ -86,3 +88,12 @@ async def test_uploads_and_members_outlive_the_way_down_and_up(
     schema.migrate(settings.database_address)
     assert kept() == before
     assert await run_once(system) is not None
+
+
+async def test_a_process_is_ready_on_a_schema_newer_than_itself_and_not_on_an_older_one(
+    api: httpx.AsyncClient, settings: Settings
+) -> None:
+    for revision, status in (("9999", 200), (FIRST, 503), (SCHEMA_REVISION, 200)):
+        with connect(settings.database_address) as connection:
+            connection.execute("UPDATE alembic_version SET version_num = %s", (revision,))
+        assert (await api.get("/readyz")).status_code == status, revision

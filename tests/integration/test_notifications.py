@@ -91,6 +91,16 @@ async def through(settings: Settings, user: User, content: bytes, **options: Any
     return upload_id
 
 
+async def cut_short(settings: Settings, make_user: MakeUser, sender: User | None = None) -> None:
+    """Have an upload end without being read, because somebody else cancels it, and tell of it."""
+    owner = sender or await make_user()
+    async with open_system(settings) as system, telling(system):
+        upload_id = await sent(system, owner, csv_file(1))
+        await uploads.cancel(system, await make_user(), upload_id)
+        await reconciler.run_once(system)
+        await told(settings)
+
+
 async def told(settings: Settings) -> list[Row]:
     """Wait until everything is told, or given up."""
     return await until(
@@ -192,7 +202,7 @@ async def test_a_mail_that_the_server_takes_later_is_sent_again_under_the_same_i
     settings: Settings, make_user: MakeUser, mailer: MailServer
 ) -> None:
     mailer.answers = ["451 greylisted, come again", "451 greylisted, come again"]
-    await through(mailing(settings, mailer), await make_user(), csv_file(1))
+    await cut_short(mailing(settings, mailer), make_user)
     (row,) = await told(settings)
     assert row["tries"] == 3
     assert row["delivered_at"] is not None
@@ -203,7 +213,7 @@ async def test_a_mail_to_an_address_that_there_is_not_is_given_up_at_once(
     settings: Settings, make_user: MakeUser, mailer: MailServer
 ) -> None:
     mailer.answers = ["550 no such user"]
-    await through(mailing(settings, mailer), await make_user(), csv_file(1))
+    await cut_short(mailing(settings, mailer), make_user)
     (row,) = await told(settings)
     assert row["given_up_at"] is not None
     assert (row["tries"], row["error_code"]) == (1, "notification_refused")
@@ -214,7 +224,7 @@ async def test_a_mail_server_that_is_away_is_tried_so_often_and_no_more(
     settings: Settings, make_user: MakeUser, mailer: MailServer
 ) -> None:
     away = mailing(settings, mailer, smtp_port=1, notification_attempts=3)
-    await through(away, await make_user(), csv_file(1))
+    await cut_short(away, make_user)
     (row,) = await told(settings)
     assert row["given_up_at"] is not None
     assert (row["tries"], row["error_code"]) == (3, "notification_failed")
@@ -229,7 +239,7 @@ async def test_an_address_with_a_line_break_adds_no_header_and_no_receiver(
             "UPDATE users SET email = %s WHERE id = %s",
             ("a@example.org\r\nBcc: somebody@example.net", user.id),
         )
-    await through(mailing(settings, mailer), user, csv_file(1))
+    await cut_short(mailing(settings, mailer), make_user, user)
     (row,) = await told(settings)
     assert row["given_up_at"] is not None
     assert (row["tries"], row["error_code"]) == (1, "notification_refused")
@@ -271,7 +281,7 @@ async def test_an_encrypted_mail_goes_only_to_a_server_whose_certificate_is_good
     tls = {how: context}
     async with MailServer().running(**tls) as mailer:
         secure = mailing(settings, mailer, smtp_tls=how, notification_attempts=1)
-        await through(secure, await make_user(), csv_file(1))
+        await cut_short(secure, make_user)
         assert mailer.encrypted == ([True] if is_trusted else [])
     (row,) = await told(settings)
     assert (row["delivered_at"] is not None) == is_trusted
@@ -281,7 +291,7 @@ async def test_where_starttls_is_asked_for_nothing_goes_in_clear_text(
     settings: Settings, make_user: MakeUser, mailer: MailServer
 ) -> None:
     secure = mailing(settings, mailer, smtp_tls="starttls", notification_attempts=1)
-    await through(secure, await make_user(), csv_file(1))
+    await cut_short(secure, make_user)
     (row,) = await told(settings)
     assert row["given_up_at"] is not None
     assert mailer.mails == []
@@ -325,10 +335,10 @@ async def test_a_webhook_tells_the_counts_and_its_signature_holds(
 async def test_a_body_that_was_changed_on_the_way_is_found_out(
     settings: Settings, make_user: MakeUser, receiver: WebhookReceiver
 ) -> None:
-    await through(posting(settings, receiver), await make_user(), csv_file(1))
+    await cut_short(posting(settings, receiver), make_user)
     path, headers, body = receiver.requests[0]
     with pytest.raises(standardwebhooks.WebhookVerificationError):
-        verify((path, headers, body.replace(b"completed", b"failed")))
+        verify((path, headers, body.replace(b"cancelled", b"completed")))
 
 
 async def test_while_a_key_is_changed_the_old_and_the_new_one_both_hold(
@@ -336,7 +346,7 @@ async def test_while_a_key_is_changed_the_old_and_the_new_one_both_hold(
 ) -> None:
     new = "whsec_" + base64.b64encode(b"another key, of 32 bytes as well").decode()
     both = posting(settings, receiver, webhook_secret=SecretStr(f"{new} {SECRET}"))
-    await through(both, await make_user(), csv_file(1))
+    await cut_short(both, make_user)
     assert verify(receiver.requests[0], new) == verify(receiver.requests[0], SECRET)
 
 
@@ -352,7 +362,7 @@ async def test_after_an_error_a_webhook_is_sent_again_with_the_same_id_and_body(
     settings: Settings, make_user: MakeUser, receiver: WebhookReceiver
 ) -> None:
     receiver.answers = ["500 Internal Server Error", "503 Service Unavailable"]
-    await through(posting(settings, receiver), await make_user(), csv_file(1))
+    await cut_short(posting(settings, receiver), make_user)
     (row,) = await told(settings)
     assert row["tries"] == 3
     assert receiver.ids == [row["id"]] * 3
@@ -366,8 +376,9 @@ async def test_a_receiver_that_asks_for_time_gets_it(
 ) -> None:
     receiver.answers = ["429 Too Many Requests\r\nRetry-After: 600"]
     user = await make_user()
-    async with open_system(posting(settings, receiver)) as system, working(system):
-        await ended(system, user, await sent(system, user, csv_file(1)))
+    async with open_system(posting(settings, receiver)) as system, telling(system):
+        await uploads.cancel(system, user, await sent(system, user, csv_file(1)))
+        await reconciler.run_once(system)
         (row,) = await tried(settings)
     assert 590 < (row["due_at"] - row["created_at"]).total_seconds() < 660
     assert len(receiver.requests) == 1
@@ -377,9 +388,7 @@ async def test_a_receiver_that_never_answers_is_left_after_its_time(
     settings: Settings, make_user: MakeUser, receiver: WebhookReceiver
 ) -> None:
     receiver.answers = [None]
-    await through(
-        posting(settings, receiver, notification_timeout_s=0.3), await make_user(), csv_file(1)
-    )
+    await cut_short(posting(settings, receiver, notification_timeout_s=0.3), make_user)
     assert receiver.ids == [(await told(settings))[0]["id"]] * 2
 
 
@@ -387,7 +396,7 @@ async def test_a_receiver_that_is_gone_for_good_is_not_asked_again(
     settings: Settings, make_user: MakeUser, receiver: WebhookReceiver
 ) -> None:
     receiver.answers = ["410 Gone"]
-    await through(posting(settings, receiver), await make_user(), csv_file(1))
+    await cut_short(posting(settings, receiver), make_user)
     assert (await told(settings))[0]["given_up_at"] is not None
     assert len(receiver.requests) == 1
 
@@ -396,7 +405,7 @@ async def test_a_redirect_is_not_followed(
     settings: Settings, make_user: MakeUser, receiver: WebhookReceiver
 ) -> None:
     receiver.answers = [f"307 Moved\r\nLocation: http://127.0.0.1:{receiver.port}/elsewhere"]
-    await through(posting(settings, receiver), await make_user(), csv_file(1))
+    await cut_short(posting(settings, receiver), make_user)
     assert {path for path, _, _ in receiver.requests} == {"/hook?token=not-for-the-log"}
     assert len(receiver.requests) == 2
 
@@ -410,7 +419,7 @@ async def test_nothing_is_sent_to_this_machine_unless_it_is_allowed(
     careful = posting(
         settings, receiver, webhook_allowed_networks="10.0.0.0/8", notification_attempts=2
     )
-    await through(careful, await make_user(), csv_file(1))
+    await cut_short(careful, make_user)
     (row,) = await told(settings)
     assert (row["error_code"], row["tries"]) == ("webhook_address_refused", 2)
     assert receiver.requests == []

@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import itertools
 import re
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import openpyxl
 from playwright.sync_api import FilePayload, Page, WebSocketRoute, expect
+from redis import Redis
 
 from rollbook.accounts import Role
 from rollbook.pipeline.problems import sentence
@@ -523,6 +525,22 @@ def test_a_sign_in_that_has_ended_asks_to_sign_in_again_and_shows_nothing(
     page.reload()
     expect(page.get_by_text("Your sign-in has ended")).to_be_visible()
     expect(page.get_by_role("navigation", name="Main")).to_have_count(0)
+
+
+def test_who_asks_too_often_reads_why_and_goes_on_afterwards(
+    open_page: OpenPage, site: Site
+) -> None:
+    page = open_page(LIMPOPO)
+    [user] = site.ask("SELECT id FROM users WHERE email = %(email)s", email=LIMPOPO)
+    key = f"{site.settings.queue_name}:limits:user:{user}"
+    with Redis.from_url(site.settings.redis_address) as redis:
+        # As after so many requests that the next one may come in a minute.
+        redis.set(key, (time.time() + 120) * 1000, ex=120)
+        page.get_by_role("link", name="Statistics").click()
+        expect(page.get_by_text("You have made too many requests").first).to_be_visible()
+        redis.delete(key)
+    page.get_by_role("button", name="Try again").first.click()
+    expect(page.get_by_text("You have made too many requests")).to_have_count(0)
 
 
 def test_an_account_that_got_another_role_gets_its_views_without_a_reload(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,7 @@ from rollbook.system import open_system
 from tests.conftest import PASSWORD
 from tests.files import csv_file, member, members
 from tests.integration.receivers import MailServer, WebhookReceiver
-from tests.page.site import PATIENCE_S, Site, until
+from tests.page.site import NO_TLS, PATIENCE_S, Site, until
 
 if TYPE_CHECKING:
     from rollbook.config import Settings
@@ -36,8 +35,6 @@ OFFICES = {
 #: Sent nothing; the same office as johannesburg.
 COLLEAGUE = "colleague"
 BASE = "/api/v1/bulk-upload"
-#: Nothing here is encrypted, and each client would load all certificates of its own.
-_NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 class Receivers:
@@ -111,18 +108,6 @@ class House(Site):
                     system.pool, email=email, password=PASSWORD, role=role, scope=scope
                 )
 
-    def ready(self) -> None:
-        """Wait for the API, which begins its life beside all other tests."""
-        with self.client(None) as client:
-
-            def answers() -> bool:
-                try:
-                    return client.get("/readyz").is_success
-                except httpx.TransportError:
-                    return False
-
-            until(answers, "the API answers", patience_s=120)
-
     def fill(self) -> None:
         """Let every office send its file, and wait until all are through."""
         for number, name in enumerate(OFFICES):
@@ -134,7 +119,7 @@ class House(Site):
     def client(self, name: str | None) -> httpx.Client:
         """A client in the name of an account, or of nobody."""
         headers = {} if name is None else self.bearer(name)
-        return httpx.Client(base_url=self.url, headers=headers, timeout=30, verify=_NO_TLS)
+        return httpx.Client(base_url=self.url, headers=headers, timeout=30, verify=NO_TLS)
 
     def bearer(self, name: str, settings: Settings | None = None) -> dict[str, str]:
         """The header that says who asks."""

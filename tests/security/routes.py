@@ -37,14 +37,22 @@ RULES: dict[tuple[str, str], Rule] = {
     ("GET", "/"): _for("anybody"),
     ("GET", "/page/{version}/{name:path}"): _for("anybody"),
     ("GET", "/docs"): _for("anybody"),
+    ("GET", "/docs/{name}"): _for("anybody"),
     ("GET", "/openapi.json"): _for("anybody"),
     ("GET", "/healthz"): _for("anybody"),
     ("GET", "/readyz"): _for("anybody"),
+    ("GET", "/metrics"): _for("anybody"),
     ("POST", "/api/v1/auth/login"): _for(
         "anybody", 401, json={"email": "nobody@example.org", "password": "wrong"}
     ),
     # --- for who is signed in; what has an id, for the upload's scope
     ("GET", "/api/v1/auth/me"): _for("signed_in"),
+    ("POST", "/api/v1/auth/renew"): _for("signed_in"),
+    ("POST", "/api/v1/auth/logout"): _for("signed_in"),
+    # 422: the present password is wrong. 429: for the fifth time.
+    ("POST", "/api/v1/auth/password"): _for(
+        "signed_in", 422, 429, json={"current_password": "no", "new_password": "eight odd pelicans"}
+    ),
     ("POST", f"{BASE}/process"): _for(
         "signed_in", 202, 409, files={"file": ("again.csv", csv_file(rows=1))}
     ),

@@ -65,9 +65,11 @@ def rule(route: Route) -> Rule:
 
 def ask(client: httpx.Client, route: Route, job_id: str = "") -> httpx.Response:
     method, path = route
-    address = path.replace("{job_id}", job_id).replace("{version}", "0").replace(
-        "{name:path}", "app.js"
-    )  # fmt: skip
+    address = path
+    for name, value in (
+        ("{job_id}", job_id), ("{version}", "0"), ("{name:path}", "app.js"), ("{name}", "begin.js"),
+    ):  # fmt: skip
+        address = address.replace(name, value)
     return client.request(method, address, **rule(route).more)
 
 
@@ -81,7 +83,8 @@ def problem(answer: httpx.Response, status: int, job_id: str = "") -> dict[str, 
 
 
 def headers(answer: httpx.Response) -> dict[str, str]:
-    return {name: value for name, value in answer.headers.items() if name != "date"}
+    each_time = {"date", "x-request-id"}
+    return {name: value for name, value in answer.headers.items() if name not in each_time}
 
 
 def may(name: str, route: Route) -> bool:

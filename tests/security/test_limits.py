@@ -19,6 +19,7 @@ from rollbook.scope import Scope
 from rollbook.system import open_system
 from tests.conftest import PASSWORD
 from tests.files import csv_file
+from tests.listening import PATH, Site, quick
 from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
@@ -97,6 +98,23 @@ async def test_with_no_good_token_nobody_is_counted_for_anybody(
     answers = [await api.get(ME, headers=wrong) for _ in range(9)]
     assert {answer.status_code for answer in answers} == {401}
     assert (await api.get(ME, headers=token(settings, user))).status_code == 200
+
+
+async def test_listening_counts_too_and_who_is_over_is_told_to_come_back(
+    settings: Settings, make_user: MakeUser
+) -> None:
+    user, neighbour = await make_user(Role.PROVINCE_ADMIN, "GP"), await make_user()
+    async with Site(quick(settings)) as site:
+        for _ in range(5):
+            async with site.listening(user) as heard:
+                await heard.next()
+        async with site.listening(user) as heard:
+            assert await heard.ended() == (1013, "too_many_requests")
+        async with httpx.AsyncClient(base_url=f"http://{site.host}") as client:
+            events = await client.get(f"{PATH}/events", headers=token(settings, user))
+        assert is_refused(events, "You have made")
+        async with site.listening(neighbour) as heard:
+            assert (await heard.next())["type"] == "snapshot"
 
 
 async def test_a_request_may_be_made_again_after_its_share_of_a_minute(

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
+from redis.asyncio.connection import parse_url
 
 from rollbook import config
 from rollbook.config import Settings
 from rollbook.errors import ConfigurationError
+from rollbook.redis_client import read_sentinel_address
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -47,6 +49,42 @@ def test_redis_url_wins_over_the_four_names(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("REDIS_HOST", "other.example.org")
     monkeypatch.setenv("REDIS_URL", "redis://redis.example.org/1")
     assert config.load().redis_address == "redis://redis.example.org/1"
+
+
+def test_sentinels_and_tls_are_part_of_the_one_address(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ca_file = tmp_path / "our ca.pem"
+    monkeypatch.setenv("REDIS_HOST", "left.example.org")
+    monkeypatch.setenv("REDIS_SENTINELS", "a.example.org:26379, b.example.org")
+    monkeypatch.setenv("REDIS_SENTINEL_MASTER", "members")
+    monkeypatch.setenv("REDIS_SENTINEL_PASSWORD", "an&other")
+    monkeypatch.setenv("REDIS_PASSWORD", "p@ss")
+    monkeypatch.setenv("REDIS_DB", "2")
+    monkeypatch.setenv("REDIS_TLS", "true")
+    monkeypatch.setenv("REDIS_CA_FILE", str(ca_file))
+    address = config.load().redis_address
+    found = read_sentinel_address(address)
+    assert found.sentinels == (("a.example.org", 26379), ("b.example.org", 26379))
+    assert (found.master, found.password) == ("members", "an&other")
+    server = parse_url(found.server)
+    assert (server["password"], server["db"]) == ("p@ss", 2)
+    assert server["ssl_ca_certs"] == str(ca_file)  # type: ignore[typeddict-item]
+    # A process that is started with the address comes to the same.
+    monkeypatch.setenv("REDIS_URL", address)
+    assert config.load().redis_address == address
+
+
+def test_the_certificates_are_for_an_address_with_tls_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("REDIS_CA_FILE", "/etc/ca.pem")
+    monkeypatch.setenv("REDIS_URL", "redis://plain.example.org/0")
+    assert config.load().redis_address == "redis://plain.example.org/0"
+    monkeypatch.setenv("REDIS_URL", "rediss://tls.example.org/0")
+    assert config.load().redis_address == "rediss://tls.example.org/0?ssl_ca_certs=/etc/ca.pem"
+    monkeypatch.setenv("REDIS_URL", "rediss://tls.example.org/0?ssl_ca_certs=/own.pem")
+    assert config.load().redis_address == "rediss://tls.example.org/0?ssl_ca_certs=/own.pem"
 
 
 def test_a_dotenv_file_is_read_and_the_environment_wins(

@@ -11,7 +11,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.requests import HTTPConnection
 
 from rollbook import accounts, audit
-from rollbook.accounts import User
+from rollbook.accounts import Session, User
 from rollbook.errors import NotAllowedError, NotAuthenticatedError
 from rollbook.request_limits import RequestLimits
 from rollbook.system import System
@@ -37,12 +37,12 @@ def the_limits(connection: HTTPConnection) -> RequestLimits:
 SystemParam = Annotated[System, Depends(the_system)]
 
 
-async def signed_in(
+async def in_session(
     request: Request,
     system: SystemParam,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
-) -> User:
-    """The user whom the bearer token names, and whose request it counts as.
+) -> Session:
+    """The session of the bearer token, as whose user's request it counts.
 
     Raises:
         NotAuthenticatedError: there is no token, or no good one.
@@ -50,9 +50,17 @@ async def signed_in(
     """
     if credentials is None:
         raise NotAuthenticatedError(accounts.SIGN_IN_AGAIN)
-    user = await accounts.from_token(system.pool, system.settings, credentials.credentials)
-    await the_limits(request).take(user)
-    return user
+    session = await accounts.session(system.pool, system.settings, credentials.credentials)
+    await the_limits(request).take(session.user)
+    return session
+
+
+SessionParam = Annotated[Session, Depends(in_session)]
+
+
+async def signed_in(session: SessionParam) -> User:
+    """The user whom the bearer token names."""
+    return session.user
 
 
 UserParam = Annotated[User, Depends(signed_in)]

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, FastAPI
 
-from rollbook import __version__, fairness, reconciler
+from rollbook import __version__, fairness, reconciler, traces
 from rollbook.api import (
     audit,
     auth,
     description,
+    docs,
     health,
     live,
+    metrics,
     monitor,
     page,
     problems,
@@ -28,6 +30,9 @@ from rollbook.api.access import OriginMiddleware
 from rollbook.api.body import BodyLimitMiddleware, UnreadBodyMiddleware
 from rollbook.api.form import ROOM_FOR_THE_REST
 from rollbook.api.headers import HeadersMiddleware
+from rollbook.api.requests import RequestMiddleware
+from rollbook.gauges import Gauges
+from rollbook.health import Readiness
 from rollbook.live.feed import Feed
 from rollbook.maintenance import every
 from rollbook.notifications import reconciler as notifications
@@ -78,6 +83,7 @@ def create_app(settings: Settings) -> FastAPI:
         async with (
             open_system(settings) as system,
             aclosing(RequestLimits(settings)) as limits,
+            traces.exported(settings, "api"),
             Subscriber(settings).running() as events,
             every(
                 settings.reconcile_interval_s,
@@ -99,6 +105,8 @@ def create_app(settings: Settings) -> FastAPI:
             app.state.system = system
             app.state.limits = limits
             app.state.events = events
+            app.state.gauges = Gauges(system)
+            app.state.readiness = Readiness(system)
             async with Feed(system, events).running() as feed:
                 app.state.feed = feed
                 yield
@@ -109,13 +117,12 @@ def create_app(settings: Settings) -> FastAPI:
         version=__version__,
         summary="Members' spreadsheets in, checked rows and a report out.",
         lifespan=lifespan,
-        # The description is read in a sandbox, out of which nothing can be tried.
-        swagger_ui_parameters={"supportedSubmitMethods": []},
-        swagger_ui_oauth2_redirect_url=None,
+        docs_url=None,  # ours is in `docs`
         redoc_url=None,
     )
     app.add_middleware(OriginMiddleware)
     app.add_middleware(BodyLimitMiddleware, unlimited={f"{BASE}/bulk-upload/process"})
+    app.add_middleware(RequestMiddleware)  # the last one added is the outermost
     problems.install(app)
     base = APIRouter(prefix=BASE)
     for part in (
@@ -133,5 +140,7 @@ def create_app(settings: Settings) -> FastAPI:
         base.include_router(part)
     app.include_router(base)
     app.include_router(health.router)
+    app.include_router(docs.router)
+    app.include_router(metrics.router)
     app.include_router(page.router)
     return app

@@ -8,8 +8,10 @@ from fastapi import APIRouter
 from pydantic import AfterValidator, BaseModel, Field
 
 from rollbook import accounts
-from rollbook.api.access import SystemParam, UserParam
+from rollbook.accounts import User
+from rollbook.api.access import SessionParam, SystemParam, UserParam
 from rollbook.api.answers import Answer, Problem, SignedIn, Who
+from rollbook.system import System
 
 router = APIRouter(prefix="/auth", tags=["auth"])
 
@@ -28,19 +30,58 @@ class Credentials(BaseModel, strict=True):
     password: str = Field(max_length=1024)
 
 
-@router.post("/login", responses={401: {"model": Problem}})
+class NewPassword(BaseModel, strict=True):
+    """The present password, and the one that is to be."""
+
+    current_password: str = Field(max_length=1024)
+    new_password: str = Field(
+        max_length=1024, description="12 characters or more, and none that is tried first."
+    )
+
+
+@router.post("/login", responses={401: {"model": Problem}, 429: {"model": Problem}})
 async def login(credentials: Credentials, system: SystemParam) -> Answer[SignedIn]:
     """Exchange an e-mail address and a password for a token."""
     token, user = await accounts.sign_in(
         system.pool, system.settings, credentials.email, credentials.password
     )
-    data = SignedIn(
-        token=token, expires_in=system.settings.token_lifetime_min * 60, user=Who.of(user)
+    return Answer(message="Signed in.", data=await _opened(system, token, user))
+
+
+@router.post("/renew")
+async def renew(session: SessionParam, system: SystemParam) -> Answer[SignedIn]:
+    """Exchange a token that is still good for a newer one of the same session.
+
+    A session ends after ROLLBOOK_SESSION_LIFETIME_MIN, however often it is renewed.
+    """
+    token = accounts.issue_token(system.settings, session.user, renews=session)
+    return Answer(message="Renewed.", data=await _opened(system, token, session.user))
+
+
+@router.post("/logout")
+async def logout(session: SessionParam, system: SystemParam) -> Answer[None]:
+    """End this session: none of its tokens is good any more."""
+    await accounts.sign_out(system.pool, system.settings, session)
+    return Answer(message="You are signed out.", data=None)
+
+
+@router.post("/password")
+async def password(body: NewPassword, user: UserParam, system: SystemParam) -> Answer[SignedIn]:
+    """Change your own password; everywhere else you are signed out."""
+    token = await accounts.change_password(
+        system.pool, system.settings, user, current=body.current_password, new=body.new_password
     )
-    return Answer(message="Signed in.", data=data)
+    data = await _opened(system, token, user)
+    return Answer(message="Your password is changed. Elsewhere you are signed out.", data=data)
 
 
 @router.get("/me", responses={401: {"model": Problem}})
 async def me(user: UserParam) -> Answer[Who]:
     """Say who the token stands for."""
     return Answer(message="You are signed in.", data=Who.of(user))
+
+
+async def _opened(system: System, token: str, user: User) -> SignedIn:
+    session = await accounts.session(system.pool, system.settings, token)
+    seconds = (session.expires - session.issued).total_seconds()
+    return SignedIn(token=token, expires_in=max(round(seconds), 0), user=Who.of(user))

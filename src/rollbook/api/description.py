@@ -1,8 +1,13 @@
-"""What the OpenAPI document says of failures: every status that an operation can answer with."""
+"""What the OpenAPI document says besides the routes: failures, and an example of each operation.
+
+The examples are recorded from a running system, by the test that holds them to it.
+"""
 
 from __future__ import annotations
 
+import json
 from http import HTTPStatus
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from rollbook.api.problems import MEDIA_TYPE
@@ -10,6 +15,9 @@ from rollbook.api.problems import MEDIA_TYPE
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+#: Status, request and answer by operation (``GET /api/v1/...``).
+EXAMPLES: Final = Path(__file__).with_name("examples.json")
+_JSON: Final = "application/json"
 _PROBLEM: Final = {"schema": {"$ref": "#/components/schemas/Problem"}}
 _RETRY_AFTER: Final = {
     "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}}
@@ -19,16 +27,19 @@ _UNUSED: Final = ("HTTPValidationError", "ValidationError")
 
 
 def complete(document: dict[str, Any], *, base: str) -> None:
-    """Name the failures that all operations have in common, and the form in which they come.
+    """Name the failures that all operations have in common, and give each its example.
 
     Args:
         document: OpenAPI, as FastAPI makes it of the routes.
         base: where the operations lie whose failures are problems.
     """
+    examples = json.loads(EXAMPLES.read_text(encoding="utf-8")) if EXAMPLES.exists() else {}
     for path, operations in document["paths"].items():
         if not path.startswith(base):
             continue
-        for operation in operations.values():
+        for method, operation in operations.items():
+            if example := examples.get(f"{method.upper()} {path}"):
+                _show(operation, example)
             answers = operation["responses"]
             for code in _failures(operation):
                 answers.setdefault(str(code), {"description": HTTPStatus(code).phrase})
@@ -40,6 +51,13 @@ def complete(document: dict[str, Any], *, base: str) -> None:
             operation["responses"] = dict(sorted(answers.items()))
     for name in _UNUSED:
         document["components"]["schemas"].pop(name, None)
+
+
+def _show(operation: dict[str, Any], example: Mapping[str, Any]) -> None:
+    answer = operation["responses"][str(example["status"])]
+    answer["content"][_JSON]["example"] = example["answer"]
+    if "request" in example:
+        operation["requestBody"]["content"][_JSON]["example"] = example["request"]
 
 
 def _failures(operation: Mapping[str, Any]) -> Iterator[int]:

@@ -25,22 +25,6 @@ HEADERS: Final[Mapping[str, str]] = {
     # Of no use to what knows the policy above; for what doesn't.
     "X-Frame-Options": "DENY",
 }
-#: Swagger UI comes from another server, as FastAPI has it. In a sandbox it is a page of nobody's
-#: origin: it can't reach the token that our own page keeps.
-_DESCRIPTION: Final = (
-    "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline' "
-    "https://cdn.jsdelivr.net; style-src 'unsafe-inline' https://cdn.jsdelivr.net; "
-    "img-src data: https://fastapi.tiangolo.com; connect-src 'self'; worker-src blob:; "
-    "font-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-_OF_PATHS: Final[Mapping[str, Mapping[str, str]]] = {
-    "/docs": {"Content-Security-Policy": _DESCRIPTION},
-    # The sandbox has to read it, and it is nobody's secret.
-    "/openapi.json": {
-        "Access-Control-Allow-Origin": "*",
-        "Cross-Origin-Resource-Policy": "cross-origin",
-    },
-}
 
 
 def add(headers: MutableHeaders, scope: Scope, *, hsts_s: int) -> None:
@@ -51,7 +35,7 @@ def add(headers: MutableHeaders, scope: Scope, *, hsts_s: int) -> None:
         scope: of the request; its scheme is what a trusted proxy says of it.
         hsts_s: seconds for which a browser is to come by HTTPS alone; 0 says nothing.
     """
-    wanted = {**HEADERS, **_OF_PATHS.get(scope["path"], {})}
+    wanted = dict(HEADERS)
     if scope["scheme"] == "https" and hsts_s:
         wanted["Strict-Transport-Security"] = f"max-age={hsts_s}; includeSubDomains"
     for name, value in wanted.items():

@@ -50,21 +50,37 @@ router = APIRouter(include_in_schema=False)
 
 
 @dataclass(frozen=True, slots=True)
-class _File:
+class StaticFile:
+    """A file that the API serves as it is."""
+
     media_type: str
     plain: bytes
     packed: bytes
     etag: str
 
     @classmethod
-    def of(cls, name: str, content: bytes) -> _File:
+    def of(cls, name: str, content: bytes) -> StaticFile:
+        """The file of a name, whose ending says its type, and content."""
         media_type = _MEDIA_TYPES[name.rpartition(".")[2]]
         etag = f'"{hashlib.sha256(content).hexdigest()[:20]}"'
         return cls(media_type, content, gzip.compress(content, mtime=0), etag)
 
+    def answer(self, request: Request, *, cache_control: str) -> Response:
+        """The answer to a request for it: packed where the browser takes that, or 304."""
+        headers = {**_HEADERS, "ETag": self.etag, "Cache-Control": cache_control}
+        known = request.headers.get("if-none-match", "")
+        if self.etag in {tag.strip().removeprefix("W/") for tag in known.split(",")}:
+            return Response(status_code=304, headers=headers)
+        if "gzip" in request.headers.get("accept-encoding", ""):
+            headers["Content-Encoding"] = "gzip"
+            # A packed and a plain copy are two representations, so they need a weak tag in common.
+            headers["ETag"] = f"W/{self.etag}"
+            return Response(self.packed, media_type=self.media_type, headers=headers)
+        return Response(self.plain, media_type=self.media_type, headers=headers)
+
 
 @cache
-def _page() -> tuple[str, Mapping[str, _File]]:
+def _page() -> tuple[str, Mapping[str, StaticFile]]:
     """The hash of all files, and the files by their path."""
     contents = dict(_walk(files("rollbook").joinpath("page")))
     digest = hashlib.sha256()
@@ -72,7 +88,7 @@ def _page() -> tuple[str, Mapping[str, _File]]:
         digest.update(f"{name}\0{len(content)}\0".encode() + content)
     version = digest.hexdigest()[:12]
     contents["index.html"] = contents["index.html"].replace(_VERSION_MARK, version.encode())
-    return version, {name: _File.of(name, content) for name, content in contents.items()}
+    return version, {name: StaticFile.of(name, content) for name, content in contents.items()}
 
 
 def _walk(folder: Traversable, before: str = "") -> Iterator[tuple[str, bytes]]:
@@ -87,7 +103,7 @@ def _walk(folder: Traversable, before: str = "") -> Iterator[tuple[str, bytes]]:
 @router.api_route("/", methods=["GET", "HEAD"])
 def index(request: Request) -> Response:
     """The page's first file, which names the version of all others."""
-    return _answer(request, _page()[1]["index.html"], "no-cache")
+    return _page()[1]["index.html"].answer(request, cache_control="no-cache")
 
 
 @router.api_route("/page/{version}/{name:path}", methods=["GET", "HEAD"])
@@ -100,17 +116,4 @@ def file(request: Request, version: str, name: str) -> Response:
     ours, found = _page()
     if name not in found or name == "index.html":
         raise NotFoundError("There is no such file of the page. Please reload the page.")
-    return _answer(request, found[name], _FOREVER if version == ours else "no-cache")
-
-
-def _answer(request: Request, found: _File, cache_control: str) -> Response:
-    headers = {**_HEADERS, "ETag": found.etag, "Cache-Control": cache_control}
-    known = request.headers.get("if-none-match", "")
-    if found.etag in {tag.strip().removeprefix("W/") for tag in known.split(",")}:
-        return Response(status_code=304, headers=headers)
-    if "gzip" in request.headers.get("accept-encoding", ""):
-        headers["Content-Encoding"] = "gzip"
-        # A packed and a plain copy are two representations, so they need a weak tag in common.
-        headers["ETag"] = f"W/{found.etag}"
-        return Response(found.packed, media_type=found.media_type, headers=headers)
-    return Response(found.plain, media_type=found.media_type, headers=headers)
+    return found[name].answer(request, cache_control=_FOREVER if version == ours else "no-cache")

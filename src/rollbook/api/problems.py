@@ -14,6 +14,7 @@ from psycopg_pool import PoolTimeout
 from starlette.exceptions import HTTPException
 
 from rollbook import logs
+from rollbook.api.requests import HEADER
 from rollbook.errors import RollbookError, ServiceUnavailableError, TooManyRequestsError
 from rollbook.masking import masked
 
@@ -130,16 +131,21 @@ async def _database_away(request: Request, error: Exception) -> JSONResponse:
 
 async def _unforeseen(request: Request, error: Exception) -> JSONResponse:
     # The error's own text stays in the log: it may quote data, and it helps nobody outside.
+    request_id = getattr(request.state, "request_id", None)
     log.error(
         "request failed",
         path=request.url.path,
+        request_id=request_id,
         error=type(error).__name__,
         where=logs.places(error),
     )
-    return problem(
+    answer = problem(
         request,
         status=500,
         code="internal",
         title="Something went wrong on our side",
         detail="The request failed because of a fault in Rollbook. The operator's log says more.",
     )
+    if request_id is not None:  # this answer doesn't pass the middleware that sets it
+        answer.headers[HEADER] = request_id
+    return answer

@@ -54,6 +54,7 @@ def demo(
                 "database_url": None,
                 "redis_url": None,
                 "redis_host": None,
+                "redis_sentinels": None,
                 "store_url": None,
                 "data_dir": Path(data),
                 "host": "127.0.0.1",

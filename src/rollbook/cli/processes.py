@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -33,6 +34,8 @@ RETRY_S = 2.0
 log = structlog.get_logger(__name__)
 
 Supervised = Annotated[bool, typer.Option("--supervised", hidden=True)]
+#: A socket of the supervisor's that listens already.
+MetricsFd = Annotated[int | None, typer.Option("--metrics-fd", hidden=True)]
 
 
 def up() -> None:
@@ -108,14 +111,14 @@ def serve(*, supervised: Supervised = False) -> None:
         raise typer.Exit(3)
 
 
-def worker(*, supervised: Supervised = False) -> None:
+def worker(*, supervised: Supervised = False, metrics_fd: MetricsFd = None) -> None:
     """Run a worker alone; start as many as you like, on as many machines as you like."""
     if supervised:
         supervisor.stop_with_parent()
     settings = settings_for("worker")
     with engines(settings) as named:
         # The queue is the worker's own work, and uvloop takes a fifth off what a job costs it.
-        uvloop.run(worker_process.serve(named))
+        uvloop.run(worker_process.serve(named, _listener(metrics_fd)))
 
 
 def watch(
@@ -124,6 +127,7 @@ def watch(
     ] = None,
     *,
     supervised: Supervised = False,
+    metrics_fd: MetricsFd = None,
 ) -> None:
     """Watch a folder and take the files that are put into it."""
     from rollbook import watcher
@@ -134,7 +138,11 @@ def watch(
     if folder is not None:
         settings = settings.model_copy(update={"watch_dir": folder.resolve()})
     with engines(settings) as named:
-        asyncio.run(watcher.serve(named))
+        asyncio.run(watcher.serve(named, _listener(metrics_fd)))
+
+
+def _listener(metrics_fd: int | None) -> socket.socket | None:
+    return None if metrics_fd is None else socket.socket(fileno=metrics_fd)
 
 
 def migrate() -> None:

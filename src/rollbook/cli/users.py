@@ -55,6 +55,19 @@ def password(email: EmailArgument, password: PasswordOption = None) -> None:
 
 
 @app.command()
+def role(
+    email: EmailArgument,
+    role: Annotated[Role, typer.Option(help="What the person may do from now on.")],
+    province: Annotated[str | None, typer.Option(help="Province code, such as GP.")] = None,
+    municipality: Annotated[str | None, typer.Option()] = None,
+) -> None:
+    """Give another role or place; the person is signed out everywhere."""
+    scope = Scope(province, municipality)
+    run("users", lambda system: accounts.set_role(system.pool, email, role, scope))
+    out.print(f"{escape(email)} is {role.value} now, and has to sign in again.")
+
+
+@app.command()
 def disable(email: EmailArgument) -> None:
     """Close an account; its uploads stay."""
     run("users", lambda system: accounts.disable(system.pool, email))

@@ -70,6 +70,11 @@ class Client:
         self._expiry: asyncio.TimerHandle | None = None
         self.renew(session)
 
+    @property
+    def waiting(self) -> int:
+        """How many messages it hasn't taken yet."""
+        return len(self._waiting)
+
     def renew(self, session: Session) -> None:
         """Note until when the client may stay: as long as its token is good."""
         self.session = session

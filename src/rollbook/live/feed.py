@@ -19,7 +19,7 @@ import psycopg
 import structlog
 from psycopg_pool import PoolTimeout
 
-from rollbook import accounts, logs, uploads
+from rollbook import accounts, clock, logs, metrics, uploads
 from rollbook.api.answers import QueueStats
 from rollbook.database import queries
 from rollbook.errors import ServiceUnavailableError
@@ -78,7 +78,7 @@ class Feed:
     def __init__(self, system: System, subscriber: Subscriber) -> None:
         self._system = system
         self._subscriber = subscriber
-        #: Of these, the metrics: who is connected, and how many were let go, by reason.
+        #: Who is connected, and how many were let go, by reason.
         self.clients: dict[Audience, set[Client]] = {}
         self.let_go: dict[str, int] = {}
         #: The last event that was handled, whether or not it became a message.
@@ -122,6 +122,11 @@ class Feed:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[Feed]:
         """Tell for as long as the context lasts."""
+        metrics.LIVE_CLIENTS.set_function(lambda: self.connected)
+        metrics.LIVE_WAITING.set_function(
+            lambda: sum(client.waiting for client in self._everybody())
+        )
+        metrics.LIVE_READING.set_function(lambda: self.is_live)
         self._subscriber.listen(self._hear)
         task = asyncio.create_task(self._tell_all())
         task.add_done_callback(_log_fault)
@@ -193,6 +198,7 @@ class Feed:
     def count_end(self, why: End) -> None:
         """Note why a client was let go."""
         self.let_go[why.reason] = self.let_go.get(why.reason, 0) + 1
+        metrics.LIVE_LET_GO.labels(reason=why.reason).inc()
 
     def _everybody(self) -> list[Client]:
         return [client for group in self.clients.values() for client in group]
@@ -350,6 +356,9 @@ class Feed:
         if message is None:
             return
         self._log.append(message)
+        if self._began.is_set():  # what the stream held before is old
+            lag_s = clock.now().timestamp() - message.seq / PER_MS / 1000
+            metrics.LIVE_LAG.observe(max(lag_s, 0.0))
         for audience, group in list(self.clients.items()):
             if audience.hears(message):
                 self._push(group, message)

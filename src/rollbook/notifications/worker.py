@@ -11,7 +11,7 @@ import structlog
 from bullmq.custom_errors import DelayedError
 from psycopg_pool import PoolTimeout
 
-from rollbook import clock, logs
+from rollbook import clock, logs, metrics
 from rollbook.errors import (
     AttemptError,
     NotificationError,
@@ -101,6 +101,7 @@ class NotificationWorker:
             log.error("telling met a fault", error=type(error).__name__, where=where)
             return await self._failed(notification, NotificationError(UNFORESEEN))
         await outbox.note_delivered(pool, notification)
+        _count(notification, "delivered")
         log.info("told", kind=notification.kind, channel=notification.channel)
         return None
 
@@ -117,10 +118,12 @@ class NotificationWorker:
         is_last = tries >= self._settings.notification_attempts
         if is_last or isinstance(error, NotificationRefusedError):
             await outbox.give_up(pool, notification, error)
+            _count(notification, "given_up")
             log.error("not told, given up", code=error.code, reason=error.message, tries=tries)
             return None
         wait_s = max(self._pause_s(tries), error.wait_s)
         await outbox.postpone(pool, notification, error, wait_s=wait_s)
+        _count(notification, "postponed")
         log.warning("not told yet", code=error.code, reason=error.message, wait_s=round(wait_s))
         return wait_s
 
@@ -142,3 +145,7 @@ class NotificationWorker:
             self.process,
             options(self._settings, client, name=self._name, concurrency=CONCURRENCY),
         )
+
+
+def _count(notification: Notification, result: str) -> None:
+    metrics.NOTIFICATIONS.labels(channel=notification.channel, result=result).inc()

@@ -6,6 +6,8 @@ const BASE = new URL("api/v1/", document.baseURI);
 const KEPT_AS = "rollbook.session";
 /** Milliseconds that an answer may take; a slow line needs some. */
 const PATIENCE_MS = 30_000;
+/** How often it is seen whether the token should be renewed. */
+const RENEWAL_CHECK_MS = 5_000;
 
 /** A failure as the API tells it: a sentence for the person, and a code for the page. */
 export class Refusal extends Error {
@@ -35,7 +37,7 @@ function kept() {
   }
 }
 
-/** {token, ends, user} of who is signed in, or null. */
+/** {id, token, ends, renewAt, user} of who is signed in, or null; a renewed token keeps the id. */
 export const session = signal(kept());
 /** Why nobody is signed in any more, as a sentence. */
 export const signedOutBecause = signal(null);
@@ -53,14 +55,54 @@ export async function signIn(email, password) {
   const { data } = await request("POST", "auth/login", { body: { email, password }, anonymous: true });
   signedOutBecause.value = null;
   isNewcomer.value = true;
-  keep({ token: data.token, ends: Date.now() + data.expires_in * 1000, user: data.user });
+  keep(opened(data, randomKey()));
 }
+
+function opened({ token, expires_in, user }, id) {
+  const now = Date.now();
+  // In the middle of its time, so that a line that is away for a while costs no sign-in.
+  return { id, token, user, ends: now + expires_in * 1000, renewAt: now + expires_in * 500 };
+}
+
+/** Exchange the token for a newer one; the session goes on. */
+async function renew() {
+  const { id, token } = session.peek();
+  const { data } = await post("auth/renew");
+  // Not where somebody has signed out or in anew meanwhile.
+  if (session.peek()?.token === token) keep(opened(data, id));
+}
+
+/** Change one's own password: elsewhere one is signed out, here one stays. */
+export async function changePassword(current_password, new_password) {
+  const { message, data } = await post("auth/password", { current_password, new_password });
+  // Another session of the same person: the live connection begins anew.
+  keep(opened(data, randomKey()));
+  return message;
+}
+
+let isRenewing = false;
+setInterval(async () => {
+  if (isRenewing || !session.peek() || Date.now() < session.peek().renewAt) return;
+  isRenewing = true;
+  // Tried again in a few seconds; a refusal has signed out already.
+  await renew().catch(() => null);
+  isRenewing = false;
+  if (session.peek() && Date.now() >= session.peek().ends) signOut(t("sign_in.ended"));
+}, RENEWAL_CHECK_MS);
 
 /** Ask who is signed in: the account may have been closed, or given another role or place. */
 export async function checkAccount() {
   const now = await get("auth/me");
   if (session.peek() && JSON.stringify(now) !== JSON.stringify(user.peek()))
     keep({ ...session.peek(), user: now });
+}
+
+/** Sign out as the person wants it: the token is no longer good anywhere. */
+export async function leave() {
+  const left = post("auth/logout");
+  signOut();
+  // Where the server can't be reached now, the token ends by itself.
+  await left.catch(() => null);
 }
 
 export function signOut(because = null) {

@@ -1,7 +1,7 @@
 // The live connection: messages while it holds, asking by REST while it doesn't, and back by itself.
 // The messages are those of docs/reference/live.md.
 import { checkAccount, session } from "./api.js";
-import { effect, signal, untracked } from "./html.js";
+import { computed, effect, signal, untracked } from "./html.js";
 import { say } from "./said.js";
 import { forgetAll, learnLive, learnPositions, learnSnapshot } from "./uploads.js";
 import { setClock, t } from "./words.js";
@@ -27,15 +27,20 @@ export const freshness = signal(0);
 export const queueStats = signal({});
 
 let socket = null;
+/** The token that the server has seen over it. */
+let shown = null;
 let lastSeq = null;
 let heardAt = 0;
 let failures = 0;
 let retryTimer = null;
 let wasLost = false;
 
+const sessionId = computed(() => session.value?.id);
+
 effect(() => {
-  const token = session.value?.token;
+  const isSignedIn = sessionId.value !== undefined;
   untracked(() => {
+    const token = isSignedIn ? session.peek().token : null;
     close();
     lastSeq = null;
     failures = 0;
@@ -44,6 +49,15 @@ effect(() => {
     connection.value = { state: token ? "connecting" : "off", since: null, retryAt: null };
     if (token) connect(token);
   });
+});
+
+// A connection that holds gets the newer token of its session.
+effect(() => {
+  const token = session.value?.token;
+  if (token && token !== shown && socket?.readyState === WebSocket.OPEN) {
+    shown = token;
+    socket.send(JSON.stringify({ type: "authenticate", token }));
+  }
 });
 
 function close() {
@@ -59,9 +73,17 @@ function connect(token) {
   if (lastSeq !== null) url.searchParams.set("since", lastSeq);
   const opened = new WebSocket(url, ["rollbook", `bearer.${token}`]);
   socket = opened;
+  shown = token;
   heardAt = Date.now();
   opened.onmessage = (event) => {
     if (socket === opened) hear(JSON.parse(event.data));
+  };
+  opened.onopen = () => {
+    // It was renewed while the connection was being made.
+    const newer = session.peek()?.token;
+    if (socket !== opened || !newer || newer === shown) return;
+    shown = newer;
+    opened.send(JSON.stringify({ type: "authenticate", token: newer }));
   };
   opened.onclose = (event) => {
     if (socket === opened) lose(event.code);

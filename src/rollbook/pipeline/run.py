@@ -55,6 +55,7 @@ def process(
     upload_id: UUID,
     attempt: int,
     report_progress: Callable[[Progress], None],
+    report_stages: Callable[[Stages], None] = lambda _: None,
     batch_rows: int = BATCH_ROWS,
     verify_days: int | None = None,
     channels: Sequence[outbox.Channel] = (),
@@ -68,6 +69,7 @@ def process(
         upload_id: of which upload.
         attempt: the fence.
         report_progress: hears how far the attempt is.
+        report_stages: hears at the end, whatever that was, how long each stage took.
         batch_rows: how many rows go through together.
         verify_days: for how many days an answer of the voter roll is good; None when the roll isn't
             to be asked.
@@ -89,7 +91,11 @@ def process(
     ):
         verification = Verification(connection, upload, cache_days=verify_days)
         attempt_ = _Attempt(connection, store, upload, stages, Path(name), verification, channels)
-        return attempt_.run(batch_rows, limits or Limits())
+        try:
+            return attempt_.run(batch_rows, limits or Limits())
+        finally:
+            stages.end()
+            report_stages(stages)
 
 
 class _Attempt:

@@ -77,6 +77,9 @@ class Stages:
         self._ticker = threading.Thread(target=self._tick, name="progress", daemon=True)
         #: Seconds by stage, of those that have ended.
         self.seconds: dict[str, float] = {}
+        #: When each first began and last ended, in nanoseconds since 1970: stages take turns.
+        self.spans: dict[str, tuple[int, int]] = {}
+        self._stage_began_at = time.time_ns()
 
     def __enter__(self) -> Self:
         """Begin to tell."""
@@ -126,7 +129,9 @@ class Stages:
         if self._stage is not None:
             taken = self.seconds.get(self._stage, 0.0) + now - self._stage_began
             self.seconds[self._stage] = round(taken, 3)
-        self._stage_began = now
+            began, _ = self.spans.get(self._stage, (self._stage_began_at, 0))
+            self.spans[self._stage] = (began, time.time_ns())
+        self._stage_began, self._stage_began_at = now, time.time_ns()
         self._stage = None
 
     def _tick(self) -> None:

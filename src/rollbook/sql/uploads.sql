@@ -2,10 +2,11 @@
 -- The upload is in the system from here on; the queue learns of it afterwards.
 INSERT INTO uploads (id, owner_id, province, municipality, file_name, file_kind, file_bytes,
                      file_sha256, idempotency_key, priority, dry_run, existing, all_or_nothing,
-                     sheet, columns, verify, source_key)
+                     sheet, columns, verify, source_key, request_id, traceparent)
 VALUES (%(id)s, %(owner_id)s, %(province)s, %(municipality)s, %(file_name)s, %(file_kind)s,
         %(file_bytes)s, %(file_sha256)s, %(idempotency_key)s, %(priority)s, %(dry_run)s,
-        %(existing)s, %(all_or_nothing)s, %(sheet)s, %(columns)s, %(verify)s, %(source_key)s)
+        %(existing)s, %(all_or_nothing)s, %(sheet)s, %(columns)s, %(verify)s, %(source_key)s,
+        %(request_id)s, %(traceparent)s)
 ON CONFLICT (owner_id, idempotency_key) DO NOTHING
 RETURNING *;
 

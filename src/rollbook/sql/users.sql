@@ -13,9 +13,28 @@ SELECT * FROM users WHERE lower(email) = lower(%(email)s);
 -- For a token: the account as it is now, whatever the token says of its role.
 SELECT * FROM users WHERE id = %(id)s;
 
+-- name: by_session
+-- The account of a token, unless the token's session was signed out.
+SELECT * FROM users
+WHERE id = %(id)s AND NOT EXISTS (SELECT FROM ended_sessions WHERE id = %(session)s);
+
 -- name: by_ids
 -- For who is connected: the accounts as they are now.
 SELECT * FROM users WHERE id = ANY(%(ids)s);
+
+-- name: ended
+-- Which of these sessions were signed out?
+SELECT id FROM ended_sessions WHERE id = ANY(%(ids)s);
+
+-- name: end_session
+-- Sign out here alone; a second time says nothing new.
+INSERT INTO ended_sessions (id, until) VALUES (%(id)s, %(until)s)
+ON CONFLICT DO NOTHING;
+
+-- name: forget_ended
+-- Sessions whose tokens have ended by themselves.
+DELETE FROM ended_sessions WHERE id IN (
+    SELECT id FROM ended_sessions WHERE until < %(now)s LIMIT 100 FOR UPDATE SKIP LOCKED);
 
 -- name: any
 -- Is there an account at all? The first start makes one.
@@ -35,6 +54,13 @@ RETURNING id;
 -- name: rehash
 -- The same password under newer argon2 settings: nobody is signed out.
 UPDATE users SET password_hash = %(password_hash)s WHERE id = %(id)s;
+
+-- name: set_role
+-- Another role or place signs the person out everywhere.
+UPDATE users SET role = %(role)s, province = %(province)s, municipality = %(municipality)s,
+    tokens_from = %(now)s
+WHERE lower(email) = lower(%(email)s) AND NOT is_system
+RETURNING id;
 
 -- name: disable
 -- The account may not sign in any more, and its tokens are no longer good.

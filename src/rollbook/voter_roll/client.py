@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING
 
 import httpx
 import structlog
-from prometheus_client import Counter
 
-from rollbook import clock
+from rollbook import clock, metrics
 from rollbook.errors import (
     BudgetSpentError,
     NoAnswerError,
@@ -58,9 +57,6 @@ _REFUSALS = frozenset({400, 404, 422})
 #: No token is taken for good for longer than a day.
 LONGEST_TOKEN_S = 86_400.0
 
-REQUEST_COUNT = Counter(
-    "rollbook_voter_roll_requests", "Requests to the voter roll, by what came of them.", ["outcome"]
-)
 log = structlog.get_logger(__name__)
 
 
@@ -229,16 +225,16 @@ class RollClient:
                 async with asyncio.timeout(self._settings.voter_roll_timeout_s):
                     reply = await self._receive(method, path, headers, data)
             except (httpx.ConnectError, httpx.ConnectTimeout):
-                REQUEST_COUNT.labels(outcome="unreachable").inc()
+                metrics.ROLL_REQUESTS.labels(outcome="unreachable").inc()
                 raise _TryAgainError(RollDownError("The voter roll can't be reached.")) from None
             except (httpx.TimeoutException, TimeoutError):
                 # Another try at once would most likely take as long.
-                REQUEST_COUNT.labels(outcome="timed_out").inc()
+                metrics.ROLL_REQUESTS.labels(outcome="timed_out").inc()
                 raise NoAnswerError("The voter roll took too long to answer.") from None
             except (httpx.TransportError, httpx.DecodingError):
-                REQUEST_COUNT.labels(outcome="broken_off").inc()
+                metrics.ROLL_REQUESTS.labels(outcome="broken_off").inc()
                 raise _TryAgainError(NoAnswerError("The voter roll broke off.")) from None
-        REQUEST_COUNT.labels(outcome=str(reply.status)).inc()
+        metrics.ROLL_REQUESTS.labels(outcome=str(reply.status)).inc()
         told = "retry-after" in reply.headers
         if reply.status == _TOO_MANY or (reply.status == httpx.codes.SERVICE_UNAVAILABLE and told):
             wait_s = retry_after_s(reply.headers.get("retry-after"))

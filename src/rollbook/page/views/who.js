@@ -1,6 +1,6 @@
 // Who I am, what I may do and see.
-import { isOperator, session, signOut, user } from "../api.js";
-import { html } from "../html.js";
+import { changePassword, isOperator, leave, session, user } from "../api.js";
+import { html, useRef, useSignal } from "../html.js";
 import { Go } from "../parts.js";
 import { t, when } from "../words.js";
 
@@ -18,6 +18,45 @@ export function Who() {
       </dl>
       <p>${t(province ? "who.scope.own" : "who.scope.all")} ${t(isOperator.value ? "who.operator" : "who.no_operator")}</p>
       <p><${Go} path="audit/mine">${t("audit.mine")}<//></p>
-      <button type="button" class="quiet" onClick=${() => signOut()}>${t("sign_out")}</button>
-    </div>`;
+      <button type="button" class="quiet" onClick=${leave}>${t("sign_out")}</button>
+    </div>
+    <${Password} email=${email} />`;
+}
+
+/** Changing one's own password. */
+function Password({ email }) {
+  const failure = useSignal(null);
+  const done = useSignal(null);
+  const isBusy = useSignal(false);
+  const current = useRef(null);
+  const wanted = useRef(null);
+  async function submit(event) {
+    event.preventDefault();
+    failure.value = null;
+    done.value = null;
+    isBusy.value = true;
+    try {
+      done.value = await changePassword(current.current.value, wanted.current.value);
+      event.target.reset();
+    } catch (error) {
+      failure.value = error.message;
+    } finally {
+      isBusy.value = false;
+    }
+  }
+  return html`<section class="card who" aria-labelledby="password-title">
+    <h2 id="password-title">${t("password.title")}</h2>
+    <form onSubmit=${submit}>
+      <input type="email" name="email" autocomplete="username" value=${email} readonly hidden />
+      <div class="field"><label for="current">${t("password.current")}</label>
+        <input id="current" ref=${current} type="password" autocomplete="current-password" required /></div>
+      <div class="field"><label for="wanted">${t("password.new")}</label>
+        <input id="wanted" ref=${wanted} type="password" autocomplete="new-password" minlength="12" required
+          aria-describedby="password-hint" /></div>
+      <p class="hint" id="password-hint">${t("password.hint")}</p>
+      ${failure.value && html`<p class="notice bad" role="alert">${failure.value}</p>`}
+      ${done.value && html`<p class="notice" role="status">${done.value}</p>`}
+      <button type="submit" class="quiet" disabled=${isBusy.value}>${t("password.button")}</button>
+    </form>
+  </section>`;
 }

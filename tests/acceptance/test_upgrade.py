@@ -1,0 +1,202 @@
+"""The last release beside this version, on this version's schema: an upgrade without a pause.
+
+The release's code runs with the dependencies that are installed here.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from tests.acceptance.conftest import environment, rollbook
+from tests.files import csv_file, members
+from tests.integration.sentinels import free_port
+from tests.integration.test_worker import ended, in_members, sent, working
+from tests.waiting import PATIENCE_S
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from rollbook.accounts import User
+    from rollbook.config import Settings
+    from rollbook.system import System
+
+ROOT = Path(__file__).parents[2]
+VERSIONS = Path("src/rollbook/migrations/versions")
+#: What the version before can't live with, in a migration's way up (docs/how-to/upgrade.md).
+FORBIDDEN = {
+    "takes something away": r"\bDROP\s+(TABLE|COLUMN|VIEW|TYPE)\b",
+    "gives something another name": r"\bRENAME\b",
+    "makes a value needed that the release doesn't give": (
+        r"\bSET\s+NOT\s+NULL\b|\bADD\s+COLUMN\s+(?:(?!DEFAULT|GENERATED)[^,;])*\bNOT\s+NULL\b"
+        r"(?!\s+(DEFAULT|GENERATED))"
+    ),
+    "changes a type": r"\bALTER\s+(COLUMN\s+)?\w+\s+(SET\s+DATA\s+)?TYPE\b",
+}
+
+
+def git(*arguments: str) -> bytes:
+    return subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True).stdout
+
+
+@pytest.fixture(scope="module")
+def tag() -> str:
+    """The newest release's."""
+    if shutil.which("git") is None or not (ROOT / ".git").exists():
+        pytest.skip("not a checkout, so no release can be found")
+    tags = git("tag", "--list", "v*", "--sort=-version:refname").decode().split()
+    if not tags:
+        pytest.skip("there is no release yet (no tag v*)")
+    return tags[0]
+
+
+@pytest.fixture(scope="module")
+def release(tag: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The release's source."""
+    folder = tmp_path_factory.mktemp("release")
+    with tarfile.open(fileobj=BytesIO(git("archive", tag, "src"))) as archive:
+        archive.extractall(folder, filter="data")
+    return folder / "src"
+
+
+class Release:
+    """Processes of the release."""
+
+    def __init__(self, source: Path, settings: Settings, folder: Path) -> None:
+        self._folder = folder
+        self._environment = {
+            **environment(settings.data_dir),
+            "PYTHONPATH": str(source),
+            "DATABASE_URL": settings.database_address,
+            "REDIS_URL": settings.redis_address,
+            "ROLLBOOK_SECRET_KEY": "a key that only the tests know, 32 bytes",
+            "ROLLBOOK_CONCURRENCY": "1",
+        }
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    def start(self, command: str, **more: str) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
+            rollbook(command),
+            cwd=self._folder,
+            env={**self._environment, **more},
+            stdin=subprocess.DEVNULL,
+        )
+        self._processes.append(process)
+        return process
+
+    def run(self, *arguments: str) -> str:
+        done = subprocess.run(
+            rollbook(*arguments),
+            cwd=self._folder,
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def place(self) -> Path:
+        """Which code it is that runs."""
+        command = [sys.executable, "-c", "import rollbook; print(rollbook.__file__)"]
+        told = subprocess.run(
+            command, cwd=self._folder, env=self._environment, check=True, capture_output=True
+        )
+        return Path(told.stdout.decode().strip())
+
+    def stop(self) -> None:
+        for process in self._processes:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def before(release: Path, settings: Settings, tmp_path: Path) -> Iterator[Release]:
+    """The release, on this test's database, queue and store."""
+    started = Release(release, settings, tmp_path)
+    assert started.place() == release / "rollbook" / "__init__.py"
+    yield started
+    started.stop()
+
+
+async def test_the_release_works_on_the_new_schema_and_hands_over(
+    before: Release,
+    system: System,
+    settings: Settings,
+    make_user: Callable[..., Awaitable[User]],
+    tmp_path: Path,
+) -> None:
+    user = await make_user()
+    worker = before.start("worker")
+    # Sent by this version, done by the release's worker.
+    upload = await ended(system, user, await sent(system, user, csv_file(members(3))))
+    assert (upload["status"], upload["inserted"]) == ("completed", 3)
+    # Sent and done by the release.
+    (tmp_path / "more.csv").write_bytes(csv_file(members(3, start=10)))
+    before.run("upload", "more.csv", "--wait")
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(timeout=60) == 0
+    # Sent by the release, done by this version's worker.
+    (tmp_path / "last.csv").write_bytes(csv_file(members(3, start=20)))
+    job_id = re.findall(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", before.run(
+        "upload", "last.csv", "--json"
+    ))[0]  # fmt: skip
+    async with working(system):
+        upload = await ended(system, user, job_id)
+    assert upload["status"] == "completed"
+    assert len(in_members(settings)) == 9
+
+
+def test_the_release_s_api_stays_in_service_on_the_new_schema(before: Release) -> None:
+    port = free_port()
+    api = before.start("serve", ROLLBOOK_PORT=str(port))
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            answer = httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=5)
+            break
+        except httpx.TransportError:
+            assert api.poll() is None, "the release's API ended"
+            assert time.monotonic() < deadline, "the release's API doesn't answer"
+            time.sleep(0.1)
+    assert answer.status_code == 200, answer.text
+
+
+def test_migrations_since_the_release_leave_it_what_it_needs(release: Path) -> None:
+    known = {path.name for path in (release.parent / VERSIONS).glob("*.py")}
+    for path in sorted((ROOT / VERSIONS).glob("*.py")):
+        if path.name in known:
+            continue
+        way_up = path.read_text().split("def downgrade")[0]
+        for why, pattern in FORBIDDEN.items():
+            found = [hit[0] for hit in re.finditer(pattern, way_up, re.IGNORECASE)]
+            assert found == [], f"{path.name} {why}"
+
+
+@pytest.mark.parametrize(
+    ("statement", "is_forbidden"),
+    [
+        ("ALTER TABLE uploads ADD COLUMN origin text", False),
+        ("ALTER TABLE uploads ADD COLUMN tries integer NOT NULL DEFAULT 0", False),
+        ("CREATE TABLE new_ones (id uuid PRIMARY KEY, name text NOT NULL)", False),
+        ("ALTER TABLE uploads ADD COLUMN tries integer NOT NULL", True),
+        ("ALTER TABLE uploads DROP COLUMN tries", True),
+        ("ALTER TABLE uploads RENAME COLUMN tries TO attempts", True),
+        ("ALTER TABLE uploads ALTER COLUMN tries TYPE bigint", True),
+        ("ALTER TABLE uploads ALTER COLUMN tries SET NOT NULL", True),
+    ],
+)
+def test_the_rule_of_migrations_knows_what_it_forbids(statement: str, is_forbidden: bool) -> None:
+    found = [why for why, pattern in FORBIDDEN.items() if re.search(pattern, statement)]
+    assert bool(found) is is_forbidden, found

