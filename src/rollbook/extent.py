@@ -26,7 +26,7 @@ _MOST_TAG_BYTES: Final = 4096
 _LEAST_TEXT_BYTES: Final = 5
 _TAG: Final = re.compile(rb"<(?:\w+:)?(row|c)(?=[\s/>])([^<>]*)>")
 _REFERENCE: Final = re.compile(rb"""(?:^|\s)r\s*=\s*["']\s*([A-Za-z]*)(\d*)""")
-_LENGTH: Final = re.compile(rb"""<(?:\w+:)?sst\s[^>]*?uniqueCount\s*=\s*["']\s*\+?(\d+)""")
+_LENGTH: Final = re.compile(rb"""[\s"']uniqueCount\s*=\s*["']\s*\+?(\d+)""")
 
 SPREAD: Final = (
     "The cells of the workbook lie too far apart: a cell far below or far to the right is filled. "
