@@ -9,6 +9,7 @@ import zipfile
 from typing import TYPE_CHECKING
 
 import pytest
+import xlwt
 
 from rollbook.errors import UnreadableFileError
 from rollbook.extent import check_extent
@@ -121,6 +122,37 @@ def test_a_table_of_texts_that_says_it_has_millions_is_refused(tmp_path: Path) -
     path.write_bytes(repacked(add={SHARED: table, SHEET: ODD + sheet(GOOD)}))
     with pytest.raises(UnreadableFileError, match="more texts than there is room for"):
         list(read(path, "xlsx"))
+
+
+def old_workbook() -> bytes:
+    """An .xls of two rows and two columns."""
+    book = xlwt.Workbook()
+    sheet = book.add_sheet("Members")
+    for row in range(2):
+        for column in range(2):
+            sheet.write(row, column, "x")
+    written = io.BytesIO()
+    book.save(written)
+    return written.getvalue()
+
+
+@pytest.mark.parametrize(
+    "extent",
+    [(0, 2**32 - 1, 0, 2), (53_084, 8, 0, 9), (0, 2, 0, 65_535), (0, 2, 9, 8)],
+    ids=["rows", "rows backwards", "columns", "columns backwards"],
+)
+def test_the_extent_of_an_old_sheet_that_none_can_have_is_refused(
+    tmp_path: Path, extent: tuple[int, ...]
+) -> None:
+    honest = old_workbook()
+    said = struct.pack("<HHIIHHH", 0x0200, 14, 0, 2, 0, 2, 0)
+    assert honest.count(said) == 1
+    path = tmp_path / "a.xls"
+    path.write_bytes(honest)
+    inspect(path, "xls")
+    path.write_bytes(honest.replace(said, struct.pack("<HHIIHHH", 0x0200, 14, *extent, 0)))
+    with pytest.raises(UnreadableFileError, match="is damaged"):
+        inspect(path, "xls")
 
 
 def test_a_chain_of_sectors_without_an_end_is_refused(tmp_path: Path) -> None:
