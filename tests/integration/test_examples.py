@@ -118,7 +118,8 @@ async def test_every_example_is_what_the_system_answers(
         await job_event(settings, job_id, "completed", "failed")
 
     await call("POST /auth/login", json={"email": user.email, "password": PASSWORD})
-    await call("GET /auth/me")
+    for about in ("GET /auth/me", "GET /auth/oidc"):
+        await call(about)
     await call("POST /auth/renew")
     passwords = {"current_password": PASSWORD, "new_password": "seven quiet pelicans"}
     await call("POST /auth/password", json=passwords)
