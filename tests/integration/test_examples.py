@@ -8,11 +8,14 @@ from __future__ import annotations
 import json
 import os
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import jsonschema
 import pytest
 
+from rollbook import clock, tokens
 from rollbook.accounts import Role, issue_token
+from rollbook.api import oidc
 from rollbook.api.app import create_app
 from rollbook.api.description import EXAMPLES
 from tests.conftest import PASSWORD
@@ -55,6 +58,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def settings(settings: Settings, folder: Path) -> Settings:
     changes = {"watch_dir": folder, "watch_still_s": 0.05, "watch_sweep_s": 0.1}
+    changes |= {"oidc_issuer": "https://login.example.org", "oidc_name": "Example Members"}
     return settings.model_copy(update={**changes, "watch_events": False, "watch_min_bytes": 10})
 
 
@@ -79,6 +83,12 @@ class Scenario:
             example["request"] = _plain(request["json"])
         self.found[f"{method} {base}{path}"] = example
         return answer.json()["data"]
+
+
+def _back_from_provider(settings: Settings, user: User) -> dict[str, str]:
+    claims = {"user": str(user.id), "jti": str(uuid4())}
+    until = clock.now() + oidc.ENDED_FOR
+    return {"Cookie": f"{oidc.ENDED}={tokens.sign(settings, oidc.ENDED, claims, until=until)}"}
 
 
 def _plain(value: Any) -> Any:
@@ -120,6 +130,7 @@ async def test_every_example_is_what_the_system_answers(
     await call("POST /auth/login", json={"email": user.email, "password": PASSWORD})
     for about in ("GET /auth/me", "GET /auth/oidc"):
         await call(about)
+    await call("POST /auth/oidc/token", headers=_back_from_provider(settings, user))
     await call("POST /auth/renew")
     passwords = {"current_password": PASSWORD, "new_password": "seven quiet pelicans"}
     await call("POST /auth/password", json=passwords)

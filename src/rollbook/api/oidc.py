@@ -78,7 +78,9 @@ async def provider(found: Annotated[Provider, Depends(the_provider)]) -> Answer[
     return Answer(message=message, data=OutsideProvider(is_set=found.is_set, name=name))
 
 
-@router.get("/start", status_code=303, response_class=RedirectResponse)
+@router.get(
+    "/start", status_code=303, response_class=RedirectResponse, responses={404: {"model": Problem}}
+)
 async def start(provider: ProviderParam, system: SystemParam) -> Response:
     """Send the browser to the provider."""
     state, nonce, verifier = str(uuid4()), oidc.new_secret(), oidc.new_secret()
@@ -92,7 +94,12 @@ async def start(provider: ProviderParam, system: SystemParam) -> Response:
     return answer
 
 
-@router.get("/callback", status_code=303, response_class=RedirectResponse)
+@router.get(
+    "/callback",
+    status_code=303,
+    response_class=RedirectResponse,
+    responses={404: {"model": Problem}},
+)
 async def callback(
     request: Request,
     provider: ProviderParam,
@@ -126,7 +133,7 @@ async def callback(
 
 @router.post(
     "/token",
-    responses={status: {"model": Problem} for status in (401, 403, 409, 503)},
+    responses={status: {"model": Problem} for status in (401, 403, 404, 409, 503)},
 )
 async def token(
     request: Request, response: Response, _: ProviderParam, system: SystemParam
