@@ -132,8 +132,10 @@ async def test_every_example_is_what_the_system_answers(
         await call(about)
     await call("POST /auth/oidc/token", headers=_back_from_provider(settings, user))
     await call("POST /auth/renew")
-    passwords = {"current_password": PASSWORD, "new_password": "seven quiet pelicans"}
-    await call("POST /auth/password", json=passwords)
+    await call(
+        "POST /auth/password",
+        json={"current_password": PASSWORD, "new_password": "seven quiet pelicans"},
+    )
     api.headers["Authorization"] = f"Bearer {issue_token(settings, user)}"
     await call("POST /queue/pause")
     files = {"file": ("members.csv", csv_file(ROWS))}
