@@ -58,7 +58,10 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def settings(settings: Settings, folder: Path) -> Settings:
     changes = {"watch_dir": folder, "watch_still_s": 0.05, "watch_sweep_s": 0.1}
+    # Whole, because the worker's children read them anew.
     changes |= {"oidc_issuer": "https://login.example.org", "oidc_name": "Example Members"}
+    changes |= {"oidc_client_id": "rollbook", "oidc_roles": {"all": "super_admin"}}
+    changes["public_url"] = "http://127.0.0.1:8000"
     return settings.model_copy(update={**changes, "watch_events": False, "watch_min_bytes": 10})
 
 
