@@ -116,7 +116,7 @@ async def callback(
     error: Part = None,
 ) -> Response:
     """Take back whom the provider sends, and send them on to the page."""
-    settings, claims = system.settings, None
+    settings, claims, was_asked = system.settings, None, False
     try:
         begun = await _begun(request, system.settings, state)
         until = dt.datetime.fromtimestamp(begun["exp"], dt.UTC)
@@ -126,12 +126,15 @@ async def callback(
             raise NotAuthenticatedError(
                 f"{provider.name} didn't sign you in, or you went back. {_AGAIN}"
             )
+        was_asked = True
         claims = await provider.claims(
             code=code, issuer=iss, nonce=begun["nonce"], verifier=begun["verifier"]
         )
         user = await provider_accounts.enter(system.pool, settings, claims)
     except tuple(_REFUSALS.values()) as refused:
-        if not isinstance(refused, ServiceUnavailableError):
+        # Anybody can come here without end, and entries are kept for years: there is none before
+        # the provider was asked.
+        if was_asked and not isinstance(refused, ServiceUnavailableError):
             await provider_accounts.refused(system.pool, settings, refused, claims)
         return _back(settings, _told(refused))
     return _back(settings, {"user": str(user.id)})
