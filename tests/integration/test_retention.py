@@ -512,8 +512,8 @@ async def test_a_clean_up_keeps_what_is_younger_than_it_says_and_at_least_a_week
 ) -> None:
     user = await make_user()
     ids = await four_uploads(system, user)
-    api.headers["Authorization"] = f"Bearer {issue_token(settings, user)}"
     later(11)
+    api.headers["Authorization"] = f"Bearer {issue_token(settings, user)}"
     refused = await api.post(f"{REPORTS}/cleanup", json={"older_than_days": 6})
     assert refused.status_code == 422
     by_default = await api.post(f"{REPORTS}/cleanup")
