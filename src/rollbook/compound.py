@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import struct
 from array import array
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
+from rollbook.biff import check_records
 from rollbook.errors import UnreadableFileError
 
 if TYPE_CHECKING:
@@ -33,6 +34,11 @@ _OTHER_DOCUMENTS: Final = frozenset(
 _RESERVED: Final = 0xFFFFFFFA
 _HEADER_BYTES: Final = 512
 _ENTRY_BYTES: Final = 128
+#: The stream of a workbook; a parser takes the first of such a name.
+_WORKBOOKS: Final = ("Workbook", "Book")
+#: A stream shorter than this lies in sectors of its own kind.
+_SHORT_BYTES: Final = 4096
+_SMALL_BYTES: Final = 64
 
 
 def inspect_compound(file: BinaryIO, kind: str) -> None:
@@ -42,7 +48,8 @@ def inspect_compound(file: BinaryIO, kind: str) -> None:
         UnreadableFileError: with what was found.
     """
     sectors = _Sectors(file)
-    streams = set(_names(sectors))
+    entries = list(_entries(sectors))
+    streams = {entry.name for entry in entries}
     if "EncryptedPackage" in streams:
         raise UnreadableFileError(LOCKED)
     if streams & _OTHER_DOCUMENTS:
@@ -54,6 +61,19 @@ def inspect_compound(file: BinaryIO, kind: str) -> None:
         raise UnreadableFileError(
             f"The file is an old .xls workbook with a new name. {NOTHING_CHANGED} {RESAVE}"
         )
+    for name in _WORKBOOKS:
+        entry = next((entry for entry in entries if entry.name == name), None)
+        if entry:
+            check_records(sectors.stream(entry, entries[0]))
+
+
+class _Entry(NamedTuple):
+    """A stream or a storage, as the directory says it."""
+
+    name: str
+    #: Its first sector.
+    start: int
+    length: int
 
 
 class _Sectors:
@@ -72,7 +92,8 @@ class _Sectors:
         (small,) = struct.unpack_from("<I", header, 60)
         self._next = self._numbers(self._tables(header))
         _check_ends(self._next)
-        _check_ends(self._numbers(self.chain(small)))
+        self._next_small = self._numbers(self.chain(small))
+        _check_ends(self._next_small)
 
     def chain(self, number: int) -> Iterator[int]:
         """The sectors of a chain, from its first on."""
@@ -89,6 +110,21 @@ class _Sectors:
             return b""
         self._file.seek(place)
         return self._file.read(self._bytes)
+
+    def stream(self, entry: _Entry, root: _Entry) -> bytes:
+        """The bytes of a stream: a short one lies in small sectors within the root's."""
+        if entry.length >= _SHORT_BYTES:
+            return self._joined(entry)
+        room = self._joined(root)
+        found = bytearray()
+        number = entry.start
+        while number < _RESERVED and len(found) < entry.length:
+            found += room[number * _SMALL_BYTES : (number + 1) * _SMALL_BYTES]
+            number = self._next_small[number] if number < len(self._next_small) else _RESERVED
+        return bytes(found[: entry.length])
+
+    def _joined(self, entry: _Entry) -> bytes:
+        return b"".join(map(self.content, self.chain(entry.start)))[: entry.length]
 
     def _tables(self, header: bytes) -> list[int]:
         """The sectors of the table: 109 in the header, and more of them in a chain of its own."""
@@ -125,11 +161,10 @@ def _check_ends(following: Sequence[int]) -> None:
             raise UnreadableFileError(DAMAGED)
 
 
-def _names(sectors: _Sectors) -> Iterator[str]:
-    """The names of the streams and storages."""
+def _entries(sectors: _Sectors) -> Iterator[_Entry]:
+    """The entries of the directory; the first is its root, which holds the short streams."""
     for number in sectors.chain(sectors.directory):
         content = sectors.content(number)
         for at in range(0, len(content) - _ENTRY_BYTES + 1, _ENTRY_BYTES):
-            length = min(struct.unpack_from("<H", content, at + 64)[0], 64)
-            if length >= 2:
-                yield content[at : at + length - 2].decode("utf-16-le", errors="replace")
+            name = content[at : at + 64].decode("utf-16-le", errors="replace").partition("\0")[0]
+            yield _Entry(name, *struct.unpack_from("<2I", content, at + 116))
