@@ -81,7 +81,7 @@ class _Sectors:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._count_bytes = file.seek(0, 2)
+        self._file_bytes = file.seek(0, 2)
         file.seek(0)
         header = file.read(_HEADER_BYTES)
         shift = struct.unpack_from("<H", header, 30)[0] if len(header) == _HEADER_BYTES else 0
@@ -89,7 +89,11 @@ class _Sectors:
             raise UnreadableFileError(DAMAGED)
         self._bytes = 1 << shift
         (self.directory,) = struct.unpack_from("<I", header, 48)
-        (small,) = struct.unpack_from("<I", header, 60)
+        small, small_tables, _, more_tables = struct.unpack_from("<4I", header, 60)
+        # As many sectors as it says of each kind, a parser makes room for.
+        said = max(*struct.unpack_from("<2I", header, 40), small_tables, more_tables)
+        if said * self._bytes > self._file_bytes + self._bytes:
+            raise UnreadableFileError(DAMAGED)
         self._next = self._numbers(self._tables(header))
         _check_ends(self._next)
         self._next_small = self._numbers(self.chain(small))
@@ -106,13 +110,15 @@ class _Sectors:
     def content(self, number: int) -> bytes:
         """The bytes of a sector: fewer, or none, where the file ends before."""
         place = (number + 1) * self._bytes
-        if place >= self._count_bytes:
+        if place >= self._file_bytes:
             return b""
         self._file.seek(place)
         return self._file.read(self._bytes)
 
     def stream(self, entry: _Entry, root: _Entry) -> bytes:
         """The bytes of a stream: a short one lies in small sectors within the root's."""
+        if max(entry.length, root.length) > self._file_bytes:
+            raise UnreadableFileError(DAMAGED)
         if entry.length >= _SHORT_BYTES:
             return self._joined(entry)
         room = self._joined(root)
@@ -142,7 +148,7 @@ class _Sectors:
     def _numbers(self, sectors: Iterator[int] | Sequence[int]) -> array[int]:
         found = array("I")
         for number in sectors:
-            if len(found) * 4 > self._count_bytes:  # the table has one for each sector
+            if len(found) * 4 > self._file_bytes:  # the table has one for each sector
                 raise UnreadableFileError(DAMAGED)
             content = self.content(number)
             found.frombytes(content[: len(content) // 4 * 4])

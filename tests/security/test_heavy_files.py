@@ -185,6 +185,9 @@ OLD = {
     "dimensions that end before they begin": (
         with_record(old_workbook(*_NEAR), _DIMENSIONS, 4, b"\xff\0\0\0"), "too far apart"
     ),
+    "dimensions that end left of where they begin": (
+        with_record(old_workbook(*_NEAR), _DIMENSIONS, 12, b"\x09\0\x08\0"), "too far apart"
+    ),
     "corners of three sheets": (
         bytes(old_workbook((0, 0), (65_535, 255), sheets=3)), "too far apart"
     ),
@@ -204,6 +207,20 @@ def test_an_old_workbook_that_lies_is_refused_before_room_is_made(
     path = tmp_path / "source.xls"
     path.write_bytes(content)
     with pytest.raises(UnreadableFileError, match=words):
+        inspect(path, "xls")
+
+
+@pytest.mark.parametrize("place", [40, 44, 64, 72, 1024 + 120])
+def test_an_old_workbook_that_says_it_has_more_sectors_than_it_has_is_refused(
+    tmp_path: Path, place: int
+) -> None:
+    content = bytearray(in_a_short_stream(b""))
+    path = tmp_path / "source.xls"
+    path.write_bytes(content)
+    inspect(path, "xls")
+    struct.pack_into("<I", content, place, 0x7FFFFFFF)
+    path.write_bytes(content)
+    with pytest.raises(UnreadableFileError, match="damaged"):
         inspect(path, "xls")
 
 

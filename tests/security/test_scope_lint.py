@@ -30,6 +30,7 @@ SERVICES = {
     "folder": (
         "the watcher, which asks for a claim by its own key", {"intake.py", "watcher.py"},
     ),
+    "gauges": ("the metrics, which are counts over all offices", {"gauges.py"}),
     "members": (
         "the child that merges one upload; takes_from_nobody keeps to the upload's office",
         {"pipeline/match.py", "pipeline/merge.py"},
