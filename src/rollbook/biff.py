@@ -22,6 +22,8 @@ _HEAD_BYTES: Final = 4
 _END, _SHEET, _TEXTS, _DIMENSIONS = 0x000A, 0x0085, 0x00FC, 0x0200
 #: Formula, MulRk, LabelSst, Number, Label, BoolErr, Rk.
 _CELLS: Final = frozenset({0x0006, 0x00BD, 0x00FD, 0x0203, 0x0204, 0x0205, 0x027E})
+#: Of a sheet; a parser would take 65,536, and each costs more than many cells do.
+MOST_COLUMNS: Final = 256
 #: The shortest text in the table: its length and its flags.
 _LEAST_TEXT_BYTES: Final = 3
 #: The dimensions by the length of their record: first row, row behind the last, and columns alike.
@@ -72,6 +74,8 @@ def _cells(stream: bytes, start: int) -> tuple[int, int]:
         at += _HEAD_BYTES + length
     if not rows:
         return at, 0
+    if max(columns) >= MOST_COLUMNS:
+        raise UnreadableFileError(SPREAD)
     return at, (max(rows) - min(rows) + 1) * (max(columns) - min(columns) + 1)
 
 

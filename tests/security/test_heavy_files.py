@@ -188,6 +188,9 @@ OLD = {
     "dimensions that end left of where they begin": (
         with_record(old_workbook(*_NEAR), _DIMENSIONS, 12, b"\x09\0\x08\0"), "too far apart"
     ),
+    "a column that no sheet has": (
+        with_record(old_workbook(*_NEAR), b"\xfd\0\x0a\0", 6, b"\0\1"), "too far apart"
+    ),
     "corners of three sheets": (
         bytes(old_workbook((0, 0), (65_535, 255), sheets=3)), "too far apart"
     ),
