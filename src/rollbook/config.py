@@ -219,6 +219,27 @@ class Settings(BaseSettings):
     notification_backoff_s: Annotated[float, Field(gt=0)] = 5
     notification_queue_name: str = "notifications"
 
+    # --- sign-in with an outside provider (OpenID Connect); none unless oidc_issuer is given
+    #: Exactly as the provider writes it: ``https://login.example.org/realms/members``.
+    oidc_issuer: str | None = None
+    oidc_client_id: str | None = Field(None, validate_default=True)
+    #: None for a public client, which has PKCE alone.
+    oidc_client_secret: SecretStr | None = None
+    #: What the button says behind "Sign in with".
+    oidc_name: str = Field("the organisation's account", min_length=1, max_length=60)
+    oidc_scopes: str = "openid email profile"
+    #: Where the ID token says what somebody is: a claim, or a path such as ``realm_access.roles``.
+    oidc_role_claim: str = "roles"
+    #: Which of its values stand for which role: ``{"rollbook-admins": "super_admin"}``.
+    oidc_roles: dict[
+        str, Literal["super_admin", "national_admin", "province_admin", "municipality_admin"]
+    ] = Field({}, validate_default=True)
+    #: Where it says for which place, for the roles that have one.
+    oidc_province_claim: str = "province"
+    oidc_municipality_claim: str = "municipality"
+    #: Seconds that the provider gets for an answer.
+    oidc_timeout_s: Annotated[float, Field(gt=0)] = 10
+
     # --- metrics; the API answers /metrics at its own port
     #: Where a worker or a watcher answers /metrics, /healthz and /readyz; None: nowhere.
     metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
@@ -340,6 +361,40 @@ class Settings(BaseSettings):
         if not keys or not all(24 <= len(key) <= 64 for key in keys):
             raise ValueError("a webhook's secret is whsec_ and 24 to 64 bytes in base64")
         return secret
+
+    @field_validator("oidc_issuer")
+    @classmethod
+    def _encrypted_issuer(cls, url: str | None, info: ValidationInfo) -> str | None:
+        if url is None:
+            return None
+        if not is_safe_url(url) or urlsplit(url).query or urlsplit(url).fragment:
+            raise ValueError("the provider's address must begin with https:// and have no query")
+        if not is_safe_url(info.data.get("public_url") or ""):
+            raise ValueError(
+                "for sign-in with a provider, ROLLBOOK_PUBLIC_URL must be set, with https://"
+            )
+        return url
+
+    @field_validator("oidc_client_id")
+    @classmethod
+    def _known_to_the_provider(cls, client: str | None, info: ValidationInfo) -> str | None:
+        if info.data.get("oidc_issuer") and not client:
+            raise ValueError("the provider knows Rollbook by a client id")
+        return client
+
+    @field_validator("oidc_scopes")
+    @classmethod
+    def _asks_for_an_id_token(cls, scopes: str) -> str:
+        if "openid" not in scopes.split():
+            raise ValueError("openid must be among the scopes")
+        return scopes
+
+    @field_validator("oidc_roles")
+    @classmethod
+    def _some_role(cls, roles: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        if info.data.get("oidc_issuer") and not roles:
+            raise ValueError("without a value that stands for a role, nobody could sign in")
+        return roles
 
     @property
     def notification_channels(self) -> tuple[Literal["email", "webhook"], ...]:
@@ -478,6 +533,13 @@ class Settings(BaseSettings):
                 "with spaces or commas between them."
             )
         return (self.signing_key(), *former)
+
+
+def is_safe_url(url: str) -> bool:
+    """Is it encrypted on its way, or does it not leave this machine?"""
+    parts = urlsplit(url)
+    is_here = parts.scheme == "http" and parts.hostname in {"127.0.0.1", "::1", "localhost"}
+    return bool(parts.hostname) and not parts.username and (parts.scheme == "https" or is_here)
 
 
 def environment_for(settings: Settings) -> dict[str, str]:

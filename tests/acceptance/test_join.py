@@ -19,6 +19,7 @@ from rollbook.database import connect
 from rollbook.scope import Scope
 from rollbook.system import open_system
 from tests.acceptance.conftest import EMAIL, PASSWORD, environment, rollbook
+from tests.faults.site import only_at_length
 from tests.files import csv_file, members
 from tests.integration.object_store import BUCKET, s3_server
 from tests.integration.sentinels import free_port
@@ -87,6 +88,7 @@ def machines(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Mach
         started.stop()
 
 
+@only_at_length
 def test_a_new_machine_joins_with_three_addresses_and_takes_jobs(
     machines: Machines, database_url: str, redis_url: str
 ) -> None:

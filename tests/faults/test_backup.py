@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from rollbook.engines.postgres import _programs
-from tests.faults.site import Site
+from tests.faults.site import Site, only_at_length
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,6 +33,7 @@ def program(name: str, site: Site, *arguments: str) -> None:
     )
 
 
+@only_at_length
 def test_with_postgresql_restored_alone_the_queue_is_whole_again(site: Site) -> None:
     done = site.send(2, 200)
     worker = site.run("worker")

@@ -8,11 +8,14 @@ from __future__ import annotations
 import json
 import os
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import jsonschema
 import pytest
 
+from rollbook import clock, tokens
 from rollbook.accounts import Role, issue_token
+from rollbook.api import oidc
 from rollbook.api.app import create_app
 from rollbook.api.description import EXAMPLES
 from tests.conftest import PASSWORD
@@ -55,6 +58,10 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def settings(settings: Settings, folder: Path) -> Settings:
     changes = {"watch_dir": folder, "watch_still_s": 0.05, "watch_sweep_s": 0.1}
+    # Whole, because the worker's children read them anew.
+    changes |= {"oidc_issuer": "https://login.example.org", "oidc_name": "Example Members"}
+    changes |= {"oidc_client_id": "rollbook", "oidc_roles": {"all": "super_admin"}}
+    changes["public_url"] = "http://127.0.0.1:8000"
     return settings.model_copy(update={**changes, "watch_events": False, "watch_min_bytes": 10})
 
 
@@ -79,6 +86,12 @@ class Scenario:
             example["request"] = _plain(request["json"])
         self.found[f"{method} {base}{path}"] = example
         return answer.json()["data"]
+
+
+def _back_from_provider(settings: Settings, user: User) -> dict[str, str]:
+    claims = {"user": str(user.id), "jti": str(uuid4())}
+    until = clock.now() + oidc.ENDED_FOR
+    return {"Cookie": f"{oidc.ENDED}={tokens.sign(settings, oidc.ENDED, claims, until=until)}"}
 
 
 def _plain(value: Any) -> Any:
@@ -118,10 +131,14 @@ async def test_every_example_is_what_the_system_answers(
         await job_event(settings, job_id, "completed", "failed")
 
     await call("POST /auth/login", json={"email": user.email, "password": PASSWORD})
-    await call("GET /auth/me")
+    for about in ("GET /auth/me", "GET /auth/oidc"):
+        await call(about)
+    await call("POST /auth/oidc/token", headers=_back_from_provider(settings, user))
     await call("POST /auth/renew")
-    passwords = {"current_password": PASSWORD, "new_password": "seven quiet pelicans"}
-    await call("POST /auth/password", json=passwords)
+    await call(
+        "POST /auth/password",
+        json={"current_password": PASSWORD, "new_password": "seven quiet pelicans"},
+    )
     api.headers["Authorization"] = f"Bearer {issue_token(settings, user)}"
     await call("POST /queue/pause")
     files = {"file": ("members.csv", csv_file(ROWS))}

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 import httpx
 from playwright.sync_api import Page, expect
+from pydantic import SecretStr
 
 from tests.conftest import PASSWORD
 from tests.page.conftest import sign_in
 from tests.page.site import LIMPOPO, Site
+from tests.security.provider import StandIn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,3 +83,34 @@ def test_the_page_renews_by_itself_changes_the_password_and_signs_out(
             if signed.is_success:
                 headers = {"Authorization": f"Bearer {signed.json()['data']['token']}"}
                 client.post("/auth/password", json=body, headers=headers)
+
+
+def test_the_button_signs_in_with_the_provider_and_a_refusal_is_read_on_the_page(
+    open_page: OpenPage, site: Site
+) -> None:
+    before = site.settings
+    with StandIn().served() as provider:
+        changes = {**provider.settings, "public_url": site.url}
+        changes["oidc_client_secret"] = SecretStr(changes["oidc_client_secret"])
+        site.stop("serve")
+        site.settings = before.model_copy(update=changes)
+        try:
+            site.start("serve")
+            site.ready()
+            provider.changes = {"realm_access": None}
+            page = open_page(None)
+            page.get_by_role("link", name="Sign in with Example Members").click()
+            expect(page.get_by_role("alert")).to_contain_text("no role of Rollbook's")
+            assert page.url == f"{site.url}/"
+            provider.changes = {}
+            page.get_by_role("link", name="Sign in with Example Members").click()
+            expect(page.get_by_role("link", name="Your account")).to_be_visible()
+            assert "from=" not in page.url
+            kept = page.evaluate(KEPT)
+            assert kept["user"]["email"] == provider.person["email"]
+            assert is_good(site, kept["token"])
+        finally:
+            site.stop("serve")
+            site.settings = before
+            site.start("serve")
+            site.ready()

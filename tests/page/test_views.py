@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 SCREENSHOTS = Path("build/screenshots")
 AXE_TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 SIZES = {"wide": WIDE, "narrow": NARROW}
+#: Each scheme and each size once; what is too wide is looked for at the narrowest size too.
+LOOKS = pytest.mark.parametrize(("scheme", "size"), [("light", "wide"), ("dark", "narrow")])
 #: Everything must be readable at this width without scrolling to the side (WCAG 1.4.10).
 NARROWEST = 320
 FIRST = 200_000
@@ -111,8 +113,7 @@ def flaws(page: Page, name: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", SIZES)
+@LOOKS
 def test_every_view_of_uploads_is_accessible_and_fits(
     open_page: OpenPage, uploads: dict[str, str], scheme: str, size: str
 ) -> None:
@@ -141,8 +142,7 @@ def test_every_view_of_uploads_is_accessible_and_fits(
     assert found == []
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", SIZES)
+@LOOKS
 @pytest.mark.usefixtures("uploads")
 def test_every_other_view_is_accessible_and_fits(
     open_page: OpenPage, scheme: str, size: str
@@ -205,8 +205,7 @@ def test_every_other_view_is_accessible_and_fits(
     assert found == []
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", SIZES)
+@LOOKS
 def test_a_newcomers_views_without_live_messages_are_accessible_and_fit(
     open_page: OpenPage, scheme: str, size: str
 ) -> None:

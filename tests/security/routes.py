@@ -45,6 +45,11 @@ RULES: dict[tuple[str, str], Rule] = {
     ("POST", "/api/v1/auth/login"): _for(
         "anybody", 401, json={"email": "nobody@example.org", "password": "wrong"}
     ),
+    # No provider is set there.
+    ("GET", "/api/v1/auth/oidc"): _for("anybody"),
+    ("GET", "/api/v1/auth/oidc/start"): _for("anybody", 404),
+    ("GET", "/api/v1/auth/oidc/callback"): _for("anybody", 404),
+    ("POST", "/api/v1/auth/oidc/token"): _for("anybody", 404),
     # --- for who is signed in; what has an id, for the upload's scope
     ("GET", "/api/v1/auth/me"): _for("signed_in"),
     ("POST", "/api/v1/auth/renew"): _for("signed_in"),

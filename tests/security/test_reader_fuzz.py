@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from rollbook.engines import Addresses
     from tests.security.house import House
 
-INPUTS = int(os.environ.get("ROLLBOOK_FUZZ_INPUTS", "300"))
+INPUTS = int(os.environ.get("ROLLBOOK_FUZZ_INPUTS", "80"))
 SEED = int(os.environ.get("ROLLBOOK_FUZZ_SEED", "1"))
 #: Each so manieth goes through the whole pipeline.
 WHOLE = 20

@@ -17,6 +17,7 @@ from rollbook.api import (
     live,
     metrics,
     monitor,
+    oidc,
     page,
     problems,
     queue,
@@ -36,6 +37,7 @@ from rollbook.health import Readiness
 from rollbook.live.feed import Feed
 from rollbook.maintenance import every
 from rollbook.notifications import reconciler as notifications
+from rollbook.oidc import Provider
 from rollbook.request_limits import RequestLimits
 from rollbook.subscriber import Subscriber
 from rollbook.system import open_system
@@ -104,6 +106,7 @@ def create_app(settings: Settings) -> FastAPI:
         ):
             app.state.system = system
             app.state.limits = limits
+            app.state.provider = Provider(settings)
             app.state.events = events
             app.state.gauges = Gauges(system)
             app.state.readiness = Readiness(system)
@@ -127,6 +130,7 @@ def create_app(settings: Settings) -> FastAPI:
     base = APIRouter(prefix=BASE)
     for part in (
         auth.router,
+        oidc.router,
         uploads.router,
         statistics.router,
         queue.router,

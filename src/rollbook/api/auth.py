@@ -45,7 +45,7 @@ async def login(credentials: Credentials, system: SystemParam) -> Answer[SignedI
     token, user = await accounts.sign_in(
         system.pool, system.settings, credentials.email, credentials.password
     )
-    return Answer(message="Signed in.", data=await _opened(system, token, user))
+    return Answer(message="Signed in.", data=await opened(system, token, user))
 
 
 @router.post("/renew")
@@ -55,7 +55,7 @@ async def renew(session: SessionParam, system: SystemParam) -> Answer[SignedIn]:
     A session ends after ROLLBOOK_SESSION_LIFETIME_MIN, however often it is renewed.
     """
     token = accounts.issue_token(system.settings, session.user, renews=session)
-    return Answer(message="Renewed.", data=await _opened(system, token, session.user))
+    return Answer(message="Renewed.", data=await opened(system, token, session.user))
 
 
 @router.post("/logout")
@@ -71,7 +71,7 @@ async def password(body: NewPassword, user: UserParam, system: SystemParam) -> A
     token = await accounts.change_password(
         system.pool, system.settings, user, current=body.current_password, new=body.new_password
     )
-    data = await _opened(system, token, user)
+    data = await opened(system, token, user)
     return Answer(message="Your password is changed. Elsewhere you are signed out.", data=data)
 
 
@@ -81,7 +81,8 @@ async def me(user: UserParam) -> Answer[Who]:
     return Answer(message="You are signed in.", data=Who.of(user))
 
 
-async def _opened(system: System, token: str, user: User) -> SignedIn:
+async def opened(system: System, token: str, user: User) -> SignedIn:
+    """What whoever has signed in is answered."""
     session = await accounts.session(system.pool, system.settings, token)
     seconds = (session.expires - session.issued).total_seconds()
     return SignedIn(token=token, expires_in=max(round(seconds), 0), user=Who.of(user))

@@ -58,6 +58,27 @@ export async function signIn(email, password) {
   keep(opened(data, randomKey()));
 }
 
+/** {is_set, name} of the outside provider with which one can sign in. */
+export const provider = async () => (await request("GET", "auth/oidc", { anonymous: true })).data;
+
+/** Where a sign-in with the provider begins. */
+export const providerStart = new URL("auth/oidc/start", BASE).href;
+
+/** Has the browser just come back from the provider? Asked once: a reload isn't another sign-in. */
+export function isBackFromProvider() {
+  if (new URLSearchParams(location.search).get("from") !== "provider") return false;
+  history.replaceState(null, "", location.pathname + location.hash);
+  return true;
+}
+
+/** Exchange what the provider's sign-in left, in a cookie that no script reads, for a token. */
+export async function signInFromProvider() {
+  const { data } = await request("POST", "auth/oidc/token", { anonymous: true });
+  signedOutBecause.value = null;
+  isNewcomer.value = true;
+  keep(opened(data, randomKey()));
+}
+
 function opened({ token, expires_in, user }, id) {
   const now = Date.now();
   // In the middle of its time, so that a line that is away for a while costs no sign-in.

@@ -45,6 +45,7 @@ export const TEXT = {
   "sign_in.password": "Password",
   "sign_in.show": "Show the password",
   "sign_in.button": "Sign in",
+  "sign_in.outside": "Sign in with {name}",
   "sign_in.busy": "Signing in …",
   "sign_in.ended": "Your sign-in has ended. Please sign in again.",
   "sign_in.help": "No account, or the password is lost? The person who runs Rollbook for you can help.",

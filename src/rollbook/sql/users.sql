@@ -72,3 +72,40 @@ RETURNING id;
 -- In whose name the command line acts where nobody is named.
 SELECT * FROM users WHERE role = 'super_admin' AND disabled_at IS NULL AND NOT is_system
 ORDER BY created_at LIMIT 1;
+
+-- name: by_subject
+-- Whose account at the provider it is; locked, so that two sign-ins at once take turns.
+SELECT * FROM users WHERE oidc_issuer = %(issuer)s AND oidc_subject = %(subject)s FOR UPDATE;
+
+-- name: add_of_provider
+-- An account by the provider's word; a taken address adds nothing.
+INSERT INTO users (id, email, name, role, province, municipality, password_hash, oidc_issuer,
+    oidc_subject)
+VALUES (%(id)s, %(email)s, %(name)s, %(role)s, %(province)s, %(municipality)s, %(password_hash)s,
+    %(issuer)s, %(subject)s)
+ON CONFLICT DO NOTHING
+RETURNING id;
+
+-- name: address_taken
+-- Has another account this address?
+SELECT FROM users WHERE lower(email) = lower(%(email)s) AND id <> %(id)s;
+
+-- name: set_of_provider
+-- What the provider says now; another role or place signs the person out everywhere.
+UPDATE users SET email = %(email)s, name = %(name)s, role = %(role)s, province = %(province)s,
+    municipality = %(municipality)s,
+    tokens_from = CASE WHEN (role, province, municipality)
+        IS DISTINCT FROM (%(role)s, %(province)s, %(municipality)s)
+        THEN %(now)s ELSE tokens_from END
+WHERE id = %(id)s;
+
+-- name: use_once
+-- A second time gives nothing.
+INSERT INTO used_once (id, until) VALUES (%(id)s, %(until)s)
+ON CONFLICT DO NOTHING
+RETURNING id;
+
+-- name: forget_used
+-- What is over by itself.
+DELETE FROM used_once WHERE id IN (
+    SELECT id FROM used_once WHERE until < %(now)s LIMIT 100 FOR UPDATE SKIP LOCKED);

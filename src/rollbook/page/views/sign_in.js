@@ -1,5 +1,12 @@
 // Signing in.
-import { signedOutBecause, signIn } from "../api.js";
+import {
+  isBackFromProvider,
+  provider,
+  providerStart,
+  signedOutBecause,
+  signIn,
+  signInFromProvider,
+} from "../api.js";
 import { html, useEffect, useRef, useSignal } from "../html.js";
 import { t } from "../words.js";
 
@@ -7,12 +14,31 @@ export function SignIn() {
   const failure = useSignal(null);
   const isBusy = useSignal(false);
   const isShown = useSignal(false);
+  const outside = useSignal(null);
   const email = useRef(null);
   const password = useRef(null);
   useEffect(() => {
     document.title = `${t("sign_in.title")} – ${t("name")}`;
     email.current.focus();
+    // Without an answer there is the form, which works without it.
+    provider()
+      .then(({ is_set, name }) => {
+        outside.value = is_set ? name : null;
+      })
+      .catch(() => null);
+    if (isBackFromProvider()) comeBack();
   }, []);
+
+  async function comeBack() {
+    isBusy.value = true;
+    try {
+      await signInFromProvider();
+    } catch (error) {
+      failure.value = error.message;
+    } finally {
+      isBusy.value = false;
+    }
+  }
 
   async function submit(event) {
     event.preventDefault();
@@ -47,6 +73,8 @@ export function SignIn() {
         <button type="submit" class="wide" disabled=${isBusy.value}>
           ${isBusy.value ? t("sign_in.busy") : t("sign_in.button")}</button>
       </form>
+      ${outside.value && html`<p class="outside"><a class="button quiet wide" href=${providerStart}>
+        ${t("sign_in.outside", { name: outside.value })}</a></p>`}
       <p class="hint">${t("sign_in.help")}</p>
     </div>
   </main>`;
