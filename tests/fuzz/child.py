@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,7 +37,9 @@ def main() -> None:
         _say(answers, ready=True)
         for line in sys.stdin:
             seed = int(line)
-            _say(answers, seed=seed, **_tried(site, make(seed), is_whole=seed % whole == 0))
+            tried = _tried(site, make(seed), is_whole=seed % whole == 0)
+            peak_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            _say(answers, seed=seed, peak_mb=peak_kb / 1024, **tried)
 
 
 def _tried(site: Site, given: Input, *, is_whole: bool) -> dict[str, Any]:

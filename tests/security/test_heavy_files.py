@@ -116,43 +116,13 @@ def test_an_empty_cell_far_away_is_no_reason(tmp_path: Path) -> None:
     check_extent(FOLDER / "same_inline.xlsx")
 
 
-def test_a_table_of_texts_that_says_it_has_millions_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("before", ["", 'odd="<b>" more=">"'])
+def test_a_table_of_texts_that_says_it_has_millions_is_refused(tmp_path: Path, before: str) -> None:
     path = tmp_path / "source.xlsx"
-    table = f'<sst {_MAIN} count="9" uniqueCount="4000000000"><si><t>x</t></si></sst>'.encode()
-    path.write_bytes(repacked(add={SHARED: table, SHEET: ODD + sheet(GOOD)}))
+    table = f'<sst {_MAIN} {before} count="9" uniqueCount="4000000000"><si><t>x</t></si></sst>'
+    path.write_bytes(repacked(add={SHARED: table.encode(), SHEET: ODD + sheet(GOOD)}))
     with pytest.raises(UnreadableFileError, match="more texts than there is room for"):
         list(read(path, "xlsx"))
-
-
-def old_workbook() -> bytes:
-    """An .xls of two rows and two columns."""
-    book = xlwt.Workbook()
-    sheet = book.add_sheet("Members")
-    for row in range(2):
-        for column in range(2):
-            sheet.write(row, column, "x")
-    written = io.BytesIO()
-    book.save(written)
-    return written.getvalue()
-
-
-@pytest.mark.parametrize(
-    "extent",
-    [(0, 2**32 - 1, 0, 2), (53_084, 8, 0, 9), (0, 2, 0, 65_535), (0, 2, 9, 8)],
-    ids=["rows", "rows backwards", "columns", "columns backwards"],
-)
-def test_the_extent_of_an_old_sheet_that_none_can_have_is_refused(
-    tmp_path: Path, extent: tuple[int, ...]
-) -> None:
-    honest = old_workbook()
-    said = struct.pack("<HHIIHHH", 0x0200, 14, 0, 2, 0, 2, 0)
-    assert honest.count(said) == 1
-    path = tmp_path / "a.xls"
-    path.write_bytes(honest)
-    inspect(path, "xls")
-    path.write_bytes(honest.replace(said, struct.pack("<HHIIHHH", 0x0200, 14, *extent, 0)))
-    with pytest.raises(UnreadableFileError, match="is damaged"):
-        inspect(path, "xls")
 
 
 def test_a_chain_of_sectors_without_an_end_is_refused(tmp_path: Path) -> None:
@@ -168,6 +138,99 @@ def test_a_chain_of_sectors_without_an_end_is_refused(tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(UnreadableFileError, match="damaged"):
         inspect(path, "xls")
+
+
+def old_workbook(*places: tuple[int, int], sheets: int = 1) -> bytearray:
+    """An .xls file whose sheets have texts in these cells."""
+    book = xlwt.Workbook()
+    for number in range(sheets):
+        sheet = book.add_sheet(f"Sheet {number}")
+        for row, column in places:
+            sheet.write(row, column, f"text {row} {column}")
+    target = io.BytesIO()
+    book.save(target)
+    return bytearray(target.getvalue())
+
+
+def with_record(content: bytearray, head: bytes, at: int, value: bytes) -> bytes:
+    """The same file with other bytes in the first record that begins so."""
+    place = content.index(head, 512) + at
+    content[place : place + len(value)] = value
+    return bytes(content)
+
+
+def in_a_short_stream(records: bytes) -> bytes:
+    """An OLE2 file whose workbook lies in small sectors, the second before the first."""
+    content = bytearray(compound("Workbook"))
+    struct.pack_into("<2I", content, 60, 2, 1)  # sector 2 is the table of small ones
+    struct.pack_into("<2I", content, 512 + 8, 0xFFFFFFFE, 0xFFFFFFFE)
+    struct.pack_into("<2I", content, 1024 + 116, 3, 128)  # sector 3 holds the root's stream
+    struct.pack_into("<2I", content, 1024 + 128 + 116, 1, len(records))
+    table = struct.pack("<128I", 0xFFFFFFFE, 0, *[0xFFFFFFFF] * 126)
+    room = records[64:].ljust(64, b"\0") + records[:64].ljust(64, b"\0")
+    return bytes(content) + table + room.ljust(512, b"\0")
+
+
+#: A sheet at 68, said to be there by the first record; then the end; then dimensions of the sheet.
+LYING_RECORDS = (
+    struct.pack("<2HI", 0x0085, 8, 68) + struct.pack("<I", 0) + struct.pack("<2H", 0x000A, 0)
+).ljust(68, b"\0") + struct.pack("<2H2I3H", 0x0200, 14, 0, 1_000_000, 0, 0xFFFF, 0)
+_NEAR = tuple((row, column) for row in range(60) for column in range(3))
+_DIMENSIONS = b"\x00\x02\x0e\x00"
+OLD = {
+    "dimensions that lie": (
+        with_record(old_workbook(*_NEAR), _DIMENSIONS, 8, b"\xff" * 4), "too far apart"
+    ),
+    "dimensions that lie in a short stream": (in_a_short_stream(LYING_RECORDS), "too far apart"),
+    "dimensions that end before they begin": (
+        with_record(old_workbook(*_NEAR), _DIMENSIONS, 4, b"\xff\0\0\0"), "too far apart"
+    ),
+    "dimensions that end left of where they begin": (
+        with_record(old_workbook(*_NEAR), _DIMENSIONS, 12, b"\x09\0\x08\0"), "too far apart"
+    ),
+    "a column that no sheet has": (
+        with_record(old_workbook(*_NEAR), b"\xfd\0\x0a\0", 6, b"\0\1"), "too far apart"
+    ),
+    "corners of three sheets": (
+        bytes(old_workbook((0, 0), (65_535, 255), sheets=3)), "too far apart"
+    ),
+    "a table of texts that lies": (
+        with_record(
+            old_workbook(*_NEAR), struct.pack("<2I", 180, 180), 4, b"\xff\xff\xff\x7f"
+        ), "more texts than there is room for"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OLD)
+def test_an_old_workbook_that_lies_is_refused_before_room_is_made(
+    tmp_path: Path, name: str
+) -> None:
+    content, words = OLD[name]
+    path = tmp_path / "source.xls"
+    path.write_bytes(content)
+    with pytest.raises(UnreadableFileError, match=words):
+        inspect(path, "xls")
+
+
+@pytest.mark.parametrize("place", [40, 44, 64, 72, 1024 + 120])
+def test_an_old_workbook_that_says_it_has_more_sectors_than_it_has_is_refused(
+    tmp_path: Path, place: int
+) -> None:
+    content = bytearray(in_a_short_stream(b""))
+    path = tmp_path / "source.xls"
+    path.write_bytes(content)
+    inspect(path, "xls")
+    struct.pack_into("<I", content, place, 0x7FFFFFFF)
+    path.write_bytes(content)
+    with pytest.raises(UnreadableFileError, match="damaged"):
+        inspect(path, "xls")
+
+
+def test_an_old_workbook_may_be_as_large_as_its_format(tmp_path: Path) -> None:
+    path = tmp_path / "source.xls"
+    path.write_bytes(old_workbook((0, 0), (65_535, 255)))
+    inspect(path, "xls")
 
 
 def test_heavy_files_fail_with_a_sentence_and_the_worker_takes_the_next(house: House) -> None:
