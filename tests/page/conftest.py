@@ -24,6 +24,11 @@ PATIENCE_MS = 20_000
 #: What Chromium says of an answer that isn't a success, and of a server that isn't there.
 ANSWERS = ("Failed to load resource: ", "WebSocket connection to ")
 WIDE = (1280, 800)
+#: It runs as root in a container, draws without a graphics card, and looks for nothing elsewhere.
+FLAGS = [
+    "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
 NARROW = (360, 740)
 
 
@@ -73,9 +78,7 @@ def browser(
 ) -> Iterator[Browser]:
     """The browser."""
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(
-            executable_path=chromium, args=["--no-sandbox", "--disable-dev-shm-usage"]
-        )
+        opened = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         yield opened
         opened.close()
 

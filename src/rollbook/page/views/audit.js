@@ -12,6 +12,7 @@ const PAGE_SIZE = 50;
 /** As the API names them, in the order in which they are chosen from. */
 const ACTS = [
   "sign_in",
+  "sign_out",
   "upload",
   "take",
   "start",
@@ -31,6 +32,7 @@ const ACTS = [
   "watch_stop",
   "user_add",
   "user_password",
+  "user_role",
   "user_disable",
 ];
 const JOB_ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
