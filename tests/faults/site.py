@@ -104,7 +104,7 @@ def until(condition: Callable[[], Any], what: str, patience_s: float = PATIENCE_
                 return found
         except (psycopg.OperationalError, ConnectionError, ServiceUnavailableError):
             pass
-        time.sleep(0.02)
+        time.sleep(0.1)
     raise AssertionError(f"not within {patience_s:.0f} s: {what}")
 
 

@@ -99,6 +99,7 @@ def test_a_child_killed_at_any_moment_costs_an_attempt_at_most(site: Site) -> No
     site.check(uploads)
 
 
+@only_at_length
 def test_a_worker_asked_to_stop_at_any_moment_finishes_or_hands_back(site: Site) -> None:
     uploads = site.send(3, ROWS)
     for times in (1, 2):

@@ -7,6 +7,7 @@ import contextlib
 import datetime as dt
 import json
 import math
+import os
 import random
 import socket
 from typing import TYPE_CHECKING, Any
@@ -511,7 +512,7 @@ async def test_who_was_away_too_long_gets_a_snapshot_that_says_so(
         assert [one["job_id"] for one in first["data"]["uploads"]] == [str(upload_id)]
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(int(os.environ.get("ROLLBOOK_FAULT_RUNS", "2"))))
 async def test_no_event_is_lost_and_none_comes_twice_over_random_breaks_and_restarts(
     system: System, settings: Settings, make_user: MakeUser, redis: Redis, seed: int
 ) -> None:

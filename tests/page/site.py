@@ -71,7 +71,7 @@ def until(condition: Callable[[], Any], what: str, *, patience_s: float = PATIEN
     while time.monotonic() < deadline:
         if found := condition():
             return found
-        time.sleep(0.02)
+        time.sleep(0.1)
     raise AssertionError(f"not within {patience_s} s: {what}")
 
 

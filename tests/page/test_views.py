@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,8 +27,12 @@ if TYPE_CHECKING:
 SCREENSHOTS = Path("build/screenshots")
 AXE_TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 SIZES = {"wide": WIDE, "narrow": NARROW}
-#: Each scheme and each size once; what is too wide is looked for at the narrowest size too.
-LOOKS = pytest.mark.parametrize(("scheme", "size"), [("light", "wide"), ("dark", "narrow")])
+#: The other looks are for ``make page``; what is too wide is looked for at the narrowest size too.
+HAS_ALL_LOOKS = "ROLLBOOK_PAGE_LOOKS" in os.environ
+ALL_LOOKS = [(scheme, size) for scheme in ("light", "dark") for size in SIZES]
+LOOKS = pytest.mark.parametrize(
+    ("scheme", "size"), ALL_LOOKS if HAS_ALL_LOOKS else [("dark", "narrow")]
+)
 #: Everything must be readable at this width without scrolling to the side (WCAG 1.4.10).
 NARROWEST = 320
 FIRST = 200_000
@@ -113,7 +118,9 @@ def flaws(page: Page, name: str) -> list[str]:
     ]
 
 
-@LOOKS
+@pytest.mark.parametrize(
+    ("scheme", "size"), ALL_LOOKS if HAS_ALL_LOOKS else [("light", "wide"), ("dark", "narrow")]
+)
 def test_every_view_of_uploads_is_accessible_and_fits(
     open_page: OpenPage, uploads: dict[str, str], scheme: str, size: str
 ) -> None:
