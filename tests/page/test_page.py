@@ -17,7 +17,7 @@ from rollbook.accounts import Role
 from rollbook.pipeline.problems import sentence
 from rollbook.scope import Scope
 from tests.files import csv_file, member, members, workbook
-from tests.page.conftest import sign_in
+from tests.page.conftest import at_length, sign_in
 from tests.page.site import ETHEKWINI, GAUTENG, LIMPOPO, OPERATOR, Site, until
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ def test_a_wrong_password_is_told_and_the_right_one_says_who_i_am(
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
 
 
+@at_length
 def test_a_reload_keeps_the_sign_in_and_no_address_has_the_token(open_page: OpenPage) -> None:
     page = open_page(GAUTENG)
     addresses: list[str] = []
@@ -125,6 +126,7 @@ def test_an_upload_is_watched_to_its_end_without_a_reload(open_page: OpenPage, s
     assert page.evaluate("window.isTheSame")
 
 
+@at_length
 def test_milestones_are_said_aloud_and_percents_are_not(open_page: OpenPage, site: Site) -> None:
     page = open_page(GAUTENG)
     page.evaluate(
@@ -210,6 +212,7 @@ def test_a_dry_run_changes_nothing_until_it_is_run_for_real(
     assert [upload["dry_run"] for upload in newest] == [False, True]
 
 
+@at_length
 def test_headers_that_are_not_known_can_be_said(open_page: OpenPage) -> None:
     page = open_page(GAUTENG)
     renamed = {"ID Number": "Lid No", "Firstname": "Roepnaam", "Surname": "Surname"}
@@ -228,6 +231,7 @@ def test_headers_that_are_not_known_can_be_said(open_page: OpenPage) -> None:
     assert outcomes(page) == {"Inserted": 2}
 
 
+@at_length
 def test_a_file_that_was_sent_before_leads_to_the_earlier_one_or_is_sent_all_the_same(
     open_page: OpenPage,
 ) -> None:
@@ -263,6 +267,7 @@ def test_a_running_upload_is_cancelled_and_changes_nobody(open_page: OpenPage, s
     expect(page.get_by_role("button", name="Cancel")).to_have_count(0)
 
 
+@at_length
 def test_a_failed_upload_is_retried_by_an_operator(open_page: OpenPage, site: Site) -> None:
     page = open_page(OPERATOR)
     with site.broken():
@@ -296,6 +301,7 @@ def test_a_paused_queue_starts_nothing_until_it_is_resumed(open_page: OpenPage) 
     expect(line.locator(".badge")).to_have_text("Completed")
 
 
+@at_length
 def test_the_queue_forgets_what_has_ended_and_the_history_keeps_it(open_page: OpenPage) -> None:
     page = open_page(OPERATOR)
     send(page, csv_file(fresh(2)), "ended.csv")
@@ -311,6 +317,7 @@ def test_the_queue_forgets_what_has_ended_and_the_history_keeps_it(open_page: Op
     expect(page.get_by_role("link", name="ended.csv")).to_be_visible()
 
 
+@at_length
 def test_the_slots_of_a_worker_show_what_they_hold(open_page: OpenPage, site: Site) -> None:
     page = open_page(OPERATOR)
     with site.held():
@@ -364,6 +371,7 @@ def test_the_page_comes_back_by_itself_after_the_api_was_restarted_mid_job(
     assert page.evaluate("window.isTheSame")
 
 
+@at_length
 def test_a_refresh_and_a_laptop_that_slept_lead_back_to_the_true_state(
     open_page: OpenPage, site: Site
 ) -> None:
@@ -400,6 +408,7 @@ def test_a_refresh_and_a_laptop_that_slept_lead_back_to_the_true_state(
     assert page.evaluate("window.isTheSame")
 
 
+@at_length
 def test_a_file_that_could_not_be_sent_is_sent_again_and_taken_once(
     open_page: OpenPage, site: Site
 ) -> None:
@@ -464,6 +473,7 @@ def test_a_file_is_sent_and_followed_with_the_keyboard_alone(
     expect(state(page)).to_have_text("Completed")
 
 
+@at_length
 def test_dropped_files_are_chosen_and_there_is_a_template(open_page: OpenPage) -> None:
     page = open_page(GAUTENG)
     page.get_by_role("link", name="Upload", exact=True).click()
@@ -480,6 +490,7 @@ def test_dropped_files_are_chosen_and_there_is_a_template(open_page: OpenPage) -
     expect(page.get_by_role("button", name="Send 1 file")).to_be_enabled()
 
 
+@at_length
 def test_markup_in_a_files_name_is_shown_as_text(open_page: OpenPage) -> None:
     page = open_page(GAUTENG)
     name = "<img src=x onerror=alert(1)> & more.csv"
@@ -490,6 +501,7 @@ def test_markup_in_a_files_name_is_shown_as_text(open_page: OpenPage) -> None:
     expect(page.locator("main img")).to_have_count(0)
 
 
+@at_length
 def test_uploads_are_searched_filtered_and_paged(open_page: OpenPage, site: Site) -> None:
     with site.api(LIMPOPO) as api:
         for number in range(22):
@@ -513,6 +525,7 @@ def test_uploads_are_searched_filtered_and_paged(open_page: OpenPage, site: Site
     expect(lines).to_have_count(10)
 
 
+@at_length
 def test_a_sign_in_that_has_ended_asks_to_sign_in_again_and_shows_nothing(
     open_page: OpenPage,
 ) -> None:
@@ -527,6 +540,7 @@ def test_a_sign_in_that_has_ended_asks_to_sign_in_again_and_shows_nothing(
     expect(page.get_by_role("navigation", name="Main")).to_have_count(0)
 
 
+@at_length
 def test_who_asks_too_often_reads_why_and_goes_on_afterwards(
     open_page: OpenPage, site: Site
 ) -> None:
@@ -543,6 +557,7 @@ def test_who_asks_too_often_reads_why_and_goes_on_afterwards(
     expect(page.get_by_text("You have made too many requests")).to_have_count(0)
 
 
+@at_length
 def test_an_account_that_got_another_role_gets_its_views_without_a_reload(
     open_page: OpenPage, site: Site
 ) -> None:
@@ -559,6 +574,7 @@ def test_an_account_that_got_another_role_gets_its_views_without_a_reload(
         site.move(ETHEKWINI, Role.MUNICIPALITY_ADMIN, Scope("KZN", "eThekwini"))
 
 
+@at_length
 def test_the_statistics_have_their_figures_as_text(open_page: OpenPage) -> None:
     page = open_page(GAUTENG)
     send(page, csv_file(members(3, start=70_000)), "counted.csv")

@@ -10,6 +10,7 @@ from playwright.sync_api import Locator, Page, expect
 from rollbook import audit
 from rollbook.masking import masked
 from tests.files import csv_file, member
+from tests.page.conftest import at_length
 from tests.page.site import GAUTENG, OPERATOR, Site, until
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     OpenPage = Callable[..., Page]
+
+pytestmark = at_length
 
 #: Below these are the members of the other modules.
 _starts = itertools.count(400_000, 100)

@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 from pydantic import SecretStr
 
 from tests.conftest import PASSWORD
-from tests.page.conftest import sign_in
+from tests.page.conftest import at_length, sign_in
 from tests.page.site import LIMPOPO, Site
 from tests.security.provider import StandIn
 
@@ -27,6 +27,7 @@ def is_good(site: Site, token: str) -> bool:
     return httpx.get(f"{site.url}/api/v1/auth/me", headers=headers).is_success
 
 
+@at_length
 def test_the_page_renews_by_itself_changes_the_password_and_signs_out(
     open_page: OpenPage, site: Site
 ) -> None:
