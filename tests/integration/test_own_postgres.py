@@ -90,7 +90,10 @@ class Encrypting:
         await writer.drain()
         await writer.start_tls(self._context)
         inner_reader, inner_writer = await asyncio.open_unix_connection(self._behind)
-        await asyncio.gather(_copy(reader, inner_writer), _copy(inner_reader, writer))
+        try:
+            await asyncio.gather(_copy(reader, inner_writer), _copy(inner_reader, writer))
+        finally:
+            inner_writer.transport.abort()
 
 
 async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:

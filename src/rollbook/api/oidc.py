@@ -73,7 +73,10 @@ def the_set_provider(provider: Annotated[Provider, Depends(the_provider)]) -> Pr
 
 
 ProviderParam = Annotated[Provider, Depends(the_set_provider)]
-Part = Annotated[str | None, Query(max_length=4096)]
+#: Together they fit into the address that a server takes, 64 KB, also where each sign is escaped.
+Code = Annotated[str | None, Query(max_length=4096)]
+State = Annotated[str | None, Query(max_length=64)]
+Part = Annotated[str | None, Query(max_length=384)]
 
 
 @router.get("")
@@ -110,8 +113,8 @@ async def callback(
     request: Request,
     provider: ProviderParam,
     system: SystemParam,
-    code: Part = None,
-    state: Part = None,
+    code: Code = None,
+    state: State = None,
     iss: Part = None,
     error: Part = None,
 ) -> Response:
