@@ -106,7 +106,7 @@ async def add(
         InvalidRequestError: the address, the password or the role with its place doesn't fit.
         ConflictError: the address is taken.
     """
-    if "@" not in email.strip("@") or not email.isprintable() or " " in email:
+    if not is_address(email):
         raise InvalidRequestError(f"{email!r} is not an e-mail address.")
     passwords.check(password, email=email)
     check_place(role, scope)
@@ -316,17 +316,8 @@ async def sign_out(pool: Pool, settings: Settings, session: Session) -> None:
         await audit.record(connection, "sign_out", who=session.user)
 
 
-async def from_token(pool: Pool, settings: Settings, token: str) -> User:
-    """The user whom a token names, as the account is now.
-
-    Raises:
-        NotAuthenticatedError: the token is malformed, forged, expired or called back.
-    """
-    return (await session(pool, settings, token)).user
-
-
 async def session(pool: Pool, settings: Settings, token: str) -> Session:
-    """The same with the time for which the token is good.
+    """The user whom a token names, as the account is now, and the time for which it is good.
 
     Raises:
         NotAuthenticatedError: the token is malformed, forged, expired or called back.
@@ -366,6 +357,11 @@ def _is_same(session: Session, row: Row | None) -> bool:
 def _is_good(row: Row | None, issued: dt.datetime) -> TypeGuard[Row]:
     """Is the account open, and the token issued since its tokens were last called back?"""
     return row is not None and row["disabled_at"] is None and issued >= row["tokens_from"]
+
+
+def is_address(text: str) -> bool:
+    """Does a text look like an e-mail address? Whether mail arrives there, nobody can tell."""
+    return "@" in text.strip("@") and text.isprintable() and " " not in text
 
 
 def check_place(role: Role, scope: Scope) -> None:

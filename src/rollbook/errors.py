@@ -61,14 +61,14 @@ class ServiceUnavailableError(RollbookError):
     title = "A part of the service is not reachable"
 
 
-# --- what a client of the API did -----------------------------------------------------------
-
-
 class FileNotScannedError(ServiceUnavailableError):
     """The virus scanner is there, and couldn't look at this file."""
 
     code = "file_not_scanned"
     title = "The file could not be checked for viruses"
+
+
+# --- what a client of the API did -----------------------------------------------------------
 
 
 class NotAuthenticatedError(RollbookError):

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 import h11
 import structlog
 from prometheus_client import REGISTRY, Metric, generate_latest
-from prometheus_client.core import GaugeMetricFamily
 
 from rollbook.errors import ConfigurationError
 from rollbook.health import Readiness
@@ -167,10 +166,3 @@ class _Answers:
             is_ready, results = await self._readiness.check()
             return 200 if is_ready else 503, "application/json", json.dumps(results).encode()
         return 404, "text/plain", b"there is nothing here\n"
-
-
-def up(part: str, *, is_up: bool) -> Metric:
-    """``rollbook_up`` for one part."""
-    family = GaugeMetricFamily("rollbook_up", "", labels=["part"])
-    family.add_metric([part], int(is_up))
-    return family

@@ -16,6 +16,7 @@ from psycopg_pool import PoolTimeout
 
 from rollbook.database import queries
 from rollbook.errors import ServiceUnavailableError
+from rollbook.uploads import STATUSES
 from rollbook.voter_roll.budget import Budget
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 KEPT_S: Final = 3.0
 #: Seconds that each part gets to answer.
 PATIENCE_S: Final = 3.0
-#: The statuses of the record; one without an upload is told as 0.
-STATUSES: Final = ("pending", "processing", "completed", "failed", "cancelled")
 
 #: Name, labels and what it is.
 FAMILIES: Final = {
@@ -61,6 +60,13 @@ def family(name: str) -> GaugeMetricFamily:
     return GaugeMetricFamily(name, about, labels=labels or None)
 
 
+def up(part: str, *, is_up: bool) -> GaugeMetricFamily:
+    """``rollbook_up`` for one part."""
+    found = family("rollbook_up")
+    found.add_metric([part], int(is_up))
+    return found
+
+
 class Gauges:
     """The shared figures, kept for a moment: many may scrape, and each look costs four queries."""
 
@@ -79,16 +85,15 @@ class Gauges:
             return self._families
 
     async def _read(self) -> list[Metric]:
-        up = family("rollbook_up")
-        found: list[Metric] = [up]
+        found: list[Metric] = []
         for part, read in (("postgresql", self._record), ("redis", self._queue)):
             try:
                 async with asyncio.timeout(PATIENCE_S):
                     found += await read()
             except _AWAY:
-                up.add_metric([part], 0)
+                found.append(up(part, is_up=False))
             else:
-                up.add_metric([part], 1)
+                found.append(up(part, is_up=True))
         return found
 
     async def _record(self) -> list[Metric]:
@@ -98,7 +103,7 @@ class Gauges:
             [workers] = await (await connection.execute(_SQL["workers"])).fetchall()
         counts = {row["status"]: row["uploads"] for row in rows}
         uploads = family("rollbook_uploads")
-        for status in STATUSES:
+        for status in STATUSES:  # one without an upload is told as 0
             uploads.add_metric([status], counts.get(status, 0))
         return [uploads, _one("rollbook_oldest_waiting_seconds", oldest["seconds"]), *_of(workers)]
 

@@ -42,11 +42,6 @@ def masked_cell(text: str) -> str:
     return text if len(text) <= _SHORT else f"{text[:4]}{_HIDDEN}{text[-3:]}"
 
 
-def has_id_number(text: str) -> bool:
-    """Is there an ID number in a text?"""
-    return masked(text) != text
-
-
 def _one(found: re.Match[str]) -> str:
     if found["uuid"]:
         return found[0]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 from rollbook import audit, clock, passwords
-from rollbook.accounts import Role, User, check_place
+from rollbook.accounts import Role, User, check_place, is_address
 from rollbook.database import queries
 from rollbook.errors import (
     ConflictError,
@@ -131,15 +131,14 @@ async def use_once(pool: Pool, one: UUID, until: dt.datetime) -> bool:
 
 def _verified_address(claims: dict[str, Any]) -> str:
     email = claims.get("email")
-    is_one = isinstance(email, str) and "@" in email.strip("@") and len(email) <= 320
-    if not is_one or not str(email).isprintable() or " " in str(email):
+    if not isinstance(email, str) or len(email) > 320 or not is_address(email):
         raise NotAllowedError(f"You were not signed in: no e-mail address was given. {_OPERATOR}")
     if claims.get("email_verified") is not True:
         raise NotAllowedError(
             "You were not signed in: your e-mail address hasn't been verified there. Verify it, "
             "then try again."
         )
-    return str(email)
+    return email
 
 
 def _place(settings: Settings, claims: dict[str, Any]) -> tuple[Role, Scope]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import structlog
 from psycopg.types.json import Jsonb
@@ -33,17 +33,12 @@ if TYPE_CHECKING:
     from rollbook.database import Row
     from rollbook.system import System
 
+Status = Literal["pending", "processing", "completed", "failed", "cancelled"]
+STATUSES: tuple[Status, ...] = get_args(Status)
 FINAL = frozenset({"completed", "failed", "cancelled"})
 Outcome = Literal["inserted", "updated", "unchanged", "invalid", "duplicate", "out_of_scope"]
 #: Every outcome that a row may have, in the order in which reports name them.
-OUTCOMES: tuple[Outcome, ...] = (
-    "inserted",
-    "updated",
-    "unchanged",
-    "invalid",
-    "duplicate",
-    "out_of_scope",
-)
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 
 _SQL, _NOTIFICATIONS = queries("uploads"), queries("notifications")
 log = structlog.get_logger(__name__)

@@ -48,7 +48,6 @@ class StandIn:
     def begin_anew(self) -> None:
         """Be honest, about somebody new."""
         self.twist = ""
-        self.public_client = False
         #: Claims that are added to the ID token, or taken away (None).
         self.changes: dict[str, Any] = {}
         self.document: dict[str, Any] = {}

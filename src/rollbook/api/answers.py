@@ -16,13 +16,11 @@ from rollbook.database import Row
 from rollbook.masking import masked, masked_cell
 from rollbook.receive import Existing, Verify
 from rollbook.undo import Undone
-from rollbook.uploads import Outcome
+from rollbook.uploads import Outcome, Status
 from rollbook.voter_roll.answers import RESULTS, Result
 from rollbook.voter_roll.outlook import BudgetState, Outlook, RollState
 
 T = TypeVar("T")
-
-Status = Literal["pending", "processing", "completed", "failed", "cancelled"]
 
 
 class Answer(BaseModel, Generic[T]):

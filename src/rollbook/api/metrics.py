@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from rollbook import exposition
 from rollbook.api.access import SystemParam
 from rollbook.errors import NotAuthenticatedError
-from rollbook.gauges import Gauges
+from rollbook.gauges import Gauges, up
 
 if TYPE_CHECKING:
     from rollbook.config import Settings
@@ -63,5 +63,5 @@ async def _other(
         found = list(text_string_to_metric_families(answer.text))
     except (httpx.HTTPError, ValueError) as error:
         log.debug("metrics of a process not readable", part=name, error=type(error).__name__)
-        return name, [exposition.up(name, is_up=False)]
-    return name, [*found, exposition.up(name, is_up=True)]
+        return name, [up(name, is_up=False)]
+    return name, [*found, up(name, is_up=True)]

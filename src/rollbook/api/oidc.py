@@ -40,12 +40,6 @@ _REFUSALS: Final[dict[str, type[RollbookError]]] = {
     kind.code: kind
     for kind in (ConflictError, NotAllowedError, NotAuthenticatedError, ServiceUnavailableError)
 }
-#: Of the routes for browsers.
-_BROWSERS: Final[dict[str, Any]] = {
-    "status_code": 303,
-    "response_class": RedirectResponse,
-    "responses": {404: {"model": Problem}},
-}
 _AGAIN: Final = "Please begin again with the button on the page."
 
 

@@ -15,13 +15,13 @@ from rollbook.api.answers import (
     Cleaned,
     Problem,
     QueueStats,
-    Status,
     UploadStatus,
     VoterRollStanding,
     WorkerState,
 )
 from rollbook.api.uploads import SearchParam
 from rollbook.database import queries
+from rollbook.uploads import Status
 from rollbook.voter_roll.outlook import look
 
 router = APIRouter(

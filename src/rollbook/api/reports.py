@@ -13,9 +13,10 @@ from pydantic import BaseModel, BeforeValidator, Field
 
 from rollbook import retention, uploads
 from rollbook.api.access import OperatorParam, SystemParam, audited, signed_in
-from rollbook.api.answers import Answer, Page, Problem, Status
+from rollbook.api.answers import Answer, Page, Problem
 from rollbook.api.uploads import PageParam, PageSizeParam, download
 from rollbook.errors import NotFoundError
+from rollbook.uploads import Status
 
 router = APIRouter(
     prefix="/bulk-upload/reports",

@@ -25,7 +25,6 @@ from rollbook.api.answers import (
     RowOutcome,
     RowProblem,
     RowVerification,
-    Status,
     UploadStatus,
 )
 from rollbook.api.form import UploadForm
@@ -40,7 +39,7 @@ from rollbook.intake import KEY_BEGINNING
 from rollbook.masking import masked
 from rollbook.pipeline.problems import catalogue, sentence
 from rollbook.system import System
-from rollbook.uploads import Outcome
+from rollbook.uploads import Outcome, Status
 from rollbook.voter_roll.answers import Result
 from rollbook.voter_roll.outlook import seconds_left
 

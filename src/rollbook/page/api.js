@@ -53,9 +53,7 @@ function keep(opened) {
 
 export async function signIn(email, password) {
   const { data } = await request("POST", "auth/login", { body: { email, password }, anonymous: true });
-  signedOutBecause.value = null;
-  isNewcomer.value = true;
-  keep(opened(data, randomKey()));
+  enter(data);
 }
 
 /** {is_set, name} of the outside provider with which one can sign in. */
@@ -74,6 +72,10 @@ export function isBackFromProvider() {
 /** Exchange what the provider's sign-in left, in a cookie that no script reads, for a token. */
 export async function signInFromProvider() {
   const { data } = await request("POST", "auth/oidc/token", { anonymous: true });
+  enter(data);
+}
+
+function enter(data) {
   signedOutBecause.value = null;
   isNewcomer.value = true;
   keep(opened(data, randomKey()));

@@ -54,11 +54,15 @@ effect(() => {
 // A connection that holds gets the newer token of its session.
 effect(() => {
   const token = session.value?.token;
-  if (token && token !== shown && socket?.readyState === WebSocket.OPEN) {
-    shown = token;
-    socket.send(JSON.stringify({ type: "authenticate", token }));
-  }
+  if (socket?.readyState === WebSocket.OPEN) show(token);
 });
+
+/** Show the server a token that it hasn't seen yet. */
+function show(token) {
+  if (!token || token === shown) return;
+  shown = token;
+  socket.send(JSON.stringify({ type: "authenticate", token }));
+}
 
 function close() {
   clearTimeout(retryTimer);
@@ -80,10 +84,7 @@ function connect(token) {
   };
   opened.onopen = () => {
     // It was renewed while the connection was being made.
-    const newer = session.peek()?.token;
-    if (socket !== opened || !newer || newer === shown) return;
-    shown = newer;
-    opened.send(JSON.stringify({ type: "authenticate", token: newer }));
+    if (socket === opened) show(session.peek()?.token);
   };
   opened.onclose = (event) => {
     if (socket === opened) lose(event.code);
