@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -60,19 +61,22 @@ def template(engines: Addresses) -> str:
 @pytest.fixture
 def database_url(engines: Addresses, template: str) -> Iterator[str]:
     """A fresh database of this test alone."""
-    name = f"test_{next(_numbers)}"
-    _administer(engines, f"CREATE DATABASE {name} TEMPLATE {template}")
-    yield _named(engines, name)
-    _administer(engines, f"DROP DATABASE {name} WITH (FORCE)")
+    with own_database(engines, template, f"test_{next(_numbers)}") as address:
+        yield address
 
 
 @pytest.fixture
 def redis_url(engines: Addresses) -> str:
     """An empty Valkey."""
-    assert engines.redis_url is not None
-    with Redis.from_url(engines.redis_url) as client:
-        client.flushall()
-    return engines.redis_url
+    return emptied_redis(engines)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder to be watched."""
+    path = tmp_path / "watched"
+    path.mkdir()
+    return path
 
 
 @pytest.fixture
@@ -112,6 +116,24 @@ def make_user(system: System) -> Callable[..., Awaitable[User]]:
         )
 
     return make
+
+
+@contextmanager
+def own_database(engines: Addresses, template: str, name: str) -> Iterator[str]:
+    """The address of a fresh database of that name, which goes with the context."""
+    _administer(engines, f"CREATE DATABASE {name} TEMPLATE {template}")
+    try:
+        yield _named(engines, name)
+    finally:
+        _administer(engines, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def emptied_redis(engines: Addresses) -> str:
+    """The address of the Valkey, with nothing in it."""
+    assert engines.redis_url is not None
+    with Redis.from_url(engines.redis_url) as client:
+        client.flushall()
+    return engines.redis_url
 
 
 def _named(engines: Addresses, name: str) -> str:

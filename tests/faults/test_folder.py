@@ -17,13 +17,6 @@ FILES, KILLS = 25, 3
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    path = tmp_path / "watched"
-    path.mkdir()
-    return path
-
-
-@pytest.fixture
 def site(tmp_path: Path, folder: Path, seed: int) -> Iterator[Site]:
     pace = {
         **QUICK,

@@ -20,7 +20,7 @@ from rollbook.api.app import create_app
 from rollbook.api.description import EXAMPLES
 from tests.conftest import PASSWORD
 from tests.files import csv_file, member, members
-from tests.integration.folder.watching import watching
+from tests.integration.folder.watching import QUICK, watching
 from tests.integration.test_worker import working
 from tests.waiting import job_event
 
@@ -49,20 +49,13 @@ ROWS = [member(0), member(1, **{"ID Number": "8001015009088"}), member(0)]
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    path = tmp_path / "watched"
-    path.mkdir()
-    return path
-
-
-@pytest.fixture
 def settings(settings: Settings, folder: Path) -> Settings:
-    changes = {"watch_dir": folder, "watch_still_s": 0.05, "watch_sweep_s": 0.1}
+    changes = {**QUICK, "watch_dir": folder}
     # Whole, because the worker's children read them anew.
     changes |= {"oidc_issuer": "https://login.example.org", "oidc_name": "Example Members"}
     changes |= {"oidc_client_id": "rollbook", "oidc_roles": {"all": "super_admin"}}
     changes["public_url"] = "http://127.0.0.1:8000"
-    return settings.model_copy(update={**changes, "watch_events": False, "watch_min_bytes": 10})
+    return settings.model_copy(update=changes)
 
 
 class Scenario:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
-from redis import Redis
 
-from tests.conftest import PASSWORD, _administer, _named
+from tests.conftest import PASSWORD, emptied_redis, own_database
 from tests.page.site import OPERATOR, Site, site_settings
 
 if TYPE_CHECKING:
@@ -61,17 +60,13 @@ def site(
 ) -> Iterator[Site]:
     """The installation."""
     folder = tmp_path_factory.mktemp("page")
-    _administer(engines, f"CREATE DATABASE page TEMPLATE {template}")
-    assert engines.redis_url is not None
-    with Redis.from_url(engines.redis_url) as client:
-        client.flushall()
-    opened = Site(folder, site_settings(_named(engines, "page"), engines.redis_url, folder))
-    try:
-        opened.open()
-        yield opened
-    finally:
-        opened.close()
-        _administer(engines, "DROP DATABASE page WITH (FORCE)")
+    with own_database(engines, template, "page") as address:
+        opened = Site(folder, site_settings(address, emptied_redis(engines), folder))
+        try:
+            opened.open()
+            yield opened
+        finally:
+            opened.close()
 
 
 @pytest.fixture(scope="package")

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from redis import Redis
 
-from tests.conftest import _administer, _named
+from tests.conftest import emptied_redis, own_database
 from tests.integration.conftest import api
 from tests.page.site import site_settings
 from tests.security.house import House, Receivers
@@ -27,12 +26,8 @@ def house(
 ) -> Iterator[House]:
     """The installation, with an upload of each office."""
     folder = tmp_path_factory.mktemp("house")
-    _administer(engines, f"CREATE DATABASE house TEMPLATE {template}")
-    assert engines.redis_url is not None
-    with Redis.from_url(engines.redis_url) as client:
-        client.flushall()
-    settings = site_settings(_named(engines, "house"), engines.redis_url, folder)
-    with Receivers() as receivers:
+    with own_database(engines, template, "house") as address, Receivers() as receivers:
+        settings = site_settings(address, emptied_redis(engines), folder)
         changes = {
             **receivers.settings,
             "queue_name": "house",
@@ -47,4 +42,3 @@ def house(
             yield opened
         finally:
             opened.close()
-            _administer(engines, "DROP DATABASE house WITH (FORCE)")

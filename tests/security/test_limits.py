@@ -23,7 +23,7 @@ from tests.listening import PATH, Site, quick
 from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable
 
     from rollbook.config import Settings
 
@@ -43,16 +43,6 @@ def settings(settings: Settings) -> Settings:
             "waiting_uploads_per_office": 3,
         }
     )
-
-
-@pytest.fixture
-async def api(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    app = create_app(settings)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client,
-    ):
-        yield client
 
 
 def token(settings: Settings, user: User) -> dict[str, str]:

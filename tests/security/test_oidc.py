@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 from pydantic import SecretStr, ValidationError
-from redis import Redis
 
 from rollbook import accounts
 from rollbook.accounts import Role
@@ -18,7 +17,7 @@ from rollbook.config import Settings
 from rollbook.database import connect
 from rollbook.scope import Scope
 from rollbook.system import open_system
-from tests.conftest import PASSWORD, _administer, _named
+from tests.conftest import PASSWORD, emptied_redis, own_database
 from tests.listening import Site
 from tests.page.site import NO_TLS, free_port, until
 from tests.security.provider import StandIn
@@ -44,23 +43,19 @@ def settings(
     template: str,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Settings]:
-    _administer(engines, f"CREATE DATABASE oidc TEMPLATE {template}")
-    assert engines.redis_url is not None
-    with Redis.from_url(engines.redis_url) as client:
-        client.flushall()
     port = free_port()
-    yield Settings(
-        _env_file=None,
-        database_url=SecretStr(_named(engines, "oidc")),
-        redis_url=SecretStr(engines.redis_url),
-        data_dir=tmp_path_factory.mktemp("oidc"),
-        secret_key=SecretStr("a key that only the tests know, 32 bytes"),
-        queue_name="oidc",
-        port=port,
-        public_url=f"http://127.0.0.1:{port}",
-        **stand_in.settings,
-    )
-    _administer(engines, "DROP DATABASE oidc WITH (FORCE)")
+    with own_database(engines, template, "oidc") as address:
+        yield Settings(
+            _env_file=None,
+            database_url=SecretStr(address),
+            redis_url=SecretStr(emptied_redis(engines)),
+            data_dir=tmp_path_factory.mktemp("oidc"),
+            secret_key=SecretStr("a key that only the tests know, 32 bytes"),
+            queue_name="oidc",
+            port=port,
+            public_url=f"http://127.0.0.1:{port}",
+            **stand_in.settings,
+        )
 
 
 @pytest.fixture(scope="module")

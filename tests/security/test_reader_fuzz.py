@@ -5,6 +5,7 @@ A few hundred in every run; ``make fuzz`` tries 20,000 (INPUTS=20000 SEED=1).
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import queue
@@ -18,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rollbook.config import Settings
-from tests.conftest import _administer, _named
+from tests.conftest import own_database
 from tests.fuzz import inputs
 
 if TYPE_CHECKING:
@@ -153,20 +154,15 @@ def _try_all(
     engines: Addresses, template: str, folder: Path, number: int, findings: Findings
 ) -> None:
     database = f"fuzz_{os.getpid()}_{number}"
-    _administer(engines, f"CREATE DATABASE {database} TEMPLATE {template}")
-    started = 0
-    child = Child(_named(engines, database), folder / f"{number}-0")
-    try:
-        for seed in range(SEED + number, SEED + INPUTS, CHILDREN):
-            if not child.attempt(seed, findings):
+    seeds = iter(range(SEED + number, SEED + INPUTS, CHILDREN))
+    for started in itertools.count():
+        with own_database(engines, template, database) as address:
+            child = Child(address, folder / f"{number}-{started}")
+            try:
+                if all(child.attempt(seed, findings) for seed in seeds):
+                    return
+            finally:
                 child.end()
-                started += 1
-                _administer(engines, f"DROP DATABASE {database} WITH (FORCE)")
-                _administer(engines, f"CREATE DATABASE {database} TEMPLATE {template}")
-                child = Child(_named(engines, database), folder / f"{number}-{started}")
-    finally:
-        child.end()
-        _administer(engines, f"DROP DATABASE {database} WITH (FORCE)")
 
 
 def test_the_worker_outlives_odd_files(house: House) -> None:

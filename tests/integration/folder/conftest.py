@@ -1,10 +1,12 @@
-"""A watched folder of each test's own, and settings with which everything is quick."""
+"""Settings with which everything about a watched folder is quick."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.integration.folder.watching import QUICK
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -13,20 +15,5 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    path = tmp_path / "watched"
-    path.mkdir()
-    return path
-
-
-@pytest.fixture
 def settings(settings: Settings, folder: Path) -> Settings:
-    return settings.model_copy(
-        update={
-            "watch_dir": folder,
-            "watch_still_s": 0.05,
-            "watch_sweep_s": 0.1,
-            "watch_events": False,
-            "watch_min_bytes": 10,
-        }
-    )
+    return settings.model_copy(update={**QUICK, "watch_dir": folder})

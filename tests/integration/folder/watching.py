@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from rollbook.system import System
 
 
+#: Settings under which a file is taken soon after it stands still.
+QUICK = {"watch_still_s": 0.05, "watch_sweep_s": 0.1, "watch_events": False, "watch_min_bytes": 10}
+
+
 @contextlib.asynccontextmanager
 async def watching(system: System) -> AsyncIterator[Watcher]:
     stop = asyncio.Event()
