@@ -2,6 +2,9 @@
 .DEFAULT_GOAL := help
 .PHONY: $(shell sed -n 's/^\([a-z-]*\):.*/\1/p' Makefile)
 
+# Rollbook is many processes, which would each compile their libraries anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 PYTHON ?= python3
 BIN := .venv/bin
 UV := $(BIN)/uv

@@ -13,15 +13,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-import psycopg
 import structlog
 from bullmq import Job, UnrecoverableError
 from bullmq.custom_errors import DelayedError
-from psycopg_pool import PoolTimeout
 from redis.exceptions import RedisError
 
 from rollbook import audit, clock, correlation, logs, metrics, traces
-from rollbook.database import queries
+from rollbook.database import UNAVAILABLE, queries
 from rollbook.errors import (
     AttemptError,
     FencedError,
@@ -51,8 +49,6 @@ if TYPE_CHECKING:
 HEARTBEAT_S = 0.5
 #: Milliseconds after which an upload that waits for the voter roll looks by itself.
 LOOK_AGAIN_MS = 3_600_000
-#: Errors that say nothing about the file: another try costs the upload no attempt.
-UNAVAILABLE = (ServiceUnavailableError, psycopg.OperationalError, PoolTimeout)
 
 UNFORESEEN = (
     "Processing the file failed unexpectedly. Nothing of it was merged. The operator's log has the "
@@ -127,7 +123,7 @@ class Attempts:
                     "attempt started", file_kind=upload["file_kind"], bytes=upload["file_bytes"]
                 )
                 return await self._attempt(job, token, upload, ended)
-        except UNAVAILABLE as error:
+        except UNAVAILABLE as error:  # says nothing about the file, and costs it no attempt
             log.warning("a part is not reachable, the job waits", error=type(error).__name__)
             delay_ms = self._system.settings.backoff_ms
             await self._put_back(job, token, delay_ms=delay_ms)

@@ -86,6 +86,8 @@ class Settings(BaseSettings):
     sign_in_longest_wait_s: Positive = 15 * 60
     sign_in_forget_min: Positive = 60
     max_upload_mb: Positive = 50
+    #: What the body of any other request may hold.
+    max_body_kb: Positive = 64
     #: Other sites whose pages may listen to live messages, comma-separated: ``https://a.example``.
     allowed_origins: str = ""
     #: Seconds for which a browser that came by HTTPS is to come by HTTPS alone; 0 asks for nothing.
@@ -545,12 +547,10 @@ def is_safe_url(url: str) -> bool:
 def environment_for(settings: Settings) -> dict[str, str]:
     """The environment under which another process of ours comes to the same settings.
 
-    Engines that were started here, and a port that was chosen here, are in it.
+    A port that was chosen here is in it.
     """
     named = settings.model_copy(
         update={
-            "database_url": SecretStr(settings.database_address),
-            "redis_url": SecretStr(settings.redis_address),
             "store_url": settings.store_address,
             "data_dir": settings.data_dir.resolve(),
             "watch_dir": settings.watch_dir.resolve() if settings.watch_dir else None,

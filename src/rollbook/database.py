@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, LiteralString, cast
 
 import psycopg
 from psycopg.rows import dict_row
-from psycopg_pool import AsyncConnectionPool
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from rollbook.errors import ServiceUnavailableError
 
@@ -21,6 +21,8 @@ Pool = AsyncConnectionPool[psycopg.AsyncConnection[Row]]
 
 #: The revision that this code was written for (``schema.migrate`` brings it).
 SCHEMA_REVISION = "0007"
+#: What it looks like when PostgreSQL, or another part of the service, is away.
+UNAVAILABLE = (ServiceUnavailableError, psycopg.OperationalError, PoolTimeout)
 
 
 @cache
@@ -91,3 +93,19 @@ def connect(address: str) -> psycopg.Connection[Row]:
         raise ServiceUnavailableError(
             "PostgreSQL doesn't answer. Nothing was changed; try again when it is back."
         ) from error
+
+
+def has_schema(address: str) -> bool:
+    """Is the schema the one that this code was written for?
+
+    Quick to say, where ``schema.migrate`` takes a second to import alone.
+
+    Raises:
+        ServiceUnavailableError: PostgreSQL doesn't answer.
+    """
+    with connect(address) as connection:
+        try:
+            row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+        except psycopg.errors.UndefinedTable:
+            return False
+    return row is not None and row["version_num"] == SCHEMA_REVISION

@@ -1,24 +1,33 @@
-"""``rollbook up``: API, worker and folder watcher, each a process of its own, kept running."""
+"""``rollbook up``: API, worker and folder watcher, each a process of its own, kept running.
+
+A process needs a second or two to import its libraries, and an engine as long to start: they do it
+at the same time. What is started before the engines waits, and is told their addresses on its
+standard input when the schema is there.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
 from typing import TYPE_CHECKING
 
-import httpx
 import structlog
+from pydantic import SecretStr
 
 from rollbook.config import environment_for
 from rollbook.errors import ConfigurationError, EngineError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator, Mapping
 
     from rollbook.config import Settings
 
@@ -28,6 +37,11 @@ MAX_RESTART_PAUSE_S = 30.0
 #: Seconds after which a process that ran is taken for healthy again.
 HEALTHY_AFTER_S = 60.0
 READY_TIMEOUT_S = 60.0
+#: Seconds that the API has the machine for itself: the worker's child processes are as busy when
+#: they start, and a person looks at the page first.
+HEAD_START_S = 2.0
+#: Seconds that the API gets to answer whether it is ready.
+PROBE_TIMEOUT_S = 5.0
 #: Seconds that the processes get to stop, beyond the worker's own grace period.
 STOP_MARGIN_S = 15.0
 
@@ -37,52 +51,181 @@ log = structlog.get_logger(__name__)
 _groups: set[int] = set()
 
 
-@contextlib.asynccontextmanager
-async def running(settings: Settings, stop: asyncio.Event | None = None) -> AsyncIterator[str]:
-    """Run API and worker for as long as the context lasts.
+class Processes:
+    """The processes of ``rollbook up``, made ready and then run."""
 
-    Args:
-        settings: with the addresses of both engines; a port of 0 stands for any free one.
-        stop: ends waiting for the API, however long a part is away; without it, the API has
-            READY_TIMEOUT_S to be ready.
+    def __init__(self, settings: Settings) -> None:
+        """Choose the port, and say which processes there are; nothing is started yet.
 
-    Yields:
-        The base URL, once the API is ready or ``stop`` is set.
-
-    Raises:
-        ConfigurationError: the port is taken.
-        EngineError: the API isn't ready in time.
-    """
-    port = _free_port(settings)
-    url = f"http://{_reachable(settings.host)}:{port}"
-    commands = ["serve", "worker"]
-    if settings.watch_dir is not None:
-        commands.append("watch")
-    # The API shows the metrics of all. These sockets outlive the processes that answer on them, so
-    # that one that is started again has the same.
-    listeners = {command: socket.create_server(("127.0.0.1", 0)) for command in commands[1:]}
-    beside = {
-        command: f"http://127.0.0.1:{listener.getsockname()[1]}"
-        for command, listener in listeners.items()
-    }
-    environment = environment_for(
-        settings.model_copy(
-            update={"port": port, "metrics_from": {**settings.metrics_from, **beside}}
+        Raises:
+            ConfigurationError: the port is taken.
+        """
+        port = _free_port(settings)
+        self._settings = settings
+        self._address = (_reachable(settings.host), port)
+        commands = ["serve", "worker"]
+        if settings.watch_dir is not None:
+            commands.append("watch")
+        # The API shows the metrics of all. These sockets outlive the processes that answer on them,
+        # so that one that is started again has the same.
+        listeners = {command: socket.create_server(("127.0.0.1", 0)) for command in commands[1:]}
+        beside = {
+            command: f"http://127.0.0.1:{listener.getsockname()[1]}"
+            for command, listener in listeners.items()
+        }
+        environment = environment_for(
+            settings.model_copy(
+                update={"port": port, "metrics_from": {**settings.metrics_from, **beside}}
+            )
         )
-    )
-    keepers = [
-        asyncio.create_task(_keep_running(command, environment, settings, listeners.get(command)))
-        for command in commands
-    ]
-    try:
-        await _ready(url, stop)
-        yield url
-    finally:
-        for keeper in keepers:
-            keeper.cancel()
-        await asyncio.gather(*keepers, return_exceptions=True)
-        for listener in listeners.values():
-            listener.close()
+        self._commands = [
+            _Command(command, environment, listeners.get(command)) for command in commands
+        ]
+
+    @property
+    def url(self) -> str:
+        """Where the API is, once it runs."""
+        host, port = self._address
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Start the processes, which import what they need; those that still run end with this."""
+        try:
+            for command in self._commands:
+                command.start()
+            yield
+        finally:
+            kill()
+            for command in self._commands:
+                command.close()
+
+    @contextlib.asynccontextmanager
+    async def running(
+        self, settings: Settings, stop: asyncio.Event | None = None
+    ) -> AsyncIterator[str]:
+        """Let them run for as long as the context lasts.
+
+        Args:
+            settings: with the addresses of both engines.
+            stop: ends waiting for the API, however long a part is away; without it, the API has
+                READY_TIMEOUT_S to be ready.
+
+        Yields:
+            The base URL, once the API is ready or ``stop`` is set.
+
+        Raises:
+            EngineError: the API isn't ready in time.
+        """
+        api, *others = self._commands
+        tasks = [
+            ready := asyncio.create_task(self._ready(stop)),
+            asyncio.create_task(api.keep_running(settings)),
+        ]
+        try:
+            await asyncio.wait([ready], timeout=HEAD_START_S)
+            tasks += [asyncio.create_task(other.keep_running(settings)) for other in others]
+            await ready
+            yield self.url
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _ready(self, stop: asyncio.Event | None) -> None:
+        deadline = asyncio.get_running_loop().time() + READY_TIMEOUT_S
+        while stop is not None or asyncio.get_running_loop().time() < deadline:
+            if stop is not None and stop.is_set():
+                return
+            if await asyncio.to_thread(self._answers_that_it_is_ready):
+                return
+            await asyncio.sleep(0.05)
+        raise EngineError(
+            f"The API at {self.url} was not ready within {READY_TIMEOUT_S:.0f} seconds. The log "
+            "lines above say what it is waiting for."
+        )
+
+    def _answers_that_it_is_ready(self) -> bool:
+        connection = HTTPConnection(*self._address, timeout=PROBE_TIMEOUT_S)
+        with contextlib.closing(connection):
+            try:
+                connection.request("GET", "/readyz")
+                return connection.getresponse().status == 200
+            except (OSError, HTTPException):
+                return False
+
+
+@dataclass
+class _Command:
+    """One command, and the process that carries it out."""
+
+    name: str
+    environment: Mapping[str, str]
+    metrics_listener: socket.socket | None
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Start a process, which waits until it is told the addresses."""
+        passed = () if self.metrics_listener is None else (self.metrics_listener.fileno(),)
+        self.process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "rollbook",
+                self.name,
+                "--supervised",
+                *(f"--metrics-fd={fd}" for fd in passed),
+            ],
+            pass_fds=passed,
+            stdin=subprocess.PIPE,
+            env=self.environment,
+            # Ctrl-C goes to the supervisor alone, who stops the others in order.
+            start_new_session=True,
+        )
+        _groups.add(self.process.pid)  # a new session is a new group of the same number
+        return self.process
+
+    async def keep_running(self, settings: Settings) -> None:
+        """Tell the process the addresses in ``settings``, and start it again whenever it ends."""
+        loop = asyncio.get_running_loop()
+        addresses = json.dumps([settings.database_address, settings.redis_address])
+        pause = RESTART_PAUSE_S
+        while True:
+            began = loop.time()
+            process = self.process or self.start()
+            assert process.stdin is not None
+            with contextlib.suppress(BrokenPipeError):  # it has ended, as is seen below
+                process.stdin.write(f"{addresses}\n".encode())
+                process.stdin.flush()
+            ended = asyncio.ensure_future(asyncio.to_thread(process.wait))
+            try:
+                code = await asyncio.shield(ended)
+            except asyncio.CancelledError:
+                process.terminate()
+                grace_s = settings.shutdown_grace_s + STOP_MARGIN_S
+                if not (await asyncio.wait([ended], timeout=grace_s))[0]:
+                    log.error("process did not stop in time, killing it", process=self.name)
+                    process.kill()
+                    await ended
+                raise
+            finally:
+                self.close()
+            if loop.time() - began > HEALTHY_AFTER_S:
+                pause = RESTART_PAUSE_S
+            log.error(
+                "process ended, starting it again", process=self.name, code=code, pause_s=pause
+            )
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, MAX_RESTART_PAUSE_S)
+
+    def close(self) -> None:
+        """Forget the process, which has ended."""
+        process, self.process = self.process, None
+        if process is not None:
+            assert process.stdin is not None
+            process.stdin.close()
+            process.wait()
+            _groups.discard(process.pid)
 
 
 def kill() -> None:
@@ -92,7 +235,25 @@ def kill() -> None:
             os.killpg(group, signal.SIGKILL)
 
 
-def stop_with_parent() -> None:
+def told(settings: Settings) -> Settings:
+    """Wait for the supervisor to say where the engines are; end with it, now or later.
+
+    Returns:
+        The settings with both addresses.
+    """
+    line = b""
+    while not line.endswith(b"\n"):
+        if not (byte := os.read(0, 1)):
+            sys.exit(0)  # it is gone, and nothing was begun
+        line += byte
+    database, redis = json.loads(line)
+    _stop_with_parent()
+    return settings.model_copy(
+        update={"database_url": SecretStr(database), "redis_url": SecretStr(redis)}
+    )
+
+
+def _stop_with_parent() -> None:
     """End this process when the supervisor is gone: it holds the other end of standard input."""
 
     def wait_for_the_end() -> None:
@@ -101,74 +262,6 @@ def stop_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=wait_for_the_end, daemon=True).start()
-
-
-async def _keep_running(
-    command: str,
-    environment: dict[str, str],
-    settings: Settings,
-    metrics_listener: socket.socket | None,
-) -> None:
-    loop = asyncio.get_running_loop()
-    pause = RESTART_PAUSE_S
-    passed = () if metrics_listener is None else (metrics_listener.fileno(),)
-    while True:
-        began = loop.time()
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "rollbook",
-            command,
-            "--supervised",
-            *(f"--metrics-fd={fd}" for fd in passed),
-            pass_fds=passed,
-            stdin=asyncio.subprocess.PIPE,
-            env=environment,
-            # Ctrl-C goes to the supervisor alone, who stops the others in order.
-            start_new_session=True,
-        )
-        _groups.add(process.pid)  # a new session is a new group of the same number
-        try:
-            code = await process.wait()
-        except asyncio.CancelledError:
-            await _stop(process, settings)
-            raise
-        finally:
-            _groups.discard(process.pid)
-        if loop.time() - began > HEALTHY_AFTER_S:
-            pause = RESTART_PAUSE_S
-        log.error("process ended, starting it again", process=command, code=code, pause_s=pause)
-        await asyncio.sleep(pause)
-        pause = min(pause * 2, MAX_RESTART_PAUSE_S)
-
-
-async def _stop(process: asyncio.subprocess.Process, settings: Settings) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        process.terminate()
-    try:
-        async with asyncio.timeout(settings.shutdown_grace_s + STOP_MARGIN_S):
-            await process.wait()
-    except TimeoutError:
-        log.error("process did not stop in time, killing it", pid=process.pid)
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
-
-
-async def _ready(url: str, stop: asyncio.Event | None) -> None:
-    deadline = asyncio.get_running_loop().time() + READY_TIMEOUT_S
-    async with httpx.AsyncClient(base_url=url, timeout=5) as client:
-        while stop is not None or asyncio.get_running_loop().time() < deadline:
-            if stop is not None and stop.is_set():
-                return
-            with contextlib.suppress(httpx.TransportError):
-                if (await client.get("/readyz")).is_success:
-                    return
-            await asyncio.sleep(0.1)
-    raise EngineError(
-        f"The API at {url} was not ready within {READY_TIMEOUT_S:.0f} seconds. The log lines above "
-        "say what it is waiting for."
-    )
 
 
 def _free_port(settings: Settings) -> int:
@@ -190,5 +283,5 @@ def _reachable(host: str) -> str:
     if host in {"0.0.0.0", ""}:  # noqa: S104 - compared with, not bound to
         return "127.0.0.1"
     if host == "::":
-        return "[::1]"
-    return f"[{host}]" if ":" in host else host
+        return "::1"
+    return host

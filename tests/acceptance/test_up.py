@@ -163,6 +163,21 @@ def test_a_second_system_on_the_same_folder_is_refused_with_a_sentence(running: 
     assert "Traceback" not in second.stderr
 
 
+def test_a_process_whose_supervisor_ends_before_the_engines_run_begins_nothing(
+    tmp_path: Path,
+) -> None:
+    data = tmp_path / "data"
+    left = subprocess.run(
+        rollbook("worker", "--supervised"),
+        env=environment(data),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+    assert (left.returncode, left.stdout, left.stderr) == (0, b"", b"")
+    assert not data.exists()
+
+
 def test_commands_on_the_machine_reach_the_running_system(running: Running, tmp_path: Path) -> None:
     env = environment(running.data)
 

@@ -10,7 +10,6 @@ import pytest
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from rollbook.api.app import create_app
-from rollbook.api.body import MAX_BODY_BYTES
 from rollbook.api.page import POLICY
 from rollbook.config import Settings
 from tests.security.house import BASE, House
@@ -123,13 +122,13 @@ async def test_a_body_of_json_is_read_up_to_a_limit_whether_its_length_is_declar
             taken += 1024
             yield b" " * 1024
 
-    content = b" " * (MAX_BODY_BYTES + 1) if is_declared else endless()
+    content = b" " * (32 * 1024 + 1) if is_declared else endless()
     kind = {"Content-Type": "application/json"}
-    async with behind_proxy(max_upload_mb=1) as client:
+    async with behind_proxy(max_body_kb=32, max_upload_mb=1) as client:
         answer = await client.post("/api/v1/auth/login", content=content, headers=kind)
     assert answer.status_code == 413
     assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.json()["message"] == "A request has at most 64 KB. Nothing was kept."
+    assert answer.json()["message"] == "A request has at most 32 KB. Nothing was kept."
     assert answer.headers["cache-control"] == "no-store"
     # Behind the answer, what is on its way is thrown away up to the limit of files.
     assert taken <= 2 << 20

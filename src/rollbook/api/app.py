@@ -124,7 +124,11 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
     )
     app.add_middleware(OriginMiddleware)
-    app.add_middleware(BodyLimitMiddleware, unlimited={f"{BASE}/bulk-upload/process"})
+    app.add_middleware(
+        BodyLimitMiddleware,
+        most_kb=settings.max_body_kb,
+        unlimited={f"{BASE}/bulk-upload/process"},
+    )
     app.add_middleware(RequestMiddleware)  # the last one added is the outermost
     problems.install(app)
     base = APIRouter(prefix=BASE)

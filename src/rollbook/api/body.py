@@ -6,7 +6,7 @@ body with a file is ``form``'s.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -16,14 +16,13 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-MAX_BODY_BYTES: Final = 64 * 1024
-
 
 class BodyLimitMiddleware:
     """Lets no route but those that count for themselves read more than so much."""
 
-    def __init__(self, app: ASGIApp, *, unlimited: Container[str]) -> None:
+    def __init__(self, app: ASGIApp, *, most_kb: int, unlimited: Container[str]) -> None:
         self._app = app
+        self._most_kb = most_kb
         self._unlimited = unlimited
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -31,17 +30,18 @@ class BodyLimitMiddleware:
         if scope["type"] != "http" or scope["path"] in self._unlimited:
             await self._app(scope, receive, send)
             return
+        most = self._most_kb * 1024
         # What a client says of the length is believed only when it is too much.
         said = Headers(scope=scope).get("content-length", "0")
-        received = int(said) if said.isdigit() and int(said) > MAX_BODY_BYTES else 0
+        received = int(said) if said.isdigit() and int(said) > most else 0
 
         async def counted() -> Message:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > MAX_BODY_BYTES:
+            if received > most:
                 raise HTTPException(
-                    413, f"A request has at most {MAX_BODY_BYTES // 1024} KB. Nothing was kept."
+                    413, f"A request has at most {self._most_kb} KB. Nothing was kept."
                 )
             return message
 

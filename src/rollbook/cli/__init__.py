@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import typer
 from psycopg_pool import PoolTimeout
 from rich.markup import escape
+from typer.core import TyperGroup
 
-from rollbook.cli import demo, jobs, processes, purge, users
 from rollbook.cli.session import err
 from rollbook.errors import (
     ConfigurationError,
@@ -25,25 +28,62 @@ from rollbook.errors import (
     ServiceUnavailableError,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: Where each command is: a module beside this one, and a function or a group of commands in it.
+_PLACES = {
+    "demo": ("demo", "demo"),
+    "up": ("processes", "up"),
+    "serve": ("processes", "serve"),
+    "worker": ("processes", "worker"),
+    "watch": ("processes", "watch"),
+    "migrate": ("processes", "migrate"),
+    "sample": ("jobs", "sample"),
+    "upload": ("jobs", "upload"),
+    "purge": ("purge", "purge"),
+    "undo": ("jobs", "undo_upload"),
+    "queue": ("jobs", "queue_app"),
+    "users": ("users", "app"),
+}
+
+
+class _Commands(Mapping[str, Any]):
+    """The commands by name, each imported when it is asked for.
+
+    What a command about accounts or jobs imports takes longer than `up` takes to be under way.
+    """
+
+    def __getitem__(self, name: str) -> Any:
+        module, attribute = _PLACES[name]
+        found = getattr(import_module(f"rollbook.cli.{module}"), attribute)
+        if isinstance(found, typer.Typer):
+            return typer.main.get_group(found)
+        alone = typer.Typer(add_completion=False)
+        alone.command(name)(found)
+        return typer.main.get_command(alone)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_PLACES)
+
+    def __len__(self) -> int:
+        return len(_PLACES)
+
+
+class _Group(TyperGroup):
+    def __init__(self, **more: Any) -> None:
+        super().__init__(**{**more, "commands": _Commands()})
+
+
 app = typer.Typer(
-    name="rollbook",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    help="Members' spreadsheets in, checked rows in PostgreSQL and a report out.",
+    name="rollbook", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
 )
-app.command()(demo.demo)
-app.command()(processes.up)
-app.command()(processes.serve)
-app.command()(processes.worker)
-app.command()(processes.watch)
-app.command()(processes.migrate)
-app.command()(jobs.sample)
-app.command()(jobs.upload)
-app.command()(purge.purge)
-app.command("undo")(jobs.undo_upload)
-app.add_typer(jobs.queue_app)
-app.add_typer(users.app)
+
+
+@app.callback(cls=_Group)
+def _rollbook() -> None:
+    """Members' spreadsheets in, checked rows in PostgreSQL and a report out."""
+
 
 EXIT_CODES: dict[type[Exception], int] = {
     ConfigurationError: 2,

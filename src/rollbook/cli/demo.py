@@ -22,7 +22,7 @@ from rollbook import accounts, clock, logs, supervisor, uploads
 from rollbook.cli.jobs import UploadFailedError, outcome_table, roll_table
 from rollbook.cli.session import JsonOption, engines, err, out, print_json
 from rollbook.config import Settings, load
-from rollbook.system import open_system
+from rollbook.database import make_pool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,11 +70,13 @@ def demo(
         )
         logs.configure(settings, component="demo")
         with ExitStack() as stack:
-            settings = stack.enter_context(engines(settings, own=True))
             sample = _sample(kept, rows, quiet=as_json)
             if voter_roll:
                 settings = stack.enter_context(_simulated(settings, sample))
-            result = asyncio.run(_demo(settings, kept, sample, quiet=as_json))
+            processes = supervisor.Processes(settings)
+            stack.enter_context(processes.waiting())
+            settings = stack.enter_context(engines(settings, own=True))
+            result = asyncio.run(_demo(settings, processes, kept, sample, quiet=as_json))
     if as_json:
         print_json(result)
     else:
@@ -122,11 +124,18 @@ def _simulated(settings: Settings, sample: Path) -> Iterator[Settings]:
         )
 
 
-async def _demo(settings: Settings, kept: Path, sample: Path, *, quiet: bool) -> dict[str, Any]:
-    async with open_system(settings) as system:
-        await accounts.add_first(system.pool, settings)
+async def _demo(
+    settings: Settings,
+    processes: supervisor.Processes,
+    kept: Path,
+    sample: Path,
+    *,
+    quiet: bool,
+) -> dict[str, Any]:
+    async with make_pool(settings.database_address) as pool:
+        await accounts.add_first(pool, settings)
     async with (
-        supervisor.running(settings) as url,
+        processes.running(settings) as url,
         httpx.AsyncClient(base_url=f"{url}/api/v1", timeout=60) as client,
     ):
         assert settings.admin_password is not None

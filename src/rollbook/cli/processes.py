@@ -16,14 +16,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import structlog
 import typer
-import uvloop
 from rich.markup import escape
 
-from rollbook import accounts, audit, supervisor
-from rollbook import worker as worker_process
-from rollbook.attempt import UNAVAILABLE
-from rollbook.cli.session import engines, err, out, settings_for
-from rollbook.system import open_system
+from rollbook import supervisor
+from rollbook.cli.session import bring_schema, engines, err, out, settings_for
+from rollbook.database import UNAVAILABLE, make_pool
 
 if TYPE_CHECKING:
     from rollbook.config import Settings
@@ -41,11 +38,12 @@ MetricsFd = Annotated[int | None, typer.Option("--metrics-fd", hidden=True)]
 def up() -> None:
     """Run everything: engines (unless you have your own), API, worker and folder watcher."""
     settings = settings_for("up")
-    with engines(settings, own=True) as named:
-        asyncio.run(_up(named))
+    processes = supervisor.Processes(settings)
+    with processes.waiting(), engines(settings, own=True) as named:
+        asyncio.run(_up(named, processes))
 
 
-async def _up(settings: Settings) -> None:
+async def _up(settings: Settings, processes: supervisor.Processes) -> None:
     stop = asyncio.Event()
 
     def asked_to_stop() -> None:
@@ -66,7 +64,7 @@ async def _up(settings: Settings) -> None:
             log.warning("waiting for a part", error=type(error).__name__, reason=str(error))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), RETRY_S)
-    async with supervisor.running(settings, stop) as url:
+    async with processes.running(settings, stop) as url:
         if stop.is_set():
             return
         out.print(f"[bold]Rollbook is ready at {url}[/]  (API description: {url}/docs)")
@@ -79,12 +77,12 @@ async def _up(settings: Settings) -> None:
 
 async def _prepared(settings: Settings) -> tuple[str, str | None] | None:
     """Bring the schema up to date and make the first account; what is known of that one."""
-    from rollbook import schema
+    from rollbook import accounts, audit
 
-    await asyncio.to_thread(schema.migrate, settings.database_address)
+    await asyncio.to_thread(bring_schema, settings)
     audit.origin.set(audit.Origin.of_command_line())
-    async with open_system(settings) as system:
-        return await accounts.add_first(system.pool, settings)
+    async with make_pool(settings.database_address) as pool:
+        return await accounts.add_first(pool, settings)
 
 
 def _introduce(email: str, password: str | None) -> None:
@@ -101,9 +99,9 @@ def serve(*, supervised: Supervised = False) -> None:
     """Run the API alone (add workers with `rollbook worker`)."""
     from rollbook.api.server import Server
 
-    if supervised:
-        supervisor.stop_with_parent()
     settings = settings_for("api")
+    if supervised:
+        settings = supervisor.told(settings)
     with engines(settings) as named:
         server = Server(named)
         server.run()
@@ -113,12 +111,16 @@ def serve(*, supervised: Supervised = False) -> None:
 
 def worker(*, supervised: Supervised = False, metrics_fd: MetricsFd = None) -> None:
     """Run a worker alone; start as many as you like, on as many machines as you like."""
-    if supervised:
-        supervisor.stop_with_parent()
+    import uvloop
+
+    from rollbook import worker
+
     settings = settings_for("worker")
+    if supervised:
+        settings = supervisor.told(settings)
     with engines(settings) as named:
         # The queue is the worker's own work, and uvloop takes a fifth off what a job costs it.
-        uvloop.run(worker_process.serve(named, _listener(metrics_fd)))
+        uvloop.run(worker.serve(named, _listener(metrics_fd)))
 
 
 def watch(
@@ -132,9 +134,9 @@ def watch(
     """Watch a folder and take the files that are put into it."""
     from rollbook import watcher
 
-    if supervised:
-        supervisor.stop_with_parent()
     settings = settings_for("watch")
+    if supervised:
+        settings = supervisor.told(settings)
     if folder is not None:
         settings = settings.model_copy(update={"watch_dir": folder.resolve()})
     with engines(settings) as named:

@@ -12,8 +12,8 @@ from pydantic import SecretStr
 from rich.console import Console
 
 from rollbook import audit, config, logs
+from rollbook.database import has_schema
 from rollbook.engines import Engines, find_running
-from rollbook.system import open_system
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -65,10 +65,20 @@ def engines(settings: Settings, *, own: bool = False) -> Iterator[Settings]:
     with Engines(settings.data_dir, postgres=postgres, valkey=valkey) as started:
         named = _with(settings, started.database_url, started.redis_url)
         if postgres:  # the operator's own is migrated by `up` or `migrate`, and may be down now
-            from rollbook.schema import migrate  # slow to import, and not every command needs it
-
-            migrate(named.database_address)
+            bring_schema(named)
         yield named
+
+
+def bring_schema(settings: Settings) -> None:
+    """See that the database has the newest schema.
+
+    Raises:
+        ServiceUnavailableError: PostgreSQL doesn't answer.
+    """
+    if not has_schema(settings.database_address):
+        from rollbook.schema import migrate  # slow to import, and seldom needed
+
+        migrate(settings.database_address)
 
 
 def _with(settings: Settings, database_url: str | None, redis_url: str | None) -> Settings:
@@ -82,6 +92,7 @@ def _with(settings: Settings, database_url: str | None, redis_url: str | None) -
 
 def run(component: str, work: Callable[[System], Awaitable[T]]) -> T:
     """Open the system for a command that does one thing, and do it."""
+    from rollbook.system import open_system  # slow to import, and `up` doesn't need it
 
     async def opened(settings: Settings) -> T:
         audit.origin.set(audit.Origin.of_command_line())

@@ -79,7 +79,7 @@ class Normalised:
     frame: pl.DataFrame
     #: The same cells as the file has them: ``row_number`` and every field as text.
     raw: pl.DataFrame
-    #: Warnings; see ``problems.SCHEMA``, with the field's name in ``column``.
+    #: Warnings; see ``validate.PROBLEMS``, with the field's name in ``column``.
     warnings: pl.DataFrame
 
 

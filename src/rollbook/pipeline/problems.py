@@ -6,24 +6,12 @@ import tomllib
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Final, Literal
-
-import polars as pl
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Severity = Literal["error", "warning"]
-
-#: The columns of a table of problems. ``column`` is the file's header and ``value`` the cell's
-#: text; both are null where the file has no such column.
-SCHEMA: Final[dict[str, type[pl.DataType]]] = {
-    "row_number": pl.UInt32,
-    "column": pl.String,
-    "value": pl.String,
-    "code": pl.String,
-    "severity": pl.String,
-}
 
 
 @dataclass(frozen=True, slots=True)

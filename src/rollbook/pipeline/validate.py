@@ -6,12 +6,12 @@ One batch at a time, and every row by itself: that one repeats another shows in 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import dataframely as dy
 import polars as pl
 
-from rollbook.pipeline import id_numbers, problems
+from rollbook.pipeline import id_numbers
 from rollbook.pipeline.normalise import FIELDS, select
 from rollbook.pipeline.read import ROW_NUMBER
 
@@ -21,6 +21,17 @@ if TYPE_CHECKING:
     from rollbook.scope import Scope
 
 
+#: The columns of a table of problems. ``column`` is the file's header and ``value`` the cell's
+#: text; both are null where the file has no such column.
+PROBLEMS: Final[dict[str, type[pl.DataType]]] = {
+    "row_number": pl.UInt32,
+    "column": pl.String,
+    "value": pl.String,
+    "code": pl.String,
+    "severity": pl.String,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Validated:
     """The rows with their verdicts, and why."""
@@ -28,7 +39,7 @@ class Validated:
     #: ``row_number``, every field, ``date_of_birth`` and ``verdict``: ``valid``, ``invalid``, or
     #: ``out_of_scope`` where the row's place isn't the office's.
     rows: pl.DataFrame
-    #: Every problem of every row, in the order of the rows; see ``problems.SCHEMA``.
+    #: Every problem of every row, in the order of the rows; see ``PROBLEMS``.
     problems: pl.DataFrame
 
 
@@ -121,7 +132,7 @@ def validate(normalised: Normalised, sheet: Sheet, scope: Scope) -> Validated:
         .with_columns(
             pl.col("column").replace_strict(headers, default=None, return_dtype=pl.String)
         )
-        .cast(pl.Schema(problems.SCHEMA))
+        .cast(pl.Schema(PROBLEMS))
         .sort(ROW_NUMBER, maintain_order=True)
     )
     return Validated(_with_verdicts(frame, failed[ROW_NUMBER], scope), found)

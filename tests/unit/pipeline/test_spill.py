@@ -8,9 +8,9 @@ import polars as pl
 import pytest
 
 from rollbook.pipeline.match import EXISTING
-from rollbook.pipeline.problems import SCHEMA
 from rollbook.pipeline.read import ROW_NUMBER
 from rollbook.pipeline.spill import Spill
+from rollbook.pipeline.validate import PROBLEMS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +42,7 @@ def test_what_is_known_of_members_comes_with_the_batch_of_their_rows(
     spill = Spill(tmp_path)
     for numbers in BATCHES:
         rows = pl.DataFrame({ROW_NUMBER: numbers}, schema={ROW_NUMBER: pl.UInt32})
-        spill.add(rows, pl.DataFrame(schema=SCHEMA))
+        spill.add(rows, pl.DataFrame(schema=PROBLEMS))
     spill.add_existing(known(*piece) for piece in pieces)
     given = {number for piece in pieces for number in piece}
     found = [frame[ROW_NUMBER].to_list() for frame in spill.existing()]

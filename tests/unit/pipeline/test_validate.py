@@ -10,7 +10,7 @@ import pytest
 
 from rollbook.pipeline import problems
 from rollbook.pipeline.normalise import normalise
-from rollbook.pipeline.validate import RULES, Member, Validated, validate
+from rollbook.pipeline.validate import PROBLEMS, RULES, Member, Validated, validate
 from rollbook.scope import EVERYWHERE, Scope
 from tests.files import id_number, member
 from tests.unit.pipeline.sheets import sheet_of
@@ -91,7 +91,7 @@ def test_warnings_refuse_no_row() -> None:
 def test_problems_come_in_the_order_of_the_rows() -> None:
     done = validated(*(member(n, Surname="", Province="Atlantis") for n in range(50)))
     assert done.problems["row_number"].is_sorted()
-    assert done.problems.schema == pl.Schema(problems.SCHEMA)
+    assert done.problems.schema == pl.Schema(PROBLEMS)
 
 
 def test_every_rule_is_an_error_of_the_catalogue() -> None:
