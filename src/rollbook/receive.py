@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from psycopg import AsyncConnection
 
     from rollbook.accounts import User
+    from rollbook.config import Settings
     from rollbook.database import Row
     from rollbook.system import System
 
@@ -359,26 +360,31 @@ async def _refuse_repeat(
         )
 
 
-async def _refuse_flood(system: System, connection: AsyncConnection[Row], user: User) -> None:
-    """Refuse an upload where as many of the user's, or of the office's, wait as may."""
-    settings = system.settings
+async def whose_uploads_wait(
+    settings: Settings, connection: AsyncConnection[Row], user: User
+) -> str | None:
+    """Who has as many uploads waiting as may: "2 of your", "9 of your office's"; None: nobody."""
     own_limit, office_limit = settings.waiting_uploads_per_user, settings.waiting_uploads_per_office
     office = {"province": user.scope.province, "municipality": user.scope.municipality}
-    # Two that are recorded at the same moment must not both be the last.
-    await connection.execute(_SQL["lock_waiting"], {"office": f"waiting uploads: {user.scope}"})
     found = await connection.execute(_SQL["waiting"], {"owner_id": user.id, **office})
     row = await found.fetchone()
     assert row is not None
-    if row["own"] < own_limit and row["office"] < office_limit:
-        return
-    whose = (
-        f"{row['own']} of your" if row["own"] >= own_limit else f"{row['office']} of your office's"
-    )
-    raise TooManyUploadsError(
-        f"{whose} uploads are still waiting, so nothing was kept of this one. Send it again when "
-        "some of them are through.",
-        wait_s=WAIT_S,
-    )
+    if row["own"] >= own_limit:
+        return f"{row['own']} of your"
+    return f"{row['office']} of your office's" if row["office"] >= office_limit else None
+
+
+async def _refuse_flood(system: System, connection: AsyncConnection[Row], user: User) -> None:
+    """Refuse an upload where as many of the user's, or of the office's, wait as may."""
+    # Two that are recorded at the same moment must not both be the last.
+    await connection.execute(_SQL["lock_waiting"], {"office": f"waiting uploads: {user.scope}"})
+    whose = await whose_uploads_wait(system.settings, connection, user)
+    if whose is not None:
+        raise TooManyUploadsError(
+            f"{whose} uploads are still waiting, so nothing was kept of this one. Send it again "
+            "when some of them are through.",
+            wait_s=WAIT_S,
+        )
 
 
 async def _judged(chunks: AsyncIterator[bytes], kind: str) -> AsyncIterator[bytes]:

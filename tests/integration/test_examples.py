@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from typing import TYPE_CHECKING, Any
@@ -20,12 +21,12 @@ from rollbook.api.app import create_app
 from rollbook.api.description import EXAMPLES
 from tests.conftest import PASSWORD
 from tests.files import csv_file, member, members
-from tests.integration.folder.watching import QUICK, watching
+from tests.integration.folder.watching import QUICK, until, watching
 from tests.integration.test_worker import working
 from tests.waiting import job_event
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
     import httpx
@@ -39,7 +40,6 @@ BASE = "/api/v1/bulk-upload"
 PLAIN = {
     "token": "the-token",
     "host": "worker-1.example.org",
-    "name": "worker-1.example.org-4711",
     "pid": 4711,
     "folder": "/srv/rollbook/inbox",
     "remote_address": "192.0.2.10",
@@ -89,8 +89,9 @@ def _back_from_provider(settings: Settings, user: User) -> dict[str, str]:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
+        plain = PLAIN | {"name": "worker-1.example.org-4711"} if "pid" in value else PLAIN
         return {
-            name: PLAIN[name] if PLAIN.get(name) and inner else _plain(inner)
+            name: plain[name] if name in plain and inner else _plain(inner)
             for name, inner in value.items()
         }
     # Two of a list show what the others are.
@@ -106,6 +107,19 @@ def _shape(value: Any) -> Any:
     return (
         "number" if isinstance(value, int | float) and value is not True else type(value).__name__
     )
+
+
+@contextlib.asynccontextmanager
+async def _watching(system: System, api: httpx.AsyncClient) -> AsyncIterator[None]:
+    """A watcher that has looked at the folder, and told of it."""
+
+    async def has_told() -> bool:
+        said = (await api.get(f"{BASE}/monitor/status")).json()["data"]["watchers"]
+        return bool(said and said[0]["swept_at"])
+
+    async with watching(system):
+        await until(has_told)
+        yield
 
 
 async def test_every_example_is_what_the_system_answers(
@@ -140,7 +154,7 @@ async def test_every_example_is_what_the_system_answers(
     waiting = (await api.post(f"{BASE}/process", files=other)).json()["data"]["job_id"]
     await call("POST /cancel/{job_id}", job_id=waiting)
     await call("POST /queue/resume")
-    async with working(system) as worker, watching(system):
+    async with working(system) as worker, _watching(system, api):
         await worker._beat()
         await through(sent)
         dry = {"file": ("dry.csv", csv_file(members(2, start=20)))}

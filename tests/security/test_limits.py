@@ -185,15 +185,23 @@ async def test_only_so_many_uploads_of_a_user_and_of_an_office_wait(
             file = {"file": (f"{rows}.csv", csv_file(rows=rows))}
             return await api.post(PROCESS, headers={**headers, **more}, files=file)
 
+        async def may_send(headers: dict[str, str]) -> tuple[bool, str]:
+            said = (await api.get("/api/v1/bulk-upload/can-upload", headers=headers)).json()
+            return said["data"]["can_upload"], said["message"]
+
         one, colleague = await user("one", "GP"), await user("colleague", "GP")
         other = await user("other", "LP")
         # At once: a limit that is looked at before the file is recorded would let all of them in.
         answers = await asyncio.gather(*(send(one, rows, f"key {rows}") for rows in range(1, 6)))
         assert sum(answer.status_code == 202 for answer in answers) == 2
         assert sum(is_refused(a, "2 of your uploads", "too_many_uploads") for a in answers) == 3
+        whose = "2 of your uploads are still waiting."
+        assert await may_send(one) == (False, f"{whose} Send a file when some of them are through.")
+        assert (await may_send(colleague))[0] is True
         assert (await send(colleague, 6)).status_code == 202
         refused = await send(colleague, 7)
         assert is_refused(refused, "3 of your office's", "too_many_uploads")
+        assert (await may_send(colleague))[0] is False
         assert (await send(other, 8)).status_code == 202
         # Sending the same again under its key is no further upload.
         taken = next(n for n, answer in enumerate(answers, 1) if answer.status_code == 202)
@@ -208,4 +216,5 @@ async def test_only_so_many_uploads_of_a_user_and_of_an_office_wait(
         job = again.json()["data"]["job_id"]
         cancelled = await api.post(f"/api/v1/bulk-upload/cancel/{job}", headers=one)
         assert cancelled.status_code == 200
+        assert (await may_send(one))[0] is True
         assert (await send(one, 9)).status_code == 202

@@ -6,8 +6,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 
-from rollbook.api.access import SystemParam, signed_in
+from rollbook.api.access import SystemParam, UserParam, signed_in
 from rollbook.api.answers import Answer, CanUpload, Problem, VoterRollStanding
+from rollbook.receive import whose_uploads_wait
 from rollbook.voter_roll.outlook import look
 
 router = APIRouter(
@@ -27,23 +28,30 @@ async def rate_limit_status(system: SystemParam) -> Answer[VoterRollStanding]:
 
 @router.get("/can-upload")
 async def can_upload(
-    system: SystemParam, rows: Annotated[int, Query(ge=0, le=10_000_000)] = 0
+    system: SystemParam,
+    user: UserParam,
+    rows: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
 ) -> Answer[CanUpload]:
-    """Say that a file may be sent, and when so many rows of it would be verified.
+    """Say whether a file may be sent, and when so many rows of it would be verified.
 
-    A spent budget is no reason to refuse a file: its rows are merged, and stay pending.
+    A spent budget is no reason to refuse a file: its rows are merged, and stay pending. Too many
+    uploads that wait are one.
     """
     outlook = await look(system, more=rows)
+    async with system.pool.connection() as connection:
+        whose = await whose_uploads_wait(system.settings, connection, user)
     at_once = outlook.roll == "up" and outlook.remaining >= outlook.pending + rows
     data = CanUpload(
-        can_upload=True,
+        can_upload=whose is None,
         is_verified_at_once=at_once,
         rows=rows,
         verified_in_seconds=outlook.pending_s,
         remaining=outlook.remaining,
         reset_at=outlook.reset_at,
     )
-    if outlook.roll == "off":
+    if whose is not None:
+        message = f"{whose} uploads are still waiting. Send a file when some of them are through."
+    elif outlook.roll == "off":
         message = "You can send a file. The voter roll isn't asked."
     elif at_once:
         message = "You can send a file. The voter roll has room for its rows."
