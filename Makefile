@@ -74,7 +74,7 @@ bench-idle: setup ## What `rollbook up` takes at rest, and how soon it is ready 
 soak: setup ## A fault a minute under load, and nothing lost (MINUTES=30, SEED=1)
 	@PYTHONPATH=. $(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),30) --seed $(or $(SEED),1)
 
-bench-scale: setup ## How it grows: 1 to 4 workers, 1k to 1M rows, 0 to 10M members (30 min; MORE="--most-rows 100000")
+bench-scale: setup ## How it grows: 1 to 4 workers, 1k to 1M rows, 0 to 10M members (7 min; MORE="--most-rows 100000")
 	@PYTHONPATH=. $(BIN)/python -m benchmarks.scale $(MORE)
 
 check: setup ## Lint, format and types

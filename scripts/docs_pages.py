@@ -1,19 +1,25 @@
-"""Writes the pages that say what stands elsewhere: columns, routes, decisions, benchmarks.
+"""Writes the pages that say what stands elsewhere: columns, routes, messages and more.
 
 ``make docs`` runs it. With ``--check`` it only says which of them is out of date.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from rollbook.api.app import create_app
 from rollbook.config import Settings
 from rollbook.pipeline.columns import REQUIRED, variants
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 DOCS = Path(__file__).parent.parent / "docs"
 MADE = "<!-- Made by scripts/docs_pages.py from {source}: change that, then run make docs. -->\n\n"
@@ -90,6 +96,75 @@ def routes() -> str:
         for _, method, path, operation in group:
             lines += _route(method, path, operation)
     return _page("the application's OpenAPI document", lines)
+
+
+def messages() -> str:
+    """Every live message, with what its ``data`` holds."""
+    document = yaml.safe_load((DOCS / "reference/asyncapi.yaml").read_text(encoding="utf-8"))
+    lines = [
+        "# Fields of live messages\n",
+        "Every message has `type`, `seq`, `job_id`, `at` and `data`; how they come, and in what "
+        "order, is in [Live messages](live.md). [asyncapi.yaml](asyncapi.yaml) says the same to "
+        "programs.\n",
+    ]
+    for name, message in document["components"]["messages"].items():
+        lines += [f"## `{name}`\n", f"{message['summary']}\n"]
+        schema = _resolved(document, message["payload"])
+        for one in schema.get("oneOf", [schema]):
+            variant = _resolved(document, one)
+            if "title" in variant:
+                lines.append(f"{variant['title'][:1].upper()}{variant['title'][1:]}:\n")
+            own = {key: field for key, field in variant["properties"].items() if key != "type"}
+            lines += ["| field | type | what |", "|---|---|---|"]
+            lines += [row for key, field in own.items() for row in _fields(document, key, field)]
+            lines.append("")
+    return _page("docs/reference/asyncapi.yaml", lines)
+
+
+def _resolved(document: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    """A schema without its references, and with the properties of those that it extends."""
+    if "$ref" in schema:
+        found = document
+        for part in schema["$ref"].removeprefix("#/").split("/"):
+            found = found[part]
+        return _resolved(document, found)
+    properties: dict[str, Any] = {}
+    for base in schema.get("allOf", []):
+        inherited = _resolved(document, base).get("properties", {})
+        # Every message has these, as the top of the page says.
+        properties |= {key: one for key, one in inherited.items() if key not in _OF_EVERY_MESSAGE}
+    return {**schema, "properties": properties | schema.get("properties", {})}
+
+
+_OF_EVERY_MESSAGE = {"type", "seq", "at", "job_id"}
+
+
+def _fields(document: dict[str, Any], name: str, schema: dict[str, Any]) -> Iterator[str]:
+    """The rows of a field and of what it holds, named from ``data`` on."""
+    schema = _resolved(document, schema)
+    alternatives = [_resolved(document, one) for one in schema.get("oneOf", [])]
+    said = _in_a_cell(schema.get("description", ""))
+    if name != "data":  # says nothing by itself
+        yield f"| `{name}` | {_kind(schema, alternatives)} | {said} |"
+    for one in (schema, *alternatives):
+        for key, field in one["properties"].items():
+            yield from _fields(document, f"{name}.{key}", field)
+    if "items" in schema:
+        items = _resolved(document, schema["items"])
+        for key, field in items["properties"].items():
+            yield from _fields(document, f"{name}[].{key}", field)
+
+
+def _kind(schema: dict[str, Any], alternatives: list[dict[str, Any]]) -> str:
+    if alternatives:
+        return " or ".join(_kind(one, []) for one in alternatives)
+    if "const" in schema:
+        return f"`{json.dumps(schema['const'])}`"
+    if "enum" in schema:
+        return ", ".join(f"`{json.dumps(one)}`" for one in schema["enum"])
+    kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+    text = schema.get("format", "string")
+    return " or ".join(str(text if kind == "string" else kind) for kind in kinds)
 
 
 #: The pages that ``make bench`` refreshes, with what each is for.
@@ -171,6 +246,7 @@ def _page(source: str, lines: list[str]) -> str:
 PAGES = {
     "reference/columns.md": columns,
     "reference/routes.md": routes,
+    "reference/messages.md": messages,
     "decisions/index.md": decisions,
     "explanation/benchmarks.md": benchmarks,
 }

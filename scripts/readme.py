@@ -1,8 +1,11 @@
 """Runs the commands of the README and the tutorial as a newcomer would, in their order.
 
-Every block of ``sh`` is run by one bash in a copy of the checkout, except where a comment above it
-says why not: ``<!-- not run: REASON -->``. ``<!-- in the background until: TEXT -->`` is for what
-runs until it is stopped: the next block begins when it has printed TEXT. It ends with the page.
+Every block of ``sh`` is run by one bash in a copy of the checkout. A comment above it may say how:
+
+- ``<!-- in the background until: TEXT -->``: it runs until it is stopped. The next block begins
+  when it has printed TEXT, and it ends with the page.
+- ``<!-- with servers of the script's -->``: it names servers at ``example.org``. What ran is
+  stopped, and a PostgreSQL and a Valkey are started that stand in for them.
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rollbook.engines import Engines
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -30,6 +35,9 @@ PATIENCE_S = 240.0
 #: What .ci/run runs by itself.
 GATES = ("make test",)
 
+#: What is kept for the blocks that follow.
+_SET = re.compile(r"declare -\S+ (TOKEN|JOB|DATABASE_URL|REDIS_URL)=")
+_SERVERS = "with servers of the script's"
 _BLOCK = re.compile(
     r"^(?:<!-- (?P<mark>[^>]*?) -->\n+)?```sh\n(?P<commands>.*?)^```$", re.DOTALL | re.MULTILINE
 )
@@ -57,7 +65,6 @@ class Reader:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._log = folder / "said in the background"
         self._running: list[subprocess.Popen[bytes]] = []
         kept = {
             name: value
@@ -68,16 +75,17 @@ class Reader:
         #: What a page's blocks have set, for the blocks that follow.
         self._set = folder / "set"
         self._set.touch()
+        self._engines: Engines | None = None
 
     def run(self, block: Block) -> str | None:
         """Run a block; what went wrong, or None."""
-        if block.mark.startswith("not run: "):
-            return None
         if block.mark.startswith("in the background until: "):
             return self._begin(block.commands, block.mark.partition(": ")[2])
         commands = "".join(
             line for line in block.commands.splitlines(keepends=True) if not line.startswith(GATES)
         )
+        if block.mark == _SERVERS:
+            commands = self._with_servers(commands)
         script = f"set -euo pipefail; . '{self._set}'\n{commands}\ndeclare -p > '{self._set}.new'"
         done = subprocess.run(
             ["bash", "-c", script],
@@ -91,14 +99,29 @@ class Reader:
         if done.returncode:
             return f"exit code {done.returncode}\n{done.stdout.decode(errors='replace')}"
         set_now = Path(f"{self._set}.new").read_text(encoding="utf-8")
-        ours = [line for line in set_now.splitlines() if re.match(r"declare -- (TOKEN|JOB)=", line)]
+        ours = [line for line in set_now.splitlines() if _SET.match(line)]
         self._set.write_text("\n".join(ours), encoding="utf-8")
         return None
 
+    def _with_servers(self, commands: str) -> str:
+        """The commands with the addresses of two servers that run now."""
+        self.close()
+        self._engines = Engines(self._folder / "servers")
+        addresses = self._engines.start()
+        for scheme, address in (
+            ("postgresql", addresses.database_url),
+            ("redis", addresses.redis_url),
+        ):
+            commands, count = re.subn(rf"{scheme}://\S+\.example\.org\S*", f"'{address}'", commands)
+            if count != 1:
+                sys.exit(f"there is no single address of {scheme} to replace in\n{commands}")
+        return commands
+
     def _begin(self, commands: str, until: str) -> str | None:
-        with self._log.open("wb") as log:
+        said = self._folder / f"said by {len(self._running)}"
+        with said.open("wb") as log:
             process = subprocess.Popen(
-                ["bash", "-c", f"exec {commands.strip().partition('#')[0]}"],
+                ["bash", "-c", f". '{self._set}'; exec {commands.strip().partition('#')[0]}"],
                 cwd=self._folder / "checkout",
                 env=self._environment,
                 stdout=log,
@@ -108,10 +131,10 @@ class Reader:
         self._running.append(process)
         deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline and process.poll() is None:
-            if until in self._log.read_text(errors="replace"):
+            if until in said.read_text(errors="replace"):
                 return None
             time.sleep(0.1)
-        return f"it never said {until!r}\n{self._log.read_text(errors='replace')}"
+        return f"it never said {until!r}\n{said.read_text(errors='replace')}"
 
     def close(self) -> None:
         """Stop what still runs."""
@@ -119,6 +142,9 @@ class Reader:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGINT)
             process.wait(timeout=60)
+        self._running.clear()
+        if self._engines is not None:
+            self._engines.stop()
 
 
 def try_page(page: str) -> int:

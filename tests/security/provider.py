@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import jwt
 import uvicorn
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse, RedirectResponse, Response
@@ -48,6 +48,8 @@ class StandIn:
     def begin_anew(self) -> None:
         """Be honest, about somebody new."""
         self.twist = ""
+        #: How a program says who it is: ``basic``, ``post``, or ``none`` where it has no secret.
+        self.way = "basic"
         #: Claims that are added to the ID token, or taken away (None).
         self.changes: dict[str, Any] = {}
         self.document: dict[str, Any] = {}
@@ -62,13 +64,21 @@ class StandIn:
         self.codes: dict[str, dict[str, str]] = {}
         self.rotate()
 
-    def rotate(self) -> None:
-        """Sign with another key from here on."""
-        self.key = ec.generate_private_key(ec.SECP256R1())
+    def rotate(self, rsa_bits: int | None = None) -> None:
+        """Sign with another key from here on: of RSA, or else of an elliptic curve."""
+        self.key = (
+            ec.generate_private_key(ec.SECP256R1())
+            if rsa_bits is None
+            else rsa.generate_private_key(65537, rsa_bits)
+        )
+        self.algorithm = "ES256" if rsa_bits is None else "RS256"
         self.kid = uuid4().hex
 
-    async def discovery(self, _: Request) -> Response:
+    async def discovery(self, request: Request) -> Response:
         self.asked.append("discovery")
+        if self.twist == "slow":
+            while (await request.receive())["type"] != "http.disconnect":
+                pass
         if self.twist == "away":
             return Response(status_code=503)
         if self.twist == "endless":
@@ -106,9 +116,7 @@ class StandIn:
     async def token(self, request: Request) -> Response:
         self.asked.append("token")
         form = dict(parse_qsl((await request.body()).decode()))
-        whole = "rollbook-tests:known+to+the+tests%3A+alone+%26+only"
-        expected = f"Basic {base64.b64encode(whole.encode()).decode()}"
-        if request.headers.get("authorization") != expected:
+        if not self._knows(request.headers.get("authorization"), form):
             return JSONResponse({"error": "invalid_client"}, 401)
         begun = self.codes.pop(str(form.get("code")), None)
         digest = hashlib.sha256(str(form.get("code_verifier")).encode()).digest()
@@ -131,6 +139,17 @@ class StandIn:
             {"access_token": "unused", "token_type": "Bearer", "id_token": self.signed(claims)}
         )
 
+    def _knows(self, header: str | None, form: dict[str, str]) -> bool:
+        """Has the program said who it is in the one way, and in no other?"""
+        whole = "rollbook-tests:known+to+the+tests%3A+alone+%26+only"
+        basic = f"Basic {base64.b64encode(whole.encode()).decode()}"
+        expected = {
+            "basic": (basic, None, None),
+            "post": (None, CLIENT, SECRET),
+            "none": (None, CLIENT, None),
+        }
+        return (header, form.get("client_id"), form.get("client_secret")) == expected[self.way]
+
     def signed(self, claims: dict[str, Any]) -> str:
         kid = {"kid": self.kid}
         if self.twist == "alg none":
@@ -148,13 +167,18 @@ class StandIn:
         if self.twist == "another's key":
             other = ec.generate_private_key(ec.SECP256R1())
             return jwt.encode(claims, other, algorithm="ES256", headers=kid)
-        return jwt.encode(claims, self.key, algorithm="ES256", headers=kid)
+        return jwt.encode(claims, self.key, algorithm=self.algorithm, headers=kid)
 
     async def keys(self, _: Request) -> Response:
         self.asked.append("keys")
-        public = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(self.key.public_key()))
+        key = self.key.public_key()
+        public = json.loads(
+            jwt.algorithms.RSAAlgorithm.to_jwk(key)
+            if isinstance(key, rsa.RSAPublicKey)
+            else jwt.algorithms.ECAlgorithm.to_jwk(key)
+        )
         shown = {**public, "kid": "unknown" if self.twist == "unknown key" else self.kid}
-        return JSONResponse({"keys": [{**shown, "use": "sig", "alg": "ES256"}]})
+        return JSONResponse({"keys": [{**shown, "use": "sig", "alg": self.algorithm}]})
 
     @contextlib.contextmanager
     def served(self) -> Iterator[StandIn]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -15,6 +17,7 @@ from rollbook import accounts
 from rollbook.accounts import Role
 from rollbook.config import Settings
 from rollbook.database import connect
+from rollbook.oidc import Provider
 from rollbook.scope import Scope
 from rollbook.system import open_system
 from tests.conftest import PASSWORD, emptied_redis, own_database
@@ -97,6 +100,17 @@ def browser(settings: Settings) -> Iterator[httpx.Client]:
         yield client
 
 
+@contextlib.contextmanager
+def instead(app: Any, name: str, part: Any) -> Iterator[None]:
+    """Let the API work with another part for a while."""
+    before = getattr(app.state, name)
+    setattr(app.state, name, part)
+    try:
+        yield
+    finally:
+        setattr(app.state, name, before)
+
+
 def to_provider(browser: httpx.Client) -> str:
     """Begin, sign in there, and give where the browser is sent back to."""
     begun = browser.get(f"{OIDC}/start")
@@ -176,6 +190,22 @@ def test_no_cookie_is_for_scripts_and_no_secret_in_an_address(
     assert "Max-Age=600" in begun.headers["set-cookie"]
     assert "verifier" not in begun.headers["location"]
     assert provider.asked == ["discovery", "token", "keys"]
+
+
+def test_behind_tls_a_cookie_is_sent_by_tls_alone_and_below_the_page_s_path(
+    browser: httpx.Client,
+    provider: StandIn,
+    app: Any,
+    settings: Settings,
+) -> None:
+    provider.twist = "away"
+    secure = settings.model_copy(update={"public_url": "https://members.example.org/rollbook"})
+    with instead(app, "system", replace(app.state.system, settings=secure)):
+        begun = browser.get(f"{OIDC}/start")
+    assert begun.headers["location"] == "https://members.example.org/rollbook/?from=provider"
+    cookie = begun.headers.get_list("set-cookie")[-1]
+    assert cookie.startswith("__Secure-")
+    assert {"Secure", "HttpOnly", f"Path=/rollbook{OIDC}"} <= set(cookie.split("; "))
 
 
 TWISTS = [
@@ -310,6 +340,55 @@ def test_keys_are_kept_until_the_provider_signs_with_another(
     provider.rotate()
     assert sign_in(browser).status_code == 200
     assert provider.asked.count("keys") == 2
+
+
+@pytest.mark.filterwarnings("ignore:The RSA key")  # the provider signs with it all the same
+@pytest.mark.parametrize(("bits", "status"), [(2048, 200), (1024, 401)])
+def test_a_key_of_rsa_is_taken_unless_it_is_too_short(
+    browser: httpx.Client, provider: StandIn, bits: int, status: int
+) -> None:
+    provider.rotate(rsa_bits=bits)
+    assert sign_in(browser).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("way", "secret", "document"),
+    [
+        ("post", True, {"token_endpoint_auth_methods_supported": ["client_secret_post"]}),
+        ("none", False, {}),
+    ],
+    ids=["the secret in the form", "no secret"],
+)
+def test_the_program_says_who_it_is_as_the_provider_takes_it(
+    browser: httpx.Client,
+    provider: StandIn,
+    app: Any,
+    settings: Settings,
+    way: str,
+    secret: bool,
+    document: dict[str, Any],
+) -> None:
+    provider.way, provider.document = way, document
+    if not secret:
+        settings = settings.model_copy(update={"oidc_client_secret": None})
+    with instead(app, "provider", Provider(settings)):
+        assert sign_in(browser).status_code == 200
+
+
+def test_a_provider_that_takes_too_long_leaves_the_form_and_says_so(
+    browser: httpx.Client,
+    provider: StandIn,
+    app: Any,
+    settings: Settings,
+) -> None:
+    provider.twist = "slow"
+    impatient = settings.model_copy(update={"oidc_timeout_s": 0.2})
+    with instead(app, "provider", Provider(impatient)):
+        begun = browser.get(f"{OIDC}/start")
+    assert begun.headers["location"].endswith("/?from=provider")
+    answer = browser.post(f"{OIDC}/token")
+    assert answer.status_code == 503
+    assert "can't be reached" in answer.json()["message"]
 
 
 def test_a_closed_account_stays_closed(
