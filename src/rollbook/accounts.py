@@ -236,10 +236,12 @@ async def sign_in(pool: Pool, settings: Settings, email: str, password: str) -> 
             account, so that nobody learns which addresses exist.
         TooManySignInsError: too many have failed just before.
     """
+    # Before the password is looked at: one that is changed meanwhile opens nothing any more.
+    begun = clock.now()
     user = await _verified(pool, settings, email, password)
     async with pool.connection() as connection:
         await audit.record(connection, "sign_in", who=user)
-    return issue_token(settings, user), user
+    return issue_token(settings, user, begun=begun), user
 
 
 async def change_password(
@@ -266,7 +268,9 @@ async def _verified(pool: Pool, settings: Settings, email: str, password: str) -
     await lockout.take(pool, settings, email)
     async with pool.connection() as connection:
         row = await (await connection.execute(_SQL["by_email"], {"email": email})).fetchone()
-    if row is not None and row["is_system"]:
+    # PostgreSQL takes some other letters for small ones, such as the Turkish capital İ for i: each
+    # such spelling would have a count of failures of its own.
+    if row is not None and (row["is_system"] or row["email"].lower() != email.lower()):
         row = None  # nobody is this account
     good, newer_hash = await passwords.verify(password, row["password_hash"] if row else None)
     user = User.from_row(row) if row else None
@@ -285,16 +289,23 @@ async def _verified(pool: Pool, settings: Settings, email: str, password: str) -
     return user
 
 
-def issue_token(settings: Settings, user: User, *, renews: Session | None = None) -> str:
+def issue_token(
+    settings: Settings,
+    user: User,
+    *,
+    renews: Session | None = None,
+    begun: dt.datetime | None = None,
+) -> str:
     """A signed token that says who, and nothing of what they may.
 
     Args:
         settings: have the key and the lifetimes.
         user: whose.
         renews: the session that goes on with it; None begins one.
+        begun: when the person began to sign in; None stands for now.
     """
     now = clock.now()
-    begun = renews.begun if renews else now
+    begun = renews.begun if renews else begun or now
     claims = {
         "sub": str(user.id),
         "sid": str(renews.id if renews else uuid4()),
@@ -332,7 +343,7 @@ async def session(pool: Pool, settings: Settings, token: str) -> Session:
         raise NotAuthenticatedError(SIGN_IN_AGAIN) from None
     async with pool.connection() as connection:
         row = await (await connection.execute(_SQL["by_session"], ids)).fetchone()
-    if not _is_good(row, issued):
+    if not _is_good(row, begun):
         raise NotAuthenticatedError(SIGN_IN_AGAIN)
     return Session(ids["session"], User.from_row(row), begun, issued, expires)
 
@@ -351,12 +362,15 @@ async def changed(pool: Pool, sessions: Collection[Session]) -> set[Session]:
 
 
 def _is_same(session: Session, row: Row | None) -> bool:
-    return row is not None and _is_good(row, session.issued) and User.from_row(row) == session.user
+    return row is not None and _is_good(row, session.begun) and User.from_row(row) == session.user
 
 
-def _is_good(row: Row | None, issued: dt.datetime) -> TypeGuard[Row]:
-    """Is the account open, and the token issued since its tokens were last called back?"""
-    return row is not None and row["disabled_at"] is None and issued >= row["tokens_from"]
+def _is_good(row: Row | None, begun: dt.datetime) -> TypeGuard[Row]:
+    """Is the account open, and the session begun since its tokens were last called back?
+
+    Not the token issued: one that is renewed at that very moment would be younger.
+    """
+    return row is not None and row["disabled_at"] is None and begun >= row["tokens_from"]
 
 
 def is_address(text: str) -> bool:

@@ -75,7 +75,7 @@ class Origin:
     @classmethod
     def of_request(cls, address: str | None, agent: str) -> Origin:
         """What a request says of itself, as short harmless text."""
-        shown = "".join(c for c in agent if c.isprintable())[:AGENT_LENGTH].strip()
+        shown = masked("".join(c for c in agent if c.isprintable()))[:AGENT_LENGTH].strip()
         return cls(address, shown or None)
 
     @classmethod

@@ -14,6 +14,8 @@ from uuid import uuid4
 
 import structlog
 
+from rollbook.masking import masked
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -26,7 +28,9 @@ request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 def taken_or_made(given: str | None) -> str:
     """The id that a client gave, if it is a sane one, else a new one."""
-    return given if given is not None and _SANE.fullmatch(given) else uuid4().hex
+    # One with an ID number in it would stand whole in traces, and masked in the log.
+    is_sane = given is not None and _SANE.fullmatch(given) and masked(given) == given
+    return given if given is not None and is_sane else uuid4().hex
 
 
 @contextlib.contextmanager

@@ -115,7 +115,7 @@ def columns_from(text: str) -> dict[str, str | None]:
     """
     try:
         given = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         given = None
     if not isinstance(given, dict):
         raise InvalidRequestError(
@@ -127,7 +127,7 @@ def columns_from(text: str) -> dict[str, str | None]:
             raise InvalidRequestError(
                 f"columns: the header {header!r} has a NUL. Nothing was kept."
             )
-        if field is not None and field not in variants():
+        if field is not None and (not isinstance(field, str) or field not in variants()):
             raise InvalidRequestError(
                 f"columns: there is no field {field!r} for the header {header!r}. Nothing was "
                 f"kept. The fields are {', '.join(variants())}; null leaves a column alone."

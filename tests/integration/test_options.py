@@ -197,8 +197,11 @@ async def test_a_dry_run_is_run_for_real_without_a_second_upload(
 
 @pytest.mark.parametrize(
     ("text", "says"),
-    [("[1]", "JSON object"), ("{", "JSON object"), ('{"Lid No": "shoe_size"}', "'shoe_size'")],
-)
+    [
+        ("[1]", "JSON object"), ("{", "JSON object"), ('{"Lid No": "shoe_size"}', "'shoe_size'"),
+        ("[" * 4000, "JSON object"), ('{"Lid No": []}', "no field"), ('{"Lid No": {}}', "no field"),
+    ],
+)  # fmt: skip
 def test_columns_that_make_no_sense_are_explained(text: str, says: str) -> None:
     with pytest.raises(InvalidRequestError, match=says):
         receive.columns_from(text)

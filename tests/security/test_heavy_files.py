@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import random
 import struct
+import time
 import zipfile
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ import xlwt
 from rollbook.errors import UnreadableFileError
 from rollbook.extent import check_extent
 from rollbook.inspection import inspect
+from rollbook.pipeline.csv_text import csv_text
 from rollbook.pipeline.read import read
 from tests.files import csv_file, id_number, members
 from tests.golden.make import FOLDER
@@ -231,6 +233,16 @@ def test_an_old_workbook_may_be_as_large_as_its_format(tmp_path: Path) -> None:
     path = tmp_path / "source.xls"
     path.write_bytes(old_workbook((0, 0), (65_535, 255)))
     inspect(path, "xls")
+
+
+def test_quotes_that_end_in_the_middle_of_a_cell_take_no_longer_the_longer_a_line_is(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "source.csv"
+    path.write_bytes(csv_file(2) + (b'"' + b"," * 15_000 + b'"x\n') * 40 + b'"\n')
+    began = time.process_time()
+    assert not csv_text(path).has_quoted_delimiter()
+    assert time.process_time() - began < 5  # 40 when each comma was a place to begin anew
 
 
 def test_heavy_files_fail_with_a_sentence_and_the_worker_takes_the_next(house: House) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 from pydantic import SecretStr
+from websockets.exceptions import ConnectionClosed
 
 from rollbook.accounts import Role, User, issue_token
 from rollbook.accounts import add as add_user
@@ -105,6 +108,19 @@ async def test_listening_counts_too_and_who_is_over_is_told_to_come_back(
         assert is_refused(events, "You have made")
         async with site.listening(neighbour) as heard:
             assert (await heard.next())["type"] == "snapshot"
+
+
+async def test_bringing_newer_tokens_over_an_open_line_counts_too(
+    settings: Settings, make_user: MakeUser
+) -> None:
+    user = await make_user(Role.PROVINCE_ADMIN, "GP")
+    async with Site(quick(settings)) as site, site.listening(user) as heard:
+        await heard.next()
+        text = json.dumps({"type": "authenticate", "token": issue_token(settings, user)})
+        with suppress(ConnectionClosed):
+            for _ in range(9):
+                await heard.line.send(text)
+        assert await heard.ended() == (1013, "too_many_requests")
 
 
 async def test_a_request_may_be_made_again_after_its_share_of_a_minute(

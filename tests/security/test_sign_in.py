@@ -20,6 +20,7 @@ from rollbook import accounts, audit, clock, lockout, passwords, tokens
 from rollbook.accounts import Role, User
 from rollbook.database import connect
 from rollbook.errors import InvalidRequestError, NotAuthenticatedError, TooManySignInsError
+from rollbook.request_limits import RequestLimits
 from rollbook.scope import Scope
 from tests.conftest import PASSWORD
 
@@ -217,6 +218,18 @@ async def test_an_address_waits_too_and_another_one_does_not(
         audit.origin.reset(here)
 
 
+async def test_another_spelling_of_an_address_has_no_guesses_of_its_own(
+    api: httpx.AsyncClient, system: System
+) -> None:
+    await accounts.add(
+        system.pool, email="mini@example.org", password=PASSWORD,
+        role=Role.SUPER_ADMIN, scope=Scope(),
+    )  # fmt: skip
+    for email in ("mİni@example.org", "minİ@example.org", "mİnİ@example.org"):
+        assert (await sign_in(api, email)).status_code == 401
+    assert (await sign_in(api, "MINI@example.org")).status_code == 200
+
+
 async def test_many_guesses_at_once_are_no_way_around_it(
     system: System, settings: Settings
 ) -> None:
@@ -297,6 +310,39 @@ async def test_a_new_password_signs_out_everywhere_else(
     assert await is_good(api, changed.json()["data"]["token"])
     assert (await sign_in(api, user.email)).status_code == 401
     assert (await sign_in(api, user.email, NEW)).status_code == 200
+
+
+async def test_what_is_under_way_while_a_password_changes_is_signed_out_too(
+    api: httpx.AsyncClient,
+    system: System,
+    make_user: MakeUser,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    user = await make_user()
+    verify, take, ours = passwords.verify, RequestLimits.take, [PASSWORD, NEW, "eight odd pelicans"]
+
+    async def change() -> None:
+        del ours[0]
+        await accounts.set_password(system.pool, user.email, ours[0])
+
+    async def verify_and_change(*given: Any) -> Any:
+        answer = await verify(*given)
+        await change()
+        return answer
+
+    async def take_and_change(*given: Any) -> None:
+        await take(*given)
+        await change()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(passwords, "verify", verify_and_change)
+        answer = await sign_in(api, user.email)
+        assert answer.status_code == 401 or not await is_good(api, answer.json()["data"]["token"])
+    token = (await sign_in(api, user.email, NEW)).json()["data"]["token"]
+    with monkeypatch.context() as patch:
+        patch.setattr(RequestLimits, "take", take_and_change)
+        answer = await api.post(f"{AUTH}/renew", headers=bearer(token))
+    assert answer.status_code == 401 or not await is_good(api, answer.json()["data"]["token"])
 
 
 async def test_another_role_or_a_closed_account_signs_out(

@@ -29,8 +29,13 @@ def test_an_id_number_is_masked_wherever_it_stands(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "grouped", ["800101 5009 087", "800101-5009-087", "8001 0150 0908 7", "800101\N{NBSP}5009087"]
-)
+    "grouped",
+    [
+        "800101 5009 087", "800101-5009-087", "8001 0150 0908 7", "800101\N{NBSP}5009087",
+        "800101 - 5009 - 087", "800101\N{NON-BREAKING HYPHEN}5009\N{EN DASH}087",
+        "800101\N{ZERO WIDTH SPACE}5009\N{SOFT HYPHEN}087",
+    ],
+)  # fmt: skip
 def test_an_id_number_in_groups_is_masked_too(grouped: str) -> None:
     assert masked(f"of {grouped}!") == f"of {MASKED}!"
 

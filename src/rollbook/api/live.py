@@ -119,8 +119,11 @@ async def _hear_out(socket: WebSocket, system: System, client: Client) -> None:
         try:
             token = _token(await socket.receive())
             session = await accounts.session(system.pool, system.settings, token)
+            await the_limits(socket).take(session.user)
         except WebSocketDisconnect:
             return
+        except TooManyRequestsError:
+            client.end(TOO_MANY_REQUESTS)
         except _UnexpectedMessageError:
             client.end(UNEXPECTED_MESSAGE)
         except NotAuthenticatedError:

@@ -47,7 +47,8 @@ class CsvText:
         """Is there a cell in quotes that holds a delimiter, and would be two without them?"""
         sign = re.escape(self.delimiter.encode())
         quoted = re.compile(
-            b"(?:^|" + sign + b')"[^"\n]*' + sign + b'[^"\n]*"(?=' + sign + b"|\r?$)", re.MULTILINE
+            b"(?:^|" + sign + b')"[^"\n' + sign + b"]*" + sign + b'[^"\n]*"(?=' + sign + b"|\r?$)",
+            re.MULTILINE,
         )
         with self.path.open("rb") as file:
             return any(quoted.search(line) for line in file)

@@ -24,6 +24,7 @@ from rollbook.errors import (
 )
 from rollbook.extent import check_extent
 from rollbook.inspection import Limits, inspect
+from rollbook.masking import masked
 from rollbook.pipeline.columns import ColumnMap, fingerprint, map_headers, unique_headers, variants
 from rollbook.pipeline.csv_text import CsvText, csv_text
 from rollbook.scan import NotPlainError, Workbook, open_workbook
@@ -228,7 +229,7 @@ def _wanted_names(names: list[str], wanted: str | None) -> list[str]:
     found = [name for name in names if name.casefold() == wanted.casefold()]
     if not found:
         # A hostile workbook's names may be as long as it likes.
-        listed = ", ".join(f"'{name[:MOST_NAME_CHARS]}'" for name in names[:20])
+        listed = ", ".join(f"'{masked(name)[:MOST_NAME_CHARS]}'" for name in names[:20])
         raise NoSuchSheetError(
             f"The workbook has no sheet '{wanted}', so nothing was changed. It has {listed}. Name "
             "one of these, or none."
