@@ -65,6 +65,8 @@ def configure(settings: Settings, *, component: str) -> None:
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "alembic"):
         logging.getLogger(name).handlers[:] = []
         logging.getLogger(name).propagate = True
+    # Its lines on WebSockets have the whole address, and what a client put into that.
+    logging.getLogger("uvicorn.error").addFilter(_has_no_address)
     for chatty in ("httpx", "httpcore", "alembic", "uvicorn.access", "watchfiles"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     structlog.configure(
@@ -78,6 +80,10 @@ def configure(settings: Settings, *, component: str) -> None:
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(component=component)
+
+
+def _has_no_address(record: logging.LogRecord) -> bool:
+    return '"WebSocket ' not in str(record.msg)
 
 
 def _rewriting(change: Callable[[str], str]) -> Processor:
