@@ -91,6 +91,7 @@ def run(folder: Path, settings: Settings, setup: Setup) -> Outcome:
     others = setup.other_cores
     environment = environment_for(settings) | {
         "PYTHONPATH": str(ROOT), "BENCH_LAGS": str(folder / "lags"),
+        "ROLLBOOK_LIVE_LINES_PER_USER": str(setup.clients),  # few users stand for many
     }  # fmt: skip
     with (
         _process(folder, environment, "benchmarks.live.server", cores=setup.api_cores) as server,

@@ -114,6 +114,9 @@ class Settings(BaseSettings):
     waiting_uploads_per_user: Positive = 200
     waiting_uploads_per_office: Positive = 1000
 
+    #: Live connections of one user at a time, with each API process.
+    live_lines_per_user: Positive = 100
+
     # --- the queue, by the names that operators of Bull know
     queue_name: str = "bulk-uploads"
     #: Jobs at a time in each worker process.

@@ -365,9 +365,13 @@ async def test_who_is_not_any_more_who_they_were_is_let_go(
         Site(quick(settings)) as site,
         site.listening(user) as client,
         site.listening(other) as bystander,
+        httpx.AsyncClient(timeout=PATIENCE_S) as http,
+        http.stream("GET", **events(site, user)) as answer,
     ):
         await client.next()
         await bystander.next()
+        messages = told(answer)
+        await anext(messages)
         if change == "disable":
             await accounts.disable(system.pool, user.email)
         elif change == "password":
@@ -383,6 +387,8 @@ async def test_who_is_not_any_more_who_they_were_is_let_go(
                     (*now, user.id),
                 )
         assert await client.ended() == (4401, "account_changed")
+        [last] = [message async for _, kind, message in messages if kind == "end"]
+        assert last == {"code": 4401, "reason": "account_changed"}
         await sent(system, other, csv_file(1))
         await bystander.until(of_type("bulk_upload_progress"))
 
@@ -728,7 +734,7 @@ async def told(answer: httpx.Response) -> AsyncIterator[tuple[str, str, Heard]]:
             name, _, value = line.partition(": ")
             fields[name] = value
         elif fields:
-            yield fields["id"], fields["event"], json.loads(fields["data"])
+            yield fields.get("id", ""), fields["event"], json.loads(fields["data"])
             fields = {}
 
 

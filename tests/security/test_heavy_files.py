@@ -242,7 +242,8 @@ def test_quotes_that_end_in_the_middle_of_a_cell_take_no_longer_the_longer_a_lin
     path.write_bytes(csv_file(2) + (b'"' + b"," * 15_000 + b'"x\n') * 40 + b'"\n')
     began = time.process_time()
     assert not csv_text(path).has_quoted_delimiter()
-    assert time.process_time() - began < 5  # 40 when each comma was a place to begin anew
+    # No hang, as the fuzz has it: it was 40 s when each comma was a place to begin anew.
+    assert time.process_time() - began < 10
 
 
 def test_heavy_files_fail_with_a_sentence_and_the_worker_takes_the_next(house: House) -> None:

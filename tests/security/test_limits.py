@@ -110,6 +110,27 @@ async def test_listening_counts_too_and_who_is_over_is_told_to_come_back(
             assert (await heard.next())["type"] == "snapshot"
 
 
+async def test_only_so_many_lines_of_a_user_are_open_and_one_that_closes_makes_room(
+    settings: Settings, make_user: MakeUser
+) -> None:
+    more = {"requests_per_minute": 100, "office_requests_per_minute": 100}
+    settings = quick(settings.model_copy(update={**more, "live_lines_per_user": 2}))
+    user, neighbour = await make_user(Role.PROVINCE_ADMIN, "GP"), await make_user()
+    async with Site(settings) as site, site.listening(user) as first:
+        await first.next()
+        async with site.listening(user) as second:
+            await second.next()
+            async with site.listening(user) as third:
+                assert await third.ended() == (1013, "too_many_lines")
+            async with site.listening(neighbour) as heard:
+                assert (await heard.next())["type"] == "snapshot"
+        async with asyncio.timeout(PATIENCE_S):
+            while len(site.feed._lines[user.id]) > 1:  # noqa: ASYNC110 - the server says no more
+                await asyncio.sleep(0.01)
+        async with site.listening(user) as third:
+            assert (await third.next())["type"] == "snapshot"
+
+
 async def test_bringing_newer_tokens_over_an_open_line_counts_too(
     settings: Settings, make_user: MakeUser
 ) -> None:

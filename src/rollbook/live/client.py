@@ -43,6 +43,7 @@ class Audience:
 TOO_SLOW: Final = End(1013, "too_slow")
 UNAVAILABLE: Final = End(1013, "unavailable")
 TOO_MANY_REQUESTS: Final = End(1013, "too_many_requests")
+TOO_MANY_LINES: Final = End(1013, "too_many_lines")
 RESTART: Final = End(1012, "restart")
 NOT_AUTHENTICATED: Final = End(4401, "not_authenticated")
 TOKEN_EXPIRED: Final = End(4401, "token_expired")

@@ -24,7 +24,7 @@ from rollbook.api.answers import QueueStats
 from rollbook.database import queries
 from rollbook.errors import ServiceUnavailableError
 from rollbook.live.chronicle import TOLD, Chronicle
-from rollbook.live.client import ACCOUNT_CHANGED, RESTART, Client
+from rollbook.live.client import ACCOUNT_CHANGED, RESTART, TOO_MANY_LINES, Client
 from rollbook.live.log import MessageLog
 from rollbook.live.messages import PER_MS, Message, seq_of, state
 from rollbook.live.snapshot import Snapshot, take
@@ -81,6 +81,8 @@ class Feed:
         #: Who is connected, and how many were let go, by reason.
         self.clients: dict[Audience, set[Client]] = {}
         self.let_go: dict[str, int] = {}
+        #: The lines of each user, of those too who haven't been told anything yet.
+        self._lines: dict[UUID, set[Client]] = {}
         #: The last event that was handled, whether or not it became a message.
         self.position = 0
         self._log = MessageLog()
@@ -158,6 +160,11 @@ class Feed:
             psycopg.OperationalError, psycopg_pool.PoolTimeout: PostgreSQL doesn't answer.
             ServiceUnavailableError: the feed hasn't begun, because a part of the system is away.
         """
+        lines = self._lines.setdefault(client.session.user.id, set())
+        lines.add(client)
+        if len(lines) > self._system.settings.live_lines_per_user:
+            client.end(TOO_MANY_LINES)
+            return
         try:
             async with asyncio.timeout(PATIENCE_S):
                 await self._began.wait()
@@ -187,6 +194,11 @@ class Feed:
 
     def leave(self, client: Client, why: End | None = None) -> None:
         """Tell a client nothing any more."""
+        user = client.session.user.id
+        lines = self._lines.get(user, set())
+        lines.discard(client)
+        if not lines:
+            self._lines.pop(user, None)
         group = self.clients.get(client.audience, set())
         group.discard(client)
         if not group:
