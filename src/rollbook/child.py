@@ -47,7 +47,7 @@ def main() -> None:
     # Nothing but our own lines may reach the worker: stray prints go to the log.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1, encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    settings = config.load()
+    settings = config.load(env_file=False)
     logs.configure(settings, component="child")
     tasks: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(tasks,), daemon=True).start()

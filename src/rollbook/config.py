@@ -559,12 +559,15 @@ def environment_for(settings: Settings) -> dict[str, str]:
             "watch_dir": settings.watch_dir.resolve() if settings.watch_dir else None,
         }
     )
-    values = {}
+    values = dict(os.environ)
     for field in Settings.model_fields:
         value = getattr(named, field)
+        name = _environment_name((field,))
         if value is not None:
-            values[_environment_name((field,))] = _as_text(value)
-    return {**os.environ, **values}
+            values[name] = _as_text(value)
+        else:
+            values.pop(name, None)  # it was unset on purpose
+    return values
 
 
 def _as_text(value: object) -> str:
@@ -610,14 +613,18 @@ def _kept_key(path: Path) -> str:
     return path.read_text().strip()
 
 
-def load() -> Settings:
+def load(*, env_file: bool = True) -> Settings:
     """Read the settings.
+
+    Args:
+        env_file: look into ``.env`` too; not under ``environment_for``, where what is left out is
+            unset.
 
     Raises:
         ConfigurationError: a value doesn't fit; the message names each setting and why.
     """
     try:
-        return Settings()
+        return Settings() if env_file else Settings(_env_file=None)
     except ValidationError as error:
         lines = [f"  {_environment_name(e['loc'])}: {e['msg']}" for e in error.errors()]
         raise ConfigurationError("These settings can't be used:\n" + "\n".join(lines)) from None

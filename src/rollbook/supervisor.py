@@ -60,14 +60,15 @@ class Processes:
         Raises:
             ConfigurationError: the port is taken.
         """
-        port = _free_port(settings)
+        api = _listener(settings)
+        port = int(api.getsockname()[1])
         self._settings = settings
         self._address = (_reachable(settings.host), port)
         commands = ["serve", "worker"]
         if settings.watch_dir is not None:
             commands.append("watch")
-        # The API shows the metrics of all. These sockets outlive the processes that answer on them,
-        # so that one that is started again has the same.
+        # The API shows the metrics of all. These sockets, and the API's, outlive the processes that
+        # answer on them, so that one that is started again has the same and nobody else gets it.
         listeners = {command: socket.create_server(("127.0.0.1", 0)) for command in commands[1:]}
         beside = {
             command: f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -79,7 +80,7 @@ class Processes:
             )
         )
         self._commands = [
-            _Command(command, environment, listeners.get(command)) for command in commands
+            _Command(command, environment, listeners.get(command, api)) for command in commands
         ]
 
     @property
@@ -99,6 +100,7 @@ class Processes:
             kill()
             for command in self._commands:
                 command.close()
+                command.listener.close()
 
     @contextlib.asynccontextmanager
     async def running(
@@ -161,12 +163,13 @@ class _Command:
 
     name: str
     environment: Mapping[str, str]
-    metrics_listener: socket.socket | None
+    #: Where it listens: the API for requests, the others for who asks for their metrics.
+    listener: socket.socket
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> subprocess.Popen[bytes]:
         """Start a process, which waits until it is told the addresses."""
-        passed = () if self.metrics_listener is None else (self.metrics_listener.fileno(),)
+        fd = self.listener.fileno()
         self.process = subprocess.Popen(
             [
                 sys.executable,
@@ -174,9 +177,9 @@ class _Command:
                 "rollbook",
                 self.name,
                 "--supervised",
-                *(f"--metrics-fd={fd}" for fd in passed),
+                f"--listener-fd={fd}",
             ],
-            pass_fds=passed,
+            pass_fds=(fd,),
             stdin=subprocess.PIPE,
             env=self.environment,
             # Ctrl-C goes to the supervisor alone, who stops the others in order.
@@ -223,7 +226,8 @@ class _Command:
         process, self.process = self.process, None
         if process is not None:
             assert process.stdin is not None
-            process.stdin.close()
+            with contextlib.suppress(BrokenPipeError):  # it ended before it was told
+                process.stdin.close()
             process.wait()
             _groups.discard(process.pid)
 
@@ -231,7 +235,8 @@ class _Command:
 def kill() -> None:
     """End API, worker and the worker's children at once; what they had begun is done again."""
     for group in _groups:
-        with contextlib.suppress(ProcessLookupError):
+        # macOS says PermissionError of a group whose last process has ended and isn't waited for.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(group, signal.SIGKILL)
 
 
@@ -264,18 +269,16 @@ def _stop_with_parent() -> None:
     threading.Thread(target=wait_for_the_end, daemon=True).start()
 
 
-def _free_port(settings: Settings) -> int:
+def _listener(settings: Settings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((settings.host, settings.port))
-        except OSError as error:
-            raise ConfigurationError(
-                f"Port {settings.port} of {settings.host} can't be used ({error.strerror}). Set "
-                "ROLLBOOK_PORT to a free one, or stop the program that uses it."
-            ) from None
-        return int(probe.getsockname()[1])
+    try:
+        return socket.create_server((settings.host, settings.port), family=family)
+    except OSError as error:
+        reason = str(error.strerror).partition(" (while")[0]
+        raise ConfigurationError(
+            f"Port {settings.port} of {settings.host} can't be used ({reason}). Set "
+            "ROLLBOOK_PORT to a free one, or stop the program that uses it."
+        ) from None
 
 
 def _reachable(host: str) -> str:

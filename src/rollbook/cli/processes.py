@@ -32,7 +32,7 @@ log = structlog.get_logger(__name__)
 
 Supervised = Annotated[bool, typer.Option("--supervised", hidden=True)]
 #: A socket of the supervisor's that listens already.
-MetricsFd = Annotated[int | None, typer.Option("--metrics-fd", hidden=True)]
+ListenerFd = Annotated[int | None, typer.Option("--listener-fd", hidden=True)]
 
 
 def up() -> None:
@@ -95,32 +95,33 @@ def _introduce(email: str, password: str | None) -> None:
         )
 
 
-def serve(*, supervised: Supervised = False) -> None:
+def serve(*, supervised: Supervised = False, listener_fd: ListenerFd = None) -> None:
     """Run the API alone (add workers with `rollbook worker`)."""
     from rollbook.api.server import Server
 
-    settings = settings_for("api")
+    settings = settings_for("api", supervised=supervised)
     if supervised:
         settings = supervisor.told(settings)
     with engines(settings) as named:
         server = Server(named)
-        server.run()
+        listener = _listener(listener_fd)
+        server.run(None if listener is None else [listener])
     if not server.started:  # uvicorn has said why
         raise typer.Exit(3)
 
 
-def worker(*, supervised: Supervised = False, metrics_fd: MetricsFd = None) -> None:
+def worker(*, supervised: Supervised = False, listener_fd: ListenerFd = None) -> None:
     """Run a worker alone; start as many as you like, on as many machines as you like."""
     import uvloop
 
     from rollbook import worker
 
-    settings = settings_for("worker")
+    settings = settings_for("worker", supervised=supervised)
     if supervised:
         settings = supervisor.told(settings)
     with engines(settings) as named:
         # The queue is the worker's own work, and uvloop takes a fifth off what a job costs it.
-        uvloop.run(worker.serve(named, _listener(metrics_fd)))
+        uvloop.run(worker.serve(named, _listener(listener_fd)))
 
 
 def watch(
@@ -129,22 +130,22 @@ def watch(
     ] = None,
     *,
     supervised: Supervised = False,
-    metrics_fd: MetricsFd = None,
+    listener_fd: ListenerFd = None,
 ) -> None:
     """Watch a folder and take the files that are put into it."""
     from rollbook import watcher
 
-    settings = settings_for("watch")
+    settings = settings_for("watch", supervised=supervised)
     if supervised:
         settings = supervisor.told(settings)
     if folder is not None:
         settings = settings.model_copy(update={"watch_dir": folder.resolve()})
     with engines(settings) as named:
-        asyncio.run(watcher.serve(named, _listener(metrics_fd)))
+        asyncio.run(watcher.serve(named, _listener(listener_fd)))
 
 
-def _listener(metrics_fd: int | None) -> socket.socket | None:
-    return None if metrics_fd is None else socket.socket(fileno=metrics_fd)
+def _listener(fd: int | None) -> socket.socket | None:
+    return None if fd is None else socket.socket(fileno=fd)
 
 
 def migrate() -> None:

@@ -33,9 +33,9 @@ err = Console(stderr=True)
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
-def settings_for(component: str, **changes: Any) -> Settings:
+def settings_for(component: str, *, supervised: bool = False, **changes: Any) -> Settings:
     """The settings, with the log lines of this process set up."""
-    settings = config.load().model_copy(update=changes)
+    settings = config.load(env_file=not supervised).model_copy(update=changes)
     logs.configure(settings, component=component)
     return settings
 
