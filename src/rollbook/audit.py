@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, LiteralString
 
 from rollbook.database import page_of, queries
 from rollbook.errors import RollbookError
-from rollbook.masking import masked
+from rollbook.masking import masked, visible
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -58,7 +58,7 @@ Act = Literal[
 AGENT_LENGTH = 120
 EMAIL_LENGTH = 320
 #: An ID number, whatever a person typed it into.
-_ID_NUMBER = re.compile(r"\d[\d\s-]{11,}\d")
+_ID_NUMBER = re.compile(r"(?:\d\D{0,3}){13}")
 
 _SQL = queries("audit")
 
@@ -207,9 +207,10 @@ async def noting(
 
 def _typed(email: str | None) -> str | None:
     """What was typed as an address, unless it is none: it may be a password or an ID number."""
-    if email is None or "@" not in email or _ID_NUMBER.search(email):
+    shown = " ".join(visible(email or "").split())
+    if "@" not in shown or _ID_NUMBER.search(shown):
         return None
-    return email[:EMAIL_LENGTH]
+    return shown[:EMAIL_LENGTH]
 
 
 async def entries(

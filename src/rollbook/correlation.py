@@ -30,7 +30,7 @@ def taken_or_made(given: str | None) -> str:
     """The id that a client gave, if it is a sane one, else a new one."""
     # One with an ID number in it would stand whole in traces, and masked in the log.
     is_sane = given is not None and _SANE.fullmatch(given) and masked(given) == given
-    return given if given is not None and is_sane else uuid4().hex
+    return given if given is not None and is_sane else str(uuid4())
 
 
 @contextlib.contextmanager

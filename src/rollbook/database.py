@@ -21,6 +21,8 @@ Pool = AsyncConnectionPool[psycopg.AsyncConnection[Row]]
 
 #: The revision that this code was written for (``schema.migrate`` brings it).
 SCHEMA_REVISION = "0007"
+#: Seconds after which a PostgreSQL that says nothing counts as away.
+CONNECT_TIMEOUT_S = 10
 #: What it looks like when PostgreSQL, or another part of the service, is away.
 UNAVAILABLE = (ServiceUnavailableError, psycopg.OperationalError, PoolTimeout)
 
@@ -86,6 +88,7 @@ def connect(address: str) -> psycopg.Connection[Row]:
             address,
             row_factory=dict_row,
             application_name="rollbook-child",
+            connect_timeout=CONNECT_TIMEOUT_S,
             # The server notices within a second that a killed child is gone, and frees its locks.
             options="-c client_connection_check_interval=1000",
         )

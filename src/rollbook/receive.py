@@ -377,7 +377,9 @@ async def whose_uploads_wait(
 async def _refuse_flood(system: System, connection: AsyncConnection[Row], user: User) -> None:
     """Refuse an upload where as many of the user's, or of the office's, wait as may."""
     # Two that are recorded at the same moment must not both be the last.
-    await connection.execute(_SQL["lock_waiting"], {"office": f"waiting uploads: {user.scope}"})
+    await connection.execute(
+        _SQL["lock_waiting"], {"office": f"waiting uploads: {user.scope}".lower()}
+    )
     whose = await whose_uploads_wait(system.settings, connection, user)
     if whose is not None:
         raise TooManyUploadsError(

@@ -20,6 +20,7 @@ from sqlalchemy import create_engine
 from sqlalchemy import exc as sqlalchemy_errors
 from sqlalchemy.pool import NullPool
 
+from rollbook.database import CONNECT_TIMEOUT_S
 from rollbook.errors import ServiceUnavailableError
 
 if TYPE_CHECKING:
@@ -54,7 +55,9 @@ def migrate(address: str) -> str:
 @contextmanager
 def _alembic(address: str) -> Iterator[tuple[Config, Connection]]:
     engine = create_engine(
-        "postgresql+psycopg://", creator=lambda: psycopg.connect(address), poolclass=NullPool
+        "postgresql+psycopg://",
+        creator=lambda: psycopg.connect(address, connect_timeout=CONNECT_TIMEOUT_S),
+        poolclass=NullPool,
     )
     try:
         with engine.connect() as connection:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 
 from rollbook.uploads import OUTCOMES
 from tests.acceptance.conftest import environment, rollbook
+from tests.files import csv_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,10 +24,28 @@ SOFFICE = shutil.which("soffice")
 STAGES = ("read", "normalise", "validate", "match", "verify", "merge", "report")
 
 
-def test_the_demo_ends_with_one_json_object_whose_outcomes_add_up(tmp_path: Path) -> None:
+def test_the_demo_ends_with_one_json_object_whose_outcomes_add_up_and_touches_nothing_else(
+    tmp_path: Path,
+) -> None:
+    watched = tmp_path / "inbox"
+    (watched / "processed").mkdir(parents=True)
+    # One that a watcher would take, and one that retention would remove.
+    files = [watched / "members.csv", watched / "processed" / "20200101-000000-old.csv"]
+    for file in files:
+        file.write_bytes(csv_file(200))
+        os.utime(file, (0, 0))
+    (tmp_path / ".env").write_text(f"ROLLBOOK_WATCH_DIR={watched}\n")
     done = subprocess.run(
         rollbook("demo", "--rows", "3000", "--json", "--folder", str(tmp_path / "out")),
-        env=environment(tmp_path / "data"),
+        cwd=tmp_path,
+        env=environment(
+            tmp_path / "data",
+            ROLLBOOK_WATCH_DIR=str(watched),
+            ROLLBOOK_STORE_URL="s3://nowhere",
+            DATABASE_URL="postgresql://nobody@127.0.0.1:1/nothing",
+            REDIS_HOST="127.0.0.1",
+            REDIS_PORT="1",
+        ),
         capture_output=True,
         text=True,
         check=False,
@@ -35,6 +55,7 @@ def test_the_demo_ends_with_one_json_object_whose_outcomes_add_up(tmp_path: Path
     assert result["rows"] == sum(result["outcomes"].values()) == 3000
     assert {"read", "validate", "merge", "report", "total"} <= set(result["seconds"])
     assert len(fastexcel.read_excel(result["report"]).sheet_names) == 7
+    assert [file for file in files if not file.exists()] == []
 
 
 @pytest.fixture(scope="module")

@@ -163,6 +163,22 @@ def test_a_second_system_on_the_same_folder_is_refused_with_a_sentence(running: 
     assert "Traceback" not in second.stderr
 
 
+def test_a_second_system_on_the_same_port_is_refused_before_it_starts_anything(
+    running: Running, tmp_path: Path
+) -> None:
+    data, port = tmp_path / "data", running.url.rpartition(":")[2]
+    second = subprocess.run(
+        rollbook("up"),
+        env=environment(data, ROLLBOOK_PORT=port),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert second.returncode == 2
+    assert f"Port {port} of 127.0.0.1 can't be used (Address already in use)." in second.stderr
+    assert not data.exists()
+
+
 def test_a_process_whose_supervisor_ends_before_the_engines_run_begins_nothing(
     tmp_path: Path,
 ) -> None:

@@ -38,11 +38,12 @@ BASE = "/api/v1/bulk-upload"
 
 
 class Receivers:
-    """A mail server and a webhook's receiver, in a thread of their own."""
+    """A mail server, and receivers of webhooks and of traces, in a thread of their own."""
 
     def __init__(self) -> None:
         self.mailer = MailServer()
         self.webhook = WebhookReceiver()
+        self.collector = WebhookReceiver()
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
         self._started = threading.Event()
@@ -61,7 +62,7 @@ class Receivers:
         self._loop.close()
 
     async def _serve(self) -> None:
-        async with self.mailer.running(), self.webhook.running():
+        async with self.mailer.running(), self.webhook.running(), self.collector.running():
             self._started.set()
             await self._stop.wait()
 
@@ -77,6 +78,7 @@ class Receivers:
             "webhook_url": SecretStr(f"http://127.0.0.1:{self.webhook.port}/hook"),
             "webhook_secret": SecretStr("whsec_" + "c2VjcmV0IG9mIHRoZSB0ZXN0cyBhbG9uZSwgMzIu"),
             "webhook_allowed_networks": "127.0.0.0/8",
+            "otel_traces_endpoint": f"http://127.0.0.1:{self.collector.port}/v1/traces",
         }
 
     def told(self, job_id: str) -> bool:
@@ -84,10 +86,15 @@ class Receivers:
         by_mail = any(job_id in mail.as_string() for mail in self.mailer.mails)
         return by_mail and any(job_id.encode() in body for _, _, body in self.webhook.requests)
 
+    def traced(self, job_id: str) -> bool:
+        """Have spans of an upload come?"""
+        return any(job_id.encode() in body for _, _, body in self.collector.requests)
+
     def everything(self) -> str:
         """All that has come."""
         mails = [f"{dict(mail.items())} {mail.get_content()}" for mail in self.mailer.mails]
-        return "\n".join([*mails, *map(str, self.webhook.requests)])
+        posted = [*self.webhook.requests, *self.collector.requests]
+        return "\n".join([*mails, *map(str, posted)])
 
 
 @dataclass

@@ -11,6 +11,7 @@ import io
 import json
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import openpyxl
 import pytest
@@ -48,7 +49,7 @@ def told(text: str) -> list[str]:
 def messages(house: House) -> Iterator[list[str]]:
     """The live messages of both uploads; asked for first, so that somebody listens to them."""
     heard: list[str] = []
-    address = f"{house.url.replace('http', 'ws')}{BASE}/ws"
+    address = f"{house.url.replace('http', 'ws')}{BASE}/ws?note={quote(GROUPED)}"
     with connect(address, proxy=None, max_size=None) as line:
         token = house.bearer("super")["Authorization"].removeprefix("Bearer ")
         line.send(json.dumps({"type": "authenticate", "token": token}))
@@ -147,10 +148,19 @@ def test_what_was_masked_is_found_by_the_whole_number(house: House, masked: str)
     assert masked in {upload["job_id"] for upload in found}
 
 
-def test_mails_and_webhooks_hold_no_id_number(house: House, masked: str) -> None:
+def test_mails_webhooks_and_traces_hold_no_id_number(house: House, masked: str) -> None:
     for job_id in (masked, house.uploads["headless"]):
         until(partial(house.receivers.told, job_id), "mail and webhook have come")
+        until(partial(house.receivers.traced, job_id), "its spans have come")
     assert told(house.receivers.everything()) == []
+
+
+def test_metrics_hold_no_id_number(house: House, masked: str) -> None:
+    assert masked
+    with house.client(None) as client:
+        shown = client.get("/metrics")
+    assert "rollbook_jobs" in shown.text
+    assert told(shown.text) == []
 
 
 def test_redis_holds_no_id_number(house: House, masked: str) -> None:
@@ -167,11 +177,14 @@ def test_what_a_client_says_of_itself_and_asks_for_is_masked_too(house: House, m
         (f"/{WRONG}", {}),
     ]
     with house.client("super") as client:
-        client.headers["User-Agent"] = f"a browser of {WRONG}"
+        # The audit trail keeps 120 characters: nothing is cut before it is masked.
+        client.headers["User-Agent"] = f"a browser of {WRONG}, {'x' * 81}{CELL} {CELL}"
+        client.headers["X-Request-ID"] = f"lid-{WRONG}"
         for path, params in wanted:
             answer = client.get(path, params=params)
             assert 400 <= answer.status_code < 500
             assert told(answer.text) == []
+            assert told(answer.headers["x-request-id"]) == []
         client.post(f"{BASE}/queue/clean", json={"grace_period_hours": 9})
         login = client.post("/api/v1/auth/login", json={"email": WRONG, "password": GROUPED})
         assert told(login.text) == []
@@ -201,6 +214,7 @@ def test_the_audit_trail_and_the_record_hold_none_where_none_belongs(
     entries = house.ask("SELECT a::text AS entry FROM audit_entries AS a")
     assert any("a browser of" in entry for entry in entries)
     assert told("\n".join(entries)) == []
+    assert CELL[:12] not in "\n".join(entries)
     names = house.ask("SELECT concat_ws(' ', file_name, error) AS said FROM uploads")
     assert told("\n".join(names)) == []
 
@@ -209,3 +223,4 @@ def test_no_process_has_logged_one(house: House, masked: str) -> None:
     log = house.all_logs()
     assert masked in log
     assert told(log) == []
+    assert quote(GROUPED) not in log

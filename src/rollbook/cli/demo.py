@@ -21,7 +21,7 @@ from rich.table import Table
 from rollbook import accounts, clock, logs, supervisor, uploads
 from rollbook.cli.jobs import UploadFailedError, outcome_table, roll_table
 from rollbook.cli.session import JsonOption, engines, err, out, print_json
-from rollbook.config import Settings, load
+from rollbook.config import Settings
 from rollbook.database import make_pool
 
 if TYPE_CHECKING:
@@ -48,28 +48,15 @@ def demo(
     kept = folder or Path(tempfile.mkdtemp(prefix="rollbook-demo-"))
     kept.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="rb-") as data:
-        settings = load().model_copy(
-            update={
-                # The operator's own servers and store have no part in a demonstration.
-                "database_url": None,
-                "redis_url": None,
-                "redis_host": None,
-                "redis_sentinels": None,
-                "store_url": None,
-                "watch_dir": None,
-                "otel_endpoint": None,
-                "otel_traces_endpoint": None,
-                "data_dir": Path(data),
-                "host": "127.0.0.1",
-                "port": 0,
-                "admin_email": EMAIL,
-                "admin_password": SecretStr(secrets.token_urlsafe(15)),
-                "secret_key": SecretStr(secrets.token_urlsafe(32)),
-                "log_level": "warning",
-                # Never the operator's: a demonstration sends nothing to a third party.
-                "voter_roll_enabled": False,
-                "notifications_enabled": False,
-            }
+        # From nothing but the defaults: none of the operator's servers, folders, mails and third
+        # parties has a part in a demonstration.
+        settings = Settings.model_construct(
+            data_dir=Path(data),
+            port=0,
+            admin_email=EMAIL,
+            admin_password=SecretStr(secrets.token_urlsafe(15)),
+            secret_key=SecretStr(secrets.token_urlsafe(32)),
+            log_level="warning",
         )
         logs.configure(settings, component="demo")
         with ExitStack() as stack:

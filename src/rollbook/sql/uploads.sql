@@ -37,8 +37,8 @@ SELECT pg_advisory_xact_lock(hashtextextended(%(office)s, 0));
 -- the watched folder aren't anybody's flood.
 SELECT count(*) FILTER (WHERE owner_id = %(owner_id)s)::int AS own, count(*)::int AS office
 FROM uploads
-WHERE status = 'pending' AND province IS NOT DISTINCT FROM %(province)s
-  AND municipality IS NOT DISTINCT FROM %(municipality)s
+WHERE status = 'pending' AND lower(province) IS NOT DISTINCT FROM lower(%(province)s)
+  AND lower(municipality) IS NOT DISTINCT FROM lower(%(municipality)s)
   AND (idempotency_key IS NULL OR idempotency_key NOT LIKE 'folder:%%');
 
 -- name: visible
