@@ -94,6 +94,8 @@ class Settings(BaseSettings):
     hsts_s: Annotated[int, Field(ge=0)] = 365 * 24 * 3600
     #: What a workbook may hold once it is unpacked.
     max_inflated_mb: Positive = 2048
+    #: Columns of the table of members; a worksheet has 16,384, and the report some of its own.
+    max_columns: Annotated[int, Field(gt=0, le=16_000)] = 2_000
 
     # --- the virus scanner; files are looked at by none unless clamd_url is given
     #: ``unix:///run/clamav/clamd.ctl`` or ``tcp://host:3310``.

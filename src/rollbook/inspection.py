@@ -73,10 +73,12 @@ _CONTENT_TYPES: Final = "[Content_Types].xml"
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What an archive may hold."""
+    """What a file may hold."""
 
-    #: Inflated bytes of all entries together; ROLLBOOK_MAX_INFLATED_MB.
+    #: Inflated bytes of all entries of an archive together; ROLLBOOK_MAX_INFLATED_MB.
     inflated_bytes: int = 2048 << 20
+    #: Columns of the table of members; ROLLBOOK_MAX_COLUMNS.
+    columns: int = 2_000
 
 
 def inspect(path: Path, kind: str, limits: Limits | None = None) -> None:
@@ -85,7 +87,7 @@ def inspect(path: Path, kind: str, limits: Limits | None = None) -> None:
     Args:
         path: the file.
         kind: ``xlsx``, ``xls`` or ``csv``; there is nothing to look for in the last.
-        limits: what an archive may hold.
+        limits: what it may hold; its columns show only when it is read.
 
     Raises:
         UnreadableFileError: with what was found, in a sentence that quotes nothing of the file.

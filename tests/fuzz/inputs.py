@@ -103,7 +103,8 @@ def _csv(rng: random.Random) -> Input:
     text = end.join(delimiter.join(map(quoted, row)) for row in table(rng))
     text += rng.choice(("", end, end * 3, '"', "\x1a", "\x00" * 5))
     if rng.random() < 0.1:  # quotes that end in the middle of a cell, with much inside
-        text += f'"{delimiter * 15_000}"x{end}' * rng.choice((1, 40)) + rng.choice(("", '"'))
+        inside = delimiter * rng.choice((300, 1_500, 15_000))
+        text += f'"{inside}"x{end}' * rng.choice((1, 40)) + rng.choice(("", '"'))
     return Input("csv", text.encode(rng.choice(TEXT_ENCODINGS), errors="replace"))
 
 

@@ -41,14 +41,8 @@ HEADER_SEARCH_ROWS = 30
 BATCH_ROWS = 50_000
 _NUL = "\0"
 
-#: A worksheet has 16,384 columns, and the report has some of its own beside the file's.
-MOST_COLUMNS = 16_000
 #: Of a sheet's name in Excel.
 MOST_NAME_CHARS = 31
-TOO_WIDE = (
-    f"The table has more than {MOST_COLUMNS:,} columns, which no list of members has. Nothing was "
-    "changed. Check that you sent the right file, and that no cell far on the right is filled."
-)
 #: A cell of Excel has 32,767 characters, of four bytes at most.
 MOST_CELL_BYTES = 128 << 10
 TOO_LONG = (
@@ -126,10 +120,10 @@ def read(
         MissingColumnsError: the first names or surnames are missing.
         NoRowsError: there is nothing below the headers.
     """
-    wanted = wanted or Wanted()
+    wanted, limits = wanted or Wanted(), limits or Limits()
     inspect(path, kind, limits)
     try:
-        yield from _read(path, kind, wanted, max(batch_rows, HEADER_SEARCH_ROWS))
+        yield from _read(path, kind, wanted, max(batch_rows, HEADER_SEARCH_ROWS), limits.columns)
     except (RollbookError, GeneratorExit, KeyboardInterrupt, SystemExit, MemoryError, OSError):
         raise  # OSError: no room on the disk says nothing about the file
     except BaseException as error:  # calamine's and polars' panics are no Exceptions
@@ -138,11 +132,13 @@ def read(
         raise UnreadableFileError(LOCKED if has_password else DAMAGED) from error
 
 
-def _read(path: Path, kind: str, wanted: Wanted, batch_rows: int) -> Iterator[Sheet]:
+def _read(
+    path: Path, kind: str, wanted: Wanted, batch_rows: int, most_columns: int
+) -> Iterator[Sheet]:
     seen: list[str] = []
     #: Of the first sheet that has a column of ID numbers and nothing in it, such as a template.
     empty: ColumnMap | None = None
-    for table in _tables(path, kind, wanted.sheet, batch_rows):
+    for table in _tables(path, kind, wanted.sheet, batch_rows, most_columns):
         found = table._replace(batches=map(_with_short_cells, table.batches))
         first = _first(found.batches)
         header_index = _header_row(first, wanted)
@@ -151,7 +147,7 @@ def _read(path: Path, kind: str, wanted: Wanted, batch_rows: int) -> Iterator[Sh
             continue
         whole = found._replace(batches=chain([first], found.batches))
         is_empty = True
-        for sheet in _sheets(whole, header_index, wanted):
+        for sheet in _sheets(whole, header_index, wanted, most_columns):
             empty = empty or sheet.columns
             if sheet.frame.is_empty():
                 continue
@@ -201,10 +197,15 @@ class _Table(NamedTuple):
     batches: Iterator[pl.DataFrame]
 
 
-def _tables(path: Path, kind: str, wanted_sheet: str | None, batch_rows: int) -> Iterator[_Table]:
+def _tables(
+    path: Path, kind: str, wanted_sheet: str | None, batch_rows: int, most_columns: int
+) -> Iterator[_Table]:
     """The wanted table of the file, or all."""
     if kind == "csv":
         text = csv_text(path)
+        # The time of polars, and of the report, grows with the columns more than with the rows.
+        if text.width > most_columns:
+            raise _too_wide(most_columns)
         yield _Table("CSV", text.records, _csv_batches(text, batch_rows))
         return
     with ExitStack() as opened:
@@ -307,8 +308,6 @@ def _csv_batches(text: CsvText, batch_rows: int) -> Iterator[pl.DataFrame]:
     """The records of a CSV file; short ones end in nulls."""
     if not text.width:
         return
-    if text.width > MOST_COLUMNS:  # polars' time grows with the square of it
-        raise UnreadableFileError(TOO_WIDE)
     quote: str | None = '"'
     if text.quotes % 2:
         # A quote that is never closed would swallow the rest of the file, which shows only where
@@ -361,7 +360,15 @@ def _header_row(raw: pl.DataFrame, wanted: Wanted) -> int | None:
     return best[1] if best else None
 
 
-def _sheets(table: _Table, header_index: int, wanted: Wanted) -> Iterator[Sheet]:
+def _too_wide(most_columns: int) -> UnreadableFileError:
+    return UnreadableFileError(
+        f"The table has more than {most_columns:,} columns, which no list of members has. Nothing "
+        "was changed. Check that you sent the right file, and that no cell far on the right is "
+        "filled."
+    )
+
+
+def _sheets(table: _Table, header_index: int, wanted: Wanted, most_columns: int) -> Iterator[Sheet]:
     """The batches below the header row; those above and the row itself count as rows only."""
     expected = None if table.rows is None else max(table.rows - header_index - 1, 0)
     row_number = 1
@@ -373,8 +380,8 @@ def _sheets(table: _Table, header_index: int, wanted: Wanted) -> Iterator[Sheet]
         if first_row == 1:
             header_row = batch.row(header_index)
             first_row, skipped = header_index + 2, header_index + 1
-        if batch.width > MOST_COLUMNS:
-            raise UnreadableFileError(TOO_WIDE)
+        if batch.width > most_columns:
+            raise _too_wide(most_columns)
         if batch.width > len(headers):
             gap = [None] * (batch.width - len(header_row))
             headers = _headers([*header_row, *gap])

@@ -18,9 +18,10 @@ from rollbook.errors import (
     NoRowsError,
     UnreadableFileError,
 )
+from rollbook.inspection import Limits
 from rollbook.pipeline import read as read_module
 from rollbook.pipeline.normalise import normalise
-from rollbook.pipeline.read import ROW_NUMBER, Sheet, Wanted
+from rollbook.pipeline.read import ROW_NUMBER, Sheet, Wanted, read
 from rollbook.scan import archive, pieces
 from tests.security.files import compound
 from tests.unit.pipeline.sheets import read_whole
@@ -377,9 +378,13 @@ def test_a_full_disk_is_not_the_files_fault(
         read_whole(file(b"ID,Name,Surname\n1,A,B\n"), "csv")
 
 
-def test_more_columns_than_the_report_can_have_are_refused(
-    file: Callable[[bytes], Path], monkeypatch: pytest.MonkeyPatch
+def test_more_columns_than_the_limit_are_refused(
+    file: Callable[[bytes], Path], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(read_module, "MOST_COLUMNS", 3)
-    with pytest.raises(UnreadableFileError, match="columns"):
-        read_whole(file(b"ID,Name,Surname,Ward\n1,A,B,2\n"), "csv")
+    table: Table = [["ID", "Name", "Surname", "Ward"], ["1", "A", "B", "2"]]
+    with_xlsxwriter(tmp_path / "wide.xlsx", {"S": table})
+    text = file(b"ID,Name,Surname,Ward\n1,A,B,2\n")
+    for path, kind in ((text, "csv"), (tmp_path / "wide.xlsx", "xlsx")):
+        with pytest.raises(UnreadableFileError, match="more than 3 columns"):
+            list(read(path, kind, limits=Limits(columns=3)))
+        assert list(read(path, kind, limits=Limits(columns=4)))
