@@ -61,7 +61,7 @@ bench-queue: setup ## Our queue beside celery, rq, dramatiq, arq, saq, taskiq an
 bench-pipeline: setup ## The pipeline beside Node, pandas and django-import-export (30 min, npm)
 	@PYTHONPATH=. $(BIN)/python -m benchmarks.pipeline --million
 
-bench-live: setup ## A thousand live clients on one API process while 20 uploads run (6 min)
+bench-live: setup ## A thousand live clients on one API process while 20 uploads run (3 min)
 	@PYTHONPATH=. $(BIN)/python -m benchmarks.live
 
 bench: ## All benchmarks, one after the other, and their pages (three hours on a quiet machine)
