@@ -14,8 +14,16 @@ ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 #: Seconds beyond the grace period until a process has really gone.
 MARGIN_S = 5
-#: What the object store's own client reads.
-OTHERS = frozenset({"AWS_REGION", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"})
+#: What the object store's own client and the web server read.
+OTHERS = frozenset(
+    {
+        "AWS_REGION",
+        "AWS_ENDPOINT_URL",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "FORWARDED_ALLOW_IPS",
+    }
+)
 
 
 def known_names() -> set[str]:
