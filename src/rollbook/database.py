@@ -99,7 +99,7 @@ def connect(address: str) -> psycopg.Connection[Row]:
 
 
 def has_schema(address: str) -> bool:
-    """Is the schema the one that this code was written for?
+    """Is the schema the one that this code was written for, or a newer one?
 
     Quick to say, where ``schema.migrate`` takes a second to import alone.
 
@@ -111,4 +111,4 @@ def has_schema(address: str) -> bool:
             row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
         except psycopg.errors.UndefinedTable:
             return False
-    return row is not None and row["version_num"] == SCHEMA_REVISION
+    return row is not None and row["version_num"] >= SCHEMA_REVISION

@@ -114,6 +114,8 @@ ROLL_REQUESTS: Final = Counter(
 NOTIFICATIONS: Final = Counter(
     "rollbook_notifications", "Notifications tried, by channel and result.", ["channel", "result"]
 )
+for _channel in ("email", "webhook"):  # born at 0, or increase() misses the first: it is an alert
+    NOTIFICATIONS.labels(channel=_channel, result="given_up")
 FOLDER_FILES: Final = Counter(
     "rollbook_folder_files", "Files of the watched folder, by what became of them.", ["result"]
 )

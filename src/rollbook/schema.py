@@ -20,7 +20,7 @@ from sqlalchemy import create_engine
 from sqlalchemy import exc as sqlalchemy_errors
 from sqlalchemy.pool import NullPool
 
-from rollbook.database import CONNECT_TIMEOUT_S
+from rollbook.database import CONNECT_TIMEOUT_S, SCHEMA_REVISION
 from rollbook.errors import ServiceUnavailableError
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ def migrate(address: str) -> str:
         # Given back with the connection: one that broke couldn't be asked to.
         connection.exec_driver_sql(f"SELECT pg_advisory_lock({MIGRATION_LOCK})")
         before = _revision(connection)
+        if before is not None and before > SCHEMA_REVISION:
+            return before  # of the next version, which this one works with (how-to/upgrade.md)
         alembic.command.upgrade(config, "head")
         connection.commit()
         after = _revision(connection)

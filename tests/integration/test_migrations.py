@@ -9,7 +9,7 @@ import alembic.command
 from alembic.script import ScriptDirectory
 
 from rollbook import schema
-from rollbook.database import SCHEMA_REVISION, connect
+from rollbook.database import SCHEMA_REVISION, connect, has_schema
 from rollbook.engines.postgres import _programs
 from rollbook.retention import run_once
 from tests.files import csv_file
@@ -97,3 +97,6 @@ async def test_a_process_is_ready_on_a_schema_newer_than_itself_and_not_on_an_ol
         with connect(settings.database_address) as connection:
             connection.execute("UPDATE alembic_version SET version_num = %s", (revision,))
         assert (await api.get("/readyz")).status_code == status, revision
+        assert has_schema(settings.database_address) == (status == 200)
+        if status == 200:  # also for the version before, which is started again
+            assert schema.migrate(settings.database_address) == revision

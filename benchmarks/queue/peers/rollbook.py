@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bullmq import Job
 
     from rollbook.database import Pool
+    from rollbook.notifications.queue import NotificationQueue
     from rollbook.store import FileStore
     from rollbook.voter_roll.queue import VerificationQueue
 
@@ -65,6 +66,7 @@ async def work() -> None:
         UploadQueue(settings, trial.REDIS_URL),
         cast("FileStore", None),
         cast("VerificationQueue", None),
+        cast("NotificationQueue", None),
     )
     worker = UploadWorker(system)._make_worker(make_client(trial.REDIS_URL))  # noqa: SLF001
     worker.processor = _run
