@@ -12,6 +12,7 @@ import json
 import re
 import sys
 import time
+from functools import partial
 from typing import Any
 
 import uvloop
@@ -94,6 +95,10 @@ def _frame(data: bytes, at: int) -> tuple[int, int, int] | None:
     return None if len(data) < start + length else (data[at] & 15, start, start + length)
 
 
+def _itself(client: _Client) -> _Client:
+    return client
+
+
 async def main() -> None:
     """Connect, listen until told to stop, and tell."""
     loop = asyncio.get_running_loop()
@@ -103,7 +108,7 @@ async def main() -> None:
     for first in range(0, len(clients), AT_ONCE):
         some = clients[first : first + AT_ONCE]
         for client in some:
-            await loop.create_connection(lambda client=client: client, host, port)
+            await loop.create_connection(partial(_itself, client), host, port)
         await asyncio.gather(*(client.began for client in some))
     sys.stdout.write("ready\n")
     sys.stdout.flush()

@@ -43,7 +43,7 @@ class Others:
 def _busy_s() -> float:
     times = psutil.cpu_times()._asdict()
     idle = ("idle", "iowait", "guest", "guest_nice")  # guests are in user already
-    return sum(seconds for name, seconds in times.items() if name not in idle)
+    return float(sum(seconds for name, seconds in times.items() if name not in idle))
 
 
 def _own_s() -> float:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import psycopg
-from benchmarks.pipeline import files
 from benchmarks.pipeline.memory import Peak
 from benchmarks.pipeline.others import Others
 from psycopg.rows import dict_row
@@ -21,6 +20,7 @@ from pydantic import SecretStr
 from rollbook import accounts, receive
 from rollbook.config import Settings, environment_for
 from rollbook.receive import Options
+from rollbook.sample import write_sample
 from rollbook.system import open_system
 from rollbook.uploads import OUTCOMES
 from rollbook.worker import UploadWorker
@@ -88,7 +88,7 @@ class Office:
                 seconds = time.perf_counter() - began
         if upload["status"] != "completed":
             raise RuntimeError(f"{path.name}: {upload['status']}, {upload['error']}")
-        outcomes = {name: upload[name] for name in OUTCOMES}
+        outcomes: dict[str, int] = {name: upload[name] for name in OUTCOMES}
         return Run(
             round(seconds, 4),
             upload["stage_seconds"],
@@ -102,7 +102,7 @@ class Office:
         """Send a new file of the usual size: it also warms the child that gets the next file."""
         self._usual += 1
         path = self._folder / f"usual-{self._usual}.xlsx"
-        files.write_sample(path, USUAL_ROWS, seed=1000 + self._usual)
+        write_sample(path, USUAL_ROWS, seed=1000 + self._usual)
         return await self.send(path, look_s=QUICK_LOOK_S)
 
 
@@ -204,7 +204,7 @@ async def _ended(
         if upload["status"] in _FINAL:
             return upload
         await asyncio.sleep(look_s)
-    raise RuntimeError(f"not within {PATIENCE_S:.0f} s: {upload['status']}, {upload['stage']}")
+    raise RuntimeError(f"upload {upload_id} hasn't ended within {PATIENCE_S:.0f} s")
 
 
 async def _chunks(path: Path) -> AsyncIterator[bytes]:

@@ -27,7 +27,7 @@ _RunT = TypeVar("_RunT", bound=_Timed)
 
 def entry(
     name: str,
-    runs: Sequence[ours.Run] | Sequence[contestants.Run],
+    runs: Sequence[ours.Run | contestants.Run],
     *,
     method: str,
     versions: dict[str, str],

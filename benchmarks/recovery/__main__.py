@@ -57,9 +57,10 @@ def main() -> None:
     for seed in range(1, runs + 1):
         seconds.append(round(recovery_s(seed), 1))
         print(f"run {seed}: {seconds[-1]} s", flush=True)
-    summary = {"runs_s": seconds, "median_s": statistics.median(seconds), "worst_s": max(seconds)}
+    worst = max(seconds)
+    summary = {"runs_s": seconds, "median_s": statistics.median(seconds), "worst_s": worst}
     print(json.dumps(summary))
-    assert summary["worst_s"] <= PROMISED_S, f"promised: {PROMISED_S} s at the default settings"
+    assert worst <= PROMISED_S, f"promised: {PROMISED_S} s at the default settings"
 
 
 if __name__ == "__main__":
