@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import io
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -22,11 +23,10 @@ PIECE_BYTES: Final = 8 << 20
 
 #: A field in quotes, in which anything may stand, line ends and other delimiters too.
 _QUOTED: Final = re.compile(r'(^|[,;\t|])"(?:[^"]|"")*"(?=[,;\t|\r\n]|\Z)', re.MULTILINE)
-_MARKS: Final = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
+_MARKS: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+#: So many bytes of a file in UTF-8 may be Windows-1252, as where two files were put together.
+MOST_ODD_BYTES: Final = 100_000
+_AS_WINDOWS: Final = "rollbook-windows-1252"
 _LINE_END, _QUOTE = (ord(sign) for sign in '\n"')
 
 
@@ -56,10 +56,10 @@ class CsvText:
 
 def csv_text(path: Path) -> CsvText:
     """Look through a file, and put its text beside it where it isn't as polars needs it."""
-    encoding = _encoding(path)
+    encoding, errors = _encoding(path)
     plain = path
-    if encoding != "utf-8" or _has(path, b"\0") or not _has(path, b"\n"):
-        plain = _rewritten(path, encoding)
+    if (encoding, errors) != ("utf-8", "strict") or _has(path, b"\0") or _has_lone_return(path):
+        plain = _rewritten(path, encoding, errors)
     with plain.open(encoding="utf-8", newline="") as file:
         start = file.read(SNIFFED_CHARS)
     delimiter = _delimiter(start)
@@ -68,41 +68,66 @@ def csv_text(path: Path) -> CsvText:
     return CsvText(plain, delimiter, *measured)
 
 
-def _encoding(path: Path) -> str:
-    """By the byte order mark, else UTF-8, else Windows-1252."""
+def _encoding(path: Path) -> tuple[str, str]:
+    """By the byte order mark, else UTF-8, else Windows-1252; and what becomes of odd bytes."""
     with path.open("rb") as file:
         start = file.read(4)
-    for mark, encoding in _MARKS:
-        if start.startswith(mark):
-            return encoding
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    try:
-        for piece in _pieces(path):
-            decoder.decode(piece)
-        decoder.decode(b"", final=True)
-    except UnicodeDecodeError:
-        return "cp1252"
-    return "utf-8"
+    if start.startswith(_MARKS):
+        return "utf-16", "replace"
+    encoding = "utf-8-sig" if start.startswith(codecs.BOM_UTF8) else "utf-8"
+    odd = _odd_bytes(path)
+    if odd > MOST_ODD_BYTES:
+        return "cp1252", "replace"
+    return encoding, _AS_WINDOWS if odd else "strict"
 
 
-def _rewritten(path: Path, encoding: str) -> Path:
-    """The same text in UTF-8, without a character that PostgreSQL refuses, in a file of its own."""
+def _odd_bytes(path: Path) -> int:
+    """How often the text is no UTF-8: 0 for a file that is."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    odd = 0
+    for piece in _pieces(path):
+        odd += decoder.decode(piece).count("\ufffd") - piece.count(b"\xef\xbf\xbd")
+    return odd + len(decoder.decode(b"", final=True))
+
+
+def _as_windows(error: UnicodeError) -> tuple[str, int]:
+    """What isn't UTF-8 is Windows-1252, and what stands around it is left what it is."""
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return error.object[error.start : error.end].decode("cp1252", "replace"), error.end
+
+
+codecs.register_error(_AS_WINDOWS, _as_windows)
+
+
+def _has_lone_return(path: Path) -> bool:
+    """Does a line end with a carriage return alone, as in old Macintosh programs?
+
+    Spreadsheet programs begin a row there, also in a file that has other line ends.
+    """
+    last = b""
+    for piece in _pieces(path):
+        seen = last + piece
+        last = seen[-1:] if seen.endswith(b"\r") else b""
+        if seen.count(b"\r") - len(last) > seen.count(b"\r\n"):
+            return True
+    return bool(last)
+
+
+def _rewritten(path: Path, encoding: str, errors: str) -> Path:
+    """The same text in UTF-8, without a character that PostgreSQL refuses, in a file of its own.
+
+    Every line end is a line feed.
+    """
     plain = path.with_name(f"{path.name}.utf-8")
-    decoder = codecs.getincrementaldecoder(encoding)(errors="replace")
-    has_line_feed = False
+    decoder = io.IncrementalNewlineDecoder(
+        codecs.getincrementaldecoder(encoding)(errors), translate=True
+    )
     with plain.open("w", encoding="utf-8", newline="") as target:
         for piece in _pieces(path):
-            text = decoder.decode(piece).replace("\0", "")
-            has_line_feed = has_line_feed or "\n" in text
-            target.write(text)
+            target.write(decoder.decode(piece).replace("\0", ""))
         target.write(decoder.decode(b"", final=True))
-    if has_line_feed:
-        return plain
-    lines = path.with_name(f"{path.name}.lines")  # the line ends of old Macintosh programs
-    with lines.open("wb") as file:
-        for piece in _pieces(plain):
-            file.write(piece.replace(b"\r", b"\n"))
-    return lines
+    return plain
 
 
 def _width_quotes_and_records(path: Path, delimiter: int) -> tuple[int, int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import datetime as dt
 import errno
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -19,6 +20,7 @@ from rollbook.errors import (
     UnreadableFileError,
 )
 from rollbook.inspection import Limits
+from rollbook.pipeline import csv_text
 from rollbook.pipeline import read as read_module
 from rollbook.pipeline.normalise import normalise
 from rollbook.pipeline.read import ROW_NUMBER, Sheet, Wanted, read
@@ -211,6 +213,46 @@ def test_a_csv_with_old_line_ends_short_records_and_an_open_quote_is_read(
     assert table(read_whole(file(b"ID,Name,Surname,Ward\n1,A,B\n2,C,D,7\n"), "csv"))[0][-1] is None
     rows = table(read_whole(file(b'ID,Name,Surname\n1,"A,B\n2,C,D\n'), "csv"))
     assert [row[0] for row in rows] == [2, 3]
+
+
+@pytest.mark.parametrize("header_end", ["\r", "\n", "\r\n"])
+@pytest.mark.parametrize("last_end", ["\r", "\n", "\r\n", ""])
+def test_a_csv_whose_line_ends_differ_has_a_row_for_each(
+    header_end: str, last_end: str, file: Callable[[bytes], Path]
+) -> None:
+    # The last cell is one of Excel's "CSV (Macintosh)": rows end with \r, lines of a cell with \n.
+    text = f'ID,Name,Surname,Address{header_end}1,A,B,x\r2,C,D,y\r3,E,F,"1 Road\nTown"{last_end}'
+    assert table(read_whole(file(text.encode()), "csv")) == [
+        (2, "1", "A", "B", "x"), (3, "2", "C", "D", "y"), (4, "3", "E", "F", "1 Road\nTown"),
+    ]  # fmt: skip
+
+
+def test_a_line_end_across_two_pieces_is_one(
+    file: Callable[[bytes], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for size in range(1, 8):
+        monkeypatch.setattr(csv_text, "PIECE_BYTES", size)
+        for text in (
+            b"ID,Name,Surname\r\n1,A,B\r\n2,C,D\r\n",
+            b"ID,Name,Surname\r1,A,B\r\n2,C,D\r",
+        ):
+            assert [row[0] for row in table(read_whole(file(text), "csv"))] == [2, 3]
+
+
+@pytest.mark.parametrize("mark", [b"", codecs.BOM_UTF8])
+def test_an_odd_byte_changes_no_other_name(mark: bytes, file: Callable[[bytes], Path]) -> None:
+    text = "ID,Name,Surname\n1,Zoë,Nǃxau\n".encode() + "2,René,Müller\n".encode("cp1252")
+    assert [row[2:] for row in table(read_whole(file(mark + text), "csv"))] == [
+        ("Zoë", "Nǃxau"), ("René", "Müller"),
+    ]  # fmt: skip
+
+
+def test_a_file_of_odd_bytes_is_windows_1252(
+    file: Callable[[bytes], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(csv_text, "MOST_ODD_BYTES", 1)
+    text = "ID,Name,Surname\n1,Zoë,B\n2,René,Müller\n".encode("cp1252")
+    assert [row[2] for row in table(read_whole(file(text), "csv"))] == ["Zoë", "René"]
 
 
 def test_a_quoted_line_end_stays_in_its_cell(file: Callable[[bytes], Path]) -> None:
