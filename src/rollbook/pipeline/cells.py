@@ -24,6 +24,10 @@ EXCEL_EPOCH_DAYS: Final = 25_569
 #: time of day, which a workbook keeps as a time on the last day of 1899.
 SERIALS: Final = (10_000, 80_000)
 
+#: What people and programs put between digits: space, dots, dashes of any length, and marks that
+#: nobody sees, such as those around a number that was copied from a telephone or a web page.
+NO_DIGITS: Final = r"[\s.\p{Pd}\p{Cf}]"
+
 #: How a date may be written, beside a serial number: ISO first, then day first.
 _DATE_SHAPES: Final = {
     "^[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}$": "%Y-%m-%d",
@@ -81,7 +85,10 @@ def _date_text(cell: pl.Expr) -> pl.Expr:
 
 def phone(cell: pl.Expr) -> pl.Expr:
     """A South African number as +27 and nine digits; another country's as + and its digits."""
-    text = cell.str.strip_suffix(".0").str.replace_all(r"[\s()\-./]", "")
+    number = cell.str.strip_suffix(".0").str.strip_prefix("'")
+    text = number.str.replace_all(rf"{NO_DIGITS}|[()/]", "")
+    # Abroad no number is as short as these nine digits behind 00: the zero of a mobile's is double.
+    text = text.str.replace("^00([678][0-9]{8})$", "0$1")
     national = text.str.extract(r"^(?:\+27|0027|27)?0?([1-8][0-9]{8})$")
     foreign = text.str.extract(r"^(?:\+|00)([1-9][0-9]{7,14})$")
     # Ours begin with 27 too, and a wrong one of ours isn't another country's.
@@ -91,8 +98,10 @@ def phone(cell: pl.Expr) -> pl.Expr:
 
 def email(cell: pl.Expr) -> pl.Expr:
     """An address in small letters; only its form is looked at."""
-    text = cell.str.to_lowercase()
-    return pl.when(text.str.contains(r"^[^@\s]+@[^@\s]+\.[^@\s.]{2,}$")).then(text)
+    text = cell.str.to_lowercase().str.strip_prefix("<").str.strip_suffix(">")
+    text = text.str.strip_prefix("mailto:")
+    name, word = r"[^@\s<>()\[\],;:\"]+", r"[^@\s<>()\[\],;:\".]{2,}"
+    return pl.when(text.str.contains(rf"^{name}@{name}\.{word}$")).then(text)
 
 
 def voting_district(cell: pl.Expr) -> pl.Expr:
@@ -111,7 +120,7 @@ def amount(cell: pl.Expr) -> pl.Expr:
 
 def known_spelling(field: str, cell: pl.Expr) -> pl.Expr:
     """The one spelling of a value that stands in ``values.toml``."""
-    plain = cell.str.to_lowercase().str.replace_all("[^a-z0-9]", "")
+    plain = cell.str.normalize("NFKD").str.to_lowercase().str.replace_all("[^a-z0-9]", "")
     return plain.replace_strict(spellings(field), default=None, return_dtype=pl.String)
 
 

@@ -67,6 +67,11 @@ _NOT_UNDERSTOOD: Final = {
 }
 
 _CELL: Final = pl.col("cell")
+#: What stands in a CSV file, or was pasted as text, where a formula has no result, and where a
+#: column was too narrow. A cell of a workbook that holds an error has no text in the first place.
+_NO_RESULT: Final = r"^(?:#(?:N/A|GETTING_DATA|[A-Z][A-Z0-9/]*[!?]|#*)|Err:[0-9]{3})$"
+#: How a CSV file keeps a spreadsheet program from taking digits for a number.
+_TEXT_FORMULA: Final = r'^="([^"]*)"$'
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +132,7 @@ def select(raw: pl.DataFrame, where: pl.Series, field: str, code: str) -> pl.Dat
 def _known_columns(sheet: Sheet) -> pl.DataFrame:
     """Every field as the file's text, stripped; null where there is none."""
     header = {field: name for name, field in sheet.columns.known.items()}
-    return sheet.frame.select(
+    raw = sheet.frame.select(
         ROW_NUMBER,
         *(
             # By position: in an expression, a header such as "^ID$" would be a pattern.
@@ -139,6 +144,20 @@ def _known_columns(sheet: Sheet) -> pl.DataFrame:
             for field in FIELDS
         ),
     )
+    return raw.with_columns(_shown(raw[field]) for field in header)
+
+
+def _shown(cells: pl.Series) -> pl.Series:
+    """What a spreadsheet program shows: the text of ``="0821234567"``, and nothing of an error."""
+    cell = pl.col(cells.name)
+    # A column rarely has any of these, and patterns cost more than beginnings.
+    if cells.str.starts_with('="').any():
+        text = cell.str.replace(_TEXT_FORMULA, "$1").str.strip_chars()
+        cells = cells.to_frame().select(_or_null(text)).to_series()
+    if (cells.str.starts_with("#") | cells.str.starts_with("Err:")).any():
+        has_result = ~cell.str.contains(_NO_RESULT)
+        cells = cells.to_frame().select(pl.when(has_result).then(cell)).to_series()
+    return cells
 
 
 def _understood(column: pl.Series, meaning: Callable[[pl.Expr], pl.Expr]) -> pl.LazyFrame:
@@ -161,7 +180,7 @@ def _id_numbers(given: pl.Series, today: dt.date) -> tuple[pl.Series, pl.Series]
     """ID numbers without separators and with the zeros they lost, and where these were put back."""
     usual = given.str.contains("^[0-9]{13}$").fill_null(value=True)
     # An apostrophe in front is how a person makes a spreadsheet take a number for text.
-    text = cells.whole(_CELL).str.strip_prefix("'").str.replace_all(r"[\s\-.]", "")
+    text = cells.whole(_CELL).str.strip_prefix("'").str.replace_all(cells.NO_DIGITS, "")
     padded = text.str.zfill(id_numbers.LENGTH)
     lost = text.str.contains("^[0-9]{10,12}$") & id_numbers.is_valid(padded, today)
     mended = (

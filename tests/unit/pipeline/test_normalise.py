@@ -46,8 +46,11 @@ def test_zeros_are_put_back_only_if_that_makes_the_number_valid(body: str) -> No
 
 
 @pytest.mark.parametrize(
-    "cell", [f"{GOOD}.0", f" {GOOD} ", f"'{GOOD}", "800101 5009 08 7", "800101-5009-087"]
-)
+    "cell",
+    [f"{GOOD}.0", f" {GOOD} ", f"'{GOOD}", "800101 5009 08 7", "800101-5009-087",
+     "800101\u20135009\u2013087", f"\u202d{GOOD}\u202c", f"{GOOD}\u200b", f"\ufeff{GOOD}",
+     f'="{GOOD}"', f'=" {GOOD} "'],
+)  # fmt: skip
 def test_separators_and_a_decimal_part_are_no_part_of_the_number(cell: str) -> None:
     assert value_and_warnings("ID Number", cell, "id_number") == (GOOD, set())
 
@@ -100,6 +103,14 @@ def test_a_membership_lasts_24_months_from_the_last_payment_if_the_file_says_not
         ("0027821234567", "+27821234567"),
         ("27821234567", "+27821234567"),
         ("+263 77 123 4567", "+263771234567"),
+        ("00266 2212 3456", "+26622123456"),
+        ("00821234567", "+27821234567"),
+        ("'0821234567", "+27821234567"),
+        ("082.123.0000", "+27821230000"),
+        ("0027 12 345 67", None),
+        ("082\u2013123\u20134567", "+27821234567"),
+        ("\u202a+27 82 123 4567\u202c", "+27821234567"),
+        ("0821234567 / 0831234567", None),
         ("082 123 456", None),
         ("+27 82 123 456", None),
         ("none", None),
@@ -141,11 +152,16 @@ def test_phonenumbers_reads_our_numbers_as_we_do() -> None:
         ("Province", "Wes-Kaap", "province", "WC"),
         ("Gender", " f ", "gender", "female"),
         ("Race", "black", "race", "African"),
+        ("Race", "Indi\u00ebr", "race", "Indian"),
         ("Race", "Martian", "race", "Martian"),
         ("Language", "zulu", "language", "isiZulu"),
         ("Citizenship", "South African", "citizenship", "citizen"),
         ("Email", "A.B@Example.ORG", "email", "a.b@example.org"),
+        ("Email", "mailto:a.b@example.org", "email", "a.b@example.org"),
+        ("Email", "<a.b@example.org>", "email", "a.b@example.org"),
         ("Ward", "79800001.0", "ward", "79800001"),
+        ("Ward", '="79800001"', "ward", "79800001"),
+        ("Ward", "#12", "ward", "#12"),
         ("VD", "12345678", "voting_district", "12345678"),
         ("Membership Amount", "R10.00", "membership_amount", Decimal("10.00")),
         ("Membership Amount", "R 1 200,50", "membership_amount", Decimal("1200.50")),
@@ -167,6 +183,8 @@ def test_a_value_gets_its_one_spelling(
         ("Province", "Atlantis", "province", "province_unknown"),
         ("Gender", "?", "gender", "gender_unknown"),
         ("Email", "a at b", "email", "email_unclear"),
+        ("Email", "a@b.co,za", "email", "email_unclear"),
+        ("Email", "a@b.co.za;c@d.co.za", "email", "email_unclear"),
         ("Membership Amount", "ten rand", "membership_amount", "amount_unclear"),
         ("VD", "1234", "voting_district", "voting_district_unclear"),
     ],
@@ -177,6 +195,19 @@ def test_a_cell_that_is_not_understood_is_left_out_with_a_warning(
     done = normalised(**{header: cell})
     assert done.frame[field][0] is None
     assert done.warnings.rows() == [(2, field, cell, code, "warning")]
+
+
+@pytest.mark.parametrize(
+    "error",
+    ["#N/A", "#REF!", "#NAME?", "#VALUE!", "#DIV/0!", "#NUM!", "#NULL!", "#SPILL!", "#ERROR!",
+     "#GETTING_DATA", "Err:502", "####", '=""'],
+)  # fmt: skip
+def test_an_error_that_stands_as_text_is_no_value_and_would_erase_none(error: str) -> None:
+    done = normalised(Ward=error, Address=f" {error} ", Status="Active", Name=error)
+    row = done.frame.row(0, named=True)
+    assert [row[name] for name in ("ward", "residential_address", "status", "firstname")] == [
+        None, None, "Active", None,
+    ]  # fmt: skip
 
 
 def test_what_contradicts_the_id_number_is_told() -> None:
