@@ -50,7 +50,8 @@ def columns() -> str:
         "A header is found without regard to case, accents, spaces and punctuation. Columns that "
         "aren't known are kept, and shown in the [report](report.md). For a header that isn't in "
         "this table, send a [mapping](rest.md#options-of-an-upload) with the upload: it is "
-        "remembered for your office's next files with the same headers.\n",
+        "remembered for your office's next files with the same headers. Where two headers of a "
+        "file stand for one field, the one that is first in this table counts.\n",
         "The header row may stand below title rows. Of several sheets the first with ID numbers is "
         "taken, unless you name one. Dates may be date cells, serial numbers or texts with the day "
         "first; what could be read in two ways is flagged.\n",

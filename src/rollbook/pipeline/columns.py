@@ -51,7 +51,9 @@ def variants() -> Mapping[str, tuple[str, ...]]:
 def map_headers(headers: Sequence[str], given: Mapping[str, str | None] | None = None) -> ColumnMap:
     """Find the field of each header.
 
-    Where two headers stand for one field, the first does and the other stays unknown.
+    Where two headers stand for one field, that does which is before the other in the table, which
+    has plain words such as "ID" and "Name" last; of two that are equal there, the first. The other
+    stays unknown.
 
     Args:
         headers: of the file, in its order.
@@ -61,15 +63,18 @@ def map_headers(headers: Sequence[str], given: Mapping[str, str | None] | None =
     own = {key(header): field for header, field in (given or {}).items()}
     taken = set(own.values())
     fields = {name: field for name, field in _fields_by_key().items() if field not in taken} | own
-    known: dict[str, str] = {}
-    unknown: list[str] = []
-    for header in headers:
-        field = fields.get(key(header))
-        if field is None or field in known.values():
-            unknown.append(header)
-        else:
-            known[header] = field
-    return ColumnMap(known, tuple(unknown))
+    ranks = {name: rank for rank, name in enumerate(fields)} | dict.fromkeys(own, 0)
+    best: dict[str, str] = {}
+    for header in sorted(headers, key=lambda header: ranks.get(key(header), len(ranks))):
+        if field := fields.get(key(header)):
+            best.setdefault(field, header)
+    known = {
+        header: field
+        for header in headers
+        for field in [fields.get(key(header))]
+        if field and best[field] == header
+    }
+    return ColumnMap(known, tuple(header for header in headers if header not in known))
 
 
 def fingerprint(headers: Sequence[str]) -> str:

@@ -41,12 +41,23 @@ def test_a_header_is_known_by_any_of_its_names(header: str, field: str) -> None:
     assert map_headers([header]).known == {header: field}
 
 
-def test_the_first_of_two_headers_for_one_field_counts_and_the_other_is_kept() -> None:
-    columns = map_headers(["ID", "Shoe size", "ID Number"])
-    assert columns.known == {"ID": "id_number"}
-    assert columns.unknown == ("Shoe size", "ID Number")
-    assert columns.header("id_number") == "ID"
+def test_the_plainer_of_two_headers_for_one_field_is_kept_and_does_not_count() -> None:
+    # A database writes "ID" for its own running number, and an office "Name" for the whole name.
+    columns = map_headers(["ID", "Shoe size", "ID Number", "Name", "First Name", "RSA ID"])
+    assert columns.known == {"ID Number": "id_number", "First Name": "firstname"}
+    assert columns.unknown == ("ID", "Shoe size", "Name", "RSA ID")
+    assert columns.header("id_number") == "ID Number"
     assert columns.header("ward") is None
+    assert map_headers(["ID", "Name", "Identity Number", "Voornaam"]).known == {
+        "Identity Number": "id_number",
+        "Voornaam": "firstname",
+    }
+
+
+def test_the_first_of_two_equal_headers_counts_and_so_does_the_senders_word() -> None:
+    assert map_headers(["ID-Number", "ID Number"]).known == {"ID-Number": "id_number"}
+    given = {"Old ID": "id_number", "x": "id_number"}
+    assert map_headers(["ID Number", "x", "Old ID"], given).known == {"x": "id_number"}
 
 
 def test_what_every_member_needs_is_asked_for() -> None:
