@@ -47,7 +47,15 @@ class CsvText:
         """Is there a cell in quotes that holds a delimiter, and would be two without them?"""
         sign = re.escape(self.delimiter.encode())
         quoted = re.compile(
-            b"(?:^|" + sign + b')"[^"\n' + sign + b"]*" + sign + b'[^"\n]*"(?=' + sign + b"|\r?$)",
+            b"(?:^|"
+            + sign
+            + b')"(?:[^"\n'
+            + sign
+            + b']|"")*'
+            + sign
+            + b'(?:[^"\n]|"")*"(?='
+            + sign
+            + b"|\r?$)",
             re.MULTILINE,
         )
         with self.path.open("rb") as file:

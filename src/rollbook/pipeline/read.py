@@ -337,7 +337,14 @@ def _parsed(text: CsvText, batch_rows: int, quote: str | None) -> Iterator[pl.Da
         width = max(width, used[-1] + 1 if used else 0)
         if text.quotes and quote and _has_rows_in_a_cell(batch, text.delimiter):
             raise UnreadableFileError(OPEN_QUOTE)
-        yield batch[:, :width]
+        yield batch[:, :width] if quote else batch[:, :width].with_columns(_unquoted(pl.all()))
+
+
+def _unquoted(cell: pl.Expr) -> pl.Expr:
+    """The text of a cell that stands in quotes, in a file in which another quote is none."""
+    text = cell.str.strip_chars_end("\r")
+    inner = text.str.replace(r'(?s)^"(.*)"$', "$1").str.replace_all('""', '"', literal=True)
+    return pl.when(text.str.contains(r'^"(?:[^"]|"")*"$')).then(inner).otherwise(cell)
 
 
 def _has_rows_in_a_cell(batch: pl.DataFrame, delimiter: str) -> bool:
@@ -346,7 +353,16 @@ def _has_rows_in_a_cell(batch: pl.DataFrame, delimiter: str) -> bool:
     suspects = [column.name for column in long if column.item()]
     if not suspects:
         return False
-    row = rf"\n\s*[0-9]{{13}}{re.escape(delimiter)}"
+    sign, number = re.escape(delimiter), '"*[0-9]{13}'
+    row = "|".join(
+        (
+            # A line that begins with an ID number and goes on, or that begins with one in quotes,
+            rf'\n\s*{number}"*\s*{sign}',
+            rf'\n\s*"{number}',
+            # or in which one stands behind other cells.
+            rf'\n[^\n]*{sign}\s*{number}(?:["\s{sign}]|$)',
+        )
+    )
     return bool(batch.select(pl.any_horizontal(pl.col(suspects).str.contains(row).any())).item())
 
 

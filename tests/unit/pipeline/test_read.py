@@ -215,6 +215,23 @@ def test_a_csv_with_old_line_ends_short_records_and_an_open_quote_is_read(
     assert [row[0] for row in rows] == [2, 3]
 
 
+def test_an_open_quote_leaves_the_other_quotes_what_they_are(
+    file: Callable[[bytes], Path],
+) -> None:
+    lines = (
+        '"ID","Name","Surname","Notes"',
+        '"1","A ""Z""","""B""",x',
+        '2,"C",D,"y"',
+        '"3",E,F,"5',
+    )
+    for end in ("\n", "\r\n"):
+        rows = table(read_whole(file((end.join(lines) + end).encode()), "csv"))
+        assert [row[:4] for row in rows] == [
+            (2, "1", 'A "Z"', '"B"'), (3, "2", "C", "D"), (4, "3", "E", "F"),
+        ]  # fmt: skip
+        assert [row[4].strip() for row in rows] == ["x", "y", '"5']
+
+
 @pytest.mark.parametrize("header_end", ["\r", "\n", "\r\n"])
 @pytest.mark.parametrize("last_end", ["\r", "\n", "\r\n", ""])
 def test_a_csv_whose_line_ends_differ_has_a_row_for_each(
@@ -399,6 +416,11 @@ def test_a_record_over_several_lines_may_have_most_fields(file: Callable[[bytes]
         ['1,"Open,B,here', '2,C,D,"1 Main, Durban"', "3,E,F,there"],
         # The second quote would end what the first one began, with a whole row between them.
         ['1,"Open,B,here', "8001015009087,C,D,there", '2,E,",x'],
+        # The same where all cells are in quotes, or the ID number isn't the first.
+        ['"1","C","D","', '"8001015009087","E","F",5"'],
+        ['"1","Open,B,here', '"2",C,8001015009087,there', '3,E,",x'],
+        # A quote in the address is doubled, as it should be.
+        ['1,"Open,B,here', '2,C,D,"1 ""A"" Road, Durban"', "3,E,F,there"],
     ],
 )
 def test_a_quote_that_is_never_closed_is_refused_where_cells_would_be_wrong(
