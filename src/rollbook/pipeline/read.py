@@ -72,6 +72,8 @@ class Sheet:
     fingerprint: str
     #: Rows of the whole table as the file says it: an estimate. None where it says nothing.
     rows_expected: int | None = None
+    #: Of the workbook: those that aren't read.
+    other_sheets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +197,7 @@ class _Table(NamedTuple):
     #: What the file says, the header row and those above it included.
     rows: int | None
     batches: Iterator[pl.DataFrame]
+    others: tuple[str, ...] = ()
 
 
 def _tables(
@@ -221,7 +224,8 @@ def _tables(
             if scanned is not None:
                 with suppress(NotPlainError):
                     rows = scanned.claimed_rows(name)
-            yield _Table(name, rows, _sheet_batches(path, scanned, name, batch_rows))
+            others = tuple(other for other in names if other != name)
+            yield _Table(name, rows, _sheet_batches(path, scanned, name, batch_rows), others)
 
 
 def _wanted_names(names: list[str], wanted: str | None) -> list[str]:
@@ -408,7 +412,7 @@ def _sheets(table: _Table, header_index: int, wanted: Wanted, most_columns: int)
             pl.any_horizontal(pl.all().str.strip_chars().fill_null("") != "")
         ).to_series()
         frame = body.with_row_index(ROW_NUMBER, offset=first_row).filter(has_value)
-        yield Sheet(frame, table.name, columns, printed, expected)
+        yield Sheet(frame, table.name, columns, printed, expected, table.others)
 
 
 def _of_width(batch: pl.DataFrame, headers: Sequence[str]) -> pl.DataFrame:

@@ -10,7 +10,7 @@ import polars as pl
 
 from rollbook.pipeline.columns import ERRORS, own, unique_headers, variants
 from rollbook.pipeline.problems import sentence
-from rollbook.pipeline.read import ROW_NUMBER
+from rollbook.pipeline.read import MOST_NAME_CHARS, ROW_NUMBER
 from rollbook.pipeline.report_tables import TablesKeeper
 from rollbook.workbook import BarChart, Cell, Look, WorkbookWriter
 
@@ -80,6 +80,7 @@ ROW = "Row"
 OUTCOME = "Outcome"
 PROBLEMS = "Problems"
 _FILL = "__fill"
+MOST_SHEETS_LISTED: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,8 @@ class Facts:
     roll: Mapping[str, int] = field(default_factory=dict)
     #: Why it isn't asked about any row; None when it is.
     not_asked_because: str | None = "verification is switched off"
+    #: Sheets of the workbook that weren't read: members may stand there, and nobody would know.
+    other_sheets: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,6 +381,7 @@ def _summary(facts: Facts) -> tuple[list[list[AnyCell]], BarChart]:
     rows += [
         ["Name", Cell(upload["file_name"], Look.INERT)],
         ["Sheet", Cell(facts.sheet_name, Look.INERT)],
+        ["Sheets that were not read", Cell(_listed(facts.other_sheets), Look.INERT)],
         ["Columns that are kept in this report only", Cell(unknown, Look.INERT)],
         ["Sent by", Cell(upload["owner_email"], Look.INERT)],
         ["Office", Cell(office, Look.INERT)],
@@ -409,6 +413,13 @@ def _summary(facts: Facts) -> tuple[list[list[AnyCell]], BarChart]:
         corners=((4, 1), (11, 16)),
     )
     return rows, chart
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Some names, and how many more there are."""
+    more = len(names) - MOST_SHEETS_LISTED
+    listed = ", ".join(name[:MOST_NAME_CHARS] for name in names[:MOST_SHEETS_LISTED])
+    return f"{listed} and {more} more" if more > 0 else listed or "none"
 
 
 def _in_words(columns: Mapping[str, str | None]) -> str:

@@ -257,6 +257,7 @@ class _Attempt:
                 is_refused=is_refused,
                 roll=self._verification.counts(lines, is_refused=is_refused),
                 not_asked_because=self._verification.not_asked_because,
+                other_sheets=table.last.other_sheets,
             )
             if lines.equals(said):
                 return is_refused, writer.finish(facts), lines
