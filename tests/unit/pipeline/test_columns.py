@@ -33,6 +33,8 @@ def test_no_variant_stands_for_two_fields() -> None:
         ("First Name(s)", "firstname"),
         ("E-mail", "email"),
         ("Selfoonnommer", "cell_number"),
+        ("Naam", "firstname"),
+        ("Ifani", "surname"),
         ("Vóórnaam", "firstname"),
         ("VD Number", "voting_district"),
     ],
