@@ -364,7 +364,7 @@ def _has_rows_in_a_cell(batch: pl.DataFrame, delimiter: str) -> bool:
             rf'\n\s*{number}"*\s*{sign}',
             rf'\n\s*"{number}',
             # or in which one stands behind other cells.
-            rf'\n[^\n]*{sign}\s*{number}(?:["\s{sign}]|$)',
+            rf'\n[^\n]*{sign}{number}(?:["\n{sign}]|$)',
         )
     )
     return bool(batch.select(pl.any_horizontal(pl.col(suspects).str.contains(row).any())).item())

@@ -431,6 +431,12 @@ def test_a_quote_that_is_never_closed_is_refused_where_cells_would_be_wrong(
         read_whole(file(text.encode()), "csv")
 
 
+def test_a_note_of_several_lines_may_name_another_member(file: Callable[[bytes], Path]) -> None:
+    for note in ("Repeats\n8502140123081", "Brother:\nJan, 8502140123081", "8502140123081,\nJan"):
+        text = f'ID,Name,Surname,Notes\n8001015009087,A,B,"{note}"\n'
+        assert table(read_whole(file(text.encode()), "csv"))[0][-1] == note
+
+
 def test_a_full_disk_is_not_the_files_fault(
     file: Callable[[bytes], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
