@@ -242,6 +242,17 @@ def duplicates() -> bytes:
     )
 
 
+def shifted() -> bytes:
+    """Commas in cells, in quotes and without."""
+    lines = (
+        "ID Number,Firstname,Surname,Address,Ward",
+        '8001015009087,Ayanda,Nkosi,"12 Main Rd, Soweto",79800001',
+        "8502140123081,Lerato,Mokoena,12 Main Rd, Soweto,79800002",
+        "0102030044089,Sipho,Dlamini,12 Main Rd,79800003,,",
+    )
+    return "\n".join(lines).encode()
+
+
 _EXISTING_HEADERS: Final = (
     *NAMES, "Cell", "Email", "Province", "Municipality", "Ward", "Voting District", "Last Payment",
     "Expiry Date", "Amount",
@@ -381,6 +392,7 @@ FILES: Final[Mapping[str, Callable[[], bytes]]] = {
     "dates.xlsx": dates_xlsx,
     "dates.xls": dates_xls,
     "duplicates.csv": duplicates,
+    "shifted.csv": shifted,
     "existing_before.csv": existing_before,
     "existing.xlsx": existing,
     "office_before.csv": office_before,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import codecs
+import csv
 import io
 import re
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -42,6 +44,19 @@ class CsvText:
     quotes: int
     #: Records, with the header row and empty ones; lines where quotes don't tell records apart.
     records: int
+
+    def fields_of(self, record: int) -> int:
+        """How many fields a record has, the empty ones too.
+
+        Args:
+            record: its index, among all records.
+        """
+        with self.path.open(encoding="utf-8", newline="") as file:
+            records = csv.reader(file, delimiter=self.delimiter)
+            try:
+                return len(next(islice(records, record, None)))
+            except (csv.Error, StopIteration):  # quotes that are none
+                return self.width
 
     def has_quoted_delimiter(self) -> bool:
         """Is there a cell in quotes that holds a delimiter, and would be two without them?"""

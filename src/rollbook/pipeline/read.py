@@ -74,6 +74,9 @@ class Sheet:
     rows_expected: int | None = None
     #: Of the workbook: those that aren't read.
     other_sheets: tuple[str, ...] = ()
+    #: Columns of the file up to where its header row ends, in a CSV file; what stands in those
+    #: behind them has been moved there. A workbook's cells stand where they were put.
+    headed_columns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +201,7 @@ class _Table(NamedTuple):
     rows: int | None
     batches: Iterator[pl.DataFrame]
     others: tuple[str, ...] = ()
+    text: CsvText | None = None
 
 
 def _tables(
@@ -209,7 +213,7 @@ def _tables(
         # The time of polars, and of the report, grows with the columns more than with the rows.
         if text.width > most_columns:
             raise _too_wide(most_columns)
-        yield _Table("CSV", text.records, _csv_batches(text, batch_rows))
+        yield _Table("CSV", text.records, _csv_batches(text, batch_rows), text=text)
         return
     with ExitStack() as opened:
         scanned = None
@@ -391,6 +395,7 @@ def _too_wide(most_columns: int) -> UnreadableFileError:
 def _sheets(table: _Table, header_index: int, wanted: Wanted, most_columns: int) -> Iterator[Sheet]:
     """The batches below the header row; those above and the row itself count as rows only."""
     expected = None if table.rows is None else max(table.rows - header_index - 1, 0)
+    headed = None if table.text is None else table.text.fields_of(header_index)
     row_number = 1
     header_row: Sequence[str | None] = ()
     headers: list[str] = []
@@ -412,7 +417,7 @@ def _sheets(table: _Table, header_index: int, wanted: Wanted, most_columns: int)
             pl.any_horizontal(pl.all().str.strip_chars().fill_null("") != "")
         ).to_series()
         frame = body.with_row_index(ROW_NUMBER, offset=first_row).filter(has_value)
-        yield Sheet(frame, table.name, columns, printed, expected, table.others)
+        yield Sheet(frame, table.name, columns, printed, expected, table.others, headed)
 
 
 def _of_width(batch: pl.DataFrame, headers: Sequence[str]) -> pl.DataFrame:

@@ -127,6 +127,11 @@ def validate(normalised: Normalised, sheet: Sheet, scope: Scope) -> Validated:
     )
     errors = [select(raw, failed[code] == "invalid", field, code) for code, field in RULES.items()]
     headers = {field: header for header, field in sheet.columns.known.items()}
+    beyond = _beyond_headers(sheet)
+    if beyond is not None:
+        name = beyond.columns[-1]
+        headers[name] = name
+        errors.append(select(beyond, beyond[name].is_not_null(), name, "cells_beyond_headers"))
     found = (
         pl.concat([*errors, normalised.warnings])
         .with_columns(
@@ -135,7 +140,26 @@ def validate(normalised: Normalised, sheet: Sheet, scope: Scope) -> Validated:
         .cast(pl.Schema(PROBLEMS))
         .sort(ROW_NUMBER, maintain_order=True)
     )
-    return Validated(_with_verdicts(frame, failed[ROW_NUMBER], scope), found)
+    invalid = failed[ROW_NUMBER]
+    if beyond is not None:
+        invalid = pl.concat([invalid, beyond[ROW_NUMBER]])
+    return Validated(_with_verdicts(frame, invalid, scope), found)
+
+
+def _beyond_headers(sheet: Sheet) -> pl.DataFrame | None:
+    """The rows with more cells than there are headers; None where there is no room for them.
+
+    Returns:
+        ``row_number``, and under the name of the first column behind the headers what stands there
+        or further behind.
+    """
+    if sheet.headed_columns is None or 1 + sheet.headed_columns >= sheet.frame.width:
+        return None
+    # Apart, so that no header of a person's, which may be a pattern, is a name in an expression.
+    behind = sheet.frame[:, 1 + sheet.headed_columns :]
+    filled = behind.select(pl.all().str.strip_chars().replace("", None))
+    first = filled.select(pl.coalesce(pl.all())).to_series()
+    return sheet.frame.select(ROW_NUMBER).with_columns(first).filter(first.is_not_null())
 
 
 def _with_verdicts(frame: pl.DataFrame, invalid: pl.Series, scope: Scope) -> pl.DataFrame:

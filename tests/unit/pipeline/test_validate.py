@@ -10,6 +10,7 @@ import pytest
 
 from rollbook.pipeline import problems
 from rollbook.pipeline.normalise import normalise
+from rollbook.pipeline.read import read
 from rollbook.pipeline.validate import PROBLEMS, RULES, Member, Validated, validate
 from rollbook.scope import EVERYWHERE, Scope
 from tests.files import id_number, member
@@ -97,7 +98,7 @@ def test_problems_come_in_the_order_of_the_rows() -> None:
 def test_every_rule_is_an_error_of_the_catalogue() -> None:
     assert set(Member._validation_rules(with_cast=False)) >= set(RULES)
     errors = {code for code, entry in problems.catalogue().items() if entry.severity == "error"}
-    assert errors == set(RULES)
+    assert errors == {*RULES, "cells_beyond_headers"}
 
 
 def test_the_reference_lists_every_problem_in_its_words() -> None:
@@ -107,3 +108,26 @@ def test_the_reference_lists_every_problem_in_its_words() -> None:
         f"| `{code}` | {entry.severity} | {entry.sentence} |"
         for code, entry in problems.catalogue().items()
     ]
+
+
+@pytest.mark.parametrize(
+    ("title", "end"), [("", ""), ("Members of the branch\n\n", ""), ("", ",")], ids=str
+)
+def test_a_row_of_a_csv_with_more_cells_than_headers_is_refused(
+    tmp_path: Path, title: str, end: str
+) -> None:
+    header = f"ID Number,Firstname,Surname,Address,Ward{end}"
+    rows = [
+        f'{id_number(1)},A,B,"12 Main Rd, Soweto",79800012',
+        f"{id_number(2)},C,D,12 Main Rd, Soweto,79800012",
+        f"{id_number(3)},E,F,12 Main Rd,79800012, ,,",
+    ]
+    path = tmp_path / "members.csv"
+    path.write_text(title + "\n".join([header, *rows]), encoding="utf-8")
+    [sheet] = read(path, "csv")
+    done = validate(normalise(sheet, TODAY), sheet, EVERYWHERE)
+    # A header row that ends in a delimiter has a column more, without a name.
+    is_moved = not end
+    assert done.rows["verdict"].to_list() == ["valid", "invalid" if is_moved else "valid", "valid"]
+    found = done.problems.filter(code="cells_beyond_headers").select("column", "value", "severity")
+    assert found.rows() == ([("Column 6", "79800012", "error")] if is_moved else [])
