@@ -555,7 +555,7 @@ async def test_stored_reports_are_for_operators_alone(
 def test_the_command_says_what_it_would_remove_and_leaves_it(
     settings: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(config, "load", lambda: settings)
+    monkeypatch.setattr(config, "load", lambda **_: settings)
     # The tests that follow in this process would log into what only this one has open.
     monkeypatch.setattr(logs, "configure", lambda *_, **__: None)
     purge(dry_run=True, as_json=True)
