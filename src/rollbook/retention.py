@@ -157,6 +157,8 @@ async def purge_folder(system: System, *, dry_run: bool = False) -> int:
 
 async def run_when_due(system: System) -> Purged | None:
     """The daily round, by whichever process comes first."""
+    # At each look: whoever shares the store by mistake has a day to learn of it.
+    await _say_installation(system, dry_run=False)
     async with system.pool.connection() as connection:
         await audit.keep_for(connection, days=system.settings.audit_retention_days)
         row = await (await connection.execute(_SQL["last"])).fetchone()
@@ -262,13 +264,45 @@ async def _purge_reports(
 
 
 async def _purge_orphans(system: System, purged: Purged, dry_run: bool) -> None:
-    """Remove the files that no upload knows, found from the store itself."""
+    """Remove the files that no upload knows, found from the store itself.
+
+    None where another installation uses the store: its uploads are in a record that isn't ours.
+    """
+    if not await _is_ours_alone(system, dry_run):
+        return
     async for file, is_orphan in _judged(system):
         if is_orphan:
             if not dry_run:
                 await system.store.remove(file.key)
             purged.orphans += 1
             purged.bytes += file.bytes
+
+
+async def _is_ours_alone(system: System, dry_run: bool) -> bool:
+    """Does no other installation use the store, as far as each has said so?
+
+    Ours must have been there for as long as a file is young: by then another has said so too.
+    """
+    installation = await _say_installation(system, dry_run)
+    said = await system.store.installations()
+    others = sorted(str(other) for other in said.keys() - {installation})
+    if others:
+        log.warning(
+            "files of no upload are kept, another installation uses the file store",
+            ours=str(installation),
+            others=others,
+        )
+        return False
+    return installation in said and said[installation] <= clock.now() - ORPHAN_AGE
+
+
+async def _say_installation(system: System, dry_run: bool) -> UUID:
+    """Say in the store that this installation uses it; the id stays with its record."""
+    [row] = await _all(system, "installation", {})
+    installation: UUID = row["id"]
+    if not dry_run and installation not in await system.store.installations():
+        await system.store.say_installation(installation)
+    return installation
 
 
 async def _purge_sources(

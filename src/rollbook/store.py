@@ -44,6 +44,9 @@ _KEY = re.compile(
     r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/(?:source\.\w+|(?:report|refused)-[\w-]+\.\w+)"
 )
 
+#: Below it each installation that uses the store has a file of its id.
+_INSTALLATIONS = "installations"
+
 SOURCE_GONE = (
     "The file is no longer in the store, so it can't be processed. Please send it as a new upload."
 )
@@ -200,6 +203,25 @@ class FileStore:
                             )
         except FileNotFoundError:
             return  # a folder of nothing
+
+    async def installations(self) -> dict[UUID, dt.datetime]:
+        """Who has said that it uses this store, and when."""
+        said = {}
+        try:
+            with _mapped():
+                async for batch in obstore.list(self._store, f"{_INSTALLATIONS}/"):
+                    for meta in batch:
+                        with contextlib.suppress(ValueError):  # somebody else's
+                            name = UUID(meta["path"].rpartition("/")[2])
+                            said[name] = meta["last_modified"]
+        except FileNotFoundError:
+            pass  # a folder of nothing
+        return said
+
+    async def say_installation(self, installation: UUID) -> None:
+        """Say that an installation uses this store."""
+        with _mapped():
+            await obstore.put_async(self._store, f"{_INSTALLATIONS}/{installation}", b"Rollbook\n")
 
     def fetch(self, key: str, target: Path) -> None:
         """Copy a stored file to a local path (blocking: for the child process).

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import pytest
 from psycopg import sql
+from pydantic import SecretStr
 
 from rollbook import clock, config, logs, retention, undo, uploads
 from rollbook.accounts import Role, User, issue_token
@@ -19,6 +20,7 @@ from rollbook.retention import Purged
 from rollbook.store import source_key
 from rollbook.system import open_system
 from rollbook.watcher import Watcher
+from tests.conftest import own_database
 from tests.files import csv_file, id_number, member, members
 from tests.integration.folder.watching import until
 from tests.integration.test_worker import ended, in_members, sent, working
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
     from rollbook.config import Settings
     from rollbook.database import Row
+    from rollbook.engines import Addresses
     from rollbook.system import System
 
     MakeUser = Callable[..., Awaitable[User]]
@@ -275,6 +278,33 @@ async def test_a_store_that_fails_half_way_leaves_an_orphan_that_the_next_round_
     assert done is not None
     assert done.orphans == 1
     assert await keys(system, upload_id) == {"report"}
+
+
+async def test_files_of_another_installation_in_the_same_store_are_kept(
+    system: System,
+    settings: Settings,
+    engines: Addresses,
+    template: str,
+    make_user: MakeUser,
+    later: Later,
+) -> None:
+    ids = await four_uploads(system, await make_user())
+    before = {name: await keys(system, upload_id) for name, upload_id in ids.items()}
+    with own_database(engines, template, "another_installation") as address:
+        with connect(address) as connection:
+            # Copies of the template share an id; whoever migrates has one of their own.
+            connection.execute("UPDATE users SET id = gen_random_uuid() WHERE is_system")
+        another = settings.model_copy(update={"database_url": SecretStr(address)})
+        async with open_system(another) as opened:
+            # Ours has not looked at its store since this Rollbook came: the other waits a day.
+            await retention.run_when_due(opened)
+            await retention.run_when_due(system)
+            later(1.1)
+            for _ in range(2):
+                done = await retention.run_once(opened)
+                assert done is not None
+                assert done.orphans == 0
+    assert {name: await keys(system, upload_id) for name, upload_id in ids.items()} == before
 
 
 async def test_one_process_at_a_time_carries_it_out_and_once_a_day(

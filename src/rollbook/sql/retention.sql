@@ -122,6 +122,10 @@ SELECT count(*) AS found FROM notifications WHERE created_at < %(before)s;
 -- Remove it.
 DELETE FROM notifications WHERE created_at < %(before)s;
 
+-- name: installation
+-- What tells this record from another installation's, also after a restore: its account `folder`.
+SELECT id FROM users WHERE is_system AND email = 'folder';
+
 -- name: owned
 -- Which of the stored files somebody still counts on: every file of an upload that hasn't ended or
 -- whose report may be written again, and what the others' records name.
