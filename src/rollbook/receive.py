@@ -228,7 +228,8 @@ async def record(system: System, user: User, stored: StoredFile, options: Option
     Raises:
         DuplicateUploadError: the same content came within the window.
         TooManyUploadsError: as many of the user's or the office's wait as may.
-        IdempotencyConflictError: the key came before with another file.
+        IdempotencyConflictError: the key came before with another file, or for a dry run where this
+            is none, or the other way round.
     """
     traceparent = traces.carried()
     try:
@@ -286,7 +287,7 @@ async def _record(
             key = {"owner_id": user.id, "idempotency_key": options.idempotency_key}
             found = await connection.execute(_SQL["by_idempotency_key"], key)
             if earlier := await found.fetchone():
-                return _same_file(earlier, stored)
+                return _same_request(earlier, stored, options)
         if not options.allow_duplicate:
             await _refuse_repeat(system, connection, user, stored, options)
         if options.act != "take":  # files in the watched folder wait there and here alike
@@ -322,14 +323,22 @@ async def _record(
         # A request with the same key was quicker between our look and our write.
         earlier = await (await connection.execute(_SQL["by_idempotency_key"], key)).fetchone()
         assert earlier is not None
-        return _same_file(earlier, stored)
+        return _same_request(earlier, stored, options)
 
 
-def _same_file(earlier: Row, stored: StoredFile) -> Row:
+def _same_request(earlier: Row, stored: StoredFile, options: Options) -> Row:
     if earlier["file_sha256"] != stored.sha256:
         raise IdempotencyConflictError(
             f"This Idempotency-Key was used for the upload {earlier['id']} of another file. "
             "Nothing was kept; send the new file under a new key.",
+            job_id=str(earlier["id"]),
+        )
+    if earlier["dry_run"] != options.dry_run:
+        # Answered as taken in, a file would never be merged, or be merged by trying it out.
+        was = "a dry run" if earlier["dry_run"] else "for real"
+        raise IdempotencyConflictError(
+            f"This Idempotency-Key was used for the upload {earlier['id']} of the same file, which "
+            f"was {was}. Nothing was kept; send it under a new key.",
             job_id=str(earlier["id"]),
         )
     return earlier

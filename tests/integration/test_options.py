@@ -13,7 +13,12 @@ import pytest
 from rollbook import receive, uploads
 from rollbook.accounts import Role
 from rollbook.database import connect
-from rollbook.errors import ConflictError, InvalidRequestError, SourceGoneError
+from rollbook.errors import (
+    ConflictError,
+    IdempotencyConflictError,
+    InvalidRequestError,
+    SourceGoneError,
+)
 from tests.files import csv_file, id_number, member
 from tests.integration.test_worker import downloaded, ended, in_members, sent, working
 
@@ -193,6 +198,28 @@ async def test_a_dry_run_is_run_for_real_without_a_second_upload(
     gone = await uploads.get(system, user, tried)
     with pytest.raises(SourceGoneError):
         await receive.run_for_real(system, user, gone, receive.Options(allow_duplicate=True))
+
+
+async def test_a_dry_runs_key_is_not_taken_for_the_run_for_real(
+    system: System, make_user: MakeUser
+) -> None:
+    user = await make_user()
+    content = file_of(person(1))
+    async with working(system):
+        tried = await sent(system, user, content, dry_run=True, idempotency_key="november")
+        dry_run = await ended(system, user, tried)
+    with pytest.raises(IdempotencyConflictError, match="was a dry run"):
+        await receive.run_for_real(
+            system, user, dry_run, receive.Options(idempotency_key="november")
+        )
+    with pytest.raises(IdempotencyConflictError, match="was a dry run"):
+        await sent(system, user, content, idempotency_key="november")
+    await sent(system, user, content, idempotency_key="december")
+    with pytest.raises(IdempotencyConflictError, match="was for real"):
+        await sent(system, user, content, dry_run=True, idempotency_key="december")
+    # The same again is the same job, and of what was refused nothing is left.
+    assert await sent(system, user, content, dry_run=True, idempotency_key="november") == tried
+    assert len([file async for file in system.store.each()]) == 3  # two sources and a report
 
 
 @pytest.mark.parametrize(
