@@ -14,7 +14,8 @@ import pytest
 from stdnum.za import idnr
 
 from rollbook import clock
-from rollbook.errors import InvalidRequestError, UnsupportedFileError
+from rollbook.cli import jobs
+from rollbook.errors import ConflictError, InvalidRequestError, UnsupportedFileError
 from rollbook.sample import MOST_ROWS, SampleFacts, write_sample
 
 if TYPE_CHECKING:
@@ -352,3 +353,11 @@ def test_an_argument_out_of_its_range_is_refused_and_nothing_written(
     with pytest.raises(InvalidRequestError):
         write_sample(tmp_path / "members.xlsx", rows, **others)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_of_the_same_name_is_left_as_it_is(tmp_path: Path) -> None:
+    mine = tmp_path / "members.csv"
+    mine.write_bytes(b"real members")
+    with pytest.raises(ConflictError, match="left as it is"):
+        jobs.sample(mine, rows=3)
+    assert mine.read_bytes() == b"real members"

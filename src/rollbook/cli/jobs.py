@@ -16,7 +16,7 @@ from rich.table import Table
 from rollbook import accounts, audit, receive, undo, uploads
 from rollbook.api.answers import Undoing, UploadStatus
 from rollbook.cli.session import JsonOption, err, out, print_json, run
-from rollbook.errors import NotAllowedError, RollbookError
+from rollbook.errors import ConflictError, NotAllowedError, RollbookError
 from rollbook.voter_roll.outlook import look
 
 if TYPE_CHECKING:
@@ -54,6 +54,12 @@ def sample(
     """Write a synthetic members' file, with the flaws that real ones have."""
     from rollbook.sample import write_sample
 
+    if target.exists():
+        # It is as likely a file of real members by the usual name.
+        raise ConflictError(
+            f"There is a file {str(target)!r} already, and it was left as it is. Name another one, "
+            "or remove it first."
+        )
     facts = write_sample(target, rows, seed=seed)
     out.print(
         f"{escape(str(target))}: {facts.rows} rows, of them {facts.invalid} invalid and "
