@@ -178,6 +178,9 @@ class FileStore:
             with _mapped():
                 await obstore.copy_async(self._store, key, target)
                 if isinstance(self._store, LocalStore):
+                    # Its copy is a second name of the same file, and as old: young files are safe
+                    # from retention until their record is written.
+                    await asyncio.to_thread(os.utime, self._path(target))
                     await asyncio.to_thread(_sync_to_disk, self._path(target))
         except FileNotFoundError:
             raise SourceGoneError(SOURCE_GONE) from None
@@ -284,7 +287,8 @@ async def _chunks(found: obstore.GetResult) -> AsyncIterator[bytes]:
 
 
 def _sync_to_disk(path: Path) -> None:
-    for place in (path, path.parent):
+    # The file, its name, and the name of the upload's folder.
+    for place in (path, path.parent, path.parent.parent):
         descriptor = os.open(place, os.O_RDONLY)
         try:
             os.fsync(descriptor)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import datetime as dt
 import io
+import os
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import fastexcel
 import openpyxl
 import pytest
 
-from rollbook import receive, uploads
+from rollbook import receive, retention, uploads
 from rollbook.accounts import Role
 from rollbook.database import connect
 from rollbook.errors import (
@@ -19,6 +23,7 @@ from rollbook.errors import (
     InvalidRequestError,
     SourceGoneError,
 )
+from rollbook.store import source_key
 from tests.files import csv_file, id_number, member
 from tests.integration.test_worker import downloaded, ended, in_members, sent, working
 
@@ -198,6 +203,37 @@ async def test_a_dry_run_is_run_for_real_without_a_second_upload(
     gone = await uploads.get(system, user, tried)
     with pytest.raises(SourceGoneError):
         await receive.run_for_real(system, user, gone, receive.Options(allow_duplicate=True))
+
+
+async def test_retention_leaves_a_dry_runs_copy_alone_until_it_is_recorded(
+    system: System, make_user: MakeUser, settings: Settings
+) -> None:
+    user = await make_user()
+    async with working(system):
+        tried = await sent(system, user, file_of(person(1)), dry_run=True)
+        dry_run = await ended(system, user, tried)
+    source = settings.data_dir / "store" / dry_run["source_key"]
+    three_days_ago = time.time() - 3 * 86400
+    os.utime(source, (three_days_ago, three_days_ago))
+    await system.store.copy(dry_run["source_key"], source_key(uuid4(), "csv"))
+    assert (await retention.holdings(system)).orphans == 0
+
+
+async def test_a_file_taken_in_is_on_the_disk_with_the_names_of_all_its_folders(
+    system: System, make_user: MakeUser, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = []
+    fsync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    upload_id = await sent(system, await make_user(), file_of(person(1)))
+    store = (settings.data_dir / "store").resolve()
+    own = store / str(upload_id)
+    assert {str(own / "source.csv"), str(own), str(store)} <= set(synced)
 
 
 async def test_a_dry_runs_key_is_not_taken_for_the_run_for_real(
