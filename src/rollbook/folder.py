@@ -13,7 +13,7 @@ import errno
 import os
 import re
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -239,6 +239,17 @@ class Folder:
                 with contextlib.suppress(FileNotFoundError):
                     self._forget_refusal(root, claim)
             self._clear(root, claim)
+
+    def renew(self, claim: Claim, at: dt.datetime) -> Claim:
+        """Let a claim be of another moment: retention counts from it.
+
+        The caller holds the claim's lock.
+        """
+        renewed = replace(claim, at=at.replace(microsecond=0))
+        with self._opened(for_file=True) as root, reached(root, TAKING) as taking:
+            os.rename(claim.folder, renewed.folder, src_dir_fd=taking, dst_dir_fd=taking)
+            sync(taking)
+        return renewed
 
     def clear(self, claim: Claim) -> None:
         """Remove the folder of a claim that holds no file (any more)."""

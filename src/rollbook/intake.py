@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime as dt
 import os
 import textwrap
 import unicodedata
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
 #: Of what the watchers take, and of what an operator takes by hand.
 PRIORITY = 5
 BY_HAND = 1
+#: A claim that is carried on with after this long is one of that moment.
+OLD = dt.timedelta(days=1)
 READ_BYTES = 1024 * 1024
 #: Of the text beside a refused file; an editor that breaks no lines shows it all.
 LINE_LENGTH = 80
@@ -117,6 +120,9 @@ async def resume(system: System, folder: Folder, claim: Claim) -> Taken | None:
             await asyncio.to_thread(folder.clear, claim)
             return None
         log.info("carrying on with a claimed file", claim=str(claim.id))
+        if abs(clock.now() - claim.at) > OLD:
+            # Moved on under its first moment, it might be over its retention at once.
+            claim = await asyncio.to_thread(folder.renew, claim, clock.now())
         parameters = {"key": _key(claim)}
         async with system.pool.connection() as connection:
             recorded = await (await connection.execute(_SQL["by_claim"], parameters)).fetchone()

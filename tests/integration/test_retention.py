@@ -11,7 +11,7 @@ import pytest
 from psycopg import sql
 from pydantic import SecretStr
 
-from rollbook import clock, config, logs, retention, undo, uploads
+from rollbook import clock, config, intake, logs, retention, undo, uploads
 from rollbook.accounts import Role, User, issue_token
 from rollbook.cli.purge import purge
 from rollbook.database import connect
@@ -359,6 +359,35 @@ async def test_files_moved_on_in_the_watched_folder_go_after_their_time(
         assert len(_files_below(folder)) == 4
         assert await retention.purge_folder(opened) == 2
     assert _files_below(folder) == ["put here by hand.csv"]
+
+
+@pytest.mark.parametrize("content", [b"x", csv_file(members(30))])
+async def test_a_file_that_was_claimed_long_ago_stays_for_its_time_after_it_was_moved_on(
+    settings: Settings, folder: Path, content: bytes, later: Later
+) -> None:
+    (folder / "members.csv").write_bytes(content)
+    watched = settings.model_copy(update={"watch_dir": folder, "watch_still_s": 0})
+    async with open_system(watched) as opened:
+        watch = intake.folder_of(watched)
+        [file] = watch.look().files
+        long_ago = clock.now() - dt.timedelta(days=31)
+        assert watch.claim(file, uuid4(), priority=5, at=long_ago) is not None
+        watcher = Watcher(opened)
+
+        async def moved_on() -> bool:
+            await watcher.run_once()
+            return watcher.taken + watcher.refused == 1
+
+        await until(moved_on)
+        assert _count(folder) == 1
+        assert await retention.purge_folder(opened) == 0
+        assert list((folder / ".taking").iterdir()) == []
+        later(31)
+        assert await retention.purge_folder(opened) == 1
+
+
+def _count(folder: Path) -> int:
+    return sum(name.endswith("members.csv") for name in _files_below(folder))
 
 
 def _files_below(folder: Path) -> list[str]:
