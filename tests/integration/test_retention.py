@@ -321,6 +321,15 @@ async def test_one_process_at_a_time_carries_it_out_and_once_a_day(
     assert await retention.run_when_due(system) == Purged()
 
 
+async def test_a_round_by_a_clock_that_was_ahead_is_not_the_last_for_years(
+    system: System, later: Later
+) -> None:
+    later(400)
+    assert await retention.run_when_due(system) is not None
+    later(0)
+    assert await retention.run_when_due(system) is not None
+
+
 async def test_a_worker_carries_it_out_by_itself(
     system: System, make_user: MakeUser, later: Later
 ) -> None:
