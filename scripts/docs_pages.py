@@ -42,6 +42,8 @@ KINDS = {
     "membership_amount": "an amount such as `R10.00`",
 }
 
+_OF_EVERY_MESSAGE = {"type", "seq", "at", "job_id"}
+
 
 def columns() -> str:
     """The known columns, with every header that stands for one."""
@@ -135,9 +137,6 @@ def _resolved(document: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any
         # Every message has these, as the top of the page says.
         properties |= {key: one for key, one in inherited.items() if key not in _OF_EVERY_MESSAGE}
     return {**schema, "properties": properties | schema.get("properties", {})}
-
-
-_OF_EVERY_MESSAGE = {"type", "seq", "at", "job_id"}
 
 
 def _fields(document: dict[str, Any], name: str, schema: dict[str, Any]) -> Iterator[str]:

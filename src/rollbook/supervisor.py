@@ -62,7 +62,6 @@ class Processes:
         """
         api = _listener(settings)
         port = int(api.getsockname()[1])
-        self._settings = settings
         self._address = (_reachable(settings.host), port)
         commands = ["serve", "worker"]
         if settings.watch_dir is not None:

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from rollbook import supervisor
+from tests.integration.folder.watching import until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,9 +25,11 @@ async def test_a_process_that_ended_before_it_was_told_is_started_again(
         first.kill()
         first.wait()
         keeper = asyncio.create_task(worker.keep_running(settings))
-        async with asyncio.timeout(20):
-            while worker.process in {None, first}:
-                assert not keeper.done()
-                await asyncio.sleep(0.05)
+
+        def is_another() -> bool:
+            assert not keeper.done()
+            return worker.process not in {None, first}
+
+        await until(is_another)
         keeper.cancel()
         await asyncio.gather(keeper, return_exceptions=True)

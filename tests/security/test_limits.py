@@ -22,6 +22,7 @@ from rollbook.scope import Scope
 from rollbook.system import open_system
 from tests.conftest import PASSWORD
 from tests.files import csv_file
+from tests.integration.folder.watching import until
 from tests.listening import PATH, Site, quick
 from tests.waiting import PATIENCE_S
 
@@ -124,9 +125,7 @@ async def test_only_so_many_lines_of_a_user_are_open_and_one_that_closes_makes_r
                 assert await third.ended() == (1013, "too_many_lines")
             async with site.listening(neighbour) as heard:
                 assert (await heard.next())["type"] == "snapshot"
-        async with asyncio.timeout(PATIENCE_S):
-            while len(site.feed._lines[user.id]) > 1:  # noqa: ASYNC110 - the server says no more
-                await asyncio.sleep(0.01)
+        await until(lambda: len(site.feed._lines[user.id]) <= 1)
         async with site.listening(user) as third:
             assert (await third.next())["type"] == "snapshot"
 

@@ -68,12 +68,8 @@ def map_headers(headers: Sequence[str], given: Mapping[str, str | None] | None =
     for header in sorted(headers, key=lambda header: ranks.get(key(header), len(ranks))):
         if field := fields.get(key(header)):
             best.setdefault(field, header)
-    known = {
-        header: field
-        for header in headers
-        for field in [fields.get(key(header))]
-        if field and best[field] == header
-    }
+    found = {header: field for field, header in best.items()}
+    known = {header: found[header] for header in headers if header in found}
     return ColumnMap(known, tuple(header for header in headers if header not in known))
 
 

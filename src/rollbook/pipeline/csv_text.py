@@ -60,19 +60,9 @@ class CsvText:
 
     def has_quoted_delimiter(self) -> bool:
         """Is there a cell in quotes that holds a delimiter, and would be two without them?"""
-        sign = re.escape(self.delimiter.encode())
-        quoted = re.compile(
-            b"(?:^|"
-            + sign
-            + b')"(?:[^"\n'
-            + sign
-            + b']|"")*'
-            + sign
-            + b'(?:[^"\n]|"")*"(?='
-            + sign
-            + b"|\r?$)",
-            re.MULTILINE,
-        )
+        sign = re.escape(self.delimiter)
+        pattern = rf'(?:^|{sign})"(?:[^"\n{sign}]|"")*{sign}(?:[^"\n]|"")*"(?={sign}|\r?$)'
+        quoted = re.compile(pattern.encode(), re.MULTILINE)
         with self.path.open("rb") as file:
             return any(quoted.search(line) for line in file)
 
