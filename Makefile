@@ -38,19 +38,19 @@ test: setup ## All tests, against the real PostgreSQL and Valkey
 	@$(BIN)/python -m pytest --numprocesses=$(TEST_PROCESSES) --dist=worksteal
 
 faults: setup ## The fault tests many times (RUNS=25, SEED=1): about an hour
-	@ROLLBOOK_FAULT_RUNS=$(or $(RUNS),25) ROLLBOOK_FAULT_SEED=$(or $(SEED),1) $(BIN)/python -m pytest tests/faults tests/acceptance/test_join.py tests/integration/test_live.py
+	@ROLLBOOK_FAULT_RUNS=$(or $(RUNS),25) ROLLBOOK_FAULT_SEED=$(or $(SEED),1) $(BIN)/python -m pytest --timeout=7200 tests/faults tests/acceptance/test_join.py tests/integration/test_live.py
 
 fuzz: setup ## Odd files before the reader, 20,000 of them (INPUTS=20000 SEED=1): ten minutes
-	@ROLLBOOK_FUZZ_INPUTS=$(or $(INPUTS),20000) ROLLBOOK_FUZZ_SEED=$(or $(SEED),1) $(BIN)/python -m pytest -s tests/security/test_reader_fuzz.py
+	@ROLLBOOK_FUZZ_INPUTS=$(or $(INPUTS),20000) ROLLBOOK_FUZZ_SEED=$(or $(SEED),1) $(BIN)/python -m pytest --timeout=3600 -s tests/security/test_reader_fuzz.py
 
 fuzz-api: setup ## Requests made of the OpenAPI document, many of them (EXAMPLES=200): ten minutes
-	@ROLLBOOK_API_EXAMPLES=$(or $(EXAMPLES),200) $(BIN)/python -m pytest tests/security/test_api_fuzz.py
+	@ROLLBOOK_API_EXAMPLES=$(or $(EXAMPLES),200) $(BIN)/python -m pytest --timeout=3600 tests/security/test_api_fuzz.py
 
 page: setup ## The tests of the page, with every view in every look (5 min, Chromium)
-	@ROLLBOOK_PAGE_LOOKS=all $(BIN)/python -m pytest tests/page
+	@ROLLBOOK_PAGE_LOOKS=all $(BIN)/python -m pytest --timeout=600 tests/page
 
 oracle: setup ## Our rules of ID numbers against python-stdnum, on three million numbers
-	@ROLLBOOK_ORACLE_NUMBERS=3000000 $(BIN)/python -m pytest tests/unit/pipeline/test_id_numbers.py
+	@ROLLBOOK_ORACLE_NUMBERS=3000000 $(BIN)/python -m pytest --timeout=600 tests/unit/pipeline/test_id_numbers.py
 
 bench-recovery: setup ## How long an upload waits after its worker was killed
 	@$(BIN)/python -m benchmarks.recovery

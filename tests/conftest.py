@@ -20,6 +20,7 @@ from rollbook.config import Settings
 from rollbook.engines import Addresses, Engines
 from rollbook.scope import Scope
 from rollbook.system import open_system
+from tests import timeouts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 
 PASSWORD = "a long enough password"
 _numbers = itertools.count()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(timeouts)
 
 
 @pytest.fixture(scope="session")
