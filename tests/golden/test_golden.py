@@ -63,6 +63,8 @@ def test_a_file_that_libreoffice_saved_is_the_same(
 
 def test_every_problem_of_the_catalogue_is_in_some_file() -> None:
     found = {code for expected in CASES.values() for _, _, code in expected["problems"]}
+    texts = [path.read_text("utf-8") for path in make.FOLDER.glob("cases/test_*.py")]
+    found |= {code for code in problems.catalogue() if any(f'"{code}"' in text for text in texts)}
     assert found == set(problems.catalogue())
 
 

@@ -14,6 +14,7 @@ from rollbook import audit, clock, uploads
 from rollbook.accounts import Role, User
 from rollbook.database import Row
 from rollbook.masking import masked, masked_cell
+from rollbook.pipeline.reading import How
 from rollbook.receive import Existing, Verify
 from rollbook.undo import Undone
 from rollbook.uploads import Outcome, Status
@@ -127,7 +128,76 @@ class UploadVerification(BaseModel):
         )
 
 
-class UploadStatus(BaseModel):
+class SheetNotRead(BaseModel):
+    """A sheet of the workbook that was not read."""
+
+    name: str
+    rows: int | None = Field(description="Null where the workbook does not say.")
+    is_hidden: bool
+    holds_members: bool
+
+
+class ColumnUsed(BaseModel):
+    """The field that a column of the file was read as."""
+
+    field: str = Field(description="As in the columns' reference.")
+    how: How = Field(
+        description="given: by the sender. remembered: from an earlier upload of the office. "
+        "known: by its header. tiers: by two header rows."
+    )
+
+
+class Note(BaseModel):
+    """A warning about the file rather than about one cell."""
+
+    code: str
+    message: str
+    rows: int | None = Field(description="Rows that it concerns; null where that is unknown.")
+
+
+class FileReading(BaseModel):
+    """What was found about the file as a whole, and how many rows are doubtful."""
+
+    rows_with_warnings: int | None = Field(
+        description="Rows with one warning or more, refused ones too; null before the end."
+    )
+    rows_needing_attention: int | None = Field(
+        description="Rows that were refused or have a warning; null before the end."
+    )
+    warnings: dict[str, int] = Field(description="Rows by the warning's code.")
+    notes: list[Note]
+    encoding: str | None = Field(description="Of a text file.")
+    delimiter: str | None = Field(description="Of a text file.")
+    header_row: int | None
+    sheets_not_read: list[SheetNotRead]
+    columns_used: dict[str, ColumnUsed] = Field(description="By header.")
+    columns_not_read: list[str] = Field(
+        description="Headers of columns that hold data and were not read as any field."
+    )
+    hidden_rows: int = Field(description="Hidden in the spreadsheet program; they were read.")
+    hidden_columns: list[str]
+
+    @classmethod
+    def facts(cls, upload: Row) -> dict[str, Any]:
+        """These members, from a row of the table ``uploads``."""
+        found = upload["reading"] or {}
+        warnings = sorted((upload["warnings"] or {}).items(), key=lambda one: (-one[1], one[0]))
+        lists = ("notes", "sheets_not_read", "columns_not_read", "hidden_columns")
+        return {
+            "rows_with_warnings": upload["rows_with_warnings"],
+            "rows_needing_attention": upload["rows_needing_attention"],
+            "warnings": dict(warnings),
+            **{name: found.get(name) for name in ("encoding", "delimiter", "header_row")},
+            **{name: found.get(name, []) for name in lists},
+            "columns_used": {
+                column["header"]: {"field": column["field"], "how": column["how"]}
+                for column in found.get("columns_used", [])
+            },
+            "hidden_rows": found.get("hidden_rows", 0),
+        }
+
+
+class UploadStatus(FileReading):
     """Everything about one upload but its rows."""
 
     job_id: UUID
@@ -175,7 +245,7 @@ class UploadStatus(BaseModel):
         if upload["columns"] is not None:
             same["columns"] = {masked(name): field for name, field in upload["columns"].items()}
         return cls(
-            **same,
+            **same | cls.facts(upload),
             job_id=upload["id"],
             owner=upload["owner_email"],
             rows_per_second=_rows_per_second(upload),
@@ -206,13 +276,20 @@ class RowProblem(BaseModel):
     code: str
     severity: Literal["error", "warning"]
     message: str
+    kept: str | None = Field(
+        None, description="What a doubtful cell was read as; null where nothing of it was kept."
+    )
 
     @classmethod
     def of(cls, problem: Mapping[str, Any], message: str) -> RowProblem:
         """The answer to an entry of a row's ``problems``."""
-        column, value = problem["column"], problem["value"]
+        column, value, kept = problem["column"], problem["value"], problem.get("kept")
         hide = masked_cell if problem["code"].startswith("id_") else masked
-        shown = {"column": column and masked(column), "value": value and hide(value)}
+        shown = {
+            "column": column and masked(column),
+            "value": value and hide(value),
+            "kept": kept and hide(kept),
+        }
         return cls(**{**problem, **shown}, message=message)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 from uuid import UUID
 
+from rollbook.api.answers import FileReading
 from rollbook.errors import title_of
 from rollbook.live.messages import Message, MessageType, event, seq_of, timestamp
 from rollbook.masking import masked
@@ -193,6 +194,7 @@ def _end(one: QueueEvent, told: _Told, record: Row) -> Message | None:
             "outcomes": {name: record[name] for name in OUTCOMES},
             "stage_seconds": record["stage_seconds"],
             "dry_run": record["dry_run"],
+            **FileReading.facts(record),
         }
     return _of_upload(_ENDS[status], one, told, data)
 

@@ -44,6 +44,8 @@ class CsvText:
     quotes: int
     #: Records, with the header row and empty ones; lines where quotes don't tell records apart.
     records: int
+    #: As it was read, by its usual name.
+    encoding: str = "utf-8"
 
     def fields_of(self, record: int) -> int:
         """How many fields a record has, the empty ones too.
@@ -78,7 +80,14 @@ def csv_text(path: Path) -> CsvText:
     delimiter = _delimiter(start)
     is_blank = not start.strip() and all(not piece.strip() for piece in _pieces(plain))
     measured = (0, 0, 0) if is_blank else _width_quotes_and_records(plain, ord(delimiter))
-    return CsvText(plain, delimiter, *measured)
+    return CsvText(plain, delimiter, *measured, _name(encoding, errors))
+
+
+def _name(encoding: str, errors: str) -> str:
+    if encoding == "cp1252":
+        return "windows-1252"
+    usual = encoding.removesuffix("-sig")
+    return f"{usual}, in parts windows-1252" if errors == _AS_WINDOWS else usual
 
 
 def _encoding(path: Path) -> tuple[str, str]:

@@ -158,7 +158,8 @@ def keep_rows(
 def _lines(ledger: pl.DataFrame, problems: pl.DataFrame) -> pl.DataFrame:
     by_row = (
         problems.select(
-            ROW_NUMBER, text=pl.struct("column", "value", "code", "severity").struct.json_encode()
+            ROW_NUMBER,
+            text=pl.struct("column", "value", "code", "severity", "kept").struct.json_encode(),
         )
         .group_by(ROW_NUMBER)
         .agg(pl.col("text").str.join(","))

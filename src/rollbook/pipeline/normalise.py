@@ -113,11 +113,22 @@ def normalise(sheet: Sheet, today: dt.date) -> Normalised:
     return Normalised(frame, raw, _warnings(raw, frame, restored))
 
 
-def select(raw: pl.DataFrame, where: pl.Series, field: str, code: str) -> pl.DataFrame:
-    """The problem ``code`` of ``field`` in the rows where it holds."""
+def select(
+    raw: pl.DataFrame, where: pl.Series, field: str, code: str, kept: pl.Series | None = None
+) -> pl.DataFrame:
+    """The problem ``code`` of ``field`` in the rows where it holds.
+
+    Args:
+        raw: the cells as the file has them, with ``row_number``.
+        where: the rows, one boolean for each row of ``raw``.
+        field: the field, which ``raw`` has.
+        code: see ``problems.toml``.
+        kept: what the cell was read as, for each row of ``raw``; None where nothing was.
+    """
     severity = problems.catalogue()[code].severity
+    read_as = pl.lit(None, pl.String) if kept is None else kept.cast(pl.String)
     return (
-        raw.select(ROW_NUMBER, field)
+        raw.select(ROW_NUMBER, field, read_as.alias("kept"))
         .filter(where)
         .select(
             ROW_NUMBER,
@@ -125,6 +136,7 @@ def select(raw: pl.DataFrame, where: pl.Series, field: str, code: str) -> pl.Dat
             pl.col(field).alias("value"),
             pl.lit(code).alias("code"),
             pl.lit(severity).alias("severity"),
+            pl.col("kept"),
         )
     )
 
@@ -197,17 +209,20 @@ def _id_numbers(given: pl.Series, today: dt.date) -> tuple[pl.Series, pl.Series]
 
 
 def _warnings(raw: pl.DataFrame, frame: pl.DataFrame, restored: pl.Series) -> pl.DataFrame:
-    found = [select(raw, restored, "id_number", "id_zeros_restored")]
+    found = [select(raw, restored, "id_number", "id_zeros_restored", frame["id_number"])]
     for field, code in _NOT_UNDERSTOOD.items():
         # An expiry date may come from the last payment, but its own cell was not understood.
         unclear = frame[field].is_null() & raw[field].is_not_null()
-        found.append(select(raw, unclear, field, code))
+        # A gender that was not understood is the one in the ID number.
+        kept = frame["gender_from_id"] if field == "gender" else None
+        found.append(select(raw, unclear, field, code, kept))
     for field in DATES:
         ambiguous = _understood(raw[field], cells.is_ambiguous_date).collect().to_series()
-        found.append(select(raw, ambiguous, field, "date_ambiguous"))
+        found.append(select(raw, ambiguous, field, "date_ambiguous", frame[field]))
     for field in ("gender", "citizenship"):
         differs = (frame[field] != frame[f"{field}_from_id"]).fill_null(value=False)
-        found.append(select(raw, differs, field, f"{field}_contradicts_id"))
+        kept = frame[f"{field}_from_id"]
+        found.append(select(raw, differs, field, f"{field}_contradicts_id", kept))
     return pl.concat(found)
 
 

@@ -20,6 +20,8 @@ class Problem:
 
     severity: Severity
     sentence: str
+    #: Is the cell left out of the record? Only a warning says so.
+    leaves_out: bool = False
 
 
 @cache

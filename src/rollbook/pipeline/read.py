@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections import deque
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -25,12 +26,21 @@ from rollbook.errors import (
 from rollbook.extent import check_extent
 from rollbook.inspection import Limits, inspect
 from rollbook.masking import masked
-from rollbook.pipeline.columns import ColumnMap, fingerprint, map_headers, unique_headers, variants
+from rollbook.pipeline.columns import (
+    ColumnMap,
+    fingerprint,
+    key,
+    map_headers,
+    own,
+    unique_headers,
+    variants,
+)
 from rollbook.pipeline.csv_text import CsvText, csv_text
+from rollbook.pipeline.reading import ColumnUsed, How, Reading, SheetNotRead
 from rollbook.scan import NotPlainError, Workbook, open_workbook
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence, Set
     from pathlib import Path
 
 ROW_NUMBER = "row_number"
@@ -72,11 +82,11 @@ class Sheet:
     fingerprint: str
     #: Rows of the whole table as the file says it: an estimate. None where it says nothing.
     rows_expected: int | None = None
-    #: Of the workbook: those that aren't read.
-    other_sheets: tuple[str, ...] = ()
     #: Columns of the file up to where its header row ends, in a CSV file; what stands in those
     #: behind them has been moved there. A workbook's cells stand where they were put.
     headed_columns: int | None = None
+    #: Of the file up to this batch.
+    reading: Reading = field(default_factory=Reading)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +102,23 @@ class Wanted:
 
     def map(self, headers: Sequence[str]) -> ColumnMap:
         """Find the field of each header."""
-        own = self.columns
-        if own is None and self.remembered:
-            own = self.remembered.get(fingerprint(headers))
-        return map_headers(headers, own)
+        return map_headers(headers, self._mapping(headers)[0])
+
+    def used(self, headers: Sequence[str], columns: ColumnMap) -> Mapping[str, ColumnUsed]:
+        """The columns that are read, and why each is read as its field."""
+        mapping, how = self._mapping(headers)
+        named = {key(header) for header, field in mapping.items() if field}
+        return {
+            header: ColumnUsed(field, how if key(header) in named else "known")
+            for header, field in columns.known.items()
+        }
+
+    def _mapping(self, headers: Sequence[str]) -> tuple[Mapping[str, str | None], How]:
+        if self.columns is not None:
+            return self.columns, "given"
+        if not self.remembered:
+            return {}, "known"
+        return self.remembered.get(fingerprint(headers), {}), "remembered"
 
 
 def read(
@@ -200,7 +223,8 @@ class _Table(NamedTuple):
     #: What the file says, the header row and those above it included.
     rows: int | None
     batches: Iterator[pl.DataFrame]
-    others: tuple[str, ...] = ()
+    #: What its reader has found so far. Asked after each batch.
+    reading: Callable[[], Reading] = Reading
     text: CsvText | None = None
 
 
@@ -213,7 +237,9 @@ def _tables(
         # The time of polars, and of the report, grows with the columns more than with the rows.
         if text.width > most_columns:
             raise _too_wide(most_columns)
-        yield _Table("CSV", text.records, _csv_batches(text, batch_rows), text=text)
+        reading = Reading(encoding=text.encoding, delimiter=text.delimiter)
+        batches = _csv_batches(text, batch_rows)
+        yield _Table("CSV", text.records, batches, lambda: reading, text)
         return
     with ExitStack() as opened:
         scanned = None
@@ -228,8 +254,11 @@ def _tables(
             if scanned is not None:
                 with suppress(NotPlainError):
                     rows = scanned.claimed_rows(name)
-            others = tuple(other for other in names if other != name)
-            yield _Table(name, rows, _sheet_batches(path, scanned, name, batch_rows), others)
+            others = Reading(
+                sheets_not_read=tuple(SheetNotRead(other) for other in names if other != name)
+            )
+            batches = _sheet_batches(path, scanned, name, batch_rows)
+            yield _Table(name, rows, batches, partial(replace, others))
 
 
 def _wanted_names(names: list[str], wanted: str | None) -> list[str]:
@@ -399,6 +428,7 @@ def _sheets(table: _Table, header_index: int, wanted: Wanted, most_columns: int)
     row_number = 1
     header_row: Sequence[str | None] = ()
     headers: list[str] = []
+    filled: set[str] = set()
     for batch in table.batches:
         first_row, skipped = row_number, 0
         row_number += batch.height
@@ -417,7 +447,22 @@ def _sheets(table: _Table, header_index: int, wanted: Wanted, most_columns: int)
             pl.any_horizontal(pl.all().str.strip_chars().fill_null("") != "")
         ).to_series()
         frame = body.with_row_index(ROW_NUMBER, offset=first_row).filter(has_value)
-        yield Sheet(frame, table.name, columns, printed, expected, table.others, headed)
+        filled |= _filled(frame, set(columns.unknown) - filled)
+        reading = replace(
+            table.reading(),
+            header_row=header_index + 1,
+            columns_used=wanted.used(headers, columns),
+            columns_not_read=tuple(name for name in own(headers) if name in filled),
+        )
+        yield Sheet(frame, table.name, columns, printed, expected, headed, reading)
+
+
+def _filled(frame: pl.DataFrame, names: Set[str]) -> set[str]:
+    """Those of the columns that hold any text but blanks."""
+    # By position: in an expression, a header such as "^ID$" would be a pattern.
+    places = [n for n, name in enumerate(frame.columns) if name in names]
+    texts = frame.select(pl.nth(places).str.strip_chars()) if places else pl.DataFrame()
+    return {column.name for column in texts if (column != "").any()}
 
 
 def _of_width(batch: pl.DataFrame, headers: Sequence[str]) -> pl.DataFrame:

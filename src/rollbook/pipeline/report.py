@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Final, Self
 import polars as pl
 
 from rollbook.pipeline.columns import ERRORS, own, unique_headers, variants
-from rollbook.pipeline.problems import sentence
+from rollbook.pipeline.problems import catalogue, sentence
 from rollbook.pipeline.read import MOST_NAME_CHARS, ROW_NUMBER
+from rollbook.pipeline.reading import Reading
 from rollbook.pipeline.report_tables import TablesKeeper
+from rollbook.pipeline.tally import REFUSED, Tally
 from rollbook.workbook import BarChart, Cell, Look, WorkbookWriter
 
 if TYPE_CHECKING:
@@ -21,8 +23,9 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from rollbook.database import Row
-    from rollbook.pipeline.columns import ColumnMap
+    from rollbook.pipeline.reading import How, SheetNotRead
     from rollbook.workbook import AnyCell
+    from rollbook.workbook.worksheet import CellValue
 
 #: Row colours by outcome, as ARGB: light enough for black text.
 FILLS = {
@@ -42,8 +45,6 @@ IN_WORDS = {
     "duplicate": "Refused: repeats another row",
     "out_of_scope": "Refused: belongs to another office",
 }
-REFUSED = ("invalid", "duplicate", "out_of_scope")
-
 EXISTING_IN_WORDS = {
     "update": "take what the file says",
     "fill": "only empty fields are filled",
@@ -80,7 +81,16 @@ ROW = "Row"
 OUTCOME = "Outcome"
 PROBLEMS = "Problems"
 _FILL = "__fill"
-MOST_SHEETS_LISTED: Final = 50
+#: Names that a cell of the summary lists.
+MOST_LISTED: Final = 50
+
+_DELIMITERS: Final = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+_HOW_IN_WORDS: Final[Mapping[How, str]] = {
+    "given": " (as you said)",
+    "remembered": " (as in an earlier upload)",
+    "known": "",
+    "tiers": "",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +100,9 @@ class Facts:
     #: The row of the table ``uploads``, with ``owner_email``.
     upload: Row
     sheet_name: str
-    columns: ColumnMap
     outcomes: dict[str, int]
-    #: How many rows have each problem: ``code``, ``severity``, ``rows``.
-    problems: pl.DataFrame
+    #: How many rows have which problem.
+    tally: Tally
     #: Seconds by stage, up to the report.
     seconds: dict[str, float]
     #: When the report was written.
@@ -104,8 +113,8 @@ class Facts:
     roll: Mapping[str, int] = field(default_factory=dict)
     #: Why it isn't asked about any row; None when it is.
     not_asked_because: str | None = "verification is switched off"
-    #: Sheets of the workbook that weren't read: members may stand there, and nobody would know.
-    other_sheets: Sequence[str] = ()
+    #: What was found about the file as a whole.
+    reading: Reading = field(default_factory=Reading)
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,11 +353,6 @@ def _refused_rows(refused: pl.DataFrame, headers: Sequence[str]) -> pl.DataFrame
     return pl.DataFrame([*originals, refused.select(why.alias(name)).to_series()])
 
 
-def problem_counts(problems: pl.DataFrame) -> pl.DataFrame:
-    """How many rows of a batch have each problem; see ``Facts.problems``."""
-    return problems.group_by("code", "severity").agg(rows=pl.col(ROW_NUMBER).n_unique())
-
-
 def _summary(facts: Facts) -> tuple[list[list[AnyCell]], BarChart]:
     """The first sheet: what came of the file, which file it was, and how it was processed."""
     upload = facts.upload
@@ -369,20 +373,21 @@ def _summary(facts: Facts) -> tuple[list[list[AnyCell]], BarChart]:
     rows += [[Cell("Rows in the file", Look.LABEL), total], []]
 
     rows.append([Cell(title, Look.HEADER) for title in ("Problem", "Rows", "Effect")])
-    rows += [
-        [sentence(code), count, "refuses the row" if severity == "error" else "only told"]
-        for code, severity, count in _most_frequent(facts.problems)
-    ] or [["None"]]
-    rows.append([])
+    rows += [[sentence(code), count, _effect(code)] for code, _, count in facts.tally.problems] or [
+        ["None"]
+    ]
+    rows += [["Rows with a warning", facts.tally.rows_with_warnings], []]
+    if facts.reading.notes:
+        rows.append([Cell(title, Look.HEADER) for title in ("About the whole file", "Rows")])
+        rows += [[Cell(note.message, Look.INERT), note.rows] for note in facts.reading.notes]
+        rows.append([])
 
     rows.append([Cell(title, Look.HEADER) for title in ("The file", "")])
-    unknown = ", ".join(facts.columns.unknown) or "none"
     office = ", ".join(filter(None, (upload["municipality"], upload["province"]))) or "national"
     rows += [
         ["Name", Cell(upload["file_name"], Look.INERT)],
         ["Sheet", Cell(facts.sheet_name, Look.INERT)],
-        ["Sheets that were not read", Cell(_listed(facts.other_sheets), Look.INERT)],
-        ["Columns that are kept in this report only", Cell(unknown, Look.INERT)],
+        *_as_read(facts.reading),
         ["Sent by", Cell(upload["owner_email"], Look.INERT)],
         ["Office", Cell(office, Look.INERT)],
         ["Received (UTC)", Cell(upload["created_at"], Look.DATETIME)],
@@ -415,10 +420,54 @@ def _summary(facts: Facts) -> tuple[list[list[AnyCell]], BarChart]:
     return rows, chart
 
 
+def _effect(code: str) -> str:
+    """What a problem does to its row."""
+    problem = catalogue()[code]
+    if problem.severity == "error":
+        return "refuses the row"
+    return "the cell was left out" if problem.leaves_out else "to be checked"
+
+
+def _as_read(reading: Reading) -> list[list[AnyCell]]:
+    """How the file was read, so that its sender can see what was not."""
+    others = [sheet.name[:MOST_NAME_CHARS] + _about(sheet) for sheet in reading.sheets_not_read]
+    used = [
+        f"{header}: {variants()[column.field][0]}{_HOW_IN_WORDS[column.how]}"
+        for header, column in reading.columns_used.items()
+    ]
+    text = ", ".join(filter(None, (reading.encoding, _DELIMITERS.get(reading.delimiter or ""))))
+    said: dict[str, CellValue] = {
+        "Text": text or None,
+        "Header row": reading.header_row,
+        "Sheets that were not read": _listed(others),
+        "Columns that were read": _listed(used),
+        "Columns that were not read": _listed(reading.columns_not_read),
+        "Hidden rows, which were read": reading.hidden_rows or None,
+        "Hidden columns, which were read": _listed(reading.hidden_columns)
+        if reading.hidden_columns
+        else None,
+    }
+    return [
+        [label, Cell(value, Look.INERT) if isinstance(value, str) else value]
+        for label, value in said.items()
+        if value is not None
+    ]
+
+
+def _about(sheet: SheetNotRead) -> str:
+    said = [
+        f"{sheet.rows} rows" if sheet.rows is not None else "",
+        "hidden" if sheet.is_hidden else "",
+        "holds members" if sheet.holds_members else "",
+    ]
+    about = ", ".join(filter(None, said))
+    return f" ({about})" if about else ""
+
+
 def _listed(names: Sequence[str]) -> str:
     """Some names, and how many more there are."""
-    more = len(names) - MOST_SHEETS_LISTED
-    listed = ", ".join(name[:MOST_NAME_CHARS] for name in names[:MOST_SHEETS_LISTED])
+    more = len(names) - MOST_LISTED
+    listed = ", ".join(names[:MOST_LISTED])
     return f"{listed} and {more} more" if more > 0 else listed or "none"
 
 
@@ -427,10 +476,3 @@ def _in_words(columns: Mapping[str, str | None]) -> str:
         f"{header}: {variants()[field][0] if field else 'left alone'}"
         for header, field in columns.items()
     )
-
-
-def _most_frequent(problems: pl.DataFrame) -> list[tuple[str, str, int]]:
-    """Each code with its severity and its number of rows: errors first, the most frequent first."""
-    counted = problems.group_by("code", "severity").agg(pl.col("rows").sum())
-    ordered = counted.sort("severity", "rows", "code", descending=[False, True, False])
-    return list(ordered.iter_rows())

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
-from psycopg.types.json import Json
+from psycopg.types.json import Json, Jsonb
 
 from rollbook import audit, clock
 from rollbook import store as keys
@@ -31,6 +31,7 @@ from rollbook.pipeline.normalise import normalise
 from rollbook.pipeline.read import BATCH_ROWS, ROW_NUMBER, Wanted, read
 from rollbook.pipeline.spill import Spill
 from rollbook.pipeline.stages import Progress, Stages
+from rollbook.pipeline.tally import REFUSED, Tally, tally
 from rollbook.pipeline.validate import validate
 from rollbook.pipeline.verify import Verification
 from rollbook.scope import Scope
@@ -137,7 +138,7 @@ class _Attempt:
         counts, is_refused = done
         total = sum(counts.values())
         if is_refused:
-            refused = sum(counts[name] for name in report.REFUSED)
+            refused = sum(counts[name] for name in REFUSED)
             raise RowsRefusedError(
                 f"{refused} of the {total} rows were refused, and you asked for all rows or none, "
                 "so nothing was changed. The report says why; mend these rows and send the file "
@@ -164,7 +165,9 @@ class _Attempt:
         if not self._verification.prepare(said, is_refused=self._is_refused(said)):
             return None
         stages.begin("merge", rows_total=total)
-        is_refused, files, lines = self._merge_and_report(table, ledger, people, rule, said)
+        is_refused, files, lines, counted = self._merge_and_report(
+            table, ledger, people, rule, said
+        )
         stored = _stored(self._store, upload, files)
         tables_key = None if is_refused else _kept_tables(self._store, upload, files)
         stages.end()
@@ -177,6 +180,10 @@ class _Attempt:
             "rows_total": total,
             **counts,
             "stage_seconds": Json(stages.seconds),
+            "reading": Jsonb(table.last.reading.as_json()),
+            "rows_with_warnings": counted.rows_with_warnings,
+            "rows_needing_attention": counted.rows_needing_attention,
+            "warnings": Jsonb(counted.warnings),
             **stored,
         }
         last_write = "note_report" if is_refused else "complete"
@@ -196,7 +203,7 @@ class _Attempt:
         """
         stages, today = self._stages, clock.today()
         spill = Spill(self._folder)
-        ledgers, counts = [], []
+        ledgers = []
         with staging(self._connection) as stage:
             for sheet in ahead(batches):
                 stages.note_rows(sheet.frame.height, expected=sheet.rows_expected)
@@ -207,9 +214,8 @@ class _Attempt:
                 stage(validated.rows)
                 spill.add(sheet.frame, validated.problems)
                 ledgers.append(ledger_of(validated.rows))
-                counts.append(report.problem_counts(validated.problems))
                 stages.begin("read")
-        return _Table(sheet, spill, pl.concat(counts)), pl.concat(ledgers, rechunk=True)
+        return _Table(sheet, spill), pl.concat(ledgers, rechunk=True)
 
     def _merge_and_report(
         self,
@@ -218,15 +224,15 @@ class _Attempt:
         people: People,
         rule: Mapping[str, sql.Composable],
         said: pl.DataFrame,
-    ) -> tuple[bool, report.Files, pl.DataFrame]:
+    ) -> tuple[bool, report.Files, pl.DataFrame, Tally]:
         """Merge, and write the report beside it from what the merge is foreseen to do: ``said``.
 
         The merge is PostgreSQL's work and the report ours, so they share a machine well. Should
         another merge come in between, what was foreseen is wrong, and the report is written anew.
 
         Returns:
-            Whether all rows or none were asked for and it is none, the files, and the ledger with
-            the outcomes.
+            Whether all rows or none were asked for and it is none, the files, the ledger with the
+            outcomes, and how many rows have which problem.
         """
         connection, upload, stages = self._connection, self._upload, self._stages
         with (
@@ -245,30 +251,30 @@ class _Attempt:
                 spilled = zip(table.spill.slices(lines), table.spill.problems(), strict=True)
                 keep_rows(connection, spilled, upload_id=upload["id"])
             self._verification.settle(lines, is_refused=is_refused)
+            counted = tally(zip(table.spill.slices(lines), table.spill.problems(), strict=True))
             writing.result()
             facts = report.Facts(
                 upload,
                 table.last.sheet_name,
-                table.last.columns,
                 count(lines),
-                table.problem_counts,
+                counted,
                 stages.seconds,
                 clock.now(),
                 is_refused=is_refused,
                 roll=self._verification.counts(lines, is_refused=is_refused),
                 not_asked_because=self._verification.not_asked_because,
-                other_sheets=table.last.other_sheets,
+                reading=table.last.reading,
             )
             if lines.equals(said):
-                return is_refused, writer.finish(facts), lines
+                return is_refused, writer.finish(facts), lines, counted
         with self._report_writer(table) as writer:
             self._write_rows(writer, table, lines)
-            return is_refused, writer.finish(facts), lines
+            return is_refused, writer.finish(facts), lines, counted
 
     def _is_refused(self, lines: pl.DataFrame) -> bool:
         """Were all rows or none asked for, and is it none?"""
         counted = count(lines)
-        return self._upload["all_or_nothing"] and any(counted[n] for n in report.REFUSED)
+        return self._upload["all_or_nothing"] and any(counted[n] for n in REFUSED)
 
     def _report_writer(self, table: _Table) -> report.ReportWriter:
         return report.ReportWriter(
@@ -297,8 +303,6 @@ class _Table:
     #: The last batch, which has all columns.
     last: Sheet
     spill: Spill
-    #: See ``report.Facts``, batch by batch.
-    problem_counts: pl.DataFrame
 
 
 def _stored(store: FileStore, upload: Row, files: report.Files) -> dict[str, str | None]:

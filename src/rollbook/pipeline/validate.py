@@ -29,6 +29,8 @@ PROBLEMS: Final[dict[str, type[pl.DataType]]] = {
     "value": pl.String,
     "code": pl.String,
     "severity": pl.String,
+    #: What a doubtful cell was read as; null where nothing of it was kept.
+    "kept": pl.String,
 }
 
 

@@ -137,7 +137,8 @@ WHERE own.id = %(id)s AND other.status = 'pending'
 UPDATE uploads
 SET status = 'processing', attempt = attempt + 1, worker = %(worker)s, heartbeat_at = now(),
     started_at = now(), stage = NULL, progress = 0, rows_done = 0, rows_total = NULL,
-    error_code = NULL, error = NULL
+    error_code = NULL, error = NULL, reading = NULL, rows_with_warnings = NULL,
+    rows_needing_attention = NULL, warnings = NULL
 WHERE id = %(id)s AND status IN ('pending', 'processing')
 RETURNING *;
 
@@ -168,6 +169,8 @@ SET status = 'completed', stage = 'report', progress = 100, finished_at = clock_
     inserted = %(inserted)s, updated = %(updated)s, unchanged = %(unchanged)s,
     invalid = %(invalid)s, duplicate = %(duplicate)s, out_of_scope = %(out_of_scope)s,
     stage_seconds = %(stage_seconds)s, report_key = %(report_key)s, refused_key = %(refused_key)s,
+    reading = %(reading)s, rows_with_warnings = %(rows_with_warnings)s,
+    rows_needing_attention = %(rows_needing_attention)s, warnings = %(warnings)s,
     error = NULL, error_code = NULL
 WHERE id = %(id)s AND attempt = %(attempt)s AND status = 'processing'
 RETURNING id;
@@ -189,7 +192,9 @@ DO UPDATE SET columns = excluded.columns, upload_id = excluded.upload_id;
 -- A report on a file of which nothing was merged; the upload fails afterwards.
 UPDATE uploads
 SET rows_total = %(rows_total)s, stage_seconds = %(stage_seconds)s, report_key = %(report_key)s,
-    refused_key = %(refused_key)s
+    refused_key = %(refused_key)s, reading = %(reading)s,
+    rows_with_warnings = %(rows_with_warnings)s,
+    rows_needing_attention = %(rows_needing_attention)s, warnings = %(warnings)s
 WHERE id = %(id)s AND attempt = %(attempt)s AND status = 'processing'
 RETURNING id;
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -33,4 +34,4 @@ def read_whole(
     sheets = list(read(path, kind, wanted, batch_rows=batch_rows))
     frame = pl.concat([sheet.frame for sheet in sheets], how="diagonal")
     last = sheets[-1]
-    return Sheet(frame, last.sheet_name, last.columns, last.fingerprint)
+    return replace(last, frame=frame)

@@ -14,6 +14,7 @@ from rollbook.pipeline.match import EXISTING, KNOWN, People, find_repeats, ledge
 from rollbook.pipeline.merge import count, foreseen, outcomes
 from rollbook.pipeline.normalise import normalise
 from rollbook.pipeline.read import Sheet
+from rollbook.pipeline.tally import tally
 from rollbook.pipeline.validate import validate
 from rollbook.pipeline.verify import RESULTS
 from rollbook.scope import Scope
@@ -79,9 +80,8 @@ def written(folder: Path, *sheets: Sheet, **changes: object) -> report.Files:
         facts = report.Facts(
             upload,
             sheets[-1].sheet_name,
-            sheets[-1].columns,
             count(lines),
-            pl.concat([report.problem_counts(batch.problems) for batch in validated]),
+            tally([(lines, pl.concat(batch.problems for batch in validated))]),
             {"read": 0.5, "merge": 1.25},
             NOW,
         )

@@ -51,7 +51,7 @@ def test_every_error_of_a_row_is_found_at_once(changes: dict[str, str], expected
 
 def test_a_problem_names_row_column_value_and_code() -> None:
     done = validated(member(1), member(2, **{"ID Number": "123"}))
-    assert done.problems.rows() == [(3, "ID Number", "123", "id_length", "error")]
+    assert done.problems.rows() == [(3, "ID Number", "123", "id_length", "error", None)]
 
 
 @pytest.mark.parametrize(

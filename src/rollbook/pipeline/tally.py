@@ -1,0 +1,56 @@
+"""Tally: how many rows of a file have which problem, and how many someone should look at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import polars as pl
+
+from rollbook.pipeline.read import ROW_NUMBER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+#: The outcomes of rows that were not taken in.
+REFUSED: Final = ("invalid", "duplicate", "out_of_scope")
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Counts of rows; a row with several problems of one code counts once for it."""
+
+    #: Rows by ``code`` and ``severity``: errors first, the most frequent first.
+    problems: tuple[tuple[str, str, int], ...] = ()
+    #: Rows with one warning or more, refused ones too.
+    rows_with_warnings: int = 0
+    #: Rows that were refused or have a warning.
+    rows_needing_attention: int = 0
+
+    @property
+    def warnings(self) -> dict[str, int]:
+        """Rows by the code of the warning."""
+        return {code: rows for code, severity, rows in self.problems if severity == "warning"}
+
+
+def tally(batches: Iterable[tuple[pl.DataFrame, pl.DataFrame]]) -> Tally:
+    """Count the problems of a file.
+
+    Args:
+        batches: lines of the ledger with their outcomes, and the problems of these rows.
+    """
+    counts: dict[tuple[str, str], int] = {}
+    warned = attention = 0
+    for lines, problems in batches:
+        by_code = problems.group_by("code", "severity").agg(pl.col(ROW_NUMBER).n_unique())
+        for code, severity, rows in by_code.iter_rows():
+            counts[code, severity] = counts.get((code, severity), 0) + rows
+        doubtful = problems.filter(severity="warning").select(pl.col(ROW_NUMBER).unique())
+        is_refused = lines["outcome"].cast(pl.String).is_in(REFUSED)
+        refused = lines.filter(is_refused).select(ROW_NUMBER)
+        warned += doubtful.height
+        attention += refused.height + doubtful.join(refused, on=ROW_NUMBER, how="anti").height
+    ordered = sorted(counts.items(), key=lambda entry: (entry[0][1], -entry[1], entry[0][0]))
+    return Tally(
+        tuple((code, severity, rows) for (code, severity), rows in ordered), warned, attention
+    )
