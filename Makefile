@@ -38,7 +38,7 @@ test: setup ## All tests, against the real PostgreSQL and Valkey
 	@$(BIN)/python -m pytest --numprocesses=$(TEST_PROCESSES) --dist=worksteal
 
 faults: setup ## The fault tests many times (RUNS=25, SEED=1): about an hour
-	@ROLLBOOK_FAULT_RUNS=$(or $(RUNS),25) ROLLBOOK_FAULT_SEED=$(or $(SEED),1) $(BIN)/python -m pytest --timeout=7200 tests/faults tests/acceptance/test_join.py tests/integration/test_live.py
+	@ROLLBOOK_FAULT_RUNS=$(or $(RUNS),25) ROLLBOOK_FAULT_SEED=$(or $(SEED),1) $(BIN)/python -m pytest --timeout=7200 tests/faults tests/acceptance/test_join.py tests/integration/live/test_live.py
 
 fuzz: setup ## Odd files before the reader, 20,000 of them (INPUTS=20000 SEED=1): ten minutes
 	@ROLLBOOK_FUZZ_INPUTS=$(or $(INPUTS),20000) ROLLBOOK_FUZZ_SEED=$(or $(SEED),1) $(BIN)/python -m pytest --timeout=3600 -s tests/security/test_reader_fuzz.py

@@ -13,20 +13,19 @@ from pwdlib.hashers.argon2 import Argon2Hasher
 from pydantic import SecretStr
 from redis import Redis
 
-from rollbook import schema
-from rollbook.accounts import Role, User
-from rollbook.accounts import add as add_user
+from rollbook.accounts.users import add as add_user
+from rollbook.backends import schema
 from rollbook.config import Settings
 from rollbook.engines import Addresses, Engines
-from rollbook.scope import Scope
-from rollbook.system import open_system
+from rollbook.model import Role, Scope, User
+from rollbook.service.system import open_system
 from tests import timeouts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from pathlib import Path
 
-    from rollbook.system import System
+    from rollbook.service.system import System
 
 PASSWORD = "a long enough password"
 _numbers = itertools.count()
@@ -51,7 +50,7 @@ def cheap_hashes() -> Iterator[None]:
     """
     cheap = PasswordHash((Argon2Hasher(time_cost=1, memory_cost=8, parallelism=1),))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rollbook.passwords._hasher", cheap)
+        patch.setattr("rollbook.accounts.passwords._hasher", cheap)
         yield
 
 

@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from rollbook.accounts import User, issue_token
+from rollbook.accounts.users import issue_token
 from rollbook.api.server import Server
 from tests.waiting import PATIENCE_S
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from rollbook.config import Settings
+    from rollbook.model import User
 
 PATH = "/api/v1/bulk-upload"
 #: What says how things are, and isn't an event.

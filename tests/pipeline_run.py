@@ -11,13 +11,12 @@ from uuid import uuid4
 import fastexcel
 from psycopg import sql
 
-from rollbook import store as keys
-from rollbook.database import connect, queries
+from rollbook.backends import files as keys
+from rollbook.backends.database import connect, queries
+from rollbook.backends.files import FileStore
+from rollbook.model import EVERYWHERE, OUTCOMES, Scope
 from rollbook.pipeline.read import BATCH_ROWS
 from rollbook.pipeline.run import process
-from rollbook.scope import EVERYWHERE, Scope
-from rollbook.store import FileStore
-from rollbook.uploads import OUTCOMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,8 +26,8 @@ if TYPE_CHECKING:
     import polars as pl
     from psycopg import Connection
 
-    from rollbook.database import Row
-    from rollbook.pipeline.stages import Progress
+    from rollbook.backends.database import Row
+    from rollbook.model import Progress
 
 _SQL = queries("uploads")
 #: All that an upload leaves behind; its owner stays.

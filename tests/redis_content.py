@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rollbook.redis_client import make_client
+from rollbook.backends.redis import make_client
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis

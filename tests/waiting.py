@@ -6,7 +6,7 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
-from rollbook.redis_client import make_client
+from rollbook.backends.redis import make_client
 
 if TYPE_CHECKING:
     from collections.abc import Callable

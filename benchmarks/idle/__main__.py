@@ -34,7 +34,7 @@ WARM_S: Final = 3.0
 
 #: What a process is, by a word of its command line.
 NAMES: Final = (
-    ("rollbook.child", "child process of a slot"),
+    ("rollbook.worker.child", "child process of a slot"),
     ("rollbook serve", "API"),
     ("rollbook worker", "worker"),
     ("rollbook up", "supervisor"),

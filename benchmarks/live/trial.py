@@ -19,20 +19,21 @@ import redis
 from benchmarks.queue.environments import ROOT
 from tests.files import csv_file, member
 
-from rollbook import receive, schema
-from rollbook.accounts import Role, User, issue_token
-from rollbook.accounts import add as add_user
+from rollbook.accounts.users import add as add_user
+from rollbook.accounts.users import issue_token
+from rollbook.backends import schema
 from rollbook.config import Settings, environment_for
 from rollbook.live.messages import seq_of
-from rollbook.receive import Options
-from rollbook.scope import Scope
-from rollbook.system import open_system
+from rollbook.model import Role, Scope, User
+from rollbook.service.system import open_system
+from rollbook.uploads import receive
+from rollbook.uploads.receive import Options
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
-    from rollbook.system import System
+    from rollbook.service.system import System
 
 PROVINCES = ("EC", "FS", "GP", "KZN", "LP", "MP", "NC", "NW", "WC")
 PASSWORD = "a long enough password"  # noqa: S105 - of accounts that nobody keeps

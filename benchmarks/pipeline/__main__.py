@@ -27,9 +27,9 @@ from benchmarks.pipeline import (
 from benchmarks.pipeline.tables import Tables
 from benchmarks.queue import machine
 
-from rollbook import schema
+from rollbook.backends import schema
+from rollbook.cli.sample_file import write_sample
 from rollbook.engines import Addresses, Engines
-from rollbook.sample import write_sample
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from rollbook import clock
+from rollbook.cli.sample_file import write_sample
+from rollbook.model import EVERYWHERE
 from rollbook.pipeline.match import MEMBER_COLUMNS
 from rollbook.pipeline.normalise import normalise
 from rollbook.pipeline.read import read
 from rollbook.pipeline.validate import validate
-from rollbook.sample import write_sample
-from rollbook.scope import EVERYWHERE
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,13 +17,14 @@ from benchmarks.pipeline.others import Others
 from psycopg.rows import dict_row
 from pydantic import SecretStr
 
-from rollbook import accounts, receive
+from rollbook.accounts import users
+from rollbook.cli.sample_file import write_sample
 from rollbook.config import Settings, environment_for
-from rollbook.receive import Options
-from rollbook.sample import write_sample
-from rollbook.system import open_system
-from rollbook.uploads import OUTCOMES
-from rollbook.worker import UploadWorker
+from rollbook.model import OUTCOMES, User
+from rollbook.service.system import open_system
+from rollbook.uploads import receive
+from rollbook.uploads.receive import Options
+from rollbook.worker.process import UploadWorker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from rollbook.engines import Addresses
-    from rollbook.system import System
+    from rollbook.service.system import System
 
 #: Seconds between two looks at the record, while a usual file or a large one is worked on.
 QUICK_LOOK_S, LOOK_S = 0.002, 0.02
@@ -65,7 +66,7 @@ class Run:
 class Office:
     """Sends files to a worker that runs."""
 
-    def __init__(self, system: System, user: accounts.User, worker: int, folder: Path) -> None:
+    def __init__(self, system: System, user: User, worker: int, folder: Path) -> None:
         self._system = system
         self._user = user
         self._worker = worker
@@ -114,8 +115,8 @@ async def office(addresses: Addresses, folder: Path) -> AsyncIterator[Office]:
     worker = start_worker(settings, log)
     try:
         async with open_system(settings) as system:
-            await accounts.add_first(system.pool, settings)
-            user = await accounts.acting(system.pool, None)
+            await users.add_first(system.pool, settings)
+            user = await users.acting(system.pool, None)
             ends = time.monotonic() + PATIENCE_S
             while b"worker started" not in log.read_bytes():
                 if worker.poll() is not None or time.monotonic() > ends:
@@ -147,7 +148,7 @@ async def loop_lag(addresses: Addresses, folder: Path, path: Path) -> list[float
     settings = settings_for(addresses, folder)
     stop = asyncio.Event()
     async with open_system(settings) as system:
-        user = await accounts.acting(system.pool, None)
+        user = await users.acting(system.pool, None)
         worker = asyncio.create_task(UploadWorker(system).run(stop))
         sender = Office(system, user, os.getpid(), folder)
         await sender.send_usual()

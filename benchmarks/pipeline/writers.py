@@ -22,10 +22,10 @@ from benchmarks.pipeline.memory import Peak
 from benchmarks.pipeline.others import Others
 from benchmarks.pipeline.peers.report_writers import FILL, SHEETS
 
+from rollbook.cli.sample_file import write_sample
 from rollbook.pipeline.read import ROW_NUMBER, read
 from rollbook.pipeline.report import FILLS
-from rollbook.sample import write_sample
-from rollbook.workbook import WorkbookWriter
+from rollbook.spreadsheets.workbook import WorkbookWriter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

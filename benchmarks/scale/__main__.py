@@ -19,9 +19,9 @@ from benchmarks.pipeline import ours
 from benchmarks.queue import machine
 from benchmarks.scale import report
 from benchmarks.scale.crew import Crew
-from rollbook import schema
+from rollbook.backends import schema
+from rollbook.cli.sample_file import write_sample
 from rollbook.engines import Addresses, Engines
-from rollbook.sample import write_sample
 
 RESULTS = Path(__file__).with_name("results.json")
 WORKERS = (1, 2, 4)

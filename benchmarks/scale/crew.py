@@ -10,17 +10,18 @@ import psycopg
 
 from benchmarks.pipeline.others import Others
 from benchmarks.pipeline.ours import settings_for, start_worker
-from rollbook import accounts, receive
-from rollbook.receive import Options
-from rollbook.sample import write_sample
-from rollbook.system import open_system
+from rollbook.accounts import users
+from rollbook.cli.sample_file import write_sample
+from rollbook.service.system import open_system
+from rollbook.uploads import receive
+from rollbook.uploads.receive import Options
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
     from rollbook.engines import Addresses
-    from rollbook.system import System
+    from rollbook.service.system import System
 
 #: Seconds between two looks at the record.
 LOOK_S = 0.02
@@ -44,7 +45,7 @@ class Crew:
         ]
         try:
             async with open_system(self._settings) as system:
-                await accounts.add_first(system.pool, self._settings)
+                await users.add_first(system.pool, self._settings)
                 await self._until_started()
                 # The first jobs of a child take longer: every child has had some before it counts.
                 await self._round(system, 3 * self._workers, rows)
@@ -65,7 +66,7 @@ class Crew:
                 await asyncio.sleep(LOOK_S)
 
     async def _round(self, system: System, files: int, rows: int) -> dict[str, Any]:
-        user = await accounts.acting(system.pool, None)
+        user = await users.acting(system.pool, None)
         paths = [self._write(rows) for _ in range(files)]
         await system.queue.pause()
         for path in paths:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import fastexcel
 import pytest
 
-from rollbook.uploads import OUTCOMES
+from rollbook.model import OUTCOMES
 from tests.acceptance.conftest import environment, rollbook
 from tests.files import csv_file
 

@@ -13,16 +13,16 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from rollbook import accounts
+from rollbook.accounts import users
+from rollbook.backends.database import connect
 from rollbook.config import Settings
-from rollbook.database import connect
-from rollbook.scope import Scope
-from rollbook.system import open_system
+from rollbook.model import Role, Scope
+from rollbook.service.system import open_system
 from tests.acceptance.conftest import EMAIL, PASSWORD, environment, rollbook
 from tests.faults.site import only_at_length
 from tests.files import csv_file, members
-from tests.integration.object_store import BUCKET, s3_server
-from tests.integration.sentinels import free_port
+from tests.integration.backends.object_store import BUCKET, s3_server
+from tests.integration.backends.sentinels import free_port
 from tests.waiting import job_event
 
 if TYPE_CHECKING:
@@ -127,11 +127,11 @@ def _ended(settings: Settings, job_id: str) -> str:
 
 async def _account(settings: Settings) -> None:
     async with open_system(settings) as system:
-        await accounts.add(
+        await users.add(
             system.pool,
             email=EMAIL,
             password=PASSWORD,
-            role=accounts.Role.SUPER_ADMIN,
+            role=Role.SUPER_ADMIN,
             scope=Scope(None, None),
         )
 

@@ -12,11 +12,11 @@ import fastexcel
 import httpx
 import psutil
 
-from rollbook.sample import write_sample
+from rollbook.cli.sample_file import write_sample
 from tests.acceptance.conftest import environment, rollbook, start
 from tests.faults.site import until
 from tests.files import csv_file
-from tests.integration.test_observe import value
+from tests.integration.service.test_observe import value
 
 if TYPE_CHECKING:
     from pathlib import Path

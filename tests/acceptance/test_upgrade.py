@@ -21,19 +21,19 @@ import pytest
 
 from tests.acceptance.conftest import environment, rollbook
 from tests.files import csv_file, members
-from tests.integration.sentinels import free_port
-from tests.integration.test_worker import ended, in_members, sent, working
+from tests.integration.backends.sentinels import free_port
+from tests.integration.worker.test_worker import ended, in_members, sent, working
 from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
-    from rollbook.accounts import User
     from rollbook.config import Settings
-    from rollbook.system import System
+    from rollbook.model import User
+    from rollbook.service.system import System
 
 ROOT = Path(__file__).parents[2]
-VERSIONS = Path("src/rollbook/migrations/versions")
+VERSIONS = Path("src/rollbook/backends/migrations/versions")
 #: What the version before can't live with, in a migration's way up (docs/how-to/upgrade.md).
 FORBIDDEN = {
     "takes something away": r"\bDROP\s+(TABLE|COLUMN|VIEW|TYPE)\b",

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from rollbook.config import Settings
-from rollbook.queue_worker import CLOSE_S
+from rollbook.queue.loop import CLOSE_S
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"

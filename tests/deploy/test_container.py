@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from rollbook.accounts import tokens
 from rollbook.config import Settings
 from tests.deploy.files import ROOT, known_names, time_to_stop_s, variables
 
@@ -128,7 +129,7 @@ def test_the_secrets_are_made_up_once_and_fit_together(tmp_path: Path) -> None:
     ours = variables(folder / "rollbook.env")
     assert set(ours) <= known_names()
     settings = Settings(_env_file=folder / "rollbook.env")
-    assert len(settings.signing_key()) >= 32
+    assert len(tokens.signing_key(settings)) >= 32
     assert variables(folder / "postgres.env")["POSTGRES_PASSWORD"] in settings.database_address
     assert variables(folder / "valkey.env")["VALKEY_PASSWORD"] in settings.redis_address
     [identity] = yaml.safe_load(made["store.json"])["identities"]

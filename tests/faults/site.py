@@ -26,14 +26,16 @@ from pydantic import SecretStr
 from redis import Redis
 from redis.exceptions import RedisError
 
-from rollbook import accounts, receive, reconciler, schema
+from rollbook.accounts import users
+from rollbook.backends import schema
+from rollbook.backends.database import connect
+from rollbook.backends.redis import make_client
 from rollbook.config import Settings
-from rollbook.database import connect
 from rollbook.engines import Engines
 from rollbook.errors import ServiceUnavailableError
-from rollbook.receive import Options
-from rollbook.redis_client import make_client
-from rollbook.system import open_system
+from rollbook.service.system import open_system
+from rollbook.uploads import receive, reconciler
+from rollbook.uploads.receive import Options
 from tests.files import csv_file, members
 
 if TYPE_CHECKING:
@@ -41,7 +43,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from uuid import UUID
 
-    from rollbook.system import System
+    from rollbook.model import User
+    from rollbook.service.system import System
 
 T = TypeVar("T")
 
@@ -219,8 +222,8 @@ class Site:
 
         async def send() -> list[UUID]:
             async with self.system() as system:
-                await accounts.add_first(system.pool, self.settings)
-                user = await accounts.acting(system.pool, None)
+                await users.add_first(system.pool, self.settings)
+                user = await users.acting(system.pool, None)
                 return [await self._send(system, user, rows) for _ in range(count)]
 
         return asyncio.run(send())
@@ -230,13 +233,13 @@ class Site:
 
         async def sign_in() -> str:
             async with self.system() as system:
-                await accounts.add_first(system.pool, self.settings)
-                user = await accounts.acting(system.pool, None)
-                return accounts.issue_token(self.settings, user)
+                await users.add_first(system.pool, self.settings)
+                user = await users.acting(system.pool, None)
+                return users.issue_token(self.settings, user)
 
         return asyncio.run(sign_in())
 
-    async def _send(self, system: System, user: accounts.User, rows: int) -> UUID:
+    async def _send(self, system: System, user: User, rows: int) -> UUID:
         content = self.content(rows)
 
         async def chunks() -> AsyncIterator[bytes]:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, precondition, rule
 
-from rollbook import accounts, receive, uploads
+from rollbook.accounts import users
 from rollbook.errors import ConflictError
+from rollbook.uploads import control, receive
 from tests.faults.site import Site, until
 from tests.files import csv_file
 
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from uuid import UUID
 
-    from rollbook.accounts import User
-    from rollbook.system import System
+    from rollbook.model import User
+    from rollbook.service.system import System
 
 RUNS = int(os.environ.get("ROLLBOOK_FAULT_RUNS", "1"))
 SEED = int(os.environ.get("ROLLBOOK_FAULT_SEED", "1"))
@@ -66,7 +67,7 @@ class Office(RuleBasedStateMachine):
     @rule(upload_id=sent)
     def cancel(self, upload_id: UUID) -> None:
         async def cancel(system: System, user: User) -> None:
-            await uploads.cancel(system, user, upload_id)
+            await control.cancel(system, user, upload_id)
 
         try:
             self._do(cancel)
@@ -77,7 +78,7 @@ class Office(RuleBasedStateMachine):
     @rule(upload_id=sent)
     def retry(self, upload_id: UUID) -> None:
         async def retry(system: System, user: User) -> None:
-            await uploads.retry(system, user, upload_id)
+            await control.retry(system, user, upload_id)
 
         try:
             self._do(retry)
@@ -140,8 +141,8 @@ class Office(RuleBasedStateMachine):
     def _do(self, act: Callable[[System, User], Awaitable[Any]]) -> Any:
         async def run() -> Any:
             async with self.site.system() as system:
-                await accounts.add_first(system.pool, self.site.settings)
-                return await act(system, await accounts.acting(system.pool, None))
+                await users.add_first(system.pool, self.site.settings)
+                return await act(system, await users.acting(system.pool, None))
 
         return asyncio.run(run())
 

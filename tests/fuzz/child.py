@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from rollbook import clock
 from rollbook.errors import FileProblemError
+from rollbook.model import EVERYWHERE, OUTCOMES
 from rollbook.pipeline.normalise import normalise
 from rollbook.pipeline.read import read
 from rollbook.pipeline.validate import validate
-from rollbook.scope import EVERYWHERE
-from rollbook.uploads import OUTCOMES
 from tests.fuzz.inputs import Input, make
 from tests.pipeline_run import Site, open_site
 

@@ -12,9 +12,8 @@ import fastexcel
 import pytest
 
 from rollbook import clock
+from rollbook.model import EVERYWHERE, OUTCOMES, Scope
 from rollbook.pipeline import problems
-from rollbook.scope import EVERYWHERE, Scope
-from rollbook.uploads import OUTCOMES
 from tests.golden import make
 from tests.pipeline_run import Done, Site, open_site
 

@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rollbook import receive, uploads
-from rollbook.receive import Options
+from rollbook.uploads import lookup, receive
+from rollbook.uploads.receive import Options
 from tests.files import csv_file
-from tests.integration.test_worker import working
+from tests.integration.worker.test_worker import working
 from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from uuid import UUID
 
-    from rollbook.accounts import User
     from rollbook.config import Settings
-    from rollbook.system import System
+    from rollbook.model import User
+    from rollbook.service.system import System
 
     MakeUser = Callable[..., Awaitable[User]]
 
@@ -106,7 +106,7 @@ async def test_a_job_that_node_adds_is_done_here_and_read_there(
         assert (job["state"], job["data"]) == ("completed", {"upload_id": str(upload_id)})
         assert job["progress"]["attempt"] == 1
         assert (await other.ask("counts"))["completed"] == 1
-    assert (await uploads.get(system, user, upload_id))["status"] == "completed"
+    assert (await lookup.get(system, user, upload_id))["status"] == "completed"
 
 
 async def test_node_reads_what_is_queued_here_and_pauses_it(

@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING, Any
 import httpx
 from pydantic import SecretStr
 
-from rollbook import accounts
-from rollbook.accounts import Role
+from rollbook.accounts import users
+from rollbook.backends.database import connect
 from rollbook.config import Settings, environment_for
-from rollbook.database import connect
-from rollbook.scope import Scope
-from rollbook.system import open_system
+from rollbook.model import Role, Scope
+from rollbook.service.system import open_system
 from tests.conftest import PASSWORD
 
 if TYPE_CHECKING:
@@ -105,7 +104,7 @@ class Site:
     async def _add_accounts(self) -> None:
         async with open_system(self.settings) as system:
             for name, (role, scope) in ACCOUNTS.items():
-                await accounts.add(
+                await users.add(
                     system.pool,
                     email=f"{name}@example.org",
                     password=PASSWORD,

@@ -13,9 +13,8 @@ import openpyxl
 from playwright.sync_api import FilePayload, Page, WebSocketRoute, expect
 from redis import Redis
 
-from rollbook.accounts import Role
+from rollbook.model import Role, Scope
 from rollbook.pipeline.problems import sentence
-from rollbook.scope import Scope
 from tests.files import csv_file, member, members, workbook
 from tests.page.conftest import at_length, sign_in
 from tests.page.site import ETHEKWINI, GAUTENG, LIMPOPO, OPERATOR, Site, until

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, get_args
 
 from playwright.sync_api import Locator, Page, expect
 
-from rollbook import audit
+from rollbook.accounts import audit
 from rollbook.masking import masked
 from tests.files import csv_file, member
 from tests.page.conftest import at_length

@@ -12,8 +12,8 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import FilePayload, Page, Route, expect
 
 from rollbook import clock
-from rollbook.api.answers import VoterRollStanding
 from rollbook.api.monitor import WatcherState
+from rollbook.contract import VoterRollStanding
 from rollbook.voter_roll.outlook import Outlook
 from tests.files import HEADERS, csv_file, member, members
 from tests.page.conftest import NARROW, WIDE, sign_in

@@ -11,13 +11,13 @@ from uuid import uuid4
 import httpx
 from pydantic import SecretStr
 
-from rollbook import accounts
-from rollbook.accounts import Role, User, issue_token
-from rollbook.scope import Scope
-from rollbook.system import open_system
+from rollbook.accounts import users as accounts
+from rollbook.accounts.users import issue_token
+from rollbook.model import Role, Scope, User
+from rollbook.service.system import open_system
 from tests.conftest import PASSWORD
 from tests.files import csv_file, member, members
-from tests.integration.receivers import MailServer, WebhookReceiver
+from tests.integration.notifications.receivers import MailServer, WebhookReceiver
 from tests.page.site import NO_TLS, PATIENCE_S, Site, until
 
 if TYPE_CHECKING:

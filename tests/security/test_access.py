@@ -15,11 +15,12 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Origin
 
-from rollbook.accounts import Role, User, issue_token
+from rollbook.accounts.users import issue_token
 from rollbook.api.app import create_app
 from rollbook.config import Settings
+from rollbook.model import Role, User
 from tests.files import csv_file
-from tests.integration.test_worker import sent
+from tests.integration.worker.test_worker import sent
 from tests.security.house import BASE, COLLEAGUE, OFFICES, House
 from tests.security.routes import RULES, Rule
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from rollbook.system import System
+    from rollbook.service.system import System
 
     MakeUser = Callable[..., Awaitable[User]]
 

@@ -13,10 +13,10 @@ import pytest
 import xlwt
 
 from rollbook.errors import UnreadableFileError
-from rollbook.extent import check_extent
-from rollbook.inspection import inspect
 from rollbook.pipeline.csv_text import csv_text
 from rollbook.pipeline.read import read
+from rollbook.spreadsheets.inspect.archive import inspect
+from rollbook.spreadsheets.inspect.extent import check_extent
 from tests.files import csv_file, id_number, members
 from tests.golden.make import FOLDER
 from tests.security.files import bomb, compound, repacked

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rollbook import inspection
 from rollbook.errors import UnreadableFileError
-from rollbook.inspection import Limits, inspect
+from rollbook.spreadsheets.inspect import archive as inspection
+from rollbook.spreadsheets.inspect.archive import Limits, inspect
 from tests.files import workbook
 from tests.security.files import bomb, compound, part, repacked, with_lie, with_overlap
 
@@ -170,7 +170,7 @@ def test_half_a_megabyte_that_inflates_to_500_is_refused_in_little_memory(path: 
     path.write_bytes(content)
     program = (
         "import sys, pathlib\n"
-        "from rollbook.inspection import inspect\n"
+        "from rollbook.spreadsheets.inspect.archive import inspect\n"
         "from rollbook.errors import UnreadableFileError\n"
         "try: inspect(pathlib.Path(sys.argv[1]), 'xlsx')\n"
         "except UnreadableFileError as error: print(error)\n"

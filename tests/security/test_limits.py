@@ -12,14 +12,14 @@ import pytest
 from pydantic import SecretStr
 from websockets.exceptions import ConnectionClosed
 
-from rollbook.accounts import Role, User, issue_token
-from rollbook.accounts import add as add_user
+from rollbook.accounts.users import add as add_user
+from rollbook.accounts.users import issue_token
 from rollbook.api.app import create_app
+from rollbook.api.limits import RequestLimits
+from rollbook.backends.redis import make_client
 from rollbook.errors import TooManyRequestsError
-from rollbook.redis_client import make_client
-from rollbook.request_limits import RequestLimits
-from rollbook.scope import Scope
-from rollbook.system import open_system
+from rollbook.model import Role, Scope, User
+from rollbook.service.system import open_system
 from tests.conftest import PASSWORD
 from tests.files import csv_file
 from tests.integration.folder.watching import until

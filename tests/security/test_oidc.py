@@ -13,13 +13,12 @@ import httpx
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from rollbook import accounts
-from rollbook.accounts import Role
+from rollbook.accounts import users
+from rollbook.accounts.provider import Provider
+from rollbook.backends.database import connect
 from rollbook.config import Settings
-from rollbook.database import connect
-from rollbook.oidc import Provider
-from rollbook.scope import Scope
-from rollbook.system import open_system
+from rollbook.model import Role, Scope
+from rollbook.service.system import open_system
 from tests.conftest import PASSWORD, emptied_redis, own_database
 from tests.listening import Site
 from tests.page.site import NO_TLS, free_port, until
@@ -395,7 +394,7 @@ def test_a_closed_account_stays_closed(
     browser: httpx.Client, provider: StandIn, settings: Settings
 ) -> None:
     assert sign_in(browser).status_code == 200
-    run(settings, lambda pool: accounts.disable(pool, provider.person["email"]))
+    run(settings, lambda pool: users.disable(pool, provider.person["email"]))
     answer = sign_in(browser)
     assert answer.status_code == 401
     assert "closed" in answer.json()["message"]
@@ -407,7 +406,7 @@ def test_an_account_with_a_password_isnt_taken_over(
     email = provider.person["email"].upper()
     run(
         settings,
-        lambda pool: accounts.add(
+        lambda pool: users.add(
             pool, email=email, password=PASSWORD, role=Role.NATIONAL_ADMIN, scope=Scope()
         ),
     )

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from rollbook import clamd
-from rollbook.accounts import User, issue_token
+from rollbook.accounts.users import issue_token
 from rollbook.api.app import create_app
+from rollbook.backends import clamd
 from rollbook.config import Settings
 from rollbook.errors import (
     FileNotScannedError,
@@ -25,7 +25,7 @@ from rollbook.errors import (
     RollbookError,
     ServiceUnavailableError,
 )
-from rollbook.system import open_system
+from rollbook.service.system import open_system
 from tests.files import csv_file, workbook
 from tests.integration.folder.watching import names, recorded, until, watching
 from tests.page.site import free_port
@@ -34,6 +34,8 @@ from tests.security.files import repacked
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+    from rollbook.model import User
 
 PROCESS = "/api/v1/bulk-upload/process"
 #: In pieces, so that no scanner finds it in this file.

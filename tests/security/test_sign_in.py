@@ -16,12 +16,12 @@ from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 from pydantic import SecretStr
 
-from rollbook import accounts, audit, clock, lockout, passwords, tokens
-from rollbook.accounts import Role, User
-from rollbook.database import connect
+from rollbook import clock
+from rollbook.accounts import audit, lockout, passwords, tokens, users
+from rollbook.api.limits import RequestLimits
+from rollbook.backends.database import connect
 from rollbook.errors import InvalidRequestError, NotAuthenticatedError, TooManySignInsError
-from rollbook.request_limits import RequestLimits
-from rollbook.scope import Scope
+from rollbook.model import Role, Scope, User
 from tests.conftest import PASSWORD
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import httpx
 
     from rollbook.config import Settings
-    from rollbook.system import System
+    from rollbook.service.system import System
 
     MakeUser = Callable[..., Awaitable[User]]
 
@@ -100,9 +100,9 @@ async def test_the_real_figures_are_those_of_rfc_9106_and_weaker_hashes_are_rene
 
     assert "m=8,t=1,p=1" in kept()
     monkeypatch.setattr(passwords, "_hasher", PasswordHash((passwords.HASHER,)))
-    await accounts.sign_in(system.pool, settings, user.email, PASSWORD)
+    await users.sign_in(system.pool, settings, user.email, PASSWORD)
     assert kept().startswith("$argon2id$v=19$m=65536,t=3,p=4$")
-    await accounts.sign_in(system.pool, settings, user.email, PASSWORD)
+    await users.sign_in(system.pool, settings, user.email, PASSWORD)
 
 
 async def test_an_unknown_address_is_verified_like_a_known_one(
@@ -110,7 +110,7 @@ async def test_an_unknown_address_is_verified_like_a_known_one(
 ) -> None:
     user = await make_user()
     closed = await make_user()
-    await accounts.disable(system.pool, closed.email)
+    await users.disable(system.pool, closed.email)
     hasher, verified = PasswordHash((Argon2Hasher(1, 8, 1),)), []
     verify = hasher.verify_and_update
 
@@ -124,7 +124,7 @@ async def test_an_unknown_address_is_verified_like_a_known_one(
     said = set()
     for email in (user.email, closed.email, "nobody@example.org", "folder"):
         with pytest.raises(NotAuthenticatedError) as refused:
-            await accounts.sign_in(system.pool, settings, email, "not the password")
+            await users.sign_in(system.pool, settings, email, "not the password")
         said.add(refused.value.message)
     # One verification each, of the same cost, and one sentence.
     assert len(verified) == 4
@@ -200,17 +200,17 @@ async def test_an_address_waits_too_and_another_one_does_not(
     try:
         for number in range(12):
             with pytest.raises(NotAuthenticatedError):
-                await accounts.sign_in(system.pool, settings, f"n{number}@example.org", "wrong")
+                await users.sign_in(system.pool, settings, f"n{number}@example.org", "wrong")
         # The same subscriber's network of 64 bits, and an account of which nothing failed.
         audit.origin.set(audit.Origin("2001:db8:1:2::ffff", None))
         with pytest.raises(TooManySignInsError):
-            await accounts.sign_in(system.pool, settings, user.email, PASSWORD)
+            await users.sign_in(system.pool, settings, user.email, PASSWORD)
         audit.origin.set(audit.Origin("2001:db8:1:3::1", None))
-        await accounts.sign_in(system.pool, settings, user.email, PASSWORD)
+        await users.sign_in(system.pool, settings, user.email, PASSWORD)
         # What failed an hour ago is forgotten, and its rows go.
         later(settings.sign_in_forget_min * 60 + 1)
         audit.origin.set(audit.Origin("2001:db8:1:2::1", None))
-        await accounts.sign_in(system.pool, settings, user.email, PASSWORD)
+        await users.sign_in(system.pool, settings, user.email, PASSWORD)
         with connect(settings.database_address) as connection:
             left = connection.execute("SELECT key, failures FROM sign_in_failures").fetchall()
         assert [row["failures"] for row in left] == [0]
@@ -221,7 +221,7 @@ async def test_an_address_waits_too_and_another_one_does_not(
 async def test_another_spelling_of_an_address_has_no_guesses_of_its_own(
     api: httpx.AsyncClient, system: System
 ) -> None:
-    await accounts.add(
+    await users.add(
         system.pool, email="mini@example.org", password=PASSWORD,
         role=Role.SUPER_ADMIN, scope=Scope(),
     )  # fmt: skip
@@ -249,7 +249,7 @@ async def test_a_renewed_token_goes_on_with_its_session_up_to_the_sessions_end(
     api: httpx.AsyncClient, settings: Settings, make_user: MakeUser, later: Callable[[float], None]
 ) -> None:
     user = await make_user()
-    token = accounts.issue_token(settings, user)
+    token = users.issue_token(settings, user)
     first = tokens.read(settings, tokens.API, token, wants=["sid"])
     almost = settings.token_lifetime_min * 60 - 60
     gone = 0
@@ -272,7 +272,7 @@ async def test_a_renewed_token_goes_on_with_its_session_up_to_the_sessions_end(
 async def test_a_token_that_is_not_renewed_ends(
     api: httpx.AsyncClient, settings: Settings, make_user: MakeUser, later: Callable[[float], None]
 ) -> None:
-    token = accounts.issue_token(settings, await make_user())
+    token = users.issue_token(settings, await make_user())
     later(settings.token_lifetime_min * 60 - 10)
     assert await is_good(api, token)
     later(10)
@@ -323,7 +323,7 @@ async def test_what_is_under_way_while_a_password_changes_is_signed_out_too(
 
     async def change() -> None:
         del ours[0]
-        await accounts.set_password(system.pool, user.email, ours[0])
+        await users.set_password(system.pool, user.email, ours[0])
 
     async def verify_and_change(*given: Any) -> Any:
         answer = await verify(*given)
@@ -350,10 +350,10 @@ async def test_another_role_or_a_closed_account_signs_out(
 ) -> None:
     user = await make_user()
     token = await opened(api, user.email)
-    await accounts.set_role(system.pool, user.email, Role.PROVINCE_ADMIN, Scope("GP"))
+    await users.set_role(system.pool, user.email, Role.PROVINCE_ADMIN, Scope("GP"))
     assert not await is_good(api, token)
     token = await opened(api, user.email)
-    await accounts.disable(system.pool, user.email)
+    await users.disable(system.pool, user.email)
     assert not await is_good(api, token)
 
 
@@ -370,7 +370,7 @@ def forged(settings: Settings, user: User, **changes: Any) -> str:
         "exp": now + 600,
     }
     whole = {name: value for name, value in {**claims, **changes}.items() if value is not None}
-    key = settings.signing_key()
+    key = tokens.signing_key(settings)
     return jwt.encode(whole, key, algorithm="HS256", headers={"kid": tokens.key_id(key)})
 
 
@@ -380,7 +380,7 @@ async def test_only_tokens_of_ours_for_this_use_and_this_time_are_good(
     user = await make_user()
     good = forged(settings, user)
     assert await is_good(api, good)
-    key = settings.signing_key()
+    key = tokens.signing_key(settings)
     claims = jwt.decode(good, options={"verify_signature": False})
     kid = {"kid": tokens.key_id(key)}
     none = base64.urlsafe_b64encode(json.dumps({"alg": "none", **kid}).encode()).rstrip(b"=")
@@ -406,16 +406,16 @@ async def test_a_former_key_is_read_and_signs_no_more(
     system: System, settings: Settings, make_user: MakeUser
 ) -> None:
     user = await make_user()
-    token = accounts.issue_token(settings, user)
+    token = users.issue_token(settings, user)
     former = settings.secret_key
     assert former is not None
     only_new = settings.model_copy(update={"secret_key": SecretStr("the next key" * 4)})
     with pytest.raises(NotAuthenticatedError):
-        await accounts.session(system.pool, only_new, token)
+        await users.session(system.pool, only_new, token)
     # The tests' key has spaces in it, which part keys.
     plain = SecretStr("k" * 40)
-    token = accounts.issue_token(settings.model_copy(update={"secret_key": plain}), user)
+    token = users.issue_token(settings.model_copy(update={"secret_key": plain}), user)
     both = only_new.model_copy(update={"former_secret_keys": SecretStr(f"{'o' * 40}, {'k' * 40}")})
-    assert (await accounts.session(system.pool, both, token)).user == user
-    newer = accounts.issue_token(both, user)
-    assert (await accounts.session(system.pool, only_new, newer)).user == user
+    assert (await users.session(system.pool, both, token)).user == user
+    newer = users.issue_token(both, user)
+    assert (await users.session(system.pool, only_new, newer)).user == user

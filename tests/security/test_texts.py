@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import openpyxl
 import pytest
 
-from rollbook.receive import MAX_NAME_LENGTH, clean_name
+from rollbook.uploads.receive import MAX_NAME_LENGTH, clean_name
 from tests.files import HEADERS, csv_file, id_number, member
 from tests.page.site import until
 from tests.security.house import BASE, House

@@ -10,9 +10,10 @@ from pydantic import SecretStr
 from redis.asyncio.connection import parse_url
 
 from rollbook import config
+from rollbook.accounts import tokens
+from rollbook.backends.redis import read_sentinel_address
 from rollbook.config import Settings
 from rollbook.errors import ConfigurationError
-from rollbook.redis_client import read_sentinel_address
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -131,15 +132,15 @@ def test_reports_can_not_be_kept_for_less_than_a_week(monkeypatch: pytest.Monkey
 def test_a_short_signing_key_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROLLBOOK_SECRET_KEY", "short")
     with pytest.raises(ConfigurationError, match="32 bytes"):
-        config.load().signing_key()
+        tokens.signing_key(config.load())
 
 
 def test_a_signing_key_is_made_once_and_readable_by_its_owner_alone(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("ROLLBOOK_DATA_DIR", str(tmp_path / "data"))
-    first = config.load().signing_key()
-    assert config.load().signing_key() == first
+    first = tokens.signing_key(config.load())
+    assert tokens.signing_key(config.load()) == first
     assert len(first) >= 32
     assert (tmp_path / "data" / "secret.key").stat().st_mode & 0o077 == 0
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["secret.key"]
@@ -170,7 +171,7 @@ def test_another_process_comes_to_the_same_settings(
         monkeypatch.setenv(name, value)
     there = config.load()
     assert there.store_address == settings.store_address
-    assert there.signing_key() == "k" * 40
+    assert tokens.signing_key(there) == "k" * 40
     assert there.model_copy(update={"store_url": None}) == settings
 
 

@@ -11,22 +11,22 @@ from uuid import UUID
 import uvloop
 from benchmarks.queue import job, trial
 
-from rollbook.accounts import Role
+from rollbook.backends.redis import make_client
 from rollbook.config import Settings
-from rollbook.queue import UploadQueue
-from rollbook.redis_client import make_client
-from rollbook.system import System
-from rollbook.worker import UploadWorker
+from rollbook.model import Role
+from rollbook.queue.uploads import UploadQueue
+from rollbook.service.system import System
+from rollbook.worker.process import UploadWorker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from bullmq import Job
 
-    from rollbook.database import Pool
-    from rollbook.notifications.queue import NotificationQueue
-    from rollbook.store import FileStore
-    from rollbook.voter_roll.queue import VerificationQueue
+    from rollbook.backends.database import Pool
+    from rollbook.backends.files import FileStore
+    from rollbook.queue.notifications import NotificationQueue
+    from rollbook.queue.verifications import VerificationQueue
 
 _TUNED = {"lock_duration_ms": 10_000, "stalled_interval_ms": 5_000}
 

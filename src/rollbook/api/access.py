@@ -10,11 +10,11 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.requests import HTTPConnection
 
-from rollbook import accounts, audit
-from rollbook.accounts import Session, User
+from rollbook.accounts import audit, users
+from rollbook.api.limits import RequestLimits
 from rollbook.errors import NotAllowedError, NotAuthenticatedError
-from rollbook.request_limits import RequestLimits
-from rollbook.system import System
+from rollbook.model import Session, User
+from rollbook.service.system import System
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,8 +49,8 @@ async def in_session(
         TooManyRequestsError: the user or the office has made too many requests.
     """
     if credentials is None:
-        raise NotAuthenticatedError(accounts.SIGN_IN_AGAIN)
-    session = await accounts.session(system.pool, system.settings, credentials.credentials)
+        raise NotAuthenticatedError(users.SIGN_IN_AGAIN)
+    session = await users.session(system.pool, system.settings, credentials.credentials)
     await the_limits(request).take(session.user)
     return session
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, FastAPI
 
-from rollbook import __version__, fairness, reconciler, traces
+from rollbook import __version__
+from rollbook.accounts.provider import Provider
 from rollbook.api import (
     audit,
     auth,
@@ -30,17 +31,18 @@ from rollbook.api import (
 from rollbook.api.access import OriginMiddleware
 from rollbook.api.body import BodyLimitMiddleware, UnreadBodyMiddleware
 from rollbook.api.form import ROOM_FOR_THE_REST
+from rollbook.api.gauges import Gauges
 from rollbook.api.headers import HeadersMiddleware
+from rollbook.api.limits import RequestLimits
 from rollbook.api.requests import RequestMiddleware
-from rollbook.gauges import Gauges
-from rollbook.health import Readiness
 from rollbook.live.feed import Feed
-from rollbook.maintenance import every
 from rollbook.notifications import reconciler as notifications
-from rollbook.oidc import Provider
-from rollbook.request_limits import RequestLimits
-from rollbook.subscriber import Subscriber
-from rollbook.system import open_system
+from rollbook.queue.subscriber import Subscriber
+from rollbook.service.health import Readiness
+from rollbook.service.rounds import every
+from rollbook.service.system import open_system
+from rollbook.telemetry import traces
+from rollbook.uploads import fairness, reconciler
 from rollbook.voter_roll import reconciler as verifications
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, Field
 
-from rollbook import audit
-from rollbook.accounts import User
+from rollbook.accounts import audit
 from rollbook.api.access import OperatorParam, SystemParam, UserParam, signed_in
-from rollbook.api.answers import Answer, AuditEntry, Page, Problem
-from rollbook.system import System
+from rollbook.contract import Answer, AuditEntry, Page, Problem
+from rollbook.model import User
+from rollbook.service.system import System
 
 router = APIRouter(
     prefix="/bulk-upload/audit",

@@ -7,11 +7,11 @@ from typing import Annotated
 from fastapi import APIRouter
 from pydantic import AfterValidator, BaseModel, Field
 
-from rollbook import accounts
-from rollbook.accounts import User
+from rollbook.accounts import users
 from rollbook.api.access import SessionParam, SystemParam, UserParam
-from rollbook.api.answers import Answer, Problem, SignedIn, Who
-from rollbook.system import System
+from rollbook.contract import Answer, Problem, SignedIn, Who
+from rollbook.model import User
+from rollbook.service.system import System
 
 router = APIRouter(prefix="/auth", tags=["auth"])
 
@@ -42,7 +42,7 @@ class NewPassword(BaseModel, strict=True):
 @router.post("/login", responses={401: {"model": Problem}, 429: {"model": Problem}})
 async def login(credentials: Credentials, system: SystemParam) -> Answer[SignedIn]:
     """Exchange an e-mail address and a password for a token."""
-    token, user = await accounts.sign_in(
+    token, user = await users.sign_in(
         system.pool, system.settings, credentials.email, credentials.password
     )
     return Answer(message="Signed in.", data=await opened(system, token, user))
@@ -54,21 +54,21 @@ async def renew(session: SessionParam, system: SystemParam) -> Answer[SignedIn]:
 
     A session ends after ROLLBOOK_SESSION_LIFETIME_MIN, however often it is renewed.
     """
-    token = accounts.issue_token(system.settings, session.user, renews=session)
+    token = users.issue_token(system.settings, session.user, renews=session)
     return Answer(message="Renewed.", data=await opened(system, token, session.user))
 
 
 @router.post("/logout")
 async def logout(session: SessionParam, system: SystemParam) -> Answer[None]:
     """End this session: none of its tokens is good any more."""
-    await accounts.sign_out(system.pool, system.settings, session)
+    await users.sign_out(system.pool, system.settings, session)
     return Answer(message="You are signed out.", data=None)
 
 
 @router.post("/password")
 async def password(body: NewPassword, user: UserParam, system: SystemParam) -> Answer[SignedIn]:
     """Change your own password; everywhere else you are signed out."""
-    token = await accounts.change_password(
+    token = await users.change_password(
         system.pool, system.settings, user, current=body.current_password, new=body.new_password
     )
     data = await opened(system, token, user)
@@ -83,6 +83,6 @@ async def me(user: UserParam) -> Answer[Who]:
 
 async def opened(system: System, token: str, user: User) -> SignedIn:
     """What whoever has signed in is answered."""
-    session = await accounts.session(system.pool, system.settings, token)
+    session = await users.session(system.pool, system.settings, token)
     seconds = (session.expires - session.issued).total_seconds()
     return SignedIn(token=token, expires_in=max(round(seconds), 0), user=Who.of(user))

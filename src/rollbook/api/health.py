@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from rollbook.health import Readiness
+from rollbook.service.health import Readiness
 
 router = APIRouter(tags=["health"])
 

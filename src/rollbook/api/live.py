@@ -17,10 +17,9 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
-from rollbook import accounts
-from rollbook.accounts import Session
+from rollbook.accounts import users
 from rollbook.api.access import bearer, the_limits
-from rollbook.api.answers import Problem
+from rollbook.contract import Problem
 from rollbook.errors import NotAllowedError, NotAuthenticatedError, TooManyRequestsError
 from rollbook.live.client import (
     ACCOUNT_CHANGED,
@@ -33,7 +32,8 @@ from rollbook.live.client import (
 )
 from rollbook.live.feed import AWAY, Feed
 from rollbook.live.messages import Message, as_json
-from rollbook.system import System
+from rollbook.model import Session
+from rollbook.service.system import System
 
 #: The sub-protocol that we speak, and how a client that can't set headers hands over its token.
 PROTOCOL = "rollbook"
@@ -99,7 +99,7 @@ async def _introduced(socket: WebSocket, system: System, offered: list[str]) -> 
         if not tokens:
             async with asyncio.timeout(AUTHENTICATE_S):
                 tokens = [_token(await socket.receive())]
-        session = await accounts.session(system.pool, system.settings, tokens[0])
+        session = await users.session(system.pool, system.settings, tokens[0])
         await the_limits(socket).take(session.user)
     except (NotAuthenticatedError, TimeoutError):
         return NOT_AUTHENTICATED
@@ -118,7 +118,7 @@ async def _hear_out(socket: WebSocket, system: System, client: Client) -> None:
     while True:
         try:
             token = _token(await socket.receive())
-            session = await accounts.session(system.pool, system.settings, token)
+            session = await users.session(system.pool, system.settings, token)
             await the_limits(socket).take(session.user)
         except WebSocketDisconnect:
             return
@@ -178,8 +178,8 @@ async def events(
     if not _is_welcome(request, system):
         raise NotAllowedError(FOREIGN)
     if credentials is None:
-        raise NotAuthenticatedError(accounts.SIGN_IN_AGAIN)
-    session = await accounts.session(system.pool, system.settings, credentials.credentials)
+        raise NotAuthenticatedError(users.SIGN_IN_AGAIN)
+    session = await users.session(system.pool, system.settings, credentials.credentials)
     await the_limits(request).take(session.user)
     # The header is the newer one: a client that connects again by itself keeps its address.
     if last_event_id is not None and last_event_id.isascii() and last_event_id.isdigit():

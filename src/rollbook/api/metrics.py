@@ -12,10 +12,10 @@ from fastapi import APIRouter, Header, Request, Response
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from rollbook import exposition
 from rollbook.api.access import SystemParam
+from rollbook.api.gauges import Gauges, up
 from rollbook.errors import NotAuthenticatedError
-from rollbook.gauges import Gauges, up
+from rollbook.service import exposition
 
 if TYPE_CHECKING:
     from rollbook.config import Settings

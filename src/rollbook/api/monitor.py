@@ -7,11 +7,11 @@ import datetime as dt
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, Field
 
-from rollbook import intake, watcher
 from rollbook.api.access import OperatorParam, SystemParam, audited, signed_in
-from rollbook.api.answers import Answer, Problem, Receipt
 from rollbook.api.uploads import receipt_of
-from rollbook.system import System
+from rollbook.contract import Answer, Problem, Receipt
+from rollbook.folder import intake, watcher
+from rollbook.service.system import System
 
 router = APIRouter(
     prefix="/bulk-upload/monitor",

@@ -11,11 +11,14 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, Field
 from starlette.responses import RedirectResponse
 
-from rollbook import accounts, clock, oidc, provider_accounts, tokens
+from rollbook import clock
+from rollbook.accounts import provider as oidc
+from rollbook.accounts import provider_accounts, tokens, users
+from rollbook.accounts.provider import Provider
 from rollbook.api.access import SystemParam
-from rollbook.api.answers import Answer, Problem, SignedIn
 from rollbook.api.auth import opened
 from rollbook.config import Settings
+from rollbook.contract import Answer, Problem, SignedIn
 from rollbook.errors import (
     ConflictError,
     NotAllowedError,
@@ -24,7 +27,6 @@ from rollbook.errors import (
     RollbookError,
     ServiceUnavailableError,
 )
-from rollbook.oidc import Provider
 
 router = APIRouter(prefix="/auth/oidc", tags=["auth"])
 
@@ -159,7 +161,7 @@ async def token(
         raise _REFUSALS[ended["code"]](ended["message"])
     user = await provider_accounts.signed_in(system.pool, settings, UUID(ended["user"]))
     _take(response, settings, ENDED)
-    made = accounts.issue_token(settings, user)
+    made = users.issue_token(settings, user)
     return Answer(message="Signed in.", data=await opened(system, made, user))
 
 

@@ -13,10 +13,10 @@ from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
 from starlette.exceptions import HTTPException
 
-from rollbook import logs
 from rollbook.api.requests import HEADER
 from rollbook.errors import RollbookError, ServiceUnavailableError, TooManyRequestsError
 from rollbook.masking import masked
+from rollbook.telemetry import logs
 
 if TYPE_CHECKING:
     from fastapi import FastAPI, Request

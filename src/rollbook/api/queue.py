@@ -8,9 +8,11 @@ from uuid import UUID
 from fastapi import APIRouter, Body, Depends, Query
 from pydantic import BaseModel, Field
 
-from rollbook import audit, uploads
+from rollbook.accounts import audit
 from rollbook.api.access import OperatorParam, SystemParam, UserParam, audited, signed_in
-from rollbook.api.answers import (
+from rollbook.api.uploads import SearchParam
+from rollbook.backends.database import queries
+from rollbook.contract import (
     Answer,
     Cleaned,
     Problem,
@@ -19,9 +21,8 @@ from rollbook.api.answers import (
     VoterRollStanding,
     WorkerState,
 )
-from rollbook.api.uploads import SearchParam
-from rollbook.database import queries
-from rollbook.uploads import Status
+from rollbook.model import Status
+from rollbook.uploads import control, lookup
 from rollbook.voter_roll.outlook import look
 
 router = APIRouter(
@@ -44,8 +45,8 @@ class CleanRequest(BaseModel, strict=True):
 @router.get("/stats")
 async def stats(system: SystemParam, user: UserParam) -> Answer[QueueStats]:
     """Count the jobs by state: all of them for operators, those of your scope for others."""
-    data = QueueStats.model_validate(await uploads.queue_stats(system, user))
-    data.oldest_waiting_since = await uploads.oldest_waiting_since(system, user)
+    data = QueueStats.model_validate(await lookup.queue_stats(system, user))
+    data.oldest_waiting_since = await lookup.oldest_waiting_since(system, user)
     message = "The queue's counts."
     if system.settings.asks_voter_roll:
         data.voter_roll = VoterRollStanding.of(await look(system))
@@ -63,9 +64,9 @@ async def jobs(
     search: SearchParam = None,
 ) -> Answer[list[UploadStatus]]:
     """List the most recent jobs of your scope, over all states or of one, newest first."""
-    recent, _ = await uploads.history(system, user, status=status, search=search, page_size=limit)
-    states = await uploads.queue_states(system, recent)
-    positions = await uploads.positions(system, recent)
+    recent, _ = await lookup.history(system, user, status=status, search=search, page_size=limit)
+    states = await lookup.queue_states(system, recent)
+    positions = await lookup.positions(system, recent)
     items = [
         UploadStatus.of(upload, queue_state=state, queue_position=position)
         for upload, state, position in zip(recent, states, positions, strict=True)
@@ -90,8 +91,8 @@ async def workers(system: SystemParam, _: OperatorParam) -> Answer[list[WorkerSt
 )
 async def retry(job_id: UUID, system: SystemParam, user: OperatorParam) -> Answer[UploadStatus]:
     """Let a failed upload run again, with its attempts counted anew."""
-    await uploads.retry(system, user, job_id)
-    data = UploadStatus.of(await uploads.get(system, user, job_id))
+    await control.retry(system, user, job_id)
+    data = UploadStatus.of(await lookup.get(system, user, job_id))
     return Answer(message="The upload waits for another run.", data=data)
 
 
@@ -115,7 +116,7 @@ async def pause(system: SystemParam, user: OperatorParam) -> Answer[QueueStats]:
     """Start no further job; running ones go on."""
     async with audit.noting(system.pool, "pause", who=user):
         await system.queue.pause()
-    counts = await uploads.queue_stats(system, user)
+    counts = await lookup.queue_stats(system, user)
     return Answer(
         message="The queue is paused. Files are still taken in; running jobs go on.",
         data=QueueStats.model_validate(counts),
@@ -127,5 +128,5 @@ async def resume(system: SystemParam, user: OperatorParam) -> Answer[QueueStats]
     """Start jobs again."""
     async with audit.noting(system.pool, "resume", who=user):
         await system.queue.resume()
-    counts = await uploads.queue_stats(system, user)
+    counts = await lookup.queue_stats(system, user)
     return Answer(message="The queue runs.", data=QueueStats.model_validate(counts))

@@ -11,12 +11,12 @@ from fastapi import APIRouter, Body, Depends
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, BeforeValidator, Field
 
-from rollbook import retention, uploads
 from rollbook.api.access import OperatorParam, SystemParam, audited, signed_in
-from rollbook.api.answers import Answer, Page, Problem
 from rollbook.api.uploads import PageParam, PageSizeParam, download
+from rollbook.contract import Answer, Page, Problem
 from rollbook.errors import NotFoundError
-from rollbook.uploads import Status
+from rollbook.model import Status
+from rollbook.uploads import lookup, retention
 
 router = APIRouter(
     prefix="/bulk-upload/reports",
@@ -123,7 +123,7 @@ async def stats(system: SystemParam, _: OperatorParam) -> Answer[ReportStats]:
 )
 async def report(job_id: UUID, system: SystemParam, user: OperatorParam) -> StreamingResponse:
     """Download an upload's report."""
-    return await download(system, user, await uploads.get(system, user, job_id), "report")
+    return await download(system, user, await lookup.get(system, user, job_id), "report")
 
 
 @router.delete(
@@ -133,7 +133,7 @@ async def report(job_id: UUID, system: SystemParam, user: OperatorParam) -> Stre
 )
 async def delete(job_id: UUID, system: SystemParam, user: OperatorParam) -> Answer[Deleted]:
     """Remove an upload's report and refused rows; the upload and its members stay."""
-    upload = await uploads.get(system, user, job_id)
+    upload = await lookup.get(system, user, job_id)
     if upload["report_key"] is None and upload["refused_key"] is None:
         raise NotFoundError("This upload has no stored report. Nothing was removed.")
     size = await retention.delete_report(system, user, upload)

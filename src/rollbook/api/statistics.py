@@ -6,9 +6,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 
-from rollbook import uploads
 from rollbook.api.access import SystemParam, UserParam, signed_in
-from rollbook.api.answers import Answer, DayStats, Problem, StageDuration, Stats, StatsOverTime
+from rollbook.contract import Answer, DayStats, Problem, StageDuration, Stats, StatsOverTime
+from rollbook.uploads import lookup
 
 router = APIRouter(
     prefix="/bulk-upload/stats",
@@ -22,7 +22,7 @@ router = APIRouter(
 async def stats(system: SystemParam, user: UserParam) -> Answer[Stats]:
     """Sum up the uploads of your scope."""
     return Answer(
-        message="The uploads of your scope.", data=Stats.of(await uploads.stats(system, user))
+        message="The uploads of your scope.", data=Stats.of(await lookup.stats(system, user))
     )
 
 
@@ -31,7 +31,7 @@ async def stats_over_time(
     system: SystemParam, user: UserParam, days: Annotated[int, Query(ge=1, le=366)] = 30
 ) -> Answer[StatsOverTime]:
     """Sum up the uploads of your scope day by day, and the durations of the stages."""
-    by_day, stages = await uploads.stats_over_time(system, user, days=days)
+    by_day, stages = await lookup.stats_over_time(system, user, days=days)
     data = StatsOverTime(
         days=[DayStats.of(day) for day in by_day],
         stages=[StageDuration.model_validate(stage) for stage in stages],

@@ -8,9 +8,9 @@ from uuid import UUID
 from fastapi import APIRouter, Body, Depends, Query, Response
 from pydantic import BaseModel
 
-from rollbook import undo
 from rollbook.api.access import OperatorParam, SystemParam, audited, signed_in
-from rollbook.api.answers import Answer, KeptMember, Page, Problem, Undoing
+from rollbook.contract import Answer, KeptMember, Page, Problem, Undoing
+from rollbook.uploads import undo
 
 router = APIRouter(
     prefix="/bulk-upload/undo",

@@ -13,10 +13,11 @@ from fastapi import APIRouter, Body, Depends, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import AfterValidator, BaseModel
 
-from rollbook import audit, receive, uploads
-from rollbook.accounts import User
+from rollbook.accounts import audit
 from rollbook.api.access import SystemParam, UserParam, audited, signed_in
-from rollbook.api.answers import (
+from rollbook.api.form import UploadForm
+from rollbook.backends.database import Row
+from rollbook.contract import (
     Answer,
     Page,
     Problem,
@@ -27,20 +28,18 @@ from rollbook.api.answers import (
     RowVerification,
     UploadStatus,
 )
-from rollbook.api.form import UploadForm
-from rollbook.database import Row
 from rollbook.errors import (
     InvalidRequestError,
     MissingFileError,
     NotFoundError,
     ServiceUnavailableError,
 )
-from rollbook.intake import KEY_BEGINNING
+from rollbook.folder.intake import KEY_BEGINNING
 from rollbook.masking import masked
+from rollbook.model import Existing, Outcome, Result, Status, User, Verify
 from rollbook.pipeline.problems import catalogue, sentence
-from rollbook.system import System
-from rollbook.uploads import Outcome, Status
-from rollbook.voter_roll.answers import Result
+from rollbook.service.system import System
+from rollbook.uploads import control, lookup, receive
 from rollbook.voter_roll.outlook import seconds_left
 
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
@@ -70,7 +69,7 @@ _FORM = {
                         "allow_duplicate": {"type": "boolean", "default": False},
                         "existing": {
                             "type": "string",
-                            "enum": list(get_args(receive.Existing)),
+                            "enum": list(get_args(Existing)),
                             "default": "update",
                             "description": "What becomes of members that exist: take what the "
                             "file says, fill empty fields only, or leave them as they are.",
@@ -82,7 +81,7 @@ _FORM = {
                         },
                         "verify": {
                             "type": "string",
-                            "enum": list(get_args(receive.Verify)),
+                            "enum": list(get_args(Verify)),
                             "default": "after_merge",
                             "description": "Where the voter roll is asked: merge at once, with "
                             "rows that stay pending until it has answered, or wait with the merge "
@@ -187,7 +186,7 @@ async def run(
     options = receive.Options(
         allow_duplicate=body is not None and body.allow_duplicate, idempotency_key=idempotency_key
     )
-    dry_run = await uploads.get(system, user, job_id)
+    dry_run = await lookup.get(system, user, job_id)
     upload = await receive.run_for_real(system, user, dry_run, options)
     return await receipt_of(request, response, system, upload)
 
@@ -202,7 +201,7 @@ async def receipt_of(
         status=upload["status"],
         file_name=upload["file_name"],
         message=message,
-        queue_position=await uploads.position(system, upload) or 0,
+        queue_position=await lookup.position(system, upload) or 0,
     )
     response.headers["Location"] = str(request.url_for("status", job_id=str(upload["id"])))
     return Answer(message=message, data=receipt)
@@ -246,8 +245,8 @@ def _options(fields: dict[str, str], idempotency_key: str | None) -> receive.Opt
     return receive.Options(
         dry_run=_flag(fields, "dry_run"),
         allow_duplicate=_flag(fields, "allow_duplicate"),
-        existing=cast("receive.Existing", _choice(fields, "existing", get_args(receive.Existing))),
-        verify=cast("receive.Verify", _choice(fields, "verify", get_args(receive.Verify))),
+        existing=cast("Existing", _choice(fields, "existing", get_args(Existing))),
+        verify=cast("Verify", _choice(fields, "verify", get_args(Verify))),
         all_or_nothing=_flag(fields, "all_or_nothing"),
         sheet=fields.get("sheet") or None,
         columns=receive.columns_from(fields["columns"]) if fields.get("columns") else None,
@@ -273,8 +272,8 @@ def _flag(fields: dict[str, str], name: str) -> bool:
 @router.get("/status/{job_id}", name="status")
 async def status(job_id: UUID, system: SystemParam, user: UserParam) -> Answer[UploadStatus]:
     """Say how far an upload is."""
-    upload = await uploads.get(system, user, job_id)
-    position = await uploads.position(system, upload)
+    upload = await lookup.get(system, user, job_id)
+    position = await lookup.position(system, upload)
     left = await seconds_left(system, upload)
     data = UploadStatus.of(upload, queue_position=position, seconds_left=left)
     return Answer(message=_in_words(data), data=data)
@@ -292,8 +291,8 @@ async def rows(
     page_size: PageSizeParam = 100,
 ) -> Answer[Page[RowOutcome]]:
     """List what became of the rows, in the order of the file."""
-    upload = await uploads.get(system, user, job_id)
-    found, total = await uploads.rows(
+    upload = await lookup.get(system, user, job_id)
+    found, total = await lookup.rows(
         system,
         upload,
         outcome=outcome,
@@ -326,7 +325,7 @@ async def problems(
     job_id: UUID, system: SystemParam, user: UserParam, outcome: OutcomesParam = None
 ) -> Answer[list[ProblemCount]]:
     """Count the rows of each problem, the most frequent first."""
-    upload = await uploads.get(system, user, job_id)
+    upload = await lookup.get(system, user, job_id)
     kinds = catalogue()
     data = [
         ProblemCount(
@@ -335,7 +334,7 @@ async def problems(
             message=kinds[found["code"]].sentence,
             rows=found["rows"],
         )
-        for found in await uploads.problems(system, upload, outcome=outcome)
+        for found in await lookup.problems(system, upload, outcome=outcome)
     ]
     return Answer(message=f"{len(data)} kinds of problems.", data=data)
 
@@ -347,7 +346,7 @@ async def problems(
 )
 async def report(job_id: UUID, system: SystemParam, user: UserParam) -> StreamingResponse:
     """Download the Excel report of an upload that completed."""
-    upload = await uploads.get(system, user, job_id)
+    upload = await lookup.get(system, user, job_id)
     return await download(system, user, upload, "report")
 
 
@@ -358,7 +357,7 @@ async def report(job_id: UUID, system: SystemParam, user: UserParam) -> Streamin
 )
 async def failed_rows(job_id: UUID, system: SystemParam, user: UserParam) -> StreamingResponse:
     """Download the refused rows alone, ready to be mended and sent again."""
-    upload = await uploads.get(system, user, job_id)
+    upload = await lookup.get(system, user, job_id)
     return await download(system, user, upload, "refused")
 
 
@@ -409,7 +408,7 @@ async def download(
 @router.get("/template", response_class=Response)
 def template() -> Response:
     """Download an empty workbook with the expected columns and notes on them."""
-    from rollbook.template import write_template
+    from rollbook.pipeline.template import write_template
 
     with TemporaryDirectory(prefix="rollbook-") as folder:
         path = Path(folder) / "members-template.xlsx"
@@ -425,8 +424,8 @@ def template() -> Response:
 )
 async def cancel(job_id: UUID, system: SystemParam, user: UserParam) -> Answer[UploadStatus]:
     """End an upload that waits or runs; nothing of it is merged."""
-    await uploads.cancel(system, user, job_id)
-    data = UploadStatus.of(await uploads.get(system, user, job_id))
+    await control.cancel(system, user, job_id)
+    data = UploadStatus.of(await lookup.get(system, user, job_id))
     return Answer(message="The upload is cancelled. No member was changed by it.", data=data)
 
 
@@ -440,10 +439,10 @@ async def history(
     page_size: PageSizeParam = 20,
 ) -> Answer[Page[UploadStatus]]:
     """List the uploads of your scope, newest first."""
-    found, total = await uploads.history(
+    found, total = await lookup.history(
         system, user, status=status, search=search, page=page, page_size=page_size
     )
-    positions = await uploads.positions(system, found)
+    positions = await lookup.positions(system, found)
     items = [
         UploadStatus.of(upload, queue_position=position)
         for upload, position in zip(found, positions, strict=True)

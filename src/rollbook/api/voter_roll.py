@@ -7,8 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 
 from rollbook.api.access import SystemParam, UserParam, signed_in
-from rollbook.api.answers import Answer, CanUpload, Problem, VoterRollStanding
-from rollbook.receive import whose_uploads_wait
+from rollbook.contract import Answer, CanUpload, Problem, VoterRollStanding
+from rollbook.uploads.receive import whose_uploads_wait
 from rollbook.voter_roll.outlook import look
 
 router = APIRouter(

@@ -18,11 +18,15 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from rollbook import accounts, clock, logs, supervisor, uploads
+from rollbook import clock
+from rollbook.accounts import users
+from rollbook.backends.database import make_pool
+from rollbook.cli import supervisor
 from rollbook.cli.jobs import UploadFailedError, outcome_table, roll_table
 from rollbook.cli.session import JsonOption, engines, err, out, print_json
 from rollbook.config import Settings
-from rollbook.database import make_pool
+from rollbook.model import FINAL
+from rollbook.telemetry import logs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,7 +78,7 @@ def demo(
 
 
 def _sample(kept: Path, rows: int, *, quiet: bool) -> Path:
-    from rollbook.sample import write_sample
+    from rollbook.cli.sample_file import write_sample
 
     sample = kept / "members.xlsx"
     began = time.perf_counter()
@@ -123,7 +127,7 @@ async def _demo(
     quiet: bool,
 ) -> dict[str, Any]:
     async with make_pool(settings.database_address) as pool:
-        await accounts.add_first(pool, settings)
+        await users.add_first(pool, settings)
     async with (
         processes.running(settings) as url,
         httpx.AsyncClient(base_url=f"{url}/api/v1", timeout=60) as client,
@@ -178,7 +182,7 @@ async def _followed(client: httpx.AsyncClient, job_id: str, *, quiet: bool) -> d
                 completed=status["progress"],
                 description=status["stage"] or status["status"],
             )
-            if status["status"] in uploads.FINAL:
+            if status["status"] in FINAL:
                 return status
             await asyncio.sleep(POLL_S)
 

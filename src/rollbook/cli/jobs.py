@@ -13,17 +13,19 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from rollbook import accounts, audit, receive, undo, uploads
-from rollbook.api.answers import Undoing, UploadStatus
+from rollbook.accounts import audit, users
 from rollbook.cli.session import JsonOption, err, out, print_json, run
+from rollbook.contract import Undoing, UploadStatus
 from rollbook.errors import ConflictError, NotAllowedError, RollbookError
+from rollbook.model import FINAL, Existing, Verify
+from rollbook.uploads import control, lookup, receive, undo
 from rollbook.voter_roll.outlook import look
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from rollbook.accounts import User
-    from rollbook.system import System
+    from rollbook.model import User
+    from rollbook.service.system import System
     from rollbook.voter_roll.outlook import Outlook
 
 POLL_S = 0.2
@@ -52,7 +54,7 @@ def sample(
     seed: Annotated[int, typer.Option(help="The same seed makes the same file.")] = 1,
 ) -> None:
     """Write a synthetic members' file, with the flaws that real ones have."""
-    from rollbook.sample import write_sample
+    from rollbook.cli.sample_file import write_sample
 
     if target.exists():
         # It is as likely a file of real members by the usual name.
@@ -75,7 +77,7 @@ def upload(
         bool, typer.Option(help="Take a file that was sent before.")
     ] = False,
     existing: Annotated[
-        receive.Existing,
+        Existing,
         typer.Option(help="Members that exist: take the file's word, fill empty fields, or skip."),
     ] = "update",
     all_or_nothing: Annotated[
@@ -87,7 +89,7 @@ def upload(
         typer.Option(help='Fields of unknown headers as JSON: {"Lid No": "id_number"}.'),
     ] = None,
     verify: Annotated[
-        receive.Verify,
+        Verify,
         typer.Option(help="Ask the voter roll after the merge, or merge when all is answered."),
     ] = "after_merge",
     wait: Annotated[bool, typer.Option(help="Wait until the upload has ended.")] = False,
@@ -106,7 +108,7 @@ def upload(
     )
 
     async def work(system: System) -> UploadStatus:
-        user = await accounts.acting(system.pool, acting)
+        user = await users.acting(system.pool, acting)
         async with audit.refusals(system.pool, "upload", who=user):
             stored = await receive.store_file(system, file.name, _chunks(file))
             recorded = await receive.record(system, user, stored, options)
@@ -143,7 +145,7 @@ def undo_upload(
     """Give members back what they were before an upload; those changed since are left alone."""
 
     async def work(system: System) -> tuple[Undoing, bytes | None]:
-        user = await accounts.acting(system.pool, acting)
+        user = await users.acting(system.pool, acting)
         if not user.role.is_operator:
             raise NotAllowedError("Only national administrators can undo an upload.")
         async with audit.refusals(system.pool, "undo", who=user, job_id=job_id):
@@ -178,7 +180,7 @@ def queue_stats(*, as_json: JsonOption = False) -> None:
     """Count the jobs by state."""
 
     async def work(system: System) -> tuple[dict[str, int | bool], Outlook]:
-        counts = await uploads.queue_stats(system, await accounts.acting(system.pool, None))
+        counts = await lookup.queue_stats(system, await users.acting(system.pool, None))
         return counts, await look(system)
 
     counts, roll = run("queue", work)
@@ -212,8 +214,8 @@ def queue_jobs(
     """List the most recent jobs, newest first."""
 
     async def work(system: System) -> list[UploadStatus]:
-        user = await accounts.acting(system.pool, acting)
-        recent, _ = await uploads.history(system, user, page_size=limit)
+        user = await users.acting(system.pool, acting)
+        recent, _ = await lookup.history(system, user, page_size=limit)
         return [UploadStatus.of(upload) for upload in recent]
 
     found = run("queue", work)
@@ -240,9 +242,9 @@ def queue_retry(job_id: JobArgument, acting: AsOption = None) -> None:
     """Let a failed job run again, with its attempts counted anew."""
 
     async def work(system: System) -> None:
-        user = await accounts.acting(system.pool, acting)
+        user = await users.acting(system.pool, acting)
         async with audit.refusals(system.pool, "retry", who=user, job_id=job_id):
-            await uploads.retry(system, user, job_id)
+            await control.retry(system, user, job_id)
 
     run("queue", work)
     out.print(f"Job {job_id} waits for another run.")
@@ -253,9 +255,9 @@ def queue_cancel(job_id: JobArgument, acting: AsOption = None) -> None:
     """End a job that waits or runs; nothing of its file is merged."""
 
     async def work(system: System) -> None:
-        user = await accounts.acting(system.pool, acting)
+        user = await users.acting(system.pool, acting)
         async with audit.refusals(system.pool, "cancel", who=user, job_id=job_id):
-            await uploads.cancel(system, user, job_id)
+            await control.cancel(system, user, job_id)
 
     run("queue", work)
     out.print(f"Job {job_id} is cancelled. No member was changed by it.")
@@ -324,7 +326,7 @@ def roll_table(results: dict[Any, int], *, title: str) -> Table:
 
 
 async def _status(system: System, user: User, job_id: UUID) -> UploadStatus:
-    return UploadStatus.of(await uploads.get(system, user, job_id))
+    return UploadStatus.of(await lookup.get(system, user, job_id))
 
 
 async def _followed(system: System, user: User, job_id: UUID, *, quiet: bool) -> UploadStatus:
@@ -332,7 +334,7 @@ async def _followed(system: System, user: User, job_id: UUID, *, quiet: bool) ->
     columns = (TextColumn("{task.description:>12}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=err, disable=quiet) as bar:
         task = bar.add_task("waiting", total=100)
-        while (status := await _status(system, user, job_id)).status not in uploads.FINAL:
+        while (status := await _status(system, user, job_id)).status not in FINAL:
             bar.update(task, completed=status.progress, description=status.stage or status.status)
             await asyncio.sleep(POLL_S)
         bar.update(task, completed=100, description=status.status)

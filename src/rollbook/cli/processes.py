@@ -18,9 +18,9 @@ import structlog
 import typer
 from rich.markup import escape
 
-from rollbook import supervisor
+from rollbook.backends.database import UNAVAILABLE, make_pool
+from rollbook.cli import supervisor
 from rollbook.cli.session import bring_schema, engines, err, out, settings_for
-from rollbook.database import UNAVAILABLE, make_pool
 
 if TYPE_CHECKING:
     from rollbook.config import Settings
@@ -77,12 +77,12 @@ async def _up(settings: Settings, processes: supervisor.Processes) -> None:
 
 async def _prepared(settings: Settings) -> tuple[str, str | None] | None:
     """Bring the schema up to date and make the first account; what is known of that one."""
-    from rollbook import accounts, audit
+    from rollbook.accounts import audit, users
 
     await asyncio.to_thread(bring_schema, settings)
     audit.origin.set(audit.Origin.of_command_line())
     async with make_pool(settings.database_address) as pool:
-        return await accounts.add_first(pool, settings)
+        return await users.add_first(pool, settings)
 
 
 def _introduce(email: str, password: str | None) -> None:
@@ -114,14 +114,14 @@ def worker(*, supervised: Supervised = False, listener_fd: ListenerFd = None) ->
     """Run a worker alone; start as many as you like, on as many machines as you like."""
     import uvloop
 
-    from rollbook import worker
+    from rollbook.worker import process
 
     settings = settings_for("worker", supervised=supervised)
     if supervised:
         settings = supervisor.told(settings)
     with engines(settings) as named:
         # The queue is the worker's own work, and uvloop takes a fifth off what a job costs it.
-        uvloop.run(worker.serve(named, _listener(listener_fd)))
+        uvloop.run(process.serve(named, _listener(listener_fd)))
 
 
 def watch(
@@ -133,7 +133,7 @@ def watch(
     listener_fd: ListenerFd = None,
 ) -> None:
     """Watch a folder and take the files that are put into it."""
-    from rollbook import watcher
+    from rollbook.folder import watcher
 
     settings = settings_for("watch", supervised=supervised)
     if supervised:
@@ -150,7 +150,7 @@ def _listener(fd: int | None) -> socket.socket | None:
 
 def migrate() -> None:
     """Bring the database's schema to the newest revision."""
-    from rollbook import schema
+    from rollbook.backends import schema
 
     settings = settings_for("migrate")
     with engines(settings) as named:

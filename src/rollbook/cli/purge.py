@@ -8,9 +8,11 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from rollbook import retention
 from rollbook.cli.session import JsonOption, out, print_json, run
 from rollbook.errors import ConflictError
+from rollbook.folder import retention as folder_retention
+from rollbook.service.system import System
+from rollbook.uploads import retention
 
 _LABELS = {
     "sources": "source files",
@@ -33,10 +35,7 @@ def purge(
     as_json: JsonOption = False,
 ) -> None:
     """Remove everything whose retention has ended; workers do it once a day by themselves."""
-    purged = run("purge", lambda system: retention.run_once(system, dry_run=dry_run))
-    if purged is None:
-        raise ConflictError("Another process is carrying out retention now. Try again later.")
-    found = asdict(purged)
+    found = run("purge", lambda system: _purge(system, dry_run=dry_run))
     if as_json:
         print_json({**found, "dry_run": dry_run})
         return
@@ -45,3 +44,13 @@ def purge(
     for name, number in found.items():
         table.add_row(_LABELS[name], str(number))
     out.print(table)
+
+
+async def _purge(system: System, *, dry_run: bool) -> dict[str, int]:
+    purged = await retention.run_once(system, dry_run=dry_run)
+    if purged is None:
+        raise ConflictError("Another process is carrying out retention now. Try again later.")
+    return {
+        **asdict(purged),
+        "folder_files": await folder_retention.purge(system, dry_run=dry_run),
+    }

@@ -11,15 +11,17 @@ import typer
 from pydantic import SecretStr
 from rich.console import Console
 
-from rollbook import audit, config, logs
-from rollbook.database import has_schema
+from rollbook import config
+from rollbook.accounts import audit
+from rollbook.backends.database import has_schema
 from rollbook.engines import Engines, find_running
+from rollbook.telemetry import logs
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
     from rollbook.config import Settings
-    from rollbook.system import System
+    from rollbook.service.system import System
 
 T = TypeVar("T")
 
@@ -76,7 +78,7 @@ def bring_schema(settings: Settings) -> None:
         ServiceUnavailableError: PostgreSQL doesn't answer.
     """
     if not has_schema(settings.database_address):
-        from rollbook.schema import migrate  # slow to import, and seldom needed
+        from rollbook.backends.schema import migrate  # slow to import, and seldom needed
 
         migrate(settings.database_address)
 
@@ -92,7 +94,7 @@ def _with(settings: Settings, database_url: str | None, redis_url: str | None) -
 
 def run(component: str, work: Callable[[System], Awaitable[T]]) -> T:
     """Open the system for a command that does one thing, and do it."""
-    from rollbook.system import open_system  # slow to import, and `up` doesn't need it
+    from rollbook.service.system import open_system  # slow to import, and `up` doesn't need it
 
     async def opened(settings: Settings) -> T:
         audit.origin.set(audit.Origin.of_command_line())

@@ -9,11 +9,10 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from rollbook import accounts
-from rollbook.accounts import Role
+from rollbook.accounts import users
+from rollbook.backends.database import Row
 from rollbook.cli.session import JsonOption, out, print_json, run
-from rollbook.database import Row
-from rollbook.scope import Scope
+from rollbook.model import Role, Scope
 
 app = typer.Typer(name="users", no_args_is_help=True, help="Add and change accounts.")
 
@@ -39,7 +38,7 @@ def add(
     scope = Scope(province, municipality)
     run(
         "users",
-        lambda system: accounts.add(
+        lambda system: users.add(
             system.pool, email=email, password=chosen, role=role, scope=scope, name=name
         ),
     )
@@ -50,7 +49,7 @@ def add(
 def password(email: EmailArgument, password: PasswordOption = None) -> None:
     """Set a new password; the person is signed out everywhere."""
     chosen = password or secrets.token_urlsafe(15)
-    run("users", lambda system: accounts.set_password(system.pool, email, chosen))
+    run("users", lambda system: users.set_password(system.pool, email, chosen))
     _show(email, chosen, given=password is not None)
 
 
@@ -63,21 +62,21 @@ def role(
 ) -> None:
     """Give another role or place; the person is signed out everywhere."""
     scope = Scope(province, municipality)
-    run("users", lambda system: accounts.set_role(system.pool, email, role, scope))
+    run("users", lambda system: users.set_role(system.pool, email, role, scope))
     out.print(f"{escape(email)} is {role.value} now, and has to sign in again.")
 
 
 @app.command()
 def disable(email: EmailArgument) -> None:
     """Close an account; its uploads stay."""
-    run("users", lambda system: accounts.disable(system.pool, email))
+    run("users", lambda system: users.disable(system.pool, email))
     out.print(f"{escape(email)} can no longer sign in.")
 
 
 @app.command("list")
 def list_(*, as_json: JsonOption = False) -> None:
     """List the accounts."""
-    rows = run("users", lambda system: accounts.listed(system.pool))
+    rows = run("users", lambda system: users.listed(system.pool))
     if as_json:
         print_json(rows)
         return

@@ -11,18 +11,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 from uuid import UUID
 
-from rollbook.api.answers import FileReading
+from rollbook.contract import FileReading
 from rollbook.errors import title_of
 from rollbook.live.messages import Message, MessageType, event, seq_of, timestamp
 from rollbook.masking import masked
-from rollbook.scope import Scope
-from rollbook.uploads import OUTCOMES
+from rollbook.model import OUTCOMES, Scope
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from rollbook.database import Row
-    from rollbook.subscriber import QueueEvent
+    from rollbook.backends.database import Row
+    from rollbook.queue.subscriber import QueueEvent
 
 #: How many uploads are remembered, the ones heard of last.
 REMEMBERED: Final = 20_000

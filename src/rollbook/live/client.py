@@ -12,9 +12,8 @@ from rollbook import clock
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from rollbook.accounts import Session
     from rollbook.live.messages import Message
-    from rollbook.scope import Scope
+    from rollbook.model import Scope, Session
 
 #: Messages that may wait for a client; with one more it is let go.
 WAITING: Final = 1000

@@ -19,27 +19,30 @@ import psycopg
 import structlog
 from psycopg_pool import PoolTimeout
 
-from rollbook import accounts, clock, logs, metrics, uploads
-from rollbook.api.answers import QueueStats
-from rollbook.database import queries
+from rollbook import clock
+from rollbook.accounts import users
+from rollbook.backends.database import queries
+from rollbook.contract import QueueStats
 from rollbook.errors import ServiceUnavailableError
 from rollbook.live.chronicle import TOLD, Chronicle
 from rollbook.live.client import ACCOUNT_CHANGED, RESTART, TOO_MANY_LINES, Client
 from rollbook.live.log import MessageLog
 from rollbook.live.messages import PER_MS, Message, seq_of, state
 from rollbook.live.snapshot import Snapshot, take
-from rollbook.maintenance import every
-from rollbook.subscriber import QueueEvent, decode
+from rollbook.queue.subscriber import QueueEvent, decode
+from rollbook.service.rounds import every
+from rollbook.telemetry import logs, metrics
+from rollbook.uploads import lookup
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
     from uuid import UUID
 
-    from rollbook.database import Row
+    from rollbook.backends.database import Row
     from rollbook.live.client import Audience, End
-    from rollbook.scope import Scope
-    from rollbook.subscriber import Subscriber
-    from rollbook.system import System
+    from rollbook.model import Scope
+    from rollbook.queue.subscriber import Subscriber
+    from rollbook.service.system import System
 
 #: Events that may wait to be told; with one more, all are forgotten, and a snapshot says what came
 #: of them.
@@ -403,7 +406,7 @@ class Feed:
                 self._push(group, state("queue_stats", self.position, data))
 
     async def _read_queue(self) -> None:
-        counts = await uploads.whole_queue(self._system)
+        counts = await lookup.whole_queue(self._system)
         order = await self._system.queue.order(PLACES)
         await self._records(self._chronicle.strangers(order))
         self._counts = counts
@@ -439,7 +442,7 @@ class Feed:
         if not everybody:
             return
         sessions = {client.session for client in everybody}
-        changed = await accounts.changed(self._system.pool, sessions)
+        changed = await users.changed(self._system.pool, sessions)
         for client in everybody:
             if client.session in changed:
                 self.leave(client, ACCOUNT_CHANGED)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from rollbook import clock
 
 if TYPE_CHECKING:
-    from rollbook.scope import Scope
+    from rollbook.model import Scope
 
 MessageType = Literal[
     "snapshot",

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from rollbook import clock
-from rollbook.api.answers import UploadStatus, Who
-from rollbook.database import queries
+from rollbook.backends.database import queries
+from rollbook.contract import UploadStatus, Who
 from rollbook.live.messages import Message, as_json, timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from rollbook.accounts import User
-    from rollbook.database import Row
+    from rollbook.backends.database import Row
     from rollbook.live.client import Audience
-    from rollbook.system import System
+    from rollbook.model import User
+    from rollbook.service.system import System
 
 #: Uploads in a snapshot.
 LIMIT: Final = 100

@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, LiteralString
 
-from rollbook.database import queries
-from rollbook.uploads import OUTCOMES
-from rollbook.voter_roll.answers import RESULTS
+from rollbook.backends.database import queries
+from rollbook.model import OUTCOMES, RESULTS
 
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Iterable
     from uuid import UUID
 
-    from rollbook.database import Pool, Row
+    from rollbook.backends.database import Pool, Row
     from rollbook.errors import NotificationError
 
 Channel = Literal["email", "webhook"]

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from rollbook.database import queries
+from rollbook.backends.database import queries
 from rollbook.errors import ServiceUnavailableError
 from rollbook.notifications import outbox
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from rollbook.system import System
+    from rollbook.service.system import System
 
 #: Held while one process reconciles (any fixed number will do).
 LOCK = 0x6E6F7469

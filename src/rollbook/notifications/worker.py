@@ -11,7 +11,7 @@ import structlog
 from bullmq.custom_errors import DelayedError
 from psycopg_pool import PoolTimeout
 
-from rollbook import clock, logs, metrics
+from rollbook import clock
 from rollbook.errors import (
     AttemptError,
     NotificationError,
@@ -19,15 +19,16 @@ from rollbook.errors import (
     ServiceUnavailableError,
 )
 from rollbook.notifications import mail, outbox, webhook
-from rollbook.one_call_worker import OneCallWorker
-from rollbook.queue_worker import options, take_jobs
+from rollbook.queue.bull_worker import OneCallWorker
+from rollbook.queue.loop import options, take_jobs
+from rollbook.telemetry import logs, metrics
 
 if TYPE_CHECKING:
     from bullmq import Job
     from redis.asyncio import Redis
 
     from rollbook.notifications.outbox import Notification
-    from rollbook.system import System
+    from rollbook.service.system import System
 
 #: Notifications under way at a time in each worker process.
 CONCURRENCY = 4

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from psycopg import sql
 
-from rollbook.database import queries
+from rollbook.backends.database import queries
 from rollbook.pipeline.read import ROW_NUMBER
 
 if TYPE_CHECKING:
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from psycopg import Connection
 
-    from rollbook.database import Row
+    from rollbook.backends.database import Row
+    from rollbook.model import Scope
     from rollbook.pipeline.spill import Spill
-    from rollbook.scope import Scope
 
 #: The columns of the table ``staged`` behind the row number, in its order.
 MEMBER_COLUMNS = (

@@ -8,11 +8,10 @@ import numpy as np
 import polars as pl
 from psycopg import sql
 
-from rollbook.database import queries
+from rollbook.backends.database import queries
+from rollbook.model import EVERYWHERE, OUTCOMES
 from rollbook.pipeline.match import COPY_ROWS, copy_out
 from rollbook.pipeline.read import ROW_NUMBER
-from rollbook.scope import EVERYWHERE
-from rollbook.uploads import OUTCOMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -20,10 +19,9 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
-    from rollbook.database import Row
+    from rollbook.backends.database import Row
+    from rollbook.model import Outcome, Scope
     from rollbook.pipeline.match import People
-    from rollbook.scope import Scope
-    from rollbook.uploads import Outcome
 
 #: People whom the merge wrote, and whether it knew them before.
 WRITTEN: Final[dict[str, type[pl.DataType]]] = {"person": pl.Int64, "is_new": pl.Boolean}

@@ -14,7 +14,6 @@ import fastexcel
 import polars as pl
 import structlog
 
-from rollbook.compound import DAMAGED, LOCKED
 from rollbook.errors import (
     MissingColumnsError,
     NoIdColumnError,
@@ -23,8 +22,6 @@ from rollbook.errors import (
     RollbookError,
     UnreadableFileError,
 )
-from rollbook.extent import check_extent
-from rollbook.inspection import Limits, inspect
 from rollbook.masking import masked
 from rollbook.pipeline.columns import (
     ColumnMap,
@@ -37,7 +34,10 @@ from rollbook.pipeline.columns import (
 )
 from rollbook.pipeline.csv_text import CsvText, csv_text
 from rollbook.pipeline.reading import ColumnUsed, How, Reading, SheetNotRead
-from rollbook.scan import NotPlainError, Workbook, open_workbook
+from rollbook.spreadsheets.inspect.archive import Limits, inspect
+from rollbook.spreadsheets.inspect.compound import DAMAGED, LOCKED
+from rollbook.spreadsheets.inspect.extent import check_extent
+from rollbook.spreadsheets.scan import NotPlainError, Workbook, open_workbook
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence, Set

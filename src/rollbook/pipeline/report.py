@@ -14,7 +14,7 @@ from rollbook.pipeline.read import MOST_NAME_CHARS, ROW_NUMBER
 from rollbook.pipeline.reading import Reading
 from rollbook.pipeline.report_tables import TablesKeeper
 from rollbook.pipeline.tally import REFUSED, Tally
-from rollbook.workbook import BarChart, Cell, Look, WorkbookWriter
+from rollbook.spreadsheets.workbook import BarChart, Cell, Look, WorkbookWriter
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from rollbook.database import Row
+    from rollbook.backends.database import Row
     from rollbook.pipeline.reading import How, SheetNotRead
-    from rollbook.workbook import AnyCell
-    from rollbook.workbook.worksheet import CellValue
+    from rollbook.spreadsheets.workbook import AnyCell
+    from rollbook.spreadsheets.workbook.worksheet import CellValue
 
 #: Row colours by outcome, as ARGB: light enough for black text.
 FILLS = {

@@ -15,14 +15,14 @@ import polars as pl
 import structlog
 
 from rollbook import clock
-from rollbook import store as keys
-from rollbook.database import queries
+from rollbook.backends import files as keys
+from rollbook.backends.database import queries
 from rollbook.errors import SourceGoneError
+from rollbook.model import RESULTS
 from rollbook.notifications import outbox
 from rollbook.pipeline import report, verify
 from rollbook.pipeline.report_tables import rows_of, summary_of
-from rollbook.voter_roll.answers import RESULTS
-from rollbook.workbook import Cell
+from rollbook.spreadsheets.workbook import Cell
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
-    from rollbook.database import Row
-    from rollbook.store import FileStore
-    from rollbook.workbook import AnyCell
-    from rollbook.workbook.worksheet import CellValue
+    from rollbook.backends.database import Row
+    from rollbook.backends.files import FileStore
+    from rollbook.spreadsheets.workbook import AnyCell
+    from rollbook.spreadsheets.workbook.worksheet import CellValue
 
 _UPLOADS, _SQL = queries("uploads"), queries("verifications")
 log = structlog.get_logger(__name__)

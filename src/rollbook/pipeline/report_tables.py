@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from rollbook.pipeline.read import BATCH_ROWS
-from rollbook.workbook import BarChart, Cell, Look
+from rollbook.spreadsheets.workbook import BarChart, Cell, Look
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from rollbook.workbook import AnyCell
+    from rollbook.spreadsheets.workbook import AnyCell
 
 #: The name of the summary in the file's own metadata.
 _SUMMARY = "rollbook.summary"

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 from psycopg.types.json import Json, Jsonb
 
-from rollbook import audit, clock
-from rollbook import store as keys
-from rollbook.database import queries
+from rollbook import clock
+from rollbook.accounts import audit
+from rollbook.backends import files as keys
+from rollbook.backends.database import queries
 from rollbook.errors import FencedError, RowsRefusedError, VoterRollPendingError
-from rollbook.inspection import Limits
+from rollbook.model import Progress, Scope
 from rollbook.notifications import outbox
 from rollbook.pipeline import report
 from rollbook.pipeline.ahead import ahead
@@ -30,11 +31,11 @@ from rollbook.pipeline.merge import count, foreseen, keep_rows, merge, outcomes
 from rollbook.pipeline.normalise import normalise
 from rollbook.pipeline.read import BATCH_ROWS, ROW_NUMBER, Wanted, read
 from rollbook.pipeline.spill import Spill
-from rollbook.pipeline.stages import Progress, Stages
+from rollbook.pipeline.stages import Stages
 from rollbook.pipeline.tally import REFUSED, Tally, tally
 from rollbook.pipeline.validate import validate
 from rollbook.pipeline.verify import Verification
-from rollbook.scope import Scope
+from rollbook.spreadsheets.inspect.archive import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -42,9 +43,9 @@ if TYPE_CHECKING:
 
     from psycopg import Connection, sql
 
-    from rollbook.database import Row
+    from rollbook.backends.database import Row
+    from rollbook.backends.files import FileStore
     from rollbook.pipeline.read import Sheet
-    from rollbook.store import FileStore
 
 _SQL = queries("uploads")
 

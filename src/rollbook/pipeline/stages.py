@@ -10,25 +10,15 @@ from __future__ import annotations
 import math
 import threading
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from rollbook.model import STAGES, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
     from typing import Self
 
-#: The percent at which each stage begins, from where the time goes in a workbook of 100,000 rows.
-#: The first three take turns, so they have one stretch together.
-STAGES: Final = {
-    "read": 1,
-    "normalise": 1,
-    "validate": 1,
-    "match": 40,
-    "verify": 47,
-    "merge": 48,
-    "report": 70,
-}
 #: Seconds between two messages.
 TICK_S: Final = 0.4
 
@@ -37,20 +27,6 @@ TICK_S: Final = 0.4
 _SECONDS_PER_ROW: Final = 62e-6
 _SECONDS_PER_BYTE: Final = 0.3e-6
 _SHORTEST_S: Final = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far an attempt is."""
-
-    stage: str | None = None
-    percent: int = 0
-    #: Rows that the work done so far is worth; no row is in ``members`` before all of them are.
-    rows_done: int = 0
-    #: As many as the file says it has, until all of them are read; None while that isn't known.
-    rows_total: int | None = None
-    #: Since the attempt began.
-    rows_per_second: float | None = None
 
 
 class Stages:

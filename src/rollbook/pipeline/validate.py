@@ -16,9 +16,9 @@ from rollbook.pipeline.normalise import FIELDS, select
 from rollbook.pipeline.read import ROW_NUMBER
 
 if TYPE_CHECKING:
+    from rollbook.model import Scope
     from rollbook.pipeline.normalise import Normalised
     from rollbook.pipeline.read import Sheet
-    from rollbook.scope import Scope
 
 
 #: The columns of a table of problems. ``column`` is the file's header and ``value`` the cell's

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 import polars as pl
 from psycopg import sql
 
-from rollbook.database import queries
+from rollbook.backends.database import queries
 from rollbook.errors import FencedError
 from rollbook.pipeline.match import copy_out
 
 if TYPE_CHECKING:
     from psycopg import Connection
 
-    from rollbook.database import Row
+    from rollbook.backends.database import Row
 
 #: What ``results`` joins to the rows; null for rows that aren't to be verified.
 RESULTS = {

@@ -10,23 +10,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from rollbook.errors import NoAnswerError
 
 Status = Literal["registered", "without_district", "not_registered", "deceased", "international"]
-#: What may be said of a row: the roll's answer beside the row's ward, or that there is none.
-Result = Literal[
-    "registered",
-    "other_ward",
-    "without_district",
-    "not_registered",
-    "deceased",
-    "international",
-    "pending",
-    "error",
-]
-RESULTS: tuple[Result, ...] = get_args(Result)
 
 #: The voting-district codes of those who have no district.
 SPECIAL_DISTRICTS: dict[Status, str] = {

@@ -17,17 +17,17 @@ from uuid import uuid4
 import structlog
 from redis.exceptions import RedisError
 
-from rollbook.database import queries
+from rollbook.backends.database import queries
 from rollbook.errors import BudgetSpentError
-from rollbook.publisher import announce_budget
+from rollbook.queue.publisher import announce_budget
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from redis.asyncio import Redis
 
+    from rollbook.backends.database import Pool
     from rollbook.config import Settings
-    from rollbook.database import Pool
 
 #: The share of the budget from which on ``rate_limit_warning`` is said.
 WARNING_SHARE = 0.9

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import httpx
 import structlog
 
-from rollbook import clock, metrics
+from rollbook import clock
 from rollbook.errors import (
     BudgetSpentError,
     NoAnswerError,
@@ -27,6 +27,7 @@ from rollbook.errors import (
     RollDownError,
     VoterRollError,
 )
+from rollbook.telemetry import metrics
 from rollbook.voter_roll.answers import understood
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from rollbook.voter_roll.budget import Budget
 from rollbook.voter_roll.record import VerificationRecord
 
 if TYPE_CHECKING:
-    from rollbook.database import Row
-    from rollbook.system import System
+    from rollbook.backends.database import Row
+    from rollbook.service.system import System
 
 #: Seconds that one request usually takes on the way and back, where the budget doesn't decide.
 USUAL_REQUEST_S = 0.2

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from rollbook.database import queries
+from rollbook.backends.database import queries
 from rollbook.voter_roll.record import VerificationRecord
 
 if TYPE_CHECKING:
-    from rollbook.system import System
+    from rollbook.service.system import System
 
 #: Held while one process reconciles (any fixed number will do).
 LOCK = 0x766F7465

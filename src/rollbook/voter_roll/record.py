@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from rollbook.database import queries
+from rollbook.backends.database import queries
 from rollbook.errors import QuestionRefusedError
 
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from rollbook.backends.database import Pool, Row
     from rollbook.config import Settings
-    from rollbook.database import Pool, Row
     from rollbook.errors import VoterRollError
     from rollbook.voter_roll.answers import Answer
 

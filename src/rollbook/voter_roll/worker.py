@@ -12,7 +12,7 @@ import structlog
 from bullmq.custom_errors import DelayedError
 from psycopg_pool import PoolTimeout
 
-from rollbook import clock, logs
+from rollbook import clock
 from rollbook.errors import (
     AttemptError,
     BudgetSpentError,
@@ -22,19 +22,21 @@ from rollbook.errors import (
     RollDownError,
     ServiceUnavailableError,
 )
-from rollbook.one_call_worker import OneCallWorker
-from rollbook.queue_worker import options, take_jobs
+from rollbook.queue.bull_worker import OneCallWorker
+from rollbook.queue.loop import options, take_jobs
+from rollbook.queue.verifications import REPORT, REPORT_TRIES
+from rollbook.telemetry import logs
 from rollbook.voter_roll.budget import Budget
 from rollbook.voter_roll.client import RollClient
-from rollbook.voter_roll.queue import REPORT, REPORT_TRIES
 from rollbook.voter_roll.record import VerificationRecord
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from bullmq import Job
     from redis.asyncio import Redis
 
-    from rollbook.slots import Slots
-    from rollbook.system import System
+    from rollbook.service.system import System
     from rollbook.voter_roll.record import Question, Told
 
 #: The last seconds of a wait. What comes before them the job spends in the queue, delayed; there it
@@ -66,10 +68,13 @@ class Step:
 class VerificationWorker:
     """Takes jobs of the queue ``voter-verification``."""
 
-    def __init__(self, system: System, slots: Slots, name: str) -> None:
+    def __init__(
+        self, system: System, name: str, *, write_report: Callable[[UUID], Awaitable[object]]
+    ) -> None:
         self._system = system
         self._settings = system.settings
-        self._slots = slots
+        #: Writes an upload's report again, once all answers are in.
+        self._write_report = write_report
         self._name = name
         self._record = VerificationRecord(system.settings, system.pool)
         self._budget = Budget(system.settings, system.verifications.redis, system.pool)
@@ -221,9 +226,6 @@ class VerificationWorker:
                 await self._system.queue.retry(upload.id, priority=upload.priority)
         except ServiceUnavailableError:
             log.warning("queue not reachable, the reconciler will go on")
-
-    async def _write_report(self, upload_id: UUID) -> None:
-        await self._slots.run(upload_id, 0, lambda _: None, "report")
 
     async def _give_up_report(self, job: Job, upload_id: UUID) -> None:
         """After its last try, let the report be as it is: the answers are in the record."""

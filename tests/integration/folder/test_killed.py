@@ -11,9 +11,10 @@ from uuid import UUID
 
 import pytest
 
-from rollbook import clock, intake
+from rollbook import clock
 from rollbook.config import environment_for
-from rollbook.watcher import Watcher
+from rollbook.folder import intake
+from rollbook.folder.watcher import Watcher
 from tests.files import csv_file, members
 from tests.integration.folder.watching import (
     names,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rollbook.config import Settings
-    from rollbook.system import System
+    from rollbook.service.system import System
 
 
 #: An interpreter of its own that has imported everything, and for each line forks a watcher that
@@ -38,8 +39,8 @@ if TYPE_CHECKING:
 MORTAL = """
 import asyncio, functools, importlib, inspect, json, os, signal, sys
 from rollbook import config
-from rollbook.system import open_system
-from rollbook.watcher import Watcher
+from rollbook.service.system import open_system
+from rollbook.folder.watcher import Watcher
 
 answers = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)  # where log lines go
@@ -113,19 +114,19 @@ def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Pope
 
 #: A good file and a refused one pass the same points; in `finish` the refused one has two renames.
 POINTS = [
-    ("rollbook.folder", "Folder.claim", "before", 1),
+    ("rollbook.folder.claims", "Folder.claim", "before", 1),
     ("os", "mkdir", "after", 1),
     ("os", "mkdir", "after", 2),
     ("os", "mkdir", "after", 3),
     ("os", "rename", "before", 1),
     ("os", "rename", "after", 1),
-    ("rollbook.receive", "store_file", "before", 1),
-    ("rollbook.receive", "store_file", "after", 1),
-    ("rollbook.receive", "_record", "after", 1),
-    ("rollbook.queue", "UploadQueue.add", "before", 1),
-    ("rollbook.queue", "UploadQueue.add", "after", 1),
-    ("rollbook.receive", "record", "after", 1),
-    ("rollbook.folder", "Folder.finish", "before", 1),
+    ("rollbook.uploads.receive", "store_file", "before", 1),
+    ("rollbook.uploads.receive", "store_file", "after", 1),
+    ("rollbook.uploads.receive", "_record", "after", 1),
+    ("rollbook.queue.uploads", "UploadQueue.add", "before", 1),
+    ("rollbook.queue.uploads", "UploadQueue.add", "after", 1),
+    ("rollbook.uploads.receive", "record", "after", 1),
+    ("rollbook.folder.claims", "Folder.finish", "before", 1),
     ("os", "rename", "before", 2),
     ("os", "rename", "after", 2),
     ("os", "rmdir", "before", 1),

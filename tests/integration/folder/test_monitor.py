@@ -9,10 +9,11 @@ from uuid import UUID
 
 import pytest
 
-from rollbook.accounts import Role, User, issue_token, set_password
-from rollbook.database import connect
+from rollbook.accounts.users import issue_token, set_password
+from rollbook.backends.database import connect
 from rollbook.errors import NotFoundError
-from rollbook.watcher import Watcher
+from rollbook.folder.watcher import Watcher
+from rollbook.model import Role, User
 from tests.conftest import PASSWORD
 from tests.files import csv_file, members
 from tests.integration.folder.watching import (
@@ -21,7 +22,7 @@ from tests.integration.folder.watching import (
     until,
     watching,
 )
-from tests.integration.test_worker import working
+from tests.integration.worker.test_worker import working
 from tests.waiting import job_event
 
 if TYPE_CHECKING:
@@ -30,9 +31,9 @@ if TYPE_CHECKING:
 
     import httpx
 
+    from rollbook.backends.database import Row
     from rollbook.config import Settings
-    from rollbook.database import Row
-    from rollbook.system import System
+    from rollbook.service.system import System
 
     MakeUser = Callable[..., Awaitable[User]]
 

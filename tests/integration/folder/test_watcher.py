@@ -10,12 +10,14 @@ from uuid import UUID
 
 import pytest
 
-from rollbook import clock, intake, watcher
-from rollbook.accounts import Role, User, disable
+from rollbook import clock
+from rollbook.accounts.users import disable
 from rollbook.errors import FileWaitsError, ServiceUnavailableError
-from rollbook.queue import UploadQueue
-from rollbook.system import open_system
-from rollbook.watcher import Watcher
+from rollbook.folder import intake, watcher
+from rollbook.folder.watcher import Watcher
+from rollbook.model import Role, User
+from rollbook.queue.uploads import UploadQueue
+from rollbook.service.system import open_system
 from tests.files import csv_file, members, workbook
 from tests.integration.folder.watching import (
     names,
@@ -25,7 +27,7 @@ from tests.integration.folder.watching import (
     until,
     watching,
 )
-from tests.integration.test_worker import working
+from tests.integration.worker.test_worker import working
 from tests.waiting import PATIENCE_S, job_event
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rollbook.config import Settings
-    from rollbook.system import System
+    from rollbook.service.system import System
 
     MakeUser = Callable[..., Awaitable[User]]
 

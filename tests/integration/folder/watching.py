@@ -6,17 +6,17 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-from rollbook.database import connect
-from rollbook.watcher import Watcher
+from rollbook.backends.database import connect
+from rollbook.folder.watcher import Watcher
 from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
+    from rollbook.backends.database import Row
     from rollbook.config import Settings
-    from rollbook.database import Row
-    from rollbook.system import System
+    from rollbook.service.system import System
 
 
 #: Settings under which a file is taken soon after it stands still.

@@ -4,14 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rollbook.pipeline.columns import (
-    fingerprint,
-    key,
-    map_headers,
-    own,
-    unique_headers,
-    variants,
-)
+from rollbook.pipeline.columns import fingerprint, key, map_headers, own, unique_headers, variants
 
 
 def test_no_variant_stands_for_two_fields() -> None:

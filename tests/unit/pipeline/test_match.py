@@ -6,12 +6,11 @@ import datetime as dt
 
 import polars as pl
 
+from rollbook.model import EVERYWHERE, OUTCOMES, Scope
 from rollbook.pipeline.match import KNOWN, LEDGER, People, find_repeats, ledger_of
 from rollbook.pipeline.merge import count, foreseen, outcomes
 from rollbook.pipeline.normalise import normalise
 from rollbook.pipeline.validate import validate
-from rollbook.scope import EVERYWHERE, Scope
-from rollbook.uploads import OUTCOMES
 from tests.files import id_number, member
 from tests.unit.pipeline.sheets import sheet_of
 

@@ -13,18 +13,13 @@ import xlsxwriter
 import xlwt
 from structlog.testing import capture_logs
 
-from rollbook.errors import (
-    MissingColumnsError,
-    NoIdColumnError,
-    NoRowsError,
-    UnreadableFileError,
-)
-from rollbook.inspection import Limits
+from rollbook.errors import MissingColumnsError, NoIdColumnError, NoRowsError, UnreadableFileError
 from rollbook.pipeline import csv_text
 from rollbook.pipeline import read as read_module
 from rollbook.pipeline.normalise import normalise
 from rollbook.pipeline.read import ROW_NUMBER, Sheet, Wanted, read
-from rollbook.scan import archive, pieces
+from rollbook.spreadsheets.inspect.archive import Limits
+from rollbook.spreadsheets.scan import archive, pieces
 from tests.security.files import compound
 from tests.unit.pipeline.sheets import read_whole
 

@@ -9,6 +9,7 @@ import openpyxl
 import polars as pl
 import pytest
 
+from rollbook.model import Scope
 from rollbook.pipeline import report
 from rollbook.pipeline.match import EXISTING, KNOWN, People, find_repeats, ledger_of
 from rollbook.pipeline.merge import count, foreseen, outcomes
@@ -17,7 +18,6 @@ from rollbook.pipeline.read import Sheet
 from rollbook.pipeline.tally import tally
 from rollbook.pipeline.validate import validate
 from rollbook.pipeline.verify import RESULTS
-from rollbook.scope import Scope
 from tests.files import member
 from tests.unit.pipeline.sheets import sheet_of
 

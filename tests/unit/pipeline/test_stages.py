@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 
+from rollbook.model import STAGES, Progress
 from rollbook.pipeline import stages
-from rollbook.pipeline.stages import STAGES, Progress, Stages
+from rollbook.pipeline.stages import Stages
 
 
 class Listener:

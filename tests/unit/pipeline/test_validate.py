@@ -8,11 +8,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from rollbook.model import EVERYWHERE, Scope
 from rollbook.pipeline import problems
 from rollbook.pipeline.normalise import normalise
 from rollbook.pipeline.read import read
 from rollbook.pipeline.validate import PROBLEMS, RULES, Member, Validated, validate
-from rollbook.scope import EVERYWHERE, Scope
 from tests.files import id_number, member
 from tests.unit.pipeline.sheets import sheet_of
 

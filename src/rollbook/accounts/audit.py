@@ -1,0 +1,258 @@
+"""The audit trail: one entry per act, written in the transaction of the act where there is one.
+
+Nothing of a member is in it: no ID number, no name. The table is append-only by triggers of its own
+(docs/decisions/0013); an entry goes when the time is over for which it was to be kept when it was
+written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import re
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, LiteralString
+
+from rollbook.backends.database import page_of, queries
+from rollbook.errors import RollbookError
+from rollbook.masking import masked, visible
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from uuid import UUID
+
+    from psycopg import AsyncConnection
+
+    from rollbook.backends.database import Pool, Row
+    from rollbook.model import User
+
+#: A failed sign-in is ``sign_in`` that was refused. ``take`` is a file from the watched folder;
+#: ``start`` and ``end`` are an attempt's, by a worker.
+Act = Literal[
+    "sign_in",
+    "sign_out",
+    "upload",
+    "take",
+    "start",
+    "end",
+    "cancel",
+    "retry",
+    "undo",
+    "clean",
+    "pause",
+    "resume",
+    "download_report",
+    "download_refused",
+    "download_kept",
+    "delete",
+    "purge",
+    "watch_start",
+    "watch_stop",
+    "user_add",
+    "user_password",
+    "user_role",
+    "user_disable",
+]
+
+AGENT_LENGTH = 120
+EMAIL_LENGTH = 320
+#: An ID number, whatever a person typed it into.
+_ID_NUMBER = re.compile(r"(?:\d\D{0,3}){13}")
+
+_SQL = queries("audit")
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """From where somebody acts."""
+
+    #: The client's address; None on this machine.
+    address: str | None = None
+    #: The client's program, a worker's name, or ``command line (user)``.
+    agent: str | None = None
+
+    @classmethod
+    def of_request(cls, address: str | None, agent: str) -> Origin:
+        """What a request says of itself, as short harmless text."""
+        shown = masked("".join(c for c in agent if c.isprintable()))[:AGENT_LENGTH].strip()
+        return cls(address, shown or None)
+
+    @classmethod
+    def of_command_line(cls) -> Origin:
+        """Whoever runs a command on the server, by the name of the operating system."""
+        try:
+            return cls(None, f"command line ({getpass.getuser()})")
+        except (OSError, KeyError):  # a container's user may have no name
+            return cls(None, "command line")
+
+
+#: Set for each request, command and service; whatever is called below it need not pass it on.
+origin: ContextVar[Origin] = ContextVar("origin", default=Origin())  # noqa: B039 - it is frozen
+
+
+def entry(
+    act: Act,
+    *,
+    who: User | None,
+    job_id: UUID | None = None,
+    refused: str | None = None,
+    failed: str | None = None,
+    email: str | None = None,
+    about: str | None = None,
+    agent: str | None = None,
+) -> tuple[LiteralString, dict[str, Any]]:
+    """The statement that writes an entry: ``connection.execute(*entry(...))``, blocking or not.
+
+    Args:
+        act: what was done.
+        who: in whose name; None for a worker, and for somebody unknown.
+        job_id: the upload concerned.
+        refused: the code of the error with which it was refused; None when it wasn't.
+        failed: the code of the error with which it ended.
+        email: what somebody unknown gave as an address.
+        about: what the act concerns where the job doesn't say it; nothing of a member.
+        agent: who does it where ``origin`` doesn't say it, such as a worker's name.
+    """
+    place = origin.get()
+    return _SQL["record"], {
+        "act": act,
+        "outcome": "refused" if refused else "failed" if failed else "done",
+        "code": refused or failed,
+        "user_id": who.id if who else None,
+        "email": who.email if who else _typed(email),
+        "role": who.role.value if who else None,
+        "province": who.scope.province if who else None,
+        "municipality": who.scope.municipality if who else None,
+        "address": place.address,
+        "agent": masked(agent or place.agent or "") or None,
+        "job_id": job_id,
+        "about": about and masked(about),
+    }
+
+
+def of_attempt(
+    act: Literal["start", "end"], upload: Row, *, failed: str | None = None
+) -> tuple[LiteralString, dict[str, Any]]:
+    """The statement for a worker's entry about an attempt, blocking or not.
+
+    Args:
+        act: the attempt begins, or the upload has ended with it.
+        upload: the row of the table ``uploads`` as it was claimed.
+        failed: the code of the error with which the upload ended.
+    """
+    return entry(
+        act,
+        who=None,
+        job_id=upload["id"],
+        failed=failed,
+        about=f"attempt {upload['attempt']}",
+        agent=upload["worker"],
+    )
+
+
+async def record(
+    connection: AsyncConnection[Row],
+    act: Act,
+    *,
+    who: User | None,
+    job_id: UUID | None = None,
+    refused: str | None = None,
+    failed: str | None = None,
+    email: str | None = None,
+    about: str | None = None,
+    agent: str | None = None,
+) -> None:
+    """Write an entry in the caller's transaction; see ``entry`` for the arguments."""
+    await connection.execute(
+        *entry(
+            act,
+            who=who,
+            job_id=job_id,
+            refused=refused,
+            failed=failed,
+            email=email,
+            about=about,
+            agent=agent,
+        )
+    )
+
+
+@contextlib.asynccontextmanager
+async def refusals(
+    pool: Pool, act: Act, *, who: User | None, job_id: UUID | None = None
+) -> AsyncIterator[None]:
+    """Write an entry when what runs inside refuses; the transaction of the act is gone by then.
+
+    A part that isn't reachable has refused nothing.
+    """
+    try:
+        yield
+    except RollbookError as error:
+        if error.status < 500:
+            async with pool.connection() as connection:
+                await record(connection, act, who=who, job_id=job_id, refused=error.code)
+        raise
+
+
+@contextlib.asynccontextmanager
+async def noting(
+    pool: Pool, act: Act, *, who: User | None, about: str | None = None
+) -> AsyncIterator[None]:
+    """Write an entry when what runs inside, outside of PostgreSQL, has succeeded."""
+    async with pool.connection() as connection:
+        await record(connection, act, who=who, about=about)
+        yield
+
+
+def _typed(email: str | None) -> str | None:
+    """What was typed as an address, unless it is none: it may be a password or an ID number."""
+    shown = " ".join(visible(email or "").split())
+    if "@" not in shown or _ID_NUMBER.search(shown):
+        return None
+    return shown[:EMAIL_LENGTH]
+
+
+async def entries(
+    pool: Pool,
+    reader: User,
+    *,
+    own: bool = False,
+    job_id: UUID | None = None,
+    act: Act | None = None,
+    page: int = 1,
+    page_size: int = 50,
+) -> tuple[list[Row], int]:
+    """A page of entries, newest first, and how many there are in all.
+
+    Args:
+        pool: the record.
+        reader: whose scope it is.
+        own: those in the reader's own name alone.
+        job_id: of this upload alone.
+        act: this act alone.
+        page: from 1.
+        page_size: entries on a page.
+    """
+    parameters = {
+        "user_id": reader.id,
+        "job_id": job_id,
+        "act": act,
+        "limit": page_size,
+        "offset": (page - 1) * page_size,
+        **reader.scope.parameters(),
+    }
+    return await page_of(pool, _SQL["entries_of" if own else "entries"], parameters)
+
+
+async def keep_for(connection: AsyncConnection[Row], *, days: int) -> None:
+    """Keep entries that are written from now on for so long; each of the others keeps its time."""
+    await connection.execute(_SQL["keep_for"], {"days": days})
+
+
+async def forget(connection: AsyncConnection[Row], *, dry_run: bool = False) -> int:
+    """Remove the entries whose time is over, or only count them; how many these are."""
+    if not dry_run:
+        return (await connection.execute(_SQL["forget"])).rowcount
+    row = await (await connection.execute(_SQL["over"])).fetchone()
+    return row["over"] if row else 0

@@ -1,0 +1,194 @@
+"""Accounts by an outside provider's word: made and brought up to date with each sign-in."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+from rollbook import clock
+from rollbook.accounts import audit, passwords
+from rollbook.accounts.users import check_place, is_address
+from rollbook.backends.database import queries
+from rollbook.errors import (
+    ConflictError,
+    InvalidRequestError,
+    NotAllowedError,
+    NotAuthenticatedError,
+    RollbookError,
+)
+from rollbook.model import Role, Scope, User
+
+if TYPE_CHECKING:
+    import datetime as dt
+
+    from psycopg import AsyncConnection
+
+    from rollbook.backends.database import Pool, Row
+    from rollbook.config import Settings
+
+_SQL = queries("users")
+_OPERATOR = "Nothing was changed; the person who runs Rollbook for you can help."
+
+
+async def enter(pool: Pool, settings: Settings, claims: dict[str, Any]) -> User:
+    """The account of whom the provider has verified.
+
+    Raises:
+        NotAuthenticatedError: the account is closed.
+        NotAllowedError: the address isn't verified, or nothing stands for a role and its place.
+        ConflictError: another account has the address; it isn't taken over.
+    """
+    email = _verified_address(claims)
+    role, scope = _place(settings, claims)
+    name = claims.get("name")
+    shown = name if isinstance(name, str) and name.isprintable() and len(name) <= 200 else ""
+    parameters = {
+        "id": uuid4(),
+        "email": email,
+        "name": shown,
+        "role": role.value,
+        "province": scope.province,
+        "municipality": scope.municipality,
+        "issuer": settings.oidc_issuer,
+        "subject": claims["sub"],
+        "now": clock.now(),
+    }
+    async with pool.connection() as connection:
+        row = await (await connection.execute(_SQL["by_subject"], parameters)).fetchone()
+        if row is None:
+            # Nobody knows this password: an operator can set one.
+            unknown = await passwords.hash_of(secrets.token_urlsafe(32))
+            parameters["password_hash"] = unknown
+            added = await (await connection.execute(_SQL["add_of_provider"], parameters)).fetchone()
+            if added is None:
+                raise _taken(email)
+            await _note(connection, settings, "user_add", email)
+        else:
+            parameters["id"] = row["id"]
+            await _update(connection, settings, row, parameters)
+    return User(parameters["id"], email, shown, role, scope)
+
+
+async def _update(
+    connection: AsyncConnection[Row], settings: Settings, row: Row, parameters: dict[str, Any]
+) -> None:
+    if row["disabled_at"] is not None:
+        raise NotAuthenticatedError(f"You were not signed in: your account is closed. {_OPERATOR}")
+    taken = await (await connection.execute(_SQL["address_taken"], parameters)).fetchone()
+    if taken is not None:
+        raise _taken(parameters["email"])
+    await connection.execute(_SQL["set_of_provider"], parameters)
+    if any(row[name] != parameters[name] for name in ("role", "province", "municipality")):
+        await _note(connection, settings, "user_role", parameters["email"])
+
+
+async def _note(
+    connection: AsyncConnection[Row], settings: Settings, act: audit.Act, email: str
+) -> None:
+    agent = f"sign-in with {settings.oidc_name}"
+    await audit.record(connection, act, who=None, about=email, agent=agent)
+
+
+async def signed_in(pool: Pool, settings: Settings, user_id: UUID) -> User:
+    """The account that a finished sign-in was for, with its entry in the audit trail.
+
+    Raises:
+        NotAuthenticatedError: it was closed a moment ago.
+    """
+    async with pool.connection() as connection:
+        row = await (await connection.execute(_SQL["by_id"], {"id": user_id})).fetchone()
+        if row is None or row["disabled_at"] is not None:
+            raise NotAuthenticatedError(f"Your account is closed. {_OPERATOR}")
+        user = User.from_row(row)
+        await audit.record(connection, "sign_in", who=user, about=f"with {settings.oidc_name}")
+    return user
+
+
+async def refused(
+    pool: Pool, settings: Settings, error: RollbookError, claims: dict[str, Any] | None
+) -> None:
+    """Note in the audit trail that somebody came back from the provider, and was not let in."""
+    email = (claims or {}).get("email")
+    async with pool.connection() as connection:
+        await audit.record(
+            connection,
+            "sign_in",
+            who=None,
+            refused=error.code,
+            email=email if isinstance(email, str) and "\0" not in email else None,
+            about=f"with {settings.oidc_name}",
+        )
+
+
+async def use_once(pool: Pool, one: UUID, until: dt.datetime) -> bool:
+    """Is it the first time that this is used? ``until`` is when it is over anyway."""
+    async with pool.connection() as connection:
+        await connection.execute(_SQL["forget_used"], {"now": clock.now()})
+        parameters = {"id": one, "until": until}
+        used = await (await connection.execute(_SQL["use_once"], parameters)).fetchone()
+    return used is not None
+
+
+def _verified_address(claims: dict[str, Any]) -> str:
+    email = claims.get("email")
+    if not isinstance(email, str) or len(email) > 320 or not is_address(email):
+        raise NotAllowedError(f"You were not signed in: no e-mail address was given. {_OPERATOR}")
+    if claims.get("email_verified") is not True:
+        raise NotAllowedError(
+            "You were not signed in: your e-mail address hasn't been verified there. Verify it, "
+            "then try again."
+        )
+    return email
+
+
+def _place(settings: Settings, claims: dict[str, Any]) -> tuple[Role, Scope]:
+    given = claim(claims, settings.oidc_role_claim)
+    values = given if isinstance(given, list) else [given]
+    known = settings.oidc_roles
+    roles = [Role(known[value]) for value in values if isinstance(value, str) and value in known]
+    if not roles:
+        raise NotAllowedError(
+            f"You were not signed in: no role of Rollbook's was given to you there. {_OPERATOR}"
+        )
+    role = min(roles, key=lambda one: one.priority)  # who has several has the widest
+    province = municipality = None
+    if not role.is_operator:
+        province = _text(claims, settings.oidc_province_claim)
+    if role == Role.MUNICIPALITY_ADMIN:
+        municipality = _text(claims, settings.oidc_municipality_claim)
+    scope = Scope(province, municipality)
+    try:
+        check_place(role, scope)
+    except InvalidRequestError:
+        raise NotAllowedError(
+            f"You were not signed in: it isn't said there for which place your role is. {_OPERATOR}"
+        ) from None
+    return role, scope
+
+
+def claim(claims: dict[str, Any], path: str) -> object:
+    """What stands at a path; a claim that has the whole path for its name wins."""
+    if path in claims:
+        return claims[path]
+    found: object = claims
+    for part in path.split("."):
+        if not isinstance(found, dict):
+            return None
+        found = found.get(part)
+    return found
+
+
+def _text(claims: dict[str, Any], path: str) -> str | None:
+    found = claim(claims, path)
+    if isinstance(found, list) and len(found) == 1:
+        found = found[0]  # some providers make a list of every attribute
+    is_good = isinstance(found, str) and found.strip() and found.isprintable() and len(found) <= 200
+    return str(found).strip() if is_good else None
+
+
+def _taken(email: str) -> ConflictError:
+    return ConflictError(
+        f"You were not signed in: there is already another account for {email}, and it isn't taken "
+        "over. Sign in to it with its password, or ask the person who runs Rollbook for you."
+    )

@@ -1,0 +1,139 @@
+"""Signed tokens (JWT): one algorithm, one issuer, an audience for each use, keys that can change.
+
+A token names its key (``kid``), so that after a change of ROLLBOOK_SECRET_KEY those of
+ROLLBOOK_FORMER_SECRET_KEYS are still read until they end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from typing import TYPE_CHECKING, Any, Final
+
+import jwt
+
+from rollbook import clock
+from rollbook.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from pathlib import Path
+
+    from rollbook.config import Settings
+
+ALGORITHM: Final = "HS256"
+ISSUER: Final = "rollbook"
+#: Seconds by which the clocks of two of our machines may differ.
+SKEW_S: Final = 60
+#: Least length of a key, in bytes.
+KEY_BYTES: Final = 32
+#: What a token is for: one of a kind is none of another.
+API: Final = "rollbook"
+
+
+class BadTokenError(Exception):
+    """A token is malformed, forged, expired, or for another use."""
+
+
+def sign(settings: Settings, audience: str, claims: dict[str, Any], *, until: dt.datetime) -> str:
+    """A signed token of these claims."""
+    key = signing_key(settings)
+    issued = clock.now()
+    whole = {
+        **claims,
+        "iss": ISSUER,
+        "aud": audience,
+        "iat": issued.timestamp(),
+        "exp": int(until.timestamp()),  # of a part of a second, readers would cut the rest off
+    }
+    return jwt.encode(whole, key, algorithm=ALGORITHM, headers={"kid": key_id(key)})
+
+
+def read(settings: Settings, audience: str, token: str, *, wants: list[str]) -> dict[str, Any]:
+    """The claims of a token.
+
+    Args:
+        settings: have the keys.
+        audience: what it must be for.
+        token: as it came.
+        wants: claims that it must have beside those that all have.
+
+    Raises:
+        BadTokenError: it isn't ours, isn't for this, or its time is over.
+    """
+    try:
+        named = jwt.get_unverified_header(token)["kid"]
+        key = {key_id(key): key for key in verifying_keys(settings)}[str(named)]
+        claims: dict[str, Any] = jwt.decode(
+            token,
+            key,
+            algorithms=[ALGORITHM],
+            audience=audience,
+            issuer=ISSUER,
+            options={
+                "require": ["iss", "aud", "iat", "exp", *wants],
+                # Below, by the one clock of ours.
+                "verify_exp": False,
+                "verify_iat": False,
+            },
+        )
+        now = clock.now().timestamp()
+        if not float(claims["iat"]) - SKEW_S <= now < float(claims["exp"]):
+            raise BadTokenError
+    except (jwt.InvalidTokenError, KeyError, TypeError, ValueError):
+        raise BadTokenError from None
+    return claims
+
+
+def key_id(key: str) -> str:
+    """The name of a key, from which nobody learns the key."""
+    return hashlib.sha256(f"rollbook key id {key}".encode()).hexdigest()[:16]
+
+
+def signing_key(settings: Settings) -> str:
+    """The key that signs tokens: ROLLBOOK_SECRET_KEY, or one generated in the data folder.
+
+    Raises:
+        ConfigurationError: the key is shorter than HS256 asks for (RFC 7518, section 3.2).
+    """
+    if settings.secret_key is not None:
+        key = settings.secret_key.get_secret_value()
+        if len(key.encode()) < KEY_BYTES:
+            raise ConfigurationError(
+                "ROLLBOOK_SECRET_KEY is shorter than 32 bytes. Give a longer one, or leave it "
+                "out: one is then made and kept in the data folder."
+            )
+        return key
+    return _stored_key(settings.data_dir / "secret.key")
+
+
+def verifying_keys(settings: Settings) -> tuple[str, ...]:
+    """The keys whose tokens are accepted: the one that signs, then the former ones.
+
+    Raises:
+        ConfigurationError: one of them is too short.
+    """
+    given = settings.former_secret_keys
+    former = given.get_secret_value().replace(",", " ").split() if given else []
+    if any(len(key.encode()) < KEY_BYTES for key in former):
+        raise ConfigurationError(
+            "A key of ROLLBOOK_FORMER_SECRET_KEYS is shorter than 32 bytes. Give whole keys, "
+            "with spaces or commas between them."
+        )
+    return (signing_key(settings), *former)
+
+
+def _stored_key(path: Path) -> str:
+    """Read the key file, making it first; two processes that start together get the same key."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    fresh = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    if not path.exists():
+        fresh.touch(mode=0o600)
+        fresh.write_text(secrets.token_urlsafe(48))
+        try:
+            path.hardlink_to(fresh)  # fails where another process was quicker: its key counts
+        except FileExistsError:
+            pass
+        finally:
+            fresh.unlink()
+    return path.read_text().strip()

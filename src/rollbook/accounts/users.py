@@ -1,0 +1,343 @@
+"""Users, their roles, passwords and tokens."""
+
+from __future__ import annotations
+
+import datetime as dt
+import secrets
+from typing import TYPE_CHECKING, Any, TypeGuard
+from uuid import UUID, uuid4
+
+from rollbook import clock
+from rollbook.accounts import audit, lockout, passwords, tokens
+from rollbook.backends.database import queries
+from rollbook.errors import ConflictError, InvalidRequestError, NotAuthenticatedError, NotFoundError
+from rollbook.model import Role, Scope, Session, User
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from rollbook.backends.database import Pool, Row
+    from rollbook.config import Settings
+
+#: The account to which what comes through the watched folder belongs.
+FOLDER = "folder"
+SIGN_IN_AGAIN = "Your sign-in is missing or has ended. Please sign in again."
+
+_SQL = queries("users")
+
+
+async def add(
+    pool: Pool,
+    *,
+    email: str,
+    password: str,
+    role: Role,
+    scope: Scope,
+    name: str = "",
+    by: User | None = None,
+) -> User:
+    """Make an account.
+
+    ``by`` is who asked for it, here and below; None stands for the command line.
+
+    Raises:
+        InvalidRequestError: the address, the password or the role with its place doesn't fit.
+        ConflictError: the address is taken.
+    """
+    if not is_address(email):
+        raise InvalidRequestError(f"{email!r} is not an e-mail address.")
+    passwords.check(password, email=email)
+    check_place(role, scope)
+    user = User(uuid4(), email, name, role, scope)
+    parameters = {
+        "id": user.id,
+        "email": email,
+        "name": name,
+        "role": role.value,
+        "province": scope.province,
+        "municipality": scope.municipality,
+        "password_hash": await passwords.hash_of(password),
+    }
+    async with pool.connection() as connection:
+        added = await (await connection.execute(_SQL["add"], parameters)).fetchone()
+        if added is None:
+            raise ConflictError(f"There is already an account for {email}.")
+        await audit.record(connection, "user_add", who=by, about=email)
+    return user
+
+
+async def add_first(pool: Pool, settings: Settings) -> tuple[str, str | None] | None:
+    """Make the first super_admin if there is no account yet.
+
+    Returns:
+        Its address, and the password if one had to be made up; None where accounts exist.
+    """
+    async with pool.connection() as connection:
+        found = await (await connection.execute(_SQL["any"])).fetchone()
+    if found and found["found"]:
+        return None
+    email = settings.admin_email or "admin@localhost"
+    given = settings.admin_password
+    password = given.get_secret_value() if given else secrets.token_urlsafe(15)
+    try:
+        await add(
+            pool,
+            email=email,
+            password=password,
+            role=Role.SUPER_ADMIN,
+            scope=Scope(),
+            name="First administrator",
+        )
+    except ConflictError:
+        return None  # another process was quicker
+    return email, None if given else password
+
+
+async def acting(pool: Pool, email: str | None) -> User:
+    """In whose name the command line acts: whoever runs it on the server has the keys anyway.
+
+    Args:
+        pool: the record.
+        email: the account; None stands for the first super_admin.
+
+    Raises:
+        NotFoundError: there is no such account, or it is closed.
+    """
+    query = "first_super_admin" if email is None else "by_email"
+    async with pool.connection() as connection:
+        row = await (await connection.execute(_SQL[query], {"email": email})).fetchone()
+    if row is None or row["disabled_at"] is not None:
+        raise NotFoundError(
+            f"There is no open account for {email}."
+            if email
+            else "There is no super_admin yet. `rollbook up` makes one, or `rollbook users add`."
+        )
+    return User.from_row(row)
+
+
+async def listed(pool: Pool) -> list[Row]:
+    """Every account, without password hashes."""
+    async with pool.connection() as connection:
+        return await (await connection.execute(_SQL["all"])).fetchall()
+
+
+async def set_password(pool: Pool, email: str, password: str, *, by: User | None = None) -> None:
+    """Give a new password; every token of the account is no longer good.
+
+    Raises:
+        NotFoundError: there is no such account.
+    """
+    passwords.check(password, email=email)
+    parameters = {
+        "email": email,
+        "password_hash": await passwords.hash_of(password),
+        "now": clock.now(),
+    }
+    await _change(pool, "set_password", parameters, act="user_password", by=by)
+
+
+async def set_role(
+    pool: Pool, email: str, role: Role, scope: Scope, *, by: User | None = None
+) -> None:
+    """Give another role or place; every token of the account is no longer good.
+
+    Raises:
+        InvalidRequestError: the role and the place don't fit.
+        NotFoundError: there is no such account.
+    """
+    check_place(role, scope)
+    parameters = {
+        "email": email,
+        "role": role.value,
+        "province": scope.province,
+        "municipality": scope.municipality,
+        "now": clock.now(),
+    }
+    await _change(pool, "set_role", parameters, act="user_role", by=by)
+
+
+async def disable(pool: Pool, email: str, *, by: User | None = None) -> None:
+    """Close an account; its uploads and their records stay.
+
+    Raises:
+        NotFoundError: there is no such account.
+    """
+    parameters = {"email": email, "now": clock.now()}
+    await _change(pool, "disable", parameters, act="user_disable", by=by)
+
+
+async def sign_in(pool: Pool, settings: Settings, email: str, password: str) -> tuple[str, User]:
+    """Check a password and issue a token.
+
+    Raises:
+        NotAuthenticatedError: the same for an unknown address, a wrong password and a closed
+            account, so that nobody learns which addresses exist.
+        TooManySignInsError: too many have failed just before.
+    """
+    # Before the password is looked at: one that is changed meanwhile opens nothing any more.
+    begun = clock.now()
+    user = await _verified(pool, settings, email, password)
+    async with pool.connection() as connection:
+        await audit.record(connection, "sign_in", who=user)
+    return issue_token(settings, user, begun=begun), user
+
+
+async def change_password(
+    pool: Pool, settings: Settings, user: User, *, current: str, new: str
+) -> str:
+    """Change one's own password, and give the token with which this one stays signed in.
+
+    Raises:
+        TooManySignInsError: too many have failed just before.
+        InvalidRequestError: the present one is wrong, which counts as a failed sign-in, or the
+            new one won't do.
+    """
+    passwords.check(new, email=user.email)
+    try:
+        await _verified(pool, settings, user.email, current)
+    except NotAuthenticatedError:
+        raise InvalidRequestError("Your present password is wrong. Nothing was changed.") from None
+    await set_password(pool, user.email, new, by=user)
+    return issue_token(settings, user)
+
+
+async def _verified(pool: Pool, settings: Settings, email: str, password: str) -> User:
+    """Whose address and password these are."""
+    await lockout.take(pool, settings, email)
+    async with pool.connection() as connection:
+        row = await (await connection.execute(_SQL["by_email"], {"email": email})).fetchone()
+    # PostgreSQL takes some other letters for small ones, such as the Turkish capital İ for i: each
+    # such spelling would have a count of failures of its own.
+    if row is not None and (row["is_system"] or row["email"].lower() != email.lower()):
+        row = None  # nobody is this account
+    good, newer_hash = await passwords.verify(password, row["password_hash"] if row else None)
+    user = User.from_row(row) if row else None
+    if row is None or user is None or not good or row["disabled_at"] is not None:
+        refused = NotAuthenticatedError(
+            "The e-mail address or the password is wrong. Check both and try again; an operator "
+            "can set a new password."
+        )
+        async with pool.connection() as connection:
+            await audit.record(connection, "sign_in", who=user, refused=refused.code, email=email)
+        raise refused
+    async with pool.connection() as connection:
+        await lockout.succeed(connection, email)
+        if newer_hash is not None:
+            await connection.execute(_SQL["rehash"], {"id": row["id"], "password_hash": newer_hash})
+    return user
+
+
+def issue_token(
+    settings: Settings,
+    user: User,
+    *,
+    renews: Session | None = None,
+    begun: dt.datetime | None = None,
+) -> str:
+    """A signed token that says who, and nothing of what they may.
+
+    Args:
+        settings: have the key and the lifetimes.
+        user: whose.
+        renews: the session that goes on with it; None begins one.
+        begun: when the person began to sign in; None stands for now.
+    """
+    now = clock.now()
+    begun = renews.begun if renews else begun or now
+    claims = {
+        "sub": str(user.id),
+        "sid": str(renews.id if renews else uuid4()),
+        "auth_time": begun.timestamp(),
+    }
+    until = min(
+        now + dt.timedelta(minutes=settings.token_lifetime_min),
+        begun + dt.timedelta(minutes=settings.session_lifetime_min),
+    )
+    return tokens.sign(settings, tokens.API, claims, until=until)
+
+
+async def sign_out(pool: Pool, settings: Settings, session: Session) -> None:
+    """End a session: none of its tokens is good any more. Others of the account go on."""
+    until = session.begun + dt.timedelta(minutes=settings.session_lifetime_min)
+    async with pool.connection() as connection:
+        await connection.execute(_SQL["end_session"], {"id": session.id, "until": until})
+        await connection.execute(_SQL["forget_ended"], {"now": clock.now()})
+        await audit.record(connection, "sign_out", who=session.user)
+
+
+async def session(pool: Pool, settings: Settings, token: str) -> Session:
+    """The user whom a token names, as the account is now, and the time for which it is good.
+
+    Raises:
+        NotAuthenticatedError: the token is malformed, forged, expired or called back.
+    """
+    try:
+        claims = tokens.read(settings, tokens.API, token, wants=["sub", "sid", "auth_time"])
+        ids = {"id": UUID(claims["sub"]), "session": UUID(claims["sid"])}
+        begun, issued, expires = (
+            dt.datetime.fromtimestamp(claims[name], dt.UTC) for name in ("auth_time", "iat", "exp")
+        )
+    except (tokens.BadTokenError, ValueError):
+        raise NotAuthenticatedError(SIGN_IN_AGAIN) from None
+    async with pool.connection() as connection:
+        row = await (await connection.execute(_SQL["by_session"], ids)).fetchone()
+    if not _is_good(row, begun):
+        raise NotAuthenticatedError(SIGN_IN_AGAIN)
+    return Session(ids["session"], User.from_row(row), begun, issued, expires)
+
+
+async def changed(pool: Pool, sessions: Collection[Session]) -> set[Session]:
+    """Which of these sessions aren't any more what they were: closed, signed out, another role."""
+    users = {"ids": list({one.user.id for one in sessions})}
+    ids = {"ids": list({one.id for one in sessions})}
+    async with pool.connection() as connection:
+        rows = await (await connection.execute(_SQL["by_ids"], users)).fetchall()
+        ended = {
+            row["id"] for row in await (await connection.execute(_SQL["ended"], ids)).fetchall()
+        }
+    now = {row["id"]: row for row in rows}
+    return {one for one in sessions if one.id in ended or not _is_same(one, now.get(one.user.id))}
+
+
+def _is_same(session: Session, row: Row | None) -> bool:
+    return row is not None and _is_good(row, session.begun) and User.from_row(row) == session.user
+
+
+def _is_good(row: Row | None, begun: dt.datetime) -> TypeGuard[Row]:
+    """Is the account open, and the session begun since its tokens were last called back?
+
+    Not the token issued: one that is renewed at that very moment would be younger.
+    """
+    return row is not None and row["disabled_at"] is None and begun >= row["tokens_from"]
+
+
+def is_address(text: str) -> bool:
+    """Does a text look like an e-mail address? Whether mail arrives there, nobody can tell."""
+    return "@" in text.strip("@") and text.isprintable() and " " not in text
+
+
+def check_place(role: Role, scope: Scope) -> None:
+    """Refuse a place that isn't the role's.
+
+    Raises:
+        InvalidRequestError: there is one too many, or too few.
+    """
+    wanted = {
+        Role.PROVINCE_ADMIN: (True, False),
+        Role.MUNICIPALITY_ADMIN: (True, True),
+    }.get(role, (False, False))
+    if (scope.province is not None, scope.municipality is not None) != wanted:
+        raise InvalidRequestError(
+            "A province_admin needs a province, a municipality_admin a province and a "
+            "municipality, and the other roles neither."
+        )
+
+
+async def _change(
+    pool: Pool, query: str, parameters: dict[str, Any], *, act: audit.Act, by: User | None
+) -> None:
+    async with pool.connection() as connection:
+        changed = await (await connection.execute(_SQL[query], parameters)).fetchone()
+        if changed is None:
+            raise NotFoundError(f"There is no account for {parameters['email']}.")
+        await audit.record(connection, act, who=by, about=parameters["email"])

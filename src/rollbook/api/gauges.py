@@ -1,0 +1,138 @@
+"""What the whole installation shares, read from Redis and PostgreSQL when somebody scrapes.
+
+Every API process answers with the same figures, so a query takes the ``max`` of them. A part that
+is away makes no scrape fail: its figures are left out, and ``rollbook_up`` says why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Final
+
+import psycopg
+from prometheus_client.core import GaugeMetricFamily
+from psycopg_pool import PoolTimeout
+
+from rollbook.backends.database import queries
+from rollbook.errors import ServiceUnavailableError
+from rollbook.model import STATUSES
+from rollbook.voter_roll.budget import Budget
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric
+
+    from rollbook.backends.database import Row
+    from rollbook.service.system import System
+
+#: Seconds for which a reading serves everybody who scrapes.
+KEPT_S: Final = 3.0
+#: Seconds that each part gets to answer.
+PATIENCE_S: Final = 3.0
+
+#: Name, labels and what it is.
+FAMILIES: Final = {
+    "rollbook_up": (
+        ["part"],
+        "1 while the part answers: postgresql, redis, other processes.",
+    ),
+    "rollbook_queue_jobs": (["state"], "Jobs in the queue, by state."),
+    "rollbook_queue_paused": ([], "1 while the queue is paused."),
+    "rollbook_uploads": (["status"], "Uploads in the record, by status."),
+    "rollbook_oldest_waiting_seconds": (
+        [],
+        "For how long the upload that has waited longest has been waiting; 0 when none waits.",
+    ),
+    "rollbook_workers": ([], "Workers that were heard of in the last 30 seconds."),
+    "rollbook_worker_slots": ([], "Attempts that all of them make at a time."),
+    "rollbook_worker_slots_in_use": ([], "Attempts that all of them are making."),
+    "rollbook_voter_roll_budget_limit": ([], "Requests to the voter roll in one window, at most."),
+    "rollbook_voter_roll_budget_used": ([], "Requests that the current window counts."),
+    "rollbook_voter_roll_budget_wait_seconds": ([], "For how long nothing may be sent; 0: now."),
+}
+_AWAY = (psycopg.Error, PoolTimeout, ServiceUnavailableError, TimeoutError)
+_SQL = queries("gauges")
+
+
+def family(name: str) -> GaugeMetricFamily:
+    """An empty family of that name."""
+    labels, about = FAMILIES[name]
+    return GaugeMetricFamily(name, about, labels=labels or None)
+
+
+def up(part: str, *, is_up: bool) -> GaugeMetricFamily:
+    """``rollbook_up`` for one part."""
+    found = family("rollbook_up")
+    found.add_metric([part], int(is_up))
+    return found
+
+
+class Gauges:
+    """The shared figures, kept for a moment: many may scrape, and each look costs four queries."""
+
+    def __init__(self, system: System) -> None:
+        self._system = system
+        self._lock = asyncio.Lock()
+        self._families: list[Metric] = []
+        self._until = 0.0
+
+    async def families(self) -> list[Metric]:
+        """All that can be read now; never raises because a part is away."""
+        async with self._lock:
+            if time.monotonic() >= self._until:
+                self._families = await self._read()
+                self._until = time.monotonic() + KEPT_S
+            return self._families
+
+    async def _read(self) -> list[Metric]:
+        found: list[Metric] = []
+        for part, read in (("postgresql", self._record), ("redis", self._queue)):
+            try:
+                async with asyncio.timeout(PATIENCE_S):
+                    found += await read()
+            except _AWAY:
+                found.append(up(part, is_up=False))
+            else:
+                found.append(up(part, is_up=True))
+        return found
+
+    async def _record(self) -> list[Metric]:
+        async with self._system.pool.connection(timeout=PATIENCE_S) as connection:
+            rows = await (await connection.execute(_SQL["uploads"])).fetchall()
+            [oldest] = await (await connection.execute(_SQL["oldest_waiting"])).fetchall()
+            [workers] = await (await connection.execute(_SQL["workers"])).fetchall()
+        counts = {row["status"]: row["uploads"] for row in rows}
+        uploads = family("rollbook_uploads")
+        for status in STATUSES:  # one without an upload is told as 0
+            uploads.add_metric([status], counts.get(status, 0))
+        return [uploads, _one("rollbook_oldest_waiting_seconds", oldest["seconds"]), *_of(workers)]
+
+    async def _queue(self) -> list[Metric]:
+        stats = await self._system.queue.stats()
+        is_paused, _ = stats.pop("is_paused"), stats.pop("total")
+        jobs = family("rollbook_queue_jobs")
+        for state, count in stats.items():
+            jobs.add_metric([state], count)
+        found: list[Metric] = [jobs, _one("rollbook_queue_paused", is_paused)]
+        settings = self._system.settings
+        if settings.asks_voter_roll:
+            budget = Budget(settings, self._system.verifications.redis, self._system.pool)
+            standing = await budget.standing()
+            found.append(_one("rollbook_voter_roll_budget_limit", standing.limit))
+            found.append(_one("rollbook_voter_roll_budget_used", standing.used))
+            found.append(_one("rollbook_voter_roll_budget_wait_seconds", standing.wait_s))
+        return found
+
+
+def _of(workers: Row) -> list[Metric]:
+    return [
+        _one("rollbook_workers", workers["workers"]),
+        _one("rollbook_worker_slots", workers["slots"]),
+        _one("rollbook_worker_slots_in_use", workers["in_use"]),
+    ]
+
+
+def _one(name: str, value: float) -> GaugeMetricFamily:
+    found = family(name)
+    found.add_metric([], value)
+    return found

@@ -1,0 +1,115 @@
+"""How many requests one user, and one office, may make in a minute (docs/decisions/0026).
+
+The count is that of the generic cell rate algorithm: each key holds the moment up to which its
+requests are paid for; a request moves it on by its share of a minute, and is refused when it would
+lie more than a minute ahead. So a minute's worth may come at once, and then one at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from redis.exceptions import RedisError
+
+from rollbook.backends.redis import make_client
+from rollbook.errors import TooManyRequestsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rollbook.config import Settings
+    from rollbook.model import User
+
+MINUTE_MS = 60_000
+#: Seconds that Redis gets; a limit isn't worth a longer wait.
+ANSWER_S = 0.5
+#: Seconds for which a Redis that didn't answer isn't asked again.
+PAUSE_S = 5.0
+#: Keys that this process remembers while Redis is away.
+REMEMBERED = 10_000
+
+#: Count one request against all keys, or against none and say which refuses it and for how long.
+_TAKE = """
+local t = redis.call('TIME')
+local now = t[1] * 1000 + t[2] / 1000
+local minute, paid = tonumber(ARGV[1]), {}
+for i, key in ipairs(KEYS) do
+    local share = minute / tonumber(ARGV[i + 1])
+    paid[i] = math.max(now, tonumber(redis.call('GET', key) or '0')) + share
+    -- Half a share more, for what rounding adds up to.
+    local over = paid[i] - now - minute
+    if over > share / 2 then return {i, math.ceil(over)} end
+end
+for i, key in ipairs(KEYS) do
+    redis.call('SET', key, string.format('%.4f', paid[i]), 'PX', math.ceil(paid[i] - now))
+end
+return {0, 0}
+"""
+
+log = structlog.get_logger(__name__)
+
+
+class RequestLimits:
+    """The limits of all API processes, counted in Redis; in this process while Redis is away."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._per_user = settings.requests_per_minute
+        self._per_office = settings.office_requests_per_minute
+        self._prefix = f"{settings.queue_name}:limits"
+        self._redis = make_client(settings.redis_address, socket_timeout_s=ANSWER_S)
+        self._script = self._redis.register_script(_TAKE)
+        self._away_until = 0.0
+        self._paid: dict[str, float] = {}
+
+    async def aclose(self) -> None:
+        """Let go of Redis."""
+        await self._redis.aclose()
+
+    async def take(self, user: User) -> None:
+        """Count a request of a user, and of the user's office.
+
+        Raises:
+            TooManyRequestsError: one of the two has made too many; this one isn't counted.
+        """
+        place = user.scope
+        office = f"{place.province or ''}/{(place.municipality or '').lower()}"
+        limits = {f"user:{user.id}": self._per_user, f"office:{office}": self._per_office}
+        refused_by, wait_ms = await self._take(limits)
+        if refused_by:
+            wait_s = max(math.ceil(wait_ms / 1000), 1)
+            whose = "You have" if refused_by == 1 else "Your office has"
+            raise TooManyRequestsError(
+                f"{whose} made too many requests, so this one was not carried out and nothing was "
+                f"changed. Please try again in {wait_s} second{'s' * (wait_s > 1)}.",
+                wait_s=wait_s,
+            )
+
+    async def _take(self, limits: Mapping[str, int]) -> tuple[int, float]:
+        if time.monotonic() >= self._away_until:
+            keys = [f"{self._prefix}:{key}" for key in limits]
+            try:
+                async with asyncio.timeout(ANSWER_S):
+                    answer: Any = await self._script(keys, [MINUTE_MS, *limits.values()])
+                return int(answer[0]), float(answer[1])
+            except (RedisError, OSError, TimeoutError) as error:
+                self._away_until = time.monotonic() + PAUSE_S
+                log.warning("limits counted in this process alone", error=type(error).__name__)
+        return self._take_here(limits, time.monotonic() * 1000)
+
+    def _take_here(self, limits: Mapping[str, int], now: float) -> tuple[int, float]:
+        """What the script does."""
+        paid = {}
+        for number, (key, limit) in enumerate(limits.items(), 1):
+            share = MINUTE_MS / limit
+            paid[key] = max(now, self._paid.get(key, 0.0)) + share
+            over = paid[key] - now - MINUTE_MS
+            if over > share / 2:
+                return number, over
+        self._paid.update(paid)
+        if len(self._paid) > REMEMBERED:
+            self._paid = {key: until for key, until in self._paid.items() if until > now}
+        return 0, 0

@@ -1,0 +1,91 @@
+"""The schema's migrations (Alembic, plain SQL inside).
+
+Apart from ``database``, because Alembic takes longer to import than everything else together, and
+only the commands that migrate need it.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import alembic.command
+import psycopg
+import structlog
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine
+from sqlalchemy import exc as sqlalchemy_errors
+from sqlalchemy.pool import NullPool
+
+from rollbook.backends.database import CONNECT_TIMEOUT_S, SCHEMA_REVISION
+from rollbook.errors import ServiceUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import Connection
+
+#: Two processes that start together take turns at migrating (any fixed number will do).
+MIGRATION_LOCK = 0x726F6C6C
+
+log = structlog.get_logger(__name__)
+
+
+def migrate(address: str) -> str:
+    """Bring the schema to the newest revision and return its name.
+
+    Raises:
+        ServiceUnavailableError: PostgreSQL doesn't answer.
+    """
+    with _alembic(address) as (config, connection):
+        # Given back with the connection: one that broke couldn't be asked to.
+        connection.exec_driver_sql(f"SELECT pg_advisory_lock({MIGRATION_LOCK})")
+        before = _revision(connection)
+        if before is not None and before > SCHEMA_REVISION:
+            return before  # of the next version, which this one works with (how-to/upgrade.md)
+        alembic.command.upgrade(config, "head")
+        connection.commit()
+        after = _revision(connection)
+    if after != before:
+        log.info("schema migrated", revision=after, before=before)
+    return after or ""
+
+
+@contextmanager
+def _alembic(address: str) -> Iterator[tuple[Config, Connection]]:
+    engine = create_engine(
+        "postgresql+psycopg://",
+        creator=lambda: psycopg.connect(address, connect_timeout=CONNECT_TIMEOUT_S),
+        poolclass=NullPool,
+    )
+    try:
+        with engine.connect() as connection:
+            config = _config()
+            config.attributes["connection"] = connection
+            yield config, connection
+    except (psycopg.OperationalError, sqlalchemy_errors.OperationalError) as error:
+        # SQLAlchemy gives what psycopg raises a class of its own, while it connects too.
+        raise ServiceUnavailableError(
+            "PostgreSQL doesn't answer, so the schema couldn't be checked. Is it started, and is "
+            "DATABASE_URL right?"
+        ) from error
+    finally:
+        engine.dispose()
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    return config
+
+
+def newest_revision() -> str | None:
+    """The newest revision that the package holds."""
+    return ScriptDirectory.from_config(_config()).get_current_head()
+
+
+def _revision(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()

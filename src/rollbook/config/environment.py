@@ -1,0 +1,66 @@
+"""Settings from the environment, and back into it for other processes of ours."""
+
+from __future__ import annotations
+
+import json
+import os
+
+from pydantic import SecretStr, ValidationError
+
+from rollbook.config.settings import Settings
+from rollbook.errors import ConfigurationError
+
+
+def load(*, env_file: bool = True) -> Settings:
+    """Read the settings.
+
+    Args:
+        env_file: look into ``.env`` too; not under ``environment_for``, where what is left out is
+            unset.
+
+    Raises:
+        ConfigurationError: a value doesn't fit; the message names each setting and why.
+    """
+    try:
+        return Settings() if env_file else Settings(_env_file=None)
+    except ValidationError as error:
+        lines = [f"  {_environment_name(e['loc'])}: {e['msg']}" for e in error.errors()]
+        raise ConfigurationError("These settings can't be used:\n" + "\n".join(lines)) from None
+
+
+def _environment_name(location: tuple[int | str, ...]) -> str:
+    name = str(location[0])
+    field = Settings.model_fields.get(name)
+    if field is None:  # pydantic names a field by its alias, where it has one
+        return name
+    return str(field.validation_alias or f"ROLLBOOK_{name.upper()}")
+
+
+def environment_for(settings: Settings) -> dict[str, str]:
+    """The environment under which another process of ours comes to the same settings.
+
+    A port that was chosen here is in it.
+    """
+    named = settings.model_copy(
+        update={
+            "store_url": settings.store_address,
+            "data_dir": settings.data_dir.resolve(),
+            "watch_dir": settings.watch_dir.resolve() if settings.watch_dir else None,
+        }
+    )
+    values = dict(os.environ)
+    for field in Settings.model_fields:
+        value = getattr(named, field)
+        name = _environment_name((field,))
+        if value is not None:
+            values[name] = _as_text(value)
+        else:
+            values.pop(name, None)  # it was unset on purpose
+    return values
+
+
+def _as_text(value: object) -> str:
+    """A setting as the environment says it."""
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    return json.dumps(value) if isinstance(value, dict) else str(value)

@@ -1,0 +1,317 @@
+"""The one module that knows the environment.
+
+Every limit of the system is a field here, with its default and its unit in the name or the
+comment. ``Settings()`` reads the environment and a ``.env`` file in the working directory; the
+result can't be changed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+from typing import Annotated
+from urllib.parse import quote, urlsplit
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import SettingsConfigDict
+
+from rollbook.config.provider import ProviderSettings
+from rollbook.config.values import Positive
+from rollbook.config.voter_roll import VoterRollSettings
+from rollbook.errors import ConfigurationError
+
+#: Sub-folders of the watched folder from which nothing is taken.
+OWN_FOLDERS = frozenset({"processed", "failed", "archive"})
+
+
+class Settings(ProviderSettings, VoterRollSettings):
+    """All settings, frozen. Names in the environment are the fields' with ``ROLLBOOK_`` before."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="ROLLBOOK_",
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
+    )
+
+    # --- the parts outside this process; the embedded engines serve where these are not given
+    database_url: SecretStr | None = Field(None, validation_alias="DATABASE_URL")
+    #: Wins over the single names below; the first four are the first system's.
+    redis_url: SecretStr | None = Field(None, validation_alias="REDIS_URL")
+    redis_host: str | None = Field(None, validation_alias="REDIS_HOST")
+    redis_port: int = Field(6379, validation_alias="REDIS_PORT")
+    redis_password: SecretStr | None = Field(None, validation_alias="REDIS_PASSWORD")
+    redis_db: int = Field(0, validation_alias="REDIS_DB")
+    #: Instead of redis_host and redis_port: ``host:port``, comma-separated.
+    redis_sentinels: str | None = Field(None, validation_alias="REDIS_SENTINELS")
+    #: The name that the Sentinels know the server by.
+    redis_sentinel_master: str = Field("mymaster", validation_alias="REDIS_SENTINEL_MASTER")
+    #: The Sentinels' own.
+    redis_sentinel_password: SecretStr | None = Field(
+        None, validation_alias="REDIS_SENTINEL_PASSWORD"
+    )
+    #: TLS to what the names above tell; REDIS_URL says ``rediss:`` itself.
+    redis_tls: bool = Field(default=False, validation_alias="REDIS_TLS")
+    #: Certificates (PEM) of who signed the server's, where the system doesn't know them.
+    redis_ca_file: Path | None = Field(None, validation_alias="REDIS_CA_FILE")
+
+    #: Home of the embedded engines, the default file store and the secret key.
+    data_dir: Path = Path("rollbook-data")
+    #: ``file:///...``, ``s3://bucket/prefix``, ``gs://...`` or ``az://...``.
+    store_url: str | None = None
+    #: Seconds for which a call to an object store is tried again, before it counts as away.
+    store_retry_s: Annotated[float, Field(ge=0)] = 10
+    #: Take an object store whose endpoint has no TLS, on a network of your own.
+    store_allow_http: bool = False
+
+    # --- HTTP
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    secret_key: SecretStr | None = None
+    #: Keys that have signed tokens before, with spaces or commas between them: still read.
+    former_secret_keys: SecretStr | None = None
+    #: Minutes that a token is good; whoever uses the system renews it, so that this is also how
+    #: long a sign-in outlives its use.
+    token_lifetime_min: Positive = 30
+    #: Minutes after which even a session in use must sign in anew.
+    session_lifetime_min: Positive = 12 * 60
+    #: Sign-ins that may fail before the next has to wait: for one account, from one address.
+    sign_in_failures: Positive = 5
+    sign_in_failures_per_address: Positive = 100
+    #: Seconds that the wait grows to, and minutes without a failure after which all is forgotten.
+    sign_in_longest_wait_s: Positive = 15 * 60
+    sign_in_forget_min: Positive = 60
+    max_upload_mb: Positive = 50
+    #: What the body of any other request may hold.
+    max_body_kb: Positive = 64
+    #: Other sites whose pages may listen to live messages, comma-separated: ``https://a.example``.
+    allowed_origins: str = ""
+    #: Seconds for which a browser that came by HTTPS is to come by HTTPS alone; 0 asks for nothing.
+    hsts_s: Annotated[int, Field(ge=0)] = 365 * 24 * 3600
+    #: What a workbook may hold once it is unpacked.
+    max_inflated_mb: Positive = 2048
+    #: Columns of the table of members; a worksheet has 16,384, and the report some of its own.
+    max_columns: Annotated[int, Field(gt=0, le=16_000)] = 2_000
+
+    # --- the virus scanner; files are looked at by none unless clamd_url is given
+    #: ``unix:///run/clamav/clamd.ctl`` or ``tcp://host:3310``.
+    clamd_url: str | None = None
+    #: Seconds that it gets for a file.
+    clamd_timeout_s: Annotated[float, Field(gt=0)] = 120
+
+    # --- the first account
+    admin_email: str | None = None
+    admin_password: SecretStr | None = None
+
+    # --- limits, so that a flood from one office leaves the others served
+    #: Requests of one user in a minute, and of all users of an office; a minute's worth may come at
+    #: once. A page asks for something every few seconds, and an office may have a thousand people.
+    requests_per_minute: Positive = 1200
+    office_requests_per_minute: Positive = 30_000
+    #: Uploads that may wait at a time for one user, and for an office.
+    waiting_uploads_per_user: Positive = 200
+    waiting_uploads_per_office: Positive = 1000
+
+    #: Live connections of one user at a time, with each API process.
+    live_lines_per_user: Positive = 100
+
+    # --- the queue, by the names that operators of Bull know
+    queue_name: str = "bulk-uploads"
+    #: Jobs at a time in each worker process.
+    concurrency: Positive = 2
+    attempts: Positive = 2
+    #: First pause before another attempt; it doubles with each.
+    backoff_ms: Positive = 10_000
+    #: Seconds after which an attempt's process is killed.
+    job_timeout_s: Positive = 600
+    #: How long a job of a dead worker stays locked; renewed by a living one.
+    lock_duration_ms: Positive = 60_000
+    stalled_interval_ms: Positive = 30_000
+    max_stalled_count: Positive = 3
+    remove_on_complete: Positive = 100
+    remove_on_fail: Positive = 200
+    #: Memory of one attempt's process, over which it is killed.
+    child_memory_mb: Positive = 4096
+    #: Seconds that running jobs get to finish after SIGTERM before they are handed back.
+    shutdown_grace_s: Annotated[int, Field(ge=0)] = 20
+    #: Seconds between two looks for uploads that are recorded but not queued.
+    reconcile_interval_s: Positive = 15
+    #: Minutes after which a waiting upload goes before all others; 0 keeps priorities strict.
+    max_wait_min: Annotated[float, Field(ge=0)] = 0
+    #: Hours in which the same file content counts as sent twice.
+    duplicate_window_h: Annotated[int, Field(ge=0)] = 24
+
+    # --- the watched folder; none is watched unless watch_dir is given
+    watch_dir: Path | None = None
+    #: Whose the files of a sub-folder are: its name to the address of an account. The files of the
+    #: folder itself are the account ``folder``'s; other sub-folders are left alone.
+    watch_owners: dict[str, str] = {}
+    #: Seconds for which size and time of change must have stood still.
+    watch_still_s: Annotated[float, Field(ge=0)] = 5
+    #: Seconds between two looks at the whole folder, for shares that tell of no changes.
+    watch_sweep_s: Annotated[float, Field(gt=0)] = 30
+    #: Listen to the file system too? False where a share's events are wrong.
+    watch_events: bool = True
+    #: The smallest file that is taken; the largest is that of every upload.
+    watch_min_bytes: Annotated[int, Field(ge=0)] = 1024
+
+    # --- how long things are kept
+    #: Days that the files of failed uploads and dry runs stay, to be tried again or run for real.
+    source_retention_days: Positive = 30
+    #: Days that reports, refused rows and the cells kept with rows stay.
+    report_retention_days: Annotated[int, Field(ge=7)] = 90
+    #: Days that the queue remembers ended jobs, at most (remove_on_complete and _fail count too),
+    #: and the outbox notifications.
+    queue_retention_days: Positive = 30
+    #: Days that files stay in the watched folder's processed/ and failed/.
+    watch_retention_days: Positive = 30
+    #: Days within which a completed upload can be undone, and members' former values are kept.
+    undo_days: Positive = 30
+    #: Days that audit entries stay.
+    audit_retention_days: Annotated[int, Field(ge=30)] = 730
+
+    # --- metrics; the API answers /metrics at its own port
+    #: Where a worker or a watcher answers /metrics, /healthz and /readyz; None: nowhere.
+    metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    metrics_host: str = "127.0.0.1"
+    #: Whoever reads /metrics has to send it as a bearer token, if it is set.
+    metrics_token: SecretStr | None = None
+    #: Other processes whose metrics the API's /metrics holds too, by name: ``{"worker":
+    #: "http://127.0.0.1:9101"}``. ``rollbook up`` fills it in.
+    metrics_from: dict[str, str] = {}
+
+    # --- traces, by the names that OpenTelemetry gives them; none are sent without an endpoint
+    #: The collector's base address, to which ``/v1/traces`` is added.
+    otel_endpoint: str | None = Field(None, validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT")
+    #: Wins over it, and is used as it is.
+    otel_traces_endpoint: str | None = Field(
+        None, validation_alias="OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
+    )
+    #: ``name=value,name=value``: a key of the collector's, say.
+    otel_headers: SecretStr | None = Field(None, validation_alias="OTEL_EXPORTER_OTLP_HEADERS")
+    otel_service_name: str = Field("rollbook", validation_alias="OTEL_SERVICE_NAME")
+
+    # --- logs
+    log_level: str = "info"
+    #: ``human``, ``json``, or ``auto``: human on a terminal, JSON otherwise.
+    log_format: str = Field("auto", pattern="^(auto|human|json)$")
+
+    @field_validator("clamd_url")
+    @classmethod
+    def _one_of_two_sockets(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        parts = urlsplit(url)
+        is_unix = parts.scheme == "unix" and not parts.netloc and parts.path.startswith("/")
+        # An odd port is a ValueError of its own.
+        is_tcp = parts.scheme == "tcp" and bool(parts.hostname) and parts.port != 0
+        if not is_unix and not is_tcp:
+            raise ValueError(
+                "the scanner's address is unix:///path/of/its/socket or tcp://host:port"
+            )
+        return url
+
+    @field_validator("watch_owners")
+    @classmethod
+    def _plain_folders(cls, owners: dict[str, str]) -> dict[str, str]:
+        """A sub-folder's name leads nowhere else, and none of our own is one."""
+        for name in owners:
+            is_plain = name not in {"", ".", ".."} and name == PurePosixPath(name).name
+            if not is_plain or "\\" in name or name.startswith(".") or "\0" in name:
+                raise ValueError(f"{name!r} is not the name of a sub-folder")
+            if name.lower() in OWN_FOLDERS:
+                raise ValueError(f"{name!r} is a folder of Rollbook's own; choose another name")
+        return owners
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _only_origins(cls, text: str) -> str:
+        """Each as a browser writes it: a scheme, a host, perhaps a port, and nothing behind."""
+        for origin in _comma_separated(text):
+            parts = urlsplit(origin)
+            whole = f"{parts.scheme}://{parts.netloc}"
+            if parts.scheme not in {"http", "https"} or whole != origin:
+                raise ValueError(f"{origin!r} is not an origin such as https://members.example.org")
+        return text
+
+    @property
+    def origins(self) -> frozenset[str]:
+        """The other sites whose pages may listen to live messages."""
+        return frozenset(origin.lower() for origin in _comma_separated(self.allowed_origins))
+
+    @property
+    def given_redis_address(self) -> str | None:
+        """The Redis URL, from REDIS_URL or from the single names; None means embedded.
+
+        What it may be says ``redis_client``.
+        """
+        if self.redis_url is not None:
+            return self._with_ca(self.redis_url.get_secret_value())
+        scheme = "rediss" if self.redis_tls else "redis"
+        login = f":{_quoted(self.redis_password)}@" if self.redis_password else ""
+        if self.redis_sentinels is not None:
+            hosts = ",".join(_comma_separated(self.redis_sentinels))
+            query = f"?master={quote(self.redis_sentinel_master, safe='')}"
+            if self.redis_sentinel_password is not None:
+                query += f"&sentinel_password={_quoted(self.redis_sentinel_password)}"
+            return self._with_ca(f"{scheme}+sentinel://{login}{hosts}/{self.redis_db}{query}")
+        if self.redis_host is None:
+            return None
+        return self._with_ca(
+            f"{scheme}://{login}{self.redis_host}:{self.redis_port}/{self.redis_db}"
+        )
+
+    def _with_ca(self, address: str) -> str:
+        """The address with the certificates to trust, where it is one with TLS and names none."""
+        is_needed = address.startswith("rediss") and "ssl_ca_certs=" not in address
+        if self.redis_ca_file is None or not is_needed:
+            return address
+        path = quote(str(self.redis_ca_file.resolve()), safe="/")
+        return f"{address}{'&' if '?' in address else '?'}ssl_ca_certs={path}"
+
+    @property
+    def given_database_address(self) -> str | None:
+        """The PostgreSQL URL; None means embedded."""
+        return self.database_url.get_secret_value() if self.database_url else None
+
+    @property
+    def redis_address(self) -> str:
+        """The Redis URL, once it is known (``cli.session.engines`` fills in the embedded one)."""
+        return _known(self.given_redis_address, "REDIS_URL")
+
+    @property
+    def database_address(self) -> str:
+        """The PostgreSQL URL, once it is known."""
+        return _known(self.given_database_address, "DATABASE_URL")
+
+    @property
+    def store_address(self) -> str:
+        """The file store's URL: ROLLBOOK_STORE_URL, or a folder in the data folder."""
+        return self.store_url or (self.data_dir.resolve() / "store").as_uri()
+
+    @property
+    def traces_address(self) -> str | None:
+        """Where traces are sent; None: nowhere."""
+        if self.otel_traces_endpoint is not None or self.otel_endpoint is None:
+            return self.otel_traces_endpoint
+        return f"{self.otel_endpoint.rstrip('/')}/v1/traces"
+
+    @property
+    def max_upload_bytes(self) -> int:
+        """The limit on an upload's file, in bytes."""
+        return self.max_upload_mb * 1024 * 1024
+
+
+def _quoted(secret: SecretStr) -> str:
+    return quote(secret.get_secret_value(), safe="")
+
+
+def _comma_separated(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _known(address: str | None, name: str) -> str:
+    if address is None:
+        raise ConfigurationError(f"{name} is not set, and no embedded engine was started.")
+    return address

@@ -1,0 +1,17 @@
+"""What the values of settings have in common."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import Field
+
+Positive = Annotated[int, Field(gt=0)]
+
+
+def is_safe_url(url: str) -> bool:
+    """Is it encrypted on its way, or does it not leave this machine?"""
+    parts = urlsplit(url)
+    is_here = parts.scheme == "http" and parts.hostname in {"127.0.0.1", "::1", "localhost"}
+    return bool(parts.hostname) and not parts.username and (parts.scheme == "https" or is_here)

@@ -1,0 +1,1 @@
+"""The watched folder: files are claimed from it and become uploads."""

@@ -1,0 +1,368 @@
+"""The watched folder on the disk: which files are taken, how one is claimed, and where it goes.
+
+A file is claimed by a rename into ``.taking/<claim>/``, which succeeds for one process only and
+outlives every crash: the claim's name says when, with which priority and under which id it was
+made, so that whoever finds it later can carry on. Nothing here follows a symbolic link.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import errno
+import os
+import re
+import stat
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from rollbook.config import OWN_FOLDERS
+from rollbook.errors import FileWaitsError, ServiceUnavailableError
+from rollbook.folder.directories import described, is_folder, reached, sync, unless_used, write
+from rollbook.spreadsheets.kinds import KINDS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+    from typing import BinaryIO
+
+TAKING = ".taking"
+#: In a claim, what came from the folder itself; a sub-folder's name has no dot at its beginning.
+_ROOT = ".root"
+_ERROR = ".error.txt"
+_STAMP = "%Y%m%dT%H%M%SZ"
+_CLAIM = re.compile(r"(\d{8}T\d{6}Z)-(\d{1,9})-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
+_FINISHED = re.compile(r"(\d{8}T\d{6}Z)-[0-9a-f]{8}-")
+#: Bytes of a name in most file systems, less what is put before and behind it.
+_NAME_BYTES = 255 - len("20260101T000000Z-00000000-") - len(_ERROR)
+
+_IGNORED_BEGINNINGS = (".", "~$")
+_IGNORED_ENDINGS = (".tmp", "~")
+_IGNORED_NAMES = frozenset({".ds_store", "thumbs.db"})
+_ENDINGS = tuple(f".{kind}" for kind in KINDS)
+
+#: Of a file that has gone, or whose place a symbolic link or a socket has taken.
+_NO_FILE = (errno.ENOENT, errno.ELOOP, errno.ENXIO)
+#: Not blocking, because opening a named pipe would wait for its other end.
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What changes when a file is written to; a share's inode numbers may change at will."""
+
+    bytes: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, found: os.stat_result) -> Mark:
+        """The mark of a file as the system describes it."""
+        return cls(found.st_size, found.st_mtime_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A file that lies in the folder."""
+
+    #: The sub-folder; None is the folder itself.
+    sub: str | None
+    name: str
+    mark: Mark
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A file that somebody has begun to take."""
+
+    id: UUID
+    at: dt.datetime
+    priority: int
+    sub: str | None
+    name: str
+    mark: Mark
+
+    @property
+    def folder(self) -> str:
+        """The claim's folder in ``.taking``."""
+        return f"{self.at:{_STAMP}}-{self.priority}-{self.id}"
+
+    @property
+    def path(self) -> tuple[str, str, str]:
+        """The folders, each in the one before, at whose end the file lies."""
+        return TAKING, self.folder, self.sub or _ROOT
+
+    @property
+    def label(self) -> str:
+        """How the name in ``processed/`` or ``failed/`` begins: its time, and a part of its id."""
+        return f"{self.at:{_STAMP}}-{self.id.hex[:8]}"
+
+    @property
+    def final_name(self) -> str:
+        """The name in ``processed/`` or ``failed/``: with its time, and never another claim's."""
+        stem, dot, ending = self.name.rpartition(".")
+        while len(os.fsencode(stem + dot + ending)) > _NAME_BYTES:
+            stem = stem[:-1]
+        return f"{self.label}-{stem}{dot}{ending}"
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one look found, the oldest first."""
+
+    files: Sequence[Waiting]
+    claims: Sequence[Claim]
+    #: Sub-folders that are nobody's, whose files are left alone.
+    unmapped: Sequence[str]
+    #: Sub-folders that are somebody's.
+    mapped: Sequence[str]
+
+
+def is_wanted(name: str) -> bool:
+    """Is a file of this name taken? Not those of other kinds, nor temporary, lock and hidden ones.
+
+    Excel's lock files begin with ``~$`` and end as the workbook does.
+    """
+    lower = name.lower()
+    return (
+        lower.endswith(_ENDINGS)
+        and not lower.startswith(_IGNORED_BEGINNINGS)
+        and not lower.endswith(_IGNORED_ENDINGS)
+        and lower not in _IGNORED_NAMES
+    )
+
+
+class Folder:
+    """One watched folder; its methods block, and belong into a thread.
+
+    Raises:
+        ServiceUnavailableError: from every method, when the folder isn't there.
+        FileWaitsError: from those for one file, when it can't be used, which holds up no other.
+    """
+
+    def __init__(self, path: Path, subs: Sequence[str] = ()) -> None:
+        #: Opened anew for each call: a share may have been mounted again.
+        self.path = path
+        self._subs = subs
+
+    def look(self) -> Look:
+        """The files that wait, and those that somebody began to take."""
+        with self._opened() as root:
+            files = list(_files(root, None))
+            folders = {name for name in os.listdir(root) if is_folder(root, name)}  # noqa: PTH208
+            mapped = [sub for sub in self._subs if sub in folders]
+            for sub in mapped:
+                with reached(root, sub) as within:
+                    files.extend(_files(within, sub))
+            claims = list(_claims(root)) if TAKING in folders else []
+        unmapped = {
+            name for name in folders.difference(mapped)
+            if not name.startswith(".") and name.lower() not in OWN_FOLDERS
+        }  # fmt: skip
+        files.sort(key=lambda file: (file.mark.mtime_ns, file.name))
+        claims.sort(key=lambda claim: (claim.at, claim.name))
+        return Look(files, claims, sorted(unmapped), mapped)
+
+    def claim(
+        self, file: Waiting, claim_id: UUID, *, priority: int, at: dt.datetime
+    ) -> Claim | None:
+        """Make a file this process's own; None when somebody was quicker.
+
+        The caller holds the claim's lock, so that nobody clears its empty folder away.
+        """
+        claim = Claim(claim_id, at.replace(microsecond=0), priority, file.sub, file.name, file.mark)
+        with self._opened(for_file=True) as root, reached(root, *_parts(file.sub)) as source:
+            try:
+                # Whoever may not read it had better leave it where it is.
+                os.close(os.open(file.name, _READ, dir_fd=source))
+            except PermissionError:
+                raise FileWaitsError(
+                    "A file in the watched folder may not be read by Rollbook and waits there. "
+                    "Give the account that runs Rollbook the right to read it."
+                ) from None
+            except OSError as error:
+                if error.errno in _NO_FILE:
+                    return None
+                raise
+            with reached(root, *claim.path, make=0o700) as target:
+                try:
+                    os.rename(file.name, file.name, src_dir_fd=source, dst_dir_fd=target)
+                except FileNotFoundError:
+                    self._clear(root, claim)
+                    return None
+                # A power cut after the upload is recorded must not bring the file back.
+                sync(target)
+                sync(source)
+        return claim
+
+    @contextlib.contextmanager
+    def reading(self, claim: Claim) -> Iterator[BinaryIO | None]:
+        """The claimed file, open; None where it is no plain file."""
+        with self._opened(for_file=True) as root, reached(root, *claim.path) as within:
+            try:
+                descriptor = os.open(claim.name, _READ, dir_fd=within)
+            except OSError:
+                if stat.S_ISREG(described(within, claim.name).st_mode):
+                    raise
+                yield None  # a symbolic link that took the file's place
+                return
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                os.close(descriptor)
+                yield None  # a folder that did
+                return
+            with os.fdopen(descriptor, "rb") as file:
+                yield file
+
+    def finish(self, claim: Claim, target: str, *, error: str | None = None) -> None:
+        """Move a claimed file on, with what was wrong beside it; done already is fine.
+
+        Args:
+            claim: what is moved.
+            target: ``processed`` or ``failed``, beside where the file lay.
+            error: for the person who put it there.
+        """
+        with (
+            self._opened(for_file=True) as root,
+            reached(root, *_parts(claim.sub), target, make=0o777) as goal,
+        ):
+            with (
+                contextlib.suppress(FileNotFoundError),
+                reached(root, *claim.path) as within,
+            ):
+                if error is not None:
+                    # Before the file: whoever finds the one finds the other.
+                    write(within, _ERROR, error)
+                    os.rename(_ERROR, claim.final_name + _ERROR, src_dir_fd=within, dst_dir_fd=goal)
+                os.rename(claim.name, claim.final_name, src_dir_fd=within, dst_dir_fd=goal)
+                sync(goal)
+            if error is None:
+                with contextlib.suppress(FileNotFoundError):
+                    self._forget_refusal(root, claim)
+            self._clear(root, claim)
+
+    def renew(self, claim: Claim, at: dt.datetime) -> Claim:
+        """Let a claim be of another moment: retention counts from it.
+
+        The caller holds the claim's lock.
+        """
+        renewed = replace(claim, at=at.replace(microsecond=0))
+        with self._opened(for_file=True) as root, reached(root, TAKING) as taking:
+            os.rename(claim.folder, renewed.folder, src_dir_fd=taking, dst_dir_fd=taking)
+            sync(taking)
+        return renewed
+
+    def clear(self, claim: Claim) -> None:
+        """Remove the folder of a claim that holds no file (any more)."""
+        with self._opened(for_file=True) as root:
+            self._clear(root, claim)
+
+    def purge(self, before: dt.datetime, *, dry_run: bool = False) -> int:
+        """Remove what was moved on before a moment; how many files, without their error texts."""
+        removed = 0
+        with self._opened() as root:
+            for parts in [(t,) for t in ("processed", "failed")] + [
+                (sub, t) for sub in self._subs for t in ("processed", "failed")
+            ]:
+                with contextlib.suppress(FileNotFoundError), reached(root, *parts) as within:
+                    for name in os.listdir(within):  # noqa: PTH208
+                        found = _FINISHED.match(name)
+                        at = found and _time(found[1])
+                        if not at or at >= before or is_folder(within, name):
+                            continue
+                        if not dry_run:
+                            os.unlink(name, dir_fd=within)
+                        removed += not name.endswith(_ERROR)
+        return removed
+
+    @contextlib.contextmanager
+    def _opened(self, *, for_file: bool = False) -> Iterator[int]:
+        root = None
+        try:
+            # The folder itself may be a link: the operator named it.
+            root = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            yield root
+        except OSError as error:
+            if for_file and root is not None:
+                raise FileWaitsError(
+                    f"A file in the watched folder can't be used ({error.strerror}) and waits. "
+                    "Check that Rollbook may read it and write in its folder, that there is room, "
+                    "and that processed/ and failed/ are folders of the same file system."
+                ) from error
+            raise ServiceUnavailableError(
+                f"The watched folder can't be used ({error.strerror}). Nothing was lost: "
+                "files stay where they are until it can. Check that it is mounted, and that "
+                "Rollbook may read and write it."
+            ) from error
+        finally:
+            if root is not None:
+                os.close(root)
+
+    def _forget_refusal(self, root: int, claim: Claim) -> None:
+        """Remove the reason of a refusal that a crash cut short and that doesn't hold any more."""
+        with reached(root, *_parts(claim.sub), "failed") as failed:
+            os.unlink(claim.final_name + _ERROR, dir_fd=failed)
+
+    def _clear(self, root: int, claim: Claim) -> None:
+        with contextlib.suppress(FileNotFoundError), reached(root, TAKING) as taking:
+            with contextlib.suppress(FileNotFoundError), reached(taking, claim.folder) as within:
+                with (
+                    contextlib.suppress(FileNotFoundError),
+                    reached(within, claim.sub or _ROOT) as inner,
+                ):
+                    os.unlink(_ERROR, dir_fd=inner)
+                with unless_used():
+                    os.rmdir(claim.sub or _ROOT, dir_fd=within)
+            with unless_used():
+                os.rmdir(claim.folder, dir_fd=taking)
+
+
+def _files(within: int, sub: str | None) -> Iterator[Waiting]:
+    with os.scandir(within) as entries:
+        for entry in entries:
+            if is_wanted(entry.name):
+                with contextlib.suppress(FileNotFoundError):
+                    found = entry.stat(follow_symlinks=False)
+                    if stat.S_ISREG(found.st_mode):
+                        yield Waiting(sub, entry.name, Mark.of(found))
+
+
+def _claims(root: int) -> Iterator[Claim]:
+    """Every claim; one without a file has an empty name."""
+    with reached(root, TAKING) as taking:
+        for folder in os.listdir(taking):  # noqa: PTH208
+            found = _CLAIM.fullmatch(folder)
+            if found is None:
+                continue
+            at, priority = _time(found[1]), int(found[2])
+            if at is None or not priority:
+                continue
+            with contextlib.suppress(FileNotFoundError), reached(taking, folder) as within:
+                origin, name, mark = _content(within)
+                sub = None if origin == _ROOT else origin
+                yield Claim(UUID(found[3]), at, priority, sub, name, mark)
+
+
+def _content(claim: int) -> tuple[str, str, Mark]:
+    """A claim's origin, and its file's name and mark; the name is empty where there is none."""
+    origin = _ROOT
+    for folder in os.listdir(claim):
+        if not is_folder(claim, folder):
+            continue
+        origin = folder
+        with reached(claim, folder) as within:
+            for name in os.listdir(within):  # noqa: PTH208
+                if is_wanted(name):  # and not what a file manager put there
+                    return origin, name, Mark.of(described(within, name))
+    return origin, "", Mark(0, 0)
+
+
+def _time(stamp: str) -> dt.datetime | None:
+    """The moment that a stamp says; None where it is no date."""
+    try:
+        return dt.datetime.strptime(stamp, _STAMP).replace(tzinfo=dt.UTC)
+    except ValueError:
+        return None
+
+
+def _parts(sub: str | None) -> tuple[str, ...]:
+    return () if sub is None else (sub,)

@@ -1,0 +1,331 @@
+"""Taking a file out of the watched folder: claim it, receive it as HTTP does, move it on.
+
+Each step can be done again: a claimed file is recorded under a key made of its claim, so that
+whoever finds the claim after a crash sees whether the upload exists. A file becomes one upload, or
+is refused with a reason beside it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+import os
+import textwrap
+import unicodedata
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import structlog
+
+from rollbook import clock
+from rollbook.accounts import audit, users
+from rollbook.backends.database import queries
+from rollbook.errors import (
+    ConflictError,
+    FileNotScannedError,
+    FileTooLargeError,
+    FileTooSmallError,
+    FileWaitsError,
+    InvalidRequestError,
+    NotFoundError,
+    RollbookError,
+    UnsupportedFileError,
+)
+from rollbook.folder.claims import Claim, Folder, Mark, Waiting, is_wanted
+from rollbook.model import User
+from rollbook.telemetry import correlation, traces
+from rollbook.uploads import receive
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from typing import BinaryIO
+    from uuid import UUID
+
+    from rollbook.backends.database import Row
+    from rollbook.config import Settings
+    from rollbook.service.system import System
+
+#: Of what the watchers take, and of what an operator takes by hand.
+PRIORITY = 5
+BY_HAND = 1
+#: A claim that is carried on with after this long is one of that moment.
+OLD = dt.timedelta(days=1)
+READ_BYTES = 1024 * 1024
+#: Of the text beside a refused file; an editor that breaks no lines shows it all.
+LINE_LENGTH = 80
+#: Of the Idempotency-Keys of claims; nobody else's begins with it.
+KEY_BEGINNING = "folder:"
+
+_SQL = queries("folder")
+_UPLOADS = queries("uploads")
+_USERS = queries("users")
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of a file: one of the two."""
+
+    upload: Row | None = None
+    refusal: RollbookError | None = None
+
+
+def folder_of(settings: Settings) -> Folder:
+    """The folder that is watched.
+
+    Raises:
+        ConflictError: there is none.
+    """
+    if settings.watch_dir is None:
+        raise ConflictError(
+            "No folder is watched here. Set ROLLBOOK_WATCH_DIR for every process and start again."
+        )
+    return Folder(settings.watch_dir, tuple(settings.watch_owners))
+
+
+async def take(
+    system: System,
+    folder: Folder,
+    file: Waiting,
+    *,
+    priority: int = PRIORITY,
+    by: User | None = None,
+) -> Taken | None:
+    """Take a file that stood still; None when another process was quicker.
+
+    ``by`` is the operator who asked for it; None stands for a watcher.
+
+    Raises:
+        FileWaitsError: it can't be taken now and waits.
+        ServiceUnavailableError: a part is away; the file stays claimed until it is back.
+    """
+    owner = await _owner(system, file.sub)
+    claim_id = uuid4()
+    async with _locked(system, claim_id):
+        claim = await asyncio.to_thread(
+            folder.claim, file, claim_id, priority=priority, at=clock.now()
+        )
+        return None if claim is None else await _carry_on(system, folder, claim, owner, by)
+
+
+async def resume(system: System, folder: Folder, claim: Claim) -> Taken | None:
+    """Carry on with a file that somebody claimed and didn't finish; None when it is in good hands.
+
+    Raises:
+        What ``take`` raises.
+    """
+    async with _locked(system, claim.id) as is_ours:
+        if not is_ours:
+            return None
+        if not claim.name:
+            await asyncio.to_thread(folder.clear, claim)
+            return None
+        log.info("carrying on with a claimed file", claim=str(claim.id))
+        if abs(clock.now() - claim.at) > OLD:
+            # Moved on under its first moment, it might be over its retention at once.
+            claim = await asyncio.to_thread(folder.renew, claim, clock.now())
+        parameters = {"key": _key(claim)}
+        async with system.pool.connection() as connection:
+            recorded = await (await connection.execute(_SQL["by_claim"], parameters)).fetchone()
+        if recorded is not None:
+            await asyncio.to_thread(folder.finish, claim, "processed")
+            return Taken(upload=recorded)
+        return await _carry_on(system, folder, claim, await _owner(system, claim.sub))
+
+
+async def take_by_hand(system: System, user: User, file_name: str) -> Row:
+    """Take one file of the folder itself now, before all others.
+
+    Args:
+        system: the opened parts.
+        user: the operator who asks for it; the file is the folder's all the same.
+        file_name: as the folder lists it; never a path.
+
+    Raises:
+        InvalidRequestError: it isn't the name of a file.
+        NotFoundError: the folder lists no such file.
+        ConflictError: no folder is watched, somebody still writes to the file, or takes it.
+        What made the file be refused.
+    """
+    folder = folder_of(system.settings)
+    check_name(file_name)
+    before = await _find(folder, file_name)
+    await asyncio.sleep(system.settings.watch_still_s)
+    try:
+        file = await _find(folder, file_name)
+    except NotFoundError:
+        raise ConflictError(
+            "The file has just been taken by a watcher. The most recent jobs show it."
+        ) from None
+    if file.mark != before.mark:
+        raise ConflictError(
+            "Somebody is still writing to this file, so it was left where it is. Try again when it "
+            "is complete; a watcher takes it then by itself."
+        )
+    taken = await take(system, folder, file, priority=BY_HAND, by=user)
+    if taken is None:
+        raise ConflictError(
+            "The file has just been taken by a watcher. The most recent jobs show it."
+        )
+    if taken.refusal is not None:
+        raise taken.refusal
+    assert taken.upload is not None
+    return taken.upload
+
+
+def check_name(file_name: str) -> None:
+    """Refuse what can't be the name of a file in a folder.
+
+    Raises:
+        InvalidRequestError: it is a path, is empty or has characters that no name has.
+    """
+    is_path = "/" in file_name or "\\" in file_name or file_name in {"", ".", ".."}
+    is_odd = any(unicodedata.category(character)[0] == "C" for character in file_name)
+    if is_path or is_odd or len(file_name) > 255:
+        raise InvalidRequestError(
+            "file_name must be the name of one file in the watched folder, without any path. "
+            "Nothing was taken."
+        )
+
+
+async def _find(folder: Folder, file_name: str) -> Waiting:
+    """The file by this name: looked for in the folder's list, never opened by what was asked."""
+    look = await asyncio.to_thread(folder.look)
+    for file in look.files:
+        if file.sub is None and file.name == file_name:
+            return file
+    reason = "" if is_wanted(file_name) else " Only .xlsx, .xls and .csv files are taken."
+    raise NotFoundError(f"The watched folder has no such file. Nothing was taken.{reason}")
+
+
+async def _carry_on(
+    system: System, folder: Folder, claim: Claim, owner: User, by: User | None = None
+) -> Taken:
+    options = receive.Options(
+        priority=claim.priority,
+        idempotency_key=_key(claim),
+        act="take",
+        by=by,
+        about=claim.label,
+    )
+    try:
+        with correlation.bound(f"folder-{claim.id}"), traces.span("take file of the folder"):
+            stored = await _store(system, folder, claim)
+            upload = await receive.record(system, owner, stored, options)
+    except FileWaitsError:
+        raise
+    except RollbookError as error:
+        if error.status >= 500:
+            raise
+        if by is None:  # an operator's own refusal is written where the operator asked
+            async with system.pool.connection() as connection:
+                await audit.record(
+                    connection, "take", who=owner, refused=error.code, about=claim.label
+                )
+        await asyncio.to_thread(folder.finish, claim, "failed", error=_in_words(claim, error))
+        log.warning("file refused", claim=str(claim.id), code=error.code)
+        return Taken(refusal=error)
+    await asyncio.to_thread(folder.finish, claim, "processed")
+    log.info("file taken", claim=str(claim.id), job_id=str(upload["id"]))
+    return Taken(upload=upload)
+
+
+async def _store(system: System, folder: Folder, claim: Claim) -> receive.StoredFile:
+    settings = system.settings
+    async with _reading(folder, claim) as file:
+        if file is None:
+            raise UnsupportedFileError(
+                "This isn't a file of its own but a link or a device, so nothing was kept. Put the "
+                "file itself into the folder."
+            )
+        _check_mark(file, claim)
+        # Before a byte is read: a mistaken export may be larger than all the store.
+        if claim.mark.bytes > settings.max_upload_bytes:
+            raise FileTooLargeError(
+                f"The file is larger than {settings.max_upload_mb} MB, so nothing was kept. Split "
+                "it into several files and put them into the folder one by one."
+            )
+        if claim.mark.bytes < settings.watch_min_bytes:
+            raise FileTooSmallError(
+                f"The file has {claim.mark.bytes} bytes, and a members' file has at least "
+                f"{settings.watch_min_bytes}, so nothing was kept. Open it, check that it has "
+                "rows, save it and put it into the folder again."
+            )
+        try:
+            stored = await receive.store_file(system, claim.name, _chunks(file))
+        except FileNotScannedError as error:  # which must not hold up all others
+            raise FileWaitsError(
+                "A file waits, because the virus scanner couldn't look at it. The log says why."
+            ) from error
+        try:
+            _check_mark(file, claim)
+        except FileWaitsError:
+            await system.store.remove(stored.key)
+            raise
+    return stored
+
+
+def _check_mark(file: BinaryIO, claim: Claim) -> None:
+    if Mark.of(os.fstat(file.fileno())) != claim.mark:
+        raise FileWaitsError("A file is still being written to. It is taken when it stands still.")
+
+
+@contextlib.asynccontextmanager
+async def _reading(folder: Folder, claim: Claim) -> AsyncIterator[BinaryIO | None]:
+    with contextlib.ExitStack() as stack:
+        yield await asyncio.to_thread(stack.enter_context, folder.reading(claim))
+
+
+async def _chunks(file: BinaryIO) -> AsyncIterator[bytes]:
+    while chunk := await asyncio.to_thread(file.read, READ_BYTES):
+        yield chunk
+
+
+async def _owner(system: System, sub: str | None) -> User:
+    """Whose a file is: its scope decides what the file may bring in."""
+    email = users.FOLDER if sub is None else system.settings.watch_owners.get(sub)
+    if email is not None:
+        async with system.pool.connection() as connection:
+            row = await (await connection.execute(_USERS["by_email"], {"email": email})).fetchone()
+        if row is not None and row["disabled_at"] is None:
+            return User.from_row(row)
+    raise FileWaitsError(
+        f"Files wait in {'the folder' if sub is None else repr(sub)}, because "
+        f"{email or 'its owner'} is no open account. Open one, or name another in "
+        "ROLLBOOK_WATCH_OWNERS."
+    )
+
+
+@contextlib.asynccontextmanager
+async def _locked(system: System, claim_id: UUID) -> AsyncIterator[bool]:
+    """Whether the claim is this process's, for as long as the context lasts.
+
+    The lock spares work: should it be lost with its connection, the claim's key still keeps two
+    processes from recording the file twice.
+    """
+    async with system.pool.connection() as connection:
+        row = await (
+            await connection.execute(_SQL["lock_claim"], {"key": f"{KEY_BEGINNING}{claim_id}"})
+        ).fetchone()
+        yield bool(row and row["locked"])
+
+
+def _key(claim: Claim) -> str:
+    return f"{KEY_BEGINNING}{claim.id}"
+
+
+def _in_words(claim: Claim, error: RollbookError) -> str:
+    paragraphs = (
+        error.title,
+        error.message,
+        "The file itself lies beside this text, and nothing of it was taken in. Mend it and put it "
+        "into the folder again under any name, or send it on Rollbook's page, where a file that "
+        "was sent before can be sent once more.",
+    )
+    return (
+        "\n\n".join(textwrap.fill(paragraph, LINE_LENGTH) for paragraph in paragraphs)
+        + f"\n\nFile: {receive.clean_name(claim.name)}\nTime: {claim.at:%Y-%m-%d %H:%M:%S} UTC\n"
+        f"Reason: {error.code}\n"
+    )

@@ -1,0 +1,39 @@
+"""Retention of the watched folder: old files leave its ``processed`` and ``failed`` folders."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from typing import TYPE_CHECKING
+
+import structlog
+
+from rollbook import clock
+from rollbook.accounts import audit
+from rollbook.folder import intake
+
+if TYPE_CHECKING:
+    from rollbook.service.system import System
+
+log = structlog.get_logger(__name__)
+
+
+async def purge(system: System, *, dry_run: bool = False) -> int:
+    """Remove files whose retention has ended, and return how many.
+
+    The watchers do it beside the workers: theirs may be the only machine with the folder.
+
+    Raises:
+        ServiceUnavailableError: the folder can't be used from here.
+    """
+    settings = system.settings
+    if settings.watch_dir is None:
+        return 0
+    before = clock.now() - dt.timedelta(days=settings.watch_retention_days)
+    folder = intake.folder_of(settings)
+    removed = await asyncio.to_thread(folder.purge, before, dry_run=dry_run)
+    if removed and not dry_run:
+        async with system.pool.connection() as connection:
+            await audit.record(connection, "purge", who=None, about=f"{removed} folder files")
+        log.info("old files removed from the watched folder", files=removed)
+    return removed

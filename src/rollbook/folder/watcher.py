@@ -1,0 +1,331 @@
+"""The watcher: takes the files that are put into the watched folder, once each stood still.
+
+Events of the file system only wake it up; what it takes, it finds by looking. A share that tells
+of no changes is looked at every ROLLBOOK_WATCH_SWEEP_S seconds, and so is every other one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import signal
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import structlog
+from psycopg_pool import PoolTimeout
+from watchfiles import awatch
+
+from rollbook import clock
+from rollbook.accounts import audit
+from rollbook.backends.database import queries
+from rollbook.errors import (
+    ConfigurationError,
+    ConflictError,
+    FileWaitsError,
+    RollbookError,
+    ServiceUnavailableError,
+)
+from rollbook.folder import intake, retention
+from rollbook.folder.claims import Claim, Look, Mark, Waiting, is_wanted
+from rollbook.service import exposition
+from rollbook.service.rounds import every
+from rollbook.service.system import open_system
+from rollbook.telemetry import logs, metrics, traces
+from rollbook.uploads.retention import LOOK_S
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Awaitable, Iterable, Sequence
+
+    from rollbook.backends.database import Row
+    from rollbook.config import Settings
+    from rollbook.folder.intake import Taken
+    from rollbook.model import User
+    from rollbook.service.system import System
+
+#: Seconds between two signs of life, at which it also learns that it was started or stopped.
+HEARTBEAT_S = 2.0
+#: Seconds before it looks again after something that it needs was away.
+RETRY_S = 5.0
+FAULT = "A fault of Rollbook's own; its log says where. Files are safe."
+#: What no file can be taken without.
+_AWAY = (ServiceUnavailableError, psycopg.OperationalError, PoolTimeout)
+
+_SQL = queries("folder")
+log = structlog.get_logger(__name__)
+
+
+async def serve(settings: Settings, metrics_listener: socket.socket | None = None) -> None:
+    """Watch until SIGTERM or SIGINT; a file that is being taken is finished, or is found again.
+
+    Raises:
+        ConfigurationError: no folder is named.
+    """
+    if settings.watch_dir is None:
+        raise ConfigurationError(
+            "There is no folder to watch. Name it: `rollbook watch FOLDER`, or set "
+            "ROLLBOOK_WATCH_DIR."
+        )
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with (
+        open_system(settings) as system,
+        traces.exported(settings, "watch"),
+        exposition.served(system, "watch", metrics_listener),
+    ):
+        await Watcher(system).run(stop)
+
+
+async def state(system: System) -> tuple[Row, list[Row]]:
+    """Whether files are taken, and the living watchers."""
+    async with system.pool.connection() as connection:
+        found = await (await connection.execute(_SQL["state"])).fetchone()
+        assert found is not None
+        return found, await (await connection.execute(_SQL["living"])).fetchall()
+
+
+async def change(system: System, user: User, *, is_running: bool) -> None:
+    """Let the watchers take files, or not, wherever they run; it holds over restarts.
+
+    Raises:
+        ConflictError: nothing is watched.
+    """
+    if system.settings.watch_dir is None and not (await state(system))[1]:
+        raise ConflictError("No folder is watched. Set ROLLBOOK_WATCH_DIR and start again.")
+    parameters = {"is_running": is_running, "changed_by": user.email}
+    async with system.pool.connection() as connection:
+        await connection.execute(_SQL["change"], parameters)
+        await audit.record(connection, "watch_start" if is_running else "watch_stop", who=user)
+    log.info("folder started" if is_running else "folder stopped")
+
+
+class Watcher:
+    """Watches the folder of ROLLBOOK_WATCH_DIR."""
+
+    def __init__(self, system: System) -> None:
+        self._system = system
+        self._settings = system.settings
+        self.folder = intake.folder_of(system.settings)
+        metrics.FOLDER_WAITING.set_function(lambda: self._waiting)
+        self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        self._stillness = _Stillness(system.settings.watch_still_s)
+        self._wake = asyncio.Event()
+        self._is_running: bool | None = None
+        #: The folders whose events wake it.
+        self._heard: tuple[Path, ...] = (self.folder.path,)
+        self._heard_changed = asyncio.Event()
+        self._waiting = self.taken = self.refused = 0
+        self._problem: str | None = None
+        self._unmapped: Sequence[str] = ()
+        self._swept_at: dt.datetime | None = None
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Take files until ``stop`` is set."""
+        audit.origin.set(audit.Origin(agent=self.name))
+        log.info("watcher started", watcher=self.name)
+        tasks = [asyncio.create_task(self._wake_at(stop))]
+        if self._settings.watch_events:
+            tasks.append(asyncio.create_task(self._listen(stop)))
+        try:
+            async with (
+                every(HEARTBEAT_S, self._beat, service="watcher heartbeat"),
+                every(
+                    LOOK_S,
+                    lambda: retention.purge(self._system),
+                    service="retention of the folder",
+                ),
+            ):
+                while not stop.is_set():
+                    self._wake.clear()
+                    pause_s = await self._round(stop)
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(self._wake.wait(), pause_s)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        await self._leave()
+        log.info("watcher stopped", watcher=self.name)
+
+    async def run_once(self, stop: asyncio.Event | None = None) -> float:
+        """Look once and take what stood still; the seconds until the next look is due.
+
+        Raises:
+            ServiceUnavailableError, psycopg.OperationalError, PoolTimeout: a part is away.
+        """
+        if not await self._may_take():
+            # The next beat must see a start, also where the stop lay between two of them.
+            self._is_running = False
+            return self._settings.watch_sweep_s
+        look = await asyncio.to_thread(self.folder.look)
+        self._swept_at = clock.now()
+        self._unmapped = look.unmapped
+        self._hear(look)
+        ready, next_s = self._stillness.of(look)
+        self._waiting = len(look.files)
+        problems = set()
+        for found in ready:
+            if (stop is not None and stop.is_set()) or not await self._may_take():
+                break
+            try:
+                self._count(found, await self._take(found))
+                continue
+            except FileWaitsError as error:
+                problems.add(error.message)
+            except _AWAY:
+                raise
+            except Exception as error:  # noqa: BLE001 - one file must not hold up all others
+                problems.add(FAULT)
+                log.error("file failed", error=type(error).__name__, where=logs.places(error))
+            # Seen anew: by then its writer may have come to an end, or its owner be open.
+            self._stillness.forget(found)
+            next_s = min(next_s, self._settings.watch_still_s or RETRY_S)
+        self._problem = " ".join(sorted(problems)) or None
+        return min(next_s, self._settings.watch_sweep_s)
+
+    def _take(self, found: Waiting | Claim) -> Awaitable[Taken | None]:
+        if isinstance(found, Claim):
+            return intake.resume(self._system, self.folder, found)
+        return intake.take(self._system, self.folder, found)
+
+    def _count(self, found: Waiting | Claim, taken: Taken | None) -> None:
+        if isinstance(found, Waiting):
+            self._waiting -= 1
+        if taken is not None:
+            result = "refused" if taken.upload is None else "taken"
+            metrics.FOLDER_FILES.labels(result=result).inc()
+            self.taken += taken.upload is not None
+            self.refused += taken.refusal is not None
+
+    async def _round(self, stop: asyncio.Event) -> float:
+        """One round that no failure ends for good."""
+        try:
+            return await self.run_once(stop)
+        except (RollbookError, psycopg.OperationalError, PoolTimeout) as error:
+            known = isinstance(error, RollbookError)
+            self._problem = str(error) if known else "PostgreSQL doesn't answer."
+            log.warning("waiting for a part", error=type(error).__name__, reason=self._problem)
+        except psycopg.errors.UndefinedTable:
+            log.warning("waiting for the schema (rollbook migrate)")
+        except Exception as error:  # noqa: BLE001 - no fault ends the watching for good
+            self._problem = FAULT
+            log.error("round failed", error=type(error).__name__, where=logs.places(error))
+        return min(RETRY_S, self._settings.watch_sweep_s)
+
+    async def _may_take(self) -> bool:
+        async with self._system.pool.connection() as connection:
+            row = await (await connection.execute(_SQL["state"])).fetchone()
+        assert row is not None
+        is_running: bool = row["is_running"]
+        return is_running
+
+    # --- waking up ------------------------------------------------------------------------------
+
+    async def _wake_at(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self._wake.set()
+
+    def _hear(self, look: Look) -> None:
+        heard = (self.folder.path, *(self.folder.path / sub for sub in look.mapped))
+        if heard != self._heard:
+            self._heard = heard
+            self._heard_changed.set()
+
+    async def _listen(self, stop: asyncio.Event) -> None:
+        """Wake the watcher at each change; where that fails, the sweep is left."""
+        while not stop.is_set():
+            self._heard_changed.clear()
+            try:
+                # Not recursive: a link to elsewhere would be followed.
+                events = awatch(
+                    *self._heard,
+                    watch_filter=lambda _, path: is_wanted(Path(path).name),
+                    debounce=200,
+                    stop_event=self._heard_changed,
+                    recursive=False,
+                )
+                async for _ in events:
+                    self._wake.set()
+            except (OSError, RuntimeError) as error:
+                # watchfiles raises a RuntimeError of its own when the system has no watch left.
+                log.warning("no events of the folder, sweeping only", error=type(error).__name__)
+                await asyncio.sleep(self._settings.watch_sweep_s)
+
+    # --- what others see of it ------------------------------------------------------------------
+
+    async def _beat(self) -> None:
+        parameters: dict[str, Any] = {
+            "name": self.name,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "folder": str(self.folder.path),
+            "has_events": self._settings.watch_events,
+            "waiting": self._waiting,
+            "taken": self.taken,
+            "refused": self.refused,
+            "problem": self._problem or _unmapped_in_words(self._unmapped),
+            "swept_at": self._swept_at,
+        }
+        async with self._system.pool.connection() as connection:
+            await connection.execute(_SQL["beat"], parameters)
+            await connection.execute(_SQL["bury"])
+        is_running = await self._may_take()
+        before, self._is_running = self._is_running, is_running
+        if self._is_running and before is False:
+            self._wake.set()
+
+    async def _leave(self) -> None:
+        try:
+            async with self._system.pool.connection(timeout=2) as connection:
+                await connection.execute(_SQL["leave"], {"name": self.name})
+        except (psycopg.OperationalError, PoolTimeout):
+            log.warning("could not sign off, the heartbeat runs out by itself")
+
+
+class _Stillness:
+    """Which files have looked the same for long enough."""
+
+    def __init__(self, still_s: float) -> None:
+        self._still_s = still_s
+        self._seen: dict[tuple[object, ...], tuple[Mark, float]] = {}
+
+    def of(self, look: Look) -> tuple[list[Waiting | Claim], float]:
+        """Those that have, claims first, and the seconds until the next of the others may have."""
+        now = asyncio.get_running_loop().time()
+        before, self._seen = self._seen, {}
+        ready: list[Waiting | Claim] = []
+        waits = [float("inf")]
+        found: Iterable[Waiting | Claim] = (*look.claims, *look.files)
+        for file in found:
+            mark, since = before.get(_place(file), (None, now))
+            if mark != file.mark:
+                since = now
+            self._seen[_place(file)] = (file.mark, since)
+            if now - since >= self._still_s:
+                ready.append(file)
+            else:
+                waits.append(since + self._still_s - now)
+        return ready, min(waits)
+
+    def forget(self, file: Waiting | Claim) -> None:
+        """Count the file's time anew."""
+        self._seen.pop(_place(file), None)
+
+
+def _place(file: Waiting | Claim) -> tuple[object, ...]:
+    return (file.id,) if isinstance(file, Claim) else (file.sub, file.name)
+
+
+def _unmapped_in_words(unmapped: Sequence[str]) -> str | None:
+    if not unmapped:
+        return None
+    return (
+        f"Nothing is taken from {len(unmapped)} sub-folders that are nobody's: name their owners "
+        "in ROLLBOOK_WATCH_OWNERS, or move them away."
+    )

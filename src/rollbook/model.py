@@ -1,0 +1,160 @@
+"""The words that all rooms share: who sends, what an upload is and what becomes of its rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final, Literal, get_args
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from uuid import UUID
+
+    from rollbook.backends.database import Row
+
+Status = Literal["pending", "processing", "completed", "failed", "cancelled"]
+STATUSES: tuple[Status, ...] = get_args(Status)
+FINAL = frozenset({"completed", "failed", "cancelled"})
+Outcome = Literal["inserted", "updated", "unchanged", "invalid", "duplicate", "out_of_scope"]
+#: Every outcome that a row may have, in the order in which reports name them.
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+Existing = Literal["update", "fill", "skip"]
+#: When the voter roll is asked; see ``Options.verify``.
+Verify = Literal["after_merge", "before_merge"]
+#: What may be said of a row: the roll's answer beside the row's ward, or that there is none.
+Result = Literal[
+    "registered",
+    "other_ward",
+    "without_district",
+    "not_registered",
+    "deceased",
+    "international",
+    "pending",
+    "error",
+]
+RESULTS: tuple[Result, ...] = get_args(Result)
+#: The percent at which each stage begins, from where the time goes in a workbook of 100,000 rows.
+#: The first three take turns, so they have one stretch together.
+STAGES: Final = {
+    "read": 1,
+    "normalise": 1,
+    "validate": 1,
+    "match": 40,
+    "verify": 47,
+    "merge": 48,
+    "report": 70,
+}
+
+
+class Role(StrEnum):
+    """What a user may do; the scope says where."""
+
+    SUPER_ADMIN = "super_admin"
+    NATIONAL_ADMIN = "national_admin"
+    PROVINCE_ADMIN = "province_admin"
+    MUNICIPALITY_ADMIN = "municipality_admin"
+
+    @property
+    def priority(self) -> int:
+        """The queue priority of this role's uploads; lower is first."""
+        return _PRIORITIES[self]
+
+    @property
+    def is_operator(self) -> bool:
+        """May this role see and steer the whole queue?"""
+        return self in (Role.SUPER_ADMIN, Role.NATIONAL_ADMIN)
+
+
+_PRIORITIES = {
+    Role.SUPER_ADMIN: 1,
+    Role.NATIONAL_ADMIN: 3,
+    Role.PROVINCE_ADMIN: 5,
+    Role.MUNICIPALITY_ADMIN: 10,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """An office's place; null in both fields is the national office and stands for everywhere.
+
+    The rule itself is the SQL function ``in_scope`` (migration 0001), so that lists, single
+    records and merges can't differ.
+    """
+
+    #: Province code such as ``GP``.
+    province: str | None = None
+    municipality: str | None = None
+
+    def parameters(self) -> dict[str, str | None]:
+        """The parameters of every query that calls ``in_scope``."""
+        return {"scope_province": self.province, "scope_municipality": self.municipality}
+
+    def includes(self, place: Scope) -> bool:
+        """Does what was sent from a place lie in this office's scope?
+
+        The same rule as ``in_scope``, for messages that a thousand clients get: they can't each ask
+        the database. A test holds the two together.
+        """
+        if self.province is not None and place.province != self.province:
+            return False
+        if self.municipality is None:
+            return True
+        return (
+            place.municipality is not None
+            and place.municipality.lower() == self.municipality.lower()
+        )
+
+    def __str__(self) -> str:
+        """The place in words."""
+        return " / ".join(part for part in (self.province, self.municipality) if part) or "national"
+
+
+EVERYWHERE = Scope()
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """An account as it was when it was read."""
+
+    id: UUID
+    email: str
+    name: str
+    role: Role
+    scope: Scope
+
+    @classmethod
+    def from_row(cls, row: Row) -> User:
+        """A user from a row of the table ``users``."""
+        return cls(
+            id=row["id"],
+            email=row["email"],
+            name=row["name"],
+            role=Role(row["role"]),
+            scope=Scope(row["province"], row["municipality"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A user with the time for which the token is good."""
+
+    id: UUID
+    user: User
+    #: When the person signed in.
+    begun: dt.datetime
+    issued: dt.datetime
+    expires: dt.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an attempt is."""
+
+    stage: str | None = None
+    percent: int = 0
+    #: Rows that the work done so far is worth; no row is in ``members`` before all of them are.
+    rows_done: int = 0
+    #: As many as the file says it has, until all of them are read; None while that isn't known.
+    rows_total: int | None = None
+    #: Since the attempt began.
+    rows_per_second: float | None = None

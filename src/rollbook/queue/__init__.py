@@ -1,0 +1,1 @@
+"""The BullMQ queues: adding jobs, working on them, and their event stream."""

@@ -1,0 +1,137 @@
+"""BullMQ's worker, with one call to Redis for each job of a full queue instead of two.
+
+BullMQ's script that finishes a job can hand out the next one in the same step, and the Node library
+has it do so. The Python port (bullmq 3.4, ``Worker.processJob``) asks for the next one in a call of
+its own. This class adds what is missing and corrects how the port closes; it can go when the port
+does both.
+
+BullMQ also ships the script that gives a running job back at the front of its priority, and the
+Python port has no call of it: its own way to release a job without counting an attempt is a delay,
+after which the job goes to the end of its priority and until which it has no place in the queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from bullmq import Worker
+from bullmq.redis_connection import loadScript
+from redis.exceptions import RedisError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from bullmq import Job
+
+_SCRIPT = loadScript("moveJobFromActiveToWait-9.lua")
+_KEYS = (
+    "active", "wait", "stalled", "paused", "meta", "limiter", "prioritized", "marker", "events",
+)  # fmt: skip
+
+
+class OneCallWorker(Worker):  # type: ignore[misc]
+    """A worker whose finished job brings the next one along."""
+
+    def __init__(
+        self,
+        name: str,
+        processor: Callable[[Job, str], Awaitable[Any]],
+        options: dict[str, Any],
+    ) -> None:
+        super().__init__(name, processor, options)
+        #: What the script handed out beside the end of a job, its data and its id, by the token
+        #: that locked the one and now locks the other.
+        self._handed_out: dict[str, tuple[dict[str, str], str]] = {}
+        self._finish = self.backend.moveToCompleted
+        self.backend.moveToCompleted = self._finish_and_fetch
+
+    async def close(self, force: bool = False) -> None:
+        """Take no more jobs, and give the connections back when running ones have ended.
+
+        The port's own close awaits its work, shielded, until it has ended, whatever cancels the
+        wait. Where the event loop ends first (Redis doesn't answer) that work is cancelled too, and
+        the wait for it then ends at once, again and again: the process never ended, at full load.
+        """
+        self.closing = True
+        self.paused = False
+        self.resume_event.set()
+        if self.waiting:
+            self.waiting.cancel()
+        if force:
+            self.forceClosing = True
+            self.lockManager.cancel_all_jobs("worker force-closed")
+            self.cancelProcessing()
+        elif self.processing:
+            await asyncio.wait(self.processing)
+        await self.lockManager.close()
+        try:
+            await self.backend.close(force=force)
+        except (RedisError, OSError) as error:
+            self.emit("error", error)
+        self.closed = True
+        self.emit("closed")
+
+    async def _finish_and_fetch(
+        self,
+        job: Job,
+        return_value: Any,
+        keep: Any,
+        token: str,
+        fetch_next: bool = False,  # noqa: ARG002 - the port's signature
+    ) -> Any:
+        goes_on = not (self.closing or self.paused)
+        done = await self._finish(job, return_value, keep, token, fetch_next=goes_on)
+        if goes_on and (found := done["result"]) and found[0]:
+            self._handed_out[token] = (found[0], found[1])
+        return done
+
+    async def processJob(self, job: Job, token: str) -> Job | None:  # noqa: N802 - the port's name
+        """Process a job; the next one, if its end brought one along."""
+        await super().processJob(job, token)
+        # The port renews locks by job alone, and of two attempts that are here it stops with the
+        # first that ends: the other, which has the lock, would lose it.
+        for other, its_token in self.jobs:
+            if other.id == job.id:
+                self.lockManager.track_job(other.id, its_token, 0)
+        handed_out = self._handed_out.pop(token, None)
+        if handed_out is None:
+            return None
+        following: Job | None = await self.nextJobFromJobData(*handed_out, token=token)
+        if following is not None and (self.closing or self.paused):
+            # Nobody here will take it any more: another worker shall, and not only when its lock
+            # has run out.
+            await hand_back(following, token)
+            return None
+        return following
+
+
+async def hand_back(job: Job, token: str) -> None:
+    """Let go of a job; ``DelayedError`` is to be raised afterwards.
+
+    Raises:
+        TypeError: the lock isn't ours any more, or the queue has lost the job.
+        redis.exceptions.RedisError: Redis doesn't answer.
+    """
+    scripts = job.backend.scripts
+    client = scripts.redisClient
+    move = client.register_script(_SCRIPT)
+    async with client.pipeline(transaction=True) as both:
+        arguments = [job.id, token, scripts.toKey(job.id)]
+        await move(scripts.getKeys(_KEYS), arguments, client=both)
+        # The script wakes no idle worker for a job that has a priority.
+        both.zadd(scripts.toKey("marker"), {"0": 0})
+        code, _ = await both.execute()
+    if code < 0:
+        raise scripts.finishedErrors({"code": code, "jobId": job.id, "command": "hand_back"})
+
+
+def is_let_go(error: BaseException) -> bool:
+    """Does BullMQ say that the job's lock isn't ours any more, or that the job is gone?
+
+    That is how the attempt that was fenced off ends: another one has the job, and nobody needs to
+    act.
+    """
+    return isinstance(error, TypeError) and str(error).startswith(
+        ("Missing lock for job", "Lock mismatch for job", "Missing key for job")
+    )

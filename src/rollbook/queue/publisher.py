@@ -1,0 +1,85 @@
+"""The one publisher of progress, of ends and of the voter roll's budget.
+
+BullMQ's own scripts publish everything else that happens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from redis.exceptions import RedisError
+
+if TYPE_CHECKING:
+    from bullmq import Job
+    from redis.asyncio import Redis
+
+    from rollbook.backends.database import Row
+    from rollbook.model import Progress
+
+#: Seconds that a Redis which doesn't answer may hold up the heartbeat of an attempt.
+PATIENCE_S = 2.0
+#: About how many events the stream keeps; BullMQ's own bound.
+STREAM_LENGTH = 10_000
+
+log = structlog.get_logger(__name__)
+
+
+async def announce_progress(job: Job, attempt: int, progress: Progress) -> None:
+    """Tell the queue's listeners how far an attempt is.
+
+    A listener isn't worth the attempt: when Redis is away, the file goes on.
+    """
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            await job.updateProgress({"attempt": attempt, **asdict(progress)})
+    except (RedisError, OSError, TypeError) as error:  # TypeError: the queue has lost the job
+        log.warning("progress not announced", error=type(error).__name__)
+
+
+async def announce_end(redis: Redis, queue_name: str, upload: Row) -> None:
+    """Tell the queue's listeners that an upload has ended, as its record says.
+
+    BullMQ's own events don't: a job's retries and removals look alike to it, and of a job that it
+    has lost (``FLUSHALL``) it tells nothing. Telling the same end twice does no harm.
+
+    Args:
+        redis: where the queue is.
+        queue_name: whose event stream it goes to.
+        upload: the row of an upload that is completed, failed or cancelled.
+    """
+    fields: dict[Any, Any] = {
+        "event": "ended",
+        "jobId": str(upload["id"]),
+        "status": upload["status"],
+        "attempt": upload["attempt"],
+        "code": upload["error_code"] or "",
+    }
+    await _add(redis, queue_name, fields)
+
+
+async def announce_budget(
+    redis: Redis, queue_name: str, event: str, *, used: int, limit: int
+) -> None:
+    """Tell the queue's listeners that the voter roll's budget is nearly or wholly spent.
+
+    Args:
+        redis: where the queue is.
+        queue_name: whose event stream it goes to, beside what happens to the jobs.
+        event: ``rate_limit_warning`` or ``rate_limit_exceeded``.
+        used: requests that the window counts.
+        limit: requests that it allows.
+    """
+    await _add(redis, queue_name, {"event": event, "used": used, "limit": limit})
+
+
+async def _add(redis: Redis, queue_name: str, fields: dict[Any, Any]) -> None:
+    """Put an event of ours into the queue's stream; without Redis there is nobody to tell."""
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            key = f"bull:{queue_name}:events"
+            await redis.xadd(key, fields, maxlen=STREAM_LENGTH, approximate=True)
+    except (RedisError, OSError) as error:
+        log.warning("event not announced", kind=fields["event"], error=type(error).__name__)

@@ -1,0 +1,1 @@
+"""What every long-running process has: its opened parts, rounds, health and metrics port."""

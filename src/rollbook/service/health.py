@@ -1,0 +1,81 @@
+"""Is this process fit for work? What the probes of every process answer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+import structlog
+from psycopg import Error as DatabaseError
+from psycopg_pool import PoolTimeout
+
+from rollbook.backends import clamd
+from rollbook.backends.database import SCHEMA_REVISION
+from rollbook.errors import RollbookError
+
+if TYPE_CHECKING:
+    from rollbook.service.system import System
+
+#: Seconds that PostgreSQL gets to answer a probe.
+DATABASE_S = 3.0
+
+log = structlog.get_logger(__name__)
+
+
+class Readiness:
+    """Looks at the parts that a process needs; the log hears of changes alone."""
+
+    def __init__(self, system: System) -> None:
+        self._system = system
+        self._last: dict[str, str] | None = None
+
+    async def check(self) -> tuple[bool, dict[str, str]]:
+        """Whether all is well, and ``ok`` or what is wrong by part."""
+        system = self._system
+        checks = {"postgresql": _database(system), "redis": _queue(system), "store": _store(system)}
+        if system.settings.clamd_url is not None:
+            checks["scanner"] = _scanner(system)
+        results = dict(zip(checks, await asyncio.gather(*checks.values()), strict=True))
+        is_ready = all(result == "ok" for result in results.values())
+        if results != self._last:  # probes come every few seconds
+            log.log(logging.INFO if is_ready else logging.WARNING, "readiness", **results)
+        self._last = results
+        return is_ready, results
+
+
+async def _database(system: System) -> str:
+    try:
+        async with system.pool.connection(timeout=DATABASE_S) as connection:
+            cursor = await connection.execute("SELECT version_num FROM alembic_version")
+            row = await cursor.fetchone()
+    except (DatabaseError, PoolTimeout):
+        return "not reachable, or not migrated"
+    current = row["version_num"] if row else None
+    # A newer one is fine: during an upgrade the version before works on it (how-to/upgrade.md).
+    is_enough = current is not None and current >= SCHEMA_REVISION
+    return "ok" if is_enough else f"schema {current} is too old, run `rollbook migrate`"
+
+
+async def _queue(system: System) -> str:
+    try:
+        await system.queue.ping()
+    except RollbookError:
+        return "not reachable"
+    return "ok"
+
+
+async def _store(system: System) -> str:
+    try:
+        await system.store.has("probe")
+    except RollbookError:
+        return "not reachable"
+    return "ok"
+
+
+async def _scanner(system: System) -> str:
+    try:
+        await clamd.ping(system.settings)
+    except RollbookError:
+        return "not reachable"
+    return "ok"

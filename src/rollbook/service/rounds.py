@@ -1,0 +1,71 @@
+"""The loop that every maintenance service runs in: one round, a pause, until the process stops."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+import psycopg
+import structlog
+from psycopg_pool import PoolTimeout
+
+from rollbook.errors import ServiceUnavailableError
+from rollbook.telemetry import logs, metrics
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+#: Seconds that a round under way gets when the process stops.
+STOP_S = 10
+
+log = structlog.get_logger(__name__)
+
+
+@contextlib.asynccontextmanager
+async def every(
+    interval_s: float, run_once: Callable[[], Awaitable[object]], *, service: str
+) -> AsyncIterator[None]:
+    """Run a service's rounds in the background for as long as the context lasts.
+
+    A round that finds PostgreSQL or Redis away ends with a log line, and the next one is tried.
+
+    Args:
+        interval_s: seconds between the end of a round and the next; the first begins at once.
+        run_once: one round; what it returns is its own affair.
+        service: its name in the log.
+    """
+    stop = asyncio.Event()
+    task = asyncio.create_task(_rounds(stop, interval_s, run_once, service))
+    try:
+        yield
+    finally:
+        # A round under way is finished: cancelled in the middle, a client may swallow it.
+        stop.set()
+        _, late = await asyncio.wait({task}, timeout=STOP_S)
+        for task in late:
+            task.cancel()
+
+
+async def _rounds(
+    stop: asyncio.Event, interval_s: float, run_once: Callable[[], Awaitable[object]], service: str
+) -> None:
+    while not stop.is_set():
+        result = "failed"
+        try:
+            await run_once()
+            result = "done"
+        except psycopg.errors.UndefinedTable:
+            result = "waited"
+            log.warning("waiting for the schema (rollbook migrate)", service=service)
+        except (psycopg.OperationalError, PoolTimeout, ServiceUnavailableError) as error:
+            result = "waited"
+            log.warning("waiting for a part", service=service, error=type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - see below
+            # A fault of ours in one round must not end the service for good.
+            where = logs.places(error)
+            log.error("round failed", service=service, error=type(error).__name__, where=where)
+        metrics.ROUNDS.labels(service=service, result=result).inc()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(interval_s):
+                await stop.wait()

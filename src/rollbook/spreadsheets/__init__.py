@@ -1,0 +1,1 @@
+"""Spreadsheet files: which kinds there are, inspection, reading and writing."""

@@ -1,0 +1,1 @@
+"""Inspection of a file before a parser sees it: sizes, structure, limits."""

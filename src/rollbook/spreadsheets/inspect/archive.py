@@ -1,0 +1,347 @@
+"""What a workbook is, judged from outside before any parser opens it.
+
+The archive's directory is read first, then every entry is inflated once, in pieces, and counted:
+a directory may say anything (OWASP ASVS 5.0, 5.2.2, 5.2.3, 5.2.5, 5.3.3, 1.5.1). Nothing is ever
+unpacked to disk, and no more than a piece is in memory.
+"""
+
+from __future__ import annotations
+
+import stat
+import struct
+import zipfile
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+from isal import isal_zlib
+
+from rollbook.errors import UnreadableFileError
+from rollbook.spreadsheets.inspect.compound import (
+    DAMAGED,
+    LOCKED,
+    NOTHING_CHANGED,
+    RESAVE,
+    inspect_compound,
+)
+from rollbook.spreadsheets.kinds import OLE2
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+#: Bytes that are inflated at a time.
+PIECE_BYTES: Final = 1 << 20
+#: A workbook has some hundred entries at most; each costs memory before anything is inflated.
+MOST_ENTRIES: Final = 10_000
+_MOST_DIRECTORY_BYTES: Final = 4 << 20
+#: No part that a spreadsheet program writes is packed better than this, once it is long.
+MOST_RATIO: Final = 100
+#: Up to so many bytes a part may have any ratio: short ones of white space do.
+FREE_BYTES: Final = 16 << 20
+
+_END: Final = struct.Struct("<4s4H2IH")
+_END_64: Final = struct.Struct("<4sQ2H2I4Q")
+_LOCATOR_64: Final = struct.Struct("<4sIQI")
+_LOCAL: Final = struct.Struct("<4s5H3I2H")
+#: A comment behind the directory may be so long.
+_MOST_COMMENT: Final = 0xFFFF
+_STORED, _DEFLATED = 0, 8
+_ENCRYPTED: Final = 0x41  # plain or strong encryption
+_RAW_DEFLATE: Final = -15
+_DAMAGE: Final[type[Exception]] = vars(isal_zlib)["error"]
+
+#: How archives begin; none of them has a place in a list of members.
+_ARCHIVES: Final = (
+    b"PK\x03\x04",
+    b"\x1f\x8b\x08",
+    b"7z\xbc\xaf\x27\x1c",
+    b"Rar!\x1a",
+    b"BZh",
+    b"\xfd7zXZ\x00",
+    b"\x28\xb5\x2f\xfd",
+)
+#: XML in another encoding than UTF-8, in which the next two could hide.
+_OTHER_ENCODINGS: Final = (
+    b"\xff\xfe",
+    b"\xfe\xff",
+    b"<\0",
+    b"\0<",
+    b"\0\0",
+    b"+/v",
+    b"L\x6f\xa7\x94",
+)
+#: Only a document type can declare entities, inner ones and outer ones.
+_DECLARATIONS: Final = (b"<!DOCTYPE", b"<!ENTITY")
+_LONGEST_MARK: Final = max(len(mark) for mark in _DECLARATIONS)
+_CONTENT_TYPES: Final = "[Content_Types].xml"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a file may hold."""
+
+    #: Inflated bytes of all entries of an archive together; ROLLBOOK_MAX_INFLATED_MB.
+    inflated_bytes: int = 2048 << 20
+    #: Columns of the table of members; ROLLBOOK_MAX_COLUMNS.
+    columns: int = 2_000
+
+
+def inspect(path: Path, kind: str, limits: Limits | None = None) -> None:
+    """Refuse a file that isn't what it says, or that is made to harm who reads it.
+
+    Args:
+        path: the file.
+        kind: ``xlsx``, ``xls`` or ``csv``; there is nothing to look for in the last.
+        limits: what it may hold; its columns show only when it is read.
+
+    Raises:
+        UnreadableFileError: with what was found, in a sentence that quotes nothing of the file.
+    """
+    if kind == "csv":
+        return
+    with path.open("rb") as file:
+        if file.read(len(OLE2)) == OLE2:
+            inspect_compound(file, kind)
+        else:
+            _inspect_archive(file, limits or Limits())
+
+
+# --- zip: the directory ---------------------------------------------------------------------------
+
+
+def _inspect_archive(file: BinaryIO, limits: Limits) -> None:
+    start, infos = _directory(file)
+    _check_names(infos)
+    _check_structure(infos)
+    claimed = 0
+    for info in infos:
+        claimed += info.file_size
+        _check_size(claimed, info.file_size, info.compress_size, limits)
+    places = _places(file, infos, start)
+    found = 0
+    for info, place in zip(infos, places, strict=True):
+        found = _inspect_entry(file, info, place, found, limits)
+
+
+def _directory(file: BinaryIO) -> tuple[int, list[zipfile.ZipInfo]]:
+    """Where the directory begins, and its entries.
+
+    Every reader must find the same directory: the one whose end is the file's end.
+    """
+    size = file.seek(0, 2)
+    file.seek(max(0, size - _END.size - _MOST_COMMENT))
+    tail = file.read()
+    at = tail.rfind(b"PK\5\6")
+    if at < 0 or len(tail) - at < _END.size:
+        raise UnreadableFileError(DAMAGED)
+    end = size - len(tail) + at
+    _, disk, start_disk, _, count, length, start, comment = _END.unpack_from(tail, at)
+    if end + _END.size + comment != size or disk != start_disk or disk not in (0, 0xFFFF):
+        raise UnreadableFileError(DAMAGED)
+    if 0xFFFF in (count, disk) or 0xFFFFFFFF in (length, start):
+        end, count, length, start = _directory_64(file, end)
+    if count > MOST_ENTRIES or length > _MOST_DIRECTORY_BYTES:
+        raise UnreadableFileError(
+            f"The workbook is an archive of more than {MOST_ENTRIES:,} files, which no list of "
+            f"members needs. {NOTHING_CHANGED} {RESAVE}"
+        )
+    if start + length != end:
+        raise UnreadableFileError(DAMAGED)
+    try:
+        with zipfile.ZipFile(file) as archive:
+            infos = archive.infolist()
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error) as error:
+        raise UnreadableFileError(DAMAGED) from error
+    if len(infos) != count:
+        raise UnreadableFileError(DAMAGED)
+    return start, infos
+
+
+def _directory_64(file: BinaryIO, end: int) -> tuple[int, int, int, int]:
+    """Where the directory ends, its entries, length and start, as a large archive says them."""
+    if end < _LOCATOR_64.size + _END_64.size:
+        raise UnreadableFileError(DAMAGED)
+    file.seek(end - _LOCATOR_64.size)
+    mark, _, place, _ = _LOCATOR_64.unpack(file.read(_LOCATOR_64.size))
+    if mark != b"PK\6\7" or place + _END_64.size > end:
+        raise UnreadableFileError(DAMAGED)
+    file.seek(place)
+    mark, *_, count, length, start = _END_64.unpack(file.read(_END_64.size))
+    if mark != b"PK\6\6":
+        raise UnreadableFileError(DAMAGED)
+    return place, count, length, start
+
+
+def _check_names(infos: list[zipfile.ZipInfo]) -> None:
+    """Refuse names that lead out of the archive, links, and two entries of one name."""
+    names: set[str] = set()
+    for info in infos:
+        name = info.orig_filename.replace("\\", "/")
+        leads_out = name.startswith("/") or ".." in name.split("/") or ":" in name.split("/")[0]
+        is_link = stat.S_ISLNK(info.external_attr >> 16)
+        if leads_out or is_link or not name or any(ord(sign) < 32 for sign in name):
+            raise UnreadableFileError(
+                "The workbook holds a file whose name leads out of it, which no spreadsheet "
+                f"program writes. {NOTHING_CHANGED} {RESAVE}"
+            )
+        if info.flag_bits & _ENCRYPTED:
+            raise UnreadableFileError(LOCKED)
+        if info.compress_type not in (_STORED, _DEFLATED):
+            raise UnreadableFileError(
+                "The workbook is packed in a way that no spreadsheet program uses. "
+                f"{NOTHING_CHANGED} {RESAVE}"
+            )
+        # Other systems tell no capital letters apart, and readers differ in which of two they take.
+        if name.casefold() in names:
+            raise UnreadableFileError(
+                f"The workbook holds two files of one name. {NOTHING_CHANGED} {RESAVE}"
+            )
+        names.add(name.casefold())
+
+
+def _check_structure(infos: list[zipfile.ZipInfo]) -> None:
+    """Refuse what is no workbook, or a workbook of another kind."""
+    names = {info.filename.replace("\\", "/").lower() for info in infos}
+    if any(name.endswith("vbaproject.bin") for name in names):
+        raise UnreadableFileError(
+            "The workbook has macros, which are programs, so it isn't opened. "
+            f"{NOTHING_CHANGED} Save it as .xlsx, which leaves them out, and send that."
+        )
+    if "xl/workbook.bin" in names:
+        raise UnreadableFileError(
+            f"The file is a binary workbook (.xlsb) with another name. {NOTHING_CHANGED} {RESAVE}"
+        )
+    if "mimetype" in names and "content.xml" in names:
+        raise UnreadableFileError(
+            f"The file is an OpenDocument file (.ods) with another name. {NOTHING_CHANGED} {RESAVE}"
+        )
+    if any(name.startswith(("word/", "ppt/")) for name in names):
+        raise UnreadableFileError(
+            f"The file is a document or a presentation, and no workbook. {NOTHING_CHANGED} Copy "
+            "the list into a workbook, save it as .xlsx and send that."
+        )
+    if _CONTENT_TYPES.lower() not in names or not any(name.startswith("xl/") for name in names):
+        raise UnreadableFileError(
+            f"The file is a zip archive with another name, and no workbook. {NOTHING_CHANGED} "
+            "Unpack it and send the spreadsheet that is in it."
+        )
+
+
+def _check_size(total: int, size: int, packed: int, limits: Limits) -> None:
+    if total > limits.inflated_bytes:
+        raise UnreadableFileError(
+            f"Unpacked, the workbook is larger than {limits.inflated_bytes >> 20} MB. "
+            f"{NOTHING_CHANGED} Split it into several files and send them one by one."
+        )
+    if size > max(FREE_BYTES, packed * MOST_RATIO):
+        raise UnreadableFileError(
+            f"Unpacked, a part of the workbook is more than {MOST_RATIO} times as large, as in a "
+            f"file that is made to fill up memory. {NOTHING_CHANGED} Copy the rows into a new "
+            "workbook, save it as .xlsx and send that."
+        )
+
+
+def _places(file: BinaryIO, infos: list[zipfile.ZipInfo], end: int) -> list[int]:
+    """Where the content of each entry begins; no two may share a byte."""
+    places: list[int] = []
+    spans: list[tuple[int, int]] = []
+    for info in infos:
+        file.seek(info.header_offset)
+        header = file.read(_LOCAL.size)
+        if len(header) < _LOCAL.size:
+            raise UnreadableFileError(DAMAGED)
+        mark, _, flags, method, *_, name_length, extra_length = _LOCAL.unpack(header)
+        place = info.header_offset + _LOCAL.size + name_length + extra_length
+        if (
+            mark != b"PK\3\4"
+            or method != info.compress_type
+            or flags & _ENCRYPTED
+            or len(file.read(name_length)) != name_length
+        ):
+            raise UnreadableFileError(DAMAGED)
+        places.append(place)
+        spans.append((info.header_offset, place + info.compress_size))
+    spans.sort()
+    starts = [start for start, _ in spans[1:]]
+    if any(stop > after for (_, stop), after in zip(spans, [*starts, end], strict=True)):
+        raise UnreadableFileError(
+            "The workbook holds files that lie on top of each other, as in a file that is made to "
+            f"fill up memory. {NOTHING_CHANGED} {RESAVE}"
+        )
+    return places
+
+
+# --- zip: the content -----------------------------------------------------------------------------
+
+
+def _inspect_entry(
+    file: BinaryIO, info: zipfile.ZipInfo, place: int, found: int, limits: Limits
+) -> int:
+    """Inflate an entry and look at it; how many bytes there are with it."""
+    size = crc = 0
+    is_xml = False
+    before = b""
+    for piece in _pieces(file, info, place):
+        if not size:
+            start = piece.lstrip(b"\xef\xbb\xbf \t\r\n")
+            is_xml = info.filename.lower().endswith((".xml", ".rels", ".vml")) or (
+                start.startswith(b"<")
+            )
+            _check_start(piece, is_xml=is_xml)
+        size += len(piece)
+        _check_size(found + size, size, info.compress_size, limits)
+        crc = zlib.crc32(piece, crc) if size < 1 << 12 else isal_zlib.crc32(piece, crc)
+        if is_xml and b"<!" in (text := before + piece):
+            _check_declarations(text)
+        before = piece[-_LONGEST_MARK:]
+    if size != info.file_size or crc != info.CRC:
+        raise UnreadableFileError(DAMAGED)
+    return found + size
+
+
+def _check_start(piece: bytes, *, is_xml: bool) -> None:
+    if piece.startswith(_ARCHIVES):
+        raise UnreadableFileError(
+            f"The workbook holds another archive or workbook, which isn't opened. "
+            f"{NOTHING_CHANGED} Remove embedded objects, save it as .xlsx and send that."
+        )
+    if is_xml and piece.startswith(_OTHER_ENCODINGS):
+        raise UnreadableFileError(
+            "The workbook has a part in another encoding than UTF-8, which no spreadsheet program "
+            f"writes. {NOTHING_CHANGED} {RESAVE}"
+        )
+
+
+def _check_declarations(text: bytes) -> None:
+    if any(mark in text for mark in _DECLARATIONS):
+        raise UnreadableFileError(
+            "The workbook declares entities in its XML, which no spreadsheet program does and "
+            f"which can read other files or fill up memory. {NOTHING_CHANGED} {RESAVE}"
+        )
+
+
+def _pieces(file: BinaryIO, info: zipfile.ZipInfo, place: int) -> Iterator[bytes]:
+    """The inflated bytes, never more of them at a time than a piece."""
+    left = info.compress_size
+    file.seek(place)
+    if info.compress_type == _STORED:
+        while left and (piece := file.read(min(PIECE_BYTES, left))):
+            left -= len(piece)
+            yield piece
+        return
+    inflate = isal_zlib.decompressobj(_RAW_DEFLATE)
+    waiting = b""
+    try:
+        while not inflate.eof:
+            if not waiting:
+                waiting = file.read(min(PIECE_BYTES, left))
+                left -= len(waiting)
+            piece = inflate.decompress(waiting, PIECE_BYTES)
+            if not piece and not waiting:
+                raise UnreadableFileError(DAMAGED)
+            waiting = inflate.unconsumed_tail
+            if piece:
+                yield bytes(piece)
+    except _DAMAGE as error:
+        raise UnreadableFileError(DAMAGED) from error

@@ -1,0 +1,104 @@
+"""The small parts of a workbook, element by element, and which number formats are dates."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+from xml.parsers import expat
+
+from rollbook.spreadsheets.scan.plain import NotPlainError, require
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class _Attributes(dict[str, str]):
+    """An element's attributes, of which those that are asked for must be there."""
+
+    def __missing__(self, name: str) -> str:
+        raise NotPlainError("an element without an attribute")
+
+
+class Elements:
+    """The elements of a small part: their qualified names from the root on, their attributes."""
+
+    def __init__(self, content: bytes) -> None:
+        self._path: list[str] = []
+        self._found: list[tuple[tuple[str, ...], _Attributes]] = []
+        parser = expat.ParserCreate()
+        parser.StartElementHandler = self._start
+        parser.EndElementHandler = self._end
+        parser.XmlDeclHandler = self._declaration
+        parser.StartDoctypeDeclHandler = self._refuse
+        parser.ProcessingInstructionHandler = self._refuse
+        parser.CommentHandler = self._refuse
+        parser.StartCdataSectionHandler = self._refuse
+        try:
+            parser.Parse(content, True)  # noqa: FBT003 - expat takes no names
+        except expat.ExpatError as error:
+            raise NotPlainError("XML that isn't well-formed") from error
+
+    def __iter__(self) -> Iterator[tuple[tuple[str, ...], _Attributes]]:
+        return iter(self._found)
+
+    def _start(self, name: str, attributes: dict[str, str]) -> None:
+        self._path.append(name)
+        require(len(self._path) <= 64, "elements in elements in elements")
+        require(":" not in name or name.rpartition(":")[2] not in _MEANT, "names with a prefix")
+        self._found.append((tuple(self._path), _Attributes(attributes)))
+
+    def _end(self, _name: str) -> None:
+        self._path.pop()
+
+    def _declaration(self, _version: str, encoding: str | None, _standalone: int) -> None:
+        require(encoding is None or encoding.lower() in ("utf-8", "utf8"), "another encoding")
+
+    def _refuse(self, *_: object) -> None:
+        raise NotPlainError("XML with more than elements")
+
+
+#: The names of elements that mean something here.
+_MEANT: Final = frozenset(
+    {
+        *("Relationship", "Relationships", "workbook", "workbookPr", "sheets", "sheet"),
+        *("styleSheet", "numFmts", "numFmt", "cellXfs", "xf"),
+    }
+)
+_BUILT_IN_DATES: Final = frozenset([*map(str, range(14, 23)), "45", "46", "47"])
+_ELAPSED: Final = re.compile(r"\[(?:h+|m+|s+)\]", re.IGNORECASE)
+#: What shows nothing of the number: quoted text, an escaped, skipped or repeated character.
+_LITERAL: Final = re.compile(r'"[^"]*"|[\\_*].', re.DOTALL)
+_BRACKETS: Final = re.compile(r"\[[^\[\]]*\]")
+#: Formats that say for sure what they are; of others, what they are is left open.
+_SURE: Final = re.compile(r"[0#?.,%/ \-+()$;@:dmyhsDMYHSeE]*|General", re.ASCII)
+_AM_PM: Final = re.compile(r"AM/PM|A/P", re.IGNORECASE)
+_TIME: Final = re.compile(r"[dmyhs]|A/P", re.IGNORECASE)
+
+
+def formats(styles: bytes) -> list[bool | None]:
+    """Whether each style shows a number as a date or time; None where that is left open."""
+    codes: dict[str, bool | None] = {}
+    formats: list[bool | None] = []
+    for path, attributes in Elements(styles):
+        if path == ("styleSheet", "numFmts", "numFmt"):
+            if formats or "numFmtId" not in attributes or attributes["numFmtId"] in codes:
+                raise NotPlainError("number formats in an unusual order")
+            codes[attributes["numFmtId"]] = _is_date(attributes.get("formatCode", ""))
+        elif path == ("styleSheet", "cellXfs", "xf"):
+            number = attributes.get("numFmtId")
+            formats.append(number is not None and codes.get(number, number in _BUILT_IN_DATES))
+        elif path[-1] in ("numFmts", "cellXfs") and len(path) != 2:
+            raise NotPlainError("number formats in an unusual place")
+    return formats
+
+
+def _is_date(code: str) -> bool | None:
+    """Whether a number format shows a date or time, by the first of its sections."""
+    # Other readers let these escape a quotation mark, even in quotes.
+    if any(text[0] == '"' and set(text) & set("_*\\") for text in _LITERAL.findall(code)):
+        return None
+    section = _LITERAL.sub("", code).split(";")[0]
+    rest = _BRACKETS.sub("", section)
+    if not code or not _SURE.fullmatch(_AM_PM.sub("", rest)):
+        return None
+    return rest != "General" and bool(_ELAPSED.search(section) or _TIME.search(rest))

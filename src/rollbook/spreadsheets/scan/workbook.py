@@ -1,0 +1,234 @@
+"""A plain workbook, whose worksheets can be scanned."""
+
+from __future__ import annotations
+
+import re
+import threading
+from typing import TYPE_CHECKING, BinaryIO, Final, Self
+
+import polars as pl
+
+from rollbook.spreadsheets.scan.archive import Part, directory
+from rollbook.spreadsheets.scan.cells import MOST_BLANKS, MOST_BLANKS_PER_VALUE, Cells
+from rollbook.spreadsheets.scan.formats import Elements, formats
+from rollbook.spreadsheets.scan.pieces import (
+    PIECE_BYTES,
+    SHEET,
+    TABLE,
+    Pieces,
+    in_batches,
+    in_order,
+)
+from rollbook.spreadsheets.scan.plain import NotPlainError, is_utf8, unforeseen
+from rollbook.spreadsheets.scan.shared import shared_texts
+from rollbook.spreadsheets.scan.texts import NOTHING
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+    from pathlib import Path
+    from types import TracebackType
+
+
+#: The parts that are read whole.
+MOST_SMALL_PART_BYTES: Final = 16 << 20
+MOST_SHARED_BYTES: Final = 512 << 20
+_RELATIONSHIPS: Final = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+_WORKBOOK: Final = "xl/workbook.xml"
+_STYLES: Final = "xl/styles.xml"
+_SHARED: Final = "xl/sharedStrings.xml"
+#: Where other readers look for these, whatever the relationships say.
+_FIXED: Final = {f"{_RELATIONSHIPS}/styles": _STYLES, f"{_RELATIONSHIPS}/sharedStrings": _SHARED}
+_LAST_ROW: Final = re.compile(rb'<dimension ref="(?:[A-Z]{1,3}\d+:)?[A-Z]{1,3}(\d+)"')
+#: A row with two cells takes more in any spelling.
+_LEAST_ROW_BYTES: Final = 50
+_LINE_IN_NAME: Final = re.compile(rb'name="[^"]*[\t\r\n]')
+
+
+def open_workbook(path: Path) -> Workbook:
+    """Open a workbook, which is a context manager, to scan its worksheets.
+
+    Raises:
+        NotPlainError: It isn't plain, or no workbook at all.
+        OSError: The file can't be read.
+    """
+    file = path.open("rb")
+    try:
+        with unforeseen():
+            return Workbook(file)
+    except BaseException:
+        file.close()
+        raise
+
+
+class Workbook:
+    """A plain workbook; see ``open_workbook``."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._lock = threading.Lock()
+        self._infos = directory(file)
+        self._check_root()
+        targets = self._targets()
+        sheets, self._is_1904 = self._sheets(targets)
+        #: The names of all sheets, in their order.
+        self.sheet_names = list(sheets)
+        self._parts = sheets
+        self._formats = formats(self._small(_STYLES)) if _STYLES in self._infos else []
+        self._shared: pl.Series | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; ``batches`` can't go on after that."""
+        self._file.close()
+
+    def claimed_rows(self, name: str) -> int | None:
+        """The number of the last row that a sheet says it has; None if it doesn't, or can't have.
+
+        Programs that format whole columns say that a short list has all rows of a worksheet.
+
+        Raises:
+            NotPlainError: The sheet isn't plain.
+            KeyError: There is no sheet of that name.
+        """
+        name = self._parts[name]
+        with unforeseen():
+            part = self._part(name)
+            pieces = Pieces(part, SHEET)
+        found = _LAST_ROW.search(pieces.head)
+        rows = int(found[1]) if found else 0
+        return rows if 0 < rows * _LEAST_ROW_BYTES <= part.size else None
+
+    def batches(self, name: str, *, rows: int = 50_000) -> Generator[pl.DataFrame]:
+        """The rows of a sheet from the first row on, as text.
+
+        Args:
+            name: The sheet's name.
+            rows: So many rows have all batches but the last.
+
+        Yields:
+            Frames whose columns are named 0, 1, ... by the index of the sheet's column, counted
+            from 0 for A, without a gap and up to the widest row of the batch. The n-th row of
+            all frames is row n + 1 of the sheet; rows behind the last value are left out.
+
+        Raises:
+            NotPlainError: The sheet isn't plain, which may show after some batches.
+            KeyError: There is no sheet of that name.
+        """
+        if rows < 1:
+            raise ValueError("a batch has one row at least")
+        part = self._parts[name]
+        with unforeseen():
+            yield from in_batches(self._frames(part), rows)
+
+    def _frames(self, part: str) -> Iterator[pl.DataFrame]:
+        pieces = Pieces(self._part(part), SHEET)
+        if pieces.is_empty:
+            return
+        cells = Cells(self._formats, self._shared_strings(), is_1904=self._is_1904)
+        sheet_row = last_row = 0
+        blanks = 0
+        for block in in_order(pieces.next, cells.scan):
+            if block.first_row <= sheet_row:
+                raise NotPlainError("rows that aren't in their order")
+            sheet_row = block.last_row
+            if block.frame is None:
+                continue
+            gap = block.first_value_row - last_row - 1
+            blanks += gap * block.frame.width + block.blanks - MOST_BLANKS_PER_VALUE * block.values
+            if blanks > MOST_BLANKS:
+                raise NotPlainError("many more blank cells than values")
+            if gap:
+                yield block.frame.clear(gap)
+            last_row = block.first_value_row + block.frame.height - 1
+            yield block.frame
+
+    def _part(self, name: str) -> Part:
+        try:
+            info = self._infos[name]
+        except KeyError:
+            raise NotPlainError("a part that isn't there") from None
+        return Part(self._file, self._lock, info)
+
+    def _small(self, name: str) -> bytes:
+        part = self._part(name)
+        if part.size > MOST_SMALL_PART_BYTES:
+            raise NotPlainError("a large part")
+        content = b"".join(iter(lambda: part.read(PIECE_BYTES), b""))
+        if not content.startswith(b"<") or (not content.isascii() and not is_utf8(content)):
+            raise NotPlainError("a part that isn't UTF-8")
+        return content
+
+    def _check_root(self) -> None:
+        targets = [
+            attributes["Target"].removeprefix("/")
+            for path, attributes in Elements(self._small("_rels/.rels"))
+            if path == ("Relationships", "Relationship")
+            and attributes["Type"].endswith("/officeDocument")
+        ]
+        if targets != [_WORKBOOK]:
+            raise NotPlainError("a workbook in an unusual place")
+
+    def _targets(self) -> dict[str, str]:
+        """The worksheets' parts by the ids of their relationships."""
+        targets: dict[str, str] = {}
+        for path, attributes in Elements(self._small("xl/_rels/workbook.xml.rels")):
+            if path != ("Relationships", "Relationship"):
+                continue
+            kind, target = attributes["Type"], attributes["Target"]
+            part = (
+                target.removeprefix("/") if target.startswith(("/xl/", "xl/")) else f"xl/{target}"
+            )
+            if _FIXED.get(kind, part) != part:
+                raise NotPlainError("styles or texts in an unusual place")
+            if attributes["Id"] in targets:
+                raise NotPlainError("two relationships of one name")
+            targets[attributes["Id"]] = part if kind == f"{_RELATIONSHIPS}/worksheet" else ""
+        return targets
+
+    def _sheets(self, targets: dict[str, str]) -> tuple[dict[str, str], bool]:
+        """The parts of the worksheets by their names, and whether days count from 1904."""
+        content = self._small(_WORKBOOK)
+        if _LINE_IN_NAME.search(content):
+            raise NotPlainError("a name with a line end")
+        sheets: dict[str, str] = {}
+        is_1904 = False
+        for path, attributes in Elements(content):
+            if path == ("workbook", "workbookPr"):
+                is_1904 = attributes.get("date1904", "0") in ("1", "true")
+            elif path[-1] == "workbookPr" or (path[-1] == "sheet" and len(path) != 3):
+                raise NotPlainError("an element in an unusual place")
+            elif path == ("workbook", "sheets", "sheet"):
+                name, part = attributes["name"], targets.get(attributes.get("r:id", ""), "")
+                if (
+                    name in sheets
+                    or not re.fullmatch(r"xl/worksheets/[\w-]+\.xml", part)
+                    or attributes.get("state", "visible") not in ("visible", "hidden", "veryHidden")
+                ):
+                    raise NotPlainError("an unusual sheet")
+                sheets[name] = part
+        if not sheets:
+            raise NotPlainError("no sheets")
+        return sheets, is_1904
+
+    def _shared_strings(self) -> pl.Series:
+        if self._shared is None:
+            self._shared = NOTHING
+            if _SHARED in self._infos:
+                part = self._part(_SHARED)
+                if part.size > MOST_SHARED_BYTES:
+                    raise NotPlainError("a large table of texts")
+                pieces = Pieces(part, TABLE)
+                if not pieces.is_empty:
+                    texts = list(in_order(pieces.next, shared_texts))
+                    self._shared = pl.concat([NOTHING, *texts], rechunk=True)
+        return self._shared

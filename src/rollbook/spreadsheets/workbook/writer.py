@@ -1,0 +1,255 @@
+"""Writes a workbook: tables of many rows, and sheets of cells put one by one.
+
+A zip archive holds one part after the other, so a sheet is put into it when the workbook is
+finished; until then its rows wait, deflated, in ``table``.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import chain
+from typing import TYPE_CHECKING, Final, NamedTuple, Self, TypeAlias
+
+from rollbook.spreadsheets.workbook import parts
+from rollbook.spreadsheets.workbook.cell_text import legal
+from rollbook.spreadsheets.workbook.parts import HEAD, RELATIONS, SHEET_NAMESPACE, BarChart, Look
+from rollbook.spreadsheets.workbook.table import GrowingTable, Making, SheetRows, TableGroup
+from rollbook.spreadsheets.workbook.worksheet import NARROWEST, CellValue, cell_xml, letters_of
+from rollbook.spreadsheets.workbook.zip_stream import ZipStream, deflated
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+    from types import TracebackType
+
+    import polars as pl
+
+LONGEST_NAME: Final = 31
+
+_NO_NAME: Final = re.compile(r"[\[\]:*?/\\\x00-\x1f]")
+#: What a sheet's name neither starts nor ends with.
+_NO_END: Final = " '"
+
+
+class Cell(NamedTuple):
+    """A value with a look."""
+
+    value: CellValue
+    look: Look = Look.PLAIN
+
+
+AnyCell: TypeAlias = "Cell | CellValue"
+
+
+class _Cells(NamedTuple):
+    """A sheet of single cells that isn't in the archive yet."""
+
+    rows: Sequence[Sequence[AnyCell]]
+    chart: BarChart | None
+
+
+class WorkbookWriter:
+    """Writes a workbook to a path, which holds either the whole of it or what it held before.
+
+    A context manager; the sheets come in the order in which they are added.
+    """
+
+    def __init__(
+        self, path: Path, *, title: str, fills: Mapping[str, str], created: dt.datetime
+    ) -> None:
+        """Begin a workbook.
+
+        Args:
+            path: where it goes.
+            title: for the file's properties.
+            fills: the colours that rows may have, as ARGB by key.
+            created: for the file's properties.
+        """
+        self._path = path
+        self._title = title
+        self._created = created
+        self._fills = fills
+        self._looks = parts.look_styles()
+        self._row_styles = parts.row_styles(fills)
+        #: The sheets that are in the archive, and everything that is to be in it, in their order.
+        self._sheets: list[parts.Sheet] = []
+        self._contents: list[tuple[str, _Cells | GrowingTable]] = []
+
+    def __enter__(self) -> Self:
+        self._partial = self._path.with_name(f"{self._path.name}.partial")
+        self._file = self._partial.open("wb")
+        self._zip = ZipStream(self._file)
+        self._making = Making()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if error is None:
+                self._finish()
+        finally:
+            self._making.stop()
+            for _, content in self._contents:
+                if isinstance(content, GrowingTable):
+                    content.close()
+            self._file.close()
+            self._partial.unlink(missing_ok=True)
+
+    def add_table(self, name: str, frame: pl.DataFrame, *, row_fill: str | None = None) -> None:
+        """Add a table that is at hand as a whole; see ``begin_tables``.
+
+        Raises:
+            TypeError: a column's type has no place in a worksheet.
+            ValueError: there are more columns than a worksheet has.
+        """
+        self.begin_tables([name], row_fill=row_fill).add(frame)
+
+    def begin_tables(self, names: Sequence[str], *, row_fill: str | None = None) -> TableGroup:
+        """Add tables of the same columns, each with a header row that stays in sight and a filter.
+
+        Their rows come later, and one row may go into several of them, which costs little more
+        than into one. A table with more rows than a sheet has goes on in sheets of its own,
+        ``name (2)`` and so on.
+
+        Args:
+            names: of the sheets; what Excel doesn't take is taken out of them.
+            row_fill: the column that holds each row's key in ``fills``. It isn't shown itself.
+        """
+        tables = [GrowingTable(self._path.parent) for _ in names]
+        self._contents += zip(names, tables, strict=True)
+        return TableGroup(self._making, self._row_styles, tables, row_fill)
+
+    def add_cells(
+        self,
+        name: str,
+        rows: Sequence[Sequence[AnyCell]],
+        *,
+        chart: BarChart | None = None,
+        first: bool = False,
+    ) -> None:
+        """Add a sheet of single cells, row by row from A1 on; ``first`` before all others."""
+        entry = (name, _Cells(rows, chart))
+        self._contents.insert(0 if first else len(self._contents), entry)
+
+    def _add_cells(self, name: str, cells: _Cells) -> None:
+        body = []
+        for number, row in enumerate(cells.rows, start=1):
+            texts = (
+                cell_xml(f"{letters_of(index)}{number}", self._looks[cell.look], cell.value)
+                for index, cell in enumerate(_cell(given) for given in row)
+            )
+            body.append(f'<row r="{number}">{"".join(texts)}</row>')
+        xml = (
+            self._sheet_start(_widths_of_cells(cells.rows), frozen=False)
+            + "".join(body)
+            + "</sheetData>"
+            + _PAGE_SETUP
+            + ('<drawing r:id="rId1"/>' if cells.chart else "")
+            + "</worksheet>"
+        )
+        self._zip.add_small(self._next_part(), xml.encode())
+        self._sheets.append(parts.Sheet(self._unique_name(name), None, cells.chart))
+
+    def _add_sheet(self, name: str, table: GrowingTable, rows: SheetRows) -> None:
+        width = len(table.titles)
+        header = "".join(
+            cell_xml(f"{letters_of(index)}1", self._looks[Look.HEADER], title)
+            for index, title in enumerate(table.titles)
+        )
+        start = self._sheet_start(table.widths, frozen=True) + f'<row r="1">{header}</row>'
+        end, filtered = "</sheetData>", None
+        if width and rows.height:
+            corner = f"{letters_of(width - 1)}{rows.height + 1}"
+            end += f'<autoFilter ref="A1:{corner}"/>'
+            filtered = f"$A$1:${letters_of(width - 1)}${rows.height + 1}"
+        end += _PAGE_SETUP
+        if width and rows.height:
+            # Numbers that are text are so on purpose: no green corners.
+            end += (
+                f'<ignoredErrors><ignoredError sqref="A2:{corner}"'
+                ' numberStoredAsText="1"/></ignoredErrors>'
+            )
+        end += "</worksheet>"
+        self._zip.add(
+            self._next_part(),
+            chain([deflated(start.encode())], rows.blocks(), [deflated(end.encode())]),
+        )
+        self._sheets.append(parts.Sheet(self._unique_name(name), filtered))
+
+    def _sheet_start(self, widths: Sequence[float], *, frozen: bool) -> str:
+        selected = "" if self._sheets else ' tabSelected="1"'
+        pane = '<pane ySplit="1" topLeftCell="A2" activePane="bottomLeft" state="frozen"/>'
+        columns = "".join(
+            f'<col min="{number}" max="{number}" width="{width:g}" customWidth="1"/>'
+            for number, width in enumerate(widths, start=1)
+        )
+        return (
+            f'{HEAD}<worksheet xmlns="{SHEET_NAMESPACE}" xmlns:r="{RELATIONS}">'
+            '<sheetPr><pageSetUpPr fitToPage="1"/></sheetPr>'
+            f'<sheetViews><sheetView workbookViewId="0"{selected}>{pane if frozen else ""}'
+            '</sheetView></sheetViews><sheetFormatPr defaultRowHeight="15"/>'
+            + (f"<cols>{columns}</cols>" if columns else "")
+            + "<sheetData>"
+        )
+
+    def _next_part(self) -> str:
+        return f"xl/worksheets/sheet{len(self._sheets) + 1}.xml"
+
+    def _unique_name(self, wanted: str) -> str:
+        """A name that Excel takes: short, without its special characters, and unique."""
+        clean = _NO_NAME.sub(" ", legal(wanted)).strip(_NO_END) or "Sheet"
+        taken = {sheet.name.casefold() for sheet in self._sheets} | {"history"}
+        name, copy = _shortened(clean, LONGEST_NAME), 1
+        while name.casefold() in taken:
+            copy += 1
+            ending = f" ({copy})"
+            name = _shortened(clean, LONGEST_NAME - len(ending)) + ending
+        return name
+
+    def _finish(self) -> None:
+        self._making.finish()
+        for name, content in self._contents:
+            if isinstance(content, _Cells):
+                self._add_cells(name, content)
+            else:
+                for rows in content.sheets:
+                    self._add_sheet(name, content, rows)
+        self._zip.add_small("xl/styles.xml", parts.styles(self._fills))
+        small = parts.small_parts(self._sheets, title=self._title, created=self._created)
+        for name, part in small.items():
+            self._zip.add_small(name, part)
+        self._zip.finish()
+        self._file.close()
+        self._partial.replace(self._path)
+
+
+#: In characters: single cells hold sentences to be read, and there is room for them.
+_WIDEST_ALONE: Final = 80
+#: Printed, a sheet is as wide as a page.
+_PAGE_SETUP: Final = '<pageSetup orientation="landscape" fitToHeight="0"/>'
+
+
+def _shortened(name: str, units: int) -> str:
+    """The start of a sheet's name, in UTF-16 units as Excel counts."""
+    return name.encode("utf-16-le")[: 2 * units].decode("utf-16-le", "ignore").rstrip(_NO_END)
+
+
+def _cell(given: AnyCell) -> Cell:
+    return given if isinstance(given, Cell) else Cell(given)
+
+
+def _widths_of_cells(rows: Sequence[Sequence[AnyCell]]) -> list[float]:
+    widths: list[float] = []
+    for row in rows:
+        for index, cell in enumerate(map(_cell, row)):
+            # A title may run over the cells beside it.
+            text = "" if cell.look is Look.TITLE or cell.value is None else str(cell.value)
+            if index == len(widths):
+                widths.append(0)
+            widths[index] = max(widths[index], NARROWEST, min(len(text) + 2, _WIDEST_ALONE))
+    return widths

@@ -1,0 +1,124 @@
+"""Every metric of this process, by the names that dashboards, alerts and the docs use.
+
+Names follow Prometheus' own advice: one prefix, base units (seconds, bytes), ``_total`` for
+counters. No label holds an id, a path or a text of a user: each has a small, known set of values.
+What the whole installation shares (the queue, the record) is in ``gauges``.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import prometheus_client
+from prometheus_client import Counter, Gauge, Histogram
+
+from rollbook import __version__
+from rollbook.backends.database import SCHEMA_REVISION
+
+# When each series began is of no use here, and nearly doubles their number.
+prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
+
+#: From a file of ten rows to one of a million, in seconds.
+LONG_S: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+#: How long a request or a message may take.
+SHORT_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+#: How long an upload may wait for its turn.
+WAIT_S: Final = (0.05, 0.25, 1, 5, 15, 60, 300, 900, 3600, 4 * 3600)
+
+BUILD: Final = Gauge(
+    "rollbook_build_info",
+    "1, with the version and the schema that it needs.",
+    ["version", "schema"],
+)
+BUILD.labels(version=__version__, schema=SCHEMA_REVISION).set(1)
+
+# --- the API: requests and live messages
+HTTP_REQUESTS: Final = Counter(
+    "rollbook_http_requests", "Requests answered.", ["method", "route", "status"]
+)
+HTTP_SECONDS: Final = Histogram(
+    "rollbook_http_request_duration_seconds",
+    "From a request to the end of its answer, streams of events left out.",
+    ["method", "route"],
+    buckets=SHORT_S,
+)
+HTTP_OPEN: Final = Gauge("rollbook_http_requests_in_progress", "Requests being answered.")
+RECORDED: Final = Counter("rollbook_uploads_recorded", "Files taken in, by kind.", ["kind"])
+RECORDED_BYTES: Final = Counter("rollbook_uploads_recorded_bytes", "Their size.")
+LIVE_CLIENTS: Final = Gauge(
+    "rollbook_live_clients", "Clients connected for live messages (WebSocket and events)."
+)
+LIVE_WAITING: Final = Gauge(
+    "rollbook_live_messages_waiting", "Messages that clients have not taken yet, over all clients."
+)
+LIVE_READING: Final = Gauge(
+    "rollbook_live_reading", "1 while the queue's events come in, 0 while clients hear nothing new."
+)
+LIVE_LAG: Final = Histogram(
+    "rollbook_live_lag_seconds",
+    "From an event of the queue, by Redis' clock, to when it is handed to the clients.",
+    buckets=SHORT_S,
+)
+LIVE_LET_GO: Final = Counter(
+    "rollbook_live_clients_let_go", "Clients whose line we closed, by reason.", ["reason"]
+)
+
+# --- the queue, as this process meets it
+QUEUE_EVENTS: Final = Counter("rollbook_queue_events", "Events of the queue, by kind.", ["event"])
+WORKER_EVENTS: Final = Counter(
+    "rollbook_worker_queue_events", "Errors and stalled jobs that a worker met.", ["event"]
+)
+RECONCILED: Final = Counter(
+    "rollbook_reconciled_uploads", "What the reconciler had to put right.", ["action"]
+)
+ROUNDS: Final = Counter(
+    "rollbook_maintenance_rounds", "Rounds of the maintenance services.", ["service", "result"]
+)
+
+# --- the worker: jobs, attempts, stages, rows
+JOBS: Final = Counter("rollbook_jobs", "Uploads that came to their end here.", ["result"])
+ATTEMPTS: Final = Counter("rollbook_attempts", "Attempts that ended here.", ["result"])
+FAILURES: Final = Counter(
+    "rollbook_attempt_failures", "Attempts that failed, by the code of the error.", ["code"]
+)
+RETRIES: Final = Counter(
+    "rollbook_retries", "Attempts that are to be made again, by who wanted it.", ["by"]
+)
+ATTEMPT_SECONDS: Final = Histogram(
+    "rollbook_attempt_duration_seconds", "From claim to end.", ["result"], buckets=LONG_S
+)
+STAGE_SECONDS: Final = Histogram(
+    "rollbook_stage_duration_seconds", "Of completed attempts.", ["stage"], buckets=LONG_S
+)
+WAIT_SECONDS: Final = Histogram(
+    "rollbook_job_wait_seconds", "From when an upload began to wait to its claim.", buckets=WAIT_S
+)
+ROWS: Final = Counter("rollbook_rows", "Rows of completed uploads, by outcome.", ["outcome"])
+ROWS_PER_SECOND: Final = Gauge(
+    "rollbook_running_rows_per_second", "The pace of the attempts under way here, all together."
+)
+SLOTS: Final = Gauge("rollbook_slots", "Attempts that this worker makes at a time.")
+SLOTS_IN_USE: Final = Gauge("rollbook_slots_in_use", "Attempts that it is making.")
+CHILD_MEMORY: Final = Gauge(
+    "rollbook_child_memory_bytes", "Resident memory of each child process.", ["slot"]
+)
+CHILD_LIMIT: Final = Gauge(
+    "rollbook_child_memory_limit_bytes", "Over which a child is killed (ROLLBOOK_CHILD_MEMORY_MB)."
+)
+CHILDREN_STARTED: Final = Counter("rollbook_children_started", "Child processes started.")
+
+# --- beside it
+ROLL_REQUESTS: Final = Counter(
+    "rollbook_voter_roll_requests", "Requests to the voter roll, by what came of them.", ["outcome"]
+)
+NOTIFICATIONS: Final = Counter(
+    "rollbook_notifications", "Notifications tried, by channel and result.", ["channel", "result"]
+)
+for _channel in ("email", "webhook"):  # born at 0, or increase() misses the first: it is an alert
+    NOTIFICATIONS.labels(channel=_channel, result="given_up")
+FOLDER_FILES: Final = Counter(
+    "rollbook_folder_files", "Files of the watched folder, by what became of them.", ["result"]
+)
+FOLDER_WAITING: Final = Gauge(
+    "rollbook_folder_files_waiting", "Files that are there and not taken yet."
+)

@@ -1,0 +1,106 @@
+"""Cancel and retry an upload, and remove the file that nobody needs any more."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from rollbook.accounts import audit
+from rollbook.backends.database import queries
+from rollbook.backends.files import SOURCE_GONE
+from rollbook.errors import ConflictError, NotAllowedError, ServiceUnavailableError, SourceGoneError
+from rollbook.telemetry import metrics
+from rollbook.uploads.lookup import get
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from rollbook.backends.database import Row
+    from rollbook.model import User
+    from rollbook.service.system import System
+
+_SQL, _NOTIFICATIONS = queries("uploads"), queries("notifications")
+log = structlog.get_logger(__name__)
+
+
+async def cancel(system: System, user: User, upload_id: UUID) -> Row:
+    """End an upload that waits or runs; nothing of it is merged.
+
+    Raises:
+        NotFoundError: no such upload in the reader's scope.
+        NotAllowedError: it is a colleague's.
+        ConflictError: it has ended already.
+    """
+    upload = await get(system, user, upload_id)
+    if upload["owner_id"] != user.id and not user.role.is_operator:
+        raise NotAllowedError("Only the person who sent the file, or an operator, can cancel it.")
+    async with system.pool.connection() as connection:
+        cancelled = await (await connection.execute(_SQL["cancel"], {"id": upload_id})).fetchone()
+        if cancelled is not None:
+            await audit.record(connection, "cancel", who=user, job_id=upload_id)
+            # A mail tells the uploader of what somebody else did.
+            told = [
+                channel for channel in system.settings.notification_channels
+                if channel != "email" or upload["owner_id"] != user.id
+            ]  # fmt: skip
+            note = {"upload_id": upload_id, "kind": "cancelled", "channels": told}
+            await connection.execute(_NOTIFICATIONS["add"], note)
+    if cancelled is None:
+        latest = await get(system, user, upload_id)
+        raise ConflictError(
+            f"The upload is already {latest['status']}, so there is nothing left to cancel."
+        )
+    metrics.JOBS.labels(result="cancelled").inc()
+    log.info("upload cancelled", job_id=str(upload_id), was=upload["status"])
+    await system.queue.tell_end(cancelled)
+    try:
+        # A running job stays in the queue until its worker, who sees the record, lets go of it.
+        await system.queue.remove(upload_id)
+    except ServiceUnavailableError:
+        log.warning("queue not reachable, the reconciler will remove it", job_id=str(upload_id))
+    await forget_source(system, cancelled)
+    return cancelled
+
+
+async def forget_source(system: System, upload: Row) -> None:
+    """Remove the file that was sent, which nobody will need again."""
+    if upload["source_key"] is None:
+        return
+    try:
+        await system.store.remove(upload["source_key"])
+    except ServiceUnavailableError:
+        log.warning("store not reachable, the file goes later", job_id=str(upload["id"]))
+        return
+    async with system.pool.connection() as connection:
+        await connection.execute(_SQL["source_removed"], {"id": upload["id"]})
+
+
+async def retry(system: System, user: User, upload_id: UUID) -> Row:
+    """Let a failed upload run again, with its attempts counted anew.
+
+    Raises:
+        NotFoundError: no such upload in the reader's scope.
+        ConflictError: it hasn't failed.
+        SourceGoneError: the stored file's retention has ended.
+    """
+    upload = await get(system, user, upload_id)
+    if upload["status"] != "failed":
+        raise ConflictError(
+            f"Only a failed upload can be retried, and this one is {upload['status']}."
+        )
+    if upload["source_key"] is None or not await system.store.has(upload["source_key"]):
+        raise SourceGoneError(SOURCE_GONE)
+    async with system.pool.connection() as connection:
+        reopened = await (await connection.execute(_SQL["reopen"], {"id": upload_id})).fetchone()
+        if reopened is not None:
+            await audit.record(connection, "retry", who=user, job_id=upload_id)
+    if reopened is None:
+        raise ConflictError("Somebody else has just retried this upload.")
+    metrics.RETRIES.labels(by="operator").inc()
+    log.info("upload reopened", job_id=str(upload_id))
+    try:
+        await system.queue.retry(upload_id, priority=reopened["priority"])
+    except ServiceUnavailableError:
+        log.warning("queue not reachable, the reconciler will add it", job_id=str(upload_id))
+    return reopened

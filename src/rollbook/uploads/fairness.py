@@ -1,0 +1,40 @@
+"""Fairness: a bound on how long an upload waits, however many of higher priority come in.
+
+Off by default, because then priorities are strict. With ROLLBOOK_MAX_WAIT_MIN set, an upload that
+has waited that long goes before everything else; among such uploads the longest waiting is first.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from rollbook.backends.database import queries
+
+if TYPE_CHECKING:
+    from rollbook.service.system import System
+
+_SQL = queries("fairness")
+log = structlog.get_logger(__name__)
+
+
+async def run_once(system: System) -> int:
+    """Move uploads that have waited too long to the front; how many there were.
+
+    Raises:
+        ServiceUnavailableError: Redis doesn't answer.
+        psycopg.OperationalError: PostgreSQL doesn't.
+    """
+    minutes = system.settings.max_wait_min
+    if not minutes:
+        return 0
+    async with system.pool.connection() as connection:
+        cursor = await connection.execute(_SQL["waiting_too_long"], {"minutes": minutes})
+        waiting = await cursor.fetchall()
+    moved = 0
+    for upload in waiting:
+        if await system.queue.put_first(upload["id"]):
+            moved += 1
+            log.info("waited too long, goes first", job_id=str(upload["id"]), minutes=minutes)
+    return moved

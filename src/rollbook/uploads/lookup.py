@@ -1,0 +1,223 @@
+"""The uploads of an office, and what the queue and the record say of them.
+
+Each function takes the reader and keeps to that reader's scope; a foreign id is as unknown as one
+that was never given out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from typing import TYPE_CHECKING
+
+import structlog
+from psycopg.types.json import Jsonb
+
+from rollbook import clock
+from rollbook.backends.database import page_of, queries
+from rollbook.errors import NotFoundError, ServiceUnavailableError
+from rollbook.model import FINAL, STAGES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from rollbook.backends.database import Row
+    from rollbook.model import User
+    from rollbook.service.system import System
+
+
+_SQL = queries("uploads")
+log = structlog.get_logger(__name__)
+
+
+async def get(system: System, user: User, upload_id: UUID) -> Row:
+    """One upload.
+
+    Raises:
+        NotFoundError: there is none of this id in the reader's scope.
+    """
+    async with system.pool.connection() as connection:
+        cursor = await connection.execute(
+            _SQL["visible"], {"id": upload_id, **user.scope.parameters()}
+        )
+        found = await cursor.fetchone()
+    if found is None:
+        raise NotFoundError("There is no such upload. Check the job id.")
+    return found
+
+
+async def position(system: System, upload: Row) -> int | None:
+    """The upload's place in the queue, from 1; None when it isn't waiting for its turn.
+
+    The record answers where the queue doesn't know the job (not yet added, or not reachable).
+    """
+    if upload["status"] != "pending":
+        return None
+    try:
+        state = await system.queue.state(upload["id"])
+        if state is not None:
+            return await system.queue.position(upload["id"])
+    except ServiceUnavailableError:
+        log.warning("queue position taken from the record", job_id=str(upload["id"]))
+    async with system.pool.connection() as connection:
+        row = await (await connection.execute(_SQL["ahead"], {"id": upload["id"]})).fetchone()
+    return row["ahead"] + 1 if row else None
+
+
+async def positions(system: System, found: Sequence[Row]) -> list[int | None]:
+    """Each upload's place in the queue, as ``position`` says it."""
+    return await asyncio.gather(*(position(system, upload) for upload in found))
+
+
+async def history(
+    system: System,
+    user: User,
+    *,
+    status: str | None = None,
+    search: str | None = None,
+    page: int = 1,
+    page_size: int = 20,
+) -> tuple[list[Row], int]:
+    """A page of uploads, newest first, and how many there are in all.
+
+    Args:
+        system: the opened parts.
+        user: whose scope counts.
+        status: only those.
+        search: only those with this text, in any case, in the file's name or the owner's address,
+            or with this job id.
+        page: from 1.
+        page_size: uploads on a page.
+    """
+    parameters = {
+        "status": status,
+        "search": search or None,
+        "limit": page_size,
+        "offset": (page - 1) * page_size,
+        **user.scope.parameters(),
+    }
+    return await page_of(system.pool, _SQL["history"], parameters)
+
+
+async def stats(system: System, user: User) -> Row:
+    """Totals over the uploads in the reader's scope."""
+    async with system.pool.connection() as connection:
+        cursor = await connection.execute(_SQL["stats"], user.scope.parameters())
+        totals = await cursor.fetchone()
+    assert totals is not None
+    ended = totals["completed"] + totals["failed"]
+    return {**totals, "success_rate": totals["completed"] / ended if ended else None}
+
+
+async def stats_over_time(system: System, user: User, *, days: int) -> tuple[list[Row], list[Row]]:
+    """The last days of the reader's scope, and how long the stages took in them.
+
+    Returns:
+        Totals of each South African day up to today, and the durations of each stage in order.
+    """
+    today = clock.today()
+    parameters = {
+        "first": today - dt.timedelta(days=days - 1),
+        "last": today,
+        **user.scope.parameters(),
+    }
+    async with system.pool.connection() as connection:
+        by_day = await (await connection.execute(_SQL["stats_by_day"], parameters)).fetchall()
+        cursor = await connection.execute(_SQL["stage_durations"], parameters)
+        found = {row["stage"]: row for row in await cursor.fetchall()}
+    return by_day, [found[stage] for stage in STAGES if stage in found]
+
+
+async def oldest_waiting_since(system: System, user: User) -> dt.datetime | None:
+    """Since when the upload that has waited longest has been waiting; None where none waits."""
+    async with system.pool.connection() as connection:
+        cursor = await connection.execute(_SQL["oldest_waiting"], user.scope.parameters())
+        row = await cursor.fetchone()
+    return row["since"] if row else None
+
+
+async def queue_stats(system: System, user: User) -> dict[str, int | bool]:
+    """The queue's statistics: of the whole queue for operators, of their scope for the others.
+
+    The record leads the queue by a moment: an upload that has ended counts as ended, also while the
+    queue still holds its job.
+    """
+    if not user.role.is_operator:
+        counts, _ = await system.queue.snapshot()
+        own = await stats(system, user)
+        numbers = {
+            "waiting": own["pending"],
+            "active": own["processing"],
+            "completed": own["completed"],
+            "failed": own["failed"],
+            "delayed": 0,
+            "paused": 0,
+        }
+        return {**numbers, "total": sum(numbers.values()), "is_paused": counts["is_paused"]}
+    return await whole_queue(system)
+
+
+async def whole_queue(system: System) -> dict[str, int | bool]:
+    """The statistics of the whole queue, in which the record leads."""
+    counts, active = await system.queue.snapshot()
+    async with system.pool.connection() as connection:
+        cursor = await connection.execute(_SQL["ended_of"], {"ids": active})
+        for row in await cursor.fetchall():
+            counts["active"] -= row["uploads"]
+            if row["status"] in counts:
+                counts[row["status"]] += row["uploads"]
+            else:  # a cancelled job leaves the queue
+                counts["total"] -= row["uploads"]
+    return counts
+
+
+async def queue_states(system: System, found: Sequence[Row]) -> list[str | None]:
+    """What the queue calls each upload's job; None where it has forgotten it.
+
+    The record leads here too: a job that the queue still holds as active has ended with its upload.
+    """
+    states = await system.queue.states(upload["id"] for upload in found)
+    return [
+        upload["status"] if state is not None and upload["status"] in FINAL else state
+        for upload, state in zip(found, states, strict=True)
+    ]
+
+
+async def rows(
+    system: System,
+    upload: Row,
+    *,
+    outcome: Sequence[str] | None,
+    page: int,
+    page_size: int,
+    verification: str | None = None,
+    problem: str | None = None,
+) -> tuple[list[Row], int]:
+    """A page of what became of an upload's rows, and how many there are in all.
+
+    Args:
+        system: the opened parts.
+        upload: whose rows.
+        outcome: only rows with one of these; None stands for all.
+        page: from 1.
+        page_size: rows on a page.
+        verification: only rows of which the voter roll says this.
+        problem: only rows that have a problem of this code.
+    """
+    parameters = {
+        "id": upload["id"],
+        "outcomes": list(outcome) if outcome else None,
+        "problem": None if problem is None else Jsonb([{"code": problem}]),
+        "verification": verification,
+        "limit": page_size,
+        "offset": (page - 1) * page_size,
+    }
+    return await page_of(system.pool, _SQL["rows"], parameters)
+
+
+async def problems(system: System, upload: Row, *, outcome: Sequence[str] | None) -> list[Row]:
+    """In how many of an upload's rows, of these outcomes or all, each problem is."""
+    parameters = {"id": upload["id"], "outcomes": list(outcome) if outcome else None}
+    async with system.pool.connection() as connection:
+        return await (await connection.execute(_SQL["problems"], parameters)).fetchall()

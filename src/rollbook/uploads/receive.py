@@ -1,0 +1,441 @@
+"""Receiving a file: into the store, into the record, into the queue, in this order.
+
+The same code serves HTTP and the watched folder. After ``record`` returned, the file is safe: the
+row is committed, and the reconciler queues what could not be queued.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+from uuid import UUID, uuid4
+
+import psycopg
+import structlog
+from psycopg.types.json import Json
+from psycopg_pool import PoolTimeout
+
+from rollbook.accounts import audit
+from rollbook.backends import clamd
+from rollbook.backends.database import queries
+from rollbook.backends.files import SOURCE_GONE, source_key
+from rollbook.errors import (
+    ConflictError,
+    DuplicateUploadError,
+    EmptyFileError,
+    FileTooLargeError,
+    IdempotencyConflictError,
+    InvalidRequestError,
+    RollbookError,
+    ServiceUnavailableError,
+    SourceGoneError,
+    TooManyUploadsError,
+    UnsupportedFileError,
+)
+from rollbook.masking import masked, visible
+from rollbook.pipeline.columns import variants
+from rollbook.spreadsheets.kinds import HEAD_BYTES, check_beginning, kind_of
+from rollbook.telemetry import correlation, metrics, traces
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from psycopg import AsyncConnection
+
+    from rollbook.backends.database import Row
+    from rollbook.config import Settings
+    from rollbook.model import Existing, User, Verify
+    from rollbook.service.system import System
+
+MAX_NAME_LENGTH = 200
+#: Seconds after which whoever has too many uploads waiting may try again: some may be through.
+WAIT_S = 30
+
+#: The options of a dry run that are those of the run for real too.
+_SAME_WHEN_RUN = ("existing", "all_or_nothing", "sheet", "columns", "verify")
+
+_SQL = queries("uploads")
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file that is in the store and not yet in the record."""
+
+    upload_id: UUID
+    name: str
+    kind: str
+    bytes: int
+    #: Hexadecimal.
+    sha256: str
+
+    @property
+    def key(self) -> str:
+        """Where it lies in the store."""
+        return source_key(self.upload_id, self.kind)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the sender asked for."""
+
+    dry_run: bool = False
+    allow_duplicate: bool = False
+    idempotency_key: str | None = None
+    #: What becomes of members that exist: take what the file says, fill empty fields only, or leave
+    #: them as they are.
+    existing: Existing = "update"
+    #: Refuse the whole file for one refused row.
+    all_or_nothing: bool = False
+    #: The sheet to read; None stands for the first that has a column of ID numbers.
+    sheet: str | None = None
+    #: The field of a header, or None where the column is to be left alone; remembered for the
+    #: office's next files with the same headers.
+    columns: Mapping[str, str | None] | None = None
+    #: Merge at once and ask the voter roll afterwards, or merge when all its answers are in.
+    verify: Verify = "after_merge"
+    #: None stands for the priority of the sender's role.
+    priority: int | None = None
+    #: What the audit trail calls it, who did it where that isn't the owner, and what it says of it.
+    act: audit.Act = "upload"
+    by: User | None = None
+    about: str | None = None
+
+
+def columns_from(text: str) -> dict[str, str | None]:
+    """The sender's word for the columns, from a JSON object of header to field or null.
+
+    Raises:
+        InvalidRequestError: it is something else, or names a field that there isn't.
+    """
+    try:
+        given = json.loads(text)
+    except (ValueError, RecursionError):
+        given = None
+    if not isinstance(given, dict):
+        raise InvalidRequestError(
+            'columns must be a JSON object of header to field, such as {"Lid No": "id_number"}. '
+            "Nothing was kept."
+        )
+    for header, field in given.items():
+        if "\0" in header:  # PostgreSQL has no such text
+            raise InvalidRequestError(
+                f"columns: the header {header!r} has a NUL. Nothing was kept."
+            )
+        if field is not None and (not isinstance(field, str) or field not in variants()):
+            raise InvalidRequestError(
+                f"columns: there is no field {field!r} for the header {header!r}. Nothing was "
+                f"kept. The fields are {', '.join(variants())}; null leaves a column alone."
+            )
+    return given
+
+
+async def run_for_real(system: System, user: User, dry_run: Row, options: Options) -> Row:
+    """Make an upload of a dry run's file, which the store still has, without sending it again.
+
+    Args:
+        system: the opened parts.
+        user: who asks for it; the new upload is theirs.
+        dry_run: the row of the upload that was a dry run.
+        options: ``allow_duplicate`` and ``idempotency_key`` count, the rest is the dry run's.
+
+    Raises:
+        ConflictError: it was no dry run, or hasn't completed.
+        SourceGoneError: the stored file's retention has ended.
+        What ``record`` raises.
+    """
+    if not dry_run["dry_run"] or dry_run["status"] != "completed":
+        raise ConflictError(
+            "Only a dry run that completed can be run for real. Send the file as a new upload."
+        )
+    new = uuid4()
+    kind = dry_run["file_kind"]
+    if dry_run["source_key"] is None:
+        raise SourceGoneError(SOURCE_GONE)
+    await system.store.copy(dry_run["source_key"], source_key(new, kind))
+    stored = StoredFile(
+        new, dry_run["file_name"], kind, dry_run["file_bytes"], dry_run["file_sha256"]
+    )
+    same = {name: dry_run[name] for name in _SAME_WHEN_RUN}
+    return await record(system, user, stored, replace(options, dry_run=False, **same))
+
+
+async def store_file(system: System, file_name: str, chunks: AsyncIterator[bytes]) -> StoredFile:
+    """Stream a file into the store while it is counted, hashed and looked at.
+
+    Raises:
+        UnsupportedFileError: the name's ending or the first bytes aren't those of a spreadsheet.
+        EmptyFileError: there are no bytes.
+        FileTooLargeError: there are more than the limit.
+        InfectedFileError: the virus scanner found something.
+        FileNotScannedError: it couldn't look at the file.
+        ServiceUnavailableError: the store doesn't take it, or the scanner isn't there.
+        Nothing is kept in any of these cases.
+    """
+    name = clean_name(file_name)
+    kind = kind_of(name)
+    upload_id = uuid4()
+    digest = hashlib.sha256()
+    size = 0
+
+    async def checked() -> AsyncIterator[bytes]:
+        nonlocal size
+        async for chunk in _judged(chunks, kind):
+            size += len(chunk)
+            if size > system.settings.max_upload_bytes:
+                raise FileTooLargeError(
+                    f"The file is larger than {system.settings.max_upload_mb} MB, so nothing was "
+                    "kept. Split it into several files and send them one by one."
+                )
+            digest.update(chunk)
+            yield chunk
+
+    with traces.span("store file") as own:
+        await system.store.receive(source_key(upload_id, kind), checked())
+        if own is not None:
+            own.attributes |= {"rollbook.file.kind": kind, "rollbook.file.bytes": size}
+    stored = StoredFile(upload_id, name, kind, size, digest.hexdigest())
+    if system.settings.clamd_url is not None:
+        await _scan(system, stored)
+    return stored
+
+
+async def _scan(system: System, stored: StoredFile) -> None:
+    """Have a stored file looked at, and remove it unless it is clean.
+
+    Only now, as the scanner has few lines: nobody who sends slowly is to keep one busy.
+    """
+    try:
+        _, chunks = await system.store.open(stored.key)
+        await clamd.scan(system.settings, chunks)
+    except BaseException:
+        await asyncio.shield(_discard(system, stored))
+        raise
+
+
+async def record(system: System, user: User, stored: StoredFile, options: Options) -> Row:
+    """Write the upload's row, then queue it; the stored file of a refused one is removed.
+
+    Returns:
+        The row of the table ``uploads``: a new one, or the earlier one of the same
+        Idempotency-Key and content.
+
+    Raises:
+        DuplicateUploadError: the same content came within the window.
+        TooManyUploadsError: as many of the user's or the office's wait as may.
+        IdempotencyConflictError: the key came before with another file, or for a dry run where this
+            is none, or the other way round.
+    """
+    traceparent = traces.carried()
+    try:
+        with traces.span("record upload"):
+            upload = await _record(system, user, stored, options, traceparent)
+    except RollbookError:
+        await _discard(system, stored)
+        raise
+    except BaseException:
+        # The commit's answer may have got lost, and a recorded upload must keep its file.
+        await asyncio.shield(_discard_unless_recorded(system, stored))
+        raise
+    if upload["id"] != stored.upload_id:
+        await _discard(system, stored)
+        return upload
+    metrics.RECORDED.labels(kind=stored.kind).inc()
+    metrics.RECORDED_BYTES.inc(stored.bytes)
+    log.info("upload recorded", job_id=str(upload["id"]), bytes=stored.bytes, kind=stored.kind)
+    try:
+        with traces.span("queue upload", kind=traces.PRODUCER):
+            await system.queue.add(upload["id"], priority=upload["priority"])
+    except ServiceUnavailableError:
+        log.warning("queue not reachable, the reconciler will add it", job_id=str(upload["id"]))
+    return upload
+
+
+async def _discard(system: System, stored: StoredFile) -> None:
+    try:
+        await system.store.remove(stored.key)
+    except ServiceUnavailableError:
+        log.warning("store not reachable, a file of no upload is left", key=stored.key)
+
+
+async def _discard_unless_recorded(system: System, stored: StoredFile) -> None:
+    try:
+        async with system.pool.connection() as connection:
+            # A commit that is still on its way holds this lock until it is through.
+            await connection.execute(_SQL["lock_content"], {"file_sha256": stored.sha256})
+            found = await connection.execute(_SQL["by_id"], {"id": stored.upload_id})
+            recorded = await found.fetchone() is not None
+    except (psycopg.OperationalError, PoolTimeout):
+        log.warning("record not reachable, the file is kept", key=stored.key)
+        return
+    if not recorded:
+        await _discard(system, stored)
+
+
+async def _record(
+    system: System, user: User, stored: StoredFile, options: Options, traceparent: str | None
+) -> Row:
+    async with system.pool.connection() as connection:
+        # Two copies sent at the same moment wait for each other here, until the first is recorded.
+        await connection.execute(_SQL["lock_content"], {"file_sha256": stored.sha256})
+        if options.idempotency_key is not None:
+            key = {"owner_id": user.id, "idempotency_key": options.idempotency_key}
+            found = await connection.execute(_SQL["by_idempotency_key"], key)
+            if earlier := await found.fetchone():
+                return _same_request(earlier, stored, options)
+        if not options.allow_duplicate:
+            await _refuse_repeat(system, connection, user, stored, options)
+        if options.act != "take":  # files in the watched folder wait there and here alike
+            await _refuse_flood(system, connection, user)
+        parameters = {
+            "id": stored.upload_id,
+            "owner_id": user.id,
+            "province": user.scope.province,
+            "municipality": user.scope.municipality,
+            "file_name": stored.name,
+            "file_kind": stored.kind,
+            "file_bytes": stored.bytes,
+            "file_sha256": stored.sha256,
+            "idempotency_key": options.idempotency_key,
+            "priority": options.priority or user.role.priority,
+            "dry_run": options.dry_run,
+            "existing": options.existing,
+            "all_or_nothing": options.all_or_nothing,
+            "sheet": options.sheet,
+            "columns": Json(dict(options.columns)) if options.columns else None,
+            "verify": options.verify,
+            "source_key": stored.key,
+            "request_id": correlation.request_id.get(),
+            "traceparent": traceparent,
+        }
+        recorded = await (await connection.execute(_SQL["record"], parameters)).fetchone()
+        if recorded is not None:
+            who = options.by or user
+            await audit.record(
+                connection, options.act, who=who, job_id=stored.upload_id, about=options.about
+            )
+            return recorded
+        # A request with the same key was quicker between our look and our write.
+        earlier = await (await connection.execute(_SQL["by_idempotency_key"], key)).fetchone()
+        assert earlier is not None
+        return _same_request(earlier, stored, options)
+
+
+def _same_request(earlier: Row, stored: StoredFile, options: Options) -> Row:
+    if earlier["file_sha256"] != stored.sha256:
+        raise IdempotencyConflictError(
+            f"This Idempotency-Key was used for the upload {earlier['id']} of another file. "
+            "Nothing was kept; send the new file under a new key.",
+            job_id=str(earlier["id"]),
+        )
+    if earlier["dry_run"] != options.dry_run:
+        # Answered as taken in, a file would never be merged, or be merged by trying it out.
+        was = "a dry run" if earlier["dry_run"] else "for real"
+        raise IdempotencyConflictError(
+            f"This Idempotency-Key was used for the upload {earlier['id']} of the same file, which "
+            f"was {was}. Nothing was kept; send it under a new key.",
+            job_id=str(earlier["id"]),
+        )
+    return earlier
+
+
+async def _refuse_repeat(
+    system: System,
+    connection: AsyncConnection[Row],
+    user: User,
+    stored: StoredFile,
+    options: Options,
+) -> None:
+    parameters = {
+        "file_sha256": stored.sha256,
+        "hours": system.settings.duplicate_window_h,
+        "dry_run": options.dry_run,
+        **user.scope.parameters(),
+    }
+    earlier = await (await connection.execute(_SQL["same_content"], parameters)).fetchone()
+    if earlier is not None:
+        raise DuplicateUploadError(
+            f"The same file was sent as {earlier['file_name']!r} at "
+            f"{earlier['created_at']:%Y-%m-%d %H:%M} UTC (job {earlier['id']}). Nothing was kept "
+            "this time. If you want to send it again all the same, allow duplicates.",
+            job_id=str(earlier["id"]),
+            file_name=earlier["file_name"],
+            created_at=earlier["created_at"].isoformat(),
+        )
+
+
+async def whose_uploads_wait(
+    settings: Settings, connection: AsyncConnection[Row], user: User
+) -> str | None:
+    """Who has as many uploads waiting as may: "2 of your", "9 of your office's"; None: nobody."""
+    own_limit, office_limit = settings.waiting_uploads_per_user, settings.waiting_uploads_per_office
+    office = {"province": user.scope.province, "municipality": user.scope.municipality}
+    found = await connection.execute(_SQL["waiting"], {"owner_id": user.id, **office})
+    row = await found.fetchone()
+    assert row is not None
+    if row["own"] >= own_limit:
+        return f"{row['own']} of your"
+    return f"{row['office']} of your office's" if row["office"] >= office_limit else None
+
+
+async def _refuse_flood(system: System, connection: AsyncConnection[Row], user: User) -> None:
+    """Refuse an upload where as many of the user's, or of the office's, wait as may."""
+    # Two that are recorded at the same moment must not both be the last.
+    await connection.execute(
+        _SQL["lock_waiting"], {"office": f"waiting uploads: {user.scope}".lower()}
+    )
+    whose = await whose_uploads_wait(system.settings, connection, user)
+    if whose is not None:
+        raise TooManyUploadsError(
+            f"{whose} uploads are still waiting, so nothing was kept of this one. Send it again "
+            "when some of them are through.",
+            wait_s=WAIT_S,
+        )
+
+
+async def _judged(chunks: AsyncIterator[bytes], kind: str) -> AsyncIterator[bytes]:
+    """Pass the chunks on once their beginning fits the kind that the name promises."""
+    head = b""
+    judged = False
+    async for chunk in chunks:
+        if judged:
+            yield chunk
+            continue
+        head += chunk
+        if len(head) >= HEAD_BYTES:
+            check_beginning(head[:HEAD_BYTES], kind)
+            judged = True
+            yield head
+    if not head:
+        raise EmptyFileError(
+            "The file is empty (0 bytes), so nothing was kept. Open it, check that it has rows, "
+            "save it and send it again."
+        )
+    if not judged:
+        check_beginning(head[:HEAD_BYTES], kind)
+        yield head
+
+
+def clean_name(file_name: str) -> str:
+    """The last part of the sender's name for the file, as harmless text; it names nothing here.
+
+    An ID number in it is masked for good: the name is shown and sent wherever the upload is.
+
+    Raises:
+        UnsupportedFileError: it has a NUL, behind which some programs see no more of it.
+    """
+    if "\0" in file_name:
+        raise UnsupportedFileError(
+            "The file's name has a NUL character, which no real name has, so nothing was kept. "
+            "Give it a plain name and send it again."
+        )
+    last = PurePosixPath(file_name.replace("\\", "/")).name
+    name = masked(visible(last).replace("\n", "").strip())
+    if len(name) > MAX_NAME_LENGTH:
+        stem, dot, ending = name.rpartition(".")
+        name = stem[: MAX_NAME_LENGTH - len(dot) - len(ending)] + dot + ending
+    return name

@@ -1,0 +1,153 @@
+"""The reconciler: brings the queue in line with the record, whatever happened to the queue.
+
+It runs in ``up`` and ``serve``, one at a time over all processes, at the start and every
+ROLLBOOK_RECONCILE_INTERVAL_S seconds. ``FLUSHALL`` at any moment therefore loses nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from rollbook.accounts import audit
+from rollbook.backends.database import queries
+from rollbook.backends.files import SOURCE_GONE
+from rollbook.errors import ServiceUnavailableError
+from rollbook.notifications import outbox
+from rollbook.queue.uploads import OPEN_STATES
+from rollbook.telemetry import metrics
+from rollbook.uploads.control import forget_source
+
+if TYPE_CHECKING:
+    import psycopg
+
+    from rollbook.backends.database import Row
+    from rollbook.service.system import System
+
+#: Held while one process reconciles (any fixed number will do).
+LOCK = 0x7265636F
+#: How many jobs the queue is asked about at a time.
+BATCH = 500
+
+STALLED = (
+    "Processing was cut short several times because its worker died. Nothing of the file was "
+    "merged. Try it again, and tell the operator if it happens once more."
+)
+
+_SQL = queries("reconciler")
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Reconciled:
+    """What one round did."""
+
+    added: int = 0
+    failed: int = 0
+    removed: int = 0
+    #: The uploads that have ended by it, or whose end may not have been told.
+    ended: list[Row] = field(default_factory=list, compare=False)
+
+
+async def run_once(system: System) -> Reconciled | None:
+    """Look at every open upload once; None when another process is at it.
+
+    Raises:
+        ServiceUnavailableError: Redis doesn't answer.
+        psycopg.OperationalError: PostgreSQL doesn't.
+    """
+    done = Reconciled()
+    async with system.pool.connection() as connection:
+        row = await (await connection.execute(_SQL["lock"], {"lock": LOCK})).fetchone()
+        if row is None or not row["locked"]:
+            return None
+        lock = {"lock_s": system.settings.lock_duration_ms / 1000}
+        for upload, state in await _open_uploads(system, connection, lock):
+            await _reconcile_open(system, connection, upload, state, done)
+        waiting = {"ids": await system.queue.waiting_ids()}
+        for upload in await (await connection.execute(_SQL["ended_of"], waiting)).fetchall():
+            done.removed += await system.queue.remove(upload["id"])
+            done.ended.append(upload)
+        for upload in await (await connection.execute(_SQL["sources_left"])).fetchall():
+            await forget_source(system, upload)
+    for upload in done.ended:  # after the commit: who hears of it looks at the record
+        await system.queue.tell_end(upload)
+    for action in ("added", "failed", "removed"):
+        metrics.RECONCILED.labels(action=action).inc(getattr(done, action))
+    metrics.JOBS.labels(result="failed").inc(done.failed)
+    if done.added or done.failed or done.removed:
+        log.info("reconciled", added=done.added, failed=done.failed, removed=done.removed)
+    return done
+
+
+async def _open_uploads(
+    system: System, connection: psycopg.AsyncConnection[Row], parameters: dict[str, Any]
+) -> list[tuple[Row, str | None]]:
+    """The open uploads, each with the queue's word for where its job is."""
+    found = await (await connection.execute(_SQL["open"], parameters)).fetchall()
+    pairs: list[tuple[Row, str | None]] = []
+    for batch in (found[i : i + BATCH] for i in range(0, len(found), BATCH)):
+        states = await system.queue.states(upload["id"] for upload in batch)
+        pairs.extend(zip(batch, states, strict=True))
+    return pairs
+
+
+async def _reconcile_open(
+    system: System,
+    connection: psycopg.AsyncConnection[Row],
+    upload: Row,
+    state: str | None,
+    done: Reconciled,
+) -> None:
+    if state in OPEN_STATES:
+        return
+    if not await _has_source(system, upload):
+        await _fail(system, connection, upload, done, "source_gone", SOURCE_GONE)
+    elif state == "failed" and upload["status"] == "processing":
+        # Its workers died more often than maxStalledCount allows: nobody was left to record it.
+        await _fail(system, connection, upload, done, "stalled", STALLED)
+    else:
+        # Not known to the queue, or kept there as ended, which would block the id.
+        if state is not None:
+            await system.queue.remove(upload["id"])
+        await system.queue.add(upload["id"], priority=upload["priority"])
+        done.added += 1
+        log.warning("upload was not queued, added again", job_id=str(upload["id"]), state=state)
+
+
+async def _has_source(system: System, upload: Row) -> bool:
+    """Is the file there? A store that doesn't answer has told nothing: the attempt will ask."""
+    if upload["source_key"] is None:
+        return False
+    try:
+        return await system.store.has(upload["source_key"])
+    except ServiceUnavailableError:
+        log.warning("store not reachable", job_id=str(upload["id"]))
+        return True
+
+
+async def _fail(
+    system: System,
+    connection: psycopg.AsyncConnection[Row],
+    upload: Row,
+    done: Reconciled,
+    code: str,
+    message: str,
+) -> None:
+    parameters = {
+        "id": upload["id"],
+        "attempt": upload["attempt"],
+        "error_code": code,
+        "error": message,
+    }
+    failed = await (await connection.execute(_SQL["fail"], parameters)).fetchall()
+    if failed:
+        await audit.record(
+            connection, "end", who=None, job_id=upload["id"], failed=code, agent="reconciler"
+        )
+        channels = system.settings.notification_channels
+        await connection.execute(*outbox.entry(upload["id"], "failed", channels))
+    done.failed += len(failed)
+    done.ended += failed

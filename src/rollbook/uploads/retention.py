@@ -1,0 +1,411 @@
+"""Retention: what is kept for how long, and its removal when the time is over.
+
+``rollbook purge`` and every worker carry it out, one at a time over all processes and once a day.
+Each step forgets a thing in the record before it removes it from the store, so that a crash in
+between leaves a file that nobody knows; the store itself lists those.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import structlog
+from psycopg.types.json import Json
+
+from rollbook import clock
+from rollbook.accounts import audit
+from rollbook.backends.database import page_of, queries
+from rollbook.errors import ConflictError, InvalidRequestError, ServiceUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+
+    from psycopg import AsyncConnection
+
+    from rollbook.backends.database import Row
+    from rollbook.backends.files import Stored
+    from rollbook.model import User
+    from rollbook.service.system import System
+
+#: Held while one process carries it out (any fixed number will do).
+LOCK = 0x70757267
+#: Seconds between two looks whether a day has gone by.
+LOOK_S = 15 * 60
+EVERY = dt.timedelta(days=1)
+#: A file that no record knows may be one that is being received: its record comes afterwards.
+ORPHAN_AGE = dt.timedelta(days=1)
+MIN_REPORT_DAYS = 7
+#: Uploads at a time, in one transaction each.
+BATCH = 200
+
+_SQL = queries("retention")
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Purged:
+    """What a round removed, or would remove."""
+
+    #: Files of failed uploads and dry runs.
+    sources: int = 0
+    #: Uploads whose reports, refused rows, cells and ID numbers of rows went.
+    reports: int = 0
+    #: Files in the store that no upload knows.
+    orphans: int = 0
+    #: Of the files in the store.
+    bytes: int = 0
+    queue_jobs: int = 0
+    voter_roll_answers: int = 0
+    #: What members were before uploads that can't be undone any more.
+    before_values: int = 0
+    #: Members on the lists of those whom undoing left alone.
+    kept_members: int = 0
+    notifications: int = 0
+    audit_entries: int = 0
+
+    def in_words(self) -> str:
+        """What it was, for the audit trail."""
+        found = [f"{number} {name}" for name, number in asdict(self).items() if number]
+        return ", ".join(found).replace("_", " ") or "nothing"
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """What the store holds."""
+
+    #: Reports and workbooks of refused rows.
+    reports: int
+    bytes: int
+    oldest_at: dt.datetime | None
+    orphans: int
+    orphan_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredReport:
+    """An upload with what the store holds of it."""
+
+    upload: Row
+    report_bytes: int
+    refused_bytes: int
+    #: When retention removes it.
+    kept_until: dt.datetime | None
+
+
+async def run_once(system: System, *, dry_run: bool = False) -> Purged | None:
+    """Remove everything whose time is over; None when another process is at it.
+
+    Raises:
+        ServiceUnavailableError: Redis or the store doesn't answer; what was done stays
+            done, and the next round does the rest.
+    """
+    settings = system.settings
+    now = clock.now()
+    purged = Purged()
+    async with system.pool.connection() as connection:
+        row = await (await connection.execute(_SQL["lock"], {"lock": LOCK})).fetchone()
+        if row is None or not row["locked"]:
+            return None
+        async with _noting_a_break(system, purged, who=None, dry_run=dry_run):
+            await _purge_sources(system, _ago(settings.source_retention_days), purged, dry_run)
+            await _purge_reports(system, _ago(settings.report_retention_days), purged, dry_run)
+            await _purge_orphans(system, purged, dry_run)
+            await _purge_queue(system, _ago(settings.queue_retention_days), purged, dry_run)
+            await _purge_undo(system, now, purged, dry_run)
+        answers = {"before": _ago(settings.voter_roll_cache_days)}
+        purged.voter_roll_answers = await _rows(connection, "answers", answers, dry_run)
+        told = {"before": _ago(settings.queue_retention_days)}
+        purged.notifications = await _rows(connection, "notifications", told, dry_run)
+        purged.audit_entries = await audit.forget(connection, dry_run=dry_run)
+        if not dry_run:
+            note = {"now": now, "removed": Json(asdict(purged))}
+            await connection.execute(_SQL["note"], note)
+            await audit.record(connection, "purge", who=None, about=purged.in_words())
+            log.info("retention carried out", **asdict(purged))
+    return purged
+
+
+async def run_when_due(system: System) -> Purged | None:
+    """The daily round, by whichever process comes first."""
+    # At each look: whoever shares the store by mistake has a day to learn of it.
+    await _say_installation(system, dry_run=False)
+    async with system.pool.connection() as connection:
+        await audit.keep_for(connection, days=system.settings.audit_retention_days)
+        row = await (await connection.execute(_SQL["last"])).fetchone()
+    # A round in the future was one by a clock that was wrong: it must not be the last for years.
+    if row is not None and row["ran_at"] is not None and abs(clock.now() - row["ran_at"]) < EVERY:
+        return None
+    return await run_once(system)
+
+
+async def clean_up(
+    system: System, user: User, *, older_than_days: int | None, dry_run: bool
+) -> Purged:
+    """Remove stored reports over an age, and what no upload knows, whenever an operator asks.
+
+    Raises:
+        InvalidRequestError: the age is under 7 days.
+    """
+    days = older_than_days or system.settings.report_retention_days
+    if days < MIN_REPORT_DAYS:
+        raise InvalidRequestError(
+            f"Reports stay for at least {MIN_REPORT_DAYS} days. Nothing was removed; delete a "
+            "single one by its job id."
+        )
+    purged = Purged()
+    async with _noting_a_break(system, purged, who=user, dry_run=dry_run):
+        await _purge_reports(system, _ago(days), purged, dry_run)
+        await _purge_orphans(system, purged, dry_run)
+    if not dry_run:
+        async with system.pool.connection() as connection:
+            await audit.record(connection, "purge", who=user, about=purged.in_words())
+    return purged
+
+
+async def delete_report(system: System, user: User, upload: Row) -> int:
+    """Remove an upload's report and refused rows; how many bytes they had.
+
+    Raises:
+        ConflictError: the upload hasn't ended, or its report is still to be written again.
+    """
+    async with system.pool.connection() as connection:
+        found = await (await connection.execute(_SQL["forget_reports"], upload)).fetchone()
+        if found is not None:
+            await audit.record(connection, "delete", who=user, job_id=upload["id"])
+    if found is None:
+        raise ConflictError(
+            "This upload's report is still being made: the upload runs, or the voter roll is still "
+            "being asked. Nothing was removed; try again when it has ended."
+        )
+    return await _remove(system, _report_keys(upload))
+
+
+async def reports(system: System, *, page: int, page_size: int) -> tuple[list[StoredReport], int]:
+    """A page of stored reports, the newest first, and how many there are in all."""
+    parameters = {"limit": page_size, "offset": (page - 1) * page_size}
+    found, total = await page_of(system.pool, _SQL["reports"], parameters)
+    return [await _stored(system, upload) for upload in found], total
+
+
+async def holdings(system: System) -> Holdings:
+    """What the store holds, as it says itself."""
+    count = size = orphans = orphan_bytes = 0
+    oldest = None
+    async for file, is_orphan in _judged(system):
+        if is_orphan:
+            orphans += 1
+            orphan_bytes += file.bytes
+        elif file.key.endswith(".xlsx") and not file.key.endswith("/source.xlsx"):
+            count += 1
+            size += file.bytes
+            oldest = min(oldest or file.modified_at, file.modified_at)
+    return Holdings(count, size, oldest, orphans, orphan_bytes)
+
+
+@contextlib.asynccontextmanager
+async def _noting_a_break(
+    system: System, purged: Purged, *, who: User | None, dry_run: bool
+) -> AsyncIterator[None]:
+    """What is gone when the store or Redis fails half-way stands in the audit trail too."""
+    try:
+        yield
+    except ServiceUnavailableError as error:
+        if not dry_run and purged != Purged():
+            async with system.pool.connection() as connection:
+                await audit.record(
+                    connection, "purge", who=who, failed=error.code, about=purged.in_words()
+                )
+        raise
+
+
+async def _purge_reports(
+    system: System, before: dt.datetime, purged: Purged, dry_run: bool
+) -> None:
+    """Remove the reports, refused rows, cells and ID numbers of uploads that ended before."""
+    parameters = {"before": before, "limit": None if dry_run else BATCH}
+    while found := await _all(system, "reports_over", parameters):
+        for upload in found:
+            if dry_run:
+                purged.bytes += await _bytes(system, _report_keys(upload))
+            elif await _forget(system, upload):
+                purged.bytes += await _remove(system, _report_keys(upload))
+            purged.reports += 1
+        if dry_run:
+            return
+
+
+async def _purge_orphans(system: System, purged: Purged, dry_run: bool) -> None:
+    """Remove the files that no upload knows, found from the store itself.
+
+    None where another installation uses the store: its uploads are in a record that isn't ours.
+    """
+    if not await _is_ours_alone(system, dry_run):
+        return
+    async for file, is_orphan in _judged(system):
+        if is_orphan:
+            if not dry_run:
+                await system.store.remove(file.key)
+            purged.orphans += 1
+            purged.bytes += file.bytes
+
+
+async def _is_ours_alone(system: System, dry_run: bool) -> bool:
+    """Does no other installation use the store, as far as each has said so?
+
+    Ours must have been there for as long as a file is young: by then another has said so too.
+    """
+    installation = await _say_installation(system, dry_run)
+    said = await system.store.installations()
+    others = sorted(str(other) for other in said.keys() - {installation})
+    if others:
+        log.warning(
+            "files of no upload are kept, another installation uses the file store",
+            ours=str(installation),
+            others=others,
+        )
+        return False
+    return installation in said and said[installation] <= clock.now() - ORPHAN_AGE
+
+
+async def _say_installation(system: System, dry_run: bool) -> UUID:
+    """Say in the store that this installation uses it; the id stays with its record."""
+    [row] = await _all(system, "installation", {})
+    installation: UUID = row["id"]
+    if not dry_run and installation not in await system.store.installations():
+        await system.store.say_installation(installation)
+    return installation
+
+
+async def _purge_sources(
+    system: System, before: dt.datetime, purged: Purged, dry_run: bool
+) -> None:
+    parameters = {"before": before, "limit": None if dry_run else BATCH}
+    while found := await _all(system, "sources_over", parameters):
+        for upload in found:
+            keys = [upload["source_key"]]
+            if dry_run:
+                purged.bytes += await _bytes(system, keys)
+            elif await _all(system, "forget_source", {**upload, "before": before}):
+                purged.bytes += await _remove(system, keys)
+            purged.sources += 1
+        if dry_run:
+            return
+
+
+async def _purge_undo(system: System, now: dt.datetime, purged: Purged, dry_run: bool) -> None:
+    """What undoing needs, once it is too late for it; what it told, as long as reports stay."""
+    undoable = {"before": _ago(system.settings.undo_days), "now": now}
+    lists = {"before": _ago(system.settings.report_retention_days)}
+    async with system.pool.connection() as connection:
+        if not dry_run:
+            # First: somebody who is undoing an upload at this moment is waited for.
+            await connection.execute(_SQL["end_undo"], undoable)
+        purged.before_values = await _rows(connection, "before_values", undoable, dry_run)
+        purged.kept_members = await _rows(connection, "kept_members", lists, dry_run)
+
+
+async def _purge_queue(system: System, before: dt.datetime, purged: Purged, dry_run: bool) -> None:
+    if dry_run:
+        purged.queue_jobs = await system.queue.ended_before(before)
+    else:
+        purged.queue_jobs = sum((await system.queue.clean_before(before)).values())
+
+
+async def _forget(system: System, upload: Row) -> bool:
+    """Forget an upload's files, cells and ID numbers, at once or not at all."""
+    parameters = {"id": upload["id"], "now": clock.now()}
+    async with system.pool.connection() as connection:
+        marked = await (await connection.execute(_SQL["mark_purged"], parameters)).fetchone()
+        if marked is None:
+            return False
+        for query in ("forget_reports", "forget_cells", "forget_verified"):
+            await connection.execute(_SQL[query], parameters)
+    return True
+
+
+async def _judged(system: System) -> AsyncIterator[tuple[Stored, bool]]:
+    """Every stored file, and whether it is nobody's."""
+    batch: list[Stored] = []
+    async for file in system.store.each():
+        batch.append(file)
+        if len(batch) == BATCH:
+            for judged in await _judge(system, batch):
+                yield judged
+            batch = []
+    for judged in await _judge(system, batch):
+        yield judged
+
+
+async def _judge(system: System, batch: list[Stored]) -> list[tuple[Stored, bool]]:
+    before = clock.now() - ORPHAN_AGE
+    ids = list({file.upload_id for file in batch})
+    found = await _all(system, "owned", {"ids": ids, "before": before})
+    records = {row["id"]: row for row in found}
+
+    def is_orphan(file: Stored) -> bool:
+        record = records.get(file.upload_id)
+        if file.modified_at > before:
+            return False
+        return record is None or (not record["is_open"] and file.key not in record["keys"])
+
+    return [(file, is_orphan(file)) for file in batch]
+
+
+async def _stored(system: System, upload: Row) -> StoredReport:
+    sizes = {file.key: file.bytes async for file in system.store.each(upload["id"])}
+    ended: dt.datetime | None = upload["finished_at"]
+    until = ended and ended + dt.timedelta(days=system.settings.report_retention_days)
+    return StoredReport(
+        upload, sizes.get(upload["report_key"], 0), sizes.get(upload["refused_key"], 0), until
+    )
+
+
+async def _bytes(system: System, keys: Iterable[str]) -> int:
+    wanted = set(keys)
+    ids = {key.partition("/")[0] for key in wanted}
+    size = 0
+    for folder in ids:
+        async for file in system.store.each(UUID(folder)):
+            size += file.bytes if file.key in wanted else 0
+    return size
+
+
+async def _remove(system: System, keys: Iterable[str]) -> int:
+    """Remove files that the record has forgotten; one that stays is an orphan of the next round."""
+    wanted = list(keys)
+    try:
+        size = await _bytes(system, wanted)
+        for key in wanted:
+            await system.store.remove(key)
+    except ServiceUnavailableError:
+        log.warning("store not reachable, files of no upload are left until the next round")
+        raise
+    return size
+
+
+async def _rows(
+    connection: AsyncConnection[Row], what: str, parameters: dict[str, Any], dry_run: bool
+) -> int:
+    """How many rows of ``what`` are over, and away with them."""
+    if not dry_run:
+        return (await connection.execute(_SQL[f"forget_{what}"], parameters)).rowcount
+    row = await (await connection.execute(_SQL[f"{what}_over"], parameters)).fetchone()
+    return row["found"] if row else 0
+
+
+async def _all(system: System, query: str, parameters: dict[str, Any]) -> list[Row]:
+    async with system.pool.connection() as connection:
+        return await (await connection.execute(_SQL[query], parameters)).fetchall()
+
+
+def _report_keys(upload: Row) -> list[str]:
+    names = ("report_key", "refused_key", "report_tables_key")
+    return [upload[name] for name in names if upload[name] is not None]
+
+
+def _ago(days: int) -> dt.datetime:
+    return clock.now() - dt.timedelta(days=days)

@@ -1,0 +1,206 @@
+"""Undoing an upload: members it created go, members it changed get back what they were.
+
+Whoever was changed since, by a later upload or by hand, is left alone and listed. A dry run counts
+and lists the same and changes nothing. All of it is one transaction.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from rollbook import clock
+from rollbook.accounts import audit
+from rollbook.backends.database import page_in, queries
+from rollbook.errors import ConflictError, NotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from uuid import UUID
+
+    from psycopg import AsyncConnection
+
+    from rollbook.backends.database import Row
+    from rollbook.model import User
+    from rollbook.service.system import System
+
+_SQL, _VERIFICATIONS = queries("undo"), queries("verifications")
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What undoing does, or has done, by members."""
+
+    #: Created by the upload, and gone.
+    removed: int
+    #: Changed by the upload, and as they were before it.
+    restored: int
+    #: Left alone, because a later upload changed them.
+    later_upload: int
+    #: Left alone, because they were edited by hand.
+    edited: int
+    #: Changed by the upload, and removed by somebody since: there is nothing to give back to.
+    gone: int
+
+    @property
+    def kept(self) -> int:
+        """Those that were left alone."""
+        return self.later_upload + self.edited
+
+
+@dataclass(frozen=True, slots=True)
+class Undone:
+    """What came of undoing an upload, or would."""
+
+    #: The row of the table ``uploads``, afterwards.
+    upload: Row
+    counts: Counts
+    is_dry_run: bool
+
+
+async def undo(system: System, user: User, upload_id: UUID, *, dry_run: bool) -> Undone:
+    """Undo an upload, or say what undoing it would do.
+
+    Args:
+        system: the opened parts.
+        user: an operator.
+        upload_id: the upload.
+        dry_run: count, and change nothing.
+
+    Raises:
+        NotFoundError: there is none of this id in the reader's scope.
+        ConflictError: it has merged nothing, was undone before, or completed too long ago.
+    """
+    async with system.pool.connection() as connection:
+        upload = await _upload(connection, user, upload_id)
+        _check(upload, days=system.settings.undo_days)
+        counts = await _decide(connection, upload_id, lock=not dry_run)
+        if dry_run:
+            about = "dry run"
+        else:
+            upload = await _carry_out(connection, user, upload, counts)
+            about = f"{counts.removed} removed, {counts.restored} restored, {counts.kept} kept"
+        await audit.record(connection, "undo", who=user, job_id=upload_id, about=about)
+    if not dry_run:
+        log.info("upload undone", job_id=str(upload_id), **asdict(counts))
+    return Undone(upload, counts, dry_run)
+
+
+async def kept(
+    system: System, user: User, upload_id: UUID, *, page: int, page_size: int
+) -> tuple[list[Row], int]:
+    """A page of the members whom undoing left alone, or would, and how many there are in all.
+
+    Returns:
+        Rows of ``id_number``, ``reason`` and ``later_upload``, in the order of the ID numbers.
+
+    Raises:
+        What ``undo`` raises, but for an upload that was undone before.
+    """
+    parameters = {"id": upload_id, "limit": page_size, "offset": (page - 1) * page_size}
+    async with _listing(system, user, upload_id) as (connection, query):
+        return await page_in(connection, _SQL[query], parameters)
+
+
+async def kept_csv(system: System, user: User, upload_id: UUID) -> bytes:
+    """All of them as CSV: the same columns, with a header.
+
+    Raises:
+        What ``kept`` raises.
+    """
+    async with _listing(system, user, upload_id) as (connection, query):
+        statement = sql.SQL(_SQL[f"{query}_csv"]).format(upload_id=sql.Literal(upload_id))
+        async with connection.cursor().copy(statement) as rows:
+            content = b"".join([bytes(chunk) async for chunk in rows])
+        await audit.record(connection, "download_kept", who=user, job_id=upload_id)
+        return content
+
+
+@contextlib.asynccontextmanager
+async def _listing(
+    system: System, user: User, upload_id: UUID
+) -> AsyncIterator[tuple[AsyncConnection[Row], str]]:
+    """A transaction, and which query lists in it whom undoing leaves alone."""
+    async with system.pool.connection() as connection:
+        upload = await _upload(connection, user, upload_id)
+        if upload["undone_at"] is not None:
+            yield connection, "kept"
+            return
+        _check(upload, days=system.settings.undo_days)
+        await _decide(connection, upload_id, lock=False)
+        yield connection, "would_keep"
+
+
+async def _upload(connection: AsyncConnection[Row], user: User, upload_id: UUID) -> Row:
+    """The upload, locked: nobody else undoes it at the same time."""
+    parameters = {"id": upload_id, **user.scope.parameters()}
+    found = await (await connection.execute(_SQL["lock_upload"], parameters)).fetchone()
+    if found is None:
+        raise NotFoundError("There is no such upload. Check the job id.")
+    return found
+
+
+def _check(upload: Row, *, days: int) -> None:
+    if upload["undone_at"] is not None:
+        raise ConflictError(
+            f"This upload was undone at {upload['undone_at']:%Y-%m-%d %H:%M} UTC by "
+            f"{upload['undone_by']}. Nothing was changed now."
+        )
+    if upload["status"] != "completed":
+        raise ConflictError(
+            f"This upload is {upload['status']}: it has changed no member, so there is nothing to "
+            "undo."
+        )
+    if upload["dry_run"]:
+        raise ConflictError("A dry run has changed no member, so there is nothing to undo.")
+    if upload["changes_forgotten_at"] is not None:
+        raise ConflictError(
+            f"What members were before this upload was kept until "
+            f"{upload['changes_forgotten_at']:%Y-%m-%d %H:%M} UTC and is gone. Nothing was "
+            "changed; send a file with the right values instead."
+        )
+    if upload["finished_at"] < clock.now() - dt.timedelta(days=days):
+        raise ConflictError(
+            f"This upload completed at {upload['finished_at']:%Y-%m-%d %H:%M} UTC, and an upload "
+            f"can be undone within {days} days. Nothing was changed; send a file with the right "
+            "values instead."
+        )
+
+
+async def _decide(connection: AsyncConnection[Row], upload_id: UUID, *, lock: bool) -> Counts:
+    """Fill the table ``undoing`` of this transaction with what becomes of whom."""
+    own = {"id": upload_id}
+    await connection.execute(_SQL["plan_for_sets"])
+    if lock:
+        await connection.execute(_SQL["lock_members"], own)
+    await connection.execute(_SQL["decide"], own)
+    await connection.execute(_SQL["analyze"])
+    found = await (await connection.execute(_SQL["count"], own)).fetchone()
+    assert found is not None
+    return Counts(**found)
+
+
+async def _carry_out(
+    connection: AsyncConnection[Row], user: User, upload: Row, counts: Counts
+) -> Row:
+    own: dict[str, Any] = {"id": upload["id"]}
+    await connection.execute(_SQL["say_that_we_undo"])
+    for query in ("remove", "restore", "forget_changes", "keep_list"):
+        await connection.execute(_SQL[query], own)
+    if upload["verification"] == "pending":
+        # Nobody is to be asked about whom this upload alone has brought.
+        await connection.execute(_VERIFICATIONS["forget"], own)
+        await connection.execute(
+            _VERIFICATIONS["count_nobody"], {**own, "attempt": upload["attempt"]}
+        )
+    final = {**own, "undone_by": user.email, "counts": Jsonb(asdict(counts))}
+    marked = await (await connection.execute(_SQL["mark"], final)).fetchone()
+    assert marked is not None  # it is locked, and was looked at since
+    return {**upload, **marked}

@@ -1,0 +1,1 @@
+"""The worker process: its attempts, their slots and child processes."""

@@ -1,0 +1,427 @@
+"""One attempt at an upload, from the claim to the answer that the queue gets.
+
+The record is written first and the queue is told afterwards. Whoever dies in between leaves a
+record that is right and a queue that the next attempt, or the reconciler, brings in line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import structlog
+from bullmq import Job, UnrecoverableError
+from bullmq.custom_errors import DelayedError
+from redis.exceptions import RedisError
+
+from rollbook import clock
+from rollbook.accounts import audit
+from rollbook.backends.database import UNAVAILABLE, queries
+from rollbook.backends.files import SOURCE_GONE
+from rollbook.errors import (
+    AttemptError,
+    FencedError,
+    FileProblemError,
+    OutOfMemoryError,
+    RollbookError,
+    ServiceUnavailableError,
+    SourceGoneError,
+    VoterRollPendingError,
+)
+from rollbook.model import FINAL, OUTCOMES, Progress
+from rollbook.notifications import outbox
+from rollbook.notifications.reconciler import tell
+from rollbook.queue.bull_worker import hand_back, is_let_go
+from rollbook.queue.publisher import announce_progress
+from rollbook.telemetry import correlation, logs, metrics, traces
+from rollbook.uploads.control import forget_source
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rollbook.backends.database import Row
+    from rollbook.service.system import System
+    from rollbook.worker.slots import Slots, StageTimes
+
+#: Seconds between two heartbeats; also how long a cancelled job may still run.
+HEARTBEAT_S = 0.5
+#: Milliseconds after which an upload that waits for the voter roll looks by itself.
+LOOK_AGAIN_MS = 3_600_000
+
+UNFORESEEN = (
+    "Processing the file failed unexpectedly. Nothing of it was merged. The operator's log has the "
+    "details under this job id."
+)
+
+_SQL = queries("uploads")
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _End:
+    """How an attempt ended; what nobody foresaw is a fault."""
+
+    result: str = "fault"
+    error: str | None = None
+
+    def note_failure(self, code: str, *, is_final: bool) -> None:
+        """It failed with this code, and is or isn't the upload's last."""
+        self.error = code
+        self.result = "failed" if is_final else "retried"
+        metrics.FAILURES.labels(code=code).inc()
+        if is_final:
+            metrics.JOBS.labels(result="failed").inc()
+        else:
+            metrics.RETRIES.labels(by="queue").inc()
+
+
+class Attempts:
+    """Runs the jobs that the queue hands to one worker process."""
+
+    def __init__(self, system: System, slots: Slots, worker: str) -> None:
+        self._system = system
+        self._slots = slots
+        self._worker = worker
+        #: By upload and attempt: a job whose lock ran out may come back to this very worker while
+        #: the attempt that lost it still ends.
+        self._running: dict[tuple[UUID, int], asyncio.Task[dict[str, Any]]] = {}
+        #: Rows per second of each.
+        self._pace: dict[tuple[UUID, int], float] = {}
+        self._shutting_down = False
+        metrics.ROWS_PER_SECOND.set_function(lambda: sum(self._pace.values()))
+
+    @property
+    def running(self) -> list[UUID]:
+        """The uploads that are being worked on."""
+        return list(dict.fromkeys(upload_id for upload_id, _ in self._running))
+
+    async def process(self, job: Job, token: str) -> dict[str, Any]:
+        """BullMQ's processor: run one attempt of the job.
+
+        Returns:
+            Ids and counts, nothing of a member: BullMQ copies it into its event stream.
+
+        Raises:
+            UnrecoverableError: the upload has ended without a result.
+            DelayedError: the job was put back without having cost an attempt.
+            AttemptError: the attempt failed and the queue decides on the next one.
+        """
+        upload_id = UUID(job.data["upload_id"])
+        structlog.contextvars.bind_contextvars(job_id=str(upload_id))
+        try:
+            upload = await self._claim(upload_id)
+            if upload is None:
+                return await self._ended_before(job, upload_id)
+            structlog.contextvars.bind_contextvars(attempt=upload["attempt"])
+            if self._shutting_down:  # it came between the last look at what runs and the end
+                await self._hand_back(job, token, upload)
+                raise DelayedError
+            with correlation.bound(upload["request_id"]), _measured(upload) as ended:
+                log.info(
+                    "attempt started", file_kind=upload["file_kind"], bytes=upload["file_bytes"]
+                )
+                return await self._attempt(job, token, upload, ended)
+        except UNAVAILABLE as error:  # says nothing about the file, and costs it no attempt
+            log.warning("a part is not reachable, the job waits", error=type(error).__name__)
+            delay_ms = self._system.settings.backoff_ms
+            await self._put_back(job, token, delay_ms=delay_ms)
+            raise DelayedError from None
+        except (DelayedError, UnrecoverableError, AttemptError):
+            raise
+        except Exception as error:  # noqa: BLE001 - BullMQ would write its words to Redis
+            _log_unforeseen(error)
+            raise AttemptError(AttemptError.code) from None
+        finally:
+            structlog.contextvars.unbind_contextvars("job_id", "attempt")
+
+    async def shut_down(self, grace_s: float) -> None:
+        """Let running attempts finish within the grace period, then hand the others back."""
+        self._shutting_down = True
+        tasks = set(self._running.values())
+        if tasks:
+            log.info("waiting for running jobs", jobs=len(tasks), grace_s=grace_s)
+            _, late = await asyncio.wait(tasks, timeout=grace_s)
+            for task in late:
+                task.cancel()
+
+    # --- the parts of an attempt --------------------------------------------------------------
+
+    async def _claim(self, upload_id: UUID) -> Row | None:
+        parameters = {"id": upload_id, "worker": self._worker}
+        async with self._system.pool.connection() as connection:
+            claimed = await (await connection.execute(_SQL["claim"], parameters)).fetchone()
+            if claimed is not None:
+                await connection.execute(*audit.of_attempt("start", claimed))
+            return claimed
+
+    async def _ended_before(self, job: Job, upload_id: UUID) -> dict[str, Any]:
+        """The job came again although its upload has ended: give the answer that got lost."""
+        async with self._system.pool.connection() as connection:
+            upload = await (await connection.execute(_SQL["by_id"], {"id": upload_id})).fetchone()
+        if upload is None:
+            raise UnrecoverableError("There is no upload of this id in the record.")
+        log.info("upload had ended before", status=upload["status"])
+        return await self._final_answer(job, upload)
+
+    async def _final_answer(self, job: Job, upload: Row) -> dict[str, Any]:
+        """What the queue is to hear of an upload that has ended, or that is another attempt's."""
+        if upload["status"] in FINAL:  # whoever ended it may have died before it told
+            await self._system.queue.tell_end(upload)
+        if upload["status"] == "completed":
+            await self._forget_source(upload)
+            return _result(upload)
+        if upload["status"] == "cancelled":
+            _remove_when_failed(job)
+        raise UnrecoverableError(upload["error_code"] or upload["status"])
+
+    async def _forget_source(self, upload: Row) -> None:
+        if not upload["dry_run"]:  # a dry run's file stays, to be run for real
+            await forget_source(self._system, upload)
+
+    async def _attempt(self, job: Job, token: str, upload: Row, ended: _End) -> dict[str, Any]:
+        own: tuple[UUID, int] = (upload["id"], upload["attempt"])
+        work = asyncio.create_task(self._supervise(job, upload))
+        self._running[own] = work
+        try:
+            await work
+        except asyncio.CancelledError:
+            if not self._shutting_down:
+                raise
+            ended.result = "handed_back"
+            await self._hand_back(job, token, upload)
+            raise DelayedError from None
+        except FencedError as error:
+            ended.result = "fenced"
+            log.debug("fenced", reason=error.message)
+            return await self._fenced(job, upload)
+        except VoterRollPendingError:
+            ended.result = "waits_for_voter_roll"
+            await self._wait_for_answers(job, token, upload)
+            raise DelayedError from None
+        except ServiceUnavailableError as error:
+            ended.result = "unavailable"
+            values = {"error_code": error.code, "error": error.message}
+            await self._record("hand_back", upload, **values, uncounted=1)
+            raise
+        except RollbookError as error:
+            return await self._failed(job, upload, error, ended)
+        except UNAVAILABLE:
+            ended.result = "unavailable"
+            raise
+        except Exception as error:  # noqa: BLE001 - a fault of ours costs the attempt, no more
+            _log_unforeseen(error)
+            return await self._failed(job, upload, AttemptError(UNFORESEEN), ended)
+        finally:
+            del self._running[own]
+            self._pace.pop(own, None)
+        ended.result = "completed"
+        done = await self._by_id(upload["id"])
+        await self._system.queue.tell_end(done)
+        await self._forget_source(upload)
+        await self._ask_voter_roll(done)
+        await tell(self._system, upload["id"])
+        metrics.JOBS.labels(result="completed").inc()
+        for name in OUTCOMES:
+            metrics.ROWS.labels(outcome=name).inc(done[name])
+        log.info("attempt completed", rows=done["rows_total"], seconds=done["stage_seconds"])
+        return _result(done)
+
+    async def _supervise(self, job: Job, upload: Row) -> dict[str, Any]:
+        """Run the pipeline in a child, with a heartbeat beside it that can end it."""
+        if upload["source_key"] is None or not await self._system.store.has(upload["source_key"]):
+            raise SourceGoneError(SOURCE_GONE)
+        latest = Progress()
+
+        def on_progress(progress: Progress) -> None:
+            nonlocal latest
+            latest = progress
+            self._pace[upload["id"], upload["attempt"]] = progress.rows_per_second or 0.0
+
+        bound = {"request_id": upload["request_id"]} if upload["request_id"] else {}
+        work = asyncio.create_task(
+            self._slots.run(
+                upload["id"], upload["attempt"], on_progress, bound=bound, on_stages=_note_stages
+            )
+        )
+        told: Progress | None = None
+        try:
+            while not work.done():
+                if not await self._beat(upload, latest):
+                    raise FencedError("The upload was cancelled, or another attempt has it now.")
+                if latest != told:
+                    told = latest
+                    await announce_progress(job, upload["attempt"], told)
+                await asyncio.wait({work}, timeout=HEARTBEAT_S)
+            if work.exception() is not None and latest != told:
+                await self._beat(upload, latest)  # the stage in which it broke off
+            return work.result()
+        finally:
+            if not work.done():
+                work.cancel()
+                await asyncio.wait({work})
+
+    async def _beat(self, upload: Row, progress: Progress) -> bool:
+        """Write heartbeat and progress; False when the attempt may not go on."""
+        parameters = {
+            "id": upload["id"],
+            "attempt": upload["attempt"],
+            "stage": progress.stage,
+            "progress": min(progress.percent, 99),  # 100 belongs to the merge's transaction
+            "rows_done": progress.rows_done,
+            "rows_total": progress.rows_total,
+        }
+        async with self._system.pool.connection() as connection:
+            cursor = await connection.execute(_SQL["note_progress"], parameters)
+            if await cursor.fetchone() is not None:
+                return True
+            # The child's own last write ends the attempt too, and that is no fence.
+            found = await (await connection.execute(_SQL["by_id"], parameters)).fetchone()
+        return (
+            found is not None
+            and found["status"] == "completed"
+            and found["attempt"] == upload["attempt"]
+        )
+
+    async def _fenced(self, job: Job, upload: Row) -> dict[str, Any]:
+        latest = await self._by_id(upload["id"])
+        log.info("attempt stopped", status=latest["status"], now_at_attempt=latest["attempt"])
+        return await self._final_answer(job, latest)
+
+    async def _failed(
+        self, job: Job, upload: Row, error: RollbookError, ended: _End
+    ) -> dict[str, Any]:
+        """Record a failed attempt and tell BullMQ; one that ended otherwise has its own answer."""
+        hopeless = isinstance(error, FileProblemError | OutOfMemoryError)
+        last = job.attemptsMade + 1 >= int(job.opts.get("attempts", 1))
+        query = "fail" if hopeless or last else "hand_back"
+        values = {"error_code": error.code, "error": error.message}
+        if not await self._record(query, upload, **values, uncounted=0):
+            # Its child died right after its commit, or the upload was cancelled at this moment.
+            ended.result = "fenced"
+            log.info("attempt failed after its end", code=error.code)
+            return await self._fenced(job, upload)
+        log.warning("attempt failed", code=error.code, final=query == "fail")
+        ended.note_failure(error.code, is_final=query == "fail")
+        if query == "fail":
+            await self._system.queue.tell_end(await self._by_id(upload["id"]))
+            await tell(self._system, upload["id"])
+        # The code alone: the sentence may quote the file, and Redis holds nothing of a member.
+        raise (UnrecoverableError if hopeless else AttemptError)(error.code)
+
+    async def _hand_back(self, job: Job, token: str, upload: Row) -> None:
+        """Let another worker take the job, as if this one had not begun."""
+        await self._record("hand_back", upload, error_code=None, error=None, uncounted=1)
+        log.info("job handed back, the worker is stopping")
+        with _letting_go():
+            await hand_back(job, token)
+
+    async def _wait_for_answers(self, job: Job, token: str, upload: Row) -> None:
+        """Let the upload wait for the voter roll, as it asked to; the last answer wakes it."""
+        await self._record("hand_back", upload, error_code=None, error=None, uncounted=1)
+        await self._put_back(job, token, delay_ms=LOOK_AGAIN_MS)
+        await self._ask_voter_roll(await self._by_id(upload["id"]))
+
+    async def _ask_voter_roll(self, upload: Row) -> None:
+        """Let the pending rows be asked about; the reconciler does it where the queue is away."""
+        if not upload["roll_pending"]:
+            return
+        log.info("asking the voter roll", rows=upload["roll_pending"])
+        try:
+            await self._system.verifications.ask(upload["id"], pending=upload["roll_pending"])
+        except ServiceUnavailableError:
+            log.warning("queue not reachable, the reconciler will ask")
+
+    async def _record(self, query: str, upload: Row, **values: Any) -> bool:
+        parameters = {"id": upload["id"], "attempt": upload["attempt"], **values}
+        async with self._system.pool.connection() as connection:
+            cursor = await connection.execute(_SQL[query], parameters)
+            if cursor.rowcount != 1:
+                return False
+            if query == "fail":
+                code = values["error_code"]
+                await connection.execute(*audit.of_attempt("end", upload, failed=code))
+                channels = self._system.settings.notification_channels
+                await connection.execute(*outbox.entry(upload["id"], "failed", channels))
+            return True
+
+    async def _by_id(self, upload_id: UUID) -> Row:
+        async with self._system.pool.connection() as connection:
+            row = await (await connection.execute(_SQL["by_id"], {"id": upload_id})).fetchone()
+        assert row is not None
+        return row
+
+    async def _put_back(self, job: Job, token: str, *, delay_ms: int) -> None:
+        """Give the job back to the queue for later, without counting the attempt."""
+        due = int(clock.now().timestamp() * 1000) + delay_ms
+        with _letting_go():
+            await job.moveToDelayed(due, token)
+
+
+@contextlib.contextmanager
+def _measured(upload: Row) -> Iterator[_End]:
+    """Count and time an attempt, within the trace of the request that brought its upload."""
+    parent, claimed, waiting = upload["traceparent"], time.time_ns(), upload["waiting_since"]
+    metrics.WAIT_SECONDS.observe(max((upload["started_at"] - waiting).total_seconds(), 0))
+    traces.note("wait in queue", int(waiting.timestamp() * 1e9), claimed, parent=parent)
+    ended, began = _End(), time.perf_counter()
+    with traces.span(
+        "attempt",
+        kind=traces.CONSUMER,
+        parent=parent,
+        rollbook__upload_id=str(upload["id"]),
+        rollbook__attempt=upload["attempt"],
+        rollbook__request_id=upload["request_id"] or "",
+    ) as own:
+        try:
+            yield ended
+        finally:
+            metrics.ATTEMPTS.labels(result=ended.result).inc()
+            taken = time.perf_counter() - began
+            metrics.ATTEMPT_SECONDS.labels(result=ended.result).observe(taken)
+            if own is not None:
+                own.attributes["rollbook.result"] = ended.result
+                own.error = ended.error or ""  # what was put back is no error
+
+
+def _note_stages(times: StageTimes) -> None:
+    """Tell metrics and trace how long each stage took; they took place in the child."""
+    parent = traces.carried()
+    for stage, seconds in times.seconds.items():
+        metrics.STAGE_SECONDS.labels(stage=stage).observe(seconds)
+        traces.note(stage, *times.spans[stage], parent=parent, rollbook__busy_seconds=seconds)
+
+
+@contextlib.contextmanager
+def _letting_go() -> Iterator[None]:
+    """A job that can't be given back goes to another worker all the same: its lock runs out."""
+    try:
+        yield
+    except (RedisError, OSError) as error:
+        log.warning("job not given back, its lock runs out", error=type(error).__name__)
+    except TypeError as error:
+        if not is_let_go(error):
+            raise
+        log.info("the queue had let go of the job before", reason=str(error))
+
+
+def _log_unforeseen(error: Exception) -> None:
+    # Its own text may quote a cell: the log gets its place, not its words.
+    log.error("attempt met a fault", error=type(error).__name__, where=logs.places(error))
+
+
+def _remove_when_failed(job: Job) -> None:
+    """A cancelled job is to leave no trace in the queue: BullMQ reads this after the processor."""
+    job.opts["removeOnFail"] = True
+
+
+def _result(upload: Row) -> dict[str, Any]:
+    return {
+        "upload_id": str(upload["id"]),
+        "attempt": upload["attempt"],
+        "rows_total": upload["rows_total"],
+        "outcomes": {name: upload[name] for name in OUTCOMES},
+    }

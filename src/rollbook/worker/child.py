@@ -1,0 +1,135 @@
+"""The program of a child process: it runs attempts, one after the other, for one worker slot.
+
+A spreadsheet that hangs or kills its process kills this one and nothing else; the worker can stop
+it at any moment and start another. The two talk in JSON lines: a task comes in on standard input,
+progress and one result or error go out on what was standard output.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, TextIO
+from uuid import UUID
+
+if __name__ == "__main__":
+    # dataframely takes in SQLAlchemy where it is installed, as it is here for the migrations: a
+    # third of the time that a child takes to start, and 18 MB.
+    sys.modules["sqlalchemy"] = None  # type: ignore[assignment]
+
+import psycopg
+import structlog
+
+from rollbook import config
+from rollbook.backends.database import connect
+from rollbook.backends.files import FileStore
+from rollbook.errors import AttemptError, RollbookError, ServiceUnavailableError
+from rollbook.pipeline import report_again, run
+from rollbook.spreadsheets.inspect.archive import Limits
+from rollbook.telemetry import logs
+
+if TYPE_CHECKING:
+    from rollbook.config import Settings
+    from rollbook.model import Progress
+    from rollbook.pipeline.stages import Stages
+
+log = structlog.get_logger(__name__)
+
+
+def main() -> None:
+    """Work until the worker closes our standard input."""
+    # A signal to the whole group (Ctrl-C, systemd) is the worker's to answer, not ours.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    # Nothing but our own lines may reach the worker: stray prints go to the log.
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1, encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    settings = config.load(env_file=False)
+    logs.configure(settings, component="child")
+    tasks: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(tasks,), daemon=True).start()
+    _send(answers, type="ready")
+    while True:
+        _attempt(settings, tasks.get(), answers)
+
+
+def _listen(tasks: queue.SimpleQueue[dict[str, Any]]) -> None:
+    """Take tasks; a closed input means that the worker is gone, and so must we be at once.
+
+    Work that nobody supervises any more is not finished: its transaction rolls back, and the next
+    attempt does it whole.
+    """
+    for line in sys.stdin:
+        tasks.put(json.loads(line))
+    os._exit(0)
+
+
+def _attempt(settings: Settings, task: dict[str, Any], answers: TextIO) -> None:
+    own = {"job_id": task["upload_id"], "attempt": task["attempt"], **task["bound"]}
+    structlog.contextvars.bind_contextvars(**own)
+    log.debug("work taken up", work=task["work"])
+    try:
+        result = _run(settings, task, answers)
+        _send(answers, type="result", **result)
+    except RollbookError as error:
+        _send(answers, type="error", kind=type(error).__name__, message=error.message)
+    except (psycopg.OperationalError, psycopg.InterfaceError):
+        log.warning("connection to PostgreSQL lost")
+        lost = ServiceUnavailableError(
+            "The connection to the database was lost. Nothing of the file was merged; it will be "
+            "tried again."
+        )
+        _send(answers, type="error", kind=type(lost).__name__, message=lost.message)
+    except Exception as error:  # noqa: BLE001 - the worker must hear of every end
+        # The text of a foreign error may quote a cell: the log gets its place, not its words.
+        log.error("attempt failed", error=type(error).__name__, where=logs.places(error))
+        unforeseen = AttemptError(
+            f"Processing the file failed unexpectedly ({type(error).__name__}). Nothing of it was "
+            "merged. The operator's log has the details under this job id."
+        )
+        _send(answers, type="error", kind=type(unforeseen).__name__, message=unforeseen.message)
+    finally:
+        structlog.contextvars.unbind_contextvars(*own)
+
+
+def _run(settings: Settings, task: dict[str, Any], answers: TextIO) -> dict[str, Any]:
+
+    def report(progress: Progress) -> None:
+        _send(answers, type="progress", **asdict(progress))
+
+    def report_stages(stages: Stages) -> None:
+        _send(answers, type="stages", seconds=stages.seconds, spans=stages.spans)
+
+    store = FileStore.of(settings)
+    upload_id = UUID(task["upload_id"])
+    with connect(settings.database_address) as connection:
+        if task["work"] == "report":
+            return report_again.process(
+                connection, store, upload_id=upload_id, channels=settings.notification_channels
+            )
+        return run.process(
+            connection,
+            store,
+            upload_id=upload_id,
+            attempt=task["attempt"],
+            report_progress=report,
+            report_stages=report_stages,
+            channels=settings.notification_channels,
+            verify_days=settings.voter_roll_cache_days if settings.asks_voter_roll else None,
+            limits=Limits(
+                inflated_bytes=settings.max_inflated_mb << 20, columns=settings.max_columns
+            ),
+        )
+
+
+def _send(answers: TextIO, **message: Any) -> None:
+    answers.write(json.dumps(message) + "\n")
+
+
+if __name__ == "__main__":
+    main()

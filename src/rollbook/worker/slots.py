@@ -1,0 +1,309 @@
+"""The worker's slots: each runs one attempt at a time in a child process that is kept warm."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import shutil
+import signal
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import structlog
+
+from rollbook import errors
+from rollbook.config import environment_for
+from rollbook.errors import (
+    ChildDiedError,
+    OutOfMemoryError,
+    RollbookError,
+    ServiceUnavailableError,
+    TimedOutError,
+)
+from rollbook.model import Progress
+from rollbook.telemetry import metrics
+from rollbook.worker import scratch
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping
+    from pathlib import Path
+    from types import TracebackType
+    from typing import Self
+    from uuid import UUID
+
+    from rollbook.config import Settings
+
+#: Seconds between two looks at a child's memory.
+MEMORY_INTERVAL_S = 0.2
+#: A child that is larger than this after an attempt is replaced: allocators keep what they had.
+KEPT_CHILD_MB = 700
+
+PROGRAM = (sys.executable, "-m", "rollbook.worker.child")
+NOT_STARTED = "The process for the file could not be started. It will be tried again."
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class StageTimes:
+    """How long each stage of an attempt took."""
+
+    seconds: dict[str, float]
+    #: When each first began and last ended, in nanoseconds since 1970.
+    spans: dict[str, tuple[int, int]]
+
+
+class Child:
+    """One child process; see ``child`` for what it does and how it talks."""
+
+    def __init__(self, process: asyncio.subprocess.Process, folder: Path) -> None:
+        self._process = process
+        self._folder = folder
+
+    @classmethod
+    async def start(cls, settings: Settings, folder: Path) -> Child:
+        """Start a child that works in a folder, and wait until it has loaded what it needs.
+
+        Raises:
+            ServiceUnavailableError: it can't be started now (no memory, no room on the disk, ...).
+        """
+        try:
+            scratch.empty(folder)
+            process = await asyncio.create_subprocess_exec(
+                *PROGRAM,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                env={**environment_for(settings), "TMPDIR": str(folder)},
+            )
+        except OSError as error:
+            raise ServiceUnavailableError(NOT_STARTED) from error
+        metrics.CHILDREN_STARTED.inc()
+        child = cls(process, folder)
+        try:
+            if await child._receive() is None:
+                raise ServiceUnavailableError(NOT_STARTED)
+        except BaseException:  # a cancelled start too: nobody else knows of the process
+            await child.kill()
+            raise
+        return child
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._process.pid
+
+    @property
+    def is_alive(self) -> bool:
+        """Has the process not ended yet?"""
+        return self._process.returncode is None
+
+    async def run(
+        self,
+        upload_id: UUID,
+        attempt: int,
+        on_progress: Callable[[Progress], None],
+        work: str,
+        *,
+        bound: Mapping[str, str],
+        on_stages: Callable[[StageTimes], None],
+    ) -> dict[str, Any]:
+        """Run one attempt, or other ``work`` that ``child`` knows, and return its result.
+
+        Raises:
+            RollbookError: what the attempt met, as the class it met it as.
+            ChildDiedError: the process ended without an answer.
+        """
+        assert self._process.stdin is not None
+        task = {"upload_id": str(upload_id), "attempt": attempt, "work": work, "bound": bound}
+        with contextlib.suppress(ConnectionError):  # a dead child is seen by the read below
+            self._process.stdin.write(json.dumps(task).encode() + b"\n")
+            await self._process.stdin.drain()
+        while (message := await self._receive()) is not None:
+            kind = message.pop("type")
+            if kind == "progress":
+                on_progress(Progress(**message))
+            elif kind == "stages":
+                on_stages(StageTimes(**message))
+            elif kind == "result":
+                return message
+            elif kind == "error":
+                raise _error(message["kind"], message["message"])
+        code = await self._process.wait()
+        raise ChildDiedError(
+            "The process that worked on the file died "
+            f"({signal.Signals(-code).name if code < 0 else f'exit code {code}'}). Nothing of the "
+            "file was merged."
+        )
+
+    async def watch_memory(self, limit_mb: int) -> None:
+        """Return when the process is over its limit."""
+        while True:
+            await asyncio.sleep(MEMORY_INTERVAL_S)
+            if self.memory_mb > limit_mb:
+                return
+
+    @property
+    def memory_mb(self) -> float:
+        """Resident memory; 0 when the process has ended."""
+        try:
+            return float(psutil.Process(self.pid).memory_info().rss) / 2**20
+        except psutil.NoSuchProcess:
+            return 0.0
+
+    async def kill(self) -> None:
+        """End the process at once; an open transaction of it is rolled back by PostgreSQL."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+        await self._process.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    async def _receive(self) -> dict[str, Any] | None:
+        assert self._process.stdout is not None
+        line = await self._process.stdout.readline()
+        return json.loads(line) if line.endswith(b"\n") else None
+
+
+class Slots:
+    """The children of one worker process: as many as it runs jobs at a time, kept warm.
+
+    An asynchronous context manager: the children live as long as the context lasts.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._names = itertools.count()
+        self._idle: list[Child] = []
+        self._busy: set[Child] = set()
+        self._scratch = scratch.folder(settings.data_dir)
+        self._folder: Path
+
+    async def __aenter__(self) -> Self:
+        """Start the children, so that the first file doesn't wait for one."""
+        self._folder = self._scratch.__enter__()
+        metrics.SLOTS.set(self._settings.concurrency)
+        metrics.SLOTS_IN_USE.set_function(lambda: len(self._busy))
+        metrics.CHILD_LIMIT.set(self._settings.child_memory_mb * 2**20)
+        try:
+            await asyncio.gather(*(self._warm_up() for _ in range(self._settings.concurrency)))
+        except BaseException:
+            await self.__aexit__(None, None, None)
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End every child and remove what they worked on."""
+        await asyncio.gather(*(child.kill() for child in (*self._idle, *self._busy)))
+        self._idle.clear()
+        self._scratch.__exit__(kind, error, trace)
+
+    def measure(self) -> None:
+        """Note the memory of each child; a slot's number says nothing but how many there are."""
+        metrics.CHILD_MEMORY.clear()
+        for slot, child in enumerate((*self._busy, *self._idle)):
+            metrics.CHILD_MEMORY.labels(slot=str(slot)).set(child.memory_mb * 2**20)
+
+    @property
+    def pids(self) -> list[int]:
+        """The process ids of all children."""
+        return [child.pid for child in (*self._idle, *self._busy)]
+
+    async def run(
+        self,
+        upload_id: UUID,
+        attempt: int,
+        on_progress: Callable[[Progress], None],
+        work: str = "attempt",
+        *,
+        bound: Mapping[str, str] | None = None,
+        on_stages: Callable[[StageTimes], None] = lambda _: None,
+    ) -> dict[str, Any]:
+        """Run one attempt, or other ``work``, in a child, within the limits of time and memory.
+
+        When the caller is cancelled, the child is killed.
+
+        Args:
+            upload_id: of which upload.
+            attempt: the fence.
+            on_progress: hears how far it is.
+            work: what ``child`` is to do.
+            bound: what the child's log lines are to carry beside that.
+            on_stages: hears how long each stage took, if the child got that far.
+
+        Raises:
+            TimedOutError: it took longer than ROLLBOOK_JOB_TIMEOUT_S.
+            OutOfMemoryError: it needed more than ROLLBOOK_CHILD_MEMORY_MB.
+            RollbookError: what the attempt itself raised.
+        """
+        limits = self._settings
+        async with self._child() as child:
+            running = asyncio.create_task(
+                child.run(
+                    upload_id, attempt, on_progress, work, bound=bound or {}, on_stages=on_stages
+                )
+            )
+            memory = asyncio.create_task(child.watch_memory(limits.child_memory_mb))
+            try:
+                async with asyncio.timeout(limits.job_timeout_s):
+                    await asyncio.wait({running, memory}, return_when=asyncio.FIRST_COMPLETED)
+            except TimeoutError:
+                raise TimedOutError(
+                    f"The file took longer than {limits.job_timeout_s} seconds and was stopped. "
+                    "Nothing of it was merged. Split it into smaller files, or ask the operator to "
+                    "raise ROLLBOOK_JOB_TIMEOUT_S."
+                ) from None
+            finally:
+                memory.cancel()
+                if not running.done():
+                    running.cancel()
+                    await child.kill()
+            if not running.done() or running.cancelled():
+                raise OutOfMemoryError(
+                    f"The file needs more than {limits.child_memory_mb} MB of memory and was "
+                    "stopped. Nothing of it was merged. Split it into smaller files, or ask the "
+                    "operator to raise ROLLBOOK_CHILD_MEMORY_MB."
+                )
+            return running.result()
+
+    async def write_report(self, upload_id: UUID) -> None:
+        """Write an upload's report again, in a child like an attempt; raises what ``run`` does."""
+        await self.run(upload_id, 0, lambda _: None, "report")
+
+    async def _warm_up(self) -> None:
+        try:
+            self._idle.append(await self._start())
+        except ServiceUnavailableError as error:
+            # The job that needs the child tries again, and waits while it can't be started.
+            log.warning("child not started", reason=error.message, cause=repr(error.__cause__))
+
+    async def _start(self) -> Child:
+        return await Child.start(self._settings, self._folder / f"child-{next(self._names)}")
+
+    @contextlib.asynccontextmanager
+    async def _child(self) -> AsyncIterator[Child]:
+        while self._idle and not self._idle[-1].is_alive:
+            self._idle.pop()
+        child = self._idle.pop() if self._idle else await self._start()
+        self._busy.add(child)
+        try:
+            yield child
+        finally:
+            self._busy.discard(child)
+            if child.is_alive and child.memory_mb < KEPT_CHILD_MB:
+                self._idle.append(child)
+            else:
+                await child.kill()
+
+
+def _error(kind: str, message: str) -> RollbookError:
+    found = getattr(errors, kind, RollbookError)
+    assert issubclass(found, RollbookError)
+    return found(message)

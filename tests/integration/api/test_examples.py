@@ -1,0 +1,215 @@
+"""Every operation's example in the API's description is what it answered to that very request.
+
+``ROLLBOOK_RECORD_EXAMPLES=1 pytest tests/integration/api/test_examples.py`` records them anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import jsonschema
+import pytest
+
+from rollbook import clock
+from rollbook.accounts import tokens
+from rollbook.accounts.users import issue_token
+from rollbook.api import oidc
+from rollbook.api.app import create_app
+from rollbook.api.description import EXAMPLES
+from rollbook.model import Role
+from tests.conftest import PASSWORD
+from tests.files import csv_file, member, members
+from tests.integration.folder.watching import QUICK, until, watching
+from tests.integration.worker.test_worker import working
+from tests.waiting import job_event
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
+
+    import httpx
+
+    from rollbook.config import Settings
+    from rollbook.model import User
+    from rollbook.service.system import System
+
+BASE = "/api/v1/bulk-upload"
+#: What would be this machine's or this moment's, by the names of fields.
+PLAIN = {
+    "token": "the-token",
+    "host": "worker-1.example.org",
+    "pid": 4711,
+    "folder": "/srv/rollbook/inbox",
+    "remote_address": "192.0.2.10",
+}
+#: Of one row that is good, one whose number is wrong, and one that repeats the first.
+ROWS = [member(0), member(1, **{"ID Number": "8001015009088"}), member(0)]
+
+
+@pytest.fixture
+def settings(settings: Settings, folder: Path) -> Settings:
+    changes = {**QUICK, "watch_dir": folder}
+    # Whole, because the worker's children read them anew.
+    changes |= {"oidc_issuer": "https://login.example.org", "oidc_name": "Example Members"}
+    changes |= {"oidc_client_id": "rollbook", "oidc_roles": {"all": "super_admin"}}
+    changes["public_url"] = "http://127.0.0.1:8000"
+    return settings.model_copy(update=changes)
+
+
+class Scenario:
+    """Calls operations one after the other and keeps what was asked and answered."""
+
+    def __init__(self, api: httpx.AsyncClient) -> None:
+        self._api = api
+        self.found: dict[str, dict[str, Any]] = {}
+
+    async def call(self, operation: str, *, status: int = 200, **request: Any) -> Any:
+        """Call one and keep it: ``GET /queue/stats``, or ``GET /status/{job_id}`` with a job."""
+        method, path = operation.split()
+        base = "/api/v1" if path.startswith("/auth") else BASE
+        job_id = request.pop("job_id", None)
+        answer = await self._api.request(
+            method, f"{base}{path}".replace("{job_id}", str(job_id)), **request
+        )
+        assert answer.status_code == status, answer.text
+        example: dict[str, Any] = {"status": status, "answer": _plain(answer.json())}
+        if "json" in request:
+            example["request"] = _plain(request["json"])
+        self.found[f"{method} {base}{path}"] = example
+        return answer.json()["data"]
+
+
+def _back_from_provider(settings: Settings, user: User) -> dict[str, str]:
+    claims = {"user": str(user.id), "jti": str(uuid4())}
+    until = clock.now() + oidc.ENDED_FOR
+    return {"Cookie": f"{oidc.ENDED}={tokens.sign(settings, oidc.ENDED, claims, until=until)}"}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        plain = PLAIN | {"name": "worker-1.example.org-4711"} if "pid" in value else PLAIN
+        return {
+            name: plain[name] if name in plain and inner else _plain(inner)
+            for name, inner in value.items()
+        }
+    # Two of a list show what the others are.
+    return [_plain(inner) for inner in value[:2]] if isinstance(value, list) else value
+
+
+def _shape(value: Any) -> Any:
+    """What kinds of values stand where; nothing that differs from one run to the next."""
+    if isinstance(value, dict):
+        return {name: _shape(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_shape(inner) for inner in value[:1]]
+    return (
+        "number" if isinstance(value, int | float) and value is not True else type(value).__name__
+    )
+
+
+@contextlib.asynccontextmanager
+async def _watching(system: System, api: httpx.AsyncClient) -> AsyncIterator[None]:
+    """A watcher that has looked at the folder, and told of it."""
+
+    async def has_told() -> bool:
+        said = (await api.get(f"{BASE}/monitor/status")).json()["data"]["watchers"]
+        return bool(said and said[0]["swept_at"])
+
+    async with watching(system):
+        await until(has_told)
+        yield
+
+
+async def test_every_example_is_what_the_system_answers(
+    api: httpx.AsyncClient,
+    system: System,
+    settings: Settings,
+    folder: Path,
+    make_user: Callable[..., Awaitable[User]],
+) -> None:
+    user = await make_user(Role.SUPER_ADMIN)
+    api.headers["Authorization"] = f"Bearer {issue_token(settings, user)}"
+    steps = Scenario(api)
+    call = steps.call
+
+    async def through(job_id: str) -> None:
+        await job_event(settings, job_id, "completed", "failed")
+
+    await call("POST /auth/login", json={"email": user.email, "password": PASSWORD})
+    for about in ("GET /auth/me", "GET /auth/oidc"):
+        await call(about)
+    await call("POST /auth/oidc/token", headers=_back_from_provider(settings, user))
+    await call("POST /auth/renew")
+    await call(
+        "POST /auth/password",
+        json={"current_password": PASSWORD, "new_password": "seven quiet pelicans"},
+    )
+    api.headers["Authorization"] = f"Bearer {issue_token(settings, user)}"
+    await call("POST /queue/pause")
+    files = {"file": ("members.csv", csv_file(ROWS))}
+    sent = (await call("POST /process", status=202, files=files))["job_id"]
+    other = {"file": ("another.csv", csv_file(members(2, start=50)))}
+    waiting = (await api.post(f"{BASE}/process", files=other)).json()["data"]["job_id"]
+    await call("POST /cancel/{job_id}", job_id=waiting)
+    await call("POST /queue/resume")
+    async with working(system) as worker, _watching(system, api):
+        await through(sent)
+        dry = {"file": ("dry.csv", csv_file(members(2, start=20)))}
+        dry_run = (await api.post(f"{BASE}/process", files=dry, data={"dry_run": "true"})).json()[
+            "data"
+        ]["job_id"]
+        await through(dry_run)
+        real = await call("POST /run/{job_id}", status=202, job_id=dry_run, json={})
+        await through(real["job_id"])
+        bad = {"file": ("bad.csv", b"no,columns,that,we,know\n1,2,3,4,5\n")}
+        failed = (await api.post(f"{BASE}/process", files=bad)).json()["data"]["job_id"]
+        await through(failed)
+        await worker._beat()  # the last one may have been while a job ran
+        await call("GET /queue/workers")
+        await call("POST /monitor/stop")
+        (folder / "from the folder.csv").write_bytes(csv_file(members(2, start=70)))
+        by_hand = await call(
+            "POST /monitor/process", status=202, json={"file_name": "from the folder.csv"}
+        )
+        await through(by_hand["job_id"])
+        await call("POST /monitor/start")
+        await call("GET /monitor/status")
+    await call("POST /queue/retry/{job_id}", job_id=failed)
+    for path in (
+        "/status/{job_id}", "/rows/{job_id}", "/problems/{job_id}", "/history", "/stats",
+        "/stats/over-time", "/queue/stats", "/queue/jobs", "/rate-limit-status", "/can-upload",
+        "/reports", "/reports/stats", "/audit", "/audit/mine",
+    ):  # fmt: skip
+        await call(f"GET {path}", job_id=sent, params={"days": 1} if "over-time" in path else None)
+    await call("POST /undo/{job_id}", job_id=sent, json={"dry_run": True})
+    await call("GET /undo/{job_id}/kept", job_id=sent)
+    await call("POST /reports/cleanup", json={"older_than_days": 90, "dry_run": True})
+    await call("DELETE /reports/{job_id}", job_id=sent)
+    await call("POST /queue/clean", json={"grace_period_hours": 24})
+    await call("POST /auth/logout")
+    if "ROLLBOOK_RECORD_EXAMPLES" in os.environ:
+        text = json.dumps(steps.found, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+        EXAMPLES.write_text(text, encoding="utf-8")
+    recorded = json.loads(EXAMPLES.read_text(encoding="utf-8"))
+    assert _shape(recorded) == _shape(steps.found)
+
+
+def test_every_operation_that_answers_json_has_an_example_that_fits_its_schema(
+    settings: Settings,
+) -> None:
+    document = create_app(settings).openapi()
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            for status, answer in operation["responses"].items():
+                content = answer.get("content", {}).get("application/json")
+                if not path.startswith("/api/") or status[0] != "2" or content is None:
+                    continue
+                assert "example" in content, (method, path)
+                jsonschema.validate(
+                    content["example"],
+                    {**content["schema"], "components": document["components"]},
+                )

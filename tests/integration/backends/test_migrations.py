@@ -1,0 +1,102 @@
+"""The migrations lead down to the first revision and up again, to the same schema."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+import alembic.command
+from alembic.script import ScriptDirectory
+
+from rollbook.backends import schema
+from rollbook.backends.database import SCHEMA_REVISION, connect, has_schema
+from rollbook.engines.postgres import _programs
+from rollbook.uploads.retention import run_once
+from tests.files import csv_file
+from tests.integration.worker.test_worker import ended, sent, working
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    import httpx
+
+    from rollbook.config import Settings
+    from rollbook.model import User
+    from rollbook.service.system import System
+
+    MakeUser = Callable[..., Awaitable[User]]
+
+FIRST = "0001"
+
+
+def dumped(address: str) -> list[str]:
+    """The schema as pg_dump writes it, without the key that each dump makes up."""
+    lines = subprocess.run(
+        [_programs() / "pg_dump", "--schema-only", "--dbname", address],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    ).stdout.splitlines()
+    return [line for line in lines if not line.startswith(("\\restrict", "\\unrestrict"))]
+
+
+def down(address: str, revision: str) -> None:
+    with schema._alembic(address) as (config, connection):
+        alembic.command.downgrade(config, revision)
+        connection.commit()
+
+
+def test_down_by_each_revision_and_up_again_gives_the_same_schema(database_url: str) -> None:
+    script = ScriptDirectory.from_config(schema._config())
+    revisions = [found.revision for found in script.walk_revisions()]  # the newest first
+    assert (revisions[0], revisions[-1]) == (SCHEMA_REVISION, FIRST)
+    dumps = {}
+    for revision in revisions:
+        down(database_url, revision)
+        dumps[revision] = dumped(database_url)
+    assert len({tuple(dump) for dump in dumps.values()}) == len(dumps)
+    for revision in reversed(revisions):
+        with schema._alembic(database_url) as (config, connection):
+            alembic.command.upgrade(config, revision)
+            connection.commit()
+        assert dumped(database_url) == dumps[revision]
+
+
+async def test_uploads_and_members_outlive_the_way_down_and_up(
+    system: System, settings: Settings, make_user: MakeUser
+) -> None:
+    user = await make_user()
+    with connect(settings.database_address) as connection:
+        account = connection.execute("SELECT * FROM users WHERE email = 'folder'").fetchone()
+    assert account is not None
+    async with working(system):
+        for owner, rows in ((user, 2), (type(user).from_row(account), 3)):
+            await ended(system, user, await sent(system, owner, csv_file(rows)))
+
+    def kept() -> list[object]:
+        with connect(settings.database_address) as connection:
+            members = connection.execute("SELECT * FROM members ORDER BY id_number").fetchall()
+            uploads = connection.execute(
+                "SELECT id, owner_id, status, inserted FROM uploads ORDER BY ordinal"
+            ).fetchall()
+            users = connection.execute("SELECT * FROM users ORDER BY email").fetchall()
+        return [members, uploads, users]
+
+    before = kept()
+    down(settings.database_address, FIRST)
+    schema.migrate(settings.database_address)
+    assert kept() == before
+    assert await run_once(system) is not None
+
+
+async def test_a_process_is_ready_on_a_schema_newer_than_itself_and_not_on_an_older_one(
+    api: httpx.AsyncClient, settings: Settings
+) -> None:
+    for revision, status in (("9999", 200), (FIRST, 503), (SCHEMA_REVISION, 200)):
+        with connect(settings.database_address) as connection:
+            connection.execute("UPDATE alembic_version SET version_num = %s", (revision,))
+        assert (await api.get("/readyz")).status_code == status, revision
+        assert has_schema(settings.database_address) == (status == 200)
+        if status == 200:  # also for the version before, which is started again
+            assert schema.migrate(settings.database_address) == revision

@@ -1,0 +1,274 @@
+"""What a sender may ask for: a policy for existing members, all or nothing, a sheet, columns."""
+
+from __future__ import annotations
+
+import datetime as dt
+import io
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import fastexcel
+import openpyxl
+import pytest
+
+from rollbook.backends.database import connect
+from rollbook.backends.files import source_key
+from rollbook.errors import (
+    ConflictError,
+    IdempotencyConflictError,
+    InvalidRequestError,
+    SourceGoneError,
+)
+from rollbook.model import Role
+from rollbook.uploads import control, lookup, receive, retention
+from tests.files import csv_file, id_number, member
+from tests.integration.worker.test_worker import downloaded, ended, in_members, sent, working
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from rollbook.config import Settings
+    from rollbook.model import User
+    from rollbook.service.system import System
+
+    MakeUser = Callable[..., Awaitable[User]]
+
+HEADERS = ("ID Number", "Firstname", "Surname", "Cell Number", "Email")
+
+
+def person(sequence: int, **changes: str) -> dict[str, str]:
+    return {header: member(sequence).get(header, "") for header in HEADERS} | changes
+
+
+def file_of(*rows: dict[str, str]) -> bytes:
+    return csv_file(rows, headers=HEADERS)
+
+
+@pytest.mark.parametrize(
+    ("existing", "outcome", "surname", "email"),
+    [
+        ("update", "updated", "New", "new@example.org"),
+        ("fill", "updated", "Last1", "new@example.org"),
+        ("skip", "unchanged", "Last1", None),
+    ],
+)
+async def test_a_policy_decides_over_members_that_exist(
+    existing: str, outcome: str, surname: str, email: str | None, system: System,
+    make_user: MakeUser, settings: Settings,
+) -> None:  # fmt: skip
+    user = await make_user()
+    changed = person(1, Surname="New", Email="new@example.org")
+    async with working(system):
+        first = await sent(system, user, file_of(person(1)))
+        await ended(system, user, first)
+        second = await sent(system, user, file_of(changed, person(2)), existing=existing)
+        upload = await ended(system, user, second)
+    assert (upload[outcome], upload["inserted"]) == (1, 1)
+    kept, new = in_members(settings)
+    assert (kept["surname"], kept["email"], kept["cell_number"]) == (
+        surname, email, "+27820000001",
+    )  # fmt: skip
+    assert kept["created_by_upload"] == first
+    assert kept["changed_by_upload"] == (second if outcome == "updated" else first)
+    assert new["created_by_upload"] == second
+
+
+async def test_what_a_member_was_before_an_upload_is_kept(
+    system: System, make_user: MakeUser, settings: Settings
+) -> None:
+    user = await make_user()
+    async with working(system):
+        await ended(system, user, await sent(system, user, file_of(person(1), person(2))))
+        before = in_members(settings)
+        second = await sent(system, user, file_of(person(1, Surname="New"), person(2)))
+        await ended(system, user, second)
+    with connect(settings.database_address) as connection:
+        changes = connection.execute("SELECT upload_id, id_number, before FROM member_changes")
+        [change] = changes.fetchall()
+    assert (change["upload_id"], change["id_number"]) == (second, id_number(1))
+    former = {name: str(value) for name, value in before[0].items() if value is not None}
+    kept = {name: str(value) for name, value in change["before"].items()}
+    for name in ("created_at", "changed_at"):  # JSON leaves a fraction's last zeros out
+        kept[name] = str(dt.datetime.fromisoformat(kept[name]))
+    assert kept == former
+
+
+async def test_all_or_nothing_takes_a_file_without_a_fault(
+    system: System, make_user: MakeUser, settings: Settings
+) -> None:
+    user = await make_user()
+    async with working(system):
+        upload_id = await sent(system, user, file_of(person(1)), all_or_nothing=True)
+        upload = await ended(system, user, upload_id)
+    assert (upload["status"], upload["inserted"]) == ("completed", 1)
+    assert len(in_members(settings)) == 1
+
+
+async def test_all_or_nothing_merges_nothing_for_one_refused_row_and_reports_it(
+    system: System, make_user: MakeUser, settings: Settings
+) -> None:
+    user = await make_user()
+    content = file_of(person(1), person(2, Surname=""), person(3))
+    async with working(system):
+        upload_id = await sent(system, user, content, all_or_nothing=True)
+        upload = await ended(system, user, upload_id)
+    assert (upload["status"], upload["error_code"]) == ("failed", "rows_refused")
+    assert upload["error"].startswith("1 of the 3 rows were refused")
+    assert in_members(settings) == []
+    _, total = await lookup.rows(system, upload, outcome=None, page=1, page_size=10)
+    assert total == 0
+    report = fastexcel.read_excel(await downloaded(system, upload["report_key"]))
+    summary = report.load_sheet("Summary", header_row=None, dtypes="string").to_polars()
+    assert any("nothing was changed" in str(cell) for cell in summary.to_series())
+    refused = fastexcel.read_excel(await downloaded(system, upload["refused_key"]))
+    assert refused.load_sheet(0).height == 1
+
+
+def two_sheets() -> bytes:
+    book = openpyxl.Workbook()
+    assert book.active is not None
+    book.active.title = "2024"
+    for sheet, sequence in ((book.active, 1), (book.create_sheet("2025"), 2)):
+        sheet.append(list(HEADERS))
+        sheet.append(list(person(sequence).values()))
+    target = io.BytesIO()
+    book.save(target)
+    book.close()
+    return target.getvalue()
+
+
+async def test_the_sheet_that_was_named_is_read(
+    system: System, make_user: MakeUser, settings: Settings
+) -> None:
+    user = await make_user()
+    async with working(system):
+        done = await sent(system, user, two_sheets(), "members.xlsx", sheet="2025")
+        assert (await ended(system, user, done))["status"] == "completed"
+        wrong = await sent(
+            system, user, two_sheets(), "members.xlsx", sheet="2026", allow_duplicate=True
+        )
+        failed = await ended(system, user, wrong)
+    assert [row["id_number"] for row in in_members(settings)] == [id_number(2)]
+    assert failed["error_code"] == "no_such_sheet"
+    assert "It has '2024', '2025'" in failed["error"]
+
+
+def own_headers(sequence: int) -> bytes:
+    row = member(sequence)
+    own = {"Lid No": row["ID Number"], "Roepnaam": row["Firstname"], "Stam": row["Surname"]}
+    return csv_file([{**own, "Surname": "not this"}], headers=(*own, "Surname"))
+
+
+COLUMNS: dict[str, Any] = {
+    "Lid No": "id_number", "Roepnaam": "firstname", "stam": "surname", "Surname": None,
+}  # fmt: skip
+
+
+async def test_columns_that_were_named_are_remembered_for_the_office(
+    system: System, make_user: MakeUser, settings: Settings
+) -> None:
+    gauteng, other = await make_user(Role.PROVINCE_ADMIN, "GP"), await make_user()
+    async with working(system):
+        unknown = await ended(system, gauteng, await sent(system, gauteng, own_headers(1)))
+        assert unknown["error_code"] == "no_id_column"
+        named = await sent(system, gauteng, own_headers(1), columns=COLUMNS)
+        assert (await ended(system, gauteng, named))["inserted"] == 1
+        again = await sent(system, gauteng, own_headers(2))
+        assert (await ended(system, gauteng, again))["inserted"] == 1
+        elsewhere = await ended(system, other, await sent(system, other, own_headers(3)))
+    assert elsewhere["error_code"] == "no_id_column"
+    assert [row["surname"] for row in in_members(settings)] == ["Last1", "Last2"]
+
+
+async def test_a_dry_run_is_run_for_real_without_a_second_upload(
+    system: System, make_user: MakeUser, settings: Settings
+) -> None:
+    user = await make_user()
+    async with working(system):
+        tried = await sent(
+            system, user, file_of(*(person(n) for n in range(3))), dry_run=True, existing="fill"
+        )
+        dry_run = await ended(system, user, tried)
+        assert (dry_run["inserted"], in_members(settings)) == (3, [])
+        real = await receive.run_for_real(system, user, dry_run, receive.Options())
+        done = await ended(system, user, real["id"])
+    assert (done["inserted"], done["existing"], done["dry_run"]) == (3, "fill", False)
+    assert len(in_members(settings)) == 3
+    with pytest.raises(ConflictError, match="Only a dry run"):
+        await receive.run_for_real(system, user, done, receive.Options())
+    await control.forget_source(system, dry_run)
+    gone = await lookup.get(system, user, tried)
+    with pytest.raises(SourceGoneError):
+        await receive.run_for_real(system, user, gone, receive.Options(allow_duplicate=True))
+
+
+async def test_retention_leaves_a_dry_runs_copy_alone_until_it_is_recorded(
+    system: System, make_user: MakeUser, settings: Settings
+) -> None:
+    user = await make_user()
+    async with working(system):
+        tried = await sent(system, user, file_of(person(1)), dry_run=True)
+        dry_run = await ended(system, user, tried)
+    source = settings.data_dir / "store" / dry_run["source_key"]
+    three_days_ago = time.time() - 3 * 86400
+    os.utime(source, (three_days_ago, three_days_ago))
+    await system.store.copy(dry_run["source_key"], source_key(uuid4(), "csv"))
+    assert (await retention.holdings(system)).orphans == 0
+
+
+async def test_a_file_taken_in_is_on_the_disk_with_the_names_of_all_its_folders(
+    system: System, make_user: MakeUser, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = []
+    fsync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    upload_id = await sent(system, await make_user(), file_of(person(1)))
+    store = (settings.data_dir / "store").resolve()
+    own = store / str(upload_id)
+    assert {str(own / "source.csv"), str(own), str(store)} <= set(synced)
+
+
+async def test_a_dry_runs_key_is_not_taken_for_the_run_for_real(
+    system: System, make_user: MakeUser
+) -> None:
+    user = await make_user()
+    content = file_of(person(1))
+    async with working(system):
+        tried = await sent(system, user, content, dry_run=True, idempotency_key="november")
+        dry_run = await ended(system, user, tried)
+    with pytest.raises(IdempotencyConflictError, match="was a dry run"):
+        await receive.run_for_real(
+            system, user, dry_run, receive.Options(idempotency_key="november")
+        )
+    with pytest.raises(IdempotencyConflictError, match="was a dry run"):
+        await sent(system, user, content, idempotency_key="november")
+    await sent(system, user, content, idempotency_key="december")
+    with pytest.raises(IdempotencyConflictError, match="was for real"):
+        await sent(system, user, content, dry_run=True, idempotency_key="december")
+    # The same again is the same job, and of what was refused nothing is left.
+    assert await sent(system, user, content, dry_run=True, idempotency_key="november") == tried
+    assert len([file async for file in system.store.each()]) == 3  # two sources and a report
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[1]", "JSON object"), ("{", "JSON object"), ('{"Lid No": "shoe_size"}', "'shoe_size'"),
+        ("[" * 4000, "JSON object"), ('{"Lid No": []}', "no field"), ('{"Lid No": {}}', "no field"),
+    ],
+)  # fmt: skip
+def test_columns_that_make_no_sense_are_explained(text: str, says: str) -> None:
+    with pytest.raises(InvalidRequestError, match=says):
+        receive.columns_from(text)
+
+
+def test_columns_may_name_a_field_or_nothing() -> None:
+    assert receive.columns_from('{"A": "ward", "B": null}') == {"A": "ward", "B": None}

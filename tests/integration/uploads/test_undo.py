@@ -1,0 +1,412 @@
+"""Undoing an upload: compared are whole tables, before and after, byte by byte."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import sys
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+from psycopg import sql
+
+from rollbook.accounts.users import issue_token
+from rollbook.api.app import create_app
+from rollbook.backends.database import connect, queries
+from rollbook.config import environment_for
+from rollbook.errors import ConflictError, NotFoundError
+from rollbook.model import Role, User
+from rollbook.uploads import undo
+from rollbook.uploads.undo import Counts
+from tests.files import csv_file, id_number, member, members
+from tests.integration.worker.test_worker import sent
+from tests.pipeline_run import Site, open_site
+from tests.waiting import PATIENCE_S
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from pathlib import Path
+
+    from rollbook.backends.database import Row
+    from rollbook.config import Settings
+    from rollbook.service.system import System
+
+    MakeUser = Callable[..., Awaitable[User]]
+
+BASE = "/api/v1/bulk-upload/undo"
+#: Columns that are no upload's: whose member it is, and what the voter roll said.
+NO_UPLOADS = {"id_number", "roll_status", "roll_ward", "roll_voting_district", "roll_asked_at"}
+
+
+@pytest.fixture
+def site(database_url: str, tmp_path: Path) -> Iterator[Site]:
+    with open_site(database_url, tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def operator(make_user: MakeUser) -> User:
+    return await make_user(Role.NATIONAL_ADMIN)
+
+
+@pytest.fixture
+async def api(settings: Settings, operator: User) -> AsyncIterator[httpx.AsyncClient]:
+    app = create_app(settings)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client,
+    ):
+        client.headers["Authorization"] = f"Bearer {issue_token(settings, operator)}"
+        yield client
+
+
+def dump(settings: Settings, table: str = "members", *key: str) -> list[bytes]:
+    """A table as text, row by row, in the order of its key."""
+    with connect(settings.database_address) as connection:
+        columns = sql.SQL(", ").join(sql.Identifier(name) for name in key or ("id_number",))
+        statement = sql.SQL("COPY (SELECT * FROM {} ORDER BY {}) TO STDOUT")
+        with connection.cursor().copy(statement.format(sql.Identifier(table), columns)) as rows:
+            return b"".join([bytes(chunk) for chunk in rows]).splitlines()
+
+
+def changes(settings: Settings) -> list[bytes]:
+    return dump(settings, "member_changes", "upload_id", "id_number")
+
+
+def of(rows: list[bytes], numbers: range) -> list[bytes]:
+    """The lines of these members."""
+    wanted = {id_number(number).encode() for number in numbers}
+    return [row for row in rows if row.split(b"\t")[0] in wanted]
+
+
+def send(site: Site, numbers: range, **columns: str) -> UUID:
+    """Send a file of these members, with their cells changed."""
+    done = site.send(csv_file([member(number, **columns) for number in numbers]), "members.csv")
+    upload_id: UUID = done.upload["id"]
+    return upload_id
+
+
+async def undone(system: System, user: User, upload_id: UUID) -> Counts:
+    return (await undo.undo(system, user, upload_id, dry_run=False)).counts
+
+
+async def test_an_upload_that_inserted_and_updated_leaves_no_trace_in_the_members(
+    site: Site, system: System, operator: User, settings: Settings
+) -> None:
+    rows = [member(n, Firstname="", **{"Cell Number": ""}) for n in range(3)]
+    site.send(csv_file(rows), "all_refused.csv")
+    send(site, range(6))
+    before, changes_before = dump(settings), changes(settings)
+    second = send(site, range(3, 10), Surname="Changed", **{"Cell Number": "0831112222"})
+    assert len(dump(settings)) == 10
+    assert of(dump(settings), range(3, 6)) != of(before, range(3, 6))
+
+    assert await undone(system, operator, second) == Counts(4, 3, 0, 0, 0)
+    assert dump(settings) == before
+    assert changes(settings) == changes_before
+
+
+async def test_members_whom_a_later_upload_touched_stay_and_all_others_are_as_before(
+    site: Site, system: System, operator: User, settings: Settings
+) -> None:
+    send(site, range(10))
+    before = dump(settings)
+    # It changes 0 to 9 and brings 10 to 19; the later one touches the second half of both.
+    wrong = send(site, range(20), Surname="Wrong")
+    later = send(site, range(5, 15), **{"Cell Number": "0845556666"})
+    touched = dump(settings)
+
+    assert await undone(system, operator, wrong) == Counts(5, 5, 10, 0, 0)
+    after = dump(settings)
+    assert of(after, range(5)) == of(before, range(5))
+    assert of(after, range(5, 15)) == of(touched, range(5, 15))
+    assert of(after, range(15, 20)) == []
+    assert len(after) == 15
+    kept, total = await undo.kept(system, operator, wrong, page=1, page_size=100)
+    assert total == 10
+    assert [(row["id_number"], row["reason"], row["later_upload"]) for row in kept] == [
+        (id_number(n), "later_upload", later) for n in range(5, 15)
+    ]
+
+
+async def test_uploads_undone_from_the_last_to_the_first_leave_what_was_before_them(
+    site: Site, system: System, operator: User, settings: Settings
+) -> None:
+    send(site, range(4))
+    dumps = [dump(settings)]
+    uploads = []
+    for surname, numbers in (("A", range(6)), ("B", range(2, 8)), ("C", range(8))):
+        uploads.append(send(site, numbers, Surname=surname))
+        dumps.append(dump(settings))
+    for upload_id in reversed(uploads):
+        assert dump(settings) == dumps.pop()
+        assert (await undone(system, operator, upload_id)).kept == 0
+    assert dump(settings) == dumps.pop()
+
+
+async def test_members_edited_by_hand_stay_as_they_were_edited(
+    site: Site, system: System, operator: User, settings: Settings
+) -> None:
+    send(site, range(4))
+    before = dump(settings)
+    wrong = send(site, range(8), Surname="Wrong")
+    with connect(settings.database_address) as connection:
+        for number in (1, 5):
+            connection.execute(
+                "UPDATE members SET surname = 'By hand' WHERE id_number = %s", (id_number(number),)
+            )
+    edited = dump(settings)
+    assert await undone(system, operator, wrong) == Counts(3, 3, 0, 2, 0)
+    after = dump(settings)
+    for number in (1, 5):
+        one = range(number, number + 1)
+        assert of(after, one) == of(edited, one)
+    assert of(after, range(1)) == of(before, range(1))
+    assert of(after, range(2, 4)) == of(before, range(2, 4))
+    kept, _ = await undo.kept(system, operator, wrong, page=1, page_size=10)
+    assert [(row["id_number"], row["reason"]) for row in kept] == [
+        (id_number(1), "edited"), (id_number(5), "edited"),
+    ]  # fmt: skip
+
+
+async def test_what_the_voter_roll_said_stays_and_is_no_edit(
+    site: Site, system: System, operator: User, settings: Settings
+) -> None:
+    send(site, range(2))
+    wrong = send(site, range(3), Surname="Wrong")
+    with connect(settings.database_address) as connection:
+        connection.execute("UPDATE members SET roll_status = 'deceased', roll_asked_at = now()")
+    assert await undone(system, operator, wrong) == Counts(1, 2, 0, 0, 0)
+    found = site.members()
+    assert [row["roll_status"] for row in found.values()] == ["deceased"] * 2
+    assert [row["surname"] for row in found.values()] == ["Last0", "Last1"]
+
+
+async def test_a_member_removed_since_is_not_brought_back(
+    site: Site, system: System, operator: User, settings: Settings
+) -> None:
+    send(site, range(3))
+    wrong = send(site, range(3), Surname="Wrong")
+    with connect(settings.database_address) as connection:
+        connection.execute("DELETE FROM members WHERE id_number = %s", (id_number(1),))
+    assert await undone(system, operator, wrong) == Counts(0, 2, 0, 0, 1)
+    assert list(site.members()) == [id_number(0), id_number(2)]
+
+
+async def test_every_column_that_an_upload_writes_is_given_back(settings: Settings) -> None:
+    with connect(settings.database_address) as connection:
+        columns = {
+            row["column_name"]
+            for row in connection.execute(
+                "SELECT column_name FROM information_schema.columns WHERE table_name = 'members'"
+            ).fetchall()
+        }
+    restored = set(re.findall(r"b\.(\w+)", queries("undo")["restore"]))
+    assert restored == columns - NO_UPLOADS
+
+
+async def test_a_dry_run_counts_and_lists_the_same_and_changes_nothing(
+    site: Site, operator: User, settings: Settings, api: httpx.AsyncClient
+) -> None:
+    send(site, range(6))
+    wrong = send(site, range(9), Surname="Wrong")
+    later = send(site, range(4, 8), **{"Cell Number": "0845556666"})
+    tables = dump(settings), changes(settings)
+    dry = await api.post(f"{BASE}/{wrong}")
+    assert dry.status_code == 200
+    data = dry.json()["data"]
+    assert data == {
+        "job_id": str(wrong), "dry_run": True, "removed": 1, "restored": 4, "kept": 4,
+        "kept_because": {"later_upload": 4, "edited": 0}, "gone": 0,
+        "undone_at": None, "undone_by": None,
+    }  # fmt: skip
+    assert "Nothing was changed" in dry.json()["message"]
+    listed = (await api.get(f"{BASE}/{wrong}/kept", params={"page_size": 3})).json()["data"]
+    assert (listed["total"], len(listed["items"])) == (4, 3)
+    download = await api.get(f"{BASE}/{wrong}/kept.csv")
+    assert (dump(settings), changes(settings)) == tables
+
+    real = (await api.post(f"{BASE}/{wrong}", json={"dry_run": False})).json()["data"]
+    assert real == {
+        **data, "dry_run": False, "undone_at": real["undone_at"], "undone_by": operator.email,
+    }  # fmt: skip
+    assert real["undone_at"] is not None
+    again = (await api.get(f"{BASE}/{wrong}/kept", params={"page_size": 3})).json()["data"]
+    assert again == listed
+    lines = (await api.get(f"{BASE}/{wrong}/kept.csv")).text.splitlines()
+    assert lines == download.text.splitlines()
+    assert lines[:2] == ["id_number,reason,later_upload", f"{id_number(4)},later_upload,{later}"]
+    status = (await api.get(f"/api/v1/bulk-upload/status/{wrong}")).json()
+    assert status["data"]["undone_by"] == operator.email
+    assert status["data"]["undone_at"] == real["undone_at"]
+    assert "undone" in status["message"]
+
+
+async def test_undoing_leaves_its_entries_and_a_second_time_is_refused(
+    site: Site, settings: Settings, operator: User, api: httpx.AsyncClient
+) -> None:
+    wrong = send(site, range(2))
+    for dry_run, expected in ((True, 200), (False, 200), (False, 409), (True, 409)):
+        answer = await api.post(f"{BASE}/{wrong}", json={"dry_run": dry_run})
+        assert answer.status_code == expected
+    assert operator.email in answer.json()["detail"]
+    with connect(settings.database_address) as connection:
+        found = connection.execute(
+            "SELECT * FROM audit_entries WHERE act = 'undo' ORDER BY id"
+        ).fetchall()
+    assert [(entry["outcome"], entry["code"], entry["about"]) for entry in found] == [
+        ("done", None, "dry run"),
+        ("done", None, "2 removed, 0 restored, 0 kept"),
+        ("refused", "conflict", None),
+        ("refused", "conflict", None),
+    ]
+    assert {(entry["job_id"], entry["user_id"]) for entry in found} == {(wrong, operator.id)}
+
+
+async def test_only_operators_undo_and_only_what_there_is(
+    site: Site, settings: Settings, make_user: MakeUser, api: httpx.AsyncClient
+) -> None:
+    wrong = send(site, range(1))
+    assert (await api.post(f"{BASE}/{uuid4()}")).status_code == 404
+    office = await make_user(Role.PROVINCE_ADMIN, "GP")
+    token = {"Authorization": f"Bearer {issue_token(settings, office)}"}
+    for method, path in (("POST", ""), ("GET", "/kept"), ("GET", "/kept.csv")):
+        answer = await api.request(method, f"{BASE}/{wrong}{path}", headers=token)
+        assert answer.status_code == 403
+    assert len(site.members()) == 1
+
+
+async def test_what_has_merged_nothing_or_is_too_old_is_not_undone(
+    site: Site, system: System, operator: User, settings: Settings
+) -> None:
+    dry = site.send(csv_file(2), "members.csv", dry_run=True).upload["id"]
+    waiting = await sent(system, operator, csv_file(3))
+    old = send(site, range(4))
+    with connect(settings.database_address) as connection:
+        connection.execute(
+            "UPDATE uploads SET finished_at = now() - interval '30 days 1 minute' WHERE id = %s",
+            (old,),
+        )
+    before = dump(settings)
+    for upload_id, words in ((dry, "dry run"), (waiting, "pending"), (old, "within 30 days")):
+        for dry_run in (True, False):
+            with pytest.raises(ConflictError, match=words):
+                await undo.undo(system, operator, upload_id, dry_run=dry_run)
+    with pytest.raises(NotFoundError):
+        await undo.undo(system, operator, uuid4(), dry_run=True)
+    assert dump(settings) == before
+
+
+async def test_undoing_waits_for_a_merge_under_way_and_keeps_whom_it_changed(
+    site: Site, system: System, operator: User, settings: Settings
+) -> None:
+    send(site, range(3))
+    wrong = send(site, range(6), Surname="Wrong")
+    later = uuid4()
+    with connect(settings.database_address) as merging:
+        merging.execute(
+            "UPDATE members SET surname = 'Later', changed_by_upload = %s WHERE id_number IN"
+            " (%s, %s)", (later, id_number(2), id_number(5)),
+        )  # fmt: skip
+        work = asyncio.create_task(undone(system, operator, wrong))
+        await _somebody_waits(system)
+        assert not work.done()
+        merging.commit()
+    assert await work == Counts(2, 2, 2, 0, 0)
+    surnames = [row["surname"] for row in site.members().values()]
+    assert surnames == ["Last0", "Last1", "Later", "Later"]
+    kept, _ = await undo.kept(system, operator, wrong, page=1, page_size=10)
+    assert {row["later_upload"] for row in kept} == {later}
+
+
+async def test_of_two_who_undo_at_once_one_does(
+    site: Site, system: System, operator: User, settings: Settings
+) -> None:
+    send(site, range(2))
+    before = dump(settings)
+    wrong = send(site, range(50), Surname="Wrong")
+    outcomes = await asyncio.gather(
+        *(undone(system, operator, wrong) for _ in range(4)), return_exceptions=True
+    )
+    assert [o for o in outcomes if isinstance(o, Counts)] == [Counts(48, 2, 0, 0, 0)]
+    assert sum(isinstance(o, ConflictError) for o in outcomes) == 3
+    assert dump(settings) == before
+
+
+async def test_a_fault_in_the_middle_changes_nothing(
+    site: Site, system: System, operator: User, settings: Settings
+) -> None:
+    send(site, range(2))
+    wrong = send(site, range(4), Surname="Wrong")
+    tables = dump(settings), changes(settings), dump(settings, "uploads", "id")
+    with connect(settings.database_address) as connection:
+        connection.execute("ALTER TABLE uploads ADD CHECK (undone_at IS NULL)")
+    with pytest.raises(Exception, match="check"):
+        await undone(system, operator, wrong)
+    assert (dump(settings), changes(settings), dump(settings, "uploads", "id")) == tables
+
+
+async def test_the_file_of_an_undone_upload_may_be_sent_again(
+    site: Site, system: System, operator: User
+) -> None:
+    content = csv_file(members(2))
+    wrong = site.send(content, "members.csv").upload["id"]
+    with pytest.raises(ConflictError):
+        await sent(system, operator, content)
+    await undone(system, operator, wrong)
+    assert await sent(system, operator, content) != wrong
+
+
+async def test_the_command_line_counts_first_and_undoes_for_real(
+    site: Site, settings: Settings, tmp_path: Path, make_user: MakeUser
+) -> None:
+    await make_user()
+    send(site, range(2))
+    before = dump(settings)
+    wrong = send(site, range(3), Surname="Wrong")
+    later = send(site, range(1), **{"Cell Number": "0845556666"})
+    kept = tmp_path / "kept.csv"
+    dry, _ = await rollbook(settings, "undo", str(wrong), "--json")
+    assert (dry["dry_run"], dry["removed"], dry["restored"], dry["kept"]) == (True, 1, 1, 1)
+    real, _ = await rollbook(
+        settings, "undo", str(wrong), "--for-real", "--json", "--kept", str(kept)
+    )
+    assert (real["dry_run"], real["removed"], real["restored"], real["kept"]) == (False, 1, 1, 1)
+    assert kept.read_text().splitlines()[1] == f"{id_number(0)},later_upload,{later}"
+    assert of(dump(settings), range(1, 3)) == of(before, range(1, 3))
+    refused, words = await rollbook(settings, "undo", str(wrong), "--for-real", "--json", code=1)
+    assert refused is None
+    assert "was undone" in words
+
+
+async def rollbook(settings: Settings, *arguments: str, code: int = 0) -> tuple[Any, str]:
+    """Run a command; what it printed as JSON, and what it said on standard error."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "rollbook", *arguments,
+        env=environment_for(settings),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    out, err = await asyncio.wait_for(process.communicate(), PATIENCE_S)
+    assert process.returncode == code, err.decode()
+    return json.loads(out) if out else None, err.decode()
+
+
+async def _somebody_waits(system: System) -> None:
+    """Until a connection of this database waits for a lock."""
+    async with asyncio.timeout(PATIENCE_S), system.pool.connection() as connection:
+        while True:
+            found: Row | None = await (
+                await connection.execute(
+                    "SELECT count(*) AS waiting FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+                )
+            ).fetchone()
+            assert found is not None
+            if found["waiting"]:
+                return
+            await connection.commit()
+            await asyncio.sleep(0.01)

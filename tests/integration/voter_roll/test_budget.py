@@ -1,0 +1,328 @@
+"""The voter roll's budget: never one request more than the roll counts, whoever sends them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from rollbook.backends.database import connect
+from rollbook.errors import BudgetSpentError, NoAnswerError, QuestionRefusedError, RollDownError
+from rollbook.queue.subscriber import QueueEvent, Subscriber
+from rollbook.service.system import open_system
+from rollbook.voter_roll.budget import Budget
+from rollbook.voter_roll.client import RollClient
+from rollbook.voter_roll.stand_in import StandIn
+from tests.files import id_number
+from tests.integration.voter_roll.rolls import asking
+from tests.waiting import PATIENCE_S
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rollbook.config import Settings
+    from rollbook.service.system import System
+
+
+@pytest.fixture
+def roll() -> StandIn:
+    return StandIn()
+
+
+@pytest.fixture
+def url(roll: StandIn) -> Iterator[str]:
+    with roll.running() as url:
+        yield url
+
+
+def budget_of(system: System, **changes: Any) -> Budget:
+    settings = system.settings.model_copy(update=changes)
+    return Budget(settings, system.verifications.redis, system.pool)
+
+
+async def taken(budget: Budget) -> bool:
+    """Take one request and end it at once."""
+    try:
+        async with budget.request():
+            return True
+    except BudgetSpentError:
+        return False
+
+
+async def test_no_more_is_given_out_than_there_is_to_however_many_who_ask_at_once(
+    settings: Settings,
+) -> None:
+    changes = {"voter_roll_requests_per_hour": 50, "voter_roll_window_s": 60}
+    async with open_system(settings) as one, open_system(settings) as other:
+        budgets = [budget_of(one, **changes), budget_of(other, **changes)]
+        given = await asyncio.gather(*(taken(budgets[n % 2]) for n in range(120)))
+        standing = await budgets[0].standing()
+    assert sum(given) == 50
+    assert standing.used == 50
+    assert standing.remaining == 0
+    assert 55 < standing.wait_s <= 60
+
+
+async def test_a_request_counts_for_a_whole_window_after_its_answer(system: System) -> None:
+    budget = budget_of(system, voter_roll_requests_per_hour=1, voter_roll_window_s=1)
+    async with budget.request():
+        began = time.monotonic()
+        # Its answer takes longer than the window: it must not be free in the meantime.
+        while time.monotonic() - began < 1.2:
+            with pytest.raises(BudgetSpentError):
+                async with budget.request():
+                    raise AssertionError
+        answered = time.monotonic()
+    while not await taken(budget):
+        pass
+    assert time.monotonic() - answered >= 1
+
+
+async def test_when_redis_was_emptied_the_requests_of_the_window_still_count(
+    system: System,
+) -> None:
+    budget = budget_of(system, voter_roll_requests_per_hour=10, voter_roll_window_s=60)
+    for _ in range(7):
+        assert await taken(budget)
+    await system.verifications.redis.flushall()
+    assert (await budget.standing()).used == 7
+    assert [await taken(budget) for _ in range(5)] == [True, True, True, False, False]
+
+
+async def test_when_redis_came_back_with_an_older_snapshot_the_requests_since_still_count(
+    system: System,
+) -> None:
+    budget = budget_of(system, voter_roll_requests_per_hour=10, voter_roll_window_s=60)
+    redis = system.verifications.redis
+    for _ in range(3):
+        assert await taken(budget)
+    (requests, whole) = ("{rollbook:voter-roll}:requests", "{rollbook:voter-roll}:whole")
+    snapshot: Any = await redis.zrange(requests, 0, -1, withscores=True)
+    for _ in range(4):
+        assert await taken(budget)
+    await redis.delete(requests)
+    await redis.zadd(requests, dict(snapshot))
+    await redis.set(whole, "0" * 40)  # another run of the server
+    assert (await budget.standing()).used == 7
+    assert [await taken(budget) for _ in range(4)] == [True, True, True, False]
+
+
+async def test_when_redis_is_away_the_budget_counts_as_spent(settings: Settings) -> None:
+    away = settings.model_copy(update={"redis_url": SecretStr("redis://127.0.0.1:1/0")})
+    async with open_system(away) as system:
+        budget = budget_of(system)
+        standing = await budget.standing()
+        assert not await taken(budget)
+    assert (standing.remaining, standing.is_known) == (0, False)
+
+
+async def test_a_roll_that_wants_no_requests_gets_none_from_anybody(
+    settings: Settings, roll: StandIn, url: str
+) -> None:
+    settings = asking(settings, url)
+    roll.fail(id_number(5), "429")
+    async with open_system(settings) as system:
+        one, other = budget_of(system), budget_of(system)
+        async with RollClient(settings, one) as client:
+            with pytest.raises(BudgetSpentError) as spent:
+                await client.ask(id_number(5))
+            assert spent.value.wait_s == 1
+            assert not await taken(other)
+            while not (await other.standing()).remaining:
+                pass
+            assert (await client.ask(id_number(5))).status == "registered"
+    first, second = roll.about(id_number(5))
+    assert second.at - first.at >= 1
+
+
+async def test_the_wait_for_many_counts_the_windows_that_they_need(system: System) -> None:
+    budget = budget_of(system, voter_roll_requests_per_hour=10, voter_roll_window_s=60)
+    assert await budget.wait_for(10) == 0
+    for _ in range(4):
+        await taken(budget)
+    waits = [await budget.wait_for(n) for n in (6, 7, 16, 17, 36)]
+    assert waits[0] == 0
+    assert [round(wait or 0, -1) for wait in waits[1:]] == [60, 60, 120, 180]
+
+
+async def test_nine_tenths_and_the_end_are_each_said_once_through_the_queues_events(
+    system: System, settings: Settings
+) -> None:
+    heard: list[QueueEvent] = []
+    ended = asyncio.Event()
+
+    def listen(event: QueueEvent) -> None:
+        heard.append(event)
+        if event.name == "rate_limit_exceeded":
+            ended.set()
+
+    subscriber = Subscriber(settings)
+    subscriber.listen(listen)
+    budget = budget_of(system, voter_roll_requests_per_hour=20, voter_roll_window_s=60)
+    async with subscriber.running(), asyncio.timeout(PATIENCE_S):
+        await subscriber.reading.wait()
+        for _ in range(25):
+            await taken(budget)
+        await ended.wait()
+    assert [(event.name, event.job_id, event.data["used"]) for event in heard] == [
+        ("rate_limit_warning", "", "18"),
+        ("rate_limit_exceeded", "", "20"),
+    ]
+
+
+async def test_no_request_is_missing_in_the_record_and_refused_ones_are_not_there(
+    system: System, settings: Settings
+) -> None:
+    budget = budget_of(system, voter_roll_requests_per_hour=3, voter_roll_window_s=60)
+    await asyncio.gather(*(taken(budget) for _ in range(10)))
+    with connect(settings.database_address) as connection:
+        noted = connection.execute("SELECT count(*) AS n FROM voter_roll_requests").fetchone()
+    assert noted == {"n": 3}
+
+
+# --- the client -----------------------------------------------------------------------------------
+
+
+async def test_a_token_is_asked_for_once_and_again_before_it_ends(
+    settings: Settings, roll: StandIn, url: str
+) -> None:
+    settings = asking(settings, url)
+    async with open_system(settings) as system, RollClient(settings, budget_of(system)) as client:
+        await asyncio.gather(*(client.ask(id_number(n)) for n in range(4, 12)))
+        assert [asked.id_number for asked in roll.asked].count(None) == 1
+        roll.token_lifetime_s = 1
+        roll.revoke_tokens()
+        await client.ask(id_number(13))
+        # Half of its second is good, the rest is the reserve.
+        good_until = time.monotonic() + 1
+        while [asked.id_number for asked in roll.asked].count(None) < 3:
+            await client.ask(id_number(14))
+            assert time.monotonic() < good_until
+    assert {asked.status for asked in roll.asked} == {200, 401}
+    assert [asked.status for asked in roll.asked].count(401) == 1
+
+
+async def test_a_failure_of_the_roll_is_tried_again_at_once_and_each_try_costs_budget(
+    settings: Settings, roll: StandIn, url: str
+) -> None:
+    settings = asking(settings, url)
+    roll.fail(id_number(5), "500", "503")
+    async with open_system(settings) as system:
+        budget = budget_of(system)
+        async with RollClient(settings, budget) as client:
+            answer = await client.ask(id_number(5))
+        used = (await budget.standing()).used
+    assert answer.status == "registered"
+    assert [asked.status for asked in roll.about(id_number(5))] == [500, 503, 200]
+    assert used == len(roll.asked) == 4
+
+
+@pytest.mark.parametrize(
+    ("faults", "error"),
+    [
+        (["500"] * 3, NoAnswerError),
+        (["garbage"], NoAnswerError),
+        (["redirect"], NoAnswerError),
+        (["slow"], NoAnswerError),
+        (["refused"], QuestionRefusedError),
+        (["401", "401"], RollDownError),
+        (["403"], RollDownError),
+    ],
+)
+async def test_each_way_to_fail_has_its_own_error_that_says_nothing_of_the_person(
+    settings: Settings, roll: StandIn, url: str, faults: list[Any], error: type[Exception]
+) -> None:
+    settings = asking(settings, url, voter_roll_timeout_s=0.5)
+    roll.fail(id_number(5), *faults)
+    async with open_system(settings) as system, RollClient(settings, budget_of(system)) as client:
+        with pytest.raises(error) as failure:
+            await client.ask(id_number(5))
+    assert id_number(5) not in str(failure.value)
+    assert len(roll.about(id_number(5))) == len(faults)
+
+
+async def test_no_redirect_is_followed(settings: Settings, url: str) -> None:
+    settings = asking(settings, url)
+    elsewhere: list[str] = []
+
+    async def transport(request: httpx.Request) -> httpx.Response:
+        elsewhere.append(request.url.host)
+        if request.url.path == "/token":
+            return httpx.Response(200, json={"access_token": "t", "expires_in": 3600})
+        return httpx.Response(302, headers={"Location": "https://elsewhere.example.org/"})
+
+    async with open_system(settings) as system, RollClient(settings, budget_of(system)) as client:
+        client._http = httpx.AsyncClient(transport=httpx.MockTransport(transport))
+        with pytest.raises(NoAnswerError):
+            await client.ask(id_number(5))
+    assert set(elsewhere) == {"127.0.0.1"}
+
+
+def answering(
+    reply: httpx.Response, grant: str = '{"access_token": "t", "expires_in": 3600}'
+) -> httpx.AsyncClient:
+    """A roll that gives this token and this answer to everything."""
+
+    def transport(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, text=grant) if request.url.path == "/token" else reply
+
+    return httpx.AsyncClient(transport=httpx.MockTransport(transport))
+
+
+@pytest.mark.parametrize(
+    ("reply", "error"),
+    [
+        (httpx.Response(400, json={"Message": "The request is invalid."}), QuestionRefusedError),
+        (httpx.Response(404, json={"Message": "Nobody has this number."}), QuestionRefusedError),
+        (httpx.Response(422, json={}), QuestionRefusedError),
+        (httpx.Response(404, text="<html>404 Not Found</html>"), NoAnswerError),
+        (httpx.Response(400, text=""), NoAnswerError),
+        (httpx.Response(400, json=["no object"]), NoAnswerError),
+        (httpx.Response(410, json={"Message": "Gone"}), NoAnswerError),
+    ],
+)
+async def test_only_the_rolls_own_refusal_is_one_and_a_gateways_page_is_no_answer(
+    settings: Settings, url: str, reply: httpx.Response, error: type[Exception]
+) -> None:
+    settings = asking(settings, url)
+    async with open_system(settings) as system, RollClient(settings, budget_of(system)) as client:
+        client._http = answering(reply)
+        with pytest.raises(error):
+            await client.ask(id_number(5))
+
+
+@pytest.mark.parametrize("lifetime", ["NaN", "Infinity", "-Infinity", "1" + "0" * 400, "null"])
+async def test_a_token_without_a_finite_lifetime_is_no_token(
+    settings: Settings, url: str, lifetime: str
+) -> None:
+    settings = asking(settings, url)
+    token = f'{{"access_token": "t", "expires_in": {lifetime}}}'
+    async with open_system(settings) as system, RollClient(settings, budget_of(system)) as client:
+        client._http = answering(httpx.Response(200), token)
+        with pytest.raises(NoAnswerError, match="no token"):
+            await client.ask(id_number(5))
+
+
+async def test_a_token_of_a_thousand_years_is_taken_for_one_of_a_day(
+    settings: Settings, url: str
+) -> None:
+    settings = asking(settings, url)
+    token = '{"access_token": "t", "expires_in": 1e300}'
+    async with open_system(settings) as system, RollClient(settings, budget_of(system)) as client:
+        client._http = answering(httpx.Response(404, json={}), token)
+        with pytest.raises(QuestionRefusedError):
+            await client.ask(id_number(5))
+
+
+async def test_a_wrong_account_means_that_the_roll_is_down_for_us(
+    settings: Settings, roll: StandIn, url: str
+) -> None:
+    settings = asking(settings, url, voter_roll_password=SecretStr("wrong"))
+    async with open_system(settings) as system, RollClient(settings, budget_of(system)) as client:
+        with pytest.raises(RollDownError, match="account"):
+            await client.ask(id_number(5))
+    assert roll.about() == []
