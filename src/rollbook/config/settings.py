@@ -244,7 +244,7 @@ class Settings(ProviderSettings, VoterRollSettings):
     def given_redis_address(self) -> str | None:
         """The Redis URL, from REDIS_URL or from the single names; None means embedded.
 
-        What it may be says ``redis_client``.
+        ``backends.redis`` says which forms there are.
         """
         if self.redis_url is not None:
             return self._with_ca(self.redis_url.get_secret_value())

@@ -136,7 +136,7 @@ def read(
         kind: ``xlsx``, ``xls`` or ``csv``.
         wanted: what the sender said of it.
         batch_rows: how many rows a batch has at most.
-        limits: what a workbook may hold, see ``inspection``, which judges it first.
+        limits: what a workbook may hold, see ``spreadsheets.inspect``, which looks at it first.
 
     Yields:
         The table's batches; none of them is empty, and there is one at least.

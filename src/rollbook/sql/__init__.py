@@ -1,1 +1,1 @@
-"""Every query of the system, one file per noun; ``database.queries`` reads them."""
+"""Every query of the system, one file per noun; ``backends.database.queries`` reads them."""

@@ -2,7 +2,7 @@
 
 Names follow Prometheus' own advice: one prefix, base units (seconds, bytes), ``_total`` for
 counters. No label holds an id, a path or a text of a user: each has a small, known set of values.
-What the whole installation shares (the queue, the record) is in ``gauges``.
+What the whole installation shares (the queue, the record) is in ``api.gauges``.
 """
 
 from __future__ import annotations

@@ -1,0 +1,45 @@
+"""The page about the codebase names modules, functions and files that there are."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "src" / "rollbook"
+PAGE = (ROOT / "docs" / "explanation" / "codebase.md").read_text(encoding="utf-8")
+#: ``room/module.py:Class.function`` in backticks.
+PLACES = re.findall(r"`([a-z_/]+\.py):([A-Za-z_.]+)`", PAGE)
+FILES = sorted(
+    set(re.findall(r"`((?:docs|tests)?[a-z_]*/?[a-z_./]+\.(?:py|toml|sql|js|md))`", PAGE))
+)
+
+
+def _names(tree: ast.Module | ast.ClassDef, prefix: str = "") -> set[str]:
+    found = set()
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found.add(prefix + node.name)
+        if isinstance(node, ast.ClassDef):
+            found |= _names(node, f"{prefix}{node.name}.")
+    return found
+
+
+@pytest.mark.parametrize(("module", "name"), PLACES, ids=[f"{m}:{n}" for m, n in PLACES])
+def test_every_function_that_the_page_names_is_there(module: str, name: str) -> None:
+    tree = ast.parse((SOURCE / module).read_text(encoding="utf-8"))
+    assert name in _names(tree)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_every_file_that_the_page_names_is_there(file: str) -> None:
+    assert (SOURCE / file).exists() or (ROOT / file).exists()
+
+
+def test_the_page_names_every_room() -> None:
+    rooms = {path.name for path in SOURCE.iterdir() if path.is_dir() and path.name[0] != "_"}
+    named = set(re.findall(r"`([a-z_]+)/`", PAGE))
+    assert rooms <= named, rooms - named
