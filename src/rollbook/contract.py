@@ -444,6 +444,28 @@ class KeptMember(BaseModel):
     later_upload: UUID | None = Field(description="The upload that changed the member last.")
 
 
+class ColumnMapping(BaseModel):
+    """What an upload has taught about the columns of its office's files."""
+
+    id: UUID
+    province: str | None
+    municipality: str | None
+    columns: dict[str, str | None] = Field(
+        description="The field by header; null: the column is left alone."
+    )
+    job_id: UUID = Field(description="The upload that taught it.")
+    file_name: str | None
+    remembered_at: dt.datetime | None
+
+    @classmethod
+    def of(cls, mapping: Row) -> ColumnMapping:
+        """The answer to a row of ``mappings.sql``."""
+        same = {name: mapping[name] for name in cls.model_fields if name in mapping}
+        # A header is a user's text.
+        same["columns"] = {masked(name): field for name, field in mapping["columns"].items()}
+        return cls(**same, job_id=mapping["upload_id"])
+
+
 class AuditEntry(BaseModel):
     """One act: who, from where, on what, and what came of it."""
 

@@ -249,6 +249,13 @@ class NoSuchSheetError(FileProblemError):
     title = "The workbook has no such sheet"
 
 
+class NoSuchHeaderError(FileProblemError):
+    """The sender's mapping names a header that the table doesn't have."""
+
+    code = "no_such_header"
+    title = "The file has no such header"
+
+
 class RowsRefusedError(FileProblemError):
     """Rows were refused, and the sender asked for all rows or none."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import shutil
 import subprocess
 import tomllib
@@ -11,32 +10,24 @@ from typing import TYPE_CHECKING, Any
 import fastexcel
 import pytest
 
-from rollbook import clock
 from rollbook.model import EVERYWHERE, OUTCOMES, Scope
 from rollbook.pipeline import problems
 from tests.golden import make
-from tests.pipeline_run import Done, Site, open_site
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     import polars as pl
 
+    from tests.pipeline_run import Done, Site
+
 SOFFICE = shutil.which("soffice")
-NOW = dt.datetime(2026, 11, 24, 8, 0, tzinfo=dt.UTC)
 CASES: dict[str, dict[str, Any]] = {
     path.stem: tomllib.loads(path.read_text(encoding="utf-8"))
     for path in sorted(make.FOLDER.glob("*.toml"))
 }
 RUNS = [(case, file) for case, expected in CASES.items() for file in expected["files"]]
-
-
-@pytest.fixture
-def site(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    monkeypatch.setattr(clock, "now", lambda: NOW)
-    with open_site(database_url, tmp_path) as opened:
-        yield opened
 
 
 @pytest.mark.parametrize(("case", "file"), RUNS, ids=str)

@@ -69,6 +69,9 @@ RULES: dict[tuple[str, str], Rule] = {
     ("GET", f"{BASE}/report/{{job_id}}"): _for("signed_in", 200, 404),
     ("GET", f"{BASE}/failed-rows/{{job_id}}"): _for("signed_in", 200, 404),
     ("GET", f"{BASE}/template"): _for("signed_in"),
+    ("GET", f"{BASE}/mappings"): _for("signed_in", params={"page_size": 500}),
+    # There is no mapping of this id; test_mappings.py tries the ids of other offices.
+    ("DELETE", f"{BASE}/mappings/{{mapping_id}}"): _for("signed_in", 404),
     # 403: in scope, and a colleague's. 409: it is through.
     ("POST", f"{BASE}/cancel/{{job_id}}"): _for("signed_in", 403, 409),
     ("GET", f"{BASE}/history"): _for("signed_in", params={"page_size": 500}),

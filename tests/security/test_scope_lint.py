@@ -20,7 +20,7 @@ SOURCE = Path(rollbook.__file__).parent
 #: What belongs to an office, or says something of its members.
 TABLE = re.compile(
     r"\b(?:FROM|JOIN|INTO|UPDATE|COPY|USING|LOCK TABLE)\s+(?:ONLY\s+)?(?:public\.)?"
-    r"(?:uploads|members|upload_rows|verifications|member_changes|undo_kept)\b",
+    r"(?:uploads|members|upload_rows|verifications|member_changes|undo_kept|column_mappings)\b",
     re.IGNORECASE,
 )
 #: Files of queries that nobody's request asks for by itself: a service of the system runs them,
@@ -83,6 +83,9 @@ INTERNAL = {
     "uploads.note_report": "child, fenced by its attempt",
     "uploads.fail": "worker, fenced by its attempt",
     "uploads.hand_back": "worker, fenced by its attempt",
+    # --- mappings: the child keeps to the office that sent the file
+    "mappings.remembered": "of the office whose upload the child holds",
+    "mappings.remember": "of the office whose upload the child holds",
     # --- undo: operators alone, and only after `lock_upload` has found the upload in their scope
     **dict.fromkeys(
         (

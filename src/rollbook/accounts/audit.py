@@ -45,6 +45,7 @@ Act = Literal[
     "download_report",
     "download_refused",
     "download_kept",
+    "forget_mapping",
     "delete",
     "purge",
     "watch_start",

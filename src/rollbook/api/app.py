@@ -16,6 +16,7 @@ from rollbook.api import (
     docs,
     health,
     live,
+    mappings,
     metrics,
     monitor,
     oidc,
@@ -146,6 +147,7 @@ def create_app(settings: Settings) -> FastAPI:
         reports.router,
         audit.router,
         undo.router,
+        mappings.router,
     ):
         base.include_router(part)
     app.include_router(base)

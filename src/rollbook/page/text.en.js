@@ -406,6 +406,7 @@ export const TEXT = {
   "act.download_report": "Download a report",
   "act.download_refused": "Download refused rows",
   "act.download_kept": "Download kept members",
+  "act.forget_mapping": "Forget a mapping",
   "act.delete": "Remove a stored report",
   "act.purge": "Carry out retention",
   "act.watch_start": "Start the folder",

@@ -18,6 +18,7 @@ from rollbook.errors import (
     MissingColumnsError,
     NoIdColumnError,
     NoRowsError,
+    NoSuchHeaderError,
     NoSuchSheetError,
     RollbookError,
     UnreadableFileError,
@@ -113,6 +114,20 @@ class Wanted:
             for header, field in columns.known.items()
         }
 
+    def check(self, headers: Sequence[str]) -> None:
+        """Raise ``NoSuchHeaderError`` where the sender's mapping names a header that is not here.
+
+        Such a mapping has a typing error or is another file's, and would teach nothing true.
+        """
+        there = {key(header) for header in headers}
+        missing = [header for header in self.columns or () if key(header) not in there]
+        if missing:
+            raise NoSuchHeaderError(
+                f"The file has no column {_quoted(missing)}, which your columns name, so nothing "
+                f"was changed. Its headers are {_quoted(own(headers))}. Name the header as it is "
+                "in the file, and send it again."
+            )
+
     def _mapping(self, headers: Sequence[str]) -> tuple[Mapping[str, str | None], How]:
         if self.columns is not None:
             return self.columns, "given"
@@ -179,6 +194,7 @@ def _read(
             empty = empty or sheet.columns
             if sheet.frame.is_empty():
                 continue
+            wanted.check(sheet.frame.columns[1:])
             if sheet.columns.missing:
                 raise MissingColumnsError(_missing(sheet.columns))
             is_empty = False
@@ -206,6 +222,12 @@ def _first(batches: Iterator[pl.DataFrame]) -> pl.DataFrame:
     while first.height < HEADER_SEARCH_ROWS and (more := next(batches, None)) is not None:
         first = pl.concat([first, more], how="diagonal")
     return first
+
+
+def _quoted(headers: Sequence[str]) -> str:
+    """Some headers, as a person reads them; a hostile file's may be as long as it likes."""
+    listed = ", ".join(f"'{header[:MOST_NAME_CHARS]}'" for header in headers[:10])
+    return f"{listed} and {len(headers) - 10} more" if len(headers) > 10 else listed
 
 
 def _missing(columns: ColumnMap) -> str:

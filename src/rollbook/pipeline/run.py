@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from rollbook.backends.files import FileStore
     from rollbook.pipeline.read import Sheet
 
-_SQL = queries("uploads")
+_SQL, _MAPPINGS = queries("uploads"), queries("mappings")
 
 
 def process(
@@ -172,7 +172,8 @@ class _Attempt:
         stored = _stored(self._store, upload, files)
         tables_key = None if is_refused else _kept_tables(self._store, upload, files)
         stages.end()
-        if upload["columns"]:
+        # A dry run is an experiment, and a refused file may be refused for its mapping.
+        if upload["columns"] and not (upload["dry_run"] or is_refused):
             _remember(connection, upload, table.last.fingerprint)
         counts = count(lines)
         final = {
@@ -329,14 +330,14 @@ def _kept_tables(store: FileStore, upload: Row, files: report.Files) -> str | No
 def _remembered(connection: Connection[Row], scope: Scope) -> dict[str, Mapping[str, str | None]]:
     """What this office said of the columns of earlier files, by the fingerprint of the headers."""
     office = {"province": scope.province, "municipality": scope.municipality}
-    found = connection.execute(_SQL["column_mappings"], office).fetchall()
+    found = connection.execute(_MAPPINGS["remembered"], office).fetchall()
     connection.commit()
     return {row["fingerprint"]: row["columns"] for row in found}
 
 
 def _remember(connection: Connection[Row], upload: Row, fingerprint: str) -> None:
     connection.execute(
-        _SQL["remember_columns"],
+        _MAPPINGS["remember"],
         {
             "province": upload["province"],
             "municipality": upload["municipality"],

@@ -175,19 +175,6 @@ SET status = 'completed', stage = 'report', progress = 100, finished_at = clock_
 WHERE id = %(id)s AND attempt = %(attempt)s AND status = 'processing'
 RETURNING id;
 
--- name: column_mappings
--- What an office said of the columns of its earlier files.
-SELECT fingerprint, columns FROM column_mappings
-WHERE province IS NOT DISTINCT FROM %(province)s
-  AND municipality IS NOT DISTINCT FROM %(municipality)s;
-
--- name: remember_columns
--- The office's newest word counts.
-INSERT INTO column_mappings (province, municipality, fingerprint, columns, upload_id)
-VALUES (%(province)s, %(municipality)s, %(fingerprint)s, %(columns)s, %(upload_id)s)
-ON CONFLICT (province, municipality, fingerprint)
-DO UPDATE SET columns = excluded.columns, upload_id = excluded.upload_id;
-
 -- name: note_report
 -- A report on a file of which nothing was merged; the upload fails afterwards.
 UPDATE uploads

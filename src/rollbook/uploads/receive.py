@@ -11,7 +11,7 @@ import hashlib
 import json
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import psycopg
@@ -37,7 +37,7 @@ from rollbook.errors import (
     UnsupportedFileError,
 )
 from rollbook.masking import masked, visible
-from rollbook.pipeline.columns import variants
+from rollbook.pipeline.columns import key, variants
 from rollbook.spreadsheets.kinds import HEAD_BYTES, check_beginning, kind_of
 from rollbook.telemetry import correlation, metrics, traces
 
@@ -113,7 +113,7 @@ def columns_from(text: str) -> dict[str, str | None]:
         InvalidRequestError: it is something else, or names a field that there isn't.
     """
     try:
-        given = json.loads(text)
+        given = json.loads(text, object_pairs_hook=_named_once)
     except (ValueError, RecursionError):
         given = None
     if not isinstance(given, dict):
@@ -132,6 +132,19 @@ def columns_from(text: str) -> dict[str, str | None]:
                 f"kept. The fields are {', '.join(variants())}; null leaves a column alone."
             )
     return given
+
+
+def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object, in which no header comes twice; spaces, case and punctuation make no other."""
+    seen: set[str] = set()
+    for header, _ in pairs:
+        if key(header) in seen:
+            raise InvalidRequestError(
+                f"columns: the header {header!r} is named twice. Nothing was kept. Name each "
+                "header once."
+            )
+        seen.add(key(header))
+    return dict(pairs)
 
 
 async def run_for_real(system: System, user: User, dry_run: Row, options: Options) -> Row:

@@ -22,7 +22,7 @@ from rollbook.api.app import create_app
 from rollbook.api.description import EXAMPLES
 from rollbook.model import Role
 from tests.conftest import PASSWORD
-from tests.files import csv_file, member, members
+from tests.files import HEADERS, csv_file, member, members
 from tests.integration.folder.watching import QUICK, until, watching
 from tests.integration.worker.test_worker import working
 from tests.waiting import job_event
@@ -71,10 +71,10 @@ class Scenario:
         """Call one and keep it: ``GET /queue/stats``, or ``GET /status/{job_id}`` with a job."""
         method, path = operation.split()
         base = "/api/v1" if path.startswith("/auth") else BASE
-        job_id = request.pop("job_id", None)
-        answer = await self._api.request(
-            method, f"{base}{path}".replace("{job_id}", str(job_id)), **request
-        )
+        address = f"{base}{path}"
+        for name in ("job_id", "mapping_id"):
+            address = address.replace(f"{{{name}}}", str(request.pop(name, None)))
+        answer = await self._api.request(method, address, **request)
         assert answer.status_code == status, answer.text
         example: dict[str, Any] = {"status": status, "answer": _plain(answer.json())}
         if "json" in request:
@@ -122,6 +122,24 @@ async def _watching(system: System, api: httpx.AsyncClient) -> AsyncIterator[Non
     async with watching(system):
         await until(has_told)
         yield
+
+
+def _recorded(found: dict[str, dict[str, Any]]) -> Any:
+    """What the package holds; ``found``, where it is to be recorded."""
+    if "ROLLBOOK_RECORD_EXAMPLES" in os.environ:
+        text = json.dumps(found, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+        EXAMPLES.write_text(text, encoding="utf-8")
+    return json.loads(EXAMPLES.read_text(encoding="utf-8"))
+
+
+async def _taught(api: httpx.AsyncClient) -> str:
+    """An upload that teaches a mapping."""
+    row = member(90)
+    content = csv_file([{**row, "Lid No": row["ID Number"]}], headers=["Lid No", *HEADERS[1:]])
+    files, columns = {"file": ("lid.csv", content)}, {"columns": '{"Lid No": "id_number"}'}
+    answer = await api.post(f"{BASE}/process", files=files, data=columns)
+    job_id: str = answer.json()["data"]["job_id"]
+    return job_id
 
 
 async def test_every_example_is_what_the_system_answers(
@@ -178,6 +196,9 @@ async def test_every_example_is_what_the_system_answers(
         await through(by_hand["job_id"])
         await call("POST /monitor/start")
         await call("GET /monitor/status")
+        await through(await _taught(api))
+    [mapping] = (await call("GET /mappings"))["items"]
+    await call("DELETE /mappings/{mapping_id}", mapping_id=mapping["id"])
     await call("POST /queue/retry/{job_id}", job_id=failed)
     for path in (
         "/status/{job_id}", "/rows/{job_id}", "/problems/{job_id}", "/history", "/stats",
@@ -191,11 +212,7 @@ async def test_every_example_is_what_the_system_answers(
     await call("DELETE /reports/{job_id}", job_id=sent)
     await call("POST /queue/clean", json={"grace_period_hours": 24})
     await call("POST /auth/logout")
-    if "ROLLBOOK_RECORD_EXAMPLES" in os.environ:
-        text = json.dumps(steps.found, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
-        EXAMPLES.write_text(text, encoding="utf-8")
-    recorded = json.loads(EXAMPLES.read_text(encoding="utf-8"))
-    assert _shape(recorded) == _shape(steps.found)
+    assert _shape(_recorded(steps.found)) == _shape(steps.found)
 
 
 def test_every_operation_that_answers_json_has_an_example_that_fits_its_schema(

@@ -262,6 +262,8 @@ async def test_a_dry_runs_key_is_not_taken_for_the_run_for_real(
     ("text", "says"),
     [
         ("[1]", "JSON object"), ("{", "JSON object"), ('{"Lid No": "shoe_size"}', "'shoe_size'"),
+        ('{"Cell": "ward", "cell ": "email"}', "'cell ' is named twice"),
+        ('{"Cell": "ward", "Cell": null}', "'Cell' is named twice"),
         ("[" * 4000, "JSON object"), ('{"Lid No": []}', "no field"), ('{"Lid No": {}}', "no field"),
     ],
 )  # fmt: skip

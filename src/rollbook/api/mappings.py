@@ -1,0 +1,44 @@
+"""The routes of what an office's uploads have taught about its columns."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query
+
+from rollbook.api.access import SystemParam, UserParam, audited, signed_in
+from rollbook.contract import Answer, ColumnMapping, Page, Problem
+from rollbook.uploads import mappings
+
+router = APIRouter(
+    prefix="/bulk-upload/mappings",
+    tags=["uploads"],
+    dependencies=[Depends(signed_in)],
+    responses={code: {"model": Problem} for code in (401, 404, 422)},
+)
+
+
+@router.get("")
+async def remembered(
+    system: SystemParam,
+    user: UserParam,
+    page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
+    page_size: Annotated[int, Query(ge=1, le=500)] = 100,
+) -> Answer[Page[ColumnMapping]]:
+    """List what is remembered about the columns of your office's files, the newest first."""
+    found, total = await mappings.mappings(system, user, page=page, page_size=page_size)
+    items = [ColumnMapping.of(row) for row in found]
+    return Answer(
+        message=f"{total} mappings are remembered.",
+        data=Page[ColumnMapping](items=items, page=page, page_size=page_size, total=total),
+    )
+
+
+@router.delete("/{mapping_id}", dependencies=[Depends(audited("forget_mapping"))])
+async def forget(mapping_id: UUID, system: SystemParam, user: UserParam) -> Answer[None]:
+    """Forget a mapping; later files with these headers are read by their headers again."""
+    await mappings.forget(system, user, mapping_id)
+    return Answer(
+        message="The mapping is forgotten. Uploads that used it stay as they are.", data=None
+    )

@@ -1,0 +1,53 @@
+"""What an office's earlier uploads have taught about the columns of its files.
+
+Only a completed upload that was no dry run teaches (``pipeline.run``). A mapping is used for every
+later file of the office with the same headers, so each one is listed here and can be forgotten.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from rollbook.accounts import audit
+from rollbook.backends.database import page_of, queries
+from rollbook.errors import NotFoundError
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from rollbook.backends.database import Row
+    from rollbook.model import User
+    from rollbook.service.system import System
+
+_SQL = queries("mappings")
+log = structlog.get_logger(__name__)
+
+
+async def mappings(
+    system: System, user: User, *, page: int, page_size: int
+) -> tuple[list[Row], int]:
+    """A page of the mappings in the reader's scope, the newest first, and how many there are."""
+    parameters = {
+        "limit": page_size,
+        "offset": (page - 1) * page_size,
+        **user.scope.parameters(),
+    }
+    return await page_of(system.pool, _SQL["list"], parameters)
+
+
+async def forget(system: System, user: User, mapping_id: UUID) -> Row:
+    """Forget a mapping; later files are read by their headers again.
+
+    Raises:
+        NotFoundError: there is none of this id in the reader's scope.
+    """
+    parameters = {"id": mapping_id, **user.scope.parameters()}
+    async with system.pool.connection() as connection:
+        gone = await (await connection.execute(_SQL["forget"], parameters)).fetchone()
+        if gone is None:
+            raise NotFoundError("There is no such mapping. It may have been forgotten already.")
+        await audit.record(connection, "forget_mapping", who=user, job_id=gone["upload_id"])
+    log.info("mapping forgotten", mapping_id=str(mapping_id))
+    return gone

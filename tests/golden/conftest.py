@@ -1,0 +1,24 @@
+"""A site on an empty database, at a fixed moment."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING
+
+import pytest
+
+from rollbook import clock
+from tests.pipeline_run import Site, open_site
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+NOW = dt.datetime(2026, 11, 24, 8, 0, tzinfo=dt.UTC)
+
+
+@pytest.fixture
+def site(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    monkeypatch.setattr(clock, "now", lambda: NOW)
+    with open_site(database_url, tmp_path) as opened:
+        yield opened
