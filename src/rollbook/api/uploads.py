@@ -63,7 +63,7 @@ _FORM = {
                         "file": {
                             "type": "string",
                             "format": "binary",
-                            "description": "An .xlsx, .xls or .csv file with one member a row.",
+                            "description": "A workbook or text file with one member a row.",
                         },
                         "dry_run": {"type": "boolean", "default": False},
                         "allow_duplicate": {"type": "boolean", "default": False},

@@ -20,7 +20,7 @@ from uuid import UUID
 from rollbook.config import OWN_FOLDERS
 from rollbook.errors import FileWaitsError, ServiceUnavailableError
 from rollbook.folder.directories import described, is_folder, reached, sync, unless_used, write
-from rollbook.spreadsheets.kinds import KINDS
+from rollbook.spreadsheets.kinds import ENDINGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -38,9 +38,10 @@ _FINISHED = re.compile(r"(\d{8}T\d{6}Z)-[0-9a-f]{8}-")
 _NAME_BYTES = 255 - len("20260101T000000Z-00000000-") - len(_ERROR)
 
 _IGNORED_BEGINNINGS = (".", "~$")
-_IGNORED_ENDINGS = (".tmp", "~")
+#: The last is of the explanation beside a refused file.
+_IGNORED_ENDINGS = (".tmp", "~", _ERROR)
 _IGNORED_NAMES = frozenset({".ds_store", "thumbs.db"})
-_ENDINGS = tuple(f".{kind}" for kind in KINDS)
+_ENDINGS = tuple(f".{ending}" for ending in ENDINGS)
 
 #: Of a file that has gone, or whose place a symbolic link or a socket has taken.
 _NO_FILE = (errno.ENOENT, errno.ELOOP, errno.ENXIO)

@@ -35,6 +35,7 @@ from rollbook.errors import (
 )
 from rollbook.folder.claims import Claim, Folder, Mark, Waiting, is_wanted
 from rollbook.model import User
+from rollbook.spreadsheets.kinds import LISTED
 from rollbook.telemetry import correlation, traces
 from rollbook.uploads import receive
 
@@ -196,7 +197,7 @@ async def _find(folder: Folder, file_name: str) -> Waiting:
     for file in look.files:
         if file.sub is None and file.name == file_name:
             return file
-    reason = "" if is_wanted(file_name) else " Only .xlsx, .xls and .csv files are taken."
+    reason = "" if is_wanted(file_name) else f" Only {LISTED} files are taken."
     raise NotFoundError(f"The watched folder has no such file. Nothing was taken.{reason}")
 
 

@@ -12,11 +12,21 @@ from typing import Final
 from rollbook.errors import UnsupportedFileError
 
 KINDS: Final = ("xlsx", "xls", "csv")
+#: The kind by the ending of the name. Texts are all read alike: their content says what divides
+#: the cells.
+ENDINGS: Final = {"xlsx": "xlsx", "xls": "xls", "csv": "csv", "tsv": "csv", "txt": "csv"}
 #: How many of the first bytes are looked at.
 HEAD_BYTES: Final = 4096
 
 ZIP: Final = b"PK\x03\x04"
 OLE2: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+
+#: The endings as a sentence lists them.
+LISTED: Final = ", ".join(f".{ending}" for ending in [*ENDINGS][:-1]) + f" and .{[*ENDINGS][-1]}"
+
+#: In a text of Latin letters in UTF-16, so many of the pairs of bytes have a zero at one place, and
+#: so few at the other.
+_MOST_LATIN: Final = 0.7
 
 _AS_XLSX: Final = "Open it in Excel or LibreOffice, save it as .xlsx and send that."
 
@@ -30,8 +40,6 @@ _OTHER_SHEETS: Final = {
     "ods": "An OpenDocument spreadsheet (.ods) can't be taken in",
     "fods": "An OpenDocument spreadsheet (.fods) can't be taken in",
     "numbers": "A file of Apple Numbers can't be taken in",
-    "tsv": "A file with tabs (.tsv) can't be taken in under this name",
-    "txt": "A text file (.txt) can't be taken in under this name",
 }
 #: Endings of programs, pages, documents and archives. Before the last ending they make a name that
 #: is meant to be taken for something else, such as ``members.exe.csv``.
@@ -66,8 +74,8 @@ def kind_of(name: str) -> str:
         UnsupportedFileError: it promises none of ours, or is made to be taken for something else.
     """
     *before, ending = name.lower().split(".")
-    if not before or ending not in KINDS:
-        reason = _OTHER_SHEETS.get(ending, "Only .xlsx, .xls and .csv files can be taken in")
+    if not before or ending not in ENDINGS:
+        reason = _OTHER_SHEETS.get(ending, f"Only {LISTED} files can be taken in")
         raise UnsupportedFileError(f"{reason}, so nothing was kept. {_AS_XLSX}")
     disguise = before[-1].strip() if len(before) > 1 else ""
     if disguise in _DISGUISES.split():
@@ -76,23 +84,25 @@ def kind_of(name: str) -> str:
             f"file is meant to be, and nothing was kept. Give it a name that ends in .{ending} "
             "alone and send it again."
         )
-    return ending
+    return ENDINGS[ending]
 
 
-def check_beginning(head: bytes, kind: str) -> None:
+def check_beginning(head: bytes, kind: str, name: str = "") -> None:
     """Refuse content whose first bytes aren't those of the kind that the name promises.
 
     Args:
         head: the first ``HEAD_BYTES``, or all there are.
         kind: what ``kind_of`` said.
+        name: of the file; for its ending.
 
     Raises:
         UnsupportedFileError: it begins as something else, which the sentence names.
     """
     if fits(head, kind):
         return
+    ending = name.lower().rpartition(".")[2] or kind
     raise UnsupportedFileError(
-        f"The name says .{kind}, but the content is {_in_words(head)}, so nothing was kept. "
+        f"The name says .{ending}, but the content is {_in_words(head)}, so nothing was kept. "
         f"{_AS_XLSX}"
     )
 
@@ -104,9 +114,34 @@ def fits(head: bytes, kind: str) -> bool:
         return head.startswith((ZIP, OLE2))
     if kind == "xls":
         return head.startswith(OLE2)
-    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+    if text_order(head) is not None:
         return True
-    return b"\x00" not in head and not head.startswith((ZIP, OLE2)) and _known(head) is None
+    # Some programs end a text with a NUL; a file of which more is missing is refused when read.
+    text = head.rstrip(b"\x00\x1a")
+    is_text = b"\x00" not in text and (bool(text) or not head)
+    return is_text and not head.startswith((ZIP, OLE2)) and _known(head) is None
+
+
+def text_order(head: bytes) -> str | None:
+    """The codec of a text whose characters have two or four bytes; None for any other.
+
+    Args:
+        head: the first bytes of the file. Without a byte order mark, every other byte of a text in
+            Latin letters is 0.
+    """
+    if head.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return "utf-32"
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    pairs = len(head.rstrip(b"\x00\x1a")) // 2
+    if pairs < 2:
+        return None
+    first, second = (head[at : 2 * pairs : 2].count(0) / pairs for at in (0, 1))
+    if second > _MOST_LATIN and first < 1 - _MOST_LATIN:
+        return "utf-16-le"
+    if first > _MOST_LATIN and second < 1 - _MOST_LATIN:
+        return "utf-16-be"
+    return None
 
 
 def _in_words(head: bytes) -> str:

@@ -197,7 +197,7 @@ async def store_file(system: System, file_name: str, chunks: AsyncIterator[bytes
 
     async def checked() -> AsyncIterator[bytes]:
         nonlocal size
-        async for chunk in _judged(chunks, kind):
+        async for chunk in _judged(chunks, kind, name):
             size += len(chunk)
             if size > system.settings.max_upload_bytes:
                 raise FileTooLargeError(
@@ -410,7 +410,7 @@ async def _refuse_flood(system: System, connection: AsyncConnection[Row], user: 
         )
 
 
-async def _judged(chunks: AsyncIterator[bytes], kind: str) -> AsyncIterator[bytes]:
+async def _judged(chunks: AsyncIterator[bytes], kind: str, name: str) -> AsyncIterator[bytes]:
     """Pass the chunks on once their beginning fits the kind that the name promises."""
     head = b""
     judged = False
@@ -420,7 +420,7 @@ async def _judged(chunks: AsyncIterator[bytes], kind: str) -> AsyncIterator[byte
             continue
         head += chunk
         if len(head) >= HEAD_BYTES:
-            check_beginning(head[:HEAD_BYTES], kind)
+            check_beginning(head[:HEAD_BYTES], kind, name)
             judged = True
             yield head
     if not head:
@@ -429,7 +429,7 @@ async def _judged(chunks: AsyncIterator[bytes], kind: str) -> AsyncIterator[byte
             "save it and send it again."
         )
     if not judged:
-        check_beginning(head[:HEAD_BYTES], kind)
+        check_beginning(head[:HEAD_BYTES], kind, name)
         yield head
 
 
