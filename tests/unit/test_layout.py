@@ -32,7 +32,7 @@ FLOORS = (
     {"page"},
     {"sql"},
     {"errors"},
-    {"masking", "clock"},
+    {"places", "masking", "clock"},
 )
 FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor}
 #: Modules at the top of the package; all others lie in a room.
