@@ -88,10 +88,17 @@ class Site:
     async def listening(
         self, user: User, since: int | None = None, **options: Any
     ) -> AsyncIterator[Listener]:
-        """A client that has signed in by sub-protocol."""
+        """A client that has signed in by sub-protocol and has its snapshot, still to be read.
+
+        What is sent before the snapshot is part of it, and no event. One that goes on with
+        ``since`` gets no snapshot: it misses nothing.
+        """
         token = issue_token(self.settings, user)
         async with self.connected(["rollbook", f"bearer.{token}"], since, **options) as line:
-            yield Listener(line)
+            listener = Listener(line)
+            if since is None:
+                await listener.begin()
+            yield listener
 
     def connected(
         self, protocols: list[str] | None = None, since: int | None = None, **options: Any
@@ -141,7 +148,7 @@ class Gate:
 
     async def _copy(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
-            while data := await source.read(65536):
+            while data := await source.read(65536):  # no bound: a server's loop
                 target.write(data)
         target.close()
 
@@ -152,6 +159,13 @@ class Listener:
     def __init__(self, line: ClientConnection) -> None:
         self.line = line
         self.heard: list[Heard] = []
+        self._first: str | bytes | None = None
+
+    async def begin(self) -> None:
+        """Wait for the first message, and leave it to ``next``; so also with a refusal."""
+        async with asyncio.timeout(PATIENCE_S):
+            with contextlib.suppress(ConnectionClosed):
+                self._first = await self.line.recv()
 
     @property
     def events(self) -> list[Heard]:
@@ -162,8 +176,9 @@ class Listener:
         return int(self.heard[-1]["seq"])
 
     async def next(self) -> Heard:
+        first, self._first = self._first, None
         async with asyncio.timeout(PATIENCE_S):
-            message: Heard = json.loads(await self.line.recv())
+            message: Heard = json.loads(await self.line.recv() if first is None else first)
         assert not self.heard or message["seq"] >= self.seq, "seq went back"
         conforms(message)
         self.heard.append(message)
@@ -171,15 +186,17 @@ class Listener:
 
     async def until(self, wanted: Callable[[Heard], bool]) -> Heard:
         """The first message from here on that is wanted."""
-        while not wanted(message := await self.next()):
-            pass
-        return message
+        async with asyncio.timeout(PATIENCE_S):
+            while not wanted(message := await self.next()):
+                pass
+            return message
 
     async def ended(self) -> tuple[int, str]:
         """Listen until the server lets go; the code and the reason."""
         with contextlib.suppress(ConnectionClosed):
-            while True:
-                await self.next()
+            async with asyncio.timeout(PATIENCE_S):
+                while True:
+                    await self.next()
         close = self.line.protocol.close_rcvd
         assert close is not None, "it broke off without a word"
         return close.code, close.reason

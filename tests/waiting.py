@@ -1,21 +1,91 @@
-"""Waiting for what the system says of itself, instead of sleeping."""
+"""Waiting for a condition, an event or an end, each with one deadline for the whole wait.
+
+A wait whose patience begins again with each sign of life may never end: a heartbeat is enough.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING, Any
+import os
+import select
+import time
+from typing import IO, TYPE_CHECKING, Any
 
 from rollbook.backends.redis import make_client
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import subprocess
+    import threading
+    from collections.abc import Callable, Iterator
     from uuid import UUID
 
     from rollbook.config import Settings
 
-#: Nothing in a test takes this long; who waits longer waits for something that will not come.
+#: Seconds for a wait. Nothing in a test takes this long, also on a busy machine.
 PATIENCE_S = 60
+
+
+def until(
+    condition: Callable[[], Any],
+    what: str,
+    *,
+    patience_s: float = PATIENCE_S,
+    not_yet: tuple[type[Exception], ...] = (),
+) -> Any:
+    """Wait for a condition to be true, and return its value.
+
+    Args:
+        condition: is looked at every 50 ms.
+        what: the condition in words, for the error.
+        patience_s: the longest wait, in seconds.
+        not_yet: the errors of a part that is away, which count as false.
+
+    Raises:
+        AssertionError: it wasn't true in time.
+    """
+    deadline = time.monotonic() + patience_s
+    while time.monotonic() < deadline:
+        try:
+            if found := condition():
+                return found
+        except not_yet:
+            pass
+        time.sleep(0.05)
+    raise AssertionError(f"not within {patience_s:g} s: {what}")
+
+
+def kill(process: subprocess.Popen[Any]) -> None:
+    """Kill a process and wait until it has ended."""
+    process.kill()
+    process.wait(PATIENCE_S)
+
+
+def join(thread: threading.Thread) -> None:
+    """Wait until a thread has ended."""
+    thread.join(PATIENCE_S)
+    assert not thread.is_alive(), f"not within {PATIENCE_S} s: {thread.name} ends"
+
+
+def printed(pipe: IO[Any] | None, *, patience_s: float = PATIENCE_S) -> Iterator[str]:
+    """The lines that a process prints, until it closes the pipe; the rest stays in the pipe.
+
+    Raises:
+        AssertionError: the lines together took longer than ``patience_s`` seconds.
+    """
+    assert pipe is not None
+    deadline = time.monotonic() + patience_s
+    line = b""
+    while select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))[0]:
+        if not (byte := os.read(pipe.fileno(), 1)):
+            if line:
+                yield line.decode()
+            return
+        line += byte
+        if byte == b"\n":
+            yield line.decode()
+            line = b""
+    raise AssertionError(f"not within {patience_s:g} s: the next line, after {line!r}")
 
 
 async def job_event(settings: Settings, job_id: UUID | str, *events: str) -> str:
@@ -43,8 +113,8 @@ async def _first(
     last = "0"
     async with asyncio.timeout(PATIENCE_S), make_client(settings.redis_address) as client:
         while True:
-            streams: Any = await client.xread({key: last}, block=0)
-            for entry_id, fields in streams[0][1]:
+            streams: Any = await client.xread({key: last}, block=1000)
+            for entry_id, fields in streams[0][1] if streams else []:
                 last = entry_id
                 if fields.get("jobId") == str(job_id) and wanted(fields):
                     return dict(fields)

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from tests.waiting import PATIENCE_S, printed
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -61,11 +63,10 @@ def start(data: Path, **more: str) -> Running:
         stdout=subprocess.PIPE,
         text=True,
     )
-    assert process.stdout is not None
-    for line in process.stdout:
+    for line in printed(process.stdout):
         if found := re.search(r"ready at (http://\S+)", line):
             return Running(process, found[1], data)
-    raise AssertionError(f"rollbook up ended with {process.wait()} before it was ready")
+    raise AssertionError(f"rollbook up ended with {process.wait(PATIENCE_S)} before it was ready")
 
 
 @pytest.fixture(scope="module")

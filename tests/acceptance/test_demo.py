@@ -15,6 +15,7 @@ import pytest
 from rollbook.model import OUTCOMES
 from tests.acceptance.conftest import environment, rollbook
 from tests.files import csv_file
+from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,6 +50,7 @@ def test_the_demo_ends_with_one_json_object_whose_outcomes_add_up_and_touches_no
         capture_output=True,
         text=True,
         check=False,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
@@ -68,6 +70,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
         capture_output=True,
         text=True,
         check=False,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout, folder
@@ -128,6 +131,7 @@ def test_the_demo_verifies_against_a_roll_that_is_said_to_be_simulated(tmp_path:
         capture_output=True,
         text=True,
         check=False,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done.stderr
     assert "SIMULATED voter roll" in done.stdout

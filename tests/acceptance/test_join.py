@@ -23,7 +23,7 @@ from tests.faults.site import only_at_length
 from tests.files import csv_file, members
 from tests.integration.backends.object_store import BUCKET, s3_server
 from tests.integration.backends.sentinels import free_port
-from tests.waiting import job_event
+from tests.waiting import job_event, kill
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,8 +62,7 @@ class Machines:
 
     def stop(self) -> None:
         for process in self._processes:
-            process.kill()
-            process.wait()
+            kill(process)
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from tests.acceptance.conftest import environment, rollbook, start
 from tests.faults.site import until
 from tests.files import csv_file
 from tests.integration.service.test_observe import value
+from tests.waiting import PATIENCE_S, kill, printed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -136,8 +137,7 @@ def test_every_process_of_a_killed_system_ends_and_the_next_start_finds_all_data
         followed(api, receipt["job_id"])
     family = psutil.Process(first.process.pid).children(recursive=True)
     assert len(family) >= 4  # two engines, the API and the worker
-    first.process.kill()
-    first.process.wait()
+    kill(first.process)
     assert first.process.stdout is not None
     first.process.stdout.close()
     _, alive = psutil.wait_procs(family, timeout=40)
@@ -156,7 +156,12 @@ def test_every_process_of_a_killed_system_ends_and_the_next_start_finds_all_data
 
 def test_a_second_system_on_the_same_folder_is_refused_with_a_sentence(running: Running) -> None:
     second = subprocess.run(
-        rollbook("up"), env=environment(running.data), capture_output=True, text=True, check=False
+        rollbook("up"),
+        env=environment(running.data),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_S,
     )
     assert second.returncode == 1
     assert str(running.data) in second.stderr.replace("\n", "")
@@ -173,6 +178,7 @@ def test_a_second_system_on_the_same_port_is_refused_before_it_starts_anything(
         capture_output=True,
         text=True,
         check=False,
+        timeout=PATIENCE_S,
     )
     assert second.returncode == 2
     assert f"Port {port} of 127.0.0.1 can't be used (Address already in use)." in second.stderr
@@ -189,6 +195,7 @@ def test_a_process_whose_supervisor_ends_before_the_engines_run_begins_nothing(
         stdin=subprocess.DEVNULL,
         capture_output=True,
         check=False,
+        timeout=PATIENCE_S,
     )
     assert (left.returncode, left.stdout, left.stderr) == (0, b"", b"")
     assert not data.exists()
@@ -199,7 +206,12 @@ def test_commands_on_the_machine_reach_the_running_system(running: Running, tmp_
 
     def command(*arguments: str, code: int = 0) -> str:
         done = subprocess.run(
-            rollbook(*arguments), env=env, capture_output=True, text=True, check=False
+            rollbook(*arguments),
+            env=env,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE_S,
         )
         assert done.returncode == code, done.stderr
         assert "Traceback" not in done.stderr
@@ -234,7 +246,7 @@ def test_the_first_password_is_made_up_and_shown_once(tmp_path: Path) -> None:
         )
         assert process.stdout is not None
         text = ""
-        for line in process.stdout:
+        for line in printed(process.stdout):
             text += line
             if "Stop it with" in line:
                 break

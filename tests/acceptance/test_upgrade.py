@@ -23,7 +23,7 @@ from tests.acceptance.conftest import environment, rollbook
 from tests.files import csv_file, members
 from tests.integration.backends.sentinels import free_port
 from tests.integration.worker.test_worker import ended, in_members, sent, working
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, kill
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -47,7 +47,9 @@ FORBIDDEN = {
 
 
 def git(*arguments: str) -> bytes:
-    return subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True).stdout
+    return subprocess.run(
+        ["git", *arguments], cwd=ROOT, check=True, capture_output=True, timeout=PATIENCE_S
+    ).stdout
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +105,7 @@ class Release:
             capture_output=True,
             text=True,
             check=False,
+            timeout=PATIENCE_S,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -111,14 +114,18 @@ class Release:
         """Which code it is that runs."""
         command = [sys.executable, "-c", "import rollbook; print(rollbook.__file__)"]
         told = subprocess.run(
-            command, cwd=self._folder, env=self._environment, check=True, capture_output=True
+            command,
+            cwd=self._folder,
+            env=self._environment,
+            check=True,
+            capture_output=True,
+            timeout=PATIENCE_S,
         )
         return Path(told.stdout.decode().strip())
 
     def stop(self) -> None:
         for process in self._processes:
-            process.kill()
-            process.wait()
+            kill(process)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import yaml
 from rollbook.accounts import tokens
 from rollbook.config import Settings
 from tests.deploy.files import ROOT, known_names, time_to_stop_s, variables
+from tests.waiting import PATIENCE_S
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
@@ -31,7 +32,11 @@ def tool(name: str) -> str:
 
 def test_the_dockerfile_passes_its_linter() -> None:
     done = subprocess.run(
-        [tool("hadolint"), str(ROOT / "Dockerfile")], capture_output=True, text=True, check=False
+        [tool("hadolint"), str(ROOT / "Dockerfile")],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done.stdout
 
@@ -71,6 +76,7 @@ def test_compose_is_as_its_schema_has_it() -> None:
         capture_output=True,
         text=True,
         check=False,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -119,7 +125,7 @@ def test_the_secrets_are_made_up_once_and_fit_together(tmp_path: Path) -> None:
         str(ROOT / "deploy" / "compose" / "secrets.sh"),
         str(folder),
     ]
-    subprocess.run(script, check=True, capture_output=True)
+    subprocess.run(script, check=True, capture_output=True, timeout=PATIENCE_S)
     made = {path.name: path.read_text() for path in folder.iterdir()}
     named = {
         Path(file).name for service in SERVICES.values() for file in service.get("env_file", [])
@@ -136,7 +142,7 @@ def test_the_secrets_are_made_up_once_and_fit_together(tmp_path: Path) -> None:
     assert identity["credentials"] == [
         {"accessKey": ours["AWS_ACCESS_KEY_ID"], "secretKey": ours["AWS_SECRET_ACCESS_KEY"]}
     ]
-    subprocess.run(script, check=True, capture_output=True)
+    subprocess.run(script, check=True, capture_output=True, timeout=PATIENCE_S)
     assert {path.name: path.read_text() for path in folder.iterdir()} == made
 
 

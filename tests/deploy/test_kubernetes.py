@@ -13,6 +13,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from tests.deploy.files import DEPLOY, ROOT, documents, known_names, time_to_stop_s, variables
+from tests.waiting import PATIENCE_S
 
 FOLDER = DEPLOY / "kubernetes"
 VERSIONS = ("1.31", "1.37")
@@ -106,7 +107,11 @@ def test_the_folder_builds_into_one_whole(tmp_path: Any) -> None:
     copy = shutil.copytree(FOLDER, tmp_path / "kubernetes")
     shutil.copy(copy / "secret.example.env", copy / "secret.env")
     built = subprocess.run(
-        [kubectl, "kustomize", str(copy)], check=True, capture_output=True, text=True
+        [kubectl, "kustomize", str(copy)],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
     ).stdout
     kinds = [document["kind"] for document in yaml.safe_load_all(built)]
     assert sorted(kinds) == sorted([*(found["kind"] for found in FOUND), "ConfigMap", "Secret"])

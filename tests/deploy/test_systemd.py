@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.deploy.files import DEPLOY, known_names, time_to_stop_s, variables
+from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,6 +42,7 @@ def test_systemd_takes_the_units(units: list[Path]) -> None:
         capture_output=True,
         text=True,
         check=False,
+        timeout=PATIENCE_S,
     )
     ours = [line for line in done.stderr.splitlines() if "rollbook" in line]
     assert done.returncode == 0, done.stderr
@@ -53,7 +55,7 @@ def test_the_units_can_do_little_to_the_machine(units: list[Path]) -> None:
             done = subprocess.run(
                 ["systemd-analyze", "security", "--offline=true",
                  f"--threshold={EXPOSURE_AT_MOST}", unit],
-                capture_output=True, text=True, check=False,
+                capture_output=True, text=True, check=False, timeout=PATIENCE_S,
             )  # fmt: skip
             assert done.returncode == 0, done.stdout[-200:]
 

@@ -50,7 +50,7 @@ class CommitCutter:
 
     def _accept(self) -> None:
         with suppress(OSError):  # the listener was closed
-            while True:
+            while True:  # no bound: a server's loop, which ends with its socket
                 client, _ = self._listener.accept()
                 server = socket.socket(socket.AF_UNIX)
                 server.connect(self._server)
@@ -60,7 +60,7 @@ class CommitCutter:
 
     def _to_server(self, state: _Connection) -> None:
         with suppress(OSError):
-            while data := state.client.recv(65536):
+            while data := state.client.recv(65536):  # no bound: as above
                 state.has_written |= self._statement in data
                 if state.has_written and b"COMMIT" in data:
                     state.is_committing = True
@@ -69,7 +69,7 @@ class CommitCutter:
 
     def _to_client(self, state: _Connection) -> None:
         with suppress(OSError):
-            while data := state.server.recv(65536):
+            while data := state.server.recv(65536):  # no bound: as above
                 if state.is_committing and not self.cut.is_set() and b"COMMIT" in data:
                     self.cut.set()
                     break

@@ -36,7 +36,9 @@ from rollbook.errors import ServiceUnavailableError
 from rollbook.service.system import open_system
 from rollbook.uploads import receive, reconciler
 from rollbook.uploads.receive import Options
+from tests import waiting
 from tests.files import csv_file, members
+from tests.waiting import join, kill
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -100,15 +102,8 @@ AT_THE_END: dict[str, set[str | None]] = {
 
 def until(condition: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> Any:
     """Wait for a condition and return what it came to; a part that is away counts as not yet."""
-    deadline = time.monotonic() + patience_s
-    while time.monotonic() < deadline:
-        try:
-            if found := condition():
-                return found
-        except (psycopg.OperationalError, ConnectionError, ServiceUnavailableError):
-            pass
-        time.sleep(0.1)
-    raise AssertionError(f"not within {patience_s:.0f} s: {what}")
+    away = (psycopg.OperationalError, ConnectionError, ServiceUnavailableError)
+    return waiting.until(condition, what, patience_s=patience_s, not_yet=away)
 
 
 class Site:
@@ -187,10 +182,10 @@ class Site:
         return process
 
     def kill(self, process: subprocess.Popen[bytes]) -> None:
-        """SIGKILL, also when it is frozen."""
+        """Kill a process, also one that is frozen, and wait until it has ended."""
         if process.poll() is None:
             process.send_signal(signal.SIGCONT)
-            process.kill()
+            kill(process)
 
     def children(self, process: subprocess.Popen[bytes]) -> list[psutil.Process]:
         """The processes that a worker runs its attempts in."""
@@ -417,7 +412,7 @@ class ProgressWitness(threading.Thread):
     def stop(self) -> None:
         """End the reading."""
         self._stopping.set()
-        self.join()
+        join(self)
 
     def check(self, uploads: list[UUID]) -> None:
         """Progress was seen of each of these, and within one attempt it never went back."""

@@ -10,6 +10,7 @@ import pytest
 
 from rollbook.engines.postgres import _programs
 from tests.faults.site import Site, only_at_length
+from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +30,9 @@ def site(tmp_path: Path) -> Iterator[Site]:
 def program(name: str, site: Site, *arguments: str) -> None:
     """Run one of PostgreSQL's own on the site's database, as docs/how-to/backup.md says."""
     subprocess.run(
-        [_programs() / name, "--dbname", site.settings.database_address, *arguments], check=True
+        [_programs() / name, "--dbname", site.settings.database_address, *arguments],
+        check=True,
+        timeout=PATIENCE_S,
     )
 
 
@@ -42,7 +45,6 @@ def test_with_postgresql_restored_alone_the_queue_is_whole_again(site: Site) -> 
     cut = site.send(1, 8_000)
     site.started(cut)
     site.kill(worker)
-    worker.wait()
     assert site.query("SELECT status FROM uploads WHERE id = ANY(%s)", cut) == [
         {"status": "processing"}
     ]

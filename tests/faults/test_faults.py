@@ -20,6 +20,7 @@ import pytest
 from tests.faults.office import Office, free_port
 from tests.faults.proxy import MERGE, RECORD, CommitCutter
 from tests.faults.site import QUICK, Site, each_or_first, only_at_length, seeds, until
+from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -65,7 +66,6 @@ def test_a_worker_killed_at_any_moment_loses_nothing(site: Site) -> None:
         site.started(uploads)
         site.aim()
         site.kill(worker)
-        worker.wait()
     site.run("worker")
     site.ended(uploads)
     site.check(uploads)
@@ -172,7 +172,7 @@ def test_an_api_stopped_at_any_moment_loses_no_file_that_it_took(site: Site) -> 
             until(office.answers, "the API answers")
             site.moment(0.3)
             api.send_signal(how)
-            api.wait()
+            api.wait(PATIENCE_S)
             api = site.run("serve", ROLLBOOK_PORT=str(port))
         accepted = [UUID(answer.result()) for answer in sending]
     # A file whose answer got lost was sent again under its key, and is the same upload.
@@ -248,7 +248,7 @@ def test_everything_stopped_at_any_moment_comes_back_whole(site: Site, how: sign
         engine.stop()
         engine.start()
     for process in processes:
-        process.wait()
+        process.wait(PATIENCE_S)
     site.run("serve", ROLLBOOK_PORT="0")
     site.run("worker")
     site.ended(uploads)

@@ -53,7 +53,6 @@ def test_watchers_killed_at_any_moment_make_one_upload_of_each_file(
         site.moment(0.2)
         killed = site.random.randrange(2)
         site.kill(watchers[killed])
-        watchers[killed].wait()
         watchers[killed] = site.run("watch")
     until(is_idle, "all files are taken and moved on")
 

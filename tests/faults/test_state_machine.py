@@ -109,7 +109,6 @@ class Office(RuleBasedStateMachine):
     @rule()
     def kill_the_worker(self) -> None:
         self.site.kill(self.worker)
-        self.worker.wait()
         type(self).worker = self.site.run("worker")
 
     @rule()

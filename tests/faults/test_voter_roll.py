@@ -122,7 +122,6 @@ def test_a_restart_of_everything_in_the_middle_asks_nobody_twice(
     roll.wait_until_asked(rows // 2, PATIENCE_S)
     for process in processes:
         site.kill(process)
-        process.wait()
     site.valkey.stop()
     site.postgres.stop()
     site.postgres.start()

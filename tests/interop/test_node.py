@@ -40,7 +40,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("package.json", "queue.mjs"):
         shutil.copy(HERE / name, folder)
     install = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--no-package-lock"]
-    subprocess.run(install, cwd=folder, check=True)
+    subprocess.run(install, cwd=folder, check=True, timeout=PATIENCE_S)
     return folder / "queue.mjs"
 
 
@@ -55,7 +55,7 @@ class Node:
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps({"command": command, **options}).encode() + b"\n")
         await self._process.stdin.drain()
-        answer = json.loads(await self._process.stdout.readline())
+        answer = json.loads(await asyncio.wait_for(self._process.stdout.readline(), PATIENCE_S))
         assert "error" not in answer, answer
         return answer["answer"]
 

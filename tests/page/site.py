@@ -8,7 +8,6 @@ import socket
 import ssl
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -22,12 +21,12 @@ from rollbook.config import Settings, environment_for
 from rollbook.model import Role, Scope
 from rollbook.service.system import open_system
 from tests.conftest import PASSWORD
+from tests.waiting import kill, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
-PATIENCE_S = 30
 #: Nothing here is encrypted.
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 #: Role and place of each account, by the name before its address's @.
@@ -62,16 +61,6 @@ def free_port() -> int:
                 continue
             return port
     raise AssertionError("none of a hundred ports is free")
-
-
-def until(condition: Callable[[], Any], what: str, *, patience_s: float = PATIENCE_S) -> Any:
-    """Wait for a condition, and give what it came to."""
-    deadline = time.monotonic() + patience_s
-    while time.monotonic() < deadline:
-        if found := condition():
-            return found
-        time.sleep(0.1)
-    raise AssertionError(f"not within {patience_s} s: {what}")
 
 
 @dataclass
@@ -132,14 +121,12 @@ class Site:
     def stop(self, command: str) -> None:
         """Kill one of them; what is to survive that, survives it."""
         process = self.processes.pop(command)
-        process.kill()
-        process.wait()
+        kill(process)
 
     def ready(self) -> None:
         """Wait for the API."""
         try:
-            # It begins its life beside all other tests.
-            until(self.answers, "the API answers", patience_s=120)
+            until(self.answers, "the API answers")
         except AssertionError as error:
             raise AssertionError(f"{error}; the log:\n{self.log()}") from None
 

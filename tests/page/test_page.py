@@ -17,7 +17,8 @@ from rollbook.model import Role, Scope
 from rollbook.pipeline.problems import sentence
 from tests.files import csv_file, member, members, workbook
 from tests.page.conftest import at_length, sign_in
-from tests.page.site import ETHEKWINI, GAUTENG, LIMPOPO, OPERATOR, Site, until
+from tests.page.site import ETHEKWINI, GAUTENG, LIMPOPO, OPERATOR, Site
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,8 @@ from rollbook.accounts import audit
 from rollbook.masking import masked
 from tests.files import csv_file, member
 from tests.page.conftest import at_length
-from tests.page.site import GAUTENG, OPERATOR, Site, until
+from tests.page.site import GAUTENG, OPERATOR, Site
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,7 +17,8 @@ from rollbook.contract import VoterRollStanding
 from rollbook.voter_roll.outlook import Outlook
 from tests.files import HEADERS, csv_file, member, members
 from tests.page.conftest import NARROW, WIDE, sign_in
-from tests.page.site import ETHEKWINI, OPERATOR, Site, until
+from tests.page.site import ETHEKWINI, OPERATOR, Site
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

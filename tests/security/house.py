@@ -18,7 +18,8 @@ from rollbook.service.system import open_system
 from tests.conftest import PASSWORD
 from tests.files import csv_file, member, members
 from tests.integration.notifications.receivers import MailServer, WebhookReceiver
-from tests.page.site import NO_TLS, PATIENCE_S, Site, until
+from tests.page.site import NO_TLS, Site
+from tests.waiting import PATIENCE_S, join, until
 
 if TYPE_CHECKING:
     from rollbook.config import Settings
@@ -58,13 +59,13 @@ class Receivers:
     def __exit__(self, *_: object) -> None:
         """Listen no more."""
         self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join()
+        join(self._thread)
         self._loop.close()
 
     async def _serve(self) -> None:
         async with self.mailer.running(), self.webhook.running(), self.collector.running():
             self._started.set()
-            await self._stop.wait()
+            await self._stop.wait()  # no bound: until __exit__
 
     @property
     def settings(self) -> dict[str, Any]:

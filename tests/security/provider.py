@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import hashlib
@@ -21,7 +22,8 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from tests.page.site import free_port, until
+from tests.page.site import free_port
+from tests.waiting import PATIENCE_S, join, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,8 +79,9 @@ class StandIn:
     async def discovery(self, request: Request) -> Response:
         self.asked.append("discovery")
         if self.twist == "slow":
-            while (await request.receive())["type"] != "http.disconnect":
-                pass
+            async with asyncio.timeout(PATIENCE_S):
+                while (await request.receive())["type"] != "http.disconnect":
+                    pass
         if self.twist == "away":
             return Response(status_code=503)
         if self.twist == "endless":
@@ -198,7 +201,7 @@ class StandIn:
             yield self
         finally:
             server.should_exit = True
-            thread.join()
+            join(thread)
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -252,7 +252,7 @@ async def test_a_foreign_id_costs_the_very_statements_of_an_unknown_one(
     execute = psycopg.AsyncConnection.execute
 
     async def noted(self: Any, query: Any, *more: Any, **options: Any) -> Any:
-        statements = asking.get()
+        statements = asking.get()  # no bound: a context variable
         if statements is not None and query:  # an empty one tries whether the line is there
             statements.append(str(query))
         return await execute(self, query, *more, **options)

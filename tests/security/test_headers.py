@@ -118,7 +118,7 @@ async def test_a_body_of_json_is_read_up_to_a_limit_whether_its_length_is_declar
 
     async def endless() -> AsyncIterator[bytes]:
         nonlocal taken
-        while True:
+        while True:  # no bound: until its reader has enough
             taken += 1024
             yield b" " * 1024
 

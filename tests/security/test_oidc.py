@@ -21,8 +21,9 @@ from rollbook.model import Role, Scope
 from rollbook.service.system import open_system
 from tests.conftest import PASSWORD, emptied_redis, own_database
 from tests.listening import Site
-from tests.page.site import NO_TLS, free_port, until
+from tests.page.site import NO_TLS, free_port
 from tests.security.provider import StandIn
+from tests.waiting import join, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -70,7 +71,7 @@ def app(settings: Settings) -> Iterator[Any]:
     async def serve() -> None:
         async with site:
             ready.set()
-            await over.wait()
+            await over.wait()  # no bound: until the fixture ends
 
     thread = threading.Thread(target=loop.run_until_complete, args=[serve()])
     thread.start()
@@ -80,7 +81,7 @@ def app(settings: Settings) -> Iterator[Any]:
         yield site.server.app
     finally:
         loop.call_soon_threadsafe(over.set)
-        thread.join()
+        join(thread)
         loop.close()
 
 

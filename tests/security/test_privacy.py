@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -18,10 +19,10 @@ import pytest
 from websockets.sync.client import connect
 
 from tests.files import HEADERS, id_number, member, members
-from tests.page.site import until
 from tests.redis_content import everything
 from tests.security.house import BASE, House
 from tests.security.routes import RULES
+from tests.waiting import PATIENCE_S, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,10 +55,10 @@ def messages(house: House) -> Iterator[list[str]]:
         token = house.bearer("super")["Authorization"].removeprefix("Bearer ")
         line.send(json.dumps({"type": "authenticate", "token": token}))
         heard.append(str(line.recv(timeout=30)))
-        ends = 0
+        ends, deadline = 0, time.monotonic() + PATIENCE_S
         house.uploads["masked"], house.uploads["headless"] = _send(house)
         while ends < 2:
-            heard.append(str(line.recv(timeout=30)))
+            heard.append(str(line.recv(timeout=deadline - time.monotonic())))
             message = json.loads(heard[-1])
             ends += message["type"] in {"bulk_upload_complete", "bulk_upload_failed"}
     yield heard

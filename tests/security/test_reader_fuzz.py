@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from rollbook.config import Settings
 from tests.conftest import own_database
 from tests.fuzz import inputs
+from tests.waiting import join, kill
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,7 +85,7 @@ class Child:
 
     def _listen(self) -> None:
         assert self._process.stdout is not None
-        for line in self._process.stdout:
+        for line in self._process.stdout:  # no bound: a thread of its own, to the end
             self._said.put(line)
         self._said.put("")
 
@@ -104,7 +105,9 @@ class Child:
         self._process.stdin.flush()
         answer = self._answer(MOST_S)
         if not answer:
-            what = "took too long" if answer is None else f"killed it ({self._process.wait()})"
+            what = (
+                "took too long" if answer is None else f"killed it ({self._process.wait(START_S)})"
+            )
             findings.wrong.append(f"input {seed} {what}")
             return False
         findings.add(answer, time.monotonic() - begun)
@@ -116,9 +119,8 @@ class Child:
 
     def end(self) -> None:
         """End the process."""
-        self._process.kill()
-        self._process.wait()
-        self._reader.join()
+        kill(self._process)
+        join(self._reader)
         for stream in (self._process.stdin, self._process.stdout):
             assert stream is not None
             stream.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +13,9 @@ import pytest
 
 from rollbook.api.form import ROOM_FOR_THE_REST
 from tests.files import csv_file, members, workbook
-from tests.page.site import PATIENCE_S, until
 from tests.security.files import compound, repacked
 from tests.security.house import BASE
+from tests.waiting import PATIENCE_S, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,8 +92,9 @@ class Client:
 
     def answer(self) -> str:
         """What the server says, up to where it closes the line or has said all."""
-        answer = b""
+        answer, deadline = b"", time.monotonic() + PATIENCE_S
         while b"\r\n\r\n" not in answer or not answer.rstrip().endswith((b"}", b"0")):
+            assert time.monotonic() < deadline, answer
             try:
                 piece = self._socket.recv(65536)
             except ConnectionError:

@@ -29,8 +29,9 @@ from rollbook.service.system import open_system
 from tests.files import csv_file, workbook
 from tests.integration.folder.watching import names, recorded, until, watching
 from tests.page.site import free_port
-from tests.page.site import until as until_now
 from tests.security.files import repacked
+from tests.waiting import kill
+from tests.waiting import until as until_now
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -93,8 +94,7 @@ def scanner(program: str) -> Iterator[Scanner]:
             assert process.poll() is None, (folder / "log").read_text()
             yield started
         finally:
-            process.kill()
-            process.wait()
+            kill(process)
 
 
 def _answers(scanner: Scanner) -> bool:
@@ -193,7 +193,7 @@ async def test_a_scanner_that_says_neither_yes_nor_no_says_no(
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\0\0\0\0")
         if reply is None:
-            await is_over.wait()
+            await is_over.wait()  # no bound: until the test ends
         writer.write(reply or b"")
         writer.close()
 

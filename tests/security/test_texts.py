@@ -16,9 +16,9 @@ import pytest
 
 from rollbook.uploads.receive import MAX_NAME_LENGTH, clean_name
 from tests.files import HEADERS, csv_file, id_number, member
-from tests.page.site import until
 from tests.security.house import BASE, House
 from tests.security.test_receiving import posted
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from tests.integration.backends.sentinels import free_port
+from tests.waiting import kill
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,8 +44,7 @@ def s3_server(folder: Path) -> Iterator[int]:
                 time.sleep(0.05)
         yield port
     finally:
-        process.kill()
-        process.wait()
+        kill(process)
 
 
 class Door:
@@ -75,7 +75,7 @@ class Door:
 
     async def _copy(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
-            while data := await source.read(1 << 16):
+            while data := await source.read(1 << 16):  # no bound: a server's loop
                 target.write(data)
                 await target.drain()
         target.close()

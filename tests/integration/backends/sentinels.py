@@ -6,7 +6,6 @@ import os
 import shutil
 import socket
 import subprocess
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,8 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from rollbook.engines.valkey import _binary as valkey
+from tests import waiting
+from tests.waiting import kill
 
 if TYPE_CHECKING:
     import signal
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 PASSWORD = "server's: p@ss"
 SENTINEL_PASSWORD = "sentinels' own/pass"
-PATIENCE_S = 30
 
 
 def tls_program() -> Path | None:
@@ -77,8 +77,7 @@ class Watched:
 
     def stop(self) -> None:
         for node in (*self.sentinels, *self.servers):
-            node.process.kill()
-            node.process.wait()
+            kill(node.process)
 
     def client(self, node: Node, password: str = PASSWORD) -> Redis:
         tls: dict[str, Any] = {"ssl": True, "ssl_ca_certs": str(self.ca_file)} if self.tls else {}
@@ -193,8 +192,7 @@ class Watched:
                 lambda: self._answers(node, password), f"a server: {(folder / 'log').read_text()}"
             )
         except BaseException:
-            process.kill()
-            process.wait()
+            kill(process)
             raise
         return node
 
@@ -218,12 +216,4 @@ def free_port() -> int:
 
 def until(condition: Callable[[], bool], what: str) -> None:
     """Wait for a condition; a server that doesn't answer or Sentinels at odds count as not yet."""
-    deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline:
-        try:
-            if condition():
-                return
-        except (RedisError, OSError, ValueError, KeyError):
-            pass
-        time.sleep(0.05)
-    raise AssertionError(f"not within {PATIENCE_S} s: {what}")
+    waiting.until(condition, what, not_yet=(RedisError, OSError, ValueError, KeyError))

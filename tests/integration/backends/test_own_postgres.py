@@ -22,6 +22,7 @@ from rollbook.backends import schema
 from rollbook.backends.database import connect, make_pool
 from rollbook.engines.postgres import SOCKET_NAME
 from rollbook.errors import ServiceUnavailableError
+from tests.waiting import join
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,7 +51,7 @@ class Encrypting:
 
     def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._ending.set)
-        self._thread.join()
+        join(self._thread)
 
     def _run(self, started: threading.Event) -> None:
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
@@ -61,7 +62,7 @@ class Encrypting:
         server = await asyncio.start_server(self._take, "127.0.0.1", 0)
         self.port = server.sockets[0].getsockname()[1]
         started.set()
-        await self._ending.wait()
+        await self._ending.wait()  # no bound: until __exit__
         server.close()
         for line in self._lines:
             line.cancel()
@@ -78,7 +79,7 @@ class Encrypting:
             self._lines.discard(task)
 
     async def _line(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while True:
+        while True:  # no bound: a server's loop, which ends with its line
             length, code = struct.unpack("!II", await reader.readexactly(8))
             if (length, code) == (8, SSL_REQUEST):
                 break
@@ -98,7 +99,7 @@ class Encrypting:
 
 async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
     with contextlib.suppress(OSError):
-        while data := await source.read(1 << 16):
+        while data := await source.read(1 << 16):  # no bound: a server's loop
             target.write(data)
             await target.drain()
     target.close()

@@ -100,7 +100,8 @@ async def test_the_queue_goes_on_with_the_server_that_takes_over(
     subscriber = Subscriber(named)
     subscriber.listen(listen)
     async with open_system(named) as system, subscriber.running():
-        await subscriber.reading.wait()
+        async with asyncio.timeout(PATIENCE_S):
+            await subscriber.reading.wait()
         async with working(system):
             first = await sent(system, user, csv_file(members(2)))
             assert await has_ended(first) == "completed"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rollbook.cli import supervisor
 from tests.integration.folder.watching import until
+from tests.waiting import kill
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,8 +23,7 @@ async def test_a_process_that_ended_before_it_was_told_is_started_again(
         worker = processes._commands[1]
         first = worker.process
         assert first is not None
-        first.kill()
-        first.wait()
+        kill(first)
         keeper = asyncio.create_task(worker.keep_running(settings))
 
         def is_another() -> bool:

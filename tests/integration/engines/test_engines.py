@@ -26,6 +26,7 @@ import rollbook
 from rollbook.engines import Addresses, Engines, find_running, process
 from rollbook.engines.watchdog import is_held
 from rollbook.errors import DataFolderInUseError, EngineError
+from tests.waiting import PATIENCE_S, join, kill, printed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -77,8 +78,7 @@ class Owner:
             start_new_session=True,
             **other_user(uid),
         )
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
+        line = next(printed(self.process.stdout), None)
         assert line, "the owner did not start"
         database_url, redis_url, self.pids = json.loads(line)
         self.addresses = Addresses(database_url, redis_url)
@@ -89,8 +89,7 @@ class Owner:
         ]
 
     def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
+        kill(self.process)
 
     def __enter__(self) -> Self:
         return self
@@ -120,6 +119,7 @@ def interpreter(uid: int | None) -> str:
                 env=python_path(),
                 cwd="/",
                 stderr=subprocess.DEVNULL,
+                timeout=PATIENCE_S,
                 **other_user(uid),
             ):
                 return found
@@ -362,7 +362,7 @@ def test_only_the_main_thread_may_start_them(folder: Path) -> None:
 
     thread = threading.Thread(target=start)
     thread.start()
-    thread.join()
+    join(thread)
     assert "main thread" in str(caught[0])
 
 
@@ -432,15 +432,14 @@ def test_a_stale_pid_that_lives_as_somebody_else(used: Path) -> None:
         with Engines(used, fast_unsafe=True) as addresses:
             assert stored(addresses) == ["a"]
         assert stranger.poll() is None
-        stranger.communicate(b"\n")
+        stranger.communicate(b"\n", timeout=PATIENCE_S)
 
 
 def test_ctrl_c_leaves_the_engines_to_their_owner(used: Path) -> None:
     with Owner(used, fast_unsafe=True, death_watch="watchdog") as owner:
         # What a terminal does: everybody in the group of the process gets the signal.
         os.killpg(owner.process.pid, signal.SIGINT)
-        assert owner.process.stdout is not None
-        assert owner.process.stdout.readline() == "still there\n"
+        assert next(printed(owner.process.stdout)) == "still there\n"
     assert owner.process.returncode == 0
     assert gone(owner.pids.values())
 
@@ -530,7 +529,7 @@ def test_stop_may_come_at_any_time_and_again(folder: Path) -> None:
     pids = engines.pids
     thread = threading.Thread(target=engines.stop)
     thread.start()
-    thread.join()
+    join(thread)
     engines.stop()
     assert gone(pids.values())
 

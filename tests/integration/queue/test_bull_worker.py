@@ -122,7 +122,7 @@ async def test_closing_ends_when_it_is_cancelled(settings: Settings) -> None:
     async def close(*, force: bool) -> None:
         assert not force
         asked.set()
-        await never.wait()
+        await never.wait()  # no bound: that is its subject
 
     running = worker(settings, nothing)
     own_close = running.backend.close

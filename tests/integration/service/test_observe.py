@@ -32,7 +32,7 @@ from rollbook.telemetry import metrics
 from tests.conftest import PASSWORD
 from tests.files import csv_file
 from tests.integration.worker.test_worker import ended, working
-from tests.waiting import job_event
+from tests.waiting import PATIENCE_S, job_event
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
@@ -282,7 +282,12 @@ def _check_text(text: str) -> None:
     if PROMTOOL is None:
         return
     done = subprocess.run(
-        [PROMTOOL, "check", "metrics"], input=text, capture_output=True, text=True, check=False
+        [PROMTOOL, "check", "metrics"],
+        input=text,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_S,
     )
     # The figures of the Python runtime aren't ours to name.
     ours = [line for line in done.stderr.splitlines() if line.startswith("rollbook_")]
@@ -373,6 +378,7 @@ def test_prometheus_own_tool_takes_the_rules_and_every_query_of_the_dashboard(
         capture_output=True,
         text=True,
         check=False,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -23,6 +23,7 @@ from tests.faults.office import Office, free_port
 from tests.faults.site import until
 from tests.files import csv_file
 from tests.integration.worker.test_worker import ended
+from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -138,7 +139,7 @@ async def test_an_upload_is_one_trace_and_one_request_over_api_worker_and_child(
         assert (await ended(system, user, job_id))["status"] == "completed"
         for process in processes:
             process.terminate()  # what isn't sent yet is sent at the end
-            process.wait()
+            process.wait(PATIENCE_S)
 
     assert collector.faults == []
     assert collector.keys == {"a secret"}

@@ -59,7 +59,8 @@ async def test_a_job_that_comes_back_to_the_worker_that_lost_it_is_done_once_and
     subscriber.listen(lambda event: stalled.append(event) if event.name == "stalled" else None)
     before = counted("stalled")
     async with subscriber.running(), working(quick):
-        await subscriber.reading.wait()
+        async with asyncio.timeout(PATIENCE_S):
+            await subscriber.reading.wait()
         upload_id = await sent(quick, user, csv_file(90_000))
         await job_event(settings, upload_id, "progress")
         async with make_client(settings.redis_address) as client:

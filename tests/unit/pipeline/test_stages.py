@@ -22,7 +22,7 @@ class Listener:
         if len(self.heard) >= self._enough:
             self._reached.set()
 
-    def wait(self) -> None:
+    def wait_for_enough(self) -> None:
         assert self._reached.wait(timeout=30)
 
 
@@ -30,7 +30,7 @@ def test_a_stage_that_says_nothing_is_told_of_all_the_same() -> None:
     listener = Listener(enough=4)
     with Stages(listener, file_bytes=1000) as going:
         going.begin("read")
-        listener.wait()
+        listener.wait_for_enough()
     percents = [progress.percent for progress in listener.heard]
     assert percents == sorted(percents)
     assert percents[-1] > percents[0] == STAGES["read"]
@@ -43,7 +43,7 @@ def test_rows_are_counted_by_the_work_that_is_done() -> None:
     with Stages(listener, file_bytes=1000) as going:
         going.begin("read")
         going.begin("merge", rows_total=1000)
-        listener.wait()
+        listener.wait_for_enough()
     last = listener.heard[-1]
     assert (last.stage, last.rows_total) == ("merge", 1000)
     assert 10 * STAGES["merge"] <= last.rows_done < 10 * STAGES["report"]

@@ -9,6 +9,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from rollbook.worker import scratch
+from tests.waiting import kill, printed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,12 +42,10 @@ def test_a_killed_worker_s_folder_is_removed_by_the_next_and_a_living_one_s_is_n
         stdout=subprocess.PIPE,
         text=True,
     ) as other:
-        assert other.stdout is not None
-        name = other.stdout.readline().strip()
+        name = next(printed(other.stdout)).strip()
         with scratch.folder(tmp_path):
             assert (tmp_path / "scratch" / name / "members.xlsx").exists()
-        other.kill()
-        other.wait()
+        kill(other)
         with scratch.folder(tmp_path):
             assert not (tmp_path / "scratch" / name).exists()
 
