@@ -37,8 +37,8 @@ SERVICES = {
         {"pipeline/match.py", "pipeline/merge.py"},
     ),
     "notifications": (
-        "the worker that tells each uploader of the own upload",
-        {"uploads/control.py", "notifications/outbox.py", "notifications/reconciler.py"},
+        "the worker that notifies each uploader of the own upload",
+        {"uploads/control.py", "notifications/outbox.py"},
     ),
     "reconciler": (
         "the reconcilers of the queue", {"uploads/reconciler.py", "voter_roll/reconciler.py"},

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from rollbook.backends.database import Pool
     from rollbook.backends.files import FileStore
-    from rollbook.queue.notifications import NotificationQueue
     from rollbook.queue.verifications import VerificationQueue
 
 _TUNED = {"lock_duration_ms": 10_000, "stalled_interval_ms": 5_000}
@@ -66,7 +65,6 @@ async def work() -> None:
         UploadQueue(settings, trial.REDIS_URL),
         cast("FileStore", None),
         cast("VerificationQueue", None),
-        cast("NotificationQueue", None),
     )
     worker = UploadWorker(system)._make_worker(make_client(trial.REDIS_URL))  # noqa: SLF001
     worker.processor = _run

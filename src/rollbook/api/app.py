@@ -37,7 +37,6 @@ from rollbook.api.headers import HeadersMiddleware
 from rollbook.api.limits import RequestLimits
 from rollbook.api.requests import RequestMiddleware
 from rollbook.live.feed import Feed
-from rollbook.notifications import reconciler as notifications
 from rollbook.queue.subscriber import Subscriber
 from rollbook.service.health import Readiness
 from rollbook.service.rounds import every
@@ -99,11 +98,6 @@ def create_app(settings: Settings) -> FastAPI:
                 settings.reconcile_interval_s,
                 lambda: verifications.run_once(system),
                 service="reconciler of verifications",
-            ),
-            every(
-                settings.reconcile_interval_s,
-                lambda: notifications.run_once(system),
-                service="reconciler of notifications",
             ),
             every(FAIRNESS_INTERVAL_S, lambda: fairness.run_once(system), service="fairness"),
         ):

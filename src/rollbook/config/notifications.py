@@ -41,7 +41,6 @@ class NotificationSettings(BaseSettings):
     notification_attempts: Positive = 12
     #: Seconds before a notification that failed is sent again; triples up to 12 hours.
     notification_backoff_s: Annotated[float, Field(gt=0)] = 5
-    notification_queue_name: str = "notifications"
 
     @field_validator("public_url")
     @classmethod

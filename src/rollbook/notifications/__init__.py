@@ -1,6 +1,6 @@
-"""Telling people and systems that an upload has ended: by e-mail and by webhook.
+"""Notifications of the end of uploads, by e-mail and webhook.
 
-``outbox`` is written in the transaction of the end; ``worker`` delivers through a queue of its own;
-``reconciler`` brings that queue in line with the outbox. Delivered at least once, each time under
-the same id. No personal data: counts, ids and a link.
+``outbox`` records a notification in the transaction that ends the upload. ``worker`` claims due
+ones and delivers them, at least once and each time under the same id. A notification holds counts,
+ids and a link, and no personal data.
 """

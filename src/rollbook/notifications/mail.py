@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import smtplib
 import ssl
 from email.errors import MessageError
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import format_datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import anyio.to_thread
 
@@ -18,31 +19,43 @@ if TYPE_CHECKING:
     from rollbook.config import Settings
     from rollbook.notifications.outbox import Notification
 
-#: How the mail calls each outcome.
+#: The mail's words for each outcome.
 _OUTCOMES = {
     "inserted": "new members",
     "updated": "changed members",
-    "unchanged": "members without a change",
+    "unchanged": "unchanged members",
     "invalid": "refused: invalid",
     "duplicate": "refused: repeats another row",
-    "out_of_scope": "refused: of another office",
+    "out_of_scope": "refused: belongs to another office",
 }
 _REFUSED = ("invalid", "duplicate", "out_of_scope")
+#: A mail takes several exchanges, each limited by ROLLBOOK_NOTIFICATION_TIMEOUT_S; all of them
+#: together get so many times that.
+TIMEOUTS: Final = 4
+
+
+def patience_s(settings: Settings) -> float:
+    """Seconds after which ``send`` has ended, with or without success."""
+    return settings.notification_timeout_s * TIMEOUTS
 
 
 async def send(settings: Settings, notification: Notification) -> None:
-    """Hand the mail to the mail server.
+    """Send the notification through the mail server.
 
     Raises:
-        NotificationRefusedError: the server takes no mail for this address.
-        NotificationError: it takes none now, or isn't reachable.
+        NotificationRefusedError: the server refuses the recipient for good.
+        NotificationError: the server refuses mail for now, is slow or can't be reached.
     """
     message = compose(settings, notification)
-    # smtplib blocks; a thread of its own has no part in what the event loop does.
-    await anyio.to_thread.run_sync(_hand_over, settings, message, abandon_on_cancel=True)
+    try:
+        async with asyncio.timeout(patience_s(settings)):
+            # smtplib blocks, so it gets a thread of its own.
+            await anyio.to_thread.run_sync(_submit, settings, message, abandon_on_cancel=True)
+    except TimeoutError:
+        raise NotificationError("The mail server took too long.") from None
 
 
-def _hand_over(settings: Settings, message: EmailMessage) -> None:
+def _submit(settings: Settings, message: EmailMessage) -> None:
     assert settings.smtp_host is not None
     host, port, timeout_s = settings.smtp_host, settings.smtp_port, settings.notification_timeout_s
     context = ssl.create_default_context()
@@ -61,11 +74,11 @@ def _hand_over(settings: Settings, message: EmailMessage) -> None:
         codes = [code for code, _ in error.recipients.values()]
         if all(code >= 500 for code in codes):
             raise NotificationRefusedError(
-                f"The mail server takes no mail for the uploader's address ({codes[0]})."
+                f"The mail server refuses the uploader's address ({codes[0]})."
             ) from None
-        raise NotificationError(f"The mail server takes no mail now ({codes[0]}).") from None
+        raise NotificationError(f"The mail server accepts no mail now ({codes[0]}).") from None
     except smtplib.SMTPResponseException as error:
-        # Its words may quote an address: the log gets the number.
+        # The reply's text may quote an address, so only its code is logged.
         raise NotificationError(
             f"The mail server refused with {error.smtp_code} ({type(error).__name__})."
         ) from None
@@ -76,16 +89,22 @@ def _hand_over(settings: Settings, message: EmailMessage) -> None:
 
 
 def compose(settings: Settings, notification: Notification) -> EmailMessage:
-    """The mail: counts and a link, and nothing of a member.
+    """The mail: counts and a link, no personal data.
 
     Raises:
-        NotificationRefusedError: the account's address is none.
+        NotificationRefusedError: the account's address is not a mail address.
     """
     assert settings.smtp_from is not None
     subject, lines = _words(notification)
     if settings.public_url is not None:
-        lines += ["", f"Look at it: {link(settings.public_url, notification)}"]
-    lines += ["", f"Job {notification.upload_id}", "", "-- ", "Rollbook sends this by itself."]
+        lines += ["", f"Details: {link(settings.public_url, notification)}"]
+    lines += [
+        "",
+        f"Job {notification.upload_id}",
+        "",
+        "-- ",
+        "Sent automatically by Rollbook.",
+    ]
     message = EmailMessage()
     message["Subject"] = subject
     message["From"] = Address("Rollbook", addr_spec=settings.smtp_from)
@@ -93,24 +112,22 @@ def compose(settings: Settings, notification: Notification) -> EmailMessage:
     message["Date"] = format_datetime(notification.ended_at)
     domain = settings.smtp_from.rpartition("@")[2]
     message["Message-ID"] = f"<{notification.id}@{domain}>"
-    # So that no holiday notice answers it (RFC 3834).
+    # Suppresses automatic replies (RFC 3834).
     message["Auto-Submitted"] = "auto-generated"
     message.set_content("\n".join(lines) + "\n")
     return message
 
 
 def _recipient(email: str) -> Address:
-    """The uploader's address; one with a line break in it would be another header."""
+    """The uploader's address; ``Address`` refuses line breaks, which would add a header."""
     try:
         return Address(addr_spec=email)
     except (ValueError, MessageError):
-        raise NotificationRefusedError(
-            "The uploader's address is none that a mail can go to."
-        ) from None
+        raise NotificationRefusedError("The uploader's address is not a mail address.") from None
 
 
 def link(public_url: str, notification: Notification) -> str:
-    """Where the page shows the upload; its id stands behind the #, which no server's log sees."""
+    """The page's address of the upload; the id is in the fragment, which no server logs."""
     return f"{public_url}/#/uploads/{notification.upload_id}"
 
 
@@ -123,42 +140,41 @@ def _words(notification: Notification) -> tuple[str, list[str]]:
         case "failed":
             title = title_of(notification.error_code or "")
             return "Your upload failed", [
-                f"{sent} could not be taken in: {title}.",
-                "Nothing of it was merged. The page says what to do.",
+                f"{sent} could not be processed: {title}.",
+                "None of it was merged. The page says what to do.",
             ]
         case "cancelled":
             return "Your upload was cancelled", [
-                f"{sent} was cancelled by an operator. Nothing of it was merged.",
-                "Ask why, and send it again if it is still wanted.",
+                f"{sent} was cancelled by an operator. None of it was merged.",
+                "Ask the operator why, and send it again if it is still needed.",
             ]
         case "verified":
-            return "The voter roll has answered about your upload", [
-                f"The voter roll has answered about everybody in it. {sent} has a new report.",
+            roll = {name.replace("_", " "): n for name, n in (notification.roll or {}).items()}
+            return "The voter roll check of your upload is complete", [
+                f"The voter roll has answered about everyone in it. {sent} has a new report.",
                 "",
-                *_table(
-                    {name.replace("_", " "): n for name, n in (notification.roll or {}).items()}
-                ),
+                *_table(roll),
             ]
 
 
 def _completed(notification: Notification, sent: str) -> tuple[str, list[str]]:
     total = notification.rows_total or 0
     refused = sum(notification.outcomes[name] for name in _REFUSED)
-    lines = [f"{sent} is through: {total} rows were read.", ""]
+    lines = [f"{sent} is complete: {total} rows were read.", ""]
     lines += _table({_OUTCOMES[name]: number for name, number in notification.outcomes.items()})
     if notification.is_dry_run:
         lines += ["", "This was a dry run: no member was changed."]
     if refused:
         lines += [
             "",
-            f"{refused} rows were refused. The report says why; the refused rows alone can",
-            "be downloaded, mended and sent again.",
+            f"{refused} rows were refused. The report says why. You can download the refused",
+            "rows, fix them and send them again.",
         ]
     if notification.roll is not None and notification.roll["pending"]:
         pending = notification.roll["pending"]
-        lines += ["", f"The voter roll is still being asked about {pending} people."]
+        lines += ["", f"The voter roll check is still pending for {pending} people."]
     what = "dry run" if notification.is_dry_run else "upload"
-    return f"Your {what} is through: {total - refused} of {total} rows taken in", lines
+    return f"Your {what} is complete: {total - refused} of {total} rows accepted", lines
 
 
 def _table(rows: dict[str, int]) -> list[str]:

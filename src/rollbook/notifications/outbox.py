@@ -1,4 +1,4 @@
-"""What is still to be told, in PostgreSQL: the queue can be made anew from it at any time."""
+"""Notifications still to be delivered, recorded in PostgreSQL."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rollbook.errors import NotificationError
 
 Channel = Literal["email", "webhook"]
-#: ``verified``: the report of an upload that had completed was written again.
+#: ``verified``: the report of a completed upload was rewritten with the voter roll's answers.
 Kind = Literal["completed", "failed", "cancelled", "verified"]
 
 _SQL = queries("notifications")
@@ -27,16 +27,14 @@ _SQL = queries("notifications")
 class Notification:
     """One message to one receiver."""
 
-    #: The same however often it is sent.
+    #: The same for every try.
     id: str
     kind: Kind
     channel: Channel
     #: When the upload ended.
     ended_at: dt.datetime
-    #: How often it was sent before.
+    #: How often delivery was tried before.
     tries: int
-    #: Seconds for which it is to wait still.
-    due_in_s: float
     #: The uploader's address.
     email: str
     upload_id: UUID
@@ -46,14 +44,14 @@ class Notification:
     error_code: str | None
     #: Rows by outcome.
     outcomes: dict[str, int]
-    #: Rows by what the voter roll said of them; None where it isn't asked.
+    #: Rows by the voter roll's result; None if the roll isn't asked.
     roll: dict[str, int] | None
-    #: Does it tell how the upload stands? Not when the upload was retried since.
+    #: Is the upload still as it ended? False if it was retried since.
     is_current: bool
 
     @classmethod
     def from_row(cls, row: Row) -> Notification:
-        """A notification from a row of the query ``get``."""
+        """A notification from a row of the query ``claim``."""
         same = {name: row[name] for name in cls.__dataclass_fields__ if name in row}
         is_asked = row["verification"] != "off"
         return cls(
@@ -68,35 +66,40 @@ class Notification:
 def entry(
     upload_id: UUID, kind: Kind, channels: Iterable[Channel]
 ) -> tuple[LiteralString, dict[str, Any]]:
-    """The statement that notes an end: ``connection.execute(*entry(...))``, blocking or not.
+    """The statement that records notifications: ``connection.execute(*entry(...))``.
 
     Args:
-        upload_id: the upload whose end is written in the same transaction, before.
+        upload_id: the upload that ended earlier in the same transaction.
         kind: how it ended.
-        channels: see ``Settings.notification_channels``; without any, nothing is noted.
+        channels: see ``Settings.notification_channels``; without any, nothing is recorded.
     """
     return _SQL["add"], {"upload_id": upload_id, "kind": kind, "channels": list(channels)}
 
 
-async def due(
-    pool: Pool, channels: Iterable[Channel], *, upload_id: UUID | None = None
-) -> list[str]:
-    """The ids of what is to be sent now: of one upload, or of all."""
-    parameters = {"upload_id": upload_id, "channels": list(channels)}
-    async with pool.connection() as connection:
-        found = await (await connection.execute(_SQL["due"], parameters)).fetchall()
-    return [row["id"] for row in found]
+async def claim(pool: Pool, channels: Iterable[Channel], *, lease_s: float) -> Notification | None:
+    """Claim the notification that has been due longest; None when none is due.
 
-
-async def get(pool: Pool, notification_id: str) -> Notification | None:
-    """A notification; None when it has been delivered or given up, or its upload is gone."""
+    Args:
+        pool: the record.
+        channels: those that this process can deliver to.
+        lease_s: seconds after which another process may claim it.
+    """
+    parameters = {"channels": list(channels), "lease_s": lease_s}
     async with pool.connection() as connection:
-        row = await (await connection.execute(_SQL["get"], {"id": notification_id})).fetchone()
+        row = await (await connection.execute(_SQL["claim"], parameters)).fetchone()
     return Notification.from_row(row) if row else None
 
 
+async def next_due_in_s(pool: Pool, channels: Iterable[Channel]) -> float | None:
+    """Seconds until the next notification is due; None when none is waiting."""
+    parameters = {"channels": list(channels)}
+    async with pool.connection() as connection:
+        row = await (await connection.execute(_SQL["next_due"], parameters)).fetchone()
+    return row["due_in_s"] if row else None
+
+
 async def note_delivered(pool: Pool, notification: Notification) -> None:
-    """The receiver has taken it."""
+    """Record that the receiver accepted it."""
     async with pool.connection() as connection:
         await connection.execute(_SQL["delivered"], {"id": notification.id})
 
@@ -104,14 +107,14 @@ async def note_delivered(pool: Pool, notification: Notification) -> None:
 async def postpone(
     pool: Pool, notification: Notification, error: NotificationError, *, wait_s: float
 ) -> None:
-    """It is sent again after so many seconds."""
+    """Record a failed try; the next one is due after ``wait_s`` seconds."""
     parameters = {"error_code": error.code, "error": error.message, "wait_s": wait_s}
     async with pool.connection() as connection:
         await connection.execute(_SQL["postpone"], {"id": notification.id, **parameters})
 
 
 async def give_up(pool: Pool, notification: Notification, error: NotificationError) -> None:
-    """It isn't sent again."""
+    """Record a failed try that was the last."""
     parameters = {"error_code": error.code, "error": error.message}
     async with pool.connection() as connection:
         await connection.execute(_SQL["give_up"], {"id": notification.id, **parameters})

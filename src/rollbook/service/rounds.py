@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import structlog
-from psycopg_pool import PoolTimeout
 
-from rollbook.errors import ServiceUnavailableError
+from rollbook.backends.database import UNAVAILABLE
 from rollbook.telemetry import logs, metrics
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 #: Seconds that a round under way gets when the process stops.
 STOP_S = 10
@@ -51,21 +50,33 @@ async def _rounds(
     stop: asyncio.Event, interval_s: float, run_once: Callable[[], Awaitable[object]], service: str
 ) -> None:
     while not stop.is_set():
-        result = "failed"
-        try:
+        with guarded(service):
             await run_once()
-            result = "done"
-        except psycopg.errors.UndefinedTable:
-            result = "waited"
-            log.warning("waiting for the schema (rollbook migrate)", service=service)
-        except (psycopg.OperationalError, PoolTimeout, ServiceUnavailableError) as error:
-            result = "waited"
-            log.warning("waiting for a part", service=service, error=type(error).__name__)
-        except Exception as error:  # noqa: BLE001 - see below
-            # A fault of ours in one round must not end the service for good.
-            where = logs.places(error)
-            log.error("round failed", service=service, error=type(error).__name__, where=where)
-        metrics.ROUNDS.labels(service=service, result=result).inc()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(interval_s):
                 await stop.wait()
+
+
+@contextlib.contextmanager
+def guarded(service: str) -> Iterator[None]:
+    """Count one round of a service, and log its failure instead of raising it.
+
+    A fault in one round must not end the service.
+
+    Args:
+        service: its name in the log and in ``rollbook_maintenance_rounds_total``.
+    """
+    result = "failed"
+    try:
+        yield
+        result = "done"
+    except psycopg.errors.UndefinedTable:
+        result = "waited"
+        log.warning("waiting for the schema (rollbook migrate)", service=service)
+    except UNAVAILABLE as error:
+        result = "waited"
+        log.warning("waiting for a part", service=service, error=type(error).__name__)
+    except Exception as error:  # noqa: BLE001 - its text may quote a cell or an address
+        where = logs.places(error)
+        log.error("round failed", service=service, error=type(error).__name__, where=where)
+    metrics.ROUNDS.labels(service=service, result=result).inc()

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from rollbook.backends.database import Pool, make_pool
 from rollbook.backends.files import FileStore
-from rollbook.queue.notifications import NotificationQueue
 from rollbook.queue.uploads import UploadQueue
 from rollbook.queue.verifications import VerificationQueue
 
@@ -27,7 +26,6 @@ class System:
     queue: UploadQueue
     store: FileStore
     verifications: VerificationQueue
-    notifications: NotificationQueue
 
 
 @asynccontextmanager
@@ -40,12 +38,10 @@ async def open_system(settings: Settings) -> AsyncIterator[System]:
     await pool.open(wait=False)
     queue = UploadQueue(settings, settings.redis_address)
     verifications = VerificationQueue(settings, settings.redis_address)
-    notifications = NotificationQueue(settings, settings.redis_address)
     store = FileStore.of(settings)
     try:
-        yield System(settings, pool, queue, store, verifications, notifications)
+        yield System(settings, pool, queue, store, verifications)
     finally:
-        await notifications.close()
         await verifications.close()
         await queue.close()
         await pool.close()

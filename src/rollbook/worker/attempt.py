@@ -34,7 +34,6 @@ from rollbook.errors import (
 )
 from rollbook.model import FINAL, OUTCOMES, Progress
 from rollbook.notifications import outbox
-from rollbook.notifications.reconciler import tell
 from rollbook.queue.bull_worker import hand_back, is_let_go
 from rollbook.queue.publisher import announce_progress
 from rollbook.telemetry import correlation, logs, metrics, traces
@@ -223,7 +222,6 @@ class Attempts:
         await self._system.queue.tell_end(done)
         await self._forget_source(upload)
         await self._ask_voter_roll(done)
-        await tell(self._system, upload["id"])
         metrics.JOBS.labels(result="completed").inc()
         for name in OUTCOMES:
             metrics.ROWS.labels(outcome=name).inc(done[name])
@@ -308,7 +306,6 @@ class Attempts:
         ended.note_failure(error.code, is_final=query == "fail")
         if query == "fail":
             await self._system.queue.tell_end(await self._by_id(upload["id"]))
-            await tell(self._system, upload["id"])
         # The code alone: the sentence may quote the file, and Redis holds nothing of a member.
         raise (UnrecoverableError if hopeless else AttemptError)(error.code)
 

@@ -16,7 +16,7 @@ from psycopg_pool import PoolTimeout
 from rollbook.accounts import audit
 from rollbook.backends.database import queries
 from rollbook.folder import retention as folder_retention
-from rollbook.notifications.worker import NotificationWorker
+from rollbook.notifications.worker import deliver_due
 from rollbook.queue.bull_worker import OneCallWorker
 from rollbook.queue.loop import options, take_jobs
 from rollbook.service import exposition
@@ -101,8 +101,7 @@ class UploadWorker:
                     )
                     work.create_task(roll.run(stop))
                 if self._settings.notification_channels:
-                    teller = NotificationWorker(self._system, self.name)
-                    work.create_task(teller.run(stop))
+                    work.create_task(deliver_due(self._system, stop))
         await self._leave()
         log.info("worker stopped", worker=self.name)
 

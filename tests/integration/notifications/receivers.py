@@ -74,6 +74,8 @@ class WebhookReceiver:
     requests: list[tuple[str, Headers, bytes]] = field(default_factory=list)
     #: Status line and headers; None doesn't answer.
     answers: list[str | None] = field(default_factory=list)
+    #: Set by the first request.
+    came: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def ids(self) -> list[str]:
@@ -86,6 +88,7 @@ class WebhookReceiver:
             headers = {name.lower(): value.strip() for name, _, value in lines}
             body = await reader.readexactly(int(headers["content-length"]))
             self.requests.append((head[0].split(" ")[1], headers, body))
+            self.came.set()
             answer = self.answers.pop(0) if self.answers else "204 No Content"
             if answer is None:
                 await reader.read()  # until the other side gives up

@@ -1,11 +1,10 @@
-"""Ends of uploads are told: by a mail that a server got, by a webhook whose signature holds."""
+"""Notifications of the end of uploads: mails that a server got, webhooks whose signature holds."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
 import contextlib
-import json
 import re
 import ssl
 from ipaddress import ip_address, ip_network
@@ -18,12 +17,11 @@ import trustme
 from pydantic import SecretStr
 
 from rollbook.backends.database import connect
-from rollbook.backends.redis import make_client
 from rollbook.errors import AddressRefusedError
 from rollbook.model import Role, User
-from rollbook.notifications import reconciler
+from rollbook.notifications import outbox
 from rollbook.notifications.webhook import Guard, is_public, sign
-from rollbook.notifications.worker import NotificationWorker
+from rollbook.notifications.worker import CONCURRENCY, deliver_due
 from rollbook.service.system import open_system
 from rollbook.uploads import control
 from rollbook.voter_roll.stand_in import StandIn
@@ -31,6 +29,7 @@ from tests.files import csv_file, id_number, member, members
 from tests.integration.notifications.receivers import MailServer, WebhookReceiver
 from tests.integration.voter_roll.rolls import asking, until, verified
 from tests.integration.worker.test_worker import ended, flush, sent, working
+from tests.redis_content import everything
 from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
 
     from rollbook.backends.database import Row
     from rollbook.config import Settings
+    from rollbook.notifications.outbox import Notification
     from rollbook.service.system import System
 
     MakeUser = Callable[..., Awaitable[User]]
@@ -87,22 +87,21 @@ async def through(settings: Settings, user: User, content: bytes, **options: Any
     async with open_system(settings) as system, working(system):
         upload_id = await sent(system, user, content, **options)
         await ended(system, user, upload_id)
-        await told(settings)
+        await settled(settings)
     return upload_id
 
 
 async def cut_short(settings: Settings, make_user: MakeUser, sender: User | None = None) -> None:
     """Have an upload end without being read, because somebody else cancels it, and tell of it."""
     owner = sender or await make_user()
-    async with open_system(settings) as system, telling(system):
+    async with open_system(settings) as system, delivering(system):
         upload_id = await sent(system, owner, csv_file(1))
         await control.cancel(system, await make_user(), upload_id)
-        await reconciler.run_once(system)
-        await told(settings)
+        await settled(settings)
 
 
-async def told(settings: Settings) -> list[Row]:
-    """Wait until everything is told, or given up."""
+async def settled(settings: Settings) -> list[Row]:
+    """Wait until every notification is delivered or given up."""
     return await until(
         settings,
         OUTBOX,
@@ -116,10 +115,10 @@ async def tried(settings: Settings, tries: int = 1) -> list[Row]:
 
 
 @contextlib.asynccontextmanager
-async def telling(system: System) -> AsyncIterator[None]:
-    """A worker that only tells."""
+async def delivering(system: System) -> AsyncIterator[None]:
+    """A worker that only delivers notifications."""
     stop = asyncio.Event()
-    task = asyncio.create_task(NotificationWorker(system, "tests").run(stop))
+    task = asyncio.create_task(deliver_due(system, stop))
     try:
         yield
     finally:
@@ -147,7 +146,7 @@ async def test_the_uploader_gets_a_mail_with_counts_and_a_link_and_nothing_of_a_
     (mail,) = mailer.mails
     assert mailer.recipients == [user.email]
     assert mail["From"] == "Rollbook <rollbook@example.org>"
-    assert mail["Subject"] == "Your upload is through: 5 of 7 rows taken in"
+    assert mail["Subject"] == "Your upload is complete: 5 of 7 rows accepted"
     assert mail["Auto-Submitted"] == "auto-generated"
     text = mail.get_content()
     assert f"https://rollbook.example.org/#/uploads/{job_id}" in text
@@ -156,7 +155,7 @@ async def test_the_uploader_gets_a_mail_with_counts_and_a_link_and_nothing_of_a_
     assert re.search(r"1 +refused: repeats another row", text)
     for personal in (id_number(0), "First0", "Last0", "members.csv", "082000"):
         assert personal not in mail.as_string()
-    (row,) = await told(settings)
+    (row,) = await settled(settings)
     assert mail["Message-ID"] == f"<{row['id']}@example.org>"
 
 
@@ -189,7 +188,6 @@ async def test_the_last_answer_of_the_voter_roll_is_told_in_a_mail_of_its_own(
         async with open_system(both) as system, working(system):
             upload_id = await sent(system, user, csv_file(3))
             await verified(both, upload_id)
-            await reconciler.run_once(system)
             rows = await until(
                 settings, OUTBOX, lambda found: [r["delivered_at"] for r in found].count(None) == 0
             )
@@ -203,7 +201,7 @@ async def test_a_mail_that_the_server_takes_later_is_sent_again_under_the_same_i
 ) -> None:
     mailer.answers = ["451 greylisted, come again", "451 greylisted, come again"]
     await cut_short(mailing(settings, mailer), make_user)
-    (row,) = await told(settings)
+    (row,) = await settled(settings)
     assert row["tries"] == 3
     assert row["delivered_at"] is not None
     assert [mail["Message-ID"] for mail in mailer.mails] == [f"<{row['id']}@example.org>"]
@@ -214,7 +212,7 @@ async def test_a_mail_to_an_address_that_there_is_not_is_given_up_at_once(
 ) -> None:
     mailer.answers = ["550 no such user"]
     await cut_short(mailing(settings, mailer), make_user)
-    (row,) = await told(settings)
+    (row,) = await settled(settings)
     assert row["given_up_at"] is not None
     assert (row["tries"], row["error_code"]) == (1, "notification_refused")
     assert mailer.mails == []
@@ -225,7 +223,7 @@ async def test_a_mail_server_that_is_away_is_tried_so_often_and_no_more(
 ) -> None:
     away = mailing(settings, mailer, smtp_port=1, notification_attempts=3)
     await cut_short(away, make_user)
-    (row,) = await told(settings)
+    (row,) = await settled(settings)
     assert row["given_up_at"] is not None
     assert (row["tries"], row["error_code"]) == (3, "notification_failed")
 
@@ -240,7 +238,7 @@ async def test_an_address_with_a_line_break_adds_no_header_and_no_receiver(
             ("a@example.org\r\nBcc: somebody@example.net", user.id),
         )
     await cut_short(mailing(settings, mailer), make_user, user)
-    (row,) = await told(settings)
+    (row,) = await settled(settings)
     assert row["given_up_at"] is not None
     assert (row["tries"], row["error_code"]) == (1, "notification_refused")
     assert mailer.mails == []
@@ -258,7 +256,7 @@ async def test_an_account_without_an_address_and_a_closed_one_get_no_mail(
     async with open_system(mailing(settings, mailer)) as system, working(system):
         for number, user in enumerate((folder, closed, await make_user()), start=1):
             await ended(system, user, await sent(system, user, csv_file(number)))
-        rows = await told(settings)
+        rows = await settled(settings)
     assert len(rows) == 1
     assert len(mailer.mails) == 1
 
@@ -283,7 +281,7 @@ async def test_an_encrypted_mail_goes_only_to_a_server_whose_certificate_is_good
         secure = mailing(settings, mailer, smtp_tls=how, notification_attempts=1)
         await cut_short(secure, make_user)
         assert mailer.encrypted == ([True] if is_trusted else [])
-    (row,) = await told(settings)
+    (row,) = await settled(settings)
     assert (row["delivered_at"] is not None) == is_trusted
 
 
@@ -292,7 +290,7 @@ async def test_where_starttls_is_asked_for_nothing_goes_in_clear_text(
 ) -> None:
     secure = mailing(settings, mailer, smtp_tls="starttls", notification_attempts=1)
     await cut_short(secure, make_user)
-    (row,) = await told(settings)
+    (row,) = await settled(settings)
     assert row["given_up_at"] is not None
     assert mailer.mails == []
 
@@ -307,7 +305,7 @@ async def test_a_webhook_tells_the_counts_and_its_signature_holds(
     job_id = await through(posting(settings, receiver), user, csv_file([*members(3), member(0)]))
     (request,) = receiver.requests
     content = verify(request)
-    (row,) = await told(settings)
+    (row,) = await settled(settings)
     assert content == {
         "type": "upload.completed",
         "timestamp": row["created_at"].isoformat(),
@@ -363,7 +361,7 @@ async def test_after_an_error_a_webhook_is_sent_again_with_the_same_id_and_body(
 ) -> None:
     receiver.answers = ["500 Internal Server Error", "503 Service Unavailable"]
     await cut_short(posting(settings, receiver), make_user)
-    (row,) = await told(settings)
+    (row,) = await settled(settings)
     assert row["tries"] == 3
     assert receiver.ids == [row["id"]] * 3
     assert len({body for _, _, body in receiver.requests}) == 1
@@ -376,9 +374,8 @@ async def test_a_receiver_that_asks_for_time_gets_it(
 ) -> None:
     receiver.answers = ["429 Too Many Requests\r\nRetry-After: 600"]
     user = await make_user()
-    async with open_system(posting(settings, receiver)) as system, telling(system):
+    async with open_system(posting(settings, receiver)) as system, delivering(system):
         await control.cancel(system, user, await sent(system, user, csv_file(1)))
-        await reconciler.run_once(system)
         (row,) = await tried(settings)
     assert 590 < (row["due_at"] - row["created_at"]).total_seconds() < 660
     assert len(receiver.requests) == 1
@@ -389,7 +386,7 @@ async def test_a_receiver_that_never_answers_is_left_after_its_time(
 ) -> None:
     receiver.answers = [None]
     await cut_short(posting(settings, receiver, notification_timeout_s=0.3), make_user)
-    assert receiver.ids == [(await told(settings))[0]["id"]] * 2
+    assert receiver.ids == [(await settled(settings))[0]["id"]] * 2
 
 
 async def test_a_receiver_that_is_gone_for_good_is_not_asked_again(
@@ -397,7 +394,7 @@ async def test_a_receiver_that_is_gone_for_good_is_not_asked_again(
 ) -> None:
     receiver.answers = ["410 Gone"]
     await cut_short(posting(settings, receiver), make_user)
-    assert (await told(settings))[0]["given_up_at"] is not None
+    assert (await settled(settings))[0]["given_up_at"] is not None
     assert len(receiver.requests) == 1
 
 
@@ -420,7 +417,7 @@ async def test_nothing_is_sent_to_this_machine_unless_it_is_allowed(
         settings, receiver, webhook_allowed_networks="10.0.0.0/8", notification_attempts=2
     )
     await cut_short(careful, make_user)
-    (row,) = await told(settings)
+    (row,) = await settled(settings)
     assert (row["error_code"], row["tries"]) == ("webhook_address_refused", 2)
     assert receiver.requests == []
 
@@ -503,10 +500,10 @@ async def test_the_next_address_of_a_name_is_tried_where_one_does_not_answer(
         await guard.connect_tcp("hooks.example.org", receiver.port, timeout=5)
 
 
-# --- the outbox and its queue ---------------------------------------------------------------------
+# --- the outbox -----------------------------------------------------------------------------------
 
 
-async def test_what_is_still_to_be_told_survives_the_loss_of_everything_in_redis(
+async def test_a_notification_survives_the_loss_of_everything_in_redis_and_waits_for_its_time(
     settings: Settings, make_user: MakeUser, receiver: WebhookReceiver
 ) -> None:
     user = await make_user()
@@ -517,38 +514,26 @@ async def test_what_is_still_to_be_told_survives_the_loss_of_everything_in_redis
             await ended(system, user, await sent(system, user, csv_file(1)))
             (row,) = await tried(settings)
         await flush(settings)
-        assert await reconciler.run_once(system) == 0  # its time hasn't come
+        assert await claimed(system) is None  # its time hasn't come
         with connect(settings.database_address) as connection:
             connection.execute("UPDATE notifications SET due_at = now()")
-        async with telling(system):
-            assert await reconciler.run_once(system) == 1
-            (row,) = await told(settings)
+        async with delivering(system):
+            (row,) = await settled(settings)
     assert row["delivered_at"] is not None
     assert receiver.ids == [row["id"]] * 2
 
 
-async def test_an_end_that_nobody_could_queue_is_told_all_the_same(
+async def test_a_notification_needs_no_redis(
     settings: Settings, make_user: MakeUser, receiver: WebhookReceiver
 ) -> None:
-    user = await make_user()
-    async with open_system(posting(settings, receiver)) as system:
-        upload_id = await sent(system, user, csv_file(1))
-        with connect(settings.database_address) as connection:
-            connection.execute(
-                "INSERT INTO notifications (upload_id, attempt, kind, channel)"
-                " VALUES (%s, 0, 'failed', 'webhook')", (upload_id,)
-            )  # fmt: skip
-            connection.execute(
-                "UPDATE uploads SET status = 'failed', error = 'x', finished_at = now()"
-            )
-        await flush(settings)
-        async with telling(system):
-            await reconciler.run_once(system)
-            await told(settings)
-    assert verify(receiver.requests[0])["type"] == "upload.failed"
+    await noted(settings, make_user, 1)
+    away = posting(settings, receiver, redis_url=SecretStr("redis://127.0.0.1:1/0"))
+    async with open_system(away) as system, delivering(system):
+        await settled(settings)
+    assert verify(receiver.requests[0])["type"] == "upload.verified"
 
 
-async def test_the_queue_holds_an_id_and_nothing_else(
+async def test_nothing_of_a_notification_is_in_redis(
     settings: Settings, make_user: MakeUser, receiver: WebhookReceiver
 ) -> None:
     user = await make_user()
@@ -557,13 +542,98 @@ async def test_the_queue_holds_an_id_and_nothing_else(
     async with open_system(patient) as system, working(system):
         await ended(system, user, await sent(system, user, csv_file(1)))
         (row,) = await tried(settings)
-    async with make_client(settings.redis_address) as client:
-        job = await client.hgetall(f"bull:notifications:{row['id']}")
-    assert json.loads(job["data"]) == {"notification_id": row["id"]}
-    assert user.email not in str(job)
+        in_redis = await everything(settings)
+    assert str(row["upload_id"]) in in_redis
+    assert row["id"] not in in_redis
+    assert user.email not in in_redis
 
 
-async def test_each_end_of_an_upload_that_is_retried_is_told_once(
+async def test_two_workers_deliver_each_notification_once_and_the_oldest_first(
+    settings: Settings, make_user: MakeUser, receiver: WebhookReceiver
+) -> None:
+    await noted(settings, make_user, 40)
+    one, other = posting(settings, receiver), posting(settings, receiver)
+    async with (
+        open_system(one) as first,
+        open_system(other) as second,
+        delivering(first),
+        delivering(second),
+    ):
+        rows = await settled(settings)
+    in_order = [row["id"] for row in sorted(rows, key=lambda row: row["created_at"])]
+    assert sorted(receiver.ids) == sorted(in_order)
+    # As many are under way at a time as both workers make, and overtake each other by no more.
+    places = {notification: place for place, notification in enumerate(receiver.ids)}
+    assert max(abs(places[one] - place) for place, one in enumerate(in_order)) < 2 * CONCURRENCY
+
+
+async def test_a_notification_whose_worker_died_is_delivered_when_its_claim_ends(
+    settings: Settings, make_user: MakeUser, receiver: WebhookReceiver
+) -> None:
+    await noted(settings, make_user, 1)
+    async with open_system(posting(settings, receiver)) as system:
+        dead = await claimed(system, lease_s=0.5)
+        assert dead is not None
+        assert await claimed(system) is None  # no other worker gets it meanwhile
+        async with delivering(system):
+            (row,) = await settled(settings)
+    assert receiver.ids == [dead.id]
+    assert (row["delivered_at"] - row["created_at"]).total_seconds() >= 0.5
+
+
+async def test_a_worker_that_stops_lets_its_deliveries_end_within_the_grace_period(
+    settings: Settings, make_user: MakeUser, receiver: WebhookReceiver
+) -> None:
+    await noted(settings, make_user, 1)
+    receiver.answers = [None]
+    slow = posting(settings, receiver, notification_timeout_s=0.5, notification_backoff_s=3600.0)
+    async with open_system(slow) as system:
+        async with delivering(system):
+            await asyncio.wait_for(receiver.came.wait(), PATIENCE_S)
+        (row,) = await tried(settings)
+    assert (row["tries"], row["error_code"]) == (1, "notification_failed")
+
+
+async def test_a_delivery_that_outlasts_the_grace_period_is_cut_off_and_made_again(
+    settings: Settings, make_user: MakeUser, receiver: WebhookReceiver
+) -> None:
+    await noted(settings, make_user, 1)
+    receiver.answers = [None]
+    hasty = posting(settings, receiver, shutdown_grace_s=0, notification_timeout_s=50.0)
+    async with open_system(hasty) as system:
+        async with delivering(system):
+            await asyncio.wait_for(receiver.came.wait(), PATIENCE_S)
+        with connect(settings.database_address) as connection:
+            (row,) = connection.execute(OUTBOX).fetchall()
+            assert (row["tries"], row["delivered_at"]) == (0, None)
+            connection.execute("UPDATE notifications SET due_at = now()")  # its claim has ended
+        async with delivering(system):
+            (row,) = await settled(settings)
+    assert receiver.ids == [row["id"]] * 2
+
+
+async def noted(settings: Settings, make_user: MakeUser, number: int) -> None:
+    """Put notifications of an upload into the outbox, each a second older than the next."""
+    user = await make_user()
+    async with open_system(settings) as system:
+        upload_id = await sent(system, user, csv_file(1))
+    with connect(settings.database_address) as connection:
+        connection.execute(
+            "INSERT INTO notifications (upload_id, attempt, kind, channel, created_at, due_at)"
+            " SELECT %s, n, 'verified', 'webhook', at, at"
+            " FROM generate_series(1, %s) AS n, LATERAL (SELECT now() - make_interval(secs =>"
+            " %s - n)) AS moment (at)",
+            (upload_id, number, number),
+        )
+
+
+async def claimed(system: System, lease_s: float = 60) -> Notification | None:
+    """Claim a notification as a worker does."""
+    channels = system.settings.notification_channels
+    return await outbox.claim(system.pool, channels, lease_s=lease_s)
+
+
+async def test_each_end_of_an_upload_that_is_retried_is_reported_once(
     settings: Settings, make_user: MakeUser, receiver: WebhookReceiver
 ) -> None:
     user = await make_user()
@@ -571,26 +641,24 @@ async def test_each_end_of_an_upload_that_is_retried_is_told_once(
         content = csv_file([{"Firstname": "A"}], headers=["Firstname"])
         upload_id = await sent(system, user, content)
         await ended(system, user, upload_id)
-        await told(settings)
+        await settled(settings)
         await control.retry(system, user, upload_id)
         await until(settings, OUTBOX, lambda rows: len(rows) == 2)
-        rows = await told(settings)
-        await reconciler.run_once(system)
+        rows = await settled(settings)
     assert sorted(receiver.ids) == sorted(row["id"] for row in rows)
     assert [row["attempt"] for row in rows] == [1, 2]
 
 
-async def test_a_cancelled_upload_is_told_by_mail_where_somebody_else_cancelled_it(
+async def test_a_cancelled_upload_is_reported_by_mail_where_somebody_else_cancelled_it(
     settings: Settings, make_user: MakeUser, mailer: MailServer, receiver: WebhookReceiver
 ) -> None:
     office, operator = await make_user(Role.PROVINCE_ADMIN, "GP"), await make_user()
     both = posting(mailing(settings, mailer), receiver)
-    async with open_system(both) as system, telling(system):
+    async with open_system(both) as system, delivering(system):
         for number, user in enumerate((office, operator), start=1):
             upload_id = await sent(system, office, csv_file(number))
             await control.cancel(system, user, upload_id)
-        await reconciler.run_once(system)
-        rows = await told(settings)
+        rows = await settled(settings)
     assert [row["channel"] for row in rows] == ["email", "webhook", "webhook"]
     (mail,) = mailer.mails
     assert (mail["To"], mail["Subject"]) == (office.email, "Your upload was cancelled")

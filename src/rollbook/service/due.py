@@ -1,0 +1,86 @@
+"""Works on the due rows of a table, a few at a time, until the process stops.
+
+The table is the queue (docs/decisions/0032): a row has the time at which it is due, and a claim
+moves that time to the end of a lease. A row whose worker died is due again by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from rollbook.service.rounds import guarded
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+T = TypeVar("T")
+
+#: Longest pause between two looks for due rows that another process may add, in seconds.
+POLL_S: Final = 1.0
+#: Shortest pause after a look that found nothing.
+SHORTEST_POLL_S: Final = 0.02
+#: Pause after a claim that failed, as when PostgreSQL is away.
+FAILED_CLAIM_S: Final = 2.0
+#: Time that cancelled work gets to end.
+CANCEL_S: Final = 5.0
+
+
+async def work_on_due(
+    stop: asyncio.Event,
+    claim: Callable[[], Awaitable[T | float]],
+    work: Callable[[T], Awaitable[None]],
+    *,
+    concurrency: int,
+    grace_s: float,
+    service: str,
+) -> None:
+    """Claim due rows and work on them until ``stop`` is set.
+
+    Args:
+        stop: ends it; claims nothing more.
+        claim: the next due row, for as long as its lease lasts, or the seconds until the next look.
+        work: works on a claimed row. What it raises is logged, and the row is due again at the end
+            of its lease.
+        concurrency: rows at a time.
+        grace_s: seconds that rows under way get at the end, before they are cancelled.
+        service: its name in the log.
+    """
+    stopping = asyncio.create_task(stop.wait())
+    running: set[asyncio.Task[None]] = set()
+    try:
+        while not stop.is_set():
+            if len(running) >= concurrency:
+                await asyncio.wait({stopping, *running}, return_when=asyncio.FIRST_COMPLETED)
+                running = {task for task in running if not task.done()}
+                continue
+            found: T | float = FAILED_CLAIM_S
+            with guarded(service):
+                found = await claim()
+            if isinstance(found, float):
+                await asyncio.wait({stopping}, timeout=found)
+            else:
+                running.add(asyncio.create_task(_worked_on(found, work, service)))
+    finally:
+        stopping.cancel()
+        await _end(running, grace_s)
+
+
+async def _worked_on(row: T, work: Callable[[T], Awaitable[None]], service: str) -> None:
+    with guarded(service):
+        await work(row)
+
+
+async def _end(running: set[asyncio.Task[None]], grace_s: float) -> None:
+    if not running:
+        return
+    _, late = await asyncio.wait(running, timeout=grace_s)
+    for task in late:
+        task.cancel()
+    if late:
+        await asyncio.wait(late, timeout=CANCEL_S)
+
+
+def pause_s(due_in_s: float | None) -> float:
+    """The pause until the next look, by the seconds until the next known row is due."""
+    return POLL_S if due_in_s is None else max(min(due_in_s, POLL_S), SHORTEST_POLL_S)
