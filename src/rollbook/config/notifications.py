@@ -36,7 +36,7 @@ class NotificationSettings(BaseSettings):
     webhook_url: SecretStr | None = None
     #: ``whsec_`` and 24 to 64 bytes in base64; several, with spaces between them, all sign.
     webhook_secret: SecretStr | None = Field(None, validate_default=True)
-    #: Seconds that a mail server or a webhook gets.
+    #: Time limit of a webhook, and of each exchange with a mail server, in seconds.
     notification_timeout_s: Annotated[float, Field(gt=0)] = 15
     notification_attempts: Positive = 12
     #: Seconds before a notification that failed is sent again; triples up to 12 hours.
