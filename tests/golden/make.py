@@ -19,6 +19,8 @@ import openpyxl
 import xlsxwriter
 import xlwt
 
+from tests.golden import books
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -404,6 +406,7 @@ FILES: Final[Mapping[str, Callable[[], bytes]]] = {
     "same_utf16.csv": same_utf16,
     "same_google.xlsx": same_google,
     "same_inline.xlsx": same_inline,
+    **books.FILES,
 }
 
 

@@ -44,7 +44,6 @@ def path(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("added", "words"),
     [
-        ({"xl/vbaProject.bin": b"\xd0\xcf"}, "has macros"),
         ({"xl/workbook.bin": b"\x83\x01"}, "binary workbook (.xlsb)"),
         ({"mimetype": b"application/vnd.oasis", "content.xml": b"<a/>"}, "OpenDocument"),
         ({"word/document.xml": b"<a/>"}, "document or a presentation"),
@@ -71,6 +70,46 @@ def test_what_a_workbook_may_not_hold_is_named(
     sentence = refusal(path, repacked(add=added))
     assert words in sentence
     assert "Nothing was changed." in sentence
+
+
+def test_a_workbook_with_macros_is_refused_where_the_setting_says_so(path: Path) -> None:
+    content = repacked(add={"xl/vbaProject.bin": b"\xd0\xcf"})
+    assert "has macros" in refusal(path, content, limits=Limits(macros=False))
+    inspect(path, "xlsx")
+
+
+def with_empty_deflated_part(name: str) -> bytes:
+    """A workbook with a part that is deflated to no bytes at all, as some programs write it."""
+    content = repacked(add={name: b"@"})
+    place = content.index(name.encode()) - 30
+    entry = content.rindex(b"PK\1\2", 0, content.rindex(name.encode()))
+    changed = bytearray(content)
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        length = archive.getinfo(name).compress_size
+    # The bytes of the part stay, and belong to none.
+    for at in (place + 14, entry + 16):
+        changed[at : at + 12] = bytes(12)
+    assert length
+    return bytes(changed)
+
+
+@pytest.mark.parametrize(
+    "name", ["docProps/thumbnail.wmf", "xl/drawings/drawing1.xml", "custom/item7.bin"]
+)
+def test_a_part_that_nobody_reads_may_be_damaged(path: Path, name: str) -> None:
+    path.write_bytes(with_empty_deflated_part(name))
+    inspect(path, "xlsx")
+    path.write_bytes(with_lie(repacked(add={name: b"<a/>" * 9}), name, 10))
+    inspect(path, "xlsx")
+    # It is counted all the same.
+    large = repacked(add={name: bytes(64 << 20)})
+    assert "100 times as large" in refusal(path, with_lie(large, name, 1000))
+    assert "declares entities" in refusal(path, repacked(add={name: b"<a>" + LAUGHS}))
+
+
+@pytest.mark.parametrize("name", [SHEET, "xl/workbook.xml", "xl/_rels/workbook.xml.rels"])
+def test_a_part_that_is_read_must_be_whole(path: Path, name: str) -> None:
+    assert "damaged" in refusal(path, with_lie(repacked(), name, 10))
 
 
 def test_a_declaration_is_also_found_where_two_pieces_meet(path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import polars as pl
 
 from rollbook.pipeline.columns import key
+from rollbook.spreadsheets.books.values import DAYS_TO_1904
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,10 +50,15 @@ def collapsed(cell: pl.Expr) -> pl.Expr:
     return cell.str.replace_all(r"\s+", " ")
 
 
-def date(cell: pl.Expr) -> pl.Expr:
-    """A date from Excel's serial number, or from text: ISO, or day first."""
+def date(cell: pl.Expr, *, is_1904: bool = False) -> pl.Expr:
+    """A date from Excel's serial number, or from text: ISO, or day first.
+
+    Args:
+        cell: the text.
+        is_1904: whether the workbook counts days from 1904 instead of 1900.
+    """
     days = cell.str.extract(r"^([0-9]{5})(\.[0-9]+)?$").cast(pl.Int32, strict=False)
-    serial = _date_of(days)
+    serial = _date_of(days + DAYS_TO_1904 if is_1904 else days)
     text = _date_text(cell)
     shapes = (
         pl.when(text.str.contains(shape)).then(text).str.to_date(form, strict=False)

@@ -7,13 +7,15 @@ do are in ``validate``.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
 from rollbook.pipeline import cells, id_numbers, problems
-from rollbook.pipeline.columns import variants
+from rollbook.pipeline.columns import REQUIRED, variants
 from rollbook.pipeline.read import ROW_NUMBER
+from rollbook.spreadsheets.books.values import UNCALCULATED
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -53,6 +55,10 @@ _MEANINGS: Final[Mapping[str, Callable[[pl.Expr], pl.Expr]]] = {
     "language": lambda cell: pl.coalesce(cells.known_spelling("language", cell), cell),
 }
 
+_DATES_OF_1904: Final[Mapping[str, Callable[[pl.Expr], pl.Expr]]] = dict.fromkeys(
+    DATES, partial(cells.date, is_1904=True)
+)
+
 #: The warning for a cell that is not understood. A citizenship or an age that isn't says nothing
 #: that the ID number doesn't.
 _NOT_UNDERSTOOD: Final = {
@@ -67,9 +73,10 @@ _NOT_UNDERSTOOD: Final = {
 }
 
 _CELL: Final = pl.col("cell")
-#: What stands in a CSV file, or was pasted as text, where a formula has no result, and where a
-#: column was too narrow. A cell of a workbook that holds an error has no text in the first place.
-_NO_RESULT: Final = r"^(?:#(?:N/A|GETTING_DATA|[A-Z][A-Z0-9/]*[!?]|#*)|Err:[0-9]{3})$"
+_NOWHERE: Final = pl.Series([], dtype=pl.Boolean)
+#: What a cell shows whose formula has no result, and where a column was too narrow. The readers of
+#: workbooks give error values as these texts; a CSV file has them as text in the first place.
+_NO_RESULT: Final = r"^(?:#(?:N/A|GETTING_DATA|[A-Z][A-Z0-9/_]*[!?]|#*)|Err:[0-9]{3})$"
 #: How a CSV file keeps a spreadsheet program from taking digits for a number.
 _TEXT_FORMULA: Final = r'^="([^"]*)"$'
 
@@ -86,6 +93,8 @@ class Normalised:
     raw: pl.DataFrame
     #: Warnings; see ``validate.PROBLEMS``, with the field's name in ``column``.
     warnings: pl.DataFrame
+    #: Cells of required fields that show an error instead of a value; see ``warnings``.
+    faults: pl.DataFrame
 
 
 def normalise(sheet: Sheet, today: dt.date) -> Normalised:
@@ -95,10 +104,11 @@ def normalise(sheet: Sheet, today: dt.date) -> Normalised:
         sheet: as ``read`` gave it.
         today: decides the century of two-digit years in ID numbers.
     """
-    raw = _known_columns(sheet)
+    raw, faults = _known_columns(sheet)
     ids, restored = _id_numbers(raw["id_number"], today)
+    meanings = {**_MEANINGS, **_DATES_OF_1904} if sheet.is_1904 else _MEANINGS
     understood = pl.collect_all(
-        _understood(raw[field], meaning) for field, meaning in _MEANINGS.items()
+        _understood(raw[field], meaning) for field, meaning in meanings.items()
     )
     number = pl.col("id_number")
     frame = raw.with_columns(ids, *(column.to_series() for column in understood)).with_columns(
@@ -110,7 +120,9 @@ def normalise(sheet: Sheet, today: dt.date) -> Normalised:
         citizenship_from_id=id_numbers.citizenship(number),
         province_unknown=pl.col("province").is_null() & raw["province"].is_not_null(),
     )
-    return Normalised(frame, raw, _warnings(raw, frame, restored))
+    left_out = faults.filter(severity="warning")
+    warnings = pl.concat([_warnings(raw, frame, restored), left_out])
+    return Normalised(frame, raw, warnings, faults.filter(severity="error"))
 
 
 def select(
@@ -141,8 +153,12 @@ def select(
     )
 
 
-def _known_columns(sheet: Sheet) -> pl.DataFrame:
-    """Every field as the file's text, stripped; null where there is none."""
+def _known_columns(sheet: Sheet) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Every field as the file's text, stripped, and the cells that show an error.
+
+    Returns:
+        The fields, null where there is no text or an error; and the problems with the latter.
+    """
     header = {field: name for name, field in sheet.columns.known.items()}
     raw = sheet.frame.select(
         ROW_NUMBER,
@@ -156,17 +172,40 @@ def _known_columns(sheet: Sheet) -> pl.DataFrame:
             for field in FIELDS
         ),
     )
-    return raw.with_columns(_shown(raw[field]) for field in header)
+    faults = [_faults(raw, field) for field in header if _may_show_error(raw[field])]
+    shown = raw.with_columns(_shown(raw[field]) for field in header)
+    return shown, pl.concat([select(raw.clear(), _NOWHERE, FIELDS[0], "error_value"), *faults])
+
+
+def _may_show_error(cells: pl.Series) -> bool:
+    # A column rarely has any, and patterns cost more than beginnings.
+    return bool((cells.str.starts_with("#") | cells.str.starts_with("Err:")).any())
+
+
+def _faults(raw: pl.DataFrame, field: str) -> pl.DataFrame:
+    """The cells of a field that show an error in place of a value."""
+    is_error = raw[field].str.contains(_NO_RESULT).fill_null(value=False)
+    is_uncalculated = (raw[field] == UNCALCULATED).fill_null(value=False)
+    error, formula = (
+        ("error_value", "formula_not_calculated")
+        if field in REQUIRED
+        else ("error_left_out", "formula_left_out")
+    )
+    return pl.concat(
+        [
+            select(raw, is_error & ~is_uncalculated, field, error),
+            select(raw, is_uncalculated, field, formula),
+        ]
+    )
 
 
 def _shown(cells: pl.Series) -> pl.Series:
     """What a spreadsheet program shows: the text of ``="0821234567"``, and nothing of an error."""
     cell = pl.col(cells.name)
-    # A column rarely has any of these, and patterns cost more than beginnings.
     if cells.str.starts_with('="').any():
         text = cell.str.replace(_TEXT_FORMULA, "$1").str.strip_chars()
         cells = cells.to_frame().select(_or_null(text)).to_series()
-    if (cells.str.starts_with("#") | cells.str.starts_with("Err:")).any():
+    if _may_show_error(cells):
         has_result = ~cell.str.contains(_NO_RESULT)
         cells = cells.to_frame().select(pl.when(has_result).then(cell)).to_series()
     return cells

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from contextlib import ExitStack, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
-import fastexcel
 import polars as pl
-import structlog
 
 from rollbook.errors import (
     MissingColumnsError,
@@ -24,6 +21,7 @@ from rollbook.errors import (
     UnreadableFileError,
 )
 from rollbook.masking import masked
+from rollbook.pipeline import totals
 from rollbook.pipeline.columns import (
     ColumnMap,
     fingerprint,
@@ -35,14 +33,17 @@ from rollbook.pipeline.columns import (
 )
 from rollbook.pipeline.csv_text import CsvText, csv_text
 from rollbook.pipeline.reading import ColumnUsed, How, Reading, SheetNotRead
+from rollbook.spreadsheets.books.book import Rows
+from rollbook.spreadsheets.books.merged import MergedCells
+from rollbook.spreadsheets.books.opening import open_book
 from rollbook.spreadsheets.inspect.archive import Limits, inspect
-from rollbook.spreadsheets.inspect.compound import DAMAGED, LOCKED
-from rollbook.spreadsheets.inspect.extent import check_extent
-from rollbook.spreadsheets.scan import NotPlainError, Workbook, open_workbook
+from rollbook.spreadsheets.inspect.compound import DAMAGED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence, Set
     from pathlib import Path
+
+    from rollbook.spreadsheets.books.book import Book
 
 ROW_NUMBER = "row_number"
 #: The header row is looked for in so many rows: titles and notes may stand above it.
@@ -66,7 +67,8 @@ OPEN_QUOTE = (
     "several rows, mend them, save it as .xlsx and send that."
 )
 
-log = structlog.get_logger(__name__)
+#: In place of a sheet's name: all visible sheets with members.
+ALL_SHEETS: Final = "*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +90,16 @@ class Sheet:
     headed_columns: int | None = None
     #: Of the file up to this batch.
     reading: Reading = field(default_factory=Reading)
+    #: Whether the workbook counts days from 1904.
+    is_1904: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """What the sender said of the file, and what the office said of earlier ones."""
 
-    #: The name of the sheet; None stands for the first that has a column of ID numbers.
+    #: The name of the sheet; None stands for the first visible one that has a column of ID numbers,
+    #: ``ALL_SHEETS`` for all of these.
     sheet: str | None = None
     #: The field by header; see ``columns.map_headers``.
     columns: Mapping[str, str | None] | None = None
@@ -151,7 +156,7 @@ def read(
         kind: ``xlsx``, ``xls`` or ``csv``.
         wanted: what the sender said of it.
         batch_rows: how many rows a batch has at most.
-        limits: what a workbook may hold, see ``spreadsheets.inspect``, which looks at it first.
+        limits: what a workbook may hold, see ``inspection``, which judges it first.
 
     Yields:
         The table's batches; none of them is empty, and there is one at least.
@@ -164,64 +169,224 @@ def read(
         NoRowsError: there is nothing below the headers.
     """
     wanted, limits = wanted or Wanted(), limits or Limits()
-    inspect(path, kind, limits)
+    inspected = inspect(path, kind, limits)
+    batch_rows = max(batch_rows, HEADER_SEARCH_ROWS)
     try:
-        yield from _read(path, kind, wanted, max(batch_rows, HEADER_SEARCH_ROWS), limits.columns)
+        if kind == "csv":
+            yield from _Reading([_csv_table(path, limits)], wanted, batch_rows, limits).sheets()
+            return
+        with closing(open_book(path, inspected.tails)) as book:
+            tables = [_book_table(book, index) for index in range(len(book.sheets))]
+            yield from _Reading(tables, wanted, batch_rows, limits).sheets()
     except (RollbookError, GeneratorExit, KeyboardInterrupt, SystemExit, MemoryError, OSError):
         raise  # OSError: no room on the disk says nothing about the file
-    except BaseException as error:  # calamine's and polars' panics are no Exceptions
-        # calamine has a word for it, and no class
-        has_password = "password protected" in str(error)
-        raise UnreadableFileError(LOCKED if has_password else DAMAGED) from error
+    except BaseException as error:  # polars' panics are no Exceptions
+        raise UnreadableFileError(DAMAGED) from error
 
 
-def _read(
-    path: Path, kind: str, wanted: Wanted, batch_rows: int, most_columns: int
-) -> Iterator[Sheet]:
-    seen: list[str] = []
-    #: Of the first sheet that has a column of ID numbers and nothing in it, such as a template.
-    empty: ColumnMap | None = None
-    for table in _tables(path, kind, wanted.sheet, batch_rows, most_columns):
-        found = table._replace(batches=map(_with_short_cells, table.batches))
-        first = _first(found.batches)
-        header_index = _header_row(first, wanted)
-        if header_index is None:
-            seen.extend(_first_texts(first))
-            continue
-        whole = found._replace(batches=chain([first], found.batches))
-        is_empty = True
-        for sheet in _sheets(whole, header_index, wanted, most_columns):
-            empty = empty or sheet.columns
-            if sheet.frame.is_empty():
-                continue
-            wanted.check(sheet.frame.columns[1:])
-            if sheet.columns.missing:
-                raise MissingColumnsError(_missing(sheet.columns))
-            is_empty = False
-            yield sheet
-        if not is_empty:
-            return
-    if empty is not None:
-        if empty.missing:
-            raise MissingColumnsError(_missing(empty))
-        raise NoRowsError(
-            "The file has headers and no rows below them. Nothing was changed. Check that you "
-            "sent the right file."
-        )
-    headers = ", ".join(f"'{header}'" for header in seen[:10]) or "no headers at all"
-    raise NoIdColumnError(
-        "No column with ID numbers was found, so nothing was changed. The file must have a column "
-        f"with the header 'ID Number' (seen: {headers}). If another column holds them, say so when "
-        "you send the file."
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """A table of the file: a sheet of a workbook, or a CSV file."""
+
+    name: str
+    #: Opens its rows from the first on, so many at a time.
+    open: Callable[[int], Iterator[Rows]]
+    #: What the file says of their number, the header row and those above it included.
+    rows: Callable[[], int | None]
+    is_hidden: bool = False
+    is_1904: bool = False
+    #: What is known of it before it is read.
+    reading: Reading = field(default_factory=Reading)
+    text: CsvText | None = None
+
+
+def _csv_table(path: Path, limits: Limits) -> _Table:
+    text = csv_text(path)
+    # The time of polars, and of the report, grows with the columns more than with the rows.
+    if text.width > limits.columns:
+        raise _too_wide(limits.columns)
+    return _Table(
+        "CSV",
+        lambda rows: map(Rows, _csv_batches(text, rows)),
+        lambda: text.records,
+        reading=Reading(encoding=text.encoding, delimiter=text.delimiter),
+        text=text,
     )
 
 
-def _first(batches: Iterator[pl.DataFrame]) -> pl.DataFrame:
+def _book_table(book: Book, index: int) -> _Table:
+    sheet = book.sheets[index]
+    return _Table(
+        sheet.name,
+        lambda rows: book.batches(index, rows=rows),
+        lambda: book.claimed_rows(index),
+        is_hidden=sheet.is_hidden,
+        is_1904=book.is_1904,
+    )
+
+
+class _Opened(NamedTuple):
+    """A table whose header row is found."""
+
+    table: _Table
+    #: All its rows, from the first on.
+    batches: Iterator[_Batch]
+    header_index: int
+
+
+class _Batch(NamedTuple):
+    """Some rows of a table."""
+
+    first_row: int
+    #: The cells, where merged ones have their value everywhere.
+    frame: pl.DataFrame
+    #: The cells as they are in the file.
+    own: pl.DataFrame
+    #: Numbers of hidden rows.
+    hidden: list[int]
+    #: Row number and column index of cells whose value comes from a merged cell to their left.
+    across: list[tuple[int, int]]
+    hidden_columns: list[range]
+
+
+class _Reading:
+    """Finds the table with the members among those of a file, and reads it."""
+
+    def __init__(
+        self, tables: Sequence[_Table], wanted: Wanted, batch_rows: int, limits: Limits
+    ) -> None:
+        self._tables, self._wanted = tables, wanted
+        self._batch_rows, self._most_columns = batch_rows, limits.columns
+        #: Headers of tables without a column of ID numbers, for the sentence.
+        self._seen: list[str] = []
+        #: Of the first table that has such a column and nothing in it, such as a template.
+        self._empty: ColumnMap | None = None
+
+    def sheets(self) -> Iterator[Sheet]:
+        """The batches of the wanted table, or of the first visible one that holds members."""
+        for table in self._wanted_tables():
+            opened = self._opened(table)
+            if opened is None:
+                continue
+            others: tuple[SheetNotRead, ...] | None = None
+            for sheet in _sheets(opened, self._wanted, self._most_columns):
+                self._empty = self._empty or sheet.columns
+                if sheet.frame.is_empty():
+                    continue
+                self._wanted.check(sheet.frame.columns[1:])
+                if sheet.columns.missing:
+                    raise MissingColumnsError(_missing(sheet.columns))
+                if others is None:
+                    others = tuple(self._other(one) for one in self._tables if one is not table)
+                yield replace(sheet, reading=replace(sheet.reading, sheets_not_read=others))
+            if others is not None:
+                return
+        self._refuse()
+
+    def _wanted_tables(self) -> list[_Table]:
+        wanted = self._wanted.sheet
+        if wanted is None:
+            return [table for table in self._tables if not table.is_hidden]
+        found = [table for table in self._tables if _sheet_key(table.name) == _sheet_key(wanted)]
+        if not found:
+            # A hostile workbook's names may be as long as it likes.
+            names = [masked(table.name)[:MOST_NAME_CHARS] for table in self._tables[:20]]
+            listed = ", ".join(f"'{name}'" for name in names)
+            raise NoSuchSheetError(
+                f"The workbook has no sheet '{wanted}', so nothing was changed. It has {listed}. "
+                "Name one of these, or none."
+            )
+        exact = [table for table in found if table.name == wanted]
+        return exact or found
+
+    def _opened(self, table: _Table, batch_rows: int | None = None) -> _Opened | None:
+        """The table with its header row; None where it has none."""
+        batches = table.open(batch_rows or self._batch_rows)
+        first = _first(batches)
+        prepared = _prepared(chain([first], batches))
+        start = next(prepared)
+        header_index = _header_row(start.frame, self._wanted)
+        if header_index is None:
+            self._seen.extend(_first_texts(start.own))
+            return None
+        return _Opened(table, chain([start], prepared), header_index)
+
+    def _other(self, table: _Table) -> SheetNotRead:
+        """What is said of a table that isn't read."""
+        rows, holds_members = None, False
+        # What isn't read may be damaged.
+        with suppress(UnreadableFileError):
+            rows = table.rows()
+            opened = self._opened(table, 2 * HEADER_SEARCH_ROWS)
+            if opened is not None:
+                rows = None if rows is None else max(rows - opened.header_index - 1, 0)
+                found = _sheets(opened, self._wanted, self._most_columns)
+                heights = (sheet.frame.height for sheet in found)
+                holds_members = any(heights)
+                if holds_members and rows is None:
+                    rows = self._count(table)
+        return SheetNotRead(table.name, rows, table.is_hidden, holds_members)
+
+    def _count(self, table: _Table) -> int:
+        opened = self._opened(table)
+        assert opened is not None
+        return sum(
+            sheet.frame.height for sheet in _sheets(opened, self._wanted, self._most_columns)
+        )
+
+    def _refuse(self) -> NoReturn:
+        """Say why no table can be read."""
+        if self._empty is not None:
+            if self._empty.missing:
+                raise MissingColumnsError(_missing(self._empty))
+            raise NoRowsError(
+                "The file has headers and no rows below them. Nothing was changed. Check that you "
+                "sent the right file."
+            )
+        for table in self._tables:
+            if table.is_hidden and self._wanted.sheet is None and self._other(table).holds_members:
+                name = masked(table.name)[:MOST_NAME_CHARS]
+                raise NoIdColumnError(
+                    "No visible sheet has a column with ID numbers, so nothing was changed. The "
+                    f"hidden sheet '{name}' has one: name it as the sheet to read when you send "
+                    "the file, or show it in Excel, save the file and send that."
+                )
+        headers = ", ".join(f"'{header}'" for header in self._seen[:10]) or "no headers at all"
+        raise NoIdColumnError(
+            "No column with ID numbers was found, so nothing was changed. The file must have a "
+            f"column with the header 'ID Number' (seen: {headers}). If another column holds them, "
+            "say so when you send the file."
+        )
+
+
+def _first(batches: Iterator[Rows]) -> Rows:
     """Enough rows to find the header row in, or all there are."""
-    first = next(batches, pl.DataFrame())
-    while first.height < HEADER_SEARCH_ROWS and (more := next(batches, None)) is not None:
-        first = pl.concat([first, more], how="diagonal")
+    first = next(batches, None) or Rows(pl.DataFrame())
+    while first.frame.height < HEADER_SEARCH_ROWS and (more := next(batches, None)) is not None:
+        first.frame = pl.concat([first.frame, more.frame], how="diagonal")
+        first.hidden += more.hidden
+        first.merged += more.merged
+        first.hidden_columns += more.hidden_columns
     return first
+
+
+def _prepared(batches: Iterator[Rows]) -> Iterator[_Batch]:
+    """The rows with their numbers, and with the values of merged cells."""
+    merged = MergedCells()
+    hidden_columns: list[range] = []
+    first_row = 1
+    for rows in batches:
+        hidden_columns += rows.hidden_columns
+        merged.add(rows.merged)
+        own = _with_short_cells(_without_nul(rows.frame))
+        frame, across = merged.fill(own, first_row)
+        yield _Batch(first_row, frame, own, rows.hidden, across, hidden_columns)
+        first_row += own.height
+
+
+def _sheet_key(name: str) -> str:
+    """A sheet's name as it is compared."""
+    return " ".join(name.split()).casefold()
 
 
 def _quoted(headers: Sequence[str]) -> str:
@@ -236,116 +401,6 @@ def _missing(columns: ColumnMap) -> str:
         f"The file has no column {words}, which every member needs. Nothing was changed. Add it, "
         "or give the column that holds it that header, and send the file again."
     )
-
-
-class _Table(NamedTuple):
-    """A table of the file, as text, with all its rows from the first on."""
-
-    name: str
-    #: What the file says, the header row and those above it included.
-    rows: int | None
-    batches: Iterator[pl.DataFrame]
-    #: What its reader has found so far. Asked after each batch.
-    reading: Callable[[], Reading] = Reading
-    text: CsvText | None = None
-
-
-def _tables(
-    path: Path, kind: str, wanted_sheet: str | None, batch_rows: int, most_columns: int
-) -> Iterator[_Table]:
-    """The wanted table of the file, or all."""
-    if kind == "csv":
-        text = csv_text(path)
-        # The time of polars, and of the report, grows with the columns more than with the rows.
-        if text.width > most_columns:
-            raise _too_wide(most_columns)
-        reading = Reading(encoding=text.encoding, delimiter=text.delimiter)
-        batches = _csv_batches(text, batch_rows)
-        yield _Table("CSV", text.records, batches, lambda: reading, text)
-        return
-    with ExitStack() as opened:
-        scanned = None
-        if kind == "xlsx":
-            with suppress(NotPlainError):
-                scanned = opened.enter_context(open_workbook(path))
-            if scanned is None:
-                check_extent(path)
-        names = scanned.sheet_names if scanned else fastexcel.read_excel(path).sheet_names
-        for name in _wanted_names(names, wanted_sheet):
-            rows = None
-            if scanned is not None:
-                with suppress(NotPlainError):
-                    rows = scanned.claimed_rows(name)
-            others = Reading(
-                sheets_not_read=tuple(SheetNotRead(other) for other in names if other != name)
-            )
-            batches = _sheet_batches(path, scanned, name, batch_rows)
-            yield _Table(name, rows, batches, partial(replace, others))
-
-
-def _wanted_names(names: list[str], wanted: str | None) -> list[str]:
-    if wanted is None:
-        return names
-    found = [name for name in names if name.casefold() == wanted.casefold()]
-    if not found:
-        # A hostile workbook's names may be as long as it likes.
-        listed = ", ".join(f"'{masked(name)[:MOST_NAME_CHARS]}'" for name in names[:20])
-        raise NoSuchSheetError(
-            f"The workbook has no sheet '{wanted}', so nothing was changed. It has {listed}. Name "
-            "one of these, or none."
-        )
-    return found
-
-
-def _sheet_batches(
-    path: Path, scanned: Workbook | None, name: str, batch_rows: int
-) -> Iterator[pl.DataFrame]:
-    """The rows of a sheet: as many as can be from the scanner, the others from calamine."""
-    done = 0
-    #: The row and the column of the first value, both counted from 0.
-    first: tuple[int, int] | None = None
-    if scanned is not None:
-        try:
-            for batch in scanned.batches(name, rows=batch_rows):
-                first = first or _first_value(batch, done)
-                done += batch.height
-                yield _without_nul(batch)
-        except NotPlainError as reason:
-            log.info("a sheet isn't plain, calamine reads it", reason=str(reason), rows_before=done)
-            check_extent(path)
-        else:
-            return
-    sheet = fastexcel.read_excel(path).load_sheet(
-        name, header_row=None, skip_rows=0, dtypes="string"
-    )
-    table = _aligned(sheet.to_polars(), first)
-    for batch in table.slice(done).iter_slices(batch_rows):
-        yield _without_nul(batch)
-
-
-def _first_value(batch: pl.DataFrame, rows_before: int) -> tuple[int, int] | None:
-    has_value = batch.select(pl.any_horizontal(pl.all().is_not_null())).to_series().arg_true()
-    if not len(has_value):
-        return None
-    row = int(has_value[0])
-    column = next(n for n, cell in enumerate(batch.row(row)) if cell is not None)
-    return rows_before + row, column
-
-
-def _aligned(table: pl.DataFrame, first: tuple[int, int] | None) -> pl.DataFrame:
-    """The table with empty columns on the left, which the scanner counts and calamine doesn't.
-
-    Args:
-        table: the whole sheet.
-        first: where the scanner saw the first value.
-    """
-    if first is None:
-        return table
-    row, column = first
-    here = next(n for n, cell in enumerate(table.row(row)) if cell is not None)
-    empty = (pl.Series(f"left {n}", [None], pl.String) for n in range(column - here))
-    left = [series.new_from_index(0, table.height) for series in empty]
-    return pl.DataFrame([*left, *table.iter_columns()])
 
 
 def _with_short_cells(batch: pl.DataFrame) -> pl.DataFrame:
@@ -443,40 +498,54 @@ def _too_wide(most_columns: int) -> UnreadableFileError:
     )
 
 
-def _sheets(table: _Table, header_index: int, wanted: Wanted, most_columns: int) -> Iterator[Sheet]:
+def _sheets(opened: _Opened, wanted: Wanted, most_columns: int) -> Iterator[Sheet]:
     """The batches below the header row; those above and the row itself count as rows only."""
-    expected = None if table.rows is None else max(table.rows - header_index - 1, 0)
+    table, header_index = opened.table, opened.header_index
+    claimed = table.rows()
+    expected = None if claimed is None else max(claimed - header_index - 1, 0)
     headed = None if table.text is None else table.text.fields_of(header_index)
-    row_number = 1
     header_row: Sequence[str | None] = ()
     headers: list[str] = []
+    hidden_rows = 0
     filled: set[str] = set()
-    for batch in table.batches:
-        first_row, skipped = row_number, 0
-        row_number += batch.height
+    total_rows: list[int] = []
+    for batch in opened.batches:
+        first_row, skipped = batch.first_row, 0
         if first_row == 1:
-            header_row = batch.row(header_index)
+            header_row = batch.frame.row(header_index)
             first_row, skipped = header_index + 2, header_index + 1
-        if batch.width > most_columns:
+        if batch.frame.width > most_columns:
             raise _too_wide(most_columns)
-        if batch.width > len(headers):
-            gap = [None] * (batch.width - len(header_row))
+        if batch.frame.width > len(headers):
+            gap = [None] * (batch.frame.width - len(header_row))
             headers = _headers([*header_row, *gap])
         columns, printed = wanted.map(headers), fingerprint(headers)
-        body = _of_width(batch.slice(skipped), headers)
+        body = _of_width(batch.frame.slice(skipped), headers)
+        # A row in which merged cells alone have a value is none.
         # Headers are the person's: as names in an expression, "*" and "^...$" would be patterns.
-        has_value = body.select(
-            pl.any_horizontal(pl.all().str.strip_chars().fill_null("") != "")
-        ).to_series()
-        frame = body.with_row_index(ROW_NUMBER, offset=first_row).filter(has_value)
+        has_value = (
+            batch.own.slice(skipped)
+            .select(pl.any_horizontal(pl.all().str.strip_chars().fill_null("") != ""))
+            .to_series()
+        )
+        numbered = body.with_row_index(ROW_NUMBER, offset=first_row)
+        if (are := totals.are_totals(body, columns)) is not None:
+            total_rows += numbered.filter(are)[ROW_NUMBER].to_list()
+            has_value &= ~are
+        frame = numbered.filter(has_value)
+        if batch.hidden:
+            hidden_rows += int(frame[ROW_NUMBER].is_in(batch.hidden).sum())
         filled |= _filled(frame, set(columns.unknown) - filled)
         reading = replace(
-            table.reading(),
+            table.reading,
             header_row=header_index + 1,
             columns_used=wanted.used(headers, columns),
             columns_not_read=tuple(name for name in own(headers) if name in filled),
+            hidden_rows=hidden_rows,
+            hidden_columns=_hidden_headers(header_row, headers, batch.hidden_columns),
+            notes=(totals.note(total_rows),) if total_rows else (),
         )
-        yield Sheet(frame, table.name, columns, printed, expected, headed, reading)
+        yield Sheet(frame, table.name, columns, printed, expected, headed, reading, table.is_1904)
 
 
 def _filled(frame: pl.DataFrame, names: Set[str]) -> set[str]:
@@ -485,6 +554,14 @@ def _filled(frame: pl.DataFrame, names: Set[str]) -> set[str]:
     places = [n for n, name in enumerate(frame.columns) if name in names]
     texts = frame.select(pl.nth(places).str.strip_chars()) if places else pl.DataFrame()
     return {column.name for column in texts if (column != "").any()}
+
+
+def _hidden_headers(
+    header_row: Sequence[str | None], headers: Sequence[str], hidden: list[range]
+) -> tuple[str, ...]:
+    """The headers of the hidden columns, where the file names them."""
+    named = [n for n, cell in enumerate(header_row) if _text(cell)]
+    return tuple(headers[n] for n in named if any(n in columns for columns in hidden))
 
 
 def _of_width(batch: pl.DataFrame, headers: Sequence[str]) -> pl.DataFrame:

@@ -128,6 +128,11 @@ def validate(normalised: Normalised, sheet: Sheet, scope: Scope) -> Validated:
         normalised.raw, on=ROW_NUMBER, how="left", maintain_order="left"
     )
     errors = [select(raw, failed[code] == "invalid", field, code) for code, field in RULES.items()]
+    # A cell that shows an error isn't missing.
+    faults = normalised.faults
+    if faults.height:
+        missing = pl.concat(errors).join(faults, on=(ROW_NUMBER, "column"), how="anti")
+        errors = [missing, faults]
     headers = {field: header for header, field in sheet.columns.known.items()}
     beyond = _beyond_headers(sheet)
     if beyond is not None:

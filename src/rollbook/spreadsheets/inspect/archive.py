@@ -7,11 +7,12 @@ unpacked to disk, and no more than a piece is in memory.
 
 from __future__ import annotations
 
+import re
 import stat
 import struct
 import zipfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from isal import isal_zlib
@@ -27,7 +28,7 @@ from rollbook.spreadsheets.inspect.compound import (
 from rollbook.spreadsheets.kinds import OLE2
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 #: Bytes that are inflated at a time.
@@ -75,6 +76,20 @@ _OTHER_ENCODINGS: Final = (
 _DECLARATIONS: Final = (b"<!DOCTYPE", b"<!ENTITY")
 _LONGEST_MARK: Final = max(len(mark) for mark in _DECLARATIONS)
 _CONTENT_TYPES: Final = "[Content_Types].xml"
+#: The parts that a reader reads; an empty thumbnail, a drawing or a part of an add-in isn't one.
+_IS_READ: Final = re.compile(
+    r"/?(?:\[content_types\]\.xml|(?:xl/)?_rels/[^/]*\.rels"
+    r"|xl/(?:workbook|styles|sharedstrings)\.(?:xml|bin)|xl/worksheets/[^/]*\.(?:xml|bin)"
+    r"|content\.xml|meta-inf/manifest\.xml)\Z",
+    re.IGNORECASE,
+)
+#: Some programs write the names of parts from the root on.
+_ROOTED: Final = re.compile(
+    r"^/((?:xl|_rels|docprops|customxml)/|\[content_types\])", re.IGNORECASE
+)
+_END_OF_ROWS: Final = b"</sheetData>"
+#: So many bytes after the rows of all worksheets are kept.
+_MOST_TAILS: Final = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +100,20 @@ class Limits:
     inflated_bytes: int = 2048 << 20
     #: Columns of the table of members; ROLLBOOK_MAX_COLUMNS.
     columns: int = 2_000
+    #: Whether workbooks with macros are read, as data; ROLLBOOK_MACRO_WORKBOOKS.
+    macros: bool = True
 
 
-def inspect(path: Path, kind: str, limits: Limits | None = None) -> None:
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """What was seen on the way, which the reader would have to look for once more."""
+
+    #: By the name of a worksheet's part, what follows its rows. A part that isn't here has more
+    #: there than is kept.
+    tails: Mapping[str, bytes] = field(default_factory=dict)
+
+
+def inspect(path: Path, kind: str, limits: Limits | None = None) -> Inspected:
     """Refuse a file that isn't what it says, or that is made to harm who reads it.
 
     Args:
@@ -99,29 +125,40 @@ def inspect(path: Path, kind: str, limits: Limits | None = None) -> None:
         UnreadableFileError: with what was found, in a sentence that quotes nothing of the file.
     """
     if kind == "csv":
-        return
+        return Inspected()
     with path.open("rb") as file:
         if file.read(len(OLE2)) == OLE2:
             inspect_compound(file, kind)
-        else:
-            _inspect_archive(file, limits or Limits())
+            return Inspected()
+        return _inspect_archive(file, limits or Limits())
 
 
 # --- zip: the directory ---------------------------------------------------------------------------
 
 
-def _inspect_archive(file: BinaryIO, limits: Limits) -> None:
+def _inspect_archive(file: BinaryIO, limits: Limits) -> Inspected:
     start, infos = _directory(file)
     _check_names(infos)
-    _check_structure(infos)
+    _check_structure(infos, limits)
     claimed = 0
     for info in infos:
         claimed += info.file_size
         _check_size(claimed, info.file_size, info.compress_size, limits)
     places = _places(file, infos, start)
     found = 0
+    tails: dict[str, bytes] = {}
     for info, place in zip(infos, places, strict=True):
-        found = _inspect_entry(file, info, place, found, limits)
+        entry = _Entry(info, found, limits)
+        try:
+            entry.look_at(_pieces(file, info, place))
+        except _DamagedPartError as error:
+            # Only what is read must be whole.
+            if _IS_READ.match(info.filename.replace("\\", "/")):
+                raise UnreadableFileError(DAMAGED) from error
+        found += entry.size
+        if entry.tail is not None and len(entry.tail) + sum(map(len, tails.values())) < _MOST_TAILS:
+            tails[info.filename] = entry.tail
+    return Inspected(tails)
 
 
 def _directory(file: BinaryIO) -> tuple[int, list[zipfile.ZipInfo]]:
@@ -177,7 +214,7 @@ def _check_names(infos: list[zipfile.ZipInfo]) -> None:
     """Refuse names that lead out of the archive, links, and two entries of one name."""
     names: set[str] = set()
     for info in infos:
-        name = info.orig_filename.replace("\\", "/")
+        name = _ROOTED.sub(r"\1", info.orig_filename.replace("\\", "/"))
         leads_out = name.startswith("/") or ".." in name.split("/") or ":" in name.split("/")[0]
         is_link = stat.S_ISLNK(info.external_attr >> 16)
         if leads_out or is_link or not name or any(ord(sign) < 32 for sign in name):
@@ -200,12 +237,12 @@ def _check_names(infos: list[zipfile.ZipInfo]) -> None:
         names.add(name.casefold())
 
 
-def _check_structure(infos: list[zipfile.ZipInfo]) -> None:
+def _check_structure(infos: list[zipfile.ZipInfo], limits: Limits) -> None:
     """Refuse what is no workbook, or a workbook of another kind."""
-    names = {info.filename.replace("\\", "/").lower() for info in infos}
-    if any(name.endswith("vbaproject.bin") for name in names):
+    names = {info.filename.replace("\\", "/").lstrip("/").lower() for info in infos}
+    if not limits.macros and any(name.endswith("vbaproject.bin") for name in names):
         raise UnreadableFileError(
-            "The workbook has macros, which are programs, so it isn't opened. "
+            "The workbook has macros, which are programs, so it isn't opened here. "
             f"{NOTHING_CHANGED} Save it as .xlsx, which leaves them out, and send that."
         )
     if "xl/workbook.bin" in names:
@@ -275,38 +312,64 @@ def _places(file: BinaryIO, infos: list[zipfile.ZipInfo], end: int) -> list[int]
 # --- zip: the content -----------------------------------------------------------------------------
 
 
-def _inspect_entry(
-    file: BinaryIO, info: zipfile.ZipInfo, place: int, found: int, limits: Limits
-) -> int:
-    """Inflate an entry and look at it; how many bytes there are with it."""
-    size = crc = 0
-    is_xml = False
-    before = b""
-    for piece in _pieces(file, info, place):
-        if not size:
-            start = piece.lstrip(b"\xef\xbb\xbf \t\r\n")
-            is_xml = info.filename.lower().endswith((".xml", ".rels", ".vml")) or (
-                start.startswith(b"<")
-            )
-            _check_start(piece, is_xml=is_xml)
-        size += len(piece)
-        _check_size(found + size, size, info.compress_size, limits)
-        crc = zlib.crc32(piece, crc) if size < 1 << 12 else isal_zlib.crc32(piece, crc)
-        if is_xml and b"<!" in (text := before + piece):
-            _check_declarations(text)
-        before = piece[-_LONGEST_MARK:]
-    if size != info.file_size or crc != info.CRC:
-        raise UnreadableFileError(DAMAGED)
-    return found + size
+class _DamagedPartError(Exception):
+    """A part of the archive isn't whole."""
 
 
-def _check_start(piece: bytes, *, is_xml: bool) -> None:
+class _Entry:
+    """Looks at an entry while it is inflated."""
+
+    def __init__(self, info: zipfile.ZipInfo, found: int, limits: Limits) -> None:
+        self._info, self._found, self._limits = info, found, limits
+        name = info.filename.replace("\\", "/").lower()
+        self._is_read = bool(_IS_READ.match(name))
+        self._is_sheet = name.lstrip("/").startswith("xl/worksheets/") and name.endswith(".xml")
+        self._is_xml = name.endswith((".xml", ".rels", ".vml"))
+        #: Bytes, as far as it could be inflated.
+        self.size = 0
+        #: What follows the rows of a worksheet; None where it isn't one, or that is long.
+        self.tail: bytes | None = None
+
+    def look_at(self, pieces: Iterator[bytes]) -> None:
+        """Count the bytes of all pieces and refuse what may do harm.
+
+        Raises:
+            UnreadableFileError: with what was found.
+            _DamagedPartError: it isn't whole.
+        """
+        info = self._info
+        size = crc = 0
+        before = b""
+        last: list[bytes] = []
+        for piece in pieces:
+            if not size:
+                start = piece.lstrip(b"\xef\xbb\xbf \t\r\n")
+                self._is_xml = self._is_xml or start.startswith(b"<")
+                _check_start(piece, is_read_xml=self._is_xml and self._is_read)
+            size += len(piece)
+            self.size = size
+            _check_size(self._found + size, size, info.compress_size, self._limits)
+            crc = zlib.crc32(piece, crc) if size < 1 << 12 else isal_zlib.crc32(piece, crc)
+            if self._is_xml and b"<!" in (text := before + piece):
+                _check_declarations(text)
+            before = piece[-_LONGEST_MARK:]
+            if self._is_sheet:
+                last = [*last[-1:], piece]
+        if size != info.file_size or crc != info.CRC:
+            raise _DamagedPartError
+        end = b"".join(last)
+        at = end.rfind(_END_OF_ROWS)
+        if at >= 0:
+            self.tail = end[at:]
+
+
+def _check_start(piece: bytes, *, is_read_xml: bool) -> None:
     if piece.startswith(_ARCHIVES):
         raise UnreadableFileError(
             f"The workbook holds another archive or workbook, which isn't opened. "
             f"{NOTHING_CHANGED} Remove embedded objects, save it as .xlsx and send that."
         )
-    if is_xml and piece.startswith(_OTHER_ENCODINGS):
+    if is_read_xml and piece.startswith(_OTHER_ENCODINGS):
         raise UnreadableFileError(
             "The workbook has a part in another encoding than UTF-8, which no spreadsheet program "
             f"writes. {NOTHING_CHANGED} {RESAVE}"
@@ -339,9 +402,9 @@ def _pieces(file: BinaryIO, info: zipfile.ZipInfo, place: int) -> Iterator[bytes
                 left -= len(waiting)
             piece = inflate.decompress(waiting, PIECE_BYTES)
             if not piece and not waiting:
-                raise UnreadableFileError(DAMAGED)
+                raise _DamagedPartError
             waiting = inflate.unconsumed_tail
             if piece:
                 yield bytes(piece)
     except _DAMAGE as error:
-        raise UnreadableFileError(DAMAGED) from error
+        raise _DamagedPartError from error

@@ -11,7 +11,6 @@ from array import array
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
 from rollbook.errors import UnreadableFileError
-from rollbook.spreadsheets.inspect.biff import check_records
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -34,7 +33,7 @@ _OTHER_DOCUMENTS: Final = frozenset(
 _RESERVED: Final = 0xFFFFFFFA
 _HEADER_BYTES: Final = 512
 _ENTRY_BYTES: Final = 128
-#: The stream of a workbook; a parser takes the first of such a name.
+#: The stream of a workbook; the first of such a name counts.
 _WORKBOOKS: Final = ("Workbook", "Book")
 #: A stream shorter than this lies in sectors of its own kind.
 _SHORT_BYTES: Final = 4096
@@ -47,8 +46,7 @@ def inspect_compound(file: BinaryIO, kind: str) -> None:
     Raises:
         UnreadableFileError: with what was found.
     """
-    sectors = _Sectors(file)
-    entries = list(_entries(sectors))
+    entries = list(_entries(_Sectors(file)))
     streams = {entry.name for entry in entries}
     if "EncryptedPackage" in streams:
         raise UnreadableFileError(LOCKED)
@@ -61,10 +59,23 @@ def inspect_compound(file: BinaryIO, kind: str) -> None:
         raise UnreadableFileError(
             f"The file is an old .xls workbook with a new name. {NOTHING_CHANGED} {RESAVE}"
         )
+    if not streams & set(_WORKBOOKS):
+        raise UnreadableFileError(DAMAGED)
+
+
+def workbook_stream(file: BinaryIO) -> bytes:
+    """The content of the stream that holds an old workbook.
+
+    Raises:
+        UnreadableFileError: there is none.
+    """
+    sectors = _Sectors(file)
+    entries = list(_entries(sectors))
     for name in _WORKBOOKS:
-        entry = next((entry for entry in entries if entry.name == name), None)
-        if entry:
-            check_records(sectors.stream(entry, entries[0]))
+        for entry in entries:
+            if entry.name == name:
+                return sectors.stream(entry, entries[0])
+    raise UnreadableFileError(DAMAGED)
 
 
 class _Entry(NamedTuple):

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from rollbook.spreadsheets.books.values import DAYS_TO_1904, UNCALCULATED
 from rollbook.spreadsheets.scan.attributes import KnownAttributes
 from rollbook.spreadsheets.scan.plain import Bytes, Flags, Ints, require
 from rollbook.spreadsheets.scan.tags import (
@@ -44,6 +45,8 @@ from rollbook.spreadsheets.scan.texts import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rollbook.spreadsheets.scan.pieces import Piece
 
 
@@ -62,8 +65,11 @@ _KIND_OF_TYPE: Final = {
     b"e": ERROR,
 }  # fmt: skip
 _ROW_ATTRIBUTES: Final = re.compile(rb"""(?: (?!r=)[A-Za-z][\w.:-]*="[^"<>&]*")*\s?/?""")
-_ERRORS: Final = frozenset(("#DIV/0!", "#N/A", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!"))
+_HIDDEN: Final = re.compile(rb""" hidden="(?:1|true)\"""")
+#: An error value; later versions of the programs have more of them.
+_ERROR: Final = r"^#[A-Z0-9_/!?]{1,30}$"
 _TRUTHS: Final = pl.Series(["false", "true"])
+_NOT_CALCULATED: Final = pl.Series([UNCALCULATED])
 
 
 def column_of(letters: bytes) -> int:
@@ -99,6 +105,8 @@ class _Block(NamedTuple):
     first_value_row: int
     values: int
     blanks: int
+    #: Numbers of hidden rows.
+    hidden: Sequence[int] = ()
 
 
 class _Rows(NamedTuple):
@@ -108,16 +116,26 @@ class _Rows(NamedTuple):
     digits: Ints
     #: The digits and the quotation mark behind them, as they stand in the row's tag.
     words: npt.NDArray[np.uint64]
+    hidden: list[int]
 
 
 class Cells:
     """Makes the cells of pieces into frames, on several threads at a time."""
 
-    def __init__(self, formats: list[bool | None], shared: pl.Series, *, is_1904: bool) -> None:
+    def __init__(
+        self,
+        formats: list[bool],
+        shared: pl.Series,
+        *,
+        is_1904: bool,
+        is_to_calculate: bool = False,
+    ) -> None:
         self._formats, self._shared = formats, shared
-        self._days_before = 1462 if is_1904 else 0
+        self._days_before = DAYS_TO_1904 if is_1904 else 0
+        self._is_to_calculate = is_to_calculate
         self._known = KnownAttributes(self._kind_of)
-        self._row_attributes: set[bytes] = {b""}
+        #: Whether rows with these attributes are hidden.
+        self._row_attributes: dict[bytes, bool] = {b"": False}
 
     def scan(self, piece: Piece) -> _Block:
         """The rows of a piece.
@@ -140,7 +158,7 @@ class Cells:
         rows = self._rows(tags, row_tags)
         first_row, last_row = int(rows.numbers[0]), int(rows.numbers[-1])
         if not len(cell_tags):
-            return _Block(first_row, last_row, None, 0, 0, 0)
+            return _Block(first_row, last_row, None, 0, 0, 0, rows.hidden)
         row_of_cell = np.repeat(
             np.arange(len(row_tags)),
             np.diff(np.searchsorted(cell_tags, row_tags), append=len(cell_tags)),
@@ -149,7 +167,7 @@ class Cells:
 
         value_tags = np.flatnonzero(HAS_VALUE.take(kinds))
         if not len(value_tags):
-            return _Block(first_row, last_row, None, 0, 0, 0)
+            return _Block(first_row, last_row, None, 0, 0, 0, rows.hidden)
         numbers = rows.numbers.take(row_of_cell)
         if len(value_tags) != len(cell_tags):
             # A value belongs to the last cell before it, and no cell has two.
@@ -171,7 +189,7 @@ class Cells:
         frame = pl.DataFrame(
             [cells.slice(column * height, height).alias(str(column)) for column in range(width)]
         )
-        return _Block(first_row, last_row, frame, first, len(value_tags), blanks)
+        return _Block(first_row, last_row, frame, first, len(value_tags), blanks, rows.hidden)
 
     def _check_ends(self, tags: Tags) -> None:
         """What the first three bytes of a tag leave open."""
@@ -217,21 +235,27 @@ class Cells:
             "unusual row numbers",
         )
         starts = at + 9 + digits
+        hidden = []
         require(
             (starts <= ends).all() and (tags.bytes.take(ends) == ord(">")).all(), "an unusual row"
         )
         followers = np.append(tags.kinds, ROW).take(row_tags + 1)
         closed = tags.bytes.take(ends - 1) == ord("/")
         require((closed == (followers == ROW)).all(), "an unusual row")
-        for start, end in zip(
-            *(side[starts < ends].tolist() for side in (starts, ends)), strict=True
+        known = self._row_attributes
+        for start, end, number in zip(
+            *(side[starts < ends].tolist() for side in (starts, ends, numbers)), strict=True
         ):
             attributes = tags.content[start:end]
-            if attributes not in self._row_attributes:
+            is_hidden = known.get(attributes)
+            if is_hidden is None:
                 require(bool(_ROW_ATTRIBUTES.fullmatch(attributes)), "an unusual row")
-                if len(self._row_attributes) < 10_000:
-                    self._row_attributes.add(attributes)
-        return _Rows(numbers, digits, words & MASKS[digits + 1])
+                is_hidden = bool(_HIDDEN.search(attributes))
+                if len(known) < 10_000:
+                    known[attributes] = is_hidden
+            if is_hidden:
+                hidden.append(number)
+        return _Rows(numbers, digits, words & MASKS[digits + 1], hidden)
 
     def _columns_and_meanings(
         self, tags: Tags, cell_tags: Ints, rows: _Rows, row_of_cell: Ints
@@ -274,8 +298,9 @@ class Cells:
         if style is None:
             return NUMBER
         index = int(style) if re.fullmatch(rb"\d{1,6}", style) else len(self._formats)
-        is_date = self._formats[index] if index < len(self._formats) else None
-        return {True: DATE, False: NUMBER, None: OPEN}[is_date]
+        if index >= len(self._formats):
+            return OPEN
+        return DATE if self._formats[index] else NUMBER
 
     def _values(
         self, tags: Tags, value_tags: Ints, meanings: Bytes
@@ -304,17 +329,36 @@ class Cells:
             own.put(which, _TRUTHS.gather(pl.Series(truths)))
         if counts[ERROR]:
             which = np.flatnonzero((meanings == ERROR) & (sizes > 0))
-            errors = tags.texts(starts[which], ends[which]).unique()
-            require(_ERRORS.issuperset(errors), "an unusual error")
+            errors = tags.texts(starts[which], ends[which])
+            require(bool(errors.str.contains(_ERROR).all()), "an unusual error")
         if counts[DATE]:
             self._put_dates(own, tags, starts, sizes, (meanings == DATE) & (sizes > 0))
         if counts[NUMBER]:
             self._put_numbers(own, tags, starts, sizes, (meanings == NUMBER) & (sizes > 0))
         self._put_unescaped(own, tags, starts, ends, meanings, kinds)
-        if counts[ERROR] or not sizes.all():
-            own.drop((sizes == 0) & ~is_text & (meanings != STRING) | (meanings == ERROR))
+        uncalculated = self._uncalculated(tags, value_tags, starts, sizes, meanings)
+        own.put(uncalculated, _NOT_CALCULATED.new_from_index(0, len(uncalculated)))
+        if not sizes.all():
+            has_none = (sizes == 0) & ~is_text & (meanings != STRING)
+            has_none[uncalculated] = False
+            own.drop(has_none)
         # What has another text isn't cut out.
         return own.all(tags.texts(starts, np.where(own.is_own, starts, ends)))
+
+    def _uncalculated(
+        self, tags: Tags, value_tags: Ints, starts: Ints, sizes: Ints, meanings: Bytes
+    ) -> Ints:
+        """The values of formulas that were never calculated; see ``xlsx.is_uncalculated``."""
+        # The tag before the first is none, but no value comes first.
+        before = tags.kinds.take(value_tags - 1)
+        has_formula = (before == FORMULA) | (before == FORMULA_END)
+        if not has_formula.any():
+            return np.zeros(0, np.int64)
+        lacks = sizes == 0
+        if self._is_to_calculate:
+            is_zero = (sizes == 1) & (tags.bytes.take(starts) == ord("0"))
+            lacks |= is_zero & ((meanings == NUMBER) | (meanings == DATE))
+        return np.flatnonzero(has_formula & lacks & (meanings != STRING))
 
     def _put_numbers(
         self, own: OwnTexts, tags: Tags, starts: Ints, sizes: Ints, are_numbers: Flags

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Final
 from xml.parsers import expat
 
+from rollbook.spreadsheets.books.values import BUILT_IN_DATES, is_date
 from rollbook.spreadsheets.scan.plain import NotPlainError, require
 
 if TYPE_CHECKING:
@@ -64,41 +64,21 @@ _MEANT: Final = frozenset(
         *("styleSheet", "numFmts", "numFmt", "cellXfs", "xf"),
     }
 )
-_BUILT_IN_DATES: Final = frozenset([*map(str, range(14, 23)), "45", "46", "47"])
-_ELAPSED: Final = re.compile(r"\[(?:h+|m+|s+)\]", re.IGNORECASE)
-#: What shows nothing of the number: quoted text, an escaped, skipped or repeated character.
-_LITERAL: Final = re.compile(r'"[^"]*"|[\\_*].', re.DOTALL)
-_BRACKETS: Final = re.compile(r"\[[^\[\]]*\]")
-#: Formats that say for sure what they are; of others, what they are is left open.
-_SURE: Final = re.compile(r"[0#?.,%/ \-+()$;@:dmyhsDMYHSeE]*|General", re.ASCII)
-_AM_PM: Final = re.compile(r"AM/PM|A/P", re.IGNORECASE)
-_TIME: Final = re.compile(r"[dmyhs]|A/P", re.IGNORECASE)
+_BUILT_IN_DATES: Final = frozenset(map(str, BUILT_IN_DATES))
 
 
-def formats(styles: bytes) -> list[bool | None]:
-    """Whether each style shows a number as a date or time; None where that is left open."""
-    codes: dict[str, bool | None] = {}
-    formats: list[bool | None] = []
+def formats(styles: bytes) -> list[bool]:
+    """Whether each style shows a number as a date or time."""
+    codes: dict[str, bool] = {}
+    formats: list[bool] = []
     for path, attributes in Elements(styles):
         if path == ("styleSheet", "numFmts", "numFmt"):
             if formats or "numFmtId" not in attributes or attributes["numFmtId"] in codes:
                 raise NotPlainError("number formats in an unusual order")
-            codes[attributes["numFmtId"]] = _is_date(attributes.get("formatCode", ""))
+            codes[attributes["numFmtId"]] = is_date(attributes.get("formatCode", ""))
         elif path == ("styleSheet", "cellXfs", "xf"):
             number = attributes.get("numFmtId")
             formats.append(number is not None and codes.get(number, number in _BUILT_IN_DATES))
         elif path[-1] in ("numFmts", "cellXfs") and len(path) != 2:
             raise NotPlainError("number formats in an unusual place")
     return formats
-
-
-def _is_date(code: str) -> bool | None:
-    """Whether a number format shows a date or time, by the first of its sections."""
-    # Other readers let these escape a quotation mark, even in quotes.
-    if any(text[0] == '"' and set(text) & set("_*\\") for text in _LITERAL.findall(code)):
-        return None
-    section = _LITERAL.sub("", code).split(";")[0]
-    rest = _BRACKETS.sub("", section)
-    if not code or not _SURE.fullmatch(_AM_PM.sub("", rest)):
-        return None
-    return rest != "General" and bool(_ELAPSED.search(section) or _TIME.search(rest))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 import polars as pl
 
+from rollbook.spreadsheets.books.book import Rows
 from rollbook.spreadsheets.scan.archive import INPUT_BYTES, MOST_TAIL_BYTES, Part
 from rollbook.spreadsheets.scan.plain import NotPlainError
 
@@ -138,22 +140,33 @@ def in_order(
             threads.shutdown(wait=True, cancel_futures=True)
 
 
-def in_batches(frames: Iterator[pl.DataFrame], rows: int) -> Iterator[pl.DataFrame]:
-    """The same rows in frames of so many rows each."""
+def in_batches(parts: Iterator[Rows], rows: int) -> Iterator[Rows]:
+    """The same rows in batches of so many rows each, with what is known about them."""
     held: list[pl.DataFrame] = []
-    height = 0
-    for frame in frames:
-        held.append(frame)
-        height += frame.height
+    hidden: list[int] = []
+    height = done = 0
+
+    def batch(frame: pl.DataFrame) -> Rows:
+        nonlocal done
+        done += frame.height
+        count = bisect_right(hidden, done)
+        found = Rows(frame, hidden[:count])
+        del hidden[:count]
+        return found
+
+    for part in parts:
+        held.append(part.frame)
+        hidden += part.hidden
+        height += part.frame.height
         if height < rows:
             continue
         whole = _stacked(held)
         for start in range(0, height - rows + 1, rows):
-            yield whole.slice(start, rows)
+            yield batch(whole.slice(start, rows))
         held = [whole.slice(height - height % rows)] if height % rows else []
         height %= rows
     if held:
-        yield _stacked(held)
+        yield batch(_stacked(held))
 
 
 def _stacked(frames: list[pl.DataFrame]) -> pl.DataFrame:

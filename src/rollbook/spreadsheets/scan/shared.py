@@ -8,6 +8,7 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import polars as pl
 
+from rollbook.spreadsheets.books.values import ESCAPE, escaped
 from rollbook.spreadsheets.scan.plain import NotPlainError, require
 from rollbook.spreadsheets.scan.tags import (
     NO_TEXT,
@@ -19,15 +20,7 @@ from rollbook.spreadsheets.scan.tags import (
     has_words,
     tag_tables,
 )
-from rollbook.spreadsheets.scan.texts import (
-    ESCAPE,
-    NOTHING,
-    SPACE,
-    OwnTexts,
-    escaped,
-    marked_texts,
-    unescaped,
-)
+from rollbook.spreadsheets.scan.texts import NOTHING, SPACE, OwnTexts, marked_texts, unescaped
 
 if TYPE_CHECKING:
     from rollbook.spreadsheets.scan.pieces import Piece

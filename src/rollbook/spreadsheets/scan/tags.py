@@ -51,8 +51,9 @@ _FOLLOWING: Final = {
     NO_TEXT: [INLINE_END],
     TEXT_END: [INLINE_END],
     INLINE_END: [CELL_END],
-    FORMULA: [FORMULA_END, VALUE, NO_VALUE, CELL_END],
-    FORMULA_END: [VALUE, NO_VALUE, CELL_END],
+    # A formula without a value was never calculated, which the other reader knows how to say.
+    FORMULA: [FORMULA_END, VALUE, NO_VALUE],
+    FORMULA_END: [VALUE, NO_VALUE],
     CELL_END: [CELL, ROW_END],
     ROW_END: [ROW],
 }

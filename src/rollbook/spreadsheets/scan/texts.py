@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from rollbook.spreadsheets.books.values import ESCAPE, escaped
 from rollbook.spreadsheets.scan.plain import Flags, Ints, NotPlainError, require
 from rollbook.spreadsheets.scan.tags import MASKS, Tags
 
@@ -57,7 +58,6 @@ _UNIX_DAY, _LAST_DAY = 25_569, 2_958_466
 _MOMENT: Final = "%Y-%m-%d %H:%M:%S%.f"
 _ZEROS: Final = np.uint64(0x3030303030303030)
 _REFERENCE: Final = re.compile(r"&(?:(lt|gt|amp|quot|apos)|#([0-9]{1,7})|#x([0-9A-Fa-f]{1,6}));|&")
-ESCAPE: Final = re.compile(r"_x([0-9A-Fa-f]{4})_")
 _ENTITIES: Final = {"lt": "<", "gt": ">", "amp": "&", "quot": '"', "apos": "'"}
 SPACE: Final = " \t\r\n"
 
@@ -167,12 +167,4 @@ def _meant(found: re.Match[str]) -> str:
     code = int(decimal) if decimal else int(hexadecimal, 16)
     if code > 0x10FFFF or 0xD800 <= code < 0xE000 or (code < 32 and code not in (9, 10, 13)):
         raise NotPlainError("a character that XML doesn't have")
-    return chr(code)
-
-
-def escaped(found: re.Match[str]) -> str:
-    """The character that an escape such as ``_x000D_`` stands for."""
-    code = int(found[1], 16)
-    if 0xD800 <= code < 0xE000:
-        return found[0]
     return chr(code)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, BinaryIO, Final, Self
 
 import polars as pl
 
+from rollbook.spreadsheets.books.book import Rows, SheetInfo
+from rollbook.spreadsheets.books.xlsx import hidden_columns, is_true, merged_areas, tail_of
 from rollbook.spreadsheets.scan.archive import Part, directory
 from rollbook.spreadsheets.scan.cells import MOST_BLANKS, MOST_BLANKS_PER_VALUE, Cells
 from rollbook.spreadsheets.scan.formats import Elements, formats
@@ -24,9 +26,11 @@ from rollbook.spreadsheets.scan.shared import shared_texts
 from rollbook.spreadsheets.scan.texts import NOTHING
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator, Iterator, Mapping
     from pathlib import Path
     from types import TracebackType
+
+    from rollbook.spreadsheets.books.book import Area
 
 
 #: The parts that are read whole.
@@ -41,11 +45,16 @@ _FIXED: Final = {f"{_RELATIONSHIPS}/styles": _STYLES, f"{_RELATIONSHIPS}/sharedS
 _LAST_ROW: Final = re.compile(rb'<dimension ref="(?:[A-Z]{1,3}\d+:)?[A-Z]{1,3}(\d+)"')
 #: A row with two cells takes more in any spelling.
 _LEAST_ROW_BYTES: Final = 50
+_STATES: Final = ("visible", "hidden", "veryHidden")
 _LINE_IN_NAME: Final = re.compile(rb'name="[^"]*[\t\r\n]')
 
 
-def open_workbook(path: Path) -> Workbook:
+def open_workbook(path: Path, tails: Mapping[str, bytes] | None = None) -> Workbook:
     """Open a workbook, which is a context manager, to scan its worksheets.
+
+    Args:
+        path: the file.
+        tails: what follows the rows in the sheets' parts, by the parts' names, where known.
 
     Raises:
         NotPlainError: It isn't plain, or no workbook at all.
@@ -54,7 +63,7 @@ def open_workbook(path: Path) -> Workbook:
     file = path.open("rb")
     try:
         with unforeseen():
-            return Workbook(file)
+            return Workbook(file, tails or {})
     except BaseException:
         file.close()
         raise
@@ -63,16 +72,17 @@ def open_workbook(path: Path) -> Workbook:
 class Workbook:
     """A plain workbook; see ``open_workbook``."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
+    def __init__(self, file: BinaryIO, tails: Mapping[str, bytes]) -> None:
+        self._file, self._tails = file, tails
         self._lock = threading.Lock()
         self._infos = directory(file)
         self._check_root()
         targets = self._targets()
-        sheets, self._is_1904 = self._sheets(targets)
-        #: The names of all sheets, in their order.
-        self.sheet_names = list(sheets)
-        self._parts = sheets
+        self.is_1904 = self._is_to_calculate = False
+        #: All sheets, in their order.
+        self.sheets: list[SheetInfo] = []
+        self._parts: list[str] = []
+        self._read_sheets(targets)
         self._formats = formats(self._small(_STYLES)) if _STYLES in self._infos else []
         self._shared: pl.Series | None = None
 
@@ -91,56 +101,66 @@ class Workbook:
         """Close the file; ``batches`` can't go on after that."""
         self._file.close()
 
-    def claimed_rows(self, name: str) -> int | None:
+    def claimed_rows(self, index: int) -> int | None:
         """The number of the last row that a sheet says it has; None if it doesn't, or can't have.
 
         Programs that format whole columns say that a short list has all rows of a worksheet.
 
         Raises:
             NotPlainError: The sheet isn't plain.
-            KeyError: There is no sheet of that name.
         """
-        name = self._parts[name]
         with unforeseen():
-            part = self._part(name)
+            part = self._part(self._parts[index])
             pieces = Pieces(part, SHEET)
         found = _LAST_ROW.search(pieces.head)
         rows = int(found[1]) if found else 0
         return rows if 0 < rows * _LEAST_ROW_BYTES <= part.size else None
 
-    def batches(self, name: str, *, rows: int = 50_000) -> Generator[pl.DataFrame]:
-        """The rows of a sheet from the first row on, as text.
+    def batches(self, index: int, *, rows: int = 50_000) -> Generator[Rows]:
+        """The rows of a sheet from the first row on, as text; see ``book.Rows``.
 
         Args:
-            name: The sheet's name.
+            index: The sheet's place.
             rows: So many rows have all batches but the last.
-
-        Yields:
-            Frames whose columns are named 0, 1, ... by the index of the sheet's column, counted
-            from 0 for A, without a gap and up to the widest row of the batch. The n-th row of
-            all frames is row n + 1 of the sheet; rows behind the last value are left out.
 
         Raises:
             NotPlainError: The sheet isn't plain, which may show after some batches.
-            KeyError: There is no sheet of that name.
         """
         if rows < 1:
             raise ValueError("a batch has one row at least")
-        part = self._parts[name]
+        part = self._parts[index]
         with unforeseen():
-            yield from in_batches(self._frames(part), rows)
+            pieces = Pieces(self._part(part), SHEET)
+            notes = self._merged(part), hidden_columns(pieces.head)
+            for batch in in_batches(self._rows(pieces), rows):
+                batch.merged, batch.hidden_columns = notes
+                yield batch
+                notes = [], []
 
-    def _frames(self, part: str) -> Iterator[pl.DataFrame]:
-        pieces = Pieces(self._part(part), SHEET)
+    def _merged(self, part: str) -> list[Area]:
+        tail = self._tails.get(part)
+        if tail is None:
+            content = self._part(part)
+            tail = tail_of(iter(lambda: content.read(PIECE_BYTES), b""))
+        return merged_areas(tail)
+
+    def _rows(self, pieces: Pieces) -> Iterator[Rows]:
         if pieces.is_empty:
             return
-        cells = Cells(self._formats, self._shared_strings(), is_1904=self._is_1904)
+        cells = Cells(
+            self._formats,
+            self._shared_strings(),
+            is_1904=self.is_1904,
+            is_to_calculate=self._is_to_calculate,
+        )
         sheet_row = last_row = 0
         blanks = 0
+        hidden: list[int] = []
         for block in in_order(pieces.next, cells.scan):
             if block.first_row <= sheet_row:
                 raise NotPlainError("rows that aren't in their order")
             sheet_row = block.last_row
+            hidden += block.hidden
             if block.frame is None:
                 continue
             gap = block.first_value_row - last_row - 1
@@ -148,9 +168,10 @@ class Workbook:
             if blanks > MOST_BLANKS:
                 raise NotPlainError("many more blank cells than values")
             if gap:
-                yield block.frame.clear(gap)
+                yield Rows(block.frame.clear(gap))
             last_row = block.first_value_row + block.frame.height - 1
-            yield block.frame
+            yield Rows(block.frame, hidden)
+            hidden = []
 
     def _part(self, name: str) -> Part:
         try:
@@ -195,30 +216,27 @@ class Workbook:
             targets[attributes["Id"]] = part if kind == f"{_RELATIONSHIPS}/worksheet" else ""
         return targets
 
-    def _sheets(self, targets: dict[str, str]) -> tuple[dict[str, str], bool]:
-        """The parts of the worksheets by their names, and whether days count from 1904."""
+    def _read_sheets(self, targets: dict[str, str]) -> None:
+        """The worksheets and their parts, and how the workbook's values are meant."""
         content = self._small(_WORKBOOK)
         if _LINE_IN_NAME.search(content):
             raise NotPlainError("a name with a line end")
-        sheets: dict[str, str] = {}
-        is_1904 = False
         for path, attributes in Elements(content):
             if path == ("workbook", "workbookPr"):
-                is_1904 = attributes.get("date1904", "0") in ("1", "true")
+                self.is_1904 = is_true(attributes.get("date1904"))
+            elif path == ("workbook", "calcPr"):
+                self._is_to_calculate = is_true(attributes.get("fullCalcOnLoad"))
             elif path[-1] == "workbookPr" or (path[-1] == "sheet" and len(path) != 3):
                 raise NotPlainError("an element in an unusual place")
             elif path == ("workbook", "sheets", "sheet"):
                 name, part = attributes["name"], targets.get(attributes.get("r:id", ""), "")
-                if (
-                    name in sheets
-                    or not re.fullmatch(r"xl/worksheets/[\w-]+\.xml", part)
-                    or attributes.get("state", "visible") not in ("visible", "hidden", "veryHidden")
-                ):
+                state = attributes.get("state", "visible")
+                if not re.fullmatch(r"xl/worksheets/[\w-]+\.xml", part) or state not in _STATES:
                     raise NotPlainError("an unusual sheet")
-                sheets[name] = part
-        if not sheets:
+                self.sheets.append(SheetInfo(name, is_hidden=state != "visible"))
+                self._parts.append(part)
+        if not self.sheets:
             raise NotPlainError("no sheets")
-        return sheets, is_1904
 
     def _shared_strings(self) -> pl.Series:
         if self._shared is None:

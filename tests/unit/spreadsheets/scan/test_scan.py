@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import random
+import re
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rollbook.cli.sample_file import write_sample
+from rollbook.spreadsheets.books.xlsx import XlsxBook
 from rollbook.spreadsheets.scan import NotPlainError, archive, open_workbook, pieces, plain
 from rollbook.spreadsheets.workbook import WorkbookWriter
 
@@ -45,7 +47,7 @@ FORMATS = (
     *(r"\d0", "[Red]0", "#,##0*d", "_d0", "h AM/PM", "[ss]", "[Red][h]:mm", "0.00E+00", "@"),
     *("# ?/?", '_("$"* #,##0.00_)', "0;d", "[hm]0", "mm:ss.0", "#,##0 [$€-407]"),
 )
-BUILT_IN = (0, 1, 14, 15, 16, 17, 18, 19, 20, 21, 22, 27, 30, 36, 44, 45, 46, 47, 48, 49, 50, 58)
+BUILT_IN = (0, 1, 14, 15, 16, 17, 18, 19, 20, 21, 22, 44, 45, 46, 47, 48, 49)
 
 
 @pytest.fixture(autouse=True)
@@ -101,10 +103,10 @@ def cells_xml(cells: Sequence[str]) -> str:
     )
 
 
-def scanned(path: Path, name: str | None = None, rows: int = 50_000) -> pl.DataFrame:
+def scanned(path: Path, index: int = 0, rows: int = 50_000) -> pl.DataFrame:
     """All rows of a sheet."""
     with open_workbook(path) as book:
-        frames = list(book.batches(name or book.sheet_names[0], rows=rows))
+        frames = [batch.frame for batch in book.batches(index, rows=rows)]
     assert all(frame.height == rows for frame in frames[:-1])
     assert all(
         frame.columns == [str(n) for n in range(frame.width)] and set(frame.dtypes) <= {pl.String}
@@ -113,10 +115,23 @@ def scanned(path: Path, name: str | None = None, rows: int = 50_000) -> pl.DataF
     return pl.concat(frames, how="diagonal") if frames else pl.DataFrame()
 
 
-def by_fastexcel(path: Path, name: str | int = 0) -> pl.DataFrame:
+def by_elements(path: Path, index: int = 0) -> pl.DataFrame:
+    """The same by the reader of what isn't plain."""
+    with XlsxBook(path) as book:
+        frames = [batch.frame for batch in book.batches(index, rows=50_000)]
+    return pl.concat(frames, how="diagonal") if frames else pl.DataFrame()
+
+
+def by_fastexcel(path: Path, index: int = 0) -> pl.DataFrame:
     book = fastexcel.read_excel(path)
-    sheet = book.load_sheet(name, header_row=None, skip_rows=0, dtypes="string")
+    sheet = book.load_sheet(index, header_row=None, skip_rows=0, dtypes="string")
     return sheet.to_polars()
+
+
+def without_errors(frame: pl.DataFrame) -> pl.DataFrame:
+    """For fastexcel an error is no value, and neither is a formula that was never calculated."""
+    is_error = pl.all().str.contains("^#(?:[A-Z0-9_/!?]+|NOT_CALCULATED!)$")
+    return frame.with_columns(pl.when(~is_error).then(pl.all())) if frame.width else frame
 
 
 def trimmed(frame: pl.DataFrame) -> list[list[str | None]]:
@@ -130,14 +145,21 @@ def trimmed(frame: pl.DataFrame) -> list[list[str | None]]:
     return [column[:height] for column in columns]
 
 
+#: Characters that XML doesn't have, which only a parser of XML minds.
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+
+
 def assert_same(path: Path) -> None:
     """Every sheet has the texts that fastexcel gives."""
     names = fastexcel.read_excel(path).sheet_names
     with open_workbook(path) as book:
-        assert book.sheet_names == names
-    for name in names:
-        expected = by_fastexcel(path, name)
-        found = scanned(path, name)
+        assert [sheet.name for sheet in book.sheets] == names
+    for index in range(len(names)):
+        expected = without_errors(by_fastexcel(path, index))
+        found = scanned(path, index)
+        if not any(_CONTROL.search("".join(filter(None, column))) for column in found):
+            assert found.equals(by_elements(path, index))
+        found = without_errors(found)
         assert trimmed(found) == trimmed(expected)
         if found.width and found["0"].null_count() < found.height:
             # Where column A has a value, both begin with it.
@@ -162,9 +184,12 @@ def is_plain(path: Path) -> bool:
 # --- files of programs ------------------------------------------------------------------------
 
 NOT_PLAIN_GOLDEN = {"same_inline.xlsx"}  # its cells have no references
+#: With error values that calamine takes for damage.
+NEW_ERRORS = {"formulas.xlsx"}
+ORACLED = [path for path in sorted(GOLDEN.glob("*.xlsx")) if path.name not in NEW_ERRORS]
 
 
-@pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.xlsx")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", ORACLED, ids=lambda path: path.name)
 def test_golden_files_are_read_as_fastexcel_reads_them(path: Path) -> None:
     assert is_plain(path) == (path.name not in NOT_PLAIN_GOLDEN)
 
@@ -173,7 +198,7 @@ def test_a_sample_is_read_as_fastexcel_reads_it(tmp_path: Path) -> None:
     write_sample(tmp_path / "members.xlsx", 20_000)
     assert_same(tmp_path / "members.xlsx")
     with open_workbook(tmp_path / "members.xlsx") as book:
-        assert book.claimed_rows(book.sheet_names[0]) == 20_001
+        assert book.claimed_rows(0) == 20_001
 
 
 TEXTS = st.text(
@@ -341,7 +366,7 @@ DAYS = (
             (
                 *('<c r="@" t="inlineStr"><is><t/></is></c>', '<c r="@" t="inlineStr"/>'),
                 *('<c r="@" t="str"><f>A1</f><v/></c>', '<c r="@"><f>A1</f><v/></c>'),
-                *('<c r="@" t="str"><f>A1</f></c>', '<c r="@" t="s"><v></v></c>', '<c r="@"/>'),
+                *('<c r="@"/>', '<c r="@" t="s"><v></v></c>', '<c r="@" t="e"><f>A1</f><v/></c>'),
                 *('<c r="@"><f>A1</f><v /></c>', '<c r="@" t="str"><v /></c>'),
                 *('<c r="@" s="1" />', '<c r="@" s="1"></c>', '<c r="@" cm="1"><v>1</v></c>'),
                 '<c r="@"><f t="shared" ref="B1:B2" si="0">A1&lt;2</f><v>1</v></c>',
@@ -382,7 +407,8 @@ def test_a_date_counted_from_1904_has_the_text_that_fastexcel_gives(
         *('<c r="@" s="1"><v>-1</v></c>', '<c r="@" s="1"><v>2958466</v></c>'),
         *('<c r="@" s="1"><v>1e300</v></c>', '<c r="@" s="99"><v>1</v></c>'),
         *('<c r="@" t="b"><v>true</v></c>', '<c r="@" t="b"><v>00</v></c>'),
-        *('<c r="@" t="e"><v>#SPILL!</v></c>', '<c r="@" t="x"><v>1</v></c>'),
+        *('<c r="@" t="e"><v>oops</v></c>', '<c r="@" t="x"><v>1</v></c>'),
+        *('<c r="@" t="str"><f>A1</f></c>', '<c r="@"><f>A1</f></c>', '<c r="@"><f/></c>'),
         *('<c r="@" t="s"><v>0</v></c>', '<c r="@" t="inlineStr"><v>a</v></c>'),
         *('<c r="@"><is><t>a</t></is></c>', '<c r="@"><v>1</v><f>A1</f></c>'),
         '<c r="@" t="inlineStr"><is><r><t>a</t></r><r><t> b </t></r></is></c>',
@@ -534,7 +560,8 @@ ROWS = '<row r="1"><c r="A1"><v>1</v></c></row>'
     "sheet",
     [
         f'<worksheet xmlns="{NAMESPACE}"><sheetData/></worksheet>',
-        f'<worksheet xmlns="{NAMESPACE}"><dimension ref="A1"/><sheetData >{ROWS}</sheetData>',
+        f'<worksheet xmlns="{NAMESPACE}"><dimension ref="A1"/><sheetData >{ROWS}</sheetData>'
+        "</worksheet>",
         f'<worksheet xmlns="{NAMESPACE}">\n<sheetData>\n{ROWS}\n</sheetData></worksheet>',
     ],
 )
@@ -651,7 +678,7 @@ def small_pieces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.usefixtures("small_pieces")
-@pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.xlsx")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", ORACLED, ids=lambda path: path.name)
 def test_pieces_end_anywhere(path: Path) -> None:
     assert is_plain(path) == (path.name not in NOT_PLAIN_GOLDEN)
 
@@ -671,17 +698,15 @@ def test_a_reader_that_stops_early_leaves_nothing_behind(tmp_path: Path) -> None
     path = tmp_path / "members.xlsx"
     write_sample(path, 30_000)
     with open_workbook(path) as book:
-        batches = book.batches(book.sheet_names[0], rows=10)
-        assert next(batches).height == 10
+        batches = book.batches(0, rows=10)
+        assert next(batches).frame.height == 10
         batches.close()
-        assert next(book.batches(book.sheet_names[0], rows=20)).height == 20
+        assert next(book.batches(0, rows=20)).frame.height == 20
 
 
-def test_a_sheet_that_is_not_there_is_a_key_error(tmp_path: Path) -> None:
+def test_a_sheet_that_says_nothing_of_its_rows_claims_none(tmp_path: Path) -> None:
     with open_workbook(write_xml(tmp_path / "a.xlsx", ROWS)) as book:
-        with pytest.raises(KeyError):
-            next(book.batches("T"))
-        assert book.claimed_rows("S") is None
+        assert book.claimed_rows(0) is None
 
 
 @pytest.mark.parametrize(("claimed", "rows"), [("A1:C3", 3), ("B2", 2), ("A1:C1048576", None)])
@@ -693,7 +718,7 @@ def test_a_short_sheet_that_says_it_has_all_rows_is_not_believed(
         f"<sheetData>{ROWS}</sheetData></worksheet>"
     )
     with open_workbook(write_xml(tmp_path / "a.xlsx", sheet=sheet)) as book:
-        assert book.claimed_rows("S") == rows
+        assert book.claimed_rows(0) == rows
 
 
 # --- damage -----------------------------------------------------------------------------------
@@ -720,11 +745,11 @@ def assert_harmless(path: Path) -> None:
     except NotPlainError:
         return
     try:
-        expected = by_fastexcel(path)
+        expected = without_errors(by_fastexcel(path))
     except BaseException:  # noqa: BLE001 - a panic of Rust code is no Exception
         # It knows more ways in which a workbook can be wrong, in parts that are of no use here.
         return
-    assert trimmed(found) == trimmed(expected)
+    assert trimmed(without_errors(found)) == trimmed(expected)
 
 
 @pytest.mark.parametrize("damage", [_flip, _cut, _copy])

@@ -1,0 +1,69 @@
+"""Rows that add up the list: no member, and said so."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import polars as pl
+
+from rollbook.pipeline.reading import Note
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rollbook.pipeline.columns import ColumnMap
+
+#: What such a row begins with, in the languages of the headers.
+_TOTAL: Final = (
+    r"(?i)^\s*(?:(?:grand|sub|final)[\s-]*)?"
+    r"(?:totals?|totaal|totale|subtotaal|eindtotaal|som|sum|isamba|kakaretso)\b[^0-9]*[0-9 .,]*$"
+)
+#: So many digits are an attempt at an ID number.
+_ID_DIGITS: Final = 6
+_MOST_LISTED: Final = 5
+
+
+def are_totals(body: pl.DataFrame, columns: ColumnMap) -> pl.Series | None:
+    """Which rows add up the list; None where no row does.
+
+    Such a row begins with a word for a total, and has neither an ID number nor both names.
+
+    Args:
+        body: the cells of the rows, under the headers of the file.
+        columns: what the headers stand for.
+    """
+    places = {field: body.get_column_index(header) for header, field in columns.known.items()}
+    if "id_number" not in places:
+        return None
+    # Under a name of ours: a header of a person's may be a pattern.
+    numbers = body.to_series(places["id_number"]).alias("cell")
+    has_number = numbers.str.count_matches("[0-9]") >= _ID_DIGITS
+    suspects = (~has_number.fill_null(value=False)).arg_true()
+    if not len(suspects):
+        return None
+    rows = body[suspects]
+    texts = rows.select(pl.all().str.strip_chars().replace("", None))
+    first = texts.select(pl.coalesce(pl.all())).to_series().alias("cell")
+    found = first.str.contains(_TOTAL).fill_null(value=False)
+    if not found.any():
+        return None
+    names = [
+        texts.to_series(places[field]).is_not_null()
+        for field in ("firstname", "surname")
+        if field in places
+    ]
+    if len(names) == 2:
+        found &= ~(names[0] & names[1])
+    return pl.repeat(value=False, n=body.height, eager=True).scatter(suspects, found)
+
+
+def note(numbers: Sequence[int]) -> Note:
+    """What is said of such rows."""
+    listed = ", ".join(map(str, numbers[:_MOST_LISTED]))
+    more = f" and {len(numbers) - _MOST_LISTED} more" if len(numbers) > _MOST_LISTED else ""
+    rows, verb = ("Row", "adds") if len(numbers) == 1 else ("Rows", "add")
+    return Note(
+        "total_rows",
+        f"{rows} {listed}{more} {verb} up the list, so no member was read there.",
+        len(numbers),
+    )

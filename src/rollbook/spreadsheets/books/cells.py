@@ -1,0 +1,90 @@
+"""Cells that are known by their places, as batches of rows: for formats that are read in arrays."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from rollbook.errors import UnreadableFileError
+from rollbook.spreadsheets.books.book import MOST_BLANKS, MOST_BLANKS_PER_VALUE, SPREAD
+from rollbook.spreadsheets.books.values import moment_text, number_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+Ints: TypeAlias = npt.NDArray[np.integer[Any]]
+#: Whole numbers up to here are exact, and short enough to be shown digit by digit.
+_MOST_WHOLE: Final = 1e15
+_NULL: Final = pl.Series([None], dtype=pl.String)
+
+
+def number_texts(values: npt.NDArray[np.float64]) -> pl.Series:
+    """The texts of numbers; see ``values.number_text``."""
+    is_whole = (np.abs(values) < _MOST_WHOLE) & (values == np.trunc(values))
+    whole = pl.Series(np.where(is_whole, values, 0).astype(np.int64)).cast(pl.String)
+    rest = np.flatnonzero(~is_whole)
+    if not len(rest):
+        return whole
+    texts = [number_text(value) if np.isfinite(value) else None for value in values[rest].tolist()]
+    return whole.scatter(rest, pl.Series(texts, dtype=pl.String))
+
+
+def date_texts(values: npt.NDArray[np.float64], *, is_1904: bool) -> pl.Series:
+    """The texts of dates and times; see ``values.moment_text``."""
+    distinct, places = np.unique(values, return_inverse=True)
+    texts = [
+        moment_text(value, is_1904=is_1904) if np.isfinite(value) else None
+        for value in distinct.tolist()
+    ]
+    return pl.Series(texts, dtype=pl.String).gather(places.astype(np.uint32))
+
+
+def value_texts(
+    values: npt.NDArray[np.float64], styles: Ints, dates: Sequence[bool], *, is_1904: bool
+) -> pl.Series:
+    """The texts of numbers, some of which are dates by their style."""
+    is_date = np.array([*dates, False], bool)[np.minimum(styles, len(dates))]
+    texts = number_texts(np.where(is_date, 0.0, values))
+    which = np.flatnonzero(is_date)
+    if len(which):
+        texts = texts.scatter(which, date_texts(values[which], is_1904=is_1904))
+    return texts
+
+
+def frames(rows: Ints, columns: Ints, texts: pl.Series, batch_rows: int) -> Iterator[pl.DataFrame]:
+    """Batches of rows, from the first row of the sheet to the last with a cell.
+
+    Args:
+        rows: of the cells, counted from 0.
+        columns: of the cells.
+        texts: of the cells; of two in one place the last counts.
+        batch_rows: rows of each batch.
+
+    Raises:
+        UnreadableFileError: the cells lie too far apart.
+    """
+    if not len(rows):
+        return
+    order = np.argsort(rows, kind="stable")
+    rows, columns = rows[order].astype(np.int64), columns[order].astype(np.int64)
+    texts = texts.gather(order.astype(np.uint32))
+    blanks = 0
+    for first in range(0, int(rows[-1]) + 1, batch_rows):
+        start, stop = np.searchsorted(rows, [first, first + batch_rows])
+        height = min(batch_rows, int(rows[-1]) + 1 - first)
+        if start == stop:
+            yield pl.DataFrame({"0": _NULL.new_from_index(0, height)})
+            continue
+        width = int(columns[start:stop].max()) + 1
+        blanks += height * width - (stop - start) * (1 + MOST_BLANKS_PER_VALUE)
+        if blanks > MOST_BLANKS:
+            raise UnreadableFileError(SPREAD)
+        grid = np.full(height * width, stop - start, np.uint32)
+        grid[columns[start:stop] * height + (rows[start:stop] - first)] = np.arange(stop - start)
+        cells = pl.concat([texts[start:stop], _NULL], rechunk=True).gather(pl.Series(grid))
+        yield pl.DataFrame(
+            [cells.slice(column * height, height).alias(str(column)) for column in range(width)]
+        )

@@ -1,0 +1,101 @@
+"""Open a workbook of any format by what it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+import structlog
+
+from rollbook.spreadsheets.books.xls import XlsBook
+from rollbook.spreadsheets.books.xlsx import XlsxBook
+from rollbook.spreadsheets.inspect.compound import workbook_stream
+from rollbook.spreadsheets.kinds import OLE2
+from rollbook.spreadsheets.scan import NotPlainError, Workbook, open_workbook
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from rollbook.spreadsheets.books.book import Book, Rows, SheetInfo
+
+log = structlog.get_logger(__name__)
+
+
+def open_book(path: Path, tails: Mapping[str, bytes] | None = None) -> Book:
+    """Open a workbook that ``inspect`` let through.
+
+    Args:
+        path: the file.
+        tails: what ``inspect`` saw after the rows of its sheets.
+
+    Raises:
+        UnreadableFileError: it is damaged.
+    """
+    with path.open("rb") as file:
+        if file.read(len(OLE2)) == OLE2:
+            return XlsBook(workbook_stream(file))
+    return ScannedBook(path, tails or {})
+
+
+class ScannedBook:
+    """An .xlsx workbook: plain sheets are scanned, others are read element by element."""
+
+    def __init__(self, path: Path, tails: Mapping[str, bytes]) -> None:
+        self._path, self._tails = path, tails
+        self._scanned: Workbook | None = None
+        self._other: XlsxBook | None = None
+        try:
+            self._scanned = open_workbook(path, tails)
+        except NotPlainError as reason:
+            log.info("workbook not plain", reason=str(reason))
+            self._other = XlsxBook(path, tails)
+        opened = self._scanned or self._other
+        assert opened is not None
+        self.sheets: Sequence[SheetInfo] = opened.sheets
+        self.is_1904: bool = opened.is_1904
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        for opened in (self._scanned, self._other):
+            if opened is not None:
+                opened.close()
+
+    def claimed_rows(self, index: int) -> int | None:
+        """The number of the last row that a sheet says it has; None where that is unknown."""
+        if self._scanned is None:
+            return None
+        try:
+            return self._scanned.claimed_rows(index)
+        except NotPlainError:
+            return None
+
+    def batches(self, index: int, *, rows: int) -> Iterator[Rows]:
+        """As many rows as can be from the scanner, the others from the reader of elements."""
+        done = 0
+        if self._scanned is not None:
+            try:
+                for batch in self._scanned.batches(index, rows=rows):
+                    done += batch.frame.height
+                    yield batch
+            except NotPlainError as reason:
+                log.info("sheet not plain", reason=str(reason), rows_before=done)
+            else:
+                return
+        if self._other is None:
+            self._other = XlsxBook(self._path, self._tails)
+        is_first = not done
+        for batch in self._other.batches(index, rows=rows):
+            skipped = min(done, batch.frame.height)
+            done -= skipped
+            if skipped == batch.frame.height:
+                continue
+            batch.frame = batch.frame.slice(skipped)
+            if not is_first:
+                batch.merged, batch.hidden_columns = [], []
+            yield batch

@@ -1,0 +1,431 @@
+"""Any .xlsx or .xlsm workbook, element by element: what ``scan`` finds too unusual.
+
+Names may have prefixes, cells and rows no references, texts any form, and the variant of the format
+may be the strict one.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from typing import TYPE_CHECKING, Final, Self
+
+from rollbook.errors import UnreadableFileError
+from rollbook.spreadsheets.books.book import DAMAGED, MOST_COLUMNS, Area, Grid, Rows, SheetInfo
+from rollbook.spreadsheets.books.package import Package, elements, local, parse, parsing
+from rollbook.spreadsheets.books.values import (
+    BUILT_IN_DATES,
+    UNCALCULATED,
+    date_as_text,
+    is_date,
+    number_as_text,
+    unescaped,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from rollbook.spreadsheets.books.package import Relation
+
+#: The texts that cells share, in bytes of XML.
+MOST_SHARED_BYTES: Final = 512 << 20
+#: What follows the rows of a sheet may be so long; merged cells are there.
+MOST_TAIL_BYTES: Final = 64 << 20
+_SPACE: Final = " \t\r\n"
+_KNOWN: Final = ("styles", "sharedStrings")
+_END_OF_ROWS: Final = re.compile(rb"</(?:[\w.-]+:)?sheetData\s*>|<(?:[\w.-]+:)?sheetData\s*/>")
+_LONGEST_END: Final = 300
+_MERGED: Final = re.compile(
+    rb"""<(?:[\w.-]+:)?mergeCell\s[^<>]*?\bref\s*=\s*["']\$?([A-Za-z]{1,3})\$?(\d{1,7}):"""
+    rb"""\$?([A-Za-z]{1,3})\$?(\d{1,7})["']"""
+)
+_COLUMN: Final = re.compile(rb"<(?:[\w.-]+:)?col\s([^<>]*)>")
+_ATTRIBUTE: Final = re.compile(rb"""([\w:]+)\s*=\s*["']([^"']*)["']""")
+_REFERENCE: Final = re.compile(r"\$?([A-Za-z]{1,3})\$?([0-9]{1,7})\Z")
+
+
+class XlsxBook:
+    """An opened workbook; see ``book.Book``."""
+
+    def __init__(self, path: Path, tails: Mapping[str, bytes] | None = None) -> None:
+        """Open it and read its small parts.
+
+        Args:
+            path: the file, which ``inspect`` let through.
+            tails: what follows the rows in the sheets' parts, by the parts' names, where known.
+        """
+        self._tails = tails or {}
+        self._package = Package(path)
+        try:
+            self._open()
+        except BaseException:
+            self._package.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._package.close()
+
+    def _open(self) -> None:
+        package = self._package
+        root = _of_kind(package.relations("").values(), "officeDocument") or "xl/workbook.xml"
+        relations = package.relations(root)
+        self.is_1904 = self.is_to_calculate = False
+        #: All worksheets, in their order.
+        self.sheets: list[SheetInfo] = []
+        self._parts: list[str] = []
+        for path, attributes in elements(package.content(root)):
+            if path[-1] == "workbookPr":
+                self.is_1904 = is_true(attributes.get("date1904"))
+            elif path[-1] == "calcPr":
+                self.is_to_calculate = is_true(attributes.get("fullCalcOnLoad"))
+            elif path[-2:] == ("sheets", "sheet"):
+                relation = relations.get(attributes.get("id", ""))
+                if relation is not None and relation.kind == "worksheet":
+                    is_hidden = attributes.get("state", "visible") != "visible"
+                    self.sheets.append(SheetInfo(attributes.get("name", ""), is_hidden))
+                    self._parts.append(relation.target)
+        # Some programs forget to relate these to the workbook.
+        folder = posixpath.dirname(root)
+        styles, shared = (posixpath.join(folder, f"{name}.xml") for name in _KNOWN)
+        self._styles_part = _of_kind(relations.values(), "styles") or styles
+        self._shared_part = _of_kind(relations.values(), "sharedStrings") or shared
+        self._styles: list[bool] | None = None
+        self._shared: list[str] | None = None
+
+    def claimed_rows(self, index: int) -> int | None:
+        """The number of the last row that the sheet says it has; it isn't looked at here."""
+        del index
+        return None
+
+    def batches(self, index: int, *, rows: int) -> Iterator[Rows]:
+        """The rows of a sheet; see ``book.Book``."""
+        if self._styles is None:
+            self._styles = self._read_styles()
+        if self._shared is None:
+            self._shared = self._read_shared()
+        part = self._parts[index]
+        grid = Grid(rows)
+        for area in merged_areas(self._tail(part)):
+            grid.merge(area)
+        sheet = _Sheet(
+            grid,
+            self._shared,
+            self._styles,
+            is_1904=self.is_1904,
+            is_to_calculate=self.is_to_calculate,
+        )
+        for _ in parsing(self._package.pieces(part), sheet.start, sheet.end, sheet.text):
+            yield from grid.ready()
+        yield from grid.rest()
+
+    def _tail(self, part: str) -> bytes:
+        tail = self._tails.get(self._package.stored_name(part))
+        return tail_of(self._package.pieces(part)) if tail is None else tail
+
+    def _read_styles(self) -> list[bool]:
+        part = self._styles_part
+        return date_styles(self._package.content(part)) if part in self._package else []
+
+    def _read_shared(self) -> list[str]:
+        part = self._shared_part
+        if part not in self._package:
+            return []
+        if self._package.size(part) > MOST_SHARED_BYTES:
+            raise UnreadableFileError(DAMAGED)
+        shared = _SharedTexts()
+        parse(self._package.pieces(part), shared.start, shared.end, shared.text)
+        return shared.texts
+
+
+def _of_kind(relations: Iterable[Relation], kind: str) -> str | None:
+    return next((relation.target for relation in relations if relation.kind == kind), None)
+
+
+def is_true(value: str | None) -> bool:
+    """Whether an attribute says yes."""
+    return value in {"1", "true", "on"}
+
+
+def date_styles(content: bytes) -> list[bool]:
+    """Whether each style of cells shows a number as a date or time."""
+    codes: dict[int, bool] = {}
+    numbers: list[int] = []
+    for path, attributes in elements(content):
+        if path[-2:] == ("numFmts", "numFmt"):
+            codes[_number(attributes.get("numFmtId"))] = is_date(attributes.get("formatCode", ""))
+        elif path[-2:] == ("cellXfs", "xf"):
+            numbers.append(_number(attributes.get("numFmtId")))
+    return [codes.get(number, number in BUILT_IN_DATES) for number in numbers]
+
+
+def _number(text: str | bytes | None) -> int:
+    return int(text) if text and text.isdigit() and text.isascii() and len(text) < 10 else -1
+
+
+def tail_of(pieces: Iterator[bytes]) -> bytes:
+    """What follows the rows in a sheet's part."""
+    before = b""
+    tail: list[bytes] | None = None
+    size = 0
+    for piece in pieces:
+        if tail is not None:
+            size += len(piece)
+            if size > MOST_TAIL_BYTES:
+                raise UnreadableFileError(DAMAGED)
+            tail.append(piece)
+            continue
+        content = before + piece
+        if found := _END_OF_ROWS.search(content):
+            tail = [content[found.end() :]]
+        before = content[-_LONGEST_END:]
+    return b"".join(tail or [])
+
+
+def merged_areas(tail: bytes) -> list[Area]:
+    """The merged cells that are named after the rows of a sheet."""
+    if b"mergeCell" not in tail:
+        return []
+    found = []
+    for first, first_row, last, last_row in (one.groups() for one in _MERGED.finditer(tail)):
+        columns = sorted((column_of(first.decode()), column_of(last.decode())))
+        rows = sorted((int(first_row), int(last_row)))
+        found.append(Area(rows[0], columns[0], rows[1], columns[1]))
+    return found
+
+
+def hidden_columns(head: bytes) -> list[range]:
+    """The hidden columns that are named before the rows of a sheet."""
+    if b"hidden" not in head:
+        return []
+    found = []
+    for attributes in (dict(_ATTRIBUTE.findall(tag)) for tag in _COLUMN.findall(head)):
+        if is_true(attributes.get(b"hidden", b"").decode()):
+            found += _columns(attributes.get(b"min", b""), attributes.get(b"max", b""))
+    return found
+
+
+def _columns(first: str | bytes | None, last: str | bytes | None) -> list[range]:
+    start, stop = _number(first), _number(last)
+    return [range(start - 1, min(stop, MOST_COLUMNS))] if 0 < start <= stop else []
+
+
+def column_of(letters: str) -> int:
+    """The index of a column, counted from 0, by its letters."""
+    index = 0
+    for letter in letters.upper():
+        index = index * 26 + ord(letter) - 64
+    return index - 1
+
+
+class _SharedTexts:
+    """Takes the elements of the table of shared strings."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self._item: list[str] = []
+        self._parts: list[str] = []
+        self._aloud = 0
+        self._is_text = self._is_kept = False
+
+    def start(self, name: str, attributes: dict[str, str]) -> None:
+        """An element begins."""
+        name = local(name)
+        if name == "t":
+            # How a text is read aloud is no part of it.
+            self._is_text = not self._aloud
+            self._is_kept = attributes.get("xml:space") == "preserve"
+            self._parts = []
+        elif name == "si":
+            self._item = []
+        elif name == "rPh":
+            self._aloud += 1
+
+    def text(self, content: str) -> None:
+        """Text within an element."""
+        if self._is_text:
+            self._parts.append(content)
+
+    def end(self, name: str) -> None:
+        """An element ends."""
+        name = local(name)
+        if name == "t" and self._is_text:
+            self._item.append(run_text(self._parts, is_kept=self._is_kept))
+            self._is_text = False
+        elif name == "si":
+            self.texts.append("".join(self._item))
+        elif name == "rPh":
+            self._aloud -= 1
+
+
+def run_text(parts: list[str], *, is_kept: bool) -> str:
+    """The text of an element, of which white space at the ends counts only where it says so."""
+    text = "".join(parts)
+    return unescaped(text if is_kept else text.strip(_SPACE))
+
+
+class _Sheet:
+    """Takes the elements of a sheet and gives its rows to a grid."""
+
+    def __init__(
+        self,
+        grid: Grid,
+        shared: Sequence[str],
+        styles: Sequence[bool],
+        *,
+        is_1904: bool,
+        is_to_calculate: bool,
+    ) -> None:
+        self._grid, self._shared, self._styles = grid, shared, styles
+        self._is_1904, self._is_to_calculate = is_1904, is_to_calculate
+        self._names: dict[str, str] = {}
+        self._is_within = self._is_text = self._is_kept = False
+        self._aloud = 0
+        self._row = self._column = 0
+        self._has_row_number = False
+        self._cells: dict[int, str] = {}
+        self._kind = self._style = ""
+        self._value: str | None = None
+        self._runs: list[str] | None = None
+        self._has_formula = False
+        self._parts: list[str] = []
+
+    def start(self, name: str, attributes: dict[str, str]) -> None:
+        """An element begins."""
+        name = self._names.get(name) or self._names.setdefault(name, local(name))
+        if not self._is_within:
+            self._before_rows(name, attributes)
+        elif name == "c":
+            self._cell(attributes)
+        elif name == "v":
+            self._is_text = self._is_kept = True
+            self._parts = []
+        elif name == "f":
+            self._has_formula = True
+        elif name == "is":
+            self._runs = []
+        elif name == "t":
+            self._is_text = self._runs is not None and not self._aloud
+            self._is_kept = attributes.get("xml:space") == "preserve"
+            self._parts = []
+        elif name == "rPh":
+            self._aloud += 1
+        elif name == "row":
+            self._begin_row(attributes)
+
+    def _before_rows(self, name: str, attributes: dict[str, str]) -> None:
+        if name == "sheetData":
+            self._is_within = True
+        elif name == "col" and is_true(attributes.get("hidden")):
+            for columns in _columns(attributes.get("min"), attributes.get("max")):
+                self._grid.hide_columns(columns)
+
+    def _begin_row(self, attributes: dict[str, str]) -> None:
+        said = attributes.get("r")
+        self._has_row_number = said is not None
+        number = self._row + 1 if said is None else _number(said)
+        if number <= self._row:
+            raise UnreadableFileError(DAMAGED)
+        self._row, self._column = number, -1
+        self._cells = {}
+        if is_true(attributes.get("hidden")):
+            self._grid.hide(number)
+
+    def _cell(self, attributes: dict[str, str]) -> None:
+        reference = attributes.get("r")
+        if reference is None:
+            self._column += 1
+        else:
+            found = _REFERENCE.match(reference)
+            if not found:
+                raise UnreadableFileError(DAMAGED)
+            row = int(found[2])
+            if not self._has_row_number and not self._cells and row > self._row:
+                self._row, self._has_row_number = row, True
+            self._column = column_of(found[1])
+            if row != self._row or self._column in self._cells:
+                raise UnreadableFileError(DAMAGED)
+        if self._column >= MOST_COLUMNS:
+            raise UnreadableFileError(DAMAGED)
+        self._kind = attributes.get("t", "n")
+        self._style = attributes.get("s", "")
+        self._value, self._runs, self._has_formula = None, None, False
+
+    def text(self, content: str) -> None:
+        """Text within an element."""
+        if self._is_text:
+            self._parts.append(content)
+
+    def end(self, name: str) -> None:
+        """An element ends."""
+        name = self._names.get(name, name)
+        if not self._is_within:
+            return
+        if name == "c":
+            self._end_cell()
+        elif name == "v":
+            self._value = "".join(self._parts)
+            self._is_text = False
+        elif name == "t":
+            if self._is_text and self._runs is not None:
+                self._runs.append(run_text(self._parts, is_kept=self._is_kept))
+            self._is_text = False
+        elif name == "rPh":
+            self._aloud -= 1
+        elif name == "row":
+            self._grid.add(self._row, self._cells)
+        elif name == "sheetData":
+            self._is_within = False
+
+    def _end_cell(self) -> None:
+        value = self._value
+        if self._has_formula and is_uncalculated(
+            self._kind, value, is_to_calculate=self._is_to_calculate
+        ):
+            self._cells[self._column] = UNCALCULATED
+        elif self._kind == "inlineStr":
+            if self._runs is not None:
+                self._cells[self._column] = "".join(self._runs)
+            elif value:
+                self._cells[self._column] = value
+        elif value is not None and (value or self._kind in {"str", "d"}):
+            self._cells[self._column] = self._meant(value)
+
+    def _meant(self, value: str) -> str:
+        kind = self._kind
+        if kind == "s":
+            index = _number(value.strip())
+            if not 0 <= index < len(self._shared):
+                raise UnreadableFileError(DAMAGED)
+            return self._shared[index]
+        if kind == "n":
+            style = _number(self._style) if self._style else 0
+            if 0 <= style < len(self._styles) and self._styles[style]:
+                return date_as_text(value, is_1904=self._is_1904)
+            return number_as_text(value)
+        if kind == "b":
+            return {"1": "true", "true": "true", "0": "false", "false": "false"}.get(value, value)
+        return value
+
+
+def is_uncalculated(kind: str, value: str | None, *, is_to_calculate: bool) -> bool:
+    """Was a formula never calculated?
+
+    Programs that don't calculate leave the value out, or write a zero into a workbook that is to be
+    calculated when it is opened.
+
+    Args:
+        kind: of the cell.
+        value: of the cell, as it stands in the file.
+        is_to_calculate: whether the workbook asks for that.
+    """
+    if kind == "str":
+        return False
+    return not value or (is_to_calculate and kind == "n" and value == "0")

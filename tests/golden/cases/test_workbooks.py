@@ -1,0 +1,125 @@
+"""Workbooks that came out wrong once, end to end: members, rows, and what is said of the file."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from rollbook import clock
+from tests.pipeline_run import Done, Site, open_site
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FOLDER = Path(__file__).parent
+NOW = dt.datetime(2026, 11, 24, 8, 0, tzinfo=dt.UTC)
+#: What every workbook says of a sheet with eight members.
+EIGHT = {"rows": 8, "holds_members": True}
+
+
+@pytest.fixture
+def site(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    monkeypatch.setattr(clock, "now", lambda: NOW)
+    with open_site(database_url, tmp_path) as opened:
+        yield opened
+
+
+def send(site: Site, name: str, **columns: Any) -> Done:
+    return site.send((FOLDER / name).read_bytes(), name, **columns)
+
+
+def problems(done: Done) -> list[tuple[int, str, str]]:
+    return [
+        (row["row_number"], problem["column"], problem["code"])
+        for row in done.rows
+        for problem in row["problems"] or ()
+    ]
+
+
+def summary(done: Done) -> dict[str, str | None]:
+    return {name: value for name, value, *_ in done.sheet("Summary").iter_rows()}
+
+
+@pytest.mark.parametrize("kind", ["xlsx", "xls"])
+def test_a_number_is_a_date_of_the_1904_system_where_the_workbook_says_so(
+    kind: str, site: Site
+) -> None:
+    send(site, f"dates_1904.{kind}")
+    [member] = site.members().values()
+    assert member["date_joined"] == dt.date(2024, 6, 19)
+
+
+def test_a_hidden_sheet_is_not_chosen_by_itself_and_is_named(site: Site) -> None:
+    done = send(site, "hidden_sheet_first.xlsx")
+    assert done.outcomes["inserted"] == 8
+    assert "7404271120088" in site.members()
+    assert "7304221110082" not in site.members()
+    assert done.upload["reading"]["sheets_not_read"] == [
+        {"name": "Archive", "is_hidden": True, **EIGHT}
+    ]
+    said = summary(done)["Sheets that were not read"]
+    assert said == "Archive (8 rows, hidden, holds members)"
+
+
+def test_a_hidden_sheet_is_read_where_it_is_named(site: Site) -> None:
+    done = send(site, "hidden_sheet_first.xlsx", sheet="archive ")
+    assert "7304221110082" in site.members()
+    assert done.upload["reading"]["sheets_not_read"] == [
+        {"name": "Members", "is_hidden": False, **EIGHT}
+    ]
+
+
+def test_a_second_sheet_with_members_is_named(site: Site) -> None:
+    done = send(site, "two_member_sheets.xlsx")
+    assert done.outcomes["inserted"] == len(site.members()) == 8
+    assert "7004081080082" in site.members()
+    assert done.upload["reading"]["sheets_not_read"] == [
+        {"name": "Notes", "rows": 2, "is_hidden": False, "holds_members": False},
+        {"name": "Ward 7", "is_hidden": False, **EIGHT},
+        {"name": "Old members 2019", "is_hidden": True, **EIGHT},
+    ]
+
+
+def test_the_value_of_merged_cells_counts_for_all_their_rows(site: Site) -> None:
+    assert send(site, "merged_province.xlsx").outcomes["inserted"] == 3
+    assert {member["province"] for member in site.members().values()} == {"GP"}
+
+
+def test_rows_that_a_filter_hides_are_read_and_counted(site: Site) -> None:
+    done = send(site, "hidden_rows.xlsx")
+    assert done.outcomes["inserted"] == 6
+    assert done.upload["reading"]["hidden_rows"] == 2
+    assert summary(done)["Hidden rows, which were read"] == "2"
+
+
+def test_a_formula_that_was_never_calculated_is_named_and_not_called_missing(site: Site) -> None:
+    done = send(site, "formula_without_result.xlsx")
+    assert done.by_row == {2: "invalid"}
+    assert problems(done) == [(2, "ID Number", "formula_not_calculated")]
+    row = done.sheet("Invalid IDs").row(0, named=True)
+    assert "a formula that was never calculated" in row["Problems"]
+    assert not site.members()
+
+
+def test_two_rows_of_headers_are_read_and_a_row_of_totals_is_no_person(site: Site) -> None:
+    done = send(site, "two_tier_header.xlsx")
+    assert done.outcomes["inserted"] == done.upload["rows_total"] == 12
+    members = site.members().values()
+    assert all(member["residential_address"] for member in members)
+    assert sum(member["cell_number"] is not None for member in members) >= 10
+    [note] = done.upload["reading"]["notes"]
+    assert (note["code"], note["rows"]) == ("total_rows", 1)
+    assert "Row 19" in note["message"]
+    assert note["message"] in summary(done)
+
+
+@pytest.mark.parametrize("sheet", ["Members", "members", " MEMBERS  "])
+def test_the_name_of_a_sheet_is_found_without_spaces_at_its_ends(sheet: str, site: Site) -> None:
+    assert send(site, "sheet_name_trailing_space.xlsx", sheet=sheet).outcomes["inserted"] == 1
+
+
+def test_a_part_that_nobody_reads_makes_no_workbook_damaged(site: Site) -> None:
+    assert send(site, "empty_thumbnail.xlsx").outcomes["inserted"] == 2
