@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+import random
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -28,11 +30,32 @@ if TYPE_CHECKING:
     from rollbook.service.system import System
 
 PASSWORD = "a long enough password"
+#: The seed of a random order; without one, tests run as they are written.
+ORDER = os.environ.get("ROLLBOOK_TEST_ORDER")
 _numbers = itertools.count()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(timeouts)
+
+
+def pytest_report_header() -> str | None:
+    return f"random order, ROLLBOOK_TEST_ORDER={ORDER}" if ORDER else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Shuffle the modules, and the tests in each: a module's fixtures are still made once."""
+    if ORDER is None:
+        return
+    by_module: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        by_module.setdefault(item.path, []).append(item)
+    modules = list(by_module.values())
+    chance = random.Random(ORDER)
+    chance.shuffle(modules)
+    for tests in modules:
+        chance.shuffle(tests)
+    items[:] = itertools.chain.from_iterable(modules)
 
 
 @pytest.fixture(scope="session")
