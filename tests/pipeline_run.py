@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _SQL = queries("uploads")
 #: All that an upload leaves behind; its owner stays.
-_TABLES = "members, member_changes, undo_kept, upload_rows, uploads, column_mappings"
+_TABLES = "members, member_changes, undo_kept, upload_claims, upload_rows, uploads, column_mappings"
 
 
 @dataclass(frozen=True, slots=True)

@@ -441,7 +441,9 @@ class KeptMember(BaseModel):
         description="Masked; the downloaded list has it whole."
     )
     reason: Literal["later_upload", "edited"]
-    later_upload: UUID | None = Field(description="The upload that changed the member last.")
+    later_upload: UUID | None = Field(
+        description="The later upload that changed the member or holds the same of it."
+    )
 
 
 class ColumnMapping(BaseModel):

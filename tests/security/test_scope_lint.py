@@ -20,7 +20,8 @@ SOURCE = Path(rollbook.__file__).parent
 #: What belongs to an office, or says something of its members.
 TABLE = re.compile(
     r"\b(?:FROM|JOIN|INTO|UPDATE|COPY|USING|LOCK TABLE)\s+(?:ONLY\s+)?(?:public\.)?"
-    r"(?:uploads|members|upload_rows|verifications|member_changes|undo_kept|column_mappings)\b",
+    r"(?:uploads|members|upload_rows|verifications|member_changes|undo_kept|column_mappings"
+    r"|upload_claims)\b",
     re.IGNORECASE,
 )
 #: Files of queries that nobody's request asks for by itself: a service of the system runs them,
@@ -89,7 +90,8 @@ INTERNAL = {
     # --- undo: operators alone, and only after `lock_upload` has found the upload in their scope
     **dict.fromkeys(
         (
-            "undo.lock_members", "undo.decide", "undo.count", "undo.remove", "undo.restore",
+            "undo.lock_members", "undo.unrecorded", "undo.find_claims", "undo.withdraw_claim",
+            "undo.decide", "undo.count", "undo.remove", "undo.restore",
             "undo.forget_changes", "undo.keep_list", "undo.mark", "undo.kept", "undo.kept_csv",
         ),
         "of an upload that `lock_upload` has found",

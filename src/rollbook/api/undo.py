@@ -76,9 +76,10 @@ def _in_words(done: Undoing) -> str:
     if done.dry_run:
         return (
             f"Undoing would remove {done.removed} members and restore {done.restored}; "
-            f"{done.kept} would be kept, because they were changed since. Nothing was changed."
+            f"{done.kept} would be kept, because a later upload holds them or they were edited "
+            "since. Nothing was changed."
         )
     return (
         f"The upload is undone: {done.removed} members removed, {done.restored} restored, "
-        f"{done.kept} kept, because they were changed since."
+        f"{done.kept} kept, because a later upload holds them or they were edited since."
     )

@@ -20,7 +20,7 @@ Row = dict[str, Any]
 Pool = AsyncConnectionPool[psycopg.AsyncConnection[Row]]
 
 #: The revision that this code was written for (``schema.migrate`` brings it).
-SCHEMA_REVISION = "0009"
+SCHEMA_REVISION = "0010"
 #: Seconds after which a PostgreSQL that says nothing counts as away.
 CONNECT_TIMEOUT_S = 10
 #: What it looks like when PostgreSQL, or another part of the service, is away.

@@ -165,7 +165,7 @@ def undo_upload(
     for name, number in (
         ("removed", done.removed),
         ("restored", done.restored),
-        ("kept: a later upload changed them", done.kept_because["later_upload"]),
+        ("kept: a later upload changed or holds them", done.kept_because["later_upload"]),
         ("kept: edited by hand", done.kept_because["edited"]),
         ("gone already", done.gone),
     ):

@@ -22,6 +22,7 @@ _LABELS = {
     "queue_jobs": "ended jobs in the queue",
     "voter_roll_answers": "answers of the voter roll",
     "before_values": "values from before uploads that can't be undone any more",
+    "claims": "records of whom an upload's file held",
     "kept_members": "members on lists of undone uploads",
     "notifications": "notifications",
     "audit_entries": "audit entries",

@@ -193,7 +193,7 @@ export const TEXT = {
 
   "undo.title": "Undo",
   "undo.lead":
-    "Members that this upload created would be removed, and those that it changed get back what they were before. Whoever was changed since is kept. First it is only counted.",
+    "Members that this upload created would be removed, and those that it changed get back what they were before. Members whom a later upload changed or confirmed, or who were edited since, are kept. First it is only counted.",
   "undo.count": "Count what undoing would do",
   "undo.again": "Count again",
   "undo.real": "Undo for real",
@@ -214,7 +214,7 @@ export const TEXT = {
   },
   "kept.why": "Why",
   "kept.later": "Later upload",
-  "kept.later_upload": "Changed by a later upload",
+  "kept.later_upload": "Changed or held by a later upload",
   "kept.edited": "Edited by hand",
   "kept.pages": "Pages of kept members",
   "kept.download": "Download the kept members",

@@ -32,6 +32,9 @@ MEMBER_COLUMNS = (
     "membership_amount", "status",
 )  # fmt: skip
 
+#: What a file's row may claim of a member: the bits of the column ``filled``, the lowest first.
+CLAIMED = MEMBER_COLUMNS[1:]
+
 VERDICTS = pl.Enum(["valid", "invalid", "out_of_scope"])
 #: What every row of the file is remembered by until its outcome is known, whatever else is in it.
 LEDGER: Final[dict[str, pl.DataType | type[pl.DataType]]] = {
@@ -62,6 +65,10 @@ COPY_ROWS = 25_000
 #: Bytes of an answer that are made columns at once.
 _PIECE_BYTES = 4 << 20
 
+_FILLED = pl.sum_horizontal(
+    pl.col(name).is_not_null().cast(pl.Int64) * (1 << bit) for bit, name in enumerate(CLAIMED)
+)
+
 _SQL = queries("members")
 
 
@@ -79,7 +86,7 @@ def staging(connection: Connection[Row]) -> Iterator[Callable[[pl.DataFrame], No
     """
 
     def stage(rows: pl.DataFrame) -> None:
-        valid = rows.filter(verdict="valid").select(ROW_NUMBER, *MEMBER_COLUMNS)
+        valid = rows.filter(verdict="valid").select(ROW_NUMBER, *MEMBER_COLUMNS, filled=_FILLED)
         for piece in valid.iter_slices(COPY_ROWS):
             copy.write(piece.write_csv(include_header=False))
 
@@ -107,6 +114,12 @@ class People:
         #: In order; a person's rows in that of the file.
         self._numbers = person.gather(rows).to_numpy()
         self._rows = rows.to_numpy()
+
+    @property
+    def count(self) -> int:
+        """How many different people there are."""
+        numbers = self._numbers
+        return int(np.count_nonzero(numbers[1:] != numbers[:-1])) + 1 if len(numbers) else 0
 
     def first_rows(self, numbers: pl.Series) -> npt.NDArray[np.uint32]:
         """Where in the file each of these people comes first; all of them are in it."""
@@ -170,7 +183,8 @@ def merge_rule(scope: Scope, existing: str, upload_id: UUID) -> dict[str, sql.Co
             ``skip``.
         upload_id: what the members' provenance names.
     """
-    fields = [sql.Identifier(name) for name in MEMBER_COLUMNS if name != "id_number"]
+    fields = [sql.Identifier(name) for name in CLAIMED]
+    agrees = sql.SQL("CASE WHEN m.{0} = excluded.{0} THEN {1}::bigint ELSE 0 END")
     # The stored value or the file's: which counts where there are both.
     order = "m.{0}, excluded.{0}" if existing == "fill" else "excluded.{0}, m.{0}"
     after = sql.SQL(f"COALESCE({order})")
@@ -178,6 +192,10 @@ def merge_rule(scope: Scope, existing: str, upload_id: UUID) -> dict[str, sql.Co
         "fields": sql.SQL(", ").join(fields),
         "before": sql.SQL(", ").join(sql.SQL("m.{}").format(name) for name in fields),
         "after": sql.SQL(", ").join(after.format(name) for name in fields),
+        "names": sql.Literal(list(CLAIMED)),
+        "agreed": sql.SQL(" | ").join(
+            agrees.format(name, sql.Literal(1 << bit)) for bit, name in enumerate(fields)
+        ),
         "existing": sql.Literal(existing),
         "upload_id": sql.Literal(upload_id),
         "province": sql.Literal(scope.province),

@@ -40,15 +40,17 @@ def merge(
     rule: Mapping[str, sql.Composable],
     *,
     scope: Scope,
+    existing: str,
     rows: int,
     people: People,
 ) -> pl.Series:
-    """Merge the staged rows into ``members``.
+    """Merge the staged rows into ``members``, and record which members they hold.
 
     Args:
         connection: inside the attempt's transaction, after ``match``.
         rule: the same as for ``match``.
         scope: the office that sent the file.
+        existing: what becomes of members that exist; see ``merge_rule``.
         rows: of the file.
         people: who they are about.
 
@@ -57,12 +59,22 @@ def merge(
         weren't to be merged.
     """
     answers = np.full(rows, _UNCHANGED, np.uint8)
+    written = taken = 0
     for piece in copy_out(connection, sql.SQL(_SQL["merge"]).format(**rule), WRITTEN):
         is_new = piece["is_new"].to_numpy()
         answers[people.first_rows(piece["person"])] = np.where(is_new, _INSERTED, _UPDATED)
+        written += piece.height
     if scope != EVERYWHERE:
         for piece in copy_out(connection, sql.SQL(_SQL["taken"]).format(**rule), TAKEN):
             answers[people.first_rows(piece["person"])] = _OUT_OF_SCOPE
+            taken += piece.height
+    if written == people.count:
+        claim = "claim_nobody"
+    elif existing == "update" and not taken:
+        claim = "claim"
+    else:
+        claim = "claim_compared"
+    connection.execute(sql.SQL(_SQL[claim]).format(**rule))
     return pl.Series(answers).cat.to(ANSWERS)
 
 

@@ -243,7 +243,14 @@ class _Attempt:
         ):
             writing = beside.submit(self._write_rows, writer, table, said)
             connection.execute("SAVEPOINT unmerged")
-            answers = merge(connection, rule, scope=self._scope, rows=ledger.height, people=people)
+            answers = merge(
+                connection,
+                rule,
+                scope=self._scope,
+                existing=upload["existing"],
+                rows=ledger.height,
+                people=people,
+            )
             lines = outcomes(ledger, answers)
             is_refused = self._is_refused(lines)
             if upload["dry_run"] or is_refused:

@@ -13,7 +13,8 @@ CREATE TEMPORARY TABLE staged (
     landline_number text, email text, residential_address text, occupation text,
     qualification text, province text, region text, municipality text, ward text,
     voting_station text, voting_district text, date_joined date, last_payment date,
-    expiry_date date, subscription text, membership_amount numeric(12, 2), status text
+    expiry_date date, subscription text, membership_amount numeric(12, 2), status text,
+    filled bigint NOT NULL
 ) ON COMMIT DROP;
 
 -- name: fill_staged
@@ -74,6 +75,27 @@ COPY (
     SELECT m.id_number::bigint FROM members AS m JOIN staged USING (id_number)
     WHERE NOT takes_from_nobody(m.province, m.municipality, {province}, {municipality})
 ) TO STDOUT (FORMAT csv);
+
+-- name: claim
+-- Whom the file holds, and with which fields, for undoing earlier uploads. Where the file's values
+-- win and nobody was refused, each filled cell is now what the record says.
+INSERT INTO upload_claims (upload_id, fields, people, filled)
+SELECT {upload_id}, {names}, COALESCE(array_agg(id_number::bigint), '{{}}'),
+       COALESCE(array_agg(filled), '{{}}')
+FROM staged;
+
+-- name: claim_compared
+-- The same where the record may say something else than the file: what they agree on is compared.
+INSERT INTO upload_claims (upload_id, fields, people, filled)
+SELECT {upload_id}, {names}, COALESCE(array_agg(m.id_number::bigint), '{{}}'),
+       COALESCE(array_agg({agreed}), '{{}}')
+FROM members AS m JOIN staged AS excluded USING (id_number)
+WHERE takes_from_nobody(m.province, m.municipality, {province}, {municipality});
+
+-- name: claim_nobody
+-- The same where all members that the file holds were written by the upload, which they say themselves.
+INSERT INTO upload_claims (upload_id, fields, people, filled)
+VALUES ({upload_id}, {names}, '{{}}', '{{}}');
 
 -- name: keep_rows
 -- What became of each row of the file.

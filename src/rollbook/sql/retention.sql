@@ -104,6 +104,19 @@ WHERE NOT EXISTS (SELECT FROM uploads WHERE uploads.id = c.upload_id
                     AND changes_forgotten_at IS NULL
                     AND COALESCE(finished_at, 'infinity') >= %(before)s);
 
+-- name: claims_over
+-- Whom an upload's file held: earlier uploads, which are what it is needed for, can't be undone
+-- any more either.
+SELECT count(*) AS found FROM upload_claims AS c
+WHERE c.created_at < %(before)s
+  AND NOT EXISTS (SELECT FROM uploads WHERE uploads.id = c.upload_id AND finished_at >= %(before)s);
+
+-- name: forget_claims
+-- Remove it.
+DELETE FROM upload_claims AS c
+WHERE c.created_at < %(before)s
+  AND NOT EXISTS (SELECT FROM uploads WHERE uploads.id = c.upload_id AND finished_at >= %(before)s);
+
 -- name: kept_members_over
 -- Members whom undoing left alone, long ago.
 SELECT count(*) AS found FROM undo_kept AS k

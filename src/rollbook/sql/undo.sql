@@ -20,19 +20,57 @@ SELECT count(*) AS members FROM (
     ORDER BY m.id_number FOR UPDATE
 ) AS locked;
 
+-- name: unrecorded
+-- Later uploads of which nobody knows whom they held: an older version of Rollbook merged them.
+SELECT count(*)::int AS uploads FROM uploads AS later, uploads AS own
+WHERE own.id = %(id)s AND later.id <> own.id AND later.finished_at >= own.finished_at
+  AND later.status = 'completed' AND NOT later.dry_run AND later.undone_at IS NULL
+  AND later.unchanged > 0
+  AND (own.province IS NULL OR later.province IS NULL OR own.province = later.province)
+  AND NOT EXISTS (SELECT FROM upload_claims WHERE upload_id = later.id);
+
+-- name: find_claims
+-- Which later upload holds whom: a member whom this upload created is claimed by any row about the
+-- member, and a changed one by a row that agrees with a changed field. One that was undone since
+-- claims nobody.
+CREATE TEMPORARY TABLE claimed ON COMMIT DROP AS
+WITH own AS (
+    SELECT m.id_number, m.id_number::bigint AS person, c.before, jsonb_strip_nulls(to_jsonb(m)) AS after,
+           m.created_by_upload = %(id)s AS is_created
+    FROM members AS m
+    LEFT JOIN member_changes AS c ON c.upload_id = %(id)s AND c.id_number = m.id_number
+    WHERE m.changed_by_upload = %(id)s
+), later AS (
+    SELECT l.upload_id, l.ordinal, l.fields, claim.person, claim.filled
+    FROM upload_claims AS l JOIN uploads AS u ON u.id = l.upload_id AND u.undone_at IS NULL,
+         unnest(l.people, l.filled) AS claim(person, filled)
+    WHERE l.upload_id <> %(id)s
+      AND l.ordinal > COALESCE((SELECT ordinal FROM upload_claims WHERE upload_id = %(id)s), 0)
+)
+SELECT DISTINCT ON (own.id_number) own.id_number, later.upload_id
+FROM own JOIN later USING (person)
+WHERE own.is_created OR EXISTS (
+    SELECT FROM unnest(later.fields) WITH ORDINALITY AS field(name, place)
+    WHERE later.filled & (1::bigint << (place - 1)::int) <> 0
+      AND own.before -> name IS DISTINCT FROM own.after -> name
+)
+ORDER BY own.id_number, later.ordinal DESC;
+
 -- name: decide
 -- What becomes of each of these. A statement of its own after the locks: it sees what whoever was
 -- waited for has done. The rules, in words: docs/how-to/undo.md.
 CREATE TEMPORARY TABLE undoing ON COMMIT DROP AS
 SELECT m.id_number, c.before,
-       CASE WHEN m.changed_by_upload <> %(id)s THEN 'later_upload'
+       CASE WHEN m.changed_by_upload <> %(id)s OR l.id_number IS NOT NULL THEN 'later_upload'
             -- Only an edit leaves a change of a member whom the same upload created.
             WHEN m.created_by_upload = %(id)s AND c.id_number IS NOT NULL THEN 'edited'
             WHEN c.edited_at IS NOT NULL THEN 'edited' END AS kept_because,
-       CASE WHEN m.changed_by_upload <> %(id)s THEN m.changed_by_upload END AS later_upload,
+       CASE WHEN m.changed_by_upload <> %(id)s THEN m.changed_by_upload
+            ELSE l.upload_id END AS later_upload,
        m.created_by_upload = %(id)s AS is_created
 FROM members AS m
 LEFT JOIN member_changes AS c ON c.upload_id = %(id)s AND c.id_number = m.id_number
+LEFT JOIN claimed AS l ON l.id_number = m.id_number
 WHERE m.created_by_upload = %(id)s OR c.id_number IS NOT NULL;
 
 -- name: analyze
@@ -81,6 +119,10 @@ WHERE u.id_number = m.id_number AND u.kept_because IS NULL AND NOT u.is_created;
 -- What was given back is no change of the upload any more.
 DELETE FROM member_changes AS c USING undoing AS u
 WHERE c.upload_id = %(id)s AND c.id_number = u.id_number AND u.kept_because IS NULL;
+
+-- name: withdraw_claim
+-- An upload that is undone claims nobody.
+DELETE FROM upload_claims WHERE upload_id = %(id)s;
 
 -- name: keep_list
 -- Whom it left alone, and why: to be read later, when they may have changed again.

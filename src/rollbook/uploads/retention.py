@@ -62,6 +62,8 @@ class Purged:
     voter_roll_answers: int = 0
     #: What members were before uploads that can't be undone any more.
     before_values: int = 0
+    #: Records of whom an upload's file held.
+    claims: int = 0
     #: Members on the lists of those whom undoing left alone.
     kept_members: int = 0
     notifications: int = 0
@@ -305,6 +307,7 @@ async def _purge_undo(system: System, now: dt.datetime, purged: Purged, dry_run:
             # First: somebody who is undoing an upload at this moment is waited for.
             await connection.execute(_SQL["end_undo"], undoable)
         purged.before_values = await _rows(connection, "before_values", undoable, dry_run)
+        purged.claims = await _rows(connection, "claims", undoable, dry_run)
         purged.kept_members = await _rows(connection, "kept_members", lists, dry_run)
 
 

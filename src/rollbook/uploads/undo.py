@@ -1,7 +1,7 @@
 """Undoing an upload: members it created go, members it changed get back what they were.
 
-Whoever was changed since, by a later upload or by hand, is left alone and listed. A dry run counts
-and lists the same and changes nothing. All of it is one transaction.
+Members whom a later upload changed or confirmed, or who were edited by hand, are left alone and
+listed. A dry run counts and lists the same and changes nothing. All of it is one transaction.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Counts:
     removed: int
     #: Changed by the upload, and as they were before it.
     restored: int
-    #: Left alone, because a later upload changed them.
+    #: Left alone, because a later upload changed them or holds the same of them.
     later_upload: int
     #: Left alone, because they were edited by hand.
     edited: int
@@ -175,11 +175,23 @@ def _check(upload: Row, *, days: int) -> None:
 
 
 async def _decide(connection: AsyncConnection[Row], upload_id: UUID, *, lock: bool) -> Counts:
-    """Fill the table ``undoing`` of this transaction with what becomes of whom."""
+    """Fill the table ``undoing`` of this transaction with what becomes of whom.
+
+    Raises:
+        ConflictError: whom a later upload holds isn't known.
+    """
     own = {"id": upload_id}
     await connection.execute(_SQL["plan_for_sets"])
     if lock:
         await connection.execute(_SQL["lock_members"], own)
+    unrecorded = await (await connection.execute(_SQL["unrecorded"], own)).fetchone()
+    if unrecorded is not None and unrecorded["uploads"]:
+        raise ConflictError(
+            "A version of Rollbook that didn't record which members a file confirms has merged "
+            f"later uploads ({unrecorded['uploads']}). Undoing this one might remove members whom "
+            "they hold, so nothing was changed; send a file with the right values instead."
+        )
+    await connection.execute(_SQL["find_claims"], own)
     await connection.execute(_SQL["decide"], own)
     await connection.execute(_SQL["analyze"])
     found = await (await connection.execute(_SQL["count"], own)).fetchone()
@@ -192,7 +204,7 @@ async def _carry_out(
 ) -> Row:
     own: dict[str, Any] = {"id": upload["id"]}
     await connection.execute(_SQL["say_that_we_undo"])
-    for query in ("remove", "restore", "forget_changes", "keep_list"):
+    for query in ("remove", "restore", "forget_changes", "withdraw_claim", "keep_list"):
         await connection.execute(_SQL[query], own)
     if upload["verification"] == "pending":
         # Nobody is to be asked about whom this upload alone has brought.
