@@ -12,9 +12,9 @@ import getpass
 import re
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, LiteralString
+from typing import TYPE_CHECKING, Any, Literal, LiteralString, TypedDict, Unpack
 
-from rollbook.backends.database import page_of, queries
+from rollbook.backends.database import execute, fetch_one, fetch_page, queries
 from rollbook.errors import RollbookError
 from rollbook.masking import masked, visible
 
@@ -22,9 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from uuid import UUID
 
-    from psycopg import AsyncConnection
-
-    from rollbook.backends.database import Pool, Row
+    from rollbook.backends.database import Connection, Pool, Row
     from rollbook.model import User
 
 #: A failed sign-in is ``sign_in`` that was refused. ``take`` is a file from the watched folder;
@@ -92,42 +90,45 @@ class Origin:
 origin: ContextVar[Origin] = ContextVar("origin", default=Origin())  # noqa: B039 - it is frozen
 
 
+class Details(TypedDict, total=False):
+    """What an entry may say besides the act and the person."""
+
+    #: The upload concerned.
+    job_id: UUID | None
+    #: The code of the error with which the act was refused; None when it was not.
+    refused: str | None
+    #: The code of the error with which the act failed.
+    failed: str | None
+    #: What an unknown person typed as an e-mail address.
+    email: str | None
+    #: What the act concerns where the job does not say it; nothing of a member.
+    about: str | None
+    #: Who acts where ``origin`` does not say it, such as a worker's name.
+    agent: str | None
+
+
 def entry(
-    act: Act,
-    *,
-    who: User | None,
-    job_id: UUID | None = None,
-    refused: str | None = None,
-    failed: str | None = None,
-    email: str | None = None,
-    about: str | None = None,
-    agent: str | None = None,
+    act: Act, *, who: User | None, **details: Unpack[Details]
 ) -> tuple[LiteralString, dict[str, Any]]:
     """The statement that writes an entry: ``connection.execute(*entry(...))``, blocking or not.
 
-    Args:
-        act: what was done.
-        who: in whose name; None for a worker, and for somebody unknown.
-        job_id: the upload concerned.
-        refused: the code of the error with which it was refused; None when it wasn't.
-        failed: the code of the error with which it ended.
-        email: what somebody unknown gave as an address.
-        about: what the act concerns where the job doesn't say it; nothing of a member.
-        agent: who does it where ``origin`` doesn't say it, such as a worker's name.
+    ``who`` is the person who acts; None for a worker and for an unknown person.
     """
     place = origin.get()
+    refused, failed = details.get("refused"), details.get("failed")
+    agent, about = details.get("agent"), details.get("about")
     return _SQL["record"], {
         "act": act,
         "outcome": "refused" if refused else "failed" if failed else "done",
         "code": refused or failed,
         "user_id": who.id if who else None,
-        "email": who.email if who else _typed(email),
+        "email": who.email if who else _typed(details.get("email")),
         "role": who.role.value if who else None,
         "province": who.scope.province if who else None,
         "municipality": who.scope.municipality if who else None,
         "address": place.address,
         "agent": masked(agent or place.agent or "") or None,
-        "job_id": job_id,
+        "job_id": details.get("job_id"),
         "about": about and masked(about),
     }
 
@@ -153,30 +154,10 @@ def of_attempt(
 
 
 async def record(
-    connection: AsyncConnection[Row],
-    act: Act,
-    *,
-    who: User | None,
-    job_id: UUID | None = None,
-    refused: str | None = None,
-    failed: str | None = None,
-    email: str | None = None,
-    about: str | None = None,
-    agent: str | None = None,
+    where: Pool | Connection, act: Act, *, who: User | None, **details: Unpack[Details]
 ) -> None:
-    """Write an entry in the caller's transaction; see ``entry`` for the arguments."""
-    await connection.execute(
-        *entry(
-            act,
-            who=who,
-            job_id=job_id,
-            refused=refused,
-            failed=failed,
-            email=email,
-            about=about,
-            agent=agent,
-        )
-    )
+    """Write an entry; ``where`` is as in ``database.execute``."""
+    await execute(where, *entry(act, who=who, **details))
 
 
 @contextlib.asynccontextmanager
@@ -191,8 +172,7 @@ async def refusals(
         yield
     except RollbookError as error:
         if error.status < 500:
-            async with pool.connection() as connection:
-                await record(connection, act, who=who, job_id=job_id, refused=error.code)
+            await record(pool, act, who=who, job_id=job_id, refused=error.code)
         raise
 
 
@@ -243,17 +223,17 @@ async def entries(
         "offset": (page - 1) * page_size,
         **reader.scope.parameters(),
     }
-    return await page_of(pool, _SQL["entries_of" if own else "entries"], parameters)
+    return await fetch_page(pool, _SQL["entries_of" if own else "entries"], parameters)
 
 
-async def keep_for(connection: AsyncConnection[Row], *, days: int) -> None:
+async def keep_for(connection: Connection, *, days: int) -> None:
     """Keep entries that are written from now on for so long; each of the others keeps its time."""
-    await connection.execute(_SQL["keep_for"], {"days": days})
+    await execute(connection, _SQL["keep_for"], {"days": days})
 
 
-async def forget(connection: AsyncConnection[Row], *, dry_run: bool = False) -> int:
+async def forget(connection: Connection, *, dry_run: bool = False) -> int:
     """Remove the entries whose time is over, or only count them; how many these are."""
     if not dry_run:
-        return (await connection.execute(_SQL["forget"])).rowcount
-    row = await (await connection.execute(_SQL["over"])).fetchone()
+        return await execute(connection, _SQL["forget"])
+    row = await fetch_one(connection, _SQL["over"])
     return row["over"] if row else 0

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from rollbook import clock
 from rollbook.accounts import audit
-from rollbook.backends.database import queries
+from rollbook.backends.database import fetch_one, queries
 from rollbook.errors import TooManySignInsError
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ async def take(pool: Pool, settings: Settings, email: str) -> None:
                 "longest_s": settings.sign_in_longest_wait_s,
                 "forget_s": settings.sign_in_forget_min * 60,
             }
-            taken = await (await connection.execute(_SQL["take"], parameters)).fetchone()
+            taken = await fetch_one(connection, _SQL["take"], parameters)
             if taken is None:
                 if number:
                     await _give_back(connection, _of_account(email))
@@ -80,7 +80,7 @@ async def _give_back(connection: AsyncConnection[Row], key: str) -> None:
 async def _refusal(
     connection: AsyncConnection[Row], key: str, now: dt.datetime, email: str
 ) -> TooManySignInsError:
-    row = await (await connection.execute(_SQL["refuse"], {"key": key})).fetchone()
+    row = await fetch_one(connection, _SQL["refuse"], {"key": key})
     wait_s = 1
     if row is not None:
         wait_s = max(math.ceil((row["locked_until"] - now).total_seconds()), 1)

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 from rollbook import clock
 from rollbook.accounts import audit, passwords
 from rollbook.accounts.users import check_place, is_address
-from rollbook.backends.database import queries
+from rollbook.backends.database import fetch_one, queries
 from rollbook.errors import (
     ConflictError,
     InvalidRequestError,
@@ -55,12 +55,12 @@ async def enter(pool: Pool, settings: Settings, claims: dict[str, Any]) -> User:
         "now": clock.now(),
     }
     async with pool.connection() as connection:
-        row = await (await connection.execute(_SQL["by_subject"], parameters)).fetchone()
+        row = await fetch_one(connection, _SQL["by_subject"], parameters)
         if row is None:
             # Nobody knows this password: an operator can set one.
             unknown = await passwords.hash_of(secrets.token_urlsafe(32))
             parameters["password_hash"] = unknown
-            added = await (await connection.execute(_SQL["add_of_provider"], parameters)).fetchone()
+            added = await fetch_one(connection, _SQL["add_of_provider"], parameters)
             if added is None:
                 raise _taken(email)
             await _note(connection, settings, "user_add", email)
@@ -75,7 +75,7 @@ async def _update(
 ) -> None:
     if row["disabled_at"] is not None:
         raise NotAuthenticatedError(f"You were not signed in: your account is closed. {_OPERATOR}")
-    taken = await (await connection.execute(_SQL["address_taken"], parameters)).fetchone()
+    taken = await fetch_one(connection, _SQL["address_taken"], parameters)
     if taken is not None:
         raise _taken(parameters["email"])
     await connection.execute(_SQL["set_of_provider"], parameters)
@@ -97,7 +97,7 @@ async def signed_in(pool: Pool, settings: Settings, user_id: UUID) -> User:
         NotAuthenticatedError: it was closed a moment ago.
     """
     async with pool.connection() as connection:
-        row = await (await connection.execute(_SQL["by_id"], {"id": user_id})).fetchone()
+        row = await fetch_one(connection, _SQL["by_id"], {"id": user_id})
         if row is None or row["disabled_at"] is not None:
             raise NotAuthenticatedError(f"Your account is closed. {_OPERATOR}")
         user = User.from_row(row)
@@ -126,7 +126,7 @@ async def use_once(pool: Pool, one: UUID, until: dt.datetime) -> bool:
     async with pool.connection() as connection:
         await connection.execute(_SQL["forget_used"], {"now": clock.now()})
         parameters = {"id": one, "until": until}
-        used = await (await connection.execute(_SQL["use_once"], parameters)).fetchone()
+        used = await fetch_one(connection, _SQL["use_once"], parameters)
     return used is not None
 
 

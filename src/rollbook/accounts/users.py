@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 from rollbook import clock
 from rollbook.accounts import audit, lockout, passwords, tokens
-from rollbook.backends.database import queries
+from rollbook.backends.database import fetch_all, fetch_one, queries
 from rollbook.errors import ConflictError, InvalidRequestError, NotAuthenticatedError, NotFoundError
 from rollbook.model import Role, Scope, Session, User
 
@@ -59,7 +59,7 @@ async def add(
         "password_hash": await passwords.hash_of(password),
     }
     async with pool.connection() as connection:
-        added = await (await connection.execute(_SQL["add"], parameters)).fetchone()
+        added = await fetch_one(connection, _SQL["add"], parameters)
         if added is None:
             raise ConflictError(f"There is already an account for {email}.")
         await audit.record(connection, "user_add", who=by, about=email)
@@ -72,8 +72,7 @@ async def add_first(pool: Pool, settings: Settings) -> tuple[str, str | None] | 
     Returns:
         Its address, and the password if one had to be made up; None where accounts exist.
     """
-    async with pool.connection() as connection:
-        found = await (await connection.execute(_SQL["any"])).fetchone()
+    found = await fetch_one(pool, _SQL["any"])
     if found and found["found"]:
         return None
     email = settings.admin_email or "admin@localhost"
@@ -104,8 +103,7 @@ async def acting(pool: Pool, email: str | None) -> User:
         NotFoundError: there is no such account, or it is closed.
     """
     query = "first_super_admin" if email is None else "by_email"
-    async with pool.connection() as connection:
-        row = await (await connection.execute(_SQL[query], {"email": email})).fetchone()
+    row = await fetch_one(pool, _SQL[query], {"email": email})
     if row is None or row["disabled_at"] is not None:
         raise NotFoundError(
             f"There is no open account for {email}."
@@ -117,8 +115,7 @@ async def acting(pool: Pool, email: str | None) -> User:
 
 async def listed(pool: Pool) -> list[Row]:
     """Every account, without password hashes."""
-    async with pool.connection() as connection:
-        return await (await connection.execute(_SQL["all"])).fetchall()
+    return await fetch_all(pool, _SQL["all"])
 
 
 async def set_password(pool: Pool, email: str, password: str, *, by: User | None = None) -> None:
@@ -177,8 +174,7 @@ async def sign_in(pool: Pool, settings: Settings, email: str, password: str) -> 
     # Before the password is looked at: one that is changed meanwhile opens nothing any more.
     begun = clock.now()
     user = await _verified(pool, settings, email, password)
-    async with pool.connection() as connection:
-        await audit.record(connection, "sign_in", who=user)
+    await audit.record(pool, "sign_in", who=user)
     return issue_token(settings, user, begun=begun), user
 
 
@@ -204,8 +200,7 @@ async def change_password(
 async def _verified(pool: Pool, settings: Settings, email: str, password: str) -> User:
     """Whose address and password these are."""
     await lockout.take(pool, settings, email)
-    async with pool.connection() as connection:
-        row = await (await connection.execute(_SQL["by_email"], {"email": email})).fetchone()
+    row = await fetch_one(pool, _SQL["by_email"], {"email": email})
     # PostgreSQL takes some other letters for small ones, such as the Turkish capital İ for i: each
     # such spelling would have a count of failures of its own.
     if row is not None and (row["is_system"] or row["email"].lower() != email.lower()):
@@ -217,8 +212,7 @@ async def _verified(pool: Pool, settings: Settings, email: str, password: str) -
             "The e-mail address or the password is wrong. Check both and try again; an operator "
             "can set a new password."
         )
-        async with pool.connection() as connection:
-            await audit.record(connection, "sign_in", who=user, refused=refused.code, email=email)
+        await audit.record(pool, "sign_in", who=user, refused=refused.code, email=email)
         raise refused
     async with pool.connection() as connection:
         await lockout.succeed(connection, email)
@@ -279,8 +273,7 @@ async def session(pool: Pool, settings: Settings, token: str) -> Session:
         )
     except (tokens.BadTokenError, ValueError):
         raise NotAuthenticatedError(SIGN_IN_AGAIN) from None
-    async with pool.connection() as connection:
-        row = await (await connection.execute(_SQL["by_session"], ids)).fetchone()
+    row = await fetch_one(pool, _SQL["by_session"], ids)
     if not _is_good(row, begun):
         raise NotAuthenticatedError(SIGN_IN_AGAIN)
     return Session(ids["session"], User.from_row(row), begun, issued, expires)
@@ -291,10 +284,8 @@ async def changed(pool: Pool, sessions: Collection[Session]) -> set[Session]:
     users = {"ids": list({one.user.id for one in sessions})}
     ids = {"ids": list({one.id for one in sessions})}
     async with pool.connection() as connection:
-        rows = await (await connection.execute(_SQL["by_ids"], users)).fetchall()
-        ended = {
-            row["id"] for row in await (await connection.execute(_SQL["ended"], ids)).fetchall()
-        }
+        rows = await fetch_all(connection, _SQL["by_ids"], users)
+        ended = {row["id"] for row in await fetch_all(connection, _SQL["ended"], ids)}
     now = {row["id"]: row for row in rows}
     return {one for one in sessions if one.id in ended or not _is_same(one, now.get(one.user.id))}
 
@@ -337,7 +328,7 @@ async def _change(
     pool: Pool, query: str, parameters: dict[str, Any], *, act: audit.Act, by: User | None
 ) -> None:
     async with pool.connection() as connection:
-        changed = await (await connection.execute(_SQL[query], parameters)).fetchone()
+        changed = await fetch_one(connection, _SQL[query], parameters)
         if changed is None:
             raise NotFoundError(f"There is no account for {parameters['email']}.")
         await audit.record(connection, act, who=by, about=parameters["email"])

@@ -12,10 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 import psycopg
 from prometheus_client.core import GaugeMetricFamily
-from psycopg_pool import PoolTimeout
 
-from rollbook.backends.database import queries
-from rollbook.errors import ServiceUnavailableError
+from rollbook.backends.database import UNAVAILABLE, fetch_all, queries
 from rollbook.model import STATUSES
 from rollbook.voter_roll.budget import Budget
 
@@ -50,7 +48,6 @@ FAMILIES: Final = {
     "rollbook_voter_roll_budget_used": ([], "Requests that the current window counts."),
     "rollbook_voter_roll_budget_wait_seconds": ([], "For how long nothing may be sent; 0: now."),
 }
-_AWAY = (psycopg.Error, PoolTimeout, ServiceUnavailableError, TimeoutError)
 _SQL = queries("gauges")
 
 
@@ -90,7 +87,7 @@ class Gauges:
             try:
                 async with asyncio.timeout(PATIENCE_S):
                     found += await read()
-            except _AWAY:
+            except (*UNAVAILABLE, psycopg.Error, TimeoutError):
                 found.append(up(part, is_up=False))
             else:
                 found.append(up(part, is_up=True))
@@ -98,9 +95,9 @@ class Gauges:
 
     async def _record(self) -> list[Metric]:
         async with self._system.pool.connection(timeout=PATIENCE_S) as connection:
-            rows = await (await connection.execute(_SQL["uploads"])).fetchall()
-            [oldest] = await (await connection.execute(_SQL["oldest_waiting"])).fetchall()
-            [workers] = await (await connection.execute(_SQL["workers"])).fetchall()
+            rows = await fetch_all(connection, _SQL["uploads"])
+            [oldest] = await fetch_all(connection, _SQL["oldest_waiting"])
+            [workers] = await fetch_all(connection, _SQL["workers"])
         counts = {row["status"]: row["uploads"] for row in rows}
         uploads = family("rollbook_uploads")
         for status in STATUSES:  # one without an upload is told as 0

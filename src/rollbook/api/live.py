@@ -19,18 +19,19 @@ from starlette.websockets import WebSocketDisconnect
 
 from rollbook.accounts import users
 from rollbook.api.access import bearer, the_limits
+from rollbook.backends.database import UNAVAILABLE
 from rollbook.contract import Problem
 from rollbook.errors import NotAllowedError, NotAuthenticatedError, TooManyRequestsError
 from rollbook.live.client import (
     ACCOUNT_CHANGED,
     NOT_AUTHENTICATED,
+    PART_UNAVAILABLE,
     TOO_MANY_REQUESTS,
-    UNAVAILABLE,
     UNEXPECTED_MESSAGE,
     Client,
     End,
 )
-from rollbook.live.feed import AWAY, Feed
+from rollbook.live.feed import Feed
 from rollbook.live.messages import Message, as_json
 from rollbook.model import Session
 from rollbook.service.system import System
@@ -107,9 +108,9 @@ async def _introduced(socket: WebSocket, system: System, offered: list[str]) -> 
         return UNEXPECTED_MESSAGE
     except TooManyRequestsError:
         return TOO_MANY_REQUESTS
-    except AWAY as error:
+    except UNAVAILABLE as error:
         log.warning("live client not let in", error=type(error).__name__)
-        return UNAVAILABLE
+        return PART_UNAVAILABLE
     return session
 
 
@@ -128,8 +129,8 @@ async def _hear_out(socket: WebSocket, system: System, client: Client) -> None:
             client.end(UNEXPECTED_MESSAGE)
         except NotAuthenticatedError:
             client.end(NOT_AUTHENTICATED)
-        except AWAY:
-            client.end(UNAVAILABLE)
+        except UNAVAILABLE:
+            client.end(PART_UNAVAILABLE)
         else:
             if session.user == client.session.user:
                 client.renew(session)
@@ -255,9 +256,9 @@ async def _carry(
             await feed.join(client, since)
             while True:
                 await write(await client.next())
-        except AWAY as error:
+        except UNAVAILABLE as error:
             log.warning("live client not served", error=type(error).__name__)
-            client.end(UNAVAILABLE)
+            client.end(PART_UNAVAILABLE)
         except (OSError, WebSocketDisconnect):
             pass  # it has gone
 

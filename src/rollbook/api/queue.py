@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from rollbook.accounts import audit
 from rollbook.api.access import OperatorParam, SystemParam, UserParam, audited, signed_in
 from rollbook.api.uploads import SearchParam
-from rollbook.backends.database import queries
+from rollbook.backends.database import fetch_all, queries
 from rollbook.contract import (
     Answer,
     Cleaned,
@@ -77,8 +77,7 @@ async def jobs(
 @router.get("/workers")
 async def workers(system: SystemParam, _: OperatorParam) -> Answer[list[WorkerState]]:
     """List the living workers, their slots and the jobs that these hold."""
-    async with system.pool.connection() as connection:
-        living = await (await connection.execute(_SQL["living"])).fetchall()
+    living = await fetch_all(system.pool, _SQL["living"])
     return Answer(
         message=f"{len(living)} workers.", data=[WorkerState.model_validate(w) for w in living]
     )

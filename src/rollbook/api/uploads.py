@@ -391,8 +391,7 @@ async def download(
     except FileNotFoundError:
         raise missing from None
     act: audit.Act = "download_report" if what == "report" else "download_refused"
-    async with system.pool.connection() as connection:
-        await audit.record(connection, act, who=user, job_id=upload["id"])
+    await audit.record(system.pool, act, who=user, job_id=upload["id"])
     stem = upload["file_name"].rpartition(".")[0] or "upload"
     name = f"{stem}-{what}.xlsx"
     plain = name.encode("ascii", "replace").decode().replace("?", "_").replace('"', "'")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import asynccontextmanager
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, LiteralString, cast
@@ -14,10 +15,11 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from rollbook.errors import ServiceUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Mapping
 
 Row = dict[str, Any]
-Pool = AsyncConnectionPool[psycopg.AsyncConnection[Row]]
+Connection = psycopg.AsyncConnection[Row]
+Pool = AsyncConnectionPool[Connection]
 
 #: The revision that this code was written for (``schema.migrate`` brings it).
 SCHEMA_REVISION = "0010"
@@ -39,31 +41,80 @@ def queries(noun: str) -> Mapping[str, LiteralString]:
     return dict(zip(parts[::2], cast("list[LiteralString]", parts[1::2]), strict=True))
 
 
-async def page_of(
-    pool: Pool, query: LiteralString, parameters: dict[str, Any]
+@asynccontextmanager
+async def _cursor(
+    where: Pool | Connection, query: LiteralString, parameters: Mapping[str, Any] | None
+) -> AsyncIterator[psycopg.AsyncCursor[Row]]:
+    if isinstance(where, psycopg.AsyncConnection):
+        yield await where.execute(query, parameters)
+    else:
+        async with where.connection() as connection:
+            yield await connection.execute(query, parameters)
+
+
+async def execute(
+    where: Pool | Connection, query: LiteralString, parameters: Mapping[str, Any] | None = None
+) -> int:
+    """Run a statement and return the number of rows it changed.
+
+    Here and in the three functions below, ``where`` is a connection, whose transaction the
+    statement joins, or a pool, where the statement gets a transaction of its own.
+    """
+    async with _cursor(where, query, parameters) as cursor:
+        return cursor.rowcount
+
+
+async def fetch_one(
+    where: Pool | Connection, query: LiteralString, parameters: Mapping[str, Any] | None = None
+) -> Row | None:
+    """The first row of a query's result; None when it has no rows."""
+    async with _cursor(where, query, parameters) as cursor:
+        return await cursor.fetchone()
+
+
+async def fetch_all(
+    where: Pool | Connection, query: LiteralString, parameters: Mapping[str, Any] | None = None
+) -> list[Row]:
+    """Every row of a query's result."""
+    async with _cursor(where, query, parameters) as cursor:
+        return await cursor.fetchall()
+
+
+async def fetch_page(
+    where: Pool | Connection, query: LiteralString, parameters: Mapping[str, Any]
 ) -> tuple[list[Row], int]:
-    """A page of a query whose rows have ``found``, and how many rows there are in all.
+    """One page of a query's result, and the number of rows over all pages.
 
     Args:
-        pool: the record.
-        query: with the parameters ``limit`` and ``offset``.
-        parameters: all of the query's.
+        where: see ``execute``.
+        query: takes ``limit`` and ``offset``; each row has the total as ``found``.
+        parameters: the query's parameters.
     """
-    async with pool.connection() as connection:
-        return await page_in(connection, query, parameters)
-
-
-async def page_in(
-    connection: psycopg.AsyncConnection[Row], query: LiteralString, parameters: dict[str, Any]
-) -> tuple[list[Row], int]:
-    """The same in a transaction of the caller's."""
-    page = await (await connection.execute(query, parameters)).fetchall()
+    page = await fetch_all(where, query, parameters)
     if page or not parameters["offset"]:
         return page, page[0]["found"] if page else 0
-    # The page lies behind the last one.
-    first = {**parameters, "limit": 1, "offset": 0}
-    row = await (await connection.execute(query, first)).fetchone()
+    # Past the last page no row says the total: the first row does.
+    row = await fetch_one(where, query, {**parameters, "limit": 1, "offset": 0})
     return [], row["found"] if row else 0
+
+
+async def lock(connection: Connection, name: str) -> None:
+    """Wait for the advisory lock of this name, and hold it until the transaction ends."""
+    await connection.execute(queries("locks")["wait"], {"name": name})
+
+
+@asynccontextmanager
+async def exclusive(pool: Pool, lock: int | str) -> AsyncIterator[Connection | None]:
+    """A transaction that holds an advisory lock; None when another process holds that lock.
+
+    Args:
+        pool: gives the connection.
+        lock: any fixed number, or a name.
+    """
+    query = queries("locks")["try_number" if isinstance(lock, int) else "try_name"]
+    async with pool.connection() as connection:
+        row = await fetch_one(connection, query, {"lock": lock})
+        yield connection if row and row["locked"] else None
 
 
 def make_pool(address: str, *, max_size: int = 10) -> Pool:

@@ -13,19 +13,17 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-import psycopg
 import typer
-from psycopg_pool import PoolTimeout
 from rich.markup import escape
 from typer.core import TyperGroup
 
+from rollbook.backends.database import UNAVAILABLE
 from rollbook.cli.session import err
 from rollbook.errors import (
     ConfigurationError,
     InvalidRequestError,
     NotFoundError,
     RollbookError,
-    ServiceUnavailableError,
 )
 
 if TYPE_CHECKING:
@@ -89,9 +87,7 @@ EXIT_CODES: dict[type[Exception], int] = {
     ConfigurationError: 2,
     InvalidRequestError: 2,
     NotFoundError: 3,
-    ServiceUnavailableError: 4,
-    PoolTimeout: 4,
-    psycopg.OperationalError: 4,
+    **dict.fromkeys(UNAVAILABLE, 4),
 }
 
 
@@ -101,7 +97,7 @@ def main() -> None:
         app()
     except (KeyboardInterrupt, asyncio.CancelledError):
         sys.exit(130)
-    except (RollbookError, psycopg.OperationalError, PoolTimeout) as error:
+    except (RollbookError, *UNAVAILABLE) as error:
         text = (
             str(error)
             if isinstance(error, RollbookError)

@@ -21,7 +21,7 @@ import structlog
 
 from rollbook import clock
 from rollbook.accounts import audit, users
-from rollbook.backends.database import queries
+from rollbook.backends.database import exclusive, fetch_one, queries
 from rollbook.errors import (
     ConflictError,
     FileNotScannedError,
@@ -128,8 +128,7 @@ async def resume(system: System, folder: Folder, claim: Claim) -> Taken | None:
             # Moved on under its first moment, it might be over its retention at once.
             claim = await asyncio.to_thread(folder.renew, claim, clock.now())
         parameters = {"key": _key(claim)}
-        async with system.pool.connection() as connection:
-            recorded = await (await connection.execute(_SQL["by_claim"], parameters)).fetchone()
+        recorded = await fetch_one(system.pool, _SQL["by_claim"], parameters)
         if recorded is not None:
             await asyncio.to_thread(folder.finish, claim, "processed")
             return Taken(upload=recorded)
@@ -288,8 +287,7 @@ async def _owner(system: System, sub: str | None) -> User:
     """Whose a file is: its scope decides what the file may bring in."""
     email = users.FOLDER if sub is None else system.settings.watch_owners.get(sub)
     if email is not None:
-        async with system.pool.connection() as connection:
-            row = await (await connection.execute(_USERS["by_email"], {"email": email})).fetchone()
+        row = await fetch_one(system.pool, _USERS["by_email"], {"email": email})
         if row is not None and row["disabled_at"] is None:
             return User.from_row(row)
     raise FileWaitsError(
@@ -306,11 +304,8 @@ async def _locked(system: System, claim_id: UUID) -> AsyncIterator[bool]:
     The lock spares work: should it be lost with its connection, the claim's key still keeps two
     processes from recording the file twice.
     """
-    async with system.pool.connection() as connection:
-        row = await (
-            await connection.execute(_SQL["lock_claim"], {"key": f"{KEY_BEGINNING}{claim_id}"})
-        ).fetchone()
-        yield bool(row and row["locked"])
+    async with exclusive(system.pool, f"{KEY_BEGINNING}{claim_id}") as connection:
+        yield connection is not None
 
 
 def _key(claim: Claim) -> str:

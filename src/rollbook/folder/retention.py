@@ -33,7 +33,6 @@ async def purge(system: System, *, dry_run: bool = False) -> int:
     folder = intake.folder_of(settings)
     removed = await asyncio.to_thread(folder.purge, before, dry_run=dry_run)
     if removed and not dry_run:
-        async with system.pool.connection() as connection:
-            await audit.record(connection, "purge", who=None, about=f"{removed} folder files")
+        await audit.record(system.pool, "purge", who=None, about=f"{removed} folder files")
         log.info("old files removed from the watched folder", files=removed)
     return removed

@@ -17,18 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import structlog
-from psycopg_pool import PoolTimeout
 from watchfiles import awatch
 
 from rollbook import clock
 from rollbook.accounts import audit
-from rollbook.backends.database import queries
+from rollbook.backends.database import UNAVAILABLE, fetch_all, fetch_one, queries
 from rollbook.errors import (
     ConfigurationError,
     ConflictError,
     FileWaitsError,
     RollbookError,
-    ServiceUnavailableError,
 )
 from rollbook.folder import intake, retention
 from rollbook.folder.claims import Claim, Look, Mark, Waiting, is_wanted
@@ -53,9 +51,6 @@ HEARTBEAT_S = 2.0
 #: Seconds before it looks again after something that it needs was away.
 RETRY_S = 5.0
 FAULT = "A fault of Rollbook's own; its log says where. Files are safe."
-#: What no file can be taken without.
-_AWAY = (ServiceUnavailableError, psycopg.OperationalError, PoolTimeout)
-
 _SQL = queries("folder")
 log = structlog.get_logger(__name__)
 
@@ -85,9 +80,9 @@ async def serve(settings: Settings, metrics_listener: socket.socket | None = Non
 async def state(system: System) -> tuple[Row, list[Row]]:
     """Whether files are taken, and the living watchers."""
     async with system.pool.connection() as connection:
-        found = await (await connection.execute(_SQL["state"])).fetchone()
+        found = await fetch_one(connection, _SQL["state"])
         assert found is not None
-        return found, await (await connection.execute(_SQL["living"])).fetchall()
+        return found, await fetch_all(connection, _SQL["living"])
 
 
 async def change(system: System, user: User, *, is_running: bool) -> None:
@@ -178,7 +173,7 @@ class Watcher:
                 continue
             except FileWaitsError as error:
                 problems.add(error.message)
-            except _AWAY:
+            except UNAVAILABLE:
                 raise
             except Exception as error:  # noqa: BLE001 - one file must not hold up all others
                 problems.add(FAULT)
@@ -207,7 +202,7 @@ class Watcher:
         """One round that no failure ends for good."""
         try:
             return await self.run_once(stop)
-        except (RollbookError, psycopg.OperationalError, PoolTimeout) as error:
+        except (RollbookError, *UNAVAILABLE) as error:
             known = isinstance(error, RollbookError)
             self._problem = str(error) if known else "PostgreSQL doesn't answer."
             log.warning("waiting for a part", error=type(error).__name__, reason=self._problem)
@@ -219,8 +214,7 @@ class Watcher:
         return min(RETRY_S, self._settings.watch_sweep_s)
 
     async def _may_take(self) -> bool:
-        async with self._system.pool.connection() as connection:
-            row = await (await connection.execute(_SQL["state"])).fetchone()
+        row = await fetch_one(self._system.pool, _SQL["state"])
         assert row is not None
         is_running: bool = row["is_running"]
         return is_running
@@ -284,7 +278,7 @@ class Watcher:
         try:
             async with self._system.pool.connection(timeout=2) as connection:
                 await connection.execute(_SQL["leave"], {"name": self.name})
-        except (psycopg.OperationalError, PoolTimeout):
+        except UNAVAILABLE:
             log.warning("could not sign off, the heartbeat runs out by itself")
 
 

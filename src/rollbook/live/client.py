@@ -40,7 +40,7 @@ class Audience:
 
 
 TOO_SLOW: Final = End(1013, "too_slow")
-UNAVAILABLE: Final = End(1013, "unavailable")
+PART_UNAVAILABLE: Final = End(1013, "unavailable")
 TOO_MANY_REQUESTS: Final = End(1013, "too_many_requests")
 TOO_MANY_LINES: Final = End(1013, "too_many_lines")
 RESTART: Final = End(1012, "restart")

@@ -15,13 +15,11 @@ import contextlib
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-import psycopg
 import structlog
-from psycopg_pool import PoolTimeout
 
 from rollbook import clock
 from rollbook.accounts import users
-from rollbook.backends.database import queries
+from rollbook.backends.database import UNAVAILABLE, fetch_all, queries
 from rollbook.contract import QueueStats
 from rollbook.errors import ServiceUnavailableError
 from rollbook.live.chronicle import TOLD, Chronicle
@@ -68,8 +66,6 @@ PATIENCE_S: Final = 5.0
 SHARED_S: Final = 1.0
 #: Events that are handled at a time.
 BATCH: Final = 500
-
-AWAY = (psycopg.OperationalError, PoolTimeout, ServiceUnavailableError)
 
 _SQL = queries("live")
 log = structlog.get_logger(__name__)
@@ -281,7 +277,7 @@ class Feed:
         while not self._is_closed:
             try:
                 await step()
-            except AWAY as error:
+            except UNAVAILABLE as error:
                 log.warning("live messages wait for a part", error=type(error).__name__)
             except Exception as error:  # noqa: BLE001 - such as a schema that is yet to come
                 where = logs.places(error)
@@ -355,8 +351,7 @@ class Feed:
     async def _records(self, ids: Collection[UUID]) -> dict[str, Row]:
         if not ids:
             return {}
-        async with self._system.pool.connection() as connection:
-            rows = await (await connection.execute(_SQL["records"], {"ids": list(ids)})).fetchall()
+        rows = await fetch_all(self._system.pool, _SQL["records"], {"ids": list(ids)})
         self._chronicle.meet(rows)
         return {str(row["id"]): row for row in rows}
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from rollbook import clock
-from rollbook.backends.database import queries
+from rollbook.backends.database import fetch_all, queries
 from rollbook.contract import UploadStatus, Who
 from rollbook.live.messages import Message, as_json, timestamp
 
@@ -69,8 +69,8 @@ async def take(
     """
     parameters = {"limit": LIMIT + 1, **audience.scope.parameters()}
     async with system.pool.connection() as connection:
-        unfinished = await (await connection.execute(_SQL["open"], parameters)).fetchall()
-        ended = await (await connection.execute(_SQL["ended"], parameters)).fetchall()
+        unfinished = await fetch_all(connection, _SQL["open"], parameters)
+        ended = await fetch_all(connection, _SQL["ended"], parameters)
     rows = sorted(
         itertools.islice(itertools.chain(unfinished, ended), LIMIT),
         key=lambda row: row["ordinal"],

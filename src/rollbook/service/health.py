@@ -11,7 +11,7 @@ from psycopg import Error as DatabaseError
 from psycopg_pool import PoolTimeout
 
 from rollbook.backends import clamd
-from rollbook.backends.database import SCHEMA_REVISION
+from rollbook.backends.database import SCHEMA_REVISION, fetch_one
 from rollbook.errors import RollbookError
 
 if TYPE_CHECKING:
@@ -47,8 +47,7 @@ class Readiness:
 async def _database(system: System) -> str:
     try:
         async with system.pool.connection(timeout=DATABASE_S) as connection:
-            cursor = await connection.execute("SELECT version_num FROM alembic_version")
-            row = await cursor.fetchone()
+            row = await fetch_one(connection, "SELECT version_num FROM alembic_version")
     except (DatabaseError, PoolTimeout):
         return "not reachable, or not migrated"
     current = row["version_num"] if row else None

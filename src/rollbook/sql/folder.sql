@@ -1,7 +1,3 @@
--- name: lock_claim
--- One process at a time works on a claimed file; given back with the transaction.
-SELECT pg_try_advisory_xact_lock(hashtextextended(%(key)s, 0)) AS locked;
-
 -- name: by_claim
 -- The upload that was made of a claimed file, whoever's the file was by then.
 SELECT * FROM uploads WHERE idempotency_key = %(key)s AND idempotency_key LIKE 'folder:%%';

@@ -1,7 +1,3 @@
--- name: lock
--- One reconciler at a time over all processes; given back with the transaction.
-SELECT pg_try_advisory_xact_lock(%(lock)s) AS locked;
-
 -- name: open
 -- Uploads that ought to be in the queue, in the order in which they are to be added. One that began
 -- to wait a moment ago is in somebody's hands, and so is one whose attempt has a heartbeat.

@@ -1,7 +1,3 @@
--- name: lock
--- One process at a time carries out retention; given back with the transaction.
-SELECT pg_try_advisory_xact_lock(%(lock)s) AS locked;
-
 -- name: last
 -- When that was done last.
 SELECT max(ran_at) AS ran_at FROM purges;

@@ -14,10 +14,6 @@ RETURNING *;
 -- The upload that this owner sent under this key before.
 SELECT * FROM uploads WHERE owner_id = %(owner_id)s AND idempotency_key = %(idempotency_key)s;
 
--- name: lock_content
--- Held until the transaction ends: one recording at a time of the same bytes.
-SELECT pg_advisory_xact_lock(hashtextextended(%(file_sha256)s, 0));
-
 -- name: same_content
 -- An earlier upload of the same bytes that brought its rows in, or still may.
 SELECT id, file_name, created_at, status FROM uploads
@@ -27,10 +23,6 @@ WHERE file_sha256 = %(file_sha256)s
   AND status IN ('pending', 'processing', 'completed') AND undone_at IS NULL
   AND in_scope(province, municipality, %(scope_province)s, %(scope_municipality)s)
 ORDER BY created_at DESC LIMIT 1;
-
--- name: lock_waiting
--- Held until the transaction ends: one recording at a time for an office.
-SELECT pg_advisory_xact_lock(hashtextextended(%(office)s, 0));
 
 -- name: waiting
 -- How many uploads of an office wait, and how many of them are this user's. Those that came through

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from rollbook.accounts import audit
-from rollbook.backends.database import queries
+from rollbook.backends.database import execute, fetch_one, queries
 from rollbook.backends.files import SOURCE_GONE
 from rollbook.errors import ConflictError, NotAllowedError, ServiceUnavailableError, SourceGoneError
 from rollbook.telemetry import metrics
@@ -36,7 +36,7 @@ async def cancel(system: System, user: User, upload_id: UUID) -> Row:
     if upload["owner_id"] != user.id and not user.role.is_operator:
         raise NotAllowedError("Only the person who sent the file, or an operator, can cancel it.")
     async with system.pool.connection() as connection:
-        cancelled = await (await connection.execute(_SQL["cancel"], {"id": upload_id})).fetchone()
+        cancelled = await fetch_one(connection, _SQL["cancel"], {"id": upload_id})
         if cancelled is not None:
             await audit.record(connection, "cancel", who=user, job_id=upload_id)
             # A mail tells the uploader of what somebody else did.
@@ -72,8 +72,7 @@ async def forget_source(system: System, upload: Row) -> None:
     except ServiceUnavailableError:
         log.warning("store not reachable, the file goes later", job_id=str(upload["id"]))
         return
-    async with system.pool.connection() as connection:
-        await connection.execute(_SQL["source_removed"], {"id": upload["id"]})
+    await execute(system.pool, _SQL["source_removed"], {"id": upload["id"]})
 
 
 async def retry(system: System, user: User, upload_id: UUID) -> Row:
@@ -92,7 +91,7 @@ async def retry(system: System, user: User, upload_id: UUID) -> Row:
     if upload["source_key"] is None or not await system.store.has(upload["source_key"]):
         raise SourceGoneError(SOURCE_GONE)
     async with system.pool.connection() as connection:
-        reopened = await (await connection.execute(_SQL["reopen"], {"id": upload_id})).fetchone()
+        reopened = await fetch_one(connection, _SQL["reopen"], {"id": upload_id})
         if reopened is not None:
             await audit.record(connection, "retry", who=user, job_id=upload_id)
     if reopened is None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from rollbook.backends.database import queries
+from rollbook.backends.database import fetch_all, queries
 
 if TYPE_CHECKING:
     from rollbook.service.system import System
@@ -29,9 +29,7 @@ async def run_once(system: System) -> int:
     minutes = system.settings.max_wait_min
     if not minutes:
         return 0
-    async with system.pool.connection() as connection:
-        cursor = await connection.execute(_SQL["waiting_too_long"], {"minutes": minutes})
-        waiting = await cursor.fetchall()
+    waiting = await fetch_all(system.pool, _SQL["waiting_too_long"], {"minutes": minutes})
     moved = 0
     for upload in waiting:
         if await system.queue.put_first(upload["id"]):

@@ -14,7 +14,7 @@ import structlog
 from psycopg.types.json import Jsonb
 
 from rollbook import clock
-from rollbook.backends.database import page_of, queries
+from rollbook.backends.database import fetch_all, fetch_one, fetch_page, queries
 from rollbook.errors import NotFoundError, ServiceUnavailableError
 from rollbook.model import FINAL, STAGES
 
@@ -37,11 +37,9 @@ async def get(system: System, user: User, upload_id: UUID) -> Row:
     Raises:
         NotFoundError: there is none of this id in the reader's scope.
     """
-    async with system.pool.connection() as connection:
-        cursor = await connection.execute(
-            _SQL["visible"], {"id": upload_id, **user.scope.parameters()}
-        )
-        found = await cursor.fetchone()
+    found = await fetch_one(
+        system.pool, _SQL["visible"], {"id": upload_id, **user.scope.parameters()}
+    )
     if found is None:
         raise NotFoundError("There is no such upload. Check the job id.")
     return found
@@ -60,8 +58,7 @@ async def position(system: System, upload: Row) -> int | None:
             return await system.queue.position(upload["id"])
     except ServiceUnavailableError:
         log.warning("queue position taken from the record", job_id=str(upload["id"]))
-    async with system.pool.connection() as connection:
-        row = await (await connection.execute(_SQL["ahead"], {"id": upload["id"]})).fetchone()
+    row = await fetch_one(system.pool, _SQL["ahead"], {"id": upload["id"]})
     return row["ahead"] + 1 if row else None
 
 
@@ -97,14 +94,12 @@ async def history(
         "offset": (page - 1) * page_size,
         **user.scope.parameters(),
     }
-    return await page_of(system.pool, _SQL["history"], parameters)
+    return await fetch_page(system.pool, _SQL["history"], parameters)
 
 
 async def stats(system: System, user: User) -> Row:
     """Totals over the uploads in the reader's scope."""
-    async with system.pool.connection() as connection:
-        cursor = await connection.execute(_SQL["stats"], user.scope.parameters())
-        totals = await cursor.fetchone()
+    totals = await fetch_one(system.pool, _SQL["stats"], user.scope.parameters())
     assert totals is not None
     ended = totals["completed"] + totals["failed"]
     return {**totals, "success_rate": totals["completed"] / ended if ended else None}
@@ -123,7 +118,7 @@ async def stats_over_time(system: System, user: User, *, days: int) -> tuple[lis
         **user.scope.parameters(),
     }
     async with system.pool.connection() as connection:
-        by_day = await (await connection.execute(_SQL["stats_by_day"], parameters)).fetchall()
+        by_day = await fetch_all(connection, _SQL["stats_by_day"], parameters)
         cursor = await connection.execute(_SQL["stage_durations"], parameters)
         found = {row["stage"]: row for row in await cursor.fetchall()}
     return by_day, [found[stage] for stage in STAGES if stage in found]
@@ -131,9 +126,7 @@ async def stats_over_time(system: System, user: User, *, days: int) -> tuple[lis
 
 async def oldest_waiting_since(system: System, user: User) -> dt.datetime | None:
     """Since when the upload that has waited longest has been waiting; None where none waits."""
-    async with system.pool.connection() as connection:
-        cursor = await connection.execute(_SQL["oldest_waiting"], user.scope.parameters())
-        row = await cursor.fetchone()
+    row = await fetch_one(system.pool, _SQL["oldest_waiting"], user.scope.parameters())
     return row["since"] if row else None
 
 
@@ -213,11 +206,10 @@ async def rows(
         "limit": page_size,
         "offset": (page - 1) * page_size,
     }
-    return await page_of(system.pool, _SQL["rows"], parameters)
+    return await fetch_page(system.pool, _SQL["rows"], parameters)
 
 
 async def problems(system: System, upload: Row, *, outcome: Sequence[str] | None) -> list[Row]:
     """In how many of an upload's rows, of these outcomes or all, each problem is."""
     parameters = {"id": upload["id"], "outcomes": list(outcome) if outcome else None}
-    async with system.pool.connection() as connection:
-        return await (await connection.execute(_SQL["problems"], parameters)).fetchall()
+    return await fetch_all(system.pool, _SQL["problems"], parameters)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from rollbook.accounts import audit
-from rollbook.backends.database import page_of, queries
+from rollbook.backends.database import fetch_one, fetch_page, queries
 from rollbook.errors import NotFoundError
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ async def mappings(
         "offset": (page - 1) * page_size,
         **user.scope.parameters(),
     }
-    return await page_of(system.pool, _SQL["list"], parameters)
+    return await fetch_page(system.pool, _SQL["list"], parameters)
 
 
 async def forget(system: System, user: User, mapping_id: UUID) -> Row:
@@ -45,7 +45,7 @@ async def forget(system: System, user: User, mapping_id: UUID) -> Row:
     """
     parameters = {"id": mapping_id, **user.scope.parameters()}
     async with system.pool.connection() as connection:
-        gone = await (await connection.execute(_SQL["forget"], parameters)).fetchone()
+        gone = await fetch_one(connection, _SQL["forget"], parameters)
         if gone is None:
             raise NotFoundError("There is no such mapping. It may have been forgotten already.")
         await audit.record(connection, "forget_mapping", who=user, job_id=gone["upload_id"])

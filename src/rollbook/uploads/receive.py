@@ -14,14 +14,12 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
-import psycopg
 import structlog
 from psycopg.types.json import Json
-from psycopg_pool import PoolTimeout
 
 from rollbook.accounts import audit
 from rollbook.backends import clamd
-from rollbook.backends.database import queries
+from rollbook.backends.database import UNAVAILABLE, fetch_one, lock, queries
 from rollbook.backends.files import SOURCE_GONE, source_key
 from rollbook.errors import (
     ConflictError,
@@ -279,13 +277,12 @@ async def _discard_unless_recorded(system: System, stored: StoredFile) -> None:
     try:
         async with system.pool.connection() as connection:
             # A commit that is still on its way holds this lock until it is through.
-            await connection.execute(_SQL["lock_content"], {"file_sha256": stored.sha256})
-            found = await connection.execute(_SQL["by_id"], {"id": stored.upload_id})
-            recorded = await found.fetchone() is not None
-    except (psycopg.OperationalError, PoolTimeout):
+            await lock(connection, stored.sha256)
+            recorded = await fetch_one(connection, _SQL["by_id"], {"id": stored.upload_id})
+    except UNAVAILABLE:
         log.warning("record not reachable, the file is kept", key=stored.key)
         return
-    if not recorded:
+    if recorded is None:
         await _discard(system, stored)
 
 
@@ -294,11 +291,10 @@ async def _record(
 ) -> Row:
     async with system.pool.connection() as connection:
         # Two copies sent at the same moment wait for each other here, until the first is recorded.
-        await connection.execute(_SQL["lock_content"], {"file_sha256": stored.sha256})
+        await lock(connection, stored.sha256)
         if options.idempotency_key is not None:
             key = {"owner_id": user.id, "idempotency_key": options.idempotency_key}
-            found = await connection.execute(_SQL["by_idempotency_key"], key)
-            if earlier := await found.fetchone():
+            if earlier := await fetch_one(connection, _SQL["by_idempotency_key"], key):
                 return _same_request(earlier, stored, options)
         if not options.allow_duplicate:
             await _refuse_repeat(system, connection, user, stored, options)
@@ -325,7 +321,7 @@ async def _record(
             "request_id": correlation.request_id.get(),
             "traceparent": traceparent,
         }
-        recorded = await (await connection.execute(_SQL["record"], parameters)).fetchone()
+        recorded = await fetch_one(connection, _SQL["record"], parameters)
         if recorded is not None:
             who = options.by or user
             await audit.record(
@@ -333,7 +329,7 @@ async def _record(
             )
             return recorded
         # A request with the same key was quicker between our look and our write.
-        earlier = await (await connection.execute(_SQL["by_idempotency_key"], key)).fetchone()
+        earlier = await fetch_one(connection, _SQL["by_idempotency_key"], key)
         assert earlier is not None
         return _same_request(earlier, stored, options)
 
@@ -369,7 +365,7 @@ async def _refuse_repeat(
         "dry_run": options.dry_run,
         **user.scope.parameters(),
     }
-    earlier = await (await connection.execute(_SQL["same_content"], parameters)).fetchone()
+    earlier = await fetch_one(connection, _SQL["same_content"], parameters)
     if earlier is not None:
         raise DuplicateUploadError(
             f"The same file was sent as {earlier['file_name']!r} at "
@@ -387,8 +383,7 @@ async def whose_uploads_wait(
     """Who has as many uploads waiting as may: "2 of your", "9 of your office's"; None: nobody."""
     own_limit, office_limit = settings.waiting_uploads_per_user, settings.waiting_uploads_per_office
     office = {"province": user.scope.province, "municipality": user.scope.municipality}
-    found = await connection.execute(_SQL["waiting"], {"owner_id": user.id, **office})
-    row = await found.fetchone()
+    row = await fetch_one(connection, _SQL["waiting"], {"owner_id": user.id, **office})
     assert row is not None
     if row["own"] >= own_limit:
         return f"{row['own']} of your"
@@ -398,9 +393,7 @@ async def whose_uploads_wait(
 async def _refuse_flood(system: System, connection: AsyncConnection[Row], user: User) -> None:
     """Refuse an upload where as many of the user's, or of the office's, wait as may."""
     # Two that are recorded at the same moment must not both be the last.
-    await connection.execute(
-        _SQL["lock_waiting"], {"office": f"waiting uploads: {user.scope}".lower()}
-    )
+    await lock(connection, f"waiting uploads: {user.scope}".lower())
     whose = await whose_uploads_wait(system.settings, connection, user)
     if whose is not None:
         raise TooManyUploadsError(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from rollbook.accounts import audit
-from rollbook.backends.database import queries
+from rollbook.backends.database import exclusive, fetch_all, queries
 from rollbook.backends.files import SOURCE_GONE
 from rollbook.errors import ServiceUnavailableError
 from rollbook.notifications import outbox
@@ -59,18 +59,17 @@ async def run_once(system: System) -> Reconciled | None:
         psycopg.OperationalError: PostgreSQL doesn't.
     """
     done = Reconciled()
-    async with system.pool.connection() as connection:
-        row = await (await connection.execute(_SQL["lock"], {"lock": LOCK})).fetchone()
-        if row is None or not row["locked"]:
+    async with exclusive(system.pool, LOCK) as connection:
+        if connection is None:
             return None
         lock = {"lock_s": system.settings.lock_duration_ms / 1000}
         for upload, state in await _open_uploads(system, connection, lock):
             await _reconcile_open(system, connection, upload, state, done)
         waiting = {"ids": await system.queue.waiting_ids()}
-        for upload in await (await connection.execute(_SQL["ended_of"], waiting)).fetchall():
+        for upload in await fetch_all(connection, _SQL["ended_of"], waiting):
             done.removed += await system.queue.remove(upload["id"])
             done.ended.append(upload)
-        for upload in await (await connection.execute(_SQL["sources_left"])).fetchall():
+        for upload in await fetch_all(connection, _SQL["sources_left"]):
             await forget_source(system, upload)
     for upload in done.ended:  # after the commit: who hears of it looks at the record
         await system.queue.tell_end(upload)
@@ -86,7 +85,7 @@ async def _open_uploads(
     system: System, connection: psycopg.AsyncConnection[Row], parameters: dict[str, Any]
 ) -> list[tuple[Row, str | None]]:
     """The open uploads, each with the queue's word for where its job is."""
-    found = await (await connection.execute(_SQL["open"], parameters)).fetchall()
+    found = await fetch_all(connection, _SQL["open"], parameters)
     pairs: list[tuple[Row, str | None]] = []
     for batch in (found[i : i + BATCH] for i in range(0, len(found), BATCH)):
         states = await system.queue.states(upload["id"] for upload in batch)
@@ -142,7 +141,7 @@ async def _fail(
         "error_code": code,
         "error": message,
     }
-    failed = await (await connection.execute(_SQL["fail"], parameters)).fetchall()
+    failed = await fetch_all(connection, _SQL["fail"], parameters)
     if failed:
         await audit.record(
             connection, "end", who=None, job_id=upload["id"], failed=code, agent="reconciler"

@@ -18,7 +18,7 @@ from psycopg.types.json import Json
 
 from rollbook import clock
 from rollbook.accounts import audit
-from rollbook.backends.database import page_of, queries
+from rollbook.backends.database import exclusive, fetch_all, fetch_one, fetch_page, queries
 from rollbook.errors import ConflictError, InvalidRequestError, ServiceUnavailableError
 
 if TYPE_CHECKING:
@@ -108,9 +108,8 @@ async def run_once(system: System, *, dry_run: bool = False) -> Purged | None:
     settings = system.settings
     now = clock.now()
     purged = Purged()
-    async with system.pool.connection() as connection:
-        row = await (await connection.execute(_SQL["lock"], {"lock": LOCK})).fetchone()
-        if row is None or not row["locked"]:
+    async with exclusive(system.pool, LOCK) as connection:
+        if connection is None:
             return None
         async with _noting_a_break(system, purged, who=None, dry_run=dry_run):
             await _purge_sources(system, _ago(settings.source_retention_days), purged, dry_run)
@@ -137,7 +136,7 @@ async def run_when_due(system: System) -> Purged | None:
     await _say_installation(system, dry_run=False)
     async with system.pool.connection() as connection:
         await audit.keep_for(connection, days=system.settings.audit_retention_days)
-        row = await (await connection.execute(_SQL["last"])).fetchone()
+        row = await fetch_one(connection, _SQL["last"])
     # A round in the future was one by a clock that was wrong: it must not be the last for years.
     if row is not None and row["ran_at"] is not None and abs(clock.now() - row["ran_at"]) < EVERY:
         return None
@@ -163,8 +162,7 @@ async def clean_up(
         await _purge_reports(system, _ago(days), purged, dry_run)
         await _purge_orphans(system, purged, dry_run)
     if not dry_run:
-        async with system.pool.connection() as connection:
-            await audit.record(connection, "purge", who=user, about=purged.in_words())
+        await audit.record(system.pool, "purge", who=user, about=purged.in_words())
     return purged
 
 
@@ -175,7 +173,7 @@ async def delete_report(system: System, user: User, upload: Row) -> int:
         ConflictError: the upload hasn't ended, or its report is still to be written again.
     """
     async with system.pool.connection() as connection:
-        found = await (await connection.execute(_SQL["forget_reports"], upload)).fetchone()
+        found = await fetch_one(connection, _SQL["forget_reports"], upload)
         if found is not None:
             await audit.record(connection, "delete", who=user, job_id=upload["id"])
     if found is None:
@@ -189,7 +187,7 @@ async def delete_report(system: System, user: User, upload: Row) -> int:
 async def reports(system: System, *, page: int, page_size: int) -> tuple[list[StoredReport], int]:
     """A page of stored reports, the newest first, and how many there are in all."""
     parameters = {"limit": page_size, "offset": (page - 1) * page_size}
-    found, total = await page_of(system.pool, _SQL["reports"], parameters)
+    found, total = await fetch_page(system.pool, _SQL["reports"], parameters)
     return [await _stored(system, upload) for upload in found], total
 
 
@@ -322,7 +320,7 @@ async def _forget(system: System, upload: Row) -> bool:
     """Forget an upload's files, cells and ID numbers, at once or not at all."""
     parameters = {"id": upload["id"], "now": clock.now()}
     async with system.pool.connection() as connection:
-        marked = await (await connection.execute(_SQL["mark_purged"], parameters)).fetchone()
+        marked = await fetch_one(connection, _SQL["mark_purged"], parameters)
         if marked is None:
             return False
         for query in ("forget_reports", "forget_cells", "forget_verified"):
@@ -396,13 +394,12 @@ async def _rows(
     """How many rows of ``what`` are over, and away with them."""
     if not dry_run:
         return (await connection.execute(_SQL[f"forget_{what}"], parameters)).rowcount
-    row = await (await connection.execute(_SQL[f"{what}_over"], parameters)).fetchone()
+    row = await fetch_one(connection, _SQL[f"{what}_over"], parameters)
     return row["found"] if row else 0
 
 
 async def _all(system: System, query: str, parameters: dict[str, Any]) -> list[Row]:
-    async with system.pool.connection() as connection:
-        return await (await connection.execute(_SQL[query], parameters)).fetchall()
+    return await fetch_all(system.pool, _SQL[query], parameters)
 
 
 def _report_keys(upload: Row) -> list[str]:

@@ -17,7 +17,7 @@ from psycopg.types.json import Jsonb
 
 from rollbook import clock
 from rollbook.accounts import audit
-from rollbook.backends.database import page_in, queries
+from rollbook.backends.database import fetch_one, fetch_page, queries
 from rollbook.errors import ConflictError, NotFoundError
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ async def kept(
     """
     parameters = {"id": upload_id, "limit": page_size, "offset": (page - 1) * page_size}
     async with _listing(system, user, upload_id) as (connection, query):
-        return await page_in(connection, _SQL[query], parameters)
+        return await fetch_page(connection, _SQL[query], parameters)
 
 
 async def kept_csv(system: System, user: User, upload_id: UUID) -> bytes:
@@ -141,7 +141,7 @@ async def _listing(
 async def _upload(connection: AsyncConnection[Row], user: User, upload_id: UUID) -> Row:
     """The upload, locked: nobody else undoes it at the same time."""
     parameters = {"id": upload_id, **user.scope.parameters()}
-    found = await (await connection.execute(_SQL["lock_upload"], parameters)).fetchone()
+    found = await fetch_one(connection, _SQL["lock_upload"], parameters)
     if found is None:
         raise NotFoundError("There is no such upload. Check the job id.")
     return found
@@ -194,7 +194,7 @@ async def _decide(connection: AsyncConnection[Row], upload_id: UUID, *, lock: bo
     await connection.execute(_SQL["find_claims"], own)
     await connection.execute(_SQL["decide"], own)
     await connection.execute(_SQL["analyze"])
-    found = await (await connection.execute(_SQL["count"], own)).fetchone()
+    found = await fetch_one(connection, _SQL["count"], own)
     assert found is not None
     return Counts(**found)
 
@@ -213,6 +213,6 @@ async def _carry_out(
             _VERIFICATIONS["count_nobody"], {**own, "attempt": upload["attempt"]}
         )
     final = {**own, "undone_by": user.email, "counts": Jsonb(asdict(counts))}
-    marked = await (await connection.execute(_SQL["mark"], final)).fetchone()
+    marked = await fetch_one(connection, _SQL["mark"], final)
     assert marked is not None  # it is locked, and was looked at since
     return {**upload, **marked}

@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 
 from rollbook import clock
 from rollbook.accounts import audit
-from rollbook.backends.database import UNAVAILABLE, queries
+from rollbook.backends.database import UNAVAILABLE, fetch_one, queries
 from rollbook.backends.files import SOURCE_GONE
 from rollbook.errors import (
     AttemptError,
@@ -152,15 +152,14 @@ class Attempts:
     async def _claim(self, upload_id: UUID) -> Row | None:
         parameters = {"id": upload_id, "worker": self._worker}
         async with self._system.pool.connection() as connection:
-            claimed = await (await connection.execute(_SQL["claim"], parameters)).fetchone()
+            claimed = await fetch_one(connection, _SQL["claim"], parameters)
             if claimed is not None:
                 await connection.execute(*audit.of_attempt("start", claimed))
             return claimed
 
     async def _ended_before(self, job: Job, upload_id: UUID) -> dict[str, Any]:
         """The job came again although its upload has ended: give the answer that got lost."""
-        async with self._system.pool.connection() as connection:
-            upload = await (await connection.execute(_SQL["by_id"], {"id": upload_id})).fetchone()
+        upload = await fetch_one(self._system.pool, _SQL["by_id"], {"id": upload_id})
         if upload is None:
             raise UnrecoverableError("There is no upload of this id in the record.")
         log.info("upload had ended before", status=upload["status"])
@@ -277,7 +276,7 @@ class Attempts:
             if await cursor.fetchone() is not None:
                 return True
             # The child's own last write ends the attempt too, and that is no fence.
-            found = await (await connection.execute(_SQL["by_id"], parameters)).fetchone()
+            found = await fetch_one(connection, _SQL["by_id"], parameters)
         return (
             found is not None
             and found["status"] == "completed"
@@ -346,8 +345,7 @@ class Attempts:
             return True
 
     async def _by_id(self, upload_id: UUID) -> Row:
-        async with self._system.pool.connection() as connection:
-            row = await (await connection.execute(_SQL["by_id"], {"id": upload_id})).fetchone()
+        row = await fetch_one(self._system.pool, _SQL["by_id"], {"id": upload_id})
         assert row is not None
         return row
 

@@ -9,12 +9,10 @@ import signal
 import socket
 from typing import TYPE_CHECKING
 
-import psycopg
 import structlog
-from psycopg_pool import PoolTimeout
 
 from rollbook.accounts import audit
-from rollbook.backends.database import queries
+from rollbook.backends.database import UNAVAILABLE, queries
 from rollbook.folder import retention as folder_retention
 from rollbook.notifications.worker import deliver_due
 from rollbook.queue.bull_worker import OneCallWorker
@@ -131,7 +129,7 @@ class UploadWorker:
         try:
             async with self._system.pool.connection(timeout=2) as connection:
                 await connection.execute(_SQL["leave"], {"name": self.name})
-        except (psycopg.OperationalError, PoolTimeout):
+        except UNAVAILABLE:
             log.warning("could not sign off, the heartbeat runs out by itself")
 
     def _make_worker(self, client: Redis) -> OneCallWorker:

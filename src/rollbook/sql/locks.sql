@@ -1,0 +1,13 @@
+-- Advisory locks; each is held until its transaction ends.
+
+-- name: wait
+-- Wait for the lock of this name.
+SELECT pg_advisory_xact_lock(hashtextextended(%(name)s, 0));
+
+-- name: try_name
+-- Take the lock of this name unless another transaction holds it.
+SELECT pg_try_advisory_xact_lock(hashtextextended(%(lock)s, 0)) AS locked;
+
+-- name: try_number
+-- Take the lock of this number unless another transaction holds it.
+SELECT pg_try_advisory_xact_lock(%(lock)s) AS locked;
