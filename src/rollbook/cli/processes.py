@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import signal
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,6 +19,7 @@ from rich.markup import escape
 from rollbook.backends.database import UNAVAILABLE, make_pool
 from rollbook.cli import supervisor
 from rollbook.cli.session import bring_schema, engines, err, out, settings_for
+from rollbook.service.signals import stop_on_signals
 
 if TYPE_CHECKING:
     from rollbook.config import Settings
@@ -44,17 +43,8 @@ def up() -> None:
 
 
 async def _up(settings: Settings, processes: supervisor.Processes) -> None:
-    stop = asyncio.Event()
-
-    def asked_to_stop() -> None:
-        if stop.is_set():
-            log.warning("stopping at once; running jobs will be picked up at the next start")
-            supervisor.kill()
-            os._exit(1)  # the engines end with us, see ``engines``
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, asked_to_stop)
+    # The engines end with this process, see ``engines``.
+    stop = stop_on_signals(before_exit=supervisor.kill)
     first = None
     while not stop.is_set():
         try:

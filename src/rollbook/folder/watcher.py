@@ -8,12 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import secrets
-import signal
-import socket
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psycopg
 import structlog
@@ -30,14 +26,14 @@ from rollbook.errors import (
 )
 from rollbook.folder import intake, retention
 from rollbook.folder.claims import Claim, Look, Mark, Waiting, is_wanted
-from rollbook.service import exposition
+from rollbook.service.process import beat, leave, new_name, running
 from rollbook.service.rounds import every
-from rollbook.service.system import open_system
-from rollbook.telemetry import logs, metrics, traces
+from rollbook.telemetry import logs, metrics
 from rollbook.uploads.retention import LOOK_S
 
 if TYPE_CHECKING:
     import datetime as dt
+    import socket
     from collections.abc import Awaitable, Iterable, Sequence
 
     from rollbook.backends.database import Row
@@ -66,14 +62,7 @@ async def serve(settings: Settings, metrics_listener: socket.socket | None = Non
             "There is no folder to watch. Name it: `rollbook watch FOLDER`, or set "
             "ROLLBOOK_WATCH_DIR."
         )
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with (
-        open_system(settings) as system,
-        traces.exported(settings, "watch"),
-        exposition.served(system, "watch", metrics_listener),
-    ):
+    async with running(settings, "watch", metrics_listener) as (system, stop):
         await Watcher(system).run(stop)
 
 
@@ -108,7 +97,7 @@ class Watcher:
         self._settings = system.settings
         self.folder = intake.folder_of(system.settings)
         metrics.FOLDER_WAITING.set_function(lambda: self._waiting)
-        self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        self.name = new_name()
         self._stillness = _Stillness(system.settings.watch_still_s)
         self._wake = asyncio.Event()
         self._is_running: bool | None = None
@@ -145,7 +134,7 @@ class Watcher:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        await self._leave()
+        await leave(self._system.pool, _SQL, self.name)
         log.info("watcher stopped", watcher=self.name)
 
     async def run_once(self, stop: asyncio.Event | None = None) -> float:
@@ -254,32 +243,22 @@ class Watcher:
     # --- what others see of it ------------------------------------------------------------------
 
     async def _beat(self) -> None:
-        parameters: dict[str, Any] = {
-            "name": self.name,
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "folder": str(self.folder.path),
-            "has_events": self._settings.watch_events,
-            "waiting": self._waiting,
-            "taken": self.taken,
-            "refused": self.refused,
-            "problem": self._problem or _unmapped_in_words(self._unmapped),
-            "swept_at": self._swept_at,
-        }
-        async with self._system.pool.connection() as connection:
-            await connection.execute(_SQL["beat"], parameters)
-            await connection.execute(_SQL["bury"])
+        await beat(
+            self._system.pool,
+            _SQL,
+            self.name,
+            folder=str(self.folder.path),
+            has_events=self._settings.watch_events,
+            waiting=self._waiting,
+            taken=self.taken,
+            refused=self.refused,
+            problem=self._problem or _unmapped_in_words(self._unmapped),
+            swept_at=self._swept_at,
+        )
         is_running = await self._may_take()
         before, self._is_running = self._is_running, is_running
         if self._is_running and before is False:
             self._wake.set()
-
-    async def _leave(self) -> None:
-        try:
-            async with self._system.pool.connection(timeout=2) as connection:
-                await connection.execute(_SQL["leave"], {"name": self.name})
-        except UNAVAILABLE:
-            log.warning("could not sign off, the heartbeat runs out by itself")
 
 
 class _Stillness:

@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import secrets
-import signal
-import socket
 from typing import TYPE_CHECKING
 
 import structlog
 
 from rollbook.accounts import audit
-from rollbook.backends.database import UNAVAILABLE, queries
+from rollbook.backends.database import queries
 from rollbook.folder import retention as folder_retention
 from rollbook.notifications.worker import deliver_due
 from rollbook.queue.bull_worker import OneCallWorker
 from rollbook.queue.loop import options, take_jobs
-from rollbook.service import exposition
+from rollbook.service.process import beat, leave, new_name, running
 from rollbook.service.rounds import every
-from rollbook.service.system import open_system
-from rollbook.telemetry import traces
 from rollbook.uploads import retention
 from rollbook.voter_roll.worker import VerificationWorker
 from rollbook.worker.attempt import Attempts
 from rollbook.worker.slots import Slots
 
 if TYPE_CHECKING:
+    import socket
+
     from redis.asyncio import Redis
 
     from rollbook.config import Settings
@@ -47,22 +43,7 @@ async def serve(settings: Settings, metrics_listener: socket.socket | None = Non
         settings: with the addresses of both engines.
         metrics_listener: where metrics are asked for, instead of ROLLBOOK_METRICS_PORT.
     """
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def asked_to_stop() -> None:
-        if stop.is_set():
-            log.warning("stopping at once; running jobs will be picked up by another worker")
-            os._exit(1)
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, asked_to_stop)
-    async with (
-        open_system(settings) as system,
-        traces.exported(settings, "worker"),
-        exposition.served(system, "worker", metrics_listener),
-    ):
+    async with running(settings, "worker", metrics_listener) as (system, stop):
         await UploadWorker(system).run(stop)
 
 
@@ -76,7 +57,7 @@ class UploadWorker:
     def __init__(self, system: System) -> None:
         self._system = system
         self._settings = system.settings
-        self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        self.name = new_name()
         self.slots = Slots(system.settings)
         self.attempts = Attempts(system, self.slots, self.name)
 
@@ -100,37 +81,27 @@ class UploadWorker:
                     work.create_task(roll.run(stop))
                 if self._settings.notification_channels:
                     work.create_task(deliver_due(self._system, stop))
-        await self._leave()
+        await leave(self._system.pool, _SQL, self.name)
         log.info("worker stopped", worker=self.name)
 
     async def _shut_down(self) -> None:
         await self.attempts.shut_down(self._settings.shutdown_grace_s)
 
     async def _beat(self) -> None:
-        """Say that this worker lives and what it holds."""
+        """Write this worker's heartbeat and the jobs it holds."""
         self.slots.measure()
-        parameters = {
-            "name": self.name,
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "slots": self._settings.concurrency,
-            "jobs": self.attempts.running,
-        }
-        async with self._system.pool.connection() as connection:
-            await connection.execute(_SQL["beat"], parameters)
-            await connection.execute(_SQL["bury"])
+        await beat(
+            self._system.pool,
+            _SQL,
+            self.name,
+            slots=self._settings.concurrency,
+            jobs=self.attempts.running,
+        )
 
     async def _purge(self) -> None:
         if await retention.run_when_due(self._system) is not None:
             # Last: a share that isn't mounted on this machine holds up nothing else.
             await folder_retention.purge(self._system)
-
-    async def _leave(self) -> None:
-        try:
-            async with self._system.pool.connection(timeout=2) as connection:
-                await connection.execute(_SQL["leave"], {"name": self.name})
-        except UNAVAILABLE:
-            log.warning("could not sign off, the heartbeat runs out by itself")
 
     def _make_worker(self, client: Redis) -> OneCallWorker:
         settings = self._settings
