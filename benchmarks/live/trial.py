@@ -27,7 +27,7 @@ from rollbook.live.messages import seq_of
 from rollbook.model import Role, Scope, User
 from rollbook.service.system import open_system
 from rollbook.uploads import receive
-from rollbook.uploads.receive import Options
+from rollbook.uploads.options import Options
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -23,7 +23,7 @@ from rollbook.config import Settings, environment_for
 from rollbook.model import OUTCOMES, User
 from rollbook.service.system import open_system
 from rollbook.uploads import receive
-from rollbook.uploads.receive import Options
+from rollbook.uploads.options import Options
 from rollbook.worker.process import UploadWorker
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from rollbook.accounts import users
 from rollbook.cli.sample_file import write_sample
 from rollbook.service.system import open_system
 from rollbook.uploads import receive
-from rollbook.uploads.receive import Options
+from rollbook.uploads.options import Options
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -35,7 +35,7 @@ from rollbook.engines import Engines
 from rollbook.errors import ServiceUnavailableError
 from rollbook.service.system import open_system
 from rollbook.uploads import receive, reconciler
-from rollbook.uploads.receive import Options
+from rollbook.uploads.options import Options
 from tests import waiting
 from tests.files import csv_file, members
 from tests.waiting import join, kill

@@ -14,6 +14,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, precondition, rul
 from rollbook.accounts import users
 from rollbook.errors import ConflictError
 from rollbook.uploads import control, receive
+from rollbook.uploads.options import Options
 from tests.faults.site import Site, until
 from tests.files import csv_file
 
@@ -57,7 +58,7 @@ class Office(RuleBasedStateMachine):
                 yield csv_file([{"Name": f"{self.site.random.random()}"}], headers=("Name",))
 
             stored = await receive.store_file(system, "towns.csv", chunks())
-            found: UUID = (await receive.record(system, user, stored, receive.Options()))["id"]
+            found: UUID = (await receive.record(system, user, stored, Options()))["id"]
             return found
 
         upload_id: UUID = self._do(send)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from rollbook.uploads import lookup, receive
-from rollbook.uploads.receive import Options
+from rollbook.uploads.options import Options
 from tests.files import csv_file
 from tests.integration.worker.test_worker import working
 from tests.waiting import PATIENCE_S

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any, Literal, cast, get_args
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 from uuid import UUID
 
@@ -36,10 +36,11 @@ from rollbook.errors import (
 )
 from rollbook.folder.intake import KEY_BEGINNING
 from rollbook.masking import masked
-from rollbook.model import Existing, Outcome, Result, Status, User, Verify
+from rollbook.model import Outcome, Result, Status, User
 from rollbook.pipeline.problems import catalogue, sentence
 from rollbook.service.system import System
 from rollbook.uploads import control, lookup, receive
+from rollbook.uploads.options import Choices, Options
 from rollbook.voter_roll.outlook import seconds_left
 
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
@@ -51,59 +52,15 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
     404: {"model": Problem},
     422: {"model": Problem},
 }
+_FILE = {
+    "type": "string",
+    "format": "binary",
+    "description": "A workbook or text file with one member a row.",
+}
 _FORM = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file"],
-                    "properties": {
-                        "file": {
-                            "type": "string",
-                            "format": "binary",
-                            "description": "A workbook or text file with one member a row.",
-                        },
-                        "dry_run": {"type": "boolean", "default": False},
-                        "allow_duplicate": {"type": "boolean", "default": False},
-                        "existing": {
-                            "type": "string",
-                            "enum": list(get_args(Existing)),
-                            "default": "update",
-                            "description": "What becomes of members that exist: take what the "
-                            "file says, fill empty fields only, or leave them as they are.",
-                        },
-                        "all_or_nothing": {
-                            "type": "boolean",
-                            "default": False,
-                            "description": "Refuse the whole file for one refused row.",
-                        },
-                        "verify": {
-                            "type": "string",
-                            "enum": list(get_args(Verify)),
-                            "default": "after_merge",
-                            "description": "Where the voter roll is asked: merge at once, with "
-                            "rows that stay pending until it has answered, or wait with the merge "
-                            "until all its answers are in.",
-                        },
-                        "sheet": {
-                            "type": "string",
-                            "description": "The sheet to read; without it, the first that has a "
-                            "column of ID numbers.",
-                        },
-                        "columns": {
-                            "type": "string",
-                            "description": "A JSON object of header to field, for headers that "
-                            "Rollbook doesn't know; null leaves a column alone. Remembered for "
-                            "your office's next files with the same headers.",
-                            "examples": ['{"Lid No": "id_number"}'],
-                        },
-                    },
-                }
-            }
-        },
-    }
+    "type": "object",
+    "required": ["file"],
+    "properties": {"file": _FILE, **Choices.model_json_schema()["properties"]},
 }
 
 router = APIRouter(
@@ -151,7 +108,9 @@ class RunRequest(BaseModel, strict=True):
     "/process",
     status_code=202,
     dependencies=[Depends(audited("upload"))],
-    openapi_extra=_FORM,
+    openapi_extra={
+        "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}}
+    },
     responses={code: {"model": Problem} for code in (409, 413, 415, 503)},
 )
 async def process(
@@ -183,7 +142,7 @@ async def run(
     body: Annotated[RunRequest | None, Body()] = None,
 ) -> Answer[Receipt]:
     """Run a dry run's file for real, as a new upload with the same options."""
-    options = receive.Options(
+    options = Options(
         allow_duplicate=body is not None and body.allow_duplicate, idempotency_key=idempotency_key
     )
     dry_run = await lookup.get(system, user, job_id)
@@ -216,7 +175,9 @@ async def _take_in(
         async for part in form.parts():
             name = part.name or ""
             if name != "file":
-                fields[name] = await form.text(name)
+                text = await form.text(name)
+                if name in Choices.model_fields:
+                    fields[name] = text
             elif stored is not None:
                 raise InvalidRequestError("Send one file per request. Nothing was kept.")
             elif part.filename:
@@ -225,7 +186,7 @@ async def _take_in(
             raise MissingFileError(
                 "The request has no file. Choose a spreadsheet and send it in the part 'file'."
             )
-        options = _options(fields, idempotency_key)
+        options = Options.of(**fields, idempotency_key=idempotency_key)
     except BaseException:
         if stored is not None:
             await _forget(system, stored)
@@ -239,34 +200,6 @@ async def _forget(system: System, stored: receive.StoredFile) -> None:
     except ServiceUnavailableError:
         # What the sender did wrong is their answer, not that our store is away.
         log.warning("store not reachable, a refused file is left in it", key=stored.key)
-
-
-def _options(fields: dict[str, str], idempotency_key: str | None) -> receive.Options:
-    return receive.Options(
-        dry_run=_flag(fields, "dry_run"),
-        allow_duplicate=_flag(fields, "allow_duplicate"),
-        existing=cast("Existing", _choice(fields, "existing", get_args(Existing))),
-        verify=cast("Verify", _choice(fields, "verify", get_args(Verify))),
-        all_or_nothing=_flag(fields, "all_or_nothing"),
-        sheet=fields.get("sheet") or None,
-        columns=receive.columns_from(fields["columns"]) if fields.get("columns") else None,
-        idempotency_key=idempotency_key,
-    )
-
-
-def _choice(fields: dict[str, str], name: str, choices: tuple[str, ...]) -> str:
-    """The field's value, or the first choice where there is none."""
-    value = fields.get(name) or choices[0]
-    if value not in choices:
-        raise InvalidRequestError(f"{name} must be one of {', '.join(choices)}. Nothing was kept.")
-    return value
-
-
-def _flag(fields: dict[str, str], name: str) -> bool:
-    value = fields.get(name, "false").lower()
-    if value not in {"true", "false", "1", "0", "yes", "no", "on", "off", ""}:
-        raise InvalidRequestError(f"{name} must be true or false. Nothing was kept.")
-    return value in {"true", "1", "yes", "on"}
 
 
 @router.get("/status/{job_id}", name="status")

@@ -19,6 +19,7 @@ from rollbook.contract import Undoing, UploadStatus
 from rollbook.errors import ConflictError, NotAllowedError, RollbookError
 from rollbook.model import FINAL, Existing, Verify
 from rollbook.uploads import control, lookup, receive, undo
+from rollbook.uploads.options import Choices, Options
 from rollbook.voter_roll.outlook import look
 
 if TYPE_CHECKING:
@@ -40,6 +41,11 @@ AsOption = Annotated[
         "--as", help="Act as this account (its e-mail address); default: the first super_admin."
     ),
 ]
+
+
+def _choice(name: str) -> Any:
+    """The option of the command for one of a sender's choices."""
+    return typer.Option(help=Choices.model_fields[name].description)
 
 
 class UploadFailedError(RollbookError):
@@ -72,38 +78,25 @@ def sample(
 def upload(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)],
     *,
-    dry_run: Annotated[bool, typer.Option(help="Do all of it, but change no member.")] = False,
-    allow_duplicate: Annotated[
-        bool, typer.Option(help="Take a file that was sent before.")
-    ] = False,
-    existing: Annotated[
-        Existing,
-        typer.Option(help="Members that exist: take the file's word, fill empty fields, or skip."),
-    ] = "update",
-    all_or_nothing: Annotated[
-        bool, typer.Option(help="Refuse the whole file for one refused row.")
-    ] = False,
-    sheet: Annotated[str | None, typer.Option(help="The sheet to read.")] = None,
-    columns: Annotated[
-        str | None,
-        typer.Option(help='Fields of unknown headers as JSON: {"Lid No": "id_number"}.'),
-    ] = None,
-    verify: Annotated[
-        Verify,
-        typer.Option(help="Ask the voter roll after the merge, or merge when all is answered."),
-    ] = "after_merge",
+    dry_run: Annotated[bool, _choice("dry_run")] = False,
+    allow_duplicate: Annotated[bool, _choice("allow_duplicate")] = False,
+    existing: Annotated[Existing, _choice("existing")] = "update",
+    all_or_nothing: Annotated[bool, _choice("all_or_nothing")] = False,
+    sheet: Annotated[str | None, _choice("sheet")] = None,
+    columns: Annotated[str | None, _choice("columns")] = None,
+    verify: Annotated[Verify, _choice("verify")] = "after_merge",
     wait: Annotated[bool, typer.Option(help="Wait until the upload has ended.")] = False,
     acting: AsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Send a file; its job runs wherever a worker does (`rollbook up`)."""
-    options = receive.Options(
+    options = Options.of(
         dry_run=dry_run,
         allow_duplicate=allow_duplicate,
         existing=existing,
         all_or_nothing=all_or_nothing,
         sheet=sheet,
-        columns=receive.columns_from(columns) if columns else None,
+        columns=columns,
         verify=verify,
     )
 

@@ -38,6 +38,7 @@ from rollbook.model import User
 from rollbook.spreadsheets.kinds import LISTED
 from rollbook.telemetry import correlation, traces
 from rollbook.uploads import receive
+from rollbook.uploads.options import Options
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -203,7 +204,7 @@ async def _find(folder: Folder, file_name: str) -> Waiting:
 async def _carry_on(
     system: System, folder: Folder, claim: Claim, owner: User, by: User | None = None
 ) -> Taken:
-    options = receive.Options(
+    options = Options(
         priority=claim.priority,
         idempotency_key=_key(claim),
         act="take",

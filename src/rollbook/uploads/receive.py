@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 import structlog
@@ -27,7 +26,6 @@ from rollbook.errors import (
     EmptyFileError,
     FileTooLargeError,
     IdempotencyConflictError,
-    InvalidRequestError,
     RollbookError,
     ServiceUnavailableError,
     SourceGoneError,
@@ -35,26 +33,23 @@ from rollbook.errors import (
     UnsupportedFileError,
 )
 from rollbook.masking import masked, visible
-from rollbook.pipeline.columns import key, variants
 from rollbook.spreadsheets.kinds import HEAD_BYTES, check_beginning, kind_of
 from rollbook.telemetry import correlation, metrics, traces
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator
 
     from psycopg import AsyncConnection
 
     from rollbook.backends.database import Row
     from rollbook.config import Settings
-    from rollbook.model import Existing, User, Verify
+    from rollbook.model import User
     from rollbook.service.system import System
+    from rollbook.uploads.options import Options
 
 MAX_NAME_LENGTH = 200
 #: Seconds after which whoever has too many uploads waiting may try again: some may be through.
 WAIT_S = 30
-
-#: The options of a dry run that are those of the run for real too.
-_SAME_WHEN_RUN = ("existing", "all_or_nothing", "sheet", "columns", "verify")
 
 _SQL = queries("uploads")
 log = structlog.get_logger(__name__)
@@ -75,74 +70,6 @@ class StoredFile:
     def key(self) -> str:
         """Where it lies in the store."""
         return source_key(self.upload_id, self.kind)
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What the sender asked for."""
-
-    dry_run: bool = False
-    allow_duplicate: bool = False
-    idempotency_key: str | None = None
-    #: What becomes of members that exist: take what the file says, fill empty fields only, or leave
-    #: them as they are.
-    existing: Existing = "update"
-    #: Refuse the whole file for one refused row.
-    all_or_nothing: bool = False
-    #: The sheet to read; None stands for the first that has a column of ID numbers.
-    sheet: str | None = None
-    #: The field of a header, or None where the column is to be left alone; remembered for the
-    #: office's next files with the same headers.
-    columns: Mapping[str, str | None] | None = None
-    #: Merge at once and ask the voter roll afterwards, or merge when all its answers are in.
-    verify: Verify = "after_merge"
-    #: None stands for the priority of the sender's role.
-    priority: int | None = None
-    #: What the audit trail calls it, who did it where that isn't the owner, and what it says of it.
-    act: audit.Act = "upload"
-    by: User | None = None
-    about: str | None = None
-
-
-def columns_from(text: str) -> dict[str, str | None]:
-    """The sender's word for the columns, from a JSON object of header to field or null.
-
-    Raises:
-        InvalidRequestError: it is something else, or names a field that there isn't.
-    """
-    try:
-        given = json.loads(text, object_pairs_hook=_named_once)
-    except (ValueError, RecursionError):
-        given = None
-    if not isinstance(given, dict):
-        raise InvalidRequestError(
-            'columns must be a JSON object of header to field, such as {"Lid No": "id_number"}. '
-            "Nothing was kept."
-        )
-    for header, field in given.items():
-        if "\0" in header:  # PostgreSQL has no such text
-            raise InvalidRequestError(
-                f"columns: the header {header!r} has a NUL. Nothing was kept."
-            )
-        if field is not None and (not isinstance(field, str) or field not in variants()):
-            raise InvalidRequestError(
-                f"columns: there is no field {field!r} for the header {header!r}. Nothing was "
-                f"kept. The fields are {', '.join(variants())}; null leaves a column alone."
-            )
-    return given
-
-
-def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The object, in which no header comes twice; spaces, case and punctuation make no other."""
-    seen: set[str] = set()
-    for header, _ in pairs:
-        if key(header) in seen:
-            raise InvalidRequestError(
-                f"columns: the header {header!r} is named twice. Nothing was kept. Name each "
-                "header once."
-            )
-        seen.add(key(header))
-    return dict(pairs)
 
 
 async def run_for_real(system: System, user: User, dry_run: Row, options: Options) -> Row:
@@ -171,8 +98,9 @@ async def run_for_real(system: System, user: User, dry_run: Row, options: Option
     stored = StoredFile(
         new, dry_run["file_name"], kind, dry_run["file_bytes"], dry_run["file_sha256"]
     )
-    same = {name: dry_run[name] for name in _SAME_WHEN_RUN}
-    return await record(system, user, stored, replace(options, dry_run=False, **same))
+    same = {name: dry_run[name] for name in options.recorded()}
+    wanted = options.model_copy(update={**same, "dry_run": False})
+    return await record(system, user, stored, wanted)
 
 
 async def store_file(system: System, file_name: str, chunks: AsyncIterator[bytes]) -> StoredFile:
@@ -311,12 +239,8 @@ async def _record(
             "file_sha256": stored.sha256,
             "idempotency_key": options.idempotency_key,
             "priority": options.priority or user.role.priority,
-            "dry_run": options.dry_run,
-            "existing": options.existing,
-            "all_or_nothing": options.all_or_nothing,
-            "sheet": options.sheet,
-            "columns": Json(dict(options.columns)) if options.columns else None,
-            "verify": options.verify,
+            **options.recorded(),
+            "columns": Json(options.columns) if options.columns else None,
             "source_key": stored.key,
             "request_id": correlation.request_id.get(),
             "traceparent": traceparent,
@@ -341,12 +265,16 @@ def _same_request(earlier: Row, stored: StoredFile, options: Options) -> Row:
             "Nothing was kept; send the new file under a new key.",
             job_id=str(earlier["id"]),
         )
-    if earlier["dry_run"] != options.dry_run:
-        # Answered as taken in, a file would never be merged, or be merged by trying it out.
-        was = "a dry run" if earlier["dry_run"] else "for real"
+    others = [
+        name
+        for name, value in options.recorded().items()
+        if (earlier[name] or None) != (value or None)
+    ]
+    if others:
+        # Answered with the earlier upload, this file would be merged by rules of another request.
         raise IdempotencyConflictError(
-            f"This Idempotency-Key was used for the upload {earlier['id']} of the same file, which "
-            f"was {was}. Nothing was kept; send it under a new key.",
+            f"This Idempotency-Key was used for the upload {earlier['id']} of the same file with "
+            f"another {' and '.join(others)}. Nothing was kept; send it under a new key.",
             job_id=str(earlier["id"]),
         )
     return earlier

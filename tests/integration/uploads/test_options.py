@@ -24,6 +24,7 @@ from rollbook.errors import (
 )
 from rollbook.model import Role
 from rollbook.uploads import control, lookup, receive, retention
+from rollbook.uploads.options import Options
 from tests.files import csv_file, id_number, member
 from tests.integration.worker.test_worker import downloaded, ended, in_members, sent, working
 
@@ -193,16 +194,16 @@ async def test_a_dry_run_is_run_for_real_without_a_second_upload(
         )
         dry_run = await ended(system, user, tried)
         assert (dry_run["inserted"], in_members(settings)) == (3, [])
-        real = await receive.run_for_real(system, user, dry_run, receive.Options())
+        real = await receive.run_for_real(system, user, dry_run, Options())
         done = await ended(system, user, real["id"])
     assert (done["inserted"], done["existing"], done["dry_run"]) == (3, "fill", False)
     assert len(in_members(settings)) == 3
     with pytest.raises(ConflictError, match="Only a dry run"):
-        await receive.run_for_real(system, user, done, receive.Options())
+        await receive.run_for_real(system, user, done, Options())
     await control.forget_source(system, dry_run)
     gone = await lookup.get(system, user, tried)
     with pytest.raises(SourceGoneError):
-        await receive.run_for_real(system, user, gone, receive.Options(allow_duplicate=True))
+        await receive.run_for_real(system, user, gone, Options(allow_duplicate=True))
 
 
 async def test_retention_leaves_a_dry_runs_copy_alone_until_it_is_recorded(
@@ -244,14 +245,12 @@ async def test_a_dry_runs_key_is_not_taken_for_the_run_for_real(
     async with working(system):
         tried = await sent(system, user, content, dry_run=True, idempotency_key="november")
         dry_run = await ended(system, user, tried)
-    with pytest.raises(IdempotencyConflictError, match="was a dry run"):
-        await receive.run_for_real(
-            system, user, dry_run, receive.Options(idempotency_key="november")
-        )
-    with pytest.raises(IdempotencyConflictError, match="was a dry run"):
+    with pytest.raises(IdempotencyConflictError, match="another dry_run"):
+        await receive.run_for_real(system, user, dry_run, Options(idempotency_key="november"))
+    with pytest.raises(IdempotencyConflictError, match="another dry_run"):
         await sent(system, user, content, idempotency_key="november")
     await sent(system, user, content, idempotency_key="december")
-    with pytest.raises(IdempotencyConflictError, match="was for real"):
+    with pytest.raises(IdempotencyConflictError, match="another dry_run"):
         await sent(system, user, content, dry_run=True, idempotency_key="december")
     # The same again is the same job, and of what was refused nothing is left.
     assert await sent(system, user, content, dry_run=True, idempotency_key="november") == tried
@@ -269,8 +268,27 @@ async def test_a_dry_runs_key_is_not_taken_for_the_run_for_real(
 )  # fmt: skip
 def test_columns_that_make_no_sense_are_explained(text: str, says: str) -> None:
     with pytest.raises(InvalidRequestError, match=says):
-        receive.columns_from(text)
+        Options.of(columns=text)
 
 
 def test_columns_may_name_a_field_or_nothing() -> None:
-    assert receive.columns_from('{"A": "ward", "B": null}') == {"A": "ward", "B": None}
+    assert Options.of(columns='{"A": "ward", "B": null}').columns == {"A": "ward", "B": None}
+
+
+def test_every_choice_that_cannot_be_used_is_named_at_once() -> None:
+    with pytest.raises(InvalidRequestError) as refused:
+        Options.of(dry_run="perhaps", existing="overwrite", sheet="")
+    assert [one["field"] for one in refused.value.members["errors"]] == ["dry_run", "existing"]
+    assert "'update', 'fill' or 'skip'" in refused.value.message
+
+
+async def test_a_key_that_comes_again_with_other_options_is_refused(
+    system: System, make_user: MakeUser
+) -> None:
+    user, content = await make_user(), file_of(person(1))
+    first = await sent(system, user, content, existing="fill", idempotency_key="january")
+    with pytest.raises(IdempotencyConflictError, match="another existing"):
+        await sent(system, user, content, idempotency_key="january")
+    with pytest.raises(IdempotencyConflictError, match="another existing and sheet"):
+        await sent(system, user, content, sheet="Members", idempotency_key="january")
+    assert await sent(system, user, content, existing="fill", idempotency_key="january") == first

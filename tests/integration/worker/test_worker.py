@@ -16,7 +16,7 @@ from rollbook.backends.database import connect
 from rollbook.errors import ConflictError
 from rollbook.model import OUTCOMES, Role, User
 from rollbook.uploads import control, lookup, receive, reconciler
-from rollbook.uploads.receive import Options
+from rollbook.uploads.options import Options
 from rollbook.worker.process import UploadWorker
 from tests.files import csv_file, id_number, member, members, workbook
 from tests.waiting import PATIENCE_S, job_event, job_under_way

@@ -1,0 +1,139 @@
+"""The options of an upload, declared once for the form, the routes, the command and the record."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    InstanceOf,
+    ValidationError,
+    WithJsonSchema,
+)
+
+from rollbook.accounts import audit
+from rollbook.errors import InvalidRequestError
+from rollbook.masking import masked, visible
+from rollbook.model import Existing, User, Verify
+from rollbook.pipeline.columns import key, variants
+
+if TYPE_CHECKING:
+    from typing import Self
+
+
+def columns_from(given: object) -> object:
+    """The fields by header, from a JSON object of header to field or null.
+
+    Raises:
+        ValueError: it is something else, names an unknown field, or a header twice.
+    """
+    if given is None or isinstance(given, dict):
+        return given
+    try:
+        columns = json.loads(str(given), object_pairs_hook=_named_once)
+    except (json.JSONDecodeError, RecursionError):
+        columns = None
+    if not isinstance(columns, dict):
+        raise ValueError(  # noqa: TRY004 - pydantic reports ValueErrors only
+            'give a JSON object of header to field, such as {"Lid No": "id_number"}'
+        )
+    for header, field in columns.items():
+        if "\0" in header:  # PostgreSQL can't store it
+            raise ValueError(f"the header {header!r} has a NUL character")
+        if field is not None and (not isinstance(field, str) or field not in variants()):
+            raise ValueError(
+                f"there is no field {field!r} for the header {header!r}. The fields are "
+                f"{', '.join(variants())}; null leaves a column out"
+            )
+    return columns
+
+
+def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object in which no header comes twice, whatever its spaces, case and punctuation."""
+    seen: set[str] = set()
+    for header, _ in pairs:
+        if key(header) in seen:
+            raise ValueError(f"the header {header!r} is named twice. Name each header once")
+        seen.add(key(header))
+    return dict(pairs)
+
+
+class Choices(BaseModel):
+    """What a sender may choose: the fields of the form, and the options of the command."""
+
+    model_config = ConfigDict(frozen=True)
+
+    dry_run: bool = Field(default=False, description="Do everything, but change no member.")
+    allow_duplicate: bool = Field(default=False, description="Accept a file that was sent before.")
+    existing: Existing = Field(
+        "update",
+        description="Members that exist: take the file's values (update), fill empty fields only "
+        "(fill), or leave them unchanged (skip).",
+    )
+    all_or_nothing: bool = Field(
+        default=False, description="Refuse the whole file for one refused row."
+    )
+    verify: Verify = Field(
+        "after_merge",
+        description="Ask the voter roll after the merge, with rows pending until it answers, or "
+        "merge only when all its answers are in.",
+    )
+    sheet: str | None = Field(
+        None,
+        description="The sheet to read; default: the first one with a column of ID numbers.",
+    )
+    columns: Annotated[
+        dict[str, str | None] | None,
+        BeforeValidator(columns_from),
+        WithJsonSchema({"type": "string", "examples": ['{"Lid No": "id_number"}']}),
+    ] = Field(
+        None,
+        description="A JSON object of header to field for headers that Rollbook does not know; "
+        "null leaves a column out. Remembered for your office's next files with these headers.",
+    )
+
+    @classmethod
+    def of(cls, **given: Any) -> Self:
+        """The options that a sender typed; None and an empty text mean the default.
+
+        Raises:
+            InvalidRequestError: one of them can't be used.
+        """
+        try:
+            return cls.model_validate(
+                {name: v for name, v in given.items() if v is not None and v != ""}
+            )
+        except ValidationError as error:
+            errors = [
+                {
+                    "field": str(one["loc"][0]),
+                    "message": masked(visible(one["msg"].removeprefix("Value error, "))),
+                }
+                for one in error.errors()
+            ]
+            named = "; ".join(f"{one['field']}: {one['message']}" for one in errors)
+            raise InvalidRequestError(f"{named}. Nothing was kept.", errors=errors) from None
+
+
+class Options(Choices):
+    """A sender's choices, and how the file came in."""
+
+    idempotency_key: str | None = None
+    #: None: the priority of the sender's role.
+    priority: int | None = None
+    #: For the audit trail: the act, who acts where that isn't the owner, and what it concerns.
+    act: audit.Act = "upload"
+    by: InstanceOf[User] | None = None
+    about: str | None = None
+
+    def recorded(self) -> dict[str, Any]:
+        """The choices that the upload's row holds, by column."""
+        return self.model_dump(include=_RECORDED)
+
+
+#: What an upload's row says of the sender's choices. A run of a dry run's file has the same ones.
+_RECORDED = Choices.model_fields.keys() - {"allow_duplicate"}
