@@ -86,7 +86,7 @@ async def websocket(socket: WebSocket, since: SinceParam = None) -> None:
 
         why = await _carry(feed, client, since, write, _hear_out(socket, system, client))
     if why is not None:
-        feed.count_end(why)
+        feed.clients.count_end(why)
         # A client that reads nothing takes no last words either; the server then cuts the line.
         with contextlib.suppress(TimeoutError, RuntimeError, OSError, WebSocketDisconnect):
             async with asyncio.timeout(CLOSE_S):
@@ -221,7 +221,7 @@ class _EventStream(Response):
 
         why = await _carry(self._feed, Client(self._session), self._since, write, gone())
         if why is not None:
-            self._feed.count_end(why)
+            self._feed.clients.count_end(why)
             last = as_json({"code": why.code, "reason": why.reason})
             try:
                 async with asyncio.timeout(CLOSE_S):

@@ -1,1 +1,1 @@
-"""Live messages: what happens to uploads, told to everybody who may see it (reference/live.md)."""
+"""Live messages: uploads as they change, sent to the clients of their scope (reference/live.md)."""

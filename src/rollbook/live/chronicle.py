@@ -1,7 +1,7 @@
-"""Turns the queue's events into messages, and leaves out what an attempt says out of turn.
+"""Turns the queue's events into messages, and drops events of attempts that were fenced off.
 
-What an event means is read from the event itself, so that every API process makes the same message
-of it; the record adds whose upload it is, and in words why it failed.
+A message is made from its event, so that every API process makes the same one. The record adds
+whose upload it is, and the sentence that says why it failed.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
     from rollbook.backends.database import Row
     from rollbook.queue.subscriber import QueueEvent
 
-#: How many uploads are remembered, the ones heard of last.
+#: How many uploads are remembered: those with the latest events.
 REMEMBERED: Final = 20_000
-#: The events that a message is made of.
-TOLD: Final = frozenset(
+#: The events that become messages.
+ANNOUNCED: Final = frozenset(
     {"waiting", "delayed", "progress", "ended", "rate_limit_warning", "rate_limit_exceeded"}
 )
-#: Of these, the ones for which the record must be looked at as it is now.
+#: Of these, the ones that need the record as it is now.
 _FRESH = frozenset({"waiting", "delayed", "ended"})
 _ENDS: Final[dict[str, MessageType]] = {
     "completed": "bulk_upload_complete",
     "failed": "bulk_upload_failed",
     "cancelled": "bulk_upload_cancelled",
 }
-#: What a listener who hears of an upload for the first time needs to show it.
+#: What a client needs to show an upload that is new to it.
 _FACTS = (
     "file_name", "file_bytes", "province", "municipality", "dry_run", "existing", "all_or_nothing",
     "priority",
@@ -44,57 +44,57 @@ _FACTS = (
 
 
 @dataclass(slots=True)
-class _Told:
-    """What has been told of an upload."""
+class _Upload:
+    """What the messages so far said of an upload."""
 
     place: Scope
     file_name: str
-    #: The latest attempt that was heard of.
+    #: The latest attempt.
     attempt: int | None = None
     percent: int = 0
-    #: The attempt and the status of the end that was told last.
+    #: The attempt and the status of the last end.
     end: tuple[int, str] | None = None
 
 
 class Chronicle:
-    """Knows what was told of each upload."""
+    """Remembers what the messages said of each upload."""
 
     def __init__(self) -> None:
-        self._uploads: OrderedDict[str, _Told] = OrderedDict()
+        self._uploads: OrderedDict[str, _Upload] = OrderedDict()
 
-    def lacks(self, events: Iterable[QueueEvent]) -> set[UUID]:
-        """The uploads whose records must be read before these events can be told."""
-        told = [one for one in events if one.name in TOLD]
-        fresh = {_uuid(one.job_id) for one in told if one.name in _FRESH} - {None}
-        return cast("set[UUID]", fresh) | self.strangers(one.job_id for one in told)
+    def needs(self, events: Iterable[QueueEvent]) -> set[UUID]:
+        """The uploads whose records are needed for the messages of these events."""
+        own = [one for one in events if one.name in ANNOUNCED]
+        fresh = {_uuid(one.job_id) for one in own if one.name in _FRESH} - {None}
+        return cast("set[UUID]", fresh) | self.unknown(one.job_id for one in own)
 
-    def strangers(self, job_ids: Iterable[str]) -> set[UUID]:
-        """Of these jobs, the ones that may be uploads of ours and haven't been met."""
+    def unknown(self, job_ids: Iterable[str]) -> set[UUID]:
+        """Of these jobs, the possible uploads that aren't remembered."""
         found = {_uuid(job_id) for job_id in job_ids if job_id not in self._uploads}
         return cast("set[UUID]", found - {None})
 
     def place(self, job_id: str) -> Scope | None:
-        """Where an upload was sent from; None when it hasn't been heard of."""
-        told = self._uploads.get(job_id)
-        return None if told is None else told.place
+        """Where an upload was sent from; None when it isn't remembered."""
+        known = self._uploads.get(job_id)
+        return None if known is None else known.place
 
-    def meet(self, records: Iterable[Row]) -> None:
-        """Get to know uploads."""
+    def add(self, records: Iterable[Row]) -> None:
+        """Remember uploads."""
         for record in records:
             job_id = str(record["id"])
             if job_id not in self._uploads:
                 place = Scope(record["province"], record["municipality"])
-                self._uploads[job_id] = _Told(place, record["file_name"])
+                self._uploads[job_id] = _Upload(place, record["file_name"])
             self._uploads.move_to_end(job_id)
         while len(self._uploads) > REMEMBERED:
             self._uploads.popitem(last=False)
 
-    def tell(self, one: QueueEvent, records: Mapping[str, Row]) -> Message | None:
-        """The message that an event becomes; None for one that nobody needs to hear.
+    def message(self, one: QueueEvent, records: Mapping[str, Row]) -> Message | None:
+        """The message of an event; None when there is nothing to send.
 
         Args:
-            one: the event; the events come in their order.
-            records: by job id, those that ``lacks`` asked for; they are met already.
+            one: the event. Events must come in their order.
+            records: by job id, those that ``needs`` asked for; they are remembered already.
         """
         if one.name.startswith("rate_limit_"):
             kind: MessageType = (
@@ -102,27 +102,27 @@ class Chronicle:
             )
             data = {name: int(one.data[name]) for name in ("used", "limit")}
             return event(kind, seq_of(one.id), data)
-        told = self._uploads.get(one.job_id)
-        if told is None or one.name not in TOLD:
+        known = self._uploads.get(one.job_id)
+        if known is None or one.name not in ANNOUNCED:
             return None  # another program's job on the same queue
         if one.name == "progress":
-            return _progress(one, told)
+            return _progress(one, known)
         record = records.get(one.job_id)
         if record is None:
-            return None  # removed from the record since
-        return _end(one, told, record) if one.name == "ended" else _waiting(one, told, record)
+            return None  # since removed from the record
+        return _end(one, known, record) if one.name == "ended" else _waiting(one, known, record)
 
 
-def _progress(one: QueueEvent, told: _Told) -> Message | None:
+def _progress(one: QueueEvent, known: _Upload) -> Message | None:
     attempt, percent = one.attempt, one.data.get("percent")
     if attempt is None or not isinstance(percent, int):
-        return None  # not from a worker of ours
-    percent = min(percent, 99)  # 100 is the end's
-    if (attempt, percent) < (told.attempt or 0, told.percent):
-        return None  # an attempt that was fenced off, and doesn't know it yet
-    if told.end is not None and attempt <= told.end[0]:
+        return None  # not from our worker
+    percent = min(percent, 99)  # 100 belongs to the end
+    if (attempt, percent) < (known.attempt or 0, known.percent):
+        return None  # an attempt that doesn't know yet that it is fenced off
+    if known.end is not None and attempt <= known.end[0]:
         return None
-    told.attempt, told.percent = attempt, percent
+    known.attempt, known.percent = attempt, percent
     data = {
         "status": "processing",
         "queue_state": "active",
@@ -132,15 +132,15 @@ def _progress(one: QueueEvent, told: _Told) -> Message | None:
         "rows_done": one.data.get("rows_done", 0),
         "rows_total": one.data.get("rows_total"),
         "rows_per_second": one.data.get("rows_per_second"),
-        "file_name": told.file_name,
+        "file_name": known.file_name,
     }
-    return _of_upload("bulk_upload_progress", one, told, data, step=(attempt, percent))
+    return _of_upload("bulk_upload_progress", one, known, data, step=(attempt, percent))
 
 
-def _waiting(one: QueueEvent, told: _Told, record: Row) -> Message:
-    if told.attempt is None and "prev" not in one.data:
-        told.attempt = 0  # it has just been added
-    attempt = told.attempt
+def _waiting(one: QueueEvent, known: _Upload, record: Row) -> Message:
+    if known.attempt is None and "prev" not in one.data:
+        known.attempt = 0  # just added
+    attempt = known.attempt
     # After the attempt that failed, and before the next one.
     step = None if attempt is None else (attempt, 101)
     waits = record["status"] == "pending"
@@ -160,23 +160,23 @@ def _waiting(one: QueueEvent, told: _Told, record: Row) -> Message:
         "owner": record["owner_email"],
         "created_at": timestamp(record["created_at"]),
     }
-    return _of_upload("bulk_upload_progress", one, told, data, step=step)
+    return _of_upload("bulk_upload_progress", one, known, data, step=step)
 
 
-def _end(one: QueueEvent, told: _Told, record: Row) -> Message | None:
+def _end(one: QueueEvent, known: _Upload, record: Row) -> Message | None:
     status = one.data.get("status")
     if one.attempt is None or status not in _ENDS:
         return None
     end = (one.attempt, status)
-    if told.end == end or one.attempt < (told.attempt or 0):
-        return None  # told before, or of an attempt that others have come after
-    told.attempt, told.percent, told.end = one.attempt, 0, end
+    if known.end == end or one.attempt < (known.attempt or 0):
+        return None  # sent before, or of an earlier attempt
+    known.attempt, known.percent, known.end = one.attempt, 0, end
     is_same = (record["attempt"], record["status"]) == end
     data: dict[str, Any] = {
         "status": status,
         "queue_state": None,
         "attempt": one.attempt,
-        "file_name": told.file_name,
+        "file_name": known.file_name,
         "finished_at": timestamp(record["finished_at"]) if is_same else None,
     }
     if status != "cancelled":
@@ -195,11 +195,11 @@ def _end(one: QueueEvent, told: _Told, record: Row) -> Message | None:
             "dry_run": record["dry_run"],
             **FileReading.facts(record),
         }
-    return _of_upload(_ENDS[status], one, told, data)
+    return _of_upload(_ENDS[status], one, known, data)
 
 
 def _reason(one: QueueEvent, record: Row) -> str:
-    """Why it failed; in general words where it was retried since, and the record says no more."""
+    """Why it failed. After a retry the record doesn't say it any more: then the error's title."""
     is_same = (record["attempt"], record["status"]) == (one.attempt, "failed")
     return (record["error"] if is_same else None) or f"{title_of(one.data.get('code', ''))}."
 
@@ -207,12 +207,12 @@ def _reason(one: QueueEvent, record: Row) -> str:
 def _of_upload(
     kind: MessageType,
     one: QueueEvent,
-    told: _Told,
+    known: _Upload,
     data: dict[str, Any],
     *,
     step: tuple[int, int] | None = None,
 ) -> Message:
-    return event(kind, seq_of(one.id), data, job_id=one.job_id, place=told.place, step=step)
+    return event(kind, seq_of(one.id), data, job_id=one.job_id, place=known.place, step=step)
 
 
 def _uuid(text: str) -> UUID | None:

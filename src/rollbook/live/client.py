@@ -1,4 +1,4 @@
-"""One listener: what waits to be sent to it, and when and why it is let go."""
+"""One client: the messages that wait for it, and when and why it is disconnected."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from rollbook.live.messages import Message
     from rollbook.model import Scope, Session
 
-#: Messages that may wait for a client; with one more it is let go.
+#: Messages that may wait for a client. With one more it is disconnected.
 WAITING: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """Why a client is let go, in the codes of WebSocket (RFC 6455, section 7.4)."""
+    """Why a client is disconnected, with a close code of WebSocket (RFC 6455, section 7.4)."""
 
     code: int
     reason: str
@@ -29,13 +29,13 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Audience:
-    """All who hear the same."""
+    """Clients that get the same messages."""
 
     scope: Scope
     is_operator: bool
 
     def hears(self, message: Message) -> bool:
-        """Is a message for this audience?"""
+        """Is the message in this audience's scope?"""
         return message.place is None or self.scope.includes(message.place)
 
 
@@ -51,7 +51,7 @@ UNEXPECTED_MESSAGE: Final = End(4400, "unexpected_message")
 
 
 class Client:
-    """A listener with its own bounded queue."""
+    """A client with its own bounded queue of messages."""
 
     __slots__ = (
         "_age", "_expiry", "_limit", "_steps", "_waiting", "_wake", "audience", "ended", "session",
@@ -63,7 +63,7 @@ class Client:
         self._waiting: deque[Message] = deque()
         self._limit = WAITING
         self._wake = asyncio.Event()
-        #: Done as soon as the client is to be let go.
+        #: Done as soon as the client must be disconnected.
         self.ended: asyncio.Future[End] = asyncio.get_running_loop().create_future()
         self._steps: Mapping[str, tuple[int, int]] | None = None
         self._age = 0
@@ -72,11 +72,11 @@ class Client:
 
     @property
     def waiting(self) -> int:
-        """How many messages it hasn't taken yet."""
+        """How many messages wait to be sent."""
         return len(self._waiting)
 
     def renew(self, session: Session) -> None:
-        """Note until when the client may stay: as long as its token is good."""
+        """Let the client stay until its newest token expires."""
         self.session = session
         if self._expiry is not None:
             self._expiry.cancel()
@@ -85,29 +85,29 @@ class Client:
         self._expiry = loop.call_later(max(seconds, 0), self.end, TOKEN_EXPIRED)
 
     def gone(self) -> None:
-        """The line is closed: nothing waits for the client any more."""
+        """Forget what waits: the connection is closed."""
         self._waiting.clear()
         if self._expiry is not None:
             self._expiry.cancel()
 
     def begin(self, messages: list[Message]) -> None:
-        """Let it have what was missed, however much: these are shared with the log."""
+        """Queue the first messages, however many: they are shared with the log."""
         self._limit = WAITING + len(messages)
         for message in messages:
             self.push(message)
 
     def remember(self, steps: Mapping[str, tuple[int, int]]) -> None:
-        """Note how far uploads are in the client's snapshot: the record leads the events."""
+        """Remember how far uploads are in the client's snapshot, which is ahead of the events."""
         self._steps, self._age = steps, 0
 
     def grow_older(self) -> None:
-        """Forget the snapshot at the second heartbeat: the events have long come past it."""
+        """Forget the snapshot at the second heartbeat: by then the events are past it."""
         self._age += 1
         if self._age > 1:
             self._steps = None
 
     def push(self, message: Message) -> None:
-        """Send a message as soon as the line takes it; never blocks."""
+        """Queue a message; never blocks."""
         if self.ended.done():
             return
         if (
@@ -115,7 +115,7 @@ class Client:
             and message.step is not None
             and message.step < self._steps.get(message.job_id, (0, 0))
         ):
-            return  # its snapshot was further already
+            return  # its snapshot was further
         if len(self._waiting) >= self._limit:
             self.end(TOO_SLOW)
             return
@@ -123,15 +123,15 @@ class Client:
         self._wake.set()
 
     def end(self, why: End) -> None:
-        """Let the client go; what waits for it is forgotten."""
+        """Disconnect the client, and forget what waits for it."""
         if not self.ended.done():
             self.ended.set_result(why)
             self._waiting.clear()
 
     async def next(self) -> Message:
-        """The next message, when there is one."""
+        """Wait for the next message."""
         while not self._waiting:
-            self._limit = WAITING  # what was missed has gone
+            self._limit = WAITING  # the first messages are sent
             self._wake.clear()
             await self._wake.wait()
         return self._waiting.popleft()

@@ -1,4 +1,4 @@
-"""What a client hears: a message, encoded once for all who hear it."""
+"""The messages, each encoded once for all its clients."""
 
 from __future__ import annotations
 
@@ -24,33 +24,33 @@ MessageType = Literal[
     "heartbeat",
 ]
 
-#: Numbers for each millisecond. An id of the stream is a time and a counter within it; a product of
-#: the two stays a whole number that JavaScript can hold until the year 2248.
+#: Numbers per millisecond. An id in the stream is a time in milliseconds and a counter; as one
+#: number it is exact in JavaScript until the year 2248.
 PER_MS = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message as it goes over the line."""
+    """One message as it is sent."""
 
     type: MessageType
     seq: int
     #: JSON.
     text: str
-    #: Whose upload it is about; None for what everybody may hear.
+    #: Where its upload was sent from; None for a message to everybody.
     place: Scope | None = None
-    #: Empty where it is about no upload.
+    #: Empty for a message about no upload.
     job_id: str = ""
-    #: For progress: the attempt and the percent, of which neither may go back for a listener.
+    #: For progress: attempt and percent; neither goes back for a client.
     step: tuple[int, int] | None = None
 
     def __len__(self) -> int:
-        """Its length on the line, in characters."""
+        """The length of the text, in characters."""
         return len(self.text)
 
 
 def seq_of(stream_id: str) -> int:
-    """The number of an event in Redis's stream: it grows as the ids do."""
+    """The number of an event in Redis' stream; it grows with the ids."""
     milliseconds, _, counter = stream_id.partition("-")
     return int(milliseconds) * PER_MS + int(counter or 0)
 
@@ -64,23 +64,23 @@ def event(
     place: Scope | None = None,
     step: tuple[int, int] | None = None,
 ) -> Message:
-    """Something that happened; its time is the one at which Redis took it down."""
+    """A message of an event; its time is that of the event's id in Redis."""
     at = dt.datetime.fromtimestamp(seq // PER_MS / 1000, dt.UTC)
     return Message(kind, seq, _encoded(kind, seq, at, data, job_id), place, job_id, step)
 
 
 def state(kind: MessageType, seq: int, data: dict[str, Any]) -> Message:
-    """How things are now, after the event of this number."""
+    """A message of the state after the event of this number."""
     return Message(kind, seq, _encoded(kind, seq, clock.now(), data, ""))
 
 
 def as_json(data: object) -> str:
-    """JSON without blanks."""
+    """JSON without spaces."""
     return json.dumps(data, separators=(",", ":"), ensure_ascii=False)
 
 
 def timestamp(at: dt.datetime) -> str:
-    """A moment in the form that every message has: UTC, to the millisecond."""
+    """A time as messages have it: UTC, to the millisecond."""
     return at.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03}Z"
 
 

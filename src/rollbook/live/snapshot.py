@@ -1,4 +1,4 @@
-"""How the uploads of a scope stand, from the record."""
+"""Snapshots: the latest uploads of a scope, read from the record."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ _SQL = queries("live")
 class Snapshot:
     """The uploads of an audience, encoded once for all of it."""
 
-    #: The last event that was heard before the record was read: the record may be ahead of it.
+    #: The last event handled before the record was read, which may be ahead of it.
     seq: int
-    #: How far each upload is, in the terms of ``Message.step``.
+    #: How far each upload is; see ``Message.step``.
     steps: Mapping[str, tuple[int, int]]
-    #: What it says of the queue.
+    #: The data of ``queue_stats``.
     queue: dict[str, Any]
-    #: The end of the message's JSON, from behind the member ``user``.
+    #: The end of the message's JSON, after the member ``user``.
     rest: str
 
     def message(self, user: User, seq: int, *, is_reset: bool) -> Message:
-        """The snapshot as one listener gets it.
+        """The snapshot as a message for one client.
 
         Args:
-            user: the listener.
-            seq: the last event that the listener is to take as told.
-            is_reset: is the listener to forget what it knew?
+            user: the client's account.
+            seq: the last event that the snapshot covers.
+            is_reset: must the client forget what it knew?
         """
         head = as_json({"type": "snapshot", "seq": seq, "job_id": None, "at": _now()})[:-1]
         who = as_json(Who.of(user).model_dump(mode="json"))
@@ -52,10 +52,10 @@ class Snapshot:
         return Message("snapshot", seq, f'{head},"data":{data}}}')
 
 
-async def take(
+async def read_snapshot(
     system: System, audience: Audience, seq: int, queue: dict[str, Any], heartbeat_s: float
 ) -> Snapshot:
-    """Read how things stand.
+    """Read a snapshot.
 
     Args:
         system: the record.

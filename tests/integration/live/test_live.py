@@ -351,12 +351,12 @@ async def test_a_newer_token_lengthens_a_connection(
         await client.next()
         renewed = issue_token(settings, user)
         await line.send(json.dumps({"type": "authenticate", "token": renewed}))
-        (told,) = (c for group in site.feed.clients.values() for c in group)
+        (connected,) = site.feed.clients
         long_after = clock.now() + dt.timedelta(minutes=20)
         async with asyncio.timeout(PATIENCE_S):
-            while told.session.expires < long_after:  # noqa: ASYNC110 - the server says no more
+            while connected.session.expires < long_after:  # noqa: ASYNC110 - the server says no more
                 await asyncio.sleep(0.01)
-        assert told._expiry.when() - asyncio.get_running_loop().time() > 20 * 60
+        assert connected._expiry.when() - asyncio.get_running_loop().time() > 20 * 60
         await sent(system, user, csv_file(1))
         await client.until(of_type("bulk_upload_progress"))
 
@@ -454,14 +454,14 @@ async def test_a_client_that_reads_nothing_is_dropped_and_the_others_miss_nothin
         async with site.listening(user) as client, asyncio.timeout(PATIENCE_S):
             await client.next()
             attempt = 0
-            while not site.feed.let_go.get("too_slow"):
+            while not site.feed.clients.disconnected.get("too_slow"):
                 attempt += 1
                 for percent in range(20):
                     await tell_progress(redis, settings, upload_id, attempt, percent)
                 await client.until(is_at(19))
             running = [e for e in client.events if e["data"]["status"] == "processing"]
             assert len(running) == attempt * 20
-            assert site.feed.connected == 1
+            assert len(site.feed.clients) == 1
         # The server holds nothing for it any more, although it has still read nothing.
         async with asyncio.timeout(PATIENCE_S):
             while site.server.server_state.connections:  # noqa: ASYNC110 - uvicorn tells nobody
@@ -671,7 +671,7 @@ async def test_events_that_pile_up_while_postgresql_hangs_become_a_snapshot(
     redis: Redis,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("rollbook.live.feed.HEARD", 20)
+    monkeypatch.setattr("rollbook.live.stream.LIMIT", 20)
     user = await make_user()
     unknown = await sent(system, user, csv_file(1))
     await control.cancel(system, user, unknown)
@@ -685,9 +685,9 @@ async def test_events_that_pile_up_while_postgresql_hangs_become_a_snapshot(
                 await tell_progress(redis, settings, upload_id, 1, percent)
             stream = await redis.xinfo_stream(f"bull:{settings.queue_name}:events")
             async with asyncio.timeout(PATIENCE_S):
-                while site.feed._newest < seq_of(stream["last-generated-id"]):  # noqa: ASYNC110
+                while site.feed.stream.newest < seq_of(stream["last-generated-id"]):  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
-            assert site.feed._heard.qsize() <= 21
+            assert len(site.feed.stream) <= 21
         snapshot = await client.until(of_type("snapshot"))
         assert snapshot["data"]["is_reset"]
         await tell_progress(redis, settings, upload_id, 1, 50)
