@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import datetime as dt
 import json
 import time
@@ -17,7 +18,7 @@ from pwdlib.hashers.argon2 import Argon2Hasher
 from pydantic import SecretStr
 
 from rollbook import clock
-from rollbook.accounts import audit, lockout, passwords, tokens, users
+from rollbook.accounts import audit, passwords, tokens, users
 from rollbook.api.limits import RequestLimits
 from rollbook.backends.database import connect
 from rollbook.errors import InvalidRequestError, NotAuthenticatedError, TooManySignInsError
@@ -25,7 +26,7 @@ from rollbook.model import Role, Scope, User
 from tests.conftest import PASSWORD
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     import httpx
 
@@ -164,6 +165,16 @@ def test_no_kind_of_character_is_asked_for(password: str) -> None:
 # --- the lock-out -----------------------------------------------------------------------------
 
 
+@contextlib.contextmanager
+def at(address: str) -> Iterator[None]:
+    """Sign in from this address."""
+    before = audit.origin.set(audit.Origin(address, None))
+    try:
+        yield
+    finally:
+        audit.origin.reset(before)
+
+
 async def test_failures_make_an_account_wait_ever_longer_and_never_for_good(
     api: httpx.AsyncClient, settings: Settings, make_user: MakeUser, later: Callable[[float], None]
 ) -> None:
@@ -187,35 +198,84 @@ async def test_failures_make_an_account_wait_ever_longer_and_never_for_good(
     assert acts(settings).count(("sign_in", "not_authenticated")) == 6
     later(settings.sign_in_longest_wait_s)
     assert (await sign_in(api, user.email)).status_code == 200
-    # From here on it begins anew.
+    # From here on it begins again.
     assert (await sign_in(api, user.email, "wrong")).status_code == 401
     assert (await sign_in(api, user.email)).status_code == 200
+
+
+async def test_a_strangers_failures_do_not_keep_an_account_out_where_it_signed_in_before(
+    system: System, settings: Settings, make_user: MakeUser
+) -> None:
+    user = await make_user()
+    few = settings.model_copy(update={"sign_in_failures_per_account": 6})
+    with at("192.0.2.1"):
+        await users.sign_in(system.pool, few, user.email, PASSWORD)
+    for number in range(6):
+        with at(f"198.51.100.{number}"), pytest.raises(NotAuthenticatedError):
+            await users.sign_in(system.pool, few, user.email, "wrong")
+    # All addresses together have guessed too often: another new one waits, the known one doesn't.
+    with at("203.0.113.1"), pytest.raises(TooManySignInsError):
+        await users.sign_in(system.pool, few, user.email, PASSWORD)
+    with at("192.0.2.1"):
+        await users.sign_in(system.pool, few, user.email, PASSWORD)
+
+
+async def test_failures_at_a_known_address_slow_the_right_password_down_and_do_not_refuse_it(
+    system: System, settings: Settings, make_user: MakeUser
+) -> None:
+    user = await make_user()
+    brief = settings.model_copy(update={"sign_in_known_wait_s": 1})
+    with at("192.0.2.1"):
+        await users.sign_in(system.pool, brief, user.email, PASSWORD)
+        for _ in range(4):
+            with pytest.raises(NotAuthenticatedError):
+                await users.sign_in(system.pool, brief, user.email, "wrong")
+        await users.sign_in(system.pool, brief, user.email, PASSWORD)
+
+
+async def test_a_new_password_ends_the_wait_of_an_account(
+    api: httpx.AsyncClient, system: System, make_user: MakeUser
+) -> None:
+    user = await make_user()
+    for _ in range(3):
+        assert (await sign_in(api, user.email, "wrong")).status_code == 401
+    assert (await sign_in(api, user.email)).status_code == 429
+    await users.set_password(system.pool, user.email, NEW)
+    assert (await sign_in(api, user.email, NEW)).status_code == 200
+
+
+async def test_twenty_right_sign_ins_at_once_all_succeed(
+    system: System, settings: Settings, make_user: MakeUser
+) -> None:
+    user = await make_user()
+    ends = await asyncio.gather(
+        *(users.sign_in(system.pool, settings, user.email, PASSWORD) for _ in range(20))
+    )
+    assert {found.id for _, found in ends} == {user.id}
 
 
 async def test_an_address_waits_too_and_another_one_does_not(
     system: System, settings: Settings, make_user: MakeUser, later: Callable[[float], None]
 ) -> None:
     user = await make_user()
-    here = audit.origin.set(audit.Origin("2001:db8:1:2::1", None))
-    try:
+    with at("2001:db8:1:2::1"):
         for number in range(12):
             with pytest.raises(NotAuthenticatedError):
                 await users.sign_in(system.pool, settings, f"n{number}@example.org", "wrong")
-        # The same subscriber's network of 64 bits, and an account of which nothing failed.
-        audit.origin.set(audit.Origin("2001:db8:1:2::ffff", None))
-        with pytest.raises(TooManySignInsError):
-            await users.sign_in(system.pool, settings, user.email, PASSWORD)
-        audit.origin.set(audit.Origin("2001:db8:1:3::1", None))
+    # The same subscriber's network of 64 bits, and an account of which nothing failed.
+    with at("2001:db8:1:2::ffff"), pytest.raises(TooManySignInsError, match="from your address"):
         await users.sign_in(system.pool, settings, user.email, PASSWORD)
-        # What failed an hour ago is forgotten, and its rows go.
-        later(settings.sign_in_forget_min * 60 + 1)
-        audit.origin.set(audit.Origin("2001:db8:1:2::1", None))
+    with at("2001:db8:1:3::1"):
         await users.sign_in(system.pool, settings, user.email, PASSWORD)
-        with connect(settings.database_address) as connection:
-            left = connection.execute("SELECT key, failures FROM sign_in_failures").fetchall()
-        assert [row["failures"] for row in left] == [0]
-    finally:
-        audit.origin.reset(here)
+    # What failed an hour ago is forgotten, and its rows go.
+    later(settings.sign_in_forget_min * 60 + 1)
+    with at("2001:db8:1:2::1"):
+        await users.sign_in(system.pool, settings, user.email, PASSWORD)
+        with pytest.raises(NotAuthenticatedError):
+            await users.sign_in(system.pool, settings, "another@example.org", "wrong")
+    with connect(settings.database_address) as connection:
+        left = connection.execute("SELECT max(failures) AS most FROM sign_in_failures").fetchone()
+    assert left == {"most": 1}
 
 
 async def test_another_spelling_of_an_address_has_no_guesses_of_its_own(
@@ -231,15 +291,16 @@ async def test_another_spelling_of_an_address_has_no_guesses_of_its_own(
 
 
 async def test_many_guesses_at_once_are_no_way_around_it(
-    system: System, settings: Settings
+    system: System, settings: Settings, make_user: MakeUser
 ) -> None:
-    wide = settings.model_copy(update={"sign_in_failures_per_address": 1000})
+    user = await make_user()
     ends = await asyncio.gather(
-        *(lockout.take(system.pool, wide, "one@example.org") for _ in range(30)),
+        *(users.sign_in(system.pool, settings, user.email, "wrong") for _ in range(30)),
         return_exceptions=True,
     )
-    assert sum(end is None for end in ends) == 3
-    assert all(end is None or isinstance(end, TooManySignInsError) for end in ends)
+    tried = [end for end in ends if isinstance(end, NotAuthenticatedError)]
+    assert len(tried) == settings.sign_in_failures
+    assert sum(isinstance(end, TooManySignInsError) for end in ends) == 30 - len(tried)
 
 
 # --- tokens and sessions ----------------------------------------------------------------------

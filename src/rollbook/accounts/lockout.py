@@ -1,18 +1,23 @@
-"""Failed sign-ins make the next one wait, per account and per address (OWASP ASVS 5.0, 6.3.1).
+"""Failed sign-ins make the next one wait (OWASP ASVS 5.0, 6.3.1), without locking anybody out.
 
-Each attempt is counted before its password is looked at, in one statement that waits for its
-like, so that many at once are no way around it; a good one takes the count back. Nobody is locked
-out for good: the wait doubles up to a limit, and is forgotten. It stands in PostgreSQL, so that
-neither a restart nor another process knows nothing of it. What was typed isn't kept: keys are
-hashed, and unknown addresses are counted like known ones.
+Failures are counted in PostgreSQL by account and address together, by address, and by account over
+all addresses. An attempt is noted before its password is checked, and only so many may be under way
+at a time that none could be one guess too many; the others wait for these, so that many right
+sign-ins at once all succeed and many guesses at once gain nothing.
+
+A stranger's failures must not keep the owner out: from an address at which an account has signed in
+before, a wait is a few seconds at most, and the attempt waits by itself instead of being refused.
+Nothing that was typed is stored: keys are hashed, and unknown addresses count like known ones.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import math
+from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from rollbook import clock
 from rollbook.accounts import audit
@@ -20,88 +25,182 @@ from rollbook.backends.database import fetch_one, queries
 from rollbook.errors import TooManySignInsError
 
 if TYPE_CHECKING:
-    import datetime as dt
-
     from psycopg import AsyncConnection
 
     from rollbook.backends.database import Pool, Row
     from rollbook.config import Settings
 
+#: Delay before an attempt that waits for others is tried again, in seconds.
+_POLL_S: Final = 0.1
+#: Longest time that an attempt waits by itself, in seconds; then it is refused after all.
+_PATIENCE_S: Final = 20.0
+#: Age after which an attempt under way counts as lost with its process, in seconds.
+_LOST_S: Final = 30
+
 _SQL = queries("lockout")
 
 
-async def take(pool: Pool, settings: Settings, email: str) -> None:
-    """Count an attempt to sign in.
+@dataclass(frozen=True, slots=True)
+class _Counter:
+    """What is counted together."""
+
+    key: str
+    #: The hash of the account, null for an address: a new password clears all of an account's.
+    account: str | None
+    #: Failures before the next attempt waits.
+    free: int
+    #: The longest wait, in seconds.
+    longest_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A sign-in that may be tried; ``fail`` or ``succeed`` ends it."""
+
+    account: str
+    #: The account at this address, which is known once it has signed in there.
+    pair: str
+    is_known: bool
+    #: Each must have room for the attempt.
+    gates: tuple[_Counter, ...]
+    #: Each learns of a failure.
+    counters: tuple[_Counter, ...]
+
+
+async def begin(pool: Pool, settings: Settings, email: str) -> Attempt:
+    """Wait until an attempt to sign in may be tried, and note that it is under way.
 
     Raises:
-        TooManySignInsError: the account or the client's address must wait first. The audit trail
-            gets one entry for each such wait, however often it is tried.
+        TooManySignInsError: too many have failed. The audit trail gets one entry for each wait,
+            however often it is tried.
     """
-    limits = {
-        _of_account(email): settings.sign_in_failures,
-        _of_address(): settings.sign_in_failures_per_address,
-    }
-    now = clock.now()
-    refused: TooManySignInsError | None = None
-    async with pool.connection() as connection:
-        for number, (key, free) in enumerate(limits.items()):
-            parameters = {
-                "key": key,
-                "now": now,
-                "free": free,
-                "longest_s": settings.sign_in_longest_wait_s,
-                "forget_s": settings.sign_in_forget_min * 60,
-            }
-            taken = await fetch_one(connection, _SQL["take"], parameters)
-            if taken is None:
-                if number:
-                    await _give_back(connection, _of_account(email))
-                refused = await _refusal(connection, key, now, email)
+    attempt = await _attempt(pool, settings, email)
+    waited = 0.0
+    while True:
+        async with pool.connection() as connection:
+            closed = await _enter(connection, settings, attempt)
+            if closed is None:
+                return attempt
+            wait_s = (await _locked_for_s(connection, closed)) or _POLL_S
+            # A wait is refused; what waits for others under way, or at a known address, goes on.
+            is_patient = attempt.is_known or wait_s == _POLL_S
+            if not is_patient or waited + wait_s > _PATIENCE_S:
+                refused = await _refusal(connection, closed, wait_s, email)
                 break
-        old = {"now": now, "forget_s": settings.sign_in_forget_min * 60}
-        await connection.execute(_SQL["forget_old"], old)
-    if refused is not None:
-        raise refused
+        await asyncio.sleep(wait_s)
+        waited += wait_s
+    raise refused
 
 
-async def succeed(connection: AsyncConnection[Row], email: str) -> None:
-    """A good sign-in: the account's count begins anew, and the address' takes this one back.
+async def fail(connection: AsyncConnection[Row], settings: Settings, attempt: Attempt) -> None:
+    """Count a failure."""
+    for counter in attempt.counters:
+        held = counter in attempt.gates
+        await connection.execute(
+            _SQL["fail"], {**_parameters(settings, counter), "held": int(held)}
+        )
+    old = {"now": clock.now(), "forget_s": settings.sign_in_forget_min * 60}
+    await connection.execute(_SQL["forget_old"], old)
 
-    Not all of the address': whoever knows one account could try all others in between.
+
+async def succeed(connection: AsyncConnection[Row], settings: Settings, attempt: Attempt) -> None:
+    """End the attempt: the account's count at this address begins again, and the address is known.
+
+    The counts of the address and of the account as a whole stay: somebody who knows one account
+    could otherwise try all others in between.
     """
-    await connection.execute(_SQL["succeed"], {"key": _of_account(email)})
-    await _give_back(connection, _of_address())
+    for counter in attempt.gates:
+        query = "reset" if counter.key == attempt.pair else "release"
+        await connection.execute(_SQL[query], {"key": counter.key})
+    known = {"key": attempt.pair, "account": attempt.account, "now": clock.now()}
+    await connection.execute(_SQL["remember"], known)
+    old = {"now": clock.now(), "days": settings.sign_in_known_days}
+    await connection.execute(_SQL["forget_known"], old)
 
 
-async def _give_back(connection: AsyncConnection[Row], key: str) -> None:
-    await connection.execute(_SQL["give_back"], {"key": key})
+async def clear(connection: AsyncConnection[Row], email: str) -> None:
+    """Forget all failures of an account, which has a new password."""
+    await connection.execute(_SQL["clear"], {"account": _hash(email)})
+
+
+async def _attempt(pool: Pool, settings: Settings, email: str) -> Attempt:
+    account, address = _hash(email), _address()
+    pair = _hash(f"{account} {address}")
+    known = {"key": pair, "now": clock.now(), "days": settings.sign_in_known_days}
+    async with pool.connection() as connection:
+        row = await fetch_one(connection, _SQL["is_known"], known)
+    is_known = row is not None
+    longest_s = settings.sign_in_longest_wait_s
+    here = _Counter(
+        pair,
+        account,
+        settings.sign_in_failures,
+        min(settings.sign_in_known_wait_s, longest_s) if is_known else longest_s,
+    )
+    of_address = _Counter(address, None, settings.sign_in_failures_per_address, longest_s)
+    of_account = _Counter(account, account, settings.sign_in_failures_per_account, longest_s)
+    counters = (of_address, here, of_account)
+    return Attempt(account, pair, is_known, (here,) if is_known else counters, counters)
+
+
+async def _enter(
+    connection: AsyncConnection[Row], settings: Settings, attempt: Attempt
+) -> _Counter | None:
+    """Note the attempt at every gate, or at none and return the one that is closed."""
+    for number, counter in enumerate(attempt.gates):
+        parameters = _parameters(settings, counter)
+        if await fetch_one(connection, _SQL["enter"], parameters) is None:
+            for entered in attempt.gates[:number]:
+                await connection.execute(_SQL["release"], {"key": entered.key})
+            return counter
+    return None
+
+
+def _parameters(settings: Settings, counter: _Counter) -> dict[str, Any]:
+    return {
+        "key": counter.key,
+        "account": counter.account,
+        "free": counter.free,
+        "longest_s": counter.longest_s,
+        "now": clock.now(),
+        "forget_s": settings.sign_in_forget_min * 60,
+        "lost_s": _LOST_S,
+    }
+
+
+async def _locked_for_s(connection: AsyncConnection[Row], counter: _Counter) -> float | None:
+    """Seconds until a counter lets the next attempt in; None where it waits for others only."""
+    parameters = {"key": counter.key, "now": clock.now()}
+    row = await fetch_one(connection, _SQL["locked"], parameters)
+    if row is None:
+        return None
+    return max(float((row["locked_until"] - clock.now()).total_seconds()), _POLL_S * 2)
 
 
 async def _refusal(
-    connection: AsyncConnection[Row], key: str, now: dt.datetime, email: str
+    connection: AsyncConnection[Row], counter: _Counter, wait_s: float, email: str
 ) -> TooManySignInsError:
-    row = await fetch_one(connection, _SQL["refuse"], {"key": key})
-    wait_s = 1
-    if row is not None:
-        wait_s = max(math.ceil((row["locked_until"] - now).total_seconds()), 1)
-    wait = f"{wait_s} second{'s' * (wait_s > 1)}"
-    if wait_s > 120:
-        wait = f"{math.ceil(wait_s / 60)} minutes"
+    seconds = max(math.ceil(wait_s), 1)
+    wait = f"{seconds} second{'s' * (seconds > 1)}"
+    if seconds > 120:
+        wait = f"{math.ceil(seconds / 60)} minutes"
+    whose = "from your address" if counter.account is None else "to this account"
     refused = TooManySignInsError(
-        f"There were too many sign-ins that failed, so this one was not tried. Please wait {wait}, "
-        "then try again; an operator can set a new password.",
-        wait_s=wait_s,
+        f"Too many sign-ins {whose} failed, so this one was not tried. Please wait {wait}, then "
+        "try again. A new password set by an operator ends the wait of an account at once.",
+        wait_s=seconds,
     )
+    row = await fetch_one(connection, _SQL["note"], {"key": counter.key})
     if row is not None and row["is_first"]:
         await audit.record(connection, "sign_in", who=None, refused=refused.code, email=email)
     return refused
 
 
-def _of_account(email: str) -> str:
-    return "account:" + hashlib.sha256(email.lower().encode()).hexdigest()
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.lower().encode()).hexdigest()
 
 
-def _of_address() -> str:
+def _address() -> str:
     """The client's address; in IPv6 the network of 64 bits that one subscriber has."""
     given = audit.origin.get().address or ""
     try:

@@ -119,7 +119,7 @@ async def listed(pool: Pool) -> list[Row]:
 
 
 async def set_password(pool: Pool, email: str, password: str, *, by: User | None = None) -> None:
-    """Give a new password; every token of the account is no longer good.
+    """Give a new password: every token of the account ends, and its failed sign-ins are forgotten.
 
     Raises:
         NotFoundError: there is no such account.
@@ -199,7 +199,7 @@ async def change_password(
 
 async def _verified(pool: Pool, settings: Settings, email: str, password: str) -> User:
     """Whose address and password these are."""
-    await lockout.take(pool, settings, email)
+    attempt = await lockout.begin(pool, settings, email)
     row = await fetch_one(pool, _SQL["by_email"], {"email": email})
     # PostgreSQL takes some other letters for small ones, such as the Turkish capital İ for i: each
     # such spelling would have a count of failures of its own.
@@ -212,10 +212,12 @@ async def _verified(pool: Pool, settings: Settings, email: str, password: str) -
             "The e-mail address or the password is wrong. Check both and try again; an operator "
             "can set a new password."
         )
-        await audit.record(pool, "sign_in", who=user, refused=refused.code, email=email)
+        async with pool.connection() as connection:
+            await lockout.fail(connection, settings, attempt)
+            await audit.record(connection, "sign_in", who=user, refused=refused.code, email=email)
         raise refused
     async with pool.connection() as connection:
-        await lockout.succeed(connection, email)
+        await lockout.succeed(connection, settings, attempt)
         if newer_hash is not None:
             await connection.execute(_SQL["rehash"], {"id": row["id"], "password_hash": newer_hash})
     return user
@@ -331,4 +333,6 @@ async def _change(
         changed = await fetch_one(connection, _SQL[query], parameters)
         if changed is None:
             raise NotFoundError(f"There is no account for {parameters['email']}.")
+        if act == "user_password":
+            await lockout.clear(connection, parameters["email"])
         await audit.record(connection, act, who=by, about=parameters["email"])

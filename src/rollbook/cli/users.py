@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import sys
 from typing import Annotated
 
 import typer
@@ -11,7 +12,7 @@ from rich.table import Table
 
 from rollbook.accounts import users
 from rollbook.backends.database import Row
-from rollbook.cli.session import JsonOption, out, print_json, run
+from rollbook.cli.session import JsonOption, err, out, print_json, run
 from rollbook.model import Role, Scope
 
 app = typer.Typer(name="users", no_args_is_help=True, help="Add and change accounts.")
@@ -19,22 +20,35 @@ app = typer.Typer(name="users", no_args_is_help=True, help="Add and change accou
 EmailArgument = Annotated[str, typer.Argument(help="The account's e-mail address.")]
 PasswordOption = Annotated[
     str | None,
-    typer.Option(envvar="ROLLBOOK_NEW_PASSWORD", help="Made up and shown once when not given."),
+    typer.Option(
+        envvar="ROLLBOOK_NEW_PASSWORD",
+        help="Generated and shown once when not given. On the command line others can read it: "
+        "prefer --ask-password.",
+    ),
+]
+AskOption = Annotated[
+    bool,
+    typer.Option(
+        "--ask-password", help="Ask for the password, or read it from standard input in a script."
+    ),
 ]
 
 
 @app.command()
 def add(
+    context: typer.Context,
+    *,
     email: EmailArgument,
     role: Annotated[Role, typer.Option(help="What the person may do.")],
     province: Annotated[str | None, typer.Option(help="Province code, such as GP.")] = None,
     municipality: Annotated[str | None, typer.Option()] = None,
     name: Annotated[str, typer.Option()] = "",
     password: PasswordOption = None,
+    ask_password: AskOption = False,
 ) -> None:
     """Make an account."""
-    chosen = password or secrets.token_urlsafe(15)
-
+    given = _given(context, password, ask=ask_password)
+    chosen = given or secrets.token_urlsafe(15)
     scope = Scope(province, municipality)
     run(
         "users",
@@ -42,15 +56,22 @@ def add(
             system.pool, email=email, password=chosen, role=role, scope=scope, name=name
         ),
     )
-    _show(email, chosen, given=password is not None)
+    _show(email, chosen, given=given is not None)
 
 
 @app.command()
-def password(email: EmailArgument, password: PasswordOption = None) -> None:
-    """Set a new password; the person is signed out everywhere."""
-    chosen = password or secrets.token_urlsafe(15)
+def password(
+    context: typer.Context,
+    *,
+    email: EmailArgument,
+    password: PasswordOption = None,
+    ask_password: AskOption = False,
+) -> None:
+    """Set a new password: the person is signed out everywhere, and may sign in at once."""
+    given = _given(context, password, ask=ask_password)
+    chosen = given or secrets.token_urlsafe(15)
     run("users", lambda system: users.set_password(system.pool, email, chosen))
-    _show(email, chosen, given=password is not None)
+    _show(email, chosen, given=given is not None)
 
 
 @app.command()
@@ -92,6 +113,21 @@ def list_(*, as_json: JsonOption = False) -> None:
             _state(row),
         )
     out.print(table)
+
+
+def _given(context: typer.Context, password: str | None, *, ask: bool) -> str | None:
+    """The password that was given, from the option, a prompt or standard input."""
+    if ask:
+        if sys.stdin.isatty():
+            return str(typer.prompt("Password", hide_input=True, confirmation_prompt=True))
+        return sys.stdin.readline().rstrip("\r\n")
+    source = context.get_parameter_source("password")
+    if source is not None and source.name == "COMMANDLINE":
+        err.print(
+            "[yellow]A password on the command line is in the list of processes and in the shell's "
+            "history. Use --ask-password instead.[/]"
+        )
+    return password
 
 
 def _show(email: str, password: str, *, given: bool) -> None:

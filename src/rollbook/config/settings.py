@@ -79,6 +79,12 @@ class Settings(ProviderSettings, VoterRollSettings):
     #: Sign-ins that may fail before the next has to wait: for one account, from one address.
     sign_in_failures: Positive = 5
     sign_in_failures_per_address: Positive = 100
+    #: The same for one account, from all addresses at which it has not signed in before.
+    sign_in_failures_per_account: Positive = 100
+    #: Longest wait at an address at which the account has signed in before, in seconds, and for how
+    #: many days such an address is known.
+    sign_in_known_wait_s: Positive = 5
+    sign_in_known_days: Positive = 90
     #: Seconds that the wait grows to, and minutes without a failure after which all is forgotten.
     sign_in_longest_wait_s: Positive = 15 * 60
     sign_in_forget_min: Positive = 60

@@ -1,39 +1,81 @@
--- name: take
--- Count an attempt and note until when the next must wait: nothing comes back while one must.
-INSERT INTO sign_in_failures AS f (key, failures, last_at, locked_until)
-VALUES (%(key)s, 1, %(now)s, CASE WHEN %(free)s > 1 THEN 'epoch'
-    ELSE %(now)s + interval '1 second' END)
+-- name: enter
+-- Note an attempt that is about to be tried; nothing comes back while it must wait. Failures and
+-- attempts under way together stay within what is free; after that one at a time is tried.
+INSERT INTO sign_in_failures AS f (key, account, failures, under_way, last_at, locked_until)
+VALUES (%(key)s, %(account)s, 0, 1, %(now)s, 'epoch')
 ON CONFLICT (key) DO UPDATE SET
     failures = CASE WHEN f.last_at < %(now)s - make_interval(secs => %(forget_s)s)
-        THEN 1 ELSE f.failures + 1 END,
+        THEN 0 ELSE f.failures END,
+    under_way = 1 + CASE WHEN f.last_at < %(now)s - make_interval(secs => %(lost_s)s)
+        THEN 0 ELSE f.under_way END,
     last_at = %(now)s,
-    -- 'epoch' where none must, as what comes at the same moment may be written down later.
-    -- Two to the power of at most 30: the exponent grows without an end, the wait doesn't.
+    is_noted = false
+WHERE f.locked_until <= %(now)s
+    AND CASE WHEN f.last_at < %(now)s - make_interval(secs => %(lost_s)s) THEN 0
+             ELSE f.under_way END
+        < GREATEST(1, %(free)s - CASE
+            WHEN f.last_at < %(now)s - make_interval(secs => %(forget_s)s) THEN 0
+            ELSE f.failures END)
+RETURNING failures;
+
+-- name: fail
+-- Count a failure, and note until when the next attempt must wait: from the last free one on, a
+-- second and then twice as long each time. Two to the power of at most 30: the exponent grows
+-- without an end, the wait doesn't.
+INSERT INTO sign_in_failures AS f (key, account, failures, under_way, last_at, locked_until)
+VALUES (%(key)s, %(account)s, 1, 0, %(now)s,
+        CASE WHEN %(free)s > 1 THEN 'epoch' ELSE %(now)s + interval '1 second' END)
+ON CONFLICT (key) DO UPDATE SET
+    failures = 1 + CASE WHEN f.last_at < %(now)s - make_interval(secs => %(forget_s)s)
+        THEN 0 ELSE f.failures END,
+    under_way = GREATEST(f.under_way - %(held)s, 0),
+    last_at = %(now)s,
     locked_until = CASE
         WHEN f.last_at < %(now)s - make_interval(secs => %(forget_s)s)
             OR f.failures + 1 < %(free)s THEN 'epoch'
         ELSE %(now)s + make_interval(secs => LEAST(
-            power(2, LEAST(f.failures + 1 - %(free)s, 30)), %(longest_s)s)) END,
-    is_noted = false
-WHERE f.locked_until <= %(now)s
-RETURNING failures;
+            power(2, LEAST(f.failures + 1 - %(free)s, 30)), %(longest_s)s)) END;
 
--- name: refuse
--- Until when one must wait, and is this the first who hears so?
+-- name: release
+-- An attempt that was not a failure has ended.
+UPDATE sign_in_failures SET under_way = GREATEST(under_way - 1, 0) WHERE key = %(key)s;
+
+-- name: reset
+-- An attempt that succeeded has ended: the count begins again.
+UPDATE sign_in_failures
+SET under_way = GREATEST(under_way - 1, 0), failures = 0, locked_until = 'epoch'
+WHERE key = %(key)s;
+
+-- name: locked
+-- Until when the next attempt must wait, if it must.
+SELECT locked_until FROM sign_in_failures WHERE key = %(key)s AND locked_until > %(now)s;
+
+-- name: note
+-- Is this the first refusal of this wait?
 UPDATE sign_in_failures AS f SET is_noted = true
 FROM (SELECT key, is_noted FROM sign_in_failures WHERE key = %(key)s FOR UPDATE) AS before
 WHERE f.key = before.key
-RETURNING f.locked_until, NOT before.is_noted AS is_first;
+RETURNING NOT before.is_noted AS is_first;
 
--- name: succeed
--- The account's own count begins anew.
-DELETE FROM sign_in_failures WHERE key = %(key)s;
+-- name: clear
+-- All counts of an account.
+DELETE FROM sign_in_failures WHERE account = %(account)s;
 
--- name: give_back
--- An attempt that wasn't a failure.
-UPDATE sign_in_failures
-SET failures = GREATEST(failures - 1, 0), locked_until = 'epoch'
-WHERE key = %(key)s;
+-- name: is_known
+-- Has the account signed in at this address?
+SELECT FROM sign_in_known
+WHERE key = %(key)s AND last_at > %(now)s - make_interval(days => %(days)s);
+
+-- name: remember
+-- The account has signed in at this address.
+INSERT INTO sign_in_known (key, account, last_at) VALUES (%(key)s, %(account)s, %(now)s)
+ON CONFLICT (key) DO UPDATE SET last_at = %(now)s;
+
+-- name: forget_known
+-- Addresses at which nobody has signed in for long.
+DELETE FROM sign_in_known WHERE key IN (
+    SELECT key FROM sign_in_known WHERE last_at < %(now)s - make_interval(days => %(days)s)
+    LIMIT 100 FOR UPDATE SKIP LOCKED);
 
 -- name: forget_old
 -- Counts whose time is over; those that others hold just now can wait.
