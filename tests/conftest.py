@@ -21,7 +21,7 @@ from rollbook.config import Settings
 from rollbook.engines import Addresses, Engines
 from rollbook.model import Role, Scope, User
 from rollbook.service.system import open_system
-from tests import timeouts
+from tests import skips, timeouts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -37,6 +37,7 @@ _numbers = itertools.count()
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(timeouts)
+    config.pluginmanager.register(skips)
 
 
 def pytest_report_header() -> str | None:

@@ -91,7 +91,7 @@ def test_the_demo_shows_outcomes_that_add_up_and_the_seconds_of_each_stage(
     assert len(fastexcel.read_excel(report).sheet_names) == 7
 
 
-@pytest.mark.skipif(SOFFICE is None, reason="LibreOffice isn't installed")
+@pytest.mark.skipif(SOFFICE is None, reason="no LibreOffice (Debian: libreoffice-calc-nogui)")
 def test_libreoffice_opens_the_report_of_the_demo_with_its_sheets_and_rows(
     shown: tuple[str, Path], tmp_path: Path
 ) -> None:

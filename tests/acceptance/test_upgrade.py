@@ -45,10 +45,10 @@ def git(*arguments: str) -> bytes:
 def tag() -> str:
     """The newest release's."""
     if shutil.which("git") is None or not (ROOT / ".git").exists():
-        pytest.skip("not a checkout, so no release can be found")
+        pytest.skip("the last release beside this version: needs a checkout with a tag v*")
     tags = git("tag", "--list", "v*", "--sort=-version:refname").decode().split()
     if not tags:
-        pytest.skip("there is no release yet (no tag v*)")
+        pytest.skip("the last release beside this version: needs a checkout with a tag v*")
     return tags[0]
 
 

@@ -103,7 +103,7 @@ def test_the_settings_are_ones_that_we_read() -> None:
 def test_the_folder_builds_into_one_whole(tmp_path: Any) -> None:
     kubectl = shutil.which("kubectl")
     if kubectl is None:
-        pytest.skip("kubectl isn't installed")
+        pytest.skip("kubectl isn't installed (kubernetes.io/docs/tasks/tools)")
     copy = shutil.copytree(FOLDER, tmp_path / "kubernetes")
     shutil.copy(copy / "secret.example.env", copy / "secret.env")
     built = subprocess.run(

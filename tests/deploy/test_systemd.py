@@ -25,7 +25,7 @@ EXPOSURE_AT_MOST = 20
 def units(tmp_path: Path) -> list[Path]:
     """The units as they would be installed, with a program that is there."""
     if shutil.which("systemd-analyze") is None:
-        pytest.skip("systemd isn't installed")
+        pytest.skip("systemd isn't installed (Debian: systemd)")
     written = []
     for unit in [*SERVICES, FOLDER / "rollbook.target"]:
         name = unit.name.replace("@.", "@1.")

@@ -438,7 +438,7 @@ class ProgressWitness(threading.Thread):
 
 IS_LONG = "ROLLBOOK_FAULT_RUNS" in os.environ
 #: Of a test whose fault another one brings about too, in ``make test``.
-only_at_length = pytest.mark.skipif(not IS_LONG, reason="in make faults")
+only_at_length = pytest.mark.skipif(not IS_LONG, reason="a fault at greater length: make faults")
 
 
 def each_or_first(*moments: T) -> list[T]:

@@ -35,7 +35,7 @@ def test_what_becomes_of_the_file(case: str, file: str, site: Site) -> None:
     check(site, CASES[case], make.FOLDER / file)
 
 
-@pytest.mark.skipif(SOFFICE is None, reason="LibreOffice isn't installed")
+@pytest.mark.skipif(SOFFICE is None, reason="no LibreOffice (Debian: libreoffice-calc-nogui)")
 @pytest.mark.parametrize("filter_name", ["xlsx:Calc MS Excel 2007 XML", "xls:MS Excel 97",
                                          "csv:Text - txt - csv (StarCalc):59,34,76,1"])  # fmt: skip
 def test_a_file_that_libreoffice_saved_is_the_same(

@@ -35,7 +35,7 @@ HERE = Path(__file__).parent
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Node program with its library."""
     if shutil.which("npm") is None:
-        pytest.skip("Node and npm are not installed here")
+        pytest.skip("Node and npm are not installed (Debian: npm)")
     folder = tmp_path_factory.mktemp("node")
     for name in ("package.json", "queue.mjs"):
         shutil.copy(HERE / name, folder)

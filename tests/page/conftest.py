@@ -25,7 +25,7 @@ ANSWERS = ("Failed to load resource: ", "WebSocket connection to ")
 WIDE = (1280, 800)
 #: ``make test`` shows the main ways through the page; ``make page`` all of them, in all looks.
 IS_LONG = "ROLLBOOK_PAGE_LOOKS" in os.environ
-at_length = pytest.mark.skipif(not IS_LONG, reason="in make page")
+at_length = pytest.mark.skipif(not IS_LONG, reason="another look of the page: make page")
 #: It runs as root in a container, draws without a graphics card, and looks for nothing elsewhere.
 FLAGS = [
     "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--no-first-run",

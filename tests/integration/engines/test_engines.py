@@ -537,7 +537,7 @@ def test_stop_may_come_at_any_time_and_again(folder: Path) -> None:
 # --- users
 
 
-as_root_only = pytest.mark.skipif(not ROOT, reason="changes users, which only root can")
+as_root_only = pytest.mark.skipif(not ROOT, reason="changes users: run the tests as root")
 
 
 def user_of(pid: int) -> int:
@@ -592,7 +592,11 @@ def test_a_folder_that_nobody_may_enter_is_explained(base: Path) -> None:
         pytest.param(NOBODY, "watchdog", marks=as_root_only),
         # Containers often run as a number that has no name; initdb wants one.
         pytest.param(UNKNOWN, "prctl", marks=as_root_only),
-        pytest.param(None, "prctl", marks=pytest.mark.skipif(ROOT, reason="root has its own")),
+        pytest.param(
+            None,
+            "prctl",
+            marks=pytest.mark.skipif(ROOT, reason="needs an ordinary user"),
+        ),
     ],
 )
 def test_an_ordinary_user_runs_the_engines(base: Path, uid: int | None, watch: str) -> None:

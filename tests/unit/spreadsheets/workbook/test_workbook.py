@@ -38,7 +38,9 @@ FILLS = {"good": "FFC6EFCE", "bad": "FFFFC7CE"}
 moment = dt.datetime.fromisoformat
 SOFFICE = shutil.which("soffice")
 
-needs_office = pytest.mark.skipif(SOFFICE is None, reason="LibreOffice isn't installed")
+needs_office = pytest.mark.skipif(
+    SOFFICE is None, reason="no LibreOffice (Debian: libreoffice-calc-nogui)"
+)
 
 #: Texts that a reader could change, and what each is once it is in a cell.
 TEXTS = {
