@@ -54,7 +54,7 @@ RULES: dict[tuple[str, str], Rule] = {
     ("GET", "/api/v1/auth/me"): _for("signed_in"),
     ("POST", "/api/v1/auth/renew"): _for("signed_in"),
     ("POST", "/api/v1/auth/logout"): _for("signed_in"),
-    # 422: the present password is wrong. 429: for the fifth time.
+    # 422: the current password is wrong. 429: for the fifth time.
     ("POST", "/api/v1/auth/password"): _for(
         "signed_in", 422, 429, json={"current_password": "no", "new_password": "eight odd pelicans"}
     ),

@@ -8,6 +8,7 @@ import contextlib
 import datetime as dt
 import json
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -132,34 +133,78 @@ async def test_an_unknown_address_is_verified_like_a_known_one(
     assert len(set(verified)) == len(said) == 1
 
 
+THANDI = User(
+    uuid4(),
+    "thandi.nkosi@example.org",
+    "Thandi Nkosi",
+    Role.MUNICIPALITY_ADMIN,
+    Scope("GP", "Johannesburg"),
+)
+
+
 @pytest.mark.parametrize(
-    "password",
+    ("password", "says"),
     [
-        "short",
-        "password1234",
-        "P@ssw0rd1234!",
-        "WelcomeAdmin2026",
-        "qwertyuiop123",
-        "123456789012",
-        "abcdefghijkl",
-        "aaaaaaaaaaaaa",
-        "abcabcabcabcabc",
-        "8001015009087",
-        "thandi.nkosi2026",
-        "1q2w3e4r5t6y",
-        "x" * 1025,
+        ("short", "at least 12 characters"),
+        ("x" * 1025, "at most 1024 characters"),
+        ("8001015009087", "an ID number"),
+        ("password1234", "a very common password"),
+        ("P@ssw0rd1234!", "Predictable substitutions"),
+        ("qwertyuiop123", "a very common password"),
+        ("abcdefghijkl", "Sequences like"),
+        ("aaaaaaaaaaaaa", "Repeats like"),
+        ("a" * 500, "Repeats like"),
+        ("1q2w3e4r5t6y", "a very common password"),
+        ("thandi.nkosi2026", "Add another word or two"),
+        ("Johannesburg1", "Capitalization"),
+        ("Rollbook2026!", "too easy to guess"),
     ],
 )
-def test_what_is_tried_first_is_no_password(password: str) -> None:
-    with pytest.raises(InvalidRequestError, match="Nothing was changed"):
-        passwords.check(password, email="thandi.nkosi@example.org")
+async def test_a_password_that_can_be_guessed_is_refused_with_advice(
+    password: str, says: str
+) -> None:
+    with pytest.raises(InvalidRequestError, match="Nothing was changed") as refused:
+        await passwords.check(password, THANDI)
+    assert says in refused.value.message
 
 
 @pytest.mark.parametrize(
     "password", [PASSWORD, NEW, "correct horse battery", "ümläute und mehr", "kgomo e nama metsi"]
 )
-def test_no_kind_of_character_is_asked_for(password: str) -> None:
-    passwords.check(password, email="thandi.nkosi@example.org")
+async def test_no_kind_of_character_is_asked_for(password: str) -> None:
+    await passwords.check(password, THANDI)
+
+
+async def test_the_account_own_words_are_known_and_only_for_that_account() -> None:
+    other = replace(THANDI, email="b@example.org", name="", scope=Scope())
+    both = await asyncio.gather(
+        *(
+            passwords.check("thandi nkosi 26", user)
+            for user in (THANDI, other, THANDI, other, THANDI, other)
+        ),
+        return_exceptions=True,
+    )
+    assert [error is None for error in both] == [False, True] * 3
+
+
+async def test_a_setting_says_how_strong_a_password_must_be() -> None:
+    await passwords.check("password1234", THANDI, strength=0)
+    await passwords.check("a long password", THANDI)
+    with pytest.raises(InvalidRequestError, match="too easy to guess"):
+        await passwords.check("a long password", THANDI, strength=4)
+
+
+async def test_a_hostile_password_is_rated_within_seconds_while_others_are_served() -> None:
+    hostile = "4@8({[<369&#!1/|0$5+7%2" * 44
+    began = time.monotonic()
+    rating = asyncio.create_task(passwords.check(hostile, THANDI))
+    turns = 0
+    while not rating.done():
+        await asyncio.wait({rating}, timeout=0.001)
+        turns += 1
+    await rating
+    assert time.monotonic() - began < 10
+    assert turns > 3  # the event loop ran meanwhile
 
 
 # --- the lock-out -----------------------------------------------------------------------------

@@ -35,10 +35,12 @@ async def add(
     scope: Scope,
     name: str = "",
     by: User | None = None,
+    strength: int = passwords.STRENGTH,
 ) -> User:
     """Make an account.
 
-    ``by`` is who asked for it, here and below; None stands for the command line.
+    Here and below, ``by`` is the person who asked for it (None: the command line), and ``strength``
+    is as in ``passwords.check``.
 
     Raises:
         InvalidRequestError: the address, the password or the role with its place doesn't fit.
@@ -46,9 +48,9 @@ async def add(
     """
     if not is_address(email):
         raise InvalidRequestError(f"{email!r} is not an e-mail address.")
-    passwords.check(password, email=email)
     check_place(role, scope)
     user = User(uuid4(), email, name, role, scope)
+    await passwords.check(password, user, strength=strength)
     parameters = {
         "id": user.id,
         "email": email,
@@ -86,6 +88,7 @@ async def add_first(pool: Pool, settings: Settings) -> tuple[str, str | None] | 
             role=Role.SUPER_ADMIN,
             scope=Scope(),
             name="First administrator",
+            strength=settings.password_strength,
         )
     except ConflictError:
         return None  # another process was quicker
@@ -118,13 +121,28 @@ async def listed(pool: Pool) -> list[Row]:
     return await fetch_all(pool, _SQL["all"])
 
 
-async def set_password(pool: Pool, email: str, password: str, *, by: User | None = None) -> None:
-    """Give a new password: every token of the account ends, and its failed sign-ins are forgotten.
+async def set_password(
+    pool: Pool,
+    email: str,
+    password: str,
+    *,
+    by: User | None = None,
+    strength: int = passwords.STRENGTH,
+) -> None:
+    """Set a new password: all tokens of the account end, its failed sign-ins are forgotten.
 
     Raises:
+        InvalidRequestError: the password won't do.
         NotFoundError: there is no such account.
     """
-    passwords.check(password, email=email)
+    row = await fetch_one(pool, _SQL["by_email"], {"email": email})
+    if row is None:
+        raise _unknown(email)
+    await passwords.check(password, User.from_row(row), strength=strength)
+    await _store_password(pool, email, password, by)
+
+
+async def _store_password(pool: Pool, email: str, password: str, by: User | None) -> None:
     parameters = {
         "email": email,
         "password_hash": await passwords.hash_of(password),
@@ -185,15 +203,15 @@ async def change_password(
 
     Raises:
         TooManySignInsError: too many have failed just before.
-        InvalidRequestError: the present one is wrong, which counts as a failed sign-in, or the
+        InvalidRequestError: the current one is wrong, which counts as a failed sign-in, or the
             new one won't do.
     """
-    passwords.check(new, email=user.email)
+    await passwords.check(new, user, strength=settings.password_strength)
     try:
         await _verified(pool, settings, user.email, current)
     except NotAuthenticatedError:
-        raise InvalidRequestError("Your present password is wrong. Nothing was changed.") from None
-    await set_password(pool, user.email, new, by=user)
+        raise InvalidRequestError("Your current password is wrong. Nothing was changed.") from None
+    await _store_password(pool, user.email, new, by=user)
     return issue_token(settings, user)
 
 
@@ -332,7 +350,11 @@ async def _change(
     async with pool.connection() as connection:
         changed = await fetch_one(connection, _SQL[query], parameters)
         if changed is None:
-            raise NotFoundError(f"There is no account for {parameters['email']}.")
+            raise _unknown(parameters["email"])
         if act == "user_password":
             await lockout.clear(connection, parameters["email"])
         await audit.record(connection, act, who=by, about=parameters["email"])
+
+
+def _unknown(email: str) -> NotFoundError:
+    return NotFoundError(f"There is no account for {email}.")

@@ -31,11 +31,11 @@ class Credentials(BaseModel, strict=True):
 
 
 class NewPassword(BaseModel, strict=True):
-    """The present password, and the one that is to be."""
+    """The current password and the new one."""
 
     current_password: str = Field(max_length=1024)
     new_password: str = Field(
-        max_length=1024, description="12 characters or more, and none that is tried first."
+        max_length=1024, description="12 characters or more, and hard to guess."
     )
 
 

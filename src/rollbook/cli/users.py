@@ -53,7 +53,13 @@ def add(
     run(
         "users",
         lambda system: users.add(
-            system.pool, email=email, password=chosen, role=role, scope=scope, name=name
+            system.pool,
+            email=email,
+            password=chosen,
+            role=role,
+            scope=scope,
+            name=name,
+            strength=system.settings.password_strength,
         ),
     )
     _show(email, chosen, given=given is not None)
@@ -70,7 +76,12 @@ def password(
     """Set a new password: the person is signed out everywhere, and may sign in at once."""
     given = _given(context, password, ask=ask_password)
     chosen = given or secrets.token_urlsafe(15)
-    run("users", lambda system: users.set_password(system.pool, email, chosen))
+    run(
+        "users",
+        lambda system: users.set_password(
+            system.pool, email, chosen, strength=system.settings.password_strength
+        ),
+    )
     _show(email, chosen, given=given is not None)
 
 

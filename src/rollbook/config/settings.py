@@ -76,6 +76,8 @@ class Settings(ProviderSettings, VoterRollSettings):
     token_lifetime_min: Positive = 30
     #: Minutes after which even a session in use must sign in anew.
     session_lifetime_min: Positive = 12 * 60
+    #: The lowest accepted strength of a new password: zxcvbn's score, 0 (any) to 4.
+    password_strength: Annotated[int, Field(ge=0, le=4)] = 3
     #: Sign-ins that may fail before the next has to wait: for one account, from one address.
     sign_in_failures: Positive = 5
     sign_in_failures_per_address: Positive = 100
