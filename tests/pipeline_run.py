@@ -17,6 +17,7 @@ from rollbook.backends.files import FileStore
 from rollbook.model import EVERYWHERE, OUTCOMES, Scope
 from rollbook.pipeline.read import BATCH_ROWS
 from rollbook.pipeline.run import process
+from rollbook.spreadsheets.kinds import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -95,7 +96,7 @@ class Site:
             FileProblemError: the file can't be processed.
         """
         upload_id = uuid4()
-        kind = name.rpartition(".")[2]
+        kind = kind_of(name)
         source = self.folder / f"sent.{kind}"
         source.write_bytes(content)
         key = keys.source_key(upload_id, kind)

@@ -235,6 +235,13 @@ class MissingColumnsError(FileProblemError):
     title = "Columns are missing"
 
 
+class SecondTableError(FileProblemError):
+    """Further below in the file other headers follow, so the rows there are another table."""
+
+    code = "second_table"
+    title = "The file holds two tables"
+
+
 class NoRowsError(FileProblemError):
     """The sheet has headers and nothing below them."""
 

@@ -107,7 +107,7 @@ def rows_of(done: Done) -> dict[str, str]:
 
 def problems_of(done: Done) -> list[tuple[int, str, str]]:
     return sorted(
-        (row["row_number"], problem["column"], problem["code"])
+        (row["row_number"], problem["column"] or "", problem["code"])
         for row in done.rows
         for problem in row["problems"] or ()
     )

@@ -1,220 +1,213 @@
-"""The text of a CSV file, whatever encoding and delimiter it has, looked through piece by piece."""
+"""A text file as polars can read it: UTF-8, with quotation marks as RFC 4180 has them.
+
+Most files are that already, which is proved from the places of their delimiters, quotation marks
+and line ends, all at once; see ``csv_layout``. The others are written once more, record by record;
+see ``csv_records``.
+"""
 
 from __future__ import annotations
 
-import codecs
-import csv
-import io
-import re
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import numpy.typing as npt
+import polars as pl
+
+from rollbook.errors import UnreadableFileError
+from rollbook.pipeline.csv_dialect import dialect_of
+from rollbook.pipeline.csv_encoding import (
+    Encoding,
+    encoding_of,
+    may_be_encoded_twice,
+    pieces,
+)
+from rollbook.pipeline.csv_layout import layout_of
+from rollbook.pipeline.csv_rewrite import Standard, as_standard, as_utf_8, ends_with_line
+from rollbook.pipeline.csv_rows import BEYOND, Rows
+from rollbook.pipeline.reading import Note
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-DELIMITERS: Final = ",;\t|"
-#: How much of a file is looked at to tell its delimiter.
-SNIFFED_CHARS: Final = 64 * 1024
-#: Bytes that are looked at together.
-PIECE_BYTES: Final = 8 << 20
+    import numpy.typing as npt
 
-#: A field in quotes, in which anything may stand, line ends and other delimiters too.
-_QUOTED: Final = re.compile(r'(^|[,;\t|])"(?:[^"]|"")*"(?=[,;\t|\r\n]|\Z)', re.MULTILINE)
-_MARKS: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-#: So many bytes of a file in UTF-8 may be Windows-1252, as where two files were put together.
-MOST_ODD_BYTES: Final = 100_000
-_AS_WINDOWS: Final = "rollbook-windows-1252"
-_LINE_END, _QUOTE = (ord(sign) for sign in '\n"')
+    from rollbook.pipeline.csv_dialect import FindHeader
+
+#: How much of a file is looked at for its delimiter and its header row.
+START_BYTES: Final = 64 * 1024
+_MISCOUNTED: Final = (
+    "The file has {0:,} rows by its line ends and quotation marks and {1:,} by another count, so "
+    "it can't be seen where they end. Nothing was changed. Open the file in Excel or LibreOffice, "
+    "save it as .xlsx and send that."
+)
+_WORDS: Final = {"windows-1252": "Windows-1252", "mac-roman": "Mac Roman", "cp850": "CP850 (DOS)"}
 
 
 @dataclass(frozen=True, slots=True)
 class CsvText:
-    """A CSV file that polars can read, and what it must know of it."""
+    """A text file that polars can read, and what is known of it."""
 
-    #: In UTF-8 without a byte order mark, with line ends that have a line feed.
+    #: In UTF-8, its records as RFC 4180 has them.
     path: Path
+    #: By its usual name.
+    encoding: str
     delimiter: str
-    #: Fields of the longest record at most: delimiters inside quotes count too. 0 for no text.
-    width: int
-    quotes: int
-    #: Records, with the header row and empty ones; lines where quotes don't tell records apart.
-    records: int
-    #: As it was read, by its usual name.
-    encoding: str = "utf-8"
-
-    def fields_of(self, record: int) -> int:
-        """How many fields a record has, the empty ones too.
-
-        Args:
-            record: its index, among all records.
-        """
-        with self.path.open(encoding="utf-8", newline="") as file:
-            records = csv.reader(file, delimiter=self.delimiter)
-            try:
-                return len(next(islice(records, record, None)))
-            except (csv.Error, StopIteration):  # quotes that are none
-                return self.width
-
-    def has_quoted_delimiter(self) -> bool:
-        """Is there a cell in quotes that holds a delimiter, and would be two without them?"""
-        sign = re.escape(self.delimiter)
-        pattern = rf'(?:^|{sign})"(?:[^"\n{sign}]|"")*{sign}(?:[^"\n]|"")*"(?={sign}|\r?$)'
-        quoted = re.compile(pattern.encode(), re.MULTILINE)
-        with self.path.open("rb") as file:
-            return any(quoted.search(line) for line in file)
-
-
-def csv_text(path: Path) -> CsvText:
-    """Look through a file, and put its text beside it where it isn't as polars needs it."""
-    encoding, errors = _encoding(path)
-    plain = path
-    if (encoding, errors) != ("utf-8", "strict") or _has(path, b"\0") or _has_lone_return(path):
-        plain = _rewritten(path, encoding, errors)
-    with plain.open(encoding="utf-8", newline="") as file:
-        start = file.read(SNIFFED_CHARS)
-    delimiter = _delimiter(start)
-    is_blank = not start.strip() and all(not piece.strip() for piece in _pieces(plain))
-    measured = (0, 0, 0) if is_blank else _width_quotes_and_records(plain, ord(delimiter))
-    return CsvText(plain, delimiter, *measured, _name(encoding, errors))
-
-
-def _name(encoding: str, errors: str) -> str:
-    if encoding == "cp1252":
-        return "windows-1252"
-    usual = encoding.removesuffix("-sig")
-    return f"{usual}, in parts windows-1252" if errors == _AS_WINDOWS else usual
-
-
-def _encoding(path: Path) -> tuple[str, str]:
-    """By the byte order mark, else UTF-8, else Windows-1252; and what becomes of odd bytes."""
-    with path.open("rb") as file:
-        start = file.read(4)
-    if start.startswith(_MARKS):
-        return "utf-16", "replace"
-    encoding = "utf-8-sig" if start.startswith(codecs.BOM_UTF8) else "utf-8"
-    odd = _odd_bytes(path)
-    if odd > MOST_ODD_BYTES:
-        return "cp1252", "replace"
-    return encoding, _AS_WINDOWS if odd else "strict"
-
-
-def _odd_bytes(path: Path) -> int:
-    """How often the text is no UTF-8: 0 for a file that is."""
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    odd = 0
-    for piece in _pieces(path):
-        odd += decoder.decode(piece).count("\ufffd") - piece.count(b"\xef\xbf\xbd")
-    return odd + len(decoder.decode(b"", final=True))
-
-
-def _as_windows(error: UnicodeError) -> tuple[str, int]:
-    """What isn't UTF-8 is Windows-1252, and what stands around it is left what it is."""
-    if not isinstance(error, UnicodeDecodeError):
-        raise error
-    return error.object[error.start : error.end].decode("cp1252", "replace"), error.end
-
-
-codecs.register_error(_AS_WINDOWS, _as_windows)
-
-
-def _has_lone_return(path: Path) -> bool:
-    """Does a line end with a carriage return alone, as in old Macintosh programs?
-
-    Spreadsheet programs begin a row there, also in a file that has other line ends.
-    """
-    last = b""
-    for piece in _pieces(path):
-        seen = last + piece
-        last = seen[-1:] if seen.endswith(b"\r") else b""
-        if seen.count(b"\r") - len(last) > seen.count(b"\r\n"):
-            return True
-    return bool(last)
-
-
-def _rewritten(path: Path, encoding: str, errors: str) -> Path:
-    """The same text in UTF-8, without a character that PostgreSQL refuses, in a file of its own.
-
-    Every line end is a line feed.
-    """
-    plain = path.with_name(f"{path.name}.utf-8")
-    decoder = io.IncrementalNewlineDecoder(
-        codecs.getincrementaldecoder(encoding)(errors), translate=True
-    )
-    with plain.open("w", encoding="utf-8", newline="") as target:
-        for piece in _pieces(path):
-            target.write(decoder.decode(piece).replace("\0", ""))
-        target.write(decoder.decode(b"", final=True))
-    return plain
-
-
-def _width_quotes_and_records(path: Path, delimiter: int) -> tuple[int, int, int]:
-    lines, records = _Longest(), _Longest()
-    quotes, is_open = 0, False
-    for piece in _pieces(path):
-        signs = np.frombuffer(piece, np.uint8)
-        marks = np.flatnonzero(signs == _QUOTE)
-        found = np.flatnonzero(signs == delimiter)
-        ends = np.flatnonzero(signs == _LINE_END)
-        lines.add(found, ends)
-        # Behind an odd number of quotes a line end stands inside a cell.
-        records.add(found, ends[(quotes + np.searchsorted(marks, ends)) % 2 == 0])
-        quotes += len(marks)
-        is_open = not piece.endswith(b"\n")
-    width = lines.most + 1
-    # A quote that is none, as in 5", makes one record of many.
-    if quotes % 2 == 0 and records.most < max(4 * width, 256):
-        width = max(width, records.most + 1)
-        return width, quotes, records.ended + is_open
-    return width, quotes, lines.ended + is_open
-
-
-class _Longest:
-    """The most delimiters between two ends, over all pieces."""
-
-    def __init__(self) -> None:
-        #: How many ends there were; the file's last record may be without one.
-        self.ended = 0
-        self._longest = 0
-        #: Of what goes on in the next piece.
-        self._open = 0
+    has_quotes: bool
+    #: How many cells each record has, the header row and empty records included.
+    counts: npt.NDArray[np.uint32]
+    #: Records below the header row that are refused or doubtful as a whole: ``row_number`` and the
+    #: ``code`` of the problem.
+    problems: pl.DataFrame
+    notes: tuple[Note, ...] = ()
 
     @property
-    def most(self) -> int:
-        return max(self._longest, self._open)
+    def width(self) -> int:
+        """Cells of the longest record; 0 for a file without any text."""
+        return int(self.counts.max(initial=0))
 
-    def add(self, found: npt.NDArray[np.intp], ends: npt.NDArray[np.intp]) -> None:
-        """Look at the places of the delimiters and of the ends in the next piece."""
-        self.ended += len(ends)
-        before = np.searchsorted(found, ends)
-        if not len(before):
-            self._open += len(found)
+    @property
+    def records(self) -> int:
+        """Records, the header row and empty ones included."""
+        return len(self.counts)
+
+    def problems_between(self, first: int, last: int, *, headed: int) -> pl.DataFrame:
+        """The problems of the rows from one number to another.
+
+        Args:
+            first: of the first row.
+            last: of the last row.
+            headed: how many columns have headers there; a header row further below may have more.
+        """
+        rows = self.problems.filter(pl.col("row_number").is_between(first, last))
+        if rows.is_empty():
+            return rows
+        is_wide = pl.Series(self.counts[rows["row_number"].to_numpy() - 1] > headed)
+        return rows.filter((rows["code"] != BEYOND) | is_wide)
+
+    def batches(self, rows: int) -> Iterator[pl.DataFrame]:
+        """The records, so many at a time; short ones end in nulls.
+
+        Raises:
+            UnreadableFileError: there are more or fewer of them than were counted.
+        """
+        if not self.width:
             return
-        self._longest = max(self._longest, int(np.diff(before, prepend=-self._open).max()))
-        self._open = len(found) - int(before[-1])
+        width = done = 0
+        records = pl.scan_csv(
+            self.path,
+            has_header=False,
+            separator=self.delimiter,
+            quote_char='"' if self.has_quotes else None,
+            schema={f"column_{n}": pl.String for n in range(self.width)},
+            missing_columns="insert",
+        )
+        for batch in records.collect_batches(chunk_size=rows, maintain_order=True):
+            # Columns at the end in which no row has a value yet are none.
+            used = [n for n, column in enumerate(batch) if column.null_count() < batch.height]
+            width = max(width, used[-1] + 1 if used else 0)
+            done += batch.height
+            yield batch[:, :width]
+        if done != self.records:
+            raise UnreadableFileError(_MISCOUNTED.format(self.records, done))
 
 
-def _delimiter(text: str) -> str:
-    """The delimiter with which most of the first lines have the same number of fields."""
-    plain = _QUOTED.sub(r"\1-", text)
+def csv_text(path: Path, find: FindHeader) -> CsvText:
+    """Look through a file, and write it once more where it isn't as polars needs it.
 
-    def fitness(delimiter: str) -> tuple[int, int]:
-        counts = [line.count(delimiter) for line in plain.splitlines()[:50] if line.strip()]
-        usual = max(set(counts), key=counts.count, default=0)
-        return (counts.count(usual) if usual else 0, usual)
+    Args:
+        path: the file. What is written lies beside it.
+        find: finds the header row among the first rows.
 
-    return max(DELIMITERS, key=fitness)
+    Raises:
+        UnreadableFileError: a part of the file is missing, or it can't be seen where its rows end.
+    """
+    encoding = encoding_of(path)
+    plain, notes = path, _encoding_notes(encoding)
+    if not _is_plain(path, encoding):
+        plain, more = as_utf_8(path, encoding)
+        notes += more
+    start, is_blank = _start(plain)
+    dialect = dialect_of(start, find)
+    delimiter = dialect.shape.delimiter
+    if is_blank:
+        empty = np.empty(0, np.uint32)
+        return CsvText(
+            plain,
+            encoding.name,
+            delimiter,
+            has_quotes=False,
+            counts=empty,
+            problems=_problems([]),
+        )
+    counts = layout_of(plain, dialect.shape) if dialect.is_standard else None
+    if counts is None:
+        found = as_standard(plain, dialect)
+    else:
+        has_quotes = any(b'"' in piece for piece in pieces(plain))
+        found = Standard(plain, counts, has_quotes)
+    unclear = [*found.unclear]
+    if dialect.header_index is not None:
+        ends = ends_with_line(plain)
+        named = dialect.shape.named or 0
+        rows = Rows(found.counts, dialect.header_index, named, ends_with_line=ends)
+        unclear = [each for each in unclear if each[0] > dialect.header_index]
+        unclear += rows.problems()
+        notes += [*found.notes, *rows.notes()]
+    return CsvText(
+        found.path,
+        encoding.name,
+        delimiter,
+        found.has_quotes,
+        found.counts,
+        _problems(unclear),
+        tuple(notes),
+    )
 
 
-def _has(path: Path, sign: bytes) -> bool:
-    return any(sign in piece for piece in _pieces(path))
+def _problems(found: list[tuple[int, str]]) -> pl.DataFrame:
+    rows = [(index + 1, code) for index, code in sorted(set(found))]
+    return pl.DataFrame(rows, {"row_number": pl.UInt32, "code": pl.String}, orient="row")
 
 
-def _pieces(path: Path) -> Iterator[bytes]:
+def _encoding_notes(encoding: Encoding) -> list[Note]:
+    name = next((words for name, words in _WORDS.items() if encoding.name.endswith(name)), None)
+    if name is None:
+        return []
+    if encoding.is_mixed:
+        message = f"Most of the file is in UTF-8 and a part of it isn't, which was read as {name}."
+        return [Note("encoding_mixed", f"{message} Check the names with marks.")]
+    if encoding.is_certain and encoding.name == "windows-1252":
+        return []
+    message = f"The file isn't in UTF-8, and its letters fit {name} best, so it was read as that."
+    return [Note("encoding_unsure", f"{message} Check the names with marks.")]
+
+
+def _start(path: Path) -> tuple[str, bool]:
+    """The first lines, all of them whole, and whether there is nothing in the file but blanks."""
     with path.open("rb") as file:
-        while piece := file.read(PIECE_BYTES):
-            yield piece
+        content = file.read(START_BYTES)
+        is_whole = len(content) < START_BYTES
+    end = len(content) if is_whole else content.rfind(b"\n") + 1 or len(content)
+    text = content[:end].decode("utf-8-sig", "ignore")
+    is_blank = not text.strip() and not any(piece.strip() for piece in pieces(path))
+    return text, is_blank
+
+
+def _is_plain(path: Path, encoding: Encoding) -> bool:
+    """Is it UTF-8 in which each carriage return is before a line feed, without a sign to remove?"""
+    if encoding.codec not in ("utf-8", "utf-8-sig") or encoding.is_mixed:
+        return False
+    after_return, piece = False, b""
+    for piece in pieces(path):
+        if b"\0" in piece or may_be_encoded_twice(piece):
+            return False
+        if after_return and not piece.startswith(b"\n"):
+            return False
+        if b"\r" in piece:
+            signs = np.frombuffer(piece, np.uint8)
+            returns = np.flatnonzero(signs[:-1] == ord("\r"))
+            if (signs[returns + 1] != ord("\n")).any():
+                return False
+        after_return = piece.endswith(b"\r")
+    return not after_return and not piece.rstrip(b"\r\n").endswith(b"\x1a")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from collections import deque
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
 import polars as pl
 
 from rollbook.errors import (
+    FileProblemError,
     MissingColumnsError,
     NoIdColumnError,
     NoRowsError,
@@ -21,18 +21,18 @@ from rollbook.errors import (
     UnreadableFileError,
 )
 from rollbook.masking import masked
+from rollbook.pipeline import header as header_rows
 from rollbook.pipeline import totals
 from rollbook.pipeline.columns import (
     ColumnMap,
     fingerprint,
     key,
-    map_headers,
     own,
-    unique_headers,
     variants,
 )
 from rollbook.pipeline.csv_text import CsvText, csv_text
-from rollbook.pipeline.reading import ColumnUsed, How, Reading, SheetNotRead
+from rollbook.pipeline.header import Header, is_number
+from rollbook.pipeline.reading import ColumnUsed, How, Note, Reading, SheetNotRead
 from rollbook.spreadsheets.books.book import Rows
 from rollbook.spreadsheets.books.merged import MergedCells
 from rollbook.spreadsheets.books.opening import open_book
@@ -45,9 +45,9 @@ if TYPE_CHECKING:
 
     from rollbook.spreadsheets.books.book import Book
 
-ROW_NUMBER = "row_number"
+ROW_NUMBER: Final = header_rows.ROW_NUMBER
 #: The header row is looked for in so many rows: titles and notes may stand above it.
-HEADER_SEARCH_ROWS = 30
+HEADER_SEARCH_ROWS = header_rows.SEARCH_ROWS
 #: Rows that go through the pipeline together: enough for polars to be quick, few enough that the
 #: memory is that of a few batches, however long the file is.
 BATCH_ROWS = 50_000
@@ -61,14 +61,15 @@ TOO_LONG = (
     f"A cell of the file holds more than {MOST_CELL_BYTES >> 10} KB of text, which no list of "
     "members has. Nothing was changed. Check that you sent the right file, and shorten the cell."
 )
-OPEN_QUOTE = (
-    "A quotation mark is opened in the file and never closed, so it can't be told where its cells "
-    "end. Nothing was changed. Open the file in Excel or LibreOffice, look for cells that run over "
-    "several rows, mend them, save it as .xlsx and send that."
-)
+#: Headers are the person's: as names in an expression, "*" and "^...$" would be patterns.
+_HAS_VALUE: Final = pl.any_horizontal(pl.all().str.strip_chars().fill_null("") != "")
 
 #: In place of a sheet's name: all visible sheets with members.
 ALL_SHEETS: Final = "*"
+
+
+#: The columns of a table of problems that concern whole rows.
+ROW_PROBLEMS: Final[dict[str, type[pl.DataType]]] = {ROW_NUMBER: pl.UInt32, "code": pl.String}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +86,11 @@ class Sheet:
     fingerprint: str
     #: Rows of the whole table as the file says it: an estimate. None where it says nothing.
     rows_expected: int | None = None
-    #: Columns of the file up to where its header row ends, in a CSV file; what stands in those
-    #: behind them has been moved there. A workbook's cells stand where they were put.
-    headed_columns: int | None = None
+    #: Columns of a text file after the last that has a header; a value in one of them was moved
+    #: there. The cells of a workbook are where they were put.
+    unheaded: tuple[str, ...] = ()
+    #: Rows that are refused or doubtful as a whole: ``row_number`` and the ``code`` of the problem.
+    row_problems: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=ROW_PROBLEMS))
     #: Of the file up to this batch.
     reading: Reading = field(default_factory=Reading)
     #: Whether the workbook counts days from 1904.
@@ -106,19 +109,6 @@ class Wanted:
     #: The same for earlier files, by the fingerprint of their headers.
     remembered: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
 
-    def map(self, headers: Sequence[str]) -> ColumnMap:
-        """Find the field of each header."""
-        return map_headers(headers, self._mapping(headers)[0])
-
-    def used(self, headers: Sequence[str], columns: ColumnMap) -> Mapping[str, ColumnUsed]:
-        """The columns that are read, and why each is read as its field."""
-        mapping, how = self._mapping(headers)
-        named = {key(header) for header, field in mapping.items() if field}
-        return {
-            header: ColumnUsed(field, how if key(header) in named else "known")
-            for header, field in columns.known.items()
-        }
-
     def check(self, headers: Sequence[str]) -> None:
         """Raise ``NoSuchHeaderError`` where the sender's mapping names a header that is not here.
 
@@ -133,7 +123,8 @@ class Wanted:
                 "in the file, and send it again."
             )
 
-    def _mapping(self, headers: Sequence[str]) -> tuple[Mapping[str, str | None], How]:
+    def mapping(self, headers: Sequence[str]) -> tuple[Mapping[str, str | None], How]:
+        """The field by header as the sender or the office said it, and which of them it was."""
         if self.columns is not None:
             return self.columns, "given"
         if not self.remembered:
@@ -173,7 +164,8 @@ def read(
     batch_rows = max(batch_rows, HEADER_SEARCH_ROWS)
     try:
         if kind == "csv":
-            yield from _Reading([_csv_table(path, limits)], wanted, batch_rows, limits).sheets()
+            table = _csv_table(path, wanted, limits)
+            yield from _Reading([table], wanted, batch_rows, limits).sheets()
             return
         with closing(open_book(path, inspected.tails)) as book:
             tables = [_book_table(book, index) for index in range(len(book.sheets))]
@@ -200,16 +192,16 @@ class _Table:
     text: CsvText | None = None
 
 
-def _csv_table(path: Path, limits: Limits) -> _Table:
-    text = csv_text(path)
+def _csv_table(path: Path, wanted: Wanted, limits: Limits) -> _Table:
+    text = csv_text(path, partial(header_rows.find, mapped=wanted.mapping))
     # The time of polars, and of the report, grows with the columns more than with the rows.
     if text.width > limits.columns:
         raise _too_wide(limits.columns)
     return _Table(
         "CSV",
-        lambda rows: map(Rows, _csv_batches(text, rows)),
+        lambda rows: map(Rows, text.batches(rows)),
         lambda: text.records,
-        reading=Reading(encoding=text.encoding, delimiter=text.delimiter),
+        reading=Reading(text.encoding, text.delimiter, notes=text.notes),
         text=text,
     )
 
@@ -231,7 +223,7 @@ class _Opened(NamedTuple):
     table: _Table
     #: All its rows, from the first on.
     batches: Iterator[_Batch]
-    header_index: int
+    header: Header
 
 
 class _Batch(NamedTuple):
@@ -268,9 +260,9 @@ class _Reading:
             opened = self._opened(table)
             if opened is None:
                 continue
+            self._empty = self._empty or opened.header.columns
             others: tuple[SheetNotRead, ...] | None = None
-            for sheet in _sheets(opened, self._wanted, self._most_columns):
-                self._empty = self._empty or sheet.columns
+            for sheet in _sheets(opened, self._most_columns):
                 if sheet.frame.is_empty():
                     continue
                 self._wanted.check(sheet.frame.columns[1:])
@@ -305,22 +297,22 @@ class _Reading:
         first = _first(batches)
         prepared = _prepared(chain([first], batches))
         start = next(prepared)
-        header_index = _header_row(start.frame, self._wanted)
-        if header_index is None:
+        header = header_rows.find(start.frame.iter_rows(), self._wanted.mapping)
+        if header is None:
             self._seen.extend(_first_texts(start.own))
             return None
-        return _Opened(table, chain([start], prepared), header_index)
+        return _Opened(table, chain([start], prepared), header)
 
     def _other(self, table: _Table) -> SheetNotRead:
         """What is said of a table that isn't read."""
         rows, holds_members = None, False
         # What isn't read may be damaged.
-        with suppress(UnreadableFileError):
+        with suppress(FileProblemError):
             rows = table.rows()
             opened = self._opened(table, 2 * HEADER_SEARCH_ROWS)
             if opened is not None:
-                rows = None if rows is None else max(rows - opened.header_index - 1, 0)
-                found = _sheets(opened, self._wanted, self._most_columns)
+                rows = None if rows is None else max(rows - opened.header.index - 1, 0)
+                found = _sheets(opened, self._most_columns)
                 heights = (sheet.frame.height for sheet in found)
                 holds_members = any(heights)
                 if holds_members and rows is None:
@@ -330,9 +322,7 @@ class _Reading:
     def _count(self, table: _Table) -> int:
         opened = self._opened(table)
         assert opened is not None
-        return sum(
-            sheet.frame.height for sheet in _sheets(opened, self._wanted, self._most_columns)
-        )
+        return sum(sheet.frame.height for sheet in _sheets(opened, self._most_columns))
 
     def _refuse(self) -> NoReturn:
         """Say why no table can be read."""
@@ -418,78 +408,6 @@ def _without_nul(table: pl.DataFrame) -> pl.DataFrame:
     return table.with_columns(pl.col(at_fault).str.replace_all(_NUL, "", literal=True))
 
 
-def _csv_batches(text: CsvText, batch_rows: int) -> Iterator[pl.DataFrame]:
-    """The records of a CSV file; short ones end in nulls."""
-    if not text.width:
-        return
-    quote: str | None = '"'
-    if text.quotes % 2:
-        # A quote that is never closed would swallow the rest of the file, which shows only where
-        # the rest begins: take quotes as text then.
-        try:
-            deque(_parsed(text, batch_rows, quote), maxlen=0)
-        except pl.exceptions.ComputeError:
-            if text.has_quoted_delimiter():
-                raise UnreadableFileError(OPEN_QUOTE) from None
-            quote = None
-    yield from _parsed(text, batch_rows, quote)
-
-
-def _parsed(text: CsvText, batch_rows: int, quote: str | None) -> Iterator[pl.DataFrame]:
-    width = 0
-    records = pl.scan_csv(
-        text.path,
-        has_header=False,
-        separator=text.delimiter,
-        quote_char=quote,
-        schema={f"column_{n}": pl.String for n in range(text.width)},
-        missing_columns="insert",
-    )
-    for batch in records.collect_batches(chunk_size=batch_rows, maintain_order=True):
-        # The width is a bound, since delimiters inside quotes count too: what nobody uses goes.
-        used = [n for n, column in enumerate(batch) if column.null_count() < batch.height]
-        width = max(width, used[-1] + 1 if used else 0)
-        if text.quotes and quote and _has_rows_in_a_cell(batch, text.delimiter):
-            raise UnreadableFileError(OPEN_QUOTE)
-        yield batch[:, :width] if quote else batch[:, :width].with_columns(_unquoted(pl.all()))
-
-
-def _unquoted(cell: pl.Expr) -> pl.Expr:
-    """The text of a cell that stands in quotes, in a file in which another quote is none."""
-    text = cell.str.strip_chars_end("\r")
-    inner = text.str.replace(r'(?s)^"(.*)"$', "$1").str.replace_all('""', '"', literal=True)
-    return pl.when(text.str.contains(r'^"(?:[^"]|"")*"$')).then(inner).otherwise(cell)
-
-
-def _has_rows_in_a_cell(batch: pl.DataFrame, delimiter: str) -> bool:
-    """Did a quote that isn't closed swallow rows, up to the next quote that is opened?"""
-    long = batch.select(pl.all().str.contains("\n", literal=True).any())
-    suspects = [column.name for column in long if column.item()]
-    if not suspects:
-        return False
-    sign, number = re.escape(delimiter), '"*[0-9]{13}'
-    row = "|".join(
-        (
-            # A line that begins with an ID number and goes on, or that begins with one in quotes,
-            rf'\n\s*{number}"*\s*{sign}',
-            rf'\n\s*"{number}',
-            # or in which one stands behind other cells.
-            rf'\n[^\n]*{sign}{number}(?:["\n{sign}]|$)',
-        )
-    )
-    return bool(batch.select(pl.any_horizontal(pl.col(suspects).str.contains(row).any())).item())
-
-
-def _header_row(raw: pl.DataFrame, wanted: Wanted) -> int | None:
-    """The index of the row that has an ID column and the most known headers; None if none has."""
-    best: tuple[int, int] | None = None
-    for index, row in enumerate(raw.head(HEADER_SEARCH_ROWS).iter_rows()):
-        known = wanted.map(_headers(row)).known
-        if "id_number" in known.values() and (best is None or len(known) > best[0]):
-            best = (len(known), index)
-    return best[1] if best else None
-
-
 def _too_wide(most_columns: int) -> UnreadableFileError:
     return UnreadableFileError(
         f"The table has more than {most_columns:,} columns, which no list of members has. Nothing "
@@ -498,54 +416,93 @@ def _too_wide(most_columns: int) -> UnreadableFileError:
     )
 
 
-def _sheets(opened: _Opened, wanted: Wanted, most_columns: int) -> Iterator[Sheet]:
+def _sheets(opened: _Opened, most_columns: int) -> Iterator[Sheet]:
     """The batches below the header row; those above and the row itself count as rows only."""
-    table, header_index = opened.table, opened.header_index
+    table, header = opened.table, opened.header
     claimed = table.rows()
-    expected = None if claimed is None else max(claimed - header_index - 1, 0)
-    headed = None if table.text is None else table.text.fields_of(header_index)
-    header_row: Sequence[str | None] = ()
-    headers: list[str] = []
+    expected = None if claimed is None else max(claimed - header.index - 1, 0)
+    body = header_rows.Body(header)
     hidden_rows = 0
     filled: set[str] = set()
     total_rows: list[int] = []
     for batch in opened.batches:
-        first_row, skipped = batch.first_row, 0
-        if first_row == 1:
-            header_row = batch.frame.row(header_index)
-            first_row, skipped = header_index + 2, header_index + 1
         if batch.frame.width > most_columns:
             raise _too_wide(most_columns)
-        if batch.frame.width > len(headers):
-            gap = [None] * (batch.frame.width - len(header_row))
-            headers = _headers([*header_row, *gap])
-        columns, printed = wanted.map(headers), fingerprint(headers)
-        body = _of_width(batch.frame.slice(skipped), headers)
-        # A row in which merged cells alone have a value is none.
-        # Headers are the person's: as names in an expression, "*" and "^...$" would be patterns.
-        has_value = (
-            batch.own.slice(skipped)
-            .select(pl.any_horizontal(pl.all().str.strip_chars().fill_null("") != ""))
-            .to_series()
-        )
-        numbered = body.with_row_index(ROW_NUMBER, offset=first_row)
-        if (are := totals.are_totals(body, columns)) is not None:
-            total_rows += numbered.filter(are)[ROW_NUMBER].to_list()
-            has_value &= ~are
-        frame = numbered.filter(has_value)
-        if batch.hidden:
-            hidden_rows += int(frame[ROW_NUMBER].is_in(batch.hidden).sum())
-        filled |= _filled(frame, set(columns.unknown) - filled)
-        reading = replace(
-            table.reading,
-            header_row=header_index + 1,
-            columns_used=wanted.used(headers, columns),
-            columns_not_read=tuple(name for name in own(headers) if name in filled),
-            hidden_rows=hidden_rows,
-            hidden_columns=_hidden_headers(header_row, headers, batch.hidden_columns),
-            notes=(totals.note(total_rows),) if total_rows else (),
-        )
-        yield Sheet(frame, table.name, columns, printed, expected, headed, reading, table.is_1904)
+        skipped = header.index + 1 if batch.first_row == 1 else 0
+        for part in body.parts(batch.frame.slice(skipped), batch.first_row + skipped):
+            columns = body.columns
+            first_row = int(part[0, ROW_NUMBER])
+            # A row in which merged cells alone have a value is none.
+            own_cells = batch.own.slice(first_row - batch.first_row, part.height)
+            has_value = _have_value(own_cells, header.id_column)
+            if (are := totals.are_totals(part.drop(ROW_NUMBER), columns)) is not None:
+                total_rows += part.filter(are)[ROW_NUMBER].to_list()
+                has_value &= ~are
+            frame = part.filter(has_value)
+            if batch.hidden:
+                hidden_rows += int(frame[ROW_NUMBER].is_in(batch.hidden).sum())
+            filled |= _filled(frame, set(columns.unknown) - filled)
+            reading = replace(
+                table.reading,
+                header_row=header.index + 1,
+                columns_used=_used(header, columns),
+                columns_not_read=tuple(name for name in own(part.columns[1:]) if name in filled),
+                hidden_rows=hidden_rows,
+                hidden_columns=_hidden_headers(header.texts, batch.hidden_columns),
+                notes=(*table.reading.notes, *_notes(total_rows, body.repeats)),
+            )
+            sheet = Sheet(
+                frame,
+                table.name,
+                columns,
+                header.fingerprint,
+                expected,
+                reading=reading,
+                is_1904=table.is_1904,
+            )
+            yield sheet if table.text is None else _of_text(sheet, table.text, body)
+
+
+def _of_text(sheet: Sheet, text: CsvText, body: header_rows.Body) -> Sheet:
+    """What is known of a text file's rows beside their cells."""
+    if sheet.frame.is_empty():
+        return sheet
+    first, last = int(sheet.frame[0, ROW_NUMBER]), int(sheet.frame[-1, ROW_NUMBER])
+    problems = text.problems_between(first, last, headed=body.headed)
+    return replace(sheet, unheaded=body.unheaded, row_problems=problems)
+
+
+def _have_value(cells: pl.DataFrame, id_column: int) -> pl.Series:
+    """The rows in which any cell holds more than blanks."""
+    if id_column >= cells.width:
+        return cells.select(_HAS_VALUE).to_series()
+    # Almost every row has a number in one column, which is seen sooner than all the others.
+    has_number = is_number(cells.to_series(id_column))
+    others = (~has_number).arg_true()
+    if not len(others):
+        return has_number
+    return has_number.scatter(others, cells[others].select(_HAS_VALUE).to_series())
+
+
+def _used(header: Header, columns: ColumnMap) -> Mapping[str, ColumnUsed]:
+    """The columns that are read, and why each is read as its field."""
+    named = {key(name) for name, field in header.given.items() if field}
+    names = header_rows.names_of(header.texts)
+    tiers = {names[column] for column in header.tiers}
+
+    def how(name: str) -> How:
+        if key(name) in named:
+            return header.how
+        return "tiers" if name in tiers else "known"
+
+    return {name: ColumnUsed(field, how(name)) for name, field in columns.known.items()}
+
+
+def _notes(total_rows: list[int], repeats: list[int]) -> Iterator[Note]:
+    if total_rows:
+        yield totals.note(total_rows)
+    if repeats:
+        yield header_rows.note(repeats)
 
 
 def _filled(frame: pl.DataFrame, names: Set[str]) -> set[str]:
@@ -556,35 +513,20 @@ def _filled(frame: pl.DataFrame, names: Set[str]) -> set[str]:
     return {column.name for column in texts if (column != "").any()}
 
 
-def _hidden_headers(
-    header_row: Sequence[str | None], headers: Sequence[str], hidden: list[range]
-) -> tuple[str, ...]:
+def _hidden_headers(texts: Sequence[str], hidden: list[range]) -> tuple[str, ...]:
     """The headers of the hidden columns, where the file names them."""
-    named = [n for n, cell in enumerate(header_row) if _text(cell)]
-    return tuple(headers[n] for n in named if any(n in columns for columns in hidden))
-
-
-def _of_width(batch: pl.DataFrame, headers: Sequence[str]) -> pl.DataFrame:
-    missing = headers[batch.width :]
-    batch.columns = list(headers[: batch.width])
-    empty = (pl.Series(name, [None], pl.String).new_from_index(0, batch.height) for name in missing)
-    return batch.hstack(list(empty)) if missing else batch
-
-
-def _headers(row: Sequence[str | None]) -> list[str]:
-    """A row as headers that differ from each other and from our own column, none of them empty."""
-    named = [_text(cell) or f"Column {number}" for number, cell in enumerate(row, start=1)]
-    return unique_headers(named, taken={ROW_NUMBER})
-
-
-def _text(cell: str | None) -> str:
-    return " ".join((cell or "").split())
+    names = header_rows.names_of(texts)
+    return tuple(
+        names[column]
+        for column, text in enumerate(texts)
+        if text and any(column in columns for columns in hidden)
+    )
 
 
 def _first_texts(raw: pl.DataFrame) -> list[str]:
     """What stands in the first row that has anything: what the person would call the headers."""
     for row in raw.head(HEADER_SEARCH_ROWS).iter_rows():
-        texts = [text for cell in row if (text := _text(cell))]
+        texts = [text for cell in row if (text := header_rows.one_line(cell))]
         if texts:
             # Digits may be a member's; headers have none to speak of.
             return [text[:30] for text in texts if not any(c.isdigit() for c in text)]

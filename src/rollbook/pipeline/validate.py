@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import dataframely as dy
 import polars as pl
 
-from rollbook.pipeline import id_numbers
+from rollbook.pipeline import id_numbers, problems
 from rollbook.pipeline.normalise import FIELDS, select
 from rollbook.pipeline.read import ROW_NUMBER
 
@@ -32,6 +32,10 @@ PROBLEMS: Final[dict[str, type[pl.DataType]]] = {
     #: What a doubtful cell was read as; null where nothing of it was kept.
     "kept": pl.String,
 }
+
+
+#: The problem of a row with more cells than there are headers.
+_BEYOND: Final = "cells_beyond_headers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +142,8 @@ def validate(normalised: Normalised, sheet: Sheet, scope: Scope) -> Validated:
     if beyond is not None:
         name = beyond.columns[-1]
         headers[name] = name
-        errors.append(select(beyond, beyond[name].is_not_null(), name, "cells_beyond_headers"))
+        errors.append(select(beyond, beyond[name].is_not_null(), name, _BEYOND))
+    errors.append(_whole_rows(sheet, beyond))
     found = (
         pl.concat([*errors, normalised.warnings])
         .with_columns(
@@ -147,9 +152,7 @@ def validate(normalised: Normalised, sheet: Sheet, scope: Scope) -> Validated:
         .cast(pl.Schema(PROBLEMS))
         .sort(ROW_NUMBER, maintain_order=True)
     )
-    invalid = failed[ROW_NUMBER]
-    if beyond is not None:
-        invalid = pl.concat([invalid, beyond[ROW_NUMBER]])
+    invalid = pl.concat([failed[ROW_NUMBER], found.filter(severity="error")[ROW_NUMBER]])
     return Validated(_with_verdicts(frame, invalid, scope), found)
 
 
@@ -160,13 +163,31 @@ def _beyond_headers(sheet: Sheet) -> pl.DataFrame | None:
         ``row_number``, and under the name of the first column behind the headers what stands there
         or further behind.
     """
-    if sheet.headed_columns is None or 1 + sheet.headed_columns >= sheet.frame.width:
+    # By position: in an expression, a header such as "^ID$" would be a pattern.
+    there = [n for n, name in enumerate(sheet.frame.columns) if name in sheet.unheaded]
+    if not there:
         return None
-    # Apart, so that no header of a person's, which may be a pattern, is a name in an expression.
-    behind = sheet.frame[:, 1 + sheet.headed_columns :]
+    behind = sheet.frame[:, there]
     filled = behind.select(pl.all().str.strip_chars().replace("", None))
     first = filled.select(pl.coalesce(pl.all())).to_series()
     return sheet.frame.select(ROW_NUMBER).with_columns(first).filter(first.is_not_null())
+
+
+def _whole_rows(sheet: Sheet, beyond: pl.DataFrame | None) -> pl.DataFrame:
+    """The problems that concern rows as a whole, in the columns of ``PROBLEMS``."""
+    rows = sheet.frame.select(ROW_NUMBER).join(sheet.row_problems, on=ROW_NUMBER)
+    if beyond is not None:
+        # A cell behind the headers says the same, and what is in it.
+        is_said = (pl.col("code") == _BEYOND) & pl.col(ROW_NUMBER).is_in(
+            beyond[ROW_NUMBER].implode()
+        )
+        rows = rows.filter(~is_said)
+    severities = {code: problem.severity for code, problem in problems.catalogue().items()}
+    severity = pl.col("code").replace_strict(severities, return_dtype=pl.String)
+    return rows.with_columns(severity=severity).select(
+        pl.col(name) if name in (ROW_NUMBER, "code", "severity") else pl.lit(None, kind).alias(name)
+        for name, kind in PROBLEMS.items()
+    )
 
 
 def _with_verdicts(frame: pl.DataFrame, invalid: pl.Series, scope: Scope) -> pl.DataFrame:

@@ -99,7 +99,8 @@ def test_every_rule_is_an_error_of_the_catalogue() -> None:
     assert set(Member._validation_rules(with_cast=False)) >= set(RULES)
     errors = {code for code, entry in problems.catalogue().items() if entry.severity == "error"}
     of_cells = {"formula_not_calculated", "error_value", "cells_beyond_headers"}
-    assert errors == {*RULES, *of_cells}
+    of_rows = {"quotes_unclear", "row_cut_off"}
+    assert errors == {*RULES, *of_cells, *of_rows}
 
 
 def test_the_reference_lists_every_problem_in_its_words() -> None:
@@ -121,14 +122,17 @@ def test_a_row_of_a_csv_with_more_cells_than_headers_is_refused(
     rows = [
         f'{id_number(1)},A,B,"12 Main Rd, Soweto",79800012',
         f"{id_number(2)},C,D,12 Main Rd, Soweto,79800012",
-        f"{id_number(3)},E,F,12 Main Rd,79800012, ,,",
+        f"{id_number(3)},E,F,12 Main Rd,79800012,",
+        f"{id_number(4)},G,H,12 Main Rd",
     ]
     path = tmp_path / "members.csv"
     path.write_text(title + "\n".join([header, *rows]), encoding="utf-8")
     [sheet] = read(path, "csv")
     done = validate(normalise(sheet, TODAY), sheet, EVERYWHERE)
-    # A header row that ends in a delimiter has a column more, without a name.
-    is_moved = not end
-    assert done.rows["verdict"].to_list() == ["valid", "invalid" if is_moved else "valid", "valid"]
+    # Where the header row ends in a delimiter, each row has room for an empty cell more.
+    is_refused = not end
+    verdicts = ["valid", "invalid", "invalid" if is_refused else "valid", "valid"]
+    assert done.rows["verdict"].to_list() == verdicts
     found = done.problems.filter(code="cells_beyond_headers").select("column", "value", "severity")
-    assert found.rows() == ([("Column 6", "79800012", "error")] if is_moved else [])
+    moved = [("Column 6", "79800012", "error")]
+    assert found.rows() == moved + ([(None, None, "error")] if is_refused else [])

@@ -1,0 +1,169 @@
+"""The dialect of a text file: its delimiter, its quotation mark, and what is written around them.
+
+It is found from the beginning of the file. The delimiter is the one with which a header row is
+there; where there is none, the one with which most lines have the same number of cells.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from rollbook.pipeline.csv_records import Records, Shape, split
+from rollbook.pipeline.header import SEARCH_ROWS, Texts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from rollbook.pipeline.header import Header
+
+    FindHeader: TypeAlias = Callable[[Iterable[Texts]], Header | None]
+
+DELIMITERS: Final = ",;\t|"
+#: Lines that are looked at for quotation marks.
+_MOST_LINES: Final = 200
+#: The line with which a file tells Excel its delimiter. It is no row.
+_SAID: Final = re.compile(r'"?sep=([!-/:-@\[-`{-~\t ])"?;*,*\s*', re.IGNORECASE)
+#: A cell in quotation marks, which may hold line ends and other delimiters.
+_QUOTED: Final = re.compile(r'(^|[,;\t|])"(?:[^"]|"")*"(?=[,;\t|\r\n]|\Z)', re.MULTILINE)
+#: A line that is one cell in quotation marks.
+_WRAPPED: Final = re.compile(r'"(?:[^"]|"")*"')
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How a text file is written."""
+
+    shape: Shape
+    #: Is the first line the one that says what the delimiter is?
+    has_said_line: bool = False
+    #: Is each line as a whole in quotation marks?
+    is_wrapped: bool = False
+    #: The index of the header row among the records; None if no row has a header for ID numbers.
+    header_index: int | None = None
+
+    @property
+    def is_standard(self) -> bool:
+        """May the file be what RFC 4180 describes?"""
+        return not (
+            self.has_said_line
+            or self.is_wrapped
+            or self.shape.has_escapes
+            or self.shape.quote != '"'
+        )
+
+
+def dialect_of(start: str, find: FindHeader) -> Dialect:
+    """Find the dialect.
+
+    Args:
+        start: the first lines of the file, all of them whole.
+        find: finds the header row among the first rows.
+    """
+    lines = start.replace("\r\n", "\n").removesuffix("\n").split("\n")
+    said = _SAID.fullmatch(lines[0])
+    if said is not None:
+        lines = lines[1:]
+    tried = DELIMITERS if said is None else said[1] + DELIMITERS.replace(said[1], "")
+    found = _best(lines, tried, find)
+    if found is None:
+        wrapped = [line for line in lines if line.strip()]
+        if wrapped and sum(map(_is_wrapped, wrapped)) > len(wrapped) / 2:
+            found = _best([unwrapped(line) for line in lines], tried, find)
+            if found is not None:
+                found = replace(found, is_wrapped=True)
+    if found is None:
+        delimiter = said[1] if said else _most_regular(lines)
+        found = Dialect(Shape(delimiter))
+    return replace(found, has_said_line=said is not None)
+
+
+def _best(lines: Sequence[str], delimiters: str, find: FindHeader) -> Dialect | None:
+    """The dialect with which there is a header row, and with the most known headers."""
+    best: tuple[tuple[bool, int], Dialect] | None = None
+    for delimiter in delimiters:
+        if not any(delimiter in line for line in lines):
+            continue
+        shape = _shape(lines, delimiter)
+        found = islice(Records(iter(lines), shape), SEARCH_ROWS + 1)
+        records = [
+            record.cells if record.line is None else record.line.split(delimiter)
+            for record in found
+        ]
+        # A line without the delimiter says nothing for it.
+        header = find([cells if len(cells) > 1 else [] for cells in records])
+        if header is None:
+            continue
+        columns = header.columns
+        fitness = (not columns.missing, len(columns.known))
+        if best is None or fitness > best[0]:
+            known = replace(
+                shape,
+                width=len(records[header.index]),
+                named=max(at for at, text in enumerate(header.texts, 1) if text),
+                id_column=header.id_column,
+            )
+            best = fitness, Dialect(known, header_index=header.index)
+    return best[1] if best else None
+
+
+def _shape(lines: Sequence[str], delimiter: str) -> Shape:
+    """The quotation mark, and whether a backslash before it makes it text."""
+    plain = Shape(delimiter)
+    single = Shape(delimiter, "'")
+    if _is_single(lines, single):
+        return single
+    escaped = replace(plain, has_escapes=True)
+    votes = 0
+    for line in islice((line for line in lines if '\\"' in line), _MOST_LINES):
+        votes += _is_whole(line, escaped) - _is_whole(line, plain)
+    return escaped if votes > 0 else plain
+
+
+def _is_single(lines: Sequence[str], single: Shape) -> bool:
+    """Are cells in single quotation marks? One before an ID number only makes it text in Excel."""
+    delimiter = re.escape(single.delimiter)
+    opening = re.compile(rf"(?:^|{delimiter}) *'")
+    closing = re.compile(rf"' *(?:{delimiter}|$)")
+    filled = [line for line in islice(lines, _MOST_LINES) if line.strip()]
+    if not any(map(closing.search, filled)) or any('"' in line for line in filled):
+        return False
+    opened = sum(len(opening.findall(line)) for line in filled)
+    closed = sum(len(closing.findall(line)) for line in filled)
+    if not opened == closed >= len(filled) - 1:
+        return False
+    found = [split(line, single) for line in filled]
+    widths = Counter(len(record.cells) for record in found)
+    return not any(record.loose or record.open_at is not None for record in found) and (
+        widths.most_common(1)[0][1] >= len(filled) - 1
+    )
+
+
+def _is_whole(line: str, shape: Shape) -> bool:
+    found = split(line, shape)
+    return not found.loose and found.open_at is None
+
+
+def _is_wrapped(line: str) -> bool:
+    return _WRAPPED.fullmatch(line.strip()) is not None
+
+
+def unwrapped(line: str) -> str:
+    """The line that is inside a line which is one cell in quotation marks."""
+    text = line.strip()
+    return text[1:-1].replace('""', '"') if _is_wrapped(line) else line
+
+
+def _most_regular(lines: Sequence[str]) -> str:
+    """The delimiter with which most of the first lines have the same number of cells."""
+    plain = _QUOTED.sub(r"\1-", "\n".join(lines)).split("\n")
+
+    def fitness(delimiter: str) -> tuple[int, int]:
+        counts = [line.count(delimiter) for line in plain[:50] if line.strip()]
+        usual = max(set(counts), key=counts.count, default=0)
+        return (counts.count(usual) if usual else 0, usual)
+
+    return max(DELIMITERS, key=fitness)

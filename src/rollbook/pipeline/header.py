@@ -1,0 +1,342 @@
+"""The header row of a table: which row it is, its second tier, and where it comes again below."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import polars as pl
+
+from rollbook.errors import SecondTableError
+from rollbook.masking import masked
+from rollbook.pipeline.columns import fingerprint, key, map_headers, unique_headers, variants
+from rollbook.pipeline.reading import Note
+from rollbook.spreadsheets.workbook.worksheet import letters_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from rollbook.pipeline.columns import ColumnMap
+    from rollbook.pipeline.reading import How
+
+    #: What the sender or the office said of these headers, and which of them it was.
+    Mapped: TypeAlias = Callable[[Sequence[str]], tuple[Mapping[str, str | None], How]]
+
+#: A row of a table as it was read.
+Texts: TypeAlias = "Sequence[str | None]"
+
+ROW_NUMBER: Final = "row_number"
+#: The header row is looked for in so many rows: titles and notes may be above it.
+SEARCH_ROWS: Final = 30
+#: A header of more signs is cut in a sentence.
+_MOST_QUOTED: Final = 30
+#: What headers don't have.
+_NUMBER: Final = re.compile(r"\d{6}")
+_ID: Final = "id_number"
+#: Rows that a note names.
+_MOST_NAMED: Final = 5
+_AT: Final = "row_index"
+_OTHER_TABLE: Final = (
+    "Row {0} has headers again, and other ones than row {1}: column {2} is '{3}' there and '{4}' "
+    "above. So the rows below it are another table. Nothing was changed. Bring the columns into "
+    "one order, or send each table in a file of its own."
+)
+_NAMES: Final = ("firstname", "surname")
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The header row that was found."""
+
+    #: Of its last row among all rows, from 0; the rows below it are the table's.
+    index: int
+    #: The text of each cell; empty where there is none.
+    texts: tuple[str, ...]
+    #: What was said of these headers, and by whom.
+    given: Mapping[str, str | None]
+    how: How
+    #: The columns whose text is that of two rows, from 0.
+    tiers: frozenset[int] = frozenset()
+
+    @property
+    def columns(self) -> ColumnMap:
+        """The field of each header."""
+        return map_headers(names_of(self.texts), self.given)
+
+    @property
+    def fingerprint(self) -> str:
+        """See ``columns.fingerprint``."""
+        return fingerprint(names_of(self.texts))
+
+    @property
+    def id_column(self) -> int:
+        """The column of the ID numbers, from 0."""
+        header = self.columns.header(_ID)
+        return names_of(self.texts).index(header or "")
+
+
+def names_of(texts: Texts) -> list[str]:
+    """Header texts as names that differ from each other and from our own; none of them is empty."""
+    named = [one_line(text) or f"Column {number}" for number, text in enumerate(texts, start=1)]
+    return unique_headers(named, taken={ROW_NUMBER})
+
+
+def one_line(text: str | None) -> str:
+    """The text without line ends and with single spaces."""
+    return " ".join((text or "").split())
+
+
+def is_number(cells: pl.Series) -> pl.Series:
+    """Whether each cell begins with a digit."""
+    return cells.is_between(pl.lit("0"), pl.lit(":")).fill_null(value=False)
+
+
+def note(repeats: Sequence[int]) -> Note:
+    """What is said of rows that repeat the headers."""
+    rows = ", ".join(map(str, repeats[:_MOST_NAMED]))
+    more = " and others" if len(repeats) > _MOST_NAMED else ""
+    return Note(
+        "header_repeated",
+        f"The headers come again in row {rows}{more}. Such a row is no member and was left out.",
+        len(repeats),
+    )
+
+
+def find(rows: Iterable[Texts], mapped: Mapped) -> Header | None:
+    """Find the header row.
+
+    It is the first row that names an ID number and both names. Where there is none, it is the row
+    that has an ID number and the most known headers.
+
+    Args:
+        rows: the first rows of a table, some more than ``SEARCH_ROWS`` at best.
+        mapped: what the sender said of a row of headers.
+
+    Returns:
+        None if no row has a header for ID numbers.
+    """
+    texts = [tuple(map(one_line, row)) for row in islice(rows, SEARCH_ROWS + 1)]
+    best: tuple[int, Header] | None = None
+    for index, row in enumerate(texts[:SEARCH_ROWS]):
+        found = Header(index, row, *mapped(names_of(row)))
+        known = found.columns.known
+        if _ID not in known.values() or not _is_words(row):
+            continue
+        if not found.columns.missing:
+            best = len(known), found
+            break
+        if best is None or len(known) > best[0]:
+            best = len(known), found
+    if best is None:
+        return None
+    return _with_tiers(best[1], texts)
+
+
+def _is_words(row: Sequence[str]) -> bool:
+    return not any(_NUMBER.search(text) for text in row)
+
+
+# --- two tiers ------------------------------------------------------------------------------------
+
+
+def _with_tiers(header: Header, rows: Sequence[Sequence[str]]) -> Header:
+    """The header with what the titles of groups above it, or a second tier below it, add to it."""
+    index, below = header.index, rows[header.index + 1 : header.index + 2]
+    if below and _is_second_tier(header, below[0]):
+        return _joined(header, index + 1, header.texts, below[0])
+    above = rows[index - 1] if index else ()
+    if sum(map(bool, above)) > 1 and _is_words(above):
+        return _joined(header, index, above, header.texts)
+    return header
+
+
+def _is_second_tier(header: Header, below: Sequence[str]) -> bool:
+    """Does the row below the header name columns, and say nothing else in those that have names?"""
+    if not _is_words(below):
+        return False
+    upper, lower = _of_one_length(header.texts, below)
+    adds = False
+    for above, text in zip(upper, lower, strict=True):
+        is_named = _field(above, header.given) is not None
+        if is_named and text and key(text) != key(above):
+            return False
+        adds = adds or (not is_named and _field(text, header.given) is not None)
+    return adds
+
+
+def _joined(header: Header, index: int, upper: Sequence[str], lower: Sequence[str]) -> Header:
+    """One header from two rows, of which the upper one may name groups of columns."""
+    texts, tiers, group = [], set(), ""
+    for column, (above, below) in enumerate(zip(*_of_one_length(upper, lower), strict=True)):
+        group = above or group
+        both = (f"{group} {below}", f"{below} {group}") if group and below else ()
+        known = (text for text in (*both, below, above) if _field(text, header.given))
+        text = next(known, below or above)
+        if text in both:
+            tiers.add(column)
+        texts.append(text)
+    # Two columns of one group and one name are those of the lower row.
+    return Header(index, tuple(texts), header.given, header.how, frozenset(tiers))
+
+
+def _of_one_length(
+    upper: Sequence[str], lower: Sequence[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    width = max(len(upper), len(lower))
+    first, second = ((*row, *[""] * (width - len(row))) for row in (upper, lower))
+    return first, second
+
+
+def _field(text: str, given: Mapping[str, str | None]) -> str | None:
+    return map_headers([text], given).known.get(text) if text else None
+
+
+# --- headers further below ------------------------------------------------------------------------
+
+
+class Body:
+    """The rows below a header row, under its names and those of the header rows further below."""
+
+    def __init__(self, header: Header) -> None:
+        self._given = header.given
+        self._id_column = header.id_column
+        self._first_number = header.index + 1
+        #: The header of each column of the file; empty where it has none.
+        self._texts: list[str] = []
+        #: The columns of the frames: the name, the column of the file that is under it now, and
+        #: whether there was a value in it where the file had no header for it.
+        self._names: list[str] = []
+        self._sources: list[int | None] = []
+        self._is_filled: list[bool] = []
+        self._widen(len(header.texts))
+        self._texts = list(header.texts)
+        self._names = names_of(header.texts)
+        self._id_keys = {
+            *map(key, variants()[_ID]),
+            *(key(name) for name, field in header.given.items() if field == _ID),
+        }
+        self.columns: ColumnMap = header.columns
+        #: The numbers of the rows that are headers once more.
+        self.repeats: list[int] = []
+
+    @property
+    def unheaded(self) -> tuple[str, ...]:
+        """The names of the columns after the last that has a header."""
+        named = zip(self._names, self._sources, strict=True)
+        return tuple(name for name, source in named if source is not None and source >= self.headed)
+
+    @property
+    def headed(self) -> int:
+        """Columns of the file up to the last that has a header."""
+        return max((at for at, text in enumerate(self._texts, 1) if text), default=0)
+
+    def parts(self, batch: pl.DataFrame, first_number: int) -> Iterator[pl.DataFrame]:
+        """The rows of a batch that aren't headers, cut where a header row is between them.
+
+        Args:
+            batch: the next rows of the file, its columns in their order.
+            first_number: of its first row.
+
+        Yields:
+            Frames with ``row_number`` first. A later one may have more columns at its end; a
+            column that a header row further below gives a name is a new one.
+
+        Raises:
+            SecondTableError: a row has other headers than those above.
+        """
+        start = 0
+        for at in self._header_rows(batch):
+            if at > start:
+                yield self._named(batch.slice(start, at - start), first_number + start)
+            self._take_over(batch.row(at), first_number + at)
+            start = at + 1
+        if start < batch.height:
+            yield self._named(batch.slice(start), first_number + start)
+
+    def _header_rows(self, batch: pl.DataFrame) -> list[int]:
+        """The rows that name an ID number and a first name or surname, and hold no number."""
+        ids = batch.to_series(self._id_column) if self._id_column < batch.width else None
+        # Almost every cell is a number, which is seen quickly.
+        rows = batch.with_row_index(_AT)
+        if ids is not None:
+            rows = rows.filter(~is_number(ids))
+        if rows.is_empty():
+            return []
+        key_of = pl.exclude(_AT).str.to_lowercase().str.replace_all(r"[^\pL\pN]+", "")
+        suspects = rows.filter(pl.any_horizontal(key_of.is_in(list(self._id_keys))))
+        return [at for at, *row in suspects.iter_rows() if self._is_header(row)]
+
+    def _is_header(self, row: Texts) -> bool:
+        texts = [text for cell in row if (text := one_line(cell))]
+        fields = {_field(text, self._given) for text in texts}
+        return _ID in fields and not fields.isdisjoint(_NAMES) and _is_words(texts)
+
+    def _take_over(self, row: Texts, number: int) -> None:
+        """Add what a header row says of columns that have no header above."""
+        texts = [one_line(cell) for cell in row]
+        self._widen(len(texts))
+        for column, text in enumerate(texts):
+            before = self._texts[column]
+            if not before and text:
+                self._name(column, text)
+            elif text and not self._is_same(before, text):
+                raise SecondTableError(
+                    _OTHER_TABLE.format(
+                        number,
+                        self._first_number,
+                        letters_of(column),
+                        _quoted(text),
+                        _quoted(before),
+                    )
+                )
+        self.repeats.append(number)
+        self.columns = map_headers(self._names, self._given)
+
+    def _is_same(self, before: str, text: str) -> bool:
+        if key(before) == key(text):
+            return True
+        return _field(before, self._given) == _field(text, self._given)
+
+    def _name(self, column: int, text: str) -> None:
+        """Give a column that has no header one, from here on."""
+        self._texts[column] = text
+        at = self._sources.index(column)
+        if self._is_filled[at]:
+            # What is further above isn't under this header, and stays where it is.
+            self._sources[at] = None
+            at = len(self._names)
+            self._names.append("")
+            self._sources.append(column)
+            self._is_filled.append(False)
+        others = [*self._names[:at], *self._names[at + 1 :]]
+        [self._names[at]] = unique_headers([text], taken={ROW_NUMBER, *others})
+
+    def _widen(self, width: int) -> None:
+        """Make room for columns that no header row has."""
+        for column in range(len(self._texts), width):
+            self._texts.append("")
+            self._names += unique_headers(
+                [f"Column {column + 1}"], taken={ROW_NUMBER, *self._names}
+            )
+            self._sources.append(column)
+            self._is_filled.append(False)
+
+    def _named(self, rows: pl.DataFrame, first_number: int) -> pl.DataFrame:
+        self._widen(rows.width)
+        columns = []
+        for at, (name, source) in enumerate(zip(self._names, self._sources, strict=True)):
+            if source is None or source >= rows.width:
+                empty = pl.Series(name, [None], pl.String)
+                columns.append(empty.new_from_index(0, rows.height))
+                continue
+            column = rows.to_series(source)
+            if not self._texts[source] and not self._is_filled[at]:
+                self._is_filled[at] = column.null_count() < len(column)
+            columns.append(column.alias(name))
+        return pl.DataFrame(columns).with_row_index(ROW_NUMBER, offset=first_number)
+
+
+def _quoted(text: str) -> str:
+    return masked(text)[:_MOST_QUOTED]
