@@ -1,10 +1,14 @@
 """``python -m rollbook``, and the command ``rollbook``."""
 
+import os
 import sys
 
 
 def main() -> None:
     """Run the command line; a Ctrl-C ends it quietly from the first moment on."""
+    # Files of members, keys and sockets are nobody else's to read, whatever the caller's umask.
+    # Child processes inherit it; the watched folder, which is shared, sets its modes by itself.
+    os.umask(0o077)
     try:
         from rollbook.cli import main as run  # noqa: PLC0415 - while it is imported too
 

@@ -19,7 +19,15 @@ from uuid import UUID
 
 from rollbook.config import OWN_FOLDERS
 from rollbook.errors import FileWaitsError, ServiceUnavailableError
-from rollbook.folder.directories import described, is_folder, reached, sync, unless_used, write
+from rollbook.folder.directories import (
+    SHARED,
+    described,
+    is_folder,
+    reached,
+    sync,
+    unless_used,
+    write,
+)
 from rollbook.spreadsheets.kinds import ENDINGS
 
 if TYPE_CHECKING:
@@ -224,7 +232,7 @@ class Folder:
         """
         with (
             self._opened(for_file=True) as root,
-            reached(root, *_parts(claim.sub), target, make=0o777) as goal,
+            reached(root, *_parts(claim.sub), target, make=SHARED) as goal,
         ):
             with (
                 contextlib.suppress(FileNotFoundError),
@@ -232,7 +240,7 @@ class Folder:
             ):
                 if error is not None:
                     # Before the file: whoever finds the one finds the other.
-                    write(within, _ERROR, error)
+                    write(within, _ERROR, error, readable_as=goal)
                     os.rename(_ERROR, claim.final_name + _ERROR, src_dir_fd=within, dst_dir_fd=goal)
                 os.rename(claim.name, claim.final_name, src_dir_fd=within, dst_dir_fd=goal)
                 sync(goal)

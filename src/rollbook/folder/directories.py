@@ -11,25 +11,43 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+#: Everybody who may use the folder above may use the new one.
+SHARED = 0o777
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @contextlib.contextmanager
 def reached(start: int, *names: str, make: int | None = None) -> Iterator[int]:
-    """A folder below another, reached without following a link; made (in a mode) where missing."""
+    """A folder below another, reached without following a link.
+
+    Args:
+        start: a descriptor of the folder to start from.
+        names: the path's components.
+        make: the mode of folders that are made where they are missing; ``SHARED`` gives each the
+            mode of the folder above it, whatever the process' umask. None makes none.
+    """
     current = os.dup(start)
     try:
         for name in names:
-            if make is not None:
-                with contextlib.suppress(FileExistsError):
-                    os.mkdir(name, make, dir_fd=current)
-                    sync(current)
+            is_new = make is not None and _make(current, name, make)
             following = os.open(name, _DIRECTORY, dir_fd=current)
+            if is_new and make == SHARED:
+                os.fchmod(following, stat.S_IMODE(os.fstat(current).st_mode))
             os.close(current)
             current = following
         yield current
     finally:
         os.close(current)
+
+
+def _make(within: int, name: str, mode: int) -> bool:
+    """Make a folder, and say whether it is new."""
+    try:
+        os.mkdir(name, mode, dir_fd=within)
+    except FileExistsError:
+        return False
+    sync(within)
+    return True
 
 
 def described(within: int, name: str) -> os.stat_result:
@@ -64,11 +82,12 @@ def sync(folder: int) -> None:
             raise
 
 
-def write(within: int, name: str, text: str) -> None:
-    """Write a text file in a folder, to the disk."""
+def write(within: int, name: str, text: str, *, readable_as: int) -> None:
+    """Write a text file in a folder, to the disk, readable by all who may read another folder."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(name, flags, 0o666, dir_fd=within)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        os.fchmod(descriptor, os.fstat(readable_as).st_mode & 0o666)
         file.write(text)
         file.flush()
         os.fsync(descriptor)

@@ -57,6 +57,25 @@ async def test_a_file_that_is_there_at_the_start_is_taken_and_merged_for_the_acc
     assert names_of_files(folder) == []
 
 
+async def test_a_shared_folder_stays_shared_whatever_the_umask(
+    system: System, folder: Path
+) -> None:
+    os.chmod(folder, 0o775)  # noqa: PTH101, S103 - in an async test; a share
+    (folder / "letter.csv").write_bytes(b"\x00no members")
+    before = os.umask(0o077)
+    try:
+        async with watching(system):
+            await until(lambda: (folder / "failed").is_dir() and names_of_files(folder) == [])
+            await until(lambda: any((folder / "failed").rglob("*.txt")))
+    finally:
+        os.umask(before)
+    for path in (folder / "failed").rglob("*"):
+        if path.is_dir():
+            assert path.stat().st_mode & 0o777 == 0o775, path
+    [reason] = (folder / "failed").rglob("*.txt")
+    assert reason.stat().st_mode & 0o777 == 0o664
+
+
 async def test_an_event_wakes_the_watcher_long_before_the_sweep(
     settings: Settings, folder: Path
 ) -> None:

@@ -1,0 +1,39 @@
+"""What Rollbook writes is readable by its own user alone, whatever umask it was started with."""
+
+from __future__ import annotations
+
+import stat
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from rollbook.config import environment_for
+from tests.files import csv_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rollbook.config import Settings
+
+
+def test_files_of_members_are_nobody_elses_with_engines_and_key_of_ones_own(
+    settings: Settings, tmp_path: Path
+) -> None:
+    """The data folder is made by the first command, as no engine and no key needs it before."""
+    file = tmp_path / "members.csv"
+    file.write_bytes(csv_file(3))
+    environment = environment_for(settings)
+    rollbook = [sys.executable, "-m", "rollbook"]
+    subprocess.run(
+        [*rollbook, "users", "add", "a@example.org", "--role", "super_admin"],
+        env=environment, umask=0o022, timeout=60, check=True, capture_output=True,
+    )  # fmt: skip
+    subprocess.run(
+        [*rollbook, "upload", str(file)],
+        env=environment, umask=0o022, timeout=60, check=True, capture_output=True,
+    )  # fmt: skip
+    paths = [settings.data_dir, *settings.data_dir.rglob("*")]
+    for path in paths:
+        wanted = 0o700 if path.is_dir() else 0o600
+        assert stat.S_IMODE(path.stat().st_mode) == wanted, path
+    assert any(path.name == "source.csv" for path in paths)
