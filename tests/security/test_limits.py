@@ -64,6 +64,20 @@ def is_refused(answer: httpx.Response, whose: str, code: str = "too_many_request
     return True
 
 
+async def test_nobody_is_refused_for_long_because_redis_clock_was_set_back(
+    settings: Settings, make_user: MakeUser
+) -> None:
+    user = await make_user()
+    limits = RequestLimits(settings)
+    async with make_client(settings.redis_address) as redis:
+        await limits.take(user)
+        for key in await redis.keys("*:limits:*"):
+            ahead = float(await redis.get(key) or 0) + 3_600_000  # an hour, in milliseconds
+            await redis.set(key, ahead)
+        await limits.take(user)
+    await limits.aclose()
+
+
 async def test_a_flood_from_one_office_leaves_the_others_served(
     api: httpx.AsyncClient, settings: Settings, make_user: MakeUser
 ) -> None:

@@ -166,14 +166,25 @@ async def refusals(
 ) -> AsyncIterator[None]:
     """Write an entry when what runs inside refuses; the transaction of the act is gone by then.
 
-    A part that isn't reachable has refused nothing.
+    A client that asks again and again gets one entry a minute for each act and reason, and one with
+    the number of the others (``write_counts``). A part that isn't reachable has refused nothing.
     """
     try:
         yield
     except RollbookError as error:
         if error.status < 500:
-            await record(pool, act, who=who, job_id=job_id, refused=error.code)
+            _, values = entry(act, who=who, refused=error.code)
+            key = f"{values['user_id']} {act} {error.code}"
+            async with pool.connection() as connection:
+                counted = await fetch_one(connection, _SQL["count_refusal"], {**values, "key": key})
+                if counted is None or counted["is_first"]:
+                    await record(connection, act, who=who, job_id=job_id, refused=error.code)
         raise
+
+
+async def write_counts(connection: Connection) -> None:
+    """Write what ``refusals`` only counted, a minute after the first of each kind."""
+    await connection.execute(_SQL["write_counts"])
 
 
 @contextlib.asynccontextmanager

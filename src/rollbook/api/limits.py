@@ -39,7 +39,10 @@ local now = t[1] * 1000 + t[2] / 1000
 local minute, paid = tonumber(ARGV[1]), {}
 for i, key in ipairs(KEYS) do
     local share = minute / tonumber(ARGV[i + 1])
-    paid[i] = math.max(now, tonumber(redis.call('GET', key) or '0')) + share
+    local before = tonumber(redis.call('GET', key) or '0')
+    -- Nobody pays more than a minute ahead: this was written before the clock was set back.
+    if before > now + minute + share then before = now end
+    paid[i] = math.max(now, before) + share
     -- Half a share more, for what rounding adds up to.
     local over = paid[i] - now - minute
     if over > share / 2 then return {i, math.ceil(over)} end

@@ -146,7 +146,7 @@ class Settings(ProviderSettings, VoterRollSettings):
     #: Seconds between two looks for uploads that are recorded but not queued.
     reconcile_interval_s: Positive = 15
     #: Minutes after which a waiting upload goes before all others; 0 keeps priorities strict.
-    max_wait_min: Annotated[float, Field(ge=0)] = 0
+    max_wait_min: Annotated[float, Field(ge=0)] = 30
     #: Hours in which the same file content counts as sent twice.
     duplicate_window_h: Annotated[int, Field(ge=0)] = 24
 

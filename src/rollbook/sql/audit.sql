@@ -35,3 +35,25 @@ SELECT count(*) AS over FROM audit_entries WHERE kept_until < now();
 -- name: forget
 -- Entries whose time is over; the table's trigger refuses all others.
 DELETE FROM audit_entries WHERE kept_until < now();
+
+-- name: count_refusal
+-- Count a refused act; only the first of a kind within a minute gets an entry of its own.
+INSERT INTO audit_refusals AS r (key, act, code, user_id, email, role, province, municipality,
+                                 address, agent)
+VALUES (%(key)s, %(act)s, %(code)s, %(user_id)s, %(email)s, %(role)s, %(province)s,
+        %(municipality)s, %(address)s, %(agent)s)
+ON CONFLICT (key) DO UPDATE SET more = r.more + 1
+RETURNING more = 0 AS is_first;
+
+-- name: write_counts
+-- One entry for the other refusals of each kind, a minute after the first.
+WITH over AS (
+    DELETE FROM audit_refusals WHERE key IN (
+        SELECT key FROM audit_refusals WHERE since < now() - interval '1 minute'
+        FOR UPDATE SKIP LOCKED)
+    RETURNING *)
+INSERT INTO audit_entries (act, outcome, code, user_id, email, role, province, municipality, address,
+                           agent, about)
+SELECT act, 'refused', code, user_id, email, role, province, municipality, address, agent,
+       more || ' more like it within a minute'
+FROM over WHERE more > 0;

@@ -1,7 +1,7 @@
 """Fairness: a bound on how long an upload waits, however many of higher priority come in.
 
-Off by default, because then priorities are strict. With ROLLBOOK_MAX_WAIT_MIN set, an upload that
-has waited that long goes before everything else; among such uploads the longest waiting is first.
+An upload that has waited for ROLLBOOK_MAX_WAIT_MIN goes before everything else; among such uploads
+the longest waiting is first. 0 switches the bound off, and priorities are strict.
 """
 
 from __future__ import annotations

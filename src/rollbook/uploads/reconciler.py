@@ -71,6 +71,7 @@ async def run_once(system: System) -> Reconciled | None:
             done.ended.append(upload)
         for upload in await fetch_all(connection, _SQL["sources_left"]):
             await forget_source(system, upload)
+        await audit.write_counts(connection)
     for upload in done.ended:  # after the commit: who hears of it looks at the record
         await system.queue.tell_end(upload)
     for action in ("added", "failed", "removed"):

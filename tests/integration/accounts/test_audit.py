@@ -183,6 +183,29 @@ async def test_steering_the_queue_leaves_its_entries_and_so_does_who_may_not(
     assert found[-1]["about"] == "jobs that ended more than 24 hours ago"
 
 
+async def test_a_client_that_is_refused_in_a_loop_gets_one_entry_a_minute_with_a_count(
+    api: httpx.AsyncClient, make_user: MakeUser, system: System, settings: Settings
+) -> None:
+    _, as_user = await _uploader(make_user, settings)
+    for _ in range(25):
+        assert (await api.post(f"{BASE}/queue/pause", headers=as_user)).status_code == 403
+    assert (await api.post(f"{BASE}/queue/clean", headers=as_user)).status_code == 403
+    await reconciler.run_once(system)
+    assert acts(entries(settings)) == [
+        ("pause", "refused", "not_allowed"),
+        ("clean", "refused", "not_allowed"),
+    ]
+    with connect(settings.database_address) as connection:
+        connection.execute("UPDATE audit_refusals SET since = since - interval '1 minute'")
+    await reconciler.run_once(system)
+    [_, _, counted] = found = entries(settings)
+    assert acts(found)[-1] == ("pause", "refused", "not_allowed")
+    assert counted["about"] == "24 more like it within a minute"
+    assert counted["user_id"] == found[0]["user_id"]
+    await reconciler.run_once(system)
+    assert len(entries(settings)) == 3
+
+
 async def test_an_act_that_redis_does_not_carry_out_is_not_told_as_done(
     make_user: MakeUser, system: System, settings: Settings
 ) -> None:
