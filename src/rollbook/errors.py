@@ -263,6 +263,13 @@ class NoSuchHeaderError(FileProblemError):
     title = "The file has no such header"
 
 
+class ShortenedNumbersError(FileProblemError):
+    """The spreadsheet program shortened most of the ID numbers."""
+
+    code = "id_numbers_shortened"
+    title = "The ID numbers were shortened"
+
+
 class RowsRefusedError(FileProblemError):
     """Rows were refused, and the sender asked for all rows or none."""
 

@@ -102,7 +102,7 @@ def lost_zeros() -> bytes:
                 (1015010083, "Three", "Zeros"),
                 (102030044089, "One", "Zero"),
                 ("911125123081", "As", "Text"),
-                (8001015009087, "None", "Lost"),
+                (8001015009087, "Nought", "Lost"),
                 ("850214 0123 08 1", "With", "Spaces"),
                 ("900630-5500-082", "With", "Hyphens"),
                 ("'9202290077083", "With", "Apostrophe"),
@@ -142,6 +142,37 @@ def problems() -> bytes:
         ("7512314999084", "Several", None, "12345", None, None, "Male", None, "Atlantis"),
     ]  # fmt: skip
     return with_xlsxwriter({"Sheet1": [(*NAMES, *extra), *rows]})
+
+
+def doubts() -> bytes:
+    """Every warning about a value that was read or left out with a doubt."""
+    headers = ("ID Number", "First Name", "Surname", "Full Name", "Age", "Cell Number",
+               "Cell Number", "Email", "Citizenship", "Ward", "Address", "Date Joined",
+               "Last Payment", "Expiry Date", "Amount")  # fmt: skip
+    rows: list[dict[str, str]] = [
+        {"ID Number": "8.00102E+12", "First Name": "Shortened", "Surname": "Number"},
+        {"Full Name": "Mpho Van der Merwe", "Age": "17", "Cell Number": "0821234567/0837654321",
+         "Email": "a@x.co.za, b@x.co.za", "Citizenship": "Martian", "Ward": "8001",
+         "Address": "12 Caf\ufffd St", "Date Joined": "12/25/2020", "Last Payment": "2099-01-01",
+         "Expiry Date": "Lifetime", "Amount": "1,200"},
+        {"First Name": "T", "Surname": "Test", "Age": "old", "Cell Number": "082 123 4567 (wife)",
+         "Email": "a@x.co.za (home)", "Ward": "7.98E+07", "Date Joined": "1960-01-01",
+         "Last Payment": "2025-01-31", "Expiry Date": "31/02/2027", "Amount": "1.200"},
+        {"First Name": "Nomsa", "Surname": "Dube", "Cell Number": "8.21235E+08",
+         "Cell Number 2": "0831234567", "Date Joined": "Mon 3 May 2024",
+         "Last Payment": "2024-05-02T22:00:00Z", "Expiry Date": "2024-01-31", "Amount": "(10.00)"},
+        {"First Name": "Sipho", "Surname": "Cele", "Cell Number": "0821234567",
+         "Cell Number 2": "0831234567", "Date Joined": "May 2024", "Last Payment": "24/05/13",
+         "Amount": "10.12345"},
+        {"First Name": "Lerato", "Surname": "Moloi", "Date Joined": "24/12/2020",
+         "Amount": "R20 p.a."},
+    ]  # fmt: skip
+    numbers = ("8502140123081", "9006305500082", "9202290077083", "7512314999084", "6907075000083")
+    for row, number in zip(rows[1:], numbers, strict=True):
+        row["ID Number"] = number
+    names = ["Cell Number 2" if n == 6 else name for n, name in enumerate(headers)]
+    lines = [headers, *([row.get(name, "") for name in names] for row in rows)]
+    return "".join(";".join(line) + "\r\n" for line in lines).encode()
 
 
 #: As the writer is to show it; what the cell holds is a number of days.
@@ -388,6 +419,7 @@ FILES: Final[Mapping[str, Callable[[], bytes]]] = {
     "messy.xlsx": messy,
     "lost_zeros.xlsx": lost_zeros,
     "problems.xlsx": problems,
+    "doubts.csv": doubts,
     "cell_types.xlsx": cell_types,
     "offset.xlsx": offset_xlsx,
     "offset.xls": offset_xls,

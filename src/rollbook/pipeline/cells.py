@@ -1,138 +1,335 @@
-"""What the text of a cell means, for whole columns at a time.
+"""Cells as text: cleaned once for all columns, understood once per distinct text.
 
-Each function takes cells as an expression of text without space around it, and gives an expression
-that is null where the text can't be understood.
+What dates, phone numbers, amounts and names mean is in the modules of these names.
 """
 
 from __future__ import annotations
 
+import re
 import tomllib
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import polars as pl
 
 from rollbook.pipeline.columns import key
-from rollbook.spreadsheets.books.values import DAYS_TO_1904
+from rollbook.spreadsheets.books.values import UNCALCULATED
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
-#: What Excel's serial numbers of days count from; 1 January 1970 is this many days later.
-EXCEL_EPOCH_DAYS: Final = 25_569
-#: Dates from 1927 to 2118, as serial numbers: others are more likely something else, such as a
-#: time of day, which a workbook keeps as a time on the last day of 1899.
-SERIALS: Final = (10_000, 80_000)
+#: What people and programs put between digits, in clean text.
+SEPARATORS: Final = (" ", "-", "\u2013", "\u2014", ".", "/")
 
-#: What people and programs put between digits: space, dots, dashes of any length, and marks that
-#: nobody sees, such as those around a number that was copied from a telephone or a web page.
-NO_DIGITS: Final = r"[\s.\p{Pd}\p{Cf}]"
-
-#: How a date may be written, beside a serial number: ISO first, then day first.
-_DATE_SHAPES: Final = {
-    "^[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}$": "%Y-%m-%d",
-    "^[0-9]{1,2}-[0-9]{1,2}-[0-9]{4}$": "%d-%m-%Y",
-    "^[0-9]{1,2}-[A-Za-z]{3}-[0-9]{4}$": "%d-%b-%Y",
-    "^[0-9]{1,2}-[A-Za-z]{4,9}-[0-9]{4}$": "%d-%B-%Y",
-    "^[0-9]{8}$": "%Y%m%d",
-    "^[0-9]{1,2}-[0-9]{1,2}-[0-9]{2}$": "%d-%m-%y",
+#: Characters that nobody sees: format and control characters, fillers, variation selectors.
+_UNSEEN: Final = (
+    r"[\p{Cf}\x{0}-\x{8}\x{e}-\x{1f}\x{7f}\x{34f}\x{115f}\x{1160}\x{17b4}\x{17b5}\x{180b}-\x{180e}"
+    r"\x{2800}\x{3164}\x{fe00}-\x{fe0f}\x{ffa0}]"
+)
+_SPACES: Final = r"[\p{Z}\x{9}-\x{d}\x{85}]+"
+#: Curly, straight and reversed quotation marks, and the hyphens that look like one.
+_LOOKALIKES: Final = {
+    **dict.fromkeys("\u2018\u2019\u201a\u201b\u02bc\u02b9\u2032\uff07", "'"),
+    **dict.fromkeys("\u201c\u201d\u201e\u201f\u2033\uff02", '"'),
+    **dict.fromkeys("\u2010\u2011\u2212\ufe63\uff0d", "-"),
 }
+#: What Windows-1252 has where Latin-1 has control characters: text that was decoded as the latter.
+_WINDOWS: Final = {
+    chr(code): bytes([code]).decode("cp1252")
+    for code in range(0x80, 0xA0)
+    if code not in {0x81, 0x85, 0x8D, 0x8F, 0x90, 0x9D}
+}
+_C1: Final = r"[\x{80}-\x{84}\x{86}-\x{9f}]"
+_FULL_WIDTH: Final = r"[\x{ff01}-\x{ff5e}]"
+#: A text that ``clean`` may have to change: tried before all else, since few columns have any.
+_NOT_CLEAN: Final = r"""[^ -~]|  |^[ "']|[ "']$"""
+#: What a cell shows whose formula has no result, and where a column was too narrow. The readers of
+#: workbooks give error values as these texts; a CSV file has them as text in the first place.
+_NO_RESULT: Final = r"^(?:#(?:N/A|GETTING_DATA|[A-Z][A-Z0-9/_]*[!?]|#+)|Err:[0-9]{3})$"
+#: How a CSV file keeps a spreadsheet program from reading digits as a number.
+_TEXT_FORMULA: Final = r'^="([^"]*)"$'
+#: What people and programs write into a cell that has no value.
+_NOTHING: Final = (
+    r"(?i)^(?:n/a|n\.a\.?|n\.?v\.?t\.?|[(<\[]?null[)>\]]?|\\n|nan|nat|<na>|undefined|\(?blank\)?|"
+    r"-+|[\x{2013}\x{2014}]+|\.+|_+|/+|\*+)$|^(?:NA|na)$"
+)
+#: The longest of these, in bytes, and room for more dashes.
+_MOST_NOTHING: Final = 12
+
+_CELL: Final = pl.col("cell")
+
+#: A longer text is no date, number or address, and patterns would take long over it.
+MOST_CHARS: Final = 200
+
+#: A text's value and the code of its doubt; see ``problems.toml``. No value and no code: the text
+#: says that there is nothing.
+Reading = tuple[Any, str | None]
 
 
-def whole(cell: pl.Expr) -> pl.Expr:
-    """The text without the decimal part that a number's cell may bring along."""
-    return cell.str.replace(r"([0-9])\.0+$", "$1")
+class Understood(NamedTuple):
+    """What the texts of a column mean."""
+
+    #: As many as there are texts; null where a text has no meaning.
+    values: pl.Series
+    #: The code of each text's doubt; null where there is none.
+    doubts: pl.Series
 
 
-def collapsed(cell: pl.Expr) -> pl.Expr:
-    """The text with single spaces."""
-    return cell.str.replace_all(r"\s+", " ")
+class Column(NamedTuple):
+    """A column of text, with each text once where that is worthwhile."""
+
+    #: Distinct texts, or those of all rows.
+    texts: pl.Series
+    #: Where the text of each row is, null for an empty cell; None: the texts are the rows.
+    places: pl.Series | None
+
+    def rows(self, values: pl.Series) -> pl.Series:
+        """Spread what was found for the texts over the rows."""
+        if self.places is None:
+            return values
+        return values.gather(self.places)
 
 
-def date(cell: pl.Expr, *, is_1904: bool = False) -> pl.Expr:
-    """A date from Excel's serial number, or from text: ISO, or day first.
+def column_of(cells: pl.Series) -> Column:
+    """The column with each text once, unless most of its texts differ."""
+    if cast("int", cells.approx_n_unique()) > cells.len() // 2:
+        return Column(cells, None)
+    kind = pl.Categorical(pl.Categories.random())
+    coded = cells.cast(kind)
+    places = coded.to_physical()
+    most = places.max()
+    count = 0 if not isinstance(most, int) else most + 1
+    texts = pl.int_range(0, count, dtype=pl.UInt32, eager=True).cat.to(kind).cast(pl.String)
+    return Column(texts, places)
+
+
+def shown(texts: pl.Series) -> pl.Series:
+    """The texts without space at their ends; null where there is nothing else.
+
+    It is what a spreadsheet program shows, such as the text of ``="0821234567"``.
+    """
+    cell = _CELL
+    texts = texts.str.strip_chars()
+    # A column rarely has any, and patterns cost more than beginnings.
+    if texts.str.starts_with('="').any():
+        texts = _select(texts, cell.str.replace(_TEXT_FORMULA, "$1").str.strip_chars())
+    return _select(texts, pl.when(cell != "").then(cell)) if (texts == "").any() else texts
+
+
+def faults(texts: pl.Series, *, is_required: bool) -> pl.Series | None:
+    """The codes of the texts that are an error in place of a value; None where no text is.
 
     Args:
-        cell: the text.
-        is_1904: whether the workbook counts days from 1904 instead of 1900.
+        texts: as ``shown`` gave them.
+        is_required: a row without the field is refused.
     """
-    days = cell.str.extract(r"^([0-9]{5})(\.[0-9]+)?$").cast(pl.Int32, strict=False)
-    serial = _date_of(days + DAYS_TO_1904 if is_1904 else days)
-    text = _date_text(cell)
-    shapes = (
-        pl.when(text.str.contains(shape)).then(text).str.to_date(form, strict=False)
-        for shape, form in _DATE_SHAPES.items()
+    if not (texts.str.starts_with("#") | texts.str.starts_with("Err:")).any():
+        return None
+    error, formula = (
+        ("error_value", "formula_not_calculated")
+        if is_required
+        else ("error_left_out", "formula_left_out")
     )
-    found = pl.coalesce(serial, *shapes)
-    first, last = (_date_of(pl.lit(number)) for number in SERIALS)
-    return pl.when(found.is_between(first, last)).then(found)
-
-
-def is_ambiguous_date(cell: pl.Expr) -> pl.Expr:
-    """Could day and month be the other way round?"""
-    pattern = "^([0-9]{1,2})-([0-9]{1,2})-(?:19|20|21)?[0-9]{2}$"
-    parts = _date_text(cell).str.extract_groups(pattern)
-    day, month = (parts.struct.field(name).cast(pl.Int8) for name in ("1", "2"))
-    return ((day <= 12) & (month <= 12) & (day != month)).fill_null(value=False)
-
-
-def _date_of(serial: pl.Expr) -> pl.Expr:
-    """The date of one of Excel's serial numbers."""
-    return (serial - EXCEL_EPOCH_DAYS).cast(pl.Date)
-
-
-def _date_text(cell: pl.Expr) -> pl.Expr:
-    """A date's text with one separator, and without the time that a date cell brings along."""
-    return cell.str.replace(r"[ T][0-9]{1,2}:[0-9]{2}(:[0-9]{2})?(\.[0-9]+)?$", "").str.replace_all(
-        r"[/. ]+", "-"
+    codes = _select(
+        texts,
+        pl.when(_CELL == UNCALCULATED)
+        .then(pl.lit(formula))
+        .when(_CELL.str.contains(_NO_RESULT))
+        .then(pl.lit(error)),
     )
+    return codes if codes.null_count() < len(codes) else None
 
 
-def phone(cell: pl.Expr) -> pl.Expr:
-    """A South African number as +27 and nine digits; another country's as + and its digits."""
-    number = cell.str.strip_suffix(".0").str.strip_prefix("'")
-    text = number.str.replace_all(rf"{NO_DIGITS}|[()/]", "")
-    # Abroad no number is as short as these nine digits behind 00: the zero of a mobile's is double.
-    text = text.str.replace("^00([678][0-9]{8})$", "0$1")
-    national = text.str.extract(r"^(?:\+27|0027|27)?0?([1-8][0-9]{8})$")
-    foreign = text.str.extract(r"^(?:\+|00)([1-9][0-9]{7,14})$")
-    # Ours begin with 27 too, and a wrong one of ours isn't another country's.
-    other = pl.when(~foreign.str.starts_with("27")).then("+" + foreign)
-    return pl.coalesce("+27" + national, other)
+def clean(texts: pl.Series) -> pl.Series:
+    """The texts in one form of Unicode (NFC), without what nobody sees, with single plain spaces.
+
+    Quotation marks and hyphens become the plain ones; a pair of quotation marks around the whole
+    text goes. Null where nothing is left.
+    """
+    if not texts.str.contains(_NOT_CLEAN).any():
+        return texts
+    cell = _CELL
+    if texts.str.contains(_C1).any():
+        texts = _select(texts, cell.str.replace_many(_WINDOWS))
+    if texts.str.contains(_FULL_WIDTH).any():
+        narrow = pl.when(cell.str.contains(_FULL_WIDTH)).then(cell.str.normalize("NFKC"))
+        texts = _select(texts, narrow.otherwise(cell))
+    plain = (
+        cell.str.normalize("NFC")
+        .str.replace_all(_UNSEEN, "")
+        .str.replace_all(_SPACES, " ")
+        .str.replace_many(_LOOKALIKES)
+        .str.strip_chars()
+        .str.replace(r'^"+([^"]*)"+$', "$1")
+        .str.replace(r"^'([^']*)'$", "$1")
+        .str.strip_chars()
+    )
+    return _select(texts, pl.when(plain != "").then(plain))
 
 
-def email(cell: pl.Expr) -> pl.Expr:
-    """An address in small letters; only its form is looked at."""
-    text = cell.str.to_lowercase().str.strip_prefix("<").str.strip_suffix(">")
-    text = text.str.strip_prefix("mailto:")
-    name, word = r"[^@\s<>()\[\],;:\"]+", r"[^@\s<>()\[\],;:\".]{2,}"
-    return pl.when(text.str.contains(rf"^{name}@{name}\.{word}$")).then(text)
+def without_nothing(texts: pl.Series) -> pl.Series:
+    """The texts, with null for those that say that there is no value, such as ``N/A`` and ``-``."""
+    is_short = texts.str.len_bytes() <= _MOST_NOTHING
+    if not is_short.any():
+        return texts
+    cell = _CELL
+    return _select(texts, pl.when(~(is_short & cell.str.contains(_NOTHING))).then(cell))
 
 
-def voting_district(cell: pl.Expr) -> pl.Expr:
-    """The 8 digits of a voting district."""
-    text = whole(cell)
-    return pl.when(text.str.contains("^[0-9]{8}$")).then(text)
+def understood(
+    texts: pl.Series, plain: pl.Expr, odd: Callable[[str], Reading], dtype: pl.DataType
+) -> Understood:
+    """What the texts mean: by columns where they are plain, one by one where they aren't.
+
+    Args:
+        texts: distinct, or those of all rows; clean.
+        plain: the value of a text in the column ``cell``; null where it isn't plain.
+        odd: reads a text that isn't plain.
+        dtype: of the values.
+    """
+    values = texts.to_frame("cell").select(plain.cast(dtype)).to_series()
+    doubts = pl.Series([None], dtype=pl.String).new_from_index(0, len(texts))
+    return with_odd(texts, Understood(values, doubts), values.is_null() & texts.is_not_null(), odd)
 
 
-def amount(cell: pl.Expr) -> pl.Expr:
-    """Rand with two decimals, from ``R10.00``, ``1 200,50`` and the like."""
-    text = cell.str.replace("(?i)^(zar|r)", "").str.replace_all(r"\s", "")
-    point = text.str.replace(r",([0-9]{1,2})$", ".$1").str.replace_all(",", "", literal=True)
-    plain = pl.when(point.str.contains(r"^[0-9]{1,9}(\.[0-9]+)?$")).then(point)
-    return plain.str.to_decimal(scale=2).cast(pl.Decimal(12, 2), strict=False)
+def with_odd(
+    texts: pl.Series, found: Understood, is_odd: pl.Series, odd: Callable[[str], Reading]
+) -> Understood:
+    """What was found, and what the odd texts mean, which are read one by one."""
+    rows = is_odd.arg_true()
+    if not len(rows):
+        return found
+    read = [odd(text) for text in texts.gather(rows)]
+    values = pl.Series([value for value, _ in read], dtype=found.values.dtype)
+    doubts = pl.Series([code for _, code in read], dtype=pl.String)
+    return Understood(found.values.scatter(rows, values), found.doubts.scatter(rows, doubts))
 
 
-def known_spelling(field: str, cell: pl.Expr) -> pl.Expr:
-    """The one spelling of a value that stands in ``values.toml``."""
-    plain = cell.str.normalize("NFKD").str.to_lowercase().str.replace_all("[^a-z0-9]", "")
+def without(cell: pl.Expr, signs: Sequence[str]) -> pl.Expr:
+    """The text without any of the signs."""
+    return cell.str.replace_many(list(signs), [""] * len(signs))
+
+
+def known_spelling(field: str, texts: pl.Series) -> pl.Series:
+    """The one spelling of each text in ``values.toml``; null where it isn't there."""
+    plain = texts.str.normalize("NFKD").str.to_lowercase().str.replace_all("[^a-z0-9]", "")
     return plain.replace_strict(spellings(field), default=None, return_dtype=pl.String)
+
+
+_POWER: Final = re.compile(r"^([0-9])(?:[.,]([0-9]+))?[eE](\+?)([0-9]{1,2})$")
+
+
+def of_power(text: str, *, digits: Sequence[int]) -> Reading:
+    """The digits of a number that a program wrote as a power of ten, such as ``8.001015009087E12``.
+
+    Args:
+        text: clean.
+        digits: how many the whole number may have.
+
+    Returns:
+        The digits, or ``shortened`` as the code where some of them were dropped: a spreadsheet
+        program shows ``8.00102E+12`` for ``8001015009087``. No digits and no code where the text is
+        something else.
+    """
+    match = _POWER.match(text)
+    if match is None:
+        return None, None
+    first, behind, plus, power = match.groups()
+    behind = behind or ""
+    length = int(power) + 1
+    if length not in digits or len(behind) >= length:
+        return None, None
+    # Java writes all digits that there are and no plus; a spreadsheet program drops some.
+    is_whole = len(behind) == length - 1 or (not plus and len(behind) >= length - 4)
+    if not is_whole:
+        return None, "shortened"
+    return (first + behind).ljust(length, "0"), None
+
+
+_WARD_WORDS: Final = re.compile(
+    r"^(?:ward|wards|wyk|iwadi|w)?[\s.:#-]*(?:no|nr|number|nommer|num)?[\s.:#-]*0*([1-9][0-9]{0,7})"
+    r"(?:[.,]0+)?$",
+    re.IGNORECASE,
+)
+#: Wards of a municipality are numbered from 1; the largest has 135 (Municipal Demarcation Board).
+MOST_WARDS: Final = 150
+
+
+def wards(texts: pl.Series) -> Understood:
+    """A ward's number within its municipality, or its code of eight digits.
+
+    Anything else stays as it is, with a doubt.
+    """
+    plain = pl.col("cell").str.extract(r"^([1-9][0-9]{0,1}|[1-9][0-9]{7})(?:\.0)?$")
+    return understood(texts, plain, _ward, pl.String())
+
+
+def _ward(text: str) -> Reading:
+    if len(text) > MOST_CHARS:
+        return text, "ward_implausible"
+    digits, code = of_power(text, digits=(8,))
+    if code:
+        return None, "ward_unclear"
+    match = _WARD_WORDS.match(digits or text)
+    number = match[1] if match else ""
+    if number and (len(number) == _CODE_DIGITS or int(number) <= MOST_WARDS):
+        return number, None
+    return number or text, "ward_implausible"
+
+
+_CODE_DIGITS: Final = 8
+_DISTRICT: Final = re.compile(
+    r"^(?:(?:vd|voting district)?[\s.:#-]*)([0-9]{8})(?:[.,]0+)?$", re.IGNORECASE
+)
+
+
+def voting_districts(texts: pl.Series) -> Understood:
+    """The 8 digits of a voting district."""
+    plain = pl.col("cell").str.extract(r"^([0-9]{8})(?:\.0)?$")
+    return understood(texts, plain, _voting_district, pl.String())
+
+
+def _voting_district(text: str) -> Reading:
+    digits, _ = of_power(text, digits=(_CODE_DIGITS,))
+    match = _DISTRICT.match((digits or text).replace(" ", "").removeprefix("'"))
+    return (match[1], None) if match else (None, "voting_district_unclear")
+
+
+_AGE: Final = re.compile(
+    r"^'?([0-9]{1,3})(?:[.,][0-9]+)?\s*(?:years?|yrs?|y|jaar|j|jr)?(?: old| oud)?\.?$",
+    re.IGNORECASE,
+)
+MOST_YEARS: Final = 130
+
+
+def ages(texts: pl.Series) -> Understood:
+    """An age in whole years."""
+    plain = pl.col("cell").str.extract(r"^([0-9]{1,2})(?:\.0)?$")
+    return understood(texts, plain, _age, pl.Int16())
+
+
+def _age(text: str) -> Reading:
+    match = _AGE.match(text)
+    if match is None or int(match[1]) > MOST_YEARS:
+        return None, "age_unclear"
+    return int(match[1]), None
 
 
 @cache
 def spellings(field: str) -> Mapping[str, str]:
     """The one spelling by every variant, as ``columns.key`` writes it."""
-    text = files("rollbook.pipeline").joinpath("values.toml").read_text(encoding="utf-8")
-    table: dict[str, list[str]] = tomllib.loads(text)[field]
+    table: dict[str, list[str]] = values()[field]
     return {key(variant): value for value, names in table.items() for variant in (value, *names)}
+
+
+@cache
+def values() -> Mapping[str, Any]:
+    """What ``values.toml`` says."""
+    text = files("rollbook.pipeline").joinpath("values.toml").read_text(encoding="utf-8")
+    return tomllib.loads(text)
+
+
+def _select(texts: pl.Series, meaning: pl.Expr) -> pl.Series:
+    """A meaning of the column ``cell``, since a column's own name may be a pattern."""
+    return texts.to_frame("cell").select(meaning.alias("cell")).to_series()

@@ -1,7 +1,12 @@
-"""The known columns, and which header of a file stands for which of them."""
+"""The known columns, and which header of a file means which of them.
+
+A header is recognised by its own name or by a name that differs only in how it is written. A header
+that is only near a known one is never recognised; ``suggested`` names the fields it may mean.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import re
 import tomllib
@@ -9,68 +14,150 @@ import unicodedata
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 #: Without these a row can't become a member.
 REQUIRED = ("id_number", "firstname", "surname")
+#: A column of first names and surnames together, which ``names`` splits.
+FULL_NAME = "full_name"
 
 #: The header of what the workbook of refused rows has behind the file's own columns.
 ERRORS = "Errors"
 #: The same where the file has a column of that name itself.
 _ADDED = re.compile(rf"{ERRORS}( \(\d+\))?")
 
+_BRACKETS: Final = re.compile(r"[(\[{]([^()\[\]{}]*)[)\]}]")
+#: "1. Surname", "a) Surname".
+_ENUMERATION: Final = re.compile(r"^\s*(?:\d{1,2}|[a-z])[.)]\s+", re.IGNORECASE)
+#: What stands between the alternatives of "ID number / Passport".
+_BETWEEN: Final = re.compile(r"\s*[/|\\;,&+\n]\s*|\s+(?:or|of|and|en)\s+|\s+-\s+", re.IGNORECASE)
+_TRAIL: Final = re.compile(r"\s*[:\-\u2013]\s+")
+#: How a header says the order of its dates: dd/mm/yyyy, yy-mm-dd, jjjj/mm/dd.
+_DATE_ORDER: Final = re.compile(
+    r"\b(?:(d{1,2})[-/. ]?(m{1,4})[-/. ]?([yj]{2,4})|(m{1,4})[-/. ]?(d{1,2})[-/. ]?([yj]{2,4})|"
+    r"([yj]{2,4})[-/. ]?(m{1,4})[-/. ]?(d{1,2}))\b",
+    re.IGNORECASE,
+)
+_SURNAME_FIRST: Final = re.compile(
+    r"\b(?:surname|last name|van|isibongo|sefane|fane|ifani|tshifani|xivongo)\b", re.IGNORECASE
+)
+_DIGITS_NEEDED: Final = re.compile(
+    r"^(?:\d{1,2}|thirteen|ten|eight)(?: ?(?:digits?|numbers?|syfers?))?$"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class ColumnMap:
-    """What a file's headers stand for."""
+    """Which fields the headers of a file mean."""
 
-    #: Field by header, in the order of the file.
+    #: Field by header, in the order of the file. Several headers may mean one field.
     known: Mapping[str, str]
     unknown: tuple[str, ...]
+    #: The headers of each field; where a row has a value under several, the first counts.
+    headers: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
     def header(self, field: str) -> str | None:
-        """The header under which the file has a field."""
-        return next((header for header, known in self.known.items() if known == field), None)
+        """The header whose value counts first for a field; None where the file has none."""
+        return next(iter(self.headers.get(field, ())), None)
 
     @property
     def missing(self) -> tuple[str, ...]:
         """Required fields that the file doesn't have."""
-        return tuple(field for field in REQUIRED if field not in self.known.values())
+        found = set(self.known.values())
+        if FULL_NAME in found:
+            found |= {"firstname", "surname"}
+        return tuple(field for field in REQUIRED if field not in found)
 
 
 @cache
 def variants() -> Mapping[str, tuple[str, ...]]:
     """Every field with its header variants; the first is the one to show."""
-    text = files("rollbook.pipeline").joinpath("columns.toml").read_text(encoding="utf-8")
-    return {field: tuple(names) for field, names in tomllib.loads(text).items()}
+    return {field: tuple(names) for field, names in _table("columns.toml").items()}
 
 
 def map_headers(headers: Sequence[str], given: Mapping[str, str | None] | None = None) -> ColumnMap:
     """Find the field of each header.
 
-    Where two headers stand for one field, that does which is before the other in the table, which
-    has plain words such as "ID" and "Name" last; of two that are equal there, the first. The other
-    stays unknown.
+    Where several headers mean one field, they count in the order of their names in the table, then
+    in that of the file. A header that is too plain to be sure of, such as "ID" or "Name", counts
+    only where no other header means its field.
 
     Args:
         headers: of the file, in its order.
-        given: the sender's own word for some headers, which counts before the table; null leaves
-            a column alone.
+        given: the field of some headers as the sender gave it, which counts before the table; null
+            leaves a column out.
     """
-    own = {key(header): field for header, field in (given or {}).items()}
-    taken = set(own.values())
-    fields = {name: field for name, field in _fields_by_key().items() if field not in taken} | own
-    ranks = {name: rank for rank, name in enumerate(fields)} | dict.fromkeys(own, 0)
-    best: dict[str, str] = {}
-    for header in sorted(headers, key=lambda header: ranks.get(key(header), len(ranks))):
-        if field := fields.get(key(header)):
-            best.setdefault(field, header)
-    found = {header: field for field, header in best.items()}
-    known = {header: found[header] for header in headers if header in found}
-    return ColumnMap(known, tuple(header for header in headers if header not in known))
+    chosen = {key(header): field for header, field in (given or {}).items()}
+    taken = set(chosen.values())
+    fields: dict[str, str] = {}
+    ranks: dict[str, tuple[bool, int]] = {}
+    for header in headers:
+        name = key(header)
+        if name in chosen:
+            found, rank = chosen[name], (False, -1)
+        else:
+            found, rank = _recognised(header)
+            if found in taken:
+                found = None
+        if found is not None:
+            fields[header], ranks[header] = found, rank
+    by_field: dict[str, tuple[str, ...]] = {}
+    for header in sorted(fields, key=lambda header: ranks[header]):
+        is_weak, _ = ranks[header]
+        others = by_field.get(fields[header], ())
+        if not (is_weak and others):
+            by_field[fields[header]] = (*others, header)
+    counted = {header for found in by_field.values() for header in found}
+    known = {header: fields[header] for header in headers if header in counted}
+    return ColumnMap(known, tuple(header for header in headers if header not in known), by_field)
+
+
+def suggested(header: str) -> tuple[str, ...]:
+    """The fields that an unknown header may mean, the most likely first.
+
+    They are those of a known header within one edit (a letter wrong, missing, too many or swapped),
+    those listed as possible, and those whose name is part of the header's.
+    """
+    from rapidfuzz.distance import OSA  # noqa: PLC0415 - only a file with unknown headers needs it
+
+    name, words = _canonical(header), f" {_words(header)} "
+    listed = _listed_suggestions()
+    found = [*listed.get(key(header), ()), *listed.get(name, ())]
+    found += [
+        field
+        for known, (field, _) in _by_canonical().items()
+        if min(len(name), len(known)) >= _LEAST_NEAR - 1
+        and max(len(name), len(known)) >= _LEAST_NEAR
+        and OSA.distance(name, known, score_cutoff=1) <= 1
+    ]
+    whole = _recognised(_BRACKETS.sub(" ", header))[0]
+    parts = [_recognised(part)[0] for part in _alternatives(header)]
+    found += [part for part in (whole, *parts) if part is not None]
+    by_length = sorted(_by_words().items(), key=lambda item: -len(item[0]))
+    found += [field for known, field in by_length if f" {known} " in words]
+    return tuple(dict.fromkeys(found))
+
+
+#: Shorter names have too many neighbours: "Age" is one edit from "Page", "Tel" from "Sel".
+_LEAST_NEAR: Final = 5
+
+
+def is_surname_first(header: str) -> bool:
+    """Does a header of full names name the surname before the first name?"""
+    match = _SURNAME_FIRST.search(header)
+    before = header[: match.start()] if match else header
+    return match is not None and not any(part.isalpha() for part in before)
+
+
+def date_order(header: str) -> str | None:
+    """The order that a header gives for its dates: ``dmy``, ``mdy``, ``ymd``, or None."""
+    match = _DATE_ORDER.search(header)
+    if match is None:
+        return None
+    return "dmy" if match[1] else "mdy" if match[4] else "ymd"
 
 
 def fingerprint(headers: Sequence[str]) -> str:
@@ -113,6 +200,117 @@ def key(header: str) -> str:
     return "".join(filter(str.isalnum, plain)) or plain.strip()
 
 
+#: Whether a header is too plain to be sure of, and its place in the table: what counts first.
+_Rank = tuple[bool, int]
+
+
+def _recognised(header: str) -> tuple[str | None, _Rank]:
+    """The field that a header means by itself, with its rank; None where it isn't known."""
+    for name, is_sure in _readings(header):
+        found = _by_canonical().get(name)
+        if found is not None and (is_sure or not found[1][0]):
+            return found
+    alternatives = _alternatives(header)
+    if len(alternatives) > 1:
+        return _of_alternatives(alternatives)
+    return None, (True, 0)
+
+
+def _readings(header: str) -> Iterator[tuple[str, bool]]:
+    """The names under which a header may stand in the table, and whether a plain one counts."""
+    yield _canonical(header), True
+    unnumbered = _ENUMERATION.sub("", header)
+    bare = _BRACKETS.sub(lambda match: " " if _is_qualifier(match[1]) else match[0], unnumbered)
+    if not _BRACKETS.search(bare):
+        yield _canonical(bare), True
+        head, *tail = _TRAIL.split(bare, maxsplit=1)
+        if tail and _is_qualifier(tail[0]):
+            yield _canonical(head), True
+        words = _words(bare)
+        for owner in _written()["owners"]:
+            if words.startswith(f"{owner} "):
+                yield _canonical(words.removeprefix(f"{owner} ").removeprefix("s ")), False
+
+
+def _is_qualifier(text: str) -> bool:
+    words = _words(text)
+    return (
+        not words
+        or words in _written()["qualifiers"]
+        or _DIGITS_NEEDED.match(words) is not None
+        or date_order(text) is not None
+    )
+
+
+def _alternatives(header: str) -> list[str]:
+    return [part for part in _BETWEEN.split(_BRACKETS.sub(" ", header)) if part.strip()]
+
+
+def _of_alternatives(parts: Sequence[str]) -> tuple[str | None, _Rank]:
+    """The field of "ID number / Passport" or "Surname / Van": all parts must agree."""
+    found = [_by_canonical().get(_canonical(part)) for part in parts]
+    fields = {one[0] for one in found if one is not None}
+    others = {_words(part) for part, one in zip(parts, found, strict=True) if one is None}
+    if fields == {"firstname", "surname"} and not others:
+        return FULL_NAME, (False, len(_by_canonical()))
+    allowed = set(_written()["other_documents"]) if fields == {"id_number"} else set()
+    if len(fields) != 1 or not others <= allowed:
+        return None, (True, 0)
+    return fields.pop(), min(one[1] for one in found if one is not None)
+
+
+def _words(header: str) -> str:
+    """A header's words in small letters without accents, with single spaces."""
+    plain = unicodedata.normalize("NFKD", header).casefold()
+    kept = "".join(c for c in plain if not unicodedata.combining(c))
+    return " ".join("".join(c if c.isalnum() else " " for c in kept).split())
+
+
+def _canonical(header: str) -> str:
+    """The key of a header, with one word for all that mean "number"."""
+    numbers = _written()["number_words"]
+    words = ["number" if word in numbers else word for word in _words(header).split()]
+    return "".join(words) or key(header)
+
+
 @cache
-def _fields_by_key() -> Mapping[str, str]:
-    return {key(name): field for field, names in variants().items() for name in names}
+def _by_canonical() -> Mapping[str, tuple[str, _Rank]]:
+    """Field and rank by canonical name; a name that would mean two fields is left to its key."""
+    weak = {_canonical(name) for name in _written()["weak"]}
+    found: dict[str, tuple[str, _Rank]] = {}
+    for place, (field, name) in enumerate(
+        (field, name) for field, names in variants().items() for name in names
+    ):
+        canonical = _canonical(name)
+        found.setdefault(canonical, (field, (canonical in weak, place)))
+        # As one word: "idno", "cellno".
+        found.setdefault(key(name), (field, (canonical in weak, place)))
+    return found
+
+
+@cache
+def _by_words() -> Mapping[str, str]:
+    """Field by the words of its names that are long enough to be found inside other headers."""
+    return {
+        words: field
+        for field, names in variants().items()
+        for name in names
+        if len(words := _words(name)) >= _LEAST_NEAR - 1 and words not in _written()["weak"]
+    }
+
+
+@cache
+def _listed_suggestions() -> Mapping[str, Sequence[str]]:
+    listed: dict[str, Sequence[str]] = _written()["suggested"]
+    exact = {key(name): fields for name, fields in listed.items()}
+    return {_canonical(name): fields for name, fields in listed.items()} | exact
+
+
+@cache
+def _written() -> Mapping[str, Any]:
+    return _table("headers.toml")
+
+
+def _table(name: str) -> dict[str, Any]:
+    text = files("rollbook.pipeline").joinpath(name).read_text(encoding="utf-8")
+    return tomllib.loads(text)

@@ -14,10 +14,14 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from rollbook.pipeline.cells import SEPARATORS, Understood, of_power, without
+
 if TYPE_CHECKING:
     import datetime as dt
 
 LENGTH = 13
+
+_CELL = pl.col("cell")
 
 
 def has_form(number: pl.Expr) -> pl.Expr:
@@ -25,13 +29,68 @@ def has_form(number: pl.Expr) -> pl.Expr:
     return number.str.contains(r"^[0-9]{13}$").fill_null(value=False)
 
 
-def birth_date(number: pl.Expr, today: dt.date) -> pl.Expr:
-    """The date in the first six digits: this century's, or the last one's where that is to come."""
+def birth_date(number: pl.Expr, today: dt.date, *, age: pl.Expr | None = None) -> pl.Expr:
+    """The date in the first six digits.
+
+    It is this century's, or the last one's where that is to come, or where the age in years says
+    so: somebody of 101 has the same six digits as somebody of 1.
+    """
     digits = number.str.head(6)
     recent = ("20" + digits).str.to_date("%Y%m%d", strict=False)
     earlier = ("19" + digits).str.to_date("%Y%m%d", strict=False)
-    return pl.when(has_form(number)).then(
-        pl.coalesce(pl.when(recent <= today).then(recent), earlier)
+    is_recent = recent <= today
+    if age is not None:
+        years = today.year - recent.dt.year()
+        # In the middle between the two ages, a hundred years apart.
+        is_recent &= (age - years < 50).fill_null(value=True)
+    return pl.when(has_form(number)).then(pl.coalesce(pl.when(is_recent).then(recent), earlier))
+
+
+def numbers(texts: pl.Series, today: dt.date) -> Understood:
+    """ID numbers without separators and with the zeros that a numeric cell dropped.
+
+    A text that isn't a number stays as it is; ``validate`` refuses it. Null, with the doubt
+    ``id_shortened``, where a spreadsheet program dropped digits.
+
+    Args:
+        texts: clean.
+        today: for the birth dates that prove dropped zeros.
+    """
+    usual = texts.str.contains("^[0-9]{13}$").fill_null(value=True)
+    none = pl.Series([None], dtype=pl.String).new_from_index(0, len(texts))
+    if usual.all():
+        return Understood(texts, none)
+    odd = texts.filter(~usual)
+    if (is_power := odd.str.contains("[eE]")).any():
+        read = [of_power(text, digits=range(10, LENGTH + 1)) for text in odd.filter(is_power)]
+        digits = pl.Series([found for found, _ in read], dtype=pl.String)
+        odd = odd.scatter(is_power.arg_true(), digits.fill_null(odd.filter(is_power)))
+        rows = is_power.arg_true().filter(pl.Series([code is not None for _, code in read]))
+    else:
+        rows = pl.Series([], dtype=pl.UInt32)
+    # An apostrophe in front is how a person makes a spreadsheet take a number for text.
+    text = _CELL.str.strip_prefix("'").str.replace(r"^([0-9]+)[.,]0+$", "$1")
+    text = without(text, (*SEPARATORS, ",", "_"))
+    found = odd.to_frame("cell").select(
+        number=pl.when(text != "").then(text), doubt=pl.lit(None, pl.String)
+    )
+    is_short = found["number"].str.contains("^[0-9]{10,12}$").fill_null(value=False)
+    if is_short.any():
+        padded = pl.col("number").str.zfill(LENGTH)
+        short = found.filter(is_short).select(padded, lost=is_valid(padded, today))
+        places = is_short.arg_true().filter(short["lost"])
+        found = found.with_columns(
+            found["number"].scatter(places, short["number"].filter(short["lost"])),
+            found["doubt"].scatter(places, "id_zeros_restored"),
+        )
+    if len(rows):
+        found = found.with_columns(
+            number=found["number"].scatter(rows, None),
+            doubt=found["doubt"].scatter(rows, "id_shortened"),
+        )
+    places = (~usual).arg_true()
+    return Understood(
+        texts.clone().scatter(places, found["number"]), none.scatter(places, found["doubt"])
     )
 
 

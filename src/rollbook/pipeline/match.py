@@ -73,13 +73,16 @@ _SQL = queries("members")
 
 
 @contextmanager
-def staging(connection: Connection[Row]) -> Iterator[Callable[[pl.DataFrame], None]]:
+def staging(
+    connection: Connection[Row], *, is_new: bool = True
+) -> Iterator[Callable[[pl.DataFrame], None]]:
     """Stage rows for ``match`` and ``merge``, batch by batch.
 
     PostgreSQL takes a batch in while we make the next one.
 
     Args:
         connection: inside the attempt's transaction.
+        is_new: the staging table isn't there yet.
 
     Yields:
         What takes validated rows; those that aren't valid are left out.
@@ -91,10 +94,17 @@ def staging(connection: Connection[Row]) -> Iterator[Callable[[pl.DataFrame], No
             copy.write(piece.write_csv(include_header=False))
 
     with connection.cursor() as cursor:
-        cursor.execute(_SQL["plan_for_many"])
-        cursor.execute(_SQL["stage"])
+        if is_new:
+            cursor.execute(_SQL["plan_for_many"])
+            cursor.execute(_SQL["stage"])
         with cursor.copy(_SQL["fill_staged"]) as copy:
             yield stage
+
+
+def unstage(connection: Connection[Row], rows: pl.DataFrame) -> None:
+    """Take a batch out of the staged rows; it is staged again."""
+    first, last = rows[0, ROW_NUMBER], rows[-1, ROW_NUMBER]
+    connection.execute(_SQL["unstage"], {"first": first, "last": last})
 
 
 def ledger_of(rows: pl.DataFrame) -> pl.DataFrame:

@@ -1,84 +1,97 @@
 """Normalise: every cell of a known column in one spelling and of its type.
 
-A cell that can't be understood becomes null and a warning; it never refuses the row. The rules that
-do are in ``validate``.
+A cell that can't be understood becomes null, and a doubt says so; it never refuses the row. The
+rules that do are in ``validate``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import polars as pl
 
-from rollbook.pipeline import cells, id_numbers, problems
-from rollbook.pipeline.columns import REQUIRED, variants
+from rollbook.pipeline import amounts, cells, id_numbers, names, problems
+from rollbook.pipeline.cells import Understood
+from rollbook.pipeline.columns import FULL_NAME, REQUIRED, is_surname_first, variants
+from rollbook.pipeline.dates import Orders, dates
+from rollbook.pipeline.emails import emails
+from rollbook.pipeline.phones import phones
+from rollbook.pipeline.plausible import contradictions, latest_past
 from rollbook.pipeline.read import ROW_NUMBER
-from rollbook.spreadsheets.books.values import UNCALCULATED
 
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Callable, Mapping
 
+    from rollbook.pipeline.dates import Used
     from rollbook.pipeline.read import Sheet
 
 FIELDS = tuple(variants())
 DATES = ("date_joined", "last_payment", "expiry_date")
+NAMES = ("firstname", "surname")
+#: Fields in which a word such as "NULL" is no name, and one such as "Nan" may be one.
+_NAMES: Final = (*NAMES, FULL_NAME)
+#: Fields that the ID number says as well, and better.
+_FROM_ID: Final = ("gender", "citizenship")
 #: Months that a membership lasts from its last payment, where the file has no expiry date.
 MEMBERSHIP_MONTHS = 24
-
-#: What the cells of a field mean. A field that isn't here is taken as it stands.
-_MEANINGS: Final[Mapping[str, Callable[[pl.Expr], pl.Expr]]] = {
-    "firstname": cells.collapsed,
-    "surname": cells.collapsed,
-    "municipality": cells.collapsed,
-    "region": cells.collapsed,
-    "residential_address": cells.collapsed,
-    "occupation": cells.collapsed,
-    "qualification": cells.collapsed,
-    "voting_station": cells.collapsed,
-    "subscription": cells.collapsed,
-    "status": cells.collapsed,
-    **dict.fromkeys(DATES, cells.date),
-    "cell_number": cells.phone,
-    "landline_number": cells.phone,
-    "email": cells.email,
-    "ward": cells.whole,
-    "voting_district": cells.voting_district,
-    "membership_amount": cells.amount,
-    "age": lambda cell: cells.whole(cell).cast(pl.Int16, strict=False),
-    "province": lambda cell: cells.known_spelling("province", cell),
-    "gender": lambda cell: cells.known_spelling("gender", cell),
-    "citizenship": lambda cell: cells.known_spelling("citizenship", cell),
-    "race": lambda cell: pl.coalesce(cells.known_spelling("race", cell), cell),
-    "language": lambda cell: pl.coalesce(cells.known_spelling("language", cell), cell),
+#: The types of fields that aren't text.
+_TYPES: Final[Mapping[str, pl.DataType]] = {
+    **dict.fromkeys(DATES, pl.Date()),
+    "membership_amount": amounts.TYPE,
+    "age": pl.Int16(),
+}
+#: Doubts that refuse the row, unless another column has the value.
+_ERRORS: Final = [code for code, entry in problems.catalogue().items() if entry.severity == "error"]
+_NOTHING: Final = pl.Series([None], dtype=pl.String)
+#: The doubt of an expiry date that was counted, since its own cell was not understood.
+_COUNTED: Final = pl.Series(["expiry_unclear"])
+_DOUBTS: Final = {
+    ROW_NUMBER: pl.UInt32,
+    **dict.fromkeys(("column", "value", "code", "severity", "kept"), pl.String),
 }
 
-_DATES_OF_1904: Final[Mapping[str, Callable[[pl.Expr], pl.Expr]]] = dict.fromkeys(
-    DATES, partial(cells.date, is_1904=True)
-)
 
-#: The warning for a cell that is not understood. A citizenship or an age that isn't says nothing
-#: that the ID number doesn't.
-_NOT_UNDERSTOOD: Final = {
-    **dict.fromkeys(DATES, "date_unclear"),
-    "cell_number": "phone_unclear",
-    "landline_number": "phone_unclear",
-    "email": "email_unclear",
-    "membership_amount": "amount_unclear",
-    "province": "province_unknown",
-    "gender": "gender_unknown",
-    "voting_district": "voting_district_unclear",
+def _text(texts: pl.Series) -> Understood:
+    """The text as it is; a letter that was lost before the file came here is a doubt."""
+    doubts = pl.select(
+        pl.when(texts.str.contains("\ufffd", literal=True)).then(pl.lit("letter_lost"))
+    ).to_series()
+    return Understood(texts, doubts)
+
+
+def _spelling(field: str, code: str | None) -> Callable[[pl.Series], Understood]:
+    """The one spelling of a known value; another is a doubt, or, without a code, stays as it is."""
+
+    def meaning(texts: pl.Series) -> Understood:
+        found = cells.known_spelling(field, texts)
+        if code is None:
+            return _text(found.fill_null(texts))
+        unknown = found.is_null() & texts.is_not_null()
+        return Understood(found, pl.select(pl.when(unknown).then(pl.lit(code))).to_series())
+
+    return meaning
+
+
+#: What the cells of a field mean. Dates, ID numbers and whole names have ways of their own, and a
+#: field that isn't here is text.
+_MEANINGS: Final[Mapping[str, Callable[[pl.Series], Understood]]] = {
+    "firstname": lambda texts: names.names(texts, is_first=True),
+    "surname": lambda texts: names.names(texts, is_first=False),
+    "cell_number": phones,
+    "landline_number": phones,
+    "email": emails,
+    "ward": cells.wards,
+    "voting_district": cells.voting_districts,
+    "membership_amount": amounts.amounts,
+    "age": cells.ages,
+    "province": _spelling("province", "province_unknown"),
+    "gender": _spelling("gender", "gender_unknown"),
+    "citizenship": _spelling("citizenship", "citizenship_unknown"),
+    "race": _spelling("race", None),
+    "language": _spelling("language", None),
 }
-
-_CELL: Final = pl.col("cell")
-_NOWHERE: Final = pl.Series([], dtype=pl.Boolean)
-#: What a cell shows whose formula has no result, and where a column was too narrow. The readers of
-#: workbooks give error values as these texts; a CSV file has them as text in the first place.
-_NO_RESULT: Final = r"^(?:#(?:N/A|GETTING_DATA|[A-Z][A-Z0-9/_]*[!?]|#*)|Err:[0-9]{3})$"
-#: How a CSV file keeps a spreadsheet program from taking digits for a number.
-_TEXT_FORMULA: Final = r'^="([^"]*)"$'
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,38 +104,72 @@ class Normalised:
     frame: pl.DataFrame
     #: The same cells as the file has them: ``row_number`` and every field as text.
     raw: pl.DataFrame
-    #: Warnings; see ``validate.PROBLEMS``, with the field's name in ``column``.
+    #: Warnings; see ``validate.PROBLEMS``, with a name of ``headers`` in ``column``.
     warnings: pl.DataFrame
-    #: Cells of required fields that show an error instead of a value; see ``warnings``.
+    #: Errors of single cells of required fields, in the form of ``warnings``.
     faults: pl.DataFrame
+    #: The file's header by field, and by the names under which warnings are about others.
+    headers: Mapping[str, str]
+    #: How the dates of this batch were read, by field and header.
+    date_orders: Mapping[tuple[str, str], Used] = field(default_factory=dict)
 
 
-def normalise(sheet: Sheet, today: dt.date) -> Normalised:
+class _Field(NamedTuple):
+    """The cells of a field, row by row."""
+
+    #: As the file has them.
+    raw: pl.Series
+    values: pl.Series
+    #: The code of each cell's doubt; None where no cell has any.
+    doubts: pl.Series | None
+
+
+def normalise(sheet: Sheet, today: dt.date, orders: Orders | None = None) -> Normalised:
     """Bring every known column into one spelling.
 
     Args:
-        sheet: as ``read`` gave it.
-        today: decides the century of two-digit years in ID numbers.
+        sheet: a batch, as ``read`` gave it.
+        today: decides the century of two-digit years.
+        orders: of the dates, from the earlier batches of the file; learns what this one says.
     """
-    raw, faults = _known_columns(sheet)
-    ids, restored = _id_numbers(raw["id_number"], today)
-    meanings = {**_MEANINGS, **_DATES_OF_1904} if sheet.is_1904 else _MEANINGS
-    understood = pl.collect_all(
-        _understood(raw[field], meaning) for field, meaning in meanings.items()
+    batch = _Batch(sheet, today, orders or Orders())
+    found = {name: batch.field(name) for name in FIELDS if name in sheet.columns.headers}
+    if FULL_NAME in found:
+        found |= batch.split_names(found)
+    rows = sheet.frame.select(ROW_NUMBER)
+    empty = pl.Series([None], dtype=pl.String).new_from_index(0, rows.height)
+    raw = rows.with_columns(
+        (found[name].raw if name in found else empty).alias(name) for name in FIELDS
     )
     number = pl.col("id_number")
-    frame = raw.with_columns(ids, *(column.to_series() for column in understood)).with_columns(
-        expiry_date=pl.coalesce(
-            "expiry_date", pl.col("last_payment").dt.offset_by(f"{MEMBERSHIP_MONTHS}mo")
+    frame = rows.with_columns(
+        (found[name].values if name in found else empty.cast(_TYPES.get(name, pl.String()))).alias(
+            name
+        )
+        for name in FIELDS
+    ).with_columns(
+        date_of_birth=id_numbers.birth_date(
+            number, today, age=pl.col("age") if "age" in found else None
         ),
-        date_of_birth=id_numbers.birth_date(number, today),
         gender_from_id=id_numbers.gender(number),
         citizenship_from_id=id_numbers.citizenship(number),
-        province_unknown=pl.col("province").is_null() & raw["province"].is_not_null(),
+        province_unknown=_has(found.get("province"), "province_unknown", rows.height),
     )
-    left_out = faults.filter(severity="warning")
-    warnings = pl.concat([_warnings(raw, frame, restored), left_out])
-    return Normalised(frame, raw, warnings, faults.filter(severity="error"))
+    counted = _with_expiry(frame, today)
+    doubts = _doubts(raw, counted, found)
+    doubts += [
+        select(raw, where, name, code, kept)
+        for name, code, where, kept in contradictions(frame, today)
+    ]
+    found_all = pl.concat([pl.DataFrame(schema=_DOUBTS), *doubts, *batch.doubts])
+    return Normalised(
+        counted,
+        raw,
+        found_all.filter(severity="warning"),
+        found_all.filter(severity="error"),
+        batch.headers,
+        batch.date_orders,
+    )
 
 
 def select(
@@ -153,117 +200,204 @@ def select(
     )
 
 
-def _known_columns(sheet: Sheet) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Every field as the file's text, stripped, and the cells that show an error.
+class _Batch:
+    """Reads the columns of one batch, and collects what only one of its columns says."""
 
-    Returns:
-        The fields, null where there is no text or an error; and the problems with the latter.
-    """
-    header = {field: name for name, field in sheet.columns.known.items()}
-    raw = sheet.frame.select(
-        ROW_NUMBER,
-        *(
-            # By position: in an expression, a header such as "^ID$" would be a pattern.
-            _or_null(pl.nth(sheet.frame.get_column_index(header[field])).str.strip_chars()).alias(
-                field
-            )
-            if field in header
-            else pl.lit(None, pl.String).alias(field)
-            for field in FIELDS
-        ),
-    )
-    faults = [_faults(raw, field) for field in header if _may_show_error(raw[field])]
-    shown = raw.with_columns(_shown(raw[field]) for field in header)
-    return shown, pl.concat([select(raw.clear(), _NOWHERE, FIELDS[0], "error_value"), *faults])
+    def __init__(self, sheet: Sheet, today: dt.date, orders: Orders) -> None:
+        self._sheet = sheet
+        self._today = today
+        self._orders = orders
+        #: See ``Normalised``.
+        self.headers = {name: found[0] for name, found in sheet.columns.headers.items()}
+        self.date_orders: dict[tuple[str, str], Used] = {}
+        self.doubts: list[pl.DataFrame] = []
 
+    def field(self, name: str) -> _Field:
+        """The cells of a field: where several columns hold it, the first that has a value."""
+        first, *others = self._sheet.columns.headers[name]
+        found = self._column(name, first)
+        for number, header in enumerate(others, start=2):
+            other = f"{name}/{number}"
+            self.headers[other] = header
+            found = self._with_other(found, self._column(name, header), other)
+        return found
 
-def _may_show_error(cells: pl.Series) -> bool:
-    # A column rarely has any, and patterns cost more than beginnings.
-    return bool((cells.str.starts_with("#") | cells.str.starts_with("Err:")).any())
-
-
-def _faults(raw: pl.DataFrame, field: str) -> pl.DataFrame:
-    """The cells of a field that show an error in place of a value."""
-    is_error = raw[field].str.contains(_NO_RESULT).fill_null(value=False)
-    is_uncalculated = (raw[field] == UNCALCULATED).fill_null(value=False)
-    error, formula = (
-        ("error_value", "formula_not_calculated")
-        if field in REQUIRED
-        else ("error_left_out", "formula_left_out")
-    )
-    return pl.concat(
-        [
-            select(raw, is_error & ~is_uncalculated, field, error),
-            select(raw, is_uncalculated, field, formula),
-        ]
-    )
-
-
-def _shown(cells: pl.Series) -> pl.Series:
-    """What a spreadsheet program shows: the text of ``="0821234567"``, and nothing of an error."""
-    cell = pl.col(cells.name)
-    if cells.str.starts_with('="').any():
-        text = cell.str.replace(_TEXT_FORMULA, "$1").str.strip_chars()
-        cells = cells.to_frame().select(_or_null(text)).to_series()
-    if _may_show_error(cells):
-        has_result = ~cell.str.contains(_NO_RESULT)
-        cells = cells.to_frame().select(pl.when(has_result).then(cell)).to_series()
-    return cells
-
-
-def _understood(column: pl.Series, meaning: Callable[[pl.Expr], pl.Expr]) -> pl.LazyFrame:
-    """What the cells of a column mean.
-
-    A value that stands in many rows is understood once: dates, places and the like have few values,
-    and the patterns that tell their meaning are the costly part.
-    """
-    rows = column.to_frame("cell").lazy()
-    distinct = column.unique()
-    if len(distinct) > len(column) // 2:
-        return rows.select(meaning(_CELL).alias(column.name))
-    meanings = distinct.to_frame("cell").lazy().with_columns(meaning(_CELL).alias(column.name))
-    # Without the order of the left side the rows would no longer be the file's.
-    joined = rows.join(meanings, on="cell", how="left", maintain_order="left", nulls_equal=True)
-    return joined.select(column.name)
-
-
-def _id_numbers(given: pl.Series, today: dt.date) -> tuple[pl.Series, pl.Series]:
-    """ID numbers without separators and with the zeros they lost, and where these were put back."""
-    usual = given.str.contains("^[0-9]{13}$").fill_null(value=True)
-    # An apostrophe in front is how a person makes a spreadsheet take a number for text.
-    text = cells.whole(_CELL).str.strip_prefix("'").str.replace_all(cells.NO_DIGITS, "")
-    padded = text.str.zfill(id_numbers.LENGTH)
-    lost = text.str.contains("^[0-9]{10,12}$") & id_numbers.is_valid(padded, today)
-    mended = (
-        given.filter(~usual)
-        .to_frame("cell")
-        .select(
-            _or_null(pl.when(lost).then(padded).otherwise(text)).alias("number"),
-            lost.fill_null(value=False).alias("restored"),
+    def _column(self, name: str, header: str) -> _Field:
+        """One column; a text that is in many rows is understood once."""
+        # By position and under another name: a header such as "^ID$" would be a pattern.
+        place = self._sheet.frame.get_column_index(header)
+        column = cells.column_of(self._sheet.frame.to_series(place).alias("cell"))
+        shown = cells.shown(column.texts)
+        texts = cells.clean(shown)
+        faults = cells.faults(shown, is_required=name in (*REQUIRED, FULL_NAME))
+        if faults is not None:
+            texts = texts.zip_with(faults.is_null(), _NOTHING)
+        if name not in _NAMES:
+            texts = cells.without_nothing(texts)
+        values, doubts = self._understood(name, texts, header)
+        if faults is not None:
+            doubts = faults.fill_null(doubts)
+        has_doubts = doubts.null_count() < len(doubts)
+        return _Field(
+            column.rows(shown), column.rows(values), column.rows(doubts) if has_doubts else None
         )
+
+    def _understood(self, name: str, texts: pl.Series, header: str) -> Understood:
+        if name == "id_number":
+            return id_numbers.numbers(texts, self._today)
+        if name in DATES:
+            used = self._orders.learn(name, texts, self._today, header)
+            self.date_orders[name, header] = used
+            is_1904 = self._sheet.is_1904
+            return dates(texts, used.order, name, self._today, is_1904=is_1904)
+        return _MEANINGS.get(name, _text)(texts)
+
+    def _with_other(self, first: _Field, other: _Field, name: str) -> _Field:
+        """The cells of a field that another column holds as well."""
+        raw = self._sheet.frame.select(ROW_NUMBER).with_columns(other.raw.alias(name))
+        is_taken = first.values.is_null() & other.values.is_not_null()
+        if other.doubts is not None:
+            self.doubts += _by_code(raw, name, other.doubts, other.values, where=is_taken)
+        differs = first.values.is_not_null() & other.raw.is_not_null()
+        same = _comparable(first.values) == _comparable(other.values)
+        says_nothing = other.values.is_null() & (
+            pl.repeat(value=True, n=raw.height, eager=True)
+            if other.doubts is None
+            else other.doubts.is_null()
+        )
+        differs &= ~same.fill_null(value=False) & ~says_nothing
+        if name.partition("/")[0] in NAMES:
+            # A column of nicknames or of whole names holds the name as well.
+            within = (
+                _comparable(other.values)
+                .to_frame("other")
+                .with_columns(first=_comparable(first.values))
+            )
+            contains = within.select(pl.col("other").str.contains(pl.col("first"), literal=True))
+            differs &= ~contains.to_series().fill_null(value=False)
+        self.doubts.append(select(raw, differs, name, "second_column_differs"))
+        both = pl.DataFrame([first.raw.alias("a"), other.raw.alias("b"), is_taken.alias("t")])
+        return _Field(
+            both.select(
+                pl.when(pl.col("t") & pl.col("a").is_null()).then("b").otherwise("a")
+            ).to_series(),
+            first.values.zip_with(~is_taken, other.values),
+            first.doubts,
+        )
+
+    def split_names(self, found: Mapping[str, _Field]) -> dict[str, _Field]:
+        """First names and surnames from a column of whole names, where no other column has them."""
+        whole = found[FULL_NAME]
+        texts = whole.values.unique().drop_nulls()
+        header = self.headers[FULL_NAME]
+        parts = [names.split(text, is_surname_first=is_surname_first(header)) for text in texts]
+        table = pl.DataFrame(
+            {
+                "whole": texts,
+                "split_first": pl.Series([first for first, _ in parts], dtype=pl.String),
+                "split_last": pl.Series([last for _, last in parts], dtype=pl.String),
+            }
+        )
+        rows = whole.values.to_frame("whole").join(
+            table, on="whole", how="left", maintain_order="left"
+        )
+        first, last = (
+            found[name].values.alias(name)
+            if name in found
+            else pl.Series(name, [None], pl.String).new_from_index(0, rows.height)
+            for name in NAMES
+        )
+        has_surname = last.is_not_null()
+        rows = rows.with_columns(first, last, has_surname.alias("has_surname")).with_columns(
+            rest=names.without_surname(pl.col("whole"), pl.col("surname"))
+        )
+        rows = rows.with_columns(
+            new_first=pl.when("has_surname").then("rest").otherwise("split_first"),
+        ).select(
+            "whole",
+            is_split=(
+                (pl.col("firstname").is_null() & (pl.col("new_first") != pl.col("whole")))
+                | (pl.col("surname").is_null() & pl.col("split_last").is_not_null())
+            ).fill_null(value=False),
+            firstname=pl.coalesce("firstname", "new_first"),
+            surname=pl.coalesce("surname", "split_last"),
+        )
+        kept = rows.select(
+            pl.concat_str("firstname", "surname", separator=" / ", ignore_nulls=True)
+        ).to_series()
+        raw = self._sheet.frame.select(ROW_NUMBER).with_columns(whole.raw.alias(FULL_NAME))
+        self.doubts.append(select(raw, rows["is_split"], FULL_NAME, "name_split", kept))
+        return {name: self._split_field(name, found, rows[name], whole.raw) for name in NAMES}
+
+    def _split_field(
+        self, name: str, found: Mapping[str, _Field], values: pl.Series, raw: pl.Series
+    ) -> _Field:
+        self.headers.setdefault(name, self.headers[FULL_NAME])
+        understood = _MEANINGS[name](values)
+        return _Field(
+            found[name].raw.fill_null(raw) if name in found else raw,
+            understood.values,
+            understood.doubts,
+        )
+
+
+def _comparable(values: pl.Series) -> pl.Series:
+    """Values that differ only in how they are written are the same."""
+    if values.dtype != pl.String:
+        return values
+    return values.str.normalize("NFKD").str.to_lowercase().str.replace_all(r"[^\p{L}\p{N}@+]", "")
+
+
+def _by_code(
+    raw: pl.DataFrame,
+    name: str,
+    doubts: pl.Series,
+    kept: pl.Series,
+    *,
+    where: pl.Series | None = None,
+) -> list[pl.DataFrame]:
+    """The doubts of a column, a table for each code."""
+    if where is not None:
+        doubts = doubts.zip_with(where, _NOTHING)
+    return [
+        select(raw, (doubts == code).fill_null(value=False), name, code, kept)
+        for code in doubts.unique().drop_nulls().sort()
+    ]
+
+
+def _doubts(
+    raw: pl.DataFrame, frame: pl.DataFrame, found: Mapping[str, _Field]
+) -> list[pl.DataFrame]:
+    tables: list[pl.DataFrame] = []
+    for name, field_ in found.items():
+        if field_.doubts is None:
+            continue
+        # What the ID number says is kept where the cell isn't understood.
+        kept = frame[f"{name}_from_id" if name in _FROM_ID else name]
+        doubts = field_.doubts
+        if name == "expiry_date":
+            is_counted = field_.values.is_null() & kept.is_not_null()
+            doubts = doubts.zip_with(~(is_counted & doubts.is_not_null()), _COUNTED)
+        # An error is none where another column has the value.
+        where = kept.is_null() | ~doubts.is_in(_ERRORS).fill_null(value=False)
+        tables += _by_code(raw, name, doubts, kept, where=where)
+    return tables
+
+
+def _has(field_: _Field | None, code: str, height: int) -> pl.Series:
+    if field_ is None or field_.doubts is None:
+        return pl.repeat(value=False, n=height, dtype=pl.Boolean, eager=True)
+    return (field_.doubts == code).fill_null(value=False)
+
+
+def _with_expiry(frame: pl.DataFrame, today: dt.date) -> pl.DataFrame:
+    """The frame with an expiry date from the last payment, where the file has none.
+
+    A payment that is doubtful says nothing about it.
+    """
+    payment = pl.col("last_payment")
+    is_sound = (payment <= latest_past(today)) & (payment >= pl.col("date_of_birth")).fill_null(
+        value=True
     )
-    rows = (~usual).arg_true()
-    restored = pl.repeat(False, len(given), dtype=pl.Boolean, eager=True)  # noqa: FBT003 - a value
-    return given.clone().scatter(rows, mended["number"]), restored.scatter(rows, mended["restored"])
-
-
-def _warnings(raw: pl.DataFrame, frame: pl.DataFrame, restored: pl.Series) -> pl.DataFrame:
-    found = [select(raw, restored, "id_number", "id_zeros_restored", frame["id_number"])]
-    for field, code in _NOT_UNDERSTOOD.items():
-        # An expiry date may come from the last payment, but its own cell was not understood.
-        unclear = frame[field].is_null() & raw[field].is_not_null()
-        # A gender that was not understood is the one in the ID number.
-        kept = frame["gender_from_id"] if field == "gender" else None
-        found.append(select(raw, unclear, field, code, kept))
-    for field in DATES:
-        ambiguous = _understood(raw[field], cells.is_ambiguous_date).collect().to_series()
-        found.append(select(raw, ambiguous, field, "date_ambiguous", frame[field]))
-    for field in ("gender", "citizenship"):
-        differs = (frame[field] != frame[f"{field}_from_id"]).fill_null(value=False)
-        kept = frame[f"{field}_from_id"]
-        found.append(select(raw, differs, field, f"{field}_contradicts_id", kept))
-    return pl.concat(found)
-
-
-def _or_null(text: pl.Expr) -> pl.Expr:
-    return pl.when(text != "").then(text)
+    counted = pl.when(is_sound).then(payment).dt.offset_by(f"{MEMBERSHIP_MONTHS}mo")
+    return frame.with_columns(expiry_date=pl.coalesce("expiry_date", counted))

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import polars as pl
 from psycopg.types.json import Json, Jsonb
 
 from rollbook import clock
@@ -26,14 +25,13 @@ from rollbook.model import Progress, Scope
 from rollbook.notifications import outbox
 from rollbook.pipeline import report
 from rollbook.pipeline.ahead import ahead
-from rollbook.pipeline.match import People, ledger_of, match, merge_rule, staging
+from rollbook.pipeline.match import People, match, merge_rule, staging
 from rollbook.pipeline.merge import count, foreseen, keep_rows, merge, outcomes
-from rollbook.pipeline.normalise import normalise
 from rollbook.pipeline.read import BATCH_ROWS, ROW_NUMBER, Wanted, read
 from rollbook.pipeline.spill import Spill
+from rollbook.pipeline.staged import Staged
 from rollbook.pipeline.stages import Stages
 from rollbook.pipeline.tally import REFUSED, Tally, tally
-from rollbook.pipeline.validate import validate
 from rollbook.pipeline.verify import Verification
 from rollbook.spreadsheets.inspect.archive import Limits
 
@@ -41,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from uuid import UUID
 
+    import polars as pl
     from psycopg import Connection, sql
 
     from rollbook.backends.database import Row
@@ -202,22 +201,27 @@ class _Attempt:
 
         Returns:
             What is known of the file, and its ledger; see ``match.LEDGER``.
+
+        Raises:
+            ShortenedNumbersError: most of its ID numbers are.
         """
-        stages, today = self._stages, clock.today()
+        stages = self._stages
         spill = Spill(self._folder)
-        ledgers = []
+        staged = Staged(clock.today(), self._scope)
         with staging(self._connection) as stage:
             for sheet in ahead(batches):
                 stages.note_rows(sheet.frame.height, expected=sheet.rows_expected)
                 stages.begin("normalise")
-                normalised = normalise(sheet, today)
+                normalised = staged.normalise(sheet)
                 stages.begin("validate")
-                validated = validate(normalised, sheet, self._scope)
+                validated = staged.validate(normalised, sheet)
                 stage(validated.rows)
                 spill.add(sheet.frame, validated.problems)
-                ledgers.append(ledger_of(validated.rows))
                 stages.begin("read")
-        return _Table(sheet, spill), pl.concat(ledgers, rechunk=True)
+        stages.begin("normalise")
+        staged.read_again(self._connection, spill)
+        staged.check_numbers()
+        return _Table(sheet, spill), staged.ledger()
 
     def _merge_and_report(
         self,

@@ -38,6 +38,14 @@ class Spill:
         self._heights.append(rows.height)
         self._lasts.append(rows[-1, ROW_NUMBER])
 
+    def rows_of(self, number: int) -> pl.DataFrame:
+        """The rows of one batch, counted from 0."""
+        return pl.read_ipc(self._path("rows", number))
+
+    def replace_problems(self, number: int, problems: pl.DataFrame) -> None:
+        """Put the problems of a batch away that was read again."""
+        self._write("problems", number, problems)
+
     def add_existing(self, pieces: Iterator[pl.DataFrame]) -> None:
         """Put away what the record says of members, in the order of the rows, however it is cut."""
         waiting, number = pl.DataFrame(schema=EXISTING), 0

@@ -104,6 +104,9 @@ class Member(dy.Schema):
 #: Fields whose value doesn't go through as it stands.
 _REPLACED = ("gender", "citizenship", "province", "municipality")
 
+#: Doubts about a name as a whole, which don't matter where the row is refused.
+_OF_KEPT_ROWS: Final = ("name_initials", "name_doubtful")
+
 #: The field that each rule is about.
 RULES = {
     "id_missing": "id_number",
@@ -132,27 +135,32 @@ def validate(normalised: Normalised, sheet: Sheet, scope: Scope) -> Validated:
         normalised.raw, on=ROW_NUMBER, how="left", maintain_order="left"
     )
     errors = [select(raw, failed[code] == "invalid", field, code) for code, field in RULES.items()]
-    # A cell that shows an error isn't missing.
+    # A cell that shows an error, or a number that lost digits, isn't missing.
     faults = normalised.faults
     if faults.height:
         missing = pl.concat(errors).join(faults, on=(ROW_NUMBER, "column"), how="anti")
         errors = [missing, faults]
-    headers = {field: header for header, field in sheet.columns.known.items()}
+    headers = dict(normalised.headers)
     beyond = _beyond_headers(sheet)
     if beyond is not None:
         name = beyond.columns[-1]
         headers[name] = name
         errors.append(select(beyond, beyond[name].is_not_null(), name, _BEYOND))
     errors.append(_whole_rows(sheet, beyond))
+    said = pl.concat(errors)
+    invalid = pl.concat([failed[ROW_NUMBER], said.filter(severity="error")[ROW_NUMBER]])
+    is_of_kept = pl.col("code").is_in(_OF_KEPT_ROWS)
+    warnings = normalised.warnings.filter(
+        ~(is_of_kept & pl.col(ROW_NUMBER).is_in(invalid.implode()))
+    )
     found = (
-        pl.concat([*errors, normalised.warnings])
+        pl.concat([said, warnings])
         .with_columns(
             pl.col("column").replace_strict(headers, default=None, return_dtype=pl.String)
         )
         .cast(pl.Schema(PROBLEMS))
         .sort(ROW_NUMBER, maintain_order=True)
     )
-    invalid = pl.concat([failed[ROW_NUMBER], found.filter(severity="error")[ROW_NUMBER]])
     return Validated(_with_verdicts(frame, invalid, scope), found)
 
 

@@ -21,6 +21,10 @@ CREATE TEMPORARY TABLE staged (
 -- The rows, as CSV in the order of the columns above; an unquoted nothing is null.
 COPY staged FROM STDIN (FORMAT csv);
 
+-- name: unstage
+-- A batch that is read again; see pipeline/staged.py.
+DELETE FROM staged WHERE row_number BETWEEN %(first)s AND %(last)s;
+
 -- name: analyze_staged
 -- Without statistics the planner takes the staged rows for a handful and loops over them. Only the
 -- key is joined by.

@@ -21,7 +21,9 @@ GOOD = "8001015009087"
 
 
 def normalised(**cells: str | None) -> Normalised:
-    return normalise(sheet_of([{"ID Number": GOOD, "Name": "A", "Surname": "B", **cells}]), TODAY)
+    return normalise(
+        sheet_of([{"ID Number": GOOD, "Name": "Ann", "Surname": "Bosman", **cells}]), TODAY
+    )
 
 
 def value_and_warnings(header: str, cell: str, field: str) -> tuple[Any, set[str]]:
@@ -72,7 +74,7 @@ def test_separators_and_a_decimal_part_are_no_part_of_the_number(cell: str) -> N
         ("5 Mar 2024", dt.date(2024, 3, 5), None),
         ("5-March-2024", dt.date(2024, 3, 5), None),
         ("2024-02-30", None, "date_unclear"),
-        ("03/25/2024", None, "date_unclear"),
+        ("03/25/2024", dt.date(2024, 3, 25), "date_month_first"),
         ("soon", None, "date_unclear"),
         ("0", None, "date_unclear"),
     ],
@@ -110,7 +112,6 @@ def test_a_membership_lasts_24_months_from_the_last_payment_if_the_file_says_not
         ("0027 12 345 67", None),
         ("082\u2013123\u20134567", "+27821234567"),
         ("\u202a+27 82 123 4567\u202c", "+27821234567"),
-        ("0821234567 / 0831234567", None),
         ("082 123 456", None),
         ("+27 82 123 456", None),
         ("none", None),
@@ -138,7 +139,7 @@ def test_phonenumbers_reads_our_numbers_as_we_do() -> None:
             continue
         cells.append(cell)
         expected.append(phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164))
-    rows = [{"ID": GOOD, "Name": "A", "Surname": "B", "Cell": cell} for cell in cells]
+    rows = [{"ID": GOOD, "Name": "Ann", "Surname": "Bosman", "Cell": cell} for cell in cells]
     found = normalise(sheet_of(rows), TODAY).frame["cell_number"].to_list()
     differences = [pair for pair in zip(cells, expected, found, strict=True) if pair[1] != pair[2]]
     assert len(cells) > 2000
@@ -161,7 +162,7 @@ def test_phonenumbers_reads_our_numbers_as_we_do() -> None:
         ("Email", "<a.b@example.org>", "email", "a.b@example.org"),
         ("Ward", "79800001.0", "ward", "79800001"),
         ("Ward", '="79800001"', "ward", "79800001"),
-        ("Ward", "#12", "ward", "#12"),
+        ("Ward", "#12", "ward", "12"),
         ("VD", "12345678", "voting_district", "12345678"),
         ("Membership Amount", "R10.00", "membership_amount", Decimal("10.00")),
         ("Membership Amount", "R 1 200,50", "membership_amount", Decimal("1200.50")),
@@ -184,7 +185,6 @@ def test_a_value_gets_its_one_spelling(
         ("Gender", "?", "gender", "gender_unknown"),
         ("Email", "a at b", "email", "email_unclear"),
         ("Email", "a@b.co,za", "email", "email_unclear"),
-        ("Email", "a@b.co.za;c@d.co.za", "email", "email_unclear"),
         ("Membership Amount", "ten rand", "membership_amount", "amount_unclear"),
         ("VD", "1234", "voting_district", "voting_district_unclear"),
     ],

@@ -37,7 +37,7 @@ MEMBERS = [
     member(1),
     member(2, Surname="", Province="Atlantis"),
     member(1),
-    member(3, Firstname="=1+1", Surname="<b> & co"),
+    member(3, Firstname="=A1+1", Surname="<b> & co"),
     member(4, Province="Limpopo"),
 ]
 

@@ -1,0 +1,54 @@
+"""E-mail addresses as people write them; only their form is looked at."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import polars as pl
+
+from rollbook.pipeline.cells import MOST_CHARS, Reading, Understood, understood
+
+#: What no part of an address holds; its parts have dots between them, never at an end.
+_NONE_OF: Final = r"@\s<>()\[\],;:\\\"."
+_NAME: Final = rf"[^{_NONE_OF}]+"
+_EDGE: Final = rf"[^{_NONE_OF}'/_-]"
+_LABEL_OF_DOMAIN: Final = rf"{_EDGE}(?:[^{_NONE_OF}'/]*{_EDGE})?"
+_ADDRESS: Final = (
+    rf"[^{_NONE_OF}'][^{_NONE_OF}]*(?:\.{_NAME})*@(?:{_LABEL_OF_DOMAIN}\.)+"
+    rf"[^{_NONE_OF}'/_\d-]{{2,}}"
+)
+_WHOLE: Final = re.compile(rf"^{_ADDRESS}$")
+_BETWEEN: Final = re.compile(r"\s*(?:[,;/|&]|\bor\b|\band\b|\ben\b|\bof\b|\s)\s*", re.IGNORECASE)
+_ANGLES: Final = re.compile(r"^[^<>@]*<([^<>]+)>$")
+_LABEL: Final = re.compile(r"^(?:mailto|e-?mail|email address|e-?pos)\s*:\s*", re.IGNORECASE)
+_BRACKETS: Final = re.compile(r"\s*\([^()@]*\)\s*$")
+
+
+def emails(texts: pl.Series) -> Understood:
+    """An address in small letters."""
+    lower = pl.col("cell").str.to_lowercase().str.strip_prefix("'")
+    return understood(
+        texts, pl.when(lower.str.contains(f"^{_ADDRESS}$")).then(lower), _read, pl.String()
+    )
+
+
+def _read(text: str) -> Reading:
+    """The address in a text that isn't one, or the first of several."""
+    if len(text) > MOST_CHARS:
+        return None, "email_unclear"
+    text = text.lower().removeprefix("'").strip()
+    if match := _ANGLES.match(text):
+        text = match[1]
+    bare = _LABEL.sub("", text).strip(" '\"<>.,;:")
+    if _WHOLE.match(bare):
+        return bare, None
+    without = _BRACKETS.sub("", bare)
+    if _WHOLE.match(without):
+        return without, "email_remark"
+    parts = [part.strip("'\"<>.,;:") for part in _BETWEEN.split(bare) if part]
+    addresses = [part for part in parts if _WHOLE.match(part)]
+    # Where a part is a broken address, nobody knows which part belongs to which.
+    if len(addresses) > 1 and len(addresses) == len(parts):
+        return addresses[0], "email_several" if len(set(addresses)) > 1 else None
+    return None, "email_unclear"

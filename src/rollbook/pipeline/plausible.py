@@ -1,0 +1,72 @@
+"""What a row says twice must agree, and its dates must be possible; otherwise it is doubtful."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING, Final
+
+import polars as pl
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: How much older than their ID number says people may be by the file, in years: some offices count
+#: the birthday of this year.
+_YEARS_OLDER: Final = 1
+#: How much younger: a list's ages are as old as the list.
+_YEARS_YOUNGER: Final = 5
+
+#: A field, the code of its doubt, the rows that have it, and what was kept of each cell.
+Found = tuple[str, str, pl.Series, pl.Series]
+
+
+def latest_past(today: dt.date) -> dt.date:
+    """The last day that has already begun somewhere."""
+    return today + dt.timedelta(days=1)
+
+
+def contradictions(frame: pl.DataFrame, today: dt.date) -> Iterator[Found]:
+    """What is doubtful in rows whose cells, each by itself, were understood.
+
+    Args:
+        frame: as in ``Normalised``, before an expiry date is counted from the last payment.
+        today: decides what is in the future.
+
+    Yields:
+        Each doubt that any row has.
+    """
+    for field in ("gender", "citizenship"):
+        said, known = frame[field], frame[f"{field}_from_id"]
+        differs = said != known
+        if field == "citizenship":
+            # Who is no citizen may be a resident or a refugee.
+            differs &= (said != "other") | (known == "citizen")
+        yield from _where(field, f"{field}_contradicts_id", differs, known)
+    if frame["age"].null_count() < frame.height:
+        years = _age(frame["date_of_birth"], today)
+        gap = frame["age"].cast(pl.Int32) - years
+        differs = (gap > _YEARS_OLDER) | (gap < -_YEARS_YOUNGER)
+        yield from _where("age", "age_contradicts_id", differs, years)
+    born = frame["date_of_birth"]
+    for field in ("date_joined", "last_payment"):
+        date = frame[field]
+        if date.null_count() < frame.height:
+            yield from _where(field, "date_future", date > latest_past(today), date)
+            yield from _where(field, "date_before_birth", date < born, date)
+    expiry = frame["expiry_date"]
+    if expiry.null_count() < frame.height:
+        yield from _where("expiry_date", "date_before_birth", expiry < born, expiry)
+        before = (expiry < frame["last_payment"]) & (expiry >= born).fill_null(value=True)
+        yield from _where("expiry_date", "expiry_before_payment", before, expiry)
+
+
+def _where(field: str, code: str, holds: pl.Series, kept: pl.Series) -> Iterator[Found]:
+    if holds.any():
+        yield field, code, holds.fill_null(value=False), kept
+
+
+def _age(born: pl.Series, today: dt.date) -> pl.Series:
+    """Whole years since birth."""
+    years = today.year - born.dt.year()
+    day = born.dt.month().cast(pl.Int32) * 100 + born.dt.day()
+    return years - (day > today.month * 100 + today.day).cast(pl.Int32)

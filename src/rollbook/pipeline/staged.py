@@ -1,0 +1,117 @@
+"""The rows of a file on their way into the staging table, batch by batch.
+
+What a date means may depend on the whole column, of which a batch sees only the part up to itself.
+So each batch is read by what is known when it comes, and those that the whole file reads otherwise
+are read again at the end, from local disk. Most files need no second reading, and none needs more
+memory than a batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from rollbook.errors import ShortenedNumbersError
+from rollbook.pipeline.dates import Orders
+from rollbook.pipeline.match import ledger_of, staging, unstage
+from rollbook.pipeline.normalise import normalise
+from rollbook.pipeline.validate import validate
+
+if TYPE_CHECKING:
+    import datetime as dt
+
+    from psycopg import Connection
+
+    from rollbook.backends.database import Row
+    from rollbook.model import Scope
+    from rollbook.pipeline.normalise import Normalised
+    from rollbook.pipeline.read import Sheet
+    from rollbook.pipeline.spill import Spill
+    from rollbook.pipeline.validate import Validated
+
+
+class Staged:
+    """Normalises and validates batches, and remembers what is needed to do so again."""
+
+    def __init__(self, today: dt.date, scope: Scope) -> None:
+        """Begin without any batch.
+
+        Args:
+            today: of the whole attempt.
+            scope: the office that sent the file.
+        """
+        self._today = today
+        self._scope = scope
+        self._orders = Orders()
+        #: Of each batch: the sheet without its rows, how its dates were read, and its ledger.
+        self._batches: list[tuple[Sheet, Normalised]] = []
+        self._ledgers: list[pl.DataFrame] = []
+        self._shortened = 0
+
+    def normalise(self, sheet: Sheet) -> Normalised:
+        """Normalise the next batch by what the file says up to it."""
+        normalised = normalise(sheet, self._today, self._orders)
+        self._shortened += normalised.faults.filter(code="id_shortened").height
+        self._batches.append(
+            (
+                replace(sheet, frame=sheet.frame.clear()),
+                replace(
+                    normalised,
+                    frame=normalised.frame.clear(),
+                    raw=normalised.raw.clear(),
+                    warnings=normalised.warnings.clear(),
+                    faults=normalised.faults.clear(),
+                ),
+            )
+        )
+        return normalised
+
+    def validate(self, normalised: Normalised, sheet: Sheet) -> Validated:
+        """Validate the batch that was normalised last."""
+        validated = validate(normalised, sheet, self._scope)
+        self._ledgers.append(ledger_of(validated.rows))
+        return validated
+
+    def read_again(self, connection: Connection[Row], spill: Spill) -> None:
+        """Read the batches again whose dates the whole file reads otherwise, and stage them anew.
+
+        Args:
+            connection: inside the attempt's transaction, with all valid rows staged.
+            spill: has all batches; it takes the problems of those that are read again.
+        """
+        self._orders.is_final = True
+        again = [
+            number
+            for number, (_, normalised) in enumerate(self._batches)
+            if self._orders.differs(normalised.date_orders)
+        ]
+        for number in again:
+            sheet = replace(self._batches[number][0], frame=spill.rows_of(number))
+            validated = validate(normalise(sheet, self._today, self._orders), sheet, self._scope)
+            unstage(connection, sheet.frame)
+            with staging(connection, is_new=False) as stage:
+                stage(validated.rows)
+            spill.replace_problems(number, validated.problems)
+            self._ledgers[number] = ledger_of(validated.rows)
+
+    def check_numbers(self) -> None:
+        """Refuse a file most of whose ID numbers lost digits: one sentence says it for all rows.
+
+        Raises:
+            ShortenedNumbersError: more than half of the rows have such a number.
+        """
+        rows = sum(ledger.height for ledger in self._ledgers)
+        if self._shortened * 2 > rows:
+            raise ShortenedNumbersError(
+                f"The spreadsheet program shortened the ID numbers in {self._shortened:,} of the "
+                f"{rows:,} rows: 8001015009087 became 8.00102E+12, and the digits that it dropped "
+                "are lost. Nothing was changed. Open the file from which this one was saved, "
+                "format the column as a number without decimals or as text until all 13 digits "
+                "show, save it as .xlsx and send that."
+            )
+
+    def ledger(self) -> pl.DataFrame:
+        """The ledger of the whole file; see ``match.LEDGER``."""
+        return pl.concat(self._ledgers, rechunk=True)
