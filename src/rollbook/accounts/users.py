@@ -172,13 +172,20 @@ async def set_role(
 
 
 async def disable(pool: Pool, email: str, *, by: User | None = None) -> None:
-    """Close an account; its uploads and their records stay.
+    """Close an account; its uploads stay, and those that wait are left to an operator's decision.
 
     Raises:
         NotFoundError: there is no such account.
     """
     parameters = {"email": email, "now": clock.now()}
     await _change(pool, "disable", parameters, act="user_disable", by=by)
+
+
+async def found(pool: Pool, user_id: UUID) -> tuple[User, bool]:
+    """An account of a known id, and whether it is open."""
+    row = await fetch_one(pool, _SQL["by_id"], {"id": user_id})
+    assert row is not None, "accounts are closed and never deleted"
+    return User.from_row(row), row["disabled_at"] is None
 
 
 async def sign_in(pool: Pool, settings: Settings, email: str, password: str) -> tuple[str, User]:

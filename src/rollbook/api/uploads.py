@@ -154,7 +154,10 @@ async def receipt_of(
     request: Request, response: Response, system: System, upload: Row
 ) -> Answer[Receipt]:
     """Say that a file was taken in, and where its status is."""
-    message = f"Your file is queued as job {upload['id']}. It is safe to close this page."
+    job = f"job {upload['id']}"
+    message = f"Your file is queued as {job}. It is safe to close this page."
+    if upload["status"] != "pending":  # the same request came before, and its upload went on
+        message = f"This file was sent before as {job}, which is {upload['status']}."
     receipt = Receipt(
         job_id=upload["id"],
         status=upload["status"],

@@ -1,8 +1,10 @@
 -- name: open
 -- Uploads that ought to be in the queue, in the order in which they are to be added. One that began
 -- to wait a moment ago is in somebody's hands, and so is one whose attempt has a heartbeat.
-SELECT id, priority, attempt, status, source_key FROM uploads
-WHERE (status = 'pending' AND waiting_since < now() - interval '2 seconds')
+SELECT id, priority, attempt, status, source_key, waits_for_closed_account(uploads) AS is_closed
+FROM uploads
+WHERE waits_for_closed_account(uploads)
+   OR (status = 'pending' AND waiting_since < now() - interval '2 seconds')
    OR (status = 'processing' AND heartbeat_at < now() - make_interval(secs => %(lock_s)s))
 ORDER BY priority, ordinal;
 

@@ -125,13 +125,13 @@ WHERE own.id = %(id)s AND other.status = 'pending'
 -- name: claim
 -- The start of an attempt. The number that comes back fences every later write: a worker that
 -- lost its job and wakes up again holds an older number. Nothing comes back for an upload that
--- has ended.
+-- has ended, or whose sender's account was closed while it waited.
 UPDATE uploads
 SET status = 'processing', attempt = attempt + 1, worker = %(worker)s, heartbeat_at = now(),
     started_at = now(), stage = NULL, progress = 0, rows_done = 0, rows_total = NULL,
     error_code = NULL, error = NULL, reading = NULL, rows_with_warnings = NULL,
     rows_needing_attention = NULL, warnings = NULL
-WHERE id = %(id)s AND status IN ('pending', 'processing')
+WHERE id = %(id)s AND status IN ('pending', 'processing') AND NOT waits_for_closed_account(uploads)
 RETURNING *;
 
 -- name: by_id

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
@@ -16,7 +16,7 @@ from uuid import UUID, uuid4
 import structlog
 from psycopg.types.json import Json
 
-from rollbook.accounts import audit
+from rollbook.accounts import audit, users
 from rollbook.backends import clamd
 from rollbook.backends.database import UNAVAILABLE, fetch_one, lock, queries
 from rollbook.backends.files import SOURCE_GONE, source_key
@@ -26,6 +26,7 @@ from rollbook.errors import (
     EmptyFileError,
     FileTooLargeError,
     IdempotencyConflictError,
+    NotAllowedError,
     RollbookError,
     ServiceUnavailableError,
     SourceGoneError,
@@ -33,6 +34,7 @@ from rollbook.errors import (
     UnsupportedFileError,
 )
 from rollbook.masking import masked, visible
+from rollbook.model import Scope
 from rollbook.spreadsheets.kinds import HEAD_BYTES, check_beginning, kind_of
 from rollbook.telemetry import correlation, metrics, traces
 
@@ -77,18 +79,26 @@ async def run_for_real(system: System, user: User, dry_run: Row, options: Option
 
     Args:
         system: the opened parts.
-        user: who asks for it; the new upload is theirs.
+        user: who asks for it. The new upload has the dry run's owner and place, so that it does
+            what the dry run said.
         dry_run: the row of the upload that was a dry run.
         options: ``allow_duplicate`` and ``idempotency_key`` count, the rest is the dry run's.
 
     Raises:
         ConflictError: it was no dry run, or hasn't completed.
+        NotAllowedError: its owner's account is closed, and no operator asks.
         SourceGoneError: the stored file's retention has ended.
         What ``record`` raises.
     """
     if not dry_run["dry_run"] or dry_run["status"] != "completed":
         raise ConflictError(
             "Only a dry run that completed can be run for real. Send the file as a new upload."
+        )
+    owner, is_open = await users.found(system.pool, dry_run["owner_id"])
+    if not is_open and not user.role.is_operator:
+        raise NotAllowedError(
+            "The account that sent this file is closed, so only an operator can run it. Nothing "
+            "was changed; ask one, or send the file yourself."
         )
     new = uuid4()
     kind = dry_run["file_kind"]
@@ -99,8 +109,10 @@ async def run_for_real(system: System, user: User, dry_run: Row, options: Option
         new, dry_run["file_name"], kind, dry_run["file_bytes"], dry_run["file_sha256"]
     )
     same = {name: dry_run[name] for name in options.recorded()}
-    wanted = options.model_copy(update={**same, "dry_run": False})
-    return await record(system, user, stored, wanted)
+    by = None if user.id == owner.id else user
+    wanted = options.model_copy(update={**same, "dry_run": False, "by": by})
+    place = Scope(dry_run["province"], dry_run["municipality"])
+    return await record(system, replace(owner, scope=place), stored, wanted)
 
 
 async def store_file(system: System, file_name: str, chunks: AsyncIterator[bytes]) -> StoredFile:

@@ -35,6 +35,10 @@ STALLED = (
     "Processing was cut short several times because its worker died. Nothing of the file was "
     "merged. Try it again, and tell the operator if it happens once more."
 )
+ACCOUNT_CLOSED = (
+    "The sender's account was closed while the file was waiting, so it was not processed. Nothing "
+    "was changed; an operator can retry it."
+)
 
 _SQL = queries("reconciler")
 log = structlog.get_logger(__name__)
@@ -101,6 +105,11 @@ async def _reconcile_open(
     state: str | None,
     done: Reconciled,
 ) -> None:
+    if upload["is_closed"]:
+        if state is not None:
+            await system.queue.remove(upload["id"])
+        await _fail(system, connection, upload, done, "account_closed", ACCOUNT_CLOSED)
+        return
     if state in OPEN_STATES:
         return
     if not await _has_source(system, upload):

@@ -14,12 +14,14 @@ import fastexcel
 import openpyxl
 import pytest
 
+from rollbook.accounts.users import disable
 from rollbook.backends.database import connect
 from rollbook.backends.files import source_key
 from rollbook.errors import (
     ConflictError,
     IdempotencyConflictError,
     InvalidRequestError,
+    NotAllowedError,
     SourceGoneError,
 )
 from rollbook.model import Role
@@ -204,6 +206,43 @@ async def test_a_dry_run_is_run_for_real_without_a_second_upload(
     gone = await lookup.get(system, user, tried)
     with pytest.raises(SourceGoneError):
         await receive.run_for_real(system, user, gone, Options(allow_duplicate=True))
+
+
+async def test_a_colleagues_dry_run_runs_for_real_with_the_colleagues_place_and_owner(
+    system: System, make_user: MakeUser, settings: Settings
+) -> None:
+    office = await make_user(Role.PROVINCE_ADMIN, "GP")
+    operator = await make_user()
+    rows = [{**person(1), "Province": "GP"}, {**person(2), "Province": "WC"}]
+    async with working(system):
+        file = csv_file(rows, headers=[*HEADERS, "Province"])
+        tried = await sent(system, office, file, dry_run=True)
+        dry_run = await ended(system, office, tried)
+        assert (dry_run["inserted"], dry_run["out_of_scope"]) == (1, 1)
+        real = await receive.run_for_real(system, operator, dry_run, Options())
+        done = await ended(system, office, real["id"])
+    assert (done["inserted"], done["out_of_scope"]) == (1, 1)
+    assert (done["owner_id"], done["province"]) == (office.id, "GP")
+    with connect(settings.database_address) as connection:
+        entry = connection.execute(
+            "SELECT email FROM audit_entries WHERE act = 'upload' AND job_id = %s", (real["id"],)
+        ).fetchone()
+    assert entry == {"email": operator.email}
+
+
+async def test_the_dry_run_of_a_closed_account_is_run_by_operators_alone(
+    system: System, make_user: MakeUser
+) -> None:
+    office = await make_user(Role.PROVINCE_ADMIN, "GP")
+    colleague = await make_user(Role.PROVINCE_ADMIN, "GP")
+    async with working(system):
+        tried = await sent(system, office, file_of(person(1)), dry_run=True)
+        dry_run = await ended(system, office, tried)
+        await disable(system.pool, office.email)
+        with pytest.raises(NotAllowedError, match="account that sent this file is closed"):
+            await receive.run_for_real(system, colleague, dry_run, Options())
+        real = await receive.run_for_real(system, await make_user(), dry_run, Options())
+        assert (await ended(system, office, real["id"]))["inserted"] == 1
 
 
 async def test_retention_leaves_a_dry_runs_copy_alone_until_it_is_recorded(

@@ -8,16 +8,19 @@ from uuid import uuid4
 
 from bullmq import UnrecoverableError
 
+from rollbook.accounts.users import disable
 from rollbook.backends.database import connect
 from rollbook.backends.redis import make_client
 from rollbook.queue.bull_worker import OneCallWorker
-from rollbook.uploads import lookup, reconciler
+from rollbook.uploads import control, lookup, reconciler
 from tests.files import csv_file
-from tests.integration.worker.test_worker import flush, grow_old, sent
+from tests.integration.folder.watching import until
+from tests.integration.worker.test_worker import flush, grow_old, sent, working
 from tests.waiting import PATIENCE_S, job_event
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from uuid import UUID
 
     from bullmq import Job
 
@@ -89,3 +92,25 @@ async def test_an_upload_whose_workers_died_too_often_fails_with_a_sentence(
     assert (upload["status"], upload["error_code"]) == ("failed", "stalled")
     assert "worker died" in upload["error"]
     assert upload["finished_at"] is not None
+
+
+async def test_waiting_uploads_of_a_closed_account_wait_for_an_operators_decision(
+    system: System, make_user: MakeUser
+) -> None:
+    office, operator = await make_user(), await make_user()
+    upload_id = await sent(system, office, csv_file(2))
+    await disable(system.pool, office.email)
+    async with working(system):
+        # A worker that is quicker than the reconciler doesn't run it either.
+        await until(lambda: is_out_of_the_queue(system, upload_id))
+        await reconciler.run_once(system)
+        upload = await lookup.get(system, operator, upload_id)
+        assert (upload["status"], upload["error_code"]) == ("failed", "account_closed")
+        assert "operator can retry" in upload["error"]
+        await control.retry(system, operator, upload_id)
+        await job_event(system.settings, upload_id, "completed")
+        assert (await lookup.get(system, operator, upload_id))["inserted"] == 2
+
+
+async def is_out_of_the_queue(system: System, upload_id: UUID) -> bool:
+    return await system.queue.state(upload_id) in {None, "failed"}
