@@ -1,0 +1,281 @@
+"""Values and headers that came out wrong once, end to end: what each cell is read as, and told."""
+
+from __future__ import annotations
+
+import datetime as dt
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from rollbook import clock
+from rollbook.errors import ShortenedNumbersError
+from rollbook.pipeline.columns import map_headers, suggested
+from tests.files import id_number
+from tests.pipeline_run import Done, Site, open_site
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FOLDER = Path(__file__).parent
+NOW = dt.datetime(2026, 11, 28, 8, 0, tzinfo=dt.UTC)
+ANN, BOB, CAT, DAN = "8001015009087", "9002280101087", "8506155204082", "7503100300082"
+MAY_3 = dt.date(2024, 5, 3)
+
+
+@pytest.fixture
+def site(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    monkeypatch.setattr(clock, "now", lambda: NOW)
+    with open_site(database_url, tmp_path) as opened:
+        yield opened
+
+
+def send(site: Site, name: str) -> Done:
+    return site.send((FOLDER / name).read_bytes(), name)
+
+
+def codes(done: Done) -> dict[int, set[str]]:
+    """The codes of each row that has any."""
+    found = {
+        row["row_number"]: {problem["code"] for problem in row["problems"] or ()}
+        for row in done.rows
+    }
+    return {number: those for number, those in found.items() if those}
+
+
+def read_as(site: Site, name: str, field: str) -> list[tuple[str, Any, set[str]]]:
+    """Each cell of a file's last column, what its row's member has, and the codes about it.
+
+    The file repeats one ID number; here each row is another person, born in 1980 and called Nomsa
+    Dube, so that every value is merged and nothing else is doubtful.
+    """
+    head, *lines = (FOLDER / name).read_text("utf-8").splitlines()
+    cells = [line.split(";")[3] for line in lines]
+    rows = [f"{id_number(n)};Nomsa;Dube;{cell}" for n, cell in enumerate(cells)]
+    done = site.send("\n".join([head, *rows]).encode(), name)
+    members, said = site.members(), codes(done)
+    return [
+        (cell, members[id_number(n)][field], said.get(n + 2, set())) for n, cell in enumerate(cells)
+    ]
+
+
+def test_short_dates_and_what_is_no_date(site: Site) -> None:
+    found = {
+        cell: (date, said) for cell, date, said in read_as(site, "dates_short.csv", "last_payment")
+    }
+    old = {"date_before_birth"}
+    assert found == {
+        "24/05/03": (MAY_3, {"date_year_unclear"}),
+        "15/02/62": (dt.date(1962, 2, 15), old),
+        "15/02/2062": (dt.date(2062, 2, 15), {"date_future"}),
+        "01/02/62": (dt.date(1962, 2, 1), old),
+        "'2024/05/03": (MAY_3, set()),
+        "2024-13-05": (None, {"date_unclear"}),
+        "30/02/2024": (None, {"date_unclear"}),
+        "2024": (None, {"date_incomplete"}),
+        "May 2024": (None, {"date_incomplete"}),
+        "45415": (MAY_3, set()),
+        "0": (None, {"date_unclear"}),
+        "00/00/0000": (None, {"date_unclear"}),
+        "2204-05-03": (dt.date(2204, 5, 3), {"date_future"}),
+        "3-May-24": (MAY_3, set()),
+        "03-May-2024": (MAY_3, set()),
+        "13-May-1998": (dt.date(1998, 5, 13), set()),
+    }
+
+
+def test_dates_in_every_form_are_dates(site: Site) -> None:
+    found = {
+        cell: (date, said) for cell, date, said in read_as(site, "dates_forms.csv", "date_joined")
+    }
+    others = {
+        "13/05/2024 08:15 PM": (dt.date(2024, 5, 13), set()),
+        "5 Mei 2024": (dt.date(2024, 5, 5), set()),
+        "05 Sept 2024": (dt.date(2024, 9, 5), set()),
+        "1 Oktober 2023": (dt.date(2023, 10, 1), set()),
+        "May 5, 2024": (dt.date(2024, 5, 5), set()),
+        "5th May 2024": (dt.date(2024, 5, 5), set()),
+        "12/31/2024": (dt.date(2024, 12, 31), {"date_month_first"}),
+        "31.12.2024": (dt.date(2024, 12, 31), set()),
+        # The column has dates of both orders.
+        "03/05/2024 12:00:00 AM": (MAY_3, {"date_ambiguous"}),
+    }
+    assert found == {cell: others.get(cell, (MAY_3, set())) for cell in found}
+    assert len(found) == 20
+
+
+@pytest.mark.parametrize(("last", "expected", "code"), [
+    ("2024/04/24", dt.date(2024, 2, 3), None),
+    ("24/04/30", dt.date(2024, 2, 3), None),
+    ("24/02/03", dt.date(2024, 2, 3), "date_year_unclear"),
+    ("25/04/1999", dt.date(2003, 2, 24), None),
+])  # fmt: skip
+def test_the_last_batch_of_a_file_decides_what_the_first_one_means(
+    last: str, expected: dt.date, code: str | None, site: Site
+) -> None:
+    # The first batch, of rows that could be read either way, was staged when the last one comes.
+    open_dates = ["24/02/03"] * 60
+    closed = [last] * 5
+    rows = [
+        f"{id_number(n)},Nomsa,{'Dube' if n else ''},{cell}"
+        for n, cell in enumerate([*open_dates, *closed])
+    ]
+    content = "\n".join(["ID,Name,Surname,Date Joined", *rows]).encode()
+    done = site.send(content, "many.csv", batch_rows=30)
+    members = site.members()
+    assert {members[id_number(n)]["date_joined"] for n in range(1, 60)} == {expected}
+    assert codes(done).get(3, set()) == ({code} if code else set())
+    assert done.by_row[2] == "invalid"
+    assert done.outcomes["inserted"] == len(members) == len(rows) - 1
+    assert done.sheet("All Uploaded Rows").height == len(rows)
+
+
+def test_dates_that_cannot_be_are_told(site: Site) -> None:
+    done = send(site, "implausible_dates.csv")
+    assert codes(done) == {2: {"date_future"}, 3: {"date_before_birth"}}
+    members = site.members()
+    assert members[BOB]["last_payment"] == dt.date(1968, 1, 1)
+    # Neither payment can be, so neither says when the membership ends.
+    assert [members[number]["expiry_date"] for number in (ANN, BOB)] == [None, None]
+
+
+def test_an_expiry_date_that_is_not_understood_is_counted_and_told(site: Site) -> None:
+    done = send(site, "expiry_not_understood.csv")
+    assert codes(done) == {2: {"expiry_unclear"}, 3: {"expiry_lifetime"}}
+    members = site.members()
+    assert members[ANN]["expiry_date"] == dt.date(2028, 1, 15)
+    assert members[BOB]["expiry_date"] == dt.date(9999, 12, 31)
+
+
+def test_what_is_no_name_refuses_the_row(site: Site) -> None:
+    done = send(site, "names_that_are_none.csv")
+    assert codes(done) == {
+        **{number: {"firstname_missing"} for number in range(2, 11)},
+        11: {"name_initials"},
+    }
+    assert site.members()[ANN]["firstname"] == "x"
+
+
+def test_names_of_any_form_of_unicode_are_the_same(site: Site) -> None:
+    assert codes(send(site, "unicode_names.csv")) == {}
+    members = site.members()
+    assert [members[number]["firstname"] for number in (ANN, BOB, CAT)] == ["Zo\u00eb"] * 3
+    assert members[CAT]["surname"] == "Smith"
+    other = "ID Number,Firstname,Surname\n" + "\n".join(
+        f"{number},Zoe\u0308,{members[number]['surname']}" for number in (ANN, BOB, CAT)
+    )
+    assert site.send(other.encode(), "again.csv").outcomes["unchanged"] == 3
+
+
+def test_phone_numbers_as_people_write_them(site: Site) -> None:
+    number, none = "+27821234567", set[str]()
+    ours, several, remark = (number, none), (number, {"phone_several"}), (number, {"phone_remark"})
+    unclear = (None, {"phone_unclear"})
+    rows = read_as(site, "phones.csv", "cell_number")
+    assert {cell: (found, said) for cell, found, said in rows} == {
+        "+27 (0)82 123 4567": ours,
+        "082-123-4567": ours,
+        "0821234567 / 0837654321": several,
+        "082 123 4567 (wife)": remark,
+        "27821234567.0": ours,
+        "8.21235E+08": (None, {"phone_shortened"}),
+        "821234567": ours,
+        "O821234567": unclear,
+        "0027 82 1234567": ours,
+        "+44 20 7946 0958": ("+442079460958", set()),
+        "086 100 0000": ("+27861000000", set()),
+        "082123456": unclear,
+        "tel:+27821234567": ours,
+        "082 123 4567 x12": remark,
+        "\u202a+27821234567\u202c": ours,
+        "++27821234567": ours,
+        "+2782 123 4567": ours,
+    }
+
+
+def test_amounts_as_people_write_them(site: Site) -> None:
+    rows = read_as(site, "amounts.csv", "membership_amount")
+    site.clean()
+    rows += read_as(site, "amount_thousands.csv", "membership_amount")
+    assert {cell: (amount and str(amount), said) for cell, amount, said in rows} == {
+        "R10.00": ("10.00", set()),
+        "R 1 200,50": ("1200.50", set()),
+        "1.200,50": ("1200.50", set()),
+        "R10-00": ("10.00", set()),
+        "10,5": ("10.50", set()),
+        "ZAR 20": ("20.00", set()),
+        "R20 p.a.": ("20.00", {"amount_remark"}),
+        "(10.00)": (None, {"amount_negative"}),
+        "R1\u00a0200.00": ("1200.00", set()),
+        "10.005": (None, {"amount_ambiguous"}),
+        "R10.00c": ("10.00", {"amount_remark"}),
+        "1.200": (None, {"amount_ambiguous"}),
+        "12,50": ("12.50", set()),
+        "1,2,3": (None, {"amount_unclear"}),
+    }
+    assert all(amount is None or isinstance(amount, Decimal) for _, amount, _ in rows)
+
+
+def test_shortened_id_numbers_refuse_the_file_with_one_sentence(site: Site) -> None:
+    with pytest.raises(ShortenedNumbersError, match="in 2 of the 2 rows"):
+        send(site, "shortened_ids.csv")
+    assert not site.members()
+
+
+def test_one_shortened_id_number_refuses_its_row(site: Site) -> None:
+    rows = [f"{id_number(n)},Nomsa,Dube" for n in range(3)]
+    content = "\n".join(["ID,Name,Surname", *rows, "8.00102E+12,Ann,Bosman"])
+    done = site.send(content.encode(), "one.csv")
+    assert codes(done) == {5: {"id_shortened"}}
+    assert done.outcomes["inserted"] == 3
+
+
+def test_an_age_that_contradicts_the_id_number_is_told(site: Site) -> None:
+    said = codes(send(site, "age_contradicts.csv"))
+    assert all("age_contradicts_id" in said[number] for number in (2, 3))
+
+
+def test_the_age_decides_the_century(site: Site) -> None:
+    assert codes(send(site, "century_by_age.csv")) == {}
+    born = {number: member["date_of_birth"] for number, member in site.members().items()}
+    assert born == {
+        "2505055000083": dt.date(1925, 5, 5),
+        "2511284800087": dt.date(1925, 11, 28),
+    }
+
+
+def test_a_header_may_name_a_passport_beside_the_id_number(site: Site) -> None:
+    assert send(site, "header_id_or_passport.csv").outcomes["inserted"] == 1
+    assert site.members()[ANN]["surname"] == "Mokoena"
+
+
+def test_a_whole_name_in_one_column_is_split_and_told(site: Site) -> None:
+    done = send(site, "full_name.xlsx")
+    members = site.members()
+    found = members["8108121192085"]
+    assert (found["firstname"], found["surname"]) == ("Mpho", "Van der Merwe")
+    assert done.outcomes["inserted"] == len(members)
+    assert all("name_split" in those for those in codes(done).values())
+    assert codes(done).keys() == {row["row_number"] for row in done.rows}
+
+
+def test_junk_around_an_address_goes_and_a_broken_one_is_left_out(site: Site) -> None:
+    assert codes(send(site, "email_junk.csv")) == {5: {"email_unclear"}}
+    emails = {number: member["email"] for number, member in site.members().items()}
+    assert emails == {
+        ANN: "ann@example.org", BOB: "bob@example.org", CAT: "cat@example.org", DAN: None,
+    }  # fmt: skip
+
+
+def test_wards_as_people_and_programs_write_them(site: Site) -> None:
+    assert codes(send(site, "ward_words.csv")) == {}
+    wards = {number: member["ward"] for number, member in site.members().items()}
+    assert wards == {ANN: "12", BOB: "12", CAT: None, DAN: "79800012"}
+
+
+def test_unknown_headers_are_offered_and_not_taken() -> None:
+    headers = ["Lidnommer", "ID", "Roepnaam", "Familienaam", "Nommer", "Opmerkings"]
+    assert map_headers(headers).known == {"ID": "id_number"}
+    offered = [suggested(header)[:1] for header in headers[2:]]
+    assert offered == [("firstname",), ("surname",), ("cell_number",), ()]
