@@ -19,7 +19,9 @@ import openpyxl
 import xlsxwriter
 import xlwt
 
+from tests.binary_workbook import BinarySheet, binary_workbook
 from tests.golden import books
+from tests.open_document import flat_document, open_document
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -414,6 +416,27 @@ def same_inline() -> bytes:
     return by_hand(_SAME, inline=True)
 
 
+def same_binary() -> bytes:
+    """The table in Excel's binary format."""
+    return binary_workbook([BinarySheet("Members", _SAME)])
+
+
+def same_macros() -> bytes:
+    """The table in a workbook with macros, or what looks like some: nobody reads them."""
+    parts = _parts(same_openpyxl())
+    return _archive([*parts.items(), ("xl/vbaProject.bin", b"\xd0\xcf\x11\xe0 no macros")])
+
+
+def same_open() -> bytes:
+    """The table as an OpenDocument spreadsheet."""
+    return open_document([BinarySheet("Members", _SAME)])
+
+
+def same_flat() -> bytes:
+    """The table as an OpenDocument spreadsheet in one XML file."""
+    return flat_document([BinarySheet("Members", _SAME)])
+
+
 FILES: Final[Mapping[str, Callable[[], bytes]]] = {
     "clean.xlsx": clean,
     "messy.xlsx": messy,
@@ -438,6 +461,10 @@ FILES: Final[Mapping[str, Callable[[], bytes]]] = {
     "same_utf16.csv": same_utf16,
     "same_google.xlsx": same_google,
     "same_inline.xlsx": same_inline,
+    "same_binary.xlsb": same_binary,
+    "same_macros.xlsm": same_macros,
+    "same_open.ods": same_open,
+    "same_flat.fods": same_flat,
     **books.FILES,
 }
 
@@ -592,7 +619,7 @@ def contents(file: bytes) -> dict[str, bytes]:
     """What is to be compared of a file: of an archive the parts with cells, however packed."""
     if not file.startswith(b"PK"):
         return {"": file}
-    named = ("xl/worksheets/", "xl/sharedStrings")
+    named = ("xl/worksheets/", "xl/sharedStrings", "content.xml")
     return {name: part for name, part in _parts(file).items() if name.startswith(named)}
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from rollbook.model import EVERYWHERE, OUTCOMES, Scope
 from rollbook.pipeline import problems
+from rollbook.spreadsheets.kinds import ENDINGS
 from tests.golden import make
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from tests.pipeline_run import Done, Site
 
+_SUFFIXES = {f".{ending}" for ending in ENDINGS}
 SOFFICE = shutil.which("soffice")
 CASES: dict[str, dict[str, Any]] = {
     path.stem: tomllib.loads(path.read_text(encoding="utf-8"))
@@ -36,8 +38,13 @@ def test_what_becomes_of_the_file(case: str, file: str, site: Site) -> None:
 
 
 @pytest.mark.skipif(SOFFICE is None, reason="no LibreOffice (Debian: libreoffice-calc-nogui)")
-@pytest.mark.parametrize("filter_name", ["xlsx:Calc MS Excel 2007 XML", "xls:MS Excel 97",
-                                         "csv:Text - txt - csv (StarCalc):59,34,76,1"])  # fmt: skip
+@pytest.mark.parametrize(
+    "filter_name",
+    [
+        "xlsx:Calc MS Excel 2007 XML", "xls:MS Excel 97", "ods", "fods",
+        "csv:Text - txt - csv (StarCalc):59,34,76,1",
+    ],
+)  # fmt: skip
 def test_a_file_that_libreoffice_saved_is_the_same(
     filter_name: str, site: Site, tmp_path: Path
 ) -> None:
@@ -71,9 +78,7 @@ def test_the_file_is_what_its_script_makes(file: str) -> None:
 def test_every_file_and_every_expectation_is_used() -> None:
     used = {file for case in CASES.values() for file in case["files"]}
     used |= {case["before"] for case in CASES.values() if "before" in case}
-    there = {
-        path.name for path in make.FOLDER.iterdir() if path.suffix in {".xlsx", ".xls", ".csv"}
-    }
+    there = {path.name for path in make.FOLDER.iterdir() if path.suffix in _SUFFIXES}
     assert used == there == set(make.FILES)
 
 

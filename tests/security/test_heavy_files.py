@@ -190,7 +190,7 @@ def test_an_old_workbook_that_lies_is_not_believed(tmp_path: Path, name: str) ->
     path = tmp_path / "source.xls"
     path.write_bytes(OLD[name])
     inspect(path, "xls")
-    with closing(open_book(path)) as book:
+    with closing(open_book(path, "xls")) as book:
         [rows] = book.batches(0, rows=1000)
     assert rows.frame.rows() == [tuple(f"text {row} {n}" for n in range(3)) for row in range(60)]
 
@@ -198,12 +198,12 @@ def test_an_old_workbook_that_lies_is_not_believed(tmp_path: Path, name: str) ->
 def test_an_old_workbook_may_be_as_large_as_its_format(tmp_path: Path) -> None:
     path = tmp_path / "source.xls"
     path.write_bytes(old_workbook((0, 0), (65_535, 255)))
-    with closing(open_book(path)) as book:
+    with closing(open_book(path, "xls")) as book:
         assert [rows.frame.shape for rows in book.batches(0, rows=60_000)] == [
             (60_000, 1), (5_536, 256),
         ]  # fmt: skip
     with (
-        closing(open_book(path)) as book,
+        closing(open_book(path, "xls")) as book,
         pytest.raises(UnreadableFileError, match="too far apart"),
     ):
         list(book.batches(0, rows=65_536))

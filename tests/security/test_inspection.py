@@ -14,7 +14,9 @@ import pytest
 from rollbook.errors import UnreadableFileError
 from rollbook.spreadsheets.inspect import archive as inspection
 from rollbook.spreadsheets.inspect.archive import Limits, inspect
+from tests.binary_workbook import BinarySheet, binary_workbook
 from tests.files import workbook
+from tests.open_document import flat_document, open_document
 from tests.security.files import bomb, compound, part, repacked, with_lie, with_overlap
 
 if TYPE_CHECKING:
@@ -76,6 +78,35 @@ def test_a_workbook_with_macros_is_refused_where_the_setting_says_so(path: Path)
     content = repacked(add={"xl/vbaProject.bin": b"\xd0\xcf"})
     assert "has macros" in refusal(path, content, limits=Limits(macros=False))
     inspect(path, "xlsx")
+
+
+OPEN_DOCUMENT = open_document([BinarySheet("S", [("ID Number",)])])
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "words"),
+    [
+        ("ods", repacked(), "an .xlsx workbook with another name"),
+        ("xlsb", OPEN_DOCUMENT, "OpenDocument file (.ods) with another name"),
+        ("xlsx", OPEN_DOCUMENT, "OpenDocument file (.ods) with another name"),
+        ("ods", binary_workbook([BinarySheet("S", [("x",)])]), "binary workbook (.xlsb) with"),
+        ("ods", open_document([], {"Object 1/content.xml": LAUGHS}), "declares entities"),
+        ("fods", flat_document([]).replace(b"?>", b"?><!DOCTYPE a>", 1), "declares entities"),
+        ("fods", flat_document([]).decode().encode("utf-16"), "another encoding"),
+    ],
+    ids=lambda given: "" if isinstance(given, bytes) else given,
+)
+def test_a_spreadsheet_of_another_format_is_held_to_the_same(
+    path: Path, kind: str, content: bytes, words: str
+) -> None:
+    assert words in refusal(path, content, kind)
+
+
+@pytest.mark.parametrize("name", ["Basic/Standard/Module1.xml", "Scripts/python/x.py"])
+def test_programs_in_an_opendocument_spreadsheet_are_macros_too(path: Path, name: str) -> None:
+    content = open_document([], {name: b"<a/>"})
+    assert "has macros" in refusal(path, content, "ods", Limits(macros=False))
+    inspect(path, "ods")
 
 
 def with_empty_deflated_part(name: str) -> bytes:

@@ -245,16 +245,18 @@ AT_THE_DOOR: list[tuple[str, bytes, str]] = [
     ("text.xlsx", csv_file(2), "the content is plain text"),
     ("text.xls", csv_file(2), "the content is plain text"),
     ("binary.csv", b"ID Number\n\x00\x01\x02", "something else"),
-    ("macros.xlsm", workbook(2), "macros (.xlsm)"),
+    ("macros.xlsm", csv_file(2), "says .xlsm, but the content is plain text"),
+    ("open.ods", csv_file(2), "says .ods, but the content is plain text"),
+    ("flat.fods", workbook(2), "says .fods, but the content is a zip archive"),
+    ("flat.fods", b"<?xml version='1.0'?><html/>", "says .fods, but the content is a web page"),
     ("template.xltm", workbook(2), "macros (.xltm)"),
     ("addin.xlam", workbook(2), "add-in (.xlam)"),
-    ("binary.xlsb", workbook(2), "binary workbook (.xlsb)"),
-    ("open.ods", workbook(2), "OpenDocument spreadsheet (.ods)"),
+    ("binary.xlsb", csv_file(2), "says .xlsb, but the content is plain text"),
     ("page.txt", b"<!doctype html><table>", "a web page"),
     ("program.tsv", b"MZ\x90\x00", "says .tsv, but the content is a program"),
-    ("program.exe", b"MZ", "Only .xlsx, .xls, .csv, .tsv and .txt"),
-    ("no ending", csv_file(2), "Only .xlsx, .xls, .csv, .tsv and .txt"),
-    (".csv.", csv_file(2), "Only .xlsx, .xls, .csv, .tsv and .txt"),
+    ("program.exe", b"MZ", "Only .xlsx, .xlsm, .xls, .xlsb, .ods, .fods, .csv, .tsv and .txt"),
+    ("no ending", csv_file(2), "Only .xlsx, .xlsm, .xls, .xlsb, .ods, .fods, .csv, .tsv and .txt"),
+    (".csv.", csv_file(2), "Only .xlsx, .xlsm, .xls, .xlsb, .ods, .fods, .csv, .tsv and .txt"),
     ("members.csv ", _PDF, "the content is a PDF document"),
     ("members.exe.csv", csv_file(2), "two endings, .exe and .csv"),
     ("members.PHP .XLSX", workbook(2), "two endings, .php and .xlsx"),
@@ -294,7 +296,6 @@ def posted(house: House, name: str, content: bytes) -> dict[str, Any]:
 
 #: The same for what only its inside gives away: taken, and failed by the worker with a sentence.
 BY_THE_WORKER: list[tuple[str, bytes, str]] = [
-    ("macros.xlsx", repacked(add={"xl/vbaProject.bin": b"\xd0\xcf"}), "has macros"),
     ("binary.xlsx", repacked(add={"xl/workbook.bin": b"\x83\x01"}), "binary workbook (.xlsb)"),
     (
         "open.xlsx",

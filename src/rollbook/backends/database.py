@@ -22,7 +22,7 @@ Connection = psycopg.AsyncConnection[Row]
 Pool = AsyncConnectionPool[Connection]
 
 #: The revision that this code was written for (``schema.migrate`` brings it).
-SCHEMA_REVISION = "0013"
+SCHEMA_REVISION = "0014"
 #: Seconds after which a PostgreSQL that says nothing counts as away.
 CONNECT_TIMEOUT_S = 10
 #: What it looks like when PostgreSQL, or another part of the service, is away.

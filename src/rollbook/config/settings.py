@@ -8,7 +8,7 @@ result can't be changed.
 from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import quote, urlsplit
 
 from pydantic import Field, SecretStr, field_validator
@@ -101,6 +101,8 @@ class Settings(ProviderSettings, VoterRollSettings):
     max_inflated_mb: Positive = 2048
     #: Columns of the table of members; a worksheet has 16,384, and the report some of its own.
     max_columns: Annotated[int, Field(gt=0, le=16_000)] = 2_000
+    #: Whether a workbook with macros is read, as data: no macro is ever run.
+    macro_workbooks: Literal["read", "refuse"] = "read"
 
     # --- the virus scanner; files are looked at by none unless clamd_url is given
     #: ``unix:///run/clamav/clamd.ctl`` or ``tcp://host:3310``.

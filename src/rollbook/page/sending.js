@@ -6,7 +6,7 @@ import { follow, listChanged } from "./uploads.js";
 import { t } from "./words.js";
 
 /** What the API takes in, for the file chooser; the API itself decides. */
-export const KINDS = ".xlsx,.xls,.csv,.tsv,.txt";
+export const KINDS = ".xlsx,.xlsm,.xls,.xlsb,.ods,.fods,.csv,.tsv,.txt";
 
 /**
  * Each {key, file, state, share, error, jobId, options}, as a signal.

@@ -54,7 +54,7 @@ export const TEXT = {
   "upload.lead": "One member a row. Each row ends with an outcome, and refused rows come back to be mended.",
   "upload.drop": "Drop spreadsheets here",
   "upload.choose": "Choose files",
-  "upload.kinds": ".xlsx, .xls, .csv, .tsv or .txt; several at once if you like",
+  "upload.kinds": ".xlsx, .xls, .ods, .csv and the like; several at once if you like",
   "upload.files": "Chosen files",
   "upload.chosen": { one: "{n} file chosen.", other: "{n} files chosen." },
   "upload.send": { one: "Send {n} file", other: "Send {n} files" },

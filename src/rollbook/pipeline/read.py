@@ -144,7 +144,7 @@ def read(
 
     Args:
         path: the file.
-        kind: ``xlsx``, ``xls`` or ``csv``.
+        kind: see ``kinds.KINDS``.
         wanted: what the sender said of it.
         batch_rows: how many rows a batch has at most.
         limits: what a workbook may hold, see ``inspection``, which judges it first.
@@ -167,7 +167,7 @@ def read(
             table = _csv_table(path, wanted, limits)
             yield from _Reading([table], wanted, batch_rows, limits).sheets()
             return
-        with closing(open_book(path, inspected.tails)) as book:
+        with closing(open_book(path, kind, inspected.tails)) as book:
             tables = [_book_table(book, index) for index in range(len(book.sheets))]
             yield from _Reading(tables, wanted, batch_rows, limits).sheets()
     except (RollbookError, GeneratorExit, KeyboardInterrupt, SystemExit, MemoryError, OSError):

@@ -1,7 +1,7 @@
 """What kind of file it is: by its name, and by the first bytes of its content.
 
 Both must agree (OWASP ASVS 5.0, 5.2.2). What a workbook holds inside is judged later, by
-``inspection``, in the child process.
+``inspect``, in the child process.
 """
 
 from __future__ import annotations
@@ -11,10 +11,13 @@ from typing import Final
 
 from rollbook.errors import UnsupportedFileError
 
-KINDS: Final = ("xlsx", "xls", "csv")
+KINDS: Final = ("xlsx", "xls", "csv", "xlsb", "ods", "fods")
 #: The kind by the ending of the name. Texts are all read alike: their content says what divides
-#: the cells.
-ENDINGS: Final = {"xlsx": "xlsx", "xls": "xls", "csv": "csv", "tsv": "csv", "txt": "csv"}
+#: the cells. A workbook with macros is read as data, as one without.
+ENDINGS: Final = {
+    "xlsx": "xlsx", "xlsm": "xlsx", "xls": "xls", "xlsb": "xlsb", "ods": "ods", "fods": "fods",
+    "csv": "csv", "tsv": "csv", "txt": "csv",
+}  # fmt: skip
 #: How many of the first bytes are looked at.
 HEAD_BYTES: Final = 4096
 
@@ -32,13 +35,9 @@ _AS_XLSX: Final = "Open it in Excel or LibreOffice, save it as .xlsx and send th
 
 #: Spreadsheets of other kinds, which can be saved as one of ours.
 _OTHER_SHEETS: Final = {
-    "xlsm": "A workbook with macros (.xlsm) can't be taken in, because macros are programs",
     "xltm": "A template with macros (.xltm) can't be taken in, because macros are programs",
     "xlam": "An add-in (.xlam) can't be taken in, because it is a program",
-    "xlsb": "A binary workbook (.xlsb) can't be taken in",
     "xltx": "A template (.xltx) can't be taken in",
-    "ods": "An OpenDocument spreadsheet (.ods) can't be taken in",
-    "fods": "An OpenDocument spreadsheet (.fods) can't be taken in",
     "numbers": "A file of Apple Numbers can't be taken in",
 }
 #: Endings of programs, pages, documents and archives. Before the last ending they make a name that
@@ -109,9 +108,14 @@ def check_beginning(head: bytes, kind: str, name: str = "") -> None:
 
 def fits(head: bytes, kind: str) -> bool:
     """Do the first bytes fit the kind?"""
-    if kind == "xlsx":
+    if kind in {"xlsx", "xlsb"}:
         # A workbook with a password is OLE2; the worker can say so in better words.
         return head.startswith((ZIP, OLE2))
+    if kind == "ods":
+        return head.startswith(ZIP)
+    if kind == "fods":
+        text = head.removeprefix(codecs.BOM_UTF8).lstrip()
+        return text.startswith(b"<") and b"office:document" in head and text_order(head) is None
     if kind == "xls":
         return head.startswith(OLE2)
     if text_order(head) is not None:

@@ -122,7 +122,9 @@ def _run(settings: Settings, task: dict[str, Any], answers: TextIO) -> dict[str,
             channels=settings.notification_channels,
             verify_days=settings.voter_roll_cache_days if settings.asks_voter_roll else None,
             limits=Limits(
-                inflated_bytes=settings.max_inflated_mb << 20, columns=settings.max_columns
+                inflated_bytes=settings.max_inflated_mb << 20,
+                columns=settings.max_columns,
+                macros=settings.macro_workbooks == "read",
             ),
         )
 

@@ -123,3 +123,13 @@ def test_the_name_of_a_sheet_is_found_without_spaces_at_its_ends(sheet: str, sit
 
 def test_a_part_that_nobody_reads_makes_no_workbook_damaged(site: Site) -> None:
     assert send(site, "empty_thumbnail.xlsx").outcomes["inserted"] == 2
+
+
+@pytest.mark.parametrize("name", ["plain.ods", "plain.xlsm"])
+def test_the_same_twelve_members_are_in_every_format(name: str, site: Site) -> None:
+    done = send(site, name)
+    assert done.outcomes["inserted"] == done.upload["rows_total"] == 12
+    member = site.members()["7505021130084"]
+    assert (member["firstname"], member["surname"]) == ("Anele", "Sithole")
+    assert member["cell_number"] == "+27821234567"
+    assert member["date_joined"] == dt.date(2021, 3, 12)

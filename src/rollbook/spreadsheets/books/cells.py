@@ -88,3 +88,12 @@ def frames(rows: Ints, columns: Ints, texts: pl.Series, batch_rows: int) -> Iter
         yield pl.DataFrame(
             [cells.slice(column * height, height).alias(str(column)) for column in range(width)]
         )
+
+
+def numbers_of(packed: npt.NDArray[np.uint32]) -> npt.NDArray[np.float64]:
+    """Numbers that are packed in four bytes (RK)."""
+    is_whole, is_hundredfold = (packed & 2) != 0, (packed & 1) != 0
+    whole = (packed.view(np.int32) >> 2).astype(np.float64)
+    real = ((packed & np.uint32(0xFFFFFFFC)).astype(np.uint64) << np.uint64(32)).view(np.float64)
+    values = np.where(is_whole, whole, real)
+    return np.where(is_hundredfold, values / 100, values)

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Self
 
 import structlog
 
+from rollbook.spreadsheets.books.opendocument import OpenDocumentBook
 from rollbook.spreadsheets.books.xls import XlsBook
+from rollbook.spreadsheets.books.xlsb import XlsbBook, is_binary
 from rollbook.spreadsheets.books.xlsx import XlsxBook
 from rollbook.spreadsheets.inspect.compound import workbook_stream
 from rollbook.spreadsheets.kinds import OLE2
@@ -21,11 +23,12 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 
-def open_book(path: Path, tails: Mapping[str, bytes] | None = None) -> Book:
+def open_book(path: Path, kind: str, tails: Mapping[str, bytes] | None = None) -> Book:
     """Open a workbook that ``inspect`` let through.
 
     Args:
         path: the file.
+        kind: see ``kinds.KINDS``.
         tails: what ``inspect`` saw after the rows of its sheets.
 
     Raises:
@@ -34,6 +37,10 @@ def open_book(path: Path, tails: Mapping[str, bytes] | None = None) -> Book:
     with path.open("rb") as file:
         if file.read(len(OLE2)) == OLE2:
             return XlsBook(workbook_stream(file))
+    if kind in {"ods", "fods"}:
+        return OpenDocumentBook(path, is_flat=kind == "fods")
+    if kind == "xlsb" and is_binary(path):
+        return XlsbBook(path)
     return ScannedBook(path, tails or {})
 
 

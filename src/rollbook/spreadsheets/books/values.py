@@ -22,6 +22,11 @@ DAYS_TO_1904: Final = 1462
 _DAY_MS: Final = 86_400_000
 _EPOCH: Final = dt.datetime(1899, 12, 30)  # noqa: DTZ001 - a workbook has no zone
 
+#: Error values by their codes in binary formats.
+ERRORS: Final = {
+    0x00: "#NULL!", 0x07: "#DIV/0!", 0x0F: "#VALUE!", 0x17: "#REF!", 0x1D: "#NAME?",
+    0x24: "#NUM!", 0x2A: "#N/A", 0x2B: "#GETTING_DATA",
+}  # fmt: skip
 #: How workbooks write characters that XML lacks.
 ESCAPE: Final = re.compile(r"_x([0-9A-Fa-f]{4})_")
 _ELAPSED: Final = re.compile(r"\[(?:h+|m+|s+)\]", re.IGNORECASE)
@@ -100,3 +105,13 @@ def escaped(found: re.Match[str]) -> str:
     if 0xD800 <= code < 0xE000:
         return found[0]
     return chr(code)
+
+
+def truth_text(value: int) -> str:
+    """The text of a boolean."""
+    return "true" if value else "false"
+
+
+def error_text(code: int) -> str:
+    """The text of an error value."""
+    return ERRORS.get(code, "#UNKNOWN!")

@@ -11,8 +11,14 @@ import polars as pl
 
 from rollbook.errors import UnreadableFileError
 from rollbook.spreadsheets.books.book import DAMAGED, LOCKED, MOST_ROWS, Area, Rows, SheetInfo
-from rollbook.spreadsheets.books.cells import Ints, frames, value_texts
-from rollbook.spreadsheets.books.values import BUILT_IN_DATES, UNCALCULATED, is_date
+from rollbook.spreadsheets.books.cells import Ints, frames, numbers_of, value_texts
+from rollbook.spreadsheets.books.values import (
+    BUILT_IN_DATES,
+    UNCALCULATED,
+    error_text,
+    is_date,
+    truth_text,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,10 +46,6 @@ _HEAD: Final = struct.Struct("<2H")
 _BIFF8: Final = 0x0600
 #: Bytes behind the stream, so that eight can be read anywhere.
 _PAD: Final = bytes(16)
-ERRORS: Final = {
-    0x00: "#NULL!", 0x07: "#DIV/0!", 0x0F: "#VALUE!", 0x17: "#REF!", 0x1D: "#NAME?",
-    0x24: "#NUM!", 0x2A: "#N/A", 0x2B: "#GETTING_DATA",
-}  # fmt: skip
 _NO_STRINGS: Final = pl.Series([], dtype=pl.String)
 
 
@@ -317,25 +319,6 @@ class _Sheet:
         self._rows.append((words & np.uint64(0xFFFF)).astype(np.int64))
         self._columns.append((words >> np.uint64(16) & np.uint64(0xFFFF)).astype(np.int64))
         return (words >> np.uint64(32) & np.uint64(0xFFFF)).astype(np.int64)
-
-
-def numbers_of(packed: npt.NDArray[np.uint32]) -> npt.NDArray[np.float64]:
-    """Numbers that are packed in four bytes (RK)."""
-    is_whole, is_hundredfold = (packed & 2) != 0, (packed & 1) != 0
-    whole = (packed.view(np.int32) >> 2).astype(np.float64)
-    real = ((packed & np.uint32(0xFFFFFFFC)).astype(np.uint64) << np.uint64(32)).view(np.float64)
-    values = np.where(is_whole, whole, real)
-    return np.where(is_hundredfold, values / 100, values)
-
-
-def truth_text(value: int) -> str:
-    """The text of a boolean."""
-    return "true" if value else "false"
-
-
-def error_text(code: int) -> str:
-    """The text of an error value."""
-    return ERRORS.get(code, "#UNKNOWN!")
 
 
 def _encoding(page: int) -> str:

@@ -83,6 +83,13 @@ _IS_READ: Final = re.compile(
     r"|content\.xml|meta-inf/manifest\.xml)\Z",
     re.IGNORECASE,
 )
+#: Programs within a workbook, which are never run.
+_MACROS: Final = re.compile(r".*vbaproject\.bin\Z|basic/|scripts/|xl/macrosheets/")
+_OTHER_KINDS: Final = {
+    "xlsx": "an .xlsx workbook",
+    "xlsb": "a binary workbook (.xlsb)",
+    "ods": "an OpenDocument file (.ods)",
+}
 #: Some programs write the names of parts from the root on.
 _ROOTED: Final = re.compile(
     r"^/((?:xl|_rels|docprops|customxml)/|\[content_types\])", re.IGNORECASE
@@ -118,7 +125,7 @@ def inspect(path: Path, kind: str, limits: Limits | None = None) -> Inspected:
 
     Args:
         path: the file.
-        kind: ``xlsx``, ``xls`` or ``csv``; there is nothing to look for in the last.
+        kind: see ``kinds.KINDS``; there is nothing to look for in ``csv``.
         limits: what it may hold; its columns show only when it is read.
 
     Raises:
@@ -127,19 +134,33 @@ def inspect(path: Path, kind: str, limits: Limits | None = None) -> Inspected:
     if kind == "csv":
         return Inspected()
     with path.open("rb") as file:
+        if kind == "fods":
+            _inspect_flat(file)
+            return Inspected()
         if file.read(len(OLE2)) == OLE2:
             inspect_compound(file, kind)
             return Inspected()
-        return _inspect_archive(file, limits or Limits())
+        return _inspect_archive(file, kind, limits or Limits())
 
 
 # --- zip: the directory ---------------------------------------------------------------------------
 
 
-def _inspect_archive(file: BinaryIO, limits: Limits) -> Inspected:
+def _inspect_flat(file: BinaryIO) -> None:
+    """Refuse a spreadsheet in one XML file that declares entities, or isn't UTF-8."""
+    before = b""
+    file.seek(0)
+    while piece := file.read(PIECE_BYTES):
+        if not before:
+            _check_start(piece, is_read_xml=True)
+        _check_declarations(before + piece)
+        before = piece[-_LONGEST_MARK:]
+
+
+def _inspect_archive(file: BinaryIO, kind: str, limits: Limits) -> Inspected:
     start, infos = _directory(file)
     _check_names(infos)
-    _check_structure(infos, limits)
+    _check_structure(infos, kind, limits)
     claimed = 0
     for info in infos:
         claimed += info.file_size
@@ -237,32 +258,42 @@ def _check_names(infos: list[zipfile.ZipInfo]) -> None:
         names.add(name.casefold())
 
 
-def _check_structure(infos: list[zipfile.ZipInfo], limits: Limits) -> None:
+def _check_structure(infos: list[zipfile.ZipInfo], kind: str, limits: Limits) -> None:
     """Refuse what is no workbook, or a workbook of another kind."""
     names = {info.filename.replace("\\", "/").lstrip("/").lower() for info in infos}
-    if not limits.macros and any(name.endswith("vbaproject.bin") for name in names):
+    if not limits.macros and any(_MACROS.match(name) for name in names):
         raise UnreadableFileError(
             "The workbook has macros, which are programs, so it isn't opened here. "
             f"{NOTHING_CHANGED} Save it as .xlsx, which leaves them out, and send that."
         )
-    if "xl/workbook.bin" in names:
+    found = _kind_of(names)
+    if found in {kind, "xlsx" if kind == "xlsb" else kind}:
+        return
+    if found in _OTHER_KINDS:
         raise UnreadableFileError(
-            f"The file is a binary workbook (.xlsb) with another name. {NOTHING_CHANGED} {RESAVE}"
+            f"The file is {_OTHER_KINDS[found]} with another name. {NOTHING_CHANGED} {RESAVE}"
         )
-    if "mimetype" in names and "content.xml" in names:
-        raise UnreadableFileError(
-            f"The file is an OpenDocument file (.ods) with another name. {NOTHING_CHANGED} {RESAVE}"
-        )
-    if any(name.startswith(("word/", "ppt/")) for name in names):
+    if found == "document":
         raise UnreadableFileError(
             f"The file is a document or a presentation, and no workbook. {NOTHING_CHANGED} Copy "
             "the list into a workbook, save it as .xlsx and send that."
         )
-    if _CONTENT_TYPES.lower() not in names or not any(name.startswith("xl/") for name in names):
-        raise UnreadableFileError(
-            f"The file is a zip archive with another name, and no workbook. {NOTHING_CHANGED} "
-            "Unpack it and send the spreadsheet that is in it."
-        )
+    raise UnreadableFileError(
+        f"The file is a zip archive with another name, and no workbook. {NOTHING_CHANGED} "
+        "Unpack it and send the spreadsheet that is in it."
+    )
+
+
+def _kind_of(names: set[str]) -> str:
+    """What an archive is, by the names of its parts."""
+    if "xl/workbook.bin" in names:
+        return "xlsb"
+    if "content.xml" in names and names & {"mimetype", "meta-inf/manifest.xml"}:
+        return "ods"
+    if any(name.startswith(("word/", "ppt/")) for name in names):
+        return "document"
+    is_workbook = _CONTENT_TYPES.lower() in names and any(name.startswith("xl/") for name in names)
+    return "xlsx" if is_workbook else "archive"
 
 
 def _check_size(total: int, size: int, packed: int, limits: Limits) -> None:
