@@ -21,8 +21,19 @@ class RollbookError(Exception):
     status: ClassVar[int] = 500
     title: ClassVar[str] = "Something went wrong on our side"
 
-    def __init__(self, message: str, **members: Any) -> None:
+    def __init_subclass__(
+        cls, *, code: str | None = None, status: int | None = None, title: str | None = None
+    ) -> None:
+        """Set what the class says of itself; what it leaves out is as in its base."""
+        super().__init_subclass__()
+        cls.code = code or cls.code
+        cls.status = status or cls.status
+        cls.title = title or cls.title
+
+    def __init__(self, message: str, *, wait_s: float = 0, **members: Any) -> None:
         super().__init__(masked(visible(message)))
+        #: Seconds until another try makes sense; 0 where that isn't known.
+        self.wait_s = wait_s
         #: Extra members of the problem answer (RFC 9457, section 3.2), such as ``errors``.
         self.members = members
 
@@ -32,373 +43,269 @@ class RollbookError(Exception):
         return str(self)
 
 
-class ConfigurationError(RollbookError):
+class ConfigurationError(RollbookError, code="configuration", title="The settings don't fit"):
     """A setting is missing, contradicts another, or can't be used on this machine."""
 
-    code = "configuration"
-    title = "The settings don't fit"
 
-
-class EngineError(RollbookError):
+class EngineError(RollbookError, code="engine", title="A database engine did not start"):
     """An embedded PostgreSQL or Valkey couldn't be started or stopped."""
 
-    code = "engine"
-    title = "A database engine did not start"
 
-
-class DataFolderInUseError(EngineError):
+class DataFolderInUseError(
+    EngineError, code="data_folder_in_use", title="The data folder is in use"
+):
     """Another process owns the data folder."""
 
-    code = "data_folder_in_use"
-    title = "The data folder is in use"
 
-
-class ServiceUnavailableError(RollbookError):
+class ServiceUnavailableError(
+    RollbookError,
+    code="service_unavailable",
+    status=503,
+    title="A part of the service is not reachable",
+):
     """PostgreSQL, Redis or the file store doesn't answer right now."""
 
-    code = "service_unavailable"
-    status = 503
-    title = "A part of the service is not reachable"
 
-
-class FileNotScannedError(ServiceUnavailableError):
+class FileNotScannedError(
+    ServiceUnavailableError,
+    code="file_not_scanned",
+    title="The file could not be checked for viruses",
+):
     """The virus scanner is there, and couldn't look at this file."""
-
-    code = "file_not_scanned"
-    title = "The file could not be checked for viruses"
 
 
 # --- what a client of the API did -----------------------------------------------------------
 
 
-class NotAuthenticatedError(RollbookError):
+class NotAuthenticatedError(
+    RollbookError, code="not_authenticated", status=401, title="Please sign in"
+):
     """No token, or one that is wrong, expired or of a disabled user."""
 
-    code = "not_authenticated"
-    status = 401
-    title = "Please sign in"
 
-
-class NotAllowedError(RollbookError):
+class NotAllowedError(RollbookError, code="not_allowed", status=403, title="Not allowed"):
     """The user's role may not use this function."""
 
-    code = "not_allowed"
-    status = 403
-    title = "Not allowed"
 
-
-class NotFoundError(RollbookError):
+class NotFoundError(RollbookError, code="not_found", status=404, title="Not found"):
     """The thing doesn't exist, or isn't this user's: both answer alike."""
 
-    code = "not_found"
-    status = 404
-    title = "Not found"
 
-
-class ConflictError(RollbookError):
+class ConflictError(RollbookError, code="conflict", status=409, title="Not possible in this state"):
     """The request contradicts the present state."""
 
-    code = "conflict"
-    status = 409
-    title = "Not possible in this state"
 
-
-class IdempotencyConflictError(ConflictError):
+class IdempotencyConflictError(
+    ConflictError, code="idempotency_conflict", title="This Idempotency-Key belongs to another file"
+):
     """An Idempotency-Key came again with another file."""
 
-    code = "idempotency_conflict"
-    title = "This Idempotency-Key belongs to another file"
 
-
-class DuplicateUploadError(ConflictError):
+class DuplicateUploadError(
+    ConflictError, code="duplicate_upload", title="This file was sent before"
+):
     """The same file content was sent within the window that counts as a repeat."""
 
-    code = "duplicate_upload"
-    title = "This file was sent before"
 
-
-class InvalidRequestError(RollbookError):
+class InvalidRequestError(
+    RollbookError, code="invalid_request", status=422, title="The request can't be understood"
+):
     """A field of the request is missing or wrong."""
 
-    code = "invalid_request"
-    status = 422
-    title = "The request can't be understood"
 
-
-class MissingFileError(InvalidRequestError):
+class MissingFileError(InvalidRequestError, code="missing_file", title="No file was sent"):
     """The upload has no part named ``file``."""
 
-    code = "missing_file"
-    title = "No file was sent"
 
-
-class EmptyFileError(InvalidRequestError):
+class EmptyFileError(InvalidRequestError, code="empty_file", title="The file is empty"):
     """The file has no bytes."""
 
-    code = "empty_file"
-    title = "The file is empty"
 
-
-class FileTooSmallError(InvalidRequestError):
+class FileTooSmallError(InvalidRequestError, code="file_too_small", title="The file is too small"):
     """A file in the watched folder is smaller than ROLLBOOK_WATCH_MIN_BYTES."""
 
-    code = "file_too_small"
-    title = "The file is too small"
 
-
-class FileWaitsError(ConflictError):
+class FileWaitsError(ConflictError, code="file_waits", title="The file waits"):
     """A file in the watched folder can't be taken now, and waits until it can."""
 
-    code = "file_waits"
-    title = "The file waits"
 
-
-class FileTooLargeError(RollbookError):
+class FileTooLargeError(
+    RollbookError, code="file_too_large", status=413, title="The file is too large"
+):
     """The body is over the limit of ROLLBOOK_MAX_UPLOAD_MB."""
 
-    code = "file_too_large"
-    status = 413
-    title = "The file is too large"
 
-
-class UnsupportedFileError(RollbookError):
+class UnsupportedFileError(
+    RollbookError, code="unsupported_file", status=415, title="This kind of file is not accepted"
+):
     """The name's ending or the content isn't one of the accepted kinds."""
 
-    code = "unsupported_file"
-    status = 415
-    title = "This kind of file is not accepted"
 
-
-class InfectedFileError(RollbookError):
+class InfectedFileError(
+    RollbookError, code="infected_file", status=422, title="The file is infected"
+):
     """The virus scanner found something in the file."""
 
-    code = "infected_file"
-    status = 422
-    title = "The file is infected"
 
-
-class TooManyRequestsError(RollbookError):
+class TooManyRequestsError(
+    RollbookError, code="too_many_requests", status=429, title="Too many requests"
+):
     """A user or an office is over a limit; ``wait_s`` says for how long (``Retry-After``)."""
 
-    code = "too_many_requests"
-    status = 429
-    title = "Too many requests"
 
-    def __init__(self, message: str, *, wait_s: int) -> None:
-        super().__init__(message)
-        self.wait_s = wait_s
-
-
-class TooManySignInsError(TooManyRequestsError):
+class TooManySignInsError(
+    TooManyRequestsError, code="too_many_sign_ins", title="Too many sign-ins have failed"
+):
     """Sign-ins of this account or from this address have failed too often."""
 
-    code = "too_many_sign_ins"
-    title = "Too many sign-ins have failed"
 
-
-class TooManyUploadsError(TooManyRequestsError):
+class TooManyUploadsError(
+    TooManyRequestsError, code="too_many_uploads", title="Too many uploads are waiting"
+):
     """As many uploads of a user or an office wait as may."""
-
-    code = "too_many_uploads"
-    title = "Too many uploads are waiting"
 
 
 # --- what a file turned out to be; an attempt that meets one of these isn't repeated --------
 
 
-class FileProblemError(RollbookError):
+class FileProblemError(
+    RollbookError, code="file_problem", status=422, title="The file can't be processed"
+):
     """The file can't be processed however often it is tried: the person must change it."""
 
-    code = "file_problem"
-    status = 422
-    title = "The file can't be processed"
 
-
-class UnreadableFileError(FileProblemError):
+class UnreadableFileError(FileProblemError, code="unreadable_file", title="The file can't be read"):
     """The parser couldn't read the file: damaged, encrypted or not what its name says."""
 
-    code = "unreadable_file"
-    title = "The file can't be read"
 
-
-class NoIdColumnError(FileProblemError):
+class NoIdColumnError(
+    FileProblemError, code="no_id_column", title="No column with ID numbers was found"
+):
     """No sheet has a column that holds ID numbers."""
 
-    code = "no_id_column"
-    title = "No column with ID numbers was found"
 
-
-class MissingColumnsError(FileProblemError):
+class MissingColumnsError(FileProblemError, code="missing_columns", title="Columns are missing"):
     """The sheet has an ID column, but not the other columns that every member needs."""
 
-    code = "missing_columns"
-    title = "Columns are missing"
 
-
-class SecondTableError(FileProblemError):
+class SecondTableError(FileProblemError, code="second_table", title="The file holds two tables"):
     """Further below in the file other headers follow, so the rows there are another table."""
 
-    code = "second_table"
-    title = "The file holds two tables"
 
-
-class NoRowsError(FileProblemError):
+class NoRowsError(FileProblemError, code="no_rows", title="The file has no rows"):
     """The sheet has headers and nothing below them."""
 
-    code = "no_rows"
-    title = "The file has no rows"
 
-
-class NoSuchSheetError(FileProblemError):
+class NoSuchSheetError(
+    FileProblemError, code="no_such_sheet", title="The workbook has no such sheet"
+):
     """The workbook has no sheet of the name that the sender gave."""
 
-    code = "no_such_sheet"
-    title = "The workbook has no such sheet"
 
-
-class NoSuchHeaderError(FileProblemError):
+class NoSuchHeaderError(
+    FileProblemError, code="no_such_header", title="The file has no such header"
+):
     """The sender's mapping names a header that the table doesn't have."""
 
-    code = "no_such_header"
-    title = "The file has no such header"
 
-
-class ShortenedNumbersError(FileProblemError):
+class ShortenedNumbersError(
+    FileProblemError, code="id_numbers_shortened", title="The ID numbers were shortened"
+):
     """The spreadsheet program shortened most of the ID numbers."""
 
-    code = "id_numbers_shortened"
-    title = "The ID numbers were shortened"
 
-
-class RowsRefusedError(FileProblemError):
+class RowsRefusedError(
+    FileProblemError, code="rows_refused", title="Rows were refused, so nothing was merged"
+):
     """Rows were refused, and the sender asked for all rows or none."""
 
-    code = "rows_refused"
-    title = "Rows were refused, so nothing was merged"
 
-
-class SourceGoneError(FileProblemError):
+class SourceGoneError(FileProblemError, code="source_gone", title="The stored file is gone"):
     """The stored file isn't there any more, so the upload can't be processed again."""
-
-    code = "source_gone"
-    title = "The stored file is gone"
 
 
 # --- what happens to an attempt ---------------------------------------------------------------
 
 
-class AttemptError(RollbookError):
+class AttemptError(RollbookError, code="attempt_failed", title="The attempt did not finish"):
     """An attempt ended without a result; another attempt may succeed."""
 
-    code = "attempt_failed"
-    title = "The attempt did not finish"
 
-
-class FencedError(AttemptError):
+class FencedError(AttemptError, code="fenced", title="Another attempt has taken over"):
     """The upload belongs to a later attempt, or was cancelled: nothing may be written."""
 
-    code = "fenced"
-    title = "Another attempt has taken over"
 
-
-class VoterRollPendingError(AttemptError):
+class VoterRollPendingError(
+    AttemptError, code="voter_roll_pending", title="The voter roll is still being asked"
+):
     """The upload asked for verification before the merge, and answers are still to come."""
 
-    code = "voter_roll_pending"
-    title = "The voter roll is still being asked"
 
-
-class TimedOutError(AttemptError):
+class TimedOutError(AttemptError, code="timed_out", title="The attempt took too long"):
     """The attempt ran longer than ROLLBOOK_JOB_TIMEOUT_S and was stopped."""
 
-    code = "timed_out"
-    title = "The attempt took too long"
 
-
-class OutOfMemoryError(AttemptError):
+class OutOfMemoryError(
+    AttemptError, code="out_of_memory", title="The file needs more memory than is allowed"
+):
     """The attempt's process passed ROLLBOOK_CHILD_MEMORY_MB and was stopped."""
 
-    code = "out_of_memory"
-    title = "The file needs more memory than is allowed"
 
-
-class ChildDiedError(AttemptError):
+class ChildDiedError(
+    AttemptError, code="child_died", title="The process that worked on the file died"
+):
     """The attempt's process ended without an answer."""
-
-    code = "child_died"
-    title = "The process that worked on the file died"
 
 
 # --- notifications ----------------------------------------------------------------------------
 
 
-class NotificationError(RollbookError):
+class NotificationError(
+    RollbookError,
+    code="notification_failed",
+    status=502,
+    title="A notification could not be delivered",
+):
     """A mail server or a webhook didn't take a notification; it is sent again later."""
 
-    code = "notification_failed"
-    status = 502
-    title = "A notification could not be delivered"
 
-    def __init__(self, message: str, *, wait_s: float = 0) -> None:
-        super().__init__(message)
-        #: Seconds for which the receiver asks to be left alone.
-        self.wait_s = wait_s
-
-
-class AddressRefusedError(NotificationError):
+class AddressRefusedError(
+    NotificationError, code="webhook_address_refused", title="The webhook's address is not allowed"
+):
     """The webhook's name leads to an address to which we send nothing."""
 
-    code = "webhook_address_refused"
-    title = "The webhook's address is not allowed"
 
-
-class NotificationRefusedError(NotificationError):
+class NotificationRefusedError(
+    NotificationError, code="notification_refused", title="The receiver refuses the notification"
+):
     """The receiver wants no such notification: sending it again would not help."""
-
-    code = "notification_refused"
-    title = "The receiver refuses the notification"
 
 
 # --- the voter roll ---------------------------------------------------------------------------
 
 
-class VoterRollError(RollbookError):
+class VoterRollError(
+    RollbookError, code="voter_roll", status=502, title="The voter roll gave no answer"
+):
     """Asking the voter roll brought no answer: whoever was asked about is still pending."""
 
-    code = "voter_roll"
-    status = 502
-    title = "The voter roll gave no answer"
 
-
-class BudgetSpentError(VoterRollError):
+class BudgetSpentError(
+    VoterRollError, code="rate_limit_exceeded", status=429, title="The voter roll's budget is spent"
+):
     """No request may be made now; ``wait_s`` says for how long."""
 
-    code = "rate_limit_exceeded"
-    status = 429
-    title = "The voter roll's budget is spent"
 
-    def __init__(self, message: str, *, wait_s: float) -> None:
-        super().__init__(message)
-        self.wait_s = wait_s
-
-
-class NoAnswerError(VoterRollError):
+class NoAnswerError(VoterRollError, code="voter_roll_failed"):
     """The roll failed on this question: an error of its own, a time-out, or garbage."""
 
-    code = "voter_roll_failed"
 
-
-class RollDownError(VoterRollError):
+class RollDownError(VoterRollError, code="voter_roll_down", title="The voter roll is down"):
     """The roll can't be reached, or refuses our account: no question would fare better."""
 
-    code = "voter_roll_down"
-    title = "The voter roll is down"
 
-
-class QuestionRefusedError(VoterRollError):
+class QuestionRefusedError(VoterRollError, code="voter_roll_refused"):
     """The roll refuses this very question; asking it again would not help."""
-
-    code = "voter_roll_refused"
 
 
 def title_of(code: str) -> str:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 from uuid import UUID
 
-from fastapi import Depends, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.requests import HTTPConnection
 
 from rollbook.accounts import audit, users
 from rollbook.api.limits import RequestLimits
+from rollbook.contract import Problem
 from rollbook.errors import NotAllowedError, NotAuthenticatedError
 from rollbook.model import Session, User
 from rollbook.service.system import System
@@ -64,6 +65,21 @@ async def signed_in(session: SessionParam) -> User:
 
 
 UserParam = Annotated[User, Depends(signed_in)]
+
+
+def failures(*codes: int) -> dict[int | str, dict[str, Any]]:
+    """The failures of a route, for its description."""
+    return {code: {"model": Problem} for code in codes}
+
+
+def routes(prefix: str, tag: str, *codes: int) -> APIRouter:
+    """A router whose routes need a signed-in user, and may all fail with these codes."""
+    return APIRouter(
+        prefix=prefix,
+        tags=[tag],
+        dependencies=[Depends(signed_in)],
+        responses=failures(*codes),
+    )
 
 
 async def operating(user: UserParam) -> User:

@@ -5,21 +5,16 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import Query
 from pydantic import BaseModel, Field
 
 from rollbook.accounts import audit
-from rollbook.api.access import OperatorParam, SystemParam, UserParam, signed_in
-from rollbook.contract import Answer, AuditEntry, Page, Problem
+from rollbook.api.access import OperatorParam, SystemParam, UserParam, failures, routes
+from rollbook.contract import Answer, AuditEntry, Page
 from rollbook.model import User
 from rollbook.service.system import System
 
-router = APIRouter(
-    prefix="/bulk-upload/audit",
-    tags=["audit"],
-    dependencies=[Depends(signed_in)],
-    responses={401: {"model": Problem}},
-)
+router = routes("/bulk-upload/audit", "audit", 401)
 
 
 class Wanted(BaseModel):
@@ -34,7 +29,7 @@ class Wanted(BaseModel):
 WantedParam = Annotated[Wanted, Query()]
 
 
-@router.get("", responses={403: {"model": Problem}})
+@router.get("", responses=failures(403))
 async def entries(
     system: SystemParam, user: OperatorParam, wanted: WantedParam
 ) -> Answer[Page[AuditEntry]]:

@@ -8,8 +8,8 @@ from fastapi import APIRouter
 from pydantic import AfterValidator, BaseModel, Field
 
 from rollbook.accounts import users
-from rollbook.api.access import SessionParam, SystemParam, UserParam
-from rollbook.contract import Answer, Problem, SignedIn, Who
+from rollbook.api.access import SessionParam, SystemParam, UserParam, failures
+from rollbook.contract import Answer, SignedIn, Who
 from rollbook.model import User
 from rollbook.service.system import System
 
@@ -39,7 +39,7 @@ class NewPassword(BaseModel, strict=True):
     )
 
 
-@router.post("/login", responses={401: {"model": Problem}, 429: {"model": Problem}})
+@router.post("/login", responses=failures(401, 429))
 async def login(credentials: Credentials, system: SystemParam) -> Answer[SignedIn]:
     """Exchange an e-mail address and a password for a token."""
     token, user = await users.sign_in(
@@ -75,7 +75,7 @@ async def password(body: NewPassword, user: UserParam, system: SystemParam) -> A
     return Answer(message="Your password is changed. Elsewhere you are signed out.", data=data)
 
 
-@router.get("/me", responses={401: {"model": Problem}})
+@router.get("/me", responses=failures(401))
 async def me(user: UserParam) -> Answer[Who]:
     """Say who the token stands for."""
     return Answer(message="You are signed in.", data=Who.of(user))

@@ -18,9 +18,8 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
 from rollbook.accounts import users
-from rollbook.api.access import bearer, the_limits
+from rollbook.api.access import bearer, failures, the_limits
 from rollbook.backends.database import UNAVAILABLE
-from rollbook.contract import Problem
 from rollbook.errors import NotAllowedError, NotAuthenticatedError, TooManyRequestsError
 from rollbook.live.client import (
     ACCOUNT_CHANGED,
@@ -164,8 +163,7 @@ def _token(received: Mapping[str, Any]) -> str:
     response_class=Response,
     responses={
         200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
-        401: {"model": Problem},
-        403: {"model": Problem},
+        **failures(401, 403),
     },
 )
 async def events(

@@ -5,18 +5,13 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import Depends, Query
 
-from rollbook.api.access import SystemParam, UserParam, audited, signed_in
-from rollbook.contract import Answer, ColumnMapping, Page, Problem
+from rollbook.api.access import SystemParam, UserParam, audited, routes
+from rollbook.contract import Answer, ColumnMapping, Page
 from rollbook.uploads import mappings
 
-router = APIRouter(
-    prefix="/bulk-upload/mappings",
-    tags=["uploads"],
-    dependencies=[Depends(signed_in)],
-    responses={code: {"model": Problem} for code in (401, 404, 422)},
-)
+router = routes("/bulk-upload/mappings", "uploads", 401, 404, 422)
 
 
 @router.get("")

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import datetime as dt
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import Depends, Request, Response
 from pydantic import BaseModel, Field
 
-from rollbook.api.access import OperatorParam, SystemParam, audited, signed_in
+from rollbook.api.access import OperatorParam, SystemParam, audited, failures, routes
 from rollbook.api.uploads import receipt_of
-from rollbook.contract import Answer, Problem, Receipt
+from rollbook.contract import Answer, Receipt
 from rollbook.folder import intake, watcher
 from rollbook.service.system import System
 
-router = APIRouter(
-    prefix="/bulk-upload/monitor",
-    tags=["watched folder"],
-    dependencies=[Depends(signed_in)],
-    responses={code: {"model": Problem} for code in (401, 403, 503)},
-)
+router = routes("/bulk-upload/monitor", "watched folder", 401, 403, 503)
 
 
 class WatcherState(BaseModel):
@@ -64,7 +59,7 @@ async def status(system: SystemParam, _: OperatorParam) -> Answer[FolderState]:
 @router.post(
     "/start",
     dependencies=[Depends(audited("watch_start"))],
-    responses={409: {"model": Problem}},
+    responses=failures(409),
 )
 async def start(system: SystemParam, user: OperatorParam) -> Answer[FolderState]:
     """Let the watchers take files; done already is fine."""
@@ -75,7 +70,7 @@ async def start(system: SystemParam, user: OperatorParam) -> Answer[FolderState]
 @router.post(
     "/stop",
     dependencies=[Depends(audited("watch_stop"))],
-    responses={409: {"model": Problem}},
+    responses=failures(409),
 )
 async def stop(system: SystemParam, user: OperatorParam) -> Answer[FolderState]:
     """Let the watchers take no further file, over restarts too; one under way is finished."""
@@ -87,7 +82,7 @@ async def stop(system: SystemParam, user: OperatorParam) -> Answer[FolderState]:
     "/process",
     status_code=202,
     dependencies=[Depends(audited("take"))],
-    responses={code: {"model": Problem} for code in (404, 409, 413, 415, 422)},
+    responses=failures(404, 409, 413, 415, 422),
 )
 async def process(
     body: ProcessRequest,

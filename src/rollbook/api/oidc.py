@@ -15,10 +15,10 @@ from rollbook import clock
 from rollbook.accounts import provider as oidc
 from rollbook.accounts import provider_accounts, tokens, users
 from rollbook.accounts.provider import Provider
-from rollbook.api.access import SystemParam
+from rollbook.api.access import SystemParam, failures
 from rollbook.api.auth import opened
 from rollbook.config import Settings
-from rollbook.contract import Answer, Problem, SignedIn
+from rollbook.contract import Answer, SignedIn
 from rollbook.errors import (
     ConflictError,
     NotAllowedError,
@@ -83,9 +83,7 @@ async def provider(found: Annotated[Provider, Depends(the_provider)]) -> Answer[
     return Answer(message=message, data=OutsideProvider(is_set=found.is_set, name=name))
 
 
-@router.get(
-    "/start", status_code=303, response_class=RedirectResponse, responses={404: {"model": Problem}}
-)
+@router.get("/start", status_code=303, response_class=RedirectResponse, responses=failures(404))
 async def start(provider: ProviderParam, system: SystemParam) -> Response:
     """Send the browser to the provider."""
     state, nonce, verifier = str(uuid4()), oidc.new_secret(), oidc.new_secret()
@@ -103,7 +101,7 @@ async def start(provider: ProviderParam, system: SystemParam) -> Response:
     "/callback",
     status_code=303,
     response_class=RedirectResponse,
-    responses={404: {"model": Problem}},
+    responses=failures(404),
 )
 async def callback(
     request: Request,
@@ -141,7 +139,7 @@ async def callback(
 
 @router.post(
     "/token",
-    responses={status: {"model": Problem} for status in (401, 403, 404, 409, 503)},
+    responses=failures(401, 403, 404, 409, 503),
 )
 async def token(
     request: Request, response: Response, _: ProviderParam, system: SystemParam

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +66,7 @@ async def _known(request: Request, error: Exception) -> JSONResponse:
         **error.members,
     )
     if isinstance(error, TooManyRequestsError):
-        answer.headers["Retry-After"] = str(error.wait_s)
+        answer.headers["Retry-After"] = str(math.ceil(error.wait_s))
     return answer
 
 

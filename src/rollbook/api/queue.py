@@ -5,17 +5,23 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Body, Depends, Query
+from fastapi import Body, Depends, Query
 from pydantic import BaseModel, Field
 
 from rollbook.accounts import audit
-from rollbook.api.access import OperatorParam, SystemParam, UserParam, audited, signed_in
+from rollbook.api.access import (
+    OperatorParam,
+    SystemParam,
+    UserParam,
+    audited,
+    failures,
+    routes,
+)
 from rollbook.api.uploads import SearchParam
 from rollbook.backends.database import fetch_all, queries
 from rollbook.contract import (
     Answer,
     Cleaned,
-    Problem,
     QueueStats,
     UploadStatus,
     VoterRollStanding,
@@ -25,12 +31,7 @@ from rollbook.model import Status
 from rollbook.uploads import control, lookup
 from rollbook.voter_roll.outlook import look
 
-router = APIRouter(
-    prefix="/bulk-upload/queue",
-    tags=["queue"],
-    dependencies=[Depends(signed_in)],
-    responses={code: {"model": Problem} for code in (401, 403, 503)},
-)
+router = routes("/bulk-upload/queue", "queue", 401, 403, 503)
 
 
 _SQL = queries("workers")
@@ -86,7 +87,7 @@ async def workers(system: SystemParam, _: OperatorParam) -> Answer[list[WorkerSt
 @router.post(
     "/retry/{job_id}",
     dependencies=[Depends(audited("retry"))],
-    responses={404: {"model": Problem}, 409: {"model": Problem}},
+    responses=failures(404, 409),
 )
 async def retry(job_id: UUID, system: SystemParam, user: OperatorParam) -> Answer[UploadStatus]:
     """Let a failed upload run again, with its attempts counted anew."""

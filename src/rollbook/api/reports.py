@@ -7,23 +7,18 @@ from dataclasses import asdict
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Body, Depends
+from fastapi import Body, Depends
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, BeforeValidator, Field
 
-from rollbook.api.access import OperatorParam, SystemParam, audited, signed_in
+from rollbook.api.access import OperatorParam, SystemParam, audited, failures, routes
 from rollbook.api.uploads import PageParam, PageSizeParam, download
-from rollbook.contract import Answer, Page, Problem
+from rollbook.contract import Answer, Page
 from rollbook.errors import NotFoundError
 from rollbook.model import Status
 from rollbook.uploads import lookup, retention
 
-router = APIRouter(
-    prefix="/bulk-upload/reports",
-    tags=["stored reports"],
-    dependencies=[Depends(signed_in)],
-    responses={code: {"model": Problem} for code in (401, 403, 503)},
-)
+router = routes("/bulk-upload/reports", "stored reports", 401, 403, 503)
 
 #: Only what looks like an id: DELETE on ``/stats`` is a method that it hasn't, and no wrong id.
 ONE = "/{job_id:uuid}"
@@ -119,7 +114,7 @@ async def stats(system: SystemParam, _: OperatorParam) -> Answer[ReportStats]:
     ONE,
     response_class=StreamingResponse,
     dependencies=[Depends(audited("download_report"))],
-    responses={404: {"model": Problem}},
+    responses=failures(404),
 )
 async def report(job_id: UUID, system: SystemParam, user: OperatorParam) -> StreamingResponse:
     """Download an upload's report."""
@@ -129,7 +124,7 @@ async def report(job_id: UUID, system: SystemParam, user: OperatorParam) -> Stre
 @router.delete(
     ONE,
     dependencies=[Depends(audited("delete"))],
-    responses={code: {"model": Problem} for code in (404, 409)},
+    responses=failures(404, 409),
 )
 async def delete(job_id: UUID, system: SystemParam, user: OperatorParam) -> Answer[Deleted]:
     """Remove an upload's report and refused rows; the upload and its members stay."""

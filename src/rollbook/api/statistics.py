@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import Query
 
-from rollbook.api.access import SystemParam, UserParam, signed_in
-from rollbook.contract import Answer, DayStats, Problem, StageDuration, Stats, StatsOverTime
+from rollbook.api.access import SystemParam, UserParam, routes
+from rollbook.contract import Answer, DayStats, StageDuration, Stats, StatsOverTime
 from rollbook.uploads import lookup
 
-router = APIRouter(
-    prefix="/bulk-upload/stats",
-    tags=["statistics"],
-    dependencies=[Depends(signed_in)],
-    responses={code: {"model": Problem} for code in (401, 422)},
-)
+router = routes("/bulk-upload/stats", "statistics", 401, 422)
 
 
 @router.get("")

@@ -5,19 +5,14 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Body, Depends, Query, Response
+from fastapi import Body, Depends, Query, Response
 from pydantic import BaseModel
 
-from rollbook.api.access import OperatorParam, SystemParam, audited, signed_in
-from rollbook.contract import Answer, KeptMember, Page, Problem, Undoing
+from rollbook.api.access import OperatorParam, SystemParam, audited, routes
+from rollbook.contract import Answer, KeptMember, Page, Undoing
 from rollbook.uploads import undo
 
-router = APIRouter(
-    prefix="/bulk-upload/undo",
-    tags=["undo"],
-    dependencies=[Depends(signed_in)],
-    responses={code: {"model": Problem} for code in (401, 403, 404, 409)},
-)
+router = routes("/bulk-upload/undo", "undo", 401, 403, 404, 409)
 
 
 class UndoRequest(BaseModel, strict=True):

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from urllib.parse import quote
 from uuid import UUID
 
 import structlog
-from fastapi import APIRouter, Body, Depends, Header, Query, Request, Response
+from fastapi import Body, Depends, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import AfterValidator, BaseModel
 
 from rollbook.accounts import audit
-from rollbook.api.access import SystemParam, UserParam, audited, signed_in
+from rollbook.api.access import SystemParam, UserParam, audited, failures, routes
 from rollbook.api.form import UploadForm
 from rollbook.backends.database import Row
 from rollbook.contract import (
     Answer,
     Page,
-    Problem,
     ProblemCount,
     Receipt,
     RowOutcome,
@@ -47,11 +46,6 @@ XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 
 log = structlog.get_logger(__name__)
 
-_PROBLEMS: dict[int | str, dict[str, Any]] = {
-    401: {"model": Problem},
-    404: {"model": Problem},
-    422: {"model": Problem},
-}
 _FILE = {
     "type": "string",
     "format": "binary",
@@ -63,12 +57,7 @@ _FORM = {
     "properties": {"file": _FILE, **Choices.model_json_schema()["properties"]},
 }
 
-router = APIRouter(
-    prefix="/bulk-upload",
-    tags=["uploads"],
-    dependencies=[Depends(signed_in)],
-    responses=_PROBLEMS,
-)
+router = routes("/bulk-upload", "uploads", 401, 404, 422)
 
 PageParam = Annotated[int, Query(ge=1, le=1_000_000)]
 PageSizeParam = Annotated[int, Query(ge=1, le=500)]
@@ -111,7 +100,7 @@ class RunRequest(BaseModel, strict=True):
     openapi_extra={
         "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}}
     },
-    responses={code: {"model": Problem} for code in (409, 413, 415, 503)},
+    responses=failures(409, 413, 415, 503),
 )
 async def process(
     request: Request,
@@ -130,7 +119,7 @@ async def process(
     "/run/{job_id}",
     status_code=202,
     dependencies=[Depends(audited("upload"))],
-    responses={code: {"model": Problem} for code in (409, 503)},
+    responses=failures(409, 503),
 )
 async def run(
     job_id: UUID,
@@ -355,7 +344,7 @@ def template() -> Response:
 @router.post(
     "/cancel/{job_id}",
     dependencies=[Depends(audited("cancel"))],
-    responses={code: {"model": Problem} for code in (403, 409)},
+    responses=failures(403, 409),
 )
 async def cancel(job_id: UUID, system: SystemParam, user: UserParam) -> Answer[UploadStatus]:
     """End an upload that waits or runs; nothing of it is merged."""

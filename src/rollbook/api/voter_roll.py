@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import Query
 
-from rollbook.api.access import SystemParam, UserParam, signed_in
-from rollbook.contract import Answer, CanUpload, Problem, VoterRollStanding
+from rollbook.api.access import SystemParam, UserParam, routes
+from rollbook.contract import Answer, CanUpload, VoterRollStanding
 from rollbook.uploads.receive import whose_uploads_wait
 from rollbook.voter_roll.outlook import look
 
-router = APIRouter(
-    prefix="/bulk-upload",
-    tags=["voter roll"],
-    dependencies=[Depends(signed_in)],
-    responses={401: {"model": Problem}},
-)
+router = routes("/bulk-upload", "voter roll", 401)
 
 
 @router.get("/rate-limit-status")

@@ -48,10 +48,8 @@ def _choice(name: str) -> Any:
     return typer.Option(help=Choices.model_fields[name].description)
 
 
-class UploadFailedError(RollbookError):
+class UploadFailedError(RollbookError, code="upload_failed"):
     """An upload that was waited for didn't complete."""
-
-    code = "upload_failed"
 
 
 def sample(
