@@ -105,7 +105,7 @@ def test_the_button_signs_in_with_the_provider_and_a_refusal_is_read_on_the_page
             provider.changes = {"realm_access": None}
             page = open_page(None)
             page.get_by_role("link", name="Sign in with Example Members").click()
-            expect(page.get_by_role("alert")).to_contain_text("no role of Rollbook's")
+            expect(page.get_by_role("alert")).to_contain_text("no role for Rollbook")
             assert page.url == f"{site.url}/"
             provider.changes = {}
             page.get_by_role("link", name="Sign in with Example Members").click()

@@ -1,8 +1,7 @@
-"""The audit trail: one entry per act, written in the transaction of the act where there is one.
+"""The audit trail: one entry per act, written in the transaction of the act where it has one.
 
-Nothing of a member is in it: no ID number, no name. The table is append-only by triggers of its own
-(docs/decisions/0013); an entry goes when the time is over for which it was to be kept when it was
-written.
+An entry holds nothing of a member: no ID number, no name. Triggers make the table append-only
+(docs/decisions/0013). Each entry is removed after the time that was set when it was written.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ if TYPE_CHECKING:
     from rollbook.backends.database import Connection, Pool, Row
     from rollbook.model import User
 
-#: A failed sign-in is ``sign_in`` that was refused. ``take`` is a file from the watched folder;
-#: ``start`` and ``end`` are an attempt's, by a worker.
+#: A failed sign-in is a refused ``sign_in``. ``take`` is a file from the watched folder. ``start``
+#: and ``end`` are those of a worker's attempt.
 Act = Literal[
     "sign_in",
     "sign_out",
@@ -56,7 +55,7 @@ Act = Literal[
 
 AGENT_LENGTH = 120
 EMAIL_LENGTH = 320
-#: An ID number, whatever a person typed it into.
+#: An ID number, with up to three other characters between its digits.
 _ID_NUMBER = re.compile(r"(?:\d\D{0,3}){13}")
 
 _SQL = queries("audit")
@@ -64,29 +63,29 @@ _SQL = queries("audit")
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """From where somebody acts."""
+    """Where an act comes from."""
 
-    #: The client's address; None on this machine.
+    #: The client's address; None: this machine.
     address: str | None = None
     #: The client's program, a worker's name, or ``command line (user)``.
     agent: str | None = None
 
     @classmethod
     def of_request(cls, address: str | None, agent: str) -> Origin:
-        """What a request says of itself, as short harmless text."""
+        """The origin of a request; the agent becomes short, harmless text."""
         shown = masked("".join(c for c in agent if c.isprintable()))[:AGENT_LENGTH].strip()
         return cls(address, shown or None)
 
     @classmethod
     def of_command_line(cls) -> Origin:
-        """Whoever runs a command on the server, by the name of the operating system."""
+        """The origin of a command: the user of the operating system."""
         try:
             return cls(None, f"command line ({getpass.getuser()})")
         except (OSError, KeyError):  # a container's user may have no name
             return cls(None, "command line")
 
 
-#: Set for each request, command and service; whatever is called below it need not pass it on.
+#: The origin of the current request, command or service.
 origin: ContextVar[Origin] = ContextVar("origin", default=Origin())  # noqa: B039 - it is frozen
 
 
@@ -164,10 +163,10 @@ async def record(
 async def refusals(
     pool: Pool, act: Act, *, who: User | None, job_id: UUID | None = None
 ) -> AsyncIterator[None]:
-    """Write an entry when what runs inside refuses; the transaction of the act is gone by then.
+    """Write an entry when the body raises a refusal; the transaction of the act has ended by then.
 
-    A client that asks again and again gets one entry a minute for each act and reason, and one with
-    the number of the others (``write_counts``). A part that isn't reachable has refused nothing.
+    A client that repeats a refused act gets one entry a minute for each act and reason, and one
+    with the number of the others (``write_counts``). An unreachable part is no refusal.
     """
     try:
         yield
@@ -191,14 +190,14 @@ async def write_counts(connection: Connection) -> None:
 async def noting(
     pool: Pool, act: Act, *, who: User | None, about: str | None = None
 ) -> AsyncIterator[None]:
-    """Write an entry when what runs inside, outside of PostgreSQL, has succeeded."""
+    """Write an entry when the body, which does something outside of PostgreSQL, succeeds."""
     async with pool.connection() as connection:
         await record(connection, act, who=who, about=about)
         yield
 
 
 def _typed(email: str | None) -> str | None:
-    """What was typed as an address, unless it is none: it may be a password or an ID number."""
+    """The typed address; None where it is none, as it may be a password or an ID number."""
     shown = " ".join(visible(email or "").split())
     if "@" not in shown or _ID_NUMBER.search(shown):
         return None
@@ -215,14 +214,14 @@ async def entries(
     page: int = 1,
     page_size: int = 50,
 ) -> tuple[list[Row], int]:
-    """A page of entries, newest first, and how many there are in all.
+    """A page of entries, newest first, and their total number.
 
     Args:
         pool: the record.
-        reader: whose scope it is.
-        own: those in the reader's own name alone.
-        job_id: of this upload alone.
-        act: this act alone.
+        reader: entries in this user's scope.
+        own: only the reader's own entries.
+        job_id: only entries of this upload.
+        act: only this act.
         page: from 1.
         page_size: entries on a page.
     """
@@ -238,12 +237,12 @@ async def entries(
 
 
 async def keep_for(connection: Connection, *, days: int) -> None:
-    """Keep entries that are written from now on for so long; each of the others keeps its time."""
+    """Set how long new entries are retained; earlier ones retain their own time."""
     await execute(connection, _SQL["keep_for"], {"days": days})
 
 
 async def forget(connection: Connection, *, dry_run: bool = False) -> int:
-    """Remove the entries whose time is over, or only count them; how many these are."""
+    """Remove the entries whose time is over, or only count them; returns their number."""
     if not dry_run:
         return await execute(connection, _SQL["forget"])
     row = await fetch_one(connection, _SQL["over"])

@@ -1,4 +1,4 @@
-"""Failed sign-ins make the next one wait (OWASP ASVS 5.0, 6.3.1), without locking anybody out.
+"""Failed sign-ins delay the next one (OWASP ASVS 5.0, 6.3.1), without locking accounts out.
 
 Failures are counted in PostgreSQL by account and address together, by address, and by account over
 all addresses. An attempt is noted before its password is checked, and only so many may be under way
@@ -201,7 +201,7 @@ def _hash(text: str) -> str:
 
 
 def _address() -> str:
-    """The client's address; in IPv6 the network of 64 bits that one subscriber has."""
+    """The client's address; in IPv6 its /64 network, which is one subscriber's."""
     given = audit.origin.get().address or ""
     try:
         address = ip_address(given)

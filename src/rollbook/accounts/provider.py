@@ -29,28 +29,28 @@ if TYPE_CHECKING:
     from rollbook.config import Settings
 
 CALLBACK: Final = "/api/v1/auth/oidc/callback"
-#: Signatures by a private key alone: with a shared secret, or none, whoever knows it could sign.
+#: Only signatures by a private key: with a shared secret, everybody who knows it could sign.
 ALGORITHMS: Final = {
     "RS256": "RSA", "RS384": "RSA", "RS512": "RSA", "PS256": "RSA", "PS384": "RSA", "PS512": "RSA",
     "ES256": "EC", "ES384": "EC", "ES512": "EC", "EdDSA": "OKP",
 }  # fmt: skip
-#: Seconds by which the provider's clock may differ from ours, and age of an ID token at most.
+#: Allowed difference between the provider's clock and ours, and age limit of an ID token, seconds.
 SKEW_S: Final = 60
 OLDEST_S: Final = 600
-#: Seconds for which the discovery document is good.
+#: Seconds for which the discovery document is cached.
 DISCOVERED_FOR_S: Final = 3600
-#: Bytes of an answer at most.
+#: Maximum size of an answer, in bytes.
 MOST_BYTES: Final = 256 * 1024
 _SMALLEST_RSA_BITS: Final = 2048
 
 
 def new_secret() -> str:
-    """A nonce, or a verifier of PKCE: 256 bits."""
+    """A nonce or a PKCE verifier, of 256 bits."""
     return secrets.token_urlsafe(32)
 
 
 class Provider:
-    """The provider that the settings name, with what was learnt of it."""
+    """The configured provider, with its discovery document and keys."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -60,17 +60,17 @@ class Provider:
 
     @property
     def is_set(self) -> bool:
-        """Can people sign in with it?"""
+        """Is a provider configured?"""
         return self._settings.oidc_issuer is not None
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """The name that people see."""
         return self._settings.oidc_name
 
     @property
     def redirect_uri(self) -> str:
-        """Where it sends people back to."""
+        """The redirect address."""
         return f"{self._settings.public_url}{CALLBACK}"
 
     @cached_property
@@ -78,10 +78,10 @@ class Provider:
         return ssl.create_default_context()  # takes long to make
 
     async def authorization_url(self, *, state: str, nonce: str, verifier: str) -> str:
-        """Where a person signs in.
+        """The address at which a person signs in.
 
         Raises:
-            ServiceUnavailableError: the provider doesn't answer, or not as it should.
+            ServiceUnavailableError: the provider doesn't answer, or its answer is malformed.
         """
         challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest())
         query = {
@@ -100,17 +100,17 @@ class Provider:
     async def claims(
         self, *, code: str, issuer: str | None, nonce: str, verifier: str
     ) -> dict[str, Any]:
-        """Exchange the code that a person came back with for what the provider says of them.
+        """Exchange an authorization code for the verified claims about the person.
 
         Args:
-            code: as it came.
-            issuer: who says to have sent the person back (RFC 9207), if anybody does.
-            nonce: that the sign-in began with.
-            verifier: likewise.
+            code: from the redirect.
+            issuer: the issuer named in the redirect (RFC 9207), if any.
+            nonce: the one that the sign-in began with.
+            verifier: the PKCE verifier that the sign-in began with.
 
         Raises:
             NotAuthenticatedError: the code or the ID token isn't good.
-            ServiceUnavailableError: the provider doesn't answer, or not as it should.
+            ServiceUnavailableError: the provider doesn't answer, or its answer is malformed.
         """
         found = await self._discovered()
         is_told = found.get("authorization_response_iss_parameter_supported") is True
@@ -132,7 +132,7 @@ class Provider:
         return await self._verified(answer["id_token"], nonce)
 
     def _with_client(self, found: dict[str, Any], form: dict[str, str]) -> dict[str, Any]:
-        """The form with who we are, by the way that the provider takes."""
+        """The form with our client credentials, in the way that the provider supports."""
         client = str(self._settings.oidc_client_id)
         if self._settings.oidc_client_secret is None:
             return {"data": {**form, "client_id": client}}
@@ -185,7 +185,7 @@ class Provider:
         return claims
 
     async def _key(self, key_id: object, algorithm: str) -> jwt.PyJWK:
-        """The key that signed; keys are asked for again where it is none that is known."""
+        """The key that signed; the keys are fetched again where it is unknown."""
         if len(self._fitting(key_id, algorithm)) != 1:
             await self._fetch_keys()
         fitting = self._fitting(key_id, algorithm)
@@ -221,7 +221,7 @@ class Provider:
             raise self._unusable("gives itself another name than ROLLBOOK_OIDC_ISSUER")
         for name in ("authorization_endpoint", "token_endpoint", "jwks_uri"):
             address = found.get(name)
-            # A provider elsewhere has nothing to ask of this machine.
+            # A provider elsewhere must not make us call this machine.
             scheme = ("https:",) if issuer.startswith("https:") else ("https:", "http:")
             if not (
                 isinstance(address, str) and is_safe_url(address) and address.startswith(scheme)
@@ -232,7 +232,7 @@ class Provider:
         return found
 
     async def _ask(self, method: str, url: str, **request: Any) -> tuple[int, dict[str, Any]]:
-        """A status and a JSON object; {} where what isn't 200 says no object."""
+        """The status and the JSON object of an answer; {} for an error status without an object."""
         try:
             async with (
                 asyncio.timeout(self._settings.oidc_timeout_s),
@@ -277,7 +277,7 @@ class Provider:
 
 
 def _fits(key: dict[str, Any], key_id: object, algorithm: str) -> bool:
-    """May this key have signed? Without a name of a key, there must be only one that may."""
+    """May this key have signed? Where the token names no key, only one may fit."""
     return (
         key.get("kty") == ALGORITHMS[algorithm]
         and key.get("use", "sig") == "sig"

@@ -1,4 +1,4 @@
-"""Accounts by an outside provider's word: made and brought up to date with each sign-in."""
+"""Accounts of an outside provider's users: created at the first sign-in, updated at each one."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ _OPERATOR = "Nothing was changed; the person who runs Rollbook for you can help.
 
 
 async def enter(pool: Pool, settings: Settings, claims: dict[str, Any]) -> User:
-    """The account of whom the provider has verified.
+    """The account of a person whom the provider has verified.
 
     Raises:
         NotAuthenticatedError: the account is closed.
-        NotAllowedError: the address isn't verified, or nothing stands for a role and its place.
-        ConflictError: another account has the address; it isn't taken over.
+        NotAllowedError: the address isn't verified, or the claims give no role and place.
+        ConflictError: another account has the address; it is left unchanged.
     """
     email = _verified_address(claims)
     role, scope = _place(settings, claims)
@@ -91,10 +91,10 @@ async def _note(
 
 
 async def signed_in(pool: Pool, settings: Settings, user_id: UUID) -> User:
-    """The account that a finished sign-in was for, with its entry in the audit trail.
+    """The account of a finished sign-in; writes its entry in the audit trail.
 
     Raises:
-        NotAuthenticatedError: it was closed a moment ago.
+        NotAuthenticatedError: it was closed meanwhile.
     """
     async with pool.connection() as connection:
         row = await fetch_one(connection, _SQL["by_id"], {"id": user_id})
@@ -108,7 +108,7 @@ async def signed_in(pool: Pool, settings: Settings, user_id: UUID) -> User:
 async def refused(
     pool: Pool, settings: Settings, error: RollbookError, claims: dict[str, Any] | None
 ) -> None:
-    """Note in the audit trail that somebody came back from the provider, and was not let in."""
+    """Write an audit entry for a sign-in with the provider that was refused."""
     email = (claims or {}).get("email")
     async with pool.connection() as connection:
         await audit.record(
@@ -122,7 +122,7 @@ async def refused(
 
 
 async def use_once(pool: Pool, one: UUID, until: dt.datetime) -> bool:
-    """Is it the first time that this is used? ``until`` is when it is over anyway."""
+    """Is this the first use of a one-time id? It may be forgotten after ``until``."""
     async with pool.connection() as connection:
         await connection.execute(_SQL["forget_used"], {"now": clock.now()})
         parameters = {"id": one, "until": until}
@@ -149,7 +149,7 @@ def _place(settings: Settings, claims: dict[str, Any]) -> tuple[Role, Scope]:
     roles = [Role(known[value]) for value in values if isinstance(value, str) and value in known]
     if not roles:
         raise NotAllowedError(
-            f"You were not signed in: no role of Rollbook's was given to you there. {_OPERATOR}"
+            f"You were not signed in: you have no role for Rollbook there. {_OPERATOR}"
         )
     role = min(roles, key=lambda one: one.priority)  # who has several has the widest
     province = municipality = None
@@ -162,13 +162,13 @@ def _place(settings: Settings, claims: dict[str, Any]) -> tuple[Role, Scope]:
         check_place(role, scope)
     except InvalidRequestError:
         raise NotAllowedError(
-            f"You were not signed in: it isn't said there for which place your role is. {_OPERATOR}"
+            f"You were not signed in: no place was given for your role there. {_OPERATOR}"
         ) from None
     return role, scope
 
 
 def claim(claims: dict[str, Any], path: str) -> object:
-    """What stands at a path; a claim that has the whole path for its name wins."""
+    """The value at a path of claims; a claim whose name is the whole path wins."""
     if path in claims:
         return claims[path]
     found: object = claims
@@ -189,6 +189,6 @@ def _text(claims: dict[str, Any], path: str) -> str | None:
 
 def _taken(email: str) -> ConflictError:
     return ConflictError(
-        f"You were not signed in: there is already another account for {email}, and it isn't taken "
-        "over. Sign in to it with its password, or ask the person who runs Rollbook for you."
+        f"You were not signed in: there is already another account for {email}. Sign in to it with "
+        "its password, or ask the person who runs Rollbook for you."
     )

@@ -1,7 +1,7 @@
-"""Signed tokens (JWT): one algorithm, one issuer, an audience for each use, keys that can change.
+"""Signed tokens (JWT): one algorithm, one issuer, an audience for each use, keys that rotate.
 
-A token names its key (``kid``), so that after a change of ROLLBOOK_SECRET_KEY those of
-ROLLBOOK_FORMER_SECRET_KEYS are still read until they end.
+A token names its key (``kid``). After a change of ROLLBOOK_SECRET_KEY, tokens signed with
+ROLLBOOK_FORMER_SECRET_KEYS stay valid until they expire.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
 
 ALGORITHM: Final = "HS256"
 ISSUER: Final = "rollbook"
-#: Seconds by which the clocks of two of our machines may differ.
+#: Allowed difference between the clocks of two of our machines, in seconds.
 SKEW_S: Final = 60
-#: Least length of a key, in bytes.
+#: Minimum length of a key, in bytes.
 KEY_BYTES: Final = 32
-#: What a token is for: one of a kind is none of another.
+#: The audience of API tokens; a token for one audience is invalid for another.
 API: Final = "rollbook"
 
 
 class BadTokenError(Exception):
-    """A token is malformed, forged, expired, or for another use."""
+    """A token is malformed, forged, expired, or for another audience."""
 
 
 def sign(settings: Settings, audience: str, claims: dict[str, Any], *, until: dt.datetime) -> str:
-    """A signed token of these claims."""
+    """Sign a token with these claims, valid until a time."""
     key = signing_key(settings)
     issued = clock.now()
     whole = {
@@ -50,16 +50,16 @@ def sign(settings: Settings, audience: str, claims: dict[str, Any], *, until: dt
 
 
 def read(settings: Settings, audience: str, token: str, *, wants: list[str]) -> dict[str, Any]:
-    """The claims of a token.
+    """Verify a token and return its claims.
 
     Args:
         settings: have the keys.
-        audience: what it must be for.
-        token: as it came.
-        wants: claims that it must have beside those that all have.
+        audience: the audience that it must have.
+        token: the encoded token.
+        wants: claims that it must have beside the standard ones.
 
     Raises:
-        BadTokenError: it isn't ours, isn't for this, or its time is over.
+        BadTokenError: it is forged, expired or for another audience.
     """
     try:
         named = jwt.get_unverified_header(token)["kid"]
@@ -72,7 +72,7 @@ def read(settings: Settings, audience: str, token: str, *, wants: list[str]) -> 
             issuer=ISSUER,
             options={
                 "require": ["iss", "aud", "iat", "exp", *wants],
-                # Below, by the one clock of ours.
+                # Checked below, by our clock.
                 "verify_exp": False,
                 "verify_iat": False,
             },
@@ -86,7 +86,7 @@ def read(settings: Settings, audience: str, token: str, *, wants: list[str]) -> 
 
 
 def key_id(key: str) -> str:
-    """The name of a key, from which nobody learns the key."""
+    """The id of a key; it reveals nothing of the key."""
     return hashlib.sha256(f"rollbook key id {key}".encode()).hexdigest()[:16]
 
 
@@ -124,7 +124,7 @@ def verifying_keys(settings: Settings) -> tuple[str, ...]:
 
 
 def _stored_key(path: Path) -> str:
-    """Read the key file, making it first; two processes that start together get the same key."""
+    """Read the key file, and create it first if needed; concurrent processes get the same key."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     fresh = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     if not path.exists():

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rollbook.backends.database import Pool, Row
     from rollbook.config import Settings
 
-#: The account to which what comes through the watched folder belongs.
+#: The account that owns files from the watched folder.
 FOLDER = "folder"
 SIGN_IN_AGAIN = "Your sign-in is missing or has ended. Please sign in again."
 
@@ -37,7 +37,7 @@ async def add(
     by: User | None = None,
     strength: int = passwords.STRENGTH,
 ) -> User:
-    """Make an account.
+    """Create an account.
 
     Here and below, ``by`` is the person who asked for it (None: the command line), and ``strength``
     is as in ``passwords.check``.
@@ -69,10 +69,10 @@ async def add(
 
 
 async def add_first(pool: Pool, settings: Settings) -> tuple[str, str | None] | None:
-    """Make the first super_admin if there is no account yet.
+    """Create the first super_admin if there is no account yet.
 
     Returns:
-        Its address, and the password if one had to be made up; None where accounts exist.
+        Its address, and its password if that was generated; None where accounts exist.
     """
     found = await fetch_one(pool, _SQL["any"])
     if found and found["found"]:
@@ -96,11 +96,11 @@ async def add_first(pool: Pool, settings: Settings) -> tuple[str, str | None] | 
 
 
 async def acting(pool: Pool, email: str | None) -> User:
-    """In whose name the command line acts: whoever runs it on the server has the keys anyway.
+    """The account in whose name the command line acts; shell access is enough authority.
 
     Args:
         pool: the record.
-        email: the account; None stands for the first super_admin.
+        email: the account; None: the first super_admin.
 
     Raises:
         NotFoundError: there is no such account, or it is closed.
@@ -154,7 +154,7 @@ async def _store_password(pool: Pool, email: str, password: str, by: User | None
 async def set_role(
     pool: Pool, email: str, role: Role, scope: Scope, *, by: User | None = None
 ) -> None:
-    """Give another role or place; every token of the account is no longer good.
+    """Set another role or place; all tokens of the account end.
 
     Raises:
         InvalidRequestError: the role and the place don't fit.
@@ -193,10 +193,10 @@ async def sign_in(pool: Pool, settings: Settings, email: str, password: str) -> 
 
     Raises:
         NotAuthenticatedError: the same for an unknown address, a wrong password and a closed
-            account, so that nobody learns which addresses exist.
-        TooManySignInsError: too many have failed just before.
+        account, so that addresses can't be probed.
+        TooManySignInsError: too many have failed shortly before.
     """
-    # Before the password is looked at: one that is changed meanwhile opens nothing any more.
+    # Before the password is checked: a change of it meanwhile ends this session too.
     begun = clock.now()
     user = await _verified(pool, settings, email, password)
     await audit.record(pool, "sign_in", who=user)
@@ -206,12 +206,12 @@ async def sign_in(pool: Pool, settings: Settings, email: str, password: str) -> 
 async def change_password(
     pool: Pool, settings: Settings, user: User, *, current: str, new: str
 ) -> str:
-    """Change one's own password, and give the token with which this one stays signed in.
+    """Change the user's own password; returns a token with which they stay signed in here.
 
     Raises:
-        TooManySignInsError: too many have failed just before.
-        InvalidRequestError: the current one is wrong, which counts as a failed sign-in, or the
-            new one won't do.
+        TooManySignInsError: too many sign-ins have failed shortly before.
+        InvalidRequestError: the current password is wrong, which counts as a failed sign-in, or the
+        new one is refused.
     """
     await passwords.check(new, user, strength=settings.password_strength)
     try:
@@ -223,11 +223,11 @@ async def change_password(
 
 
 async def _verified(pool: Pool, settings: Settings, email: str, password: str) -> User:
-    """Whose address and password these are."""
+    """The account with this address and password."""
     attempt = await lockout.begin(pool, settings, email)
     row = await fetch_one(pool, _SQL["by_email"], {"email": email})
-    # PostgreSQL takes some other letters for small ones, such as the Turkish capital İ for i: each
-    # such spelling would have a count of failures of its own.
+    # PostgreSQL's lower() maps other letters too, such as the Turkish İ to i. Each such spelling
+    # would have a count of failures of its own.
     if row is not None and (row["is_system"] or row["email"].lower() != email.lower()):
         row = None  # nobody is this account
     good, newer_hash = await passwords.verify(password, row["password_hash"] if row else None)
@@ -255,13 +255,13 @@ def issue_token(
     renews: Session | None = None,
     begun: dt.datetime | None = None,
 ) -> str:
-    """A signed token that says who, and nothing of what they may.
+    """A signed token that names the user and the session, but no rights.
 
     Args:
         settings: have the key and the lifetimes.
-        user: whose.
-        renews: the session that goes on with it; None begins one.
-        begun: when the person began to sign in; None stands for now.
+        user: the account.
+        renews: the session that it continues; None: a new one.
+        begun: when the sign-in began; None: now.
     """
     now = clock.now()
     begun = renews.begun if renews else begun or now
@@ -278,7 +278,7 @@ def issue_token(
 
 
 async def sign_out(pool: Pool, settings: Settings, session: Session) -> None:
-    """End a session: none of its tokens is good any more. Others of the account go on."""
+    """End a session and its tokens; other sessions of the account continue."""
     until = session.begun + dt.timedelta(minutes=settings.session_lifetime_min)
     async with pool.connection() as connection:
         await connection.execute(_SQL["end_session"], {"id": session.id, "until": until})
@@ -287,10 +287,10 @@ async def sign_out(pool: Pool, settings: Settings, session: Session) -> None:
 
 
 async def session(pool: Pool, settings: Settings, token: str) -> Session:
-    """The user whom a token names, as the account is now, and the time for which it is good.
+    """The session of a token, with its user as the account is now.
 
     Raises:
-        NotAuthenticatedError: the token is malformed, forged, expired or called back.
+        NotAuthenticatedError: the token is malformed, forged, expired or revoked.
     """
     try:
         claims = tokens.read(settings, tokens.API, token, wants=["sub", "sid", "auth_time"])
@@ -307,7 +307,7 @@ async def session(pool: Pool, settings: Settings, token: str) -> Session:
 
 
 async def changed(pool: Pool, sessions: Collection[Session]) -> set[Session]:
-    """Which of these sessions aren't any more what they were: closed, signed out, another role."""
+    """Which of these sessions have ended, or belong to accounts that have changed since."""
     users = {"ids": list({one.user.id for one in sessions})}
     ids = {"ids": list({one.id for one in sessions})}
     async with pool.connection() as connection:
@@ -322,23 +322,23 @@ def _is_same(session: Session, row: Row | None) -> bool:
 
 
 def _is_good(row: Row | None, begun: dt.datetime) -> TypeGuard[Row]:
-    """Is the account open, and the session begun since its tokens were last called back?
+    """Is the account open, and did the session begin after its tokens were last revoked?
 
-    Not the token issued: one that is renewed at that very moment would be younger.
+    The token's own time doesn't count: one that is renewed at that moment would be later.
     """
     return row is not None and row["disabled_at"] is None and begun >= row["tokens_from"]
 
 
 def is_address(text: str) -> bool:
-    """Does a text look like an e-mail address? Whether mail arrives there, nobody can tell."""
+    """Does a text look like an e-mail address?"""
     return "@" in text.strip("@") and text.isprintable() and " " not in text
 
 
 def check_place(role: Role, scope: Scope) -> None:
-    """Refuse a place that isn't the role's.
+    """Refuse a place that doesn't fit the role.
 
     Raises:
-        InvalidRequestError: there is one too many, or too few.
+        InvalidRequestError: a place is missing, or there is one too many.
     """
     wanted = {
         Role.PROVINCE_ADMIN: (True, False),

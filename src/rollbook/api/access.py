@@ -1,4 +1,4 @@
-"""Who is asking: the dependencies through which every route gets its user and its system."""
+"""Dependencies of routes: the system, the session, the user and the audit of refusals."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ bearer = HTTPBearer(auto_error=False, description="The token that /auth/login an
 
 
 def the_system(request: Request) -> System:
-    """The parts that the process opened at its start."""
+    """The opened parts of the process."""
     return cast("System", request.app.state.system)
 
 
@@ -43,10 +43,10 @@ async def in_session(
     system: SystemParam,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
 ) -> Session:
-    """The session of the bearer token, as whose user's request it counts.
+    """The session of the bearer token; the request counts against its user's limits.
 
     Raises:
-        NotAuthenticatedError: there is no token, or no good one.
+        NotAuthenticatedError: there is no token, or it is invalid.
         TooManyRequestsError: the user or the office has made too many requests.
     """
     if credentials is None:
@@ -60,7 +60,7 @@ SessionParam = Annotated[Session, Depends(in_session)]
 
 
 async def signed_in(session: SessionParam) -> User:
-    """The user whom the bearer token names."""
+    """The user of the bearer token."""
     return session.user
 
 
@@ -99,7 +99,7 @@ OperatorParam = Annotated[User, Depends(operating)]
 
 
 def audited(act: audit.Act) -> Callable[..., AsyncIterator[None]]:
-    """A dependency of a route: who is refused this act, also for the role, stands in the audit."""
+    """A dependency that writes an audit entry when the route refuses the act."""
 
     async def refusals(
         request: Request, system: SystemParam, user: UserParam
@@ -119,13 +119,13 @@ def _as_uuid(given: str | UUID | None) -> UUID | None:
 
 
 class OriginMiddleware:
-    """Lets the audit trail know from where each request comes."""
+    """Sets the origin of each request for the audit trail."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the call on, with its origin set."""
+        """Pass the call on with its origin set."""
         if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return

@@ -53,12 +53,12 @@ if TYPE_CHECKING:
     from rollbook.config import Settings
 
 BASE = "/api/v1"
-#: Seconds between two looks for uploads that have waited too long.
+#: Seconds between two searches for uploads that have waited too long.
 FAIRNESS_INTERVAL_S = 10
 
 
 class _Application(FastAPI):
-    """FastAPI with what concerns every answer around it, and all failures in its description."""
+    """FastAPI with headers for every answer, unread bodies, and failures in its description."""
 
     def __init__(self, settings: Settings, **more: Any) -> None:
         super().__init__(**more)
@@ -80,7 +80,7 @@ class _Application(FastAPI):
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The application; its parts are opened when it starts and closed when it ends."""
+    """The application; its parts are opened at its start and closed at its end."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

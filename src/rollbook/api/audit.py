@@ -18,7 +18,7 @@ router = routes("/bulk-upload/audit", "audit", 401)
 
 
 class Wanted(BaseModel):
-    """Which entries, and which page of them."""
+    """The filter and the page."""
 
     job_id: UUID | None = None
     act: audit.Act | None = None
@@ -41,7 +41,7 @@ async def entries(
 async def mine(
     system: SystemParam, user: UserParam, wanted: WantedParam
 ) -> Answer[Page[AuditEntry]]:
-    """List what was done in your name, newest first."""
+    """List your own acts, newest first."""
     return await _page(system, user, wanted, own=True)
 
 

@@ -17,14 +17,14 @@ router = APIRouter(prefix="/auth", tags=["auth"])
 
 
 def _without_nul(text: str) -> str:
-    # PostgreSQL has no such text, and would fail the request instead of finding nobody.
+    # PostgreSQL can't store it: the request would fail instead of finding nobody.
     if "\0" in text:
         raise ValueError("it holds a NUL character")
     return text
 
 
 class Credentials(BaseModel, strict=True):
-    """What a person types to sign in."""
+    """The credentials of a person."""
 
     email: Annotated[str, AfterValidator(_without_nul)] = Field(max_length=320)
     password: str = Field(max_length=1024)
@@ -50,9 +50,9 @@ async def login(credentials: Credentials, system: SystemParam) -> Answer[SignedI
 
 @router.post("/renew")
 async def renew(session: SessionParam, system: SystemParam) -> Answer[SignedIn]:
-    """Exchange a token that is still good for a newer one of the same session.
+    """Exchange a valid token for a newer one of the same session.
 
-    A session ends after ROLLBOOK_SESSION_LIFETIME_MIN, however often it is renewed.
+    A session ends after ROLLBOOK_SESSION_LIFETIME_MIN, renewed or not.
     """
     token = users.issue_token(system.settings, session.user, renews=session)
     return Answer(message="Renewed.", data=await opened(system, token, session.user))
@@ -60,14 +60,14 @@ async def renew(session: SessionParam, system: SystemParam) -> Answer[SignedIn]:
 
 @router.post("/logout")
 async def logout(session: SessionParam, system: SystemParam) -> Answer[None]:
-    """End this session: none of its tokens is good any more."""
+    """End this session and its tokens."""
     await users.sign_out(system.pool, system.settings, session)
     return Answer(message="You are signed out.", data=None)
 
 
 @router.post("/password")
 async def password(body: NewPassword, user: UserParam, system: SystemParam) -> Answer[SignedIn]:
-    """Change your own password; everywhere else you are signed out."""
+    """Change your own password; all your other sessions end."""
     token = await users.change_password(
         system.pool, system.settings, user, current=body.current_password, new=body.new_password
     )
@@ -77,12 +77,12 @@ async def password(body: NewPassword, user: UserParam, system: SystemParam) -> A
 
 @router.get("/me", responses=failures(401))
 async def me(user: UserParam) -> Answer[Who]:
-    """Say who the token stands for."""
+    """Return the account of the token."""
     return Answer(message="You are signed in.", data=Who.of(user))
 
 
 async def opened(system: System, token: str, user: User) -> SignedIn:
-    """What whoever has signed in is answered."""
+    """The answer to a sign-in."""
     session = await users.session(system.pool, system.settings, token)
     seconds = (session.expires - session.issued).total_seconds()
     return SignedIn(token=token, expires_in=max(round(seconds), 0), user=Who.of(user))

@@ -1,7 +1,7 @@
-"""How much of a request's body is read: a few fields of JSON, and behind an answer no end of it.
+"""Limits on how much of a request's body is read, before and after the answer.
 
-FastAPI has such a limit too, which answers in plain text instead of as a problem. The limit on the
-body with a file is ``form``'s.
+FastAPI's own limit answers in plain text instead of as a problem. ``form`` limits the body with a
+file.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class BodyLimitMiddleware:
-    """Lets no route but those that count for themselves read more than so much."""
+    """Limits the body for all routes but those that count for themselves."""
 
     def __init__(self, app: ASGIApp, *, most_kb: int, unlimited: Container[str]) -> None:
         self._app = app
@@ -26,12 +26,12 @@ class BodyLimitMiddleware:
         self._unlimited = unlimited
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the call on, with a body that breaks off where it becomes too large."""
+        """Pass the call on; reading fails where the body becomes too large."""
         if scope["type"] != "http" or scope["path"] in self._unlimited:
             await self._app(scope, receive, send)
             return
         most = self._most_kb * 1024
-        # What a client says of the length is believed only when it is too much.
+        # The client's own length counts only when it is over the limit.
         said = Headers(scope=scope).get("content-length", "0")
         received = int(said) if said.isdigit() and int(said) > most else 0
 
@@ -49,11 +49,10 @@ class BodyLimitMiddleware:
 
 
 class UnreadBodyMiddleware:
-    """Closes the line where an answer goes out before the whole body came in.
+    """Closes the connection when the answer is sent before the whole body was received.
 
-    The server would go on reading, and throw away what comes, for as long as it comes. What is left
-    is read up to the limit first, as a client that can't finish sending may never come to read the
-    answer.
+    The server would read and discard the rest of the body without an end. The rest is read up to
+    the limit first, because a client that can't finish sending may never read the answer.
     """
 
     def __init__(self, app: ASGIApp, *, most_bytes: int) -> None:
@@ -61,14 +60,14 @@ class UnreadBodyMiddleware:
         self._most_bytes = most_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the call on, and look at how much of the body is left when it is answered."""
+        """Pass the call on, and check how much of the body is left when it is answered."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
         said = headers.get("content-length", "0")
         has_more = said != "0" or "transfer-encoding" in headers
-        # What a client sends only when it is asked for, it isn't asked for in vain.
+        # A client that waits for "100 Continue" isn't asked to send a body that nobody reads.
         waits = "expect" in headers or (said.isdigit() and int(said) > self._most_bytes)
         received = 0
 

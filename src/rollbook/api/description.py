@@ -1,6 +1,6 @@
-"""What the OpenAPI document says besides the routes: failures, and an example of each operation.
+"""Completes the OpenAPI document: failures, and an example of each operation.
 
-The examples are recorded from a running system, by the test that holds them to it.
+A test records the examples from a running system and keeps them up to date.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ _PROBLEM: Final = {"schema": {"$ref": "#/components/schemas/Problem"}}
 _RETRY_AFTER: Final = {
     "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}}
 }
-#: What FastAPI says of bodies and parameters that don't fit; ours is a problem like all others.
+#: FastAPI's schemas of validation errors; ours are problems like all others.
 _UNUSED: Final = ("HTTPValidationError", "ValidationError")
 
 
 def complete(document: dict[str, Any], *, base: str) -> None:
-    """Name the failures that all operations have in common, and give each its example.
+    """Add the failures that all operations share, and the examples.
 
     Args:
-        document: OpenAPI, as FastAPI makes it of the routes.
-        base: where the operations lie whose failures are problems.
+        document: the OpenAPI document, as FastAPI makes it.
+        base: the prefix of the operations whose failures are problems.
     """
     examples = json.loads(EXAMPLES.read_text(encoding="utf-8")) if EXAMPLES.exists() else {}
     for path, operations in document["paths"].items():

@@ -1,7 +1,7 @@
-"""``/docs``: the API's description as a page on which each operation can be tried.
+"""``/docs``: the API's description as a page that can try each operation.
 
-It is Swagger UI out of the package ``fastapi-swagger``, served from here. FastAPI's own page
-fetches it from another host, which a closed network doesn't reach and our policy doesn't allow.
+It is Swagger UI from the package ``fastapi-swagger``. FastAPI's own page loads it from another
+host, which a closed network can't reach and our policy forbids.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _BEGIN: Final = b"""SwaggerUIBundle({
 });
 """
 _THEIRS: Final = ("swagger-ui.css", "swagger-ui-bundle.js")
-#: Until the next release at most: the address doesn't change with it.
+#: Short, because the address doesn't change with a release.
 _AN_HOUR: Final = "public, max-age=3600"
 
 router = APIRouter(include_in_schema=False)

@@ -1,6 +1,6 @@
 """The multipart body of an upload, read as it arrives.
 
-The file's bytes go on as they come in and are never all in memory; the other fields are small.
+The file is streamed and never whole in memory; the other fields are small.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 MAX_PARTS = 16
 MAX_FIELD_BYTES = 4096
-#: What a body may hold beside the file: boundaries, headers and fields.
+#: Allowed bytes beside the file: boundaries, headers and fields.
 ROOM_FOR_THE_REST = 64 * 1024
 
 
 class UploadForm:
-    """The parts of the body, one after the other.
+    """The parts of the body, in order.
 
     Raises:
-        InvalidRequestError: the body isn't a multipart form, or breaks off.
-        FileTooLargeError: it is longer than the file's limit allows.
+        InvalidRequestError: the body isn't a multipart form, or is incomplete.
+        FileTooLargeError: it is longer than the limit.
     """
 
     def __init__(self, request: Request, *, max_file_bytes: int) -> None:
@@ -49,26 +49,26 @@ class UploadForm:
         self._events = self._parse()
 
     async def parts(self) -> AsyncIterator[MultipartSegment]:
-        """Each part's head; its content is to be read before the next one is asked for."""
+        """The head of each part; read its content before the next one."""
         async for event in self._events:
             if isinstance(event, MultipartSegment):
                 yield event
 
     async def content(self) -> AsyncIterator[bytes]:
-        """The chunks of the part that came last."""
+        """The content of the latest part, in chunks."""
         async for event in self._events:
             if event is None:
                 return
             yield bytes(event)
 
     async def text(self, name: str) -> str:
-        """The part that came last as a short text."""
+        """The latest part as a short text."""
         value = b""
         async for chunk in self.content():
             value += chunk
             if len(value) > MAX_FIELD_BYTES:
                 raise InvalidRequestError(f"The field {name!r} is too long. Nothing was kept.")
-        if b"\0" in value:  # PostgreSQL has no such text
+        if b"\0" in value:  # PostgreSQL can't store it
             raise InvalidRequestError(f"The field {name!r} holds a NUL. Nothing was kept.")
         return value.decode("utf-8", errors="replace").strip()
 

@@ -1,7 +1,7 @@
-"""What the whole installation shares, read from Redis and PostgreSQL when somebody scrapes.
+"""The installation's metrics, read from Redis and PostgreSQL at a scrape.
 
-Every API process answers with the same figures, so a query takes the ``max`` of them. A part that
-is away makes no scrape fail: its figures are left out, and ``rollbook_up`` says why.
+Every API process has the same values, so a query takes their ``max``. A part that is away fails no
+scrape: its metrics are left out, and ``rollbook_up`` says so.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from rollbook.backends.database import Row
     from rollbook.service.system import System
 
-#: Seconds for which a reading serves everybody who scrapes.
+#: Seconds for which the values are cached.
 KEPT_S: Final = 3.0
-#: Seconds that each part gets to answer.
+#: Timeout for each part, in seconds.
 PATIENCE_S: Final = 3.0
 
-#: Name, labels and what it is.
+#: Labels and description by name.
 FAMILIES: Final = {
     "rollbook_up": (
         ["part"],
@@ -65,7 +65,7 @@ def up(part: str, *, is_up: bool) -> GaugeMetricFamily:
 
 
 class Gauges:
-    """The shared figures, kept for a moment: many may scrape, and each look costs four queries."""
+    """The shared metrics, cached because each reading costs four queries."""
 
     def __init__(self, system: System) -> None:
         self._system = system
@@ -74,7 +74,7 @@ class Gauges:
         self._until = 0.0
 
     async def families(self) -> list[Metric]:
-        """All that can be read now; never raises because a part is away."""
+        """All metrics that can be read now; a part that is away raises nothing."""
         async with self._lock:
             if time.monotonic() >= self._until:
                 self._families = await self._read()
@@ -100,7 +100,7 @@ class Gauges:
             [workers] = await fetch_all(connection, _SQL["workers"])
         counts = {row["status"]: row["uploads"] for row in rows}
         uploads = family("rollbook_uploads")
-        for status in STATUSES:  # one without an upload is told as 0
+        for status in STATUSES:  # a status without uploads is 0
             uploads.add_metric([status], counts.get(status, 0))
         return [uploads, _one("rollbook_oldest_waiting_seconds", oldest["seconds"]), *_of(workers)]
 

@@ -1,6 +1,6 @@
-"""The headers that tell a browser what it may do with an answer (OWASP ASVS 5.0, 3.4 and 14.3.2).
+"""Security headers of every answer (OWASP ASVS 5.0, 3.4 and 14.3.2).
 
-No answer has a header of CORS, so that no page of another site can read one.
+No answer has a CORS header, so pages of other sites can't read it.
 """
 
 from __future__ import annotations
@@ -14,26 +14,25 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-#: Of every answer that has no such header of its own: the page's files have their own policy, and
-#: may be kept.
+#: Set where the answer doesn't set them itself: the page's files have their own policy and caching.
 HEADERS: Final[Mapping[str, str]] = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
-    # Of no use to what knows the policy above; for what doesn't.
+    # For browsers that don't know the policy above.
     "X-Frame-Options": "DENY",
 }
 
 
 def add(headers: MutableHeaders, scope: Scope, *, hsts_s: int) -> None:
-    """Add to an answer what it hasn't said itself.
+    """Add the headers that an answer doesn't set itself.
 
     Args:
-        headers: the answer's.
-        scope: of the request; its scheme is what a trusted proxy says of it.
-        hsts_s: seconds for which a browser is to come by HTTPS alone; 0 says nothing.
+        headers: the answer's headers.
+        scope: the request's scope; a trusted proxy sets its scheme.
+        hsts_s: seconds for which browsers must use HTTPS; 0: no such header.
     """
     wanted = dict(HEADERS)
     if scope["scheme"] == "https" and hsts_s:
@@ -43,14 +42,14 @@ def add(headers: MutableHeaders, scope: Scope, *, hsts_s: int) -> None:
 
 
 class HeadersMiddleware:
-    """Adds them to every answer; it lies around all else, also the answer to a fault of ours."""
+    """Adds the headers to every answer, including those to unforeseen errors."""
 
     def __init__(self, app: ASGIApp, *, hsts_s: int) -> None:
         self._app = app
         self._hsts_s = hsts_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the call on, and the answer back with its headers."""
+        """Pass the call on, and add the headers to its answer."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

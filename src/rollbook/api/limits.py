@@ -1,8 +1,8 @@
-"""How many requests one user, and one office, may make in a minute (docs/decisions/0026).
+"""Limits on the requests per minute of a user and of an office (docs/decisions/0026).
 
-The count is that of the generic cell rate algorithm: each key holds the moment up to which its
-requests are paid for; a request moves it on by its share of a minute, and is refused when it would
-lie more than a minute ahead. So a minute's worth may come at once, and then one at a time.
+The algorithm is the generic cell rate algorithm. Each key holds the time up to which its requests
+are paid for. A request adds its share of a minute, and is refused when the result is more than a
+minute ahead. So a minute's worth of requests may come at once, and then one at a time.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from rollbook.model import User
 
 MINUTE_MS = 60_000
-#: Seconds that Redis gets; a limit isn't worth a longer wait.
+#: Timeout for Redis, in seconds; a limit isn't worth a longer wait.
 ANSWER_S = 0.5
-#: Seconds for which a Redis that didn't answer isn't asked again.
+#: Seconds before a Redis that didn't answer is tried again.
 PAUSE_S = 5.0
-#: Keys that this process remembers while Redis is away.
+#: Keys that this process counts while Redis is away.
 REMEMBERED = 10_000
 
-#: Count one request against all keys, or against none and say which refuses it and for how long.
+#: Count a request against all keys; or against none, and return the refusing key and the wait.
 _TAKE = """
 local t = redis.call('TIME')
 local now = t[1] * 1000 + t[2] / 1000
@@ -57,7 +57,7 @@ log = structlog.get_logger(__name__)
 
 
 class RequestLimits:
-    """The limits of all API processes, counted in Redis; in this process while Redis is away."""
+    """The limits over all API processes, counted in Redis; in this process while Redis is away."""
 
     def __init__(self, settings: Settings) -> None:
         self._per_user = settings.requests_per_minute
@@ -69,11 +69,11 @@ class RequestLimits:
         self._paid: dict[str, float] = {}
 
     async def aclose(self) -> None:
-        """Let go of Redis."""
+        """Close the connection to Redis."""
         await self._redis.aclose()
 
     async def take(self, user: User) -> None:
-        """Count a request of a user, and of the user's office.
+        """Count a request of a user and of the user's office.
 
         Raises:
             TooManyRequestsError: one of the two has made too many; this one isn't counted.
@@ -100,11 +100,11 @@ class RequestLimits:
                 return int(answer[0]), float(answer[1])
             except (RedisError, OSError, TimeoutError) as error:
                 self._away_until = time.monotonic() + PAUSE_S
-                log.warning("limits counted in this process alone", error=type(error).__name__)
+                log.warning("request limits counted in this process", error=type(error).__name__)
         return self._take_here(limits, time.monotonic() * 1000)
 
     def _take_here(self, limits: Mapping[str, int], now: float) -> tuple[int, float]:
-        """What the script does."""
+        """The same as the script, in this process."""
         paid = {}
         for number, (key, limit) in enumerate(limits.items(), 1):
             share = MINUTE_MS / limit

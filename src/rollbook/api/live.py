@@ -1,4 +1,4 @@
-"""The routes of live messages: a WebSocket, and the same as Server-Sent Events."""
+"""The routes of live messages: a WebSocket, and Server-Sent Events with the same messages."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ from rollbook.live.messages import Message, as_json
 from rollbook.model import Session
 from rollbook.service.system import System
 
-#: The sub-protocol that we speak, and how a client that can't set headers hands over its token.
+#: Our sub-protocol, and the prefix of the one that carries a token where headers can't be set.
 PROTOCOL = "rollbook"
 TOKEN_PREFIX = "bearer."  # noqa: S105 - no secret
-#: Seconds that a client gets to say who it is.
+#: Seconds that a client has to authenticate.
 AUTHENTICATE_S = 10.0
-#: Seconds that the line gets to take the last words.
+#: Seconds that the connection has to send the reason for its end.
 CLOSE_S = 1.0
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -51,7 +51,7 @@ FOREIGN = (
 router = APIRouter(prefix="/bulk-upload", tags=["live"])
 log = structlog.get_logger(__name__)
 
-#: The last message that a client knows.
+#: The number of the last message that a client knows.
 SinceParam = Annotated[int | None, Query(ge=0, lt=2**53)]
 
 
@@ -64,7 +64,7 @@ class _UnexpectedMessageError(Exception):
 
 @router.websocket("/ws")
 async def websocket(socket: WebSocket, since: SinceParam = None) -> None:
-    """Tell a client over a WebSocket what happens to the uploads of its scope."""
+    """Send a client the messages of its scope over a WebSocket."""
     system, feed = _parts(socket)
     if not _is_welcome(socket, system):
         await socket.send_denial_response(Response(FOREIGN, status_code=403))
@@ -86,14 +86,14 @@ async def websocket(socket: WebSocket, since: SinceParam = None) -> None:
         why = await _carry(feed, client, since, write, _hear_out(socket, system, client))
     if why is not None:
         feed.clients.count_end(why)
-        # A client that reads nothing takes no last words either; the server then cuts the line.
+        # A client that reads nothing doesn't get the reason either; the server then aborts.
         with contextlib.suppress(TimeoutError, RuntimeError, OSError, WebSocketDisconnect):
             async with asyncio.timeout(CLOSE_S):
                 await socket.close(why.code, why.reason)
 
 
 async def _introduced(socket: WebSocket, system: System, offered: list[str]) -> Session | End:
-    """Who a client is, by a sub-protocol or by its first message."""
+    """Authenticate a client by a sub-protocol or by its first message."""
     tokens = [name[len(TOKEN_PREFIX) :] for name in offered if name.startswith(TOKEN_PREFIX)]
     try:
         if not tokens:
@@ -108,13 +108,13 @@ async def _introduced(socket: WebSocket, system: System, offered: list[str]) -> 
     except TooManyRequestsError:
         return TOO_MANY_REQUESTS
     except UNAVAILABLE as error:
-        log.warning("live client not let in", error=type(error).__name__)
+        log.warning("live client not authenticated", error=type(error).__name__)
         return PART_UNAVAILABLE
     return session
 
 
 async def _hear_out(socket: WebSocket, system: System, client: Client) -> None:
-    """Return when the client has gone; until then it may bring newer tokens, and nothing else."""
+    """Return when the client has disconnected; until then it may only send newer tokens."""
     while True:
         try:
             token = _token(await socket.receive())
@@ -138,11 +138,11 @@ async def _hear_out(socket: WebSocket, system: System, client: Client) -> None:
 
 
 def _token(received: Mapping[str, Any]) -> str:
-    """The token in what a client sent.
+    """The token in a client's message.
 
     Raises:
-        WebSocketDisconnect: it has gone instead.
-        _UnexpectedMessageError: it sent something else.
+        WebSocketDisconnect: the client has disconnected.
+        _UnexpectedMessageError: the message is something else.
     """
     if received["type"] == "websocket.disconnect":
         raise WebSocketDisconnect(received.get("code", 1006))
@@ -172,7 +172,7 @@ async def events(
     since: SinceParam = None,
     last_event_id: Annotated[str | None, Header(max_length=32)] = None,
 ) -> Response:
-    """Tell a client as Server-Sent Events what happens to the uploads of its scope."""
+    """Send a client the messages of its scope as Server-Sent Events."""
     system, feed = _parts(request)
     if not _is_welcome(request, system):
         raise NotAllowedError(FOREIGN)
@@ -180,20 +180,20 @@ async def events(
         raise NotAuthenticatedError(users.SIGN_IN_AGAIN)
     session = await users.session(system.pool, system.settings, credentials.credentials)
     await the_limits(request).take(session.user)
-    # The header is the newer one: a client that connects again by itself keeps its address.
+    # The header is newer: a browser that reconnects by itself keeps the address.
     if last_event_id is not None and last_event_id.isascii() and last_event_id.isdigit():
         since = int(last_event_id)
     return _EventStream(feed, session, since)
 
 
 class _EventStream(Response):
-    """An answer that goes on until the client goes or is let go."""
+    """An answer that lasts until the client disconnects or is disconnected."""
 
     def __init__(self, feed: Feed, session: Session, since: int | None) -> None:
         headers = {
             "Content-Type": "text/event-stream; charset=utf-8",
             "Cache-Control": "no-store",
-            "X-Accel-Buffering": "no",  # nginx would keep events back
+            "X-Accel-Buffering": "no",  # nginx would buffer events
         }
         super().__init__(headers=headers)
         del self.headers["content-length"]
@@ -202,7 +202,7 @@ class _EventStream(Response):
         self._since = since
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Speak ASGI."""
+        """Send the answer by ASGI."""
         start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
         await send(start)
 
@@ -225,7 +225,7 @@ class _EventStream(Response):
                 async with asyncio.timeout(CLOSE_S):
                     await body(f"event: end\ndata: {last}\n\n", more=False)
             except (TimeoutError, OSError):
-                # It reads nothing: closing the line would wait until it does.
+                # It reads nothing: an orderly close would wait until it does.
                 scope["state"]["cut"]()
 
 
@@ -239,14 +239,17 @@ async def _carry(
     write: Callable[[Message], Awaitable[None]],
     gone: Coroutine[Any, Any, None],
 ) -> End | None:
-    """Send a client what it is told until it is let go, and say why; None when it has gone.
+    """Send a client its messages until it is disconnected.
 
     Args:
-        feed: tells it.
-        client: who listens.
-        since: the last message that it knows.
-        write: puts a message on the line, and waits while the line is full.
-        gone: returns when the client has gone.
+        feed: the source of messages.
+        client: the new client.
+        since: the number of the last message that it knows.
+        write: sends a message, and waits while the connection's buffer is full.
+        gone: returns when the client has disconnected.
+
+    Returns:
+            Why we disconnected it; None when it disconnected itself.
     """
 
     async def write_all() -> None:
@@ -258,7 +261,7 @@ async def _carry(
             log.warning("live client not served", error=type(error).__name__)
             client.end(PART_UNAVAILABLE)
         except (OSError, WebSocketDisconnect):
-            pass  # it has gone
+            pass  # it has disconnected
 
     tasks = [asyncio.create_task(write_all()), asyncio.create_task(gone)]
     waited_for: list[asyncio.Future[Any]] = [*tasks, client.ended]
@@ -271,7 +274,7 @@ async def _carry(
             task.cancel()
         ends = await asyncio.gather(*tasks, return_exceptions=True)
     for end in ends:
-        if isinstance(end, Exception):  # a fault of ours, to be logged as one
+        if isinstance(end, Exception):  # our own fault, to be logged
             raise end
     return client.ended.result() if client.ended.done() else None
 
@@ -282,12 +285,12 @@ def _parts(connection: HTTPConnection) -> tuple[System, Feed]:
 
 
 def _is_welcome(connection: HTTPConnection, system: System) -> bool:
-    """May a page of this origin listen? Programs send none, and no browser leaves it out here."""
+    """May a page of this origin connect? Programs send no origin; browsers always do."""
     origin = connection.headers.get("origin")
     if origin is None or origin.lower() in system.settings.origins:
         return True
     parts = urlsplit(origin.lower())
-    # A proxy may have taken the encryption off, so that only the host says where the page is from.
+    # A proxy may have ended the encryption, so only the host says where the page is from.
     default = f":{_DEFAULT_PORTS.get(parts.scheme, '')}"
     host = connection.headers.get("host", "").lower()
     if parts.netloc and parts.netloc.removesuffix(default) == host.removesuffix(default):

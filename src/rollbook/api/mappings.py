@@ -1,4 +1,4 @@
-"""The routes of what an office's uploads have taught about its columns."""
+"""The routes of the columns that are remembered for an office."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ async def remembered(
     page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
     page_size: Annotated[int, Query(ge=1, le=500)] = 100,
 ) -> Answer[Page[ColumnMapping]]:
-    """List what is remembered about the columns of your office's files, the newest first."""
+    """List what is remembered about the columns of your office's files, newest first."""
     found, total = await mappings.mappings(system, user, page=page, page_size=page_size)
     items = [ColumnMapping.of(row) for row in found]
     return Answer(

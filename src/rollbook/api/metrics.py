@@ -1,4 +1,4 @@
-"""``/metrics`` of the API: its own, what the installation shares, and those of named others."""
+"""``/metrics`` of the API: its own, the installation's, and those of other named processes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rollbook.service import exposition
 if TYPE_CHECKING:
     from rollbook.config import Settings
 
-#: Seconds that a process beside this one gets to say its metrics.
+#: Timeout for another process's metrics, in seconds.
 PATIENCE_S = 2.0
 
 router = APIRouter(tags=["health"])
@@ -41,7 +41,7 @@ async def show(
 
 
 async def _others(settings: Settings) -> list[tuple[str, Iterable[Metric]]]:
-    """What the processes of ROLLBOOK_METRICS_FROM say, and ``rollbook_up`` for each."""
+    """The metrics of the processes of ROLLBOOK_METRICS_FROM, and ``rollbook_up`` for each."""
     if not settings.metrics_from:
         return []
     async with httpx.AsyncClient(timeout=PATIENCE_S, trust_env=False) as client:

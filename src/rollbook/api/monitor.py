@@ -23,18 +23,18 @@ class WatcherState(BaseModel):
     host: str
     pid: int
     folder: str
-    has_events: bool = Field(description="False where the folder is looked at from time to time.")
+    has_events: bool = Field(description="False: the folder is only looked at from time to time.")
     waiting: int = Field(description="Files in the folder at its last look that aren't taken yet.")
     taken: int = Field(description="Files taken since its start.")
     refused: int = Field(description="Files moved to failed/ since its start.")
-    problem: str | None = Field(description="What keeps it from taking files.")
+    problem: str | None = Field(description="Why it takes no files.")
     swept_at: dt.datetime | None = Field(description="Its last look.")
     started_at: dt.datetime
     heartbeat_at: dt.datetime
 
 
 class FolderState(BaseModel):
-    """Whether files are taken, and who watches."""
+    """Whether files are taken, and the living watchers."""
 
     is_running: bool = Field(description="Are files taken? Kept over restarts, for all watchers.")
     changed_at: dt.datetime
@@ -43,7 +43,7 @@ class FolderState(BaseModel):
 
 
 class ProcessRequest(BaseModel, strict=True):
-    """Which file to take."""
+    """The file to take."""
 
     file_name: str = Field(
         description="The name of a file in the folder itself, as the folder lists it; no path."
@@ -52,7 +52,7 @@ class ProcessRequest(BaseModel, strict=True):
 
 @router.get("/status")
 async def status(system: SystemParam, _: OperatorParam) -> Answer[FolderState]:
-    """Say whether files are taken out of the folder, and how its watchers fare."""
+    """Return whether files are taken from the folder, and the state of its watchers."""
     return await _state(system)
 
 
@@ -62,7 +62,7 @@ async def status(system: SystemParam, _: OperatorParam) -> Answer[FolderState]:
     responses=failures(409),
 )
 async def start(system: SystemParam, user: OperatorParam) -> Answer[FolderState]:
-    """Let the watchers take files; done already is fine."""
+    """Start the watchers; repeating it is fine."""
     await watcher.change(system, user, is_running=True)
     return await _state(system)
 
@@ -73,7 +73,7 @@ async def start(system: SystemParam, user: OperatorParam) -> Answer[FolderState]
     responses=failures(409),
 )
 async def stop(system: SystemParam, user: OperatorParam) -> Answer[FolderState]:
-    """Let the watchers take no further file, over restarts too; one under way is finished."""
+    """Stop the watchers, over restarts too; a file under way is finished."""
     await watcher.change(system, user, is_running=False)
     return await _state(system)
 
@@ -91,7 +91,7 @@ async def process(
     system: SystemParam,
     user: OperatorParam,
 ) -> Answer[Receipt]:
-    """Take one file now, before all others, also while the watchers are stopped.
+    """Take one file now, before all others, even while the watchers are stopped.
 
     The answer comes when the file has stood still for ROLLBOOK_WATCH_STILL_S seconds.
     """

@@ -1,4 +1,4 @@
-"""Signing in with an outside provider: there, back, and to a token, in no address."""
+"""Sign-in with an outside provider: redirect, callback, one-time exchange; no token in a URL."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from rollbook.errors import (
 
 router = APIRouter(prefix="/auth/oidc", tags=["auth"])
 
-#: The cookies, and the uses of the tokens in them.
+#: Names of the cookies, and audiences of the tokens in them.
 BEGUN: Final = "rollbook-oidc-begun"
 ENDED: Final = "rollbook-oidc-ended"
-#: How long a person may take at the provider, and the page for the exchange.
+#: Time for the person at the provider, and for the page's exchange.
 BEGUN_FOR: Final = dt.timedelta(minutes=10)
 ENDED_FOR: Final = dt.timedelta(minutes=1)
-#: Tells the page that a sign-in with the provider has ended, and nothing more.
+#: Tells the page that a sign-in with the provider has ended.
 BACK: Final = "?from=provider"
 _REFUSALS: Final[dict[str, type[RollbookError]]] = {
     kind.code: kind
@@ -46,19 +46,19 @@ _AGAIN: Final = "Please begin again with the button on the page."
 
 
 class OutsideProvider(BaseModel):
-    """Whether one can sign in with an outside provider, and what it is called."""
+    """Whether an outside provider is set, and its name."""
 
     is_set: bool
-    name: str | None = Field(description="What the button says behind 'Sign in with'.")
+    name: str | None = Field(description="For the button: 'Sign in with ...'.")
 
 
 def the_provider(request: Request) -> Provider:
-    """The provider, with what is known of it."""
+    """The provider and its cached documents."""
     return cast("Provider", request.app.state.provider)
 
 
 def the_set_provider(provider: Annotated[Provider, Depends(the_provider)]) -> Provider:
-    """The same.
+    """The provider, which must be set.
 
     Raises:
         NotFoundError: none is set.
@@ -69,7 +69,7 @@ def the_set_provider(provider: Annotated[Provider, Depends(the_provider)]) -> Pr
 
 
 ProviderParam = Annotated[Provider, Depends(the_set_provider)]
-#: Together they fit into the address that a server takes, 64 KB, also where each sign is escaped.
+#: Together they fit into an address of 64 KB, even with every character escaped.
 Code = Annotated[str | None, Query(max_length=4096)]
 State = Annotated[str | None, Query(max_length=64)]
 Part = Annotated[str | None, Query(max_length=384)]
@@ -77,7 +77,7 @@ Part = Annotated[str | None, Query(max_length=384)]
 
 @router.get("")
 async def provider(found: Annotated[Provider, Depends(the_provider)]) -> Answer[OutsideProvider]:
-    """Say whether one can sign in with an outside provider."""
+    """Return whether sign-in with an outside provider is possible."""
     name = found.name if found.is_set else None
     message = f"Sign in with {name}." if name else "Sign in with a password."
     return Answer(message=message, data=OutsideProvider(is_set=found.is_set, name=name))
@@ -112,7 +112,7 @@ async def callback(
     iss: Part = None,
     error: Part = None,
 ) -> Response:
-    """Take back whom the provider sends, and send them on to the page."""
+    """Handle the redirect from the provider, and send the browser to the page."""
     settings, claims, was_asked = system.settings, None, False
     try:
         begun = await _begun(request, system.settings, state)
@@ -129,8 +129,8 @@ async def callback(
         )
         user = await provider_accounts.enter(system.pool, settings, claims)
     except tuple(_REFUSALS.values()) as refused:
-        # Anybody can come here without end, and entries are kept for years: there is none before
-        # the provider was asked.
+        # Anybody can call this at any rate, and entries are retained for years: none is written
+        # before the provider was asked.
         if was_asked and not isinstance(refused, ServiceUnavailableError):
             await provider_accounts.refused(system.pool, settings, refused, claims)
         return _back(settings, _told(refused))
@@ -144,7 +144,7 @@ async def callback(
 async def token(
     request: Request, response: Response, _: ProviderParam, system: SystemParam
 ) -> Answer[SignedIn]:
-    """Exchange the cookie of a sign-in that has just ended for a token, once."""
+    """Exchange the cookie of a finished sign-in for a token, once."""
     settings = system.settings
     try:
         given = request.cookies.get(_name(settings, ENDED), "")
@@ -164,7 +164,7 @@ async def token(
 
 
 async def _begun(request: Request, settings: Settings, state: str | None) -> dict[str, Any]:
-    """What this browser began, if that is what it comes back with."""
+    """The sign-in that this browser began, if the redirect belongs to it."""
     try:
         given = request.cookies.get(_name(settings, BEGUN), "")
         begun = tokens.read(settings, BEGUN, given, wants=["state", "nonce", "verifier"])
@@ -183,7 +183,7 @@ def _told(error: RollbookError) -> dict[str, Any]:
 
 
 def _back(settings: Settings, claims: dict[str, Any]) -> Response:
-    """To the page, which asks how it ended."""
+    """A redirect to the page, which then asks for the result."""
     answer = RedirectResponse(f"{settings.public_url}/{BACK}", 303)
     _take(answer, settings, BEGUN)
     _put(answer, settings, ENDED, {**claims, "jti": str(uuid4())}, ENDED_FOR)

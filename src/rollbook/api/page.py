@@ -1,7 +1,7 @@
 """The page: static files, served from the package.
 
-Every file but the first lies under an address that holds the hash of all of them, so that a browser
-keeps it for ever and never mixes two versions; only ``/`` is asked for anew each time.
+Every file but the first has an address with the hash of all files: browsers cache it for good and
+never mix two versions. Only ``/`` is requested again each time.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from importlib.resources.abc import Traversable
 
-#: Nothing but our own files runs, nobody else's page may frame ours, and what it shows can't be
-#: sent elsewhere: also a name in a file that is really a script does nothing here.
+#: Only our own scripts run, no other page may frame ours, and nothing can be sent elsewhere. A
+#: name in a file that is really a script does nothing.
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' data:; font-src 'self'; base-uri 'none'; form-action 'none'; "
@@ -43,7 +43,7 @@ _MEDIA_TYPES: Final = {
     "woff2": "font/woff2",
 }
 _FOREVER: Final = "public, max-age=31536000, immutable"
-#: What ``index.html`` says where the hash is to stand.
+#: The placeholder of the hash in ``index.html``.
 _VERSION_MARK: Final = b"VERSION"
 
 router = APIRouter(include_in_schema=False)
@@ -51,7 +51,7 @@ router = APIRouter(include_in_schema=False)
 
 @dataclass(frozen=True, slots=True)
 class StaticFile:
-    """A file that the API serves as it is."""
+    """A static file."""
 
     media_type: str
     plain: bytes
@@ -60,20 +60,20 @@ class StaticFile:
 
     @classmethod
     def of(cls, name: str, content: bytes) -> StaticFile:
-        """The file of a name, whose ending says its type, and content."""
+        """A file by its name, whose ending gives the type, and its content."""
         media_type = _MEDIA_TYPES[name.rpartition(".")[2]]
         etag = f'"{hashlib.sha256(content).hexdigest()[:20]}"'
         return cls(media_type, content, gzip.compress(content, mtime=0), etag)
 
     def answer(self, request: Request, *, cache_control: str) -> Response:
-        """The answer to a request for it: packed where the browser takes that, or 304."""
+        """The answer to a request: compressed where the browser accepts it, or 304."""
         headers = {**_HEADERS, "ETag": self.etag, "Cache-Control": cache_control}
         known = request.headers.get("if-none-match", "")
         if self.etag in {tag.strip().removeprefix("W/") for tag in known.split(",")}:
             return Response(status_code=304, headers=headers)
         if "gzip" in request.headers.get("accept-encoding", ""):
             headers["Content-Encoding"] = "gzip"
-            # A packed and a plain copy are two representations, so they need a weak tag in common.
+            # Compressed and plain are two representations, so their common tag must be weak.
             headers["ETag"] = f"W/{self.etag}"
             return Response(self.packed, media_type=self.media_type, headers=headers)
         return Response(self.plain, media_type=self.media_type, headers=headers)
@@ -102,7 +102,7 @@ def _walk(folder: Traversable, before: str = "") -> Iterator[tuple[str, bytes]]:
 
 @router.api_route("/", methods=["GET", "HEAD"])
 def index(request: Request) -> Response:
-    """The page's first file, which names the version of all others."""
+    """The first file, which names the version of all others."""
     return _page()[1]["index.html"].answer(request, cache_control="no-cache")
 
 
@@ -110,8 +110,8 @@ def index(request: Request) -> Response:
 def file(request: Request, version: str, name: str) -> Response:
     """Another file of the page.
 
-    While an installation is brought up to date, a browser may ask for the file of a version that
-    another process serves: ours will do, if it isn't kept.
+    During an upgrade a browser may ask this process for a file of another version: it gets ours,
+    without caching.
     """
     ours, found = _page()
     if name not in found or name == "index.html":

@@ -1,4 +1,4 @@
-"""Every failure as ``application/problem+json`` (RFC 9457), with one sentence for the person."""
+"""Every failure as ``application/problem+json`` (RFC 9457), with a sentence for the person."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ log = structlog.get_logger(__name__)
 def problem(
     request: Request, *, status: int, code: str, title: str, detail: str, **members: Any
 ) -> JSONResponse:
-    """The answer to a request that failed."""
+    """The answer to a failed request."""
     headers = {"WWW-Authenticate": "Bearer"} if status == HTTPStatus.UNAUTHORIZED else None
     content = {
         "success": False,
@@ -46,7 +46,7 @@ def problem(
 
 
 def install(app: FastAPI) -> None:
-    """Answer every error of the tree, of the framework and of nobody as a problem."""
+    """Answer our errors, the framework's and unforeseen ones as problems."""
     app.add_exception_handler(RollbookError, _known)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _framework)
@@ -107,7 +107,7 @@ async def _framework(request: Request, error: Exception) -> JSONResponse:
 
 
 def _methods(request: Request) -> str:
-    """What may be done at an address: the router knows only of the first route that is there."""
+    """The methods of an address; the router itself names those of its first route only."""
     path = request.url.path
     return ", ".join(
         sorted(
@@ -131,7 +131,7 @@ async def _database_away(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _unforeseen(request: Request, error: Exception) -> JSONResponse:
-    # The error's own text stays in the log: it may quote data, and it helps nobody outside.
+    # The error's own text may quote data: neither the answer nor the log has it.
     request_id = getattr(request.state, "request_id", None)
     log.error(
         "request failed",
@@ -147,6 +147,6 @@ async def _unforeseen(request: Request, error: Exception) -> JSONResponse:
         title="Something went wrong on our side",
         detail="The request failed because of a fault in Rollbook. The operator's log says more.",
     )
-    if request_id is not None:  # this answer doesn't pass the middleware that sets it
+    if request_id is not None:  # this answer bypasses the middleware that sets it
         answer.headers[HEADER] = request_id
     return answer

@@ -1,4 +1,4 @@
-"""The routes of the queue, for operators; the others see their own jobs."""
+"""The routes of the queue, for operators; others see their own jobs."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class CleanRequest(BaseModel, strict=True):
 
 @router.get("/stats")
 async def stats(system: SystemParam, user: UserParam) -> Answer[QueueStats]:
-    """Count the jobs by state: all of them for operators, those of your scope for others."""
+    """Count the jobs by state: all jobs for operators, those of their scope for others."""
     data = QueueStats.model_validate(await lookup.queue_stats(system, user))
     data.oldest_waiting_since = await lookup.oldest_waiting_since(system, user)
     message = "The queue's counts."
@@ -64,7 +64,7 @@ async def jobs(
     status: Status | None = None,
     search: SearchParam = None,
 ) -> Answer[list[UploadStatus]]:
-    """List the most recent jobs of your scope, over all states or of one, newest first."""
+    """List the most recent jobs of your scope, of all states or one, newest first."""
     recent, _ = await lookup.history(system, user, status=status, search=search, page_size=limit)
     states = await lookup.queue_states(system, recent)
     positions = await lookup.positions(system, recent)
@@ -77,7 +77,7 @@ async def jobs(
 
 @router.get("/workers")
 async def workers(system: SystemParam, _: OperatorParam) -> Answer[list[WorkerState]]:
-    """List the living workers, their slots and the jobs that these hold."""
+    """List the living workers, their slots and their jobs."""
     living = await fetch_all(system.pool, _SQL["living"])
     return Answer(
         message=f"{len(living)} workers.", data=[WorkerState.model_validate(w) for w in living]
@@ -90,7 +90,7 @@ async def workers(system: SystemParam, _: OperatorParam) -> Answer[list[WorkerSt
     responses=failures(404, 409),
 )
 async def retry(job_id: UUID, system: SystemParam, user: OperatorParam) -> Answer[UploadStatus]:
-    """Let a failed upload run again, with its attempts counted anew."""
+    """Retry a failed upload; its attempts are counted from 1 again."""
     await control.retry(system, user, job_id)
     data = UploadStatus.of(await lookup.get(system, user, job_id))
     return Answer(message="The upload waits for another run.", data=data)
@@ -100,7 +100,7 @@ async def retry(job_id: UUID, system: SystemParam, user: OperatorParam) -> Answe
 async def clean(
     system: SystemParam, user: OperatorParam, request: Annotated[CleanRequest | None, Body()] = None
 ) -> Answer[Cleaned]:
-    """Let the queue forget jobs that ended long ago; the history keeps them."""
+    """Remove ended jobs from the queue; the history keeps their uploads."""
     wanted = request or CleanRequest(grace_period_hours=24)
     about = f"jobs that ended more than {wanted.grace_period_hours:g} hours ago"
     async with audit.noting(system.pool, "clean", who=user, about=about):
@@ -113,19 +113,19 @@ async def clean(
 
 @router.post("/pause", dependencies=[Depends(audited("pause"))])
 async def pause(system: SystemParam, user: OperatorParam) -> Answer[QueueStats]:
-    """Start no further job; running ones go on."""
+    """Pause the queue; running jobs continue."""
     async with audit.noting(system.pool, "pause", who=user):
         await system.queue.pause()
     counts = await lookup.queue_stats(system, user)
     return Answer(
-        message="The queue is paused. Files are still taken in; running jobs go on.",
+        message="The queue is paused. Files are still accepted, and running jobs continue.",
         data=QueueStats.model_validate(counts),
     )
 
 
 @router.post("/resume", dependencies=[Depends(audited("resume"))])
 async def resume(system: SystemParam, user: OperatorParam) -> Answer[QueueStats]:
-    """Start jobs again."""
+    """Resume the queue."""
     async with audit.noting(system.pool, "resume", who=user):
         await system.queue.resume()
     counts = await lookup.queue_stats(system, user)

@@ -20,11 +20,11 @@ from rollbook.uploads import lookup, retention
 
 router = routes("/bulk-upload/reports", "stored reports", 401, 403, 503)
 
-#: Only what looks like an id: DELETE on ``/stats`` is a method that it hasn't, and no wrong id.
+#: Only ids match: DELETE on ``/stats`` is then a wrong method instead of a wrong id.
 ONE = "/{job_id:uuid}"
 
 
-#: In JSON 7.0 is a whole number too, and a text is none.
+#: In JSON 7.0 is a whole number; a text isn't.
 Days = Annotated[
     int,
     Field(ge=retention.MIN_REPORT_DAYS, le=36500),
@@ -46,7 +46,7 @@ class StoredReport(BaseModel):
 
 
 class ReportStats(BaseModel):
-    """What the store holds, as it says itself."""
+    """What the store holds, as it lists it."""
 
     reports: int = Field(description="Reports and workbooks of refused rows.")
     bytes: int
@@ -63,16 +63,16 @@ class Deleted(BaseModel):
 
 
 class CleanupRequest(BaseModel, strict=True):
-    """How old what is removed has to be."""
+    """The minimum age of what is removed."""
 
     older_than_days: Days | None = Field(None, description="Default: the retention.")
-    dry_run: Annotated[bool, Field(description="Only say what would be removed.")] = False
+    dry_run: Annotated[bool, Field(description="Only count what would be removed.")] = False
 
 
 class CleanedUp(BaseModel):
     """What was removed, or would be."""
 
-    reports: int = Field(description="Uploads whose workbooks went.")
+    reports: int = Field(description="Uploads whose workbooks were removed.")
     orphans: int
     bytes: int
 

@@ -1,4 +1,4 @@
-"""What every request gets: an id for log and answer, a span, and its place in the metrics."""
+"""Middleware of every request: an id for log and answer, a span, and metrics."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 HEADER = "X-Request-ID"
-#: What HTTP knows (RFC 9110, 5789); any other word of a client's is no label.
+#: The methods of HTTP (RFC 9110, 5789); others are no label.
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-#: Asked every few seconds by machines: no trace is made of it.
+#: Requested every few seconds by machines, so not traced.
 _UNTRACED = frozenset({"/healthz", "/readyz", "/metrics"})
 
 log = structlog.get_logger(__name__)
 
 
 class RequestMiddleware:
-    """Follows each request, by the template of its route and never by its path."""
+    """Follows each request, named by the template of its route and never by its path."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the call on, and note how it went."""
+        """Pass the call on, and record its result."""
         if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         request_id = correlation.taken_or_made(headers.get(b"x-request-id"))
-        # The answer to a fault of ours is written outside of this.
+        # The answer to an unforeseen error is made outside of this middleware.
         scope.setdefault("state", {})["request_id"] = request_id
         with correlation.bound(request_id):
             if scope["type"] == "websocket":
@@ -73,7 +73,7 @@ class RequestMiddleware:
                 own = (HEADER.lower().encode(), request_id.encode())
                 message = {**message, "headers": [*message.get("headers", ()), own]}
                 is_stream = kind.startswith(b"text/event-stream")
-                if is_stream:  # it goes on for hours, and is counted among the live clients
+                if is_stream:  # it lasts for hours, and counts as a live client
                     metrics.HTTP_OPEN.dec()
             await send(message)
 
@@ -93,12 +93,12 @@ class RequestMiddleware:
 
 
 def route_of(scope: Scope) -> str:
-    """The template of the route that took a request: ``/api/v1/bulk-upload/status/{job_id}``."""
-    # FastAPI keeps the template with its prefix here; older ones have it in the route.
+    """The template of a request's route, such as ``/api/v1/bulk-upload/status/{job_id}``."""
+    # FastAPI has the template with its prefix here; older versions have it in the route.
     whole = scope.get("fastapi", {}).get("effective_route_context", scope.get("route"))
     return getattr(whole, "path", None) or "none"
 
 
 def method_of(scope: Scope) -> str:
-    """The request's method, if it is one that HTTP knows."""
+    """The request's method, if it is one of HTTP's."""
     return scope["method"] if scope["method"] in _METHODS else "other"

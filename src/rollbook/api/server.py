@@ -1,4 +1,4 @@
-"""The web server around the application, as live messages need it."""
+"""The web server, with connections that can be aborted, as live messages need."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
     from rollbook.config import Settings
 
-#: Longest message of a client, in bytes: a token.
+#: Maximum size of a client's message, in bytes: a token.
 MAX_MESSAGE = 16 * 1024
-#: Seconds after which a line that doesn't empty is cut.
+#: Seconds after which a connection whose buffer doesn't empty is aborted.
 LINGER_S = 5.0
 
 
 class _Lines(WebSocketsSansIOProtocol):
-    """WebSockets that are cut when the client reads nothing any more.
+    """WebSockets that are aborted when the client stops reading.
 
-    Closing waits until what was written has gone out, which never happens for such a client.
+    An orderly close waits until the buffer is sent, which never happens for such a client.
     """
 
     def on_task_complete(self, task: asyncio.Task[None]) -> None:
@@ -39,7 +39,7 @@ class _Lines(WebSocketsSansIOProtocol):
         try:
             super().shutdown()
         except InvalidState:
-            # The client has begun to close: one such line must not keep the server from its end.
+            # The client has begun to close; that must not keep the server from stopping.
             self.transport.close()
 
     def keepalive_timeout(self) -> None:
@@ -48,7 +48,7 @@ class _Lines(WebSocketsSansIOProtocol):
 
 
 class _Requests(HttpToolsProtocol):
-    """HTTP whose endless answers can be cut, for the same reason."""
+    """HTTP whose endless answers can be aborted, for the same reason."""
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -56,7 +56,7 @@ class _Requests(HttpToolsProtocol):
 
 
 class Server(uvicorn.Server):
-    """A server that ends the live messages first: they would keep it from ending."""
+    """A server that disconnects live clients first, because they would keep it from stopping."""
 
     def __init__(self, settings: Settings, **more: Any) -> None:
         self.app: FastAPI = create_app(settings)
@@ -66,19 +66,19 @@ class Server(uvicorn.Server):
             port=settings.port,
             log_config=None,
             server_header=False,
-            # Not None for 0, which would be waiting without limit.
+            # 0 must stay 0: None would wait without limit.
             timeout_graceful_shutdown=settings.shutdown_grace_s,
             http=_Requests,
             ws=_Lines,
             ws_max_size=MAX_MESSAGE,
-            # Each client would need its own compressor and have each message packed anew.
+            # Compression needs a compressor per client and compresses each message for each one.
             ws_per_message_deflate=False,
             **more,
         )
         super().__init__(config)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Let the clients go, and then end."""
+        """Disconnect the live clients, then stop."""
         feed = getattr(self.app.state, "feed", None)
         if feed is not None:
             feed.close()

@@ -16,7 +16,7 @@ router = routes("/bulk-upload/undo", "undo", 401, 403, 404, 409)
 
 
 class UndoRequest(BaseModel, strict=True):
-    """Whether to count first, or to do it."""
+    """Whether to only count, or to undo."""
 
     dry_run: bool = True
 
@@ -28,7 +28,7 @@ async def undo_upload(
     user: OperatorParam,
     body: Annotated[UndoRequest | None, Body()] = None,
 ) -> Answer[Undoing]:
-    """Give members back what they were before an upload; without `dry_run: false`, only count."""
+    """Restore members to what they were before an upload; without `dry_run: false`, only count."""
     wanted = body or UndoRequest()
     data = Undoing.of(await undo.undo(system, user, job_id, dry_run=wanted.dry_run))
     return Answer(message=_in_words(data), data=data)
@@ -42,7 +42,7 @@ async def kept(
     page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
     page_size: Annotated[int, Query(ge=1, le=500)] = 100,
 ) -> Answer[Page[KeptMember]]:
-    """List the members whom undoing left alone, or would, and why."""
+    """List the members that undoing left unchanged, or would, and why."""
     found, total = await undo.kept(system, user, job_id, page=page, page_size=page_size)
     items = [KeptMember.model_validate(row) for row in found]
     return Answer(
@@ -57,7 +57,7 @@ async def kept(
     dependencies=[Depends(audited("download_kept"))],
 )
 async def kept_csv(job_id: UUID, system: SystemParam, user: OperatorParam) -> Response:
-    """Download the same list."""
+    """Download the same list as CSV."""
     headers = {
         "Content-Disposition": f'attachment; filename="kept-{job_id}.csv"',
         "Cache-Control": "no-store",

@@ -1,4 +1,4 @@
-"""The routes of uploads: sending, following, downloading, cancelling, looking back."""
+"""The routes of uploads: send, follow, download, cancel, list."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ router = routes("/bulk-upload", "uploads", 401, 404, 422)
 
 PageParam = Annotated[int, Query(ge=1, le=1_000_000)]
 PageSizeParam = Annotated[int, Query(ge=1, le=500)]
-#: May come several times.
+#: Repeatable.
 OutcomesParam = Annotated[list[Outcome] | None, Query(description="Only these; repeatable.")]
 SearchParam = Annotated[
     str | None,
@@ -70,13 +70,13 @@ SearchParam = Annotated[
         pattern=r"^[^\x00]*$",
         description="A part of the file's name or of the owner's address, or a job id.",
     ),
-    # As the names that are looked through are.
+    # Masked, as the names that are searched are.
     AfterValidator(lambda text: text and masked(text)),
 ]
 
 
 def _not_the_folders(key: str | None) -> str | None:
-    """Otherwise an upload could make a file in the watched folder seem to be taken."""
+    """Refuse the folder's keys: an upload with one would make a file there look taken."""
     if key is not None and key.startswith(KEY_BEGINNING):
         raise ValueError(f"a key that begins with {KEY_BEGINNING} is the watched folder's")
     return key
@@ -88,7 +88,7 @@ IdempotencyKey = Annotated[
 
 
 class RunRequest(BaseModel, strict=True):
-    """How a dry run is run for real."""
+    """How to run a dry run's file for real."""
 
     allow_duplicate: bool = False
 
@@ -109,7 +109,7 @@ async def process(
     user: UserParam,
     idempotency_key: IdempotencyKey = None,
 ) -> Answer[Receipt]:
-    """Take in a file and answer at once; the work is done in the background."""
+    """Accept a file and answer at once; the work is done in the background."""
     form = UploadForm(request, max_file_bytes=system.settings.max_upload_bytes)
     upload = await _take_in(form, system, user, idempotency_key)
     return await receipt_of(request, response, system, upload)
@@ -142,7 +142,7 @@ async def run(
 async def receipt_of(
     request: Request, response: Response, system: System, upload: Row
 ) -> Answer[Receipt]:
-    """Say that a file was taken in, and where its status is."""
+    """The answer to an accepted file, with the address of its status."""
     job = f"job {upload['id']}"
     message = f"Your file is queued as {job}. It is safe to close this page."
     if upload["status"] != "pending":  # the same request came before, and its upload went on
@@ -190,13 +190,13 @@ async def _forget(system: System, stored: receive.StoredFile) -> None:
     try:
         await system.store.remove(stored.key)
     except ServiceUnavailableError:
-        # What the sender did wrong is their answer, not that our store is away.
+        # The answer is what the sender did wrong, not that our store is away.
         log.warning("store not reachable, a refused file is left in it", key=stored.key)
 
 
 @router.get("/status/{job_id}", name="status")
 async def status(job_id: UUID, system: SystemParam, user: UserParam) -> Answer[UploadStatus]:
-    """Say how far an upload is."""
+    """Return how far an upload is."""
     upload = await lookup.get(system, user, job_id)
     position = await lookup.position(system, upload)
     left = await seconds_left(system, upload)
@@ -215,7 +215,7 @@ async def rows(
     page: PageParam = 1,
     page_size: PageSizeParam = 100,
 ) -> Answer[Page[RowOutcome]]:
-    """List what became of the rows, in the order of the file."""
+    """List the outcome of each row, in the order of the file."""
     upload = await lookup.get(system, user, job_id)
     found, total = await lookup.rows(
         system,
@@ -249,7 +249,7 @@ async def rows(
 async def problems(
     job_id: UUID, system: SystemParam, user: UserParam, outcome: OutcomesParam = None
 ) -> Answer[list[ProblemCount]]:
-    """Count the rows of each problem, the most frequent first."""
+    """Count the rows of each problem, most frequent first."""
     upload = await lookup.get(system, user, job_id)
     kinds = catalogue()
     data = [
@@ -281,7 +281,7 @@ async def report(job_id: UUID, system: SystemParam, user: UserParam) -> Streamin
     dependencies=[Depends(audited("download_refused"))],
 )
 async def failed_rows(job_id: UUID, system: SystemParam, user: UserParam) -> StreamingResponse:
-    """Download the refused rows alone, ready to be mended and sent again."""
+    """Download the refused rows, to fix and send again."""
     upload = await lookup.get(system, user, job_id)
     return await download(system, user, upload, "refused")
 
@@ -292,20 +292,20 @@ def _missing_in_words(upload: Row, what: Literal["report", "refused"]) -> str:
         return f"This upload has no {name}: it is {upload['status']}."
     refused = upload["invalid"] + upload["duplicate"] + upload["out_of_scope"]
     if what == "refused" and not refused:
-        return f"This upload has no {name}: every row was taken in."
+        return f"This upload has no {name}: no row was refused."
     return (
-        f"The {name} of this upload is gone: it was removed when its time was over, or by an "
-        "operator. The counts and what became of each row are still there."
+        f"The {name} of this upload is gone: it was removed when its retention ended, or by an "
+        "operator. The counts and the outcome of each row are still available."
     )
 
 
 async def download(
     system: System, user: User, upload: Row, what: Literal["report", "refused"]
 ) -> StreamingResponse:
-    """A stored workbook of an upload: its ``report``, or the ``refused`` rows.
+    """A stored workbook of an upload: its ``report`` or its ``refused`` rows.
 
     Raises:
-        NotFoundError: there is none, or not any more.
+        NotFoundError: there is none, or it was removed.
     """
     key = upload[f"{what}_key"]
     missing = NotFoundError(_missing_in_words(upload, what))
@@ -347,7 +347,7 @@ def template() -> Response:
     responses=failures(403, 409),
 )
 async def cancel(job_id: UUID, system: SystemParam, user: UserParam) -> Answer[UploadStatus]:
-    """End an upload that waits or runs; nothing of it is merged."""
+    """Cancel a waiting or running upload; nothing of it is merged."""
     await control.cancel(system, user, job_id)
     data = UploadStatus.of(await lookup.get(system, user, job_id))
     return Answer(message="The upload is cancelled. No member was changed by it.", data=data)
@@ -417,7 +417,7 @@ def _still_asking(upload: UploadStatus) -> str:
     if not pending:
         return "all answers are in, and the report is written again."
     left = upload.verification.seconds_left
-    when = "how long can't be told now" if left is None else f"about {_duration(left)}"
+    when = "for an unknown time" if left is None else f"about {_duration(left)}"
     return f"{pending} rows are pending, {when}."
 
 

@@ -16,7 +16,7 @@ router = routes("/bulk-upload", "voter roll", 401)
 
 @router.get("/rate-limit-status")
 async def rate_limit_status(system: SystemParam) -> Answer[VoterRollStanding]:
-    """Say how the voter roll's budget stands, and until when everybody pending is asked about."""
+    """Return the state of the voter roll's budget, and the time until all answers are in."""
     data = VoterRollStanding.of(await look(system))
     return Answer(message=_in_words(data), data=data)
 
@@ -27,10 +27,10 @@ async def can_upload(
     user: UserParam,
     rows: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
 ) -> Answer[CanUpload]:
-    """Say whether a file may be sent, and when so many rows of it would be verified.
+    """Return whether a file may be sent, and when so many rows of it would be verified.
 
     A spent budget is no reason to refuse a file: its rows are merged, and stay pending. Too many
-    uploads that wait are one.
+    waiting uploads are a reason.
     """
     outlook = await look(system, more=rows)
     async with system.pool.connection() as connection:

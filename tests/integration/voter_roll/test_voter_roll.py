@@ -659,7 +659,7 @@ async def test_a_roll_that_is_down_for_good_is_said_to_be_and_nothing_spins(
     assert queue["data"]["voter_roll"]["pending_seconds"] is None
     assert "The voter roll answered 500." in budget["message"]
     assert status["data"]["verification"]["results"]["pending"] == 40
-    assert "40 rows are pending, how long can't be told now." in status["message"]
+    assert "40 rows are pending, for an unknown time." in status["message"]
     assert sum(results(upload).values()) == 40
     state = fetched(settings, "SELECT * FROM voter_roll_state")[0]
     assert (state["down_since"], state["failures"]) == (None, 0)
