@@ -40,24 +40,24 @@ log = structlog.get_logger(__name__)
 
 
 async def scan(settings: Settings, chunks: AsyncIterator[bytes]) -> None:
-    """Let the scanner of ROLLBOOK_CLAMD_URL look at a file.
+    """Scan a file with the scanner of ROLLBOOK_CLAMD_URL.
 
     Args:
-        settings: with the scanner's address, and the seconds that it gets for a file.
+        settings: have the scanner's address and its timeout.
         chunks: the file's content.
 
     Raises:
-        InfectedFileError: it found something.
-        FileNotScannedError: it couldn't look at this file.
-        ServiceUnavailableError: it isn't there.
+        InfectedFileError: the scanner found something.
+        FileNotScannedError: the scanner couldn't scan this file.
+        ServiceUnavailableError: the scanner isn't reachable.
     """
     reader, writer = await _connected(settings)
     try:
         async with asyncio.timeout(settings.clamd_timeout_s):
             reply = await _ask(reader, writer, chunks)
     except (OSError, EOFError, asyncio.LimitOverrunError) as error:  # TimeoutError is an OSError
-        # It ends the connection where the file is longer than its StreamMaxLength, too.
-        log.error("virus scanner broke off", error=type(error).__name__)
+        # It also closes the connection when the file exceeds its StreamMaxLength.
+        log.error("virus scan aborted", error=type(error).__name__)
         raise FileNotScannedError(NOT_SCANNED) from error
     finally:
         writer.close()
@@ -70,15 +70,15 @@ async def scan(settings: Settings, chunks: AsyncIterator[bytes]) -> None:
             f"The virus scanner found {name} in the file, so nothing was kept. Don't send it to "
             "anybody else; ask whoever looks after your computer."
         )
-    log.error("virus scanner failed", reply=reply)
+    log.error("virus scan failed", reply=reply)
     raise FileNotScannedError(NOT_SCANNED)
 
 
 async def ping(settings: Settings) -> None:
-    """Ask the scanner whether it is there.
+    """Check that the scanner answers.
 
     Raises:
-        ServiceUnavailableError: it isn't.
+        ServiceUnavailableError: it doesn't.
     """
     reader, writer = await _connected(settings)
     try:

@@ -21,11 +21,11 @@ Row = dict[str, Any]
 Connection = psycopg.AsyncConnection[Row]
 Pool = AsyncConnectionPool[Connection]
 
-#: The revision that this code was written for (``schema.migrate`` brings it).
+#: The schema revision that this code needs; ``schema.migrate`` upgrades to it.
 SCHEMA_REVISION = "0014"
-#: Seconds after which a PostgreSQL that says nothing counts as away.
+#: Timeout for a connection to PostgreSQL, in seconds.
 CONNECT_TIMEOUT_S = 10
-#: What it looks like when PostgreSQL, or another part of the service, is away.
+#: The errors that mean that PostgreSQL, or another part of the service, is unavailable.
 UNAVAILABLE = (ServiceUnavailableError, psycopg.OperationalError, PoolTimeout)
 
 
@@ -118,7 +118,7 @@ async def exclusive(pool: Pool, lock: int | str) -> AsyncIterator[Connection | N
 
 
 def make_pool(address: str, *, max_size: int = 10) -> Pool:
-    """A pool that isn't open yet; its connections commit by block and return dicts."""
+    """A pool, not opened yet; its connections commit at the end of their block and return dicts."""
     return AsyncConnectionPool(
         address,
         connection_class=psycopg.AsyncConnection[Row],
@@ -133,14 +133,14 @@ def make_pool(address: str, *, max_size: int = 10) -> Pool:
 
 
 def connect(address: str) -> psycopg.Connection[Row]:
-    """One blocking connection, for the child process and the command line."""
+    """A blocking connection, for the child process and the command line."""
     try:
         return psycopg.connect(
             address,
             row_factory=dict_row,
             application_name="rollbook-child",
             connect_timeout=CONNECT_TIMEOUT_S,
-            # The server notices within a second that a killed child is gone, and frees its locks.
+            # The server notices within a second that a child was killed, and releases its locks.
             options="-c client_connection_check_interval=1000",
         )
     except psycopg.OperationalError as error:
@@ -150,9 +150,9 @@ def connect(address: str) -> psycopg.Connection[Row]:
 
 
 def has_schema(address: str) -> bool:
-    """Is the schema the one that this code was written for, or a newer one?
+    """Does the database have the schema that this code needs, or a newer one?
 
-    Quick to say, where ``schema.migrate`` takes a second to import alone.
+    Quick, whereas importing ``schema.migrate`` takes a second.
 
     Raises:
         ServiceUnavailableError: PostgreSQL doesn't answer.

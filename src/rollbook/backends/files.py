@@ -1,7 +1,7 @@
 """The file store: one folder per upload, on a disk or in an object store, by URL.
 
-A file is there under its key whole or not at all: an object store makes it visible at the end,
-and the local store writes beside it and renames.
+A file appears under its key complete or not at all: an object store makes it visible at the end,
+and the local store writes a temporary file and renames it.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
     from rollbook.config import Settings
 
-#: Bytes per part of an upload to the store; two parts are under way at a time.
+#: Bytes per part of an upload to the store; two parts are sent at a time.
 PART_BYTES = 5 * 1024 * 1024
 
-#: How long a request to an object store may take. The whole of one may be the whole of a file.
+#: Timeouts of a request to an object store; one request may transfer a whole file.
 _TIMES: ClientConfig = {
     "connect_timeout": dt.timedelta(seconds=5),
     "read_timeout": dt.timedelta(seconds=30),
@@ -44,7 +44,7 @@ _KEY = re.compile(
     r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/(?:source\.\w+|(?:report|refused)-[\w-]+\.\w+)"
 )
 
-#: Below it each installation that uses the store has a file of its id.
+#: The folder with one file per installation that uses the store, named by its id.
 _INSTALLATIONS = "installations"
 
 SOURCE_GONE = (
@@ -54,7 +54,7 @@ SOURCE_GONE = (
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A file as the store lists it."""
+    """A file in the store's listing."""
 
     key: str
     upload_id: UUID
@@ -63,27 +63,27 @@ class Stored:
 
 
 def source_key(upload_id: UUID, kind: str) -> str:
-    """Where the file that was sent lies."""
+    """The key of the file that was sent."""
     return f"{upload_id}/source.{kind}"
 
 
 def report_key(upload_id: UUID, attempt: int) -> str:
-    """Where an attempt's report lies: an attempt that was fenced off overwrites nobody's."""
+    """The key of an attempt's report: a fenced attempt overwrites no other's."""
     return f"{upload_id}/report-{attempt}.xlsx"
 
 
 def verified_report_key(upload_id: UUID, attempt: int) -> str:
-    """Where the report lies that was written again with the voter roll's answers."""
+    """The key of the report that was written again with the voter roll's answers."""
     return f"{upload_id}/report-{attempt}-verified.xlsx"
 
 
 def report_tables_key(upload_id: UUID, attempt: int) -> str:
-    """Where what an attempt's report was written from lies."""
+    """The key of the tables from which an attempt's report was written."""
     return f"{upload_id}/report-{attempt}.parquet"
 
 
 def refused_key(upload_id: UUID, attempt: int) -> str:
-    """Where the workbook of the refused rows lies."""
+    """The key of the workbook of refused rows."""
     return f"{upload_id}/refused-{attempt}.xlsx"
 
 
@@ -98,12 +98,12 @@ class FileStore:
         """Open the store.
 
         Args:
-            url: where it is.
-            retry_s: seconds for which a call to an object store is tried again; then it is away.
-            allow_http: take an object store without TLS too.
+            url: its address.
+            retry_s: seconds for which a call to an object store is retried.
+            allow_http: also allow an object store without TLS.
 
         Raises:
-            ConfigurationError: the URL isn't one of a store we know.
+            ConfigurationError: the URL is not that of a known kind of store.
         """
         self.url = url
         try:
@@ -123,7 +123,7 @@ class FileStore:
 
     @classmethod
     def of(cls, settings: Settings) -> FileStore:
-        """The store that the settings name."""
+        """The store of the settings."""
         return cls(
             settings.store_address,
             retry_s=settings.store_retry_s,
@@ -131,21 +131,21 @@ class FileStore:
         )
 
     async def receive(self, key: str, chunks: AsyncIterator[bytes]) -> None:
-        """Store what the chunks bring; when they raise, nothing is kept and the error goes on.
+        """Store the chunks; when they raise, nothing is stored and the error propagates.
 
         Raises:
-            ServiceUnavailableError: the store doesn't take it.
+            ServiceUnavailableError: the store doesn't accept it.
         """
         try:
             await obstore.put_async(
                 self._store, key, chunks, chunk_size=PART_BYTES, max_concurrency=2
             )
             if isinstance(self._store, LocalStore):
-                # A 202 is a promise: it must hold after a power cut too.
+                # A 202 is a promise that must survive a power cut.
                 await asyncio.to_thread(_sync_to_disk, self._path(key))
         except (BaseError, OSError) as error:
             raise ServiceUnavailableError(
-                "The file store doesn't take files right now, so nothing was kept. Please send the "
+                "The file store accepts no files right now, so nothing was kept. Please send the "
                 "file again in a few minutes."
             ) from error
 
@@ -153,14 +153,14 @@ class FileStore:
         """The size in bytes and the content, chunk by chunk.
 
         Raises:
-            FileNotFoundError: nothing lies under the key.
+            FileNotFoundError: there is no file of this key.
         """
         with _mapped():
             found = await obstore.get_async(self._store, key)
         return found.meta["size"], _chunks(found)
 
     async def has(self, key: str) -> bool:
-        """Does anything lie under the key?"""
+        """Is there a file of this key?"""
         try:
             with _mapped():
                 await obstore.head_async(self._store, key)
@@ -169,31 +169,31 @@ class FileStore:
         return True
 
     async def copy(self, key: str, target: str) -> None:
-        """Make a second file of the same content.
+        """Copy a file.
 
         Raises:
-            SourceGoneError: nothing lies under the key.
+            SourceGoneError: there is no file of this key.
         """
         try:
             with _mapped():
                 await obstore.copy_async(self._store, key, target)
                 if isinstance(self._store, LocalStore):
-                    # Its copy is a second name of the same file, and as old: young files are safe
-                    # from retention until their record is written.
+                    # A hard link, with the old time. Only young files are safe from retention until
+                    # their record is written.
                     await asyncio.to_thread(os.utime, self._path(target))
                     await asyncio.to_thread(_sync_to_disk, self._path(target))
         except FileNotFoundError:
             raise SourceGoneError(SOURCE_GONE) from None
 
     async def remove(self, key: str) -> None:
-        """Remove a file; one that is gone already is fine."""
+        """Remove a file, if it exists."""
         with contextlib.suppress(FileNotFoundError), _mapped():
             await obstore.delete_async(self._store, key)
 
     async def each(self, folder: UUID | None = None) -> AsyncIterator[Stored]:
-        """Every file of an upload that the store itself lists, or of one upload.
+        """List the files of all uploads, or of one.
 
-        What isn't of our own making (another program's files in the same bucket) is left out.
+        Files that aren't ours, such as another program's in the same bucket, are left out.
         """
         prefix = None if folder is None else f"{folder}/"
         try:
@@ -208,7 +208,7 @@ class FileStore:
             return  # a folder of nothing
 
     async def installations(self) -> dict[UUID, dt.datetime]:
-        """Who has said that it uses this store, and when."""
+        """The installations that have registered with this store, and when they did."""
         said = {}
         try:
             with _mapped():
@@ -222,12 +222,12 @@ class FileStore:
         return said
 
     async def say_installation(self, installation: UUID) -> None:
-        """Say that an installation uses this store."""
+        """Register an installation as a user of this store."""
         with _mapped():
             await obstore.put_async(self._store, f"{_INSTALLATIONS}/{installation}", b"Rollbook\n")
 
     def fetch(self, key: str, target: Path) -> None:
-        """Copy a stored file to a local path (blocking: for the child process).
+        """Download a file to a local path (blocking, for the child process).
 
         Raises:
             SourceGoneError: nothing lies under the key.
@@ -242,14 +242,14 @@ class FileStore:
             raise SourceGoneError(SOURCE_GONE) from None
 
     def put(self, key: str, source: Path) -> None:
-        """Store a local file (blocking: for the child process)."""
+        """Store a local file (blocking, for the child process)."""
         with _mapped():
             obstore.put(self._store, key, source)
 
     def discard(self, key: str) -> None:
-        """Remove a file that nobody needs (blocking: for the child process), if that can be done.
+        """Try to remove a file (blocking, for the child process).
 
-        What can't be removed now goes with the upload's folder.
+        If that fails, it is removed later with the upload's folder.
         """
         with contextlib.suppress(FileNotFoundError, ServiceUnavailableError), _mapped():
             obstore.delete(self._store, key)
@@ -259,7 +259,7 @@ class FileStore:
 
 
 def _retries(retry_s: float) -> RetryConfig:
-    """Few and quick: obstore's own ten tries in three minutes would hold a request that long."""
+    """Short retries: with obstore's defaults a request would wait up to three minutes."""
     return {
         "max_retries": 10,
         "backoff": {"max_backoff": dt.timedelta(seconds=2)},
@@ -269,7 +269,7 @@ def _retries(retry_s: float) -> RetryConfig:
 
 @contextlib.contextmanager
 def _mapped() -> Iterator[None]:
-    """Give the store's failures our own error; that nothing is there is not a failure of it."""
+    """Map the store's failures to our error; a missing file stays a FileNotFoundError."""
     try:
         yield
     except FileNotFoundError:

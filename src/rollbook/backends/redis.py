@@ -1,4 +1,4 @@
-"""The connection to Redis or Valkey, made the way the queue needs it.
+"""Connections to Redis or Valkey, with the timeouts that the queue needs.
 
 An address is a URL: ``unix:``, ``redis:`` or ``rediss:`` as redis-py reads them, or, for a server
 whose place Sentinels know, ``redis+sentinel:`` or ``rediss+sentinel:`` (TLS, to the Sentinels
@@ -20,7 +20,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from rollbook.errors import ConfigurationError
 
-#: Seconds that a Sentinel gets to answer, before the next one is asked.
+#: Timeout for a Sentinel, in seconds, before the next one is asked.
 SENTINEL_ANSWER_S = 1.0
 #: Seconds after which a blocking pop or read that nobody answers is given up. BullMQ's own end
 #: after ten at most: over that, the server hangs, or its machine is gone without a word.
@@ -76,20 +76,20 @@ def _pool(address: str, options: dict[str, Any]) -> BlockingConnectionPool:
 
 @dataclass(frozen=True, slots=True)
 class SentinelAddress:
-    """What an address with Sentinels says."""
+    """The parts of an address with Sentinels."""
 
     #: Host and port of each.
     sentinels: tuple[tuple[str, int], ...]
-    #: The name that the Sentinels know the server by.
+    #: The name of the master in the Sentinels.
     master: str
-    #: The Sentinels' own, which may differ from the server's.
+    #: The password of the Sentinels, which may differ from the server's.
     password: str | None
-    #: A ``redis:`` or ``rediss:`` URL without a host, with all that is the server's.
+    #: A ``redis:`` or ``rediss:`` URL without a host, for the server.
     server: str
 
 
 def read_sentinel_address(address: str) -> SentinelAddress:
-    """Take an address with Sentinels apart.
+    """Parse an address with Sentinels.
 
     Raises:
         ValueError: it names no Sentinel, or a port is no number.
@@ -116,7 +116,7 @@ def _host_and_port(text: str) -> tuple[str, int]:
 
 
 def _watched_pool(address: SentinelAddress, options: dict[str, Any]) -> _WatchedPool:
-    """A pool that asks the Sentinels where the server is, whenever it connects."""
+    """A pool that asks the Sentinels for the master at each new connection."""
     server: dict[str, Any] = dict(parse_url(address.server))
     has_tls = server.pop("connection_class", None) is not None
     tls = {"ssl": True, **{k: v for k, v in server.items() if k.startswith("ssl_")}}
@@ -127,7 +127,7 @@ def _watched_pool(address: SentinelAddress, options: dict[str, Any]) -> _Watched
             "decode_responses": True,
             "socket_timeout": SENTINEL_ANSWER_S,
             "socket_connect_timeout": SENTINEL_ANSWER_S,
-            # The next one is asked instead; tries on each would add up to more than a minute.
+            # The next one is asked instead; retries on each would add up to more than a minute.
             "retry": Retry(NoBackoff(), 0),
             **(tls if has_tls else {}),
         },
@@ -138,9 +138,9 @@ def _watched_pool(address: SentinelAddress, options: dict[str, Any]) -> _Watched
 
 
 class _WatchedPool(SentinelConnectionPool, BlockingConnectionPool):
-    """Connections to whichever server is the master now; who wants one too many waits."""
+    """Connections to the current master; blocks when all are in use."""
 
     async def aclose(self) -> None:
-        """Close the connections to the Sentinels too, which redis-py leaves to their owner."""
+        """Close the connections to the Sentinels too, which redis-py doesn't close."""
         await super().aclose()
         await self.sentinel_manager.aclose()

@@ -1,7 +1,7 @@
 """The schema's migrations (Alembic, plain SQL inside).
 
-Apart from ``database``, because Alembic takes longer to import than everything else together, and
-only the commands that migrate need it.
+Not in ``database``, because Alembic takes longer to import than everything else together, and only
+the commands that migrate need it.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-#: Two processes that start together take turns at migrating (any fixed number will do).
+#: Advisory lock for migrations (any fixed number).
 MIGRATION_LOCK = 0x726F6C6C
 
 log = structlog.get_logger(__name__)
 
 
 def migrate(address: str) -> str:
-    """Bring the schema to the newest revision and return its name.
+    """Migrate the schema to the newest revision and return that.
 
     Raises:
         ServiceUnavailableError: PostgreSQL doesn't answer.
     """
     with _alembic(address) as (config, connection):
-        # Given back with the connection: one that broke couldn't be asked to.
+        # Released with the connection.
         connection.exec_driver_sql(f"SELECT pg_advisory_lock({MIGRATION_LOCK})")
         before = _revision(connection)
         if before is not None and before > SCHEMA_REVISION:
@@ -67,7 +67,7 @@ def _alembic(address: str) -> Iterator[tuple[Config, Connection]]:
             config.attributes["connection"] = connection
             yield config, connection
     except (psycopg.OperationalError, sqlalchemy_errors.OperationalError) as error:
-        # SQLAlchemy gives what psycopg raises a class of its own, while it connects too.
+        # SQLAlchemy wraps psycopg's errors, also while it connects.
         raise ServiceUnavailableError(
             "PostgreSQL doesn't answer, so the schema couldn't be checked. Is it started, and is "
             "DATABASE_URL right?"
@@ -83,7 +83,7 @@ def _config() -> Config:
 
 
 def newest_revision() -> str | None:
-    """The newest revision that the package holds."""
+    """The newest revision in the package."""
     return ScriptDirectory.from_config(_config()).get_current_head()
 
 

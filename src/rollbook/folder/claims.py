@@ -1,8 +1,8 @@
-"""The watched folder on the disk: which files are taken, how one is claimed, and where it goes.
+"""The watched folder on disk: which files are wanted, how one is claimed, and where it goes.
 
 A file is claimed by a rename into ``.taking/<claim>/``, which succeeds for one process only and
-outlives every crash: the claim's name says when, with which priority and under which id it was
-made, so that whoever finds it later can carry on. Nothing here follows a symbolic link.
+survives every crash. The claim's name holds its time, priority and id, so any process that finds it
+later can continue. Nothing here follows a symbolic link.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
 TAKING = ".taking"
-#: In a claim, what came from the folder itself; a sub-folder's name has no dot at its beginning.
+#: In a claim: a file of the folder itself. Names of sub-folders begin with no dot.
 _ROOT = ".root"
 _ERROR = ".error.txt"
 _STAMP = "%Y%m%dT%H%M%SZ"
 _CLAIM = re.compile(r"(\d{8}T\d{6}Z)-(\d{1,9})-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 _FINISHED = re.compile(r"(\d{8}T\d{6}Z)-[0-9a-f]{8}-")
-#: Bytes of a name in most file systems, less what is put before and behind it.
+#: Length of a name in most file systems, in bytes, less our prefix and suffix.
 _NAME_BYTES = 255 - len("20260101T000000Z-00000000-") - len(_ERROR)
 
 _IGNORED_BEGINNINGS = (".", "~$")
@@ -51,30 +51,30 @@ _IGNORED_ENDINGS = (".tmp", "~", _ERROR)
 _IGNORED_NAMES = frozenset({".ds_store", "thumbs.db"})
 _ENDINGS = tuple(f".{ending}" for ending in ENDINGS)
 
-#: Of a file that has gone, or whose place a symbolic link or a socket has taken.
+#: Errors for a file that is gone or was replaced by a symbolic link or a socket.
 _NO_FILE = (errno.ENOENT, errno.ELOOP, errno.ENXIO)
-#: Not blocking, because opening a named pipe would wait for its other end.
+#: Non-blocking, because opening a named pipe would wait for its other end.
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What changes when a file is written to; a share's inode numbers may change at will."""
+    """What changes when a file is written to; inode numbers of a share may change at any time."""
 
     bytes: int
     mtime_ns: int
 
     @classmethod
     def of(cls, found: os.stat_result) -> Mark:
-        """The mark of a file as the system describes it."""
+        """The mark of a file, from its status."""
         return cls(found.st_size, found.st_mtime_ns)
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A file that lies in the folder."""
+    """A file in the folder that isn't claimed."""
 
-    #: The sub-folder; None is the folder itself.
+    #: The sub-folder; None: the folder itself.
     sub: str | None
     name: str
     mark: Mark
@@ -82,7 +82,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A file that somebody has begun to take."""
+    """A claimed file."""
 
     id: UUID
     at: dt.datetime
@@ -93,22 +93,22 @@ class Claim:
 
     @property
     def folder(self) -> str:
-        """The claim's folder in ``.taking``."""
+        """The name of the claim's folder in ``.taking``."""
         return f"{self.at:{_STAMP}}-{self.priority}-{self.id}"
 
     @property
     def path(self) -> tuple[str, str, str]:
-        """The folders, each in the one before, at whose end the file lies."""
+        """Path components of the claimed file's folder."""
         return TAKING, self.folder, self.sub or _ROOT
 
     @property
     def label(self) -> str:
-        """How the name in ``processed/`` or ``failed/`` begins: its time, and a part of its id."""
+        """Prefix of the name in ``processed/`` or ``failed/``: the time and a part of the id."""
         return f"{self.at:{_STAMP}}-{self.id.hex[:8]}"
 
     @property
     def final_name(self) -> str:
-        """The name in ``processed/`` or ``failed/``: with its time, and never another claim's."""
+        """The name in ``processed/`` or ``failed/``, unique to this claim."""
         stem, dot, ending = self.name.rpartition(".")
         while len(os.fsencode(stem + dot + ending)) > _NAME_BYTES:
             stem = stem[:-1]
@@ -117,20 +117,20 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What one look found, the oldest first."""
+    """The content of the folder, oldest first."""
 
     files: Sequence[Waiting]
     claims: Sequence[Claim]
-    #: Sub-folders that are nobody's, whose files are left alone.
+    #: Sub-folders without an owner; their files are left unchanged.
     unmapped: Sequence[str]
-    #: Sub-folders that are somebody's.
+    #: Sub-folders with an owner.
     mapped: Sequence[str]
 
 
 def is_wanted(name: str) -> bool:
-    """Is a file of this name taken? Not those of other kinds, nor temporary, lock and hidden ones.
+    """Is a file of this name wanted? Other kinds and temporary, lock and hidden files are not.
 
-    Excel's lock files begin with ``~$`` and end as the workbook does.
+    Excel's lock files begin with ``~$`` and have the workbook's ending.
     """
     lower = name.lower()
     return (
@@ -142,20 +142,20 @@ def is_wanted(name: str) -> bool:
 
 
 class Folder:
-    """One watched folder; its methods block, and belong into a thread.
+    """A watched folder; its methods block, so call them in a thread.
 
     Raises:
         ServiceUnavailableError: from every method, when the folder isn't there.
-        FileWaitsError: from those for one file, when it can't be used, which holds up no other.
+        FileWaitsError: from methods for one file, when that file can't be used now.
     """
 
     def __init__(self, path: Path, subs: Sequence[str] = ()) -> None:
-        #: Opened anew for each call: a share may have been mounted again.
+        #: Opened again for each call: a share may have been remounted.
         self.path = path
         self._subs = subs
 
     def look(self) -> Look:
-        """The files that wait, and those that somebody began to take."""
+        """List the waiting and the claimed files."""
         with self._opened() as root:
             files = list(_files(root, None))
             folders = {name for name in os.listdir(root) if is_folder(root, name)}  # noqa: PTH208
@@ -175,18 +175,18 @@ class Folder:
     def claim(
         self, file: Waiting, claim_id: UUID, *, priority: int, at: dt.datetime
     ) -> Claim | None:
-        """Make a file this process's own; None when somebody was quicker.
+        """Claim a file for this process; None when another one was quicker.
 
-        The caller holds the claim's lock, so that nobody clears its empty folder away.
+        The caller holds the claim's lock, so no other process removes its still empty folder.
         """
         claim = Claim(claim_id, at.replace(microsecond=0), priority, file.sub, file.name, file.mark)
         with self._opened(for_file=True) as root, reached(root, *_parts(file.sub)) as source:
             try:
-                # Whoever may not read it had better leave it where it is.
+                # A file that this process may not read stays where it is.
                 os.close(os.open(file.name, _READ, dir_fd=source))
             except PermissionError:
                 raise FileWaitsError(
-                    "A file in the watched folder may not be read by Rollbook and waits there. "
+                    "Rollbook may not read a file in the watched folder, so the file waits there. "
                     "Give the account that runs Rollbook the right to read it."
                 ) from None
             except OSError as error:
@@ -223,12 +223,12 @@ class Folder:
                 yield file
 
     def finish(self, claim: Claim, target: str, *, error: str | None = None) -> None:
-        """Move a claimed file on, with what was wrong beside it; done already is fine.
+        """Move a claimed file to its target, with an error text beside it; repeating it is fine.
 
         Args:
-            claim: what is moved.
-            target: ``processed`` or ``failed``, beside where the file lay.
-            error: for the person who put it there.
+            claim: the claimed file.
+            target: ``processed`` or ``failed``, in the folder that the file came from.
+            error: a text for the person who put the file there.
         """
         with (
             self._opened(for_file=True) as root,
@@ -239,7 +239,7 @@ class Folder:
                 reached(root, *claim.path) as within,
             ):
                 if error is not None:
-                    # Before the file: whoever finds the one finds the other.
+                    # Before the file: a person who finds the file finds the text too.
                     write(within, _ERROR, error, readable_as=goal)
                     os.rename(_ERROR, claim.final_name + _ERROR, src_dir_fd=within, dst_dir_fd=goal)
                 os.rename(claim.name, claim.final_name, src_dir_fd=within, dst_dir_fd=goal)
@@ -250,7 +250,7 @@ class Folder:
             self._clear(root, claim)
 
     def renew(self, claim: Claim, at: dt.datetime) -> Claim:
-        """Let a claim be of another moment: retention counts from it.
+        """Give a claim another time, from which retention counts.
 
         The caller holds the claim's lock.
         """
@@ -261,12 +261,12 @@ class Folder:
         return renewed
 
     def clear(self, claim: Claim) -> None:
-        """Remove the folder of a claim that holds no file (any more)."""
+        """Remove the folder of a claim without a file."""
         with self._opened(for_file=True) as root:
             self._clear(root, claim)
 
     def purge(self, before: dt.datetime, *, dry_run: bool = False) -> int:
-        """Remove what was moved on before a moment; how many files, without their error texts."""
+        """Remove finished files from before a time; returns their number, without error texts."""
         removed = 0
         with self._opened() as root:
             for parts in [(t,) for t in ("processed", "failed")] + [
@@ -307,7 +307,7 @@ class Folder:
                 os.close(root)
 
     def _forget_refusal(self, root: int, claim: Claim) -> None:
-        """Remove the reason of a refusal that a crash cut short and that doesn't hold any more."""
+        """Remove the text of a refusal that a crash interrupted and that no longer applies."""
         with reached(root, *_parts(claim.sub), "failed") as failed:
             os.unlink(claim.final_name + _ERROR, dir_fd=failed)
 
@@ -336,7 +336,7 @@ def _files(within: int, sub: str | None) -> Iterator[Waiting]:
 
 
 def _claims(root: int) -> Iterator[Claim]:
-    """Every claim; one without a file has an empty name."""
+    """Every claim; a claim without a file has an empty name."""
     with reached(root, TAKING) as taking:
         for folder in os.listdir(taking):  # noqa: PTH208
             found = _CLAIM.fullmatch(folder)
@@ -366,7 +366,7 @@ def _content(claim: int) -> tuple[str, str, Mark]:
 
 
 def _time(stamp: str) -> dt.datetime | None:
-    """The moment that a stamp says; None where it is no date."""
+    """The time of a stamp; None where it is no date."""
     try:
         return dt.datetime.strptime(stamp, _STAMP).replace(tzinfo=dt.UTC)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Folders and files by descriptors: reached part by part, without following a symbolic link."""
+"""Folders and files by descriptors, opened component by component without following links."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Everybody who may use the folder above may use the new one.
+#: The new folder gets the access rights of its parent.
 SHARED = 0o777
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -41,7 +41,7 @@ def reached(start: int, *names: str, make: int | None = None) -> Iterator[int]:
 
 
 def _make(within: int, name: str, mode: int) -> bool:
-    """Make a folder, and say whether it is new."""
+    """Create a folder; returns whether it is new."""
     try:
         os.mkdir(name, mode, dir_fd=within)
     except FileExistsError:
@@ -51,12 +51,12 @@ def _make(within: int, name: str, mode: int) -> bool:
 
 
 def described(within: int, name: str) -> os.stat_result:
-    """What the system says of a name in a folder; of a link itself, where it is one."""
+    """The status of a name in a folder; of a link, its own."""
     return os.stat(name, dir_fd=within, follow_symlinks=False)
 
 
 def is_folder(within: int, name: str) -> bool:
-    """Is it there, and a folder of its own?"""
+    """Is it a folder, and no link to one?"""
     try:
         return stat.S_ISDIR(described(within, name).st_mode)
     except FileNotFoundError:
@@ -65,7 +65,7 @@ def is_folder(within: int, name: str) -> bool:
 
 @contextlib.contextmanager
 def unless_used() -> Iterator[None]:
-    """Leave a folder where another program has put something, as file managers do."""
+    """Ignore that a folder isn't empty: file managers put files there."""
     try:
         yield
     except OSError as error:
@@ -74,7 +74,7 @@ def unless_used() -> Iterator[None]:
 
 
 def sync(folder: int) -> None:
-    """Write a folder's names to the disk, where its file system can."""
+    """Sync a folder's entries to disk, where its file system can."""
     try:
         os.fsync(folder)
     except OSError as error:
@@ -83,7 +83,7 @@ def sync(folder: int) -> None:
 
 
 def write(within: int, name: str, text: str, *, readable_as: int) -> None:
-    """Write a text file in a folder, to the disk, readable by all who may read another folder."""
+    """Write and sync a text file, readable by everybody who may read another folder."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(name, flags, 0o666, dir_fd=within)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:

@@ -1,8 +1,8 @@
-"""Taking a file out of the watched folder: claim it, receive it as HTTP does, move it on.
+"""Takes a file from the watched folder: claims it, receives it as HTTP does, moves it.
 
-Each step can be done again: a claimed file is recorded under a key made of its claim, so that
-whoever finds the claim after a crash sees whether the upload exists. A file becomes one upload, or
-is refused with a reason beside it.
+Each step is repeatable. A claimed file is recorded under a key made of its claim, so a process that
+finds the claim after a crash sees whether the upload exists. A file becomes one upload, or is
+refused with an error text beside it.
 """
 
 from __future__ import annotations
@@ -49,15 +49,15 @@ if TYPE_CHECKING:
     from rollbook.config import Settings
     from rollbook.service.system import System
 
-#: Of what the watchers take, and of what an operator takes by hand.
+#: Priorities of files that a watcher takes, and of those that an operator takes by hand.
 PRIORITY = 5
 BY_HAND = 1
-#: A claim that is carried on with after this long is one of that moment.
+#: Age from which a resumed claim gets the current time.
 OLD = dt.timedelta(days=1)
 READ_BYTES = 1024 * 1024
-#: Of the text beside a refused file; an editor that breaks no lines shows it all.
+#: Width of the error text; editors that don't wrap lines show it whole.
 LINE_LENGTH = 80
-#: Of the Idempotency-Keys of claims; nobody else's begins with it.
+#: Prefix of the Idempotency-Keys of claims; other keys can't have it.
 KEY_BEGINNING = "folder:"
 
 _SQL = queries("folder")
@@ -68,14 +68,14 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What became of a file: one of the two."""
+    """The result of taking a file: one of the two."""
 
     upload: Row | None = None
     refusal: RollbookError | None = None
 
 
 def folder_of(settings: Settings) -> Folder:
-    """The folder that is watched.
+    """The watched folder.
 
     Raises:
         ConflictError: there is none.
@@ -95,9 +95,9 @@ async def take(
     priority: int = PRIORITY,
     by: User | None = None,
 ) -> Taken | None:
-    """Take a file that stood still; None when another process was quicker.
+    """Take a file that is no longer written to; None when another process was quicker.
 
-    ``by`` is the operator who asked for it; None stands for a watcher.
+    ``by`` is the operator who asked for it; None: a watcher.
 
     Raises:
         FileWaitsError: it can't be taken now and waits.
@@ -113,7 +113,7 @@ async def take(
 
 
 async def resume(system: System, folder: Folder, claim: Claim) -> Taken | None:
-    """Carry on with a file that somebody claimed and didn't finish; None when it is in good hands.
+    """Resume an unfinished claim; None when another process works on it.
 
     Raises:
         What ``take`` raises.
@@ -124,9 +124,9 @@ async def resume(system: System, folder: Folder, claim: Claim) -> Taken | None:
         if not claim.name:
             await asyncio.to_thread(folder.clear, claim)
             return None
-        log.info("carrying on with a claimed file", claim=str(claim.id))
+        log.info("claim resumed", claim=str(claim.id))
         if abs(clock.now() - claim.at) > OLD:
-            # Moved on under its first moment, it might be over its retention at once.
+            # With its first time, the file's retention might already be over.
             claim = await asyncio.to_thread(folder.renew, claim, clock.now())
         parameters = {"key": _key(claim)}
         recorded = await fetch_one(system.pool, _SQL["by_claim"], parameters)
@@ -137,12 +137,12 @@ async def resume(system: System, folder: Folder, claim: Claim) -> Taken | None:
 
 
 async def take_by_hand(system: System, user: User, file_name: str) -> Row:
-    """Take one file of the folder itself now, before all others.
+    """Take one file of the folder now, before all others.
 
     Args:
         system: the opened parts.
-        user: the operator who asks for it; the file is the folder's all the same.
-        file_name: as the folder lists it; never a path.
+        user: the operator who asks for it; the upload still belongs to the folder's account.
+        file_name: a name in the folder; never a path.
 
     Raises:
         InvalidRequestError: it isn't the name of a file.
@@ -177,7 +177,7 @@ async def take_by_hand(system: System, user: User, file_name: str) -> Row:
 
 
 def check_name(file_name: str) -> None:
-    """Refuse what can't be the name of a file in a folder.
+    """Refuse a text that can't be a file name.
 
     Raises:
         InvalidRequestError: it is a path, is empty or has characters that no name has.
@@ -192,7 +192,7 @@ def check_name(file_name: str) -> None:
 
 
 async def _find(folder: Folder, file_name: str) -> Waiting:
-    """The file by this name: looked for in the folder's list, never opened by what was asked."""
+    """The file of this name, found in the folder's list and never opened by the given name."""
     look = await asyncio.to_thread(folder.look)
     for file in look.files:
         if file.sub is None and file.name == file_name:
@@ -220,7 +220,7 @@ async def _carry_on(
     except RollbookError as error:
         if error.status >= 500:
             raise
-        if by is None:  # an operator's own refusal is written where the operator asked
+        if by is None:  # the API route writes the entry of an operator's refusal
             async with system.pool.connection() as connection:
                 await audit.record(
                     connection, "take", who=owner, refused=error.code, about=claim.label
@@ -238,11 +238,11 @@ async def _store(system: System, folder: Folder, claim: Claim) -> receive.Stored
     async with _reading(folder, claim) as file:
         if file is None:
             raise UnsupportedFileError(
-                "This isn't a file of its own but a link or a device, so nothing was kept. Put the "
-                "file itself into the folder."
+                "This is a link or a device instead of a file, so nothing was kept. Put the file "
+                "itself into the folder."
             )
         _check_mark(file, claim)
-        # Before a byte is read: a mistaken export may be larger than all the store.
+        # Before a byte is read: a mistaken export may be larger than the store.
         if claim.mark.bytes > settings.max_upload_bytes:
             raise FileTooLargeError(
                 f"The file is larger than {settings.max_upload_mb} MB, so nothing was kept. Split "
@@ -256,7 +256,7 @@ async def _store(system: System, folder: Folder, claim: Claim) -> receive.Stored
             )
         try:
             stored = await receive.store_file(system, claim.name, _chunks(file))
-        except FileNotScannedError as error:  # which must not hold up all others
+        except FileNotScannedError as error:  # must not hold up the other files
             raise FileWaitsError(
                 "A file waits, because the virus scanner couldn't look at it. The log says why."
             ) from error
@@ -285,7 +285,7 @@ async def _chunks(file: BinaryIO) -> AsyncIterator[bytes]:
 
 
 async def _owner(system: System, sub: str | None) -> User:
-    """Whose a file is: its scope decides what the file may bring in."""
+    """The owner of a file, whose scope applies to its rows."""
     email = users.FOLDER if sub is None else system.settings.watch_owners.get(sub)
     if email is not None:
         row = await fetch_one(system.pool, _USERS["by_email"], {"email": email})
@@ -300,10 +300,10 @@ async def _owner(system: System, sub: str | None) -> User:
 
 @contextlib.asynccontextmanager
 async def _locked(system: System, claim_id: UUID) -> AsyncIterator[bool]:
-    """Whether the claim is this process's, for as long as the context lasts.
+    """Hold the claim's lock; False when another process holds it.
 
-    The lock spares work: should it be lost with its connection, the claim's key still keeps two
-    processes from recording the file twice.
+    The lock only saves work. If it is lost with its connection, the claim's key still prevents
+    two processes from recording the file twice.
     """
     async with exclusive(system.pool, f"{KEY_BEGINNING}{claim_id}") as connection:
         yield connection is not None
@@ -317,9 +317,9 @@ def _in_words(claim: Claim, error: RollbookError) -> str:
     paragraphs = (
         error.title,
         error.message,
-        "The file itself lies beside this text, and nothing of it was taken in. Mend it and put it "
-        "into the folder again under any name, or send it on Rollbook's page, where a file that "
-        "was sent before can be sent once more.",
+        "The file is beside this text, and nothing of it was imported. Fix it and put it into the "
+        "folder again under any name, or send it on Rollbook's page, where a file that was sent "
+        "before can be sent again.",
     )
     return (
         "\n\n".join(textwrap.fill(paragraph, LINE_LENGTH) for paragraph in paragraphs)

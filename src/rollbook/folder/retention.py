@@ -19,9 +19,9 @@ log = structlog.get_logger(__name__)
 
 
 async def purge(system: System, *, dry_run: bool = False) -> int:
-    """Remove files whose retention has ended, and return how many.
+    """Remove files whose retention has ended; returns their number.
 
-    The watchers do it beside the workers: theirs may be the only machine with the folder.
+    Watchers do this too, because theirs may be the only machine with the folder.
 
     Raises:
         ServiceUnavailableError: the folder can't be used from here.

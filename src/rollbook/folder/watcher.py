@@ -1,7 +1,7 @@
-"""The watcher: takes the files that are put into the watched folder, once each stood still.
+"""The watcher: takes files from the watched folder when they are no longer written to.
 
-Events of the file system only wake it up; what it takes, it finds by looking. A share that tells
-of no changes is looked at every ROLLBOOK_WATCH_SWEEP_S seconds, and so is every other one.
+File system events only wake it up; it finds files by listing the folder. It lists every folder each
+ROLLBOOK_WATCH_SWEEP_S seconds, because some shares send no events.
 """
 
 from __future__ import annotations
@@ -42,17 +42,17 @@ if TYPE_CHECKING:
     from rollbook.model import User
     from rollbook.service.system import System
 
-#: Seconds between two signs of life, at which it also learns that it was started or stopped.
+#: Seconds between two heartbeats, at which it also learns that it was started or stopped.
 HEARTBEAT_S = 2.0
-#: Seconds before it looks again after something that it needs was away.
+#: Seconds before the next try after a part was away.
 RETRY_S = 5.0
-FAULT = "A fault of Rollbook's own; its log says where. Files are safe."
+FAULT = "An error in Rollbook; its log says where. Files are safe."
 _SQL = queries("folder")
 log = structlog.get_logger(__name__)
 
 
 async def serve(settings: Settings, metrics_listener: socket.socket | None = None) -> None:
-    """Watch until SIGTERM or SIGINT; a file that is being taken is finished, or is found again.
+    """Watch until SIGTERM or SIGINT; a file under way is finished, or resumed later.
 
     Raises:
         ConfigurationError: no folder is named.
@@ -75,7 +75,7 @@ async def state(system: System) -> tuple[Row, list[Row]]:
 
 
 async def change(system: System, user: User, *, is_running: bool) -> None:
-    """Let the watchers take files, or not, wherever they run; it holds over restarts.
+    """Start or stop the watchers of all machines; it survives restarts.
 
     Raises:
         ConflictError: nothing is watched.
@@ -101,7 +101,7 @@ class Watcher:
         self._stillness = _Stillness(system.settings.watch_still_s)
         self._wake = asyncio.Event()
         self._is_running: bool | None = None
-        #: The folders whose events wake it.
+        #: The folders whose events wake the watcher.
         self._heard: tuple[Path, ...] = (self.folder.path,)
         self._heard_changed = asyncio.Event()
         self._waiting = self.taken = self.refused = 0
@@ -138,13 +138,13 @@ class Watcher:
         log.info("watcher stopped", watcher=self.name)
 
     async def run_once(self, stop: asyncio.Event | None = None) -> float:
-        """Look once and take what stood still; the seconds until the next look is due.
+        """List the folder once and take the ready files; returns the seconds until the next look.
 
         Raises:
             ServiceUnavailableError, psycopg.OperationalError, PoolTimeout: a part is away.
         """
         if not await self._may_take():
-            # The next beat must see a start, also where the stop lay between two of them.
+            # The next heartbeat must see a start, even when the stop was between two heartbeats.
             self._is_running = False
             return self._settings.watch_sweep_s
         look = await asyncio.to_thread(self.folder.look)
@@ -167,7 +167,7 @@ class Watcher:
             except Exception as error:  # noqa: BLE001 - one file must not hold up all others
                 problems.add(FAULT)
                 log.error("file failed", error=type(error).__name__, where=logs.places(error))
-            # Seen anew: by then its writer may have come to an end, or its owner be open.
+            # Checked again later: its writer may have finished by then, or its owner be enabled.
             self._stillness.forget(found)
             next_s = min(next_s, self._settings.watch_still_s or RETRY_S)
         self._problem = " ".join(sorted(problems)) or None
@@ -188,7 +188,7 @@ class Watcher:
             self.refused += taken.refusal is not None
 
     async def _round(self, stop: asyncio.Event) -> float:
-        """One round that no failure ends for good."""
+        """Run one round; failures are logged, and the next round is tried."""
         try:
             return await self.run_once(stop)
         except (RollbookError, *UNAVAILABLE) as error:
@@ -221,7 +221,7 @@ class Watcher:
             self._heard_changed.set()
 
     async def _listen(self, stop: asyncio.Event) -> None:
-        """Wake the watcher at each change; where that fails, the sweep is left."""
+        """Wake the watcher at each change; where that fails, the sweep remains."""
         while not stop.is_set():
             self._heard_changed.clear()
             try:
@@ -236,7 +236,7 @@ class Watcher:
                 async for _ in events:
                     self._wake.set()
             except (OSError, RuntimeError) as error:
-                # watchfiles raises a RuntimeError of its own when the system has no watch left.
+                # watchfiles raises a RuntimeError when the system has no watches left.
                 log.warning("no events of the folder, sweeping only", error=type(error).__name__)
                 await asyncio.sleep(self._settings.watch_sweep_s)
 
@@ -262,14 +262,14 @@ class Watcher:
 
 
 class _Stillness:
-    """Which files have looked the same for long enough."""
+    """Tracks which files have been unchanged for long enough."""
 
     def __init__(self, still_s: float) -> None:
         self._still_s = still_s
         self._seen: dict[tuple[object, ...], tuple[Mark, float]] = {}
 
     def of(self, look: Look) -> tuple[list[Waiting | Claim], float]:
-        """Those that have, claims first, and the seconds until the next of the others may have."""
+        """The unchanged files, claims first, and the seconds until the next one may be ready."""
         now = asyncio.get_running_loop().time()
         before, self._seen = self._seen, {}
         ready: list[Waiting | Claim] = []
@@ -287,7 +287,7 @@ class _Stillness:
         return ready, min(waits)
 
     def forget(self, file: Waiting | Claim) -> None:
-        """Count the file's time anew."""
+        """Start the file's time again."""
         self._seen.pop(_place(file), None)
 
 
@@ -299,6 +299,6 @@ def _unmapped_in_words(unmapped: Sequence[str]) -> str | None:
     if not unmapped:
         return None
     return (
-        f"Nothing is taken from {len(unmapped)} sub-folders that are nobody's: name their owners "
+        f"No file is taken from {len(unmapped)} sub-folders without an owner: name their owners "
         "in ROLLBOOK_WATCH_OWNERS, or move them away."
     )

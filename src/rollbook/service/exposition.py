@@ -1,4 +1,4 @@
-"""Showing a process's metrics and probes: the text, and a small server where there is no API."""
+"""Metrics and probes of a process: the text, and a small server for processes without the API."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rollbook.service.system import System
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-#: Seconds that a client of the small server gets to ask and to take the answer.
+#: Timeout for a client of the small server, in seconds.
 PATIENCE_S: Final = 10.0
 _REASONS: Final = {200: b"OK", 401: b"Unauthorized", 404: b"Not Found", 503: b"Service Unavailable"}
 
@@ -31,13 +31,13 @@ log = structlog.get_logger(__name__)
 
 
 class _Families:
-    """Families of several processes, put together by name: each may stand in a text but once."""
+    """Metric families of several processes, merged by name: a text may have each name once."""
 
     def __init__(self) -> None:
         self._by_name: dict[str, Metric] = {}
 
     def add(self, families: Iterable[Metric], component: str | None = None) -> None:
-        """Add families; ``component`` is whose they are, and None stands for the installation's."""
+        """Add families of a component; None: of the installation."""
         for family in families:
             known = self._by_name.setdefault(
                 family.name, Metric(family.name, family.documentation, family.type)
@@ -48,7 +48,7 @@ class _Families:
             ]
 
     def collect(self) -> list[Metric]:
-        """All of them, as a registry would say it."""
+        """All families, as from a registry."""
         return list(self._by_name.values())
 
 
@@ -60,9 +60,9 @@ def text(
     """The metrics of this process in Prometheus' text format.
 
     Args:
-        component: what this process is (``api``, ``worker``, ``watch``), a label of each figure.
-        shared: what is the installation's and no process's.
-        others: families of other processes, which already say whose they are.
+        component: this process (``api``, ``worker``, ``watch``), a label of each sample.
+        shared: the installation's families, without that label.
+        others: families of other processes, which already have that label.
     """
     families = _Families()
     families.add(REGISTRY.collect(), component)
@@ -73,7 +73,7 @@ def text(
 
 
 def may_read(settings: Settings, authorization: str | None) -> bool:
-    """May whoever sent this header read the metrics? All may, unless a token is set."""
+    """May a client with this header read the metrics? Everybody may where no token is set."""
     if settings.metrics_token is None:
         return True
     wanted = f"Bearer {settings.metrics_token.get_secret_value()}"
@@ -89,8 +89,8 @@ async def served(
     Args:
         system: the opened parts.
         component: what this process is.
-        listener: a socket that listens already; without it, ROLLBOOK_METRICS_HOST and _PORT count,
-            and nothing is served where no port is set.
+        listener: a listening socket; None: ROLLBOOK_METRICS_HOST and _PORT, and nothing is served
+            where no port is set.
 
     Raises:
         ConfigurationError: the port is taken.
@@ -120,7 +120,7 @@ async def served(
 
 
 class _Answers:
-    """The small server: one request on each connection, no body, nothing but three addresses."""
+    """The small server: one request per connection, no body, three paths."""
 
     def __init__(self, system: System, component: str) -> None:
         self._settings = system.settings
@@ -132,7 +132,7 @@ class _Answers:
             async with asyncio.timeout(PATIENCE_S):
                 await self._serve(reader, writer)
         except (TimeoutError, OSError, h11.ProtocolError) as error:
-            log.debug("request to the metrics server broke off", error=type(error).__name__)
+            log.debug("metrics request aborted", error=type(error).__name__)
         finally:
             writer.close()
 

@@ -1,4 +1,4 @@
-"""Is this process fit for work? What the probes of every process answer."""
+"""Readiness of a process, for its probes."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from rollbook.errors import RollbookError
 if TYPE_CHECKING:
     from rollbook.service.system import System
 
-#: Seconds that PostgreSQL gets to answer a probe.
+#: Timeout for PostgreSQL, in seconds.
 DATABASE_S = 3.0
 
 log = structlog.get_logger(__name__)
 
 
 class Readiness:
-    """Looks at the parts that a process needs; the log hears of changes alone."""
+    """Checks the parts that a process needs; only changes are logged."""
 
     def __init__(self, system: System) -> None:
         self._system = system
         self._last: dict[str, str] | None = None
 
     async def check(self) -> tuple[bool, dict[str, str]]:
-        """Whether all is well, and ``ok`` or what is wrong by part."""
+        """Whether the process is ready, and ``ok`` or the problem of each part."""
         system = self._system
         checks = {"postgresql": _database(system), "redis": _queue(system), "store": _store(system)}
         if system.settings.clamd_url is not None:
@@ -51,7 +51,7 @@ async def _database(system: System) -> str:
     except (DatabaseError, PoolTimeout):
         return "not reachable, or not migrated"
     current = row["version_num"] if row else None
-    # A newer one is fine: during an upgrade the version before works on it (how-to/upgrade.md).
+    # A newer schema is fine: during an upgrade the old version works on it (how-to/upgrade.md).
     is_enough = current is not None and current >= SCHEMA_REVISION
     return "ok" if is_enough else f"schema {current} is too old, run `rollbook migrate`"
 

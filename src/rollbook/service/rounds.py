@@ -15,7 +15,7 @@ from rollbook.telemetry import logs, metrics
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
-#: Seconds that a round under way gets when the process stops.
+#: Seconds that a running round has to finish when the process stops.
 STOP_S = 10
 
 log = structlog.get_logger(__name__)
@@ -31,7 +31,7 @@ async def every(
 
     Args:
         interval_s: seconds between the end of a round and the next; the first begins at once.
-        run_once: one round; what it returns is its own affair.
+        run_once: one round; its result is ignored.
         service: its name in the log.
     """
     stop = asyncio.Event()
@@ -39,7 +39,7 @@ async def every(
     try:
         yield
     finally:
-        # A round under way is finished: cancelled in the middle, a client may swallow it.
+        # A running round is finished: the client of Redis may swallow a cancellation.
         stop.set()
         _, late = await asyncio.wait({task}, timeout=STOP_S)
         for task in late:

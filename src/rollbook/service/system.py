@@ -1,4 +1,4 @@
-"""The parts a process works with, opened together and closed together."""
+"""The parts of a process, opened and closed together."""
 
 from __future__ import annotations
 

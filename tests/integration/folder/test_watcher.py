@@ -269,7 +269,7 @@ async def test_other_files_and_links_stay_where_they_are(
     assert all((folder / name).read_bytes() == content for name in left)
     assert (folder / "link.csv").is_symlink()
     assert (outside / "secret.csv").exists()
-    assert "1 sub-folders that are nobody's" in seen["problem"]
+    assert "1 sub-folders without an owner" in seen["problem"]
 
 
 async def test_a_link_in_the_place_of_failed_leads_nothing_out_of_the_folder(
@@ -394,6 +394,6 @@ async def test_a_folder_that_takes_a_files_place_is_refused(system: System, fold
     taken = await intake.take(system, one.folder, file)
     assert taken is not None
     assert taken.refusal is not None
-    assert "not a file of its own" in taken.refusal.message.replace("isn't", "is not")
+    assert "instead of a file" in taken.refusal.message
     assert [path.read_bytes() for path in (folder / "failed").rglob("inner")] == [b"somebody's"]
     assert nothing_is_claimed(folder)
