@@ -54,9 +54,9 @@ def columns() -> str:
         "this table, send a [mapping](rest.md#options-of-an-upload) with the upload: it is "
         "remembered for your office's next files with the same headers. Where two headers of a "
         "file stand for one field, the one that is first in this table counts.\n",
-        "The header row may stand below title rows. Of several sheets the first with ID numbers is "
-        "taken, unless you name one. Dates may be date cells, serial numbers or texts with the day "
-        "first; what could be read in two ways is flagged.\n",
+        "The header row may be below title rows; which files and sheets are read, and how, is on "
+        "[a page of its own](files.md). Dates may be date cells, serial numbers or texts with the "
+        "day first; what could be read in two ways is flagged.\n",
         "| field | headers | what becomes of it |",
         "|---|---|---|",
     ]

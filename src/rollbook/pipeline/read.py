@@ -33,6 +33,7 @@ from rollbook.pipeline.columns import (
 from rollbook.pipeline.csv_text import CsvText, csv_text
 from rollbook.pipeline.header import Header, is_number
 from rollbook.pipeline.reading import ColumnUsed, How, Note, Reading, SheetNotRead
+from rollbook.pipeline.stacked import Stack
 from rollbook.spreadsheets.books.book import Rows
 from rollbook.spreadsheets.books.merged import MergedCells
 from rollbook.spreadsheets.books.opening import open_book
@@ -256,6 +257,9 @@ class _Reading:
 
     def sheets(self) -> Iterator[Sheet]:
         """The batches of the wanted table, or of the first visible one that holds members."""
+        if self._wanted.sheet == ALL_SHEETS:
+            yield from self._all_sheets()
+            return
         for table in self._wanted_tables():
             opened = self._opened(table)
             if opened is None:
@@ -270,10 +274,37 @@ class _Reading:
                     raise MissingColumnsError(_missing(sheet.columns))
                 if others is None:
                     others = tuple(self._other(one) for one in self._tables if one is not table)
-                yield replace(sheet, reading=replace(sheet.reading, sheets_not_read=others))
+                notes = (*sheet.reading.notes, *_more_sheets(others))
+                reading = replace(sheet.reading, sheets_not_read=others, notes=notes)
+                yield replace(sheet, reading=reading)
             if others is not None:
                 return
         self._refuse()
+
+    def _all_sheets(self) -> Iterator[Sheet]:
+        """The batches of all visible tables with members, as one table."""
+        tables = []
+        others = []
+        for table in self._tables:
+            opened = None if table.is_hidden else self._opened(table)
+            if opened is not None:
+                self._empty = self._empty or opened.header.columns
+            if opened is None or opened.header.columns.missing:
+                others.append(self._other(table))
+            else:
+                tables.append(opened)
+        stack = Stack()
+        is_empty = True
+        for opened in tables:
+            stack.begin(opened.table.name)
+            for sheet in _sheets(opened, self._most_columns):
+                if not sheet.frame.is_empty():
+                    is_empty = False
+                    stacked = stack.add(sheet)
+                    reading = replace(stacked.reading, sheets_not_read=tuple(others))
+                    yield replace(stacked, reading=reading)
+        if is_empty:
+            self._refuse()
 
     def _wanted_tables(self) -> list[_Table]:
         wanted = self._wanted.sheet
@@ -346,6 +377,18 @@ class _Reading:
             "No column with ID numbers was found, so nothing was changed. The file must have a "
             f"column with the header 'ID Number' (seen: {headers}). If another column holds them, "
             "say so when you send the file."
+        )
+
+
+def _more_sheets(others: Sequence[SheetNotRead]) -> Iterator[Note]:
+    """What is said where members are in several sheets that the sender sees."""
+    names = [sheet.name for sheet in others if sheet.holds_members and not sheet.is_hidden]
+    if names:
+        sheets, were = ("sheet holds", "was") if len(names) == 1 else ("sheets hold", "were")
+        yield Note(
+            "more_sheets",
+            f"{len(names)} more {sheets} members and {were} not read: {_quoted(names)}. Send the "
+            f"file with '{ALL_SHEETS}' as its sheet to read all of them under one set of headers.",
         )
 
 

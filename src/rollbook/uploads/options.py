@@ -84,7 +84,8 @@ class Choices(BaseModel):
     )
     sheet: str | None = Field(
         None,
-        description="The sheet to read; default: the first one with a column of ID numbers.",
+        description="The sheet to read; default: the first visible one with a column of ID "
+        "numbers. `*`: all visible sheets with members, as one table.",
     )
     columns: Annotated[
         dict[str, str | None] | None,

@@ -82,6 +82,24 @@ def test_a_second_sheet_with_members_is_named(site: Site) -> None:
         {"name": "Old members 2019", "is_hidden": True, **EIGHT},
     ]
 
+    [note] = done.upload["reading"]["notes"]
+    assert note["code"] == "more_sheets"
+    assert "'Ward 7'" in note["message"]
+    assert "Old members" not in note["message"]
+
+
+def test_all_visible_sheets_with_members_are_read_as_one_table(site: Site) -> None:
+    done = send(site, "two_member_sheets.xlsx", sheet="*")
+    assert done.outcomes["inserted"] == len(site.members()) == 16
+    assert [sheet["name"] for sheet in done.upload["reading"]["sheets_not_read"]] == [
+        "Notes", "Old members 2019",
+    ]  # fmt: skip
+    assert done.upload["reading"]["notes"] == []
+    rows = done.sheet("All Uploaded Rows").select("Row", "Sheet", "Sheet row", "ID Number").rows()
+    assert rows[0] == ("2", "Ward 4", "2", "7004081080082")
+    assert rows[8] == ("11", "Ward 7", "2", "7104131090089")
+    assert summary(done)["Sheet"] == "Ward 4, Ward 7"
+
 
 def test_the_value_of_merged_cells_counts_for_all_their_rows(site: Site) -> None:
     assert send(site, "merged_province.xlsx").outcomes["inserted"] == 3

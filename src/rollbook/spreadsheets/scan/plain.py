@@ -19,7 +19,7 @@ Flags: TypeAlias = npt.NDArray[np.bool_]
 
 
 class NotPlainError(Exception):
-    """The workbook uses something that the scanner leaves to calamine."""
+    """The workbook uses something that the scanner leaves to ``books.xlsx``."""
 
 
 #: What a form that nobody thought of may end in; the tests let it through.
@@ -33,7 +33,7 @@ _UNFORESEEN: tuple[type[Exception], ...] = (
 
 @contextmanager
 def unforeseen() -> Iterator[None]:
-    """Leave to calamine what a stranger's file makes go wrong here."""
+    """Leave to ``books.xlsx`` what a stranger's file makes go wrong here."""
     try:
         yield
     except _UNFORESEEN as error:
