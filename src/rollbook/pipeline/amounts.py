@@ -48,7 +48,7 @@ def _read(text: str) -> Reading:
     text = text.removeprefix("'").strip()
     if _NEGATIVE.search(text):
         return None, "amount_negative"
-    bare = _CURRENCY.sub("", text).strip()
+    bare = _CURRENCY.sub("", text).strip().removesuffix(".")
     if match := _CENTS_ONLY.match(bare):
         return Decimal(int(match[1])).scaleb(-2), "amount_remark"
     if _POWER.match(bare):

@@ -248,8 +248,8 @@ def of_power(text: str, *, digits: Sequence[int]) -> Reading:
 
 
 _WARD_WORDS: Final = re.compile(
-    r"^(?:ward|wards|wyk|iwadi|w)?[\s.:#-]*(?:no|nr|number|nommer|num)?[\s.:#-]*0*([1-9][0-9]{0,7})"
-    r"(?:[.,]0+)?$",
+    r"^(?:(?:wards?|wyk|iwadi|w)[\s.:#-]*(?:(?:no|nr|number|nommer|num)[\s.:#-]*)?|#\s*)?"
+    r"0*([1-9][0-9]{0,7})(?:[.,]0+)?$",
     re.IGNORECASE,
 )
 #: Wards of a municipality are numbered from 1; the largest has 135 (Municipal Demarcation Board).

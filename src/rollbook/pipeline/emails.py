@@ -27,9 +27,13 @@ _BRACKETS: Final = re.compile(r"\s*\([^()@]*\)\s*$")
 
 def emails(texts: pl.Series) -> Understood:
     """An address in small letters."""
+    is_short = pl.col("cell").str.len_bytes() <= MOST_CHARS
     lower = pl.col("cell").str.to_lowercase().str.strip_prefix("'")
     return understood(
-        texts, pl.when(lower.str.contains(f"^{_ADDRESS}$")).then(lower), _read, pl.String()
+        texts,
+        pl.when(is_short & lower.str.contains(f"^{_ADDRESS}$")).then(lower),
+        _read,
+        pl.String(),
     )
 
 

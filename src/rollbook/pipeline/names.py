@@ -45,7 +45,7 @@ def names(texts: pl.Series, *, is_first: bool) -> Understood:
         cell.str.contains(_PLAIN)
         & (cell.str.len_bytes() <= _MOST_CHARS)
         & ~lower.is_in(list(_none() | _doubtful()))
-        & ~lower.str.contains(rf"^(?:{'|'.join(_titles())}) ")
+        & ~lower.str.contains(rf"^(?:{'|'.join(_titles())})[. ]")
     )
     if is_first:
         is_plain &= ~cell.str.contains(_CONSONANTS)
