@@ -21,7 +21,7 @@ from rollbook.config import Settings
 from rollbook.engines import Addresses, Engines
 from rollbook.model import Role, Scope, User
 from rollbook.service.system import open_system
-from tests import skips, timeouts
+from tests import skips, timeouts, warm_child
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -76,6 +76,22 @@ def cheap_hashes() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("rollbook.accounts.passwords._hasher", cheap)
         yield
+
+
+@pytest.fixture(autouse=True)
+def warm_children(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers of this process use kept children (tests/warm_child.py), but where they may not."""
+    is_subject = request.node.get_closest_marker("cold_child") is not None
+    # What a kept child writes goes where the standard error of the test that started it went.
+    if not is_subject and not {"capfd", "capfdbinary"} & set(request.fixturenames):
+        warm_child.use(monkeypatch)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def kept_children() -> Iterator[None]:
+    """End the kept children with the session."""
+    yield
+    warm_child.end()
 
 
 @pytest.fixture(scope="session")

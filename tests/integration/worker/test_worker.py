@@ -72,6 +72,7 @@ def in_members(settings: Settings) -> list[Row]:
         return connection.execute("SELECT * FROM members ORDER BY id_number").fetchall()
 
 
+@pytest.mark.cold_child
 async def test_each_row_gets_its_outcome_and_the_good_ones_become_members(
     system: System, make_user: MakeUser, settings: Settings
 ) -> None:
@@ -279,6 +280,7 @@ async def test_an_upload_that_completed_can_be_neither_retried_nor_cancelled(
         await control.cancel(system, user, upload_id)
 
 
+@pytest.mark.cold_child
 async def test_a_child_that_is_killed_costs_an_attempt_and_the_next_one_completes(
     system: System, make_user: MakeUser, settings: Settings
 ) -> None:
@@ -327,6 +329,7 @@ async def test_an_attempt_over_its_time_is_stopped_and_fails_with_a_sentence(
     assert in_members(settings) == []
 
 
+@pytest.mark.cold_child
 async def test_a_child_over_its_memory_dies_alone_and_the_upload_says_so(
     settings: Settings, system: System, make_user: MakeUser
 ) -> None:
@@ -340,6 +343,7 @@ async def test_a_child_over_its_memory_dies_alone_and_the_upload_says_so(
     assert len(in_members(settings)) == 1
 
 
+@pytest.mark.cold_child
 async def test_a_worker_that_stops_hands_its_job_back_without_costing_an_attempt(
     settings: Settings, system: System, make_user: MakeUser
 ) -> None:
