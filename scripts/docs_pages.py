@@ -38,7 +38,8 @@ KINDS = {
     "voting_district": "8 digits",
     "date_joined": "a date",
     "last_payment": "a date",
-    "expiry_date": "a date; 24 months after the last payment where the file has none",
+    "expiry_date": "a date; 24 months after the last payment where the file has none "
+    "([which one counts](expiry.md))",
     "membership_amount": "an amount such as `R10.00`",
 }
 

@@ -446,6 +446,33 @@ class KeptMember(BaseModel):
     )
 
 
+class FieldChange(BaseModel):
+    """A field of a member before and after an upload; null where it was or is empty."""
+
+    before: str | None
+    after: str | None
+
+
+class ChangedMember(BaseModel):
+    """A member whom a row changed, or would change."""
+
+    row_number: int = Field(description="As the spreadsheet program shows it.")
+    member_id: UUID
+    fields: dict[str, FieldChange] = Field(
+        description="By the field's name, those that differ. expiry_is_derived: whether the expiry "
+        "date follows from the last payment."
+    )
+
+    @classmethod
+    def of(cls, row: Row) -> ChangedMember:
+        """The answer to a row of the table ``upload_rows``."""
+        fields = {
+            name: FieldChange(before=before and masked(before), after=after and masked(after))
+            for name, (before, after) in row["changes"].items()
+        }
+        return cls(row_number=row["row_number"], member_id=row["member_id"], fields=fields)
+
+
 class ColumnMapping(BaseModel):
     """What an upload has taught about the columns of its office's files."""
 

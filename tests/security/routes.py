@@ -65,6 +65,7 @@ RULES: dict[tuple[str, str], Rule] = {
     ("GET", f"{BASE}/status/{{job_id}}"): _for("signed_in"),
     ("GET", f"{BASE}/rows/{{job_id}}"): _for("signed_in"),
     ("GET", f"{BASE}/problems/{{job_id}}"): _for("signed_in"),
+    ("GET", f"{BASE}/changes/{{job_id}}"): _for("signed_in"),
     # 404: an operator has removed it in another of these tests.
     ("GET", f"{BASE}/report/{{job_id}}"): _for("signed_in", 200, 404),
     ("GET", f"{BASE}/failed-rows/{{job_id}}"): _for("signed_in", 200, 404),

@@ -66,6 +66,7 @@ INTERNAL = {
     # --- uploads: what follows on `visible` for the same id, within one function of a module
     "uploads.rows": "of an upload that `visible` has found",
     "uploads.problems": "of an upload that `visible` has found",
+    "uploads.changes": "of an upload that `visible` has found",
     "uploads.ahead": "of an upload that `visible` has found; only a number comes back",
     "uploads.cancel": "of an upload that `visible` has found",
     "uploads.reopen": "of an upload that `visible` has found",

@@ -12,6 +12,7 @@ from rollbook.accounts.provider import Provider
 from rollbook.api import (
     audit,
     auth,
+    changes,
     description,
     docs,
     health,
@@ -142,6 +143,7 @@ def create_app(settings: Settings) -> FastAPI:
         audit.router,
         undo.router,
         mappings.router,
+        changes.router,
     ):
         base.include_router(part)
     app.include_router(base)

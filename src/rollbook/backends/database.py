@@ -22,7 +22,7 @@ Connection = psycopg.AsyncConnection[Row]
 Pool = AsyncConnectionPool[Connection]
 
 #: The schema revision that this code needs; ``schema.migrate`` upgrades to it.
-SCHEMA_REVISION = "0014"
+SCHEMA_REVISION = "0015"
 #: Timeout for a connection to PostgreSQL, in seconds.
 CONNECT_TIMEOUT_S = 10
 #: The errors that mean that PostgreSQL, or another part of the service, is unavailable.

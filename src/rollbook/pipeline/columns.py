@@ -26,8 +26,11 @@ FULL_NAME = "full_name"
 
 #: The header of what the workbook of refused rows has behind the file's own columns.
 ERRORS = "Errors"
+#: The header of the column before it, where rows repeat others with other values: "no" refuses the
+#: row again.
+USE_ROW = "Use this row"
 #: The same where the file has a column of that name itself.
-_ADDED = re.compile(rf"{ERRORS}( \(\d+\))?")
+_ADDED = tuple(re.compile(rf"{name}( \(\d+\))?") for name in (ERRORS, USE_ROW))
 
 _BRACKETS: Final = re.compile(r"[(\[{]([^()\[\]{}]*)[)\]}]")
 #: "1. Surname", "a) Surname".
@@ -176,8 +179,11 @@ def fingerprint(headers: Sequence[str]) -> str:
 
 
 def own(headers: Sequence[str]) -> Sequence[str]:
-    """The headers without the last one, where that is what a workbook of refused rows adds."""
-    return headers[:-1] if headers and _ADDED.fullmatch(headers[-1]) else headers
+    """The headers without those at the end that a workbook of refused rows adds."""
+    for added in _ADDED:
+        if headers and added.fullmatch(headers[-1]):
+            headers = headers[:-1]
+    return headers
 
 
 def unique_headers(wanted: Sequence[str], taken: Iterable[str] = ()) -> list[str]:

@@ -10,7 +10,7 @@ from psycopg import sql
 
 from rollbook.backends.database import queries
 from rollbook.model import EVERYWHERE, OUTCOMES
-from rollbook.pipeline.match import COPY_ROWS, copy_out
+from rollbook.pipeline.match import COPY_ROWS, MADE, copy_out
 from rollbook.pipeline.read import ROW_NUMBER
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rollbook.backends.database import Row
     from rollbook.model import Outcome, Scope
     from rollbook.pipeline.match import People
+    from rollbook.pipeline.spill import Spill
 
 #: People whom the merge wrote, and whether it knew them before.
 WRITTEN: Final[dict[str, type[pl.DataType]]] = {"person": pl.Int64, "is_new": pl.Boolean}
@@ -76,6 +77,41 @@ def merge(
         claim = "claim_compared"
     connection.execute(sql.SQL(_SQL[claim]).format(**rule))
     return pl.Series(answers).cat.to(ANSWERS)
+
+
+def renew_changes(
+    connection: Connection[Row],
+    rule: Mapping[str, sql.Composable],
+    *,
+    upload_id: UUID,
+    known: pl.DataFrame,
+    spill: Spill,
+) -> bool:
+    """Read again which fields the merge has changed, where another merge came in between.
+
+    Args:
+        connection: after ``merge``, before anything of it is rolled back.
+        rule: the same as for ``match``.
+        upload_id: of this upload.
+        known: of the rows that were merged; see ``match.KNOWN``.
+        spill: its ``existing`` are renewed.
+
+    Returns:
+        Whether they were.
+    """
+    query, own = _SQL["former_versions"], {"upload_id": upload_id}
+    found = connection.execute(query, own).fetchone()
+    if found is None or int(found["versions"]) == (known["version"].sum() or 0):
+        return False
+    spill.add_pieces(
+        "made", MADE, copy_out(connection, sql.SQL(_SQL["changes_made"]).format(**rule), MADE)
+    )
+    for number, (existing, made) in enumerate(zip(spill.existing(), spill.made(), strict=True)):
+        others = existing.drop(name for name in MADE if name != ROW_NUMBER)
+        joined = others.join(made, on=ROW_NUMBER, how="full", coalesce=True)
+        renewed = joined.select(existing.columns).sort(ROW_NUMBER)
+        spill.replace("existing", number, renewed)
+    return True
 
 
 def foreseen(ledger: pl.DataFrame, known: pl.DataFrame) -> pl.Series:
@@ -145,7 +181,7 @@ def count(ledger: pl.DataFrame) -> dict[str, int]:
 
 def keep_rows(
     connection: Connection[Row],
-    batches: Iterable[tuple[pl.DataFrame, pl.DataFrame]],
+    batches: Iterable[tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]],
     *,
     upload_id: UUID,
 ) -> None:
@@ -153,19 +189,20 @@ def keep_rows(
 
     Args:
         connection: inside the attempt's transaction.
-        batches: lines of the ledger with their outcomes, and the problems of these rows.
+        batches: lines of the ledger with their outcomes, the problems of these rows, and what the
+            record says of their members.
         upload_id: whose rows they are.
     """
     with connection.cursor() as cursor:
         cursor.execute(_SQL["forget_rows"], {"upload_id": upload_id})
         with cursor.copy(_SQL["keep_rows"]) as copy:
-            for ledger, problems in batches:
-                for piece in _lines(ledger, problems).iter_slices(COPY_ROWS):
+            for ledger, problems, existing in batches:
+                for piece in _lines(ledger, problems, existing).iter_slices(COPY_ROWS):
                     named = piece.select(pl.lit(str(upload_id)).alias("upload_id"), pl.all())
                     copy.write(named.write_csv(include_header=False))
 
 
-def _lines(ledger: pl.DataFrame, problems: pl.DataFrame) -> pl.DataFrame:
+def _lines(ledger: pl.DataFrame, problems: pl.DataFrame, existing: pl.DataFrame) -> pl.DataFrame:
     by_row = (
         problems.select(
             ROW_NUMBER,
@@ -175,6 +212,13 @@ def _lines(ledger: pl.DataFrame, problems: pl.DataFrame) -> pl.DataFrame:
         .agg(pl.col("text").str.join(","))
         .select(ROW_NUMBER, problems="[" + pl.col("text") + "]")
     )
-    return ledger.select(ROW_NUMBER, "outcome", "duplicate_of").join(
-        by_row, on=ROW_NUMBER, how="left", maintain_order="left"
+    changes = existing.filter(pl.col("changed_fields").is_not_null()).select(list(MADE))
+    lines = ledger.select(ROW_NUMBER, "outcome", "duplicate_of")
+    for more in (by_row, changes):
+        lines = lines.join(more, on=ROW_NUMBER, how="left", maintain_order="left")
+    # Of a repeat and of another office's member, nothing was changed.
+    is_updated = pl.col("outcome") == "updated"
+    return lines.with_columns(
+        pl.when(is_updated).then(pl.col(name)).alias(name)
+        for name in ("member_id", "changed_fields")
     )

@@ -100,7 +100,8 @@ class Normalised:
 
     #: ``row_number``, every field (null where the file has no such column), and from a valid ID
     #: number ``date_of_birth``, ``gender_from_id`` and ``citizenship_from_id``;
-    #: ``province_unknown`` where there is a province that we don't know.
+    #: ``province_unknown`` where there is a province that we don't know; ``expiry_is_derived``:
+    #: whether the expiry date comes from the last payment, null where there is none.
     frame: pl.DataFrame
     #: The same cells as the file has them: ``row_number`` and every field as text.
     raw: pl.DataFrame
@@ -400,4 +401,10 @@ def _with_expiry(frame: pl.DataFrame, today: dt.date) -> pl.DataFrame:
         value=True
     )
     counted = pl.when(is_sound).then(payment).dt.offset_by(f"{MEMBERSHIP_MONTHS}mo")
-    return frame.with_columns(expiry_date=pl.coalesce("expiry_date", counted))
+    given = pl.col("expiry_date")
+    return frame.with_columns(
+        expiry_date=pl.coalesce(given, counted),
+        expiry_is_derived=pl.when(given.is_not_null() | counted.is_not_null()).then(
+            given.is_null()
+        ),
+    )

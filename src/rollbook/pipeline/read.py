@@ -24,6 +24,7 @@ from rollbook.masking import masked
 from rollbook.pipeline import header as header_rows
 from rollbook.pipeline import totals
 from rollbook.pipeline.columns import (
+    USE_ROW,
     ColumnMap,
     fingerprint,
     key,
@@ -489,7 +490,11 @@ def _sheets(opened: _Opened, most_columns: int) -> Iterator[Sheet]:
                 table.reading,
                 header_row=header.index + 1,
                 columns_used=_used(header, columns),
-                columns_not_read=tuple(name for name in own(part.columns[1:]) if name in filled),
+                columns_not_read=tuple(
+                    name
+                    for name in own(part.columns[1:])
+                    if name in filled and key(name) != key(USE_ROW)
+                ),
                 hidden_rows=hidden_rows,
                 hidden_columns=_hidden_headers(header.texts, batch.hidden_columns),
                 notes=(*table.reading.notes, *_notes(total_rows, body.repeats)),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Final, Self
 
 import polars as pl
 
-from rollbook.pipeline.columns import ERRORS, own, unique_headers, variants
+from rollbook.pipeline.changes import changes_table
+from rollbook.pipeline.columns import ERRORS, USE_ROW, own, unique_headers, variants
 from rollbook.pipeline.problems import catalogue, sentence
 from rollbook.pipeline.read import MOST_NAME_CHARS, ROW_NUMBER
 from rollbook.pipeline.reading import Reading
@@ -80,6 +82,9 @@ WRITTEN = "Report written (UTC)"
 ROW = "Row"
 OUTCOME = "Outcome"
 PROBLEMS = "Problems"
+CHANGES = "Changes"
+#: Of a row that repeats another with other values, and of one that has come back undecided.
+UNDECIDED: Final = ("repeat_differs", "repeat_undecided")
 _FILL = "__fill"
 #: Names that a cell of the summary lists.
 MOST_LISTED: Final = 50
@@ -143,6 +148,7 @@ class ReportWriter:
         headers: Sequence[str],
         created: dt.datetime,
         keeps_tables: bool = False,
+        asks_about_repeats: bool = False,
     ) -> None:
         """Begin both.
 
@@ -152,7 +158,10 @@ class ReportWriter:
             headers: of the file.
             created: for the files' properties.
             keeps_tables: keep what the report is written from, because it will be written again.
+            asks_about_repeats: rows repeat others with other values, so the workbook of refused
+                rows has a column that decides over them.
         """
+        self._asks_about_repeats = asks_about_repeats
         self._keeper = TablesKeeper(folder) if keeps_tables else None
         self._headers = headers
         name = upload["file_name"]
@@ -170,6 +179,7 @@ class ReportWriter:
             report = opened.enter_context(self._report)
             refused = opened.enter_context(self._refused)
             self._sheets = report.begin_tables(list(_PARTS), row_fill=_FILL)
+            self._changes = report.begin_tables([CHANGES])
             self._refused_rows = refused.begin_tables(["Refused rows"])
             self._opened = opened.pop_all()
         self._is_finished = self._has_refused = False
@@ -198,11 +208,16 @@ class ReportWriter:
         """
         table = _table(rows, self._headers, lines, problems)
         self._sheets.add(table, list(_PARTS.values()))
+        changes = changes_table(lines)
+        self._changes.add(changes)
         if self._keeper is not None:
-            self._keeper.add(table)
+            self._keeper.add(table, changes)
         refused = table.filter(pl.col(_FILL).is_in(REFUSED))
         self._has_refused = self._has_refused or refused.height > 0
-        self._refused_rows.add(_refused_rows(refused, self._headers))
+        undecided = problems.filter(pl.col("code").is_in(UNDECIDED))[ROW_NUMBER]
+        self._refused_rows.add(
+            _refused_rows(refused, self._headers, undecided if self._asks_about_repeats else None)
+        )
 
     def finish(self, facts: Facts) -> Files:
         """Write what is said of all rows, and close both workbooks."""
@@ -217,6 +232,7 @@ class ReportWriter:
 def write_again(
     path: Path,
     tables: Iterator[pl.DataFrame],
+    changes: Iterator[pl.DataFrame],
     *,
     cells: list[list[AnyCell]],
     chart: BarChart,
@@ -228,6 +244,7 @@ def write_again(
     Args:
         path: where it goes.
         tables: the rows, batch by batch, as they were kept.
+        changes: the changed fields, likewise; none from an older version.
         cells: the summary.
         chart: in the summary.
         upload: the row of the table ``uploads``.
@@ -238,6 +255,10 @@ def write_again(
         sheets = workbook.begin_tables(list(_PARTS), row_fill=_FILL)
         for table in tables:
             sheets.add(table, list(_PARTS.values()))
+        if (first := next(changes, None)) is not None:
+            changed = workbook.begin_tables([CHANGES])
+            for frame in chain([first], changes):
+                changed.add(frame)
         workbook.add_cells("Summary", cells, chart=chart, first=True)
 
 
@@ -314,8 +335,10 @@ def _by_row(problems: pl.DataFrame) -> pl.DataFrame:
     codes = problems["code"].unique().to_list()
     words = {code: sentence(code) for code in codes}
     said = pl.when(pl.col("column").is_null()).then(pl.col("words"))
+    sentence_ = pl.col("code").replace_strict(words, return_dtype=pl.String)
+    kept = pl.when(pl.col("kept").is_not_null()).then(pl.lit(" Kept: ") + pl.col("kept") + ".")
     return (
-        problems.with_columns(words=pl.col("code").replace_strict(words, return_dtype=pl.String))
+        problems.with_columns(words=pl.concat_str(sentence_, kept.fill_null("")))
         .select("row_number", said=said.otherwise(pl.col("column") + ": " + pl.col("words")))
         .group_by("row_number")
         .agg(pl.col("said").str.join("\n"))
@@ -343,13 +366,25 @@ _PARTS: Final[dict[str, pl.Expr]] = {
 }
 
 
-def _refused_rows(refused: pl.DataFrame, headers: Sequence[str]) -> pl.DataFrame:
-    """The file's own columns in its order, and why; what an earlier report said is out of date."""
+def _refused_rows(
+    refused: pl.DataFrame, headers: Sequence[str], undecided: pl.Series | None
+) -> pl.DataFrame:
+    """The file's own columns in its order, and why; what an earlier report said is out of date.
+
+    Args:
+        refused: of the report's table.
+        headers: of the file.
+        undecided: the numbers of rows that repeat others with other values. When they come back,
+            they are refused until someone has decided; None where the file has none.
+    """
     # They stand behind the row number, by other names where these are ours.
     kept = own(headers)
     originals = [refused[:, n].alias(header) for n, header in enumerate(kept, start=1)]
     why = pl.concat_str(OUTCOME, PROBLEMS, separator="\n", ignore_nulls=True)
-    name = unique_headers([*kept, ERRORS])[-1]
+    *_, decision, name = unique_headers([*kept, USE_ROW, ERRORS])
+    if undecided is not None:
+        says_no = pl.when(pl.col(ROW).is_in(undecided.implode())).then(pl.lit("no"))
+        originals.append(refused.select(says_no.alias(decision)).to_series())
     return pl.DataFrame([*originals, refused.select(why.alias(name)).to_series()])
 
 

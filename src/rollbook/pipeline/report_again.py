@@ -21,7 +21,7 @@ from rollbook.errors import SourceGoneError
 from rollbook.model import RESULTS
 from rollbook.notifications import outbox
 from rollbook.pipeline import report, verify
-from rollbook.pipeline.report_tables import rows_of, summary_of
+from rollbook.pipeline.report_tables import changes_of, rows_of, summary_of
 from rollbook.spreadsheets.workbook import Cell
 
 if TYPE_CHECKING:
@@ -96,6 +96,7 @@ def _write(folder: Path, found: pl.DataFrame, upload: Row) -> None:
             table.update(answers, on=report.ROW, how="left", include_nulls=False)
             for table in rows_of(folder / "tables.parquet")
         ),
+        changes_of(folder / "tables.parquet"),
         cells=[_renewed(row, now) for row in cells],
         chart=chart,
         upload=upload,

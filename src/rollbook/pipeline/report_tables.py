@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: The name of the summary in the file's own metadata.
 _SUMMARY = "rollbook.summary"
+#: The changed fields of a row, as a list.
+_CHANGES = "__changes"
 
 
 class TablesKeeper:
@@ -29,10 +31,16 @@ class TablesKeeper:
         self._folder = folder
         self._batches: list[Path] = []
 
-    def add(self, table: pl.DataFrame) -> None:
-        """Put the next batch away."""
+    def add(self, table: pl.DataFrame, changes: pl.DataFrame) -> None:
+        """Put the next batch away, with the changed fields of its rows."""
         path = self._folder / f"table-{len(self._batches)}.arrow"
-        table.write_ipc(path, compat_level=pl.CompatLevel.oldest())
+        by_row = changes.group_by(pl.col("Row").alias("__row"), maintain_order=True).agg(
+            pl.struct(changes.columns).alias(_CHANGES)
+        )
+        kept = table.join(
+            by_row, left_on="Row", right_on="__row", how="left", maintain_order="left"
+        )
+        kept.write_ipc(path, compat_level=pl.CompatLevel.oldest())
         self._batches.append(path)
 
     def finish(self, cells: list[list[AnyCell]], chart: BarChart) -> Path:
@@ -49,7 +57,19 @@ class TablesKeeper:
 
 def rows_of(path: Path) -> Iterator[pl.DataFrame]:
     """The table that ``TablesKeeper`` put away, batch by batch."""
+    for batch in _batches(pl.scan_parquet(path)):
+        yield batch.drop(_CHANGES, strict=False)
+
+
+def changes_of(path: Path) -> Iterator[pl.DataFrame]:
+    """The changed fields of the rows, batch by batch; nothing from a version that had none."""
     kept = pl.scan_parquet(path)
+    if _CHANGES in kept.collect_schema():
+        for batch in _batches(kept.select(_CHANGES)):
+            yield batch.drop_nulls().explode(_CHANGES).unnest(_CHANGES)
+
+
+def _batches(kept: pl.LazyFrame) -> Iterator[pl.DataFrame]:
     height = kept.select(pl.len()).collect().item()
     for start in range(0, height, BATCH_ROWS):
         yield kept.slice(start, BATCH_ROWS).collect()

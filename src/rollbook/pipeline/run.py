@@ -25,8 +25,10 @@ from rollbook.model import Progress, Scope
 from rollbook.notifications import outbox
 from rollbook.pipeline import report
 from rollbook.pipeline.ahead import ahead
-from rollbook.pipeline.match import People, match, merge_rule, staging
-from rollbook.pipeline.merge import count, foreseen, keep_rows, merge, outcomes
+from rollbook.pipeline.doubts import add_doubts
+from rollbook.pipeline.match import People, match, staging
+from rollbook.pipeline.merge import count, foreseen, keep_rows, merge, outcomes, renew_changes
+from rollbook.pipeline.merge_rule import merge_rule
 from rollbook.pipeline.read import BATCH_ROWS, ROW_NUMBER, Wanted, read
 from rollbook.pipeline.spill import Spill
 from rollbook.pipeline.staged import Staged
@@ -160,13 +162,15 @@ class _Attempt:
         rule = merge_rule(self._scope, upload["existing"], upload["id"])
         people = People(ledger)
         ledger, known = match(connection, ledger, people, rule, table.spill)
+        add_doubts(table.spill, table.last.columns, takes_file=upload["existing"] == "update")
         stages.begin("verify", rows_total=total)
         said = outcomes(ledger, foreseen(ledger, known))
         if not self._verification.prepare(said, is_refused=self._is_refused(said)):
             return None
         stages.begin("merge", rows_total=total)
+        merged = known.filter(~known[ROW_NUMBER].is_in(_repeats(ledger).implode()))
         is_refused, files, lines, counted = self._merge_and_report(
-            table, ledger, people, rule, said
+            table, ledger, people, rule, said, merged
         )
         stored = _stored(self._store, upload, files)
         tables_key = None if is_refused else _kept_tables(self._store, upload, files)
@@ -230,6 +234,7 @@ class _Attempt:
         people: People,
         rule: Mapping[str, sql.Composable],
         said: pl.DataFrame,
+        known: pl.DataFrame,
     ) -> tuple[bool, report.Files, pl.DataFrame, Tally]:
         """Merge, and write the report beside it from what the merge is foreseen to do: ``said``.
 
@@ -257,11 +262,15 @@ class _Attempt:
             )
             lines = outcomes(ledger, answers)
             is_refused = self._is_refused(lines)
+            is_renewed = renew_changes(
+                connection, rule, upload_id=upload["id"], known=known, spill=table.spill
+            )
             if upload["dry_run"] or is_refused:
                 connection.execute("ROLLBACK TO SAVEPOINT unmerged")
             stages.begin("report", rows_total=ledger.height)
             if not is_refused:
-                spilled = zip(table.spill.slices(lines), table.spill.problems(), strict=True)
+                spill = table.spill
+                spilled = zip(spill.slices(lines), spill.problems(), spill.existing(), strict=True)
                 keep_rows(connection, spilled, upload_id=upload["id"])
             self._verification.settle(lines, is_refused=is_refused)
             counted = tally(zip(table.spill.slices(lines), table.spill.problems(), strict=True))
@@ -278,7 +287,7 @@ class _Attempt:
                 not_asked_because=self._verification.not_asked_because,
                 reading=table.last.reading,
             )
-            if lines.equals(said):
+            if lines.equals(said) and not is_renewed:
                 return is_refused, writer.finish(facts), lines, counted
         with self._report_writer(table) as writer:
             self._write_rows(writer, table, lines)
@@ -296,6 +305,9 @@ class _Attempt:
             headers=table.last.frame.columns[1:],
             created=clock.now(),
             keeps_tables=self._verification.leaves_pending,
+            asks_about_repeats=any(
+                frame["code"].is_in(report.UNDECIDED).any() for frame in table.spill.problems()
+            ),
         )
 
     def _write_rows(self, writer: report.ReportWriter, table: _Table, lines: pl.DataFrame) -> None:
@@ -307,6 +319,11 @@ class _Attempt:
             known = some.join(existing, on=ROW_NUMBER, how="left", maintain_order="left")
             verified = self._verification.of_rows(known, is_refused=is_refused)
             writer.add(rows, verified, problems)
+
+
+def _repeats(ledger: pl.DataFrame) -> pl.Series:
+    """The numbers of the rows that repeat another."""
+    return ledger.filter(ledger["duplicate_of"].is_not_null())[ROW_NUMBER]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,17 +6,19 @@ a short one.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import polars as pl
 
-from rollbook.pipeline.match import EXISTING
 from rollbook.pipeline.read import ROW_NUMBER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+#: What is known of the rows once all of them were staged.
+PieceKind: TypeAlias = Literal["existing", "differing", "made"]
+Kind: TypeAlias = Literal["rows", "problems"] | PieceKind
 #: As Arrow's older layout: its texts are written without what they were cut out of.
 _LAYOUT = pl.CompatLevel.oldest()
 
@@ -33,8 +35,8 @@ class Spill:
 
     def add(self, rows: pl.DataFrame, problems: pl.DataFrame) -> None:
         """Put the next batch away."""
-        for kind, frame in (("rows", rows), ("problems", problems)):
-            self._write(kind, len(self._heights), frame)
+        self._write("rows", len(self._heights), rows)
+        self._write("problems", len(self._heights), problems)
         self._heights.append(rows.height)
         self._lasts.append(rows[-1, ROW_NUMBER])
 
@@ -46,18 +48,31 @@ class Spill:
         """Put the problems of a batch away that was read again."""
         self._write("problems", number, problems)
 
-    def add_existing(self, pieces: Iterator[pl.DataFrame]) -> None:
-        """Put away what the record says of members, in the order of the rows, however it is cut."""
-        waiting, number = pl.DataFrame(schema=EXISTING), 0
+    def add_pieces(
+        self,
+        kind: PieceKind,
+        schema: Mapping[str, type[pl.DataType]],
+        pieces: Iterator[pl.DataFrame],
+    ) -> None:
+        """Put away what is known of some rows, in the order of the rows, however it is cut."""
+        waiting, number = pl.DataFrame(schema=schema), 0
         for piece in pieces:
             waiting = pl.concat([waiting, piece])
             while waiting[-1, ROW_NUMBER] > self._lasts[number]:
                 end = waiting[ROW_NUMBER].search_sorted(self._lasts[number], side="right")
-                self._write("existing", number, waiting[:end])
+                self._write(kind, number, waiting[:end])
                 waiting, number = waiting[end:], number + 1
         for later in range(number, len(self._lasts)):
-            self._write("existing", later, waiting)
+            self._write(kind, later, waiting)
             waiting = waiting.clear()
+
+    def replace(self, kind: Kind, number: int, frame: pl.DataFrame) -> None:
+        """Put another frame in the place of a batch's."""
+        # What was read may be mapped from the file that is there.
+        path = self._path(kind, number)
+        beside = path.with_suffix(".new")
+        frame.write_ipc(beside, compat_level=_LAYOUT)
+        beside.replace(path)
 
     def rows(self) -> Iterator[pl.DataFrame]:
         """The rows of every batch, in order."""
@@ -71,10 +86,18 @@ class Spill:
         """What the record says of members, for every batch, in order; see ``match.EXISTING``."""
         return self._all("existing")
 
-    def _write(self, kind: str, number: int, frame: pl.DataFrame) -> None:
+    def differing(self) -> Iterator[pl.DataFrame]:
+        """In what repeats differ, for every batch, in order; see ``match.DIFFERING``."""
+        return self._all("differing")
+
+    def made(self) -> Iterator[pl.DataFrame]:
+        """What the merge has changed, for every batch, in order; see ``match.MADE``."""
+        return self._all("made")
+
+    def _write(self, kind: Kind, number: int, frame: pl.DataFrame) -> None:
         frame.write_ipc(self._path(kind, number), compat_level=_LAYOUT)
 
-    def _all(self, kind: str) -> Iterator[pl.DataFrame]:
+    def _all(self, kind: Kind) -> Iterator[pl.DataFrame]:
         for number in range(len(self._heights)):
             yield pl.read_ipc(self._path(kind, number))
 
@@ -85,5 +108,5 @@ class Spill:
             yield frame.slice(start, height)
             start += height
 
-    def _path(self, kind: str, number: int) -> Path:
+    def _path(self, kind: Kind, number: int) -> Path:
         return self._folder / f"{kind}-{number}.arrow"

@@ -12,6 +12,7 @@ import dataframely as dy
 import polars as pl
 
 from rollbook.pipeline import id_numbers, problems
+from rollbook.pipeline.columns import USE_ROW, key
 from rollbook.pipeline.normalise import FIELDS, select
 from rollbook.pipeline.read import ROW_NUMBER
 
@@ -42,8 +43,8 @@ _BEYOND: Final = "cells_beyond_headers"
 class Validated:
     """The rows with their verdicts, and why."""
 
-    #: ``row_number``, every field, ``date_of_birth`` and ``verdict``: ``valid``, ``invalid``, or
-    #: ``out_of_scope`` where the row's place isn't the office's.
+    #: ``row_number``, every field, ``date_of_birth``, ``expiry_is_derived`` and ``verdict``:
+    #: ``valid``, ``invalid``, or ``out_of_scope`` where the row's place isn't the office's.
     rows: pl.DataFrame
     #: Every problem of every row, in the order of the rows; see ``PROBLEMS``.
     problems: pl.DataFrame
@@ -107,6 +108,8 @@ _REPLACED = ("gender", "citizenship", "province", "municipality")
 #: Doubts about a name as a whole, which don't matter where the row is refused.
 _OF_KEPT_ROWS: Final = ("name_initials", "name_doubtful")
 
+#: In the column ``USE_ROW``: the row is not to be taken in.
+_NO = ("no", "n", "nee", "cha", "hayi", "false", "0")
 #: The field that each rule is about.
 RULES = {
     "id_missing": "id_number",
@@ -146,6 +149,11 @@ def validate(normalised: Normalised, sheet: Sheet, scope: Scope) -> Validated:
         name = beyond.columns[-1]
         headers[name] = name
         errors.append(select(beyond, beyond[name].is_not_null(), name, _BEYOND))
+    undecided = _undecided(sheet)
+    if undecided is not None:
+        name = undecided.columns[-1]
+        headers[name] = name
+        errors.append(select(undecided, undecided[name].is_not_null(), name, "repeat_undecided"))
     errors.append(_whole_rows(sheet, beyond))
     said = pl.concat(errors)
     invalid = pl.concat([failed[ROW_NUMBER], said.filter(severity="error")[ROW_NUMBER]])
@@ -198,6 +206,20 @@ def _whole_rows(sheet: Sheet, beyond: pl.DataFrame | None) -> pl.DataFrame:
     )
 
 
+def _undecided(sheet: Sheet) -> pl.DataFrame | None:
+    """The rows that repeated another with other values, and have come back without a decision.
+
+    Returns:
+        ``row_number`` and the cell that says so; None where the file has no such column.
+    """
+    name = next((name for name in sheet.frame.columns if key(name) == key(USE_ROW)), None)
+    if name is None:
+        return None
+    cell = sheet.frame[name]
+    is_no = cell.str.strip_chars().str.to_lowercase().is_in(_NO).fill_null(value=False)
+    return pl.DataFrame([sheet.frame[ROW_NUMBER], cell]).filter(is_no)
+
+
 def _with_verdicts(frame: pl.DataFrame, invalid: pl.Series, scope: Scope) -> pl.DataFrame:
     return frame.select(
         ROW_NUMBER,
@@ -206,6 +228,7 @@ def _with_verdicts(frame: pl.DataFrame, invalid: pl.Series, scope: Scope) -> pl.
         pl.coalesce("gender_from_id", "gender").alias("gender"),
         pl.coalesce("citizenship_from_id", "citizenship").alias("citizenship"),
         "date_of_birth",
+        "expiry_is_derived",
         pl.when(pl.col(ROW_NUMBER).is_in(invalid.implode()))
         .then(pl.lit("invalid"))
         .when(_is_elsewhere(scope))

@@ -14,7 +14,7 @@ CREATE TEMPORARY TABLE staged (
     qualification text, province text, region text, municipality text, ward text,
     voting_station text, voting_district text, date_joined date, last_payment date,
     expiry_date date, subscription text, membership_amount numeric(12, 2), status text,
-    filled bigint NOT NULL
+    expiry_is_derived boolean, filled bigint NOT NULL, member_id uuid NOT NULL
 ) ON COMMIT DROP;
 
 -- name: fill_staged
@@ -42,16 +42,47 @@ COPY repeats FROM STDIN (FORMAT csv);
 -- Only the first row of a person is merged.
 DELETE FROM staged USING repeats WHERE staged.row_number = repeats.row_number;
 
+-- name: differing
+-- The rows that repeat an earlier one with other values, and the earlier values by field, as JSON. An
+-- empty cell of the repeat says nothing, and an expiry date that follows from the payment nothing more.
+COPY (
+    SELECT later.row_number, '{{' || differing.fields || '}}'
+    FROM staged AS later JOIN repeats USING (row_number)
+    JOIN staged AS earlier USING (id_number)
+    CROSS JOIN LATERAL (SELECT {differing} AS fields) AS differing
+    WHERE earlier.row_number NOT IN (SELECT row_number FROM repeats) AND differing.fields <> ''
+    ORDER BY later.row_number
+) TO STDOUT (FORMAT csv);
+
 -- name: existing
 -- What the record says of the people of the file's rows before the merge, and what the merge will
--- make of them; in the order of the file, so that nobody has to hold more of it than a piece.
+-- make of them; in the order of the file, so that nobody has to hold more of it than a piece. Of
+-- another office's member, nothing is compared.
 COPY (
     SELECT excluded.row_number, m.firstname, m.surname, m.ward, m.voting_district,
-           (NOT takes_from_nobody(m.province, m.municipality, {province}, {municipality}))::text,
-           ({existing} <> 'skip'
-            AND takes_from_nobody(m.province, m.municipality, {province}, {municipality})
-            AND ({before}) IS DISTINCT FROM ({after}))::text
+           CASE WHEN is_changed THEN m.member_id END,
+           CASE WHEN is_changed THEN '{{' || {changed} || '}}' END,
+           CASE WHEN NOT is_taken AND {after_payment} > {after_expiry}
+                     AND (is_changed OR excluded.last_payment = m.last_payment)
+                     AND (excluded.last_payment <= excluded.expiry_date) IS NOT FALSE
+                THEN {after_expiry} END,
+           CASE WHEN is_changed AND {existing} = 'update'
+                     AND excluded.last_payment < m.last_payment
+                THEN m.last_payment END,
+           CASE WHEN NOT is_taken THEN excluded.last_payment END,
+           CASE WHEN NOT is_taken AND m.firstname <> excluded.firstname
+                     AND m.surname <> excluded.surname
+                THEN excluded.firstname || ' ' || excluded.surname END,
+           is_taken::text, is_changed::text,
+           CASE WHEN is_changed THEN {version} END
     FROM members AS m JOIN staged AS excluded USING (id_number)
+    CROSS JOIN LATERAL (SELECT
+        NOT takes_from_nobody(m.province, m.municipality, {province}, {municipality}) AS is_taken
+    ) AS place
+    CROSS JOIN LATERAL (SELECT
+        {existing} <> 'skip' AND NOT is_taken AND ({before}) IS DISTINCT FROM ({after})
+        AS is_changed
+    ) AS difference
     ORDER BY excluded.row_number
 ) TO STDOUT (FORMAT csv);
 
@@ -62,8 +93,8 @@ COPY (
 -- of another office isn't touched, even if it became that a moment ago. {{after}} is what each field
 -- would be, by the upload's policy for members that exist.
 COPY (
-    INSERT INTO members AS m (id_number, {fields}, created_by_upload, changed_by_upload)
-    SELECT id_number, {fields}, {upload_id}, {upload_id} FROM staged ORDER BY id_number
+    INSERT INTO members AS m (id_number, member_id, {fields}, created_by_upload, changed_by_upload)
+    SELECT id_number, member_id, {fields}, {upload_id}, {upload_id} FROM staged ORDER BY id_number
     ON CONFLICT (id_number) DO UPDATE
     SET ({fields}) = ROW({after}), changed_by_upload = excluded.changed_by_upload,
         changed_at = now()
@@ -71,6 +102,23 @@ COPY (
       AND takes_from_nobody(m.province, m.municipality, {province}, {municipality})
       AND ({before}) IS DISTINCT FROM ({after})
     RETURNING m.id_number::bigint, (m.xmax = 0)::text
+) TO STDOUT (FORMAT csv);
+
+-- name: former_versions
+-- What the members whom the merge changed were, as one number: another one than ``existing`` saw means
+-- that another merge came in between.
+SELECT COALESCE(sum((extract(epoch FROM former_changed_at) * 1000000)::bigint), 0)::text AS versions
+FROM member_changes WHERE upload_id = %(upload_id)s;
+
+-- name: changes_made
+-- The same as ``existing`` says of each changed row, from what the merge has done.
+COPY (
+    SELECT staged.row_number, now_.member_id, '{{' || {made} || '}}'
+    FROM member_changes AS c
+    JOIN members AS now_ USING (id_number) JOIN staged USING (id_number)
+    CROSS JOIN LATERAL jsonb_populate_record(NULL::members, c.before) AS m
+    WHERE c.upload_id = {upload_id}
+    ORDER BY staged.row_number
 ) TO STDOUT (FORMAT csv);
 
 -- name: taken
@@ -103,7 +151,7 @@ VALUES ({upload_id}, {names}, '{{}}', '{{}}');
 
 -- name: keep_rows
 -- What became of each row of the file.
-COPY upload_rows (upload_id, row_number, outcome, duplicate_of, problems)
+COPY upload_rows (upload_id, row_number, outcome, duplicate_of, problems, member_id, changes)
 FROM STDIN (FORMAT csv);
 
 -- name: forget_rows

@@ -51,11 +51,12 @@ WHERE id = %(id)s AND status IN ('completed', 'failed', 'cancelled')
 RETURNING id;
 
 -- name: forget_cells
--- What became of each row stays; what stood in its cells does not.
+-- What became of each row stays; what was in its cells, and what it changed of a member, does not.
 UPDATE upload_rows
-SET problems = (SELECT jsonb_agg(problem || '{"value": null}') FROM jsonb_array_elements(problems)
-                AS problem)
-WHERE upload_id = %(id)s AND jsonb_array_length(problems) > 0;
+SET problems = (SELECT jsonb_agg(problem || '{"value": null, "kept": null}')
+                FROM jsonb_array_elements(problems) AS problem),
+    member_id = NULL, changes = NULL
+WHERE upload_id = %(id)s AND (jsonb_array_length(problems) > 0 OR changes IS NOT NULL);
 
 -- name: forget_verified
 -- The ID numbers of the upload's rows; the counts of what the roll said stay with the upload.

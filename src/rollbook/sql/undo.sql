@@ -104,14 +104,14 @@ UPDATE members AS m
 SET (firstname, surname, date_of_birth, gender, citizenship, race, language, cell_number,
      landline_number, email, residential_address, occupation, qualification, province, region,
      municipality, ward, voting_station, voting_district, date_joined, last_payment, expiry_date,
-     subscription, membership_amount, status, created_by_upload, changed_by_upload, created_at,
-     changed_at)
+     subscription, membership_amount, status, expiry_is_derived, created_by_upload,
+     changed_by_upload, created_at, changed_at)
   = ROW(b.firstname, b.surname, b.date_of_birth, b.gender, b.citizenship, b.race, b.language,
         b.cell_number, b.landline_number, b.email, b.residential_address, b.occupation,
         b.qualification, b.province, b.region, b.municipality, b.ward, b.voting_station,
         b.voting_district, b.date_joined, b.last_payment, b.expiry_date, b.subscription,
-        b.membership_amount, b.status, b.created_by_upload, b.changed_by_upload, b.created_at,
-        b.changed_at)
+        b.membership_amount, b.status, b.expiry_is_derived, b.created_by_upload,
+        b.changed_by_upload, b.created_at, b.changed_at)
 FROM undoing AS u CROSS JOIN LATERAL jsonb_populate_record(NULL::members, u.before) AS b
 WHERE u.id_number = m.id_number AND u.kept_because IS NULL AND NOT u.is_created;
 

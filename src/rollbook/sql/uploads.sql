@@ -228,6 +228,12 @@ WHERE r.upload_id = %(id)s
   AND (%(verification)s::text IS NULL OR v.result = %(verification)s)
 ORDER BY r.row_number LIMIT %(limit)s OFFSET %(offset)s;
 
+-- name: changes
+-- A page of the rows that changed a member, or would in a dry run, with the fields before and after.
+SELECT row_number, member_id, changes, count(*) OVER () AS found FROM upload_rows
+WHERE upload_id = %(id)s AND changes IS NOT NULL
+ORDER BY row_number LIMIT %(limit)s OFFSET %(offset)s;
+
 -- name: problems
 -- In how many rows each problem is, of the rows with these outcomes; the most frequent first.
 SELECT problem.code, count(DISTINCT row_number) AS rows

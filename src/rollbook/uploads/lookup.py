@@ -209,6 +209,18 @@ async def rows(
     return await fetch_page(system.pool, _SQL["rows"], parameters)
 
 
+async def changes(
+    system: System, upload: Row, *, page: int, page_size: int
+) -> tuple[list[Row], int]:
+    """A page of the rows that changed a member, or would, and how many there are in all.
+
+    Returns:
+        Rows of ``row_number``, ``member_id`` and ``changes``: ``[before, after]`` by field.
+    """
+    parameters = {"id": upload["id"], "limit": page_size, "offset": (page - 1) * page_size}
+    return await fetch_page(system.pool, _SQL["changes"], parameters)
+
+
 async def problems(system: System, upload: Row, *, outcome: Sequence[str] | None) -> list[Row]:
     """In how many of an upload's rows, of these outcomes or all, each problem is."""
     parameters = {"id": upload["id"], "outcomes": list(outcome) if outcome else None}

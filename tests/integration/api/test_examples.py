@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from rollbook.service.system import System
 
 BASE = "/api/v1/bulk-upload"
+LID_NUMBER = '{"Lid No": "id_number"}'
 #: What would be this machine's or this moment's, by the names of fields.
 PLAIN = {
     "token": "the-token",
@@ -132,14 +133,16 @@ def _recorded(found: dict[str, dict[str, Any]]) -> Any:
     return json.loads(EXAMPLES.read_text(encoding="utf-8"))
 
 
-async def _taught(api: httpx.AsyncClient) -> str:
-    """An upload that teaches a mapping."""
-    row = member(90)
-    content = csv_file([{**row, "Lid No": row["ID Number"]}], headers=["Lid No", *HEADERS[1:]])
-    files, columns = {"file": ("lid.csv", content)}, {"columns": '{"Lid No": "id_number"}'}
-    answer = await api.post(f"{BASE}/process", files=files, data=columns)
+async def _sent(api: httpx.AsyncClient, name: str, content: bytes, **options: str) -> str:
+    """The job id of a file that is sent beside the examples."""
+    answer = await api.post(f"{BASE}/process", files={"file": (name, content)}, data=options)
     job_id: str = answer.json()["data"]["job_id"]
     return job_id
+
+
+def _unknown_header() -> bytes:
+    row = member(90)
+    return csv_file([{**row, "Lid No": row["ID Number"]}], headers=["Lid No", *HEADERS[1:]])
 
 
 async def test_every_example_is_what_the_system_answers(
@@ -170,21 +173,17 @@ async def test_every_example_is_what_the_system_answers(
     await call("POST /queue/pause")
     files = {"file": ("members.csv", csv_file(ROWS))}
     sent = (await call("POST /process", status=202, files=files))["job_id"]
-    other = {"file": ("another.csv", csv_file(members(2, start=50)))}
-    waiting = (await api.post(f"{BASE}/process", files=other)).json()["data"]["job_id"]
+    waiting = await _sent(api, "another.csv", csv_file(members(2, start=50)))
     await call("POST /cancel/{job_id}", job_id=waiting)
     await call("POST /queue/resume")
     async with working(system) as worker, _watching(system, api):
         await through(sent)
-        dry = {"file": ("dry.csv", csv_file(members(2, start=20)))}
-        dry_run = (await api.post(f"{BASE}/process", files=dry, data={"dry_run": "true"})).json()[
-            "data"
-        ]["job_id"]
+        dry_run = await _sent(api, "dry.csv", csv_file(members(2, start=20)), dry_run="true")
         await through(dry_run)
         real = await call("POST /run/{job_id}", status=202, job_id=dry_run, json={})
         await through(real["job_id"])
-        bad = {"file": ("bad.csv", b"no,columns,that,we,know\n1,2,3,4,5\n")}
-        failed = (await api.post(f"{BASE}/process", files=bad)).json()["data"]["job_id"]
+        bad = b"no,columns,that,we,know\n1,2,3,4,5\n"
+        failed = await _sent(api, "bad.csv", bad)
         await through(failed)
         await worker._beat()  # the last one may have been while a job ran
         await call("GET /queue/workers")
@@ -196,7 +195,10 @@ async def test_every_example_is_what_the_system_answers(
         await through(by_hand["job_id"])
         await call("POST /monitor/start")
         await call("GET /monitor/status")
-        await through(await _taught(api))
+        await through(await _sent(api, "lid.csv", _unknown_header(), columns=LID_NUMBER))
+        changed = await _sent(api, "again.csv", csv_file([member(0, Ward="79800002")]))
+        await through(changed)
+    await call("GET /changes/{job_id}", job_id=changed)
     [mapping] = (await call("GET /mappings"))["items"]
     await call("DELETE /mappings/{mapping_id}", mapping_id=mapping["id"])
     await call("POST /queue/retry/{job_id}", job_id=failed)

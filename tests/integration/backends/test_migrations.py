@@ -81,6 +81,9 @@ async def test_uploads_and_members_outlive_the_way_down_and_up(
                 "SELECT id, owner_id, status, inserted FROM uploads ORDER BY ordinal"
             ).fetchall()
             users = connection.execute("SELECT * FROM users ORDER BY email").fetchall()
+        for member in members:  # what an older schema has no room for
+            assert member.pop("member_id") is not None
+            del member["expiry_is_derived"]
         return [members, uploads, users]
 
     before = kept()

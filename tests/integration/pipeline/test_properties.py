@@ -329,10 +329,14 @@ def mend(refused: Path, meant: list[Row], headers: Sequence[str]) -> bytes:
     book = openpyxl.load_workbook(refused)
     sheet = book.active
     assert sheet is not None
-    assert tuple(cell.value for cell in sheet[1]) == (*headers, "Errors")
+    own, *added = (len(headers), *(cell.value for cell in sheet[1][len(headers) :]))
+    assert tuple(cell.value for cell in sheet[1][:own]) == headers
+    assert added in (["Errors"], ["Use this row", "Errors"])
     for line in sheet.iter_rows(min_row=2):
         right = meant[int(line[0].value)]
-        for cell, header in zip(line[:-1], headers, strict=True):
+        if added[0] == "Use this row" and line[own].value == "no":
+            line[own].value = "yes"
+        for cell, header in zip(line[:own], headers, strict=True):
             if (cell.value or "") != right[header]:
                 # What wasn't wrong came back as it had been sent.
                 assert header in MISTAKES

@@ -38,7 +38,9 @@ if TYPE_CHECKING:
 
 BASE = "/api/v1/bulk-upload/undo"
 #: Columns that are no upload's: whose member it is, and what the voter roll said.
-NO_UPLOADS = {"id_number", "roll_status", "roll_ward", "roll_voting_district", "roll_asked_at"}
+NO_UPLOADS = {
+    "id_number", "member_id", "roll_status", "roll_ward", "roll_voting_district", "roll_asked_at",
+}  # fmt: skip
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import openpyxl
 import polars as pl
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 NOW = dt.datetime(2026, 11, 24, 8, 30, tzinfo=dt.UTC)
 SHEETS = [
     "Summary", "All Uploaded Rows", "Invalid IDs", "Duplicates", "Not Registered Voters",
-    "New Members", "Existing Members (Updated)",
+    "New Members", "Existing Members (Updated)", "Changes",
 ]  # fmt: skip
 OURS = [
     "IEC Registered", "IEC Ward", "IEC VD Code", "Already Exists", "Existing Member Name",
@@ -62,10 +63,14 @@ def written(folder: Path, *sheets: Sheet, **changes: object) -> report.Files:
     ledger = pl.concat([ledger_of(batch.rows) for batch in validated])
     ledger = find_repeats(ledger, People(ledger))
     members = ledger.filter(row_number=5).select("row_number")
-    member = members.with_columns(taken=pl.lit(value=False), changes=pl.lit(value=True))
-    assert member.schema == pl.Schema(KNOWN)
+    member = members.with_columns(
+        taken=pl.lit(value=False), changes=pl.lit(value=True), version=pl.lit(7)
+    )
+    member = member.cast(pl.Schema(KNOWN))
     lines = outcomes(ledger, foreseen(ledger, member))
-    known = pl.DataFrame([(5, "Name", "Old", None, None)], schema=EXISTING, orient="row")
+    changed = '{"surname":["Old","New"],"ward":[null,"79800002"]}'
+    values = (5, "Name", "Old", None, None, str(UUID(int=7)), changed, None, None, None, None)
+    known = pl.DataFrame([values], schema=EXISTING, orient="row")
     headers = sheets[-1].frame.columns[1:]
     with report.ReportWriter(folder, upload=upload, headers=headers, created=NOW) as writer:
         start = 0
@@ -88,6 +93,14 @@ def written(folder: Path, *sheets: Sheet, **changes: object) -> report.Files:
         return writer.finish(facts)
 
 
+def test_the_report_lists_what_changed_of_which_member(sheets: dict[str, Any]) -> None:
+    assert sheets["Changes"] == [
+        ("Row", "Member", "Field", "Before", "After"),
+        (5, "Name Old", "Surname", "Old", "New"),
+        (5, "Name Old", "Ward", None, "79800002"),
+    ]
+
+
 def tables(path: Path) -> dict[str, list[tuple[Any, ...]]]:
     book = openpyxl.load_workbook(path)
     try:
@@ -101,10 +114,10 @@ def sheets(tmp_path: Path) -> dict[str, list[tuple[Any, ...]]]:
     return tables(written(tmp_path, sheet_of(MEMBERS)).report)
 
 
-def test_the_report_has_its_seven_sheets(sheets: dict[str, Any]) -> None:
+def test_the_report_has_its_eight_sheets(sheets: dict[str, Any]) -> None:
     assert list(sheets) == SHEETS
     headers = ["Row", *MEMBERS[0], *OURS]
-    for name in SHEETS[1:]:
+    for name in SHEETS[1:-1]:
         assert list(sheets[name][0]) == headers
 
 
@@ -129,7 +142,7 @@ def test_every_row_is_there_with_its_outcome_and_all_its_problems(sheets: dict[s
 
 
 def test_each_sheet_has_the_rows_of_its_kind(sheets: dict[str, Any]) -> None:
-    numbers = {name: [row[0] for row in sheets[name][1:]] for name in SHEETS[1:]}
+    numbers = {name: [row[0] for row in sheets[name][1:]] for name in SHEETS[1:-1]}
     assert numbers == {
         "All Uploaded Rows": [2, 3, 4, 5, 6],
         "Invalid IDs": [3],

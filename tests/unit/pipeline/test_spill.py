@@ -43,7 +43,7 @@ def test_what_is_known_of_members_comes_with_the_batch_of_their_rows(
     for numbers in BATCHES:
         rows = pl.DataFrame({ROW_NUMBER: numbers}, schema={ROW_NUMBER: pl.UInt32})
         spill.add(rows, pl.DataFrame(schema=PROBLEMS))
-    spill.add_existing(known(*piece) for piece in pieces)
+    spill.add_pieces("existing", EXISTING, (known(*piece) for piece in pieces))
     given = {number for piece in pieces for number in piece}
     found = [frame[ROW_NUMBER].to_list() for frame in spill.existing()]
     assert found == [[n for n in numbers if n in given] for numbers in BATCHES]

@@ -1,0 +1,52 @@
+"""The route of what an upload changed, or would change."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query
+
+from rollbook.api.access import SystemParam, UserParam, signed_in
+from rollbook.contract import Answer, ChangedMember, Page, Problem
+from rollbook.uploads import lookup
+
+if TYPE_CHECKING:
+    from rollbook.backends.database import Row
+
+router = APIRouter(
+    prefix="/bulk-upload/changes",
+    tags=["uploads"],
+    dependencies=[Depends(signed_in)],
+    responses={code: {"model": Problem} for code in (401, 404, 422)},
+)
+
+
+@router.get("/{job_id}")
+async def changes(
+    job_id: UUID,
+    system: SystemParam,
+    user: UserParam,
+    page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
+    page_size: Annotated[int, Query(ge=1, le=500)] = 100,
+) -> Answer[Page[ChangedMember]]:
+    """List the members whom an upload changed, or a dry run would change, in the file's order."""
+    upload = await lookup.get(system, user, job_id)
+    found, total = await lookup.changes(system, upload, page=page, page_size=page_size)
+    items = [ChangedMember.of(row) for row in found]
+    return Answer(
+        message=_in_words(upload, total),
+        data=Page[ChangedMember](items=items, page=page, page_size=page_size, total=total),
+    )
+
+
+def _in_words(upload: Row, total: int) -> str:
+    if upload["status"] != "completed":
+        return f"The upload is {upload['status']} and has changed no member."
+    if upload["changes_forgotten_at"] is not None or upload["purged_at"] is not None:
+        return "What was changed is no longer kept: its retention has ended."
+    if upload["dry_run"]:
+        return f"{total} members would change. Nothing was changed."
+    if upload["undone_at"] is not None:
+        return f"{total} members were changed, and the upload was undone since."
+    return f"{total} members were changed."

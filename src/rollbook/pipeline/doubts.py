@@ -1,0 +1,177 @@
+"""Doubts: what is doubtful in a row beside the record, or beside an earlier row of the file.
+
+The rows were staged before PostgreSQL was asked, so these warnings join those of ``normalise``.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import TYPE_CHECKING, Final
+
+import polars as pl
+from rapidfuzz import fuzz
+
+from rollbook.pipeline import problems
+from rollbook.pipeline.match import MEMBER_COLUMNS
+from rollbook.pipeline.read import ROW_NUMBER
+from rollbook.pipeline.validate import PROBLEMS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rollbook.pipeline.columns import ColumnMap
+    from rollbook.pipeline.spill import Spill
+
+#: Two words are spellings of one name from this likeness on, of 100 (``rapidfuzz.fuzz.ratio``).
+LIKENESS: Final = 70
+#: Words that many surnames have in common.
+_PARTICLES: Final = frozenset({"van", "von", "der", "den", "de", "du", "la", "le", "di", "da"})
+
+
+#: One doubt: the field that it is about, a text in place of the cell's own, and what was kept; see
+#: ``validate.PROBLEMS``.
+_DOUBTS: Final = pl.Schema(
+    {
+        ROW_NUMBER: pl.UInt32,
+        "field": pl.String,
+        "text": pl.String,
+        "code": pl.String,
+        "kept": pl.String,
+    }
+)
+_COMPARED: Final = pl.Struct(dict.fromkeys(MEMBER_COLUMNS, pl.String))
+
+
+def add_doubts(spill: Spill, columns: ColumnMap, *, takes_file: bool) -> None:
+    """Add the doubts of every batch to its problems.
+
+    Args:
+        spill: after ``match``.
+        columns: for the headers under which the file has the fields.
+        takes_file: does the file's value replace the stored one?
+    """
+    batches = zip(spill.existing(), spill.differing(), spill.rows(), spill.problems(), strict=True)
+    for number, (existing, differing, rows, known) in enumerate(batches):
+        found = pl.concat(
+            [
+                *_of_payments(existing),
+                _of_names(existing, takes_file=takes_file),
+                _of_repeats(differing),
+            ]
+        )
+        if found.height:
+            joined = pl.concat([known, _problems(found, rows, columns)])
+            spill.replace("problems", number, joined.sort(ROW_NUMBER, maintain_order=True))
+
+
+def is_other_person(one: str, other: str) -> bool:
+    """Do two full names have no name in common?
+
+    Names are common that are the same, a spelling of the same (``LIKENESS``), or an initial of each
+    other, wherever in the full name: a married surname, a second first name or a swapped surname
+    are no other person.
+    """
+    return not any(
+        fuzz.ratio(first, second) >= LIKENESS or _is_initial(first, second)
+        for first in _words(one)
+        for second in _words(other)
+    )
+
+
+def _is_initial(one: str, other: str) -> bool:
+    return 1 in {len(one), len(other)} and one[0] == other[0]
+
+
+def _words(name: str) -> set[str]:
+    """The words of a name in small letters without accents, but for particles."""
+    plain = unicodedata.normalize("NFKD", name).casefold()
+    letters = "".join(c if c.isalnum() else " " for c in plain if not unicodedata.combining(c))
+    words = set(letters.split())
+    return words - _PARTICLES or words
+
+
+def _of_payments(existing: pl.DataFrame) -> list[pl.DataFrame]:
+    payment = pl.col("payment")
+    expires = payment + pl.lit(" (expires ") + pl.col("expiry_before_payment") + pl.lit(")")
+    before = payment + pl.lit(" (before: ") + pl.col("later_payment") + pl.lit(")")
+    return [
+        _doubts(existing, "last_payment", "payment_after_expiry", kept=expires),
+        _doubts(existing, "last_payment", "payment_older", kept=before),
+    ]
+
+
+def _of_names(existing: pl.DataFrame, *, takes_file: bool) -> pl.DataFrame:
+    stored = pl.concat_str("existing_firstname", "existing_surname", separator=" ")
+    candidates = existing.filter(pl.col("other_name").is_not_null()).with_columns(stored=stored)
+    names = candidates.select("stored", "other_name").iter_rows()
+    is_other = pl.Series([is_other_person(*pair) for pair in names], dtype=pl.Boolean)
+    before = pl.col("other_name") + pl.lit(" (before: ") + pl.col("stored") + pl.lit(")")
+    return _doubts(
+        candidates.filter(is_other),
+        "firstname",
+        "other_name",
+        kept=before if takes_file else pl.col("stored"),
+        text=pl.col("other_name"),
+    )
+
+
+def _of_repeats(differing: pl.DataFrame) -> pl.DataFrame:
+    """One doubt for each field in which a repeat differs."""
+    values = differing.select(ROW_NUMBER, pl.col("differing").str.json_decode(_COMPARED))
+    fields = values.unnest("differing").unpivot(
+        index=ROW_NUMBER, variable_name="field", value_name="kept"
+    )
+    return (
+        fields.filter(pl.col("kept").is_not_null())
+        .with_columns(
+            text=pl.lit(None, pl.String),
+            code=pl.lit("repeat_differs"),
+            # The earlier row has nothing there.
+            kept=pl.col("kept").replace("", None),
+        )
+        .select(_DOUBTS.names())
+    )
+
+
+def _doubts(
+    rows: pl.DataFrame, field: str, code: str, *, kept: pl.Expr, text: pl.Expr | None = None
+) -> pl.DataFrame:
+    """The doubt ``code`` of the rows in which there is something that was kept."""
+    own = pl.lit(None, pl.String) if text is None else text
+    found = rows.select(
+        ROW_NUMBER,
+        field=pl.lit(field),
+        text=own,
+        code=pl.lit(code),
+        kept=kept,
+    )
+    return found.filter(pl.col("kept").is_not_null())
+
+
+def _problems(found: pl.DataFrame, rows: pl.DataFrame, columns: ColumnMap) -> pl.DataFrame:
+    """Doubts as ``validate.PROBLEMS``, with the file's headers and the cells' own texts."""
+    parts = []
+    for (field,), doubts in found.group_by("field", maintain_order=True):
+        header = columns.header(str(field))
+        if header is None:
+            own = pl.Series("own", [None], pl.String).new_from_index(0, rows.height)
+        else:
+            own = rows[header].alias("own")
+        cells = rows.select(ROW_NUMBER).with_columns(own)
+        parts.append(
+            doubts.join(cells, on=ROW_NUMBER, how="left", maintain_order="left").select(
+                ROW_NUMBER,
+                pl.lit(header, pl.String).alias("column"),
+                pl.coalesce("text", "own").alias("value"),
+                "code",
+                pl.col("code")
+                .replace_strict(_severities(), return_dtype=pl.String)
+                .alias("severity"),
+                "kept",
+            )
+        )
+    return pl.concat(parts).cast(pl.Schema(PROBLEMS))
+
+
+def _severities() -> Mapping[str, str]:
+    return {code: problem.severity for code, problem in problems.catalogue().items()}
