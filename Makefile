@@ -12,6 +12,9 @@ UV := $(BIN)/uv
 # engines of its own.
 TEST_PROCESSES ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 8 ? cores + 1 : 8)))
 
+# Says what a long target does, how far it is and when it will end.
+LONG := $(BIN)/python scripts/long.py
+
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
@@ -41,44 +44,44 @@ stress-tests: setup ## All tests in random order beside busy processes (RUNS=10 
 	@$(BIN)/python scripts/stress.py --runs $(or $(RUNS),10) --seed $(or $(SEED),1) $(TESTS)
 
 faults: setup ## The fault tests many times (RUNS=25, SEED=1): about an hour
-	@ROLLBOOK_FAULT_RUNS=$(or $(RUNS),25) ROLLBOOK_FAULT_SEED=$(or $(SEED),1) $(BIN)/python -m pytest --timeout=7200 tests/faults tests/acceptance/test_join.py tests/integration/live/test_live.py
+	@ROLLBOOK_FAULT_RUNS=$(or $(RUNS),25) ROLLBOOK_FAULT_SEED=$(or $(SEED),1) $(LONG) faults 60 'Breaks things under running uploads' -- $(BIN)/python -m pytest --timeout=7200 tests/faults tests/acceptance/test_join.py tests/integration/live/test_live.py
 
 fuzz: setup ## Odd files before the reader, 20,000 of them (INPUTS=20000 SEED=1): ten minutes
-	@ROLLBOOK_FUZZ_INPUTS=$(or $(INPUTS),20000) ROLLBOOK_FUZZ_SEED=$(or $(SEED),1) $(BIN)/python -m pytest --timeout=3600 -s tests/security/test_reader_fuzz.py
+	@ROLLBOOK_FUZZ_INPUTS=$(or $(INPUTS),20000) ROLLBOOK_FUZZ_SEED=$(or $(SEED),1) $(LONG) fuzz 10 'Odd files before the reader' -- $(BIN)/python -m pytest --timeout=3600 -s tests/security/test_reader_fuzz.py
 
 fuzz-api: setup ## Requests made of the OpenAPI document, many of them (EXAMPLES=200): ten minutes
-	@ROLLBOOK_API_EXAMPLES=$(or $(EXAMPLES),200) $(BIN)/python -m pytest --timeout=3600 tests/security/test_api_fuzz.py
+	@ROLLBOOK_API_EXAMPLES=$(or $(EXAMPLES),200) $(LONG) fuzz-api 10 'Requests made of the OpenAPI document' -- $(BIN)/python -m pytest --timeout=3600 tests/security/test_api_fuzz.py
 
 page: setup ## The tests of the page, with every view in every look (5 min, Chromium)
-	@ROLLBOOK_PAGE_LOOKS=all $(BIN)/python -m pytest --timeout=600 tests/page
+	@ROLLBOOK_PAGE_LOOKS=all $(LONG) page 5 'The page in every view and look' -- $(BIN)/python -m pytest --timeout=600 tests/page
 
 oracle: setup ## Our rules of ID numbers against python-stdnum, on three million numbers
 	@ROLLBOOK_ORACLE_NUMBERS=3000000 $(BIN)/python -m pytest --timeout=600 tests/unit/pipeline/test_id_numbers.py
 
 bench-recovery: setup ## How long an upload waits after its worker was killed
-	@$(BIN)/python -m benchmarks.recovery
+	@$(LONG) bench-recovery 5 'How long an upload waits after its worker was killed' -- $(BIN)/python -m benchmarks.recovery
 
 bench-queue: setup ## Our queue beside celery, rq, dramatiq, arq, saq, taskiq and huey (20 min)
-	@PYTHONPATH=. $(BIN)/python -m benchmarks.queue
+	@PYTHONPATH=. $(LONG) bench-queue 20 'The queue beside its peers' -- $(BIN)/python -m benchmarks.queue
 
 bench-pipeline: setup ## The pipeline beside Node, pandas and django-import-export (30 min, npm)
-	@PYTHONPATH=. $(BIN)/python -m benchmarks.pipeline --million
+	@PYTHONPATH=. $(LONG) bench-pipeline 30 'The pipeline beside its peers' -- $(BIN)/python -m benchmarks.pipeline --million
 
 bench-live: setup ## A thousand live clients on one API process while 20 uploads run (3 min)
-	@PYTHONPATH=. $(BIN)/python -m benchmarks.live
+	@PYTHONPATH=. $(LONG) bench-live 3 'A thousand live clients' -- $(BIN)/python -m benchmarks.live
 
 bench: ## All benchmarks, one after the other, and their pages (three hours on a quiet machine)
 	@$(MAKE) --no-print-directory bench-queue bench-pipeline bench-live bench-scale bench-idle bench-recovery
 	@$(BIN)/python scripts/docs_pages.py
 
 bench-idle: setup ## What `rollbook up` takes at rest, and how soon it is ready (2 min)
-	@PYTHONPATH=. $(BIN)/python -m benchmarks.idle
+	@PYTHONPATH=. $(LONG) bench-idle 2 'What rollbook up takes at rest' -- $(BIN)/python -m benchmarks.idle
 
 soak: setup ## A fault a minute under load, and nothing lost (MINUTES=30, SEED=1)
-	@PYTHONPATH=. $(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),30) --seed $(or $(SEED),1)
+	@PYTHONPATH=. $(LONG) soak-$(or $(MINUTES),30) $(or $(MINUTES),30) 'A fault a minute under load' -- $(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),30) --seed $(or $(SEED),1)
 
 bench-scale: setup ## How it grows: 1 to 4 workers, 1k to 1M rows, 0 to 10M members (7 min; MORE="--most-rows 100000")
-	@PYTHONPATH=. $(BIN)/python -m benchmarks.scale $(MORE)
+	@PYTHONPATH=. $(LONG) bench-scale 7 'How it grows' -- $(BIN)/python -m benchmarks.scale $(MORE)
 
 check: setup ## Lint, format and types
 	@$(BIN)/ruff check .
