@@ -70,11 +70,11 @@ async def test_nobody_is_refused_for_long_because_redis_clock_was_set_back(
     user = await make_user()
     limits = RequestLimits(settings)
     async with make_client(settings.redis_address) as redis:
-        await limits.take(user)
+        await limits.count(user)
         for key in await redis.keys("*:limits:*"):
             ahead = float(await redis.get(key) or 0) + 3_600_000  # an hour, in milliseconds
             await redis.set(key, ahead)
-        await limits.take(user)
+        await limits.count(user)
     await limits.aclose()
 
 
@@ -166,7 +166,7 @@ async def test_a_request_may_be_made_again_after_its_share_of_a_minute(
 
     async def is_let_through() -> bool:
         try:
-            await limits.take(user)
+            await limits.count(user)
         except TooManyRequestsError:
             return False
         else:
@@ -188,10 +188,10 @@ async def test_while_redis_is_away_each_process_counts_for_itself(
     away = settings.model_copy(update={"redis_url": SecretStr("redis://127.0.0.1:1/0")})
     limits = RequestLimits(away)
     for _ in range(5):
-        await limits.take(user)
+        await limits.count(user)
     with pytest.raises(TooManyRequestsError, match="You have made too many requests"):
-        await limits.take(user)
-    await limits.take(other)
+        await limits.count(user)
+    await limits.count(other)
     await limits.aclose()
 
 

@@ -425,7 +425,8 @@ async def test_what_is_under_way_while_a_password_changes_is_signed_out_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     user = await make_user()
-    verify, take, ours = passwords.verify, RequestLimits.take, [PASSWORD, NEW, "eight odd pelicans"]
+    verify, count = passwords.verify, RequestLimits.count
+    ours = [PASSWORD, NEW, "eight odd pelicans"]
 
     async def change() -> None:
         del ours[0]
@@ -436,8 +437,8 @@ async def test_what_is_under_way_while_a_password_changes_is_signed_out_too(
         await change()
         return answer
 
-    async def take_and_change(*given: Any) -> None:
-        await take(*given)
+    async def count_and_change(*given: Any) -> None:
+        await count(*given)
         await change()
 
     with monkeypatch.context() as patch:
@@ -446,7 +447,7 @@ async def test_what_is_under_way_while_a_password_changes_is_signed_out_too(
         assert answer.status_code == 401 or not await is_good(api, answer.json()["data"]["token"])
     token = (await sign_in(api, user.email, NEW)).json()["data"]["token"]
     with monkeypatch.context() as patch:
-        patch.setattr(RequestLimits, "take", take_and_change)
+        patch.setattr(RequestLimits, "count", count_and_change)
         answer = await api.post(f"{AUTH}/renew", headers=bearer(token))
     assert answer.status_code == 401 or not await is_good(api, answer.json()["data"]["token"])
 

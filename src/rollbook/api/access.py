@@ -52,7 +52,7 @@ async def in_session(
     if credentials is None:
         raise NotAuthenticatedError(users.SIGN_IN_AGAIN)
     session = await users.session(system.pool, system.settings, credentials.credentials)
-    await the_limits(request).take(session.user)
+    await the_limits(request).count(session.user)
     return session
 
 

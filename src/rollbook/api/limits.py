@@ -33,7 +33,7 @@ PAUSE_S = 5.0
 REMEMBERED = 10_000
 
 #: Count a request against all keys; or against none, and return the refusing key and the wait.
-_TAKE = """
+_COUNT = """
 local t = redis.call('TIME')
 local now = t[1] * 1000 + t[2] / 1000
 local minute, paid = tonumber(ARGV[1]), {}
@@ -64,7 +64,7 @@ class RequestLimits:
         self._per_office = settings.office_requests_per_minute
         self._prefix = f"{settings.queue_name}:limits"
         self._redis = make_client(settings.redis_address, socket_timeout_s=ANSWER_S)
-        self._script = self._redis.register_script(_TAKE)
+        self._script = self._redis.register_script(_COUNT)
         self._away_until = 0.0
         self._paid: dict[str, float] = {}
 
@@ -72,7 +72,7 @@ class RequestLimits:
         """Close the connection to Redis."""
         await self._redis.aclose()
 
-    async def take(self, user: User) -> None:
+    async def count(self, user: User) -> None:
         """Count a request of a user and of the user's office.
 
         Raises:
@@ -81,7 +81,7 @@ class RequestLimits:
         place = user.scope
         office = f"{place.province or ''}/{(place.municipality or '').lower()}"
         limits = {f"user:{user.id}": self._per_user, f"office:{office}": self._per_office}
-        refused_by, wait_ms = await self._take(limits)
+        refused_by, wait_ms = await self._count(limits)
         if refused_by:
             wait_s = max(math.ceil(wait_ms / 1000), 1)
             whose = "You have" if refused_by == 1 else "Your office has"
@@ -91,7 +91,7 @@ class RequestLimits:
                 wait_s=wait_s,
             )
 
-    async def _take(self, limits: Mapping[str, int]) -> tuple[int, float]:
+    async def _count(self, limits: Mapping[str, int]) -> tuple[int, float]:
         if time.monotonic() >= self._away_until:
             keys = [f"{self._prefix}:{key}" for key in limits]
             try:
@@ -101,9 +101,9 @@ class RequestLimits:
             except (RedisError, OSError, TimeoutError) as error:
                 self._away_until = time.monotonic() + PAUSE_S
                 log.warning("request limits counted in this process", error=type(error).__name__)
-        return self._take_here(limits, time.monotonic() * 1000)
+        return self._count_here(limits, time.monotonic() * 1000)
 
-    def _take_here(self, limits: Mapping[str, int], now: float) -> tuple[int, float]:
+    def _count_here(self, limits: Mapping[str, int], now: float) -> tuple[int, float]:
         """The same as the script, in this process."""
         paid = {}
         for number, (key, limit) in enumerate(limits.items(), 1):

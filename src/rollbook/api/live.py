@@ -100,7 +100,7 @@ async def _introduced(socket: WebSocket, system: System, offered: list[str]) -> 
             async with asyncio.timeout(AUTHENTICATE_S):
                 tokens = [_token(await socket.receive())]
         session = await users.session(system.pool, system.settings, tokens[0])
-        await the_limits(socket).take(session.user)
+        await the_limits(socket).count(session.user)
     except (NotAuthenticatedError, TimeoutError):
         return NOT_AUTHENTICATED
     except _UnexpectedMessageError:
@@ -119,7 +119,7 @@ async def _hear_out(socket: WebSocket, system: System, client: Client) -> None:
         try:
             token = _token(await socket.receive())
             session = await users.session(system.pool, system.settings, token)
-            await the_limits(socket).take(session.user)
+            await the_limits(socket).count(session.user)
         except WebSocketDisconnect:
             return
         except TooManyRequestsError:
@@ -179,7 +179,7 @@ async def events(
     if credentials is None:
         raise NotAuthenticatedError(users.SIGN_IN_AGAIN)
     session = await users.session(system.pool, system.settings, credentials.credentials)
-    await the_limits(request).take(session.user)
+    await the_limits(request).count(session.user)
     # The header is newer: a browser that reconnects by itself keeps the address.
     if last_event_id is not None and last_event_id.isascii() and last_event_id.isdigit():
         since = int(last_event_id)

@@ -90,10 +90,10 @@ async def start(provider: ProviderParam, system: SystemParam) -> Response:
     try:
         url = await provider.authorization_url(state=state, nonce=nonce, verifier=verifier)
     except ServiceUnavailableError as error:
-        return _back(system.settings, _told(error))
+        return _back(system.settings, _refusal_claims(error))
     answer = RedirectResponse(url, 303)
     claims = {"state": state, "nonce": nonce, "verifier": verifier}
-    _put(answer, system.settings, BEGUN, claims, BEGUN_FOR)
+    _set_cookie(answer, system.settings, BEGUN, claims, BEGUN_FOR)
     return answer
 
 
@@ -133,7 +133,7 @@ async def callback(
         # before the provider was asked.
         if was_asked and not isinstance(refused, ServiceUnavailableError):
             await provider_accounts.refused(system.pool, settings, refused, claims)
-        return _back(settings, _told(refused))
+        return _back(settings, _refusal_claims(refused))
     return _back(settings, {"user": str(user.id)})
 
 
@@ -158,7 +158,7 @@ async def token(
     if "code" in ended:
         raise _REFUSALS[ended["code"]](ended["message"])
     user = await provider_accounts.signed_in(system.pool, settings, UUID(ended["user"]))
-    _take(response, settings, ENDED)
+    _delete_cookie(response, settings, ENDED)
     made = users.issue_token(settings, user)
     return Answer(message="Signed in.", data=await opened(system, made, user))
 
@@ -177,7 +177,7 @@ async def _begun(request: Request, settings: Settings, state: str | None) -> dic
     return begun
 
 
-def _told(error: RollbookError) -> dict[str, Any]:
+def _refusal_claims(error: RollbookError) -> dict[str, Any]:
     kind = next(code for code, kind in _REFUSALS.items() if isinstance(error, kind))
     return {"code": kind, "message": error.message}
 
@@ -185,12 +185,12 @@ def _told(error: RollbookError) -> dict[str, Any]:
 def _back(settings: Settings, claims: dict[str, Any]) -> Response:
     """A redirect to the page, which then asks for the result."""
     answer = RedirectResponse(f"{settings.public_url}/{BACK}", 303)
-    _take(answer, settings, BEGUN)
-    _put(answer, settings, ENDED, {**claims, "jti": str(uuid4())}, ENDED_FOR)
+    _delete_cookie(answer, settings, BEGUN)
+    _set_cookie(answer, settings, ENDED, {**claims, "jti": str(uuid4())}, ENDED_FOR)
     return answer
 
 
-def _put(
+def _set_cookie(
     answer: Response, settings: Settings, name: str, claims: dict[str, Any], lasts: dt.timedelta
 ) -> None:
     answer.set_cookie(
@@ -201,7 +201,7 @@ def _put(
     )
 
 
-def _take(answer: Response, settings: Settings, name: str) -> None:
+def _delete_cookie(answer: Response, settings: Settings, name: str) -> None:
     answer.delete_cookie(_name(settings, name), **_where(settings))
 
 

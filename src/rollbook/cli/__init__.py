@@ -29,7 +29,7 @@ from rollbook.errors import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Where each command is: a module beside this one, and a function or a group of commands in it.
+#: Module and function, or group of commands, of each command.
 _PLACES = {
     "demo": ("demo", "demo"),
     "up": ("processes", "up"),
@@ -47,9 +47,9 @@ _PLACES = {
 
 
 class _Commands(Mapping[str, Any]):
-    """The commands by name, each imported when it is asked for.
+    """The commands by name; each is imported when it is used.
 
-    What a command about accounts or jobs imports takes longer than `up` takes to be under way.
+    The imports of a command about accounts or jobs take longer than `up` needs to start.
     """
 
     def __getitem__(self, name: str) -> Any:

@@ -1,4 +1,4 @@
-"""`rollbook demo`: a synthetic file through the whole system, over HTTP, as an office would."""
+"""`rollbook demo`: sends a synthetic file through the whole system over HTTP."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ def demo(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Take a synthetic file through the whole system, on a throw-away database."""
+    """Send a synthetic file through the whole system, on a temporary database."""
     kept = folder or Path(tempfile.mkdtemp(prefix="rollbook-demo-"))
     kept.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="rb-") as data:
-        # From nothing but the defaults: none of the operator's servers, folders, mails and third
-        # parties has a part in a demonstration.
+        # Defaults only: a demonstration must not use the operator's servers, folders, mails and
+        # third parties.
         settings = Settings.model_construct(
             data_dir=Path(data),
             port=0,
@@ -91,7 +91,7 @@ def _sample(kept: Path, rows: int, *, quiet: bool) -> Path:
 
 @contextmanager
 def _simulated(settings: Settings, sample: Path) -> Iterator[Settings]:
-    """Settings that name a simulated voter roll, in which nine of ten live where the file says."""
+    """Settings with a simulated voter roll, in which nine of ten live where the file says."""
     from rollbook.pipeline.normalise import normalise
     from rollbook.pipeline.read import read
     from rollbook.voter_roll.stand_in import PASSWORD, USERNAME, WARD, StandIn
@@ -188,7 +188,7 @@ async def _followed(client: httpx.AsyncClient, job_id: str, *, quiet: bool) -> d
 
 
 async def _verified(client: httpx.AsyncClient, job_id: str, *, quiet: bool) -> dict[str, Any]:
-    """Wait until the simulated roll has said something about everybody."""
+    """Wait until the simulated voter roll has answered for every row."""
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=err, disable=quiet) as bar:
         task = bar.add_task("asking the SIMULATED voter roll", total=None)
@@ -203,7 +203,7 @@ async def _verified(client: httpx.AsyncClient, job_id: str, *, quiet: bool) -> d
 
 
 async def _data(answer: Any) -> Any:
-    """The data of a good answer; a problem ends the demonstration with its sentence."""
+    """The data of a successful answer; a problem ends the demonstration with its sentence."""
     response: httpx.Response = await answer
     body = response.json()
     if not response.is_success:

@@ -49,7 +49,7 @@ def _choice(name: str) -> Any:
 
 
 class UploadFailedError(RollbookError, code="upload_failed"):
-    """An upload that was waited for didn't complete."""
+    """The upload that the command waited for didn't complete."""
 
 
 def sample(
@@ -57,13 +57,13 @@ def sample(
     rows: Annotated[int, typer.Option(min=0, help="How many rows.")] = 1000,
     seed: Annotated[int, typer.Option(help="The same seed makes the same file.")] = 1,
 ) -> None:
-    """Write a synthetic members' file, with the flaws that real ones have."""
+    """Write a synthetic members' file with typical flaws."""
     from rollbook.cli.sample_file import write_sample
 
     if target.exists():
-        # It is as likely a file of real members by the usual name.
+        # The usual name of a file of real members.
         raise ConflictError(
-            f"There is a file {str(target)!r} already, and it was left as it is. Name another one, "
+            f"There is a file {str(target)!r} already; it was not changed. Give another name, "
             "or remove it first."
         )
     facts = write_sample(target, rows, seed=seed)
@@ -87,7 +87,7 @@ def upload(
     acting: AsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Send a file; its job runs wherever a worker does (`rollbook up`)."""
+    """Send a file; a worker runs its job (`rollbook up`)."""
     options = Options.of(
         dry_run=dry_run,
         allow_duplicate=allow_duplicate,
@@ -133,7 +133,7 @@ def undo_upload(
     acting: AsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Give members back what they were before an upload; those changed since are left alone."""
+    """Restore members to what they were before an upload; those changed since stay unchanged."""
 
     async def work(system: System) -> tuple[Undoing, bytes | None]:
         user = await users.acting(system.pool, acting)
@@ -146,7 +146,7 @@ def undo_upload(
 
     done, content = run("undo", work)
     if kept is not None and content is not None:
-        kept.touch(mode=0o600)  # it names people: nobody else's to read
+        kept.touch(mode=0o600)  # it names people: only the owner may read it
         kept.write_bytes(content)
     if as_json:
         print_json(done.model_dump(mode="json"))
@@ -230,7 +230,7 @@ def queue_jobs(
 
 @queue_app.command("retry")
 def queue_retry(job_id: JobArgument, acting: AsOption = None) -> None:
-    """Let a failed job run again, with its attempts counted anew."""
+    """Retry a failed job; its attempts are counted from 1 again."""
 
     async def work(system: System) -> None:
         user = await users.acting(system.pool, acting)
@@ -243,7 +243,7 @@ def queue_retry(job_id: JobArgument, acting: AsOption = None) -> None:
 
 @queue_app.command("cancel")
 def queue_cancel(job_id: JobArgument, acting: AsOption = None) -> None:
-    """End a job that waits or runs; nothing of its file is merged."""
+    """Cancel a waiting or running job; nothing of its file is merged."""
 
     async def work(system: System) -> None:
         user = await users.acting(system.pool, acting)
@@ -260,7 +260,7 @@ def queue_clean(
         float, typer.Option(min=0, help="Keep jobs that ended later than this.")
     ] = 24,
 ) -> None:
-    """Let the queue forget ended jobs; the history keeps the uploads."""
+    """Remove ended jobs from the queue; the history keeps the uploads."""
 
     async def work(system: System) -> dict[str, int]:
         about = f"jobs that ended more than {grace_period_hours:g} hours ago"
@@ -273,7 +273,7 @@ def queue_clean(
 
 @queue_app.command("pause")
 def queue_pause() -> None:
-    """Start no further job; running ones go on."""
+    """Pause the queue; running jobs continue."""
 
     async def work(system: System) -> None:
         async with audit.noting(system.pool, "pause", who=None):
@@ -285,7 +285,7 @@ def queue_pause() -> None:
 
 @queue_app.command("resume")
 def queue_resume() -> None:
-    """Start jobs again."""
+    """Resume the queue."""
 
     async def work(system: System) -> None:
         async with audit.noting(system.pool, "resume", who=None):
@@ -296,7 +296,7 @@ def queue_resume() -> None:
 
 
 def outcome_table(outcomes: dict[Any, int]) -> Table:
-    """The outcomes with their sum, which is the number of rows read."""
+    """The outcomes with their sum, the number of rows read."""
     table = Table("Outcome", "Rows", show_footer=True)
     table.columns[0].footer = "all rows"
     table.columns[1].footer = str(sum(outcomes.values()))
@@ -307,7 +307,7 @@ def outcome_table(outcomes: dict[Any, int]) -> Table:
 
 
 def roll_table(results: dict[Any, int], *, title: str) -> Table:
-    """What the voter roll said of the rows; those of nobody are left out."""
+    """The results of the voter roll; those without rows are left out."""
     table = Table("Voter roll", "Rows", title=title)
     table.columns[1].justify = "right"
     for name, number in results.items():
@@ -321,7 +321,7 @@ async def _status(system: System, user: User, job_id: UUID) -> UploadStatus:
 
 
 async def _followed(system: System, user: User, job_id: UUID, *, quiet: bool) -> UploadStatus:
-    """Follow a job to its end with a bar."""
+    """Wait for a job's end, with a progress bar."""
     columns = (TextColumn("{task.description:>12}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=err, disable=quiet) as bar:
         task = bar.add_task("waiting", total=100)

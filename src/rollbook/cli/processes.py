@@ -1,7 +1,7 @@
-"""The commands that run until they are stopped, and the one that prepares the database.
+"""The commands of long-running processes, and the one that migrates the database.
 
-What only one of them needs, and takes long to import, is imported there: a worker has no use for a
-web server, and is ready a second earlier without one.
+Slow imports that only one command needs are inside that command: a worker needs no web server, and
+starts a second earlier without one.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from rollbook.service.signals import stop_on_signals
 if TYPE_CHECKING:
     from rollbook.config import Settings
 
-#: Seconds before a part that was away is tried again.
+#: Seconds before an unavailable part is tried again.
 RETRY_S = 2.0
 
 log = structlog.get_logger(__name__)
 
 Supervised = Annotated[bool, typer.Option("--supervised", hidden=True)]
-#: A socket of the supervisor's that listens already.
+#: A listening socket of the supervisor.
 ListenerFd = Annotated[int | None, typer.Option("--listener-fd", hidden=True)]
 
 
@@ -62,11 +62,11 @@ async def _up(settings: Settings, processes: supervisor.Processes) -> None:
             _introduce(*first)
         out.print("Stop it with Ctrl-C.")
         await stop.wait()
-        err.print("Stopping; running jobs get their time to finish ...")
+        err.print("Stopping; waiting for running jobs ...")
 
 
 async def _prepared(settings: Settings) -> tuple[str, str | None] | None:
-    """Bring the schema up to date and make the first account; what is known of that one."""
+    """Migrate the schema and create the first account; returns its address and password."""
     from rollbook.accounts import audit, users
 
     await asyncio.to_thread(bring_schema, settings)
@@ -86,12 +86,12 @@ def _introduce(email: str, password: str | None) -> None:
 
 
 def serve(*, supervised: Supervised = False, listener_fd: ListenerFd = None) -> None:
-    """Run the API alone (add workers with `rollbook worker`)."""
+    """Run only the API (add workers with `rollbook worker`)."""
     from rollbook.api.server import Server
 
     settings = settings_for("api", supervised=supervised)
     if supervised:
-        settings = supervisor.told(settings)
+        settings = supervisor.receive_addresses(settings)
     with engines(settings) as named:
         server = Server(named)
         listener = _listener(listener_fd)
@@ -101,16 +101,16 @@ def serve(*, supervised: Supervised = False, listener_fd: ListenerFd = None) -> 
 
 
 def worker(*, supervised: Supervised = False, listener_fd: ListenerFd = None) -> None:
-    """Run a worker alone; start as many as you like, on as many machines as you like."""
+    """Run only a worker; start as many as you like, on any number of machines."""
     import uvloop
 
     from rollbook.worker import process
 
     settings = settings_for("worker", supervised=supervised)
     if supervised:
-        settings = supervisor.told(settings)
+        settings = supervisor.receive_addresses(settings)
     with engines(settings) as named:
-        # The queue is the worker's own work, and uvloop takes a fifth off what a job costs it.
+        # uvloop makes the worker's own work for a job a fifth cheaper.
         uvloop.run(process.serve(named, _listener(listener_fd)))
 
 
@@ -122,12 +122,12 @@ def watch(
     supervised: Supervised = False,
     listener_fd: ListenerFd = None,
 ) -> None:
-    """Watch a folder and take the files that are put into it."""
+    """Watch a folder and take the files from it."""
     from rollbook.folder import watcher
 
     settings = settings_for("watch", supervised=supervised)
     if supervised:
-        settings = supervisor.told(settings)
+        settings = supervisor.receive_addresses(settings)
     if folder is not None:
         settings = settings.model_copy(update={"watch_dir": folder.resolve()})
     with engines(settings) as named:
@@ -139,7 +139,7 @@ def _listener(fd: int | None) -> socket.socket | None:
 
 
 def migrate() -> None:
-    """Bring the database's schema to the newest revision."""
+    """Migrate the database's schema to the newest revision."""
     from rollbook.backends import schema
 
     settings = settings_for("migrate")

@@ -1,4 +1,4 @@
-"""`rollbook purge`: retention, now."""
+"""`rollbook purge`: carries out retention now."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def purge(
     dry_run: Annotated[bool, typer.Option(help="Only say what would be removed.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Remove everything whose retention has ended; workers do it once a day by themselves."""
+    """Remove everything whose retention has ended; workers do this once a day."""
     found = run("purge", lambda system: _purge(system, dry_run=dry_run))
     if as_json:
         print_json({**found, "dry_run": dry_run})

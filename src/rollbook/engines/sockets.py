@@ -52,7 +52,7 @@ def _fits(run_dir: Path) -> bool:
 
 
 def _is_safe(folder: Path, *, private: bool) -> bool:
-    """Tell whether nobody but us and root can replace what is in the folder."""
+    """Can only we and root replace what is in the folder?"""
     try:
         found = folder.lstat() if private else folder.stat()
     except OSError:

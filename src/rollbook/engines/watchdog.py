@@ -21,7 +21,7 @@ POLL_S = 0.02
 
 
 def is_held(lock: Path) -> bool:
-    """Tell whether a living process holds this lock file; no pid is trusted for that."""
+    """Does a living process hold this lock file? A pid alone doesn't prove that."""
     try:
         fd = os.open(lock, os.O_RDONLY)
     except FileNotFoundError:
@@ -37,7 +37,7 @@ def is_held(lock: Path) -> bool:
 
 
 def wait_free(lock: Path, patience_s: float) -> bool:
-    """Wait until nobody holds the lock file; False when somebody does after all."""
+    """Wait until the lock file is free; False after the timeout."""
     deadline = time.monotonic() + patience_s
     while is_held(lock):
         if time.monotonic() > deadline:

@@ -1,7 +1,7 @@
-"""Which request a piece of work belongs to: an id that log lines carry through all processes.
+"""The request id that log lines of all processes carry.
 
-The upload's record keeps the id of the request that brought it, so that the lines of a worker and
-of its child, perhaps days later on another machine, are found by the id that the sender was given.
+The upload's record stores the id of its request. So the log lines of a worker and its child,
+perhaps days later on another machine, are found by the id that the sender got.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from rollbook.masking import masked
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: What is taken over from a client: letters, digits and a few signs that no log or header minds,
-#: and too short for a spreadsheet. 13 digits would be an ID number, and are no request's id.
+#: Accepted ids of clients: short, with characters that are safe in logs and headers. 13 digits
+#: could be an ID number.
 _SANE: Final = re.compile(r"(?!\d{13}$)[A-Za-z0-9._:+/=-]{1,64}", re.ASCII)
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 
 def taken_or_made(given: str | None) -> str:
-    """The id that a client gave, if it is a sane one, else a new one."""
-    # One with an ID number in it would stand whole in traces, and masked in the log.
+    """The client's id if it is acceptable, else a new one."""
+    # An ID number in it would be whole in traces, and masked in the log.
     is_sane = given is not None and _SANE.fullmatch(given) and masked(given) == given
     return given if given is not None and is_sane else str(uuid4())
 
 
 @contextlib.contextmanager
 def bound(own: str | None) -> Iterator[None]:
-    """Work for a request: its id is in every log line until the context ends."""
+    """Add a request's id to every log line until the context ends."""
     token = request_id.set(own)
     try:
         if own is None:

@@ -1,8 +1,8 @@
 """Log lines: for people on a terminal, JSON otherwise.
 
-No line carries a member's name, a password or a token: they are never passed to the logger. An ID
-number that a user's text brought along is masked. Control characters are escaped, and the lines of
-a stack trace begin with blanks, so that nobody's text can look like a line of ours.
+No line has a member's name, a password or a token: they are never passed to the logger. ID numbers
+in users' texts are masked. Control characters are escaped and lines of a stack trace are indented,
+so no text of a user can look like a line of ours.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def configure(settings: Settings, *, component: str) -> None:
 
     Args:
         settings: ``log_level`` and ``log_format`` are read.
-        component: which process speaks: ``api``, ``worker``, ``child``, ...
+        component: this process: ``api``, ``worker``, ``child``, ...
     """
     human = settings.log_format == "human" or (
         settings.log_format == "auto" and sys.stderr.isatty()
@@ -65,7 +65,7 @@ def configure(settings: Settings, *, component: str) -> None:
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "alembic"):
         logging.getLogger(name).handlers[:] = []
         logging.getLogger(name).propagate = True
-    # Its lines on WebSockets have the whole address, and what a client put into that.
+    # Its lines about WebSockets have the whole address, with what a client put into it.
     logging.getLogger("uvicorn.error").addFilter(_has_no_address)
     for chatty in ("httpx", "httpcore", "alembic", "uvicorn.access", "watchfiles"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
@@ -107,14 +107,14 @@ def _rewriting(change: Callable[[str], str]) -> Processor:
 
 
 def _escaped(text: str) -> str:
-    # Of the separators, only the blank stays: the others break a line in some viewers.
+    # Of the separators only the space stays: the others break a line in some viewers.
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _trace(out: TextIO, exc_info: ExcInfo) -> None:
-    """A stack trace for people, whose every line is seen to be a part of it."""
+    """A stack trace for people, with every line indented."""
     trace = io.StringIO()
     structlog.dev.plain_traceback(trace, exc_info)
     lines = map(_escaped, masked(trace.getvalue()).splitlines())
@@ -122,7 +122,7 @@ def _trace(out: TextIO, exc_info: ExcInfo) -> None:
 
 
 def places(error: BaseException) -> list[str]:
-    """Where an error came from, line by line: its own text may quote a cell."""
+    """The places of an error's trace; its own text may quote a cell."""
     found = []
     trace = error.__traceback__
     while trace is not None:

@@ -1,7 +1,7 @@
-"""Every metric of this process, by the names that dashboards, alerts and the docs use.
+"""The metrics of this process.
 
-Names follow Prometheus' own advice: one prefix, base units (seconds, bytes), ``_total`` for
-counters. No label holds an id, a path or a text of a user: each has a small, known set of values.
+Names follow Prometheus' conventions: one prefix, base units (seconds, bytes), ``_total`` for
+counters. No label holds an id, a path or a user's text: each has a small, fixed set of values.
 What the whole installation shares (the queue, the record) is in ``api.gauges``.
 """
 
@@ -15,14 +15,14 @@ from prometheus_client import Counter, Gauge, Histogram
 from rollbook import __version__
 from rollbook.backends.database import SCHEMA_REVISION
 
-# When each series began is of no use here, and nearly doubles their number.
+# The series' creation times are of no use here, and nearly double the number of series.
 prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
 
-#: From a file of ten rows to one of a million, in seconds.
+#: Buckets for files from ten rows to a million, in seconds.
 LONG_S: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
-#: How long a request or a message may take.
+#: Buckets for requests and messages, in seconds.
 SHORT_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-#: How long an upload may wait for its turn.
+#: Buckets for the wait in the queue, in seconds.
 WAIT_S: Final = (0.05, 0.25, 1, 5, 15, 60, 300, 900, 3600, 4 * 3600)
 
 BUILD: Final = Gauge(

@@ -1,4 +1,4 @@
-"""Traces: what belongs together in time, from a request through the queue to the merge.
+"""Traces: spans from a request through the queue to the merge.
 
 Spans are sent to an OpenTelemetry collector as OTLP over HTTP, in its JSON form, when one is named;
 otherwise ``span`` does nothing at all. Why not OpenTelemetry's own SDK: docs/decisions/0031.
@@ -34,11 +34,11 @@ Value = str | int | float | bool
 INTERNAL, SERVER, PRODUCER, CONSUMER = 1, 2, 4, 5
 _FAILED: Final = 2
 
-#: Spans that wait to be sent, at most: the oldest are dropped while no collector answers.
+#: Maximum of spans that wait; the oldest are dropped while no collector answers.
 WAITING: Final = 4096
-#: Spans in one message.
+#: Spans per message.
 BATCH: Final = 512
-#: Seconds between two messages, and the time that the collector gets for one.
+#: Interval between messages, and timeout of the collector, in seconds.
 INTERVAL_S: Final = 2.0
 PATIENCE_S: Final = 5.0
 
@@ -52,7 +52,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class Span:
-    """A stretch of work."""
+    """A span: a piece of work with its begin and end."""
 
     trace_id: str
     parent_id: str | None
@@ -63,12 +63,12 @@ class Span:
     start: int = field(default_factory=time.time_ns)
     end: int = 0
     span_id: str = field(default_factory=lambda: secrets.token_hex(8))
-    #: The code of what went wrong; empty where that was no error.
+    #: The error's code; empty without an error.
     error: str | None = None
 
     @property
     def traceparent(self) -> str:
-        """What others need to say that their work belongs to this."""
+        """The ``traceparent`` with which other work joins this trace."""
         return f"00-{self.trace_id}-{self.span_id}-01"
 
     def as_otlp(self) -> dict[str, Any]:
@@ -86,9 +86,9 @@ class Span:
         return found if self.parent_id is None else {**found, "parentSpanId": self.parent_id}
 
 
-#: The span within which this task works.
+#: The current span of this task.
 _current: ContextVar[Span | None] = ContextVar("span", default=None)
-#: Spans that are to be sent; None while traces are off.
+#: Spans to send; None while traces are off.
 _waiting: deque[Span] | None = None
 
 
@@ -127,7 +127,7 @@ def span(
 
 
 def note(name: str, start: int, end: int, *, parent: str | None, **attributes: Value) -> None:
-    """Note work that is over, such as a wait or what another process has done.
+    """Record finished work, such as a wait or the work of another process.
 
     Args:
         name: of the work.
@@ -142,7 +142,7 @@ def note(name: str, start: int, end: int, *, parent: str | None, **attributes: V
 
 
 def carried() -> str | None:
-    """The current span's ``traceparent``, to be kept with what goes on elsewhere."""
+    """The current span's ``traceparent``, to store with work that continues elsewhere."""
     current = _current.get()
     return None if current is None else current.traceparent
 
@@ -203,7 +203,7 @@ async def _send_all(
                 answer.raise_for_status()
             except httpx.HTTPError as error:
                 if not is_away:  # once, not every two seconds
-                    log.warning("traces not taken", error=type(error).__name__, spans=len(batch))
+                    log.warning("trace export failed", error=type(error).__name__, spans=len(batch))
                 is_away = True
                 if stop.is_set():
                     return
@@ -243,7 +243,7 @@ def _ids(around: Span | None) -> tuple[str, str | None]:
 
 
 def _of(traceparent: str) -> tuple[str, str | None] | None:
-    """Trace and span of a ``traceparent``; a new trace for nonsense, None if it says no."""
+    """Trace and span of a ``traceparent``; a new trace if malformed, None if not sampled."""
     found = _TRACEPARENT.fullmatch(traceparent)
     if found is None:
         return _ids(None)

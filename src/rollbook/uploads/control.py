@@ -40,11 +40,11 @@ async def cancel(system: System, user: User, upload_id: UUID) -> Row:
         if cancelled is not None:
             await audit.record(connection, "cancel", who=user, job_id=upload_id)
             # A mail tells the uploader of what somebody else did.
-            told = [
+            channels = [
                 channel for channel in system.settings.notification_channels
                 if channel != "email" or upload["owner_id"] != user.id
             ]  # fmt: skip
-            note = {"upload_id": upload_id, "kind": "cancelled", "channels": told}
+            note = {"upload_id": upload_id, "kind": "cancelled", "channels": channels}
             await connection.execute(_NOTIFICATIONS["add"], note)
     if cancelled is None:
         latest = await get(system, user, upload_id)

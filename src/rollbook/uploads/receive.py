@@ -135,7 +135,7 @@ async def store_file(system: System, file_name: str, chunks: AsyncIterator[bytes
 
     async def checked() -> AsyncIterator[bytes]:
         nonlocal size
-        async for chunk in _judged(chunks, kind, name):
+        async for chunk in _inspected(chunks, kind, name):
             size += len(chunk)
             if size > system.settings.max_upload_bytes:
                 raise FileTooLargeError(
@@ -343,25 +343,25 @@ async def _refuse_flood(system: System, connection: AsyncConnection[Row], user: 
         )
 
 
-async def _judged(chunks: AsyncIterator[bytes], kind: str, name: str) -> AsyncIterator[bytes]:
+async def _inspected(chunks: AsyncIterator[bytes], kind: str, name: str) -> AsyncIterator[bytes]:
     """Pass the chunks on once their beginning fits the kind that the name promises."""
     head = b""
-    judged = False
+    is_inspected = False
     async for chunk in chunks:
-        if judged:
+        if is_inspected:
             yield chunk
             continue
         head += chunk
         if len(head) >= HEAD_BYTES:
             check_beginning(head[:HEAD_BYTES], kind, name)
-            judged = True
+            is_inspected = True
             yield head
     if not head:
         raise EmptyFileError(
             "The file is empty (0 bytes), so nothing was kept. Open it, check that it has rows, "
             "save it and send it again."
         )
-    if not judged:
+    if not is_inspected:
         check_beginning(head[:HEAD_BYTES], kind, name)
         yield head
 

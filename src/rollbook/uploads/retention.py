@@ -195,7 +195,7 @@ async def holdings(system: System) -> Holdings:
     """What the store holds, as it says itself."""
     count = size = orphans = orphan_bytes = 0
     oldest = None
-    async for file, is_orphan in _judged(system):
+    async for file, is_orphan in _listed(system):
         if is_orphan:
             orphans += 1
             orphan_bytes += file.bytes
@@ -245,7 +245,7 @@ async def _purge_orphans(system: System, purged: Purged, dry_run: bool) -> None:
     """
     if not await _is_ours_alone(system, dry_run):
         return
-    async for file, is_orphan in _judged(system):
+    async for file, is_orphan in _listed(system):
         if is_orphan:
             if not dry_run:
                 await system.store.remove(file.key)
@@ -328,20 +328,20 @@ async def _forget(system: System, upload: Row) -> bool:
     return True
 
 
-async def _judged(system: System) -> AsyncIterator[tuple[Stored, bool]]:
+async def _listed(system: System) -> AsyncIterator[tuple[Stored, bool]]:
     """Every stored file, and whether it is nobody's."""
     batch: list[Stored] = []
     async for file in system.store.each():
         batch.append(file)
         if len(batch) == BATCH:
-            for judged in await _judge(system, batch):
-                yield judged
+            for pair in await _with_owners(system, batch):
+                yield pair
             batch = []
-    for judged in await _judge(system, batch):
-        yield judged
+    for pair in await _with_owners(system, batch):
+        yield pair
 
 
-async def _judge(system: System, batch: list[Stored]) -> list[tuple[Stored, bool]]:
+async def _with_owners(system: System, batch: list[Stored]) -> list[tuple[Stored, bool]]:
     before = clock.now() - ORPHAN_AGE
     ids = list({file.upload_id for file in batch})
     found = await _all(system, "owned", {"ids": ids, "before": before})
