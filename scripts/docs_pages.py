@@ -28,10 +28,11 @@ MADE = "<!-- Made by scripts/docs_pages.py from {source}: change that, then run 
 KINDS = {
     "id_number": "13 digits; leading zeros that a numeric cell lost come back where date and check "
     "digit prove them",
-    "cell_number": "to `+27...`",
+    "cell_number": "to `+27...`; other countries' numbers keep their `+`",
     "landline_number": "to `+27...`",
     "email": "lower case",
-    "age": "a number; only compared with the ID number",
+    "full_name": "split into first name and surname",
+    "age": "a number; compared with the ID number, and decides its century",
     "gender": "`male`, `female`",
     "citizenship": "compared with the ID number",
     "province": "to its code, such as `GP`",
@@ -40,6 +41,7 @@ KINDS = {
     "last_payment": "a date",
     "expiry_date": "a date; 24 months after the last payment where the file has none "
     "([which one counts](expiry.md))",
+    "ward": "its number or its code of 8 digits; other text is kept",
     "membership_amount": "an amount such as `R10.00`",
 }
 
@@ -50,14 +52,24 @@ def columns() -> str:
     """The known columns, with every header that stands for one."""
     lines = [
         "# Columns\n",
-        "A header is found without regard to case, accents, spaces and punctuation. Columns that "
-        "aren't known are kept, and shown in the [report](report.md). For a header that isn't in "
-        "this table, send a [mapping](rest.md#options-of-an-upload) with the upload: it is "
-        "remembered for your office's next files with the same headers. Where two headers of a "
-        "file stand for one field, the one that is first in this table counts.\n",
-        "The header row may be below title rows; which files and sheets are read, and how, is on "
-        "[a page of its own](files.md). Dates may be date cells, serial numbers or texts with the "
-        "day first; what could be read in two ways is flagged.\n",
+        "A header is recognised without regard to case, accents, spaces and punctuation. `No`, "
+        "`Nr` and `Number` are one word. A qualifier in brackets, such as `(13 digits)`, "
+        "`(required)` or `(dd/mm/yyyy)`, a number in front and words such as `Member's` change "
+        "nothing; anything else in brackets, such as `(spouse)`, does. Of alternatives such as "
+        "`Surname / Van` all must mean one field; beside the ID number another document may be "
+        "named: `ID number/Passport`.\n",
+        "A header that is only near a known one, by one edit, or listed as possible "
+        "(`src/rollbook/pipeline/headers.toml`), is suggested and never taken. Columns that "
+        "aren't known are kept, and shown in the [report](report.md). For a header that isn't "
+        "in this table, send a [mapping](rest.md#options-of-an-upload) with the upload: it is "
+        "remembered for your office's next files with the same headers.\n",
+        "Several headers of a file may mean one field. They count in the order of this table, "
+        "then in that of the file: of each row the first that has a value is read, and another "
+        "value is left out and flagged (`second_column_differs`). Headers as plain as `ID`, "
+        "`Name` or `Amount` count only where the file has no other header of their field. A "
+        "column of whole names (`full_name`) stands for first name and surname.\n",
+        "The header row may stand below title rows. Of several sheets the first with ID numbers"
+        " is taken, unless you name one. How cells are read is in [values](values.md).\n",
         "| field | headers | what becomes of it |",
         "|---|---|---|",
     ]

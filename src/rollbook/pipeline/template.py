@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from rollbook import clock
-from rollbook.pipeline.columns import variants
+from rollbook.pipeline.columns import FULL_NAME, variants
 from rollbook.spreadsheets.workbook import AnyCell, Cell, Look, WorkbookWriter
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def write_template(path: Path) -> None:
     """Write the template to ``path``."""
     text = files("rollbook.pipeline").joinpath("template.toml").read_text(encoding="utf-8")
     notes: dict[str, str] = tomllib.loads(text)
-    titles = {field: names[0] for field, names in variants().items()}
+    titles = {field: names[0] for field, names in variants().items() if field != FULL_NAME}
     rows: list[list[AnyCell]] = [[Cell("How to fill in the sheet 'Members'", Look.TITLE)], []]
     rows += [[line] for line in _GENERAL]
     rows += [[], [Cell(title, Look.HEADER) for title in ("Column", "What belongs there")]]
