@@ -5,16 +5,20 @@ The same number makes the same file in every process, so a finding is its number
 
 from __future__ import annotations
 
+import datetime as dt
 import io
 import random
 import zipfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from rollbook.spreadsheets.kinds import kind_of
+from tests.binary_workbook import BinarySheet, Formula, binary_workbook
 from tests.files import id_number
 from tests.fuzz.worksheets import sheet_parts
+from tests.open_document import flat_document, open_document
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,8 +67,17 @@ def make(seed: int) -> Input:
     """The file of this number."""
     rng = random.Random(seed)
     way = rng.choices(
-        (_csv, _changed_csv, _xlsx, _changed_part, _changed_archive, _changed_golden),
-        (25, 15, 25, 15, 10, 10),
+        (
+            _csv,
+            _changed_csv,
+            _xlsx,
+            _changed_part,
+            _changed_archive,
+            _changed_golden,
+            _other,
+            _changed_other,
+        ),
+        (20, 10, 20, 15, 10, 10, 8, 12),
     )[0]
     return way(rng)
 
@@ -135,8 +148,58 @@ def _changed_archive(rng: random.Random) -> Input:
 
 
 def _changed_golden(rng: random.Random) -> Input:
-    path = rng.choice(_golden("xls", "xls", "xlsx", "csv"))
-    return Input(path.suffix[1:], changed(rng, path.read_bytes()))
+    path = rng.choice(_golden("xls", "xls", "xlsx", "xlsm", "csv"))
+    return Input(kind_of(path.name), changed(rng, path.read_bytes()))
+
+
+def _other(rng: random.Random) -> Input:
+    """A workbook of another format, or an .xlsx workbook with more than cells in it."""
+    kind, content = _sheets(rng)
+    return Input(kind, content)
+
+
+def _changed_other(rng: random.Random) -> Input:
+    kind, content = _sheets(rng)
+    if kind == "fods" or rng.random() < 0.2:
+        return Input(kind, changed(rng, content))
+    with zipfile.ZipFile(io.BytesIO(content)) as source:
+        parts = {name: source.read(name) for name in source.namelist()}
+    for name in rng.choices(list(parts), k=rng.choice((1, 1, 2))):
+        parts[name] = changed(rng, parts[name])
+    return Input(kind, packed(rng, parts))
+
+
+def _sheets(rng: random.Random) -> tuple[str, bytes]:
+    sheets = []
+    for number in range(rng.choice((1, 1, 2, 4))):
+        rows = [[_typed(rng, cell) for cell in row] for row in table(rng)]
+        sheet = BinarySheet(f"Sheet {number}", rows, state=rng.choice((0,) * 8 + (1, 2)))
+        sheet.hidden_rows = rng.choices(range(1, len(rows) + 2), k=rng.choice((0, 0, 3)))
+        sheet.hidden_columns = rng.choices(range(6), k=rng.choice((0, 0, 2)))
+        sheet.merged = [_area(rng, len(rows)) for _ in range(rng.choice((0, 0, 1, 5, 200)))]
+        sheets.append(sheet)
+    is_1904 = rng.random() < 0.2
+    kind = rng.choice(("xlsb", "ods", "fods"))
+    if kind == "xlsb":
+        return kind, binary_workbook(sheets, is_1904=is_1904)
+    make_document = open_document if kind == "ods" else flat_document
+    content = make_document(sheets, is_1904=is_1904)
+    return kind, content
+
+
+def _typed(rng: random.Random, cell: str) -> Any:
+    """The cell, as a value of any type; XML can't hold every character."""
+    text = "".join(sign if sign >= " " and sign < "\ufffe" else "?" for sign in cell)
+    if rng.random() < 0.8:
+        return text
+    value: Any = rng.choice((1, -2.5, True, None, dt.date(2024, 3, 5), "#N/A", text))
+    return Formula(value) if rng.random() < 0.1 and not isinstance(value, dt.date | None) else value
+
+
+def _area(rng: random.Random, rows: int) -> tuple[int, int, int, int]:
+    top, left = rng.randrange(rows + 1), rng.randrange(6)
+    high, wide = rng.choice((0, 1, 3, 1_000_000)), rng.choice((0, 1, 3, 16_000))
+    return top, top + high, left, left + wide
 
 
 def changed(rng: random.Random, content: bytes) -> bytes:

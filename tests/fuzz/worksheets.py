@@ -74,9 +74,9 @@ class _Writer:
             rng.shuffle(lines)
         said = f'<{p}dimension ref="{dimension}"/>' if dimension else ""
         name = f'xmlns:x="{_MAIN}"' if p else f'xmlns="{_MAIN}"'
-        more = rng.choice(
-            ("", "", f'<{p}mergeCells count="1"><{p}mergeCell ref="A1:C2"/></{p}mergeCells>')
-        )
+        area = rng.choice(("A1:C2", "A2:A9", "B3:XFD1048576", "C4:A1", "A0:B0", "D5:E5"))
+        merged = f'<{p}mergeCells><{p}mergeCell ref="{area}"/></{p}mergeCells>'
+        more = rng.choice(("", "", merged, merged * 300))
         return (
             f'<?xml version="1.0" encoding="UTF-8"?><{p}worksheet {name}>{said}'
             f"<{p}sheetData>{''.join(lines)}</{p}sheetData>{more}</{p}worksheet>"
@@ -92,6 +92,7 @@ class _Writer:
         if self._is_odd and rng.random() < 0.05:
             number = rng.choice((0, 1, -1, number + 5000, 1048576, 1048577, 2**32))
         said = f' r="{number}"' if self._has_references else ""
+        said += rng.choice(("", "", "", ' hidden="1"'))
         content = "".join(self._cell(number, column, cell) for column, cell in enumerate(cells))
         return f"<{p}row{said}>{content}</{p}row>"
 
@@ -124,6 +125,8 @@ class _Writer:
         else:
             value = self._escaped(text)
         formula = f"<{p}f>A1+1</{p}f>" if rng.random() < 0.02 else ""
+        if formula and rng.random() < 0.5:
+            return f"<{p}c{at}{style}{said}>{formula}</{p}c>"
         return f"<{p}c{at}{style}{said}>{formula}<{p}v>{value}</{p}v></{p}c>"
 
     def _text(self, text: str, prefix: str = "") -> str:
