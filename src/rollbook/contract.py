@@ -400,6 +400,7 @@ class WorkerState(BaseModel):
     pid: int
     slots: int = Field(description="Jobs that it runs at a time.")
     jobs: list[UUID] = Field(description="What the slots in use hold.")
+    problems: list[str] = Field(description="What keeps it from taking jobs, as sentences.")
     started_at: dt.datetime
     heartbeat_at: dt.datetime
 

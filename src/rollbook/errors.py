@@ -66,6 +66,32 @@ class ServiceUnavailableError(
     """PostgreSQL, Redis or the file store doesn't answer right now."""
 
 
+class BusyError(ServiceUnavailableError, code="busy", title="Somebody else is changing the same"):
+    """Another transaction has locked what is to be changed."""
+
+
+class NoRoomError(ServiceUnavailableError, code="no_room", title="A disk is full"):
+    """A disk is full: the store's, PostgreSQL's or the worker's scratch folder's."""
+
+
+class WrongStoreError(
+    ServiceUnavailableError,
+    code="wrong_store",
+    title="This is not the installation's file store",
+):
+    """The file store that this process sees is not the installation's."""
+
+
+class ClockDiffersError(ServiceUnavailableError, code="clock_differs", title="A clock is wrong"):
+    """This machine's clock differs from PostgreSQL's."""
+
+
+class ServerLimitError(
+    RollbookError, code="server_limit", status=503, title="A limit of the database was reached"
+):
+    """PostgreSQL ended a statement because of a limit that is set there."""
+
+
 class FileNotScannedError(
     ServiceUnavailableError,
     code="file_not_scanned",

@@ -1,16 +1,17 @@
-"""A PostgreSQL proxy that cuts a connection right after what it wrote was committed."""
+"""Proxies that cut a connection right after a commit, or let connections die without a word."""
 
 from __future__ import annotations
 
 import socket
 import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from rollbook.engines.postgres import SOCKET_NAME
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
     from types import TracebackType
 
@@ -88,4 +89,100 @@ class _Connection:
         for end in (self.client, self.server):
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+
+class Swallower:
+    """Passes everything on until it is told to swallow: then connections live on and say nothing.
+
+    As when an address moves or a machine is lost: no end of the connection hears of it. New
+    connections are served, unless they are to be swallowed too.
+    """
+
+    def __init__(self, server: str, path: Path) -> None:
+        """Listen at a socket of the file system, and pass on to another one."""
+        self._server = server
+        self._path = path
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._lock = threading.Lock()
+        self._connections: list[_Passed] = []
+        self._threads: list[threading.Thread] = []
+        self._swallows_new = False
+        #: Connections that were swallowed.
+        self.lost = 0
+
+    def __enter__(self) -> Swallower:
+        self._listener.bind(str(self._path))
+        self._listener.listen()
+        self._begin(self._accept)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        for connection in self._connections:
+            connection.shut()
+        for thread in self._threads:
+            thread.join(timeout=10)
+        self._listener.close()
+        for connection in self._connections:
+            connection.close()
+
+    def swallow(self, *, new: bool = False) -> None:
+        """Swallow what comes by the present connections, and by new ones as long as ``new``."""
+        with self._lock:
+            self._swallows_new = new
+            for connection in self._connections:
+                self.lost += not connection.is_swallowed
+                connection.is_swallowed = True
+
+    def _begin(self, target: Callable[..., None], *arguments: Any) -> None:
+        thread = threading.Thread(target=target, args=arguments, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):  # the listener was shut
+            while True:  # no bound: a server's loop, which ends with its socket
+                client, _ = self._listener.accept()
+                server = socket.socket(socket.AF_UNIX)
+                server.connect(self._server)
+                with self._lock:
+                    connection = _Passed(client, server, self._swallows_new)
+                    self.lost += self._swallows_new
+                    self._connections.append(connection)
+                self._begin(connection.pass_on, client, server)
+                self._begin(connection.pass_on, server, client)
+
+
+class _Passed:
+    """A connection through the proxy."""
+
+    def __init__(self, client: socket.socket, server: socket.socket, is_swallowed: bool) -> None:
+        self._ends = (client, server)
+        self.is_swallowed = is_swallowed
+
+    def pass_on(self, source: socket.socket, target: socket.socket) -> None:
+        """Take what one end says to the other, until one of them is done."""
+        with suppress(OSError):
+            while data := source.recv(65536):  # no bound: as above
+                if not self.is_swallowed:
+                    target.sendall(data)
+        if not self.is_swallowed:
+            self.shut()
+
+    def shut(self) -> None:
+        """Tell both ends that it is over."""
+        for end in self._ends:
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Give both sockets back."""
+        for end in self._ends:
             end.close()

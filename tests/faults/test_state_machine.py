@@ -89,13 +89,13 @@ class Office(RuleBasedStateMachine):
 
     @rule()
     def pause(self) -> None:
-        self._do(lambda system, _: system.queue.pause())
+        self._do(lambda system, _: control.pause(system, by=None))
         self.paused = True
 
     @precondition(lambda self: self.paused)
     @rule()
     def resume(self) -> None:
-        self._do(lambda system, _: system.queue.resume())
+        self._do(lambda system, _: control.resume(system, by=None))
         self.paused = False
 
     @rule()
@@ -119,7 +119,7 @@ class Office(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """After any of that: let it run, and look at every upload."""
-        self._do(lambda system, _: system.queue.resume())
+        self._do(lambda system, _: control.resume(system, by=None))
         everything = self.good | self.bad
         self.site.ended(list(everything))
         ended = {

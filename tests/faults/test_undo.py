@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rollbook.backends.database import connect
-from rollbook.errors import ConflictError
+from rollbook.backends.database import connect, fetch_one
+from rollbook.errors import BusyError, ConflictError
 from rollbook.model import EVERYWHERE, Role, Scope, User
+from rollbook.service.system import open_system
 from rollbook.uploads import undo
 from rollbook.uploads.undo import Counts
 from tests.files import csv_file, id_number, member
+from tests.integration.folder.watching import until
 from tests.pipeline_run import Site, open_site
 
 if TYPE_CHECKING:
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 
     from rollbook.config import Settings
     from rollbook.service.system import System
+
+WAITS = "SELECT count(*) AS waiting FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
 
 
 @pytest.fixture
@@ -132,3 +137,50 @@ async def test_an_upload_is_not_undone_while_it_is_unknown_whom_a_later_one_conf
         with pytest.raises(ConflictError, match="later upload"):
             await undo.undo(system, operator, first["id"], dry_run=dry_run)
     assert len(site.members()) == 3
+
+
+async def test_undos_that_wait_for_a_locked_member_leave_the_others_their_connections(
+    site: Site, operator: User, settings: Settings
+) -> None:
+    wrong = [send(site, range(start, start + 3))["id"] for start in range(0, 36, 3)]
+    quick = settings.model_copy(update={"undo_lock_wait_s": 2})
+    async with open_system(quick) as opened:
+        with connect(settings.database_address) as holding:
+            holding.execute("SELECT FROM members FOR UPDATE")
+            undoing = [
+                asyncio.create_task(undo.undo(opened, operator, one, dry_run=False))
+                for one in wrong
+            ]
+            while not any(task.done() for task in undoing):  # no bound: each ends, as shown below
+                async with asyncio.timeout(1.5):
+                    assert await fetch_one(opened.pool, "SELECT 1 AS one") == {"one": 1}
+                await asyncio.wait(undoing, timeout=0.1)
+            async with asyncio.timeout(60):
+                results = await asyncio.gather(*undoing, return_exceptions=True)
+            assert {type(result) for result in results} == {BusyError}
+            assert all("try again" in str(result) for result in results)
+            holding.rollback()
+        assert len(site.members()) == 36
+        assert (await undone(opened, operator, wrong[0])).removed == 3
+
+
+async def test_an_undo_and_an_answer_of_the_voter_roll_lock_in_one_order(
+    site: Site, system: System, operator: User, settings: Settings
+) -> None:
+    """The roll's answer locks a member, then its uploads; undoing had locked the upload first."""
+    wrong = send(site, range(3))["id"]
+    with connect(settings.database_address) as answering:
+        answering.execute(
+            "UPDATE members SET roll_status = 'registered', roll_asked_at = now()"
+            " WHERE id_number = %s", (id_number(1),),
+        )  # fmt: skip
+        work = asyncio.create_task(undo.undo(system, operator, wrong, dry_run=False))
+
+        async def waits() -> bool:
+            found = await fetch_one(system.pool, WAITS)
+            return found is not None and found["waiting"] > 0
+
+        await until(waits)
+        answering.execute("SELECT FROM uploads WHERE id = %s FOR UPDATE", (wrong,))
+        answering.commit()
+    assert (await work).counts.removed == 3

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from rollbook import clock
+from rollbook.pipeline import run
 from tests.pipeline_run import Site, open_site
 
 if TYPE_CHECKING:
@@ -20,5 +21,6 @@ NOW = dt.datetime(2026, 11, 24, 8, 0, tzinfo=dt.UTC)
 @pytest.fixture
 def site(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     monkeypatch.setattr(clock, "now", lambda: NOW)
+    monkeypatch.setattr(run, "today", lambda _: NOW.date())
     with open_site(database_url, tmp_path) as opened:
         yield opened

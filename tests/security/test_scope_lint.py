@@ -46,6 +46,10 @@ SERVICES = {
     ),
     "retention": ("what is over goes, whosever it is; `reports` is for operators",
                   {"uploads/retention.py"}),
+    "store": (
+        "the proof that a store is the installation's, which asks for keys and shows none",
+        {"service/store_proof.py", "worker/child.py"},
+    ),
     "verifications": (
         "the child and the verification worker, by the upload that they hold; undoing, after its "
         "`lock_upload`",
@@ -85,6 +89,7 @@ INTERNAL = {
     "uploads.note_report": "child, fenced by its attempt",
     "uploads.fail": "worker, fenced by its attempt",
     "uploads.hand_back": "worker, fenced by its attempt",
+    "uploads.postpone": "worker, fenced by its attempt",
     # --- mappings: the child keeps to the office that sent the file
     "mappings.remembered": "of the office whose upload the child holds",
     "mappings.remember": "of the office whose upload the child holds",

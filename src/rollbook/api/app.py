@@ -31,7 +31,7 @@ from rollbook.api import (
     voter_roll,
 )
 from rollbook.api.access import OriginMiddleware
-from rollbook.api.body import BodyLimitMiddleware, UnreadBodyMiddleware
+from rollbook.api.body import BodyLimitMiddleware, SlowBodyMiddleware, UnreadBodyMiddleware
 from rollbook.api.form import ROOM_FOR_THE_REST
 from rollbook.api.gauges import Gauges
 from rollbook.api.headers import HeadersMiddleware
@@ -64,12 +64,14 @@ class _Application(FastAPI):
     def __init__(self, settings: Settings, **more: Any) -> None:
         super().__init__(**more)
         self._hsts_s = settings.hsts_s
+        self._settings = settings
         self._most_body_bytes = settings.max_upload_bytes + ROOM_FOR_THE_REST
 
     def build_middleware_stack(self) -> ASGIApp:
-        stack = UnreadBodyMiddleware(
+        stack: ASGIApp = UnreadBodyMiddleware(
             super().build_middleware_stack(), most_bytes=self._most_body_bytes
         )
+        stack = SlowBodyMiddleware(stack, self._settings)
         return HeadersMiddleware(stack, hsts_s=self._hsts_s)
 
     def openapi(self) -> dict[str, Any]:

@@ -6,6 +6,9 @@ file.
 
 from __future__ import annotations
 
+import asyncio
+import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Container
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from rollbook.config import Settings
 
 
 class BodyLimitMiddleware:
@@ -46,6 +51,49 @@ class BodyLimitMiddleware:
             return message
 
         await self._app(scope, counted, send)
+
+
+class SlowBodyMiddleware:
+    """Ends the wait for a body that takes too long, or of which less comes in than may.
+
+    What counts is the time in which we wait for the client, and not that of our own work.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app = app
+        self._most_s = settings.body_timeout_s
+        self._least_rate = settings.body_least_rate
+        self._grace_s = settings.body_grace_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the call on, with a body that breaks off where it becomes too slow."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        received, waited, has_ended = 0, 0.0, False
+
+        async def timed() -> Message:
+            nonlocal received, waited, has_ended
+            if has_ended:  # an answer that streams waits for the client to leave
+                return await receive()
+            allowed = min(max(self._grace_s, received / self._least_rate), self._most_s)
+            began = time.monotonic()
+            try:
+                async with asyncio.timeout(max(allowed - waited, 0)):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(
+                    408,
+                    "The body of the request came in too slowly and was cut off. Nothing was kept; "
+                    "please send it again over a better line.",
+                    headers={"Connection": "close"},
+                ) from None
+            waited += time.monotonic() - began
+            received += len(message.get("body", b""))
+            has_ended = not message.get("more_body", False)
+            return message
+
+        await self._app(scope, timed, send)
 
 
 class UnreadBodyMiddleware:
@@ -81,8 +129,9 @@ class UnreadBodyMiddleware:
 
         async def closing(message: Message) -> None:
             if message["type"] == "http.response.start":
-                while has_more and not waits and received <= self._most_bytes:
-                    await counted()
+                with suppress(HTTPException):  # what is left comes too slowly: the line is closed
+                    while has_more and not waits and received <= self._most_bytes:
+                        await counted()
                 if has_more:
                     MutableHeaders(scope=message)["Connection"] = "close"
             await send(message)

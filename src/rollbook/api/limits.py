@@ -63,7 +63,9 @@ class RequestLimits:
         self._per_user = settings.requests_per_minute
         self._per_office = settings.office_requests_per_minute
         self._prefix = f"{settings.queue_name}:limits"
-        self._redis = make_client(settings.redis_address, socket_timeout_s=ANSWER_S)
+        self._redis = make_client(
+            settings.redis_address, socket_timeout_s=ANSWER_S, keepalive=settings.keepalive
+        )
         self._script = self._redis.register_script(_COUNT)
         self._away_until = 0.0
         self._paid: dict[str, float] = {}

@@ -10,18 +10,33 @@ import structlog
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import iter_route_contexts
-from psycopg import OperationalError
+from psycopg import InterfaceError, OperationalError
+from psycopg.errors import (
+    IdleInTransactionSessionTimeout,
+    ReadOnlySqlTransaction,
+    TransactionTimeout,
+)
 from psycopg_pool import PoolTimeout
 from starlette.exceptions import HTTPException
 
 from rollbook.api.requests import HEADER
-from rollbook.errors import RollbookError, ServiceUnavailableError, TooManyRequestsError
+from rollbook.backends.database_errors import explained
+from rollbook.errors import RollbookError, TooManyRequestsError
 from rollbook.masking import masked
 from rollbook.telemetry import logs
 
 if TYPE_CHECKING:
     from fastapi import FastAPI, Request
 
+#: What PostgreSQL and its pool raise for reasons that aren't ours.
+_OF_POSTGRESQL = (
+    OperationalError,
+    InterfaceError,
+    PoolTimeout,
+    ReadOnlySqlTransaction,
+    IdleInTransactionSessionTimeout,
+    TransactionTimeout,
+)
 MEDIA_TYPE = "application/problem+json"
 
 log = structlog.get_logger(__name__)
@@ -50,8 +65,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RollbookError, _known)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _framework)
-    app.add_exception_handler(OperationalError, _database_away)
-    app.add_exception_handler(PoolTimeout, _database_away)
+    for kind in _OF_POSTGRESQL:
+        app.add_exception_handler(kind, _database)
     app.add_exception_handler(Exception, _unforeseen)
 
 
@@ -119,15 +134,16 @@ def _methods(request: Request) -> str:
     )
 
 
-async def _database_away(request: Request, error: Exception) -> JSONResponse:
-    log.error("PostgreSQL not reachable", path=request.url.path, error=type(error).__name__)
-    return await _known(
-        request,
-        ServiceUnavailableError(
-            "The database doesn't answer right now, so nothing was changed. Please try again in a "
-            "moment."
-        ),
+async def _database(request: Request, error: Exception) -> JSONResponse:
+    meaning = explained(error)
+    assert meaning is not None
+    log.error(
+        "request ended by PostgreSQL",
+        path=request.url.path,
+        error=type(error).__name__,
+        code=meaning.code,
     )
+    return await _known(request, meaning)
 
 
 async def _unforeseen(request: Request, error: Exception) -> JSONResponse:

@@ -115,7 +115,7 @@ async def clean(
 async def pause(system: SystemParam, user: OperatorParam) -> Answer[QueueStats]:
     """Pause the queue; running jobs continue."""
     async with audit.noting(system.pool, "pause", who=user):
-        await system.queue.pause()
+        await control.pause(system, by=user.email)
     counts = await lookup.queue_stats(system, user)
     return Answer(
         message="The queue is paused. Files are still accepted, and running jobs continue.",
@@ -127,6 +127,6 @@ async def pause(system: SystemParam, user: OperatorParam) -> Answer[QueueStats]:
 async def resume(system: SystemParam, user: OperatorParam) -> Answer[QueueStats]:
     """Resume the queue."""
     async with audit.noting(system.pool, "resume", who=user):
-        await system.queue.resume()
+        await control.resume(system, by=user.email)
     counts = await lookup.queue_stats(system, user)
     return Answer(message="The queue runs.", data=QueueStats.model_validate(counts))

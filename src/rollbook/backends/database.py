@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from contextlib import asynccontextmanager
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, LiteralString, cast
+from typing import TYPE_CHECKING, Any, LiteralString, TypeVar, cast
 
 import psycopg
+from psycopg import sql
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from rollbook.config.bounds import KeepAlive
 from rollbook.errors import ServiceUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
+    from psycopg.abc import PQGen
+
 Row = dict[str, Any]
 Connection = psycopg.AsyncConnection[Row]
 Pool = AsyncConnectionPool[Connection]
+Answer = TypeVar("Answer")
 
 #: The schema revision that this code needs; ``schema.migrate`` upgrades to it.
-SCHEMA_REVISION = "0015"
+SCHEMA_REVISION = "0016"
 #: Timeout for a connection to PostgreSQL, in seconds.
 CONNECT_TIMEOUT_S = 10
 #: The errors that mean that PostgreSQL, or another part of the service, is unavailable.
@@ -39,6 +45,42 @@ def queries(noun: str) -> Mapping[str, LiteralString]:
     parts = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)[1:]
     # The files are part of the package, so their text is as literal as a string in the code.
     return dict(zip(parts[::2], cast("list[LiteralString]", parts[1::2]), strict=True))
+
+
+class AnswerTimeoutError(psycopg.OperationalError):
+    """PostgreSQL didn't answer within the time that a statement gets."""
+
+
+class _Bounded(psycopg.AsyncConnection[Row]):
+    """A connection of which no statement waits without a bound.
+
+    Keepalives find a machine that is gone. A server that is frozen still acknowledges what it gets,
+    so that only a clock of our own ends the wait.
+    """
+
+    #: Seconds that PostgreSQL gets for each exchange; None for as long as it takes.
+    answer_s: float | None = 60
+
+    async def wait(self, gen: PQGen[Answer], *args: Any, **more: Any) -> Answer:
+        """Wait for an answer.
+
+        Raises:
+            AnswerTimeoutError: there was none in time; the statement is cancelled.
+        """
+        try:
+            async with asyncio.timeout(self.answer_s):
+                return await super().wait(gen, *args, **more)
+        except TimeoutError as error:
+            raise AnswerTimeoutError(f"no answer within {self.answer_s:g} s") from error
+
+
+def unbounded(connection: Connection) -> None:
+    """Let the statements of this transaction take as long as they need: they work on whole tables.
+
+    A connection that the pool gives out is bounded again.
+    """
+    assert isinstance(connection, _Bounded)
+    connection.answer_s = None
 
 
 @asynccontextmanager
@@ -117,36 +159,127 @@ async def exclusive(pool: Pool, lock: int | str) -> AsyncIterator[Connection | N
         yield connection if row and row["locked"] else None
 
 
-def make_pool(address: str, *, max_size: int = 10) -> Pool:
-    """A pool, not opened yet; its connections commit at the end of their block and return dicts."""
+#: Seconds that a connection of the pool gets to show that it is alive.
+CHECK_S = 5.0
+
+
+def make_pool(
+    address: str,
+    *,
+    min_size: int = 1,
+    max_size: int = 10,
+    keepalive: KeepAlive = KeepAlive(),  # noqa: B008 - frozen
+    answer_s: float = 60,
+    statement_timeout_s: float | None = None,
+    lock_timeout_s: float | None = None,
+) -> Pool:
+    """A pool that isn't open yet; its connections commit by block and return dicts.
+
+    Args:
+        address: of PostgreSQL.
+        min_size: connections that are kept open.
+        max_size: connections at a time.
+        keepalive: when the other end counts as lost.
+        answer_s: seconds that PostgreSQL gets for a statement.
+        statement_timeout_s: after which PostgreSQL itself ends a statement.
+        lock_timeout_s: after which it ends one that waits for a lock.
+    """
+    limits = {"statement_timeout": statement_timeout_s, "lock_timeout": lock_timeout_s}
+    settings = _server_settings(keepalive, limits)
+
+    async def configure(connection: Connection) -> None:
+        await connection.execute(settings)
+        await connection.commit()
+
+    async def check(connection: Connection) -> None:
+        assert isinstance(connection, _Bounded)
+        connection.answer_s = CHECK_S
+        try:
+            await AsyncConnectionPool.check_connection(connection)
+        finally:
+            connection.answer_s = answer_s
+
     return AsyncConnectionPool(
         address,
-        connection_class=psycopg.AsyncConnection[Row],
-        kwargs={"row_factory": dict_row, "application_name": "rollbook"},
-        min_size=1,
+        connection_class=_Bounded,
+        kwargs={
+            "row_factory": dict_row,
+            "application_name": "rollbook",
+            **_client_settings(keepalive),
+        },
+        min_size=min_size,
         max_size=max_size,
         timeout=10,
         reconnect_timeout=60,
-        check=AsyncConnectionPool.check_connection,
+        configure=configure,
+        check=check,
         open=False,
     )
 
 
-def connect(address: str) -> psycopg.Connection[Row]:
-    """A blocking connection, for the child process and the command line."""
+def connect(
+    address: str,
+    *,
+    name: str = "rollbook-child",
+    keepalive: KeepAlive = KeepAlive(),  # noqa: B008 - frozen
+    lock_timeout_s: float | None = None,
+) -> psycopg.Connection[Row]:
+    """One blocking connection, for the child process and the command line.
+
+    Args:
+        address: of PostgreSQL.
+        name: by which ``pg_stat_activity`` shows it.
+        keepalive: when the other end counts as lost.
+        lock_timeout_s: after which PostgreSQL ends a statement that waits for a lock.
+
+    Raises:
+        ServiceUnavailableError: PostgreSQL doesn't answer.
+    """
+    # The server notices within a second that a killed child is gone, and frees its locks.
+    limits = {"client_connection_check_interval": 1.0, "lock_timeout": lock_timeout_s}
     try:
-        return psycopg.connect(
+        connection = psycopg.connect(
             address,
             row_factory=dict_row,
-            application_name="rollbook-child",
+            application_name=name,
             connect_timeout=CONNECT_TIMEOUT_S,
-            # The server notices within a second that a child was killed, and releases its locks.
-            options="-c client_connection_check_interval=1000",
+            **_client_settings(keepalive),
         )
+        # By statements: a pooler refuses a connection that asks for settings as it begins.
+        connection.execute(_server_settings(keepalive, limits))
+        connection.commit()
     except psycopg.OperationalError as error:
         raise ServiceUnavailableError(
             "PostgreSQL doesn't answer. Nothing was changed; try again when it is back."
         ) from error
+    return connection
+
+
+def _client_settings(keepalive: KeepAlive) -> dict[str, Any]:
+    """How this end notices that the server is gone."""
+    return {
+        "keepalives": 1,
+        "keepalives_idle": keepalive.idle_s,
+        "keepalives_interval": keepalive.interval_s,
+        "keepalives_count": keepalive.count,
+        "tcp_user_timeout": keepalive.user_timeout_s * 1000,
+    }
+
+
+def _server_settings(keepalive: KeepAlive, limits: Mapping[str, float | None]) -> sql.Composed:
+    """How the server notices that we are gone, which frees what we have locked; and its limits."""
+    values = {
+        "tcp_keepalives_idle": keepalive.idle_s,
+        "tcp_keepalives_interval": keepalive.interval_s,
+        "tcp_keepalives_count": keepalive.count,
+        "tcp_user_timeout": keepalive.user_timeout_s * 1000,
+        **{name: round(value * 1000) for name, value in limits.items() if value is not None},
+    }
+    each = [
+        sql.SQL("set_config({}, {}, false)").format(name, str(value))
+        for name, value in values.items()
+    ]
+    return sql.SQL("SELECT {}").format(sql.SQL(", ").join(each))
 
 
 def has_schema(address: str) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
+import errno
 import os
 import re
 from dataclasses import dataclass
@@ -19,9 +20,16 @@ from uuid import UUID
 
 import obstore
 from obstore.exceptions import BaseError
-from obstore.store import LocalStore, from_url
+from obstore.store import from_url
 
-from rollbook.errors import ConfigurationError, ServiceUnavailableError, SourceGoneError
+from rollbook.errors import (
+    ConfigurationError,
+    NoRoomError,
+    RollbookError,
+    ServiceUnavailableError,
+    SourceGoneError,
+    WrongStoreError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -40,12 +48,16 @@ _TIMES: ClientConfig = {
     "timeout": dt.timedelta(minutes=5),
 }
 
-_KEY = re.compile(
-    r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/(?:source\.\w+|(?:report|refused)-[\w-]+\.\w+)"
-)
+_ID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_KEY = re.compile(rf"({_ID})/(?:source\.\w+|(?:report|refused)-[\w-]+\.\w+)")
+#: What a write that was cut off leaves in a folder: obstore writes beside the file and renames.
+#: The store itself doesn't list it.
+_CUT_OFF = re.compile(rf"{_KEY.pattern}#\d+")
 
 #: The folder with one file per installation that uses the store, named by its id.
 _INSTALLATIONS = "installations"
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 SOURCE_GONE = (
     "The file is no longer in the store, so it can't be processed. Please send it as a new upload."
@@ -94,28 +106,37 @@ class FileStore:
         ServiceUnavailableError: from every method, when the store doesn't answer.
     """
 
-    def __init__(self, url: str, *, retry_s: float = 10, allow_http: bool = False) -> None:
+    def __init__(
+        self, url: str, *, retry_s: float = 10, allow_http: bool = False, make: bool = True
+    ) -> None:
         """Open the store.
 
         Args:
-            url: its address.
-            retry_s: seconds for which a call to an object store is retried.
-            allow_http: also allow an object store without TLS.
+            url: where it is.
+            retry_s: seconds for which a call to an object store is tried again; then it is away.
+            allow_http: take an object store without TLS too.
+            make: make the folder of a local store. Where a mount is expected, a folder that is made
+                would hide that it is missing.
 
         Raises:
             ConfigurationError: the URL is not that of a known kind of store.
         """
         self.url = url
+        self._root = Path(unquote(urlsplit(url).path)) if url.startswith("file:") else None
+        #: The installation whose store it was shown to be.
+        self._installation: UUID | None = None
         try:
-            self._store: ObjectStore = (
-                from_url(url, mkdir=True)
-                if url.startswith("file:")
-                else from_url(
+            if self._root is not None:
+                if make:
+                    self._root.mkdir(parents=True, exist_ok=True)
+                # obstore makes no folder of a store that isn't there, and opens none.
+                self._opened = from_url(url) if self._root.is_dir() else None
+            else:
+                self._opened = from_url(
                     url,
                     client_options={**_TIMES, "allow_http": allow_http},
                     retry_config=_retries(retry_s),
                 )
-            )
         except (BaseError, ValueError, OSError) as error:
             raise ConfigurationError(
                 f"ROLLBOOK_STORE_URL is not the address of a file store: {error}"
@@ -123,12 +144,45 @@ class FileStore:
 
     @classmethod
     def of(cls, settings: Settings) -> FileStore:
-        """The store of the settings."""
+        """The store that the settings name; the default one, in the data folder, is made."""
         return cls(
             settings.store_address,
             retry_s=settings.store_retry_s,
             allow_http=settings.store_allow_http,
+            make=settings.is_default_store,
         )
+
+    @property
+    def _store(self) -> ObjectStore:
+        """The store, opened.
+
+        Raises:
+            WrongStoreError: its folder isn't there.
+        """
+        if self._opened is None:
+            with _mapped():
+                if self._root is None or not self._root.is_dir():
+                    raise self._not_there()
+                self._opened = from_url(self.url)
+        return self._opened
+
+    def _not_there(self) -> WrongStoreError:
+        return WrongStoreError(
+            f"The file store ({self.url}) is not there, or is not this installation's. Is it "
+            "mounted? Nothing was changed; work goes on by itself when it is there. The folder of "
+            "a new store is made by hand, once."
+        )
+
+    def _check_mount(self) -> None:
+        """Is the folder still the one that was shown to be ours? A mount may have gone.
+
+        Raises:
+            WrongStoreError: it isn't; a write would go to the folder below the mount.
+        """
+        if self._root is None or self._installation is None:
+            return
+        if not (self._root / _INSTALLATIONS / str(self._installation)).exists():
+            raise self._not_there()
 
     async def receive(self, key: str, chunks: AsyncIterator[bytes]) -> None:
         """Store the chunks; when they raise, nothing is stored and the error propagates.
@@ -136,18 +190,24 @@ class FileStore:
         Raises:
             ServiceUnavailableError: the store doesn't accept it.
         """
+        self._check_mount()
         try:
             await obstore.put_async(
                 self._store, key, chunks, chunk_size=PART_BYTES, max_concurrency=2
             )
-            if isinstance(self._store, LocalStore):
-                # A 202 is a promise that must survive a power cut.
-                await asyncio.to_thread(_sync_to_disk, self._path(key))
+            if self._root is not None:
+                # A 202 is a promise: it must hold after a power cut too.
+                await asyncio.to_thread(_sync_to_disk, self._root / key)
         except (BaseError, OSError) as error:
-            raise ServiceUnavailableError(
-                "The file store accepts no files right now, so nothing was kept. Please send the "
-                "file again in a few minutes."
+            await asyncio.to_thread(self._tidy, key)
+            raise _unavailable(
+                error,
+                "The file store doesn't take files right now, so nothing was kept. Please send the "
+                "file again in a few minutes.",
             ) from error
+        except BaseException:
+            await asyncio.shield(asyncio.to_thread(self._tidy, key))
+            raise
 
     async def open(self, key: str) -> tuple[int, AsyncIterator[bytes]]:
         """The size in bytes and the content, chunk by chunk.
@@ -174,21 +234,37 @@ class FileStore:
         Raises:
             SourceGoneError: there is no file of this key.
         """
+        self._check_mount()
         try:
             with _mapped():
                 await obstore.copy_async(self._store, key, target)
-                if isinstance(self._store, LocalStore):
-                    # A hard link, with the old time. Only young files are safe from retention until
-                    # their record is written.
-                    await asyncio.to_thread(os.utime, self._path(target))
-                    await asyncio.to_thread(_sync_to_disk, self._path(target))
+                if self._root is not None:
+                    # Its copy is a second name of the same file, and as old: young files are safe
+                    # from retention until their record is written.
+                    await asyncio.to_thread(os.utime, self._root / target)
+                    await asyncio.to_thread(_sync_to_disk, self._root / target)
         except FileNotFoundError:
             raise SourceGoneError(SOURCE_GONE) from None
 
     async def remove(self, key: str) -> None:
-        """Remove a file, if it exists."""
+        """Remove a file, and its folder when it is the last; one that is gone already is fine."""
         with contextlib.suppress(FileNotFoundError), _mapped():
-            await obstore.delete_async(self._store, key)
+            if _CUT_OFF.fullmatch(key) and self._root is not None:
+                await asyncio.to_thread(os.unlink, self._root / key)
+            else:
+                await obstore.delete_async(self._store, key)
+        await asyncio.to_thread(self._remove_if_empty, key.partition("/")[0])
+
+    async def remove_empty(self, before: dt.datetime) -> int:
+        """Remove the folders of uploads that have been empty since before a moment.
+
+        Returns:
+            How many there were.
+        """
+        if self._root is None:
+            return 0
+        with _mapped():
+            return await asyncio.to_thread(self._remove_empty, before)
 
     async def each(self, folder: UUID | None = None) -> AsyncIterator[Stored]:
         """List the files of all uploads, or of one.
@@ -204,6 +280,8 @@ class FileStore:
                             yield Stored(
                                 meta["path"], UUID(found[1]), meta["size"], meta["last_modified"]
                             )
+                for stored in await asyncio.to_thread(self._cut_off, folder):
+                    yield stored
         except FileNotFoundError:
             return  # a folder of nothing
 
@@ -224,7 +302,31 @@ class FileStore:
     async def say_installation(self, installation: UUID) -> None:
         """Register an installation as a user of this store."""
         with _mapped():
-            await obstore.put_async(self._store, f"{_INSTALLATIONS}/{installation}", b"Rollbook\n")
+            await obstore.put_async(self._store, _mark(installation), b"Rollbook\n")
+
+    async def is_of(self, installation: UUID) -> bool:
+        """Has this installation said that it uses this store? See ``service.store_proof``."""
+        return await self.has(_mark(installation))
+
+    async def check(self) -> None:
+        """Return when the store answers and, once that was shown, is still the installation's.
+
+        Raises:
+            WrongStoreError: it isn't.
+        """
+        if self._installation is None:
+            await self.has("probe")
+        elif not await self.is_of(self._installation):
+            raise self._not_there()
+
+    @property
+    def is_proven(self) -> bool:
+        """Was it shown, some time ago, to be the installation's?"""
+        return self._installation is not None
+
+    def expect(self, installation: UUID) -> None:
+        """From now on, refuse to write where this installation's mark isn't there."""
+        self._installation = installation
 
     def fetch(self, key: str, target: Path) -> None:
         """Download a file to a local path (blocking, for the child process).
@@ -242,9 +344,16 @@ class FileStore:
             raise SourceGoneError(SOURCE_GONE) from None
 
     def put(self, key: str, source: Path) -> None:
-        """Store a local file (blocking, for the child process)."""
+        """Store a local file (blocking: for the child process).
+
+        It is on the disk before this returns: the record that names it is committed afterwards, and
+        what it was made from is removed then.
+        """
+        self._check_mount()
         with _mapped():
             obstore.put(self._store, key, source)
+            if self._root is not None:
+                _sync_to_disk(self._root / key)
 
     def discard(self, key: str) -> None:
         """Try to remove a file (blocking, for the child process).
@@ -254,8 +363,52 @@ class FileStore:
         with contextlib.suppress(FileNotFoundError, ServiceUnavailableError), _mapped():
             obstore.delete(self._store, key)
 
-    def _path(self, key: str) -> Path:
-        return Path(unquote(urlsplit(self.url).path)) / key
+    # --- a local store's folders, which hold more than it lists ----------------------------------
+
+    def _tidy(self, key: str) -> None:
+        """Remove what a write that failed has left."""
+        if self._root is None:
+            return
+        path = self._root / key
+        with contextlib.suppress(OSError):
+            for left in path.parent.glob(f"{path.name}*"):
+                left.unlink(missing_ok=True)
+        self._remove_if_empty(path.parent.name)
+
+    def _remove_if_empty(self, folder: str) -> None:
+        if self._root is not None and re.fullmatch(_ID, folder):
+            with contextlib.suppress(OSError):  # it holds something, or is gone
+                (self._root / folder).rmdir()
+
+    def _remove_empty(self, before: dt.datetime) -> int:
+        assert self._root is not None
+        removed = 0
+        for folder in os.scandir(self._root):
+            if not re.fullmatch(_ID, folder.name):
+                continue
+            with contextlib.suppress(OSError):
+                if folder.stat().st_mtime < before.timestamp():
+                    Path(folder.path).rmdir()  # fails where it holds anything
+                    removed += 1
+        return removed
+
+    def _cut_off(self, folder: UUID | None) -> list[Stored]:
+        """The files of writes that were cut off."""
+        if self._root is None:
+            return []
+        found = []
+        for path in self._root.glob(f"{folder or '*'}/*#*"):
+            key = f"{path.parent.name}/{path.name}"
+            with contextlib.suppress(FileNotFoundError):  # it has just been finished
+                if match := _CUT_OFF.fullmatch(key):
+                    about = path.stat()
+                    changed = dt.datetime.fromtimestamp(about.st_mtime, dt.UTC)
+                    found.append(Stored(key, UUID(match[1]), about.st_size, changed))
+        return found
+
+
+def _mark(installation: UUID) -> str:
+    return f"{_INSTALLATIONS}/{installation}"
 
 
 def _retries(retry_s: float) -> RetryConfig:
@@ -275,10 +428,32 @@ def _mapped() -> Iterator[None]:
     except FileNotFoundError:
         raise
     except (BaseError, OSError) as error:
-        raise ServiceUnavailableError(
+        raise _unavailable(
+            error,
             "The file store doesn't answer right now. Nothing was changed; please try again in a "
-            "few minutes."
+            "few minutes.",
         ) from error
+
+
+def _unavailable(error: Exception, sentence: str) -> RollbookError:
+    """Our own error: a full disk is told from a store that is away."""
+    if is_full(error):
+        return NoRoomError(
+            "The disk of the file store is full, so nothing was changed. Work goes on by itself "
+            "when there is room again."
+        )
+    return ServiceUnavailableError(sentence)
+
+
+def is_full(error: BaseException) -> bool:
+    """Does an error say that a disk is full, or a quota used up?
+
+    Libraries in other languages keep the system's number in their text.
+    """
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return True
+    text = str(error)
+    return any(f"os error {number})" in text for number in _FULL) or "No space left" in text
 
 
 async def _chunks(found: obstore.GetResult) -> AsyncIterator[bytes]:

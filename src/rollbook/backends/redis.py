@@ -7,6 +7,7 @@ too): ``redis+sentinel://:password@host:26379,host:26379/0?master=mymaster``.
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -18,6 +19,7 @@ from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from rollbook.config.bounds import KeepAlive
 from rollbook.errors import ConfigurationError
 
 #: Timeout for a Sentinel, in seconds, before the next one is asked.
@@ -30,18 +32,21 @@ _SENTINEL = "+sentinel"
 
 
 def make_client(
-    address: str, *, max_connections: int = 32, socket_timeout_s: float | None = None
+    address: str,
+    *,
+    max_connections: int = 32,
+    socket_timeout_s: float = HANGING_S,
+    keepalive: KeepAlive = KeepAlive(),  # noqa: B008 - frozen
 ) -> Redis:
     """A client with a pool of its own.
 
     Args:
         address: a URL.
         max_connections: who wants one more waits for ten seconds.
-        socket_timeout_s: None for who waits in a blocking pop or read. It matters: redis-py's
-            default time-out cuts such a wait off, after which an idle worker needed seconds instead
-            of milliseconds to pick up a job. Broken connections are then found by TCP keep-alive
-            and the health check, and behind a Sentinel by ``HANGING_S``: there, another server may
-            have taken over from one that hangs.
+        socket_timeout_s: for an answer. It must be longer than a blocking pop or read lasts:
+            redis-py's default cuts such a wait off, after which an idle worker needed seconds
+            instead of milliseconds to pick up a job.
+        keepalive: when a server that says nothing counts as lost.
 
     Raises:
         ConfigurationError: the address can't be one.
@@ -57,21 +62,32 @@ def make_client(
         "retry_on_error": [RedisConnectionError],
     }
     try:
-        return Redis.from_pool(_pool(address, options))
+        return Redis.from_pool(_pool(address, options, keepalive))
     except ValueError as error:
         raise ConfigurationError(
             f"REDIS_URL (or what REDIS_HOST or REDIS_SENTINELS make of it) can't be used: {error}"
         ) from error
 
 
-def _pool(address: str, options: dict[str, Any]) -> BlockingConnectionPool:
+def _pool(address: str, options: dict[str, Any], keepalive: KeepAlive) -> BlockingConnectionPool:
     scheme = urlsplit(address).scheme
-    if scheme.endswith(_SENTINEL):
-        options["socket_timeout"] = options["socket_timeout"] or HANGING_S
-        return _watched_pool(read_sentinel_address(address), options)
     if scheme != "unix":
         options["socket_keepalive"] = True
+        options["socket_keepalive_options"] = _socket_options(keepalive)
+    if scheme.endswith(_SENTINEL):
+        return _watched_pool(read_sentinel_address(address), options)
     return BlockingConnectionPool.from_url(address, **options)
+
+
+def _socket_options(keepalive: KeepAlive) -> dict[int, int]:
+    """The kernel's options; macOS has other names for some, and not all of them."""
+    wanted = {
+        "TCP_KEEPIDLE": keepalive.idle_s,
+        "TCP_KEEPINTVL": keepalive.interval_s,
+        "TCP_KEEPCNT": keepalive.count,
+        "TCP_USER_TIMEOUT": keepalive.user_timeout_s * 1000,
+    }
+    return {getattr(socket, name): value for name, value in wanted.items() if hasattr(socket, name)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +149,7 @@ def _watched_pool(address: SentinelAddress, options: dict[str, Any]) -> _Watched
         },
     )
     return _WatchedPool(  # type: ignore[no-untyped-call]
-        address.master, sentinels, **options, **server, socket_keepalive=True, ssl=has_tls
+        address.master, sentinels, **options, **server, ssl=has_tls
     )
 
 

@@ -277,7 +277,7 @@ def queue_pause() -> None:
 
     async def work(system: System) -> None:
         async with audit.noting(system.pool, "pause", who=None):
-            await system.queue.pause()
+            await control.pause(system, by=None)
 
     run("queue", work)
     out.print("The queue is paused. `rollbook queue resume` lets it run again.")
@@ -289,7 +289,7 @@ def queue_resume() -> None:
 
     async def work(system: System) -> None:
         async with audit.noting(system.pool, "resume", who=None):
-            await system.queue.resume()
+            await control.resume(system, by=None)
 
     run("queue", work)
     out.print("The queue runs.")

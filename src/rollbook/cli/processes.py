@@ -17,12 +17,13 @@ import typer
 from rich.markup import escape
 
 from rollbook.backends.database import UNAVAILABLE, make_pool
-from rollbook.cli import supervisor
-from rollbook.cli.session import bring_schema, engines, err, out, settings_for
+from rollbook.cli import engine_watch, supervisor
+from rollbook.cli.session import bring_schema, engines, err, out, own_engines, settings_for
 from rollbook.service.signals import stop_on_signals
 
 if TYPE_CHECKING:
     from rollbook.config import Settings
+    from rollbook.engines import Engines
 
 #: Seconds before an unavailable part is tried again.
 RETRY_S = 2.0
@@ -38,13 +39,34 @@ def up() -> None:
     """Run everything: engines (unless you have your own), API, worker and folder watcher."""
     settings = settings_for("up")
     processes = supervisor.Processes(settings)
-    with processes.waiting(), engines(settings, own=True) as named:
-        asyncio.run(_up(named, processes))
+    with processes.waiting(), own_engines(settings) as (named, started):
+        asyncio.run(_up(named, processes, started))
 
 
-async def _up(settings: Settings, processes: supervisor.Processes) -> None:
-    # The engines end with this process, see ``engines``.
+async def _up(settings: Settings, processes: supervisor.Processes, started: Engines | None) -> None:
+    """Run until we are told to stop, or until an engine can't be kept running.
+
+    Raises:
+        EngineError: an engine can't; the process ends with an exit code, so that systemd acts.
+    """
+    # The engines end with this process, see ``own_engines``.
     stop = stop_on_signals(before_exit=supervisor.kill)
+    if started is None:
+        await _run(settings, processes, stop)
+        return
+    keeping = asyncio.create_task(
+        engine_watch.keep_running(started, restarts=settings.engine_restarts)
+    )
+    keeping.add_done_callback(lambda _: stop.set())
+    try:
+        await _run(settings, processes, stop)
+    finally:
+        keeping.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await keeping
+
+
+async def _run(settings: Settings, processes: supervisor.Processes, stop: asyncio.Event) -> None:
     first = None
     while not stop.is_set():
         try:

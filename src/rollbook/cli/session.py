@@ -55,20 +55,34 @@ def engines(settings: Settings, *, own: bool = False) -> Iterator[Settings]:
         EngineError: the engines can't be started.
         DataFolderInUseError: ``own``, and another process runs them.
     """
-    postgres, valkey = settings.given_database_address is None, settings.given_redis_address is None
-    if not postgres and not valkey:
-        yield settings
-        return
-    found = None if own else find_running(settings.data_dir)
+    is_given = None not in (settings.given_database_address, settings.given_redis_address)
+    found = None if own or is_given else find_running(settings.data_dir)
     if found is not None:
         yield _with(settings, found.database_url, found.redis_url)
         return
+    with own_engines(settings) as (named, _):
+        yield named
+
+
+@contextlib.contextmanager
+def own_engines(settings: Settings) -> Iterator[tuple[Settings, Engines | None]]:
+    """Settings that name both engines, and the engines that this process has started for that.
+
+    Raises:
+        EngineError: they can't be started.
+        DataFolderInUseError: somebody else runs them.
+    """
+    postgres, valkey = settings.given_database_address is None, settings.given_redis_address is None
+    if not postgres and not valkey:
+        yield settings, None
+        return
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with Engines(settings.data_dir, postgres=postgres, valkey=valkey) as started:
-        named = _with(settings, started.database_url, started.redis_url)
+    started = Engines(settings.data_dir, postgres=postgres, valkey=valkey)
+    with started as addresses:
+        named = _with(settings, addresses.database_url, addresses.redis_url)
         if postgres:  # the operator's own is migrated by `up` or `migrate`, and may be down now
             bring_schema(named)
-        yield named
+        yield named, started
 
 
 def bring_schema(settings: Settings) -> None:

@@ -14,6 +14,7 @@ from urllib.parse import quote, urlsplit
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
 
+from rollbook.config.bounds import BoundSettings
 from rollbook.config.provider import ProviderSettings
 from rollbook.config.values import Positive
 from rollbook.config.voter_roll import VoterRollSettings
@@ -23,7 +24,7 @@ from rollbook.errors import ConfigurationError
 OWN_FOLDERS = frozenset({"processed", "failed", "archive"})
 
 
-class Settings(ProviderSettings, VoterRollSettings):
+class Settings(BoundSettings, ProviderSettings, VoterRollSettings):
     """All settings, frozen. Names in the environment are the fields' with ``ROLLBOOK_`` before."""
 
     model_config = SettingsConfigDict(
@@ -298,7 +299,16 @@ class Settings(ProviderSettings, VoterRollSettings):
     @property
     def store_address(self) -> str:
         """The file store's URL: ROLLBOOK_STORE_URL, or a folder in the data folder."""
-        return self.store_url or (self.data_dir.resolve() / "store").as_uri()
+        return self.store_url or self._default_store
+
+    @property
+    def is_default_store(self) -> bool:
+        """Is it the folder in the data folder, where no mount is expected?"""
+        return self.store_address == self._default_store
+
+    @property
+    def _default_store(self) -> str:
+        return (self.data_dir.resolve() / "store").as_uri()
 
     @property
     def traces_address(self) -> str | None:

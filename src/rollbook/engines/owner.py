@@ -164,6 +164,41 @@ class Engines:
             raise
         return addresses
 
+    def ended(self) -> list[str]:
+        """The engines that were started and run no longer, by ``postgres`` and ``valkey``."""
+        return [engine.key for engine in self._engines if engine.pid is None]
+
+    def start_again(self, key: str) -> None:
+        """Start an engine that has ended, and don't wait until it is ready.
+
+        Raises:
+            EngineError: it can't be started, or this isn't the main thread.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            raise EngineError("The engines must be started from the main thread of the process.")
+        watchdog = self._watchdog
+        watch_fd = None
+        if watchdog is not None:
+            assert watchdog.stdin is not None
+            watch_fd = watchdog.stdin.fileno()
+        engine = self._engine(key)
+        try:
+            engine.start(watch_fd)
+        except OSError as error:
+            raise engine.failure(f"can't be started again ({error})") from error
+
+    def wait_ready(self, key: str) -> None:
+        """Wait until an engine serves clients, under the address that it had before.
+
+        Raises:
+            EngineError: it ended, or needs too long.
+        """
+        self._engine(key).wait_ready(self._start_timeout_s)
+
+    def _engine(self, key: str) -> Engine:
+        [engine] = [engine for engine in self._engines if engine.key == key]
+        return engine
+
     def stop(self) -> None:
         """Stop the engines; their data stays. An engine that doesn't stop is killed.
 

@@ -19,7 +19,6 @@ from uuid import uuid4
 
 import structlog
 
-from rollbook import clock
 from rollbook.accounts import audit, users
 from rollbook.backends.database import exclusive, fetch_one, queries
 from rollbook.errors import (
@@ -35,6 +34,7 @@ from rollbook.errors import (
 )
 from rollbook.folder.claims import Claim, Folder, Mark, Waiting, is_wanted
 from rollbook.model import User
+from rollbook.service import clocks
 from rollbook.spreadsheets.kinds import LISTED
 from rollbook.telemetry import correlation, traces
 from rollbook.uploads import receive
@@ -105,10 +105,9 @@ async def take(
     """
     owner = await _owner(system, file.sub)
     claim_id = uuid4()
+    now = await clocks.now(system.pool)
     async with _locked(system, claim_id):
-        claim = await asyncio.to_thread(
-            folder.claim, file, claim_id, priority=priority, at=clock.now()
-        )
+        claim = await asyncio.to_thread(folder.claim, file, claim_id, priority=priority, at=now)
         return None if claim is None else await _carry_on(system, folder, claim, owner, by)
 
 
@@ -125,9 +124,10 @@ async def resume(system: System, folder: Folder, claim: Claim) -> Taken | None:
             await asyncio.to_thread(folder.clear, claim)
             return None
         log.info("claim resumed", claim=str(claim.id))
-        if abs(clock.now() - claim.at) > OLD:
+        now = await clocks.now(system.pool)
+        if abs(now - claim.at) > OLD:
             # With its first time, the file's retention might already be over.
-            claim = await asyncio.to_thread(folder.renew, claim, clock.now())
+            claim = await asyncio.to_thread(folder.renew, claim, now)
         parameters = {"key": _key(claim)}
         recorded = await fetch_one(system.pool, _SQL["by_claim"], parameters)
         if recorded is not None:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from rollbook import clock
 from rollbook.accounts import audit
 from rollbook.folder import intake
+from rollbook.service import clocks
 
 if TYPE_CHECKING:
     from rollbook.service.system import System
@@ -25,11 +25,12 @@ async def purge(system: System, *, dry_run: bool = False) -> int:
 
     Raises:
         ServiceUnavailableError: the folder can't be used from here.
+        ClockDiffersError: this machine's clock and PostgreSQL's don't agree; nothing was done.
     """
     settings = system.settings
     if settings.watch_dir is None:
         return 0
-    before = clock.now() - dt.timedelta(days=settings.watch_retention_days)
+    before = await clocks.agreed(system) - dt.timedelta(days=settings.watch_retention_days)
     folder = intake.folder_of(settings)
     removed = await asyncio.to_thread(folder.purge, before, dry_run=dry_run)
     if removed and not dry_run:

@@ -38,6 +38,7 @@ from rollbook.pipeline.verify import Verification
 from rollbook.spreadsheets.inspect.archive import Limits
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from uuid import UUID
 
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     from rollbook.backends.files import FileStore
     from rollbook.pipeline.read import Sheet
 
-_SQL, _MAPPINGS = queries("uploads"), queries("mappings")
+_SQL, _MAPPINGS, _CLOCK = queries("uploads"), queries("mappings"), queries("clock")
 
 
 def process(
@@ -211,7 +212,7 @@ class _Attempt:
         """
         stages = self._stages
         spill = Spill(self._folder)
-        staged = Staged(clock.today(), self._scope)
+        staged = Staged(today(self._connection), self._scope)
         with staging(self._connection) as stage:
             for sheet in ahead(batches):
                 stages.note_rows(sheet.frame.height, expected=sheet.rows_expected)
@@ -333,6 +334,14 @@ class _Table:
     #: The last batch, which has all columns.
     last: Sheet
     spill: Spill
+
+
+def today(connection: Connection[Row]) -> dt.date:
+    """The day by PostgreSQL's clock: what is in the future must not depend on a worker's."""
+    row = connection.execute(_CLOCK["today"]).fetchone()
+    assert row is not None
+    day: dt.date = row["today"]
+    return day
 
 
 def _stored(store: FileStore, upload: Row, files: report.Files) -> dict[str, str | None]:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
     from bullmq import Job
 
+#: Seconds between two looks whether a worker that may take no job may take one again.
+MAY_TAKE_S = 0.1
+
 _SCRIPT = loadScript("moveJobFromActiveToWait-9.lua")
 _KEYS = (
     "active", "wait", "stalled", "paused", "meta", "limiter", "prioritized", "marker", "events",
@@ -38,8 +41,13 @@ class OneCallWorker(Worker):  # type: ignore[misc]
         name: str,
         processor: Callable[[Job, str], Awaitable[Any]],
         options: dict[str, Any],
+        *,
+        may_take: Callable[[], bool] = lambda: True,
     ) -> None:
         super().__init__(name, processor, options)
+        self._may_take = may_take
+        #: How many jobs were taken off the queue.
+        self.taken = 0
         #: What the script handed out beside the end of a job, its data and its id, by the token
         #: that locked the one and now locks the other.
         self._handed_out: dict[str, tuple[dict[str, str], str]] = {}
@@ -72,6 +80,28 @@ class OneCallWorker(Worker):  # type: ignore[misc]
         self.closed = True
         self.emit("closed")
 
+    @property
+    def has_room(self) -> bool:
+        """Would it take a job now?"""
+        goes_on = self.running and not self.closing and not self.paused
+        return goes_on and len(self.jobs) < self.opts["concurrency"] and self._may_take()
+
+    async def getNextJob(self, token: str) -> Job | None:  # noqa: N802 - the port's name
+        """Take the next job, when this worker may take any."""
+        while not self._may_take():
+            if self.closing or self.paused:
+                return None
+            await asyncio.sleep(MAY_TAKE_S)
+        return await super().getNextJob(token)
+
+    async def moveToActive(self, token: str) -> Job | None:  # noqa: N802 - the port's name
+        """Take a job off the queue; none when something came up while there was none."""
+        if not self._may_take():
+            return None
+        taken: Job | None = await super().moveToActive(token)
+        self.taken += taken is not None
+        return taken
+
     async def _finish_and_fetch(
         self,
         job: Job,
@@ -80,7 +110,7 @@ class OneCallWorker(Worker):  # type: ignore[misc]
         token: str,
         fetch_next: bool = False,  # noqa: ARG002 - the port's signature
     ) -> Any:
-        goes_on = not (self.closing or self.paused)
+        goes_on = not (self.closing or self.paused) and self._may_take()
         done = await self._finish(job, return_value, keep, token, fetch_next=goes_on)
         if goes_on and (found := done["result"]) and found[0]:
             self._handed_out[token] = (found[0], found[1])
@@ -98,6 +128,7 @@ class OneCallWorker(Worker):  # type: ignore[misc]
         if handed_out is None:
             return None
         following: Job | None = await self.nextJobFromJobData(*handed_out, token=token)
+        self.taken += following is not None
         if following is not None and (self.closing or self.paused):
             # Nobody here will take it any more: another worker shall, and not only when its lock
             # has run out.

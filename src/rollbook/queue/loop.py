@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -28,6 +29,10 @@ RESTART_PAUSE_S = 2.0
 CHECKS_PER_INTERVAL = 3
 #: Seconds that the last calls to Redis get when the process stops.
 CLOSE_S = 10
+#: Seconds between two looks whether jobs wait that nobody takes, at most.
+WATCH_S = 5.0
+#: Seconds that Redis gets to answer them.
+ANSWER_S = 5.0
 
 log = structlog.get_logger(__name__)
 
@@ -61,12 +66,14 @@ async def _one_life(
     shut_down: Callable[[], Awaitable[None]],
 ) -> None:
     """One life of a BullMQ worker: until we stop, or until it gives up on Redis."""
-    client = make_client(settings.redis_address)
+    client = make_client(settings.redis_address, keepalive=settings.keepalive)
     worker = make_worker(client)
     worker.on("error", _heard_error)
     worker.on("stalled", _heard_stalled)
     running = asyncio.create_task(worker.run())
+    watching = asyncio.create_task(watch(settings, worker, client))
     await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    watching.cancel()
     if not stopping.done():
         error = running.exception() if running.done() else None
         metrics.WORKER_EVENTS.labels(event="error").inc()
@@ -78,6 +85,47 @@ async def _one_life(
     await shut_down()
     await asyncio.wait({closing, running}, timeout=CLOSE_S)
     await client.aclose()
+
+
+async def watch(settings: Settings, worker: OneCallWorker, client: Redis) -> None:
+    """Connect a worker again that takes nothing although jobs wait and it has room.
+
+    Its connections may have died without a word, or a wake-up got lost. Running jobs go on.
+
+    Args:
+        settings: where Redis is, and for how long that may be so.
+        worker: the one that is watched.
+        client: its connections.
+    """
+    waits = f"bull:{worker.name}:wait", f"bull:{worker.name}:prioritized"
+    interval_s = min(settings.deaf_after_s / 3, WATCH_S)
+    async with make_client(
+        settings.redis_address, socket_timeout_s=ANSWER_S, keepalive=settings.keepalive
+    ) as own:
+        since, taken = time.monotonic(), worker.taken
+        while True:  # no bound: ends with the worker, which cancels it
+            await asyncio.sleep(interval_s)
+            try:
+                is_idle = worker.has_room and worker.taken == taken and await _is_any(own, *waits)
+            except (RedisError, OSError):  # both have lost it: the worker connects by itself
+                is_idle = False
+            if not is_idle:
+                since, taken = time.monotonic(), worker.taken
+            elif time.monotonic() - since >= settings.deaf_after_s:
+                metrics.RECONNECTED.inc()
+                log.error("jobs wait and slots are free, connecting to the queue again")
+                await client.connection_pool.disconnect(inuse_connections=True)
+                since = time.monotonic()
+
+
+async def _is_any(client: Redis, wait: str, prioritized: str) -> bool:
+    """Is there a job that a worker with room ought to take?"""
+    async with client.pipeline() as look:
+        look.llen(wait)
+        look.zcard(prioritized)
+        look.hexists(f"{wait.rpartition(':')[0]}:meta", "paused")
+        waiting, by_priority, is_paused = await look.execute()
+    return bool(waiting + by_priority) and not is_paused
 
 
 def options(settings: Settings, client: Redis, *, name: str, concurrency: int) -> dict[str, Any]:

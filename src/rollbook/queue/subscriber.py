@@ -105,7 +105,9 @@ class Subscriber:
 
     async def _read(self, stopping: asyncio.Task[bool]) -> None:
         """One connection's life: until we stop, or until it breaks."""
-        async with make_client(self._settings.redis_address) as client:
+        async with make_client(
+            self._settings.redis_address, keepalive=self._settings.keepalive
+        ) as client:
             if self._last_id is None:
                 # Fixed before reading begins: what happens from here on is not missed.
                 self._last_id = await self._newest(client)

@@ -22,7 +22,6 @@ import structlog
 from bullmq import Job, Queue
 from redis.exceptions import RedisError, ResponseError
 
-from rollbook import clock
 from rollbook.backends.redis import make_client
 from rollbook.errors import ServiceUnavailableError
 from rollbook.queue.publisher import announce_end
@@ -59,7 +58,9 @@ class UploadQueue:
 
     def __init__(self, settings: Settings, redis_address: str) -> None:
         self._settings = settings
-        self._redis = make_client(redis_address, socket_timeout_s=ANSWER_S)
+        self._redis = make_client(
+            redis_address, socket_timeout_s=ANSWER_S, keepalive=settings.keepalive
+        )
         self._queue = Queue(settings.queue_name, {"connection": self._redis})
 
     async def add(self, upload_id: UUID, *, priority: int) -> None:
@@ -201,8 +202,10 @@ class UploadQueue:
         return {**counts, "total": sum(counts.values()), "is_paused": bool(is_paused)}, active
 
     async def clean(self, *, grace_period_h: float) -> dict[str, int]:
-        """Forget jobs that ended longer ago than the grace period; their records stay."""
-        return await self.clean_before(clock.now() - dt.timedelta(hours=grace_period_h))
+        """Forget jobs that ended longer ago than the grace period, by Redis' clock."""
+        seconds, _ = await reached(self._redis.time())
+        now = dt.datetime.fromtimestamp(seconds + 1, dt.UTC)
+        return await self.clean_before(now - dt.timedelta(hours=grace_period_h))
 
     async def clean_before(self, moment: dt.datetime) -> dict[str, int]:
         """Forget jobs that ended before a moment; their records stay."""
@@ -228,6 +231,10 @@ class UploadQueue:
     async def resume(self) -> None:
         """Start jobs again."""
         await reached(self._queue.resume())
+
+    async def is_paused(self) -> bool:
+        """Does Redis know that the queue is paused?"""
+        return bool(await reached(self._redis.hexists(self._queue.toKey("meta"), "paused")))
 
     async def ping(self) -> None:
         """Return when Redis answers."""

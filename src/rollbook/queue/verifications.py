@@ -35,7 +35,9 @@ class VerificationQueue:
 
     def __init__(self, settings: Settings, redis_address: str) -> None:
         self._settings = settings
-        self.redis = make_client(redis_address, socket_timeout_s=ANSWER_S)
+        self.redis = make_client(
+            redis_address, socket_timeout_s=ANSWER_S, keepalive=settings.keepalive
+        )
         self._queue = Queue(settings.voter_roll_queue_name, {"connection": self.redis})
 
     async def ask(self, upload_id: UUID, *, pending: int) -> int:

@@ -12,7 +12,7 @@ from psycopg_pool import PoolTimeout
 
 from rollbook.backends import clamd
 from rollbook.backends.database import SCHEMA_REVISION, fetch_one
-from rollbook.errors import RollbookError
+from rollbook.errors import RollbookError, WrongStoreError
 
 if TYPE_CHECKING:
     from rollbook.service.system import System
@@ -66,7 +66,9 @@ async def _queue(system: System) -> str:
 
 async def _store(system: System) -> str:
     try:
-        await system.store.has("probe")
+        await system.store.check()
+    except WrongStoreError:
+        return "not this installation's"
     except RollbookError:
         return "not reachable"
     return "ok"

@@ -45,7 +45,7 @@ RETURNING id;
 
 -- name: mark_purged
 -- So that no later round looks at the upload again; an upload retried since is not at its end.
-UPDATE uploads SET purged_at = %(now)s
+UPDATE uploads SET purged_at = now()
 WHERE id = %(id)s AND status IN ('completed', 'failed', 'cancelled')
   AND verification <> 'pending'
 RETURNING id;
@@ -131,10 +131,6 @@ SELECT count(*) AS found FROM notifications WHERE created_at < %(before)s;
 -- name: forget_notifications
 -- Remove it.
 DELETE FROM notifications WHERE created_at < %(before)s;
-
--- name: installation
--- What tells this record from another installation's, also after a restore: its account `folder`.
-SELECT id FROM users WHERE is_system AND email = 'folder';
 
 -- name: owned
 -- Which of the stored files somebody still counts on: every file of an upload that hasn't ended or

@@ -1,5 +1,11 @@
+-- name: upload
+-- The upload, if it lies in the reader's scope.
+SELECT uploads.*, users.email AS owner_email FROM uploads JOIN users ON users.id = owner_id
+WHERE uploads.id = %(id)s
+  AND in_scope(uploads.province, uploads.municipality, %(scope_province)s, %(scope_municipality)s);
+
 -- name: lock_upload
--- One undoing of an upload at a time; whoever comes second sees that it is undone.
+-- The same, locked; after its members, as merges and the voter roll's answers lock them.
 SELECT uploads.*, users.email AS owner_email FROM uploads JOIN users ON users.id = owner_id
 WHERE uploads.id = %(id)s
   AND in_scope(uploads.province, uploads.municipality, %(scope_province)s, %(scope_municipality)s)

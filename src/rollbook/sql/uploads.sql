@@ -122,17 +122,48 @@ SELECT count(*) AS ahead FROM uploads AS other, uploads AS own
 WHERE own.id = %(id)s AND other.status = 'pending'
   AND (other.priority, other.ordinal) < (own.priority, own.ordinal);
 
+-- name: end_older_attempts
+-- An attempt whose worker was frozen or cut off may still hold its merge's locks: PostgreSQL ends its
+-- sessions, which say themselves whose they are. A number of a process could be another's by now.
+SELECT count(pg_terminate_backend(pid))::int AS ended FROM pg_stat_activity
+WHERE datname = current_database() AND usename = current_user
+  AND application_name LIKE 'rollbook-child ' || %(id)s || ' %%'
+  AND application_name <> 'rollbook-child ' || %(id)s || ' ' || %(attempt)s;
+
+-- name: holders_of_members
+-- Who has been at changing members for longest, for the sentence of an attempt that waited for locks.
+SELECT a.application_name AS name, a.pid,
+       extract(epoch FROM clock_timestamp() - a.xact_start)::int AS seconds
+FROM pg_stat_activity AS a
+WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND a.xact_start IS NOT NULL
+  AND EXISTS (SELECT FROM pg_locks AS l
+              WHERE l.pid = a.pid AND l.relation = 'members'::regclass AND l.granted
+                AND l.mode IN ('RowShareLock', 'RowExclusiveLock', 'ShareRowExclusiveLock',
+                               'ExclusiveLock', 'AccessExclusiveLock'))
+ORDER BY a.xact_start LIMIT 1;
+
 -- name: claim
 -- The start of an attempt. The number that comes back fences every later write: a worker that
 -- lost its job and wakes up again holds an older number. Nothing comes back for an upload that
--- has ended, or whose sender's account was closed while it waited.
+-- has ended, whose sender's account was closed while it waited, or while the queue is paused.
 UPDATE uploads
 SET status = 'processing', attempt = attempt + 1, worker = %(worker)s, heartbeat_at = now(),
     started_at = now(), stage = NULL, progress = 0, rows_done = 0, rows_total = NULL,
     error_code = NULL, error = NULL, reading = NULL, rows_with_warnings = NULL,
-    rows_needing_attention = NULL, warnings = NULL
+    rows_needing_attention = NULL, warnings = NULL, retry_at = NULL
 WHERE id = %(id)s AND status IN ('pending', 'processing') AND NOT waits_for_closed_account(uploads)
+  AND NOT EXISTS (SELECT FROM queue_state WHERE is_paused)
 RETURNING *;
+
+-- name: is_paused
+-- Was the queue paused, whatever Redis says?
+SELECT is_paused FROM queue_state;
+
+-- name: set_paused
+-- Pause or resume it, for good.
+UPDATE queue_state
+SET is_paused = %(is_paused)s, changed_at = now(), changed_by = %(by)s
+WHERE is_paused IS DISTINCT FROM %(is_paused)s;
 
 -- name: by_id
 -- The record as it is, for workers and the reconciler, who are outside every scope.
@@ -190,9 +221,22 @@ RETURNING id;
 UPDATE uploads
 SET attempts_before = attempts_before + %(uncounted)s, status = 'pending', error_code = %(error_code)s, error = %(error)s, worker = NULL,
     stage = NULL, progress = 0, rows_done = 0,
-    waiting_since = CASE WHEN %(uncounted)s = 1 THEN waiting_since ELSE now() END
+    waiting_since = CASE WHEN %(uncounted)s = 1 THEN waiting_since ELSE now() END, hand_backs = 0,
+    retry_at = NULL
 WHERE id = %(id)s AND attempt = %(attempt)s AND status = 'processing'
 RETURNING id;
+
+-- name: postpone
+-- As hand_back, by a part that was away, full or locked: the pause before the next attempt doubles
+-- with each in a row, up to a bound.
+UPDATE uploads
+SET attempts_before = attempts_before + 1, status = 'pending', error_code = %(error_code)s,
+    error = %(error)s, worker = NULL, stage = NULL, progress = 0, rows_done = 0,
+    hand_backs = hand_backs + 1,
+    retry_at = now() + make_interval(
+        secs => LEAST(%(first_s)s * power(2, LEAST(hand_backs, 30)), %(longest_s)s))
+WHERE id = %(id)s AND attempt = %(attempt)s AND status = 'processing'
+RETURNING hand_backs, extract(epoch FROM retry_at - now())::float8 AS wait_s;
 
 -- name: cancel
 -- From here on no attempt can write; a running one is stopped by its worker.
@@ -205,7 +249,7 @@ RETURNING *;
 UPDATE uploads
 SET status = 'pending', attempts_before = attempt, finished_at = NULL, error = NULL,
     error_code = NULL, stage = NULL, progress = 0, rows_done = 0, worker = NULL,
-    waiting_since = now(), purged_at = NULL
+    waiting_since = now(), purged_at = NULL, hand_backs = 0, retry_at = NULL
 WHERE id = %(id)s AND status = 'failed'
 RETURNING *;
 

@@ -34,7 +34,7 @@ ON CONFLICT DO NOTHING;
 -- name: forget_ended
 -- Sessions whose tokens have ended by themselves.
 DELETE FROM ended_sessions WHERE id IN (
-    SELECT id FROM ended_sessions WHERE until < %(now)s LIMIT 100 FOR UPDATE SKIP LOCKED);
+    SELECT id FROM ended_sessions WHERE until < LEAST(%(now)s, now()) LIMIT 100 FOR UPDATE SKIP LOCKED);
 
 -- name: any
 -- Is there an account at all? The first start makes one.
@@ -108,4 +108,4 @@ RETURNING id;
 -- name: forget_used
 -- What is over by itself.
 DELETE FROM used_once WHERE id IN (
-    SELECT id FROM used_once WHERE until < %(now)s LIMIT 100 FOR UPDATE SKIP LOCKED);
+    SELECT id FROM used_once WHERE until < LEAST(%(now)s, now()) LIMIT 100 FOR UPDATE SKIP LOCKED);

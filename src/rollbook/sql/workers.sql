@@ -1,8 +1,9 @@
 -- name: beat
--- A worker lives and holds these jobs.
-INSERT INTO workers (name, host, pid, slots, jobs, heartbeat_at)
-VALUES (%(name)s, %(host)s, %(pid)s, %(slots)s, %(jobs)s, now())
-ON CONFLICT (name) DO UPDATE SET jobs = excluded.jobs, heartbeat_at = now();
+-- A worker lives, holds these jobs, and may be kept from taking more.
+INSERT INTO workers (name, host, pid, slots, jobs, problems, heartbeat_at)
+VALUES (%(name)s, %(host)s, %(pid)s, %(slots)s, %(jobs)s, %(problems)s, now())
+ON CONFLICT (name) DO UPDATE
+SET jobs = excluded.jobs, problems = excluded.problems, heartbeat_at = now();
 
 -- name: leave
 -- A worker has stopped in order.
@@ -10,7 +11,7 @@ DELETE FROM workers WHERE name = %(name)s;
 
 -- name: living
 -- Workers that were heard of lately; those that died without a word drop out by themselves.
-SELECT name, host, pid, slots, jobs, started_at, heartbeat_at FROM workers
+SELECT name, host, pid, slots, jobs, problems, started_at, heartbeat_at FROM workers
 WHERE heartbeat_at > now() - interval '30 seconds' ORDER BY started_at, name;
 
 -- name: bury

@@ -75,6 +75,11 @@ ROUNDS: Final = Counter(
     "rollbook_maintenance_rounds", "Rounds of the maintenance services.", ["service", "result"]
 )
 
+CLOCK_DIFFERENCE: Final = Gauge(
+    "rollbook_clock_difference_seconds",
+    "By how much this machine's clock is ahead of PostgreSQL's.",
+)
+
 # --- the worker: jobs, attempts, stages, rows
 JOBS: Final = Counter("rollbook_jobs", "Uploads that came to their end here.", ["result"])
 ATTEMPTS: Final = Counter("rollbook_attempts", "Attempts that ended here.", ["result"])
@@ -96,6 +101,12 @@ WAIT_SECONDS: Final = Histogram(
 ROWS: Final = Counter("rollbook_rows", "Rows of completed uploads, by outcome.", ["outcome"])
 ROWS_PER_SECOND: Final = Gauge(
     "rollbook_running_rows_per_second", "The pace of the attempts under way here, all together."
+)
+WORKER_PROBLEM: Final = Gauge(
+    "rollbook_worker_problem", "1 while this keeps the worker from taking jobs.", ["part"]
+)
+RECONNECTED: Final = Counter(
+    "rollbook_worker_reconnected", "Times that jobs waited, slots were free and nothing was taken."
 )
 SLOTS: Final = Gauge("rollbook_slots", "Attempts that this worker makes at a time.")
 SLOTS_IN_USE: Final = Gauge("rollbook_slots_in_use", "Attempts that it is making.")

@@ -63,6 +63,45 @@ async def cancel(system: System, user: User, upload_id: UUID) -> Row:
     return cancelled
 
 
+async def pause(system: System, *, by: str | None) -> None:
+    """Start no further job anywhere; running ones go on.
+
+    The record is written first, so that a Redis that loses its keys loses no pause.
+
+    Raises:
+        ServiceUnavailableError: Redis doesn't answer; the record says so all the same, and no job
+            is started.
+    """
+    await _set_paused(system, by, is_paused=True)
+    await system.queue.pause()
+
+
+async def resume(system: System, *, by: str | None) -> None:
+    """Start jobs again.
+
+    Raises:
+        ServiceUnavailableError: Redis doesn't answer; nothing was changed.
+    """
+    await system.queue.ping()
+    await _set_paused(system, by, is_paused=False)
+    await system.queue.resume()
+
+
+async def put_pause_back(system: System) -> None:
+    """Pause the queue again, where the record says that it is paused and Redis forgot it."""
+    async with system.pool.connection() as connection:
+        row = await (await connection.execute(_SQL["is_paused"])).fetchone()
+    if row is not None and row["is_paused"] and not await system.queue.is_paused():
+        log.warning("queue is paused, Redis had forgotten it")
+        await system.queue.pause()
+
+
+async def _set_paused(system: System, by: str | None, *, is_paused: bool) -> None:
+    parameters = {"is_paused": is_paused, "by": by}
+    async with system.pool.connection() as connection:
+        await connection.execute(_SQL["set_paused"], parameters)
+
+
 async def forget_source(system: System, upload: Row) -> None:
     """Remove the file that was sent, which nobody will need again."""
     if upload["source_key"] is None:

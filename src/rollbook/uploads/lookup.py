@@ -137,7 +137,7 @@ async def queue_stats(system: System, user: User) -> dict[str, int | bool]:
     queue still holds its job.
     """
     if not user.role.is_operator:
-        counts, _ = await system.queue.snapshot()
+        counts = await whole_queue(system)
         own = await stats(system, user)
         numbers = {
             "waiting": own["pending"],
@@ -162,6 +162,10 @@ async def whole_queue(system: System) -> dict[str, int | bool]:
                 counts[row["status"]] += row["uploads"]
             else:  # a cancelled job leaves the queue
                 counts["total"] -= row["uploads"]
+        # Redis may have forgotten the pause, in which no attempt begins all the same.
+        paused = await (await connection.execute(_SQL["is_paused"])).fetchone()
+    if paused is not None and paused["is_paused"]:
+        counts["is_paused"] = True
     return counts
 
 

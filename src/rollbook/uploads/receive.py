@@ -35,6 +35,7 @@ from rollbook.errors import (
 )
 from rollbook.masking import masked, visible
 from rollbook.model import Scope
+from rollbook.service import store_proof
 from rollbook.spreadsheets.kinds import HEAD_BYTES, check_beginning, kind_of
 from rollbook.telemetry import correlation, metrics, traces
 
@@ -124,11 +125,14 @@ async def store_file(system: System, file_name: str, chunks: AsyncIterator[bytes
         FileTooLargeError: there are more than the limit.
         InfectedFileError: the virus scanner found something.
         FileNotScannedError: it couldn't look at the file.
+        WrongStoreError: the store isn't the installation's.
         ServiceUnavailableError: the store doesn't take it, or the scanner isn't there.
         Nothing is kept in any of these cases.
     """
     name = clean_name(file_name)
     kind = kind_of(name)
+    if not system.store.is_proven:
+        await store_proof.prove(system)
     upload_id = uuid4()
     digest = hashlib.sha256()
     size = 0

@@ -17,8 +17,9 @@ from rollbook.backends.files import SOURCE_GONE
 from rollbook.errors import ServiceUnavailableError
 from rollbook.notifications import outbox
 from rollbook.queue.uploads import OPEN_STATES
+from rollbook.service import store_proof
 from rollbook.telemetry import metrics
-from rollbook.uploads.control import forget_source
+from rollbook.uploads.control import forget_source, put_pause_back
 
 if TYPE_CHECKING:
     import psycopg
@@ -66,6 +67,7 @@ async def run_once(system: System) -> Reconciled | None:
     async with exclusive(system.pool, LOCK) as connection:
         if connection is None:
             return None
+        await put_pause_back(system)  # before any job is added
         lock = {"lock_s": system.settings.lock_duration_ms / 1000}
         for upload, state in await _open_uploads(system, connection, lock):
             await _reconcile_open(system, connection, upload, state, done)
@@ -127,14 +129,17 @@ async def _reconcile_open(
 
 
 async def _has_source(system: System, upload: Row) -> bool:
-    """Is the file there? A store that doesn't answer has told nothing: the attempt will ask."""
+    """Is the file there? A store that doesn't answer, or isn't ours, says nothing of it."""
     if upload["source_key"] is None:
         return False
     try:
-        return await system.store.has(upload["source_key"])
-    except ServiceUnavailableError:
-        log.warning("store not reachable", job_id=str(upload["id"]))
+        if await system.store.has(upload["source_key"]):
+            return True
+        await store_proof.prove(system)
+    except ServiceUnavailableError as error:
+        log.warning("store not usable", job_id=str(upload["id"]), reason=error.message)
         return True
+    return False
 
 
 async def _fail(

@@ -16,10 +16,17 @@ from uuid import UUID
 import structlog
 from psycopg.types.json import Json
 
-from rollbook import clock
 from rollbook.accounts import audit
-from rollbook.backends.database import exclusive, fetch_all, fetch_one, fetch_page, queries
+from rollbook.backends.database import (
+    exclusive,
+    fetch_all,
+    fetch_one,
+    fetch_page,
+    queries,
+    unbounded,
+)
 from rollbook.errors import ConflictError, InvalidRequestError, ServiceUnavailableError
+from rollbook.service import clocks, store_proof
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -102,24 +109,30 @@ async def run_once(system: System, *, dry_run: bool = False) -> Purged | None:
     """Remove everything whose time is over; None when another process is at it.
 
     Raises:
-        ServiceUnavailableError: Redis or the store doesn't answer; what was done stays
-            done, and the next round does the rest.
+        ServiceUnavailableError: Redis or the store doesn't answer, or the store isn't the
+            installation's; what was done stays done, and the next round does the rest.
+        ClockDiffersError: this machine's clock and PostgreSQL's don't agree; nothing was done.
     """
     settings = system.settings
-    now = clock.now()
+    now = await clocks.agreed(system)
     purged = Purged()
+
+    def ago(days: int) -> dt.datetime:
+        return now - dt.timedelta(days=days)
+
     async with exclusive(system.pool, LOCK) as connection:
         if connection is None:
             return None
+        unbounded(connection)
         async with _noting_a_break(system, purged, who=None, dry_run=dry_run):
-            await _purge_sources(system, _ago(settings.source_retention_days), purged, dry_run)
-            await _purge_reports(system, _ago(settings.report_retention_days), purged, dry_run)
-            await _purge_orphans(system, purged, dry_run)
-            await _purge_queue(system, _ago(settings.queue_retention_days), purged, dry_run)
+            await _purge_sources(system, ago(settings.source_retention_days), purged, dry_run)
+            await _purge_reports(system, ago(settings.report_retention_days), purged, dry_run)
+            await _purge_orphans(system, now, purged, dry_run)
+            await _purge_queue(system, ago(settings.queue_retention_days), purged, dry_run)
             await _purge_undo(system, now, purged, dry_run)
-        answers = {"before": _ago(settings.voter_roll_cache_days)}
+        answers = {"before": ago(settings.voter_roll_cache_days)}
         purged.voter_roll_answers = await _rows(connection, "answers", answers, dry_run)
-        told = {"before": _ago(settings.queue_retention_days)}
+        told = {"before": ago(settings.queue_retention_days)}
         purged.notifications = await _rows(connection, "notifications", told, dry_run)
         purged.audit_entries = await audit.forget(connection, dry_run=dry_run)
         if not dry_run:
@@ -132,13 +145,14 @@ async def run_once(system: System, *, dry_run: bool = False) -> Purged | None:
 
 async def run_when_due(system: System) -> Purged | None:
     """The daily round, by whichever process comes first."""
-    # At each look: whoever shares the store by mistake has a day to learn of it.
-    await _say_installation(system, dry_run=False)
+    # At each look: an installation that shares the store by mistake has a day to learn of it.
+    await store_proof.prove(system)
+    now = await clocks.now(system.pool)
     async with system.pool.connection() as connection:
         await audit.keep_for(connection, days=system.settings.audit_retention_days)
         row = await fetch_one(connection, _SQL["last"])
     # A round in the future was one by a clock that was wrong: it must not be the last for years.
-    if row is not None and row["ran_at"] is not None and abs(clock.now() - row["ran_at"]) < EVERY:
+    if row is not None and row["ran_at"] is not None and abs(now - row["ran_at"]) < EVERY:
         return None
     return await run_once(system)
 
@@ -150,6 +164,7 @@ async def clean_up(
 
     Raises:
         InvalidRequestError: the age is under 7 days.
+        ClockDiffersError: this machine's clock and PostgreSQL's don't agree; nothing was done.
     """
     days = older_than_days or system.settings.report_retention_days
     if days < MIN_REPORT_DAYS:
@@ -157,10 +172,11 @@ async def clean_up(
             f"Reports stay for at least {MIN_REPORT_DAYS} days. Nothing was removed; delete a "
             "single one by its job id."
         )
+    now = await clocks.agreed(system)
     purged = Purged()
     async with _noting_a_break(system, purged, who=user, dry_run=dry_run):
-        await _purge_reports(system, _ago(days), purged, dry_run)
-        await _purge_orphans(system, purged, dry_run)
+        await _purge_reports(system, now - dt.timedelta(days=days), purged, dry_run)
+        await _purge_orphans(system, now, purged, dry_run)
     if not dry_run:
         await audit.record(system.pool, "purge", who=user, about=purged.in_words())
     return purged
@@ -195,7 +211,8 @@ async def holdings(system: System) -> Holdings:
     """What the store holds, as it says itself."""
     count = size = orphans = orphan_bytes = 0
     oldest = None
-    async for file, is_orphan in _listed(system):
+    now = await clocks.now(system.pool)
+    async for file, is_orphan in _listed(system, now):
         if is_orphan:
             orphans += 1
             orphan_bytes += file.bytes
@@ -238,27 +255,29 @@ async def _purge_reports(
             return
 
 
-async def _purge_orphans(system: System, purged: Purged, dry_run: bool) -> None:
+async def _purge_orphans(system: System, now: dt.datetime, purged: Purged, dry_run: bool) -> None:
     """Remove the files that no upload knows, found from the store itself.
 
     None where another installation uses the store: its uploads are in a record that isn't ours.
     """
-    if not await _is_ours_alone(system, dry_run):
+    if not await _is_ours_alone(system, now):
         return
-    async for file, is_orphan in _listed(system):
+    async for file, is_orphan in _listed(system, now):
         if is_orphan:
             if not dry_run:
                 await system.store.remove(file.key)
             purged.orphans += 1
             purged.bytes += file.bytes
+    if not dry_run:
+        await system.store.remove_empty(now - ORPHAN_AGE)
 
 
-async def _is_ours_alone(system: System, dry_run: bool) -> bool:
+async def _is_ours_alone(system: System, now: dt.datetime) -> bool:
     """Does no other installation use the store, as far as each has said so?
 
     Ours must have been there for as long as a file is young: by then another has said so too.
     """
-    installation = await _say_installation(system, dry_run)
+    installation = await store_proof.prove(system)
     said = await system.store.installations()
     others = sorted(str(other) for other in said.keys() - {installation})
     if others:
@@ -268,16 +287,7 @@ async def _is_ours_alone(system: System, dry_run: bool) -> bool:
             others=others,
         )
         return False
-    return installation in said and said[installation] <= clock.now() - ORPHAN_AGE
-
-
-async def _say_installation(system: System, dry_run: bool) -> UUID:
-    """Say in the store that this installation uses it; the id stays with its record."""
-    [row] = await _all(system, "installation", {})
-    installation: UUID = row["id"]
-    if not dry_run and installation not in await system.store.installations():
-        await system.store.say_installation(installation)
-    return installation
+    return installation in said and said[installation] <= now - ORPHAN_AGE
 
 
 async def _purge_sources(
@@ -298,9 +308,11 @@ async def _purge_sources(
 
 async def _purge_undo(system: System, now: dt.datetime, purged: Purged, dry_run: bool) -> None:
     """What undoing needs, once it is too late for it; what it told, as long as reports stay."""
-    undoable = {"before": _ago(system.settings.undo_days), "now": now}
-    lists = {"before": _ago(system.settings.report_retention_days)}
+    settings = system.settings
+    undoable = {"before": now - dt.timedelta(days=settings.undo_days), "now": now}
+    lists = {"before": now - dt.timedelta(days=settings.report_retention_days)}
     async with system.pool.connection() as connection:
+        unbounded(connection)
         if not dry_run:
             # First: somebody who is undoing an upload at this moment is waited for.
             await connection.execute(_SQL["end_undo"], undoable)
@@ -318,7 +330,7 @@ async def _purge_queue(system: System, before: dt.datetime, purged: Purged, dry_
 
 async def _forget(system: System, upload: Row) -> bool:
     """Forget an upload's files, cells and ID numbers, at once or not at all."""
-    parameters = {"id": upload["id"], "now": clock.now()}
+    parameters = {"id": upload["id"]}
     async with system.pool.connection() as connection:
         marked = await fetch_one(connection, _SQL["mark_purged"], parameters)
         if marked is None:
@@ -328,21 +340,23 @@ async def _forget(system: System, upload: Row) -> bool:
     return True
 
 
-async def _listed(system: System) -> AsyncIterator[tuple[Stored, bool]]:
+async def _listed(system: System, now: dt.datetime) -> AsyncIterator[tuple[Stored, bool]]:
     """Every stored file, and whether it is nobody's."""
     batch: list[Stored] = []
     async for file in system.store.each():
         batch.append(file)
         if len(batch) == BATCH:
-            for pair in await _with_owners(system, batch):
+            for pair in await _with_owners(system, batch, now):
                 yield pair
             batch = []
-    for pair in await _with_owners(system, batch):
+    for pair in await _with_owners(system, batch, now):
         yield pair
 
 
-async def _with_owners(system: System, batch: list[Stored]) -> list[tuple[Stored, bool]]:
-    before = clock.now() - ORPHAN_AGE
+async def _with_owners(
+    system: System, batch: list[Stored], now: dt.datetime
+) -> list[tuple[Stored, bool]]:
+    before = now - ORPHAN_AGE
     ids = list({file.upload_id for file in batch})
     found = await _all(system, "owned", {"ids": ids, "before": before})
     records = {row["id"]: row for row in found}
@@ -405,7 +419,3 @@ async def _all(system: System, query: str, parameters: dict[str, Any]) -> list[R
 def _report_keys(upload: Row) -> list[str]:
     names = ("report_key", "refused_key", "report_tables_key")
     return [upload[name] for name in names if upload[name] is not None]
-
-
-def _ago(days: int) -> dt.datetime:
-    return clock.now() - dt.timedelta(days=days)

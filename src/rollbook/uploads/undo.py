@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 from psycopg import sql
+from psycopg.errors import DeadlockDetected, LockNotAvailable, QueryCanceled
 from psycopg.types.json import Jsonb
+from psycopg_pool import PoolTimeout
 
-from rollbook import clock
 from rollbook.accounts import audit
-from rollbook.backends.database import fetch_one, fetch_page, queries
-from rollbook.errors import ConflictError, NotFoundError
+from rollbook.backends.database import execute, fetch_one, fetch_page, lock, queries
+from rollbook.errors import BusyError, ConflictError, NotFoundError, ServerLimitError
+from rollbook.service import clocks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -78,10 +80,18 @@ async def undo(system: System, user: User, upload_id: UUID, *, dry_run: bool) ->
         NotFoundError: there is none of this id in the reader's scope.
         ConflictError: it has merged nothing, was undone before, or completed too long ago.
     """
-    async with system.pool.connection() as connection:
-        upload = await _upload(connection, user, upload_id)
-        _check(upload, days=system.settings.undo_days)
-        counts = await _decide(connection, upload_id, lock=not dry_run)
+    now, days = await clocks.now(system.pool), system.settings.undo_days
+    async with _transaction(system) as connection:
+        if not dry_run:
+            # The second of two waits here, and sees then that the upload is undone.
+            await lock(connection, f"undo {upload_id}")
+            _check(await _upload(connection, user, upload_id), now=now, days=days)
+            await execute(connection, _SQL["lock_members"], {"id": upload_id})
+        upload = await _upload(
+            connection, user, upload_id, query="upload" if dry_run else "lock_upload"
+        )
+        _check(upload, now=now, days=days)
+        counts = await _decide(connection, upload_id)
         if dry_run:
             about = "dry run"
         else:
@@ -128,26 +138,58 @@ async def _listing(
     system: System, user: User, upload_id: UUID
 ) -> AsyncIterator[tuple[AsyncConnection[Row], str]]:
     """A transaction, and which query lists in it whom undoing leaves alone."""
-    async with system.pool.connection() as connection:
+    now = await clocks.now(system.pool)
+    async with _transaction(system) as connection:
         upload = await _upload(connection, user, upload_id)
         if upload["undone_at"] is not None:
             yield connection, "kept"
             return
-        _check(upload, days=system.settings.undo_days)
-        await _decide(connection, upload_id, lock=False)
+        _check(upload, now=now, days=system.settings.undo_days)
+        await _decide(connection, upload_id)
         yield connection, "would_keep"
 
 
-async def _upload(connection: AsyncConnection[Row], user: User, upload_id: UUID) -> Row:
-    """The upload, locked: nobody else undoes it at the same time."""
+async def _upload(
+    connection: AsyncConnection[Row], user: User, upload_id: UUID, *, query: str = "upload"
+) -> Row:
     parameters = {"id": upload_id, **user.scope.parameters()}
-    found = await fetch_one(connection, _SQL["lock_upload"], parameters)
+    found = await fetch_one(connection, _SQL[query], parameters)
     if found is None:
         raise NotFoundError("There is no such upload. Check the job id.")
     return found
 
 
-def _check(upload: Row, *, days: int) -> None:
+@contextlib.asynccontextmanager
+async def _transaction(system: System) -> AsyncIterator[AsyncConnection[Row]]:
+    """A transaction on one of the few connections for undoing: the others stay free.
+
+    Raises:
+        BusyError: others are being undone, or the members are locked for longer than we wait.
+        ServerLimitError: it takes longer than it may.
+    """
+    settings = system.settings
+    try:
+        async with system.undo_pool.connection() as connection:
+            yield connection
+    except PoolTimeout as error:
+        raise BusyError(
+            f"{settings.undo_at_a_time} other uploads are being undone, or counted for that. "
+            "Nothing was changed; please try again in a minute."
+        ) from error
+    except (LockNotAvailable, DeadlockDetected) as error:
+        raise BusyError(
+            "Members of this upload are being changed by a merge or another program, for longer "
+            f"than {settings.undo_lock_wait_s:g} seconds. Nothing was changed; please try again "
+            "in a minute."
+        ) from error
+    except QueryCanceled as error:
+        raise ServerLimitError(
+            f"Undoing took longer than {settings.undo_timeout_s:g} seconds and was stopped. "
+            "Nothing was changed. Ask the operator to raise ROLLBOOK_UNDO_TIMEOUT_S."
+        ) from error
+
+
+def _check(upload: Row, *, now: dt.datetime, days: int) -> None:
     if upload["undone_at"] is not None:
         raise ConflictError(
             f"This upload was undone at {upload['undone_at']:%Y-%m-%d %H:%M} UTC by "
@@ -166,7 +208,7 @@ def _check(upload: Row, *, days: int) -> None:
             f"{upload['changes_forgotten_at']:%Y-%m-%d %H:%M} UTC and is gone. Nothing was "
             "changed; send a file with the right values instead."
         )
-    if upload["finished_at"] < clock.now() - dt.timedelta(days=days):
+    if upload["finished_at"] < now - dt.timedelta(days=days):
         raise ConflictError(
             f"This upload completed at {upload['finished_at']:%Y-%m-%d %H:%M} UTC, and an upload "
             f"can be undone within {days} days. Nothing was changed; send a file with the right "
@@ -174,7 +216,7 @@ def _check(upload: Row, *, days: int) -> None:
         )
 
 
-async def _decide(connection: AsyncConnection[Row], upload_id: UUID, *, lock: bool) -> Counts:
+async def _decide(connection: AsyncConnection[Row], upload_id: UUID) -> Counts:
     """Fill the table ``undoing`` of this transaction with what becomes of whom.
 
     Raises:
@@ -182,8 +224,6 @@ async def _decide(connection: AsyncConnection[Row], upload_id: UUID, *, lock: bo
     """
     own = {"id": upload_id}
     await connection.execute(_SQL["plan_for_sets"])
-    if lock:
-        await connection.execute(_SQL["lock_members"], own)
     unrecorded = await (await connection.execute(_SQL["unrecorded"], own)).fetchone()
     if unrecorded is not None and unrecorded["uploads"]:
         raise ConflictError(

@@ -28,6 +28,7 @@ from rollbook.errors import (
     FileProblemError,
     OutOfMemoryError,
     RollbookError,
+    ServerLimitError,
     ServiceUnavailableError,
     SourceGoneError,
     VoterRollPendingError,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
     from rollbook.backends.database import Row
     from rollbook.service.system import System
+    from rollbook.worker.fitness import Fitness
     from rollbook.worker.slots import Slots, StageTimes
 
 #: Seconds between two heartbeats; also how long a cancelled job may still run.
@@ -81,8 +83,11 @@ class _End:
 class Attempts:
     """Runs the jobs that the queue hands to one worker process."""
 
-    def __init__(self, system: System, slots: Slots, worker: str) -> None:
+    def __init__(self, system: System, slots: Slots, worker: str, fitness: Fitness) -> None:
         self._system = system
+        self._fitness = fitness
+        #: Jobs in a row that were put back before their attempt was in the record.
+        self._unclaimed = 0
         self._slots = slots
         self._worker = worker
         #: By upload and attempt: a job whose lock ran out may come back to this very worker while
@@ -112,9 +117,13 @@ class Attempts:
         upload_id = UUID(job.data["upload_id"])
         structlog.contextvars.bind_contextvars(job_id=str(upload_id))
         try:
+            if not self._fitness.is_fit():  # it came between the last look and this moment
+                await self._let_go(job, token)
+                raise DelayedError
             upload = await self._claim(upload_id)
+            self._unclaimed = 0
             if upload is None:
-                return await self._ended_before(job, upload_id)
+                return await self._not_claimed(job, token, upload_id)
             structlog.contextvars.bind_contextvars(attempt=upload["attempt"])
             if self._shutting_down:  # it came between the last look at what runs and the end
                 await self._hand_back(job, token, upload)
@@ -126,8 +135,7 @@ class Attempts:
                 return await self._attempt(job, token, upload, ended)
         except UNAVAILABLE as error:  # says nothing about the file, and costs it no attempt
             log.warning("a part is not reachable, the job waits", error=type(error).__name__)
-            delay_ms = self._system.settings.backoff_ms
-            await self._put_back(job, token, delay_ms=delay_ms)
+            await self._put_back(job, token, delay_ms=self._pause_ms())
             raise DelayedError from None
         except (DelayedError, UnrecoverableError, AttemptError):
             raise
@@ -136,6 +144,13 @@ class Attempts:
             raise AttemptError(AttemptError.code) from None
         finally:
             structlog.contextvars.unbind_contextvars("job_id", "attempt")
+
+    def _pause_ms(self) -> int:
+        """The pause of a job whose attempt the record doesn't know: it doubles up to a bound."""
+        settings = self._system.settings
+        self._unclaimed = min(self._unclaimed + 1, 30)
+        doubled: float = settings.backoff_ms * 2 ** (self._unclaimed - 1)
+        return round(min(doubled, settings.longest_backoff_s * 1000))
 
     async def shut_down(self, grace_s: float) -> None:
         """Let running attempts finish within the grace period, then hand the others back."""
@@ -155,14 +170,32 @@ class Attempts:
             claimed = await fetch_one(connection, _SQL["claim"], parameters)
             if claimed is not None:
                 await connection.execute(*audit.of_attempt("start", claimed))
-            return claimed
+        if claimed is not None and claimed["attempt"] > 1:
+            # After the commit: an older attempt may have to end before it gives its locks back.
+            await self._end_older(claimed)
+        return claimed
 
-    async def _ended_before(self, job: Job, upload_id: UUID) -> dict[str, Any]:
-        """The job came again although its upload has ended: give the answer that got lost."""
+    async def _end_older(self, upload: Row) -> None:
+        own = {"id": str(upload["id"]), "attempt": str(upload["attempt"])}
+        row = await fetch_one(self._system.pool, _SQL["end_older_attempts"], own)
+        if row is not None and row["ended"]:
+            log.warning("sessions of an older attempt ended", sessions=row["ended"])
+
+    async def _not_claimed(self, job: Job, token: str, upload_id: UUID) -> dict[str, Any]:
+        """The job came although the queue is paused, or its upload has ended or may not run.
+
+        Of an ended one, give the answer that got lost; the reconciler ends one that may not run.
+        """
         upload = await fetch_one(self._system.pool, _SQL["by_id"], {"id": upload_id})
         if upload is None:
             raise UnrecoverableError("There is no upload of this id in the record.")
-        log.info("upload had ended before", status=upload["status"])
+        paused = await fetch_one(self._system.pool, _SQL["is_paused"])
+        if upload["status"] not in FINAL and paused is not None and paused["is_paused"]:
+            log.warning("queue is paused, Redis had forgotten it")
+            await self._system.queue.pause()
+            await self._let_go(job, token)
+            raise DelayedError
+        log.info("upload can't be claimed", status=upload["status"])
         return await self._final_answer(job, upload)
 
     async def _final_answer(self, job: Job, upload: Row) -> dict[str, Any]:
@@ -202,9 +235,8 @@ class Attempts:
             raise DelayedError from None
         except ServiceUnavailableError as error:
             ended.result = "unavailable"
-            values = {"error_code": error.code, "error": error.message}
-            await self._record("hand_back", upload, **values, uncounted=1)
-            raise
+            await self._postpone(job, token, upload, error)
+            raise DelayedError from None
         except RollbookError as error:
             return await self._failed(job, upload, error, ended)
         except UNAVAILABLE:
@@ -230,6 +262,7 @@ class Attempts:
     async def _supervise(self, job: Job, upload: Row) -> dict[str, Any]:
         """Run the pipeline in a child, with a heartbeat beside it that can end it."""
         if upload["source_key"] is None or not await self._system.store.has(upload["source_key"]):
+            await self._fitness.doubt_store()
             raise SourceGoneError(SOURCE_GONE)
         latest = Progress()
 
@@ -292,7 +325,7 @@ class Attempts:
         self, job: Job, upload: Row, error: RollbookError, ended: _End
     ) -> dict[str, Any]:
         """Record a failed attempt and tell BullMQ; one that ended otherwise has its own answer."""
-        hopeless = isinstance(error, FileProblemError | OutOfMemoryError)
+        hopeless = isinstance(error, FileProblemError | OutOfMemoryError | ServerLimitError)
         last = job.attemptsMade + 1 >= int(job.opts.get("attempts", 1))
         query = "fail" if hopeless or last else "hand_back"
         values = {"error_code": error.code, "error": error.message}
@@ -312,8 +345,39 @@ class Attempts:
         """Let another worker take the job, as if this one had not begun."""
         await self._record("hand_back", upload, error_code=None, error=None, uncounted=1)
         log.info("job handed back, the worker is stopping")
+        await self._let_go(job, token)
+
+    async def _let_go(self, job: Job, token: str) -> None:
+        """Put the job back to the front of its priority, for whichever worker takes it."""
         with _letting_go():
             await hand_back(job, token)
+
+    async def _postpone(
+        self, job: Job, token: str, upload: Row, error: ServiceUnavailableError
+    ) -> None:
+        """Let the upload wait for what was away, full or locked; it costs no attempt."""
+        settings = self._system.settings
+        values = {
+            "id": upload["id"],
+            "attempt": upload["attempt"],
+            "error_code": error.code,
+            "error": error.message,
+            "first_s": settings.backoff_ms / 1000,
+            "longest_s": settings.longest_backoff_s,
+        }
+        async with self._system.pool.connection() as connection:
+            row = await (await connection.execute(_SQL["postpone"], values)).fetchone()
+        if row is None:  # another attempt has it, or it has ended
+            await self._let_go(job, token)
+            return
+        log.warning(
+            "attempt postponed",
+            code=error.code,
+            reason=error.message,
+            in_a_row=row["hand_backs"],
+            pause_s=round(row["wait_s"], 1),
+        )
+        await self._put_back(job, token, delay_ms=round(row["wait_s"] * 1000))
 
     async def _wait_for_answers(self, job: Job, token: str, upload: Row) -> None:
         """Let the upload wait for the voter roll, as it asked to; the last answer wakes it."""

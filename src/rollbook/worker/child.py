@@ -26,14 +26,23 @@ import psycopg
 import structlog
 
 from rollbook import config
-from rollbook.backends.database import connect
+from rollbook.backends import files
+from rollbook.backends.database import connect, queries
+from rollbook.backends.database_errors import explained
 from rollbook.backends.files import FileStore
-from rollbook.errors import AttemptError, RollbookError, ServiceUnavailableError
+from rollbook.errors import (
+    AttemptError,
+    BusyError,
+    NoRoomError,
+    RollbookError,
+    ServiceUnavailableError,
+)
 from rollbook.pipeline import report_again, run
 from rollbook.spreadsheets.inspect.archive import Limits
 from rollbook.telemetry import logs
 
 if TYPE_CHECKING:
+    from rollbook.backends.database import Row
     from rollbook.config import Settings
     from rollbook.model import Progress
     from rollbook.pipeline.stages import Stages
@@ -78,23 +87,54 @@ def _attempt(settings: Settings, task: dict[str, Any], answers: TextIO) -> None:
         _send(answers, type="result", **result)
     except RollbookError as error:
         _send(answers, type="error", kind=type(error).__name__, message=error.message)
-    except (psycopg.OperationalError, psycopg.InterfaceError):
-        log.warning("connection to PostgreSQL lost")
-        lost = ServiceUnavailableError(
+    except Exception as error:  # noqa: BLE001 - the worker must hear of every end
+        meant = _meant(settings, error)
+        if meant is None:
+            # The text of a foreign error may quote a cell: the log gets its place, not its words.
+            log.error("attempt failed", error=type(error).__name__, where=logs.places(error))
+            meant = AttemptError(
+                f"Processing the file failed unexpectedly ({type(error).__name__}). Nothing of it "
+                "was merged. The operator's log has the details under this job id."
+            )
+        _send(answers, type="error", kind=type(meant).__name__, message=meant.message)
+    finally:
+        structlog.contextvars.unbind_contextvars(*own)
+
+
+def _meant(settings: Settings, error: Exception) -> RollbookError | None:
+    """What an error of a part means for the upload; None for a fault of ours."""
+    if files.is_full(error):
+        return NoRoomError(
+            "The disk of the worker's scratch folder is full. Nothing of the file was merged; it "
+            "will be tried again."
+        )
+    if isinstance(error, psycopg.errors.LockNotAvailable):
+        return BusyError(
+            f"The merge waited {settings.lock_wait_s:g} seconds for members that are locked"
+            f"{_by_whom(settings)}. Nothing of the file was merged; it will be tried again."
+        )
+    if (meant := explained(error)) is None:
+        return None
+    log.warning("attempt ended by PostgreSQL", error=type(error).__name__, code=meant.code)
+    if type(meant) is ServiceUnavailableError:
+        return ServiceUnavailableError(
             "The connection to the database was lost. Nothing of the file was merged; it will be "
             "tried again."
         )
-        _send(answers, type="error", kind=type(lost).__name__, message=lost.message)
-    except Exception as error:  # noqa: BLE001 - the worker must hear of every end
-        # The text of a foreign error may quote a cell: the log gets its place, not its words.
-        log.error("attempt failed", error=type(error).__name__, where=logs.places(error))
-        unforeseen = AttemptError(
-            f"Processing the file failed unexpectedly ({type(error).__name__}). Nothing of it was "
-            "merged. The operator's log has the details under this job id."
-        )
-        _send(answers, type="error", kind=type(unforeseen).__name__, message=unforeseen.message)
-    finally:
-        structlog.contextvars.unbind_contextvars(*own)
+    return meant
+
+
+def _by_whom(settings: Settings) -> str:
+    """Who holds them, as far as it can be said now."""
+    try:
+        with connect(settings.database_address, keepalive=settings.keepalive) as connection:
+            found = connection.execute(queries("uploads")["holders_of_members"]).fetchone()
+    except (psycopg.Error, ServiceUnavailableError):
+        return ""
+    if found is None:
+        return ""
+    name = found["name"] or "a program without a name"
+    return f" by {name} (session {found['pid']}, for {found['seconds']} seconds)"
 
 
 def _run(settings: Settings, task: dict[str, Any], answers: TextIO) -> dict[str, Any]:
@@ -107,7 +147,15 @@ def _run(settings: Settings, task: dict[str, Any], answers: TextIO) -> dict[str,
 
     store = FileStore.of(settings)
     upload_id = UUID(task["upload_id"])
-    with connect(settings.database_address) as connection:
+    # By its name the next attempt finds the session, should this one be cut off.
+    name = f"rollbook-child {upload_id} {task['attempt']}"
+    with connect(
+        settings.database_address,
+        name=name,
+        keepalive=settings.keepalive,
+        lock_timeout_s=settings.lock_wait_s,
+    ) as connection:
+        _expect_store(connection, store)
         if task["work"] == "report":
             return report_again.process(
                 connection, store, upload_id=upload_id, channels=settings.notification_channels
@@ -127,6 +175,14 @@ def _run(settings: Settings, task: dict[str, Any], answers: TextIO) -> dict[str,
                 macros=settings.macro_workbooks == "read",
             ),
         )
+
+
+def _expect_store(connection: psycopg.Connection[Row], store: FileStore) -> None:
+    """Write nothing into a store that isn't the one that the worker has proved."""
+    row = connection.execute(queries("store")["installation"]).fetchone()
+    connection.commit()
+    if row is not None and row["is_marked"]:
+        store.expect(row["id"])
 
 
 def _send(answers: TextIO, **message: Any) -> None:

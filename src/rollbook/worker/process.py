@@ -13,11 +13,13 @@ from rollbook.folder import retention as folder_retention
 from rollbook.notifications.worker import deliver_due
 from rollbook.queue.bull_worker import OneCallWorker
 from rollbook.queue.loop import options, take_jobs
+from rollbook.service import clocks
 from rollbook.service.process import beat, leave, new_name, running
 from rollbook.service.rounds import every
 from rollbook.uploads import retention
 from rollbook.voter_roll.worker import VerificationWorker
 from rollbook.worker.attempt import Attempts
+from rollbook.worker.fitness import LOOK_S, Fitness
 from rollbook.worker.slots import Slots
 
 if TYPE_CHECKING:
@@ -59,14 +61,17 @@ class UploadWorker:
         self._settings = system.settings
         self.name = new_name()
         self.slots = Slots(system.settings)
-        self.attempts = Attempts(system, self.slots, self.name)
+        self.fitness = Fitness(system)
+        self.attempts = Attempts(system, self.slots, self.name, self.fitness)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until ``stop`` is set, then let running jobs finish or hand them back."""
         audit.origin.set(audit.Origin(agent=self.name))
         async with (
             self.slots,
+            every(LOOK_S, lambda: self.fitness.look(self.slots.folder), service="worker fitness"),
             every(HEARTBEAT_S, self._beat, service="worker heartbeat"),
+            every(clocks.INTERVAL_S, lambda: clocks.compare(self._system), service="clocks"),
             every(retention.LOOK_S, self._purge, service="retention"),
         ):
             log.info("worker started", worker=self.name, concurrency=self._settings.concurrency)
@@ -96,6 +101,7 @@ class UploadWorker:
             self.name,
             slots=self._settings.concurrency,
             jobs=self.attempts.running,
+            problems=self.fitness.problems,
         )
 
     async def _purge(self) -> None:
@@ -109,4 +115,5 @@ class UploadWorker:
             settings.queue_name,
             self.attempts.process,
             options(settings, client, name=self.name, concurrency=settings.concurrency),
+            may_take=self.fitness.is_fit,
         )

@@ -69,7 +69,8 @@ class Child:
         """Start a child that works in a folder, and wait until it has loaded what it needs.
 
         Raises:
-            ServiceUnavailableError: it can't be started now (no memory, no room on the disk, ...).
+            ServiceUnavailableError: it can't be started now (no memory, no room on the disk, ...),
+                or takes longer than ROLLBOOK_CHILD_START_S.
         """
         try:
             scratch.empty(folder)
@@ -84,8 +85,13 @@ class Child:
         metrics.CHILDREN_STARTED.inc()
         child = cls(process, folder)
         try:
-            if await child._receive() is None:
+            async with asyncio.timeout(settings.child_start_s):
+                is_ready = await child._receive() is not None
+            if not is_ready:
                 raise ServiceUnavailableError(NOT_STARTED)
+        except TimeoutError as error:
+            await child.kill()
+            raise ServiceUnavailableError(NOT_STARTED) from error
         except BaseException:  # a cancelled start too: nobody else knows of the process
             await child.kill()
             raise
@@ -210,6 +216,11 @@ class Slots:
         metrics.CHILD_MEMORY.clear()
         for slot, child in enumerate((*self._busy, *self._idle)):
             metrics.CHILD_MEMORY.labels(slot=str(slot)).set(child.memory_mb * 2**20)
+
+    @property
+    def folder(self) -> Path:
+        """The folder in which the children work."""
+        return self._folder
 
     @property
     def pids(self) -> list[int]:

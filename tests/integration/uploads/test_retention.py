@@ -21,6 +21,7 @@ from rollbook.folder import intake
 from rollbook.folder import retention as folder_retention
 from rollbook.folder.watcher import Watcher
 from rollbook.model import Role, User
+from rollbook.service import clocks
 from rollbook.service.system import open_system
 from rollbook.telemetry import logs
 from rollbook.uploads import control, lookup, retention, undo
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from rollbook.backends.database import Row
+    from rollbook.backends.database import Pool, Row
     from rollbook.config import Settings
     from rollbook.engines import Addresses
     from rollbook.service.system import System
@@ -50,11 +51,17 @@ REPORTS = "/api/v1/bulk-upload/reports"
 
 @pytest.fixture
 def later(monkeypatch: pytest.MonkeyPatch) -> Later:
-    """Move the clock so many days on from now."""
-    true_now = clock.now
+    """Move our clock, and PostgreSQL's as far as it is asked, so many days on from now."""
+    true_now, there = clock.now, clocks.now
 
     def move(days: float) -> None:
-        monkeypatch.setattr(clock, "now", lambda: true_now() + dt.timedelta(days=days))
+        ahead = dt.timedelta(days=days)
+
+        async def now(pool: Pool) -> dt.datetime:
+            return await there(pool) + ahead
+
+        monkeypatch.setattr(clock, "now", lambda: true_now() + ahead)
+        monkeypatch.setattr(clocks, "now", now)
 
     return move
 

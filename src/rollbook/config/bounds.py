@@ -1,0 +1,75 @@
+"""The settings of what is waited for: no wait is without a bound."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+from pydantic_settings import BaseSettings
+
+from rollbook.config.values import Positive
+
+Seconds = Annotated[float, Field(gt=0)]
+
+
+@dataclass(frozen=True, slots=True)
+class KeepAlive:
+    """When a connection whose other end says nothing counts as lost, in seconds."""
+
+    #: Without traffic before the first probe.
+    idle_s: int = 10
+    #: Between two probes.
+    interval_s: int = 5
+    #: Probes without an answer.
+    count: int = 3
+    #: For which what was sent stays without an acknowledgement.
+    user_timeout_s: int = 25
+
+
+class BoundSettings(BaseSettings):
+    """How long something is waited for, how often it is tried, and what must be free for it."""
+
+    #: Of every connection to PostgreSQL and Redis: see ``KeepAlive``.
+    keepalive_idle_s: Positive = 10
+    keepalive_interval_s: Positive = 5
+    keepalive_count: Positive = 3
+    tcp_user_timeout_s: Positive = 25
+    #: Seconds that PostgreSQL gets for one statement of the API, a worker or a watcher; a file's
+    #: merge has job_timeout_s.
+    database_answer_s: Seconds = 60
+    #: Seconds that a merge waits for members whom another transaction has locked.
+    lock_wait_s: Seconds = 60
+    #: Seconds between an attempt that a missing part ended and the next; it doubles from backoff_ms
+    #: up to this.
+    longest_backoff_s: Seconds = 300
+    #: Seconds that the process for a file gets to start.
+    child_start_s: Seconds = 60
+    #: Seconds for which jobs may wait while a worker has free slots, before it connects again.
+    deaf_after_s: Seconds = 30
+    #: Free megabytes on the disk of the scratch folder under which a worker takes no job.
+    scratch_free_mb: Annotated[int, Field(ge=0)] = 256
+    #: Seconds by which a machine's clock may differ from PostgreSQL's.
+    clock_tolerance_s: Seconds = 60
+    #: Undoing: how many at a time in each process, seconds that one may take, and seconds that it
+    #: waits for members whom another transaction has locked.
+    undo_at_a_time: Positive = 2
+    undo_timeout_s: Seconds = 300
+    undo_lock_wait_s: Seconds = 10
+    #: Times in a row that `rollbook up` starts an engine again before it ends.
+    engine_restarts: Positive = 5
+    #: Seconds that are waited for the body of a request at most, and bytes a second that it must
+    #: bring on average, once that was waited for longer than the last.
+    body_timeout_s: Seconds = 3600
+    body_least_rate: Positive = 1024
+    body_grace_s: Seconds = 30
+
+    @property
+    def keepalive(self) -> KeepAlive:
+        """The four settings together."""
+        return KeepAlive(
+            self.keepalive_idle_s,
+            self.keepalive_interval_s,
+            self.keepalive_count,
+            self.tcp_user_timeout_s,
+        )

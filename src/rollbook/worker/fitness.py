@@ -1,0 +1,111 @@
+"""What keeps a worker from taking jobs: each look ends with none, or with sentences that say it."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+from rollbook.backends.database import UNAVAILABLE
+from rollbook.errors import WrongStoreError
+from rollbook.service import clocks, store_proof
+from rollbook.telemetry import metrics
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rollbook.service.system import System
+
+#: Seconds for which a store that was shown to be the installation's needs no other look.
+STORE_S = 60.0
+#: Seconds between two looks.
+LOOK_S = 3.0
+PARTS = ("database", "store", "scratch")
+
+log = structlog.get_logger(__name__)
+
+
+class Fitness:
+    """Whether a worker may take jobs. One that would hand each of them back takes none."""
+
+    def __init__(self, system: System) -> None:
+        self._system = system
+        self._problems: dict[str, str] = {}
+        self._has_proved_store = False
+        self._store_good_until = 0.0
+
+    @property
+    def problems(self) -> list[str]:
+        """What keeps the worker from taking jobs, as sentences."""
+        return list(self._problems.values())
+
+    def is_fit(self) -> bool:
+        """May it take jobs?"""
+        return self._has_proved_store and not self._problems
+
+    async def look(self, scratch: Path) -> None:
+        """Look at what jobs need, and say what has changed."""
+        before, was_fit = self._problems, self.is_fit()
+        found = {
+            "database": await self._database(),
+            "store": await self._store(),
+            "scratch": await self._scratch(scratch),
+        }
+        self._problems = {part: text for part, text in found.items() if text is not None}
+        for part in PARTS:
+            metrics.WORKER_PROBLEM.labels(part=part).set(part in self._problems)
+            now = self._problems.get(part)
+            if now is not None and now != before.get(part):
+                log.error("worker takes no jobs", part=part, reason=now)
+        if self.is_fit() and not was_fit:
+            log.info("worker takes jobs")
+
+    async def doubt_store(self) -> None:
+        """A file that ought to be in the store isn't: look whose store it is.
+
+        Raises:
+            WrongStoreError: it isn't the installation's.
+            ServiceUnavailableError: it doesn't answer.
+        """
+        try:
+            await store_proof.prove(self._system)
+        except WrongStoreError as error:
+            self._problems["store"] = error.message
+            raise
+
+    async def _database(self) -> str | None:
+        try:
+            await clocks.now(self._system.pool)
+        except UNAVAILABLE:
+            return "PostgreSQL doesn't answer."
+        return None
+
+    async def _store(self) -> str | None:
+        if time.monotonic() < self._store_good_until and "store" not in self._problems:
+            return None
+        try:
+            await store_proof.prove(self._system)
+        except WrongStoreError as error:
+            return error.message
+        except UNAVAILABLE:
+            # Not shown to be another one: jobs meet what is away, and are handed back.
+            return self._problems.get("store")
+        self._has_proved_store = True
+        self._store_good_until = time.monotonic() + STORE_S
+        return None
+
+    async def _scratch(self, folder: Path) -> str | None:
+        wanted = self._system.settings.scratch_free_mb
+        try:
+            free = (await asyncio.to_thread(shutil.disk_usage, folder)).free >> 20
+        except OSError as error:
+            return f"The scratch folder can't be used ({error.strerror})."
+        if free >= wanted:
+            return None
+        return (
+            f"The disk of the scratch folder has {free} MB free, and a job needs {wanted} "
+            "(ROLLBOOK_SCRATCH_FREE_MB). It goes on by itself when there is room."
+        )

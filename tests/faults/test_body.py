@@ -1,0 +1,66 @@
+"""A body that dribbles is answered and cut off."""
+
+from __future__ import annotations
+
+import socket
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.faults.office import free_port
+from tests.faults.site import Site, until
+from tests.faults.test_stop import _answers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    built = Site(tmp_path, 1)
+    built.start()
+    yield built
+    built.close()
+
+
+@pytest.mark.parametrize("path", ["/api/v1/bulk-upload/process", "/api/v1/auth/login"])
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"ROLLBOOK_BODY_GRACE_S": "2", "ROLLBOOK_BODY_LEAST_RATE": "1000"},
+        {"ROLLBOOK_BODY_TIMEOUT_S": "2"},
+    ],
+)
+def test_a_body_that_dribbles_is_answered_and_cut_off(
+    site: Site, path: str, limits: dict[str, str]
+) -> None:
+    port = free_port()
+    site.run("serve", ROLLBOOK_PORT=str(port), **limits)
+    until(lambda: _answers(port), "the API answers")
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {site.token()}\r\n"
+        "Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 10000\r\n\r\n"
+        '--b\r\nContent-Disposition: form-data; name="file"; filename="a.csv"\r\n\r\n'
+    )
+    if path.endswith("login"):
+        head = head.replace("multipart/form-data; boundary=b", "application/json")
+    began = time.monotonic()
+    with socket.create_connection(("127.0.0.1", port), timeout=0.3) as sender:
+        sender.sendall(head.encode())
+        answer = b""
+        while time.monotonic() - began < 30:
+            try:
+                sender.sendall(b"a")
+                chunk = sender.recv(4096)
+            except TimeoutError:
+                continue
+            except OSError:
+                break
+            if not chunk:
+                break
+            answer += chunk
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert b"too slowly" in answer
+    assert time.monotonic() - began < 20

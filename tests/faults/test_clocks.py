@@ -1,0 +1,92 @@
+"""Cut-offs come from PostgreSQL's clock, whatever a machine's own says."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING
+
+import pytest
+from prometheus_client import REGISTRY
+
+from rollbook import clock
+from rollbook.backends.database import connect
+from rollbook.errors import ClockDiffersError
+from rollbook.model import Role
+from rollbook.service import clocks
+from rollbook.uploads import retention, undo
+from tests.files import csv_file, member
+from tests.integration.worker.test_worker import ended, sent, working
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from rollbook.config import Settings
+    from rollbook.model import User
+    from rollbook.service.system import System
+
+    MakeUser = Callable[..., Awaitable[User]]
+
+
+def move(monkeypatch: pytest.MonkeyPatch, **ahead: float) -> None:
+    """Set this machine's clock wrong."""
+    true_now, by = clock.now, dt.timedelta(**ahead)
+    monkeypatch.setattr(clock, "now", lambda: true_now() + by)
+
+
+@pytest.mark.parametrize("days", [400, -400])
+async def test_a_wrong_clock_of_a_worker_purges_nothing_and_is_said(
+    system: System, make_user: MakeUser, settings: Settings, monkeypatch: pytest.MonkeyPatch,
+    days: int,
+) -> None:  # fmt: skip
+    user = await make_user()
+    async with working(system):
+        upload_id = await sent(system, user, csv_file(3))
+        before = await ended(system, user, upload_id)
+    move(monkeypatch, days=days)
+    for dry_run in (False, True):
+        with pytest.raises(ClockDiffersError, match="34560000 seconds"):
+            await retention.run_once(system, dry_run=dry_run)
+    with pytest.raises(ClockDiffersError):
+        await retention.clean_up(system, user, older_than_days=7, dry_run=False)
+    assert await system.store.has(before["report_key"])
+    with connect(settings.database_address) as connection:
+        rows = connection.execute("SELECT count(*) AS rows FROM audit_entries").fetchone()
+    assert rows is not None
+    assert rows["rows"] > 0
+    await clocks.compare(system)
+    said = REGISTRY.get_sample_value("rollbook_clock_difference_seconds")
+    assert said == pytest.approx(days * 86400, abs=60)
+
+
+async def test_a_clock_within_the_tolerance_is_good_enough(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    move(monkeypatch, seconds=50)
+    assert await retention.run_once(system) is not None
+    move(monkeypatch, seconds=20)  # 70 in all
+    with pytest.raises(ClockDiffersError):
+        await retention.run_once(system)
+
+
+async def test_what_can_be_undone_is_said_by_postgresql(
+    system: System, make_user: MakeUser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = await make_user(Role.NATIONAL_ADMIN)
+    async with working(system):
+        upload_id = await sent(system, user, csv_file(3))
+        await ended(system, user, upload_id)
+    move(monkeypatch, days=400)
+    assert (await undo.undo(system, user, upload_id, dry_run=True)).counts.removed == 3
+
+
+async def test_the_day_by_which_a_file_is_judged_is_postgresqls(
+    system: System, make_user: MakeUser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A payment in the future is doubtful; a worker's clock may not decide what is the future."""
+    move(monkeypatch, days=-4000)
+    headers = ("ID Number", "Firstname", "Surname", "Last Payment")
+    user = await make_user()
+    content = csv_file([{**member(1), "Last Payment": "2026-01-31"}], headers=headers)
+    async with working(system):
+        upload = await ended(system, user, await sent(system, user, content))
+    assert upload["warnings"] == {}

@@ -1,0 +1,106 @@
+"""`rollbook up` keeps its engines running, or ends with an exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import httpx
+import psutil
+import pytest
+
+from tests.faults.office import free_port
+from tests.faults.site import until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+#: What would make it use somebody else's engines.
+OWN = {"DATABASE_URL", "REDIS_URL"}
+
+
+class Up:
+    """``rollbook up`` with engines of its own."""
+
+    def __init__(self, folder: Path, **more: str) -> None:
+        self.port = free_port()
+        self.log = folder / "log"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "rollbook", "up"],
+                cwd=folder,
+                env={
+                    **{name: os.environ[name] for name in os.environ if name not in OWN},
+                    "ROLLBOOK_DATA_DIR": str(folder / "data"),
+                    "ROLLBOOK_PORT": str(self.port),
+                    "ROLLBOOK_LOG_FORMAT": "human",
+                    **more,
+                },
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )  # fmt: skip
+
+    def is_ready(self) -> bool:
+        try:
+            return httpx.get(f"http://127.0.0.1:{self.port}/readyz", timeout=5).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def engines(self, name: str) -> list[psutil.Process]:
+        """The engine's first process, if it runs."""
+        children = psutil.Process(self.process.pid).children()
+        return [child for child in children if child.name() == name]
+
+
+def ended(up: Up) -> None:
+    if up.process.poll() is None:
+        up.process.send_signal(signal.SIGTERM)
+        try:
+            up.process.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            up.process.kill()
+            up.process.wait(timeout=30)
+
+
+def _runs_again(up: Up, dead: psutil.Process) -> bool:
+    return any(found.pid != dead.pid for found in up.engines(dead.name()))
+
+
+@pytest.mark.timeout(300)
+def test_up_starts_a_dead_engine_again(
+    tmp_path: Path, record_property: Callable[[str, float], None]
+) -> None:
+    up = Up(tmp_path)
+    try:
+        until(up.is_ready, "ready")
+        for name in ("postgres", "valkey-server"):
+            [dead] = up.engines(name)
+            dead.kill()
+            began = time.monotonic()
+            until(lambda: _runs_again(up, dead), f"{dead.name()} runs again")  # noqa: B023
+            until(up.is_ready, "ready again")
+            record_property(f"seconds until normal without {name}", time.monotonic() - began)
+        assert up.process.poll() is None
+    finally:
+        ended(up)
+
+
+@pytest.mark.timeout(300)
+def test_up_ends_with_an_exit_code_where_an_engine_cannot_be_kept_running(tmp_path: Path) -> None:
+    up = Up(tmp_path, ROLLBOOK_ENGINE_RESTARTS="2")
+    try:
+        until(up.is_ready, "ready")
+        # Its programs and data are there, and it doesn't start: somebody has broken its folder.
+        (tmp_path / "data" / "postgres" / "PG_VERSION").write_text("9.1\n")
+        [dead] = up.engines("postgres")
+        dead.kill()
+        assert up.process.wait(timeout=90) not in {0, None}
+        assert "postgres" in up.log.read_text()
+    finally:
+        ended(up)

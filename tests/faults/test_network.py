@@ -1,0 +1,145 @@
+"""Connections that die without a word: nobody waits on them without a bound."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, quote, unquote, urlsplit
+
+import pytest
+from pydantic import SecretStr
+
+from rollbook.backends.database import fetch_one, make_pool
+from rollbook.backends.redis import make_client
+from rollbook.engines.postgres import SOCKET_NAME
+from rollbook.service.system import open_system
+from tests.faults.proxy import Swallower
+from tests.files import csv_file
+from tests.integration.folder.watching import until
+from tests.integration.worker.test_worker import ended, sent, working
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+    from pathlib import Path
+
+    from rollbook.config import Settings
+    from rollbook.model import User
+    from rollbook.service.system import System
+
+    MakeUser = Callable[..., Awaitable[User]]
+
+#: Seconds within which an idle worker takes a job again; by the defaults it may be 60.
+SOON_S = 30.0
+
+
+@pytest.fixture
+def redis_proxy(settings: Settings, tmp_path: Path) -> Iterator[tuple[Swallower, str]]:
+    """A proxy before Redis, and the address through it."""
+    path = tmp_path / "redis.sock"
+    with Swallower(urlsplit(settings.redis_address).path, path) as proxy:
+        yield proxy, f"unix://{path}"
+
+
+@pytest.fixture
+def database_proxy(settings: Settings, tmp_path: Path) -> Iterator[tuple[Swallower, str]]:
+    """A proxy before PostgreSQL, and the address through it."""
+    parts = urlsplit(settings.database_address)
+    [host] = parse_qs(parts.query)["host"]
+    folder = tmp_path / "pg"
+    folder.mkdir()
+    with Swallower(f"{unquote(host)}/{SOCKET_NAME}", folder / SOCKET_NAME) as proxy:
+        yield proxy, f"postgresql://{parts.netloc}{parts.path}?host={quote(str(folder))}"
+
+
+async def test_an_idle_worker_whose_redis_connections_died_takes_jobs_again(
+    system: System,
+    make_user: MakeUser,
+    settings: Settings,
+    redis_proxy: tuple[Swallower, str],
+    record_property: Callable[[str, float], None],
+) -> None:
+    proxy, address = redis_proxy
+    user = await make_user()
+    through = settings.model_copy(update={"redis_url": SecretStr(address), "deaf_after_s": 2})
+    async with open_system(through) as opened, working(opened):
+        await ended(system, user, await sent(system, user, csv_file(3)))
+        proxy.swallow()
+        assert proxy.lost > 0
+        began = time.monotonic()
+        async with asyncio.timeout(SOON_S):
+            upload = await ended(system, user, await sent(system, user, csv_file(4)))
+        assert upload["status"] == "completed"
+        record_property("seconds until normal", time.monotonic() - began)
+
+
+async def test_a_worker_whose_postgresql_connections_died_takes_jobs_again(
+    system: System,
+    make_user: MakeUser,
+    settings: Settings,
+    database_proxy: tuple[Swallower, str],
+    record_property: Callable[[str, float], None],
+) -> None:
+    proxy, address = database_proxy
+    user = await make_user()
+    through = settings.model_copy(
+        update={"database_url": SecretStr(address), "concurrency": 2, "database_answer_s": 2}
+    )
+    async with open_system(through) as opened, working(opened):
+        await ended(system, user, await sent(system, user, csv_file(3)))
+        proxy.swallow()
+        assert proxy.lost > 0
+        began = time.monotonic()
+        uploads = [await sent(system, user, csv_file(rows)) for rows in (4, 5)]
+        async with asyncio.timeout(2 * SOON_S):
+            for upload_id in uploads:
+                assert (await ended(system, user, upload_id))["status"] == "completed"
+        record_property("seconds until normal", time.monotonic() - began)
+
+
+async def test_a_statement_that_nobody_answers_ends(
+    database_proxy: tuple[Swallower, str],
+) -> None:
+    """A server that is frozen still acknowledges what it gets: no keepalive finds that."""
+    proxy, address = database_proxy
+    async with make_pool(address, answer_s=0.5) as pool, pool.connection() as connection:
+        await connection.execute("SELECT 1")
+        proxy.swallow(new=True)
+        began = time.monotonic()
+        with pytest.raises(Exception, match="no answer"):
+            await connection.execute("SELECT 2")
+        assert time.monotonic() - began < 15
+
+
+async def test_a_pool_does_not_wait_for_a_connection_that_is_dead(
+    database_proxy: tuple[Swallower, str],
+) -> None:
+    proxy, address = database_proxy
+    async with make_pool(address) as pool:
+        await fetch_one(pool, "SELECT 1")
+        proxy.swallow()
+        async with asyncio.timeout(SOON_S):
+            await until(lambda: _answers(pool))
+
+
+async def _answers(pool: object) -> bool:
+    try:
+        return await fetch_one(pool, "SELECT 1 AS one") == {"one": 1}  # type: ignore[arg-type]
+    except Exception:  # noqa: BLE001 - the first connection is dead
+        return False
+
+
+async def test_every_connection_to_postgresql_and_redis_has_keepalives_in_seconds(
+    settings: Settings,
+) -> None:
+    """The default of the kernel is two hours."""
+    client = make_client("redis://127.0.0.1:1", keepalive=settings.keepalive)
+    options = client.connection_pool.connection_kwargs
+    assert options["socket_keepalive"]
+    assert sorted(options["socket_keepalive_options"].values()) == [3, 5, 10, 25_000]
+    assert options["socket_timeout"] == 30
+    async with make_pool(settings.database_address, keepalive=settings.keepalive) as pool:
+        async with pool.connection() as connection:
+            given = connection.info.get_parameters()
+        names = ("keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout")
+        assert [given[name] for name in names] == ["10", "5", "3", "25000"]

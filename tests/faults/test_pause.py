@@ -1,0 +1,55 @@
+"""A pause outlives what Redis remembers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rollbook.backends.redis import make_client
+from rollbook.uploads import control, lookup, reconciler
+from tests.files import csv_file
+from tests.integration.folder.watching import until
+from tests.integration.worker.test_worker import ended, sent, working
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from rollbook.model import User
+    from rollbook.service.system import System
+
+    MakeUser = Callable[..., Awaitable[User]]
+
+
+async def flush(system: System) -> None:
+    async with make_client(system.settings.redis_address) as client:
+        await client.flushall()
+
+
+async def paused_in_redis(system: System) -> None:
+    await until(system.queue.is_paused)
+
+
+async def test_a_redis_that_lost_its_keys_does_not_end_the_pause(
+    system: System, make_user: MakeUser
+) -> None:
+    user = await make_user()
+    async with working(system):
+        await control.pause(system, by=user.email)
+        waiting = await sent(system, user, csv_file(3))
+        await flush(system)
+        assert (await lookup.queue_stats(system, user))["is_paused"]
+        # One that is sent before the reconciler's next round, which adds the other.
+        new = await sent(system, user, csv_file(4))
+        await paused_in_redis(system)
+        await flush(system)
+        await system.queue.add(waiting, priority=1)
+        await paused_in_redis(system)
+        await flush(system)
+        with_both = await reconciler.run_once(system)
+        assert with_both is not None
+        assert await system.queue.is_paused()
+        for upload_id in (waiting, new):
+            upload = await lookup.get(system, user, upload_id)
+            assert (upload["status"], upload["attempt"]) == ("pending", 0)
+        await control.resume(system, by=user.email)
+        for upload_id in (waiting, new):
+            assert (await ended(system, user, upload_id))["status"] == "completed"

@@ -1,0 +1,195 @@
+"""The file store: another one, one that isn't mounted, and what a crash leaves in it."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import pytest
+
+from rollbook.backends.database import connect
+from rollbook.backends.files import FileStore, source_key
+from rollbook.errors import FileTooLargeError, ServiceUnavailableError, WrongStoreError
+from rollbook.service import clocks, store_proof
+from rollbook.service.system import open_system
+from rollbook.uploads import lookup, receive, reconciler, retention
+from tests.files import csv_file
+from tests.integration.worker.test_worker import ended, sent, working
+from tests.waiting import PATIENCE_S
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from rollbook.backends.database import Pool
+    from rollbook.config import Settings
+    from rollbook.model import User
+    from rollbook.service.system import System
+
+    MakeUser = Callable[..., Awaitable[User]]
+
+
+def root(system: System) -> Path:
+    return Path(urlsplit(system.settings.store_address).path)
+
+
+def elsewhere(settings: Settings, folder: Path, **changes: Any) -> Settings:
+    return settings.model_copy(update={"store_url": folder.as_uri(), **changes})
+
+
+async def problems(settings: Settings) -> list[str]:
+    """What the worker says on the queue page, once it says anything."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            with connect(settings.database_address) as connection:
+                for row in connection.execute("SELECT problems FROM workers").fetchall():
+                    if row["problems"]:
+                        found: list[str] = row["problems"]
+                        return found
+            await asyncio.sleep(0.05)
+
+
+async def test_a_worker_with_another_store_takes_no_job_and_says_why(
+    system: System, make_user: MakeUser, settings: Settings, tmp_path: Path
+) -> None:
+    user = await make_user()
+    upload_id = await sent(system, user, csv_file(3))
+    other = tmp_path / "other"
+    other.mkdir()
+    async with open_system(elsewhere(settings, other)) as wrong, working(wrong):
+        [problem] = await problems(settings)
+        assert "installations/" in problem
+        assert (await lookup.get(system, user, upload_id))["attempt"] == 0
+    assert list(other.iterdir()) == []
+    async with working(system):
+        assert (await ended(system, user, upload_id))["status"] == "completed"
+
+
+async def test_a_mount_that_went_away_costs_no_upload_and_gets_none(
+    system: System, make_user: MakeUser
+) -> None:
+    user = await make_user()
+    upload_id = await sent(system, user, csv_file(3))
+    away = root(system).with_name("away")
+    async with working(system) as worker:
+        assert (await ended(system, user, upload_id))["status"] == "completed"
+        second = await sent(system, user, csv_file(4), priority=10)
+        assert (await ended(system, user, second))["status"] == "completed"
+        await system.queue.pause()
+        third = await sent(system, user, csv_file(5))
+        root(system).rename(away)
+        root(system).mkdir()  # the folder on which it was mounted
+        await system.queue.resume()
+        [problem] = await problems(system.settings)
+        assert "Is it mounted" in problem
+        upload = await lookup.get(system, user, third)
+        assert (upload["status"], upload["attempt"] - upload["attempts_before"]) == ("pending", 0)
+        with pytest.raises(WrongStoreError):
+            await sent(system, user, csv_file(6))
+        await reconciler.run_once(system)
+        assert (await lookup.get(system, user, third))["status"] == "pending"
+        assert list(root(system).iterdir()) == []
+        root(system).rmdir()
+        away.rename(root(system))
+        assert (await ended(system, user, third))["status"] == "completed"
+        assert worker.fitness.is_fit()
+
+
+async def test_a_store_folder_is_not_made_where_a_mount_is_expected(
+    settings: Settings, tmp_path: Path, make_user: MakeUser
+) -> None:
+    missing = tmp_path / "mnt" / "store"
+    async with open_system(elsewhere(settings, missing)) as opened:
+        with pytest.raises(WrongStoreError, match="mounted"):
+            await sent(opened, await make_user(), csv_file(3))
+    assert not missing.parent.exists()
+
+
+async def test_a_store_that_holds_the_files_of_the_record_is_taken_for_ours_without_its_mark(
+    system: System, make_user: MakeUser
+) -> None:
+    await sent(system, await make_user(), csv_file(3))
+    shutil.rmtree(root(system) / "installations")
+    installation = await store_proof.prove(system)
+    assert (root(system) / "installations" / str(installation)).exists()
+
+
+async def test_a_report_is_on_the_disk_before_its_upload_completes(
+    system: System, make_user: MakeUser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    real = os.fsync
+
+    def note(descriptor: int) -> None:
+        real(descriptor)
+        synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+
+    monkeypatch.setattr(os, "fsync", note)
+    await sent(system, await make_user(), csv_file(3))  # its folder is there, as for every report
+    store = FileStore.of(system.settings)
+    report = tmp_path / "report.xlsx"
+    report.write_bytes(b"report")
+    synced.clear()
+    upload_id = uuid4()
+    store.put(f"{upload_id}/report-1.xlsx", report)
+    folder = root(system) / str(upload_id)
+    assert synced == [str(folder / "report-1.xlsx"), str(folder), str(root(system))]
+
+
+async def test_a_refused_upload_and_one_that_broke_off_leave_nothing(
+    system: System,
+) -> None:
+    await store_proof.prove(system)
+    small = system.settings.model_copy(update={"max_upload_mb": 1})
+
+    async def too_much() -> AsyncIterator[bytes]:
+        for _ in range(30):
+            yield b"a,b\n" * 250_000
+
+    async def breaks_off() -> AsyncIterator[bytes]:
+        for _ in range(12):
+            yield b"a,b\n" * 250_000
+        raise ConnectionResetError
+
+    async with open_system(small) as opened:
+        with pytest.raises(FileTooLargeError):
+            await receive.store_file(opened, "members.csv", too_much())
+    with pytest.raises((ConnectionResetError, ServiceUnavailableError)):
+        await receive.store_file(system, "members.csv", breaks_off())
+    assert [path.name for path in root(system).iterdir()] == ["installations"]
+
+
+async def test_retention_sees_and_removes_what_a_killed_api_left_in_the_store(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installation = await store_proof.prove(system)
+    upload_id, empty = uuid4(), uuid4()
+    left = root(system) / f"{source_key(upload_id, 'csv')}#1"
+    left.parent.mkdir()
+    left.write_bytes(b"x" * 1000)
+    (root(system) / str(empty)).mkdir()
+    foreign = root(system) / "other program" / "source.csv#1"
+    foreign.parent.mkdir()
+    foreign.write_bytes(b"y")
+    there = clocks.now
+    assert (await retention.run_once(system)) == retention.Purged()  # both are young
+    long_ago = (dt.datetime.now(dt.UTC) - dt.timedelta(days=2)).timestamp()
+    for path in (left, root(system) / str(empty),
+                 root(system) / "installations" / str(installation)):  # fmt: skip
+        os.utime(path, (long_ago, long_ago))
+    assert (await retention.holdings(system)).orphans == 1
+
+    async def now(pool: Pool) -> dt.datetime:
+        return await there(pool)
+
+    monkeypatch.setattr(clocks, "now", now)
+    purged = await retention.run_once(system)
+    assert purged is not None
+    assert (purged.orphans, purged.bytes) == (1, 1000)
+    assert {path.name for path in root(system).iterdir()} == {"installations", "other program"}
+    assert foreign.exists()
