@@ -22,7 +22,7 @@ def test_the_page_shows_markup_as_text(open_page: Callable[..., Page], site: Sit
     page = open_page(OPERATOR)
     rows = fresh(2, **{"ID Number": "<b>1</b>", MARKUP: MARKUP})
     send(page, csv_file(rows, headers=[*HEADERS, MARKUP]), NAME)
-    table = page.get_by_role("region", name="Refused rows", exact=True)
+    table = page.get_by_role("region", name="Rows that need attention", exact=True)
     expect(table.get_by_text("<b>1</b>", exact=True).first).to_be_visible()
     # No column of ID numbers: the sentence quotes the headers.
     send(page, f'"{MARKUP.replace(chr(34), chr(39))}",x\n1,2\n'.encode(), f"2{NAME}")

@@ -156,8 +156,10 @@ def test_refused_rows_are_seen_filtered_mended_and_sent_again(open_page: OpenPag
         {**good[29], "Surname": ""},
     ]
     send(page, workbook(rows), "refused.xlsx")
-    expect(state(page)).to_have_text("Completed")
-    table = page.get_by_role("region", name="Refused rows", exact=True).locator("tbody tr")
+    expect(state(page)).to_have_text("Completed, 28 rows need attention")
+    table = page.get_by_role("region", name="Rows that need attention", exact=True).locator(
+        "tbody tr"
+    )
     expect(table).to_have_count(25)
     expect(table.first).to_contain_text("ID Number")
     expect(table.first).to_contain_text("12345")
@@ -173,6 +175,39 @@ def test_refused_rows_are_seen_filtered_mended_and_sent_again(open_page: OpenPag
     send(page, mended, download.value.suggested_filename)
     expect(state(page)).to_have_text("Completed")
     assert outcomes(page) == {"Inserted": 28}
+
+
+def test_doubtful_rows_say_what_was_kept_beside_the_refused_ones(open_page: OpenPage) -> None:
+    page = open_page(GAUTENG)
+    rows = fresh(3)
+    rows[0]["Cell Number"] = "12345"
+    rows[1]["Surname"] = ""
+    rows[2]["Province"] = "Limpopo"
+    send(page, csv_file(rows), "doubtful.csv")
+    expect(state(page)).to_have_text("Completed, 3 rows need attention")
+    table = page.get_by_role("region", name="Rows that need attention", exact=True).locator(
+        "tbody tr"
+    )
+    expect(table).to_have_count(3)
+    shown = page.get_by_label("Show")
+    shown.select_option(label="Doubtful rows")
+    expect(table).to_have_count(1)
+    expect(table).to_contain_text("12345")
+    expect(table).to_contain_text("left out")
+    shown.select_option(label="Rows with a cell left out")
+    expect(table).to_have_count(1)
+    shown.select_option(label="Refused rows")
+    expect(table).to_have_count(2)
+    # The cell that says that a row is another office's.
+    expect(table.last).to_contain_text("Province")
+    expect(table.last).to_contain_text("Limpopo")
+
+
+def test_an_upload_of_which_nothing_was_taken_in_says_so(open_page: OpenPage) -> None:
+    page = open_page(GAUTENG)
+    send(page, csv_file([{**row, "Surname": ""} for row in fresh(2)]), "none.csv")
+    expect(state(page)).to_have_text("Completed, all 2 rows were refused")
+    expect(state(page)).to_have_class("badge failed")
 
 
 def mend(content: bytes, right: list[dict[str, str]]) -> bytes:

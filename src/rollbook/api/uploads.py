@@ -63,6 +63,13 @@ PageParam = Annotated[int, Query(ge=1, le=1_000_000)]
 PageSizeParam = Annotated[int, Query(ge=1, le=500)]
 #: Repeatable.
 OutcomesParam = Annotated[list[Outcome] | None, Query(description="Only these; repeatable.")]
+AttentionParam = Annotated[
+    Literal["any", "refused", "doubtful", "left_out"] | None,
+    Query(
+        description="Only rows that were refused, have a warning (doubtful), of which a cell was "
+        "left out, or any of these."
+    ),
+]
 SearchParam = Annotated[
     str | None,
     Query(
@@ -212,6 +219,7 @@ async def rows(
     outcome: OutcomesParam = None,
     verification: Result | None = None,
     problem: Annotated[str | None, Query(max_length=100, pattern="^[a-z_]+$")] = None,
+    attention: AttentionParam = None,
     page: PageParam = 1,
     page_size: PageSizeParam = 100,
 ) -> Answer[Page[RowOutcome]]:
@@ -223,6 +231,7 @@ async def rows(
         outcome=outcome,
         verification=verification,
         problem=problem,
+        attention=attention,
         page=page,
         page_size=page_size,
     )

@@ -2,15 +2,26 @@
 import { post } from "./api.js";
 import { html, useEffect, useId, useRef, useSignal } from "./html.js";
 import { to } from "./router.js";
-import { OUTCOMES, STATUSES } from "./uploads.js";
+import { OUTCOMES, REFUSED, STATUSES } from "./uploads.js";
 import { duration, number, percent, t } from "./words.js";
 
 /** A link. */
 export const Go = ({ path, query, children, ...more }) =>
   html`<a href=${to(path, query)} ...${more}>${children}</a>`;
 
+/** How an upload has completed: as a colour, and in words where rows need attention. */
+function completion({ outcomes, rows_total: total, rows_needing_attention: rows }) {
+  const refused = outcomes ? REFUSED.reduce((sum, name) => sum + outcomes[name], 0) : 0;
+  const n = Math.max(refused, rows ?? 0);
+  if (!n) return { look: "completed", words: t("status.completed") };
+  const isAll = refused === total;
+  return { look: isAll ? "failed" : "pending", words: t(isAll ? "status.all_refused" : "status.attention", { n }) };
+}
+
 /** What state an upload is in: a word and a shape, so that it doesn't hang on the colour. */
-export function Badge({ status }) {
+export function Badge({ status, upload }) {
+  const { look, words } =
+    status === "completed" && upload ? completion(upload) : { look: status, words: t(`status.${status}`) };
   const shapes = {
     pending: html`<circle cx="6" cy="6" r="4.2" fill="none"
       stroke="currentColor" stroke-width="1.6" stroke-dasharray="2.2 1.7" />`,
@@ -23,8 +34,8 @@ export function Badge({ status }) {
     cancelled: html`<path d="M2.500 6h7" fill="none"
       stroke="currentColor" stroke-width="2" stroke-linecap="round" />`,
   };
-  return html`<span class="badge ${status}"><svg viewBox="0 0 12 12" aria-hidden="true">${shapes[status]}</svg>
-    ${t(`status.${status}`)}</span>`;
+  return html`<span class="badge ${look}"><svg viewBox="0 0 12 12" aria-hidden="true">${shapes[look === "pending" && status === "completed" ? "failed" : look]}</svg>
+    ${words}</span>`;
 }
 
 /** A bar with how far something is. */

@@ -17,6 +17,8 @@ from rollbook.pipeline.normalise import FIELDS, select
 from rollbook.pipeline.read import ROW_NUMBER
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rollbook.model import Scope
     from rollbook.pipeline.normalise import Normalised
     from rollbook.pipeline.read import Sheet
@@ -157,6 +159,7 @@ def validate(normalised: Normalised, sheet: Sheet, scope: Scope) -> Validated:
     errors.append(_whole_rows(sheet, beyond))
     said = pl.concat(errors)
     invalid = pl.concat([failed[ROW_NUMBER], said.filter(severity="error")[ROW_NUMBER]])
+    said = pl.concat([said, *_elsewhere(normalised, scope, invalid)])
     is_of_kept = pl.col("code").is_in(_OF_KEPT_ROWS)
     warnings = normalised.warnings.filter(
         ~(is_of_kept & pl.col(ROW_NUMBER).is_in(invalid.implode()))
@@ -243,14 +246,27 @@ def _with_verdicts(frame: pl.DataFrame, invalid: pl.Series, scope: Scope) -> pl.
 
 def _is_elsewhere(scope: Scope) -> pl.Expr:
     """Is the row's place another one than the office's, or one that we don't know?"""
-    elsewhere = pl.lit(value=False)
+    return pl.any_horizontal(pl.lit(value=False), *_other_places(scope).values())
+
+
+def _other_places(scope: Scope) -> dict[str, pl.Expr]:
+    """Where a field names another place than the office's, or one that we don't know."""
+    other: dict[str, pl.Expr] = {}
     if scope.province is not None:
-        other = pl.col("province") != scope.province
-        elsewhere = elsewhere | other.fill_null(value=False) | pl.col("province_unknown")
+        is_other = (pl.col("province") != scope.province).fill_null(value=False)
+        other["province"] = is_other | pl.col("province_unknown")
     if scope.municipality is not None:
-        other = pl.col("municipality").str.to_lowercase() != scope.municipality.lower()
-        elsewhere = elsewhere | other.fill_null(value=False)
-    return elsewhere
+        name = pl.col("municipality").str.to_lowercase()
+        other["municipality"] = (name != scope.municipality.lower()).fill_null(value=False)
+    return other
+
+
+def _elsewhere(normalised: Normalised, scope: Scope, invalid: pl.Series) -> Iterator[pl.DataFrame]:
+    """Which cell says that a row is another office's; of an invalid row, that doesn't matter."""
+    counts = ~normalised.frame[ROW_NUMBER].is_in(invalid.implode())
+    for field, is_other in _other_places(scope).items():
+        where = normalised.frame.select(is_other).to_series() & counts
+        yield select(normalised.raw, where, field, "other_office", normalised.frame[field])
 
 
 def _or_own(field: str, place: str | None) -> pl.Expr:

@@ -269,6 +269,15 @@ LEFT JOIN voter_roll_answers AS a
 WHERE r.upload_id = %(id)s
   AND (%(outcomes)s::text[] IS NULL OR r.outcome = ANY(%(outcomes)s))
   AND (%(problem)s::jsonb IS NULL OR r.problems @> %(problem)s)
+  AND CASE %(attention)s::text
+      WHEN 'any' THEN r.outcome = ANY(%(refused)s)
+                      OR COALESCE(r.problems @> '[{"severity": "warning"}]', false)
+      WHEN 'refused' THEN r.outcome = ANY(%(refused)s)
+      WHEN 'doubtful' THEN COALESCE(r.problems @> '[{"severity": "warning"}]', false)
+      WHEN 'left_out' THEN EXISTS (
+          SELECT FROM jsonb_to_recordset(r.problems) AS problem(code text)
+          WHERE problem.code = ANY(%(left_out)s))
+      ELSE true END
   AND (%(verification)s::text IS NULL OR v.result = %(verification)s)
 ORDER BY r.row_number LIMIT %(limit)s OFFSET %(offset)s;
 

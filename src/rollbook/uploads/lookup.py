@@ -17,6 +17,8 @@ from rollbook import clock
 from rollbook.backends.database import fetch_all, fetch_one, fetch_page, queries
 from rollbook.errors import NotFoundError, ServiceUnavailableError
 from rollbook.model import FINAL, STAGES
+from rollbook.pipeline.problems import catalogue
+from rollbook.pipeline.tally import REFUSED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -190,6 +192,7 @@ async def rows(
     page_size: int,
     verification: str | None = None,
     problem: str | None = None,
+    attention: str | None = None,
 ) -> tuple[list[Row], int]:
     """A page of what became of an upload's rows, and how many there are in all.
 
@@ -201,11 +204,16 @@ async def rows(
         page_size: rows on a page.
         verification: only rows of which the voter roll says this.
         problem: only rows that have a problem of this code.
+        attention: only rows that were ``refused``, are ``doubtful`` (have a warning), of which a
+            cell was ``left_out``, or ``any`` of these.
     """
     parameters = {
         "id": upload["id"],
         "outcomes": list(outcome) if outcome else None,
         "problem": None if problem is None else Jsonb([{"code": problem}]),
+        "attention": attention,
+        "refused": list(REFUSED),
+        "left_out": [code for code, kind in catalogue().items() if kind.leaves_out],
         "verification": verification,
         "limit": page_size,
         "offset": (page - 1) * page_size,

@@ -295,8 +295,11 @@ def assert_partition(done: Done) -> None:
     assert done.outcomes == {name: counts[name] for name in OUTCOMES}
     by_number = done.by_row
     for row in done.rows:
-        severities = {problem["severity"] for problem in row["problems"] or ()}
-        assert ("error" in severities) == (row["outcome"] == "invalid")
+        errors = {
+            problem["code"] for problem in row["problems"] or () if problem["severity"] == "error"
+        }
+        assert bool(errors - {"other_office"}) == (row["outcome"] == "invalid")
+        assert "other_office" not in errors or row["outcome"] == "out_of_scope"
         assert (row["duplicate_of"] is not None) == (row["outcome"] == "duplicate")
         if row["duplicate_of"] is not None:
             assert row["duplicate_of"] < row["row_number"]

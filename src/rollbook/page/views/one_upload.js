@@ -45,7 +45,7 @@ export function OneUpload({ id }) {
       ${error ? html`<${Failure} error=${error} onRetry=${error.isPassing && reload} />` : html`<${Loading} />`}`;
   }
   const isEnded = isFinal(upload);
-  return html`<${Title} name=${upload.file_name}><${Badge} status=${upload.status} />${
+  return html`<${Title} name=${upload.file_name}><${Badge} status=${upload.status} upload=${upload} />${
     upload.dry_run &&
     html`<span
     class="badge dry">${t("dry_run")}</span>`
@@ -68,7 +68,7 @@ export function OneUpload({ id }) {
       <section class="card" aria-labelledby="way-title"><h2 id="way-title">${t("way.title")}</h2><${Timeline}
         upload=${upload} /></section>
     </div>
-    ${upload.status === "completed" && refusedRows(upload) > 0 && html`<${Rows} upload=${upload} />`}
+    ${upload.status === "completed" && (refusedRows(upload) > 0 || upload.rows_with_warnings > 0) && html`<${Rows} upload=${upload} />`}
     ${upload.status === "completed" && !upload.dry_run && isOperator.value && html`<${Undo} upload=${upload} reload=${reload} />`}`;
 }
 

@@ -1,4 +1,4 @@
-// The refused rows of an upload: which, why, and what to do.
+// The rows of an upload that need attention: refused and doubtful ones, why, and what was kept.
 import { get } from "../api.js";
 import { html, useId, useSignal } from "../html.js";
 import { useLoaded } from "../loading.js";
@@ -10,17 +10,18 @@ const PAGE_SIZE = 25;
 
 export function Rows({ upload }) {
   const id = useId();
-  // "outcome:invalid", "problem:id_length", or "" for all that were refused.
+  // "attention:doubtful", "outcome:invalid", "problem:id_length", or "" for all that need attention.
   const chosen = useSignal("");
   const page = useSignal(1);
   const counts = useLoaded(
-    () => get(`bulk-upload/problems/${upload.job_id}`, { outcome: REFUSED }),
+    () => get(`bulk-upload/problems/${upload.job_id}`),
     [upload.job_id],
   );
   const { data, error, isLoading, reload } = useLoaded(() => {
     const [kind, name] = chosen.value.split(":");
     return get(`bulk-upload/rows/${upload.job_id}`, {
-      outcome: kind === "outcome" ? [name] : REFUSED,
+      attention: kind === "attention" ? name : "any",
+      outcome: kind === "outcome" ? [name] : undefined,
       problem: kind === "problem" ? name : undefined,
       page: page.value,
       page_size: PAGE_SIZE,
@@ -36,6 +37,9 @@ export function Rows({ upload }) {
     <div class="filters"><div class="field"><label for="${id}-filter">${t("rows.filter")}</label>
       <select id="${id}-filter" value=${chosen.value} onChange=${choose}>
         <option value="">${t("rows.all")}</option>
+        ${["refused", "doubtful", "left_out"].map(
+          (name) => html`<option key=${name} value="attention:${name}">${t(`rows.${name}`)}</option>`,
+        )}
         <optgroup label=${t("rows.by_outcome")}>${REFUSED.filter((name) => upload.outcomes[name]).map(
           (name) => html`
           <option key=${name} value="outcome:${name}">
@@ -56,7 +60,7 @@ export function Rows({ upload }) {
       html`<p class="count" role="status">${t("rows.count", { n: data.total })}</p>
       <div class="table ${isLoading ? "stale" : ""}" tabindex="0" role="region" aria-label=${t("rows.table")}><table>
         <thead><tr><th scope="col" class="n">${t("rows.row")}</th><th scope="col">${t("rows.column")}</th><th
-          scope="col">${t("rows.value")}</th><th scope="col">${t("rows.problem")}</th></tr></thead>
+          scope="col">${t("rows.value")}</th><th scope="col">${t("rows.kept")}</th><th scope="col">${t("rows.problem")}</th></tr></thead>
         <tbody>${data.items.map((row) => html`<${Row} key=${row.row_number} row=${row} />`)}</tbody>
       </table></div>
       <${Pager} page=${page.value} pageSize=${PAGE_SIZE} total=${data.total} label=${t("rows.pages")}
@@ -69,18 +73,18 @@ export function Rows({ upload }) {
 
 /** A row of the file takes as many lines as it has problems; the number stands at the first. */
 function Row({ row }) {
-  const lines = row.problems.filter((problem) => problem.severity === "error");
+  const lines = [...row.problems];
   if (row.outcome === "duplicate")
     lines.unshift({
       column: null,
       value: null,
       message: t("rows.duplicate", { row: String(row.duplicate_of) }),
     });
-  if (row.outcome === "out_of_scope")
+  if (row.outcome === "out_of_scope" && !lines.some(({ code }) => code === "other_office"))
     lines.unshift({ column: null, value: null, message: t("rows.out_of_scope") });
   if (!lines.length) lines.push({ column: null, value: null, message: t(`outcome.${row.outcome}`) });
   return lines.map(
-    ({ column, value, message }, index) => html`<tr key=${index} class=${index ? "more" : ""}>
+    ({ column, value, kept, severity, message }, index) => html`<tr key=${index} class=${index ? "more" : ""}>
     ${
       index === 0 &&
       html`<th scope="rowgroup" class="n" rowspan=${lines.length}><span class="narrow">
@@ -89,6 +93,7 @@ function Row({ row }) {
     <td data-label=${t("rows.column")} class=${column ? "" : "empty none"}>${column ?? "–"}</td>
     <td data-label=${t("rows.value")}
       class="value ${value ? "" : "empty"} ${column ? "" : "none"}">${value || (column ? t("rows.empty") : "–")}</td>
+    <td data-label=${t("rows.kept")} class="value ${kept ? "" : "empty none"}">${kept || (severity === "warning" ? t("rows.nothing") : "–")}</td>
     <td data-label=${t("rows.problem")}>${message}</td></tr>`,
   );
 }

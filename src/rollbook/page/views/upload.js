@@ -161,7 +161,7 @@ function Taken({ jobId, name }) {
   }
     <div class="file-foot">${
       upload
-        ? html`<${Badge} status=${upload.status} />`
+        ? html`<${Badge} status=${upload.status} upload=${upload} />`
         : html`<span>
       ${t("file.taken")}</span>`
     }

@@ -71,7 +71,7 @@ export function Line({ id, children }) {
         upload.dry_run && html`<span>${t("dry_run")}</span>`
       }${upload.undone_at && html`<span>${t("undone")}</span>`}</span>
     </div>
-    <div><${Badge} status=${upload.status} /></div>
+    <div><${Badge} status=${upload.status} upload=${upload} /></div>
     <div class="upload-how"><${How} upload=${upload} /></div>
     ${children}
   </li>`;
