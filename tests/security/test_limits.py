@@ -139,7 +139,7 @@ async def test_only_so_many_lines_of_a_user_are_open_and_one_that_closes_makes_r
                 assert await third.ended() == (1013, "too_many_lines")
             async with site.listening(neighbour) as heard:
                 assert (await heard.next())["type"] == "snapshot"
-        await until(lambda: site.feed.clients.connections_of(user.id) <= 1)
+        await until(lambda: len(site.feed.clients._of_user[user.id]) <= 1)
         async with site.listening(user) as third:
             assert (await third.next())["type"] == "snapshot"
 

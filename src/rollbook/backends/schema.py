@@ -15,7 +15,6 @@ import psycopg
 import structlog
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 from sqlalchemy import exc as sqlalchemy_errors
 from sqlalchemy.pool import NullPool
@@ -80,11 +79,6 @@ def _config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     return config
-
-
-def newest_revision() -> str | None:
-    """The newest revision in the package."""
-    return ScriptDirectory.from_config(_config()).get_current_head()
 
 
 def _revision(connection: Connection) -> str | None:

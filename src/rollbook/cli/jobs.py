@@ -23,7 +23,7 @@ from rollbook.uploads.options import Choices, Options
 from rollbook.voter_roll.outlook import look
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from rollbook.model import User
     from rollbook.service.system import System
@@ -231,27 +231,29 @@ def queue_jobs(
 @queue_app.command("retry")
 def queue_retry(job_id: JobArgument, acting: AsOption = None) -> None:
     """Retry a failed job; its attempts are counted from 1 again."""
-
-    async def work(system: System) -> None:
-        user = await users.acting(system.pool, acting)
-        async with audit.refusals(system.pool, "retry", who=user, job_id=job_id):
-            await control.retry(system, user, job_id)
-
-    run("queue", work)
+    _steer("retry", control.retry, job_id, acting)
     out.print(f"Job {job_id} waits for another run.")
 
 
 @queue_app.command("cancel")
 def queue_cancel(job_id: JobArgument, acting: AsOption = None) -> None:
     """Cancel a waiting or running job; nothing of its file is merged."""
+    _steer("cancel", control.cancel, job_id, acting)
+    out.print(f"Job {job_id} is cancelled. No member was changed by it.")
 
+
+def _steer(
+    act: audit.Act,
+    steer: Callable[[System, User, UUID], Awaitable[object]],
+    job_id: UUID,
+    acting: str | None,
+) -> None:
     async def work(system: System) -> None:
         user = await users.acting(system.pool, acting)
-        async with audit.refusals(system.pool, "cancel", who=user, job_id=job_id):
-            await control.cancel(system, user, job_id)
+        async with audit.refusals(system.pool, act, who=user, job_id=job_id):
+            await steer(system, user, job_id)
 
     run("queue", work)
-    out.print(f"Job {job_id} is cancelled. No member was changed by it.")
 
 
 @queue_app.command("clean")
@@ -274,25 +276,23 @@ def queue_clean(
 @queue_app.command("pause")
 def queue_pause() -> None:
     """Pause the queue; running jobs continue."""
-
-    async def work(system: System) -> None:
-        async with audit.noting(system.pool, "pause", who=None):
-            await control.pause(system, by=None)
-
-    run("queue", work)
+    _switch("pause", lambda system: control.pause(system, by=None))
     out.print("The queue is paused. `rollbook queue resume` lets it run again.")
 
 
 @queue_app.command("resume")
 def queue_resume() -> None:
     """Resume the queue."""
+    _switch("resume", lambda system: control.resume(system, by=None))
+    out.print("The queue runs.")
 
+
+def _switch(act: audit.Act, switch: Callable[[System], Awaitable[object]]) -> None:
     async def work(system: System) -> None:
-        async with audit.noting(system.pool, "resume", who=None):
-            await control.resume(system, by=None)
+        async with audit.noting(system.pool, act, who=None):
+            await switch(system)
 
     run("queue", work)
-    out.print("The queue runs.")
 
 
 def outcome_table(outcomes: dict[Any, int]) -> Table:

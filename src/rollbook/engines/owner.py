@@ -9,7 +9,7 @@ import sys
 import threading
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import structlog
 
@@ -19,9 +19,6 @@ from rollbook.engines.sockets import socket_folder
 from rollbook.engines.valkey import Valkey
 from rollbook.engines.watchdog import is_held
 from rollbook.errors import DataFolderInUseError, EngineError
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 logger = structlog.get_logger(__name__)
 
@@ -220,12 +217,7 @@ class Engines:
     def __enter__(self) -> Addresses:
         return self.start()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     @property

@@ -38,10 +38,6 @@ class Clients:
     def __iter__(self) -> Iterator[Client]:
         return iter([client for group in self.by_audience.values() for client in group])
 
-    def connections_of(self, user_id: UUID) -> int:
-        """How many connections a user has."""
-        return len(self._of_user.get(user_id, ()))
-
     def admit(self, client: Client) -> bool:
         """Count a connection; False, and an end for the client, where its user has too many."""
         own = self._of_user.setdefault(client.session.user.id, set())

@@ -31,7 +31,6 @@ from rollbook.worker import scratch
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
     from pathlib import Path
-    from types import TracebackType
     from typing import Self
     from uuid import UUID
 
@@ -196,20 +195,15 @@ class Slots:
         try:
             await asyncio.gather(*(self._warm_up() for _ in range(self._settings.concurrency)))
         except BaseException:
-            await self.__aexit__(None, None, None)
+            await self.__aexit__()
             raise
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """End every child and remove what they worked on."""
         await asyncio.gather(*(child.kill() for child in (*self._idle, *self._busy)))
         self._idle.clear()
-        self._scratch.__exit__(kind, error, trace)
+        self._scratch.__exit__(None, None, None)
 
     def measure(self) -> None:
         """Note the memory of each child; a slot's number says nothing but how many there are."""
@@ -221,11 +215,6 @@ class Slots:
     def folder(self) -> Path:
         """The folder in which the children work."""
         return self._folder
-
-    @property
-    def pids(self) -> list[int]:
-        """The process ids of all children."""
-        return [child.pid for child in (*self._idle, *self._busy)]
 
     async def run(
         self,

@@ -19,7 +19,7 @@ import pytest
 import trustme
 
 from rollbook.backends import schema
-from rollbook.backends.database import connect, make_pool
+from rollbook.backends.database import SCHEMA_REVISION, connect, make_pool
 from rollbook.engines.postgres import SOCKET_NAME
 from rollbook.errors import ServiceUnavailableError
 from tests.waiting import join
@@ -124,7 +124,7 @@ async def test_every_kind_of_connection_is_encrypted_and_knows_the_server(
     encrypted: str, tmp_path: Path
 ) -> None:
     address = encrypted + signed_by(tmp_path / "ca.pem")
-    assert schema.migrate(address) == schema.newest_revision()
+    assert schema.migrate(address) == SCHEMA_REVISION
     with connect(address) as connection:
         assert connection.pgconn.ssl_in_use
     async with make_pool(address) as pool, pool.connection() as pooled:

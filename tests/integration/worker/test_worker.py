@@ -37,6 +37,11 @@ SHEETS = [
 ]  # fmt: skip
 
 
+def child_pids(worker: UploadWorker) -> list[int]:
+    """The process ids of a worker's children."""
+    return [child.pid for child in (*worker.slots._idle, *worker.slots._busy)]
+
+
 @contextlib.asynccontextmanager
 async def working(system: System) -> AsyncIterator[UploadWorker]:
     """A worker that runs for as long as the context lasts."""
@@ -288,7 +293,7 @@ async def test_a_child_that_is_killed_costs_an_attempt_and_the_next_one_complete
     async with working(system) as worker:
         upload_id = await sent(system, user, csv_file(20_000))
         await job_event(settings, upload_id, "progress")
-        for pid in worker.slots.pids:
+        for pid in child_pids(worker):
             psutil.Process(pid).kill()
         await job_event(settings, upload_id, "completed")
         upload = await lookup.get(system, user, upload_id)
@@ -304,7 +309,7 @@ async def test_a_running_upload_is_cancelled_its_child_stopped_and_nothing_merge
     async with working(system) as worker:
         upload_id = await sent(system, user, csv_file(200_000))
         await job_under_way(settings, upload_id)
-        [child] = worker.slots.pids
+        [child] = child_pids(worker)
         await control.cancel(system, user, upload_id)
         await job_event(settings, upload_id, "failed")
         assert not psutil.pid_exists(child)
