@@ -25,6 +25,9 @@ _DERIVED: Final = sql.SQL(
 #: Does the stored expiry date come from the last payment? Where an older version merged the member,
 #: the dates tell.
 _IS_DERIVED: Final = sql.SQL("COALESCE(m.expiry_is_derived, m.expiry_date = {})").format(_DERIVED)
+#: An ID number says the same of two birth dates a hundred years apart. An age decided for the
+#: earlier one; a file without ages doesn't take that back.
+_CENTURY_EARLIER: Final = "m.date_of_birth = (excluded.date_of_birth - interval '100 years')::date"
 #: Which expiry date counts, and whether it is derived. In words: docs/reference/expiry.md.
 _EXPIRY: Final = {
     "update": {
@@ -94,7 +97,10 @@ def _after(field: str, existing: str) -> sql.Composable:
     if rule := _EXPIRY[policy].get(field):
         return sql.SQL(rule).format(is_derived=_IS_DERIVED, derived=_DERIVED)
     order = "m.{0}, excluded.{0}" if policy == "fill" else "excluded.{0}, m.{0}"
-    return sql.SQL(f"COALESCE({order})").format(_name(field))
+    value = f"COALESCE({order})"
+    if field == "date_of_birth":
+        value = f"CASE WHEN {_CENTURY_EARLIER} THEN m.date_of_birth ELSE {value} END"
+    return sql.SQL(value).format(_name(field))
 
 
 def _change(field: str, before: sql.Composable, after: sql.Composable) -> sql.Composable:

@@ -245,6 +245,61 @@ def test_the_age_decides_the_century(site: Site) -> None:
     }
 
 
+def test_a_file_without_ages_does_not_take_the_century_back(site: Site) -> None:
+    send(site, "century_by_age.csv")
+    before = site.members()
+    content = "ID Number,Firstname,Surname\n2505055000083,Old,Person\n2511284800087,Old,Woman\n"
+    assert site.send(content.encode(), "without.csv").outcomes["unchanged"] == 2
+    assert site.members() == before
+
+
+def test_the_first_of_two_columns_that_has_a_value_counts(site: Site) -> None:
+    content = (
+        "ID,Name,Surname,Cell Number,Cell,Nickname\n"
+        f"{ANN},Ann,Bosman,0821234567,0837654321,x\n"
+        f"{BOB},Bob,Botha,,083 765 4321,x\n"
+        f"{CAT},Cat,Cele,0821234567,+27 82 123 4567,x\n"
+        f"{DAN},Dan,Dube,12345,0837654321,x\n"
+    )
+    done = site.send(content.encode(), "two.csv")
+    assert codes(done) == {2: {"second_column_differs"}, 5: {"phone_unclear"}}
+    told = done.rows[0]["problems"][0]
+    assert (told["column"], told["value"]) == ("Cell", "0837654321")
+    phones = {number: member["cell_number"] for number, member in site.members().items()}
+    assert phones == {
+        ANN: "+27821234567", BOB: "+27837654321", CAT: "+27821234567", DAN: "+27837654321",
+    }  # fmt: skip
+    assert done.upload["reading"]["columns_not_read"] == ["Nickname"]
+
+
+@pytest.mark.parametrize(
+    ("header", "cell", "parts"),
+    [
+        ("Full Name", "Mpho Van der Merwe", ("Mpho", "Van der Merwe")),
+        ("Surname & Name", "Van der Merwe Mpho", ("Mpho", "Van der Merwe")),
+        ("Naam en Van", "Mpho van der Merwe", ("Mpho", "van der Merwe")),
+        ("Name/Surname", "MERWE, Mpho", ("Mpho", "MERWE")),
+    ],
+)
+def test_whole_names_under_any_of_their_headers(
+    header: str, cell: str, parts: tuple[str, str], site: Site
+) -> None:
+    content = f'ID,{header}\n{ANN},"{cell}"\n{BOB},Madonna\n'
+    done = site.send(content.encode(), "whole.csv")
+    assert codes(done)[2] == {"name_split"}
+    assert done.by_row == {2: "inserted", 3: "invalid"}
+    member = site.members()[ANN]
+    assert (member["firstname"], member["surname"]) == parts
+
+
+def test_a_whole_name_beside_a_surname_is_the_first_names(site: Site) -> None:
+    content = f"ID,Full Names,Surname\n{ANN},Ann Mary,Bosman\n{BOB},Bob Botha,Botha\n"
+    done = site.send(content.encode(), "names.csv")
+    assert codes(done) == {3: {"name_split"}}
+    names = {number: (m["firstname"], m["surname"]) for number, m in site.members().items()}
+    assert names == {ANN: ("Ann Mary", "Bosman"), BOB: ("Bob", "Botha")}
+
+
 def test_a_header_may_name_a_passport_beside_the_id_number(site: Site) -> None:
     assert send(site, "header_id_or_passport.csv").outcomes["inserted"] == 1
     assert site.members()[ANN]["surname"] == "Mokoena"

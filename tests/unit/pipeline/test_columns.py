@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from rollbook.pipeline.columns import fingerprint, key, map_headers, own, unique_headers, variants
+from rollbook.pipeline.columns import (
+    date_order,
+    fingerprint,
+    is_surname_first,
+    key,
+    map_headers,
+    own,
+    suggested,
+    unique_headers,
+    variants,
+)
 
 
 def test_no_variant_stands_for_two_fields() -> None:
@@ -87,3 +97,83 @@ def test_a_column_of_errors_of_the_files_own_is_kept_and_ours_has_another_name()
     assert sent_again == ["ID Number", "Errors", "Name", "Errors (2)"]
     assert list(own(sent_again)) == headers
     assert fingerprint(sent_again) == fingerprint(headers)
+
+
+@pytest.mark.parametrize(
+    ("header", "field"),
+    [
+        ("ID Number (13 digits)", "id_number"), ("ID Number*", "id_number"),
+        ("Identity Nr", "id_number"), ("ID NUMBER :", "id_number"), ("SA ID No.", "id_number"),
+        ("ID number/Passport", "id_number"), ("ID/Passport No.", "id_number"),
+        ("Identity Number / Passport Number", "id_number"), ("1. ID Number", "id_number"),
+        ("ID Number (as per ID)", "id_number"), ("[ID Number]", "id_number"),
+        ("Nomoro ya boitshupo", "id_number"), ("Inombolo yesazisi", "id_number"),
+        ("Cell phone No.", "cell_number"), ("Cell Nr", "cell_number"), ("Cell #", "cell_number"),
+        ("Tel (C)", "cell_number"), ("Cell (2)", "cell_number"), ("Phone (Mobile)", "cell_number"),
+        ("Tel (H)", "landline_number"), ("Tel (W)", "landline_number"),
+        ("Tel (Home)", "landline_number"),
+        ("Branch", "ward"), ("Ward No.", "ward"), ("Ward #", "ward"), ("Wyk", "ward"),
+        ("Leina", "firstname"), ("Sefane", "surname"), ("Xivongo", "surname"),
+        ("Dzina", "firstname"),
+        ("Ibizo", "firstname"), ("Sibongo", "surname"), ("Fane", "surname"), ("Vito", "firstname"),
+        ("First Name / Voornaam", "firstname"), ("Surname/Van", "surname"),
+        ("Member's Surname", "surname"), ("Your Email", "email"), ("E-Mail (if any)", "email"),
+        ("Full Name", "full_name"), ("Name & Surname", "full_name"), ("Name/Surname", "full_name"),
+        ("Surname, First Name", "full_name"), ("Naam en Van", "full_name"),
+        ("Date Joined (dd/mm/yyyy)", "date_joined"), ("Gender (M/F)", "gender"),
+        ("SA Citizen (Y/N)", "citizenship"), ("Amount (R)", "membership_amount"),
+    ],
+)  # fmt: skip
+def test_a_header_is_known_however_it_is_written(header: str, field: str) -> None:
+    assert map_headers([header]).known == {header: field}
+
+
+@pytest.mark.parametrize(
+    ("header", "fields"),
+    [
+        ("Surnme", ("surname",)), ("Firstnam", ("firstname",)), ("Provnce", ("province",)),
+        ("Emal", ("email",)), ("Munisipality", ("municipality",)), ("Gendre", ("gender",)),
+        ("Roepnaam", ("firstname",)), ("Familienaam", ("surname",)),
+        ("Nommer", ("cell_number", "id_number")), ("No", ("id_number", "cell_number")),
+        ("ID Number (spouse)", ("id_number",)), ("Next of kin cell number", ("cell_number",)),
+        ("Cell/Tel", ("cell_number", "landline_number")), ("Race/Gender", ("race", "gender")),
+        ("Member Name", ("firstname", "full_name")), ("Member ID", ("id_number",)),
+        ("Shoe size", ()), ("Vehicle", ()), ("Opmerkings", ()), ("", ()), ("Page", ()),
+    ],
+)  # fmt: skip
+def test_a_header_that_may_mean_a_field_is_suggested_and_never_taken(
+    header: str, fields: tuple[str, ...]
+) -> None:
+    assert map_headers([header]).known == {}
+    assert suggested(header) == fields
+
+
+def test_every_suggestion_is_a_field_and_no_known_header() -> None:
+    for name in ("Roepnaam", "Code", "Date", "Paid", "Town", "Type", "Lid No"):
+        assert set(suggested(name)) <= variants().keys()
+        assert suggested(name)
+
+
+def test_a_plain_header_counts_only_without_another_of_its_field() -> None:
+    assert map_headers(["ID", "Branch", "Name", "Surname"]).unknown == ()
+    columns = map_headers(["ID", "Branch", "Name", "ID Number", "Ward", "First Name", "Surname"])
+    assert columns.unknown == ("ID", "Branch", "Name")
+
+
+@pytest.mark.parametrize(
+    ("header", "order"),
+    [
+        ("Date (dd/mm/yyyy)", "dmy"), ("Date dd-mm-yy", "dmy"), ("DD/MM/YYYY", "dmy"),
+        ("Date (mm/dd/yyyy)", "mdy"), ("Datum (jjjj/mm/dd)", "ymd"), ("Date (yy/mm/dd)", "ymd"),
+        ("Date Joined", None), ("Comedy", None), ("yyyy", None),
+    ],
+)  # fmt: skip
+def test_a_header_may_say_the_order_of_its_dates(header: str, order: str | None) -> None:
+    assert date_order(header) == order
+
+
+@pytest.mark.parametrize("header", ["Surname & Name", "Surname, First Name", "Van en Naam"])
+def test_a_header_says_whether_the_surname_is_first(header: str) -> None:
+    assert is_surname_first(header)
+    assert not is_surname_first("Name & Surname")
+    assert not is_surname_first("Full Name")
