@@ -40,6 +40,7 @@ from rollbook.spreadsheets.books.merged import MergedCells
 from rollbook.spreadsheets.books.opening import open_book
 from rollbook.spreadsheets.inspect.archive import Limits, inspect
 from rollbook.spreadsheets.inspect.compound import DAMAGED
+from rollbook.spreadsheets.inspect.protected import unprotected
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence, Set
@@ -162,16 +163,17 @@ def read(
         NoRowsError: there is nothing below the headers.
     """
     wanted, limits = wanted or Wanted(), limits or Limits()
-    inspected = inspect(path, kind, limits)
     batch_rows = max(batch_rows, HEADER_SEARCH_ROWS)
     try:
         if kind == "csv":
             table = _csv_table(path, wanted, limits)
             yield from _Reading([table], wanted, batch_rows, limits).sheets()
             return
-        with closing(open_book(path, kind, inspected.tails)) as book:
-            tables = [_book_table(book, index) for index in range(len(book.sheets))]
-            yield from _Reading(tables, wanted, batch_rows, limits).sheets()
+        with unprotected(path) as plain:
+            inspected = inspect(plain, kind, limits)
+            with closing(open_book(plain, kind, inspected.tails)) as book:
+                tables = [_book_table(book, index) for index in range(len(book.sheets))]
+                yield from _Reading(tables, wanted, batch_rows, limits).sheets()
     except (RollbookError, GeneratorExit, KeyboardInterrupt, SystemExit, MemoryError, OSError):
         raise  # OSError: no room on the disk says nothing about the file
     except BaseException as error:  # polars' panics are no Exceptions

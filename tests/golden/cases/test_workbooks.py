@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from rollbook import clock
+from rollbook.errors import UnreadableFileError
 from tests.pipeline_run import Done, Site, open_site
 
 if TYPE_CHECKING:
@@ -151,3 +152,14 @@ def test_the_same_twelve_members_are_in_every_format(name: str, site: Site) -> N
     assert (member["firstname"], member["surname"]) == ("Anele", "Sithole")
     assert member["cell_number"] == "+27821234567"
     assert member["date_joined"] == dt.date(2021, 3, 12)
+
+
+def test_a_workbook_that_is_only_write_protected_is_opened(site: Site) -> None:
+    done = send(site, "write_protected.xlsx")
+    assert done.outcomes["inserted"] == 12
+    assert "7505021130084" in site.members()
+
+
+def test_a_workbook_with_a_password_of_its_own_is_named_as_such(site: Site) -> None:
+    with pytest.raises(UnreadableFileError, match="has a password"):
+        send(site, "password.xlsx")

@@ -69,13 +69,24 @@ def workbook_stream(file: BinaryIO) -> bytes:
     Raises:
         UnreadableFileError: there is none.
     """
+    for name in _WORKBOOKS:
+        if (found := stream_of(file, name)) is not None:
+            return found
+    raise UnreadableFileError(DAMAGED)
+
+
+def stream_of(file: BinaryIO, name: str) -> bytes | None:
+    """The content of the first stream of a name; None if there is none.
+
+    Raises:
+        UnreadableFileError: the file is damaged.
+    """
     sectors = _Sectors(file)
     entries = list(_entries(sectors))
-    for name in _WORKBOOKS:
-        for entry in entries:
-            if entry.name == name:
-                return sectors.stream(entry, entries[0])
-    raise UnreadableFileError(DAMAGED)
+    for entry in entries:
+        if entry.name == name:
+            return sectors.stream(entry, entries[0])
+    return None
 
 
 class _Entry(NamedTuple):
