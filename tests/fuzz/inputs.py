@@ -43,7 +43,7 @@ CELLS: Final = (
 )  # fmt: skip
 TEXT_ENCODINGS: Final = (
     "utf-8", "utf-8", "utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "cp1252", "utf-7",
-    "utf-32",
+    "utf-32", "mac-roman", "cp850",
 )  # fmt: skip
 #: Bytes that change what follows, put in where nobody expects them.
 _BITS: Final = (
@@ -107,14 +107,26 @@ def _cell(rng: random.Random) -> str:
 def _csv(rng: random.Random) -> Input:
     delimiter, end = rng.choice(",,,;;\t|"), rng.choice(("\n", "\n", "\r\n", "\r"))
     is_careless = rng.random() < 0.3
+    mark, doubled = rng.choice((('"', '""'),) * 4 + (('"', '\\"'), ("'", "''"), ('"', '"')))
+    between = delimiter + rng.choice(("", "", "", " "))
+    is_all = rng.random() < 0.2
 
     def quoted(cell: str) -> str:
         if is_careless and rng.random() < 0.5:
             return cell
-        return '"' + cell.replace('"', '""') + '"' if set(cell) & set('",;\t|\r\n') else cell
+        needs = is_all or set(cell) & set("\"',;\t|\r\n")
+        return mark + cell.replace(mark, doubled) + mark if needs else cell
 
-    text = end.join(delimiter.join(map(quoted, row)) for row in table(rng))
-    text += rng.choice(("", end, end * 3, '"', "\x1a", "\x00" * 5))
+    lines = [between.join(map(quoted, row)) for row in table(rng)]
+    if rng.random() < 0.1:  # headers again, and other ones
+        lines.insert(rng.randint(0, len(lines)), rng.choice(lines))
+        lines.append(between.join(rng.choices(HEADERS, k=5)))
+    if rng.random() < 0.05:  # each line as one cell
+        lines = ['"' + line.replace('"', '""') + '"' for line in lines]
+    if rng.random() < 0.05:
+        lines.insert(0, f"sep={delimiter}")
+    text = end.join(lines)
+    text += rng.choice(("", end, end * 3, '"', "\x1a", "\x00" * 5, "\x00" * 600))
     if rng.random() < 0.1:  # quotes that end in the middle of a cell, with much inside
         inside = delimiter * rng.choice((300, 1_500, 15_000))
         text += f'"{inside}"x{end}' * rng.choice((1, 40)) + rng.choice(("", '"'))

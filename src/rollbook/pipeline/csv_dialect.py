@@ -48,12 +48,7 @@ class Dialect:
     @property
     def is_standard(self) -> bool:
         """May the file be what RFC 4180 describes?"""
-        return not (
-            self.has_said_line
-            or self.is_wrapped
-            or self.shape.has_escapes
-            or self.shape.quote != '"'
-        )
+        return not self.has_said_line and not self.is_wrapped and self.shape.quote == '"'
 
 
 def dialect_of(start: str, find: FindHeader) -> Dialect:
@@ -125,20 +120,19 @@ def _shape(lines: Sequence[str], delimiter: str) -> Shape:
 
 def _is_single(lines: Sequence[str], single: Shape) -> bool:
     """Are cells in single quotation marks? One before an ID number only makes it text in Excel."""
-    delimiter = re.escape(single.delimiter)
-    opening = re.compile(rf"(?:^|{delimiter}) *'")
-    closing = re.compile(rf"' *(?:{delimiter}|$)")
-    filled = [line for line in islice(lines, _MOST_LINES) if line.strip()]
-    if not any(map(closing.search, filled)) or any('"' in line for line in filled):
+    some = list(islice(lines, _MOST_LINES))
+    closing = re.compile(rf"' *(?:{re.escape(single.delimiter)}|$)")
+    if not any(map(closing.search, some)):
         return False
-    opened = sum(len(opening.findall(line)) for line in filled)
-    closed = sum(len(closing.findall(line)) for line in filled)
-    if not opened == closed >= len(filled) - 1:
+    cells = [cell.lstrip(" ") for line in some for cell in line.split(single.delimiter)]
+    begun = sum(cell.startswith("'") for cell in cells)
+    if begun <= sum(cell.startswith('"') for cell in cells):
         return False
-    found = [split(line, single) for line in filled]
-    widths = Counter(len(record.cells) for record in found)
-    return not any(record.loose or record.open_at is not None for record in found) and (
-        widths.most_common(1)[0][1] >= len(filled) - 1
+    records = [record for record in Records(iter(some), single) if record.cells or record.line]
+    widths = Counter(len(record.cells) for record in records)
+    return (
+        not any(record.is_loose or record.has_literal_quote for record in records)
+        and min(begun, widths.most_common(1)[0][1]) >= len(records) - 1 > 0
     )
 
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-#: Bytes that are looked at together.
-PIECE_BYTES: Final = 8 << 20
+#: Bytes that are looked at together: as many as stay in a processor's cache.
+PIECE_BYTES: Final = 256 << 10
 #: A file in UTF-8 may have so many bytes of another encoding, as where two files were put together.
 #: One that has more is in the other encoding as a whole.
 MOST_ODD_BYTES: Final = 100_000

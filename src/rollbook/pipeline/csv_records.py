@@ -48,6 +48,8 @@ TOO_MANY_QUOTES: Final = (
 )
 #: The row can be read in two ways.
 UNCLEAR: Final = "quotes_unclear"
+#: The row has too few cells, and its last one may be several.
+DOUBTFUL: Final = "last_cell_doubtful"
 #: A cell of the row has lines of its own that look like rows.
 ROWS_IN_CELL: Final = "rows_in_cell"
 
@@ -79,6 +81,8 @@ class Record:
     line: str | None = None
     #: Was a quotation mark taken for text that a cell begins with and doesn't end with?
     has_literal_quote: bool = False
+    #: Does something follow the closing quotation mark of a cell?
+    is_loose: bool = False
     #: Was the whole line in quotation marks?
     was_wrapped: bool = False
     #: The code of a problem of the row.
@@ -157,16 +161,21 @@ class Records:
     def _escaped_shape(self, line: str, plain: _Split) -> Shape:
         """The shape of a line in which a backslash may make the next sign text."""
         shape = self._shape
+        if self._has_width(plain):
+            return shape
+        if plain.open_at is not None:
+            joined, _ = self._joined(line, shape, plain.open_at)
+            if joined is not None and self._has_width(joined):
+                return shape
         escaped = replace(shape, has_escapes=True)
-        if not self._is_good(plain) and self._is_good(split(line, escaped), may_be_open=True):
-            return escaped
-        return shape
+        found = split(line, escaped)
+        goes_on = found.open_at is not None and f"\\{shape.quote}" in line and not found.loose
+        return escaped if goes_on or self._has_width(found) else shape
 
-    def _is_good(self, found: _Split, *, may_be_open: bool = False) -> bool:
-        if found.loose:
+    def _has_width(self, found: _Split) -> bool:
+        """Does it follow the standard, and has it as many cells as the header row?"""
+        if found.loose or found.open_at is not None:
             return False
-        if found.open_at is not None:
-            return may_be_open
         return self._shape.width in (None, len(found.cells))
 
     def _ways(self, line: str, width: int, shape: Shape) -> list[list[str]]:
@@ -195,17 +204,22 @@ class Records:
             inner = split(found.cells[0], shape)
             if inner.open_at is None and not inner.loose and len(inner.cells) == width:
                 return Record(inner.cells, was_wrapped=True)
-        # Empty cells at the end may be left out. Whether a cell before the last is one or two says
+        if line.count(shape.delimiter) + 1 < width:
+            return Record(found.cells)
+        # Without its marks the line has cells enough. Empty ones at the end may be left out, so a
+        # last cell that has a delimiter inside is likely one. What a cell before the last is says
         # in which columns the others are.
-        moves = any(shape.delimiter in cell for cell in found.cells[:-1])
-        is_unclear = moves and bool(self._ways(line, width, shape))
-        return Record(found.cells, problem=UNCLEAR if is_unclear else None)
+        *before, last = found.cells
+        is_likely = not any(shape.delimiter in cell for cell in before) and all(
+            part.strip(' "') for part in last.split(shape.delimiter)
+        )
+        return Record(found.cells, problem=DOUBTFUL if is_likely else UNCLEAR)
 
     def _loose(self, line: str, shape: Shape, found: _Split) -> Record:
         """A line in which something follows a closing quotation mark."""
         width, count = shape.width, len(found.cells)
         if width is None:
-            return Record(found.cells)
+            return Record(found.cells, is_loose=True)
         for wanted in (width, *sorted(shape.usual - {width}, reverse=True)):
             ways = self._ways(line, wanted, shape)
             if len(ways) == 1:
@@ -225,9 +239,9 @@ class Records:
         ways = self._ways(line, width, shape)
         literal = ways[0] if len(ways) == 1 else None
         if joined is None:
-            is_last = self._peek(0) is None
-            if literal is None or (is_last and not self._ends_with_line):
-                sentence = CUT_OFF if is_last else OPEN_QUOTE
+            is_cut_off = self._peek(0) is None and not self._ends_with_line
+            if literal is None or is_cut_off:
+                sentence = CUT_OFF if is_cut_off else OPEN_QUOTE
                 raise UnreadableFileError(sentence.format(self._row, letters_of(open_at)))
             return self._literal(line, shape, literal)
         region = [line, *(self._peek(at) or "" for at in range(more))]

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
 BEYOND: Final = "cells_beyond_headers"
 CUT_OFF: Final = "row_cut_off"
-#: So many of the rows have one delimiter more than the header row where that is how it is written.
+#: So many of the rows, and as many as that, have one delimiter more than the header row where that
+#: is how the file is written.
 _TRAILING_SHARE: Final = 0.95
+_LEAST_TRAILING: Final = 5
 #: Excel leaves out the empty cells at the end of so many rows together, or of none of them.
 _BLOCK: Final = 16
 #: That the last row alone is short says something where so many others aren't.
@@ -77,7 +79,7 @@ class Rows:
     def _has_trailing_delimiters(self) -> bool:
         filled = self._below[self._below > 1]
         trailing = int((filled == self._headed + 1).sum())
-        return 0 < trailing >= _TRAILING_SHARE * len(filled)
+        return trailing >= max(_LEAST_TRAILING, _TRAILING_SHARE * len(filled))
 
     def _are_blocks(self) -> bool:
         """Have rows their numbers of cells in blocks, as in a file that Excel saved?"""

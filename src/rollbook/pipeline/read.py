@@ -214,7 +214,7 @@ def _book_table(book: Book, index: int) -> _Table:
     sheet = book.sheets[index]
     return _Table(
         sheet.name,
-        lambda rows: book.batches(index, rows=rows),
+        lambda rows: map(_without_nul, book.batches(index, rows=rows)),
         lambda: book.claimed_rows(index),
         is_hidden=sheet.is_hidden,
         is_1904=book.is_1904,
@@ -414,7 +414,7 @@ def _prepared(batches: Iterator[Rows]) -> Iterator[_Batch]:
     for rows in batches:
         hidden_columns += rows.hidden_columns
         merged.add(rows.merged)
-        own = _with_short_cells(_without_nul(rows.frame))
+        own = _with_short_cells(rows.frame)
         frame, across = merged.fill(own, first_row)
         yield _Batch(first_row, frame, own, rows.hidden, across, hidden_columns)
         first_row += own.height
@@ -447,11 +447,12 @@ def _with_short_cells(batch: pl.DataFrame) -> pl.DataFrame:
     return batch
 
 
-def _without_nul(table: pl.DataFrame) -> pl.DataFrame:
-    """The table without a character that a workbook may hold and PostgreSQL refuses in a text."""
-    holds = table.select(pl.all().str.contains(_NUL, literal=True).any())
+def _without_nul(rows: Rows) -> Rows:
+    """The rows without a character that a workbook may hold and PostgreSQL refuses in a text."""
+    holds = rows.frame.select(pl.all().str.contains(_NUL, literal=True).any())
     at_fault = [column.name for column in holds if column.item()]
-    return table.with_columns(pl.col(at_fault).str.replace_all(_NUL, "", literal=True))
+    rows.frame = rows.frame.with_columns(pl.col(at_fault).str.replace_all(_NUL, "", literal=True))
+    return rows
 
 
 def _too_wide(most_columns: int) -> UnreadableFileError:

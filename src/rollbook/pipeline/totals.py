@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
+from rollbook.pipeline.header import is_number
+from rollbook.pipeline.id_numbers import LENGTH
 from rollbook.pipeline.reading import Note
 
 if TYPE_CHECKING:
@@ -37,8 +39,11 @@ def are_totals(body: pl.DataFrame, columns: ColumnMap) -> pl.Series | None:
         return None
     # Under a name of ours: a header of a person's may be a pattern.
     numbers = body.to_series(places["id_number"]).alias("cell")
-    has_number = numbers.str.count_matches("[0-9]") >= _ID_DIGITS
-    suspects = (~has_number.fill_null(value=False)).arg_true()
+    # Almost every cell is a whole ID number, which is seen sooner than digits are counted.
+    is_whole = is_number(numbers) & (numbers.str.len_bytes() == LENGTH)
+    suspects = (~is_whole.fill_null(value=False)).arg_true()
+    has_number = numbers[suspects].str.count_matches("[0-9]") >= _ID_DIGITS
+    suspects = suspects.filter(~has_number.fill_null(value=False))
     if not len(suspects):
         return None
     rows = body[suspects]

@@ -109,6 +109,17 @@ def test_a_row_that_can_be_read_in_two_ways_is_refused(site: Site) -> None:
     assert names(site) == {BOB: ("Bob", "Bb")}
 
 
+def test_a_last_cell_that_may_be_two_is_doubtful(site: Site) -> None:
+    content = text(
+        "ID Number,Firstname,Surname,Address,Ward",
+        f'{ANN},Ann,Aa,"1 Long St, Cape Town"',
+        f"{BOB},Bob,Bb,2 St,79800001",
+    )
+    done = site.send(content, "members.csv")
+    assert problems(done) == [(2, None, "last_cell_doubtful")]
+    assert site.members()[ANN]["residential_address"] == "1 Long St, Cape Town"
+
+
 def test_a_cell_whose_lines_have_the_form_of_rows_is_doubtful(site: Site) -> None:
     content = text(
         "ID Number,Firstname,Surname,Address",
