@@ -126,7 +126,7 @@ class Site:
     def ready(self) -> None:
         """Wait for the API."""
         try:
-            until(self.answers, "the API answers")
+            until(self.answers, "the API answers", patience_s=100)
         except AssertionError as error:
             raise AssertionError(f"{error}; the log:\n{self.log()}") from None
 
