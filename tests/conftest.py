@@ -44,10 +44,32 @@ def pytest_report_header() -> str | None:
     return f"random order, ROLLBOOK_TEST_ORDER={ORDER}" if ORDER else None
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if group := _group(item):
+            item.add_marker(pytest.mark.xdist_group(group))
+    if ORDER is not None:
+        _shuffle(items)
+
+
+def _group(item: pytest.Item) -> str | None:
+    """The group of tests that run in one process, since they share something that is slow to start.
+
+    Each process of pytest-xdist would start its own: a browser, a whole installation, a scanner.
+    """
+    places: dict[str, str] = {}
+    for found in getattr(item, "_fixtureinfo").name2fixturedefs.values():  # noqa: B009
+        fixture = found[-1]
+        if fixture.scope in {"package", "module"} or (
+            fixture.scope == "session" and fixture.baseid not in {"", "tests"}
+        ):
+            places[fixture.scope] = fixture.baseid or item.nodeid.partition("::")[0]
+    return places.get("package") or places.get("session") or places.get("module")
+
+
+def _shuffle(items: list[pytest.Item]) -> None:
     """Shuffle the modules, and the tests in each: a module's fixtures are still made once."""
-    if ORDER is None:
-        return
     by_module: dict[Path, list[pytest.Item]] = {}
     for item in items:
         by_module.setdefault(item.path, []).append(item)
