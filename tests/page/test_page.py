@@ -15,7 +15,7 @@ from redis import Redis
 
 from rollbook.model import Role, Scope
 from rollbook.pipeline.problems import sentence
-from tests.files import csv_file, member, members, workbook
+from tests.files import HEADERS, csv_file, member, members, workbook
 from tests.page.conftest import at_length, sign_in
 from tests.page.site import ETHEKWINI, GAUTENG, LIMPOPO, OPERATOR, Site
 from tests.waiting import until
@@ -201,6 +201,22 @@ def test_doubtful_rows_say_what_was_kept_beside_the_refused_ones(open_page: Open
     # The cell that says that a row is another office's.
     expect(table.last).to_contain_text("Province")
     expect(table.last).to_contain_text("Limpopo")
+
+
+def test_what_was_not_read_and_what_would_change_is_on_the_page(open_page: OpenPage) -> None:
+    page = open_page(GAUTENG)
+    rows = fresh(2)
+    send(page, csv_file(rows), "first.csv")
+    expect(state(page)).to_have_text("Completed")
+    changed = [{**row, "Ward": "79800002", "Shoe size": "41"} for row in rows]
+    send(page, csv_file(changed, headers=[*HEADERS, "Shoe size"]), "second.csv")
+    reading = page.locator("section", has=page.get_by_role("heading", name="How the file was read"))
+    expect(reading).to_contain_text("were not read: Shoe size")
+    changes = page.get_by_role("region", name="What changed", exact=True).locator("tbody tr")
+    expect(changes).to_have_count(2)
+    expect(changes.first).to_contain_text("Ward")
+    expect(changes.first).to_contain_text("79800001")
+    expect(changes.first).to_contain_text("79800002")
 
 
 def test_an_upload_of_which_nothing_was_taken_in_says_so(open_page: OpenPage) -> None:

@@ -8,6 +8,13 @@ export const STAGES = ["read", "normalise", "validate", "match", "verify", "merg
 export const OUTCOMES = ["inserted", "updated", "unchanged", "invalid", "duplicate", "out_of_scope"];
 export const REFUSED = ["invalid", "duplicate", "out_of_scope"];
 export const STATUSES = ["pending", "processing", "completed", "failed", "cancelled"];
+/** Codes of failures that another attempt at the same file meets again (errors.py). */
+const HOPELESS = new Set(
+  (
+    "file_problem id_numbers_shortened missing_columns no_id_column no_rows no_such_header " +
+    "no_such_sheet rows_refused second_table source_gone unreadable_file"
+  ).split(" "),
+);
 const FINAL = new Set(["completed", "failed", "cancelled"]);
 /** Milliseconds in which several reasons to ask again count as one. */
 const GATHER_MS = 300;
@@ -20,6 +27,8 @@ export const listChanged = signal(0);
 const followed = new Map();
 
 export const isFinal = (upload) => FINAL.has(upload.status);
+/** May another attempt at a failed upload succeed? */
+export const mayRetry = ({ status, error_code: code }) => status === "failed" && !HOPELESS.has(code);
 export const refusedRows = (upload) => REFUSED.reduce((sum, name) => sum + upload.outcomes[name], 0);
 
 // Another person must find nothing of the last one's.

@@ -32,6 +32,7 @@ LISTED: Final = ", ".join(f".{ending}" for ending in [*ENDINGS][:-1]) + f" and .
 _MOST_LATIN: Final = 0.7
 
 _AS_XLSX: Final = "Open it in Excel or LibreOffice, save it as .xlsx and send that."
+_NO_SHEET: Final = "Send the spreadsheet that it was made from, saved as .xlsx."
 
 #: Spreadsheets of other kinds, which can be saved as one of ours.
 _OTHER_SHEETS: Final = {
@@ -75,7 +76,9 @@ def kind_of(name: str) -> str:
     *before, ending = name.lower().split(".")
     if not before or ending not in ENDINGS:
         reason = _OTHER_SHEETS.get(ending, f"Only {LISTED} files can be taken in")
-        raise UnsupportedFileError(f"{reason}, so nothing was kept. {_AS_XLSX}")
+        is_no_sheet = ending in _DISGUISES.split() and not ending.startswith(("xl", "ods"))
+        what_next = _NO_SHEET if is_no_sheet else _AS_XLSX
+        raise UnsupportedFileError(f"{reason}, so nothing was kept. {what_next}")
     disguise = before[-1].strip() if len(before) > 1 else ""
     if disguise in _DISGUISES.split():
         raise UnsupportedFileError(
@@ -102,7 +105,7 @@ def check_beginning(head: bytes, kind: str, name: str = "") -> None:
     ending = name.lower().rpartition(".")[2] or kind
     raise UnsupportedFileError(
         f"The name says .{ending}, but the content is {_in_words(head)}, so nothing was kept. "
-        f"{_AS_XLSX}"
+        f"{_NO_SHEET if head.startswith(tuple(mark for mark, _ in _BEGINNINGS)) else _AS_XLSX}"
     )
 
 

@@ -50,3 +50,11 @@ def test_bytes_that_are_no_text_are_refused(content: bytes) -> None:
     assert not fits(content, "csv")
     with pytest.raises(UnsupportedFileError, match=r"The name says \.tsv, but the content is"):
         check_beginning(content, "csv", "members.tsv")
+
+
+@pytest.mark.parametrize("name", ["members.pdf", "members.docx"])
+def test_a_document_is_not_to_be_opened_in_excel(name: str) -> None:
+    with pytest.raises(UnsupportedFileError, match="Send the spreadsheet that it was made from"):
+        kind_of(name)
+    with pytest.raises(UnsupportedFileError, match="Send the spreadsheet that it was made from"):
+        check_beginning(b"%PDF-1.7", "xlsx", "members.xlsx")

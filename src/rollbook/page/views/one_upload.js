@@ -10,6 +10,7 @@ import {
   follow,
   isFinal,
   learn,
+  mayRetry,
   moment,
   refusedRows,
   secondsLeft,
@@ -17,6 +18,8 @@ import {
   uploadSignal,
 } from "../uploads.js";
 import { number, size, t, when } from "../words.js";
+import { Changes } from "./changes.js";
+import { Reading } from "./reading.js";
 import { Rows } from "./rows.js";
 import { Timeline } from "./timeline.js";
 import { Undo } from "./undo.js";
@@ -68,7 +71,9 @@ export function OneUpload({ id }) {
       <section class="card" aria-labelledby="way-title"><h2 id="way-title">${t("way.title")}</h2><${Timeline}
         upload=${upload} /></section>
     </div>
+    ${upload.columns_used && html`<${Reading} upload=${upload} />`}
     ${upload.status === "completed" && (refusedRows(upload) > 0 || upload.rows_with_warnings > 0) && html`<${Rows} upload=${upload} />`}
+    ${upload.status === "completed" && upload.outcomes.updated > 0 && html`<${Changes} upload=${upload} />`}
     ${upload.status === "completed" && !upload.dry_run && isOperator.value && html`<${Undo} upload=${upload} reload=${reload} />`}`;
 }
 
@@ -127,8 +132,9 @@ function Actions({ upload, reload }) {
     ${isTried && button("action.run", run)}
     ${upload.report_available && button("action.report", save("report"), upload.dry_run ? "quiet" : "")}
     ${upload.failed_rows_available && button("action.failed_rows", save("failed-rows"), "quiet")}
-    ${hasFailed && isOperator.value && button("action.retry", retry)}
-    ${hasFailed && !isOperator.value && html`<p class="hint">${t("action.retry.ask")}</p>`}
+    ${mayRetry(upload) && isOperator.value && button("action.retry", retry)}
+    ${mayRetry(upload) && !isOperator.value && html`<p class="hint">${t("action.retry.ask")}</p>`}
+    ${hasFailed && !mayRetry(upload) && html`<p class="hint">${t("action.retry.no")}</p>`}
     ${
       !isFinal(upload) &&
       (isOwn || isOperator.value) &&
