@@ -508,10 +508,23 @@ def _sheets(opened: _Opened, most_columns: int) -> Iterator[Sheet]:
                 columns,
                 header.fingerprint,
                 expected,
+                row_problems=_merged_across(batch.across, header, columns),
                 reading=reading,
                 is_1904=table.is_1904,
             )
             yield sheet if table.text is None else _of_text(sheet, table.text, body)
+
+
+def _merged_across(
+    across: Sequence[tuple[int, int]], header: Header, columns: ColumnMap
+) -> pl.DataFrame:
+    """The rows in which a field has its value from a merged cell to its left."""
+    if not across:
+        return pl.DataFrame(schema=ROW_PROBLEMS)
+    names = header_rows.names_of(header.texts)
+    read = {column for column, name in enumerate(names) if name in columns.known}
+    rows = sorted({row for row, column in across if column in read})
+    return pl.DataFrame({ROW_NUMBER: rows, "code": ["merged_across"] * len(rows)}, ROW_PROBLEMS)
 
 
 def _of_text(sheet: Sheet, text: CsvText, body: header_rows.Body) -> Sheet:

@@ -74,6 +74,7 @@ class Stack:
             columns=ColumnMap(dict(self._fields), unknown, self._by_field(sheet, places)),
             fingerprint=self._fingerprint,
             rows_expected=None,
+            row_problems=sheet.row_problems.with_columns(pl.col(ROW_NUMBER) + self._offset),
             reading=self._current,
         )
 
