@@ -329,8 +329,7 @@ class VoterRollStanding(BaseModel):
     """The voter roll's budget, whether the roll answers, and what is still to be asked."""
 
     state: BudgetState = Field(
-        description="off: no account is set. exceeded: nothing may be sent before reset_at. "
-        "unavailable: the budget can't be read and counts as spent."
+        description="off: no account is set. exceeded: nothing may be sent before reset_at."
     )
     limit: int = Field(description="Requests in a window of window_seconds that slides.")
     window_seconds: int

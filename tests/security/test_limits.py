@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
-from pydantic import SecretStr
 from websockets.exceptions import ConnectionClosed
 
 from rollbook.accounts.users import add as add_user
@@ -68,14 +67,13 @@ async def test_nobody_is_refused_for_long_because_redis_clock_was_set_back(
     settings: Settings, make_user: MakeUser
 ) -> None:
     user = await make_user()
-    limits = RequestLimits(settings)
     async with make_client(settings.redis_address) as redis:
+        limits = RequestLimits(settings, redis)
         await limits.count(user)
         for key in await redis.keys("*:limits:*"):
             ahead = float(await redis.get(key) or 0) + 3_600_000  # an hour, in milliseconds
             await redis.set(key, ahead)
         await limits.count(user)
-    await limits.aclose()
 
 
 async def test_a_flood_from_one_office_leaves_the_others_served(
@@ -162,7 +160,8 @@ async def test_a_request_may_be_made_again_after_its_share_of_a_minute(
 ) -> None:
     user = await make_user()
     more = {"requests_per_minute": 120, "office_requests_per_minute": 120}  # one in 500 ms
-    limits = RequestLimits(settings.model_copy(update=more))
+    redis = make_client(settings.redis_address)
+    limits = RequestLimits(settings.model_copy(update=more), redis)
 
     async def is_let_through() -> bool:
         try:
@@ -178,21 +177,19 @@ async def test_a_request_may_be_made_again_after_its_share_of_a_minute(
         # By and by, without anybody who resets anything.
         while not await is_let_through():
             pass
-    await limits.aclose()
+    await redis.aclose()
 
 
 async def test_while_redis_is_away_each_process_counts_for_itself(
     settings: Settings, make_user: MakeUser
 ) -> None:
     user, other = await make_user(), await make_user(Role.PROVINCE_ADMIN, "GP")
-    away = settings.model_copy(update={"redis_url": SecretStr("redis://127.0.0.1:1/0")})
-    limits = RequestLimits(away)
+    limits = RequestLimits(settings, make_client("redis://127.0.0.1:1/0"))
     for _ in range(5):
         await limits.count(user)
     with pytest.raises(TooManyRequestsError, match="You have made too many requests"):
         await limits.count(user)
     await limits.count(other)
-    await limits.aclose()
 
 
 async def test_a_redis_that_is_emptied_forgets_and_nobody_is_locked_out(

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from rollbook.backends.database import Pool
     from rollbook.backends.files import FileStore
-    from rollbook.queue.verifications import VerificationQueue
 
 _TUNED = {"lock_duration_ms": 10_000, "stalled_interval_ms": 5_000}
 
@@ -42,13 +41,14 @@ def _settings() -> Settings:
 @asynccontextmanager
 async def open_queue() -> AsyncIterator[Callable[[str], Awaitable[None]]]:
     """Yield what adds one job, with the priority that most uploads have."""
-    queue = UploadQueue(_settings(), trial.REDIS_URL)
+    client = make_client(trial.REDIS_URL)
+    queue = UploadQueue(_settings(), client)
 
     async def add(job_id: str) -> None:
         await queue.add(UUID(job_id), priority=Role.MUNICIPALITY_ADMIN.priority)
 
     yield add
-    await queue.close()
+    await client.aclose()
 
 
 async def _run(job_: Job, _token: str) -> None:
@@ -59,14 +59,10 @@ async def work() -> None:
     """Run the product's queue worker, with the empty job in place of an attempt at an upload."""
     settings = _settings()
     # Neither the record nor the file store has a part in taking a job off the queue.
-    system = System(
-        settings,
-        cast("Pool", None),
-        UploadQueue(settings, trial.REDIS_URL),
-        cast("FileStore", None),
-        cast("VerificationQueue", None),
-    )
-    worker = UploadWorker(system)._make_worker(make_client(trial.REDIS_URL))  # noqa: SLF001
+    client = make_client(trial.REDIS_URL)
+    queue = UploadQueue(settings, client)
+    system = System(settings, cast("Pool", None), client, queue, cast("FileStore", None))
+    worker = UploadWorker(system)._make_worker(client)  # noqa: SLF001
     worker.processor = _run
     await worker.run()
 

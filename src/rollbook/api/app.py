@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, FastAPI
@@ -89,7 +89,6 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with (
             open_system(settings) as system,
-            aclosing(RequestLimits(settings)) as limits,
             traces.exported(settings, "api"),
             Subscriber(settings).running() as events,
             every(
@@ -105,7 +104,7 @@ def create_app(settings: Settings) -> FastAPI:
             every(FAIRNESS_INTERVAL_S, lambda: fairness.run_once(system), service="fairness"),
         ):
             app.state.system = system
-            app.state.limits = limits
+            app.state.limits = RequestLimits(settings, system.redis)
             app.state.provider = Provider(settings)
             app.state.events = events
             app.state.gauges = Gauges(system)

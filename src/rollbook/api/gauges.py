@@ -102,7 +102,14 @@ class Gauges:
         uploads = family("rollbook_uploads")
         for status in STATUSES:  # a status without uploads is 0
             uploads.add_metric([status], counts.get(status, 0))
-        return [uploads, _one("rollbook_oldest_waiting_seconds", oldest["seconds"]), *_of(workers)]
+        found: list[Metric] = [uploads, *_of(workers)]
+        found.append(_one("rollbook_oldest_waiting_seconds", oldest["seconds"]))
+        if self._system.settings.asks_voter_roll:
+            standing = await Budget(self._system).standing()
+            found.append(_one("rollbook_voter_roll_budget_limit", standing.limit))
+            found.append(_one("rollbook_voter_roll_budget_used", standing.used))
+            found.append(_one("rollbook_voter_roll_budget_wait_seconds", standing.wait_s))
+        return found
 
     async def _queue(self) -> list[Metric]:
         stats = await self._system.queue.stats()
@@ -110,15 +117,7 @@ class Gauges:
         jobs = family("rollbook_queue_jobs")
         for state, count in stats.items():
             jobs.add_metric([state], count)
-        found: list[Metric] = [jobs, _one("rollbook_queue_paused", is_paused)]
-        settings = self._system.settings
-        if settings.asks_voter_roll:
-            budget = Budget(settings, self._system.verifications.redis, self._system.pool)
-            standing = await budget.standing()
-            found.append(_one("rollbook_voter_roll_budget_limit", standing.limit))
-            found.append(_one("rollbook_voter_roll_budget_used", standing.used))
-            found.append(_one("rollbook_voter_roll_budget_wait_seconds", standing.wait_s))
-        return found
+        return [jobs, _one("rollbook_queue_paused", is_paused)]
 
 
 def _of(workers: Row) -> list[Metric]:

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from redis.exceptions import RedisError
 
-from rollbook.backends.redis import make_client
 from rollbook.errors import TooManyRequestsError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from redis.asyncio import Redis
 
     from rollbook.config import Settings
     from rollbook.model import User
@@ -59,20 +60,13 @@ log = structlog.get_logger(__name__)
 class RequestLimits:
     """The limits over all API processes, counted in Redis; in this process while Redis is away."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, redis: Redis) -> None:
         self._per_user = settings.requests_per_minute
         self._per_office = settings.office_requests_per_minute
         self._prefix = f"{settings.queue_name}:limits"
-        self._redis = make_client(
-            settings.redis_address, socket_timeout_s=ANSWER_S, keepalive=settings.keepalive
-        )
-        self._script = self._redis.register_script(_COUNT)
+        self._script = redis.register_script(_COUNT)
         self._away_until = 0.0
         self._paid: dict[str, float] = {}
-
-    async def aclose(self) -> None:
-        """Close the connection to Redis."""
-        await self._redis.aclose()
 
     async def count(self, user: User) -> None:
         """Count a request of a user and of the user's office.

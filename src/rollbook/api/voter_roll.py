@@ -61,8 +61,6 @@ def _in_words(standing: VoterRollStanding) -> str:
     match standing.state:
         case "off":
             return "The voter roll isn't asked: no account for it is set."
-        case "unavailable":
-            return "The budget can't be read, so it counts as spent. Nobody is asked about for now."
         case "exceeded":
             return (
                 f"All {standing.limit} requests of the window are used. It goes on in "

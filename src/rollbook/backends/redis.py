@@ -22,6 +22,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from rollbook.config.bounds import KeepAlive
 from rollbook.errors import ConfigurationError
 
+#: Timeout for a command that doesn't block, in seconds.
+ANSWER_S = 5.0
 #: Timeout for a Sentinel, in seconds, before the next one is asked.
 SENTINEL_ANSWER_S = 1.0
 #: Seconds after which a blocking pop or read that nobody answers is given up. BullMQ's own end

@@ -27,15 +27,14 @@ class VoterRollSettings(BaseSettings):
     voter_roll_cache_days: Positive = 30
     #: Seconds that the roll gets to answer.
     voter_roll_timeout_s: Annotated[float, Field(gt=0)] = 10
-    #: Requests under way at a time for one upload, over all workers.
+    #: Requests under way at a time in each worker process.
     voter_roll_lanes: Positive = 8
-    #: Seconds before somebody about whom asking failed is asked about again; doubles up to an hour.
+    #: Delay before a failed question is retried, in seconds; doubles up to an hour.
     voter_roll_retry_s: Annotated[float, Field(gt=0)] = 60
     #: Failures in a row after which the roll counts as down.
     voter_roll_down_after: Positive = 5
     #: Seconds before a roll that is down is tried with one request; doubles up to 15 minutes.
     voter_roll_probe_s: Annotated[float, Field(gt=0)] = 30
-    voter_roll_queue_name: str = "voter-verification"
 
     @field_validator("voter_roll_url")
     @classmethod

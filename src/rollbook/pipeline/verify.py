@@ -85,7 +85,7 @@ class Verification:
             "cache_days": self._cache_days,
             "rows": sorted(left_out),
         }
-        self._lock_where_lanes_write()
+        self._lock_where_answers_come()
         self._connection.execute(_SQL["plan_for_sets"])
         self._connection.execute(_SQL["prepare"], parameters)
         self._connection.execute(_SQL["forget_others"], parameters)
@@ -94,12 +94,12 @@ class Verification:
         self._connection.execute(_SQL["plan_as_usual"])
         self._left_out = left_out
 
-    def _lock_where_lanes_write(self) -> None:
+    def _lock_where_answers_come(self) -> None:
         """Lock the upload's row before its verifications, where an earlier attempt left some.
 
-        Whoever spreads an answer takes them in this order (``tell_member``); in another one the two
-        would wait for each other. Without pending rows in the record nobody spreads anything to
-        this upload, and its row stays free for heartbeats and for who cancels it.
+        Applying an answer locks them in this order (``update_member``); another order would
+        deadlock. Without pending rows in the record no answer is applied to this upload, and its
+        row stays free for heartbeats and cancelling.
         """
         self._connection.execute(_SQL["lock_pending"], {"id": self._upload["id"]})
 
@@ -143,7 +143,7 @@ class Verification:
             self.not_asked_because = "nothing was merged"
         if self.not_asked_because:
             # An earlier attempt may have left some that were to be.
-            self._lock_where_lanes_write()
+            self._lock_where_answers_come()
             self._connection.execute(_SQL["forget"], {"id": self._upload["id"]})
             return
         taken = _taken(lines)
@@ -153,7 +153,7 @@ class Verification:
             self._note(taken)
         self._connection.execute(_SQL["forget_rows"], parameters)
         self._connection.execute(_SQL["plan_for_sets"])
-        self._connection.execute(_SQL["tell_members"], parameters)
+        self._connection.execute(_SQL["update_members"], parameters)
         self._connection.execute(_SQL["ask"], parameters)
         self._connection.execute(_SQL["plan_as_usual"])
 

@@ -22,12 +22,13 @@ import structlog
 from bullmq import Job, Queue
 from redis.exceptions import RedisError, ResponseError
 
-from rollbook.backends.redis import make_client
 from rollbook.errors import ServiceUnavailableError
 from rollbook.queue.publisher import announce_end
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable
+
+    from redis.asyncio import Redis
 
     from rollbook.backends.database import Row
     from rollbook.config import Settings
@@ -38,8 +39,6 @@ JOB_NAME = "bulk-upload"
 #: one with its id, because BullMQ ignores an id that it knows.
 OPEN_STATES = frozenset({"waiting", "prioritized", "delayed", "active", "paused"})
 
-#: Seconds that Redis gets to answer a call.
-ANSWER_S = 5.0
 #: Where BullMQ keeps the jobs of each state.
 _LISTS = ("wait", "active", "paused")
 _SETS = ("prioritized", "completed", "failed", "delayed")
@@ -56,11 +55,9 @@ class UploadQueue:
         ServiceUnavailableError: from every method, when Redis doesn't answer.
     """
 
-    def __init__(self, settings: Settings, redis_address: str) -> None:
+    def __init__(self, settings: Settings, redis: Redis) -> None:
         self._settings = settings
-        self._redis = make_client(
-            redis_address, socket_timeout_s=ANSWER_S, keepalive=settings.keepalive
-        )
+        self._redis = redis
         self._queue = Queue(settings.queue_name, {"connection": self._redis})
 
     async def add(self, upload_id: UUID, *, priority: int) -> None:
@@ -239,10 +236,6 @@ class UploadQueue:
     async def ping(self) -> None:
         """Return when Redis answers."""
         await reached(self._redis.ping())
-
-    async def close(self) -> None:
-        """Give the connections back."""
-        await self._queue.close()
 
     async def job(self, upload_id: UUID) -> Job | None:
         """BullMQ's job, or None when the queue doesn't know it."""

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 from rollbook.backends.database import Pool, make_pool
 from rollbook.backends.files import FileStore
+from rollbook.backends.redis import ANSWER_S, make_client
 from rollbook.queue.uploads import UploadQueue
-from rollbook.queue.verifications import VerificationQueue
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from redis.asyncio import Redis
 
     from rollbook.config import Settings
 
@@ -22,22 +24,27 @@ ANSWER_MARGIN_S = 10
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """Settings, record, queues and file store of this process."""
+    """Settings, record, Redis, queue and file store of this process.
+
+    Blocking reads from Redis need a connection without a time limit, so ``queue.loop`` and
+    ``queue.subscriber`` make one of their own. All other commands go through ``redis``.
+    """
 
     settings: Settings
     pool: Pool
+    redis: Redis
     queue: UploadQueue
     store: FileStore
-    verifications: VerificationQueue
     #: A few connections for undoing, which may wait for locks and take long: opened when needed.
     undo_pool: Pool
 
 
 @asynccontextmanager
 async def open_system(settings: Settings) -> AsyncIterator[System]:
-    """Open the parts; PostgreSQL and Redis may still be down, they are called when needed.
+    """Open the parts; PostgreSQL and Redis may still be down.
 
-    ``settings`` must name both (see ``engines``, which fills in the embedded ones).
+    Args:
+        settings: with the addresses of both (``engines`` fills in the embedded ones).
     """
     pool = make_pool(
         settings.database_address,
@@ -55,13 +62,13 @@ async def open_system(settings: Settings) -> AsyncIterator[System]:
     )
     await pool.open(wait=False)
     await undo_pool.open(wait=False)
-    queue = UploadQueue(settings, settings.redis_address)
-    verifications = VerificationQueue(settings, settings.redis_address)
-    store = FileStore.of(settings)
+    redis = make_client(
+        settings.redis_address, socket_timeout_s=ANSWER_S, keepalive=settings.keepalive
+    )
     try:
-        yield System(settings, pool, queue, store, verifications, undo_pool)
+        queue = UploadQueue(settings, redis)
+        yield System(settings, pool, redis, queue, FileStore.of(settings), undo_pool)
     finally:
-        await verifications.close()
-        await queue.close()
+        await redis.aclose()
         await undo_pool.close()
         await pool.close()

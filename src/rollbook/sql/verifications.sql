@@ -1,16 +1,15 @@
 -- name: plan_for_sets
--- The tables have grown in this very transaction, and the planner takes them for as small as they
--- were: a loop over the rows of one for each row of another took ten minutes for 50,000 rows.
+-- The tables have grown in this transaction, and the planner still has their old sizes: nested loops
+-- took ten minutes for 50,000 rows.
 SET LOCAL enable_nestloop = off;
 
 -- name: plan_as_usual
--- The end of that.
+-- Nested loops again.
 SET LOCAL enable_nestloop = DEFAULT;
 
 -- name: prepare
--- The staged rows, with what is known of each already. A question that the roll refused while the
--- upload waited for its merge stays refused: without an answer that could be kept, it would be asked
--- for ever.
+-- The staged rows, each with its answer if there is a recent one. A question that the roll refused while
+-- the upload waited for its merge stays refused: it has no answer, so it would be asked forever.
 INSERT INTO verifications AS v (upload_id, row_number, id_number, file_ward, result)
 SELECT %(id)s, s.row_number, s.id_number, s.ward,
        COALESCE(verification_result(a.status, a.ward, s.ward), 'pending')
@@ -23,18 +22,18 @@ SET id_number = excluded.id_number, file_ward = excluded.file_ward,
                   ELSE excluded.result END;
 
 -- name: forget_others
--- Rows of an earlier attempt that this one doesn't merge.
+-- Delete rows of an earlier attempt that this one doesn't merge.
 DELETE FROM verifications AS v
 WHERE upload_id = %(id)s
   AND NOT EXISTS (SELECT FROM staged WHERE staged.row_number = v.row_number);
 
 -- name: lock_pending
--- The upload's row, where lanes may be giving answers to its rows: whoever spreads one locks the
--- upload before its rows.
+-- Lock the upload if answers may be applied to its rows now: applying one locks the upload before the
+-- rows.
 SELECT FROM uploads WHERE id = %(id)s AND roll_pending > 0 FOR UPDATE;
 
 -- name: forget
--- Nobody of the upload is to be asked about, and so nobody whom only it wanted to know of.
+-- Nobody of the upload is to be asked about: delete its rows, and the questions that only it needs.
 WITH gone AS (
     DELETE FROM verifications WHERE upload_id = %(id)s RETURNING id_number, result
 )
@@ -45,12 +44,12 @@ WHERE id_number IN (SELECT id_number FROM gone WHERE result = 'pending')
                     AND v.upload_id <> %(id)s);
 
 -- name: forget_rows
--- Rows that are another office's members.
+-- Delete rows that are another office's members.
 DELETE FROM verifications WHERE upload_id = %(id)s AND row_number = ANY(%(rows)s);
 
 -- name: ask
--- One question for each person without an answer; somebody about whom an earlier upload asks keeps
--- the place in that one. In the order of the key, so that two merges can't lock each other out.
+-- Add one question for each person without an answer. A person that an earlier upload asks about keeps
+-- that place. Inserted in the order of the key, so that two merges don't deadlock.
 INSERT INTO voter_roll_questions (id_number, upload_ordinal, row_number)
 SELECT DISTINCT ON (v.id_number) v.id_number, uploads.ordinal, v.row_number
 FROM verifications AS v JOIN uploads ON uploads.id = v.upload_id
@@ -58,8 +57,8 @@ WHERE v.upload_id = %(id)s AND v.result = 'pending'
 ORDER BY v.id_number, v.row_number
 ON CONFLICT (id_number) DO NOTHING;
 
--- name: tell_members
--- The answers that were known become the members'.
+-- name: update_members
+-- Write the known answers to the members.
 UPDATE members AS m
 SET roll_status = a.status, roll_ward = a.ward, roll_voting_district = a.voting_district,
     roll_asked_at = a.asked_at
@@ -68,8 +67,8 @@ WHERE v.upload_id = %(id)s AND v.result NOT IN ('pending', 'error')
   AND m.id_number = v.id_number AND m.roll_asked_at IS DISTINCT FROM a.asked_at;
 
 -- name: results
--- What the report says of each row; {{upload_id}} because COPY takes no parameters. A newer answer
--- that says something else isn't this result's, and its district is no part of it.
+-- The report's results by row; {{upload_id}} because COPY takes no parameters. A newer answer that gives
+-- another result isn't the one that the row has, so its district is left out.
 COPY (
     SELECT v.row_number, v.result, a.ward, a.voting_district
     FROM verifications AS v
@@ -80,8 +79,7 @@ COPY (
 ) TO STDOUT (FORMAT csv);
 
 -- name: count
--- The upload's counts, from its rows; the attempt's fence holds here too. When nothing is pending
--- the upload is verified.
+-- Set the upload's counts from its rows, fenced by the attempt. With no pending row it is verified.
 UPDATE uploads
 SET roll_registered = n.registered, roll_other_ward = n.other_ward,
     roll_without_district = n.without_district, roll_not_registered = n.not_registered,
@@ -105,8 +103,8 @@ WHERE id = %(id)s AND attempt = %(attempt)s
 RETURNING verification, roll_pending;
 
 -- name: count_nobody
--- Nobody of the upload is asked about after all: whatever an earlier attempt counted is gone, and
--- with it what lanes would go on for. The fence holds here too.
+-- Nobody of the upload is asked about after all: clear the counts of an earlier attempt, fenced by this
+-- one.
 UPDATE uploads
 SET roll_registered = 0, roll_other_ward = 0, roll_without_district = 0, roll_not_registered = 0,
     roll_deceased = 0, roll_international = 0, roll_pending = 0, roll_error = 0,
@@ -115,7 +113,7 @@ WHERE id = %(id)s AND attempt = %(attempt)s
 RETURNING verification, roll_pending;
 
 -- name: lock_miscounted
--- Uploads that wait for answers to rows which no longer wait; not those that somebody works on.
+-- Lock uploads that wait for answers although none of their rows does; not those being processed.
 SELECT id FROM uploads
 WHERE verification = 'pending' AND roll_pending > 0 AND status IN ('pending', 'completed')
   AND NOT EXISTS (SELECT FROM verifications AS v
@@ -123,8 +121,8 @@ WHERE verification = 'pending' AND roll_pending > 0 AND status IN ('pending', 'c
 ORDER BY id FOR UPDATE SKIP LOCKED;
 
 -- name: recount
--- Their counts, from their rows as they are now that the uploads are locked. One without any row is
--- not verified at all; one without what its report would be written from again keeps the old one.
+-- Set their counts from their rows, now that the uploads are locked. An upload without rows isn't
+-- verified; one without the tables for a new report keeps the old report.
 UPDATE uploads
 SET roll_registered = n.registered, roll_other_ward = n.other_ward,
     roll_without_district = n.without_district, roll_not_registered = n.not_registered,
@@ -153,8 +151,7 @@ CROSS JOIN LATERAL (
 WHERE uploads.id = miscounted.id;
 
 -- name: report_given_up
--- The report can't be written again, and stays as it is. What it was to be written from comes back,
--- to be removed.
+-- The report can't be rewritten, and the old one stays. Returns the key of its tables, to be removed.
 WITH given_up AS (
     SELECT id, report_tables_key FROM uploads
     WHERE id = %(id)s AND verification = 'pending' AND roll_pending = 0 AND status = 'completed'
@@ -166,23 +163,49 @@ FROM given_up WHERE uploads.id = given_up.id
 RETURNING given_up.report_tables_key;
 
 -- name: report_written
--- The report says what the roll said, and the upload is verified. Nothing comes back when somebody
--- else has written it meanwhile.
+-- The report has the roll's answers, and the upload is verified. Returns nothing if another worker wrote
+-- it before.
 UPDATE uploads
 SET report_key = %(report_key)s, verification = 'verified', verified_at = clock_timestamp(),
     report_tables_key = NULL
 WHERE id = %(id)s AND verification = 'pending' AND roll_pending = 0 AND status = 'completed'
 RETURNING id;
 
--- name: unverified
--- Uploads with somebody still to be asked about, or with a report still to be written, in order.
-SELECT id, ordinal, status, priority, roll_pending, error_code FROM uploads
-WHERE verification = 'pending' AND status IN ('pending', 'processing', 'completed')
+-- name: claim_report
+-- Claim the oldest upload whose answers are all in and whose report lacks them. Its due time becomes the
+-- end of the lease.
+WITH next AS (
+    SELECT id FROM uploads
+    WHERE verification = 'pending' AND roll_pending = 0 AND status = 'completed'
+      AND (report_due_at IS NULL OR report_due_at <= now())
+    ORDER BY ordinal LIMIT 1 FOR UPDATE SKIP LOCKED
+)
+UPDATE uploads SET report_due_at = clock_timestamp() + make_interval(secs => %(lease_s)s)
+FROM next WHERE uploads.id = next.id
+RETURNING uploads.id, report_tries;
+
+-- name: renew_report
+-- The report is still being written.
+UPDATE uploads SET report_due_at = clock_timestamp() + make_interval(secs => %(lease_s)s)
+WHERE id = %(id)s AND verification = 'pending';
+
+-- name: postpone_report
+-- Writing failed, or couldn't begin; it is due again later.
+UPDATE uploads
+SET report_tries = report_tries + %(tries)s,
+    report_due_at = clock_timestamp() + make_interval(secs => %(wait_s)s)
+WHERE id = %(id)s AND verification = 'pending';
+
+-- name: ready_to_merge
+-- Uploads that waited for their answers before the merge and have them all. After a failed attempt the
+-- upload queue has a time for the next one: waking such an upload would reset its count of attempts.
+SELECT id, priority FROM uploads
+WHERE verification = 'pending' AND roll_pending = 0 AND status = 'pending' AND error_code IS NULL
 ORDER BY ordinal;
 
 -- name: give_up
--- Uploads that ended without a merge want to know nothing more, and neither does anybody of whom only
--- they did. Nobody of theirs was verified: no count of theirs stays either.
+-- For uploads that ended without a merge, delete pending rows and the questions that only they need, and
+-- clear their counts.
 WITH ended AS (
     UPDATE uploads
     SET roll_registered = 0, roll_other_ward = 0, roll_without_district = 0,
@@ -201,9 +224,9 @@ WHERE id_number IN (SELECT id_number FROM gone)
                   WHERE v.id_number = q.id_number AND v.result = 'pending'
                     AND uploads.status IN ('pending', 'processing', 'completed'));
 
--- name: reask
--- A question for every pending row that has none: its answer came for another upload at the moment
--- at which this one was merged, and whoever takes the question finds it without asking.
+-- name: ask_missing
+-- Add a question for each pending row that has none: its answer came for another upload while this one
+-- was merged. The worker that claims the question finds that answer without asking.
 INSERT INTO voter_roll_questions (id_number, upload_ordinal, row_number)
 SELECT DISTINCT ON (v.id_number) v.id_number, uploads.ordinal, v.row_number
 FROM verifications AS v JOIN uploads ON uploads.id = v.upload_id

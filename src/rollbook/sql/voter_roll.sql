@@ -1,59 +1,55 @@
 -- name: state
--- The breaker's state, and how many seconds it is open for still.
+-- The state of the circuit breaker, and the seconds until the next probe.
 SELECT *, GREATEST(extract(epoch FROM probe_at - now()), 0)::float8 AS probe_in_s
 FROM voter_roll_state;
 
--- name: pending_of
--- Rows of an upload that still wait for an answer; none when nobody waits for it any more.
-SELECT roll_pending FROM uploads
-WHERE id = %(id)s AND status IN ('pending', 'processing', 'completed');
-
 -- name: next_due
--- Seconds until the next question is due; null when there is none.
-SELECT GREATEST(extract(epoch FROM min(due_at) - now()), 0)::float8 AS due_in_s
-FROM voter_roll_questions;
+-- Seconds until the next question becomes due; null when none does. One that is due already is being
+-- claimed by another worker.
+SELECT extract(epoch FROM min(due_at) - now())::float8 AS due_in_s
+FROM voter_roll_questions WHERE due_at > now();
 
 -- name: claim
--- The next question in the order of the uploads. Nobody else gets it within the time in which it
--- must have been answered. A probe takes one that has failed least: somebody about whom the roll
--- always fails must not keep it down for all others.
+-- Claim the next question in the order of the uploads. Its due time becomes the end of the lease, which
+-- is longer than asking takes. A probe claims the question that failed least: a person on whom the roll
+-- always fails must not keep it down for everyone else.
 WITH next AS (
     SELECT id_number FROM voter_roll_questions WHERE due_at <= now()
     ORDER BY CASE WHEN %(is_probe)s THEN failures ELSE 0 END, upload_ordinal, row_number
     LIMIT 1 FOR UPDATE SKIP LOCKED
-), taken AS (
+), claimed AS (
     UPDATE voter_roll_questions AS q SET due_at = now() + make_interval(secs => %(lease_s)s)
     FROM next WHERE q.id_number = next.id_number
     RETURNING q.id_number, q.failures, q.error
 )
-SELECT taken.id_number, taken.failures,
-       COALESCE(taken.error = %(refused_code)s, false) AS was_refused,
+SELECT claimed.id_number, claimed.failures,
+       COALESCE(claimed.error = %(refused_code)s, false) AS was_refused,
        EXISTS (SELECT FROM verifications AS v JOIN uploads ON uploads.id = v.upload_id
-               WHERE v.id_number = taken.id_number AND v.result = 'pending'
+               WHERE v.id_number = claimed.id_number AND v.result = 'pending'
                  AND uploads.status IN ('pending', 'processing', 'completed')) AS is_wanted,
-       EXISTS (SELECT FROM voter_roll_answers AS a WHERE a.id_number = taken.id_number
+       EXISTS (SELECT FROM voter_roll_answers AS a WHERE a.id_number = claimed.id_number
                  AND a.asked_at > now() - make_interval(days => %(cache_days)s)) AS is_known
-FROM taken;
+FROM claimed;
 
 -- name: release
--- It wasn't asked after all; somebody else may.
+-- The question wasn't asked; it is due at once.
 UPDATE voter_roll_questions SET due_at = now() WHERE id_number = %(id_number)s;
 
 -- name: postpone
--- Asking failed: again after a pause that doubles up to an hour, spread so that not everybody's
--- turn comes in the same second.
+-- Asking failed. The pause doubles up to an hour, and varies at random so that the questions don't
+-- all become due in the same second.
 UPDATE voter_roll_questions
 SET failures = failures + 1, error = %(error_code)s,
     due_at = now() + make_interval(secs =>
         LEAST(%(retry_s)s * 2 ^ LEAST(failures, 12), 3600) * (0.75 + random() / 4))
 WHERE id_number = %(id_number)s;
 
--- name: drop
--- Nobody wants to know any more.
+-- name: delete_question
+-- The question is answered or refused, or no upload waits for the answer.
 DELETE FROM voter_roll_questions WHERE id_number = %(id_number)s;
 
--- name: keep_answer
--- Committed by itself, before anybody is told: whatever happens then, nobody is asked twice.
+-- name: save_answer
+-- Committed before it is applied to members and rows: after a crash nobody is asked about twice.
 INSERT INTO voter_roll_answers AS a (id_number, status, ward, voting_district, voting_station,
                                      municipality, province, asked_at)
 VALUES (%(id_number)s, %(status)s, %(ward)s, %(voting_district)s, %(voting_station)s,
@@ -63,9 +59,9 @@ SET status = excluded.status, ward = excluded.ward, voting_district = excluded.v
     voting_station = excluded.voting_station, municipality = excluded.municipality,
     province = excluded.province, asked_at = excluded.asked_at;
 
--- name: tell_member
--- First of the writes that spread an answer: members, uploads, questions, rows. Whoever else takes
--- several of these locks takes them in this order too.
+-- name: update_member
+-- The first of the writes that apply an answer. All code that locks several of these tables does so in
+-- this order: members, uploads, questions, rows.
 UPDATE members AS m
 SET roll_status = a.status, roll_ward = a.ward, roll_voting_district = a.voting_district,
     roll_asked_at = a.asked_at
@@ -74,16 +70,16 @@ WHERE a.id_number = %(id_number)s AND m.id_number = a.id_number
   AND m.roll_asked_at IS DISTINCT FROM a.asked_at;
 
 -- name: lock_uploads
--- Two answers for the same two uploads wait for each other in one order.
+-- Locked in one order, so that two answers for the same two uploads don't deadlock.
 SELECT id FROM uploads
 WHERE id IN (SELECT upload_id FROM verifications
              WHERE id_number = %(id_number)s AND result = 'pending')
 ORDER BY id FOR UPDATE;
 
--- name: tell_uploads
--- Every row that waited for the answer gets its result, and each upload its counts. A refused
--- question has no answer: its rows end as error.
-WITH told AS (
+-- name: settle_rows
+-- Set the result of each row that waited for the answer, and the counts of its upload. A refused question
+-- has no answer: its rows end as error.
+WITH settled AS (
     UPDATE verifications AS v
     SET result = CASE WHEN %(is_refused)s THEN 'error'
                       ELSE verification_result(a.status, a.ward, v.file_ward) END
@@ -92,7 +88,7 @@ WITH told AS (
     WHERE v.id_number = person.id_number AND v.result = 'pending'
     RETURNING v.upload_id, v.result
 ), n AS (
-    SELECT upload_id, count(*) AS told,
+    SELECT upload_id, count(*) AS settled,
            count(*) FILTER (WHERE result = 'registered') AS registered,
            count(*) FILTER (WHERE result = 'other_ward') AS other_ward,
            count(*) FILTER (WHERE result = 'without_district') AS without_district,
@@ -100,10 +96,10 @@ WITH told AS (
            count(*) FILTER (WHERE result = 'deceased') AS deceased,
            count(*) FILTER (WHERE result = 'international') AS international,
            count(*) FILTER (WHERE result = 'error') AS error
-    FROM told GROUP BY upload_id
+    FROM settled GROUP BY upload_id
 )
 UPDATE uploads
-SET roll_pending = roll_pending - n.told,
+SET roll_pending = roll_pending - n.settled,
     roll_registered = roll_registered + n.registered,
     roll_other_ward = roll_other_ward + n.other_ward,
     roll_without_district = roll_without_district + n.without_district,
@@ -114,14 +110,14 @@ SET roll_pending = roll_pending - n.told,
 FROM n WHERE uploads.id = n.upload_id
 RETURNING uploads.id, uploads.status, uploads.priority, uploads.roll_pending, uploads.error_code;
 
--- name: probe
--- The breaker is open and its pause over: whoever gets the row asks, and the others wait on.
+-- name: claim_probe
+-- The breaker is open and its pause is over: the worker that gets the row asks one question.
 UPDATE voter_roll_state SET probe_at = now() + make_interval(secs => %(lease_s)s)
 WHERE down_since IS NOT NULL AND probe_at <= now()
 RETURNING probe_at;
 
--- name: probe_back
--- Nobody was asked after all: the next question that is due is the probe, not one after the lease.
+-- name: release_probe
+-- The probe asked nothing: the next due question is the probe.
 UPDATE voter_roll_state SET probe_at = now() WHERE down_since IS NOT NULL;
 
 -- name: note_answer
@@ -133,8 +129,8 @@ WHERE failures > 0 OR down_since IS NOT NULL
    OR last_answer_at IS NULL OR last_answer_at < now() - interval '10 seconds';
 
 -- name: note_failure
--- One more failure in a row. From so many on, the breaker is open, for a pause that doubles with
--- every probe that fails, up to 15 minutes.
+-- One more failure in a row. After down_after failures the breaker opens, for a pause that doubles with
+-- each failed probe, up to 15 minutes.
 UPDATE voter_roll_state
 SET failures = failures + 1, error_code = %(error_code)s, error = %(error)s,
     down_since = CASE WHEN down_since IS NULL AND failures + 1 >= %(down_after)s THEN now()
@@ -146,32 +142,85 @@ SET failures = failures + 1, error_code = %(error_code)s, error = %(error)s,
         WHEN failures + 1 >= %(down_after)s THEN now() + make_interval(secs => %(probe_s)s) END
 RETURNING down_since, probes;
 
--- name: note_request
--- Before the request is made, so that none is ever missing here.
-INSERT INTO voter_roll_requests DEFAULT VALUES RETURNING id;
+-- name: lock_budget
+-- Claims of requests wait here for each other, until the transaction ends.
+SELECT FROM voter_roll_state FOR UPDATE;
 
--- name: unnote_request
--- It wasn't made: the budget was spent.
-DELETE FROM voter_roll_requests WHERE id = %(request_id)s;
+-- name: budget
+-- Requests that the window counts, the seconds until one more may be sent, and those until the request
+-- at a place in the order of leaving does leave the window (null if there is none). A request counts
+-- from its reservation until a window after its end. One that hasn't ended can't end before now, nor
+-- before it is sent; one that is held for too long counts as ended when its hold was over.
+WITH counted AS MATERIALIZED (
+    SELECT leaves_in_s FROM (
+        SELECT extract(epoch FROM COALESCE(
+                   ended_at,
+                   GREATEST(sent_at, LEAST(sent_at + make_interval(secs => %(hold_s)s), now))
+               ) - now)::float8 + %(window_s)s AS leaves_in_s
+        FROM voter_roll_requests, (SELECT statement_timestamp() AS now) AS moment
+        -- By the index; nothing older can still count.
+        WHERE sent_at > now - make_interval(secs => %(window_s)s * 2 + %(hold_s)s)
+    ) AS request
+    WHERE leaves_in_s > 0
+), used AS (
+    SELECT count(*)::int AS used FROM counted
+)
+SELECT used.used,
+       refrain_s,
+       GREATEST(refrain_s, CASE WHEN used.used >= %(limit)s THEN (
+           SELECT leaves_in_s FROM counted
+           ORDER BY leaves_in_s OFFSET used.used - %(limit)s LIMIT 1
+       ) END)::float8 AS wait_s,
+       (SELECT leaves_in_s FROM counted ORDER BY leaves_in_s OFFSET %(place)s LIMIT 1)
+           AS leaves_in_s
+FROM used, (
+    SELECT GREATEST(0, extract(epoch FROM refrain_until - statement_timestamp()))::float8 AS refrain_s
+    FROM voter_roll_state
+) AS state;
 
--- name: requests
--- The ages in milliseconds of the requests that a window still counts.
-SELECT (extract(epoch FROM clock_timestamp() - sent_at) * 1000)::bigint AS age_ms
-FROM voter_roll_requests
-WHERE sent_at > clock_timestamp() - make_interval(secs => %(window_s)s);
+-- name: reserve_request
+-- To be sent after so many seconds; committed before that.
+INSERT INTO voter_roll_requests (sent_at)
+VALUES (clock_timestamp() + make_interval(secs => %(wait_s)s)) RETURNING id;
+
+-- name: withdraw_request
+-- A reserved request is not sent.
+DELETE FROM voter_roll_requests WHERE id = %(id)s;
+
+-- name: end_request
+-- The request was at the roll before it ended, so a window after that it certainly counts no more. Its
+-- worker measured how long ago that was.
+UPDATE voter_roll_requests SET ended_at = clock_timestamp() - make_interval(secs => %(ago_s)s)
+WHERE id = %(id)s;
+
+-- name: refrain
+-- The roll wants no requests for so long.
+UPDATE voter_roll_state
+SET refrain_until = GREATEST(refrain_until, clock_timestamp() + make_interval(secs => %(seconds)s));
+
+-- name: note_rate_limit_warning
+-- Most of the budget is used; announced once in a window.
+UPDATE voter_roll_state SET warned_at = clock_timestamp()
+WHERE warned_at IS NULL OR warned_at < clock_timestamp() - make_interval(secs => %(window_s)s);
+
+-- name: note_rate_limit_exceeded
+-- The budget is spent; announced once in a window.
+UPDATE voter_roll_state SET exceeded_at = clock_timestamp()
+WHERE exceeded_at IS NULL OR exceeded_at < clock_timestamp() - make_interval(secs => %(window_s)s);
 
 -- name: forget_requests
--- What no window counts any more.
+-- Requests that no window counts any more, with a window to spare.
 DELETE FROM voter_roll_requests
-WHERE sent_at < clock_timestamp() - make_interval(secs => %(window_s)s * 3);
+WHERE COALESCE(ended_at, sent_at + make_interval(secs => %(hold_s)s))
+      < clock_timestamp() - make_interval(secs => %(window_s)s * 2);
 
 -- name: ahead
--- How many people are to be asked about in all, and up to an upload's last row.
+-- Questions in all, and up to the last row of the upload with this ordinal.
 SELECT count(*)::int AS questions,
        count(*) FILTER (WHERE %(ordinal)s::bigint IS NULL
                         OR upload_ordinal <= %(ordinal)s)::int AS up_to
 FROM voter_roll_questions;
 
 -- name: failing
--- How many of them asking has failed about.
+-- Questions on which the roll has failed.
 SELECT count(*)::int AS questions FROM voter_roll_questions WHERE failures > 0;

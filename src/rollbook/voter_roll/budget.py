@@ -1,127 +1,45 @@
-"""The budget: how many requests the roll allows all workers together in a window that slides.
+"""The voter roll's budget: how many requests all workers together may make in a sliding window.
 
-Exact as the roll itself counts (docs/decisions/0009): a request counts from before it is sent until
-a whole window after its answer is in, so that it counts here for as long as it can count there,
-however long it was on its way. The clock is Redis'. Redis down, emptied, or started again (it may
-have come back with an older snapshot): the budget counts as spent, until it can be told from the
-record which requests a window still counts.
+The count is exact as the roll counts (docs/decisions/0041): a request counts from its reservation
+until a whole window after its end. So it counts here for at least as long as it counts there,
+however long it was under way. Requests are rows in PostgreSQL, and the clock is PostgreSQL's.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-from uuid import uuid4
+from typing import TYPE_CHECKING, Final
 
 import structlog
-from redis.exceptions import RedisError
 
-from rollbook.backends.database import queries
+from rollbook.backends.database import UNAVAILABLE, queries
 from rollbook.errors import BudgetSpentError
 from rollbook.queue.publisher import announce_budget
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from redis.asyncio import Redis
+    import psycopg
 
-    from rollbook.backends.database import Pool
-    from rollbook.config import Settings
+    from rollbook.backends.database import Row
+    from rollbook.service.system import System
 
-#: The share of the budget from which on ``rate_limit_warning`` is said.
-WARNING_SHARE = 0.9
-#: Seconds until a Redis that doesn't answer is asked again.
-UNREACHABLE_WAIT_S = 5.0
-#: Beyond the roll's time-out, the seconds in which a request must have ended: who made it may have
-#: died, and from then on it ages like any other.
-HOLD_MARGIN_S = 5.0
-
-#: The keys, in one slot of a cluster: the requests by the time from which the window counts them,
-#: the run of Redis in which they are all there, the time before which nothing may be sent, and what
-#: has been said.
-_KEYS = tuple(
-    f"{{rollbook:voter-roll}}:{name}"
-    for name in ("requests", "whole", "until", "warned", "exceeded")
-)
-
-_NOW = "local t = redis.call('TIME'); local now = t[1] * 1000 + math.floor(t[2] / 1000)\n"
-#: This run of the server. Whatever another run left may be an older snapshot, in which requests are
-#: missing that the roll still counts.
-_RUN = "local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')\n"
-#: How it stands: is it whole, how much is used, for how long is nothing allowed. A request that is
-#: under way counts from now: it can't end before.
-_STANDS = (
-    _NOW
-    + _RUN
-    + """
-local limit, window = tonumber(ARGV[1]), tonumber(ARGV[2])
-if redis.call('GET', KEYS[2]) ~= run then return {0, limit, 0, 0} end
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - window)
-local used = redis.call('ZCARD', KEYS[1])
-local wait = 0
-if used >= limit then
-    local first = redis.call('ZRANGE', KEYS[1], used - limit, used - limit, 'WITHSCORES')
-    wait = math.max(math.min(tonumber(first[2]), now) + window - now, 1)
-end
-local til = tonumber(redis.call('GET', KEYS[3]) or '0')
-if til > now then wait = math.max(wait, til - now) end
-"""
-)
-#: Take one, unless nothing is allowed; what is to be said is said once in a window.
-_TAKE = (
-    _STANDS
-    + """
-local hold, member, warn_at = tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5])
-if wait > 0 then return {1, used, wait, 0} end
-redis.call('ZADD', KEYS[1], now + hold, member)
-used = used + 1
-local say = 0
-if used >= limit and redis.call('SET', KEYS[5], 1, 'NX', 'PX', window) then
-    say = 2
-elseif used >= warn_at and used < limit
-        and redis.call('SET', KEYS[4], 1, 'NX', 'PX', window) then
-    say = 1
-end
-return {1, used, 0, say}
-"""
-)
-_LOOK = _STANDS + "return {1, used, wait, 0}"
-#: The request has ended: it was at the roll at some moment up to now, and a window after now it
-#: certainly counts no more. One millisecond more, because now is cut off to one.
-_SETTLE = _NOW + "return redis.call('ZADD', KEYS[1], 'XX', now + 1, ARGV[1])"
-#: Count what the record has of the last window, for a Redis that was emptied or started again; the
-#: first to come does it. What is there already the record has too.
-_REBUILD = (
-    _NOW
-    + _RUN
-    + """
-if redis.call('GET', KEYS[2]) == run then return 0 end
-redis.call('DEL', KEYS[1])
-for i = 2, #ARGV do
-    redis.call('ZADD', KEYS[1], now - tonumber(ARGV[i]) + tonumber(ARGV[1]), 'recorded:' .. i)
-end
-redis.call('SET', KEYS[2], run)
-return 1
-"""
-)
-_REFRAIN = (
-    _NOW
-    + """
-local til = math.max(tonumber(redis.call('GET', KEYS[3]) or '0'), now + tonumber(ARGV[1]))
-redis.call('SET', KEYS[3], til, 'PXAT', til)
-return til
-"""
-)
-#: Milliseconds, less a window, until the n-th of the requests that count leaves the window.
-_LEAVES = (
-    _NOW
-    + """
-local entry = redis.call('ZRANGE', KEYS[1], ARGV[1], ARGV[1], 'WITHSCORES')
-if not entry[2] then return 0 end
-return math.min(tonumber(entry[2]), now) - now
-"""
-)
+#: The share of the budget at which ``rate_limit_warning`` is announced.
+WARNING_SHARE: Final = 0.9
+#: How far ahead a request may be reserved, in seconds. So its worker has all at hand when it may be
+#: sent, and no time of the budget is lost.
+AHEAD_S: Final = 2.0
+#: Seconds before a reserved request is sent at which it is checked that the roll still wants
+#: requests. No later, because the check takes time.
+CHECK_S: Final = 0.25
+#: A request that would be sent so many seconds late is not sent: its hold may end before it does.
+MOST_LATE_S: Final = 2.0
+#: Seconds beyond the roll's time limit after which a request without a recorded end counts as
+#: ended: its worker has died.
+HOLD_MARGIN_S: Final = 5.0
 
 _SQL = queries("voter_roll")
 log = structlog.get_logger(__name__)
@@ -129,152 +47,157 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How the budget stands."""
+    """The state of the budget."""
 
     limit: int
     window_s: int
     used: int
-    #: Seconds for which nothing may be sent; 0 when something may.
+    #: Seconds until a request may be sent; 0 when one may be sent now.
     wait_s: float
-    #: False when Redis doesn't answer or has been emptied: it then counts as spent.
-    is_known: bool = True
+    #: Seconds for which the roll itself wants no requests.
+    refrain_s: float = 0.0
 
     @property
     def remaining(self) -> int:
         """Requests that may be sent now."""
-        return 0 if self.wait_s else max(self.limit - self.used, 0)
+        return 0 if self.wait_s else self.limit - self.used
 
     @property
     def is_warning(self) -> bool:
-        """Is nine tenths of it used?"""
+        """Is nine tenths of the budget used?"""
         return self.used >= self.limit * WARNING_SHARE
 
 
 class Budget:
-    """The one budget of all workers, in Redis."""
+    """The one budget of all workers.
 
-    def __init__(self, settings: Settings, redis: Redis, pool: Pool) -> None:
-        self._settings = settings
-        self._redis = redis
-        self._pool = pool
+    Raises:
+        psycopg.OperationalError, psycopg_pool.PoolTimeout: from every method, when PostgreSQL
+            doesn't answer; nothing may be sent then.
+    """
+
+    def __init__(self, system: System) -> None:
+        settings = system.settings
+        self._pool = system.pool
+        self._redis = system.redis
+        self._queue_name = settings.queue_name
         self._limit = settings.voter_roll_requests_per_hour
-        self._window_ms = settings.voter_roll_window_s * 1000
-        self._hold_ms = int((settings.voter_roll_timeout_s + HOLD_MARGIN_S) * 1000)
+        self._window_s = settings.voter_roll_window_s
+        self._hold_s = settings.voter_roll_timeout_s + HOLD_MARGIN_S
 
     @contextlib.asynccontextmanager
     async def request(self) -> AsyncIterator[None]:
-        """Hold one request of the budget for as long as the context lasts.
+        """Send one request within the context, which is entered when it may be sent.
 
         Raises:
-            BudgetSpentError: none is left, or Redis doesn't answer; nothing may be sent.
+            BudgetSpentError: none may be sent within ``AHEAD_S``.
         """
-        standing = await self.standing()
-        if standing.wait_s:
-            raise _spent(standing)
-        member = str(uuid4())
-        await self._take(member)
+        request_id, wait_s = await self._reserve()
+        if wait_s:
+            await self._wait(request_id, wait_s)
         try:
             yield
         finally:
-            # Not settled, it counts for longer than it need.
-            with contextlib.suppress(RedisError, OSError):
-                await self._run(_SETTLE, member)
+            ended = time.monotonic()
+            # A request without a recorded end counts for longer than it needs to.
+            with contextlib.suppress(*UNAVAILABLE):
+                async with self._pool.connection() as connection:
+                    parameters = {"id": request_id, "ago_s": time.monotonic() - ended}
+                    await connection.execute(_SQL["end_request"], parameters)
 
     async def standing(self) -> Standing:
-        """How it stands now; counted anew from the record if Redis was emptied."""
-        try:
-            is_whole, used, wait_ms, _ = await self._run(_LOOK, self._limit, self._window_ms)
-            if not is_whole:
-                await self._rebuild()
-                is_whole, used, wait_ms, _ = await self._run(_LOOK, self._limit, self._window_ms)
-        except (RedisError, OSError) as error:
-            log.warning("budget not readable, it counts as spent", error=type(error).__name__)
-            return self._unknown()
-        if not is_whole:
-            return self._unknown()
-        return self._standing(used, wait_ms)
+        """The state of the budget now."""
+        async with self._pool.connection() as connection:
+            return self._standing(await self._look(connection))
 
     async def refrain(self, seconds: float) -> None:
-        """Let nobody send anything for so long: the roll itself has said so (``Retry-After``)."""
-        log.warning("the voter roll wants no requests", seconds=round(seconds, 1))
-        with contextlib.suppress(RedisError, OSError):
-            await self._run(_REFRAIN, int(seconds * 1000))
+        """Let no worker send anything for so long, because the roll said so (``Retry-After``)."""
+        log.warning("voter roll wants no requests", seconds=round(seconds, 1))
+        await self._execute("refrain", seconds=seconds)
 
-    async def wait_for(self, requests: int) -> float | None:
-        """Seconds until so many requests can all have been sent; None when that can't be told."""
-        standing = await self.standing()
-        if not standing.is_known:
-            return None
-        beyond = requests - standing.remaining
-        if beyond <= 0:
-            return 0.0
-        # Each request that is sent takes the place of one that leaves the window.
-        windows, place = divmod(beyond - 1, standing.limit)
-        try:
-            left_ms = int(await self._run(_LEAVES, place))
-        except (RedisError, OSError):
-            return None
-        first = max((windows + 1) * standing.window_s + left_ms / 1000, 0.0)
-        return max(first, standing.wait_s)
+    async def forget(self) -> None:
+        """Delete requests that no window counts any more."""
+        await self._execute("forget_requests", window_s=self._window_s, hold_s=self._hold_s)
 
-    async def _take(self, member: str) -> None:
-        """Take one request, which the record knows of before the budget does.
-
-        In the other order, one that was taken at the moment at which Redis is emptied would be
-        missing in what is counted anew.
-        """
+    async def wait_for(self, requests: int) -> float:
+        """Seconds until the last of so many requests can be sent."""
         async with self._pool.connection() as connection:
-            noted = await (await connection.execute(_SQL["note_request"])).fetchone()
-        assert noted is not None
-        try:
-            is_whole, used, wait_ms, say = await self._run(
-                _TAKE,
-                self._limit,
-                self._window_ms,
-                self._hold_ms,
-                member,
-                int(self._limit * WARNING_SHARE),
-            )
-        except (RedisError, OSError) as error:
-            # It may have been taken, and only the answer be lost: the record keeps it.
-            raise _spent(self._unknown()) from error
-        standing = self._standing(used, wait_ms) if is_whole else self._unknown()
-        if standing.wait_s:
-            async with self._pool.connection() as connection:
-                await connection.execute(_SQL["unnote_request"], {"request_id": noted["id"]})
-            raise _spent(standing)
-        if say:
-            event = ("rate_limit_warning", "rate_limit_exceeded")[say - 1]
+            standing = self._standing(await self._look(connection))
+            beyond = requests - standing.remaining
+            if beyond <= 0:
+                return 0.0
+            # Each further request replaces one that leaves the window, a window later again.
+            windows, place = divmod(beyond - 1, self._limit)
+            leaves_in_s = (await self._look(connection, place=place))["leaves_in_s"]
+        first_s = self._window_s if leaves_in_s is None else float(leaves_in_s)
+        return max(windows * self._window_s + first_s, standing.wait_s)
+
+    async def _reserve(self) -> tuple[int, float]:
+        """Reserve the next request; its id, and the seconds after which it may be sent."""
+        async with self._pool.connection() as connection:
+            # Reservations wait for each other here, and each sees those before it.
+            await connection.execute(_SQL["lock_budget"])
+            found = await self._look(connection)
+            wait_s = found["wait_s"]
+            # A window from now is when a request may leave that hasn't ended yet: not a promise.
+            if wait_s > AHEAD_S or wait_s >= self._window_s:
+                raise _spent(wait_s)
+            cursor = await connection.execute(_SQL["reserve_request"], {"wait_s": wait_s})
+            [reserved] = await cursor.fetchall()
+            used = min(found["used"] + 1, self._limit)
+            event = await self._event(connection, used)
+        if event is not None:
             log.warning("voter roll budget", event_name=event, used=used, limit=self._limit)
             await announce_budget(
-                self._redis, self._settings.queue_name, event, used=used, limit=self._limit
+                self._redis, self._queue_name, event, used=used, limit=self._limit
             )
+        return reserved["id"], wait_s
 
-    async def _rebuild(self) -> None:
-        window_s = (self._window_ms + self._hold_ms) / 1000
+    async def _wait(self, request_id: int, wait_s: float) -> None:
+        """Wait until a reserved request may be sent; withdraw it if it isn't sent."""
+        allowed_at = time.monotonic() + wait_s
+        try:
+            await asyncio.sleep(wait_s - CHECK_S)
+            refrain_s = (await self.standing()).refrain_s
+            left_s = allowed_at - time.monotonic()
+            if refrain_s > left_s or left_s < -MOST_LATE_S:
+                raise _spent(refrain_s)
+            await asyncio.sleep(left_s)
+        except BaseException:
+            await self._execute("withdraw_request", id=request_id)
+            raise
+
+    async def _event(self, connection: psycopg.AsyncConnection[Row], used: int) -> str | None:
+        """The event to announce at this count; None if it was announced within the window."""
+        if used >= self._limit:
+            event = "rate_limit_exceeded"
+        elif used >= int(self._limit * WARNING_SHARE):
+            event = "rate_limit_warning"
+        else:
+            return None
+        noted = await connection.execute(_SQL[f"note_{event}"], {"window_s": self._window_s})
+        return event if noted.rowcount else None
+
+    async def _look(self, connection: psycopg.AsyncConnection[Row], *, place: int = 0) -> Row:
+        parameters = {
+            "limit": self._limit,
+            "window_s": self._window_s,
+            "hold_s": self._hold_s,
+            "place": place,
+        }
+        found = await (await connection.execute(_SQL["budget"], parameters)).fetchone()
+        assert found is not None
+        return found
+
+    def _standing(self, found: Row) -> Standing:
+        used = min(found["used"], self._limit)  # reservations may be more, for a moment
+        return Standing(self._limit, self._window_s, used, found["wait_s"], found["refrain_s"])
+
+    async def _execute(self, query: str, **parameters: float) -> int:
+        """Run a query by name; how many rows it changed."""
         async with self._pool.connection() as connection:
-            cursor = await connection.execute(_SQL["requests"], {"window_s": window_s})
-            ages = [row["age_ms"] for row in await cursor.fetchall()]
-        # One may have been under way for as long as the roll gets to answer.
-        if await self._run(_REBUILD, self._hold_ms, *ages):
-            log.info("budget counted anew from the record", used=len(ages))
-
-    async def _run(self, script: str, *arguments: Any) -> Any:
-        return await self._redis.eval(script, len(_KEYS), *_KEYS, *map(str, arguments))
-
-    def _standing(self, used: int, wait_ms: int) -> Standing:
-        return Standing(self._limit, self._window_ms // 1000, int(used), int(wait_ms) / 1000)
-
-    def _unknown(self) -> Standing:
-        return Standing(
-            self._limit,
-            self._window_ms // 1000,
-            self._limit,
-            UNREACHABLE_WAIT_S,
-            is_known=False,
-        )
+            return (await connection.execute(_SQL[query], parameters)).rowcount
 
 
-def _spent(standing: Standing) -> BudgetSpentError:
-    why = "is spent" if standing.is_known else "can't be read, so it counts as spent"
-    return BudgetSpentError(f"The voter roll's budget {why}.", wait_s=standing.wait_s)
+def _spent(wait_s: float) -> BudgetSpentError:
+    return BudgetSpentError("The voter roll's budget is spent.", wait_s=wait_s)

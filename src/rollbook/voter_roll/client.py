@@ -29,6 +29,7 @@ from rollbook.errors import (
 )
 from rollbook.telemetry import metrics
 from rollbook.voter_roll.answers import understood
+from rollbook.voter_roll.budget import AHEAD_S
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -106,7 +107,7 @@ class RollClient:
         self._token_good_until = dt.datetime.min.replace(tzinfo=dt.UTC)
         self._renewing = asyncio.Lock()
         #: Seconds after which ``ask`` has ended, one way or the other.
-        self.patience_s = (TRIES + 1) * timeout_s + sum(PAUSES_S)
+        self.patience_s = (TRIES + 1) * (timeout_s + AHEAD_S) + sum(PAUSES_S)
 
     async def __aenter__(self) -> Self:
         """Open no connection yet."""

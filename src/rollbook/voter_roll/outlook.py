@@ -1,10 +1,10 @@
-"""How the voter roll's budget stands, whether the roll answers, and how long the rest takes."""
+"""The voter roll's budget, its availability, and how long the pending questions take."""
 
 from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from rollbook import clock
 from rollbook.voter_roll.budget import Budget
@@ -13,83 +13,67 @@ from rollbook.voter_roll.record import VerificationRecord
 if TYPE_CHECKING:
     from rollbook.backends.database import Row
     from rollbook.service.system import System
+    from rollbook.voter_roll.budget import Standing
 
-#: Seconds that one request usually takes on the way and back, where the budget doesn't decide.
-USUAL_REQUEST_S = 0.2
+#: Usual round trip of a request in seconds, where the budget isn't the limit.
+USUAL_REQUEST_S: Final = 0.2
 
-BudgetState = Literal["off", "ok", "warning", "exceeded", "unavailable"]
+BudgetState = Literal["off", "ok", "warning", "exceeded"]
 RollState = Literal["off", "up", "down"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outlook:
-    """Everything that is said of the voter roll outside a single upload."""
+    """What is known of the voter roll beyond a single upload."""
 
     state: BudgetState
     limit: int
     window_s: int
-    used: int
-    remaining: int
-    #: When a request may be sent again; now, if one may.
+    used: int = 0
+    remaining: int = 0
+    #: When a request may be sent; now, if one may be sent.
     reset_at: dt.datetime
-    reset_in_s: float
+    reset_in_s: float = 0.0
     roll: RollState
-    roll_down_since: dt.datetime | None
+    roll_down_since: dt.datetime | None = None
     #: When a roll that is down is tried next.
-    roll_probe_at: dt.datetime | None
-    #: Why it is down, in words.
-    roll_error: str | None
-    roll_last_answer_at: dt.datetime | None
-    #: People who are still to be asked about, and those of them about whom asking has failed.
-    pending: int
-    failing: int
-    #: Seconds until they have all been asked about; None when nobody can tell, as while the roll
-    #: is down.
-    pending_s: float | None
+    roll_probe_at: dt.datetime | None = None
+    #: Why it is down, as a sentence.
+    roll_error: str | None = None
+    roll_last_answer_at: dt.datetime | None = None
+    #: People whom the roll is still to be asked about, and how many of them it failed on.
+    pending: int = 0
+    failing: int = 0
+    #: Seconds until all of them have been asked about; None while the roll is down or off.
+    pending_s: float | None = None
 
 
 async def look(system: System, *, more: int = 0) -> Outlook:
-    """Look at budget, roll and questions as they are now.
+    """The outlook now.
 
     Args:
         system: the opened parts.
         more: people to be asked about after all others, for ``pending_s``.
+
+    Raises:
+        psycopg.OperationalError, psycopg_pool.PoolTimeout: PostgreSQL doesn't answer.
     """
     settings = system.settings
     if not settings.asks_voter_roll:
-        limit, window_s = settings.voter_roll_requests_per_hour, settings.voter_roll_window_s
         return Outlook(
-            "off",
-            limit,
-            window_s,
-            0,
-            0,
-            clock.now(),
-            0.0,
-            "off",
-            None,
-            None,
-            None,
-            None,
-            0,
-            0,
-            None,
+            state="off",
+            limit=settings.voter_roll_requests_per_hour,
+            window_s=settings.voter_roll_window_s,
+            reset_at=clock.now(),
+            roll="off",
         )
-    budget = Budget(settings, system.verifications.redis, system.pool)
-    record = VerificationRecord(settings, system.pool)
+    budget, record = Budget(system), VerificationRecord(settings, system.pool)
     standing = await budget.standing()
     roll = await record.state()
     pending, _ = await record.ahead(None)
-    state: BudgetState = "ok"
-    if not standing.is_known:
-        state = "unavailable"
-    elif standing.wait_s:
-        state = "exceeded"
-    elif standing.is_warning:
-        state = "warning"
     is_down = roll["down_since"] is not None
     return Outlook(
-        state=state,
+        state=_state(standing),
         limit=standing.limit,
         window_s=standing.window_s,
         used=standing.used,
@@ -107,23 +91,27 @@ async def look(system: System, *, more: int = 0) -> Outlook:
     )
 
 
+def _state(standing: Standing) -> BudgetState:
+    if standing.wait_s:
+        return "exceeded"
+    return "warning" if standing.is_warning else "ok"
+
+
 async def seconds_left(system: System, upload: Row) -> float | None:
-    """Seconds until everybody of an upload has been asked about; None when nobody can tell."""
+    """Seconds until all people of an upload have been asked about; None if that isn't known."""
     if not upload["roll_pending"] or not system.settings.asks_voter_roll:
         return None
     record = VerificationRecord(system.settings, system.pool)
     if (await record.state())["down_since"] is not None:
         return None
     _, up_to = await record.ahead(upload["ordinal"])
-    budget = Budget(system.settings, system.verifications.redis, system.pool)
-    return await _seconds_for(system, budget, up_to)
+    return await _seconds_for(system, Budget(system), up_to)
 
 
-async def _seconds_for(system: System, budget: Budget, people: int) -> float | None:
+async def _seconds_for(system: System, budget: Budget, people: int) -> float:
     if people == 0:
         return 0.0
-    waited = await budget.wait_for(people)
-    if waited is None:
-        return None
-    burst = min(people, system.settings.voter_roll_requests_per_hour)
-    return round(waited + USUAL_REQUEST_S * burst / system.settings.voter_roll_lanes, 1)
+    settings = system.settings
+    burst = min(people, settings.voter_roll_requests_per_hour)
+    burst_s = USUAL_REQUEST_S * burst / settings.voter_roll_lanes
+    return round(await budget.wait_for(people) + burst_s, 1)

@@ -1,7 +1,6 @@
-"""Brings the queue of verifications in line with the record, as ``reconciler`` does with uploads.
+"""Corrects what an interrupted worker left between uploads, questions and answers.
 
-It runs beside that one, one at a time over all processes. ``FLUSHALL`` at any moment loses no
-question, and the budget is counted anew from the record.
+It runs in ``up`` and ``serve``, in one process at a time.
 """
 
 from __future__ import annotations
@@ -11,12 +10,13 @@ from typing import TYPE_CHECKING
 import structlog
 
 from rollbook.backends.database import queries
+from rollbook.voter_roll.budget import Budget
 from rollbook.voter_roll.record import VerificationRecord
 
 if TYPE_CHECKING:
     from rollbook.service.system import System
 
-#: Held while one process reconciles (any fixed number will do).
+#: The advisory lock that one process holds while it reconciles (any fixed number will do).
 LOCK = 0x766F7465
 
 _SQL = queries("reconciler")
@@ -24,7 +24,11 @@ log = structlog.get_logger(__name__)
 
 
 async def run_once(system: System) -> int | None:
-    """Add what the queue lacks; how many jobs, or None when another process is at it.
+    """Reconcile once.
+
+    Returns:
+        The number of uploads that are merged now because all their answers are in, or None when
+        another process reconciles.
 
     Raises:
         ServiceUnavailableError: Redis doesn't answer.
@@ -33,31 +37,21 @@ async def run_once(system: System) -> int | None:
     if not system.settings.asks_voter_roll:
         return 0
     record = VerificationRecord(system.settings, system.pool)
-    added = 0
     async with system.pool.connection() as connection:
         row = await (await connection.execute(_SQL["lock"], {"lock": LOCK})).fetchone()
         if row is None or not row["locked"]:
             return None
-        await record.forget_requests()
+        await Budget(system).forget()
         await record.give_up()
-        await record.reask()
-        if mended := await record.recount():
-            log.warning("uploads waited for rows that didn't wait, counted anew", uploads=mended)
-        for upload in await record.unverified():
-            if upload["roll_pending"]:
-                added += await system.verifications.ask(
-                    upload["id"], pending=upload["roll_pending"]
-                )
-            elif upload["status"] == "completed":
-                added += await system.verifications.write_report(upload["id"])
-            elif upload["status"] != "pending" or upload["error_code"] is not None:
-                # It runs, or waits after an attempt that failed: waking it now would give it all
-                # its attempts anew.
-                continue
-            elif await system.queue.state(upload["id"]) == "delayed":
-                # It waits for answers that are all in: who ought to have woken it was cut off.
+        await record.ask_missing()
+        if corrected := await record.recount():
+            log.warning("counts of pending rows corrected", uploads=corrected)
+        woken = 0
+        for upload in await record.ready_to_merge():
+            # Its last answer came, and the worker that received it was cut off.
+            if await system.queue.state(upload["id"]) == "delayed":
                 await system.queue.retry(upload["id"], priority=upload["priority"])
-                added += 1
-    if added:
-        log.info("verifications reconciled", added=added)
-    return added
+                woken += 1
+    if woken:
+        log.info("uploads woken for their merge", uploads=woken)
+    return woken

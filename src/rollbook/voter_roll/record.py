@@ -1,14 +1,14 @@
-"""Questions and answers in PostgreSQL, and the state of the circuit breaker.
+"""Questions, answers and reports in PostgreSQL, and the state of the circuit breaker.
 
-A question is taken for as long as asking it can take at most. Whoever dies in between leaves it to
-whoever comes after that; an answer is committed by itself before anybody is told of it, so that it
-is never asked for twice.
+A claim of a question lasts longer than asking it can take. If the worker dies, another one claims
+it after that. An answer is committed before it is applied to members and uploads, so that nobody is
+asked about twice.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, LiteralString
 
 import structlog
 
@@ -30,20 +30,22 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Somebody to be asked about."""
+    """A person to be asked about, claimed."""
 
     id_number: str
     #: How often asking failed.
     failures: int
-    #: Was the last of these that the roll refused the question?
+    #: Did the roll refuse the question the last time?
     was_refused: bool
-    #: Does an upload still want to know?
+    #: Does an upload still wait for the answer?
     is_wanted: bool
-    #: Is there an answer that is good already?
+    #: Is there a recent answer already?
     is_known: bool
+    #: Is the roll down, and does this question probe whether it still is?
+    is_probe: bool = False
 
     def __repr__(self) -> str:
-        """Nothing of the person: a representation ends up in logs."""
+        """Without the ID number: a representation ends up in logs."""
         return f"Question(failures={self.failures})"
 
 
@@ -51,75 +53,94 @@ class Question:
 class Turn:
     """Whether a question may be asked now."""
 
-    #: Seconds for which none may; 0 when one may.
+    #: Seconds until one may be asked; 0 when one may be asked now.
     wait_s: float = 0.0
-    #: The roll is down, and this one question shows whether it still is.
+    #: The roll is down, and the one question that may be asked probes whether it still is.
     is_probe: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """An upload that an answer was for."""
+class AnsweredUpload:
+    """An upload that had rows waiting for an answer."""
 
     id: UUID
     status: str
     priority: int
     #: Rows that still wait for an answer.
     roll_pending: int
-    #: Why its last attempt failed; the queue then has a time for the next one.
+    #: Why its last attempt failed; the upload queue then knows the time of the next one.
     error_code: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Report:
+    """An upload's report that is due to be rewritten with the roll's answers, claimed."""
+
+    upload_id: UUID
+    #: Tries that failed before.
+    tries: int
+
+
 class VerificationRecord:
-    """What the workers of all processes know together."""
+    """What all workers share.
+
+    Raises:
+        psycopg.OperationalError, psycopg_pool.PoolTimeout: from every method, when PostgreSQL
+            doesn't answer.
+    """
 
     def __init__(self, settings: Settings, pool: Pool) -> None:
         self._settings = settings
         self._pool = pool
 
+    # --- questions ------------------------------------------------------------------------------
+
     async def claim(self, *, lease_s: float, is_probe: bool = False) -> Question | None:
-        """Take the next question for so many seconds; None when none is due."""
+        """Claim the next question for so many seconds; None when none is due."""
         parameters = {
             "lease_s": lease_s,
             "is_probe": is_probe,
             "cache_days": self._settings.voter_roll_cache_days,
             "refused_code": QuestionRefusedError.code,
         }
-        found = await self._one("claim", parameters)
-        return None if found is None else Question(**found)
+        found = await self._one(_SQL["claim"], parameters)
+        return None if found is None else Question(**found, is_probe=is_probe)
+
+    async def next_due_in_s(self) -> float | None:
+        """Seconds until the next question becomes due; None when none does."""
+        found = await self._one(_SQL["next_due"])
+        return None if found is None else found["due_in_s"]
 
     async def release(self, question: Question) -> None:
-        """It wasn't asked: somebody else may, at once."""
-        await self._write("release", {"id_number": question.id_number})
+        """End a claim without having asked; the question is due at once."""
+        await self._write(_SQL["release"], {"id_number": question.id_number})
 
-    async def drop(self, question: Question) -> None:
-        """Nobody wants to know any more."""
-        await self._write("drop", {"id_number": question.id_number})
+    async def delete(self, question: Question) -> None:
+        """Delete a question that no upload waits for."""
+        await self._write(_SQL["delete_question"], {"id_number": question.id_number})
 
     async def postpone(self, question: Question, error: VoterRollError) -> None:
-        """Asking failed: again later."""
-        await self._write(
-            "postpone",
-            {
-                "id_number": question.id_number,
-                "error_code": error.code,
-                "retry_s": self._settings.voter_roll_retry_s,
-            },
-        )
+        """Record a failed try; the question is due again after a pause."""
+        parameters = {
+            "id_number": question.id_number,
+            "error_code": error.code,
+            "retry_s": self._settings.voter_roll_retry_s,
+        }
+        await self._write(_SQL["postpone"], parameters)
 
-    async def keep(self, question: Question, answer: Answer) -> None:
+    async def save_answer(self, question: Question, answer: Answer) -> None:
         """Commit an answer, and that the roll answers."""
         async with self._pool.connection() as connection:
             parameters = {"id_number": question.id_number, **asdict(answer)}
-            await connection.execute(_SQL["keep_answer"], parameters)
+            await connection.execute(_SQL["save_answer"], parameters)
             await connection.execute(_SQL["note_answer"])
 
-    async def spread(self, question: Question, *, is_refused: bool = False) -> list[Told]:
-        """Give the answer to the member and to every row that waits for it, and count it.
+    async def settle(self, question: Question, *, is_refused: bool = False) -> list[AnsweredUpload]:
+        """Apply a saved answer to the member and to all rows that wait for it.
 
         Args:
-            question: whose answer was kept before.
-            is_refused: there is none, because the roll refuses the question.
+            question: answered before, or refused by the roll.
+            is_refused: there is no answer, because the roll refuses the question.
 
         Returns:
             The uploads that had such rows.
@@ -127,113 +148,125 @@ class VerificationRecord:
         parameters = {"id_number": question.id_number, "is_refused": is_refused}
         async with self._pool.connection() as connection:
             if not is_refused:
-                await connection.execute(_SQL["tell_member"], parameters)
+                await connection.execute(_SQL["update_member"], parameters)
             await connection.execute(_SQL["lock_uploads"], parameters)
-            await connection.execute(_SQL["drop"], parameters)
-            cursor = await connection.execute(_SQL["tell_uploads"], parameters)
-            return [Told(**row) for row in await cursor.fetchall()]
+            await connection.execute(_SQL["delete_question"], parameters)
+            cursor = await connection.execute(_SQL["settle_rows"], parameters)
+            return [AnsweredUpload(**row) for row in await cursor.fetchall()]
 
-    async def next_due_in_s(self) -> float | None:
-        """Seconds until the next question is due; None when there is none."""
-        found = await self._one("next_due", {})
-        return None if found is None else found["due_in_s"]
+    async def ahead(self, ordinal: int | None) -> tuple[int, int]:
+        """Questions in all, and up to the last row of the upload with this ordinal."""
+        found = await self._one(_SQL["ahead"], {"ordinal": ordinal})
+        assert found is not None
+        return found["questions"], found["up_to"]
 
-    async def pending_of(self, upload_id: UUID) -> int:
-        """Rows of an upload that still wait for an answer, and are waited for."""
-        found = await self._one("pending_of", {"id": upload_id})
-        return found["roll_pending"] if found else 0
+    async def failing(self) -> int:
+        """Questions on which the roll has failed."""
+        found = await self._one(_SQL["failing"])
+        assert found is not None
+        return int(found["questions"])
 
-    async def reask(self) -> int:
-        """Ask again for whatever waits without a question; how many there were."""
+    # --- reports --------------------------------------------------------------------------------
+
+    async def claim_report(self, *, lease_s: float) -> Report | None:
+        """Claim the oldest upload whose report is due to be rewritten; None when there is none."""
+        found = await self._one(_VERIFICATIONS["claim_report"], {"lease_s": lease_s})
+        return None if found is None else Report(found["id"], found["report_tries"])
+
+    async def renew_report(self, report: Report, *, lease_s: float) -> None:
+        """Extend a claim while the report is written."""
+        parameters = {"id": report.upload_id, "lease_s": lease_s}
+        await self._write(_VERIFICATIONS["renew_report"], parameters)
+
+    async def postpone_report(
+        self, report: Report, *, wait_s: float, is_counted: bool = True
+    ) -> None:
+        """Record that writing failed; it is due again after so many seconds.
+
+        Args:
+            report: the claimed one.
+            wait_s: the pause.
+            is_counted: False if the report isn't to blame, as when a part was away.
+        """
+        parameters = {"id": report.upload_id, "tries": int(is_counted), "wait_s": wait_s}
+        await self._write(_VERIFICATIONS["postpone_report"], parameters)
+
+    async def give_up_report(self, report: Report) -> str | None:
+        """Complete the verification with the report that the upload has.
+
+        Returns:
+            The store's key of the tables that the new report would have been written from.
+        """
+        found = await self._one(_VERIFICATIONS["report_given_up"], {"id": report.upload_id})
+        return None if found is None else found["report_tables_key"]
+
+    # --- what the reconciler corrects -----------------------------------------------------------
+
+    async def ask_missing(self) -> int:
+        """Add questions for pending rows that have none; how many were added."""
         async with self._pool.connection() as connection:
-            return (await connection.execute(_VERIFICATIONS["reask"])).rowcount
+            return (await connection.execute(_VERIFICATIONS["ask_missing"])).rowcount
 
     async def recount(self) -> int:
-        """Mend the counts of uploads that wait for rows which no longer wait; how many uploads."""
+        """Correct the counts of uploads that wait for rows which don't wait; how many uploads."""
         async with self._pool.connection() as connection:
             locked = await connection.execute(_VERIFICATIONS["lock_miscounted"])
             ids = [row["id"] for row in await locked.fetchall()]
-            # A statement of its own: it sees what was committed until the uploads were locked.
+            # A second statement sees what was committed until the uploads were locked.
             await connection.execute(_VERIFICATIONS["recount"], {"ids": ids})
         return len(ids)
 
-    async def give_up_report(self, upload_id: UUID) -> str | None:
-        """Let an upload be verified with the report that it has.
-
-        Returns:
-            Where the store has what the report was to be written from.
-        """
-        async with self._pool.connection() as connection:
-            query = _VERIFICATIONS["report_given_up"]
-            row = await (await connection.execute(query, {"id": upload_id})).fetchone()
-        return None if row is None else row["report_tables_key"]
-
     async def give_up(self) -> None:
-        """Forget what only uploads that ended without a merge wanted to know."""
-        async with self._pool.connection() as connection:
-            await connection.execute(_VERIFICATIONS["give_up"])
+        """Delete the questions of uploads that ended without a merge."""
+        await self._write(_VERIFICATIONS["give_up"])
 
-    async def unverified(self) -> list[Row]:
-        """The uploads that wait for answers or for their report, in order."""
+    async def ready_to_merge(self) -> list[Row]:
+        """Uploads that waited for their answers before the merge and have them all."""
         async with self._pool.connection() as connection:
-            return await (await connection.execute(_VERIFICATIONS["unverified"])).fetchall()
+            return await (await connection.execute(_VERIFICATIONS["ready_to_merge"])).fetchall()
 
     # --- the circuit breaker --------------------------------------------------------------------
 
     async def turn(self, *, lease_s: float) -> Turn:
-        """May the caller ask now? While the roll is down, one does after each pause: the probe."""
+        """Whether the caller may ask now. While the roll is down, one caller probes per pause."""
         state = await self.state()
         if state["down_since"] is None:
             return Turn()
-        if state["probe_in_s"] <= 0 and await self._one("probe", {"lease_s": lease_s}):
+        if state["probe_in_s"] <= 0 and await self._one(_SQL["claim_probe"], {"lease_s": lease_s}):
             return Turn(is_probe=True)
         return Turn(wait_s=max(float(state["probe_in_s"]), 1.0))
 
-    async def give_probe_back(self) -> None:
-        """The probe asked nobody: it is still to be made."""
-        await self._write("probe_back", {})
+    async def release_probe(self) -> None:
+        """End a probe that asked nothing; the next due question is the probe."""
+        await self._write(_SQL["release_probe"])
 
     async def state(self) -> Row:
         """The row of ``voter_roll_state``, with ``probe_in_s``."""
-        found = await self._one("state", {})
+        found = await self._one(_SQL["state"])
         assert found is not None
         return found
 
     async def note_failure(self, error: VoterRollError) -> None:
-        """Count a failure that speaks against the roll."""
+        """Count a failure of the roll itself."""
         parameters = {
             "error_code": error.code,
             "error": error.message,
             "down_after": self._settings.voter_roll_down_after,
             "probe_s": self._settings.voter_roll_probe_s,
         }
-        state = await self._one("note_failure", parameters)
+        state = await self._one(_SQL["note_failure"], parameters)
         assert state is not None
         if state["down_since"] is not None:
             log.error("voter roll is down", code=error.code, probes=state["probes"])
 
     # --------------------------------------------------------------------------------------------
 
-    async def forget_requests(self) -> None:
-        """Forget requests that no window counts any more."""
-        await self._write("forget_requests", {"window_s": self._settings.voter_roll_window_s})
-
-    async def ahead(self, ordinal: int | None) -> tuple[int, int]:
-        """People to be asked about: in all, and up to an upload's last row."""
-        found = await self._one("ahead", {"ordinal": ordinal})
-        assert found is not None
-        return found["questions"], found["up_to"]
-
-    async def failing(self) -> int:
-        """People whom asking about has failed."""
-        found = await self._one("failing", {})
-        assert found is not None
-        return int(found["questions"])
-
-    async def _one(self, query: str, parameters: dict[str, Any]) -> Row | None:
+    async def _one(
+        self, query: LiteralString, parameters: dict[str, Any] | None = None
+    ) -> Row | None:
         async with self._pool.connection() as connection:
-            return await (await connection.execute(_SQL[query], parameters)).fetchone()
+            return await (await connection.execute(query, parameters)).fetchone()
 
-    async def _write(self, query: str, parameters: dict[str, Any]) -> None:
+    async def _write(self, query: LiteralString, parameters: dict[str, Any] | None = None) -> None:
         async with self._pool.connection() as connection:
-            await connection.execute(_SQL[query], parameters)
+            await connection.execute(query, parameters)

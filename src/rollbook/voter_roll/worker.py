@@ -1,20 +1,14 @@
-"""Asks the roll about everybody who is pending, in each worker process, beside the uploads."""
+"""Asks the roll about everyone who is pending and rewrites reports, in each worker process."""
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-from uuid import UUID
+from typing import TYPE_CHECKING, Final
 
-import psycopg
 import structlog
-from bullmq.custom_errors import DelayedError
-from psycopg_pool import PoolTimeout
 
-from rollbook import clock
+from rollbook.backends.database import UNAVAILABLE
 from rollbook.errors import (
-    AttemptError,
     BudgetSpentError,
     NoAnswerError,
     QuestionRefusedError,
@@ -22,241 +16,187 @@ from rollbook.errors import (
     RollDownError,
     ServiceUnavailableError,
 )
-from rollbook.queue.bull_worker import OneCallWorker
-from rollbook.queue.loop import options, take_jobs
-from rollbook.queue.verifications import REPORT, REPORT_TRIES
+from rollbook.service.due import POLL_S, pause_s, work_on_due
+from rollbook.service.rounds import every
 from rollbook.telemetry import logs
-from rollbook.voter_roll.budget import Budget
+from rollbook.voter_roll.budget import AHEAD_S, Budget
 from rollbook.voter_roll.client import RollClient
 from rollbook.voter_roll.record import VerificationRecord
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-
-    from bullmq import Job
-    from redis.asyncio import Redis
+    from uuid import UUID
 
     from rollbook.service.system import System
-    from rollbook.voter_roll.record import Question, Told
+    from rollbook.voter_roll.record import AnsweredUpload, Question, Report
 
-#: The last seconds of a wait. What comes before them the job spends in the queue, delayed; there it
-#: is woken up to a second late, which of a small window would be a good part.
-SHORT_WAIT_S = 5.0
-#: The longest wait, after which a lane looks again by itself.
-LONGEST_WAIT_S = 600.0
-#: Seconds between two looks of a lane that finds no question, at first and at most.
-IDLE_S, LONGEST_IDLE_S = 0.05, 5.0
-#: So many failures about one person speak against the roll; further ones say nothing new of it.
-TELLING_FAILURES = 3
-#: Seconds by which a question stays taken longer than asking it can take.
-LEASE_MARGIN_S = 15.0
-_AWAY = (ServiceUnavailableError, psycopg.OperationalError, PoolTimeout)
+#: A person's first failures count against the roll; further ones say nothing new about it.
+COUNTED_FAILURES: Final = 3
+#: Seconds by which a claim of a question outlasts asking it.
+LEASE_MARGIN_S: Final = 15.0
+#: How often rewriting a report is tried. Tries while a part is away don't count.
+REPORT_TRIES: Final = 3
+#: A claim of a report is renewed so often in the time for which it lasts.
+RENEWALS: Final = 3
 
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """What came of trying to ask one question."""
-
-    #: Seconds before another can be asked; 0 when one can at once.
-    wait_s: float = 0.0
-    #: None was due.
-    is_idle: bool = False
-
-
 class VerificationWorker:
-    """Takes jobs of the queue ``voter-verification``."""
+    """Works on due questions and due reports.
+
+    Args:
+        system: the opened parts.
+        write_report: rewrites an upload's report once all its answers are in.
+    """
 
     def __init__(
-        self, system: System, name: str, *, write_report: Callable[[UUID], Awaitable[object]]
+        self, system: System, *, write_report: Callable[[UUID], Awaitable[object]]
     ) -> None:
         self._system = system
         self._settings = system.settings
-        #: Writes an upload's report again, once all answers are in.
         self._write_report = write_report
-        self._name = name
         self._record = VerificationRecord(system.settings, system.pool)
-        self._budget = Budget(system.settings, system.verifications.redis, system.pool)
+        self._budget = Budget(system)
         self._client = RollClient(system.settings, self._budget)
         self._lease_s = self._client.patience_s + LEASE_MARGIN_S
-        self._stop = asyncio.Event()
-        self._running: set[asyncio.Task[Any]] = set()
+        self._report_lease_s = system.settings.lock_duration_ms / 1000
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Work until ``stop`` is set; requests that are under way get their answers."""
-        async with self._client:
-            await take_jobs(self._settings, stop, self._make_worker, self._shut_down)
+        """Work until ``stop`` is set; requests under way get the grace period for their answers."""
+        grace_s = self._settings.shutdown_grace_s
+        async with self._client, asyncio.TaskGroup() as loops:
+            questions = work_on_due(
+                stop,
+                self._claim,
+                self._process,
+                concurrency=self._settings.voter_roll_lanes,
+                grace_s=grace_s,
+                service="verifications",
+            )
+            reports = work_on_due(
+                stop,
+                self._claim_report,
+                self._rewrite,
+                concurrency=1,
+                grace_s=grace_s,
+                service="verified reports",
+            )
+            loops.create_task(questions)
+            loops.create_task(reports)
 
-    async def process(self, job: Job, token: str) -> dict[str, Any]:
-        """BullMQ's processor: a lane, or a report to be written again.
+    # --- questions ------------------------------------------------------------------------------
 
-        Raises:
-            DelayedError: the job was put back, to go on later.
-            AttemptError: it failed in a way that nobody foresaw; the reconciler adds it again.
-        """
-        task = asyncio.current_task()
-        assert task is not None
-        self._running.add(task)
-        upload_id = UUID(job.data["upload_id"])
-        structlog.contextvars.bind_contextvars(job_id=str(upload_id))
-        try:
-            if job.name == REPORT:
-                await self._write_report(upload_id)
-                wait_s = None
-            else:
-                wait_s = await self._lane(upload_id)
-        except _AWAY as error:
-            log.warning("a part is not reachable, asking waits", error=type(error).__name__)
-            wait_s = self._settings.backoff_ms / 1000
-        except RollbookError as error:
-            log.error("verification failed", code=error.code)
-            await self._give_up_report(job, upload_id)
-            raise AttemptError(error.code) from None
-        except Exception as error:  # noqa: BLE001 - its text may quote a number, and BullMQ keeps it
-            where = logs.places(error)
-            log.error("verification failed", error=type(error).__name__, where=where)
-            await self._give_up_report(job, upload_id)
-            raise AttemptError("internal") from None
-        finally:
-            self._running.discard(task)
-            structlog.contextvars.unbind_contextvars("job_id")
-        if wait_s is not None:
-            due = int((clock.now().timestamp() + wait_s) * 1000)
-            await job.moveToDelayed(due, token)
-            raise DelayedError
-        return {"upload_id": str(upload_id)}
-
-    async def _lane(self, upload_id: UUID) -> float | None:
-        """Ask until the upload has nobody left; seconds to wait, or None when it is done."""
-        idle_s = IDLE_S
-        while not self._stop.is_set():
-            if not await self._record.pending_of(upload_id):
-                return None
-            step = await self._step()
-            if step.is_idle:
-                step = await self._idle(idle_s)
-                idle_s = min(idle_s * 2, LONGEST_IDLE_S)
-            else:
-                idle_s = IDLE_S
-            if step.wait_s > SHORT_WAIT_S:
-                return min(step.wait_s - SHORT_WAIT_S / 2, LONGEST_WAIT_S)
-            if step.wait_s:
-                await self._pause(step.wait_s)
-        return 0.0
-
-    async def _step(self) -> Step:
-        """Ask the next question, if it may be asked now."""
+    async def _claim(self) -> Question | float:
+        """The next question if one may be asked now, or the seconds until the next look."""
+        if (wait_s := (await self._budget.standing()).wait_s) > AHEAD_S:
+            return wait_s - AHEAD_S / 2
         turn = await self._record.turn(lease_s=self._lease_s)
         if turn.wait_s:
-            return Step(turn.wait_s)
+            return min(turn.wait_s, POLL_S)  # another worker's probe may end it sooner
         question = await self._record.claim(lease_s=self._lease_s, is_probe=turn.is_probe)
         if turn.is_probe and (question is None or not question.is_wanted or question.is_known):
-            await self._record.give_probe_back()
-        if question is None:
-            return Step(is_idle=True)
-        if not question.is_wanted:
-            await self._record.drop(question)
-        elif question.is_known:
-            await self._tell(question)
-        else:
-            return await self._ask(question, is_probe=turn.is_probe)
-        return Step()
+            await self._record.release_probe()
+        if question is not None:
+            return question
+        due_in_s = await self._record.next_due_in_s()
+        if due_in_s is None and await self._record.ask_missing():
+            due_in_s = 0.0
+        return pause_s(due_in_s)
 
-    async def _ask(self, question: Question, *, is_probe: bool) -> Step:
+    async def _process(self, question: Question) -> None:
+        if not question.is_wanted:
+            await self._record.delete(question)
+        elif question.is_known:
+            await self._settle(question)
+        else:
+            await self._ask(question)
+
+    async def _ask(self, question: Question) -> None:
         try:
             answer = await self._client.ask(question.id_number)
-        except BudgetSpentError as spent:
+        except BudgetSpentError:  # by another request since the claim
             await self._record.release(question)
-            if is_probe:
-                await self._record.give_probe_back()
-            return Step(spent.wait_s)
+            if question.is_probe:
+                await self._record.release_probe()
         except QuestionRefusedError as refused:
             log.warning("voter roll refuses a question", reason=refused.message)
-            await self._refused(question, refused, is_probe=is_probe)
+            await self._refused(question, refused)
         except NoAnswerError as failure:
             log.warning("voter roll gave no answer", reason=failure.message)
             await self._record.postpone(question, failure)
-            if is_probe or question.failures < TELLING_FAILURES:
+            if question.is_probe or question.failures < COUNTED_FAILURES:
                 await self._record.note_failure(failure)
         except RollDownError as failure:
             log.warning("voter roll is not usable", reason=failure.message)
             await self._record.release(question)
             await self._record.note_failure(failure)
         else:
-            await self._record.keep(question, answer)
-            await self._tell(question)
-        return Step()
+            await self._record.save_answer(question, answer)
+            await self._settle(question)
 
-    async def _refused(
-        self, question: Question, refused: QuestionRefusedError, *, is_probe: bool
-    ) -> None:
-        """Believe a refusal when it comes a second time.
+    async def _refused(self, question: Question, refused: QuestionRefusedError) -> None:
+        """Accept a refusal when it comes a second time.
 
-        Something in front of the roll may refuse everything. Of each person the first refusal
-        counts against the roll: it then is down before anybody is refused twice.
+        A gateway in front of the roll may refuse everything. The first refusal of each person
+        counts against the roll, so the roll is down before anyone is refused twice.
         """
-        if question.was_refused and not is_probe:
-            await self._tell(question, is_refused=True)
+        if question.was_refused and not question.is_probe:
+            await self._settle(question, is_refused=True)
             return
         await self._record.postpone(question, refused)
         await self._record.note_failure(refused)
 
-    async def _idle(self, pause_s: float) -> Step:
-        """No question is due: rows that lost theirs get a new one, the others' time will come."""
-        if await self._record.reask():
-            return Step()
-        # Where none is to come, somebody is telling the last answer at this moment. Should the
-        # record be wrong in that, the reconciler mends it, and until then nothing spins.
-        due_in_s = await self._record.next_due_in_s()
-        return Step(max(due_in_s, IDLE_S) if due_in_s else pause_s)
+    async def _settle(self, question: Question, *, is_refused: bool = False) -> None:
+        for upload in await self._record.settle(question, is_refused=is_refused):
+            if upload.roll_pending == 0:
+                await self._finish(upload)
 
-    async def _tell(self, question: Question, *, is_refused: bool = False) -> None:
-        for told in await self._record.spread(question, is_refused=is_refused):
-            if told.roll_pending == 0:
-                await self._finish(told)
-
-    async def _finish(self, upload: Told) -> None:
-        """The last answer of an upload is in. Where this gets lost, the reconciler does it."""
+    async def _finish(self, upload: AnsweredUpload) -> None:
+        """The last answer of an upload came: wake it if it waits for its merge."""
         log.info("all answers are in", upload=str(upload.id))
-        try:
-            if upload.status == "completed":
-                await self._system.verifications.write_report(upload.id)
-            elif upload.status == "pending" and upload.error_code is None:
-                await self._system.queue.retry(upload.id, priority=upload.priority)
-        except ServiceUnavailableError:
-            log.warning("queue not reachable, the reconciler will go on")
-
-    async def _give_up_report(self, job: Job, upload_id: UUID) -> None:
-        """After its last try, let the report be as it is: the answers are in the record."""
-        if job.name != REPORT or job.attemptsMade + 1 < REPORT_TRIES:
+        if upload.status != "pending" or upload.error_code is not None:
             return
         try:
-            tables_key = await self._record.give_up_report(upload_id)
-            log.error("report can't be written again, it stays as it is")
-            if tables_key is not None:
-                await self._system.store.remove(tables_key)
-        except _AWAY as away:  # the reconciler adds the job again
-            log.warning("report not given up", error=type(away).__name__)
+            await self._system.queue.retry(upload.id, priority=upload.priority)
+        except ServiceUnavailableError:
+            log.warning("queue not reachable, the reconciler will wake the upload")
 
-    async def _pause(self, seconds: float) -> None:
-        stopping = asyncio.create_task(self._stop.wait())
-        await asyncio.wait({stopping}, timeout=seconds)
-        stopping.cancel()
+    # --- reports --------------------------------------------------------------------------------
 
-    async def _shut_down(self) -> None:
-        """Ask no further question, and put the jobs back."""
-        self._stop.set()
-        if self._running:
-            grace_s = self._settings.shutdown_grace_s
-            _, late = await asyncio.wait(set(self._running), timeout=grace_s)
-            for task in late:  # its question comes again when the lease is over
-                task.cancel()
+    async def _claim_report(self) -> Report | float:
+        return await self._record.claim_report(lease_s=self._report_lease_s) or POLL_S
 
-    def _make_worker(self, client: Redis) -> OneCallWorker:
-        settings = self._settings
-        return OneCallWorker(
-            settings.voter_roll_queue_name,
-            self.process,
-            options(settings, client, name=self._name, concurrency=settings.voter_roll_lanes),
-        )
+    async def _rewrite(self, report: Report) -> None:
+        """Rewrite a report, and renew its claim meanwhile: it may wait long for a free slot."""
+
+        async def renew() -> None:
+            await self._record.renew_report(report, lease_s=self._report_lease_s)
+
+        with structlog.contextvars.bound_contextvars(job_id=str(report.upload_id)):
+            try:
+                interval_s = self._report_lease_s / RENEWALS
+                async with every(interval_s, renew, service="claim of a report"):
+                    await self._write_report(report.upload_id)
+            except UNAVAILABLE as error:
+                log.warning("report postponed", reason=type(error).__name__)
+                wait_s = self._settings.backoff_ms / 1000
+                await self._record.postpone_report(report, wait_s=wait_s, is_counted=False)
+            except RollbookError as error:
+                log.error("report failed", code=error.code)
+                await self._report_failed(report)
+            except Exception as error:  # noqa: BLE001 - its text may quote an ID number
+                log.error("report failed", error=type(error).__name__, where=logs.places(error))
+                await self._report_failed(report)
+
+    async def _report_failed(self, report: Report) -> None:
+        """Retry later; after the last try, keep the old report: the answers are in the record."""
+        tries = report.tries + 1
+        if tries < REPORT_TRIES:
+            wait_s = self._settings.backoff_ms / 1000 * 2 ** (tries - 1)
+            await self._record.postpone_report(report, wait_s=wait_s)
+            return
+        tables_key = await self._record.give_up_report(report)
+        log.error("report given up, the old one is kept", tries=tries)
+        if tables_key is not None:
+            await self._system.store.remove(tables_key)

@@ -252,7 +252,6 @@ class Attempts:
         done = await self._by_id(upload["id"])
         await self._system.queue.tell_end(done)
         await self._forget_source(upload)
-        await self._ask_voter_roll(done)
         metrics.JOBS.labels(result="completed").inc()
         for name in OUTCOMES:
             metrics.ROWS.labels(outcome=name).inc(done[name])
@@ -383,17 +382,6 @@ class Attempts:
         """Let the upload wait for the voter roll, as it asked to; the last answer wakes it."""
         await self._record("hand_back", upload, error_code=None, error=None, uncounted=1)
         await self._put_back(job, token, delay_ms=LOOK_AGAIN_MS)
-        await self._ask_voter_roll(await self._by_id(upload["id"]))
-
-    async def _ask_voter_roll(self, upload: Row) -> None:
-        """Let the pending rows be asked about; the reconciler does it where the queue is away."""
-        if not upload["roll_pending"]:
-            return
-        log.info("asking the voter roll", rows=upload["roll_pending"])
-        try:
-            await self._system.verifications.ask(upload["id"], pending=upload["roll_pending"])
-        except ServiceUnavailableError:
-            log.warning("queue not reachable, the reconciler will ask")
 
     async def _record(self, query: str, upload: Row, **values: Any) -> bool:
         parameters = {"id": upload["id"], "attempt": upload["attempt"], **values}

@@ -130,10 +130,9 @@ async def _resumed(queue: UploadQueue) -> None:
 
 async def test_a_certificate_of_somebody_unknown_is_refused(with_tls: Watched) -> None:
     settings = Settings(_env_file=None, **pointed_at(with_tls, redis_ca_file=None))
-    queue = UploadQueue(settings, settings.redis_address)
-    with pytest.raises(ServiceUnavailableError):
-        await queue.ping()
-    await queue.close()
+    async with make_client(settings.redis_address) as client:
+        with pytest.raises(ServiceUnavailableError):
+            await UploadQueue(settings, client).ping()
 
 
 async def test_one_server_with_tls_needs_no_sentinel(with_tls: Watched) -> None:
@@ -144,9 +143,8 @@ async def test_one_server_with_tls_needs_no_sentinel(with_tls: Watched) -> None:
         {"redis_url": SecretStr(f"rediss://:{PASSWORD.replace(' ', '%20')}@127.0.0.1:{port}/0")},
     ):  # fmt: skip
         settings = Settings(_env_file=None, redis_ca_file=with_tls.ca_file, **given)
-        queue = UploadQueue(settings, settings.redis_address)
-        await queue.ping()
-        await queue.close()
+        async with make_client(settings.redis_address) as client:
+            await UploadQueue(settings, client).ping()
 
 
 @pytest.mark.parametrize(

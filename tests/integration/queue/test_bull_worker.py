@@ -29,9 +29,8 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 async def queue(settings: Settings) -> AsyncIterator[UploadQueue]:
-    opened = UploadQueue(settings, settings.redis_address)
-    yield opened
-    await opened.close()
+    async with make_client(settings.redis_address) as client:
+        yield UploadQueue(settings, client)
 
 
 def worker(settings: Settings, processor: Any, *, concurrency: int = 1) -> OneCallWorker:

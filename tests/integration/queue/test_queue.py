@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 import pytest
-from pydantic import SecretStr
 
 from rollbook.backends.database import connect
+from rollbook.backends.redis import make_client
 from rollbook.errors import ServiceUnavailableError
 from rollbook.model import Role, User
 from rollbook.queue.uploads import UploadQueue
@@ -122,8 +122,7 @@ async def test_clean_forgets_ended_jobs_older_than_the_grace_period_and_no_other
 
 
 async def test_without_redis_every_operation_says_so_in_a_sentence(settings: Settings) -> None:
-    nowhere = "unix:///nowhere/valkey.sock"
-    queue = UploadQueue(settings.model_copy(update={"redis_url": SecretStr(nowhere)}), nowhere)
+    queue = UploadQueue(settings, make_client("unix:///nowhere/valkey.sock"))
     some: UUID = uuid4()
     for operation in (
         queue.add(some, priority=1),
@@ -139,4 +138,3 @@ async def test_without_redis_every_operation_says_so_in_a_sentence(settings: Set
     ):
         with pytest.raises(ServiceUnavailableError, match="will be queued"):
             await operation
-    await queue.close()

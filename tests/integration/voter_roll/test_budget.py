@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 from pydantic import SecretStr
 
-from rollbook.backends.database import connect
+from rollbook.backends.database import UNAVAILABLE, connect
 from rollbook.errors import BudgetSpentError, NoAnswerError, QuestionRefusedError, RollDownError
 from rollbook.queue.subscriber import QueueEvent, Subscriber
 from rollbook.service.system import open_system
@@ -18,7 +19,7 @@ from rollbook.voter_roll.budget import Budget
 from rollbook.voter_roll.client import RollClient
 from rollbook.voter_roll.stand_in import StandIn
 from tests.files import id_number
-from tests.integration.voter_roll.rolls import asking
+from tests.integration.voter_roll.rolls import asking, until
 from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
@@ -40,8 +41,7 @@ def url(roll: StandIn) -> Iterator[str]:
 
 
 def budget_of(system: System, **changes: Any) -> Budget:
-    settings = system.settings.model_copy(update=changes)
-    return Budget(settings, system.verifications.redis, system.pool)
+    return Budget(replace(system, settings=system.settings.model_copy(update=changes)))
 
 
 async def taken(budget: Budget) -> bool:
@@ -83,42 +83,67 @@ async def test_a_request_counts_for_a_whole_window_after_its_answer(system: Syst
     assert time.monotonic() - answered >= 1
 
 
-async def test_when_redis_was_emptied_the_requests_of_the_window_still_count(
-    system: System,
-) -> None:
-    budget = budget_of(system, voter_roll_requests_per_hour=10, voter_roll_window_s=60)
-    for _ in range(7):
-        assert await taken(budget)
-    await system.verifications.redis.flushall()
-    assert (await budget.standing()).used == 7
-    assert [await taken(budget) for _ in range(5)] == [True, True, True, False, False]
-
-
-async def test_when_redis_came_back_with_an_older_snapshot_the_requests_since_still_count(
-    system: System,
-) -> None:
-    budget = budget_of(system, voter_roll_requests_per_hour=10, voter_roll_window_s=60)
-    redis = system.verifications.redis
-    for _ in range(3):
-        assert await taken(budget)
-    (requests, whole) = ("{rollbook:voter-roll}:requests", "{rollbook:voter-roll}:whole")
-    snapshot: Any = await redis.zrange(requests, 0, -1, withscores=True)
-    for _ in range(4):
-        assert await taken(budget)
-    await redis.delete(requests)
-    await redis.zadd(requests, dict(snapshot))
-    await redis.set(whole, "0" * 40)  # another run of the server
-    assert (await budget.standing()).used == 7
-    assert [await taken(budget) for _ in range(4)] == [True, True, True, False]
-
-
-async def test_when_redis_is_away_the_budget_counts_as_spent(settings: Settings) -> None:
+async def test_the_budget_needs_no_redis(settings: Settings) -> None:
     away = settings.model_copy(update={"redis_url": SecretStr("redis://127.0.0.1:1/0")})
     async with open_system(away) as system:
+        budget = budget_of(system, voter_roll_requests_per_hour=10, voter_roll_window_s=60)
+        assert sum([await taken(budget) for _ in range(12)]) == 10
+
+
+async def test_when_postgresql_is_away_nothing_may_be_sent(settings: Settings) -> None:
+    nowhere = SecretStr("postgresql://127.0.0.1:1/rollbook")
+    async with open_system(settings.model_copy(update={"database_url": nowhere})) as system:
         budget = budget_of(system)
-        standing = await budget.standing()
-        assert not await taken(budget)
-    assert (standing.remaining, standing.is_known) == (0, False)
+        budget._pool.timeout = 0.2
+        with pytest.raises(UNAVAILABLE):
+            async with budget.request():
+                raise AssertionError
+
+
+async def test_a_request_whose_worker_died_counts_for_a_window_after_its_time_limit(
+    settings: Settings, system: System
+) -> None:
+    changes = {"voter_roll_requests_per_hour": 1, "voter_roll_window_s": 60}
+    budget = budget_of(system, voter_roll_timeout_s=10, **changes)
+    await budget._reserve()  # and no end
+    with connect(settings.database_address) as connection:
+        for age_s, used in ((1, 1), (74, 1), (76, 0)):  # 10 s, 5 s of margin and the window
+            connection.execute(
+                "UPDATE voter_roll_requests SET sent_at = now() - make_interval(secs => %s)",
+                (age_s,),
+            )
+            connection.commit()
+            standing = await budget.standing()
+            assert standing.used == used
+            # While it may still be under way, it leaves no sooner than a window from now.
+            assert round(standing.wait_s) == (min(60, 75 - age_s) if used else 0)
+
+
+async def test_a_request_of_the_version_before_counts_as_one_without_an_end(
+    settings: Settings, system: System
+) -> None:
+    budget = budget_of(system, voter_roll_requests_per_hour=3, voter_roll_window_s=60)
+    with connect(settings.database_address) as connection:
+        connection.execute("INSERT INTO voter_roll_requests DEFAULT VALUES")
+    assert (await budget.standing()).used == 1
+    assert [await taken(budget) for _ in range(3)] == [True, True, False]
+
+
+async def test_requests_are_forgotten_only_when_no_window_counts_them(
+    settings: Settings, system: System
+) -> None:
+    budget = budget_of(system, voter_roll_requests_per_hour=10, voter_roll_window_s=60)
+    for _ in range(3):
+        assert await taken(budget)
+    with connect(settings.database_address) as connection:
+        connection.execute(
+            "INSERT INTO voter_roll_requests (sent_at, ended_at) VALUES"
+            " (now() - interval '1 day', NULL), (now() - interval '1 day', now())"
+        )
+    await budget.forget()
+    with connect(settings.database_address) as connection:
+        left = connection.execute("SELECT count(*) AS n FROM voter_roll_requests").fetchone()
+    assert left == {"n": 4}
 
 
 async def test_a_roll_that_wants_no_requests_gets_none_from_anybody(
@@ -132,13 +157,45 @@ async def test_a_roll_that_wants_no_requests_gets_none_from_anybody(
             with pytest.raises(BudgetSpentError) as spent:
                 await client.ask(id_number(5))
             assert spent.value.wait_s == 1
-            assert not await taken(other)
-            async with asyncio.timeout(PATIENCE_S):
-                while not (await other.standing()).remaining:
-                    pass
+            began = time.monotonic()
+            assert await taken(other)  # after the second
+            assert time.monotonic() - began >= 0.8
             assert (await client.ask(id_number(5))).status == "registered"
     first, second = roll.about(id_number(5))
     assert second.at - first.at >= 1
+
+
+async def test_a_request_that_waits_for_its_turn_is_not_sent_when_the_roll_wants_none_since(
+    settings: Settings, system: System
+) -> None:
+    budget = budget_of(system, voter_roll_requests_per_hour=1, voter_roll_window_s=2)
+    assert await taken(budget)
+    waiting = asyncio.create_task(taken(budget))
+    counted = "SELECT count(*) AS n FROM voter_roll_requests"
+    await until(settings, counted, lambda rows: rows == [{"n": 2}])  # it has its reservation
+    await budget.refrain(60)
+    assert not await waiting
+    await until(settings, counted, lambda rows: rows == [{"n": 1}])
+    assert 58 < (await budget.standing()).wait_s <= 60
+
+
+async def test_reservations_get_one_place_each_in_the_order_in_which_requests_leave_the_window(
+    system: System,
+) -> None:
+    budget = budget_of(system, voter_roll_requests_per_hour=2, voter_roll_window_s=2)
+    async with budget.request():
+        pass
+    sent: list[float] = []
+
+    async def send() -> None:
+        async with budget.request():
+            sent.append(time.monotonic())
+
+    began = time.monotonic()
+    # The second place is free at once; the third request waits for the first to leave.
+    await asyncio.gather(send(), send())
+    assert sent[0] - began < sent[1] - began
+    assert sent[1] - began >= 1
 
 
 async def test_the_wait_for_many_counts_the_windows_that_they_need(system: System) -> None:

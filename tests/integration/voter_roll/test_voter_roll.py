@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import fastexcel
@@ -16,19 +18,22 @@ from prometheus_client import generate_latest
 from rollbook.accounts import users
 from rollbook.api.app import create_app
 from rollbook.backends.database import connect, queries
+from rollbook.errors import ServiceUnavailableError
 from rollbook.model import RESULTS, Role
 from rollbook.pipeline.verify import Verification
+from rollbook.service.due import POLL_S
 from rollbook.service.system import open_system
 from rollbook.uploads import control, lookup
 from rollbook.voter_roll import reconciler
 from rollbook.voter_roll.record import Question, VerificationRecord
 from rollbook.voter_roll.stand_in import StandIn
-from rollbook.voter_roll.worker import VerificationWorker
+from rollbook.voter_roll.worker import REPORT_TRIES, VerificationWorker
 from rollbook.worker.slots import Slots
 from tests.files import csv_file, id_number, member, members
 from tests.integration.voter_roll.rolls import asking, until, verified
 from tests.integration.worker.test_worker import ended, sent, working
 from tests.redis_content import everything
+from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -388,31 +393,178 @@ async def test_a_probe_that_finds_nobody_to_ask_about_is_still_to_be_made(
     async with open_system(settings) as system:
         with connect(settings.database_address) as connection:
             connection.execute("UPDATE voter_roll_state SET down_since = now(), probe_at = now()")
-        lane = VerificationWorker(system, "a lane", write_report=Slots(settings).write_report)
-        assert (await lane._step()).is_idle
-        assert (await lane._record.turn(lease_s=60)).is_probe
+        worker = VerificationWorker(system, write_report=Slots(settings).write_report)
+        assert isinstance(await worker._claim(), float)
+        assert (await worker._record.turn(lease_s=60)).is_probe
     assert roll.asked == []
 
 
-async def test_a_lane_that_finds_no_question_looks_ever_more_seldom(
-    settings: Settings, make_user: MakeUser, roll_url: str, monkeypatch: pytest.MonkeyPatch
+async def test_a_worker_without_a_due_question_waits_for_the_next_one_and_a_second_at_most(
+    settings: Settings, roll_url: str
 ) -> None:
     settings = asking(settings, roll_url)
-    pauses: list[float] = []
+    add = "INSERT INTO voter_roll_questions (id_number, upload_ordinal, row_number, due_at)"
+    add += " VALUES (%s, 1, 2, now() + make_interval(secs => %s))"
     async with open_system(settings) as system:
-        upload_id = await sent(system, await make_user(), csv_file(1))
+        worker = VerificationWorker(system, write_report=Slots(settings).write_report)
+        assert await worker._claim() == POLL_S
         with connect(settings.database_address) as connection:
-            connection.execute("UPDATE uploads SET roll_pending = 1")
-        lane = VerificationWorker(system, "a lane", write_report=Slots(settings).write_report)
+            connection.execute(add, (id_number(4), 3600))
+        assert await worker._claim() == POLL_S
+        with connect(settings.database_address) as connection:
+            connection.execute(add, (id_number(5), 0.5))
+        pause_s = await worker._claim()
+    assert isinstance(pause_s, float)
+    assert 0 < pause_s <= 0.5
 
-        async def pause(seconds: float) -> None:
-            pauses.append(seconds)
-            if len(pauses) == 9:
-                lane._stop.set()
 
-        monkeypatch.setattr(lane, "_pause", pause)
-        await lane._lane(upload_id)
-    assert pauses == [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
+async def waiting(settings: Settings, system: System, user: User, people: int) -> UUID:
+    """An upload of which so many people are to be asked about, without a worker that did it."""
+    upload_id = await sent(system, user, csv_file(1))
+    with connect(settings.database_address) as connection:
+        connection.execute(
+            "UPDATE uploads SET verification = 'pending', roll_pending = %s", (people,)
+        )
+        for n in range(people):
+            values = (upload_id, n + 2, id_number(4 + n))
+            connection.execute(
+                "INSERT INTO verifications (upload_id, row_number, id_number, result)"
+                " VALUES (%s, %s, %s, 'pending')", values,
+            )  # fmt: skip
+        connection.execute(
+            "INSERT INTO voter_roll_questions (id_number, upload_ordinal, row_number)"
+            " SELECT id_number, 1, row_number FROM verifications"
+        )
+    return upload_id
+
+
+@contextlib.asynccontextmanager
+async def verifying(
+    system: System, write_report: Callable[[UUID], Awaitable[object]] | None = None
+) -> AsyncIterator[None]:
+    """A worker that only asks the roll and rewrites reports."""
+    stop = asyncio.Event()
+    worker = VerificationWorker(
+        system, write_report=write_report or Slots(system.settings).write_report
+    )
+    task = asyncio.create_task(worker.run(stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        async with asyncio.timeout(PATIENCE_S):
+            await task
+
+
+ANSWERED = "SELECT FROM uploads WHERE roll_pending = 0"
+
+
+async def test_a_question_whose_worker_died_is_asked_by_another_when_its_claim_ends(
+    settings: Settings, make_user: MakeUser, roll: StandIn, roll_url: str
+) -> None:
+    settings = asking(settings, roll_url)
+    async with open_system(settings) as system:
+        await waiting(settings, system, await make_user(), 1)
+        dead = await VerificationRecord(settings, system.pool).claim(lease_s=1)
+        died_at = time.monotonic()
+        assert dead is not None
+        async with verifying(system):
+            await until(settings, ANSWERED, bool)
+    (asked,) = roll.about()
+    assert asked.id_number == dead.id_number
+    assert asked.at - died_at >= 0.95
+
+
+async def test_only_people_whose_request_was_under_way_are_asked_about_twice(
+    settings: Settings, make_user: MakeUser, roll: StandIn, roll_url: str
+) -> None:
+    lanes = 4
+    settings = asking(settings, roll_url, voter_roll_lanes=lanes, shutdown_grace_s=0)
+    async with open_system(settings) as system:
+        await waiting(settings, system, await make_user(), 30)
+        roll.latency_s = 0.05
+        async with verifying(system):
+            await asyncio.to_thread(roll.wait_until_asked, 10)
+            roll.latency_s = 1.5  # these are cut off
+            await asyncio.to_thread(roll.wait_until_asked, 10 + 2 * lanes)
+        roll.latency_s = 0.0
+        with connect(settings.database_address) as connection:
+            claims = connection.execute("SELECT FROM voter_roll_questions WHERE due_at > now()")
+            under_way = claims.rowcount
+            connection.execute("UPDATE voter_roll_questions SET due_at = now()")  # they have ended
+        async with verifying(system):
+            await until(settings, ANSWERED, bool)
+    times = Counter(asked.id_number for asked in roll.about())
+    assert len(times) == 30
+    assert 0 < under_way <= lanes
+    assert sum(number - 1 for number in times.values()) <= under_way
+
+
+async def test_a_worker_that_stops_waits_for_the_answers_under_way(
+    settings: Settings, make_user: MakeUser, roll: StandIn, roll_url: str
+) -> None:
+    settings = asking(settings, roll_url)
+    roll.latency_s = 0.5
+    async with open_system(settings) as system:
+        await waiting(settings, system, await make_user(), 1)
+        async with verifying(system):
+            await asyncio.to_thread(roll.wait_until_asked, 1)
+    assert len(fetched(settings, ANSWERED)) == 1
+
+
+async def due_report(settings: Settings, system: System, user: User) -> UUID:
+    """An upload whose answers are all in, and whose report is due."""
+    upload_id = await sent(system, user, csv_file(1))
+    with connect(settings.database_address) as connection:
+        connection.execute(
+            "UPDATE uploads SET status = 'completed', finished_at = now(), verification = 'pending'"
+        )
+    return upload_id
+
+
+async def test_a_report_is_claimed_for_as_long_as_it_is_being_written_and_then_by_another(
+    settings: Settings, make_user: MakeUser, roll_url: str
+) -> None:
+    settings = asking(settings, roll_url, lock_duration_ms=2000, shutdown_grace_s=0)
+    begun, other_begun = asyncio.Event(), asyncio.Event()
+
+    async def never_ends(_: UUID) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    async def by_another(_: UUID) -> None:
+        other_begun.set()
+
+    async with open_system(settings) as system, open_system(settings) as other:
+        await due_report(settings, system, await make_user())
+        async with contextlib.AsyncExitStack() as workers:
+            async with verifying(system, never_ends):
+                await asyncio.wait_for(begun.wait(), PATIENCE_S)
+                await workers.enter_async_context(verifying(other, by_another))
+                with pytest.raises(TimeoutError):  # longer than a claim lasts
+                    await asyncio.wait_for(other_begun.wait(), 3)
+            await asyncio.wait_for(other_begun.wait(), PATIENCE_S)
+
+
+async def test_a_part_that_is_away_costs_a_report_none_of_its_tries(
+    settings: Settings, make_user: MakeUser, roll_url: str
+) -> None:
+    settings = asking(settings, roll_url)
+    calls = 0
+
+    async def written(upload_id: UUID) -> None:
+        nonlocal calls
+        calls += 1
+        if calls <= REPORT_TRIES + 2:
+            raise ServiceUnavailableError("The store doesn't answer.")
+        with connect(settings.database_address) as connection:
+            connection.execute(
+                "UPDATE uploads SET verification = 'verified' WHERE id = %s", (upload_id,)
+            )
+
+    async with open_system(settings) as system, verifying(system, written):
+        upload = await verified(settings, await due_report(settings, system, await make_user()))
+    assert (upload["report_tries"], calls) == (0, REPORT_TRIES + 3)
 
 
 async def test_before_the_merge_nobody_is_asked_about_who_cannot_be_merged(
@@ -515,19 +667,19 @@ async def test_a_second_look_and_an_answer_both_lock_the_upload_before_anything_
             )
             assert not Verification(own, upload, cache_days=30).prepare(lines, is_refused=False)
 
-    async def spread(system: System) -> None:
+    async def settle(system: System) -> None:
         record = VerificationRecord(on, system.pool)
         question = Question(
             id_number(5), failures=1, was_refused=False, is_wanted=True, is_known=False
         )
-        await record.spread(question, is_refused=True)
+        await record.settle(question, is_refused=True)
 
     waits = (
         "SELECT FROM pg_stat_activity"
         " WHERE wait_event_type = 'Lock' AND datname = current_database()"
     )
     async with open_system(on) as system:
-        for other in (asyncio.to_thread(look_again), spread(system)):
+        for other in (asyncio.to_thread(look_again), settle(system)):
             with connect(settings.database_address) as holder:
                 holder.execute("SELECT FROM uploads WHERE id = %s FOR UPDATE", (upload_id,))
                 task = asyncio.ensure_future(other)
@@ -620,7 +772,7 @@ async def test_everything_in_redis_may_be_lost_and_nobody_is_asked_twice(
     async with at_work(settings) as system:
         upload_id = await sent(system, await make_user(), csv_file(members(60, 4)))
         await asyncio.to_thread(roll.wait_until_asked, 20)
-        await system.verifications.redis.flushall()
+        await system.redis.flushall()
         await until(settings, "SELECT * FROM voter_roll_state", lambda _: len(roll.about()) >= 20)
         added = await reconciler.run_once(system)
         upload = await verified(settings, upload_id)
@@ -743,7 +895,6 @@ async def test_nothing_of_a_person_is_in_redis_in_a_log_or_in_a_metric(
     output = capsys.readouterr()
     logged = output.out + output.err + caplog.text
     assert str(upload_id) in in_the_middle
-    assert "rollbook:voter-roll" in in_the_middle
     assert "rollbook_voter_roll_requests_total" in metrics
     assert "voter roll gave no answer" in logged
     for place in (in_the_middle, at_the_end, metrics, logged):
