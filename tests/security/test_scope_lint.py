@@ -42,7 +42,7 @@ SERVICES = {
         {"uploads/control.py", "notifications/outbox.py"},
     ),
     "reconciler": (
-        "the reconcilers of the queue", {"uploads/reconciler.py", "voter_roll/reconciler.py"},
+        "the reconciler of the queue", {"uploads/reconciler.py"},
     ),
     "retention": ("what is over goes, whosever it is; `reports` is for operators",
                   {"uploads/retention.py"}),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from rollbook.backends.database import queries
+from rollbook.backends.database import exclusive
 from rollbook.voter_roll.budget import Budget
 from rollbook.voter_roll.record import VerificationRecord
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 #: The advisory lock that one process holds while it reconciles (any fixed number will do).
 LOCK = 0x766F7465
 
-_SQL = queries("reconciler")
 log = structlog.get_logger(__name__)
 
 
@@ -37,9 +36,8 @@ async def run_once(system: System) -> int | None:
     if not system.settings.asks_voter_roll:
         return 0
     record = VerificationRecord(system.settings, system.pool)
-    async with system.pool.connection() as connection:
-        row = await (await connection.execute(_SQL["lock"], {"lock": LOCK})).fetchone()
-        if row is None or not row["locked"]:
+    async with exclusive(system.pool, LOCK) as connection:
+        if connection is None:
             return None
         await Budget(system).forget()
         await record.give_up()

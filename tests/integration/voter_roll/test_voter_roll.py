@@ -662,8 +662,8 @@ async def test_a_second_look_and_an_answer_both_lock_the_upload_before_anything_
         with connect(settings.database_address) as own:
             own.execute(queries("members")["stage"])
             own.execute(
-                "INSERT INTO staged (row_number, id_number)"
-                " SELECT row_number, id_number FROM verifications"
+                "INSERT INTO staged (row_number, id_number, filled, member_id)"
+                " SELECT row_number, id_number, 0, gen_random_uuid() FROM verifications"
             )
             assert not Verification(own, upload, cache_days=30).prepare(lines, is_refused=False)
 
