@@ -144,6 +144,24 @@ def suggested(header: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
+def missing_hint(columns: ColumnMap) -> str:
+    """A sentence on the headers that may mean a required field which is missing, or nothing."""
+    fields = {*columns.missing, FULL_NAME}
+    near = [
+        f"'{header[:60]}' may be {variants()[field][0]}"
+        for header in columns.unknown[:_MOST_HINTS]
+        for field in suggested(header)[:1]
+        if field in fields
+    ]
+    first = columns.header("firstname")
+    if columns.missing == ("surname",) and first and key(first) in _weak():
+        near.append(f"'{first[:60]}' may be {variants()[FULL_NAME][0]}")
+    return f" {', '.join(near)}: say so when you send the file, if it is." if near else ""
+
+
+#: Unknown headers that are looked at: a file may have thousands.
+_MOST_HINTS: Final = 50
+
 #: Shorter names have too many neighbours: "Age" is one edit from "Page", "Tel" from "Sel".
 _LEAST_NEAR: Final = 5
 
@@ -310,6 +328,11 @@ def _listed_suggestions() -> Mapping[str, Sequence[str]]:
     listed: dict[str, Sequence[str]] = _written()["suggested"]
     exact = {key(name): fields for name, fields in listed.items()}
     return {_canonical(name): fields for name, fields in listed.items()} | exact
+
+
+@cache
+def _weak() -> frozenset[str]:
+    return frozenset(key(name) for name in _written()["weak"])
 
 
 @cache

@@ -28,6 +28,7 @@ from rollbook.pipeline.columns import (
     ColumnMap,
     fingerprint,
     key,
+    missing_hint,
     own,
     variants,
 )
@@ -436,6 +437,7 @@ def _missing(columns: ColumnMap) -> str:
     return (
         f"The file has no column {words}, which every member needs. Nothing was changed. Add it, "
         "or give the column that holds it that header, and send the file again."
+        + missing_hint(columns)
     )
 
 

@@ -10,6 +10,7 @@ from rollbook.pipeline.columns import (
     is_surname_first,
     key,
     map_headers,
+    missing_hint,
     own,
     suggested,
     unique_headers,
@@ -177,3 +178,10 @@ def test_a_header_says_whether_the_surname_is_first(header: str) -> None:
     assert is_surname_first(header)
     assert not is_surname_first("Name & Surname")
     assert not is_surname_first("Full Name")
+
+
+def test_a_missing_column_is_looked_for_among_the_unknown_headers() -> None:
+    hint = missing_hint(map_headers(["ID Number", "Name", "Surnme", "Shoe size"]))
+    assert hint.startswith(" 'Surnme' may be Surname")
+    assert "'Name' may be Full Name" in missing_hint(map_headers(["ID Number", "Name"]))
+    assert missing_hint(map_headers(["ID Number", "First Name"])) == ""
