@@ -61,7 +61,9 @@ async def work() -> None:
     # Neither the record nor the file store has a part in taking a job off the queue.
     client = make_client(trial.REDIS_URL)
     queue = UploadQueue(settings, client)
-    system = System(settings, cast("Pool", None), client, queue, cast("FileStore", None))
+    system = System(
+        settings, cast("Pool", None), client, queue, cast("FileStore", None), cast("Pool", None)
+    )
     worker = UploadWorker(system)._make_worker(client)  # noqa: SLF001
     worker.processor = _run
     await worker.run()

@@ -1,4 +1,4 @@
-"""Keeps a BullMQ worker running, whatever becomes of Redis, until the process is to stop."""
+"""Restarts the BullMQ worker after failures of Redis until the process stops."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rollbook.config import Settings
     from rollbook.queue.bull_worker import OneCallWorker
 
-#: Seconds before a BullMQ worker that gave up (Redis away) is started anew.
+#: Pause before a BullMQ worker that failed is restarted, in seconds.
 RESTART_PAUSE_S = 2.0
 #: BullMQ skips a check when the last one, by whichever worker, is less than its interval ago, so
 #: that timers of nearly the same length can skip every other one. Checking more often keeps the
