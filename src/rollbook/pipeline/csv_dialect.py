@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from rollbook.pipeline.csv_records import Records, Shape, split
+from rollbook.pipeline.csv_records import Records, Shape
 from rollbook.pipeline.header import SEARCH_ROWS, Texts
 
 if TYPE_CHECKING:
@@ -106,16 +106,13 @@ def _best(lines: Sequence[str], delimiters: str, find: FindHeader) -> Dialect | 
 
 
 def _shape(lines: Sequence[str], delimiter: str) -> Shape:
-    """The quotation mark, and whether a backslash before it makes it text."""
+    """The quotation mark of the file."""
     plain = Shape(delimiter)
     single = Shape(delimiter, "'")
     if _is_single(lines, single):
         return single
-    escaped = replace(plain, has_escapes=True)
-    votes = 0
-    for line in islice((line for line in lines if '\\"' in line), _MOST_LINES):
-        votes += _is_whole(line, escaped) - _is_whole(line, plain)
-    return escaped if votes > 0 else plain
+    # Whether a backslash makes the next sign text is seen in each line; see ``csv_records``.
+    return plain
 
 
 def _is_single(lines: Sequence[str], single: Shape) -> bool:
@@ -134,11 +131,6 @@ def _is_single(lines: Sequence[str], single: Shape) -> bool:
         not any(record.is_loose or record.has_literal_quote for record in records)
         and min(begun, widths.most_common(1)[0][1]) >= len(records) - 1 > 0
     )
-
-
-def _is_whole(line: str, shape: Shape) -> bool:
-    found = split(line, shape)
-    return not found.loose and found.open_at is None
 
 
 def _is_wrapped(line: str) -> bool:

@@ -56,8 +56,9 @@ def rows_of(path: Path) -> dict[int, Cells]:
     for sheet in read(path, "csv"):
         refused = set(sheet.row_problems[ROW_NUMBER])
         for number, *cells in sheet.frame.iter_rows():
-            if number not in refused:
-                found[number] = tuple(cell or "" for cell in cells)
+            # A value in a column without a header refuses its row when it is validated.
+            if number not in refused and not any(cells[len(HEADERS) :]):
+                found[number] = tuple(cell or "" for cell in cells[: len(HEADERS)])
     return found
 
 
