@@ -36,6 +36,7 @@ KINDS = {
     "gender": "`male`, `female`",
     "citizenship": "compared with the ID number",
     "province": "to its code, such as `GP`",
+    "municipality": "to its official name in the register of municipalities, such as `Emfuleni`",
     "voting_district": "8 digits",
     "date_joined": "a date",
     "last_payment": "a date",

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 from rollbook import clock
 from rollbook.accounts import audit, passwords
-from rollbook.accounts.users import check_place, is_address
+from rollbook.accounts.users import is_address, place_of
 from rollbook.backends.database import fetch_one, queries
 from rollbook.errors import (
     ConflictError,
@@ -157,14 +157,14 @@ def _place(settings: Settings, claims: dict[str, Any]) -> tuple[Role, Scope]:
         province = _text(claims, settings.oidc_province_claim)
     if role == Role.MUNICIPALITY_ADMIN:
         municipality = _text(claims, settings.oidc_municipality_claim)
-    scope = Scope(province, municipality)
     try:
-        check_place(role, scope)
+        return role, place_of(role, Scope(province, municipality))
     except InvalidRequestError:
+        given = Scope(province, municipality)
         raise NotAllowedError(
-            f"You were not signed in: no place was given for your role there. {_OPERATOR}"
+            "You were not signed in: your account there doesn't say for which place your role is, "
+            f"or names one that there isn't ({given}). {_OPERATOR}"
         ) from None
-    return role, scope
 
 
 def claim(claims: dict[str, Any], path: str) -> object:

@@ -7,7 +7,7 @@ import secrets
 from typing import TYPE_CHECKING, Any, TypeGuard
 from uuid import UUID, uuid4
 
-from rollbook import clock
+from rollbook import clock, places
 from rollbook.accounts import audit, lockout, passwords, tokens
 from rollbook.backends.database import fetch_all, fetch_one, queries
 from rollbook.errors import ConflictError, InvalidRequestError, NotAuthenticatedError, NotFoundError
@@ -48,7 +48,7 @@ async def add(
     """
     if not is_address(email):
         raise InvalidRequestError(f"{email!r} is not an e-mail address.")
-    check_place(role, scope)
+    scope = place_of(role, scope)
     user = User(uuid4(), email, name, role, scope)
     await passwords.check(password, user, strength=strength)
     parameters = {
@@ -160,7 +160,7 @@ async def set_role(
         InvalidRequestError: the role and the place don't fit.
         NotFoundError: there is no such account.
     """
-    check_place(role, scope)
+    scope = place_of(role, scope)
     parameters = {
         "email": email,
         "role": role.value,
@@ -334,11 +334,16 @@ def is_address(text: str) -> bool:
     return "@" in text.strip("@") and text.isprintable() and " " not in text
 
 
-def check_place(role: Role, scope: Scope) -> None:
-    """Refuse a place that doesn't fit the role.
+def place_of(role: Role, scope: Scope) -> Scope:
+    """The place of a role, as the register writes it: the province's code, the municipality's name.
+
+    Args:
+        role: of the account.
+        scope: the place as somebody wrote it, by code or name.
 
     Raises:
-        InvalidRequestError: a place is missing, or there is one too many.
+        InvalidRequestError: there is one part too many or too few, or no such place; the sentence
+            names the nearest ones.
     """
     wanted = {
         Role.PROVINCE_ADMIN: (True, False),
@@ -349,6 +354,25 @@ def check_place(role: Role, scope: Scope) -> None:
             "A province_admin needs a province, a municipality_admin a province and a "
             "municipality, and the other roles neither."
         )
+    if scope.province is None:
+        return scope
+    province = places.find_province(scope.province)
+    if province is None or province.how != "known":
+        raise InvalidRequestError(
+            f"There is no province {scope.province!r}, so nothing was changed. The nearest are "
+            f"{', '.join(places.nearest_provinces(scope.province))}."
+        )
+    code = province.place.code
+    if scope.municipality is None:
+        return Scope(code)
+    found = places.find_municipality(scope.municipality, province=code)
+    if found is None or found.how != "known" or found.place.province != code:
+        nearest = places.nearest_municipalities(scope.municipality, province=code)
+        raise InvalidRequestError(
+            f"There is no municipality {scope.municipality!r} in {province.place.name}, so nothing "
+            f"was changed. The nearest are {', '.join(nearest)}."
+        )
+    return Scope(code, found.place.name)
 
 
 async def _change(

@@ -17,6 +17,7 @@ from rollbook.pipeline.columns import FULL_NAME, REQUIRED, is_surname_first, var
 from rollbook.pipeline.dates import Orders, dates
 from rollbook.pipeline.emails import emails
 from rollbook.pipeline.phones import phones
+from rollbook.pipeline.places import placed, provinces
 from rollbook.pipeline.plausible import contradictions, latest_past
 from rollbook.pipeline.read import ROW_NUMBER
 
@@ -86,7 +87,7 @@ _MEANINGS: Final[Mapping[str, Callable[[pl.Series], Understood]]] = {
     "voting_district": cells.voting_districts,
     "membership_amount": amounts.amounts,
     "age": cells.ages,
-    "province": _spelling("province", "province_unknown"),
+    "province": provinces,
     "gender": _spelling("gender", "gender_unknown"),
     "citizenship": _spelling("citizenship", "citizenship_unknown"),
     "race": _spelling("race", None),
@@ -158,9 +159,10 @@ def normalise(sheet: Sheet, today: dt.date, orders: Orders | None = None) -> Nor
     )
     counted = _with_expiry(frame, today)
     doubts = _doubts(raw, counted, found)
+    counted, out_of_place = placed(counted)
     doubts += [
         select(raw, where, name, code, kept)
-        for name, code, where, kept in contradictions(frame, today)
+        for name, code, where, kept in (*out_of_place, *contradictions(frame, today))
     ]
     found_all = pl.concat([pl.DataFrame(schema=_DOUBTS), *doubts, *batch.doubts])
     return Normalised(

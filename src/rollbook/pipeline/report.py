@@ -348,9 +348,11 @@ def _by_row(problems: pl.DataFrame) -> pl.DataFrame:
 def _all_problems() -> pl.Expr:
     """The problems of the row's cells, and those of the row as a whole."""
     repeats = "Repeats row " + pl.col("duplicate_of").cast(pl.String) + "."
-    elsewhere = pl.when(pl.col("outcome") == "out_of_scope").then(
-        pl.lit("The row's province or municipality is not your office's.")
-    )
+    # A cell that names another office has its own sentence.
+    is_named = pl.col("said").str.contains(sentence("other_office"), literal=True)
+    elsewhere = pl.when(
+        (pl.col("outcome") == "out_of_scope") & ~is_named.fill_null(value=False)
+    ).then(pl.lit("This member belongs to another office."))
     said = pl.concat_str(pl.col("said"), repeats, elsewhere, separator="\n", ignore_nulls=True)
     return pl.when(said != "").then(said)
 

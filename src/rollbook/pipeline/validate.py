@@ -157,6 +157,8 @@ def validate(normalised: Normalised, sheet: Sheet, scope: Scope) -> Validated:
         headers[name] = name
         errors.append(select(undecided, undecided[name].is_not_null(), name, "repeat_undecided"))
     errors.append(_whole_rows(sheet, beyond))
+    if scope.municipality is not None:
+        errors.append(_wards_elsewhere(normalised, scope.municipality))
     said = pl.concat(errors)
     invalid = pl.concat([failed[ROW_NUMBER], said.filter(severity="error")[ROW_NUMBER]])
     said = pl.concat([said, *_elsewhere(normalised, scope, invalid)])
@@ -223,6 +225,14 @@ def _undecided(sheet: Sheet) -> pl.DataFrame | None:
     return pl.DataFrame([sheet.frame[ROW_NUMBER], cell]).filter(is_no)
 
 
+def _wards_elsewhere(normalised: Normalised, municipality: str) -> pl.DataFrame:
+    """The rows without a municipality, and so the office's, whose ward lies in another one."""
+    frame = normalised.frame
+    elsewhere = frame["municipality"].is_null() & (frame["ward_municipality"] != municipality)
+    where = elsewhere.fill_null(value=False)
+    return select(normalised.raw, where, "ward", "ward_in_other_place", frame["ward"])
+
+
 def _with_verdicts(frame: pl.DataFrame, invalid: pl.Series, scope: Scope) -> pl.DataFrame:
     return frame.select(
         ROW_NUMBER,
@@ -240,7 +250,14 @@ def _with_verdicts(frame: pl.DataFrame, invalid: pl.Series, scope: Scope) -> pl.
         .alias("verdict"),
         # A row without a place belongs to the office that sent it.
         _or_own("province", scope.province),
-        _or_own("municipality", scope.municipality),
+        # Where neither says it, a ward in the same province does.
+        pl.coalesce(
+            "municipality",
+            pl.lit(scope.municipality, pl.String),
+            pl.when(_or_own("province", scope.province) == pl.col("ward_province")).then(
+                "ward_municipality"
+            ),
+        ).alias("municipality"),
     )
 
 

@@ -119,14 +119,9 @@ def find_municipality(text: str, *, province: str | None = None) -> Found[Munici
     return _one(within or found)
 
 
-def is_district_of(text: str, municipality: str | None = None) -> bool:
-    """Does a text name a district, and the one that a municipality, given by name, lies in?"""
-    codes = _district_names().get(_key(re.sub(r"\b(?:district|distrik|dm)\b", " ", text.lower())))
-    if not codes or municipality is None:
-        return bool(codes)
-    return any(
-        one.district in codes for one in municipalities().values() if one.name == municipality
-    )
+def is_district(text: str) -> bool:
+    """Does a text name a district?"""
+    return _key(re.sub(r"\b(?:district|distrik|dm)\b", " ", text.lower())) in _district_names()
 
 
 def municipality_of_ward(ward: str) -> Municipality | None:
@@ -197,11 +192,8 @@ def _municipality_names() -> _Names:
 
 
 @cache
-def _district_names() -> Mapping[str, set[str]]:
-    return {
-        key: {code for code, _ in places}
-        for key, places in _names(_data()["districts"].items()).items()
-    }
+def _district_names() -> _Names:
+    return _names(_data()["districts"].items())
 
 
 @cache

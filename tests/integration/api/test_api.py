@@ -64,7 +64,7 @@ async def test_a_good_password_gives_a_token_that_says_who(
         "name": "",
         "role": "municipality_admin",
         "province": "GP",
-        "municipality": "Johannesburg",
+        "municipality": "City of Johannesburg",
     }
 
 

@@ -41,6 +41,10 @@ def dumped(address: str) -> list[str]:
     return [line for line in lines if not line.startswith(("\\restrict", "\\unrestrict"))]
 
 
+#: Revisions that change rows and leave the schema as it is.
+DATA_ONLY = {"0018"}
+
+
 def down(address: str, revision: str) -> None:
     with schema._alembic(address) as (config, connection):
         alembic.command.downgrade(config, revision)
@@ -55,7 +59,7 @@ def test_down_by_each_revision_and_up_again_gives_the_same_schema(database_url: 
     for revision in revisions:
         down(database_url, revision)
         dumps[revision] = dumped(database_url)
-    assert len({tuple(dump) for dump in dumps.values()}) == len(dumps)
+    assert len({tuple(dump) for dump in dumps.values()}) == len(dumps) - len(DATA_ONLY)
     for revision in reversed(revisions):
         with schema._alembic(database_url) as (config, connection):
             alembic.command.upgrade(config, revision)

@@ -136,7 +136,9 @@ def test_every_row_is_there_with_its_outcome_and_all_its_problems(sheets: dict[s
         (
             6,
             "Refused: belongs to another office",
-            "The row's province or municipality is not your office's.",
+            "Province: This place is not your office's, so the row was not taken in. Kept: LP.\n"
+            "Municipality: The municipality does not lie in the province that the row names; both "
+            "were kept. Kept: City of Johannesburg.",
         ),
     ]
 

@@ -1,0 +1,111 @@
+"""Places as offices write them, end to end: one spelling in the record, and every doubt said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from rollbook.model import Scope
+from tests.files import csv_file, member
+from tests.pipeline_run import Done, Site, open_site
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FOLDER = Path(__file__).parent
+EMFULENI = Scope("GP", "Emfuleni")
+
+
+@pytest.fixture
+def site(database_url: str, tmp_path: Path) -> Iterator[Site]:
+    with open_site(database_url, tmp_path) as opened:
+        yield opened
+
+
+def problems(done: Done) -> dict[int, list[str]]:
+    """The codes of each row's problems of places."""
+    found = {
+        row["row_number"]: [
+            problem["code"] for problem in row["problems"] or () if problem["column"] in PLACES
+        ]
+        for row in done.rows
+    }
+    return {row: codes for row, codes in found.items() if codes}
+
+
+PLACES = ("Province", "Municipality", "Ward")
+
+
+def test_provinces_are_understood_as_offices_write_them(site: Site) -> None:
+    """All rows have one ID number, so each value is read from a file of its own."""
+    header, *rows = (FOLDER / "province_names.csv").read_text().splitlines()
+    codes, doubts = [], {}
+    for number, row in enumerate(rows, start=2):
+        done = site.send(f"{header}\n{row}\n".encode(), "one.csv")
+        [found] = site.members().values()
+        codes.append(found["province"])
+        if said := problems(done):
+            doubts[number] = said[2]
+        site.clean()
+    assert codes == [
+        "KZN", "KZN", "GP", "NC", "LP", "EC", "EC", "NW", "MP", "WC", "LP", "KZN", "FS",
+    ]  # fmt: skip
+    assert doubts == {6: ["place_former_name"], 12: ["place_near"]}
+
+
+def test_an_offices_own_name_in_any_spelling_is_the_offices(site: Site) -> None:
+    content = (FOLDER / "municipality_names.xlsx").read_bytes()
+    done = site.send(content, "municipality_names.xlsx", scope=EMFULENI)
+    assert set(done.by_row.values()) == {"inserted"}
+    assert {found["municipality"] for found in site.members().values()} == {"Emfuleni"}
+    assert problems(done) == {}
+
+
+@pytest.mark.parametrize(
+    ("place", "kept", "doubts"),
+    [
+        ({"Municipality": "Pretoria"}, ("GP", "City of Tshwane", None), ["place_town"]),
+        ({"Municipality": "Randfontein"}, ("GP", "Rand West City", None), ["place_former_name"]),
+        ({"Municipality": "Emfulini LM"}, ("GP", "Emfuleni", None), ["place_near"]),
+        ({"Municipality": "Sedibeng"}, ("GP", "Sedibeng", None), ["municipality_is_district"]),
+        ({"Municipality": "Branch 4"}, ("GP", "Branch 4", None), ["municipality_unknown"]),
+        ({"Municipality": "eThekwini"}, ("GP", "eThekwini", None),
+         ["municipality_in_other_province"]),
+        ({"Province": "", "Municipality": "eThekwini"}, ("KZN", "eThekwini", None), []),
+        ({"Municipality": "Emfuleni", "Ward": "79800001"}, ("GP", "Emfuleni", "79800001"),
+         ["ward_in_other_place"]),
+        ({"Municipality": "", "Ward": "79800001"},
+         ("GP", "City of Johannesburg", "79800001"), []),
+        ({"Municipality": "", "Ward": "52205003"}, ("GP", None, "52205003"),
+         ["ward_in_other_place"]),
+        ({"Municipality": "Emfuleni", "Ward": "12"}, ("GP", "Emfuleni", "12"), []),
+    ],
+)  # fmt: skip
+def test_a_place_has_one_spelling_and_a_doubt_is_said(
+    site: Site,
+    place: dict[str, str],
+    kept: tuple[str | None, str | None, str | None],
+    doubts: list[str],
+) -> None:
+    row = member(1) | {"Province": "Gauteng", "Municipality": "", "Ward": ""} | place
+    done = site.send(csv_file([row]), "members.csv")
+    [found] = site.members().values()
+    assert (found["province"], found["municipality"], found["ward"]) == kept
+    assert problems(done).get(2, []) == doubts
+
+
+def test_a_row_that_names_another_municipality_alone_is_another_offices(site: Site) -> None:
+    row = member(1) | {"Province": "", "Municipality": "eThekwini", "Ward": ""}
+    done = site.send(csv_file([row]), "members.csv", scope=Scope("GP"))
+    assert done.by_row == {2: "out_of_scope"}
+
+
+def test_a_ward_elsewhere_takes_no_row_from_the_office_and_is_said(site: Site) -> None:
+    row = member(1) | {"Province": "Gauteng", "Municipality": "", "Ward": "79800001"}
+    done = site.send(csv_file([row]), "members.csv", scope=EMFULENI)
+    assert done.by_row == {2: "inserted"}
+    assert problems(done) == {2: ["ward_in_other_place"]}
+    [found] = site.members().values()
+    assert found["municipality"] == "Emfuleni"
