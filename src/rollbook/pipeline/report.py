@@ -291,9 +291,11 @@ def _table(
     name = pl.concat_str("existing_firstname", "existing_surname", separator=" ")
     ours = lines.join(_by_row(problems), on=ROW_NUMBER, how="left", maintain_order="left").select(
         *roll_columns(),
-        pl.when(pl.col("taken").is_null())
+        # Refused rows are not all looked up: an empty cell says that it is not known.
+        pl.when(pl.col("taken").is_not_null())
+        .then(pl.lit("Yes"))
+        .when(~pl.col("outcome").cast(pl.String).is_in(REFUSED))
         .then(pl.lit("No"))
-        .otherwise(pl.lit("Yes"))
         .alias("Already Exists"),
         # What another office knows of its member is not for this one.
         _of_own(name).alias("Existing Member Name"),

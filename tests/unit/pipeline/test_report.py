@@ -143,6 +143,13 @@ def test_every_row_is_there_with_its_outcome_and_all_its_problems(sheets: dict[s
     ]
 
 
+def test_no_refused_row_is_said_to_be_new(sheets: dict[str, Any]) -> None:
+    headers, *rows = sheets["All Uploaded Rows"]
+    at = headers.index("Already Exists")
+    said = {row[0]: row[at] for row in rows}
+    assert (said[2], said[3], said[4], said[5]) == ("No", None, None, "Yes")
+
+
 def test_each_sheet_has_the_rows_of_its_kind(sheets: dict[str, Any]) -> None:
     numbers = {name: [row[0] for row in sheets[name][1:]] for name in SHEETS[1:-1]}
     assert numbers == {
