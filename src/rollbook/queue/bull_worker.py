@@ -1,13 +1,13 @@
 """BullMQ's worker, with one call to Redis for each job of a full queue instead of two.
 
-BullMQ's script that finishes a job can hand out the next one in the same step, and the Node library
-has it do so. The Python port (bullmq 3.4, ``Worker.processJob``) asks for the next one in a call of
+BullMQ's script that finishes a job can return the next one in the same step, and the Node library
+uses that. The Python port (bullmq 3.4, ``Worker.processJob``) asks for the next one in a call of
 its own. This class adds what is missing and corrects how the port closes; it can go when the port
 does both.
 
-BullMQ also ships the script that gives a running job back at the front of its priority, and the
-Python port has no call of it: its own way to release a job without counting an attempt is a delay,
-after which the job goes to the end of its priority and until which it has no place in the queue.
+BullMQ also ships a script that puts a running job back at the front of its priority, and the Python
+port never calls it. The port releases a job without counting an attempt only by a delay. The job
+has no place in the queue during the delay, and goes to the end of its priority afterwards.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from bullmq import Job
 
-#: Seconds between two looks whether a worker that may take no job may take one again.
+#: Seconds between two checks whether an unfit worker may take jobs again.
 MAY_TAKE_S = 0.1
 
 _SCRIPT = loadScript("moveJobFromActiveToWait-9.lua")
@@ -34,7 +34,7 @@ _KEYS = (
 
 
 class OneCallWorker(Worker):  # type: ignore[misc]
-    """A worker whose finished job brings the next one along."""
+    """A worker that receives the next job in the call that finishes one."""
 
     def __init__(
         self,
@@ -48,18 +48,18 @@ class OneCallWorker(Worker):  # type: ignore[misc]
         self._may_take = may_take
         #: How many jobs were taken off the queue.
         self.taken = 0
-        #: What the script handed out beside the end of a job, its data and its id, by the token
-        #: that locked the one and now locks the other.
+        #: The next job that the script returned when one finished, as data and id, by the token
+        #: that locked the finished job and now locks the next one.
         self._handed_out: dict[str, tuple[dict[str, str], str]] = {}
         self._finish = self.backend.moveToCompleted
         self.backend.moveToCompleted = self._finish_and_fetch
 
     async def close(self, force: bool = False) -> None:
-        """Take no more jobs, and give the connections back when running ones have ended.
+        """Take no more jobs, and close the connections when the running jobs have ended.
 
-        The port's own close awaits its work, shielded, until it has ended, whatever cancels the
-        wait. Where the event loop ends first (Redis doesn't answer) that work is cancelled too, and
-        the wait for it then ends at once, again and again: the process never ended, at full load.
+        The port's own close awaits its shielded work until that has ended, and ignores every
+        cancellation of the wait. If the event loop ends first (Redis doesn't answer), that work is
+        cancelled too and each wait for it returns at once: the process would loop at full load.
         """
         self.closing = True
         self.paused = False
@@ -82,7 +82,7 @@ class OneCallWorker(Worker):  # type: ignore[misc]
 
     @property
     def has_room(self) -> bool:
-        """Would it take a job now?"""
+        """Whether it would take a job now."""
         goes_on = self.running and not self.closing and not self.paused
         return goes_on and len(self.jobs) < self.opts["concurrency"] and self._may_take()
 
@@ -117,10 +117,10 @@ class OneCallWorker(Worker):  # type: ignore[misc]
         return done
 
     async def processJob(self, job: Job, token: str) -> Job | None:  # noqa: N802 - the port's name
-        """Process a job; the next one, if its end brought one along."""
+        """Process a job; returns the next one, if finishing this one returned one."""
         await super().processJob(job, token)
-        # The port renews locks by job alone, and of two attempts that are here it stops with the
-        # first that ends: the other, which has the lock, would lose it.
+        # The port renews locks by job id only. If two attempts of a job are here, it stops renewing
+        # when the first one ends, and the other, which has the lock, would lose it.
         for other, its_token in self.jobs:
             if other.id == job.id:
                 self.lockManager.track_job(other.id, its_token, 0)
@@ -130,18 +130,18 @@ class OneCallWorker(Worker):  # type: ignore[misc]
         following: Job | None = await self.nextJobFromJobData(*handed_out, token=token)
         self.taken += following is not None
         if following is not None and (self.closing or self.paused):
-            # Nobody here will take it any more: another worker shall, and not only when its lock
-            # has run out.
+            # This worker won't process it any more. Releasing it now lets another worker take it
+            # before the lock expires.
             await hand_back(following, token)
             return None
         return following
 
 
 async def hand_back(job: Job, token: str) -> None:
-    """Let go of a job; ``DelayedError`` is to be raised afterwards.
+    """Release a job; the caller raises ``DelayedError`` afterwards.
 
     Raises:
-        TypeError: the lock isn't ours any more, or the queue has lost the job.
+        TypeError: the worker no longer holds the lock, or the queue has lost the job.
         redis.exceptions.RedisError: Redis doesn't answer.
     """
     scripts = job.backend.scripts
@@ -158,10 +158,9 @@ async def hand_back(job: Job, token: str) -> None:
 
 
 def is_let_go(error: BaseException) -> bool:
-    """Does BullMQ say that the job's lock isn't ours any more, or that the job is gone?
+    """Whether BullMQ says that the worker has lost the job's lock, or that the job is gone.
 
-    That is how the attempt that was fenced off ends: another one has the job, and nobody needs to
-    act.
+    This is how a fenced attempt ends: another attempt has the job, and no action is needed.
     """
     return isinstance(error, TypeError) and str(error).startswith(
         ("Missing lock for job", "Lock mismatch for job", "Missing key for job")

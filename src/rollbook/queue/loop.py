@@ -29,9 +29,9 @@ RESTART_PAUSE_S = 2.0
 CHECKS_PER_INTERVAL = 3
 #: Seconds that the last calls to Redis get when the process stops.
 CLOSE_S = 10
-#: Seconds between two looks whether jobs wait that nobody takes, at most.
+#: Longest interval between two checks for waiting jobs that no worker takes, in seconds.
 WATCH_S = 5.0
-#: Seconds that Redis gets to answer them.
+#: Time limit for Redis to answer such a check, in seconds.
 ANSWER_S = 5.0
 
 log = structlog.get_logger(__name__)
@@ -65,7 +65,7 @@ async def _one_life(
     make_worker: Callable[[Redis], OneCallWorker],
     shut_down: Callable[[], Awaitable[None]],
 ) -> None:
-    """One life of a BullMQ worker: until we stop, or until it gives up on Redis."""
+    """Run one BullMQ worker until the process stops or the worker gives up on Redis."""
     client = make_client(settings.redis_address, keepalive=settings.keepalive)
     worker = make_worker(client)
     worker.on("error", _heard_error)
@@ -77,7 +77,7 @@ async def _one_life(
     if not stopping.done():
         error = running.exception() if running.done() else None
         metrics.WORKER_EVENTS.labels(event="error").inc()
-        log.error("queue worker ended, starting it again", error=type(error).__name__)
+        log.error("queue worker ended, restarting it", error=type(error).__name__)
         await asyncio.wait({stopping}, timeout=RESTART_PAUSE_S)
         await client.aclose()
         return
@@ -88,9 +88,9 @@ async def _one_life(
 
 
 async def watch(settings: Settings, worker: OneCallWorker, client: Redis) -> None:
-    """Connect a worker again that takes nothing although jobs wait and it has room.
+    """Reconnect a worker that takes nothing although jobs wait and it has room.
 
-    Its connections may have died without a word, or a wake-up got lost. Running jobs go on.
+    Its connections may have died unnoticed, or a wake-up got lost. Running jobs go on.
 
     Args:
         settings: where Redis is, and for how long that may be so.
@@ -107,19 +107,19 @@ async def watch(settings: Settings, worker: OneCallWorker, client: Redis) -> Non
             await asyncio.sleep(interval_s)
             try:
                 is_idle = worker.has_room and worker.taken == taken and await _is_any(own, *waits)
-            except (RedisError, OSError):  # both have lost it: the worker connects by itself
+            except (RedisError, OSError):  # Redis is away: the worker reconnects by itself
                 is_idle = False
             if not is_idle:
                 since, taken = time.monotonic(), worker.taken
             elif time.monotonic() - since >= settings.deaf_after_s:
                 metrics.RECONNECTED.inc()
-                log.error("jobs wait and slots are free, connecting to the queue again")
+                log.error("jobs wait and slots are free, reconnecting to the queue")
                 await client.connection_pool.disconnect(inuse_connections=True)
                 since = time.monotonic()
 
 
 async def _is_any(client: Redis, wait: str, prioritized: str) -> bool:
-    """Is there a job that a worker with room ought to take?"""
+    """Whether there is a job that a worker with room should take."""
     async with client.pipeline() as look:
         look.llen(wait)
         look.zcard(prioritized)
@@ -129,7 +129,7 @@ async def _is_any(client: Redis, wait: str, prioritized: str) -> bool:
 
 
 def options(settings: Settings, client: Redis, *, name: str, concurrency: int) -> dict[str, Any]:
-    """The options of every BullMQ worker of ours."""
+    """The options of every BullMQ worker in Rollbook."""
     return {
         "connection": client,
         "autorun": False,
@@ -142,11 +142,11 @@ def options(settings: Settings, client: Redis, *, name: str, concurrency: int) -
     }
 
 
-# The subscriber counts what the event stream tells; these two are heard by the worker that met
-# them, and by nobody else when Redis is away.
+# The subscriber counts the events of the stream. These two events are local to the worker, and
+# reach no other process while Redis is away.
 def _heard_error(error: Any, *_: Any) -> None:
     if is_let_go(error):
-        log.info("the queue had let go of the job before", reason=str(error))
+        log.info("job already released by the queue", reason=str(error))
         return
     metrics.WORKER_EVENTS.labels(event="error").inc()
     away = isinstance(error, RedisError | OSError)

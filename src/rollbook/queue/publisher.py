@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from rollbook.backends.database import Row
     from rollbook.model import Progress
 
-#: Seconds that a Redis which doesn't answer may hold up the heartbeat of an attempt.
+#: Longest delay of an attempt's heartbeat by a Redis that doesn't answer, in seconds.
 PATIENCE_S = 2.0
-#: About how many events the stream keeps; BullMQ's own bound.
+#: Approximate length of the stream, in events; BullMQ's own bound.
 STREAM_LENGTH = 10_000
 
 log = structlog.get_logger(__name__)
 
 
 async def announce_progress(job: Job, attempt: int, progress: Progress) -> None:
-    """Tell the queue's listeners how far an attempt is.
+    """Announce an attempt's progress to the queue's listeners.
 
-    A listener isn't worth the attempt: when Redis is away, the file goes on.
+    A failure is only logged: the attempt continues while Redis is away.
     """
     try:
         async with asyncio.timeout(PATIENCE_S):
@@ -40,10 +40,10 @@ async def announce_progress(job: Job, attempt: int, progress: Progress) -> None:
 
 
 async def announce_end(redis: Redis, queue_name: str, upload: Row) -> None:
-    """Tell the queue's listeners that an upload has ended, as its record says.
+    """Announce to the queue's listeners that an upload has ended, as its record says.
 
-    BullMQ's own events don't: a job's retries and removals look alike to it, and of a job that it
-    has lost (``FLUSHALL``) it tells nothing. Telling the same end twice does no harm.
+    BullMQ's own events aren't enough: its retries and removals of a job look alike, and it has no
+    event for a job that it has lost (``FLUSHALL``). Announcing the same end twice does no harm.
 
     Args:
         redis: where the queue is.
@@ -63,7 +63,7 @@ async def announce_end(redis: Redis, queue_name: str, upload: Row) -> None:
 async def announce_budget(
     redis: Redis, queue_name: str, event: str, *, used: int, limit: int
 ) -> None:
-    """Tell the queue's listeners that the voter roll's budget is nearly or wholly spent.
+    """Announce to the queue's listeners that the voter roll's budget is nearly or wholly spent.
 
     Args:
         redis: where the queue is.
@@ -76,7 +76,7 @@ async def announce_budget(
 
 
 async def _add(redis: Redis, queue_name: str, fields: dict[Any, Any]) -> None:
-    """Put an event of ours into the queue's stream; without Redis there is nobody to tell."""
+    """Add one of Rollbook's events to the queue's stream; without Redis it is only logged."""
     try:
         async with asyncio.timeout(PATIENCE_S):
             key = f"bull:{queue_name}:events"

@@ -1,4 +1,4 @@
-"""Removes what version 0.1.0 kept in Redis and PostgreSQL keeps now.
+"""Removes the Redis keys of version 0.1.0 whose data is in PostgreSQL now.
 
 These were the queues of notifications and verifications, and the voter roll's budget. A worker of
 0.1.0 that still runs loses nothing: its reconciler adds the jobs again.
@@ -27,7 +27,7 @@ PATTERNS: Final = (
 HOLD_KEY: Final = "{rollbook:voter-roll}:until"
 HOLD_S: Final = 30 * 24 * 3600
 UNREACHABLE: Final = (RedisConnectionError, RedisTimeoutError, OSError)
-#: Pause before another try while Redis is away.
+#: Pause between two tries while Redis is away, in seconds.
 RETRY_S: Final = 5.0
 
 log = structlog.get_logger(__name__)

@@ -30,7 +30,7 @@ EVENTS = (
     "waiting", "active", "progress", "completed", "failed", "delayed", "stalled", "removed",
     # Not about a job.
     "paused", "resumed",
-    # Ours: an upload has ended, and its record says how.
+    # Rollbook's own: an upload has ended, and its record says how.
     "ended",
     # The voter roll's budget; these two are about no job.
     "rate_limit_warning", "rate_limit_exceeded",
@@ -41,9 +41,9 @@ _BETWEEN_ATTEMPTS = (
     "rate_limit_exceeded",
 )  # fmt: skip
 _ENDS = ("completed", "failed", "stalled", "removed")
-#: Seconds before a connection that broke is tried again.
+#: Pause before a broken connection is opened again, in seconds.
 RECONNECT_S = 1.0
-#: Seconds that reading gets to end when the process stops.
+#: Time for the reader to end when the process stops, in seconds.
 STOP_S = 5.0
 
 log = structlog.get_logger(__name__)
@@ -53,7 +53,7 @@ log = structlog.get_logger(__name__)
 class QueueEvent:
     """Something that happened to a job."""
 
-    #: The id in the stream: it never goes back, and reading can go on behind it. An error has the
+    #: The id in the stream: it only grows, and reading can go on after it. An error has the
     #: id of the last event before it.
     id: str
     name: str
@@ -66,7 +66,7 @@ class QueueEvent:
 
 
 class Subscriber:
-    """Reads the stream from where it stands and calls every listener with each event, in order."""
+    """Reads the stream from its present end and calls every listener with each event, in order."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -104,7 +104,7 @@ class Subscriber:
             stopping.cancel()
 
     async def _read(self, stopping: asyncio.Task[bool]) -> None:
-        """One connection's life: until we stop, or until it breaks."""
+        """Read over one connection until the process stops or the connection breaks."""
         async with make_client(
             self._settings.redis_address, keepalive=self._settings.keepalive
         ) as client:
@@ -150,7 +150,7 @@ class Subscriber:
         return handle
 
     def _heard_error(self, error: BaseException, *_: Any) -> None:
-        """The stream can't be read now: an event of no job, counted and passed on like the rest."""
+        """Count and pass on that the stream can't be read now, as an event of no job."""
         kind = type(error).__name__
         metrics.QUEUE_EVENTS.labels(event="error").inc()
         log.warning("event stream not readable, trying again", kind="error", error=kind)
@@ -180,7 +180,7 @@ def decode(name: str, fields: dict[str, Any], event_id: str) -> QueueEvent:
     job_id = str(data.pop("jobId", ""))
     inner = data.get("data") if name == "progress" else data.get("returnvalue")
     if isinstance(inner, str):
-        with contextlib.suppress(ValueError):  # another program's, and no answer of ours
+        with contextlib.suppress(ValueError):  # an event of another program
             inner = json.loads(inner)
     if isinstance(inner, dict):
         data = inner

@@ -1,7 +1,7 @@
 """The queue service: every operation on the queue ``bulk-uploads`` that isn't a worker's.
 
 The queue dispatches, PostgreSQL remembers: a job's id is its upload's id, its payload holds
-nothing else, and whatever is lost here can be added again from the record.
+nothing else, and every job that is lost here can be added again from the record.
 
 The twelve operations: initialise (``UploadQueue``), get (``job``), add, status (``state``), cancel
 (``uploads.cancel``, which writes the record first), retry, statistics (``stats``), recent jobs
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 
 JOB_NAME = "bulk-upload"
 
-#: States in which a job is still to be run; a job kept in another state is in the way of a new
-#: one with its id, because BullMQ ignores an id that it knows.
+#: States of a job that has not run yet. A job in another state blocks a new one with its id,
+#: because BullMQ ignores an id that it knows.
 OPEN_STATES = frozenset({"waiting", "prioritized", "delayed", "active", "paused"})
 
-#: Where BullMQ keeps the jobs of each state.
+#: BullMQ's key for the jobs of each state.
 _LISTS = ("wait", "active", "paused")
 _SETS = ("prioritized", "completed", "failed", "delayed")
 #: What a statistics answer counts beside the waiting ones.
@@ -143,8 +143,8 @@ class UploadQueue:
     async def epoch_ms(self) -> int:
         """Since when Redis has its keys, by its own clock; the same for every process.
 
-        This is one of these keys, written by whoever misses it first: another value than before
-        means that they were lost, and events with them.
+        This is one of these keys. The first process that doesn't find it writes it, so a changed
+        value means that the keys were lost, and events with them.
         """
         key = f"rollbook:{self._settings.queue_name}:epoch"
         seconds, microseconds = await reached(self._redis.time())
@@ -155,7 +155,7 @@ class UploadQueue:
         return int(epoch)
 
     async def tell_end(self, upload: Row) -> None:
-        """Tell the listeners that an upload has ended, as its record says."""
+        """Announce to the listeners that an upload has ended, as its record says."""
         await announce_end(self._redis, self._settings.queue_name, upload)
 
     async def put_first(self, upload_id: UUID) -> bool:
@@ -167,12 +167,12 @@ class UploadQueue:
         return True
 
     async def remove(self, upload_id: UUID) -> bool:
-        """Take a job out; False when it is running, because only its worker can let go of it."""
+        """Remove a job; False when it is running, because only its worker can release it."""
         return bool(await reached(self._queue.remove(str(upload_id))))
 
     async def retry(self, upload_id: UUID, *, priority: int) -> None:
-        """Queue an upload again, with its attempts and stalls counted anew."""
-        # BullMQ's own retry keeps the number of stalls and a changed priority.
+        """Queue an upload again, with its attempts and stalls counted from zero."""
+        # BullMQ's own retry resets neither the number of stalls nor a changed priority.
         await self.remove(upload_id)
         await self.add(upload_id, priority=priority)
 
@@ -199,13 +199,13 @@ class UploadQueue:
         return {**counts, "total": sum(counts.values()), "is_paused": bool(is_paused)}, active
 
     async def clean(self, *, grace_period_h: float) -> dict[str, int]:
-        """Forget jobs that ended longer ago than the grace period, by Redis' clock."""
+        """Remove jobs that ended longer ago than the grace period, by Redis' clock."""
         seconds, _ = await reached(self._redis.time())
         now = dt.datetime.fromtimestamp(seconds + 1, dt.UTC)
         return await self.clean_before(now - dt.timedelta(hours=grace_period_h))
 
     async def clean_before(self, moment: dt.datetime) -> dict[str, int]:
-        """Forget jobs that ended before a moment; their records stay."""
+        """Remove jobs that ended before a moment; their records stay."""
         # BullMQ counts back from its own clock.
         grace_ms = round((time.time() - moment.timestamp()) * 1000)
         removed = {}
@@ -215,7 +215,7 @@ class UploadQueue:
         return removed
 
     async def ended_before(self, moment: dt.datetime) -> int:
-        """How many jobs ``clean_before`` would forget."""
+        """How many jobs ``clean_before`` would remove."""
         async with self._redis.pipeline() as look:
             for state in ("completed", "failed"):
                 look.zcount(self._queue.toKey(state), "-inf", round(moment.timestamp() * 1000))
@@ -230,7 +230,7 @@ class UploadQueue:
         await reached(self._queue.resume())
 
     async def is_paused(self) -> bool:
-        """Does Redis know that the queue is paused?"""
+        """Whether the queue is paused in Redis."""
         return bool(await reached(self._redis.hexists(self._queue.toKey("meta"), "paused")))
 
     async def ping(self) -> None:
@@ -255,7 +255,7 @@ async def reached(answer: Awaitable[Any]) -> Any:
 
 
 def unreachable() -> ServiceUnavailableError:
-    """What is said when Redis doesn't answer."""
+    """The error for a Redis that doesn't answer."""
     return ServiceUnavailableError(
         "The queue doesn't answer right now. Uploads that were accepted are recorded and will "
         "be queued as soon as it does; please try again in a moment."

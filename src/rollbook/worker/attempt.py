@@ -1,7 +1,7 @@
 """One attempt at an upload, from the claim to the answer that the queue gets.
 
-The record is written first and the queue is told afterwards. Whoever dies in between leaves a
-record that is right and a queue that the next attempt, or the reconciler, brings in line.
+The record is written first and the queue afterwards. After a crash in between the record is
+correct, and the next attempt or the reconciler corrects the queue.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 #: Seconds between two heartbeats; also how long a cancelled job may still run.
 HEARTBEAT_S = 0.5
-#: Milliseconds after which an upload that waits for the voter roll looks by itself.
+#: Milliseconds after which an upload that waits for the voter roll checks for answers itself.
 LOOK_AGAIN_MS = 3_600_000
 
 UNFORESEEN = (
@@ -64,13 +64,13 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class _End:
-    """How an attempt ended; what nobody foresaw is a fault."""
+    """How an attempt ended; an unforeseen error is a fault."""
 
     result: str = "fault"
     error: str | None = None
 
     def note_failure(self, code: str, *, is_final: bool) -> None:
-        """It failed with this code, and is or isn't the upload's last."""
+        """Note a failure with this code, and whether it is the upload's last attempt."""
         self.error = code
         self.result = "failed" if is_final else "retried"
         metrics.FAILURES.labels(code=code).inc()
@@ -117,7 +117,7 @@ class Attempts:
         upload_id = UUID(job.data["upload_id"])
         structlog.contextvars.bind_contextvars(job_id=str(upload_id))
         try:
-            if not self._fitness.is_fit():  # it came between the last look and this moment
+            if not self._fitness.is_fit():  # the job came after the last check
                 await self._let_go(job, token)
                 raise DelayedError
             upload = await self._claim(upload_id)
@@ -125,7 +125,7 @@ class Attempts:
             if upload is None:
                 return await self._not_claimed(job, token, upload_id)
             structlog.contextvars.bind_contextvars(attempt=upload["attempt"])
-            if self._shutting_down:  # it came between the last look at what runs and the end
+            if self._shutting_down:  # the job came after shutdown began
                 await self._hand_back(job, token, upload)
                 raise DelayedError
             with correlation.bound(upload["request_id"]), _measured(upload) as ended:
@@ -134,7 +134,7 @@ class Attempts:
                 )
                 return await self._attempt(job, token, upload, ended)
         except UNAVAILABLE as error:  # says nothing about the file, and costs it no attempt
-            log.warning("a part is not reachable, the job waits", error=type(error).__name__)
+            log.warning("part not reachable, job postponed", error=type(error).__name__)
             await self._put_back(job, token, delay_ms=self._pause_ms())
             raise DelayedError from None
         except (DelayedError, UnrecoverableError, AttemptError):
@@ -146,14 +146,14 @@ class Attempts:
             structlog.contextvars.unbind_contextvars("job_id", "attempt")
 
     def _pause_ms(self) -> int:
-        """The pause of a job whose attempt the record doesn't know: it doubles up to a bound."""
+        """The pause of a job whose attempt isn't recorded; it doubles up to a bound."""
         settings = self._system.settings
         self._unclaimed = min(self._unclaimed + 1, 30)
         doubled: float = settings.backoff_ms * 2 ** (self._unclaimed - 1)
         return round(min(doubled, settings.longest_backoff_s * 1000))
 
     async def shut_down(self, grace_s: float) -> None:
-        """Let running attempts finish within the grace period, then hand the others back."""
+        """Let running attempts finish within the grace period, then hand back the others."""
         self._shutting_down = True
         tasks = set(self._running.values())
         if tasks:
@@ -184,14 +184,14 @@ class Attempts:
     async def _not_claimed(self, job: Job, token: str, upload_id: UUID) -> dict[str, Any]:
         """The job came although the queue is paused, or its upload has ended or may not run.
 
-        Of an ended one, give the answer that got lost; the reconciler ends one that may not run.
+        For an ended upload, return the lost answer; the reconciler ends one that may not run.
         """
         upload = await fetch_one(self._system.pool, _SQL["by_id"], {"id": upload_id})
         if upload is None:
             raise UnrecoverableError("There is no upload of this id in the record.")
         paused = await fetch_one(self._system.pool, _SQL["is_paused"])
         if upload["status"] not in FINAL and paused is not None and paused["is_paused"]:
-            log.warning("queue is paused, Redis had forgotten it")
+            log.warning("pause restored, Redis had lost it")
             await self._system.queue.pause()
             await self._let_go(job, token)
             raise DelayedError
@@ -199,8 +199,8 @@ class Attempts:
         return await self._final_answer(job, upload)
 
     async def _final_answer(self, job: Job, upload: Row) -> dict[str, Any]:
-        """What the queue is to hear of an upload that has ended, or that is another attempt's."""
-        if upload["status"] in FINAL:  # whoever ended it may have died before it told
+        """The queue's answer for an upload that has ended or that another attempt has claimed."""
+        if upload["status"] in FINAL:  # its end may not have been announced, after a crash
             await self._system.queue.tell_end(upload)
         if upload["status"] == "completed":
             await self._forget_source(upload)
@@ -242,7 +242,7 @@ class Attempts:
         except UNAVAILABLE:
             ended.result = "unavailable"
             raise
-        except Exception as error:  # noqa: BLE001 - a fault of ours costs the attempt, no more
+        except Exception as error:  # noqa: BLE001 - a fault of this code costs the attempt, no more
             _log_unforeseen(error)
             return await self._failed(job, upload, AttemptError(UNFORESEEN), ended)
         finally:
@@ -276,16 +276,16 @@ class Attempts:
                 upload["id"], upload["attempt"], on_progress, bound=bound, on_stages=_note_stages
             )
         )
-        told: Progress | None = None
+        announced: Progress | None = None
         try:
             while not work.done():
                 if not await self._beat(upload, latest):
                     raise FencedError("The upload was cancelled, or another attempt has it now.")
-                if latest != told:
-                    told = latest
-                    await announce_progress(job, upload["attempt"], told)
+                if latest != announced:
+                    announced = latest
+                    await announce_progress(job, upload["attempt"], announced)
                 await asyncio.wait({work}, timeout=HEARTBEAT_S)
-            if work.exception() is not None and latest != told:
+            if work.exception() is not None and latest != announced:
                 await self._beat(upload, latest)  # the stage in which it broke off
             return work.result()
         finally:
@@ -337,24 +337,24 @@ class Attempts:
         ended.note_failure(error.code, is_final=query == "fail")
         if query == "fail":
             await self._system.queue.tell_end(await self._by_id(upload["id"]))
-        # The code alone: the sentence may quote the file, and Redis holds nothing of a member.
+        # Only the code: the sentence may quote the file, and Redis holds no member's data.
         raise (UnrecoverableError if hopeless else AttemptError)(error.code)
 
     async def _hand_back(self, job: Job, token: str, upload: Row) -> None:
-        """Let another worker take the job, as if this one had not begun."""
+        """Hand the job to another worker without counting this attempt."""
         await self._record("hand_back", upload, error_code=None, error=None, uncounted=1)
         log.info("job handed back, the worker is stopping")
         await self._let_go(job, token)
 
     async def _let_go(self, job: Job, token: str) -> None:
-        """Put the job back to the front of its priority, for whichever worker takes it."""
+        """Put the job back to the front of its priority for any worker."""
         with _letting_go():
             await hand_back(job, token)
 
     async def _postpone(
         self, job: Job, token: str, upload: Row, error: ServiceUnavailableError
     ) -> None:
-        """Let the upload wait for what was away, full or locked; it costs no attempt."""
+        """Postpone the upload while a part is unreachable, full or locked; it costs no attempt."""
         settings = self._system.settings
         values = {
             "id": upload["id"],
@@ -379,7 +379,7 @@ class Attempts:
         await self._put_back(job, token, delay_ms=round(row["wait_s"] * 1000))
 
     async def _wait_for_answers(self, job: Job, token: str, upload: Row) -> None:
-        """Let the upload wait for the voter roll, as it asked to; the last answer wakes it."""
+        """Let the upload wait for the voter roll, as its options ask; the last answer wakes it."""
         await self._record("hand_back", upload, error_code=None, error=None, uncounted=1)
         await self._put_back(job, token, delay_ms=LOOK_AGAIN_MS)
 
@@ -410,7 +410,7 @@ class Attempts:
 
 @contextlib.contextmanager
 def _measured(upload: Row) -> Iterator[_End]:
-    """Count and time an attempt, within the trace of the request that brought its upload."""
+    """Count and time an attempt, within the trace of the request that sent its upload."""
     parent, claimed, waiting = upload["traceparent"], time.time_ns(), upload["waiting_since"]
     metrics.WAIT_SECONDS.observe(max((upload["started_at"] - waiting).total_seconds(), 0))
     traces.note("wait in queue", int(waiting.timestamp() * 1e9), claimed, parent=parent)
@@ -435,7 +435,7 @@ def _measured(upload: Row) -> Iterator[_End]:
 
 
 def _note_stages(times: StageTimes) -> None:
-    """Tell metrics and trace how long each stage took; they took place in the child."""
+    """Add the child's stage durations to metrics and trace."""
     parent = traces.carried()
     for stage, seconds in times.seconds.items():
         metrics.STAGE_SECONDS.labels(stage=stage).observe(seconds)
@@ -444,24 +444,24 @@ def _note_stages(times: StageTimes) -> None:
 
 @contextlib.contextmanager
 def _letting_go() -> Iterator[None]:
-    """A job that can't be given back goes to another worker all the same: its lock runs out."""
+    """Log a failed release of a job; another worker takes the job when its lock expires."""
     try:
         yield
     except (RedisError, OSError) as error:
-        log.warning("job not given back, its lock runs out", error=type(error).__name__)
+        log.warning("job not released, its lock will expire", error=type(error).__name__)
     except TypeError as error:
         if not is_let_go(error):
             raise
-        log.info("the queue had let go of the job before", reason=str(error))
+        log.info("job already released by the queue", reason=str(error))
 
 
 def _log_unforeseen(error: Exception) -> None:
-    # Its own text may quote a cell: the log gets its place, not its words.
-    log.error("attempt met a fault", error=type(error).__name__, where=logs.places(error))
+    # The error's text may quote a cell, so only its place is logged.
+    log.error("attempt failed unexpectedly", error=type(error).__name__, where=logs.places(error))
 
 
 def _remove_when_failed(job: Job) -> None:
-    """A cancelled job is to leave no trace in the queue: BullMQ reads this after the processor."""
+    """Let BullMQ remove a cancelled job; it reads this option after the processor returns."""
     job.opts["removeOnFail"] = True
 
 

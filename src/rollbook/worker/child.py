@@ -52,10 +52,10 @@ log = structlog.get_logger(__name__)
 
 def main() -> None:
     """Work until the worker closes our standard input."""
-    # A signal to the whole group (Ctrl-C, systemd) is the worker's to answer, not ours.
+    # The worker answers a signal to the whole group (Ctrl-C, systemd); this process ignores it.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    # Nothing but our own lines may reach the worker: stray prints go to the log.
+    # Only protocol lines may reach the worker: stray prints go to the log.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1, encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     settings = config.load(env_file=False)
@@ -68,10 +68,10 @@ def main() -> None:
 
 
 def _listen(tasks: queue.SimpleQueue[dict[str, Any]]) -> None:
-    """Take tasks; a closed input means that the worker is gone, and so must we be at once.
+    """Read tasks; a closed input means that the worker is gone, so this process exits at once.
 
-    Work that nobody supervises any more is not finished: its transaction rolls back, and the next
-    attempt does it whole.
+    Work without a supervisor is not finished: its transaction rolls back, and the next attempt
+    repeats all of it.
     """
     for line in sys.stdin:
         tasks.put(json.loads(line))
@@ -81,7 +81,7 @@ def _listen(tasks: queue.SimpleQueue[dict[str, Any]]) -> None:
 def _attempt(settings: Settings, task: dict[str, Any], answers: TextIO) -> None:
     own = {"job_id": task["upload_id"], "attempt": task["attempt"], **task["bound"]}
     structlog.contextvars.bind_contextvars(**own)
-    log.debug("work taken up", work=task["work"])
+    log.debug("work started", work=task["work"])
     try:
         result = _run(settings, task, answers)
         _send(answers, type="result", **result)
@@ -102,7 +102,7 @@ def _attempt(settings: Settings, task: dict[str, Any], answers: TextIO) -> None:
 
 
 def _meant(settings: Settings, error: Exception) -> RollbookError | None:
-    """What an error of a part means for the upload; None for a fault of ours."""
+    """The upload's error for an error of a part; None for a fault of this code."""
     if files.is_full(error):
         return NoRoomError(
             "The disk of the worker's scratch folder is full. Nothing of the file was merged; it "
@@ -125,7 +125,7 @@ def _meant(settings: Settings, error: Exception) -> RollbookError | None:
 
 
 def _by_whom(settings: Settings) -> str:
-    """Who holds them, as far as it can be said now."""
+    """Which process holds the locks, if it can still be found."""
     try:
         with connect(settings.database_address, keepalive=settings.keepalive) as connection:
             found = connection.execute(queries("uploads")["holders_of_members"]).fetchone()
@@ -147,7 +147,7 @@ def _run(settings: Settings, task: dict[str, Any], answers: TextIO) -> dict[str,
 
     store = FileStore.of(settings)
     upload_id = UUID(task["upload_id"])
-    # By its name the next attempt finds the session, should this one be cut off.
+    # The next attempt finds the session by this name, if this attempt is cut off.
     name = f"rollbook-child {upload_id} {task['attempt']}"
     with connect(
         settings.database_address,
@@ -178,7 +178,7 @@ def _run(settings: Settings, task: dict[str, Any], answers: TextIO) -> dict[str,
 
 
 def _expect_store(connection: psycopg.Connection[Row], store: FileStore) -> None:
-    """Write nothing into a store that isn't the one that the worker has proved."""
+    """Refuse a store other than the one that the worker has checked."""
     row = connection.execute(queries("store")["installation"]).fetchone()
     connection.commit()
     if row is not None and row["is_marked"]:

@@ -1,4 +1,4 @@
-"""What keeps a worker from taking jobs: each look ends with none, or with sentences that say it."""
+"""The worker's fitness checks: database, file store and scratch folder, before it takes jobs."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from rollbook.service.system import System
 
-#: Seconds for which a store that was shown to be the installation's needs no other look.
+#: Seconds for which a successful check of the store holds.
 STORE_S = 60.0
-#: Seconds between two looks.
+#: Seconds between two rounds of checks.
 LOOK_S = 3.0
 PARTS = ("database", "store", "scratch")
 
@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 
 class Fitness:
-    """Whether a worker may take jobs. One that would hand each of them back takes none."""
+    """Whether a worker may take jobs. A worker that would hand back every job takes none."""
 
     def __init__(self, system: System) -> None:
         self._system = system
@@ -39,15 +39,15 @@ class Fitness:
 
     @property
     def problems(self) -> list[str]:
-        """What keeps the worker from taking jobs, as sentences."""
+        """The reasons why the worker takes no jobs, as sentences."""
         return list(self._problems.values())
 
     def is_fit(self) -> bool:
-        """May it take jobs?"""
+        """Whether the worker may take jobs."""
         return self._has_proved_store and not self._problems
 
     async def look(self, scratch: Path) -> None:
-        """Look at what jobs need, and say what has changed."""
+        """Run every check, set the metrics and log what has changed."""
         before, was_fit = self._problems, self.is_fit()
         found = {
             "database": await self._database(),
@@ -64,7 +64,7 @@ class Fitness:
             log.info("worker takes jobs")
 
     async def doubt_store(self) -> None:
-        """A file that ought to be in the store isn't: look whose store it is.
+        """Check which installation owns the store, after a source file was missing there.
 
         Raises:
             WrongStoreError: it isn't the installation's.
@@ -91,7 +91,7 @@ class Fitness:
         except WrongStoreError as error:
             return error.message
         except UNAVAILABLE:
-            # Not shown to be another one: jobs meet what is away, and are handed back.
+            # The store is only unreachable: jobs are handed back until it answers.
             return self._problems.get("store")
         self._has_proved_store = True
         self._store_good_until = time.monotonic() + STORE_S

@@ -1,4 +1,4 @@
-"""The worker process: takes jobs off the queue, a few at a time, until it is told to stop."""
+"""The worker process: takes jobs off the queue and runs them until it is asked to stop."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from rollbook.config import Settings
     from rollbook.service.system import System
 
-#: Seconds between two signs of life.
+#: Seconds between two heartbeats.
 HEARTBEAT_S = 5.0
 
 _SQL = queries("workers")
@@ -44,7 +44,7 @@ async def serve(settings: Settings, metrics_listener: socket.socket | None = Non
 
     Args:
         settings: with the addresses of both engines.
-        metrics_listener: where metrics are asked for, instead of ROLLBOOK_METRICS_PORT.
+        metrics_listener: the socket that serves metrics, instead of ROLLBOOK_METRICS_PORT.
     """
     async with running(settings, "worker", metrics_listener) as (system, stop):
         await UploadWorker(system).run(stop)
@@ -53,8 +53,8 @@ async def serve(settings: Settings, metrics_listener: socket.socket | None = Non
 class UploadWorker:
     """Takes jobs of the queue ``bulk-uploads`` and runs each in a slot.
 
-    Beside it, where the organisation has given an account there, the voter roll is asked, and
-    notifications are sent where it has said how.
+    It also asks the voter roll, where an account is configured, and delivers notifications, where
+    a mail server or a webhook is configured.
     """
 
     def __init__(self, system: System) -> None:
@@ -106,7 +106,7 @@ class UploadWorker:
 
     async def _purge(self) -> None:
         if await retention.run_when_due(self._system) is not None:
-            # Last: a share that isn't mounted on this machine holds up nothing else.
+            # Last: a share that isn't mounted on this machine delays nothing else.
             await folder_retention.purge(self._system)
 
     def _make_worker(self, client: Redis) -> OneCallWorker:

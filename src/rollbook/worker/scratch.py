@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 
 @contextlib.contextmanager
 def folder(data_dir: Path) -> Iterator[Path]:
-    """A folder for this worker, which goes with it; those of dead workers are removed first."""
+    """A folder that lives as long as this worker; those of dead workers are removed first."""
     home = data_dir / "scratch"
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     with contextlib.ExitStack() as held:
@@ -35,7 +35,7 @@ def folder(data_dir: Path) -> Iterator[Path]:
                 _remove_if_dead(left)
             own = Path(tempfile.mkdtemp(prefix="worker-", dir=home))
             lock = held.enter_context((own / LOCK).open("wb"))
-            # The kernel gives the lock back when this process ends, in whatever way.
+            # The kernel releases the lock when this process ends, however it ends.
             fcntl.flock(lock, fcntl.LOCK_EX)
         try:
             yield own
@@ -45,9 +45,9 @@ def folder(data_dir: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _alone_in(home: Path) -> Iterator[None]:
-    """One worker at a time cleans up and makes its folder.
+    """Serialise cleaning up and creating a folder over all workers of the machine.
 
-    Another one would take a folder that was just made, and isn't locked yet, for a dead worker's.
+    Without this lock, a worker could remove another's new folder that isn't locked yet.
     """
     place = os.open(home, os.O_RDONLY)
     try:

@@ -1,4 +1,4 @@
-"""The worker's slots: each runs one attempt at a time in a child process that is kept warm."""
+"""The worker's slots: each runs one attempt at a time in a child process that stays warm."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from rollbook.config import Settings
 
-#: Seconds between two looks at a child's memory.
+#: Seconds between two checks of a child's memory.
 MEMORY_INTERVAL_S = 0.2
 #: A child that is larger than this after an attempt is replaced: allocators keep what they had.
 KEPT_CHILD_MB = 700
@@ -57,7 +57,7 @@ class StageTimes:
 
 
 class Child:
-    """One child process; see ``child`` for what it does and how it talks."""
+    """One child process; ``child`` describes its work and its protocol."""
 
     def __init__(self, process: asyncio.subprocess.Process, folder: Path) -> None:
         self._process = process
@@ -91,7 +91,7 @@ class Child:
         except TimeoutError as error:
             await child.kill()
             raise ServiceUnavailableError(NOT_STARTED) from error
-        except BaseException:  # a cancelled start too: nobody else knows of the process
+        except BaseException:  # also on cancellation: no other code can end the process
             await child.kill()
             raise
         return child
@@ -145,7 +145,7 @@ class Child:
         )
 
     async def watch_memory(self, limit_mb: int) -> None:
-        """Return when the process is over its limit."""
+        """Return when the process exceeds its memory limit."""
         while True:
             await asyncio.sleep(MEMORY_INTERVAL_S)
             if self.memory_mb > limit_mb:
@@ -173,7 +173,7 @@ class Child:
 
 
 class Slots:
-    """The children of one worker process: as many as it runs jobs at a time, kept warm.
+    """The children of one worker process: one for each concurrent job, kept warm.
 
     An asynchronous context manager: the children live as long as the context lasts.
     """
@@ -233,10 +233,10 @@ class Slots:
         Args:
             upload_id: of which upload.
             attempt: the fence.
-            on_progress: hears how far it is.
-            work: what ``child`` is to do.
-            bound: what the child's log lines are to carry beside that.
-            on_stages: hears how long each stage took, if the child got that far.
+            on_progress: receives the progress.
+            work: the name of the work in ``child``.
+            bound: further fields for the child's log lines.
+            on_stages: receives each stage's duration, if the child reports them.
 
         Raises:
             TimedOutError: it took longer than ROLLBOOK_JOB_TIMEOUT_S.
@@ -281,7 +281,7 @@ class Slots:
         try:
             self._idle.append(await self._start())
         except ServiceUnavailableError as error:
-            # The job that needs the child tries again, and waits while it can't be started.
+            # The next job starts it again, and is postponed while that fails.
             log.warning("child not started", reason=error.message, cause=repr(error.__cause__))
 
     async def _start(self) -> Child:
