@@ -1,4 +1,4 @@
-"""Cancel and retry an upload, and remove the file that nobody needs any more."""
+"""Cancel, pause and retry uploads, and remove source files that are no longer needed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 
 
 async def cancel(system: System, user: User, upload_id: UUID) -> Row:
-    """End an upload that waits or runs; nothing of it is merged.
+    """Cancel an upload that waits or runs; nothing of it is merged.
 
     Raises:
         NotFoundError: no such upload in the reader's scope.
@@ -39,7 +39,7 @@ async def cancel(system: System, user: User, upload_id: UUID) -> Row:
         cancelled = await fetch_one(connection, _SQL["cancel"], {"id": upload_id})
         if cancelled is not None:
             await audit.record(connection, "cancel", who=user, job_id=upload_id)
-            # A mail tells the uploader of what somebody else did.
+            # The uploader gets a mail about another user's cancellation.
             channels = [
                 channel for channel in system.settings.notification_channels
                 if channel != "email" or upload["owner_id"] != user.id
@@ -55,7 +55,7 @@ async def cancel(system: System, user: User, upload_id: UUID) -> Row:
     log.info("upload cancelled", job_id=str(upload_id), was=upload["status"])
     await system.queue.tell_end(cancelled)
     try:
-        # A running job stays in the queue until its worker, who sees the record, lets go of it.
+        # A running job stays in the queue until its worker reads the record and releases it.
         await system.queue.remove(upload_id)
     except ServiceUnavailableError:
         log.warning("queue not reachable, the reconciler will remove it", job_id=str(upload_id))
@@ -88,11 +88,11 @@ async def resume(system: System, *, by: str | None) -> None:
 
 
 async def put_pause_back(system: System) -> None:
-    """Pause the queue again, where the record says that it is paused and Redis forgot it."""
+    """Pause the queue again if the record says that it is paused and Redis has lost that."""
     async with system.pool.connection() as connection:
         row = await (await connection.execute(_SQL["is_paused"])).fetchone()
     if row is not None and row["is_paused"] and not await system.queue.is_paused():
-        log.warning("queue is paused, Redis had forgotten it")
+        log.warning("pause restored, Redis had lost it")
         await system.queue.pause()
 
 
@@ -103,19 +103,19 @@ async def _set_paused(system: System, by: str | None, *, is_paused: bool) -> Non
 
 
 async def forget_source(system: System, upload: Row) -> None:
-    """Remove the file that was sent, which nobody will need again."""
+    """Remove the upload's source file, which is no longer needed."""
     if upload["source_key"] is None:
         return
     try:
         await system.store.remove(upload["source_key"])
     except ServiceUnavailableError:
-        log.warning("store not reachable, the file goes later", job_id=str(upload["id"]))
+        log.warning("store not reachable, source file is removed later", job_id=str(upload["id"]))
         return
     await execute(system.pool, _SQL["source_removed"], {"id": upload["id"]})
 
 
 async def retry(system: System, user: User, upload_id: UUID) -> Row:
-    """Let a failed upload run again, with its attempts counted anew.
+    """Let a failed upload run again, with its attempts counted from zero.
 
     Raises:
         NotFoundError: no such upload in the reader's scope.
@@ -134,7 +134,7 @@ async def retry(system: System, user: User, upload_id: UUID) -> Row:
         if reopened is not None:
             await audit.record(connection, "retry", who=user, job_id=upload_id)
     if reopened is None:
-        raise ConflictError("Somebody else has just retried this upload.")
+        raise ConflictError("Another user has just retried this upload.")
     metrics.RETRIES.labels(by="operator").inc()
     log.info("upload reopened", job_id=str(upload_id))
     try:

@@ -1,7 +1,7 @@
-"""Fairness: a bound on how long an upload waits, however many of higher priority come in.
+"""Fairness: bounds how long an upload waits while uploads of higher priority arrive.
 
-An upload that has waited for ROLLBOOK_MAX_WAIT_MIN goes before everything else; among such uploads
-the longest waiting is first. 0 switches the bound off, and priorities are strict.
+An upload that has waited for ROLLBOOK_MAX_WAIT_MIN runs before all others; among such uploads the
+longest waiting is first. 0 switches the bound off, and priorities are strict.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 
 
 async def run_once(system: System) -> int:
-    """Move uploads that have waited too long to the front; how many there were.
+    """Move uploads that have waited too long to the front of the queue; returns their number.
 
     Raises:
         ServiceUnavailableError: Redis doesn't answer.
@@ -34,5 +34,5 @@ async def run_once(system: System) -> int:
     for upload in waiting:
         if await system.queue.put_first(upload["id"]):
             moved += 1
-            log.info("waited too long, goes first", job_id=str(upload["id"]), minutes=minutes)
+            log.info("upload moved to the front", job_id=str(upload["id"]), minutes=minutes)
     return moved

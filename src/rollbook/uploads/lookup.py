@@ -1,7 +1,7 @@
-"""The uploads of an office, and what the queue and the record say of them.
+"""Queries over uploads: single ones, history, statistics, rows, changes and problems.
 
-Each function takes the reader and keeps to that reader's scope; a foreign id is as unknown as one
-that was never given out.
+Each function takes the reader and is limited to that reader's scope. An id outside the scope is
+treated as one that doesn't exist.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ async def get(system: System, user: User, upload_id: UUID) -> Row:
 async def position(system: System, upload: Row) -> int | None:
     """The upload's place in the queue, from 1; None when it isn't waiting for its turn.
 
-    The record answers where the queue doesn't know the job (not yet added, or not reachable).
+    The place comes from the record when the queue doesn't know the job (not yet added, or not
+    reachable).
     """
     if upload["status"] != "pending":
         return None
@@ -65,7 +66,7 @@ async def position(system: System, upload: Row) -> int | None:
 
 
 async def positions(system: System, found: Sequence[Row]) -> list[int | None]:
-    """Each upload's place in the queue, as ``position`` says it."""
+    """Each upload's place in the queue; see ``position``."""
     return await asyncio.gather(*(position(system, upload) for upload in found))
 
 
@@ -127,7 +128,7 @@ async def stats_over_time(system: System, user: User, *, days: int) -> tuple[lis
 
 
 async def oldest_waiting_since(system: System, user: User) -> dt.datetime | None:
-    """Since when the upload that has waited longest has been waiting; None where none waits."""
+    """The time since which the longest waiting upload waits; None if none waits."""
     row = await fetch_one(system.pool, _SQL["oldest_waiting"], user.scope.parameters())
     return row["since"] if row else None
 
@@ -164,7 +165,7 @@ async def whole_queue(system: System) -> dict[str, int | bool]:
                 counts[row["status"]] += row["uploads"]
             else:  # a cancelled job leaves the queue
                 counts["total"] -= row["uploads"]
-        # Redis may have forgotten the pause, in which no attempt begins all the same.
+        # No attempt begins during a pause, even if Redis has lost the pause.
         paused = await (await connection.execute(_SQL["is_paused"])).fetchone()
     if paused is not None and paused["is_paused"]:
         counts["is_paused"] = True
@@ -172,7 +173,7 @@ async def whole_queue(system: System) -> dict[str, int | bool]:
 
 
 async def queue_states(system: System, found: Sequence[Row]) -> list[str | None]:
-    """What the queue calls each upload's job; None where it has forgotten it.
+    """The queue's state of each upload's job; None where the queue doesn't know it.
 
     The record leads here too: a job that the queue still holds as active has ended with its upload.
     """
@@ -194,12 +195,12 @@ async def rows(
     problem: str | None = None,
     attention: str | None = None,
 ) -> tuple[list[Row], int]:
-    """A page of what became of an upload's rows, and how many there are in all.
+    """A page of an upload's rows with their outcomes, and the total number.
 
     Args:
         system: the opened parts.
         upload: whose rows.
-        outcome: only rows with one of these; None stands for all.
+        outcome: only rows with one of these; None for all.
         page: from 1.
         page_size: rows on a page.
         verification: only rows of which the voter roll says this.
@@ -234,6 +235,6 @@ async def changes(
 
 
 async def problems(system: System, upload: Row, *, outcome: Sequence[str] | None) -> list[Row]:
-    """In how many of an upload's rows, of these outcomes or all, each problem is."""
+    """The number of an upload's rows with each problem, over these outcomes or all."""
     parameters = {"id": upload["id"], "outcomes": list(outcome) if outcome else None}
     return await fetch_all(system.pool, _SQL["problems"], parameters)

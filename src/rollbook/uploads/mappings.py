@@ -1,7 +1,7 @@
-"""What an office's earlier uploads have taught about the columns of its files.
+"""Column mappings that were learnt from an office's earlier uploads.
 
-Only a completed upload that was no dry run teaches (``pipeline.run``). A mapping is used for every
-later file of the office with the same headers, so each one is listed here and can be forgotten.
+Only a completed upload that was no dry run adds a mapping (``pipeline.run``). It applies to every
+later file of the office with the same headers, so each mapping can be listed and deleted here.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ async def mappings(
 
 
 async def forget(system: System, user: User, mapping_id: UUID) -> Row:
-    """Forget a mapping; later files are read by their headers again.
+    """Delete a mapping; later files are read by their headers again.
 
     Raises:
         NotFoundError: there is none of this id in the reader's scope.
@@ -49,5 +49,5 @@ async def forget(system: System, user: User, mapping_id: UUID) -> Row:
         if gone is None:
             raise NotFoundError("There is no such mapping. It may have been forgotten already.")
         await audit.record(connection, "forget_mapping", who=user, job_id=gone["upload_id"])
-    log.info("mapping forgotten", mapping_id=str(mapping_id))
+    log.info("mapping deleted", mapping_id=str(mapping_id))
     return gone

@@ -53,7 +53,7 @@ def columns_from(given: object) -> object:
 
 
 def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object in which no header comes twice, whatever its spaces, case and punctuation."""
+    """A JSON object without repeated headers, compared without spaces, case and punctuation."""
     seen: set[str] = set()
     for header, _ in pairs:
         if key(header) in seen:

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from rollbook.uploads.options import Options
 
 MAX_NAME_LENGTH = 200
-#: Seconds after which whoever has too many uploads waiting may try again: some may be through.
+#: ``Retry-After`` of a sender with too many waiting uploads, in seconds.
 WAIT_S = 30
 
 _SQL = queries("uploads")
@@ -117,7 +117,7 @@ async def run_for_real(system: System, user: User, dry_run: Row, options: Option
 
 
 async def store_file(system: System, file_name: str, chunks: AsyncIterator[bytes]) -> StoredFile:
-    """Stream a file into the store while it is counted, hashed and looked at.
+    """Stream a file into the store while it is counted, hashed and inspected.
 
     Raises:
         UnsupportedFileError: the name's ending or the first bytes aren't those of a spreadsheet.
@@ -127,7 +127,7 @@ async def store_file(system: System, file_name: str, chunks: AsyncIterator[bytes
         FileNotScannedError: it couldn't look at the file.
         WrongStoreError: the store isn't the installation's.
         ServiceUnavailableError: the store doesn't take it, or the scanner isn't there.
-        Nothing is kept in any of these cases.
+        Nothing is stored in any of these cases.
     """
     name = clean_name(file_name)
     kind = kind_of(name)
@@ -160,9 +160,10 @@ async def store_file(system: System, file_name: str, chunks: AsyncIterator[bytes
 
 
 async def _scan(system: System, stored: StoredFile) -> None:
-    """Have a stored file looked at, and remove it unless it is clean.
+    """Scan a stored file for viruses, and remove it unless it is clean.
 
-    Only now, as the scanner has few lines: nobody who sends slowly is to keep one busy.
+    The scan follows the upload because the scanner has few connections: a slow sender must not
+    occupy one.
     """
     try:
         _, chunks = await system.store.open(stored.key)
@@ -181,7 +182,7 @@ async def record(system: System, user: User, stored: StoredFile, options: Option
 
     Raises:
         DuplicateUploadError: the same content came within the window.
-        TooManyUploadsError: as many of the user's or the office's wait as may.
+        TooManyUploadsError: the user's or the office's limit of waiting uploads is reached.
         IdempotencyConflictError: the key came before with another file, or for a dry run where this
             is none, or the other way round.
     """
@@ -193,7 +194,7 @@ async def record(system: System, user: User, stored: StoredFile, options: Option
         await _discard(system, stored)
         raise
     except BaseException:
-        # The commit's answer may have got lost, and a recorded upload must keep its file.
+        # The commit's answer may be lost, and a recorded upload needs its file.
         await asyncio.shield(_discard_unless_recorded(system, stored))
         raise
     if upload["id"] != stored.upload_id:
@@ -214,17 +215,17 @@ async def _discard(system: System, stored: StoredFile) -> None:
     try:
         await system.store.remove(stored.key)
     except ServiceUnavailableError:
-        log.warning("store not reachable, a file of no upload is left", key=stored.key)
+        log.warning("store not reachable, orphaned file is removed later", key=stored.key)
 
 
 async def _discard_unless_recorded(system: System, stored: StoredFile) -> None:
     try:
         async with system.pool.connection() as connection:
-            # A commit that is still on its way holds this lock until it is through.
+            # A commit in progress holds this lock until it ends.
             await lock(connection, stored.sha256)
             recorded = await fetch_one(connection, _SQL["by_id"], {"id": stored.upload_id})
     except UNAVAILABLE:
-        log.warning("record not reachable, the file is kept", key=stored.key)
+        log.warning("record not reachable, stored file is not removed", key=stored.key)
         return
     if recorded is None:
         await _discard(system, stored)
@@ -268,7 +269,7 @@ async def _record(
                 connection, options.act, who=who, job_id=stored.upload_id, about=options.about
             )
             return recorded
-        # A request with the same key was quicker between our look and our write.
+        # A request with the same key was recorded between our check and our insert.
         earlier = await fetch_one(connection, _SQL["by_idempotency_key"], key)
         assert earlier is not None
         return _same_request(earlier, stored, options)
@@ -324,7 +325,7 @@ async def _refuse_repeat(
 async def whose_uploads_wait(
     settings: Settings, connection: AsyncConnection[Row], user: User
 ) -> str | None:
-    """Who has as many uploads waiting as may: "2 of your", "9 of your office's"; None: nobody."""
+    """Whose limit of waiting uploads is reached: "2 of your", "9 of your office's"; else None."""
     own_limit, office_limit = settings.waiting_uploads_per_user, settings.waiting_uploads_per_office
     office = {"province": user.scope.province, "municipality": user.scope.municipality}
     row = await fetch_one(connection, _SQL["waiting"], {"owner_id": user.id, **office})
@@ -335,20 +336,20 @@ async def whose_uploads_wait(
 
 
 async def _refuse_flood(system: System, connection: AsyncConnection[Row], user: User) -> None:
-    """Refuse an upload where as many of the user's, or of the office's, wait as may."""
+    """Refuse an upload when the user's or the office's limit of waiting uploads is reached."""
     # Two that are recorded at the same moment must not both be the last.
     await lock(connection, f"waiting uploads: {user.scope}".lower())
     whose = await whose_uploads_wait(system.settings, connection, user)
     if whose is not None:
         raise TooManyUploadsError(
-            f"{whose} uploads are still waiting, so nothing was kept of this one. Send it again "
+            f"{whose} uploads are still waiting, so this one was not stored. Send it again "
             "when some of them are through.",
             wait_s=WAIT_S,
         )
 
 
 async def _inspected(chunks: AsyncIterator[bytes], kind: str, name: str) -> AsyncIterator[bytes]:
-    """Pass the chunks on once their beginning fits the kind that the name promises."""
+    """Pass on the chunks once the first bytes match the kind that the name promises."""
     head = b""
     is_inspected = False
     async for chunk in chunks:
@@ -371,12 +372,12 @@ async def _inspected(chunks: AsyncIterator[bytes], kind: str, name: str) -> Asyn
 
 
 def clean_name(file_name: str) -> str:
-    """The last part of the sender's name for the file, as harmless text; it names nothing here.
+    """The last part of the sender's file name, as harmless text; no stored file has this name.
 
-    An ID number in it is masked for good: the name is shown and sent wherever the upload is.
+    An ID number in it is masked for good, because the name is shown and sent with the upload.
 
     Raises:
-        UnsupportedFileError: it has a NUL, behind which some programs see no more of it.
+        UnsupportedFileError: it has a NUL, after which some programs ignore the rest.
     """
     if "\0" in file_name:
         raise UnsupportedFileError(

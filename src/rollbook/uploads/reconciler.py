@@ -1,6 +1,6 @@
-"""The reconciler: brings the queue in line with the record, whatever happened to the queue.
+"""The reconciler: makes the queue match the record after any loss in the queue.
 
-It runs in ``up`` and ``serve``, one at a time over all processes, at the start and every
+It runs in ``up`` and ``serve``, in one process at a time, at the start and every
 ROLLBOOK_RECONCILE_INTERVAL_S seconds. ``FLUSHALL`` at any moment therefore loses nothing.
 """
 
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 #: Held while one process reconciles (any fixed number will do).
 LOCK = 0x7265636F
-#: How many jobs the queue is asked about at a time.
+#: Jobs whose state is read from the queue in one request.
 BATCH = 500
 
 STALLED = (
     "Processing was cut short several times because its worker died. Nothing of the file was "
-    "merged. Try it again, and tell the operator if it happens once more."
+    "merged. Try it again, and contact the operator if it happens again."
 )
 ACCOUNT_CLOSED = (
     "The sender's account was closed while the file was waiting, so it was not processed. Nothing "
@@ -52,12 +52,12 @@ class Reconciled:
     added: int = 0
     failed: int = 0
     removed: int = 0
-    #: The uploads that have ended by it, or whose end may not have been told.
+    #: The uploads that it ended, or whose end may not have been announced.
     ended: list[Row] = field(default_factory=list, compare=False)
 
 
 async def run_once(system: System) -> Reconciled | None:
-    """Look at every open upload once; None when another process is at it.
+    """Check every open upload once; None when another process is reconciling.
 
     Raises:
         ServiceUnavailableError: Redis doesn't answer.
@@ -78,7 +78,7 @@ async def run_once(system: System) -> Reconciled | None:
         for upload in await fetch_all(connection, _SQL["sources_left"]):
             await forget_source(system, upload)
         await audit.write_counts(connection)
-    for upload in done.ended:  # after the commit: who hears of it looks at the record
+    for upload in done.ended:  # after the commit: the listeners read the record
         await system.queue.tell_end(upload)
     for action in ("added", "failed", "removed"):
         metrics.RECONCILED.labels(action=action).inc(getattr(done, action))
@@ -91,7 +91,7 @@ async def run_once(system: System) -> Reconciled | None:
 async def _open_uploads(
     system: System, connection: psycopg.AsyncConnection[Row], parameters: dict[str, Any]
 ) -> list[tuple[Row, str | None]]:
-    """The open uploads, each with the queue's word for where its job is."""
+    """The open uploads, each with the queue's state of its job."""
     found = await fetch_all(connection, _SQL["open"], parameters)
     pairs: list[tuple[Row, str | None]] = []
     for batch in (found[i : i + BATCH] for i in range(0, len(found), BATCH)):
@@ -117,10 +117,10 @@ async def _reconcile_open(
     if not await _has_source(system, upload):
         await _fail(system, connection, upload, done, "source_gone", SOURCE_GONE)
     elif state == "failed" and upload["status"] == "processing":
-        # Its workers died more often than maxStalledCount allows: nobody was left to record it.
+        # Its workers died more often than maxStalledCount allows, so none of them recorded it.
         await _fail(system, connection, upload, done, "stalled", STALLED)
     else:
-        # Not known to the queue, or kept there as ended, which would block the id.
+        # Unknown to the queue, or stored there as ended, which would block the id.
         if state is not None:
             await system.queue.remove(upload["id"])
         await system.queue.add(upload["id"], priority=upload["priority"])
@@ -129,7 +129,7 @@ async def _reconcile_open(
 
 
 async def _has_source(system: System, upload: Row) -> bool:
-    """Is the file there? A store that doesn't answer, or isn't ours, says nothing of it."""
+    """Whether the file is there; also True while the store is unreachable or a foreign one."""
     if upload["source_key"] is None:
         return False
     try:

@@ -1,8 +1,8 @@
-"""Retention: what is kept for how long, and its removal when the time is over.
+"""Retention: removes files, reports and records whose retention period has ended.
 
-``rollbook purge`` and every worker carry it out, one at a time over all processes and once a day.
-Each step forgets a thing in the record before it removes it from the store, so that a crash in
-between leaves a file that nobody knows; the store itself lists those.
+``rollbook purge`` and every worker run it, in one process at a time and once a day. Each step
+deletes an item from the record before it removes the file from the store. A crash in between
+leaves an orphaned file, which is found by listing the store.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ if TYPE_CHECKING:
 
 #: Held while one process carries it out (any fixed number will do).
 LOCK = 0x70757267
-#: Seconds between two looks whether a day has gone by.
+#: Seconds between two checks whether the daily round is due.
 LOOK_S = 15 * 60
 EVERY = dt.timedelta(days=1)
-#: A file that no record knows may be one that is being received: its record comes afterwards.
+#: A file without a record may be an upload that is being received: its record is written last.
 ORPHAN_AGE = dt.timedelta(days=1)
 MIN_REPORT_DAYS = 7
 #: Uploads at a time, in one transaction each.
@@ -71,7 +71,7 @@ class Purged:
     before_values: int = 0
     #: Records of whom an upload's file held.
     claims: int = 0
-    #: Members on the lists of those whom undoing left alone.
+    #: Members on the lists of those whom undoing left unchanged.
     kept_members: int = 0
     notifications: int = 0
     audit_entries: int = 0
@@ -106,7 +106,7 @@ class StoredReport:
 
 
 async def run_once(system: System, *, dry_run: bool = False) -> Purged | None:
-    """Remove everything whose time is over; None when another process is at it.
+    """Remove everything whose retention has ended; None when another process is doing that.
 
     Raises:
         ServiceUnavailableError: Redis or the store doesn't answer, or the store isn't the
@@ -132,26 +132,26 @@ async def run_once(system: System, *, dry_run: bool = False) -> Purged | None:
             await _purge_undo(system, now, purged, dry_run)
         answers = {"before": ago(settings.voter_roll_cache_days)}
         purged.voter_roll_answers = await _rows(connection, "answers", answers, dry_run)
-        told = {"before": ago(settings.queue_retention_days)}
-        purged.notifications = await _rows(connection, "notifications", told, dry_run)
+        delivered = {"before": ago(settings.queue_retention_days)}
+        purged.notifications = await _rows(connection, "notifications", delivered, dry_run)
         purged.audit_entries = await audit.forget(connection, dry_run=dry_run)
         if not dry_run:
             note = {"now": now, "removed": Json(asdict(purged))}
             await connection.execute(_SQL["note"], note)
             await audit.record(connection, "purge", who=None, about=purged.in_words())
-            log.info("retention carried out", **asdict(purged))
+            log.info("retention completed", **asdict(purged))
     return purged
 
 
 async def run_when_due(system: System) -> Purged | None:
-    """The daily round, by whichever process comes first."""
-    # At each look: an installation that shares the store by mistake has a day to learn of it.
+    """Run the daily round if no process has run it yet."""
+    # At each check: an installation that shares the store by mistake has a day to find out.
     await store_proof.prove(system)
     now = await clocks.now(system.pool)
     async with system.pool.connection() as connection:
         await audit.keep_for(connection, days=system.settings.audit_retention_days)
         row = await fetch_one(connection, _SQL["last"])
-    # A round in the future was one by a clock that was wrong: it must not be the last for years.
+    # A round in the future ran by a wrong clock: it must not prevent rounds for years.
     if row is not None and row["ran_at"] is not None and abs(now - row["ran_at"]) < EVERY:
         return None
     return await run_once(system)
@@ -160,7 +160,7 @@ async def run_when_due(system: System) -> Purged | None:
 async def clean_up(
     system: System, user: User, *, older_than_days: int | None, dry_run: bool
 ) -> Purged:
-    """Remove stored reports over an age, and what no upload knows, whenever an operator asks.
+    """Remove stored reports over an age, and files of no upload, at an operator's request.
 
     Raises:
         InvalidRequestError: the age is under 7 days.
@@ -183,7 +183,7 @@ async def clean_up(
 
 
 async def delete_report(system: System, user: User, upload: Row) -> int:
-    """Remove an upload's report and refused rows; how many bytes they had.
+    """Remove an upload's report and refused rows; returns their size in bytes.
 
     Raises:
         ConflictError: the upload hasn't ended, or its report is still to be written again.
@@ -208,7 +208,7 @@ async def reports(system: System, *, page: int, page_size: int) -> tuple[list[St
 
 
 async def holdings(system: System) -> Holdings:
-    """What the store holds, as it says itself."""
+    """The store's contents, listed by the store itself."""
     count = size = orphans = orphan_bytes = 0
     oldest = None
     now = await clocks.now(system.pool)
@@ -227,7 +227,7 @@ async def holdings(system: System) -> Holdings:
 async def _noting_a_break(
     system: System, purged: Purged, *, who: User | None, dry_run: bool
 ) -> AsyncIterator[None]:
-    """What is gone when the store or Redis fails half-way stands in the audit trail too."""
+    """Record in the audit trail what was removed before the store or Redis failed."""
     try:
         yield
     except ServiceUnavailableError as error:
@@ -256,9 +256,10 @@ async def _purge_reports(
 
 
 async def _purge_orphans(system: System, now: dt.datetime, purged: Purged, dry_run: bool) -> None:
-    """Remove the files that no upload knows, found from the store itself.
+    """Remove the files of no upload, found by listing the store.
 
-    None where another installation uses the store: its uploads are in a record that isn't ours.
+    It removes none if another installation uses the store: the uploads of that installation are in
+    another record.
     """
     if not await _is_ours_alone(system, now):
         return
@@ -273,16 +274,16 @@ async def _purge_orphans(system: System, now: dt.datetime, purged: Purged, dry_r
 
 
 async def _is_ours_alone(system: System, now: dt.datetime) -> bool:
-    """Does no other installation use the store, as far as each has said so?
+    """Whether only this installation uses the store, by the marks of all installations there.
 
-    Ours must have been there for as long as a file is young: by then another has said so too.
+    This installation's mark must be older than ORPHAN_AGE: by then another one has left its mark.
     """
     installation = await store_proof.prove(system)
     said = await system.store.installations()
     others = sorted(str(other) for other in said.keys() - {installation})
     if others:
         log.warning(
-            "files of no upload are kept, another installation uses the file store",
+            "orphaned files not removed, another installation uses the file store",
             ours=str(installation),
             others=others,
         )
@@ -307,14 +308,14 @@ async def _purge_sources(
 
 
 async def _purge_undo(system: System, now: dt.datetime, purged: Purged, dry_run: bool) -> None:
-    """What undoing needs, once it is too late for it; what it told, as long as reports stay."""
+    """Remove former values when undoing is too late, and undo lists when reports are removed."""
     settings = system.settings
     undoable = {"before": now - dt.timedelta(days=settings.undo_days), "now": now}
     lists = {"before": now - dt.timedelta(days=settings.report_retention_days)}
     async with system.pool.connection() as connection:
         unbounded(connection)
         if not dry_run:
-            # First: somebody who is undoing an upload at this moment is waited for.
+            # First, because this waits for an undo that is in progress.
             await connection.execute(_SQL["end_undo"], undoable)
         purged.before_values = await _rows(connection, "before_values", undoable, dry_run)
         purged.claims = await _rows(connection, "claims", undoable, dry_run)
@@ -329,7 +330,7 @@ async def _purge_queue(system: System, before: dt.datetime, purged: Purged, dry_
 
 
 async def _forget(system: System, upload: Row) -> bool:
-    """Forget an upload's files, cells and ID numbers, at once or not at all."""
+    """Delete an upload's files, cells and ID numbers from the record, all or none."""
     parameters = {"id": upload["id"]}
     async with system.pool.connection() as connection:
         marked = await fetch_one(connection, _SQL["mark_purged"], parameters)
@@ -341,7 +342,7 @@ async def _forget(system: System, upload: Row) -> bool:
 
 
 async def _listed(system: System, now: dt.datetime) -> AsyncIterator[tuple[Stored, bool]]:
-    """Every stored file, and whether it is nobody's."""
+    """Every stored file, and whether it belongs to no upload."""
     batch: list[Stored] = []
     async for file in system.store.each():
         batch.append(file)
@@ -390,14 +391,14 @@ async def _bytes(system: System, keys: Iterable[str]) -> int:
 
 
 async def _remove(system: System, keys: Iterable[str]) -> int:
-    """Remove files that the record has forgotten; one that stays is an orphan of the next round."""
+    """Remove files that are no longer in the record; the next round removes any that remain."""
     wanted = list(keys)
     try:
         size = await _bytes(system, wanted)
         for key in wanted:
             await system.store.remove(key)
     except ServiceUnavailableError:
-        log.warning("store not reachable, files of no upload are left until the next round")
+        log.warning("store not reachable, orphaned files are removed in the next round")
         raise
     return size
 
@@ -405,7 +406,7 @@ async def _remove(system: System, keys: Iterable[str]) -> int:
 async def _rows(
     connection: AsyncConnection[Row], what: str, parameters: dict[str, Any], dry_run: bool
 ) -> int:
-    """How many rows of ``what`` are over, and away with them."""
+    """Delete the rows of ``what`` whose retention has ended; returns their number."""
     if not dry_run:
         return (await connection.execute(_SQL[f"forget_{what}"], parameters)).rowcount
     row = await fetch_one(connection, _SQL[f"{what}_over"], parameters)

@@ -1,7 +1,7 @@
-"""Undoing an upload: members it created go, members it changed get back what they were.
+"""Undoes an upload: deletes the members it created and restores those it changed.
 
-Members whom a later upload changed or confirmed, or who were edited by hand, are left alone and
-listed. A dry run counts and lists the same and changes nothing. All of it is one transaction.
+Members whom a later upload changed or confirmed, or who were edited by hand, are left unchanged
+and listed. A dry run counts and lists the same and changes nothing. All of it is one transaction.
 """
 
 from __future__ import annotations
@@ -40,26 +40,26 @@ log = structlog.get_logger(__name__)
 class Counts:
     """What undoing does, or has done, by members."""
 
-    #: Created by the upload, and gone.
+    #: Created by the upload, and deleted.
     removed: int
-    #: Changed by the upload, and as they were before it.
+    #: Changed by the upload, and restored.
     restored: int
-    #: Left alone, because a later upload changed them or holds the same of them.
+    #: Left unchanged, because a later upload changed them or holds the same values.
     later_upload: int
-    #: Left alone, because they were edited by hand.
+    #: Left unchanged, because they were edited by hand.
     edited: int
-    #: Changed by the upload, and removed by somebody since: there is nothing to give back to.
+    #: Changed by the upload, and deleted since, so there is no record to restore.
     gone: int
 
     @property
     def kept(self) -> int:
-        """Those that were left alone."""
+        """The number of members that were left unchanged."""
         return self.later_upload + self.edited
 
 
 @dataclass(frozen=True, slots=True)
 class Undone:
-    """What came of undoing an upload, or would."""
+    """The result of undoing an upload, or of its dry run."""
 
     #: The row of the table ``uploads``, afterwards.
     upload: Row
@@ -68,7 +68,7 @@ class Undone:
 
 
 async def undo(system: System, user: User, upload_id: UUID, *, dry_run: bool) -> Undone:
-    """Undo an upload, or say what undoing it would do.
+    """Undo an upload, or count what undoing it would do.
 
     Args:
         system: the opened parts.
@@ -106,7 +106,7 @@ async def undo(system: System, user: User, upload_id: UUID, *, dry_run: bool) ->
 async def kept(
     system: System, user: User, upload_id: UUID, *, page: int, page_size: int
 ) -> tuple[list[Row], int]:
-    """A page of the members whom undoing left alone, or would, and how many there are in all.
+    """A page of the members whom undoing left unchanged, or would, and the total number.
 
     Returns:
         Rows of ``id_number``, ``reason`` and ``later_upload``, in the order of the ID numbers.
@@ -137,7 +137,7 @@ async def kept_csv(system: System, user: User, upload_id: UUID) -> bytes:
 async def _listing(
     system: System, user: User, upload_id: UUID
 ) -> AsyncIterator[tuple[AsyncConnection[Row], str]]:
-    """A transaction, and which query lists in it whom undoing leaves alone."""
+    """A transaction, and the query that lists in it the members whom undoing leaves unchanged."""
     now = await clocks.now(system.pool)
     async with _transaction(system) as connection:
         upload = await _upload(connection, user, upload_id)
@@ -204,8 +204,8 @@ def _check(upload: Row, *, now: dt.datetime, days: int) -> None:
         raise ConflictError("A dry run has changed no member, so there is nothing to undo.")
     if upload["changes_forgotten_at"] is not None:
         raise ConflictError(
-            f"What members were before this upload was kept until "
-            f"{upload['changes_forgotten_at']:%Y-%m-%d %H:%M} UTC and is gone. Nothing was "
+            f"The values that members had before this upload were stored until "
+            f"{upload['changes_forgotten_at']:%Y-%m-%d %H:%M} UTC and are gone. Nothing was "
             "changed; send a file with the right values instead."
         )
     if upload["finished_at"] < now - dt.timedelta(days=days):
@@ -217,10 +217,10 @@ def _check(upload: Row, *, now: dt.datetime, days: int) -> None:
 
 
 async def _decide(connection: AsyncConnection[Row], upload_id: UUID) -> Counts:
-    """Fill the table ``undoing`` of this transaction with what becomes of whom.
+    """Fill this transaction's table ``undoing`` with what happens to each member.
 
     Raises:
-        ConflictError: whom a later upload holds isn't known.
+        ConflictError: the members of a later upload weren't recorded.
     """
     own = {"id": upload_id}
     await connection.execute(_SQL["plan_for_sets"])
@@ -247,12 +247,12 @@ async def _carry_out(
     for query in ("remove", "restore", "forget_changes", "withdraw_claim", "keep_list"):
         await connection.execute(_SQL[query], own)
     if upload["verification"] == "pending":
-        # Nobody is to be asked about whom this upload alone has brought.
+        # Withdraw the questions about members that only this upload contains.
         await connection.execute(_VERIFICATIONS["forget"], own)
         await connection.execute(
             _VERIFICATIONS["count_nobody"], {**own, "attempt": upload["attempt"]}
         )
     final = {**own, "undone_by": user.email, "counts": Jsonb(asdict(counts))}
     marked = await fetch_one(connection, _SQL["mark"], final)
-    assert marked is not None  # it is locked, and was looked at since
+    assert marked is not None  # it is locked, and was checked under the lock
     return {**upload, **marked}
