@@ -46,7 +46,7 @@ def send(page: Page, content: bytes, name: str = "members.csv") -> None:
     """Send a file, and follow it to its own view."""
     choose(page, content, name)
     page.get_by_role("button", name=re.compile(r"^(Send|Try) 1 file")).click()
-    page.locator(".file", has_text=name).last.get_by_role("link", name="Follow it").click()
+    page.locator(".file", has_text=name).last.get_by_role("link", name="Follow progress").click()
     expect(page.get_by_role("heading", level=1, name=name)).to_be_visible()
 
 
@@ -142,12 +142,12 @@ def test_milestones_are_said_aloud_and_percents_are_not(open_page: OpenPage, sit
     expect(page.locator("#said")).to_have_text("aloud.csv is completed: 4 rows, 0 refused.")
     said = page.evaluate("said")
     assert "1 file chosen." in said
-    assert "aloud.csv was taken in." in said
+    assert "aloud.csv was accepted." in said
     assert not any("%" in text for text in said)
     assert len(said) == len(set(said)) < 16
 
 
-def test_refused_rows_are_seen_filtered_mended_and_sent_again(open_page: OpenPage) -> None:
+def test_refused_rows_are_seen_filtered_corrected_and_sent_again(open_page: OpenPage) -> None:
     page = open_page(GAUTENG)
     good = fresh(30)
     rows = [
@@ -276,7 +276,7 @@ def test_headers_that_are_not_known_can_be_said(open_page: OpenPage) -> None:
     page.get_by_text("Columns with other names").click()
     for place, (header, field) in enumerate((("Lid No", "ID number"), ("Roepnaam", "First name"))):
         page.get_by_label("Header in the file").nth(place).fill(header)
-        page.get_by_label("Stands for").nth(place).select_option(field)
+        page.get_by_label("Rollbook field").nth(place).select_option(field)
     send(page, content, "named.csv")
     expect(state(page)).to_have_text("Completed")
     assert outcomes(page) == {"Inserted": 2}
@@ -297,8 +297,8 @@ def test_a_file_that_was_sent_before_leads_to_the_earlier_one_or_is_sent_all_the
     expect(page.get_by_role("link", name="See the earlier upload")).to_have_attribute(
         "href", "#" + earlier.partition("#")[2]
     )
-    page.get_by_role("button", name="Send it all the same").click()
-    page.locator(".file").last.get_by_role("link", name="Follow it").click()
+    page.get_by_role("button", name="Send anyway").click()
+    page.locator(".file").last.get_by_role("link", name="Follow progress").click()
     expect(state(page)).to_have_text("Completed")
     assert outcomes(page) == {"Unchanged": 2}
 
@@ -337,9 +337,9 @@ def test_a_paused_queue_starts_nothing_until_it_is_resumed(open_page: OpenPage) 
     page.get_by_role("dialog").get_by_role("button", name="Pause").click()
     expect(page.get_by_text("The queue is paused.", exact=True)).to_be_visible()
     send(page, csv_file(fresh(2)), "waits.csv")
-    expect(page.locator(".now")).to_contain_text("Place 1 in the queue")
+    expect(page.locator(".now")).to_contain_text("Position 1 in the queue")
     send(page, csv_file(fresh(2)), "mistake.csv")
-    expect(page.locator(".now")).to_contain_text("Place 2 in the queue")
+    expect(page.locator(".now")).to_contain_text("Position 2 in the queue")
     page.get_by_role("link", name="Queue").click()
     page.get_by_role("button", name="Cancel mistake.csv").click()
     page.get_by_role("dialog").get_by_role("button", name="Cancel the upload").click()
@@ -347,7 +347,7 @@ def test_a_paused_queue_starts_nothing_until_it_is_resumed(open_page: OpenPage) 
     expect(mistake.locator(".badge")).to_have_text("Cancelled")
     page.get_by_role("button", name="Resume").click()
     page.get_by_role("dialog").get_by_role("button", name="Resume").click()
-    expect(page.locator(".levers")).to_contain_text("The queue runs.")
+    expect(page.locator(".levers")).to_contain_text("The queue is running.")
     line = page.locator(".upload", has_text="waits.csv")
     expect(line.locator(".badge")).to_have_text("Completed")
 
@@ -399,7 +399,7 @@ def test_another_province_sees_none_of_it(open_page: OpenPage, site: Site) -> No
     theirs.goto(ours.url)
     expect(theirs.get_by_role("alert")).to_contain_text("no such upload")
     theirs.goto(f"{site.url}/#/queue")
-    expect(theirs.get_by_text("belongs to no view")).to_be_visible()
+    expect(theirs.get_by_text("have access to it")).to_be_visible()
 
 
 def test_the_page_comes_back_by_itself_after_the_api_was_restarted_mid_job(
@@ -470,7 +470,7 @@ def test_a_file_that_could_not_be_sent_is_sent_again_and_taken_once(
     expect(page.locator(".file")).to_contain_text("can't be reached")
     page.context.set_offline(False)
     page.get_by_role("button", name="Try again").click()
-    page.get_by_role("link", name="Follow it").click()
+    page.get_by_role("link", name="Follow progress").click()
     expect(state(page)).to_have_text("Completed")
     with site.api(GAUTENG) as api:
         found = api.get("/bulk-upload/history", params={"search": "slow line"}).json()["data"]
@@ -488,7 +488,7 @@ def test_without_live_messages_the_page_asks_instead_and_says_so(
         send(page, csv_file(fresh(2)), "asked for.csv")
         expect(state(page)).to_have_text("Processing")
     expect(state(page)).to_have_text("Completed")
-    expect(page.get_by_text("meanwhile the page asks")).to_be_visible()
+    expect(page.get_by_text("the page polls")).to_be_visible()
 
 
 def test_a_file_is_sent_and_followed_with_the_keyboard_alone(
@@ -516,9 +516,9 @@ def test_a_file_is_sent_and_followed_with_the_keyboard_alone(
     expect(page.locator(".file")).to_contain_text("keyboard.csv")
     tab_to("Send 1 file")
     page.keyboard.press("Space")
-    expect(page.get_by_role("link", name="Follow it")).to_be_visible()
+    expect(page.get_by_role("link", name="Follow progress")).to_be_visible()
     page.get_by_role("heading", level=1).focus()
-    tab_to("Follow it")
+    tab_to("Follow progress")
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", level=1, name="keyboard.csv")).to_be_focused()
     expect(state(page)).to_have_text("Completed")
@@ -587,7 +587,7 @@ def test_a_sign_in_that_has_ended_asks_to_sign_in_again_and_shows_nothing(
         sessionStorage.setItem("rollbook.session", JSON.stringify(session)); }"""
     )
     page.reload()
-    expect(page.get_by_text("Your sign-in has ended")).to_be_visible()
+    expect(page.get_by_text("Your session has ended")).to_be_visible()
     expect(page.get_by_role("navigation", name="Main")).to_have_count(0)
 
 
@@ -618,7 +618,7 @@ def test_an_account_that_got_another_role_gets_its_views_without_a_reload(
     site.move(ETHEKWINI, Role.NATIONAL_ADMIN, Scope())
     try:
         page.get_by_role("link", name="Queue").click()
-        expect(page.locator(".levers")).to_contain_text("The queue runs.")
+        expect(page.locator(".levers")).to_contain_text("The queue is running.")
         expect(page.locator(".live")).to_have_text("Live")
         assert page.evaluate("window.isTheSame")
     finally:

@@ -134,7 +134,7 @@ def test_every_view_of_uploads_is_accessible_and_fits(
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
     keep("sign-in")
     sign_in(page, OPERATOR)
-    expect(page.locator(".upload", has_text="Tshwane.csv")).to_contain_text("Place 1")
+    expect(page.locator(".upload", has_text="Tshwane.csv")).to_contain_text("Position 1")
     expect(page.locator(".live")).to_have_text("Live")
     keep("uploads")
     for name, job_id in uploads.items():
@@ -144,7 +144,7 @@ def test_every_view_of_uploads_is_accessible_and_fits(
             expect(page.locator(".rows tbody tr").first).to_be_visible()
         keep(f"upload-{name.replace(' ', '-')}")
         if name == "completed":
-            page.get_by_role("button", name="Count what undoing would do").click()
+            page.get_by_role("button", name="Preview the undo").click()
             expect(page.get_by_text("1 member would be kept")).to_be_visible()
             keep("upload-undo")
     assert found == []
@@ -208,7 +208,7 @@ def test_every_other_view_is_accessible_and_fits(
     expect(page.get_by_role("heading", name="Your account")).to_be_visible()
     keep("who")
     go(page, "%mistyped")
-    expect(page.get_by_text("There is nothing here")).to_be_visible()
+    expect(page.get_by_text("Page not found")).to_be_visible()
     keep("nowhere")
     assert found == []
 
@@ -244,7 +244,7 @@ def show_queue(page: Page) -> None:
     expect(page.locator(".upload").first).to_be_visible()
     expect(page.get_by_text("3 files wait").first).to_be_visible()
     page.get_by_text("Stored reports").click()
-    expect(page.get_by_text("Of no upload")).to_be_visible()
+    expect(page.get_by_text("Without an upload")).to_be_visible()
 
 
 def with_folder(route: Route) -> None:
