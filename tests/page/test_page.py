@@ -116,7 +116,7 @@ def test_an_upload_is_watched_to_its_end_without_a_reload(open_page: OpenPage, s
         moved = re.compile("[1-9]")
         expect(page.get_by_role("progressbar")).to_have_attribute("aria-valuenow", moved)
         expect(page.locator(".timeline [aria-current=step]")).to_have_count(1)
-    expect(state(page)).to_have_text("Completed")
+    expect(state(page)).to_have_text("Completed, 2 rows need attention")
     expect(page.locator(".big")).to_have_text("7 rows")
     assert outcomes(page) == {"Inserted": 5, "Invalid": 1, "Duplicate": 1}
     expect(page.locator(".timeline")).to_contain_text(re.compile(r"Merging.*\d s.*Reporting.*\d s"))
