@@ -1,8 +1,8 @@
 """The one tree of Rollbook's errors.
 
 Each class has a stable ``code``, the HTTP ``status`` it answers with, and a short ``title``; the
-message is the sentence for the person who will read it: what happened, what was kept and what to
-do next. A message never holds a member's name, because messages are logged, stored in Redis and
+message is the sentence for the person who reads it: what happened, what was stored and what to do
+next. A message never holds a member's name, because messages are logged, stored in Redis and
 sent to clients; of what it quotes of a file, such as the name of a sheet or a header, ID numbers
 are masked and control characters are left out.
 """
@@ -15,7 +15,7 @@ from rollbook.masking import masked, visible
 
 
 class RollbookError(Exception):
-    """The root of the tree: raised as one of its children only."""
+    """The root of the tree; only its subclasses are raised."""
 
     code: ClassVar[str] = "internal"
     status: ClassVar[int] = 500
@@ -24,7 +24,7 @@ class RollbookError(Exception):
     def __init_subclass__(
         cls, *, code: str | None = None, status: int | None = None, title: str | None = None
     ) -> None:
-        """Set what the class says of itself; what it leaves out is as in its base."""
+        """Set the class's attributes; those not given are inherited from its base."""
         super().__init_subclass__()
         cls.code = code or cls.code
         cls.status = status or cls.status
@@ -66,8 +66,8 @@ class ServiceUnavailableError(
     """PostgreSQL, Redis or the file store doesn't answer right now."""
 
 
-class BusyError(ServiceUnavailableError, code="busy", title="Somebody else is changing the same"):
-    """Another transaction has locked what is to be changed."""
+class BusyError(ServiceUnavailableError, code="busy", title="Another change is in progress"):
+    """Another transaction has locked the rows to be changed."""
 
 
 class NoRoomError(ServiceUnavailableError, code="no_room", title="A disk is full"):
@@ -89,7 +89,7 @@ class ClockDiffersError(ServiceUnavailableError, code="clock_differs", title="A 
 class ServerLimitError(
     RollbookError, code="server_limit", status=503, title="A limit of the database was reached"
 ):
-    """PostgreSQL ended a statement because of a limit that is set there."""
+    """PostgreSQL ended a statement because of one of its limits."""
 
 
 class FileNotScannedError(
@@ -97,7 +97,7 @@ class FileNotScannedError(
     code="file_not_scanned",
     title="The file could not be checked for viruses",
 ):
-    """The virus scanner is there, and couldn't look at this file."""
+    """The virus scanner answers, but couldn't scan this file."""
 
 
 # --- what a client of the API did -----------------------------------------------------------
@@ -114,7 +114,7 @@ class NotAllowedError(RollbookError, code="not_allowed", status=403, title="Not 
 
 
 class NotFoundError(RollbookError, code="not_found", status=404, title="Not found"):
-    """The thing doesn't exist, or isn't this user's: both answer alike."""
+    """The thing doesn't exist or isn't in this user's scope; both have the same answer."""
 
 
 class ConflictError(RollbookError, code="conflict", status=409, title="Not possible in this state"):
@@ -152,7 +152,7 @@ class FileTooSmallError(InvalidRequestError, code="file_too_small", title="The f
 
 
 class FileWaitsError(ConflictError, code="file_waits", title="The file waits"):
-    """A file in the watched folder can't be taken now, and waits until it can."""
+    """A file in the watched folder can't be uploaded now and waits there."""
 
 
 class FileTooLargeError(
@@ -188,7 +188,7 @@ class TooManySignInsError(
 class TooManyUploadsError(
     TooManyRequestsError, code="too_many_uploads", title="Too many uploads are waiting"
 ):
-    """As many uploads of a user or an office wait as may."""
+    """A user or an office has reached the limit of waiting uploads."""
 
 
 # --- what a file turned out to be; an attempt that meets one of these isn't repeated --------
@@ -197,7 +197,7 @@ class TooManyUploadsError(
 class FileProblemError(
     RollbookError, code="file_problem", status=422, title="The file can't be processed"
 ):
-    """The file can't be processed however often it is tried: the person must change it."""
+    """The file can't be processed, and a retry can't help: the person must change it."""
 
 
 class UnreadableFileError(FileProblemError, code="unreadable_file", title="The file can't be read"):
@@ -215,7 +215,7 @@ class MissingColumnsError(FileProblemError, code="missing_columns", title="Colum
 
 
 class SecondTableError(FileProblemError, code="second_table", title="The file holds two tables"):
-    """Further below in the file other headers follow, so the rows there are another table."""
+    """A second header row follows further down, so the rows below it are another table."""
 
 
 class NoRowsError(FileProblemError, code="no_rows", title="The file has no rows"):
@@ -264,7 +264,7 @@ class FencedError(AttemptError, code="fenced", title="Another attempt has taken 
 class VoterRollPendingError(
     AttemptError, code="voter_roll_pending", title="The voter roll is still being asked"
 ):
-    """The upload asked for verification before the merge, and answers are still to come."""
+    """The upload asked for verification before the merge, and answers are pending."""
 
 
 class TimedOutError(AttemptError, code="timed_out", title="The attempt took too long"):
@@ -298,13 +298,13 @@ class NotificationError(
 class AddressRefusedError(
     NotificationError, code="webhook_address_refused", title="The webhook's address is not allowed"
 ):
-    """The webhook's name leads to an address to which we send nothing."""
+    """The webhook's name resolves to an address that isn't allowed."""
 
 
 class NotificationRefusedError(
     NotificationError, code="notification_refused", title="The receiver refuses the notification"
 ):
-    """The receiver wants no such notification: sending it again would not help."""
+    """The receiver refuses the notification, and a retry would not help."""
 
 
 # --- the voter roll ---------------------------------------------------------------------------
@@ -313,7 +313,7 @@ class NotificationRefusedError(
 class VoterRollError(
     RollbookError, code="voter_roll", status=502, title="The voter roll gave no answer"
 ):
-    """Asking the voter roll brought no answer: whoever was asked about is still pending."""
+    """The voter roll gave no answer; the person's verification is still pending."""
 
 
 class BudgetSpentError(
@@ -327,15 +327,15 @@ class NoAnswerError(VoterRollError, code="voter_roll_failed"):
 
 
 class RollDownError(VoterRollError, code="voter_roll_down", title="The voter roll is down"):
-    """The roll can't be reached, or refuses our account: no question would fare better."""
+    """The roll can't be reached or refuses the account, so no other question would succeed."""
 
 
 class QuestionRefusedError(VoterRollError, code="voter_roll_refused"):
-    """The roll refuses this very question; asking it again would not help."""
+    """The roll refuses this question, and a retry would not help."""
 
 
 def title_of(code: str) -> str:
-    """The title of the error with this code, where nothing more of it was kept."""
+    """The title of the error with this code, where only the code is stored."""
     kinds: list[type[RollbookError]] = [RollbookError]
     for kind in kinds:
         if kind.code == code:

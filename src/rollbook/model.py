@@ -1,4 +1,4 @@
-"""The words that all rooms share: who sends, what an upload is and what becomes of its rows."""
+"""The types that all packages share: roles, scopes, users, and an upload's states and outcomes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 Existing = Literal["update", "fill", "skip"]
 #: When the voter roll is asked; see ``Options.verify``.
 Verify = Literal["after_merge", "before_merge"]
-#: What may be said of a row: the roll's answer beside the row's ward, or that there is none.
+#: A row's verification result: the roll's answer compared with the row's ward, or its absence.
 Result = Literal[
     "registered",
     "other_ward",
@@ -33,8 +33,8 @@ Result = Literal[
     "error",
 ]
 RESULTS: tuple[Result, ...] = get_args(Result)
-#: The percent at which each stage begins, from where the time goes in a workbook of 100,000 rows.
-#: The first three take turns, so they have one stretch together.
+#: The percentage at which each stage begins, measured with a workbook of 100,000 rows. The first
+#: three stages alternate, so they share one range.
 STAGES: Final = {
     "read": 1,
     "normalise": 1,
@@ -61,7 +61,7 @@ class Role(StrEnum):
 
     @property
     def is_operator(self) -> bool:
-        """May this role see and steer the whole queue?"""
+        """Whether this role may see and control the whole queue."""
         return self in (Role.SUPER_ADMIN, Role.NATIONAL_ADMIN)
 
 
@@ -75,7 +75,7 @@ _PRIORITIES = {
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """An office's place; null in both fields is the national office and stands for everywhere.
+    """An office's place; null in both fields is the national office, which includes every place.
 
     The rule itself is the SQL function ``in_scope`` (migration 0001), so that lists, single
     records and merges can't differ.
@@ -90,10 +90,10 @@ class Scope:
         return {"scope_province": self.province, "scope_municipality": self.municipality}
 
     def includes(self, place: Scope) -> bool:
-        """Does what was sent from a place lie in this office's scope?
+        """Whether uploads from a place are in this office's scope.
 
-        The same rule as ``in_scope``, for messages that a thousand clients get: they can't each ask
-        the database. A test holds the two together.
+        The same rule as ``in_scope``, for messages to a thousand clients, which can't each cause a
+        query. A test compares the two.
         """
         if self.province is not None and place.province != self.province:
             return False
@@ -114,7 +114,7 @@ EVERYWHERE = Scope()
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """An account as it was when it was read."""
+    """An account as of the time it was read."""
 
     id: UUID
     email: str
@@ -136,7 +136,7 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A user with the time for which the token is good."""
+    """A user with the token's expiry time."""
 
     id: UUID
     user: User
@@ -152,9 +152,9 @@ class Progress:
 
     stage: str | None = None
     percent: int = 0
-    #: Rows that the work done so far is worth; no row is in ``members`` before all of them are.
+    #: The work done so far, in rows; no row is in ``members`` before all of them are.
     rows_done: int = 0
-    #: As many as the file says it has, until all of them are read; None while that isn't known.
+    #: The file's own row count until all rows are read; None while that isn't known.
     rows_total: int | None = None
     #: Since the attempt began.
     rows_per_second: float | None = None

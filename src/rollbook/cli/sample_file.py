@@ -1,4 +1,4 @@
-"""A synthetic members file, as messy as real ones, in which every planted fault is counted.
+"""Writes a synthetic members file, as messy as real ones, and counts every planted fault.
 
 All members are drawn first, as numpy arrays of small codes, so that a duplicate is a copy of an
 earlier row's codes. The codes become text a chunk at a time, by polars expressions, and each cell
@@ -40,7 +40,7 @@ EPOCH: Final = dt.date(1970, 1, 1).toordinal()
 TEXT, NUMBER, DATE = 0, 1, 2
 #: How an ID number is spelt: as text, as text with spaces, as a number cell.
 PLAIN, SPACED, NUMERIC = 0, 1, 2
-#: What is wrong with an invalid row; 0 is nothing.
+#: The fault of an invalid row; 0 is none.
 NO_SURNAME, NO_ID, CHECK_DIGIT, BIRTH_DATE, SHORT, LETTER = FAULTS = range(1, 7)
 
 _Codes: TypeAlias = npt.NDArray[np.integer[Any]]
@@ -62,7 +62,7 @@ class SampleFacts:
     rows: int
     #: Rows that a correct validator refuses: the ID number is missing or wrong, or no surname.
     invalid: int
-    #: Valid rows whose ID number stands in an earlier valid row.
+    #: Valid rows whose ID number is in an earlier valid row.
     duplicates: int
     #: ID cells that are numbers without their leading zeros, and valid once those are restored.
     lost_zero: int
@@ -72,7 +72,7 @@ class SampleFacts:
 
     @property
     def expected(self) -> dict[str, int]:
-        """Outcome to count for an upload into an empty members table, without a scope."""
+        """Expected count by outcome, for an upload without a scope into an empty members table."""
         inserted = self.rows - self.invalid - self.duplicates
         return {"inserted": inserted, "invalid": self.invalid, "duplicate": self.duplicates}
 
@@ -98,9 +98,9 @@ def write_sample(
         seed: The same seed, arguments and day give the same bytes.
         invalid_share: Share of rows (0 to 1) that a correct validator refuses.
         duplicate_share: Share of rows (0 to 1) that repeat an earlier valid row's ID number.
-        province: A province's name or code, to have members of that province only.
-        half: 0 or 1, to have people of that half of all there can be: samples of different halves
-            have nobody in common.
+        province: A province's name or code, for members of that province only.
+        half: 0 or 1, to draw people from that half of all possible ones: samples of different
+            halves have no person in common.
         today: The day that ages and payments are counted from, by default today.
 
     Raises:

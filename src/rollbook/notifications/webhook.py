@@ -1,7 +1,7 @@
 """A notification as a webhook, after the Standard Webhooks specification 1.0.0.
 
-The receiver's name is looked up once, and the connection goes to an address that was looked at: a
-name that leads elsewhere a moment later leads nowhere. Redirects are not followed.
+The receiver's name is resolved once, and the connection goes to an address that was checked, so a
+later change of the name's DNS record has no effect. Redirects are not followed.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
     Address = IPv4Address | IPv6Address
     Network = IPv4Network | IPv6Network
 
-#: Addresses of clouds' own services that look like anybody's (to some Pythons, the second):
-#: Azure's and Oracle's, which give out secrets.
+#: Addresses of cloud metadata services, which give out secrets: Azure's and Oracle's. They look
+#: public (the second one to some Python versions).
 _CLOUDS = (IPv4Network("168.63.129.16/32"), IPv4Network("192.0.0.0/24"))
 #: All of the IPv6 addresses that are given out in the internet (RFC 4291, section 2.4).
 _GIVEN_OUT = IPv6Network("2000::/3")
 #: The last 32 bits of these are an IPv4 address, to which a gateway passes packets on (RFC 6052).
 _NAT64 = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
-#: The longest time for which a receiver may ask to be left alone.
+#: The longest pause that a receiver can ask for.
 LONGEST_WAIT_S = 12 * 3600.0
 
 
@@ -47,7 +47,7 @@ async def send(settings: Settings, notification: Notification) -> None:
 
     Raises:
         NotificationRefusedError: the receiver is gone for good (410).
-        AddressRefusedError: its name leads to an address to which nothing is sent.
+        AddressRefusedError: its name resolves to an address that isn't allowed.
         NotificationError: it didn't answer, or with something else than 2xx.
     """
     assert settings.webhook_url is not None
@@ -68,7 +68,7 @@ async def send(settings: Settings, notification: Notification) -> None:
             httpcore.AsyncConnectionPool(
                 ssl_context=ssl.create_default_context(), network_backend=guard
             ) as pool,
-            # Its words are of no interest, and may be without end: the status alone is read.
+            # Only the status is read: the body isn't needed and may be endless.
             pool.stream("POST", url, headers=list(headers.items()), content=body) as response,
         ):
             status, answered = response.status, response.headers
@@ -91,7 +91,7 @@ async def send(settings: Settings, notification: Notification) -> None:
 
 
 def payload(settings: Settings, notification: Notification) -> dict[str, Any]:
-    """What is told: ids and counts. The same each time it is sent."""
+    """The webhook's payload: ids and counts, the same in every try."""
     data: dict[str, Any] = {
         "job_id": str(notification.upload_id),
         "dry_run": notification.is_dry_run,
@@ -124,11 +124,11 @@ def sign(keys: Iterable[bytes], message_id: str, timestamp: int, body: bytes) ->
 
 
 class Guard(httpcore.AsyncNetworkBackend):
-    """Connects to addresses of the public internet, and to those of the networks that are allowed.
+    """Connects only to public internet addresses and to networks that the settings allow.
 
     Raises:
-        AddressRefusedError: from ``connect_tcp``, where the name has any other address: whoever
-            can give it one can choose which is used.
+        AddressRefusedError: from ``connect_tcp``, if the name has any other address: an attacker
+            who can add an address can choose which one is used.
     """
 
     def __init__(self, allowed: Sequence[Network], *, is_encrypted: bool = True) -> None:
@@ -144,7 +144,7 @@ class Guard(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """Look the name up, look at its addresses, and connect to the first that answers."""
+        """Resolve the name, check all its addresses, and connect to the first that answers."""
         addresses = await self._addresses(host, port)
         for address in addresses:
             if not self._may_reach(address):
@@ -169,7 +169,7 @@ class Guard(httpcore.AsyncNetworkBackend):
         timeout: float | None = None,  # noqa: ARG002, ASYNC109
         socket_options: Iterable[Any] | None = None,  # noqa: ARG002
     ) -> httpcore.AsyncNetworkStream:
-        """No webhook lies there."""
+        """Refuse: no webhook is on a Unix socket."""
         raise AddressRefusedError("A webhook lies in a network.")
 
     async def sleep(self, seconds: float) -> None:
@@ -179,7 +179,7 @@ class Guard(httpcore.AsyncNetworkBackend):
     async def _addresses(self, host: str, port: int) -> list[Address]:
         loop = asyncio.get_running_loop()
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        # A scope such as %eth0 belongs to link-local addresses alone.
+        # Only link-local addresses have a scope such as %eth0.
         names = dict.fromkeys(str(place[0]).partition("%")[0] for *_, place in found)
         return [ip_address(name) for name in names]
 
@@ -191,7 +191,7 @@ class Guard(httpcore.AsyncNetworkBackend):
 
 
 def is_public(address: Address) -> bool:
-    """Is it anybody's address: not private, loopback, link-local, reserved or a cloud's own?"""
+    """Whether it is public: not private, loopback, link-local, reserved or a cloud's own."""
     meant = _meant(address)
     if not meant.is_global or meant.is_multicast or meant.is_reserved:
         return False
@@ -201,7 +201,7 @@ def is_public(address: Address) -> bool:
 
 
 def _meant(address: Address) -> Address:
-    """The IPv4 address at which a packet to an IPv6 address that carries one arrives."""
+    """The IPv4 address that an IPv6 address embeds, at which its packets arrive."""
     if not isinstance(address, IPv6Address):
         return address
     if address.ipv4_mapped is not None:
@@ -216,6 +216,6 @@ def _meant(address: Address) -> Address:
 
 
 def _wait_s(headers: Iterable[tuple[bytes, bytes]]) -> float:
-    """The seconds of a Retry-After; 0 without one, and for a date, which nearly nobody sends."""
+    """The seconds of a Retry-After; 0 without one and for a date, which is rarely sent."""
     given = {name.lower(): value for name, value in headers}.get(b"retry-after", b"")
     return min(float(given), LONGEST_WAIT_S) if given.isdigit() else 0.0

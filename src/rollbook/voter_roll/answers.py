@@ -1,9 +1,9 @@
 """What the voter roll's answers mean.
 
 The shape is that of the electoral commission's web service: ``Id``, ``VoterStatus``,
-``VoterStatusID``, ``bRegistered``, ``VoterId`` and ``VotingStation``. An answer is taken only if it
-says one thing: whatever is missing, contradicts itself or is about somebody else is garbage, and
-who was asked about stays pending.
+``VoterStatusID``, ``bRegistered``, ``VoterId`` and ``VotingStation``. An answer is accepted only
+if it is unambiguous. An answer that is incomplete, contradicts itself or is about another person is
+invalid, and the person's verification stays pending.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _WARD = re.compile(r"[1-9][0-9]{0,9}")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the roll says of a person; of the station, what a report needs and no more."""
+    """What the roll says of a person; of the station only what a report needs."""
 
     status: Status
     ward: str | None
@@ -46,10 +46,10 @@ def understood(document: object, id_number: str) -> Answer:
 
     Args:
         document: the JSON of the answer.
-        id_number: who was asked about.
+        id_number: of the person in the question.
 
     Raises:
-        NoAnswerError: it isn't an answer, or one about somebody else.
+        NoAnswerError: it isn't an answer, or one about another person.
     """
     if not isinstance(document, dict) or not isinstance(document.get("bRegistered"), bool):
         raise _garbage("has no bRegistered")
@@ -61,10 +61,10 @@ def understood(document: object, id_number: str) -> Answer:
     ward, district = _number(place.get("WardID"), _WARD), _district(place.get("VDNumber"))
     status = _status(words, district, is_registered=document["bRegistered"])
     if document["bRegistered"] and status != "deceased" and "VotingStation" not in document:
-        # That there is none is said with a null; an answer that was cut short says nothing.
+        # A real answer says "none" with a null; a missing key means that the answer was cut short.
         raise _garbage("says nothing of a voting station")
     if status == "registered":
-        # Without a ward nobody can tell whether it is the file's.
+        # Without a ward the answer can't be compared with the file's.
         if ward is None or district is None:
             raise _garbage("names no ward")
         return Answer(
@@ -79,7 +79,7 @@ def understood(document: object, id_number: str) -> Answer:
 
 
 def _status(words: str, district: str | None, *, is_registered: bool) -> Status:
-    """The one thing that the status in words, the district and the flag say together."""
+    """The status on which the text, the district and the flag agree."""
     if "deceased" in words:
         return "deceased"
     says_not = "not registered" in words or "unregistered" in words
@@ -93,7 +93,7 @@ def _status(words: str, district: str | None, *, is_registered: bool) -> Status:
             return _STATUS_OF_DISTRICT[district]
         if says_not:
             return "not_registered"
-        # The flag alone may be what is left of an answer, and it is too much to say of anybody.
+        # The flag without the rest may be a truncated answer, which isn't enough for a result.
         raise _garbage("doesn't say in words who is not registered")
     if "international" in words or "abroad" in words:
         return "international"
@@ -105,7 +105,7 @@ def _status(words: str, district: str | None, *, is_registered: bool) -> Status:
 
 
 def _district(value: object) -> str | None:
-    """A voting district; None where the answer has none, which is not one that can't be read."""
+    """A voting district; None where the answer has none. An unreadable one is an error."""
     district = _number(value, _DISTRICT)
     if district is None and value is not None and not _is_nought(value):
         raise _garbage("has a voting district that can't be read")

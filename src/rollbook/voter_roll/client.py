@@ -1,7 +1,7 @@
 """Asks the voter roll: OAuth2 password grant, one question a request, each within the budget.
 
-The roll's contract puts the ID number into the path. So nothing of a URL is ever logged here, no
-redirect is followed, and the errors that are raised say nothing of whom they are about.
+The roll's contract puts the ID number into the path. So no part of a URL is ever logged here, no
+redirect is followed, and the raised errors don't identify the person.
 """
 
 from __future__ import annotations
@@ -43,20 +43,20 @@ if TYPE_CHECKING:
 #: real ones are random, so that workers don't come back all at the same moment.
 TRIES = 3
 PAUSES_S = (0.25, 1.0)
-#: A token is renewed so many seconds before it ends.
+#: Seconds before its expiry at which a token is renewed.
 RENEW_EARLY_S = 300
 #: Seconds to wait when the roll wants fewer requests and doesn't say for how long.
 DEFAULT_RETRY_AFTER_S = 60.0
-#: The longest that we let it tell us to wait: a mistaken header mustn't stop us for a week.
+#: The longest wait that a ``Retry-After`` can cause: a mistaken one mustn't stop asking for a week.
 MAX_RETRY_AFTER_S = 2 * 3600.0
-#: No answer is nearly this long.
+#: The longest answer that is read, far above any real one.
 MOST_BYTES = 256 * 1024
 
 _UNAUTHORIZED, _TIMED_OUT, _TOO_MANY = 401, 408, 429
 #: With these the roll refuses a question, if it is the roll: its own refusal is a JSON object,
 #: while a gateway that doesn't find the roll has a page.
 _REFUSALS = frozenset({400, 404, 422})
-#: No token is taken for good for longer than a day.
+#: The longest lifetime that is assumed for a token.
 LONGEST_TOKEN_S = 86_400.0
 
 log = structlog.get_logger(__name__)
@@ -70,7 +70,7 @@ class _Reply:
 
 
 class _TryAgainError(Exception):
-    """A failure that may be gone in a moment; ``meant`` is what it comes to if it isn't."""
+    """A failure that may be temporary; ``meant`` is the error to raise after the last try."""
 
     def __init__(self, meant: VoterRollError) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ class _TryAgainError(Exception):
 
 
 class RollClient:
-    """The roll, as one worker process asks it.
+    """One worker process's client of the roll.
 
     An asynchronous context manager: its connections live as long as the context.
     """
@@ -99,14 +99,14 @@ class RollClient:
                 max_keepalive_connections=settings.voter_roll_lanes,
             ),
             follow_redirects=False,
-            # A proxy of the environment would be one more who reads the numbers.
+            # A proxy from the environment would also see the ID numbers.
             trust_env=False,
             headers={"Accept": "application/json", "User-Agent": "rollbook"},
         )
         self._token: str | None = None
         self._token_good_until = dt.datetime.min.replace(tzinfo=dt.UTC)
         self._renewing = asyncio.Lock()
-        #: Seconds after which ``ask`` has ended, one way or the other.
+        #: The longest time that ``ask`` takes, in seconds.
         self.patience_s = (TRIES + 1) * (timeout_s + AHEAD_S) + sum(PAUSES_S)
 
     async def __aenter__(self) -> Self:
@@ -127,8 +127,8 @@ class RollClient:
 
         Raises:
             BudgetSpentError: nothing may be sent now; nothing was, or the roll refused it for that.
-            NoAnswerError: the roll failed on it, too often for now.
-            RollDownError: the roll can't be reached, or refuses our account.
+            NoAnswerError: the roll failed on this question in every try.
+            RollDownError: the roll can't be reached, or refuses the account.
             QuestionRefusedError: the roll refuses this question for good.
         """
         try:
@@ -185,7 +185,7 @@ class RollClient:
             return self._token
 
     def _forget(self, token: str) -> None:
-        """Renew a token that was rejected, unless somebody has done so already."""
+        """Renew a token that was rejected, unless another request has already renewed it."""
         if self._token == token:
             self._token = None
 
@@ -221,7 +221,7 @@ class RollClient:
         headers: dict[str, str] | None = None,
         data: dict[str, str | None] | None = None,
     ) -> _Reply:
-        """Make one request within the budget, and deal with what is alike for all of them."""
+        """Make one request within the budget, and handle the failures common to all requests."""
         async with self._budget.request():
             try:
                 async with asyncio.timeout(self._settings.voter_roll_timeout_s):
@@ -230,15 +230,16 @@ class RollClient:
                 metrics.ROLL_REQUESTS.labels(outcome="unreachable").inc()
                 raise _TryAgainError(RollDownError("The voter roll can't be reached.")) from None
             except (httpx.TimeoutException, TimeoutError):
-                # Another try at once would most likely take as long.
+                # An immediate retry would most likely take as long.
                 metrics.ROLL_REQUESTS.labels(outcome="timed_out").inc()
                 raise NoAnswerError("The voter roll took too long to answer.") from None
             except (httpx.TransportError, httpx.DecodingError):
                 metrics.ROLL_REQUESTS.labels(outcome="broken_off").inc()
                 raise _TryAgainError(NoAnswerError("The voter roll broke off.")) from None
         metrics.ROLL_REQUESTS.labels(outcome=str(reply.status)).inc()
-        told = "retry-after" in reply.headers
-        if reply.status == _TOO_MANY or (reply.status == httpx.codes.SERVICE_UNAVAILABLE and told):
+        has_wait = "retry-after" in reply.headers
+        is_unavailable = reply.status == httpx.codes.SERVICE_UNAVAILABLE
+        if reply.status == _TOO_MANY or (is_unavailable and has_wait):
             wait_s = retry_after_s(reply.headers.get("retry-after"))
             await self._budget.refrain(wait_s)
             raise BudgetSpentError("The voter roll wants no requests for now.", wait_s=wait_s)

@@ -1,8 +1,8 @@
-"""A voter roll that isn't one: the commission's contract over real HTTP, with made-up answers.
+"""A simulated voter roll: the commission's contract over real HTTP, with made-up answers.
 
-For tests and for ``rollbook demo --voter-roll``, and labelled there as simulated: what it says of
-an ID number is computed from the number's digits and true of nobody. It keeps to a budget as the
-roll does, and can be told to fail in each way in which a roll may.
+For tests and for ``rollbook demo --voter-roll``, where it is labelled as simulated. It computes an
+answer from the ID number's digits; no answer is about a real person. It enforces a budget as the
+roll does, and can simulate each kind of failure.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 
 USERNAME = "stand-in"
 PASSWORD = "not a secret"  # noqa: S105 - it guards nothing
-#: What every registered voter's station is called, so that nobody takes it for one.
+#: The name of every voting station here, which can't be mistaken for a real one.
 STATION = "Simulated voting station"
 WARD = "79800001"
-#: Seconds that a server of ours gets to start or stop.
+#: Time limit for the server to start or to stop, in seconds.
 PATIENCE_S = 10.0
 
-#: How a request may go wrong. ``slow`` holds it for ``slow_s``, ``somebody_else`` answers about
+#: How a request may fail. ``slow`` holds it for ``slow_s``, ``somebody_else`` answers about
 #: another person, ``redirect`` sends the client elsewhere, ``refused`` is a 400.
 Fault = Literal[
     "401", "403", "429", "500", "503", "slow", "garbage", "somebody_else", "redirect", "refused"
@@ -56,7 +56,7 @@ class Asked:
 
 
 class StandIn:
-    """A simulated roll: what it is told to say, and what it was asked."""
+    """A simulated roll: its prepared answers and failures, and the requests that it received."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class StandIn:
         token_lifetime_s: int = 3600,
         ward_of: Callable[[str], str | None] | None = None,
     ) -> None:
-        """Make a roll that nobody can reach yet.
+        """Prepare a roll that doesn't serve yet.
 
         Args:
             limit: requests, tokens among them, that it allows in any window.
@@ -96,18 +96,18 @@ class StandIn:
         self._window: deque[float] = deque()
         self._changed = threading.Condition()
 
-    # --- what a test tells it and asks it -------------------------------------------------------
+    # --- for tests: prepare answers, read the requests -------------------------------------------
 
     def fail(self, id_number: str, *faults: Fault) -> None:
-        """Let the next requests about a person go wrong, one after the other."""
+        """Let the next requests about a person fail, one after the other."""
         self._faults[id_number].extend(faults)
 
     def answer(self, id_number: str, document: dict[str, Any]) -> None:
-        """Say exactly this of a person."""
+        """Give exactly this answer about a person."""
         self._answers[id_number] = document
 
     def revoke_tokens(self) -> None:
-        """Take back every token that was given out."""
+        """Revoke every token that was issued."""
         self._tokens.clear()
 
     def about(self, id_number: str | None = None) -> list[Asked]:
@@ -132,7 +132,7 @@ class StandIn:
 
     @contextlib.contextmanager
     def running(self, port: int = 0) -> Iterator[str]:
-        """Serve on this machine alone, in a thread of its own; the base URL."""
+        """Serve on the loopback interface only, in a thread of its own; yields the base URL."""
         app = Starlette(
             routes=[
                 Route("/token", self._token, methods=["POST"]),
@@ -144,7 +144,7 @@ class StandIn:
             host="127.0.0.1",
             port=port,
             log_config=None,
-            # Of an access log, every line would name a person.
+            # Every line of an access log would contain a person's ID number.
             log_level="warning",
             access_log=False,
             lifespan="off",
@@ -162,7 +162,7 @@ class StandIn:
             yield f"http://127.0.0.1:{socket.getsockname()[1]}"
         finally:
             server.should_exit = True
-            # Those who wait for a slow answer must not hold up the end.
+            # Requests that wait for a slow answer must not delay the end.
             server.force_exit = True
             thread.join(PATIENCE_S)
             socket.close()
@@ -204,13 +204,13 @@ class StandIn:
         fault = faults.popleft() if faults else None
         if id_number in self.always_fail:
             fault = "500"
-        # Noted before it is answered: who was cut off in between has been asked all the same.
+        # Noted before the answer: a request whose connection breaks in between counts as received.
         response = self._noted(id_number, self._response(id_number, fault), token)
         await asyncio.sleep(self.slow_s if fault == "slow" else self.latency_s)
         return response
 
     def _judged(self) -> Response | None:
-        """Count a request in the window; the answer to one that may not be."""
+        """Count a request in the window; returns the refusal of one over the budget, else None."""
         now = time.monotonic()
         while self._window and self._window[0] <= now - self.window_s:
             self._window.popleft()
