@@ -1,12 +1,12 @@
-"""Become an engine: run by path, as ``python -I -S launch.py``, in the place of a ``preexec_fn``.
+"""Become an engine: run by path, as ``python -I -S launch.py``, instead of a ``preexec_fn``.
 
 A ``preexec_fn`` runs Python between fork and exec and may deadlock where the owner has threads.
 This is a fresh process with one thread, and it imports nothing of Rollbook.
 
-Arguments: the owner's pid; the signal to send when the owner dies; who watches for that (``prctl``,
-``none``, or ``FD:NAME``: the watchdog's pipe and the engine's lock in the data folder); the
-identity (``same``, ``userns:UID:GID`` or ``nobody:UID:GID``); a folder that it must be able to
-enter; the program and its arguments.
+Arguments: the owner's pid; the signal to send when the owner dies; how its death is detected
+(``prctl``, ``none``, or ``FD:NAME``: the watchdog's pipe and the engine's lock in the data folder);
+the identity (``same``, ``userns:UID:GID`` or ``nobody:UID:GID``); a folder that the engine must be
+able to enter; the program and its arguments.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CLONE_NEWUSER = 0x10000000
 
 
 def main() -> None:
-    """Take the identity, arrange the death signal, become the program."""
+    """Set the identity, arrange the death signal, and become the program."""
     owner, number, watch, identity, folder, *program = sys.argv[1:]
     os.umask(0o077)
     if identity != "same":
@@ -48,7 +48,7 @@ def _change_user(uid: int, gid: int) -> None:
 
 
 def _enter_namespace(uid: int, gid: int) -> None:
-    """Be somebody else to the program, and to the files who we were."""
+    """Map the user to another id inside a user namespace; file access stays that of the user."""
     # The kernel lets an ordinary user write a gid_map only after the "deny" (user_namespaces(7)).
     maps = {"setgroups": "deny", "uid_map": f"{uid} {os.geteuid()} 1"}
     maps["gid_map"] = f"{gid} {os.getegid()} 1"

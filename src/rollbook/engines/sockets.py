@@ -1,4 +1,4 @@
-"""The folder for the engines' sockets, whose paths the kernel keeps short."""
+"""The folder for the engines' sockets, whose path lengths the kernel limits."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _fits(run_dir: Path) -> bool:
 
 
 def _is_safe(folder: Path, *, private: bool) -> bool:
-    """Can only we and root replace what is in the folder?"""
+    """Whether only this user and root can replace the folder's contents."""
     try:
         found = folder.lstat() if private else folder.stat()
     except OSError:

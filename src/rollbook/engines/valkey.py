@@ -12,7 +12,7 @@ from urllib.parse import quote
 from rollbook.engines.process import Engine
 from rollbook.errors import EngineError
 
-#: Seconds that a Valkey which is up may take to answer.
+#: Time limit for an answer of a running Valkey, in seconds.
 PING_TIMEOUT_S = 1.0
 
 
@@ -54,7 +54,7 @@ class Valkey(Engine):
             "maxmemory-policy": "noeviction",
             "daemonize": "no",
             "pidfile": self.pid_file,
-            # Keeps --dir in the command line, by which a left process is known.
+            # Leaves --dir in the command line, which identifies an orphaned process.
             "set-proc-title": "no",
             # Nothing rotates this log: only what matters may go into it.
             "loglevel": "warning",
@@ -62,7 +62,7 @@ class Valkey(Engine):
         return [_binary(), *[part for k, v in options.items() for part in (f"--{k}", v)]]
 
     def is_ready(self) -> bool:
-        """Ask; while the append-only file is being read the answer is an error, not PONG."""
+        """Send PING; while Valkey reads the append-only file the answer is an error, not PONG."""
         with socket.socket(socket.AF_UNIX) as client:
             client.settimeout(PING_TIMEOUT_S)
             client.connect(str(self.socket))

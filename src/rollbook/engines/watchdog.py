@@ -1,8 +1,8 @@
-"""Stop the engines when their owner dies, where the kernel doesn't (macOS has no death signal).
+"""Stops the engines when their owner dies, where the kernel doesn't (macOS has no death signal).
 
 Run by path, as ``python -I -S watchdog.py DATA_FOLDER``. Standard input is a pipe whose only
-lasting writer is the owner: its end is the owner's end, however that came. Each engine writes one
-line into it, ``PID SIGNAL LOCK``, before it becomes the engine.
+lasting writer is the owner, so its end shows that the owner has ended, for any reason. Each engine
+writes one line into it, ``PID SIGNAL LOCK``, before it becomes the engine.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import sys
 import time
 from pathlib import Path
 
-#: Seconds that the engines have to follow the signal before they are killed.
+#: Time for the engines to react to the signal before they are killed, in seconds.
 PATIENCE_S = 30.0
 POLL_S = 0.02
 
 
 def is_held(lock: Path) -> bool:
-    """Does a living process hold this lock file? A pid alone doesn't prove that."""
+    """Whether a living process holds this lock file, which a pid doesn't prove."""
     try:
         fd = os.open(lock, os.O_RDONLY)
     except FileNotFoundError:
@@ -47,7 +47,7 @@ def wait_free(lock: Path, patience_s: float) -> bool:
 
 
 def main() -> None:
-    """Wait for the owner's end, then end what still runs."""
+    """Wait for the owner's end, then stop the engines that still run."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     folder = Path(sys.argv[1])
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def _signal(pid: int, number: int, lock: Path) -> None:
-    # After a clean stop nobody holds the lock, and the pid may be a stranger's by now.
+    # After a clean stop no process holds the lock, and the pid may be another program's.
     if is_held(lock):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)

@@ -1,13 +1,13 @@
 -- name: record
--- One entry; the database sets its time and for how long it is kept.
+-- Add an entry; the database sets its time and its retention.
 INSERT INTO audit_entries (act, outcome, code, user_id, email, role, province, municipality, address,
                            agent, job_id, about)
 VALUES (%(act)s, %(outcome)s, %(code)s, %(user_id)s, %(email)s, %(role)s, %(province)s,
         %(municipality)s, %(address)s, %(agent)s, %(job_id)s, %(about)s);
 
 -- name: entries
--- A page of the entries in the reader's scope, newest first: of the upload's office, or else of the
--- office of whoever acted.
+-- A page of the entries in the reader's scope, newest first. An entry belongs to the upload's office,
+-- or without an upload to the acting user's.
 SELECT a.*, count(*) OVER () AS found
 FROM audit_entries AS a LEFT JOIN uploads ON uploads.id = a.job_id
 WHERE in_scope(COALESCE(uploads.province, a.province), COALESCE(uploads.municipality, a.municipality),
@@ -25,15 +25,15 @@ WHERE user_id = %(user_id)s
 ORDER BY a.id DESC LIMIT %(limit)s OFFSET %(offset)s;
 
 -- name: keep_for
--- Entries written from now on are kept for so many days.
+-- Set the retention of entries written from now on, in days.
 UPDATE audit_retention SET days = %(days)s WHERE days <> %(days)s;
 
 -- name: over
--- How many entries' time is over.
+-- The number of entries whose retention has ended.
 SELECT count(*) AS over FROM audit_entries WHERE kept_until < now();
 
 -- name: forget
--- Entries whose time is over; the table's trigger refuses all others.
+-- Delete the entries whose retention has ended; the table's trigger refuses all others.
 DELETE FROM audit_entries WHERE kept_until < now();
 
 -- name: count_refusal

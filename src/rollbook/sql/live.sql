@@ -1,5 +1,5 @@
 -- name: records
--- The uploads that events are about, whoever sent them; each listener's scope is applied afterwards.
+-- The uploads of events, from all senders; each listener's scope is applied afterwards.
 SELECT uploads.*, users.email AS owner_email FROM uploads JOIN users ON users.id = owner_id
 WHERE uploads.id = ANY(%(ids)s);
 

@@ -1,6 +1,6 @@
 -- name: enter
--- Note an attempt that is about to be tried; nothing comes back while it must wait. Failures and
--- attempts under way together stay within what is free; after that one at a time is tried.
+-- Reserve an attempt; returns no row while it must wait. Failures and running attempts together stay
+-- within the number of free attempts; after that only one attempt at a time is let through.
 INSERT INTO sign_in_failures AS f (key, account, failures, under_way, last_at, locked_until)
 VALUES (%(key)s, %(account)s, 0, 1, %(now)s, 'epoch')
 ON CONFLICT (key) DO UPDATE SET
@@ -19,9 +19,9 @@ WHERE f.locked_until <= %(now)s
 RETURNING failures;
 
 -- name: fail
--- Count a failure, and note until when the next attempt must wait: from the last free one on, a
--- second and then twice as long each time. Two to the power of at most 30: the exponent grows
--- without an end, the wait doesn't.
+-- Count a failure, and set the time until which the next attempt must wait: one second after the last
+-- free attempt, and twice as long after each further failure. The exponent is capped at 30, so that
+-- the wait stays bounded.
 INSERT INTO sign_in_failures AS f (key, account, failures, under_way, last_at, locked_until)
 VALUES (%(key)s, %(account)s, 1, 0, %(now)s,
         CASE WHEN %(free)s > 1 THEN 'epoch' ELSE %(now)s + interval '1 second' END)
@@ -47,11 +47,11 @@ SET under_way = GREATEST(under_way - 1, 0), failures = 0, locked_until = 'epoch'
 WHERE key = %(key)s;
 
 -- name: locked
--- Until when the next attempt must wait, if it must.
+-- The time until which the next attempt must wait, if it must.
 SELECT locked_until FROM sign_in_failures WHERE key = %(key)s AND locked_until > %(now)s;
 
 -- name: note
--- Is this the first refusal of this wait?
+-- Note a refusal; returns a row only for the first one of this wait.
 UPDATE sign_in_failures AS f SET is_noted = true
 FROM (SELECT key, is_noted FROM sign_in_failures WHERE key = %(key)s FOR UPDATE) AS before
 WHERE f.key = before.key
@@ -72,13 +72,13 @@ INSERT INTO sign_in_known (key, account, last_at) VALUES (%(key)s, %(account)s, 
 ON CONFLICT (key) DO UPDATE SET last_at = %(now)s;
 
 -- name: forget_known
--- Addresses at which nobody has signed in for long.
+-- Delete addresses without a recent sign-in.
 DELETE FROM sign_in_known WHERE key IN (
     SELECT key FROM sign_in_known WHERE last_at < %(now)s - make_interval(days => %(days)s)
     LIMIT 100 FOR UPDATE SKIP LOCKED);
 
 -- name: forget_old
--- Counts whose time is over; those that others hold just now can wait.
+-- Delete counts that have expired, except those that another transaction has locked.
 DELETE FROM sign_in_failures WHERE key IN (
     SELECT key FROM sign_in_failures
     WHERE last_at < %(now)s - make_interval(secs => %(forget_s)s) LIMIT 100 FOR UPDATE SKIP LOCKED);

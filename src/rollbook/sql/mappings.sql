@@ -1,19 +1,19 @@
 -- name: remembered
--- What the uploads of an office have taught about the columns of its files.
+-- An office's column mappings, by the fingerprint of the headers.
 SELECT fingerprint, columns FROM column_mappings
 WHERE province IS NOT DISTINCT FROM %(province)s
   AND municipality IS NOT DISTINCT FROM %(municipality)s;
 
 -- name: remember
--- The office's newest mapping for these headers replaces an earlier one. The new id keeps someone who
--- looks at the earlier one from forgetting this one unseen.
+-- The office's newest mapping for these headers replaces an earlier one. It gets a new id, so that a
+-- user who sees the earlier one can't delete this one by mistake.
 INSERT INTO column_mappings (province, municipality, fingerprint, columns, upload_id)
 VALUES (%(province)s, %(municipality)s, %(fingerprint)s, %(columns)s, %(upload_id)s)
 ON CONFLICT (province, municipality, fingerprint)
 DO UPDATE SET columns = excluded.columns, upload_id = excluded.upload_id, id = excluded.id;
 
 -- name: list
--- A page of the mappings in the reader's scope, the newest first, with the file that taught each.
+-- A page of the mappings in the reader's scope, the newest first, each with the file it comes from.
 SELECT m.id, m.province, m.municipality, m.columns, m.upload_id, u.file_name,
        u.finished_at AS remembered_at, count(*) OVER () AS found
 FROM column_mappings AS m LEFT JOIN uploads AS u ON u.id = m.upload_id
@@ -21,7 +21,7 @@ WHERE in_scope(m.province, m.municipality, %(scope_province)s, %(scope_municipal
 ORDER BY u.finished_at DESC NULLS LAST, m.id LIMIT %(limit)s OFFSET %(offset)s;
 
 -- name: forget
--- Later files with these headers are read by their headers again.
+-- Delete a mapping: later files with these headers are read by their headers again.
 DELETE FROM column_mappings
 WHERE id = %(id)s
   AND in_scope(province, municipality, %(scope_province)s, %(scope_municipality)s)

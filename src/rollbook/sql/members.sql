@@ -1,12 +1,12 @@
 -- name: plan_for_many
--- For this transaction: room to sort and to hash a file's rows in memory, where the default of 4 MB
--- goes to disk in pieces; and the index of a large table rather than all of its rows, which are
--- mostly in memory or on a disk that has no head to move. Four times as quick with a million members.
+-- For this transaction: memory to sort and to hash a file's rows, because the default of 4 MB spills
+-- to disk; and cheap random access, so that the planner uses the index of a large table instead of
+-- reading all rows. Four times as fast with a million members.
 SET LOCAL work_mem = '64MB';
 SET LOCAL random_page_cost = 1.1;
 
 -- name: stage
--- The rows of the file that may be merged; gone with the transaction.
+-- The rows of the file that may be merged; dropped at the end of the transaction.
 CREATE TEMPORARY TABLE staged (
     row_number integer NOT NULL, id_number text COLLATE "C" NOT NULL, firstname text, surname text, date_of_birth date,
     gender text, citizenship text, race text, language text, cell_number text,
@@ -18,7 +18,7 @@ CREATE TEMPORARY TABLE staged (
 ) ON COMMIT DROP;
 
 -- name: fill_staged
--- The rows, as CSV in the order of the columns above; an unquoted nothing is null.
+-- The rows, as CSV in the order of the columns above; an unquoted empty value is null.
 COPY staged FROM STDIN (FORMAT csv);
 
 -- name: unstage
@@ -26,8 +26,7 @@ COPY staged FROM STDIN (FORMAT csv);
 DELETE FROM staged WHERE row_number BETWEEN %(first)s AND %(last)s;
 
 -- name: analyze_staged
--- Without statistics the planner takes the staged rows for a handful and loops over them. Only the
--- key is joined by.
+-- Without statistics the planner assumes few staged rows and loops over them. Joins use only the key.
 ANALYZE staged (id_number);
 
 -- name: repeats
@@ -55,9 +54,8 @@ COPY (
 ) TO STDOUT (FORMAT csv);
 
 -- name: existing
--- What the record says of the people of the file's rows before the merge, and what the merge will
--- make of them; in the order of the file, so that nobody has to hold more of it than a piece. Of
--- another office's member, nothing is compared.
+-- The members of the file's rows before the merge, and each row's outcome in the merge; in the order of
+-- the file, so that it can be processed in batches. Another office's members aren't compared.
 COPY (
     SELECT excluded.row_number, m.firstname, m.surname, m.ward, m.voting_district,
            CASE WHEN is_changed THEN m.member_id END,
@@ -87,11 +85,11 @@ COPY (
 ) TO STDOUT (FORMAT csv);
 
 -- name: merge
--- Insert the new, update the changed, leave the others alone; whether each of the first two is new
--- is what comes back. In the order of the key, so that two merges can't lock each other out
--- and the index is written from left to right. An empty cell never erases a stored value. A member
--- of another office isn't touched, even if it became that a moment ago. {{after}} is what each field
--- would be, by the upload's policy for members that exist.
+-- Insert new members and update changed ones; returns for each of these whether it is new. In the
+-- order of the key, so that two merges can't deadlock and the index is written from left to right. An
+-- empty cell never erases a stored value. A member of another office isn't touched, even if the member
+-- moved there a moment ago. {{after}} is each field's new value, by the upload's policy for existing
+-- members.
 COPY (
     INSERT INTO members AS m (id_number, member_id, {fields}, created_by_upload, changed_by_upload)
     SELECT id_number, member_id, {fields}, {upload_id}, {upload_id} FROM staged ORDER BY id_number
@@ -105,13 +103,13 @@ COPY (
 ) TO STDOUT (FORMAT csv);
 
 -- name: former_versions
--- What the members whom the merge changed were, as one number: another one than ``existing`` saw means
--- that another merge came in between.
+-- A hash of the changed members' former values: if it differs from the one that ``existing`` saw,
+-- another merge came in between.
 SELECT COALESCE(sum((extract(epoch FROM former_changed_at) * 1000000)::bigint), 0)::text AS versions
 FROM member_changes WHERE upload_id = %(upload_id)s;
 
 -- name: changes_made
--- The same as ``existing`` says of each changed row, from what the merge has done.
+-- The same columns as ``existing`` for each changed row, read after the merge.
 COPY (
     SELECT staged.row_number, now_.member_id, '{{' || {made} || '}}'
     FROM member_changes AS c
@@ -122,22 +120,22 @@ COPY (
 ) TO STDOUT (FORMAT csv);
 
 -- name: taken
--- Staged rows that the merge refused because the member is another office's by now.
+-- Staged rows that the merge refused because the member belongs to another office by now.
 COPY (
     SELECT m.id_number::bigint FROM members AS m JOIN staged USING (id_number)
     WHERE NOT takes_from_nobody(m.province, m.municipality, {province}, {municipality})
 ) TO STDOUT (FORMAT csv);
 
 -- name: claim
--- Whom the file holds, and with which fields, for undoing earlier uploads. Where the file's values
--- win and nobody was refused, each filled cell is now what the record says.
+-- The members in the file and their fields, for undoing earlier uploads. If the file's values win and
+-- no row was refused, each filled cell equals the record now.
 INSERT INTO upload_claims (upload_id, fields, people, filled)
 SELECT {upload_id}, {names}, COALESCE(array_agg(id_number::bigint), '{{}}'),
        COALESCE(array_agg(filled), '{{}}')
 FROM staged;
 
 -- name: claim_compared
--- The same where the record may say something else than the file: what they agree on is compared.
+-- The same where the record may differ from the file: only the fields that agree are noted.
 INSERT INTO upload_claims (upload_id, fields, people, filled)
 SELECT {upload_id}, {names}, COALESCE(array_agg(m.id_number::bigint), '{{}}'),
        COALESCE(array_agg({agreed}), '{{}}')
@@ -145,15 +143,15 @@ FROM members AS m JOIN staged AS excluded USING (id_number)
 WHERE takes_from_nobody(m.province, m.municipality, {province}, {municipality});
 
 -- name: claim_nobody
--- The same where all members that the file holds were written by the upload, which they say themselves.
+-- The same where the upload wrote all members in the file: their own rows refer to the upload.
 INSERT INTO upload_claims (upload_id, fields, people, filled)
 VALUES ({upload_id}, {names}, '{{}}', '{{}}');
 
 -- name: keep_rows
--- What became of each row of the file.
+-- The outcome of each row of the file.
 COPY upload_rows (upload_id, row_number, outcome, duplicate_of, problems, member_id, changes)
 FROM STDIN (FORMAT csv);
 
 -- name: forget_rows
--- An earlier attempt of this upload that ended in the middle left none; a dry run did.
+-- Delete the rows of an earlier attempt: a dry run's has left some, a merge's that broke off none.
 DELETE FROM upload_rows WHERE upload_id = %(upload_id)s;

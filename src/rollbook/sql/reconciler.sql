@@ -1,6 +1,6 @@
 -- name: open
--- Uploads that ought to be in the queue, in the order in which they are to be added. One that began
--- to wait a moment ago is in somebody's hands, and so is one whose attempt has a heartbeat.
+-- Uploads that should be in the queue, in the order in which to add them. Not those that began to wait
+-- a moment ago, which another process is adding, nor those whose attempt has a heartbeat.
 SELECT id, priority, attempt, status, source_key, waits_for_closed_account(uploads) AS is_closed
 FROM uploads
 WHERE waits_for_closed_account(uploads)
@@ -9,12 +9,12 @@ WHERE waits_for_closed_account(uploads)
 ORDER BY priority, ordinal;
 
 -- name: ended_of
--- Which of the uploads whose jobs wait have ended, however long ago: those jobs are leftovers.
+-- The uploads with waiting jobs that have already ended: those jobs are leftovers.
 SELECT id, status, attempt, error_code FROM uploads
 WHERE id = ANY(%(ids)s) AND status IN ('completed', 'failed', 'cancelled');
 
 -- name: sources_left
--- Files that nobody will need again: who ought to have removed them was cut off.
+-- Source files that are no longer needed and whose removal was cut off.
 SELECT id, source_key FROM uploads
 WHERE source_key IS NOT NULL AND finished_at < now() - interval '1 minute'
   AND (status = 'cancelled' OR (status = 'completed' AND NOT dry_run))

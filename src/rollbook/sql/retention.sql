@@ -1,9 +1,9 @@
 -- name: last
--- When that was done last.
+-- The time of the last round.
 SELECT max(ran_at) AS ran_at FROM purges;
 
 -- name: note
--- What a round removed; older notes than a year are of no use.
+-- Record what a round removed, and delete notes older than a year.
 WITH old AS (DELETE FROM purges WHERE ran_at < %(now)s - interval '1 year')
 INSERT INTO purges (ran_at, removed) VALUES (%(now)s, %(removed)s);
 
@@ -15,43 +15,43 @@ WHERE report_key IS NOT NULL OR refused_key IS NOT NULL
 ORDER BY ordinal DESC LIMIT %(limit)s OFFSET %(offset)s;
 
 -- name: sources_over
--- Files of failed uploads and dry runs that were kept for long enough.
+-- Files of failed uploads and dry runs whose retention has ended.
 SELECT id, source_key FROM uploads
 WHERE source_key IS NOT NULL AND status IN ('completed', 'failed', 'cancelled')
   AND finished_at < %(before)s
 ORDER BY finished_at LIMIT %(limit)s;
 
 -- name: forget_source
--- Before the file is removed: an upload that is being retried at this moment keeps it.
+-- Runs before the file is removed, and excludes an upload that is being retried at this moment.
 UPDATE uploads SET source_key = NULL
 WHERE id = %(id)s AND source_key = %(source_key)s
   AND status IN ('completed', 'failed', 'cancelled') AND finished_at < %(before)s
 RETURNING id;
 
 -- name: reports_over
--- Uploads whose reports, refused rows and cells were kept for long enough. What the voter roll is
--- still asked about stays until it has answered.
+-- Uploads whose reports, refused rows and cells have reached the end of their retention. Uploads that
+-- wait for the voter roll stay until it has answered.
 SELECT id, report_key, refused_key, report_tables_key FROM uploads
 WHERE purged_at IS NULL AND finished_at < %(before)s
   AND status IN ('completed', 'failed', 'cancelled') AND verification <> 'pending'
 ORDER BY finished_at LIMIT %(limit)s;
 
 -- name: forget_reports
--- Nothing of the upload is left in the store but its source, where that is kept.
+-- Clear the upload's stored files in the record, except its source.
 UPDATE uploads SET report_key = NULL, refused_key = NULL, report_tables_key = NULL
 WHERE id = %(id)s AND status IN ('completed', 'failed', 'cancelled')
   AND verification <> 'pending'
 RETURNING id;
 
 -- name: mark_purged
--- So that no later round looks at the upload again; an upload retried since is not at its end.
+-- Mark the upload, so that later rounds skip it; not one that was retried since.
 UPDATE uploads SET purged_at = now()
 WHERE id = %(id)s AND status IN ('completed', 'failed', 'cancelled')
   AND verification <> 'pending'
 RETURNING id;
 
 -- name: forget_cells
--- What became of each row stays; what was in its cells, and what it changed of a member, does not.
+-- Keep each row's outcome; delete its cells and its changes of a member.
 UPDATE upload_rows
 SET problems = (SELECT jsonb_agg(problem || '{"value": null, "kept": null}')
                 FROM jsonb_array_elements(problems) AS problem),
@@ -63,7 +63,7 @@ WHERE upload_id = %(id)s AND (jsonb_array_length(problems) > 0 OR changes IS NOT
 DELETE FROM verifications WHERE upload_id = %(id)s AND result <> 'pending';
 
 -- name: answers_over
--- Answers of the voter roll that are good no longer, unless an upload under way counts on them.
+-- Answers of the voter roll that have expired, unless an open upload relies on them.
 SELECT count(*) AS found FROM voter_roll_answers AS a
 WHERE asked_at < %(before)s
   AND NOT EXISTS (SELECT FROM verifications AS v JOIN uploads ON uploads.id = v.upload_id
@@ -81,14 +81,15 @@ WHERE asked_at < %(before)s
                          OR uploads.status IN ('pending', 'processing')));
 
 -- name: end_undo
--- Uploads that can't be undone any more, whatever is set later: what members were before is gone.
+-- Mark uploads that can't be undone any more: their former values are deleted. A later change of the
+-- settings has no effect on them.
 UPDATE uploads SET changes_forgotten_at = %(now)s
 WHERE status = 'completed' AND NOT dry_run AND finished_at < %(before)s
   AND changes_forgotten_at IS NULL;
 
 -- name: before_values_over
--- What members were before an upload that can't be undone any more, or whose record is gone; also
--- what an edit by hand has left under it since.
+-- Former values of members, of uploads that can't be undone any more or whose record is gone; also
+-- those that a later edit by hand has added to such an upload.
 SELECT count(*) AS found FROM member_changes AS c
 WHERE NOT EXISTS (SELECT FROM uploads WHERE uploads.id = c.upload_id
                     AND changes_forgotten_at IS NULL
@@ -102,8 +103,8 @@ WHERE NOT EXISTS (SELECT FROM uploads WHERE uploads.id = c.upload_id
                     AND COALESCE(finished_at, 'infinity') >= %(before)s);
 
 -- name: claims_over
--- Whom an upload's file held: earlier uploads, which are what it is needed for, can't be undone
--- any more either.
+-- The members in an upload's file. They are needed to undo earlier uploads, which can't be undone any
+-- more either.
 SELECT count(*) AS found FROM upload_claims AS c
 WHERE c.created_at < %(before)s
   AND NOT EXISTS (SELECT FROM uploads WHERE uploads.id = c.upload_id AND finished_at >= %(before)s);
@@ -115,7 +116,7 @@ WHERE c.created_at < %(before)s
   AND NOT EXISTS (SELECT FROM uploads WHERE uploads.id = c.upload_id AND finished_at >= %(before)s);
 
 -- name: kept_members_over
--- Members whom undoing left alone, long ago.
+-- Old lists of members whom undoing left unchanged.
 SELECT count(*) AS found FROM undo_kept AS k
 WHERE NOT EXISTS (SELECT FROM uploads WHERE uploads.id = k.upload_id AND undone_at >= %(before)s);
 
@@ -125,7 +126,7 @@ DELETE FROM undo_kept AS k
 WHERE NOT EXISTS (SELECT FROM uploads WHERE uploads.id = k.upload_id AND undone_at >= %(before)s);
 
 -- name: notifications_over
--- What was told long ago, or given up, or that nobody is set up to tell.
+-- Old notifications: delivered, given up, or without a configured channel.
 SELECT count(*) AS found FROM notifications WHERE created_at < %(before)s;
 
 -- name: forget_notifications
@@ -133,8 +134,8 @@ SELECT count(*) AS found FROM notifications WHERE created_at < %(before)s;
 DELETE FROM notifications WHERE created_at < %(before)s;
 
 -- name: owned
--- Which of the stored files somebody still counts on: every file of an upload that hasn't ended or
--- whose report may be written again, and what the others' records name.
+-- The stored files that are still needed: every file of an upload that hasn't ended or whose report may
+-- be written again, and the files that the other uploads' records name.
 SELECT id, COALESCE(verification = 'pending' OR status IN ('pending', 'processing')
                     OR finished_at > %(before)s, true) AS is_open,
        array_remove(ARRAY[source_key, report_key, refused_key, report_tables_key], NULL) AS keys

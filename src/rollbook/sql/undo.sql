@@ -17,8 +17,8 @@ SET LOCAL work_mem = '64MB';
 SET LOCAL enable_nestloop = off;
 
 -- name: lock_members
--- Every member whom the upload created or changed, in the order of the key, as merges lock them:
--- merges under way are waited for, and later ones wait for us.
+-- Lock every member whom the upload created or changed, in the order of the key, as merges do. This
+-- waits for running merges, and later ones wait for this transaction.
 SELECT count(*) AS members FROM (
     SELECT FROM members AS m
     WHERE created_by_upload = %(id)s
@@ -27,7 +27,7 @@ SELECT count(*) AS members FROM (
 ) AS locked;
 
 -- name: unrecorded
--- Later uploads of which nobody knows whom they held: an older version of Rollbook merged them.
+-- Later uploads whose members weren't recorded: an older version of Rollbook merged them.
 SELECT count(*)::int AS uploads FROM uploads AS later, uploads AS own
 WHERE own.id = %(id)s AND later.id <> own.id AND later.finished_at >= own.finished_at
   AND later.status = 'completed' AND NOT later.dry_run AND later.undone_at IS NULL
@@ -36,9 +36,8 @@ WHERE own.id = %(id)s AND later.id <> own.id AND later.finished_at >= own.finish
   AND NOT EXISTS (SELECT FROM upload_claims WHERE upload_id = later.id);
 
 -- name: find_claims
--- Which later upload holds whom: a member whom this upload created is claimed by any row about the
--- member, and a changed one by a row that agrees with a changed field. One that was undone since
--- claims nobody.
+-- The members that later uploads claim. A created member is claimed by any row about the member, and a
+-- changed one by a row that agrees with a changed field. An undone upload claims no members.
 CREATE TEMPORARY TABLE claimed ON COMMIT DROP AS
 WITH own AS (
     SELECT m.id_number, m.id_number::bigint AS person, c.before, jsonb_strip_nulls(to_jsonb(m)) AS after,
@@ -63,8 +62,8 @@ WHERE own.is_created OR EXISTS (
 ORDER BY own.id_number, later.ordinal DESC;
 
 -- name: decide
--- What becomes of each of these. A statement of its own after the locks: it sees what whoever was
--- waited for has done. The rules, in words: docs/how-to/undo.md.
+-- What happens to each of these members. It is a separate statement after the locks, so that it sees
+-- the changes of the transactions it waited for. The rules in words: docs/how-to/undo.md.
 CREATE TEMPORARY TABLE undoing ON COMMIT DROP AS
 SELECT m.id_number, c.before,
        CASE WHEN m.changed_by_upload <> %(id)s OR l.id_number IS NOT NULL THEN 'later_upload'
@@ -80,11 +79,11 @@ LEFT JOIN claimed AS l ON l.id_number = m.id_number
 WHERE m.created_by_upload = %(id)s OR c.id_number IS NOT NULL;
 
 -- name: analyze
--- A table without statistics is taken for a handful of rows.
+-- Without statistics the planner assumes few rows.
 ANALYZE undoing;
 
 -- name: count
--- How many of each; ``gone`` are members whom the upload changed and whom somebody has removed since.
+-- The number of each; ``gone`` are members whom the upload changed and who were deleted since.
 SELECT count(*) FILTER (WHERE kept_because IS NULL AND is_created) AS removed,
        count(*) FILTER (WHERE kept_because IS NULL AND NOT is_created) AS restored,
        count(*) FILTER (WHERE kept_because = 'later_upload') AS later_upload,
@@ -95,17 +94,16 @@ SELECT count(*) FILTER (WHERE kept_because IS NULL AND is_created) AS removed,
 FROM undoing;
 
 -- name: say_that_we_undo
--- For this transaction: what follows is no edit, and leaves no before-values.
+-- For this transaction: the following writes are no edits, and record no former values.
 SET LOCAL rollbook.undoing = 'on';
 
 -- name: remove
--- Members who are there by this upload alone.
+-- Delete members that exist only because of this upload.
 DELETE FROM members AS m USING undoing AS u
 WHERE u.id_number = m.id_number AND u.kept_because IS NULL AND u.is_created;
 
 -- name: restore
--- Members whom it changed get back what they were, to the time of their last change; what the voter
--- roll said of them stays.
+-- Restore changed members, including the time of their last change; the voter roll's results stay.
 UPDATE members AS m
 SET (firstname, surname, date_of_birth, gender, citizenship, race, language, cell_number,
      landline_number, email, residential_address, occupation, qualification, province, region,
@@ -122,16 +120,16 @@ FROM undoing AS u CROSS JOIN LATERAL jsonb_populate_record(NULL::members, u.befo
 WHERE u.id_number = m.id_number AND u.kept_because IS NULL AND NOT u.is_created;
 
 -- name: forget_changes
--- What was given back is no change of the upload any more.
+-- Delete the upload's changes that were restored.
 DELETE FROM member_changes AS c USING undoing AS u
 WHERE c.upload_id = %(id)s AND c.id_number = u.id_number AND u.kept_because IS NULL;
 
 -- name: withdraw_claim
--- An upload that is undone claims nobody.
+-- An undone upload claims no members.
 DELETE FROM upload_claims WHERE upload_id = %(id)s;
 
 -- name: keep_list
--- Whom it left alone, and why: to be read later, when they may have changed again.
+-- Store the members left unchanged, with the reason: they may have changed when the list is read.
 INSERT INTO undo_kept (upload_id, id_number, reason, later_upload)
 SELECT %(id)s, id_number, kept_because, later_upload FROM undoing WHERE kept_because IS NOT NULL;
 
@@ -142,12 +140,12 @@ WHERE id = %(id)s AND status = 'completed' AND NOT dry_run AND undone_at IS NULL
 RETURNING *;
 
 -- name: kept
--- A page of the members whom an undone upload left alone.
+-- A page of the members whom undoing the upload left unchanged.
 SELECT id_number, reason, later_upload, count(*) OVER () AS found FROM undo_kept
 WHERE upload_id = %(id)s ORDER BY id_number LIMIT %(limit)s OFFSET %(offset)s;
 
 -- name: would_keep
--- The same of an upload that isn't undone: of this moment.
+-- The same for an upload that isn't undone, computed now.
 SELECT id_number, kept_because AS reason, later_upload, count(*) OVER () AS found FROM undoing
 WHERE kept_because IS NOT NULL ORDER BY id_number LIMIT %(limit)s OFFSET %(offset)s;
 
@@ -157,6 +155,6 @@ COPY (SELECT id_number, reason, later_upload FROM undo_kept WHERE upload_id = {u
       ORDER BY id_number) TO STDOUT (FORMAT csv, HEADER);
 
 -- name: would_keep_csv
--- The same of an upload that isn't undone.
+-- The same for an upload that isn't undone.
 COPY (SELECT id_number, kept_because AS reason, later_upload FROM undoing
       WHERE kept_because IS NOT NULL ORDER BY id_number) TO STDOUT (FORMAT csv, HEADER);

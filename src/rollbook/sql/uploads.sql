@@ -1,5 +1,5 @@
 -- name: record
--- The upload is in the system from here on; the queue learns of it afterwards.
+-- Record an upload; it is added to the queue afterwards.
 INSERT INTO uploads (id, owner_id, province, municipality, file_name, file_kind, file_bytes,
                      file_sha256, idempotency_key, priority, dry_run, existing, all_or_nothing,
                      sheet, columns, verify, source_key, request_id, traceparent)
@@ -11,11 +11,11 @@ ON CONFLICT (owner_id, idempotency_key) DO NOTHING
 RETURNING *;
 
 -- name: by_idempotency_key
--- The upload that this owner sent under this key before.
+-- The upload that this owner sent before with this key.
 SELECT * FROM uploads WHERE owner_id = %(owner_id)s AND idempotency_key = %(idempotency_key)s;
 
 -- name: same_content
--- An earlier upload of the same bytes that brought its rows in, or still may.
+-- An earlier upload of the same bytes that was merged, or still may be.
 SELECT id, file_name, created_at, status FROM uploads
 WHERE file_sha256 = %(file_sha256)s
   AND created_at > now() - make_interval(hours => %(hours)s)
@@ -25,8 +25,8 @@ WHERE file_sha256 = %(file_sha256)s
 ORDER BY created_at DESC LIMIT 1;
 
 -- name: waiting
--- How many uploads of an office wait, and how many of them are this user's. Those that came through
--- the watched folder aren't anybody's flood.
+-- The number of an office's waiting uploads, and how many of them are this user's. Files from the
+-- watched folder don't count.
 SELECT count(*) FILTER (WHERE owner_id = %(owner_id)s)::int AS own, count(*)::int AS office
 FROM uploads
 WHERE status = 'pending' AND lower(province) IS NOT DISTINCT FROM lower(%(province)s)
@@ -82,7 +82,7 @@ FROM uploads
 WHERE in_scope(province, municipality, %(scope_province)s, %(scope_municipality)s);
 
 -- name: stats_by_day
--- The same by the day of the sending in South Africa, the days without an upload too, oldest first.
+-- The same by the South African day of sending, including days without uploads, oldest first.
 SELECT day::date AS day, count(id) AS uploads,
        count(id) FILTER (WHERE status = 'completed') AS completed,
        count(id) FILTER (WHERE status = 'failed') AS failed,
@@ -111,27 +111,27 @@ WHERE status = 'completed' AND created_at >= %(first)s::timestamp AT TIME ZONE '
 GROUP BY stage.key;
 
 -- name: oldest_waiting
--- Since when the upload that has waited longest, in the reader's scope, has been waiting.
+-- The time since which the longest waiting upload in the reader's scope waits.
 SELECT min(waiting_since) AS since FROM uploads
 WHERE status = 'pending'
   AND in_scope(province, municipality, %(scope_province)s, %(scope_municipality)s);
 
 -- name: ahead
--- How many pending uploads go before this one: lower priority first, then first come first served.
+-- The number of pending uploads before this one: lower priority number first, then the oldest.
 SELECT count(*) AS ahead FROM uploads AS other, uploads AS own
 WHERE own.id = %(id)s AND other.status = 'pending'
   AND (other.priority, other.ordinal) < (own.priority, own.ordinal);
 
 -- name: end_older_attempts
--- An attempt whose worker was frozen or cut off may still hold its merge's locks: PostgreSQL ends its
--- sessions, which say themselves whose they are. A number of a process could be another's by now.
+-- End the database sessions of an older attempt: its worker was frozen or cut off, and may still hold
+-- the merge's locks. The sessions are found by name, because a process id may have been reused.
 SELECT count(pg_terminate_backend(pid))::int AS ended FROM pg_stat_activity
 WHERE datname = current_database() AND usename = current_user
   AND application_name LIKE 'rollbook-child ' || %(id)s || ' %%'
   AND application_name <> 'rollbook-child ' || %(id)s || ' ' || %(attempt)s;
 
 -- name: holders_of_members
--- Who has been at changing members for longest, for the sentence of an attempt that waited for locks.
+-- The longest running transaction that changes members, for the error of an attempt that waited.
 SELECT a.application_name AS name, a.pid,
        extract(epoch FROM clock_timestamp() - a.xact_start)::int AS seconds
 FROM pg_stat_activity AS a
@@ -143,9 +143,9 @@ WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND a.xact_st
 ORDER BY a.xact_start LIMIT 1;
 
 -- name: claim
--- The start of an attempt. The number that comes back fences every later write: a worker that
--- lost its job and wakes up again holds an older number. Nothing comes back for an upload that
--- has ended, whose sender's account was closed while it waited, or while the queue is paused.
+-- Start an attempt. The returned number fences every later write: a worker that lost its job and wakes
+-- up again holds an older number. Returns no row for an upload that has ended or whose sender's account
+-- was closed while it waited, nor while the queue is paused.
 UPDATE uploads
 SET status = 'processing', attempt = attempt + 1, worker = %(worker)s, heartbeat_at = now(),
     started_at = now(), stage = NULL, progress = 0, rows_done = 0, rows_total = NULL,
@@ -156,17 +156,17 @@ WHERE id = %(id)s AND status IN ('pending', 'processing') AND NOT waits_for_clos
 RETURNING *;
 
 -- name: is_paused
--- Was the queue paused, whatever Redis says?
+-- Whether the queue is paused; the record decides, not Redis.
 SELECT is_paused FROM queue_state;
 
 -- name: set_paused
--- Pause or resume it, for good.
+-- Pause or resume the queue in the record.
 UPDATE queue_state
 SET is_paused = %(is_paused)s, changed_at = now(), changed_by = %(by)s
 WHERE is_paused IS DISTINCT FROM %(is_paused)s;
 
 -- name: by_id
--- The record as it is, for workers and the reconciler, who are outside every scope.
+-- An upload without a scope, for workers and the reconciler.
 SELECT * FROM uploads WHERE id = %(id)s;
 
 -- name: by_id_and_owner
@@ -175,8 +175,8 @@ SELECT uploads.*, users.email AS owner_email FROM uploads JOIN users ON users.id
 WHERE uploads.id = %(id)s;
 
 -- name: note_progress
--- The heartbeat of an attempt. Nothing comes back when the attempt is fenced off or the upload
--- was cancelled: the worker then stops the child.
+-- Write an attempt's heartbeat. Returns no row when the attempt is fenced or the upload was cancelled:
+-- the worker then stops the child.
 UPDATE uploads
 SET heartbeat_at = now(), stage = %(stage)s, rows_done = %(rows_done)s,
     rows_total = %(rows_total)s, progress = GREATEST(progress, %(progress)s)
@@ -199,7 +199,7 @@ WHERE id = %(id)s AND attempt = %(attempt)s AND status = 'processing'
 RETURNING id;
 
 -- name: note_report
--- A report on a file of which nothing was merged; the upload fails afterwards.
+-- Record the report of a file of which nothing was merged; the upload fails afterwards.
 UPDATE uploads
 SET rows_total = %(rows_total)s, stage_seconds = %(stage_seconds)s, report_key = %(report_key)s,
     refused_key = %(refused_key)s, reading = %(reading)s,
@@ -216,8 +216,8 @@ WHERE id = %(id)s AND attempt = %(attempt)s AND status = 'processing'
 RETURNING id;
 
 -- name: hand_back
--- The attempt ended without a result and the upload waits for the next one. One that wasn't the
--- file's fault (uncounted = 1) doesn't count as one of the upload's, nor does its waiting begin anew.
+-- The attempt ended without a result and the upload waits for the next one. An attempt that failed for
+-- a reason other than the file (uncounted = 1) isn't counted, and the waiting time continues.
 UPDATE uploads
 SET attempts_before = attempts_before + %(uncounted)s, status = 'pending', error_code = %(error_code)s, error = %(error)s, worker = NULL,
     stage = NULL, progress = 0, rows_done = 0,
@@ -227,8 +227,8 @@ WHERE id = %(id)s AND attempt = %(attempt)s AND status = 'processing'
 RETURNING id;
 
 -- name: postpone
--- As hand_back, by a part that was away, full or locked: the pause before the next attempt doubles
--- with each in a row, up to a bound.
+-- As hand_back, because a part was unreachable, full or locked: the pause before the next attempt
+-- doubles with each postponement in a row, up to a bound.
 UPDATE uploads
 SET attempts_before = attempts_before + 1, status = 'pending', error_code = %(error_code)s,
     error = %(error)s, worker = NULL, stage = NULL, progress = 0, rows_done = 0,
@@ -239,13 +239,13 @@ WHERE id = %(id)s AND attempt = %(attempt)s AND status = 'processing'
 RETURNING hand_backs, extract(epoch FROM retry_at - now())::float8 AS wait_s;
 
 -- name: cancel
--- From here on no attempt can write; a running one is stopped by its worker.
+-- Cancel an upload: no attempt can write any more, and the worker stops a running one.
 UPDATE uploads SET status = 'cancelled', finished_at = now()
 WHERE id = %(id)s AND status IN ('pending', 'processing')
 RETURNING *;
 
 -- name: reopen
--- A failed upload waits again, with its attempts counted anew.
+-- A failed upload waits again, with its attempts counted from zero.
 UPDATE uploads
 SET status = 'pending', attempts_before = attempt, finished_at = NULL, error = NULL,
     error_code = NULL, stage = NULL, progress = 0, rows_done = 0, worker = NULL,
@@ -254,11 +254,11 @@ WHERE id = %(id)s AND status = 'failed'
 RETURNING *;
 
 -- name: source_removed
--- The stored file of an upload that ended is gone.
+-- Note that the source file of an ended upload was removed.
 UPDATE uploads SET source_key = NULL WHERE id = %(id)s;
 
 -- name: rows
--- A page of what became of the rows, in the order of the file, and what the voter roll says of them.
+-- A page of the rows with their outcomes and the voter roll's results, in the order of the file.
 SELECT r.row_number, r.outcome, r.duplicate_of, r.problems, v.result, a.ward, a.voting_district,
        a.voting_station, a.asked_at, count(*) OVER () AS found
 FROM upload_rows AS r
@@ -288,7 +288,7 @@ WHERE upload_id = %(id)s AND changes IS NOT NULL
 ORDER BY row_number LIMIT %(limit)s OFFSET %(offset)s;
 
 -- name: problems
--- In how many rows each problem is, of the rows with these outcomes; the most frequent first.
+-- The number of rows with each problem, over rows with these outcomes; the most frequent first.
 SELECT problem.code, count(DISTINCT row_number) AS rows
 FROM upload_rows, jsonb_to_recordset(problems) AS problem(code text)
 WHERE upload_id = %(id)s AND (%(outcomes)s::text[] IS NULL OR outcome = ANY(%(outcomes)s))

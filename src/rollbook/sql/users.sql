@@ -1,5 +1,5 @@
 -- name: add
--- A new account; a taken e-mail address adds nothing.
+-- Add an account; returns no row if the e-mail address is taken.
 INSERT INTO users (id, email, name, role, province, municipality, password_hash)
 VALUES (%(id)s, %(email)s, %(name)s, %(role)s, %(province)s, %(municipality)s, %(password_hash)s)
 ON CONFLICT (lower(email)) DO NOTHING
@@ -10,7 +10,7 @@ RETURNING id;
 SELECT * FROM users WHERE lower(email) = lower(%(email)s);
 
 -- name: by_id
--- For a token: the account as it is now, whatever the token says of its role.
+-- The account of a token as it is now; the token's own role doesn't count.
 SELECT * FROM users WHERE id = %(id)s;
 
 -- name: by_session
@@ -19,25 +19,25 @@ SELECT * FROM users
 WHERE id = %(id)s AND NOT EXISTS (SELECT FROM ended_sessions WHERE id = %(session)s);
 
 -- name: by_ids
--- For who is connected: the accounts as they are now.
+-- The accounts of connected users as they are now.
 SELECT * FROM users WHERE id = ANY(%(ids)s);
 
 -- name: ended
--- Which of these sessions were signed out?
+-- Those of these sessions that were signed out.
 SELECT id FROM ended_sessions WHERE id = ANY(%(ids)s);
 
 -- name: end_session
--- Sign out here alone; a second time says nothing new.
+-- Sign out this session only; repeating it has no effect.
 INSERT INTO ended_sessions (id, until) VALUES (%(id)s, %(until)s)
 ON CONFLICT DO NOTHING;
 
 -- name: forget_ended
--- Sessions whose tokens have ended by themselves.
+-- Delete signed-out sessions whose tokens have expired.
 DELETE FROM ended_sessions WHERE id IN (
     SELECT id FROM ended_sessions WHERE until < LEAST(%(now)s, now()) LIMIT 100 FOR UPDATE SKIP LOCKED);
 
 -- name: any
--- Is there an account at all? The first start makes one.
+-- Whether there is any account; the first start creates one.
 SELECT EXISTS (SELECT FROM users WHERE NOT is_system) AS found;
 
 -- name: all
@@ -52,7 +52,7 @@ WHERE lower(email) = lower(%(email)s) AND NOT is_system
 RETURNING id;
 
 -- name: rehash
--- The same password under newer argon2 settings: nobody is signed out.
+-- Store the same password's hash with newer argon2 settings; sessions stay valid.
 UPDATE users SET password_hash = %(password_hash)s WHERE id = %(id)s;
 
 -- name: set_role
@@ -69,16 +69,16 @@ WHERE lower(email) = lower(%(email)s)
 RETURNING id;
 
 -- name: first_super_admin
--- In whose name the command line acts where nobody is named.
+-- The account in whose name the command line acts by default.
 SELECT * FROM users WHERE role = 'super_admin' AND disabled_at IS NULL AND NOT is_system
 ORDER BY created_at LIMIT 1;
 
 -- name: by_subject
--- Whose account at the provider it is; locked, so that two sign-ins at once take turns.
+-- The user of a provider's account; locked, so that two sign-ins at once take turns.
 SELECT * FROM users WHERE oidc_issuer = %(issuer)s AND oidc_subject = %(subject)s FOR UPDATE;
 
 -- name: add_of_provider
--- An account by the provider's word; a taken address adds nothing.
+-- Add an account from the provider's data; returns no row if the address is taken.
 INSERT INTO users (id, email, name, role, province, municipality, password_hash, oidc_issuer,
     oidc_subject)
 VALUES (%(id)s, %(email)s, %(name)s, %(role)s, %(province)s, %(municipality)s, %(password_hash)s,
@@ -87,11 +87,11 @@ ON CONFLICT DO NOTHING
 RETURNING id;
 
 -- name: address_taken
--- Has another account this address?
+-- Whether another account has this address.
 SELECT FROM users WHERE lower(email) = lower(%(email)s) AND id <> %(id)s;
 
 -- name: set_of_provider
--- What the provider says now; another role or place signs the person out everywhere.
+-- Update the account from the provider's data; another role or place signs the person out everywhere.
 UPDATE users SET email = %(email)s, name = %(name)s, role = %(role)s, province = %(province)s,
     municipality = %(municipality)s,
     tokens_from = CASE WHEN (role, province, municipality)
@@ -100,12 +100,12 @@ UPDATE users SET email = %(email)s, name = %(name)s, role = %(role)s, province =
 WHERE id = %(id)s;
 
 -- name: use_once
--- A second time gives nothing.
+-- Use a one-time token; returns no row the second time.
 INSERT INTO used_once (id, until) VALUES (%(id)s, %(until)s)
 ON CONFLICT DO NOTHING
 RETURNING id;
 
 -- name: forget_used
--- What is over by itself.
+-- Delete what has expired.
 DELETE FROM used_once WHERE id IN (
     SELECT id FROM used_once WHERE until < LEAST(%(now)s, now()) LIMIT 100 FOR UPDATE SKIP LOCKED);

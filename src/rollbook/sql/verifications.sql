@@ -33,7 +33,7 @@ WHERE upload_id = %(id)s
 SELECT FROM uploads WHERE id = %(id)s AND roll_pending > 0 FOR UPDATE;
 
 -- name: forget
--- Nobody of the upload is to be asked about: delete its rows, and the questions that only it needs.
+-- The upload needs no verification: delete its rows, and the questions that only it needs.
 WITH gone AS (
     DELETE FROM verifications WHERE upload_id = %(id)s RETURNING id_number, result
 )
@@ -103,7 +103,7 @@ WHERE id = %(id)s AND attempt = %(attempt)s
 RETURNING verification, roll_pending;
 
 -- name: count_nobody
--- Nobody of the upload is asked about after all: clear the counts of an earlier attempt, fenced by this
+-- The upload needs no verification after all: clear the counts of an earlier attempt, fenced by this
 -- one.
 UPDATE uploads
 SET roll_registered = 0, roll_other_ward = 0, roll_without_district = 0, roll_not_registered = 0,

@@ -49,7 +49,7 @@ WHERE id_number = %(id_number)s;
 DELETE FROM voter_roll_questions WHERE id_number = %(id_number)s;
 
 -- name: save_answer
--- Committed before it is applied to members and rows: after a crash nobody is asked about twice.
+-- Committed before it is applied to members and rows, so that a crash causes no repeated question.
 INSERT INTO voter_roll_answers AS a (id_number, status, ward, voting_district, voting_station,
                                      municipality, province, asked_at)
 VALUES (%(id_number)s, %(status)s, %(ward)s, %(voting_district)s, %(voting_station)s,
@@ -194,7 +194,7 @@ UPDATE voter_roll_requests SET ended_at = clock_timestamp() - make_interval(secs
 WHERE id = %(id)s;
 
 -- name: refrain
--- The roll wants no requests for so long.
+-- The roll asked for a pause of this length.
 UPDATE voter_roll_state
 SET refrain_until = GREATEST(refrain_until, clock_timestamp() + make_interval(secs => %(seconds)s));
 
