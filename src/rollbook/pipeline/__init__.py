@@ -1,1 +1,1 @@
-"""The way of a file through the stages: read, normalise, validate, match, verify, merge, report."""
+"""The stages of a file: read, normalise, validate, match, verify, merge and report."""

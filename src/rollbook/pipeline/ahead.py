@@ -1,4 +1,4 @@
-"""Working on one thing while the next one is made."""
+"""Prepares the next item on another thread while the present one is processed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def ahead(items: Iterator[T]) -> Iterator[T]:
-    """The same items; each is made on another thread while its forerunner is worked on.
+    """Yield the same items; each is made on another thread while the one before it is processed.
 
     The iterator must not need the thread that it was made on.
     """

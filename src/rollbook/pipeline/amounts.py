@@ -24,7 +24,7 @@ _REMARK: Final = re.compile(r"^\(?[^\W\d_][^\d]*$")
 _UNIT: Final = re.compile(r"^(?:k|m|mil|million|usd|eur|gbp|x)\b", re.IGNORECASE)
 _CENT: Final = Decimal("0.01")
 _POWER: Final = re.compile(r"^[0-9](?:[.,][0-9]+)?E\+?[0-9]$", re.IGNORECASE)
-#: Thousands by threes behind a sign, and cents behind another.
+#: Thousands in groups of three after one separator, and cents after another.
 _GROUPED: Final = re.compile(
     r"^([0-9]{1,3}(?:([ ',.])[0-9]{3})(?:\2[0-9]{3})*)(?:([.,])([0-9]{1,2}))?$"
 )
@@ -70,10 +70,10 @@ def _with_remark(text: str) -> Reading:
 
 
 def _value(text: str) -> Reading:
-    """The value of digits with signs between them; neither value nor code where they fit nothing.
+    """The value of digits with separators; neither value nor code where they fit no pattern.
 
-    One sign with three digits behind it may mean thousands or decimals: with a full stop that
-    can't be told, with a comma it is read as thousands and flagged.
+    A single separator followed by three digits may mean thousands or decimals: with a full stop
+    that can't be decided, with a comma it is read as thousands and flagged.
     """
     if match := _WHOLE_AND_CENTS.match(text):
         return _rand(match[1], match[2]), None

@@ -1,6 +1,6 @@
-"""Cells as text: cleaned once for all columns, understood once per distinct text.
+"""Cells as text: cleaned once for all columns, interpreted once per distinct text.
 
-What dates, phone numbers, amounts and names mean is in the modules of these names.
+Dates, phone numbers, amounts and names have modules of their own.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 #: What people and programs put between digits, in clean text.
 SEPARATORS: Final = (" ", "-", "\u2013", "\u2014", ".", "/")
 
-#: Characters that nobody sees: format and control characters, fillers, variation selectors.
+#: Invisible characters: format and control characters, fillers, variation selectors.
 _UNSEEN: Final = (
     r"[\p{Cf}\x{0}-\x{8}\x{e}-\x{1f}\x{7f}\x{34f}\x{115f}\x{1160}\x{17b4}\x{17b5}\x{180b}-\x{180e}"
     r"\x{2800}\x{3164}\x{fe00}-\x{fe0f}\x{ffa0}]"
@@ -47,7 +47,7 @@ _NOT_CLEAN: Final = r"""[^ -~]|  |^[ "']|[ "']$"""
 #: What a cell shows whose formula has no result, and where a column was too narrow. The readers of
 #: workbooks give error values as these texts; a CSV file has them as text in the first place.
 _NO_RESULT: Final = r"^(?:#(?:N/A|GETTING_DATA|[A-Z][A-Z0-9/_]*[!?]|#+)|Err:[0-9]{3})$"
-#: How a CSV file keeps a spreadsheet program from reading digits as a number.
+#: The form in which a CSV file prevents a spreadsheet program from reading digits as a number.
 _TEXT_FORMULA: Final = r'^="([^"]*)"$'
 #: What people and programs write into a cell that has no value.
 _NOTHING: Final = (
@@ -68,7 +68,7 @@ Reading = tuple[Any, str | None]
 
 
 class Understood(NamedTuple):
-    """What the texts of a column mean."""
+    """The meanings of a column's texts."""
 
     #: As many as there are texts; null where a text has no meaning.
     values: pl.Series
@@ -142,7 +142,7 @@ def faults(texts: pl.Series, *, is_required: bool) -> pl.Series | None:
 
 
 def clean(texts: pl.Series) -> pl.Series:
-    """The texts in one form of Unicode (NFC), without what nobody sees, with single plain spaces.
+    """The texts in one form of Unicode (NFC), without invisible characters, with single spaces.
 
     Quotation marks and hyphens become the plain ones; a pair of quotation marks around the whole
     text goes. Null where nothing is left.
@@ -169,7 +169,7 @@ def clean(texts: pl.Series) -> pl.Series:
 
 
 def without_nothing(texts: pl.Series) -> pl.Series:
-    """The texts, with null for those that say that there is no value, such as ``N/A`` and ``-``."""
+    """The texts, with null for those that mean "no value", such as ``N/A`` and ``-``."""
     is_short = texts.str.len_bytes() <= _MOST_NOTHING
     if not is_short.any():
         return texts
@@ -180,7 +180,7 @@ def without_nothing(texts: pl.Series) -> pl.Series:
 def understood(
     texts: pl.Series, plain: pl.Expr, odd: Callable[[str], Reading], dtype: pl.DataType
 ) -> Understood:
-    """What the texts mean: by columns where they are plain, one by one where they aren't.
+    """Interpret the texts: plain ones by expressions, the others one by one.
 
     Args:
         texts: distinct, or those of all rows; clean.
@@ -196,7 +196,7 @@ def understood(
 def with_odd(
     texts: pl.Series, found: Understood, is_odd: pl.Series, odd: Callable[[str], Reading]
 ) -> Understood:
-    """What was found, and what the odd texts mean, which are read one by one."""
+    """The values found so far, with those of the odd texts, which are read one by one."""
     rows = is_odd.arg_true()
     if not len(rows):
         return found
@@ -325,7 +325,7 @@ def spellings(field: str) -> Mapping[str, str]:
 
 @cache
 def values() -> Mapping[str, Any]:
-    """What ``values.toml`` says."""
+    """The content of ``values.toml``."""
     text = files("rollbook.pipeline").joinpath("values.toml").read_text(encoding="utf-8")
     return tomllib.loads(text)
 

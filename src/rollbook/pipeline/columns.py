@@ -1,7 +1,8 @@
 """The known columns, and which header of a file means which of them.
 
-A header is recognised by its own name or by a name that differs only in how it is written. A header
-that is only near a known one is never recognised; ``suggested`` names the fields it may mean.
+A header is recognised by its own name or by a name that differs only in spelling style (case,
+accents, punctuation). A header that only resembles a known one is never recognised; ``suggested``
+names the fields it may mean.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ REQUIRED = ("id_number", "firstname", "surname")
 #: A column of first names and surnames together, which ``names`` splits.
 FULL_NAME = "full_name"
 
-#: The header of what the workbook of refused rows has behind the file's own columns.
+#: The header of the column that the workbook of refused rows adds after the file's own.
 ERRORS = "Errors"
 #: The header of the column before it, where rows repeat others with other values: "no" refuses the
 #: row again.
@@ -35,7 +36,7 @@ _ADDED = tuple(re.compile(rf"{name}( \(\d+\))?") for name in (ERRORS, USE_ROW))
 _BRACKETS: Final = re.compile(r"[(\[{]([^()\[\]{}]*)[)\]}]")
 #: "1. Surname", "a) Surname".
 _ENUMERATION: Final = re.compile(r"^\s*(?:\d{1,2}|[a-z])[.)]\s+", re.IGNORECASE)
-#: What stands between the alternatives of "ID number / Passport".
+#: The separators of alternatives such as "ID number / Passport".
 _BETWEEN: Final = re.compile(r"\s*[/|\\;,&+\n]\s*|\s+(?:or|of|and|en)\s+|\s+-\s+", re.IGNORECASE)
 _TRAIL: Final = re.compile(r"\s*[:\-\u2013]\s+")
 #: How a header says the order of its dates: dd/mm/yyyy, yy-mm-dd, jjjj/mm/dd.
@@ -186,7 +187,7 @@ def fingerprint(headers: Sequence[str]) -> str:
 
     It is also that of the workbook of its refused rows, which is sent next. Columns at either end
     that have no header don't count: those of a stray note, and those in front of a table that
-    doesn't begin in column A, which not every format tells us of.
+    doesn't begin in column A, which not every format shows.
     """
     named = ["" if name == f"Column {n}" else name for n, name in enumerate(own(headers), start=1)]
     while named and not named[-1]:
@@ -205,7 +206,7 @@ def own(headers: Sequence[str]) -> Sequence[str]:
 
 
 def unique_headers(wanted: Sequence[str], taken: Iterable[str] = ()) -> list[str]:
-    """The headers, with a number behind those that stand there before or are taken."""
+    """The headers, with a number added to those that are repeated or taken."""
     unique: list[str] = []
     names = set(taken)
     for header in wanted:
@@ -241,7 +242,7 @@ def _recognised(header: str) -> tuple[str | None, _Rank]:
 
 
 def _readings(header: str) -> Iterator[tuple[str, bool]]:
-    """The names under which a header may stand in the table, and whether a plain one counts."""
+    """The names under which a header may be in the table, and whether a plain one counts."""
     yield _canonical(header), True
     unnumbered = _ENUMERATION.sub("", header)
     bare = _BRACKETS.sub(lambda match: " " if _is_qualifier(match[1]) else match[0], unnumbered)

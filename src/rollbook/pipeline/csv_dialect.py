@@ -1,7 +1,7 @@
-"""The dialect of a text file: its delimiter, its quotation mark, and what is written around them.
+"""The dialect of a text file: its delimiter, its quotation mark and the wrapping of whole lines.
 
-It is found from the beginning of the file. The delimiter is the one with which a header row is
-there; where there is none, the one with which most lines have the same number of cells.
+It is detected from the beginning of the file. The delimiter is the one that yields a header row;
+where none does, the one with which most lines have the same number of cells.
 """
 
 from __future__ import annotations

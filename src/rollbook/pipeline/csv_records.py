@@ -56,7 +56,7 @@ ROWS_IN_CELL: Final = "rows_in_cell"
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What is known of the table when its records are told apart."""
+    """The table's properties that are known when its records are separated."""
 
     delimiter: str
     quote: str = '"'
@@ -77,7 +77,7 @@ class Record:
     """One row of the file."""
 
     cells: list[str]
-    #: The line, where its delimiters alone divide it; there are no cells then.
+    #: The line, if only its delimiters divide it; there are no cells then.
     line: str | None = None
     #: Was a quotation mark taken for text that a cell begins with and doesn't end with?
     has_literal_quote: bool = False
@@ -123,7 +123,7 @@ class Records:
         Raises:
             UnreadableFileError: a quotation mark isn't closed, and rows may be in its cell.
         """
-        # In a line without these the delimiters alone count. What is written has double quotes.
+        # In a line without these only the delimiters count. The output has double quotes.
         signs = {self._shape.quote, '"', "\\" if self._shape.has_escapes else self._escape}
         while (line := self._next()) is not None:
             self._row += 1

@@ -1,4 +1,4 @@
-"""Text files written once more: in UTF-8, and with quotation marks as RFC 4180 has them."""
+"""Rewrites text files: in UTF-8, and with quotation marks as RFC 4180 requires."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ class _Written:
         return self._delimiter.join(texts)
 
     def note(self, index: int, record: Record) -> None:
-        """Keep what is to be said of a record."""
+        """Note a record's problems."""
         if record.problem is not None:
             self.unclear.append((index, record.problem))
         if record.has_literal_quote:
@@ -176,7 +176,7 @@ class _Written:
         self._wrapped += record.was_wrapped
 
     def notes(self) -> Iterator[Note]:
-        """What is to be said of the file."""
+        """The notes on the file."""
         if self._literal:
             rows = ", ".join(str(index + 1) for index in self._literal[:_MOST_NAMED])
             more = " and others" if len(self._literal) > _MOST_NAMED else ""

@@ -1,4 +1,4 @@
-"""The rows of a text file against its header row: too many cells, too few, or cut off."""
+"""Compares a text file's rows with its header row: too many cells, too few, or cut off."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TRAILING_SHARE: Final = 0.95
 _LEAST_TRAILING: Final = 5
 #: Excel leaves out the empty cells at the end of so many rows together, or of none of them.
 _BLOCK: Final = 16
-#: That the last row alone is short says something where so many others aren't.
+#: Rows of full width from which on a short last row shows that the file was cut off.
 _FULL_ROWS: Final = 10
 
 
@@ -60,7 +60,7 @@ class Rows:
             yield len(self._counts) - 1, CUT_OFF
 
     def notes(self) -> Iterator[Note]:
-        """What is to be said of the file."""
+        """The notes on the file."""
         short = int(((self._below > 1) & (self._below < self._named)).sum())
         if short:
             yield Note(

@@ -1,10 +1,9 @@
 """Dates as people and programs write them.
 
-Digits alone may be read in several orders: ``05/03/2024`` has the day first or the month, and in
-``24/05/03`` the year may also be first. The whole column decides (``Evidence``): dates that can be
-read in one order only say which order its writer uses. Where they don't decide, a date is read day
-first, or, if the year could be first as well, as the date that is nearer to today; such a date is
-always flagged.
+A date of digits may be read in several orders: ``05/03/2024`` has the day first or the month, and
+in ``24/05/03`` the year may also be first. The whole column decides (``Evidence``): dates that can
+be read in only one order show the writer's order. If they don't decide, a date is read day first,
+or, if the year could be first as well, as the date nearer to today; such a date is always flagged.
 """
 
 from __future__ import annotations
@@ -65,7 +64,7 @@ _COMPACT: Final = r"^([0-9]{2})([0-9]{2})([0-9]{2})([0-9]{2})(?:\.0)?$"
 
 @dataclass(slots=True)
 class Evidence:
-    """How the dates of a column are written: how many are provably so."""
+    """Counts of a column's dates that prove an order."""
 
     day_first: int = 0
     month_first: int = 0
@@ -94,14 +93,14 @@ class Evidence:
         return Order(is_day_first, is_year_first)
 
     def matters(self, before: Order, after: Order) -> bool:
-        """Would a column with this evidence be read otherwise in another order?"""
+        """Whether another order would change how a column with this evidence is read."""
         days = before.is_day_first is not after.is_day_first
         years = before.is_year_first is not after.is_year_first
         return bool((days and (self.open_days or self.month_first)) or (years and self.open_years))
 
 
 class Order(NamedTuple):
-    """The order of a column's dates; None where it can't tell."""
+    """The order of a column's dates; None where it is undecided."""
 
     is_day_first: bool | None = None
     is_year_first: bool | None = None
@@ -128,7 +127,7 @@ class Orders:
         self.is_final = False
 
     def learn(self, field: str, texts: pl.Series, today: dt.date, header: str) -> Used:
-        """The order of a column, with what its texts in this batch say."""
+        """The order of a column, including the evidence in this batch."""
         known = self._columns.setdefault((field, header), Evidence())
         own = evidence(texts, today, header)
         if not self.is_final:
@@ -136,7 +135,7 @@ class Orders:
         return Used(own, known.order)
 
     def differs(self, used: Mapping[tuple[str, str], Used]) -> bool:
-        """Would a batch that was read so be read otherwise now?"""
+        """Whether a batch that was read in these orders would be read differently now."""
         return any(
             one.evidence.matters(one.order, self._columns[column].order)
             for column, one in used.items()
@@ -176,7 +175,7 @@ def evidence(texts: pl.Series, today: dt.date, header: str = "") -> Evidence:
     ).select(
         day_first=(pl.col("dmy") & ~pl.col("mdy") & ~pl.col("ymd")).sum(),
         month_first=(pl.col("mdy") & ~pl.col("dmy") & ~pl.col("ymd")).sum(),
-        # A date cell is written year first with dashes whatever its writer typed.
+        # The reader gives every date cell year first with dashes, so it shows no order.
         year_first=(
             pl.col("ymd")
             & ~pl.col("dmy")

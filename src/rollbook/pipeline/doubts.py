@@ -1,6 +1,6 @@
-"""Doubts: what is doubtful in a row beside the record, or beside an earlier row of the file.
+"""Doubts: warnings from comparing a row with the record or with an earlier row of the file.
 
-The rows were staged before PostgreSQL was asked, so these warnings join those of ``normalise``.
+They are added to the warnings of ``normalise`` after the rows were staged and compared.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LIKENESS: Final = 70
 _PARTICLES: Final = frozenset({"van", "von", "der", "den", "de", "du", "la", "le", "di", "da"})
 
 
-#: One doubt: the field that it is about, a text in place of the cell's own, and what was kept; see
+#: One doubt: its field, a text that replaces the cell's own, and the value that was used; see
 #: ``validate.PROBLEMS``.
 _DOUBTS: Final = pl.Schema(
     {
@@ -65,7 +65,7 @@ def add_doubts(spill: Spill, columns: ColumnMap, *, takes_file: bool) -> None:
 
 
 def is_other_person(one: str, other: str) -> bool:
-    """Do two full names have no name in common?
+    """Whether two full names have no name in common.
 
     Names are common that are the same, a spelling of the same (``LIKENESS``), or an initial of each
     other, wherever in the full name: a married surname, a second first name or a swapped surname
@@ -136,7 +136,7 @@ def _of_repeats(differing: pl.DataFrame) -> pl.DataFrame:
 def _doubts(
     rows: pl.DataFrame, field: str, code: str, *, kept: pl.Expr, text: pl.Expr | None = None
 ) -> pl.DataFrame:
-    """The doubt ``code`` of the rows in which there is something that was kept."""
+    """The doubt ``code`` of the rows that have a kept value."""
     own = pl.lit(None, pl.String) if text is None else text
     found = rows.select(
         ROW_NUMBER,

@@ -1,4 +1,4 @@
-"""E-mail addresses as people write them; only their form is looked at."""
+"""E-mail addresses as people write them; only their form is checked."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _read(text: str) -> Reading:
         return without, "email_remark"
     parts = [part.strip("'\"<>.,;:") for part in _BETWEEN.split(bare) if part]
     addresses = [part for part in parts if _WHOLE.match(part)]
-    # Where a part is a broken address, nobody knows which part belongs to which.
+    # If a part is a broken address, the parts can't be assigned to each other.
     if len(addresses) > 1 and len(addresses) == len(parts):
         return addresses[0], "email_several" if len(set(addresses)) > 1 else None
     return None, "email_unclear"

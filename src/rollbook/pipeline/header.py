@@ -1,4 +1,4 @@
-"""The header row of a table: which row it is, its second tier, and where it comes again below."""
+"""The header row of a table: its position, its second tier, and its repetitions further down."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def is_number(cells: pl.Series) -> pl.Series:
 
 
 def note(repeats: Sequence[int]) -> Note:
-    """What is said of rows that repeat the headers."""
+    """The note on rows that repeat the headers."""
     rows = ", ".join(map(str, repeats[:_MOST_NAMED]))
     more = " and others" if len(repeats) > _MOST_NAMED else ""
     return Note(

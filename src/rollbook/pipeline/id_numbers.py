@@ -25,15 +25,15 @@ _CELL = pl.col("cell")
 
 
 def has_form(number: pl.Expr) -> pl.Expr:
-    """Is it 13 digits?"""
+    """Whether it has 13 digits."""
     return number.str.contains(r"^[0-9]{13}$").fill_null(value=False)
 
 
 def birth_date(number: pl.Expr, today: dt.date, *, age: pl.Expr | None = None) -> pl.Expr:
     """The date in the first six digits.
 
-    It is this century's, or the last one's where that is to come, or where the age in years says
-    so: somebody of 101 has the same six digits as somebody of 1.
+    It is in this century, or in the last one if this century's date is in the future or the age in
+    years says so: a person of 101 has the same six digits as one of 1.
     """
     digits = number.str.head(6)
     recent = ("20" + digits).str.to_date("%Y%m%d", strict=False)
@@ -114,7 +114,7 @@ def citizenship(number: pl.Expr) -> pl.Expr:
 
 
 def check_digit_fits(number: pl.Expr) -> pl.Expr:
-    """Does Luhn's sum end in 0?"""
+    """Whether Luhn's sum ends in 0."""
     value = pl.when(has_form(number)).then(number).cast(pl.Int64, strict=False)
     # Four digits at a time: an even number of them, so that every stretch begins with a digit that
     # counts once.
@@ -139,7 +139,7 @@ def _luhn_sums() -> pl.Series:
 
 
 def is_valid(number: pl.Expr, today: dt.date) -> pl.Expr:
-    """Does the number keep every rule?"""
+    """Whether the number satisfies every rule."""
     return (
         has_form(number)
         & birth_date(number, today).is_not_null()

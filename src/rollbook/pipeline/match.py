@@ -1,4 +1,4 @@
-"""Match: which rows repeat another, and which people of the file are members already."""
+"""Match: finds rows that repeat another, and people in the file who are already members."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rollbook.backends.database import Row
     from rollbook.pipeline.spill import Spill
 
-#: The columns of the table ``staged`` behind the row number, in its order.
+#: The columns of the table ``staged`` after the row number, in its order.
 MEMBER_COLUMNS = (
     "id_number", "firstname", "surname", "date_of_birth", "gender", "citizenship", "race",
     "language", "cell_number", "landline_number", "email", "residential_address", "occupation",
@@ -36,7 +36,7 @@ MEMBER_COLUMNS = (
 CLAIMED = tuple(name for name in MEMBER_COLUMNS if name not in {"id_number", "expiry_is_derived"})
 
 VERDICTS = pl.Enum(["valid", "invalid", "out_of_scope"])
-#: What every row of the file is remembered by until its outcome is known, whatever else is in it.
+#: The facts that are stored for every row of the file until its outcome is known.
 LEDGER: Final[dict[str, pl.DataType | type[pl.DataType]]] = {
     ROW_NUMBER: pl.UInt32,
     "verdict": VERDICTS,
@@ -101,7 +101,7 @@ def staging(
 ) -> Iterator[Callable[[pl.DataFrame], None]]:
     """Stage rows for ``match`` and ``merge``, batch by batch.
 
-    PostgreSQL takes a batch in while we make the next one.
+    PostgreSQL stores a batch while the next one is prepared.
 
     Args:
         connection: inside the attempt's transaction.
@@ -185,7 +185,7 @@ def match(
     rule: Mapping[str, sql.Composable],
     spill: Spill,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Take repeats out of the staged rows and look up who is a member already.
+    """Remove repeats from the staged rows and look up the existing members.
 
     Args:
         connection: inside the attempt's transaction, with all valid rows staged.

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 #: People whom the merge wrote, and whether it knew them before.
 WRITTEN: Final[dict[str, type[pl.DataType]]] = {"person": pl.Int64, "is_new": pl.Boolean}
-#: People whom it left alone because another office has them.
+#: People whom it left unchanged because they are another office's members.
 TAKEN: Final[dict[str, type[pl.DataType]]] = {"person": pl.Int64}
 #: What a merge answers of a row, as a number: one byte is enough, however many rows there are.
 ANSWERS: Final = pl.Enum(["unchanged", "inserted", "updated", "out_of_scope"])
@@ -87,7 +87,7 @@ def renew_changes(
     known: pl.DataFrame,
     spill: Spill,
 ) -> bool:
-    """Read again which fields the merge has changed, where another merge came in between.
+    """Reread the fields that the merge has changed, if another merge came in between.
 
     Args:
         connection: after ``merge``, before anything of it is rolled back.
@@ -115,7 +115,7 @@ def renew_changes(
 
 
 def foreseen(ledger: pl.DataFrame, known: pl.DataFrame) -> pl.Series:
-    """What ``merge`` will answer, unless another merge comes in between.
+    """The expected result of ``merge``, unless another merge comes in between.
 
     Args:
         ledger: as ``match`` returned it.
@@ -185,7 +185,7 @@ def keep_rows(
     *,
     upload_id: UUID,
 ) -> None:
-    """Write what became of each row, with its problems, for the API and for later.
+    """Store each row's outcome and problems, for the API and for later stages.
 
     Args:
         connection: inside the attempt's transaction.

@@ -1,4 +1,4 @@
-"""Merge rule: what each field of a member will be, as SQL that all statements of a merge share."""
+"""Merge rule: each field's value after the merge, as SQL that all statements of a merge share."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _EXPIRY: Final = {
 
 
 def merge_rule(scope: Scope, existing: str, upload_id: UUID) -> dict[str, sql.Composable]:
-    """What the statements of ``match`` and ``merge`` have in common, so that they can't differ.
+    """The SQL fragments that the statements of ``match`` and ``merge`` share, so they can't differ.
 
     Args:
         scope: the office that sent the file; it takes no member from another one.

@@ -1,4 +1,4 @@
-"""Names: what is none, what is doubtful, and a whole name in one column in its two parts."""
+"""Names: rejects texts that are no name, flags doubtful ones, and splits full names."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Phone numbers as people write them: South African ones, other countries', several, with remarks.
 
-South African numbers are read by columns; ``phonenumbers`` judges those of other countries.
+South African numbers are read by expressions; ``phonenumbers`` checks those of other countries.
 """
 
 from __future__ import annotations
@@ -111,14 +111,14 @@ def _with_remark(text: str) -> tuple[str | None, bool]:
 
 
 def _number(text: str) -> str | None:
-    """The one number that a text is, whatever stands between its digits; None if it is none."""
+    """The one number that a text is, with any separators; None if it is none."""
     digits = _SIGNS.sub("", text)
     digits = _DOUBLE_ZERO.sub(r"0\1", digits)
     if match := _NATIONAL.match(digits):
         return f"+27{match[1]}"
     # The zero in brackets is only dialled within the country.
     foreign = _FOREIGN.match(_SIGNS.sub("", text.replace("(0)", "")))
-    # Ours begin with 27 too, and a wrong one of ours isn't another country's.
+    # South African numbers begin with 27 too, and a wrong one isn't another country's.
     if foreign is None or foreign[1].startswith("27"):
         return None
     return _abroad(foreign[1])

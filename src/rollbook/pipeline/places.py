@@ -27,7 +27,7 @@ class _Place(NamedTuple):
 
     province: str | None
     municipality: str | None
-    #: Where the ward lies, if its number tells it.
+    #: The ward's place, if its number shows it.
     ward_province: str | None
     ward_municipality: str | None
     #: The doubt of either cell; None where there is none.
@@ -50,7 +50,7 @@ def placed(frame: pl.DataFrame) -> tuple[pl.DataFrame, list[Found]]:
     """The frame with each row's place by the register.
 
     A municipality gets its official name; one that isn't in the register stays as it is. Where the
-    row has no province, the municipality tells it.
+    row has no province, the municipality's is used.
 
     Args:
         frame: as in ``Normalised``, with codes of provinces and texts of municipalities.

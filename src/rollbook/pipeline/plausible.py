@@ -1,4 +1,4 @@
-"""What a row says twice must agree, and its dates must be possible; otherwise it is doubtful."""
+"""Plausibility: flags rows whose cells contradict each other or whose dates are impossible."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _YEARS_OLDER: Final = 1
 #: How much younger: a list's ages are as old as the list.
 _YEARS_YOUNGER: Final = 5
 
-#: A field, the code of its doubt, the rows that have it, and what was kept of each cell.
+#: A field, the code of its doubt, the rows that have it, and the value used for each cell.
 Found = tuple[str, str, pl.Series, pl.Series]
 
 

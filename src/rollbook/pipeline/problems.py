@@ -1,4 +1,4 @@
-"""The catalogue of what may be wrong or doubtful in a row."""
+"""The catalogue of a row's possible errors and warnings."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from rollbook.spreadsheets.books.book import Book
 
 ROW_NUMBER: Final = header_rows.ROW_NUMBER
-#: The header row is looked for in so many rows: titles and notes may stand above it.
+#: The number of rows that are searched for the header row: titles and notes may be above it.
 HEADER_SEARCH_ROWS = header_rows.SEARCH_ROWS
 #: Rows that go through the pipeline together: enough for polars to be quick, few enough that the
 #: memory is that of a few batches, however long the file is.
@@ -78,11 +78,11 @@ ROW_PROBLEMS: Final[dict[str, type[pl.DataType]]] = {ROW_NUMBER: pl.UInt32, "cod
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """A batch of a table as it stands in the file."""
+    """A batch of a table as it is in the file."""
 
     #: ``row_number`` (UInt32, as the spreadsheet program counts), then the file's own columns in
     #: their order, all of them text. Rows without any value are left out. A later batch may have
-    #: more columns behind those of an earlier one, never fewer.
+    #: more columns after those of an earlier one, never fewer.
     frame: pl.DataFrame
     sheet_name: str
     columns: ColumnMap
@@ -103,9 +103,9 @@ class Sheet:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the sender said of the file, and what the office said of earlier ones."""
+    """The sender's choices for the file, and the office's mappings from earlier ones."""
 
-    #: The name of the sheet; None stands for the first visible one that has a column of ID numbers,
+    #: The name of the sheet; None for the first visible one that has a column of ID numbers,
     #: ``ALL_SHEETS`` for all of these.
     sheet: str | None = None
     #: The field by header; see ``columns.map_headers``.
@@ -116,7 +116,7 @@ class Wanted:
     def check(self, headers: Sequence[str]) -> None:
         """Raise ``NoSuchHeaderError`` where the sender's mapping names a header that is not here.
 
-        Such a mapping has a typing error or is another file's, and would teach nothing true.
+        Such a mapping has a typing error or is another file's, and must not be learnt.
         """
         there = {key(header) for header in headers}
         missing = [header for header in self.columns or () if key(header) not in there]
@@ -149,15 +149,15 @@ def read(
     Args:
         path: the file.
         kind: see ``kinds.KINDS``.
-        wanted: what the sender said of it.
+        wanted: the sender's choices for it.
         batch_rows: how many rows a batch has at most.
-        limits: what a workbook may hold, see ``inspection``, which judges it first.
+        limits: of a workbook's content; ``inspection`` checks them first.
 
     Yields:
         The table's batches; none of them is empty, and there is one at least.
 
     Raises:
-        UnreadableFileError: the parser can't make anything of it, or it has a password.
+        UnreadableFileError: the parser can't read it, or it has a password.
         NoSuchSheetError: the workbook has no sheet of the wanted name.
         NoIdColumnError: no sheet has a column of ID numbers.
         MissingColumnsError: the first names or surnames are missing.
@@ -360,7 +360,7 @@ class _Reading:
         return sum(sheet.frame.height for sheet in _sheets(opened, self._most_columns))
 
     def _refuse(self) -> NoReturn:
-        """Say why no table can be read."""
+        """Raise the error that says why no table can be read."""
         if self._empty is not None:
             if self._empty.missing:
                 raise MissingColumnsError(_missing(self._empty))
@@ -385,7 +385,7 @@ class _Reading:
 
 
 def _more_sheets(others: Sequence[SheetNotRead]) -> Iterator[Note]:
-    """What is said where members are in several sheets that the sender sees."""
+    """The note on a workbook with members in several visible sheets."""
     names = [sheet.name for sheet in others if sheet.holds_members and not sheet.is_hidden]
     if names:
         sheets, were = ("sheet holds", "was") if len(names) == 1 else ("sheets hold", "were")
@@ -481,7 +481,7 @@ def _sheets(opened: _Opened, most_columns: int) -> Iterator[Sheet]:
         for part in body.parts(batch.frame.slice(skipped), batch.first_row + skipped):
             columns = body.columns
             first_row = int(part[0, ROW_NUMBER])
-            # A row in which merged cells alone have a value is none.
+            # A row in which only merged cells have a value doesn't count.
             own_cells = batch.own.slice(first_row - batch.first_row, part.height)
             has_value = _have_value(own_cells, header.id_column)
             if (are := totals.are_totals(part.drop(ROW_NUMBER), columns)) is not None:
@@ -590,7 +590,7 @@ def _hidden_headers(texts: Sequence[str], hidden: list[range]) -> tuple[str, ...
 
 
 def _first_texts(raw: pl.DataFrame) -> list[str]:
-    """What stands in the first row that has anything: what the person would call the headers."""
+    """The texts of the first row that isn't empty, which the sender probably regards as headers."""
     for row in raw.head(HEADER_SEARCH_ROWS).iter_rows():
         texts = [text for cell in row if (text := header_rows.one_line(cell))]
         if texts:

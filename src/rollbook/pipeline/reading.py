@@ -1,4 +1,4 @@
-"""Reading: what was found about the file as a whole, in words that its sender can check.
+"""Reading: how the file as a whole was read, in words that its sender can check.
 
 The readers fill a ``Reading``. It is stored with the upload and shown in the status, in the live
 messages, on the page and in the report.

@@ -1,6 +1,6 @@
 """Recognise a column by its values, for headers that say nothing.
 
-What is recognised is offered to the sender, who decides; nothing is read by it alone.
+The result is only a suggestion: the sender decides, and no column is read because of it.
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ def suggestions(frame: pl.DataFrame, columns: ColumnMap, today: dt.date) -> list
 def recognised(values: pl.Series, today: dt.date) -> tuple[str, ...]:
     """The fields that a column of these values may be, the most likely first.
 
-    Thirteen digits with a possible birth date and a right check digit are ID numbers, whatever the
-    header says.
+    Thirteen digits with a possible birth date and a right check digit are ID numbers under any
+    header.
 
     Args:
         values: as the file has them.

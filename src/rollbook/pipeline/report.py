@@ -1,4 +1,4 @@
-"""Report: one workbook that says what became of every row, and one with the refused rows alone."""
+"""Report: one workbook with every row's outcome, and one with only the refused rows."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ _HOW_IN_WORDS: Final[Mapping[How, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the summary says."""
+    """The content of the summary."""
 
     #: The row of the table ``uploads``, with ``owner_email``.
     upload: Row
@@ -239,11 +239,11 @@ def write_again(
     upload: Row,
     written: dt.datetime,
 ) -> None:
-    """Write the report alone from its tables.
+    """Write only the report, from its tables.
 
     Args:
         path: where it goes.
-        tables: the rows, batch by batch, as they were kept.
+        tables: the stored rows, batch by batch.
         changes: the changed fields, likewise; none from an older version.
         cells: the summary.
         chart: in the summary.
@@ -287,7 +287,7 @@ def roll_in_words(counts: Mapping[str, int]) -> str:
 def _table(
     rows: pl.DataFrame, headers: Sequence[str], lines: pl.DataFrame, problems: pl.DataFrame
 ) -> pl.DataFrame:
-    """The original columns with ours behind them, and the colour of each row."""
+    """The original columns followed by the report's own, and the colour of each row."""
     name = pl.concat_str("existing_firstname", "existing_surname", separator=" ")
     ours = lines.join(_by_row(problems), on=ROW_NUMBER, how="left", maintain_order="left").select(
         *roll_columns(),
@@ -321,7 +321,7 @@ def _empty(name: str, height: int) -> pl.Series:
 
 
 def _apart(headers: Sequence[str], taken: set[str]) -> list[str]:
-    """The headers, with other names for those that are called like a column of ours."""
+    """The headers, with other names for those that collide with a column of the report."""
     apart = []
     for header in headers:
         name = header
@@ -359,7 +359,7 @@ def _all_problems() -> pl.Expr:
     return pl.when(said != "").then(said)
 
 
-#: The sheets behind the summary, in their order, with the rows of the table that are in each.
+#: The sheets after the summary, in their order, with the rows of the table that are in each.
 _PARTS: Final[dict[str, pl.Expr]] = {
     "All Uploaded Rows": pl.col(_FILL).is_not_null(),
     "Invalid IDs": pl.col(_FILL) == "invalid",
@@ -381,7 +381,7 @@ def _refused_rows(
         undecided: the numbers of rows that repeat others with other values. When they come back,
             they are refused until someone has decided; None where the file has none.
     """
-    # They stand behind the row number, by other names where these are ours.
+    # They follow the row number, renamed where they collide with the report's own.
     kept = own(headers)
     originals = [refused[:, n].alias(header) for n, header in enumerate(kept, start=1)]
     why = pl.concat_str(OUTCOME, PROBLEMS, separator="\n", ignore_nulls=True)
@@ -393,7 +393,7 @@ def _refused_rows(
 
 
 def _summary(facts: Facts) -> tuple[list[list[AnyCell]], BarChart]:
-    """The first sheet: what came of the file, which file it was, and how it was processed."""
+    """The first sheet: the file's result, its name and how it was processed."""
     upload = facts.upload
     total = sum(facts.outcomes.values())
     rows: list[list[AnyCell]] = [[Cell("What became of every row", Look.TITLE)], []]
@@ -512,6 +512,6 @@ def _listed(names: Sequence[str]) -> str:
 
 def _in_words(columns: Mapping[str, str | None]) -> str:
     return ", ".join(
-        f"{header}: {variants()[field][0] if field else 'left alone'}"
+        f"{header}: {variants()[field][0] if field else 'not read'}"
         for header, field in columns.items()
     )

@@ -1,8 +1,8 @@
-"""The report, written again when the voter roll's last answer is in.
+"""Rewrites the report when the voter roll's last answer is in.
 
-The report of an upload with pending rows leaves behind what it was written from: its table and its
-summary. So the file that was sent need not be kept, nor read again by a newer Rollbook that might
-read it otherwise (docs/decisions/0011).
+For an upload with pending rows the report's table and summary are stored. So the file itself need
+not be stored, nor read again by a newer Rollbook that might read it differently
+(docs/decisions/0011).
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ def process(
     upload_id: UUID,
     channels: Sequence[outbox.Channel] = (),
 ) -> dict[str, Any]:
-    """Write an upload's report again, with what the roll said.
+    """Write an upload's report again, with the roll's answers.
 
-    Whoever writes it at the same time writes the same; the first one's counts, and is told through
-    ``channels``.
+    Two workers that write it at the same time write the same; the first one counts and announces
+    it through ``channels``.
 
     Returns:
         Whether there was something to write.
@@ -66,7 +66,7 @@ def process(
             store.fetch(upload["report_tables_key"], folder / "tables.parquet")
         except SourceGoneError:
             # Trying again wouldn't bring them back. The answers are in the record all the same.
-            log.error("report can't be written again, its tables are gone")
+            log.error("report not rewritten, its tables are gone")
             report_key = upload["report_key"]
         else:
             _write(folder, found, upload)

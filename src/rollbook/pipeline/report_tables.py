@@ -1,4 +1,4 @@
-"""What a report is written from, in one file, so that it can be written again."""
+"""The tables of a report in one file, so that the report can be written again."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _CHANGES = "__changes"
 
 
 class TablesKeeper:
-    """Puts the table of all rows away as it is written, batch by batch."""
+    """Stores the table of all rows while the report is written, batch by batch."""
 
     def __init__(self, folder: Path) -> None:
         """Begin; the batches and the file that they end as go into the folder."""
@@ -32,7 +32,7 @@ class TablesKeeper:
         self._batches: list[Path] = []
 
     def add(self, table: pl.DataFrame, changes: pl.DataFrame) -> None:
-        """Put the next batch away, with the changed fields of its rows."""
+        """Store the next batch, with the changed fields of its rows."""
         path = self._folder / f"table-{len(self._batches)}.arrow"
         by_row = changes.group_by(pl.col("Row").alias("__row"), maintain_order=True).agg(
             pl.struct(changes.columns).alias(_CHANGES)
@@ -56,7 +56,7 @@ class TablesKeeper:
 
 
 def rows_of(path: Path) -> Iterator[pl.DataFrame]:
-    """The table that ``TablesKeeper`` put away, batch by batch."""
+    """The table that ``TablesKeeper`` stored, batch by batch."""
     for batch in _batches(pl.scan_parquet(path)):
         yield batch.drop(_CHANGES, strict=False)
 

@@ -1,9 +1,9 @@
 """One attempt at a file, stage by stage, inside the child process.
 
-The first three stages take turns, batch by batch, and hand every batch to PostgreSQL and to local
-disk; the others work on the file as a whole. All happens in one transaction, and the upload's final
-state is its last statement: a report is in the store before the merge is committed, so a completed
-upload has its report, and whatever ends before the commit has changed nothing.
+The first three stages alternate, batch by batch, and write every batch to PostgreSQL and to local
+disk; the others work on the file as a whole. Everything happens in one transaction, whose last
+statement sets the upload's final state. The report is in the store before the merge is committed,
+so a completed upload has its report, and an attempt that ends before the commit changes nothing.
 """
 
 from __future__ import annotations
@@ -65,19 +65,19 @@ def process(
     channels: Sequence[outbox.Channel] = (),
     limits: Limits | None = None,
 ) -> dict[str, Any]:
-    """Take the upload's file through all stages and commit what became of it.
+    """Process the upload's file in all stages and commit the result.
 
     Args:
-        connection: of this attempt alone.
+        connection: used only by this attempt.
         store: where the file is and the report goes.
         upload_id: of which upload.
         attempt: the fence.
-        report_progress: hears how far the attempt is.
-        report_stages: hears at the end, whatever that was, how long each stage took.
-        batch_rows: how many rows go through together.
+        report_progress: receives the attempt's progress.
+        report_stages: receives each stage's duration at the end, also after an error.
+        batch_rows: rows of a batch.
         verify_days: for how many days an answer of the voter roll is good; None when the roll isn't
             to be asked.
-        channels: through which the end is told.
+        channels: the notification channels for the upload's end.
         limits: what a workbook may hold.
 
     Returns:
@@ -144,7 +144,7 @@ class _Attempt:
             refused = sum(counts[name] for name in REFUSED)
             raise RowsRefusedError(
                 f"{refused} of the {total} rows were refused, and you asked for all rows or none, "
-                "so nothing was changed. The report says why; mend these rows and send the file "
+                "so nothing was changed. The report says why; correct these rows and send the file "
                 "again."
             )
         return {"rows_total": total, "outcomes": counts}
@@ -154,7 +154,7 @@ class _Attempt:
 
         Returns:
             The counts by outcome, and whether all rows or none were asked for and it is none. None
-            when the upload waits for the voter roll: only what that is to be asked was written.
+            when the upload waits for the voter roll: only the questions to it were written.
         """
         stages, connection, upload = self._stages, self._connection, self._upload
         table, ledger = self._stage(batches)
@@ -239,8 +239,8 @@ class _Attempt:
     ) -> tuple[bool, report.Files, pl.DataFrame, Tally]:
         """Merge, and write the report beside it from what the merge is foreseen to do: ``said``.
 
-        The merge is PostgreSQL's work and the report ours, so they share a machine well. Should
-        another merge come in between, what was foreseen is wrong, and the report is written anew.
+        PostgreSQL merges while this process writes the report, so they run in parallel. If another
+        merge comes in between, the expected outcomes are wrong, and the report is written again.
 
         Returns:
             Whether all rows or none were asked for and it is none, the files, the ledger with the
@@ -329,7 +329,7 @@ def _repeats(ledger: pl.DataFrame) -> pl.Series:
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """What is known of the file when all its batches were read and staged."""
+    """The facts about the file that are known once all its batches were read and staged."""
 
     #: The last batch, which has all columns.
     last: Sheet
@@ -345,7 +345,7 @@ def today(connection: Connection[Row]) -> dt.date:
 
 
 def _stored(store: FileStore, upload: Row, files: report.Files) -> dict[str, str | None]:
-    """Put the workbooks into the store and say where they are."""
+    """Put the workbooks into the store; returns their keys."""
     report_key = keys.report_key(upload["id"], upload["attempt"])
     store.put(report_key, files.report)
     refused_key = None
@@ -356,7 +356,7 @@ def _stored(store: FileStore, upload: Row, files: report.Files) -> dict[str, str
 
 
 def _kept_tables(store: FileStore, upload: Row, files: report.Files) -> str | None:
-    """Keep what the report is to be written from again, where rows wait for the voter roll."""
+    """Store the tables from which the report is rewritten, where rows wait for the voter roll."""
     if files.tables is None:
         return None
     key = keys.report_tables_key(upload["id"], upload["attempt"])
@@ -365,7 +365,7 @@ def _kept_tables(store: FileStore, upload: Row, files: report.Files) -> str | No
 
 
 def _remembered(connection: Connection[Row], scope: Scope) -> dict[str, Mapping[str, str | None]]:
-    """What this office said of the columns of earlier files, by the fingerprint of the headers."""
+    """This office's column mappings from earlier files, by the fingerprint of the headers."""
     office = {"province": scope.province, "municipality": scope.municipality}
     found = connection.execute(_MAPPINGS["remembered"], office).fetchall()
     connection.commit()

@@ -1,7 +1,6 @@
-"""The batches of a file on local disk, between the first time they are needed and the next.
+"""Stores the batches of a file on local disk until they are needed again.
 
-What a file holds stands in memory one batch at a time, so that a long file takes no more of it than
-a short one.
+Only one batch is in memory at a time, so a long file needs no more memory than a short one.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ class Spill:
         self._lasts: list[int] = []
 
     def add(self, rows: pl.DataFrame, problems: pl.DataFrame) -> None:
-        """Put the next batch away."""
+        """Store the next batch."""
         self._write("rows", len(self._heights), rows)
         self._write("problems", len(self._heights), problems)
         self._heights.append(rows.height)
@@ -45,7 +44,7 @@ class Spill:
         return pl.read_ipc(self._path("rows", number))
 
     def replace_problems(self, number: int, problems: pl.DataFrame) -> None:
-        """Put the problems of a batch away that was read again."""
+        """Replace the problems of a batch that was read again."""
         self._write("problems", number, problems)
 
     def add_pieces(
@@ -54,7 +53,7 @@ class Spill:
         schema: Mapping[str, type[pl.DataType]],
         pieces: Iterator[pl.DataFrame],
     ) -> None:
-        """Put away what is known of some rows, in the order of the rows, however it is cut."""
+        """Store facts about some rows, in the order of the rows, in pieces of any size."""
         waiting, number = pl.DataFrame(schema=schema), 0
         for piece in pieces:
             waiting = pl.concat([waiting, piece])
@@ -67,7 +66,7 @@ class Spill:
             waiting = waiting.clear()
 
     def replace(self, kind: Kind, number: int, frame: pl.DataFrame) -> None:
-        """Put another frame in the place of a batch's."""
+        """Replace a batch's frame by another one."""
         # What was read may be mapped from the file that is there.
         path = self._path(kind, number)
         beside = path.with_suffix(".new")

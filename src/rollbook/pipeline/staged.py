@@ -1,9 +1,9 @@
-"""The rows of a file on their way into the staging table, batch by batch.
+"""Normalises and validates a file's rows for the staging table, batch by batch.
 
-What a date means may depend on the whole column, of which a batch sees only the part up to itself.
-So each batch is read by what is known when it comes, and those that the whole file reads otherwise
-are read again at the end, from local disk. Most files need no second reading, and none needs more
-memory than a batch.
+The meaning of a date may depend on the whole column, and a batch sees only the column up to itself.
+So each batch is read with the evidence up to it, and those that the whole file's evidence reads
+differently are read again at the end, from local disk. Most files need no second reading, and none
+needs more memory than a batch.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Staged:
         return validated
 
     def read_again(self, connection: Connection[Row], spill: Spill) -> None:
-        """Read the batches again whose dates the whole file reads otherwise, and stage them anew.
+        """Read and stage again the batches whose dates the whole file's evidence reads differently.
 
         Args:
             connection: inside the attempt's transaction, with all valid rows staged.

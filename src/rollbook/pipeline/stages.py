@@ -1,8 +1,8 @@
-"""The stages of an attempt: how long each one took, and how far the attempt is.
+"""The stages of an attempt: their durations and the attempt's progress.
 
-Most of a stage is one call into a parser, into polars or into PostgreSQL that says nothing before
-it returns. In between, how far it is gets estimated from what such a file usually takes; the
-estimate comes ever closer to the beginning of the next stage and never passes it.
+Most of a stage is one call into a parser, polars or PostgreSQL that reports nothing before it
+returns. Meanwhile the progress is estimated from the usual duration for such a file; the estimate
+approaches the beginning of the next stage and never passes it.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ _SHORTEST_S: Final = 0.05
 
 
 class Stages:
-    """Times the stages and tells, a few times a second, where the attempt is.
+    """Times the stages and reports the attempt's progress a few times a second.
 
-    A context manager: within it a thread of its own does the telling.
+    A context manager: within it a thread of its own sends the reports.
     """
 
     def __init__(self, report: Callable[[Progress], None], *, file_bytes: int) -> None:
@@ -42,7 +42,7 @@ class Stages:
         #: Do we know, since all rows are read, or does the file only say so?
         self._is_total_known = False
         self._rows_read = 0
-        #: What was told last, since neither ever goes back.
+        #: The last reported values, because neither ever goes back.
         self._percent = self._rows_done = 0
         self._stage: str | None = None
         self._began = self._stage_began = self._stretch_began = time.perf_counter()
@@ -58,7 +58,7 @@ class Stages:
         self._stage_began_at = time.time_ns()
 
     def __enter__(self) -> Self:
-        """Begin to tell."""
+        """Begin to report."""
         self._ticker.start()
         return self
 
@@ -68,12 +68,12 @@ class Stages:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Tell nothing any more."""
+        """Stop reporting."""
         self._ended.set()
         self._ticker.join()
 
     def begin(self, stage: str, *, rows_total: int | None = None) -> None:
-        """End the current stage and begin another, or take one up again."""
+        """End the current stage and begin another, or resume one."""
         with self._lock:
             self._end()
             if STAGES[stage] != self._stretch:

@@ -1,4 +1,4 @@
-"""Tally: how many rows of a file have which problem, and how many someone should look at."""
+"""Tally: counts a file's rows by problem, and the rows that need attention."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _GENERAL = (
-    "Write one member a row on the sheet 'Members'. Columns may stand in any order, may be left "
+    "Write one member a row on the sheet 'Members'. Columns may be in any order, may be left "
     "out unless they are required, and may be joined by others, which the report will show.",
     "An empty cell never erases what is known of a member.",
 )

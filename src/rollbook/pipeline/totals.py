@@ -1,4 +1,4 @@
-"""Rows that add up the list: no member, and said so."""
+"""Rows that add up the list: they are left out, with a note."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def are_totals(body: pl.DataFrame, columns: ColumnMap) -> pl.Series | None:
 
     Args:
         body: the cells of the rows, under the headers of the file.
-        columns: what the headers stand for.
+        columns: the meanings of the headers.
     """
     places = {field: body.get_column_index(header) for header, field in columns.known.items()}
     if "id_number" not in places:
         return None
-    # Under a name of ours: a header of a person's may be a pattern.
+    # Under a fixed name: a header of the file may be a pattern.
     numbers = body.to_series(places["id_number"]).alias("cell")
     # Almost every cell is a whole ID number, which is seen sooner than digits are counted.
     is_whole = is_number(numbers) & (numbers.str.len_bytes() == LENGTH)
@@ -63,7 +63,7 @@ def are_totals(body: pl.DataFrame, columns: ColumnMap) -> pl.Series | None:
 
 
 def note(numbers: Sequence[int]) -> Note:
-    """What is said of such rows."""
+    """The note on such rows."""
     listed = ", ".join(map(str, numbers[:_MOST_LISTED]))
     more = f" and {len(numbers) - _MOST_LISTED} more" if len(numbers) > _MOST_LISTED else ""
     rows, verb = ("Row", "adds") if len(numbers) == 1 else ("Rows", "add")

@@ -1,6 +1,6 @@
-"""Validate: which rows may become members, and everything that is wrong with the others.
+"""Validate: decides which rows may become members, and finds every error of the others.
 
-One batch at a time, and every row by itself: that one repeats another shows in ``match``.
+It works on one batch at a time and on each row by itself; ``match`` finds the repeats.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PROBLEMS: Final[dict[str, type[pl.DataType]]] = {
     "value": pl.String,
     "code": pl.String,
     "severity": pl.String,
-    #: What a doubtful cell was read as; null where nothing of it was kept.
+    #: The value that a doubtful cell was read as; null where it was left out.
     "kept": pl.String,
 }
 
@@ -43,7 +43,7 @@ _BEYOND: Final = "cells_beyond_headers"
 
 @dataclass(frozen=True, slots=True)
 class Validated:
-    """The rows with their verdicts, and why."""
+    """The rows with their verdicts and the reasons."""
 
     #: ``row_number``, every field, ``date_of_birth``, ``expiry_is_derived`` and ``verdict``:
     #: ``valid``, ``invalid``, or ``out_of_scope`` where the row's place isn't the office's.
@@ -53,7 +53,7 @@ class Validated:
 
 
 class Member(dy.Schema):
-    """What a row must be to become a member. A rule's name is the code of the problem."""
+    """The rules that a row must satisfy to become a member; a rule's name is its problem code."""
 
     row_number = dy.UInt32()
     id_number = dy.String(nullable=True)
@@ -104,7 +104,7 @@ class Member(dy.Schema):
         return pl.col("surname").is_not_null()
 
 
-#: Fields whose value doesn't go through as it stands.
+#: Fields whose value is converted.
 _REPLACED = ("gender", "citizenship", "province", "municipality")
 
 #: Doubts about a name as a whole, which don't matter where the row is refused.
@@ -181,8 +181,8 @@ def _beyond_headers(sheet: Sheet) -> pl.DataFrame | None:
     """The rows with more cells than there are headers; None where there is no room for them.
 
     Returns:
-        ``row_number``, and under the name of the first column behind the headers what stands there
-        or further behind.
+        ``row_number``, and the texts after the last header, under the name of the first column
+        there.
     """
     # By position: in an expression, a header such as "^ID$" would be a pattern.
     there = [n for n, name in enumerate(sheet.frame.columns) if name in sheet.unheaded]
@@ -198,7 +198,7 @@ def _whole_rows(sheet: Sheet, beyond: pl.DataFrame | None) -> pl.DataFrame:
     """The problems that concern rows as a whole, in the columns of ``PROBLEMS``."""
     rows = sheet.frame.select(ROW_NUMBER).join(sheet.row_problems, on=ROW_NUMBER)
     if beyond is not None:
-        # A cell behind the headers says the same, and what is in it.
+        # The problem of a cell after the headers says the same, and has the cell's text.
         is_said = (pl.col("code") == _BEYOND) & pl.col(ROW_NUMBER).is_in(
             beyond[ROW_NUMBER].implode()
         )
@@ -262,12 +262,12 @@ def _with_verdicts(frame: pl.DataFrame, invalid: pl.Series, scope: Scope) -> pl.
 
 
 def _is_elsewhere(scope: Scope) -> pl.Expr:
-    """Is the row's place another one than the office's, or one that we don't know?"""
+    """Whether the row's place is unknown or another one than the office's."""
     return pl.any_horizontal(pl.lit(value=False), *_other_places(scope).values())
 
 
 def _other_places(scope: Scope) -> dict[str, pl.Expr]:
-    """Where a field names another place than the office's, or one that we don't know."""
+    """The rows in which a field names an unknown place or another one than the office's."""
     other: dict[str, pl.Expr] = {}
     if scope.province is not None:
         is_other = (pl.col("province") != scope.province).fill_null(value=False)

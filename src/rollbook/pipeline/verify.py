@@ -1,7 +1,7 @@
-"""Verify: what the voter roll says of the rows, as far as that is known, and who is to be asked.
+"""Verify: applies the voter roll's known answers to the rows and records the missing questions.
 
-Nobody is asked about here: that takes as long as the roll's budget wants it to (``voter_roll``).
-Rows whose answer is known get it at once, the others are ``pending`` and are merged all the same.
+This stage doesn't ask the roll: ``voter_roll`` does that later, within the roll's budget. Rows with
+a known answer get it at once; the others are ``pending`` and are merged nevertheless.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Verification:
         self._found = pl.DataFrame(schema=RESULTS)
         #: The rows that were left out of those to be verified; None while none were noted at all.
         self._left_out: set[int] | None = None
-        #: Why nobody is asked about; None when everybody is.
+        #: The reason why no questions are asked; None when they are.
         self.not_asked_because: str | None = None
         if cache_days is None:
             self.not_asked_because = "verification is switched off"
@@ -60,13 +60,13 @@ class Verification:
         Called with the rows staged, and nothing merged.
 
         Args:
-            lines: of the whole file, with ``outcome`` as it is foreseen: another office's members
-                are none of ours to ask about.
-            is_refused: nothing will be merged, as it is foreseen, so nobody is asked about.
+            lines: of the whole file, with the expected ``outcome``: no questions are asked about
+                another office's members.
+            is_refused: nothing is expected to be merged, so no questions are asked.
 
         Returns:
             Whether the merge may follow. If not, the upload asked for all answers before it, and
-            whoever is still to be asked about is in the record: commit, and end the attempt.
+            the open questions are in the record: commit, and end the attempt.
 
         Raises:
             FencedError: the upload is no longer this attempt's.
@@ -113,10 +113,10 @@ class Verification:
 
         Args:
             lines: with ``row_number`` and ``outcome``, as the merge has it or is foreseen to.
-            is_refused: nothing is merged, so nobody is asked about.
+            is_refused: nothing is merged, so no questions are asked.
 
         Returns:
-            The lines with the columns of ``RESULTS``: null in rows that nobody is asked about.
+            The lines with the columns of ``RESULTS``: null in rows without a question.
         """
         found = self._found.clear() if is_refused else self._found
         names = list(RESULTS)[1:]
@@ -133,11 +133,11 @@ class Verification:
         return dict(said.value_counts().iter_rows())
 
     def settle(self, lines: pl.DataFrame, *, is_refused: bool) -> None:
-        """Pass the answers on to the members, and let the others be asked about.
+        """Write the answers to the members, and record the questions about the others.
 
         Args:
             lines: of the whole file, with ``outcome``, after the merge.
-            is_refused: the merge was taken back, so nobody is to be asked about after all.
+            is_refused: the merge was rolled back, so no questions are asked.
         """
         if is_refused and self.not_asked_because is None:
             self.not_asked_because = "nothing was merged"
