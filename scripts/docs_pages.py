@@ -1,6 +1,6 @@
-"""Writes the pages that say what stands elsewhere: columns, routes, messages and more.
+"""Writes the pages that are generated from other sources: columns, routes, messages and more.
 
-``make docs`` runs it. With ``--check`` it only says which of them is out of date.
+``make docs`` runs it. With ``--check`` it only names the pages that are out of date.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 DOCS = Path(__file__).parent.parent / "docs"
 MADE = "<!-- Made by scripts/docs_pages.py from {source}: change that, then run make docs. -->\n\n"
 
-#: What becomes of a field's cells, where they aren't taken as text.
+#: How a field's cells are read, where they aren't read as text.
 KINDS = {
     "id_number": "13 digits; leading zeros that a numeric cell lost come back where date and check "
     "digit prove them",
@@ -42,7 +42,7 @@ KINDS = {
     "last_payment": "a date",
     "expiry_date": "a date; 24 months after the last payment where the file has none "
     "([which one counts](expiry.md))",
-    "ward": "its number or its code of 8 digits; other text is kept",
+    "ward": "its number or its code of 8 digits; other text stays as it is",
     "membership_amount": "an amount such as `R10.00`",
 }
 
@@ -50,7 +50,7 @@ _OF_EVERY_MESSAGE = {"type", "seq", "at", "job_id"}
 
 
 def columns() -> str:
-    """The known columns, with every header that stands for one."""
+    """The known columns, with every header that means one."""
     lines = [
         "# Columns\n",
         "A header is recognised without regard to case, accents, spaces and punctuation. `No`, "
@@ -60,18 +60,18 @@ def columns() -> str:
         "`Surname / Van` all must mean one field; beside the ID number another document may be "
         "named: `ID number/Passport`.\n",
         "A header that is only near a known one, by one edit, or listed as possible "
-        "(`src/rollbook/pipeline/headers.toml`), is suggested and never taken. Columns that "
-        "aren't known are kept, and shown in the [report](report.md). For a header that isn't "
+        "(`src/rollbook/pipeline/headers.toml`), is suggested and never used by itself. Columns "
+        "that aren't known are shown in the [report](report.md). For a header that isn't "
         "in this table, send a [mapping](rest.md#options-of-an-upload) with the upload: it is "
         "remembered for your office's next files with the same headers.\n",
         "Several headers of a file may mean one field. They count in the order of this table, "
         "then in that of the file: of each row the first that has a value is read, and another "
         "value is left out and flagged (`second_column_differs`). Headers as plain as `ID`, "
         "`Name` or `Amount` count only where the file has no other header of their field. A "
-        "column of whole names (`full_name`) stands for first name and surname.\n",
-        "The header row may stand below title rows. Of several sheets the first with ID numbers"
-        " is taken, unless you name one. How cells are read is in [values](values.md).\n",
-        "| field | headers | what becomes of it |",
+        "column of whole names (`full_name`) is split into first name and surname.\n",
+        "The header row may be below title rows. Of several sheets the first with ID numbers is "
+        "read, unless you name one. [Values](values.md) says how cells are read.\n",
+        "| field | headers | how its cells are read |",
         "|---|---|---|",
     ]
     for field, names in variants().items():
@@ -105,7 +105,7 @@ def routes() -> str:
         "# Routes\n",
         "Every route with its parameters and answers. The same, with the fields of each body and "
         "answer, is at `/docs` of a running system, where it can be tried, and at `/openapi.json` "
-        "for programs. What holds for all of them is in [REST](rest.md).\n",
+        "for programs. [REST](rest.md) has the rules that apply to all of them.\n",
     ]
     found.sort(key=lambda one: one[0])
     for tag, group in groupby(found, key=lambda one: one[0]):
@@ -120,9 +120,9 @@ def messages() -> str:
     document = yaml.safe_load((DOCS / "reference/asyncapi.yaml").read_text(encoding="utf-8"))
     lines = [
         "# Fields of live messages\n",
-        "Every message has `type`, `seq`, `job_id`, `at` and `data`; how they come, and in what "
-        "order, is in [Live messages](live.md). [asyncapi.yaml](asyncapi.yaml) says the same to "
-        "programs.\n",
+        "Every message has `type`, `seq`, `job_id`, `at` and `data`; when and in "
+        "what order they come is in [Live messages](live.md). [asyncapi.yaml](asyncapi.yaml) is "
+        "the same for programs.\n",
     ]
     for name, message in document["components"]["messages"].items():
         lines += [f"## `{name}`\n", f"{message['summary']}\n"]
@@ -183,10 +183,10 @@ def _kind(schema: dict[str, Any], alternatives: list[dict[str, Any]]) -> str:
 
 #: The pages that ``make bench`` refreshes, with what each is for.
 MEASURED = {
-    "performance.md": "A file from the office to the members, beside the first system, pandas and "
+    "performance.md": "Time for one file, compared with the first system, pandas and "
     "django-import-export.",
-    "queue-performance.md": "The queue beside seven other Python queues on the same Valkey.",
-    "live-performance.md": "A thousand people who watch while twenty files go through.",
+    "queue-performance.md": "The queue, compared with seven Python queues on the same Valkey.",
+    "live-performance.md": "A thousand live clients while twenty files are processed.",
     "scaling.md": "More workers, more rows in a file, and more members in the table.",
 }
 _FIGURES = re.compile(r"<!-- figures -->\n(.*?)<!-- end of figures -->", re.DOTALL)
