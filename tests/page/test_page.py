@@ -119,7 +119,9 @@ def test_an_upload_is_watched_to_its_end_without_a_reload(open_page: OpenPage, s
     expect(state(page)).to_have_text("Completed, 2 rows need attention")
     expect(page.locator(".big")).to_have_text("7 rows")
     assert outcomes(page) == {"Inserted": 5, "Invalid": 1, "Duplicate": 1}
-    expect(page.locator(".timeline")).to_contain_text(re.compile(r"Merging.*\d m?s.*Reporting.*\d m?s"))
+    expect(page.locator(".timeline")).to_contain_text(
+        re.compile(r"Merging.*\d m?s.*Reporting.*\d m?s")
+    )
     page.get_by_role("link", name="Uploads", exact=True).click()
     line = page.locator(".upload", has_text="November.xlsx")
     expect(line).to_contain_text("2 refused")
