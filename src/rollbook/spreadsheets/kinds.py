@@ -1,7 +1,7 @@
-"""What kind of file it is: by its name, and by the first bytes of its content.
+"""Detects the kind of a file from its name and from the first bytes of its content.
 
-Both must agree (OWASP ASVS 5.0, 5.2.2). What a workbook holds inside is judged later, by
-``inspect``, in the child process.
+Both must agree (OWASP ASVS 5.0, 5.2.2). ``inspect`` checks a workbook's content later, in the child
+process.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _MOST_LATIN: Final = 0.7
 _AS_XLSX: Final = "Open it in Excel or LibreOffice, save it as .xlsx and send that."
 _NO_SHEET: Final = "Send the spreadsheet that it was made from, saved as .xlsx."
 
-#: Spreadsheets of other kinds, which can be saved as one of ours.
+#: Spreadsheets of other kinds, which can be saved as an accepted one.
 _OTHER_SHEETS: Final = {
     "xltm": "A template with macros (.xltm) can't be taken in, because macros are programs",
     "xlam": "An add-in (.xlam) can't be taken in, because it is a program",
@@ -71,7 +71,7 @@ def kind_of(name: str) -> str:
     """The kind that a file's name promises.
 
     Raises:
-        UnsupportedFileError: it promises none of ours, or is made to be taken for something else.
+        UnsupportedFileError: the kind isn't accepted, or the name is misleading (two endings).
     """
     *before, ending = name.lower().split(".")
     if not before or ending not in ENDINGS:
@@ -82,9 +82,9 @@ def kind_of(name: str) -> str:
     disguise = before[-1].strip() if len(before) > 1 else ""
     if disguise in _DISGUISES.split():
         raise UnsupportedFileError(
-            f"The name has two endings, .{disguise} and .{ending}, so it can't be told what the "
-            f"file is meant to be, and nothing was kept. Give it a name that ends in .{ending} "
-            "alone and send it again."
+            f"The name has two endings, .{disguise} and .{ending}, so it isn't clear what "
+            f"the file is, and nothing was kept. Give it a name that ends only in .{ending} and "
+            "send it again."
         )
     return ENDINGS[ending]
 
@@ -110,7 +110,7 @@ def check_beginning(head: bytes, kind: str, name: str = "") -> None:
 
 
 def fits(head: bytes, kind: str) -> bool:
-    """Do the first bytes fit the kind?"""
+    """Whether the first bytes match the kind."""
     if kind in {"xlsx", "xlsb"}:
         # A workbook with a password is OLE2; the worker can say so in better words.
         return head.startswith((ZIP, OLE2))
@@ -162,7 +162,7 @@ def _in_words(head: bytes) -> str:
 
 
 def _known(head: bytes) -> str | None:
-    """What the beginning is, where it is neither a workbook nor the text of a CSV file."""
+    """The kind of content that is neither a workbook nor the text of a CSV file."""
     text = head.removeprefix(codecs.BOM_UTF8).lstrip()
     start = text.lower()
     if start.startswith(b"<?xml"):

@@ -1,4 +1,4 @@
-"""What all readers of workbooks give: sheets, and their rows with what is said about them."""
+"""The interface of all workbook readers: sheets, and batches of rows with their properties."""
 
 from __future__ import annotations
 

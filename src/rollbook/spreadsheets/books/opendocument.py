@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-#: Cells that a file may repeat instead of writing each: a few bytes can stand for a whole sheet.
+#: The most cells that a file may repeat instead of writing: a few bytes can mean a whole sheet.
 MOST_REPEATED: Final = 8_000_000
 _REPEATED: Final = (
     "The workbook repeats its cells more often than any list of members does. Nothing was changed. "
@@ -312,7 +312,7 @@ def _count(text: str | None) -> int:
 
 
 def _meant(cell: dict[str, str], paragraphs: list[str]) -> str | None:
-    """The text of a cell by its type; None where it has no value."""
+    """A cell's text by its type; None where it has no value."""
     kind = cell.get("value-type")
     if kind in _NUMBERS:
         return number_as_text(cell.get("value", ""))

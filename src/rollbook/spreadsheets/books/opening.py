@@ -1,4 +1,4 @@
-"""Open a workbook of any format by what it is."""
+"""Opens a workbook of any format by its content."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class ScannedBook:
             return None
 
     def batches(self, index: int, *, rows: int) -> Iterator[Rows]:
-        """As many rows as can be from the scanner, the others from the reader of elements."""
+        """Rows from the scanner as far as it can read them, the others from the element reader."""
         done = 0
         if self._scanned is not None:
             try:

@@ -60,7 +60,7 @@ def number_text(value: float) -> str:
 
 @lru_cache(65_536)
 def number_as_text(text: str) -> str:
-    """A number that stands in a file as text; what is none stays as it is."""
+    """A number that is text in the file; any other text stays as it is."""
     text = text.strip()
     if text.isdigit() and text.isascii() and len(text) <= 15 and (text[0] != "0" or text == "0"):
         return text
@@ -87,7 +87,7 @@ def moment_text(days: float, *, is_1904: bool = False) -> str:
 
 
 def date_as_text(text: str, *, is_1904: bool = False) -> str:
-    """The date or time of a number that stands in a file as text; what is none stays as it is."""
+    """The date or time of a number that is text in the file; any other text stays as it is."""
     stripped = text.strip()
     if not NUMERAL.match(stripped):
         return stripped
@@ -95,12 +95,12 @@ def date_as_text(text: str, *, is_1904: bool = False) -> str:
 
 
 def unescaped(text: str) -> str:
-    """A text of a workbook in which ``_x000D_`` stands for a character."""
+    """A text of a workbook, with escapes such as ``_x000D_`` replaced by their characters."""
     return ESCAPE.sub(escaped, text) if "_x" in text else text
 
 
 def escaped(found: re.Match[str]) -> str:
-    """The character that an escape such as ``_x000D_`` stands for."""
+    """The character of an escape such as ``_x000D_``."""
     code = int(found[1], 16)
     if 0xD800 <= code < 0xE000:
         return found[0]

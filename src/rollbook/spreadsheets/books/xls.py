@@ -44,7 +44,7 @@ _MEANT: Final = frozenset(
 )  # fmt: skip
 _HEAD: Final = struct.Struct("<2H")
 _BIFF8: Final = 0x0600
-#: Bytes behind the stream, so that eight can be read anywhere.
+#: Padding after the stream in bytes, so that eight can be read anywhere.
 _PAD: Final = bytes(16)
 _NO_STRINGS: Final = pl.Series([], dtype=pl.String)
 
@@ -220,7 +220,7 @@ class XlsBook:
         for start, kind in zip(starts[others].tolist(), kinds, strict=True):
             value = self._stream[start + 8]
             if kind == 0:
-                # The text stands in a record of its own before the next formula.
+                # The text is in a record of its own before the next formula.
                 place = int(np.searchsorted(strings, start))
                 if place < len(strings):
                     sheet.add_one(start, self._text(int(strings[place]), short=False))

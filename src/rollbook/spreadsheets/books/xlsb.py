@@ -33,7 +33,7 @@ MOST_PART_BYTES: Final = 768 << 20
 _SHEET, _PROPERTIES = 156, 153
 _FORMAT, _STYLE, _STYLES_BEGIN, _STYLES_END, _SHARED = 44, 47, 617, 618, 19
 _ROW, _ROWS_END, _COLUMNS, _MERGED, _DIMENSIONS = 0, 146, 60, 176, 148
-#: Cells by what they hold. The short ones stand in the column after the last.
+#: Record types of cells by content. A short one is in the column after the last cell's.
 _RK, _ERROR, _TRUTH, _REAL, _TEXT, _INDEX, _RICH = 2, 3, 4, 5, 6, 7, 62
 _HELD: Final = (_RK, _REAL, _INDEX, _TRUTH, _ERROR, _TEXT, _RICH)
 #: What a cell holds by the kind of its record: those of formulas hold the result.
@@ -172,7 +172,7 @@ class _Sheet:
         self._words: npt.NDArray[np.uint64] = np.ndarray(
             len(content) - 7, "<u8", content, strides=(1,)
         )
-        #: By what they hold: row, column, and where the style begins, behind which the value is.
+        #: By content: row, column, and the position of the style, which the value follows.
         self._cells: dict[int, list[tuple[int, int, int]]] = {kind: [] for kind in _HELD}
         self.notes = Rows(pl.DataFrame())
         self._walk()
@@ -249,7 +249,7 @@ class _Sheet:
 
 
 def _records(content: bytes) -> Iterator[_Record]:
-    """The records of a part, behind which there is room for eight bytes and more."""
+    """The records of a part, followed by at least eight bytes of padding."""
     at, end = 0, len(content) - len(_PAD)
     while at < end:
         kind = content[at]

@@ -1,7 +1,7 @@
-"""Any .xlsx or .xlsm workbook, element by element: what ``scan`` finds too unusual.
+"""Reads any .xlsx or .xlsm workbook, element by element, where ``scan`` gives up.
 
-Names may have prefixes, cells and rows no references, texts any form, and the variant of the format
-may be the strict one.
+Names may have prefixes, cells and rows may lack references, texts may have any form, and the strict
+variant of the format is read too.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ def _of_kind(relations: Iterable[Relation], kind: str) -> str | None:
 
 
 def is_true(value: str | None) -> bool:
-    """Whether an attribute says yes."""
+    """Whether an attribute is true."""
     return value in {"1", "true", "on"}
 
 
@@ -416,14 +416,14 @@ class _Sheet:
 
 
 def is_uncalculated(kind: str, value: str | None, *, is_to_calculate: bool) -> bool:
-    """Was a formula never calculated?
+    """Whether a formula was never calculated.
 
-    Programs that don't calculate leave the value out, or write a zero into a workbook that is to be
-    calculated when it is opened.
+    Programs that don't calculate leave the value out, or write a zero into a workbook that asks to
+    be calculated when it is opened.
 
     Args:
         kind: of the cell.
-        value: of the cell, as it stands in the file.
+        value: of the cell, as it is in the file.
         is_to_calculate: whether the workbook asks for that.
     """
     if kind == "str":

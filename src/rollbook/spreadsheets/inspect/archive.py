@@ -1,8 +1,8 @@
-"""What a workbook is, judged from outside before any parser opens it.
+"""Inspects a workbook's archive before any parser opens it.
 
-The archive's directory is read first, then every entry is inflated once, in pieces, and counted:
-a directory may say anything (OWASP ASVS 5.0, 5.2.2, 5.2.3, 5.2.5, 5.3.3, 1.5.1). Nothing is ever
-unpacked to disk, and no more than a piece is in memory.
+The archive's directory is read first. Then every entry is inflated once, in pieces, and counted,
+because the directory's sizes may be false (OWASP ASVS 5.0, 5.2.2, 5.2.3, 5.2.5, 5.3.3, 1.5.1).
+Nothing is unpacked to disk, and only one piece is in memory.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _END: Final = struct.Struct("<4s4H2IH")
 _END_64: Final = struct.Struct("<4sQ2H2I4Q")
 _LOCATOR_64: Final = struct.Struct("<4sIQI")
 _LOCAL: Final = struct.Struct("<4s5H3I2H")
-#: A comment behind the directory may be so long.
+#: The longest comment after the directory, in bytes.
 _MOST_COMMENT: Final = 0xFFFF
 _STORED, _DEFLATED = 0, 8
 _ENCRYPTED: Final = 0x41  # plain or strong encryption
@@ -95,7 +95,7 @@ _ROOTED: Final = re.compile(
     r"^/((?:xl|_rels|docprops|customxml)/|\[content_types\])", re.IGNORECASE
 )
 _END_OF_ROWS: Final = b"</sheetData>"
-#: So many bytes after the rows of all worksheets are kept.
+#: The most bytes after the rows of all worksheets that are stored for the reader.
 _MOST_TAILS: Final = 16 << 20
 
 
@@ -113,7 +113,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Inspected:
-    """What was seen on the way, which the reader would have to look for once more."""
+    """Facts found during the inspection, so that the reader needn't search for them again."""
 
     #: By the name of a worksheet's part, what follows its rows. A part that isn't here has more
     #: there than is kept.
@@ -121,11 +121,11 @@ class Inspected:
 
 
 def inspect(path: Path, kind: str, limits: Limits | None = None) -> Inspected:
-    """Refuse a file that isn't what it says, or that is made to harm who reads it.
+    """Refuse a file whose content contradicts its kind, or that is made to harm its reader.
 
     Args:
         path: the file.
-        kind: see ``kinds.KINDS``; there is nothing to look for in ``csv``.
+        kind: see ``kinds.KINDS``; ``csv`` needs no inspection.
         limits: what it may hold; its columns show only when it is read.
 
     Raises:
@@ -250,7 +250,7 @@ def _check_names(infos: list[zipfile.ZipInfo]) -> None:
                 "The workbook is packed in a way that no spreadsheet program uses. "
                 f"{NOTHING_CHANGED} {RESAVE}"
             )
-        # Other systems tell no capital letters apart, and readers differ in which of two they take.
+        # Some systems ignore case in names, and readers differ in which of two entries they read.
         if name.casefold() in names:
             raise UnreadableFileError(
                 f"The workbook holds two files of one name. {NOTHING_CHANGED} {RESAVE}"
@@ -259,7 +259,7 @@ def _check_names(infos: list[zipfile.ZipInfo]) -> None:
 
 
 def _check_structure(infos: list[zipfile.ZipInfo], kind: str, limits: Limits) -> None:
-    """Refuse what is no workbook, or a workbook of another kind."""
+    """Refuse an archive that is no workbook, or a workbook of another kind."""
     names = {info.filename.replace("\\", "/").lstrip("/").lower() for info in infos}
     if not limits.macros and any(_MACROS.match(name) for name in names):
         raise UnreadableFileError(
@@ -285,7 +285,7 @@ def _check_structure(infos: list[zipfile.ZipInfo], kind: str, limits: Limits) ->
 
 
 def _kind_of(names: set[str]) -> str:
-    """What an archive is, by the names of its parts."""
+    """The kind of an archive, by the names of its parts."""
     if "xl/workbook.bin" in names:
         return "xlsb"
     if "content.xml" in names and names & {"mimetype", "meta-inf/manifest.xml"}:

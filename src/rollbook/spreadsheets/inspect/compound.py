@@ -1,7 +1,7 @@
-"""What an OLE2 file is, judged before a parser opens it: old workbooks, new ones with a password.
+"""Inspects an OLE2 file before a parser opens it: old workbooks, and new ones with a password.
 
-Such a file is a small file system (MS-CFB): its sectors are chained by a table. A chain that leads
-back into itself has no end, which a reader would follow until the memory is gone.
+Such a file is a small file system (MS-CFB): a table chains its sectors. A chain that leads back
+into itself is endless, and a reader would follow it until the memory is full.
 """
 
 from __future__ import annotations

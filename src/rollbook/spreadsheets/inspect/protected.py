@@ -1,4 +1,4 @@
-"""Write-protected workbooks, which Excel encrypts with a password that everybody knows.
+"""Write-protected workbooks, which Excel encrypts with a publicly known password.
 
 Excel asks for no password when it opens such a file: it tries this one first (MS-OFFCRYPTO 2.3.4,
 agile encryption).

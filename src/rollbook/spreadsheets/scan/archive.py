@@ -1,4 +1,4 @@
-"""The package of a workbook: a zip archive that every reader reads in the same way."""
+"""The package of a workbook: a zip archive that all readers interpret in the same way."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LOCAL_HEADER: Final = struct.Struct("<4s5H3I2H")
 
 
 def directory(file: BinaryIO) -> dict[str, zipfile.ZipInfo]:
-    """The entries of an archive that every reader reads in the same way."""
+    """The entries of an archive that all readers interpret in the same way."""
     size = file.seek(0, 2)
     file.seek(max(0, size - _END_OF_DIRECTORY.size))
     end = file.read()
@@ -82,7 +82,7 @@ class Part:
 
     @property
     def size(self) -> int:
-        """The bytes that it will have, by the directory, which ``read`` holds it to."""
+        """The inflated size by the directory; ``read`` enforces it."""
         return self._info.file_size
 
     @property

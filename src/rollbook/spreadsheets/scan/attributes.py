@@ -1,4 +1,4 @@
-"""What cells are by the attributes of their tags, each distinct one looked at once."""
+"""The kinds of cells by their tags' attributes; each distinct text is parsed once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-#: A cell's attributes behind its reference may be so long, in words of eight bytes.
+#: The longest attributes of a cell after its reference, in words of eight bytes.
 _ATTRIBUTE_WORDS: Final = 3
 #: For each of these words, the bytes in it that count, by the size of the attributes.
 _MASKS_BEHIND: Final = [
@@ -24,7 +24,7 @@ _MASKS_BEHIND: Final = [
 
 
 class KnownAttributes:
-    """What cells are by the few distinct attributes that their tags have."""
+    """The kinds of cells by the few distinct attributes of their tags."""
 
     #: Odd numbers, so that each bit of the attributes counts.
     _FACTORS: Final = (
@@ -43,7 +43,7 @@ class KnownAttributes:
         self._meanings = np.zeros(slots, np.uint8)
 
     def meanings(self, tags: Tags, starts: Ints, ends: Ints) -> Bytes:
-        """What the cells are whose attributes stand there."""
+        """The kinds of the cells whose attributes are at these places."""
         sizes = ends - starts
         longest = int(sizes.max())
         require(longest <= 8 * _ATTRIBUTE_WORDS, "unusual attributes of a cell")

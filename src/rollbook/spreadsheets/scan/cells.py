@@ -55,7 +55,7 @@ MOST_ROWS: Final = 1_048_576
 #: Blank cells of the rectangle around the values: so many, and so many for each value.
 MOST_BLANKS: Final = 1 << 23
 MOST_BLANKS_PER_VALUE: Final = 64
-#: Columns up to ZZ: their letters and a digit stand in three bytes.
+#: Columns up to ZZ: their letters and a digit fit in three bytes.
 MOST_COLUMNS: Final = 702
 #: What a cell's type and style make of its value.
 NUMBER, DATE, SHARED, STRING, INLINE_STRING, BOOLEAN, ERROR, OPEN = range(1, 9)
@@ -114,7 +114,7 @@ class _Rows(NamedTuple):
     numbers: Ints
     #: How many digits it has.
     digits: Ints
-    #: The digits and the quotation mark behind them, as they stand in the row's tag.
+    #: The digits and the quotation mark after them, as they are in the row's tag.
     words: npt.NDArray[np.uint64]
     hidden: list[int]
 
@@ -192,7 +192,7 @@ class Cells:
         return _Block(first_row, last_row, frame, first, len(value_tags), blanks, rows.hidden)
 
     def _check_ends(self, tags: Tags) -> None:
-        """What the first three bytes of a tag leave open."""
+        """Check what the first three bytes of a tag don't show."""
         at, kinds = tags.at[:-1], tags.kinds
         tags.require_word(at[kinds == INLINE_END], b"</is>")
         tags.require_word(at[kinds == ROW_END], b"</row>")
@@ -279,7 +279,7 @@ class Cells:
         return columns, self._known.meanings(tags, starts, ends)
 
     def _kind_of(self, attributes: bytes) -> int:
-        """What a cell is by its attributes behind the reference."""
+        """The kind of a cell by its attributes after the reference."""
         seen: dict[bytes, bytes] = {}
         at = 0
         while found := _ATTRIBUTE.match(attributes, at):

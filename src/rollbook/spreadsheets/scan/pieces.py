@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 _Result = TypeVar("_Result")
 #: So much inflated XML is looked at in one go: few enough for the arrays to stay in the cache.
 PIECE_BYTES: Final = 4 << 20
-#: A row, or what stands before the rows, may be so long.
+#: The longest row, and the longest text before the rows.
 MOST_ROW_BYTES: Final = 32 << 20
 _THREADS: Final = 2
-#: Zeros behind each piece, so that eight bytes can be read anywhere.
+#: Zeros after each piece, so that eight bytes can be read anywhere.
 _PAD: Final = bytes(64)
 
 
@@ -47,12 +47,12 @@ _DECLARATION: Final = re.compile(
     rb"""(?: standalone=["'](?:yes|no)["'])?\s*\?>\s*""",
     re.IGNORECASE,
 )
-#: Tags in which no bracket stands in quotes, with white space between them.
+#: Tags without a bracket in quotes, with white space between them.
 _TAGS: Final = re.compile(rb"""(?:</?[A-Za-z](?:[^<>"']|"[^<>"]*"|'[^<>']*')*>\s*)*""")
 
 
 class Piece(NamedTuple):
-    """Whole elements of one kind: some of the bytes, behind which are 64 more at least."""
+    """Whole elements of one kind: a range of the bytes, followed by at least 64 more."""
 
     content: bytes
     start: int
@@ -107,7 +107,7 @@ class Pieces:
             fresh = self._part.read(max(PIECE_BYTES - size, INPUT_BYTES))
             if not fresh:
                 raise NotPlainError("a part without its end")
-            # An end may stand across two reads.
+            # An end may be split over two reads.
             recent = recent[-len(self._form.end) :] + fresh
             parts.append(fresh)
             size += len(fresh)
@@ -115,7 +115,7 @@ class Pieces:
     def _check_tail(self) -> None:
         """Inflate what is left, for its sum."""
         if self._part.left > MOST_TAIL_BYTES:
-            raise NotPlainError("much behind the rows")
+            raise NotPlainError("much after the rows")
         while self._part.read(PIECE_BYTES):
             pass
 

@@ -1,4 +1,4 @@
-"""What all parts of the scanner share: how it gives up, and its arrays."""
+"""What all parts of the scanner share: the error with which it gives up, and its arrays."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class NotPlainError(Exception):
     """The workbook uses something that the scanner leaves to ``books.xlsx``."""
 
 
-#: What a form that nobody thought of may end in; the tests let it through.
+#: The errors that an unforeseen form may cause; the tests let them through.
 _UNFORESEEN: tuple[type[Exception], ...] = (
     ArithmeticError,
     LookupError,
@@ -33,7 +33,7 @@ _UNFORESEEN: tuple[type[Exception], ...] = (
 
 @contextmanager
 def unforeseen() -> Iterator[None]:
-    """Leave to ``books.xlsx`` what a stranger's file makes go wrong here."""
+    """Turn an unforeseen error in an untrusted file into ``NotPlainError``, for ``books.xlsx``."""
     try:
         yield
     except _UNFORESEEN as error:
@@ -51,7 +51,7 @@ def require(holds: np.bool_ | bool, otherwise: str) -> None:
 
 
 def is_utf8(content: bytes) -> bool:
-    """Is it text in UTF-8?"""
+    """Whether it is text in UTF-8."""
     try:
         content.decode()
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""Where the tags of a piece are, what they are, and which may follow which."""
+"""The tags of a piece: their positions, their kinds and their allowed order."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     UNKNOWN, ROW, CELL, VALUE, NO_VALUE, INLINE, TEXT, SPACED_TEXT, NO_TEXT, FORMULA,
     ROW_END, CELL_END, VALUE_END, TEXT_END, INLINE_END, FORMULA_END,
 ) = range(16)  # fmt: skip
-#: The first three bytes of each tag behind its bracket; a dot stands for any byte.
+#: The first three bytes of each tag after its bracket; a dot means any byte.
 _NAMES: Final = {
     ROW: [b"row"],
     CELL: [b"c ."],
@@ -38,7 +38,7 @@ _NAMES: Final = {
     INLINE_END: [b"/is"],
     FORMULA_END: [b"/f>"],
 }
-#: Which tag may come behind which; where this holds, elements are within each other as they should.
+#: The tags that may follow each tag; where this holds, the elements are nested correctly.
 _FOLLOWING: Final = {
     ROW: [CELL, ROW_END, ROW],
     CELL: [VALUE, NO_VALUE, INLINE, FORMULA, CELL_END, CELL, ROW_END],
@@ -60,7 +60,7 @@ _FOLLOWING: Final = {
 
 
 def tag_tables(names: dict[int, list[bytes]], following: dict[int, list[int]]) -> _TagTables:
-    """Tables that answer for all tags at once what one is and what may follow it."""
+    """Lookup tables for all tags at once: each one's kind, and the tags that may follow."""
     kinds, third, pairs = np.zeros(1 << 16, np.uint8), np.zeros(16, np.uint8), np.zeros(256, bool)
     for kind, starts in names.items():
         for start in starts:
@@ -91,7 +91,7 @@ def word(text: bytes) -> np.uint64:
 
 
 class Tags:
-    """The tags of a piece, and the bytes that stand in them."""
+    """The tags of a piece, and the bytes in them."""
 
     def __init__(self, piece: Piece, tables: _TagTables) -> None:
         content = piece.content
@@ -118,11 +118,11 @@ class Tags:
         return pl.Series([self.content], dtype=pl.Binary)
 
     def require_word(self, at: Ints, text: bytes) -> None:
-        """Refuse if another text stands at one of the places."""
+        """Refuse if another text is at one of the places."""
         require(has_words(self, at, text).all(), "tags in another form")
 
     def texts(self, starts: Ints, ends: Ints) -> pl.Series:
-        """What stands between."""
+        """The texts between two places each."""
         # The stubs know of one slice for all only.
         slices: Any = self._whole.bin.slice
         cut: pl.Series = slices(pl.Series(starts), pl.Series(ends - starts))
@@ -132,7 +132,7 @@ class Tags:
             raise NotPlainError("text that isn't UTF-8") from error
 
     def positions(self, mark: bytes) -> Ints | None:
-        """Where a mark of one or two bytes stands; None if it doesn't, which is found fast."""
+        """The positions of a mark of one or two bytes; None without one, which is found fast."""
         # Of one byte: to look for two is ten times slower.
         if self.content.find(mark[:1], 0, self.end) < 0:
             return None
@@ -142,14 +142,14 @@ class Tags:
         return np.flatnonzero(found)
 
 
-#: How far behind the start of its tag a text starts: at its end if there is none.
+#: The distance of a text from the start of its tag; the tag's end if there is none.
 STARTS: Final = np.full(16, 1 << 40, np.int64)
 STARTS[[VALUE, TEXT, SPACED_TEXT]] = 3, 3, len(b'<t xml:space="preserve">')
 HAS_VALUE: Final = np.isin(np.arange(16), (VALUE, NO_VALUE, TEXT, SPACED_TEXT, NO_TEXT))
 
 
 def has_words(tags: Tags, at: Ints, text: bytes) -> Flags:
-    """At which of the places this text stands."""
+    """Whether this text is at each of the places."""
     holds = np.ones(len(at), bool)
     for start in range(0, len(text), 8):
         part = text[start : start + 8]

@@ -1,4 +1,4 @@
-"""The texts of values: numbers, dates, and texts that aren't what stands in the file."""
+"""The texts of values: numbers, dates, and texts that differ from their form in the file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NULL: Final = pl.Series([None], dtype=pl.String)
 
 
 class OwnTexts:
-    """Texts for some of the values in place of what stands in the file."""
+    """Texts that replace some of the values in the file."""
 
     def __init__(self, count: int) -> None:
         self.is_own: Flags = np.zeros(count, bool)
@@ -46,7 +46,7 @@ class OwnTexts:
         return pl.concat([texts, *self._texts]) if self._texts else texts, self._indices
 
 
-#: Numbers that are shown as they stand; for these few digits the nearest double never shows others.
+#: Numbers that are shown unchanged: with so few digits the nearest double never shows others.
 SHOWN: Final = r"^-?(?:[1-9][0-9]{0,14}|(?:0|[1-9][0-9]{0,5})\.[0-9]{0,8}[1-9])$"
 NUMERAL: Final = r"^-?[0-9]{1,40}(?:\.[0-9]{1,40})?(?:[eE][+-]?[0-9]{1,3})?$"
 _NUMERAL_RE: Final = re.compile(NUMERAL.removesuffix("$") + r"\Z")
@@ -65,7 +65,7 @@ SPACE: Final = " \t\r\n"
 def whole_numbers(tags: Tags, starts: Ints, sizes: Ints) -> tuple[npt.NDArray[np.int64], Flags]:
     """Numbers of up to 15 digits, and which of the texts are such, without zeros before them.
 
-    The numbers of the others mean nothing, and neither does a number of more than eight digits.
+    The numbers of the other texts and numbers of more than eight digits are meaningless.
     """
     low = np.minimum(sizes, 8)
     words = tags.words[starts]
@@ -130,7 +130,7 @@ def marked_texts(
         starts: where the texts start; they don't overlap, and are in their order.
         ends: where they end.
         are_trimmed: which lose their white space at the ends.
-        are_escaped: in which ``_x000D_`` stands for a character.
+        are_escaped: in which ``_x000D_`` means a character.
     """
     edges = np.minimum(tags.bytes.take(starts), tags.bytes.take(np.maximum(ends - 1, 0)))
     marked = are_trimmed & (ends > starts) & (edges <= ord(" "))

@@ -40,7 +40,7 @@ _RELATIONSHIPS: Final = "http://schemas.openxmlformats.org/officeDocument/2006/r
 _WORKBOOK: Final = "xl/workbook.xml"
 _STYLES: Final = "xl/styles.xml"
 _SHARED: Final = "xl/sharedStrings.xml"
-#: Where other readers look for these, whatever the relationships say.
+#: The places where other readers look for these regardless of the relationships.
 _FIXED: Final = {f"{_RELATIONSHIPS}/styles": _STYLES, f"{_RELATIONSHIPS}/sharedStrings": _SHARED}
 _LAST_ROW: Final = re.compile(rb'<dimension ref="(?:[A-Z]{1,3}\d+:)?[A-Z]{1,3}(\d+)"')
 #: A row with two cells takes more in any spelling.
@@ -104,7 +104,7 @@ class Workbook:
     def claimed_rows(self, index: int) -> int | None:
         """The number of the last row that a sheet says it has; None if it doesn't, or can't have.
 
-        Programs that format whole columns say that a short list has all rows of a worksheet.
+        Programs that format whole columns claim all rows of a worksheet for a short list.
 
         Raises:
             NotPlainError: The sheet isn't plain.
@@ -121,7 +121,7 @@ class Workbook:
 
         Args:
             index: The sheet's place.
-            rows: So many rows have all batches but the last.
+            rows: The number of rows of all batches but the last.
 
         Raises:
             NotPlainError: The sheet isn't plain, which may show after some batches.

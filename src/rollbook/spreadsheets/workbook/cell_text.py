@@ -1,8 +1,8 @@
-"""What a worksheet's cell does to a text: cleaned, cut and escaped so that it stays that text.
+"""Prepares texts for a worksheet's cells: cleaned, cut and escaped, so that they stay texts.
 
-The rules stand twice, as a polars expression for the columns of a table and in Python for a single
-cell, and a test holds the two together. Most columns need none of them, so the expression is made
-of the rules that a look at the chunk (``traits_of``) found to be needed.
+The rules exist twice, as a polars expression for the columns of a table and in Python for a single
+cell, and a test compares the two. Most columns need none of them, so the expression contains only
+the rules that the chunk needs (``traits_of``).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _ASTRAL: Final = r"[\x{10000}-\x{10ffff}]"
 
 _MARKUP: Final = "[&<>]"
 _RARE: Final = r"[\x00-\x08\x0b-\x1f\x{fffe}\x{ffff}]|_x"
-#: What is illegal goes away, and then what was behind it stands at the end or the start.
+#: Illegal characters are removed first, so that what was next to them is at the end or the start.
 _EDGE: Final = rf"^{_ILLEGAL}*[ \t]|[ \t]{_ILLEGAL}*$|[\n\r]"
 #: A spreadsheet could take what starts so for a formula.
 _ACTIVE: Final = rf"^{_ILLEGAL}*[=+\-@\t\r\n]"
@@ -93,7 +93,7 @@ def traits_of(chunk: pl.DataFrame, names: Sequence[str]) -> dict[str, Traits]:
 
 
 def _only_row(chunk: pl.DataFrame, *totals: pl.Expr) -> dict[str, Any]:
-    """Totals by name; none where the expressions stand for no column."""
+    """Totals by name; none where the expressions select no column."""
     return next(chunk.select(*totals).iter_rows(named=True), {})
 
 
@@ -135,7 +135,7 @@ def xml_text(text: str) -> str:
 
 
 def legal(text: str) -> str:
-    """The text without what XML has no place for: a reader would refuse the whole file."""
+    """The text without characters that XML forbids: a reader would refuse the whole file."""
     return _PYTHON_ILLEGAL.sub("", text)
 
 

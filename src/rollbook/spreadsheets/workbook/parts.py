@@ -38,7 +38,7 @@ class Look(Enum):
     #: A share from 0 to 1, shown in percent.
     PERCENT = "percent"
     DATETIME = "datetime"
-    #: A text that is kept inert when the cell is edited, such as one of the user's.
+    #: A text that stays inert when the cell is edited, such as one of the user's.
     INERT = "inert"
 
 
@@ -51,7 +51,7 @@ class BarChart(NamedTuple):
     last_row: int
     names: str
     values: str
-    #: What stands there, kept in the chart for programs that don't calculate.
+    #: The values there, stored in the chart for programs that don't calculate.
     bars: Sequence[tuple[str, int]]
     #: The left upper and right lower corner: column and row, counted from 0.
     corners: tuple[tuple[int, int], tuple[int, int]]
@@ -100,7 +100,7 @@ _LOOK_STYLES: Final = {
     Look.INERT: 'numFmtId="49" quotePrefix="1" fontId="0" fillId="0" applyNumberFormat="1"',
 }
 
-#: A moment stands alone among texts, not in a column of numbers.
+#: A moment is a single cell among texts, not part of a column of numbers.
 _LOOK_ALIGNMENTS: Final = {Look.DATETIME: '<alignment horizontal="left"/>'}
 
 

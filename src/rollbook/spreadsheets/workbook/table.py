@@ -1,6 +1,6 @@
-"""Tables that grow side by side: their rows wait, deflated, until their sheets are written.
+"""Tables that grow at the same time: their deflated rows are stored until the sheets are written.
 
-Rows become XML and are deflated on other threads, a few chunks ahead of what has been put away.
+Rows become XML and are deflated on other threads, a few chunks ahead of the stored ones.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ class SheetRows:
         self.height = 0
 
     def put(self, block: Block) -> None:
-        """Put the next rows away."""
+        """Store the next rows."""
         self._file.write(block.data)
         self._stored.append(_Stored(block.crc, block.size, len(block.data)))
 
     def blocks(self) -> Iterator[Block]:
-        """Everything that was put away, in its order."""
+        """All stored blocks, in their order."""
         self._file.seek(0)
         for stored in self._stored:
             yield Block(self._file.read(stored.length), stored.crc, stored.size)
@@ -66,9 +66,9 @@ class SheetRows:
 
 
 class Making:
-    """Makes blocks on other threads and puts them away in the order in which they were asked for.
+    """Makes blocks on other threads and stores them in the order of the requests.
 
-    Whoever asks for more waits until all but a few are put away, so that the memory is bounded.
+    A further request waits until all but a few blocks are stored, so that the memory is bounded.
     """
 
     def __init__(self) -> None:
@@ -76,12 +76,12 @@ class Making:
         self._waiting: deque[tuple[list[SheetRows], Future[list[Block]]]] = deque()
 
     def ask(self, sheets: list[SheetRows], make: Callable[[], list[Block]]) -> None:
-        """Have the next rows of some sheets made: a block for each."""
+        """Request the blocks of the next rows of some sheets: one for each."""
         self._waiting.append((sheets, self._pool.submit(make)))
         self._put_away(but=_THREADS)
 
     def finish(self) -> None:
-        """Put everything away that was asked for."""
+        """Store every requested block."""
         self._put_away(but=0)
 
     def stop(self) -> None:

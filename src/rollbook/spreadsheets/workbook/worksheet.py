@@ -4,9 +4,9 @@ A cell at a time costs Python a microsecond or more for each of millions of cell
 chunk of rows is one string expression over the columns: references, styles and the clean-up of
 text are columns too.
 
-What becomes of a value:
+The form of each value:
 
-- Text stays text, whatever it starts with: an inline string, never a formula, in a cell that is
+- Text stays text with any first character: an inline string, never a formula, in a cell that is
   formatted as text. What a spreadsheet could take for a formula (``= + - @``, a tab or a line end
   first) also has Excel's quote prefix, so that it stays inert when the cell is edited. For the
   clean-up of text see ``cell_text``; empty text is an empty cell.
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 #: What a cell of a free-form sheet may hold.
 CellValue: TypeAlias = str | bool | int | float | dt.date | dt.datetime | None
 
-#: Excel keeps no more digits of a number than this.
+#: Excel stores no more digits of a number than this.
 MOST_DIGITS: Final = 15
 FIRST_DATE: Final = dt.date(1900, 3, 1)
 LAST_DATE: Final = dt.date(9999, 12, 31)
@@ -51,7 +51,7 @@ NARROWEST, WIDEST, MEASURED_ROWS = 8, 48, 1_000
 
 #: The column of a chunk that names the row's colour.
 FILL: Final = "fill"
-#: Stands for the number of a row until it is known: no text in XML has this character.
+#: Placeholder for a row's number until it is known: no text in XML has this character.
 _NUMBER_MARK: Final = "\x01"
 _DAY_MS: Final = 86_400_000
 _DATE_FORMAT: Final = "%Y-%m-%d"
@@ -85,7 +85,7 @@ RowStyles: TypeAlias = "Mapping[str | None, Mapping[Kind, int]]"
 class Column(NamedTuple):
     """A column of a table as its sheet will have it."""
 
-    #: Its name within a chunk: a number, so that no title from a file meets a name of ours.
+    #: Its name within a chunk: a number, so that no title from a file collides with another name.
     name: str
     letters: str
     kind: Kind
@@ -154,7 +154,7 @@ def widths_of(frame: pl.DataFrame, titles: Sequence[str]) -> list[float]:
         if series.dtype == pl.Datetime:
             shown = series.dt.to_string(_DATETIME_FORMAT)
         longest = max(shown.cast(pl.String).str.len_chars().drop_nulls(), default=0)
-        # The filter's button stands beside the title.
+        # The filter's button is beside the title.
         widths.append(bounded_width(max(longest + 2, len(title) + 5)))
     return widths
 
@@ -193,8 +193,8 @@ def rows_xml(chunk: pl.DataFrame, columns: Sequence[Column], styles: RowStyles) 
 def numbered(rows: pl.Series, first_row: int) -> bytes:
     """The XML of rows that come one after the other in a sheet, counted from 1.
 
-    The same rows may stand in several sheets, and their numbers, in the address of every cell, are
-    all that differs.
+    The same rows may be in several sheets, and differ only in their numbers, which are part of
+    every cell's address.
     """
     numbers = pl.int_range(first_row, first_row + len(rows), eager=True).cast(pl.String)
     made = (

@@ -101,7 +101,7 @@ class WorkbookWriter:
             self._partial.unlink(missing_ok=True)
 
     def add_table(self, name: str, frame: pl.DataFrame, *, row_fill: str | None = None) -> None:
-        """Add a table that is at hand as a whole; see ``begin_tables``.
+        """Add a complete table; see ``begin_tables``.
 
         Raises:
             TypeError: a column's type has no place in a worksheet.

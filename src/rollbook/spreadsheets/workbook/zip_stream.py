@@ -1,8 +1,8 @@
 """A zip archive written part by part from blocks that were deflated elsewhere, on any thread.
 
 The standard library's ``zipfile`` deflates on the thread that writes, with zlib: for a large
-workbook that is most of the time. Here a block is deflated and summed alone (``deflated``), and
-the archive only puts blocks one after the other.
+workbook that is most of the time. Here each block is deflated and summed by itself (``deflated``),
+and the archive only concatenates the blocks.
 
 Zip64 records are written only where a size or an offset needs them, because some readers (SheetJS
 0.18 among them) refuse an archive that has them. A part's size is known only after its header, so
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 #: ISA-L's level 1: a quarter less in size than level 0; 2 and 3 gain little and cost more.
 LEVEL: Final = 1
-#: From here on a size or an offset stands in a zip64 field (APPNOTE.TXT, 4.4.8).
+#: From here on a size or an offset is in a zip64 field (APPNOTE.TXT, 4.4.8).
 ZIP64_FROM: Final = 0xFFFF_FFFF
 
 _RAW: Final = -15
@@ -90,7 +90,7 @@ class ZipStream:
         self._entries.append(entry)
 
     def add_small(self, name: str, content: bytes) -> None:
-        """Writes one part that is at hand."""
+        """Writes one part that is complete."""
         self.add(name, [deflated(content)])
 
     def finish(self) -> None:
