@@ -9,7 +9,7 @@ const PATIENCE_MS = 30_000;
 /** How often it is seen whether the token should be renewed. */
 const RENEWAL_CHECK_MS = 5_000;
 
-/** A failure as the API tells it: a sentence for the person, and a code for the page. */
+/** A failure from the API: a sentence for the person, and a code for the page. */
 export class Refusal extends Error {
   constructor({ status, code, message, ...more }) {
     super(message);
@@ -91,14 +91,14 @@ function opened({ token, expires_in, user }, id) {
 async function renew() {
   const { id, token } = session.peek();
   const { data } = await post("auth/renew");
-  // Not where somebody has signed out or in anew meanwhile.
+  // Not if somebody has signed out or in again meanwhile.
   if (session.peek()?.token === token) keep(opened(data, id));
 }
 
 /** Change one's own password: elsewhere one is signed out, here one stays. */
 export async function changePassword(current_password, new_password) {
   const { message, data } = await post("auth/password", { current_password, new_password });
-  // Another session of the same person: the live connection begins anew.
+  // Another session of the same person: the live connection is opened again.
   keep(opened(data, randomKey()));
   return message;
 }
@@ -124,7 +124,7 @@ export async function checkAccount() {
 export async function leave() {
   const left = post("auth/logout");
   signOut();
-  // Where the server can't be reached now, the token ends by itself.
+  // Where the server can't be reached now, the token expires anyway.
   await left.catch(() => null);
 }
 
@@ -163,7 +163,7 @@ function refusal(status, body) {
 const unreachable = () => new Refusal({ status: 0, code: "unreachable", message: t("error.unreachable") });
 
 function checkSession(status, asked) {
-  // Not where somebody has signed in anew meanwhile.
+  // Not if somebody has signed in again meanwhile.
   if (status === 401 && asked && asked === session.value?.token) signOut(t("sign_in.ended"));
 }
 
@@ -229,7 +229,7 @@ export async function download(path) {
 }
 
 /**
- * Send a file. By XMLHttpRequest, because fetch doesn't tell how much of it has gone.
+ * Send a file. By XMLHttpRequest, because fetch doesn't report upload progress.
  * Raises Refusal; `onProgress` gets the share sent, 0 to 1.
  */
 export function sendFile(file, fields, { key, onProgress, onRequest }) {

@@ -90,7 +90,7 @@ const initials = ({ name, email }) =>
     .map((word) => word[0]?.toUpperCase() ?? "")
     .join("");
 
-/** Whether what is shown moves by itself. */
+/** Whether the view is live. */
 function LiveSign() {
   const { state } = connection.value;
   const word = { live: "live.on", connecting: "live.connecting" }[state] ?? "live.off";

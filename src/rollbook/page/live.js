@@ -1,4 +1,4 @@
-// The live connection: messages while it holds, asking by REST while it doesn't, and back by itself.
+// The live connection: messages while it is open, polling by REST otherwise, automatic reconnection.
 // The messages are those of docs/reference/live.md.
 import { checkAccount, session } from "./api.js";
 import { computed, effect, signal, untracked } from "./html.js";
@@ -21,7 +21,7 @@ const UNNOTICED_MS = 1_500;
  * again; both in milliseconds.
  */
 export const connection = signal({ state: "off", since: null, retryAt: null });
-/** Goes up when a view should ask for its data anew. */
+/** Goes up when a view should load its data again. */
 export const freshness = signal(0);
 /** {is_paused, waiting, ...} as messages said since REST was asked last, {} where none has come. */
 export const queueStats = signal({});

@@ -5,7 +5,7 @@ import { useEffect, useRef, useSignal } from "./html.js";
  * Load for as long as the view is shown.
  *
  * `load` is called at first, when one of `inputs` changes, and when one of the signals `on` does;
- * an answer to older inputs is dropped. What was loaded stays while it is loaded anew.
+ * an answer to older inputs is dropped. The old data stays while it is loaded again.
  * Gives {data, error, isLoading, reload}.
  */
 export function useLoaded(load, inputs = [], on = []) {

@@ -45,7 +45,7 @@ export function Bar({ value, max = 100, label }) {
       style=${{ width: `${(100 * value) / max}%` }}></div></div>`;
 }
 
-/** Each outcome's share as a stretch of one bar. The numbers stand beside it, so it is decoration. */
+/** Each outcome's share as a stretch of one bar. The numbers are beside it, so it is decoration. */
 export function OutcomeBar({ outcomes }) {
   const total = OUTCOMES.reduce((sum, name) => sum + outcomes[name], 0);
   if (!total) return null;
@@ -81,7 +81,7 @@ export function Pager({ page, pageSize, total, onPage, label, words = ["pager.be
   </nav>`;
 }
 
-/** A failure, as the API tells it, with a way to try again where that may help. */
+/** A failure with the API's message, and a button to try again where that may help. */
 export function Failure({ error, onRetry }) {
   return html`<div class="notice bad" role="alert"><p>${error.message}</p>
     ${onRetry && html`<button type="button" class="quiet" onClick=${onRetry}>${t("again")}</button>`}</div>`;

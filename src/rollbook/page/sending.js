@@ -1,4 +1,4 @@
-// The files that are to be sent: they go one after the other, whatever view is shown meanwhile.
+// The files that are to be sent: they are sent one after the other, while any view is shown.
 import { randomKey, sendFile, session } from "./api.js";
 import { computed, effect, signal } from "./html.js";
 import { say } from "./said.js";

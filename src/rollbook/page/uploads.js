@@ -156,7 +156,7 @@ export function refresh(id) {
       try {
         learn(await get(`bulk-upload/status/${id}`), asked);
       } catch {
-        // Whoever shows it asks by itself, and shows why that fails.
+        // The view that shows it loads it, and shows why that fails.
       }
     }, GATHER_MS),
   );

@@ -37,7 +37,7 @@ const ACTS = [
 ];
 const JOB_ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
-/** `isOwn`: what was done in the reader's name alone. */
+/** `isOwn`: only what was done in the reader's name. */
 export function Audit({ isOwn = false }) {
   const id = useId();
   const { query } = place.value;
@@ -61,7 +61,7 @@ export function Audit({ isOwn = false }) {
     [act, job, page],
     [listChanged, freshness],
   );
-  // The address may change by itself: by going back, or by a link of an entry.
+  // The address may also change by going back, or by a link of an entry.
   useEffect(() => {
     if (isJob && (query.get("job") ?? "") !== job) typed.value = query.get("job") ?? "";
   }, [place.value]);

@@ -1,5 +1,5 @@
-// Charts as plain SVG. Each says its figures in a table too; patterns and labels tell what colours
-// tell, so nothing hangs on seeing them.
+// Charts as plain SVG. Each has its figures in a table too; patterns and labels repeat what colours
+// say, so nothing depends on seeing them.
 import { html, useEffect, useId, useRef, useSignal } from "../html.js";
 import { t } from "../words.js";
 

@@ -39,7 +39,7 @@ export function columnsOption(pairs) {
   return said.length ? JSON.stringify(Object.fromEntries(named)) : null;
 }
 
-/** Pairs of a header and what it stands for; the last is always empty, to add another. */
+/** Pairs of a header and its field; the last is always empty, to add another. */
 export function Columns({ pairs, onChange }) {
   const id = useId();
   const lines = [...pairs, { header: "", field: "" }];

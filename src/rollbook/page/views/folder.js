@@ -1,4 +1,4 @@
-// The watched folder, for operators: is it taken from, who watches, what stands in the way.
+// The watched folder, for operators: whether files are taken, its watchers and their problems.
 import { post } from "../api.js";
 import { html, useRef, useSignal } from "../html.js";
 import { Failure, Question } from "../parts.js";
@@ -13,7 +13,7 @@ export function Folder({ loaded: { data: answer, error, reload } }) {
     <${Failure} error=${error} onRetry=${reload} /></section>`;
   if (!answer) return null;
   const { is_running: isRunning, changed_at: at, changed_by: by, watchers } = answer.data;
-  // Whoever watches none need not hear of it; but a folder whose last watcher has ended must show.
+  // Hidden where no folder is watched; but a folder whose last watcher has ended must show.
   wasWatched.current ||= watchers.length > 0 || by !== null;
   if (!wasWatched.current) return null;
   const act = isRunning ? "stop" : "start";

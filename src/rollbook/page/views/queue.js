@@ -1,4 +1,4 @@
-// The queue, for operators: what waits, what runs, who works, and the levers.
+// The queue, for operators: waiting and running jobs, workers, and controls.
 import { get, post, request } from "../api.js";
 import { html, useEffect, useId, useRef, useSignal } from "../html.js";
 import { freshness, queueStats } from "../live.js";
@@ -14,7 +14,7 @@ import { Line } from "./uploads.js";
 
 const STATES = ["waiting", "active", "delayed", "completed", "failed", "paused"];
 const SHOWN = 25;
-/** How often workers and the folder are looked at. */
+/** Interval between two looks at workers and folder, in milliseconds. */
 const LOOK_MS = 2_000;
 
 export function Queue() {
@@ -35,7 +35,7 @@ export function Queue() {
     folder.reload();
     stats.reload();
   };
-  // No message says that a worker was heard of, or that the oldest has waited longer.
+  // No message reports a worker's heartbeat, or that the oldest has waited longer.
   useEffect(() => {
     const timer = setInterval(() => document.hidden || tick.current(), LOOK_MS);
     return () => clearInterval(timer);
@@ -103,7 +103,7 @@ function Levers({ counts, reload }) {
   </div>`;
 }
 
-/** The voter roll's budget as a meter, and what stands in the way. */
+/** The voter roll's budget as a meter, and the roll's state. */
 function VoterRoll({ standing }) {
   const id = useId();
   const note =

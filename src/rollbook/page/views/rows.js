@@ -1,4 +1,4 @@
-// The rows of an upload that need attention: refused and doubtful ones, why, and what was kept.
+// The rows of an upload that need attention: refused and doubtful ones, why, and what their cells were read as.
 import { get } from "../api.js";
 import { html, useId, useSignal } from "../html.js";
 import { useLoaded } from "../loading.js";
@@ -71,7 +71,7 @@ export function Rows({ upload }) {
   </section>`;
 }
 
-/** A row of the file takes as many lines as it has problems; the number stands at the first. */
+/** A row of the file takes as many lines as it has problems; the number is at the first. */
 function Row({ row }) {
   const lines = [...row.problems];
   if (row.outcome === "duplicate")

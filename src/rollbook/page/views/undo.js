@@ -72,7 +72,7 @@ export function Undo({ upload, reload }) {
     }</section>`;
 }
 
-/** The members who are left alone, by pages, and why. */
+/** The members that are kept, by pages, and why. */
 function Kept({ id, count, isUndone }) {
   const page = useSignal(1);
   const { data, error, isLoading, reload } = useLoaded(

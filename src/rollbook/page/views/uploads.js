@@ -1,4 +1,4 @@
-// All uploads of the office: the running ones move, the history is behind them by pages.
+// All uploads of the office: the running ones are live, the history follows by pages.
 import { get } from "../api.js";
 import { html, useEffect, useSignal } from "../html.js";
 import { freshness } from "../live.js";
@@ -28,7 +28,7 @@ export function Uploads() {
     [listChanged, freshness],
   );
   const { data, error, reload } = loaded;
-  // The address may change by itself: by going back, or by the menu.
+  // The address may also change by going back, or by the menu.
   useEffect(() => {
     if ((query.get("search") ?? "") !== search) typed.value = query.get("search") ?? "";
   }, [place.value]);
@@ -96,7 +96,7 @@ function How({ upload }) {
   }
 }
 
-/** Where a waiting upload stands. */
+/** The queue position of a waiting upload. */
 export function waiting(upload) {
   if (upload.error) return t("waiting.again");
   return upload.queue_position
