@@ -36,7 +36,7 @@ def socket_folder(data_dir: Path) -> Path:
             short.mkdir(mode=0o700, exist_ok=True)
             if not _is_safe(short, private=True):
                 raise EngineError(
-                    f"The folder {short} for the engines' sockets belongs to somebody else or is "
+                    f"The folder {short} for the engines' sockets belongs to another user or is "
                     "open to others. Remove it, or set ROLLBOOK_DATA_DIR to a shorter path."
                 )
             return short

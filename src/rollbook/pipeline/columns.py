@@ -39,7 +39,7 @@ _ENUMERATION: Final = re.compile(r"^\s*(?:\d{1,2}|[a-z])[.)]\s+", re.IGNORECASE)
 #: The separators of alternatives such as "ID number / Passport".
 _BETWEEN: Final = re.compile(r"\s*[/|\\;,&+\n]\s*|\s+(?:or|of|and|en)\s+|\s+-\s+", re.IGNORECASE)
 _TRAIL: Final = re.compile(r"\s*[:\-\u2013]\s+")
-#: How a header says the order of its dates: dd/mm/yyyy, yy-mm-dd, jjjj/mm/dd.
+#: The date order in a header: dd/mm/yyyy, yy-mm-dd, jjjj/mm/dd.
 _DATE_ORDER: Final = re.compile(
     r"\b(?:(d{1,2})[-/. ]?(m{1,4})[-/. ]?([yj]{2,4})|(m{1,4})[-/. ]?(d{1,2})[-/. ]?([yj]{2,4})|"
     r"([yj]{2,4})[-/. ]?(m{1,4})[-/. ]?(d{1,2}))\b",
@@ -160,7 +160,7 @@ def missing_hint(columns: ColumnMap) -> str:
     return f" {', '.join(near)}: say so when you send the file, if it is." if near else ""
 
 
-#: Unknown headers that are looked at: a file may have thousands.
+#: The most unknown headers that are checked: a file may have thousands.
 _MOST_HINTS: Final = 50
 
 #: Shorter names have too many neighbours: "Age" is one edit from "Page", "Tel" from "Sel".

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 DELIMITERS: Final = ",;\t|"
 #: Lines that are looked at for quotation marks.
 _MOST_LINES: Final = 200
-#: The line with which a file tells Excel its delimiter. It is no row.
+#: The line that gives Excel the file's delimiter. It is no row.
 _SAID: Final = re.compile(r'"?sep=([!-/:-@\[-`{-~\t ])"?;*,*\s*', re.IGNORECASE)
 #: A cell in quotation marks, which may hold line ends and other delimiters.
 _QUOTED: Final = re.compile(r'(^|[,;\t|])"(?:[^"]|"")*"(?=[,;\t|\r\n]|\Z)', re.MULTILINE)
@@ -47,7 +47,7 @@ class Dialect:
 
     @property
     def is_standard(self) -> bool:
-        """May the file be what RFC 4180 describes?"""
+        """Whether the file may follow RFC 4180."""
         return not self.has_said_line and not self.is_wrapped and self.shape.quote == '"'
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rollbook.pipeline.columns import ColumnMap
     from rollbook.pipeline.reading import How
 
-    #: What the sender or the office said of these headers, and which of them it was.
+    #: The mapping of these headers by the sender or the office, and which of them gave it.
     Mapped: TypeAlias = Callable[[Sequence[str]], tuple[Mapping[str, str | None], How]]
 
 #: A row of a table as it was read.
@@ -30,9 +30,9 @@ Texts: TypeAlias = "Sequence[str | None]"
 ROW_NUMBER: Final = "row_number"
 #: The header row is looked for in so many rows: titles and notes may be above it.
 SEARCH_ROWS: Final = 30
-#: A header of more signs is cut in a sentence.
+#: The most characters of a header in a sentence; a longer one is cut.
 _MOST_QUOTED: Final = 30
-#: What headers don't have.
+#: Characters that headers don't have.
 _NUMBER: Final = re.compile(r"\d{6}")
 _ID: Final = "id_number"
 #: Rows that a note names.
@@ -54,7 +54,7 @@ class Header:
     index: int
     #: The text of each cell; empty where there is none.
     texts: tuple[str, ...]
-    #: What was said of these headers, and by whom.
+    #: The mapping of these headers, and who gave it.
     given: Mapping[str, str | None]
     how: How
     #: The columns whose text is that of two rows, from 0.
@@ -258,7 +258,7 @@ class Body:
     def _header_rows(self, batch: pl.DataFrame) -> list[int]:
         """The rows that name an ID number and a first name or surname, and hold no number."""
         ids = batch.to_series(self._id_column) if self._id_column < batch.width else None
-        # Almost every cell is a number, which is seen quickly.
+        # Almost every cell is a number, which is checked quickly.
         rows = batch.with_row_index(_AT)
         if ids is not None:
             rows = rows.filter(~is_number(ids))

@@ -32,7 +32,7 @@ MEMBER_COLUMNS = (
     "membership_amount", "status", "expiry_is_derived",
 )  # fmt: skip
 
-#: What a file's row may claim of a member: the bits of the column ``filled``, the lowest first.
+#: The fields of a member that a row may claim: the bits of the column ``filled``, lowest first.
 CLAIMED = tuple(name for name in MEMBER_COLUMNS if name not in {"id_number", "expiry_is_derived"})
 
 VERDICTS = pl.Enum(["valid", "invalid", "out_of_scope"])
@@ -43,7 +43,7 @@ LEDGER: Final[dict[str, pl.DataType | type[pl.DataType]]] = {
     #: The ID number of a valid row as a number; null in any other.
     "person": pl.Int64,
 }
-#: What the record says, before the merge, of the person of a row who is a member.
+#: The member's record before the merge, for each row whose person is a member.
 EXISTING: Final[dict[str, type[pl.DataType]]] = {
     ROW_NUMBER: pl.UInt32,
     "existing_firstname": pl.String,
@@ -54,21 +54,21 @@ EXISTING: Final[dict[str, type[pl.DataType]]] = {
     #: JSON, both as text.
     "member_id": pl.String,
     "changed_fields": pl.String,
-    #: The expiry date that the member will have, where it is before the member's last payment.
+    #: The member's future expiry date, where it is before the last payment.
     "expiry_before_payment": pl.String,
-    #: The member's payment, where it is later than the row's, which counts.
+    #: The member's stored payment, where it is later than the row's. The row's counts.
     "later_payment": pl.String,
     #: The row's own.
     "payment": pl.String,
     #: The row's names, where neither of them is the member's.
     "other_name": pl.String,
 }
-#: What the earlier row of the same person says in the fields in which a repeat differs, as
-#: ``{"field": value}`` in JSON.
+#: The earlier row's values in the fields in which a repeat differs, as ``{"field": value}`` in
+#: JSON.
 DIFFERING: Final[dict[str, type[pl.DataType]]] = {ROW_NUMBER: pl.UInt32, "differing": pl.String}
 #: What the merge has changed, as in ``EXISTING``.
 MADE: Final = {name: EXISTING[name] for name in (ROW_NUMBER, "member_id", "changed_fields")}
-#: What the merge will make of such a row, unless it repeats another.
+#: The outcome of such a row in the merge, unless it repeats another.
 KNOWN: Final[dict[str, type[pl.DataType]]] = {
     ROW_NUMBER: pl.UInt32,
     #: The member is another office's, so the row is out of scope.
@@ -79,12 +79,12 @@ KNOWN: Final[dict[str, type[pl.DataType]]] = {
     "version": pl.Int64,
 }
 
-#: Rows per piece of a COPY: large enough to be quick, small enough not to double the memory.
+#: Rows in a piece of a COPY: large enough to be fast, small enough not to double the memory.
 COPY_ROWS = 25_000
-#: Bytes of an answer that are made columns at once.
+#: Bytes of a result that are converted to columns at a time.
 _PIECE_BYTES = 4 << 20
 
-#: An expiry date that follows from the payment may not be what the record says; the payment is.
+#: A derived expiry date may differ from the record, so only the payment is claimed.
 _CLAIMS_NOTHING = {"expiry_date": pl.col("expiry_is_derived").fill_null(value=False)}
 _FILLED = pl.sum_horizontal(
     (pl.col(name).is_not_null() & ~_CLAIMS_NOTHING.get(name, pl.lit(value=False))).cast(pl.Int64)

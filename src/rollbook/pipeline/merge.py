@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 WRITTEN: Final[dict[str, type[pl.DataType]]] = {"person": pl.Int64, "is_new": pl.Boolean}
 #: People whom it left unchanged because they are another office's members.
 TAKEN: Final[dict[str, type[pl.DataType]]] = {"person": pl.Int64}
-#: What a merge answers of a row, as a number: one byte is enough, however many rows there are.
+#: A merge's result for a row, as a number: one byte a row.
 ANSWERS: Final = pl.Enum(["unchanged", "inserted", "updated", "out_of_scope"])
 _UNCHANGED, _INSERTED, _UPDATED, _OUT_OF_SCOPE = range(4)
 _OUTCOME: Final = pl.Enum(OUTCOMES)
@@ -216,7 +216,7 @@ def _lines(ledger: pl.DataFrame, problems: pl.DataFrame, existing: pl.DataFrame)
     lines = ledger.select(ROW_NUMBER, "outcome", "duplicate_of")
     for more in (by_row, changes):
         lines = lines.join(more, on=ROW_NUMBER, how="left", maintain_order="left")
-    # Of a repeat and of another office's member, nothing was changed.
+    # Nothing was changed for a repeat or another office's member.
     is_updated = pl.col("outcome") == "updated"
     return lines.with_columns(
         pl.when(is_updated).then(pl.col(name)).alias(name)

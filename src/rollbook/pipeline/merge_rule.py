@@ -22,8 +22,8 @@ _FOLLOW: Final = ("date_of_birth", "expiry_is_derived")
 _DERIVED: Final = sql.SQL(
     f"(m.last_payment + interval '{MEMBERSHIP_MONTHS} months')::date"
 )  # fmt: skip
-#: Does the stored expiry date come from the last payment? Where an older version merged the member,
-#: the dates tell.
+#: Whether the stored expiry date comes from the last payment. If an older version merged the
+#: member, the dates show it.
 _IS_DERIVED: Final = sql.SQL("COALESCE(m.expiry_is_derived, m.expiry_date = {})").format(_DERIVED)
 #: An ID number says the same of two birth dates a hundred years apart. An age decided for the
 #: earlier one; a file without ages doesn't take that back.

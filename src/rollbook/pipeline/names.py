@@ -22,7 +22,7 @@ _MOST_CHARS: Final = 60
 _CONSONANTS: Final = "^[B-DF-HJ-NP-TV-XZ]{2,4}$"
 _INITIALS: Final = re.compile(r"^(?:[^\W\d_](?:[. ]+|$)){1,4}$")
 _LETTERS: Final = re.compile(r"[^\W\d_]+")
-#: What two or three bytes of UTF-8 look like where each was read as a letter.
+#: The form of two or three bytes of UTF-8 if each was read as a letter.
 _MISREAD: Final = re.compile(
     "[\u00c2\u00c3\u00c4\u00c5][\u0080-\u00bf\u0152-\u0178\u2013-\u2122]|\u00e2\u20ac"
 )
@@ -75,7 +75,7 @@ def _read(text: str, *, is_first: bool) -> Reading:
     return text, None
 
 
-#: Words that say that there is no name, in the spelling in which they are a name as well.
+#: Words for "no name", in the spelling in which they are also a name.
 _NAMES_TOO: Final = frozenset({"Null", "Nan", "Na", "Nil"})
 
 

@@ -33,9 +33,9 @@ DATES = ("date_joined", "last_payment", "expiry_date")
 NAMES = ("firstname", "surname")
 #: Fields in which a word such as "NULL" is no name, and one such as "Nan" may be one.
 _NAMES: Final = (*NAMES, FULL_NAME)
-#: Fields that the ID number says as well, and better.
+#: Fields that the ID number contains too, more reliably.
 _FROM_ID: Final = ("gender", "citizenship")
-#: Months that a membership lasts from its last payment, where the file has no expiry date.
+#: Duration of a membership from its last payment in months, if the file has no expiry date.
 MEMBERSHIP_MONTHS = 24
 #: The types of fields that aren't text.
 _TYPES: Final[Mapping[str, pl.DataType]] = {
@@ -75,8 +75,8 @@ def _spelling(field: str, code: str | None) -> Callable[[pl.Series], Understood]
     return meaning
 
 
-#: What the cells of a field mean. Dates, ID numbers and whole names have ways of their own, and a
-#: field that isn't here is text.
+#: How the cells of a field are read. Dates, ID numbers and full names have functions of their own,
+#: and a field that isn't here is text.
 _MEANINGS: Final[Mapping[str, Callable[[pl.Series], Understood]]] = {
     "firstname": lambda texts: names.names(texts, is_first=True),
     "surname": lambda texts: names.names(texts, is_first=False),
@@ -375,13 +375,13 @@ def _doubts(
     for name, field_ in found.items():
         if field_.doubts is None:
             continue
-        # What the ID number says is kept where the cell isn't understood.
+        # The ID number's value is used where the cell isn't understood.
         kept = frame[f"{name}_from_id" if name in _FROM_ID else name]
         doubts = field_.doubts
         if name == "expiry_date":
             is_counted = field_.values.is_null() & kept.is_not_null()
             doubts = doubts.zip_with(~(is_counted & doubts.is_not_null()), _COUNTED)
-        # An error is none where another column has the value.
+        # It is no error where another column has the value.
         where = kept.is_null() | ~doubts.is_in(_ERRORS).fill_null(value=False)
         tables += _by_code(raw, name, doubts, kept, where=where)
     return tables

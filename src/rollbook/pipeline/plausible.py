@@ -10,10 +10,10 @@ import polars as pl
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: How much older than their ID number says people may be by the file, in years: some offices count
-#: the birthday of this year.
+#: How many years the file's age may exceed the ID number's: some offices count this year's
+#: birthday already.
 _YEARS_OLDER: Final = 1
-#: How much younger: a list's ages are as old as the list.
+#: How many years it may be lower: a list's ages are as old as the list.
 _YEARS_YOUNGER: Final = 5
 
 #: A field, the code of its doubt, the rows that have it, and the value used for each cell.
@@ -39,7 +39,7 @@ def contradictions(frame: pl.DataFrame, today: dt.date) -> Iterator[Found]:
         said, known = frame[field], frame[f"{field}_from_id"]
         differs = said != known
         if field == "citizenship":
-            # Who is no citizen may be a resident or a refugee.
+            # A person who isn't a citizen may be a resident or a refugee.
             differs &= (said != "other") | (known == "citizen")
         yield from _where(field, f"{field}_contradicts_id", differs, known)
     if frame["age"].null_count() < frame.height:

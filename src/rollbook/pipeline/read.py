@@ -52,8 +52,8 @@ if TYPE_CHECKING:
 ROW_NUMBER: Final = header_rows.ROW_NUMBER
 #: The number of rows that are searched for the header row: titles and notes may be above it.
 HEADER_SEARCH_ROWS = header_rows.SEARCH_ROWS
-#: Rows that go through the pipeline together: enough for polars to be quick, few enough that the
-#: memory is that of a few batches, however long the file is.
+#: Rows of a batch in the pipeline: enough for polars to be fast, few enough that a file of any
+#: length needs only the memory of a few batches.
 BATCH_ROWS = 50_000
 _NUL = "\0"
 
@@ -65,7 +65,7 @@ TOO_LONG = (
     f"A cell of the file holds more than {MOST_CELL_BYTES >> 10} KB of text, which no list of "
     "members has. Nothing was changed. Check that you sent the right file, and shorten the cell."
 )
-#: Headers are the person's: as names in an expression, "*" and "^...$" would be patterns.
+#: Headers come from the file: as names in an expression, "*" and "^...$" would be patterns.
 _HAS_VALUE: Final = pl.any_horizontal(pl.all().str.strip_chars().fill_null("") != "")
 
 #: In place of a sheet's name: all visible sheets with members.
@@ -88,7 +88,7 @@ class Sheet:
     columns: ColumnMap
     #: Of the header row; see ``columns.fingerprint``.
     fingerprint: str
-    #: Rows of the whole table as the file says it: an estimate. None where it says nothing.
+    #: The file's own row count of the whole table: an estimate. None where the file has none.
     rows_expected: int | None = None
     #: Columns of a text file after the last that has a header; a value in one of them was moved
     #: there. The cells of a workbook are where they were put.
@@ -186,13 +186,13 @@ class _Table:
     """A table of the file: a sheet of a workbook, or a CSV file."""
 
     name: str
-    #: Opens its rows from the first on, so many at a time.
+    #: Opens its rows from the first on, in batches of the given size.
     open: Callable[[int], Iterator[Rows]]
-    #: What the file says of their number, the header row and those above it included.
+    #: The file's own count of them, including the header row and those above it.
     rows: Callable[[], int | None]
     is_hidden: bool = False
     is_1904: bool = False
-    #: What is known of it before it is read.
+    #: What is known about it before it is read.
     reading: Reading = field(default_factory=Reading)
     text: CsvText | None = None
 
@@ -316,7 +316,7 @@ class _Reading:
             return [table for table in self._tables if not table.is_hidden]
         found = [table for table in self._tables if _sheet_key(table.name) == _sheet_key(wanted)]
         if not found:
-            # A hostile workbook's names may be as long as it likes.
+            # A hostile workbook's names may have any length.
             names = [masked(table.name)[:MOST_NAME_CHARS] for table in self._tables[:20]]
             listed = ", ".join(f"'{name}'" for name in names)
             raise NoSuchSheetError(
@@ -341,7 +341,7 @@ class _Reading:
     def _other(self, table: _Table) -> SheetNotRead:
         """What is said of a table that isn't read."""
         rows, holds_members = None, False
-        # What isn't read may be damaged.
+        # Sheets that aren't read may be damaged.
         with suppress(FileProblemError):
             rows = table.rows()
             opened = self._opened(table, 2 * HEADER_SEARCH_ROWS)
@@ -542,7 +542,7 @@ def _have_value(cells: pl.DataFrame, id_column: int) -> pl.Series:
     """The rows in which any cell holds more than blanks."""
     if id_column >= cells.width:
         return cells.select(_HAS_VALUE).to_series()
-    # Almost every row has a number in one column, which is seen sooner than all the others.
+    # Almost every row has a number in one column, so that column is checked first.
     has_number = is_number(cells.to_series(id_column))
     others = (~has_number).arg_true()
     if not len(others):
@@ -594,6 +594,6 @@ def _first_texts(raw: pl.DataFrame) -> list[str]:
     for row in raw.head(HEADER_SEARCH_ROWS).iter_rows():
         texts = [text for cell in row if (text := header_rows.one_line(cell))]
         if texts:
-            # Digits may be a member's; headers have none to speak of.
+            # Digits may be a member's data; headers have hardly any.
             return [text[:30] for text in texts if not any(c.isdigit() for c in text)]
     return []

@@ -53,7 +53,7 @@ EXISTING_IN_WORDS = {
     "skip": "stay as they are",
 }
 
-#: What the voter roll says of a row, in the column ``REGISTERED``.
+#: A row's verification result, as the column ``REGISTERED`` shows it.
 ROLL_IN_WORDS = {
     "registered": "Yes",
     "other_ward": "Yes, in another ward",
@@ -65,7 +65,7 @@ ROLL_IN_WORDS = {
     "error": "Error: the roll gives no answer",
 }
 NOT_ASKED = "not asked"
-#: The same with a number before it; what is pending is said apart.
+#: The same after a number, in the summary; pending rows have their own text.
 _COUNTED = {
     "registered": "registered in the ward of the file",
     "other_ward": "registered in another ward",
@@ -106,19 +106,19 @@ class Facts:
     upload: Row
     sheet_name: str
     outcomes: dict[str, int]
-    #: How many rows have which problem.
+    #: The number of rows with each problem.
     tally: Tally
     #: Seconds by stage, up to the report.
     seconds: dict[str, float]
     #: When the report was written.
     written: dt.datetime
-    #: All rows or none were asked for, and it is none.
+    #: The sender asked for all rows or none, and some were refused.
     is_refused: bool = False
-    #: Rows by what the voter roll says of them.
+    #: Rows by verification result.
     roll: Mapping[str, int] = field(default_factory=dict)
-    #: Why it isn't asked about any row; None when it is.
+    #: The reason why the roll isn't asked; None when it is.
     not_asked_because: str | None = "verification is switched off"
-    #: What was found about the file as a whole.
+    #: How the file as a whole was read.
     reading: Reading = field(default_factory=Reading)
 
 
@@ -127,9 +127,9 @@ class Files:
     """The workbooks, on local disk."""
 
     report: Path
-    #: None when every row was taken in.
+    #: None when no row was refused.
     refused: Path | None
-    #: What the report is to be written from again, when the voter roll's answers are in; None when
+    #: The tables for rewriting the report when the voter roll's answers are in; None when
     #: no row waits for one.
     tables: Path | None = None
 
@@ -291,13 +291,13 @@ def _table(
     name = pl.concat_str("existing_firstname", "existing_surname", separator=" ")
     ours = lines.join(_by_row(problems), on=ROW_NUMBER, how="left", maintain_order="left").select(
         *roll_columns(),
-        # Refused rows are not all looked up: an empty cell says that it is not known.
+        # Not every refused row is looked up: an empty cell means "unknown".
         pl.when(pl.col("taken").is_not_null())
         .then(pl.lit("Yes"))
         .when(~pl.col("outcome").cast(pl.String).is_in(REFUSED))
         .then(pl.lit("No"))
         .alias("Already Exists"),
-        # What another office knows of its member is not for this one.
+        # This office may not see what another office knows of its member.
         _of_own(name).alias("Existing Member Name"),
         _of_own(pl.col("existing_ward")).alias("Existing Ward"),
         _of_own(pl.col("existing_voting_district")).alias("Existing VD"),

@@ -65,7 +65,7 @@ def process(
         try:
             store.fetch(upload["report_tables_key"], folder / "tables.parquet")
         except SourceGoneError:
-            # Trying again wouldn't bring them back. The answers are in the record all the same.
+            # A retry wouldn't bring them back. The answers are in the record nevertheless.
             log.error("report not rewritten, its tables are gone")
             report_key = upload["report_key"]
         else:
@@ -77,7 +77,7 @@ def process(
         connection.execute(*outbox.entry(upload_id, "verified", channels))
     connection.commit()
     if is_written:
-        # The record names them no longer; what a crash leaves here goes with the upload's folder.
+        # The record no longer names them; a crash's leftovers are removed with the upload's folder.
         for key in {upload["report_key"], upload["report_tables_key"]} - {report_key}:
             store.discard(key)
     return {"is_written": is_written}

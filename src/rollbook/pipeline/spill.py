@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-#: What is known of the rows once all of them were staged.
+#: The facts about rows that are known once all of them were staged.
 PieceKind: TypeAlias = Literal["existing", "differing", "made"]
 Kind: TypeAlias = Literal["rows", "problems"] | PieceKind
-#: As Arrow's older layout: its texts are written without what they were cut out of.
+#: Arrow's older layout: it writes texts without the larger buffers that they are slices of.
 _LAYOUT = pl.CompatLevel.oldest()
 
 
@@ -67,7 +67,7 @@ class Spill:
 
     def replace(self, kind: Kind, number: int, frame: pl.DataFrame) -> None:
         """Replace a batch's frame by another one."""
-        # What was read may be mapped from the file that is there.
+        # Frames that were read may be mapped from the existing file.
         path = self._path(kind, number)
         beside = path.with_suffix(".new")
         frame.write_ipc(beside, compat_level=_LAYOUT)

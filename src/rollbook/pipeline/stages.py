@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 #: Seconds between two messages.
 TICK_S: Final = 0.4
 
-#: What a workbook usually takes in all, in seconds: by its rows, and by its bytes while these
-#: aren't known.
+#: Usual duration for a workbook in seconds: by its rows, or by its bytes while the number of rows
+#: isn't known.
 _SECONDS_PER_ROW: Final = 62e-6
 _SECONDS_PER_BYTE: Final = 0.3e-6
 _SHORTEST_S: Final = 0.05
@@ -39,14 +39,14 @@ class Stages:
         self._report = report
         self._seconds_in_all = file_bytes * _SECONDS_PER_BYTE
         self._rows_total: int | None = None
-        #: Do we know, since all rows are read, or does the file only say so?
+        #: Whether all rows are read, so that the number is exact and not only the file's claim.
         self._is_total_known = False
         self._rows_read = 0
         #: The last reported values, because neither ever goes back.
         self._percent = self._rows_done = 0
         self._stage: str | None = None
         self._began = self._stage_began = self._stretch_began = time.perf_counter()
-        #: The percent at which the stage begins, or the stages that take turns with it.
+        #: The percentage at which the stage begins, or the stages that alternate with it.
         self._stretch = 0
         self._lock = threading.Lock()
         self._ended = threading.Event()
@@ -126,7 +126,7 @@ class Stages:
         percent = self._percent = max(self._percent, start + min(int(room * share), room - 1))
         done = (self._rows_total or self._rows_read) * percent // 100
         if not self._is_total_known:
-            # The file may have fewer rows than it says: of those that were read we are sure.
+            # The file may have fewer rows than it claims: only the rows that were read are certain.
             done = min(done, self._rows_read)
         done = self._rows_done = max(self._rows_done, done)
         rate = round(done / max(now - self._began, 1e-3), 1) if done else None

@@ -12,7 +12,7 @@ from rollbook.pipeline.read import ROW_NUMBER
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-#: The outcomes of rows that were not taken in.
+#: The outcomes of refused rows.
 REFUSED: Final = ("invalid", "duplicate", "out_of_scope")
 
 

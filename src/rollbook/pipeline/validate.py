@@ -110,7 +110,7 @@ _REPLACED = ("gender", "citizenship", "province", "municipality")
 #: Doubts about a name as a whole, which don't matter where the row is refused.
 _OF_KEPT_ROWS: Final = ("name_initials", "name_doubtful")
 
-#: In the column ``USE_ROW``: the row is not to be taken in.
+#: Values of the column ``USE_ROW`` that exclude the row.
 _NO = ("no", "n", "nee", "cha", "hayi", "false", "0")
 #: The field that each rule is about.
 RULES = {
@@ -237,7 +237,7 @@ def _with_verdicts(frame: pl.DataFrame, invalid: pl.Series, scope: Scope) -> pl.
     return frame.select(
         ROW_NUMBER,
         *(field for field in FIELDS if field not in _REPLACED),
-        # What the ID number says counts, where the cell says nothing or something else.
+        # The ID number's value counts, where the cell is empty or differs.
         pl.coalesce("gender_from_id", "gender").alias("gender"),
         pl.coalesce("citizenship_from_id", "citizenship").alias("citizenship"),
         "date_of_birth",
@@ -250,7 +250,7 @@ def _with_verdicts(frame: pl.DataFrame, invalid: pl.Series, scope: Scope) -> pl.
         .alias("verdict"),
         # A row without a place belongs to the office that sent it.
         _or_own("province", scope.province),
-        # Where neither says it, a ward in the same province does.
+        # Where neither names it, a ward in the same province does.
         pl.coalesce(
             "municipality",
             pl.lit(scope.municipality, pl.String),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from rollbook.backends.database import Row
 
-#: What ``results`` joins to the rows; null for rows that aren't to be verified.
+#: The columns that ``results`` adds to the rows; null for rows that need no verification.
 RESULTS = {
     "row_number": pl.UInt32,
     "roll_result": pl.String,
@@ -45,7 +45,7 @@ class Verification:
         self._upload = upload
         self._cache_days = cache_days
         self._found = pl.DataFrame(schema=RESULTS)
-        #: The rows that were left out of those to be verified; None while none were noted at all.
+        #: The rows excluded from verification; None until ``prepare`` has noted the others.
         self._left_out: set[int] | None = None
         #: The reason why no questions are asked; None when they are.
         self.not_asked_because: str | None = None
@@ -142,14 +142,14 @@ class Verification:
         if is_refused and self.not_asked_because is None:
             self.not_asked_because = "nothing was merged"
         if self.not_asked_because:
-            # An earlier attempt may have left some that were to be.
+            # An earlier attempt may have left rows to verify.
             self._lock_where_answers_come()
             self._connection.execute(_SQL["forget"], {"id": self._upload["id"]})
             return
         taken = _taken(lines)
         parameters = {"id": self._upload["id"], "rows": sorted(taken)}
         if self._left_out is None or not self._left_out <= taken:
-            # Another merge came in between, and more of the rows were merged than was foreseen.
+            # Another merge came in between, and more rows were merged than expected.
             self._note(taken)
         self._connection.execute(_SQL["forget_rows"], parameters)
         self._connection.execute(_SQL["plan_for_sets"])
@@ -173,7 +173,7 @@ class Verification:
             "attempt": self._upload["attempt"],
             "tables_key": tables_key,
         }
-        # An earlier attempt may have counted some who are not asked about after all.
+        # An earlier attempt may have counted rows that need no verification now.
         query = "count_nobody" if self.not_asked_because else "count"
         counted = self._connection.execute(_SQL[query], parameters).fetchone()
         if counted is None:

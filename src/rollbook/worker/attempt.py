@@ -323,7 +323,7 @@ class Attempts:
     async def _failed(
         self, job: Job, upload: Row, error: RollbookError, ended: _End
     ) -> dict[str, Any]:
-        """Record a failed attempt and tell BullMQ; one that ended otherwise has its own answer."""
+        """Record a failed attempt and raise for BullMQ; an attempt that ended otherwise returns."""
         hopeless = isinstance(error, FileProblemError | OutOfMemoryError | ServerLimitError)
         last = job.attemptsMade + 1 >= int(job.opts.get("attempts", 1))
         query = "fail" if hopeless or last else "hand_back"

@@ -314,7 +314,7 @@ def test_a_socket_folder_of_somebody_else_is_not_trusted(base: Path) -> None:
     shutil.rmtree(run)
     (base / "theirs").mkdir(mode=0o700)
     run.symlink_to(base / "theirs")
-    with pytest.raises(EngineError, match="belongs to somebody else"):
+    with pytest.raises(EngineError, match="belongs to another user"):
         Engines(folder, postgres=False).start()
 
 
