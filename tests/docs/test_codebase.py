@@ -43,3 +43,17 @@ def test_the_page_names_every_room() -> None:
     rooms = {path.name for path in SOURCE.iterdir() if path.is_dir() and path.name[0] != "_"}
     named = set(re.findall(r"`([a-z_]+)/`", PAGE))
     assert rooms <= named, rooms - named
+
+
+def test_every_room_and_module_of_the_table_is_there() -> None:
+    rows = re.findall(r"^\| ((?:`[a-z_]+/`(?:, )?)+) \| (.*) \|$", PAGE, re.MULTILINE)
+    assert len(rows) > 10
+    missing = []
+    for rooms, text in rows:
+        folders = [SOURCE / room for room in re.findall(r"`([a-z_]+)/`", rooms)]
+        missing += [str(folder) for folder in folders if not folder.is_dir()]
+        for name in re.findall(r"`([a-z_]+)/?`", text):
+            places = [folder / name for folder in folders]
+            if not any(place.is_dir() or place.with_suffix(".py").exists() for place in places):
+                missing.append(f"{rooms}: {name}")
+    assert missing == []
