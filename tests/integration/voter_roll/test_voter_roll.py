@@ -530,7 +530,7 @@ async def test_a_report_is_claimed_for_as_long_as_it_is_being_written_and_then_b
 
     async def never_ends(_: UUID) -> None:
         begun.set()
-        await asyncio.Event().wait()
+        await asyncio.wait_for(asyncio.Event().wait(), PATIENCE_S)
 
     async def by_another(_: UUID) -> None:
         other_begun.set()
