@@ -24,6 +24,7 @@ STORE_S = 60.0
 #: Seconds between two rounds of checks.
 LOOK_S = 3.0
 PARTS = ("database", "store", "scratch")
+NO_STORE = "The file store doesn't answer."
 
 log = structlog.get_logger(__name__)
 
@@ -91,8 +92,9 @@ class Fitness:
         except WrongStoreError as error:
             return error.message
         except UNAVAILABLE:
-            # The store is only unreachable: jobs are handed back until it answers.
-            return self._problems.get("store")
+            if self._has_proved_store and "store" not in self._problems:
+                return None  # it is only unreachable: jobs are handed back until it answers
+            return self._problems.get("store", NO_STORE)
         self._has_proved_store = True
         self._store_good_until = time.monotonic() + STORE_S
         return None

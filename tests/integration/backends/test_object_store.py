@@ -19,6 +19,7 @@ from rollbook.service.system import open_system
 from rollbook.uploads import lookup
 from tests.files import member, members, workbook
 from tests.integration.backends.object_store import BUCKET, Door, s3_server
+from tests.integration.folder.watching import until
 from tests.integration.worker.test_worker import ended, sent, working
 from tests.waiting import job_event
 
@@ -140,9 +141,12 @@ async def test_a_store_that_is_away_costs_no_attempt_and_is_said(
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as api,
     ):
-        upload_id = await sent(system, user, workbook(members(5)), "members.xlsx")
-        await door.shut()
-        async with working(system):
+        async with working(system) as worker:
+            await until(worker.fitness.is_fit)
+            await system.queue.pause()
+            upload_id = await sent(system, user, workbook(members(5)), "members.xlsx")
+            await door.shut()
+            await system.queue.resume()
             await job_event(in_s3, upload_id, "delayed")
         waiting = await lookup.get(system, user, upload_id)
         assert (waiting["status"], waiting["error_code"]) == ("pending", "service_unavailable")

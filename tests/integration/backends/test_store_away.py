@@ -12,6 +12,7 @@ from rollbook.api.app import create_app
 from rollbook.errors import ServiceUnavailableError
 from rollbook.uploads import control, lookup, reconciler
 from tests.files import csv_file
+from tests.integration.folder.watching import until
 from tests.integration.worker.test_worker import ended, sent, system_with, working
 from tests.waiting import job_event
 
@@ -43,11 +44,14 @@ async def test_an_attempt_waits_for_the_store_and_costs_nothing(
     system: System, make_user: MakeUser, settings: Settings
 ) -> None:
     user = await make_user()
-    upload_id = await sent(system, user, csv_file(5))
     # Longer than it takes to stop a worker, which would begin the next attempt otherwise.
     patient = system_with(system, backoff_ms=3_000)
-    with store_away(settings):
-        async with working(patient):
+    async with working(patient) as worker:
+        await until(worker.fitness.is_fit)
+        await system.queue.pause()
+        upload_id = await sent(system, user, csv_file(5))
+        with store_away(settings):
+            await system.queue.resume()
             await job_event(settings, upload_id, "delayed")
         waiting = await lookup.get(system, user, upload_id)
         assert (waiting["status"], waiting["error_code"]) == ("pending", "service_unavailable")
@@ -55,6 +59,19 @@ async def test_an_attempt_waits_for_the_store_and_costs_nothing(
         done = await ended(system, user, upload_id)
     assert (done["status"], done["inserted"]) == ("completed", 5)
     assert done["attempt"] - done["attempts_before"] == 1
+
+
+async def test_a_worker_that_never_reached_the_store_takes_no_job_and_says_why(
+    system: System, make_user: MakeUser, settings: Settings
+) -> None:
+    user = await make_user()
+    upload_id = await sent(system, user, csv_file(5))
+    with store_away(settings):
+        async with working(system) as worker:
+            await until(lambda: worker.fitness.problems == ["The file store doesn't answer."])
+            assert (await lookup.get(system, user, upload_id))["attempt"] == 0
+    async with working(system):
+        assert (await ended(system, user, upload_id))["inserted"] == 5
 
 
 async def test_the_reconciler_fails_no_upload_for_a_store_that_is_away(

@@ -292,7 +292,7 @@ async def test_a_link_in_the_place_of_failed_leads_nothing_out_of_the_folder(
 async def test_the_files_of_a_mapped_sub_folder_are_its_owners_with_the_owner_s_scope(
     settings: Settings, folder: Path, make_user: MakeUser
 ) -> None:
-    office = await make_user(Role.MUNICIPALITY_ADMIN, "GP", "Johannesburg")
+    office = await make_user(Role.MUNICIPALITY_ADMIN, "GP", "City of Johannesburg")
     (folder / "joburg").mkdir()
     (folder / "joburg" / "members.csv").write_bytes(csv_file(members(2)))
     mapped = settings.model_copy(update={"watch_owners": {"joburg": office.email}})
@@ -302,7 +302,7 @@ async def test_the_files_of_a_mapped_sub_folder_are_its_owners_with_the_owner_s_
         await until(lambda: len(names(folder / "joburg", "failed")) == 2)
     [upload] = recorded(settings)
     assert (upload["owner"], upload["province"], upload["municipality"], upload["priority"]) == (
-        office.email, "GP", "Johannesburg", 5,
+        office.email, "GP", "City of Johannesburg", 5,
     )  # fmt: skip
 
 
