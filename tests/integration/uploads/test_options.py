@@ -93,6 +93,7 @@ async def test_what_a_member_was_before_an_upload_is_kept(
         [change] = changes.fetchall()
     assert (change["upload_id"], change["id_number"]) == (second, id_number(1))
     former = {name: str(value) for name, value in before[0].items() if value is not None}
+    del former["member_id"]  # which no upload changes
     kept = {name: str(value) for name, value in change["before"].items()}
     for name in ("created_at", "changed_at"):  # JSON leaves a fraction's last zeros out
         kept[name] = str(dt.datetime.fromisoformat(kept[name]))
