@@ -120,9 +120,12 @@ def find(rows: Iterable[Texts], mapped: Mapped) -> Header | None:
     texts = [tuple(map(one_line, row)) for row in islice(rows, SEARCH_ROWS + 1)]
     best: tuple[int, Header] | None = None
     for index, row in enumerate(texts[:SEARCH_ROWS]):
-        found = Header(index, row, *mapped(names_of(row)))
+        names = names_of(row)
+        found = Header(index, row, *mapped(names))
         known = found.columns.known
-        if _ID not in known.values() or not _is_words(row):
+        # A number is no header, unless the sender says so.
+        unsaid = [text for text, name in zip(row, names, strict=True) if name not in found.given]
+        if _ID not in known.values() or not _is_words(unsaid):
             continue
         if not found.columns.missing:
             best = len(known), found
