@@ -187,6 +187,8 @@ def test_what_a_client_says_of_itself_and_asks_for_is_masked_too(house: House, m
             assert told(answer.text) == []
             assert told(answer.headers["x-request-id"]) == []
         client.post(f"{BASE}/queue/clean", json={"grace_period_hours": 9})
+        assert client.post(f"{BASE}/queue/pause").status_code == 200
+        assert client.post(f"{BASE}/queue/resume").status_code == 200
         login = client.post("/api/v1/auth/login", json={"email": WRONG, "password": GROUPED})
         assert told(login.text) == []
 

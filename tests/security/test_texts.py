@@ -55,6 +55,8 @@ TEXTS = [
     "_x000D__x003D_1+1",
     "\ufeff=1+1",
 ]
+#: Texts without a letter.
+NAMELESS = sum(not re.search("[A-Za-z]", text) for text in TEXTS)
 #: Also patterns of names for polars, and our own columns' names.
 HOSTILE_HEADERS = [
     "^[$",
@@ -82,8 +84,8 @@ def rows() -> list[dict[str, str]]:
     ]
     wrong = id_number(START + len(TEXTS))
     wrong = wrong[:-1] + str((int(wrong[-1]) + 1) % 10)
-    refused = {"ID Number": wrong, "Cell Number": PHONE, "Firstname": FORMULAS[0]}
-    return [*found, {**found[0], **member(0), **refused}]
+    refused = {"ID Number": wrong, "Cell Number": PHONE, "Firstname": FORMULAS[1]}
+    return [*found, {**found[1], **member(0), **refused}]
 
 
 def with_sheet(content: Sequence[dict[str, str]]) -> bytes:
@@ -107,8 +109,9 @@ def with_sheet(content: Sequence[dict[str, str]]) -> bytes:
 class Sent:
     """An upload that is through, and what it left."""
 
-    def __init__(self, house: House, job_id: str) -> None:
+    def __init__(self, house: House, job_id: str, kind: str = "csv") -> None:
         self.job_id = job_id
+        self.kind = kind
         self.status = house.completed("super", job_id)
         with house.client("super") as client:
             self.report = client.get(f"{BASE}/report/{job_id}")
@@ -122,18 +125,21 @@ def sent(house: House, request: pytest.FixtureRequest) -> Sent:
     else:
         name, content = NAME, csv_file(rows(), headers=[*HEADERS, *HOSTILE_HEADERS])
     answer = posted(house, name, content)
-    return Sent(house, answer["data"]["job_id"])
+    return Sent(house, answer["data"]["job_id"], request.param)
 
 
 def test_every_row_is_a_row_and_every_text_a_text(house: House, sent: Sent) -> None:
     assert sent.status["rows_total"] == len(TEXTS) + 1
-    assert sent.status["outcomes"]["invalid"] == 1
+    # What has no letter is no name, so its row is refused. A workbook has one more of them: in
+    # XML, the text with _x000D_ means a line end.
+    refused = sent.status["outcomes"]["invalid"] - 1
+    assert refused - NAMELESS == (sent.kind == "xlsx")
     numbers = [id_number(START + n) for n in range(len(TEXTS))]
     stored = house.ask(
         "SELECT firstname FROM members WHERE id_number = ANY(%(numbers)s) ORDER BY id_number",
         numbers=numbers,
     )
-    assert len(stored) == len(TEXTS)
+    assert len(stored) == len(TEXTS) - NAMELESS  # of both files, which have the same members
     assert " ".join(TEXTS[9].split()) in stored
     assert " ".join(TEXTS[13].split()) in stored
     assert house.ask("SELECT count(*) FROM users") == [len(house.users) + FOLDERS]
@@ -163,7 +169,8 @@ def test_a_mended_row_goes_in_with_its_phone_number(house: House, sent: Sent) ->
     sheet = book.active
     assert sheet is not None
     headers = [cell.value for cell in sheet[1]]
-    row = sheet[2]
+    names = headers.index("Firstname")
+    [row] = [row for row in sheet.iter_rows(min_row=2) if row[names].value == FORMULAS[1]]
     assert row[headers.index("Cell Number")].value == PHONE
     number = id_number(START + 900 + len(str(headers)))
     row[headers.index("ID Number")].value = number
@@ -171,10 +178,10 @@ def test_a_mended_row_goes_in_with_its_phone_number(house: House, sent: Sent) ->
     book.save(target)
     book.close()
     again = house.completed("super", house.send("super", target.getvalue(), "mended.xlsx"))
-    assert again["outcomes"]["invalid"] == 0
+    assert again["outcomes"]["invalid"] == sent.status["outcomes"]["invalid"] - 1
     query = "SELECT {} FROM members WHERE id_number = %(number)s"
     assert house.ask(query.format("cell_number"), number=number) == [PHONE]
-    assert house.ask(query.format("firstname"), number=number) == [FORMULAS[0]]
+    assert house.ask(query.format("firstname"), number=number) == [FORMULAS[1]]
 
 
 def test_the_name_of_a_download_is_one_header_of_plain_signs(sent: Sent) -> None:

@@ -113,7 +113,9 @@ def test_what_the_release_has_written_is_unchanged(release: Path, upgraded: str)
             statement = copying(table, columns, "TO STDOUT")
             with connection.cursor().copy(statement) as copy:
                 now = "".join(bytes(part).decode() for part in copy)
-            assert sorted(now.splitlines()) == sorted(rows.splitlines()), table
+            # Places get the register's spelling.
+            before = rows.replace("\tJohannesburg\t", "\tCity of Johannesburg\t")
+            assert sorted(now.splitlines()) == sorted(before.splitlines()), table
 
 
 def test_the_release_can_write_what_it_writes(release: Path, database_url: str) -> None:

@@ -162,8 +162,8 @@ def _place(settings: Settings, claims: dict[str, Any]) -> tuple[Role, Scope]:
     except InvalidRequestError:
         given = Scope(province, municipality)
         raise NotAllowedError(
-            "You were not signed in: your account there doesn't say for which place your role is, "
-            f"or names one that there isn't ({given}). {_OPERATOR}"
+            "You were not signed in: no place was given for your role there, or one that is not in "
+            f"the register ({given}). {_OPERATOR}"
         ) from None
 
 

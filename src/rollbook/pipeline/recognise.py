@@ -15,6 +15,7 @@ from rollbook.pipeline.columns import suggested
 from rollbook.pipeline.dates import Order, dates
 from rollbook.pipeline.emails import emails
 from rollbook.pipeline.phones import kinds, phones
+from rollbook.pipeline.places import provinces
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -30,7 +31,7 @@ _SHARE: Final = 0.8
 _SHARE_OF_NUMBERS: Final = 0.6
 _DATES: Final = ("date_joined", "last_payment", "expiry_date")
 #: Fields of few known values.
-_SPELT: Final = ("province", "gender", "race", "language", "citizenship")
+_SPELT: Final = ("gender", "race", "language", "citizenship")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,7 @@ def _by_spelling(texts: pl.Series) -> tuple[str, ...]:
     if _mean(texts.str.len_chars() == 1) >= _SHARE:
         return ()
     shares = {field: _share(cells.known_spelling(field, texts)) for field in _SPELT}
+    shares["province"] = _share(provinces(texts).values)
     likely = [field for field, share in shares.items() if share >= _SHARE]
     return tuple(sorted(likely, key=lambda field: -shares[field]))
 
