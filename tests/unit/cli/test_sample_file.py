@@ -358,6 +358,6 @@ def test_an_argument_out_of_its_range_is_refused_and_nothing_written(
 def test_a_file_of_the_same_name_is_left_as_it_is(tmp_path: Path) -> None:
     mine = tmp_path / "members.csv"
     mine.write_bytes(b"real members")
-    with pytest.raises(ConflictError, match="left as it is"):
+    with pytest.raises(ConflictError, match="was not changed"):
         jobs.sample(mine, rows=3)
     assert mine.read_bytes() == b"real members"
