@@ -19,7 +19,7 @@ from rollbook.spreadsheets.books.values import UNCALCULATED
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-#: What people and programs put between digits, in clean text.
+#: The separators between digits in clean text.
 SEPARATORS: Final = (" ", "-", "\u2013", "\u2014", ".", "/")
 
 #: Invisible characters: format and control characters, fillers, variation selectors.
@@ -34,7 +34,8 @@ _LOOKALIKES: Final = {
     **dict.fromkeys("\u201c\u201d\u201e\u201f\u2033\uff02", '"'),
     **dict.fromkeys("\u2010\u2011\u2212\ufe63\uff0d", "-"),
 }
-#: What Windows-1252 has where Latin-1 has control characters: text that was decoded as the latter.
+#: Latin-1's control characters and Windows-1252's characters in their place, for text that was
+#: decoded as Latin-1.
 _WINDOWS: Final = {
     chr(code): bytes([code]).decode("cp1252")
     for code in range(0x80, 0xA0)
@@ -42,14 +43,14 @@ _WINDOWS: Final = {
 }
 _C1: Final = r"[\x{80}-\x{84}\x{86}-\x{9f}]"
 _FULL_WIDTH: Final = r"[\x{ff01}-\x{ff5e}]"
-#: A text that ``clean`` may have to change: tried before all else, since few columns have any.
+#: A text that ``clean`` may have to change. This is checked first, because few columns have any.
 _NOT_CLEAN: Final = r"""[^ -~]|  |^[ "']|[ "']$"""
-#: What a cell shows whose formula has no result, and where a column was too narrow. The readers of
-#: workbooks give error values as these texts; a CSV file has them as text in the first place.
+#: The texts that a cell shows if its formula has no result or its column is too narrow. The readers
+#: of workbooks give error values as these texts; a CSV file has them as text already.
 _NO_RESULT: Final = r"^(?:#(?:N/A|GETTING_DATA|[A-Z][A-Z0-9/_]*[!?]|#+)|Err:[0-9]{3})$"
 #: The form in which a CSV file prevents a spreadsheet program from reading digits as a number.
 _TEXT_FORMULA: Final = r'^="([^"]*)"$'
-#: What people and programs write into a cell that has no value.
+#: The texts that mean "no value".
 _NOTHING: Final = (
     r"(?i)^(?:n/a|n\.a\.?|n\.?v\.?t\.?|[(<\[]?null[)>\]]?|\\n|nan|nat|<na>|undefined|\(?blank\)?|"
     r"-+|[\x{2013}\x{2014}]+|\.+|_+|/+|\*+)$|^(?:NA|na)$"
@@ -59,11 +60,11 @@ _MOST_NOTHING: Final = 12
 
 _CELL: Final = pl.col("cell")
 
-#: A longer text is no date, number or address, and patterns would take long over it.
+#: A longer text is no date, number or address, and patterns would be slow on it.
 MOST_CHARS: Final = 200
 
 #: A text's value and the code of its doubt; see ``problems.toml``. No value and no code: the text
-#: says that there is nothing.
+#: means "no value".
 Reading = tuple[Any, str | None]
 
 
@@ -111,7 +112,7 @@ def shown(texts: pl.Series) -> pl.Series:
     """
     cell = _CELL
     texts = texts.str.strip_chars()
-    # A column rarely has any, and patterns cost more than beginnings.
+    # A column rarely has any, and a pattern is slower than a check of the first character.
     if texts.str.starts_with('="').any():
         texts = _select(texts, cell.str.replace(_TEXT_FORMULA, "$1").str.strip_chars())
     return _select(texts, pl.when(cell != "").then(cell)) if (texts == "").any() else texts
@@ -240,7 +241,7 @@ def of_power(text: str, *, digits: Sequence[int]) -> Reading:
     length = int(power) + 1
     if length not in digits or len(behind) >= length:
         return None, None
-    # Java writes all digits that there are and no plus; a spreadsheet program drops some.
+    # Java writes all digits and no plus; a spreadsheet program drops digits.
     is_whole = len(behind) == length - 1 or (not plus and len(behind) >= length - 4)
     if not is_whole:
         return None, "shortened"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     FindHeader: TypeAlias = Callable[[Iterable[Texts]], Header | None]
 
 DELIMITERS: Final = ",;\t|"
-#: Lines that are looked at for quotation marks.
+#: The number of lines that are searched for quotation marks.
 _MOST_LINES: Final = 200
 #: The line that gives Excel the file's delimiter. It is no row.
 _SAID: Final = re.compile(r'"?sep=([!-/:-@\[-`{-~\t ])"?;*,*\s*', re.IGNORECASE)
@@ -38,9 +38,9 @@ class Dialect:
     """How a text file is written."""
 
     shape: Shape
-    #: Is the first line the one that says what the delimiter is?
+    #: Whether the first line names the delimiter.
     has_said_line: bool = False
-    #: Is each line as a whole in quotation marks?
+    #: Whether each line as a whole is in quotation marks.
     is_wrapped: bool = False
     #: The index of the header row among the records; None if no row has a header for ID numbers.
     header_index: int | None = None
@@ -88,7 +88,7 @@ def _best(lines: Sequence[str], delimiters: str, find: FindHeader) -> Dialect | 
             record.cells if record.line is None else record.line.split(delimiter)
             for record in found
         ]
-        # A line without the delimiter says nothing for it.
+        # A line without the delimiter is no evidence for it.
         header = find([cells if len(cells) > 1 else [] for cells in records])
         if header is None:
             continue
@@ -111,7 +111,7 @@ def _shape(lines: Sequence[str], delimiter: str) -> Shape:
     single = Shape(delimiter, "'")
     if _is_single(lines, single):
         return single
-    # Whether a backslash makes the next sign text is seen in each line; see ``csv_records``.
+    # Each line decides whether a backslash escapes the next character; see ``csv_records``.
     return plain
 
 

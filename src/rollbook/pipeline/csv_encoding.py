@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-#: Bytes that are looked at together: as many as stay in a processor's cache.
+#: Bytes that are processed at a time: as many as fit in a processor's cache.
 PIECE_BYTES: Final = 256 << 10
-#: A file in UTF-8 may have so many bytes of another encoding, as where two files were put together.
-#: One that has more is in the other encoding as a whole.
+#: The most bytes of another encoding in a file of UTF-8, such as two files that were joined. A file
+#: with more of them is in the other encoding as a whole.
 MOST_ODD_BYTES: Final = 100_000
-#: In a mixed file one character in so many is UTF-8 at least; a few such pairs of bytes are chance.
+#: A mixed file has at least one character of UTF-8 in this many; fewer such pairs are chance.
 _MOST_ODD_FOR_EACH: Final = 20
 #: Some programs end a text with a NUL, or fill its last record of up to 128 bytes.
 MOST_PADDING: Final = 511
 _MOST_PADDING_OF_A_LINE: Final = 15
-#: So many NULs in a row are a hole: a part of the file was never written.
+#: This many NULs in a row are a hole: a part of the file was never written.
 _HOLE: Final = b"\0" * 16
 _WIDE_HOLE: Final = b"\0" * 64
 PADDING: Final = b"\0\x1a"
@@ -49,11 +49,11 @@ class Encoding:
     name: str
     #: For ``codecs``.
     codec: str
-    #: What the decoder does with bytes that aren't in the encoding.
+    #: The decoder's error handler for bytes that aren't in the encoding.
     errors: str = "strict"
-    #: Does the content fit one encoding much better than the others?
+    #: Whether the content fits one encoding much better than the others.
     is_certain: bool = True
-    #: Are there bytes of another encoding among those of this one?
+    #: Whether there are bytes of another encoding among those of this one.
     is_mixed: bool = False
 
 
@@ -131,7 +131,7 @@ def _check_end(path: Path, *, is_wide: bool) -> None:
     is_line = text.endswith((b"\n", b"\r", b"\n\0", b"\r\0"))
     if nuls > MOST_PADDING or (nuls > _MOST_PADDING_OF_A_LINE and not is_line):
         raise UnreadableFileError(INCOMPLETE.format("its end holds nothing but zeros"))
-    # A line feed of one byte is what programs add that take every text for ASCII.
+    # Programs that treat every text as ASCII add a line feed of one byte.
     if is_wide and size % 2 and not end.endswith((b"\n", b"\0", b"\x1a")):
         raise UnreadableFileError(INCOMPLETE.format("it ends within a character"))
 
@@ -241,7 +241,7 @@ for _codec in _NARROW:
 
 # --- text that was encoded twice ----------------------------------------------------------------
 
-#: What a program makes of the bytes of UTF-8 that takes them for Windows-1252 or Mac Roman.
+#: The texts that result from decoding UTF-8 as Windows-1252 or Mac Roman.
 _ASCII: Final = bytes(range(0x80))
 _TWICE_BYTES: Final = re.compile(
     rb"\xc3[\x82-\x85](?:\xc2[\x80-\xbf]|\xc5[\x92\x93\xa0\xa1\xb8\xbd\xbe]|\xc6\x92"
@@ -261,7 +261,7 @@ def may_be_encoded_twice(piece: bytes) -> bool:
     """May a piece of UTF-8 hold what UTF-8 becomes where it is encoded once more?"""
     if piece.isascii():
         return False
-    # Few bytes are no ASCII, and to search in these first is many times as quick.
+    # Few bytes are not ASCII, and searching these first is many times faster.
     found = _TWICE_BYTES.search(piece.translate(None, _ASCII))
     return found is not None and _TWICE_BYTES.search(piece) is not None
 
@@ -301,7 +301,7 @@ def _twice(codec: str) -> tuple[re.Pattern[str], dict[str, bytes]]:
     byte_of = {}
     for byte in range(0x80, 0x100):
         char = bytes([byte]).decode(codec, "replace")
-        # Windows makes a control character of a byte that has no other.
+        # Windows decodes a byte without a character as a control character.
         byte_of[chr(byte) if char == "\N{REPLACEMENT CHARACTER}" else char] = bytes([byte])
     signs = {int.from_bytes(byte): re.escape(char) for char, byte in byte_of.items()}
     later = "".join(signs[byte] for byte in range(0x80, 0xC0))

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     Counts = npt.NDArray[np.integer[Any]]
 
 _LINE_END, _RETURN = (ord(sign) for sign in "\n\r")
-#: A number of cells is usual where so many of the lines without quotation marks have it.
+#: The share of lines without quotation marks that makes their number of cells a usual one.
 USUAL_SHARE: Final = 0.02
 
 
@@ -128,7 +128,7 @@ def _inside(is_mark: Flags, *, is_open: bool) -> Flags:
     size = len(is_mark)
     padded = np.zeros(-(-size // 64) * 64, np.bool_)
     padded[:size] = is_mark
-    # 64 of them at a time, which is ten times as quick as one after the other.
+    # 64 of them at a time, which is ten times as fast as one after the other.
     words = np.packbits(padded, bitorder="little").view("<u8")
     for bits in (1, 2, 4, 8, 16, 32):
         words ^= words << np.uint64(bits)

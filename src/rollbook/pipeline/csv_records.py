@@ -21,13 +21,13 @@ from rollbook.spreadsheets.workbook.worksheet import letters_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: A cell has no more lines, and no more characters, than this.
+#: The most lines and the most characters of a cell.
 MOST_LINES: Final = 300
 MOST_CHARS: Final = 128 << 10
-#: Cells of a line that begin with a quotation mark; one that has more isn't tried in other ways.
+#: The most cells that begin with a quotation mark in a line for which other readings are tried.
 _MOST_QUOTED: Final = 40
-#: Steps in trying other ways that a file may take, and how many more each of its lines allows. No
-#: file that a person or a program writes needs them; one that is made to needs hours without.
+#: The most steps for other readings in a file, and the further ones for each line. No real file
+#: needs as many; without the limit a hostile file would take hours.
 _FREE_STEPS: Final = 1_000_000
 _STEPS_A_LINE: Final = 200
 
@@ -60,13 +60,13 @@ class Shape:
 
     delimiter: str
     quote: str = '"'
-    #: Is a quotation mark inside a cell written with a backslash before it?
+    #: Whether a quotation mark inside a cell has a backslash before it.
     has_escapes: bool = False
     #: Cells of the header row; None as long as it isn't known.
     width: int | None = None
     #: The same without those at its end that are empty.
     named: int | None = None
-    #: How many cells lines without quotation marks have, as far as that is common.
+    #: The usual numbers of cells in lines without quotation marks.
     usual: frozenset[int] = frozenset()
     #: The column of the ID numbers, from 0.
     id_column: int | None = None
@@ -79,11 +79,11 @@ class Record:
     cells: list[str]
     #: The line, if only its delimiters divide it; there are no cells then.
     line: str | None = None
-    #: Was a quotation mark taken for text that a cell begins with and doesn't end with?
+    #: Whether a quotation mark that only begins a cell was read as text.
     has_literal_quote: bool = False
-    #: Does something follow the closing quotation mark of a cell?
+    #: Whether text follows the closing quotation mark of a cell.
     is_loose: bool = False
-    #: Was the whole line in quotation marks?
+    #: Whether the whole line was in quotation marks.
     was_wrapped: bool = False
     #: The code of a problem of the row.
     problem: str | None = None
@@ -92,7 +92,7 @@ class Record:
 @dataclass(slots=True)
 class _Split:
     cells: list[str]
-    #: Cells in which something follows a closing quotation mark.
+    #: Cells in which text follows a closing quotation mark.
     loose: list[int]
     #: The cell whose quotation mark isn't closed.
     open_at: int | None = None
@@ -411,7 +411,7 @@ def readings(line: str, width: int, shape: Shape) -> tuple[list[list[str]], int]
         return [_between(line, starts, ends)], 1
     stops = [_stops(line, at, at + inside, starts, ends, shape) for at in quoted]
     after = [[bisect_right(quoted, stop) for stop in row] for row in stops]
-    # How many ways there are from a cell in quotation marks on, with so many delimiters to spend.
+    # The number of readings from a cell in quotation marks on, by the delimiters left to use.
     ways = [[0] * (inside + 1) for _ in range(len(quoted) + 1)]
     ways[-1][0] = 1
     steps = 1

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 BEYOND: Final = "cells_beyond_headers"
 CUT_OFF: Final = "row_cut_off"
-#: So many of the rows, and as many as that, have one delimiter more than the header row where that
-#: is how the file is written.
+#: The share and the number of rows with one delimiter more than the header row from which on the
+#: file is regarded as written that way.
 _TRAILING_SHARE: Final = 0.95
 _LEAST_TRAILING: Final = 5
-#: Excel leaves out the empty cells at the end of so many rows together, or of none of them.
+#: Excel omits the empty cells at the end of this many rows together, or of none of them.
 _BLOCK: Final = 16
 #: Rows of full width from which on a short last row shows that the file was cut off.
 _FULL_ROWS: Final = 10

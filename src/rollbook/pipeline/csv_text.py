@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from rollbook.pipeline.csv_dialect import FindHeader
 
-#: How much of a file is looked at for its delimiter and its header row.
+#: The part of a file that is searched for its delimiter and its header row.
 START_BYTES: Final = 64 * 1024
 _MISCOUNTED: Final = (
     "The file has {0:,} rows by its line ends and quotation marks and {1:,} by another count, so "
@@ -103,7 +103,7 @@ class CsvText:
             missing_columns="insert",
         )
         for batch in records.collect_batches(chunk_size=rows, maintain_order=True):
-            # Columns at the end in which no row has a value yet are none.
+            # Columns at the end in which no row has a value yet don't count.
             used = [n for n, column in enumerate(batch) if column.null_count() < batch.height]
             width = max(width, used[-1] + 1 if used else 0)
             done += batch.height

@@ -26,22 +26,22 @@ from rollbook.spreadsheets.books.values import DAYS_TO_1904
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: What Excel's serial numbers of days count from; 1 January 1970 is this many days later.
+#: Excel's serial number of 1 January 1970.
 EXCEL_EPOCH_DAYS: Final = 25_569
 #: Dates from 1927 to 2118, as serial numbers: others are more likely something else, such as a
-#: time of day, which a workbook keeps as a time on the last day of 1899.
+#: time of day, which a workbook stores as a time on the last day of 1899.
 SERIALS: Final = (10_000, 80_000)
 #: The first of these dates. Text may also name a later date than the last of them.
 FIRST_DAY: Final = dt.date(1899, 12, 30) + dt.timedelta(days=SERIALS[0])
-#: What a membership for life expires on: the last day that a spreadsheet program knows.
+#: The expiry date of a membership for life: the last day that a spreadsheet program knows.
 NEVER: Final = dt.date(9999, 12, 31)
-#: Years after this one that two digits may mean: none for what has happened, 50 for an expiry.
+#: Years after this one that two digits may mean: none for past dates, 50 for an expiry.
 _YEARS_AHEAD: Final = {"expiry_date": 50}
 #: Provable dates with the month first that a column must have before others are read so: one may
 #: be a typing error.
 _LEAST_MONTH_FIRST: Final = 2
-#: Dates of payments and of joining are seldom older than so many years. It matters where a date of
-#: two-digit parts could also be read as a recent one.
+#: Dates of payments and of joining are rarely older than this many years. It matters where a date
+#: of two-digit parts could also be read as a recent one.
 _USUAL_YEARS: Final = 50
 #: South Africa is two hours ahead of UTC all year.
 _OWN_OFFSET: Final = 120
@@ -123,7 +123,7 @@ class Orders:
     def __init__(self) -> None:
         """Begin without any batch."""
         self._columns: dict[tuple[str, str], Evidence] = {}
-        #: All batches were seen: a batch that is read again adds nothing.
+        #: Whether all batches were seen: a batch that is read again then adds nothing.
         self.is_final = False
 
     def learn(self, field: str, texts: pl.Series, today: dt.date, header: str) -> Used:
@@ -282,7 +282,7 @@ def _parts(
         mdy=pl.when(is_year_last).then(_date(_year("c", "lc", latest), "a", "b")),
         ymd=pl.when(is_year_first).then(_date(_year("a", "la", latest), "b", "c")),
     )
-    # Of a year first and a year last, one that is out of the ordinary is no reading at all.
+    # If one of "year first" and "year last" gives an unusual year, it is no possible reading.
     oldest = pl.lit(dt.date(today.year - _USUAL_YEARS, 1, 1))
     last, first = pl.coalesce("dmy", "mdy"), pl.col("ymd")
     return rows.with_columns(

@@ -9,7 +9,7 @@ import polars as pl
 
 from rollbook.pipeline.cells import MOST_CHARS, Reading, Understood, understood
 
-#: What no part of an address holds; its parts have dots between them, never at an end.
+#: Characters that no part of an address has; dots are only between parts, never at an end.
 _NONE_OF: Final = r"@\s<>()\[\],;:\\\"."
 _NAME: Final = rf"[^{_NONE_OF}]+"
 _EDGE: Final = rf"[^{_NONE_OF}'/_-]"

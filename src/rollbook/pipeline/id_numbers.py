@@ -68,7 +68,7 @@ def numbers(texts: pl.Series, today: dt.date) -> Understood:
         rows = is_power.arg_true().filter(pl.Series([code is not None for _, code in read]))
     else:
         rows = pl.Series([], dtype=pl.UInt32)
-    # An apostrophe in front is how a person makes a spreadsheet take a number for text.
+    # An apostrophe in front makes a spreadsheet program treat a number as text.
     text = _CELL.str.strip_prefix("'").str.replace(r"^([0-9]+)[.,]0+$", "$1")
     text = without(text, (*SEPARATORS, ",", "_"))
     found = odd.to_frame("cell").select(
@@ -116,7 +116,7 @@ def citizenship(number: pl.Expr) -> pl.Expr:
 def check_digit_fits(number: pl.Expr) -> pl.Expr:
     """Whether Luhn's sum ends in 0."""
     value = pl.when(has_form(number)).then(number).cast(pl.Int64, strict=False)
-    # Four digits at a time: an even number of them, so that every stretch begins with a digit that
+    # Four digits at a time: an even number of them, so that every group begins with a digit that
     # counts once.
     total = sum(
         (pl.lit(_luhn_sums()).gather(value // 10**place % 10_000) for place in (0, 4, 8, 12)),

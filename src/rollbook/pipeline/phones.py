@@ -23,7 +23,7 @@ from rollbook.pipeline.cells import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-#: How many digits a South African number has as a number: with its country code or without its 0.
+#: The lengths of a South African number in a numeric cell: with country code, or without its 0.
 _LENGTHS: Final = (9, 11)
 _NATIONAL: Final = re.compile(r"^(?:\+*27|0027|27)?0?([1-8][0-9]{8})$")
 #: Abroad no number is as short as these nine digits after 00: the zero of a mobile's is double.
@@ -53,7 +53,7 @@ _PAIR: Final = re.compile(
 def phones(texts: pl.Series) -> Understood:
     """South African numbers as +27 and nine digits; other countries' as + and their digits."""
     number = pl.col("cell")
-    # What a numeric cell and a cell that was made text bring along; few columns have any.
+    # Remains of numeric cells and of cells formatted as text; few columns have any.
     if texts.str.ends_with(".0").any():
         number = number.str.strip_suffix(".0")
     if texts.str.starts_with("'").any():

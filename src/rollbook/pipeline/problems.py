@@ -20,7 +20,7 @@ class Problem:
 
     severity: Severity
     sentence: str
-    #: Is the cell left out of the record? Only a warning says so.
+    #: Whether the cell is left out of the record; only for warnings.
     leaves_out: bool = False
 
 

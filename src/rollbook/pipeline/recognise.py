@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from rollbook.pipeline.columns import ColumnMap
 
-#: Values that are looked at.
+#: The most values that are checked.
 SAMPLE: Final = 1_000
 #: The share of a column's values that must be of a kind: some cells hold something else.
 _SHARE: Final = 0.8
@@ -41,7 +41,7 @@ class Suggestion:
     header: str
     #: The most likely first.
     fields: tuple[str, ...]
-    #: Whether its values say so (``values``), or only its header does (``near``).
+    #: Whether its values show it (``values``), or only its header (``near``).
     how: str
 
 
@@ -62,7 +62,7 @@ def suggestions(frame: pl.DataFrame, columns: ColumnMap, today: dt.date) -> list
         place = frame.get_column_index(header)
         by_values = recognised(frame.to_series(place).head(SAMPLE), today)
         by_header = suggested(header)
-        # Where both say something, the values decide among what the header may mean.
+        # Where both suggest fields, the values decide among those that the header may mean.
         both = [field for field in by_header if field in by_values]
         fields = tuple(dict.fromkeys([*both, *by_values, *(() if by_values else by_header)]))
         free = tuple(

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
     from rollbook.pipeline.columns import ColumnMap
 
-#: What such a row begins with, in the languages of the headers.
+#: The first words of such a row, in the languages of the headers.
 _TOTAL: Final = (
     r"(?i)^\s*(?:(?:grand|sub|final)[\s-]*)?"
     r"(?:totals?|totaal|totale|subtotaal|eindtotaal|som|sum|isamba|kakaretso)\b[^0-9]*[0-9 .,]*$"
 )
-#: So many digits are an attempt at an ID number.
+#: From this many digits on, a text is an attempt at an ID number.
 _ID_DIGITS: Final = 6
 _MOST_LISTED: Final = 5
 
@@ -39,7 +39,7 @@ def are_totals(body: pl.DataFrame, columns: ColumnMap) -> pl.Series | None:
         return None
     # Under a fixed name: a header of the file may be a pattern.
     numbers = body.to_series(places["id_number"]).alias("cell")
-    # Almost every cell is a whole ID number, which is seen sooner than digits are counted.
+    # Almost every cell is a whole ID number, which is a faster check than counting digits.
     is_whole = is_number(numbers) & (numbers.str.len_bytes() == LENGTH)
     suspects = (~is_whole.fill_null(value=False)).arg_true()
     has_number = numbers[suspects].str.count_matches("[0-9]") >= _ID_DIGITS

@@ -52,7 +52,7 @@ class Verification:
         if cache_days is None:
             self.not_asked_because = "verification is switched off"
         elif upload["dry_run"]:
-            self.not_asked_because = "a dry run asks about nobody"
+            self.not_asked_because = "a dry run asks no questions"
 
     def prepare(self, lines: pl.DataFrame, *, is_refused: bool) -> bool:
         """Note which rows are to be verified, each with its answer where there is a good one.
