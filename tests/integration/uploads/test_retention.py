@@ -459,7 +459,7 @@ async def test_what_undoing_needs_goes_when_it_is_too_late_for_it_and_its_lists_
     # Whatever the setting says later: without the former values nothing is undone by half.
     longer = settings.model_copy(update={"undo_days": 400})
     async with open_system(longer) as other:
-        with pytest.raises(ConflictError, match="is gone"):
+        with pytest.raises(ConflictError, match="are gone"):
             await undo.undo(other, user, ids["second"], dry_run=False)
         # What an edit by hand leaves under it afterwards goes with the next round.
         with connect(settings.database_address) as connection:
