@@ -109,7 +109,7 @@ class Subscriber:
             self._settings.redis_address, keepalive=self._settings.keepalive
         ) as client:
             if self._last_id is None:
-                # Fixed before reading begins: what happens from here on is not missed.
+                # Set before reading begins, so that no later event is missed.
                 self._last_id = await self._newest(client)
                 if self._last_id is None:
                     return

@@ -136,7 +136,7 @@ class UploadQueue:
         except (RedisError, OSError) as error:
             raise unreachable() from error
         first = stream["first-entry"]
-        # Redis counts what was ever added since its version 7.
+        # Redis counts all entries ever added since its version 7.
         is_whole = stream.get("entries-added") == stream["length"]
         return None if first is None or is_whole else str(first[0])
 

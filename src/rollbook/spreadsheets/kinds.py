@@ -12,13 +12,13 @@ from typing import Final
 from rollbook.errors import UnsupportedFileError
 
 KINDS: Final = ("xlsx", "xls", "csv", "xlsb", "ods", "fods")
-#: The kind by the ending of the name. Texts are all read alike: their content says what divides
-#: the cells. A workbook with macros is read as data, as one without.
+#: The kind by the ending of the name. All texts are one kind: the delimiter is found from their
+#: content. A workbook with macros is read as data, like one without.
 ENDINGS: Final = {
     "xlsx": "xlsx", "xlsm": "xlsx", "xls": "xls", "xlsb": "xlsb", "ods": "ods", "fods": "fods",
     "csv": "csv", "tsv": "csv", "txt": "csv",
 }  # fmt: skip
-#: How many of the first bytes are looked at.
+#: The number of first bytes that are checked.
 HEAD_BYTES: Final = 4096
 
 ZIP: Final = b"PK\x03\x04"
@@ -27,8 +27,8 @@ OLE2: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 #: The endings as a sentence lists them.
 LISTED: Final = ", ".join(f".{ending}" for ending in [*ENDINGS][:-1]) + f" and .{[*ENDINGS][-1]}"
 
-#: In a text of Latin letters in UTF-16, so many of the pairs of bytes have a zero at one place, and
-#: so few at the other.
+#: In Latin text in UTF-16, at least this share of the byte pairs has a zero in one place, and at
+#: most the rest has one in the other.
 _MOST_LATIN: Final = 0.7
 
 _AS_XLSX: Final = "Open it in Excel or LibreOffice, save it as .xlsx and send that."
@@ -41,8 +41,8 @@ _OTHER_SHEETS: Final = {
     "xltx": "A template (.xltx) can't be taken in",
     "numbers": "A file of Apple Numbers can't be taken in",
 }
-#: Endings of programs, pages, documents and archives. Before the last ending they make a name that
-#: is meant to be taken for something else, such as ``members.exe.csv``.
+#: Endings of programs, pages, documents and archives. Before the last ending they make a misleading
+#: name, such as ``members.exe.csv``.
 _DISGUISES: Final = (
     "exe scr bat cmd ps1 sh msi dll jar js vbs wsf hta lnk py php asp aspx jsp cgi htm html "
     "xhtml svg xml pdf doc docx docm rtf odt ppt pptx pptm zip rar 7z gz tar iso apk dmg "

@@ -126,7 +126,7 @@ class Options(Choices):
     idempotency_key: str | None = None
     #: None: the priority of the sender's role.
     priority: int | None = None
-    #: For the audit trail: the act, who acts where that isn't the owner, and what it concerns.
+    #: For the audit trail: the act, the acting user if not the owner, and the subject.
     act: audit.Act = "upload"
     by: InstanceOf[User] | None = None
     about: str | None = None
@@ -136,5 +136,5 @@ class Options(Choices):
         return self.model_dump(include=_RECORDED)
 
 
-#: What an upload's row says of the sender's choices. A run of a dry run's file has the same ones.
+#: The columns with the sender's choices. A real run of a dry run's file copies them.
 _RECORDED = Choices.model_fields.keys() - {"allow_duplicate"}

@@ -431,7 +431,7 @@ def _measured(upload: Row) -> Iterator[_End]:
             metrics.ATTEMPT_SECONDS.labels(result=ended.result).observe(taken)
             if own is not None:
                 own.attributes["rollbook.result"] = ended.result
-                own.error = ended.error or ""  # what was put back is no error
+                own.error = ended.error or ""  # a postponed attempt is no error
 
 
 def _note_stages(times: StageTimes) -> None:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 #: Seconds between two checks of a child's memory.
 MEMORY_INTERVAL_S = 0.2
-#: A child that is larger than this after an attempt is replaced: allocators keep what they had.
+#: A child that is larger than this after an attempt is replaced: allocators rarely return memory.
 KEPT_CHILD_MB = 700
 
 PROGRAM = (sys.executable, "-m", "rollbook.worker.child")

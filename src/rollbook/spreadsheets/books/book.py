@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 #: Rows and columns of a sheet, by the formats.
 MOST_ROWS: Final = 1_048_576
 MOST_COLUMNS: Final = 16_384
-#: Blank cells of the rectangles around the values: so many, and so many for each value.
+#: The most blank cells in the rectangles around the values: in all, and for each value.
 MOST_BLANKS: Final = 1 << 23
 MOST_BLANKS_PER_VALUE: Final = 64
 

@@ -295,7 +295,7 @@ def _named(attributes: dict[str, str]) -> dict[str, str]:
     """The attributes by their local names; the first prefix of a name counts."""
     found: dict[str, str] = {}
     for name, value in attributes.items():
-        # Only errors are what an extension of the format says of a value.
+        # From the format's extension only errors are read.
         if name.startswith("calcext:") and value != "error":
             continue
         key = local(name)

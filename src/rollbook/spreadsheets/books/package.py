@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PIECE_BYTES: Final = 1 << 20
-#: A part that is read whole may be so large, inflated.
+#: The largest inflated part that is read as a whole, in bytes.
 MOST_SMALL_PART_BYTES: Final = 64 << 20
 MOST_DEPTH: Final = 256
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-#: A part that is read whole may be so large, inflated.
+#: The largest inflated part that is read as a whole, in bytes.
 MOST_PART_BYTES: Final = 768 << 20
 #: Kinds of records: of the workbook, of its styles and texts, of a sheet.
 _SHEET, _PROPERTIES = 156, 153

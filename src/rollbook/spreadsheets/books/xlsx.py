@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 #: The texts that cells share, in bytes of XML.
 MOST_SHARED_BYTES: Final = 512 << 20
-#: What follows the rows of a sheet may be so long; merged cells are there.
+#: The longest part after the rows of a sheet, in bytes; it holds the merged cells.
 MOST_TAIL_BYTES: Final = 64 << 20
 _SPACE: Final = " \t\r\n"
 _KNOWN: Final = ("styles", "sharedStrings")

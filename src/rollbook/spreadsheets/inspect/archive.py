@@ -38,7 +38,7 @@ MOST_ENTRIES: Final = 10_000
 _MOST_DIRECTORY_BYTES: Final = 4 << 20
 #: No part that a spreadsheet program writes is packed better than this, once it is long.
 MOST_RATIO: Final = 100
-#: Up to so many bytes a part may have any ratio: short ones of white space do.
+#: A part of at most this many bytes may have any ratio: short ones of white space exceed it.
 FREE_BYTES: Final = 16 << 20
 
 _END: Final = struct.Struct("<4s4H2IH")
@@ -115,8 +115,8 @@ class Limits:
 class Inspected:
     """Facts found during the inspection, so that the reader needn't search for them again."""
 
-    #: By the name of a worksheet's part, what follows its rows. A part that isn't here has more
-    #: there than is kept.
+    #: The bytes after the rows, by the name of a worksheet's part. A part that isn't here has
+    #: more bytes there than are stored.
     tails: Mapping[str, bytes] = field(default_factory=dict)
 
 

@@ -36,7 +36,7 @@ _INPUT, _HASH, _KEY = (
 
 class _Secret(NamedTuple):
     key: bytes
-    #: Of the package: what its segments are salted with, and by what they are hashed.
+    #: The package's salt and hash algorithm for its segments.
     salt: bytes
     hash_name: str
 

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 #: What a worksheet may have, by the format.
 MOST_ROWS: Final = 1_048_576
-#: Blank cells of the rectangle around the values: so many, and so many for each value.
+#: The most blank cells in the rectangle around the values: in all, and for each value.
 MOST_BLANKS: Final = 1 << 23
 MOST_BLANKS_PER_VALUE: Final = 64
 #: Columns up to ZZ: their letters and a digit fit in three bytes.

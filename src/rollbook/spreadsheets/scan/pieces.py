@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 _Result = TypeVar("_Result")
-#: So much inflated XML is looked at in one go: few enough for the arrays to stay in the cache.
+#: Inflated XML that is processed at a time, in bytes: its arrays fit in the cache.
 PIECE_BYTES: Final = 4 << 20
 #: The longest row, and the longest text before the rows.
 MOST_ROW_BYTES: Final = 32 << 20
@@ -129,7 +129,7 @@ def in_order(
         try:
             taken = threads.submit(take)
             while (piece := taken.result()) is not None:
-                # What comes first is what is waited for first.
+                # Taking is submitted before working, because it is awaited first.
                 taken = threads.submit(take)
                 waiting.append(threads.submit(work, piece))
                 if len(waiting) > _THREADS:

@@ -32,7 +32,7 @@ _MARKUP: Final = "[&<>]"
 _RARE: Final = r"[\x00-\x08\x0b-\x1f\x{fffe}\x{ffff}]|_x"
 #: Illegal characters are removed first, so that what was next to them is at the end or the start.
 _EDGE: Final = rf"^{_ILLEGAL}*[ \t]|[ \t]{_ILLEGAL}*$|[\n\r]"
-#: A spreadsheet could take what starts so for a formula.
+#: A text that a spreadsheet could read as a formula.
 _ACTIVE: Final = rf"^{_ILLEGAL}*[=+\-@\t\r\n]"
 _NOTABLE: Final = "|".join((_MARKUP, _RARE, _EDGE, _ACTIVE))
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 #: The rows of a worksheet (Excel's limit), less the one of the headers.
 MOST_ROWS: Final = 1_048_575
 MOST_COLUMNS: Final = 16_384
-#: Rows whose XML is made at once: enough for polars to be quick, few enough for the memory, in
-#: which there are as many chunks as threads and one more.
+#: Rows of a chunk: enough for polars to be fast, few enough for the memory, which holds one chunk
+#: more than there are threads.
 CHUNK_ROWS: Final = 10_000
 
 _THREADS: Final = 2

@@ -149,7 +149,7 @@ def widths_of(frame: pl.DataFrame, titles: Sequence[str]) -> list[float]:
     """A width in characters for each column: the longest of a sample, or the title."""
     widths = []
     for series, title in zip(frame.head(MEASURED_ROWS).iter_columns(), titles, strict=True):
-        # Neither a float's full digits nor a datetime's fraction is what the cell shows.
+        # The cell shows neither a float's full digits nor a datetime's fraction.
         shown = series.round(2) if series.dtype.is_float() else series
         if series.dtype == pl.Datetime:
             shown = series.dt.to_string(_DATETIME_FORMAT)
