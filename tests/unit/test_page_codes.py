@@ -1,16 +1,20 @@
-"""What the page knows of the errors' codes."""
+"""What the page knows of the errors' codes and of the audit trail's acts."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import rollbook
+from rollbook.accounts import audit
 from rollbook.errors import FileProblemError
+
+PAGE = Path(rollbook.__file__).with_name("page")
 
 
 def test_the_page_offers_no_retry_of_any_problem_of_the_file() -> None:
-    script = Path(rollbook.__file__).with_name("page").joinpath("uploads.js").read_text("utf-8")
+    script = PAGE.joinpath("uploads.js").read_text("utf-8")
     found = re.search(r"const HOPELESS = new Set\((.*?)\);", script, re.DOTALL)
     assert found is not None
     kinds: list[type[FileProblemError]] = [FileProblemError]
@@ -18,3 +22,26 @@ def test_the_page_offers_no_retry_of_any_problem_of_the_file() -> None:
         kinds.extend(kind.__subclasses__())
     named = {word for text in re.findall(r'"([^"]+)"', found[1]) for word in text.split()}
     assert named == {kind.code for kind in kinds}
+
+
+def test_the_page_names_every_act_of_the_audit_trail_and_offers_it_as_a_filter() -> None:
+    script = PAGE.joinpath("views", "audit.js").read_text("utf-8")
+    found = re.search(r"const ACTS = \[(.*?)\];", script, re.DOTALL)
+    assert found is not None
+    texts = PAGE.joinpath("text.en.js").read_text("utf-8")
+    acts = set(get_args(audit.Act))
+    assert set(re.findall(r'"(\w+)"', found[1])) == acts
+    assert set(re.findall(r'"act\.(\w+)":', texts)) == acts
+
+
+def test_every_text_that_the_page_asks_for_by_a_fixed_key_is_there() -> None:
+    texts = PAGE.joinpath("text.en.js").read_text("utf-8")
+    keys = set(re.findall(r'^  "?([\w.]+)"?:', texts, re.MULTILINE))
+    asked = {
+        key
+        for script in PAGE.rglob("*.js")
+        if "vendor" not in script.parts
+        for key in re.findall(r'\bt\("([\w.]+)"', script.read_text("utf-8"))
+    }
+    assert len(asked) > 100
+    assert asked - keys == set()

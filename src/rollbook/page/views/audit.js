@@ -26,6 +26,7 @@ const ACTS = [
   "download_report",
   "download_refused",
   "download_kept",
+  "forget_mapping",
   "delete",
   "purge",
   "watch_start",
