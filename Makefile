@@ -38,7 +38,7 @@ up: setup ## The whole system at http://127.0.0.1:8000
 	@$(BIN)/rollbook up
 
 test: setup ## All tests, against the real PostgreSQL and Valkey
-	@$(BIN)/python -m pytest --numprocesses=$(TEST_PROCESSES) --dist=loadgroup
+	@$(BIN)/python -m pytest --numprocesses=$(TEST_PROCESSES) --dist=worksteal
 
 stress-tests: setup ## All tests in random order beside busy processes (RUNS=10 SEED=1 TESTS=tests/page)
 	@$(BIN)/python scripts/stress.py --runs $(or $(RUNS),10) --seed $(or $(SEED),1) $(TESTS)

@@ -44,7 +44,7 @@ def busy(count: int) -> Iterator[None]:
 def run(seed: int, log: Path, tests: list[str], processes: int) -> bool:
     """Run the tests once; did all of them pass?"""
     command = [
-        sys.executable, "-m", "pytest", f"--numprocesses={processes}", "--dist=loadgroup",
+        sys.executable, "-m", "pytest", f"--numprocesses={processes}", "--dist=worksteal",
         "--durations=15", *tests,
     ]  # fmt: skip
     with log.open("wb") as output:

@@ -56,7 +56,7 @@ def test_the_demo_ends_with_one_json_object_whose_outcomes_add_up_and_touches_no
     result = json.loads(done.stdout.splitlines()[-1])
     assert result["rows"] == sum(result["outcomes"].values()) == 3000
     assert {"read", "validate", "merge", "report", "total"} <= set(result["seconds"])
-    assert len(fastexcel.read_excel(result["report"]).sheet_names) == 7
+    assert len(fastexcel.read_excel(result["report"]).sheet_names) == 8
     assert [file for file in files if not file.exists()] == []
 
 
@@ -88,7 +88,7 @@ def test_the_demo_shows_outcomes_that_add_up_and_the_seconds_of_each_stage(
     assert 0 < sum(seconds.values()) <= total
     report = folder / "report.xlsx"
     assert str(report) in text
-    assert len(fastexcel.read_excel(report).sheet_names) == 7
+    assert len(fastexcel.read_excel(report).sheet_names) == 8
 
 
 @pytest.mark.skipif(SOFFICE is None, reason="no LibreOffice (Debian: libreoffice-calc-nogui)")

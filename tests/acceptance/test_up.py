@@ -80,7 +80,7 @@ def test_the_eight_steps_of_the_first_system_s_test_script(
         # and what the office came for
         report = api.get(f"/bulk-upload/report/{receipt['job_id']}")
         assert "members-report.xlsx" in report.headers["content-disposition"]
-        assert len(fastexcel.read_excel(report.content).sheet_names) == 7
+        assert len(fastexcel.read_excel(report.content).sheet_names) == 8
 
 
 def test_up_takes_the_files_of_the_watched_folder(tmp_path: Path) -> None:

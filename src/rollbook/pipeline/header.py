@@ -273,8 +273,14 @@ class Body:
 
     def _is_header(self, row: Texts) -> bool:
         texts = [text for cell in row if (text := one_line(cell))]
-        fields = {_field(text, self._given) for text in texts}
-        return _ID in fields and not fields.isdisjoint(_NAMES) and _is_words(texts)
+        fields = [field for text in texts if (field := _field(text, self._given))]
+        if _ID not in fields or set(fields).isdisjoint(_NAMES) or not _is_words(texts):
+            return False
+        # A member's row may hold such words too; most cells of a header row are headers.
+        same = sum(
+            self._is_same(before, text) for before, text in zip(self._texts, texts, strict=False)
+        )
+        return 2 * max(len(fields), same) >= len(texts)
 
     def _take_over(self, row: Texts, number: int) -> None:
         """Add what a header row says of columns that have no header above."""
