@@ -68,8 +68,8 @@ def ended(up: Up) -> None:
             up.process.wait(timeout=30)
 
 
-def _runs_again(up: Up, dead: psutil.Process) -> bool:
-    return any(found.pid != dead.pid for found in up.engines(dead.name()))
+def _runs_again(up: Up, name: str, dead: int) -> bool:
+    return any(found.pid != dead for found in up.engines(name))
 
 
 @pytest.mark.timeout(300)
@@ -83,7 +83,7 @@ def test_up_starts_a_dead_engine_again(
             [dead] = up.engines(name)
             dead.kill()
             began = time.monotonic()
-            until(lambda: _runs_again(up, dead), f"{dead.name()} runs again")  # noqa: B023
+            until(lambda: _runs_again(up, name, dead.pid), f"{name} runs again")  # noqa: B023
             until(up.is_ready, "ready again")
             record_property(f"seconds until normal without {name}", time.monotonic() - began)
         assert up.process.poll() is None

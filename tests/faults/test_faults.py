@@ -298,7 +298,7 @@ def test_a_merge_whose_answer_was_lost_is_not_done_again(site: Site) -> None:
         site.ended(uploads)
         assert cutter.cut.wait(timeout=30)
         until(
-            lambda: "upload had ended before" in site.log(),
+            lambda: "upload can't be claimed" in site.log(),
             "the job came again and was answered from the record",
         )
     site.check(uploads)

@@ -72,8 +72,17 @@ async def _one_life(
     worker.on("stalled", _heard_stalled)
     running = asyncio.create_task(worker.run())
     watching = asyncio.create_task(watch(settings, worker, client))
-    await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait({running, stopping, watching}, return_when=asyncio.FIRST_COMPLETED)
+    is_deaf = watching.done() and not running.done()
     watching.cancel()
+    if not stopping.done() and is_deaf:
+        # What it waits for may never end: its connections are given up with it.
+        ending = asyncio.create_task(worker.close(force=True))
+        running.cancel()
+        await asyncio.wait({ending, running}, timeout=RESTART_PAUSE_S)
+        ending.cancel()
+        await asyncio.wait({asyncio.create_task(client.aclose())}, timeout=RESTART_PAUSE_S)
+        return
     if not stopping.done():
         error = running.exception() if running.done() else None
         metrics.WORKER_EVENTS.labels(event="error").inc()
@@ -88,9 +97,10 @@ async def _one_life(
 
 
 async def watch(settings: Settings, worker: OneCallWorker, client: Redis) -> None:
-    """Reconnect a worker that takes nothing although jobs wait and it has room.
+    """Wait until a worker takes nothing although jobs wait and it has room.
 
-    Its connections may have died unnoticed, or a wake-up got lost. Running jobs go on.
+    Its connections may have died unnoticed, or a wake-up got lost. While jobs of it run, they are
+    reconnected; otherwise this returns, for another worker to be started.
 
     Args:
         settings: where Redis is, and for how long that may be so.
@@ -103,7 +113,7 @@ async def watch(settings: Settings, worker: OneCallWorker, client: Redis) -> Non
         settings.redis_address, socket_timeout_s=ANSWER_S, keepalive=settings.keepalive
     ) as own:
         since, taken = time.monotonic(), worker.taken
-        while True:  # no bound: ends with the worker, which cancels it
+        while True:  # ends with the worker, which cancels it
             await asyncio.sleep(interval_s)
             try:
                 is_idle = worker.has_room and worker.taken == taken and await _is_any(own, *waits)
@@ -114,6 +124,8 @@ async def watch(settings: Settings, worker: OneCallWorker, client: Redis) -> Non
             elif time.monotonic() - since >= settings.deaf_after_s:
                 metrics.RECONNECTED.inc()
                 log.error("jobs wait and slots are free, reconnecting to the queue")
+                if not worker.jobs:
+                    return
                 await client.connection_pool.disconnect(inuse_connections=True)
                 since = time.monotonic()
 
