@@ -272,15 +272,22 @@ class Body:
         return [at for at, *row in suspects.iter_rows() if self._is_header(row)]
 
     def _is_header(self, row: Texts) -> bool:
-        texts = [text for cell in row if (text := one_line(cell))]
+        """Whether a row has headers; a member's row may hold such words too."""
+        cells = [one_line(cell) for cell in row]
+        texts = [text for text in cells if text]
+        if not texts or self._id_column >= len(cells) or not cells[self._id_column]:
+            return False
         fields = [field for text in texts if (field := _field(text, self._given))]
         if _ID not in fields or set(fields).isdisjoint(_NAMES) or not _is_words(texts):
             return False
-        # A member's row may hold such words too; most cells of a header row are headers.
         same = sum(
-            self._is_same(before, text) for before, text in zip(self._texts, texts, strict=False)
+            self._is_same(before, text)
+            for before, text in zip(self._texts, cells, strict=False)
+            if text
         )
-        return 2 * max(len(fields), same) >= len(texts)
+        # Most cells are headers: those above again, or others that differ from each other.
+        is_again = 2 * same >= len(texts)
+        return is_again or (len(set(texts)) == len(texts) <= 2 * len(fields))
 
     def _take_over(self, row: Texts, number: int) -> None:
         """Add what a header row says of columns that have no header above."""
