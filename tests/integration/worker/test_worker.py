@@ -119,7 +119,7 @@ async def test_each_row_gets_its_outcome_and_the_good_ones_become_members(
     assert [p["code"] for p in outcomes[5]["problems"]] == ["surname_missing"]
 
 
-async def test_the_report_has_its_seven_sheets_and_the_refused_rows_their_own_file(
+async def test_the_report_has_its_sheets_and_the_refused_rows_their_own_file(
     system: System, make_user: MakeUser
 ) -> None:
     user = await make_user()
@@ -127,7 +127,7 @@ async def test_the_report_has_its_seven_sheets_and_the_refused_rows_their_own_fi
     async with working(system):
         upload = await ended(system, user, await sent(system, user, content))
     report = fastexcel.read_excel(await downloaded(system, upload["report_key"]))
-    assert report.sheet_names == SHEETS
+    assert report.sheet_names == [*SHEETS, "Changes"]
     rows = report.load_sheet("All Uploaded Rows", dtypes="string").to_polars()
     assert rows.height == 4
     assert rows["ID Number"][0] == id_number(0)
