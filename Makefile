@@ -49,6 +49,9 @@ faults: setup ## The fault tests many times (RUNS=25, SEED=1): about an hour
 fuzz: setup ## Odd files before the reader, 20,000 of them (INPUTS=20000 SEED=1): ten minutes
 	@ROLLBOOK_FUZZ_INPUTS=$(or $(INPUTS),20000) ROLLBOOK_FUZZ_SEED=$(or $(SEED),1) $(LONG) fuzz 10 'Odd files before the reader' -- $(BIN)/python -m pytest --timeout=3600 -s tests/security/test_reader_fuzz.py
 
+properties: setup ## The property tests with examples that no run has tried (RUNS=20): ten minutes
+	@ROLLBOOK_EXPLORE=1 $(LONG) properties 10 'New examples for the property tests' -- sh -e -c 'for run in $$(seq $(or $(RUNS),20)); do $(BIN)/python -m pytest -q -m hypothesis tests/unit tests/integration/pipeline; done'
+
 fuzz-api: setup ## Requests made of the OpenAPI document, many of them (EXAMPLES=200): ten minutes
 	@ROLLBOOK_API_EXAMPLES=$(or $(EXAMPLES),200) $(LONG) fuzz-api 10 'Requests made of the OpenAPI document' -- $(BIN)/python -m pytest --timeout=3600 tests/security/test_api_fuzz.py
 
