@@ -6,7 +6,7 @@ import sys
 
 def main() -> None:
     """Run the command line; a Ctrl-C ends it quietly from the first moment on."""
-    # Files of members, keys and sockets are nobody else's to read, whatever the caller's umask.
+    # Only the owner may read files of members, keys and sockets, whatever umask the caller set.
     # Child processes inherit it; the watched folder, which is shared, sets its modes by itself.
     os.umask(0o077)
     try:

@@ -110,7 +110,7 @@ class UploadVerification(BaseModel):
     mode: Verify
     results: dict[Result, int] = Field(description="They add up to the rows that were merged.")
     seconds_left: float | None = Field(
-        None, description="Until everybody has been asked about; null when nobody can tell."
+        None, description="Until every row has been verified; null when that can't be estimated."
     )
     verified_at: dt.datetime | None
 
@@ -213,7 +213,9 @@ class UploadStatus(FileReading):
     outcomes: dict[Outcome, int]
     stage_seconds: dict[str, float]
     attempts: int = Field(description="Since it was sent, or retried by hand.")
-    attempt: int = Field(description="The number of the latest attempt; it is never counted anew.")
+    attempt: int = Field(
+        description="The number of the latest attempt; it never starts again at 1."
+    )
     dry_run: bool
     existing: Existing
     all_or_nothing: bool
@@ -275,7 +277,7 @@ class RowProblem(BaseModel):
     severity: Literal["error", "warning"]
     message: str
     kept: str | None = Field(
-        None, description="What a doubtful cell was read as; null where nothing of it was kept."
+        None, description="What a doubtful cell was read as; null where the cell was left out."
     )
 
     @classmethod
@@ -345,7 +347,7 @@ class VoterRollStanding(BaseModel):
     pending: int = Field(description="People who are still to be asked about, of all offices.")
     failing: int = Field(description="Those of them about whom asking has failed.")
     pending_seconds: float | None = Field(
-        description="Until they have all been asked about; null when nobody can tell."
+        description="Until all of them are verified; null when that can't be estimated."
     )
 
     @classmethod
@@ -366,7 +368,7 @@ class CanUpload(BaseModel):
     )
     rows: int
     verified_in_seconds: float | None = Field(
-        description="Until these rows would be verified; null when nobody can tell."
+        description="Until these rows would be verified; null when that can't be estimated."
     )
     remaining: int
     reset_at: dt.datetime
@@ -411,7 +413,7 @@ class Undoing(BaseModel):
     dry_run: bool = Field(description="True: nothing was changed.")
     removed: int = Field(description="Created by the upload, and gone.")
     restored: int = Field(description="Changed by the upload, and as they were before it.")
-    kept: int = Field(description="Left alone, because they were changed since.")
+    kept: int = Field(description="Kept as they are, because they were changed since.")
     kept_because: dict[Literal["later_upload", "edited"], int]
     gone: int = Field(description="Changed by the upload, and removed by somebody since.")
     undone_at: dt.datetime | None
@@ -435,7 +437,7 @@ class Undoing(BaseModel):
 
 
 class KeptMember(BaseModel):
-    """A member whom undoing an upload left alone, or would."""
+    """A member whom undoing an upload keeps as it is, or would."""
 
     id_number: Annotated[str, AfterValidator(masked)] = Field(
         description="Masked; the downloaded list has it whole."
@@ -480,7 +482,7 @@ class ColumnMapping(BaseModel):
     province: str | None
     municipality: str | None
     columns: dict[str, str | None] = Field(
-        description="The field by header; null: the column is left alone."
+        description="The field by header; null: the column isn't read."
     )
     job_id: UUID = Field(description="The upload that taught it.")
     file_name: str | None

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 import unicodedata
 
-#: What stands between groups: blanks, hyphens and dashes, and what nobody sees.
+#: What may separate groups: blanks, hyphens, dashes and invisible characters.
 _BETWEEN = r"[\s\-\u00ad\u200b-\u200d\u2010-\u2015\u2060\u2212\ufeff]{0,3}"
 #: Thirteen digits, perhaps in groups, and no part of a longer number. A UUID may look like one and
-#: is left alone, as most of what is logged and answered is about a job.
+#: is left as it is, as most of what is logged and answered is about a job.
 _ID_NUMBER = re.compile(
     r"(?P<uuid>\b[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b)"
     rf"|(?<!\d)\d(?:{_BETWEEN}\d){{12}}(?!\d)"

@@ -266,7 +266,7 @@ class Provider:
     def _refused(self, why: str) -> NotAuthenticatedError:
         return NotAuthenticatedError(
             f"You were not signed in: {self.name} was asked, but {why}. Please try again; if it "
-            "happens again, tell the person who runs Rollbook for you."
+            "happens again, ask the person who runs Rollbook for you."
         )
 
     def _unusable(self, what: str) -> ServiceUnavailableError:

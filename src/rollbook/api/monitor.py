@@ -95,7 +95,7 @@ async def process(
 
     The answer comes when the file has stood still for ROLLBOOK_WATCH_STILL_S seconds.
     """
-    upload = await intake.take_by_hand(system, user, body.file_name)
+    upload = await intake.accept_by_hand(system, user, body.file_name)
     return await receipt_of(request, response, system, upload)
 
 

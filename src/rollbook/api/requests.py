@@ -33,7 +33,7 @@ class RequestMiddleware:
             await self._app(scope, receive, send)
             return
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
-        request_id = correlation.taken_or_made(headers.get(b"x-request-id"))
+        request_id = correlation.given_or_new(headers.get(b"x-request-id"))
         # The answer to an unforeseen error is made outside of this middleware.
         scope.setdefault("state", {})["request_id"] = request_id
         with correlation.bound(request_id):

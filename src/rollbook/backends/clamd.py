@@ -33,7 +33,7 @@ DOWN: Final = (
 )
 NOT_SCANNED: Final = (
     "The virus scanner couldn't look at the file, so nothing was kept. Please send it again in a "
-    "few minutes. If that doesn't help, tell the operator, whose log says why."
+    "few minutes. If that doesn't help, ask the operator: the log says why."
 )
 
 log = structlog.get_logger(__name__)
@@ -68,7 +68,7 @@ async def scan(settings: Settings, chunks: AsyncIterator[bytes]) -> None:
         log.warning("virus found", signature=name)
         raise InfectedFileError(
             f"The virus scanner found {name} in the file, so nothing was kept. Don't send it to "
-            "anybody else; ask whoever looks after your computer."
+            "anybody else; ask the person who looks after your computer."
         )
     log.error("virus scan failed", reply=reply)
     raise FileNotScannedError(NOT_SCANNED)

@@ -1,4 +1,4 @@
-"""What an error of PostgreSQL means for the person who waits: errors are told apart, not lumped."""
+"""What an error of PostgreSQL means for the person who waits: one class for each remedy."""
 
 from __future__ import annotations
 

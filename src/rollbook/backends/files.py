@@ -436,7 +436,7 @@ def _mapped() -> Iterator[None]:
 
 
 def _unavailable(error: Exception, sentence: str) -> RollbookError:
-    """Our own error: a full disk is told from a store that is away."""
+    """Our own error: a full disk and a store that is away are different errors."""
     if is_full(error):
         return NoRoomError(
             "The disk of the file store is full, so nothing was changed. Work goes on by itself "

@@ -33,7 +33,7 @@ async def keep_running(engines: Engines, *, restarts: int) -> None:
         restarts: how often in a row one is started again.
 
     Raises:
-        EngineError: one ended more often, or can't be started; whoever watches the process acts.
+        EngineError: one ended more often, or can't be started; what supervises the process acts.
     """
     loop = asyncio.get_running_loop()
     tries: dict[str, int] = {}

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 POLL_S = 0.2
 READ_BYTES = 1024 * 1024
 
-queue_app = typer.Typer(name="queue", no_args_is_help=True, help="Watch and steer the queue.")
+queue_app = typer.Typer(name="queue", no_args_is_help=True, help="Show and control the queue.")
 
 JobArgument = Annotated[UUID, typer.Argument(help="The job's id.")]
 AsOption = Annotated[
@@ -128,7 +128,7 @@ def undo_upload(
     ] = False,
     kept: Annotated[
         Path | None,
-        typer.Option(help="A CSV file to write: the members that were, or would be, left alone."),
+        typer.Option(help="A CSV file to write: the members that are kept, or would be."),
     ] = None,
     acting: AsOption = None,
     as_json: JsonOption = False,

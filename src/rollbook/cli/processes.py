@@ -44,7 +44,7 @@ def up() -> None:
 
 
 async def _up(settings: Settings, processes: supervisor.Processes, started: Engines | None) -> None:
-    """Run until we are told to stop, or until an engine can't be kept running.
+    """Run until a signal asks us to stop, or until an engine can't be kept running.
 
     Raises:
         EngineError: an engine can't; the process ends with an exit code, so that systemd acts.

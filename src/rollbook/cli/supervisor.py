@@ -1,7 +1,7 @@
 """``rollbook up``: starts and restarts the processes of API, worker and folder watcher.
 
 A process needs a second or two to import its libraries, and an engine as long to start: they do it
-at the same time. What is started before the engines waits, and is told their addresses on its
+at the same time. What is started before the engines waits, and gets their addresses on its
 standard input when the schema is there.
 """
 
@@ -223,7 +223,7 @@ class _Command:
         process, self.process = self.process, None
         if process is not None:
             assert process.stdin is not None
-            with contextlib.suppress(BrokenPipeError):  # it ended before it was told
+            with contextlib.suppress(BrokenPipeError):  # it ended before it got the addresses
                 process.stdin.close()
             process.wait()
             _groups.discard(process.pid)

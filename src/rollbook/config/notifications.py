@@ -16,7 +16,7 @@ from rollbook.config.values import Positive
 class NotificationSettings(BaseSettings):
     """Notifications by mail and webhook; none are sent unless smtp_host or webhook_url is given."""
 
-    #: False switches them off, whatever else is given.
+    #: False switches them off, even where other settings are given.
     notifications_enabled: bool = True
     #: Where people reach the page, for links: ``https://rollbook.example.org``.
     public_url: str | None = None
@@ -83,7 +83,7 @@ class NotificationSettings(BaseSettings):
         if parts.hostname is None or parts.username or not (parts.scheme == "https" or is_private):
             raise ValueError(
                 "a webhook's address must begin with https:// and have no user in it; http:// is "
-                "for ROLLBOOK_WEBHOOK_ALLOWED_NETWORKS alone"
+                "only for ROLLBOOK_WEBHOOK_ALLOWED_NETWORKS"
             )
         return url
 
@@ -101,7 +101,7 @@ class NotificationSettings(BaseSettings):
 
     @property
     def notification_channels(self) -> tuple[Literal["email", "webhook"], ...]:
-        """How the ends of uploads are told, by what is set."""
+        """The channels by which the ends of uploads are announced, from the settings."""
         channels: list[Literal["email", "webhook"]] = []
         if not self.notifications_enabled:
             return ()

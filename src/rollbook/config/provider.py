@@ -17,14 +17,14 @@ class ProviderSettings(NotificationSettings):
     #: Exactly as the provider writes it: ``https://login.example.org/realms/members``.
     oidc_issuer: str | None = None
     oidc_client_id: str | None = Field(None, validate_default=True)
-    #: None for a public client, which has PKCE alone.
+    #: None for a public client, which has only PKCE.
     oidc_client_secret: SecretStr | None = None
-    #: What the button says behind "Sign in with".
+    #: What the button says after "Sign in with".
     oidc_name: str = Field("the organisation's account", min_length=1, max_length=60)
     oidc_scopes: str = "openid email profile"
     #: Where the ID token says what somebody is: a claim, or a path such as ``realm_access.roles``.
     oidc_role_claim: str = "roles"
-    #: Which of its values stand for which role: ``{"rollbook-admins": "super_admin"}``.
+    #: The role for each of its values: ``{"rollbook-admins": "super_admin"}``.
     oidc_roles: dict[
         str, Literal["super_admin", "national_admin", "province_admin", "municipality_admin"]
     ] = Field({}, validate_default=True)
@@ -65,5 +65,5 @@ class ProviderSettings(NotificationSettings):
     @classmethod
     def _some_role(cls, roles: dict[str, str], info: ValidationInfo) -> dict[str, str]:
         if info.data.get("oidc_issuer") and not roles:
-            raise ValueError("without a value that stands for a role, nobody could sign in")
+            raise ValueError("without a value for at least one role, nobody could sign in")
         return roles

@@ -52,7 +52,7 @@ class Settings(BoundSettings, ProviderSettings, VoterRollSettings):
     redis_sentinel_password: SecretStr | None = Field(
         None, validation_alias="REDIS_SENTINEL_PASSWORD"
     )
-    #: TLS to what the names above tell; REDIS_URL says ``rediss:`` itself.
+    #: TLS to the server that the names above give; REDIS_URL says ``rediss:`` itself.
     redis_tls: bool = Field(default=False, validation_alias="REDIS_TLS")
     #: Certificates (PEM) of who signed the server's, where the system doesn't know them.
     redis_ca_file: Path | None = Field(None, validation_alias="REDIS_CA_FILE")
@@ -72,10 +72,10 @@ class Settings(BoundSettings, ProviderSettings, VoterRollSettings):
     secret_key: SecretStr | None = None
     #: Keys that have signed tokens before, with spaces or commas between them: still read.
     former_secret_keys: SecretStr | None = None
-    #: Minutes that a token is good; whoever uses the system renews it, so that this is also how
+    #: Minutes that a token is good; using the system renews it, so this is also how
     #: long a sign-in outlives its use.
     token_lifetime_min: Positive = 30
-    #: Minutes after which even a session in use must sign in anew.
+    #: Minutes after which even a session in use has to sign in again.
     session_lifetime_min: Positive = 12 * 60
     #: The lowest accepted strength of a new password: zxcvbn's score, 0 (any) to 4.
     password_strength: Annotated[int, Field(ge=0, le=4)] = 3
@@ -96,7 +96,7 @@ class Settings(BoundSettings, ProviderSettings, VoterRollSettings):
     max_body_kb: Positive = 64
     #: Other sites whose pages may listen to live messages, comma-separated: ``https://a.example``.
     allowed_origins: str = ""
-    #: Seconds for which a browser that came by HTTPS is to come by HTTPS alone; 0 asks for nothing.
+    #: Seconds for which a browser that used HTTPS must use nothing else; 0 asks for nothing.
     hsts_s: Annotated[int, Field(ge=0)] = 365 * 24 * 3600
     #: What a workbook may hold once it is unpacked.
     max_inflated_mb: Positive = 2048
@@ -156,11 +156,11 @@ class Settings(BoundSettings, ProviderSettings, VoterRollSettings):
     # --- the watched folder; none is watched unless watch_dir is given
     watch_dir: Path | None = None
     #: Whose the files of a sub-folder are: its name to the address of an account. The files of the
-    #: folder itself are the account ``folder``'s; other sub-folders are left alone.
+    #: folder itself are the account ``folder``'s; other sub-folders are ignored.
     watch_owners: dict[str, str] = {}
     #: Seconds for which size and time of change must have stood still.
     watch_still_s: Annotated[float, Field(ge=0)] = 5
-    #: Seconds between two looks at the whole folder, for shares that tell of no changes.
+    #: Seconds between two looks at the whole folder, for shares that report no changes.
     watch_sweep_s: Annotated[float, Field(gt=0)] = 30
     #: Listen to the file system too? False where a share's events are wrong.
     watch_events: bool = True
@@ -238,7 +238,7 @@ class Settings(BoundSettings, ProviderSettings, VoterRollSettings):
     @field_validator("allowed_origins")
     @classmethod
     def _only_origins(cls, text: str) -> str:
-        """Each as a browser writes it: a scheme, a host, perhaps a port, and nothing behind."""
+        """Each as a browser writes it: a scheme, a host, perhaps a port, and nothing after it."""
         for origin in _comma_separated(text):
             parts = urlsplit(origin)
             whole = f"{parts.scheme}://{parts.netloc}"

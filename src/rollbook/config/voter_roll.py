@@ -14,7 +14,7 @@ from rollbook.config.values import Positive
 class VoterRollSettings(BaseSettings):
     """The electoral commission's voter roll; without address and account it is not asked."""
 
-    #: False switches it off, whatever else is given.
+    #: False switches it off, even where other settings are given.
     voter_roll_enabled: bool = True
     voter_roll_url: str | None = None
     voter_roll_username: str | None = None

@@ -24,7 +24,7 @@ def reached(start: int, *names: str, make: int | None = None) -> Iterator[int]:
         start: a descriptor of the folder to start from.
         names: the path's components.
         make: the mode of folders that are made where they are missing; ``SHARED`` gives each the
-            mode of the folder above it, whatever the process' umask. None makes none.
+            mode of the folder above it, independent of the process' umask. None makes none.
     """
     current = os.dup(start)
     try:

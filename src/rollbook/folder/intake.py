@@ -87,7 +87,7 @@ def folder_of(settings: Settings) -> Folder:
     return Folder(settings.watch_dir, tuple(settings.watch_owners))
 
 
-async def take(
+async def accept(
     system: System,
     folder: Folder,
     file: Waiting,
@@ -95,7 +95,7 @@ async def take(
     priority: int = PRIORITY,
     by: User | None = None,
 ) -> Taken | None:
-    """Take a file that is no longer written to; None when another process was quicker.
+    """Accept a file that is no longer written to; None when another process was first.
 
     ``by`` is the operator who asked for it; None: a watcher.
 
@@ -136,7 +136,7 @@ async def resume(system: System, folder: Folder, claim: Claim) -> Taken | None:
         return await _carry_on(system, folder, claim, await _owner(system, claim.sub))
 
 
-async def take_by_hand(system: System, user: User, file_name: str) -> Row:
+async def accept_by_hand(system: System, user: User, file_name: str) -> Row:
     """Take one file of the folder now, before all others.
 
     Args:
@@ -165,7 +165,7 @@ async def take_by_hand(system: System, user: User, file_name: str) -> Row:
             "Somebody is still writing to this file, so it was left where it is. Try again when it "
             "is complete; a watcher takes it then by itself."
         )
-    taken = await take(system, folder, file, priority=BY_HAND, by=user)
+    taken = await accept(system, folder, file, priority=BY_HAND, by=user)
     if taken is None:
         raise ConflictError(
             "The file has just been taken by a watcher. The most recent jobs show it."
@@ -270,7 +270,9 @@ async def _store(system: System, folder: Folder, claim: Claim) -> receive.Stored
 
 def _check_mark(file: BinaryIO, claim: Claim) -> None:
     if Mark.of(os.fstat(file.fileno())) != claim.mark:
-        raise FileWaitsError("A file is still being written to. It is taken when it stands still.")
+        raise FileWaitsError(
+            "A file is still being written to. It is taken in when it no longer changes."
+        )
 
 
 @contextlib.asynccontextmanager

@@ -176,7 +176,7 @@ class Watcher:
     def _take(self, found: Waiting | Claim) -> Awaitable[Taken | None]:
         if isinstance(found, Claim):
             return intake.resume(self._system, self.folder, found)
-        return intake.take(self._system, self.folder, found)
+        return intake.accept(self._system, self.folder, found)
 
     def _count(self, found: Waiting | Claim, taken: Taken | None) -> None:
         if isinstance(found, Waiting):

@@ -64,7 +64,7 @@ function take(found, upload) {
     found.stages.set(upload.stage, Date.now());
   }
   found.upload.value = upload;
-  if (followed.has(upload.job_id)) tell(before, upload);
+  if (followed.has(upload.job_id)) announce(before, upload);
 }
 
 /** What live messages say too; of these the newer word counts. */
@@ -167,13 +167,13 @@ export function follow(id, isNew = false) {
   followed.set(id, isNew || (followed.get(id) ?? false));
 }
 
-/** The upload is looked at no more; its sender still waits for its end. */
+/** The upload is no longer shown; its sender still waits for its end. */
 export function unfollow(id) {
   if (!followed.get(id)) followed.delete(id);
 }
 
-/** The milestones for those who hear the page: start, each stage, end; never each percent. */
-function tell(before, upload) {
+/** Announces the milestones to screen readers: start, each stage, end; never each percent. */
+function announce(before, upload) {
   const file = upload.file_name;
   if (before?.status !== upload.status) {
     if (upload.status === "processing") say(t("said.started", { file }));
@@ -187,7 +187,7 @@ function tell(before, upload) {
 
 /**
  * Seconds until a running upload ends, from how long its part so far took; null when too early to
- * tell. From its speed and not from a clock, because an office's clock may be wrong.
+ * estimate it. From its speed and not from a clock, because an office's clock may be wrong.
  */
 export function secondsLeft(upload) {
   if (upload.status !== "processing" || !upload.rows_per_second || upload.progress < 5) return null;

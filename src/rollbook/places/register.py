@@ -110,9 +110,9 @@ def find_municipality(text: str, *, province: str | None = None) -> Found[Munici
 
     Args:
         text: a code or a name, with or without words such as "Local Municipality".
-        province: the code of the province that it lies in, where that is known; two of the same
-            name are told apart by it. One in another province is found all the same, if it is the
-            only one.
+        province: the code of the province that it lies in, where that is known; it
+            chooses between two of the same name. The only one of a name is also found in another
+            province.
     """
     found = _found(text, _municipality_names(), municipalities())
     within = [one for one in found if one.place.province == province]

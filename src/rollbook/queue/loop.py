@@ -37,13 +37,13 @@ ANSWER_S = 5.0
 log = structlog.get_logger(__name__)
 
 
-async def take_jobs(
+async def run_jobs(
     settings: Settings,
     stop: asyncio.Event,
     make_worker: Callable[[Redis], OneCallWorker],
     shut_down: Callable[[], Awaitable[None]],
 ) -> None:
-    """Take jobs until ``stop`` is set.
+    """Run jobs until ``stop`` is set.
 
     Args:
         settings: where Redis is.

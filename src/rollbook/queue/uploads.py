@@ -154,7 +154,7 @@ class UploadQueue:
             _, epoch = await reached(both.execute())
         return int(epoch)
 
-    async def tell_end(self, upload: Row) -> None:
+    async def announce_end(self, upload: Row) -> None:
         """Announce to the listeners that an upload has ended, as its record says."""
         await announce_end(self._redis, self._settings.queue_name, upload)
 

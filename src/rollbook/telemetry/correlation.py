@@ -26,7 +26,7 @@ _SANE: Final = re.compile(r"(?!\d{13}$)[A-Za-z0-9._:+/=-]{1,64}", re.ASCII)
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 
-def taken_or_made(given: str | None) -> str:
+def given_or_new(given: str | None) -> str:
     """The client's id if it is acceptable, else a new one."""
     # An ID number in it would be whole in traces, and masked in the log.
     is_sane = given is not None and _SANE.fullmatch(given) and masked(given) == given

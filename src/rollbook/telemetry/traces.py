@@ -102,7 +102,7 @@ def span(
         name: of the work, always the same for the same work.
         kind: INTERNAL, SERVER, PRODUCER or CONSUMER.
         parent: a ``traceparent`` from elsewhere; without it, the current span is the parent.
-        attributes: ``__`` in a name stands for a dot.
+        attributes: ``__`` in a name means a dot.
     """
     if _waiting is None:
         yield None
@@ -134,7 +134,7 @@ def note(name: str, start: int, end: int, *, parent: str | None, **attributes: V
         start: nanoseconds since 1970.
         end: the same.
         parent: the ``traceparent`` of what it belongs to; None notes nothing.
-        attributes: ``__`` in a name stands for a dot.
+        attributes: ``__`` in a name means a dot.
     """
     around = _of(parent) if parent is not None else None
     if _waiting is not None and around is not None:

@@ -53,7 +53,7 @@ async def cancel(system: System, user: User, upload_id: UUID) -> Row:
         )
     metrics.JOBS.labels(result="cancelled").inc()
     log.info("upload cancelled", job_id=str(upload_id), was=upload["status"])
-    await system.queue.tell_end(cancelled)
+    await system.queue.announce_end(cancelled)
     try:
         # A running job stays in the queue until its worker reads the record and releases it.
         await system.queue.remove(upload_id)

@@ -79,7 +79,7 @@ async def run_once(system: System) -> Reconciled | None:
             await forget_source(system, upload)
         await audit.write_counts(connection)
     for upload in done.ended:  # after the commit: the listeners read the record
-        await system.queue.tell_end(upload)
+        await system.queue.announce_end(upload)
     for action in ("added", "failed", "removed"):
         metrics.RECONCILED.labels(action=action).inc(getattr(done, action))
     metrics.JOBS.labels(result="failed").inc(done.failed)

@@ -201,7 +201,7 @@ class Attempts:
     async def _final_answer(self, job: Job, upload: Row) -> dict[str, Any]:
         """The queue's answer for an upload that has ended or that another attempt has claimed."""
         if upload["status"] in FINAL:  # its end may not have been announced, after a crash
-            await self._system.queue.tell_end(upload)
+            await self._system.queue.announce_end(upload)
         if upload["status"] == "completed":
             await self._forget_source(upload)
             return _result(upload)
@@ -250,7 +250,7 @@ class Attempts:
             self._pace.pop(own, None)
         ended.result = "completed"
         done = await self._by_id(upload["id"])
-        await self._system.queue.tell_end(done)
+        await self._system.queue.announce_end(done)
         await self._forget_source(upload)
         metrics.JOBS.labels(result="completed").inc()
         for name in OUTCOMES:
@@ -336,7 +336,7 @@ class Attempts:
         log.warning("attempt failed", code=error.code, final=query == "fail")
         ended.note_failure(error.code, is_final=query == "fail")
         if query == "fail":
-            await self._system.queue.tell_end(await self._by_id(upload["id"]))
+            await self._system.queue.announce_end(await self._by_id(upload["id"]))
         # Only the code: the sentence may quote the file, and Redis holds no member's data.
         raise (UnrecoverableError if hopeless else AttemptError)(error.code)
 

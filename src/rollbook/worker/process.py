@@ -13,7 +13,7 @@ from rollbook.folder import retention as folder_retention
 from rollbook.notifications.worker import deliver_due
 from rollbook.queue import retired
 from rollbook.queue.bull_worker import OneCallWorker
-from rollbook.queue.loop import options, take_jobs
+from rollbook.queue.loop import options, run_jobs
 from rollbook.service import clocks
 from rollbook.service.process import beat, leave, new_name, running
 from rollbook.service.rounds import every
@@ -78,9 +78,7 @@ class UploadWorker:
             log.info("worker started", worker=self.name, concurrency=self._settings.concurrency)
             async with asyncio.TaskGroup() as work:
                 work.create_task(retired.remove_keys(self._system.redis, stop))
-                work.create_task(
-                    take_jobs(self._settings, stop, self._make_worker, self._shut_down)
-                )
+                work.create_task(run_jobs(self._settings, stop, self._make_worker, self._shut_down))
                 if self._settings.asks_voter_roll:
                     roll = VerificationWorker(self._system, write_report=self.slots.write_report)
                     work.create_task(roll.run(stop))

@@ -173,7 +173,7 @@ class Child:
 
 
 class Slots:
-    """The children of one worker process: one for each concurrent job, kept warm.
+    """The children of one worker process: one for each concurrent job, started ahead.
 
     An asynchronous context manager: the children live as long as the context lasts.
     """

@@ -391,7 +391,7 @@ async def test_a_folder_that_takes_a_files_place_is_refused(system: System, fold
     (folder / "members.csv").unlink()
     (folder / "members.csv").mkdir()
     (folder / "members.csv" / "inner").write_bytes(b"somebody's")
-    taken = await intake.take(system, one.folder, file)
+    taken = await intake.accept(system, one.folder, file)
     assert taken is not None
     assert taken.refusal is not None
     assert "instead of a file" in taken.refusal.message

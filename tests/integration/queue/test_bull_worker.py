@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from rollbook.backends.redis import make_client
 from rollbook.queue.bull_worker import OneCallWorker, hand_back, is_let_go
-from rollbook.queue.loop import options, take_jobs
+from rollbook.queue.loop import options, run_jobs
 from rollbook.queue.uploads import UploadQueue
 from tests.waiting import PATIENCE_S
 
@@ -184,7 +184,7 @@ async def test_a_queue_that_can_not_be_reached_is_counted_and_does_not_end_the_w
     async def note_shut_down() -> None:
         shut_down.set()
 
-    taking = asyncio.create_task(take_jobs(away, stop, make_worker, note_shut_down))
+    taking = asyncio.create_task(run_jobs(away, stop, make_worker, note_shut_down))
     async with asyncio.timeout(PATIENCE_S):
         await tried_again.wait()
         assert not taking.done()

@@ -147,9 +147,9 @@ function Actions({ upload, reload }) {
 /** What the voter roll has said so far. */
 function Verification({ of }) {
   if (of.state === "off") return null;
-  const told = Object.entries(of.results).filter(([, rows]) => rows);
+  const nonzero = Object.entries(of.results).filter(([, rows]) => rows);
   return html`<h3>${t("verification.title")}</h3><p class="hint">${t(`verification.${of.state}`)}</p>
-    <ul class="plain">${told.map(
+    <ul class="plain">${nonzero.map(
       ([name, rows]) => html`<li key=${name}>${t(`verification.result.${name}`)}: <strong>
       ${number(rows)}</strong></li>`,
     )}</ul>`;
