@@ -27,7 +27,7 @@ TABLE = re.compile(
 #: Files of queries that nobody's request asks for by itself: a service of the system runs them,
 #: which works for all offices. The modules beside each are the only ones that may read the file.
 SERVICES = {
-    "fairness": ("the service that lets nobody wait for too long", {"uploads/fairness.py"}),
+    "longest_wait": ("the service that lets nobody wait for too long", {"uploads/longest_wait.py"}),
     "folder": (
         "the watcher, which asks for a claim by its own key",
         {"folder/intake.py", "folder/watcher.py"},
@@ -84,7 +84,7 @@ INTERNAL = {
     "uploads.by_id": "worker and reconciler",
     "uploads.by_id_and_owner": "the child, for the report",
     "uploads.claim": "worker",
-    "uploads.note_progress": "worker, fenced by its attempt",
+    "uploads.beat": "worker, fenced by its attempt",
     "uploads.complete": "child, fenced by its attempt",
     "uploads.note_report": "child, fenced by its attempt",
     "uploads.fail": "worker, fenced by its attempt",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 from uuid import UUID, uuid4
 
 from rollbook import clock, places
-from rollbook.accounts import audit, lockout, passwords, tokens
+from rollbook.accounts import audit, failed_sign_ins, passwords, tokens
 from rollbook.backends.database import fetch_all, fetch_one, queries
 from rollbook.errors import ConflictError, InvalidRequestError, NotAuthenticatedError, NotFoundError
 from rollbook.model import Role, Scope, Session, User
@@ -224,7 +224,7 @@ async def change_password(
 
 async def _verified(pool: Pool, settings: Settings, email: str, password: str) -> User:
     """The account with this address and password."""
-    attempt = await lockout.begin(pool, settings, email)
+    attempt = await failed_sign_ins.begin(pool, settings, email)
     row = await fetch_one(pool, _SQL["by_email"], {"email": email})
     # PostgreSQL's lower() maps other letters too, such as the Turkish İ to i. Each such spelling
     # would have a count of failures of its own.
@@ -238,11 +238,11 @@ async def _verified(pool: Pool, settings: Settings, email: str, password: str) -
             "can set a new password."
         )
         async with pool.connection() as connection:
-            await lockout.fail(connection, settings, attempt)
+            await failed_sign_ins.fail(connection, settings, attempt)
             await audit.record(connection, "sign_in", who=user, refused=refused.code, email=email)
         raise refused
     async with pool.connection() as connection:
-        await lockout.succeed(connection, settings, attempt)
+        await failed_sign_ins.succeed(connection, settings, attempt)
         if newer_hash is not None:
             await connection.execute(_SQL["rehash"], {"id": row["id"], "password_hash": newer_hash})
     return user
@@ -383,7 +383,7 @@ async def _change(
         if changed is None:
             raise _unknown(parameters["email"])
         if act == "user_password":
-            await lockout.clear(connection, parameters["email"])
+            await failed_sign_ins.clear(connection, parameters["email"])
         await audit.record(connection, act, who=by, about=parameters["email"])
 
 

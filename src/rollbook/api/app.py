@@ -43,7 +43,7 @@ from rollbook.service.health import Readiness
 from rollbook.service.rounds import every
 from rollbook.service.system import open_system
 from rollbook.telemetry import traces
-from rollbook.uploads import fairness, reconciler
+from rollbook.uploads import longest_wait, reconciler
 from rollbook.voter_roll import reconciler as verifications
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def create_app(settings: Settings) -> FastAPI:
                 lambda: verifications.run_once(system),
                 service="reconciler of verifications",
             ),
-            every(FAIRNESS_INTERVAL_S, lambda: fairness.run_once(system), service="fairness"),
+            every(FAIRNESS_INTERVAL_S, lambda: longest_wait.run_once(system), service="fairness"),
         ):
             app.state.system = system
             app.state.limits = RequestLimits(settings, system.redis)

@@ -34,8 +34,8 @@ from rollbook.pipeline.columns import (
 )
 from rollbook.pipeline.csv_text import CsvText, csv_text
 from rollbook.pipeline.header import Header, is_number
+from rollbook.pipeline.joined_sheets import Stack
 from rollbook.pipeline.reading import ColumnUsed, How, Note, Reading, SheetNotRead
-from rollbook.pipeline.stacked import Stack
 from rollbook.spreadsheets.books.book import Rows
 from rollbook.spreadsheets.books.merged import MergedCells
 from rollbook.spreadsheets.books.opening import open_book

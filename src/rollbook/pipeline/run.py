@@ -24,11 +24,11 @@ from rollbook.errors import FencedError, RowsRefusedError, VoterRollPendingError
 from rollbook.model import Progress, Scope
 from rollbook.notifications import outbox
 from rollbook.pipeline import report
-from rollbook.pipeline.ahead import ahead
 from rollbook.pipeline.doubts import add_doubts
 from rollbook.pipeline.match import People, match, staging
 from rollbook.pipeline.merge import count, foreseen, keep_rows, merge, outcomes, renew_changes
 from rollbook.pipeline.merge_rule import merge_rule
+from rollbook.pipeline.prefetch import prefetch
 from rollbook.pipeline.read import BATCH_ROWS, ROW_NUMBER, Wanted, read
 from rollbook.pipeline.spill import Spill
 from rollbook.pipeline.staged import Staged
@@ -214,7 +214,7 @@ class _Attempt:
         spill = Spill(self._folder)
         staged = Staged(today(self._connection), self._scope)
         with staging(self._connection) as stage:
-            for sheet in ahead(batches):
+            for sheet in prefetch(batches):
                 stages.note_rows(sheet.frame.height, expected=sheet.rows_expected)
                 stages.begin("normalise")
                 normalised = staged.normalise(sheet)

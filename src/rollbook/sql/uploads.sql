@@ -174,7 +174,7 @@ SELECT * FROM uploads WHERE id = %(id)s;
 SELECT uploads.*, users.email AS owner_email FROM uploads JOIN users ON users.id = owner_id
 WHERE uploads.id = %(id)s;
 
--- name: note_progress
+-- name: beat
 -- Write an attempt's heartbeat. Returns no row when the attempt is fenced or the upload was cancelled:
 -- the worker then stops the child.
 UPDATE uploads

@@ -304,7 +304,7 @@ class Attempts:
             "rows_total": progress.rows_total,
         }
         async with self._system.pool.connection() as connection:
-            cursor = await connection.execute(_SQL["note_progress"], parameters)
+            cursor = await connection.execute(_SQL["beat"], parameters)
             if await cursor.fetchone() is not None:
                 return True
             # The child's own last write ends the attempt too, and that is no fence.

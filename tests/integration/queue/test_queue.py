@@ -12,7 +12,7 @@ from rollbook.backends.redis import make_client
 from rollbook.errors import ServiceUnavailableError
 from rollbook.model import Role, User
 from rollbook.queue.uploads import UploadQueue
-from rollbook.uploads import fairness
+from rollbook.uploads import longest_wait
 from tests.files import csv_file
 from tests.integration.worker.test_worker import ended, sent, system_with, working
 from tests.waiting import job_event
@@ -65,14 +65,14 @@ async def test_an_upload_that_waited_too_long_goes_before_a_stream_of_higher_pri
     old = await sent(fair, municipality, csv_file(1))
     stream = [await sent(fair, national, csv_file(n)) for n in range(2, 5)]
     assert await system.queue.position(old) == 4
-    assert await fairness.run_once(fair) == 0
+    assert await longest_wait.run_once(fair) == 0
     with connect(settings.database_address) as connection:
         connection.execute(
             "UPDATE uploads SET waiting_since = now() - interval '2 minutes' WHERE id = %s", (old,)
         )
-    assert await fairness.run_once(fair) == 1
+    assert await longest_wait.run_once(fair) == 1
     assert await system.queue.position(old) == 1
-    assert await fairness.run_once(fair) == 0
+    assert await longest_wait.run_once(fair) == 0
     async with working(fair):
         await ended(fair, municipality, old)
         for upload_id in stream:
@@ -89,7 +89,7 @@ async def test_without_a_bound_priorities_are_strict(
     old = await sent(system, municipality, csv_file(1))
     with connect(settings.database_address) as connection:
         connection.execute("UPDATE uploads SET waiting_since = now() - interval '9 days'")
-    assert await fairness.run_once(system_with(system, max_wait_min=0)) == 0
+    assert await longest_wait.run_once(system_with(system, max_wait_min=0)) == 0
     assert await system.queue.state(old) == "prioritized"
 
 

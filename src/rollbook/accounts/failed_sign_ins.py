@@ -37,7 +37,7 @@ _PATIENCE_S: Final = 20.0
 #: Age after which an attempt under way counts as lost with its process, in seconds.
 _LOST_S: Final = 30
 
-_SQL = queries("lockout")
+_SQL = queries("failed_sign_ins")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Fairness: bounds how long an upload waits while uploads of higher priority arrive.
+"""Bounds how long an upload waits while uploads of higher priority arrive.
 
 An upload that has waited for ROLLBOOK_MAX_WAIT_MIN runs before all others; among such uploads the
 longest waiting is first. 0 switches the bound off, and priorities are strict.
@@ -15,7 +15,7 @@ from rollbook.backends.database import fetch_all, queries
 if TYPE_CHECKING:
     from rollbook.service.system import System
 
-_SQL = queries("fairness")
+_SQL = queries("longest_wait")
 log = structlog.get_logger(__name__)
 
 

@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def ahead(items: Iterator[T]) -> Iterator[T]:
+def prefetch(items: Iterator[T]) -> Iterator[T]:
     """Yield the same items; each is made on another thread while the one before it is processed.
 
     The iterator must not need the thread that it was made on.
     """
-    with ThreadPoolExecutor(1, thread_name_prefix="ahead") as beside:
+    with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as beside:
         coming = beside.submit(next, items, None)
         while (item := coming.result()) is not None:
             coming = beside.submit(next, items, None)
