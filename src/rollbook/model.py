@@ -18,6 +18,9 @@ FINAL = frozenset({"completed", "failed", "cancelled"})
 Outcome = Literal["inserted", "updated", "unchanged", "invalid", "duplicate", "out_of_scope"]
 #: Every outcome that a row may have, in the order in which reports name them.
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+
+#: The outcomes of refused rows.
+REFUSED: tuple[Outcome, ...] = ("invalid", "duplicate", "out_of_scope")
 Existing = Literal["update", "fill", "skip"]
 #: When the voter roll is asked; see ``Options.verify``.
 Verify = Literal["after_merge", "before_merge"]

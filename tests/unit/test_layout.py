@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 import rollbook
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SOURCE = Path(rollbook.__file__).parent
 #: The floors, from the top. A room imports only rooms that are on a lower floor.
@@ -39,6 +43,8 @@ FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor}
 TOP = {"__init__", "__main__", "model", "contract", "errors", "masking", "clock"}
 MOST_LINES = 600
 MODULES = sorted(SOURCE.rglob("*.py"))
+#: What only a child needs, to read a file. It takes 40 MB and a third of a second to load.
+OF_THE_CHILD = {"dataframely", "fastexcel", "numpy", "phonenumbers", "polars", "rapidfuzz"}
 
 
 def _imported(path: Path) -> set[str]:
@@ -84,3 +90,37 @@ def test_every_module_lies_in_a_room_that_the_layout_names() -> None:
 def test_no_module_is_longer_than_a_reader_can_hold(path: Path) -> None:
     lines = len(path.read_text(encoding="utf-8").splitlines())
     assert lines <= MOST_LINES, f"{_module(path)} has {lines} lines: is there a second noun in it?"
+
+
+@pytest.mark.parametrize("start", ["rollbook.api.app", "rollbook.worker.process"])
+def test_the_api_and_the_worker_load_none_of_the_libraries_that_read_files(start: str) -> None:
+    paths = {_module(path).removesuffix(".__init__"): path for path in MODULES}
+    way = {start: start}
+    open_ends = [start]
+    while open_ends:
+        module = open_ends.pop()
+        for name in _loaded(paths[module]):
+            heavy = name.partition(".")[0] in OF_THE_CHILD
+            assert not heavy, f"{start} loads {name}: {way[module]}"
+            # What is imported from a package may be one of its modules, or a name in it.
+            parts = name.split(".")
+            for part in (".".join(parts[:length]) for length in range(1, len(parts) + 1)):
+                if part in paths and part not in way:
+                    way[part] = f"{way[module]} -> {part}"
+                    open_ends.append(part)
+    assert len(way) > 50
+
+
+def _loaded(path: Path) -> Iterator[str]:
+    """The dotted names that a module imports when it is imported itself."""
+    statements: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
+    while statements:
+        node = statements.pop()
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{name.name}" for name in node.names)
+        elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            statements.extend(node.orelse)
+        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            statements.extend(ast.iter_child_nodes(node))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import anyio.to_thread
 
 from rollbook.errors import NotificationError, NotificationRefusedError, title_of
+from rollbook.model import REFUSED
 
 if TYPE_CHECKING:
     from rollbook.config import Settings
@@ -28,7 +29,6 @@ _OUTCOMES = {
     "duplicate": "refused: repeats another row",
     "out_of_scope": "refused: belongs to another office",
 }
-_REFUSED = ("invalid", "duplicate", "out_of_scope")
 #: A mail takes several exchanges, each limited by ROLLBOOK_NOTIFICATION_TIMEOUT_S; all of them
 #: together get so many times that.
 TIMEOUTS: Final = 4
@@ -159,7 +159,7 @@ def _words(notification: Notification) -> tuple[str, list[str]]:
 
 def _completed(notification: Notification, sent: str) -> tuple[str, list[str]]:
     total = notification.rows_total or 0
-    refused = sum(notification.outcomes[name] for name in _REFUSED)
+    refused = sum(notification.outcomes[name] for name in REFUSED)
     lines = [f"{sent} is complete: {total} rows were read.", ""]
     lines += _table({_OUTCOMES[name]: number for name, number in notification.outcomes.items()})
     if notification.is_dry_run:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Final, Self
 
 import polars as pl
 
+from rollbook.model import REFUSED
 from rollbook.pipeline.changes import changes_table
 from rollbook.pipeline.columns import ERRORS, USE_ROW, own, unique_headers, variants
 from rollbook.pipeline.problems import catalogue, sentence
 from rollbook.pipeline.read import MOST_NAME_CHARS, ROW_NUMBER
 from rollbook.pipeline.reading import Reading
 from rollbook.pipeline.report_tables import TablesKeeper
-from rollbook.pipeline.tally import REFUSED, Tally
 from rollbook.spreadsheets.workbook import BarChart, Cell, Look, WorkbookWriter
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from rollbook.backends.database import Row
     from rollbook.pipeline.reading import How, SheetNotRead
+    from rollbook.pipeline.tally import Tally
     from rollbook.spreadsheets.workbook import AnyCell
     from rollbook.spreadsheets.workbook.worksheet import CellValue
 

@@ -21,7 +21,7 @@ from rollbook.accounts import audit
 from rollbook.backends import files as keys
 from rollbook.backends.database import queries
 from rollbook.errors import FencedError, RowsRefusedError, VoterRollPendingError
-from rollbook.model import Progress, Scope
+from rollbook.model import REFUSED, Progress, Scope
 from rollbook.notifications import outbox
 from rollbook.pipeline import report
 from rollbook.pipeline.doubts import add_doubts
@@ -33,7 +33,7 @@ from rollbook.pipeline.read import BATCH_ROWS, ROW_NUMBER, Wanted, read
 from rollbook.pipeline.spill import Spill
 from rollbook.pipeline.staged import Staged
 from rollbook.pipeline.stages import Stages
-from rollbook.pipeline.tally import REFUSED, Tally, tally
+from rollbook.pipeline.tally import Tally, tally
 from rollbook.pipeline.verify import Verification
 from rollbook.spreadsheets.inspect.archive import Limits
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import polars as pl
 
+from rollbook.model import REFUSED
 from rollbook.pipeline.read import ROW_NUMBER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-#: The outcomes of refused rows.
-REFUSED: Final = ("invalid", "duplicate", "out_of_scope")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,6 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
 
-from rapidfuzz import process
-from rapidfuzz.distance import OSA
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
@@ -161,6 +158,10 @@ def _found(text: str, names: _Names, places: Mapping[str, Place]) -> list[Found[
             return found
     if len(key) < _LEAST_NEAR_CHARS:
         return []
+    # Only a misspelt place needs it: the API and the worker start without it.
+    from rapidfuzz import process  # noqa: PLC0415
+    from rapidfuzz.distance import OSA  # noqa: PLC0415
+
     near = process.extract(
         key, names.keys(), scorer=OSA.distance, score_cutoff=1, limit=None, processor=None
     )
@@ -175,6 +176,9 @@ def _one(found: list[Found[Place]]) -> Found[Place] | None:
 
 
 def _nearest(text: str, names: Mapping[str, Sequence[tuple[str, How]]], most: int) -> list[str]:
+    from rapidfuzz import process  # noqa: PLC0415 - as above
+    from rapidfuzz.distance import OSA  # noqa: PLC0415
+
     wanted = [name for name, places in names.items() if places]
     near = process.extract(_key(text), wanted, scorer=OSA.normalized_similarity, limit=4 * most)
     codes = [code for name, _, _ in near for code, _ in names[name]]

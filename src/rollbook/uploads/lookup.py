@@ -16,9 +16,8 @@ from psycopg.types.json import Jsonb
 from rollbook import clock
 from rollbook.backends.database import fetch_all, fetch_one, fetch_page, queries
 from rollbook.errors import NotFoundError, ServiceUnavailableError
-from rollbook.model import FINAL, STAGES
+from rollbook.model import FINAL, REFUSED, STAGES
 from rollbook.pipeline.problems import catalogue
-from rollbook.pipeline.tally import REFUSED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
