@@ -99,6 +99,9 @@ class Receipt(BaseModel):
     file_name: str
     message: str
     queue_position: int = Field(description="1 is next; 0 when the job is running or has ended.")
+    is_queued: bool = Field(
+        description="False: the queue doesn't answer, and the file will be queued when it does."
+    )
 
 
 class UploadVerification(BaseModel):

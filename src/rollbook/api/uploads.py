@@ -151,7 +151,13 @@ async def receipt_of(
 ) -> Answer[Receipt]:
     """The answer to an accepted file, with the address of its status."""
     job = f"job {upload['id']}"
+    is_queued = await lookup.is_queued(system, upload)
     message = f"Your file is queued as {job}. It is safe to close this page."
+    if not is_queued:
+        message = (
+            f"Your file is stored and recorded as {job}. The queue doesn't answer right now; the "
+            "file will be queued by itself as soon as it does. It is safe to close this page."
+        )
     if upload["status"] != "pending":  # the same request came before, and its upload went on
         message = f"This file was sent before as {job}, which is {upload['status']}."
     receipt = Receipt(
@@ -159,6 +165,7 @@ async def receipt_of(
         status=upload["status"],
         file_name=upload["file_name"],
         message=message,
+        is_queued=is_queued,
         queue_position=await lookup.position(system, upload) or 0,
     )
     response.headers["Location"] = str(request.url_for("status", job_id=str(upload["id"])))

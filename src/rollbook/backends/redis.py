@@ -7,23 +7,32 @@ too): ``redis+sentinel://:password@host:26379,host:26379/0?master=mymaster``.
 
 from __future__ import annotations
 
+import asyncio
 import socket
+import time
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.client import Pipeline
 from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from rollbook.config.bounds import KeepAlive
 from rollbook.errors import ConfigurationError
 
-#: Timeout for a command that doesn't block, in seconds.
-ANSWER_S = 5.0
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+#: Seconds for which commands fail at once after one that Redis didn't answer: a request of many
+#: commands waits for a frozen Redis once, and not once for each command.
+REST_S = 1.0
 #: Timeout for a Sentinel, in seconds, before the next one is asked.
 SENTINEL_ANSWER_S = 1.0
 #: Seconds after which a blocking pop or read that nobody answers is given up. BullMQ's own end
@@ -33,11 +42,57 @@ SENTINEL_PORT = 26379
 _SENTINEL = "+sentinel"
 
 
+class NoAnswerError(RedisTimeoutError):
+    """Redis doesn't answer within the time that a command gets."""
+
+
+class _Bound:
+    """The time limit of every command of a client, with its retries and new connections."""
+
+    def __init__(self, answer_s: float) -> None:
+        self._answer_s = answer_s
+        self._rests_until = 0.0
+
+    @asynccontextmanager
+    async def command(self) -> AsyncIterator[None]:
+        if time.monotonic() < self._rests_until:
+            raise NoAnswerError("Redis didn't answer a moment ago")
+        try:
+            async with asyncio.timeout(self._answer_s):
+                yield
+        except (TimeoutError, RedisTimeoutError) as error:
+            self._rests_until = time.monotonic() + REST_S
+            raise NoAnswerError(f"no answer within {self._answer_s:g} s") from error
+
+
+class _BoundedPipeline(Pipeline):
+    bound: _Bound
+
+    async def execute(self, raise_on_error: bool = True) -> list[Any]:
+        async with self.bound.command():
+            return await super().execute(raise_on_error)
+
+
+class _BoundedRedis(Redis):
+    bound: _Bound
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        async with self.bound.command():
+            return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+
+    def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:
+        made = _BoundedPipeline(
+            self.connection_pool, self.response_callbacks, transaction, shard_hint
+        )
+        made.bound = self.bound
+        return made
+
+
 def make_client(
     address: str,
     *,
     max_connections: int = 32,
-    socket_timeout_s: float = HANGING_S,
+    answer_s: float | None = None,
     keepalive: KeepAlive = KeepAlive(),  # noqa: B008 - frozen
 ) -> Redis:
     """A client with a pool of its own.
@@ -45,9 +100,10 @@ def make_client(
     Args:
         address: a URL.
         max_connections: who wants one more waits for ten seconds.
-        socket_timeout_s: for an answer. It must be longer than a blocking pop or read lasts:
-            redis-py's default cuts such a wait off, after which an idle worker needed seconds
-            instead of milliseconds to pick up a job.
+        answer_s: seconds that a command gets, with retries and new connections. None for a client
+            that blocks: its reads get HANGING_S, because redis-py's default cuts a blocking pop
+            off, after which an idle worker needed seconds instead of milliseconds to pick up a
+            job.
         keepalive: when a server that says nothing counts as lost.
 
     Raises:
@@ -57,18 +113,24 @@ def make_client(
         "decode_responses": True,
         "max_connections": max_connections,
         "timeout": 10,
-        "socket_timeout": socket_timeout_s,
+        "socket_timeout": answer_s or HANGING_S,
         "socket_connect_timeout": 5,
         "health_check_interval": 30,
         "retry": Retry(ExponentialBackoff(cap=1, base=0.05), 3),
         "retry_on_error": [RedisConnectionError],
     }
     try:
-        return Redis.from_pool(_pool(address, options, keepalive))
+        pool = _pool(address, options, keepalive)
     except ValueError as error:
         raise ConfigurationError(
             f"REDIS_URL (or what REDIS_HOST or REDIS_SENTINELS make of it) can't be used: {error}"
         ) from error
+    if answer_s is None:
+        return Redis.from_pool(pool)
+    client = _BoundedRedis(connection_pool=pool)
+    client.auto_close_connection_pool = True  # as from_pool does
+    client.bound = _Bound(answer_s)
+    return client
 
 
 def _pool(address: str, options: dict[str, Any], keepalive: KeepAlive) -> BlockingConnectionPool:

@@ -104,7 +104,9 @@ def upload(
             stored = await receive.store_file(system, file.name, _chunks(file))
             recorded = await receive.record(system, user, stored, options)
         if not as_json:
-            err.print(f"Queued as job {recorded['id']}.")
+            queued = await lookup.is_queued(system, recorded)
+            said = "Queued" if queued else "The queue doesn't answer; recorded, and queued later,"
+            err.print(f"{said} as job {recorded['id']}.")
         if wait:
             return await _followed(system, user, recorded["id"], quiet=as_json)
         return await _status(system, user, recorded["id"])

@@ -38,6 +38,8 @@ class BoundSettings(BaseSettings):
     #: Seconds that PostgreSQL gets for one statement of the API, a worker or a watcher; a file's
     #: merge has job_timeout_s.
     database_answer_s: Seconds = 60
+    #: Seconds that Redis gets for one command that doesn't block, with retries and new connections.
+    redis_answer_s: Seconds = 5
     #: Seconds that a merge waits for members whom another transaction has locked.
     lock_wait_s: Seconds = 60
     #: Seconds between an attempt that a missing part ended and the next; it doubles from backoff_ms

@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 
 from rollbook.backends.redis import make_client
 from rollbook.queue.bull_worker import is_let_go
-from rollbook.telemetry import metrics
+from rollbook.telemetry import logs, metrics
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -31,8 +31,6 @@ CHECKS_PER_INTERVAL = 3
 CLOSE_S = 10
 #: Longest interval between two checks for waiting jobs that no worker takes, in seconds.
 WATCH_S = 5.0
-#: Time limit for Redis to answer such a check, in seconds.
-ANSWER_S = 5.0
 
 log = structlog.get_logger(__name__)
 
@@ -65,7 +63,7 @@ async def _one_life(
     make_worker: Callable[[Redis], OneCallWorker],
     shut_down: Callable[[], Awaitable[None]],
 ) -> None:
-    """Run one BullMQ worker until the process stops or the worker gives up on Redis."""
+    """Run one BullMQ worker until the process stops, or the worker fails or takes no jobs."""
     client = make_client(settings.redis_address, keepalive=settings.keepalive)
     worker = make_worker(client)
     worker.on("error", _heard_error)
@@ -73,27 +71,24 @@ async def _one_life(
     running = asyncio.create_task(worker.run())
     watching = asyncio.create_task(watch(settings, worker, client))
     await asyncio.wait({running, stopping, watching}, return_when=asyncio.FIRST_COMPLETED)
-    is_deaf = watching.done() and not running.done()
     watching.cancel()
-    if not stopping.done() and is_deaf:
-        # What it waits for may never end: its connections are given up with it.
-        ending = asyncio.create_task(worker.close(force=True))
-        running.cancel()
-        await asyncio.wait({ending, running}, timeout=RESTART_PAUSE_S)
-        ending.cancel()
-        await asyncio.wait({asyncio.create_task(client.aclose())}, timeout=RESTART_PAUSE_S)
-        return
-    if not stopping.done():
-        error = running.exception() if running.done() else None
+    if running.done() and not stopping.done():
+        error = None if running.cancelled() else running.exception()
         metrics.WORKER_EVENTS.labels(event="error").inc()
         log.error("queue worker ended, restarting it", error=type(error).__name__)
         await asyncio.wait({stopping}, timeout=RESTART_PAUSE_S)
-        await client.aclose()
-        return
-    closing = asyncio.create_task(worker.close())
-    await shut_down()
-    await asyncio.wait({closing, running}, timeout=CLOSE_S)
-    await client.aclose()
+    # What a worker that is given up waits for may never end, so only its running jobs go on.
+    is_given_up = not stopping.done()
+    if is_given_up:
+        running.cancel()
+    closing = asyncio.create_task(worker.close(force=is_given_up and not worker.jobs))
+    if not is_given_up:
+        await shut_down()
+    limit_s = RESTART_PAUSE_S if is_given_up else CLOSE_S
+    await asyncio.wait({closing, running}, timeout=limit_s)
+    if is_given_up and not worker.jobs:
+        closing.cancel()
+    await asyncio.wait({asyncio.create_task(client.aclose())}, timeout=RESTART_PAUSE_S)
 
 
 async def watch(settings: Settings, worker: OneCallWorker, client: Redis) -> None:
@@ -110,7 +105,7 @@ async def watch(settings: Settings, worker: OneCallWorker, client: Redis) -> Non
     waits = f"bull:{worker.name}:wait", f"bull:{worker.name}:prioritized"
     interval_s = min(settings.deaf_after_s / 3, WATCH_S)
     async with make_client(
-        settings.redis_address, socket_timeout_s=ANSWER_S, keepalive=settings.keepalive
+        settings.redis_address, answer_s=settings.redis_answer_s, keepalive=settings.keepalive
     ) as own:
         since, taken = time.monotonic(), worker.taken
         while True:  # ends with the worker, which cancels it
@@ -119,6 +114,10 @@ async def watch(settings: Settings, worker: OneCallWorker, client: Redis) -> Non
                 is_idle = worker.has_room and worker.taken == taken and await _is_any(own, *waits)
             except (RedisError, OSError):  # Redis is away: the worker reconnects by itself
                 is_idle = False
+            except Exception as error:  # noqa: BLE001 - a fault here says nothing about the worker
+                is_idle = False
+                where = logs.places(error)
+                log.error("watch over the queue failed", error=type(error).__name__, where=where)
             if not is_idle:
                 since, taken = time.monotonic(), worker.taken
             elif time.monotonic() - since >= settings.deaf_after_s:

@@ -15,10 +15,13 @@ from rollbook.backends.database import SCHEMA_REVISION, fetch_one
 from rollbook.errors import RollbookError, WrongStoreError
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from rollbook.service.system import System
 
-#: Timeout for PostgreSQL, in seconds.
-DATABASE_S = 3.0
+#: Seconds that each part gets to answer; probes usually wait for five.
+PART_S = 3.0
+NOT_REACHABLE = "not reachable"
 
 log = structlog.get_logger(__name__)
 
@@ -29,24 +32,42 @@ class Readiness:
     def __init__(self, system: System) -> None:
         self._system = system
         self._last: dict[str, str] | None = None
+        self._under_way: dict[str, asyncio.Task[str]] = {}
 
     async def check(self) -> tuple[bool, dict[str, str]]:
         """Whether the process is ready, and ``ok`` or the problem of each part."""
         system = self._system
-        checks = {"postgresql": _database(system), "redis": _queue(system), "store": _store(system)}
+        checks = {"postgresql": _database, "redis": _queue, "store": _store}
         if system.settings.clamd_url is not None:
-            checks["scanner"] = _scanner(system)
-        results = dict(zip(checks, await asyncio.gather(*checks.values()), strict=True))
+            checks["scanner"] = _scanner
+        answers = await asyncio.gather(
+            *(self._answer(part, check) for part, check in checks.items())
+        )
+        results = dict(zip(checks, answers, strict=True))
         is_ready = all(result == "ok" for result in results.values())
         if results != self._last:  # probes come every few seconds
             log.log(logging.INFO if is_ready else logging.WARNING, "readiness", **results)
         self._last = results
         return is_ready, results
 
+    async def _answer(self, part: str, check: Callable[[System], Awaitable[str]]) -> str:
+        """The answer of a part, or that it isn't reachable where it takes too long.
+
+        A check that is late isn't waited for, also not for its cancellation: a frozen server
+        answers neither. The next probe waits for the same check instead of starting one more.
+        """
+        task = self._under_way.get(part)
+        if task is None:
+            task = asyncio.ensure_future(check(self._system))
+            self._under_way[part] = task
+            task.add_done_callback(lambda _: self._under_way.pop(part))
+        done, _ = await asyncio.wait({task}, timeout=PART_S)
+        return task.result() if done else NOT_REACHABLE
+
 
 async def _database(system: System) -> str:
     try:
-        async with system.pool.connection(timeout=DATABASE_S) as connection:
+        async with system.pool.connection(timeout=PART_S) as connection:
             row = await fetch_one(connection, "SELECT version_num FROM alembic_version")
     except (DatabaseError, PoolTimeout):
         return "not reachable, or not migrated"
@@ -60,7 +81,7 @@ async def _queue(system: System) -> str:
     try:
         await system.queue.ping()
     except RollbookError:
-        return "not reachable"
+        return NOT_REACHABLE
     return "ok"
 
 
@@ -70,7 +91,7 @@ async def _store(system: System) -> str:
     except WrongStoreError:
         return "not this installation's"
     except RollbookError:
-        return "not reachable"
+        return NOT_REACHABLE
     return "ok"
 
 
@@ -78,5 +99,5 @@ async def _scanner(system: System) -> str:
     try:
         await clamd.ping(system.settings)
     except RollbookError:
-        return "not reachable"
+        return NOT_REACHABLE
     return "ok"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rollbook.backends.database import Pool, make_pool
 from rollbook.backends.files import FileStore
-from rollbook.backends.redis import ANSWER_S, make_client
+from rollbook.backends.redis import make_client
 from rollbook.queue.uploads import UploadQueue
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ ANSWER_MARGIN_S = 10
 class System:
     """Settings, record, Redis, queue and file store of this process.
 
-    Blocking reads from Redis need a connection without a time limit, so ``queue.loop`` and
-    ``queue.subscriber`` make one of their own. All other commands go through ``redis``.
+    Blocking reads from Redis last longer than a command may, so ``queue.loop`` and
+    ``queue.subscriber`` make a client of their own. All other commands go through ``redis``.
     """
 
     settings: Settings
@@ -63,7 +63,7 @@ async def open_system(settings: Settings) -> AsyncIterator[System]:
     await pool.open(wait=False)
     await undo_pool.open(wait=False)
     redis = make_client(
-        settings.redis_address, socket_timeout_s=ANSWER_S, keepalive=settings.keepalive
+        settings.redis_address, answer_s=settings.redis_answer_s, keepalive=settings.keepalive
     )
     try:
         queue = UploadQueue(settings, redis)

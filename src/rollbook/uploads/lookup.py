@@ -64,6 +64,16 @@ async def position(system: System, upload: Row) -> int | None:
     return row["ahead"] + 1 if row else None
 
 
+async def is_queued(system: System, upload: Row) -> bool:
+    """Whether the queue has the upload's job, or has had it; False when it doesn't answer."""
+    if upload["status"] != "pending":
+        return True
+    try:
+        return await system.queue.state(upload["id"]) is not None
+    except ServiceUnavailableError:
+        return False
+
+
 async def positions(system: System, found: Sequence[Row]) -> list[int | None]:
     """Each upload's place in the queue; see ``position``."""
     return await asyncio.gather(*(position(system, upload) for upload in found))
