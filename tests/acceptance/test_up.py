@@ -67,7 +67,9 @@ def test_the_eight_steps_of_the_first_system_s_test_script(
         assert after["completed"] == before["completed"] + 1
         assert after["total"] == before["total"] + 1
         # 6. recent jobs
-        job, *_ = api.get("/bulk-upload/queue/jobs", params={"limit": 5}).json()["data"]
+        job, *_ = api.get("/bulk-upload/queue/jobs", params={"page_size": 5}).json()["data"][
+            "items"
+        ]
         assert (job["job_id"], job["queue_state"]) == (receipt["job_id"], "completed")
         # 7. upload history
         history = api.get("/bulk-upload/history").json()["data"]

@@ -79,7 +79,7 @@ RULES: dict[tuple[str, str], Rule] = {
     ("GET", f"{BASE}/stats"): _for("signed_in"),
     ("GET", f"{BASE}/stats/over-time"): _for("signed_in"),
     ("GET", f"{BASE}/queue/stats"): _for("signed_in"),
-    ("GET", f"{BASE}/queue/jobs"): _for("signed_in", params={"limit": 200}),
+    ("GET", f"{BASE}/queue/jobs"): _for("signed_in", params={"page_size": 200}),
     ("GET", f"{BASE}/rate-limit-status"): _for("signed_in"),
     ("GET", f"{BASE}/can-upload"): _for("signed_in"),
     ("GET", f"{BASE}/audit/mine"): _for("signed_in", params={"page_size": 500}),

@@ -172,7 +172,7 @@ def test_lists_and_statistics_hold_exactly_the_own_scope(house: House, name: str
         sent_by.add(f"{COLLEAGUE}@example.org")
     with house.client(name) as client:
         history = client.get(f"{BASE}/history", params={"page_size": 500}).json()["data"]
-        jobs = client.get(f"{BASE}/queue/jobs", params={"limit": 200}).json()["data"]
+        jobs = client.get(f"{BASE}/queue/jobs", params={"page_size": 200}).json()["data"]["items"]
         stats = client.get(f"{BASE}/stats").json()["data"]
         days = client.get(f"{BASE}/stats/over-time").json()["data"]["days"]
         own = {house.uploads[other] for other in house.seen_by(name)}

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 
 from rollbook import __version__
 from rollbook.accounts.provider import Provider
@@ -17,6 +17,7 @@ from rollbook.api import (
     description,
     docs,
     health,
+    inputs,
     live,
     mappings,
     metrics,
@@ -79,7 +80,8 @@ class _Application(FastAPI):
         is_new = self.openapi_schema is None
         document = super().openapi()
         if is_new:
-            description.complete(document, base=BASE)
+            is_strict = not self._settings.first_system_clients
+            description.complete(document, base=BASE, is_strict=is_strict)
         return document
 
 
@@ -124,6 +126,8 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,  # ours is in `docs`
         redoc_url=None,
     )
+    app.state.settings = settings
+    app.state.inputs = {}
     app.add_middleware(OriginMiddleware)
     app.add_middleware(
         BodyLimitMiddleware,
@@ -138,7 +142,8 @@ def create_app(settings: Settings) -> FastAPI:
 @cache
 def _router() -> APIRouter:
     """All routes. They know no settings, and FastAPI needs a fifth of a second to build them."""
-    router, base = APIRouter(), APIRouter(prefix=BASE)
+    router = APIRouter(dependencies=[Depends(inputs.known_inputs)])
+    base = APIRouter(prefix=BASE)
     for part in (
         auth.router,
         oidc.router,

@@ -26,31 +26,62 @@ _RETRY_AFTER: Final = {
 _UNUSED: Final = ("HTTPValidationError", "ValidationError")
 
 
-def complete(document: dict[str, Any], *, base: str) -> None:
+def complete(document: dict[str, Any], *, base: str, is_strict: bool) -> None:
     """Add the failures that all operations share, and the examples.
 
     Args:
         document: the OpenAPI document, as FastAPI makes it.
         base: the prefix of the operations whose failures are problems.
+        is_strict: whether unknown members of a body are refused.
     """
     examples = json.loads(EXAMPLES.read_text(encoding="utf-8")) if EXAMPLES.exists() else {}
     for path, operations in document["paths"].items():
-        if not path.startswith(base):
-            continue
-        for method, operation in operations.items():
-            if example := examples.get(f"{method.upper()} {path}"):
-                _show(operation, example)
-            answers = operation["responses"]
-            for code in _failures(operation):
-                answers.setdefault(str(code), {"description": HTTPStatus(code).phrase})
-            for code, answer in answers.items():
-                if code[0] in "45":
-                    answer["content"] = {MEDIA_TYPE: _PROBLEM}
-            if "429" in answers:
-                answers["429"]["headers"] = _RETRY_AFTER
-            operation["responses"] = dict(sorted(answers.items()))
+        if path.startswith(base):
+            for method, operation in operations.items():
+                _add_failures(operation)
+                if example := examples.get(f"{method.upper()} {path}"):
+                    _show(operation, example)
     for name in _UNUSED:
         document["components"]["schemas"].pop(name, None)
+    if is_strict:
+        _close_bodies(document)
+
+
+def _add_failures(operation: dict[str, Any]) -> None:
+    answers = operation["responses"]
+    for code in _failures(operation):
+        answers.setdefault(str(code), {"description": HTTPStatus(code).phrase})
+    for code, answer in answers.items():
+        if code[0] in "45":
+            answer["content"] = {MEDIA_TYPE: _PROBLEM}
+    if "429" in answers:
+        answers["429"]["headers"] = _RETRY_AFTER
+    operation["responses"] = dict(sorted(answers.items()))
+
+
+def _close_bodies(document: dict[str, Any]) -> None:
+    """Say of every object that a body may hold that it has no other members."""
+    schemas = document["components"]["schemas"]
+    waiting: list[Any] = [
+        described["schema"]
+        for operations in document["paths"].values()
+        for operation in operations.values()
+        for described in operation.get("requestBody", {}).get("content", {}).values()
+    ]
+    seen: set[str] = set()
+    while waiting:
+        schema = waiting.pop()
+        if isinstance(schema, list):
+            waiting += schema
+        if not isinstance(schema, dict):
+            continue
+        if "properties" in schema:
+            schema.setdefault("additionalProperties", False)
+        name = str(schema.get("$ref", "")).rpartition("/")[2]
+        if name and name not in seen:
+            seen.add(name)
+            waiting.append(schemas[name])
+        waiting += [inner for key, inner in schema.items() if key != "example"]
 
 
 def _show(operation: dict[str, Any], example: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ from typing import Final
 
 from fastapi import APIRouter, Request, Response
 
+from rollbook.api.inputs import AnyParameter
 from rollbook.api.page import StaticFile
 from rollbook.errors import NotFoundError
 
@@ -39,7 +40,7 @@ _THEIRS: Final = ("swagger-ui.css", "swagger-ui-bundle.js")
 #: Short, because the address doesn't change with a release.
 _AN_HOUR: Final = "public, max-age=3600"
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, dependencies=[AnyParameter])
 
 
 @cache

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
+from rollbook.api import inputs
 from rollbook.errors import FileTooLargeError, InvalidRequestError
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ class UploadForm:
     """The parts of the body, in order.
 
     Raises:
-        InvalidRequestError: the body isn't a multipart form, or is incomplete.
+        InvalidRequestError: the body isn't a multipart form, is incomplete, or has a field that the
+            route doesn't know or that came twice.
         FileTooLargeError: it is longer than the limit.
     """
 
@@ -44,15 +46,30 @@ class UploadForm:
         if int(request.headers.get("content-length") or 0) > self._limit:
             raise self._too_large
         self._parser = PushMultipartParser(options["boundary"], max_segment_count=MAX_PARTS)
+        self._request = request
         self._body = request.stream()
         self._received = 0
         self._events = self._parse()
 
     async def parts(self) -> AsyncIterator[MultipartSegment]:
         """The head of each part; read its content before the next one."""
+        seen: set[str] = set()
         async for event in self._events:
-            if isinstance(event, MultipartSegment):
-                yield event
+            if not isinstance(event, MultipartSegment):
+                continue
+            name = event.name or ""
+            if name not in inputs.form_fields(self._request):
+                if inputs.are_refused(self._request):
+                    inputs.refuse_field(self._request, name, is_file=bool(event.filename))
+                continue  # its content is skipped
+            if name in seen:
+                raise InvalidRequestError(
+                    "Send one file per request. Nothing was kept."
+                    if event.filename
+                    else f"The form field {name!r} came twice. Send it once. Nothing was kept."
+                )
+            seen.add(name)
+            yield event
 
     async def content(self) -> AsyncIterator[bytes]:
         """The content of the latest part, in chunks."""

@@ -17,6 +17,7 @@ from rollbook.accounts import provider_accounts, tokens, users
 from rollbook.accounts.provider import Provider
 from rollbook.api.access import SystemParam, failures
 from rollbook.api.auth import opened
+from rollbook.api.inputs import AnyParameter
 from rollbook.config import Settings
 from rollbook.contract import Answer, SignedIn
 from rollbook.errors import (
@@ -101,6 +102,7 @@ async def start(provider: ProviderParam, system: SystemParam) -> Response:
     "/callback",
     status_code=303,
     response_class=RedirectResponse,
+    dependencies=[AnyParameter],  # a provider may send more (RFC 6749, section 4.1.2)
     responses=failures(404),
 )
 async def callback(

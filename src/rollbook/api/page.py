@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from fastapi import APIRouter, Request, Response
 
+from rollbook.api.inputs import AnyParameter
 from rollbook.errors import NotFoundError
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ _FOREVER: Final = "public, max-age=31536000, immutable"
 #: The placeholder of the hash in ``index.html``.
 _VERSION_MARK: Final = b"VERSION"
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, dependencies=[AnyParameter])
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Body, Depends, Query
+from fastapi import Body, Depends
 from pydantic import BaseModel, Field
 
 from rollbook.accounts import audit
@@ -17,11 +17,12 @@ from rollbook.api.access import (
     failures,
     routes,
 )
-from rollbook.api.uploads import SearchParam
+from rollbook.api.uploads import PageParam, PageSizeParam, SearchParam
 from rollbook.backends.database import fetch_all, queries
 from rollbook.contract import (
     Answer,
     Cleaned,
+    Page,
     QueueStats,
     UploadStatus,
     VoterRollStanding,
@@ -60,19 +61,25 @@ async def stats(system: SystemParam, user: UserParam) -> Answer[QueueStats]:
 async def jobs(
     system: SystemParam,
     user: UserParam,
-    limit: Annotated[int, Query(ge=1, le=200)] = 20,
     status: Status | None = None,
     search: SearchParam = None,
-) -> Answer[list[UploadStatus]]:
-    """List the most recent jobs of your scope, of all states or one, newest first."""
-    recent, _ = await lookup.history(system, user, status=status, search=search, page_size=limit)
+    page: PageParam = 1,
+    page_size: PageSizeParam = 20,
+) -> Answer[Page[UploadStatus]]:
+    """List the jobs of your scope, of all states or one, newest first."""
+    recent, total = await lookup.history(
+        system, user, status=status, search=search, page=page, page_size=page_size
+    )
     states = await lookup.queue_states(system, recent)
     positions = await lookup.positions(system, recent)
     items = [
         UploadStatus.of(upload, queue_state=state, queue_position=position)
         for upload, state, position in zip(recent, states, positions, strict=True)
     ]
-    return Answer(message=f"The {len(items)} most recent jobs.", data=items)
+    return Answer(
+        message=f"{total} jobs.",
+        data=Page[UploadStatus](items=items, page=page, page_size=page_size, total=total),
+    )
 
 
 @router.get("/workers")

@@ -28,7 +28,6 @@ from rollbook.contract import (
     UploadStatus,
 )
 from rollbook.errors import (
-    InvalidRequestError,
     MissingFileError,
     NotFoundError,
     ServiceUnavailableError,
@@ -181,11 +180,7 @@ async def _take_in(
         async for part in form.parts():
             name = part.name or ""
             if name != "file":
-                text = await form.text(name)
-                if name in Choices.model_fields:
-                    fields[name] = text
-            elif stored is not None:
-                raise InvalidRequestError("Send one file per request. Nothing was kept.")
+                fields[name] = await form.text(name)
             elif part.filename:
                 stored = await receive.store_file(system, part.filename, form.content())
         if stored is None:

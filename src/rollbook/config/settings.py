@@ -94,6 +94,8 @@ class Settings(BoundSettings, ProviderSettings, VoterRollSettings):
     max_upload_mb: Positive = 50
     #: What the body of any other request may hold.
     max_body_kb: Positive = 64
+    #: Serve clients of the first system: their names beside ours, and no name refused as unknown.
+    first_system_clients: bool = False
     #: Other sites whose pages may listen to live messages, comma-separated: ``https://a.example``.
     allowed_origins: str = ""
     #: Seconds for which a browser that used HTTPS must use nothing else; 0 asks for nothing.

@@ -161,9 +161,9 @@ function Jobs() {
     async () => {
       const asked = moment();
       refine({ search });
-      const found = await get("bulk-upload/queue/jobs", { status, search, limit: SHOWN });
-      found.forEach((upload) => learn(upload, asked));
-      return found.map((upload) => upload.job_id);
+      const found = await get("bulk-upload/queue/jobs", { status, search, page_size: SHOWN });
+      found.items.forEach((upload) => learn(upload, asked));
+      return found.items.map((upload) => upload.job_id);
     },
     [status, search],
     [listChanged, freshness],
