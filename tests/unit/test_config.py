@@ -13,6 +13,7 @@ from rollbook import config
 from rollbook.accounts import tokens
 from rollbook.backends.redis import read_sentinel_address
 from rollbook.config import Settings
+from rollbook.config.secret_files import is_secret
 from rollbook.errors import ConfigurationError
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -269,3 +270,79 @@ def test_notifications_go_where_the_settings_say(monkeypatch: pytest.MonkeyPatch
     assert settings.model_copy(update={"notifications_enabled": False}).notification_channels == ()
     assert len(settings.webhook_keys) == 2
     assert [str(network) for network in settings.webhook_networks] == ["10.0.0.0/8", "fd00::/8"]
+
+
+# --- secrets in files -----------------------------------------------------------------------------
+
+
+def secret_names() -> list[str]:
+    return [
+        str(field.validation_alias or f"ROLLBOOK_{name.upper()}")
+        for name, field in Settings.model_fields.items()
+        if is_secret(field)
+    ]
+
+
+def test_every_secret_can_be_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    names = secret_names()
+    assert {"DATABASE_URL", "REDIS_PASSWORD", "ROLLBOOK_SECRET_KEY"} <= set(names)
+    monkeypatch.setenv("ROLLBOOK_SMTP_USERNAME", "mailer")
+    monkeypatch.setenv("ROLLBOOK_VOTER_ROLL_URL", "https://roll.example.org")
+    monkeypatch.setenv("ROLLBOOK_VOTER_ROLL_USERNAME", "office")
+    secrets = {name: f"https://a-secret-of-{name.lower()}.example.org" for name in names}
+    secrets["ROLLBOOK_WEBHOOK_SECRET"] = "bWVtYmVycyBvZiBhIHN5bnRoZXRpYyBvZmZpY2U="
+    for name, secret in secrets.items():
+        path = tmp_path / name
+        path.write_text(f"{secret}\n", encoding="utf-8")
+        monkeypatch.setenv(f"{name}_FILE", str(path))
+    environment = config.environment_for(config.load())
+    assert {name: environment[name] for name in names} == secrets
+    # A process of ours gets the secrets themselves: with both it would refuse to start.
+    assert not {f"{name}_FILE" for name in names} & set(environment)
+
+
+def test_a_file_that_dotenv_names_is_read(tmp_path: Path) -> None:
+    (tmp_path / "database").write_text("postgresql://db.example.org/members", encoding="utf-8")
+    (tmp_path / ".env").write_text(f"DATABASE_URL_FILE={tmp_path}/database\n", encoding="utf-8")
+    assert config.load().database_address == "postgresql://db.example.org/members"
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (None, "which can't be read \\(No such file or directory\\)"),
+        (b"", "which is empty"),
+        (b"\n", "which is empty"),
+        (b"\xff", "which is not UTF-8"),
+        (b"x" * 70_000, "which is longer than 64 KB"),
+    ],
+)
+def test_a_file_that_holds_no_secret_is_named(
+    content: bytes | None, problem: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "key"
+    if content is not None:
+        path.write_bytes(content)
+    monkeypatch.setenv("ROLLBOOK_SECRET_KEY_FILE", str(path))
+    with pytest.raises(ConfigurationError, match=f"ROLLBOOK_SECRET_KEY_FILE names .*{problem}"):
+        config.load()
+
+
+def test_a_secret_given_twice_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("one", encoding="utf-8")
+    monkeypatch.setenv("DATABASE_URL_FILE", str(tmp_path / "key"))
+    monkeypatch.setenv("DATABASE_URL", "postgresql://other.example.org/members")
+    with pytest.raises(ConfigurationError, match="Both DATABASE_URL and DATABASE_URL_FILE"):
+        config.load()
+
+
+def test_a_name_that_is_no_setting_is_found_with_the_nearest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ROLLBOOK_CONCURENCY", "8")
+    monkeypatch.setenv("ROLLBOOK_SECRET_KEY_FILE", "/run/secrets/key")
+    monkeypatch.setenv("ROLLBOOK_PORT_FILE", "/run/port")  # a port is no secret
+    unknown = config.unknown_names()
+    assert unknown["ROLLBOOK_CONCURENCY"] == "ROLLBOOK_CONCURRENCY"
+    assert "ROLLBOOK_SECRET_KEY_FILE" not in unknown
+    assert "ROLLBOOK_PORT_FILE" in unknown

@@ -273,6 +273,8 @@ def _server_settings(keepalive: KeepAlive, limits: Mapping[str, float | None]) -
         "tcp_keepalives_interval": keepalive.interval_s,
         "tcp_keepalives_count": keepalive.count,
         "tcp_user_timeout": keepalive.user_timeout_s * 1000,
+        # A child computes within its transaction. What we hold ends by limits of our own.
+        "idle_in_transaction_session_timeout": 0,
         **{name: round(value * 1000) for name, value in limits.items() if value is not None},
     }
     each = [

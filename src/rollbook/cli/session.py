@@ -7,6 +7,7 @@ import contextlib
 import json
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
+import structlog
 import typer
 from pydantic import SecretStr
 from rich.console import Console
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+log = structlog.get_logger(__name__)
+
 #: For results; progress and log lines go to standard error. In a file or a pipe, tables have their
 #: full width.
 out = Console()
@@ -39,6 +42,9 @@ def settings_for(component: str, *, supervised: bool = False, **changes: Any) ->
     """Load the settings and configure this process's log."""
     settings = config.load(env_file=not supervised).model_copy(update=changes)
     logs.configure(settings, component=component)
+    if not supervised:  # the supervisor has said it
+        for name, nearest in config.unknown_names().items():
+            log.warning("unknown setting ignored", name=name, nearest=nearest)
     return settings
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 
 from pydantic import SecretStr, ValidationError
 
+from rollbook.config.secret_files import ENDING, is_secret
 from rollbook.config.settings import Settings
 from rollbook.errors import ConfigurationError
 
@@ -36,6 +38,20 @@ def _environment_name(location: tuple[int | str, ...]) -> str:
     return str(field.validation_alias or f"ROLLBOOK_{name.upper()}")
 
 
+def unknown_names() -> dict[str, str | None]:
+    """The names in the environment that begin as ours do and name no setting.
+
+    Returns:
+        The nearest setting of each; None where none is near.
+    """
+    known = set()
+    for field, described in Settings.model_fields.items():
+        name = _environment_name((field,))
+        known |= {name, name + ENDING} if is_secret(described) else {name}
+    unknown = (name for name in os.environ if name.startswith("ROLLBOOK_") and name not in known)
+    return {name: next(iter(difflib.get_close_matches(name, known)), None) for name in unknown}
+
+
 def environment_for(settings: Settings) -> dict[str, str]:
     """The environment under which another process of ours comes to the same settings.
 
@@ -49,9 +65,11 @@ def environment_for(settings: Settings) -> dict[str, str]:
         }
     )
     values = dict(os.environ)
-    for field in Settings.model_fields:
+    for field, described in Settings.model_fields.items():
         value = getattr(named, field)
         name = _environment_name((field,))
+        if is_secret(described):
+            values.pop(name + ENDING, None)  # what it holds is given by value
         if value is not None:
             values[name] = _as_text(value)
         else:

@@ -12,10 +12,11 @@ from typing import Annotated, Literal
 from urllib.parse import quote, urlsplit
 
 from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from rollbook.config.bounds import BoundSettings
 from rollbook.config.provider import ProviderSettings
+from rollbook.config.secret_files import SecretFiles
 from rollbook.config.values import Positive
 from rollbook.config.voter_roll import VoterRollSettings
 from rollbook.errors import ConfigurationError
@@ -224,6 +225,19 @@ class Settings(BoundSettings, ProviderSettings, VoterRollSettings):
                 "the scanner's address is unix:///path/of/its/socket or tcp://host:port"
             )
         return url
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - of pydantic's own kind
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Where settings come from; the first one that has a setting wins."""
+        files = SecretFiles(settings_cls, env_settings, dotenv_settings)
+        return init_settings, files, env_settings, dotenv_settings
 
     @field_validator("watch_owners")
     @classmethod
