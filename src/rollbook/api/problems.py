@@ -142,6 +142,7 @@ async def _database(request: Request, error: Exception) -> JSONResponse:
         path=request.url.path,
         error=type(error).__name__,
         code=meaning.code,
+        sqlstate=getattr(error, "sqlstate", None),
     )
     return await _known(request, meaning)
 

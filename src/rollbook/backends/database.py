@@ -250,7 +250,8 @@ def connect(
         connection.commit()
     except psycopg.OperationalError as error:
         raise ServiceUnavailableError(
-            "PostgreSQL doesn't answer. Nothing was changed; try again when it is back."
+            f"PostgreSQL doesn't answer: {reason(error)}. Nothing was changed; try again when it "
+            "is back."
         ) from error
     return connection
 
@@ -282,6 +283,13 @@ def _server_settings(keepalive: KeepAlive, limits: Mapping[str, float | None]) -
         for name, value in values.items()
     ]
     return sql.SQL("SELECT {}").format(sql.SQL(", ").join(each))
+
+
+def reason(error: psycopg.Error) -> str:
+    """What PostgreSQL or libpq gave as the reason, in one line with the SQLSTATE."""
+    said = error.diag.message_primary or str(error) or type(error).__name__
+    line = said.strip().partition("\n")[0]  # the next ones are hints, or repeat it
+    return f"{line} (SQLSTATE {error.sqlstate})" if error.sqlstate else line
 
 
 def has_schema(address: str) -> bool:

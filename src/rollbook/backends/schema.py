@@ -19,7 +19,7 @@ from sqlalchemy import create_engine
 from sqlalchemy import exc as sqlalchemy_errors
 from sqlalchemy.pool import NullPool
 
-from rollbook.backends.database import CONNECT_TIMEOUT_S, SCHEMA_REVISION
+from rollbook.backends.database import CONNECT_TIMEOUT_S, SCHEMA_REVISION, reason
 from rollbook.errors import ServiceUnavailableError
 
 if TYPE_CHECKING:
@@ -67,9 +67,11 @@ def _alembic(address: str) -> Iterator[tuple[Config, Connection]]:
             yield config, connection
     except (psycopg.OperationalError, sqlalchemy_errors.OperationalError) as error:
         # SQLAlchemy wraps psycopg's errors, also while it connects.
+        cause = error.orig if isinstance(error, sqlalchemy_errors.OperationalError) else error
+        assert isinstance(cause, psycopg.Error)
         raise ServiceUnavailableError(
-            "PostgreSQL doesn't answer, so the schema couldn't be checked. Is it started, and is "
-            "DATABASE_URL right?"
+            f"PostgreSQL couldn't be used, so the schema wasn't checked: {reason(cause)}. Is it "
+            "started, and is DATABASE_URL right?"
         ) from error
     finally:
         engine.dispose()

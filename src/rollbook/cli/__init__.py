@@ -13,11 +13,12 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import typer
 from rich.markup import escape
 from typer.core import TyperGroup
 
-from rollbook.backends.database import UNAVAILABLE
+from rollbook.backends.database import UNAVAILABLE, reason
 from rollbook.cli.session import err
 from rollbook.errors import (
     ConfigurationError,
@@ -37,6 +38,7 @@ _PLACES = {
     "worker": ("processes", "worker"),
     "watch": ("processes", "watch"),
     "migrate": ("processes", "migrate"),
+    "doctor": ("doctor", "doctor"),
     "sample": ("jobs", "sample"),
     "upload": ("jobs", "upload"),
     "purge": ("purge", "purge"),
@@ -91,6 +93,10 @@ EXIT_CODES: dict[type[Exception], int] = {
 }
 
 
+def _reason(error: Exception) -> str:
+    return f" ({reason(error)})" if isinstance(error, psycopg.OperationalError) else ""
+
+
 def main() -> None:
     """Run the command line; an error is one sentence on standard error and an exit code."""
     try:
@@ -101,7 +107,8 @@ def main() -> None:
         text = (
             str(error)
             if isinstance(error, RollbookError)
-            else "PostgreSQL doesn't answer. Is it started, and is DATABASE_URL right?"
+            else f"PostgreSQL doesn't answer{_reason(error)}. Is it started, and is DATABASE_URL "
+            "right? `rollbook doctor` says more."
         )
         err.print(f"[bold red]rollbook:[/] {escape(text)}", soft_wrap=True)
         codes = (code for kind, code in EXIT_CODES.items() if isinstance(error, kind))

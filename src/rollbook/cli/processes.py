@@ -88,8 +88,15 @@ async def _run(settings: Settings, processes: supervisor.Processes, stop: asynci
 
 
 async def _prepared(settings: Settings) -> tuple[str, str | None] | None:
-    """Migrate the schema and create the first account; returns its address and password."""
+    """Migrate the schema and create the first account; returns its address and password.
+
+    Raises:
+        ConfigurationError: the promises don't hold on these servers.
+    """
     from rollbook.accounts import audit, users
+    from rollbook.service.doctor import refuse_unsafe
+
+    await refuse_unsafe(settings)
 
     await asyncio.to_thread(bring_schema, settings)
     audit.origin.set(audit.Origin.of_command_line())
@@ -115,6 +122,7 @@ def serve(*, supervised: Supervised = False, listener_fd: ListenerFd = None) -> 
     if supervised:
         settings = supervisor.receive_addresses(settings)
     with engines(settings) as named:
+        _refuse_unsafe(named, supervised=supervised)
         server = Server(named)
         listener = _listener(listener_fd)
         server.run(None if listener is None else [listener])
@@ -132,6 +140,7 @@ def worker(*, supervised: Supervised = False, listener_fd: ListenerFd = None) ->
     if supervised:
         settings = supervisor.receive_addresses(settings)
     with engines(settings) as named:
+        _refuse_unsafe(named, supervised=supervised)
         # uvloop makes the worker's own work for a job a fifth cheaper.
         uvloop.run(process.serve(named, _listener(listener_fd)))
 
@@ -153,7 +162,16 @@ def watch(
     if folder is not None:
         settings = settings.model_copy(update={"watch_dir": folder.resolve()})
     with engines(settings) as named:
+        _refuse_unsafe(named, supervised=supervised)
         asyncio.run(watcher.serve(named, _listener(listener_fd)))
+
+
+def _refuse_unsafe(settings: Settings, *, supervised: bool) -> None:
+    """Refuse servers on which the promises don't hold; the supervisor has done it for its own."""
+    from rollbook.service.doctor import refuse_unsafe
+
+    if not supervised:
+        asyncio.run(refuse_unsafe(settings))
 
 
 def _listener(fd: int | None) -> socket.socket | None:

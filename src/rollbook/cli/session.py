@@ -61,13 +61,20 @@ def engines(settings: Settings, *, own: bool = False) -> Iterator[Settings]:
         EngineError: the engines can't be started.
         DataFolderInUseError: ``own``, and another process runs them.
     """
-    is_given = None not in (settings.given_database_address, settings.given_redis_address)
-    found = None if own or is_given else find_running(settings.data_dir)
-    if found is not None:
-        yield _with(settings, found.database_url, found.redis_url)
+    named = None if own else named_or_running(settings)
+    if named is not None:
+        yield named
         return
     with own_engines(settings) as (named, _):
         yield named
+
+
+def named_or_running(settings: Settings) -> Settings | None:
+    """Settings with the engines' addresses that are set, or of engines that run; else None."""
+    if None not in (settings.given_database_address, settings.given_redis_address):
+        return settings
+    found = find_running(settings.data_dir)
+    return None if found is None else _with(settings, found.database_url, found.redis_url)
 
 
 @contextlib.contextmanager

@@ -55,7 +55,16 @@ async def send(settings: Settings, notification: Notification) -> None:
         raise NotificationError("The mail server took too long.") from None
 
 
-def _submit(settings: Settings, message: EmailMessage) -> None:
+def sign_in(settings: Settings) -> None:
+    """Connect to the mail server and sign in, without sending anything.
+
+    Raises:
+        NotificationError: that isn't possible.
+    """
+    _submit(settings, None)
+
+
+def _submit(settings: Settings, message: EmailMessage | None) -> None:
     assert settings.smtp_host is not None
     host, port, timeout_s = settings.smtp_host, settings.smtp_port, settings.notification_timeout_s
     context = ssl.create_default_context()
@@ -69,7 +78,8 @@ def _submit(settings: Settings, message: EmailMessage) -> None:
                 server.starttls(context=context)
             if settings.smtp_username is not None and settings.smtp_password is not None:
                 server.login(settings.smtp_username, settings.smtp_password.get_secret_value())
-            server.send_message(message)
+            if message is not None:
+                server.send_message(message)
     except smtplib.SMTPRecipientsRefused as error:
         codes = [code for code, _ in error.recipients.values()]
         if all(code >= 500 for code in codes):

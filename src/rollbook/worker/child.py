@@ -115,7 +115,12 @@ def _meant(settings: Settings, error: Exception) -> RollbookError | None:
         )
     if (meant := explained(error)) is None:
         return None
-    log.warning("attempt ended by PostgreSQL", error=type(error).__name__, code=meant.code)
+    log.warning(
+        "attempt ended by PostgreSQL",
+        error=type(error).__name__,
+        code=meant.code,
+        sqlstate=getattr(error, "sqlstate", None),
+    )
     if type(meant) is ServiceUnavailableError:
         return ServiceUnavailableError(
             "The connection to the database was lost. Nothing of the file was merged; it will be "

@@ -1,0 +1,235 @@
+"""The doctor: what it finds wrong with servers and store, and with which nothing starts."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from pydantic import SecretStr
+from redis import Redis
+from typer.testing import CliRunner
+
+from rollbook import cli
+from rollbook.backends.database import make_pool
+from rollbook.engines.valkey import _binary as valkey
+from rollbook.errors import ConfigurationError
+from rollbook.service import doctor
+from tests.pooler import pooled
+from tests.waiting import kill, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from rollbook.config import Settings
+    from rollbook.service.system import System
+
+
+def by_check(findings: list[doctor.Finding]) -> dict[str, doctor.Finding]:
+    return {f"{one.part}: {one.check}": one for one in findings}
+
+
+async def test_what_is_in_order_is_ok(system: System) -> None:
+    # The embedded engines of the tests save no commit on a disk, which the doctor says.
+    found = by_check(await doctor.examine(system.settings))
+    wrong = {name: one for name, one in found.items() if one.level == "error"}
+    assert set(wrong) == {"PostgreSQL: durability"}
+    assert "fsync" in wrong["PostgreSQL: durability"].found
+    assert found["PostgreSQL: sessions"].found == "its own"
+    assert found["Redis: maxmemory-policy"].found == "noeviction"
+    await doctor.refuse_unsafe(system.settings)
+
+
+async def test_each_server_that_does_not_answer_is_named_with_its_reason(
+    settings: Settings,
+) -> None:
+    away = settings.model_copy(
+        update={
+            "database_url": SecretStr(settings.database_address.replace("/test_", "/no_such_")),
+            "redis_url": SecretStr("redis://127.0.0.1:1/0"),
+        }
+    )
+    found = by_check(await doctor.examine(away))
+    assert "does not exist" in found["PostgreSQL: connection"].found
+    assert found["Redis: connection"].level == "error"
+    await doctor.refuse_unsafe(away)  # processes wait for a server that is away
+
+
+# --- poolers --------------------------------------------------------------------------------------
+
+
+async def test_a_pooler_by_session_serves_every_kind_of_connection(
+    settings: Settings,
+) -> None:
+    with pooled(settings.database_address, mode="session") as address:
+        behind = settings.model_copy(update={"database_url": SecretStr(address)})
+        found = by_check(await doctor.postgresql(behind))
+        assert found["PostgreSQL: sessions"].level == "ok"
+        async with make_pool(address) as pool, pool.connection() as connection:
+            row = await (await connection.execute("SHOW tcp_keepalives_idle")).fetchone()
+            assert row is not None
+
+
+async def test_a_pooler_by_transaction_is_refused(settings: Settings) -> None:
+    with pooled(settings.database_address, mode="transaction") as address:
+        behind = settings.model_copy(update={"database_url": SecretStr(address)})
+        with pytest.raises(ConfigurationError, match="pool_mode = session"):
+            await doctor.refuse_unsafe(behind)
+
+
+# --- PostgreSQL's own settings --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("setting", "check", "level", "is_fatal"),
+    [
+        ("statement_timeout = '30s'", "statement_timeout", "warning", False),
+        ("default_transaction_read_only = on", "changes", "error", True),
+        ("synchronous_commit = off", "durability", "error", False),
+    ],
+)
+async def test_a_setting_of_the_database_is_found(
+    setting: str, check: str, level: str, is_fatal: bool, settings: Settings
+) -> None:
+    name = settings.database_address.partition("?")[0].rpartition("/")[2]
+    with psycopg.connect(settings.database_address, autocommit=True) as connection:
+        connection.execute(f"ALTER DATABASE {name} SET {setting}")
+    found = by_check(await doctor.postgresql(settings))[f"PostgreSQL: {check}"]
+    assert (found.level, found.is_fatal) == (level, is_fatal)
+    assert found.remedy
+
+
+async def test_a_schema_that_is_missing_or_old_is_said(settings: Settings) -> None:
+    with psycopg.connect(settings.database_address, autocommit=True) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '0001'")
+        old = by_check(await doctor.postgresql(settings))["PostgreSQL: schema"]
+        connection.execute("DROP TABLE alembic_version")
+        missing = by_check(await doctor.postgresql(settings))["PostgreSQL: schema"]
+    assert (old.level, missing.level) == ("error", "error")
+    assert "rollbook migrate" in old.remedy
+    assert "rollbook migrate" in missing.remedy
+
+
+# --- Redis' own settings --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def own_redis(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The address of a server of this test, started with the options of its parameter."""
+    path = tmp_path / "redis.sock"
+    options: dict[str, str | Path] = {
+        "--port": "0",
+        "--save": "",
+        "--dir": tmp_path,
+        "--unixsocket": path,
+    }
+    process = subprocess.Popen(
+        [valkey(), *[part for option in options.items() for part in option], *request.param],
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        with Redis(unix_socket_path=str(path)) as client:
+            until(client.ping, "Valkey answers", not_yet=(Exception,))
+        yield f"unix://{path}"
+    finally:
+        kill(process)
+
+
+@pytest.mark.parametrize(
+    ("own_redis", "check", "level", "is_fatal"),
+    [
+        (["--cluster-enabled", "yes"], "mode", "error", True),
+        (["--maxmemory-policy", "allkeys-lru"], "maxmemory-policy", "error", True),
+        (["--maxmemory-policy", "volatile-lru"], "maxmemory-policy", "warning", False),
+        (["--replicaof", "127.0.0.1 1"], "role", "error", True),
+        (["--appendonly", "no"], "persistence", "warning", False),
+    ],
+    indirect=["own_redis"],
+)
+async def test_a_setting_of_redis_is_found(
+    own_redis: str, check: str, level: str, is_fatal: bool, settings: Settings
+) -> None:
+    pointed = settings.model_copy(update={"redis_url": SecretStr(own_redis)})
+    found = by_check(await doctor.redis(pointed))[f"Redis: {check}"]
+    assert (found.level, found.is_fatal) == (level, is_fatal)
+    assert found.remedy
+    if is_fatal:
+        with pytest.raises(ConfigurationError, match=f"Redis, {check}"):
+            await doctor.refuse_unsafe(pointed)
+
+
+@pytest.mark.parametrize("own_redis", [[]], indirect=True)
+async def test_a_user_who_may_not_look_is_said(own_redis: str, settings: Settings) -> None:
+    with Redis.from_url(own_redis) as client:
+        client.acl_setuser("default", enabled=True, nopass=True, commands=["-info"])
+    pointed = settings.model_copy(update={"redis_url": SecretStr(own_redis)})
+    found = by_check(await doctor.redis(pointed))
+    assert found["Redis: settings"].level == "warning"
+
+
+# --- the file store -------------------------------------------------------------------------------
+
+
+async def test_a_store_that_cannot_be_written_is_an_error(
+    settings: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("no folder", encoding="utf-8")
+    broken = settings.model_copy(update={"store_url": (tmp_path / "file").as_uri()})
+    found = by_check(await doctor.examine(broken))
+    assert found["file store: write and read"].level == "error"
+
+
+async def test_the_check_of_the_store_leaves_nothing(system: System) -> None:
+    await doctor.examine(system.settings)
+    assert [stored async for stored in system.store.each()] == []
+
+
+async def test_another_installations_store_is_an_error(system: System) -> None:
+    async with system.pool.connection() as connection:
+        await connection.execute("INSERT INTO store_mark DEFAULT VALUES")
+    found = by_check(await doctor.examine(system.settings))
+    assert found["file store: installation"].level == "error"
+
+
+# --- the command ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def log_of_the_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command configures the log of its process, which is that of all tests here."""
+    monkeypatch.setattr("rollbook.telemetry.logs.configure", lambda *_args, **_more: None)
+
+
+def run(settings: Settings, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Any:
+    monkeypatch.setenv("DATABASE_URL", settings.database_address)
+    monkeypatch.setenv("REDIS_URL", settings.redis_address)
+    monkeypatch.setenv("ROLLBOOK_DATA_DIR", str(settings.data_dir))
+    return CliRunner().invoke(cli.app, ["doctor", *arguments])
+
+
+def test_the_command_says_what_to_do_and_ends_with_1(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROLLBOOK_CONCURENCY", "8")
+    monkeypatch.setenv("ROLLBOOK_SMTP_HOST", "127.0.0.1")
+    monkeypatch.setenv("ROLLBOOK_SMTP_PORT", "1")
+    monkeypatch.setenv("ROLLBOOK_SMTP_FROM", "rollbook@example.org")
+    result = run(settings, monkeypatch, "--json")
+    findings = json.loads(result.stdout.splitlines()[-1])
+    found = {f"{one['part']}: {one['check']}": one for one in findings}
+    assert found["settings: ROLLBOOK_CONCURENCY"]["remedy"] == "Did you mean ROLLBOOK_CONCURRENCY?"
+    assert found["mail server: sign-in"]["level"] == "error"
+    assert result.exit_code == 1
+
+
+def test_without_engines_the_doctor_makes_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ROLLBOOK_DATA_DIR", str(tmp_path / "data"))
+    result = CliRunner().invoke(cli.app, ["doctor"])
+    assert "none run in" in result.stdout
+    assert result.exit_code == 1
+    assert not (tmp_path / "data").exists()

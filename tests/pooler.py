@@ -1,0 +1,78 @@
+"""The real PgBouncer before a test's database."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import pytest
+
+from rollbook.engines.postgres import SOCKET_NAME
+from tests.waiting import kill, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PROGRAM = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+
+
+@contextmanager
+def pooled(address: str, *, mode: Literal["session", "transaction"]) -> Iterator[str]:
+    """Run a pooler before the database of an address; yields the address through it.
+
+    Args:
+        address: a PostgreSQL URL by a Unix socket.
+        mode: its ``pool_mode``.
+    """
+    if PROGRAM is None:
+        pytest.skip("no PgBouncer: apt-get install pgbouncer")
+    parts = urlsplit(address)
+    query = parse_qs(parts.query)
+    host, server_port = unquote(query["host"][0]), query.get("port", ["5432"])[0]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    is_root = os.geteuid() == 0
+    if is_root:  # as whom it refuses to run, and nobody else reaches the socket
+        for folder in (Path(host), *Path(host).parents):
+            if folder.stat().st_mode & 0o007 == 0:
+                folder.chmod(0o711)
+        Path(host, SOCKET_NAME).chmod(0o777)
+    with tempfile.TemporaryDirectory(prefix="rollbook-pooler-") as name:
+        home = Path(name)
+        home.chmod(0o755)  # for its user
+        (home / "users.txt").write_text('"rollbook" ""\n', encoding="utf-8")
+        (home / "pgbouncer.ini").write_text(
+            f"""[databases]
+* = host={host} port={server_port}
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {port}
+unix_socket_dir =
+auth_type = trust
+auth_file = {home / "users.txt"}
+pool_mode = {mode}
+default_pool_size = 5
+max_client_conn = 50
+""",
+            encoding="utf-8",
+        )
+        nobody = 65534 if is_root else None
+        process = subprocess.Popen([PROGRAM, home / "pgbouncer.ini"], user=nobody, group=nobody)
+        try:
+            until(lambda: process.poll() is not None or _listens(port), "the pooler listens")
+            assert process.poll() is None
+            yield f"postgresql://rollbook@127.0.0.1:{port}{parts.path}"
+        finally:
+            kill(process)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
