@@ -35,7 +35,7 @@ from rollbook.errors import (
 from rollbook.folder.intake import KEY_BEGINNING
 from rollbook.masking import masked
 from rollbook.model import Outcome, Result, Status, User
-from rollbook.pipeline.problems import catalogue, sentence
+from rollbook.pipeline.problems import sentence
 from rollbook.service.system import System
 from rollbook.uploads import control, lookup, receive
 from rollbook.uploads.options import Choices, Options
@@ -262,12 +262,11 @@ async def problems(
 ) -> Answer[list[ProblemCount]]:
     """Count the rows of each problem, most frequent first."""
     upload = await lookup.get(system, user, job_id)
-    kinds = catalogue()
     data = [
         ProblemCount(
             code=found["code"],
-            severity=kinds[found["code"]].severity,
-            message=kinds[found["code"]].sentence,
+            severity=found["severity"],
+            message=sentence(found["code"]),
             rows=found["rows"],
         )
         for found in await lookup.problems(system, upload, outcome=outcome)

@@ -31,6 +31,19 @@ def catalogue() -> Mapping[str, Problem]:
     return {code: Problem(**entry) for code, entry in tomllib.loads(text).items()}
 
 
+#: A problem that only a newer version knows: during an upgrade, its workers write it.
+UNKNOWN = Problem(
+    "warning",
+    "A newer version of Rollbook has found a problem in this row. Look again when the upgrade is "
+    "done.",
+)
+
+
+def described(code: str) -> Problem:
+    """The kind of problem with this code; ``UNKNOWN`` for one of a newer version."""
+    return catalogue().get(code, UNKNOWN)
+
+
 def sentence(code: str) -> str:
     """The sentence for the person."""
-    return catalogue()[code].sentence
+    return described(code).sentence

@@ -12,7 +12,7 @@ import polars as pl
 from rollbook.model import REFUSED
 from rollbook.pipeline.changes import changes_table
 from rollbook.pipeline.columns import ERRORS, USE_ROW, own, unique_headers, variants
-from rollbook.pipeline.problems import catalogue, sentence
+from rollbook.pipeline.problems import described, sentence
 from rollbook.pipeline.read import MOST_NAME_CHARS, ROW_NUMBER
 from rollbook.pipeline.reading import Reading
 from rollbook.pipeline.report_tables import TablesKeeper
@@ -462,7 +462,7 @@ def _summary(facts: Facts) -> tuple[list[list[AnyCell]], BarChart]:
 
 def _effect(code: str) -> str:
     """What a problem does to its row."""
-    problem = catalogue()[code]
+    problem = described(code)
     if problem.severity == "error":
         return "refuses the row"
     return "the cell was left out" if problem.leaves_out else "to be checked"

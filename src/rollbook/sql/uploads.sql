@@ -289,7 +289,7 @@ ORDER BY row_number LIMIT %(limit)s OFFSET %(offset)s;
 
 -- name: problems
 -- The number of rows with each problem, over rows with these outcomes; the most frequent first.
-SELECT problem.code, count(DISTINCT row_number) AS rows
-FROM upload_rows, jsonb_to_recordset(problems) AS problem(code text)
+SELECT problem.code, min(problem.severity) AS severity, count(DISTINCT row_number) AS rows
+FROM upload_rows, jsonb_to_recordset(problems) AS problem(code text, severity text)
 WHERE upload_id = %(id)s AND (%(outcomes)s::text[] IS NULL OR outcome = ANY(%(outcomes)s))
 GROUP BY problem.code ORDER BY rows DESC, problem.code;

@@ -607,6 +607,32 @@ async def test_refused_rows_are_found_by_problem_and_problems_are_counted(
     assert (await foreign.get(f"{base}/problems/{upload}")).status_code == 404
 
 
+async def test_a_problem_of_a_newer_version_has_a_general_sentence(
+    as_user: Callable[[User], httpx.AsyncClient], make_user: MakeUser, system: System
+) -> None:
+    """During an upgrade the new version's workers write codes that the old version doesn't know."""
+    user = await make_user(Role.PROVINCE_ADMIN, "GP")
+    upload = await sent(system, user, csv_file([member(1, **{"ID Number": "12"})]))
+    async with working(system):
+        await job_event(system.settings, upload, "completed")
+    async with system.pool.connection() as connection:
+        await connection.execute(
+            """UPDATE upload_rows
+            SET problems = replace(problems::text, 'id_length', 'of_tomorrow')::jsonb;
+            UPDATE uploads SET warnings = '{"of_tomorrow": 1}'"""
+        )
+    api = as_user(user)
+    base = "/api/v1/bulk-upload"
+    [problem] = (await api.get(f"{base}/problems/{upload}")).json()["data"]
+    assert (problem["code"], problem["severity"]) == ("of_tomorrow", "error")
+    assert "newer version" in problem["message"]
+    [row] = (await api.get(f"{base}/rows/{upload}")).json()["data"]["items"]
+    assert "newer version" in row["problems"][0]["message"]
+    assert (await api.get(f"{base}/status/{upload}")).json()["data"]["warnings"] == {
+        "of_tomorrow": 1
+    }
+
+
 async def test_statistics_over_time_have_every_day_and_only_the_own_scope(
     as_user: Callable[[User], httpx.AsyncClient], make_user: MakeUser, system: System
 ) -> None:
