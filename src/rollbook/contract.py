@@ -514,6 +514,7 @@ class AuditEntry(BaseModel):
     address: str | None = Field(description="The client's; null for what was done on a server.")
     agent: str | None = Field(description="The client's program, or a worker's name.")
     job_id: UUID | None
+    member_id: UUID | None = Field(None, description="The member concerned.")
     about: str | None
     kept_until: dt.datetime
 

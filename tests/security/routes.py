@@ -73,6 +73,11 @@ RULES: dict[tuple[str, str], Rule] = {
     ("GET", f"{BASE}/mappings"): _for("signed_in", params={"page_size": 500}),
     # There is no mapping of this id; test_mappings.py tries the ids of other offices.
     ("DELETE", f"{BASE}/mappings/{{mapping_id}}"): _for("signed_in", 404),
+    ("GET", "/api/v1/members"): _for("signed_in", params={"page_size": 500}),
+    ("POST", "/api/v1/members/search"): _for("signed_in", json={"search": "nkosi"}),
+    # There is no member of this id; tests/integration/members tries the ids of other offices.
+    ("GET", "/api/v1/members/{member_id}"): _for("signed_in", 404),
+    ("POST", "/api/v1/members/{member_id}/id-number"): _for("signed_in", 404),
     # 403: in scope, and a colleague's. 409: it is through.
     ("POST", f"{BASE}/cancel/{{job_id}}"): _for("signed_in", 403, 409),
     ("GET", f"{BASE}/history"): _for("signed_in", params={"page_size": 500}),

@@ -70,7 +70,7 @@ def ask(client: httpx.Client, route: Route, job_id: str = "") -> httpx.Response:
     address = path
     for name, value in (
         ("{job_id}", job_id), ("{version}", "0"), ("{name:path}", "app.js"), ("{name}", "begin.js"),
-        ("{mapping_id}", str(UUID(int=0))),
+        ("{mapping_id}", str(UUID(int=0))), ("{member_id}", str(UUID(int=0))),
     ):  # fmt: skip
         address = address.replace(name, value)
     return client.request(method, address, **rule(route).more)

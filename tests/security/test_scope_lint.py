@@ -21,7 +21,7 @@ SOURCE = Path(rollbook.__file__).parent
 TABLE = re.compile(
     r"\b(?:FROM|JOIN|INTO|UPDATE|COPY|USING|LOCK TABLE)\s+(?:ONLY\s+)?(?:public\.)?"
     r"(?:uploads|members|upload_rows|verifications|member_changes|undo_kept|column_mappings"
-    r"|upload_claims)\b",
+    r"|upload_claims|member_index|member_index_due)\b",
     re.IGNORECASE,
 )
 #: Files of queries that nobody's request asks for by itself: a service of the system runs them,
@@ -33,6 +33,10 @@ SERVICES = {
         {"folder/intake.py", "folder/watcher.py"},
     ),
     "gauges": ("the metrics, which are counts over all offices", {"api/gauges.py"}),
+    "member_index": (
+        "the round that indexes members after each merge, and acts on one member for that member",
+        {"members/index.py"},
+    ),
     "members": (
         "the child that merges one upload; takes_from_nobody keeps to the upload's office",
         {"pipeline/match.py", "pipeline/merge.py"},
@@ -98,7 +102,8 @@ INTERNAL = {
         (
             "undo.lock_members", "undo.unrecorded", "undo.find_claims", "undo.withdraw_claim",
             "undo.decide", "undo.count", "undo.remove", "undo.restore",
-            "undo.forget_changes", "undo.keep_list", "undo.mark", "undo.kept", "undo.kept_csv",
+            "undo.forget_changes", "undo.keep_list", "undo.note_written",
+            "undo.mark", "undo.kept", "undo.kept_csv",
         ),
         "of an upload that `lock_upload` has found",
     ),

@@ -43,6 +43,7 @@ Act = Literal[
     "download_refused",
     "download_kept",
     "forget_mapping",
+    "open_id_number",
     "delete",
     "purge",
     "watch_start",
@@ -94,6 +95,8 @@ class Details(TypedDict, total=False):
 
     #: The upload concerned.
     job_id: UUID | None
+    #: The member concerned.
+    member_id: UUID | None
     #: The code of the error with which the act was refused; None when it was not.
     refused: str | None
     #: The code of the error with which the act failed.
@@ -128,6 +131,7 @@ def entry(
         "address": place.address,
         "agent": masked(agent or place.agent or "") or None,
         "job_id": details.get("job_id"),
+        "member_id": details.get("member_id"),
         "about": about and masked(about),
     }
 
@@ -161,7 +165,12 @@ async def record(
 
 @contextlib.asynccontextmanager
 async def refusals(
-    pool: Pool, act: Act, *, who: User | None, job_id: UUID | None = None
+    pool: Pool,
+    act: Act,
+    *,
+    who: User | None,
+    job_id: UUID | None = None,
+    member_id: UUID | None = None,
 ) -> AsyncIterator[None]:
     """Write an entry when the body raises a refusal; the transaction of the act has ended by then.
 
@@ -177,7 +186,14 @@ async def refusals(
             async with pool.connection() as connection:
                 counted = await fetch_one(connection, _SQL["count_refusal"], {**values, "key": key})
                 if counted is None or counted["is_first"]:
-                    await record(connection, act, who=who, job_id=job_id, refused=error.code)
+                    await record(
+                        connection,
+                        act,
+                        who=who,
+                        job_id=job_id,
+                        member_id=member_id,
+                        refused=error.code,
+                    )
         raise
 
 

@@ -105,7 +105,8 @@ def audited(act: audit.Act) -> Callable[..., AsyncIterator[None]]:
         request: Request, system: SystemParam, user: UserParam
     ) -> AsyncIterator[None]:
         job_id = _as_uuid(request.path_params.get("job_id"))
-        async with audit.refusals(system.pool, act, who=user, job_id=job_id):
+        member_id = _as_uuid(request.path_params.get("member_id"))
+        async with audit.refusals(system.pool, act, who=user, job_id=job_id, member_id=member_id):
             yield
 
     return refusals

@@ -20,6 +20,7 @@ from rollbook.api import (
     inputs,
     live,
     mappings,
+    members,
     metrics,
     monitor,
     oidc,
@@ -158,6 +159,7 @@ def _router() -> APIRouter:
         undo.router,
         mappings.router,
         changes.router,
+        members.router,
     ):
         base.include_router(part)
     router.include_router(base)

@@ -15,6 +15,7 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from rollbook.config.bounds import BoundSettings
+from rollbook.config.members import MemberSettings
 from rollbook.config.provider import ProviderSettings
 from rollbook.config.secret_files import SecretFiles
 from rollbook.config.values import Positive
@@ -25,7 +26,7 @@ from rollbook.errors import ConfigurationError
 OWN_FOLDERS = frozenset({"processed", "failed", "archive"})
 
 
-class Settings(BoundSettings, ProviderSettings, VoterRollSettings):
+class Settings(BoundSettings, MemberSettings, ProviderSettings, VoterRollSettings):
     """All settings, frozen. Names in the environment are the fields' with ``ROLLBOOK_`` before."""
 
     model_config = SettingsConfigDict(

@@ -436,6 +436,7 @@ export const TEXT = {
   "act.download_refused": "Download refused rows",
   "act.download_kept": "Download kept members",
   "act.forget_mapping": "Forget a mapping",
+  "act.open_id_number": "Open an ID number",
   "act.delete": "Remove a stored report",
   "act.purge": "Apply retention",
   "act.watch_start": "Start the watched folder",

@@ -30,6 +30,8 @@ WRITTEN: Final[dict[str, type[pl.DataType]]] = {"person": pl.Int64, "is_new": pl
 TAKEN: Final[dict[str, type[pl.DataType]]] = {"person": pl.Int64}
 #: A merge's result for a row, as a number: one byte a row.
 ANSWERS: Final = pl.Enum(["unchanged", "inserted", "updated", "out_of_scope"])
+#: Members in one line of ``member_index_due``: indexing them takes about a second.
+INDEXED_AT_ONCE: Final = 20_000
 _UNCHANGED, _INSERTED, _UPDATED, _OUT_OF_SCOPE = range(4)
 _OUTCOME: Final = pl.Enum(OUTCOMES)
 
@@ -61,10 +63,12 @@ def merge(
     """
     answers = np.full(rows, _UNCHANGED, np.uint8)
     written = taken = 0
+    to_index: list[pl.Series] = []
     for piece in copy_out(connection, sql.SQL(_SQL["merge"]).format(**rule), WRITTEN):
         is_new = piece["is_new"].to_numpy()
         answers[people.first_rows(piece["person"])] = np.where(is_new, _INSERTED, _UPDATED)
         written += piece.height
+        to_index.append(piece["person"])
     if scope != EVERYWHERE:
         for piece in copy_out(connection, sql.SQL(_SQL["taken"]).format(**rule), TAKEN):
             answers[people.first_rows(piece["person"])] = _OUT_OF_SCOPE
@@ -76,7 +80,19 @@ def merge(
     else:
         claim = "claim_compared"
     connection.execute(sql.SQL(_SQL[claim]).format(**rule))
+    _note_written(connection, rule, to_index)
     return pl.Series(answers).cat.to(ANSWERS)
+
+
+def _note_written(
+    connection: Connection[Row], rule: Mapping[str, sql.Composable], written: list[pl.Series]
+) -> None:
+    """Note whom to index after the merge: one line at least, which says that all are noted."""
+    people = pl.concat([pl.Series(dtype=pl.Int64), *written])
+    for start in range(0, max(people.len(), 1), INDEXED_AT_ONCE):
+        numbers = people.slice(start, INDEXED_AT_ONCE).cast(pl.String).str.join(",").item()
+        statement = sql.SQL(_SQL["note_written"]).format(**rule, people=f"{{{numbers}}}")
+        connection.execute(statement)
 
 
 def renew_changes(

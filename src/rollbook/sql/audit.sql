@@ -1,9 +1,9 @@
 -- name: record
 -- Add an entry; the database sets its time and its retention.
 INSERT INTO audit_entries (act, outcome, code, user_id, email, role, province, municipality, address,
-                           agent, job_id, about)
+                           agent, job_id, member_id, about)
 VALUES (%(act)s, %(outcome)s, %(code)s, %(user_id)s, %(email)s, %(role)s, %(province)s,
-        %(municipality)s, %(address)s, %(agent)s, %(job_id)s, %(about)s);
+        %(municipality)s, %(address)s, %(agent)s, %(job_id)s, %(member_id)s, %(about)s);
 
 -- name: entries
 -- A page of the entries in the reader's scope, newest first. An entry belongs to the upload's office,

@@ -91,8 +91,10 @@ COPY (
 -- moved there a moment ago. {{after}} is each field's new value, by the upload's policy for existing
 -- members.
 COPY (
-    INSERT INTO members AS m (id_number, member_id, {fields}, created_by_upload, changed_by_upload)
-    SELECT id_number, member_id, {fields}, {upload_id}, {upload_id} FROM staged ORDER BY id_number
+    INSERT INTO members AS m (id_number, member_id, {fields}, created_by_upload, changed_by_upload,
+                              created_by_row)
+    SELECT id_number, member_id, {fields}, {upload_id}, {upload_id}, row_number
+    FROM staged ORDER BY id_number
     ON CONFLICT (id_number) DO UPDATE
     SET ({fields}) = ROW({after}), changed_by_upload = excluded.changed_by_upload,
         changed_at = now()
@@ -146,6 +148,10 @@ WHERE takes_from_nobody(m.province, m.municipality, {province}, {municipality});
 -- The same where the upload wrote all members in the file: their own rows refer to the upload.
 INSERT INTO upload_claims (upload_id, fields, people, filled)
 VALUES ({upload_id}, {names}, '{{}}', '{{}}');
+
+-- name: note_written
+-- Members whom the merge wrote, for their index (members/index.py). {{people}} are ID numbers as numbers.
+INSERT INTO member_index_due (upload_id, people) VALUES ({upload_id}, {people}::bigint[]);
 
 -- name: keep_rows
 -- The outcome of each row of the file.

@@ -133,9 +133,18 @@ DELETE FROM upload_claims WHERE upload_id = %(id)s;
 INSERT INTO undo_kept (upload_id, id_number, reason, later_upload)
 SELECT %(id)s, id_number, kept_because, later_upload FROM undoing WHERE kept_because IS NOT NULL;
 
+-- name: note_written
+-- The members whom undoing has written, for their index (members/index.py).
+INSERT INTO member_index_due (upload_id, people)
+SELECT %(id)s, COALESCE(array_agg(id_number::bigint), '{}') FROM (
+    SELECT id_number, (row_number() OVER () - 1) / 20000 AS line FROM undoing
+    WHERE kept_because IS NULL) AS written
+GROUP BY line;
+
 -- name: mark
 -- The upload is undone. No row means that it isn't completed, or that it was undone before.
-UPDATE uploads SET undone_at = clock_timestamp(), undone_by = %(undone_by)s, undo_counts = %(counts)s
+UPDATE uploads SET undone_at = clock_timestamp(), undone_by = %(undone_by)s, undo_counts = %(counts)s,
+                   indexed_at = NULL
 WHERE id = %(id)s AND status = 'completed' AND NOT dry_run AND undone_at IS NULL
 RETURNING *;
 

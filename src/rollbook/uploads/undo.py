@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from psycopg import sql
@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from rollbook.service.system import System
 
 _SQL, _VERIFICATIONS = queries("undo"), queries("verifications")
+#: What undoing writes, in this order.
+_WRITES: Final = (
+    "remove", "restore", "forget_changes", "withdraw_claim", "keep_list", "note_written",
+)  # fmt: skip
 log = structlog.get_logger(__name__)
 
 
@@ -244,7 +248,7 @@ async def _carry_out(
 ) -> Row:
     own: dict[str, Any] = {"id": upload["id"]}
     await connection.execute(_SQL["say_that_we_undo"])
-    for query in ("remove", "restore", "forget_changes", "withdraw_claim", "keep_list"):
+    for query in _WRITES:
         await connection.execute(_SQL[query], own)
     if upload["verification"] == "pending":
         # Withdraw the questions about members that only this upload contains.

@@ -10,6 +10,7 @@ import structlog
 from rollbook.accounts import audit
 from rollbook.backends.database import queries
 from rollbook.folder import retention as folder_retention
+from rollbook.members import index
 from rollbook.notifications.worker import deliver_due
 from rollbook.queue import retired
 from rollbook.queue.bull_worker import OneCallWorker
@@ -74,6 +75,11 @@ class UploadWorker:
             every(HEARTBEAT_S, self._beat, service="worker heartbeat"),
             every(clocks.INTERVAL_S, lambda: clocks.compare(self._system), service="clocks"),
             every(retention.LOOK_S, self._purge, service="retention"),
+            every(
+                self._settings.members_index_interval_s,
+                lambda: index.run_once(self._system),
+                service="index of members",
+            ),
         ):
             log.info("worker started", worker=self.name, concurrency=self._settings.concurrency)
             async with asyncio.TaskGroup() as work:

@@ -39,7 +39,8 @@ if TYPE_CHECKING:
 BASE = "/api/v1/bulk-upload/undo"
 #: Columns that are no upload's: whose member it is, and what the voter roll said.
 NO_UPLOADS = {
-    "id_number", "member_id", "roll_status", "roll_ward", "roll_voting_district", "roll_asked_at",
+    "id_number", "member_id", "created_by_row", "roll_status", "roll_ward", "roll_voting_district",
+    "roll_asked_at",
 }  # fmt: skip
 
 

@@ -27,6 +27,7 @@ const ACTS = [
   "download_refused",
   "download_kept",
   "forget_mapping",
+  "open_id_number",
   "delete",
   "purge",
   "watch_start",

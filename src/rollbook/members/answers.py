@@ -1,0 +1,158 @@
+"""The shapes of the answers about members, field by field."""
+
+from __future__ import annotations
+
+import datetime as dt
+from decimal import Decimal
+from typing import TYPE_CHECKING, Annotated, Self
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, Field
+
+from rollbook.masking import masked
+from rollbook.members.search import Found, Roll
+
+if TYPE_CHECKING:
+    from rollbook.backends.database import Row
+
+#: A cell of a file may hold an ID number wherever it likes.
+Text = Annotated[str | None, AfterValidator(lambda text: text and masked(text))]
+
+
+class MemberLine(BaseModel):
+    """A member in a list."""
+
+    member_id: UUID
+    id_number: Annotated[str, AfterValidator(masked)] = Field(description="Masked.")
+    firstname: Text
+    surname: Text
+    province: Text
+    municipality: Text
+    ward: Text
+    status: Text
+    expiry_date: dt.date | None
+    roll: Roll = Field(description="What the voter roll says; not_asked: nothing yet.")
+
+    @classmethod
+    def of(cls, member: Row) -> Self:
+        """The line of a row of the table ``members``."""
+        same = {name: member[name] for name in cls.model_fields if name in member}
+        return cls(**same, roll=member["roll_status"] or "not_asked")
+
+
+class MemberPage(BaseModel):
+    """A page of members."""
+
+    items: list[MemberLine]
+    page: int
+    page_size: int
+    total: int = Field(description="How many were found; with has_more they are at least so many.")
+    has_more: bool = Field(
+        description="There are more than are counted and paged through: narrow the search. In any "
+        "order but that of names, a list without a search is sorted as a whole, and the result of "
+        "a search is sorted among those that were counted."
+    )
+    uploads_not_indexed: int = Field(
+        description="Completed uploads whose members a search doesn't find yet, or finds as they "
+        "were before; usually none after a few seconds."
+    )
+    index_is_filling: bool = Field(
+        description="The members of before an upgrade are being indexed, so some aren't found yet."
+    )
+
+    @classmethod
+    def of(cls, found: Found, *, page: int, page_size: int) -> Self:
+        """The answer to a search."""
+        return cls(
+            items=[MemberLine.of(row) for row in found.rows],
+            page=page,
+            page_size=page_size,
+            total=found.total,
+            has_more=found.has_more,
+            uploads_not_indexed=found.behind.uploads,
+            index_is_filling=found.behind.is_filling,
+        )
+
+
+class MemberRoll(BaseModel):
+    """What the voter roll says of a member."""
+
+    status: Roll
+    ward: Text
+    voting_district: str | None = Field(
+        description="8 digits; 22222222 registered without a district, 99999999 not registered, "
+        "11111111 deceased, 33333333 international."
+    )
+    asked_at: dt.datetime | None
+
+
+class MemberFields(BaseModel):
+    """The fields of a member, as files bring them."""
+
+    firstname: Text
+    surname: Text
+    date_of_birth: dt.date
+    gender: Text
+    citizenship: Text
+    race: Text
+    language: Text
+    cell_number: Text
+    landline_number: Text
+    email: Text
+    residential_address: Text
+    occupation: Text
+    qualification: Text
+    province: Text
+    region: Text
+    municipality: Text
+    ward: Text
+    voting_station: Text
+    voting_district: Text
+    date_joined: dt.date | None
+    last_payment: dt.date | None
+    expiry_date: dt.date | None
+    expiry_is_derived: bool | None = Field(
+        description="Whether the expiry date follows from the last payment; null: not recorded."
+    )
+    subscription: Text
+    membership_amount: Decimal | None
+    status: Text
+
+
+class Member(BaseModel):
+    """What is known of a member."""
+
+    member_id: UUID
+    id_number: Annotated[str, AfterValidator(masked)] = Field(
+        description="Masked; see POST /members/{member_id}/id-number."
+    )
+    version: int = Field(description="Give it with a change: it is refused if somebody was faster.")
+    fields: MemberFields
+    roll: MemberRoll
+    created_at: dt.datetime
+    changed_at: dt.datetime
+
+    @classmethod
+    def of(cls, member: Row) -> Self:
+        """The answer to a row of the table ``members``."""
+        same = {name: member[name] for name in cls.model_fields if name in member}
+        fields = MemberFields(**{name: member[name] for name in MemberFields.model_fields})
+        roll = MemberRoll(
+            status=member["roll_status"] or "not_asked",
+            ward=member["roll_ward"],
+            voting_district=member["roll_voting_district"],
+            asked_at=member["roll_asked_at"],
+        )
+        return cls(**same, version=version_of(member), fields=fields, roll=roll)
+
+
+class IdNumber(BaseModel):
+    """A whole ID number."""
+
+    id_number: str
+
+
+def version_of(member: Row) -> int:
+    """The version of a row of the table ``members``: when it changed, in microseconds."""
+    changed: dt.datetime = member["changed_at"]
+    return round((changed - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)) / dt.timedelta(microseconds=1))

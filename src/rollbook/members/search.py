@@ -1,0 +1,298 @@
+"""Search: members by parts of names, phone numbers, e-mail addresses, places and states.
+
+What a search misses because it isn't indexed yet is part of its result (``index.behind``).
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+
+from psycopg import sql
+from psycopg.errors import QueryCanceled
+
+from rollbook import places
+from rollbook.backends.database import fetch_one, queries
+from rollbook.errors import InvalidRequestError, ServerLimitError
+from rollbook.members import index
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import AsyncIterator, Iterator
+
+    from rollbook.backends.database import Connection, Row
+    from rollbook.model import Scope, User
+    from rollbook.service.system import System
+
+Sort = Literal[
+    "name", "-name", "expiry_date", "-expiry_date", "date_joined", "-date_joined",
+    "last_payment", "-last_payment", "changed_at", "-changed_at",
+]  # fmt: skip
+#: What the voter roll says of a member; ``not_asked``: nothing yet.
+Roll = Literal[
+    "registered", "without_district", "not_registered", "deceased", "international", "not_asked"
+]
+SORTS: Final[tuple[Sort, ...]] = get_args(Sort)
+
+#: A word of so many letters also finds the words that it begins. A shorter one would find every
+#: tenth member, which takes seconds with ten million.
+_PREFIX: Final = 3
+#: A number of so many digits is the beginning of a phone number.
+_PHONE: Final = 4
+_ID_NUMBER: Final = re.compile(r"[0-9]{13}")
+#: Words of a search; more narrow nothing.
+_MOST_WORDS: Final = 10
+_PHONE_SIGNS: Final = re.compile(r"[\s()./\-\u2010-\u2015]")
+
+_SQL = queries("member_search")
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which members; None in a field leaves it open."""
+
+    #: Words of a name, the beginning of a phone number or of an e-mail address; all must fit.
+    search: str | None = None
+    #: The whole ID number.
+    id_number: str | None = None
+    #: A province or municipality by any of its usual names.
+    province: str | None = None
+    municipality: str | None = None
+    ward: str | None = None
+    status: str | None = None
+    roll: Roll | None = None
+    #: Members whose membership ends before this day.
+    expires_before: dt.date | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A page of members."""
+
+    #: Rows of the table ``members``.
+    rows: list[Row]
+    #: How many there are, up to ROLLBOOK_MEMBERS_MOST_FOUND.
+    total: int
+    #: There are more; what is sorted is then only a part of them.
+    has_more: bool
+    behind: index.Behind
+
+
+async def find(
+    system: System, user: User, filters: Filters, *, sort: Sort, page: int, page_size: int
+) -> Found:
+    """A page of the members in the reader's scope that fit the filters.
+
+    Raises:
+        InvalidRequestError: the search has nothing to search for, a place is unknown, or the page
+            is after the last one that is counted.
+        ServerLimitError: the search took too long.
+    """
+    most = system.settings.members_most_found
+    offset = (page - 1) * page_size
+    if offset >= most and page > 1:
+        raise InvalidRequestError(
+            f"Only the first {most:,} members are shown page by page. Narrow the search, or export "
+            "the members instead."
+        )
+    async with _bounded(system) as connection:
+        found = await index.behind(connection)
+        query = await _query(connection, filters, user.scope)
+        parts = {
+            **{name: sql.Literal(value) for name, value in user.scope.parameters().items()},
+            "filters": _all(_conditions(filters)),
+            "place": _all(_places(filters, user.scope)),
+            "most": sql.Literal(most),
+            "limit": sql.Literal(min(page_size, most - offset)),
+            "offset": sql.Literal(offset),
+            "order": _order(sort),
+            "id_number": sql.Literal(filters.id_number),
+            "query": sql.SQL("{}::tsquery").format(query),
+        }
+        if filters.id_number is not None:
+            rows = await _rows(connection, "by_id_number", parts)
+            total = len(rows)
+        elif query is not None:
+            rows = await _rows(connection, "matching", parts)
+            if not rows and offset:
+                first = {**parts, "limit": sql.Literal(1), "offset": sql.Literal(0)}
+                total = sum(row["found"] for row in await _rows(connection, "matching", first))
+            else:
+                total = rows[0]["found"] if rows else 0
+        else:
+            rows = await _rows(connection, "listing", parts)
+            total = (await _rows(connection, "count", parts))[0]["found"]
+    return Found(rows, min(total, most), total > most, found)
+
+
+@asynccontextmanager
+async def _bounded(system: System) -> AsyncIterator[Connection]:
+    """A transaction for searching.
+
+    Raises:
+        ServerLimitError: a statement took too long.
+    """
+    seconds = system.settings.members_timeout_s
+    try:
+        async with system.pool.connection() as connection:
+            await connection.execute(_SQL["bound"], {"milliseconds": round(seconds * 1000)})
+            yield connection
+    except QueryCanceled as error:
+        raise ServerLimitError(
+            f"The search took longer than {seconds:g} seconds and was stopped. Narrow it with a "
+            "place, or with more letters of a name, or sort by name."
+        ) from error
+
+
+async def _rows(connection: Connection, name: str, parts: dict[str, Any]) -> list[Row]:
+    cursor = await connection.execute(sql.SQL(_SQL[name]).format(**parts))
+    return await cursor.fetchall()
+
+
+def _conditions(filters: Filters) -> Iterator[sql.Composable]:
+    """The filters that the members themselves decide."""
+    place = _place(filters)
+    if place["province"] is not None:
+        yield sql.SQL("m.province = {}").format(sql.Literal(place["province"]))
+    if place["municipality"] is not None:
+        name = sql.Literal(place["municipality"])
+        yield sql.SQL("lower(m.municipality) = lower({})").format(name)
+    if filters.ward is not None:
+        yield sql.SQL("m.ward = {}").format(sql.Literal(filters.ward))
+    if filters.status is not None:
+        yield sql.SQL("lower(m.status) = lower({})").format(sql.Literal(filters.status))
+    if filters.roll == "not_asked":
+        yield sql.SQL("m.roll_status IS NULL")
+    elif filters.roll is not None:
+        yield sql.SQL("m.roll_status = {}").format(sql.Literal(filters.roll))
+    if filters.expires_before is not None:
+        yield sql.SQL("m.expiry_date < {}").format(sql.Literal(filters.expires_before))
+
+
+def _places(filters: Filters, scope: Scope) -> Iterator[sql.Composable]:
+    """The same for places, by the index: the filter's, or the office's own."""
+    place = _place(filters)
+    province = place["province"] or scope.province
+    municipality = place["municipality"] or scope.municipality
+    if province is not None:
+        yield sql.SQL("entry.province = {}").format(sql.Literal(province))
+    if municipality is not None:
+        name = sql.Literal(municipality)
+        yield sql.SQL("entry.municipality = lower({})").format(name)
+
+
+def _place(filters: Filters) -> dict[str, str | None]:
+    """The filter's place by the register.
+
+    Raises:
+        InvalidRequestError: it has no such province.
+    """
+    province, municipality = filters.province, filters.municipality
+    if province is not None:
+        found = places.find_province(province)
+        if found is None or found.how != "known":
+            raise InvalidRequestError(
+                "There is no such province. Give its code, such as GP, or its name."
+            )
+        province = found.place.code
+    if municipality is not None:
+        # Members may have one that the register doesn't know, as their file had it.
+        one = places.find_municipality(municipality, province=province)
+        municipality = one.place.name if one and one.how != "near" else municipality
+    return {"province": province, "municipality": municipality}
+
+
+async def _query(connection: Connection, filters: Filters, scope: Scope) -> str | None:
+    """The filters as a query of the text index; None where they have no text and no ward.
+
+    Raises:
+        InvalidRequestError: there is a text, and nothing in it can be searched for.
+    """
+    terms = [term async for term in _terms(connection, filters.search)]
+    if filters.search is not None and filters.search.strip() and not terms:
+        raise InvalidRequestError(
+            "There is nothing to search for: give letters of a name, digits of a phone number, or "
+            "an e-mail address."
+        )
+    if filters.ward is not None:
+        terms.append(_term("w", filters.ward, is_prefix=False))
+    if not terms:
+        return None
+    place = _place(filters)
+    if province := place["province"] or scope.province:
+        terms.append(_term("p", province, is_prefix=False))
+    if municipality := place["municipality"] or scope.municipality:
+        folded = await fetch_one(connection, _SQL["lower"], {"text": municipality})
+        assert folded is not None
+        terms.append(_term("m", folded["lower"], is_prefix=False))
+    return " & ".join(terms)
+
+
+async def _terms(connection: Connection, text: str | None) -> AsyncIterator[str]:
+    """Each word of a search as a term."""
+    whole = _PHONE_SIGNS.sub("", text or "")
+    # A phone number may be written in groups.
+    parts = [whole] if _is_phone(whole) else (text or "").split()
+    for part in parts[:_MOST_WORDS]:
+        digits = _PHONE_SIGNS.sub("", part)
+        if _is_phone(digits):
+            yield _phone(digits)
+        elif "@" in part:
+            row = await fetch_one(connection, _SQL["folded"], {"text": part})
+            assert row is not None
+            yield _term("e", row["folded"], is_prefix=True)
+        else:
+            row = await fetch_one(connection, _SQL["words"], {"text": part})
+            assert row is not None
+            for word in row["words"]:
+                yield _term("n", word, is_prefix=len(word) >= _PREFIX)
+
+
+def _is_phone(digits: str) -> bool:
+    bare = digits.removeprefix("+")
+    return bare.isascii() and bare.isdigit() and len(bare) >= _PHONE
+
+
+def _phone(digits: str) -> str:
+    """The beginning of a phone number as the index has it: with the country's code."""
+    if digits.startswith("+"):
+        return _term("t", digits[1:], is_prefix=True)
+    if digits.startswith("00"):
+        return _term("t", digits[2:], is_prefix=True)
+    if digits.startswith("0"):
+        return _term("t", f"27{digits[1:]}", is_prefix=True)
+    # 27 82 ..., 82 ... or another country's code without a plus.
+    either = (_term("t", number, is_prefix=True) for number in (digits, f"27{digits}"))
+    return f"({' | '.join(either)})"
+
+
+def _term(kind: str, value: str, *, is_prefix: bool) -> str:
+    r"""A term of a text query: quoted, so that no sign in it is an operator.
+
+    >>> _term("n", "o'b", is_prefix=True)
+    "'no''b':*"
+    """
+    quoted = value[:99].replace("\\", "\\\\").replace("'", "''")
+    return f"'{kind}{quoted}'{':*' if is_prefix else ''}"
+
+
+def _order(sort: Sort) -> sql.Composable:
+    name = sort.removeprefix("-")
+    direction = sql.SQL("DESC" if sort.startswith("-") else "ASC")
+    key = sql.Identifier("entry", "name") if name == "name" else sql.Identifier("m", name)
+    nulls = sql.SQL("") if name == "name" else sql.SQL(" NULLS LAST")
+    return sql.SQL("{key} {direction}{nulls}, entry.id_number {direction}").format(
+        key=key, direction=direction, nulls=nulls
+    )
+
+
+def _all(conditions: Iterator[sql.Composable]) -> sql.Composable:
+    found = list(conditions)
+    return sql.SQL(" AND ").join(found) if found else sql.SQL("true")
+
+
+def holds_id_number(text: str) -> bool:
+    """Whether a search has a whole ID number in it, which belongs in no address."""
+    return _ID_NUMBER.search(_PHONE_SIGNS.sub("", text)) is not None

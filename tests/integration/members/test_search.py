@@ -1,0 +1,302 @@
+"""Members are found by what an office knows of them, in its scope, and missing ones are said."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pytest
+
+from rollbook.members import index
+from rollbook.members.search import SORTS
+from rollbook.model import Role, User
+from rollbook.uploads import undo
+from tests.files import HEADERS, csv_file, id_number, member, members
+from tests.integration.members.clients import client_with
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    import httpx
+
+    from rollbook.config import Settings
+    from rollbook.service.system import System
+    from tests.pipeline_run import Site
+
+    MakeUser = Callable[..., Awaitable[User]]
+    AsUser = Callable[[User], httpx.AsyncClient]
+
+BASE = "/api/v1/members"
+ALL = (*HEADERS, "Email", "Status", "Expiry Date", "Landline Number")
+
+PEOPLE = [
+    member(1, Firstname="Zoë", Surname="Müller", Email="zoe.muller@example.org"),
+    member(2, Firstname="Jean-Pierre", Surname="van der Merwe"),
+    member(3, Firstname="Thabo Sipho", Surname="Nkosi", Status="Suspended"),
+    member(4, Firstname="Sipho", Surname="O'Brien", **{"Landline Number": "011 555 0101"}),
+    member(5, Firstname="Nkosinathi", Surname="Ng", **{"Expiry Date": "2027-01-31"}),
+    member(
+        6, Firstname="Thandi", Surname="Cele", Province="KwaZulu-Natal", Municipality="eThekwini",
+        Ward="59500001",
+    ),
+]  # fmt: skip
+
+
+async def found(client: httpx.AsyncClient, **asked: Any) -> list[str]:
+    """The surnames of those whom a search finds, in order."""
+    answer = await client.get(BASE, params=asked)
+    assert answer.status_code == 200, answer.text
+    return [item["surname"] for item in answer.json()["data"]["items"]]
+
+
+@pytest.fixture
+async def indexed(site: Site, system: System) -> Site:
+    site.send(csv_file(PEOPLE, headers=ALL), "people.csv")
+    await index.run_once(system)
+    return site
+
+
+def lines(site: Site) -> int:
+    """How many members are indexed."""
+    with site.connection.transaction():
+        found = site.connection.execute("SELECT count(*) AS lines FROM member_index").fetchone()
+    assert found is not None
+    return int(found["lines"])
+
+
+#: What is typed, and the surnames of those whom it finds.
+SEARCHES = [
+    ("zoe", ["Müller"]),
+    ("MÜLLER Zoe", ["Müller"]),
+    ("mul", ["Müller"]),
+    ("merwe jean", ["van der Merwe"]),
+    ("vandermerwe", ["van der Merwe"]),
+    ("van der merwe", ["van der Merwe"]),
+    ("jean-pie", ["van der Merwe"]),
+    ("sipho", ["Nkosi", "O'Brien"]),
+    ("sipho nkosi", ["Nkosi"]),
+    ("nkosi", ["Ng", "Nkosi"]),
+    ("obrien", ["O'Brien"]),
+    ("o\u2019brien", ["O'Brien"]),
+    ("ng", ["Ng"]),
+    ("0820000003", ["Nkosi"]),
+    ("082 000 0003", ["Nkosi"]),
+    ("+27 82 000 0003", ["Nkosi"]),
+    ("27820000003", ["Nkosi"]),
+    ("820000003", ["Nkosi"]),
+    ("(011) 555-01", ["O'Brien"]),
+    ("sipho 0820000003", ["Nkosi"]),
+    ("Zoe.Muller@example.org", ["Müller"]),
+    ("zoe.m@", []),
+    ("zoe.muller@", ["Müller"]),
+    ("':* | !", []),
+    ("nobody", []),
+]
+
+
+async def test_a_search_finds_by_words_numbers_and_addresses(
+    indexed: Site, client: httpx.AsyncClient
+) -> None:
+    del indexed
+    answers = [(text, await found(client, search=text)) for text, _ in SEARCHES]
+    assert answers == SEARCHES
+
+
+async def test_filters_and_sorts(indexed: Site, client: httpx.AsyncClient) -> None:
+    del indexed
+    assert await found(client) == ["Cele", "Müller", "Ng", "Nkosi", "O'Brien", "van der Merwe"]
+    assert await found(client, sort="-name", page_size=2) == ["van der Merwe", "O'Brien"]
+    assert await found(client, page=3, page_size=2) == ["O'Brien", "van der Merwe"]
+    assert await found(client, province="KZN") == ["Cele"]
+    assert await found(client, province="KwaZulu-Natal", search="thandi") == ["Cele"]
+    assert await found(client, municipality="Durban") == ["Cele"]
+    assert await found(client, municipality="Joburg", search="thandi") == []
+    assert await found(client, ward="59500001") == ["Cele"]
+    assert await found(client, status="suspended") == ["Nkosi"]
+    assert await found(client, expires_before="2027-02-01") == ["Ng"]
+    assert await found(client, expires_before="2027-01-31") == []
+    assert await found(client, roll="registered") == []
+    assert len(await found(client, roll="not_asked")) == 6
+    assert (await found(client, sort="expiry_date"))[0] == "Ng"
+    for sort in SORTS:
+        assert sorted(await found(client, sort=sort, search="sipho")) == ["Nkosi", "O'Brien"]
+        assert len(await found(client, sort=sort)) == 6
+    page = (await client.get(BASE, params={"page": 7, "search": "sipho"})).json()["data"]
+    assert (page["items"], page["total"], page["has_more"]) == ([], 2, False)
+
+
+async def test_an_id_number_is_searched_for_in_a_body_and_shown_masked(
+    indexed: Site, client: httpx.AsyncClient
+) -> None:
+    del indexed
+    for text in (id_number(3), f"nkosi {id_number(3)}", f"{id_number(3)[:6]} {id_number(3)[6:]}"):
+        answer = await client.get(BASE, params={"search": text})
+        assert answer.status_code == 422
+        assert "POST /members/search" in answer.text
+        assert id_number(3) not in answer.text
+    body = {"id_number": id_number(3)}
+    answer = await client.post(f"{BASE}/search", json=body)
+    (item,) = answer.json()["data"]["items"]
+    assert item["surname"] == "Nkosi"
+    assert item["id_number"] == f"{id_number(3)[:4]}••••••{id_number(3)[-3:]}"
+    assert id_number(3) not in answer.text
+    none = await client.post(f"{BASE}/search", json={**body, "status": "active"})
+    assert none.json()["data"]["items"] == []
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"search": "- '"}, {"province": "Atlantis"}, {"sort": "id_number"}, {"page": 500},
+        {"search": "a\0b"}, {"roll": "perhaps"}, {"expires_before": "soon"},
+    ],
+)  # fmt: skip
+async def test_a_question_that_cant_be_answered_is_refused_with_a_sentence(
+    client: httpx.AsyncClient, asked: dict[str, Any]
+) -> None:
+    answer = await client.get(BASE, params=asked)
+    assert answer.status_code == 422, answer.text
+
+
+async def test_an_office_finds_and_opens_only_its_own_members(
+    indexed: Site, as_user: AsUser, client: httpx.AsyncClient, make_user: MakeUser
+) -> None:
+    del indexed
+    lines = (await client.get(BASE)).json()["data"]["items"]
+    ids = {line["surname"]: line["member_id"] for line in lines}
+    office = as_user(await make_user(Role.MUNICIPALITY_ADMIN, "KZN", "eThekwini"))
+    assert await found(office) == ["Cele"]
+    assert await found(office, search="sipho") == []
+    assert await found(office, search="thandi") == ["Cele"]
+    assert await found(office, province="GP") == []
+    answer = await office.post(f"{BASE}/search", json={"id_number": id_number(3)})
+    assert answer.json()["data"]["items"] == []
+    assert (await office.get(f"{BASE}/{ids['Cele']}")).status_code == 200
+    for path in (f"{BASE}/{ids['Nkosi']}", f"{BASE}/{uuid4()}"):
+        assert (await office.get(path)).status_code == 404
+        assert (await office.post(f"{path}/id-number")).status_code == 404
+    assert (await office.post(f"{BASE}/{ids['Cele']}/id-number")).status_code == 403
+    province = as_user(await make_user(Role.PROVINCE_ADMIN, "GP"))
+    assert len(await found(province)) == 5
+
+
+async def test_opening_an_id_number_is_audited_without_it(
+    indexed: Site, client: httpx.AsyncClient
+) -> None:
+    del indexed
+    (line,) = (await client.get(BASE, params={"search": "nkosi thabo"})).json()["data"]["items"]
+    shown = (await client.get(f"{BASE}/{line['member_id']}")).json()["data"]
+    assert id_number(3) not in str(shown)
+    assert shown["fields"]["firstname"] == "Thabo Sipho"
+    answer = await client.post(f"{BASE}/{line['member_id']}/id-number")
+    assert answer.json()["data"] == {"id_number": id_number(3)}
+    audit = await client.get("/api/v1/bulk-upload/audit", params={"act": "open_id_number"})
+    (entry,) = audit.json()["data"]["items"]
+    assert (entry["member_id"], entry["outcome"]) == (line["member_id"], "done")
+    assert id_number(3) not in audit.text
+
+
+async def test_who_isnt_indexed_yet_is_said_and_found_by_id(
+    indexed: Site, client: httpx.AsyncClient, system: System
+) -> None:
+    done = indexed.send(csv_file([member(3, Surname="Renamed"), *members(2, 100)]), "more.csv")
+    answer = (await client.get(BASE, params={"search": "renamed"})).json()
+    assert answer["data"]["items"] == []
+    assert answer["data"]["uploads_not_indexed"] == 1
+    assert "1 uploads behind" in answer["message"]
+    new = indexed.members()[id_number(101)]["member_id"]
+    shown = (await client.get(f"{BASE}/{new}")).json()["data"]
+    assert shown["fields"]["surname"] == "Last101"
+
+    assert await index.run_once(system) == 3
+    answer = (await client.get(BASE, params={"search": "renamed"})).json()
+    assert [item["surname"] for item in answer["data"]["items"]] == ["Renamed"]
+    assert answer["data"]["uploads_not_indexed"] == 0
+    assert await found(client, search="nkosi") == ["Ng"]
+    del done
+
+
+async def test_undoing_an_upload_renews_the_index(
+    indexed: Site, client: httpx.AsyncClient, system: System, operator: User
+) -> None:
+    done = indexed.send(csv_file([member(3, Surname="Renamed"), *members(2, 100)]), "more.csv")
+    await index.run_once(system)
+    await undo.undo(system, operator, done.upload["id"], dry_run=False)
+    answer = (await client.get(BASE)).json()["data"]
+    assert answer["uploads_not_indexed"] == 1
+    await index.run_once(system)
+    assert await found(client, search="renamed") == []
+    assert await found(client, search="nkosi") == ["Ng", "Nkosi"]
+    assert lines(indexed) == 6
+
+
+async def test_a_dry_run_leaves_nothing_to_index(
+    indexed: Site, client: httpx.AsyncClient, system: System
+) -> None:
+    indexed.send(csv_file(members(3, 200)), "dry.csv", dry_run=True)
+    assert (await client.get(BASE)).json()["data"]["uploads_not_indexed"] == 0
+    assert await index.run_once(system) == 0
+
+
+async def test_what_an_older_version_merged_and_undid_is_indexed_too(
+    indexed: Site, client: httpx.AsyncClient, system: System
+) -> None:
+    """An older version notes nobody; it may also have removed a member by undoing."""
+    done = indexed.send(csv_file(members(2, 300)), "old.csv")
+    with indexed.connection.transaction():
+        indexed.connection.execute("DELETE FROM member_index_due")
+        indexed.connection.execute("SET LOCAL rollbook.undoing = 'on'")
+        indexed.connection.execute("DELETE FROM members WHERE id_number = %s", (id_number(3),))
+    assert (await client.get(BASE)).json()["data"]["uploads_not_indexed"] == 1
+    await index.run_once(system)
+    assert await found(client, search="last301") == ["Last301"]
+    assert lines(indexed) == 7
+    with indexed.connection.transaction():
+        indexed.connection.execute(
+            "UPDATE uploads SET undone_at = now() + interval '1 second' WHERE id = %s",
+            (done.upload["id"],),
+        )
+    assert (await client.get(BASE)).json()["data"]["uploads_not_indexed"] == 1
+    await index.run_once(system)
+    assert (await client.get(BASE)).json()["data"]["uploads_not_indexed"] == 0
+
+
+async def test_members_of_before_the_index_are_indexed_in_pieces(
+    site: Site, client: httpx.AsyncClient, system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index, "AT_ONCE", 2)
+    site.send(csv_file(PEOPLE, headers=ALL), "people.csv")
+    with site.connection.transaction():
+        site.connection.execute("UPDATE member_index_state SET filled_to = ''")
+    answer = (await client.get(BASE)).json()
+    assert answer["data"]["index_is_filling"]
+    assert "still being indexed" in answer["message"]
+    some = site.members()[id_number(4)]["member_id"]
+    assert (await client.get(f"{BASE}/{some}")).status_code == 200
+    await index.run_once(system)
+    assert len(await found(client)) == 6
+
+
+async def test_more_than_are_counted_is_said(
+    indexed: Site, operator: User, settings: Settings
+) -> None:
+    del indexed
+    async with client_with(settings, operator, members_most_found=2) as client:
+        for asked in ({}, {"search": "sipho"}, {"search": "nkosi"}):
+            answer = (await client.get(BASE, params={**asked, "page_size": 1})).json()
+            data = answer["data"]
+            assert data["total"] == 2
+            assert data["has_more"] == (not asked)
+            assert answer["message"].startswith("More than 2" if not asked else "2 members")
+        assert (await client.get(BASE, params={"page": 3, "page_size": 1})).status_code == 422
+
+
+async def test_a_search_that_takes_too_long_is_stopped_with_a_sentence(
+    indexed: Site, operator: User, settings: Settings
+) -> None:
+    with indexed.connection.transaction():
+        indexed.connection.execute("LOCK TABLE member_index IN ACCESS EXCLUSIVE MODE")
+        async with client_with(settings, operator, members_timeout_s=0.05) as client:
+            answer = await client.get(BASE)
+    assert answer.status_code == 503
+    assert "longer than 0.05 seconds" in answer.json()["detail"]
