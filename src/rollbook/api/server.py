@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.exceptions import InvalidState
 
 from rollbook.api.app import create_app
+from rollbook.api.connections import Door, Requests
 
 if TYPE_CHECKING:
     import socket
@@ -31,6 +32,14 @@ class _Lines(WebSocketsSansIOProtocol):
     An orderly close waits until the buffer is sent, which never happens for such a client.
     """
 
+    def __init__(self, door: Door, **more: Any) -> None:
+        super().__init__(**more)
+        self._door = door
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._door.release(self.transport)
+        super().connection_lost(exc)
+
     def on_task_complete(self, task: asyncio.Task[None]) -> None:
         super().on_task_complete(task)
         self.loop.call_later(LINGER_S, self.transport.abort)
@@ -47,14 +56,6 @@ class _Lines(WebSocketsSansIOProtocol):
         self.loop.call_later(LINGER_S, self.transport.abort)
 
 
-class _Requests(HttpToolsProtocol):
-    """HTTP whose endless answers can be aborted, for the same reason."""
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self.scope["state"]["cut"] = self.transport.abort
-
-
 class Server(uvicorn.Server):
     """A server that disconnects live clients first, because they would keep it from stopping."""
 
@@ -68,13 +69,18 @@ class Server(uvicorn.Server):
             server_header=False,
             # 0 must stay 0: None would wait without limit.
             timeout_graceful_shutdown=settings.shutdown_grace_s,
-            http=_Requests,
+            timeout_keep_alive=settings.idle_connection_s,
+            http=Requests,
             ws=_Lines,
             ws_max_size=MAX_MESSAGE,
             # Compression needs a compressor per client and compresses each message for each one.
             ws_per_message_deflate=False,
             **more,
         )
+        door = Door(settings, config.forwarded_allow_ips)
+        # uvicorn calls what it is given, and passes on no settings.
+        config.http = partial(Requests, door)  # type: ignore[assignment]
+        config.ws = partial(_Lines, door)  # type: ignore[assignment]
         super().__init__(config)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

@@ -60,6 +60,13 @@ class BoundSettings(BaseSettings):
     undo_lock_wait_s: Seconds = 10
     #: Times in a row that `rollbook up` starts an engine again before it ends.
     engine_restarts: Positive = 5
+    #: Seconds that are waited for the head of a request, and its most kilobytes.
+    head_timeout_s: Seconds = 15
+    max_head_kb: Positive = 64
+    #: Seconds for which a connection stays open after an answer without a further request.
+    idle_connection_s: Positive = 5
+    #: Connections of one address at a time; a trusted reverse proxy's aren't counted.
+    connections_per_address: Positive = 500
     #: Seconds that are waited for the body of a request at most, and bytes a second that it must
     #: bring on average, once that was waited for longer than the last.
     body_timeout_s: Seconds = 3600

@@ -1,0 +1,183 @@
+"""The HTTP connections of the server: limits on the head of a request and on one address.
+
+uvicorn limits neither: a client that sends a byte of a header from time to time, or nothing at all,
+kept its connection for ever. ``body`` limits what comes after the head.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+from collections import Counter
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+if TYPE_CHECKING:
+    from rollbook.config import Settings
+
+log = structlog.get_logger(__name__)
+
+TOO_SLOW = (
+    "The head of the request came in too slowly and was cut off. Nothing was changed; please send "
+    "the request again over a better line."
+)
+TOO_LARGE = "The head of a request has at most {} KB. Nothing was changed."
+TOO_MANY = "There are too many connections from your address. Nothing was changed; close some."
+
+
+class Door:
+    """Counts the connections of each address, and limits them.
+
+    A reverse proxy's address isn't counted: all clients come from there.
+    """
+
+    def __init__(self, settings: Settings, trusted: str | list[str] | None) -> None:
+        """Count nothing yet.
+
+        Args:
+            settings: the limits.
+            trusted: the addresses and networks of reverse proxies, as in FORWARDED_ALLOW_IPS.
+        """
+        self.head_s = settings.head_timeout_s
+        self.head_kb = settings.max_head_kb
+        self._most = settings.connections_per_address
+        names = trusted.split(",") if isinstance(trusted, str) else trusted or []
+        self._trusted = {name.strip() for name in names}
+        self._open: dict[asyncio.BaseTransport, str] = {}
+        self._count: Counter[str] = Counter()
+
+    def admit(self, transport: asyncio.BaseTransport) -> bool:
+        """Count a new connection; False when its address has too many."""
+        peer = transport.get_extra_info("peername")
+        if not isinstance(peer, tuple) or self._is_trusted(str(peer[0])):
+            return True
+        address = str(peer[0])
+        if self._count[address] >= self._most:
+            log.warning("too many connections of one address", connections=self._count[address])
+            return False
+        self._open[transport] = address
+        self._count[address] += 1
+        return True
+
+    def release(self, transport: asyncio.BaseTransport) -> None:
+        """Forget a connection that has ended; one that wasn't counted is fine."""
+        address = self._open.pop(transport, None)
+        if address is None:
+            return
+        self._count[address] -= 1
+        if not self._count[address]:
+            del self._count[address]
+
+    def _is_trusted(self, address: str) -> bool:
+        if "*" in self._trusted or address in self._trusted:
+            return True
+        found = ipaddress.ip_address(address.partition("%")[0])
+        networks = (name for name in self._trusted if "/" in name)
+        return any(found in ipaddress.ip_network(name, strict=False) for name in networks)
+
+
+class Requests(HttpToolsProtocol):
+    """HTTP with a limit on the head, and whose endless answers can be aborted."""
+
+    def __init__(self, door: Door, **more: Any) -> None:
+        super().__init__(**more)
+        self._door = door
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._head_bytes = 0
+        self._has_upgraded = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wait for the first head, or refuse the connection."""
+        super().connection_made(transport)
+        if self._door.admit(transport):
+            self._await_head()
+        else:
+            self._refuse(HTTPStatus.TOO_MANY_REQUESTS, TOO_MANY)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self._have_head()
+        self._door.release(self.transport)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came in, and count what belongs to an unfinished head."""
+        if self.transport.is_closing():  # it was refused
+            return
+        super().data_received(data)
+        if self._head_timer is not None:
+            self._head_bytes += len(data)
+            if self._head_bytes > self._door.head_kb * 1024:
+                self._have_head()
+                large = TOO_LARGE.format(self._door.head_kb)
+                self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, large)
+        elif not self._has_upgraded and self._is_idle:
+            # Blank lines between two requests have ended uvicorn's wait for the next one.
+            self._await_head()
+
+    @property
+    def _is_answering(self) -> bool:
+        cycle: Any = self.cycle  # None before the first request
+        return cycle is not None and not cycle.response_complete
+
+    @property
+    def _is_idle(self) -> bool:
+        """Whether nothing is under way and nothing ends the wait for the next request."""
+        return not self._is_answering and self.timeout_keep_alive_task is None
+
+    def handle_websocket_upgrade(self) -> None:
+        """Leave the connection to the WebSocket, which has limits of its own."""
+        self._has_upgraded = True
+        super().handle_websocket_upgrade()
+
+    def on_message_begin(self) -> None:
+        """Begin to wait for the rest of a head."""
+        super().on_message_begin()
+        # Live messages are aborted when the client stops reading.
+        self.scope["state"]["cut"] = self.transport.abort
+        if self._head_timer is None:
+            self._await_head()
+
+    def on_headers_complete(self) -> None:
+        """End the wait for the head."""
+        self._have_head()
+        super().on_headers_complete()
+
+    def _await_head(self) -> None:
+        self._head_bytes = 0
+        self._head_timer = self.loop.call_later(self._door.head_s, self._is_late)
+
+    def _have_head(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _is_late(self) -> None:
+        self._head_timer = None
+        if self._is_answering:
+            self._await_head()  # an answer is under way, with limits of its own
+        else:
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT, TOO_SLOW)
+
+    def _refuse(self, status: HTTPStatus, message: str) -> None:
+        """Answer with a problem, and close the connection."""
+        code = status.phrase.lower().replace(" ", "_")
+        content = {
+            "success": False,
+            "message": message,
+            "type": f"urn:rollbook:problem:{code}",
+            "title": status.phrase,
+            "status": status,
+            "detail": message,
+        }
+        body = json.dumps(content).encode()
+        head = (
+            f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: application/problem+json\r\n"
+            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode() + body)
+        self.transport.close()

@@ -1,0 +1,178 @@
+"""The head of a request that dribbles, connections that do nothing, and too many of them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.integration.folder.watching import until
+from tests.listening import PATH, Site, quick
+from tests.waiting import PATIENCE_S
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from rollbook.config import Settings
+    from rollbook.model import User
+
+    MakeUser = Callable[..., Awaitable[User]]
+
+GET = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+LIMITS = {"head_timeout_s": 0.5, "idle_connection_s": 1, "connections_per_address": 5}
+#: Seconds within which the server must have closed a connection with these limits.
+SOON_S = 10.0
+
+
+@pytest.fixture
+async def site(settings: Settings) -> AsyncIterator[Site]:
+    async with Site(quick(settings, **LIMITS)) as served:
+        yield served
+
+
+async def connected(site: Site, source: str = "127.0.0.1") -> Any:
+    host, port = site.host.split(":")
+    return await asyncio.open_connection(host, int(port), local_addr=(source, 0))
+
+
+async def rest(reader: asyncio.StreamReader) -> bytes:
+    """What is said until the server closes the connection; it must do that soon."""
+    async with asyncio.timeout(SOON_S):
+        try:
+            return await reader.read()
+        except ConnectionResetError:
+            return b""
+
+
+async def dribble(writer: asyncio.StreamWriter, data: bytes) -> None:
+    """Send a byte now and then, for as long as somebody reads."""
+    try:
+        for byte in data:
+            writer.write(bytes([byte]))
+            await writer.drain()
+            await asyncio.sleep(0.05)
+    except OSError:
+        pass
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /healthz HTTP/1.1\r\n" + b"X-Pad: a\r\n" * 50,
+        b"GET /" + b"a" * 500,
+        f"GET {PATH}/ws HTTP/1.1\r\nUpgrade: websocket\r\n".encode() + b"X-Pad: a\r\n" * 50,
+        b"\r\n" * 300,
+    ],
+    ids=["headers", "request line", "handshake of a WebSocket", "blank lines"],
+)
+async def test_a_head_that_dribbles_is_answered_and_cut_off(site: Site, head: bytes) -> None:
+    began = time.monotonic()
+    reader, writer = await connected(site)
+    sending = asyncio.create_task(dribble(writer, head))
+    answer = await rest(reader)
+    assert 0.4 < time.monotonic() - began < SOON_S
+    sending.cancel()
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 408")
+    problem = json.loads(answer.partition(b"\r\n\r\n")[2])
+    assert "too slowly" in problem["detail"]
+
+
+async def test_a_connection_that_says_nothing_is_closed(site: Site) -> None:
+    reader, writer = await connected(site)
+    assert (await rest(reader)).startswith(b"HTTP/1.1 408")
+    writer.close()
+
+
+@pytest.mark.parametrize("more", [b"", b"\r\n", b"GET /heal"])
+async def test_a_connection_that_says_no_more_after_an_answer_is_closed(
+    site: Site, more: bytes
+) -> None:
+    reader, writer = await connected(site)
+    writer.write(GET)
+    first = await asyncio.wait_for(reader.readuntil(b"}"), PATIENCE_S)
+    assert first.startswith(b"HTTP/1.1 200")
+    writer.write(more)
+    await rest(reader)
+    writer.close()
+
+
+async def test_a_head_that_never_ends_is_refused_before_it_fills_the_memory(site: Site) -> None:
+    reader, writer = await connected(site)
+    writer.write(b"GET /healthz HTTP/1.1\r\n")
+    answer = asyncio.create_task(rest(reader))
+    line = b"X-Pad: " + b"a" * 8000 + b"\r\n"
+    try:
+        for _ in range(20):
+            writer.write(line)
+            await writer.drain()
+    except OSError:
+        pass
+    assert (await answer).startswith((b"HTTP/1.1 431", b""))
+    assert site.server.server_state.connections == set()
+
+
+async def test_a_client_with_a_slow_body_or_answer_has_its_connection_for_longer_than_a_head(
+    site: Site, make_user: MakeUser
+) -> None:
+    """The limit is on the head: neither a WebSocket nor a body in good time is cut off."""
+    async with site.listening(await make_user()) as listener:
+        await listener.next()
+        body = b'{"email": "nobody@example.org", "password": "wrong"}'
+        reader, writer = await connected(site)
+        writer.write(
+            b"POST /api/v1/auth/login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json"
+            b"\r\nContent-Length: " + str(len(body)).encode() + b"\r\n\r\n"
+        )
+        await dribble(writer, body[:20])
+        writer.write(body[20:])
+        answer = await asyncio.wait_for(reader.readuntil(b"\r\n"), PATIENCE_S)
+        assert answer.startswith(b"HTTP/1.1 401")
+        writer.close()
+        assert (await listener.next())["type"] in {"heartbeat", "queue_stats"}
+
+
+async def test_one_address_cannot_hold_all_connections(site: Site, make_user: MakeUser) -> None:
+    """Also not with WebSockets; others are served, and it is again when some are closed."""
+    user = await make_user()
+    async with site.listening(user, local_addr=("127.0.0.2", 0)):
+        held = [await connected(site, "127.0.0.2") for _ in range(4)]
+        for _, writer in held:
+            writer.write(b"POST /api/v1/auth/login HTTP/1.1\r\nContent-Length: 100\r\n\r\n")
+        reader, writer = await connected(site, "127.0.0.2")
+        answer = await rest(reader)
+        writer.close()
+        assert answer.startswith(b"HTTP/1.1 429")
+        assert b"too many connections from your address" in answer
+        for source in ("127.0.0.3", "127.0.0.1"):
+            reader, writer = await connected(site, source)
+            writer.write(GET)
+            assert (await asyncio.wait_for(reader.readline(), PATIENCE_S)).startswith(
+                b"HTTP/1.1 200"
+            )
+            writer.close()
+        for _, writer in held:
+            writer.close()
+
+    async def is_served() -> bool:
+        reader, writer = await connected(site, "127.0.0.2")
+        writer.write(GET)
+        line = await asyncio.wait_for(reader.readline(), PATIENCE_S)
+        writer.close()
+        return bool(line.startswith(b"HTTP/1.1 200"))
+
+    await until(is_served)
+
+
+async def test_a_trusted_reverse_proxy_is_not_counted(site: Site) -> None:
+    """All clients come from its address."""
+    held = [await connected(site) for _ in range(8)]
+    for reader, writer in held:
+        writer.write(GET)
+        line = await asyncio.wait_for(reader.readline(), PATIENCE_S)
+        assert line.startswith(b"HTTP/1.1 200")
+    for _, writer in held:
+        writer.close()
