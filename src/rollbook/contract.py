@@ -418,7 +418,7 @@ class Undoing(BaseModel):
     restored: int = Field(description="Changed by the upload, and as they were before it.")
     kept: int = Field(description="Kept as they are, because they were changed since.")
     kept_because: dict[Literal["later_upload", "edited"], int]
-    gone: int = Field(description="Changed by the upload, and removed by somebody since.")
+    gone: int = Field(description="Created or changed by the upload, and deleted since.")
     undone_at: dt.datetime | None
     undone_by: str | None
 

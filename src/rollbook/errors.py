@@ -147,10 +147,6 @@ class EmptyFileError(InvalidRequestError, code="empty_file", title="The file is 
     """The file has no bytes."""
 
 
-class FileTooSmallError(InvalidRequestError, code="file_too_small", title="The file is too small"):
-    """A file in the watched folder is smaller than ROLLBOOK_WATCH_MIN_BYTES."""
-
-
 class FileWaitsError(ConflictError, code="file_waits", title="The file waits"):
     """A file in the watched folder can't be uploaded now and waits there."""
 

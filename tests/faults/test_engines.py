@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -73,9 +75,7 @@ def _runs_again(up: Up, name: str, dead: int) -> bool:
 
 
 @pytest.mark.timeout(300)
-def test_up_starts_a_dead_engine_again(
-    tmp_path: Path, record_property: Callable[[str, float], None]
-) -> None:
+def test_up_starts_a_dead_engine_again(tmp_path: Path, normal_after: Callable[..., None]) -> None:
     up = Up(tmp_path)
     try:
         until(up.is_ready, "ready")
@@ -85,8 +85,42 @@ def test_up_starts_a_dead_engine_again(
             began = time.monotonic()
             until(lambda: _runs_again(up, name, dead.pid), f"{name} runs again")  # noqa: B023
             until(up.is_ready, "ready again")
-            record_property(f"seconds until normal without {name}", time.monotonic() - began)
+            normal_after(time.monotonic() - began, f"{name} died")
         assert up.process.poll() is None
+    finally:
+        ended(up)
+
+
+def _worker(up: Up) -> psutil.Process | None:
+    """The worker, if it runs."""
+    for child in psutil.Process(up.process.pid).children():
+        with contextlib.suppress(psutil.Error):
+            if "worker" in child.cmdline():
+                return child
+    return None
+
+
+@pytest.mark.timeout(300)
+def test_up_starts_a_killed_worker_again_at_once_and_later_with_a_pause(
+    tmp_path: Path, normal_after: Callable[..., None]
+) -> None:
+    up = Up(tmp_path, ROLLBOOK_LOG_FORMAT="json")
+    try:
+        until(up.is_ready, "ready")
+        pauses = []
+        for _ in range(3):
+            dead = until(lambda: _worker(up), "a worker")
+            dead.kill()
+            began = time.monotonic()
+            another = until(
+                lambda: (one := _worker(up)) and one.pid != dead.pid and one,  # noqa: B023
+                "another worker",
+            )
+            pauses.append(time.monotonic() - began)
+            assert another.is_running()
+        normal_after(pauses[0], "a killed worker is started again")
+        said = re.findall(r'"pause_s": ([0-9.]+)', up.log.read_text())
+        assert [float(pause) for pause in said] == [0, 0.5, 1]
     finally:
         ended(up)
 

@@ -23,7 +23,6 @@ def site(tmp_path: Path, folder: Path, seed: int) -> Iterator[Site]:
         "watch_dir": folder,
         "watch_still_s": 0.2,
         "watch_sweep_s": 0.5,
-        "watch_min_bytes": 10,
     }
     built = Site(tmp_path, seed, pace)
     built.start()

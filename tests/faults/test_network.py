@@ -58,7 +58,7 @@ async def test_an_idle_worker_whose_redis_connections_died_takes_jobs_again(
     make_user: MakeUser,
     settings: Settings,
     redis_proxy: tuple[Swallower, str],
-    record_property: Callable[[str, float], None],
+    normal_after: Callable[..., None],
 ) -> None:
     proxy, address = redis_proxy
     user = await make_user()
@@ -73,7 +73,7 @@ async def test_an_idle_worker_whose_redis_connections_died_takes_jobs_again(
         async with asyncio.timeout(SOON_S):
             upload = await ended(system, user, await sent(system, user, csv_file(4)))
         assert upload["status"] == "completed"
-        record_property("seconds until normal", time.monotonic() - began)
+        normal_after(time.monotonic() - began)
 
 
 async def test_a_worker_whose_postgresql_connections_died_takes_jobs_again(
@@ -81,7 +81,7 @@ async def test_a_worker_whose_postgresql_connections_died_takes_jobs_again(
     make_user: MakeUser,
     settings: Settings,
     database_proxy: tuple[Swallower, str],
-    record_property: Callable[[str, float], None],
+    normal_after: Callable[..., None],
 ) -> None:
     proxy, address = database_proxy
     user = await make_user()
@@ -97,7 +97,7 @@ async def test_a_worker_whose_postgresql_connections_died_takes_jobs_again(
         async with asyncio.timeout(SOON_S):
             for upload_id in uploads:
                 assert (await ended(system, user, upload_id))["status"] == "completed"
-        record_property("seconds until normal", time.monotonic() - began)
+        normal_after(time.monotonic() - began)
 
 
 async def test_a_statement_that_nobody_answers_ends(

@@ -196,7 +196,6 @@ def site_settings(database_url: str, redis_url: str, folder: Path) -> Settings:
         data_dir=folder / "data",
         watch_dir=folder / "incoming",
         watch_still_s=0.1,
-        watch_min_bytes=0,
         secret_key=SecretStr("known to the tests of the page alone"),
         queue_name="page",
         port=free_port(),

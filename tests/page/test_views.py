@@ -243,6 +243,8 @@ def show_queue(page: Page) -> None:
     expect(page.locator(".slot.busy").nth(1)).to_contain_text("%")
     expect(page.locator(".upload").first).to_be_visible()
     expect(page.get_by_text("3 files wait").first).to_be_visible()
+    left_alone = page.get_by_text("23 files are not taken").first
+    expect(left_alone).to_contain_text("minutes.pdf, gauteng/letter.docx and 21 more")
     page.get_by_text("Stored reports").click()
     expect(page.get_by_text("Without an upload")).to_be_visible()
 
@@ -261,6 +263,8 @@ def with_folder(route: Route) -> None:
         taken=128,
         refused=2,
         problem=None,
+        left_alone=["minutes.pdf", "gauteng/letter.docx"],
+        left_alone_total=23,
         swept_at=clock.now(),
         started_at=clock.now(),
         heartbeat_at=clock.now(),

@@ -223,7 +223,6 @@ async def test_files_of_the_watched_folder_wait_for_the_scanner_and_the_infected
     (folder / "bad.csv").write_bytes(CLEAN + EICAR)
     changes = {
         "watch_dir": folder, "watch_still_s": 0.05, "watch_sweep_s": 0.1, "watch_events": False,
-        "watch_min_bytes": 10,
     }  # fmt: skip
     place = tmp_path / "socket"
     settings = with_scanner(settings.model_copy(update=changes), f"unix://{place}")
@@ -253,7 +252,6 @@ async def test_a_file_that_cant_be_looked_at_holds_up_no_other_in_the_folder(
     os.utime(folder / "a long one.csv", (0, 0))
     changes = {
         "watch_dir": folder, "watch_still_s": 0.05, "watch_sweep_s": 0.1, "watch_events": False,
-        "watch_min_bytes": 10,
     }  # fmt: skip
     settings = with_scanner(settings.model_copy(update=changes), scanner.unix)
     async with open_system(settings) as system, watching(system) as watcher:

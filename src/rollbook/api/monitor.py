@@ -28,6 +28,10 @@ class WatcherState(BaseModel):
     taken: int = Field(description="Files taken since its start.")
     refused: int = Field(description="Files moved to failed/ since its start.")
     problem: str | None = Field(description="Why it takes no files.")
+    left_alone: list[str] = Field(
+        description="Files and links of other kinds, which it never takes: the first 20."
+    )
+    left_alone_total: int
     swept_at: dt.datetime | None = Field(description="Its last look.")
     started_at: dt.datetime
     heartbeat_at: dt.datetime

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
     from rollbook.config import Settings
 
-#: Pause before a dead process is restarted, in seconds; it doubles up to the maximum.
+#: Pause before a process that died again soon is restarted, in seconds; it doubles up to the
+#: maximum. The first time, there is none.
 RESTART_PAUSE_S = 0.5
 MAX_RESTART_PAUSE_S = 30.0
 #: Seconds after which a running process counts as healthy again.
@@ -191,7 +192,7 @@ class _Command:
         """Send the process the addresses of the engines, and restart it whenever it ends."""
         loop = asyncio.get_running_loop()
         addresses = json.dumps([settings.database_address, settings.redis_address])
-        pause = RESTART_PAUSE_S
+        pause = 0.0
         while True:
             began = loop.time()
             process = self.process or self.start()
@@ -213,10 +214,10 @@ class _Command:
             finally:
                 self.close()
             if loop.time() - began > HEALTHY_AFTER_S:
-                pause = RESTART_PAUSE_S
+                pause = 0.0
             log.error("process ended, restarting it", process=self.name, code=code, pause_s=pause)
             await asyncio.sleep(pause)
-            pause = min(pause * 2, MAX_RESTART_PAUSE_S)
+            pause = min(max(pause * 2, RESTART_PAUSE_S), MAX_RESTART_PAUSE_S)
 
     def close(self) -> None:
         """Forget an ended process."""

@@ -168,8 +168,6 @@ class Settings(BoundSettings, MemberSettings, ProviderSettings, VoterRollSetting
     watch_sweep_s: Annotated[float, Field(gt=0)] = 30
     #: Listen to the file system too? False where a share's events are wrong.
     watch_events: bool = True
-    #: The smallest file that is taken; the largest is that of every upload.
-    watch_min_bytes: Annotated[int, Field(ge=0)] = 1024
 
     # --- how long things are kept
     #: Days that the files of failed uploads and dry runs stay, to be tried again or run for real.

@@ -123,6 +123,9 @@ class Look:
     claims: Sequence[Claim]
     #: Sub-folders without an owner; their files are left unchanged.
     unmapped: Sequence[str]
+    #: What is no file of a kind that is taken, by its path in the folder: other kinds and links.
+    #: Temporary, lock and hidden files aren't listed, because programs make and remove them.
+    left_alone: Sequence[str]
     #: Sub-folders with an owner.
     mapped: Sequence[str]
 
@@ -132,12 +135,16 @@ def is_wanted(name: str) -> bool:
 
     Excel's lock files begin with ``~$`` and have the workbook's ending.
     """
+    return name.lower().endswith(_ENDINGS) and not _is_passing(name)
+
+
+def _is_passing(name: str) -> bool:
+    """Is it a temporary, lock or hidden file, or an explanation beside a refused one?"""
     lower = name.lower()
     return (
-        lower.endswith(_ENDINGS)
-        and not lower.startswith(_IGNORED_BEGINNINGS)
-        and not lower.endswith(_IGNORED_ENDINGS)
-        and lower not in _IGNORED_NAMES
+        lower.startswith(_IGNORED_BEGINNINGS)
+        or lower.endswith(_IGNORED_ENDINGS)
+        or lower in _IGNORED_NAMES
     )
 
 
@@ -157,12 +164,13 @@ class Folder:
     def look(self) -> Look:
         """List the waiting and the claimed files."""
         with self._opened() as root:
-            files = list(_files(root, None))
+            left_alone: list[str] = []
+            files = list(_files(root, None, left_alone))
             folders = {name for name in os.listdir(root) if is_folder(root, name)}  # noqa: PTH208
             mapped = [sub for sub in self._subs if sub in folders]
             for sub in mapped:
                 with reached(root, sub) as within:
-                    files.extend(_files(within, sub))
+                    files.extend(_files(within, sub, left_alone))
             claims = list(_claims(root)) if TAKING in folders else []
         unmapped = {
             name for name in folders.difference(mapped)
@@ -170,7 +178,7 @@ class Folder:
         }  # fmt: skip
         files.sort(key=lambda file: (file.mark.mtime_ns, file.name))
         claims.sort(key=lambda claim: (claim.at, claim.name))
-        return Look(files, claims, sorted(unmapped), mapped)
+        return Look(files, claims, sorted(unmapped), sorted(left_alone), mapped)
 
     def claim(
         self, file: Waiting, claim_id: UUID, *, priority: int, at: dt.datetime
@@ -325,14 +333,18 @@ class Folder:
                 os.rmdir(claim.folder, dir_fd=taking)
 
 
-def _files(within: int, sub: str | None) -> Iterator[Waiting]:
+def _files(within: int, sub: str | None, left_alone: list[str]) -> Iterator[Waiting]:
+    """The wanted files of a folder; the paths of those that aren't are added to ``left_alone``."""
     with os.scandir(within) as entries:
         for entry in entries:
-            if is_wanted(entry.name):
-                with contextlib.suppress(FileNotFoundError):
-                    found = entry.stat(follow_symlinks=False)
-                    if stat.S_ISREG(found.st_mode):
-                        yield Waiting(sub, entry.name, Mark.of(found))
+            if _is_passing(entry.name):
+                continue
+            with contextlib.suppress(FileNotFoundError):
+                found = entry.stat(follow_symlinks=False)
+                if stat.S_ISREG(found.st_mode) and is_wanted(entry.name):
+                    yield Waiting(sub, entry.name, Mark.of(found))
+                elif not stat.S_ISDIR(found.st_mode):
+                    left_alone.append(entry.name if sub is None else f"{sub}/{entry.name}")
 
 
 def _claims(root: int) -> Iterator[Claim]:

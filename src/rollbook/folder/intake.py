@@ -25,7 +25,6 @@ from rollbook.errors import (
     ConflictError,
     FileNotScannedError,
     FileTooLargeError,
-    FileTooSmallError,
     FileWaitsError,
     InvalidRequestError,
     NotFoundError,
@@ -247,12 +246,6 @@ async def _store(system: System, folder: Folder, claim: Claim) -> receive.Stored
             raise FileTooLargeError(
                 f"The file is larger than {settings.max_upload_mb} MB, so nothing was kept. Split "
                 "it into several files and put them into the folder one by one."
-            )
-        if claim.mark.bytes < settings.watch_min_bytes:
-            raise FileTooSmallError(
-                f"The file has {claim.mark.bytes} bytes, and a members' file has at least "
-                f"{settings.watch_min_bytes}, so nothing was kept. Open it, check that it has "
-                "rows, save it and put it into the folder again."
             )
         try:
             stored = await receive.store_file(system, claim.name, _chunks(file))

@@ -26,6 +26,7 @@ from rollbook.errors import (
 )
 from rollbook.folder import intake, retention
 from rollbook.folder.claims import Claim, Look, Mark, Waiting, is_wanted
+from rollbook.masking import masked, visible
 from rollbook.service.process import beat, leave, new_name, running
 from rollbook.service.rounds import every
 from rollbook.telemetry import logs, metrics
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
 HEARTBEAT_S = 2.0
 #: Seconds before the next try after a part was away.
 RETRY_S = 5.0
+#: Files that are left alone, of which the log and the status name the first ones.
+NAMED = 20
 FAULT = "An error in Rollbook; its log says where. Files are safe."
 _SQL = queries("folder")
 log = structlog.get_logger(__name__)
@@ -107,6 +110,7 @@ class Watcher:
         self._waiting = self.taken = self.refused = 0
         self._problem: str | None = None
         self._unmapped: Sequence[str] = ()
+        self._left_alone: Sequence[str] = ()
         self._swept_at: dt.datetime | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -150,6 +154,7 @@ class Watcher:
         look = await asyncio.to_thread(self.folder.look)
         self._swept_at = clock.now()
         self._unmapped = look.unmapped
+        self._note_left_alone(look.left_alone)
         self._hear(look)
         ready, next_s = self._stillness.of(look)
         self._waiting = len(look.files)
@@ -172,6 +177,12 @@ class Watcher:
             next_s = min(next_s, self._settings.watch_still_s or RETRY_S)
         self._problem = " ".join(sorted(problems)) or None
         return min(next_s, self._settings.watch_sweep_s)
+
+    def _note_left_alone(self, left_alone: Sequence[str]) -> None:
+        """Log the files that are left alone whenever there are others than at the last look."""
+        before, self._left_alone = self._left_alone, left_alone
+        if left_alone and left_alone != before:
+            log.warning("files left alone", files=len(left_alone), names=_named(left_alone))
 
     def _take(self, found: Waiting | Claim) -> Awaitable[Taken | None]:
         if isinstance(found, Claim):
@@ -253,6 +264,8 @@ class Watcher:
             taken=self.taken,
             refused=self.refused,
             problem=self._problem or _unmapped_in_words(self._unmapped),
+            left_alone=_named(self._left_alone),
+            left_alone_total=len(self._left_alone),
             swept_at=self._swept_at,
         )
         is_running = await self._may_take()
@@ -295,10 +308,16 @@ def _place(file: Waiting | Claim) -> tuple[object, ...]:
     return (file.id,) if isinstance(file, Claim) else (file.sub, file.name)
 
 
+def _named(paths: Sequence[str]) -> list[str]:
+    """The first of these paths as harmless texts, without ID numbers."""
+    return [masked(visible(path)) for path in paths[:NAMED]]
+
+
 def _unmapped_in_words(unmapped: Sequence[str]) -> str | None:
     if not unmapped:
         return None
+    named = ", ".join(_named(unmapped)) + (", ..." if len(unmapped) > NAMED else "")
     return (
-        f"No file is taken from {len(unmapped)} sub-folders without an owner: name their owners "
-        "in ROLLBOOK_WATCH_OWNERS, or move them away."
+        f"No file is taken from {len(unmapped)} sub-folders without an owner ({named}): name their "
+        "owners in ROLLBOOK_WATCH_OWNERS, or move them away."
     )

@@ -362,6 +362,11 @@ export const TEXT = {
   "folder.waited": { one: "{n} file was waiting", other: "{n} files were waiting" },
   "folder.taken": { one: "{n} taken", other: "{n} taken" },
   "folder.refused": { one: "{n} refused", other: "{n} refused" },
+  "folder.left_alone": {
+    one: "{n} file is not taken, because it is no spreadsheet or text file: {names}",
+    other: "{n} files are not taken, because they are no spreadsheets or text files: {names}",
+  },
+  "folder.left_alone.more": { one: "and {n} more", other: "and {n} more" },
   "folder.looked": "Last checked at {time}.",
   "folder.unlooked": "Not checked yet.",
   "folder.no_events": "The watcher receives no change events, so it checks the folder periodically.",

@@ -15,12 +15,13 @@ WHERE is_running <> %(is_running)s;
 -- name: beat
 -- Write a watcher's heartbeat and state.
 INSERT INTO watchers (name, host, pid, folder, has_events, waiting, taken, refused, problem,
-                      swept_at, heartbeat_at)
+                      left_alone, left_alone_total, swept_at, heartbeat_at)
 VALUES (%(name)s, %(host)s, %(pid)s, %(folder)s, %(has_events)s, %(waiting)s, %(taken)s,
-        %(refused)s, %(problem)s, %(swept_at)s, now())
+        %(refused)s, %(problem)s, %(left_alone)s, %(left_alone_total)s, %(swept_at)s, now())
 ON CONFLICT (name) DO UPDATE
 SET waiting = excluded.waiting, taken = excluded.taken, refused = excluded.refused,
-    problem = excluded.problem, swept_at = excluded.swept_at, heartbeat_at = now();
+    problem = excluded.problem, left_alone = excluded.left_alone,
+    left_alone_total = excluded.left_alone_total, swept_at = excluded.swept_at, heartbeat_at = now();
 
 -- name: leave
 -- Remove a watcher that has stopped cleanly.
@@ -28,8 +29,8 @@ DELETE FROM watchers WHERE name = %(name)s;
 
 -- name: living
 -- Watchers with a recent heartbeat.
-SELECT name, host, pid, folder, has_events, waiting, taken, refused, problem, swept_at, started_at,
-       heartbeat_at
+SELECT name, host, pid, folder, has_events, waiting, taken, refused, problem, left_alone,
+       left_alone_total, swept_at, started_at, heartbeat_at
 FROM watchers WHERE heartbeat_at > now() - interval '30 seconds' ORDER BY started_at, name;
 
 -- name: bury

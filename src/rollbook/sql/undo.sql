@@ -83,14 +83,18 @@ WHERE m.created_by_upload = %(id)s OR c.id_number IS NOT NULL;
 ANALYZE undoing;
 
 -- name: count
--- The number of each; ``gone`` are members whom the upload changed and who were deleted since.
+-- The number of each; ``gone`` are members whom the upload created or changed and who were deleted
+-- since. A created member has no change of its own; the merge has counted them.
 SELECT count(*) FILTER (WHERE kept_because IS NULL AND is_created) AS removed,
        count(*) FILTER (WHERE kept_because IS NULL AND NOT is_created) AS restored,
        count(*) FILTER (WHERE kept_because = 'later_upload') AS later_upload,
        count(*) FILTER (WHERE kept_because = 'edited') AS edited,
        (SELECT count(*) FROM member_changes AS c
-        WHERE c.upload_id = %(id)s
-          AND NOT EXISTS (SELECT FROM members AS m WHERE m.id_number = c.id_number)) AS gone
+        WHERE c.upload_id = %(id)s AND c.before ->> 'created_by_upload' IS DISTINCT FROM %(id)s::text
+          AND NOT EXISTS (SELECT FROM members AS m WHERE m.id_number = c.id_number))
+       + (SELECT GREATEST(0, u.inserted - (SELECT count(*) FROM members
+                                           WHERE created_by_upload = u.id))
+          FROM uploads AS u WHERE u.id = %(id)s) AS gone
 FROM undoing;
 
 -- name: say_that_we_undo

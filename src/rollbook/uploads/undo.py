@@ -52,7 +52,7 @@ class Counts:
     later_upload: int
     #: Left unchanged, because they were edited by hand.
     edited: int
-    #: Changed by the upload, and deleted since, so there is no record to restore.
+    #: Created or changed by the upload, and deleted since, so there is no record to undo.
     gone: int
 
     @property

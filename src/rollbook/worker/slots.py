@@ -244,11 +244,16 @@ class Slots:
             RollbookError: what the attempt itself raised.
         """
         limits = self._settings
+        rows: int | None = None
+
+        def note(progress: Progress) -> None:
+            nonlocal rows
+            rows = progress.rows_total
+            on_progress(progress)
+
         async with self._child() as child:
             running = asyncio.create_task(
-                child.run(
-                    upload_id, attempt, on_progress, work, bound=bound or {}, on_stages=on_stages
-                )
+                child.run(upload_id, attempt, note, work, bound=bound or {}, on_stages=on_stages)
             )
             memory = asyncio.create_task(child.watch_memory(limits.child_memory_mb))
             try:
@@ -257,8 +262,8 @@ class Slots:
             except TimeoutError:
                 raise TimedOutError(
                     f"The file took longer than {limits.job_timeout_s} seconds and was stopped. "
-                    "Nothing of it was merged. Split it into smaller files, or ask the operator to "
-                    "raise ROLLBOOK_JOB_TIMEOUT_S."
+                    f"Nothing of it was merged. {_smaller(rows)}, or ask the operator to raise "
+                    "ROLLBOOK_JOB_TIMEOUT_S."
                 ) from None
             finally:
                 memory.cancel()
@@ -268,8 +273,8 @@ class Slots:
             if not running.done() or running.cancelled():
                 raise OutOfMemoryError(
                     f"The file needs more than {limits.child_memory_mb} MB of memory and was "
-                    "stopped. Nothing of it was merged. Split it into smaller files, or ask the "
-                    "operator to raise ROLLBOOK_CHILD_MEMORY_MB."
+                    f"stopped. Nothing of it was merged. {_smaller(rows)}, or ask the operator to "
+                    "raise ROLLBOOK_CHILD_MEMORY_MB."
                 )
             return running.result()
 
@@ -301,6 +306,16 @@ class Slots:
                 self._idle.append(child)
             else:
                 await child.kill()
+
+
+def _smaller(rows: int | None) -> str:
+    """How a sender makes a file of so many rows smaller; None: they weren't counted yet."""
+    few = "look for cells with very long texts and for empty rows or columns with a format"
+    if rows is None:
+        return f"If it has many rows, split it into smaller files; if it has few, {few}"
+    if rows <= 1:
+        return f"It has one row, so it can't be split: {few}"
+    return "Split it into smaller files"
 
 
 def _error(kind: str, message: str) -> RollbookError:

@@ -169,7 +169,7 @@ async def test_a_watcher_killed_while_it_refuses_leaves_a_file_that_is_refused_o
     moment: str,
     number: int,
 ) -> None:
-    (folder / "bad.csv").write_bytes(b"x")
+    (folder / "bad.csv").write_bytes(b"")
     assert await _ended(mortal, settings, "os", "rename", moment, number) == -9
     async with watching(system):
         await until(lambda: names(folder, "failed") == ["bad.csv", "bad.csv.error.txt"])

@@ -207,12 +207,12 @@ async def test_a_taken_file_and_a_refused_one_leave_whose_they_are_and_where_the
     (folder / "good.csv").touch()
     async with watching(system) as one:
         await until(lambda: names(folder, "processed") == ["good.csv"])
-        (folder / "bad.csv").write_bytes(b"x")
+        (folder / "bad.csv").write_bytes(b"")
         await until(lambda: len(names(folder, "failed")) == 2)
     good, bad = entries(settings)
     [upload] = recorded(settings)
     assert (good["act"], good["outcome"], good["job_id"]) == ("take", "done", upload["id"])
-    assert (bad["outcome"], bad["code"], bad["job_id"]) == ("refused", "file_too_small", None)
+    assert (bad["outcome"], bad["code"], bad["job_id"]) == ("refused", "empty_file", None)
     assert {(entry["email"], entry["agent"]) for entry in (good, bad)} == {("folder", one.name)}
     [processed] = (folder / "processed").iterdir()
     assert processed.name == f"{good['about']}-good.csv"

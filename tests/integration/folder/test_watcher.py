@@ -18,7 +18,7 @@ from rollbook.folder.watcher import Watcher
 from rollbook.model import Role, User
 from rollbook.queue.uploads import UploadQueue
 from rollbook.service.system import open_system
-from tests.files import csv_file, members, workbook
+from tests.files import csv_file, id_number, members, workbook
 from tests.integration.folder.watching import (
     names,
     names_of_files,
@@ -207,7 +207,7 @@ async def _has_moved_on(one: Watcher, folder: Path) -> bool:
     ("name", "content", "code"),
     [
         ("twice.csv", csv_file(members(3)), "duplicate_upload"),
-        ("small.csv", b"tiny", "file_too_small"),
+        ("empty.csv", b"", "empty_file"),
         ("fake.xlsx", b"this is no workbook at all", "unsupported_file"),
     ],
 )
@@ -269,7 +269,38 @@ async def test_other_files_and_links_stay_where_they_are(
     assert all((folder / name).read_bytes() == content for name in left)
     assert (folder / "link.csv").is_symlink()
     assert (outside / "secret.csv").exists()
-    assert "1 sub-folders without an owner" in seen["problem"]
+    assert "1 sub-folders without an owner (nobodys)" in seen["problem"]
+    # What programs make and remove by themselves isn't named.
+    assert seen["left_alone"] == ["letter.pdf", "link.csv", "linked", "pipe.csv"]
+    assert seen["left_alone_total"] == 4
+
+
+async def test_many_files_that_are_left_alone_are_counted_and_the_first_ones_named(
+    system: System, folder: Path
+) -> None:
+    for number in range(25):
+        (folder / f"letter{number:02}.pdf").touch()
+    (folder / f"{id_number(1)}.docx").touch()
+    one = Watcher(system)
+    await one.run_once()
+    await one._beat()
+    _, [seen] = await watcher.state(system)
+    assert seen["left_alone_total"] == 26
+    assert len(seen["left_alone"]) == 20
+    assert id_number(1) not in "".join(seen["left_alone"])
+    assert seen["left_alone"][1:3] == ["letter00.pdf", "letter01.pdf"]
+
+
+async def test_a_file_of_one_short_row_is_taken_as_the_page_takes_it(
+    system: System, settings: Settings, folder: Path
+) -> None:
+    content = f"ID Number,First Name,Surname\n{id_number(1)},A,B\n".encode()
+    assert len(content) < 100
+    (folder / "small.csv").write_bytes(content)
+    async with watching(system):
+        await until(lambda: names(folder, "processed") == ["small.csv"])
+    [upload] = recorded(settings)
+    assert upload["file_bytes"] == len(content)
 
 
 async def test_a_link_in_the_place_of_failed_leads_nothing_out_of_the_folder(
@@ -278,7 +309,7 @@ async def test_a_link_in_the_place_of_failed_leads_nothing_out_of_the_folder(
     (tmp_path / "outside").mkdir()
     (folder / "processed").symlink_to(tmp_path / "outside")
     (folder / "members.csv").write_bytes(csv_file(members(3)))
-    (folder / "bad.csv").write_bytes(b"x")
+    (folder / "bad.csv").write_bytes(b"")
     one = Watcher(system)
     await until(lambda: _has_problem(one))
     assert list((tmp_path / "outside").iterdir()) == []
@@ -298,7 +329,7 @@ async def test_the_files_of_a_mapped_sub_folder_are_its_owners_with_the_owner_s_
     mapped = settings.model_copy(update={"watch_owners": {"joburg": office.email}})
     async with open_system(mapped) as opened, watching(opened):
         await until(lambda: names(folder / "joburg", "processed") == ["members.csv"])
-        (folder / "joburg" / "bad.csv").write_bytes(b"x")
+        (folder / "joburg" / "bad.csv").write_bytes(b"")
         await until(lambda: len(names(folder / "joburg", "failed")) == 2)
     [upload] = recorded(settings)
     assert (upload["owner"], upload["province"], upload["municipality"], upload["priority"]) == (
@@ -376,7 +407,7 @@ async def test_a_file_whose_name_is_no_text_is_taken_like_any_other(
 ) -> None:
     for number, name in enumerate((b"\xff\xfe.csv", b"a\\b.csv", b"line\nbreak.csv")):
         (folder / os.fsdecode(name)).write_bytes(csv_file(members(2, start=number)))
-    (folder / os.fsdecode(b"bad\xff.csv")).write_bytes(b"x")
+    (folder / os.fsdecode(b"bad\xff.csv")).write_bytes(b"")
     async with watching(system):
         await until(lambda: len(names(folder, "processed")) == 3)
         await until(lambda: len(names(folder, "failed")) == 2)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 #: Settings under which a file is taken soon after it stands still.
-QUICK = {"watch_still_s": 0.05, "watch_sweep_s": 0.1, "watch_events": False, "watch_min_bytes": 10}
+QUICK = {"watch_still_s": 0.05, "watch_sweep_s": 0.1, "watch_events": False}
 
 
 @contextlib.asynccontextmanager

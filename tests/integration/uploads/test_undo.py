@@ -201,6 +201,21 @@ async def test_a_member_removed_since_is_not_brought_back(
     assert list(site.members()) == [id_number(0), id_number(2)]
 
 
+async def test_a_member_whom_the_upload_created_and_who_was_deleted_since_counts_as_gone(
+    site: Site, system: System, operator: User, settings: Settings
+) -> None:
+    send(site, range(1))
+    wrong = send(site, range(5), Surname="Wrong")
+    with connect(settings.database_address) as connection:
+        # One of these was edited first, which notes a change of a member whom the upload created.
+        connection.execute("UPDATE members SET race = 'X' WHERE id_number = %s", (id_number(3),))
+        connection.execute(
+            "DELETE FROM members WHERE id_number = ANY(%s)", ([id_number(n) for n in (0, 2, 3)],)
+        )
+    assert await undone(system, operator, wrong) == Counts(2, 0, 0, 0, 3)
+    assert list(site.members()) == []
+
+
 async def test_every_column_that_an_upload_writes_is_given_back(settings: Settings) -> None:
     with connect(settings.database_address) as connection:
         columns = {

@@ -343,6 +343,7 @@ async def test_a_child_over_its_memory_dies_alone_and_the_upload_says_so(
     async with working(small):
         upload = await ended(small, user, await sent(small, user, csv_file(400_000)))
         assert (upload["status"], upload["error_code"]) == ("failed", "out_of_memory")
+        assert "plit it into smaller files" in upload["error"]
         after = await ended(small, user, await sent(small, user, csv_file(1)))
     assert after["status"] == "completed"
     assert len(in_members(settings)) == 1

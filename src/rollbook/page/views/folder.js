@@ -53,6 +53,7 @@ export function Folder({ loaded: { data: answer, error, reload } }) {
 /** One watcher. While it is stopped it doesn't look, so what it counted is of its last look. */
 function Watcher({ watcher, isRunning }) {
   const { host, pid, folder, waiting, taken, refused, problem, swept_at: at } = watcher;
+  const { left_alone: names, left_alone_total: left } = watcher;
   return html`<li class="card"><p><strong>${host}</strong> <span class="hint">
       ${t("workers.process", { pid: String(pid) })} · ${t("workers.heard", { time: time(watcher.heartbeat_at) })}</span></p>
     <p class="path">${folder}</p>
@@ -60,5 +61,8 @@ function Watcher({ watcher, isRunning }) {
     <p class="hint">${at ? t("folder.looked", { time: time(at) }) : t("folder.unlooked")}${
       !watcher.has_events && ` ${t("folder.no_events")}`
     }</p>
+    ${left > 0 && html`<p class="notice">${t("folder.left_alone", { n: left, names: names.join(", ") })}${
+      left > names.length ? ` ${t("folder.left_alone.more", { n: left - names.length })}` : ""
+    }</p>`}
     ${problem && html`<p class="notice bad">${problem}</p>`}</li>`;
 }

@@ -1,0 +1,71 @@
+"""The sentences of a file that was too large for a worker."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any, cast
+from uuid import uuid4
+
+import pytest
+
+from rollbook.config import Settings
+from rollbook.errors import OutOfMemoryError, TimedOutError
+from rollbook.model import Progress
+from rollbook.worker.slots import Slots
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+
+class _Child:
+    """A child that counts its rows, if at all, and never comes to an end."""
+
+    is_alive = True
+    memory_mb = 0.0
+
+    def __init__(self, rows: int | None, *, is_large: bool) -> None:
+        self._rows = rows
+        self._is_large = is_large
+
+    async def run(
+        self, _: Any, __: int, on_progress: Callable[[Progress], None], *___: Any, **____: Any
+    ) -> dict[str, Any]:
+        on_progress(Progress(stage="read", rows_total=self._rows))
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def watch_memory(self, _: int) -> None:
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        if not self._is_large:
+            await asyncio.Event().wait()
+
+    async def kill(self) -> None:
+        pass
+
+
+async def said(folder: Path, rows: int | None, *, is_large: bool) -> str:
+    settings = Settings(_env_file=None, data_dir=folder, job_timeout_s=1)
+    slots = Slots(settings)
+
+    @contextlib.asynccontextmanager
+    async def child() -> AsyncIterator[_Child]:
+        yield _Child(rows, is_large=is_large)
+
+    cast("Any", slots)._child = child
+    with pytest.raises((OutOfMemoryError, TimedOutError)) as caught:
+        await slots.run(uuid4(), 1, lambda _: None)
+    assert isinstance(caught.value, OutOfMemoryError if is_large else TimedOutError)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("is_large", [True, False])
+async def test_a_file_of_one_row_is_not_to_be_split(tmp_path: Path, is_large: bool) -> None:
+    one = await said(tmp_path, 1, is_large=is_large)
+    assert "It has one row, so it can't be split: look for cells" in one
+    assert "Split it into smaller files, or ask" in await said(tmp_path, 9, is_large=is_large)
+    unknown = await said(tmp_path, None, is_large=is_large)
+    assert "If it has many rows, split it" in unknown
+    assert "if it has few, look for cells" in unknown
