@@ -90,7 +90,7 @@ async def test_the_eight_steps_of_the_first_system_s_monitor_test(
         assert status["owner"] == "folder"
         # 8. recent jobs
         jobs = (await api.get("/api/v1/bulk-upload/queue/jobs")).json()["data"]
-        assert [job["file_name"] for job in jobs] == ["by_itself.csv", "by_hand.csv"]
+        assert [job["file_name"] for job in jobs["items"]] == ["by_itself.csv", "by_hand.csv"]
 
 
 async def test_a_stop_is_remembered_by_watchers_that_start_later(
