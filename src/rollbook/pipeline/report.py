@@ -66,6 +66,8 @@ ROLL_IN_WORDS = {
     "error": "Error: the roll gives no answer",
 }
 NOT_ASKED = "not asked"
+#: Of a refused row: whether there is a member with its ID number.
+NOT_LOOKED_UP = "not looked up"
 #: The same after a number, in the summary; pending rows have their own text.
 _COUNTED = {
     "registered": "registered in the ward of the file",
@@ -292,11 +294,12 @@ def _table(
     name = pl.concat_str("existing_firstname", "existing_surname", separator=" ")
     ours = lines.join(_by_row(problems), on=ROW_NUMBER, how="left", maintain_order="left").select(
         *roll_columns(),
-        # Not every refused row is looked up: an empty cell means "unknown".
+        # Only rows that may be merged are looked up, and of a person's rows the first.
         pl.when(pl.col("taken").is_not_null())
         .then(pl.lit("Yes"))
         .when(~pl.col("outcome").cast(pl.String).is_in(REFUSED))
         .then(pl.lit("No"))
+        .otherwise(pl.lit(NOT_LOOKED_UP))
         .alias("Already Exists"),
         # This office may not see what another office knows of its member.
         _of_own(name).alias("Existing Member Name"),

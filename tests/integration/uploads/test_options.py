@@ -8,13 +8,13 @@ import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import fastexcel
 import openpyxl
 import pytest
 
-from rollbook.accounts.users import disable
+from rollbook.accounts.users import disable, issue_token
 from rollbook.backends.database import connect
 from rollbook.backends.files import source_key
 from rollbook.errors import (
@@ -26,12 +26,14 @@ from rollbook.errors import (
 )
 from rollbook.model import Role
 from rollbook.uploads import control, lookup, receive, retention
-from rollbook.uploads.options import Options
+from rollbook.uploads.options import Choices, Options
 from tests.files import csv_file, id_number, member
 from tests.integration.worker.test_worker import downloaded, ended, in_members, sent, working
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    import httpx
 
     from rollbook.config import Settings
     from rollbook.model import User
@@ -322,13 +324,79 @@ def test_every_choice_that_cannot_be_used_is_named_at_once() -> None:
     assert "'update', 'fill' or 'skip'" in refused.value.message
 
 
-async def test_a_key_that_comes_again_with_other_options_is_refused(
+#: Another value than the default of each choice.
+OTHER: dict[str, Any] = {
+    "dry_run": True,
+    "existing": "fill",
+    "all_or_nothing": True,
+    "verify": "before_merge",
+    "sheet": "Members",
+    "columns": {"Lid No": "id_number"},
+}
+#: Says only whether a repeat is accepted, and a key's repeat is the same upload: it isn't compared.
+NOT_COMPARED = {"allow_duplicate"}
+
+
+def test_every_choice_is_compared_when_a_key_comes_again() -> None:
+    assert OTHER.keys() | NOT_COMPARED == Choices.model_fields.keys()
+
+
+@pytest.mark.parametrize("name", OTHER)
+async def test_a_key_that_comes_again_with_another_option_is_refused_and_the_option_named(
+    system: System, make_user: MakeUser, name: str
+) -> None:
+    user, content = await make_user(), file_of(person(1))
+    other = {name: OTHER[name]}
+    first = await sent(system, user, content, idempotency_key="january")
+    with pytest.raises(IdempotencyConflictError, match=f"with another {name}\\. Nothing"):
+        await sent(system, user, content, idempotency_key="january", **other)
+    assert await sent(system, user, content, idempotency_key="january") == first
+    # The other way round, and the same again.
+    more: dict[str, Any] = {"idempotency_key": "february", "allow_duplicate": True}
+    second = await sent(system, user, content, **more, **other)
+    with pytest.raises(IdempotencyConflictError, match=f"with another {name}\\. Nothing"):
+        await sent(system, user, content, **more)
+    assert await sent(system, user, content, **more, **other) == second
+    assert second != first
+
+
+async def test_a_key_that_comes_again_with_several_other_options_names_them_all(
     system: System, make_user: MakeUser
 ) -> None:
     user, content = await make_user(), file_of(person(1))
     first = await sent(system, user, content, existing="fill", idempotency_key="january")
-    with pytest.raises(IdempotencyConflictError, match="another existing"):
-        await sent(system, user, content, idempotency_key="january")
     with pytest.raises(IdempotencyConflictError, match="another existing and sheet"):
         await sent(system, user, content, sheet="Members", idempotency_key="january")
-    assert await sent(system, user, content, existing="fill", idempotency_key="january") == first
+    again: dict[str, Any] = {
+        "idempotency_key": "january",
+        "allow_duplicate": True,
+        "existing": "fill",
+    }
+    assert await sent(system, user, content, **again) == first
+
+
+async def test_a_key_whose_upload_failed_says_so_and_not_that_it_is_queued(
+    system: System, make_user: MakeUser, api: httpx.AsyncClient, settings: Settings
+) -> None:
+    user = await make_user()
+    api.headers["Authorization"] = f"Bearer {issue_token(settings, user)}"
+    without_ids = csv_file([{"Name": "A"}], headers=("Name",))
+
+    async def send() -> dict[str, Any]:
+        answer = await api.post(
+            "/api/v1/bulk-upload/process",
+            files={"file": ("members.csv", without_ids)},
+            headers={"Idempotency-Key": "january"},
+        )
+        assert answer.status_code == 202
+        data: dict[str, Any] = answer.json()["data"]
+        return data
+
+    first = await send()
+    assert (first["status"], "is queued" in first["message"]) == ("pending", True)
+    async with working(system):
+        assert (await ended(system, user, UUID(first["job_id"])))["status"] == "failed"
+    again = await send()
+    assert (again["job_id"], again["status"]) == (first["job_id"], "failed")
+    assert "which is failed" in again["message"]
+    assert "is queued" not in again["message"]
