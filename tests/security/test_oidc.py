@@ -262,6 +262,8 @@ def test_an_id_token_for_another_use_or_time_opens_nothing(
         ({"realm_access": "rollbook-office"}, "no role"),
         ({"place": {}}, "no place was given"),
         ({"place": {"province": ["GP", "LP"]}}, "no place was given"),
+        ({"place": {"province": "Guateng"}}, "The nearest are Gauteng"),
+        ({"place": {"province": "Atlantis"}}, "There is no province"),
     ],
     ids=str,
 )

@@ -159,12 +159,11 @@ def _place(settings: Settings, claims: dict[str, Any]) -> tuple[Role, Scope]:
         municipality = _text(claims, settings.oidc_municipality_claim)
     try:
         return role, place_of(role, Scope(province, municipality))
-    except InvalidRequestError:
-        given = Scope(province, municipality)
-        raise NotAllowedError(
-            "You were not signed in: no place was given for your role there, or one that is not in "
-            f"the register ({given}). {_OPERATOR}"
-        ) from None
+    except InvalidRequestError as error:
+        reason = "no place was given for your role there."
+        if province is not None:
+            reason = f"the place that was given for your role there can't be used. {error.message}"
+        raise NotAllowedError(f"You were not signed in: {reason} {_OPERATOR}") from None
 
 
 def claim(claims: dict[str, Any], path: str) -> object:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rollbook.accounts import users
 from rollbook.config import environment_for
+from rollbook.model import Scope
 
 if TYPE_CHECKING:
     from rollbook.config import Settings
@@ -16,13 +17,14 @@ if TYPE_CHECKING:
 PASSWORD = "seven quiet pelicans"
 
 
-def users_command(settings: Settings, *arguments: str, typed: str = "") -> str:
-    """What the command prints, on both of its outputs."""
+def users_command(settings: Settings, *arguments: str, typed: str = "", code: int = 0) -> str:
+    """What the command prints, on both of its outputs; it ends with this exit code."""
     done = subprocess.run(
         [sys.executable, "-m", "rollbook", "users", *arguments],
-        env=environment_for(settings), input=typed, text=True, timeout=60, check=True,
+        env=environment_for(settings), input=typed, text=True, timeout=60, check=False,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
+    assert done.returncode == code, done.stdout
     return done.stdout
 
 
@@ -40,3 +42,24 @@ async def test_a_password_on_the_command_line_is_warned_about(settings: Settings
         settings, "add", "two@example.org", "--role", "super_admin", "--password", PASSWORD
     )
     assert "--ask-password" in " ".join(printed.split())
+
+
+async def test_a_place_that_there_is_not_is_refused_with_the_nearest_names(
+    system: System, settings: Settings
+) -> None:
+    """Its rows would become members of a province that there is not."""
+    for arguments, nearest in (
+        (("province_admin", "--province", "Guateng"), "Gauteng"),
+        (("municipality_admin", "--province", "GP", "--municipality", "Emfulini"), "Emfuleni"),
+    ):
+        printed = users_command(
+            settings, "add", "three@example.org", "--ask-password", "--role", *arguments,
+            typed=f"{PASSWORD}\n", code=2,
+        )  # fmt: skip
+        assert f"The nearest are {nearest}" in " ".join(printed.split())
+    users_command(
+        settings, "add", "three@example.org", "--ask-password", "--role", "province_admin",
+        "--province", "gauteng", typed=f"{PASSWORD}\n",
+    )  # fmt: skip
+    _, user = await users.sign_in(system.pool, settings, "three@example.org", PASSWORD)
+    assert user.scope == Scope("GP")
