@@ -74,5 +74,25 @@ def test_a_unit_runs_as_its_own_user_and_gets_its_time_to_stop(unit: Path) -> No
     assert names <= known_names()
 
 
+@pytest.mark.parametrize(("instance", "port"), [("1", "9701"), ("10", "9710"), ("250", "9950")])
+def test_every_worker_has_a_port_of_its_own_for_metrics(
+    instance: str, port: str, tmp_path: Path
+) -> None:
+    unit = (FOLDER / "rollbook-worker@.service").read_text(encoding="utf-8")
+    [command] = re.findall(r"^ExecStart=/bin/sh -c '(.*)'$", unit, re.MULTILINE)
+    program = tmp_path / "rollbook"
+    program.write_text('#!/bin/sh\necho "$1 $ROLLBOOK_METRICS_PORT"\n', encoding="utf-8")
+    program.chmod(0o755)
+    # As systemd reads it.
+    command = command.replace("$$", "$").replace("%i", instance)
+    command = command.replace("/opt/rollbook/bin/rollbook", str(program))
+    done = subprocess.run(
+        ["/bin/sh", "-c", command], capture_output=True, text=True, check=True, timeout=PATIENCE_S
+    )
+    assert done.stdout.split() == ["worker", port]
+    watch = (FOLDER / "rollbook-watch.service").read_text(encoding="utf-8")
+    assert f"ROLLBOOK_METRICS_PORT={port}" not in watch
+
+
 def test_the_example_of_settings_holds_only_settings() -> None:
     assert set(variables(FOLDER / "rollbook.env.example")) <= known_names()
