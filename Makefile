@@ -101,6 +101,10 @@ lock: setup ## Lock the newest dependencies that fit pyproject.toml
 	@$(LOCK) --upgrade pyproject.toml -o requirements/run.txt
 	@$(LOCK) --upgrade pyproject.toml --group dev -o requirements/dev.txt
 	@$(LOCK) --upgrade requirements/build.in -o requirements/build.txt
+	@$(LOCK) --upgrade requirements/dist.in -o requirements/dist.txt
+
+dist: setup ## What is published, in dist/: built, checked, and tried by pip alone (PYTHONS="python3.12")
+	@$(BIN)/python scripts/dist.py $(PYTHONS)
 
 docs: setup ## The documentation's site, in site/; broken links are refused
 	@$(BIN)/python scripts/docs_pages.py

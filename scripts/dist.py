@@ -1,0 +1,111 @@
+"""Builds what is published and tries it as a newcomer would: with pip and nothing of this checkout.
+
+``python scripts/dist.py [PYTHON ...]``: sdist and wheel go to ``dist/``; the sdist makes the wheel.
+Their metadata is checked. Each Python installs the wheel into an empty environment, where
+the demonstration runs; without arguments, every supported Python that is found here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+DIST = ROOT / "dist"
+#: Seconds for one step.
+PATIENCE_S = 900
+#: Rows of the demonstration.
+ROWS = 200
+
+
+def run(*command: str | Path, **more: str) -> str:
+    """Run a command in the temporary folder of ``TMPDIR``; its standard output.
+
+    Raises:
+        SystemExit: it failed; its output is printed.
+    """
+    # Nothing of this checkout and its environment is visible to what was installed.
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "ROLLBOOK_"))}
+    done = subprocess.run(
+        command, env=environment | more, cwd=tempfile.gettempdir(), capture_output=True, text=True,
+        check=False, timeout=PATIENCE_S,
+    )  # fmt: skip
+    if done.returncode != 0:
+        print(done.stdout, done.stderr, sep="\n", file=sys.stderr)
+        raise SystemExit(f"failed ({done.returncode}): {' '.join(map(str, command))}")
+    return done.stdout
+
+
+def pythons() -> list[str]:
+    """The versions that the metadata names and that are installed here."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    named = [line.rpartition(" ")[2] for line in project["classifiers"] if ":: 3." in line]
+    uv = Path(sys.executable).with_name("uv")
+    found = [
+        subprocess.run(
+            [uv, "python", "find", "--no-python-downloads", version],
+            capture_output=True, text=True, check=False, timeout=PATIENCE_S,
+        ).stdout.strip()
+        for version in named
+    ]  # fmt: skip
+    missing = [version for version, path in zip(named, found, strict=True) if not path]
+    if missing:
+        print(f"not installed here, so not tried: Python {', '.join(missing)}")
+    return [path for path in found if path]
+
+
+def build() -> tuple[Path, Path]:
+    """Build the sdist, and from it the wheel."""
+    shutil.rmtree(DIST, ignore_errors=True)
+    uv = Path(sys.executable).with_name("uv")
+    run(uv, "build", "--no-build-isolation", "--python", sys.executable, "--out-dir", DIST, ROOT)
+    [sdist], [wheel] = DIST.glob("*.tar.gz"), DIST.glob("*.whl")
+    return sdist, wheel
+
+
+def check(folder: Path, *files: Path) -> None:
+    """Check the metadata, and that an index can show the README."""
+    environment = folder / "twine"
+    run(sys.executable, "-m", "venv", environment)
+    locked = ROOT / "requirements" / "dist.txt"
+    pip = environment / "bin" / "pip"
+    run(pip, "install", "--quiet", "--require-hashes", "--requirement", locked)
+    print(run(environment / "bin" / "twine", "check", "--strict", *files).strip())
+
+
+def try_it(python: str, folder: Path, wheel: Path) -> None:
+    """Install the wheel by pip alone, and run the demonstration."""
+    environment = folder / f"python-{Path(python).resolve().parent.parent.name}"
+    run(python, "-m", "venv", environment)
+    pip, rollbook = environment / "bin" / "pip", environment / "bin" / "rollbook"
+    run(pip, "install", "--quiet", "--disable-pip-version-check", wheel)
+    version = run(environment / "bin" / "python", "-V").strip()
+    begun = time.monotonic()
+    result = json.loads(run(rollbook, "demo", "--rows", str(ROWS), "--json").splitlines()[-1])
+    took_s = time.monotonic() - begun
+    counts = result["outcomes"]
+    if sum(counts.values()) != ROWS:
+        raise SystemExit(f"{version}: the outcomes of {ROWS} rows are {counts}")
+    print(f"{version}: installed by pip, demonstration in {took_s:.1f} s, {counts}")
+
+
+def main() -> None:
+    """Build, check and try."""
+    sdist, wheel = build()
+    for file in (sdist, wheel):
+        print(f"{file.relative_to(ROOT)}: {file.stat().st_size / 1e6:.1f} MB")
+    with tempfile.TemporaryDirectory(prefix="rollbook-dist-") as folder:
+        check(Path(folder), sdist, wheel)
+        for python in sys.argv[1:] or pythons():
+            try_it(python, Path(folder), wheel)
+
+
+if __name__ == "__main__":
+    main()
