@@ -29,8 +29,23 @@ cat > "$folder/store.json" <<EOF
   "credentials": [{"accessKey": "$access", "secretKey": "$store"}],
   "actions": ["Read", "Write", "List"]}]}
 EOF
-# The store's own user has to read it; the folder is closed to everybody else.
-chmod 644 "$folder/store.json"
+cat > "$folder/alertmanager.yml" <<EOF
+# Alerts are collected and go nowhere until a receiver has an address:
+# https://prometheus.io/docs/alerting/latest/configuration/#receiver
+route:
+  receiver: operators
+  group_by: [alertname]
+receivers:
+  - name: operators
+#   email_configs:
+#     - to: operators@example.org
+#       from: rollbook@example.org
+#       smarthost: mail.example.org:587
+#       auth_username: rollbook@example.org
+#       auth_password: ...
+EOF
+# Their services' own users have to read them; the folder is closed to everybody else.
+chmod 644 "$folder/store.json" "$folder/alertmanager.yml"
 cat > "$folder/rollbook.env" <<EOF
 DATABASE_URL=postgresql://rollbook:$postgres@postgres:5432/rollbook
 REDIS_URL=redis://:$valkey@valkey:6379/0

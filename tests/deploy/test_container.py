@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {"migrate", "api", "worker", "watch"}
-ONCE = {"migrate", "bucket"}
+ONCE = {"migrate", "bucket", "backup", "backup-files"}
 
 
 def tool(name: str) -> str:
@@ -91,6 +92,53 @@ def test_a_service_is_closed_and_watched(name: str) -> None:
     assert name in ONCE or "test" in service.get("healthcheck", {}) or name == "api"
     for port in service.get("ports", []):  # the API's own healthcheck is the image's
         assert port.startswith(("127.0.0.1:", "${ROLLBOOK_LISTEN:-127.0.0.1:")), port
+
+
+def networks(name: str) -> set[str]:
+    return set(SERVICES[name]["networks"])
+
+
+def test_only_what_must_reaches_the_data_and_nothing_there_reaches_out() -> None:
+    assert all(COMPOSE["networks"][name]["internal"] for name in ("back", "watching"))
+    for name in ("postgres", "valkey", "store", "bucket", "backup", "backup-files", "migrate"):
+        assert networks(name) == {"back"}, name
+    for name in ("proxy", "prometheus", "alertmanager", "grafana"):
+        assert "back" not in networks(name), name
+
+
+def test_the_proxy_alone_says_who_asks() -> None:
+    address = SERVICES["proxy"]["networks"]["front"]["ipv4_address"]
+    assert SERVICES["api"]["environment"]["FORWARDED_ALLOW_IPS"] == address
+    [config] = COMPOSE["networks"]["front"]["ipam"]["config"]
+    default = re.compile(r"\$\{\w+:-(.+)\}")
+    proxy, subnet, others = (
+        default.fullmatch(text)[1]  # type: ignore[index]
+        for text in (address, config["subnet"], config["ip_range"])
+    )
+    assert ip_address(proxy) in ip_network(subnet)
+    assert ip_address(proxy) not in ip_network(others)  # from which the others get theirs
+
+
+def test_no_secret_is_on_a_command_line() -> None:
+    secrets = re.compile(r"PASSWORD|SECRET|_KEY\b")
+    for name, service in SERVICES.items():
+        words = service.get("command", [])
+        text = " ".join(words) if isinstance(words, list) else words
+        for found in secrets.finditer(text):
+            # Standard input is none: what stands between the marks of a here document.
+            assert "<<END" in text[: found.start()], name
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_service_has_a_limit_of_memory_and_processes(name: str) -> None:
+    assert SERVICES[name]["mem_limit"]
+    assert SERVICES[name]["pids_limit"]
+
+
+def test_the_larger_sizes_are_ones_that_the_file_has() -> None:
+    text = (ROOT / "compose.yaml").read_text()
+    for name in variables(ROOT / "deploy" / "compose" / "large.env"):
+        assert f"${{{name}:-" in text
 
 
 def test_our_processes_are_told_nothing_that_they_do_not_know() -> None:

@@ -18,6 +18,8 @@ from tests.waiting import PATIENCE_S
 FOLDER = DEPLOY / "kubernetes"
 VERSIONS = ("1.31", "1.37")
 SETTINGS = variables(FOLDER / "settings.env")
+#: Kinds that others define.
+CUSTOM = {"ScaledObject", "ServiceMonitor", "PodMonitor"}
 FOUND = [
     document
     for path in sorted(FOLDER.glob("*.yaml"))
@@ -37,7 +39,7 @@ def named(document: dict[str, Any]) -> str:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_each_object_is_as_kubernetes_has_it(version: str) -> None:
     for document in FOUND:
-        if document["kind"] != "ScaledObject":
+        if document["kind"] not in CUSTOM:
             kubernetes_validate.validate(document, version, strict=True)
 
 
@@ -93,6 +95,39 @@ def test_every_deployment_survives_the_loss_of_a_node() -> None:
     }
     for found in of_kind("Deployment"):
         assert json.dumps(found["spec"]["selector"]["matchLabels"], sort_keys=True) in guarded
+
+
+def test_every_process_is_watched_at_a_port_that_it_has() -> None:
+    pods = {
+        named(found): (found["spec"]["template"]["metadata"]["labels"], port["name"])
+        for found in of_kind("Deployment")
+        for port in found["spec"]["template"]["spec"]["containers"][0]["ports"]
+    }
+    watched = set()
+    for monitor in of_kind("ServiceMonitor", "PodMonitor"):
+        spec = monitor["spec"]
+        [end] = spec.get("endpoints") or spec["podMetricsEndpoints"]
+        wanted = spec["selector"]["matchLabels"]
+        among = {
+            rule["key"]: rule["values"] for rule in spec["selector"].get("matchExpressions", [])
+        }
+        watched |= {
+            name
+            for name, (labels, port) in pods.items()
+            if wanted.items() <= labels.items()
+            and all(labels[key] in values for key, values in among.items())
+            and port == end["port"]
+        }
+    assert watched == set(pods)
+    [service] = of_kind("Service")  # a ServiceMonitor finds services by their own labels
+    assert service["metadata"]["labels"] == service["spec"]["selector"]
+
+
+def test_connections_go_only_where_they_must() -> None:
+    [policy] = of_kind("NetworkPolicy")
+    assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
+    ports = {port["port"] for rule in policy["spec"]["egress"] for port in rule["ports"]}
+    assert {53, 443, 5432, 6379} <= ports
 
 
 def test_the_settings_are_ones_that_we_read() -> None:
