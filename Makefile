@@ -80,6 +80,9 @@ bench: ## All benchmarks, one after the other, and their pages (three hours on a
 bench-idle: setup ## What `rollbook up` takes at rest, and how soon it is ready (2 min)
 	@PYTHONPATH=. $(LONG) bench-idle 2 'What rollbook up takes at rest' -- $(BIN)/python -m benchmarks.idle
 
+bench-estimates: setup ## How well the expected starts of waiting uploads are met (5 min)
+	@PYTHONPATH=. $(LONG) bench-estimates 5 'How well expected starts are met' -- $(BIN)/python -m benchmarks.estimates
+
 soak: setup ## A fault a minute under load, and nothing lost (MINUTES=30, SEED=1)
 	@PYTHONPATH=. $(LONG) soak-$(or $(MINUTES),30) $(or $(MINUTES),30) 'A fault a minute under load' -- $(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),30) --seed $(or $(SEED),1)
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 
+#: South Africa has no daylight saving.
+SOUTH_AFRICA = dt.timezone(dt.timedelta(hours=2))
+
 
 def now() -> dt.datetime:
     """The present moment, in UTC and aware of it."""
@@ -11,5 +14,5 @@ def now() -> dt.datetime:
 
 
 def today() -> dt.date:
-    """Today's date in South Africa (UTC+2, no daylight saving), where the members live."""
-    return (now() + dt.timedelta(hours=2)).date()
+    """Today's date in South Africa, where the members live."""
+    return now().astimezone(SOUTH_AFRICA).date()

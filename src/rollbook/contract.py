@@ -16,6 +16,7 @@ from rollbook.backends.database import Row
 from rollbook.masking import masked, masked_cell
 from rollbook.model import OUTCOMES, RESULTS, Existing, Outcome, Result, Role, Status, User, Verify
 from rollbook.pipeline.reading import How
+from rollbook.uploads.forecast import Reason
 from rollbook.uploads.undo import Undone
 from rollbook.voter_roll.outlook import BudgetState, Outlook, RollState
 
@@ -227,6 +228,11 @@ class UploadStatus(FileReading):
     verification: UploadVerification
     priority: int
     queue_position: int | None = None
+    estimated_start_at: dt.datetime | None = Field(
+        None, description="Of an upload that waits; null where it can't be estimated."
+    )
+    estimated_wait_seconds: float | None = None
+    estimate_unknown: Reason | None = Field(None, description="Why a waiting upload has none.")
     queue_state: str | None = Field(None, description="BullMQ's word, where the queue was asked.")
     error_code: str | None
     error: str | None

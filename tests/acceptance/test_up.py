@@ -95,7 +95,7 @@ def test_up_takes_the_files_of_the_watched_folder(tmp_path: Path) -> None:
             jobs: list[dict[str, Any]] = []
             deadline = time.monotonic() + 60
             while not jobs and time.monotonic() < deadline:
-                jobs = api.get("/bulk-upload/queue/jobs").json()["data"]
+                jobs = api.get("/bulk-upload/queue/jobs").json()["data"]["items"]
             assert followed(api, jobs[0]["job_id"])[-1]["status"] == "completed"
             state = api.get("/bulk-upload/monitor/status").json()["data"]
             assert [w["folder"] for w in state["watchers"]] == [str(folder.resolve())]

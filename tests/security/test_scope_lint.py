@@ -32,6 +32,11 @@ SERVICES = {
         "the watcher, which asks for a claim by its own key",
         {"folder/intake.py", "folder/watcher.py"},
     ),
+    "forecast": (
+        "the queue played forward over all offices; a reader gets the start of an upload that "
+        "`visible` or `history` has found",
+        {"uploads/forecast.py"},
+    ),
     "gauges": ("the metrics, which are counts over all offices", {"api/gauges.py"}),
     "member_index": (
         "the round that indexes members after each merge, and acts on one member for that member",

@@ -16,6 +16,7 @@ from rollbook.contract import Problem
 from rollbook.errors import NotAllowedError, NotAuthenticatedError
 from rollbook.model import Session, User
 from rollbook.service.system import System
+from rollbook.uploads.forecast import Forecaster
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,12 +31,18 @@ def the_system(request: Request) -> System:
     return cast("System", request.app.state.system)
 
 
+def the_forecaster(request: Request) -> Forecaster:
+    """The forecast of when waiting uploads start."""
+    return cast("Forecaster", request.app.state.forecaster)
+
+
 def the_limits(connection: HTTPConnection) -> RequestLimits:
     """The limits on requests."""
     return cast("RequestLimits", connection.app.state.limits)
 
 
 SystemParam = Annotated[System, Depends(the_system)]
+ForecasterParam = Annotated[Forecaster, Depends(the_forecaster)]
 
 
 async def in_session(

@@ -47,6 +47,7 @@ from rollbook.service.rounds import every
 from rollbook.service.system import open_system
 from rollbook.telemetry import traces
 from rollbook.uploads import longest_wait, reconciler
+from rollbook.uploads.forecast import Forecaster
 from rollbook.voter_roll import reconciler as verifications
 
 if TYPE_CHECKING:
@@ -112,8 +113,9 @@ def create_app(settings: Settings) -> FastAPI:
             app.state.provider = Provider(settings)
             app.state.events = events
             app.state.gauges = Gauges(system)
+            app.state.forecaster = Forecaster(system)
             app.state.readiness = Readiness(system)
-            async with Feed(system, events).running() as feed:
+            async with Feed(system, events, app.state.forecaster).running() as feed:
                 app.state.feed = feed
                 yield
 

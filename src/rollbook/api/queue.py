@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 
 from rollbook.accounts import audit
 from rollbook.api.access import (
+    ForecasterParam,
     OperatorParam,
     SystemParam,
     UserParam,
@@ -61,6 +62,7 @@ async def stats(system: SystemParam, user: UserParam) -> Answer[QueueStats]:
 async def jobs(
     system: SystemParam,
     user: UserParam,
+    forecaster: ForecasterParam,
     status: Status | None = None,
     search: SearchParam = None,
     page: PageParam = 1,
@@ -72,9 +74,12 @@ async def jobs(
     )
     states = await lookup.queue_states(system, recent)
     positions = await lookup.positions(system, recent)
+    estimates = await forecaster.estimates(recent)
     items = [
-        UploadStatus.of(upload, queue_state=state, queue_position=position)
-        for upload, state, position in zip(recent, states, positions, strict=True)
+        UploadStatus.of(upload, queue_state=state, queue_position=position, **estimate.facts())
+        for upload, state, position, estimate in zip(
+            recent, states, positions, estimates, strict=True
+        )
     ]
     return Answer(
         message=f"{total} jobs.",

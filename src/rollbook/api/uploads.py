@@ -14,7 +14,14 @@ from fastapi.responses import StreamingResponse
 from pydantic import AfterValidator, BaseModel
 
 from rollbook.accounts import audit
-from rollbook.api.access import SystemParam, UserParam, audited, failures, routes
+from rollbook.api.access import (
+    ForecasterParam,
+    SystemParam,
+    UserParam,
+    audited,
+    failures,
+    routes,
+)
 from rollbook.api.form import UploadForm
 from rollbook.backends.database import Row
 from rollbook.contract import (
@@ -204,12 +211,15 @@ async def _forget(system: System, stored: receive.StoredFile) -> None:
 
 
 @router.get("/status/{job_id}", name="status")
-async def status(job_id: UUID, system: SystemParam, user: UserParam) -> Answer[UploadStatus]:
+async def status(
+    job_id: UUID, system: SystemParam, user: UserParam, forecaster: ForecasterParam
+) -> Answer[UploadStatus]:
     """Return how far an upload is."""
     upload = await lookup.get(system, user, job_id)
     position = await lookup.position(system, upload)
+    [estimate] = await forecaster.estimates([upload])
     left = await seconds_left(system, upload)
-    data = UploadStatus.of(upload, queue_position=position, seconds_left=left)
+    data = UploadStatus.of(upload, queue_position=position, seconds_left=left, **estimate.facts())
     return Answer(message=_in_words(data), data=data)
 
 
@@ -309,6 +319,12 @@ def _missing_in_words(upload: Row, what: Literal["report", "refused"]) -> str:
     )
 
 
+def download_name(upload: Row, what: Literal["report", "refused"]) -> str:
+    """The file name of a downloaded workbook."""
+    stem = upload["file_name"].rpartition(".")[0] or "upload"
+    return f"{stem}-{what}.xlsx"
+
+
 async def download(
     system: System, user: User, upload: Row, what: Literal["report", "refused"]
 ) -> StreamingResponse:
@@ -327,8 +343,7 @@ async def download(
         raise missing from None
     act: audit.Act = "download_report" if what == "report" else "download_refused"
     await audit.record(system.pool, act, who=user, job_id=upload["id"])
-    stem = upload["file_name"].rpartition(".")[0] or "upload"
-    name = f"{stem}-{what}.xlsx"
+    name = download_name(upload, what)
     plain = name.encode("ascii", "replace").decode().replace("?", "_").replace('"', "'")
     headers = {
         "Content-Disposition": f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name)}",
@@ -367,6 +382,7 @@ async def cancel(job_id: UUID, system: SystemParam, user: UserParam) -> Answer[U
 async def history(
     system: SystemParam,
     user: UserParam,
+    forecaster: ForecasterParam,
     status: Status | None = None,
     search: SearchParam = None,
     page: PageParam = 1,
@@ -377,9 +393,10 @@ async def history(
         system, user, status=status, search=search, page=page, page_size=page_size
     )
     positions = await lookup.positions(system, found)
+    estimates = await forecaster.estimates(found)
     items = [
-        UploadStatus.of(upload, queue_position=position)
-        for upload, position in zip(found, positions, strict=True)
+        UploadStatus.of(upload, queue_position=position, **estimate.facts())
+        for upload, position, estimate in zip(found, positions, estimates, strict=True)
     ]
     return Answer(
         message=f"{total} uploads.",

@@ -1,10 +1,13 @@
-"""The queue board: counts and the order of the waiting jobs, as each audience may see them."""
+"""The queue board: counts and the waiting jobs' order and expected starts, for each audience."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
 
+from rollbook import clock
 from rollbook.contract import QueueStats
+from rollbook.live.messages import timestamp
 from rollbook.uploads import lookup
 
 if TYPE_CHECKING:
@@ -13,9 +16,13 @@ if TYPE_CHECKING:
     from rollbook.live.client import Audience
     from rollbook.model import Scope
     from rollbook.service.system import System
+    from rollbook.uploads.forecast import Estimate, Forecaster
 
 #: How many places of the queue are shown.
 PLACES: Final = 200
+#: An expected start is sent again when it has moved by these seconds, and by this part of the wait.
+MOVED_S: Final = 3.0
+MOVED_PART: Final = 0.1
 #: Looks after which the counts are read again although no event has changed them.
 LOOKS_AT_MOST: Final = 10
 #: What is counted; a queue's statistics say more.
@@ -30,18 +37,23 @@ class QueueBoard:
     def __init__(
         self,
         system: System,
+        forecaster: Forecaster,
         places_of: Callable[[Collection[str]], Awaitable[dict[str, Scope | None]]],
     ) -> None:
         """Make an empty board.
 
         Args:
             system: has the queue and the record.
+            forecaster: says when jobs are expected to start.
             places_of: where each of these jobs was sent from; None for another program's job.
         """
         self._system = system
+        self._forecaster = forecaster
         self._places_of = places_of
         self._counts: dict[str, int | bool] = {}
         self._places: dict[str, Scope | None] = {}
+        #: The estimates that clients were sent, by job id.
+        self._estimates: dict[str, Estimate] = {}
         self._looks = LOOKS_AT_MOST
         self._sent: dict[Audience, dict[str, Any]] = {}
 
@@ -64,11 +76,25 @@ class QueueBoard:
         self._looks = 0  # first: an event during the reading makes it due again
         try:
             counts = await lookup.whole_queue(self._system)
-            self._places = await self._places_of(await self._system.queue.order(PLACES))
+            places = await self._places_of(await self._system.queue.order(PLACES))
+            estimates = await self._estimated(
+                [job_id for job_id, place in places.items() if place is not None]
+            )
         except BaseException:
             self.expire()
             raise
-        self._counts = counts
+        self._counts, self._places, self._estimates = counts, places, estimates
+
+    async def _estimated(self, job_ids: Collection[str]) -> dict[str, Estimate]:
+        """The estimates of these jobs, as before where they haven't changed noticeably."""
+        if not job_ids:
+            return {}
+        forecast = await self._forecaster.latest(is_fresh=True)
+        found = {}
+        for job_id in job_ids:
+            known, newest = self._estimates.get(job_id), forecast.of(UUID(job_id))
+            found[job_id] = newest if known is None or _differs(known, newest) else known
+        return found
 
     def view(self, audience: Audience) -> dict[str, Any]:
         """The data of ``queue_stats`` for an audience."""
@@ -78,12 +104,18 @@ class QueueBoard:
             if sent_from is not None and audience.scope.includes(sent_from)
         }
         counts = {name: self._counts[name] for name in _COUNTS} if audience.is_operator else None
-        return {"is_paused": bool(self._counts["is_paused"]), "positions": own, "counts": counts}
+        return {
+            "is_paused": bool(self._counts["is_paused"]),
+            "positions": own,
+            "estimates": {job_id: _shown(self._estimates[job_id]) for job_id in own},
+            "counts": counts,
+        }
 
     def changed_for(self, audience: Audience) -> dict[str, Any] | None:
         """An audience's view where it differs from what this audience was last sent."""
         view = self.view(audience)
-        if view == self._sent.get(audience):
+        sent = self._sent.get(audience)
+        if sent is not None and is_same(view, sent):
             return None
         self._sent[audience] = view
         return view
@@ -95,3 +127,34 @@ class QueueBoard:
     def forget_all(self) -> None:
         """Forget what every audience was sent."""
         self._sent.clear()
+
+
+def is_same(view: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two views say the same; the seconds to an expected start always differ."""
+    return _without_waits(view) == _without_waits(other)
+
+
+def _without_waits(view: dict[str, Any]) -> dict[str, Any]:
+    estimates = {
+        job_id: (one["estimated_start_at"], one["estimate_unknown"])
+        for job_id, one in view["estimates"].items()
+    }
+    return {**view, "estimates": estimates}
+
+
+def _differs(known: Estimate, newest: Estimate) -> bool:
+    """Whether an estimate has changed so much that clients are sent it."""
+    if known.start_at is None or newest.start_at is None or newest.wait_s is None:
+        return known != newest
+    moved = abs((newest.start_at - known.start_at).total_seconds())
+    return moved > max(MOVED_S, newest.wait_s * MOVED_PART)
+
+
+def _shown(estimate: Estimate) -> dict[str, Any]:
+    facts = estimate.facts()
+    start = estimate.start_at
+    if start is not None:
+        left_s = max((start - clock.now()).total_seconds(), 0.0)
+        facts["estimated_start_at"] = timestamp(start)
+        facts["estimated_wait_seconds"] = round(left_s, 1)
+    return facts

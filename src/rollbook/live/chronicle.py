@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 from uuid import UUID
 
-from rollbook.contract import FileReading
+from rollbook.contract import FileReading, UploadVerification
 from rollbook.errors import title_of
 from rollbook.live.messages import Message, MessageType, event, seq_of, timestamp
 from rollbook.masking import masked
@@ -48,6 +48,7 @@ class _Upload:
     """What the messages so far said of an upload."""
 
     place: Scope
+    owner: UUID
     file_name: str
     #: The latest attempt.
     attempt: int | None = None
@@ -78,13 +79,18 @@ class Chronicle:
         known = self._uploads.get(job_id)
         return None if known is None else known.place
 
+    def owner(self, job_id: str) -> UUID | None:
+        """The account that sent an upload; None when it isn't remembered."""
+        known = self._uploads.get(job_id)
+        return None if known is None else known.owner
+
     def add(self, records: Iterable[Row]) -> None:
         """Remember uploads."""
         for record in records:
             job_id = str(record["id"])
             if job_id not in self._uploads:
                 place = Scope(record["province"], record["municipality"])
-                self._uploads[job_id] = _Upload(place, record["file_name"])
+                self._uploads[job_id] = _Upload(place, record["owner_id"], record["file_name"])
             self._uploads.move_to_end(job_id)
         while len(self._uploads) > REMEMBERED:
             self._uploads.popitem(last=False)
@@ -184,6 +190,8 @@ def _end(one: QueueEvent, known: _Upload, record: Row) -> Message | None:
         data["failed_rows_available"] = is_same and record["refused_key"] is not None
         data["error_code"] = one.data.get("code") or None
         data["error"] = _reason(one, record) if status == "failed" else None
+    if status == "failed":
+        data["stage"] = record["stage"] if is_same else None
     if status == "completed":
         data |= {
             "stage": "report",
@@ -193,6 +201,8 @@ def _end(one: QueueEvent, known: _Upload, record: Row) -> Message | None:
             "outcomes": {name: record[name] for name in OUTCOMES},
             "stage_seconds": record["stage_seconds"],
             "dry_run": record["dry_run"],
+            "started_at": timestamp(record["started_at"]),
+            "verification": UploadVerification.of(record).model_dump(mode="json"),
             **FileReading.facts(record),
         }
     return _of_upload(_ENDS[status], one, known, data)

@@ -20,7 +20,7 @@ import structlog
 from rollbook import clock
 from rollbook.backends.database import UNAVAILABLE, fetch_all, queries
 from rollbook.errors import ServiceUnavailableError
-from rollbook.live.board import QueueBoard
+from rollbook.live.board import QueueBoard, is_same
 from rollbook.live.chronicle import ANNOUNCED, Chronicle
 from rollbook.live.client import ACCOUNT_CHANGED, RESTART, Client
 from rollbook.live.clients import Clients
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from rollbook.model import Scope
     from rollbook.queue.subscriber import Subscriber
     from rollbook.service.system import System
+    from rollbook.uploads.forecast import Forecaster
 
 #: Seconds between two heartbeats. Contract: a client waits for 35.
 HEARTBEAT_S: Final = 15.0
@@ -64,12 +65,12 @@ log = structlog.get_logger(__name__)
 class Feed:
     """Sends the clients of this process what happens to the uploads of their scope."""
 
-    def __init__(self, system: System, subscriber: Subscriber) -> None:
+    def __init__(self, system: System, subscriber: Subscriber, forecaster: Forecaster) -> None:
         self._system = system
         self._subscriber = subscriber
         self.clients = Clients(connections_per_user=system.settings.live_lines_per_user)
         self.stream = Stream()
-        self._board = QueueBoard(system, self._places_of)
+        self._board = QueueBoard(system, forecaster, self._places_of)
         self._log = MessageLog()
         self._chronicle = Chronicle()
         self._snapshots: dict[Audience, asyncio.Task[Snapshot]] = {}
@@ -146,7 +147,7 @@ class Feed:
             whole = snapshot.message(client.session.user, snapshot.seq, is_reset=since is not None)
             messages = [whole, *self._log.missed(client.audience, snapshot.seq)]
             queue = self._board.view(client.audience)
-            if queue != snapshot.queue:  # it changed after the snapshot was read
+            if not is_same(queue, snapshot.queue):  # it changed after the snapshot was read
                 messages.append(state("queue_stats", self.stream.position, queue))
             if not self.is_live:
                 messages.append(self._heartbeat())
@@ -156,6 +157,10 @@ class Feed:
             client.end(RESTART)
         if not client.ended.done():
             self.clients.add(client)
+
+    def owner(self, job_id: str) -> UUID | None:
+        """The account that sent an upload; None for one without a recent event."""
+        return self._chronicle.owner(job_id)
 
     def leave(self, client: Client, why: End | None = None) -> None:
         """Send a client nothing more, and end its connection where there is a reason."""

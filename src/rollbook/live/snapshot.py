@@ -77,7 +77,7 @@ async def read_snapshot(
         reverse=True,
     )
     data = {
-        "uploads": [_upload(row, queue["positions"]) for row in rows],
+        "uploads": [_upload(row, queue) for row in rows],
         "is_truncated": len(unfinished) > LIMIT,
         "queue": queue,
         "heartbeat_seconds": heartbeat_s,
@@ -86,8 +86,10 @@ async def read_snapshot(
     return Snapshot(seq, steps, queue, as_json(data)[1:])
 
 
-def _upload(row: Row, positions: Mapping[str, int]) -> dict[str, Any]:
-    status = UploadStatus.of(row, queue_position=positions.get(str(row["id"])))
+def _upload(row: Row, queue: Mapping[str, Any]) -> dict[str, Any]:
+    job_id = str(row["id"])
+    estimate = queue["estimates"].get(job_id, {}) if row["status"] == "pending" else {}
+    status = UploadStatus.of(row, queue_position=queue["positions"].get(job_id), **estimate)
     return status.model_dump(mode="json")
 
 

@@ -140,9 +140,9 @@ function hear(message) {
   }
 }
 
-function learnQueue({ is_paused, positions, counts }) {
+function learnQueue({ is_paused, positions, estimates, counts }) {
   queueStats.value = { ...counts, is_paused };
-  learnPositions(positions);
+  learnPositions(positions, estimates);
 }
 
 function connected(isLive = true) {

@@ -183,6 +183,10 @@ export const TEXT = {
   "waiting.position": "Position {position} in the queue",
   "waiting.any": "Waiting for its turn",
   "waiting.again": "Waiting for another attempt",
+  "waiting.soon": "starts within a minute",
+  "waiting.starts": "starts in about {time}",
+  "waiting.paused": "the queue is paused",
+  "waiting.no_worker": "no worker is running",
 
   "upload.one": "Upload",
   "upload.back": "All uploads",

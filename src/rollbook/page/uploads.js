@@ -76,6 +76,8 @@ const MOVING = [
   "rows_total",
   "rows_per_second",
   "queue_position",
+  "estimated_start_at",
+  "estimate_unknown",
   "error",
   "error_code",
   "attempt",
@@ -117,13 +119,16 @@ export function learnSnapshot(uploads) {
   changed();
 }
 
-/** Take in the places in the queue. */
-export function learnPositions(positions) {
+/** Take in the positions in the queue, and when each upload is expected to start. */
+export function learnPositions(positions, estimates) {
   for (const [id, { upload }] of known) {
     const before = upload.peek();
     if (before?.status !== "pending") continue;
-    const position = positions[id] ?? null;
-    if (before.queue_position !== position) upload.value = { ...before, queue_position: position };
+    const { estimated_start_at = null, estimate_unknown = null } = estimates[id] ?? {};
+    const newest = { queue_position: positions[id] ?? null, estimated_start_at, estimate_unknown };
+    if (Object.keys(newest).some((name) => before[name] !== newest[name])) {
+      upload.value = { ...before, ...newest };
+    }
   }
 }
 

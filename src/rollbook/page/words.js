@@ -101,3 +101,6 @@ export function setClock(moment) {
 /** Seconds from one moment of the server to another, or to now. */
 export const secondsBetween = (from, to) =>
   Math.max(0, (asDate(to ?? Date.now() + ahead) - asDate(from)) / 1000);
+
+/** Seconds from now, by the server's clock, to a moment. */
+export const secondsUntil = (moment) => Math.max(0, (asDate(moment) - Date.now() - ahead) / 1000);

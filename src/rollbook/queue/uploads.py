@@ -123,6 +123,16 @@ class UploadQueue:
             waits, pauses, prioritized = await reached(look.execute())
         return [*reversed(waits), *reversed(pauses), *prioritized][:limit]
 
+    async def delays(self, limit: int) -> dict[str, dt.datetime]:
+        """When each of the ``limit`` next delayed jobs is ready, by job id."""
+        key = self._queue.toKey("delayed")
+        found = await reached(self._redis.zrange(key, 0, limit - 1, withscores=True))
+        # BullMQ's score is the time in milliseconds, and 12 bits that keep the order of adding.
+        return {
+            job_id: dt.datetime.fromtimestamp(int(score) // 4096 / 1000, dt.UTC)
+            for job_id, score in found
+        }
+
     async def events(self) -> list[tuple[str, dict[str, str]]]:
         """What the queue's event stream holds: ids in it and fields, oldest first."""
         return list(await reached(self._redis.xrange(self._queue.toKey("events"))))

@@ -164,7 +164,13 @@ async def test_operators_hear_the_counts_and_an_office_its_own_places(
         own = await below.until(lambda m: m["type"] == "queue_stats" and m["data"]["is_paused"])
     assert whole["data"]["positions"] == {str(first): 1, str(second): 2}
     assert whole["data"]["counts"]["total"] == 2
-    assert own["data"] == {"is_paused": True, "positions": {str(second): 2}, "counts": None}
+    unknown = {
+        "estimated_start_at": None, "estimated_wait_seconds": None, "estimate_unknown": "paused"
+    }  # fmt: skip
+    assert own["data"] == {
+        "is_paused": True, "positions": {str(second): 2}, "estimates": {str(second): unknown},
+        "counts": None,
+    }  # fmt: skip
 
 
 async def test_everybody_hears_that_the_voter_rolls_budget_is_nearly_spent(

@@ -6,7 +6,7 @@ import { useLoaded, useRested } from "../loading.js";
 import { Badge, Bar, Failure, Go, Loading, OutcomeBar, Pace, Pager, Search, StatusChoice } from "../parts.js";
 import { place, refine } from "../router.js";
 import { learn, listChanged, moment, refusedRows, secondsLeft, uploadSignal } from "../uploads.js";
-import { number, t, when } from "../words.js";
+import { duration, number, secondsUntil, t, when } from "../words.js";
 
 const PAGE_SIZE = 20;
 
@@ -96,10 +96,20 @@ function How({ upload }) {
   }
 }
 
-/** The queue position of a waiting upload. */
+/** The queue position of a waiting upload, and when it is expected to start. */
 export function waiting(upload) {
-  if (upload.error) return t("waiting.again");
-  return upload.queue_position
+  const position = upload.queue_position
     ? t("waiting.position", { position: number(upload.queue_position) })
     : t("waiting.any");
+  const start = expectedStart(upload);
+  return [upload.error ? t("waiting.again") : position, start].filter(Boolean).join(" · ");
+}
+
+function expectedStart({ estimated_start_at: start, estimate_unknown: unknown }) {
+  if (unknown === "paused" || unknown === "no_worker") return t(`waiting.${unknown}`);
+  if (!start) return null;
+  // Rounded, because it is an estimate.
+  const minutes = Math.ceil(secondsUntil(start) / 60);
+  if (minutes <= 1) return t("waiting.soon");
+  return t("waiting.starts", { time: duration(minutes < 10 ? minutes * 60 : Math.ceil(minutes / 5) * 300) });
 }

@@ -1,0 +1,1 @@
+"""How well the expected starts of waiting uploads are met."""
