@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from rollbook.pipeline.csv_records import Records, Shape
+from rollbook.pipeline.csv_cells import Shape
+from rollbook.pipeline.csv_records import Records
 from rollbook.pipeline.header import SEARCH_ROWS, Texts
 
 if TYPE_CHECKING:

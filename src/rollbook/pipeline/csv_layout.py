@@ -1,20 +1,23 @@
 """Where the cells and records of a text file are, seen for all of them at once.
 
 A file whose quotation marks all follow RFC 4180 can be read in one way only, and so can its number
-of cells in each record. Two kinds of such files need a closer look: those in which a cell holds
-lines that may be rows, because a quotation mark that isn't closed ends at the next one, and those
-in which a record has too few cells and would have enough without its quotation marks.
+of cells in each record. Three kinds of such files need a closer look: those in which a cell holds
+lines that may be rows, because a quotation mark that isn't closed ends at the next one; those in
+which a record has too few cells and would have enough without its quotation marks; and those in
+which a backslash may make a quotation mark, a delimiter or a line end text.
 """
 
 from __future__ import annotations
 
 import codecs
+import re
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from rollbook.pipeline.csv_cells import Shape, escapes
 from rollbook.pipeline.csv_encoding import pieces
-from rollbook.pipeline.csv_records import Shape, has_id
+from rollbook.pipeline.csv_records import has_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +31,9 @@ if TYPE_CHECKING:
     Bytes = npt.NDArray[np.uint8]
     Counts = npt.NDArray[np.integer[Any]]
 
-_LINE_END, _RETURN = (ord(sign) for sign in "\n\r")
+_LINE_END, _RETURN, _BACKSLASH = (ord(sign) for sign in "\n\r\\")
+#: A line end after an odd number of backslashes.
+_ESCAPED_END: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\\r?\n")
 #: The share of lines without quotation marks that makes their number of cells a usual one.
 USUAL_SHARE: Final = 0.02
 
@@ -50,6 +55,8 @@ def layout_of(path: Path, shape: Shape) -> npt.NDArray[np.uint32] | None:
     for lines in _whole_lines(path):
         signs = np.frombuffer(lines, np.uint8)
         is_end, is_delimiter = signs == _LINE_END, signs == delimiter
+        if _has_escape(lines, shape):
+            return None
         if not is_open and quote not in lines:
             counts.append(_between(np.flatnonzero(is_delimiter), np.flatnonzero(is_end)) + 1)
             continue
@@ -78,15 +85,32 @@ def layout_of(path: Path, shape: Shape) -> npt.NDArray[np.uint32] | None:
     return np.concatenate([np.empty(0, np.uint32), *counts]).astype(np.uint32)
 
 
+def may_have_escapes(path: Path, shape: Shape) -> bool:
+    """Is there a backslash before a quotation mark, a delimiter or a line end?"""
+    return any(_has_escape(lines, shape) for lines in _whole_lines(path))
+
+
+def _has_escape(lines: bytes, shape: Shape) -> bool:
+    if b"\\" not in lines:
+        return False
+    signs = escapes(shape.delimiter, shape.quote)
+    return any(sign.encode() in lines for sign in signs) or _ESCAPED_END.search(lines) is not None
+
+
 def usual_widths(path: Path, shape: Shape) -> frozenset[int]:
-    """How many cells lines without quotation marks have, as far as that is common."""
+    """How many cells lines without quotation marks and escapes have, as far as that is common."""
     delimiter, quote = ord(shape.delimiter), ord(shape.quote)
     totals = np.zeros(1, np.int64)
     for lines in _whole_lines(path):
         signs = np.frombuffer(lines, np.uint8)
         ends = np.flatnonzero(signs == _LINE_END)
         cells = _between(np.flatnonzero(signs == delimiter), ends)
-        is_plain = _between(np.flatnonzero(signs == quote), ends) == 0
+        is_odd = signs == quote
+        # With an escaped delimiter or line end a line may have fewer cells or more than it seems.
+        after = signs[1:]
+        is_escape = (after == delimiter) | (after == _LINE_END) | (after == _RETURN)
+        is_odd[:-1] |= (signs[:-1] == _BACKSLASH) & is_escape
+        is_plain = _between(np.flatnonzero(is_odd), ends) == 0
         seen = np.bincount(cells[is_plain])
         totals, seen = (seen, totals) if len(seen) > len(totals) else (totals, seen)
         totals[: len(seen)] += seen

@@ -4,18 +4,30 @@ A file that follows RFC 4180 never comes here. In the others a quotation mark ma
 a nickname's, or one that was never closed, and a line may be read in several ways. What decides is
 the number of cells: that of the header row, and those of the lines without quotation marks. Where
 two ways fit, the row is refused; where rows could be swallowed, the file is.
+
+A backslash may be text, or make the quotation mark or the delimiter after it text. Which of the two
+is decided by the lines that fit one of the readings and not the other; see ``escapes_of``.
 """
 
 from __future__ import annotations
 
 import re
-from bisect import bisect_left, bisect_right
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from rollbook.errors import UnreadableFileError
+from rollbook.pipeline.csv_cells import (
+    Shape,
+    Split,
+    bare,
+    cell_of,
+    closing,
+    escapes,
+    is_escaped,
+    readings,
+    split,
+)
 from rollbook.spreadsheets.workbook.worksheet import letters_of
 
 if TYPE_CHECKING:
@@ -24,8 +36,6 @@ if TYPE_CHECKING:
 #: The most lines and the most characters of a cell.
 MOST_LINES: Final = 300
 MOST_CHARS: Final = 128 << 10
-#: The most cells that begin with a quotation mark in a line for which other readings are tried.
-_MOST_QUOTED: Final = 40
 #: The most steps for other readings in a file, and the further ones for each line. No real file
 #: needs as many; without the limit a hostile file would take hours.
 _FREE_STEPS: Final = 1_000_000
@@ -48,28 +58,12 @@ TOO_MANY_QUOTES: Final = (
 )
 #: The row can be read in two ways.
 UNCLEAR: Final = "quotes_unclear"
+#: A backslash of the row can be read in two ways.
+BACKSLASH_UNCLEAR: Final = "backslash_unclear"
 #: The row has too few cells, and its last one may be several.
 DOUBTFUL: Final = "last_cell_doubtful"
 #: A cell of the row has lines of its own that look like rows.
 ROWS_IN_CELL: Final = "rows_in_cell"
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """The table's properties that are known when its records are separated."""
-
-    delimiter: str
-    quote: str = '"'
-    #: Whether a quotation mark inside a cell has a backslash before it.
-    has_escapes: bool = False
-    #: Cells of the header row; None as long as it isn't known.
-    width: int | None = None
-    #: The same without those at its end that are empty.
-    named: int | None = None
-    #: The usual numbers of cells in lines without quotation marks.
-    usual: frozenset[int] = frozenset()
-    #: The column of the ID numbers, from 0.
-    id_column: int | None = None
 
 
 @dataclass(slots=True)
@@ -89,13 +83,18 @@ class Record:
     problem: str | None = None
 
 
-@dataclass(slots=True)
-class _Split:
-    cells: list[str]
-    #: Cells in which text follows a closing quotation mark.
-    loose: list[int]
-    #: The cell whose quotation mark isn't closed.
-    open_at: int | None = None
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """A record as it is under one meaning of the backslash."""
+
+    shape: Shape
+    #: Of the first line, or of the whole record if a later line closes its quotation mark.
+    found: Split
+    #: Lines of the record after the first.
+    more: int
+    #: 2: its marks follow the standard and it has its number of cells; 1: the same, but for marks
+    #: inside cells without marks around them; 0: neither.
+    rank: int
 
 
 class Records:
@@ -115,7 +114,9 @@ class Records:
         self._waiting: deque[str] = deque()
         self._row = 0
         self._steps = _FREE_STEPS
-        self._escape = "\\" + shape.delimiter
+        self._escapes = escapes(shape.delimiter, shape.quote)
+        #: How many records fit better if backslashes escape (True) or if they don't (False).
+        self.evidence: Counter[bool] = Counter()
 
     def __iter__(self) -> Iterator[Record]:
         """The records in their order.
@@ -124,11 +125,15 @@ class Records:
             UnreadableFileError: a quotation mark isn't closed, and rows may be in its cell.
         """
         # In a line without these only the delimiters count. The output has double quotes.
-        signs = {self._shape.quote, '"', "\\" if self._shape.has_escapes else self._escape}
+        signs = {self._shape.quote, '"'}
+        if self._shape.has_escapes:
+            signs.add("\\")
+        elif self._shape.has_escapes is None:
+            signs |= self._escapes
         while (line := self._next()) is not None:
             self._row += 1
             self._steps += _STEPS_A_LINE
-            if any(sign in line for sign in signs):
+            if any(sign in line for sign in signs) or self._goes_on(line):
                 yield self._record(line)
             else:
                 yield Record([], line)
@@ -147,36 +152,93 @@ class Records:
 
     def _record(self, line: str) -> Record:
         shape = self._shape
+        if shape.has_escapes is None and ("\\" in line or split(line, shape).open_at is not None):
+            plain = self._reading(line, replace(shape, has_escapes=False))
+            escaped = self._reading(line, replace(shape, has_escapes=True))
+            if self._are_rivals(plain, escaped):
+                return self._rivals(line, plain, escaped)
+            shape = self._better(line, plain, escaped).shape
         found = split(line, shape)
-        if "\\" in line and not shape.has_escapes:
-            shape = self._escaped_shape(line, found)
-            if shape.has_escapes:
-                found = split(line, shape)
         if found.open_at is not None:
             return self._open(line, shape, found.open_at)
+        if shape.has_escapes and self._goes_on(line):
+            whole = self._reading(line, shape)
+            if whole.rank:
+                return self._taken(whole.found, whole.more)
         if found.loose:
             return self._loose(line, shape, found)
         return self._closed(line, shape, found)
 
-    def _escaped_shape(self, line: str, plain: _Split) -> Shape:
-        """The shape of a line in which a backslash may make the next sign text."""
-        shape = self._shape
-        if self._has_width(plain):
-            return shape
-        if plain.open_at is not None:
-            joined, _ = self._joined(line, shape, plain.open_at)
-            if joined is not None and self._has_width(joined):
-                return shape
-        escaped = replace(shape, has_escapes=True)
-        found = split(line, escaped)
-        goes_on = found.open_at is not None and f"\\{shape.quote}" in line and not found.loose
-        return escaped if goes_on or self._has_width(found) else shape
+    # --- the two meanings of a backslash ----------------------------------------------------------
 
-    def _has_width(self, found: _Split) -> bool:
-        """Does it follow the standard, and has it as many cells as the header row?"""
-        if found.loose or found.open_at is not None:
+    def _goes_on(self, line: str) -> bool:
+        """Is the line's end inside a cell if backslashes escape?"""
+        return self._shape.has_escapes is not False and is_escaped(line, len(line))
+
+    def _reading(self, line: str, shape: Shape) -> _Reading:
+        """The record that begins in a line."""
+        found, more = split(line, shape), 0
+        if found.open_at is not None:
+            joined, added = self._joined(line, shape, found.open_at)
+            if joined is not None:
+                found, more = joined, added
+        elif shape.has_escapes and is_escaped(line, len(line)):
+            found, more = self._continued(line, shape)
+        is_sound = found.open_at is None and not found.loose
+        is_whole = shape.width is None or self._is_width(len(found.cells))
+        rank = 0 if not (is_sound and is_whole) else 1 if found.has_stray else 2
+        return _Reading(shape, found, more, rank)
+
+    def _continued(self, line: str, shape: Shape) -> tuple[Split, int]:
+        """The record of a line whose end, and maybe that of later ones, has a backslash."""
+        texts = [line]
+        while is_escaped(texts[-1], len(texts[-1])):
+            below = self._peek(len(texts) - 1)
+            # Another row can't be a part of a cell.
+            if below is None or len(texts) > MOST_LINES or has_id(below, shape):
+                return split(line, shape), 0
+            texts.append(below)
+        self._spend(len(texts))
+        return split("\n".join(texts), shape), len(texts) - 1
+
+    def _is_width(self, count: int) -> bool:
+        width = self._shape.width or 0
+        return (self._shape.named or width) <= count <= width or count in self._shape.usual
+
+    def _are_rivals(self, plain: _Reading, escaped: _Reading) -> bool:
+        """Do both readings fit equally well, with text in other cells? Evidence is counted here."""
+        if self._shape.width is None or (
+            plain.more == escaped.more
+            and list(map(bare, plain.found.cells)) == list(map(bare, escaped.found.cells))
+        ):
             return False
-        return self._shape.width in (None, len(found.cells))
+        if plain.rank != escaped.rank:
+            self.evidence[escaped.rank > plain.rank] += 1
+            return False
+        return plain.rank > 0
+
+    def _rivals(self, line: str, plain: _Reading, escaped: _Reading) -> Record:
+        """The refused record of two readings.
+
+        Raises:
+            UnreadableFileError: they differ in which lines belong to it, and others may be rows.
+        """
+        more = max(plain.more, escaped.more)
+        below = [self._peek(at) or "" for at in range(more)]
+        if any(has_id(other, self._shape) for other in below):
+            at = split(line, (plain if plain.more else escaped).shape).open_at or 0
+            raise UnreadableFileError(OPEN_QUOTE.format(self._row, letters_of(at)))
+        record = self._taken(plain.found, more)
+        record.problem = BACKSLASH_UNCLEAR
+        return record
+
+    def _better(self, line: str, plain: _Reading, escaped: _Reading) -> _Reading:
+        """The reading that fits the line, the plain one if both do or neither does."""
+        if plain.rank and plain.rank >= escaped.rank:
+            return plain
+        first = split(line, escaped.shape)
+        goes_on = first.open_at is not None and f"\\{self._shape.quote}" in line
+        return escaped if escaped.rank or (goes_on and not first.loose) else plain
 
     def _ways(self, line: str, width: int, shape: Shape) -> list[list[str]]:
         """The ways to read a line as so many cells; see ``readings``.
@@ -195,7 +257,7 @@ class Records:
 
     # --- a line by itself -------------------------------------------------------------------------
 
-    def _closed(self, line: str, shape: Shape, found: _Split) -> Record:
+    def _closed(self, line: str, shape: Shape, found: Split) -> Record:
         """A line that follows the standard."""
         width, count = shape.width, len(found.cells)
         if width is None or count >= (shape.named or width) or count in shape.usual:
@@ -215,7 +277,7 @@ class Records:
         )
         return Record(found.cells, problem=DOUBTFUL if is_likely else UNCLEAR)
 
-    def _loose(self, line: str, shape: Shape, found: _Split) -> Record:
+    def _loose(self, line: str, shape: Shape, found: Split) -> Record:
         """A line in which something follows a closing quotation mark."""
         width, count = shape.width, len(found.cells)
         if width is None:
@@ -223,7 +285,7 @@ class Records:
         for wanted in (width, *sorted(shape.usual - {width}, reverse=True)):
             ways = self._ways(line, wanted, shape)
             if len(ways) == 1:
-                return Record([_cell(text, shape) for text in ways[0]])
+                return Record([cell_of(text, shape) for text in ways[0]])
             if ways:
                 return Record(found.cells, problem=UNCLEAR)
         return Record(found.cells, problem=UNCLEAR if count < width else None)
@@ -256,16 +318,16 @@ class Records:
             record.problem = ROWS_IN_CELL
         return record
 
-    def _taken(self, joined: _Split, more: int) -> Record:
+    def _taken(self, joined: Split, more: int) -> Record:
         for _ in range(more):
             self._waiting.popleft()
         return Record(joined.cells)
 
     def _literal(self, line: str, shape: Shape, way: list[str] | None) -> Record:
         texts = line.split(shape.delimiter) if way is None else way
-        return Record([_cell(text, shape) for text in texts], has_literal_quote=True)
+        return Record([cell_of(text, shape) for text in texts], has_literal_quote=True)
 
-    def _joined(self, line: str, shape: Shape, open_at: int) -> tuple[_Split | None, int]:
+    def _joined(self, line: str, shape: Shape, open_at: int) -> tuple[Split | None, int]:
         """The record that begins in a line and ends in a later one, and how many lines it adds.
 
         None if its quotation mark isn't closed, or isn't closed as the standard has it.
@@ -279,7 +341,7 @@ class Records:
             chars += len(below) + 1
             if chars > MOST_CHARS:
                 break
-            if _closing(below, 0, shape.quote, has_escapes=shape.has_escapes) < 0:
+            if closing(below, 0, shape.quote, has_escapes=shape.has_escapes) < 0:
                 continue
             found = split("\n".join(texts), shape)
             self._spend(len(found.cells) + len(texts))
@@ -295,201 +357,15 @@ class Records:
         return bool(self._ways(line, shape.width or 0, shape))
 
 
-# --- cells of a line ------------------------------------------------------------------------------
-
-
-def split(text: str, shape: Shape) -> _Split:
-    """The cells of a record as spreadsheet programs read it, spaces before a quotation mark apart.
-
-    A cell that begins with a quotation mark ends at the delimiter after the next single one; what
-    is between these two belongs to it. Elsewhere a quotation mark is text.
-    """
-    delimiter, quote, has_escapes = shape.delimiter, shape.quote, shape.has_escapes
-    found = _Split([], [])
-    at, end = 0, len(text)
-    while True:
-        start = at
-        while start < end and text[start] == " ":
-            start += 1
-        if start < end and text[start] == quote:
-            close = _closing(text, start + 1, quote, has_escapes=has_escapes)
-            if close < 0:
-                found.open_at = len(found.cells)
-                found.cells.append(text[at:])
-                return found
-            stop = _delimiter(text, close + 1, delimiter, has_escapes=has_escapes)
-            inner, rest = text[start + 1 : close], text[close + 1 : stop]
-            if rest.strip(" "):
-                found.loose.append(len(found.cells))
-            else:
-                rest = ""
-            cell = inner.replace(quote * 2, quote) + rest
-        else:
-            stop = _delimiter(text, at, delimiter, has_escapes=has_escapes)
-            cell = text[at:stop]
-        found.cells.append(_unescaped(cell, shape) if has_escapes else cell)
-        if stop == end:
-            return found
-        at = stop + 1
-
-
-def _closing(text: str, at: int, quote: str, *, has_escapes: bool) -> int:
-    """Where the quotation mark is that closes a cell; -1 if there is none."""
-    while (at := text.find(quote, at)) >= 0:
-        if has_escapes and _is_escaped(text, at):
-            at += 1
-        elif text.startswith(quote, at + 1):
-            at += 2
-        else:
-            return at
-    return -1
-
-
-def _delimiter(text: str, at: int, delimiter: str, *, has_escapes: bool) -> int:
-    """Where the next delimiter is, or the end of the text."""
-    while (at := text.find(delimiter, at)) >= 0:
-        if not (has_escapes and _is_escaped(text, at)):
-            return at
-        at += 1
-    return len(text)
-
-
-def _is_escaped(text: str, at: int) -> bool:
-    before = at
-    while before and text[before - 1] == "\\":
-        before -= 1
-    return (at - before) % 2 == 1
-
-
-@lru_cache(maxsize=8)
-def _escapes(delimiter: str, quote: str) -> re.Pattern[str]:
-    return re.compile(rf"\\([\\{re.escape(delimiter)}{re.escape(quote)}])")
-
-
-def _unescaped(cell: str, shape: Shape) -> str:
-    return _escapes(shape.delimiter, shape.quote).sub(r"\1", cell) if "\\" in cell else cell
-
-
-def _cell(text: str, shape: Shape) -> str:
-    """The value of a cell from its text in the file."""
-    quote, inner = shape.quote, text.strip(" ")
-    if len(inner) < 2 or inner[0] != quote:
-        return text
-    close = _closing(inner, 1, quote, has_escapes=shape.has_escapes)
-    if close < 0:
-        return text
-    if close == len(inner) - 1:
-        cell = inner[1:-1].replace(quote * 2, quote)
-    elif inner[-1] == quote and inner[close - 1] in (" ", quote):
-        # "Flat "B" St": the marks inside weren't doubled.
-        cell = inner[1:-1].replace(quote * 2, quote)
-    else:
-        cell = inner[1:close].replace(quote * 2, quote) + inner[close + 1 :]
-    return _unescaped(cell, shape) if shape.has_escapes else cell
-
-
-def readings(line: str, width: int, shape: Shape) -> tuple[list[list[str]], int]:
-    """The ways to read a line as so many cells, two at most.
-
-    A cell ends at the next delimiter. One that begins with a quotation mark may also end at a later
-    one that has a quotation mark before it, or at the one that ``split`` finds.
+def escapes_of(records: Records) -> bool | None:
+    """Whether backslashes escape in a file whose shape leaves that open.
 
     Returns:
-        The texts of the cells as they are in the line, and how many steps it took.
+        None if no record shows it, or records show both.
     """
-    ends = [found.start() for found in re.finditer(re.escape(shape.delimiter), line)]
-    if shape.has_escapes:
-        ends = [at for at in ends if not _is_escaped(line, at)]
-    ends.append(len(line))
-    #: Delimiters that are inside cells.
-    inside = len(ends) - width
-    starts = [0, *(at + 1 for at in ends[:-1])]
-    quoted = [at for at, start in enumerate(starts) if _begins(line, start, shape.quote)]
-    if inside < 0 or width < 1 or len(quoted) > _MOST_QUOTED:
-        return [], 1
-    if not inside:
-        return [_between(line, starts, ends)], 1
-    stops = [_stops(line, at, at + inside, starts, ends, shape) for at in quoted]
-    after = [[bisect_right(quoted, stop) for stop in row] for row in stops]
-    # The number of readings from a cell in quotation marks on, by the delimiters left to use.
-    ways = [[0] * (inside + 1) for _ in range(len(quoted) + 1)]
-    ways[-1][0] = 1
-    steps = 1
-    for number in reversed(range(len(quoted))):
-        steps += (inside + 1) * len(stops[number])
-        for left in range(inside + 1):
-            ways[number][left] = min(
-                2,
-                sum(
-                    ways[later][left - (stop - quoted[number])]
-                    for stop, later in zip(stops[number], after[number], strict=True)
-                    if stop - quoted[number] <= left
-                ),
-            )
-    found = []
-    for way in range(ways[0][inside]):
-        merged = _merged(way, inside, (quoted, stops, after, ways))
-        kept = [at for at in range(len(ends)) if not any(a < at <= b for a, b in merged)]
-        last = dict(merged)
-        found.append([line[starts[at] : ends[last.get(at, at)]] for at in kept])
-    return found, steps
-
-
-def _between(line: str, starts: list[int], ends: list[int]) -> list[str]:
-    return [line[start:end] for start, end in zip(starts, ends, strict=True)]
-
-
-def _begins(line: str, start: int, quote: str) -> bool:
-    while line.startswith(" ", start):
-        start += 1
-    return line.startswith(quote, start)
-
-
-def _ends(line: str, end: int, quote: str) -> bool:
-    while end and line[end - 1] == " ":
-        end -= 1
-    return line.endswith(quote, 0, end)
-
-
-def _stops(
-    line: str, at: int, last: int, starts: list[int], ends: list[int], shape: Shape
-) -> list[int]:
-    """The delimiters, up to the last one, at which a cell in quotation marks may end."""
-    stops = [at]
-    start = line.index(shape.quote, starts[at])
-    for stop in range(at + 1, min(last + 1, len(ends))):
-        # Two cells in quotation marks aren't one.
-        if _begins(line, starts[stop], shape.quote) and _ends(line, ends[stop - 1], shape.quote):
-            break
-        if _ends(line, ends[stop], shape.quote):
-            stops.append(stop)
-    close = _closing(line, start + 1, shape.quote, has_escapes=shape.has_escapes)
-    if close >= 0:
-        loose = bisect_left(ends, close)
-        if at < loose <= last and loose not in stops:
-            stops.append(loose)
-    return stops
-
-
-def _merged(
-    way: int,
-    inside: int,
-    found: tuple[list[int], list[list[int]], list[list[int]], list[list[int]]],
-) -> list[tuple[int, int]]:
-    """Of one of the ways, the first and the last cell of those that are joined."""
-    quoted, stops, after, ways = found
-    merged, number = [], 0
-    while number < len(quoted):
-        for stop, later in zip(stops[number], after[number], strict=True):
-            spent = stop - quoted[number]
-            there = ways[later][inside - spent] if spent <= inside else 0
-            if way < there:
-                merged.append((quoted[number], stop))
-                inside -= spent
-                number = later
-                break
-            way -= there
-    return merged
+    deque(records, maxlen=0)
+    shown = set(records.evidence)
+    return shown.pop() if len(shown) == 1 else None
 
 
 _ID: Final = re.compile(r"(?:\d{6,13}|\d[.,]\d+E\+?\d+)", re.IGNORECASE)

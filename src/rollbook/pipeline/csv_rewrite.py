@@ -6,14 +6,15 @@ import codecs
 import io
 from array import array
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from rollbook.pipeline.csv_dialect import unwrapped
 from rollbook.pipeline.csv_encoding import PADDING, decoded_once_more, pieces
-from rollbook.pipeline.csv_layout import usual_widths
-from rollbook.pipeline.csv_records import Record, Records
+from rollbook.pipeline.csv_layout import may_have_escapes, usual_widths
+from rollbook.pipeline.csv_records import Record, Records, escapes_of
 from rollbook.pipeline.reading import Note
 
 if TYPE_CHECKING:
@@ -117,15 +118,17 @@ def as_standard(path: Path, dialect: Dialect) -> Standard:
     """
     target = path.with_name(f"{path.name}.records")
     shape = replace(dialect.shape, usual=usual_widths(path, dialect.shape))
-    lines = _lines(path)
-    if dialect.has_said_line:
-        next(lines, None)
-    if dialect.is_wrapped:
-        lines = map(unwrapped, lines)
+    has_end = ends_with_line(path)
+    has_escapes: bool | None = False
+    if may_have_escapes(path, shape):
+        records = Records(_lines(path, dialect), shape, ends_with_line=has_end)
+        has_escapes = escapes_of(records)
+    shape = replace(shape, has_escapes=has_escapes)
     written = _Written(shape.delimiter)
     with target.open("w", encoding="utf-8", newline="") as out:
         waiting, chars = [], 0
-        for index, record in enumerate(Records(lines, shape, ends_with_line=ends_with_line(path))):
+        records = Records(_lines(path, dialect), shape, ends_with_line=has_end)
+        for index, record in enumerate(records):
             if record.line is not None:
                 text, count = record.line, record.line.count(shape.delimiter) + 1
             else:
@@ -202,9 +205,9 @@ def ends_with_line(path: Path) -> bool:
         return file.read() == b"\n"
 
 
-def _lines(path: Path) -> Iterator[str]:
-    """The lines of a file in UTF-8, without their ends."""
+def _lines(path: Path, dialect: Dialect) -> Iterator[str]:
+    """The lines of a file in UTF-8 that belong to its table, without their ends."""
     with path.open(encoding="utf-8-sig", newline="\n") as file:
-        for line in file:
-            text = line.removesuffix("\n")
-            yield text.removesuffix("\r")
+        for line in islice(file, int(dialect.has_said_line), None):
+            text = line.removesuffix("\n").removesuffix("\r")
+            yield unwrapped(text) if dialect.is_wrapped else text
