@@ -89,6 +89,21 @@ CURVES: list[Panel] = [
         ],
     ),
     (
+        "Connections to PostgreSQL",
+        "none",
+        [
+            (
+                "sum by (component, pool, state) (rollbook_database_connections)",
+                "{{component}} {{pool}} {{state}}",
+            ),
+            (
+                "sum by (component, pool) (rollbook_database_connections_max)",
+                "{{component}} {{pool}} at most",
+            ),
+            ("max(rollbook_lock_waits)", "sessions that wait for a lock"),
+        ],
+    ),
+    (
         "Files taken in",
         "Bps",
         [

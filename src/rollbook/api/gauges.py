@@ -44,6 +44,11 @@ FAMILIES: Final = {
     "rollbook_workers": ([], "Workers that were heard of in the last 30 seconds."),
     "rollbook_worker_slots": ([], "Attempts that all of them make at a time."),
     "rollbook_worker_slots_in_use": ([], "Attempts that all of them are making."),
+    "rollbook_lock_waits": (
+        [],
+        "Sessions of ours that wait for a lock, such as merges of the same members.",
+    ),
+    "rollbook_lock_wait_seconds": ([], "For how long the first of them has been waiting; 0: none."),
     "rollbook_voter_roll_budget_limit": ([], "Requests to the voter roll in one window, at most."),
     "rollbook_voter_roll_budget_used": ([], "Requests that the current window counts."),
     "rollbook_voter_roll_budget_wait_seconds": ([], "For how long nothing may be sent; 0: now."),
@@ -65,7 +70,7 @@ def up(part: str, *, is_up: bool) -> GaugeMetricFamily:
 
 
 class Gauges:
-    """The shared metrics, cached because each reading costs four queries."""
+    """The shared metrics, cached because each reading costs five queries."""
 
     def __init__(self, system: System) -> None:
         self._system = system
@@ -98,12 +103,15 @@ class Gauges:
             rows = await fetch_all(connection, _SQL["uploads"])
             [oldest] = await fetch_all(connection, _SQL["oldest_waiting"])
             [workers] = await fetch_all(connection, _SQL["workers"])
+            [locks] = await fetch_all(connection, _SQL["lock_waits"])
         counts = {row["status"]: row["uploads"] for row in rows}
         uploads = family("rollbook_uploads")
         for status in STATUSES:  # a status without uploads is 0
             uploads.add_metric([status], counts.get(status, 0))
         found: list[Metric] = [uploads, *_of(workers)]
         found.append(_one("rollbook_oldest_waiting_seconds", oldest["seconds"]))
+        found.append(_one("rollbook_lock_waits", locks["waits"]))
+        found.append(_one("rollbook_lock_wait_seconds", locks["seconds"]))
         if self._system.settings.asks_voter_roll:
             standing = await Budget(self._system).standing()
             found.append(_one("rollbook_voter_roll_budget_limit", standing.limit))

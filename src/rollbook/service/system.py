@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from rollbook.backends.database import Pool, make_pool
 from rollbook.backends.files import FileStore
 from rollbook.backends.redis import make_client
 from rollbook.queue.uploads import UploadQueue
+from rollbook.telemetry import metrics
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -62,6 +64,8 @@ async def open_system(settings: Settings) -> AsyncIterator[System]:
     )
     await pool.open(wait=False)
     await undo_pool.open(wait=False)
+    _measure("main", pool)
+    _measure("undo", undo_pool)
     redis = make_client(
         settings.redis_address, answer_s=settings.redis_answer_s, keepalive=settings.keepalive
     )
@@ -72,3 +76,19 @@ async def open_system(settings: Settings) -> AsyncIterator[System]:
         await redis.aclose()
         await undo_pool.close()
         await pool.close()
+
+
+#: Names of our metrics, and psycopg's for the same.
+_STATES = {"open": "pool_size", "idle": "pool_available", "wanted": "requests_waiting"}
+
+
+def _measure(name: str, pool: Pool) -> None:
+    """Show the pool's connections in the metrics, as they are at each scrape."""
+
+    def count(figure: str) -> float:
+        return pool.get_stats().get(figure, 0)
+
+    for state, figure in _STATES.items():
+        gauge = metrics.DATABASE_CONNECTIONS.labels(pool=name, state=state)
+        gauge.set_function(partial(count, figure))
+    metrics.DATABASE_CONNECTIONS_MAX.labels(pool=name).set(pool.max_size)

@@ -75,6 +75,14 @@ ROUNDS: Final = Counter(
     "rollbook_maintenance_rounds", "Rounds of the maintenance services.", ["service", "result"]
 )
 
+DATABASE_CONNECTIONS: Final = Gauge(
+    "rollbook_database_connections",
+    "Connections of this process's pools: open, idle, and asked for without getting one yet.",
+    ["pool", "state"],
+)
+DATABASE_CONNECTIONS_MAX: Final = Gauge(
+    "rollbook_database_connections_max", "The most connections of each pool.", ["pool"]
+)
 CLOCK_DIFFERENCE: Final = Gauge(
     "rollbook_clock_difference_seconds",
     "By how much this machine's clock is ahead of PostgreSQL's.",

@@ -31,7 +31,7 @@ from tests.conftest import PASSWORD
 from tests.files import csv_file
 from tests.integration.worker.test_worker import ended, working
 from tests.promtool import complaints_of_metrics, complaints_of_rules
-from tests.waiting import job_event
+from tests.waiting import PATIENCE_S, job_event
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
@@ -149,6 +149,28 @@ async def test_the_shared_figures_are_those_of_record_and_queue(
     assert value(text, "rollbook_oldest_waiting_seconds") > 0
     assert {family.name for family in found} <= set(gauges.FAMILIES)
     _check_text(text)
+
+
+async def test_a_session_that_waits_for_a_lock_and_the_pools_are_shown(system: System) -> None:
+    async def waits() -> float:
+        text = exposition.text("api", await gauges.Gauges(system).families()).decode()
+        return value(text, "rollbook_lock_waits") and value(text, "rollbook_lock_wait_seconds")
+
+    assert await waits() == 0
+    async with system.pool.connection() as first, system.pool.connection() as second:
+        await first.execute("LOCK members IN ACCESS EXCLUSIVE MODE")
+        blocked = asyncio.create_task(second.execute("SELECT FROM members"))
+        async with asyncio.timeout(PATIENCE_S):
+            while not await waits():
+                pass  # each look is a query
+        await first.rollback()
+        await asyncio.wait_for(blocked, PATIENCE_S)
+        text = exposition.text("api").decode()
+        at_once = {"component": "api", "pool": "main"}
+        size = value(text, "rollbook_database_connections", state="open", **at_once)
+        idle = value(text, "rollbook_database_connections", state="idle", **at_once)
+        assert size - idle >= 2
+        assert value(text, "rollbook_database_connections_max", **at_once) == 10
 
 
 @contextlib.asynccontextmanager
