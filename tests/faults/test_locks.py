@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -37,7 +38,10 @@ def site(tmp_path: Path) -> Iterator[Site]:
     built.close()
 
 
-def test_a_frozen_workers_merge_gives_its_locks_back_to_the_next_attempt(site: Site) -> None:
+def test_a_frozen_workers_merge_gives_its_locks_back_to_the_next_attempt(
+    site: Site,
+    normal_after: Callable[..., None],
+) -> None:
     frozen = site.run("worker")
     site.ended(site.send(1, 20))
     with connect(site.settings.database_address) as own:
@@ -50,6 +54,7 @@ def test_a_frozen_workers_merge_gives_its_locks_back_to_the_next_attempt(site: S
         frozen.send_signal(signal.SIGSTOP)
         for child in children:
             child.suspend()
+        began = time.monotonic()
         own.rollback()
     # The merge itself goes on, and its transaction stays open: nobody is there to end it.
     until(
@@ -64,10 +69,14 @@ def test_a_frozen_workers_merge_gives_its_locks_back_to_the_next_attempt(site: S
     [upload] = site.query("SELECT * FROM uploads WHERE id = %s", uploads[0])
     assert (upload["status"], upload["unchanged"]) == ("completed", 20)
     assert upload["attempt"] > 1
+    normal_after(time.monotonic() - began, "frozen in a merge, with lock_duration_ms=1500")
 
 
 async def test_a_merge_that_waits_for_anothers_locks_is_handed_back_and_says_for_what(
-    system: System, make_user: MakeUser, settings: Settings
+    system: System,
+    make_user: MakeUser,
+    settings: Settings,
+    normal_after: Callable[..., None],
 ) -> None:
     user = await make_user()
     quick = settings.model_copy(update={"lock_wait_s": 0.3, "job_timeout_s": 30})
@@ -91,4 +100,6 @@ async def test_a_merge_that_waits_for_anothers_locks_is_handed_back_and_says_for
             assert "plit" not in found["error"]
             assert found["attempt"] == found["attempts_before"]
             holding.rollback()
+        began = time.monotonic()
         assert (await ended(system, user, upload_id))["status"] == "completed"
+        normal_after(time.monotonic() - began, "the members are free again")

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import subprocess
+import time
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -115,7 +116,10 @@ async def test_a_limit_of_the_server_fails_with_its_sentence_and_not_again_and_a
 
 
 async def test_a_store_whose_disk_is_full_is_waited_for(
-    make_user: MakeUser, settings: Settings, tmp_path: Path
+    make_user: MakeUser,
+    settings: Settings,
+    tmp_path: Path,
+    normal_after: Callable[..., None],
 ) -> None:
     store = tmp_path / "disk" / "store"
     user = await make_user()
@@ -130,11 +134,17 @@ async def test_a_store_whose_disk_is_full_is_waited_for(
                 assert found["error_code"] == "no_room"
                 assert "disk of the file store" in found["error"]
                 (tmp_path / "disk" / "big").unlink()
+                began = time.monotonic()
                 assert (await ended(opened, user, upload_id))["status"] == "completed"
+                normal_after(time.monotonic() - began, "the store has room")
 
 
 async def test_a_full_scratch_disk_hands_back_and_the_worker_takes_no_job(
-    system: System, make_user: MakeUser, settings: Settings, tmp_path: Path
+    system: System,
+    make_user: MakeUser,
+    settings: Settings,
+    tmp_path: Path,
+    normal_after: Callable[..., None],
 ) -> None:
     user = await make_user()
     with small_disk(tmp_path / "data" / "scratch", 3000):
@@ -147,7 +157,9 @@ async def test_a_full_scratch_disk_hands_back_and_the_worker_takes_no_job(
             assert "scratch" in problem
             assert (await lookup.get(system, user, upload_id))["attempt"] == 0
             big.unlink()
+            began = time.monotonic()
             assert (await ended(opened, user, upload_id))["status"] == "completed"
+            normal_after(time.monotonic() - began, "the scratch disk has room")
 
 
 async def test_a_scratch_disk_that_fills_up_during_an_attempt_costs_none(

@@ -6,6 +6,7 @@ import asyncio
 import datetime as dt
 import os
 import shutil
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -71,7 +72,9 @@ async def test_a_worker_with_another_store_takes_no_job_and_says_why(
 
 
 async def test_a_mount_that_went_away_costs_no_upload_and_gets_none(
-    system: System, make_user: MakeUser
+    system: System,
+    make_user: MakeUser,
+    normal_after: Callable[..., None],
 ) -> None:
     user = await make_user()
     upload_id = await sent(system, user, csv_file(3))
@@ -96,7 +99,9 @@ async def test_a_mount_that_went_away_costs_no_upload_and_gets_none(
         assert list(root(system).iterdir()) == []
         root(system).rmdir()
         away.rename(root(system))
+        began = time.monotonic()
         assert (await ended(system, user, third))["status"] == "completed"
+        normal_after(time.monotonic() - began, "the mount is back")
         assert worker.fitness.is_fit()
 
 

@@ -47,6 +47,7 @@ class Door:
         self._most = settings.connections_per_address
         names = trusted.split(",") if isinstance(trusted, str) else trusted or []
         self._trusted = {name.strip() for name in names}
+        self._networks = [found for name in self._trusted if (found := _network(name)) is not None]
         self._open: dict[asyncio.BaseTransport, str] = {}
         self._count: Counter[str] = Counter()
 
@@ -76,8 +77,16 @@ class Door:
         if "*" in self._trusted or address in self._trusted:
             return True
         found = ipaddress.ip_address(address.partition("%")[0])
-        networks = (name for name in self._trusted if "/" in name)
-        return any(found in ipaddress.ip_network(name, strict=False) for name in networks)
+        plain = getattr(found, "ipv4_mapped", None) or found
+        return any(plain in network for network in self._networks)
+
+
+def _network(name: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    """An address or a network; None for another word, which uvicorn compares as a text."""
+    try:
+        return ipaddress.ip_network(name, strict=False)
+    except ValueError:
+        return None
 
 
 class Requests(HttpToolsProtocol):
