@@ -1,14 +1,13 @@
-"""Real engines for all tests: one PostgreSQL and one Valkey a session, a fresh database a test."""
+"""Real engines for all tests: one PostgreSQL and one Valkey a session, an empty database a test."""
 
 from __future__ import annotations
 
 import itertools
 import os
 import random
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import psycopg
+import httpx
 import pytest
 from hypothesis import settings as hypothesis_settings
 from pwdlib import PasswordHash
@@ -23,8 +22,10 @@ from rollbook.engines import Addresses, Engines
 from rollbook.model import Role, Scope, User
 from rollbook.service.system import open_system
 from tests import skips, timeouts, warm_child
+from tests.databases import Databases, administer, named
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from pathlib import Path
 
@@ -107,6 +108,24 @@ def cheap_hashes() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_tls_context() -> Iterator[None]:
+    """One context for all clients of httpx, each of which loads all certificates, in 20 ms."""
+    contexts: dict[tuple[bool, str | None, str | None], ssl.SSLContext] = {}
+
+    def context(verify: Any = True, cert: Any = None, *, trust_env: bool = True) -> ssl.SSLContext:
+        if verify is not True or cert is not None:
+            return httpx.create_ssl_context(verify, cert, trust_env)
+        key = (trust_env, os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+        if key not in contexts:
+            contexts[key] = httpx.create_ssl_context(trust_env=trust_env)
+        return contexts[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("httpx._transports.default.create_ssl_context", context)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def warm_children(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers of this process use kept children (tests/warm_child.py), but where they may not."""
@@ -126,15 +145,21 @@ def kept_children() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def template(engines: Addresses) -> str:
     """The name of a migrated, empty database to copy."""
-    _administer(engines, "CREATE DATABASE template_rollbook")
-    schema.migrate(_named(engines, "template_rollbook"))
+    administer(engines, "CREATE DATABASE template_rollbook")
+    schema.migrate(named(engines, "template_rollbook"))
     return "template_rollbook"
 
 
+@pytest.fixture(scope="session")
+def databases(engines: Addresses, template: str) -> Databases:
+    """The databases of the tests."""
+    return Databases(engines, template)
+
+
 @pytest.fixture
-def database_url(engines: Addresses, template: str) -> Iterator[str]:
-    """A fresh database of this test alone."""
-    with own_database(engines, template, f"test_{next(_numbers)}") as address:
+def database_url(databases: Databases) -> Iterator[str]:
+    """An empty database of this test alone."""
+    with databases.one() as address:
         yield address
 
 
@@ -191,30 +216,9 @@ def make_user(system: System) -> Callable[..., Awaitable[User]]:
     return make
 
 
-@contextmanager
-def own_database(engines: Addresses, template: str, name: str) -> Iterator[str]:
-    """The address of a fresh database of that name, which goes with the context."""
-    _administer(engines, f"CREATE DATABASE {name} TEMPLATE {template}")
-    try:
-        yield _named(engines, name)
-    finally:
-        _administer(engines, f"DROP DATABASE {name} WITH (FORCE)")
-
-
 def emptied_redis(engines: Addresses) -> str:
     """The address of the Valkey, with nothing in it."""
     assert engines.redis_url is not None
     with Redis.from_url(engines.redis_url) as client:
         client.flushall()
     return engines.redis_url
-
-
-def _named(engines: Addresses, name: str) -> str:
-    assert engines.database_url is not None
-    return engines.database_url.replace("/rollbook?", f"/{name}?")
-
-
-def _administer(engines: Addresses, statement: str) -> None:
-    assert engines.database_url is not None
-    with psycopg.connect(engines.database_url, autocommit=True) as connection:
-        connection.execute(statement.encode())

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +15,7 @@ import httpx
 import psutil
 
 from rollbook.cli.sample_file import write_sample
-from tests.acceptance.conftest import environment, rollbook, start
+from tests.acceptance.conftest import Running, environment, rollbook, start
 from tests.faults.site import until
 from tests.files import csv_file
 from tests.integration.service.test_observe import value
@@ -21,8 +23,6 @@ from tests.waiting import PATIENCE_S, kill, printed
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from tests.acceptance.conftest import Running
 
 FINAL = {"completed", "failed", "cancelled"}
 
@@ -127,12 +127,17 @@ def _scraped(started: Running) -> str:
     return httpx.get(f"{started.url}/metrics").text
 
 
-def test_every_process_of_a_killed_system_ends_and_the_next_start_finds_all_data(
+def test_a_killed_system_ends_whole_and_the_next_start_finds_all_data_and_the_same_password(
     tmp_path: Path,
 ) -> None:
     data = tmp_path / "data"
-    first = start(data)
-    with first.api() as api:
+    first, shown = _up(data)
+    password = re.search(r"password: (\S+)", shown)
+    assert password is not None, shown
+    assert len(password[1]) >= 16
+    email = re.search(r"(\S+@\S+)", shown)
+    assert email is not None, shown
+    with first.api(email[1], password[1]) as api:
         receipt = api.post(
             "/bulk-upload/process", files={"file": ("members.csv", csv_file(5))}
         ).json()["data"]
@@ -144,16 +149,32 @@ def test_every_process_of_a_killed_system_ends_and_the_next_start_finds_all_data
     first.process.stdout.close()
     _, alive = psutil.wait_procs(family, timeout=40)
     assert alive == []
-    second = start(data)
+    second, shown = _up(data)
     try:
-        with second.api() as api:
+        assert "password" not in shown  # it is shown once
+        with second.api(email[1], password[1]) as api:
             [kept] = api.get("/bulk-upload/history").json()["data"]["items"]
             assert (kept["job_id"], kept["status"]) == (receipt["job_id"], "completed")
     finally:
-        second.process.send_signal(signal.SIGTERM)
+        second.process.send_signal(signal.SIGINT)
         assert second.process.wait(timeout=60) == 0
         assert second.process.stdout is not None
         second.process.stdout.close()
+
+
+def _up(data: Path) -> tuple[Running, str]:
+    """The system, started without a password of the operator's, and what it has shown."""
+    process = subprocess.Popen(
+        rollbook("up"), env=environment(data), stdout=subprocess.PIPE, text=True
+    )
+    text = ""
+    for line in printed(process.stdout):
+        text += line
+        if "Stop it with" in line:
+            break
+    url = re.search(r"ready at (http://\S+)", text)
+    assert url is not None, text
+    return Running(process, url[1], data), text
 
 
 def test_a_second_system_on_the_same_folder_is_refused_with_a_sentence(running: Running) -> None:
@@ -203,59 +224,52 @@ def test_a_process_whose_supervisor_ends_before_the_engines_run_begins_nothing(
     assert not data.exists()
 
 
+#: Runs many commands in one process: each would load the libraries for a second.
+COMMANDS = """
+import json, sys
+from rollbook.__main__ import main
+for arguments in json.loads(sys.argv[1]):
+    sys.argv = ["rollbook", *arguments]
+    code = 0
+    try:
+        main()
+    except SystemExit as end:
+        code = end.code or 0
+    print(f"ended with {code}", flush=True)
+"""
+
+
 def test_commands_on_the_machine_reach_the_running_system(running: Running, tmp_path: Path) -> None:
-    env = environment(running.data)
-
-    def command(*arguments: str, code: int = 0) -> str:
-        done = subprocess.run(
-            rollbook(*arguments),
-            env=env,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=PATIENCE_S,
-        )
-        assert done.returncode == code, done.stderr
-        assert "Traceback" not in done.stderr
-        return done.stdout + done.stderr
-
-    assert "waiting" in command("queue", "stats")
-    file = tmp_path / "members.csv"
-    command("sample", str(file), "--rows", "300")
-    assert "all rows" in command("upload", str(file), "--wait")
-    assert "members.csv" in command("queue", "jobs", "--json")
-    assert "Nothing was kept" in command("upload", str(file), code=1)
-    added = command(
-        "users", "add", "gp@example.org", "--role", "province_admin", "--province", "GP"
-    )
-    assert re.search(r"password \S+", added)
-    assert "province_admin" in command("users", "list")
-    assert "province" in command(
-        "users", "add", "x@example.org", "--role", "province_admin", code=2
-    )
+    file = str(tmp_path / "members.csv")
+    province = ("--role", "province_admin", "--province", "GP")
     unknown = "00000000-0000-4000-8000-000000000000"
-    assert "no such upload" in command("queue", "retry", unknown, code=3)
-    command("queue", "pause")
-    assert "paused" in command("queue", "stats")
-    command("queue", "resume")
-
-
-def test_the_first_password_is_made_up_and_shown_once(tmp_path: Path) -> None:
-    shown = []
-    for _ in range(2):
-        process = subprocess.Popen(
-            rollbook("up"), env=environment(tmp_path / "data"), stdout=subprocess.PIPE, text=True
-        )
-        assert process.stdout is not None
-        text = ""
-        for line in printed(process.stdout):
-            text += line
-            if "Stop it with" in line:
-                break
-        process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=60) == 0
-        process.stdout.close()
-        shown.append(re.search(r"password: (\S+)", text))
-    assert shown[0] is not None
-    assert len(shown[0][1]) >= 16
-    assert shown[1] is None
+    wanted: list[tuple[tuple[str, ...], int, str]] = [
+        (("queue", "stats"), 0, "waiting"),
+        (("sample", file, "--rows", "300"), 0, ""),
+        (("upload", file, "--wait"), 0, "all rows"),
+        (("queue", "jobs", "--json"), 0, "members.csv"),
+        (("upload", file), 1, "Nothing was kept"),
+        (("users", "add", "gp@example.org", *province), 0, "password "),
+        (("users", "list"), 0, "province_admin"),
+        (("users", "add", "x@example.org", *province[:2]), 2, "province"),
+        (("queue", "retry", unknown), 3, "no such upload"),
+        (("queue", "pause"), 0, ""),
+        (("queue", "stats"), 0, "paused"),
+        (("queue", "resume"), 0, ""),
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", COMMANDS, json.dumps([arguments for arguments, _, _ in wanted])],
+        env=environment(running.data, PYTHONUNBUFFERED="1"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=PATIENCE_S,
+    )
+    assert "Traceback" not in done.stdout
+    said = re.split(r"^ended with (\d+)\n", done.stdout, flags=re.MULTILINE)
+    found = list(zip(wanted, said[::2], said[1::2], strict=False))
+    assert len(found) == len(wanted), done.stdout
+    for (arguments, code, text), printed_text, ended in found:
+        assert (arguments, int(ended)) == (arguments, code), printed_text
+        assert text in printed_text, arguments

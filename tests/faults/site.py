@@ -27,7 +27,6 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from rollbook.accounts import users
-from rollbook.backends import schema
 from rollbook.backends.database import connect
 from rollbook.backends.redis import make_client
 from rollbook.config import Settings
@@ -36,7 +35,7 @@ from rollbook.errors import ServiceUnavailableError
 from rollbook.service.system import open_system
 from rollbook.uploads import receive, reconciler
 from rollbook.uploads.options import Options
-from tests import waiting
+from tests import cluster, waiting
 from tests.files import csv_file, members
 from tests.waiting import join, kill
 
@@ -124,16 +123,18 @@ class Site:
         self._processes: list[subprocess.Popen[bytes]] = []
         self._log = (folder / "log").open("ab")
         self._rows = 0
+        self._connection: psycopg.Connection[dict[str, Any]] | None = None
+        self._asking = threading.Lock()
         #: The stage that each fault hit, as far as the record knew; None where nothing ran.
         self.hits: list[str | None] = []
 
     def start(self) -> None:
         """Start the engines with an empty, witnessed database."""
+        cluster.put(self.postgres.data_dir)
         database_url = self.postgres.start().database_url
         redis_url = self.valkey.start().redis_url
         assert database_url is not None
         assert redis_url is not None
-        schema.migrate(database_url)
         with connect(database_url) as connection:
             connection.execute(WITNESS)
         self.settings = Settings(
@@ -154,6 +155,7 @@ class Site:
             stack.callback(self.valkey.stop)
             stack.callback(self.postgres.stop)
             stack.callback(self.progress.stop)
+            stack.callback(self._disconnect)
             for process in self._processes:
                 stack.callback(process.wait)
                 stack.callback(self.kill, process)
@@ -249,9 +251,24 @@ class Site:
         return upload_id
 
     def query(self, statement: str, *parameters: Any) -> list[dict[str, Any]]:
-        """Rows of the record."""
-        with connect(self.settings.database_address) as connection:
-            return connection.execute(statement.encode(), parameters).fetchall()
+        """Rows of the record.
+
+        Waits ask twenty times a second, so the connection is kept; one that a fault has broken is
+        replaced.
+        """
+        with self._asking:
+            if self._connection is not None:
+                with suppress(psycopg.OperationalError):
+                    return self._connection.execute(statement.encode(), parameters).fetchall()
+                self._disconnect()
+            self._connection = connect(self.settings.database_address)
+            self._connection.autocommit = True
+            return self._connection.execute(statement.encode(), parameters).fetchall()
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
     def started(self, uploads: list[UUID]) -> None:
         """Wait until one of the uploads is being worked on, or has ended already."""

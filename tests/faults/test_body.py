@@ -14,31 +14,34 @@ from tests.faults.test_stop import _answers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    built = Site(tmp_path, 1)
+#: Settings that cut off a body that dribbles.
+LIMITS = {
+    "rate": {"ROLLBOOK_BODY_GRACE_S": "2", "ROLLBOOK_BODY_LEAST_RATE": "1000"},
+    "time": {"ROLLBOOK_BODY_TIMEOUT_S": "2"},
+}
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    built = Site(tmp_path_factory.mktemp("body"), 1)
     built.start()
     yield built
     built.close()
 
 
-@pytest.mark.parametrize("path", ["/api/v1/bulk-upload/process", "/api/v1/auth/login"])
-@pytest.mark.parametrize(
-    "limits",
-    [
-        {"ROLLBOOK_BODY_GRACE_S": "2", "ROLLBOOK_BODY_LEAST_RATE": "1000"},
-        {"ROLLBOOK_BODY_TIMEOUT_S": "2"},
-    ],
-)
-def test_a_body_that_dribbles_is_answered_and_cut_off(
-    site: Site, path: str, limits: dict[str, str]
-) -> None:
+@pytest.fixture(scope="module", params=LIMITS)
+def api(site: Site, request: pytest.FixtureRequest) -> int:
+    """The port of an API with one of the limits."""
     port = free_port()
-    site.run("serve", ROLLBOOK_PORT=str(port), **limits)
+    site.run("serve", ROLLBOOK_PORT=str(port), **LIMITS[request.param])
     until(lambda: _answers(port), "the API answers")
+    return port
+
+
+@pytest.mark.parametrize("path", ["/api/v1/bulk-upload/process", "/api/v1/auth/login"])
+def test_a_body_that_dribbles_is_answered_and_cut_off(site: Site, api: int, path: str) -> None:
     head = (
         f"POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {site.token()}\r\n"
         "Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 10000\r\n\r\n"
@@ -47,7 +50,7 @@ def test_a_body_that_dribbles_is_answered_and_cut_off(
     if path.endswith("login"):
         head = head.replace("multipart/form-data; boundary=b", "application/json")
     began = time.monotonic()
-    with socket.create_connection(("127.0.0.1", port), timeout=0.3) as sender:
+    with socket.create_connection(("127.0.0.1", api), timeout=0.3) as sender:
         sender.sendall(head.encode())
         answer = b""
         while time.monotonic() - began < 30:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from tests.conftest import PASSWORD, emptied_redis, own_database
+from tests.conftest import PASSWORD, emptied_redis
+from tests.databases import own_database
 from tests.page.site import OPERATOR, Site, site_settings
 
 if TYPE_CHECKING:

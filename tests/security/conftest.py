@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import emptied_redis, own_database
+from tests.conftest import emptied_redis
+from tests.databases import own_database
 from tests.integration.conftest import api
 from tests.page.site import site_settings
 from tests.security.house import House, Receivers

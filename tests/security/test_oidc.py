@@ -19,7 +19,8 @@ from rollbook.backends.database import connect
 from rollbook.config import Settings
 from rollbook.model import Role, Scope
 from rollbook.service.system import open_system
-from tests.conftest import PASSWORD, emptied_redis, own_database
+from tests.conftest import PASSWORD, emptied_redis
+from tests.databases import own_database
 from tests.listening import Site
 from tests.page.site import NO_TLS, free_port
 from tests.security.provider import StandIn

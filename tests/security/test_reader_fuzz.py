@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rollbook.config import Settings
-from tests.conftest import own_database
+from tests.databases import own_database
 from tests.fuzz import inputs
 from tests.waiting import join, kill
 

@@ -18,7 +18,7 @@ from psycopg import sql
 from rollbook.backends import schema
 from rollbook.backends.database import SCHEMA_REVISION
 from rollbook.engines.postgres import _programs
-from tests.conftest import own_database
+from tests.databases import own_database
 from tests.upgrade.make import dumped
 from tests.waiting import PATIENCE_S
 

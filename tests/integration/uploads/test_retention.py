@@ -26,7 +26,7 @@ from rollbook.service.system import open_system
 from rollbook.telemetry import logs
 from rollbook.uploads import control, lookup, retention, undo
 from rollbook.uploads.retention import Purged
-from tests.conftest import own_database
+from tests.databases import own_database
 from tests.files import csv_file, id_number, member, members
 from tests.integration.folder.watching import until
 from tests.integration.worker.test_worker import ended, in_members, sent, working

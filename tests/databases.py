@@ -1,0 +1,178 @@
+"""The databases of the tests: each test has an empty one, which the next one gets emptied.
+
+A database that is made takes 0.1 s of a processor, and its first connections fill their caches for
+longer than on one that was in use. A database whose schema a test has changed isn't used again,
+nor one that has grown.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import time
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg import sql
+
+from tests import waiting
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rollbook.engines import Addresses
+
+#: Bytes by which a database may grow: emptied tables keep their room, which slows scans down.
+MOST_GROWTH = 8 * 2**20
+#: One word for the schema with its settings. Each change of a catalogue's row changes its ``xmin``.
+_SCHEMA = """
+WITH kept AS (SELECT * FROM pg_class WHERE oid >= 16384 AND relpersistence <> 't')
+SELECT md5(string_agg(entry, ' ' ORDER BY entry)) FROM (
+    SELECT concat_ws(' ', tableoid, oid, xmin) AS entry FROM pg_class
+        WHERE oid IN (SELECT oid FROM kept)
+    UNION ALL SELECT concat_ws(' ', tableoid, attrelid, attnum, xmin) FROM pg_attribute
+        WHERE attrelid IN (SELECT oid FROM kept)
+    UNION ALL SELECT concat_ws(' ', tableoid, oid, xmin) FROM pg_attrdef
+    UNION ALL SELECT concat_ws(' ', tableoid, oid, xmin) FROM pg_constraint
+        WHERE conrelid = 0 OR conrelid IN (SELECT oid FROM kept)
+    UNION ALL SELECT concat_ws(' ', tableoid, oid, xmin) FROM pg_trigger
+    UNION ALL SELECT concat_ws(' ', tableoid, oid, xmin) FROM pg_event_trigger
+    UNION ALL SELECT concat_ws(' ', tableoid, oid, xmin) FROM pg_proc WHERE oid >= 16384
+    UNION ALL SELECT concat_ws(' ', tableoid, oid, xmin) FROM pg_extension
+    UNION ALL SELECT concat_ws(' ', tableoid, oid, xmin) FROM pg_namespace
+        WHERE nspname !~ '^pg_(toast_)?temp_'
+    UNION ALL SELECT concat_ws(' ', tableoid, setrole, setconfig) FROM pg_db_role_setting
+        WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
+) AS entries
+"""
+_TABLES = """
+SELECT relname FROM pg_class
+WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace ORDER BY relname
+"""
+_SIZE = "SELECT pg_database_size(current_database())"
+_SEQUENCES = "SELECT sequencename, start_value, last_value FROM pg_sequences"
+#: Triggers that fire whatever the session's role: they keep the audit trail.
+_ALWAYS = """
+SELECT tgrelid::regclass::text, tgname FROM pg_trigger WHERE tgenabled = 'A' AND NOT tgisinternal
+"""
+_OTHERS = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+"""
+
+_numbers = itertools.count()
+
+
+class Databases:
+    """The databases of this process, copies of a migrated template."""
+
+    def __init__(self, engines: Addresses, template: str) -> None:
+        """Note what is in the template."""
+        self._engines = engines
+        self._template = template
+        #: The databases that nobody uses, with their schemas' words.
+        self._free: dict[str, str] = {}
+        #: The rows of a table in the template, as PostgreSQL copies them; of those that have some.
+        self._rows: dict[str, bytes] = {}
+        statements: list[sql.Composable] = [sql.SQL("SET session_replication_role = replica")]
+        with psycopg.connect(named(engines, template), autocommit=True) as connection:
+            always = connection.execute(_ALWAYS.encode()).fetchall()
+            statements += [_trigger("DISABLE", *trigger) for trigger in always]
+            for (table,) in connection.execute(_TABLES.encode()).fetchall():
+                name = sql.Identifier(table)
+                statements.append(sql.SQL("DELETE FROM {}").format(name))
+                with connection.cursor().copy(sql.SQL("COPY {} TO STDOUT").format(name)) as copy:
+                    if rows := b"".join(bytes(part) for part in copy):
+                        self._rows[table] = rows
+            statements += [_trigger("ENABLE ALWAYS", *trigger) for trigger in always]
+            for sequence, start, last in connection.execute(_SEQUENCES.encode()).fetchall():
+                statements.append(
+                    sql.SQL("SELECT setval({}, {}, {})").format(
+                        f'"{sequence}"', last or start, last is not None
+                    )
+                )
+            self._schema = _value(connection, _SCHEMA)
+            self._size = _value(connection, _SIZE)
+        self._emptied = sql.SQL("; ").join(statements)
+
+    @contextlib.contextmanager
+    def one(self) -> Iterator[str]:
+        """The address of an empty database that is nobody else's within the context."""
+        name, schema = self._free.popitem() if self._free else self._made()
+        try:
+            yield named(self._engines, name)
+        finally:
+            if schema := self._empty(name, schema):
+                self._free[name] = schema
+            else:
+                administer(self._engines, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+    def _made(self) -> tuple[str, str]:
+        name = f"test_{next(_numbers)}"
+        administer(self._engines, f"CREATE DATABASE {name} TEMPLATE {self._template}")
+        return name, self._schema
+
+    def _empty(self, name: str, schema: str) -> str:
+        """Give a database the content of the template.
+
+        Returns:
+            The schema's word from now on; an empty one where the database can't be used again.
+        """
+        try:
+            connection = psycopg.connect(named(self._engines, name), autocommit=True)
+        except psycopg.OperationalError:
+            return ""  # a test has dropped or closed it
+        with connection:
+            self._end_others(connection)
+            has_grown = _value(connection, _SIZE) > self._size + MOST_GROWTH
+            if has_grown or _value(connection, _SCHEMA) != schema:
+                return ""
+            connection.execute(self._emptied)
+            for table, rows in self._rows.items():
+                statement = sql.SQL("COPY {} FROM STDIN").format(sql.Identifier(table))
+                with connection.cursor().copy(statement) as copy:
+                    copy.write(rows)
+            return str(_value(connection, _SCHEMA))
+
+    @staticmethod
+    def _end_others(connection: psycopg.Connection[Any]) -> None:
+        """End what a test has left running here, as it would end if the database went."""
+        deadline = time.monotonic() + waiting.PATIENCE_S
+        while connection.execute(_OTHERS.encode()).fetchall():
+            assert time.monotonic() < deadline, "a connection doesn't end"
+            time.sleep(0.005)
+
+
+def _trigger(what: str, table: str, name: str) -> sql.Composed:
+    return sql.SQL("ALTER TABLE {} {} TRIGGER {}").format(
+        sql.SQL(table), sql.SQL(what), sql.Identifier(name)
+    )
+
+
+def _value(connection: psycopg.Connection[Any], query: str) -> Any:
+    row = connection.execute(query.encode()).fetchone()
+    assert row is not None
+    return row[0]
+
+
+@contextlib.contextmanager
+def own_database(engines: Addresses, template: str, name: str) -> Iterator[str]:
+    """The address of a fresh database of that name, which goes with the context."""
+    administer(engines, f"CREATE DATABASE {name} TEMPLATE {template}")
+    try:
+        yield named(engines, name)
+    finally:
+        administer(engines, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def named(engines: Addresses, name: str) -> str:
+    """The address of the database of that name."""
+    assert engines.database_url is not None
+    return engines.database_url.replace("/rollbook?", f"/{name}?")
+
+
+def administer(engines: Addresses, statement: str) -> None:
+    """Execute a statement about databases."""
+    assert engines.database_url is not None
+    with psycopg.connect(engines.database_url, autocommit=True) as connection:
+        connection.execute(statement.encode())

@@ -1,0 +1,94 @@
+"""A test's database is as empty as a new one, and one that has changed is not used again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+
+from tests.databases import Databases
+
+if TYPE_CHECKING:
+    from rollbook.engines import Addresses
+
+USER = (
+    "INSERT INTO users (id, email, role, password_hash)"
+    " VALUES (gen_random_uuid(), 'office@example.org', 'super_admin', 'none')"
+)
+ENTRY = "INSERT INTO audit_entries (act, outcome) VALUES ('sign_in', 'done') RETURNING id"
+
+
+@pytest.fixture
+def databases(engines: Addresses, template: str) -> Databases:
+    return Databases(engines, template)
+
+
+def done(address: str, *statements: str) -> list[Any]:
+    """The first row that each statement gives."""
+    rows = []
+    with psycopg.connect(address, autocommit=True) as connection:
+        for statement in statements:
+            cursor = connection.execute(statement.encode())
+            rows.append(cursor.fetchone() if cursor.description else None)
+    return rows
+
+
+def test_the_next_test_gets_the_same_database_emptied(databases: Databases) -> None:
+    counts = ("SELECT count(*) FROM users", "SELECT count(*) FROM audit_entries")
+    with databases.one() as first:
+        fresh = done(first, *counts)
+        entry = done(first, USER, ENTRY, "UPDATE queue_state SET is_paused = true")[1]
+        assert done(first, *counts) == [(fresh[0][0] + 1,), (1,)]
+    with databases.one() as second:
+        assert second == first
+        assert done(second, *counts) == fresh
+        assert done(second, "SELECT is_paused FROM queue_state") == [(False,)]
+        assert done(second, ENTRY) == [entry]
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="append-only"):
+            done(second, "SET session_replication_role = replica", "DELETE FROM audit_entries")
+
+
+def test_two_at_a_time_are_not_the_same(databases: Databases) -> None:
+    with databases.one() as first, databases.one() as second:
+        assert first != second
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "CREATE TABLE more (n int)",
+        "ALTER TABLE members ADD COLUMN more int",
+        "DROP TRIGGER keep_audit_entries ON audit_entries",
+        "ALTER TABLE uploads ALTER COLUMN file_name DROP NOT NULL",
+        "CREATE OR REPLACE FUNCTION more() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        "CREATE INDEX ON uploads (file_name)",
+        "ALTER DATABASE {name} SET lock_timeout = '1s'",
+    ],
+)
+def test_a_database_whose_schema_was_changed_goes(databases: Databases, change: str) -> None:
+    with databases.one() as first:
+        [(name,)] = done(first, "SELECT current_database()")
+        done(first, change.format(name=name))
+    with databases.one() as second:
+        assert second != first
+
+
+def test_a_connection_that_a_test_left_open_is_ended(databases: Databases) -> None:
+    with databases.one() as first:
+        left = psycopg.connect(first)
+        left.execute(USER.encode())
+    with pytest.raises(psycopg.OperationalError):
+        left.execute(b"SELECT 1")
+    left.close()
+
+
+def test_a_database_that_a_test_has_dropped_is_not_missed(
+    databases: Databases, engines: Addresses
+) -> None:
+    assert engines.database_url is not None
+    with databases.one() as first:
+        [(name,)] = done(first, "SELECT current_database()")
+        done(engines.database_url, f"DROP DATABASE {name}")
+    with databases.one() as second:
+        assert second != first
