@@ -131,6 +131,10 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.settings = settings
     app.state.inputs = {}
+    if settings.first_system_clients:
+        from rollbook.api import first_system
+
+        first_system.install(app)
     app.add_middleware(OriginMiddleware)
     app.add_middleware(
         BodyLimitMiddleware,

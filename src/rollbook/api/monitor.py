@@ -43,6 +43,9 @@ class FolderState(BaseModel):
     is_running: bool = Field(description="Are files taken? Kept over restarts, for all watchers.")
     changed_at: dt.datetime
     changed_by: str | None
+    folder: str | None = Field(
+        description="The watched folder: of a living watcher, or else of ROLLBOOK_WATCH_DIR here."
+    )
     watchers: list[WatcherState]
 
 
@@ -105,7 +108,10 @@ async def process(
 
 async def _state(system: System) -> Answer[FolderState]:
     state, living = await watcher.state(system)
-    data = FolderState(**state, watchers=[WatcherState.model_validate(row) for row in living])
+    here = system.settings.watch_dir
+    folder = living[0]["folder"] if living else here and str(here.resolve())
+    watchers = [WatcherState.model_validate(row) for row in living]
+    data = FolderState(**state, folder=folder, watchers=watchers)
     return Answer(message=_in_words(data), data=data)
 
 

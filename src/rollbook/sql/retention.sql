@@ -14,6 +14,17 @@ FROM uploads JOIN users ON users.id = owner_id
 WHERE report_key IS NOT NULL OR refused_key IS NOT NULL
 ORDER BY ordinal DESC LIMIT %(limit)s OFFSET %(offset)s;
 
+-- name: reports_of
+-- A page of the uploads in the reader's scope that have a report in the store and ended in a period,
+-- newest first.
+SELECT uploads.*, users.email AS owner_email, count(*) OVER () AS found
+FROM uploads JOIN users ON users.id = owner_id
+WHERE report_key IS NOT NULL AND finished_at IS NOT NULL
+  AND (%(first)s::timestamptz IS NULL OR finished_at >= %(first)s)
+  AND (%(until)s::timestamptz IS NULL OR finished_at < %(until)s)
+  AND in_scope(uploads.province, uploads.municipality, %(scope_province)s, %(scope_municipality)s)
+ORDER BY ordinal DESC LIMIT %(limit)s OFFSET %(offset)s;
+
 -- name: sources_over
 -- Files of failed uploads and dry runs whose retention has ended.
 SELECT id, source_key FROM uploads

@@ -182,6 +182,21 @@ async def clean_up(
     return purged
 
 
+async def remove_orphans(system: System, user: User) -> Purged:
+    """Remove stored files of no upload, at an operator's request.
+
+    Raises:
+        ServiceUnavailableError: the store doesn't answer; what was removed stays removed.
+        ClockDiffersError: this machine's clock and PostgreSQL's don't agree; nothing was done.
+    """
+    now = await clocks.agreed(system)
+    purged = Purged()
+    async with _noting_a_break(system, purged, who=user, dry_run=False):
+        await _purge_orphans(system, now, purged, dry_run=False)
+    await audit.record(system.pool, "purge", who=user, about=purged.in_words())
+    return purged
+
+
 async def delete_report(system: System, user: User, upload: Row) -> int:
     """Remove an upload's report and refused rows; returns their size in bytes.
 
@@ -204,7 +219,37 @@ async def reports(system: System, *, page: int, page_size: int) -> tuple[list[St
     """A page of stored reports, the newest first, and how many there are in all."""
     parameters = {"limit": page_size, "offset": (page - 1) * page_size}
     found, total = await fetch_page(system.pool, _SQL["reports"], parameters)
-    return [await _stored(system, upload) for upload in found], total
+    return [await stored(system, upload) for upload in found], total
+
+
+async def reports_of(
+    system: System,
+    user: User,
+    *,
+    page: int,
+    page_size: int,
+    first: dt.datetime | None = None,
+    until: dt.datetime | None = None,
+) -> tuple[list[StoredReport], int]:
+    """A page of the stored reports in a reader's scope, the newest first, and how many there are.
+
+    Args:
+        system: the opened parts.
+        user: whose scope counts.
+        page: from 1.
+        page_size: reports on a page.
+        first: only of uploads that ended then or later.
+        until: only of uploads that ended earlier.
+    """
+    parameters = {
+        "first": first,
+        "until": until,
+        "limit": page_size,
+        "offset": (page - 1) * page_size,
+        **user.scope.parameters(),
+    }
+    found, total = await fetch_page(system.pool, _SQL["reports_of"], parameters)
+    return [await stored(system, upload) for upload in found], total
 
 
 async def holdings(system: System) -> Holdings:
@@ -371,7 +416,8 @@ async def _with_owners(
     return [(file, is_orphan(file)) for file in batch]
 
 
-async def _stored(system: System, upload: Row) -> StoredReport:
+async def stored(system: System, upload: Row) -> StoredReport:
+    """An upload with what the store holds of it."""
     sizes = {file.key: file.bytes async for file in system.store.each(upload["id"])}
     ended: dt.datetime | None = upload["finished_at"]
     until = ended and ended + dt.timedelta(days=system.settings.report_retention_days)

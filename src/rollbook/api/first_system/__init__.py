@@ -1,0 +1,24 @@
+"""Clients of the first system, let in by ROLLBOOK_FIRST_SYSTEM_CLIENTS.
+
+``names`` is the table from our model to theirs, ``translation`` applies it to requests and answers,
+and ``reports`` has the routes that only they call. No module of it is loaded while the setting is
+off.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rollbook.api.first_system import reports
+from rollbook.api.first_system.names import API
+from rollbook.api.first_system.translation import TranslationMiddleware
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+
+def install(app: FastAPI) -> None:
+    """Let an application answer them; before its other middleware, which stays around this."""
+    app.add_middleware(TranslationMiddleware)
+    # Not described: our contract is the one of the OpenAPI document.
+    app.include_router(reports.router, prefix=API, include_in_schema=False)
