@@ -55,6 +55,9 @@ properties: setup ## The property tests with examples that no run has tried (RUN
 fuzz-api: setup ## Requests made of the OpenAPI document, many of them (EXAMPLES=200): ten minutes
 	@ROLLBOOK_API_EXAMPLES=$(or $(EXAMPLES),200) $(LONG) fuzz-api 10 'Requests made of the OpenAPI document' -- $(BIN)/python -m pytest --timeout=3600 tests/security/test_api_fuzz.py
 
+clients: setup ## Clients of the REST interface by two generators, made and run (a minute, npm)
+	@ROLLBOOK_CLIENTS=1 $(BIN)/python -m pytest tests/interop/test_clients.py
+
 page: setup ## The tests of the page, with every view in every look (5 min, Chromium)
 	@ROLLBOOK_PAGE_LOOKS=all $(LONG) page 5 'The page in every view and look' -- $(BIN)/python -m pytest --timeout=600 tests/page
 

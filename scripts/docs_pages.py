@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from rollbook.api.app import create_app
+from rollbook.api.scopes import OPENS
 from rollbook.config import Settings
 from rollbook.pipeline.columns import REQUIRED, variants
 
@@ -113,6 +114,21 @@ def routes() -> str:
         for _, method, path, operation in group:
             lines += _route(method, path, operation)
     return _page("the application's OpenAPI document", lines)
+
+
+def key_scopes() -> str:
+    """The scopes of a key that open each route."""
+    lines = [
+        "# Scopes of each route\n",
+        "The scopes of a [key](keys.md) that open each route; one of them is enough. The key's "
+        "role and place count besides. Where there is none, the route is for people who sign in.\n",
+        "| route | scopes |",
+        "|---|---|",
+    ]
+    for (method, path), opening in sorted(OPENS.items(), key=lambda one: one[0][::-1]):
+        scopes = ", ".join(f"`{scope}`" for scope in sorted(opening)) or "none"
+        lines.append(f"| `{method.replace('WEBSOCKET', 'GET')} {path}` | {scopes} |")
+    return _page("src/rollbook/api/scopes.py", lines)
 
 
 def messages() -> str:
@@ -260,6 +276,7 @@ def _page(source: str, lines: list[str]) -> str:
 PAGES = {
     "reference/columns.md": columns,
     "reference/routes.md": routes,
+    "reference/key-scopes.md": key_scopes,
     "reference/messages.md": messages,
     "decisions/index.md": decisions,
     "explanation/benchmarks.md": benchmarks,

@@ -113,6 +113,10 @@ class NotAllowedError(RollbookError, code="not_allowed", status=403, title="Not 
     """The user's role may not use this function."""
 
 
+class KeyScopeError(NotAllowedError, code="key_scope", title="The key may not do this"):
+    """No scope of the key opens the call."""
+
+
 class NotFoundError(RollbookError, code="not_found", status=404, title="Not found"):
     """The thing doesn't exist or isn't in this user's scope; both have the same answer."""
 

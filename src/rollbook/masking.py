@@ -18,6 +18,8 @@ _ID_NUMBER = re.compile(
     rf"|(?<!\d)\d(?:{_BETWEEN}\d){{12}}(?!\d)"
 )
 _DIGIT = re.compile(r"\d")
+#: A key for programs (``accounts.keys``) after its first characters, which are its hint.
+_KEY = re.compile(r"(\brbk_[A-Za-z0-9_-]{8})[A-Za-z0-9_-]{16,}")
 #: Of a cell that is meant to be an ID number and isn't one, so many characters may be shown whole:
 #: what is shorter names nobody.
 _SHORT = 9
@@ -27,7 +29,9 @@ _HIDDEN = "••••••"
 
 
 def masked(text: str) -> str:
-    """A text with each ID number in it masked."""
+    """A text with each ID number and each key for programs in it masked."""
+    if "rbk_" in text:
+        text = _KEY.sub(rf"\1{_HIDDEN}", text)
     return _ID_NUMBER.sub(_one, text)
 
 

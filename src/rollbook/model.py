@@ -18,9 +18,11 @@ FINAL = frozenset({"completed", "failed", "cancelled"})
 Outcome = Literal["inserted", "updated", "unchanged", "invalid", "duplicate", "out_of_scope"]
 #: Every outcome that a row may have, in the order in which reports name them.
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
-
 #: The outcomes of refused rows.
 REFUSED: tuple[Outcome, ...] = ("invalid", "duplicate", "out_of_scope")
+#: What a key for programs may be used for.
+KeyScope = Literal["upload", "read", "operate", "members"]
+KEY_SCOPES: tuple[KeyScope, ...] = get_args(KeyScope)
 Existing = Literal["update", "fill", "skip"]
 #: When the voter roll is asked; see ``Options.verify``.
 Verify = Literal["after_merge", "before_merge"]
@@ -124,6 +126,13 @@ class User:
     name: str
     role: Role
     scope: Scope
+    #: False for a key without the scope ``operate``, whatever its role.
+    operates: bool = True
+
+    @property
+    def is_operator(self) -> bool:
+        """Whether this user may act on what others have sent."""
+        return self.role.is_operator and self.operates
 
     @classmethod
     def from_row(cls, row: Row) -> User:
@@ -139,7 +148,7 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A user with the token's expiry time."""
+    """A user with the expiry time of the token or key."""
 
     id: UUID
     user: User
@@ -147,6 +156,8 @@ class Session:
     begun: dt.datetime
     issued: dt.datetime
     expires: dt.datetime
+    #: Of a key; None: a person's session, which may do all that the role may.
+    scopes: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

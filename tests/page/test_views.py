@@ -152,6 +152,58 @@ def test_every_view_of_uploads_is_accessible_and_fits(
 
 @LOOKS
 @pytest.mark.usefixtures("uploads")
+def test_keys_and_webhooks_are_made_shown_once_and_ended(
+    open_page: OpenPage, site: Site, scheme: str, size: str
+) -> None:
+    page = open_page(OPERATOR, scheme=scheme, size=SIZES[size])
+    found: list[str] = []
+
+    def keep(view: str) -> None:
+        found.extend(flaws(page, f"{view}-{size}-{scheme}"))
+
+    go(page, "who")
+    page.get_by_role("link", name="Keys").click()
+    page.get_by_label("What it is for").fill("nightly import")
+    page.get_by_label("Only for this province").fill("GP")
+    keep("keys")
+    page.get_by_role("button", name="Make the key").click()
+    expect(page.get_by_label("Key", exact=True)).to_have_value(re.compile(r"^rbk_.{43}$"))
+    keep("keys-made")
+    page.get_by_role("button", name="I have copied it").click()
+    page.get_by_role("button", name="Revoke nightly import").click()
+    page.get_by_role("dialog").get_by_role("button", name="Revoke").click()
+    expect(page.locator(".note")).to_have_text(re.compile("The key is revoked."))
+    expect(page.locator(".ledger .badge", has_text="Revoked").first).to_be_visible()
+    page.locator(".note").get_by_role("button").click()
+    go(page, "who")
+    page.get_by_role("link", name="Webhooks").click()
+    page.get_by_label("Address", exact=True).fill("https://127.0.0.1/hook")
+    page.get_by_role("button", name="Add the webhook").click()
+    expect(page.get_by_role("alert")).to_contain_text("private")
+    page.get_by_label("Address", exact=True).fill("https://hooks.invalid/rollbook")
+    page.get_by_role("button", name="Add the webhook").click()
+    expect(page.get_by_label("Secret", exact=True)).to_have_value(re.compile(r"^whsec_.{44}$"))
+    keep("webhooks-made")
+    page.get_by_role("button", name="I have copied it").click()
+    with site.api() as api:
+        files = {"file": ("To a webhook.csv", csv_file(members(1, start=FIRST + 7000)))}
+        job = api.post("/bulk-upload/process", files=files).json()["data"]["job_id"]
+        api.post(f"/bulk-upload/cancel/{job}")
+    page.get_by_role("button", name="Deliveries").click()
+    expect(page.locator(".ledger .badge", has_text="Waiting").first).to_be_visible()
+    keep("webhooks")
+    page.get_by_role("button", name="Send again").first.click()
+    # Or a worker has just claimed it.
+    said = re.compile("sent again within seconds|being made at this moment")
+    expect(page.locator(".note")).to_have_text(said)
+    page.get_by_role("button", name="Remove").click()
+    page.get_by_role("dialog").get_by_role("button", name="Remove").click()
+    expect(page.locator(".note")).to_have_text(re.compile("The webhook is removed"))
+    assert found == []
+
+
+@LOOKS
+@pytest.mark.usefixtures("uploads")
 def test_every_other_view_is_accessible_and_fits(
     open_page: OpenPage, scheme: str, size: str
 ) -> None:

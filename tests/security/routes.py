@@ -58,6 +58,22 @@ RULES: dict[tuple[str, str], Rule] = {
     ("POST", "/api/v1/auth/password"): _for(
         "signed_in", 422, 429, json={"current_password": "no", "new_password": "eight odd pelicans"}
     ),
+    ("GET", "/api/v1/keys"): _for("signed_in"),
+    ("POST", "/api/v1/keys"): _for(
+        "signed_in", 201, 409, json={"name": "a program", "scopes": ["read"]}
+    ),
+    ("DELETE", "/api/v1/keys/{key_id}"): _for("signed_in", 404),
+    ("GET", "/api/v1/webhooks"): _for("signed_in"),
+    ("POST", "/api/v1/webhooks"): _for(
+        "signed_in", 201, json={"url": "https://hooks.invalid/", "events": ["upload.verified"]}
+    ),
+    # tests/integration/notifications/test_webhooks.py tries them with ids of other offices.
+    ("PATCH", "/api/v1/webhooks/{webhook_id}"): _for("signed_in", 404, json={"is_active": True}),
+    ("DELETE", "/api/v1/webhooks/{webhook_id}"): _for("signed_in", 404),
+    ("GET", "/api/v1/webhooks/{webhook_id}/deliveries"): _for("signed_in", 404),
+    ("POST", "/api/v1/webhooks/{webhook_id}/deliveries/{delivery_id}/again"): _for(
+        "signed_in", 404
+    ),
     ("POST", f"{BASE}/process"): _for(
         "signed_in", 202, 409, files={"file": ("again.csv", csv_file(rows=1))}
     ),

@@ -21,7 +21,7 @@ SOURCE = Path(rollbook.__file__).parent
 TABLE = re.compile(
     r"\b(?:FROM|JOIN|INTO|UPDATE|COPY|USING|LOCK TABLE)\s+(?:ONLY\s+)?(?:public\.)?"
     r"(?:uploads|members|upload_rows|verifications|member_changes|undo_kept|column_mappings"
-    r"|upload_claims|member_index|member_index_due)\b",
+    r"|upload_claims|member_index|member_index_due|access_keys|webhooks)\b",
     re.IGNORECASE,
 )
 #: Files of queries that nobody's request asks for by itself: a service of the system runs them,
@@ -57,7 +57,7 @@ SERVICES = {
                   {"uploads/retention.py"}),
     "store": (
         "the proof that a store is the installation's, which asks for keys and shows none",
-        {"service/store_proof.py", "worker/child.py"},
+        {"service/doctor.py", "service/store_proof.py", "worker/child.py"},
     ),
     "verifications": (
         "the child and the verification worker, by the upload that they hold; undoing, after its "
@@ -102,6 +102,17 @@ INTERNAL = {
     # --- mappings: the child keeps to the office that sent the file
     "mappings.remembered": "of the office whose upload the child holds",
     "mappings.remember": "of the office whose upload the child holds",
+    # --- keys: by their hash, or the maker's own
+    "keys.count": "the maker's own",
+    "keys.add": "the maker's own, within the maker's place",
+    "keys.by_hash": "the key itself says which",
+    "keys.by_ids": "of keys whose connections are open",
+    "keys.note_use": "of the key that is used",
+    "keys.revoke": "of a key that `in_reach` has found",
+    # --- webhooks: of the maker's own office, and the worker that delivers
+    "webhooks.count": "of the maker's own office",
+    "webhooks.add": "of the maker's own office",
+    "webhooks.target": "the worker, for a notification that it has claimed",
     # --- undo: operators alone, and only after `lock_upload` has found the upload in their scope
     **dict.fromkeys(
         (

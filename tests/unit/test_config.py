@@ -256,7 +256,7 @@ def test_notifications_that_could_not_be_sent_safely_are_refused_at_the_start(
 
 
 def test_notifications_go_where_the_settings_say(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert config.load().notification_channels == ()
+    assert config.load().notification_channels == ("office_webhook",)
     for name, value in {
         "SMTP_HOST": "mail.example.org",
         "SMTP_FROM": "rollbook@example.org",
@@ -266,7 +266,7 @@ def test_notifications_go_where_the_settings_say(monkeypatch: pytest.MonkeyPatch
     }.items():
         monkeypatch.setenv(f"ROLLBOOK_{name}", value)
     settings = config.load()
-    assert settings.notification_channels == ("email", "webhook")
+    assert settings.notification_channels == ("office_webhook", "email", "webhook")
     assert settings.model_copy(update={"notifications_enabled": False}).notification_channels == ()
     assert len(settings.webhook_keys) == 2
     assert [str(network) for network in settings.webhook_networks] == ["10.0.0.0/8", "fd00::/8"]

@@ -11,6 +11,7 @@ import getpass
 import re
 from contextvars import ContextVar
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Literal, LiteralString, TypedDict, Unpack
 
 from rollbook.backends.database import execute, fetch_one, fetch_page, queries
@@ -52,6 +53,13 @@ Act = Literal[
     "user_password",
     "user_role",
     "user_disable",
+    "key_add",
+    "key_use",
+    "key_revoke",
+    "webhook_add",
+    "webhook_change",
+    "webhook_remove",
+    "webhook_again",
 ]
 
 AGENT_LENGTH = 120
@@ -84,6 +92,18 @@ class Origin:
             return cls(None, f"command line ({getpass.getuser()})")
         except (OSError, KeyError):  # a container's user may have no name
             return cls(None, "command line")
+
+
+def network_of(address: str | None) -> str:
+    """An address as one subscriber's: in IPv6 its network of 64 bits."""
+    given = address or ""
+    try:
+        parsed = ip_address(given)
+    except ValueError:
+        return given[:64]
+    if parsed.version == 6 and parsed.ipv4_mapped is None:
+        return f"{int(parsed) >> 64:x}::/64"
+    return str(parsed)
 
 
 #: The origin of the current request, command or service.

@@ -16,7 +16,6 @@ import asyncio
 import hashlib
 import math
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final
 
 from rollbook import clock
@@ -201,12 +200,4 @@ def _hash(text: str) -> str:
 
 
 def _address() -> str:
-    """The client's address; in IPv6 its /64 network, which is one subscriber's."""
-    given = audit.origin.get().address or ""
-    try:
-        address = ip_address(given)
-    except ValueError:
-        return "address:" + given[:64]
-    if address.version == 6 and address.ipv4_mapped is None:
-        return f"address:{int(address) >> 64:x}::/64"
-    return f"address:{address}"
+    return f"address:{audit.network_of(audit.origin.get().address)}"

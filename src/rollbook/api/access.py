@@ -10,7 +10,8 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.requests import HTTPConnection
 
-from rollbook.accounts import audit, users
+from rollbook.accounts import audit, sessions, users
+from rollbook.api import scopes
 from rollbook.api.limits import RequestLimits
 from rollbook.contract import Problem
 from rollbook.errors import NotAllowedError, NotAuthenticatedError
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-bearer = HTTPBearer(auto_error=False, description="The token that /auth/login answers with.")
+bearer = HTTPBearer(
+    auto_error=False,
+    description="The token that /auth/login answers with, or a key for programs (rbk_...).",
+)
 
 
 def the_system(request: Request) -> System:
@@ -43,24 +47,38 @@ def the_limits(connection: HTTPConnection) -> RequestLimits:
 
 SystemParam = Annotated[System, Depends(the_system)]
 ForecasterParam = Annotated[Forecaster, Depends(the_forecaster)]
+BearerParam = Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
+
+
+async def admitted(connection: HTTPConnection, system: System, credential: str) -> Session:
+    """The session of a token or key; the request counts against its user's limits.
+
+    Raises:
+        NotAuthenticatedError: the token or key is invalid.
+        TooManyRequestsError: the user or the office has made too many requests.
+        KeyScopeError: the key's scopes don't open the route.
+    """
+    session = await sessions.session(system.pool, system.settings, credential)
+    await the_limits(connection).count(session.user)
+    if session.scopes is not None:
+        async with audit.refusals(system.pool, "key_use", who=session.user):
+            scopes.check(connection, session)
+    return session
 
 
 async def in_session(
     request: Request,
     system: SystemParam,
-    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
+    credentials: BearerParam,
 ) -> Session:
-    """The session of the bearer token; the request counts against its user's limits.
+    """The session of the bearer token or key.
 
     Raises:
-        NotAuthenticatedError: there is no token, or it is invalid.
-        TooManyRequestsError: the user or the office has made too many requests.
+        What ``admitted`` raises, and NotAuthenticatedError where there is no token.
     """
     if credentials is None:
         raise NotAuthenticatedError(users.SIGN_IN_AGAIN)
-    session = await users.session(system.pool, system.settings, credentials.credentials)
-    await the_limits(request).count(session.user)
-    return session
+    return await admitted(request, system, credentials.credentials)
 
 
 SessionParam = Annotated[Session, Depends(in_session)]

@@ -18,12 +18,14 @@ from rollbook.api import (
     docs,
     health,
     inputs,
+    keys,
     live,
     mappings,
     members,
     metrics,
     monitor,
     oidc,
+    operations,
     page,
     problems,
     queue,
@@ -32,6 +34,7 @@ from rollbook.api import (
     undo,
     uploads,
     voter_roll,
+    webhooks,
 )
 from rollbook.api.access import OriginMiddleware
 from rollbook.api.body import BodyLimitMiddleware, SlowBodyMiddleware, UnreadBodyMiddleware
@@ -83,7 +86,8 @@ class _Application(FastAPI):
         document = super().openapi()
         if is_new:
             is_strict = not self._settings.first_system_clients
-            description.complete(document, base=BASE, is_strict=is_strict)
+            server = self._settings.public_url or "/"
+            description.complete(document, base=BASE, server=server, is_strict=is_strict)
         return document
 
 
@@ -149,7 +153,9 @@ def create_app(settings: Settings) -> FastAPI:
 @cache
 def _router() -> APIRouter:
     """All routes. They know no settings, and FastAPI needs a fifth of a second to build them."""
-    router = APIRouter(dependencies=[Depends(inputs.known_inputs)])
+    router = APIRouter(
+        dependencies=[Depends(inputs.known_inputs)], generate_unique_id_function=operations.id_of
+    )
     base = APIRouter(prefix=BASE)
     for part in (
         auth.router,
@@ -166,6 +172,8 @@ def _router() -> APIRouter:
         mappings.router,
         changes.router,
         members.router,
+        keys.router,
+        webhooks.router,
     ):
         base.include_router(part)
     router.include_router(base)

@@ -1,4 +1,4 @@
-"""Completes the OpenAPI document: failures, and an example of each operation.
+"""Completes the OpenAPI document: names, texts, failures, and an example of each operation.
 
 A test records the examples from a running system and keeps them up to date.
 """
@@ -10,6 +10,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from rollbook.api import operations
 from rollbook.api.problems import MEDIA_TYPE
 
 if TYPE_CHECKING:
@@ -26,34 +27,52 @@ _RETRY_AFTER: Final = {
 _UNUSED: Final = ("HTTPValidationError", "ValidationError")
 
 
-def complete(document: dict[str, Any], *, base: str, is_strict: bool) -> None:
-    """Add the failures that all operations share, and the examples.
+def complete(document: dict[str, Any], *, base: str, server: str, is_strict: bool) -> None:
+    """Add what FastAPI leaves out: failures, examples, names, texts and media types.
 
     Args:
         document: the OpenAPI document, as FastAPI makes it.
-        base: the prefix of the operations whose failures are problems.
+        base: the prefix of the operations that have failures in common.
+        server: the installation's address, or ``/`` for the one that the document came from.
         is_strict: whether unknown members of a body are refused.
     """
+    document["servers"] = [{"url": server, "description": "This installation"}]
     examples = json.loads(EXAMPLES.read_text(encoding="utf-8")) if EXAMPLES.exists() else {}
-    for path, operations in document["paths"].items():
-        if path.startswith(base):
-            for method, operation in operations.items():
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            _complete_one(operation)
+            if path.startswith(base):
                 _add_failures(operation)
-                if example := examples.get(f"{method.upper()} {path}"):
-                    _show(operation, example)
+            _make_problems(operation)
+            if example := examples.get(f"{method.upper()} {path}"):
+                _show(operation, example)
     for name in _UNUSED:
         document["components"]["schemas"].pop(name, None)
     if is_strict:
         _close_bodies(document)
 
 
+def _complete_one(operation: dict[str, Any]) -> None:
+    """Give parameters their texts, and a download its media type."""
+    for parameter in operation.get("parameters", ()):
+        text = operations.PARAMETERS.get(parameter["name"])
+        if text is not None:
+            parameter.setdefault("description", text)
+    if media_type := operations.DOWNLOADS.get(operation["operationId"]):
+        content = {media_type: {"schema": {"type": "string", "format": "binary"}}}
+        operation["responses"]["200"] |= {"description": "The file", "content": content}
+
+
+def _make_problems(operation: dict[str, Any]) -> None:
+    for code, answer in operation["responses"].items():
+        if code[0] in "45":
+            answer["content"] = {MEDIA_TYPE: _PROBLEM}
+
+
 def _add_failures(operation: dict[str, Any]) -> None:
     answers = operation["responses"]
     for code in _failures(operation):
         answers.setdefault(str(code), {"description": HTTPStatus(code).phrase})
-    for code, answer in answers.items():
-        if code[0] in "45":
-            answer["content"] = {MEDIA_TYPE: _PROBLEM}
     if "429" in answers:
         answers["429"]["headers"] = _RETRY_AFTER
     operation["responses"] = dict(sorted(answers.items()))
@@ -64,8 +83,8 @@ def _close_bodies(document: dict[str, Any]) -> None:
     schemas = document["components"]["schemas"]
     waiting: list[Any] = [
         described["schema"]
-        for operations in document["paths"].values()
-        for operation in operations.values()
+        for methods in document["paths"].values()
+        for operation in methods.values()
         for described in operation.get("requestBody", {}).get("content", {}).values()
     ]
     seen: set[str] = set()

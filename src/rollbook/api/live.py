@@ -10,15 +10,14 @@ from typing import Annotated, Any, cast
 from urllib.parse import urlsplit
 
 import structlog
-from fastapi import APIRouter, Depends, Header, Query, Request, WebSocket
-from fastapi.security import HTTPAuthorizationCredentials
+from fastapi import APIRouter, Header, Query, Request, WebSocket
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
 from rollbook.accounts import users
-from rollbook.api.access import bearer, failures, the_limits
+from rollbook.api.access import BearerParam, admitted, failures
 from rollbook.backends.database import UNAVAILABLE
 from rollbook.errors import NotAllowedError, NotAuthenticatedError, TooManyRequestsError
 from rollbook.live.client import (
@@ -99,9 +98,8 @@ async def _introduced(socket: WebSocket, system: System, offered: list[str]) -> 
         if not tokens:
             async with asyncio.timeout(AUTHENTICATE_S):
                 tokens = [_token(await socket.receive())]
-        session = await users.session(system.pool, system.settings, tokens[0])
-        await the_limits(socket).count(session.user)
-    except (NotAuthenticatedError, TimeoutError):
+        session = await admitted(socket, system, tokens[0])
+    except (NotAuthenticatedError, NotAllowedError, TimeoutError):
         return NOT_AUTHENTICATED
     except _UnexpectedMessageError:
         return UNEXPECTED_MESSAGE
@@ -118,15 +116,14 @@ async def _hear_out(socket: WebSocket, system: System, client: Client) -> None:
     while True:
         try:
             token = _token(await socket.receive())
-            session = await users.session(system.pool, system.settings, token)
-            await the_limits(socket).count(session.user)
+            session = await admitted(socket, system, token)
         except WebSocketDisconnect:
             return
         except TooManyRequestsError:
             client.end(TOO_MANY_REQUESTS)
         except _UnexpectedMessageError:
             client.end(UNEXPECTED_MESSAGE)
-        except NotAuthenticatedError:
+        except (NotAuthenticatedError, NotAllowedError):
             client.end(NOT_AUTHENTICATED)
         except UNAVAILABLE:
             client.end(PART_UNAVAILABLE)
@@ -168,7 +165,7 @@ def _token(received: Mapping[str, Any]) -> str:
 )
 async def events(
     request: Request,
-    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
+    credentials: BearerParam,
     since: SinceParam = None,
     last_event_id: Annotated[str | None, Header(max_length=32)] = None,
 ) -> Response:
@@ -178,8 +175,7 @@ async def events(
         raise NotAllowedError(FOREIGN)
     if credentials is None:
         raise NotAuthenticatedError(users.SIGN_IN_AGAIN)
-    session = await users.session(system.pool, system.settings, credentials.credentials)
-    await the_limits(request).count(session.user)
+    session = await admitted(request, system, credentials.credentials)
     # The header is newer: a browser that reconnects by itself keeps the address.
     if last_event_id is not None and last_event_id.isascii() and last_event_id.isdigit():
         since = int(last_event_id)

@@ -96,7 +96,10 @@ def route_of(scope: Scope) -> str:
     """The template of a request's route, such as ``/api/v1/bulk-upload/status/{job_id}``."""
     # FastAPI has the template with its prefix here; older versions have it in the route.
     whole = scope.get("fastapi", {}).get("effective_route_context", scope.get("route"))
-    return getattr(whole, "path", None) or "none"
+    path = getattr(whole, "path", None)
+    if not path:  # a WebSocket's route is inside of its context
+        path = getattr(getattr(whole, "starlette_route", None), "path", None)
+    return path or "none"
 
 
 def method_of(scope: Scope) -> str:

@@ -23,6 +23,7 @@ from rollbook.api.access import (
     routes,
 )
 from rollbook.api.form import UploadForm
+from rollbook.api.operations import XLSX
 from rollbook.backends.database import Row
 from rollbook.contract import (
     Answer,
@@ -47,8 +48,6 @@ from rollbook.service.system import System
 from rollbook.uploads import control, lookup, receive
 from rollbook.uploads.options import Choices, Options
 from rollbook.voter_roll.outlook import seconds_left
-
-XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 
 log = structlog.get_logger(__name__)
 

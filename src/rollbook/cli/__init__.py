@@ -45,6 +45,7 @@ _PLACES = {
     "undo": ("jobs", "undo_upload"),
     "queue": ("jobs", "queue_app"),
     "users": ("users", "app"),
+    "keys": ("keys", "app"),
 }
 
 

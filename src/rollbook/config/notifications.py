@@ -14,7 +14,10 @@ from rollbook.config.values import Positive
 
 
 class NotificationSettings(BaseSettings):
-    """Notifications by mail and webhook; none are sent unless smtp_host or webhook_url is given."""
+    """Notifications by mail and webhook, beside those to offices' own webhooks.
+
+    Without smtp_host there are no mails, without webhook_url no webhook of the whole installation.
+    """
 
     #: False switches them off, even where other settings are given.
     notifications_enabled: bool = True
@@ -36,6 +39,10 @@ class NotificationSettings(BaseSettings):
     webhook_url: SecretStr | None = None
     #: ``whsec_`` and 24 to 64 bytes in base64; several, with spaces between them, all sign.
     webhook_secret: SecretStr | None = Field(None, validate_default=True)
+    #: Webhooks that an office may have.
+    webhooks_per_office: Positive = 20
+    #: Hours for which the former secret of an office's webhook signs beside a new one.
+    webhook_former_secret_h: Annotated[int, Field(ge=0)] = 24
     #: Time limit of a webhook, and of each exchange with a mail server, in seconds.
     notification_timeout_s: Annotated[float, Field(gt=0)] = 15
     notification_attempts: Positive = 12
@@ -100,11 +107,12 @@ class NotificationSettings(BaseSettings):
         return secret
 
     @property
-    def notification_channels(self) -> tuple[Literal["email", "webhook"], ...]:
+    def notification_channels(self) -> tuple[Literal["email", "webhook", "office_webhook"], ...]:
         """The channels by which the ends of uploads are announced, from the settings."""
-        channels: list[Literal["email", "webhook"]] = []
+        channels: list[Literal["email", "webhook", "office_webhook"]] = []
         if not self.notifications_enabled:
             return ()
+        channels.append("office_webhook")
         if self.smtp_host is not None:
             channels.append("email")
         if self.webhook_url is not None:

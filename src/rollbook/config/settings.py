@@ -93,6 +93,9 @@ class Settings(BoundSettings, MemberSettings, ProviderSettings, VoterRollSetting
     #: Seconds that the wait grows to, and minutes without a failure after which all is forgotten.
     sign_in_longest_wait_s: Positive = 15 * 60
     sign_in_forget_min: Positive = 60
+    #: Days for which a key for programs is good at most, and good keys of one person.
+    key_days: Positive = 365
+    keys_per_user: Positive = 50
     max_upload_mb: Positive = 50
     #: What the body of any other request may hold.
     max_body_kb: Positive = 64

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rollbook.accounts import users
+from rollbook.accounts import sessions
 from rollbook.live.client import TOO_MANY_LINES
 from rollbook.telemetry import metrics
 
@@ -82,7 +82,7 @@ class Clients:
         clients = list(self)
         if not clients:
             return []
-        changed = await users.changed(pool, {client.session for client in clients})
+        changed = await sessions.changed(pool, {client.session for client in clients})
         return [client for client in clients if client.session in changed]
 
 

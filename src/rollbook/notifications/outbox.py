@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from rollbook.backends.database import Pool, Row
     from rollbook.errors import NotificationError
 
-Channel = Literal["email", "webhook"]
+#: ``webhook`` is the one of the settings.
+Channel = Literal["email", "webhook", "office_webhook"]
 #: ``verified``: the report of a completed upload was rewritten with the voter roll's answers.
 Kind = Literal["completed", "failed", "cancelled", "verified"]
 
@@ -48,6 +49,8 @@ class Notification:
     roll: dict[str, int] | None
     #: Is the upload still as it ended? False if it was retried since.
     is_current: bool
+    #: Of an office's webhook.
+    webhook_id: UUID | None = None
 
     @classmethod
     def from_row(cls, row: Row) -> Notification:
@@ -98,23 +101,33 @@ async def next_due_in_s(pool: Pool, channels: Iterable[Channel]) -> float | None
     return row["due_in_s"] if row else None
 
 
-async def note_delivered(pool: Pool, notification: Notification) -> None:
-    """Record that the receiver accepted it."""
+async def note_delivered(pool: Pool, notification: Notification, status: int | None) -> None:
+    """Record that the receiver accepted it, with the status of a webhook's answer."""
     async with pool.connection() as connection:
-        await connection.execute(_SQL["delivered"], {"id": notification.id})
+        await connection.execute(
+            _SQL["delivered"], {"id": notification.id, "answer_status": status}
+        )
 
 
 async def postpone(
     pool: Pool, notification: Notification, error: NotificationError, *, wait_s: float
 ) -> None:
     """Record a failed try; the next one is due after ``wait_s`` seconds."""
-    parameters = {"error_code": error.code, "error": error.message, "wait_s": wait_s}
+    parameters = {**_failure(notification, error), "wait_s": wait_s}
     async with pool.connection() as connection:
-        await connection.execute(_SQL["postpone"], {"id": notification.id, **parameters})
+        await connection.execute(_SQL["postpone"], parameters)
 
 
 async def give_up(pool: Pool, notification: Notification, error: NotificationError) -> None:
     """Record a failed try that was the last."""
-    parameters = {"error_code": error.code, "error": error.message}
     async with pool.connection() as connection:
-        await connection.execute(_SQL["give_up"], {"id": notification.id, **parameters})
+        await connection.execute(_SQL["give_up"], _failure(notification, error))
+
+
+def _failure(notification: Notification, error: NotificationError) -> dict[str, Any]:
+    return {
+        "id": notification.id,
+        "error_code": error.code,
+        "error": error.message,
+        "answer_status": error.members.get("answer_status"),
+    }

@@ -13,6 +13,7 @@ import hmac
 import json
 import socket
 import ssl
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import TYPE_CHECKING, Any
 
@@ -42,16 +43,34 @@ _NAT64 = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
 LONGEST_WAIT_S = 12 * 3600.0
 
 
-async def send(settings: Settings, notification: Notification) -> None:
-    """Post the notification.
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a webhook's messages go, and what signs them."""
+
+    url: str
+    #: The newest first; all of them sign.
+    keys: tuple[bytes, ...]
+    #: Networks that it may reach though they are private.
+    networks: tuple[Network, ...]
+
+
+def of_settings(settings: Settings) -> Target:
+    """The webhook of the settings."""
+    assert settings.webhook_url is not None
+    url = settings.webhook_url.get_secret_value()
+    return Target(url, settings.webhook_keys, settings.webhook_networks)
+
+
+async def send(settings: Settings, target: Target, notification: Notification) -> int:
+    """Post the notification, and return the status of the answer.
 
     Raises:
         NotificationRefusedError: the receiver is gone for good (410).
         AddressRefusedError: its name resolves to an address that isn't allowed.
-        NotificationError: it didn't answer, or with something else than 2xx.
+        NotificationError: it didn't answer, or with something else than 2xx; ``answer_status`` has
+            the status.
     """
-    assert settings.webhook_url is not None
-    url = settings.webhook_url.get_secret_value()
+    url = target.url
     body = json.dumps(payload(settings, notification), separators=(",", ":")).encode()
     timestamp = int(clock.now().timestamp())
     headers = {
@@ -59,9 +78,9 @@ async def send(settings: Settings, notification: Notification) -> None:
         "user-agent": f"rollbook/{__version__}",
         "webhook-id": notification.id,
         "webhook-timestamp": str(timestamp),
-        "webhook-signature": sign(settings.webhook_keys, notification.id, timestamp, body),
+        "webhook-signature": sign(target.keys, notification.id, timestamp, body),
     }
-    guard = Guard(settings.webhook_networks, is_encrypted=url.startswith("https:"))
+    guard = Guard(target.networks, is_encrypted=url.startswith("https:"))
     try:
         async with (
             asyncio.timeout(settings.notification_timeout_s),
@@ -83,11 +102,16 @@ async def send(settings: Settings, notification: Notification) -> None:
             f"The webhook's receiver can't be reached ({type(error).__name__})."
         ) from None
     if status == 410:
-        raise NotificationRefusedError("The webhook's receiver is gone for good (410).")
+        raise NotificationRefusedError(
+            "The webhook's receiver is gone for good (410).", answer_status=status
+        )
     if not 200 <= status < 300:
         raise NotificationError(
-            f"The webhook's receiver answered with {status}.", wait_s=_wait_s(answered)
+            f"The webhook's receiver answered with {status}.",
+            wait_s=_wait_s(answered),
+            answer_status=status,
         )
+    return status
 
 
 def payload(settings: Settings, notification: Notification) -> dict[str, Any]:
@@ -147,7 +171,7 @@ class Guard(httpcore.AsyncNetworkBackend):
         """Resolve the name, check all its addresses, and connect to the first that answers."""
         addresses = await self._addresses(host, port)
         for address in addresses:
-            if not self._may_reach(address):
+            if not self.may_reach(address):
                 raise AddressRefusedError(
                     "The webhook's name leads to an address that is private, this machine's or a "
                     "cloud's own, or that isn't encrypted to, so nothing was sent. An operator can "
@@ -183,7 +207,8 @@ class Guard(httpcore.AsyncNetworkBackend):
         names = dict.fromkeys(str(place[0]).partition("%")[0] for *_, place in found)
         return [ip_address(name) for name in names]
 
-    def _may_reach(self, address: Address) -> bool:
+    def may_reach(self, address: Address) -> bool:
+        """Whether a connection may go to an address."""
         meant = _meant(address)
         if any(meant in network for network in self._allowed if network.version == meant.version):
             return True

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from rollbook.errors import NotificationError, NotificationRefusedError
-from rollbook.notifications import mail, outbox, webhook
+from rollbook.notifications import mail, outbox, webhook, webhooks
 from rollbook.service.due import pause_s, work_on_due
 from rollbook.telemetry import logs, metrics
 
@@ -60,7 +60,7 @@ async def deliver_due(system: System, stop: asyncio.Event) -> None:
 async def _deliver(system: System, notification: Notification) -> None:
     """Deliver a claimed notification, postpone it or give it up."""
     try:
-        await _send(system, notification)
+        status = await _send(system, notification)
     except NotificationError as error:
         await _failed(system, notification, error)
     except Exception as error:  # noqa: BLE001 - counts as a try, so that it isn't met for ever
@@ -68,18 +68,23 @@ async def _deliver(system: System, notification: Notification) -> None:
         log.error("delivery met a fault", error=type(error).__name__, where=where)
         await _failed(system, notification, NotificationError(UNFORESEEN))
     else:
-        await outbox.note_delivered(system.pool, notification)
+        await outbox.note_delivered(system.pool, notification, status)
         _count(notification, "delivered")
         log.info("notification delivered", kind=notification.kind, channel=notification.channel)
 
 
-async def _send(system: System, notification: Notification) -> None:
+async def _send(system: System, notification: Notification) -> int | None:
+    """Send it, and return the status of a webhook's answer."""
     if not notification.is_current:
         raise NotificationRefusedError("The upload was retried since; its next end is reported.")
     if notification.channel == "email":
         await mail.send(system.settings, notification)
+        return None
+    if notification.webhook_id is None:
+        target = webhook.of_settings(system.settings)
     else:
-        await webhook.send(system.settings, notification)
+        target = await webhooks.target(system, notification.webhook_id)
+    return await webhook.send(system.settings, target, notification)
 
 
 async def _failed(system: System, notification: Notification, error: NotificationError) -> None:

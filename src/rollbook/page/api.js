@@ -209,6 +209,12 @@ export const get = async (path, query) => (await request("GET", path, { query })
 /** Do something, and give {message, data}. */
 export const post = (path, body) => request("POST", path, { body });
 
+/** Change something, and give {message, data}. */
+export const patch = (path, body) => request("PATCH", path, { body });
+
+/** Remove something, and give {message, data}. */
+export const del = (path) => request("DELETE", path);
+
 /**
  * Save a file of the API under its own name.
  * By a request of ours, because a plain link would carry the token in its address.

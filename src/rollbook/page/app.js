@@ -6,12 +6,14 @@ import { Go } from "./parts.js";
 import { onView, place } from "./router.js";
 import { dismiss, note } from "./said.js";
 import { Audit } from "./views/audit.js";
+import { Keys } from "./views/keys.js";
 import { OneUpload } from "./views/one_upload.js";
 import { Queue } from "./views/queue.js";
 import { Mark, SignIn } from "./views/sign_in.js";
 import { Statistics } from "./views/statistics.js";
 import { Upload } from "./views/upload.js";
 import { Uploads } from "./views/uploads.js";
+import { Webhooks } from "./views/webhooks.js";
 import { Who } from "./views/who.js";
 import { t, time } from "./words.js";
 
@@ -68,12 +70,16 @@ function Frame() {
     <${Note} />`;
 }
 
-const titleOf = ([name = "uploads", id]) =>
-  name === "audit" && id === "mine" ? "audit.mine" : (VIEWS[name]?.title ?? "who.title");
+/** Views that no menu leads to, by their address. */
+const TITLES = { "audit/mine": "audit.mine", "who/keys": "keys.title", "who/webhooks": "webhooks.title" };
+
+const titleOf = ([name = "uploads", id]) => TITLES[`${name}/${id}`] ?? VIEWS[name]?.title ?? "who.title";
 
 function view(name, id) {
   if (name === "uploads" && id) return html`<${OneUpload} key=${id} id=${id} />`;
   if (name === "audit" && id === "mine") return html`<${Audit} key="mine" isOwn />`;
+  if (name === "who" && id === "keys") return html`<${Keys} key="keys" />`;
+  if (name === "who" && id === "webhooks") return html`<${Webhooks} key="webhooks" />`;
   if (name === "who") return html`<${Who} />`;
   const found = VIEWS[name];
   if (!found || (found.forOperators && !isOperator.value)) {

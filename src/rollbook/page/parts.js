@@ -130,6 +130,23 @@ export function Question({ title, text, confirm, isDangerous = false, onAnswer, 
     </div></dialog>`;
 }
 
+/** Something that is shown this once, to be copied. */
+export function Once({ title, label, value, text, onDone }) {
+  const id = useId();
+  const field = useRef(null);
+  useEffect(() => {
+    field.current.focus();
+    field.current.select();
+  }, []);
+  return html`<section class="card who" aria-labelledby="${id}-title">
+    <h2 id="${id}-title">${title}</h2>
+    <div class="field"><label for="${id}-value">${label}</label>
+      <input id="${id}-value" ref=${field} class="code" readonly value=${value} autocomplete="off"
+        aria-describedby="${id}-text" /></div>
+    <p class="hint" id="${id}-text">${text}</p>
+    <button type="button" onClick=${onDone}>${t("once.done")}</button></section>`;
+}
+
 /** A button that asks whether to cancel an upload, and has `act` do it. */
 export function CancelButton({ upload, act, disabled = false, children, ...more }) {
   const isAsked = useSignal(false);

@@ -33,7 +33,7 @@ async def cancel(system: System, user: User, upload_id: UUID) -> Row:
         ConflictError: it has ended already.
     """
     upload = await get(system, user, upload_id)
-    if upload["owner_id"] != user.id and not user.role.is_operator:
+    if upload["owner_id"] != user.id and not user.is_operator:
         raise NotAllowedError("Only the person who sent the file, or an operator, can cancel it.")
     async with system.pool.connection() as connection:
         cancelled = await fetch_one(connection, _SQL["cancel"], {"id": upload_id})

@@ -96,7 +96,7 @@ async def run_for_real(system: System, user: User, dry_run: Row, options: Option
             "Only a dry run that completed can be run for real. Send the file as a new upload."
         )
     owner, is_open = await users.found(system.pool, dry_run["owner_id"])
-    if not is_open and not user.role.is_operator:
+    if not is_open and not user.is_operator:
         raise NotAllowedError(
             "The account that sent this file is closed, so only an operator can run it. Nothing "
             "was changed; ask one, or send the file yourself."

@@ -54,8 +54,8 @@ async def serve(settings: Settings, metrics_listener: socket.socket | None = Non
 class UploadWorker:
     """Takes jobs of the queue ``bulk-uploads`` and runs each in a slot.
 
-    It also asks the voter roll, where an account is configured, and delivers notifications, where
-    a mail server or a webhook is configured.
+    It also asks the voter roll, where an account is configured, and delivers notifications, unless
+    they are switched off.
     """
 
     def __init__(self, system: System) -> None:

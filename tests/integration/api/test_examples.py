@@ -9,7 +9,7 @@ import contextlib
 import json
 import os
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import jsonschema
 import pytest
@@ -22,6 +22,7 @@ from rollbook.api.app import create_app
 from rollbook.api.description import EXAMPLES
 from rollbook.members import index
 from rollbook.model import Role
+from rollbook.notifications.outbox import entry
 from tests.conftest import PASSWORD
 from tests.files import HEADERS, csv_file, id_number, member, members
 from tests.integration.folder.watching import QUICK, until, watching
@@ -43,6 +44,9 @@ LID_NUMBER = '{"Lid No": "id_number"}'
 #: What would be this machine's or this moment's, by the names of fields.
 PLAIN = {
     "token": "the-token",
+    "key": "rbk_the-key",
+    "hint": "rbk_the-key",
+    "secret": "whsec_the-secret",
     "host": "worker-1.example.org",
     "pid": 4711,
     "folder": "/srv/rollbook/inbox",
@@ -72,9 +76,11 @@ class Scenario:
     async def call(self, operation: str, *, status: int = 200, **request: Any) -> Any:
         """Call one and keep it: ``GET /queue/stats``, or ``GET /status/{job_id}`` with a job."""
         method, path = operation.split()
-        base = "/api/v1" if path.startswith(("/auth", "/members")) else BASE
+        base = BASE
+        if path.startswith(("/auth", "/keys", "/members", "/webhooks")):
+            base = "/api/v1"
         address = f"{base}{path}"
-        for name in ("job_id", "mapping_id", "member_id"):
+        for name in ("job_id", "mapping_id", "member_id", "key_id", "webhook_id", "delivery_id"):
             address = address.replace(f"{{{name}}}", str(request.pop(name, None)))
         answer = await self._api.request(method, address, **request)
         assert answer.status_code == status, answer.text
@@ -224,8 +230,28 @@ async def test_every_example_is_what_the_system_answers(
     await call("POST /reports/cleanup", json={"older_than_days": 90, "dry_run": True})
     await call("DELETE /reports/{job_id}", job_id=sent)
     await call("POST /queue/clean", json={"grace_period_hours": 24})
-    await call("POST /auth/logout")
+    await _keys_webhooks_and_sign_out(call, system, sent)
     assert _shape(_recorded(steps.found)) == _shape(steps.found)
+
+
+async def _keys_webhooks_and_sign_out(
+    call: Callable[..., Awaitable[Any]], system: System, job: str
+) -> None:
+    made = await call("POST /keys", status=201, json={"name": "import", "scopes": ["upload"]})
+    await call("GET /keys")
+    await call("DELETE /keys/{key_id}", key_id=made["key_id"])
+    hook = {"url": "https://hooks.example.org/rollbook", "events": ["upload.completed"]}
+    webhook_id = (await call("POST /webhooks", status=201, json=hook))["webhook_id"]
+    await call("GET /webhooks")
+    await call("PATCH /webhooks/{webhook_id}", webhook_id=webhook_id, json={"new_secret": True})
+    async with system.pool.connection() as connection:
+        await connection.execute(*entry(UUID(job), "completed", ["office_webhook"]))
+    path = "/webhooks/{webhook_id}/deliveries"
+    [delivery] = (await call(f"GET {path}", webhook_id=webhook_id))["items"]
+    ids = {"webhook_id": webhook_id, "delivery_id": delivery["delivery_id"]}
+    await call(f"POST {path}/{{delivery_id}}/again", status=202, **ids)
+    await call("DELETE /webhooks/{webhook_id}", webhook_id=webhook_id)
+    await call("POST /auth/logout")
 
 
 def test_every_operation_that_answers_json_has_an_example_that_fits_its_schema(

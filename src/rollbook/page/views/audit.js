@@ -36,6 +36,13 @@ const ACTS = [
   "user_password",
   "user_role",
   "user_disable",
+  "key_add",
+  "key_use",
+  "key_revoke",
+  "webhook_add",
+  "webhook_change",
+  "webhook_remove",
+  "webhook_again",
 ];
 const JOB_ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 

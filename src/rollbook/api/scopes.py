@@ -1,0 +1,112 @@
+"""What each scope of a key opens: one table over all routes, which a test compares with them.
+
+A route that isn't in the table is closed to keys. The role and the place of the key count besides.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from starlette.requests import HTTPConnection
+
+from rollbook.api.requests import route_of
+from rollbook.errors import KeyScopeError
+from rollbook.model import KEY_SCOPES, KeyScope, Session
+
+_UPLOADS = "/api/v1/bulk-upload"
+#: Each of these scopes opens the route.
+Scopes = frozenset[KeyScope]
+UPLOAD: Final[Scopes] = frozenset({"upload"})
+READ: Final[Scopes] = frozenset({"read"})
+UPLOAD_OR_READ: Final[Scopes] = UPLOAD | READ
+OPERATE: Final[Scopes] = frozenset({"operate"})
+MEMBERS: Final[Scopes] = frozenset({"members"})
+ANY: Final[Scopes] = frozenset(KEY_SCOPES)
+#: Passwords, sessions, accounts and keys: a program has no business there.
+PEOPLE: Final[Scopes] = frozenset()
+
+OPENS: Final[dict[tuple[str, str], Scopes]] = {
+    ("GET", "/api/v1/auth/me"): ANY,
+    ("POST", "/api/v1/auth/renew"): PEOPLE,
+    ("POST", "/api/v1/auth/logout"): PEOPLE,
+    ("POST", "/api/v1/auth/password"): PEOPLE,
+    ("GET", "/api/v1/webhooks"): READ,
+    ("POST", "/api/v1/webhooks"): OPERATE,
+    ("PATCH", "/api/v1/webhooks/{webhook_id}"): OPERATE,
+    ("DELETE", "/api/v1/webhooks/{webhook_id}"): OPERATE,
+    ("GET", "/api/v1/webhooks/{webhook_id}/deliveries"): READ,
+    ("POST", "/api/v1/webhooks/{webhook_id}/deliveries/{delivery_id}/again"): OPERATE,
+    ("GET", "/api/v1/keys"): PEOPLE,
+    ("POST", "/api/v1/keys"): PEOPLE,
+    ("DELETE", "/api/v1/keys/{key_id}"): PEOPLE,
+    # --- sending files
+    ("POST", f"{_UPLOADS}/process"): UPLOAD,
+    ("POST", f"{_UPLOADS}/run/{{job_id}}"): UPLOAD,
+    ("POST", f"{_UPLOADS}/cancel/{{job_id}}"): UPLOAD,
+    ("DELETE", f"{_UPLOADS}/mappings/{{mapping_id}}"): UPLOAD,
+    ("GET", f"{_UPLOADS}/template"): UPLOAD_OR_READ,
+    ("GET", f"{_UPLOADS}/can-upload"): UPLOAD_OR_READ,
+    ("GET", f"{_UPLOADS}/rate-limit-status"): UPLOAD_OR_READ,
+    # --- following them
+    ("GET", f"{_UPLOADS}/status/{{job_id}}"): READ,
+    ("GET", f"{_UPLOADS}/rows/{{job_id}}"): READ,
+    ("GET", f"{_UPLOADS}/problems/{{job_id}}"): READ,
+    ("GET", f"{_UPLOADS}/changes/{{job_id}}"): READ,
+    ("GET", f"{_UPLOADS}/report/{{job_id}}"): READ,
+    ("GET", f"{_UPLOADS}/failed-rows/{{job_id}}"): READ,
+    ("GET", f"{_UPLOADS}/history"): READ,
+    ("GET", f"{_UPLOADS}/stats"): READ,
+    ("GET", f"{_UPLOADS}/stats/over-time"): READ,
+    ("GET", f"{_UPLOADS}/queue/stats"): READ,
+    ("GET", f"{_UPLOADS}/queue/jobs"): READ,
+    ("GET", f"{_UPLOADS}/mappings"): READ,
+    ("GET", f"{_UPLOADS}/audit/mine"): READ,
+    ("GET", f"{_UPLOADS}/events"): READ,
+    ("WEBSOCKET", f"{_UPLOADS}/ws"): READ,
+    # --- members
+    ("GET", "/api/v1/members"): MEMBERS,
+    ("POST", "/api/v1/members/search"): MEMBERS,
+    ("GET", "/api/v1/members/{member_id}"): MEMBERS,
+    ("POST", "/api/v1/members/{member_id}/id-number"): MEMBERS,
+    # --- operating; the role must be an operator's too
+    ("GET", f"{_UPLOADS}/queue/workers"): OPERATE,
+    ("POST", f"{_UPLOADS}/queue/retry/{{job_id}}"): OPERATE,
+    ("POST", f"{_UPLOADS}/queue/clean"): OPERATE,
+    ("POST", f"{_UPLOADS}/queue/pause"): OPERATE,
+    ("POST", f"{_UPLOADS}/queue/resume"): OPERATE,
+    ("GET", f"{_UPLOADS}/monitor/status"): OPERATE,
+    ("POST", f"{_UPLOADS}/monitor/start"): OPERATE,
+    ("POST", f"{_UPLOADS}/monitor/stop"): OPERATE,
+    ("POST", f"{_UPLOADS}/monitor/process"): OPERATE,
+    ("GET", f"{_UPLOADS}/reports"): OPERATE,
+    ("GET", f"{_UPLOADS}/reports/stats"): OPERATE,
+    ("GET", f"{_UPLOADS}/reports/{{job_id:uuid}}"): OPERATE,
+    ("DELETE", f"{_UPLOADS}/reports/{{job_id:uuid}}"): OPERATE,
+    ("POST", f"{_UPLOADS}/reports/cleanup"): OPERATE,
+    ("GET", f"{_UPLOADS}/audit"): OPERATE,
+    ("POST", f"{_UPLOADS}/undo/{{job_id}}"): OPERATE,
+    ("GET", f"{_UPLOADS}/undo/{{job_id}}/kept"): OPERATE,
+    ("GET", f"{_UPLOADS}/undo/{{job_id}}/kept.csv"): OPERATE,
+}
+
+
+def check(connection: HTTPConnection, session: Session) -> None:
+    """Refuse a key whose scopes don't open the route of this request.
+
+    Raises:
+        KeyScopeError: they don't.
+    """
+    given = session.scopes or frozenset()
+    method = connection.scope.get("method", "WEBSOCKET")
+    route = ("GET" if method == "HEAD" else method, route_of(connection.scope))
+    opening = OPENS.get(route, PEOPLE)
+    if opening & given:
+        return
+    if not opening:
+        raise KeyScopeError(
+            "No key opens this call; it is for people who sign in. Nothing was changed."
+        )
+    raise KeyScopeError(
+        f"This key has no scope for this call, which needs {' or '.join(sorted(opening))}. Nothing "
+        "was changed; make a key with that scope."
+    )

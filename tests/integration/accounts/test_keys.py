@@ -1,0 +1,484 @@
+"""Keys for programs: what they may do, what ends them, and what is recorded of them."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import httpx
+import pytest
+from fastapi.routing import iter_route_contexts
+from psycopg import sql
+from typer.testing import CliRunner
+
+from rollbook import clock
+from rollbook.accounts import audit, keys, sessions, users
+from rollbook.accounts.users import issue_token
+from rollbook.api.app import create_app
+from rollbook.api.scopes import OPENS
+from rollbook.backends.database import fetch_all
+from rollbook.cli import app as command
+from rollbook.config import Settings, environment_for
+from rollbook.errors import (
+    ConflictError,
+    InvalidRequestError,
+    NotAllowedError,
+    NotAuthenticatedError,
+    NotFoundError,
+)
+from rollbook.masking import masked
+from rollbook.model import KEY_SCOPES, KeyScope, Role, Scope, User
+from tests.files import csv_file
+from tests.integration.worker.test_worker import sent
+from tests.listening import PATH, Site, quick
+from tests.waiting import PATIENCE_S
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection
+
+    from rollbook.service.system import System
+
+    MakeUser = Callable[..., Awaitable[User]]
+
+BASE = "/api/v1/bulk-upload"
+ALL: Collection[KeyScope] = KEY_SCOPES
+
+
+async def key_of(
+    system: System, maker: User, scopes: Collection[KeyScope] = ALL, **more: Any
+) -> tuple[UUID, str]:
+    made, key = await keys.make(
+        system.pool, system.settings, maker, name="nightly import", scopes=scopes, **more
+    )
+    return made["key_id"], key
+
+
+def bearing(client: httpx.AsyncClient, credential: str) -> httpx.AsyncClient:
+    client.headers["Authorization"] = f"Bearer {credential}"
+    return client
+
+
+# --- making ---------------------------------------------------------------------------------------
+
+
+async def test_a_key_is_shown_once_and_only_its_hash_is_stored(
+    api: httpx.AsyncClient, system: System, make_user: MakeUser
+) -> None:
+    maker = await make_user(Role.PROVINCE_ADMIN, "GP")
+    bearing(api, issue_token(system.settings, maker))
+    wanted = {
+        "name": "nightly import",
+        "scopes": ["upload", "read"],
+        "municipality": "Johannesburg",
+    }
+    answer = await api.post("/api/v1/keys", json=wanted)
+    assert answer.status_code == 201
+    made = answer.json()["data"]
+    key = made["key"]
+    assert key.startswith("rbk_")
+    assert len(key) == 4 + 43
+    assert (made["role"], made["province"], made["municipality"]) == (
+        "municipality_admin", "GP", "City of Johannesburg",
+    )  # fmt: skip
+    listed = await api.get("/api/v1/keys")
+    assert key not in listed.text
+    assert [one["hint"] for one in listed.json()["data"]["items"]] == [key[:12]]
+    async with system.pool.connection() as connection:
+        tables = await fetch_all(
+            connection,
+            "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'",
+        )
+        for table in tables:
+            name = sql.Identifier(table["table_name"])
+            cursor = await connection.execute(
+                sql.SQL("SELECT {name}::text AS row FROM {name}").format(name=name)
+            )
+            assert not [row for row in await cursor.fetchall() if key in row["row"]], table
+        cursor = await connection.execute("SELECT hash FROM access_keys")
+        assert [row["hash"] for row in await cursor.fetchall()] == [
+            hashlib.sha256(key.encode()).digest()
+        ]
+
+
+@pytest.mark.parametrize(
+    ("maker", "role", "place"),
+    [
+        ((Role.NATIONAL_ADMIN,), Role.SUPER_ADMIN, Scope()),
+        ((Role.PROVINCE_ADMIN, "GP"), Role.NATIONAL_ADMIN, Scope()),
+        ((Role.PROVINCE_ADMIN, "GP"), Role.PROVINCE_ADMIN, Scope("LP")),
+        ((Role.PROVINCE_ADMIN, "GP"), None, Scope("LP")),
+        ((Role.MUNICIPALITY_ADMIN, "GP", "Johannesburg"), Role.PROVINCE_ADMIN, Scope("GP")),
+        ((Role.MUNICIPALITY_ADMIN, "GP", "Johannesburg"), None, Scope("GP", "City of Tshwane")),
+    ],
+)
+async def test_nobody_makes_a_key_that_may_do_more(
+    system: System, make_user: MakeUser, maker: Any, role: Role | None, place: Scope
+) -> None:
+    user = await make_user(*maker)
+    with pytest.raises(NotAllowedError):
+        await key_of(system, user, role=role, place=place)
+    assert await keys.listed(system.pool, user) == ([], 0)
+
+
+@pytest.mark.parametrize(
+    ("maker", "role", "place", "wanted"),
+    [
+        ((Role.NATIONAL_ADMIN,), None, Scope(), (Role.NATIONAL_ADMIN, Scope())),
+        ((Role.NATIONAL_ADMIN,), None, Scope("GP"), (Role.PROVINCE_ADMIN, Scope("GP"))),
+        ((Role.PROVINCE_ADMIN, "GP"), None, Scope(), (Role.PROVINCE_ADMIN, Scope("GP"))),
+        (
+            (Role.PROVINCE_ADMIN, "GP"), None, Scope(None, "Johannesburg"),
+            (Role.MUNICIPALITY_ADMIN, Scope("GP", "City of Johannesburg")),
+        ),
+        (
+            (Role.MUNICIPALITY_ADMIN, "GP", "Johannesburg"), Role.MUNICIPALITY_ADMIN, Scope(),
+            (Role.MUNICIPALITY_ADMIN, Scope("GP", "City of Johannesburg")),
+        ),
+    ],
+)  # fmt: skip
+async def test_what_is_not_said_of_a_key_is_its_makers(
+    system: System, make_user: MakeUser, maker: Any, role: Role | None, place: Scope, wanted: Any
+) -> None:
+    _, key = await key_of(system, await make_user(*maker), role=role, place=place)
+    user = (await keys.session(system.pool, key)).user
+    assert (user.role, user.scope) == wanted
+
+
+async def test_a_key_has_a_name_and_an_end_within_the_limit(
+    system: System, make_user: MakeUser
+) -> None:
+    maker = await make_user()
+    wrongs: tuple[dict[str, Any], ...] = (
+        {"expires_at": clock.now() - dt.timedelta(seconds=1)},
+        {"expires_at": clock.now() + dt.timedelta(days=366)},
+        *({"name": name} for name in ("", " a", "a@b", "x" * 81, "of 8001015009087", "a\nb")),
+    )
+    for wrong in wrongs:
+        given: dict[str, Any] = {"name": "good", "scopes": ["read"], **wrong}
+        with pytest.raises(InvalidRequestError):
+            await keys.make(system.pool, system.settings, maker, **given)
+    made, _ = await keys.make(system.pool, system.settings, maker, name="good", scopes=["read"])
+    left = made["expires_at"] - clock.now()
+    assert dt.timedelta(days=364) < left <= dt.timedelta(days=365)
+    few = system.settings.model_copy(update={"keys_per_user": 1})
+    with pytest.raises(ConflictError, match="limit"):
+        await keys.make(system.pool, few, maker, name="one more", scopes=["read"])
+
+
+# --- scopes ---------------------------------------------------------------------------------------
+
+
+def _guarded() -> set[tuple[str, str]]:
+    """The routes that want somebody who is known."""
+    document = create_app(Settings(_env_file=None))
+    found = set()
+    for route in iter_route_contexts(document.routes):
+        assert route.path is not None
+        if not route.methods:
+            found.add(("WEBSOCKET", route.path))
+        secured = getattr(route, "dependant", None)
+        if secured is not None and _wants_bearer(secured):
+            found |= {(method, route.path) for method in route.methods or ()}
+    return found
+
+
+def _wants_bearer(dependant: Any) -> bool:
+    name = type(dependant.call).__name__
+    return name == "HTTPBearer" or any(_wants_bearer(inner) for inner in dependant.dependencies)
+
+
+def test_the_table_of_scopes_has_every_route_and_no_other() -> None:
+    assert set(OPENS) == _guarded(), "src/rollbook/api/scopes.py says which scope opens each route"
+
+
+async def test_every_route_is_open_to_its_scopes_and_to_no_other(
+    system: System, settings: Settings, make_user: MakeUser
+) -> None:
+    maker = await make_user()
+    app = create_app(settings.model_copy(update={"requests_per_minute": 100_000}))
+    made = [(frozenset({scope}), (await key_of(system, maker, [scope]))[1]) for scope in KEY_SCOPES]
+    tried = 0
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(
+            transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url="http://test"
+        ) as client,
+    ):
+        for (method, path), opening in OPENS.items():
+            for scopes, key in made:
+                if method == "WEBSOCKET" or (path.endswith("/events") and scopes & opening):
+                    continue  # below
+                address = "/".join(
+                    str(UUID(int=1)) if part.startswith("{") else part for part in path.split("/")
+                )
+                answer = await bearing(client, key).request(method, address)
+                refused = answer.status_code == 403 and answer.json()["type"].endswith(":key_scope")
+                assert refused is not bool(scopes & opening), (method, path, scopes, answer.text)
+                assert answer.status_code not in {401, 429}
+                tried += 1
+    assert tried > 150
+
+
+async def test_the_role_counts_beside_the_scope(
+    api: httpx.AsyncClient, system: System, make_user: MakeUser
+) -> None:
+    _, key = await key_of(system, await make_user(Role.PROVINCE_ADMIN, "GP"))
+    answer = await bearing(api, key).post(f"{BASE}/queue/pause")
+    assert answer.status_code == 403
+    assert answer.json()["type"] == "urn:rollbook:problem:not_allowed"
+
+
+async def test_an_operators_key_without_operate_leaves_what_others_sent(
+    api: httpx.AsyncClient, system: System, make_user: MakeUser
+) -> None:
+    maker = await make_user()
+    others = await sent(system, await make_user(Role.PROVINCE_ADMIN, "GP"), csv_file(rows=1))
+    _, narrow = await key_of(system, maker, ["upload", "read"])
+    _, wide = await key_of(system, maker, ["upload", "operate"])
+    answer = await bearing(api, narrow).post(f"{BASE}/cancel/{others}")
+    assert answer.status_code == 403
+    own = await api.post(f"{BASE}/process", files={"file": ("own.csv", csv_file(rows=2))})
+    assert own.status_code == 202
+    job_id = own.json()["data"]["job_id"]
+    assert (await api.post(f"{BASE}/cancel/{job_id}")).status_code == 200
+    assert (await bearing(api, wide).post(f"{BASE}/cancel/{others}")).status_code == 200
+
+
+async def test_a_key_sees_its_own_place_and_its_uploads_are_its_own(
+    api: httpx.AsyncClient, system: System, make_user: MakeUser
+) -> None:
+    maker = await make_user()
+    foreign = await sent(system, await make_user(Role.PROVINCE_ADMIN, "LP"), csv_file(rows=1))
+    _, key = await key_of(system, maker, ["upload", "read"], place=Scope("GP"))
+    bearing(api, key)
+    me = (await api.get("/api/v1/auth/me")).json()["data"]
+    assert (me["name"], me["role"], me["province"]) == ("nightly import", "province_admin", "GP")
+    assert me["email"] == f"nightly import (key {key[:12]})"
+    assert (await api.get(f"{BASE}/status/{foreign}")).status_code == 404
+    sent_by_key = await api.post(f"{BASE}/process", files={"file": ("a.csv", csv_file(rows=2))})
+    history = (await api.get(f"{BASE}/history")).json()["data"]["items"]
+    assert [(one["job_id"], one["owner"]) for one in history] == [
+        (sent_by_key.json()["data"]["job_id"], me["email"])
+    ]
+
+
+# --- the end --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("end", ["revoked", "expired", "closed", "lesser", "moved"])
+async def test_a_key_is_refused_from_the_moment_of_its_end(
+    api: httpx.AsyncClient, system: System, make_user: MakeUser, end: str
+) -> None:
+    maker = await make_user(Role.PROVINCE_ADMIN, "GP")
+    key_id, key = await key_of(system, maker)
+    bearing(api, key)
+    assert (await api.get(f"{BASE}/history")).status_code == 200
+    await _end(system, maker, key_id, end)
+    answer = await api.get(f"{BASE}/history")
+    assert answer.status_code == 401
+    assert (await bearing(api, "rbk_" + "x" * 43).get(f"{BASE}/history")).json() == answer.json()
+    rows, _ = await keys.listed(system.pool, await make_user())
+    state = end if end in {"revoked", "expired"} else "stopped"
+    assert [row["state"] for row in rows] == [state]
+    if end == "lesser":  # it is good again with the role
+        await users.set_role(system.pool, maker.email, Role.PROVINCE_ADMIN, Scope("GP"))
+        assert (await bearing(api, key).get(f"{BASE}/history")).status_code == 200
+
+
+async def _end(system: System, maker: User, key_id: UUID, end: str) -> None:
+    match end:
+        case "revoked":
+            await keys.revoke(system.pool, maker, key_id)
+        case "closed":
+            await users.disable(system.pool, maker.email)
+        case "lesser":
+            await users.set_role(
+                system.pool, maker.email, Role.MUNICIPALITY_ADMIN, Scope("GP", "Johannesburg")
+            )
+        case "moved":
+            await users.set_role(system.pool, maker.email, Role.PROVINCE_ADMIN, Scope("LP"))
+        case "expired":
+            async with system.pool.connection() as connection:
+                await connection.execute("UPDATE access_keys SET expires_at = now()")
+
+
+async def test_who_may_revoke_a_key(system: System, make_user: MakeUser) -> None:
+    maker = await make_user(Role.PROVINCE_ADMIN, "GP")
+    key_id, _ = await key_of(system, maker)
+    with pytest.raises(NotFoundError):
+        await keys.revoke(system.pool, await make_user(Role.PROVINCE_ADMIN, "LP"), key_id)
+    with pytest.raises(NotAllowedError):
+        await keys.revoke(system.pool, await make_user(Role.PROVINCE_ADMIN, "GP"), key_id)
+    assert (await keys.revoke(system.pool, await make_user(), key_id))["state"] == "revoked"
+    with pytest.raises(ConflictError):
+        await keys.revoke(system.pool, maker, key_id)
+
+
+@pytest.fixture
+async def site(settings: Settings) -> Any:
+    async with Site(quick(settings)) as served:
+        yield served
+
+
+async def test_a_socket_takes_a_key_with_the_scope_read_and_no_other(
+    site: Site, system: System, make_user: MakeUser
+) -> None:
+    maker = await make_user()
+    _, good = await key_of(system, maker, ["read"])
+    _, bad = await key_of(system, maker, ["upload", "operate", "members"])
+    async with site.connected(["rollbook", f"bearer.{good}"]) as line:
+        assert json.loads(await line.recv())["type"] == "snapshot"
+    async with site.connected() as line:
+        await line.send(json.dumps({"type": "authenticate", "token": bad}))
+        with contextlib.suppress(Exception):
+            await line.recv()
+        assert line.protocol.close_rcvd is not None
+        assert line.protocol.close_rcvd.code == 4401
+
+
+@pytest.mark.parametrize("end", ["revoked", "expired", "closed", "lesser"])
+async def test_live_connections_of_a_key_end_with_it(
+    site: Site, system: System, make_user: MakeUser, end: str
+) -> None:
+    maker = await make_user(Role.PROVINCE_ADMIN, "GP")
+    key_id, key = await key_of(system, maker, ["read"])
+    headers = {"Authorization": f"Bearer {key}"}
+    async with (
+        site.connected(["rollbook", f"bearer.{key}"]) as line,
+        httpx.AsyncClient(base_url=f"http://{site.host}", headers=headers, trust_env=False) as web,
+        web.stream("GET", f"{PATH}/events", timeout=PATIENCE_S) as events,
+    ):
+        assert json.loads(await line.recv())["type"] == "snapshot"
+        await _end(system, maker, key_id, end)
+        await site.feed._check_accounts()
+        with contextlib.suppress(Exception):
+            while True:
+                await line.recv()
+        assert line.protocol.close_rcvd is not None
+        assert line.protocol.close_rcvd.reason == "account_changed"
+        text = "".join([part async for part in events.aiter_text()])
+        assert '"reason":"account_changed"' in text
+    with pytest.raises(NotAuthenticatedError):
+        await sessions.session(system.pool, system.settings, key)
+
+
+# --- what is recorded -----------------------------------------------------------------------------
+
+
+async def test_the_trail_has_its_making_its_first_use_from_each_address_and_its_end(
+    system: System, make_user: MakeUser
+) -> None:
+    maker = await make_user()
+    key_id, key = await key_of(system, maker, ["read"])
+    for address in ("192.0.2.1", "192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::2"):
+        before = audit.origin.set(audit.Origin(address, "a program"))
+        await keys.session(system.pool, key)
+        audit.origin.reset(before)
+    await keys.revoke(system.pool, maker, key_id)
+    entries, _ = await audit.entries(system.pool, maker)
+    told = [(one["act"], one["email"], one["address"]) for one in reversed(entries)]
+    account = f"nightly import (key {key[:12]})"
+    assert told == [
+        ("user_add", None, None),
+        ("key_add", maker.email, None),
+        ("key_use", account, "192.0.2.1"),
+        ("key_use", account, "192.0.2.2"),
+        ("key_use", account, "2001:db8::1"),
+        ("key_revoke", maker.email, None),
+    ]
+    assert all(key not in str(one) for one in entries)
+    assert "read" in next(one["about"] for one in entries if one["act"] == "key_add")
+
+
+async def test_a_call_that_no_scope_opens_is_in_the_trail_once_a_minute(
+    api: httpx.AsyncClient, system: System, make_user: MakeUser
+) -> None:
+    maker = await make_user()
+    _, key = await key_of(system, maker, ["read"])
+    bearing(api, key)
+    for _ in range(3):
+        assert (await api.post(f"{BASE}/queue/pause")).status_code == 403
+    entries, _ = await audit.entries(system.pool, maker, act="key_use")
+    assert [(one["outcome"], one["code"]) for one in entries] == [
+        ("refused", "key_scope"),
+        ("done", None),
+    ]
+
+
+async def test_the_last_use_is_written_at_most_once_a_minute(
+    system: System, make_user: MakeUser
+) -> None:
+    maker = await make_user()
+    _, key = await key_of(system, maker, ["read"])
+    await keys.session(system.pool, key)
+
+    async def last() -> dt.datetime:
+        rows, _ = await keys.listed(system.pool, maker)
+        found: dt.datetime = rows[0]["last_used_at"]
+        return found
+
+    first = await last()
+    await keys.session(system.pool, key)
+    assert await last() == first
+    async with system.pool.connection() as connection:
+        await connection.execute(
+            "UPDATE access_keys SET last_used_at = last_used_at - interval '61 seconds'"
+        )
+    await keys.session(system.pool, key)
+    assert await last() > first
+
+
+async def test_a_key_has_limits_of_its_own(
+    settings: Settings, system: System, make_user: MakeUser
+) -> None:
+    maker = await make_user()
+    _, key = await key_of(system, maker, ["read"])
+    app = create_app(settings.model_copy(update={"requests_per_minute": 3}))
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client,
+    ):
+        bearing(client, key)
+        codes = [(await client.get(f"{BASE}/history")).status_code for _ in range(4)]
+        assert codes == [200, 200, 200, 429]
+        bearing(client, issue_token(settings, maker))
+        assert (await client.get(f"{BASE}/history")).status_code == 200
+
+
+def test_a_key_in_a_text_is_masked() -> None:
+    key = "rbk_Ab-_" + "x" * 39
+    assert masked(f"agent/{key} 1") == "agent/rbk_Ab-_xxxx•••••• 1"
+
+
+# --- the command ----------------------------------------------------------------------------------
+
+
+def test_the_command_makes_lists_and_revokes(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment_for(settings).items():
+        monkeypatch.setenv(name, value)
+    runner = CliRunner()
+
+    def run(*arguments: str, code: int = 0) -> str:
+        result = runner.invoke(command, list(arguments))
+        assert result.exit_code == code, result.output
+        return result.stdout
+
+    run("users", "add", "a@example.org", "--role", "super_admin")
+    made = json.loads(
+        run("keys", "add", "import", "--scope", "upload", "--scope", "read", "--province", "GP",
+            "--days", "7", "--json").splitlines()[-1]
+    )  # fmt: skip
+    assert made["key"].startswith("rbk_")
+    assert (made["role"], made["made_by"]) == ("province_admin", "a@example.org")
+    run("keys", "add", "import", "--scope", "everything", code=2)
+    assert "import" in run("keys", "list")
+    run("keys", "revoke", made["key_id"])
+    listed = json.loads(run("keys", "list", "--json").splitlines()[-1])
+    assert [(one["key_id"], one["state"]) for one in listed] == [(made["key_id"], "revoked")]
+    assert "key" not in listed[0]
