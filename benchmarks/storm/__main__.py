@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import os
 import platform
@@ -57,6 +58,8 @@ LIST_STEP: Final = 7
 LIST_START: Final = 1_000_000
 #: Uploads that may be open before the offices wait a little.
 OPEN_AT_MOST: Final = 6
+#: Times that a file is sent again after the last fault before the run fails.
+LAST_TRIES: Final = 50
 #: Seconds between the end of a fault and the next.
 QUIET_S: Final = 5.0
 #: Seconds that a fault that lasts may last.
@@ -265,8 +268,10 @@ class Storm:
     def _send(self, key: str, content: bytes, numbers: range) -> UUID:
         """Send a file until an API takes it: a client behind a load balancer."""
         headers = {"Authorization": f"Bearer {self.token}", "Idempotency-Key": key}
-        while True:
-            port = self.ports[(numbers.start + self.resent) % 2]
+        for again in itertools.count():
+            if self._stopping.is_set() and again > LAST_TRIES:
+                break
+            port = self.ports[(numbers.start + again) % 2]
             with suppress(httpx.TransportError):
                 files = {"file": ("members.csv", content)}
                 answer = httpx.post(
@@ -280,6 +285,7 @@ class Storm:
                 assert answer.is_server_error or answer.status_code == 408, answer.text
             self.resent += 1
             time.sleep(0.2)
+        raise AssertionError(f"no API took {key} after the last fault")
 
     def _open(self) -> int:
         with suppress(Exception):  # PostgreSQL may be away: then send all the same

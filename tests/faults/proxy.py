@@ -151,7 +151,12 @@ class Swallower:
             while True:  # no bound: a server's loop, which ends with its socket
                 client, _ = self._listener.accept()
                 server = socket.socket(socket.AF_UNIX)
-                server.connect(self._server)
+                try:
+                    server.connect(self._server)
+                except OSError:  # it is away, and its clients hear so
+                    client.close()
+                    server.close()
+                    continue
                 with self._lock:
                     connection = _Passed(client, server, self._swallows_new)
                     self.lost += self._swallows_new

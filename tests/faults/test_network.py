@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 import pytest
 from pydantic import SecretStr
 
+from rollbook.backends import database
 from rollbook.backends.database import fetch_one, make_pool
 from rollbook.backends.redis import make_client
 from rollbook.engines.postgres import SOCKET_NAME
@@ -123,6 +124,28 @@ async def test_a_pool_does_not_wait_for_a_connection_that_is_dead(
         proxy.swallow()
         async with asyncio.timeout(SOON_S):
             await until(lambda: _answers(pool))
+
+
+async def test_a_pool_connects_soon_after_new_connections_were_swallowed_too(
+    database_proxy: tuple[Swallower, str],
+    monkeypatch: pytest.MonkeyPatch,
+    normal_after: Callable[..., None],
+) -> None:
+    """A connection that nobody answers is given up, and not waited for two minutes."""
+    monkeypatch.setattr(database, "CONNECT_TIMEOUT_S", 2)
+    proxy, address = database_proxy
+    proxy.swallow(new=True)
+    async with make_pool(address, min_size=4) as pool:
+
+        async def all_connect() -> bool:  # as many as the pool has workers
+            return proxy.lost >= 3
+
+        await until(all_connect)
+        proxy.swallow()
+        began = time.monotonic()
+        async with asyncio.timeout(SOON_S):
+            await until(lambda: _answers(pool))
+        normal_after(time.monotonic() - began, "new connections are served, with 2 s to connect")
 
 
 async def _is_let_go(system: System, upload_id: UUID) -> bool:

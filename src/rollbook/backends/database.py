@@ -205,6 +205,9 @@ def make_pool(
         kwargs={
             "row_factory": dict_row,
             "application_name": "rollbook",
+            # psycopg's own is 130 s, and the pool connects three at a time: after a server that
+            # was frozen, or a network that swallowed packets, it would wait for so long.
+            "connect_timeout": CONNECT_TIMEOUT_S,
             **_client_settings(keepalive),
         },
         min_size=min_size,
