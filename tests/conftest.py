@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import random
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -21,7 +20,7 @@ from rollbook.config import Settings
 from rollbook.engines import Addresses, Engines
 from rollbook.model import Role, Scope, User
 from rollbook.service.system import open_system
-from tests import skips, timeouts, warm_child
+from tests import order, skips, timeouts, warm_child
 from tests.databases import Databases, administer, named
 
 if TYPE_CHECKING:
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
     from rollbook.service.system import System
 
 PASSWORD = "a long enough password"
-#: The seed of a random order; without one, tests run as they are written.
-ORDER = os.environ.get("ROLLBOOK_TEST_ORDER")
 _numbers = itertools.count()
 
 # The gate tries the same examples in every run: what a new example finds is a bug of long standing,
@@ -46,47 +43,7 @@ hypothesis_settings.load_profile("explore" if "ROLLBOOK_EXPLORE" in os.environ e
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(timeouts)
     config.pluginmanager.register(skips)
-
-
-def pytest_report_header() -> str | None:
-    return f"random order, ROLLBOOK_TEST_ORDER={ORDER}" if ORDER else None
-
-
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if group := _group(item):
-            item.add_marker(pytest.mark.xdist_group(group))
-    if ORDER is not None:
-        _shuffle(items)
-
-
-def _group(item: pytest.Item) -> str | None:
-    """The group of tests that run in one process, since they share something that is slow to start.
-
-    Each process of pytest-xdist would start its own: a browser, a whole installation, a scanner.
-    """
-    places: dict[str, str] = {}
-    for found in getattr(item, "_fixtureinfo").name2fixturedefs.values():  # noqa: B009
-        fixture = found[-1]
-        if fixture.scope in {"package", "module"} or (
-            fixture.scope == "session" and fixture.baseid not in {"", "tests"}
-        ):
-            places[fixture.scope] = fixture.baseid or item.nodeid.partition("::")[0]
-    return places.get("package") or places.get("session") or places.get("module")
-
-
-def _shuffle(items: list[pytest.Item]) -> None:
-    """Shuffle the modules, and the tests in each: a module's fixtures are still made once."""
-    by_module: dict[Path, list[pytest.Item]] = {}
-    for item in items:
-        by_module.setdefault(item.path, []).append(item)
-    modules = list(by_module.values())
-    chance = random.Random(ORDER)
-    chance.shuffle(modules)
-    for tests in modules:
-        chance.shuffle(tests)
-    items[:] = itertools.chain.from_iterable(modules)
+    config.pluginmanager.register(order)
 
 
 @pytest.fixture(scope="session")

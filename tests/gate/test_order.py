@@ -1,50 +1,100 @@
-"""The random order of ``make stress-tests``: every test once, and the same order for a seed."""
+"""The order of the tests: every test once, random for a seed, in equal shares without one."""
 
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from tests import order
 from tests.waiting import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
-MODULES = ("tests/gate/test_waits.py", "tests/gate/test_order.py", "tests/unit/test_layout.py")
+#: The modules of made up tests, with the number of tests and the seconds of each module.
+MODULES = {
+    "quick_1": (40, 0.4), "page": (12, 60.0), "quick_2": (60, 0.0), "faults": (3, 45.0),
+    "live": (20, 30.0), "engines": (10, 28.0), "quick_3": (80, 3.0), "demo": (2, 25.0),
+}  # fmt: skip
+TESTS = [module for module, (number, _) in MODULES.items() for _ in range(number)]
+ESTIMATES = order.seconds(TESTS, {module: took for module, (_, took) in MODULES.items()})
 
 
-def collected(seed: str | None) -> list[str]:
-    """The tests of a few modules in the order in which they would run."""
-    environment = {**os.environ, "ROLLBOOK_TEST_ORDER": seed} if seed else dict(os.environ)
-    if seed is None:
-        environment.pop("ROLLBOOK_TEST_ORDER", None)
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "--collect-only", "-q", *MODULES],
-        cwd=ROOT, env=environment, check=True, capture_output=True, text=True, timeout=PATIENCE_S,
-    )  # fmt: skip
-    return [line for line in done.stdout.splitlines() if "::" in line]
+def items() -> list[Any]:
+    return [SimpleNamespace(path=module, number=n) for n, module in enumerate(TESTS)]
 
 
-@pytest.fixture(scope="module")
-def orders() -> dict[str | None, list[str]]:
-    return {seed: collected(seed) for seed in (None, "1", "2")}
+def numbers(seed: str) -> list[int]:
+    shuffled: list[Any] = order._shuffled(items(), seed)
+    return [item.number for item in shuffled]
 
 
-def test_a_seed_shuffles_all_tests_and_loses_none(orders: dict[str | None, list[str]]) -> None:
-    written, first, second = orders.values()
-    assert len(written) > 10
-    assert sorted(written) == sorted(first) == sorted(second)
-    assert written != first != second
+def test_a_seed_shuffles_all_tests_and_loses_none() -> None:
+    written = list(range(len(TESTS)))
+    assert sorted(numbers("1")) == sorted(numbers("2")) == written
+    assert written != numbers("1") != numbers("2")
 
 
-def test_the_same_seed_gives_the_same_order(orders: dict[str | None, list[str]]) -> None:
-    assert collected("1") == orders["1"]
+def test_the_same_seed_gives_the_same_order() -> None:
+    assert numbers("1") == numbers("1")
 
 
-def test_the_tests_of_a_module_stay_together(orders: dict[str | None, list[str]]) -> None:
-    modules = [test.partition("::")[0] for test in orders["1"]]
+def test_the_tests_of_a_module_stay_together() -> None:
+    modules = [TESTS[number] for number in numbers("1")]
     changes = sum(one != other for one, other in itertools.pairwise(modules))
-    assert changes == len(set(modules)) - 1
+    assert changes == len(MODULES) - 1
+
+
+def test_a_run_with_a_seed_is_in_random_order_and_says_so() -> None:
+    listed = []
+    for seed in (None, "1"):
+        environment = {n: v for n, v in os.environ.items() if n != "ROLLBOOK_TEST_ORDER"}
+        if seed is not None:
+            environment["ROLLBOOK_TEST_ORDER"] = seed
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "--collect-only", "-p", "tests.order", "--noconftest",
+             "tests/gate/test_waits.py"],
+            cwd=ROOT, env=environment, check=True, capture_output=True, text=True,
+            timeout=PATIENCE_S,
+        )  # fmt: skip
+        assert ("random order, ROLLBOOK_TEST_ORDER=1" in done.stdout) == (seed is not None)
+        listed.append([line for line in done.stdout.splitlines() if "<Function" in line])
+    assert len(listed[0]) > 10
+    assert listed[0] != listed[1]
+    assert sorted(listed[0]) == sorted(listed[1])
+
+
+@pytest.mark.parametrize("processes", [2, 3, 4, 8])
+def test_the_processes_begin_with_what_takes_long_and_get_equal_shares(processes: int) -> None:
+    places = order.spread(TESTS, ESTIMATES, processes)
+    assert sorted(places) == list(range(len(TESTS)))
+    shares = []
+    left = places
+    for number in range(processes):  # as pytest-xdist does
+        size = len(left) // (processes - number)
+        shares.append([TESTS[place] for place in left[:size]])
+        left = left[size:]
+    for module, (_, took) in MODULES.items():
+        if took >= order.LONG_S:
+            assert sum(module in share for share in shares) == 1, module
+    for share in shares:
+        is_long = [MODULES[module][1] >= order.LONG_S for module in share]
+        assert is_long == sorted(is_long, reverse=True)
+    whole = sum(took for _, took in MODULES.values())
+    if processes < 4:
+        longest = max(
+            sum(MODULES[module][1] / MODULES[module][0] for module in share) for share in shares
+        )
+        assert longest < 1.2 * whole / processes
+
+
+def test_the_durations_are_of_modules_that_there_are() -> None:
+    durations = json.loads(order.DURATIONS.read_text(encoding="utf-8"))
+    gone = [module for module in durations if not (ROOT / module).exists()]
+    assert len(gone) < len(durations) / 4, f"{gone}: record the durations again"
