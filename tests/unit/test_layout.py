@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,10 +48,15 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 OF_THE_CHILD = {"dataframely", "fastexcel", "numpy", "phonenumbers", "polars", "rapidfuzz"}
 
 
+@cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def _imported(path: Path) -> set[str]:
     """The modules of the package that a module imports, wherever in it, as dotted names."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(_tree(path)):
         if isinstance(node, ast.Import):
             found |= {name.name for name in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -67,16 +73,18 @@ def _module(path: Path) -> str:
     return ".".join(path.relative_to(SOURCE.parent).with_suffix("").parts)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=_module)
-def test_a_room_imports_only_rooms_on_lower_floors(path: Path) -> None:
+def test_a_room_imports_only_rooms_on_lower_floors() -> None:
     """Floors that are kept leave no circle between rooms."""
-    own = _module(path)
-    if own in {"rollbook.__init__", "rollbook.__main__"}:
-        return
-    # ``__version__`` is the package's own.
-    rooms = {_room(name) for name in _imported(path)} - {_room(own), "__version__"}
-    too_high = {room for room in rooms if FLOOR[room] <= FLOOR[_room(own)]}
-    assert not too_high, f"{own} imports {sorted(too_high)}, which are not on a lower floor"
+    faults = []
+    for path in MODULES:
+        own = _module(path)
+        if own in {"rollbook.__init__", "rollbook.__main__"}:
+            continue
+        # ``__version__`` is the package's own.
+        rooms = {_room(name) for name in _imported(path)} - {_room(own), "__version__"}
+        too_high = sorted(room for room in rooms if FLOOR[room] <= FLOOR[_room(own)])
+        faults += [f"{own} imports {room}, which is not on a lower floor" for room in too_high]
+    assert faults == []
 
 
 def test_every_module_lies_in_a_room_that_the_layout_names() -> None:
@@ -86,10 +94,10 @@ def test_every_module_lies_in_a_room_that_the_layout_names() -> None:
     assert rooms <= set(FLOOR), f"rooms that no floor names: {sorted(rooms - set(FLOOR))}"
 
 
-@pytest.mark.parametrize("path", MODULES, ids=_module)
-def test_no_module_is_longer_than_a_reader_can_hold(path: Path) -> None:
-    lines = len(path.read_text(encoding="utf-8").splitlines())
-    assert lines <= MOST_LINES, f"{_module(path)} has {lines} lines: is there a second noun in it?"
+def test_no_module_is_longer_than_a_reader_can_hold() -> None:
+    lines = {_module(path): len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES}
+    long = {name: number for name, number in lines.items() if number > MOST_LINES}
+    assert not long, f"{long}: is there a second noun in them?"
 
 
 @pytest.mark.parametrize("start", ["rollbook.api.app", "rollbook.worker.process"])
@@ -113,7 +121,7 @@ def test_the_api_and_the_worker_load_none_of_the_libraries_that_read_files(start
 
 def _loaded(path: Path) -> Iterator[str]:
     """The dotted names that a module imports when it is imported itself."""
-    statements: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
+    statements: list[ast.AST] = [_tree(path)]
     while statements:
         node = statements.pop()
         if isinstance(node, ast.Import):

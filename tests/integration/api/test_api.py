@@ -22,7 +22,7 @@ from rollbook.pipeline.read import read
 from rollbook.uploads import control
 from tests.conftest import PASSWORD
 from tests.files import csv_file, member, workbook
-from tests.integration.worker.test_worker import sent, working
+from tests.integration.worker.test_worker import merges_held, sent, working
 from tests.waiting import job_event
 
 if TYPE_CHECKING:
@@ -489,11 +489,12 @@ async def test_operators_see_the_living_workers_and_the_dead_are_forgotten_after
     user = await make_user()
     api = as_user(user)
     async with working(system) as worker:
-        upload_id = await sent(system, user, csv_file(100_000))
-        await job_event(settings, upload_id, "progress")
-        await worker._beat()
-        [living] = (await api.get("/api/v1/bulk-upload/queue/workers")).json()["data"]
-        await control.cancel(system, user, upload_id)
+        with merges_held(settings):
+            upload_id = await sent(system, user, csv_file(20))
+            await job_event(settings, upload_id, "progress")
+            await worker._beat()
+            [living] = (await api.get("/api/v1/bulk-upload/queue/workers")).json()["data"]
+            await control.cancel(system, user, upload_id)
     assert (living["name"], living["pid"]) == (worker.name, os.getpid())
     assert (living["slots"], living["jobs"]) == (settings.concurrency, [str(upload_id)])
     with connect(settings.database_address) as connection:

@@ -22,6 +22,7 @@ from tests.integration.worker.test_worker import (
     ended,
     forget_events,
     in_members,
+    merges_held,
     sent,
     system_with,
     working,
@@ -61,15 +62,17 @@ async def test_a_job_that_comes_back_to_the_worker_that_lost_it_is_done_once_and
     async with subscriber.running(), working(quick):
         async with asyncio.timeout(PATIENCE_S):
             await subscriber.reading.wait()
-        upload_id = await sent(quick, user, csv_file(90_000))
-        await job_event(settings, upload_id, "progress")
-        async with make_client(settings.redis_address) as client:
-            await client.delete(f"bull:{settings.queue_name}:{upload_id}:lock")
+        with merges_held(settings):
+            upload_id = await sent(quick, user, csv_file(20))
+            await job_event(settings, upload_id, "progress")
+            async with make_client(settings.redis_address) as client:
+                await client.delete(f"bull:{settings.queue_name}:{upload_id}:lock")
+            await job_event(settings, upload_id, "stalled")
         upload = await ended(quick, user, upload_id)
     assert upload["status"] == "completed"
     assert upload["attempt"] == 2
     assert await system.queue.state(upload_id) == "completed"
-    assert len(in_members(settings)) == 90_000
+    assert len(in_members(settings)) == 20
     assert [(event.job_id, event.attempt) for event in stalled] == [(str(upload_id), 1)]
     assert counted("stalled") - before == 1
 
@@ -143,10 +146,11 @@ async def test_a_job_that_is_handed_back_keeps_its_place_and_the_time_it_has_wai
 ) -> None:
     user = await make_user()
     impatient = system_with(system, shutdown_grace_s=0)
-    async with working(impatient):
-        first = await sent(impatient, user, csv_file(members(50_000)))
-        await job_event(settings, first, "progress")
-        second = await sent(impatient, user, csv_file(members(1, start=60_000)))
+    with merges_held(settings):
+        async with working(impatient):
+            first = await sent(impatient, user, csv_file(members(20)))
+            await job_event(settings, first, "progress")
+            second = await sent(impatient, user, csv_file(members(1, start=60_000)))
     assert [await lookup.position(system, await lookup.get(system, user, one))
             for one in (first, second)] == [1, 2]  # fmt: skip
     with connect(settings.database_address) as connection:
@@ -207,8 +211,9 @@ async def test_an_attempt_that_took_too_long_leaves_another_and_the_worker_goes_
     user = await make_user()
     hasty = system_with(system, job_timeout_s=1)
     async with working(hasty) as worker:
-        upload_id = await sent(hasty, user, csv_file(120_000))
-        await job_event(settings, upload_id, "delayed")
+        with merges_held(settings):
+            upload_id = await sent(hasty, user, csv_file(20))
+            await job_event(settings, upload_id, "delayed")
         waits = await lookup.get(system, user, upload_id)
         assert (waits["error_code"], waits["attempt"]) == ("timed_out", 1)
         worker.slots._settings = settings

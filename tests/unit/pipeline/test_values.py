@@ -116,7 +116,7 @@ def test_other_countries_numbers_stay_theirs(cell: str, number: str) -> None:
 
 
 @given(st.text("0123456789+()-/ .xextwifor;,\u2013", max_size=40))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_a_phone_number_is_one_of_phonenumbers_or_none(text: str) -> None:
     number, _ = one(phones, text)
     if number is not None:
@@ -371,7 +371,7 @@ KINDS: dict[str, Callable[[pl.Series], Understood]] = {
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(texts=st.lists(st.one_of(st.none(), st.text(max_size=25)), max_size=12))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_any_texts_are_understood_each_by_itself(kind: str, texts: list[str | None]) -> None:
     column = cells.clean(cells.shown(pl.Series("cell", texts, dtype=pl.String)))
     found = KINDS[kind](column)
@@ -386,7 +386,7 @@ def test_any_texts_are_understood_each_by_itself(kind: str, texts: list[str | No
 
 
 @given(st.lists(st.text(max_size=20), max_size=10))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_clean_text_stays_as_it_is(texts: list[str]) -> None:
     once = cells.clean(cells.shown(pl.Series("cell", texts, dtype=pl.String)))
     assert cells.clean(once).to_list() == once.to_list()

@@ -502,7 +502,7 @@ def tables(draw: st.DrawFn) -> pl.DataFrame:
     return pl.DataFrame([*columns, pl.Series("key", drawn, dtype=pl.String)])
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=50)
 @given(tables())
 def test_any_table_reads_back_equal(frame: pl.DataFrame) -> None:
     shown = frame.drop("key")
