@@ -48,15 +48,19 @@ def run(seed: int, log: Path, tests: list[str], processes: int) -> bool:
         "--durations=15", *tests,
     ]  # fmt: skip
     with log.open("wb") as output:
-        done = subprocess.run(
-            command,
-            cwd=ROOT,
-            env={**os.environ, "ROLLBOOK_TEST_ORDER": str(seed)},
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            timeout=LONGEST_RUN_S,
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                command,
+                cwd=ROOT,
+                env={**os.environ, "ROLLBOOK_TEST_ORDER": str(seed)},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                timeout=LONGEST_RUN_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            output.write(f"\nERROR the run was stopped after {LONGEST_RUN_S} s\n".encode())
+            return False
     return done.returncode == 0
 
 
@@ -97,7 +101,9 @@ def main() -> int:
                 sys.stdout.writelines(f"  {line}\n" for line in _FAILED.findall(text))
             sys.stdout.flush()
     sys.stdout.write(f"{given.runs - len(failed)} passed, {len(failed)} failed\n")
-    return bool(failed)
+    if failed:
+        sys.stdout.write(f"failed with the seeds {', '.join(map(str, failed))}\n")
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
