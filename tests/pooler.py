@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 
 from rollbook.engines.postgres import SOCKET_NAME
+from tests.ports import free_port
 from tests.waiting import kill, until
 
 if TYPE_CHECKING:
@@ -36,8 +37,7 @@ def pooled(address: str, *, mode: Literal["session", "transaction"]) -> Iterator
     parts = urlsplit(address)
     query = parse_qs(parts.query)
     host, server_port = unquote(query["host"][0]), query.get("port", ["5432"])[0]
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     is_root = os.geteuid() == 0
     if is_root:  # as whom it refuses to run, and nobody else reaches the socket
         for folder in (Path(host), *Path(host).parents):

@@ -24,8 +24,8 @@ from uuid import UUID
 
 import httpx
 import psutil
-from tests.faults.office import free_port
 from tests.faults.site import ARROWS, QUICK, Site, until
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     import subprocess

@@ -31,12 +31,12 @@ from uuid import UUID
 import httpx
 import psutil
 from tests.faults.frozen import frozen
-from tests.faults.office import free_port
 from tests.faults.proxy import Swallower
 from tests.faults.site import ARROWS, QUICK, Site, until
 from tests.faults.test_retries import small_disk
 from tests.files import csv_file, id_number, members
 from tests.integration.backends.object_store import BUCKET, Door, s3_server
+from tests.ports import free_port
 
 from rollbook.engines.postgres import SOCKET_NAME
 

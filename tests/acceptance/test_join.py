@@ -22,7 +22,7 @@ from tests.acceptance.conftest import EMAIL, PASSWORD, environment, rollbook
 from tests.faults.site import only_at_length
 from tests.files import csv_file, members
 from tests.integration.backends.object_store import BUCKET, s3_server
-from tests.integration.backends.sentinels import free_port
+from tests.ports import free_port
 from tests.waiting import job_event, kill
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ import pytest
 
 from tests.acceptance.conftest import environment, rollbook
 from tests.files import csv_file, members
-from tests.integration.backends.sentinels import free_port
 from tests.integration.worker.test_worker import ended, in_members, sent, working
+from tests.ports import free_port
 from tests.waiting import PATIENCE_S, kill
 
 if TYPE_CHECKING:

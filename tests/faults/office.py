@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from dataclasses import dataclass
 
@@ -47,11 +46,3 @@ class Office:
             assert answer.status_code == 202, answer.text
             return str(answer.json()["data"]["job_id"])
         raise AssertionError(f"the file {key} was not accepted within {PATIENCE_S} s")
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.office import free_port
 from tests.faults.site import Site, until
 from tests.faults.test_stop import _answers
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

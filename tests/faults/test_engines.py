@@ -15,8 +15,8 @@ import httpx
 import psutil
 import pytest
 
-from tests.faults.office import free_port
 from tests.faults.site import until
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,9 +17,10 @@ from uuid import UUID
 import psutil
 import pytest
 
-from tests.faults.office import Office, free_port
+from tests.faults.office import Office
 from tests.faults.proxy import MERGE, RECORD, CommitCutter
 from tests.faults.site import QUICK, Site, each_or_first, only_at_length, seeds, until
+from tests.ports import free_port
 from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:

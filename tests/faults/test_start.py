@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from tests.faults.office import free_port
 from tests.faults.site import Site, each_or_first, only_at_length, until
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,8 +10,8 @@ import httpx
 import psutil
 import pytest
 
-from tests.faults.office import free_port
 from tests.faults.site import Site, until
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
-import socket
 import ssl
 import subprocess
 import sys
@@ -21,6 +19,7 @@ from rollbook.config import Settings, environment_for
 from rollbook.model import Role, Scope
 from rollbook.service.system import open_system
 from tests.conftest import PASSWORD
+from tests.ports import free_port
 from tests.waiting import kill, until
 
 if TYPE_CHECKING:
@@ -45,22 +44,6 @@ CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN RAISE EXCEPTION 'not now'; END $$;
 CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON members EXECUTE FUNCTION refuse()
 """
-
-
-def free_port() -> int:
-    """A port that nobody listens on.
-
-    Below those that a system gives to whoever connects, so that it is free still when the API is
-    started again.
-    """
-    for port in random.sample(range(20_000, 32_000), 100):
-        with socket.socket() as listener:
-            try:
-                listener.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise AssertionError("none of a hundred ports is free")
 
 
 @dataclass

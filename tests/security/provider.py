@@ -22,7 +22,7 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from tests.page.site import free_port
+from tests.ports import free_port
 from tests.waiting import PATIENCE_S, join, until
 
 if TYPE_CHECKING:

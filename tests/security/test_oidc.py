@@ -22,7 +22,8 @@ from rollbook.service.system import open_system
 from tests.conftest import PASSWORD, emptied_redis
 from tests.databases import own_database
 from tests.listening import Site
-from tests.page.site import NO_TLS, free_port
+from tests.page.site import NO_TLS
+from tests.ports import free_port
 from tests.security.provider import StandIn
 from tests.waiting import join, until
 

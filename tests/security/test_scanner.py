@@ -28,7 +28,7 @@ from rollbook.errors import (
 from rollbook.service.system import open_system
 from tests.files import csv_file, workbook
 from tests.integration.folder.watching import names, recorded, until, watching
-from tests.page.site import free_port
+from tests.ports import free_port
 from tests.security.files import repacked
 from tests.waiting import kill
 from tests.waiting import until as until_now

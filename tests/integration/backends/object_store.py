@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from tests.integration.backends.sentinels import free_port
+from tests.ports import free_port
 from tests.waiting import kill
 
 if TYPE_CHECKING:

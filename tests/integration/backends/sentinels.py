@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from redis.exceptions import RedisError
 
 from rollbook.engines.valkey import _binary as valkey
 from tests import waiting
+from tests.ports import free_port
 from tests.waiting import kill
 
 if TYPE_CHECKING:
@@ -206,12 +206,6 @@ def _value(name: str, value: str) -> str:
     """A setting's value as a configuration file has it."""
     has_parts = name.startswith("sentinel monitor") or name == "replicaof"
     return value if has_parts else '"' + value.replace('"', '\\"') + '"'
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def until(condition: Callable[[], bool], what: str) -> None:

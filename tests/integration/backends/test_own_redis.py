@@ -16,14 +16,9 @@ from rollbook.queue.subscriber import Subscriber
 from rollbook.queue.uploads import UploadQueue
 from rollbook.service.system import open_system
 from tests.files import csv_file, members
-from tests.integration.backends.sentinels import (
-    PASSWORD,
-    SENTINEL_PASSWORD,
-    Watched,
-    free_port,
-    tls_program,
-)
+from tests.integration.backends.sentinels import PASSWORD, SENTINEL_PASSWORD, Watched, tls_program
 from tests.integration.worker.test_worker import sent, working
+from tests.ports import free_port
 from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:

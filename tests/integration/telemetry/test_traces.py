@@ -19,10 +19,11 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from rollbook.accounts import users
 from rollbook.config import environment_for
 from rollbook.telemetry import traces
-from tests.faults.office import Office, free_port
+from tests.faults.office import Office
 from tests.faults.site import until
 from tests.files import csv_file
 from tests.integration.worker.test_worker import ended
+from tests.ports import free_port
 from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
