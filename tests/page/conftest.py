@@ -82,24 +82,32 @@ def browser(
         opened.close()
 
 
-@pytest.fixture
-def complaints() -> list[str]:
-    """What the browser complained about; a test that expects something takes it out."""
+@pytest.fixture(scope="package")
+def heard() -> list[str]:
+    """What the browser has complained about since the test began."""
     return []
 
 
 @pytest.fixture
-def open_page(browser: Browser, site: Site, complaints: list[str]) -> Iterator[Callable[..., Page]]:
-    """Open the page as somebody: ``open_page(GAUTENG)``; None stays at the sign-in.
+def complaints(heard: list[str]) -> Iterator[list[str]]:
+    """What the browser complained about; a test that expects something takes it out.
 
-    When the test ends, the browser must have had nothing to complain about: no error of a script,
-    nothing that the policy refused.
+    When the test ends, there must be nothing: no error of a script, nothing that the policy
+    refused.
     """
-    contexts: list[BrowserContext] = []
+    heard.clear()
+    yield heard
+    assert heard == []
 
-    def note_console(kind: str, text: str) -> None:
-        if kind in {"error", "warning"} and not text.startswith(ANSWERS):
-            complaints.append(f"{kind}: {text}")
+
+@pytest.fixture
+def open_page(
+    browser: Browser,
+    site: Site,
+    complaints: list[str],
+) -> Iterator[Callable[..., Page]]:
+    """Open the page as somebody: ``open_page(GAUTENG)``; None stays at the sign-in."""
+    contexts: list[BrowserContext] = []
 
     def open_as(
         email: str | None = OPERATOR,
@@ -108,18 +116,8 @@ def open_page(browser: Browser, site: Site, complaints: list[str]) -> Iterator[C
         scheme: str = "light",
         view: str = "",
     ) -> Page:
-        context = browser.new_context(
-            viewport={"width": size[0], "height": size[1]},
-            color_scheme="dark" if scheme == "dark" else "light",
-            locale="en-ZA",
-            timezone_id="Africa/Johannesburg",
-            reduced_motion="reduce",
-        )
-        contexts.append(context)
-        context.set_default_timeout(PATIENCE_MS)
-        page = context.new_page()
-        page.on("pageerror", lambda error: complaints.append(f"script: {error}"))
-        page.on("console", lambda said: note_console(said.type, said.text))
+        page = _new_page(browser, complaints, size=size, scheme=scheme)
+        contexts.append(page.context)
         page.goto(f"{site.url}/{view}")
         if email is not None:
             sign_in(page, email)
@@ -128,7 +126,71 @@ def open_page(browser: Browser, site: Site, complaints: list[str]) -> Iterator[C
     yield open_as
     for context in contexts:
         context.close()
-    assert complaints == []
+
+
+@pytest.fixture(scope="package")
+def kept_pages(browser: Browser) -> Iterator[dict[str, Page]]:
+    """The pages of ``signed_in``, by the account that is signed in."""
+    pages: dict[str, Page] = {}
+    yield pages
+    if browser.is_connected():
+        for page in pages.values():
+            page.context.close()
+
+
+@pytest.fixture
+def signed_in(
+    browser: Browser, site: Site, complaints: list[str], kept_pages: dict[str, Page]
+) -> Iterator[Callable[..., Page]]:
+    """The page, loaded again in a tab that is signed in: ``signed_in(GAUTENG, "upload")``.
+
+    A new tab and a sign-in take 1.5 seconds of a processor, so the tab is kept for the next test.
+    A test that ends the session, or changes more in the tab than the page, uses ``open_page``.
+    """
+    shown: list[Page] = []
+
+    def show(email: str = OPERATOR, view: str = "uploads") -> Page:
+        if (page := kept_pages.get(email)) is None:
+            page = _new_page(browser, complaints)
+            page.goto(f"{site.url}/")
+            sign_in(page, email)
+            kept_pages[email] = page
+        shown.append(page)
+        page.goto("about:blank")  # an address that differs in its end alone would not be loaded
+        page.goto(f"{site.url}/#/{view}")
+        expect(page.get_by_role("link", name="Your account")).to_be_visible()
+        return page
+
+    yield show
+    for page in shown:
+        page.goto("about:blank")
+
+
+def _new_page(
+    browser: Browser,
+    complaints: list[str],
+    *,
+    size: tuple[int, int] = WIDE,
+    scheme: str = "light",
+) -> Page:
+    """A new tab in a context of its own, whose complaints are noted."""
+
+    def note_console(kind: str, text: str) -> None:
+        if kind in {"error", "warning"} and not text.startswith(ANSWERS):
+            complaints.append(f"{kind}: {text}")
+
+    context = browser.new_context(
+        viewport={"width": size[0], "height": size[1]},
+        color_scheme="dark" if scheme == "dark" else "light",
+        locale="en-ZA",
+        timezone_id="Africa/Johannesburg",
+        reduced_motion="reduce",
+    )
+    context.set_default_timeout(PATIENCE_MS)
+    page = context.new_page()
+    page.on("pageerror", lambda error: complaints.append(f"script: {error}"))
+    page.on("console", lambda said: note_console(said.type, said.text))
+    return page
 
 
 def sign_in(page: Page, email: str, password: str = PASSWORD) -> None:

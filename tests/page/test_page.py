@@ -16,7 +16,7 @@ from redis import Redis
 from rollbook.model import Role, Scope
 from rollbook.pipeline.problems import sentence
 from tests.files import HEADERS, csv_file, member, members, workbook
-from tests.page.conftest import at_length, sign_in
+from tests.page.conftest import sign_in
 from tests.page.site import ETHEKWINI, GAUTENG, LIMPOPO, OPERATOR, Site
 from tests.waiting import until
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     OpenPage = Callable[..., Page]
+    SignedIn = Callable[..., Page]
 
 _starts = itertools.count(1, 500)
 
@@ -85,9 +86,8 @@ def test_a_wrong_password_is_told_and_the_right_one_says_who_i_am(
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
 
 
-@at_length
-def test_a_reload_keeps_the_sign_in_and_no_address_has_the_token(open_page: OpenPage) -> None:
-    page = open_page(GAUTENG)
+def test_a_reload_keeps_the_sign_in_and_no_address_has_the_token(signed_in: SignedIn) -> None:
+    page = signed_in(GAUTENG)
     addresses: list[str] = []
     page.on("request", lambda request: addresses.append(request.url))
     page.on("websocket", lambda socket: addresses.append(socket.url))
@@ -105,8 +105,8 @@ def test_a_reload_keeps_the_sign_in_and_no_address_has_the_token(open_page: Open
     assert [address for address in addresses if token in address] == []
 
 
-def test_an_upload_is_watched_to_its_end_without_a_reload(open_page: OpenPage, site: Site) -> None:
-    page = open_page(GAUTENG)
+def test_an_upload_is_watched_to_its_end_without_a_reload(signed_in: SignedIn, site: Site) -> None:
+    page = signed_in(GAUTENG)
     page.evaluate("window.isTheSame = true")
     rows = [*fresh(5), *fresh(1, **{"ID Number": "123"})]
     rows.append(rows[0])
@@ -128,9 +128,8 @@ def test_an_upload_is_watched_to_its_end_without_a_reload(open_page: OpenPage, s
     assert page.evaluate("window.isTheSame")
 
 
-@at_length
-def test_milestones_are_said_aloud_and_percents_are_not(open_page: OpenPage, site: Site) -> None:
-    page = open_page(GAUTENG)
+def test_milestones_are_said_aloud_and_percents_are_not(signed_in: SignedIn, site: Site) -> None:
+    page = signed_in(GAUTENG)
     page.evaluate(
         """() => { window.said = []; new MutationObserver(() => said.push(document
         .getElementById("said").textContent)).observe(document.getElementById("said"),
@@ -149,8 +148,8 @@ def test_milestones_are_said_aloud_and_percents_are_not(open_page: OpenPage, sit
     assert len(said) == len(set(said)) < 16
 
 
-def test_refused_rows_are_seen_filtered_corrected_and_sent_again(open_page: OpenPage) -> None:
-    page = open_page(GAUTENG)
+def test_refused_rows_are_seen_filtered_corrected_and_sent_again(signed_in: SignedIn) -> None:
+    page = signed_in(GAUTENG)
     good = fresh(30)
     rows = [
         *good[:2],
@@ -179,8 +178,8 @@ def test_refused_rows_are_seen_filtered_corrected_and_sent_again(open_page: Open
     assert outcomes(page) == {"Inserted": 28}
 
 
-def test_doubtful_rows_say_what_was_kept_beside_the_refused_ones(open_page: OpenPage) -> None:
-    page = open_page(GAUTENG)
+def test_doubtful_rows_say_what_was_kept_beside_the_refused_ones(signed_in: SignedIn) -> None:
+    page = signed_in(GAUTENG)
     rows = fresh(3)
     rows[0]["Cell Number"] = "12345"
     rows[1]["Surname"] = ""
@@ -205,8 +204,8 @@ def test_doubtful_rows_say_what_was_kept_beside_the_refused_ones(open_page: Open
     expect(table.last).to_contain_text("Limpopo")
 
 
-def test_what_was_not_read_and_what_would_change_is_on_the_page(open_page: OpenPage) -> None:
-    page = open_page(GAUTENG)
+def test_what_was_not_read_and_what_would_change_is_on_the_page(signed_in: SignedIn) -> None:
+    page = signed_in(GAUTENG)
     rows = fresh(2)
     send(page, csv_file(rows), "first.csv")
     expect(state(page)).to_have_text("Completed")
@@ -221,8 +220,8 @@ def test_what_was_not_read_and_what_would_change_is_on_the_page(open_page: OpenP
     expect(changes.first).to_contain_text("79800002")
 
 
-def test_an_upload_of_which_nothing_was_taken_in_says_so(open_page: OpenPage) -> None:
-    page = open_page(GAUTENG)
+def test_an_upload_of_which_nothing_was_taken_in_says_so(signed_in: SignedIn) -> None:
+    page = signed_in(GAUTENG)
     send(page, csv_file([{**row, "Surname": ""} for row in fresh(2)]), "none.csv")
     expect(state(page)).to_have_text("Completed, all 2 rows were refused")
     expect(state(page)).to_have_class("badge failed")
@@ -247,9 +246,9 @@ def mend(content: bytes, right: list[dict[str, str]]) -> bytes:
 
 
 def test_a_dry_run_changes_nothing_until_it_is_run_for_real(
-    open_page: OpenPage, site: Site
+    signed_in: SignedIn, site: Site
 ) -> None:
-    page = open_page(GAUTENG)
+    page = signed_in(GAUTENG)
     page.get_by_role("link", name="Upload", exact=True).click()
     page.get_by_role("switch", name="Dry run").check()
     send(page, csv_file(fresh(3)), "first a try.csv")
@@ -265,9 +264,8 @@ def test_a_dry_run_changes_nothing_until_it_is_run_for_real(
     assert [upload["dry_run"] for upload in newest] == [False, True]
 
 
-@at_length
-def test_headers_that_are_not_known_can_be_said(open_page: OpenPage) -> None:
-    page = open_page(GAUTENG)
+def test_headers_that_are_not_known_can_be_said(signed_in: SignedIn) -> None:
+    page = signed_in(GAUTENG)
     renamed = {"ID Number": "Lid No", "Firstname": "Roepnaam", "Surname": "Surname"}
     rows = [{new: row[old] for old, new in renamed.items()} for row in fresh(2)]
     content = csv_file(rows, headers=list(renamed.values()))
@@ -284,11 +282,10 @@ def test_headers_that_are_not_known_can_be_said(open_page: OpenPage) -> None:
     assert outcomes(page) == {"Inserted": 2}
 
 
-@at_length
 def test_a_file_that_was_sent_before_leads_to_the_earlier_one_or_is_sent_all_the_same(
-    open_page: OpenPage,
+    signed_in: SignedIn,
 ) -> None:
-    page = open_page(GAUTENG)
+    page = signed_in(GAUTENG)
     content = csv_file(fresh(2))
     send(page, content, "twice.csv")
     expect(state(page)).to_have_text("Completed")
@@ -305,8 +302,8 @@ def test_a_file_that_was_sent_before_leads_to_the_earlier_one_or_is_sent_all_the
     assert outcomes(page) == {"Unchanged": 2}
 
 
-def test_a_running_upload_is_cancelled_and_changes_nobody(open_page: OpenPage, site: Site) -> None:
-    page = open_page(GAUTENG)
+def test_a_running_upload_is_cancelled_and_changes_nobody(signed_in: SignedIn, site: Site) -> None:
+    page = signed_in(GAUTENG)
     with site.held():
         send(page, csv_file(fresh(3)), "cancelled.csv")
         expect(state(page)).to_have_text("Processing")
@@ -320,9 +317,8 @@ def test_a_running_upload_is_cancelled_and_changes_nobody(open_page: OpenPage, s
     expect(page.get_by_role("button", name="Cancel")).to_have_count(0)
 
 
-@at_length
-def test_a_failed_upload_is_retried_by_an_operator(open_page: OpenPage, site: Site) -> None:
-    page = open_page(OPERATOR)
+def test_a_failed_upload_is_retried_by_an_operator(signed_in: SignedIn, site: Site) -> None:
+    page = signed_in(OPERATOR)
     with site.broken():
         send(page, csv_file(fresh(3)), "failed.csv")
         expect(state(page)).to_have_text("Failed")
@@ -332,8 +328,8 @@ def test_a_failed_upload_is_retried_by_an_operator(open_page: OpenPage, site: Si
     assert outcomes(page) == {"Inserted": 3}
 
 
-def test_a_paused_queue_starts_nothing_until_it_is_resumed(open_page: OpenPage) -> None:
-    page = open_page(OPERATOR)
+def test_a_paused_queue_starts_nothing_until_it_is_resumed(signed_in: SignedIn) -> None:
+    page = signed_in(OPERATOR)
     page.get_by_role("link", name="Queue").click()
     page.get_by_role("button", name="Pause").click()
     page.get_by_role("dialog").get_by_role("button", name="Pause").click()
@@ -354,9 +350,8 @@ def test_a_paused_queue_starts_nothing_until_it_is_resumed(open_page: OpenPage) 
     expect(line.locator(".badge")).to_have_text("Completed")
 
 
-@at_length
-def test_the_queue_forgets_what_has_ended_and_the_history_keeps_it(open_page: OpenPage) -> None:
-    page = open_page(OPERATOR)
+def test_the_queue_forgets_what_has_ended_and_the_history_keeps_it(signed_in: SignedIn) -> None:
+    page = signed_in(OPERATOR)
     send(page, csv_file(fresh(2)), "ended.csv")
     expect(state(page)).to_have_text("Completed")
     page.get_by_role("link", name="Queue").click()
@@ -370,9 +365,8 @@ def test_the_queue_forgets_what_has_ended_and_the_history_keeps_it(open_page: Op
     expect(page.get_by_role("link", name="ended.csv")).to_be_visible()
 
 
-@at_length
-def test_the_slots_of_a_worker_show_what_they_hold(open_page: OpenPage, site: Site) -> None:
-    page = open_page(OPERATOR)
+def test_the_slots_of_a_worker_show_what_they_hold(signed_in: SignedIn, site: Site) -> None:
+    page = signed_in(OPERATOR)
     with site.held():
         send(page, csv_file(fresh(2)), "held.csv")
         expect(state(page)).to_have_text("Processing")
@@ -382,8 +376,8 @@ def test_the_slots_of_a_worker_show_what_they_hold(open_page: OpenPage, site: Si
     expect(page.locator(".slot.busy")).to_have_count(0)
 
 
-def test_another_province_sees_none_of_it(open_page: OpenPage, site: Site) -> None:
-    theirs, ours = open_page(LIMPOPO), open_page(GAUTENG)
+def test_another_province_sees_none_of_it(signed_in: SignedIn, site: Site) -> None:
+    theirs, ours = signed_in(LIMPOPO), signed_in(GAUTENG)
     told: list[str] = []
     theirs.on("websocket", lambda ws: ws.on("framereceived", lambda text: told.append(str(text))))
     theirs.reload()
@@ -424,7 +418,6 @@ def test_the_page_comes_back_by_itself_after_the_api_was_restarted_mid_job(
     assert page.evaluate("window.isTheSame")
 
 
-@at_length
 def test_a_refresh_and_a_laptop_that_slept_lead_back_to_the_true_state(
     open_page: OpenPage, site: Site
 ) -> None:
@@ -461,11 +454,10 @@ def test_a_refresh_and_a_laptop_that_slept_lead_back_to_the_true_state(
     assert page.evaluate("window.isTheSame")
 
 
-@at_length
 def test_a_file_that_could_not_be_sent_is_sent_again_and_taken_once(
-    open_page: OpenPage, site: Site
+    signed_in: SignedIn, site: Site
 ) -> None:
-    page = open_page(GAUTENG)
+    page = signed_in(GAUTENG)
     choose(page, csv_file(fresh(2)), "slow line.csv")
     page.context.set_offline(True)
     page.get_by_role("button", name="Send 1 file").click()
@@ -494,9 +486,9 @@ def test_without_live_messages_the_page_asks_instead_and_says_so(
 
 
 def test_a_file_is_sent_and_followed_with_the_keyboard_alone(
-    open_page: OpenPage, tmp_path: Path
+    signed_in: SignedIn, tmp_path: Path
 ) -> None:
-    page = open_page(GAUTENG)
+    page = signed_in(GAUTENG)
     file = tmp_path / "keyboard.csv"
     file.write_bytes(csv_file(fresh(2)))
 
@@ -526,9 +518,8 @@ def test_a_file_is_sent_and_followed_with_the_keyboard_alone(
     expect(state(page)).to_have_text("Completed")
 
 
-@at_length
-def test_dropped_files_are_chosen_and_there_is_a_template(open_page: OpenPage) -> None:
-    page = open_page(GAUTENG)
+def test_dropped_files_are_chosen_and_there_is_a_template(signed_in: SignedIn) -> None:
+    page = signed_in(GAUTENG)
     page.get_by_role("link", name="Upload", exact=True).click()
     page.locator(".drop").evaluate(
         """(zone) => { const data = new DataTransfer();
@@ -543,9 +534,8 @@ def test_dropped_files_are_chosen_and_there_is_a_template(open_page: OpenPage) -
     expect(page.get_by_role("button", name="Send 1 file")).to_be_enabled()
 
 
-@at_length
-def test_markup_in_a_files_name_is_shown_as_text(open_page: OpenPage) -> None:
-    page = open_page(GAUTENG)
+def test_markup_in_a_files_name_is_shown_as_text(signed_in: SignedIn) -> None:
+    page = signed_in(GAUTENG)
     name = "<img src=x onerror=alert(1)> & more.csv"
     send(page, csv_file(fresh(1)), name)
     expect(state(page)).to_have_text("Completed")
@@ -554,14 +544,13 @@ def test_markup_in_a_files_name_is_shown_as_text(open_page: OpenPage) -> None:
     expect(page.locator("main img")).to_have_count(0)
 
 
-@at_length
-def test_uploads_are_searched_filtered_and_paged(open_page: OpenPage, site: Site) -> None:
+def test_uploads_are_searched_filtered_and_paged(signed_in: SignedIn, site: Site) -> None:
     with site.api(LIMPOPO) as api:
         for number in range(22):
             rows = [member(90_000 + number, Province="Limpopo")]
             files = {"file": (f"office {number:02}.csv", csv_file(rows))}
             assert api.post("/bulk-upload/process", files=files).is_success
-    page = open_page(LIMPOPO)
+    page = signed_in(LIMPOPO)
     lines = page.locator(".upload")
     expect(lines).to_have_count(20)
     expect(lines.first).to_contain_text("office 21.csv")
@@ -578,7 +567,6 @@ def test_uploads_are_searched_filtered_and_paged(open_page: OpenPage, site: Site
     expect(lines).to_have_count(10)
 
 
-@at_length
 def test_a_sign_in_that_has_ended_asks_to_sign_in_again_and_shows_nothing(
     open_page: OpenPage,
 ) -> None:
@@ -593,11 +581,10 @@ def test_a_sign_in_that_has_ended_asks_to_sign_in_again_and_shows_nothing(
     expect(page.get_by_role("navigation", name="Main")).to_have_count(0)
 
 
-@at_length
 def test_who_asks_too_often_reads_why_and_goes_on_afterwards(
-    open_page: OpenPage, site: Site
+    signed_in: SignedIn, site: Site
 ) -> None:
-    page = open_page(LIMPOPO)
+    page = signed_in(LIMPOPO)
     [user] = site.ask("SELECT id FROM users WHERE email = %(email)s", email=LIMPOPO)
     key = f"{site.settings.queue_name}:limits:user:{user}"
     with Redis.from_url(site.settings.redis_address) as redis:
@@ -610,7 +597,6 @@ def test_who_asks_too_often_reads_why_and_goes_on_afterwards(
     expect(page.get_by_text("You have made too many requests")).to_have_count(0)
 
 
-@at_length
 def test_an_account_that_got_another_role_gets_its_views_without_a_reload(
     open_page: OpenPage, site: Site
 ) -> None:
@@ -627,9 +613,8 @@ def test_an_account_that_got_another_role_gets_its_views_without_a_reload(
         site.move(ETHEKWINI, Role.MUNICIPALITY_ADMIN, Scope("KZN", "eThekwini"))
 
 
-@at_length
-def test_the_statistics_have_their_figures_as_text(open_page: OpenPage) -> None:
-    page = open_page(GAUTENG)
+def test_the_statistics_have_their_figures_as_text(signed_in: SignedIn) -> None:
+    page = signed_in(GAUTENG)
     send(page, csv_file(members(3, start=70_000)), "counted.csv")
     expect(state(page)).to_have_text("Completed")
     page.get_by_role("link", name="Statistics").click()
