@@ -24,9 +24,6 @@ PATIENCE_MS = 20_000
 #: What Chromium says of an answer that isn't a success, and of a server that isn't there.
 ANSWERS = ("Failed to load resource: ", "WebSocket connection to ")
 WIDE = (1280, 800)
-#: ``make test`` shows the main ways through the page; ``make page`` all of them, in all looks.
-IS_LONG = "ROLLBOOK_PAGE_LOOKS" in os.environ
-at_length = pytest.mark.skipif(not IS_LONG, reason="another look of the page: make page")
 #: It runs as root in a container, draws without a graphics card, and looks for nothing elsewhere.
 FLAGS = [
     "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--no-first-run",
