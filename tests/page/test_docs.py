@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def test_an_operation_is_tried_on_the_description_itself(open_page: Callable[..., Page]) -> None:
     page = open_page(None, view="docs")
-    operation = page.locator("#operations-health-healthz_healthz_get")
+    operation = page.locator("#operations-health-get_health")
     operation.get_by_role("button", name="/healthz").first.click()
     operation.get_by_role("button", name="Try it out").click()
     operation.get_by_role("button", name="Execute").click()
