@@ -397,6 +397,9 @@ class QueueStats(BaseModel):
     oldest_waiting_since: dt.datetime | None = Field(
         None, description="When the upload that has waited longest began to; null where none waits."
     )
+    workers: int | None = Field(
+        None, description="Living workers that take jobs; only `GET /queue/stats` counts them."
+    )
     voter_roll: VoterRollStanding | None = Field(
         None, description="What keeps rows pending; null where the voter roll isn't asked."
     )

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 def test_files_of_members_are_nobody_elses_with_engines_and_key_of_ones_own(
     settings: Settings, tmp_path: Path
 ) -> None:
-    """The data folder is made by the first command, as no engine and no key needs it before."""
+    """The store in the data folder is made by the first upload."""
+    settings.data_dir.mkdir(mode=0o700)
     file = tmp_path / "members.csv"
     file.write_bytes(csv_file(3))
     environment = environment_for(settings)

@@ -52,7 +52,7 @@ def _commands(command: Any, name: str) -> Iterator[tuple[str, Any]]:
 
 COMMANDS = dict(_commands(typer.main.get_command(app), "rollbook"))
 #: Named on one line; their options are in their help.
-_GROUPS = ("rollbook queue", "rollbook users", "rollbook keys")
+_GROUPS = ("rollbook keys", "rollbook members", "rollbook queue", "rollbook users")
 
 
 def test_the_page_of_commands_names_each_and_no_other() -> None:

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from rollbook.config import Settings
+    from rollbook.service.system import System
 
 BASE = "/api/v1"
 #: Seconds between two searches for uploads that have waited too long.
@@ -91,6 +92,16 @@ class _Application(FastAPI):
         return document
 
 
+def equip(app: FastAPI, system: System) -> None:
+    """Give the routes what they share; live messages need a feed beside it."""
+    app.state.system = system
+    app.state.limits = RequestLimits(system.settings, system.redis)
+    app.state.provider = Provider(system.settings)
+    app.state.gauges = Gauges(system)
+    app.state.forecaster = Forecaster(system)
+    app.state.readiness = Readiness(system)
+
+
 def create_app(settings: Settings) -> FastAPI:
     """The application; its parts are opened at its start and closed at its end."""
 
@@ -112,13 +123,8 @@ def create_app(settings: Settings) -> FastAPI:
             ),
             every(FAIRNESS_INTERVAL_S, lambda: longest_wait.run_once(system), service="fairness"),
         ):
-            app.state.system = system
-            app.state.limits = RequestLimits(settings, system.redis)
-            app.state.provider = Provider(settings)
+            equip(app, system)
             app.state.events = events
-            app.state.gauges = Gauges(system)
-            app.state.forecaster = Forecaster(system)
-            app.state.readiness = Readiness(system)
             async with Feed(system, events, app.state.forecaster).running() as feed:
                 app.state.feed = feed
                 yield

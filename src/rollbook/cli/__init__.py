@@ -1,8 +1,7 @@
 """The command ``rollbook``.
 
-Exit codes: 0 done; 1 the work failed (an upload that failed, an error of the system); 2 the
-command was used wrongly; 3 something isn't there (a job, an account, a file); 4 a part of the
-service isn't reachable.
+The module of a command is imported when the command is used. What this module imports is paid for
+by each command, ``rollbook --version`` included.
 """
 
 from __future__ import annotations
@@ -11,21 +10,16 @@ import asyncio
 import sys
 from collections.abc import Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import psycopg
 import typer
 from rich.markup import escape
 from typer.core import TyperGroup
 
-from rollbook.backends.database import UNAVAILABLE, reason
-from rollbook.cli.session import err
-from rollbook.errors import (
-    ConfigurationError,
-    InvalidRequestError,
-    NotFoundError,
-    RollbookError,
-)
+from rollbook import __version__
+from rollbook.cli import failures
+from rollbook.cli.failures import ExitCode
+from rollbook.cli.output import ReaderGoneError, drop_output, err, out
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,11 +33,19 @@ _PLACES = {
     "watch": ("processes", "watch"),
     "migrate": ("processes", "migrate"),
     "doctor": ("doctor", "doctor"),
-    "sample": ("jobs", "sample"),
-    "upload": ("jobs", "upload"),
+    "login": ("sign_in", "login"),
+    "logout": ("sign_in", "logout"),
+    "upload": ("uploads", "upload"),
+    "status": ("uploads", "status"),
+    "report": ("uploads", "report"),
+    "history": ("uploads", "history"),
+    "cancel": ("uploads", "cancel"),
+    "retry": ("uploads", "retry"),
+    "undo": ("uploads", "undo"),
+    "queue": ("queue", "app"),
+    "members": ("members", "app"),
+    "sample": ("sample", "sample"),
     "purge": ("purge", "purge"),
-    "undo": ("jobs", "undo_upload"),
-    "queue": ("jobs", "queue_app"),
     "users": ("users", "app"),
     "keys": ("keys", "app"),
 }
@@ -76,26 +78,26 @@ class _Group(TyperGroup):
         super().__init__(**{**more, "commands": _Commands()})
 
 
-app = typer.Typer(
-    name="rollbook", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
-)
+app = typer.Typer(name="rollbook", no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        out.print(f"rollbook {__version__}", highlight=False)
+        raise typer.Exit
 
 
 @app.callback(cls=_Group)
-def _rollbook() -> None:
+def _rollbook(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Print the version, and exit."
+        ),
+    ] = False,
+) -> None:
     """Members' spreadsheets in, checked rows in PostgreSQL and a report out."""
-
-
-EXIT_CODES: dict[type[Exception], int] = {
-    ConfigurationError: 2,
-    InvalidRequestError: 2,
-    NotFoundError: 3,
-    **dict.fromkeys(UNAVAILABLE, 4),
-}
-
-
-def _reason(error: Exception) -> str:
-    return f" ({reason(error)})" if isinstance(error, psycopg.OperationalError) else ""
 
 
 def main() -> None:
@@ -103,14 +105,14 @@ def main() -> None:
     try:
         app()
     except (KeyboardInterrupt, asyncio.CancelledError):
-        sys.exit(130)
-    except (RollbookError, *UNAVAILABLE) as error:
-        text = (
-            str(error)
-            if isinstance(error, RollbookError)
-            else f"PostgreSQL doesn't answer{_reason(error)}. Is it started, and is DATABASE_URL "
-            "right? `rollbook doctor` says more."
-        )
-        err.print(f"[bold red]rollbook:[/] {escape(text)}", soft_wrap=True)
-        codes = (code for kind, code in EXIT_CODES.items() if isinstance(error, kind))
-        sys.exit(next(codes, 1))
+        sys.exit(ExitCode.INTERRUPTED)
+    except ReaderGoneError:
+        drop_output()
+        sys.exit(ExitCode.READER_GONE)
+    except Exception as error:
+        found = failures.explained(error)
+        if found is None:
+            raise
+        code, sentence = found
+        err.print(f"[bold red]rollbook:[/] {escape(sentence)}", soft_wrap=True)
+        sys.exit(code)

@@ -22,8 +22,9 @@ from rollbook import clock
 from rollbook.accounts import users
 from rollbook.backends.database import make_pool
 from rollbook.cli import supervisor
-from rollbook.cli.jobs import UploadFailedError, outcome_table, roll_table
-from rollbook.cli.session import JsonOption, engines, err, out, print_json
+from rollbook.cli.failures import UploadFailedError
+from rollbook.cli.output import JsonOption, err, out, outcome_table, print_json, roll_table
+from rollbook.cli.session import engines
 from rollbook.config import Settings
 from rollbook.model import FINAL
 from rollbook.telemetry import logs
@@ -69,7 +70,7 @@ def demo(
                 settings = stack.enter_context(_simulated(settings, sample))
             processes = supervisor.Processes(settings)
             stack.enter_context(processes.waiting())
-            settings = stack.enter_context(engines(settings, own=True))
+            settings = stack.enter_context(engines(settings, own=True, make=True))
             result = asyncio.run(_demo(settings, processes, kept, sample, quiet=as_json))
     if as_json:
         print_json(result)

@@ -13,7 +13,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from rollbook import config
-from rollbook.cli.session import JsonOption, named_or_running, out, print_json, settings_for
+from rollbook.cli.output import JsonOption, out, print_json
+from rollbook.cli.session import named_or_running, settings_for
 from rollbook.errors import NotificationError
 from rollbook.notifications import mail
 from rollbook.service.doctor import Finding, examine

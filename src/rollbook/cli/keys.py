@@ -3,31 +3,19 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 from uuid import UUID
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from rollbook import clock
-from rollbook.accounts import keys, users
-from rollbook.cli.session import JsonOption, out, print_json, run
+from rollbook.cli.connection import Data
+from rollbook.cli.output import JsonOption, err, out, print_json, shown
+from rollbook.cli.target import AsOption, ServerOption, run
 from rollbook.model import KEY_SCOPES, KeyScope, Role, Scope
 
-if TYPE_CHECKING:
-    from rollbook.backends.database import Row
-    from rollbook.service.system import System
-
 app = typer.Typer(name="keys", no_args_is_help=True, help="Make and revoke keys for programs.")
-
-#: All keys fit on a page of the list.
-_MOST = 10_000
-
-AsOption = Annotated[
-    str | None,
-    typer.Option("--as", help="The account in whose name; default: the first super_admin."),
-]
 
 
 @app.command()
@@ -38,86 +26,89 @@ def add(
     ],
     *,
     role: Annotated[
-        Role | None, typer.Option(help="At most the maker's, which is the default.")
+        Role | None, typer.Option(help="At most the maker's; default: of the place, or yours.")
     ] = None,
     province: Annotated[str | None, typer.Option(help="Province code, such as GP.")] = None,
     municipality: Annotated[str | None, typer.Option()] = None,
     days: Annotated[
         int | None, typer.Option(min=1, help="Days until it ends; default: ROLLBOOK_KEY_DAYS.")
     ] = None,
-    by: AsOption = None,
+    server: ServerOption = None,
+    acting: AsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make a key, and print it this once."""
-    scopes = [_scope(one) for one in scope]
-
-    async def make(system: System) -> tuple[Row, str]:
-        maker = await users.acting(system.pool, by)
-        return await keys.make(
-            system.pool,
-            system.settings,
-            maker,
-            name=name,
-            scopes=scopes,
-            role=role,
-            place=Scope(province, municipality),
-            expires_at=None if days is None else clock.now() + dt.timedelta(days=days),
-        )
-
-    made, key = run("keys", make)
+    asked = {
+        "name": name,
+        "scopes": [_scope(one) for one in scope],
+        "role": role and role.value,
+        "province": province,
+        "municipality": municipality,
+        "expires_at": days and (clock.now() + dt.timedelta(days=days)).isoformat(),
+    }
+    body = {member: value for member, value in asked.items() if value is not None}
+    made: Data = run(lambda line: line.post("/keys", body), server=server, acting=acting).data
     if as_json:
-        print_json({**made, "key": key})
+        print_json(made)
         return
     out.print(
-        f"The key of {escape(name)}, which ends on {made['expires_at']:%Y-%m-%d}:\n"
-        f"[bold]{escape(key)}[/]\n"
-        f"It is shown once. Send it as `Authorization: Bearer {made['hint']}...`."
+        f"The key of {shown(made['name'])}, which ends on {str(made['expires_at'])[:10]}:\n"
+        f"[bold]{shown(made['key'])}[/]\n"
+        f"It is shown once. Send it as `Authorization: Bearer {shown(made['hint'])}...`.",
+        soft_wrap=True,
     )
 
 
 @app.command("list")
-def list_(*, by: AsOption = None, as_json: JsonOption = False) -> None:
-    """List the keys."""
-
-    async def listed(system: System) -> list[Row]:
-        reader = await users.acting(system.pool, by)
-        rows, _ = await keys.listed(system.pool, reader, page_size=_MOST)
-        return rows
-
-    rows = run("keys", listed)
+def list_(
+    *,
+    page: Annotated[int, typer.Option(min=1)] = 1,
+    page_size: Annotated[int, typer.Option(min=1, max=500)] = 100,
+    server: ServerOption = None,
+    acting: AsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the keys of your scope, good ones first."""
+    found: Data = run(
+        lambda line: line.get("/keys", page=page, page_size=page_size),
+        server=server,
+        acting=acting,
+    ).data
     if as_json:
-        print_json(rows)
+        print_json(found)
         return
     table = Table("Id", "Name", "Key", "Scopes", "Role", "Place", "Ends", "Last used", "State")
-    for row in rows:
-        last = row["last_used_at"]
+    for one in found["items"]:
         table.add_row(
-            str(row["key_id"]),
-            escape(row["name"]),
-            f"{row['hint']}...",
-            ", ".join(row["scopes"]),
-            row["role"],
-            str(Scope(row["province"], row["municipality"])),
-            f"{row['expires_at']:%Y-%m-%d}",
-            f"{last:%Y-%m-%d %H:%M}" if last else "never",
-            row["state"],
+            str(one["key_id"]),
+            shown(one["name"]),
+            f"{shown(one['hint'])}...",
+            ", ".join(one["scopes"]),
+            one["role"],
+            shown(Scope(one["province"], one["municipality"])),
+            str(one["expires_at"])[:10],
+            str(one["last_used_at"] or "never")[:16].replace("T", " "),
+            one["state"],
         )
     out.print(table)
+    if found["total"] > page * page_size:
+        err.print(f"There are {found['total']}; `--page {page + 1}` shows the next.")
 
 
 @app.command()
 def revoke(
     key_id: Annotated[UUID, typer.Argument(help="The key's id, as the list shows it.")],
     *,
-    by: AsOption = None,
+    server: ServerOption = None,
+    acting: AsOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """End a key at once."""
-
-    async def end(system: System) -> Row:
-        return await keys.revoke(system.pool, await users.acting(system.pool, by), key_id)
-
-    row = run("keys", end)
-    out.print(f"The key of {escape(row['name'])} ({row['hint']}...) is revoked.")
+    row: Data = run(lambda line: line.delete(f"/keys/{key_id}"), server=server, acting=acting).data
+    if as_json:
+        print_json(row)
+    else:
+        out.print(f"The key of {shown(row['name'])} ({shown(row['hint'])}...) is revoked.")
 
 
 def _scope(given: str) -> KeyScope:

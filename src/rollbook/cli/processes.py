@@ -18,7 +18,8 @@ from rich.markup import escape
 
 from rollbook.backends.database import UNAVAILABLE, make_pool
 from rollbook.cli import engine_watch, supervisor
-from rollbook.cli.session import bring_schema, engines, err, out, own_engines, settings_for
+from rollbook.cli.output import JsonOption, err, out, print_json
+from rollbook.cli.session import bring_schema, engines, own_engines, settings_for
 from rollbook.service.signals import stop_on_signals
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def serve(*, supervised: Supervised = False, listener_fd: ListenerFd = None) -> 
     settings = settings_for("api", supervised=supervised)
     if supervised:
         settings = supervisor.receive_addresses(settings)
-    with engines(settings) as named:
+    with engines(settings, make=True) as named:
         _refuse_unsafe(named, supervised=supervised)
         server = Server(named)
         listener = _listener(listener_fd)
@@ -139,7 +140,7 @@ def worker(*, supervised: Supervised = False, listener_fd: ListenerFd = None) ->
     settings = settings_for("worker", supervised=supervised)
     if supervised:
         settings = supervisor.receive_addresses(settings)
-    with engines(settings) as named:
+    with engines(settings, make=True) as named:
         _refuse_unsafe(named, supervised=supervised)
         # uvloop makes the worker's own work for a job a fifth cheaper.
         uvloop.run(process.serve(named, _listener(listener_fd)))
@@ -178,11 +179,14 @@ def _listener(fd: int | None) -> socket.socket | None:
     return None if fd is None else socket.socket(fileno=fd)
 
 
-def migrate() -> None:
+def migrate(*, as_json: JsonOption = False) -> None:
     """Migrate the database's schema to the newest revision."""
     from rollbook.backends import schema
 
     settings = settings_for("migrate")
-    with engines(settings) as named:
+    with engines(settings, make=True) as named:
         revision = schema.migrate(named.database_address)
-    out.print(f"The schema is at revision {revision}.")
+    if as_json:
+        print_json({"revision": revision})
+    else:
+        out.print(f"The schema is at revision {revision}.")

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from rollbook.cli.session import JsonOption, out, print_json, run
+from rollbook.cli.output import JsonOption, out, print_json
+from rollbook.cli.session import run
 from rollbook.errors import ConflictError
 from rollbook.folder import retention as folder_retention
 from rollbook.service.system import System

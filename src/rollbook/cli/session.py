@@ -1,21 +1,19 @@
-"""Shared parts of the commands: settings, engines, and the output of results."""
+"""The installation that a command works on directly: settings, engines and the opened system."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
-import typer
 from pydantic import SecretStr
-from rich.console import Console
 
 from rollbook import config
 from rollbook.accounts import audit
 from rollbook.backends.database import has_schema
-from rollbook.engines import Engines, find_running
+from rollbook.cli.failures import NoInstallationError
+from rollbook.engines import Engines, find_running, has_data
 from rollbook.telemetry import logs
 
 if TYPE_CHECKING:
@@ -28,39 +26,83 @@ T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
-#: For results; progress and log lines go to standard error. In a file or a pipe, tables have their
-#: full width.
-out = Console()
-if not out.is_terminal:
-    out.width = 240
-err = Console(stderr=True)
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
-
 
 def settings_for(component: str, *, supervised: bool = False, **changes: Any) -> Settings:
     """Load the settings and configure this process's log."""
     settings = config.load(env_file=not supervised).model_copy(update=changes)
     logs.configure(settings, component=component)
     if not supervised:  # the supervisor has said it
-        for name, nearest in config.unknown_names().items():
-            log.warning("unknown setting ignored", name=name, nearest=nearest)
+        _warn_of_unknown()
     return settings
 
 
+def quiet_settings_for(component: str) -> Settings:
+    """Settings of a command that ends by itself: it logs warnings only, if not set otherwise."""
+    settings = config.load()
+    if "log_level" not in settings.model_fields_set:
+        settings = settings.model_copy(update={"log_level": "warning"})
+    logs.configure(settings, component=component)
+    _warn_of_unknown()
+    return settings
+
+
+def _warn_of_unknown() -> None:
+    for name, nearest in config.unknown_names().items():
+        log.warning("unknown setting ignored", name=name, nearest=nearest)
+
+
+def check_installation(settings: Settings) -> None:
+    """Refuse to work where no installation is, instead of making one there.
+
+    A command in the wrong folder would otherwise build databases of 47 MB that nobody asked for,
+    and answer from them.
+
+    Raises:
+        NoInstallationError: the data folder isn't there, or has none of the engines' data.
+    """
+    folder = settings.data_dir.resolve()
+    postgres, valkey = settings.given_database_address is None, settings.given_redis_address is None
+    try:
+        if has_data(folder, postgres=postgres, valkey=valkey) and (
+            folder.is_dir() or not settings.is_default_store
+        ):
+            return
+    except PermissionError:
+        raise NoInstallationError(
+            f"The data folder {folder} can't be read by this user. Run the command as the user "
+            "that runs Rollbook, or set ROLLBOOK_DATA_DIR to another folder."
+        ) from None
+    if postgres or valkey:
+        raise NoInstallationError(
+            f"There is no Rollbook installation in {folder}, and this command makes none. Run it "
+            "in the folder where `rollbook up` was started, or set ROLLBOOK_DATA_DIR to the data "
+            "folder of the installation. For a server, use --server or `rollbook login`. "
+            "`rollbook up` makes a new installation."
+        )
+    raise NoInstallationError(
+        f"There is no data folder {folder}, where the files of the installation would be, and this "
+        "command makes none. Set ROLLBOOK_DATA_DIR or ROLLBOOK_STORE_URL as for `rollbook serve`. "
+        "For a server, use --server or `rollbook login`."
+    )
+
+
 @contextlib.contextmanager
-def engines(settings: Settings, *, own: bool = False) -> Iterator[Settings]:
+def engines(settings: Settings, *, own: bool = False, make: bool = False) -> Iterator[Settings]:
     """Settings with both engines' addresses: the operator's own, running ones, or new ones.
 
     Args:
         settings: an engine without an address is looked up in the data folder, and started
             there if it isn't running.
         own: refuse a data folder whose engines another process runs.
+        make: make the data folder where there is none; others refuse (``check_installation``).
 
     Raises:
         EngineError: the engines can't be started.
         DataFolderInUseError: ``own``, and another process runs them.
+        NoInstallationError: there is no installation, and ``make`` isn't set.
     """
+    if not make:
+        check_installation(settings)
     named = None if own else named_or_running(settings)
     if named is not None:
         yield named
@@ -119,8 +161,17 @@ def _with(settings: Settings, database_url: str | None, redis_url: str | None) -
     return settings.model_copy(update=changes)
 
 
-def run(component: str, work: Callable[[System], Awaitable[T]]) -> T:
-    """Open the system for one command, and run it."""
+def run(component: str, work: Callable[[System], Awaitable[T]], *, make: bool = False) -> T:
+    """Open the system of an installation for one command, and run it.
+
+    Args:
+        component: the name of the command in log lines.
+        work: what the command does.
+        make: as in ``engines``.
+
+    Raises:
+        NoInstallationError: there is no installation, and ``make`` isn't set.
+    """
     from rollbook.service.system import open_system  # slow to import, and `up` doesn't need it
 
     async def opened(settings: Settings) -> T:
@@ -129,10 +180,5 @@ def run(component: str, work: Callable[[System], Awaitable[T]]) -> T:
             await system.pool.wait(timeout=10)
             return await work(system)
 
-    with engines(settings_for(component)) as settings:
+    with engines(quiet_settings_for(component), make=make) as settings:
         return asyncio.run(opened(settings))
-
-
-def print_json(value: Any) -> None:
-    """One line of JSON on standard output."""
-    typer.echo(json.dumps(value, default=str))

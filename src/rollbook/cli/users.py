@@ -12,7 +12,8 @@ from rich.table import Table
 
 from rollbook.accounts import users
 from rollbook.backends.database import Row
-from rollbook.cli.session import JsonOption, err, out, print_json, run
+from rollbook.cli.output import JsonOption, err, out, print_json
+from rollbook.cli.session import run
 from rollbook.model import Role, Scope
 
 app = typer.Typer(name="users", no_args_is_help=True, help="Add and change accounts.")
@@ -45,6 +46,7 @@ def add(
     name: Annotated[str, typer.Option()] = "",
     password: PasswordOption = None,
     ask_password: AskOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Create an account."""
     given = _given(context, password, ask=ask_password)
@@ -61,8 +63,9 @@ def add(
             name=name,
             strength=system.settings.password_strength,
         ),
+        make=True,  # the first account may be made before the first start
     )
-    _show(email, chosen, given=given is not None)
+    _show(email, chosen, given=given is not None, as_json=as_json)
 
 
 @app.command()
@@ -72,6 +75,7 @@ def password(
     email: EmailArgument,
     password: PasswordOption = None,
     ask_password: AskOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Set a new password: the person is signed out everywhere, and may sign in at once."""
     given = _given(context, password, ask=ask_password)
@@ -82,7 +86,7 @@ def password(
             system.pool, email, chosen, strength=system.settings.password_strength
         ),
     )
-    _show(email, chosen, given=given is not None)
+    _show(email, chosen, given=given is not None, as_json=as_json)
 
 
 @app.command()
@@ -91,18 +95,26 @@ def role(
     role: Annotated[Role, typer.Option(help="What the person may do from now on.")],
     province: Annotated[str | None, typer.Option(help="Province code, such as GP.")] = None,
     municipality: Annotated[str | None, typer.Option()] = None,
+    *,
+    as_json: JsonOption = False,
 ) -> None:
     """Set another role or place; the person is signed out everywhere."""
     scope = Scope(province, municipality)
     run("users", lambda system: users.set_role(system.pool, email, role, scope))
-    out.print(f"{escape(email)} is {role.value} now, and has to sign in again.")
+    if as_json:
+        print_json({"email": email, "role": role.value})
+    else:
+        out.print(f"{escape(email)} is {role.value} now, and has to sign in again.")
 
 
 @app.command()
-def disable(email: EmailArgument) -> None:
+def disable(email: EmailArgument, *, as_json: JsonOption = False) -> None:
     """Close an account; its uploads stay."""
     run("users", lambda system: users.disable(system.pool, email))
-    out.print(f"{escape(email)} can no longer sign in.")
+    if as_json:
+        print_json({"email": email, "state": "disabled"})
+    else:
+        out.print(f"{escape(email)} can no longer sign in.")
 
 
 @app.command("list")
@@ -141,8 +153,10 @@ def _given(context: typer.Context, password: str | None, *, ask: bool) -> str | 
     return password
 
 
-def _show(email: str, password: str, *, given: bool) -> None:
-    if given:
+def _show(email: str, password: str, *, given: bool, as_json: bool) -> None:
+    if as_json:
+        print_json({"email": email, "password": None if given else password})
+    elif given:
         out.print(f"{escape(email)} can sign in with the password you gave.")
     else:
         out.print(

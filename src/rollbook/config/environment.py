@@ -12,6 +12,17 @@ from rollbook.config.secret_files import ENDING, is_secret
 from rollbook.config.settings import Settings
 from rollbook.errors import ConfigurationError
 
+#: Names that commands read, and that are no settings of an installation.
+OF_COMMANDS = frozenset(
+    {
+        "ROLLBOOK_NEW_PASSWORD",
+        "ROLLBOOK_PATIENCE_S",
+        "ROLLBOOK_SERVER",
+        "ROLLBOOK_TOKEN",
+        "ROLLBOOK_TOKEN_FILE",
+    }
+)
+
 
 def load(*, env_file: bool = True) -> Settings:
     """Read the settings.
@@ -44,7 +55,7 @@ def unknown_names() -> dict[str, str | None]:
     Returns:
         The nearest setting of each; None where none is near.
     """
-    known = set()
+    known = set(OF_COMMANDS)
     for field, described in Settings.model_fields.items():
         name = _environment_name((field,))
         known |= {name, name + ENDING} if is_secret(described) else {name}

@@ -6,6 +6,6 @@ Other processes find the addresses with ``find_running``.
 
 from __future__ import annotations
 
-from rollbook.engines.owner import Addresses, Engines, find_running
+from rollbook.engines.owner import Addresses, Engines, find_running, has_data
 
-__all__ = ["Addresses", "Engines", "find_running"]
+__all__ = ["Addresses", "Engines", "find_running", "has_data"]

@@ -263,3 +263,16 @@ def find_running(data_dir: Path) -> Addresses | None:
     except OSError:
         # Not ready yet, or not readable: starting engines there then reports that.
         return None
+
+
+def has_data(data_dir: Path, *, postgres: bool, valkey: bool) -> bool:
+    """Whether the folder holds the data of these engines, so that starting them makes none.
+
+    Valkey's data counts only where PostgreSQL isn't run here: the queue is made from the record.
+
+    Raises:
+        PermissionError: the folder can't be read.
+    """
+    if postgres:
+        return (data_dir / "postgres" / "PG_VERSION").exists()
+    return not valkey or (data_dir / "valkey").exists()

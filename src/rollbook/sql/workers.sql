@@ -14,6 +14,11 @@ DELETE FROM workers WHERE name = %(name)s;
 SELECT name, host, pid, slots, jobs, problems, started_at, heartbeat_at FROM workers
 WHERE heartbeat_at > now() - interval '30 seconds' ORDER BY started_at, name;
 
+-- name: taking
+-- Count the living workers that nothing keeps from taking jobs.
+SELECT count(*) AS workers FROM workers
+WHERE heartbeat_at > now() - interval '30 seconds' AND problems = '{}';
+
 -- name: bury
 -- Delete workers without a heartbeat for a day.
 DELETE FROM workers WHERE heartbeat_at < now() - interval '1 day';

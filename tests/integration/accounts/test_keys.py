@@ -469,6 +469,7 @@ def test_the_command_makes_lists_and_revokes(
         assert result.exit_code == code, result.output
         return result.stdout
 
+    settings.data_dir.mkdir(exist_ok=True)
     run("users", "add", "a@example.org", "--role", "super_admin")
     made = json.loads(
         run("keys", "add", "import", "--scope", "upload", "--scope", "read", "--province", "GP",
@@ -480,5 +481,6 @@ def test_the_command_makes_lists_and_revokes(
     assert "import" in run("keys", "list")
     run("keys", "revoke", made["key_id"])
     listed = json.loads(run("keys", "list", "--json").splitlines()[-1])
-    assert [(one["key_id"], one["state"]) for one in listed] == [(made["key_id"], "revoked")]
-    assert "key" not in listed[0]
+    [one] = listed["items"]
+    assert (one["key_id"], one["state"]) == (made["key_id"], "revoked")
+    assert "key" not in one

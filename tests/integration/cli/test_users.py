@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -63,3 +64,13 @@ async def test_a_place_that_there_is_not_is_refused_with_the_nearest_names(
     )  # fmt: skip
     _, user = await users.sign_in(system.pool, settings, "three@example.org", PASSWORD)
     assert user.scope == Scope("GP")
+
+
+async def test_a_password_that_is_made_up_is_printed_as_json_too(
+    system: System, settings: Settings
+) -> None:
+    made = json.loads(
+        users_command(settings, "add", "three@example.org", "--role", "super_admin", "--json")
+    )
+    _, user = await users.sign_in(system.pool, settings, "three@example.org", made["password"])
+    assert user.email == made["email"]

@@ -14,7 +14,7 @@ import pytest
 from stdnum.za import idnr
 
 from rollbook import clock
-from rollbook.cli import jobs
+from rollbook.cli import sample as command
 from rollbook.cli.sample_file import MOST_ROWS, SampleFacts, write_sample
 from rollbook.errors import ConflictError, InvalidRequestError, UnsupportedFileError
 
@@ -359,5 +359,5 @@ def test_a_file_of_the_same_name_is_left_as_it_is(tmp_path: Path) -> None:
     mine = tmp_path / "members.csv"
     mine.write_bytes(b"real members")
     with pytest.raises(ConflictError, match="was not changed"):
-        jobs.sample(mine, rows=3)
+        command.sample(mine, rows=3)
     assert mine.read_bytes() == b"real members"

@@ -1,0 +1,90 @@
+"""Output of the commands: results on standard output, everything else on standard error."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from rollbook.masking import visible
+
+
+class ReaderGoneError(Exception):
+    """The program that read standard output has ended, as in ``rollbook queue jobs | head``."""
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> NoReturn:
+        raise ReaderGoneError
+
+
+#: For results. In a file or a pipe, tables have their full width.
+out = _Console()
+if not out.is_terminal:
+    out.width = 240
+#: For progress, notices and errors.
+err = Console(stderr=True)
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+def shown(text: object) -> str:
+    """A text of a server, without markup and without what steers a terminal."""
+    return escape(visible(str(text)))
+
+
+def print_json(value: Any) -> None:
+    """Print one line of JSON on standard output.
+
+    Raises:
+        ReaderGoneError: nobody reads it any more.
+    """
+    try:
+        typer.echo(json.dumps(value, default=str))
+    except BrokenPipeError:
+        raise ReaderGoneError from None
+
+
+def write_bytes(data: bytes) -> None:
+    """Write a part of a file on standard output.
+
+    Raises:
+        ReaderGoneError: nobody reads it any more.
+    """
+    try:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise ReaderGoneError from None
+
+
+def drop_output() -> None:
+    """Send what is still in the buffer of standard output nowhere, since its reader has ended."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def outcome_table(outcomes: dict[Any, int]) -> Table:
+    """The outcomes with their sum, the number of rows read."""
+    table = Table("Outcome", "Rows", show_footer=True)
+    table.columns[0].footer = "all rows"
+    table.columns[1].footer = str(sum(outcomes.values()))
+    table.columns[1].justify = "right"
+    for name, number in outcomes.items():
+        table.add_row(name.replace("_", " "), str(number))
+    return table
+
+
+def roll_table(results: dict[Any, int], *, title: str) -> Table:
+    """The results of the voter roll; those without rows are left out."""
+    table = Table("Voter roll", "Rows", title=title)
+    table.columns[1].justify = "right"
+    for name, number in results.items():
+        if number:
+            table.add_row(name.replace("_", " "), str(number))
+    return table

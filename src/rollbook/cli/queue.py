@@ -1,0 +1,119 @@
+"""`rollbook queue`: shows and controls the queue."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from rollbook.cli import uploads
+from rollbook.cli.connection import Data
+from rollbook.cli.output import JsonOption, out, print_json, shown
+from rollbook.cli.target import AsOption, ServerOption, run
+
+app = typer.Typer(name="queue", no_args_is_help=True, help="Show and control the queue.")
+app.command("retry")(uploads.retry)
+app.command("cancel")(uploads.cancel)
+
+
+@app.command()
+def stats(
+    *, server: ServerOption = None, acting: AsOption = None, as_json: JsonOption = False
+) -> None:
+    """Count the jobs by state."""
+    answer = run(lambda line: line.get("/bulk-upload/queue/stats"), server=server, acting=acting)
+    counts: Data = answer.data
+    if as_json:
+        print_json(counts)
+        return
+    table = Table("State", "Jobs")
+    for state in ("waiting", "active", "completed", "failed", "delayed", "paused", "total"):
+        table.add_row(state, str(counts[state]))
+    out.print(table)
+    if counts["is_paused"]:
+        out.print("The queue is paused: no further job starts.")
+    if counts.get("workers") == 0:
+        out.print("No worker takes jobs.")
+    roll = counts["voter_roll"]
+    if roll is None:
+        return
+    if roll["roll"] == "down":
+        since = str(roll["roll_down_since"])[:16].replace("T", " ")
+        out.print(
+            f"The voter roll is down since {since} UTC: {shown(roll['roll_error'] or '')} "
+            f"{roll['pending']} people wait to be asked about."
+        )
+    elif roll["roll"] == "up":
+        out.print(
+            f"Voter roll: {roll['remaining']} of {roll['limit']} requests left, {roll['pending']} "
+            "people to be asked about."
+        )
+
+
+@app.command()
+def jobs(
+    *,
+    limit: Annotated[int, typer.Option(min=1, max=500)] = 20,
+    server: ServerOption = None,
+    acting: AsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the most recent jobs, newest first."""
+    answer = run(
+        lambda line: line.get("/bulk-upload/queue/jobs", page_size=limit),
+        server=server,
+        acting=acting,
+    )
+    if as_json:
+        print_json(answer.data)
+    else:
+        out.print(uploads.uploads_table(answer.data["items"]))
+
+
+@app.command()
+def clean(
+    grace_period_hours: Annotated[
+        float, typer.Option(min=0, help="Keep jobs that ended later than this.")
+    ] = 24,
+    *,
+    server: ServerOption = None,
+    acting: AsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove ended jobs from the queue; the history keeps the uploads."""
+    body = {"grace_period_hours": grace_period_hours}
+    _change("clean", body, server, acting, as_json=as_json)
+
+
+@app.command()
+def pause(
+    *, server: ServerOption = None, acting: AsOption = None, as_json: JsonOption = False
+) -> None:
+    """Pause the queue; running jobs continue."""
+    _change("pause", None, server, acting, as_json=as_json)
+
+
+@app.command()
+def resume(
+    *, server: ServerOption = None, acting: AsOption = None, as_json: JsonOption = False
+) -> None:
+    """Resume the queue."""
+    _change("resume", None, server, acting, as_json=as_json)
+
+
+def _change(
+    act: str,
+    body: dict[str, float] | None,
+    server: str | None,
+    acting: str | None,
+    *,
+    as_json: bool,
+) -> None:
+    answer = run(
+        lambda line: line.post(f"/bulk-upload/queue/{act}", body), server=server, acting=acting
+    )
+    if as_json:
+        print_json(answer.data)
+    else:
+        out.print(shown(answer.message), soft_wrap=True)

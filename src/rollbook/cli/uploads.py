@@ -1,0 +1,417 @@
+"""The commands about uploads: send, follow, download, list, cancel, retry, undo."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import UUID
+
+import typer
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.table import Table
+
+from rollbook.cli.connection import Answer, Connection, Data, UnreachableError
+from rollbook.cli.downloads import download, refuse_existing
+from rollbook.cli.failures import UploadFailedError
+from rollbook.cli.following import follow
+from rollbook.cli.output import (
+    JsonOption,
+    err,
+    out,
+    outcome_table,
+    print_json,
+    roll_table,
+    shown,
+    write_bytes,
+)
+from rollbook.cli.target import (
+    PATIENCE_S,
+    AsOption,
+    Interruption,
+    PatienceOption,
+    ServerOption,
+    run,
+)
+from rollbook.errors import InvalidRequestError
+from rollbook.model import Existing, Status, Verify
+
+JobArgument = Annotated[UUID, typer.Argument(help="The job's id.")]
+WaitOption = Annotated[bool, typer.Option("--wait", help="Wait until the upload has ended.")]
+TimeoutOption = Annotated[
+    float, typer.Option(min=0, help="With --wait: the longest wait, in seconds.")
+]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace a file that is there.")]
+#: Seconds; nobody looks at the terminal any more after a day.
+LONGEST_WAIT_S = 24 * 3600.0
+PERHAPS_ACCEPTED = "`rollbook history` shows whether the file was accepted."
+NOTHING_CHANGED = "This was a dry run: nothing was changed."
+
+
+def upload(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)],
+    *,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Do everything, but change no member.")
+    ] = False,
+    allow_duplicate: Annotated[
+        bool, typer.Option("--allow-duplicate", help="Accept a file that was sent before.")
+    ] = False,
+    existing: Annotated[
+        Existing,
+        typer.Option(
+            help="Members that exist: take the file's values (update), fill empty fields only "
+            "(fill), or leave them unchanged (skip)."
+        ),
+    ] = "update",
+    all_or_nothing: Annotated[
+        bool,
+        typer.Option("--all-or-nothing", help="Refuse the whole file for one refused row."),
+    ] = False,
+    sheet: Annotated[
+        str | None,
+        typer.Option(
+            help="The sheet to read; default: the first visible one with a column of ID numbers. "
+            "`*`: all visible sheets with members, as one table."
+        ),
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            help="A JSON object of header to field for headers that Rollbook does not know; null "
+            "leaves a column out. Remembered for your office's next files with these headers."
+        ),
+    ] = None,
+    verify: Annotated[
+        Verify,
+        typer.Option(
+            help="Ask the voter roll after the merge, with rows pending until it answers, or "
+            "merge only when all its answers are in."
+        ),
+    ] = "after_merge",
+    idempotency_key: Annotated[
+        str | None,
+        typer.Option(
+            help="Of scripts that repeat the whole command: with the same key, the same file is "
+            "accepted once."
+        ),
+    ] = None,
+    wait: WaitOption = False,
+    timeout: TimeoutOption = LONGEST_WAIT_S,
+    server: ServerOption = None,
+    patience: PatienceOption = PATIENCE_S,
+    acting: AsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Send a file; a worker runs its job."""
+    fields = {
+        "dry_run": str(dry_run).lower(),
+        "allow_duplicate": str(allow_duplicate).lower(),
+        "existing": existing,
+        "all_or_nothing": str(all_or_nothing).lower(),
+        "verify": verify,
+        "sheet": sheet,
+        "columns": columns,
+    }
+    given = {name: value for name, value in fields.items() if value is not None}
+    interruption = Interruption(f"Stopped while the file was being sent. {PERHAPS_ACCEPTED}")
+
+    size = file.stat().st_size
+
+    async def work(connection: Connection) -> Answer:
+        await connection.get("/auth/me")  # a wrong token ends here, not after a big file
+        connection.patience_s = patience
+        try:
+            receipt = await _send(connection, file, size, given, idempotency_key, quiet=as_json)
+        except UnreachableError as error:
+            raise UnreachableError(f"{error.message} {PERHAPS_ACCEPTED}") from None
+        job_id = str(receipt.data["job_id"])
+        again = _again(connection, job_id)
+        interruption.sentence = f"Job {job_id} goes on. Follow it with `{again}`."
+        if not as_json:
+            err.print(shown(receipt.message), soft_wrap=True)
+        if not wait:
+            return receipt
+        return await _looked_at(connection, job_id, wait=True, quiet=as_json, timeout_s=timeout)
+
+    answer = run(work, server=server, acting=acting, interruption=interruption)
+    status: Data = answer.data
+    if as_json:
+        print_json(status)
+    elif wait:
+        _show_result(answer)
+    elif dry_run:
+        err.print("It is a dry run: no member will be changed.")
+    else:
+        err.print(f"Follow it with `rollbook status {status['job_id']} --wait`.", soft_wrap=True)
+    if wait:
+        _fail_if_incomplete(status)
+
+
+def status(
+    job_id: JobArgument,
+    *,
+    wait: WaitOption = False,
+    timeout: TimeoutOption = LONGEST_WAIT_S,
+    server: ServerOption = None,
+    patience: PatienceOption = PATIENCE_S,
+    acting: AsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show how far an upload is, and what became of its rows."""
+    interruption = Interruption()
+
+    async def work(connection: Connection) -> Answer:
+        if wait:
+            connection.patience_s = patience
+            again = _again(connection, str(job_id))
+            interruption.sentence = f"Job {job_id} goes on. Follow it with `{again}`."
+        return await _looked_at(
+            connection, str(job_id), wait=wait, quiet=as_json, timeout_s=timeout
+        )
+
+    answer = run(work, server=server, acting=acting, interruption=interruption)
+    if as_json:
+        print_json(answer.data)
+    else:
+        _show_result(answer)
+    if wait:
+        _fail_if_incomplete(answer.data)
+
+
+def report(
+    job_id: JobArgument,
+    *,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            help="The file or folder to write; default: here, by the server's name for it; `-`: "
+            "standard output."
+        ),
+    ] = None,
+    failed_rows: Annotated[
+        bool, typer.Option("--failed-rows", help="Only the refused rows, to correct and send.")
+    ] = False,
+    force: ForceOption = False,
+    server: ServerOption = None,
+    patience: PatienceOption = PATIENCE_S,
+    acting: AsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Download an upload's report, or its refused rows."""
+    path = f"/bulk-upload/{'failed-rows' if failed_rows else 'report'}/{job_id}"
+    if to == "-":
+        if sys.stdout.isatty():
+            raise InvalidRequestError("A workbook is nothing for a terminal: use --to FILE.")
+
+        async def print_it(connection: Connection) -> None:
+            async with connection.streamed(path) as (_, chunks):
+                async for chunk in chunks:
+                    write_bytes(chunk)
+
+        run(print_it, server=server, acting=acting)
+        return
+
+    async def work(connection: Connection) -> Path:
+        connection.patience_s = patience
+        return await download(connection, path, None if to is None else Path(to), force=force)
+
+    stored = run(work, server=server, acting=acting)
+    if as_json:
+        print_json({"job_id": str(job_id), "file": str(stored), "bytes": stored.stat().st_size})
+    else:
+        out.print(shown(str(stored)), soft_wrap=True)
+
+
+def history(
+    *,
+    status: Annotated[Status | None, typer.Option(help="Only uploads in this state.")] = None,
+    search: Annotated[
+        str | None,
+        typer.Option(help="A part of the file's name or of the owner's address, or a job id."),
+    ] = None,
+    page: Annotated[int, typer.Option(min=1)] = 1,
+    page_size: Annotated[int, typer.Option(min=1, max=500)] = 20,
+    server: ServerOption = None,
+    acting: AsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List uploads, newest first."""
+    query = {"status": status, "search": search, "page": page, "page_size": page_size}
+    answer = run(
+        lambda line: line.get("/bulk-upload/history", **query), server=server, acting=acting
+    )
+    found: Data = answer.data
+    if as_json:
+        print_json(found)
+        return
+    out.print(uploads_table(found["items"]))
+    shown = (page - 1) * page_size + len(found["items"])
+    if found["total"] > shown:
+        err.print(f"{shown} of {found['total']}; `--page {page + 1}` shows the next.")
+
+
+def cancel(
+    job_id: JobArgument,
+    *,
+    server: ServerOption = None,
+    acting: AsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Cancel a waiting or running job; nothing of its file is merged."""
+    _act(f"/bulk-upload/cancel/{job_id}", server, acting, as_json=as_json)
+
+
+def retry(
+    job_id: JobArgument,
+    *,
+    server: ServerOption = None,
+    acting: AsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Retry a failed job; its attempts are counted from 1 again."""
+    _act(f"/bulk-upload/queue/retry/{job_id}", server, acting, as_json=as_json)
+
+
+def _act(path: str, server: str | None, acting: str | None, *, as_json: bool) -> None:
+    answer = run(lambda line: line.post(path), server=server, acting=acting)
+    if as_json:
+        print_json(answer.data)
+    else:
+        out.print(shown(answer.message), soft_wrap=True)
+
+
+def undo(
+    job_id: JobArgument,
+    *,
+    for_real: Annotated[
+        bool, typer.Option("--for-real", help="Do it; without this, it is only counted.")
+    ] = False,
+    kept: Annotated[
+        Path | None,
+        typer.Option(help="A CSV file to write: the members that are kept, or would be."),
+    ] = None,
+    force: ForceOption = False,
+    server: ServerOption = None,
+    acting: AsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Restore members to what they were before an upload; those changed since stay unchanged."""
+
+    async def work(connection: Connection) -> Data:
+        path = f"/bulk-upload/undo/{job_id}"
+        done: Data = (await connection.post(path, {"dry_run": not for_real})).data
+        if kept is not None:
+            await download(connection, f"{path}/kept.csv", kept, force=force)
+        return done
+
+    if kept is not None and not kept.is_dir() and not force:
+        refuse_existing(kept)  # before anything is undone
+    done = run(work, server=server, acting=acting)
+    if as_json:
+        print_json(done)
+        return
+    table = Table("Members", "Number", title="Undone" if for_real else "Dry run")
+    table.columns[1].justify = "right"
+    for name, number in (
+        ("removed", done["removed"]),
+        ("restored", done["restored"]),
+        ("kept: a later upload changed or holds them", done["kept_because"]["later_upload"]),
+        ("kept: edited by hand", done["kept_because"]["edited"]),
+        ("gone already", done["gone"]),
+    ):
+        table.add_row(name, str(number))
+    out.print(table)
+    if not for_real:
+        out.print("Nothing was changed. `rollbook undo --for-real` does it.")
+
+
+def uploads_table(items: list[Data]) -> Table:
+    """Uploads, one a line."""
+    table = Table("Job", "File", "Status", "Stage", "%", "Rows", "Attempts", "Sent (UTC)")
+    for one in items:
+        table.add_row(
+            str(one["job_id"]),
+            shown(one["file_name"]),
+            one["status"] + (", dry run" if one["dry_run"] else ""),
+            one["stage"] or "",
+            str(one["progress"]),
+            "" if one["rows_total"] is None else str(one["rows_total"]),
+            str(one["attempts"]),
+            str(one["created_at"])[:16].replace("T", " "),
+        )
+    return table
+
+
+async def _send(
+    connection: Connection,
+    file: Path,
+    size: int,
+    fields: dict[str, str],
+    key: str | None,
+    *,
+    quiet: bool,
+) -> Answer:
+    columns = (
+        TextColumn("{task.description:>12}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+    )
+    with Progress(
+        *columns, console=err, disable=quiet or not err.is_terminal, transient=True
+    ) as bar:
+        task = bar.add_task("sending", total=size)
+        return await connection.upload(
+            "/bulk-upload/process",
+            file,
+            fields,
+            key=key,
+            sent=lambda number: bar.update(task, completed=number),
+        )
+
+
+async def _looked_at(
+    connection: Connection, job_id: str, *, wait: bool, quiet: bool, timeout_s: float
+) -> Answer:
+    """The job's status, at its end if the command waits for that."""
+    if wait:
+        again = _again(connection, job_id)
+        await follow(connection, job_id, quiet=quiet, timeout_s=timeout_s, again=again)
+    return await connection.get(f"/bulk-upload/status/{job_id}")
+
+
+def _again(connection: Connection, job_id: str) -> str:
+    """The command that follows a job, as it can be typed anywhere."""
+    server = "" if connection.server is None else f" --server {connection.server}"
+    return f"rollbook status {job_id} --wait{server}"
+
+
+def _show_result(answer: Answer) -> None:
+    status: Data = answer.data
+    out.print(f"{shown(status['file_name'])}: {shown(answer.message)}", soft_wrap=True)
+    if status["status"] == "completed":
+        out.print(outcome_table(status["outcomes"]))
+        if status["verification"]["state"] != "off":
+            out.print(roll_table(status["verification"]["results"], title="Voter roll"))
+        _show_notes(status)
+    if status["dry_run"]:
+        out.print(NOTHING_CHANGED)
+
+
+def _show_notes(status: Data) -> None:
+    """What the sender should look at; on standard error, as it is advice and no result."""
+    doubtful = status.get("rows_with_warnings")
+    if doubtful:
+        err.print(f"{doubtful} rows have warnings; the report names them.")
+    if status["failed_rows_available"]:
+        err.print(
+            f"Rows were refused. `rollbook report {status['job_id']} --failed-rows` downloads "
+            "them, to correct and send again.",
+            soft_wrap=True,
+        )
+
+
+def _fail_if_incomplete(status: dict[str, Any]) -> None:
+    if status["status"] != "completed":
+        raise UploadFailedError(status["error"] or f"The upload was {status['status']}.")

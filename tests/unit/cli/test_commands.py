@@ -1,0 +1,176 @@
+"""Which commands may make an installation, what they import, and how they end."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import typer.main
+from pydantic import SecretStr
+
+from rollbook import __version__, cli
+from rollbook.cli import failures
+from rollbook.cli.failures import ExitCode, NoInstallationError
+from rollbook.cli.session import check_installation
+from rollbook.config import Settings
+from rollbook.errors import ConflictError, NotAllowedError, NotFoundError, ServiceUnavailableError
+from rollbook.uploads.options import Choices
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.command_line import CommandLine
+
+#: The commands that may make a data folder, and those that use none of the settings' folders or,
+#: as the doctor does, say in their own words that there is none.
+MAY_MAKE = {"up", "serve", "worker", "migrate", "users add"}
+USE_NONE = {"demo", "sample", "login", "logout", "doctor"}
+JOB = "0f5a0c1e-4a51-4e0b-8d0e-2f5b8d0d7a11"
+#: What the commands need to be complete.
+ARGUMENTS = {
+    "file": str(Path(__file__)),
+    "job_id": JOB,
+    "email": "a@example.org",
+    "member_id": JOB,
+    "key_id": JOB,
+    "name": "x",
+}
+
+
+def _all(command: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    if not hasattr(command, "commands"):
+        yield name, command
+        return
+    for child, inner in command.commands.items():
+        yield from _all(inner, f"{name} {child}".strip())
+
+
+COMMANDS = dict(_all(typer.main.get_command(cli.app)))
+
+
+def _complete(name: str) -> list[str]:
+    """The words of a command with all that it needs."""
+    words = name.split()
+    for parameter in COMMANDS[name].params:
+        if parameter.param_type_name == "argument" and parameter.required:
+            words.append(ARGUMENTS[parameter.name])
+        elif parameter.required:
+            words += [parameter.opts[0], "upload" if parameter.name == "scope" else "super_admin"]
+    return words
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS.keys() - MAY_MAKE - USE_NONE))
+def test_a_command_makes_no_installation_where_there_is_none(
+    rollbook: CommandLine, name: str
+) -> None:
+    folder = Path.cwd()
+    done = rollbook(*_complete(name))
+    assert done.code == ExitCode.WRONG
+    assert f"There is no Rollbook installation in {folder / 'rollbook-data'}" in done.stderr
+    assert "ROLLBOOK_DATA_DIR" in done.stderr
+    assert done.stdout == ""
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("made", ["nothing", "an empty folder", "a folder with other things"])
+def test_a_folder_without_the_engines_data_is_no_installation(tmp_path: Path, made: str) -> None:
+    data = tmp_path / "data"
+    if made != "nothing":
+        data.mkdir()
+    if made == "a folder with other things":
+        (data / "members.xlsx").touch()
+    with pytest.raises(NoInstallationError, match=str(data)):
+        check_installation(Settings(_env_file=None, data_dir=data))
+
+
+def test_engines_of_ones_own_need_the_folder_of_the_store_only(tmp_path: Path) -> None:
+    own = Settings(
+        _env_file=None,
+        database_url=SecretStr("postgresql://db.example.org/rollbook"),
+        redis_url=SecretStr("redis://redis.example.org"),
+        data_dir=tmp_path / "data",
+    )
+    with pytest.raises(NoInstallationError, match="ROLLBOOK_STORE_URL"):
+        check_installation(own)
+    check_installation(own.model_copy(update={"store_url": "s3://bucket/prefix"}))
+    own.data_dir.mkdir()
+    check_installation(own)
+
+
+def test_the_version_is_printed(rollbook: CommandLine) -> None:
+    done = rollbook("--version")
+    assert (done.code, done.stdout) == (0, f"rollbook {__version__}\n")
+
+
+def test_commands_and_options_are_completed(rollbook: CommandLine) -> None:
+    rollbook.set(_ROLLBOOK_COMPLETE="complete_bash", COMP_WORDS="rollbook up", COMP_CWORD="1")
+    assert rollbook().stdout.split() == ["up", "upload"]
+    rollbook.set(COMP_WORDS="rollbook report --f", COMP_CWORD="2")
+    assert set(rollbook().stdout.split()) == {"--failed-rows", "--force"}
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ConflictError("x"), ExitCode.FAILED),
+        (NoInstallationError("x"), ExitCode.WRONG),
+        (NotFoundError("x"), ExitCode.NOT_FOUND),
+        (ServiceUnavailableError("x"), ExitCode.UNAVAILABLE),
+        (NotAllowedError("x"), ExitCode.NOT_ALLOWED),
+    ],
+)
+def test_each_error_has_its_exit_code(error: Exception, code: ExitCode) -> None:
+    assert failures.explained(error) == (code, "x")
+
+
+def test_an_unforeseen_error_has_none() -> None:
+    assert failures.explained(ValueError("x")) is None
+
+
+def _loaded_by(*arguments: str) -> set[str]:
+    """The packages that a command has imported when it ends."""
+    script = (
+        "import sys\n"
+        "from rollbook.__main__ import main\n"
+        f"sys.argv = ['rollbook', *{list(arguments)!r}]\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print(*{name.partition('.')[0] for name in sys.modules}, sep='\\n', file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+    )
+    return set(done.stderr.split())
+
+
+#: Slow to import, and of no use to a command that talks to a server.
+HEAVY = {"polars", "psycopg", "bullmq", "redis", "fastapi", "numpy", "fastexcel", "obstore"}
+
+
+def test_the_version_needs_no_slow_import() -> None:
+    loaded = _loaded_by("--version")
+    assert "rollbook" in loaded
+    assert not loaded & (HEAVY | {"httpx", "pydantic"})
+
+
+@pytest.mark.parametrize("name", ["upload", "queue stats"])
+def test_a_command_at_a_server_needs_no_slow_import(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("ROLLBOOK_TOKEN", "rbk_x")
+    loaded = _loaded_by(*_complete(name), "--server", "http://127.0.0.1:1")
+    assert "httpx" in loaded
+    assert not loaded & HEAVY
+
+
+def test_the_choices_of_an_upload_are_the_forms() -> None:
+    """Written twice, because the form's model takes long to import."""
+    options = {
+        parameter.name: parameter.help
+        for parameter in COMMANDS["upload"].params
+        if parameter.name in Choices.model_fields
+    }
+    assert options == {name: one.description for name, one in Choices.model_fields.items()}
