@@ -107,7 +107,7 @@ def show(
     for field, value in member["fields"].items():
         if value is None:
             continue
-        source = member["sources"].get(field) or {}
+        source = member.get("sources", {}).get(field) or {}
         at = str(source.get("at") or "")[:16].replace("T", " ")
         table.add_row(field.replace("_", " "), shown(value), shown(source.get("how") or ""), at)
     out.print(table)
