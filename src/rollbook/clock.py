@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from zoneinfo import ZoneInfo
 
 #: South Africa has no daylight saving.
 SOUTH_AFRICA = dt.timezone(dt.timedelta(hours=2))
@@ -16,3 +17,13 @@ def now() -> dt.datetime:
 def today() -> dt.date:
     """Today's date in South Africa, where the members live."""
     return now().astimezone(SOUTH_AFRICA).date()
+
+
+def in_words(moment: dt.datetime, zone: str) -> str:
+    """A moment for people, with its zone: ``2026-11-24 10:00 SAST``.
+
+    Args:
+        moment: aware of its zone.
+        zone: the name of the zone for people, such as ``Africa/Johannesburg``.
+    """
+    return f"{moment.astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M %Z}"

@@ -69,10 +69,11 @@ class Who(BaseModel):
     role: Role
     province: str | None
     municipality: str | None
+    time_zone: str = Field(description="In which the page and mails give times, by its IANA name.")
 
     @classmethod
-    def of(cls, user: User) -> Who:
-        """The account of a user."""
+    def of(cls, user: User, time_zone: str) -> Who:
+        """The account of a user, and the setting of that name."""
         return cls(
             id=user.id,
             email=user.email,
@@ -80,6 +81,7 @@ class Who(BaseModel):
             role=user.role,
             province=user.scope.province,
             municipality=user.scope.municipality,
+            time_zone=time_zone,
         )
 
 
@@ -167,6 +169,9 @@ class FileReading(BaseModel):
         description="Rows that were refused or have a warning; null before the end."
     )
     warnings: dict[str, int] = Field(description="Rows by the warning's code.")
+    emptied: dict[str, int] = Field(
+        description="Members whose value was removed on purpose (empty_text), by field."
+    )
     notes: list[Note]
     encoding: str | None = Field(description="Of a text file.")
     delimiter: str | None = Field(description="Of a text file.")
@@ -189,6 +194,7 @@ class FileReading(BaseModel):
             "rows_with_warnings": upload["rows_with_warnings"],
             "rows_needing_attention": upload["rows_needing_attention"],
             "warnings": dict(warnings),
+            "emptied": upload["emptied"] or {},
             **{name: found.get(name) for name in ("encoding", "delimiter", "header_row")},
             **{name: found.get(name, []) for name in lists},
             "columns_used": {
@@ -225,6 +231,7 @@ class UploadStatus(FileReading):
     all_or_nothing: bool
     sheet: str | None
     columns: dict[str, str | None] | None
+    empty_text: str | None = Field(description="The text of a cell that empties its field.")
     verification: UploadVerification
     priority: int
     queue_position: int | None = None
@@ -251,6 +258,7 @@ class UploadStatus(FileReading):
         same["verification"] = UploadVerification.of(upload, seconds_left)
         # What a header or a sheet is called is a user's text too.
         same["sheet"] = upload["sheet"] and masked(upload["sheet"])
+        same["empty_text"] = upload["empty_text"] and masked(upload["empty_text"])
         if upload["columns"] is not None:
             same["columns"] = {masked(name): field for name, field in upload["columns"].items()}
         return cls(
@@ -499,6 +507,8 @@ class ColumnMapping(BaseModel):
     job_id: UUID = Field(description="The upload that taught it.")
     file_name: str | None
     remembered_at: dt.datetime | None
+    changed_at: dt.datetime | None = Field(description="When somebody changed it since.")
+    changed_by: str | None = Field(description="The address of that account.")
 
     @classmethod
     def of(cls, mapping: Row) -> ColumnMapping:

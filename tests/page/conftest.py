@@ -180,7 +180,7 @@ def _new_page(
         viewport={"width": size[0], "height": size[1]},
         color_scheme="dark" if scheme == "dark" else "light",
         locale="en-ZA",
-        timezone_id="Africa/Johannesburg",
+        timezone_id="America/New_York",  # the page gives times in the server's zone
         reduced_motion="reduce",
     )
     context.set_default_timeout(PATIENCE_MS)

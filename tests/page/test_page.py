@@ -118,6 +118,11 @@ def test_an_upload_is_watched_to_its_end_without_a_reload(signed_in: SignedIn, s
         expect(page.locator(".timeline [aria-current=step]")).to_have_count(1)
     expect(state(page)).to_have_text("Completed, 2 rows need attention")
     expect(page.locator(".big")).to_have_text("7 rows")
+    [finished] = site.ask(
+        "SELECT to_char(finished_at AT TIME ZONE 'Africa/Johannesburg', 'HH24:MI')"
+        " FROM uploads WHERE file_name = 'November.xlsx'"
+    )
+    expect(page.locator(".timeline")).to_contain_text(f"{finished} SAST")
     assert outcomes(page) == {"Inserted": 5, "Invalid": 1, "Duplicate": 1}
     expect(page.locator(".timeline")).to_contain_text(
         re.compile(r"Merging.*\d m?s.*Reporting.*\d m?s")
@@ -218,6 +223,38 @@ def test_what_was_not_read_and_what_would_change_is_on_the_page(signed_in: Signe
     expect(changes.first).to_contain_text("Ward")
     expect(changes.first).to_contain_text("79800001")
     expect(changes.first).to_contain_text("79800002")
+
+
+def test_what_an_upload_taught_is_seen_changed_and_forgotten(signed_in: SignedIn) -> None:
+    page = signed_in(GAUTENG)
+    taught = {"ID Number": "Lid No", "Firstname": "Roepnaam", "Surname": "Kode"}
+    [row] = fresh(1)
+    content = csv_file([{taught[name]: row[name] for name in taught}], headers=[*taught.values()])
+    page.get_by_role("link", name="Upload", exact=True).click()
+    page.get_by_text("Columns with other names").click()
+    for index, (name, header) in enumerate(taught.items()):
+        page.get_by_label("Header in the file").nth(index).fill(header)
+        field = {"Firstname": "firstname", "Surname": "surname"}.get(name, "id_number")
+        page.get_by_label("Rollbook field").nth(index).select_option(field)
+    page.locator("input[type=file]").set_input_files(
+        FilePayload(name="taught.csv", mimeType="text/csv", buffer=content)
+    )
+    page.get_by_role("button", name="Send 1 file").click()
+    page.get_by_role("link", name="Follow progress").click()
+    expect(state(page)).to_have_text("Completed")
+    expect(page.get_by_text("Columns read as you said: Lid No: ID number")).to_be_visible()
+    page.get_by_role("link", name="Upload", exact=True).click()
+    page.get_by_text("Columns with other names").click()
+    page.get_by_role("link", name="Remembered columns").click()
+    card = page.locator(".mapping", has_text="taught.csv")
+    expect(card).to_contain_text("SAST")
+    card.get_by_label("Read “Kode” as").select_option(label="Don’t read this column")
+    card.get_by_role("button", name="Save").click()
+    expect(card).to_contain_text("Changed today")
+    expect(card.get_by_label("Read “Kode” as")).to_have_value("leave")
+    card.get_by_role("button", name="Forget").click()
+    page.get_by_role("dialog").get_by_role("button", name="Forget").click()
+    expect(card).to_have_count(0)
 
 
 def test_an_upload_of_which_nothing_was_taken_in_says_so(signed_in: SignedIn) -> None:

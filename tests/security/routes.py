@@ -88,6 +88,9 @@ RULES: dict[tuple[str, str], Rule] = {
     ("GET", f"{BASE}/template"): _for("signed_in"),
     ("GET", f"{BASE}/mappings"): _for("signed_in", params={"page_size": 500}),
     # There is no mapping of this id; test_mappings.py tries the ids of other offices.
+    ("PATCH", f"{BASE}/mappings/{{mapping_id}}"): _for(
+        "signed_in", 404, json={"columns": {"Lid No": "id_number"}}
+    ),
     ("DELETE", f"{BASE}/mappings/{{mapping_id}}"): _for("signed_in", 404),
     ("GET", "/api/v1/members"): _for("signed_in", params={"page_size": 500}),
     ("POST", "/api/v1/members/search"): _for("signed_in", json={"search": "nkosi"}),

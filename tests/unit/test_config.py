@@ -115,6 +115,14 @@ def test_a_value_that_does_not_fit_is_named(
         config.load()
 
 
+def test_a_time_zone_is_one_that_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert config.load().time_zone == "Africa/Johannesburg"
+    for name in ("Johannesburg", "../etc/passwd", "+02:00"):
+        monkeypatch.setenv("ROLLBOOK_TIME_ZONE", name)
+        with pytest.raises(ConfigurationError, match=r"ROLLBOOK_TIME_ZONE.*no time zone"):
+            config.load()
+
+
 @pytest.mark.parametrize("name", ["../gp", "/gp", "a/b", "..", "", ".taking", "processed", "a\\b"])
 def test_a_mapped_sub_folder_has_a_plain_name_of_its_own(
     monkeypatch: pytest.MonkeyPatch, name: str

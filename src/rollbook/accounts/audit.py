@@ -43,6 +43,7 @@ Act = Literal[
     "download_report",
     "download_refused",
     "download_kept",
+    "change_mapping",
     "forget_mapping",
     "open_id_number",
     "delete",

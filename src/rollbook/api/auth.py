@@ -76,13 +76,15 @@ async def password(body: NewPassword, user: UserParam, system: SystemParam) -> A
 
 
 @router.get("/me", responses=failures(401))
-async def me(user: UserParam) -> Answer[Who]:
+async def me(user: UserParam, system: SystemParam) -> Answer[Who]:
     """Return the account of the token."""
-    return Answer(message="You are signed in.", data=Who.of(user))
+    return Answer(message="You are signed in.", data=Who.of(user, system.settings.time_zone))
 
 
 async def opened(system: System, token: str, user: User) -> SignedIn:
     """The answer to a sign-in."""
     session = await users.session(system.pool, system.settings, token)
     seconds = (session.expires - session.issued).total_seconds()
-    return SignedIn(token=token, expires_in=max(round(seconds), 0), user=Who.of(user))
+    return SignedIn(
+        token=token, expires_in=max(round(seconds), 0), user=Who.of(user, system.settings.time_zone)
+    )

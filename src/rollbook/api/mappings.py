@@ -6,6 +6,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import Depends, Query
+from pydantic import BaseModel, Field
 
 from rollbook.api.access import SystemParam, UserParam, audited, routes
 from rollbook.contract import Answer, ColumnMapping, Page
@@ -27,6 +28,29 @@ async def remembered(
     return Answer(
         message=f"{total} mappings are remembered.",
         data=Page[ColumnMapping](items=items, page=page, page_size=page_size, total=total),
+    )
+
+
+class MappingChange(BaseModel):
+    """What the headers of a mapping are to mean."""
+
+    columns: dict[str, str | None] = Field(
+        description="The field by header, as the list shows it; null leaves a column out. A header "
+        "that is not named is read by its own name again.",
+        min_length=1,
+        examples=[{"Lid No": "id_number"}],
+    )
+
+
+@router.patch("/{mapping_id}", dependencies=[Depends(audited("change_mapping"))])
+async def change(
+    mapping_id: UUID, body: MappingChange, system: SystemParam, user: UserParam
+) -> Answer[ColumnMapping]:
+    """Change what the headers of a mapping mean; the changed mapping has a new id."""
+    changed = await mappings.change(system, user, mapping_id, body.columns)
+    return Answer(
+        message="The mapping is changed. Uploads that used it stay as they are.",
+        data=ColumnMapping.of(changed),
     )
 
 

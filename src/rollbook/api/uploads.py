@@ -13,6 +13,7 @@ from fastapi import Body, Depends, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import AfterValidator, BaseModel
 
+from rollbook import clock
 from rollbook.accounts import audit
 from rollbook.api.access import (
     ForecasterParam,
@@ -219,7 +220,7 @@ async def status(
     [estimate] = await forecaster.estimates([upload])
     left = await seconds_left(system, upload)
     data = UploadStatus.of(upload, queue_position=position, seconds_left=left, **estimate.facts())
-    return Answer(message=_in_words(data), data=data)
+    return Answer(message=_in_words(data, system.settings.time_zone), data=data)
 
 
 @router.get("/rows/{job_id}")
@@ -403,7 +404,7 @@ async def history(
     )
 
 
-def _in_words(upload: UploadStatus) -> str:
+def _in_words(upload: UploadStatus, zone: str) -> str:
     match upload.status:
         case "pending":
             return _waiting_in_words(upload)
@@ -411,7 +412,7 @@ def _in_words(upload: UploadStatus) -> str:
             return f"Processing: {upload.stage or 'starting'}, {upload.progress} %."
         case "completed":
             if upload.undone_at is not None:
-                return f"Completed, and undone at {upload.undone_at:%Y-%m-%d %H:%M} UTC."
+                return f"Completed, and undone at {clock.in_words(upload.undone_at, zone)}."
             return _completed_in_words(upload)
         case "failed":
             return upload.error or "Failed."

@@ -82,6 +82,13 @@ def upload(
             "leaves a column out. Remembered for your office's next files with these headers."
         ),
     ] = None,
+    empty_text: Annotated[
+        str | None,
+        typer.Option(
+            help="The text of a cell that empties its field, such as `[empty]`; without it no cell "
+            "does. Only with --existing update."
+        ),
+    ] = None,
     verify: Annotated[
         Verify,
         typer.Option(
@@ -112,6 +119,7 @@ def upload(
         "verify": verify,
         "sheet": sheet,
         "columns": columns,
+        "empty_text": empty_text,
     }
     given = {name: value for name, value in fields.items() if value is not None}
     interruption = Interruption(f"Stopped while the file was being sent. {PERHAPS_ACCEPTED}")

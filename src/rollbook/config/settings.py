@@ -11,14 +11,14 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 from urllib.parse import quote, urlsplit
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import AfterValidator, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from rollbook.config.bounds import BoundSettings
 from rollbook.config.members import MemberSettings
 from rollbook.config.provider import ProviderSettings
 from rollbook.config.secret_files import SecretFiles
-from rollbook.config.values import Positive
+from rollbook.config.values import Positive, known_zone
 from rollbook.config.voter_roll import VoterRollSettings
 from rollbook.errors import ConfigurationError
 
@@ -67,6 +67,10 @@ class Settings(BoundSettings, MemberSettings, ProviderSettings, VoterRollSetting
     store_retry_s: Annotated[float, Field(ge=0)] = 10
     #: Take an object store whose endpoint has no TLS, on a network of your own.
     store_allow_http: bool = False
+
+    #: The time zone in which the page, mails and sentences give times, by its name in the IANA
+    #: database.
+    time_zone: Annotated[str, AfterValidator(known_zone)] = "Africa/Johannesburg"
 
     # --- HTTP
     host: str = "127.0.0.1"

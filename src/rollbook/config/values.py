@@ -4,10 +4,26 @@ from __future__ import annotations
 
 from typing import Annotated
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
 Positive = Annotated[int, Field(gt=0)]
+
+
+def known_zone(name: str) -> str:
+    """The name of a time zone of the IANA database.
+
+    Raises:
+        ValueError: there is none of this name.
+    """
+    try:
+        return ZoneInfo(name).key
+    except (ValueError, KeyError, OSError) as error:
+        raise ValueError(
+            f"there is no time zone {name!r}; give its name in the IANA database, such as "
+            "Africa/Johannesburg"
+        ) from error
 
 
 def is_safe_url(url: str) -> bool:

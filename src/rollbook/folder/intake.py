@@ -19,6 +19,7 @@ from uuid import uuid4
 
 import structlog
 
+from rollbook import clock
 from rollbook.accounts import audit, users
 from rollbook.backends.database import exclusive, fetch_one, queries
 from rollbook.errors import (
@@ -224,7 +225,8 @@ async def _carry_on(
                 await audit.record(
                     connection, "take", who=owner, refused=error.code, about=claim.label
                 )
-        await asyncio.to_thread(folder.finish, claim, "failed", error=_in_words(claim, error))
+        words = _in_words(claim, error, system.settings.time_zone)
+        await asyncio.to_thread(folder.finish, claim, "failed", error=words)
         log.warning("file refused", claim=str(claim.id), code=error.code)
         return Taken(refusal=error)
     await asyncio.to_thread(folder.finish, claim, "processed")
@@ -308,7 +310,7 @@ def _key(claim: Claim) -> str:
     return f"{KEY_BEGINNING}{claim.id}"
 
 
-def _in_words(claim: Claim, error: RollbookError) -> str:
+def _in_words(claim: Claim, error: RollbookError, zone: str) -> str:
     paragraphs = (
         error.title,
         error.message,
@@ -318,6 +320,6 @@ def _in_words(claim: Claim, error: RollbookError) -> str:
     )
     return (
         "\n\n".join(textwrap.fill(paragraph, LINE_LENGTH) for paragraph in paragraphs)
-        + f"\n\nFile: {receive.clean_name(claim.name)}\nTime: {claim.at:%Y-%m-%d %H:%M:%S} UTC\n"
+        + f"\n\nFile: {receive.clean_name(claim.name)}\nTime: {clock.in_words(claim.at, zone)}\n"
         f"Reason: {error.code}\n"
     )

@@ -33,6 +33,8 @@ class Snapshot:
     seq: int
     #: How far each upload is; see ``Message.step``.
     steps: Mapping[str, tuple[int, int]]
+    #: The setting of that name.
+    time_zone: str
     #: The data of ``queue_stats``.
     queue: dict[str, Any]
     #: The end of the message's JSON, after the member ``user``.
@@ -47,7 +49,7 @@ class Snapshot:
             is_reset: must the client forget what it knew?
         """
         head = as_json({"type": "snapshot", "seq": seq, "job_id": None, "at": _now()})[:-1]
-        who = as_json(Who.of(user).model_dump(mode="json"))
+        who = as_json(Who.of(user, self.time_zone).model_dump(mode="json"))
         data = f'{{"is_reset":{as_json(is_reset)},"user":{who},{self.rest}'
         return Message("snapshot", seq, f'{head},"data":{data}}}')
 
@@ -83,7 +85,7 @@ async def read_snapshot(
         "heartbeat_seconds": heartbeat_s,
     }
     steps = {str(row["id"]): _step(row) for row in rows}
-    return Snapshot(seq, steps, queue, as_json(data)[1:])
+    return Snapshot(seq, steps, system.settings.time_zone, queue, as_json(data)[1:])
 
 
 def _upload(row: Row, queue: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Final
 
 import anyio.to_thread
 
+from rollbook import clock
 from rollbook.errors import NotificationError, NotificationRefusedError, title_of
+from rollbook.masking import masked, visible
 from rollbook.model import REFUSED
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ _OUTCOMES = {
     "duplicate": "refused: repeats another row",
     "out_of_scope": "refused: belongs to another office",
 }
+#: Characters of a file's name in a mail.
+MOST_NAME_CHARS: Final = 80
 #: A mail takes several exchanges, each limited by ROLLBOOK_NOTIFICATION_TIMEOUT_S; all of them
 #: together get so many times that.
 TIMEOUTS: Final = 4
@@ -99,13 +103,13 @@ def _submit(settings: Settings, message: EmailMessage | None) -> None:
 
 
 def compose(settings: Settings, notification: Notification) -> EmailMessage:
-    """The mail: counts and a link, no personal data.
+    """The mail: the file's name, counts and a link, no personal data.
 
     Raises:
         NotificationRefusedError: the account's address is not a mail address.
     """
     assert settings.smtp_from is not None
-    subject, lines = _words(notification)
+    subject, lines = _words(notification, settings.time_zone)
     if settings.public_url is not None:
         lines += ["", f"Details: {link(settings.public_url, notification)}"]
     lines += [
@@ -141,33 +145,40 @@ def link(public_url: str, notification: Notification) -> str:
     return f"{public_url}/#/uploads/{notification.upload_id}"
 
 
-def _words(notification: Notification) -> tuple[str, list[str]]:
+def _file(notification: Notification) -> str:
+    """The file's name as a mail may show it: on one line, without ID numbers, not too long."""
+    name = " ".join(masked(visible(notification.file_name)).split())
+    return name if len(name) <= MOST_NAME_CHARS else f"{name[: MOST_NAME_CHARS - 1]}\u2026"
+
+
+def _words(notification: Notification, zone: str) -> tuple[str, list[str]]:
     """Subject and text."""
-    sent = f"Your file of {notification.sent_at:%Y-%m-%d %H:%M} UTC"
+    name = _file(notification)
+    sent = f"Your file '{name}' of {clock.in_words(notification.sent_at, zone)}"
     match notification.kind:
         case "completed":
-            return _completed(notification, sent)
+            return _completed(notification, name, sent)
         case "failed":
             title = title_of(notification.error_code or "")
-            return "Your upload failed", [
+            return f"Your upload of {name} failed", [
                 f"{sent} could not be processed: {title}.",
                 "None of it was merged. The page says what to do.",
             ]
         case "cancelled":
-            return "Your upload was cancelled", [
+            return f"Your upload of {name} was cancelled", [
                 f"{sent} was cancelled by an operator. None of it was merged.",
                 "Ask the operator why, and send it again if it is still needed.",
             ]
         case "verified":
             roll = {name.replace("_", " "): n for name, n in (notification.roll or {}).items()}
-            return "The voter roll check of your upload is complete", [
+            return f"The voter roll check of {name} is complete", [
                 f"The voter roll has answered about everyone in it. {sent} has a new report.",
                 "",
                 *_table(roll),
             ]
 
 
-def _completed(notification: Notification, sent: str) -> tuple[str, list[str]]:
+def _completed(notification: Notification, name: str, sent: str) -> tuple[str, list[str]]:
     total = notification.rows_total or 0
     refused = sum(notification.outcomes[name] for name in REFUSED)
     lines = [f"{sent} is complete: {total} rows were read.", ""]
@@ -180,11 +191,14 @@ def _completed(notification: Notification, sent: str) -> tuple[str, list[str]]:
             f"{refused} rows were refused. The report says why. You can download the refused",
             "rows, fix them and send them again.",
         ]
+    if notification.rows_with_warnings:
+        lines += ["", f"Rows with a warning, to be checked: {notification.rows_with_warnings}."]
     if notification.roll is not None and notification.roll["pending"]:
         pending = notification.roll["pending"]
         lines += ["", f"The voter roll check is still pending for {pending} people."]
     what = "dry run" if notification.is_dry_run else "upload"
-    return f"Your {what} is complete: {total - refused} of {total} rows accepted", lines
+    accepted = f"{total - refused} of {total} rows accepted"
+    return f"Your {what} of {name} is complete: {accepted}", lines
 
 
 def _table(rows: dict[str, int]) -> list[str]:

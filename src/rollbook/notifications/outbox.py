@@ -40,8 +40,10 @@ class Notification:
     email: str
     upload_id: UUID
     sent_at: dt.datetime
+    file_name: str
     is_dry_run: bool
     rows_total: int | None
+    rows_with_warnings: int | None
     error_code: str | None
     #: Rows by outcome.
     outcomes: dict[str, int]

@@ -1,6 +1,6 @@
 // The REST interface: the token, requests, sending a file, downloads.
-import { computed, signal } from "./html.js";
-import { t } from "./words.js";
+import { computed, effect, signal } from "./html.js";
+import { setZone, t } from "./words.js";
 
 const BASE = new URL("api/v1/", document.baseURI);
 const KEPT_AS = "rollbook.session";
@@ -39,6 +39,9 @@ function kept() {
 
 /** {id, token, ends, renewAt, user} of who is signed in, or null; a renewed token keeps the id. */
 export const session = signal(kept());
+effect(() => {
+  if (session.value?.user?.time_zone) setZone(session.value.user.time_zone);
+});
 /** Why nobody is signed in any more, as a sentence. */
 export const signedOutBecause = signal(null);
 export const user = computed(() => session.value?.user ?? null);
@@ -208,6 +211,8 @@ export const get = async (path, query) => (await request("GET", path, { query })
 
 /** Do something, and give {message, data}. */
 export const post = (path, body) => request("POST", path, { body });
+export const patch = (path, body) => request("PATCH", path, { body });
+export const remove = (path) => request("DELETE", path, {});
 
 /** Change something, and give {message, data}. */
 export const patch = (path, body) => request("PATCH", path, { body });

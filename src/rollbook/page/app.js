@@ -7,6 +7,7 @@ import { onView, place } from "./router.js";
 import { dismiss, note } from "./said.js";
 import { Audit } from "./views/audit.js";
 import { Keys } from "./views/keys.js";
+import { Mappings } from "./views/mappings.js";
 import { OneUpload } from "./views/one_upload.js";
 import { Queue } from "./views/queue.js";
 import { Mark, SignIn } from "./views/sign_in.js";
@@ -17,13 +18,14 @@ import { Webhooks } from "./views/webhooks.js";
 import { Who } from "./views/who.js";
 import { t, time } from "./words.js";
 
-/** The views of the menu, in its order. */
+/** The views of the menu, in its order, and those that other views link to. */
 const VIEWS = {
   upload: { view: Upload, title: "nav.upload" },
   uploads: { view: Uploads, title: "nav.uploads" },
   queue: { view: Queue, title: "nav.queue", forOperators: true },
   statistics: { view: Statistics, title: "nav.statistics" },
   audit: { view: Audit, title: "nav.audit", forOperators: true },
+  columns: { view: Mappings, title: "mappings.title", isAside: true },
 };
 
 function Page() {
@@ -35,7 +37,9 @@ function Frame() {
   const {
     parts: [name = "uploads", id],
   } = place.value;
-  const shown = Object.entries(VIEWS).filter(([, { forOperators }]) => !forOperators || isOperator.value);
+  const shown = Object.entries(VIEWS).filter(
+    ([, { forOperators, isAside }]) => !isAside && (!forOperators || isOperator.value),
+  );
   useEffect(
     () =>
       onView((_, isFirst) => {

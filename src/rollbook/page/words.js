@@ -6,30 +6,24 @@ const plural = new Intl.PluralRules("en");
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const tenth = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
 const percents = new Intl.NumberFormat("en", { style: "percent", maximumFractionDigits: 1 });
-const clockTime = new Intl.DateTimeFormat(LOCALE, {
-  hour: "2-digit",
-  minute: "2-digit",
-  second: "2-digit",
-  hour12: false,
-});
-const shortTime = new Intl.DateTimeFormat(LOCALE, { hour: "2-digit", minute: "2-digit", hour12: false });
-const dayAndTime = new Intl.DateTimeFormat(LOCALE, {
-  day: "numeric",
-  month: "short",
-  year: "numeric",
-  hour: "2-digit",
-  minute: "2-digit",
-  hour12: false,
-});
-const dayAndSeconds = new Intl.DateTimeFormat(LOCALE, {
-  day: "numeric",
-  month: "short",
-  year: "numeric",
-  hour: "2-digit",
-  minute: "2-digit",
-  second: "2-digit",
-  hour12: false,
-});
+/** The formats of moments, in the time zone that the server names; mails use the same one. */
+let inZone;
+let zone;
+export function setZone(name) {
+  if (name === zone) return;
+  zone = name;
+  const at = { timeZone: name, hour12: false, hour: "2-digit", minute: "2-digit" };
+  const day = { day: "numeric", month: "short", year: "numeric" };
+  const format = (options) => new Intl.DateTimeFormat(LOCALE, { ...at, ...options });
+  inZone = {
+    time: format({ second: "2-digit" }),
+    shortTime: format({ timeZoneName: "short" }),
+    dayAndTime: format({ ...day, timeZoneName: "short" }),
+    dayAndSeconds: format({ ...day, second: "2-digit", timeZoneName: "short" }),
+    day: format({ ...day, hour: undefined, minute: undefined }),
+  };
+}
+setZone("Africa/Johannesburg");
 const shortDay = new Intl.DateTimeFormat(LOCALE, { day: "numeric", month: "short", timeZone: "UTC" });
 
 /**
@@ -78,15 +72,15 @@ const asDate = (moment) => (moment instanceof Date ? moment : new Date(moment));
 /** A moment as day and time; only the time where it is today. */
 export function when(moment) {
   const date = asDate(moment);
-  const isToday = date.toDateString() === new Date().toDateString();
-  return isToday ? t("when.today", { time: shortTime.format(date) }) : dayAndTime.format(date);
+  const isToday = inZone.day.format(date) === inZone.day.format(Date.now() + ahead);
+  return isToday ? t("when.today", { time: inZone.shortTime.format(date) }) : inZone.dayAndTime.format(date);
 }
 
 /** A moment as day and time to the second, for what is to be looked up later. */
-export const momentInFull = (moment) => dayAndSeconds.format(asDate(moment));
+export const momentInFull = (moment) => inZone.dayAndSeconds.format(asDate(moment));
 
 /** A moment's time of day, with seconds. */
-export const time = (moment) => clockTime.format(asDate(moment));
+export const time = (moment) => inZone.time.format(asDate(moment));
 
 /** A date such as 2026-11-24 without its year. */
 export const day = (date) => shortDay.format(new Date(`${date}T00:00:00Z`));

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Final
 
 from psycopg import sql
 
+from rollbook.pipeline.emptied import BITS
 from rollbook.pipeline.match import CLAIMED, MEMBER_COLUMNS
 from rollbook.pipeline.normalise import MEMBERSHIP_MONTHS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
     from uuid import UUID
 
     from rollbook.model import Scope
@@ -51,8 +52,22 @@ _EXPIRY: Final = {
     },
 }
 
+#: The fields that are empty after the merge if the row empties one of these; by default itself.
+_SOURCES: Final = {
+    "expiry_date": ("expiry_date", "last_payment"),
+    "expiry_is_derived": ("expiry_date", "last_payment"),
+}
+#: A derived expiry date goes with the payment that it follows from.
+_OF_PAYMENT: Final = "{is_emptied} AND excluded.expiry_date IS NULL AND {is_derived}"
+_EMPTIED_WITH: Final = {
+    ("expiry_date", "last_payment"): _OF_PAYMENT,
+    ("expiry_is_derived", "last_payment"): _OF_PAYMENT,
+}
 
-def merge_rule(scope: Scope, existing: str, upload_id: UUID) -> dict[str, sql.Composable]:
+
+def merge_rule(
+    scope: Scope, existing: str, upload_id: UUID, emptied: Collection[str] = ()
+) -> dict[str, sql.Composable]:
     """The SQL fragments that the statements of ``match`` and ``merge`` share, so they can't differ.
 
     Args:
@@ -60,25 +75,29 @@ def merge_rule(scope: Scope, existing: str, upload_id: UUID) -> dict[str, sql.Co
         existing: what becomes of members that exist: ``update``, ``fill`` (empty fields only) or
             ``skip``.
         upload_id: what the members' provenance names.
+        emptied: the fields that any row empties on purpose; see the query ``note_emptied``.
     """
     before = {name: _before(name) for name in FIELDS}
-    after = {name: _after(name, existing) for name in FIELDS}
+    after = {name: _after(name, existing, emptied) for name in FIELDS}
     now = {name: sql.SQL("now_.{}").format(sql.Identifier(name)) for name in FIELDS}
     comma = sql.SQL(", ")
-    agrees = sql.SQL("CASE WHEN m.{0} = excluded.{0} THEN {1}::bigint ELSE 0 END")
     return {
         "fields": comma.join(map(sql.Identifier, FIELDS)),
         "before": comma.join(before.values()),
         "after": comma.join(after.values()),
         "names": sql.Literal(list(CLAIMED)),
         "agreed": sql.SQL(" | ").join(
-            agrees.format(_name(name), sql.Literal(1 << bit)) for bit, name in enumerate(CLAIMED)
+            sql.SQL("CASE WHEN {} THEN {}::bigint ELSE 0 END").format(
+                _agrees(name, emptied), sql.Literal(BITS[name])
+            )
+            for name in CLAIMED
         ),
         "after_payment": after["last_payment"],
         "after_expiry": after["expiry_date"],
         "changed": _joined(_change(name, before[name], after[name]) for name in FIELDS),
         "made": _joined(_change(name, before[name], now[name]) for name in FIELDS),
-        "differing": _joined(_difference(name) for name in FIELDS if name not in _FOLLOW),
+        "differing": _joined(_difference(name, emptied) for name in FIELDS if name not in _FOLLOW),
+        "empties": sql.SQL(" OR ").join(_emptied(name, "staged") for name in sorted(emptied)),
         "version": sql.SQL("(extract(epoch FROM m.changed_at) * 1000000)::bigint"),
         "existing": sql.Literal(existing),
         "upload_id": sql.Literal(upload_id),
@@ -91,8 +110,48 @@ def _before(field: str) -> sql.Composable:
     return _IS_DERIVED if field == "expiry_is_derived" else sql.SQL("m.{}").format(_name(field))
 
 
-def _after(field: str, existing: str) -> sql.Composable:
+def _after(field: str, existing: str, emptied: Collection[str]) -> sql.Composable:
     """The field's value after the merge: the file's or the stored one, where there are both."""
+    value = _merged(field, existing)
+    # What follows from an emptied field is emptied with it.
+    sources = [name for name in _SOURCES.get(field, (field,)) if name in emptied]
+    if not sources:
+        return value
+    clauses = [_EMPTIED_WITH.get((field, name), "{is_emptied}") for name in sources]
+    holds = sql.SQL(" OR ").join(
+        sql.SQL(clause).format(is_emptied=_is_emptied(name), is_derived=_IS_DERIVED)
+        for clause, name in zip(clauses, sources, strict=True)
+    )
+    return sql.SQL("CASE WHEN {} THEN NULL ELSE {} END").format(holds, value)
+
+
+def _is_emptied(field: str) -> sql.Composable:
+    """Whether the row empties the field, also in an upsert, which sees only members' columns."""
+    return sql.SQL(
+        "(excluded.{name} IS NULL AND COALESCE((SELECT e.filled & {bit} <> 0 FROM emptied AS e"
+        " WHERE e.member_id = excluded.member_id), false))"
+    ).format(name=_name(field), bit=sql.Literal(BITS[field]))
+
+
+def _emptied(field: str, row: str) -> sql.Composable:
+    """Whether a staged row empties the field."""
+    return sql.SQL("({row}.{name} IS NULL AND {row}.filled & {bit} <> 0)").format(
+        row=sql.Identifier(row), name=_name(field), bit=sql.Literal(BITS[field])
+    )
+
+
+def _agrees(field: str, emptied: Collection[str]) -> sql.Composable:
+    """Whether the record holds what the row says of the field."""
+    agrees = sql.SQL("m.{0} = excluded.{0}").format(_name(field))
+    if field not in emptied:
+        return agrees
+    return sql.SQL("{} OR (m.{} IS NULL AND {})").format(
+        agrees, _name(field), _emptied(field, "excluded")
+    )
+
+
+def _merged(field: str, existing: str) -> sql.Composable:
+    """The same, but for fields that are emptied on purpose."""
     policy = "fill" if existing == "fill" else "update"
     if rule := _EXPIRY[policy].get(field):
         return sql.SQL(rule).format(is_derived=_IS_DERIVED, derived=_DERIVED)
@@ -112,14 +171,18 @@ def _change(field: str, before: sql.Composable, after: sql.Composable) -> sql.Co
     ).format(before=before, after=after, start=sql.Literal(f'"{field}":['))
 
 
-def _difference(field: str) -> sql.Composable:
+def _difference(field: str, emptied: Collection[str]) -> sql.Composable:
     """``"field": the earlier row's value`` as JSON text; null where the repeat doesn't differ."""
     says = "later.{0} IS DISTINCT FROM earlier.{0} AND later.{0} IS NOT NULL"
     if field == "expiry_date":
         says += " AND later.expiry_is_derived IS FALSE"
+    if field in emptied:
+        says = f"({says}) OR (earlier.{{0}} IS NOT NULL AND {{2}})"
     text = "{1} || to_json(COALESCE(earlier.{0}::text, ''))::text"
     return sql.SQL(f"CASE WHEN {says} THEN {text} END").format(
-        _name(field), sql.Literal(f'"{field}":')
+        _name(field),
+        sql.Literal(f'"{field}":'),
+        _emptied(field, "later") if field in emptied else sql.SQL(""),
     )
 
 

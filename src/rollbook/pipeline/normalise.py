@@ -112,6 +112,8 @@ class Normalised:
     faults: pl.DataFrame
     #: The file's header by field, and by the names under which warnings are about others.
     headers: Mapping[str, str]
+    #: The cells that empty their field, by field: one boolean for each row.
+    emptied: Mapping[str, pl.Series] = field(default_factory=dict)
     #: How the dates of this batch were read, by field and header.
     date_orders: Mapping[tuple[str, str], Used] = field(default_factory=dict)
 
@@ -124,17 +126,27 @@ class _Field(NamedTuple):
     values: pl.Series
     #: The code of each cell's doubt; None where no cell has any.
     doubts: pl.Series | None
+    #: The cells whose text empties the field; None where no cell does.
+    emptied: pl.Series | None = None
 
 
-def normalise(sheet: Sheet, today: dt.date, orders: Orders | None = None) -> Normalised:
+def normalise(
+    sheet: Sheet,
+    today: dt.date,
+    orders: Orders | None = None,
+    *,
+    empty_text: str | None = None,
+) -> Normalised:
     """Bring every known column into one spelling.
 
     Args:
         sheet: a batch, as ``read`` gave it.
         today: decides the century of two-digit years.
         orders: of the dates, from the earlier batches of the file; learns what this one says.
+        empty_text: the text of a cell that empties its field, clean and in small letters; None
+            where no text does.
     """
-    batch = _Batch(sheet, today, orders or Orders())
+    batch = _Batch(sheet, today, orders or Orders(), empty_text)
     found = {name: batch.field(name) for name in FIELDS if name in sheet.columns.headers}
     if FULL_NAME in found:
         found |= batch.split_names(found)
@@ -157,7 +169,8 @@ def normalise(sheet: Sheet, today: dt.date, orders: Orders | None = None) -> Nor
         citizenship_from_id=id_numbers.citizenship(number),
         province_unknown=_has(found.get("province"), "province_unknown", rows.height),
     )
-    counted = _with_expiry(frame, today)
+    emptied = {name: one.emptied for name, one in found.items() if one.emptied is not None}
+    counted = _with_expiry(frame, today, emptied.get("expiry_date"))
     doubts = _doubts(raw, counted, found)
     counted, out_of_place = placed(counted)
     doubts += [
@@ -171,6 +184,7 @@ def normalise(sheet: Sheet, today: dt.date, orders: Orders | None = None) -> Nor
         found_all.filter(severity="warning"),
         found_all.filter(severity="error"),
         batch.headers,
+        emptied,
         batch.date_orders,
     )
 
@@ -206,8 +220,11 @@ def select(
 class _Batch:
     """Reads the columns of one batch, and collects what only one of its columns says."""
 
-    def __init__(self, sheet: Sheet, today: dt.date, orders: Orders) -> None:
+    def __init__(
+        self, sheet: Sheet, today: dt.date, orders: Orders, empty_text: str | None
+    ) -> None:
         self._sheet = sheet
+        self._empty_text = empty_text
         self._today = today
         self._orders = orders
         #: See ``Normalised``.
@@ -232,9 +249,15 @@ class _Batch:
         column = cells.column_of(self._sheet.frame.to_series(place).alias("cell"))
         shown = cells.shown(column.texts)
         texts = cells.clean(shown)
-        faults = cells.faults(shown, is_required=name in (*REQUIRED, FULL_NAME))
+        is_required = name in (*REQUIRED, FULL_NAME)
+        faults = cells.faults(shown, is_required=is_required)
+        emptied = self._emptied(texts)
+        if emptied is not None and is_required:
+            faults = _with_code(faults, emptied, "needed_not_emptied")
         if faults is not None:
             texts = texts.zip_with(faults.is_null(), _NOTHING)
+        if emptied is not None:
+            texts = texts.zip_with(~emptied, _NOTHING)
         if name not in _NAMES:
             texts = cells.without_nothing(texts)
         values, doubts = self._understood(name, texts, header)
@@ -242,8 +265,18 @@ class _Batch:
             doubts = faults.fill_null(doubts)
         has_doubts = doubts.null_count() < len(doubts)
         return _Field(
-            column.rows(shown), column.rows(values), column.rows(doubts) if has_doubts else None
+            column.rows(shown),
+            column.rows(values),
+            column.rows(doubts) if has_doubts else None,
+            None if emptied is None or is_required else column.rows(emptied).fill_null(value=False),
         )
+
+    def _emptied(self, texts: pl.Series) -> pl.Series | None:
+        """Which clean texts empty their field; None where none does."""
+        if self._empty_text is None:
+            return None
+        emptied = (texts.str.to_lowercase() == self._empty_text).fill_null(value=False)
+        return emptied if emptied.any() else None
 
     def _understood(self, name: str, texts: pl.Series, header: str) -> Understood:
         if name == "id_number":
@@ -262,6 +295,12 @@ class _Batch:
         if other.doubts is not None:
             self.doubts += _by_code(raw, name, other.doubts, other.values, where=is_taken)
         differs = first.values.is_not_null() & other.raw.is_not_null()
+        emptied = first.emptied
+        if other.emptied is not None:
+            differs &= ~other.emptied
+            kept = other.emptied & first.values.is_not_null()
+            self.doubts.append(select(raw, kept, name, "not_emptied", first.values))
+            emptied = _either(emptied, other.emptied & ~kept)
         same = _comparable(first.values) == _comparable(other.values)
         says_nothing = other.values.is_null() & (
             pl.repeat(value=True, n=raw.height, eager=True)
@@ -286,6 +325,7 @@ class _Batch:
             ).to_series(),
             first.values.zip_with(~is_taken, other.values),
             first.doubts,
+            emptied,
         )
 
     def split_names(self, found: Mapping[str, _Field]) -> dict[str, _Field]:
@@ -387,21 +427,36 @@ def _doubts(
     return tables
 
 
+def _either(one: pl.Series | None, other: pl.Series) -> pl.Series:
+    return other if one is None else one | other
+
+
+def _with_code(codes: pl.Series | None, where: pl.Series, code: str) -> pl.Series:
+    """The codes, with this one where it holds."""
+    ours = pl.select(pl.when(where).then(pl.lit(code))).to_series()
+    return ours if codes is None else ours.fill_null(codes)
+
+
 def _has(field_: _Field | None, code: str, height: int) -> pl.Series:
     if field_ is None or field_.doubts is None:
         return pl.repeat(value=False, n=height, dtype=pl.Boolean, eager=True)
     return (field_.doubts == code).fill_null(value=False)
 
 
-def _with_expiry(frame: pl.DataFrame, today: dt.date) -> pl.DataFrame:
+def _with_expiry(
+    frame: pl.DataFrame, today: dt.date, emptied: pl.Series | None = None
+) -> pl.DataFrame:
     """The frame with an expiry date from the last payment, where the file has none.
 
-    A payment that is doubtful says nothing about it.
+    A payment that is doubtful says nothing about it, and an expiry date that was emptied on purpose
+    stays empty.
     """
     payment = pl.col("last_payment")
     is_sound = (payment <= latest_past(today)) & (payment >= pl.col("date_of_birth")).fill_null(
         value=True
     )
+    if emptied is not None:
+        is_sound &= ~pl.lit(emptied)
     counted = pl.when(is_sound).then(payment).dt.offset_by(f"{MEMBERSHIP_MONTHS}mo")
     given = pl.col("expiry_date")
     return frame.with_columns(

@@ -123,6 +123,8 @@ class Facts:
     not_asked_because: str | None = "verification is switched off"
     #: How the file as a whole was read.
     reading: Reading = field(default_factory=Reading)
+    #: Members who lose their value of a field on purpose, by field.
+    emptied: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -440,6 +442,7 @@ def _summary(facts: Facts) -> tuple[list[list[AnyCell]], BarChart]:
         ["Dry run", "yes" if upload["dry_run"] else "no"],
         ["Existing members", EXISTING_IN_WORDS[upload["existing"]]],
         ["Refused rows", "refuse the file" if upload["all_or_nothing"] else "are left out"],
+        *_emptied_on_purpose(upload["empty_text"], facts.emptied),
         ["Columns that you named", Cell(_in_words(upload["columns"] or {}), Look.INERT)],
         [
             VOTER_ROLL,
@@ -469,6 +472,16 @@ def _effect(code: str) -> str:
     if problem.severity == "error":
         return "refuses the row"
     return "the cell was left out" if problem.leaves_out else "to be checked"
+
+
+def _emptied_on_purpose(text: str | None, emptied: Mapping[str, int]) -> list[list[AnyCell]]:
+    if text is None:
+        return []
+    counts = [f"{variants()[name][0]}: {members}" for name, members in emptied.items()]
+    return [
+        ["Text that empties a field", Cell(text, Look.INERT)],
+        ["Members whose field was emptied", ", ".join(counts) or "none"],
+    ]
 
 
 def _as_read(reading: Reading) -> list[list[AnyCell]]:

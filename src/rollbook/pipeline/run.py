@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from psycopg import sql
 from psycopg.types.json import Json, Jsonb
 
 from rollbook import clock
@@ -25,6 +26,7 @@ from rollbook.model import REFUSED, Progress, Scope
 from rollbook.notifications import outbox
 from rollbook.pipeline import report
 from rollbook.pipeline.doubts import add_doubts
+from rollbook.pipeline.emptied import count_emptied, fields_of, key_of
 from rollbook.pipeline.match import People, match, staging
 from rollbook.pipeline.merge import count, foreseen, keep_rows, merge, outcomes, renew_changes
 from rollbook.pipeline.merge_rule import merge_rule
@@ -43,13 +45,14 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     import polars as pl
-    from psycopg import Connection, sql
+    from psycopg import Connection
 
     from rollbook.backends.database import Row
     from rollbook.backends.files import FileStore
     from rollbook.pipeline.read import Sheet
 
 _SQL, _MAPPINGS, _CLOCK = queries("uploads"), queries("mappings"), queries("clock")
+_MEMBERS = queries("members")
 
 
 def process(
@@ -157,10 +160,12 @@ class _Attempt:
             when the upload waits for the voter roll: only the questions to it were written.
         """
         stages, connection, upload = self._stages, self._connection, self._upload
-        table, ledger = self._stage(batches)
+        table, ledger, emptied = self._stage(batches)
         total = ledger.height
         stages.begin("match", rows_total=total)
-        rule = merge_rule(self._scope, upload["existing"], upload["id"])
+        rule = merge_rule(self._scope, upload["existing"], upload["id"], emptied)
+        if emptied:
+            connection.execute(sql.SQL(_MEMBERS["note_emptied"]).format(**rule))
         people = People(ledger)
         ledger, known = match(connection, ledger, people, rule, table.spill)
         add_doubts(table.spill, table.last.columns, takes_file=upload["existing"] == "update")
@@ -170,7 +175,7 @@ class _Attempt:
             return None
         stages.begin("merge", rows_total=total)
         merged = known.filter(~known[ROW_NUMBER].is_in(_repeats(ledger).implode()))
-        is_refused, files, lines, counted = self._merge_and_report(
+        is_refused, files, lines, counted, lost = self._merge_and_report(
             table, ledger, people, rule, said, merged
         )
         stored = _stored(self._store, upload, files)
@@ -190,6 +195,7 @@ class _Attempt:
             "rows_with_warnings": counted.rows_with_warnings,
             "rows_needing_attention": counted.rows_needing_attention,
             "warnings": Jsonb(counted.warnings),
+            "emptied": Jsonb(lost),
             **stored,
         }
         last_write = "note_report" if is_refused else "complete"
@@ -201,18 +207,22 @@ class _Attempt:
         self._verification.count(tables_key=tables_key)
         return counts, is_refused
 
-    def _stage(self, batches: Iterator[Sheet]) -> tuple[_Table, pl.DataFrame]:
+    def _stage(self, batches: Iterator[Sheet]) -> tuple[_Table, pl.DataFrame, tuple[str, ...]]:
         """Take every batch through ``read``, ``normalise`` and ``validate`` and stage its rows.
 
         Returns:
-            What is known of the file, and its ledger; see ``match.LEDGER``.
+            What is known of the file, its ledger (see ``match.LEDGER``), and the fields that any
+            row empties on purpose.
 
         Raises:
             ShortenedNumbersError: most of its ID numbers are.
         """
         stages = self._stages
         spill = Spill(self._folder)
-        staged = Staged(today(self._connection), self._scope)
+        empty_text = self._upload["empty_text"]
+        staged = Staged(
+            today(self._connection), self._scope, None if empty_text is None else key_of(empty_text)
+        )
         with staging(self._connection) as stage:
             for sheet in prefetch(batches):
                 stages.note_rows(sheet.frame.height, expected=sheet.rows_expected)
@@ -226,7 +236,7 @@ class _Attempt:
         stages.begin("normalise")
         staged.read_again(self._connection, spill)
         staged.check_numbers()
-        return _Table(sheet, spill), staged.ledger()
+        return _Table(sheet, spill), staged.ledger(), fields_of(staged.emptied)
 
     def _merge_and_report(
         self,
@@ -236,7 +246,7 @@ class _Attempt:
         rule: Mapping[str, sql.Composable],
         said: pl.DataFrame,
         known: pl.DataFrame,
-    ) -> tuple[bool, report.Files, pl.DataFrame, Tally]:
+    ) -> tuple[bool, report.Files, pl.DataFrame, Tally, dict[str, int]]:
         """Merge, and write the report beside it from what the merge is foreseen to do: ``said``.
 
         PostgreSQL merges while this process writes the report, so they run in parallel. If another
@@ -244,7 +254,7 @@ class _Attempt:
 
         Returns:
             Whether all rows or none were asked for and it is none, the files, the ledger with the
-            outcomes, and how many rows have which problem.
+            outcomes, how many rows have which problem, and how many members lose which field.
         """
         connection, upload, stages = self._connection, self._upload, self._stages
         with (
@@ -275,6 +285,7 @@ class _Attempt:
                 keep_rows(connection, spilled, upload_id=upload["id"])
             self._verification.settle(lines, is_refused=is_refused)
             counted = tally(zip(table.spill.slices(lines), table.spill.problems(), strict=True))
+            lost = self._emptied(table, lines)
             writing.result()
             facts = report.Facts(
                 upload,
@@ -287,12 +298,19 @@ class _Attempt:
                 roll=self._verification.counts(lines, is_refused=is_refused),
                 not_asked_because=self._verification.not_asked_because,
                 reading=table.last.reading,
+                emptied=lost,
             )
             if lines.equals(said) and not is_renewed:
-                return is_refused, writer.finish(facts), lines, counted
+                return is_refused, writer.finish(facts), lines, counted, lost
         with self._report_writer(table) as writer:
             self._write_rows(writer, table, lines)
-            return is_refused, writer.finish(facts), lines, counted
+            return is_refused, writer.finish(facts), lines, counted, lost
+
+    def _emptied(self, table: _Table, lines: pl.DataFrame) -> dict[str, int]:
+        """How many members lose which field on purpose."""
+        if self._upload["empty_text"] is None:
+            return {}
+        return count_emptied(zip(table.spill.slices(lines), table.spill.existing(), strict=True))
 
     def _is_refused(self, lines: pl.DataFrame) -> bool:
         """Were all rows or none asked for, and is it none?"""

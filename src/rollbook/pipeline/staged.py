@@ -35,13 +35,17 @@ if TYPE_CHECKING:
 class Staged:
     """Normalises and validates batches, and remembers what is needed to do so again."""
 
-    def __init__(self, today: dt.date, scope: Scope) -> None:
+    def __init__(self, today: dt.date, scope: Scope, empty_text: str | None = None) -> None:
         """Begin without any batch.
 
         Args:
             today: of the whole attempt.
             scope: the office that sent the file.
+            empty_text: the text that empties a field; see ``normalise``.
         """
+        self._empty_text = empty_text
+        #: Bits of the fields that any row empties; see ``emptied``.
+        self.emptied = 0
         self._today = today
         self._scope = scope
         self._orders = Orders()
@@ -52,7 +56,7 @@ class Staged:
 
     def normalise(self, sheet: Sheet) -> Normalised:
         """Normalise the next batch by what the file says up to it."""
-        normalised = normalise(sheet, self._today, self._orders)
+        normalised = self._normalised(sheet)
         self._shortened += normalised.faults.filter(code="id_shortened").height
         self._batches.append(
             (
@@ -71,8 +75,13 @@ class Staged:
     def validate(self, normalised: Normalised, sheet: Sheet) -> Validated:
         """Validate the batch that was normalised last."""
         validated = validate(normalised, sheet, self._scope)
+        if self._empty_text is not None:
+            self.emptied |= int(validated.rows.select(pl.col("emptied").bitwise_or()).item() or 0)
         self._ledgers.append(ledger_of(validated.rows))
         return validated
+
+    def _normalised(self, sheet: Sheet) -> Normalised:
+        return normalise(sheet, self._today, self._orders, empty_text=self._empty_text)
 
     def read_again(self, connection: Connection[Row], spill: Spill) -> None:
         """Read and stage again the batches whose dates the whole file's evidence reads differently.
@@ -89,7 +98,7 @@ class Staged:
         ]
         for number in again:
             sheet = replace(self._batches[number][0], frame=spill.rows_of(number))
-            validated = validate(normalise(sheet, self._today, self._orders), sheet, self._scope)
+            validated = validate(self._normalised(sheet), sheet, self._scope)
             unstage(connection, sheet.frame)
             with staging(connection, is_new=False) as stage:
                 stage(validated.rows)

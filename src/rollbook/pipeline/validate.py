@@ -13,6 +13,7 @@ import polars as pl
 
 from rollbook.pipeline import id_numbers, problems
 from rollbook.pipeline.columns import USE_ROW, key
+from rollbook.pipeline.emptied import with_emptied
 from rollbook.pipeline.normalise import FIELDS, select
 from rollbook.pipeline.read import ROW_NUMBER
 
@@ -45,8 +46,9 @@ _BEYOND: Final = "cells_beyond_headers"
 class Validated:
     """The rows with their verdicts and the reasons."""
 
-    #: ``row_number``, every field, ``date_of_birth``, ``expiry_is_derived`` and ``verdict``:
-    #: ``valid``, ``invalid``, or ``out_of_scope`` where the row's place isn't the office's.
+    #: ``row_number``, every field, ``date_of_birth``, ``expiry_is_derived``, ``emptied`` (the bits
+    #: of the fields that the row empties on purpose) and ``verdict``: ``valid``, ``invalid``, or
+    #: ``out_of_scope`` where the row's place isn't the office's.
     rows: pl.DataFrame
     #: Every problem of every row, in the order of the rows; see ``PROBLEMS``.
     problems: pl.DataFrame
@@ -166,15 +168,16 @@ def validate(normalised: Normalised, sheet: Sheet, scope: Scope) -> Validated:
     warnings = normalised.warnings.filter(
         ~(is_of_kept & pl.col(ROW_NUMBER).is_in(invalid.implode()))
     )
+    rows, not_emptied = with_emptied(_with_verdicts(frame, invalid, scope), normalised)
     found = (
-        pl.concat([said, warnings])
+        pl.concat([said, warnings, not_emptied])
         .with_columns(
             pl.col("column").replace_strict(headers, default=None, return_dtype=pl.String)
         )
         .cast(pl.Schema(PROBLEMS))
         .sort(ROW_NUMBER, maintain_order=True)
     )
-    return Validated(_with_verdicts(frame, invalid, scope), found)
+    return Validated(rows, found)
 
 
 def _beyond_headers(sheet: Sheet) -> pl.DataFrame | None:

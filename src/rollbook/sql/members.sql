@@ -29,6 +29,14 @@ DELETE FROM staged WHERE row_number BETWEEN %(first)s AND %(last)s;
 -- Without statistics the planner assumes few staged rows and loops over them. Joins use only the key.
 ANALYZE staged (id_number);
 
+-- name: note_emptied
+-- The rows that empty fields on purpose, by the only column that both a staged row and an upsert's
+-- proposed row have of their own. Few rows do, so most fields' new values don't ask.
+CREATE TEMPORARY TABLE emptied ON COMMIT DROP AS
+SELECT member_id, filled FROM staged WHERE {empties};
+ALTER TABLE emptied ADD PRIMARY KEY (member_id);
+ANALYZE emptied;
+
 -- name: repeats
 -- The rows of the file that repeat an earlier one.
 CREATE TEMPORARY TABLE repeats (row_number integer NOT NULL) ON COMMIT DROP;

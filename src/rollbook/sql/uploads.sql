@@ -2,11 +2,11 @@
 -- Record an upload; it is added to the queue afterwards.
 INSERT INTO uploads (id, owner_id, province, municipality, file_name, file_kind, file_bytes,
                      file_sha256, idempotency_key, priority, dry_run, existing, all_or_nothing,
-                     sheet, columns, verify, source_key, request_id, traceparent)
+                     sheet, columns, empty_text, verify, source_key, request_id, traceparent)
 VALUES (%(id)s, %(owner_id)s, %(province)s, %(municipality)s, %(file_name)s, %(file_kind)s,
         %(file_bytes)s, %(file_sha256)s, %(idempotency_key)s, %(priority)s, %(dry_run)s,
-        %(existing)s, %(all_or_nothing)s, %(sheet)s, %(columns)s, %(verify)s, %(source_key)s,
-        %(request_id)s, %(traceparent)s)
+        %(existing)s, %(all_or_nothing)s, %(sheet)s, %(columns)s, %(empty_text)s, %(verify)s,
+        %(source_key)s, %(request_id)s, %(traceparent)s)
 ON CONFLICT (owner_id, idempotency_key) DO NOTHING
 RETURNING *;
 
@@ -82,7 +82,7 @@ FROM uploads
 WHERE in_scope(province, municipality, %(scope_province)s, %(scope_municipality)s);
 
 -- name: stats_by_day
--- The same by the South African day of sending, including days without uploads, oldest first.
+-- The same by the day of sending in the wanted time zone, including days without uploads, oldest first.
 SELECT day::date AS day, count(id) AS uploads,
        count(id) FILTER (WHERE status = 'completed') AS completed,
        count(id) FILTER (WHERE status = 'failed') AS failed,
@@ -95,8 +95,8 @@ SELECT day::date AS day, count(id) AS uploads,
        COALESCE(sum(duplicate), 0)::bigint AS duplicate,
        COALESCE(sum(out_of_scope), 0)::bigint AS out_of_scope
 FROM generate_series(%(first)s::timestamp, %(last)s::timestamp, interval '1 day') AS day
-LEFT JOIN uploads ON created_at >= day AT TIME ZONE 'Africa/Johannesburg'
-                 AND created_at < (day + interval '1 day') AT TIME ZONE 'Africa/Johannesburg'
+LEFT JOIN uploads ON created_at >= day AT TIME ZONE %(zone)s
+                 AND created_at < (day + interval '1 day') AT TIME ZONE %(zone)s
                  AND in_scope(province, municipality, %(scope_province)s, %(scope_municipality)s)
 GROUP BY day ORDER BY day;
 
@@ -106,7 +106,7 @@ SELECT stage.key AS stage, count(*) AS uploads,
        percentile_cont(0.5) WITHIN GROUP (ORDER BY stage.value::float8) AS median_seconds,
        percentile_cont(0.95) WITHIN GROUP (ORDER BY stage.value::float8) AS p95_seconds
 FROM uploads, json_each_text(stage_seconds) AS stage
-WHERE status = 'completed' AND created_at >= %(first)s::timestamp AT TIME ZONE 'Africa/Johannesburg'
+WHERE status = 'completed' AND created_at >= %(first)s::timestamp AT TIME ZONE %(zone)s
   AND in_scope(province, municipality, %(scope_province)s, %(scope_municipality)s)
 GROUP BY stage.key;
 
@@ -194,7 +194,7 @@ SET status = 'completed', stage = 'report', progress = 100, finished_at = clock_
     stage_seconds = %(stage_seconds)s, report_key = %(report_key)s, refused_key = %(refused_key)s,
     reading = %(reading)s, rows_with_warnings = %(rows_with_warnings)s,
     rows_needing_attention = %(rows_needing_attention)s, warnings = %(warnings)s,
-    error = NULL, error_code = NULL
+    emptied = %(emptied)s, error = NULL, error_code = NULL
 WHERE id = %(id)s AND attempt = %(attempt)s AND status = 'processing'
 RETURNING id;
 
@@ -204,7 +204,8 @@ UPDATE uploads
 SET rows_total = %(rows_total)s, stage_seconds = %(stage_seconds)s, report_key = %(report_key)s,
     refused_key = %(refused_key)s, reading = %(reading)s,
     rows_with_warnings = %(rows_with_warnings)s,
-    rows_needing_attention = %(rows_needing_attention)s, warnings = %(warnings)s
+    rows_needing_attention = %(rows_needing_attention)s, warnings = %(warnings)s,
+    emptied = %(emptied)s
 WHERE id = %(id)s AND attempt = %(attempt)s AND status = 'processing'
 RETURNING id;
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 import structlog
 from psycopg.types.json import Jsonb
@@ -121,10 +122,13 @@ async def stats_over_time(system: System, user: User, *, days: int) -> tuple[lis
     """The last days of the reader's scope, and how long the stages took in them.
 
     Returns:
-        Totals of each South African day up to today, and the durations of each stage in order.
+        Totals of each day up to today in the settings' time zone, and the durations of each stage
+        in order.
     """
-    today = clock.today()
+    zone = system.settings.time_zone
+    today = clock.now().astimezone(ZoneInfo(zone)).date()
     parameters = {
+        "zone": zone,
         "first": today - dt.timedelta(days=days - 1),
         "last": today,
         **user.scope.parameters(),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any
+import re
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import (
     BaseModel,
@@ -13,7 +14,9 @@ from pydantic import (
     InstanceOf,
     ValidationError,
     WithJsonSchema,
+    model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from rollbook.accounts import audit
 from rollbook.errors import InvalidRequestError
@@ -31,10 +34,14 @@ def columns_from(given: object) -> object:
     Raises:
         ValueError: it is something else, names an unknown field, or a header twice.
     """
-    if given is None or isinstance(given, dict):
-        return given
+    if given is None:
+        return None
     try:
-        columns = json.loads(str(given), object_pairs_hook=_named_once)
+        columns = (
+            given
+            if isinstance(given, dict)
+            else json.loads(str(given), object_pairs_hook=_named_once)
+        )
     except (json.JSONDecodeError, RecursionError):
         columns = None
     if not isinstance(columns, dict):
@@ -50,6 +57,29 @@ def columns_from(given: object) -> object:
                 f"{', '.join(variants())}; null leaves a column out"
             )
     return columns
+
+
+#: Characters of the text that empties a field.
+MOST_EMPTY_CHARS: Final = 40
+#: Latin letters, signs and spaces: cleaning a cell leaves something of them. Digits may be a value.
+_PLAIN: Final = re.compile(r"[ -/:-~\u00c0-\u024f\u1e00-\u1eff]+\Z")
+
+
+def _empty_text(given: object) -> object:
+    """The text that empties a field, without spaces at its ends.
+
+    Raises:
+        ValueError: it is too long, or cells can't have it.
+    """
+    if not isinstance(given, str):
+        return given
+    text = given.strip()
+    if len(text) > MOST_EMPTY_CHARS or not text.strip("\"' ") or not _PLAIN.match(text):
+        raise ValueError(
+            f"give a text of 1 to {MOST_EMPTY_CHARS} Latin letters and signs, without digits, that "
+            "no cell has as its value, such as [empty]"
+        )
+    return text
 
 
 def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -96,6 +126,22 @@ class Choices(BaseModel):
         description="A JSON object of header to field for headers that Rollbook does not know; "
         "null leaves a column out. Remembered for your office's next files with these headers.",
     )
+    empty_text: Annotated[str | None, BeforeValidator(_empty_text)] = Field(
+        None,
+        description="The text of a cell that empties its field, such as `[empty]`; case does not "
+        "matter. Without it, no cell ever empties a field. Only with existing=update.",
+    )
+
+    @model_validator(mode="after")
+    def _empties_what_it_may_change(self) -> Self:
+        if self.empty_text is not None and self.existing != "update":
+            raise PydanticCustomError(
+                "empty_text",
+                "empty_text removes values of members, and existing={existing} changes none. Use "
+                "existing=update, or leave empty_text out",
+                {"existing": self.existing},
+            )
+        return self
 
     @classmethod
     def of(cls, **given: Any) -> Self:
@@ -111,7 +157,8 @@ class Choices(BaseModel):
         except ValidationError as error:
             errors = [
                 {
-                    "field": str(one["loc"][0]),
+                    # A rule about several fields names the one that it is for.
+                    "field": str(one["loc"][0] if one["loc"] else one["type"]),
                     "message": masked(visible(one["msg"].removeprefix("Value error, "))),
                 }
                 for one in error.errors()

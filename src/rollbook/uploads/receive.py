@@ -16,6 +16,7 @@ from uuid import UUID, uuid4
 import structlog
 from psycopg.types.json import Json
 
+from rollbook import clock
 from rollbook.accounts import audit, users
 from rollbook.backends import clamd
 from rollbook.backends.database import UNAVAILABLE, fetch_one, lock, queries
@@ -314,8 +315,9 @@ async def _refuse_repeat(
     if earlier is not None:
         raise DuplicateUploadError(
             f"The same file was sent as {earlier['file_name']!r} at "
-            f"{earlier['created_at']:%Y-%m-%d %H:%M} UTC (job {earlier['id']}). Nothing was kept "
-            "this time. If you want to send it again all the same, allow duplicates.",
+            f"{clock.in_words(earlier['created_at'], system.settings.time_zone)} "
+            f"(job {earlier['id']}). Nothing was kept this time. If you want to send it again all "
+            "the same, allow duplicates.",
             job_id=str(earlier["id"]),
             file_name=earlier["file_name"],
             created_at=earlier["created_at"].isoformat(),

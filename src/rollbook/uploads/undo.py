@@ -17,6 +17,7 @@ from psycopg.errors import DeadlockDetected, LockNotAvailable, QueryCanceled
 from psycopg.types.json import Jsonb
 from psycopg_pool import PoolTimeout
 
+from rollbook import clock
 from rollbook.accounts import audit
 from rollbook.backends.database import execute, fetch_one, fetch_page, lock, queries
 from rollbook.errors import BusyError, ConflictError, NotFoundError, ServerLimitError
@@ -84,17 +85,17 @@ async def undo(system: System, user: User, upload_id: UUID, *, dry_run: bool) ->
         NotFoundError: there is none of this id in the reader's scope.
         ConflictError: it has merged nothing, was undone before, or completed too long ago.
     """
-    now, days = await clocks.now(system.pool), system.settings.undo_days
+    now = await clocks.now(system.pool)
     async with _transaction(system) as connection:
         if not dry_run:
             # The second of two waits here, and sees then that the upload is undone.
             await lock(connection, f"undo {upload_id}")
-            _check(await _upload(connection, user, upload_id), now=now, days=days)
+            _check(await _upload(connection, user, upload_id), system, now=now)
             await execute(connection, _SQL["lock_members"], {"id": upload_id})
         upload = await _upload(
             connection, user, upload_id, query="upload" if dry_run else "lock_upload"
         )
-        _check(upload, now=now, days=days)
+        _check(upload, system, now=now)
         counts = await _decide(connection, upload_id)
         if dry_run:
             about = "dry run"
@@ -148,7 +149,7 @@ async def _listing(
         if upload["undone_at"] is not None:
             yield connection, "kept"
             return
-        _check(upload, now=now, days=system.settings.undo_days)
+        _check(upload, system, now=now)
         await _decide(connection, upload_id)
         yield connection, "would_keep"
 
@@ -193,10 +194,11 @@ async def _transaction(system: System) -> AsyncIterator[AsyncConnection[Row]]:
         ) from error
 
 
-def _check(upload: Row, *, now: dt.datetime, days: int) -> None:
+def _check(upload: Row, system: System, *, now: dt.datetime) -> None:
+    days, zone = system.settings.undo_days, system.settings.time_zone
     if upload["undone_at"] is not None:
         raise ConflictError(
-            f"This upload was undone at {upload['undone_at']:%Y-%m-%d %H:%M} UTC by "
+            f"This upload was undone at {clock.in_words(upload['undone_at'], zone)} by "
             f"{upload['undone_by']}. Nothing was changed now."
         )
     if upload["status"] != "completed":
@@ -209,14 +211,14 @@ def _check(upload: Row, *, now: dt.datetime, days: int) -> None:
     if upload["changes_forgotten_at"] is not None:
         raise ConflictError(
             f"The values that members had before this upload were stored until "
-            f"{upload['changes_forgotten_at']:%Y-%m-%d %H:%M} UTC and are gone. Nothing was "
+            f"{clock.in_words(upload['changes_forgotten_at'], zone)} and are gone. Nothing was "
             "changed; send a file with the right values instead."
         )
     if upload["finished_at"] < now - dt.timedelta(days=days):
         raise ConflictError(
-            f"This upload completed at {upload['finished_at']:%Y-%m-%d %H:%M} UTC, and an upload "
-            f"can be undone within {days} days. Nothing was changed; send a file with the right "
-            "values instead."
+            f"This upload completed at {clock.in_words(upload['finished_at'], zone)}, and an "
+            f"upload can be undone within {days} days. Nothing was changed; send a file with the "
+            "right values instead."
         )
 
 

@@ -425,6 +425,10 @@ async def test_the_options_of_an_upload_are_in_its_status(
     status = (await api.get(sent.headers["Location"])).json()["data"]
     assert (status["existing"], status["all_or_nothing"]) == ("fill", True)
     assert (status["sheet"], status["columns"]) == ("2025", {"A": "ward"})
+    assert (status["empty_text"], status["emptied"]) == (None, {})
+    emptying = {"empty_text": " [empty] ", "allow_duplicate": "true"}
+    sent = await api.post(PROCESS, files=file_part(csv_file()), data=emptying)
+    assert (await api.get(sent.headers["Location"])).json()["data"]["empty_text"] == "[empty]"
 
 
 async def test_only_a_dry_run_that_completed_is_run_for_real(

@@ -160,6 +160,9 @@ async def _members_and_mappings(steps: Scenario, system: System) -> None:
     await call("GET /members/{member_id}", member_id=line["member_id"])
     await call("POST /members/{member_id}/id-number", member_id=line["member_id"])
     [mapping] = (await call("GET /mappings"))["items"]
+    change = {"columns": dict(mapping["columns"])}
+    path = "PATCH /mappings/{mapping_id}"
+    mapping = await call(path, mapping_id=mapping["id"], json=change)
     await call("DELETE /mappings/{mapping_id}", mapping_id=mapping["id"])
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import datetime as dt
 import re
 import ssl
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import httpcore
 import pytest
@@ -20,6 +22,7 @@ from rollbook.backends.database import connect
 from rollbook.errors import AddressRefusedError
 from rollbook.model import Role, User
 from rollbook.notifications import outbox
+from rollbook.notifications.mail import compose
 from rollbook.notifications.webhook import Guard, is_public, sign
 from rollbook.notifications.worker import CONCURRENCY, deliver_due
 from rollbook.service.system import open_system
@@ -146,14 +149,15 @@ async def test_the_uploader_gets_a_mail_with_counts_and_a_link_and_nothing_of_a_
     (mail,) = mailer.mails
     assert mailer.recipients == [user.email]
     assert mail["From"] == "Rollbook <rollbook@example.org>"
-    assert mail["Subject"] == "Your upload is complete: 5 of 7 rows accepted"
+    assert mail["Subject"] == "Your upload of members.csv is complete: 5 of 7 rows accepted"
     assert mail["Auto-Submitted"] == "auto-generated"
     text = mail.get_content()
     assert f"https://rollbook.example.org/#/uploads/{job_id}" in text
     assert re.search(r"5 +new members", text)
     assert re.search(r"1 +refused: invalid", text)
     assert re.search(r"1 +refused: repeats another row", text)
-    for personal in (id_number(0), "First0", "Last0", "members.csv", "082000"):
+    assert re.search(r"^Your file 'members.csv' of 20\d\d-\d\d-\d\d \d\d:\d\d SAST is", text)
+    for personal in (id_number(0), "First0", "Last0", "082000"):
         assert personal not in mail.as_string()
     (row,) = await settled(settings)
     assert mail["Message-ID"] == f"<{row['id']}@example.org>"
@@ -166,10 +170,36 @@ async def test_a_mail_about_a_failure_names_its_kind_and_quotes_nothing_of_the_f
     content = csv_file([{"Sipho Dlamini": "x"}], headers=["Sipho Dlamini"])
     await through(mailing(settings, mailer), user, content)
     (mail,) = mailer.mails
-    assert mail["Subject"] == "Your upload failed"
+    assert mail["Subject"] == "Your upload of members.csv failed"
     text = mail.get_content()
     assert "No column with ID numbers was found" in text
     assert "Sipho" not in text
+
+
+def test_a_mail_shows_the_files_name_on_one_line_without_id_numbers(settings: Settings) -> None:
+    name = f"{id_number(1)}\r\nBcc: x@example.org \N{RIGHT-TO-LEFT OVERRIDE}{'long ' * 40}.csv"
+    moment = dt.datetime(2026, 11, 24, 23, 30, tzinfo=dt.UTC)
+    notification = outbox.Notification(
+        id="1", kind="failed", channel="email", ended_at=moment, tries=0, email="a@example.org",
+        upload_id=uuid4(), sent_at=moment, file_name=name, is_dry_run=False, rows_total=None,
+        rows_with_warnings=None, error_code="no_rows", outcomes={}, roll=None, is_current=True,
+    )  # fmt: skip
+    own = settings.model_copy(update={"smtp_from": "r@example.org", "time_zone": "Asia/Tokyo"})
+    mail = compose(own, notification)
+    text = mail.get_content()
+    assert id_number(1) not in f"{mail['Subject']} {text}"
+    assert (mail["Bcc"], "\N{RIGHT-TO-LEFT OVERRIDE}" in text) == (None, False)
+    first, *_ = text.splitlines()
+    assert first.startswith(f"Your file '{id_number(1)[:4]}")
+    assert "\u2026' of 2026-11-25 08:30 JST could not be processed" in first
+
+
+async def test_a_mail_says_how_many_rows_are_doubtful(
+    settings: Settings, make_user: MakeUser, mailer: MailServer
+) -> None:
+    content = csv_file([member(1), member(2, **{"Cell Number": "x"})])
+    await through(mailing(settings, mailer), await make_user(), content)
+    assert "Rows with a warning, to be checked: 1." in mailer.mails[0].get_content()
 
 
 async def test_a_dry_run_is_called_one(
@@ -349,8 +379,6 @@ async def test_while_a_key_is_changed_the_old_and_the_new_one_both_hold(
 
 
 def test_the_signature_is_that_of_the_specifications_library() -> None:
-    import datetime as dt
-
     moment = dt.datetime(2026, 11, 24, 12, 0, tzinfo=dt.UTC)
     own = sign([b"k" * 24], "msg_1", int(moment.timestamp()), b'{"a":"\xc3\xa9"}')
     assert own == standardwebhooks.Webhook(b"k" * 24).sign("msg_1", moment, '{"a":"é"}')
@@ -661,7 +689,10 @@ async def test_a_cancelled_upload_is_reported_by_mail_where_somebody_else_cancel
         rows = await settled(settings)
     assert [row["channel"] for row in rows] == ["email", "webhook", "webhook"]
     (mail,) = mailer.mails
-    assert (mail["To"], mail["Subject"]) == (office.email, "Your upload was cancelled")
+    assert (mail["To"], mail["Subject"]) == (
+        office.email,
+        "Your upload of members.csv was cancelled",
+    )
     assert str(upload_id) in mail.get_content()
     assert [verify(request)["type"] for request in receiver.requests] == ["upload.cancelled"] * 2
 

@@ -43,6 +43,47 @@ async def offices(make_user: Callable[..., Awaitable[User]]) -> dict[str, User]:
     return {name: await make_user(*place) for name, place in OFFICES.items()}
 
 
+async def test_a_mapping_is_changed_within_its_scope_and_the_next_file_is_read_so(
+    api: httpx.AsyncClient, system: System, settings: Settings, offices: dict[str, User]
+) -> None:
+    user = offices["municipality"]
+    async with working(system):
+        taught = {HEADER: "id_number", "Firstname": "surname", "Surname": "firstname"}
+        await ended(system, user, await sent(system, user, lid_file(1), columns=taught))
+        [own] = await listed(api, settings, user)
+        shown = next(iter(own["columns"]))
+        wrong: list[dict[str, Any]] = [
+            {}, {"columns": {}}, {"columns": {"Other": "ward"}}, {"columns": {shown: "shoe_size"}},
+            {"columns": {shown: 3}}, {"columns": {HEADER: "id_number"}},
+        ]  # fmt: skip
+        for body in wrong:
+            assert (await api.patch(f"{MAPPINGS}/{own['id']}", json=body)).status_code == 422
+        await listed(api, settings, offices["other"])
+        body = {"columns": {shown: "id_number", "Surname": None}}
+        assert (await api.patch(f"{MAPPINGS}/{own['id']}", json=body)).status_code == 404
+        assert (await listed(api, settings, user)) == [own]
+        changed = (await api.patch(f"{MAPPINGS}/{own['id']}", json=body)).json()["data"]
+        assert [changed] == await listed(api, settings, user)
+        assert changed["columns"] == body["columns"]
+        assert changed["changed_by"] == user.email
+        assert (changed["id"] != own["id"], changed["job_id"]) == (True, own["job_id"])
+        # Who saw the mapping before it was changed changes nothing of it.
+        assert (await api.patch(f"{MAPPINGS}/{own['id']}", json=body)).status_code == 404
+        assert (await api.delete(f"{MAPPINGS}/{own['id']}")).status_code == 404
+        later = await ended(system, user, await sent(system, user, lid_file(7)))
+        assert later["error_code"] == "missing_columns"
+        body = {"columns": {shown: "id_number"}}
+        await api.patch(f"{MAPPINGS}/{changed['id']}", json=body)
+        later = await ended(system, user, await sent(system, user, lid_file(8)))
+    assert later["inserted"] == 1
+    used = {one["field"]: one["how"] for one in later["reading"]["columns_used"]}
+    assert used == {"id_number": "remembered", "firstname": "known", "surname": "known"}
+    trail = (await api.get("/api/v1/bulk-upload/audit/mine")).json()["data"]["items"]
+    acts = [entry for entry in trail if entry["act"] == "change_mapping"]
+    assert {entry["outcome"] for entry in acts} == {"done", "refused"}
+    assert [e["job_id"] for e in acts if e["outcome"] == "done"] == [own["job_id"]] * 2
+
+
 async def listed(api: httpx.AsyncClient, settings: Settings, user: User) -> list[dict[str, Any]]:
     api.headers["Authorization"] = f"Bearer {issue_token(settings, user)}"
     answer = await api.get(MAPPINGS)

@@ -211,6 +211,21 @@ async def test_a_dry_run_is_run_for_real_without_a_second_upload(
         await receive.run_for_real(system, user, gone, Options(allow_duplicate=True))
 
 
+async def test_a_dry_runs_text_that_empties_fields_counts_in_the_real_run(
+    system: System, make_user: MakeUser, settings: Settings
+) -> None:
+    user = await make_user()
+    async with working(system):
+        await ended(system, user, await sent(system, user, file_of(person(1))))
+        emptying = file_of(person(1, **{"Cell Number": "[empty]"}))
+        trial = await sent(system, user, emptying, dry_run=True, empty_text="[Empty]")
+        tried = await ended(system, user, trial)
+        recorded = await receive.run_for_real(system, user, tried, Options())
+        done = await ended(system, user, recorded["id"])
+    assert tried["emptied"] == done["emptied"] == {"cell_number": 1}
+    assert in_members(settings)[0]["cell_number"] is None
+
+
 async def test_a_colleagues_dry_run_runs_for_real_with_the_colleagues_place_and_owner(
     system: System, make_user: MakeUser, settings: Settings
 ) -> None:

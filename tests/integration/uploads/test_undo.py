@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from rollbook.backends.database import Row
     from rollbook.config import Settings
     from rollbook.service.system import System
+    from tests.pipeline_run import Done
 
     MakeUser = Callable[..., Awaitable[User]]
 
@@ -429,3 +430,33 @@ async def _somebody_waits(system: System) -> None:
                 return
             await connection.commit()
             await asyncio.sleep(0.01)
+
+
+async def test_what_an_upload_emptied_on_purpose_comes_back(
+    site: Site, system: System, operator: User, settings: Settings
+) -> None:
+    send(site, range(4))
+    before = dump(settings)
+    done = emptying(site, range(4))
+    assert done.upload["emptied"] == {"cell_number": 4}
+    assert dump(settings) != before
+    assert await undone(system, operator, done.upload["id"]) == Counts(0, 4, 0, 0, 0)
+    assert dump(settings) == before
+
+
+async def test_a_later_upload_that_empties_it_too_confirms_an_emptied_field(
+    site: Site, system: System, operator: User, settings: Settings
+) -> None:
+    send(site, range(3))
+    first = emptying(site, range(3))
+    again = emptying(site, range(2))
+    assert again.outcomes["unchanged"] == 2
+    assert await undone(system, operator, first.upload["id"]) == Counts(0, 1, 2, 0, 0)
+    with connect(settings.database_address) as connection:
+        found = connection.execute("SELECT cell_number FROM members ORDER BY id_number").fetchall()
+    assert [row["cell_number"] for row in found] == [None, None, "+27820000002"]
+
+
+def emptying(site: Site, numbers: range) -> Done:
+    rows = [member(number, **{"Cell Number": "[empty]"}) for number in numbers]
+    return site.send(csv_file(rows), "emptied.csv", empty_text="[empty]")

@@ -56,6 +56,7 @@ def written(folder: Path, *sheets: Sheet, **changes: object) -> report.Files:
         "dry_run": False,
         "existing": "update",
         "all_or_nothing": False,
+        "empty_text": None,
         "columns": None,
         **changes,
     }

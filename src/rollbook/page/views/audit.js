@@ -26,6 +26,7 @@ const ACTS = [
   "download_report",
   "download_refused",
   "download_kept",
+  "change_mapping",
   "forget_mapping",
   "open_id_number",
   "delete",

@@ -1,9 +1,10 @@
 // What the columns are called in a file whose headers Rollbook doesn't know.
 import { html, useId } from "../html.js";
+import { Go } from "../parts.js";
 import { t } from "../words.js";
 
 /** The fields of a member, by the names that the API knows. */
-const FIELDS = [
+export const FIELDS = [
   "id_number",
   "firstname",
   "surname",
@@ -49,7 +50,7 @@ export function Columns({ pairs, onChange }) {
   };
   return html`<details class="column-names">
     <summary>${t("columns.title")}</summary>
-    <p class="hint">${t("columns.text")}</p>
+    <p class="hint">${t("columns.text")} <${Go} path="columns">${t("columns.remembered")}<//></p>
     ${lines.map(
       ({ header, field }, index) => html`<div class="pair" key=${index}>
         <div class="field"><label for="${id}-header-${index}">${t("columns.header")}</label>

@@ -160,6 +160,9 @@ function HowSent({ upload }) {
   const said = [];
   if (upload.existing !== "update") said.push(t(`upload.existing.${upload.existing}`));
   if (upload.all_or_nothing) said.push(t("upload.all_or_nothing"));
+  if (upload.empty_text) said.push(t("upload.empty_text.is", { text: upload.empty_text }));
+  for (const [field, members] of Object.entries(upload.emptied ?? {}))
+    said.push(t("upload.emptied", { field: t(`field.${field}`), n: members }));
   if (upload.sheet) said.push(t("upload.sheet.is", { sheet: upload.sheet }));
   if (upload.attempts > 1) said.push(t("upload.attempts", { n: upload.attempts }));
   return (

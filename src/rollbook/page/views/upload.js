@@ -14,6 +14,7 @@ export function Upload() {
     existing: "update",
     all_or_nothing: false,
     sheet: "",
+    empty_text: "",
     columns: [],
   });
   const set = (name) => (value) => {
@@ -22,8 +23,12 @@ export function Upload() {
   const chosen = useComputed(() => files.value.filter((entry) => entry.value.state === "chosen").length);
   const done = useComputed(() => files.value.filter((entry) => entry.value.state === "taken").length);
   const send = () => {
-    const { sheet, columns, ...given } = options.value;
-    const said = { sheet: sheet.trim() || null, columns: columnsOption(columns) };
+    const { sheet, columns, empty_text, ...given } = options.value;
+    const said = {
+      sheet: sheet.trim() || null,
+      columns: columnsOption(columns),
+      empty_text: empty_text.trim() || null,
+    };
     sendAll({ ...given, ...Object.fromEntries(Object.entries(said).filter(([, value]) => value !== null)) });
   };
   return html`<h1 tabindex="-1">${t("upload.title")}</h1>
@@ -111,6 +116,10 @@ function Options({ options, set }) {
     <div class="field"><label for="sheet">${t("upload.sheet")}</label>
       <input id="sheet" type="text" autocomplete="off" placeholder=${t("upload.sheet.default")}
         value=${options.sheet} onInput=${(event) => set("sheet")(event.target.value)} /></div>
+    <div class="field"><label for="empty-text">${t("upload.empty_text")}</label>
+      <input id="empty-text" type="text" autocomplete="off" maxlength="40" aria-describedby="empty-text-hint"
+        value=${options.empty_text} onInput=${(event) => set("empty_text")(event.target.value)} />
+      <p class="hint" id="empty-text-hint">${t("upload.empty_text.hint")}</p></div>
     <${Columns} pairs=${options.columns} onChange=${set("columns")} />
     <hr />
     <h2>${t("template.title")}</h2>

@@ -1,0 +1,86 @@
+"""Emptied: fields that the sender empties on purpose, with a text such as ``[empty]``.
+
+An empty cell never erases a stored value; a cell with the sender's text does. A field stays as it
+is where a member can't be without it, or where the ID number, another column or the sender's office
+gives its value; a problem says so.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import polars as pl
+
+from rollbook.pipeline import cells
+from rollbook.pipeline.match import CLAIMED
+from rollbook.pipeline.normalise import select
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from rollbook.pipeline.normalise import Normalised
+
+#: The bit of each field that may be emptied, as in the column ``filled``.
+BITS: Final[Mapping[str, int]] = {name: 1 << bit for bit, name in enumerate(CLAIMED)}
+_CHANGE: Final = pl.Struct(dict.fromkeys(CLAIMED, pl.List(pl.String)))
+_NONE: Final = pl.lit(0, pl.Int64)
+
+
+def with_emptied(rows: pl.DataFrame, normalised: Normalised) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Add the fields that each row empties.
+
+    Args:
+        rows: with every field as it is to be merged.
+        normalised: for the cells that empty their field.
+
+    Returns:
+        The rows with ``emptied``, the bits of these fields, and the warnings on fields that have a
+        value nevertheless; see ``normalise.select``.
+    """
+    bits, warnings = _NONE, []
+    for field, where in normalised.emptied.items():
+        if field not in BITS:  # such as the age, which isn't stored
+            continue
+        has_value = rows[field].is_not_null()
+        if (kept := where & has_value).any():
+            warnings.append(select(normalised.raw, kept, field, "not_emptied", rows[field]))
+        bits += pl.when(pl.lit(where & ~has_value)).then(BITS[field]).otherwise(0)
+    return rows.with_columns(emptied=bits.cast(pl.Int64)), pl.concat(
+        [normalised.warnings.clear(), *warnings]
+    )
+
+
+def key_of(text: str) -> str:
+    """The sender's text as cells are compared with it: clean, in small letters."""
+    cleaned: str = cells.clean(cells.shown(pl.Series("cell", [text], pl.String))).item()
+    return cleaned.lower()
+
+
+def fields_of(bits: int) -> tuple[str, ...]:
+    """The fields of some bits."""
+    return tuple(name for name, bit in BITS.items() if bits & bit)
+
+
+def count_emptied(batches: Iterable[tuple[pl.DataFrame, pl.DataFrame]]) -> dict[str, int]:
+    """How many members lose their value of a field, by field.
+
+    Args:
+        batches: lines of the ledger with their outcomes, and what the record says of their members;
+            see ``match.EXISTING``.
+    """
+    counts = dict.fromkeys(CLAIMED, 0)
+    for lines, existing in batches:
+        updated = lines.filter(outcome="updated").select("row_number")
+        changed = existing.filter(pl.col("changed_fields").is_not_null()).join(
+            updated, on="row_number", how="semi"
+        )
+        fields = changed.select(pl.col("changed_fields").str.json_decode(_CHANGE)).unnest(
+            "changed_fields"
+        )
+        lost = fields.select(
+            (pl.col(name).is_not_null() & pl.col(name).list.get(1).is_null()).sum()
+            for name in CLAIMED
+        )
+        for name, count in zip(CLAIMED, lost.row(0), strict=True):
+            counts[name] += count
+    return {name: count for name, count in counts.items() if count}

@@ -1,0 +1,166 @@
+"""Fields that the sender empties on purpose, by a text that means "empty this"."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from rollbook.errors import InvalidRequestError
+from rollbook.model import Scope
+from rollbook.uploads.options import Options
+from tests.golden.cases.test_said import problems_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tests.pipeline_run import Done, Site
+
+ANN, BEN = "8001015009087", "9002280101087"
+FULL: Mapping[str, str] = {
+    "ID Number": ANN, "Firstname": "Ann", "Surname": "Aa", "Cell": "0821234567",
+    "Email": "ann@example.org", "Address": "1 Main Road", "Gender": "Male", "Ward": "12",
+    "Last Payment": "2026-01-15", "Expiry Date": "", "Occupation": "Teacher", "Amount": "10",
+}  # fmt: skip
+
+
+def rows(*changed: Mapping[str, str]) -> bytes:
+    lines = [",".join(FULL), *(",".join({**FULL, **one}.values()) for one in changed)]
+    return "\n".join(lines).encode() + b"\n"
+
+
+def send(site: Site, *changed: Mapping[str, str], **columns: Any) -> Done:
+    return site.send(rows(*changed), "members.csv", **{"empty_text": "[empty]", **columns})
+
+
+def said(done: Done) -> dict[str, str]:
+    return {str(name): str(value) for name, value, *_ in done.sheet("Summary").iter_rows()}
+
+
+def test_without_the_option_no_text_empties_a_field(site: Site) -> None:
+    send(site, {})
+    done = send(site, {"Cell": "[empty]", "Occupation": ""}, empty_text=None)
+    assert done.by_row == {2: "unchanged"}
+    assert problems_of(done, "phone_unclear") == [(2, "Cell", "[empty]", None)]
+    assert "Text that empties a field" not in said(done)
+
+
+@pytest.mark.parametrize("batch_rows", [50_000, 30])
+def test_the_text_empties_fields_of_every_type(site: Site, batch_rows: int) -> None:
+    others = [{"ID Number": "", "Firstname": f"N{n}"} for n in range(40)]
+    send(site, {})
+    done = send(
+        site, *others,
+        {"Cell": "[empty]", "Email": " [EMPTY] ", "Address": '"[Empty]"', "Ward": "[empty]",
+         "Amount": "[empty]", "Occupation": ""},
+        batch_rows=batch_rows,
+    )  # fmt: skip
+    member = site.members()[ANN]
+    emptied = ("cell_number", "email", "residential_address", "ward", "membership_amount")
+    assert {member[name] for name in emptied} == {None}
+    assert (member["occupation"], str(member["expiry_date"])) == ("Teacher", "2028-01-15")
+    assert done.by_row[42] == "updated"
+    assert done.rows[-1]["changes"] == {
+        "cell_number": ["+27821234567", None], "email": ["ann@example.org", None],
+        "residential_address": ["1 Main Road", None], "ward": ["12", None],
+        "membership_amount": ["10.00", None],
+    }  # fmt: skip
+    assert done.upload["emptied"] == dict.fromkeys(emptied, 1)
+    assert done.upload["rows_with_warnings"] == 0
+    summary = said(done)
+    assert summary["Text that empties a field"] == "[empty]"
+    assert "Cell Number: 1, Email: 1" in summary["Members whose field was emptied"]
+    changes = done.sheet("Changes").filter(Field="Cell Number").row(0)
+    assert changes[-2:] == ("+27821234567", None)
+
+
+def test_a_dry_run_counts_the_same_and_empties_nothing(site: Site) -> None:
+    send(site, {})
+    done = send(site, {"Cell": "[empty]"}, dry_run=True)
+    assert (done.by_row, done.upload["emptied"]) == ({2: "updated"}, {"cell_number": 1})
+    assert site.members()[ANN]["cell_number"] == "+27821234567"
+
+
+def test_a_new_member_has_the_field_empty_and_nothing_is_counted(site: Site) -> None:
+    done = send(site, {"Cell": "[empty]"})
+    assert (done.by_row, done.upload["emptied"]) == ({2: "inserted"}, {})
+    assert site.members()[ANN]["cell_number"] is None
+    again = send(site, {"Cell": "[empty]"})
+    assert (again.by_row, again.upload["emptied"]) == ({2: "unchanged"}, {})
+
+
+@pytest.mark.parametrize("header", ["ID Number", "Firstname", "Surname"])
+def test_a_needed_field_is_never_emptied_and_the_row_says_so(site: Site, header: str) -> None:
+    send(site, {})
+    done = send(site, {header: "[empty]", "Cell": "[empty]"})
+    assert done.by_row == {2: "invalid"}
+    [problem] = done.rows[0]["problems"]
+    assert (problem["code"], problem["column"], problem["value"]) == (
+        "needed_not_emptied", header, "[empty]",
+    )  # fmt: skip
+    assert site.members()[ANN]["cell_number"] == "+27821234567"
+
+
+def test_a_field_that_is_said_elsewhere_is_kept_and_flagged(site: Site) -> None:
+    office = Scope("GP", "Emfuleni")
+    content = (
+        "ID Number,Firstname,Surname,Gender,Municipality,Cell,Mobile\n"
+        f"{ANN},Ann,Aa,[empty],[empty],[empty],0821234567\n"
+        f"{BEN},Ben,Bb,,,0831234567,[empty]\n"
+    ).encode()
+    done = site.send(content, "members.csv", scope=office, empty_text="[empty]")
+    assert problems_of(done, "not_emptied") == [
+        (2, "Cell", "[empty]", "+27821234567"), (2, "Gender", "[empty]", "male"),
+        (2, "Municipality", "[empty]", "Emfuleni"), (3, "Mobile", "[empty]", "+27831234567"),
+    ]  # fmt: skip
+    assert done.upload["warnings"] == {"not_emptied": 2}
+    assert site.members()[ANN]["gender"] == "male"
+
+
+def test_what_follows_from_a_payment_goes_with_it(site: Site) -> None:
+    send(site, {})
+    done = send(site, {"Last Payment": "[empty]"})
+    member = site.members()[ANN]
+    assert {member[n] for n in ("last_payment", "expiry_date", "expiry_is_derived")} == {None}
+    assert done.upload["emptied"] == {"last_payment": 1, "expiry_date": 1}
+
+
+def test_an_expiry_date_that_a_file_gave_stays_without_its_payment(site: Site) -> None:
+    send(site, {"Expiry Date": "2030-01-01"})
+    send(site, {"Last Payment": "[empty]"})
+    assert str(site.members()[ANN]["expiry_date"]) == "2030-01-01"
+
+
+def test_an_emptied_expiry_date_is_not_derived_again(site: Site) -> None:
+    send(site, {"Expiry Date": "2030-01-01"})
+    send(site, {"Expiry Date": "[empty]"})
+    member = site.members()[ANN]
+    assert str(member["last_payment"]) == "2026-01-15"
+    assert (member["expiry_date"], member["expiry_is_derived"]) == (None, None)
+
+
+def test_a_repeat_that_empties_what_the_first_row_says_differs(site: Site) -> None:
+    done = send(site, {}, {"Cell": "[empty]"}, {"ID Number": BEN, "Cell": "[empty]"},
+                {"ID Number": BEN, "Cell": "[empty]"})  # fmt: skip
+    assert done.by_row == {2: "inserted", 3: "duplicate", 4: "inserted", 5: "duplicate"}
+    assert problems_of(done, "repeat_differs") == [(3, "Cell", "[empty]", "+27821234567")]
+    assert site.members()[ANN]["cell_number"] == "+27821234567"
+
+
+def test_another_offices_member_loses_nothing(site: Site) -> None:
+    site.send(rows({}), "members.csv", scope=Scope("GP", None))
+    done = send(site, {"Cell": "[empty]"}, scope=Scope("WC", None))
+    assert (done.by_row, done.upload["emptied"]) == ({2: "out_of_scope"}, {})
+    assert site.members()[ANN]["cell_number"] == "+27821234567"
+
+
+@pytest.mark.parametrize("text", ["a" * 41, "12", '""', "\N{ZERO WIDTH SPACE}", "a\tb"])
+def test_a_text_that_cells_cannot_have_is_refused(text: str) -> None:
+    with pytest.raises(InvalidRequestError, match="empty_text"):
+        Options.of(empty_text=text)
+
+
+@pytest.mark.parametrize("existing", ["fill", "skip"])
+def test_only_an_upload_that_updates_members_empties_fields(existing: str) -> None:
+    with pytest.raises(InvalidRequestError, match=f"empty_text: .*existing={existing}"):
+        Options.of(empty_text="[empty]", existing=existing)
