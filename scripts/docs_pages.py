@@ -29,6 +29,8 @@ MADE = "<!-- Made by scripts/docs_pages.py from {source}: change that, then run 
 KINDS = {
     "id_number": "13 digits; leading zeros that a numeric cell lost come back where date and check "
     "digit prove them",
+    "passport_number": "in place of the ID number, where [passports are accepted](passports.md)",
+    "passport_country": "by its name in English or Afrikaans, or its code",
     "cell_number": "to `+27...`; other countries' numbers keep their `+`",
     "landline_number": "to `+27...`",
     "email": "lower case",

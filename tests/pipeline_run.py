@@ -80,6 +80,8 @@ class Site:
         scope: Scope = EVERYWHERE,
         batch_rows: int = BATCH_ROWS,
         report_progress: Callable[[Progress], None] = lambda _: None,
+        accepts_passports: bool = False,
+        verify_days: int | None = None,
         **columns: Any,
     ) -> Done:
         """Record a file as its office's upload, claim it and take it through the pipeline.
@@ -90,6 +92,8 @@ class Site:
             scope: the office that sends it.
             batch_rows: how many rows go through together.
             report_progress: hears how far it is.
+            accepts_passports: as the setting.
+            verify_days: as for ``process``.
             columns: of the table ``uploads``, such as ``dry_run``.
 
         Raises:
@@ -118,6 +122,8 @@ class Site:
                 attempt=claimed["attempt"],
                 report_progress=report_progress,
                 batch_rows=batch_rows,
+                accepts_passports=accepts_passports,
+                verify_days=verify_days,
             )
         finally:
             # As a connection that is closed would: nothing half done is left to the next upload.

@@ -48,6 +48,11 @@ def masked_cell(text: str) -> str:
     return text if len(text) <= _SHORT else f"{text[:4]}{_HIDDEN}{text[-3:]}"
 
 
+def masked_passport(text: str) -> str:
+    """A passport's number, or a cell that is meant to be one; it may have a few signs only."""
+    return f"{text[:1]}{_HIDDEN}{text[-2:]}" if len(text) > 4 else _HIDDEN
+
+
 def _one(found: re.Match[str]) -> str:
     if found["uuid"]:
         return found[0]

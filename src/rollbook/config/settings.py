@@ -18,7 +18,7 @@ from rollbook.config.bounds import BoundSettings
 from rollbook.config.members import MemberSettings
 from rollbook.config.provider import ProviderSettings
 from rollbook.config.secret_files import SecretFiles
-from rollbook.config.values import Positive, known_zone
+from rollbook.config.values import Positive, known_identities, known_zone
 from rollbook.config.voter_roll import VoterRollSettings
 from rollbook.errors import ConfigurationError
 
@@ -68,6 +68,8 @@ class Settings(BoundSettings, MemberSettings, ProviderSettings, VoterRollSetting
     #: Take an object store whose endpoint has no TLS, on a network of your own.
     store_allow_http: bool = False
 
+    #: By what people may be named: ``za_id`` (a South African ID number), or ``za_id,passport``.
+    identities: Annotated[str, AfterValidator(known_identities)] = "za_id"
     #: The time zone in which the page, mails and sentences give times, by its name in the IANA
     #: database.
     time_zone: Annotated[str, AfterValidator(known_zone)] = "Africa/Johannesburg"
@@ -338,6 +340,11 @@ class Settings(BoundSettings, MemberSettings, ProviderSettings, VoterRollSetting
         if self.otel_traces_endpoint is not None or self.otel_endpoint is None:
             return self.otel_traces_endpoint
         return f"{self.otel_endpoint.rstrip('/')}/v1/traces"
+
+    @property
+    def accepts_passports(self) -> bool:
+        """Whether a row may name its person by a passport in place of an ID number."""
+        return "passport" in self.identities
 
     @property
     def max_upload_bytes(self) -> int:

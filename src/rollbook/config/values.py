@@ -11,6 +11,18 @@ from pydantic import Field
 Positive = Annotated[int, Field(gt=0)]
 
 
+def known_identities(text: str) -> str:
+    """The kinds of identities, comma-separated; ``za_id`` is always one.
+
+    Raises:
+        ValueError: it names another kind.
+    """
+    kinds = {kind.strip() for kind in text.split(",")}
+    if not {"za_id"} <= kinds <= {"za_id", "passport"}:
+        raise ValueError("the kinds are za_id, which is always one, and passport: za_id,passport")
+    return ",".join(sorted(kinds, reverse=True))
+
+
 def known_zone(name: str) -> str:
     """The name of a time zone of the IANA database.
 

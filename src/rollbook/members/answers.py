@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 from decimal import Decimal
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, Field
 
-from rollbook.masking import masked
+from rollbook.masking import masked, masked_passport
 from rollbook.members.search import Found, Roll
 
 if TYPE_CHECKING:
@@ -19,11 +19,33 @@ if TYPE_CHECKING:
 Text = Annotated[str | None, AfterValidator(lambda text: text and masked(text))]
 
 
+IdentityKind = Annotated[Literal["za_id", "passport"], Field(description="What names the person.")]
+IdentityCountry = Annotated[
+    str | None, Field(description="The passport's country, by ISO 3166-1's code of three letters.")
+]
+
+
+def _identity(member: Row) -> dict[str, str | None]:
+    """What names a member; the key of one by passport is no ID number, and is not shown."""
+    kind = member["identity_kind"]
+    if kind is None:
+        return {"identity_kind": "za_id", "identity_country": None}
+    return {
+        "identity_kind": kind,
+        "identity_country": member["identity_country"],
+        "id_number": masked_passport(member["identity_number"]),
+    }
+
+
 class MemberLine(BaseModel):
     """A member in a list."""
 
     member_id: UUID
-    id_number: Annotated[str, AfterValidator(masked)] = Field(description="Masked.")
+    id_number: Annotated[str, AfterValidator(masked)] = Field(
+        description="Masked. The passport's number where identity_kind says so."
+    )
+    identity_kind: IdentityKind
+    identity_country: IdentityCountry
     firstname: Text
     surname: Text
     province: Text
@@ -37,7 +59,8 @@ class MemberLine(BaseModel):
     def of(cls, member: Row) -> Self:
         """The line of a row of the table ``members``."""
         same = {name: member[name] for name in cls.model_fields if name in member}
-        return cls(**same, roll=member["roll_status"] or "not_asked")
+        roll = member["roll_status"] or "not_asked"
+        return cls(**{**same, **_identity(member)}, roll=roll)
 
 
 class MemberPage(BaseModel):
@@ -91,7 +114,7 @@ class MemberFields(BaseModel):
 
     firstname: Text
     surname: Text
-    date_of_birth: dt.date
+    date_of_birth: dt.date | None = Field(description="Null for a member by passport.")
     gender: Text
     citizenship: Text
     race: Text
@@ -124,8 +147,11 @@ class Member(BaseModel):
 
     member_id: UUID
     id_number: Annotated[str, AfterValidator(masked)] = Field(
-        description="Masked; see POST /members/{member_id}/id-number."
+        description="Masked; see POST /members/{member_id}/id-number. The passport's number where "
+        "identity_kind says so."
     )
+    identity_kind: IdentityKind
+    identity_country: IdentityCountry
     version: int = Field(description="Give it with a change: it is refused if somebody was faster.")
     fields: MemberFields
     roll: MemberRoll
@@ -143,6 +169,7 @@ class Member(BaseModel):
             voting_district=member["roll_voting_district"],
             asked_at=member["roll_asked_at"],
         )
+        same |= _identity(member)
         return cls(**same, version=version_of(member), fields=fields, roll=roll)
 
 

@@ -43,7 +43,7 @@ async def get(where: Pool | Connection, user: User, member_id: UUID) -> Row:
 
 
 async def open_id_number(system: System, user: User, member_id: UUID) -> str:
-    """The member's whole ID number; each time is audited.
+    """The member's whole ID number, or that of the passport; each time is audited.
 
     Raises:
         NotAllowedError: the user's role may not open ID numbers.
@@ -57,5 +57,5 @@ async def open_id_number(system: System, user: User, member_id: UUID) -> str:
                 "also change that (ROLLBOOK_ID_NUMBER_ROLES)."
             )
         await audit.record(connection, "open_id_number", who=user, member_id=member_id)
-        number: str = member["id_number"]
+        number: str = member["identity_number"] or member["id_number"]
     return number

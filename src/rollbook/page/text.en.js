@@ -107,6 +107,8 @@ export const TEXT = {
   "mappings.pages": "Pages of remembered columns",
   "mappings.gone": "an upload that is gone",
   "field.id_number": "ID number",
+  "field.passport_number": "Passport number",
+  "field.passport_country": "Passport country",
   "field.firstname": "First name",
   "field.surname": "Surname",
   "field.cell_number": "Cell number",

@@ -174,6 +174,12 @@ def is_surname_first(header: str) -> bool:
     return match is not None and not any(part.isalpha() for part in before)
 
 
+def names_passport(header: str) -> bool:
+    """Does a header of ID numbers name passports too, such as "ID number / Passport"?"""
+    parts = [_by_canonical().get(_canonical(part), ("", 0))[0] for part in _alternatives(header)]
+    return "passport_number" in parts
+
+
 def date_order(header: str) -> str | None:
     """The order that a header gives for its dates: ``dmy``, ``mdy``, ``ymd``, or None."""
     match = _DATE_ORDER.search(header)
@@ -275,13 +281,16 @@ def _of_alternatives(parts: Sequence[str]) -> tuple[str | None, _Rank]:
     """The field of "ID number / Passport" or "Surname / Van": all parts must agree."""
     found = [_by_canonical().get(_canonical(part)) for part in parts]
     fields = {one[0] for one in found if one is not None}
+    if "id_number" in fields:
+        fields.discard("passport_number")  # a cell is one or the other; see documents.py
     others = {_words(part) for part, one in zip(parts, found, strict=True) if one is None}
     if fields == {"firstname", "surname"} and not others:
         return FULL_NAME, (False, len(_by_canonical()))
     allowed = set(_written()["other_documents"]) if fields == {"id_number"} else set()
     if len(fields) != 1 or not others <= allowed:
         return None, (True, 0)
-    return fields.pop(), min(one[1] for one in found if one is not None)
+    field = fields.pop()
+    return field, min(one[1] for one in found if one is not None and one[0] == field)
 
 
 def _words(header: str) -> str:

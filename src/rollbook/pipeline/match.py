@@ -114,7 +114,9 @@ def staging(
     def stage(rows: pl.DataFrame) -> None:
         # A field whose bit is set and that has no value was emptied on purpose.
         filled = _FILLED | pl.col("emptied")
-        found = rows.filter(verdict="valid").select(ROW_NUMBER, *MEMBER_COLUMNS, filled=filled)
+        found = rows.filter(verdict="valid").select(
+            ROW_NUMBER, *MEMBER_COLUMNS, filled.alias("filled"), "document"
+        )
         valid = found.with_columns(_new_ids(found.height))
         for piece in valid.iter_slices(COPY_ROWS):
             copy.write(piece.write_csv(include_header=False))

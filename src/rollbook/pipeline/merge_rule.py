@@ -52,6 +52,11 @@ _EXPIRY: Final = {
     },
 }
 
+#: The columns of members that say which document a person is known by; null for an ID number.
+_IDENTITY: Final = ", identity_kind, identity_country, identity_number"
+_IDENTITY_OF: Final = (
+    ", split_part(document, ':', 1), split_part(document, ':', 2), split_part(document, ':', 3)"
+)
 #: The fields that are empty after the merge if the row empties one of these; by default itself.
 _SOURCES: Final = {
     "expiry_date": ("expiry_date", "last_payment"),
@@ -66,7 +71,12 @@ _EMPTIED_WITH: Final = {
 
 
 def merge_rule(
-    scope: Scope, existing: str, upload_id: UUID, emptied: Collection[str] = ()
+    scope: Scope,
+    existing: str,
+    upload_id: UUID,
+    emptied: Collection[str] = (),
+    *,
+    has_documents: bool = False,
 ) -> dict[str, sql.Composable]:
     """The SQL fragments that the statements of ``match`` and ``merge`` share, so they can't differ.
 
@@ -76,6 +86,7 @@ def merge_rule(
             ``skip``.
         upload_id: what the members' provenance names.
         emptied: the fields that any row empties on purpose; see the query ``note_emptied``.
+        has_documents: any row names its person by a passport.
     """
     before = {name: _before(name) for name in FIELDS}
     after = {name: _after(name, existing, emptied) for name in FIELDS}
@@ -98,6 +109,8 @@ def merge_rule(
         "made": _joined(_change(name, before[name], now[name]) for name in FIELDS),
         "differing": _joined(_difference(name, emptied) for name in FIELDS if name not in _FOLLOW),
         "empties": sql.SQL(" OR ").join(_emptied(name, "staged") for name in sorted(emptied)),
+        "identity": sql.SQL(_IDENTITY if has_documents else ""),
+        "identity_of": sql.SQL(_IDENTITY_OF if has_documents else ""),
         "version": sql.SQL("(extract(epoch FROM m.changed_at) * 1000000)::bigint"),
         "existing": sql.Literal(existing),
         "upload_id": sql.Literal(upload_id),

@@ -13,8 +13,15 @@ import polars as pl
 
 from rollbook.pipeline import amounts, cells, id_numbers, names, problems
 from rollbook.pipeline.cells import Understood
-from rollbook.pipeline.columns import FULL_NAME, REQUIRED, is_surname_first, variants
+from rollbook.pipeline.columns import (
+    FULL_NAME,
+    REQUIRED,
+    is_surname_first,
+    names_passport,
+    variants,
+)
 from rollbook.pipeline.dates import Orders, dates
+from rollbook.pipeline.documents import with_documents, without_documents
 from rollbook.pipeline.emails import emails
 from rollbook.pipeline.phones import phones
 from rollbook.pipeline.places import placed, provinces
@@ -136,6 +143,7 @@ def normalise(
     orders: Orders | None = None,
     *,
     empty_text: str | None = None,
+    accepts_passports: bool = False,
 ) -> Normalised:
     """Bring every known column into one spelling.
 
@@ -145,6 +153,7 @@ def normalise(
         orders: of the dates, from the earlier batches of the file; learns what this one says.
         empty_text: the text of a cell that empties its field, clean and in small letters; None
             where no text does.
+        accepts_passports: passports may take the place of ID numbers.
     """
     batch = _Batch(sheet, today, orders or Orders(), empty_text)
     found = {name: batch.field(name) for name in FIELDS if name in sheet.columns.headers}
@@ -161,7 +170,16 @@ def normalise(
             name
         )
         for name in FIELDS
-    ).with_columns(
+    )
+    is_combined = names_passport(batch.headers.get("id_number", ""))
+    if is_combined or "passport_number" in found or "passport_country" in found:
+        frame, of_documents = with_documents(
+            frame, is_combined=is_combined, accepts_passports=accepts_passports
+        )
+        batch.doubts += [select(raw, where, name, code) for name, code, where in of_documents]
+    else:
+        frame = without_documents(frame)
+    frame = frame.with_columns(
         date_of_birth=id_numbers.birth_date(
             number, today, age=pl.col("age") if "age" in found else None
         ),
@@ -317,7 +335,9 @@ class _Batch:
             )
             contains = within.select(pl.col("other").str.contains(pl.col("first"), literal=True))
             differs &= ~contains.to_series().fill_null(value=False)
-        self.doubts.append(select(raw, differs, name, "second_column_differs"))
+        is_passport = name.startswith("passport_number/")
+        code = "passport_differs" if is_passport else "second_column_differs"
+        self.doubts.append(select(raw, differs, name, code))
         both = pl.DataFrame([first.raw.alias("a"), other.raw.alias("b"), is_taken.alias("t")])
         return _Field(
             both.select(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from rollbook import clock
 from rollbook.accounts import audit
 from rollbook.backends import files as keys
 from rollbook.backends.database import queries
-from rollbook.errors import FencedError, RowsRefusedError, VoterRollPendingError
+from rollbook.errors import AttemptError, FencedError, RowsRefusedError, VoterRollPendingError
 from rollbook.model import REFUSED, Progress, Scope
 from rollbook.notifications import outbox
 from rollbook.pipeline import report
@@ -32,6 +32,7 @@ from rollbook.pipeline.merge import count, foreseen, keep_rows, merge, outcomes,
 from rollbook.pipeline.merge_rule import merge_rule
 from rollbook.pipeline.prefetch import prefetch
 from rollbook.pipeline.read import BATCH_ROWS, ROW_NUMBER, Wanted, read
+from rollbook.pipeline.reading import Note, Reading
 from rollbook.pipeline.spill import Spill
 from rollbook.pipeline.staged import Staged
 from rollbook.pipeline.stages import Stages
@@ -67,6 +68,7 @@ def process(
     verify_days: int | None = None,
     channels: Sequence[outbox.Channel] = (),
     limits: Limits | None = None,
+    accepts_passports: bool = False,
 ) -> dict[str, Any]:
     """Process the upload's file in all stages and commit the result.
 
@@ -82,6 +84,7 @@ def process(
             to be asked.
         channels: the notification channels for the upload's end.
         limits: what a workbook may hold.
+        accepts_passports: passports may take the place of ID numbers.
 
     Returns:
         ``rows_total`` and the counts by outcome.
@@ -97,7 +100,16 @@ def process(
         tempfile.TemporaryDirectory(prefix="rollbook-") as name,
     ):
         verification = Verification(connection, upload, cache_days=verify_days)
-        attempt_ = _Attempt(connection, store, upload, stages, Path(name), verification, channels)
+        attempt_ = _Attempt(
+            connection,
+            store,
+            upload,
+            stages,
+            Path(name),
+            verification,
+            channels,
+            accepts_passports=accepts_passports,
+        )
         try:
             return attempt_.run(batch_rows, limits or Limits())
         finally:
@@ -117,7 +129,10 @@ class _Attempt:
         folder: Path,
         verification: Verification,
         channels: Sequence[outbox.Channel],
+        *,
+        accepts_passports: bool,
     ) -> None:
+        self._accepts_passports = accepts_passports
         self._channels = channels
         self._verification = verification
         self._connection = connection
@@ -160,10 +175,15 @@ class _Attempt:
             when the upload waits for the voter roll: only the questions to it were written.
         """
         stages, connection, upload = self._stages, self._connection, self._upload
-        table, ledger, emptied = self._stage(batches)
+        table, ledger, staged = self._stage(batches)
+        emptied, has_documents = fields_of(staged.emptied), staged.documents > 0
         total = ledger.height
         stages.begin("match", rows_total=total)
-        rule = merge_rule(self._scope, upload["existing"], upload["id"], emptied)
+        rule = merge_rule(
+            self._scope, upload["existing"], upload["id"], emptied, has_documents=has_documents
+        )
+        if has_documents:
+            self._check_keys()
         if emptied:
             connection.execute(sql.SQL(_MEMBERS["note_emptied"]).format(**rule))
         people = People(ledger)
@@ -207,12 +227,25 @@ class _Attempt:
         self._verification.count(tables_key=tables_key)
         return counts, is_refused
 
-    def _stage(self, batches: Iterator[Sheet]) -> tuple[_Table, pl.DataFrame, tuple[str, ...]]:
+    def _check_keys(self) -> None:
+        """Check that no two documents have one key: it is a hash of 63 bits.
+
+        Raises:
+            AttemptError: two of them have.
+        """
+        found = self._connection.execute(_MEMBERS["same_key"]).fetchone()
+        if found is not None and found["keys"]:
+            raise AttemptError(
+                "Two different passports have the same key, so nothing of the file was merged. "
+                "Please report it: it was expected never to happen."
+            )
+
+    def _stage(self, batches: Iterator[Sheet]) -> tuple[_Table, pl.DataFrame, Staged]:
         """Take every batch through ``read``, ``normalise`` and ``validate`` and stage its rows.
 
         Returns:
-            What is known of the file, its ledger (see ``match.LEDGER``), and the fields that any
-            row empties on purpose.
+            What is known of the file, its ledger (see ``match.LEDGER``), and what staging its rows
+            has found.
 
         Raises:
             ShortenedNumbersError: most of its ID numbers are.
@@ -221,7 +254,10 @@ class _Attempt:
         spill = Spill(self._folder)
         empty_text = self._upload["empty_text"]
         staged = Staged(
-            today(self._connection), self._scope, None if empty_text is None else key_of(empty_text)
+            today(self._connection),
+            self._scope,
+            None if empty_text is None else key_of(empty_text),
+            accepts_passports=self._accepts_passports,
         )
         with staging(self._connection) as stage:
             for sheet in prefetch(batches):
@@ -236,7 +272,9 @@ class _Attempt:
         stages.begin("normalise")
         staged.read_again(self._connection, spill)
         staged.check_numbers()
-        return _Table(sheet, spill), staged.ledger(), fields_of(staged.emptied)
+        if staged.documents:
+            sheet = replace(sheet, reading=_with_passports(sheet.reading, staged.documents))
+        return _Table(sheet, spill), staged.ledger(), staged
 
     def _merge_and_report(
         self,
@@ -338,6 +376,18 @@ class _Attempt:
             known = some.join(existing, on=ROW_NUMBER, how="left", maintain_order="left")
             verified = self._verification.of_rows(known, is_refused=is_refused)
             writer.add(rows, verified, problems)
+
+
+def _with_passports(reading: Reading, rows: int) -> Reading:
+    """The reading with a note on the rows that name their person by a passport."""
+    said = "row names its person" if rows == 1 else "rows name their person"
+    note = Note(
+        "passports",
+        f"{rows:,} {said} by a passport in place of an ID number. The voter roll knows ID numbers "
+        "only and is not asked about them.",
+        rows,
+    )
+    return replace(reading, notes=(*reading.notes, note))
 
 
 def _repeats(ledger: pl.DataFrame) -> pl.Series:

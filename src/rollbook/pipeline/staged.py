@@ -35,15 +35,26 @@ if TYPE_CHECKING:
 class Staged:
     """Normalises and validates batches, and remembers what is needed to do so again."""
 
-    def __init__(self, today: dt.date, scope: Scope, empty_text: str | None = None) -> None:
+    def __init__(
+        self,
+        today: dt.date,
+        scope: Scope,
+        empty_text: str | None = None,
+        *,
+        accepts_passports: bool = False,
+    ) -> None:
         """Begin without any batch.
 
         Args:
             today: of the whole attempt.
             scope: the office that sent the file.
             empty_text: the text that empties a field; see ``normalise``.
+            accepts_passports: likewise.
         """
         self._empty_text = empty_text
+        self._accepts_passports = accepts_passports
+        #: Rows that name their person by a passport.
+        self.documents = 0
         #: Bits of the fields that any row empties; see ``emptied``.
         self.emptied = 0
         self._today = today
@@ -77,11 +88,20 @@ class Staged:
         validated = validate(normalised, sheet, self._scope)
         if self._empty_text is not None:
             self.emptied |= int(validated.rows.select(pl.col("emptied").bitwise_or()).item() or 0)
+        if self._accepts_passports:
+            valid = validated.rows.filter(verdict="valid")["document"]
+            self.documents += len(valid) - valid.null_count()
         self._ledgers.append(ledger_of(validated.rows))
         return validated
 
     def _normalised(self, sheet: Sheet) -> Normalised:
-        return normalise(sheet, self._today, self._orders, empty_text=self._empty_text)
+        return normalise(
+            sheet,
+            self._today,
+            self._orders,
+            empty_text=self._empty_text,
+            accepts_passports=self._accepts_passports,
+        )
 
     def read_again(self, connection: Connection[Row], spill: Spill) -> None:
         """Read and stage again the batches whose dates the whole file's evidence reads differently.

@@ -46,7 +46,8 @@ _BEYOND: Final = "cells_beyond_headers"
 class Validated:
     """The rows with their verdicts and the reasons."""
 
-    #: ``row_number``, every field, ``date_of_birth``, ``expiry_is_derived``, ``emptied`` (the bits
+    #: ``row_number``, every field (``id_number`` is the key of a document where the row has one),
+    #: ``document``, ``date_of_birth``, ``expiry_is_derived``, ``emptied`` (the bits
     #: of the fields that the row empties on purpose) and ``verdict``: ``valid``, ``invalid``, or
     #: ``out_of_scope`` where the row's place isn't the office's.
     rows: pl.DataFrame
@@ -63,11 +64,12 @@ class Member(dy.Schema):
     citizenship_from_id = dy.String(nullable=True)
     firstname = dy.String(nullable=True)
     surname = dy.String(nullable=True)
+    has_document = dy.Bool()
 
     @dy.rule()
     def id_missing(self) -> pl.Expr:
-        """There is an ID number."""
-        return pl.col("id_number").is_not_null()
+        """There is an ID number, or a document in its place."""
+        return pl.col("id_number").is_not_null() | pl.col("has_document")
 
     @dy.rule()
     def id_characters(self) -> pl.Expr:
@@ -107,7 +109,7 @@ class Member(dy.Schema):
 
 
 #: Fields whose value is converted.
-_REPLACED = ("gender", "citizenship", "province", "municipality")
+_REPLACED = ("id_number", "gender", "citizenship", "province", "municipality")
 
 #: Doubts about a name as a whole, which don't matter where the row is refused.
 _OF_KEPT_ROWS: Final = ("name_initials", "name_doubtful")
@@ -245,6 +247,8 @@ def _with_verdicts(frame: pl.DataFrame, invalid: pl.Series, scope: Scope) -> pl.
         pl.coalesce("citizenship_from_id", "citizenship").alias("citizenship"),
         "date_of_birth",
         "expiry_is_derived",
+        "document",
+        pl.coalesce("id_number", "document_key").alias("id_number"),
         pl.when(pl.col(ROW_NUMBER).is_in(invalid.implode()))
         .then(pl.lit("invalid"))
         .when(_is_elsewhere(scope))

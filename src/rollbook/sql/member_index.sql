@@ -53,7 +53,7 @@ FROM taken;
 -- name: delete_gone
 -- Delete the lines of those of these people who are no members.
 DELETE FROM member_index AS i USING unnest(%(people)s::bigint[]) AS person
-WHERE i.id_number = lpad(person::text, 13, '0')
+WHERE i.id_number = lpad(person::text, GREATEST(13, length(person::text)), '0')
   AND NOT EXISTS (SELECT FROM members AS m WHERE m.id_number = i.id_number);
 
 -- name: write
@@ -63,7 +63,7 @@ SELECT id_number, member_id, province, lower(municipality), member_name(firstnam
        search_lexemes(firstname, surname, cell_number, landline_number, email, province,
                       municipality, ward)
 FROM members JOIN (
-    SELECT lpad(person::text, 13, '0') AS id_number FROM unnest(%(people)s::bigint[]) AS person
+    SELECT lpad(person::text, GREATEST(13, length(person::text)), '0') AS id_number FROM unnest(%(people)s::bigint[]) AS person
 ) AS due USING (id_number)
 ON CONFLICT (id_number) DO UPDATE
 SET (member_id, province, municipality, name, lexemes)

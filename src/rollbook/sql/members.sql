@@ -14,7 +14,7 @@ CREATE TEMPORARY TABLE staged (
     qualification text, province text, region text, municipality text, ward text,
     voting_station text, voting_district text, date_joined date, last_payment date,
     expiry_date date, subscription text, membership_amount numeric(12, 2), status text,
-    expiry_is_derived boolean, filled bigint NOT NULL, member_id uuid NOT NULL
+    expiry_is_derived boolean, filled bigint NOT NULL, document text, member_id uuid NOT NULL
 ) ON COMMIT DROP;
 
 -- name: fill_staged
@@ -36,6 +36,16 @@ CREATE TEMPORARY TABLE emptied ON COMMIT DROP AS
 SELECT member_id, filled FROM staged WHERE {empties};
 ALTER TABLE emptied ADD PRIMARY KEY (member_id);
 ANALYZE emptied;
+
+-- name: same_key
+-- The number of keys that belong to more than one document, in the file or the record.
+SELECT count(*) AS keys FROM (
+    SELECT s.id_number FROM staged AS s LEFT JOIN members AS m USING (id_number)
+    WHERE s.document IS NOT NULL
+    GROUP BY s.id_number
+    HAVING min(s.document) <> max(s.document)
+        OR min(s.document) <> max(m.identity_kind || ':' || m.identity_country || ':' || m.identity_number)
+) AS shared;
 
 -- name: repeats
 -- The rows of the file that repeat an earlier one.
@@ -100,8 +110,8 @@ COPY (
 -- members.
 COPY (
     INSERT INTO members AS m (id_number, member_id, {fields}, created_by_upload, changed_by_upload,
-                              created_by_row)
-    SELECT id_number, member_id, {fields}, {upload_id}, {upload_id}, row_number
+                              created_by_row {identity})
+    SELECT id_number, member_id, {fields}, {upload_id}, {upload_id}, row_number {identity_of}
     FROM staged ORDER BY id_number
     ON CONFLICT (id_number) DO UPDATE
     SET ({fields}) = ROW({after}), changed_by_upload = excluded.changed_by_upload,

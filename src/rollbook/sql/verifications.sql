@@ -9,13 +9,15 @@ SET LOCAL enable_nestloop = DEFAULT;
 
 -- name: prepare
 -- The staged rows, each with its answer if there is a recent one. A question that the roll refused while
--- the upload waited for its merge stays refused: it has no answer, so it would be asked forever.
+-- the upload waited for its merge stays refused: it has no answer, so it would be asked forever. The
+-- roll knows ID numbers only, so nobody with a passport is asked about.
 INSERT INTO verifications AS v (upload_id, row_number, id_number, file_ward, result)
 SELECT %(id)s, s.row_number, s.id_number, s.ward,
        COALESCE(verification_result(a.status, a.ward, s.ward), 'pending')
 FROM staged AS s
 LEFT JOIN voter_roll_answers AS a
        ON a.id_number = s.id_number AND a.asked_at > now() - make_interval(days => %(cache_days)s)
+WHERE s.document IS NULL
 ON CONFLICT (upload_id, row_number) DO UPDATE
 SET id_number = excluded.id_number, file_ward = excluded.file_ward,
     result = CASE WHEN v.result = 'error' AND excluded.result = 'pending' THEN 'error'
@@ -25,7 +27,8 @@ SET id_number = excluded.id_number, file_ward = excluded.file_ward,
 -- Delete rows of an earlier attempt that this one doesn't merge.
 DELETE FROM verifications AS v
 WHERE upload_id = %(id)s
-  AND NOT EXISTS (SELECT FROM staged WHERE staged.row_number = v.row_number);
+  AND NOT EXISTS (SELECT FROM staged
+                  WHERE staged.row_number = v.row_number AND staged.document IS NULL);
 
 -- name: lock_pending
 -- Lock the upload if answers may be applied to its rows now: applying one locks the upload before the

@@ -179,6 +179,7 @@ def _run(settings: Settings, task: dict[str, Any], answers: TextIO) -> dict[str,
                 columns=settings.max_columns,
                 macros=settings.macro_workbooks == "read",
             ),
+            accepts_passports=settings.accepts_passports,
         )
 
 

@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 BASE = "/api/v1/bulk-upload/undo"
 #: Columns that are no upload's: whose member it is, and what the voter roll said.
 NO_UPLOADS = {
-    "id_number", "member_id", "created_by_row", "roll_status", "roll_ward", "roll_voting_district",
-    "roll_asked_at",
+    "id_number", "identity_kind", "identity_country", "identity_number", "member_id",
+    "created_by_row", "roll_status", "roll_ward", "roll_voting_district", "roll_asked_at",
 }  # fmt: skip
 
 
@@ -455,6 +455,25 @@ async def test_a_later_upload_that_empties_it_too_confirms_an_emptied_field(
     with connect(settings.database_address) as connection:
         found = connection.execute("SELECT cell_number FROM members ORDER BY id_number").fetchall()
     assert [row["cell_number"] for row in found] == [None, None, "+27820000002"]
+
+
+async def test_people_with_passports_are_removed_and_restored_like_others(
+    site: Site, system: System, operator: User, settings: Settings
+) -> None:
+    def passports(*numbers: str, surname: str) -> Done:
+        rows = [f",{number},Zimbabwe,Ben,{surname}" for number in numbers]
+        head = "ID Number,Passport Number,Passport Country,Firstname,Surname"
+        content = "\n".join([head, *rows]).encode()
+        return site.send(content, "passports.csv", accepts_passports=True)
+
+    passports("FN111111", "FN222222", surname="Bb")
+    before = dump(settings)
+    second = passports("FN222222", "FN333333", "FN444444", surname="Changed")
+    third = passports("FN444444", surname="Changed")
+    assert third.outcomes["unchanged"] == 1
+    assert await undone(system, operator, second.upload["id"]) == Counts(1, 1, 1, 0, 0)
+    assert set(before) < set(dump(settings))
+    assert len(dump(settings)) == 3
 
 
 def emptying(site: Site, numbers: range) -> Done:

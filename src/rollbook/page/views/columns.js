@@ -6,6 +6,8 @@ import { t } from "../words.js";
 /** The fields of a member, by the names that the API knows. */
 export const FIELDS = [
   "id_number",
+  "passport_number",
+  "passport_country",
   "firstname",
   "surname",
   "cell_number",

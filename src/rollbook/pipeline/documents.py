@@ -1,0 +1,178 @@
+"""Documents: people whom a row names by a passport in place of a South African ID number.
+
+A passport is an identity of its own: its country and its number together. It is never checked by
+the rules of ID numbers and never compared with one. The reasons are in docs/decisions/0043.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tomllib
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import polars as pl
+
+from rollbook.pipeline.columns import key
+from rollbook.pipeline.id_numbers import has_form
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: The columns that are added to a batch: the document as ``passport:ZWE:FN123456``, the key that
+#: stands in the column of ID numbers for it, and whether the row names a document at all, good or
+#: not.
+COLUMNS: Final = ("document", "document_key", "has_document")
+#: Letters and digits of a passport's number. Passports have up to 9 (ICAO Doc 9303), some national
+#: forms more.
+_NUMBER: Final = re.compile(r"(?=.*[0-9])[A-Z0-9]{5,15}\Z")
+_BETWEEN: Final = re.compile(r"[\s./_-]+")
+#: ID numbers have 13 digits; every key has more, and fits PostgreSQL's bigint.
+_FIRST_KEY: Final = 10**13
+_KEYS: Final = 9 * 10**18 - _FIRST_KEY
+_SOUTH_AFRICA: Final = "ZAF"
+
+
+class Found(NamedTuple):
+    """What a batch says of documents."""
+
+    frame: pl.DataFrame
+    #: The field, the code and the rows of each problem.
+    problems: list[tuple[str, str, pl.Series]]
+
+
+def without_documents(frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame with the columns of ``COLUMNS``, where no row names a document."""
+    return frame.with_columns(
+        document=pl.lit(None, pl.String),
+        document_key=pl.lit(None, pl.String),
+        has_document=pl.lit(value=False),
+    )
+
+
+def with_documents(frame: pl.DataFrame, *, is_combined: bool, accepts_passports: bool) -> Found:
+    """Find the rows whose person is named by a passport.
+
+    An ID number counts before a passport, also one with a typing error: the row is refused then.
+
+    Args:
+        frame: with ``id_number``, ``passport_number`` and ``passport_country`` as text.
+        is_combined: the header of the ID numbers names passports too.
+        accepts_passports: passports may take the place of ID numbers.
+
+    Returns:
+        The frame with ``COLUMNS``, and without an ID number where that is a passport.
+    """
+    number, given = pl.col("id_number"), pl.col("passport_number")
+    has_id = has_form(number)
+    may_be = ~has_id & (given.is_not_null() | number.is_not_null())
+    rows = frame.select("id_number", "passport_number", "passport_country")
+    places = frame.select(may_be.arg_true()).to_series()
+    problems: dict[tuple[str, str], list[int]] = {}
+    documents: dict[int, str] = {}
+    named: list[int] = []
+    for place in places:
+        own, passport, country = rows.row(place)
+        field = "id_number" if passport is None else "passport_number"
+        if passport is None:
+            if not _may_be_passport(own, country, is_combined=is_combined):
+                continue
+        elif own is not None and _plain(own) != _plain(passport):
+            continue  # the rules of ID numbers refuse it
+        named.append(place)
+        code, document = "passport_not_accepted", None
+        if accepts_passports:
+            code, document = _read(passport or own, country)
+        if document is not None:
+            documents[place] = document
+        else:
+            of = "passport_country" if code in _OF_COUNTRY and country else field
+            problems.setdefault((of, code), []).append(place)
+    unneeded = frame.select((has_id & given.is_not_null()).arg_true()).to_series()
+    if len(unneeded):
+        problems["passport_number", "passport_not_needed"] = unneeded.to_list()
+    return Found(
+        _marked(frame, named, documents),
+        [(field, code, _at(found, frame.height)) for (field, code), found in problems.items()],
+    )
+
+
+def _marked(frame: pl.DataFrame, named: list[int], documents: Mapping[int, str]) -> pl.DataFrame:
+    places, found = list(documents), list(documents.values())
+    nothing = pl.Series([None], dtype=pl.String).new_from_index(0, frame.height)
+    keys = pl.Series([key_of(document) for document in found], dtype=pl.String)
+    has_document = _at(named, frame.height)
+    return frame.with_columns(
+        nothing.clone().scatter(places, pl.Series(found, dtype=pl.String)).alias("document"),
+        nothing.clone().scatter(places, keys).alias("document_key"),
+        has_document.alias("has_document"),
+        frame["id_number"].zip_with(~has_document, nothing).alias("id_number"),
+    )
+
+
+def _at(places: list[int], height: int) -> pl.Series:
+    """One boolean for each row: true at these places."""
+    return pl.repeat(value=False, n=height, dtype=pl.Boolean, eager=True).scatter(
+        places, [True] * len(places)
+    )
+
+
+def key_of(document: str) -> str:
+    """The key of a document: more digits than an ID number has, and the same each time.
+
+    PostgreSQL checks that no two documents have one key (``same_key`` in sql/members.sql).
+    """
+    digest = hashlib.blake2b(document.encode(), digest_size=8).digest()
+    return str(_FIRST_KEY + int.from_bytes(digest, "big") % _KEYS)
+
+
+def country_of(text: str) -> str | None:
+    """The code of three letters of a country that is named by its code or name."""
+    return _countries().get(key(text))
+
+
+def _plain(number: str) -> str:
+    return _BETWEEN.sub("", number).upper()
+
+
+def _may_be_passport(text: str, country: str | None, *, is_combined: bool) -> bool:
+    """Whether a text in the column of ID numbers is a passport's number and no mistyped ID number.
+
+    Digits may be an ID number that lost some, so they are only a passport's where the row says of
+    which country it is.
+    """
+    if not (is_combined or country) or not _NUMBER.match(_plain(text)):
+        return False
+    return any(c.isalpha() for c in text) or bool(country)
+
+
+_OF_COUNTRY: Final = ("passport_country_unknown", "passport_south_african")
+
+
+def _read(text: str, country: str | None) -> tuple[str, str | None]:
+    """The code of what is wrong with a passport, or the document."""
+    number = _plain(text)
+    if re.fullmatch("[0-9]{13}", number):
+        return "passport_is_id", None
+    if not _NUMBER.match(number):
+        return "passport_unclear", None
+    if country is None:
+        return "passport_country_missing", None
+    code = country_of(country)
+    if code is None:
+        return "passport_country_unknown", None
+    if code == _SOUTH_AFRICA:
+        return "passport_south_african", None
+    return "", f"passport:{code}:{number}"
+
+
+@cache
+def _countries() -> Mapping[str, str]:
+    """The code of three letters by every name and code, as ``columns.key`` writes them."""
+    text = files("rollbook.pipeline").joinpath("countries.toml").read_text(encoding="utf-8")
+    table: dict[str, list[str]] = tomllib.loads(text)
+    return {
+        key(name): three for two, (three, *names) in table.items() for name in (two, three, *names)
+    }

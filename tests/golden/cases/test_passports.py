@@ -1,0 +1,199 @@
+"""People whom a passport names in place of a South African ID number."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from rollbook.contract import RowProblem
+from rollbook.errors import AttemptError
+from rollbook.model import Scope
+from rollbook.pipeline import documents
+from rollbook.pipeline.documents import country_of, key_of
+from tests.golden.cases.test_said import problems_of
+
+if TYPE_CHECKING:
+    from tests.pipeline_run import Done, Site
+
+ANN = "8001015009087"
+HEAD = "ID Number,Passport No,Passport Country,Firstname,Surname,Gender,Cell"
+
+
+def send(site: Site, *rows: str, head: str = HEAD, accepts: bool = True, **more: Any) -> Done:
+    content = "\n".join([head, *rows]).encode()
+    return site.send(content, "members.csv", accepts_passports=accepts, **more)
+
+
+def identities(site: Site) -> set[tuple[Any, ...]]:
+    names = ("identity_kind", "identity_country", "identity_number")
+    return {tuple(member[name] for name in names) for member in site.members().values()}
+
+
+def codes(done: Done) -> dict[int, list[str]]:
+    return {row["row_number"]: [p["code"] for p in row["problems"] or ()] for row in done.rows}
+
+
+def test_a_passport_with_its_country_takes_the_place_of_an_id_number(site: Site) -> None:
+    done = send(
+        site, f"{ANN},,,Ann,Aa,,", ",fn 123-456,Zimbabwe,Ben,Bb,F,0821234567",
+        "N/A,FN123456,MOZ,Cid,Cc,,", ",123456789,us,Dan,Dd,,",
+    )  # fmt: skip
+    assert set(done.by_row.values()) == {"inserted"}
+    assert identities(site) == {
+        (None, None, None), ("passport", "ZWE", "FN123456"), ("passport", "MOZ", "FN123456"),
+        ("passport", "USA", "123456789"),
+    }  # fmt: skip
+    ben = site.members()[key_of("passport:ZWE:FN123456")]
+    assert (ben["gender"], ben["date_of_birth"], ben["cell_number"]) == (
+        "female", None, "+27821234567",
+    )  # fmt: skip
+    assert done.upload["rows_with_warnings"] == 0
+    [note] = done.upload["reading"]["notes"]
+    assert (note["code"], note["rows"]) == ("passports", 3)
+    assert "voter roll" in note["message"]
+
+
+def test_another_upload_finds_the_same_person_under_any_spelling(site: Site) -> None:
+    send(site, ",FN123456,Zimbabwe,Ben,Bb,,")
+    again = send(site, ",fn-123 456,ZWE,Ben,Bb,,")
+    assert again.by_row == {2: "unchanged"}
+    changed = send(site, ",FN123456,Zimbabwean,Ben,Bb,,0821234567")
+    assert changed.by_row == {2: "updated"}
+    assert changed.rows[0]["changes"] == {"cell_number": [None, "+27821234567"]}
+    other = send(site, ",FN123456,Zambia,Cid,Cc,,")
+    assert other.by_row == {2: "inserted"}
+    assert len(site.members()) == 2
+
+
+def test_a_repeat_within_the_file_is_one(site: Site) -> None:
+    done = send(site, ",FN123456,ZW,Ben,Bb,,", ",fn123456,ZWE,Ben,Bc,,", ",FN123456,ZM,Cid,Cc,,")
+    assert done.by_row == {2: "inserted", 3: "duplicate", 4: "inserted"}
+    assert problems_of(done, "repeat_differs") == [(3, "Surname", "Bc", "Bb")]
+
+
+@pytest.mark.parametrize(
+    ("number", "country", "code"),
+    [
+        ("FN123456", "", "passport_country_missing"),
+        ("FN123456", "Atlantis", "passport_country_unknown"),
+        ("A12345678", "South Africa", "passport_south_african"),
+        (ANN, "ZW", "passport_is_id"),
+        ("1234", "ZW", "passport_unclear"),
+        ("ABCDEFG", "ZW", "passport_unclear"),
+        ("FN12345\N{CYRILLIC SMALL LETTER A}", "ZW", "passport_unclear"),
+        ("A1" * 8, "ZW", "passport_unclear"),
+    ],
+)
+def test_a_passport_that_cannot_be_taken_refuses_the_row_with_its_reason(
+    site: Site, number: str, country: str, code: str
+) -> None:
+    done = send(site, f",{number},{country},Ben,Bb,,")
+    assert (done.by_row, codes(done)) == ({2: "invalid"}, {2: [code]})
+
+
+def test_an_id_number_counts_before_a_passport_and_the_row_says_so(site: Site) -> None:
+    done = send(site, f"{ANN},FN123456,ZW,Ann,Aa,,", "8001015009088,FN123457,ZW,Ben,Bb,,")
+    assert done.by_row == {2: "inserted", 3: "invalid"}
+    assert codes(done) == {2: ["passport_not_needed"], 3: ["id_check_digit", "passport_not_needed"]}
+    assert problems_of(done, "passport_not_needed")[0] == (2, "Passport No", "FN123456", None)
+    assert identities(site) == {(None, None, None)}
+
+
+def test_a_combined_column_holds_both(site: Site) -> None:
+    head = "ID number/Passport,Passport Country,Firstname,Surname"
+    done = send(
+        site, f"{ANN},,Ann,Aa", "FN123456,Zimbabwe,Ben,Bb", "123456789,ZW,Cid,Cc",
+        "123456789,,Dan,Dd", "FN123457,,Eve,Ee", head=head,
+    )  # fmt: skip
+    assert codes(done) == {
+        2: [], 3: [], 4: [], 5: ["id_length"], 6: ["passport_country_missing"],
+    }  # fmt: skip
+    assert len(site.members()) == 3
+
+
+def test_a_plain_column_of_id_numbers_takes_no_passport_without_a_country(site: Site) -> None:
+    done = send(site, "FN123456,,,Ben,Bb,,")
+    assert codes(done) == {2: ["id_characters", "id_length"]}
+
+
+@pytest.mark.parametrize(
+    ("head", "row"),
+    [(HEAD, ",FN123456,ZW,Ben,Bb,,"), ("ID number/Passport,Firstname,Surname", "FN123456,Ben,Bb")],
+)
+def test_without_the_setting_the_row_is_refused_and_says_whom_to_ask(
+    site: Site, head: str, row: str
+) -> None:
+    done = send(site, row, head=head, accepts=False)
+    assert (done.by_row, codes(done)) == ({2: "invalid"}, {2: ["passport_not_accepted"]})
+    assert site.members() == {}
+
+
+def test_a_dry_run_foresees_it_and_batches_change_nothing(site: Site) -> None:
+    rows = [f",P{n:06},ZW,N{n},S{n},," for n in range(70)]
+    assert set(send(site, *rows, dry_run=True).by_row.values()) == {"inserted"}
+    assert site.members() == {}
+    assert set(send(site, *rows, batch_rows=30).by_row.values()) == {"inserted"}
+    assert set(send(site, *rows).by_row.values()) == {"unchanged"}
+
+
+def test_the_office_rules_hold_for_people_with_passports(site: Site) -> None:
+    send(site, ",FN123456,ZW,Ben,Bb,,", scope=Scope("GP", None))
+    done = send(site, ",FN123456,ZW,Ben,Bx,,", scope=Scope("WC", None))
+    assert done.by_row == {2: "out_of_scope"}
+
+
+def test_two_columns_of_passports_that_differ_are_flagged(site: Site) -> None:
+    head = "ID Number,Passport No,Foreign Passport,Passport Country,Firstname,Surname"
+    done = send(site, ",FN123456,FN999999,ZW,Ben,Bb", head=head)
+    assert problems_of(done, "passport_differs") == [(2, "Foreign Passport", "FN999999", None)]
+    assert identities(site) == {("passport", "ZWE", "FN123456")}
+
+
+def test_the_voter_roll_is_asked_about_nobody_with_a_passport(site: Site) -> None:
+    done = send(site, f"{ANN},,,Ann,Aa,,", ",FN123456,ZW,Ben,Bb,,", verify_days=30)
+    asked = site.connection.execute("SELECT id_number FROM verifications").fetchall()
+    questions = site.connection.execute("SELECT id_number FROM voter_roll_questions").fetchall()
+    site.connection.commit()
+    assert asked == questions == [{"id_number": ANN}]
+    assert done.upload["roll_pending"] == 1
+    rows = done.sheet("All Uploaded Rows")
+    assert rows["IEC Registered"].to_list() == ["Pending", "not asked"]
+
+
+def test_a_key_of_two_documents_stops_the_merge(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send(site, ",FN123456,ZW,Ben,Bb,,")
+    one = key_of("passport:ZWE:FN123456")
+    monkeypatch.setattr(documents, "key_of", lambda _: one)
+    for rows in ([",FN123457,ZW,Cid,Cc,,"], [",FN123456,ZW,Ben,Bb,,", ",FN123457,ZW,Cid,Cc,,"]):
+        with pytest.raises(AttemptError, match="same key"):
+            send(site, *rows)
+    assert identities(site) == {("passport", "ZWE", "FN123456")}
+
+
+def test_a_key_has_more_digits_than_an_id_number_and_fits_a_bigint() -> None:
+    keys = {key_of(f"passport:ZWE:FN{n:06}") for n in range(5_000)}
+    assert len(keys) == 5_000
+    assert all(13 < len(key) < 20 and int(key) < 2**63 for key in keys)
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("ZW", "ZWE"), ("zwe", "ZWE"), ("Zimbabwe", "ZWE"), ("DRC", "COD"), ("Swaziland", "SWZ"),
+        ("Ivory Coast", "CIV"), ("Duitsland", "DEU"), ("Mozambique", "MOZ"), ("Mosambiek", "MOZ"),
+        ("Atlantis", None), ("", None),
+    ],
+)  # fmt: skip
+def test_countries_have_their_names_in_english_and_afrikaans(text: str, code: str | None) -> None:
+    assert country_of(text) == code
+
+
+@pytest.mark.parametrize("code", ["passport_not_accepted", "passport_not_needed"])
+def test_the_api_masks_a_passports_number(code: str) -> None:
+    problem = {"column": "Passport No", "value": "FN123456", "code": code, "severity": "error"}
+    shown = RowProblem.of(problem, "...").value
+    assert shown is not None
+    assert "N12345" not in shown
