@@ -74,6 +74,9 @@ RULES: dict[tuple[str, str], Rule] = {
     ("POST", "/api/v1/webhooks/{webhook_id}/deliveries/{delivery_id}/again"): _for(
         "signed_in", 404
     ),
+    ("POST", f"{BASE}/check"): _for(
+        "signed_in", files={"file": ("members.csv", csv_file(2)), "allow_duplicate": (None, "true")}
+    ),
     ("POST", f"{BASE}/process"): _for(
         "signed_in", 202, 409, files={"file": ("again.csv", csv_file(rows=1))}
     ),

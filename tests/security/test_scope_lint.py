@@ -102,6 +102,9 @@ INTERNAL = {
     # --- mappings: the child keeps to the office that sent the file
     "mappings.remembered": "of the office whose upload the child holds",
     "mappings.remember": "of the office whose upload the child holds",
+    # --- checks: the sender's own, or by the system
+    "file_checks.sent": "the sender's own",
+    "file_checks.unused": "the service that removes what nobody sends",
     # --- keys: by their hash, or the maker's own
     "keys.count": "the maker's own",
     "keys.add": "the maker's own, within the maker's place",

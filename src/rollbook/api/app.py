@@ -14,6 +14,7 @@ from rollbook.api import (
     audit,
     auth,
     changes,
+    checks,
     description,
     docs,
     health,
@@ -49,9 +50,11 @@ from rollbook.service.health import Readiness
 from rollbook.service.rounds import every
 from rollbook.service.system import open_system
 from rollbook.telemetry import traces
+from rollbook.uploads import checks as checked_files
 from rollbook.uploads import longest_wait, reconciler
 from rollbook.uploads.forecast import Forecaster
 from rollbook.voter_roll import reconciler as verifications
+from rollbook.worker.checks import Checker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -64,6 +67,8 @@ if TYPE_CHECKING:
 BASE = "/api/v1"
 #: Seconds between two searches for uploads that have waited too long.
 FAIRNESS_INTERVAL_S = 10
+#: Seconds between two searches for checked files that nobody has sent.
+CHECKS_INTERVAL_S = 300
 
 
 class _Application(FastAPI):
@@ -121,9 +126,12 @@ def create_app(settings: Settings) -> FastAPI:
                 lambda: verifications.run_once(system),
                 service="reconciler of verifications",
             ),
+            every(CHECKS_INTERVAL_S, lambda: checked_files.remove_unused(system), service="checks"),
+            Checker(settings) as checker,
             every(FAIRNESS_INTERVAL_S, lambda: longest_wait.run_once(system), service="fairness"),
         ):
             equip(app, system)
+            app.state.checker = checker
             app.state.events = events
             async with Feed(system, events, app.state.forecaster).running() as feed:
                 app.state.feed = feed
@@ -149,7 +157,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(
         BodyLimitMiddleware,
         most_kb=settings.max_body_kb,
-        unlimited={f"{BASE}/bulk-upload/process"},
+        unlimited={f"{BASE}/bulk-upload/process", f"{BASE}/bulk-upload/check"},
     )
     app.add_middleware(RequestMiddleware)  # the last one added is the outermost
     problems.install(app)
@@ -177,6 +185,7 @@ def _router() -> APIRouter:
         undo.router,
         mappings.router,
         changes.router,
+        checks.router,
         members.router,
         keys.router,
         webhooks.router,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Literal
+from typing import Annotated, Literal, overload
 from urllib.parse import quote
 from uuid import UUID
 
@@ -37,6 +37,7 @@ from rollbook.contract import (
     UploadStatus,
 )
 from rollbook.errors import (
+    InvalidRequestError,
     MissingFileError,
     NotFoundError,
     ServiceUnavailableError,
@@ -46,21 +47,26 @@ from rollbook.masking import masked
 from rollbook.model import Outcome, Result, Status, User
 from rollbook.pipeline.problems import sentence
 from rollbook.service.system import System
-from rollbook.uploads import control, lookup, receive
+from rollbook.uploads import checks, control, lookup, receive
 from rollbook.uploads.options import Choices, Options
 from rollbook.voter_roll.outlook import seconds_left
 
 log = structlog.get_logger(__name__)
 
-_FILE = {
+FILE = {
     "type": "string",
     "format": "binary",
     "description": "A workbook or text file with one member a row.",
 }
+_CHECK = {
+    "type": "string",
+    "format": "uuid",
+    "description": "Of a checked file, which is then not sent again.",
+}
 _FORM = {
     "type": "object",
-    "required": ["file"],
-    "properties": {"file": _FILE, **Choices.model_json_schema()["properties"]},
+    "anyOf": [{"required": ["file"]}, {"required": ["check_id"]}],
+    "properties": {"file": FILE, "check_id": _CHECK, **Choices.model_json_schema()["properties"]},
 }
 
 router = routes("/bulk-upload", "uploads", 401, 404, 422)
@@ -181,6 +187,48 @@ async def receipt_of(
 async def _take_in(
     form: UploadForm, system: System, user: UserParam, idempotency_key: str | None
 ) -> Row:
+    stored, fields = await received(form, system, may_be_checked=True)
+    check_id = fields.pop("check_id", None)
+    try:
+        options = Options.of(**fields, idempotency_key=idempotency_key)
+    except BaseException:
+        if stored is not None:
+            await _forget(system, stored)
+        raise
+    if stored is not None:
+        return await receive.record(system, user, stored, options)
+    found = await checks.use(system, user, _as_id(check_id))
+    if not isinstance(found, receive.StoredFile):
+        return found  # it was sent before
+    upload = await receive.record(system, user, found, options, is_checked=True)
+    await checks.forget(system, found.upload_id)
+    return upload
+
+
+@overload
+async def received(
+    form: UploadForm, system: System
+) -> tuple[receive.StoredFile, dict[str, str]]: ...
+
+
+@overload
+async def received(
+    form: UploadForm, system: System, *, may_be_checked: Literal[True]
+) -> tuple[receive.StoredFile | None, dict[str, str]]: ...
+
+
+async def received(
+    form: UploadForm, system: System, *, may_be_checked: bool = False
+) -> tuple[receive.StoredFile | None, dict[str, str]]:
+    """Store the file of a form; returns it with the other fields.
+
+    ``may_be_checked``: the form may name a check instead of a file, which is then None.
+
+    Raises:
+        MissingFileError: there is neither.
+        InvalidRequestError: there are both, or the form is not one.
+        What ``store_file`` raises. Nothing is kept then.
+    """
     stored = None
     fields: dict[str, str] = {}
     try:
@@ -190,16 +238,29 @@ async def _take_in(
                 fields[name] = await form.text(name)
             elif part.filename:
                 stored = await receive.store_file(system, part.filename, form.content())
-        if stored is None:
+        is_checked = may_be_checked and bool(fields.get("check_id"))
+        if stored is None and not is_checked:
             raise MissingFileError(
                 "The request has no file. Choose a spreadsheet and send it in the part 'file'."
             )
-        options = Options.of(**fields, idempotency_key=idempotency_key)
+        if stored is not None and is_checked:
+            raise InvalidRequestError(
+                "The form has a file and a check_id. Send one of them. Nothing was kept."
+            )
     except BaseException:
         if stored is not None:
             await _forget(system, stored)
         raise
-    return await receive.record(system, user, stored, options)
+    return stored, fields
+
+
+def _as_id(text: str | None) -> UUID:
+    try:
+        return UUID(text or "")
+    except ValueError:
+        raise InvalidRequestError(
+            "The check_id is none that a check has answered with. Nothing was changed."
+        ) from None
 
 
 async def _forget(system: System, stored: receive.StoredFile) -> None:

@@ -137,6 +137,16 @@ def find(rows: Iterable[Texts], mapped: Mapped) -> Header | None:
     return _with_tiers(best[1], texts)
 
 
+def likely(rows: Iterable[Texts]) -> int:
+    """Which of the first rows of a table looks most like headers, from 0, whatever they mean.
+
+    It is the first row of words with as many filled cells as any row of words has.
+    """
+    texts = [tuple(map(one_line, row)) for row in islice(rows, SEARCH_ROWS)]
+    filled = [sum(map(bool, row)) if _is_words(row) else 0 for row in texts]
+    return filled.index(max(filled)) if filled else 0
+
+
 def _is_words(row: Sequence[str]) -> bool:
     return not any(_NUMBER.search(text) for text in row)
 

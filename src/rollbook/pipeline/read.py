@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
@@ -17,12 +16,10 @@ from rollbook.errors import (
     NoRowsError,
     NoSuchHeaderError,
     NoSuchSheetError,
-    RollbookError,
-    UnreadableFileError,
 )
 from rollbook.masking import masked
 from rollbook.pipeline import header as header_rows
-from rollbook.pipeline import totals
+from rollbook.pipeline import tables, totals
 from rollbook.pipeline.columns import (
     USE_ROW,
     ColumnMap,
@@ -32,22 +29,19 @@ from rollbook.pipeline.columns import (
     own,
     variants,
 )
-from rollbook.pipeline.csv_text import CsvText, csv_text
 from rollbook.pipeline.header import Header, is_number
 from rollbook.pipeline.joined_sheets import Stack
 from rollbook.pipeline.reading import ColumnUsed, How, Note, Reading, SheetNotRead
 from rollbook.spreadsheets.books.book import Rows
 from rollbook.spreadsheets.books.merged import MergedCells
-from rollbook.spreadsheets.books.opening import open_book
-from rollbook.spreadsheets.inspect.archive import Limits, inspect
-from rollbook.spreadsheets.inspect.compound import DAMAGED
-from rollbook.spreadsheets.inspect.protected import unprotected
+from rollbook.spreadsheets.inspect.archive import Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+    from collections.abc import Iterator, Mapping, Sequence, Set
     from pathlib import Path
 
-    from rollbook.spreadsheets.books.book import Book
+    from rollbook.pipeline.csv_text import CsvText
+    from rollbook.pipeline.tables import Table
 
 ROW_NUMBER: Final = header_rows.ROW_NUMBER
 #: The number of rows that are searched for the header row: titles and notes may be above it.
@@ -55,16 +49,9 @@ HEADER_SEARCH_ROWS = header_rows.SEARCH_ROWS
 #: Rows of a batch in the pipeline: enough for polars to be fast, few enough that a file of any
 #: length needs only the memory of a few batches.
 BATCH_ROWS = 50_000
-_NUL = "\0"
 
 #: Of a sheet's name in Excel.
 MOST_NAME_CHARS = 31
-#: A cell of Excel has 32,767 characters, of four bytes at most.
-MOST_CELL_BYTES = 128 << 10
-TOO_LONG = (
-    f"A cell of the file holds more than {MOST_CELL_BYTES >> 10} KB of text, which no list of "
-    "members has. Nothing was changed. Check that you sent the right file, and shorten the cell."
-)
 #: Headers come from the file: as names in an expression, "*" and "^...$" would be patterns.
 _HAS_VALUE: Final = pl.any_horizontal(pl.all().str.strip_chars().fill_null("") != "")
 
@@ -143,6 +130,7 @@ def read(
     *,
     batch_rows: int = BATCH_ROWS,
     limits: Limits | None = None,
+    needs_names: bool = True,
 ) -> Iterator[Sheet]:
     """Read the wanted sheet, or the first that has a column of ID numbers.
 
@@ -152,6 +140,7 @@ def read(
         wanted: the sender's choices for it.
         batch_rows: how many rows a batch has at most.
         limits: of a workbook's content; ``inspection`` checks them first.
+        needs_names: refuse a table without columns of names; false where it is only looked at.
 
     Yields:
         The table's batches; none of them is empty, and there is one at least.
@@ -165,67 +154,14 @@ def read(
     """
     wanted, limits = wanted or Wanted(), limits or Limits()
     batch_rows = max(batch_rows, HEADER_SEARCH_ROWS)
-    try:
-        if kind == "csv":
-            table = _csv_table(path, wanted, limits)
-            yield from _Reading([table], wanted, batch_rows, limits).sheets()
-            return
-        with unprotected(path) as plain:
-            inspected = inspect(plain, kind, limits)
-            with closing(open_book(plain, kind, inspected.tails)) as book:
-                tables = [_book_table(book, index) for index in range(len(book.sheets))]
-                yield from _Reading(tables, wanted, batch_rows, limits).sheets()
-    except (RollbookError, GeneratorExit, KeyboardInterrupt, SystemExit, MemoryError, OSError):
-        raise  # OSError: no room on the disk says nothing about the file
-    except BaseException as error:  # polars' panics are no Exceptions
-        raise UnreadableFileError(DAMAGED) from error
-
-
-@dataclass(frozen=True, slots=True)
-class _Table:
-    """A table of the file: a sheet of a workbook, or a CSV file."""
-
-    name: str
-    #: Opens its rows from the first on, in batches of the given size.
-    open: Callable[[int], Iterator[Rows]]
-    #: The file's own count of them, including the header row and those above it.
-    rows: Callable[[], int | None]
-    is_hidden: bool = False
-    is_1904: bool = False
-    #: What is known about it before it is read.
-    reading: Reading = field(default_factory=Reading)
-    text: CsvText | None = None
-
-
-def _csv_table(path: Path, wanted: Wanted, limits: Limits) -> _Table:
-    text = csv_text(path, partial(header_rows.find, mapped=wanted.mapping))
-    # The time of polars, and of the report, grows with the columns more than with the rows.
-    if text.width > limits.columns:
-        raise _too_wide(limits.columns)
-    return _Table(
-        "CSV",
-        lambda rows: map(Rows, text.batches(rows)),
-        lambda: text.records,
-        reading=Reading(text.encoding, text.delimiter, notes=text.notes),
-        text=text,
-    )
-
-
-def _book_table(book: Book, index: int) -> _Table:
-    sheet = book.sheets[index]
-    return _Table(
-        sheet.name,
-        lambda rows: map(_without_nul, book.batches(index, rows=rows)),
-        lambda: book.claimed_rows(index),
-        is_hidden=sheet.is_hidden,
-        is_1904=book.is_1904,
-    )
+    with tables.opened(path, kind, wanted.mapping, limits) as found:
+        yield from _Reading(found, wanted, batch_rows, limits, needs_names=needs_names).sheets()
 
 
 class _Opened(NamedTuple):
     """A table whose header row is found."""
 
-    table: _Table
+    table: Table
     #: All its rows, from the first on.
     batches: Iterator[_Batch]
     header: Header
@@ -250,9 +186,15 @@ class _Reading:
     """Finds the table with the members among those of a file, and reads it."""
 
     def __init__(
-        self, tables: Sequence[_Table], wanted: Wanted, batch_rows: int, limits: Limits
+        self,
+        tables: Sequence[Table],
+        wanted: Wanted,
+        batch_rows: int,
+        limits: Limits,
+        *,
+        needs_names: bool,
     ) -> None:
-        self._tables, self._wanted = tables, wanted
+        self._tables, self._wanted, self._needs_names = tables, wanted, needs_names
         self._batch_rows, self._most_columns = batch_rows, limits.columns
         #: Headers of tables without a column of ID numbers, for the sentence.
         self._seen: list[str] = []
@@ -274,7 +216,7 @@ class _Reading:
                 if sheet.frame.is_empty():
                     continue
                 self._wanted.check(sheet.frame.columns[1:])
-                if sheet.columns.missing:
+                if sheet.columns.missing and self._needs_names:
                     raise MissingColumnsError(_missing(sheet.columns))
                 if others is None:
                     others = tuple(self._other(one) for one in self._tables if one is not table)
@@ -287,7 +229,7 @@ class _Reading:
 
     def _all_sheets(self) -> Iterator[Sheet]:
         """The batches of all visible tables with members, as one table."""
-        tables = []
+        members = []
         others = []
         for table in self._tables:
             opened = None if table.is_hidden else self._opened(table)
@@ -296,10 +238,10 @@ class _Reading:
             if opened is None or opened.header.columns.missing:
                 others.append(self._other(table))
             else:
-                tables.append(opened)
+                members.append(opened)
         stack = Stack()
         is_empty = True
-        for opened in tables:
+        for opened in members:
             stack.begin(opened.table.name)
             for sheet in _sheets(opened, self._most_columns):
                 if not sheet.frame.is_empty():
@@ -310,7 +252,7 @@ class _Reading:
         if is_empty:
             self._refuse()
 
-    def _wanted_tables(self) -> list[_Table]:
+    def _wanted_tables(self) -> list[Table]:
         wanted = self._wanted.sheet
         if wanted is None:
             return [table for table in self._tables if not table.is_hidden]
@@ -326,7 +268,7 @@ class _Reading:
         exact = [table for table in found if table.name == wanted]
         return exact or found
 
-    def _opened(self, table: _Table, batch_rows: int | None = None) -> _Opened | None:
+    def _opened(self, table: Table, batch_rows: int | None = None) -> _Opened | None:
         """The table with its header row; None where it has none."""
         batches = table.open(batch_rows or self._batch_rows)
         first = _first(batches)
@@ -338,7 +280,7 @@ class _Reading:
             return None
         return _Opened(table, chain([start], prepared), header)
 
-    def _other(self, table: _Table) -> SheetNotRead:
+    def _other(self, table: Table) -> SheetNotRead:
         """What is said of a table that isn't read."""
         rows, holds_members = None, False
         # Sheets that aren't read may be damaged.
@@ -354,7 +296,7 @@ class _Reading:
                     rows = self._count(table)
         return SheetNotRead(table.name, rows, table.is_hidden, holds_members)
 
-    def _count(self, table: _Table) -> int:
+    def _count(self, table: Table) -> int:
         opened = self._opened(table)
         assert opened is not None
         return sum(sheet.frame.height for sheet in _sheets(opened, self._most_columns))
@@ -415,7 +357,7 @@ def _prepared(batches: Iterator[Rows]) -> Iterator[_Batch]:
     for rows in batches:
         hidden_columns += rows.hidden_columns
         merged.add(rows.merged)
-        own = _with_short_cells(rows.frame)
+        own = tables.with_short_cells(rows.frame)
         frame, across = merged.fill(own, first_row)
         yield _Batch(first_row, frame, own, rows.hidden, across, hidden_columns)
         first_row += own.height
@@ -441,30 +383,6 @@ def _missing(columns: ColumnMap) -> str:
     )
 
 
-def _with_short_cells(batch: pl.DataFrame) -> pl.DataFrame:
-    """The batch, which has no cell that takes minutes to look at."""
-    longest = batch.select(pl.all().str.len_bytes().max())
-    if any((column.item() or 0) > MOST_CELL_BYTES for column in longest):
-        raise UnreadableFileError(TOO_LONG)
-    return batch
-
-
-def _without_nul(rows: Rows) -> Rows:
-    """The rows without a character that a workbook may hold and PostgreSQL refuses in a text."""
-    holds = rows.frame.select(pl.all().str.contains(_NUL, literal=True).any())
-    at_fault = [column.name for column in holds if column.item()]
-    rows.frame = rows.frame.with_columns(pl.col(at_fault).str.replace_all(_NUL, "", literal=True))
-    return rows
-
-
-def _too_wide(most_columns: int) -> UnreadableFileError:
-    return UnreadableFileError(
-        f"The table has more than {most_columns:,} columns, which no list of members has. Nothing "
-        "was changed. Check that you sent the right file, and that no cell far on the right is "
-        "filled."
-    )
-
-
 def _sheets(opened: _Opened, most_columns: int) -> Iterator[Sheet]:
     """The batches below the header row; those above and the row itself count as rows only."""
     table, header = opened.table, opened.header
@@ -476,7 +394,7 @@ def _sheets(opened: _Opened, most_columns: int) -> Iterator[Sheet]:
     total_rows: list[int] = []
     for batch in opened.batches:
         if batch.frame.width > most_columns:
-            raise _too_wide(most_columns)
+            raise tables.too_wide(most_columns)
         skipped = header.index + 1 if batch.first_row == 1 else 0
         for part in body.parts(batch.frame.slice(skipped), batch.first_row + skipped):
             columns = body.columns

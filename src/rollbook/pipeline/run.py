@@ -145,10 +145,10 @@ class _Attempt:
     def run(self, batch_rows: int, limits: Limits) -> dict[str, Any]:
         stages, connection, upload = self._stages, self._connection, self._upload
         stages.begin("read")
-        remembered = _remembered(connection, self._scope)
         source = self._folder / f"source.{upload['file_kind']}"
         self._store.fetch(upload["source_key"], source)
-        wanted = Wanted(upload["sheet"], upload["columns"], remembered)
+        mappings = remembered(connection, self._scope)
+        wanted = Wanted(upload["sheet"], upload["columns"], mappings)
         with connection.transaction():
             batches = read(
                 source, upload["file_kind"], wanted, batch_rows=batch_rows, limits=limits
@@ -432,7 +432,7 @@ def _kept_tables(store: FileStore, upload: Row, files: report.Files) -> str | No
     return key
 
 
-def _remembered(connection: Connection[Row], scope: Scope) -> dict[str, Mapping[str, str | None]]:
+def remembered(connection: Connection[Row], scope: Scope) -> dict[str, Mapping[str, str | None]]:
     """This office's column mappings from earlier files, by the fingerprint of the headers."""
     office = {"province": scope.province, "municipality": scope.municipality}
     found = connection.execute(_MAPPINGS["remembered"], office).fetchall()

@@ -174,8 +174,12 @@ async def _scan(system: System, stored: StoredFile) -> None:
         raise
 
 
-async def record(system: System, user: User, stored: StoredFile, options: Options) -> Row:
+async def record(
+    system: System, user: User, stored: StoredFile, options: Options, *, is_checked: bool = False
+) -> Row:
     """Write the upload's row, then queue it; the stored file of a refused one is removed.
+
+    The file of a check (``is_checked``) stays: its sender may send it with other options.
 
     Returns:
         The row of the table ``uploads``: a new one, or the earlier one of the same
@@ -192,14 +196,17 @@ async def record(system: System, user: User, stored: StoredFile, options: Option
         with traces.span("record upload"):
             upload = await _record(system, user, stored, options, traceparent)
     except RollbookError:
-        await _discard(system, stored)
+        if not is_checked:
+            await _discard(system, stored)
         raise
     except BaseException:
         # The commit's answer may be lost, and a recorded upload needs its file.
-        await asyncio.shield(_discard_unless_recorded(system, stored))
+        if not is_checked:
+            await asyncio.shield(_discard_unless_recorded(system, stored))
         raise
     if upload["id"] != stored.upload_id:
-        await _discard(system, stored)
+        if not is_checked:
+            await _discard(system, stored)
         return upload
     metrics.RECORDED.labels(kind=stored.kind).inc()
     metrics.RECORDED_BYTES.inc(stored.bytes)
@@ -243,7 +250,7 @@ async def _record(
             if earlier := await fetch_one(connection, _SQL["by_idempotency_key"], key):
                 return _same_request(earlier, stored, options)
         if not options.allow_duplicate:
-            await _refuse_repeat(system, connection, user, stored, options)
+            await refuse_repeat(system, connection, user, stored, options)
         if options.act != "take":  # files in the watched folder wait there and here alike
             await _refuse_flood(system, connection, user)
         parameters = {
@@ -298,13 +305,18 @@ def _same_request(earlier: Row, stored: StoredFile, options: Options) -> Row:
     return earlier
 
 
-async def _refuse_repeat(
+async def refuse_repeat(
     system: System,
     connection: AsyncConnection[Row],
     user: User,
     stored: StoredFile,
     options: Options,
 ) -> None:
+    """Refuse content that came within ROLLBOOK_DUPLICATE_WINDOW_H.
+
+    Raises:
+        DuplicateUploadError: with the earlier upload.
+    """
     parameters = {
         "file_sha256": stored.sha256,
         "hours": system.settings.duplicate_window_h,

@@ -12,8 +12,10 @@ import os
 import queue
 import signal
 import sys
+import tempfile
 import threading
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 from uuid import UUID
 
@@ -34,10 +36,14 @@ from rollbook.errors import (
     AttemptError,
     BusyError,
     NoRoomError,
+    NotFoundError,
     RollbookError,
     ServiceUnavailableError,
 )
+from rollbook.model import Scope
 from rollbook.pipeline import report_again, run
+from rollbook.pipeline.preview import preview
+from rollbook.pipeline.read import Wanted
 from rollbook.spreadsheets.inspect.archive import Limits
 from rollbook.telemetry import logs
 
@@ -161,6 +167,8 @@ def _run(settings: Settings, task: dict[str, Any], answers: TextIO) -> dict[str,
         lock_timeout_s=settings.lock_wait_s,
     ) as connection:
         _expect_store(connection, store)
+        if task["work"] == "check":
+            return _check(settings, connection, store, upload_id)
         if task["work"] == "report":
             return report_again.process(
                 connection, store, upload_id=upload_id, channels=settings.notification_channels
@@ -174,11 +182,39 @@ def _run(settings: Settings, task: dict[str, Any], answers: TextIO) -> dict[str,
             report_stages=report_stages,
             channels=settings.notification_channels,
             verify_days=settings.voter_roll_cache_days if settings.asks_voter_roll else None,
-            limits=Limits(
-                inflated_bytes=settings.max_inflated_mb << 20,
-                columns=settings.max_columns,
-                macros=settings.macro_workbooks == "read",
-            ),
+            limits=_limits(settings),
+            accepts_passports=settings.accepts_passports,
+        )
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        inflated_bytes=settings.max_inflated_mb << 20,
+        columns=settings.max_columns,
+        macros=settings.macro_workbooks == "read",
+    )
+
+
+def _check(
+    settings: Settings, connection: psycopg.Connection[Row], store: FileStore, check_id: UUID
+) -> dict[str, Any]:
+    """How a checked file would be read; see ``preview``."""
+    found = connection.execute(queries("file_checks")["by_id"], {"id": check_id}).fetchone()
+    if found is None:
+        raise NotFoundError("The check was removed meanwhile. Check the file again.")
+    scope = Scope(found["province"], found["municipality"])
+    remembered, day = run.remembered(connection, scope), run.today(connection)
+    connection.commit()
+    with tempfile.TemporaryDirectory(prefix="rollbook-check-") as folder:
+        path = Path(folder) / f"source.{found['file_kind']}"
+        store.fetch(files.source_key(check_id, found["file_kind"]), path)
+        return preview(
+            path,
+            found["file_kind"],
+            Wanted(found["sheet"], found["columns"], remembered),
+            scope=scope,
+            today=day,
+            limits=_limits(settings),
             accepts_passports=settings.accepts_passports,
         )
 

@@ -178,8 +178,15 @@ class Slots:
     An asynchronous context manager: the children live as long as the context lasts.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, is_workers: bool = True) -> None:
+        """Begin without a child.
+
+        Args:
+            settings: the limits.
+            is_workers: start the children ahead, and show them in the metrics.
+        """
         self._settings = settings
+        self._is_workers = is_workers
         self._names = itertools.count()
         self._idle: list[Child] = []
         self._busy: set[Child] = set()
@@ -189,6 +196,8 @@ class Slots:
     async def __aenter__(self) -> Self:
         """Start the children, so that the first file doesn't wait for one."""
         self._folder = self._scratch.__enter__()
+        if not self._is_workers:
+            return self
         metrics.SLOTS.set(self._settings.concurrency)
         metrics.SLOTS_IN_USE.set_function(lambda: len(self._busy))
         metrics.CHILD_LIMIT.set(self._settings.child_memory_mb * 2**20)

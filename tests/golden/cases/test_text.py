@@ -72,6 +72,18 @@ def test_an_inch_mark_is_text(site: Site) -> None:
     assert names(site)[BOB] == ("Sipho", "Dube")
 
 
+def test_a_row_that_a_backslash_reads_in_two_ways_is_refused(site: Site) -> None:
+    """Five cells if the backslashes are text, and five others if they make the marks text."""
+    content = text(
+        "ID Number,Firstname,Surname,Residential Address,Occupation",
+        f'{ANN},Thandi,"\\",",\\",x',
+        f"{BOB},Sipho,Dube,4 Long St,y",
+    )
+    done = site.send(content, "members.csv")
+    assert (2, None, "backslash_unclear") in problems(done)
+    assert names(site) == {BOB: ("Sipho", "Dube")}
+
+
 @pytest.mark.parametrize("name", ["leading_quoted_word.csv", "leading_quoted_word_tabs.csv"])
 def test_a_cell_may_begin_with_a_word_in_quotation_marks(name: str, site: Site) -> None:
     send(site, name)

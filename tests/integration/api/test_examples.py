@@ -193,6 +193,7 @@ async def test_every_example_is_what_the_system_answers(
     api.headers["Authorization"] = f"Bearer {issue_token(settings, user)}"
     await call("POST /queue/pause")
     files = {"file": ("members.csv", csv_file(ROWS))}
+    await call("POST /check", files={"file": ("checked.csv", csv_file(members(3, start=90)))})
     sent = (await call("POST /process", status=202, files=files))["job_id"]
     waiting = await _sent(api, "another.csv", csv_file(members(2, start=50)))
     await call("POST /cancel/{job_id}", job_id=waiting)

@@ -1,0 +1,225 @@
+"""Preview: how a file would be read, from its first rows, before it is sent for good."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import polars as pl
+
+from rollbook.errors import NoIdColumnError, NoRowsError
+from rollbook.masking import masked, visible
+from rollbook.pipeline import header as header_rows
+from rollbook.pipeline import tables
+from rollbook.pipeline.columns import ColumnMap, map_headers, own
+from rollbook.pipeline.dates import Orders
+from rollbook.pipeline.normalise import normalise
+from rollbook.pipeline.problems import described
+from rollbook.pipeline.read import ALL_SHEETS, ROW_NUMBER, Wanted, read
+from rollbook.pipeline.recognise import suggestions
+from rollbook.pipeline.validate import validate
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from rollbook.model import Scope
+    from rollbook.pipeline.read import Sheet
+    from rollbook.pipeline.reading import Reading
+    from rollbook.pipeline.recognise import Suggestion
+    from rollbook.pipeline.tables import Table
+    from rollbook.spreadsheets.inspect.archive import Limits
+
+#: Rows from which the preview is made.
+SAMPLE_ROWS: Final = 1_000
+#: Rows that are shown.
+SHOWN_ROWS: Final = 10
+#: Values shown of each column.
+SAMPLES: Final = 5
+#: Characters of each text that are shown.
+MOST_CHARS: Final = 200
+#: Columns that are described.
+MOST_COLUMNS: Final = 300
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """The first rows of the table that would be read, and what is known of the file."""
+
+    frame: pl.DataFrame
+    columns: ColumnMap
+    reading: Reading
+    #: Name, rows, ``is_hidden``, ``holds_members``, ``is_chosen`` of each sheet.
+    sheets: list[dict[str, Any]]
+    rows_expected: int | None
+    sheet: Sheet | None
+
+
+def preview(
+    path: Path,
+    kind: str,
+    wanted: Wanted,
+    *,
+    scope: Scope,
+    today: dt.date,
+    limits: Limits,
+    accepts_passports: bool = False,
+) -> dict[str, Any]:
+    """How a file would be read: what the answer to a check holds of it.
+
+    Args:
+        path: the file.
+        kind: see ``kinds.KINDS``.
+        wanted: the sender's choices, and the office's mappings.
+        scope: the office that would send it.
+        today: decides which dates are possible.
+        limits: of a workbook's content.
+        accepts_passports: passports may take the place of ID numbers.
+
+    Returns:
+        ``encoding``, ``delimiter``, ``sheets``, ``header_row``, ``columns``, ``missing``,
+        ``warnings``, ``rows_expected``, ``rows`` (the first ones) and ``notes``, all fit for JSON.
+        ID numbers are masked.
+
+    Raises:
+        FileProblemError: the file can't be read at all, or it has no rows.
+    """
+    seen = _seen(path, kind, wanted, limits)
+    found = {one.header: one for one in suggestions(seen.frame, seen.columns, today)}
+    headers = own(seen.frame.columns[1:])[:MOST_COLUMNS]
+    return {
+        "encoding": seen.reading.encoding,
+        "delimiter": seen.reading.delimiter,
+        "sheets": seen.sheets,
+        "header_row": seen.reading.header_row,
+        "columns": [_column(seen, header, found.get(header)) for header in headers],
+        "missing": list(seen.columns.missing),
+        "warnings": _warnings(seen, scope, today, accepts_passports=accepts_passports),
+        "rows_expected": seen.rows_expected,
+        "rows": [
+            {"row_number": number, "cells": [_shown(cell) for cell in cells[: len(headers)]]}
+            for number, *cells in seen.frame.head(SHOWN_ROWS).iter_rows()
+        ],
+        "notes": seen.reading.as_json()["notes"],
+    }
+
+
+def _seen(path: Path, kind: str, wanted: Wanted, limits: Limits) -> _Seen:
+    batches = read(path, kind, wanted, batch_rows=SAMPLE_ROWS, limits=limits, needs_names=False)
+    with closing(batches) as found:  # type: ignore[type-var]
+        try:
+            sheet = next(found)
+        except NoIdColumnError:
+            return _without_numbers(path, kind, wanted, limits)
+        is_all = next(found, None) is None
+    others = [
+        {
+            "name": _shown(other.name),
+            "rows": other.rows,
+            "is_hidden": other.is_hidden,
+            "holds_members": other.holds_members,
+            "is_chosen": False,
+        }
+        for other in sheet.reading.sheets_not_read
+    ]
+    rows = sheet.frame.height if is_all else sheet.rows_expected
+    chosen = {
+        "name": _shown(sheet.sheet_name),
+        "rows": rows,
+        "is_hidden": False,
+        "holds_members": True,
+        "is_chosen": True,
+    }
+    return _Seen(sheet.frame, sheet.columns, sheet.reading, [chosen, *others], rows, sheet)
+
+
+def _without_numbers(path: Path, kind: str, wanted: Wanted, limits: Limits) -> _Seen:
+    """The first rows of a file in which no header means ID numbers."""
+    with tables.opened(path, kind, wanted.mapping, limits) as found:
+        table = _chosen(found, wanted)
+        batches = table.open(SAMPLE_ROWS)
+        first = next(batches, None)
+        rows = pl.DataFrame() if first is None else first.frame
+        for more in batches:
+            if rows.height >= header_rows.SEARCH_ROWS:
+                break
+            rows = pl.concat([rows, more.frame], how="diagonal")
+        header = header_rows.likely(rows.iter_rows())
+        if rows.height <= header + 1:
+            raise NoRowsError(
+                "The file has no rows below its headers. Nothing was kept. Check that you sent the "
+                "right file."
+            )
+        names = header_rows.names_of(rows.row(header))
+        frame = rows.slice(header + 1, SAMPLE_ROWS)
+        frame = frame.rename(dict(zip(frame.columns, names, strict=True)))
+        frame = frame.insert_column(
+            0, pl.int_range(header + 2, header + 2 + frame.height, dtype=pl.UInt32, eager=True)
+            .alias(ROW_NUMBER)
+        )  # fmt: skip
+        claimed = table.rows()
+        expected = None if claimed is None else max(claimed - header - 1, 0)
+        sheets = [
+            {
+                "name": _shown(one.name),
+                "rows": expected if one is table else one.rows(),
+                "is_hidden": one.is_hidden,
+                "holds_members": False,
+                "is_chosen": one is table,
+            }
+            for one in found
+        ]
+        given, _ = wanted.mapping(names)
+        reading = replace(table.reading, header_row=header + 1)
+        return _Seen(frame, map_headers(names, given), reading, sheets, expected, None)
+
+
+def _chosen(found: Sequence[Table], wanted: Wanted) -> Table:
+    """The wanted table, or the visible one with the most rows."""
+    named = [table for table in found if table.name == wanted.sheet]
+    shown = [table for table in found if not table.is_hidden] or list(found)
+    if wanted.sheet not in {None, ALL_SHEETS} and named:
+        return named[0]
+    return max(shown, key=lambda table: table.rows() or 0)
+
+
+def _column(seen: _Seen, header: str, suggestion: Suggestion | None) -> dict[str, Any]:
+    field, used = seen.columns.known.get(header), seen.reading.columns_used.get(header)
+    how = used.how if used else suggestion.how if suggestion else "unknown"
+    if field is not None and used is None:
+        how = "known"
+    values = seen.frame.to_series(seen.frame.get_column_index(header)).drop_nulls()
+    texts = values.str.strip_chars()
+    samples = texts.filter(texts != "").unique(maintain_order=True).head(SAMPLES)
+    return {
+        "header": _shown(header),
+        "field": field,
+        "how": "known" if how in {"tiers", "given"} else how,
+        "suggestions": list(suggestion.fields) if suggestion else [],
+        "samples": [_shown(text) for text in samples],
+    }
+
+
+def _warnings(
+    seen: _Seen, scope: Scope, today: dt.date, *, accepts_passports: bool
+) -> list[dict[str, Any]]:
+    """How many of the first rows have which problem, the most frequent first."""
+    if seen.sheet is None or seen.columns.missing:
+        return []
+    normalised = normalise(seen.sheet, today, Orders(), accepts_passports=accepts_passports)
+    validated = validate(normalised, seen.sheet, scope)
+    counted = (
+        validated.problems.group_by("code", "severity")
+        .agg(rows=pl.col(ROW_NUMBER).n_unique())
+        .sort("rows", "code", descending=[True, False])
+    )
+    return [
+        {"code": code, "severity": severity, "rows": rows, "message": described(code).sentence}
+        for code, severity, rows in counted.iter_rows()
+    ]
+
+
+def _shown(text: str | None) -> str:
+    return masked(visible(text or ""))[:MOST_CHARS]

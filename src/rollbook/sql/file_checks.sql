@@ -1,0 +1,30 @@
+-- name: add
+-- A stored file that is to be checked.
+INSERT INTO file_checks (id, owner_id, file_name, file_kind, file_bytes, file_sha256, sheet, columns)
+VALUES (%(id)s, %(owner_id)s, %(file_name)s, %(file_kind)s, %(file_bytes)s, %(file_sha256)s,
+        %(sheet)s, %(columns)s);
+
+-- name: use
+-- The sender's own check, which now stays for as long as a new one. One with the wanted options.
+UPDATE file_checks SET used_at = now() WHERE id = %(id)s AND owner_id = %(owner_id)s RETURNING *;
+
+-- name: sent
+-- The upload that the sender's own check became.
+SELECT * FROM uploads WHERE id = %(id)s AND owner_id = %(owner_id)s;
+
+-- name: by_id
+-- For the process that reads the file: the check, and the office of its sender. No scope applies: the
+-- id is one that the same system has made.
+SELECT file_checks.*, users.province, users.municipality
+FROM file_checks JOIN users ON users.id = file_checks.owner_id WHERE file_checks.id = %(id)s;
+
+-- name: forget
+-- The check became an upload, or its file can't be read.
+DELETE FROM file_checks WHERE id = %(id)s;
+
+-- name: unused
+-- Checks that nobody has used for so long, at most a thousand. No scope applies: the system removes them.
+DELETE FROM file_checks
+WHERE id IN (SELECT id FROM file_checks WHERE used_at < now() - make_interval(hours => %(hours)s)
+             ORDER BY used_at LIMIT 1000 FOR UPDATE SKIP LOCKED)
+RETURNING id, file_kind, EXISTS (SELECT FROM uploads WHERE uploads.id = file_checks.id) AS is_upload;

@@ -1,0 +1,108 @@
+"""Checked files: stored and looked at, but not yet sent to be processed.
+
+A check has the id that its upload will have, and its file lies where that upload's file will lie.
+So sending it needs no copy, and sending it twice makes one upload.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+from psycopg.types.json import Json
+
+from rollbook.backends.database import execute, fetch_all, fetch_one, queries
+from rollbook.backends.files import source_key
+from rollbook.errors import NotFoundError, ServiceUnavailableError
+from rollbook.uploads.receive import StoredFile, refuse_repeat
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from rollbook.backends.database import Row
+    from rollbook.model import User
+    from rollbook.service.system import System
+    from rollbook.uploads.options import Options
+
+_SQL = queries("file_checks")
+log = structlog.get_logger(__name__)
+
+
+async def add(system: System, user: User, stored: StoredFile, options: Options) -> None:
+    """Record a stored file that is to be checked.
+
+    Args:
+        system: the opened parts.
+        user: who sent it.
+        stored: the file.
+        options: ``sheet``, ``columns`` and ``allow_duplicate`` count.
+
+    Raises:
+        DuplicateUploadError: the same content came within the window.
+    """
+    parameters = {
+        "id": stored.upload_id,
+        "owner_id": user.id,
+        "file_name": stored.name,
+        "file_kind": stored.kind,
+        "file_bytes": stored.bytes,
+        "file_sha256": stored.sha256,
+        "sheet": options.sheet,
+        "columns": Json(options.columns) if options.columns else None,
+    }
+    async with system.pool.connection() as connection:
+        if not options.allow_duplicate:
+            await refuse_repeat(system, connection, user, stored, options)
+        await execute(connection, _SQL["add"], parameters)
+
+
+async def use(system: System, user: User, check_id: UUID) -> StoredFile | Row:
+    """The file of a check, to be sent now; or the upload that it became.
+
+    Raises:
+        NotFoundError: the user has no such check (any more).
+    """
+    own = {"id": check_id, "owner_id": user.id}
+    async with system.pool.connection() as connection:
+        found = await fetch_one(connection, _SQL["use"], own)
+        upload = await fetch_one(connection, _SQL["sent"], own)
+    if upload is not None:
+        return upload
+    if found is None:
+        raise NotFoundError(
+            "There is no such check; a checked file is removed when nobody sends it. Nothing was "
+            "changed. Check the file again, or send it without a check."
+        )
+    return StoredFile(
+        check_id, found["file_name"], found["file_kind"], found["file_bytes"], found["file_sha256"]
+    )
+
+
+async def forget(system: System, check_id: UUID) -> None:
+    """Forget a check, whose file is an upload's now or is removed."""
+    await execute(system.pool, _SQL["forget"], {"id": check_id})
+
+
+async def remove_unused(system: System) -> int:
+    """Remove the files that nobody has sent for ROLLBOOK_CHECK_HOURS; returns how many.
+
+    Raises:
+        ServiceUnavailableError: the store doesn't answer; its orphans are removed later.
+    """
+    hours = {"hours": system.settings.check_hours}
+    found = await fetch_all(system.pool, _SQL["unused"], hours)
+    removed = [row for row in found if not row["is_upload"]]
+    for row in removed:
+        await system.store.remove(source_key(row["id"], row["file_kind"]))
+    if removed:
+        log.info("checked files removed that nobody sent", files=len(removed))
+    return len(removed)
+
+
+async def discard(system: System, stored: StoredFile) -> None:
+    """Remove a file that can't be read, and its check."""
+    await forget(system, stored.upload_id)
+    try:
+        await system.store.remove(stored.key)
+    except ServiceUnavailableError:
+        log.warning("store not reachable, orphaned file is removed later", key=stored.key)
