@@ -44,7 +44,7 @@ SERVICES = {
     ),
     "members": (
         "the child that merges one upload; takes_from_nobody keeps to the upload's office",
-        {"pipeline/match.py", "pipeline/merge.py"},
+        {"pipeline/match.py", "pipeline/merge.py", "pipeline/run.py"},
     ),
     "notifications": (
         "the worker that notifies each uploader of the own upload",
@@ -101,6 +101,7 @@ INTERNAL = {
     "uploads.postpone": "worker, fenced by its attempt",
     # --- mappings: the child keeps to the office that sent the file
     "mappings.remembered": "of the office whose upload the child holds",
+    "mappings.change": "of a mapping that `lock` has found in the scope, in the same transaction",
     "mappings.remember": "of the office whose upload the child holds",
     # --- checks: the sender's own, or by the system
     "file_checks.sent": "the sender's own",
