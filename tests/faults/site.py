@@ -158,7 +158,7 @@ class Site:
             stack.callback(self._disconnect)
             for process in self._processes:
                 stack.callback(process.wait)
-                stack.callback(self.kill, process)
+                stack.callback(self._end, process)
 
     # --- processes ----------------------------------------------------------------------------
 
@@ -192,6 +192,16 @@ class Site:
         if process.poll() is None:
             process.send_signal(signal.SIGCONT)
             kill(process)
+
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        """Kill a process, and let children that were frozen with it notice that it is gone."""
+        children = self.children(process)
+        self.kill(process)
+        for child in children:
+            with suppress(psutil.NoSuchProcess):
+                child.resume()
+        _, alive = psutil.wait_procs(children, timeout=PATIENCE_S)
+        assert alive == [], f"{process.args!r} left children behind"
 
     def children(self, process: subprocess.Popen[bytes]) -> list[psutil.Process]:
         """The processes that a worker runs its attempts in."""
