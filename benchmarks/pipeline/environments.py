@@ -16,7 +16,16 @@ from pathlib import Path
 
 from benchmarks.queue.environments import BENCHMARKS, ROOT
 
-__all__ = ["PEERS", "PYTHON", "ROOT", "make_all", "node_version", "versions"]
+__all__ = [
+    "PEERS",
+    "PYTHON",
+    "ROOT",
+    "make_all",
+    "make_python",
+    "node_version",
+    "python_versions",
+    "versions",
+]
 
 #: Where the peers' programs and Node's packages are.
 PEERS = Path(__file__).resolve().parent / "peers"
@@ -24,24 +33,39 @@ PYTHON = BENCHMARKS / ".venv-pipeline" / "bin" / "python"
 _REQUIREMENTS = BENCHMARKS / "requirements-pipeline.txt"
 
 
-def make_all() -> None:
-    """Make both environments, or bring them to what their locks say."""
+def make_python() -> None:
+    """Make Python's environment, or bring it to what its lock says."""
     uv = Path(sys.prefix) / "bin" / "uv"
     if not PYTHON.exists():
         home = PYTHON.parent.parent
         subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, home], check=True)
     sync: list[str | Path] = [uv, "pip", "sync", "--quiet", "--require-hashes", _REQUIREMENTS]
     subprocess.run([*sync, "--python", PYTHON], check=True)
+
+
+def make_all() -> None:
+    """Make both environments, or bring them to what their locks say."""
+    make_python()
     lock, installed = PEERS / "package-lock.json", PEERS / "node_modules" / ".package-lock.json"
     if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
         install = ["npm", "ci", "--silent", "--no-audit", "--no-fund"]
         subprocess.run(install, cwd=PEERS, check=True)
 
 
+def python_versions(*names: str) -> dict[str, str]:
+    """Installed versions of distributions of Python."""
+    found = _distributions()
+    return {name: found[name] for name in names}
+
+
+def _distributions() -> dict[str, str]:
+    (packages,) = PYTHON.parent.parent.glob("lib/python*/site-packages")
+    return {d.name.lower(): d.version for d in metadata.distributions(path=[str(packages)])}
+
+
 def versions(*names: str) -> dict[str, str]:
     """Installed versions: of a distribution of Python, or of a package of Node."""
-    (packages,) = PYTHON.parent.parent.glob("lib/python*/site-packages")
-    found = {d.name.lower(): d.version for d in metadata.distributions(path=[str(packages)])}
+    found = _distributions()
     for manifest in (PEERS / "node_modules").glob("*/package.json"):
         found.setdefault(manifest.parent.name, json.loads(manifest.read_text())["version"])
     return {name: found[name] for name in names}

@@ -369,6 +369,8 @@ def escapes_of(records: Records) -> bool | None:
 
 
 _ID: Final = re.compile(r"(?:\d{6,13}|\d[.,]\d+E\+?\d+)", re.IGNORECASE)
+#: A date, or a phone number: in a cell of several lines they may be where a row has its ID number.
+_NO_ID: Final = re.compile(r"\d{1,4}([./-])\d{1,2}\1\d{1,4}|0\d{2}[ -]?\d{3}[ -]?\d{4}")
 _NO_DIGITS: Final = re.compile(r"[\s'\"=.\-\u2018\u2019\u00a0]+")
 
 
@@ -379,7 +381,7 @@ def has_id(line: str, shape: Shape) -> bool:
     cells = line.split(shape.delimiter, shape.id_column + 1)
     if len(cells) <= max(shape.id_column, 1 if shape.id_column == 0 else 0):
         return False
-    cell = cells[shape.id_column]
-    return _ID.fullmatch(_NO_DIGITS.sub("", cell)) is not None or (
-        _ID.fullmatch(cell.strip()) is not None
-    )
+    cell = cells[shape.id_column].strip(" \t'\"=")
+    if _NO_ID.fullmatch(cell):
+        return False
+    return _ID.fullmatch(_NO_DIGITS.sub("", cell)) is not None or (_ID.fullmatch(cell) is not None)

@@ -45,6 +45,8 @@ class Standard:
     #: The index of each record that can be read in two ways, and the code of its problem.
     unclear: tuple[tuple[int, str], ...] = ()
     notes: tuple[Note, ...] = ()
+    #: Whether backslashes make the sign after them text.
+    has_escapes: bool = False
 
 
 def as_utf_8(path: Path, encoding: Encoding) -> tuple[Path, list[Note]]:
@@ -143,8 +145,9 @@ def as_standard(path: Path, dialect: Dialect) -> Standard:
         out.write("".join(f"{text}\n" for text in waiting))
     counts = np.frombuffer(written.counts, np.uint32) if written.counts else np.empty(0, np.uint32)
     return Standard(
-        target, counts, written.has_quotes, tuple(written.unclear), tuple(written.notes())
-    )
+        target, counts, written.has_quotes, tuple(written.unclear), tuple(written.notes()),
+        bool(has_escapes),
+    )  # fmt: skip
 
 
 class _Written:

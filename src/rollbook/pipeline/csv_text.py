@@ -41,6 +41,11 @@ _MISCOUNTED: Final = (
     "it can't be seen where they end. Nothing was changed. Open the file in Excel or LibreOffice, "
     "save it as .xlsx and send that."
 )
+_BACKSLASHES: Final = Note(
+    "backslashes_doubled",
+    "Some cells hold two backslashes in a row, and nothing in the file shows whether a program "
+    "doubled them. They were read as they are.",
+)
 _WORDS: Final = {"windows-1252": "Windows-1252", "mac-roman": "Mac Roman", "cp850": "CP850 (DOS)"}
 
 
@@ -154,6 +159,8 @@ def csv_text(path: Path, find: FindHeader) -> CsvText:
         unclear = [each for each in unclear if each[0] > dialect.header_index]
         unclear += rows.problems()
         notes += [*found.notes, *rows.notes()]
+        if not found.has_escapes and any(b"\\\\" in piece for piece in pieces(plain)):
+            notes.append(_BACKSLASHES)
     return CsvText(
         found.path,
         encoding.name,

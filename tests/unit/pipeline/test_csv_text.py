@@ -269,3 +269,30 @@ def test_a_row_whose_readings_have_other_lines_swallows_no_row(
     path = file(f'{_HEAD}\n{_ONE},T,"\\",",x,y\n{_TWO},T,M,a",b\n')
     with pytest.raises(FileProblemError, match="Row 2 opens a quotation mark in cell D2"):
         rows_of(path)
+
+
+@pytest.mark.parametrize("there", ["27.10.2022", "2022-10-27", "27/10/2022", "082 123 4567"])
+def test_a_date_in_the_column_of_the_id_number_makes_no_line_of_a_cell_a_row(
+    there: str, file: Callable[[str | bytes], Path]
+) -> None:
+    lines = [
+        '"Ward";"Surname";"ID Number";"Address";"Firstname";"Paid";"Notes"',
+        f'"1";"M";"{_ONE}";"P O Box 1',
+        f'Vereeniging";"T";"{there}";"x"',
+        "",
+    ]
+    (sheet,) = read(file("\r\n".join(lines)), "csv")
+    assert sheet.frame.rows() == [(2, "1", "M", _ONE, "P O Box 1\r\nVereeniging", "T", there, "x")]
+
+
+def test_two_backslashes_are_kept_and_said_where_nothing_shows_what_they_mean(
+    file: Callable[[str | bytes], Path],
+) -> None:
+    path = file(f'{_HEAD}\n{_ONE},T,M,"C:\\\\ 4",x\n')
+    (sheet,) = read(path, "csv")
+    assert sheet.frame["Address"].to_list() == ["C:\\\\ 4"]
+    assert [note.code for note in sheet.reading.notes] == ["backslashes_doubled"]
+    path = file(f'{_HEAD}\n{_ONE},T,M,"C:\\\\ 4","Flat \\"B\\""\n')
+    (sheet,) = read(path, "csv")
+    assert sheet.frame["Address"].to_list() == ["C:\\ 4"]
+    assert not sheet.reading.notes
