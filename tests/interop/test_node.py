@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
-import subprocess
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,6 +17,7 @@ from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
     from uuid import UUID
 
     from rollbook.config import Settings
@@ -28,20 +26,11 @@ if TYPE_CHECKING:
 
     MakeUser = Callable[..., Awaitable[User]]
 
-HERE = Path(__file__).parent
 
-
-@pytest.fixture(scope="session")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The Node program with its library."""
-    if shutil.which("npm") is None:
-        pytest.skip("Node and npm are not installed (Debian: npm)")
-    folder = tmp_path_factory.mktemp("node")
-    for name in ("package.json", "queue.mjs"):
-        shutil.copy(HERE / name, folder)
-    install = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--no-package-lock"]
-    subprocess.run(install, cwd=folder, check=True, timeout=PATIENCE_S)
-    return folder / "queue.mjs"
+@pytest.fixture
+def program(programs: Path) -> Path:
+    """The Node program that works on the queue."""
+    return programs / "queue.mjs"
 
 
 class Node:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -135,7 +135,9 @@ def create_app(settings: Settings) -> FastAPI:
             app.state.events = events
             async with Feed(system, events, app.state.forecaster).running() as feed:
                 app.state.feed = feed
-                yield
+                socket_io = app.state.socket_io
+                async with nullcontext() if socket_io is None else socket_io.running():
+                    yield
 
     app = _Application(
         settings,
@@ -149,6 +151,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.settings = settings
     app.state.inputs = {}
+    app.state.socket_io = None
     if settings.first_system_clients:
         from rollbook.api import first_system
 

@@ -1,6 +1,7 @@
 """Security headers of every answer (OWASP ASVS 5.0, 3.4 and 14.3.2).
 
-No answer has a CORS header, so pages of other sites can't read it.
+No answer has a CORS header, so pages of other sites can't read it; except those to Socket.IO's
+polling, for pages of ROLLBOOK_ALLOWED_ORIGINS.
 """
 
 from __future__ import annotations

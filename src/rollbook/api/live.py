@@ -64,8 +64,8 @@ class _UnexpectedMessageError(Exception):
 @router.websocket("/ws")
 async def websocket(socket: WebSocket, since: SinceParam = None) -> None:
     """Send a client the messages of its scope over a WebSocket."""
-    system, feed = _parts(socket)
-    if not _is_welcome(socket, system):
+    system, feed = parts(socket)
+    if not is_welcome(socket, system):
         await socket.send_denial_response(Response(FOREIGN, status_code=403))
         return
     offered: list[str] = socket.scope["subprotocols"]
@@ -82,7 +82,7 @@ async def websocket(socket: WebSocket, since: SinceParam = None) -> None:
         async def write(message: Message) -> None:
             await socket.send({"type": "websocket.send", "text": message.text})
 
-        why = await _carry(feed, client, since, write, _hear_out(socket, system, client))
+        why = await carry(feed, client, since, write, _hear_out(socket, system, client))
     if why is not None:
         feed.clients.count_end(why)
         # A client that reads nothing doesn't get the reason either; the server then aborts.
@@ -170,8 +170,8 @@ async def events(
     last_event_id: Annotated[str | None, Header(max_length=32)] = None,
 ) -> Response:
     """Send a client the messages of its scope as Server-Sent Events."""
-    system, feed = _parts(request)
-    if not _is_welcome(request, system):
+    system, feed = parts(request)
+    if not is_welcome(request, system):
         raise NotAllowedError(FOREIGN)
     if credentials is None:
         raise NotAuthenticatedError(users.SIGN_IN_AGAIN)
@@ -213,7 +213,7 @@ class _EventStream(Response):
             while (await receive())["type"] != "http.disconnect":
                 pass
 
-        why = await _carry(self._feed, Client(self._session), self._since, write, gone())
+        why = await carry(self._feed, Client(self._session), self._since, write, gone())
         if why is not None:
             self._feed.clients.count_end(why)
             last = as_json({"code": why.code, "reason": why.reason})
@@ -228,7 +228,7 @@ class _EventStream(Response):
 # --- both -------------------------------------------------------------------------------------
 
 
-async def _carry(
+async def carry(
     feed: Feed,
     client: Client,
     since: int | None,
@@ -245,7 +245,7 @@ async def _carry(
         gone: returns when the client has disconnected.
 
     Returns:
-            Why we disconnected it; None when it disconnected itself.
+        Why we disconnected it; None when it disconnected itself.
     """
 
     async def write_all() -> None:
@@ -275,12 +275,13 @@ async def _carry(
     return client.ended.result() if client.ended.done() else None
 
 
-def _parts(connection: HTTPConnection) -> tuple[System, Feed]:
+def parts(connection: HTTPConnection) -> tuple[System, Feed]:
+    """The opened parts of the process, and the source of live messages."""
     state = connection.app.state
     return cast("System", state.system), cast("Feed", state.feed)
 
 
-def _is_welcome(connection: HTTPConnection, system: System) -> bool:
+def is_welcome(connection: HTTPConnection, system: System) -> bool:
     """May a page of this origin connect? Programs send no origin; browsers always do."""
     origin = connection.headers.get("origin")
     if origin is None or origin.lower() in system.settings.origins:

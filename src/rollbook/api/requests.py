@@ -16,7 +16,9 @@ HEADER = "X-Request-ID"
 #: The methods of HTTP (RFC 9110, 5789); others are no label.
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 #: Requested every few seconds by machines, so not traced.
-_UNTRACED = frozenset({"/healthz", "/readyz", "/metrics"})
+_UNTRACED = frozenset({"/healthz", "/readyz", "/metrics", "/socket.io/"})
+#: Polling for live messages: an answer may take half a minute without being slow.
+_POLLED = "/socket.io/"
 
 log = structlog.get_logger(__name__)
 
@@ -63,7 +65,7 @@ class RequestMiddleware:
                     }
 
     async def _follow(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> int:
-        status, is_stream = 500, False
+        status, is_stream = 500, scope["path"] == _POLLED
 
         async def noted(message: Message) -> None:
             nonlocal status, is_stream
@@ -72,13 +74,16 @@ class RequestMiddleware:
                 kind = dict(message.get("headers", ())).get(b"content-type", b"")
                 own = (HEADER.lower().encode(), request_id.encode())
                 message = {**message, "headers": [*message.get("headers", ()), own]}
-                is_stream = kind.startswith(b"text/event-stream")
-                if is_stream:  # it lasts for hours, and counts as a live client
+                if kind.startswith(
+                    b"text/event-stream"
+                ):  # it lasts for hours, and counts as a live client
+                    is_stream = True
                     metrics.HTTP_OPEN.dec()
             await send(message)
 
         began = time.perf_counter()
-        metrics.HTTP_OPEN.inc()
+        if not is_stream:
+            metrics.HTTP_OPEN.inc()
         try:
             await self._app(scope, receive, noted)
         finally:

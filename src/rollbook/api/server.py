@@ -89,4 +89,6 @@ class Server(uvicorn.Server):
         if feed is not None:
             feed.close()
             await asyncio.sleep(0)
+        if self.app.state.socket_io is not None:
+            await self.app.state.socket_io.close()
         await super().shutdown(sockets)

@@ -1,0 +1,158 @@
+"""socket.io-client of npm as the first system's page uses it: both transports, two processes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from rollbook.accounts import users
+from rollbook.accounts.users import issue_token
+from tests.files import csv_file, members
+from tests.integration.live.test_live import short_token
+from tests.integration.worker.test_worker import sent, working
+from tests.listening import Site, quick
+from tests.socket_io import FIELDS, STAGES
+from tests.waiting import PATIENCE_S
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
+
+    from rollbook.config import Settings
+    from rollbook.model import User
+    from rollbook.service.system import System
+
+    MakeUser = Callable[..., Awaitable[User]]
+
+WAYS = pytest.mark.parametrize("transports", [["polling"], ["websocket"], ["polling", "websocket"]])
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return settings.model_copy(update={"first_system_clients": True})
+
+
+class Page:
+    """The running program."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self.heard: list[tuple[str, Any]] = []
+
+    async def until(self, wanted: str, job_id: object = None) -> Any:
+        """What comes next of this name, of this job or any."""
+        assert self._process.stdout is not None
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                line = await self._process.stdout.readline()
+                assert line, f"it ended before {wanted}: {self.heard}"
+                name, data = json.loads(line)
+                self.heard.append((name, data))
+                assert name not in FIELDS or set(data) == FIELDS[name]
+                if name == wanted and (job_id is None or data["job_id"] == str(job_id)):
+                    return data
+
+    def emit(self, name: str, data: object) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps([name, data]).encode() + b"\n")
+
+
+@asynccontextmanager
+async def page(
+    programs: Path, site: Site, token: str, transports: list[str]
+) -> AsyncIterator[Page]:
+    process = await asyncio.create_subprocess_exec(
+        "node", str(programs / "socket_io.mjs"), f"http://{site.host}", token, *transports,
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        yield Page(process)
+    finally:
+        assert process.stdin is not None
+        process.stdin.close()
+        assert await asyncio.wait_for(process.wait(), PATIENCE_S) == 0
+
+
+@WAYS
+async def test_a_page_hears_its_upload_from_position_to_end(
+    programs: Path, system: System, settings: Settings, make_user: MakeUser, transports: list[str]
+) -> None:
+    user = await make_user()
+    token = issue_token(settings, user)
+    async with (
+        Site(quick(settings)) as site,
+        Site(quick(settings)) as second,
+        page(programs, site, token, transports) as one,
+        page(programs, second, token, transports) as other,
+    ):
+        assert (await one.until("connect"))["transport"] == transports[0]
+        await other.until("connect")
+        job_id = await sent(system, user, csv_file(members(300)))
+        assert (await one.until("queue_position_update", job_id))["position"] == 1
+        async with working(system):
+            done = await one.until("bulk_upload_complete", job_id)
+            assert await other.until("bulk_upload_complete", job_id) == done
+        assert done["database_stats"]["inserts"] == 300
+        stages = [STAGES.index(d["stage"]) for n, d in one.heard if n == "bulk_upload_progress"]
+        assert stages == sorted(stages)
+        # Another job of the scope, to which it subscribes.
+        theirs = await sent(system, await make_user(), csv_file(members(3, start=400)))
+        one.emit("subscribe_bulk_upload_job", {"job_id": str(theirs)})
+        await one.until("queue_position_update", theirs)
+        async with working(system):
+            await one.until("bulk_upload_complete", theirs)
+
+
+@pytest.mark.parametrize("transports", [["polling"], ["websocket"]])
+async def test_a_page_is_refused_let_go_and_comes_back(
+    programs: Path,
+    system: System,
+    settings: Settings,
+    make_user: MakeUser,
+    monkeypatch: pytest.MonkeyPatch,
+    transports: list[str],
+) -> None:
+    monkeypatch.setattr("rollbook.live.feed.ACCOUNTS_S", 0.05)
+    user = await make_user()
+    async with Site(quick(settings)) as site:
+        async with page(programs, site, "nonsense", transports) as refused:
+            assert "sign in" in (await refused.until("connect_error"))["message"].lower()
+        # Signed out: it is told, and doesn't come back by itself.
+        token = issue_token(settings, user)
+        async with page(programs, site, token, transports) as own:
+            await own.until("connect")
+            await users.sign_out(
+                system.pool, settings, await users.session(system.pool, settings, token)
+            )
+            assert (await own.until("disconnect"))["reason"] == "io server disconnect"
+        async with page(programs, site, token, transports) as again:
+            await again.until("connect_error")
+        for seconds in (2, 8, 30):  # a busy machine may need longer for the sign-in
+            short = short_token(settings, user, seconds=seconds)
+            async with page(programs, site, short, transports) as expiring:
+                name = await _first(expiring)
+                if name == "connect":
+                    reason = (await expiring.until("disconnect"))["reason"]
+                    assert reason == "io server disconnect"
+                    break
+        # The process stops: to the page it is a lost line, and it connects to the next one.
+        async with page(programs, site, issue_token(settings, user), transports) as staying:
+            await staying.until("connect")
+            port = int(site.host.rpartition(":")[2])
+            await site.stop()
+            assert (await staying.until("disconnect"))["reason"] != "io server disconnect"
+            async with Site(quick(settings, port=port)):
+                await staying.until("reconnect")
+
+
+async def _first(client: Page) -> str:
+    """Whether it was connected or refused."""
+    assert client._process.stdout is not None
+    line = await asyncio.wait_for(client._process.stdout.readline(), PATIENCE_S)
+    name, data = json.loads(line)
+    client.heard.append((name, data))
+    return str(name)
