@@ -211,8 +211,6 @@ export const get = async (path, query) => (await request("GET", path, { query })
 
 /** Do something, and give {message, data}. */
 export const post = (path, body) => request("POST", path, { body });
-export const patch = (path, body) => request("PATCH", path, { body });
-export const remove = (path) => request("DELETE", path, {});
 
 /** Change something, and give {message, data}. */
 export const patch = (path, body) => request("PATCH", path, { body });

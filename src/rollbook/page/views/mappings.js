@@ -1,5 +1,5 @@
 // What uploads have taught about the columns of the office's files: seen, changed and forgotten.
-import { get, patch, remove } from "../api.js";
+import { del, get, patch } from "../api.js";
 import { html, useId, useSignal } from "../html.js";
 import { useLoaded } from "../loading.js";
 import { Failure, Go, Loading, Pager, Question } from "../parts.js";
@@ -54,7 +54,7 @@ function Mapping({ mapping, reload }) {
     requestAnimationFrame(() => document.activeElement === document.body && document.querySelector("main h1").focus());
   };
   const address = `bulk-upload/mappings/${mapping.id}`;
-  const forget = () => act(() => remove(address));
+  const forget = () => act(() => del(address));
   const save = () => {
     if (!kept.length) return forget();
     const columns = Object.fromEntries(kept.map(([header, field]) => [header, field === "leave" ? null : field]));
