@@ -45,3 +45,13 @@ def test_every_text_that_the_page_asks_for_by_a_fixed_key_is_there() -> None:
     }
     assert len(asked) > 100
     assert asked - keys == set()
+
+
+def test_no_script_declares_a_name_twice() -> None:
+    declared = re.compile(
+        r"^(?:export )?(?:const|let|function\*?|async function|class) (\w+)", re.MULTILINE
+    )
+    for script in PAGE.rglob("*.js"):
+        if "vendor" not in script.parts:
+            names = declared.findall(script.read_text("utf-8"))
+            assert sorted(names) == sorted(set(names)), script.name
