@@ -6,6 +6,7 @@ import datetime as dt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import fastexcel
 import pytest
 
 from rollbook import clock
@@ -154,12 +155,40 @@ def test_the_same_twelve_members_are_in_every_format(name: str, site: Site) -> N
     assert member["date_joined"] == dt.date(2021, 3, 12)
 
 
-def test_a_workbook_that_is_only_write_protected_is_opened(site: Site) -> None:
-    done = send(site, "write_protected.xlsx")
+@pytest.mark.parametrize("name", ["write_protected.xlsx", "write_protected_2007.xlsx"])
+def test_a_workbook_that_is_only_write_protected_is_opened(name: str, site: Site) -> None:
+    done = send(site, name)
     assert done.outcomes["inserted"] == 12
     assert "7505021130084" in site.members()
 
 
-def test_a_workbook_with_a_password_of_its_own_is_named_as_such(site: Site) -> None:
+@pytest.mark.parametrize("name", ["password.xlsx", "password_2007.xlsx"])
+def test_a_workbook_with_a_password_of_its_own_is_named_as_such(name: str, site: Site) -> None:
     with pytest.raises(UnreadableFileError, match="has a password"):
-        send(site, "password.xlsx")
+        send(site, name)
+
+
+def test_five_wrong_rows_are_to_be_fixed_and_the_others_merged(site: Site) -> None:
+    done = send(site, "five_wrong.xlsx")
+    assert [each for each in problems(done) if each[1] != "Ward"] == [
+        (3, "ID Number", "id_check_digit"),
+        (4, "Cell", "phone_unclear"), (5, "ID Number", "id_length"),
+        (6, "Date Joined", "date_unclear"), (7, "ID Number", "id_characters"),
+        (9, "Surname", "surname_missing"), (11, "First Name", "firstname_missing"),
+    ]  # fmt: skip
+    # The ward's code isn't one of the municipality's.
+    assert {each[2] for each in problems(done) if each[1] == "Ward"} == {"ward_in_other_place"}
+    assert (done.outcomes["inserted"], done.outcomes["invalid"]) == (7, 5)
+    members = site.members()
+    assert members["6806111062083"]["cell_number"] is None
+    assert members["6808241064088"]["date_joined"] is None
+    # The refused rows come back whole, with their names, to be fixed.
+    assert done.refused is not None
+    sent_back = fastexcel.read_excel(done.refused).load_sheet(0, dtypes="string").to_polars()
+    assert sent_back.select("ID Number", "First Name", "Surname", "Cell", "Province").rows() == [
+        ("6805056061085", "Sipho", "Naidoo", "0825550001", "Gauteng"),
+        ("680718606308", "Thabo", "Nkosi", "0825550003", "Gauteng"),
+        ("8o09306065085", "Pieter", "Petersen", "0825550005", "Gauteng"),
+        ("6812136067081", "Johan", None, "0825550007", "Gauteng"),
+        ("6902256069080", None, "Khumalo", "0825550009", "Gauteng"),
+    ]

@@ -1,7 +1,7 @@
 """Write-protected workbooks, which Excel encrypts with a publicly known password.
 
-Excel asks for no password when it opens such a file: it tries this one first (MS-OFFCRYPTO 2.3.4,
-agile encryption).
+Excel asks for no password when it opens such a file: it tries this one first. Excel 2010 and later
+use agile encryption, Excel 2007 standard encryption (MS-OFFCRYPTO 2.3.4).
 """
 
 from __future__ import annotations
@@ -34,11 +34,20 @@ _INPUT, _HASH, _KEY = (
 )
 
 
+#: Major versions of standard encryption, whose minor version is 2; agile encryption has 4.4.
+_STANDARD_VERSIONS: Final = {(2, 2), (3, 2), (4, 2)}
+#: Times that standard encryption hashes the password.
+_STANDARD_SPINS: Final = 50_000
+#: Bytes of a standard key, by the identifiers of the algorithms AES-128, AES-192 and AES-256.
+_STANDARD_KEYS: Final = {0x660E: 16, 0x660F: 24, 0x6610: 32}
+
+
 class _Secret(NamedTuple):
     key: bytes
-    #: The package's salt and hash algorithm for its segments.
-    salt: bytes
-    hash_name: str
+    #: The package's salt and hash algorithm for its segments. Standard encryption has neither: each
+    #: block of 16 bytes is by itself.
+    salt: bytes = b""
+    hash_name: str = ""
 
 
 @contextmanager
@@ -67,7 +76,12 @@ def unprotected(path: Path) -> Iterator[Path]:
 def _secret(file: BinaryIO) -> _Secret | None:
     """The key of the package; None where the known password doesn't open it."""
     info = stream_of(file, "EncryptionInfo")
-    if info is None or info[:4] != struct.pack("<2H", 4, 4):
+    if info is None or len(info) < 8:
+        return None
+    version = struct.unpack_from("<2H", info)
+    if version in _STANDARD_VERSIONS:
+        return _standard(info)
+    if version != (4, 4):
         return None
     elements: dict[str, dict[str, str]] = {}
     parser = expat.ParserCreate()
@@ -81,6 +95,32 @@ def _secret(file: BinaryIO) -> _Secret | None:
         return _opened(elements["encryptedKey"], elements["keyData"])
     except (expat.ExpatError, KeyError, ValueError, binascii.Error):
         return None
+
+
+def _standard(info: bytes) -> _Secret | None:
+    """The key of a package with standard encryption (MS-OFFCRYPTO 2.3.4.5 to 2.3.4.9)."""
+    try:
+        (header_size,) = struct.unpack_from("<I", info, 8)
+        (algorithm,) = struct.unpack_from("<I", info, 20)
+        (salt_size,) = struct.unpack_from("<I", info, 12 + header_size)
+        salt, given, hash_size, expected = struct.unpack_from("<16s16sI32s", info, 16 + header_size)
+    except struct.error:
+        return None
+    size = _STANDARD_KEYS.get(algorithm)
+    if size is None or salt_size != len(salt) or hash_size != len(_sha1(b"")):
+        return None
+    hashed = _sha1(salt + KNOWN_PASSWORD.encode("utf-16-le"))
+    for number in range(_STANDARD_SPINS):
+        hashed = _sha1(struct.pack("<I", number) + hashed)
+    hashed = _sha1(hashed + bytes(4)).ljust(64, b"\0")
+    key = b"".join(_sha1(bytes(byte ^ pad for byte in hashed)) for pad in (0x36, 0x5C))[:size]
+    if _aes(key, None, expected)[:hash_size] != _sha1(_aes(key, None, given)):
+        return None
+    return _Secret(key)
+
+
+def _sha1(content: bytes) -> bytes:
+    return hashlib.sha1(content).digest()  # noqa: S324 - the format's hash
 
 
 def _opened(key: dict[str, str], data: dict[str, str]) -> _Secret | None:
@@ -106,6 +146,8 @@ def _opened(key: dict[str, str], data: dict[str, str]) -> _Secret | None:
 
 def _decrypted(package: bytes, secret: _Secret) -> bytes:
     size = int.from_bytes(package[:8], "little")
+    if not secret.salt:
+        return _aes(secret.key, None, package[8 : 8 + (len(package) - 8) // 16 * 16])[:size]
     found = bytearray()
     for number, at in enumerate(range(8, len(package), _SEGMENT_BYTES)):
         vector = hashlib.new(secret.hash_name, secret.salt + struct.pack("<I", number)).digest()
@@ -114,6 +156,8 @@ def _decrypted(package: bytes, secret: _Secret) -> bytes:
     return bytes(found[:size])
 
 
-def _aes(key: bytes, vector: bytes, content: bytes) -> bytes:
-    decryptor = Cipher(algorithms.AES(key), modes.CBC(vector)).decryptor()
+def _aes(key: bytes, vector: bytes | None, content: bytes) -> bytes:
+    """Decrypt blocks: each after the one before, or by itself where there is no vector."""
+    mode = modes.ECB() if vector is None else modes.CBC(vector)  # noqa: S305 - the format's
+    decryptor = Cipher(algorithms.AES(key), mode).decryptor()
     return decryptor.update(content) + decryptor.finalize()
