@@ -63,7 +63,7 @@ class Done:
         return book.load_sheet(name, dtypes="string").to_polars()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Site:
     """A database, a file store and somebody who sends files."""
 
@@ -71,6 +71,8 @@ class Site:
     store: FileStore
     folder: Path
     owner_id: UUID
+    #: The installation's secret keys, the present one first.
+    keys: tuple[str, ...] = ()
 
     def send(
         self,
@@ -124,6 +126,7 @@ class Site:
                 batch_rows=batch_rows,
                 accepts_passports=accepts_passports,
                 verify_days=verify_days,
+                keys=self.keys,
             )
         finally:
             # As a connection that is closed would: nothing half done is left to the next upload.

@@ -99,6 +99,17 @@ RULES: dict[tuple[str, str], Rule] = {
     ("POST", "/api/v1/members/search"): _for("signed_in", json={"search": "nkosi"}),
     # There is no member of this id; tests/integration/members tries the ids of other offices.
     ("GET", "/api/v1/members/{member_id}"): _for("signed_in", 404),
+    ("PATCH", "/api/v1/members/{member_id}"): _for(
+        "signed_in", 404, json={"version": 1, "reason": "by phone", "fields": {"ward": "79800001"}}
+    ),
+    ("POST", "/api/v1/members/{member_id}/status"): _for(
+        "signed_in", 404, json={"version": 1, "reason": "by phone", "status": "Active"}
+    ),
+    ("POST", "/api/v1/members/export"): _for("signed_in", 202, 429, json={"format": "csv"}),
+    # Each file is its owner's; tests/integration/members/test_export.py tries those of others.
+    ("GET", "/api/v1/members/files/{file_id}"): _for("signed_in", 404),
+    ("GET", "/api/v1/members/files/{file_id}/content"): _for("signed_in", 404),
+    ("POST", "/api/v1/members/{member_id}/access"): _for("signed_in", 404),
     ("POST", "/api/v1/members/{member_id}/id-number"): _for("signed_in", 404),
     # 403: in scope, and a colleague's. 409: it is through.
     ("POST", f"{BASE}/cancel/{{job_id}}"): _for("signed_in", 403, 409),
@@ -113,6 +124,13 @@ RULES: dict[tuple[str, str], Rule] = {
     ("GET", f"{BASE}/events"): _for("signed_in", streams=True),
     ("WEBSOCKET", f"{BASE}/ws"): _for("signed_in", streams=True),
     # --- for operators
+    ("POST", "/api/v1/members/{member_id}/erase"): _for(
+        "operators", 404, json={"reason": "asked for it", "confirm": True}
+    ),
+    ("GET", "/api/v1/members/erasures/{receipt_id}"): _for("operators", 404),
+    ("POST", "/api/v1/members/readmit"): _for(
+        "operators", 404, json={"id_number": "8001015009087"}
+    ),
     ("GET", f"{BASE}/audit"): _for("operators"),
     ("GET", f"{BASE}/queue/workers"): _for("operators"),
     ("POST", f"{BASE}/queue/retry/{{job_id}}"): _for("operators", 409),

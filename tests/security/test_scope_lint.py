@@ -21,7 +21,7 @@ SOURCE = Path(rollbook.__file__).parent
 TABLE = re.compile(
     r"\b(?:FROM|JOIN|INTO|UPDATE|COPY|USING|LOCK TABLE)\s+(?:ONLY\s+)?(?:public\.)?"
     r"(?:uploads|members|upload_rows|verifications|member_changes|undo_kept|column_mappings"
-    r"|upload_claims|member_index|member_index_due|access_keys|webhooks)\b",
+    r"|upload_claims|member_index|member_index_due|member_corrections|access_keys|webhooks)\b",
     re.IGNORECASE,
 )
 #: Files of queries that nobody's request asks for by itself: a service of the system runs them,
@@ -38,13 +38,23 @@ SERVICES = {
         {"uploads/forecast.py"},
     ),
     "gauges": ("the metrics, which are counts over all offices", {"api/gauges.py"}),
+    "member_access": (
+        "the child that writes a person's file, which `member` has found in the asking scope",
+        {"members/person_file.py"},
+    ),
+    "member_erase": (
+        "erasing, for operators, of a member whom `by_index` has found; and its worker",
+        {"members/erase.py", "members/erase_files.py"},
+    ),
     "member_index": (
         "the round that indexes members after each merge, and acts on one member for that member",
         {"members/index.py"},
     ),
     "members": (
         "the child that merges one upload; takes_from_nobody keeps to the upload's office",
-        {"pipeline/match.py", "pipeline/merge.py", "pipeline/run.py"},
+        {
+            "pipeline/match.py", "pipeline/merge.py", "pipeline/run.py", "pipeline/erased.py",
+        },
     ),
     "notifications": (
         "the worker that notifies each uploader of the own upload",
@@ -84,6 +94,8 @@ INTERNAL = {
     "uploads.cancel": "of an upload that `visible` has found",
     "uploads.reopen": "of an upload that `visible` has found",
     "uploads.source_removed": "of an upload that was just cancelled",
+    "member_files.found_members": "a part of `export` and `count_members`",
+    "member_profile.note_correction": "of a member whom `lock` has found",
     # --- uploads: what is the sender's own
     "uploads.record": "the sender's new upload, with the sender's place",
     "uploads.by_idempotency_key": "keys are each owner's own",

@@ -1,18 +1,26 @@
-"""The routes of members: search, and one of them."""
+"""The routes of members: search, one of them, and corrections by hand."""
 
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated
+from typing import Annotated, Final, Literal
 from uuid import UUID
 
-from fastapi import Depends, Query
+from fastapi import Body, Depends, Query, Response
+from fastapi.responses import StreamingResponse
 from pydantic import AfterValidator, BaseModel, Field
 
-from rollbook.api.access import SystemParam, UserParam, audited, routes
-from rollbook.contract import Answer
-from rollbook.members import profile, search
-from rollbook.members.answers import IdNumber, Member, MemberPage
+from rollbook.api.access import OperatorParam, SystemParam, UserParam, audited, failures, routes
+from rollbook.backends.database import Row
+from rollbook.contract import Answer, FieldProblem
+from rollbook.members import correct, erase, export, index, profile, search
+from rollbook.members.answers import (
+    ErasureReceipt,
+    IdNumber,
+    MemberPage,
+    MemberProfile,
+    MembersFile,
+)
 from rollbook.members.search import Filters, Roll, Sort
 from rollbook.model import User
 from rollbook.service.system import System
@@ -21,6 +29,11 @@ router = routes("/members", "members", 401, 404, 422)
 
 #: Without zero bytes, which PostgreSQL's texts can't hold.
 _Text = Annotated[str | None, Field(max_length=200, pattern=r"^[^\x00]*$")]
+_TYPES: Final = {
+    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    "csv": "text/csv; charset=utf-8",
+    "json": "application/json",
+}
 PageParam = Annotated[int, Query(ge=1, le=1_000_000)]
 PageSizeParam = Annotated[int, Query(ge=1, le=500)]
 
@@ -69,6 +82,68 @@ class SearchRequest(FiltersAsked):
         return Filters(**found)
 
 
+class ExportRequest(FiltersAsked):
+    """Which members, and as what."""
+
+    id_number: Annotated[str | None, Field(pattern=r"^[0-9]{13}$")] = None
+    format: export.Format = "xlsx"
+
+    def filters(self) -> Filters:
+        """These filters."""
+        return Filters(**self.model_dump(include={*FiltersAsked.model_fields, "id_number"}))
+
+
+class AccessRequest(BaseModel):
+    """As what a person's file is made."""
+
+    format: Literal["xlsx", "json"] = "xlsx"
+
+
+class ErasureRequest(BaseModel, strict=True):
+    """Why a person is erased, and that it is meant."""
+
+    reason: Annotated[str, Field(min_length=3, max_length=500, pattern=r"^[^\x00]*$")]
+    confirm: Literal[True] = Field(description="It can't be taken back.")
+
+
+class ReadmitRequest(BaseModel):
+    """Who may be taken in again."""
+
+    id_number: Annotated[str, Field(pattern=r"^[0-9]{13}$")]
+
+
+class _Change(BaseModel):
+    """What every change by hand says."""
+
+    version: int = Field(description="Of the member as you have seen it.")
+    reason: Annotated[str, Field(min_length=3, max_length=500, pattern=r"^[^\x00]*$")]
+
+
+class CorrectionRequest(_Change):
+    """A correction by hand."""
+
+    fields: Annotated[
+        dict[str, Annotated[str, Field(max_length=2000, pattern=r"^[^\x00]*$")] | None],
+        Field(min_length=1),
+    ] = Field(
+        description="The new text by field, as a cell of a file would have it; null empties it. An "
+        "expiry date that is emptied follows from the last payment."
+    )
+
+
+class StatusRequest(_Change):
+    """A new status."""
+
+    status: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
+
+
+class CorrectedMember(MemberProfile):
+    """A member after a correction."""
+
+    corrected: list[str] = Field(description="The fields that differ now.")
+    doubts: list[FieldProblem] = Field(description="What was taken and should be looked at.")
+
+
 @router.get("")
 async def members(
     system: SystemParam,
@@ -88,11 +163,141 @@ async def find(system: SystemParam, user: UserParam, body: SearchRequest) -> Ans
     return await _page(system, user, body.filters(), body.sort, body.page, body.page_size)
 
 
+@router.post(
+    "/export",
+    status_code=202,
+    responses=failures(429),
+    dependencies=[Depends(audited("export_members"))],
+)
+async def export_members(
+    system: SystemParam, user: UserParam, response: Response, body: ExportRequest
+) -> Answer[MembersFile]:
+    """Ask for your scope's members, or those that fit filters, as a file to edit and send back."""
+    asked = await export.ask(system, user, body.filters(), file_format=body.format)
+    behind = await index.behind(system.pool) if body.search or body.ward else None
+    said = "The file is being made."
+    if behind is not None and (behind.uploads or behind.is_filling):
+        said += " Members of the latest uploads aren't indexed yet and may be missing."
+    return _file(response, asked, said)
+
+
+@router.get("/files/{file_id}")
+async def members_file(file_id: UUID, system: SystemParam, user: UserParam) -> Answer[MembersFile]:
+    """Say how far a file that you have asked for is."""
+    found = MembersFile.of(await export.get(system, user, file_id))
+    return Answer(message=f"The file is {found.status}.", data=found)
+
+
+@router.get(
+    "/files/{file_id}/content",
+    response_class=Response,
+    responses=failures(409),
+    dependencies=[Depends(audited("download_export"))],
+)
+async def content(file_id: UUID, system: SystemParam, user: UserParam) -> StreamingResponse:
+    """Download a file that you have asked for; it holds whole ID numbers, and that is recorded."""
+    row, size, chunks = await export.download(system, user, file_id)
+    name = "members" if row["kind"] == "export" else "person"
+    headers = {
+        "Content-Disposition": f'attachment; filename="{name}-{file_id}.{row["format"]}"',
+        "Content-Length": str(size),
+        "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff",
+    }
+    return StreamingResponse(chunks, media_type=_TYPES[row["format"]], headers=headers)
+
+
+@router.get("/erasures/{receipt_id}", responses=failures(403))
+async def erasure(
+    receipt_id: UUID, system: SystemParam, user: OperatorParam
+) -> Answer[ErasureReceipt]:
+    """Show the receipt of an erasure."""
+    del user
+    found = ErasureReceipt.of(await erase.get(system, receipt_id))
+    return Answer(message=f"The erasure is {found.status}.", data=found)
+
+
+@router.post("/readmit", dependencies=[Depends(audited("readmit_person"))], responses=failures(403))
+async def readmit(system: SystemParam, user: OperatorParam, body: ReadmitRequest) -> Answer[None]:
+    """Let an erased person be taken in again, because the person has joined again."""
+    await erase.readmit(system, user, body.id_number)
+    return Answer(
+        message="Files may hold this person again. Send the file with the person's row.", data=None
+    )
+
+
 @router.get("/{member_id}")
-async def member(member_id: UUID, system: SystemParam, user: UserParam) -> Answer[Member]:
-    """Everything that is known of a member; the ID number is masked."""
-    found = await profile.get(system.pool, user, member_id)
-    return Answer(message="The member.", data=Member.of(found))
+async def member(member_id: UUID, system: SystemParam, user: UserParam) -> Answer[MemberProfile]:
+    """Show a member: all fields and where each comes from, the history, and the uploads."""
+    found = await profile.profile(system, user, member_id)
+    return Answer(message="The member.", data=MemberProfile.of_profile(found))
+
+
+@router.patch(
+    "/{member_id}", responses=failures(409), dependencies=[Depends(audited("correct_member"))]
+)
+async def correct_member(
+    member_id: UUID, system: SystemParam, user: UserParam, body: CorrectionRequest
+) -> Answer[CorrectedMember]:
+    """Correct fields of a member by hand; each is checked as a cell of a file is."""
+    done = await correct.correct(
+        system, user, member_id, version=body.version, reason=body.reason, given=body.fields
+    )
+    return await _corrected(system, user, done)
+
+
+@router.post(
+    "/{member_id}/status",
+    responses=failures(409),
+    dependencies=[Depends(audited("member_status"))],
+)
+async def status(
+    member_id: UUID, system: SystemParam, user: UserParam, body: StatusRequest
+) -> Answer[CorrectedMember]:
+    """Set a member's status."""
+    given = {"status": body.status}
+    done = await correct.correct(
+        system, user, member_id, version=body.version, reason=body.reason, given=given,
+        act="member_status",
+    )  # fmt: skip
+    return await _corrected(system, user, done)
+
+
+@router.post(
+    "/{member_id}/access",
+    status_code=202,
+    responses=failures(429),
+    dependencies=[Depends(audited("access_member"))],
+)
+async def access(
+    member_id: UUID,
+    system: SystemParam,
+    user: UserParam,
+    response: Response,
+    body: Annotated[AccessRequest | None, Body()] = None,
+) -> Answer[MembersFile]:
+    """Ask for everything that is held about a person, as a workbook or as JSON."""
+    wanted = (body or AccessRequest()).format
+    asked = await export.ask_for_person(system, user, member_id, file_format=wanted)
+    return _file(response, asked, "The person's file is being made.")
+
+
+@router.post(
+    "/{member_id}/erase",
+    status_code=202,
+    dependencies=[Depends(audited("erase_member"))],
+    responses=failures(403),
+)
+async def erase_member(
+    member_id: UUID, system: SystemParam, user: OperatorParam, body: ErasureRequest
+) -> Answer[ErasureReceipt]:
+    """Erase a person from everything that is held, for good; only a keyed hash stays."""
+    receipt = ErasureReceipt.of(await erase.erase(system, user, member_id, reason=body.reason))
+    return Answer(
+        message="The record is erased. What else is stored is being looked through; the receipt "
+        "says when that is done.",
+        data=receipt,
+    )
 
 
 @router.post("/{member_id}/id-number", dependencies=[Depends(audited("open_id_number"))])
@@ -103,6 +308,26 @@ async def id_number(member_id: UUID, system: SystemParam, user: UserParam) -> An
         message="The whole ID number. That you opened it is recorded.",
         data=IdNumber(id_number=found),
     )
+
+
+def _file(response: Response, asked: Row, said: str) -> Answer[MembersFile]:
+    """The answer to a request for a file, and where to ask for it."""
+    response.headers["Location"] = f"/api/v1/members/files/{asked['id']}"
+    return Answer(message=said, data=MembersFile.of(asked))
+
+
+async def _corrected(
+    system: System, user: User, done: correct.Correction
+) -> Answer[CorrectedMember]:
+    found = MemberProfile.of_profile(await profile.profile(system, user, done.member["member_id"]))
+    doubts = [FieldProblem(field=name, message=said) for name, said in done.doubts]
+    message = "Nothing differs, so nothing was changed."
+    if done.changed:
+        message = f"Corrected: {', '.join(done.changed)}."
+    if doubts:
+        message += " Please look at what is doubtful."
+    data = CorrectedMember(**found.model_dump(), corrected=done.changed, doubts=doubts)
+    return Answer(message=message, data=data)
 
 
 async def _page(

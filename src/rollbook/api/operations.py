@@ -67,6 +67,12 @@ IDS: Final[dict[tuple[str, str], str]] = {
     ("POST", "/api/v1/members/search"): "search_members",
     ("GET", "/api/v1/members/{member_id}"): "get_member",
     ("POST", "/api/v1/members/{member_id}/id-number"): "open_id_number",
+    ("POST", "/api/v1/members/{member_id}/status"): "set_member_status",
+    ("POST", "/api/v1/members/{member_id}/access"): "request_person_file",
+    ("GET", "/api/v1/members/files/{file_id}"): "get_members_file",
+    ("GET", "/api/v1/members/files/{file_id}/content"): "download_members_file",
+    ("GET", "/api/v1/members/erasures/{receipt_id}"): "get_erasure",
+    ("POST", "/api/v1/members/readmit"): "readmit_person",
     ("GET", "/healthz"): "get_health",
     ("GET", "/readyz"): "get_readiness",
     ("GET", "/metrics"): "get_metrics",
@@ -84,12 +90,16 @@ DOWNLOADS: Final[dict[str, str]] = {
         XLSX,
     ),
     "download_kept_members": "text/csv",
+    # A workbook, text or JSON, as it was asked for.
+    "download_members_file": "application/octet-stream",
 }
 
 #: What a parameter is, where the route says nothing of its own; the same on all routes.
 PARAMETERS: Final[dict[str, str]] = {
     "job_id": "The upload's id, as the answer to the file had it.",
     "member_id": "The member's id, as lists and changes have it.",
+    "file_id": "The file's id, as the answer to the request had it as `job_id`.",
+    "receipt_id": "The receipt of the erasure.",
     "mapping_id": "The mapping's id, as the list has it.",
     "key_id": "The key's id, as the list has it.",
     "webhook_id": "The webhook's id, as the list has it.",

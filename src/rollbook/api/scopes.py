@@ -69,6 +69,16 @@ OPENS: Final[dict[tuple[str, str], Scopes]] = {
     ("POST", "/api/v1/members/search"): MEMBERS,
     ("GET", "/api/v1/members/{member_id}"): MEMBERS,
     ("POST", "/api/v1/members/{member_id}/id-number"): MEMBERS,
+    ("PATCH", "/api/v1/members/{member_id}"): MEMBERS,
+    ("POST", "/api/v1/members/{member_id}/status"): MEMBERS,
+    ("POST", "/api/v1/members/{member_id}/access"): MEMBERS,
+    ("POST", "/api/v1/members/export"): MEMBERS,
+    ("GET", "/api/v1/members/files/{file_id}"): MEMBERS,
+    ("GET", "/api/v1/members/files/{file_id}/content"): MEMBERS,
+    ("GET", "/api/v1/members/erasures/{receipt_id}"): MEMBERS,
+    # What can't be taken back, a person decides.
+    ("POST", "/api/v1/members/{member_id}/erase"): PEOPLE,
+    ("POST", "/api/v1/members/readmit"): PEOPLE,
     # --- operating; the role must be an operator's too
     ("GET", f"{_UPLOADS}/queue/workers"): OPERATE,
     ("POST", f"{_UPLOADS}/queue/retry/{{job_id}}"): OPERATE,

@@ -49,7 +49,7 @@ _TIMES: ClientConfig = {
 }
 
 _ID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-_KEY = re.compile(rf"({_ID})/(?:source\.\w+|(?:report|refused)-[\w-]+\.\w+)")
+_KEY = re.compile(rf"({_ID})/(?:source\.\w+|(?:report|refused|members)-[\w-]+\.\w+)")
 #: What a write that was cut off leaves in a folder: obstore writes beside the file and renames.
 #: The store itself doesn't list it.
 _CUT_OFF = re.compile(rf"{_KEY.pattern}#\d+")
@@ -97,6 +97,14 @@ def report_tables_key(upload_id: UUID, attempt: int) -> str:
 def refused_key(upload_id: UUID, attempt: int) -> str:
     """The key of the workbook of refused rows."""
     return f"{upload_id}/refused-{attempt}.xlsx"
+
+
+def members_key(file_id: UUID, kind: str) -> str:
+    """The key of a file of members that somebody asked for.
+
+    Its folder is no upload's, so retention would remove it after a day.
+    """
+    return f"{file_id}/members-file.{kind}"
 
 
 class FileStore:

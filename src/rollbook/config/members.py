@@ -22,6 +22,12 @@ class MemberSettings(BaseSettings):
     members_most_found: Positive = 10_000
     #: Seconds that PostgreSQL gets for a search.
     members_timeout_s: Annotated[float, Field(gt=0)] = 10
+    #: Seconds that a correction waits for a member whom a merge has locked.
+    member_lock_wait_s: Annotated[float, Field(gt=0)] = 5
+    #: Hours after which an export, or a person's file, is removed.
+    export_hours: Annotated[int, Field(gt=0, le=24)] = 24
+    #: Such files of one user that may wait to be made.
+    exports_per_user: Positive = 5
     #: Seconds between two looks for members who are to be indexed.
     members_index_interval_s: Annotated[float, Field(gt=0)] = 2
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import asdict
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 from uuid import UUID
@@ -10,6 +11,8 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, Field
 
 from rollbook.masking import masked, masked_passport
+from rollbook.members.history import Event, How, Source
+from rollbook.members.profile import Profile, version_of
 from rollbook.members.search import Found, Roll
 
 if TYPE_CHECKING:
@@ -173,13 +176,152 @@ class Member(BaseModel):
         return cls(**same, version=version_of(member), fields=fields, roll=roll)
 
 
+class MemberSource(BaseModel):
+    """Where a value comes from."""
+
+    how: How = Field(
+        description="created: with the member. upload, correction: by one. elsewhere: in the "
+        "database itself."
+    )
+    at: dt.datetime | None
+    job_id: UUID | None = Field(description="The upload; null where it is another office's.")
+    row_number: int | None = Field(
+        description="The row of its file; null where that is not stored, or not any more."
+    )
+    by: Text = Field(description="Who corrected it; null where it is another office's account.")
+    reason: Text = Field(description="Why it was corrected.")
+    is_certain: bool = Field(
+        description="False: from this upload or an earlier one; what was before is not stored."
+    )
+
+    @classmethod
+    def of(cls, source: Source) -> Self:
+        """The answer to a source."""
+        return cls(**asdict(source))
+
+
+class MemberChange(BaseModel):
+    """A field before and after; null where it was or is empty."""
+
+    before: Text
+    after: Text
+
+
+class MemberEvent(BaseModel):
+    """Something that changed the member; the first one created it."""
+
+    source: MemberSource
+    fields: dict[str, MemberChange]
+
+    @classmethod
+    def of(cls, event: Event) -> Self:
+        """The answer to an event."""
+        fields = {
+            name: MemberChange(before=_text(before), after=_text(after))
+            for name, (before, after) in event.changes.items()
+        }
+        return cls(source=MemberSource.of(event.source), fields=fields)
+
+
+class MemberUpload(BaseModel):
+    """An upload that held the member."""
+
+    job_id: UUID
+    file_name: Text
+    how: Literal["created", "changed", "confirmed"] = Field(
+        description="confirmed: the file held the member, and nothing of it was new."
+    )
+    row_number: int | None
+    finished_at: dt.datetime | None
+    undone_at: dt.datetime | None
+
+
+class MemberProfile(Member):
+    """Everything that is known of a member, and where from."""
+
+    sources: dict[str, MemberSource] = Field(description="By field, where it has a value.")
+    history: list[MemberEvent] = Field(
+        description="The latest first. Former values are stored for ROLLBOOK_UNDO_DAYS."
+    )
+    uploads: list[MemberUpload] = Field(
+        description="Your scope's uploads that held the member, the latest first."
+    )
+
+    @classmethod
+    def of_profile(cls, profile: Profile) -> Self:
+        """The answer to a profile."""
+        return cls(
+            **Member.of(profile.member).model_dump(),
+            sources={
+                name: MemberSource.of(source) for name, source in profile.history.sources.items()
+            },
+            history=[MemberEvent.of(event) for event in profile.history.events],
+            uploads=[MemberUpload(**upload) for upload in profile.uploads],
+        )
+
+
+def _text(value: object) -> str | None:
+    """A value of a JSON document as it is shown."""
+    return None if value is None else str(value)
+
+
+class MembersFile(BaseModel):
+    """A file of members that somebody asked for: an export, or one person's file."""
+
+    job_id: UUID
+    kind: Literal["export", "access"]
+    format: Literal["xlsx", "csv", "json"]
+    status: Literal["pending", "completed", "failed", "removed"]
+    rows_done: int
+    rows_total: int | None = Field(description="Null until it is counted.")
+    file_bytes: int | None
+    error: str | None
+    created_at: dt.datetime
+    finished_at: dt.datetime | None
+    expires_at: dt.datetime | None = Field(description="When it is removed.")
+
+    @classmethod
+    def of(cls, row: Row) -> Self:
+        """The answer to a row of the table ``member_files``."""
+        same = {name: row[name] for name in cls.model_fields if name in row}
+        return cls(**same, job_id=row["id"])
+
+
+class ErasureReceipt(BaseModel):
+    """The receipt of an erasure; it says nothing of the person."""
+
+    receipt: UUID
+    status: Literal["pending", "completed"] = Field(
+        description="pending: the record is gone, and a worker looks through what else is stored."
+    )
+    reason: str
+    by: str = Field(description="Who erased the person.")
+    counts: dict[str, int] = Field(description="How much was removed or rewritten, by kind.")
+    erased_at: dt.datetime
+    finished_at: dt.datetime | None
+    remains: list[str] = Field(description="What Rollbook can't reach, as sentences.")
+
+    @classmethod
+    def of(cls, row: Row) -> Self:
+        """The answer to a row of the table ``erasures``."""
+        same = {name: row[name] for name in ("status", "reason", "counts", "finished_at")}
+        return cls(
+            **same, receipt=row["id"], by=row["email"], erased_at=row["created_at"],
+            remains=list(_REMAINS),
+        )  # fmt: skip
+
+
+#: What stays for a while after an erasure.
+_REMAINS = (
+    "PostgreSQL's write-ahead log and backups hold the person until they are recycled or expire.",
+    "Deleted rows stay in PostgreSQL's files until VACUUM FULL, or until their place is reused.",
+    "Files in the watched folder's processed/ and failed/ stay until their retention ends.",
+    "A file that was sent to be checked and isn't uploaded yet stays until it expires.",
+    "Files that somebody has downloaded are out of reach.",
+)
+
+
 class IdNumber(BaseModel):
     """A whole ID number."""
 
     id_number: str
-
-
-def version_of(member: Row) -> int:
-    """The version of a row of the table ``members``: when it changed, in microseconds."""
-    changed: dt.datetime = member["changed_at"]
-    return round((changed - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)) / dt.timedelta(microseconds=1))

@@ -1,13 +1,15 @@
-"""One member: the record by its id, which is a uuid so that no ID number is in an address."""
+"""One member, by its id, which is a uuid so that no ID number is in an address."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import datetime as dt
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 from rollbook.accounts import audit
-from rollbook.backends.database import fetch_one, queries
+from rollbook.backends.database import fetch_all, fetch_one, queries
 from rollbook.errors import NotAllowedError, NotFoundError
-from rollbook.members import index
+from rollbook.members import history, index
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from rollbook.backends.database import Connection, Pool, Row
     from rollbook.model import User
     from rollbook.service.system import System
+
+_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 _SQL = queries("member_profile")
 
@@ -40,6 +44,42 @@ async def get(where: Pool | Connection, user: User, member_id: UUID) -> Row:
     if found is None:
         raise NotFoundError("There is no such member. Search for the member again.")
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """All that is known of a member."""
+
+    #: The row of the table ``members``.
+    member: Row
+    history: history.History
+    #: The uploads of the reader's scope that held the member, the latest first.
+    uploads: list[Row]
+
+
+async def profile(system: System, user: User, member_id: UUID) -> Profile:
+    """A member with sources, history and uploads.
+
+    Raises:
+        NotFoundError: there is none of this id in the reader's scope.
+    """
+    async with system.pool.connection() as connection:
+        # Member and history are of one moment.
+        await connection.execute(_SQL["one_moment"])
+        member = await get(connection, user, member_id)
+        own = {name: member[name] for name in ("id_number", "created_by_upload", "created_by_row")}
+        uploads = await fetch_all(
+            connection,
+            _SQL["uploads_of"],
+            {**own, "member_id": member_id, **user.scope.parameters()},
+        )
+        return Profile(member, await history.read(connection, user, member), uploads)
+
+
+def version_of(member: Row) -> int:
+    """The version of a row of the table ``members``: when it changed, in microseconds."""
+    changed: dt.datetime = member["changed_at"]
+    return (changed - _EPOCH) // dt.timedelta(microseconds=1)
 
 
 async def open_id_number(system: System, user: User, member_id: UUID) -> str:

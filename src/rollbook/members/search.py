@@ -97,9 +97,9 @@ async def find(
             f"Only the first {most:,} members are shown page by page. Narrow the search, or export "
             "the members instead."
         )
-    async with _bounded(system) as connection:
+    async with bounded(system) as connection:
         found = await index.behind(connection)
-        query = await _query(connection, filters, user.scope)
+        query = await text_query(connection, filters, user.scope)
         parts = {
             **{name: sql.Literal(value) for name, value in user.scope.parameters().items()},
             "filters": _all(_conditions(filters)),
@@ -128,7 +128,7 @@ async def find(
 
 
 @asynccontextmanager
-async def _bounded(system: System) -> AsyncIterator[Connection]:
+async def bounded(system: System) -> AsyncIterator[Connection]:
     """A transaction for searching.
 
     Raises:
@@ -144,6 +144,21 @@ async def _bounded(system: System) -> AsyncIterator[Connection]:
             f"The search took longer than {seconds:g} seconds and was stopped. Narrow it with a "
             "place, or with more letters of a name, or sort by name."
         ) from error
+
+
+def conditions(filters: Filters, query: str | None) -> sql.Composable:
+    """The filters as a condition on ``members AS m``, and with a text query on ``entry``.
+
+    Args:
+        filters: as for ``find``.
+        query: as ``text_query`` made it of them.
+    """
+    found = list(_conditions(filters))
+    if query is not None:
+        found.append(sql.SQL("entry.lexemes @@ {}::tsquery").format(query))
+    if filters.id_number is not None:
+        found.append(sql.SQL("m.id_number = {}").format(sql.Literal(filters.id_number)))
+    return _all(iter(found))
 
 
 async def _rows(connection: Connection, name: str, parts: dict[str, Any]) -> list[Row]:
@@ -204,7 +219,7 @@ def _place(filters: Filters) -> dict[str, str | None]:
     return {"province": province, "municipality": municipality}
 
 
-async def _query(connection: Connection, filters: Filters, scope: Scope) -> str | None:
+async def text_query(connection: Connection, filters: Filters, scope: Scope) -> str | None:
     """The filters as a query of the text index; None where they have no text and no ward.
 
     Raises:

@@ -27,6 +27,7 @@ from rollbook.notifications import outbox
 from rollbook.pipeline import report
 from rollbook.pipeline.doubts import add_doubts
 from rollbook.pipeline.emptied import count_emptied, fields_of, key_of
+from rollbook.pipeline.erased import Erased
 from rollbook.pipeline.match import People, match, staging
 from rollbook.pipeline.merge import count, foreseen, keep_rows, merge, outcomes, renew_changes
 from rollbook.pipeline.merge_rule import merge_rule
@@ -69,6 +70,7 @@ def process(
     channels: Sequence[outbox.Channel] = (),
     limits: Limits | None = None,
     accepts_passports: bool = False,
+    keys: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Process the upload's file in all stages and commit the result.
 
@@ -85,6 +87,7 @@ def process(
         channels: the notification channels for the upload's end.
         limits: what a workbook may hold.
         accepts_passports: passports may take the place of ID numbers.
+        keys: the installation's secret keys, by which erased people are known.
 
     Returns:
         ``rows_total`` and the counts by outcome.
@@ -100,6 +103,7 @@ def process(
         tempfile.TemporaryDirectory(prefix="rollbook-") as name,
     ):
         verification = Verification(connection, upload, cache_days=verify_days)
+        erased = Erased.read(connection, keys)
         attempt_ = _Attempt(
             connection,
             store,
@@ -108,6 +112,7 @@ def process(
             Path(name),
             verification,
             channels,
+            erased,
             accepts_passports=accepts_passports,
         )
         try:
@@ -129,11 +134,13 @@ class _Attempt:
         folder: Path,
         verification: Verification,
         channels: Sequence[outbox.Channel],
+        erased: Erased,
         *,
         accepts_passports: bool,
     ) -> None:
         self._accepts_passports = accepts_passports
         self._channels = channels
+        self._erased = erased
         self._verification = verification
         self._connection = connection
         self._store = store
@@ -256,6 +263,7 @@ class _Attempt:
         staged = Staged(
             today(self._connection),
             self._scope,
+            self._erased,
             None if empty_text is None else key_of(empty_text),
             accepts_passports=self._accepts_passports,
         )

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from rollbook.backends.database import Row
     from rollbook.model import Scope
+    from rollbook.pipeline.erased import Erased
     from rollbook.pipeline.normalise import Normalised
     from rollbook.pipeline.read import Sheet
     from rollbook.pipeline.spill import Spill
@@ -39,6 +40,7 @@ class Staged:
         self,
         today: dt.date,
         scope: Scope,
+        erased: Erased,
         empty_text: str | None = None,
         *,
         accepts_passports: bool = False,
@@ -48,6 +50,7 @@ class Staged:
         Args:
             today: of the whole attempt.
             scope: the office that sent the file.
+            erased: people whose rows are refused.
             empty_text: the text that empties a field; see ``normalise``.
             accepts_passports: likewise.
         """
@@ -59,6 +62,7 @@ class Staged:
         self.emptied = 0
         self._today = today
         self._scope = scope
+        self._erased = erased
         self._orders = Orders()
         #: Of each batch: the sheet without its rows, how its dates were read, and its ledger.
         self._batches: list[tuple[Sheet, Normalised]] = []
@@ -85,7 +89,7 @@ class Staged:
 
     def validate(self, normalised: Normalised, sheet: Sheet) -> Validated:
         """Validate the batch that was normalised last."""
-        validated = validate(normalised, sheet, self._scope)
+        validated = self._validated(normalised, sheet)
         if self._empty_text is not None:
             self.emptied |= int(validated.rows.select(pl.col("emptied").bitwise_or()).item() or 0)
         if self._accepts_passports:
@@ -118,12 +122,16 @@ class Staged:
         ]
         for number in again:
             sheet = replace(self._batches[number][0], frame=spill.rows_of(number))
-            validated = validate(self._normalised(sheet), sheet, self._scope)
+            validated = self._validated(self._normalised(sheet), sheet)
             unstage(connection, sheet.frame)
             with staging(connection, is_new=False) as stage:
                 stage(validated.rows)
             spill.replace_problems(number, validated.problems)
             self._ledgers[number] = ledger_of(validated.rows)
+
+    def _validated(self, normalised: Normalised, sheet: Sheet) -> Validated:
+        validated = validate(normalised, sheet, self._scope)
+        return self._erased.refuse(validated, normalised.headers.get("id_number"))
 
     def check_numbers(self) -> None:
         """Refuse a file most of whose ID numbers lost digits: one sentence says it for all rows.

@@ -167,6 +167,10 @@ WHERE takes_from_nobody(m.province, m.municipality, {province}, {municipality});
 INSERT INTO upload_claims (upload_id, fields, people, filled)
 VALUES ({upload_id}, {names}, '{{}}', '{{}}');
 
+-- name: erased
+-- The keyed hashes of people who were erased on request.
+SELECT hash, key_id FROM erased_people;
+
 -- name: note_written
 -- Members whom the merge wrote, for their index (members/index.py). {{people}} are ID numbers as numbers.
 INSERT INTO member_index_due (upload_id, people) VALUES ({upload_id}, {people}::bigint[]);

@@ -28,6 +28,7 @@ import psycopg
 import structlog
 
 from rollbook import config
+from rollbook.accounts import tokens
 from rollbook.backends import files
 from rollbook.backends.database import connect, queries
 from rollbook.backends.database_errors import explained
@@ -40,6 +41,7 @@ from rollbook.errors import (
     RollbookError,
     ServiceUnavailableError,
 )
+from rollbook.members import erase_files, export_file
 from rollbook.model import Scope
 from rollbook.pipeline import report_again, run
 from rollbook.pipeline.preview import preview
@@ -167,6 +169,18 @@ def _run(settings: Settings, task: dict[str, Any], answers: TextIO) -> dict[str,
         lock_timeout_s=settings.lock_wait_s,
     ) as connection:
         _expect_store(connection, store)
+        if task["work"] == "erase":
+            return erase_files.process(
+                connection, store, erasure_id=upload_id, seconds=settings.job_timeout_s / 2
+            )
+        if task["work"] == "members_file":
+            return export_file.process(
+                connection,
+                store,
+                file_id=upload_id,
+                hours=settings.export_hours,
+                report_progress=report,
+            )
         if task["work"] == "check":
             return _check(settings, connection, store, upload_id)
         if task["work"] == "report":
@@ -181,6 +195,7 @@ def _run(settings: Settings, task: dict[str, Any], answers: TextIO) -> dict[str,
             report_progress=report,
             report_stages=report_stages,
             channels=settings.notification_channels,
+            keys=tokens.verifying_keys(settings),
             verify_days=settings.voter_roll_cache_days if settings.asks_voter_roll else None,
             limits=_limits(settings),
             accepts_passports=settings.accepts_passports,

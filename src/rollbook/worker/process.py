@@ -10,7 +10,7 @@ import structlog
 from rollbook.accounts import audit
 from rollbook.backends.database import queries
 from rollbook.folder import retention as folder_retention
-from rollbook.members import index
+from rollbook.members import erase, export, index
 from rollbook.notifications.worker import deliver_due
 from rollbook.queue import retired
 from rollbook.queue.bull_worker import OneCallWorker
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from rollbook.config import Settings
     from rollbook.service.system import System
 
+#: Seconds between two looks for exports that have expired.
+EXPIRY_S = 300.0
 #: Seconds between two heartbeats.
 HEARTBEAT_S = 5.0
 
@@ -80,11 +82,19 @@ class UploadWorker:
                 lambda: index.run_once(self._system),
                 service="index of members",
             ),
+            every(
+                EXPIRY_S,
+                lambda: export.forget_expired(self._system),
+                service="expired files of members",
+            ),
         ):
             log.info("worker started", worker=self.name, concurrency=self._settings.concurrency)
             async with asyncio.TaskGroup() as work:
                 work.create_task(retired.remove_keys(self._system.redis, stop))
                 work.create_task(run_jobs(self._settings, stop, self._make_worker, self._shut_down))
+                make = self.slots.make_members_file
+                work.create_task(export.make_due(self._system, make, stop))
+                work.create_task(erase.carry_out_due(self._system, self.slots.erase, stop))
                 if self._settings.asks_voter_roll:
                     roll = VerificationWorker(self._system, write_report=self.slots.write_report)
                     work.create_task(roll.run(stop))

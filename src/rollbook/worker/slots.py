@@ -291,6 +291,17 @@ class Slots:
         """Write an upload's report again, in a child like an attempt; raises what ``run`` does."""
         await self.run(upload_id, 0, lambda _: None, "report")
 
+    async def make_members_file(
+        self, file_id: UUID, on_progress: Callable[[Progress], None]
+    ) -> None:
+        """Make a file of members, in a child like an attempt; raises what ``run`` does."""
+        await self.run(file_id, 0, on_progress, "members_file")
+
+    async def erase(self, erasure_id: UUID) -> bool:
+        """Go on with an erasure, in a child like an attempt; returns whether it is done."""
+        done = await self.run(erasure_id, 0, lambda _: None, "erase")
+        return bool(done["is_done"])
+
     async def _warm_up(self) -> None:
         try:
             self._idle.append(await self._start())

@@ -80,7 +80,10 @@ class Scenario:
         if path.startswith(("/auth", "/keys", "/members", "/webhooks")):
             base = "/api/v1"
         address = f"{base}{path}"
-        for name in ("job_id", "mapping_id", "member_id", "key_id", "webhook_id", "delivery_id"):
+        for name in (
+            "job_id", "mapping_id", "member_id", "key_id", "webhook_id", "delivery_id", "file_id",
+            "receipt_id",
+        ):  # fmt: skip
             address = address.replace(f"{{{name}}}", str(request.pop(name, None)))
         answer = await self._api.request(method, address, **request)
         assert answer.status_code == status, answer.text
@@ -157,8 +160,37 @@ async def _members_and_mappings(steps: Scenario, system: System) -> None:
     await index.run_once(system)
     [line] = (await call("GET /members", params={"search": "first0"}))["items"]
     await call("POST /members/search", json={"id_number": id_number(0)})
-    await call("GET /members/{member_id}", member_id=line["member_id"])
+    shown = await call("GET /members/{member_id}", member_id=line["member_id"])
+    change = {"version": shown["version"], "reason": "told us by phone"}
+    shown = await call(
+        "PATCH /members/{member_id}",
+        member_id=line["member_id"],
+        json={**change, "fields": {"cell_number": "083 555 0101"}},
+    )
+    await call(
+        "POST /members/{member_id}/status",
+        member_id=line["member_id"],
+        json={"version": shown["version"], "reason": "left the organisation", "status": "Inactive"},
+    )
     await call("POST /members/{member_id}/id-number", member_id=line["member_id"])
+    await call(
+        "POST /members/{member_id}/access",
+        status=202,
+        member_id=line["member_id"],
+        json={"format": "json"},
+    )
+    asked = {"format": "xlsx", "municipality": "Johannesburg"}
+    file = await call("POST /members/export", status=202, json=asked)
+    await call("GET /members/files/{file_id}", file_id=file["job_id"])
+    found = await call("GET /members", params={"search": "first21"})
+    gone = await call(
+        "POST /members/{member_id}/erase",
+        status=202,
+        member_id=found["items"][0]["member_id"],
+        json={"reason": "asked for it in writing, letter 12", "confirm": True},
+    )
+    await call("GET /members/erasures/{receipt_id}", receipt_id=gone["receipt"])
+    await call("POST /members/readmit", json={"id_number": id_number(21)})
     [mapping] = (await call("GET /mappings"))["items"]
     change = {"columns": dict(mapping["columns"])}
     path = "PATCH /mappings/{mapping_id}"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from rollbook.accounts import tokens
 from rollbook.accounts.users import issue_token
 from rollbook.model import Role, User
 from tests.pipeline_run import Site, open_site
@@ -25,6 +26,7 @@ def site(database_url: str, settings: Settings) -> Iterator[Site]:
     """With the store of the system, which proves whose it is."""
     settings.data_dir.mkdir(exist_ok=True)
     with open_site(database_url, settings.data_dir) as opened:
+        opened.keys = tokens.verifying_keys(settings)
         yield opened
 
 

@@ -1,0 +1,192 @@
+"""Erasure: a person goes from everything that is held, and a keyed hash stays.
+
+The request removes the record at once. A worker then looks through all that is stored, upload by
+upload, since a refused row or a dry run may hold the person too (``erase_files``). The receipt says
+how much was removed, and nothing of the person.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID, uuid4
+
+import structlog
+from psycopg.errors import LockNotAvailable
+from psycopg.types.json import Jsonb
+
+from rollbook.accounts import audit, tokens
+from rollbook.accounts.erased import erased_hash
+from rollbook.backends.database import execute, fetch_one, queries
+from rollbook.errors import BusyError, InvalidRequestError, NotFoundError
+from rollbook.members import index, profile
+from rollbook.members.person import Person
+from rollbook.service.due import pause_s, work_on_due
+from rollbook.service.rounds import every
+from rollbook.telemetry import logs
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Awaitable, Callable
+
+    from rollbook.backends.database import Row
+    from rollbook.model import User
+    from rollbook.service.system import System
+
+#: Seconds of a claim's lease, and between two renewals.
+LEASE_S: Final = 60.0
+RENEW_S: Final = 20.0
+#: Longest pause before an erasure that could not go on is tried again, in seconds; it always is.
+LONGEST_PAUSE_S: Final = 300.0
+
+_SQL, _PROFILE = queries("member_erase"), queries("member_profile")
+log = structlog.get_logger(__name__)
+
+
+async def erase(system: System, user: User, member_id: UUID, *, reason: str) -> Row:
+    """Erase a person: the record at once, everything else by a worker.
+
+    Args:
+        system: the opened parts.
+        user: an operator.
+        member_id: who.
+        reason: for the receipt; it must not name the person.
+
+    Returns:
+        The receipt.
+
+    Raises:
+        NotFoundError: there is no member of this id in the reader's scope.
+        InvalidRequestError: the reason names the person.
+        BusyError: a merge has locked the member for too long.
+    """
+    seconds = system.settings.member_lock_wait_s
+    try:
+        async with system.pool.connection() as connection:
+            bound = {"milliseconds": round(seconds * 1000)}
+            await connection.execute(_PROFILE["bound_lock"], bound)
+            member = await profile.get(connection, user, member_id)
+            person = Person.of(member)
+            if person.is_named_in(reason):
+                raise InvalidRequestError(
+                    "The reason stays with the receipt, so it must not name the person: leave out "
+                    "names and numbers. Nothing was erased."
+                )
+            key = tokens.signing_key(system.settings)
+            own = {"id_number": member["id_number"]}
+            hashed = {"hash": erased_hash(key, member["id_number"]), "key_id": tokens.key_id(key)}
+            counts = {
+                name: await execute(connection, _SQL[f"remove_{query}"], own)
+                for name, query in (
+                    ("members", "member"),
+                    ("corrections", "corrections"),
+                    ("voter_roll_answers", "answers"),
+                    ("voter_roll_questions", "questions"),
+                )
+            }
+            await execute(connection, _SQL["note_person"], hashed)
+            wanted: dict[str, Any] = {
+                "id": uuid4(),
+                "user_id": user.id,
+                "email": user.email,
+                "reason": reason,
+                "person": Jsonb(
+                    {
+                        **person.as_json(),
+                        "member_id": str(member_id),
+                        "key": member["id_number"],
+                    }
+                ),
+                "counts": Jsonb(counts),
+            }
+            receipt = await fetch_one(connection, _SQL["request"], wanted)
+            assert receipt is not None  # RETURNING
+            await audit.record(
+                connection, "erase_member", who=user, member_id=member_id,
+                about=f"receipt {receipt['id']}",
+            )  # fmt: skip
+            await index.write(connection, [int(member["id_number"])])
+    except LockNotAvailable as error:
+        raise BusyError(
+            "This member is being changed by an upload or another program, for longer than "
+            f"{seconds:g} seconds. Nothing was erased; please try again in a minute."
+        ) from error
+    log.info("member erased", receipt=str(receipt["id"]))
+    return receipt
+
+
+async def get(system: System, receipt_id: UUID) -> Row:
+    """A receipt, for operators.
+
+    Raises:
+        NotFoundError: there is none of this id.
+    """
+    found = await fetch_one(system.pool, _SQL["get"], {"id": receipt_id})
+    if found is None:
+        raise NotFoundError("There is no such receipt. Check its id.")
+    return found
+
+
+async def readmit(system: System, user: User, id_number: str) -> None:
+    """Let an erased person be taken in again: the hash goes.
+
+    Raises:
+        NotFoundError: nobody with this ID number was erased.
+    """
+    keys = tokens.verifying_keys(system.settings)
+    hashes = [erased_hash(key, id_number) for key in keys]
+    async with system.pool.connection() as connection:
+        if not await execute(connection, _SQL["readmit"], {"hashes": hashes}):
+            raise NotFoundError("Nobody with this ID number was erased. Nothing was changed.")
+        await audit.record(connection, "readmit_person", who=user)
+    log.info("person readmitted")
+
+
+@dataclass(frozen=True, slots=True)
+class _Claimed:
+    """An erasure that this process carries out."""
+
+    id: UUID
+    tries: int
+
+
+async def carry_out_due(
+    system: System, carry_out: Callable[[UUID], Awaitable[bool]], stop: asyncio.Event
+) -> None:
+    """Carry out the erasures that are due, one at a time, until ``stop`` is set.
+
+    Args:
+        system: the opened parts.
+        carry_out: goes on with one; returns whether there is more of it.
+        stop: ends it; what is under way goes on with another process.
+    """
+
+    async def claim() -> _Claimed | float:
+        row = await fetch_one(system.pool, _SQL["claim"], {"lease_s": LEASE_S})
+        if row is not None:
+            return _Claimed(row["id"], row["tries"])
+        due = await fetch_one(system.pool, _SQL["next_due"])
+        return pause_s(due["due_in_s"] if due else None)
+
+    async def work(claimed: _Claimed) -> None:
+        own: dict[str, Any] = {"id": claimed.id, "tries": claimed.tries}
+
+        async def renew() -> None:
+            await execute(system.pool, _SQL["renew"], {**own, "lease_s": LEASE_S})
+
+        wait_s = 0.0
+        try:
+            async with every(RENEW_S, renew, service="lease of an erasure"):
+                await carry_out(claimed.id)
+        except Exception as error:  # noqa: BLE001 - its text may quote a cell
+            wait_s = min(system.settings.backoff_ms / 1000 * 2 ** min(claimed.tries, 10),
+                         LONGEST_PAUSE_S)  # fmt: skip
+            log.warning(
+                "erasure postponed",
+                receipt=str(claimed.id),
+                error=type(error).__name__,
+                where=logs.places(error),
+            )
+        await execute(system.pool, _SQL["postpone"], {**own, "wait_s": wait_s})
+
+    await work_on_due(stop, claim, work, concurrency=1, grace_s=0, service="erasures")

@@ -1,0 +1,335 @@
+"""Erasure, carried out by a child: the person goes from every stored row and file.
+
+Workbooks that Rollbook wrote are rewritten without the person's rows. A file that an office sent
+and that is still stored (of a failed upload or a dry run) is removed as a whole.
+"""
+
+from __future__ import annotations
+
+import functools
+import html
+import re
+import shutil
+import tempfile
+import time
+import zipfile
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Final
+
+import structlog
+from psycopg.types.json import Jsonb
+
+from rollbook.backends import files
+from rollbook.backends.database import queries
+from rollbook.errors import BusyError, SourceGoneError
+from rollbook.members.person import Person, Traces
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from uuid import UUID
+    from zipfile import ZipInfo
+
+    from psycopg import Connection
+
+    from rollbook.backends.database import Row
+    from rollbook.backends.files import FileStore
+
+#: Uploads that are looked up at a time.
+_AT_ONCE: Final = 100
+_CHUNK: Final = 1 << 20
+_ROW_END: Final = b"</row>"
+_ROW: Final = re.compile(rb"<row [^>]*?(?:/>|>.*?</row>)", re.DOTALL)
+#: A number in a row's first cell: the row of the sent file that it is about.
+_FIRST: Final = re.compile(rb'<c r="A[0-9]+"[^>]*><v>([0-9]+)</v>')
+_TAG: Final = re.compile(r"<[^>]*>")
+_SHEET: Final = re.compile(r"xl/worksheets/[^/]+\.xml")
+
+_SQL = queries("member_erase")
+log = structlog.get_logger(__name__)
+
+
+def process(
+    connection: Connection[Row], store: FileStore, *, erasure_id: UUID, seconds: float
+) -> dict[str, Any]:
+    """Carry out an erasure, or go on with it.
+
+    Args:
+        connection: of this work.
+        store: with the files of all uploads.
+        erasure_id: the receipt.
+        seconds: after which the rest is left to the next call.
+
+    Returns:
+        ``is_done``.
+
+    Raises:
+        BusyError: an attempt that began before may write the person again; to be tried later.
+    """
+    asked = connection.execute(_SQL["by_id"], {"id": erasure_id}).fetchone()
+    if asked is None:
+        return {"is_done": True}
+    open_ = connection.execute(_SQL["open_attempts"], asked).fetchone()
+    connection.commit()
+    if open_ is not None and open_["attempts"]:
+        raise BusyError("Uploads that began before the erasure are still being processed.")
+    work = _Erasure(connection, store, asked)
+    work.remove_from_record()
+    is_done = work.look_through_files(until=time.monotonic() + seconds)
+    if is_done:
+        work.complete()
+    return {"is_done": is_done}
+
+
+class _Erasure:
+    """One erasure at work."""
+
+    def __init__(self, connection: Connection[Row], store: FileStore, asked: Row) -> None:
+        self._connection = connection
+        self._store = store
+        self._asked = asked
+        self._person = Person.of(asked["person"])
+        self._counts: dict[str, int] = dict(asked["counts"])
+
+    def remove_from_record(self) -> None:
+        """Remove what the record links to the person."""
+        own = {
+            "id_number": self._asked["person"]["key"],
+            "person": int(self._asked["person"]["key"]),
+            "member_id": self._asked["person"]["member_id"],
+        }
+        for query, name in (
+            ("remove_member", "members"),
+            ("remove_index", None),
+            ("remove_due", None),
+            ("remove_changes", "former_values"),
+            ("remove_corrections", "corrections"),
+            ("remove_kept", "undo_lists"),
+            ("remove_answers", "voter_roll_answers"),
+            ("remove_questions", "voter_roll_questions"),
+            ("remove_claims", "claims"),
+            ("blank_linked_rows", "rows"),
+        ):
+            self._count(name, self._connection.execute(_SQL[query], own).rowcount)
+        gone = self._connection.execute(_SQL["remove_verifications"], own).fetchone()
+        self._count("verifications", gone["removed"] if gone else 0)
+        withdrawn = self._connection.execute(_SQL["withdraw_files"]).fetchall()
+        self._note(self._asked["looked_to"])
+        for row in withdrawn:
+            if row["status"] == "removed":
+                self._store.discard(files.members_key(row["id"], row["format"]))
+                self._count("exports", 1)
+
+    def look_through_files(self, *, until: float) -> bool:
+        """Look through the files of all uploads; returns whether that is all of them."""
+        after = self._asked["looked_to"]
+        while True:
+            page = {"after": after, "limit": _AT_ONCE}
+            found = self._connection.execute(_SQL["next_uploads"], page).fetchall()
+            self._connection.commit()
+            if not found:
+                return True
+            for upload in found:
+                self._look_at(upload)
+                after = upload["ordinal"]
+                self._note(after)
+                if time.monotonic() > until:
+                    return False
+
+    def complete(self) -> None:
+        """Forget whom we looked for."""
+        done = {"id": self._asked["id"], "counts": Jsonb(self._counts)}
+        self._connection.execute(_SQL["complete"], done)
+        self._connection.commit()
+        self._connection.execute(_SQL["renew_statistics"])
+        self._connection.commit()
+        log.info("erasure completed", receipt=str(self._asked["id"]))
+
+    def _look_at(self, upload: Row) -> None:
+        rows: set[int] = set()
+        for name, kind in (("report_key", "reports"), ("refused_key", "refused_rows")):
+            if upload[name] is not None:
+                found = self._rewrite(upload[name])
+                if found is not None:
+                    rows |= found
+                    self._count(f"{kind}_rewritten", 1)
+        if rows and upload["report_tables_key"] is not None:
+            # The report stays as it is when the voter roll has answered.
+            self._store.discard(upload["report_tables_key"])
+            self._count("report_tables_removed", 1)
+        own = {
+            "id": upload["id"],
+            "upload_id": upload["id"],
+            "rows": sorted(rows),
+            "id_number": self._person.id_number,
+        }
+        self._count("rows", self._connection.execute(_SQL["blank_rows"], own).rowcount)
+        if self._person.is_named_in(upload["file_name"]):
+            self._connection.execute(_SQL["forget_file_name"], own)
+            self._count("file_names", 1)
+        key = upload["source_key"]
+        if key is None or not self._is_in_source(key, upload["file_kind"]):
+            return
+        if self._connection.execute(_SQL["forget_source"], own).rowcount:
+            self._store.discard(key)
+            self._count("files_removed", 1)
+        else:
+            # It waits: its row about the person is refused when it is processed.
+            self._count("files_waiting", 1)
+
+    def _rewrite(self, key: str) -> set[int] | None:
+        """Rewrite a workbook of ours without the person; returns the rows' numbers.
+
+        None where it doesn't hold the person.
+        """
+        with tempfile.TemporaryDirectory(prefix="rollbook-") as name:
+            source, target = Path(name) / "source.xlsx", Path(name) / "target.xlsx"
+            try:
+                self._store.fetch(key, source)
+            except SourceGoneError:
+                return None
+            found = rewrite(source, target, self._person)
+            if found is not None:
+                self._store.put(key, target)
+            return found
+
+    def _is_in_source(self, key: str, kind: str) -> bool:
+        with tempfile.TemporaryDirectory(prefix="rollbook-") as name:
+            path = Path(name) / f"source.{kind}"
+            try:
+                self._store.fetch(key, path)
+            except SourceGoneError:
+                return False
+            return is_in_file(path, self._person)
+
+    def _count(self, name: str | None, number: int) -> None:
+        if name is not None and number:
+            self._counts[name] = self._counts.get(name, 0) + number
+
+    def _note(self, looked_to: int) -> None:
+        values = {
+            "id": self._asked["id"], "looked_to": looked_to, "counts": Jsonb(self._counts),
+        }  # fmt: skip
+        self._connection.execute(_SQL["note_looked"], values)
+        self._connection.commit()
+
+
+def rewrite(source: Path, target: Path, person: Person) -> set[int] | None:
+    """Write a workbook that Rollbook wrote without a person's rows, which become empty.
+
+    Args:
+        source: the workbook.
+        target: where it goes, if it holds the person.
+        person: who is left out.
+
+    Returns:
+        The rows of the sent file that were left out, as the first column names them; None where the
+        workbook doesn't hold the person.
+    """
+    with zipfile.ZipFile(source) as book:
+        sheets = [part for part in book.infolist() if _SHEET.fullmatch(part.filename)]
+        found = [_of_person(book, part, person) for part in sheets]
+        if all(rows is None for rows in found):
+            return None
+        numbers: set[bytes] = set().union(*(rows for rows in found if rows is not None))
+        numbered = [part.filename for part in sheets if _is_numbered(book, part)]
+
+        def left_out(row: bytes, part: ZipInfo) -> bool:
+            is_named = part.filename in numbered and bool(numbers & set(_FIRST.findall(row)[:1]))
+            return is_named or person.is_in(_text(row))
+
+        with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as written:
+            for part in book.infolist():
+                with written.open(part.filename, "w", force_zip64=True) as out:
+                    if part not in sheets:
+                        shutil.copyfileobj(book.open(part), out)
+                        continue
+                    for piece in _pieces(book, part):
+                        kept = functools.partial(_without, part=part, left_out=left_out)
+                        out.write(_ROW.sub(kept, piece))
+    return {int(number) for number in numbers}
+
+
+def _without(
+    found: re.Match[bytes], *, part: ZipInfo, left_out: Callable[[bytes, ZipInfo], bool]
+) -> bytes:
+    return b"" if left_out(found[0], part) else found[0]
+
+
+def _of_person(book: zipfile.ZipFile, part: ZipInfo, person: Person) -> set[bytes] | None:
+    """The numbers of a sheet's rows that are about a person; None where none is.
+
+    In a sheet whose first column isn't ours, rows have no numbers.
+    """
+    is_numbered = _is_numbered(book, part)
+    rows = [row for row in _rows(book, part) if person.is_in(_text(row))]
+    if not rows:
+        return None
+    return {number for row in rows for number in _FIRST.findall(row)[:1] if is_numbered}
+
+
+def _is_numbered(book: zipfile.ZipFile, part: ZipInfo) -> bool:
+    """Whether the sheet's first column has the rows of the sent file, as its header says."""
+    header = next(_rows(book, part), b"")
+    return re.search(rb'<c r="A1"[^>]*><is><t[^>]*>Row</t>', header) is not None
+
+
+def is_in_file(path: Path, person: Person) -> bool:
+    """Whether a file that an office sent holds a person, in whatever kind of file.
+
+    It holds the ID number; or both names with a phone number or the e-mail address, as a row does
+    whose ID number has a typing error.
+    """
+    traces = Traces(person)
+    for piece in _contents(path):
+        traces.look_at(piece)
+        if traces.is_certain:
+            return True
+    return False
+
+
+def _contents(path: Path) -> Iterator[bytes]:
+    """What a file holds, piece by piece; each part of a workbook unpacked."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as book:
+            for part in book.infolist():
+                with book.open(part) as content:
+                    yield from _overlapping(_chunks(content))
+        return
+    with path.open("rb") as file:
+        yield from _overlapping(_chunks(file))
+
+
+def _chunks(file: IO[bytes]) -> Iterator[bytes]:
+    return iter(lambda: file.read(_CHUNK), b"")
+
+
+def _overlapping(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Each piece with the end of the one before, so that no number is cut."""
+    before = b""
+    for piece in pieces:
+        yield before + piece
+        before = piece[-200:]
+
+
+def _rows(book: zipfile.ZipFile, part: ZipInfo) -> Iterator[bytes]:
+    for piece in _pieces(book, part):
+        yield from _ROW.findall(piece)
+
+
+def _pieces(book: zipfile.ZipFile, part: ZipInfo) -> Iterator[bytes]:
+    """The content of a part in pieces of which none ends within a row."""
+    rest = b""
+    with book.open(part) as content:
+        while chunk := content.read(_CHUNK):
+            rest += chunk
+            whole, end, tail = rest.rpartition(_ROW_END)
+            if end:
+                yield whole + end
+                rest = tail
+    if rest:
+        yield rest
+
+
+def _text(row: bytes) -> str:
+    """The texts of a row's cells, with spaces between them."""
+    return html.unescape(_TAG.sub(" ", row.decode("utf-8", "replace")))

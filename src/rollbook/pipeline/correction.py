@@ -1,0 +1,114 @@
+"""A member's fields as somebody types them, read by the rules of a file's row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from rollbook.pipeline import problems
+from rollbook.pipeline.columns import FULL_NAME, map_headers, variants
+from rollbook.pipeline.normalise import MEMBERSHIP_MONTHS, normalise
+from rollbook.pipeline.read import ROW_NUMBER, Sheet
+from rollbook.pipeline.validate import validate
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Mapping
+
+    from rollbook.backends.database import Row
+    from rollbook.model import Scope
+
+
+@dataclass(frozen=True, slots=True)
+class Corrected:
+    """What the given texts mean."""
+
+    #: The values of the given fields, and what follows from them.
+    values: dict[str, Any]
+    #: Why it can't be taken: ``(field, sentence)``; empty where it can.
+    refused: list[tuple[str, str]]
+    #: What is doubtful, and taken all the same.
+    doubts: list[tuple[str, str]]
+
+
+def corrected(
+    member: Row, given: Mapping[str, str | None], *, today: dt.date, scope: Scope
+) -> Corrected:
+    """Read what somebody typed for a member, as the cells of a row.
+
+    Args:
+        member: the row of the table ``members``, before.
+        given: the new text by field; None or an empty one empties the field.
+        today: decides the century of two-digit years.
+        scope: the office's; the member must stay in it.
+
+    Returns:
+        ``expiry_date`` and ``expiry_is_derived`` are among the values where either date was given.
+    """
+    texts = {**_as_texts(member), **{name: value or None for name, value in given.items()}}
+    if "expiry_date" not in given and is_derived(member):
+        # It follows from the last payment.
+        texts["expiry_date"] = None
+    headers = {field: names[0] for field, names in variants().items() if field in texts}
+    frame = pl.DataFrame(
+        {headers[field]: [text] for field, text in texts.items()},
+        schema=dict.fromkeys((headers[field] for field in texts), pl.String),
+    )
+    sheet = Sheet(
+        frame.select(pl.lit(2, pl.UInt32).alias(ROW_NUMBER), pl.all()),
+        "Members",
+        map_headers(frame.columns),
+        "",
+    )
+    normalised = normalise(sheet, today, accepts_passports=True)
+    validated = validate(normalised, sheet, scope)
+    row = validated.rows.row(0, named=True)
+    values = {name: row[name] for name in given}
+    if {"expiry_date", "last_payment"} & given.keys():
+        values |= {name: row[name] for name in ("expiry_date", "expiry_is_derived")}
+    refused: list[tuple[str, str]] = []
+    doubts: list[tuple[str, str]] = []
+    fields = {header: field for field, header in headers.items()}
+    for problem in validated.problems.iter_rows(named=True):
+        field = fields.get(problem["column"])
+        if field is None or field not in given:
+            continue
+        said = (field, problems.sentence(problem["code"]))
+        kind = problems.catalogue()[problem["code"]]
+        is_error = kind.severity == "error" or kind.leaves_out or values[field] is None
+        (refused if is_error else doubts).append(said)
+    for name in ("firstname", "surname"):
+        if name in given and row[name] is None and name not in dict(refused):
+            refused.append((name, problems.sentence(f"{name}_missing")))
+    return Corrected(values, refused, doubts)
+
+
+def is_derived(member: Row) -> bool:
+    """Whether the member's expiry date comes from the last payment.
+
+    If an older version merged the member, the dates show it.
+    """
+    if member["expiry_is_derived"] is not None or member["last_payment"] is None:
+        return bool(member["expiry_is_derived"])
+    payment = pl.Series([member["last_payment"]], dtype=pl.Date)
+    counted: dt.date = payment.dt.offset_by(f"{MEMBERSHIP_MONTHS}mo").item()
+    return bool(counted == member["expiry_date"])
+
+
+def _as_texts(member: Row) -> dict[str, str | None]:
+    """The member's fields as cells."""
+    values = dict(member)
+    if member["identity_kind"] is not None:
+        # The key in the place of the ID number is none.
+        values |= {
+            "id_number": None,
+            "passport_number": member["identity_number"],
+            "passport_country": member["identity_country"],
+        }
+    return {
+        name: None if values.get(name) is None else str(values[name])
+        for name in variants()
+        if name not in {FULL_NAME, "age"}
+    }

@@ -1,0 +1,167 @@
+-- Erasing one person, whom an operator's `by_index` has found.
+
+-- name: note_person
+-- The keyed hash that stays.
+INSERT INTO erased_people (hash, key_id) VALUES (%(hash)s, %(key_id)s) ON CONFLICT DO NOTHING;
+
+-- name: request
+-- The receipt, with what a worker has to look for.
+INSERT INTO erasures (id, user_id, email, reason, person, counts)
+VALUES (%(id)s, %(user_id)s, %(email)s, %(reason)s, %(person)s, %(counts)s)
+RETURNING *;
+
+-- name: get
+-- A receipt. It says nothing of the person.
+SELECT id, email, reason, status, counts, created_at, finished_at FROM erasures WHERE id = %(id)s;
+
+-- name: readmit
+-- The person may be taken in again.
+DELETE FROM erased_people WHERE hash = ANY(%(hashes)s);
+
+-- name: claim
+-- Claim the erasure that has been due longest. Its due time becomes the end of the lease.
+UPDATE erasures
+SET due_at = clock_timestamp() + make_interval(secs => %(lease_s)s), tries = tries + 1
+WHERE id = (SELECT id FROM erasures WHERE status = 'pending' AND due_at <= now()
+            ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED)
+RETURNING id, tries;
+
+-- name: next_due
+-- Seconds until the next one becomes due; null when none does.
+SELECT extract(epoch FROM min(due_at) - now())::float8 AS due_in_s FROM erasures
+WHERE status = 'pending' AND due_at > now();
+
+-- name: renew
+-- Renew the lease.
+UPDATE erasures SET due_at = clock_timestamp() + make_interval(secs => %(lease_s)s)
+WHERE id = %(id)s AND tries = %(tries)s AND status = 'pending';
+
+-- name: postpone
+-- Go on later.
+UPDATE erasures SET due_at = clock_timestamp() + make_interval(secs => %(wait_s)s)
+WHERE id = %(id)s AND tries = %(tries)s AND status = 'pending';
+
+-- name: by_id
+-- The erasure that a worker carries out.
+SELECT * FROM erasures WHERE id = %(id)s AND status = 'pending';
+
+-- name: open_attempts
+-- Attempts that began before the person was erased and may write the person's row again.
+SELECT count(*)::int AS attempts FROM uploads
+WHERE status = 'processing' AND started_at <= %(created_at)s;
+
+-- name: remove_member
+-- The record.
+DELETE FROM members WHERE id_number = %(id_number)s;
+
+-- name: remove_index
+-- The line by which the member was found.
+DELETE FROM member_index WHERE id_number = %(id_number)s;
+
+-- name: remove_due
+-- The person among those who are to be indexed.
+UPDATE member_index_due SET people = array_remove(people, %(person)s)
+WHERE %(person)s = ANY(people);
+
+-- name: remove_changes
+-- What the record was before uploads.
+DELETE FROM member_changes WHERE id_number = %(id_number)s;
+
+-- name: remove_corrections
+-- Corrections by hand.
+DELETE FROM member_corrections WHERE id_number = %(id_number)s;
+
+-- name: remove_kept
+-- The person among those whom undoing left alone.
+DELETE FROM undo_kept WHERE id_number = %(id_number)s;
+
+-- name: remove_answers
+-- What the voter roll said.
+DELETE FROM voter_roll_answers WHERE id_number = %(id_number)s;
+
+-- name: remove_questions
+-- What it was to be asked.
+DELETE FROM voter_roll_questions WHERE id_number = %(id_number)s;
+
+-- name: remove_claims
+-- The person among those whom files held, with the bits that belong to the person.
+UPDATE upload_claims AS c
+SET people = kept.people, filled = kept.filled
+FROM upload_claims AS o CROSS JOIN LATERAL (
+    SELECT COALESCE(array_agg(one.person ORDER BY one.place), '{}') AS people,
+           COALESCE(array_agg(one.filled ORDER BY one.place), '{}') AS filled
+    FROM unnest(o.people, o.filled) WITH ORDINALITY AS one(person, filled, place)
+    WHERE one.person <> %(person)s
+) AS kept
+WHERE c.upload_id = o.upload_id AND %(person)s = ANY(o.people);
+
+-- name: blank_linked_rows
+-- The cells of the rows that are known to be the person's; each row's outcome stays.
+UPDATE upload_rows AS r
+SET problems = (SELECT jsonb_agg(problem || '{"value": null, "kept": null}')
+                FROM jsonb_array_elements(problems) AS problem),
+    member_id = NULL, changes = NULL
+WHERE r.member_id = %(member_id)s
+   OR (r.upload_id, r.row_number) IN (
+       SELECT upload_id, row_number FROM verifications WHERE id_number = %(id_number)s);
+
+-- name: remove_verifications
+-- The rows that were compared with the voter roll, and their part of what an upload waits for.
+WITH gone AS (
+    DELETE FROM verifications WHERE id_number = %(id_number)s RETURNING upload_id, result
+), pending AS (
+    SELECT upload_id, count(*)::int AS rows FROM gone WHERE result = 'pending' GROUP BY upload_id
+), counted AS (
+    UPDATE uploads AS u SET roll_pending = GREATEST(u.roll_pending - pending.rows, 0)
+    FROM pending WHERE u.id = pending.upload_id
+)
+SELECT count(*)::int AS removed FROM gone;
+
+-- name: withdraw_files
+-- Exports that may hold the person; one that is being made is made again.
+UPDATE member_files
+SET status = CASE status WHEN 'completed' THEN 'removed' ELSE status END,
+    tries = CASE status WHEN 'pending' THEN tries + 1 ELSE tries END,
+    due_at = CASE status WHEN 'pending' THEN now() ELSE due_at END
+WHERE status IN ('completed', 'pending') AND created_at <= now()
+RETURNING id, format, status;
+
+-- name: next_uploads
+-- The next uploads of which something is stored, in their order.
+SELECT id, ordinal, status, file_name, file_kind, source_key, report_key, refused_key,
+       report_tables_key
+FROM uploads WHERE ordinal > %(after)s ORDER BY ordinal LIMIT %(limit)s;
+
+-- name: blank_rows
+-- The cells of an upload's rows that are the person's, or that repeat the ID number.
+UPDATE upload_rows AS r
+SET problems = (SELECT jsonb_agg(problem || '{"value": null, "kept": null}')
+                FROM jsonb_array_elements(problems) AS problem),
+    member_id = NULL, changes = NULL
+WHERE r.upload_id = %(upload_id)s
+  AND (r.row_number = ANY(%(rows)s) OR strpos(r.problems::text, %(id_number)s) > 0);
+
+-- name: forget_file_name
+-- A file name that names the person.
+UPDATE uploads SET file_name = 'erased.' || file_kind WHERE id = %(id)s;
+
+-- name: forget_source
+-- The stored file was removed, so the upload can't be run again.
+UPDATE uploads SET source_key = NULL
+WHERE id = %(id)s AND status IN ('completed', 'failed', 'cancelled');
+
+-- name: note_looked
+-- How far the files were looked through.
+UPDATE erasures SET looked_to = %(looked_to)s, counts = %(counts)s WHERE id = %(id)s;
+
+-- name: complete
+-- Nothing of the person is left to look for.
+UPDATE erasures
+SET status = 'completed', person = NULL, counts = %(counts)s, finished_at = clock_timestamp()
+WHERE id = %(id)s AND status = 'pending';
+
+-- name: renew_statistics
+-- The planner's statistics hold some values of each column.
+ANALYZE members, member_index, member_changes, member_corrections, upload_rows, verifications,
+        voter_roll_answers, voter_roll_questions, undo_kept, upload_claims, uploads, erasures,
+        member_files;

@@ -1,0 +1,379 @@
+"""An erased person is in no row, file or key afterwards, and isn't taken in again unseen."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import openpyxl
+import psycopg
+import pytest
+
+from rollbook.backends.database import connect
+from rollbook.errors import BusyError, FileProblemError, ServiceUnavailableError
+from rollbook.members import erase, erase_files, export, export_file, index
+from rollbook.members.person import Person
+from rollbook.model import Role, User
+from tests.files import HEADERS, csv_file, id_number, member, members, workbook
+from tests.redis_content import everything
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    import httpx
+
+    from rollbook.config import Settings
+    from rollbook.service.system import System
+    from tests.pipeline_run import Site
+
+    MakeUser = Callable[..., Awaitable[User]]
+    AsUser = Callable[[User], httpx.AsyncClient]
+
+BASE = "/api/v1/members"
+ALL = (*HEADERS, "Email", "Status")
+#: Texts that are nobody else's in the whole database cluster.
+NAMES = {"Firstname": "Qwxzplant", "Surname": "Kjvqperson"}
+PHONE = "0799988771"
+PLANTED = member(77, **NAMES, **{"Cell Number": PHONE, "Email": "qwxzplant@example.org"})
+#: What no byte of may be left.
+TRACES = (id_number(77), "qwxzplant", "kjvqperson", "799988771")
+
+
+def send(site: Site, *rows: dict[str, str], name: str = "list.csv", **more: Any) -> Any:
+    content = (workbook if name.endswith("xlsx") else csv_file)(rows, headers=ALL)
+    return site.send(content, name, **more)
+
+
+async def erased(client: httpx.AsyncClient, site: Site, number: int = 77) -> str:
+    path = f"{BASE}/{site.members()[id_number(number)]['member_id']}"
+    body = {"reason": "asked for it in writing", "confirm": True}
+    answer = await client.post(f"{path}/erase", json=body)
+    assert answer.status_code == 202, answer.text
+    receipt: str = answer.json()["data"]["receipt"]
+    return receipt
+
+
+def carry_out(settings: Settings, system: System, receipt: str, seconds: float = 60) -> bool:
+    """As a worker's child does."""
+    with connect(settings.database_address) as connection:
+        done = erase_files.process(
+            connection, system.store, erasure_id=UUID(receipt), seconds=seconds
+        )
+    is_done: bool = done["is_done"]
+    return is_done
+
+
+async def plant(site: Site, client: httpx.AsyncClient, system: System, settings: Settings) -> None:
+    """Leave the person everywhere that a person may be."""
+    send(site, *members(2, 50), PLANTED)
+    send(site, {**PLANTED, "Ward": "79800002"}, *members(2, 60), name="changes.xlsx")
+    send(site, PLANTED | {"Ward": "79800002"}, name="confirms.csv")
+    # A typing error in the number, and a row that repeats another with other values.
+    send(site, {**PLANTED, "ID Number": "8001010077099"}, *members(1, 70), name="refused.xlsx")
+    send(site, PLANTED, {**PLANTED, "Cell Number": "0831112222"}, name="repeats.csv")
+    send(site, PLANTED, *members(1, 80), name="Kjvqperson Qwxzplant dry.xlsx", dry_run=True)
+    with pytest.raises(FileProblemError):
+        send(site, PLANTED, {**PLANTED, "ID Number": "1"}, name="all.csv", all_or_nothing=True)
+    with site.connection.transaction():
+        site.connection.execute(
+            "UPDATE uploads SET status = 'failed', error = 'refused',"
+            " finished_at = now() WHERE status = 'processing'"
+        )
+        site.connection.execute(
+            "INSERT INTO voter_roll_answers (id_number, status, voting_district, asked_at)"
+            " VALUES (%s, 'registered', '12345678', now())",
+            (id_number(77),),
+        )
+        site.connection.execute(
+            "INSERT INTO voter_roll_questions (id_number, upload_ordinal, row_number)"
+            " VALUES (%s, 1, 2)",
+            (id_number(77),),
+        )
+        site.connection.execute(
+            "INSERT INTO verifications (upload_id, row_number, id_number, file_ward, result)"
+            " SELECT id, 4, %s, '79800001', 'pending' FROM uploads WHERE file_name = 'list.csv'",
+            (id_number(77),),
+        )
+    await index.run_once(system)
+    path = f"{BASE}/{site.members()[id_number(77)]['member_id']}"
+    version = (await client.get(path)).json()["data"]["version"]
+    fields = {"residential_address": "1 Qwxzplant Street"}
+    body = {"version": version, "reason": "moved", "fields": fields}
+    assert (await client.patch(path, json=body)).status_code == 200
+    for asked in (f"{BASE}/export", f"{path}/access"):
+        answer = await client.post(asked, json={"format": "xlsx"})
+        with connect(settings.database_address) as connection:
+            export_file.process(
+                connection, system.store, file_id=UUID(answer.json()["data"]["job_id"]),
+                hours=24, report_progress=lambda _: None,
+            )  # fmt: skip
+
+
+def found_in(content: bytes) -> list[str]:
+    """The traces in some bytes, in small letters."""
+    small = content.lower()
+    wide = [trace.encode("utf-16-le") for trace in TRACES]
+    return [t for t, w in zip(TRACES, wide, strict=True) if t.encode() in small or w in small]
+
+
+def in_store(folder: Path) -> dict[str, list[str]]:
+    """The traces in each stored file; workbooks are unpacked."""
+    traces = {}
+    for path in (path for path in folder.rglob("*") if path.is_file()):
+        content = path.read_bytes()
+        if path.suffix == ".xlsx":
+            book = openpyxl.load_workbook(io.BytesIO(content))
+            cells = [c for sheet in book for row in sheet.iter_rows(values_only=True) for c in row]
+            content = "\n".join(map(str, cells)).encode() + content
+        if found := found_in(content):
+            traces[str(path.relative_to(folder))] = found
+    return traces
+
+
+def in_database(settings: Settings) -> dict[str, list[str]]:
+    """The traces in PostgreSQL's files of this database, but for its write-ahead log."""
+    with psycopg.connect(settings.database_address, autocommit=True) as connection:
+        connection.execute("VACUUM FULL")
+        connection.execute("CHECKPOINT")
+        row = connection.execute(
+            "SELECT current_setting('data_directory'), oid FROM pg_database"
+            " WHERE datname = current_database()"
+        ).fetchone()
+    assert row is not None
+    folder = Path(row[0], "base", str(row[1]))
+    files = {path.name: found_in(path.read_bytes()) for path in folder.iterdir()}
+    return {name: found for name, found in files.items() if found}
+
+
+async def test_a_person_planted_everywhere_leaves_no_byte(
+    site: Site, client: httpx.AsyncClient, system: System, settings: Settings
+) -> None:
+    await plant(site, client, system, settings)
+    store = settings.data_dir / "store"
+    # Reports, refused rows, sent files, an export and the person's file.
+    assert len(in_store(store)) >= 12
+    assert in_database(settings)
+    receipt = await erased(client, site)
+    assert carry_out(settings, system, receipt)
+
+    assert in_store(store) == {}
+    assert in_database(settings) == {}
+    assert found_in((await everything(settings)).encode()) == []
+    data = (await client.get(f"{BASE}/erasures/{receipt}")).json()["data"]
+    assert data["status"] == "completed"
+    counts = data["counts"]
+    assert counts["members"] == counts["voter_roll_answers"] == counts["corrections"] == 1
+    assert counts["exports"] == 2
+    assert counts["reports_rewritten"] >= 6
+    assert counts["refused_rows_rewritten"] >= 1
+    assert counts["files_removed"] >= 2
+    audit = await client.get("/api/v1/bulk-upload/audit", params={"act": "erase_member"})
+    (entry,) = audit.json()["data"]["items"]
+    assert entry["about"] == f"receipt {receipt}"
+
+
+async def test_what_is_others_stays_and_reports_are_whole_workbooks(
+    site: Site, client: httpx.AsyncClient, system: System, settings: Settings
+) -> None:
+    done = send(site, *members(2, 50), PLANTED, {**PLANTED, "Surname": "", "ID Number": "12"})
+    namesake = member(51, **NAMES)
+    other = send(site, namesake, name="namesake.csv")
+    await index.run_once(system)
+    assert carry_out(settings, system, await erased(client, site))
+    assert set(site.members()) == {id_number(50), id_number(51)}
+    folder = settings.data_dir / "store"
+    rows = openpyxl.load_workbook(folder / done.upload["report_key"])["All Uploaded Rows"]
+    numbers = {row[1] for row in rows.iter_rows(min_row=2, values_only=True) if row[1]}
+    assert {id_number(50), id_number(51)} <= numbers
+    assert id_number(77) not in numbers
+    # The same names, and a right ID number of another person.
+    text = str(
+        list(
+            openpyxl.load_workbook(folder / other.upload["report_key"])["All Uploaded Rows"].values
+        )
+    )
+    assert NAMES["Surname"] in text
+
+
+async def test_a_later_file_s_row_is_refused_until_the_person_is_readmitted(
+    site: Site, client: httpx.AsyncClient, system: System, settings: Settings
+) -> None:
+    send(site, PLANTED)
+    await index.run_once(system)
+    assert carry_out(settings, system, await erased(client, site))
+    done = send(site, PLANTED, *members(1, 50))
+    assert done.by_row == {2: "invalid", 3: "inserted"}
+    (problem,) = done.rows[0]["problems"]
+    assert (problem["code"], problem["value"]) == ("person_erased", None)
+    assert id_number(77) not in site.members()
+    answer = await client.post(f"{BASE}/readmit", json={"id_number": id_number(77)})
+    assert answer.status_code == 200
+    assert send(site, PLANTED).by_row == {2: "inserted"}
+    again = await client.post(f"{BASE}/readmit", json={"id_number": id_number(77)})
+    assert again.status_code == 404
+
+
+async def test_a_worker_without_the_key_takes_no_file(
+    site: Site, client: httpx.AsyncClient, system: System
+) -> None:
+    send(site, PLANTED)
+    await index.run_once(system)
+    await erased(client, site)
+    site.keys = ("another key, with thirty-two bytes",)
+    with pytest.raises(ServiceUnavailableError, match="ROLLBOOK_SECRET_KEY"):
+        send(site, *members(1, 50))
+    assert set(site.members()) == set()
+
+
+async def test_a_changed_key_still_knows_who_was_erased(
+    site: Site, client: httpx.AsyncClient, system: System
+) -> None:
+    send(site, PLANTED)
+    await index.run_once(system)
+    await erased(client, site)
+    site.keys = ("another key, with thirty-two bytes", *site.keys)
+    assert send(site, PLANTED).by_row == {2: "invalid"}
+
+
+async def test_an_upload_under_way_can_t_bring_the_person_back(
+    site: Site, client: httpx.AsyncClient, system: System, settings: Settings
+) -> None:
+    done = send(site, PLANTED, name="before.csv")
+    await index.run_once(system)
+    with site.connection.transaction():
+        site.connection.execute(
+            "UPDATE uploads SET status = 'processing', finished_at = NULL WHERE id = %s",
+            (done.upload["id"],),
+        )
+    receipt = await erased(client, site)
+    with pytest.raises(BusyError):
+        carry_out(settings, system, receipt)
+    with site.connection.transaction():
+        # It completes now, with the person.
+        site.connection.execute(
+            "UPDATE uploads SET status = 'completed', finished_at = now() WHERE id = %s",
+            (done.upload["id"],),
+        )
+        site.connection.execute(
+            "INSERT INTO members (id_number, firstname, surname, date_of_birth, created_by_upload,"
+            " changed_by_upload) VALUES (%s, 'Qwxzplant', 'Kjvqperson', '1980-01-01', %s, %s)",
+            (id_number(77), done.upload["id"], done.upload["id"]),
+        )
+    assert carry_out(settings, system, receipt)
+    assert site.members() == {}
+
+
+async def test_it_goes_on_where_it_was(
+    site: Site, client: httpx.AsyncClient, system: System, settings: Settings
+) -> None:
+    for number in range(3):
+        send(site, PLANTED, *members(1, 50 + number))
+    await index.run_once(system)
+    receipt = await erased(client, site)
+    calls = 1
+    while not carry_out(settings, system, receipt, seconds=0):
+        calls += 1
+        assert calls < 10
+    assert calls == 4
+    assert in_store(settings.data_dir / "store") == {}
+
+
+async def test_a_worker_carries_it_out_and_never_gives_up(
+    site: Site, client: httpx.AsyncClient, system: System, settings: Settings
+) -> None:
+    send(site, PLANTED)
+    await index.run_once(system)
+    receipt = await erased(client, site)
+    stop = asyncio.Event()
+    faults: list[Exception] = [BusyError("away")] * export.TRIES + [ValueError("a cell")]
+
+    async def work(erasure_id: UUID) -> bool:
+        if faults:
+            raise faults.pop()
+        is_done = carry_out(settings, system, str(erasure_id))
+        stop.set()
+        return is_done
+
+    async with asyncio.timeout(30):
+        await erase.carry_out_due(system, work, stop)
+    assert (await erase.get(system, UUID(receipt)))["status"] == "completed"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"reason": "asked for it"},
+        {"reason": "asked for it", "confirm": False},
+        {"reason": "", "confirm": True},
+        {"reason": "Ms Kjvqperson, Qwxzplant asked for it", "confirm": True},
+        {"reason": f"{id_number(77)} asked for it", "confirm": True},
+        {"reason": "called from 079 998 8771", "confirm": True},
+    ],
+)
+async def test_nobody_is_erased_without_confirmation_and_a_reason_without_names(
+    site: Site, client: httpx.AsyncClient, body: dict[str, Any]
+) -> None:
+    send(site, PLANTED)
+    before = site.members()
+    path = f"{BASE}/{before[id_number(77)]['member_id']}/erase"
+    answer = await client.post(path, json=body)
+    assert answer.status_code == 422, answer.text
+    assert site.members() == before
+
+
+async def test_only_operators_erase(site: Site, as_user: AsUser, make_user: MakeUser) -> None:
+    send(site, PLANTED)
+    office = as_user(await make_user(Role.PROVINCE_ADMIN, "GP"))
+    path = f"{BASE}/{site.members()[id_number(77)]['member_id']}/erase"
+    body = {"reason": "asked for it", "confirm": True}
+    assert (await office.post(path, json=body)).status_code == 403
+    assert len(site.members()) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "is_his"),
+    [
+        ("8001010077089", True),
+        ("800101 0077 089", True),
+        ("800101-0077-08-9", True),
+        ("Qwxzplant Kjvqperson", True),
+        ("KJVQPERSON, Qwxzplant  8001010077099", True),
+        ("Kjvqperson 079 998 8771", True),
+        ("Kjvqperson +27799988771", True),
+        ("Kjvqperson qwxzplant@example.org", True),
+        ("079 998 8771", False),
+        ("Qwxzplant", False),
+        ("Qwxzplants Kjvqpersons", False),
+        (f"Qwxzplant Kjvqperson {id_number(51)}", False),
+        (f"1{id_number(77)}", False),
+        (f"{id_number(77)}1", False),
+    ],
+)
+def test_whose_a_row_is(text: str, is_his: bool) -> None:
+    assert id_number(77) == "8001010077089"
+    person = Person(
+        id_number(77), "Qwxzplant", "Kjvqperson", ("+27799988771",), "qwxzplant@example.org"
+    )
+    assert person.is_in(text) == is_his
+
+
+def test_a_number_is_found_in_every_kind_of_file(tmp_path: Path) -> None:
+    person = Person(id_number(77), "Qwxzplant", "Kjvqperson")
+    files = {
+        "utf8.csv": csv_file([PLANTED]),
+        "utf16.csv": csv_file([PLANTED]).decode().encode("utf-16"),
+        "odd.csv": b"x" + csv_file([PLANTED]).decode().encode("utf-16-le"),
+        "book.xlsx": workbook([PLANTED]),
+        "number.xlsx": workbook([{**PLANTED, "ID Number": 8001010077089}]),  # type: ignore[dict-item]
+        "far.csv": csv_file(members(20_000)) + csv_file([PLANTED]),
+    }
+    for name, content in files.items():
+        path = tmp_path / name
+        path.write_bytes(content)
+        assert erase_files.is_in_file(path, person), name
+    other = tmp_path / "other.csv"
+    other.write_bytes(csv_file(members(2000)))
+    assert not erase_files.is_in_file(other, Person("8001010077999", "A", "B"))
