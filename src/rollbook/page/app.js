@@ -8,6 +8,8 @@ import { dismiss, note } from "./said.js";
 import { Audit } from "./views/audit.js";
 import { Keys } from "./views/keys.js";
 import { Mappings } from "./views/mappings.js";
+import { Members } from "./views/members.js";
+import { OneMember } from "./views/one_member.js";
 import { OneUpload } from "./views/one_upload.js";
 import { Queue } from "./views/queue.js";
 import { Mark, SignIn } from "./views/sign_in.js";
@@ -22,6 +24,7 @@ import { t, time } from "./words.js";
 const VIEWS = {
   upload: { view: Upload, title: "nav.upload" },
   uploads: { view: Uploads, title: "nav.uploads" },
+  members: { view: Members, title: "nav.members" },
   queue: { view: Queue, title: "nav.queue", forOperators: true },
   statistics: { view: Statistics, title: "nav.statistics" },
   audit: { view: Audit, title: "nav.audit", forOperators: true },
@@ -81,6 +84,7 @@ const titleOf = ([name = "uploads", id]) => TITLES[`${name}/${id}`] ?? VIEWS[nam
 
 function view(name, id) {
   if (name === "uploads" && id) return html`<${OneUpload} key=${id} id=${id} />`;
+  if (name === "members" && id) return html`<${OneMember} key=${id} id=${id} />`;
   if (name === "audit" && id === "mine") return html`<${Audit} key="mine" isOwn />`;
   if (name === "who" && id === "keys") return html`<${Keys} key="keys" />`;
   if (name === "who" && id === "webhooks") return html`<${Webhooks} key="webhooks" />`;
