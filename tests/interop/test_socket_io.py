@@ -89,7 +89,8 @@ async def test_a_page_hears_its_upload_from_position_to_end(
         page(programs, site, token, transports) as one,
         page(programs, second, token, transports) as other,
     ):
-        assert (await one.until("connect"))["transport"] == transports[0]
+        # With both, it may have changed to the WebSocket before it is connected.
+        assert (await one.until("connect"))["transport"] in transports
         await other.until("connect")
         job_id = await sent(system, user, csv_file(members(300)))
         assert (await one.until("queue_position_update", job_id))["position"] == 1

@@ -46,10 +46,13 @@ def processing_duration_ms(upload: Facts) -> int | None:
     """Milliseconds from the start of the last attempt to the end; None before it."""
     if upload["started_at"] is None or upload["finished_at"] is None:
         return None
-    started, finished = (
-        dt.datetime.fromisoformat(upload[name]) for name in ("started_at", "finished_at")
-    )
-    return round((finished - started).total_seconds() * 1000)
+    return _ms(upload["finished_at"]) - _ms(upload["started_at"])
+
+
+def _ms(moment: str) -> int:
+    """Whole milliseconds since 1970: live messages have no more, and must say the same."""
+    since = dt.datetime.fromisoformat(moment) - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+    return since // dt.timedelta(milliseconds=1)
 
 
 def validation_stats(upload: Facts) -> dict[str, Any] | None:

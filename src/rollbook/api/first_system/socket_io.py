@@ -297,11 +297,15 @@ class SocketIo:
 
     async def _end(self, line: _Line, why: End) -> None:
         """End a client's connection: for good where it must sign in again."""
-        if why not in _LOST:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(CLOSE_S):
-                    await self._server.disconnect(line.sid)
-        await self._hang_up(line.transport_id, line.environ)
+        if why in _LOST:
+            await self._hang_up(line.transport_id, line.environ)
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_S):
+                await self._server.disconnect(line.sid)
+        # By then the client has closed it. At once, a polling client would take it for a lost line:
+        # it handles the end of the transport before the end of its session.
+        asyncio.get_running_loop().call_later(CLOSE_S, self._end_stranger, line.transport_id)
 
     async def _hang_up(self, transport_id: str, environ: Mapping[str, Any] | None = None) -> None:
         """Close a connection; one that can't be closed in order is cut."""
