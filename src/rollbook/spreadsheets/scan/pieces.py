@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 import polars as pl
 
 from rollbook.spreadsheets.books.book import Rows
-from rollbook.spreadsheets.scan.archive import INPUT_BYTES, MOST_TAIL_BYTES, Part
+from rollbook.spreadsheets.scan.archive import INPUT_BYTES, MOST_TAIL_BYTES
 from rollbook.spreadsheets.scan.plain import NotPlainError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from concurrent.futures import Future
 
+    from rollbook.spreadsheets.scan.prefix import Unprefixed
 
 _Result = TypeVar("_Result")
 #: Inflated XML that is processed at a time, in bytes: its arrays fit in the cache.
@@ -62,7 +63,7 @@ class Piece(NamedTuple):
 class Pieces:
     """The XML of a part in pieces that begin and end between two elements."""
 
-    def __init__(self, part: Part, form: _Form) -> None:
+    def __init__(self, part: Unprefixed, form: _Form) -> None:
         self._part, self._form = part, form
         head = b""
         at = -1

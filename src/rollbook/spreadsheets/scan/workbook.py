@@ -22,6 +22,7 @@ from rollbook.spreadsheets.scan.pieces import (
     in_order,
 )
 from rollbook.spreadsheets.scan.plain import NotPlainError, is_utf8, unforeseen
+from rollbook.spreadsheets.scan.prefix import Unprefixed
 from rollbook.spreadsheets.scan.shared import shared_texts
 from rollbook.spreadsheets.scan.texts import NOTHING
 
@@ -173,12 +174,12 @@ class Workbook:
             yield Rows(block.frame, hidden)
             hidden = []
 
-    def _part(self, name: str) -> Part:
+    def _part(self, name: str) -> Unprefixed:
         try:
             info = self._infos[name]
         except KeyError:
             raise NotPlainError("a part that isn't there") from None
-        return Part(self._file, self._lock, info)
+        return Unprefixed(Part(self._file, self._lock, info))
 
     def _small(self, name: str) -> bytes:
         part = self._part(name)

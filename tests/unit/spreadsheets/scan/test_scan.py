@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from rollbook.cli.sample_file import write_sample
 from rollbook.spreadsheets.books.xlsx import XlsxBook
-from rollbook.spreadsheets.scan import NotPlainError, archive, open_workbook, pieces, plain
+from rollbook.spreadsheets.scan import NotPlainError, archive, open_workbook, pieces, plain, prefix
 from rollbook.spreadsheets.workbook import WorkbookWriter
 
 if TYPE_CHECKING:
@@ -572,7 +572,7 @@ def test_a_plain_sheet_is_scanned(sheet: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "sheet",
     [
-        f'<x:worksheet xmlns:x="{NAMESPACE}"><x:sheetData>{ROWS}</x:sheetData></x:worksheet>',
+        f'<x:worksheet xmlns:x="{NAMESPACE}"><y:sheetData>{ROWS}</y:sheetData></x:worksheet>',
         f'<worksheet xmlns="{NAMESPACE}"><!-- <sheetData> --><sheetData>{ROWS}</sheetData>',
         f"<worksheet a='<sheetData>'><sheetData>{ROWS}</sheetData></worksheet>",
         f'<worksheet a="> <sheetData> <b c="><sheetData>{ROWS}</sheetData></worksheet>',
@@ -673,7 +673,7 @@ def test_a_cell_in_a_part_past_its_declared_size_is_never_inflated(tmp_path: Pat
 @pytest.fixture(params=[200, 1_000, 5_000])
 def small_pieces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pieces, "PIECE_BYTES", request.param)
-    for module in (archive, pieces):
+    for module in (archive, pieces, prefix):
         monkeypatch.setattr(module, "INPUT_BYTES", request.param // 4)
 
 
@@ -681,6 +681,32 @@ def small_pieces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("path", ORACLED, ids=lambda path: path.name)
 def test_pieces_end_anywhere(path: Path) -> None:
     assert is_plain(path) == (path.name not in NOT_PLAIN_GOLDEN)
+
+
+def prefixed(path: Path, target: Path, name: str) -> Path:
+    """The workbook with a prefix before the names of its elements, as .NET's SDK writes them."""
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(target, "w") as out:
+        for info in source.infolist():
+            content = source.read(info)
+            if info.filename.startswith("xl/") and not info.filename.endswith(".rels"):
+                content = re.sub(rb"<(/?)(?=[A-Za-z])", rb"<\1" + name.encode() + b":", content)
+                content = content.replace(b" xmlns=", b" xmlns:" + name.encode() + b"=")
+            out.writestr(info.filename, content)
+    return target
+
+
+@pytest.mark.usefixtures("small_pieces")
+@pytest.mark.parametrize("name", ["x", "main"])
+def test_a_workbook_whose_names_have_a_prefix_is_scanned(name: str, tmp_path: Path) -> None:
+    plain_one = tmp_path / "plain.xlsx"
+    write_sample(plain_one, 120)
+    path = prefixed(plain_one, tmp_path / "prefixed.xlsx", name)
+    assert is_plain(path)
+    assert scanned(path).equals(scanned(plain_one))
+    assert scanned(path).equals(by_elements(path))
+    with open_workbook(path) as book, open_workbook(plain_one) as other:
+        assert [sheet.name for sheet in book.sheets] == [sheet.name for sheet in other.sheets]
+        assert book.claimed_rows(0) == other.claimed_rows(0)
 
 
 @pytest.mark.usefixtures("small_pieces")
