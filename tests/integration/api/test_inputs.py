@@ -31,7 +31,7 @@ OPEN = {"/", "/page/{version}/{name:path}", "/docs", "/docs/{name}", "/api/v1/au
 NOT_OURS = {"/openapi.json"}
 PROCESS = f"{BASE}/process"
 #: Read as they come in, after the sender is known; below are tests of their own.
-FORMS = {PROCESS}
+FORMS = {PROCESS, f"{BASE}/check"}
 
 
 def _routes() -> Iterator[tuple[str, str]]:
