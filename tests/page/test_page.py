@@ -230,21 +230,15 @@ def test_what_an_upload_taught_is_seen_changed_and_forgotten(signed_in: SignedIn
     taught = {"ID Number": "Lid No", "Firstname": "Roepnaam", "Surname": "Kode"}
     [row] = fresh(1)
     content = csv_file([{taught[name]: row[name] for name in taught}], headers=[*taught.values()])
-    page.get_by_role("link", name="Upload", exact=True).click()
-    page.get_by_text("Columns with other names").click()
-    for index, (name, header) in enumerate(taught.items()):
-        page.get_by_label("Header in the file").nth(index).fill(header)
+    choose(page, content, "taught.csv")
+    for name, header in taught.items():
         field = {"Firstname": "firstname", "Surname": "surname"}.get(name, "id_number")
-        page.get_by_label("Rollbook field").nth(index).select_option(field)
-    page.locator("input[type=file]").set_input_files(
-        FilePayload(name="taught.csv", mimeType="text/csv", buffer=content)
-    )
+        page.get_by_label(f"Field for the column {header}").select_option(field)
     page.get_by_role("button", name="Send 1 file").click()
     page.get_by_role("link", name="Follow progress").click()
     expect(state(page)).to_have_text("Completed")
     expect(page.get_by_text("Columns read as you said: Lid No: ID number")).to_be_visible()
     page.get_by_role("link", name="Upload", exact=True).click()
-    page.get_by_text("Columns with other names").click()
     page.get_by_role("link", name="Remembered columns").click()
     card = page.locator(".mapping", has_text="taught.csv")
     expect(card).to_contain_text("SAST")
@@ -301,24 +295,6 @@ def test_a_dry_run_changes_nothing_until_it_is_run_for_real(
     assert [upload["dry_run"] for upload in newest] == [False, True]
 
 
-def test_headers_that_are_not_known_can_be_said(signed_in: SignedIn) -> None:
-    page = signed_in(GAUTENG)
-    renamed = {"ID Number": "Lid No", "Firstname": "Roepnaam", "Surname": "Surname"}
-    rows = [{new: row[old] for old, new in renamed.items()} for row in fresh(2)]
-    content = csv_file(rows, headers=list(renamed.values()))
-    send(page, content, "unknown.csv")
-    expect(page.locator(".notice.bad")).to_contain_text("No column with ID numbers")
-    expect(page.locator(".timeline .broken").first).to_contain_text("Reading")
-    page.get_by_role("link", name="Upload", exact=True).click()
-    page.get_by_text("Columns with other names").click()
-    for place, (header, field) in enumerate((("Lid No", "ID number"), ("Roepnaam", "First name"))):
-        page.get_by_label("Header in the file").nth(place).fill(header)
-        page.get_by_label("Rollbook field").nth(place).select_option(field)
-    send(page, content, "named.csv")
-    expect(state(page)).to_have_text("Completed")
-    assert outcomes(page) == {"Inserted": 2}
-
-
 def test_a_file_that_was_sent_before_leads_to_the_earlier_one_or_is_sent_all_the_same(
     signed_in: SignedIn,
 ) -> None:
@@ -328,7 +304,6 @@ def test_a_file_that_was_sent_before_leads_to_the_earlier_one_or_is_sent_all_the
     expect(state(page)).to_have_text("Completed")
     earlier = page.url
     choose(page, content, "twice.csv")
-    page.get_by_role("button", name="Send 1 file").click()
     expect(page.get_by_text("This file was sent before")).to_be_visible()
     expect(page.get_by_role("link", name="See the earlier upload")).to_have_attribute(
         "href", "#" + earlier.partition("#")[2]

@@ -77,6 +77,8 @@ RULES: dict[tuple[str, str], Rule] = {
     ("POST", f"{BASE}/check"): _for(
         "signed_in", files={"file": ("members.csv", csv_file(2)), "allow_duplicate": (None, "true")}
     ),
+    # There is no check of this id; test_checks.py tries those of others.
+    ("POST", f"{BASE}/check/{{check_id}}"): _for("signed_in", 404, json={"sheet": "*"}),
     ("POST", f"{BASE}/process"): _for(
         "signed_in", 202, 409, files={"file": ("again.csv", csv_file(rows=1))}
     ),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, cast
+import json
+from typing import Annotated, Literal, cast
 from uuid import UUID
 
-from fastapi import Depends, Request
+from fastapi import Body, Depends, Request
 from pydantic import BaseModel, Field
 
 from rollbook.api.access import SystemParam, UserParam, audited, failures, routes
@@ -15,6 +16,7 @@ from rollbook.contract import Answer
 from rollbook.errors import FileProblemError
 from rollbook.uploads import checks
 from rollbook.uploads.options import Choices, Options
+from rollbook.uploads.receive import StoredFile
 from rollbook.worker.checks import Checker
 
 #: The fields of the form beside the file.
@@ -100,6 +102,23 @@ class Check(BaseModel):
     notes: list[CheckedNote] = []
 
 
+class CheckChoices(BaseModel, strict=True):
+    """What a checked file is checked with."""
+
+    sheet: str | None = Field(
+        None,
+        max_length=1000,
+        pattern=r"^[^\x00]*$",
+        description=Choices.model_fields["sheet"].description,
+    )
+    columns: dict[str, str | None] | None = Field(
+        None,
+        description="The field by header, for headers that Rollbook does not know; null leaves a "
+        "column out.",
+        examples=[{"Lid No": "id_number"}],
+    )
+
+
 @router.post(
     "/check",
     dependencies=[Depends(audited("upload"))],
@@ -117,16 +136,38 @@ async def check(request: Request, system: SystemParam, user: UserParam) -> Answe
     except BaseException:
         await checks.discard(system, stored)
         raise
-    return await _checked(request, system, stored)
-
-
-async def _checked(request: Request, system: SystemParam, stored: Any) -> Answer[Check]:
-    checker = cast("Checker", request.app.state.checker)
     try:
-        found = await checker.check(stored.upload_id)
+        return await _checked(request, system, stored)
     except FileProblemError:
         await checks.discard(system, stored)  # no choice of the sender's makes it readable
         raise
+
+
+@router.post(
+    "/check/{check_id}", dependencies=[Depends(audited("upload"))], responses=failures(409, 503)
+)
+async def check_again(
+    check_id: UUID,
+    request: Request,
+    system: SystemParam,
+    user: UserParam,
+    body: Annotated[CheckChoices, Body()],
+) -> Answer[Check]:
+    """Say how a checked file would be read with another sheet or other columns.
+
+    The choices are of this check alone: send them with the file too.
+    """
+    columns = None if body.columns is None else json.dumps(body.columns)
+    stored = await checks.change(
+        system, user, check_id, Options.of(sheet=body.sheet, columns=columns)
+    )
+    # A file that these choices can't read is kept: others may.
+    return await _checked(request, system, stored)
+
+
+async def _checked(request: Request, system: SystemParam, stored: StoredFile) -> Answer[Check]:
+    checker = cast("Checker", request.app.state.checker)
+    found = await checker.check(stored.upload_id)
     data = Check(
         check_id=stored.upload_id,
         file_name=stored.name,

@@ -26,6 +26,7 @@ IDS: Final[dict[tuple[str, str], str]] = {
     ("GET", "/api/v1/auth/oidc/callback"): "finish_provider_sign_in",
     ("POST", "/api/v1/auth/oidc/token"): "exchange_provider_sign_in",
     ("POST", f"{_UPLOADS}/check"): "check_file",
+    ("POST", f"{_UPLOADS}/check/{{check_id}}"): "check_file_again",
     ("POST", f"{_UPLOADS}/process"): "send_file",
     ("POST", f"{_UPLOADS}/run/{{job_id}}"): "run_dry_run",
     ("GET", f"{_UPLOADS}/status/{{job_id}}"): "get_upload",

@@ -41,6 +41,7 @@ OPENS: Final[dict[tuple[str, str], Scopes]] = {
     ("DELETE", "/api/v1/keys/{key_id}"): PEOPLE,
     # --- sending files
     ("POST", f"{_UPLOADS}/check"): UPLOAD,
+    ("POST", f"{_UPLOADS}/check/{{check_id}}"): UPLOAD,
     ("POST", f"{_UPLOADS}/process"): UPLOAD,
     ("POST", f"{_UPLOADS}/run/{{job_id}}"): UPLOAD,
     ("POST", f"{_UPLOADS}/cancel/{{job_id}}"): UPLOAD,

@@ -238,28 +238,28 @@ export async function download(path) {
 }
 
 /**
- * Send a file. By XMLHttpRequest, because fetch doesn't report upload progress.
- * Raises Refusal; `onProgress` gets the share sent, 0 to 1.
+ * Send a form with a file. By XMLHttpRequest, because fetch doesn't report upload progress.
+ * Raises Refusal; `onProgress` gets the share sent, 0 to 1. Without a file only the fields are sent.
  */
-export function sendFile(file, fields, { key, onProgress, onRequest }) {
+export function sendForm(path, fields, { file = null, key = null, onProgress, onRequest }) {
   const form = new FormData();
   for (const [name, value] of Object.entries(fields)) form.append(name, value);
-  form.append("file", file);
+  if (file) form.append("file", file);
   const asked = session.value?.token;
   return new Promise((resolve, reject) => {
     const sending = new XMLHttpRequest();
     sending.responseType = "json";
     sending.upload.onprogress = (event) => event.lengthComputable && onProgress(event.loaded / event.total);
     sending.onload = () => {
-      if (sending.status === 202 && sending.response) return resolve(sending.response);
+      if ([200, 202].includes(sending.status) && sending.response) return resolve(sending.response);
       checkSession(sending.status, asked);
       reject(refusal(sending.status, sending.response));
     };
     sending.onerror = () => reject(unreachable());
     sending.onabort = () => reject(new Refusal({ status: 0, code: "stopped", message: t("send.stopped") }));
-    sending.open("POST", address("bulk-upload/process"));
+    sending.open("POST", address(path));
     sending.setRequestHeader("Authorization", bearer().Authorization);
-    sending.setRequestHeader("Idempotency-Key", key);
+    if (key) sending.setRequestHeader("Idempotency-Key", key);
     onRequest?.(sending);
     sending.send(form);
   });

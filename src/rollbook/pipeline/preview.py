@@ -153,6 +153,7 @@ def _without_numbers(path: Path, kind: str, wanted: Wanted, limits: Limits) -> _
                 "right file."
             )
         names = header_rows.names_of(rows.row(header))
+        wanted.check(names)
         frame = rows.slice(header + 1, SAMPLE_ROWS)
         frame = frame.rename(dict(zip(frame.columns, names, strict=True)))
         frame = frame.insert_column(

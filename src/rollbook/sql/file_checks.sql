@@ -8,6 +8,11 @@ VALUES (%(id)s, %(owner_id)s, %(file_name)s, %(file_kind)s, %(file_bytes)s, %(fi
 -- The sender's own check, which now stays for as long as a new one. One with the wanted options.
 UPDATE file_checks SET used_at = now() WHERE id = %(id)s AND owner_id = %(owner_id)s RETURNING *;
 
+-- name: change
+-- Other choices for the sender's own check, which now stays for as long as a new one.
+UPDATE file_checks SET sheet = %(sheet)s, columns = %(columns)s, used_at = now()
+WHERE id = %(id)s AND owner_id = %(owner_id)s RETURNING *;
+
 -- name: sent
 -- The upload that the sender's own check became.
 SELECT * FROM uploads WHERE id = %(id)s AND owner_id = %(owner_id)s;

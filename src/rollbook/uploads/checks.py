@@ -56,6 +56,24 @@ async def add(system: System, user: User, stored: StoredFile, options: Options) 
         await execute(connection, _SQL["add"], parameters)
 
 
+async def change(system: System, user: User, check_id: UUID, options: Options) -> StoredFile:
+    """Have a stored file checked with another ``sheet`` and other ``columns``.
+
+    Raises:
+        NotFoundError: the user has no such check (any more), or it has become an upload.
+    """
+    wanted = {
+        "id": check_id,
+        "owner_id": user.id,
+        "sheet": options.sheet,
+        "columns": Json(options.columns) if options.columns else None,
+    }
+    found = await fetch_one(system.pool, _SQL["change"], wanted)
+    if found is None:
+        raise _no_such_check()
+    return _stored(found)
+
+
 async def use(system: System, user: User, check_id: UUID) -> StoredFile | Row:
     """The file of a check, to be sent now; or the upload that it became.
 
@@ -69,13 +87,22 @@ async def use(system: System, user: User, check_id: UUID) -> StoredFile | Row:
     if upload is not None:
         return upload
     if found is None:
-        raise NotFoundError(
-            "There is no such check; a checked file is removed when nobody sends it. Nothing was "
-            "changed. Check the file again, or send it without a check."
-        )
-    return StoredFile(
-        check_id, found["file_name"], found["file_kind"], found["file_bytes"], found["file_sha256"]
+        raise _no_such_check()
+    return _stored(found)
+
+
+def _no_such_check() -> NotFoundError:
+    return NotFoundError(
+        "There is no such check; a checked file is removed when nobody sends it. Nothing was "
+        "changed. Check the file again, or send it without a check."
     )
+
+
+def _stored(check: Row) -> StoredFile:
+    return StoredFile(
+        check["id"], check["file_name"], check["file_kind"], check["file_bytes"],
+        check["file_sha256"],
+    )  # fmt: skip
 
 
 async def forget(system: System, check_id: UUID) -> None:

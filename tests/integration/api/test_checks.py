@@ -89,6 +89,40 @@ async def test_columns_named_after_the_check_make_the_file_readable(
     assert status["outcomes"]["inserted"] == 10
 
 
+async def check_again(client: httpx.AsyncClient, check_id: str, **choices: Any) -> httpx.Response:
+    return await client.post(f"{BASE}/check/{check_id}", json=choices)
+
+
+async def test_a_checked_file_is_checked_again_with_other_choices_and_without_its_bytes(
+    client: httpx.AsyncClient, system: System
+) -> None:
+    rows = [f"{id_number(number)},Thandi,Mokoena" for number in range(10)]
+    content = "\n".join(["Lid,Roepnaam,Van", *rows]).encode()
+    check_id = (await checked(client, content)).json()["data"]["check_id"]
+    named = {"Lid": "id_number", "Roepnaam": "firstname"}
+    answer = (await check_again(client, check_id, columns=named)).json()["data"]
+    assert answer["check_id"] == check_id
+    assert answer["missing"] == []
+    fields = {column["header"]: column["field"] for column in answer["columns"]}
+    assert fields == {**named, "Van": "surname"}
+    # Choices that can't be used change nothing, and the file stays.
+    for choices, said in (
+        ({"columns": {"Lid": "shoe_size"}}, "no field"),
+        ({"columns": {"Shoes": "id_number"}}, "no column"),
+        ({"sheet": "\0"}, "sheet"),
+    ):
+        refused = await check_again(client, check_id, **choices)
+        assert refused.status_code == 422
+        assert said in str(refused.json())
+    assert len(await stored_keys(system)) == 1
+    # Without choices it is as at first.
+    assert (await check_again(client, check_id)).json()["data"]["missing"] == [
+        "id_number", "firstname",
+    ]  # fmt: skip
+    assert (await send(client, check_id)).status_code == 202
+    assert (await check_again(client, check_id)).status_code == 404
+
+
 async def test_a_file_that_cannot_be_read_is_not_kept(
     client: httpx.AsyncClient, system: System
 ) -> None:
@@ -122,6 +156,7 @@ async def test_only_its_sender_can_send_a_checked_file(
     client.headers["Authorization"] = f"Bearer {issue_token(settings, other)}"
     refused = await send(client, answer["check_id"])
     assert refused.status_code == 404
+    assert (await check_again(client, answer["check_id"])).status_code == 404
     assert (await send(client, str(uuid4()))).status_code == 404
     assert (await send(client, "nonsense")).status_code == 422
 

@@ -97,7 +97,7 @@ def test_the_catalogue_has_every_text_that_is_asked_for_and_no_other() -> None:
     code = "\n".join(path.read_text(encoding="utf-8") for path in OURS if path.name != "text.en.js")
     quoted = set(re.findall(r'"([a-z_0-9]+(?:\.[a-z_0-9]+)*)"', code))
     built = [
-        re.compile(re.sub(r"\\\$\\\{[^}]*\\\}", r"[a-z_]+", re.escape(key)) + "$")
+        re.compile(re.sub(r"\\\$\\\{[^}]*\\\}", r"[a-z_.]+", re.escape(key)) + "$")
         for key in re.findall(r"\bt\(`([^`]+)`", code)
     ]
     asked = {text for text in texts if text in quoted or any(b.match(text) for b in built)}

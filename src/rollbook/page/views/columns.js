@@ -1,4 +1,4 @@
-// What the columns are called in a file whose headers Rollbook doesn't know.
+// What the columns of a file are called, typed in: for a file that could not be checked.
 import { html, useId } from "../html.js";
 import { Go } from "../parts.js";
 import { t } from "../words.js";
@@ -10,6 +10,7 @@ export const FIELDS = [
   "passport_country",
   "firstname",
   "surname",
+  "full_name",
   "cell_number",
   "landline_number",
   "email",
@@ -34,13 +35,6 @@ export const FIELDS = [
   "membership_amount",
   "status",
 ];
-
-/** The API's option for pairs of {header, field}: null where nothing was said. */
-export function columnsOption(pairs) {
-  const said = pairs.filter(({ header, field }) => header.trim() && field);
-  const named = said.map(({ header, field }) => [header.trim(), field === "leave" ? null : field]);
-  return said.length ? JSON.stringify(Object.fromEntries(named)) : null;
-}
 
 /** Pairs of a header and its field; the last is always empty, to add another. */
 export function Columns({ pairs, onChange }) {

@@ -1,36 +1,27 @@
 // Sending files.
 import { download } from "../api.js";
-import { html, useComputed, useRef, useSignal } from "../html.js";
+import { html, useRef, useSignal } from "../html.js";
 import { Badge, Bar, Go } from "../parts.js";
 import { attempt } from "../said.js";
-import { choose, files, isSending, KINDS, remove, removeDone, sendAgain, sendAll, stop } from "../sending.js";
+import {
+  choose,
+  files,
+  isDoubtful,
+  isSending,
+  KINDS,
+  options,
+  remove,
+  removeDone,
+  sendAgain,
+  sendAll,
+  skipCheck,
+  stop,
+} from "../sending.js";
 import { uploadSignal } from "../uploads.js";
 import { percent, size, t, when } from "../words.js";
-import { Columns, columnsOption } from "./columns.js";
+import { Check } from "./check.js";
 
 export function Upload() {
-  const options = useSignal({
-    dry_run: false,
-    existing: "update",
-    all_or_nothing: false,
-    sheet: "",
-    empty_text: "",
-    columns: [],
-  });
-  const set = (name) => (value) => {
-    options.value = { ...options.peek(), [name]: value };
-  };
-  const chosen = useComputed(() => files.value.filter((entry) => entry.value.state === "chosen").length);
-  const done = useComputed(() => files.value.filter((entry) => entry.value.state === "taken").length);
-  const send = () => {
-    const { sheet, columns, empty_text, ...given } = options.value;
-    const said = {
-      sheet: sheet.trim() || null,
-      columns: columnsOption(columns),
-      empty_text: empty_text.trim() || null,
-    };
-    sendAll({ ...given, ...Object.fromEntries(Object.entries(said).filter(([, value]) => value !== null)) });
-  };
   return html`<h1 tabindex="-1">${t("upload.title")}</h1>
     <p class="lead">${t("upload.lead")}</p>
     <div class="columns">
@@ -42,28 +33,37 @@ export function Upload() {
           <ul class="files" aria-label=${t("upload.files")}>${files.value.map(
             (entry) => html`<${File}
             key=${entry.peek().key} entry=${entry} />`,
-          )}</ul>`
-        }
-        ${
-          files.value.length > 0 &&
-          html`<div class="actions">
-          ${
-            done.value > 0 &&
-            html`<button type="button" class="quiet" onClick=${removeDone}>
-            ${t("upload.clear")}</button>`
-          }
-          ${
-            (chosen.value > 0 || isSending.value) &&
-            html`<button type="button" disabled=${!chosen.value} onClick=${send}>${
-              chosen.value
-                ? t(options.value.dry_run ? "upload.try" : "upload.send", { n: chosen.value })
-                : t("upload.sending")
-            }</button>`
-          }
-        </div>`
+          )}</ul>
+          <${Actions} />`
         }
       </div>
-      <${Options} options=${options.value} set=${set} />
+      <${Options} />
+    </div>`;
+}
+
+/** What can be done with the files. Where something is doubtful, a dry run comes first. */
+function Actions() {
+  const entries = files.value.map((entry) => entry.value);
+  const chosen = entries.filter(({ state }) => state === "chosen");
+  const isChecking = entries.some(({ state, asking }) => asking || ["waiting", "checking"].includes(state));
+  const isFirstTried = !options.value.dry_run && !isChecking && chosen.some(isDoubtful);
+  const send = t(options.value.dry_run ? "upload.try" : "upload.send", { n: chosen.length });
+  return html`${isFirstTried && html`<p class="hint">${t("upload.doubtful")}</p>`}
+    <div class="actions">
+    ${
+      entries.some(({ state }) => state === "taken") &&
+      html`<button type="button" class="quiet" onClick=${removeDone}>
+      ${t("upload.clear")}</button>`
+    }
+    ${
+      (chosen.length > 0 || isChecking || isSending.value) &&
+      html`<button type="button" class=${isFirstTried ? "quiet" : ""} disabled=${isChecking || !chosen.length}
+        onClick=${() => sendAll()}>${isChecking ? t("upload.checking") : chosen.length ? send : t("upload.sending")}</button>`
+    }
+    ${
+      isFirstTried &&
+      html`<button type="button" onClick=${() => sendAll({ dry_run: true })}>${t("upload.try_first")}</button>`
+    }
     </div>`;
 }
 
@@ -96,31 +96,33 @@ function DropZone() {
   </div>`;
 }
 
-function Options({ options, set }) {
+/** The options of the files that are not sent yet. */
+function Options() {
+  const { dry_run, all_or_nothing, existing, empty_text } = options.value;
+  const set = (name) => (value) => {
+    options.value = { ...options.peek(), [name]: value };
+  };
   return html`<section class="card options" aria-labelledby="options-title">
     <h2 id="options-title">${t("upload.options")}</h2>
-    <label class="switch"><input type="checkbox" role="switch" checked=${options.dry_run}
+    <label class="switch"><input type="checkbox" role="switch" checked=${dry_run}
       onChange=${(event) => set("dry_run")(event.target.checked)} />
       <span><strong>${t("upload.dry_run")}</strong><small>${t("upload.dry_run.hint")}</small></span></label>
-    <label class="switch"><input type="checkbox" role="switch" checked=${options.all_or_nothing}
+    <label class="switch"><input type="checkbox" role="switch" checked=${all_or_nothing}
       onChange=${(event) => set("all_or_nothing")(event.target.checked)} />
       <span><strong>${t("upload.all_or_nothing")}</strong><small>${t("upload.all_or_nothing.hint")}</small></span>
         </label>
     <div class="field"><label for="existing">${t("upload.existing")}</label>
-      <select id="existing" value=${options.existing} onChange=${(event) => set("existing")(event.target.value)}>
+      <select id="existing" value=${existing} onChange=${(event) => set("existing")(event.target.value)}>
         ${["update", "fill", "skip"].map(
           (name) => html`<option key=${name} value=${name}>
           ${t(`upload.existing.${name}`)}</option>`,
         )}
       </select></div>
-    <div class="field"><label for="sheet">${t("upload.sheet")}</label>
-      <input id="sheet" type="text" autocomplete="off" placeholder=${t("upload.sheet.default")}
-        value=${options.sheet} onInput=${(event) => set("sheet")(event.target.value)} /></div>
     <div class="field"><label for="empty-text">${t("upload.empty_text")}</label>
       <input id="empty-text" type="text" autocomplete="off" maxlength="40" aria-describedby="empty-text-hint"
-        value=${options.empty_text} onInput=${(event) => set("empty_text")(event.target.value)} />
+        value=${empty_text} onInput=${(event) => set("empty_text")(event.target.value)} />
       <p class="hint" id="empty-text-hint">${t("upload.empty_text.hint")}</p></div>
-    <${Columns} pairs=${options.columns} onChange=${set("columns")} />
+    <p><${Go} path="columns">${t("columns.remembered")}<//></p>
     <hr />
     <h2>${t("template.title")}</h2>
     <p class="hint">${t("template.text")}</p>
@@ -130,17 +132,30 @@ function Options({ options, set }) {
 }
 
 function File({ entry }) {
-  const { file, state, share, error, jobId, options } = entry.value;
+  const { file, state, share, error, jobId } = entry.value;
+  const isTried = (entry.value.options ?? options.value).dry_run;
   return html`<li class="file ${state}">
     <div class="file-head">
       <span class="file-name">${file.name}</span>
-      <span class="hint">${size(file.size)}${options?.dry_run ? ` · ${t("dry_run")}` : ""}</span>
+      <span class="hint">${size(file.size)}${isTried ? ` · ${t("dry_run")}` : ""}</span>
     </div>
+    ${
+      ["waiting", "checking"].includes(state) &&
+      html`${
+        state === "checking" &&
+        html`<${Bar} value=${100 * share} label=${t("file.checking.of", { file: file.name })} />`
+      }
+      <div class="file-foot">
+        <span>${t(state === "waiting" ? "file.check.waiting" : share < 1 ? "file.check.sending" : "file.check.reading", { share: percent(share) })}</span>
+      <button type="button" class="text" aria-label=${t("file.check.skip.of", { file: file.name })}
+        onClick=${() => skipCheck(entry)}>${t("file.check.skip")}</button></div>`
+    }
     ${
       state === "chosen" &&
       html`<div class="file-foot"><span>${t("file.chosen")}</span>
       <button type="button" class="text" aria-label=${t("file.remove.of", { file: file.name })}
-        onClick=${() => remove(entry)}>${t("file.remove")}</button></div>`
+        onClick=${() => remove(entry)}>${t("file.remove")}</button></div>
+      <${Check} entry=${entry} />`
     }
     ${
       state === "queued" &&

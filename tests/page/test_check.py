@@ -1,0 +1,194 @@
+"""Files are checked as they are chosen, and what is doubtful is decided on before they are sent."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import openpyxl
+from playwright.sync_api import Page, Route, expect
+
+from rollbook.pipeline.columns import variants
+from tests.files import HEADERS, csv_file, workbook
+from tests.page.conftest import NARROW
+from tests.page.site import GAUTENG, Site
+from tests.page.test_page import choose, fresh, outcomes, state
+from tests.page.test_views import flaws
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    OpenPage = Callable[..., Page]
+    SignedIn = Callable[..., Page]
+
+PAGE = Path("src/rollbook/page")
+UNKNOWN = {"ID Number": "Lid", "Firstname": "Roepnaam", "Surname": "Van", "Ward": "Kode"}
+
+
+def unknown_headers(rows: int) -> bytes:
+    """A file of which Rollbook knows one header."""
+    renamed = [{new: row[old] for old, new in UNKNOWN.items()} for row in fresh(rows)]
+    return csv_file(renamed, headers=list(UNKNOWN.values()))
+
+
+def sheets(**rows: list[dict[str, str]]) -> bytes:
+    """A workbook of these sheets; one whose name begins with ``Old`` is hidden."""
+    book = openpyxl.Workbook()
+    del book["Sheet"]
+    for name, members in rows.items():
+        sheet = book.create_sheet(name)
+        sheet.append(list(members[0]))
+        for row in members:
+            sheet.append(list(row.values()))
+        if name.startswith("Old"):
+            sheet.sheet_state = "hidden"
+    target = io.BytesIO()
+    book.save(target)
+    return target.getvalue()
+
+
+def send_chosen(page: Page, button: str, name: str) -> None:
+    """Send the file that is chosen, and go to its view."""
+    page.get_by_role("button", name=button).click()
+    page.locator(".file", has_text=name).last.get_by_role("link", name="Follow progress").click()
+    expect(page.get_by_role("heading", level=1, name=name)).to_be_visible()
+
+
+def test_unknown_headers_are_named_in_drop_downs_and_the_file_is_sent_once(
+    open_page: OpenPage, site: Site
+) -> None:
+    page = open_page(GAUTENG, size=NARROW, scheme="dark")
+    sent: list[int] = []
+    page.on(
+        "request",
+        lambda request: (
+            sent.append(len(request.post_data_buffer or b""))
+            if request.method == "POST" and "/bulk-upload/" in request.url
+            else None
+        ),
+    )
+    content = unknown_headers(300)
+    choose(page, content, "unknown.csv")
+    file = page.locator(".file")
+    expect(file).to_contain_text("Missing: ID number, First name")
+    expect(page.get_by_role("button", name="Dry run first")).to_be_visible()
+    lid = page.get_by_label("Field for the column Lid")
+    assert lid.locator("optgroup").first.locator("option").first.inner_text() == "ID number"
+    assert flaws(page, "upload-check-narrow-dark") == []
+    lid.focus()
+    lid.select_option("ID number")
+    expect(file).to_contain_text("First name is missing")
+    expect(lid).to_be_focused()
+    page.get_by_label("Field for the column Roepnaam").select_option("First name")
+    page.get_by_label("Field for the column Kode").select_option("Ward")
+    expect(file).not_to_contain_text("missing")
+    expect(file.locator("thead")).to_contain_text("First nameRoepnaam")
+    expect(page.get_by_role("button", name="Dry run first")).to_have_count(0)
+    send_chosen(page, "Send 1 file", "unknown.csv")
+    expect(state(page)).to_have_text("Completed")
+    assert outcomes(page) == {"Inserted": 300}
+    assert sum(sent) < 1.5 * len(content)
+    [columns] = site.ask("SELECT columns FROM uploads WHERE file_name = 'unknown.csv'")
+    assert columns == {"Lid": "id_number", "Roepnaam": "firstname", "Kode": "ward"}
+
+
+def test_a_sheet_is_chosen_and_a_hidden_one_is_marked(signed_in: SignedIn) -> None:
+    page = signed_in(GAUTENG)
+    content = sheets(November=fresh(2), December=fresh(3), OldOnes=fresh(4))
+    choose(page, content, "sheets.xlsx")
+    tabs = page.locator(".tab")
+    expect(tabs).to_have_count(4)
+    expect(tabs.filter(has_text="OldOnes")).to_contain_text("hidden")
+    expect(page.get_by_role("radio", name="November")).to_be_checked()
+    expect(page.locator(".checked summary").first).to_contain_text("2 rows")
+    page.get_by_role("radio", name="November").press("ArrowDown")
+    expect(page.get_by_role("radio", name="December")).to_be_focused()
+    expect(page.locator(".checked summary").first).to_contain_text("3 rows")
+    page.get_by_role("radio", name="All sheets with members").check()
+    expect(page.locator(".tab").nth(3)).to_contain_text("hidden")
+    send_chosen(page, "Send 1 file", "sheets.xlsx")
+    expect(state(page)).to_have_text("Completed")
+    assert outcomes(page) == {"Inserted": 5}
+
+
+def test_the_options_stay_while_other_views_are_shown(signed_in: SignedIn) -> None:
+    page = signed_in(GAUTENG)
+    # Headers of its own: the office would remember for others that Ward is left out.
+    rows = [{**row, "Surname": ""} for row in fresh(1)]
+    choose(page, csv_file(rows, headers=[*HEADERS, "Stays"]), "stays.csv")
+    page.get_by_role("switch", name="Dry run").check()
+    page.get_by_label("Existing members").select_option("skip")
+    page.locator(".known summary").click()
+    page.get_by_label("Field for the column Ward").select_option("leave")
+    page.get_by_role("link", name="Uploads", exact=True).click()
+    page.get_by_role("link", name="Upload", exact=True).click()
+    expect(page.get_by_role("switch", name="Dry run")).to_be_checked()
+    expect(page.get_by_label("Existing members")).to_have_value("skip")
+    page.locator(".known summary").click()
+    expect(page.get_by_label("Field for the column Ward")).to_have_value("leave")
+    with page.expect_request("**/bulk-upload/process") as sending:
+        page.get_by_role("button", name="Try 1 file").click()
+    body = (sending.value.post_data_buffer or b"").decode()
+    assert re.search(r'name="dry_run"\s+true', body)
+    assert re.search(r'name="existing"\s+skip', body)
+    assert re.search(r'name="columns"\s+{"Ward":null}', body)
+
+
+def test_a_doubtful_file_is_tried_first_and_then_run_for_real(signed_in: SignedIn) -> None:
+    page = signed_in(GAUTENG)
+    rows = fresh(3)
+    choose(page, csv_file([*rows[:2], {**rows[2], "Surname": ""}]), "doubtful first.csv")
+    expect(page.locator(".warnings")).to_contain_text("1 row")
+    send_chosen(page, "Dry run first", "doubtful first.csv")
+    expect(page.get_by_text("This was a dry run")).to_be_visible()
+    page.get_by_role("button", name="Run it for real").click()
+    expect(page.get_by_text("This was a dry run")).to_have_count(0)
+    expect(state(page)).to_have_text("Completed, 1 row needs attention")
+    assert outcomes(page) == {"Inserted": 2, "Invalid": 1}
+
+
+def test_a_file_is_sent_without_its_check_where_that_fails_or_is_skipped(
+    signed_in: SignedIn,
+) -> None:
+    page = signed_in(GAUTENG)
+    waiting: list[Route] = []
+    page.route("**/bulk-upload/check", lambda route: waiting.append(route))  # noqa: PLW0108
+    choose(page, csv_file(fresh(2)), "skipped.csv")
+    page.get_by_role("button", name="Skip the check of skipped.csv").click()
+    expect(page.get_by_text("This file is not checked.")).to_be_visible()
+    send_chosen(page, "Send 1 file", "skipped.csv")
+    expect(state(page)).to_have_text("Completed")
+    page.unroute("**/bulk-upload/check")
+    page.route("**/bulk-upload/check", lambda route: route.abort())
+    choose(page, workbook(fresh(2), headers=[*HEADERS, "Failed"]), "failed check.xlsx")
+    expect(page.locator(".notice")).to_contain_text("You can send it all the same.")
+    page.get_by_text("Sheet and columns").click()
+    page.get_by_text("Columns with other names").click()
+    page.get_by_label("Header in the file").first.fill("Ward")
+    page.get_by_label("Rollbook field").first.select_option("leave")
+    with page.expect_request("**/bulk-upload/process") as sending:
+        send_chosen(page, "Send 1 file", "failed check.xlsx")
+    assert b'{"Ward":null}' in (sending.value.post_data_buffer or b"")
+    expect(state(page)).to_have_text("Completed")
+    page.unroute("**/bulk-upload/check")
+
+
+def test_a_check_that_is_gone_costs_another_transfer_and_nothing_else(
+    signed_in: SignedIn, site: Site
+) -> None:
+    page = signed_in(GAUTENG)
+    choose(page, csv_file(fresh(2)), "next day.csv")
+    expect(page.locator(".checked")).to_be_visible()
+    site.execute("DELETE FROM file_checks")
+    send_chosen(page, "Send 1 file", "next day.csv")
+    expect(state(page)).to_have_text("Completed")
+    assert outcomes(page) == {"Inserted": 2}
+
+
+def test_the_page_offers_every_field_that_a_column_can_be_read_as() -> None:
+    script = PAGE.joinpath("views", "columns.js").read_text("utf-8")
+    found = re.search(r"const FIELDS = \[(.*?)\];", script, re.DOTALL)
+    assert found is not None
+    assert set(re.findall(r'"(\w+)"', found[1])) == set(variants())
