@@ -236,6 +236,7 @@ HOSTILE: dict[str, bytes] = {
     "a mark that is never closed, then pairs": b'"x\n' + b'""\n' * 299,
     "a mark opened in each line": b'1,"a,b,c\n',
     "backslashes": b"\\" * 1000 + b'"\n',
+    "escaped marks": b'1,"' + b'\\"' * 2000 + b'",b,c\n',
     "nothing but marks": b'"',
     "marks and delimiters": b'",',
     "cells that go on after their marks": b'"a"b,' * 39 + b"\n",

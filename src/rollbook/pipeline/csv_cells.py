@@ -88,35 +88,48 @@ def split(text: str, shape: Shape) -> Split:
 
 def closing(text: str, at: int, quote: str, *, has_escapes: bool | None) -> int:
     """Where the quotation mark is that closes a cell; -1 if there is none."""
+    if has_escapes:
+        at = _past(text, at, rf"[^\\{quote}]++|{quote}{quote}")
+        return at if text.startswith(quote, at) else -1
     while (at := text.find(quote, at)) >= 0:
-        if has_escapes and is_escaped(text, at):
-            at += 1
-        elif text.startswith(quote, at + 1):
-            at += 2
-        else:
+        if not text.startswith(quote, at + 1):
             return at
+        at += 2
     return -1
 
 
 def _delimiter(text: str, at: int, delimiter: str, *, has_escapes: bool | None) -> int:
     """Where the next delimiter is, or the end of the text."""
-    while (at := text.find(delimiter, at)) >= 0:
-        if not (has_escapes and is_escaped(text, at)):
-            return at
-        at += 1
-    return len(text)
+    if has_escapes:
+        at = _past(text, at, rf"[^\\{re.escape(delimiter)}]++")
+        return at if text.startswith(delimiter, at) else len(text)
+    found = text.find(delimiter, at)
+    return len(text) if found < 0 else found
+
+
+def _past(text: str, at: int, skipped: str) -> int:
+    """Where something is that is neither skipped nor a backslash with the sign after it."""
+    found = _skipper(skipped).match(text, at)
+    assert found is not None
+    return found.end()
+
+
+@lru_cache(maxsize=32)
+def _skipper(skipped: str) -> re.Pattern[str]:
+    # In one go: a file may have thousands of backslashes in a line.
+    return re.compile(rf"(?:{skipped}|\\.)*+", re.DOTALL)
 
 
 def is_escaped(text: str, at: int) -> bool:
     """Is there an odd number of backslashes before a place?"""
-    before = at
-    while before and text[before - 1] == "\\":
-        before -= 1
-    return (at - before) % 2 == 1
+    if not text.endswith("\\", 0, at):
+        return False
+    before = text[:at]
+    return (at - len(before.rstrip("\\"))) % 2 == 1
 
 
 def _has_unescaped(cell: str, quote: str) -> bool:
-    return any(not is_escaped(cell, found.start()) for found in re.finditer(quote, cell))
+    return cell.startswith(quote, _past(cell, 0, rf"[^\\{quote}]++"))
 
 
 def bare(cell: str) -> str:

@@ -191,15 +191,23 @@ class Records:
 
     def _continued(self, line: str, shape: Shape) -> tuple[Split, int]:
         """The record of a line whose end, and maybe that of later ones, has a backslash."""
-        texts = [line]
+        texts, delimiters = [line], self._unescaped_delimiters(line)
         while is_escaped(texts[-1], len(texts[-1])):
+            self._spend(1)
             below = self._peek(len(texts) - 1)
             # Another row can't be a part of a cell.
             if below is None or len(texts) > MOST_LINES or has_id(below, shape):
                 return split(line, shape), 0
+            delimiters += self._unescaped_delimiters(below)
+            is_wide = shape.width is not None and delimiters >= shape.width
+            if is_wide and shape.quote not in below:
+                return split(line, shape), 0
             texts.append(below)
-        self._spend(len(texts))
         return split("\n".join(texts), shape), len(texts) - 1
+
+    def _unescaped_delimiters(self, line: str) -> int:
+        delimiter = self._shape.delimiter
+        return line.count(delimiter) - line.count(f"\\{delimiter}")
 
     def _is_width(self, count: int) -> bool:
         width = self._shape.width or 0
@@ -363,9 +371,10 @@ def escapes_of(records: Records) -> bool | None:
     Returns:
         None if no record shows it, or records show both.
     """
-    deque(records, maxlen=0)
-    shown = set(records.evidence)
-    return shown.pop() if len(shown) == 1 else None
+    for _ in records:
+        if len(records.evidence) > 1:
+            return None
+    return next(iter(records.evidence), None)
 
 
 _ID: Final = re.compile(r"(?:\d{6,13}|\d[.,]\d+E\+?\d+)", re.IGNORECASE)
