@@ -45,6 +45,10 @@ RULES: dict[tuple[str, str], Rule] = {
     ("POST", "/api/v1/auth/login"): _for(
         "anybody", 401, json={"email": "nobody@example.org", "password": "wrong"}
     ),
+    ("POST", "/api/v1/auth/link"): _for("anybody", 404, json={"token": "guessed"}),
+    ("POST", "/api/v1/auth/link/password"): _for(
+        "anybody", 404, json={"token": "guessed", "password": "eight odd pelicans"}
+    ),
     # No provider is set there.
     ("GET", "/api/v1/auth/oidc"): _for("anybody"),
     ("GET", "/api/v1/auth/oidc/start"): _for("anybody", 404),
@@ -63,6 +67,20 @@ RULES: dict[tuple[str, str], Rule] = {
         "signed_in", 201, 409, json={"name": "a program", "scopes": ["read"]}
     ),
     ("DELETE", "/api/v1/keys/{key_id}"): _for("signed_in", 404),
+    # tests/integration/accounts/test_people.py tries them with ids of other offices.
+    ("GET", "/api/v1/users"): _for("signed_in", params={"page_size": 500}),
+    # 403: a municipality's administrator, and another province's. 409: the second time.
+    ("POST", "/api/v1/users"): _for(
+        "signed_in", 201, 403, 409,
+        json={
+            "email": "new@example.org", "role": "municipality_admin", "province": "GP",
+            "municipality": "Emfuleni",
+        },
+    ),
+    ("PATCH", "/api/v1/users/{user_id}"): _for("signed_in", 404, json={"version": 1}),
+    ("DELETE", "/api/v1/users/{user_id}"): _for("signed_in", 404),
+    ("POST", "/api/v1/users/{user_id}/reset"): _for("signed_in", 404),
+    ("GET", "/api/v1/offices"): _for("signed_in", params={"page_size": 500}),
     ("GET", "/api/v1/webhooks"): _for("signed_in"),
     ("POST", "/api/v1/webhooks"): _for(
         "signed_in", 201, json={"url": "https://hooks.invalid/", "events": ["upload.verified"]}

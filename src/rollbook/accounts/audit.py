@@ -62,6 +62,8 @@ Act = Literal[
     "user_password",
     "user_role",
     "user_disable",
+    "user_open",
+    "user_reset",
     "key_add",
     "key_use",
     "key_revoke",

@@ -34,6 +34,7 @@ from rollbook.api import (
     statistics,
     undo,
     uploads,
+    users,
     voter_roll,
     webhooks,
 )
@@ -191,6 +192,8 @@ def _router() -> APIRouter:
         checks.router,
         members.router,
         keys.router,
+        users.router,
+        users.of_offices,
         webhooks.router,
     ):
         base.include_router(part)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Annotated
 
 from fastapi import APIRouter
 from pydantic import AfterValidator, BaseModel, Field
 
-from rollbook.accounts import users
+from rollbook.accounts import links, users
+from rollbook.accounts.links import Kind
 from rollbook.api.access import SessionParam, SystemParam, UserParam, failures
 from rollbook.contract import Answer, SignedIn, Who
 from rollbook.model import User
@@ -37,6 +39,29 @@ class NewPassword(BaseModel, strict=True):
     new_password: str = Field(
         max_length=1024, description="12 characters or more, and hard to guess."
     )
+
+
+_Token = Annotated[str, Field(min_length=1, max_length=200, description="What follows `#/link/`.")]
+
+
+class LinkToken(BaseModel, strict=True):
+    """The token of a one-time link."""
+
+    token: _Token
+
+
+class FirstPassword(LinkToken, strict=True):
+    """The token of a one-time link, and the password that its person has chosen."""
+
+    password: str = Field(max_length=1024, description="12 characters or more, and hard to guess.")
+
+
+class OpenedLink(BaseModel):
+    """The account of a one-time link."""
+
+    user: Who
+    kind: Kind
+    expires_at: dt.datetime
 
 
 @router.post("/login", responses=failures(401, 429))
@@ -73,6 +98,23 @@ async def password(body: NewPassword, user: UserParam, system: SystemParam) -> A
     )
     data = await opened(system, token, user)
     return Answer(message="Your password is changed. Elsewhere you are signed out.", data=data)
+
+
+@router.post("/link", responses=failures(404))
+async def link(body: LinkToken, system: SystemParam) -> Answer[OpenedLink]:
+    """Return the account of a one-time link, without using the link."""
+    found = await links.opened(system.pool, body.token)
+    who = Who.of(found.user, system.settings.time_zone)
+    data = OpenedLink(user=who, kind=found.kind, expires_at=found.expires_at)
+    return Answer(message="The link is good.", data=data)
+
+
+@router.post("/link/password", responses=failures(404))
+async def link_password(body: FirstPassword, system: SystemParam) -> Answer[SignedIn]:
+    """Choose a password by a one-time link, and sign in; other sessions of the account end."""
+    token, user = await links.use(system.pool, system.settings, body.token, body.password)
+    data = await opened(system, token, user)
+    return Answer(message="Your password is set, and you are signed in.", data=data)
 
 
 @router.get("/me", responses=failures(401))

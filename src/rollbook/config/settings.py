@@ -99,6 +99,9 @@ class Settings(BoundSettings, MemberSettings, ProviderSettings, VoterRollSetting
     #: Seconds that the wait grows to, and minutes without a failure after which all is forgotten.
     sign_in_longest_wait_s: Positive = 15 * 60
     sign_in_forget_min: Positive = 60
+    #: Hours for which the one-time link of an invitation is good, and of a reset password.
+    invitation_h: Annotated[int, Field(gt=0, le=30 * 24)] = 72
+    reset_link_h: Annotated[int, Field(gt=0, le=30 * 24)] = 24
     #: Days for which a key for programs is good at most, and good keys of one person.
     key_days: Positive = 365
     keys_per_user: Positive = 50

@@ -613,6 +613,8 @@ export const TEXT = {
   "act.user_password": "Set a password",
   "act.user_role": "Change a role",
   "act.user_disable": "Close an account",
+  "act.user_open": "Open an account again",
+  "act.user_reset": "Make a link for a password",
   "act.key_add": "Make a key",
   "act.key_use": "Use a key from a new address",
   "act.key_revoke": "Revoke a key",

@@ -46,10 +46,13 @@ SELECT email, name, role, province, municipality, created_at, disabled_at, is_sy
 FROM users ORDER BY lower(email);
 
 -- name: set_password
--- A new password signs the person out everywhere.
-UPDATE users SET password_hash = %(password_hash)s, tokens_from = %(now)s
-WHERE lower(email) = lower(%(email)s) AND NOT is_system
-RETURNING id;
+-- A new password signs the person out everywhere, and ends a one-time link for another one.
+WITH changed AS (
+    UPDATE users SET password_hash = %(password_hash)s, tokens_from = %(now)s
+    WHERE lower(email) = lower(%(email)s) AND NOT is_system
+    RETURNING id),
+ended AS (DELETE FROM account_links USING changed WHERE user_id = changed.id)
+SELECT id FROM changed;
 
 -- name: rehash
 -- Store the same password's hash with newer argon2 settings; sessions stay valid.
@@ -63,10 +66,13 @@ WHERE lower(email) = lower(%(email)s) AND NOT is_system
 RETURNING id;
 
 -- name: disable
--- The account may not sign in any more, and its tokens are no longer good.
-UPDATE users SET disabled_at = COALESCE(disabled_at, now()), tokens_from = %(now)s
-WHERE lower(email) = lower(%(email)s)
-RETURNING id;
+-- The account may not sign in any more; its tokens and its one-time link are no longer good.
+WITH closed AS (
+    UPDATE users SET disabled_at = COALESCE(disabled_at, now()), tokens_from = %(now)s
+    WHERE lower(email) = lower(%(email)s)
+    RETURNING id),
+ended AS (DELETE FROM account_links USING closed WHERE user_id = closed.id)
+SELECT id FROM closed;
 
 -- name: first_super_admin
 -- The account in whose name the command line acts by default.

@@ -45,6 +45,8 @@ const ACTS = [
   "user_password",
   "user_role",
   "user_disable",
+  "user_open",
+  "user_reset",
   "key_add",
   "key_use",
   "key_revoke",

@@ -1,0 +1,312 @@
+"""People's accounts, as administrators manage them: list, invite, change, close, reset.
+
+Operators manage accounts of at most their own role, a province's administrator those of the
+municipalities in it, and nobody their own. The administrator is read again and locked in the
+transaction of each change. So of two who close each other one stays, and a super_admin always does.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Any, Literal
+from uuid import UUID, uuid4
+
+from rollbook import clock, places
+from rollbook.accounts import audit, links, passwords
+from rollbook.accounts.users import SIGN_IN_AGAIN, is_address, place_of
+from rollbook.backends.database import fetch_one, fetch_page, lock, queries
+from rollbook.errors import (
+    ConflictError,
+    InvalidRequestError,
+    NotAllowedError,
+    NotAuthenticatedError,
+    NotFoundError,
+)
+from rollbook.masking import masked, visible
+from rollbook.model import EVERYWHERE, Role, Scope, User
+
+if TYPE_CHECKING:
+    from rollbook.accounts.links import Link
+    from rollbook.backends.database import Connection, Pool, Row
+    from rollbook.config import Settings
+
+State = Literal["active", "invited", "closed"]
+
+_SQL = queries("people")
+_USERS = queries("users")
+
+
+async def listed(
+    pool: Pool,
+    reader: User,
+    *,
+    user_id: UUID | None = None,
+    search: str | None = None,
+    role: Role | None = None,
+    state: State | None = None,
+    place: Scope = EVERYWHERE,
+    page: int = 1,
+    page_size: int = 50,
+) -> tuple[list[Row], int]:
+    """A page of people's accounts in the reader's scope, and their number.
+
+    Args:
+        pool: the record.
+        reader: whose scope counts; ``may_change`` of each row says whether they manage it.
+        user_id: only this one.
+        search: a part of the address or the name.
+        role: only this role.
+        state: only this state.
+        place: only of this province (a code or a name), or of this municipality.
+        page: from 1.
+        page_size: accounts on a page.
+    """
+    province = places.find_province(place.province) if place.province else None
+    parameters = {
+        "id": user_id,
+        "search": search or None,
+        "role": role,
+        "state": state,
+        "province": province.place.code if province else place.province,
+        "municipality": _name_of(place.municipality),
+        "limit": page_size,
+        "offset": (page - 1) * page_size,
+        **reader.scope.parameters(),
+    }
+    rows, total = await fetch_page(pool, _SQL["list"], parameters)
+    return [{**row, "may_change": _may_change(reader, row)} for row in rows], total
+
+
+async def invite(
+    pool: Pool, settings: Settings, by: User, *, email: str, role: Role, place: Scope, name: str
+) -> tuple[Row, Link]:
+    """Add an account without a password, and make the link by which its person chooses one.
+
+    Args:
+        pool: the record.
+        settings: have the link's lifetime.
+        by: the administrator.
+        email: the person's address.
+        role: of the account.
+        place: of the role; what isn't said of it is the administrator's.
+        name: the person's; may be empty.
+
+    Raises:
+        InvalidRequestError: the address, the name, or the role with its place doesn't fit.
+        NotAllowedError: the administrator may not manage such accounts.
+        ConflictError: the address is taken.
+    """
+    if not is_address(email) or masked(email) != email:
+        raise InvalidRequestError(f"{email!r} is not an e-mail address. No account was added.")
+    _check_name(name)
+    place = place_of(role, _filled(role, place, by.scope))
+    _check_may(by, role, place)
+    # Nobody knows this password.
+    unknown = await passwords.hash_of(secrets.token_urlsafe(32))
+    parameters: dict[str, Any] = {
+        "id": uuid4(),
+        "email": email,
+        "name": name,
+        "role": role.value,
+        "province": place.province,
+        "municipality": place.municipality,
+        "password_hash": unknown,
+    }
+    async with pool.connection() as connection:
+        by = await _acting(connection, by)
+        _check_may(by, role, place)
+        if await fetch_one(connection, _USERS["add"], parameters) is None:
+            raise ConflictError(f"There is already an account for {email}. Nothing was changed.")
+        link = await links.make(connection, settings, parameters["id"], kind="invitation", by=by)
+        await audit.record(connection, "user_add", who=by, about=_about(email, role, place))
+    return await _one(pool, by, parameters["id"]), link
+
+
+async def change(
+    pool: Pool,
+    by: User,
+    user_id: UUID,
+    *,
+    version: int,
+    role: Role | None = None,
+    place: Scope = EVERYWHERE,
+    is_open: bool = False,
+) -> Row:
+    """Set another role or place, which ends the account's sessions, or open a closed account.
+
+    Args:
+        pool: the record.
+        by: the administrator.
+        user_id: the account.
+        version: of the account as it was read.
+        role: None leaves it.
+        place: of the role; what isn't said of it stays, where the role has it.
+        is_open: open the account again.
+
+    Raises:
+        NotFoundError: there is no such account in the administrator's scope.
+        NotAllowedError: they may not manage it, or not such accounts as it would become.
+        ConflictError: it has changed since, or its role comes from the provider.
+        InvalidRequestError: the role and the place don't fit.
+    """
+    async with pool.connection() as connection:
+        by, row = await _changing(connection, by, user_id, version)
+        user = User.from_row(row)
+        is_same = role is None and place == EVERYWHERE
+        new_role = role or user.role
+        new_place = user.scope
+        if not is_same:
+            new_place = place_of(new_role, _filled(new_role, place, user.scope))
+            _check_may(by, new_role, new_place)
+        if (new_role, new_place) != (user.role, user.scope):
+            if row["oidc_issuer"] is not None:
+                raise ConflictError(
+                    "This account gets its role and place from the sign-in provider each time. "
+                    "Change them there; nothing was changed here."
+                )
+            await _set_role(connection, by, user, new_role, new_place)
+        if is_open and row["disabled_at"] is not None:
+            await connection.execute(_SQL["open"], {"id": user_id})
+            await audit.record(connection, "user_open", who=by, about=user.email)
+    return await _one(pool, by, user_id)
+
+
+async def close(pool: Pool, by: User, user_id: UUID, *, version: int | None = None) -> Row:
+    """Close an account: its sessions, links and keys are refused from now on.
+
+    Args:
+        pool: the record.
+        by: the administrator.
+        user_id: the account.
+        version: of the account as it was read; None closes it however it is.
+
+    Raises:
+        NotFoundError: there is no such account in the administrator's scope.
+        NotAllowedError: they may not manage it.
+        ConflictError: it has changed since, or is closed.
+    """
+    async with pool.connection() as connection:
+        by, row = await _changing(connection, by, user_id, version)
+        if row["disabled_at"] is not None:
+            raise ConflictError("This account is closed already. Nothing was changed.")
+        parameters = {"email": row["email"], "now": clock.now()}
+        await connection.execute(_USERS["disable"], parameters)
+        await audit.record(connection, "user_disable", who=by, about=row["email"])
+    return await _one(pool, by, user_id)
+
+
+async def reset(pool: Pool, settings: Settings, by: User, user_id: UUID) -> tuple[Row, Link]:
+    """Make a new link for an account, also for an invitation that has expired.
+
+    The password and the sessions stay good until the link is used.
+
+    Raises:
+        NotFoundError: there is no such account in the administrator's scope.
+        NotAllowedError: they may not manage it.
+        ConflictError: it is closed.
+    """
+    async with pool.connection() as connection:
+        by, row = await _changing(connection, by, user_id, None)
+        if row["disabled_at"] is not None:
+            raise ConflictError("This account is closed. Open it first; no link was made.")
+        kind: links.Kind = "invitation" if row["link_kind"] == "invitation" else "reset"
+        link = await links.make(connection, settings, user_id, kind=kind, by=by)
+        await audit.record(connection, "user_reset", who=by, about=row["email"])
+    return await _one(pool, by, user_id), link
+
+
+async def _changing(
+    connection: Connection, by: User, user_id: UUID, version: int | None
+) -> tuple[User, Row]:
+    """The administrator as they are now, and the account, both locked."""
+    by = await _acting(connection, by)
+    row = await fetch_one(connection, _SQL["in_reach"], {"id": user_id, **by.scope.parameters()})
+    if row is None:
+        raise NotFoundError("There is no such account. Check its id.")
+    user = User.from_row(row)
+    if user.id == by.id:
+        raise NotAllowedError(
+            "This is your own account: ask another administrator. Your password can be changed "
+            "under 'Your account'. Nothing was changed."
+        )
+    _check_may(by, user.role, user.scope)
+    if version is not None and version != row["version"]:
+        raise ConflictError(
+            "Somebody has changed this account meanwhile. Load it again; nothing was changed."
+        )
+    return by, row
+
+
+async def _acting(connection: Connection, by: User) -> User:
+    # One change after the other: two administrators who lock each other would wait for ever.
+    await lock(connection, "accounts")
+    row = await fetch_one(connection, _SQL["acting"], {"id": by.id})
+    if row is None or row["disabled_at"] is not None:
+        raise NotAuthenticatedError(SIGN_IN_AGAIN)
+    return User.from_row(row)
+
+
+async def _set_role(connection: Connection, by: User, user: User, role: Role, place: Scope) -> None:
+    parameters = {
+        "email": user.email,
+        "role": role.value,
+        "province": place.province,
+        "municipality": place.municipality,
+        "now": clock.now(),
+    }
+    await connection.execute(_USERS["set_role"], parameters)
+    await audit.record(connection, "user_role", who=by, about=_about(user.email, role, place))
+
+
+async def _one(pool: Pool, by: User, user_id: UUID) -> Row:
+    rows, _ = await listed(pool, by, user_id=user_id)
+    if not rows:
+        raise NotFoundError("The account is no longer in your office.")
+    return rows[0]
+
+
+def _filled(role: Role, place: Scope, default: Scope) -> Scope:
+    """A place with what isn't said of it, where the role has such a part."""
+    if role.is_operator:
+        return place
+    municipality = place.municipality
+    if municipality is None and place.province is None and role is Role.MUNICIPALITY_ADMIN:
+        municipality = default.municipality
+    return Scope(place.province or default.province, municipality)
+
+
+def _may(by: User, role: Role, place: Scope) -> bool:
+    if by.role.is_operator:
+        return role.priority >= by.role.priority
+    is_below = by.role is Role.PROVINCE_ADMIN and role is Role.MUNICIPALITY_ADMIN
+    return is_below and by.scope.includes(place)
+
+
+def _may_change(by: User, row: Row) -> bool:
+    place = Scope(row["province"], row["municipality"])
+    return row["user_id"] != by.id and _may(by, Role(row["role"]), place)
+
+
+def _check_may(by: User, role: Role, place: Scope) -> None:
+    if not _may(by, role, place):
+        raise NotAllowedError(
+            "You may not manage this account. National administrators manage accounts of at most "
+            "their own role, a province's administrator those of its municipalities. Nothing was "
+            "changed."
+        )
+
+
+def _check_name(name: str) -> None:
+    if name != masked(visible(name)) or "\n" in name:
+        raise InvalidRequestError(
+            "A name is one line without a person's ID number. No account was added."
+        )
+
+
+def _name_of(municipality: str | None) -> str | None:
+    found = places.find_municipality(municipality) if municipality else None
+    return found.place.name if found else municipality
+
+
+def _about(email: str, role: Role, place: Scope) -> str:
+    return f"{email}: {role.value}, {place}"

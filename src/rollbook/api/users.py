@@ -1,0 +1,246 @@
+"""The routes of people's accounts and of offices; only people use them, never a key."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Annotated, Literal
+from uuid import UUID
+
+from fastapi import Depends, Query
+from pydantic import BaseModel, Field
+
+from rollbook.accounts import offices, people
+from rollbook.accounts.links import Kind, Link
+from rollbook.accounts.offices import SHOWN
+from rollbook.accounts.people import State
+from rollbook.api.access import SystemParam, UserParam, audited, failures, routes
+from rollbook.api.uploads import PageParam, PageSizeParam
+from rollbook.contract import Answer, Page
+from rollbook.model import Role, Scope
+
+router = routes("/users", "accounts", 401, 403)
+of_offices = routes("/offices", "accounts", 401)
+
+#: PostgreSQL can't store a NUL.
+Text = Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$")]
+_Role = Annotated[Role | None, Field(strict=False)]
+
+
+class NewAccount(BaseModel, strict=True):
+    """Whose account it is, and what it may do."""
+
+    email: Annotated[str, Field(max_length=320, pattern=r"^[^\x00]*$")]
+    role: Annotated[Role, Field(strict=False)] = Field(
+        description="At most your own; a province's administrator adds `municipality_admin`."
+    )
+    province: Text | None = Field(None, description="A code or a name; default: yours.")
+    municipality: Text | None = Field(None, description="A name of the register; default: yours.")
+    name: Text = Field("", description="The person's name.")
+
+
+class AccountChange(BaseModel, strict=True):
+    """What becomes of an account; what is left out stays."""
+
+    version: int = Field(ge=1, le=2**31 - 1, description="Of the account as you read it.")
+    role: _Role = Field(None, description="At most your own.")
+    province: Text | None = Field(None, description="A code or a name.")
+    municipality: Text | None = Field(None, description="A name of the register.")
+    is_open: Literal[True] | None = Field(None, description="Open a closed account again.")
+
+
+class Account(BaseModel):
+    """A person's account."""
+
+    user_id: UUID
+    email: str
+    name: str
+    role: Role
+    province: str | None
+    municipality: str | None
+    state: State = Field(description="invited: nobody has opened the invitation's link yet.")
+    version: int = Field(description="Counts the changes of the account.")
+    created_at: dt.datetime
+    closed_at: dt.datetime | None
+    link_kind: Kind | None = Field(description="Of the link that is out.")
+    link_expires_at: dt.datetime | None
+    is_of_provider: bool = Field(description="Its role comes from the sign-in provider.")
+    may_change: bool = Field(description="Whether you manage it.")
+
+
+class OneTimeLink(BaseModel):
+    """A link by which the person chooses a password."""
+
+    address: str = Field(
+        description="Shown this once. Without ROLLBOOK_PUBLIC_URL it begins at the server's root."
+    )
+    kind: Kind
+    expires_at: dt.datetime
+
+    @classmethod
+    def of(cls, link: Link) -> OneTimeLink:
+        """The link that was made."""
+        return cls(address=link.address, kind=link.kind, expires_at=link.expires_at)
+
+
+class InvitedAccount(Account):
+    """An account with the link that was just made."""
+
+    invitation: OneTimeLink
+
+
+class OfficePerson(BaseModel):
+    """Who has an account at an office."""
+
+    user_id: UUID
+    email: str
+    name: str
+    role: Role
+    state: State
+
+
+class OfficeOf(BaseModel):
+    """A place of the register, or one where accounts are."""
+
+    code: str | None = Field(description="The register's; null: the national office, or unknown.")
+    name: str
+    province: str | None
+    municipality: str | None
+    is_known: bool = Field(description="Whether the place is in the register.")
+    accounts: int = Field(description="Open accounts.")
+    people: list[OfficePerson] = Field(description=f"The first {SHOWN} of them.")
+
+
+@router.get("")
+async def list_users(
+    system: SystemParam,
+    user: UserParam,
+    search: Annotated[Text | None, Query(description="A part of the address or name.")] = None,
+    role: Annotated[Role | None, Query(description="Only this role.")] = None,
+    state: Annotated[State | None, Query(description="Only accounts in this state.")] = None,
+    province: Annotated[Text | None, Query(description="A code or a name.")] = None,
+    municipality: Annotated[Text | None, Query(description="A name of the register.")] = None,
+    page: PageParam = 1,
+    page_size: PageSizeParam = 50,
+) -> Answer[Page[Account]]:
+    """List the accounts of people in your scope, open ones first."""
+    found, total = await people.listed(
+        system.pool,
+        user,
+        search=search,
+        role=role,
+        state=state,
+        place=Scope(province or None, municipality or None),
+        page=page,
+        page_size=page_size,
+    )
+    items = [Account.model_validate(row) for row in found]
+    return Answer(
+        message=f"{total} accounts.",
+        data=Page[Account](items=items, page=page, page_size=page_size, total=total),
+    )
+
+
+@router.post(
+    "", status_code=201, dependencies=[Depends(audited("user_add"))], responses=failures(409)
+)
+async def add_user(
+    body: NewAccount, system: SystemParam, user: UserParam
+) -> Answer[InvitedAccount]:
+    """Add an account; the answer shows once the link by which the person chooses a password."""
+    row, link = await people.invite(
+        system.pool,
+        system.settings,
+        user,
+        email=body.email.strip(),
+        role=body.role,
+        place=Scope(body.province or None, body.municipality or None),
+        name=body.name.strip(),
+    )
+    return Answer(
+        message="The account is added. Send the link to its person: it is shown this once.",
+        data=InvitedAccount.model_validate({**row, "invitation": OneTimeLink.of(link)}),
+    )
+
+
+@router.patch(
+    "/{user_id}", dependencies=[Depends(audited("user_role"))], responses=failures(404, 409)
+)
+async def change_user(
+    user_id: UUID, body: AccountChange, system: SystemParam, user: UserParam
+) -> Answer[Account]:
+    """Set another role or place, which signs the person out, or open a closed account."""
+    row = await people.change(
+        system.pool,
+        user,
+        user_id,
+        version=body.version,
+        role=body.role,
+        place=Scope(body.province or None, body.municipality or None),
+        is_open=body.is_open is True,
+    )
+    return Answer(message="The account is changed.", data=Account.model_validate(row))
+
+
+@router.delete(
+    "/{user_id}", dependencies=[Depends(audited("user_disable"))], responses=failures(404, 409)
+)
+async def close_user(
+    user_id: UUID,
+    system: SystemParam,
+    user: UserParam,
+    version: Annotated[
+        int | None, Query(ge=1, le=2**31 - 1, description="Of the account as you read it.")
+    ] = None,
+) -> Answer[Account]:
+    """Close an account: its sessions and keys are refused at once; its uploads stay."""
+    row = await people.close(system.pool, user, user_id, version=version)
+    return Answer(message="The account is closed.", data=Account.model_validate(row))
+
+
+@router.post(
+    "/{user_id}/reset",
+    dependencies=[Depends(audited("user_reset"))],
+    responses=failures(404, 409),
+)
+async def reset_user(user_id: UUID, system: SystemParam, user: UserParam) -> Answer[InvitedAccount]:
+    """Make a new one-time link; until it is used, the present password stays good."""
+    row, link = await people.reset(system.pool, system.settings, user, user_id)
+    return Answer(
+        message="Send the link to the person: it is shown this once, and a former one has ended.",
+        data=InvitedAccount.model_validate({**row, "invitation": OneTimeLink.of(link)}),
+    )
+
+
+@of_offices.get("")
+async def list_offices(
+    system: SystemParam,
+    user: UserParam,
+    search: Annotated[Text | None, Query(description="A part of the name, or the code.")] = None,
+    province: Annotated[Text | None, Query(description="A code or a name.")] = None,
+    has_account: Annotated[
+        bool | None, Query(description="Only offices with, or without, an open account.")
+    ] = None,
+    page: PageParam = 1,
+    page_size: PageSizeParam = 50,
+) -> Answer[Page[OfficeOf]]:
+    """List the register's places in your scope, with who has an account there."""
+    found = await offices.listed(
+        system.pool, user, search=search, province=province, has_account=has_account
+    )
+    shown = found[(page - 1) * page_size : page * page_size]
+    items = [
+        OfficeOf(
+            code=one.code,
+            name=one.name,
+            province=one.place.province,
+            municipality=one.place.municipality,
+            is_known=one.is_known,
+            accounts=one.accounts,
+            people=[OfficePerson.model_validate(row) for row in one.people],
+        )
+        for one in shown
+    ]
+    return Answer(
+        message=f"{len(found)} offices.",
+        data=Page[OfficeOf](items=items, page=page, page_size=page_size, total=len(found)),
+    )
