@@ -17,7 +17,7 @@ from rollbook.contract import VoterRollStanding
 from rollbook.voter_roll.outlook import Outlook
 from tests.files import HEADERS, csv_file, member, members
 from tests.page.conftest import NARROW, WIDE, sign_in
-from tests.page.site import ETHEKWINI, OPERATOR, Site
+from tests.page.site import ETHEKWINI, GAUTENG, OPERATOR, Site
 from tests.waiting import until
 
 if TYPE_CHECKING:
@@ -202,6 +202,70 @@ def test_keys_and_webhooks_are_made_shown_once_and_ended(
 
 @LOOKS
 @pytest.mark.usefixtures("uploads")
+def test_a_person_is_invited_by_a_link_changed_reset_and_closed(
+    open_page: OpenPage, scheme: str, size: str
+) -> None:
+    page = open_page(GAUTENG, scheme=scheme, size=SIZES[size])
+    found: list[str] = []
+    email = f"zanele.{scheme}.{size}@example.org"
+
+    def keep(view: str, of: Page = page) -> None:
+        found.extend(flaws(of, f"{view}-{size}-{scheme}"))
+
+    def shown_link() -> str:
+        field = page.get_by_label("Link", exact=True)
+        expect(field).to_have_value(re.compile(r"^http://127\.0\.0\.1:\d+/#/link/.{43}$"))
+        return field.input_value()
+
+    go(page, "who")
+    page.get_by_role("link", name="Accounts").click()
+    invite(page, email, "Emfulini")
+    expect(page.get_by_role("alert")).to_contain_text("The nearest are Emfuleni")
+    keep("accounts")
+    invite(page, email, "Emfuleni")
+    link = shown_link()
+    keep("accounts-invited")
+    page.get_by_role("button", name="I have copied it").click()
+    line = page.locator(".ledger tbody tr", has_text=email)
+    expect(line).to_contain_text("Invited")
+
+    def opened() -> Page:
+        view = f"#{link.partition('#')[2]}"
+        return open_page(None, scheme=scheme, size=SIZES[size], view=view)
+
+    invited = opened()
+    expect(invited.get_by_text(f"Your account is {email}.")).to_be_visible()
+    choose(invited, "aaaaaaaaaaaa")
+    expect(invited.get_by_role("alert")).to_contain_text("too easy to guess")
+    keep("link", invited)
+    choose(invited, "seven quiet pelicans")
+    expect(invited.get_by_role("link", name="Your account")).to_be_visible()
+    assert "link" not in invited.url
+    used = opened()
+    expect(used.get_by_role("alert")).to_contain_text("it was used before")
+    keep("link-used", used)
+    page.get_by_role("searchbox").fill(email)
+    expect(line).to_contain_text("Active")
+    line.get_by_role("button", name="Change").click()
+    page.get_by_role("dialog").get_by_label("Municipality").fill("Midvaal")
+    keep("accounts-change")
+    page.get_by_role("dialog").get_by_role("button", name="Change the account").click()
+    expect(page.locator(".note")).to_have_text(re.compile("The account is changed."))
+    expect(line).to_contain_text("Midvaal")
+    line.get_by_role("button", name="New link").click()
+    assert shown_link() != link
+    page.get_by_role("button", name="I have copied it").click()
+    line.get_by_role("button", name="Close").click()
+    page.get_by_role("dialog").get_by_role("button", name="Close").click()
+    expect(line).to_contain_text("Closed")
+    expect(invited.get_by_role("heading", name="Sign in")).to_be_visible()
+    line.get_by_role("button", name="Open again").click()
+    expect(line).to_contain_text("Active")
+    assert found == []
+
+
+@LOOKS
+@pytest.mark.usefixtures("uploads")
 def test_every_other_view_is_accessible_and_fits(
     open_page: OpenPage, scheme: str, size: str
 ) -> None:
@@ -277,6 +341,20 @@ def test_a_newcomers_views_without_live_messages_are_accessible_and_fit(
     expect(page.get_by_text("Nothing in this period.").first).to_be_visible()
     found += flaws(page, f"statistics-empty-{size}-{scheme}")
     assert found == []
+
+
+def choose(page: Page, password: str) -> None:
+    """Choose a password by a one-time link."""
+    page.get_by_label("New password").fill(password)
+    page.get_by_role("button", name="Set the password").click()
+
+
+def invite(page: Page, email: str, municipality: str) -> None:
+    """Fill in and send the form that adds an account."""
+    form = page.locator("form").first
+    form.get_by_label("E-mail address").fill(email)
+    form.get_by_label("Municipality").fill(municipality)
+    form.get_by_role("button").click()
 
 
 def go(page: Page, view: str) -> None:

@@ -78,6 +78,19 @@ export async function signInFromProvider() {
   enter(data);
 }
 
+/** {user, kind, expires_at} of a one-time link, which isn't used by this. */
+export const openLink = async (token) =>
+  (await request("POST", "auth/link", { body: { token }, anonymous: true })).data;
+
+/** Choose a password by a one-time link; the person is signed in, in place of who was. */
+export async function choosePassword(token, password) {
+  const { data } = await request("POST", "auth/link/password", { body: { token, password }, anonymous: true });
+  // The link is used: going back must not lead to it.
+  history.replaceState(null, "", location.pathname);
+  dispatchEvent(new HashChangeEvent("hashchange"));
+  enter(data);
+}
+
 function enter(data) {
   signedOutBecause.value = null;
   isNewcomer.value = true;

@@ -5,8 +5,10 @@ import { connection, retryNow } from "./live.js";
 import { Go } from "./parts.js";
 import { onView, place } from "./router.js";
 import { dismiss, note } from "./said.js";
+import { Accounts } from "./views/accounts.js";
 import { Audit } from "./views/audit.js";
 import { Keys } from "./views/keys.js";
+import { Link } from "./views/link.js";
 import { Mappings } from "./views/mappings.js";
 import { Members } from "./views/members.js";
 import { OneMember } from "./views/one_member.js";
@@ -32,6 +34,8 @@ const VIEWS = {
 };
 
 function Page() {
+  const [name, token] = place.value.parts;
+  if (name === "link" && token) return html`<${Link} key=${token} token=${token} />`;
   // Another role or place is another page.
   return session.value ? html`<${Frame} key=${JSON.stringify(user.value)} />` : html`<${SignIn} />`;
 }
@@ -78,7 +82,12 @@ function Frame() {
 }
 
 /** Views that no menu leads to, by their address. */
-const TITLES = { "audit/mine": "audit.mine", "who/keys": "keys.title", "who/webhooks": "webhooks.title" };
+const TITLES = {
+  "audit/mine": "audit.mine",
+  "who/accounts": "accounts.title",
+  "who/keys": "keys.title",
+  "who/webhooks": "webhooks.title",
+};
 
 const titleOf = ([name = "uploads", id]) => TITLES[`${name}/${id}`] ?? VIEWS[name]?.title ?? "who.title";
 
@@ -86,6 +95,7 @@ function view(name, id) {
   if (name === "uploads" && id) return html`<${OneUpload} key=${id} id=${id} />`;
   if (name === "members" && id) return html`<${OneMember} key=${id} id=${id} />`;
   if (name === "audit" && id === "mine") return html`<${Audit} key="mine" isOwn />`;
+  if (name === "who" && id === "accounts") return html`<${Accounts} key="accounts" />`;
   if (name === "who" && id === "keys") return html`<${Keys} key="keys" />`;
   if (name === "who" && id === "webhooks") return html`<${Webhooks} key="webhooks" />`;
   if (name === "who") return html`<${Who} />`;

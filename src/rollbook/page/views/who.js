@@ -18,6 +18,7 @@ export function Who() {
       </dl>
       <p>${t(province ? "who.scope.own" : "who.scope.all")} ${t(isOperator.value ? "who.operator" : "who.no_operator")}</p>
       <p><${Go} path="audit/mine">${t("audit.mine")}<//></p>
+      <p><${Go} path="who/accounts">${t("accounts.title")}<//></p>
       <p><${Go} path="who/keys">${t("keys.title")}<//></p>
       <p><${Go} path="who/webhooks">${t("webhooks.title")}<//></p>
       <button type="button" class="quiet" onClick=${leave}>${t("sign_out")}</button>
