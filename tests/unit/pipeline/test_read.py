@@ -14,7 +14,7 @@ import xlwt
 from structlog.testing import capture_logs
 
 from rollbook.errors import MissingColumnsError, NoIdColumnError, NoRowsError, UnreadableFileError
-from rollbook.pipeline import csv_encoding
+from rollbook.pipeline import csv_encoding, tables
 from rollbook.pipeline import read as read_module
 from rollbook.pipeline.normalise import normalise
 from rollbook.pipeline.read import ROW_NUMBER, Sheet, Wanted, read
@@ -455,7 +455,7 @@ def test_a_full_disk_is_not_the_files_fault(
     def full(*_given: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(read_module, "csv_text", full)
+    monkeypatch.setattr(tables, "csv_text", full)
     with pytest.raises(OSError, match="No space"):
         read_whole(file(b"ID,Name,Surname\n1,A,B\n"), "csv")
 
