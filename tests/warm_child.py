@@ -57,7 +57,7 @@ class _Process:
         loop = asyncio.get_running_loop()
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.stdout = asyncio.StreamReader()
+        self.stdout = asyncio.StreamReader(limit=slots.MOST_ANSWER_BYTES)
         protocol = asyncio.StreamReaderProtocol(self.stdout)
         self._reading, _ = await loop.connect_read_pipe(
             lambda: protocol, os.fdopen(os.dup(self.process.stdout.fileno()), "rb")

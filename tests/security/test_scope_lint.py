@@ -116,7 +116,8 @@ INTERNAL = {
     "mappings.change": "of a mapping that `lock` has found in the scope, in the same transaction",
     "mappings.remember": "of the office whose upload the child holds",
     # --- checks: the sender's own, or by the system
-    "file_checks.sent": "the sender's own",
+    "file_checks.change": "the sender's own",
+    "file_checks.waiting": "the sender's own",
     "file_checks.unused": "the service that removes what nobody sends",
     # --- keys: by their hash, or the maker's own
     "keys.count": "the maker's own",

@@ -106,6 +106,7 @@ def equip(app: FastAPI, system: System) -> None:
     app.state.gauges = Gauges(system)
     app.state.forecaster = Forecaster(system)
     app.state.readiness = Readiness(system)
+    app.state.checker = Checker(system.settings)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -128,13 +129,14 @@ def create_app(settings: Settings) -> FastAPI:
                 service="reconciler of verifications",
             ),
             every(CHECKS_INTERVAL_S, lambda: checked_files.remove_unused(system), service="checks"),
-            Checker(settings) as checker,
             every(FAIRNESS_INTERVAL_S, lambda: longest_wait.run_once(system), service="fairness"),
         ):
             equip(app, system)
-            app.state.checker = checker
             app.state.events = events
-            async with Feed(system, events, app.state.forecaster).running() as feed:
+            async with (
+                app.state.checker,
+                Feed(system, events, app.state.forecaster).running() as feed,
+            ):
                 app.state.feed = feed
                 socket_io = app.state.socket_io
                 async with nullcontext() if socket_io is None else socket_io.running():

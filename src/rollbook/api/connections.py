@@ -98,6 +98,9 @@ class Requests(HttpToolsProtocol):
         self._head_timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0
         self._has_upgraded = False
+        #: After the head of a request come only trailers, which nobody reads.
+        self._has_head = False
+        self._trailer_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first head, or refuse the connection."""
@@ -146,6 +149,7 @@ class Requests(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin to wait for the rest of a head."""
         super().on_message_begin()
+        self._has_head, self._trailer_bytes = False, 0
         # Live messages are aborted when the client stops reading.
         self.scope["state"]["cut"] = self.transport.abort
         if self._head_timer is None:
@@ -155,9 +159,23 @@ class Requests(HttpToolsProtocol):
         """End the wait for the head."""
         self._have_head()
         super().on_headers_complete()
+        self._has_head = True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header; drop a trailer (RFC 9110, section 6.5), and count it."""
+        if not self._has_head:
+            super().on_header(name, value)
+            return
+        self._trailer_bytes += len(name) + len(value)
+        if self._trailer_bytes > self._door.head_kb * 1024 and not self.transport.is_closing():
+            large = TOO_LARGE.format(self._door.head_kb)
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, large)
 
     def _await_head(self) -> None:
         self._head_bytes = 0
+        self._wait_for_head()
+
+    def _wait_for_head(self) -> None:
         self._head_timer = self.loop.call_later(self._door.head_s, self._is_late)
 
     def _have_head(self) -> None:
@@ -168,7 +186,7 @@ class Requests(HttpToolsProtocol):
     def _is_late(self) -> None:
         self._head_timer = None
         if self._is_answering:
-            self._await_head()  # an answer is under way, with limits of its own
+            self._wait_for_head()  # an answer is under way, with limits of its own
         else:
             self._refuse(HTTPStatus.REQUEST_TIMEOUT, TOO_SLOW)
 

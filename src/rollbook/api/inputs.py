@@ -190,9 +190,11 @@ async def _body_problems(request: Request, route: _Route) -> list[tuple[str, str
         return [] if text.strip() in {b"", b"{}", b"null"} else [_unwanted(route)]
     try:
         body = json.loads(text, object_pairs_hook=_Members)
-    except (ValueError, RecursionError):
+        return list(_walk(body, route.body, route, ""))
+    except ValueError:
         return []  # the route says so
-    return list(_walk(body, route.body, route, ""))
+    except RecursionError:
+        return [("body", "The body has values within values, far too deep.")]
 
 
 def _unwanted(route: _Route) -> tuple[str, str]:

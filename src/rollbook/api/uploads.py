@@ -189,20 +189,19 @@ async def _take_in(
 ) -> Row:
     stored, fields = await received(form, system, may_be_checked=True)
     check_id = fields.pop("check_id", None)
+    if stored is None:
+        checked, check = await checks.use(system, user, _as_id(check_id))
+        # What the check was made with counts, where the form doesn't say otherwise.
+        same = {name: check[name] for name in ("sheet", "columns") if check[name] is not None}
+        options = Options.of(**same | fields, idempotency_key=idempotency_key)
+        # Its row stays for its time: a second request finds the upload that the first one made.
+        return await receive.record(system, user, checked, options, is_checked=True)
     try:
         options = Options.of(**fields, idempotency_key=idempotency_key)
     except BaseException:
-        if stored is not None:
-            await _forget(system, stored)
+        await _forget(system, stored)
         raise
-    if stored is not None:
-        return await receive.record(system, user, stored, options)
-    found = await checks.use(system, user, _as_id(check_id))
-    if not isinstance(found, receive.StoredFile):
-        return found  # it was sent before
-    upload = await receive.record(system, user, found, options, is_checked=True)
-    await checks.forget(system, found.upload_id)
-    return upload
+    return await receive.record(system, user, stored, options)
 
 
 @overload

@@ -49,11 +49,13 @@ class BoundSettings(BaseSettings):
     child_start_s: Seconds = 60
     #: Seconds for which jobs may wait while a worker has free slots, before it connects again.
     deaf_after_s: Seconds = 30
-    #: Checks of files before they are sent: how many at a time in each API process, seconds that
-    #: one gets, and hours after which a checked file that nobody sends is removed.
+    #: Checks of files before they are sent: how many at a time in each API process, seconds and
+    #: megabytes that one gets, and hours after which a checked file that nobody sends is removed.
     checks_at_a_time: Positive = 2
     check_timeout_s: Seconds = 20
-    check_hours: Positive = 1
+    check_memory_mb: Positive = 512
+    #: Within the day after which a file that no record knows is removed.
+    check_hours: Annotated[int, Field(ge=1, le=20)] = 1
     #: Free megabytes on the disk of the scratch folder under which a worker takes no job.
     scratch_free_mb: Annotated[int, Field(ge=0)] = 256
     #: Seconds by which a machine's clock may differ from PostgreSQL's.

@@ -16,7 +16,8 @@ from rollbook.pipeline.columns import ColumnMap, map_headers, own
 from rollbook.pipeline.dates import Orders
 from rollbook.pipeline.normalise import normalise
 from rollbook.pipeline.problems import described
-from rollbook.pipeline.read import ALL_SHEETS, ROW_NUMBER, Wanted, read
+from rollbook.pipeline.read import ALL_SHEETS, ROW_NUMBER, Wanted, read, sheet_key
+from rollbook.pipeline.reading import MOST_LISTED
 from rollbook.pipeline.recognise import suggestions
 from rollbook.pipeline.validate import validate
 
@@ -92,7 +93,7 @@ def preview(
     return {
         "encoding": seen.reading.encoding,
         "delimiter": seen.reading.delimiter,
-        "sheets": seen.sheets,
+        "sheets": seen.sheets[:MOST_LISTED],
         "header_row": seen.reading.header_row,
         "columns": [_column(seen, header, found.get(header)) for header in headers],
         "missing": list(seen.columns.missing),
@@ -179,7 +180,7 @@ def _without_numbers(path: Path, kind: str, wanted: Wanted, limits: Limits) -> _
 
 def _chosen(found: Sequence[Table], wanted: Wanted) -> Table:
     """The wanted table, or the visible one with the most rows."""
-    named = [table for table in found if table.name == wanted.sheet]
+    named = [table for table in found if sheet_key(table.name) == sheet_key(wanted.sheet or "")]
     shown = [table for table in found if not table.is_hidden] or list(found)
     if wanted.sheet not in {None, ALL_SHEETS} and named:
         return named[0]

@@ -235,7 +235,7 @@ class _Reading:
             opened = None if table.is_hidden else self._opened(table)
             if opened is not None:
                 self._empty = self._empty or opened.header.columns
-            if opened is None or opened.header.columns.missing:
+            if opened is None or (opened.header.columns.missing and self._needs_names):
                 others.append(self._other(table))
             else:
                 members.append(opened)
@@ -256,7 +256,7 @@ class _Reading:
         wanted = self._wanted.sheet
         if wanted is None:
             return [table for table in self._tables if not table.is_hidden]
-        found = [table for table in self._tables if _sheet_key(table.name) == _sheet_key(wanted)]
+        found = [table for table in self._tables if sheet_key(table.name) == sheet_key(wanted)]
         if not found:
             # A hostile workbook's names may have any length.
             names = [masked(table.name)[:MOST_NAME_CHARS] for table in self._tables[:20]]
@@ -363,7 +363,7 @@ def _prepared(batches: Iterator[Rows]) -> Iterator[_Batch]:
         first_row += own.height
 
 
-def _sheet_key(name: str) -> str:
+def sheet_key(name: str) -> str:
     """A sheet's name as it is compared."""
     return " ".join(name.split()).casefold()
 

@@ -11,11 +11,15 @@ UPDATE file_checks SET used_at = now() WHERE id = %(id)s AND owner_id = %(owner_
 -- name: change
 -- Other choices for the sender's own check, which now stays for as long as a new one.
 UPDATE file_checks SET sheet = %(sheet)s, columns = %(columns)s, used_at = now()
-WHERE id = %(id)s AND owner_id = %(owner_id)s RETURNING *;
+WHERE id = %(id)s AND owner_id = %(owner_id)s
+  AND NOT EXISTS (SELECT FROM uploads WHERE uploads.id = file_checks.id)
+RETURNING *;
 
--- name: sent
--- The upload that the sender's own check became.
-SELECT * FROM uploads WHERE id = %(id)s AND owner_id = %(owner_id)s;
+-- name: waiting
+-- How many checked files the sender hasn't sent.
+SELECT count(*) AS checks FROM file_checks
+WHERE owner_id = %(owner_id)s
+  AND NOT EXISTS (SELECT FROM uploads WHERE uploads.id = file_checks.id);
 
 -- name: by_id
 -- For the process that reads the file: the check, and the office of its sender. No scope applies: the

@@ -150,4 +150,7 @@ DELETE FROM notifications WHERE created_at < %(before)s;
 SELECT id, COALESCE(verification = 'pending' OR status IN ('pending', 'processing')
                     OR finished_at > %(before)s, true) AS is_open,
        array_remove(ARRAY[source_key, report_key, refused_key, report_tables_key], NULL) AS keys
-FROM uploads WHERE id = ANY(%(ids)s);
+FROM uploads WHERE id = ANY(%(ids)s)
+UNION ALL
+-- A checked file, which may become an upload.
+SELECT id, true, '{}' FROM file_checks WHERE id = ANY(%(ids)s);

@@ -13,7 +13,7 @@ from psycopg.types.json import Json
 
 from rollbook.backends.database import execute, fetch_all, fetch_one, queries
 from rollbook.backends.files import source_key
-from rollbook.errors import NotFoundError, ServiceUnavailableError
+from rollbook.errors import NotFoundError, ServiceUnavailableError, TooManyUploadsError
 from rollbook.uploads.receive import StoredFile, refuse_repeat
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ async def add(system: System, user: User, stored: StoredFile, options: Options) 
 
     Raises:
         DuplicateUploadError: the same content came within the window.
+        TooManyUploadsError: the user has too many checked files.
     """
     parameters = {
         "id": stored.upload_id,
@@ -50,7 +51,14 @@ async def add(system: System, user: User, stored: StoredFile, options: Options) 
         "sheet": options.sheet,
         "columns": Json(options.columns) if options.columns else None,
     }
+    most = system.settings.waiting_uploads_per_user
     async with system.pool.connection() as connection:
+        waiting = await fetch_one(connection, _SQL["waiting"], parameters)
+        if waiting is not None and waiting["checks"] >= most:
+            raise TooManyUploadsError(
+                f"You have {most} checked files that you haven't sent. Send some of them, or wait: "
+                f"each is removed after {system.settings.check_hours} h. Nothing was kept."
+            )
         if not options.allow_duplicate:
             await refuse_repeat(system, connection, user, stored, options)
         await execute(connection, _SQL["add"], parameters)
@@ -74,8 +82,8 @@ async def change(system: System, user: User, check_id: UUID, options: Options) -
     return _stored(found)
 
 
-async def use(system: System, user: User, check_id: UUID) -> StoredFile | Row:
-    """The file of a check, to be sent now; or the upload that it became.
+async def use(system: System, user: User, check_id: UUID) -> tuple[StoredFile, Row]:
+    """The file of a check, to be sent now, and the check's row with its ``sheet`` and ``columns``.
 
     Raises:
         NotFoundError: the user has no such check (any more).
@@ -83,12 +91,9 @@ async def use(system: System, user: User, check_id: UUID) -> StoredFile | Row:
     own = {"id": check_id, "owner_id": user.id}
     async with system.pool.connection() as connection:
         found = await fetch_one(connection, _SQL["use"], own)
-        upload = await fetch_one(connection, _SQL["sent"], own)
-    if upload is not None:
-        return upload
     if found is None:
         raise _no_such_check()
-    return _stored(found)
+    return _stored(found), found
 
 
 def _no_such_check() -> NotFoundError:

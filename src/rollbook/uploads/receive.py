@@ -194,7 +194,9 @@ async def record(
     traceparent = traces.carried()
     try:
         with traces.span("record upload"):
-            upload = await _record(system, user, stored, options, traceparent)
+            upload = await _record(
+                system, user, stored, options, traceparent, is_checked=is_checked
+            )
     except RollbookError:
         if not is_checked:
             await _discard(system, stored)
@@ -240,11 +242,21 @@ async def _discard_unless_recorded(system: System, stored: StoredFile) -> None:
 
 
 async def _record(
-    system: System, user: User, stored: StoredFile, options: Options, traceparent: str | None
+    system: System,
+    user: User,
+    stored: StoredFile,
+    options: Options,
+    traceparent: str | None,
+    *,
+    is_checked: bool,
 ) -> Row:
     async with system.pool.connection() as connection:
         # Two copies sent at the same moment wait for each other here, until the first is recorded.
         await lock(connection, stored.sha256)
+        if is_checked:
+            sent = await fetch_one(connection, _SQL["by_id"], {"id": stored.upload_id})
+            if sent is not None:
+                return _same_request(sent, stored, options, name="check_id")
         if options.idempotency_key is not None:
             key = {"owner_id": user.id, "idempotency_key": options.idempotency_key}
             if earlier := await fetch_one(connection, _SQL["by_idempotency_key"], key):
@@ -283,7 +295,10 @@ async def _record(
         return _same_request(earlier, stored, options)
 
 
-def _same_request(earlier: Row, stored: StoredFile, options: Options) -> Row:
+def _same_request(
+    earlier: Row, stored: StoredFile, options: Options, *, name: str = "Idempotency-Key"
+) -> Row:
+    """The upload that an earlier request with this key or check made, if it asked for the same."""
     if earlier["file_sha256"] != stored.sha256:
         raise IdempotencyConflictError(
             f"This Idempotency-Key was used for the upload {earlier['id']} of another file. "
@@ -298,8 +313,8 @@ def _same_request(earlier: Row, stored: StoredFile, options: Options) -> Row:
     if others:
         # Answered with the earlier upload, this file would be merged by rules of another request.
         raise IdempotencyConflictError(
-            f"This Idempotency-Key was used for the upload {earlier['id']} of the same file with "
-            f"another {' and '.join(others)}. Nothing was kept; send it under a new key.",
+            f"This {name} was used for the upload {earlier['id']} of the same file with another "
+            f"{' and '.join(others)}. Nothing was changed; send the file again under a new one.",
             job_id=str(earlier["id"]),
         )
     return earlier

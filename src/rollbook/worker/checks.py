@@ -29,9 +29,12 @@ class Checker:
         limits = {
             "concurrency": settings.checks_at_a_time,
             "job_timeout_s": settings.check_timeout_s,
+            "child_memory_mb": settings.check_memory_mb,
         }
         self._slots = Slots(settings.model_copy(update=limits), is_workers=False)
         self._free = asyncio.Semaphore(settings.checks_at_a_time)
+        #: Seconds that a check waits for its turn.
+        self._wait_s = settings.check_timeout_s
         self._opening = asyncio.Lock()
         self._is_open = False
 
@@ -56,9 +59,16 @@ class Checker:
             if not self._is_open:
                 await self._slots.__aenter__()
                 self._is_open = True
-        async with self._free:
-            try:
-                return await self._slots.run(check_id, 0, lambda _: None, "check")
-            except (TimedOutError, OutOfMemoryError, ChildDiedError) as error:
-                log.warning("check given up", check_id=str(check_id), code=error.code)
-                return None
+        try:
+            async with asyncio.timeout(self._wait_s):
+                await self._free.acquire()
+        except TimeoutError:
+            log.warning("check given up", check_id=str(check_id), code="busy")
+            return None
+        try:
+            return await self._slots.run(check_id, 0, lambda _: None, "check")
+        except (TimedOutError, OutOfMemoryError, ChildDiedError) as error:
+            log.warning("check given up", check_id=str(check_id), code=error.code)
+            return None
+        finally:
+            self._free.release()

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 #: Seconds between two checks of a child's memory.
 MEMORY_INTERVAL_S = 0.2
+#: The longest line that a child answers with: what it says of a file has many columns and samples.
+MOST_ANSWER_BYTES = 16 << 20
 #: A child that is larger than this after an attempt is replaced: allocators rarely return memory.
 KEPT_CHILD_MB = 700
 
@@ -77,6 +79,7 @@ class Child:
                 *PROGRAM,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
+                limit=MOST_ANSWER_BYTES,
                 env={**environment_for(settings), "TMPDIR": str(folder)},
             )
         except OSError as error:
@@ -279,6 +282,9 @@ class Slots:
                 if not running.done():
                     running.cancel()
                     await child.kill()
+                elif not _is_told(running):
+                    # The rest of what it says would be taken for the answer to another task.
+                    await child.kill()
             if not running.done() or running.cancelled():
                 raise OutOfMemoryError(
                     f"The file needs more than {limits.child_memory_mb} MB of memory and was "
@@ -326,6 +332,14 @@ class Slots:
                 self._idle.append(child)
             else:
                 await child.kill()
+
+
+def _is_told(running: asyncio.Task[Any]) -> bool:
+    """Whether the child gave its answer to the end: a result, or an error of ours."""
+    if running.cancelled():
+        return False
+    error = running.exception()
+    return error is None or isinstance(error, RollbookError)
 
 
 def _smaller(rows: int | None) -> str:

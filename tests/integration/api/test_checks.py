@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -72,6 +73,68 @@ async def test_a_checked_file_is_sent_once_without_its_bytes(
     status = (await client.get(f"{BASE}/status/{job_id}")).json()["data"]
     assert status["outcomes"]["inserted"] == 3
     assert await checks.remove_unused(system) == 0
+
+
+async def test_a_check_that_was_sent_is_not_sent_with_other_options(
+    client: httpx.AsyncClient,
+) -> None:
+    """Answered with the first upload, the second request would merge nothing and say it did."""
+    check_id = (await checked(client, csv_file(rows=2))).json()["data"]["check_id"]
+    assert (await send(client, check_id, dry_run="true")).status_code == 202
+    refused = await send(client, check_id)
+    assert refused.status_code == 409
+    assert "dry_run" in refused.json()["detail"]
+    assert (await send(client, check_id, dry_run="true")).status_code == 202
+
+
+async def test_two_requests_at_once_make_one_upload(client: httpx.AsyncClient) -> None:
+    check_id = (await checked(client, csv_file(rows=2))).json()["data"]["check_id"]
+    answers = await asyncio.gather(
+        *(send(client, check_id, allow_duplicate="true") for _ in range(4))
+    )
+    assert [answer.status_code for answer in answers] == [202] * 4
+    assert {answer.json()["data"]["job_id"] for answer in answers} == {check_id}
+
+
+async def test_what_the_check_was_made_with_counts_when_it_is_sent(
+    client: httpx.AsyncClient, system: System
+) -> None:
+    content = f"Lid,Firstname,Surname\n{id_number(1)},Thandi,Mokoena\n".encode()
+    answer = await checked(client, content, columns='{"Lid": "id_number"}')
+    check_id = answer.json()["data"]["check_id"]
+    async with working(system):
+        job_id = (await send(client, check_id)).json()["data"]["job_id"]
+        await job_event(system.settings, job_id, "completed")
+
+
+async def test_one_sender_has_so_many_checked_files_at_most(
+    client: httpx.AsyncClient, system: System, settings: Settings
+) -> None:
+    most = settings.waiting_uploads_per_user
+    async with system.pool.connection() as connection:
+        await connection.execute(
+            """INSERT INTO file_checks (id, owner_id, file_name, file_kind, file_bytes, file_sha256)
+            SELECT gen_random_uuid(), (SELECT id FROM users WHERE NOT is_system), 'a', 'csv', 1, ''
+            FROM generate_series(1, %s)""",
+            [most],
+        )
+    refused = await checked(client, csv_file(rows=2))
+    assert refused.status_code == 429
+    assert await stored_keys(system) == []
+
+
+async def test_a_wide_file_is_answered_whole_and_each_check_gets_its_own_answer(
+    client: httpx.AsyncClient,
+) -> None:
+    """An answer that is read in part would be the beginning of the answer to the next check."""
+    wide = ",".join(f"Column number {n} {'x' * 60}" for n in range(290))
+    cells = ",".join("y" * 150 for _ in range(290))
+    content = f"ID Number,Firstname,Surname,{wide}\n{id_number(1)},A,B,{cells}\n".encode()
+    first = await checked(client, content, "wide.csv")
+    assert len(first.json()["data"]["columns"]) == 293
+    assert len(first.content) > 1 << 16
+    second = await checked(client, csv_file(rows=3), "other.csv")
+    assert second.json()["data"]["rows_expected"] == 3
 
 
 async def test_columns_named_after_the_check_make_the_file_readable(

@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import psutil
 import pytest
@@ -186,6 +187,30 @@ async def test_a_worker_whose_children_cannot_start_goes_on_and_the_job_waits_fo
         await worker.__aexit__(None, None, None)
     assert upload["status"] == "completed"
     assert upload["attempt"] - upload["attempts_before"] == 1
+
+
+#: Answers every task with its id, the first one in a line that is longer than the limit.
+LENGTHY = """
+import json, sys
+print(json.dumps({"type": "ready"}), flush=True)
+for number, line in enumerate(sys.stdin):
+    length = 0 if number else 9999
+    print(json.dumps({"type": "result", "of": line, "x": "x" * length}), flush=True)
+"""
+
+
+async def test_a_child_whose_answer_was_read_in_part_answers_no_other_task(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rest of its answer would be taken for the answer to the next file, of anybody."""
+    monkeypatch.setattr(slots, "PROGRAM", (sys.executable, "-c", LENGTHY))
+    monkeypatch.setattr(slots, "MOST_ANSWER_BYTES", 1000)
+    first, second = uuid4(), uuid4()
+    async with slots.Slots(settings.model_copy(update={"concurrency": 1})) as opened:
+        with pytest.raises(ValueError, match="chunk"):
+            await opened.run(first, 0, lambda _: None)
+        with pytest.raises(ValueError, match="chunk"):  # of another child, which says it anew
+            await opened.run(second, 0, lambda _: None)
 
 
 async def test_a_start_that_is_cancelled_leaves_no_child_and_no_folder(

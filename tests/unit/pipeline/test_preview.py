@@ -110,6 +110,11 @@ def test_the_sheets_of_a_workbook_are_named(tmp_path: Path) -> None:
     assert found["encoding"] is None
 
 
+def test_all_sheets_are_seen_also_while_names_are_missing(tmp_path: Path) -> None:
+    found = seen(tmp_path, f"ID Number,Note\n{id_number(1)},x\n".encode(), sheet="*")
+    assert found["missing"] == ["firstname", "surname"]
+
+
 @pytest.mark.parametrize("content", [b"ID Number,Firstname,Surname\n", b"Nothing\n", b"\n\n"])
 def test_a_file_without_rows_is_refused(content: bytes, tmp_path: Path) -> None:
     with pytest.raises(FileProblemError):
