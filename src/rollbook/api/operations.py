@@ -100,6 +100,7 @@ DOWNLOADS: Final[dict[str, str]] = {
 #: What a parameter is, where the route says nothing of its own; the same on all routes.
 PARAMETERS: Final[dict[str, str]] = {
     "job_id": "The upload's id, as the answer to the file had it.",
+    "check_id": "The check's id, as the answer to the file had it.",
     "member_id": "The member's id, as lists and changes have it.",
     "file_id": "The file's id, as the answer to the request had it as `job_id`.",
     "receipt_id": "The receipt of the erasure.",

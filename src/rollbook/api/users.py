@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import Depends, Query
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 from rollbook.accounts import offices, people
 from rollbook.accounts.links import Kind, Link
@@ -23,6 +23,10 @@ of_offices = routes("/offices", "accounts", 401)
 
 #: PostgreSQL can't store a NUL.
 Text = Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$")]
+#: JSON has one kind of number: 3.0 is a whole one.
+_Version = Annotated[
+    int, BeforeValidator(lambda n: int(n) if isinstance(n, float) and n.is_integer() else n)
+]
 _Role = Annotated[Role | None, Field(strict=False)]
 
 
@@ -41,7 +45,7 @@ class NewAccount(BaseModel, strict=True):
 class AccountChange(BaseModel, strict=True):
     """What becomes of an account; what is left out stays."""
 
-    version: int = Field(ge=1, le=2**31 - 1, description="Of the account as you read it.")
+    version: _Version = Field(ge=1, le=2**31 - 1, description="Of the account as you read it.")
     role: _Role = Field(None, description="At most your own.")
     province: Text | None = Field(None, description="A code or a name.")
     municipality: Text | None = Field(None, description="A name of the register.")

@@ -336,7 +336,8 @@ async def test_another_place_ends_the_sessions_and_a_lost_update_is_refused(
     )
     path = f"/api/v1/users/{target.id}"
     as_user(api, system, by)
-    change = {"version": 1, "municipality": "Midvaal"}
+    # JSON has one kind of number.
+    change = {"version": 1.0, "municipality": "Midvaal"}
     moved = await api.patch(path, json=change)
     assert moved.status_code == 200, moved.text
     data = moved.json()["data"]
