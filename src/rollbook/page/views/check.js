@@ -149,8 +149,7 @@ function Field({ entry, column: { header, field, how, suggestions, samples } }) 
 }
 
 function Rows({ name, check: { columns, rows } }) {
-  const id = useId();
-  return html`<section aria-labelledby=${id}><h2 id=${id}>${t("check.table.title")}</h2>
+  return html`<section><h2>${t("check.table.title")}</h2>
     <div class="table" tabindex="0" role="region" aria-label=${t("check.table", { file: name })}><table>
     <thead><tr><th scope="col" class="n">${t("rows.row")}</th>${columns.map(
       ({ header, field }) => html`<th key=${header} scope="col" class=${field ? "" : "none"}>${
