@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 import openpyxl
 import pytest
+from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from tests.files import HEADERS, id_number, member, members
@@ -50,7 +51,14 @@ def told(text: str) -> list[str]:
 def messages(house: House) -> Iterator[list[str]]:
     """The live messages of both uploads; asked for first, so that somebody listens to them."""
     heard: list[str] = []
-    address = f"{house.url.replace('http', 'ws')}{BASE}/ws?note={quote(GROUPED)}"
+    address = f"{house.url.replace('http', 'ws')}{BASE}/ws"
+    # An ID number in the address: refused, quoted nowhere; the tests below read the logs.
+    for query in (f"note={quote(GROUPED)}", f"{quote(GROUPED)}=1"):
+        with pytest.raises(InvalidStatus) as refused:
+            connect(f"{address}?{query}", proxy=None)
+        answer = refused.value.response
+        assert answer.status_code == 422
+        assert told(bytes(answer.body or b"").decode()) == []
     with connect(address, proxy=None, max_size=None) as line:
         token = house.bearer("super")["Authorization"].removeprefix("Bearer ")
         line.send(json.dumps({"type": "authenticate", "token": token}))

@@ -15,7 +15,7 @@ from rollbook.api.uploads import FILE, received
 from rollbook.contract import Answer
 from rollbook.errors import FileProblemError
 from rollbook.uploads import checks
-from rollbook.uploads.options import Choices, Options
+from rollbook.uploads.options import Choices, FieldByHeader, Options
 from rollbook.uploads.receive import StoredFile
 from rollbook.worker.checks import Checker
 
@@ -111,7 +111,7 @@ class CheckChoices(BaseModel, strict=True):
         pattern=r"^[^\x00]*$",
         description=Choices.model_fields["sheet"].description,
     )
-    columns: dict[str, str | None] | None = Field(
+    columns: FieldByHeader | None = Field(
         None,
         description="The field by header, for headers that Rollbook does not know; null leaves a "
         "column out.",

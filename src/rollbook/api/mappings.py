@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 from rollbook.api.access import SystemParam, UserParam, audited, routes
 from rollbook.contract import Answer, ColumnMapping, Page
 from rollbook.uploads import mappings
+from rollbook.uploads.options import FieldByHeader
 
 router = routes("/bulk-upload/mappings", "uploads", 401, 404, 422)
 
@@ -34,7 +35,7 @@ async def remembered(
 class MappingChange(BaseModel):
     """What the headers of a mapping are to mean."""
 
-    columns: dict[str, str | None] = Field(
+    columns: FieldByHeader = Field(
         description="The field by header, as the list shows it; null leaves a column out. A header "
         "that is not named is read by its own name again.",
         min_length=1,

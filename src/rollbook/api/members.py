@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 from fastapi import Body, Depends, Query, Response
@@ -119,12 +119,17 @@ class _Change(BaseModel):
     reason: Annotated[str, Field(min_length=3, max_length=500, pattern=r"^[^\x00]*$")]
 
 
+def _list_fields(schema: dict[str, Any]) -> None:
+    """Say in the OpenAPI document which fields can be corrected."""
+    schema["propertyNames"] = {"enum": list(correct.FIELDS)}
+
+
 class CorrectionRequest(_Change):
     """A correction by hand."""
 
     fields: Annotated[
         dict[str, Annotated[str, Field(max_length=2000, pattern=r"^[^\x00]*$")] | None],
-        Field(min_length=1),
+        Field(min_length=1, json_schema_extra=_list_fields),
     ] = Field(
         description="The new text by field, as a cell of a file would have it; null empties it. An "
         "expiry date that is emptied follows from the last payment."

@@ -43,6 +43,7 @@ IDS: Final[dict[tuple[str, str], str]] = {
     ("GET", f"{_UPLOADS}/stats"): "get_statistics",
     ("GET", f"{_UPLOADS}/stats/over-time"): "get_statistics_over_time",
     ("GET", f"{_UPLOADS}/mappings"): "list_mappings",
+    ("PATCH", f"{_UPLOADS}/mappings/{{mapping_id}}"): "change_mapping",
     ("DELETE", f"{_UPLOADS}/mappings/{{mapping_id}}"): "forget_mapping",
     ("GET", f"{_UPLOADS}/queue/stats"): "get_queue",
     ("GET", f"{_UPLOADS}/queue/jobs"): "list_jobs",
@@ -100,10 +101,10 @@ DOWNLOADS: Final[dict[str, str]] = {
 #: What a parameter is, where the route says nothing of its own; the same on all routes.
 PARAMETERS: Final[dict[str, str]] = {
     "job_id": "The upload's id, as the answer to the file had it.",
-    "check_id": "The check's id, as the answer to the file had it.",
     "member_id": "The member's id, as lists and changes have it.",
     "file_id": "The file's id, as the answer to the request had it as `job_id`.",
     "receipt_id": "The receipt of the erasure.",
+    "check_id": "The check's id, as the answer to the file had it.",
     "mapping_id": "The mapping's id, as the list has it.",
     "user_id": "The account's id, as the list has it.",
     "key_id": "The key's id, as the list has it.",

@@ -59,6 +59,16 @@ def columns_from(given: object) -> object:
     return columns
 
 
+def _list_fields(schema: dict[str, Any]) -> None:
+    """Say in the OpenAPI document which fields there are, and what no header has."""
+    field = {"type": "string", "enum": list(variants())}
+    schema["additionalProperties"] = {"anyOf": [field, {"type": "null"}]}
+    schema["propertyNames"] = {"pattern": r"^[^\x00]*$"}  # PostgreSQL can't store a NUL
+
+
+#: A JSON body's object of header to field, or null; ``columns_from`` checks it.
+FieldByHeader = Annotated[dict[str, str | None], Field(json_schema_extra=_list_fields)]
+
 #: Characters of the text that empties a field.
 MOST_EMPTY_CHARS: Final = 40
 #: Latin letters, signs and spaces: cleaning a cell leaves something of them. Digits may be a value.

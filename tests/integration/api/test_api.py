@@ -65,6 +65,7 @@ async def test_a_good_password_gives_a_token_that_says_who(
         "role": "municipality_admin",
         "province": "GP",
         "municipality": "City of Johannesburg",
+        "time_zone": "Africa/Johannesburg",
     }
 
 

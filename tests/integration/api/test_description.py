@@ -12,6 +12,8 @@ from rollbook.api.app import create_app
 from rollbook.api.description import EXAMPLES
 from rollbook.api.operations import DOWNLOADS, IDS, PARAMETERS
 from rollbook.config import Settings
+from rollbook.members.correct import FIELDS
+from rollbook.pipeline.columns import variants
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -138,3 +140,19 @@ def _texts(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
             yield from _texts(inner, path)
     elif isinstance(value, str):
         yield path, value
+
+
+def test_an_object_that_takes_only_some_names_or_values_lists_them(
+    document: dict[str, Any],
+) -> None:
+    schemas = document["components"]["schemas"]
+    change = schemas["MappingChange"]["properties"]["columns"]
+    check, _ = schemas["CheckChoices"]["properties"]["columns"]["anyOf"]
+    for columns in (change, check):
+        field, nothing = columns["additionalProperties"]["anyOf"]
+        assert field["enum"] == list(variants())
+        assert nothing == {"type": "null"}
+        assert not re.search(columns["propertyNames"]["pattern"], "Lid\0No")
+        assert re.search(columns["propertyNames"]["pattern"], "Lid No")
+    fields = schemas["CorrectionRequest"]["properties"]["fields"]
+    assert fields["propertyNames"]["enum"] == list(FIELDS)

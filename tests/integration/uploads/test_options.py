@@ -347,6 +347,7 @@ OTHER: dict[str, Any] = {
     "verify": "before_merge",
     "sheet": "Members",
     "columns": {"Lid No": "id_number"},
+    "empty_text": "[empty]",
 }
 #: Says only whether a repeat is accepted, and a key's repeat is the same upload: it isn't compared.
 NOT_COMPARED = {"allow_duplicate"}
