@@ -85,8 +85,8 @@ def upload(
     empty_text: Annotated[
         str | None,
         typer.Option(
-            help="The text of a cell that empties its field, such as `[empty]`; without it no cell "
-            "does. Only with --existing update."
+            help="The text of a cell that empties its field, such as `[empty]`; case does not "
+            "matter. Without it, no cell ever empties a field. Only with existing=update."
         ),
     ] = None,
     verify: Annotated[

@@ -635,6 +635,7 @@ def test_the_command_says_what_it_would_remove_and_leaves_it(
     settings: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(config, "load", lambda **_: settings)
+    settings.data_dir.mkdir(exist_ok=True)  # the command makes no installation
     # The tests that follow in this process would log into what only this one has open.
     monkeypatch.setattr(logs, "configure", lambda *_, **__: None)
     purge(dry_run=True, as_json=True)
