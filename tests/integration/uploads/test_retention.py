@@ -363,7 +363,7 @@ async def test_files_moved_on_in_the_watched_folder_go_after_their_time(
     (folder / "processed").mkdir(parents=True)
     (folder / "processed" / "put here by hand.csv").write_bytes(b"mine")
     (folder / "good.csv").write_bytes(csv_file(members(30)))
-    (folder / "bad.csv").write_bytes(b"x")
+    (folder / "bad.xlsx").write_bytes(b"x")
     watched = settings.model_copy(update={"watch_dir": folder, "watch_still_s": 0})
     async with open_system(watched) as opened:
         watcher = Watcher(opened)
