@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, Field
 from rollbook import clock
 from rollbook.accounts import audit
 from rollbook.backends.database import Row
-from rollbook.masking import masked, masked_cell, masked_passport
+from rollbook.masking import mask_of, masked
 from rollbook.model import OUTCOMES, RESULTS, Existing, Outcome, Result, Role, Status, User, Verify
 from rollbook.pipeline.reading import How
 from rollbook.uploads.forecast import Reason
@@ -301,8 +301,7 @@ class RowProblem(BaseModel):
     def of(cls, problem: Mapping[str, Any], message: str) -> RowProblem:
         """The answer to an entry of a row's ``problems``."""
         column, value, kept = problem["column"], problem["value"], problem.get("kept")
-        kind = problem["code"].partition("_")[0]
-        hide = {"id": masked_cell, "passport": masked_passport}.get(kind, masked)
+        hide = mask_of(problem["code"])
         shown = {
             "column": column and masked(column),
             "value": value and hide(value),

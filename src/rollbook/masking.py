@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 #: What may separate groups: blanks, hyphens, dashes and invisible characters.
 _BETWEEN = r"[\s\-\u00ad\u200b-\u200d\u2010-\u2015\u2060\u2212\ufeff]{0,3}"
@@ -23,6 +27,8 @@ _KEY = re.compile(r"(\brbk_[A-Za-z0-9_-]{8})[A-Za-z0-9_-]{16,}")
 #: Of a cell that is meant to be an ID number and isn't one, so many characters may be shown whole:
 #: what is shorter names nobody.
 _SHORT = 9
+#: Problems whose cell is the country of a passport.
+_OF_COUNTRY = frozenset({"passport_country_unknown", "passport_south_african"})
 #: Categories of Unicode: all that begin with C, and separators of lines and paragraphs.
 _STEERING = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _HIDDEN = "••••••"
@@ -51,6 +57,19 @@ def masked_cell(text: str) -> str:
 def masked_passport(text: str) -> str:
     """A passport's number, or a cell that is meant to be one; it may have a few signs only."""
     return f"{text[:1]}{_HIDDEN}{text[-2:]}" if len(text) > 4 else _HIDDEN
+
+
+def mask_of(code: str) -> Callable[[str], str]:
+    """What masks the cell of a problem with this code."""
+    kind = "country" if code in _OF_COUNTRY else code.partition("_")[0]
+    return {"id": masked_cell, "passport": masked_passport, "country": _masked_country}.get(
+        kind, masked
+    )
+
+
+def _masked_country(text: str) -> str:
+    """A country; a passport number in its place is masked."""
+    return masked_passport(text) if _DIGIT.search(text) else masked(text)
 
 
 def _one(found: re.Match[str]) -> str:

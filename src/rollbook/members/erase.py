@@ -67,7 +67,7 @@ async def erase(system: System, user: User, member_id: UUID, *, reason: str) -> 
             await connection.execute(_PROFILE["bound_lock"], bound)
             member = await profile.get(connection, user, member_id)
             person = Person.of(member)
-            if person.is_named_in(reason):
+            if person.is_named_in(reason) or person.number.search(reason):
                 raise InvalidRequestError(
                     "The reason stays with the receipt, so it must not name the person: leave out "
                     "names and numbers. Nothing was erased."

@@ -160,7 +160,8 @@ class _Erasure:
             "id": upload["id"],
             "upload_id": upload["id"],
             "rows": sorted(rows),
-            "id_number": self._person.id_number,
+            # A passport number is short enough to be in other people's cells.
+            "id_number": None if self._person.has_passport else self._person.id_number,
         }
         self._count("rows", self._connection.execute(_SQL["blank_rows"], own).rowcount)
         if self._person.is_named_in(upload["file_name"]):

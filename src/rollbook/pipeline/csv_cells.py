@@ -29,6 +29,8 @@ class Shape:
     usual: frozenset[int] = frozenset()
     #: The column of the ID numbers, from 0.
     id_column: int | None = None
+    #: The column of passport numbers, which may be the same.
+    passport_column: int | None = None
 
 
 @dataclass(slots=True)

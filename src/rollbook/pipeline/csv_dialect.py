@@ -101,6 +101,7 @@ def _best(lines: Sequence[str], delimiters: str, find: FindHeader) -> Dialect | 
                 width=len(records[header.index]),
                 named=max(at for at, text in enumerate(header.texts, 1) if text),
                 id_column=header.id_column,
+                passport_column=header.passport_column,
             )
             best = fitness, Dialect(known, header_index=header.index)
     return best[1] if best else None

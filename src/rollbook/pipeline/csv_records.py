@@ -383,14 +383,26 @@ _NO_ID: Final = re.compile(r"\d{1,4}([./-])\d{1,2}\1\d{1,4}|0\d{2}[ -]?\d{3}[ -]
 _NO_DIGITS: Final = re.compile(r"[\s'\"=.\-\u2018\u2019\u00a0]+")
 
 
+#: A passport number; it has more digits than house numbers and postal codes.
+_PASSPORT: Final = re.compile(
+    r"(?:[A-Z]{1,2}[ -])?(?=(?:[A-Z]*[0-9]){5})[A-Z0-9]{5,15}", re.IGNORECASE
+)
+
+
 def has_id(line: str, shape: Shape) -> bool:
-    """Is there what looks like an ID number where a row would have it?"""
-    if shape.id_column is None:
-        return False
-    cells = line.split(shape.delimiter, shape.id_column + 1)
-    if len(cells) <= max(shape.id_column, 1 if shape.id_column == 0 else 0):
-        return False
-    cell = cells[shape.id_column].strip(" \t'\"=")
-    if _NO_ID.fullmatch(cell):
-        return False
-    return _ID.fullmatch(_NO_DIGITS.sub("", cell)) is not None or (_ID.fullmatch(cell) is not None)
+    """Is there what looks like an ID or passport number where a row would have it?"""
+    cell = _cell_at(line, shape.id_column, shape)
+    if _ID.fullmatch(_NO_DIGITS.sub("", cell)) or _ID.fullmatch(cell):
+        return True
+    return _PASSPORT.fullmatch(_cell_at(line, shape.passport_column, shape)) is not None
+
+
+def _cell_at(line: str, column: int | None, shape: Shape) -> str:
+    """The text of a line's cell; empty where it has none, a date or a phone number."""
+    if column is None:
+        return ""
+    cells = line.split(shape.delimiter, column + 1)
+    if len(cells) <= max(column, 1):
+        return ""
+    cell = cells[column].strip(" \t'\"=")
+    return "" if _NO_ID.fullmatch(cell) else cell

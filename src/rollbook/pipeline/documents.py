@@ -1,7 +1,7 @@
 """Documents: people whom a row names by a passport in place of a South African ID number.
 
 A passport is an identity of its own: its country and its number together. It is never checked by
-the rules of ID numbers and never compared with one. The reasons are in docs/decisions/0043.
+the rules of ID numbers and never compared with one. The reasons are in docs/decisions/0047.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import polars as pl
 
+from rollbook.pipeline.cells import clean
 from rollbook.pipeline.columns import key
 from rollbook.pipeline.id_numbers import has_form
 
@@ -28,7 +29,14 @@ COLUMNS: Final = ("document", "document_key", "has_document")
 #: Letters and digits of a passport's number. Passports have up to 9 (ICAO Doc 9303), some national
 #: forms more.
 _NUMBER: Final = re.compile(r"(?=.*[0-9])[A-Z0-9]{5,15}\Z")
-_BETWEEN: Final = re.compile(r"[\s./_-]+")
+#: What people write between the groups of a number. Any other character makes the text unclear.
+_BETWEEN: Final = re.compile(r"[ _-]+")
+#: A whole number as a spreadsheet program or pandas writes it: ``'123456789`` or ``123456789.0``.
+_WHOLE: Final = re.compile(r"([0-9]+)[.,]0+\Z")
+_POWER: Final = re.compile(r"[0-9]+(?:[.,][0-9]+)?E[+-]?[0-9]{1,2}\Z")
+_DATE: Final = re.compile(r"[0-9]{1,4}([ _-])(?:[0-9]{1,2}|[A-Z]{3,9})\1[0-9]{1,4}\Z")
+#: An ID number has more digits than any passport (ICAO Doc 9303), also when it lost some.
+_MOST_DIGITS: Final = 9
 #: ID numbers have 13 digits; every key has more, and fits PostgreSQL's bigint.
 _FIRST_KEY: Final = 10**13
 _KEYS: Final = 9 * 10**18 - _FIRST_KEY
@@ -52,13 +60,16 @@ def without_documents(frame: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def with_documents(frame: pl.DataFrame, *, is_combined: bool, accepts_passports: bool) -> Found:
+def with_documents(
+    frame: pl.DataFrame, written: pl.Series, *, is_combined: bool, accepts_passports: bool
+) -> Found:
     """Find the rows whose person is named by a passport.
 
     An ID number counts before a passport, also one with a typing error: the row is refused then.
 
     Args:
         frame: with ``id_number``, ``passport_number`` and ``passport_country`` as text.
+        written: the ID numbers as the file has them, before their separators were removed.
         is_combined: the header of the ID numbers names passports too.
         accepts_passports: passports may take the place of ID numbers.
 
@@ -70,13 +81,15 @@ def with_documents(frame: pl.DataFrame, *, is_combined: bool, accepts_passports:
     may_be = ~has_id & (given.is_not_null() | number.is_not_null())
     rows = frame.select("id_number", "passport_number", "passport_country")
     places = frame.select(may_be.arg_true()).to_series()
+    own_texts = clean(written[places])
     problems: dict[tuple[str, str], list[int]] = {}
     documents: dict[int, str] = {}
     named: list[int] = []
-    for place in places:
+    for place, own_text in zip(places, own_texts, strict=True):
         own, passport, country = rows.row(place)
         field = "id_number" if passport is None else "passport_number"
         if passport is None:
+            own = _as_written(own, own_text)
             if not _may_be_passport(own, country, is_combined=is_combined):
                 continue
         elif own is not None and _plain(own) != _plain(passport):
@@ -133,21 +146,45 @@ def country_of(text: str) -> str | None:
     return _countries().get(key(text))
 
 
-def _plain(number: str) -> str:
-    return _BETWEEN.sub("", number).upper()
+def _plain(text: str) -> str:
+    """The passport number that a clean text is; empty where it isn't exactly one.
+
+    Parts are never joined into a number of another passport: dates, powers of ten and texts with
+    several numbers are none.
+    """
+    text = _WHOLE.sub(r"\1", text.removeprefix("'")).upper()
+    if _POWER.match(text) or _DATE.match(text):
+        return ""
+    parts = _BETWEEN.split(text)
+    number = "".join(parts)
+    is_one = sum(_NUMBER.match(part) is not None for part in parts) < 2
+    return number if is_one and _NUMBER.match(number) else ""
+
+
+def _as_written(number: str, text: str | None) -> str:
+    """An ID number with the separators that the file has."""
+    same = text is not None and re.sub(r"[\W_]", "", text) == re.sub(r"[\W_]", "", number)
+    return text if text is not None and same else number
 
 
 def _may_be_passport(text: str, country: str | None, *, is_combined: bool) -> bool:
-    """Whether a text in the column of ID numbers is a passport's number and no mistyped ID number.
+    """Whether a text in the column of ID numbers is a passport number and no mistyped ID number.
 
-    Digits may be an ID number that lost some, so they are only a passport's where the row says of
-    which country it is.
+    Only digits, or more of them than a passport has, are an ID number that lost some or has a
+    letter for a digit. Passport numbers of digits need a column of their own. A text with several
+    passport numbers is one here, so that the row says so.
     """
-    if not (is_combined or country) or not _NUMBER.match(_plain(text)):
+    if not (is_combined or country) or text.isdecimal() or _POWER.match(text.upper()):
         return False
-    return any(c.isalpha() for c in text) or bool(country)
+    plain = _plain(text)
+    parts = [plain] if plain else re.split(r"[\W_]+", text.upper())
+    return all(sum(map(str.isdecimal, part)) <= _MOST_DIGITS for part in parts) and any(
+        _NUMBER.match(part) and not part.isdecimal() for part in parts
+    )
 
 
+#: By Saudi Arabia's code of two letters senders mean South Africa, and "Congo" is two countries.
+_UNCLEAR: Final = frozenset({"SA", "Congo"})
 _OF_COUNTRY: Final = ("passport_country_unknown", "passport_south_african")
 
 
@@ -156,7 +193,7 @@ def _read(text: str, country: str | None) -> tuple[str, str | None]:
     number = _plain(text)
     if re.fullmatch("[0-9]{13}", number):
         return "passport_is_id", None
-    if not _NUMBER.match(number):
+    if not number:
         return "passport_unclear", None
     if country is None:
         return "passport_country_missing", None
@@ -174,5 +211,8 @@ def _countries() -> Mapping[str, str]:
     text = files("rollbook.pipeline").joinpath("countries.toml").read_text(encoding="utf-8")
     table: dict[str, list[str]] = tomllib.loads(text)
     return {
-        key(name): three for two, (three, *names) in table.items() for name in (two, three, *names)
+        key(name): three
+        for two, (three, *names) in table.items()
+        for name in (two, three, *names)
+        if name not in _UNCLEAR
     }

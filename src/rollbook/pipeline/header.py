@@ -11,7 +11,14 @@ import polars as pl
 
 from rollbook.errors import SecondTableError
 from rollbook.masking import masked
-from rollbook.pipeline.columns import fingerprint, key, map_headers, unique_headers, variants
+from rollbook.pipeline.columns import (
+    fingerprint,
+    key,
+    map_headers,
+    names_passport,
+    unique_headers,
+    variants,
+)
 from rollbook.pipeline.reading import Note
 from rollbook.spreadsheets.workbook.worksheet import letters_of
 
@@ -75,6 +82,15 @@ class Header:
         """The column of the ID numbers, from 0."""
         header = self.columns.header(_ID)
         return names_of(self.texts).index(header or "")
+
+    @property
+    def passport_column(self) -> int | None:
+        """The column of passport numbers, from 0; that of ID numbers if it names passports too."""
+        header = self.columns.header("passport_number")
+        if header is not None:
+            return names_of(self.texts).index(header)
+        is_combined = names_passport(self.columns.header(_ID) or "")
+        return self.id_column if is_combined else None
 
 
 def names_of(texts: Texts) -> list[str]:

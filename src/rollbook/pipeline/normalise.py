@@ -174,7 +174,10 @@ def normalise(
     is_combined = names_passport(batch.headers.get("id_number", ""))
     if is_combined or "passport_number" in found or "passport_country" in found:
         frame, of_documents = with_documents(
-            frame, is_combined=is_combined, accepts_passports=accepts_passports
+            frame,
+            raw["id_number"],
+            is_combined=is_combined,
+            accepts_passports=accepts_passports,
         )
         batch.doubts += [select(raw, where, name, code) for name, code, where in of_documents]
     else:
@@ -277,7 +280,12 @@ class _Batch:
         if emptied is not None:
             texts = texts.zip_with(~emptied, _NOTHING)
         if name not in _NAMES:
-            texts = cells.without_nothing(texts)
+            said = cells.without_nothing(texts)
+            if name == "passport_country":
+                # Namibia's code.
+                is_namibia = (texts.str.to_lowercase() == "na").fill_null(value=False)
+                said = said.zip_with(~is_namibia, texts)
+            texts = said
         values, doubts = self._understood(name, texts, header)
         if faults is not None:
             doubts = faults.fill_null(doubts)

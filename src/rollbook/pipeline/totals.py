@@ -28,7 +28,8 @@ _MOST_LISTED: Final = 5
 def are_totals(body: pl.DataFrame, columns: ColumnMap) -> pl.Series | None:
     """Which rows add up the list; None where no row does.
 
-    Such a row begins with a word for a total, and has neither an ID number nor both names.
+    Such a row begins with a word for a total, and has neither an ID number, a passport number nor
+    both names.
 
     Args:
         body: the cells of the rows, under the headers of the file.
@@ -59,6 +60,8 @@ def are_totals(body: pl.DataFrame, columns: ColumnMap) -> pl.Series | None:
     ]
     if len(names) == 2:
         found &= ~(names[0] & names[1])
+    if "passport_number" in places:
+        found &= texts.to_series(places["passport_number"]).is_null()
     return pl.repeat(value=False, n=body.height, eager=True).scatter(suspects, found)
 
 

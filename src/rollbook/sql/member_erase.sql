@@ -133,13 +133,14 @@ SELECT id, ordinal, status, file_name, file_kind, source_key, report_key, refuse
 FROM uploads WHERE ordinal > %(after)s ORDER BY ordinal LIMIT %(limit)s;
 
 -- name: blank_rows
--- The cells of an upload's rows that are the person's, or that repeat the ID number.
+-- The cells of an upload's rows that are the person's, or that repeat the ID number; null for a
+-- passport, whose rows are found by their number only.
 UPDATE upload_rows AS r
 SET problems = (SELECT jsonb_agg(problem || '{"value": null, "kept": null}')
                 FROM jsonb_array_elements(problems) AS problem),
     member_id = NULL, changes = NULL
 WHERE r.upload_id = %(upload_id)s
-  AND (r.row_number = ANY(%(rows)s) OR strpos(r.problems::text, %(id_number)s) > 0);
+  AND (r.row_number = ANY(%(rows)s) OR strpos(r.problems::text, %(id_number)s::text) > 0);
 
 -- name: forget_file_name
 -- A file name that names the person.

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from rollbook.contract import RowProblem
-from rollbook.errors import AttemptError
+from rollbook.errors import AttemptError, FileProblemError
 from rollbook.model import Scope
-from rollbook.pipeline import documents
+from rollbook.pipeline import documents, problems
 from rollbook.pipeline.documents import country_of, key_of
 from tests.golden.cases.test_said import problems_of
 
@@ -103,8 +103,8 @@ def test_an_id_number_counts_before_a_passport_and_the_row_says_so(site: Site) -
 def test_a_combined_column_holds_both(site: Site) -> None:
     head = "ID number/Passport,Passport Country,Firstname,Surname"
     done = send(
-        site, f"{ANN},,Ann,Aa", "FN123456,Zimbabwe,Ben,Bb", "123456789,ZW,Cid,Cc",
-        "123456789,,Dan,Dd", "FN123457,,Eve,Ee", head=head,
+        site, f"{ANN},,Ann,Aa", "FN123456,Zimbabwe,Ben,Bb", "fn-123457,ZW,Cid,Cc",
+        "123456789,ZW,Dan,Dd", "FN123457,,Eve,Ee", head=head,
     )  # fmt: skip
     assert codes(done) == {
         2: [], 3: [], 4: [], 5: ["id_length"], 6: ["passport_country_missing"],
@@ -184,6 +184,7 @@ def test_a_key_has_more_digits_than_an_id_number_and_fits_a_bigint() -> None:
     [
         ("ZW", "ZWE"), ("zwe", "ZWE"), ("Zimbabwe", "ZWE"), ("DRC", "COD"), ("Swaziland", "SWZ"),
         ("Ivory Coast", "CIV"), ("Duitsland", "DEU"), ("Mozambique", "MOZ"), ("Mosambiek", "MOZ"),
+        ("Saudi Arabia", "SAU"), ("KSA", "SAU"), ("sau", "SAU"), ("SA", None), ("Congo", None),
         ("Atlantis", None), ("", None),
     ],
 )  # fmt: skip
@@ -197,3 +198,115 @@ def test_the_api_masks_a_passports_number(code: str) -> None:
     shown = RowProblem.of(problem, "...").value
     assert shown is not None
     assert "N12345" not in shown
+
+
+def test_a_passport_of_digits_is_read_as_programs_write_it(site: Site) -> None:
+    numbers = ("123456789.0", "123456789,00", "'123456789", "123 456 789")
+    for number in numbers:
+        send(site, f',"{number}",ZW,Ben,Bb,,')
+        assert identities(site) == {("passport", "ZWE", "123456789")}
+
+
+@pytest.mark.parametrize("accepts", [True, False])
+def test_parts_are_never_joined_into_another_passport(site: Site, accepts: bool) -> None:
+    numbers = (
+        "1.23456789E8", "1.23457E+08", "123E-45", "123456789E8", "FN123456/AB1234",
+        "FN123456 AB1234", "FN123456-FN123457", "FN123456.5", "FN.123456", "123456.789",
+        "2024-05-01", "01/05/2024", "01.05.2024", "1 May 1990", "1990-05-01 00:00:00",
+        "FN123456 and AB1234",
+    )  # fmt: skip
+    done = send(site, *(f",{number},ZW,Ben,Bb,," for number in numbers), accepts=accepts)
+    code = "passport_unclear" if accepts else "passport_not_accepted"
+    rows = range(2, len(numbers) + 2)
+    assert codes(done) == {row: [code] for row in rows}
+    assert set(done.by_row.values()) == {"invalid"}
+
+
+def test_the_column_of_id_numbers_joins_no_passports_either(site: Site) -> None:
+    head = "ID number/Passport,Passport Country,Firstname,Surname"
+    done = send(
+        site, "FN123456/AB1234,ZW,Ben,Bb", "FN 123-456,ZW,Cid,Cc", "2024-05-01,ZW,Dan,Dd",
+        "8001015009O87,ZW,Eve,Ee", "8.001015E+15,ZW,Fay,Ff", head=head,
+    )  # fmt: skip
+    assert codes(done)[2] == ["passport_unclear"]
+    assert done.by_row == {2: "invalid", 3: "inserted", 4: "invalid", 5: "invalid", 6: "invalid"}
+    assert all(code.startswith("id_") for n in (4, 5, 6) for code in codes(done)[n])
+    assert identities(site) == {("passport", "ZWE", "FN123456")}
+
+
+@pytest.mark.parametrize("accepts", [True, False])
+def test_digits_in_the_column_of_id_numbers_follow_the_rules_of_id_numbers(
+    site: Site, accepts: bool
+) -> None:
+    numbers, countries = ("80010150090", "123456789", "8" * 15), ("South Africa", "ZW", "NA", "")
+    rows = [f"{number},,{country},Ben,Bb,," for number in numbers for country in countries]
+    done = send(site, *rows, accepts=accepts)
+    assert codes(done) == {row: ["id_length"] for row in range(2, len(rows) + 2)}
+    assert set(done.by_row.values()) == {"invalid"}
+
+
+def test_a_country_that_may_be_two_is_none(site: Site) -> None:
+    done = send(
+        site, *(f",FN123456,{country},Ben,Bb,," for country in ("SA", "sa", "S.A.", "Congo"))
+    )
+    assert codes(done) == {row: ["passport_country_unknown"] for row in range(2, 6)}
+    assert "Write the country's name" in problems.catalogue()["passport_country_unknown"].sentence
+
+
+def test_the_code_of_namibia_is_a_value(site: Site) -> None:
+    countries = ("NA", "na", "Na", "Namibia")
+    done = send(site, *(f",FN12345{n},{name},Ben,Bb,," for n, name in enumerate(countries)))
+    assert set(done.by_row.values()) == {"inserted"}
+    assert identities(site) == {("passport", "NAM", f"FN12345{n}") for n in range(4)}
+
+
+def test_not_applicable_is_no_country(site: Site) -> None:
+    assert codes(send(site, ",FN123456,N/A,Ben,Bb,,")) == {2: ["passport_country_missing"]}
+
+
+@pytest.mark.parametrize(
+    ("head", "rows"),
+    [
+        (
+            "ID Number,Passport Number,Passport Country,First Name,Surname,Address",
+            [
+                ',FN123456,ZWE,Tendai,Moyo,"12 Main', ",FN222222,ZWE,Rudo,Ncube,5 Oak",
+                ',FN333333,ZWE,Tino,Dube,9 Elm"',
+            ],
+        ),
+        (
+            "ID number/Passport,Passport Country,First Name,Surname,Address",
+            [
+                'FN 123456,ZWE,Tendai,Moyo,"12 Main', "FN222222,ZWE,Rudo,Ncube,5 Oak",
+                'FN333333,ZWE,Tino,Dube,9 Elm"',
+            ],
+        ),
+    ],
+)  # fmt: skip
+def test_an_open_quotation_mark_swallows_nobody_with_a_passport(
+    site: Site, head: str, rows: list[str]
+) -> None:
+    with pytest.raises(FileProblemError, match="Row 2 opens a quotation mark in cell"):
+        send(site, *rows, head=head)
+
+
+def test_an_address_of_several_lines_is_no_row(site: Site) -> None:
+    head = "ID Number,Passport Number,Passport Country,First Name,Surname,Address"
+    done = send(
+        site, ',FN123456,ZWE,Tendai,Moyo,"12 Main', 'Flat 3, Unit12, Joburg, 2001"', head=head
+    )
+    assert done.by_row == {2: "inserted"}
+
+
+def test_a_row_with_a_passport_is_no_total(site: Site) -> None:
+    head = "Firstname,Surname,Passport Number,Passport Country,ID Number"
+    done = send(site, "Som Prakash,,Z1234567,India,", "Total,,,,", head=head)
+    assert codes(done) == {2: ["surname_missing"]}
+    assert [note["code"] for note in done.upload["reading"]["notes"]][:1] == ["total_rows"]
+
+
+@pytest.mark.parametrize("code", ["passport_country_unknown", "passport_south_african"])
+def test_the_api_shows_the_country_that_is_wrong(code: str) -> None:
+    for value, is_shown in (("Atlantis Republic", True), ("FN123456", False)):
+        problem = {"column": "Country", "value": value, "code": code, "severity": "error"}
+        assert (RowProblem.of(problem, "...").value == value) is is_shown

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -377,3 +378,98 @@ def test_a_number_is_found_in_every_kind_of_file(tmp_path: Path) -> None:
     other = tmp_path / "other.csv"
     other.write_bytes(csv_file(members(2000)))
     assert not erase_files.is_in_file(other, Person("8001010077999", "A", "B"))
+
+
+PASSPORT = Person("N123456", "Tendai", "Moyo", ("+27820000001",), "t@example.org")
+
+
+@pytest.mark.parametrize(
+    ("text", "is_theirs"),
+    [
+        ("2 N123456 ZWE Tendai Moyo", True),
+        ("2 n123456 ZWE T Moyo", True),
+        ("2 N/123456 ZWE Moyo", True),
+        ("2 n-123 456 ZWE MOYO", True),
+        ("2 Tendai Moyo 082 000 0001", True),
+        ("2 FN123456 MOZ Tendai Moyo", False),
+        ("2 N1234567 MOZ Tendai Moyo", False),
+        ("2 N123456 ZMB Rudo Ncube", False),
+        ("2 AB765432 ZWE Tendai Moyo 082 000 0001", False),
+        ("2 765432198 ZWE Tendai Moyo", False),
+        (f"2 {id_number(3)} Tendai Moyo N123456", False),
+    ],
+)
+def test_a_passport_is_found_as_a_whole_and_with_the_surname(text: str, is_theirs: bool) -> None:
+    assert PASSPORT.is_in(text) is is_theirs
+
+
+@pytest.mark.parametrize(
+    ("text", "is_theirs"),
+    [
+        ("2    12345    ZWE    Tendai    Moyo", True),
+        ("2,12345,6,Tendai,Moyo", True),
+        ("2    12345.0    ZWE    T    Moyo", True),
+        ("2    123 45    ZWE    T    Moyo", True),
+        ("2 Ward 12345 Rudo Ncube", False),
+        ("2 Rudo Moyo 0821234500", False),
+        ("2 Rudo Moyo 082 12345 00", False),
+        ("2 Rudo Moyo R 12345.50", False),
+        ("2 Rudo Moyo R 12345,50", False),
+        ("2 Rudo Moyo R 123.45", False),
+        ("2 Rudo Moyo R 12,345.00", False),
+    ],
+)
+def test_a_passport_of_digits_is_no_part_of_a_phone_number_or_amount(
+    text: str, is_theirs: bool
+) -> None:
+    assert Person("12345", "Tendai", "Moyo").is_in(text) is is_theirs
+
+
+def test_a_file_and_its_name_hold_a_passport_with_the_surname_only(tmp_path: Path) -> None:
+    path = tmp_path / "file.csv"
+    contents = (
+        ("ID,Name\nN123456,Ncube", False), ("ID,Name\nFN123456,Moyo", False),
+        ("ID,Name\nn 123456,Moyo", True),
+    )  # fmt: skip
+    for content, is_there in contents:
+        path.write_text(content)
+        assert erase_files.is_in_file(path, PASSPORT) is is_there
+    path.write_bytes(struct.pack("<d", 12345.0))
+    digits = Person("12345", "Tendai", "Moyo")
+    assert not erase_files.is_in_file(path, digits)
+    assert not digits.is_named_in("Ward 12345.csv")
+    assert digits.is_named_in("Moyo 12345.csv")
+
+
+async def test_erasing_a_passport_leaves_the_rows_of_other_people(
+    site: Site, client: httpx.AsyncClient, system: System, settings: Settings
+) -> None:
+    content = (
+        b"ID Number,Passport No,Passport Country,Firstname,Surname\n"
+        b",N123456,ZW,Tendai,Moyo\n,N123456,ZM,Rudo,Ncube\n,FN123456,ZW,Tendai,Moyo\n"
+        b",n-123 456,,Tendai,Moyo\n,FN123456,Atlantis,Tino,Dube\n,N123456,,Lindiwe,Dube\n"
+    )
+    done = site.send(content, "list.csv", accepts_passports=True)
+    await index.run_once(system)
+    (person,) = (
+        one for one in site.members().values()
+        if (one["identity_country"], one["identity_number"]) == ("ZWE", "N123456")
+    )  # fmt: skip
+    body = {"reason": "asked for it in writing", "confirm": True}
+    path = f"{BASE}/{person['member_id']}/erase"
+    named = await client.post(path, json={**body, "reason": "the holder of N123456"})
+    assert named.status_code == 422
+    answer = await client.post(path, json=body)
+    assert carry_out(settings, system, answer.json()["data"]["receipt"])
+    left = {(one["identity_country"], one["identity_number"]) for one in site.members().values()}
+    assert left == {("ZMB", "N123456"), ("ZWE", "FN123456")}
+    report = openpyxl.load_workbook(settings.data_dir / "store" / done.upload["report_key"])
+    rows = {row[0] for row in report["All Uploaded Rows"].iter_rows(min_row=2, values_only=True)}
+    assert rows & set(range(2, 8)) == {3, 4, 6, 7}
+    with connect(settings.database_address) as connection:
+        stored = connection.execute(
+            "SELECT row_number, problems->0->>'value' AS value FROM upload_rows"
+            " WHERE problems IS NOT NULL ORDER BY 1"
+        ).fetchall()
+    values = {row["row_number"]: row["value"] for row in stored}
+    assert values == {5: None, 6: "Atlantis", 7: "N123456"}
