@@ -53,7 +53,6 @@ OPENS: Final[dict[tuple[str, str], Scopes]] = {
     ("POST", f"{_UPLOADS}/cancel/{{job_id}}"): UPLOAD,
     ("PATCH", f"{_UPLOADS}/mappings/{{mapping_id}}"): UPLOAD,
     ("DELETE", f"{_UPLOADS}/mappings/{{mapping_id}}"): UPLOAD,
-    ("PATCH", f"{_UPLOADS}/mappings/{{mapping_id}}"): UPLOAD,
     ("GET", f"{_UPLOADS}/template"): UPLOAD_OR_READ,
     ("GET", f"{_UPLOADS}/can-upload"): UPLOAD_OR_READ,
     ("GET", f"{_UPLOADS}/rate-limit-status"): UPLOAD_OR_READ,
