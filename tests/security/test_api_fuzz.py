@@ -31,10 +31,12 @@ EXAMPLES = int(os.environ.get("ROLLBOOK_API_EXAMPLES", "2"))
 #: An answer that goes on for ever; tests/integration/live/test_live.py and test_access.py have it.
 STREAM = f"{BASE}/events"
 #: What the document can't say: which bytes are a spreadsheet, which names the folder lists, and
-#: which password is the present one, and which role has which place.
+#: which password is the present one, which places there are, which role has which, and which
+#: addresses may be reached.
 BY_CONTENT = {
-    f"{BASE}/process", f"{BASE}/monitor/process", "/api/v1/auth/password", "/api/v1/keys",
-    "/api/v1/users",
+    f"{BASE}/process", f"{BASE}/check", f"{BASE}/monitor/process", "/api/v1/auth/password",
+    "/api/v1/keys", "/api/v1/users", "/api/v1/members", "/api/v1/members/search",
+    "/api/v1/members/export", "/api/v1/webhooks",
 }  # fmt: skip
 
 schema = schemathesis.openapi.from_dict(create_app(Settings(_env_file=None)).openapi()).exclude(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 from fastapi import Body, Depends, Query, Response
 from fastapi.responses import StreamingResponse
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
 from rollbook.api.access import OperatorParam, SystemParam, UserParam, audited, failures, routes
 from rollbook.backends.database import Row
@@ -29,6 +30,7 @@ router = routes("/members", "members", 401, 404, 422)
 
 #: Without zero bytes, which PostgreSQL's texts can't hold.
 _Text = Annotated[str | None, Field(max_length=200, pattern=r"^[^\x00]*$")]
+_DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _TYPES: Final = {
     "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
     "csv": "text/csv; charset=utf-8",
@@ -45,6 +47,13 @@ def _without_id_number(text: str | None) -> str | None:
     return text
 
 
+def _day(given: object) -> object:
+    """Refuse numbers, which pydantic takes as seconds since 1970."""
+    if given is not None and not (isinstance(given, str) and _DAY.fullmatch(given)):
+        raise ValueError("give a day such as 2027-06-30")
+    return given
+
+
 class FiltersAsked(BaseModel):
     """Which members; what is left out is open."""
 
@@ -59,7 +68,7 @@ class FiltersAsked(BaseModel):
     ward: _Text = None
     status: _Text = None
     roll: Roll | None = Field(None, description="What the voter roll says.")
-    expires_before: dt.date | None = None
+    expires_before: Annotated[dt.date | None, BeforeValidator(_day)] = None
 
     def filters(self) -> Filters:
         """These filters."""
@@ -231,7 +240,8 @@ async def readmit(system: SystemParam, user: OperatorParam, body: ReadmitRequest
     )
 
 
-@router.get("/{member_id}")
+# Only ids: PATCH /members/search is then no correction of a member "search".
+@router.get("/{member_id:uuid}")
 async def member(member_id: UUID, system: SystemParam, user: UserParam) -> Answer[MemberProfile]:
     """Show a member: all fields and where each comes from, the history, and the uploads."""
     found = await profile.profile(system, user, member_id)
@@ -239,7 +249,7 @@ async def member(member_id: UUID, system: SystemParam, user: UserParam) -> Answe
 
 
 @router.patch(
-    "/{member_id}", responses=failures(409), dependencies=[Depends(audited("correct_member"))]
+    "/{member_id:uuid}", responses=failures(409), dependencies=[Depends(audited("correct_member"))]
 )
 async def correct_member(
     member_id: UUID, system: SystemParam, user: UserParam, body: CorrectionRequest

@@ -75,9 +75,9 @@ OPENS: Final[dict[tuple[str, str], Scopes]] = {
     # --- members
     ("GET", "/api/v1/members"): MEMBERS,
     ("POST", "/api/v1/members/search"): MEMBERS,
-    ("GET", "/api/v1/members/{member_id}"): MEMBERS,
+    ("GET", "/api/v1/members/{member_id:uuid}"): MEMBERS,
     ("POST", "/api/v1/members/{member_id}/id-number"): MEMBERS,
-    ("PATCH", "/api/v1/members/{member_id}"): MEMBERS,
+    ("PATCH", "/api/v1/members/{member_id:uuid}"): MEMBERS,
     ("POST", "/api/v1/members/{member_id}/status"): MEMBERS,
     ("POST", "/api/v1/members/{member_id}/access"): MEMBERS,
     ("POST", "/api/v1/members/export"): MEMBERS,

@@ -148,6 +148,7 @@ async def test_an_id_number_is_searched_for_in_a_body_and_shown_masked(
     "asked",
     [
         {"search": "- '"}, {"province": "Atlantis"}, {"sort": "id_number"}, {"page": 500},
+        {"expires_before": "0"},
         {"search": "a\0b"}, {"roll": "perhaps"}, {"expires_before": "soon"},
     ],
 )  # fmt: skip
