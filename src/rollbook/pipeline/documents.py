@@ -92,12 +92,12 @@ def with_documents(
             own = _as_written(own, own_text)
             if not _may_be_passport(own, country, is_combined=is_combined):
                 continue
-        elif own is not None and _plain(own) != _plain(passport):
+        elif own is not None and _plain(own) != (_plain(passport) or None):
             continue  # the rules of ID numbers refuse it
         named.append(place)
-        code, document = "passport_not_accepted", None
-        if accepts_passports:
-            code, document = _read(passport or own, country)
+        code, document = _read(passport or own, country)
+        if not accepts_passports and code != "passport_south_african":
+            code, document = "passport_not_accepted", None
         if document is not None:
             documents[place] = document
         else:

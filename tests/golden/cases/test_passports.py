@@ -245,6 +245,14 @@ def test_digits_in_the_column_of_id_numbers_follow_the_rules_of_id_numbers(
     assert set(done.by_row.values()) == {"invalid"}
 
 
+@pytest.mark.parametrize("accepts", [True, False])
+def test_a_south_african_passport_is_refused_with_its_reason_under_any_setting(
+    site: Site, accepts: bool
+) -> None:
+    done = send(site, ",A12345678,South Africa,Ben,Bb,,", "123,?1,ZW,Cid,Cc,,", accepts=accepts)
+    assert codes(done) == {2: ["passport_south_african"], 3: ["id_length"]}
+
+
 def test_a_country_that_may_be_two_is_none(site: Site) -> None:
     done = send(
         site, *(f",FN123456,{country},Ben,Bb,," for country in ("SA", "sa", "S.A.", "Congo"))

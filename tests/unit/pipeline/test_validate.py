@@ -108,6 +108,7 @@ def test_every_rule_is_an_error_of_the_catalogue() -> None:
         "row_cut_off",
         "repeat_undecided",
         "other_office",
+        "person_erased",
     }
     assert errors == {*RULES, *of_cells, *of_rows}
 
