@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import polars as pl
 
 from rollbook.errors import NoIdColumnError, NoRowsError
-from rollbook.masking import masked, visible
+from rollbook.masking import masked, masked_cell, masked_passport, visible
 from rollbook.pipeline import header as header_rows
 from rollbook.pipeline import tables
 from rollbook.pipeline.columns import ColumnMap, map_headers, own
@@ -90,6 +90,7 @@ def preview(
     seen = _seen(path, kind, wanted, limits)
     found = {one.header: one for one in suggestions(seen.frame, seen.columns, today)}
     headers = own(seen.frame.columns[1:])[:MOST_COLUMNS]
+    fields = [_meant(seen, header, found.get(header)) for header in headers]
     return {
         "encoding": seen.reading.encoding,
         "delimiter": seen.reading.delimiter,
@@ -100,7 +101,7 @@ def preview(
         "warnings": _warnings(seen, scope, today, accepts_passports=accepts_passports),
         "rows_expected": seen.rows_expected,
         "rows": [
-            {"row_number": number, "cells": [_shown(cell) for cell in cells[: len(headers)]]}
+            {"row_number": number, "cells": list(map(_shown, cells, fields))}
             for number, *cells in seen.frame.head(SHOWN_ROWS).iter_rows()
         ],
         "notes": seen.reading.as_json()["notes"],
@@ -200,7 +201,7 @@ def _column(seen: _Seen, header: str, suggestion: Suggestion | None) -> dict[str
         "field": field,
         "how": "known" if how in {"tiers", "given"} else how,
         "suggestions": list(suggestion.fields) if suggestion else [],
-        "samples": [_shown(text) for text in samples],
+        "samples": [_shown(text, _meant(seen, header, suggestion)) for text in samples],
     }
 
 
@@ -223,5 +224,13 @@ def _warnings(
     ]
 
 
-def _shown(text: str | None) -> str:
-    return masked(visible(text or ""))[:MOST_CHARS]
+def _meant(seen: _Seen, header: str, suggestion: Suggestion | None) -> str | None:
+    """The field of a column, or the one that it most likely has."""
+    fields = suggestion.fields if suggestion else ()
+    return seen.columns.known.get(header) or next(iter(fields), None)
+
+
+def _shown(text: str | None, field: str | None = None) -> str:
+    """A text of the file, in which a number of a person is masked, also where it has an error."""
+    mask = {"id_number": masked_cell, "passport_number": masked_passport}.get(field or "", masked)
+    return masked(mask(visible(text or "")))[:MOST_CHARS]

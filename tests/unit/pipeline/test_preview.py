@@ -59,6 +59,13 @@ def test_known_columns_have_their_fields_and_masked_samples(tmp_path: Path) -> N
     assert (sheet["rows"], sheet["is_chosen"], sheet["holds_members"]) == (12, True, True)
 
 
+def test_numbers_with_errors_and_passports_are_masked_too(tmp_path: Path) -> None:
+    content = b"ID Number,Passport Number,Firstname,Surname\n800101500908,FN123456,A,B\n"
+    found = seen(tmp_path, content)
+    assert "800101500908" not in str(found)
+    assert "FN123456" not in str(found)
+
+
 def test_a_column_is_recognised_by_its_values_where_its_header_says_nothing(
     tmp_path: Path,
 ) -> None:
