@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -111,12 +111,20 @@ def flaws(page: Page, name: str) -> list[str]:
         if needed > width:
             wider.append(f"{name}: takes {needed} pixels of {width}")
     page.set_viewport_size(size)
+    page.mouse.move(0, 0)  # nothing is looked at as it is under the pointer
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
     options = {"runOnly": {"type": "tag", "values": AXE_TAGS}, "resultTypes": ["violations"]}
     found = Axe().run(page, options=options).response["violations"]
     return wider + [
-        f"{name}: {violation['id']}: {[node['html'][:200] for node in violation['nodes']]}"
+        f"{name}: {violation['id']}: {[_described(node) for node in violation['nodes']]}"
         for violation in found
     ]
+
+
+def _described(node: dict[str, Any]) -> str:
+    """Where a violation is, and the figures that make it one."""
+    figures = [one["data"] for one in node["any"] if one.get("data")]
+    return f"{node['html'][:200]} {figures}"
 
 
 @pytest.mark.parametrize(("scheme", "size"), ALL_LOOKS if HAS_ALL_LOOKS else [("light", "wide")])

@@ -43,7 +43,7 @@ def _routes() -> Iterator[Route]:
     for found in iter_route_contexts(create_app(Settings(_env_file=None)).routes):
         assert found.path is not None
         # With its type, as ``{job_id:uuid}``, a parameter is the same.
-        path = re.sub(r"\{job_id:\w+\}", "{job_id}", found.path)
+        path = re.sub(r"\{(\w+):uuid\}", r"{\1}", found.path)
         for method in found.methods or {"WEBSOCKET"}:
             if method != "HEAD":
                 yield method, path
