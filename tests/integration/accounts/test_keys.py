@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import datetime as dt
 import hashlib
@@ -331,11 +332,11 @@ async def test_a_socket_takes_a_key_with_the_scope_read_and_no_other(
     _, good = await key_of(system, maker, ["read"])
     _, bad = await key_of(system, maker, ["upload", "operate", "members"])
     async with site.connected(["rollbook", f"bearer.{good}"]) as line:
-        assert json.loads(await line.recv())["type"] == "snapshot"
+        assert json.loads(await asyncio.wait_for(line.recv(), PATIENCE_S))["type"] == "snapshot"
     async with site.connected() as line:
         await line.send(json.dumps({"type": "authenticate", "token": bad}))
         with contextlib.suppress(Exception):
-            await line.recv()
+            await asyncio.wait_for(line.recv(), PATIENCE_S)
         assert line.protocol.close_rcvd is not None
         assert line.protocol.close_rcvd.code == 4401
 
@@ -352,12 +353,10 @@ async def test_live_connections_of_a_key_end_with_it(
         httpx.AsyncClient(base_url=f"http://{site.host}", headers=headers, trust_env=False) as web,
         web.stream("GET", f"{PATH}/events", timeout=PATIENCE_S) as events,
     ):
-        assert json.loads(await line.recv())["type"] == "snapshot"
+        assert json.loads(await asyncio.wait_for(line.recv(), PATIENCE_S))["type"] == "snapshot"
         await _end(system, maker, key_id, end)
         await site.feed._check_accounts()
-        with contextlib.suppress(Exception):
-            while True:
-                await line.recv()
+        await asyncio.wait_for(line.wait_closed(), PATIENCE_S)
         assert line.protocol.close_rcvd is not None
         assert line.protocol.close_rcvd.reason == "account_changed"
         text = "".join([part async for part in events.aiter_text()])

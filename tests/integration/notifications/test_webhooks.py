@@ -328,14 +328,14 @@ async def hostile(answer: Callable[[asyncio.StreamWriter], Awaitable[None]]) -> 
 
 async def endless_body(writer: asyncio.StreamWriter) -> None:
     writer.write(b"HTTP/1.1 200 Fine\r\nTransfer-Encoding: chunked\r\n\r\n")
-    while not writer.is_closing():
+    while not writer.is_closing():  # no bound: a server's answer, which ends with its test
         writer.write(b"10000\r\n" + b"x" * 65536 + b"\r\n")
         await writer.drain()
 
 
 async def endless_head(writer: asyncio.StreamWriter) -> None:
     writer.write(b"HTTP/1.1 200 Fine\r\n")
-    while not writer.is_closing():
+    while not writer.is_closing():  # no bound: as above
         writer.write(b"X-More: " + b"x" * 8192 + b"\r\n")
         await writer.drain()
 

@@ -33,14 +33,14 @@ class _Child:
         self, _: Any, __: int, on_progress: Callable[[Progress], None], *___: Any, **____: Any
     ) -> dict[str, Any]:
         on_progress(Progress(stage="read", rows_total=self._rows))
-        await asyncio.Event().wait()
+        await asyncio.Event().wait()  # no bound: it is cancelled
         raise AssertionError
 
     async def watch_memory(self, _: int) -> None:
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         if not self._is_large:
-            await asyncio.Event().wait()
+            await asyncio.Event().wait()  # no bound: it is cancelled
 
     async def kill(self) -> None:
         pass
