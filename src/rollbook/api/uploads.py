@@ -65,7 +65,6 @@ _CHECK = {
 }
 _FORM = {
     "type": "object",
-    "anyOf": [{"required": ["file"]}, {"required": ["check_id"]}],
     "properties": {"file": FILE, "check_id": _CHECK, **Choices.model_json_schema()["properties"]},
 }
 
