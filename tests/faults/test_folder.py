@@ -26,6 +26,7 @@ def site(tmp_path: Path, folder: Path, seed: int) -> Iterator[Site]:
     }
     built = Site(tmp_path, seed, pace)
     built.start()
+    built.settings.data_dir.mkdir(exist_ok=True)  # a watcher makes no installation
     yield built
     built.close()
 
