@@ -203,7 +203,7 @@ def _kind(schema: dict[str, Any], alternatives: list[dict[str, Any]]) -> str:
 MEASURED = {
     "performance.md": "Time for one file, compared with the first system, pandas and "
     "django-import-export.",
-    "silently-wrong.md": "Cells of a thousand synthetic office files that come out wrong without a "
+    "silently-wrong.md": "Cells of synthetic office files that come out wrong without a "
     "word, beside pandas and django-import-export.",
     "queue-performance.md": "The queue, compared with seven Python queues on the same Valkey.",
     "live-performance.md": "A thousand live clients while twenty files are processed.",
