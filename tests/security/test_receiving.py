@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from contextlib import contextmanager
@@ -122,7 +123,9 @@ def store_of(house: House) -> Path:
 
 def kept(house: House) -> set[str]:
     """Every source in the store, those under way included."""
-    return {str(path) for path in store_of(house).rglob("source*")}
+    # A walk goes on where a folder is removed meanwhile.
+    files = (Path(top, name) for top, _, names in os.walk(store_of(house)) for name in names)
+    return {str(path) for path in files if path.name.startswith("source")}
 
 
 @contextmanager
