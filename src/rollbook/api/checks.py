@@ -10,8 +10,7 @@ from fastapi import Body, Depends, Request
 from pydantic import BaseModel, Field
 
 from rollbook.api.access import SystemParam, UserParam, audited, failures, routes
-from rollbook.api.form import UploadForm
-from rollbook.api.uploads import FILE, received
+from rollbook.api.form import FILE, UploadForm, received
 from rollbook.contract import Answer
 from rollbook.errors import FileProblemError
 from rollbook.uploads import checks

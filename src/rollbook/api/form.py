@@ -5,22 +5,31 @@ The file is streamed and never whole in memory; the other fields are small.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
 from rollbook.api import inputs
-from rollbook.errors import FileTooLargeError, InvalidRequestError
+from rollbook.errors import FileTooLargeError, InvalidRequestError, MissingFileError
+from rollbook.uploads import receive
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from fastapi import Request
 
+    from rollbook.service.system import System
+
 MAX_PARTS = 16
 MAX_FIELD_BYTES = 4096
 #: Allowed bytes beside the file: boundaries, headers and fields.
 ROOM_FOR_THE_REST = 64 * 1024
+#: The file, in the description of a form.
+FILE: Final = {
+    "type": "string",
+    "format": "binary",
+    "description": "A workbook or text file with one member a row.",
+}
 
 
 class UploadForm:
@@ -105,3 +114,52 @@ class UploadForm:
                 "The upload broke off or isn't a well-formed multipart/form-data body. Nothing "
                 "was kept; please send it again."
             ) from error
+
+
+@overload
+async def received(
+    form: UploadForm, system: System
+) -> tuple[receive.StoredFile, dict[str, str]]: ...
+
+
+@overload
+async def received(
+    form: UploadForm, system: System, *, may_be_checked: Literal[True]
+) -> tuple[receive.StoredFile | None, dict[str, str]]: ...
+
+
+async def received(
+    form: UploadForm, system: System, *, may_be_checked: bool = False
+) -> tuple[receive.StoredFile | None, dict[str, str]]:
+    """Store the file of a form; returns it with the other fields.
+
+    ``may_be_checked``: the form may name a check instead of a file, which is then None.
+
+    Raises:
+        MissingFileError: there is neither.
+        InvalidRequestError: there are both, or the form is not one.
+        What ``store_file`` raises. Nothing is kept then.
+    """
+    stored = None
+    fields: dict[str, str] = {}
+    try:
+        async for part in form.parts():
+            name = part.name or ""
+            if name != "file":
+                fields[name] = await form.text(name)
+            elif part.filename:
+                stored = await receive.store_file(system, part.filename, form.content())
+        is_checked = may_be_checked and bool(fields.get("check_id"))
+        if stored is None and not is_checked:
+            raise MissingFileError(
+                "The request has no file. Choose a spreadsheet and send it in the part 'file'."
+            )
+        if stored is not None and is_checked:
+            raise InvalidRequestError(
+                "The form has a file and a check_id. Send one of them. Nothing was kept."
+            )
+    except BaseException:
+        if stored is not None:
+            await receive.discard(system, stored)
+        raise
+    return stored, fields

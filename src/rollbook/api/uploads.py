@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Literal, overload
+from typing import Annotated, Literal
 from urllib.parse import quote
 from uuid import UUID
 
@@ -23,7 +23,7 @@ from rollbook.api.access import (
     failures,
     routes,
 )
-from rollbook.api.form import UploadForm
+from rollbook.api.form import FILE, UploadForm, received
 from rollbook.api.operations import XLSX
 from rollbook.backends.database import Row
 from rollbook.contract import (
@@ -38,9 +38,7 @@ from rollbook.contract import (
 )
 from rollbook.errors import (
     InvalidRequestError,
-    MissingFileError,
     NotFoundError,
-    ServiceUnavailableError,
 )
 from rollbook.folder.intake import KEY_BEGINNING
 from rollbook.masking import masked
@@ -53,11 +51,6 @@ from rollbook.voter_roll.outlook import seconds_left
 
 log = structlog.get_logger(__name__)
 
-FILE = {
-    "type": "string",
-    "format": "binary",
-    "description": "A workbook or text file with one member a row.",
-}
 _CHECK = {
     "type": "string",
     "format": "uuid",
@@ -198,58 +191,9 @@ async def _take_in(
     try:
         options = Options.of(**fields, idempotency_key=idempotency_key)
     except BaseException:
-        await _forget(system, stored)
+        await receive.discard(system, stored)
         raise
     return await receive.record(system, user, stored, options)
-
-
-@overload
-async def received(
-    form: UploadForm, system: System
-) -> tuple[receive.StoredFile, dict[str, str]]: ...
-
-
-@overload
-async def received(
-    form: UploadForm, system: System, *, may_be_checked: Literal[True]
-) -> tuple[receive.StoredFile | None, dict[str, str]]: ...
-
-
-async def received(
-    form: UploadForm, system: System, *, may_be_checked: bool = False
-) -> tuple[receive.StoredFile | None, dict[str, str]]:
-    """Store the file of a form; returns it with the other fields.
-
-    ``may_be_checked``: the form may name a check instead of a file, which is then None.
-
-    Raises:
-        MissingFileError: there is neither.
-        InvalidRequestError: there are both, or the form is not one.
-        What ``store_file`` raises. Nothing is kept then.
-    """
-    stored = None
-    fields: dict[str, str] = {}
-    try:
-        async for part in form.parts():
-            name = part.name or ""
-            if name != "file":
-                fields[name] = await form.text(name)
-            elif part.filename:
-                stored = await receive.store_file(system, part.filename, form.content())
-        is_checked = may_be_checked and bool(fields.get("check_id"))
-        if stored is None and not is_checked:
-            raise MissingFileError(
-                "The request has no file. Choose a spreadsheet and send it in the part 'file'."
-            )
-        if stored is not None and is_checked:
-            raise InvalidRequestError(
-                "The form has a file and a check_id. Send one of them. Nothing was kept."
-            )
-    except BaseException:
-        if stored is not None:
-            await _forget(system, stored)
-        raise
-    return stored, fields
 
 
 def _as_id(text: str | None) -> UUID:
@@ -259,14 +203,6 @@ def _as_id(text: str | None) -> UUID:
         raise InvalidRequestError(
             "The check_id is none that a check has answered with. Nothing was changed."
         ) from None
-
-
-async def _forget(system: System, stored: receive.StoredFile) -> None:
-    try:
-        await system.store.remove(stored.key)
-    except ServiceUnavailableError:
-        # The answer is what the sender did wrong, not that our store is away.
-        log.warning("store not reachable, a refused file is left in it", key=stored.key)
 
 
 @router.get("/status/{job_id}", name="status")

@@ -28,7 +28,7 @@ SELECT file_checks.*, users.province, users.municipality
 FROM file_checks JOIN users ON users.id = file_checks.owner_id WHERE file_checks.id = %(id)s;
 
 -- name: forget
--- The check became an upload, or its file can't be read.
+-- A check whose file can't be read, or isn't accepted.
 DELETE FROM file_checks WHERE id = %(id)s;
 
 -- name: unused

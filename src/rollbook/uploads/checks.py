@@ -13,8 +13,9 @@ from psycopg.types.json import Json
 
 from rollbook.backends.database import execute, fetch_all, fetch_one, queries
 from rollbook.backends.files import source_key
-from rollbook.errors import NotFoundError, ServiceUnavailableError, TooManyUploadsError
-from rollbook.uploads.receive import StoredFile, refuse_repeat
+from rollbook.errors import NotFoundError, TooManyUploadsError
+from rollbook.uploads import receive
+from rollbook.uploads.receive import StoredFile
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -60,7 +61,7 @@ async def add(system: System, user: User, stored: StoredFile, options: Options) 
                 f"each is removed after {system.settings.check_hours} h. Nothing was kept."
             )
         if not options.allow_duplicate:
-            await refuse_repeat(system, connection, user, stored, options)
+            await receive.refuse_repeat(system, connection, user, stored, options)
         await execute(connection, _SQL["add"], parameters)
 
 
@@ -110,11 +111,6 @@ def _stored(check: Row) -> StoredFile:
     )  # fmt: skip
 
 
-async def forget(system: System, check_id: UUID) -> None:
-    """Forget a check, whose file is an upload's now or is removed."""
-    await execute(system.pool, _SQL["forget"], {"id": check_id})
-
-
 async def remove_unused(system: System) -> int:
     """Remove the files that nobody has sent for ROLLBOOK_CHECK_HOURS; returns how many.
 
@@ -133,8 +129,5 @@ async def remove_unused(system: System) -> int:
 
 async def discard(system: System, stored: StoredFile) -> None:
     """Remove a file that can't be read, and its check."""
-    await forget(system, stored.upload_id)
-    try:
-        await system.store.remove(stored.key)
-    except ServiceUnavailableError:
-        log.warning("store not reachable, orphaned file is removed later", key=stored.key)
+    await execute(system.pool, _SQL["forget"], {"id": stored.upload_id})
+    await receive.discard(system, stored)

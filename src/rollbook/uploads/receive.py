@@ -170,7 +170,7 @@ async def _scan(system: System, stored: StoredFile) -> None:
         _, chunks = await system.store.open(stored.key)
         await clamd.scan(system.settings, chunks)
     except BaseException:
-        await asyncio.shield(_discard(system, stored))
+        await asyncio.shield(discard(system, stored))
         raise
 
 
@@ -199,7 +199,7 @@ async def record(
             )
     except RollbookError:
         if not is_checked:
-            await _discard(system, stored)
+            await discard(system, stored)
         raise
     except BaseException:
         # The commit's answer may be lost, and a recorded upload needs its file.
@@ -208,7 +208,7 @@ async def record(
         raise
     if upload["id"] != stored.upload_id:
         if not is_checked:
-            await _discard(system, stored)
+            await discard(system, stored)
         return upload
     metrics.RECORDED.labels(kind=stored.kind).inc()
     metrics.RECORDED_BYTES.inc(stored.bytes)
@@ -221,7 +221,8 @@ async def record(
     return upload
 
 
-async def _discard(system: System, stored: StoredFile) -> None:
+async def discard(system: System, stored: StoredFile) -> None:
+    """Remove a stored file that is refused; while the store is away, retention does it later."""
     try:
         await system.store.remove(stored.key)
     except ServiceUnavailableError:
@@ -238,7 +239,7 @@ async def _discard_unless_recorded(system: System, stored: StoredFile) -> None:
         log.warning("record not reachable, stored file is not removed", key=stored.key)
         return
     if recorded is None:
-        await _discard(system, stored)
+        await discard(system, stored)
 
 
 async def _record(
