@@ -8,7 +8,7 @@ import os
 
 from pydantic import SecretStr, ValidationError
 
-from rollbook.config.secret_files import ENDING, is_secret
+from rollbook.config.secret_files import ENDING, environment_name, is_secret
 from rollbook.config.settings import Settings
 from rollbook.errors import ConfigurationError
 
@@ -46,7 +46,7 @@ def _environment_name(location: tuple[int | str, ...]) -> str:
     field = Settings.model_fields.get(name)
     if field is None:  # pydantic names a field by its alias, where it has one
         return name
-    return str(field.validation_alias or f"ROLLBOOK_{name.upper()}")
+    return environment_name(name, field)
 
 
 def unknown_names() -> dict[str, str | None]:
@@ -57,7 +57,7 @@ def unknown_names() -> dict[str, str | None]:
     """
     known = set(OF_COMMANDS)
     for field, described in Settings.model_fields.items():
-        name = _environment_name((field,))
+        name = environment_name(field, described)
         known |= {name, name + ENDING} if is_secret(described) else {name}
     unknown = (name for name in os.environ if name.startswith("ROLLBOOK_") and name not in known)
     return {name: next(iter(difflib.get_close_matches(name, known)), None) for name in unknown}
@@ -78,7 +78,7 @@ def environment_for(settings: Settings) -> dict[str, str]:
     values = dict(os.environ)
     for field, described in Settings.model_fields.items():
         value = getattr(named, field)
-        name = _environment_name((field,))
+        name = environment_name(field, described)
         if is_secret(described):
             values.pop(name + ENDING, None)  # what it holds is given by value
         if value is not None:

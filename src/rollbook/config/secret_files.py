@@ -46,7 +46,7 @@ class SecretFiles(PydanticBaseSettingsSource):
         Raises:
             ConfigurationError: the file can't be used, or the secret is given as well.
         """
-        name = str(field.validation_alias or f"ROLLBOOK_{field_name.upper()}")
+        name = environment_name(field_name, field)
         path = self._given.get((name + ENDING).lower()) if is_secret(field) else None
         if path is None:
             return None, name, False
@@ -61,6 +61,11 @@ class SecretFiles(PydanticBaseSettingsSource):
             for field_name, field in self.settings_cls.model_fields.items()
         }
         return {name: text for name, (text, _, _) in found.items() if text is not None}
+
+
+def environment_name(field_name: str, field: FieldInfo) -> str:
+    """The name of a setting in the environment."""
+    return str(field.validation_alias or f"ROLLBOOK_{field_name.upper()}")
 
 
 def is_secret(field: FieldInfo) -> bool:

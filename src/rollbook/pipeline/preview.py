@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
@@ -17,7 +17,7 @@ from rollbook.pipeline.dates import Orders
 from rollbook.pipeline.normalise import normalise
 from rollbook.pipeline.problems import described
 from rollbook.pipeline.read import ALL_SHEETS, ROW_NUMBER, Wanted, read, sheet_key
-from rollbook.pipeline.reading import MOST_LISTED
+from rollbook.pipeline.reading import MOST_LISTED, SheetNotRead
 from rollbook.pipeline.recognise import suggestions
 from rollbook.pipeline.validate import validate
 
@@ -116,38 +116,21 @@ def _seen(path: Path, kind: str, wanted: Wanted, limits: Limits) -> _Seen:
         except NoIdColumnError:
             return _without_numbers(path, kind, wanted, limits)
         is_all = next(found, None) is None
-    others = [
-        {
-            "name": _shown(other.name),
-            "rows": other.rows,
-            "is_hidden": other.is_hidden,
-            "holds_members": other.holds_members,
-            "is_chosen": False,
-        }
-        for other in sheet.reading.sheets_not_read
-    ]
     rows = sheet.frame.height if is_all else sheet.rows_expected
-    chosen = {
-        "name": _shown(sheet.sheet_name),
-        "rows": rows,
-        "is_hidden": False,
-        "holds_members": True,
-        "is_chosen": True,
-    }
+    chosen = _sheet(SheetNotRead(sheet.sheet_name, rows, holds_members=True), is_chosen=True)
+    others = [_sheet(other) for other in sheet.reading.sheets_not_read]
     return _Seen(sheet.frame, sheet.columns, sheet.reading, [chosen, *others], rows, sheet)
+
+
+def _sheet(sheet: SheetNotRead, *, is_chosen: bool = False) -> dict[str, Any]:
+    return asdict(sheet) | {"name": _shown(sheet.name), "is_chosen": is_chosen}
 
 
 def _without_numbers(path: Path, kind: str, wanted: Wanted, limits: Limits) -> _Seen:
     """The first rows of a file in which no header means ID numbers."""
     with tables.opened(path, kind, wanted.mapping, limits) as found:
         table = _chosen(found, wanted)
-        batches = table.open(SAMPLE_ROWS)
-        first = next(batches, None)
-        rows = pl.DataFrame() if first is None else first.frame
-        for more in batches:
-            if rows.height >= header_rows.SEARCH_ROWS:
-                break
-            rows = pl.concat([rows, more.frame], how="diagonal")
+        rows = tables.first_rows(table.open(SAMPLE_ROWS)).frame
         header = header_rows.likely(rows.iter_rows())
         if rows.height <= header + 1:
             raise NoRowsError(
@@ -165,13 +148,10 @@ def _without_numbers(path: Path, kind: str, wanted: Wanted, limits: Limits) -> _
         claimed = table.rows()
         expected = None if claimed is None else max(claimed - header - 1, 0)
         sheets = [
-            {
-                "name": _shown(one.name),
-                "rows": expected if one is table else one.rows(),
-                "is_hidden": one.is_hidden,
-                "holds_members": False,
-                "is_chosen": one is table,
-            }
+            _sheet(
+                SheetNotRead(one.name, expected if one is table else one.rows(), one.is_hidden),
+                is_chosen=one is table,
+            )
             for one in found
         ]
         given, _ = wanted.mapping(names)

@@ -32,7 +32,6 @@ from rollbook.pipeline.columns import (
 from rollbook.pipeline.header import Header, is_number
 from rollbook.pipeline.joined_sheets import Stack
 from rollbook.pipeline.reading import ColumnUsed, How, Note, Reading, SheetNotRead
-from rollbook.spreadsheets.books.book import Rows
 from rollbook.spreadsheets.books.merged import MergedCells
 from rollbook.spreadsheets.inspect.archive import Limits
 
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
 
     from rollbook.pipeline.csv_text import CsvText
     from rollbook.pipeline.tables import Table
+    from rollbook.spreadsheets.books.book import Rows
 
 ROW_NUMBER: Final = header_rows.ROW_NUMBER
 #: The number of rows that are searched for the header row: titles and notes may be above it.
@@ -271,7 +271,7 @@ class _Reading:
     def _opened(self, table: Table, batch_rows: int | None = None) -> _Opened | None:
         """The table with its header row; None where it has none."""
         batches = table.open(batch_rows or self._batch_rows)
-        first = _first(batches)
+        first = tables.first_rows(batches)
         prepared = _prepared(chain([first], batches))
         start = next(prepared)
         header = header_rows.find(start.frame.iter_rows(), self._wanted.mapping)
@@ -336,17 +336,6 @@ def _more_sheets(others: Sequence[SheetNotRead]) -> Iterator[Note]:
             f"{len(names)} more {sheets} members and {were} not read: {_quoted(names)}. Send the "
             f"file with '{ALL_SHEETS}' as its sheet to read all of them under one set of headers.",
         )
-
-
-def _first(batches: Iterator[Rows]) -> Rows:
-    """Enough rows to find the header row in, or all there are."""
-    first = next(batches, None) or Rows(pl.DataFrame())
-    while first.frame.height < HEADER_SEARCH_ROWS and (more := next(batches, None)) is not None:
-        first.frame = pl.concat([first.frame, more.frame], how="diagonal")
-        first.hidden += more.hidden
-        first.merged += more.merged
-        first.hidden_columns += more.hidden_columns
-    return first
 
 
 def _prepared(batches: Iterator[Rows]) -> Iterator[_Batch]:

@@ -103,6 +103,19 @@ def _book_table(book: Book, index: int) -> Table:
     )
 
 
+def first_rows(batches: Iterator[Rows]) -> Rows:
+    """Enough rows to find the header row in, or all there are."""
+    first = next(batches, None) or Rows(pl.DataFrame())
+    while (
+        first.frame.height < header_rows.SEARCH_ROWS and (more := next(batches, None)) is not None
+    ):
+        first.frame = pl.concat([first.frame, more.frame], how="diagonal")
+        first.hidden += more.hidden
+        first.merged += more.merged
+        first.hidden_columns += more.hidden_columns
+    return first
+
+
 def with_short_cells(batch: pl.DataFrame) -> pl.DataFrame:
     """The batch, which has no cell that takes minutes to look at."""
     longest = batch.select(pl.all().str.len_bytes().max())

@@ -23,9 +23,9 @@ from rollbook.backends.database import CONNECT_TIMEOUT_S, SCHEMA_REVISION, queri
 from rollbook.backends.files import FileStore
 from rollbook.backends.redis import make_client
 from rollbook.errors import ConfigurationError, RollbookError
+from rollbook.service import clocks
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Iterator
 
     from rollbook.backends.database import Row
@@ -102,7 +102,7 @@ async def postgresql(settings: Settings) -> list[Finding]:
         async with asyncio.timeout(3 * ANSWER_S), await _connected(settings) as connection:
             before = clock.now()
             row = await _one(connection, "server")
-            difference_s = _outside(before, row["now"], clock.now())
+            difference_s = clocks.ahead_s(before, row["now"], clock.now())
             found = [
                 Finding(part, "connection", "ok", "it answers"),
                 *_server(row),
@@ -236,13 +236,6 @@ async def _pooler(settings: Settings) -> Finding:
         "and settings of a session get lost. Set pool_mode = session for Rollbook's database.",
         is_fatal=True,
     )
-
-
-def _outside(before: dt.datetime, there: dt.datetime, after: dt.datetime) -> float:
-    """Seconds by which a moment of the server lies before or after the time it was asked in."""
-    if there < before:
-        return (before - there).total_seconds()
-    return min((after - there).total_seconds(), 0)
 
 
 def _clock(settings: Settings, ahead_s: float) -> Finding:
