@@ -609,16 +609,18 @@ def test_who_asks_too_often_reads_why_and_goes_on_afterwards(
                 answer = route.fetch()
                 if answer.status == 429:
                     break
-            with contextlib.suppress(Error):  # the page has asked anew meanwhile
+            with contextlib.suppress(Error):  # the page has asked again meanwhile
                 route.fulfill(response=answer)
 
         page.route("**/bulk-upload/stats*", ask_once_too_often)
         page.get_by_role("link", name="Statistics").click()
         expect(page.get_by_text("You have made too many requests").first).to_be_visible()
-        page.unroute_all(behavior="ignoreErrors")
+        page.unroute_all(behavior="wait")  # or a handler would use up the next minute's requests
         redis.delete(key)
-    with contextlib.suppress(Error):  # it is gone where the page has asked again by itself
-        page.get_by_role("button", name="Try again").first.click(timeout=3_000)
+    again = page.get_by_role("button", name="Try again")
+    for _ in range(again.count()):  # each part of the view that was refused has one
+        with contextlib.suppress(Error):  # it is gone where the page has asked again by itself
+            again.first.click(timeout=3_000)
     expect(page.get_by_text("You have made too many requests")).to_have_count(0)
 
 
