@@ -21,7 +21,7 @@ from rollbook.backends.database import execute, fetch_one, queries
 from rollbook.errors import BusyError, InvalidRequestError, NotFoundError
 from rollbook.members import index, profile
 from rollbook.members.person import Person
-from rollbook.service.due import pause_s, work_on_due
+from rollbook.service.due import claim_row, work_on_due
 from rollbook.service.rounds import every
 from rollbook.telemetry import logs
 
@@ -162,11 +162,8 @@ async def carry_out_due(
     """
 
     async def claim() -> _Claimed | float:
-        row = await fetch_one(system.pool, _SQL["claim"], {"lease_s": LEASE_S})
-        if row is not None:
-            return _Claimed(row["id"], row["tries"])
-        due = await fetch_one(system.pool, _SQL["next_due"])
-        return pause_s(due["due_in_s"] if due else None)
+        found = await claim_row(system.pool, _SQL, LEASE_S)
+        return found if isinstance(found, float) else _Claimed(found["id"], found["tries"])
 
     async def work(claimed: _Claimed) -> None:
         own: dict[str, Any] = {"id": claimed.id, "tries": claimed.tries}

@@ -24,7 +24,7 @@ from rollbook.errors import (
     TooManyRequestsError,
 )
 from rollbook.members import index, profile, search
-from rollbook.service.due import pause_s, work_on_due
+from rollbook.service.due import claim_row, work_on_due
 from rollbook.service.rounds import every
 from rollbook.telemetry import logs
 
@@ -211,11 +211,8 @@ async def make_due(system: System, make: Make, stop: asyncio.Event) -> None:
     """
 
     async def claim() -> _Claimed | float:
-        row = await fetch_one(system.pool, _SQL["claim"], {"lease_s": LEASE_S})
-        if row is not None:
-            return _Claimed(row["id"], row["tries"])
-        due = await fetch_one(system.pool, _SQL["next_due"])
-        return pause_s(due["due_in_s"] if due else None)
+        found = await claim_row(system.pool, _SQL, LEASE_S)
+        return found if isinstance(found, float) else _Claimed(found["id"], found["tries"])
 
     async def work(claimed: _Claimed) -> None:
         await _work(system, make, claimed)

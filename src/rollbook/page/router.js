@@ -26,6 +26,10 @@ addEventListener("hashchange", () => {
   place.value = read();
 });
 
+/** The number of the page of a list, from 1. */
+export const pageNumber = () =>
+  Math.max(1, Number.parseInt(place.value.query.get("page") ?? "1", 10) || 1);
+
 /** The address of a view, for links. Empty values are left out of the query. */
 export function to(path, query = {}) {
   const given = Object.entries(query).filter(

@@ -40,6 +40,10 @@ export function t(key, values = {}) {
   });
 }
 
+/** An office as people name it: its municipality and province, or all of the country. */
+export const officeName = ({ municipality, province }) =>
+  [municipality, province].filter(Boolean).join(", ") || t("who.everywhere");
+
 export const number = (value) => whole.format(value);
 
 export const percent = (share) => percents.format(share);

@@ -7,12 +7,15 @@ moves that time to the end of a lease. A row whose worker died is due again by i
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, LiteralString, TypeVar
 
+from rollbook.backends.database import fetch_one
 from rollbook.service.rounds import guarded
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from rollbook.backends.database import Pool, Row
 
 T = TypeVar("T")
 
@@ -79,6 +82,21 @@ async def _end(running: set[asyncio.Task[None]], grace_s: float) -> None:
         task.cancel()
     if late:
         await asyncio.wait(late, timeout=CANCEL_S)
+
+
+async def claim_row(pool: Pool, sql: Mapping[str, LiteralString], lease_s: float) -> Row | float:
+    """The next due row of a table, or the pause until the next look.
+
+    Args:
+        pool: the record.
+        sql: has the queries ``claim`` and ``next_due``.
+        lease_s: for how long the row is this process's.
+    """
+    row = await fetch_one(pool, sql["claim"], {"lease_s": lease_s})
+    if row is not None:
+        return row
+    due = await fetch_one(pool, sql["next_due"])
+    return pause_s(due["due_in_s"] if due else None)
 
 
 def pause_s(due_in_s: float | None) -> float:

@@ -1,11 +1,12 @@
 // Accounts: who has one, invite a person, change role and place, close, make a link for a password.
 import { del, get, isOperator, patch, post, user } from "../api.js";
+import { given, useForm } from "../forms.js";
 import { html, useId, useRef, useSignal } from "../html.js";
 import { useLoaded } from "../loading.js";
 import { Failure, Loading, Once, Pager, Question, Search } from "../parts.js";
-import { place, refine } from "../router.js";
+import { pageNumber, place, refine } from "../router.js";
 import { attempt, show } from "../said.js";
-import { momentInFull, t } from "../words.js";
+import { momentInFull, officeName, t } from "../words.js";
 
 const PAGE_SIZE = 50;
 const ROLES = ["super_admin", "national_admin", "province_admin", "municipality_admin"];
@@ -14,7 +15,7 @@ const LOOKS = { active: "done", invited: "pending", closed: "failed" };
 
 export function Accounts() {
   const { query } = place.value;
-  const page = Math.max(1, Number.parseInt(query.get("page") ?? "1", 10) || 1);
+  const page = pageNumber();
   const search = query.get("search") ?? "";
   const state = query.get("state") ?? "";
   const link = useSignal(null);
@@ -119,7 +120,7 @@ function StateChoice({ value, onChange }) {
 
 function Line({ of: account, acts }) {
   const { email, name, role, state } = account;
-  const office = [account.municipality, account.province].filter(Boolean).join(", ") || t("who.everywhere");
+  const office = officeName(account);
   const shown = state === "closed" ? ["open"] : ["change", "reset", "close"];
   return html`<tr>
     <th scope="row"><span>${name || email}</span>${name && html`<small>${email}</small>`}</th>
@@ -165,36 +166,10 @@ function RoleAndPlace({ id, role, province, municipality }) {
     }`;
 }
 
-/** What a form of ours holds, without what was left empty. */
-const given = (form) =>
-  Object.fromEntries(
-    [...new FormData(form)].map(([name, value]) => [name, value.trim()]).filter(([, value]) => value),
-  );
-
-/** A form's way: `act` gets what was given; its refusal is shown in the form. */
-function useForm(act) {
-  const failure = useSignal(null);
-  const isBusy = useSignal(false);
-  const form = useRef(null);
-  const submit = async (event) => {
-    event.preventDefault();
-    failure.value = null;
-    isBusy.value = true;
-    try {
-      await act(given(form.current));
-    } catch (error) {
-      failure.value = error.message;
-    } finally {
-      isBusy.value = false;
-    }
-  };
-  return { form, submit, failure: failure.value, isBusy: isBusy.value };
-}
-
 function Invite({ onDone }) {
   const id = useId();
-  const { form, submit, failure, isBusy } = useForm(async (body) => {
-    onDone((await post("users", body)).data);
+  const { form, submit, failure, isBusy } = useForm(async (filled) => {
+    onDone((await post("users", given(filled))).data);
   });
   return html`<section class="card who" aria-labelledby="${id}-title">
     <h2 id="${id}-title">${t("accounts.new")}</h2>
@@ -212,8 +187,9 @@ function Invite({ onDone }) {
 function Change({ of: account, onDone }) {
   const id = useId();
   const dialog = useRef(null);
-  const { form, submit, failure, isBusy } = useForm(async (body) => {
-    const { message } = await patch(`users/${account.user_id}`, { version: account.version, ...body });
+  const { form, submit, failure, isBusy } = useForm(async (filled) => {
+    const body = { version: account.version, ...given(filled) };
+    const { message } = await patch(`users/${account.user_id}`, body);
     dialog.current.close();
     show(message);
   });

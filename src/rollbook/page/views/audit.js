@@ -4,7 +4,7 @@ import { html, useEffect, useId, useSignal } from "../html.js";
 import { freshness } from "../live.js";
 import { useLoaded, useRested } from "../loading.js";
 import { Failure, Go, Loading, Pager } from "../parts.js";
-import { place, refine } from "../router.js";
+import { pageNumber, place, refine } from "../router.js";
 import { listChanged } from "../uploads.js";
 import { momentInFull, t } from "../words.js";
 
@@ -62,7 +62,7 @@ export function Audit({ isOwn = false }) {
   const id = useId();
   const { query } = place.value;
   const act = query.get("act") ?? "";
-  const page = Math.max(1, Number.parseInt(query.get("page") ?? "1", 10) || 1);
+  const page = pageNumber();
   const typed = useSignal(query.get("job") ?? "");
   const job = useRested(typed.value.trim());
   // Half an id finds nothing, and the API would refuse it.

@@ -1,12 +1,13 @@
 // Keys for programs: make one, see which there are and when they were used, revoke one.
 import { del, get, isOperator, post, user } from "../api.js";
-import { html, useId, useRef, useSignal } from "../html.js";
+import { useForm } from "../forms.js";
+import { html, useId, useSignal } from "../html.js";
 import { freshness } from "../live.js";
 import { useLoaded } from "../loading.js";
 import { Failure, Loading, Once, Pager, Question } from "../parts.js";
-import { place, refine } from "../router.js";
+import { pageNumber, refine } from "../router.js";
 import { attempt } from "../said.js";
-import { momentInFull, t } from "../words.js";
+import { momentInFull, officeName, t } from "../words.js";
 
 const PAGE_SIZE = 50;
 const SCOPES = ["upload", "read", "operate", "members"];
@@ -16,7 +17,7 @@ const DAY_MS = 24 * 3600 * 1000;
 const LOOKS = { active: "done", stopped: "dry", expired: "dry", revoked: "failed" };
 
 export function Keys() {
-  const page = Math.max(1, Number.parseInt(place.value.query.get("page") ?? "1", 10) || 1);
+  const page = pageNumber();
   const made = useSignal(null);
   const asked = useSignal(null);
   const { data, error, reload } = useLoaded(
@@ -74,7 +75,7 @@ export function Keys() {
 
 function Line({ of: key, onRevoke }) {
   const { name, hint, scopes, role, state, made_by: by, expires_at: ends, last_used_at: used } = key;
-  const office = [key.municipality, key.province].filter(Boolean).join(", ") || t("who.everywhere");
+  const office = officeName(key);
   const mayRevoke = state !== "revoked" && (by === user.value.email || isOperator.value);
   return html`<tr>
     <th scope="row"><span>${name}</span><small class="code">${hint}…</small><small>${t("keys.by", { email: by })}</small></th>
@@ -93,32 +94,19 @@ function Line({ of: key, onRevoke }) {
 
 function NewKey({ onMade }) {
   const id = useId();
-  const failure = useSignal(null);
-  const isBusy = useSignal(false);
-  const form = useRef(null);
-  async function submit(event) {
-    event.preventDefault();
-    failure.value = null;
-    isBusy.value = true;
-    const given = new FormData(form.current);
-    const days = Number(given.get("days"));
+  const { form, submit, failure, isBusy } = useForm(async (filled) => {
+    const made = new FormData(filled);
+    const days = Number(made.get("days"));
     const body = {
-      name: given.get("name").trim(),
-      scopes: given.getAll("scope"),
+      name: made.get("name").trim(),
+      scopes: made.getAll("scope"),
       // A minute less, because the server's clock may be behind.
       expires_at: new Date(Date.now() + days * DAY_MS - 60_000).toISOString(),
     };
     for (const part of ["province", "municipality"])
-      if (given.get(part)?.trim()) body[part] = given.get(part).trim();
-    try {
-      const { data } = await post("keys", body);
-      onMade(data);
-    } catch (error) {
-      failure.value = error.message;
-    } finally {
-      isBusy.value = false;
-    }
-  }
+      if (made.get(part)?.trim()) body[part] = made.get(part).trim();
+    onMade((await post("keys", body)).data);
+  });
   const { province, municipality } = user.value;
   return html`<section class="card who" aria-labelledby="${id}-title">
     <h2 id="${id}-title">${t("keys.new")}</h2>
@@ -145,7 +133,7 @@ function NewKey({ onMade }) {
       }
       <div class="field"><label for="${id}-days">${t("keys.days")}</label>
         <input id="${id}-days" name="days" type="number" min="1" max=${MOST_DAYS} required value=${DEFAULT_DAYS} /></div>
-      ${failure.value && html`<p class="notice bad" role="alert">${failure.value}</p>`}
-      <button type="submit" disabled=${isBusy.value}>${t("keys.make")}</button>
+      ${failure && html`<p class="notice bad" role="alert">${failure}</p>`}
+      <button type="submit" disabled=${isBusy}>${t("keys.make")}</button>
     </form></section>`;
 }

@@ -1,5 +1,6 @@
 // A one-time link: the person of a new account, or of a forgotten password, chooses a password.
 import { choosePassword, openLink } from "../api.js";
+import { useForm } from "../forms.js";
 import { html, useEffect, useRef, useSignal } from "../html.js";
 import { Failure, Loading } from "../parts.js";
 import { t, when } from "../words.js";
@@ -8,8 +9,6 @@ import { Mark } from "./sign_in.js";
 export function Link({ token }) {
   const found = useSignal(null);
   const refused = useSignal(null);
-  const failure = useSignal(null);
-  const isBusy = useSignal(false);
   const isShown = useSignal(false);
   const password = useRef(null);
   const load = async () => {
@@ -25,22 +24,17 @@ export function Link({ token }) {
     load();
   }, []);
 
-  async function submit(event) {
-    event.preventDefault();
-    failure.value = null;
-    isBusy.value = true;
+  const { form, submit, failure, isBusy } = useForm(async () => {
     try {
       await choosePassword(token, password.current.value);
     } catch (error) {
-      if (error.status === 404) refused.value = error;
-      else failure.value = error.message;
-    } finally {
-      isBusy.value = false;
+      if (error.status !== 404) throw error;
+      refused.value = error;
     }
-  }
+  });
 
-  const form = () => html`<p class="lead">${t(`link.${found.value.kind}`, { email: found.value.user.email })}</p>
-    <form onSubmit=${submit}>
+  const choice = () => html`<p class="lead">${t(`link.${found.value.kind}`, { email: found.value.user.email })}</p>
+    <form ref=${form} onSubmit=${submit}>
       <input type="email" name="email" autocomplete="username" value=${found.value.user.email} readonly hidden />
       <div class="field"><label for="chosen">${t("password.new")}</label>
         <input id="chosen" ref=${password} type=${isShown.value ? "text" : "password"} autocomplete="new-password"
@@ -49,8 +43,8 @@ export function Link({ token }) {
       <label class="check"><input type="checkbox" checked=${isShown.value} onChange=${(event) => {
         isShown.value = event.target.checked;
       }} />${t("sign_in.show")}</label>
-      ${failure.value && html`<p class="notice bad" role="alert">${failure.value}</p>`}
-      <button type="submit" class="wide" disabled=${isBusy.value}>${t("link.button")}</button>
+      ${failure && html`<p class="notice bad" role="alert">${failure}</p>`}
+      <button type="submit" class="wide" disabled=${isBusy}>${t("link.button")}</button>
     </form>
     <p class="hint">${t("link.until", { until: when(found.value.expires_at) })}</p>`;
 
@@ -60,6 +54,6 @@ export function Link({ token }) {
     ${refused.value && html`<${Failure} error=${refused.value} onRetry=${refused.value.isPassing ? load : undefined} />
       <p><a href="#/">${t("link.sign_in")}</a></p>`}
     ${!found.value && !refused.value && html`<${Loading} />`}
-    ${found.value && !refused.value && form()}
+    ${found.value && !refused.value && choice()}
   </div></main>`;
 }

@@ -4,7 +4,7 @@ import { html, useEffect, useId, useRef, useSignal } from "../html.js";
 import { freshness } from "../live.js";
 import { useLoaded, useRested } from "../loading.js";
 import { Failure, Go, Loading, Pager, Search } from "../parts.js";
-import { place, refine } from "../router.js";
+import { pageNumber, place, refine } from "../router.js";
 import { attempt, show } from "../said.js";
 import { listChanged } from "../uploads.js";
 import { t } from "../words.js";
@@ -22,7 +22,7 @@ const LOOK_MS = 1000;
 
 export function Members() {
   const { query } = place.value;
-  const page = Math.max(1, Number.parseInt(query.get("page") ?? "1", 10) || 1);
+  const page = pageNumber();
   const filters = Object.fromEntries(FILTERS.map((name) => [name, query.get(name) ?? ""]));
   const typed = useSignal(query.get("search") ?? "");
   const search = useRested(typed.value.trim());

@@ -4,7 +4,7 @@ import { html, useEffect, useSignal } from "../html.js";
 import { freshness } from "../live.js";
 import { useLoaded, useRested } from "../loading.js";
 import { Badge, Bar, Failure, Go, Loading, OutcomeBar, Pace, Pager, Search, StatusChoice } from "../parts.js";
-import { place, refine } from "../router.js";
+import { pageNumber, place, refine } from "../router.js";
 import { learn, listChanged, moment, refusedRows, secondsLeft, uploadSignal } from "../uploads.js";
 import { duration, number, secondsUntil, t, when } from "../words.js";
 
@@ -13,7 +13,7 @@ const PAGE_SIZE = 20;
 export function Uploads() {
   const { query } = place.value;
   const status = query.get("status") ?? "";
-  const page = Math.max(1, Number.parseInt(query.get("page") ?? "1", 10) || 1);
+  const page = pageNumber();
   const typed = useSignal(query.get("search") ?? "");
   const search = useRested(typed.value);
   const loaded = useLoaded(

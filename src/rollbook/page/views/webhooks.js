@@ -1,20 +1,21 @@
 // Webhooks of the office: add one, see what was sent to it and what it answered, send that again.
 import { del, get, patch, post } from "../api.js";
-import { html, useId, useRef, useSignal } from "../html.js";
+import { useForm } from "../forms.js";
+import { html, useId, useSignal } from "../html.js";
 import { freshness } from "../live.js";
 import { useLoaded } from "../loading.js";
 import { Failure, Go, Loading, Once, Pager, Question } from "../parts.js";
-import { place, refine } from "../router.js";
+import { pageNumber, refine } from "../router.js";
 import { attempt } from "../said.js";
 import { listChanged } from "../uploads.js";
-import { momentInFull, t } from "../words.js";
+import { momentInFull, officeName, t } from "../words.js";
 
 const PAGE_SIZE = 50;
 const EVENTS = ["upload.completed", "upload.failed", "upload.cancelled", "upload.verified"];
 const LOOKS = { waiting: "dry", delivered: "done", given_up: "failed" };
 
 export function Webhooks() {
-  const page = Math.max(1, Number.parseInt(place.value.query.get("page") ?? "1", 10) || 1);
+  const page = pageNumber();
   const made = useSignal(null);
   const { data, error, reload } = useLoaded(
     () => get("webhooks", { page, page_size: PAGE_SIZE }),
@@ -53,7 +54,7 @@ function One({ of: webhook, reload, onMade }) {
   const isAsked = useSignal(false);
   const isOpen = useSignal(false);
   const { webhook_id: id, url, events, is_active: isActive, made_by: by } = webhook;
-  const office = [webhook.municipality, webhook.province].filter(Boolean).join(", ") || t("who.everywhere");
+  const office = officeName(webhook);
   const toggle = async () => {
     await attempt(() => patch(`webhooks/${id}`, { is_active: !isActive }));
     reload();
@@ -139,23 +140,11 @@ function Line({ of: delivery, again }) {
 
 function NewWebhook({ onMade }) {
   const id = useId();
-  const failure = useSignal(null);
-  const isBusy = useSignal(false);
-  const form = useRef(null);
-  async function submit(event) {
-    event.preventDefault();
-    failure.value = null;
-    isBusy.value = true;
-    const given = new FormData(form.current);
-    try {
-      const { data } = await post("webhooks", { url: given.get("url").trim(), events: given.getAll("event") });
-      onMade(data);
-    } catch (error) {
-      failure.value = error.message;
-    } finally {
-      isBusy.value = false;
-    }
-  }
+  const { form, submit, failure, isBusy } = useForm(async (filled) => {
+    const made = new FormData(filled);
+    const body = { url: made.get("url").trim(), events: made.getAll("event") };
+    onMade((await post("webhooks", body)).data);
+  });
   return html`<section class="card who" aria-labelledby="${id}-title">
     <h2 id="${id}-title">${t("webhooks.new")}</h2>
     <form ref=${form} onSubmit=${submit}>
@@ -167,7 +156,7 @@ function NewWebhook({ onMade }) {
         (event) => html`<label key=${event}><input type="checkbox" name="event" value=${event} defaultChecked />
         ${t(`event.${event}`)}</label>`,
       )}</fieldset>
-      ${failure.value && html`<p class="notice bad" role="alert">${failure.value}</p>`}
-      <button type="submit" disabled=${isBusy.value}>${t("webhooks.add")}</button>
+      ${failure && html`<p class="notice bad" role="alert">${failure}</p>`}
+      <button type="submit" disabled=${isBusy}>${t("webhooks.add")}</button>
     </form></section>`;
 }

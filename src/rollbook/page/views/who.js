@@ -1,19 +1,19 @@
 // Who I am, what I may do and see.
 import { changePassword, isOperator, leave, session, user } from "../api.js";
+import { useForm } from "../forms.js";
 import { html, useRef, useSignal } from "../html.js";
 import { Go } from "../parts.js";
-import { t, when } from "../words.js";
+import { officeName, t, when } from "../words.js";
 
 export function Who() {
-  const { email, name, role, province, municipality } = user.value;
-  const place = [municipality, province].filter(Boolean).join(", ") || t("who.everywhere");
+  const { email, name, role, province } = user.value;
   return html`<h1 tabindex="-1">${t("who.title")}</h1>
     <div class="card who">
       <dl class="facts">
         ${name && html`<div><dt>${t("who.name")}</dt><dd>${name}</dd></div>`}
         <div><dt>${t("sign_in.email")}</dt><dd>${email}</dd></div>
         <div><dt>${t("who.role")}</dt><dd>${t(`role.${role}`)}</dd></div>
-        <div><dt>${t("who.scope")}</dt><dd>${place}</dd></div>
+        <div><dt>${t("who.scope")}</dt><dd>${officeName(user.value)}</dd></div>
         <div><dt>${t("who.until")}</dt><dd>${when(new Date(session.value.ends))}</dd></div>
       </dl>
       <p>${t(province ? "who.scope.own" : "who.scope.all")} ${t(isOperator.value ? "who.operator" : "who.no_operator")}</p>
@@ -28,28 +28,17 @@ export function Who() {
 
 /** Changing one's own password. */
 function Password({ email }) {
-  const failure = useSignal(null);
   const done = useSignal(null);
-  const isBusy = useSignal(false);
   const current = useRef(null);
   const wanted = useRef(null);
-  async function submit(event) {
-    event.preventDefault();
-    failure.value = null;
+  const { form, submit, failure, isBusy } = useForm(async (filled) => {
     done.value = null;
-    isBusy.value = true;
-    try {
-      done.value = await changePassword(current.current.value, wanted.current.value);
-      event.target.reset();
-    } catch (error) {
-      failure.value = error.message;
-    } finally {
-      isBusy.value = false;
-    }
-  }
+    done.value = await changePassword(current.current.value, wanted.current.value);
+    filled.reset();
+  });
   return html`<section class="card who" aria-labelledby="password-title">
     <h2 id="password-title">${t("password.title")}</h2>
-    <form onSubmit=${submit}>
+    <form ref=${form} onSubmit=${submit}>
       <input type="email" name="email" autocomplete="username" value=${email} readonly hidden />
       <div class="field"><label for="current">${t("password.current")}</label>
         <input id="current" ref=${current} type="password" autocomplete="current-password" required /></div>
@@ -57,9 +46,9 @@ function Password({ email }) {
         <input id="wanted" ref=${wanted} type="password" autocomplete="new-password" minlength="12" required
           aria-describedby="password-hint" /></div>
       <p class="hint" id="password-hint">${t("password.hint")}</p>
-      ${failure.value && html`<p class="notice bad" role="alert">${failure.value}</p>`}
+      ${failure && html`<p class="notice bad" role="alert">${failure}</p>`}
       ${done.value && html`<p class="notice" role="status">${done.value}</p>`}
-      <button type="submit" class="quiet" disabled=${isBusy.value}>${t("password.button")}</button>
+      <button type="submit" class="quiet" disabled=${isBusy}>${t("password.button")}</button>
     </form>
   </section>`;
 }
