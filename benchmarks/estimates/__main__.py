@@ -33,6 +33,7 @@ BEGIN: Final = "<!-- expected starts: written by `make bench-estimates` -->"
 END: Final = "<!-- end of expected starts -->"
 #: Rows of the files, as offices send them: many small ones, and a few large.
 ROWS: Final = (200, 200, 200, 1_000, 1_000, 5_000, 20_000, 60_000)
+SLOTS: Final = 2
 #: Seconds for all files.
 ALL_S: Final = 900
 #: Files that complete first, so that there are durations.
@@ -85,7 +86,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="rollbook-bench-") as folder:
-        running = start(Path(folder) / "data")
+        running = start(Path(folder) / "data", ROLLBOOK_CONCURRENCY=str(SLOTS))
         try:
             found = asyncio.run(measured(running, Path(folder), asked.files, asked.seed))
         finally:

@@ -37,6 +37,10 @@ class UploadFailedError(RollbookError, code="upload_failed"):
     """The upload that the command waited for didn't complete."""
 
 
+class FileNotMadeError(RollbookError, code="file_not_made"):
+    """The file of members that the command waited for wasn't made, or was removed since."""
+
+
 class WaitedTooLongError(RollbookError, code="waited_too_long"):
     """The time for which the command was to wait is over; the job goes on."""
 

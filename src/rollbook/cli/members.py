@@ -1,21 +1,46 @@
-"""`rollbook members`: searches members."""
+"""`rollbook members`: searches members, shows one, and stores members in files."""
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import sys
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from uuid import UUID
 
 import typer
 from rich.table import Table
 
-from rollbook.cli.connection import Data
+from rollbook.cli.connection import UnreachableError
+from rollbook.cli.downloads import download, refuse_existing
+from rollbook.cli.failures import FileNotMadeError, WaitedTooLongError
 from rollbook.cli.output import JsonOption, err, out, print_json, shown
-from rollbook.cli.target import AsOption, ServerOption, run
+from rollbook.cli.target import (
+    PATIENCE_S,
+    AsOption,
+    Interruption,
+    PatienceOption,
+    ServerOption,
+    run,
+)
 from rollbook.errors import InvalidRequestError
 
-app = typer.Typer(name="members", no_args_is_help=True, help="Search members.")
+if TYPE_CHECKING:
+    from rollbook.cli.connection import Connection, Data
+
+app = typer.Typer(
+    name="members",
+    no_args_is_help=True,
+    help="Search members, show one, and store members in files.",
+)
+
+#: Seconds between two looks at a file that is being made: short at first, as most take a second.
+FIRST_LOOK_S, LONGEST_LOOK_S, GROWTH = 0.2, 2.0, 1.2
+#: Seconds; an export of millions of members takes minutes, and others may be made before it.
+LONGEST_EXPORT_S = 3600.0
+#: Seconds that a file waits for a worker before the command says so.
+WORKER_S = 10.0
 
 SearchArgument = Annotated[
     str | None,
@@ -41,6 +66,17 @@ IdNumberOption = Annotated[
         help="Ask for a whole ID number, or read it from standard input: it belongs in no list of "
         "processes and no shell's history.",
     ),
+]
+
+
+MemberArgument = Annotated[UUID, typer.Argument(help="As the search shows it.")]
+ToOption = Annotated[
+    Path | None,
+    typer.Option(help="The file or folder to write; default: here, by the server's name for it."),
+]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace a file that is there.")]
+TimeoutOption = Annotated[
+    float, typer.Option(min=0, help="The longest wait for the file, in seconds.")
 ]
 
 
@@ -91,7 +127,7 @@ def search(
 
 @app.command()
 def show(
-    member_id: Annotated[UUID, typer.Argument(help="As the search shows it.")],
+    member_id: MemberArgument,
     *,
     server: ServerOption = None,
     acting: AsOption = None,
@@ -111,6 +147,173 @@ def show(
         at = str(source.get("at") or "")[:16].replace("T", " ")
         table.add_row(field.replace("_", " "), shown(value), shown(source.get("how") or ""), at)
     out.print(table)
+
+
+@app.command()
+def export(
+    words: SearchArgument = None,
+    *,
+    province: ProvinceOption = None,
+    municipality: MunicipalityOption = None,
+    ward: WardOption = None,
+    status: StatusOption = None,
+    roll: RollOption = None,
+    expires_before: ExpiresOption = None,
+    id_number: IdNumberOption = False,
+    file_format: Annotated[
+        Literal["xlsx", "csv"], typer.Option("--format", help="The kind of file.")
+    ] = "xlsx",
+    to: ToOption = None,
+    force: ForceOption = False,
+    timeout: TimeoutOption = LONGEST_EXPORT_S,
+    server: ServerOption = None,
+    patience: PatienceOption = PATIENCE_S,
+    acting: AsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Store members of your scope in a file to edit and send back, with whole ID numbers."""
+    body = {
+        **_filters(words, province, municipality, ward, status, roll, expires_before),
+        **_asked_id_number(wanted=id_number),
+        "format": file_format,
+    }
+    _store_file(
+        "/members/export", body, to, server, acting,
+        force=force, timeout_s=timeout, patience_s=patience, as_json=as_json,
+    )  # fmt: skip
+
+
+@app.command()
+def access(
+    member_id: MemberArgument,
+    *,
+    file_format: Annotated[
+        Literal["xlsx", "json"], typer.Option("--format", help="The kind of file.")
+    ] = "xlsx",
+    to: ToOption = None,
+    force: ForceOption = False,
+    timeout: TimeoutOption = LONGEST_EXPORT_S,
+    server: ServerOption = None,
+    patience: PatienceOption = PATIENCE_S,
+    acting: AsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Store everything that is held about a person in a file, for the person's own request."""
+    _store_file(
+        f"/members/{member_id}/access", {"format": file_format}, to, server, acting,
+        force=force, timeout_s=timeout, patience_s=patience, as_json=as_json,
+    )  # fmt: skip
+
+
+@app.command("download")
+def download_file(
+    file_id: Annotated[UUID, typer.Argument(help="As `export` and `access` name it.")],
+    *,
+    to: ToOption = None,
+    force: ForceOption = False,
+    timeout: TimeoutOption = LONGEST_EXPORT_S,
+    server: ServerOption = None,
+    patience: PatienceOption = PATIENCE_S,
+    acting: AsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Download a file that you have asked for, where the command that asked was stopped."""
+    _store_file(
+        file_id, {}, to, server, acting,
+        force=force, timeout_s=timeout, patience_s=patience, as_json=as_json,
+    )  # fmt: skip
+
+
+def _store_file(
+    asked: str | UUID,
+    body: dict[str, Any],
+    to: Path | None,
+    server: str | None,
+    acting: str | None,
+    *,
+    force: bool,
+    timeout_s: float,
+    patience_s: float,
+    as_json: bool,
+) -> None:
+    """Ask for a file of members, or go on with one that was asked for; wait for it, and store it.
+
+    Args:
+        asked: the route that asks for it, or its id.
+        body: of the request.
+        to: where it is stored.
+        server: the address that was given.
+        acting: the account that was given by ``--as``.
+        force: replace a file that is there.
+        timeout_s: the longest wait for the file, in seconds.
+        patience_s: for how long a server that stops answering is tried again, in seconds.
+        as_json: print JSON.
+    """
+    if to is not None and not to.is_dir() and not force:
+        refuse_existing(to)  # before anything is made
+    interruption = Interruption("Stopped. The file may have been asked for.")
+
+    async def work(connection: Connection) -> tuple[Data, Path]:
+        if isinstance(asked, UUID):
+            file_id = str(asked)
+        else:
+            file_id = str((await connection.post(asked, body)).data["job_id"])
+        place = "" if connection.server is None else f" --server {connection.server}"
+        again = f"rollbook members download {file_id}{place}"
+        interruption.sentence = f"Stopped. The file is made all the same; get it with `{again}`."
+        connection.patience_s = patience_s
+        try:
+            made = await _made(connection, file_id, timeout_s, again)
+            path = f"/members/files/{file_id}/content"
+            return made, await download(connection, path, to, force=force)
+        except UnreachableError as error:
+            raise UnreachableError(f"{error.message} Get the file with `{again}`.") from None
+
+    made, stored = run(work, server=server, acting=acting, interruption=interruption)
+    if as_json:
+        print_json({**made, "file": str(stored), "bytes": stored.stat().st_size})
+        return
+    if made["kind"] == "export":
+        number = made["rows_done"]
+        err.print(f"{number} member{'' if number == 1 else 's'}.")
+    out.print(shown(str(stored)), soft_wrap=True)
+    err.print(
+        "The file holds personal data, so only your account on this machine can read it. Remove it "
+        "when you no longer need it.",
+        soft_wrap=True,
+    )
+
+
+async def _made(connection: Connection, file_id: str, timeout_s: float, again: str) -> Data:
+    """Wait until a file is made.
+
+    Raises:
+        FileNotMadeError: making it failed, or it was removed since.
+        WaitedTooLongError: it isn't made in time.
+    """
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    pause, has_warned = FIRST_LOOK_S, False
+    while True:
+        found: Data = (await connection.get(f"/members/files/{file_id}")).data
+        if found["status"] == "completed":
+            return found
+        if found["status"] != "pending":
+            raise FileNotMadeError(found["error"] or f"The file was {found['status']}.")
+        waited_s = loop.time() - began
+        if not has_warned and waited_s >= WORKER_S and found["rows_total"] is None:
+            has_warned = True
+            err.print(
+                "[yellow]No worker has begun with the file yet: none runs, or all are making "
+                "others.[/]",
+                soft_wrap=True,
+            )
+        if waited_s + pause > timeout_s:
+            raise WaitedTooLongError(
+                f"The file is not made after {timeout_s:g} seconds. Get it later with `{again}`."
+            )
+        await asyncio.sleep(pause)
+        pause = min(pause * GROWTH, LONGEST_LOOK_S)
 
 
 def _filters(

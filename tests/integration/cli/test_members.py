@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from rollbook.cli.failures import ExitCode
-from rollbook.members import index
+from rollbook.members import export, index
 from tests.files import csv_file, id_number, member
+from tests.integration.members.clients import made
 from tests.pipeline_run import open_site
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from uuid import UUID
+
     from rollbook.config import Settings
+    from rollbook.model import Progress
     from rollbook.service.system import System
     from tests.integration.cli.conftest import Terminal
 
@@ -63,3 +71,97 @@ async def test_an_id_number_is_read_from_standard_input(office: Terminal) -> Non
     done = await office("members", "search", id_number(1))
     assert done.code == ExitCode.WRONG
     assert id_number(1) not in done.stderr
+
+
+@asynccontextmanager
+async def a_worker(
+    system: System, settings: Settings, fault: Exception | None = None
+) -> AsyncIterator[None]:
+    """A worker that makes files of members, but for its child process."""
+    stop = asyncio.Event()
+
+    async def make(file_id: UUID, learn: Callable[[Progress], None]) -> None:
+        del learn
+        if fault is not None:
+            raise fault
+        await made(system, settings, str(file_id))
+
+    making = asyncio.create_task(export.make_due(system, make, stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        await making
+
+
+async def test_an_export_is_made_waited_for_and_stored_for_its_user_only(
+    office: Terminal, system: System, settings: Settings
+) -> None:
+    async with a_worker(system, settings):
+        done = await office("members", "export", "--province", "KZN", "--format", "csv", "--json")
+        assert done.code == 0, done.stderr
+        said = json.loads(done.stdout)
+        content, mode = _stored(said["file"])
+        text = content.decode("utf-8-sig")
+        assert [id_number(number) in text for number in (1, 2, 3)] == [False, False, True]
+        assert mode == 0o600
+        assert (said["rows_done"], said["bytes"]) == (1, len(content))
+        # One ID number is asked for as in a search, and what is there is not replaced.
+        export_one = ("members", "export", "--id-number", "--format", "csv", "--to", "one.csv")
+        done = await office(*export_one, typed=f"{id_number(1)}\n")
+        assert (done.code, done.stdout) == (0, "one.csv\n")
+        assert "1 member." in done.stderr
+        assert id_number(1).encode() in _stored("one.csv")[0]
+        requests = await _files(system)
+        assert (await office(*export_one, typed=f"{id_number(2)}\n")).code == ExitCode.FAILED
+        assert await _files(system) == requests
+
+
+async def test_a_person_s_file_is_stored(
+    office: Terminal, system: System, settings: Settings
+) -> None:
+    found = await office("members", "search", "sipho", "--json")
+    [one] = json.loads(found.stdout)["items"]
+    async with a_worker(system, settings):
+        to = ("--format", "json", "--to", "person.json")
+        done = await office("members", "access", one["member_id"], *to)
+    assert done.code == 0, done.stderr
+    assert id_number(2).encode() in _stored("person.json")[0]
+    unknown = "00000000-0000-4000-8000-000000000000"
+    assert (await office("members", "access", unknown)).code == ExitCode.NOT_FOUND
+
+
+async def test_a_file_that_was_not_waited_for_is_downloaded_later(
+    office: Terminal, system: System, settings: Settings
+) -> None:
+    done = await office("members", "export", "--timeout", "0")
+    assert done.code == ExitCode.TIMED_OUT
+    again = done.stderr.partition("`rollbook ")[2].partition("`")[0].split()
+    assert again[:2] == ["members", "download"]
+    async with a_worker(system, settings):
+        done = await office(*again, "--to", "later.xlsx")
+    assert done.code == 0, done.stderr
+    assert _stored("later.xlsx")[0].startswith(b"PK")
+
+
+async def test_a_file_that_can_t_be_made_ends_the_command_with_the_reason(
+    office: Terminal, system: System, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "TRIES", 1)
+    async with a_worker(system, settings, ValueError("a cell")):
+        done = await office("members", "export", "--to", "none.xlsx")
+    assert done.code == ExitCode.FAILED
+    assert "failed unexpectedly" in done.stderr
+    with pytest.raises(FileNotFoundError):
+        _stored("none.xlsx")
+
+
+def _stored(name: str) -> tuple[bytes, int]:
+    """The content of a file in the terminal's folder, and who may read it."""
+    return Path(name).read_bytes(), Path(name).stat().st_mode & 0o777
+
+
+async def _files(system: System) -> int:
+    async with system.pool.connection() as connection:
+        rows = await connection.execute("SELECT id FROM member_files")
+        return rows.rowcount

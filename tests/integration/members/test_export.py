@@ -12,12 +12,11 @@ from uuid import UUID
 import openpyxl
 import pytest
 
-from rollbook.backends.database import connect
 from rollbook.errors import ServiceUnavailableError
-from rollbook.members import export, export_file, index
+from rollbook.members import export, index
 from rollbook.model import Role, User
 from tests.files import HEADERS, csv_file, id_number, member, members
-from tests.integration.members.clients import client_with
+from tests.integration.members.clients import client_with, made
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -55,20 +54,6 @@ PEOPLE = [
 def filled(site: Site) -> Site:
     site.send(csv_file(PEOPLE, headers=ALL), "people.csv")
     return site
-
-
-async def made(system: System, settings: Settings, file_id: str) -> list[Progress]:
-    """Make a file as a worker's child does; returns how far it said that it was."""
-    said: list[Progress] = []
-    with connect(settings.database_address) as connection:
-        export_file.process(
-            connection,
-            system.store,
-            file_id=UUID(file_id),
-            hours=settings.export_hours,
-            report_progress=said.append,
-        )
-    return said
 
 
 async def exported(
