@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import random
 import subprocess
 import tempfile
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx
+import psutil
 from tests.acceptance.conftest import environment, rollbook, start
 
 from benchmarks.estimates.trial import Errors, compared, follow, send
 from benchmarks.idle.__main__ import stopped
+from benchmarks.queue import machine
 from rollbook.cli.sample_file import write_sample
 
 if TYPE_CHECKING:
@@ -79,6 +83,32 @@ async def measured(running: Running, folder: Path, files: int, seed: int) -> Err
     return compared(samples, starts)
 
 
+class Load:
+    """How many cores other programs used meanwhile."""
+
+    def __init__(self, own: list[psutil.Process]) -> None:
+        self._own = own
+        self._began = time.monotonic()
+        self._busy_s, self._own_s = self._now()
+
+    def of_others(self) -> float:
+        """Cores used by others since the beginning, on average."""
+        busy_s, own_s = self._now()
+        used_s = (busy_s - self._busy_s) - (own_s - self._own_s)
+        return max(used_s / (time.monotonic() - self._began), 0.0)
+
+    def _now(self) -> tuple[float, float]:
+        """Processor seconds of the machine, and of our own programs."""
+        times = psutil.cpu_times()
+        families = [one for top in self._own for one in (top, *top.children(recursive=True))]
+        own_s = 0.0
+        for process in set(families):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                spent = process.cpu_times()
+                own_s += spent.user + spent.system
+        return times.user + times.nice + times.system, own_s
+
+
 def main() -> None:
     """Measure, and write the results and their page."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -87,11 +117,22 @@ def main() -> None:
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="rollbook-bench-") as folder:
         running = start(Path(folder) / "data", ROLLBOOK_CONCURRENCY=str(SLOTS))
+        # What other programs do on the machine changes how long a file takes.
+        own = [psutil.Process(), psutil.Process(running.process.pid)]
+        load = Load(own)
         try:
             found = asyncio.run(measured(running, Path(folder), asked.files, asked.seed))
+            others = load.of_others()
         finally:
             stopped(running)
-    results: dict[str, Any] = {"files": asked.files, "seed": asked.seed, **asdict(found)}
+    results: dict[str, Any] = {
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": machine.describe(),
+        "cores_used_by_others": round(others, 2),
+        "files": asked.files,
+        "seed": asked.seed,
+        **asdict(found),
+    }
     RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     page = PAGE.read_text(encoding="utf-8")
     before, _, rest = page.partition(BEGIN)
@@ -109,7 +150,14 @@ def written(results: dict[str, Any]) -> str:
     }
     lines = [f"| {name} | {results[a]}, {results[b]} |" for name, (a, b) in rows.items()]
     part = f"| as a part of the wait, of 5 s and more: median | {results['median_part']:.0%} |"
-    return "\n".join(["", "| | |", "| --- | --- |", *lines, part, "", ""])
+    on = results["machine"]
+    measured_on = (
+        f"Measured on {results['date']}: {on['processor']}, {on['cores']} cores of which other "
+        f"programs used {results['cores_used_by_others']}, {on['memory']}, {on['system']}, Python "
+        f"{on['python']}. {results['files']} files at once, {SLOTS} slots."
+    )
+    head = ["", measured_on, "", "| | |", "| --- | --- |"]
+    return "\n".join([*head, *lines, part, "", ""])
 
 
 if __name__ == "__main__":

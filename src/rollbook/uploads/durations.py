@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 #: Uploads of the nearest sizes that count.
 NEAREST: Final = 15
+#: A size is near another up to this ratio. Uploads further away count only where fewer than FEW
+#: are near: what a small file takes says little about a large one.
+NEAR: Final = 2.0
 #: A kind with fewer recent uploads is compared with those of all kinds.
 FEW: Final = 3
 #: The bytes that take as long as what every upload costs, whatever its size.
@@ -51,16 +54,32 @@ class Durations:
     def _median(self, found: list[tuple[int, float]], size: int) -> float | None:
         if not found:
             return None
-        middle = bisect.bisect_left(found, (size, 0.0))
-        first, last = middle, middle
-        while last - first < min(NEAREST, len(found)):
-            below = size - found[first - 1][0] if first else None
-            above = found[last][0] - size if last < len(found) else None
-            if above is None or (below is not None and below <= above):
-                first -= 1
-            else:
-                last += 1
+        near = _near(found, size)
         return statistics.median(
-            seconds * (size + FIXED_BYTES) / (bytes_ + FIXED_BYTES)
-            for bytes_, seconds in found[first:last]
+            seconds * (size + FIXED_BYTES) / (bytes_ + FIXED_BYTES) for bytes_, seconds in near
         )
+
+
+def _near(found: list[tuple[int, float]], size: int) -> list[tuple[int, float]]:
+    """The uploads whose sizes are nearest, from the nearest on.
+
+    Args:
+        found: bytes and seconds of each, sorted.
+        size: in bytes.
+    """
+
+    def ratio(place: int) -> float:
+        a, b = found[place][0] + FIXED_BYTES, size + FIXED_BYTES
+        return max(a / b, b / a)
+
+    above = bisect.bisect_left(found, (size, 0.0))
+    below = above - 1
+    near = []
+    while len(near) < min(NEAREST, len(found)):
+        is_below = above == len(found) or (below >= 0 and ratio(below) <= ratio(above))
+        nearest = below if is_below else above
+        if len(near) >= FEW and ratio(nearest) > NEAR:
+            break
+        near.append(found[nearest])
+        below, above = (below - 1, above) if is_below else (below, above + 1)
+    return near

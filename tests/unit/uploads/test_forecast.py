@@ -92,6 +92,15 @@ def test_durations_come_from_files_of_the_same_kind_and_the_nearest_sizes() -> N
         assert durations.expected(kind, 100_000) == pytest.approx(1.0, rel=0.01)
 
 
+def test_a_few_files_of_a_near_size_count_more_than_many_others() -> None:
+    small = [(40_000 + n, 0.3) for n in range(12)]
+    durations = Durations(recent(*small, *[(12_600_000 + n, 12.0) for n in range(3)]))
+    assert durations.expected("xlsx", 12_600_000) == pytest.approx(12.0, rel=0.01)
+    assert durations.expected("xlsx", 40_000) == pytest.approx(0.3, rel=0.01)
+    # Nothing is near: the nearest are adjusted, by ratio and not by bytes.
+    assert durations.expected("xlsx", 4_200_000) == pytest.approx(5.2 * 12 / 13.6, rel=0.01)
+
+
 def test_one_file_that_took_very_long_does_not_count() -> None:
     durations = Durations(recent(*[(1_000_000, 2.0)] * 6, (1_000_000, 600.0)))
     assert durations.expected("xlsx", 1_000_000) == 2.0
