@@ -15,17 +15,17 @@ import random
 import signal
 import statistics
 import tempfile
-import threading
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 import httpx
 import psutil
+from benchmarks.soak.load import Load
 from tests.faults.site import ARROWS, QUICK, Site, until
-from tests.ports import free_port
 
 if TYPE_CHECKING:
     import subprocess
@@ -53,24 +53,19 @@ PACE: Final = {
 }
 
 
-class Soak:
+class Soak(Load):
     """One run."""
 
     def __init__(self, site: Site, seed: int) -> None:
-        self.site = site
+        super().__init__(site)
         self.random = random.Random(seed)  # noqa: S311 - no secret
-        self.ports = [free_port(), free_port()]
         self.apis = [self._serve(port) for port in self.ports]
         self.workers = [site.run("worker") for _ in range(3)]
         self.token = site.token()
         #: Rows of each file that was accepted.
         self.sent: dict[UUID, int] = {}
-        self.resent = 0
         self.faults: list[str] = []
         self.samples: dict[str, list[tuple[float, int]]] = {}
-        self._content = threading.Lock()
-        self._stopping = threading.Event()
-        self._errors: list[BaseException] = []
 
     def _serve(self, port: int) -> subprocess.Popen[bytes]:
         return self.site.run("serve", ROLLBOOK_PORT=str(port))
@@ -80,36 +75,9 @@ class Soak:
     def run(self, minutes: float, interval_s: float) -> None:
         """Send and break for so long, then let everything come to its end."""
         until(self._answers, "both APIs answer")
-        threads = [
-            threading.Thread(target=self._guarded, args=(self._send_all, number))
-            for number in range(OFFICES)
-        ]
-        threads.append(threading.Thread(target=self._guarded, args=(self._measure,)))
-        for thread in threads:
-            thread.start()
-        try:
-            self._break(time.monotonic() + minutes * 60, interval_s)
-        finally:
-            self._stopping.set()
-            for thread in threads:
-                thread.join()
-        if self._errors:
-            raise self._errors[0]
+        senders = [partial(self._send_all, number) for number in range(OFFICES)]
+        self._run(minutes, [*senders, self._measure], partial(self._break, interval_s))
         self.site.ended(list(self.sent), patience_s=600)
-
-    def _guarded(self, work: Callable[..., None], *arguments: Any) -> None:
-        try:
-            work(*arguments)
-        except BaseException as error:
-            self._errors.append(error)
-            raise
-
-    def _answers(self) -> bool:
-        with suppress(httpx.TransportError):
-            return all(
-                httpx.get(f"http://127.0.0.1:{port}/readyz").is_success for port in self.ports
-            )
-        return False
 
     def _send_all(self, office: int) -> None:
         draw = random.Random(office)  # noqa: S311 - no secret
@@ -120,34 +88,22 @@ class Soak:
             with self._content:
                 content = self.site.content(rows)
             self.sent[self._send(f"{office}-{number}", content, draw)] = rows
-            while not self._stopping.wait(0.5) and self._open() > OPEN_AT_MOST:
-                pass
+            self._wait_for_room(OPEN_AT_MOST)
 
     def _send(self, key: str, content: bytes, draw: random.Random) -> UUID:
-        """Send a file until an API takes it, whichever: a client behind a load balancer."""
-        headers = {"Authorization": f"Bearer {self.token}", "Idempotency-Key": key}
+        """Send a file until one of the APIs accepts it, as a client of a load balancer does."""
         while True:
-            url = f"http://127.0.0.1:{draw.choice(self.ports)}/api/v1/bulk-upload/process"
             with suppress(httpx.TransportError):
-                files = {"file": ("members.csv", content)}
-                answer = httpx.post(url, headers=headers, files=files, timeout=60)
+                answer = self._post(draw.choice(self.ports), key, self.token, content)
                 if answer.status_code == 202:
                     return UUID(answer.json()["data"]["job_id"])
                 assert answer.is_server_error, answer.text
             self.resent += 1
             time.sleep(0.2)
 
-    def _open(self) -> int:
-        with suppress(Exception):  # PostgreSQL may be away: then send all the same
-            [row] = self.site.query(
-                "SELECT count(*) AS n FROM uploads WHERE status IN ('pending', 'processing')"
-            )
-            return int(row["n"])
-        return 0
-
     # --- faults ---------------------------------------------------------------------------------
 
-    def _break(self, deadline: float, interval_s: float) -> None:
+    def _break(self, interval_s: float, deadline: float) -> None:
         faults: list[Callable[[], None]] = []
         while time.monotonic() + interval_s < deadline:
             time.sleep(interval_s)

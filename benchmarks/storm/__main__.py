@@ -23,6 +23,7 @@ import threading
 import time
 from collections import defaultdict
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs, quote, unquote, urlsplit
@@ -30,13 +31,13 @@ from uuid import UUID
 
 import httpx
 import psutil
+from benchmarks.soak.load import Load
 from tests.faults.frozen import frozen
 from tests.faults.proxy import Swallower
 from tests.faults.site import ARROWS, QUICK, Site, until
 from tests.faults.test_retries import small_disk
 from tests.files import csv_file, id_number, members
 from tests.integration.backends.object_store import BUCKET, Door, s3_server
-from tests.ports import free_port
 
 from rollbook.engines.postgres import SOCKET_NAME
 
@@ -143,16 +144,16 @@ async def _no_room(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
     writer.close()
 
 
-class Storm:
+class Storm(Load):
     """One run."""
 
     def __init__(self, site: Site, seed: int, doors: Doors, s3_pid: int, more: ExitStack) -> None:
-        self.site, self.doors = site, doors
+        super().__init__(site)
+        self.doors = doors
         self.random = random.Random(seed)  # noqa: S311 - no secret
         self._s3 = psutil.Process(s3_pid)
         self._more = more
         self._proxies, self._through = self._behind_proxies()
-        self.ports = [free_port(), free_port()]
         self.apis = [self._serve(place) for place in (0, 1)]
         self._scratch = site.folder / "small"
         self._grow = more.enter_context(small_disk(self._scratch, 60_000))
@@ -162,12 +163,8 @@ class Storm:
         self.sent: dict[UUID, range] = {}
         self._lists = [0] * LISTS
         self._listed: list[UUID] = []
-        self.resent = 0
         self.undone = 0
         self.normal: defaultdict[str, list[float]] = defaultdict(list)
-        self._content = threading.Lock()
-        self._stopping = threading.Event()
-        self._errors: list[BaseException] = []
 
     # --- processes --------------------------------------------------------------------------------
 
@@ -205,37 +202,10 @@ class Storm:
         until(self._answers, "both APIs answer")
         for _ in range(3):
             self.normal["undisturbed"].append(self._probe())
-        threads = [threading.Thread(target=self._guarded, args=(self._send_new,))]
-        threads += [
-            threading.Thread(target=self._guarded, args=(self._send_lists, number))
-            for number in range(LISTS)
-        ]
-        threads.append(threading.Thread(target=self._guarded, args=(self._undo_some,)))
-        for thread in threads:
-            thread.start()
-        try:
-            self._break(time.monotonic() + minutes * 60)
-        finally:
-            self._stopping.set()
-            for thread in threads:
-                thread.join(NORMAL_S)
-        if self._errors:
-            raise self._errors[0]
+        senders: list[Callable[[], None]] = [self._send_new, self._undo_some]
+        senders += [partial(self._send_lists, number) for number in range(LISTS)]
+        self._run(minutes, senders, self._break, join_s=NORMAL_S)
         self.site.ended(list(self.sent), patience_s=NORMAL_S * 2)
-
-    def _guarded(self, work: Callable[..., None], *arguments: Any) -> None:
-        try:
-            work(*arguments)
-        except BaseException as error:
-            self._errors.append(error)
-            raise
-
-    def _answers(self) -> bool:
-        with suppress(httpx.TransportError):
-            return all(
-                httpx.get(f"http://127.0.0.1:{port}/readyz").is_success for port in self.ports
-            )
-        return False
 
     def _new(self, rows: int) -> tuple[bytes, range]:
         with self._content:
@@ -248,7 +218,7 @@ class Storm:
             number += 1
             rows = self.random.choices(list(SIZES), list(SIZES.values()))[0]
             self._send(f"new-{number}", *self._new(rows))
-            self._wait_for_room()
+            self._wait_for_room(OPEN_AT_MOST)
 
     def _send_lists(self, number: int) -> None:
         """Send a list's members, then most of them and a few more, and so on."""
@@ -259,25 +229,16 @@ class Storm:
             upload = self._send(f"list-{number}-{sent}", content, range(start, start + LIST_ROWS))
             self._listed.append(upload)
             sent += 1
-            self._wait_for_room()
-
-    def _wait_for_room(self) -> None:
-        while not self._stopping.wait(0.5) and self._open() > OPEN_AT_MOST:
-            pass
+            self._wait_for_room(OPEN_AT_MOST)
 
     def _send(self, key: str, content: bytes, numbers: range) -> UUID:
-        """Send a file until an API takes it: a client behind a load balancer."""
-        headers = {"Authorization": f"Bearer {self.token}", "Idempotency-Key": key}
+        """Send a file until one of the APIs accepts it, as a client of a load balancer does."""
         for again in itertools.count():
             if self._stopping.is_set() and again > LAST_TRIES:
                 break
             port = self.ports[(numbers.start + again) % 2]
             with suppress(httpx.TransportError):
-                files = {"file": ("members.csv", content)}
-                answer = httpx.post(
-                    f"http://127.0.0.1:{port}{API}/process",
-                    headers=headers, files=files, timeout=60,
-                )  # fmt: skip
+                answer = self._post(port, key, self.token, content)
                 if answer.status_code == 202:
                     upload = UUID(answer.json()["data"]["job_id"])
                     self.sent[upload] = numbers
@@ -286,14 +247,6 @@ class Storm:
             self.resent += 1
             time.sleep(0.2)
         raise AssertionError(f"no API took {key} after the last fault")
-
-    def _open(self) -> int:
-        with suppress(Exception):  # PostgreSQL may be away: then send all the same
-            [row] = self.site.query(
-                "SELECT count(*) AS n FROM uploads WHERE status IN ('pending', 'processing')"
-            )
-            return int(row["n"])
-        return 0
 
     def _undo_some(self) -> None:
         """Undo a list now and then, mostly one that later ones have confirmed."""

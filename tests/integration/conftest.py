@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from rollbook.accounts.users import issue_token
 from rollbook.api.app import create_app
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from rollbook.config import Settings
+    from rollbook.model import User
 
 
 @pytest.fixture
@@ -26,3 +28,14 @@ async def api(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
         ) as client,
     ):
         yield client
+
+
+@pytest.fixture
+def as_user(api: httpx.AsyncClient, settings: Settings) -> Callable[[User], httpx.AsyncClient]:
+    """Signs the client of the API in as a user."""
+
+    def sign_in(user: User) -> httpx.AsyncClient:
+        api.headers["Authorization"] = f"Bearer {issue_token(settings, user)}"
+        return api
+
+    return sign_in

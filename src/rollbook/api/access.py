@@ -20,8 +20,6 @@ from rollbook.service.system import System
 from rollbook.uploads.forecast import Forecaster
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 bearer = HTTPBearer(
@@ -123,8 +121,8 @@ async def operating(user: UserParam) -> User:
 OperatorParam = Annotated[User, Depends(operating)]
 
 
-def audited(act: audit.Act) -> Callable[..., AsyncIterator[None]]:
-    """A dependency that writes an audit entry when the route refuses the act."""
+def audited(act: audit.Act, *codes: int) -> dict[str, Any]:
+    """Arguments of a route that audits refusals of this act, and may fail with these codes."""
 
     async def refusals(
         request: Request, system: SystemParam, user: UserParam
@@ -134,7 +132,7 @@ def audited(act: audit.Act) -> Callable[..., AsyncIterator[None]]:
         async with audit.refusals(system.pool, act, who=user, job_id=job_id, member_id=member_id):
             yield
 
-    return refusals
+    return {"dependencies": [Depends(refusals)], "responses": failures(*codes)}
 
 
 def _as_uuid(given: str | UUID | None) -> UUID | None:

@@ -6,10 +6,10 @@ import json
 from typing import Annotated, Literal, cast
 from uuid import UUID
 
-from fastapi import Body, Depends, Request
+from fastapi import Body, Request
 from pydantic import BaseModel, Field
 
-from rollbook.api.access import SystemParam, UserParam, audited, failures, routes
+from rollbook.api.access import SystemParam, UserParam, audited, routes
 from rollbook.api.form import FILE, UploadForm, received
 from rollbook.contract import Answer
 from rollbook.errors import FileProblemError
@@ -120,11 +120,10 @@ class CheckChoices(BaseModel, strict=True):
 
 @router.post(
     "/check",
-    dependencies=[Depends(audited("upload"))],
     openapi_extra={
         "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}}
     },
-    responses=failures(409, 413, 415, 503),
+    **audited("upload", 409, 413, 415, 503),
 )
 async def check(request: Request, system: SystemParam, user: UserParam) -> Answer[Check]:
     """Store a file and say how it would be read, without processing it."""
@@ -142,9 +141,7 @@ async def check(request: Request, system: SystemParam, user: UserParam) -> Answe
         raise
 
 
-@router.post(
-    "/check/{check_id}", dependencies=[Depends(audited("upload"))], responses=failures(409, 503)
-)
+@router.post("/check/{check_id}", **audited("upload", 409, 503))
 async def check_again(
     check_id: UUID,
     request: Request,

@@ -7,12 +7,11 @@ import re
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import Depends
 from pydantic import AwareDatetime, BaseModel, Field, field_validator
 
 from rollbook.accounts import keys
 from rollbook.accounts.keys import State
-from rollbook.api.access import SystemParam, UserParam, audited, failures, routes
+from rollbook.api.access import SystemParam, UserParam, audited, routes
 from rollbook.api.uploads import PageParam, PageSizeParam
 from rollbook.contract import Answer, Page
 from rollbook.model import KeyScope, Role, Scope
@@ -93,9 +92,7 @@ async def list_keys(
     )
 
 
-@router.post(
-    "", status_code=201, dependencies=[Depends(audited("key_add"))], responses=failures(409)
-)
+@router.post("", status_code=201, **audited("key_add", 409))
 async def make_key(body: NewKey, system: SystemParam, user: UserParam) -> Answer[MadeKey]:
     """Make a key for a program; the answer shows it once."""
     made, key = await keys.make(
@@ -115,9 +112,7 @@ async def make_key(body: NewKey, system: SystemParam, user: UserParam) -> Answer
     )
 
 
-@router.delete(
-    "/{key_id}", dependencies=[Depends(audited("key_revoke"))], responses=failures(404, 409)
-)
+@router.delete("/{key_id}", **audited("key_revoke", 404, 409))
 async def revoke_key(key_id: UUID, system: SystemParam, user: UserParam) -> Answer[AccessKey]:
     """Revoke a key: it is refused at once, and its live connections end within seconds."""
     row = await keys.revoke(system.pool, user, key_id)

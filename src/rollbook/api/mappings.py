@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Depends, Query
+from fastapi import Query
 from pydantic import BaseModel, Field
 
 from rollbook.api.access import SystemParam, UserParam, audited, routes
@@ -43,7 +43,7 @@ class MappingChange(BaseModel):
     )
 
 
-@router.patch("/{mapping_id}", dependencies=[Depends(audited("change_mapping"))])
+@router.patch("/{mapping_id}", **audited("change_mapping"))
 async def change(
     mapping_id: UUID, body: MappingChange, system: SystemParam, user: UserParam
 ) -> Answer[ColumnMapping]:
@@ -55,7 +55,7 @@ async def change(
     )
 
 
-@router.delete("/{mapping_id}", dependencies=[Depends(audited("forget_mapping"))])
+@router.delete("/{mapping_id}", **audited("forget_mapping"))
 async def forget(mapping_id: UUID, system: SystemParam, user: UserParam) -> Answer[None]:
     """Forget a mapping; later files with these headers are read by their headers again."""
     await mappings.forget(system, user, mapping_id)

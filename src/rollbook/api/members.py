@@ -7,7 +7,7 @@ import re
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
-from fastapi import Body, Depends, Query, Response
+from fastapi import Body, Query, Response
 from fastapi.responses import StreamingResponse
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
@@ -177,12 +177,7 @@ async def find(system: SystemParam, user: UserParam, body: SearchRequest) -> Ans
     return await _page(system, user, body.filters(), body.sort, body.page, body.page_size)
 
 
-@router.post(
-    "/export",
-    status_code=202,
-    responses=failures(429),
-    dependencies=[Depends(audited("export_members"))],
-)
+@router.post("/export", status_code=202, **audited("export_members", 429))
 async def export_members(
     system: SystemParam, user: UserParam, response: Response, body: ExportRequest
 ) -> Answer[MembersFile]:
@@ -202,12 +197,7 @@ async def members_file(file_id: UUID, system: SystemParam, user: UserParam) -> A
     return Answer(message=f"The file is {found.status}.", data=found)
 
 
-@router.get(
-    "/files/{file_id}/content",
-    response_class=Response,
-    responses=failures(409),
-    dependencies=[Depends(audited("download_export"))],
-)
+@router.get("/files/{file_id}/content", response_class=Response, **audited("download_export", 409))
 async def content(file_id: UUID, system: SystemParam, user: UserParam) -> StreamingResponse:
     """Download a file that you have asked for; it holds whole ID numbers, and that is recorded."""
     row, size, chunks = await export.download(system, user, file_id)
@@ -231,7 +221,7 @@ async def erasure(
     return Answer(message=f"The erasure is {found.status}.", data=found)
 
 
-@router.post("/readmit", dependencies=[Depends(audited("readmit_person"))], responses=failures(403))
+@router.post("/readmit", **audited("readmit_person", 403))
 async def readmit(system: SystemParam, user: OperatorParam, body: ReadmitRequest) -> Answer[None]:
     """Let an erased person be taken in again, because the person has joined again."""
     await erase.readmit(system, user, body.id_number)
@@ -248,9 +238,7 @@ async def member(member_id: UUID, system: SystemParam, user: UserParam) -> Answe
     return Answer(message="The member.", data=MemberProfile.of_profile(found))
 
 
-@router.patch(
-    "/{member_id:uuid}", responses=failures(409), dependencies=[Depends(audited("correct_member"))]
-)
+@router.patch("/{member_id:uuid}", **audited("correct_member", 409))
 async def correct_member(
     member_id: UUID, system: SystemParam, user: UserParam, body: CorrectionRequest
 ) -> Answer[CorrectedMember]:
@@ -261,11 +249,7 @@ async def correct_member(
     return await _corrected(system, user, done)
 
 
-@router.post(
-    "/{member_id}/status",
-    responses=failures(409),
-    dependencies=[Depends(audited("member_status"))],
-)
+@router.post("/{member_id}/status", **audited("member_status", 409))
 async def status(
     member_id: UUID, system: SystemParam, user: UserParam, body: StatusRequest
 ) -> Answer[CorrectedMember]:
@@ -278,12 +262,7 @@ async def status(
     return await _corrected(system, user, done)
 
 
-@router.post(
-    "/{member_id}/access",
-    status_code=202,
-    responses=failures(429),
-    dependencies=[Depends(audited("access_member"))],
-)
+@router.post("/{member_id}/access", status_code=202, **audited("access_member", 429))
 async def access(
     member_id: UUID,
     system: SystemParam,
@@ -297,12 +276,7 @@ async def access(
     return _file(response, asked, "The person's file is being made.")
 
 
-@router.post(
-    "/{member_id}/erase",
-    status_code=202,
-    dependencies=[Depends(audited("erase_member"))],
-    responses=failures(403),
-)
+@router.post("/{member_id}/erase", status_code=202, **audited("erase_member", 403))
 async def erase_member(
     member_id: UUID, system: SystemParam, user: OperatorParam, body: ErasureRequest
 ) -> Answer[ErasureReceipt]:
@@ -315,7 +289,7 @@ async def erase_member(
     )
 
 
-@router.post("/{member_id}/id-number", dependencies=[Depends(audited("open_id_number"))])
+@router.post("/{member_id}/id-number", **audited("open_id_number"))
 async def id_number(member_id: UUID, system: SystemParam, user: UserParam) -> Answer[IdNumber]:
     """Open a member's whole ID number; who did is in the audit trail."""
     found = await profile.open_id_number(system, user, member_id)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 
-from fastapi import Depends, Request, Response
+from fastapi import Request, Response
 from pydantic import BaseModel, Field
 
-from rollbook.api.access import OperatorParam, SystemParam, audited, failures, routes
+from rollbook.api.access import OperatorParam, SystemParam, audited, routes
 from rollbook.api.uploads import receipt_of
 from rollbook.contract import Answer, Receipt
 from rollbook.folder import intake, watcher
@@ -63,34 +63,21 @@ async def status(system: SystemParam, _: OperatorParam) -> Answer[FolderState]:
     return await _state(system)
 
 
-@router.post(
-    "/start",
-    dependencies=[Depends(audited("watch_start"))],
-    responses=failures(409),
-)
+@router.post("/start", **audited("watch_start", 409))
 async def start(system: SystemParam, user: OperatorParam) -> Answer[FolderState]:
     """Start the watchers; repeating it is fine."""
     await watcher.change(system, user, is_running=True)
     return await _state(system)
 
 
-@router.post(
-    "/stop",
-    dependencies=[Depends(audited("watch_stop"))],
-    responses=failures(409),
-)
+@router.post("/stop", **audited("watch_stop", 409))
 async def stop(system: SystemParam, user: OperatorParam) -> Answer[FolderState]:
     """Stop the watchers, over restarts too; a file under way is finished."""
     await watcher.change(system, user, is_running=False)
     return await _state(system)
 
 
-@router.post(
-    "/process",
-    status_code=202,
-    dependencies=[Depends(audited("take"))],
-    responses=failures(404, 409, 413, 415, 422),
-)
+@router.post("/process", status_code=202, **audited("take", 404, 409, 413, 415, 422))
 async def process(
     body: ProcessRequest,
     request: Request,

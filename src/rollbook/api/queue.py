@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Body, Depends
+from fastapi import Body
 from pydantic import BaseModel, Field
 
 from rollbook.accounts import audit
@@ -15,7 +15,6 @@ from rollbook.api.access import (
     SystemParam,
     UserParam,
     audited,
-    failures,
     routes,
 )
 from rollbook.api.uploads import PageParam, PageSizeParam, SearchParam
@@ -98,11 +97,7 @@ async def workers(system: SystemParam, _: OperatorParam) -> Answer[list[WorkerSt
     )
 
 
-@router.post(
-    "/retry/{job_id}",
-    dependencies=[Depends(audited("retry"))],
-    responses=failures(404, 409),
-)
+@router.post("/retry/{job_id}", **audited("retry", 404, 409))
 async def retry(job_id: UUID, system: SystemParam, user: OperatorParam) -> Answer[UploadStatus]:
     """Retry a failed upload; its attempts are counted from 1 again."""
     await control.retry(system, user, job_id)
@@ -110,7 +105,7 @@ async def retry(job_id: UUID, system: SystemParam, user: OperatorParam) -> Answe
     return Answer(message="The upload waits for another run.", data=data)
 
 
-@router.post("/clean", dependencies=[Depends(audited("clean"))])
+@router.post("/clean", **audited("clean"))
 async def clean(
     system: SystemParam, user: OperatorParam, request: Annotated[CleanRequest | None, Body()] = None
 ) -> Answer[Cleaned]:
@@ -125,7 +120,7 @@ async def clean(
     )
 
 
-@router.post("/pause", dependencies=[Depends(audited("pause"))])
+@router.post("/pause", **audited("pause"))
 async def pause(system: SystemParam, user: OperatorParam) -> Answer[QueueStats]:
     """Pause the queue; running jobs continue."""
     async with audit.noting(system.pool, "pause", who=user):
@@ -137,7 +132,7 @@ async def pause(system: SystemParam, user: OperatorParam) -> Answer[QueueStats]:
     )
 
 
-@router.post("/resume", dependencies=[Depends(audited("resume"))])
+@router.post("/resume", **audited("resume"))
 async def resume(system: SystemParam, user: OperatorParam) -> Answer[QueueStats]:
     """Resume the queue."""
     async with audit.noting(system.pool, "resume", who=user):

@@ -7,11 +7,11 @@ from dataclasses import asdict
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Body, Depends
+from fastapi import Body
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, BeforeValidator, Field
 
-from rollbook.api.access import OperatorParam, SystemParam, audited, failures, routes
+from rollbook.api.access import OperatorParam, SystemParam, audited, routes
 from rollbook.api.uploads import PageParam, PageSizeParam, download
 from rollbook.contract import Answer, Page
 from rollbook.errors import NotFoundError
@@ -110,22 +110,13 @@ async def stats(system: SystemParam, _: OperatorParam) -> Answer[ReportStats]:
     return Answer(message=f"{data.reports} files, {data.bytes} bytes.", data=data)
 
 
-@router.get(
-    ONE,
-    response_class=StreamingResponse,
-    dependencies=[Depends(audited("download_report"))],
-    responses=failures(404),
-)
+@router.get(ONE, response_class=StreamingResponse, **audited("download_report", 404))
 async def report(job_id: UUID, system: SystemParam, user: OperatorParam) -> StreamingResponse:
     """Download an upload's report."""
     return await download(system, user, await lookup.get(system, user, job_id), "report")
 
 
-@router.delete(
-    ONE,
-    dependencies=[Depends(audited("delete"))],
-    responses=failures(404, 409),
-)
+@router.delete(ONE, **audited("delete", 404, 409))
 async def delete(job_id: UUID, system: SystemParam, user: OperatorParam) -> Answer[Deleted]:
     """Remove an upload's report and refused rows; the upload and its members stay."""
     upload = await lookup.get(system, user, job_id)
@@ -138,7 +129,7 @@ async def delete(job_id: UUID, system: SystemParam, user: OperatorParam) -> Answ
     )
 
 
-@router.post("/cleanup", dependencies=[Depends(audited("purge"))])
+@router.post("/cleanup", **audited("purge"))
 async def cleanup(
     system: SystemParam,
     user: OperatorParam,

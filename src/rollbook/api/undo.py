@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Body, Depends, Query, Response
+from fastapi import Body, Query, Response
 from pydantic import BaseModel
 
 from rollbook.api.access import OperatorParam, SystemParam, audited, routes
@@ -21,7 +21,7 @@ class UndoRequest(BaseModel, strict=True):
     dry_run: bool = True
 
 
-@router.post("/{job_id}", dependencies=[Depends(audited("undo"))])
+@router.post("/{job_id}", **audited("undo"))
 async def undo_upload(
     job_id: UUID,
     system: SystemParam,
@@ -51,11 +51,7 @@ async def kept(
     )
 
 
-@router.get(
-    "/{job_id}/kept.csv",
-    response_class=Response,
-    dependencies=[Depends(audited("download_kept"))],
-)
+@router.get("/{job_id}/kept.csv", response_class=Response, **audited("download_kept"))
 async def kept_csv(job_id: UUID, system: SystemParam, user: OperatorParam) -> Response:
     """Download the same list as CSV."""
     headers = {

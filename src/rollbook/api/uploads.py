@@ -9,7 +9,7 @@ from urllib.parse import quote
 from uuid import UUID
 
 import structlog
-from fastapi import Body, Depends, Header, Query, Request, Response
+from fastapi import Body, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import AfterValidator, BaseModel
 
@@ -20,7 +20,6 @@ from rollbook.api.access import (
     SystemParam,
     UserParam,
     audited,
-    failures,
     routes,
 )
 from rollbook.api.form import FILE, UploadForm, received
@@ -107,11 +106,10 @@ class RunRequest(BaseModel, strict=True):
 @router.post(
     "/process",
     status_code=202,
-    dependencies=[Depends(audited("upload"))],
     openapi_extra={
         "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}}
     },
-    responses=failures(409, 413, 415, 503),
+    **audited("upload", 409, 413, 415, 503),
 )
 async def process(
     request: Request,
@@ -126,12 +124,7 @@ async def process(
     return await receipt_of(request, response, system, upload)
 
 
-@router.post(
-    "/run/{job_id}",
-    status_code=202,
-    dependencies=[Depends(audited("upload"))],
-    responses=failures(409, 503),
-)
+@router.post("/run/{job_id}", status_code=202, **audited("upload", 409, 503))
 async def run(
     job_id: UUID,
     request: Request,
@@ -279,11 +272,7 @@ async def problems(
     return Answer(message=f"{len(data)} kinds of problems.", data=data)
 
 
-@router.get(
-    "/report/{job_id}",
-    response_class=StreamingResponse,
-    dependencies=[Depends(audited("download_report"))],
-)
+@router.get("/report/{job_id}", response_class=StreamingResponse, **audited("download_report"))
 async def report(job_id: UUID, system: SystemParam, user: UserParam) -> StreamingResponse:
     """Download the Excel report of an upload that completed."""
     upload = await lookup.get(system, user, job_id)
@@ -291,9 +280,7 @@ async def report(job_id: UUID, system: SystemParam, user: UserParam) -> Streamin
 
 
 @router.get(
-    "/failed-rows/{job_id}",
-    response_class=StreamingResponse,
-    dependencies=[Depends(audited("download_refused"))],
+    "/failed-rows/{job_id}", response_class=StreamingResponse, **audited("download_refused")
 )
 async def failed_rows(job_id: UUID, system: SystemParam, user: UserParam) -> StreamingResponse:
     """Download the refused rows, to fix and send again."""
@@ -361,11 +348,7 @@ def template() -> Response:
         return Response(path.read_bytes(), media_type=XLSX, headers=headers)
 
 
-@router.post(
-    "/cancel/{job_id}",
-    dependencies=[Depends(audited("cancel"))],
-    responses=failures(403, 409),
-)
+@router.post("/cancel/{job_id}", **audited("cancel", 403, 409))
 async def cancel(job_id: UUID, system: SystemParam, user: UserParam) -> Answer[UploadStatus]:
     """Cancel a waiting or running upload; nothing of it is merged."""
     await control.cancel(system, user, job_id)

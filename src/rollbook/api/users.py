@@ -6,14 +6,14 @@ import datetime as dt
 from typing import Annotated, Literal
 from uuid import UUID
 
-from fastapi import Depends, Query
+from fastapi import Query
 from pydantic import BaseModel, BeforeValidator, Field
 
 from rollbook.accounts import offices, people
 from rollbook.accounts.links import Kind, Link
 from rollbook.accounts.offices import SHOWN
 from rollbook.accounts.people import State
-from rollbook.api.access import SystemParam, UserParam, audited, failures, routes
+from rollbook.api.access import SystemParam, UserParam, audited, routes
 from rollbook.api.uploads import PageParam, PageSizeParam
 from rollbook.contract import Answer, Page
 from rollbook.model import Role, Scope
@@ -144,9 +144,7 @@ async def list_users(
     )
 
 
-@router.post(
-    "", status_code=201, dependencies=[Depends(audited("user_add"))], responses=failures(409)
-)
+@router.post("", status_code=201, **audited("user_add", 409))
 async def add_user(
     body: NewAccount, system: SystemParam, user: UserParam
 ) -> Answer[InvitedAccount]:
@@ -166,9 +164,7 @@ async def add_user(
     )
 
 
-@router.patch(
-    "/{user_id}", dependencies=[Depends(audited("user_role"))], responses=failures(404, 409)
-)
+@router.patch("/{user_id}", **audited("user_role", 404, 409))
 async def change_user(
     user_id: UUID, body: AccountChange, system: SystemParam, user: UserParam
 ) -> Answer[Account]:
@@ -185,9 +181,7 @@ async def change_user(
     return Answer(message="The account is changed.", data=Account.model_validate(row))
 
 
-@router.delete(
-    "/{user_id}", dependencies=[Depends(audited("user_disable"))], responses=failures(404, 409)
-)
+@router.delete("/{user_id}", **audited("user_disable", 404, 409))
 async def close_user(
     user_id: UUID,
     system: SystemParam,
@@ -201,11 +195,7 @@ async def close_user(
     return Answer(message="The account is closed.", data=Account.model_validate(row))
 
 
-@router.post(
-    "/{user_id}/reset",
-    dependencies=[Depends(audited("user_reset"))],
-    responses=failures(404, 409),
-)
+@router.post("/{user_id}/reset", **audited("user_reset", 404, 409))
 async def reset_user(user_id: UUID, system: SystemParam, user: UserParam) -> Answer[InvitedAccount]:
     """Make a new one-time link; until it is used, the present password stays good."""
     row, link = await people.reset(system.pool, system.settings, user, user_id)

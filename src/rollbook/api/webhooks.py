@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from fastapi import Depends, Path
+from fastapi import Path
 from pydantic import BaseModel, Field
 
 from rollbook.api.access import SystemParam, UserParam, audited, failures, routes
@@ -154,9 +154,7 @@ async def list_webhooks(
     )
 
 
-@router.post(
-    "", status_code=201, dependencies=[Depends(audited("webhook_add"))], responses=failures(409)
-)
+@router.post("", status_code=201, **audited("webhook_add", 409))
 async def add_webhook(
     body: NewWebhook, system: SystemParam, user: UserParam
 ) -> Answer[MadeWebhook]:
@@ -166,9 +164,7 @@ async def add_webhook(
     return Answer(message="The webhook is added. Its secret is shown this once.", data=data)
 
 
-@router.patch(
-    "/{webhook_id}", dependencies=[Depends(audited("webhook_change"))], responses=failures(404)
-)
+@router.patch("/{webhook_id}", **audited("webhook_change", 404))
 async def change_webhook(
     webhook_id: UUID, body: WebhookChange, system: SystemParam, user: UserParam
 ) -> Answer[MadeWebhook]:
@@ -186,9 +182,7 @@ async def change_webhook(
     return Answer(message="The webhook is changed.", data=data)
 
 
-@router.delete(
-    "/{webhook_id}", dependencies=[Depends(audited("webhook_remove"))], responses=failures(404)
-)
+@router.delete("/{webhook_id}", **audited("webhook_remove", 404))
 async def remove_webhook(webhook_id: UUID, system: SystemParam, user: UserParam) -> Answer[None]:
     """Remove a webhook with its deliveries; those that wait are not made."""
     await webhooks.remove(system, user, webhook_id)
@@ -217,8 +211,7 @@ async def list_deliveries(
 @router.post(
     "/{webhook_id}/deliveries/{delivery_id}/again",
     status_code=202,
-    dependencies=[Depends(audited("webhook_again"))],
-    responses=failures(404, 409),
+    **audited("webhook_again", 404, 409),
 )
 async def deliver_again(
     webhook_id: UUID, delivery_id: DeliveryId, system: SystemParam, user: UserParam

@@ -40,6 +40,9 @@ export function t(key, values = {}) {
   });
 }
 
+/** The acts of the audit trail as the API names them, in the order of the catalogue. */
+export const ACTS = Object.keys(TEXT).filter((key) => key.startsWith("act.")).map((key) => key.slice("act.".length));
+
 /** An office as people name it: its municipality and province, or all of the country. */
 export const officeName = ({ municipality, province }) =>
   [municipality, province].filter(Boolean).join(", ") || t("who.everywhere");

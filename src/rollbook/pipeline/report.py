@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import polars as pl
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
-    from types import TracebackType
 
     from rollbook.backends.database import Row
     from rollbook.pipeline.reading import How, SheetNotRead
@@ -190,13 +189,8 @@ class ReportWriter:
         self._is_finished = self._has_refused = False
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._opened.__exit__(kind, error, trace)
+    def __exit__(self, *raised: Any) -> None:
+        self._opened.__exit__(*raised)
         if not self._is_finished:
             self._report_path.unlink(missing_ok=True)
         if not (self._is_finished and self._has_refused):

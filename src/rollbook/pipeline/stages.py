@@ -16,7 +16,6 @@ from rollbook.model import STAGES, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
     from typing import Self
 
 #: Seconds between two messages.
@@ -62,12 +61,7 @@ class Stages:
         self._ticker.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Stop reporting."""
         self._ended.set()
         self._ticker.join()

@@ -32,7 +32,6 @@ from rollbook.voter_roll.answers import understood
 from rollbook.voter_roll.budget import AHEAD_S
 
 if TYPE_CHECKING:
-    from types import TracebackType
     from typing import Self
 
     from rollbook.config import Settings
@@ -113,12 +112,7 @@ class RollClient:
         """Open no connection yet."""
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Close the connections."""
         await self._http.aclose()
 

@@ -37,15 +37,6 @@ if TYPE_CHECKING:
 PROCESS = "/api/v1/bulk-upload/process"
 
 
-@pytest.fixture
-def as_user(api: httpx.AsyncClient, settings: Settings) -> Callable[[User], httpx.AsyncClient]:
-    def sign_in(user: User) -> httpx.AsyncClient:
-        api.headers["Authorization"] = f"Bearer {issue_token(settings, user)}"
-        return api
-
-    return sign_in
-
-
 def file_part(content: bytes, name: str = "members.csv") -> dict[str, Any]:
     return {"file": (name, content)}
 

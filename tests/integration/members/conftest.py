@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from rollbook.accounts import tokens
-from rollbook.accounts.users import issue_token
 from rollbook.model import Role, User
 from tests.pipeline_run import Site, open_site
 
@@ -28,15 +27,6 @@ def site(database_url: str, settings: Settings) -> Iterator[Site]:
     with open_site(database_url, settings.data_dir) as opened:
         opened.keys = tokens.verifying_keys(settings)
         yield opened
-
-
-@pytest.fixture
-def as_user(api: httpx.AsyncClient, settings: Settings) -> Callable[[User], httpx.AsyncClient]:
-    def sign_in(user: User) -> httpx.AsyncClient:
-        api.headers["Authorization"] = f"Bearer {issue_token(settings, user)}"
-        return api
-
-    return sign_in
 
 
 @pytest.fixture

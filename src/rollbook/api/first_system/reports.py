@@ -9,7 +9,7 @@ import datetime as dt
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import Depends, Query
+from fastapi import Query
 from pydantic import BaseModel
 
 from rollbook import clock
@@ -105,7 +105,7 @@ async def one(job_id: UUID, system: SystemParam, user: UserParam) -> Answer[Repo
     return Answer(message=f"{data.file_size} bytes.", data=data)
 
 
-@router.post("/cleanup-orphaned", dependencies=[Depends(audited("purge"))], responses=failures(403))
+@router.post("/cleanup-orphaned", **audited("purge", 403))
 async def cleanup_orphaned(system: SystemParam, user: OperatorParam) -> Answer[Removed]:
     """Remove stored files of no upload, older than a day. A body is ignored, paths included."""
     purged = await retention.remove_orphans(system, user)

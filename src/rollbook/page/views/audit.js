@@ -6,55 +6,9 @@ import { useLoaded, useRested } from "../loading.js";
 import { Failure, Go, Loading, Pager } from "../parts.js";
 import { pageNumber, place, refine } from "../router.js";
 import { listChanged } from "../uploads.js";
-import { momentInFull, t } from "../words.js";
+import { ACTS, momentInFull, t } from "../words.js";
 
 const PAGE_SIZE = 50;
-/** As the API names them, in the order in which they are chosen from. */
-const ACTS = [
-  "sign_in",
-  "sign_out",
-  "upload",
-  "take",
-  "start",
-  "end",
-  "cancel",
-  "retry",
-  "undo",
-  "pause",
-  "resume",
-  "clean",
-  "download_report",
-  "download_refused",
-  "download_kept",
-  "change_mapping",
-  "forget_mapping",
-  "open_id_number",
-  "correct_member",
-  "member_status",
-  "export_members",
-  "download_export",
-  "access_member",
-  "download_person",
-  "erase_member",
-  "readmit_person",
-  "delete",
-  "purge",
-  "watch_start",
-  "watch_stop",
-  "user_add",
-  "user_password",
-  "user_role",
-  "user_disable",
-  "user_open",
-  "user_reset",
-  "key_add",
-  "key_use",
-  "key_revoke",
-  "webhook_add",
-  "webhook_change",
-  "webhook_remove",
-  "webhook_again",
-];
 const JOB_ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
 /** `isOwn`: only what was done in the reader's name. */

@@ -67,7 +67,7 @@ class Rows:
 
 
 class Book(Protocol):
-    """An opened workbook; a context manager."""
+    """An opened workbook."""
 
     @property
     def sheets(self) -> Sequence[SheetInfo]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
 from rollbook.errors import UnreadableFileError
 from rollbook.spreadsheets.books.book import (
@@ -70,12 +70,6 @@ class OpenDocumentBook:
             raise
         self.is_1904 = index.is_1904
         self.sheets = index.sheets
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the file."""

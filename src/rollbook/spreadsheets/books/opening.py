@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -60,12 +60,6 @@ class ScannedBook:
         assert opened is not None
         self.sheets: Sequence[SheetInfo] = opened.sheets
         self.is_1904: bool = opened.is_1904
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the file."""

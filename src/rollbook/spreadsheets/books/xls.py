@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import struct
-from typing import TYPE_CHECKING, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -88,12 +88,6 @@ class XlsBook:
             self._read_globals()
         except (struct.error, IndexError, UnicodeError) as error:
             raise UnreadableFileError(DAMAGED) from error
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """There is nothing to close."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
 from rollbook.errors import UnreadableFileError
 from rollbook.spreadsheets.books.book import DAMAGED, MOST_COLUMNS, Area, Grid, Rows, SheetInfo
@@ -62,12 +62,6 @@ class XlsxBook:
         except BaseException:
             self._package.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the file."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from typing import TYPE_CHECKING, BinaryIO, Final, Self
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 import polars as pl
 
@@ -29,7 +29,6 @@ from rollbook.spreadsheets.scan.texts import NOTHING
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping
     from pathlib import Path
-    from types import TracebackType
 
     from rollbook.spreadsheets.books.book import Area
 
@@ -86,17 +85,6 @@ class Workbook:
         self._read_sheets(targets)
         self._formats = formats(self._small(_STYLES)) if _STYLES in self._infos else []
         self._shared: pl.Series | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the file; ``batches`` can't go on after that."""

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Mapping, Sequence
     from pathlib import Path
-    from types import TracebackType
 
     import polars as pl
 
@@ -83,14 +82,9 @@ class WorkbookWriter:
         self._making = Making()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_error: object) -> None:
         try:
-            if error is None:
+            if kind is None:
                 self._finish()
         finally:
             self._making.stop()

@@ -10,6 +10,7 @@ import os
 import random
 import re
 import zipfile
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,7 +106,7 @@ def cells_xml(cells: Sequence[str]) -> str:
 
 def scanned(path: Path, index: int = 0, rows: int = 50_000) -> pl.DataFrame:
     """All rows of a sheet."""
-    with open_workbook(path) as book:
+    with closing(open_workbook(path)) as book:
         frames = [batch.frame for batch in book.batches(index, rows=rows)]
     assert all(frame.height == rows for frame in frames[:-1])
     assert all(
@@ -117,7 +118,7 @@ def scanned(path: Path, index: int = 0, rows: int = 50_000) -> pl.DataFrame:
 
 def by_elements(path: Path, index: int = 0) -> pl.DataFrame:
     """The same by the reader of what isn't plain."""
-    with XlsxBook(path) as book:
+    with closing(XlsxBook(path)) as book:
         frames = [batch.frame for batch in book.batches(index, rows=50_000)]
     return pl.concat(frames, how="diagonal") if frames else pl.DataFrame()
 
@@ -152,7 +153,7 @@ _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 def assert_same(path: Path) -> None:
     """Every sheet has the texts that fastexcel gives."""
     names = fastexcel.read_excel(path).sheet_names
-    with open_workbook(path) as book:
+    with closing(open_workbook(path)) as book:
         assert [sheet.name for sheet in book.sheets] == names
     for index in range(len(names)):
         expected = without_errors(by_fastexcel(path, index))
@@ -197,7 +198,7 @@ def test_golden_files_are_read_as_fastexcel_reads_them(path: Path) -> None:
 def test_a_sample_is_read_as_fastexcel_reads_it(tmp_path: Path) -> None:
     write_sample(tmp_path / "members.xlsx", 5_000)
     assert_same(tmp_path / "members.xlsx")
-    with open_workbook(tmp_path / "members.xlsx") as book:
+    with closing(open_workbook(tmp_path / "members.xlsx")) as book:
         assert book.claimed_rows(0) == 5_001
 
 
@@ -704,7 +705,7 @@ def test_a_workbook_whose_names_have_a_prefix_is_scanned(name: str, tmp_path: Pa
     assert is_plain(path)
     assert scanned(path).equals(scanned(plain_one))
     assert scanned(path).equals(by_elements(path))
-    with open_workbook(path) as book, open_workbook(plain_one) as other:
+    with closing(open_workbook(path)) as book, closing(open_workbook(plain_one)) as other:
         assert [sheet.name for sheet in book.sheets] == [sheet.name for sheet in other.sheets]
         assert book.claimed_rows(0) == other.claimed_rows(0)
 
@@ -723,7 +724,7 @@ def test_small_batches_are_the_same_rows_as_one_large_batch(tmp_path: Path) -> N
 def test_a_reader_that_stops_early_leaves_nothing_behind(tmp_path: Path) -> None:
     path = tmp_path / "members.xlsx"
     write_sample(path, 30_000)
-    with open_workbook(path) as book:
+    with closing(open_workbook(path)) as book:
         batches = book.batches(0, rows=10)
         assert next(batches).frame.height == 10
         batches.close()
@@ -731,7 +732,7 @@ def test_a_reader_that_stops_early_leaves_nothing_behind(tmp_path: Path) -> None
 
 
 def test_a_sheet_that_says_nothing_of_its_rows_claims_none(tmp_path: Path) -> None:
-    with open_workbook(write_xml(tmp_path / "a.xlsx", ROWS)) as book:
+    with closing(open_workbook(write_xml(tmp_path / "a.xlsx", ROWS))) as book:
         assert book.claimed_rows(0) is None
 
 
@@ -743,7 +744,7 @@ def test_a_short_sheet_that_says_it_has_all_rows_is_not_believed(
         f'<worksheet xmlns="{NAMESPACE}"><dimension ref="{claimed}"/>'
         f"<sheetData>{ROWS}</sheetData></worksheet>"
     )
-    with open_workbook(write_xml(tmp_path / "a.xlsx", sheet=sheet)) as book:
+    with closing(open_workbook(write_xml(tmp_path / "a.xlsx", sheet=sheet))) as book:
         assert book.claimed_rows(0) == rows
 
 
