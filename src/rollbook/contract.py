@@ -17,6 +17,7 @@ from rollbook.masking import mask_of, masked
 from rollbook.model import OUTCOMES, RESULTS, Existing, Outcome, Result, Role, Status, User, Verify
 from rollbook.pipeline.reading import How
 from rollbook.uploads.forecast import Reason
+from rollbook.uploads.lookup import rows_removed_at
 from rollbook.uploads.undo import Undone
 from rollbook.voter_roll.outlook import BudgetState, Outlook, RollState
 
@@ -247,6 +248,9 @@ class UploadStatus(FileReading):
     undone_by: str | None = Field(description="The address of the operator who undid it.")
     report_available: bool
     failed_rows_available: bool
+    rows_removed_at: dt.datetime | None = Field(
+        description="When retention removed the outcomes of its rows; null while they are kept."
+    )
     created_at: dt.datetime
     started_at: dt.datetime | None
     finished_at: dt.datetime | None
@@ -256,6 +260,7 @@ class UploadStatus(FileReading):
         """The status of a row of the table ``uploads`` with its owner's address."""
         same = {name: upload[name] for name in cls.model_fields if name in upload}
         same["verification"] = UploadVerification.of(upload, seconds_left)
+        same["rows_removed_at"] = rows_removed_at(upload)
         # What a header or a sheet is called is a user's text too.
         same["sheet"] = upload["sheet"] and masked(upload["sheet"])
         same["empty_text"] = upload["empty_text"] and masked(upload["empty_text"])

@@ -7,12 +7,14 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query
 
+from rollbook import clock
 from rollbook.api.access import SystemParam, UserParam, signed_in
 from rollbook.contract import Answer, ChangedMember, Page, Problem
 from rollbook.uploads import lookup
 
 if TYPE_CHECKING:
     from rollbook.backends.database import Row
+    from rollbook.service.system import System
 
 router = APIRouter(
     prefix="/bulk-upload/changes",
@@ -35,16 +37,21 @@ async def changes(
     found, total = await lookup.changes(system, upload, page=page, page_size=page_size)
     items = [ChangedMember.of(row) for row in found]
     return Answer(
-        message=_in_words(upload, total),
+        message=_in_words(system, upload, total),
         data=Page[ChangedMember](items=items, page=page, page_size=page_size, total=total),
     )
 
 
-def _in_words(upload: Row, total: int) -> str:
+def _in_words(system: System, upload: Row, total: int) -> str:
     if upload["status"] != "completed":
         return f"The upload is {upload['status']} and has changed no member."
-    if upload["changes_forgotten_at"] is not None or upload["purged_at"] is not None:
-        return "What was changed is no longer kept: its retention has ended."
+    removed = lookup.rows_removed_at(upload) or upload["purged_at"]
+    if removed is not None:
+        days = min(system.settings.report_retention_days, system.settings.keep_rows_days)
+        return (
+            f"What an upload changed is kept for {days} days. Of this upload it was removed at "
+            f"{clock.in_words(removed, system.settings.time_zone)}."
+        )
     if upload["dry_run"]:
         return f"{total} members would change. Nothing was changed."
     if upload["undone_at"] is not None:

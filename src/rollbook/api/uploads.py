@@ -249,7 +249,7 @@ async def rows(
         for row in found
     ]
     return Answer(
-        message=f"{total} rows.",
+        message=_rows_in_words(system, upload) or f"{total} rows.",
         data=Page[RowOutcome](items=items, page=page, page_size=page_size, total=total),
     )
 
@@ -269,7 +269,19 @@ async def problems(
         )
         for found in await lookup.problems(system, upload, outcome=outcome)
     ]
-    return Answer(message=f"{len(data)} kinds of problems.", data=data)
+    message = _rows_in_words(system, upload) or f"{len(data)} kinds of problems."
+    return Answer(message=message, data=data)
+
+
+def _rows_in_words(system: System, upload: Row) -> str | None:
+    removed = lookup.rows_removed_at(upload)
+    if removed is None:
+        return None
+    return (
+        f"The outcomes of rows are kept for {system.settings.keep_rows_days} days. Those of this "
+        f"upload were removed at {clock.in_words(removed, system.settings.time_zone)}; its counts "
+        "are still available."
+    )
 
 
 @router.get("/report/{job_id}", response_class=StreamingResponse, **audited("download_report"))
@@ -295,9 +307,11 @@ def _missing_in_words(upload: Row, what: Literal["report", "refused"]) -> str:
     refused = upload["invalid"] + upload["duplicate"] + upload["out_of_scope"]
     if what == "refused" and not refused:
         return f"This upload has no {name}: no row was refused."
+    has_rows = lookup.rows_removed_at(upload) is None
     return (
         f"The {name} of this upload is gone: it was removed when its retention ended, or by an "
-        "operator. The counts and the outcome of each row are still available."
+        f"operator. The counts {'and the outcome of each row ' if has_rows else ''}are still "
+        "available."
     )
 
 

@@ -28,7 +28,7 @@ Pool = AsyncConnectionPool[Connection]
 Answer = TypeVar("Answer")
 
 #: The schema revision that this code needs; ``schema.migrate`` upgrades to it.
-SCHEMA_REVISION = "0030"
+SCHEMA_REVISION = "0031"
 #: Timeout for a connection to PostgreSQL, in seconds.
 CONNECT_TIMEOUT_S = 10
 #: The errors that mean that PostgreSQL, or another part of the service, is unavailable.

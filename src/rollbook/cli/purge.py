@@ -18,6 +18,7 @@ from rollbook.uploads import retention
 _LABELS = {
     "sources": "source files",
     "reports": "uploads' reports, refused rows and cells",
+    "rows": "outcomes of rows",
     "orphans": "files of no upload",
     "bytes": "bytes in the store",
     "queue_jobs": "ended jobs in the queue",

@@ -186,6 +186,8 @@ class Settings(BoundSettings, MemberSettings, ProviderSettings, VoterRollSetting
     source_retention_days: Positive = 30
     #: Days that reports, refused rows and the cells kept with rows stay.
     report_retention_days: Annotated[int, Field(ge=7)] = 90
+    #: Days that the outcome of each row stays.
+    keep_rows_days: Annotated[int, Field(ge=7)] = 365
     #: Days that the queue remembers ended jobs, at most (remove_on_complete and _fail count too),
     #: and the outbox notifications.
     queue_retention_days: Positive = 30

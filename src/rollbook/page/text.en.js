@@ -383,6 +383,7 @@ export const TEXT = {
   "rows.by_outcome": "By outcome",
   "rows.by_problem": "By problem",
   "rows.count": { one: "{n} row", other: "{n} rows" },
+  "rows.removed": "The outcomes of this upload's rows were removed {when}: their retention has ended.",
   "rows.pages": "Pages of rows that need attention",
   "rows.row": "Row",
   "rows.column": "Column",

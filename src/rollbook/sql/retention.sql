@@ -69,6 +69,32 @@ SET problems = (SELECT jsonb_agg(problem || '{"value": null, "kept": null}')
     member_id = NULL, changes = NULL
 WHERE upload_id = %(id)s AND (jsonb_array_length(problems) > 0 OR changes IS NOT NULL);
 
+-- name: rows_over
+-- The rows of uploads whose outcomes have reached the end of their retention.
+SELECT count(*)::int AS found FROM upload_rows WHERE upload_id IN (
+    SELECT id FROM uploads
+    WHERE finished_at < %(before)s AND (rows_removed_at IS NULL OR rows_removed_at < finished_at)
+      AND status IN ('completed', 'failed', 'cancelled') AND verification <> 'pending');
+
+-- name: mark_without_rows
+-- Mark the uploads whose rows are removed next: the oldest, up to some number of rows in all, and at
+-- least one upload. Uploads that wait for the voter roll stay until it has answered.
+WITH oldest AS (
+    SELECT id, finished_at, COALESCE(rows_total, 0) AS rows FROM uploads
+    WHERE finished_at < %(before)s AND (rows_removed_at IS NULL OR rows_removed_at < finished_at)
+      AND status IN ('completed', 'failed', 'cancelled') AND verification <> 'pending'
+    ORDER BY finished_at LIMIT %(uploads)s
+), counted AS (
+    SELECT id, sum(rows) OVER (ORDER BY finished_at, id) - rows AS rows_before FROM oldest
+)
+UPDATE uploads SET rows_removed_at = %(now)s
+FROM counted WHERE counted.id = uploads.id AND rows_before < %(rows)s AND finished_at < %(before)s
+RETURNING uploads.id;
+
+-- name: remove_rows
+-- Their rows. An array of ids, because it is looked up in the index however large the table is.
+DELETE FROM upload_rows WHERE upload_id = ANY(%(ids)s);
+
 -- name: forget_verified
 -- The ID numbers of the upload's rows; the counts of what the roll said stay with the upload.
 DELETE FROM verifications WHERE upload_id = %(id)s AND result <> 'pending';

@@ -247,6 +247,13 @@ async def changes(
     return await fetch_page(system.pool, _SQL["changes"], parameters)
 
 
+def rows_removed_at(upload: Row) -> dt.datetime | None:
+    """When retention removed the outcomes of an upload's rows; None while they stay."""
+    removed, ended = upload["rows_removed_at"], upload["finished_at"]
+    # An upload that was retried since has rows again.
+    return removed if removed and ended and removed >= ended else None
+
+
 async def problems(system: System, upload: Row, *, outcome: Sequence[str] | None) -> list[Row]:
     """The number of an upload's rows with each problem, over these outcomes or all."""
     parameters = {"id": upload["id"], "outcomes": list(outcome) if outcome else None}

@@ -19,6 +19,7 @@ from psycopg.types.json import Json
 from rollbook.accounts import audit
 from rollbook.backends.database import (
     exclusive,
+    execute,
     fetch_all,
     fetch_one,
     fetch_page,
@@ -48,6 +49,9 @@ ORPHAN_AGE = dt.timedelta(days=1)
 MIN_REPORT_DAYS = 7
 #: Uploads at a time, in one transaction each.
 BATCH = 200
+#: Rows, and uploads, whose rows one transaction removes; a larger upload is one by itself.
+ROWS_BATCH = 50_000
+UPLOADS_BATCH = 1_000
 
 _SQL = queries("retention")
 log = structlog.get_logger(__name__)
@@ -61,6 +65,8 @@ class Purged:
     sources: int = 0
     #: Uploads whose reports, refused rows, cells and ID numbers of rows went.
     reports: int = 0
+    #: Outcomes of rows.
+    rows: int = 0
     #: Files in the store that no upload knows.
     orphans: int = 0
     #: Of the files in the store.
@@ -127,6 +133,7 @@ async def run_once(system: System, *, dry_run: bool = False) -> Purged | None:
         async with _noting_a_break(system, purged, who=None, dry_run=dry_run):
             await _purge_sources(system, ago(settings.source_retention_days), purged, dry_run)
             await _purge_reports(system, ago(settings.report_retention_days), purged, dry_run)
+            await _purge_rows(system, ago(settings.keep_rows_days), now, purged, dry_run)
             await _purge_orphans(system, now, purged, dry_run)
             await _purge_queue(system, ago(settings.queue_retention_days), purged, dry_run)
             await _purge_undo(system, now, purged, dry_run)
@@ -298,6 +305,24 @@ async def _purge_reports(
             purged.reports += 1
         if dry_run:
             return
+
+
+async def _purge_rows(
+    system: System, before: dt.datetime, now: dt.datetime, purged: Purged, dry_run: bool
+) -> None:
+    """Remove the outcomes of rows of uploads that ended before."""
+    parameters = {"before": before, "now": now, "uploads": UPLOADS_BATCH, "rows": ROWS_BATCH}
+    while True:
+        async with system.pool.connection() as connection:
+            unbounded(connection)
+            if dry_run:
+                purged.rows = await _rows(connection, "rows", parameters, dry_run)
+                return
+            marked = await fetch_all(connection, _SQL["mark_without_rows"], parameters)
+            if not marked:
+                return
+            ids = {"ids": [upload["id"] for upload in marked]}
+            purged.rows += await execute(connection, _SQL["remove_rows"], ids)
 
 
 async def _purge_orphans(system: System, now: dt.datetime, purged: Purged, dry_run: bool) -> None:

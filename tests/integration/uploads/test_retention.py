@@ -162,6 +162,104 @@ async def test_what_is_gone_and_what_stays_at_each_age(
     assert await retention.run_once(system) == Purged()
 
 
+async def test_outcomes_of_rows_go_after_a_year_and_every_route_says_so(
+    system: System,
+    settings: Settings,
+    api: httpx.AsyncClient,
+    make_user: MakeUser,
+) -> None:
+    user = await make_user(role=Role.SUPER_ADMIN)
+    ids = await four_uploads(system, user)
+    asked = ids["dry"]
+    with connect(settings.database_address) as connection:
+        # The voter roll is still being asked about the rows of this one.
+        connection.execute(
+            "UPDATE uploads SET verification = 'pending', roll_pending = 1 WHERE id = %s", [asked]
+        )
+    api.headers["Authorization"] = f"Bearer {issue_token(settings, user)}"
+    base = "/api/v1/bulk-upload"
+
+    def older(days: int) -> None:
+        with connect(settings.database_address) as connection:
+            connection.execute(
+                "UPDATE uploads SET finished_at = finished_at - make_interval(days => %s)", [days]
+            )
+
+    async def answer(of: str) -> dict[str, Any]:
+        found = (await api.get(f"{base}/{of}/{ids['completed']}")).json()
+        assert isinstance(found, dict)
+        return found
+
+    older(364)
+    done = await retention.run_once(system)
+    assert done is not None
+    assert done.rows == 0
+    assert (await answer("status"))["data"]["rows_removed_at"] is None
+    assert (await answer("rows"))["data"]["total"] == 4
+    assert "are still available" in (await answer("report"))["detail"]
+    assert "outcome of each row" in (await answer("report"))["detail"]
+    members_before = in_members(settings)
+
+    older(2)
+    announced = await retention.run_once(system, dry_run=True)
+    done = await retention.run_once(system)
+    assert announced == done
+    assert done is not None
+    assert done.rows == 4
+    assert problems_of(settings, ids["completed"]) == []
+    assert len(problems_of(settings, asked)) == 3
+    status = (await answer("status"))["data"]
+    assert status["rows_removed_at"] is not None
+    assert (status["outcomes"]["inserted"], status["outcomes"]["invalid"]) == (3, 1)
+    for of in ("rows", "problems"):
+        assert "are kept for 365 days" in (await answer(of))["message"], of
+    assert (await answer("rows"))["data"]["total"] == 0
+    assert "is kept for 90 days" in (await answer("changes"))["message"]
+    assert "outcome of each row" not in (await answer("report"))["detail"]
+    assert in_members(settings) == members_before
+    assert await retention.run_once(system) == Purged()
+
+
+async def test_rows_are_removed_in_batches_and_those_of_a_retried_upload_stay(
+    system: System,
+    settings: Settings,
+    make_user: MakeUser,
+    later: Later,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    user = await make_user()
+    async with working(system):
+        ids = [
+            await sent(system, user, csv_file(members(3, start=10 * n)), dry_run=True)
+            for n in range(4)
+        ]
+        for upload_id in ids:
+            await ended(system, user, upload_id)
+    retried = ids[0]
+    with connect(settings.database_address) as connection:
+        # Its rows were removed once; it ended again since, and has new ones.
+        connection.execute(
+            "UPDATE uploads SET rows_removed_at = finished_at - interval '1 day' WHERE id = %s",
+            [retried],
+        )
+    assert lookup.rows_removed_at(await lookup.get(system, user, retried)) is None
+    monkeypatch.setattr(retention, "ROWS_BATCH", 4)  # two uploads of three rows
+    parameters = {"uploads": 10, "rows": retention.ROWS_BATCH}
+    now = await clocks.now(system.pool) + dt.timedelta(days=400)
+    first = await retention._all(
+        system, "mark_without_rows", {**parameters, "before": now, "now": now}
+    )
+    assert {row["id"] for row in first} == set(ids[:2])
+    with connect(settings.database_address) as connection:
+        connection.execute("UPDATE uploads SET rows_removed_at = NULL")
+    later(400)
+    done = await retention.run_once(system)
+    assert done is not None
+    assert done.rows == 12
+    for upload_id in ids:
+        assert problems_of(settings, upload_id) == []
+
+
 async def test_an_upload_retried_after_its_retention_is_purged_again_at_its_new_end(
     system: System, settings: Settings, make_user: MakeUser, later: Later
 ) -> None:

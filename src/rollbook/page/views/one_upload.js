@@ -48,6 +48,7 @@ export function OneUpload({ id }) {
       ${error ? html`<${Failure} error=${error} onRetry=${error.isPassing && reload} />` : html`<${Loading} />`}`;
   }
   const isEnded = isFinal(upload);
+  const hasRows = upload.status === "completed" && !upload.rows_removed_at;
   return html`<${Title} name=${upload.file_name}><${Badge} status=${upload.status} upload=${upload} />${
     upload.dry_run &&
     html`<span
@@ -72,8 +73,9 @@ export function OneUpload({ id }) {
         upload=${upload} /></section>
     </div>
     ${upload.columns_used && html`<${Reading} upload=${upload} />`}
-    ${upload.status === "completed" && (refusedRows(upload) > 0 || upload.rows_with_warnings > 0) && html`<${Rows} upload=${upload} />`}
-    ${upload.status === "completed" && upload.outcomes.updated > 0 && html`<${Changes} upload=${upload} />`}
+    ${upload.rows_removed_at && html`<section class="card"><p class="hint">${t("rows.removed", { when: when(upload.rows_removed_at) })}</p></section>`}
+    ${hasRows && (refusedRows(upload) > 0 || upload.rows_with_warnings > 0) && html`<${Rows} upload=${upload} />`}
+    ${hasRows && upload.outcomes.updated > 0 && html`<${Changes} upload=${upload} />`}
     ${upload.status === "completed" && !upload.dry_run && isOperator.value && html`<${Undo} upload=${upload} reload=${reload} />`}`;
 }
 
