@@ -74,7 +74,7 @@ def _near(found: list[tuple[int, float]], size: int) -> list[tuple[int, float]]:
 
     above = bisect.bisect_left(found, (size, 0.0))
     below = above - 1
-    near = []
+    near: list[tuple[int, float]] = []
     while len(near) < min(NEAREST, len(found)):
         is_below = above == len(found) or (below >= 0 and ratio(below) <= ratio(above))
         nearest = below if is_below else above
