@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from rollbook.masking import masked
+from rollbook.telemetry.unblocked import UnblockedHandler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,7 +58,7 @@ def configure(settings: Settings, *, component: str) -> None:
             renderer,
         ],
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _handler()
     handler.setFormatter(formatter)
     root = logging.getLogger()
     root.handlers[:] = [handler]
@@ -80,6 +81,13 @@ def configure(settings: Settings, *, component: str) -> None:
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(component=component)
+
+
+def _handler() -> logging.Handler:
+    try:
+        return UnblockedHandler(sys.stderr.fileno())
+    except (OSError, ValueError, AttributeError):  # a stream without a file, or none
+        return logging.StreamHandler(sys.stderr)
 
 
 def _has_no_address(record: logging.LogRecord) -> bool:
