@@ -46,6 +46,7 @@ class Load:
                 thread.join(join_s)
         if self._errors:
             raise self._errors[0]
+        assert not any(thread.is_alive() for thread in threads), "a sender has not come to its end"
 
     def _guarded(self, work: Callable[[], None]) -> None:
         try:
@@ -57,7 +58,8 @@ class Load:
     def _answers(self) -> bool:
         with suppress(httpx.TransportError):
             return all(
-                httpx.get(f"http://127.0.0.1:{port}/readyz").is_success for port in self.ports
+                httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=20).is_success
+                for port in self.ports
             )
         return False
 
