@@ -257,6 +257,12 @@ class AttemptError(RollbookError, code="attempt_failed", title="The attempt did 
     """An attempt ended without a result; another attempt may succeed."""
 
 
+class SourceDamagedError(
+    AttemptError, code="source_damaged", title="The stored file is not what was received"
+):
+    """The store gave other bytes than were received: cut off, damaged or replaced."""
+
+
 class FencedError(AttemptError, code="fenced", title="Another attempt has taken over"):
     """The upload belongs to a later attempt, or was cancelled: nothing may be written."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 from typing import TYPE_CHECKING
 
@@ -9,16 +10,21 @@ import pytest
 from prometheus_client import REGISTRY
 
 from rollbook import clock
+from rollbook.accounts import users
 from rollbook.backends.database import connect
-from rollbook.errors import ClockDiffersError
+from rollbook.errors import ClockDiffersError, NotAuthenticatedError, TooManySignInsError
 from rollbook.model import Role
 from rollbook.service import clocks
-from rollbook.uploads import retention, undo
+from rollbook.service.system import open_system
+from rollbook.uploads import reconciler, retention, undo
+from tests.conftest import PASSWORD
 from tests.files import csv_file, member
-from tests.integration.worker.test_worker import ended, sent, working
+from tests.integration.folder.watching import until
+from tests.integration.worker.test_worker import ended, grow_old, sent, working
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from uuid import UUID
 
     from rollbook.config import Settings
     from rollbook.model import User
@@ -90,3 +96,53 @@ async def test_the_day_by_which_a_file_is_judged_is_postgresqls(
     async with working(system):
         upload = await ended(system, user, await sent(system, user, content))
     assert upload["warnings"] == {}
+
+
+async def test_a_job_that_a_worker_with_a_wrong_clock_put_back_is_not_delayed_for_a_year(
+    make_user: MakeUser, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = await make_user()
+    quick = settings.model_copy(update={"lock_wait_s": 0.05})
+    async with open_system(quick) as opened:
+        with connect(settings.database_address) as holding:
+            holding.execute("LOCK TABLE members")
+            upload_id = await sent(opened, user, csv_file(3))
+            with monkeypatch.context() as wrong:
+                move(wrong, days=400)
+                async with working(opened):
+                    await until(lambda: _is_delayed(opened, upload_id))
+        async with working(opened):
+            await reconciler.run_once(opened)
+            async with asyncio.timeout(30):
+                assert (await ended(opened, user, upload_id))["status"] == "completed"
+
+
+async def _is_delayed(system: System, upload_id: UUID) -> bool:
+    return await system.queue.state(upload_id) == "delayed"
+
+
+async def test_a_delay_that_is_no_longer_than_it_may_be_stays(
+    system: System, make_user: MakeUser
+) -> None:
+    upload_id = await sent(system, await make_user(), csv_file(3))
+    key = f"bull:{system.settings.queue_name}"
+    soon = int((clock.now() + dt.timedelta(minutes=50)).timestamp() * 1000)
+    await system.redis.zrem(f"{key}:prioritized", str(upload_id))
+    await system.redis.zadd(f"{key}:delayed", {str(upload_id): soon * 4096})
+    await grow_old(system.settings)
+    await reconciler.run_once(system)
+    assert await _is_delayed(system, upload_id)
+
+
+async def test_failed_sign_ins_noted_by_a_wrong_clock_lock_nobody_out(
+    system: System, make_user: MakeUser, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = await make_user()
+    with monkeypatch.context() as wrong:
+        move(wrong, days=400)
+        for _ in range(settings.sign_in_failures):
+            with pytest.raises(NotAuthenticatedError):
+                await users.sign_in(system.pool, settings, user.email, "wrong")
+        with pytest.raises(TooManySignInsError):
+            await users.sign_in(system.pool, settings, user.email, PASSWORD)
+    await users.sign_in(system.pool, settings, user.email, PASSWORD)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import time
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from psycopg.errors import IdleInTransactionSessionTimeout
 
-from rollbook.backends.database import connect
+from rollbook.backends.database import connect, exclusive, fetch_one, lock, make_pool
+from rollbook.backends.database_errors import explained
+from rollbook.errors import ServiceUnavailableError
 from rollbook.service.system import open_system
 from rollbook.uploads import lookup
 from tests.faults.site import Site, until
@@ -103,3 +107,44 @@ async def test_a_merge_that_waits_for_anothers_locks_is_handed_back_and_says_for
         began = time.monotonic()
         assert (await ended(system, user, upload_id))["status"] == "completed"
         normal_after(time.monotonic() - began, "the members are free again")
+
+
+async def test_a_process_that_is_frozen_in_a_transaction_gives_its_locks_back(
+    settings: Settings, normal_after: Callable[..., None]
+) -> None:
+    """Its connection lives on, so that no keepalive ends it; a proxy keeps it up too."""
+    address = settings.database_address
+    async with make_pool(address, answer_s=1) as frozen, make_pool(address) as others:
+
+        async def freeze() -> None:
+            async with frozen.connection() as held:
+                await lock(held, "an office")
+                began = time.monotonic()
+                async with asyncio.timeout(20), others.connection() as waiting:
+                    await lock(waiting, "an office")
+                normal_after(time.monotonic() - began, "frozen in a transaction, with answer_s=1")
+
+        with pytest.raises(IdleInTransactionSessionTimeout):
+            await freeze()
+        assert await fetch_one(frozen, "SELECT 1 AS one") == {"one": 1}
+
+
+async def test_what_holds_a_lock_over_other_work_keeps_it_for_that(settings: Settings) -> None:
+    async with make_pool(settings.database_address, answer_s=0.2) as pool:
+        async with exclusive(pool, "work") as held:
+            assert held is not None
+            await asyncio.sleep(0.5)  # longer than a transaction may be idle
+            assert await fetch_one(held, "SELECT 1 AS one") == {"one": 1}
+
+        async def hold_for_too_long() -> None:
+            async with exclusive(pool, "work", idle_s=0.1):
+                await asyncio.sleep(0.5)
+
+        with pytest.raises(IdleInTransactionSessionTimeout):
+            await hold_for_too_long()
+
+
+async def test_the_sentence_for_a_process_that_was_frozen_is_to_try_again() -> None:
+    found = explained(IdleInTransactionSessionTimeout())
+    assert isinstance(found, ServiceUnavailableError)
+    assert "try again" in found.message

@@ -7,11 +7,12 @@ import time
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
+import psycopg
 import pytest
 from pydantic import SecretStr
 
 from rollbook.backends import database
-from rollbook.backends.database import fetch_one, make_pool
+from rollbook.backends.database import connect, fetch_one, make_pool
 from rollbook.backends.redis import make_client
 from rollbook.engines.postgres import SOCKET_NAME
 from rollbook.service.system import open_system
@@ -173,3 +174,36 @@ async def test_every_connection_to_postgresql_and_redis_has_keepalives_in_second
             given = connection.info.get_parameters()
         names = ("keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout")
         assert [given[name] for name in names] == ["10", "5", "3", "25000"]
+
+
+async def test_a_merge_whose_answer_was_lost_on_the_way_does_not_wait_for_it(
+    database_proxy: tuple[Swallower, str], normal_after: Callable[..., None]
+) -> None:
+    """The proxy keeps both ends up, so that no keepalive finds it."""
+    proxy, address = database_proxy
+    with connect(address, answer_s=1) as connection:
+        connection.execute("SELECT 1")
+        proxy.swallow()
+        began = time.monotonic()
+        waiting = asyncio.to_thread(connection.execute, "SELECT pg_sleep(0.1)")
+        async with asyncio.timeout(SOON_S):
+            with pytest.raises(psycopg.OperationalError):
+                await waiting
+        normal_after(time.monotonic() - began, "an answer to a merge was lost, with 1 s to ask")
+
+
+async def test_a_merge_that_takes_long_or_waits_for_a_lock_is_not_ended(settings: Settings) -> None:
+    address = settings.database_address
+    with connect(address, answer_s=0.2) as working, connect(address) as holding:
+        found = await asyncio.to_thread(working.execute, "SELECT pg_sleep(1.5), 1 AS one")
+        row = found.fetchone()
+        assert row is not None
+        assert row["one"] == 1
+        working.commit()
+        holding.execute("LOCK TABLE members")
+        waiting = asyncio.create_task(asyncio.to_thread(working.execute, "LOCK TABLE members"))
+        done, _ = await asyncio.wait({waiting}, timeout=1.5)
+        assert done == set()
+        holding.rollback()
+        async with asyncio.timeout(SOON_S):
+            await waiting

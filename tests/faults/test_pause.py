@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from rollbook.backends.redis import make_client
+from rollbook.errors import ServiceUnavailableError
+from rollbook.queue.uploads import UploadQueue, unreachable
 from rollbook.uploads import control, lookup, reconciler
 from tests.files import csv_file
 from tests.integration.folder.watching import until
@@ -60,3 +64,31 @@ async def test_a_redis_that_lost_its_keys_does_not_end_the_pause(
         await control.resume(system, by=user.email)
         for upload_id in (waiting, new):
             assert (await ended(system, user, upload_id))["status"] == "completed"
+
+
+async def test_a_queue_that_redis_did_not_hear_was_resumed_is_resumed(
+    system: System, make_user: MakeUser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise the record says that it runs, and no job is started any more."""
+    user = await make_user()
+    async with working(system):
+        await control.pause(system, by=user.email)
+        upload_id = await sent(system, user, csv_file(3))
+
+        async def is_away(_: UploadQueue) -> None:
+            raise unreachable()
+
+        with monkeypatch.context() as patch:
+            patch.setattr(UploadQueue, "resume", is_away)
+            with pytest.raises(ServiceUnavailableError):
+                await control.resume(system, by=user.email)
+        assert await system.queue.is_paused()
+        await reconciler.run_once(system)
+        assert not await system.queue.is_paused()
+        assert (await ended(system, user, upload_id))["status"] == "completed"
+
+
+async def test_a_queue_that_another_program_has_paused_stays_paused(system: System) -> None:
+    await system.queue.pause()
+    await reconciler.run_once(system)
+    assert await system.queue.is_paused()

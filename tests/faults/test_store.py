@@ -19,9 +19,10 @@ from rollbook.backends.files import FileStore, source_key
 from rollbook.errors import FileTooLargeError, ServiceUnavailableError, WrongStoreError
 from rollbook.service import clocks, store_proof
 from rollbook.service.system import open_system
-from rollbook.uploads import lookup, receive, reconciler, retention
-from tests.files import csv_file
-from tests.integration.worker.test_worker import ended, sent, working
+from rollbook.uploads import control, lookup, receive, reconciler, retention
+from tests.files import csv_file, members
+from tests.integration.folder.watching import until
+from tests.integration.worker.test_worker import ended, flush, grow_old, sent, working
 from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
@@ -198,3 +199,87 @@ async def test_retention_sees_and_removes_what_a_killed_api_left_in_the_store(
     assert (purged.orphans, purged.bytes) == (1, 1000)
     assert {path.name for path in root(system).iterdir()} == {"installations", "other program"}
     assert foreign.exists()
+
+
+@pytest.mark.parametrize("left", ["its first half", "other bytes"])
+async def test_a_source_that_the_store_damaged_is_not_merged_in_part(
+    system: System, make_user: MakeUser, settings: Settings, left: str
+) -> None:
+    """A half of a CSV file is a file of members too."""
+    user = await make_user()
+    content = csv_file(40)
+    brief = settings.model_copy(update={"attempts": 2, "backoff_ms": 10})
+    async with open_system(brief) as opened:
+        upload_id = await sent(opened, user, content)
+        source = root(system) / source_key(upload_id, "csv")
+        half = content[: content.index(b"\n", len(content) // 2) + 1]
+        source.write_bytes(
+            half if left == "its first half" else csv_file(members(40, start=90))[: len(content)]
+        )
+        async with working(opened):
+            upload = await ended(opened, user, upload_id)
+            assert (upload["status"], upload["error_code"]) == ("failed", "source_damaged")
+            assert f"{len(content)} bytes that were received" in upload["error"]
+            with connect(settings.database_address) as connection:
+                assert connection.execute("SELECT FROM members").fetchall() == []
+            source.write_bytes(content)
+            await control.retry(opened, user, upload_id)
+
+            async def is_merged() -> bool:
+                return bool((await lookup.get(opened, user, upload_id))["inserted"] == 40)
+
+            await until(is_merged)
+
+
+async def test_a_round_of_the_reconciler_asks_a_store_that_is_away_once(
+    system: System, make_user: MakeUser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each question may take half a minute, and uploads would wait for their turn to be queued."""
+    user = await make_user()
+    for rows in range(3, 6):
+        await sent(system, user, csv_file(rows))
+    await grow_old(system.settings)
+    asked = 0
+
+    async def is_away(*_: Any) -> bool:
+        nonlocal asked
+        asked += 1
+        raise ServiceUnavailableError("away")
+
+    await flush(system.settings)
+    monkeypatch.setattr(FileStore, "has", is_away)
+    done = await reconciler.run_once(system)
+    assert done is not None
+    assert (done.added, asked) == (3, 1)
+
+
+@pytest.mark.parametrize("days", [-3, 3])
+async def test_by_a_wrong_clock_of_the_store_no_file_is_of_no_upload(
+    system: System, monkeypatch: pytest.MonkeyPatch, days: int
+) -> None:
+    """A file that is being received would look old, and its record is written last."""
+    installation = await store_proof.prove(system)
+    mark = root(system) / "installations" / str(installation)
+    receiving = root(system) / source_key(uuid4(), "csv")
+    receiving.parent.mkdir()
+    receiving.write_bytes(b"x")
+    long_ago = (dt.datetime.now(dt.UTC) - dt.timedelta(days=9)).timestamp()
+    for path in (mark, receiving):
+        os.utime(path, (long_ago, long_ago))
+
+    async def now(_: FileStore) -> dt.datetime:
+        return dt.datetime.now(dt.UTC) + dt.timedelta(days=days)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FileStore, "now", now)
+        assert (await retention.run_once(system)) == retention.Purged()
+    purged = await retention.run_once(system)
+    assert purged is not None
+    assert purged.orphans == 1
+
+
+async def test_the_stores_clock_is_that_by_which_it_dates_files(system: System) -> None:
+    await store_proof.prove(system)
+    difference = await system.store.now() - dt.datetime.now(dt.UTC)
+    assert abs(difference.total_seconds()) < 60
+    assert set(await system.store.installations()) == {await store_proof.prove(system)}

@@ -169,7 +169,7 @@ def _parameters(settings: Settings, counter: _Counter) -> dict[str, Any]:
 
 async def _locked_for_s(connection: AsyncConnection[Row], counter: _Counter) -> float | None:
     """Seconds until a counter lets the next attempt in; None where it waits for others only."""
-    parameters = {"key": counter.key, "now": clock.now()}
+    parameters = {"key": counter.key, "longest_s": counter.longest_s, "now": clock.now()}
     row = await fetch_one(connection, _SQL["locked"], parameters)
     if row is None:
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from contextlib import asynccontextmanager
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, LiteralString, TypeVar, cast
 
@@ -14,6 +14,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from rollbook.backends.watched import WatchedConnection, watch
 from rollbook.config.bounds import KeepAlive
 from rollbook.errors import ServiceUnavailableError
 
@@ -28,11 +29,21 @@ Pool = AsyncConnectionPool[Connection]
 Answer = TypeVar("Answer")
 
 #: The schema revision that this code needs; ``schema.migrate`` upgrades to it.
-SCHEMA_REVISION = "0031"
+SCHEMA_REVISION = "0032"
 #: Timeout for a connection to PostgreSQL, in seconds.
 CONNECT_TIMEOUT_S = 10
+#: How long a transaction of a pool may do nothing, as a share of what a statement gets.
+IDLE_SHARE = 0.5
+#: The same for one that holds an advisory lock over other work, in seconds.
+EXCLUSIVE_IDLE_S = 600.0
 #: The errors that mean that PostgreSQL, or another part of the service, is unavailable.
-UNAVAILABLE = (ServiceUnavailableError, psycopg.OperationalError, PoolTimeout)
+UNAVAILABLE = (
+    ServiceUnavailableError,
+    psycopg.OperationalError,
+    psycopg.errors.ReadOnlySqlTransaction,  # a standby, or one that an operator has closed
+    psycopg.errors.IdleInTransactionSessionTimeout,  # this process was frozen
+    PoolTimeout,
+)
 
 
 @cache
@@ -146,15 +157,19 @@ async def lock(connection: Connection, name: str) -> None:
 
 
 @asynccontextmanager
-async def exclusive(pool: Pool, lock: int | str) -> AsyncIterator[Connection | None]:
+async def exclusive(
+    pool: Pool, lock: int | str, *, idle_s: float = EXCLUSIVE_IDLE_S
+) -> AsyncIterator[Connection | None]:
     """A transaction that holds an advisory lock; None when another process holds that lock.
 
     Args:
         pool: gives the connection.
         lock: any fixed number, or a name.
+        idle_s: seconds that the holder may do something else; then PostgreSQL frees the lock.
     """
     query = queries("locks")["try_number" if isinstance(lock, int) else "try_name"]
     async with pool.connection() as connection:
+        await connection.execute(queries("locks")["may_idle"], {"ms": str(round(idle_s * 1000))})
         row = await fetch_one(connection, query, {"lock": lock})
         yield connection if row and row["locked"] else None
 
@@ -184,7 +199,13 @@ def make_pool(
         statement_timeout_s: after which PostgreSQL itself ends a statement.
         lock_timeout_s: after which it ends one that waits for a lock.
     """
-    limits = {"statement_timeout": statement_timeout_s, "lock_timeout": lock_timeout_s}
+    limits = {
+        "statement_timeout": statement_timeout_s,
+        "lock_timeout": lock_timeout_s,
+        # A process that is frozen in a transaction, or whose connection has died behind a proxy,
+        # gives its locks back while others still wait for them.
+        "idle_in_transaction_session_timeout": answer_s * IDLE_SHARE,
+    }
     settings = _server_settings(keepalive, limits)
 
     async def configure(connection: Connection) -> None:
@@ -226,6 +247,7 @@ def connect(
     name: str = "rollbook-child",
     keepalive: KeepAlive = KeepAlive(),  # noqa: B008 - frozen
     lock_timeout_s: float | None = None,
+    answer_s: float | None = None,
 ) -> psycopg.Connection[Row]:
     """One blocking connection, for the child process and the command line.
 
@@ -234,6 +256,8 @@ def connect(
         name: by which ``pg_stat_activity`` shows it.
         keepalive: when the other end counts as lost.
         lock_timeout_s: after which PostgreSQL ends a statement that waits for a lock.
+        answer_s: seconds without an answer after which PostgreSQL is asked over another connection
+            whether it still works on the statement; None asks never.
 
     Raises:
         ServiceUnavailableError: PostgreSQL doesn't answer.
@@ -241,7 +265,7 @@ def connect(
     # The server notices within a second that a killed child is gone, and frees its locks.
     limits = {"client_connection_check_interval": 1.0, "lock_timeout": lock_timeout_s}
     try:
-        connection = psycopg.connect(
+        connection = WatchedConnection.connect(
             address,
             row_factory=dict_row,
             application_name=name,
@@ -251,12 +275,24 @@ def connect(
         # By statements: a pooler refuses a connection that asks for settings as it begins.
         connection.execute(_server_settings(keepalive, limits))
         connection.commit()
+        if answer_s is not None:
+            watch(connection, partial(_is_at_work, address), answer_s)
     except psycopg.OperationalError as error:
         raise ServiceUnavailableError(
             f"PostgreSQL doesn't answer: {reason(error)}. Nothing was changed; try again when it "
             "is back."
         ) from error
     return connection
+
+
+def _is_at_work(address: str, pid: int) -> bool | None:
+    """Whether a session works on a statement; None when PostgreSQL can't be asked now."""
+    try:
+        with connect(address, name="rollbook-watch") as asking:
+            row = asking.execute(queries("sessions")["is_at_work"], {"pid": pid}).fetchone()
+    except (psycopg.Error, ServiceUnavailableError):
+        return None
+    return row is not None and bool(row["is_at_work"])
 
 
 def _client_settings(keepalive: KeepAlive) -> dict[str, Any]:

@@ -41,10 +41,11 @@ _MEANINGS: Mapping[type[psycopg.Error], tuple[type[RollbookError], str]] = {
     errors.SerializationFailure: (BusyError, BUSY),
     errors.DiskFull: (NoRoomError, FULL),
     errors.ReadOnlySqlTransaction: (ServiceUnavailableError, READ_ONLY),
+    # A limit of our own, for a process that was frozen.
+    errors.IdleInTransactionSessionTimeout: (ServiceUnavailableError, AWAY),
 }
 #: A limit that the server has for a role, a database or everybody.
 _LIMITS = (
-    errors.IdleInTransactionSessionTimeout,
     errors.TransactionTimeout,
     errors.ConfigurationLimitExceeded,
 )

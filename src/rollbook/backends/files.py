@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import errno
+import hashlib
 import os
 import re
 from dataclasses import dataclass
@@ -56,6 +57,8 @@ _CUT_OFF = re.compile(rf"{_KEY.pattern}#\d+")
 
 #: The folder with one file per installation that uses the store, named by its id.
 _INSTALLATIONS = "installations"
+#: A file that is written to learn the time of the store's clock.
+_CLOCK = f"{_INSTALLATIONS}/clock"
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -312,6 +315,13 @@ class FileStore:
         with _mapped():
             await obstore.put_async(self._store, _mark(installation), b"Rollbook\n")
 
+    async def now(self) -> dt.datetime:
+        """The moment at which the store says that a file written now was modified."""
+        with _mapped():
+            await obstore.put_async(self._store, _CLOCK, b"Rollbook\n")
+            moment: dt.datetime = (await obstore.head_async(self._store, _CLOCK))["last_modified"]
+        return moment
+
     async def is_of(self, installation: UUID) -> bool:
         """Has this installation said that it uses this store? See ``service.store_proof``."""
         return await self.has(_mark(installation))
@@ -336,20 +346,26 @@ class FileStore:
         """From now on, refuse to write where this installation's mark isn't there."""
         self._installation = installation
 
-    def fetch(self, key: str, target: Path) -> None:
+    def fetch(self, key: str, target: Path) -> str:
         """Download a file to a local path (blocking, for the child process).
 
+        Returns:
+            The SHA-256 of what was written, in hexadecimal.
+
         Raises:
-            SourceGoneError: nothing lies under the key.
+            SourceGoneError: there is no file of this key.
         """
+        digest = hashlib.sha256()
         try:
             with _mapped():
                 found = obstore.get(self._store, key)
                 with target.open("wb") as out:
                     for chunk in found.stream(min_chunk_size=PART_BYTES):
+                        digest.update(chunk)
                         out.write(chunk)
         except FileNotFoundError:
             raise SourceGoneError(SOURCE_GONE) from None
+        return digest.hexdigest()
 
     def put(self, key: str, source: Path) -> None:
         """Store a local file (blocking: for the child process).

@@ -21,7 +21,13 @@ from rollbook import clock
 from rollbook.accounts import audit
 from rollbook.backends import files as keys
 from rollbook.backends.database import queries
-from rollbook.errors import AttemptError, FencedError, RowsRefusedError, VoterRollPendingError
+from rollbook.errors import (
+    AttemptError,
+    FencedError,
+    RowsRefusedError,
+    SourceDamagedError,
+    VoterRollPendingError,
+)
 from rollbook.model import REFUSED, Progress, Scope
 from rollbook.notifications import outbox
 from rollbook.pipeline import report
@@ -153,7 +159,13 @@ class _Attempt:
         stages, connection, upload = self._stages, self._connection, self._upload
         stages.begin("read")
         source = self._folder / f"source.{upload['file_kind']}"
-        self._store.fetch(upload["source_key"], source)
+        if self._store.fetch(upload["source_key"], source) != upload["file_sha256"]:
+            raise SourceDamagedError(
+                f"The file store gave {source.stat().st_size} bytes that are not the "
+                f"{upload['file_bytes']} bytes that were received, so nothing was merged. Send the "
+                "file again as a new upload if this persists, and inform the operator: files in "
+                "the store may be damaged."
+            )
         mappings = remembered(connection, self._scope)
         wanted = Wanted(upload["sheet"], upload["columns"], mappings)
         with connection.transaction():

@@ -26,7 +26,7 @@ from rollbook.errors import ServiceUnavailableError
 from rollbook.queue.publisher import announce_end
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterable
+    from collections.abc import Awaitable, Iterable, Sequence
 
     from redis.asyncio import Redis
 
@@ -38,6 +38,9 @@ JOB_NAME = "bulk-upload"
 #: States of a job that has not run yet. A job in another state blocks a new one with its id,
 #: because BullMQ ignores an id that it knows.
 OPEN_STATES = frozenset({"waiting", "prioritized", "delayed", "active", "paused"})
+
+#: Milliseconds after which an upload that waits for the voter roll checks for answers itself.
+LOOK_AGAIN_MS = 3_600_000
 
 #: BullMQ's key for the jobs of each state.
 _LISTS = ("wait", "active", "paused")
@@ -127,11 +130,23 @@ class UploadQueue:
         """When each of the ``limit`` next delayed jobs is ready, by job id."""
         key = self._queue.toKey("delayed")
         found = await reached(self._redis.zrange(key, 0, limit - 1, withscores=True))
-        # BullMQ's score is the time in milliseconds, and 12 bits that keep the order of adding.
-        return {
-            job_id: dt.datetime.fromtimestamp(int(score) // 4096 / 1000, dt.UTC)
-            for job_id, score in found
-        }
+        return {job_id: _due(score) for job_id, score in found}
+
+    async def promote_later_than(self, moment: dt.datetime, upload_ids: Sequence[UUID]) -> int:
+        """Let those of these delayed jobs run now whose delay ends after a moment; their number."""
+        key, promoted = self._queue.toKey("delayed"), 0
+        async with self._redis.pipeline() as look:
+            for upload_id in upload_ids:
+                look.zscore(key, str(upload_id))
+            scores = await reached(look.execute())
+        for upload_id, score in zip(upload_ids, scores, strict=True):
+            if score is None or _due(score) <= moment:
+                continue
+            job = await self.job(upload_id)
+            if job is not None:
+                await reached(job.promote())
+                promoted += 1
+        return promoted
 
     async def events(self) -> list[tuple[str, dict[str, str]]]:
         """What the queue's event stream holds: ids in it and fields, oldest first."""
@@ -250,6 +265,11 @@ class UploadQueue:
     async def job(self, upload_id: UUID) -> Job | None:
         """BullMQ's job, or None when the queue doesn't know it."""
         return await reached(Job.fromId(self._queue, str(upload_id)))
+
+
+def _due(score: float) -> dt.datetime:
+    """BullMQ's score is the time in milliseconds, and 12 bits that keep the order of adding."""
+    return dt.datetime.fromtimestamp(int(score) // 4096 / 1000, dt.UTC)
 
 
 async def reached(answer: Awaitable[Any]) -> Any:

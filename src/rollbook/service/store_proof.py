@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from rollbook.backends.database import queries
+from rollbook.backends.database import execute, fetch_all, fetch_one, queries
 from rollbook.errors import WrongStoreError
 
 if TYPE_CHECKING:
@@ -34,29 +34,29 @@ async def prove(system: System) -> UUID:
         ServiceUnavailableError: it doesn't answer.
     """
     store = system.store
-    async with system.pool.connection() as connection:
-        row = await (await connection.execute(_SQL["installation"])).fetchone()
-        assert row is not None
-        installation: UUID = row["id"]
-        is_marked = await store.is_of(installation)
-        if not (is_marked and row["is_marked"]):
-            found = await (await connection.execute(_SQL["newest_files"])).fetchall()
-            keys = [file["key"] for file in found]
-            if not is_marked and (keys or row["is_marked"]) and not await _holds(system, keys):
-                raise WrongStoreError(
-                    f"The file store that this process sees ({store.url}) is not the one of this "
-                    f"installation: it has no file installations/{installation}, and none of the "
-                    "files of its uploads. Is it mounted, and is ROLLBOOK_STORE_URL the same on "
-                    "all machines? Nothing was changed; work goes on by itself when it is right. "
-                    "Where the store was lost or moved without this file, put the file there."
-                )
-            # One at a time: a second process waits here for the first one's commit.
-            first = (await connection.execute(_SQL["mark"])).rowcount == 1
+    # No connection is held while the store is asked: one that hangs would use up the pool.
+    row = await fetch_one(system.pool, _SQL["installation"])
+    assert row is not None
+    installation: UUID = row["id"]
+    is_marked = await store.is_of(installation)
+    if not (is_marked and row["is_marked"]):
+        keys = [file["key"] for file in await fetch_all(system.pool, _SQL["newest_files"])]
+        if not is_marked and (keys or row["is_marked"]) and not await _holds(system, keys):
+            raise WrongStoreError(
+                f"The file store that this process sees ({store.url}) is not the one of this "
+                f"installation: it has no file installations/{installation}, and none of the "
+                "files of its uploads. Is it mounted, and is ROLLBOOK_STORE_URL the same on "
+                "all machines? Nothing was changed; work goes on by itself when it is right. "
+                "Where the store was lost or moved without this file, put the file there."
+            )
+        # One at a time: a second process waits here for the first one's commit.
+        async with system.pool.connection() as connection:
+            first = await execute(connection, _SQL["mark"]) == 1
             if not is_marked and (first or keys):
                 await store.say_installation(installation)
                 log.info("file store marked", installation=str(installation))
-            elif not is_marked:
-                return await prove(system)
+        if not is_marked and not (first or keys):
+            return await prove(system)
     store.expect(installation)
     return installation
 

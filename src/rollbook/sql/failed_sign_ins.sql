@@ -10,7 +10,8 @@ ON CONFLICT (key) DO UPDATE SET
         THEN 0 ELSE f.under_way END,
     last_at = %(now)s,
     is_noted = false
-WHERE f.locked_until <= %(now)s
+-- A wait beyond the longest was noted by a process with a wrong clock.
+WHERE (f.locked_until <= %(now)s OR f.locked_until > %(now)s + make_interval(secs => %(longest_s)s + 1))
     AND CASE WHEN f.last_at < %(now)s - make_interval(secs => %(lost_s)s) THEN 0
              ELSE f.under_way END
         < GREATEST(1, %(free)s - CASE
@@ -48,7 +49,9 @@ WHERE key = %(key)s;
 
 -- name: locked
 -- The time until which the next attempt must wait, if it must.
-SELECT locked_until FROM sign_in_failures WHERE key = %(key)s AND locked_until > %(now)s;
+SELECT locked_until FROM sign_in_failures
+WHERE key = %(key)s AND locked_until > %(now)s
+  AND locked_until <= %(now)s + make_interval(secs => %(longest_s)s + 1);
 
 -- name: note
 -- Note a refusal; returns a row only for the first one of this wait.

@@ -11,3 +11,7 @@ SELECT pg_try_advisory_xact_lock(hashtextextended(%(lock)s, 0)) AS locked;
 -- name: try_number
 -- Take the lock of this number unless another transaction holds it.
 SELECT pg_try_advisory_xact_lock(%(lock)s) AS locked;
+
+-- name: may_idle
+-- Let this transaction do nothing for so long; longer than that, and PostgreSQL ends it.
+SELECT set_config('idle_in_transaction_session_timeout', %(ms)s, true);

@@ -155,15 +155,19 @@ WHERE id = %(id)s AND status IN ('pending', 'processing') AND NOT waits_for_clos
   AND NOT EXISTS (SELECT FROM queue_state WHERE is_paused)
 RETURNING *;
 
--- name: is_paused
--- Whether the queue is paused; the record decides, not Redis.
-SELECT is_paused FROM queue_state;
+-- name: queue_state
+-- Whether the queue is paused, and whether Redis was told; the record decides, not Redis.
+SELECT is_paused, is_applied FROM queue_state;
 
 -- name: set_paused
 -- Pause or resume the queue in the record.
 UPDATE queue_state
-SET is_paused = %(is_paused)s, changed_at = now(), changed_by = %(by)s
+SET is_paused = %(is_paused)s, is_applied = false, changed_at = now(), changed_by = %(by)s
 WHERE is_paused IS DISTINCT FROM %(is_paused)s;
+
+-- name: note_applied
+-- Redis was told that the queue is paused, or resumed.
+UPDATE queue_state SET is_applied = true WHERE is_paused = %(is_paused)s AND NOT is_applied;
 
 -- name: by_id
 -- An upload without a scope, for workers and the reconciler.
@@ -246,12 +250,13 @@ WHERE id = %(id)s AND status IN ('pending', 'processing')
 RETURNING *;
 
 -- name: reopen
--- A failed upload waits again, with its attempts counted from zero.
+-- A failed upload waits again, with its attempts counted from zero; not one whose file retention has
+-- just removed.
 UPDATE uploads
 SET status = 'pending', attempts_before = attempt, finished_at = NULL, error = NULL,
     error_code = NULL, stage = NULL, progress = 0, rows_done = 0, worker = NULL,
     waiting_since = now(), purged_at = NULL, hand_backs = 0, retry_at = NULL
-WHERE id = %(id)s AND status = 'failed'
+WHERE id = %(id)s AND status = 'failed' AND source_key IS NOT NULL
 RETURNING *;
 
 -- name: source_removed

@@ -74,32 +74,48 @@ async def pause(system: System, *, by: str | None) -> None:
     """
     await _set_paused(system, by, is_paused=True)
     await system.queue.pause()
+    await _note_applied(system, is_paused=True)
 
 
 async def resume(system: System, *, by: str | None) -> None:
     """Start jobs again.
 
     Raises:
-        ServiceUnavailableError: Redis doesn't answer; nothing was changed.
+        ServiceUnavailableError: Redis doesn't answer. If it answered at first, the record says that
+            the queue runs, and the reconciler resumes it in Redis.
     """
     await system.queue.ping()
     await _set_paused(system, by, is_paused=False)
     await system.queue.resume()
+    await _note_applied(system, is_paused=False)
 
 
-async def put_pause_back(system: System) -> None:
-    """Pause the queue again if the record says that it is paused and Redis has lost that."""
-    async with system.pool.connection() as connection:
-        row = await (await connection.execute(_SQL["is_paused"])).fetchone()
-    if row is not None and row["is_paused"] and not await system.queue.is_paused():
+async def apply_pause(system: System) -> None:
+    """Pause or resume the queue in Redis where Redis has lost or missed what the record says.
+
+    A queue that another program has paused in Redis stays paused.
+    """
+    row = await fetch_one(system.pool, _SQL["queue_state"])
+    assert row is not None
+    if row["is_paused"]:
+        if await system.queue.is_paused():
+            return
         log.warning("pause restored, Redis had lost it")
         await system.queue.pause()
+    elif not row["is_applied"]:
+        log.warning("queue resumed, Redis had missed it")
+        await system.queue.resume()
+    else:
+        return
+    await _note_applied(system, is_paused=row["is_paused"])
 
 
 async def _set_paused(system: System, by: str | None, *, is_paused: bool) -> None:
-    parameters = {"is_paused": is_paused, "by": by}
-    async with system.pool.connection() as connection:
-        await connection.execute(_SQL["set_paused"], parameters)
+    await execute(system.pool, _SQL["set_paused"], {"is_paused": is_paused, "by": by})
+
+
+async def _note_applied(system: System, *, is_paused: bool) -> None:
+    await execute(system.pool, _SQL["note_applied"], {"is_paused": is_paused})
 
 
 async def forget_source(system: System, upload: Row) -> None:
@@ -134,6 +150,9 @@ async def retry(system: System, user: User, upload_id: UUID) -> Row:
         if reopened is not None:
             await audit.record(connection, "retry", who=user, job_id=upload_id)
     if reopened is None:
+        latest = await get(system, user, upload_id)
+        if latest["source_key"] is None:  # retention has just removed it
+            raise SourceGoneError(SOURCE_GONE)
         raise ConflictError("Another user has just retried this upload.")
     metrics.RETRIES.labels(by="operator").inc()
     log.info("upload reopened", job_id=str(upload_id))

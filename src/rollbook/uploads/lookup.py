@@ -179,7 +179,7 @@ async def whole_queue(system: System) -> dict[str, int | bool]:
             else:  # a cancelled job leaves the queue
                 counts["total"] -= row["uploads"]
         # No attempt begins during a pause, even if Redis has lost the pause.
-        paused = await (await connection.execute(_SQL["is_paused"])).fetchone()
+        paused = await (await connection.execute(_SQL["queue_state"])).fetchone()
     if paused is not None and paused["is_paused"]:
         counts["is_paused"] = True
     return counts

@@ -6,6 +6,7 @@ ROLLBOOK_RECONCILE_INTERVAL_S seconds. ``FLUSHALL`` at any moment therefore lose
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +17,15 @@ from rollbook.backends.database import exclusive, fetch_all, queries
 from rollbook.backends.files import SOURCE_GONE
 from rollbook.errors import ServiceUnavailableError
 from rollbook.notifications import outbox
-from rollbook.queue.uploads import OPEN_STATES
-from rollbook.service import store_proof
+from rollbook.queue.uploads import LOOK_AGAIN_MS, OPEN_STATES
+from rollbook.service import clocks, store_proof
 from rollbook.telemetry import metrics
-from rollbook.uploads.control import forget_source, put_pause_back
+from rollbook.uploads.control import apply_pause, forget_source
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
     import psycopg
 
     from rollbook.backends.database import Row
@@ -29,6 +33,8 @@ if TYPE_CHECKING:
 
 #: Held while one process reconciles (any fixed number will do).
 LOCK = 0x7265636F
+#: Seconds that Redis and the store may take together between two statements of a round.
+IDLE_S = 120.0
 #: Jobs whose state is read from the queue in one request.
 BATCH = 500
 
@@ -52,6 +58,8 @@ class Reconciled:
     added: int = 0
     failed: int = 0
     removed: int = 0
+    #: Whether the store didn't answer, or wasn't the installation's: it is asked once in a round.
+    is_store_away: bool = field(default=False, compare=False)
     #: The uploads that it ended, or whose end may not have been announced.
     ended: list[Row] = field(default_factory=list, compare=False)
 
@@ -64,13 +72,15 @@ async def run_once(system: System) -> Reconciled | None:
         psycopg.OperationalError: PostgreSQL doesn't.
     """
     done = Reconciled()
-    async with exclusive(system.pool, LOCK) as connection:
+    async with exclusive(system.pool, LOCK, idle_s=IDLE_S) as connection:
         if connection is None:
             return None
-        await put_pause_back(system)  # before any job is added
+        await apply_pause(system)  # before any job is added
         lock = {"lock_s": system.settings.lock_duration_ms / 1000}
-        for upload, state in await _open_uploads(system, connection, lock):
+        found = await _open_uploads(system, connection, lock)
+        for upload, state in found:
             await _reconcile_open(system, connection, upload, state, done)
+        await _promote(system, [upload["id"] for upload, state in found if state == "delayed"])
         waiting = {"ids": await system.queue.waiting_ids()}
         for upload in await fetch_all(connection, _SQL["ended_of"], waiting):
             done.removed += await system.queue.remove(upload["id"])
@@ -100,6 +110,20 @@ async def _open_uploads(
     return pairs
 
 
+async def _promote(system: System, delayed: Sequence[UUID]) -> None:
+    """Let uploads run that a worker with a wrong clock has delayed for longer than any delay is."""
+    settings = system.settings
+    longest_s = max(
+        settings.longest_backoff_s,
+        settings.backoff_ms / 1000 * 2**settings.attempts,
+        LOOK_AGAIN_MS / 1000,
+    )
+    margin_s = longest_s + settings.clock_tolerance_s
+    latest = await clocks.now(system.pool) + dt.timedelta(seconds=margin_s)
+    if promoted := await system.queue.promote_later_than(latest, delayed):
+        log.warning("uploads were delayed by a wrong clock, they run now", uploads=promoted)
+
+
 async def _reconcile_open(
     system: System,
     connection: psycopg.AsyncConnection[Row],
@@ -114,7 +138,7 @@ async def _reconcile_open(
         return
     if state in OPEN_STATES:
         return
-    if not await _has_source(system, upload):
+    if not await _has_source(system, upload, done):
         await _fail(system, connection, upload, done, "source_gone", SOURCE_GONE)
     elif state == "failed" and upload["status"] == "processing":
         # Its workers died more often than maxStalledCount allows, so none of them recorded it.
@@ -128,16 +152,19 @@ async def _reconcile_open(
         log.warning("upload was not queued, added again", job_id=str(upload["id"]), state=state)
 
 
-async def _has_source(system: System, upload: Row) -> bool:
+async def _has_source(system: System, upload: Row, done: Reconciled) -> bool:
     """Whether the file is there; also True while the store is unreachable or a foreign one."""
     if upload["source_key"] is None:
         return False
+    if done.is_store_away:
+        return True
     try:
         if await system.store.has(upload["source_key"]):
             return True
         await store_proof.prove(system)
     except ServiceUnavailableError as error:
         log.warning("store not usable", job_id=str(upload["id"]), reason=error.message)
+        done.is_store_away = True
         return True
     return False
 

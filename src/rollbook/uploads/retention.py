@@ -44,6 +44,8 @@ LOCK = 0x70757267
 #: Seconds between two checks whether the daily round is due.
 LOOK_S = 15 * 60
 EVERY = dt.timedelta(days=1)
+#: Seconds that a round may take before another process may begin one.
+LONGEST_S = 6 * 3600.0
 #: A file without a record may be an upload that is being received: its record is written last.
 ORPHAN_AGE = dt.timedelta(days=1)
 MIN_REPORT_DAYS = 7
@@ -126,7 +128,7 @@ async def run_once(system: System, *, dry_run: bool = False) -> Purged | None:
     def ago(days: int) -> dt.datetime:
         return now - dt.timedelta(days=days)
 
-    async with exclusive(system.pool, LOCK) as connection:
+    async with exclusive(system.pool, LOCK, idle_s=LONGEST_S) as connection:
         if connection is None:
             return None
         unbounded(connection)
@@ -331,7 +333,7 @@ async def _purge_orphans(system: System, now: dt.datetime, purged: Purged, dry_r
     It removes none if another installation uses the store: the uploads of that installation are in
     another record.
     """
-    if not await _is_ours_alone(system, now):
+    if not await _may_remove_orphans(system, now):
         return
     async for file, is_orphan in _listed(system, now):
         if is_orphan:
@@ -343,10 +345,12 @@ async def _purge_orphans(system: System, now: dt.datetime, purged: Purged, dry_r
         await system.store.remove_empty(now - ORPHAN_AGE)
 
 
-async def _is_ours_alone(system: System, now: dt.datetime) -> bool:
-    """Whether only this installation uses the store, by the marks of all installations there.
+async def _may_remove_orphans(system: System, now: dt.datetime) -> bool:
+    """Whether files of no upload may be removed: only this installation uses the store.
 
     This installation's mark must be older than ORPHAN_AGE: by then another one has left its mark.
+    The age of a file is known only where the store's clock is right: a file that is being received
+    could look old.
     """
     installation = await store_proof.prove(system)
     said = await system.store.installations()
@@ -358,7 +362,16 @@ async def _is_ours_alone(system: System, now: dt.datetime) -> bool:
             others=others,
         )
         return False
-    return installation in said and said[installation] <= now - ORPHAN_AGE
+    if installation not in said or said[installation] > now - ORPHAN_AGE:
+        return False
+    ahead_s = (await system.store.now() - await clocks.now(system.pool)).total_seconds()
+    if abs(ahead_s) > system.settings.clock_tolerance_s:
+        log.error(
+            "orphaned files not removed, the file store's clock differs from PostgreSQL's",
+            ahead_s=round(ahead_s),
+        )
+        return False
+    return True
 
 
 async def _purge_sources(

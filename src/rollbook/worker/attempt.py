@@ -37,6 +37,7 @@ from rollbook.model import FINAL, OUTCOMES, Progress
 from rollbook.notifications import outbox
 from rollbook.queue.bull_worker import hand_back, is_let_go
 from rollbook.queue.publisher import announce_progress
+from rollbook.queue.uploads import LOOK_AGAIN_MS
 from rollbook.telemetry import correlation, logs, metrics, traces
 from rollbook.uploads.control import forget_source
 
@@ -50,8 +51,6 @@ if TYPE_CHECKING:
 
 #: Seconds between two heartbeats; also how long a cancelled job may still run.
 HEARTBEAT_S = 0.5
-#: Milliseconds after which an upload that waits for the voter roll checks for answers itself.
-LOOK_AGAIN_MS = 3_600_000
 
 UNFORESEEN = (
     "Processing the file failed unexpectedly. Nothing of it was merged. The operator's log has the "
@@ -189,8 +188,8 @@ class Attempts:
         upload = await fetch_one(self._system.pool, _SQL["by_id"], {"id": upload_id})
         if upload is None:
             raise UnrecoverableError("There is no upload of this id in the record.")
-        paused = await fetch_one(self._system.pool, _SQL["is_paused"])
-        if upload["status"] not in FINAL and paused is not None and paused["is_paused"]:
+        queue = await fetch_one(self._system.pool, _SQL["queue_state"])
+        if upload["status"] not in FINAL and queue is not None and queue["is_paused"]:
             log.warning("pause restored, Redis had lost it")
             await self._system.queue.pause()
             await self._let_go(job, token)

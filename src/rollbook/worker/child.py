@@ -167,6 +167,7 @@ def _run(settings: Settings, task: dict[str, Any], answers: TextIO) -> dict[str,
         name=name,
         keepalive=settings.keepalive,
         lock_timeout_s=settings.lock_wait_s,
+        answer_s=settings.database_answer_s,
     ) as connection:
         _expect_store(connection, store)
         if task["work"] == "erase":

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from rollbook import clock, config
 from rollbook.accounts.users import issue_token
 from rollbook.backends.database import connect
-from rollbook.backends.files import source_key
+from rollbook.backends.files import FileStore, source_key
 from rollbook.cli.purge import purge
 from rollbook.errors import ConflictError, ServiceUnavailableError, SourceGoneError
 from rollbook.folder import intake
@@ -51,8 +51,8 @@ REPORTS = "/api/v1/bulk-upload/reports"
 
 @pytest.fixture
 def later(monkeypatch: pytest.MonkeyPatch) -> Later:
-    """Move our clock, and PostgreSQL's as far as it is asked, so many days on from now."""
-    true_now, there = clock.now, clocks.now
+    """Move our clock, PostgreSQL's and the store's, as far as they are asked, so many days on."""
+    true_now, there, stores = clock.now, clocks.now, FileStore.now
 
     def move(days: float) -> None:
         ahead = dt.timedelta(days=days)
@@ -60,8 +60,12 @@ def later(monkeypatch: pytest.MonkeyPatch) -> Later:
         async def now(pool: Pool) -> dt.datetime:
             return await there(pool) + ahead
 
+        async def store_now(store: FileStore) -> dt.datetime:
+            return await stores(store) + ahead
+
         monkeypatch.setattr(clock, "now", lambda: true_now() + ahead)
         monkeypatch.setattr(clocks, "now", now)
+        monkeypatch.setattr(FileStore, "now", store_now)
 
     return move
 

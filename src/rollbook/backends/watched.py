@@ -1,0 +1,74 @@
+"""A blocking connection that finds out while it waits that its server waits for it.
+
+A merge's statement may take minutes, so no clock can tell one that runs from one whose answer was
+lost on the way. Keepalives find a server that is gone, but not one behind a proxy that keeps both
+ends up. The server itself knows, and a second connection asks it.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import psycopg
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from psycopg.abc import PQGen
+
+Answer = TypeVar("Answer")
+
+
+class WatchedConnection(psycopg.Connection[Any]):
+    """A connection that ``watch`` may end."""
+
+    #: Since when an answer is waited for, by the monotonic clock; None while none is.
+    waiting_since: float | None = None
+
+    def wait(self, gen: PQGen[Answer], *args: Any, **more: Any) -> Answer:
+        """Wait for an answer; raises ``OperationalError`` where the connection is ended."""
+        self.waiting_since = time.monotonic()
+        try:
+            return super().wait(gen, *args, **more)
+        finally:
+            self.waiting_since = None
+
+
+def watch(
+    connection: WatchedConnection, is_at_work: Callable[[int], bool | None], answer_s: float
+) -> None:
+    """End a connection once its server doesn't work on what it waits for.
+
+    Args:
+        connection: which is watched in a thread, until it is closed.
+        is_at_work: whether the server works for the session of this process id; None when it can't
+            be asked now.
+        answer_s: seconds of waiting after which the server is asked, again and again.
+    """
+    threading.Thread(target=_watch, args=(connection, is_at_work, answer_s), daemon=True).start()
+
+
+def _watch(
+    connection: WatchedConnection, is_at_work: Callable[[int], bool | None], answer_s: float
+) -> None:
+    while not connection.closed:
+        time.sleep(answer_s / 2)
+        since = connection.waiting_since
+        if since is None or time.monotonic() - since < answer_s:
+            continue
+        pid = connection.info.backend_pid
+        # Only where it is still the same answer that is waited for.
+        if is_at_work(pid) is False and connection.waiting_since == since:
+            with suppress(OSError, psycopg.Error):
+                _end(connection.fileno())
+
+
+def _end(descriptor: int) -> None:
+    """Let the wait for an answer hear that the connection is over."""
+    with socket.socket(fileno=os.dup(descriptor)) as own:
+        own.shutdown(socket.SHUT_RDWR)
