@@ -20,10 +20,5 @@ def today() -> dt.date:
 
 
 def in_words(moment: dt.datetime, zone: str) -> str:
-    """A moment for people, with its zone: ``2026-11-24 10:00 SAST``.
-
-    Args:
-        moment: aware of its zone.
-        zone: the name of the zone for people, such as ``Africa/Johannesburg``.
-    """
+    """An aware moment for people, with the named zone: ``2026-11-24 10:00 SAST``."""
     return f"{moment.astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M %Z}"

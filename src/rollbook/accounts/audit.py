@@ -172,10 +172,7 @@ def of_attempt(
 ) -> tuple[LiteralString, dict[str, Any]]:
     """The statement for a worker's entry about an attempt, blocking or not.
 
-    Args:
-        act: the attempt begins, or the upload has ended with it.
-        upload: the row of the table ``uploads`` as it was claimed.
-        failed: the code of the error with which the upload ended.
+    ``upload`` is the row as it was claimed; ``failed`` the error code with which it ended.
     """
     return entry(
         act,
@@ -261,16 +258,9 @@ async def entries(
     page: int = 1,
     page_size: int = 50,
 ) -> tuple[list[Row], int]:
-    """A page of entries, newest first, and their total number.
+    """A page of entries in the reader's scope, newest first, and their total number.
 
-    Args:
-        pool: the record.
-        reader: entries in this user's scope.
-        own: only the reader's own entries.
-        job_id: only entries of this upload.
-        act: only this act.
-        page: from 1.
-        page_size: entries on a page.
+    With ``own``, only the reader's own entries.
     """
     parameters = {
         "user_id": reader.id,

@@ -60,17 +60,10 @@ async def make(
     place: Scope = EVERYWHERE,
     expires_at: dt.datetime | None = None,
 ) -> tuple[Row, str]:
-    """Make a key.
+    """Make a key for a program.
 
-    Args:
-        pool: the record.
-        settings: have the limits.
-        maker: whose key it is; a person.
-        name: for lists and the audit trail.
-        scopes: what it may be used for, one or more.
-        role: at most the maker's; None: the place says it, or it is the maker's.
-        place: within the maker's; what isn't said of it is the maker's.
-        expires_at: at most ROLLBOOK_KEY_DAYS from now; None: then.
+    ``role``, ``place`` and ``expires_at`` are at most the maker's and ROLLBOOK_KEY_DAYS from now,
+    which are also the defaults; a place with a municipality or province implies the role.
 
     Returns:
         The key as ``listed`` shows it, and the key itself, which isn't stored.

@@ -48,12 +48,7 @@ async def listed(
 ) -> list[Office]:
     """The offices of the reader's scope: national, then each province with its municipalities.
 
-    Args:
-        pool: the record.
-        reader: whose scope counts.
-        search: a part of the name, or the whole code.
-        province: only those of this province, by code or name.
-        has_account: only those with an open account, or without one.
+    ``search`` is a part of the name, or the whole code; ``province`` is a code or a name.
     """
     rows = await fetch_all(pool, _SQL["offices"], reader.scope.parameters())
     people = defaultdict(list)

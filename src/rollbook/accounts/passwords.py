@@ -107,11 +107,7 @@ async def hash_of(password: str) -> str:
 
 
 async def verify(password: str, known_hash: str | None) -> tuple[bool, str | None]:
-    """Compare a password with a hash, in constant time.
-
-    Args:
-        password: as it was typed.
-        known_hash: None where there is no account: the answer then takes as long.
+    """Compare a password with a hash, in constant time; without a hash it takes as long.
 
     Returns:
         Whether it is right, and the hash to store from now on where the settings have changed.

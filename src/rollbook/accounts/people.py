@@ -50,16 +50,8 @@ async def listed(
 ) -> tuple[list[Row], int]:
     """A page of people's accounts in the reader's scope, and their number.
 
-    Args:
-        pool: the record.
-        reader: whose scope counts; ``may_change`` of each row says whether they manage it.
-        user_id: only this one.
-        search: a part of the address or the name.
-        role: only this role.
-        state: only this state.
-        place: only of this province (a code or a name), or of this municipality.
-        page: from 1.
-        page_size: accounts on a page.
+    ``may_change`` of each row says whether the reader manages the account. ``search`` is a part of
+    the address or the name; the province of ``place`` is a code or a name.
     """
     province = places.find_province(place.province) if place.province else None
     parameters = {
@@ -82,14 +74,7 @@ async def invite(
 ) -> tuple[Row, Link]:
     """Add an account without a password, and make the link by which its person chooses one.
 
-    Args:
-        pool: the record.
-        settings: have the link's lifetime.
-        by: the administrator.
-        email: the person's address.
-        role: of the account.
-        place: of the role; what isn't said of it is the administrator's.
-        name: the person's; may be empty.
+    What ``place`` leaves out is the administrator's own.
 
     Raises:
         InvalidRequestError: the address, the name, or the role with its place doesn't fit.
@@ -134,14 +119,8 @@ async def change(
 ) -> Row:
     """Set another role or place, which ends the account's sessions, or open a closed account.
 
-    Args:
-        pool: the record.
-        by: the administrator.
-        user_id: the account.
-        version: of the account as it was read.
-        role: None leaves it.
-        place: of the role; what isn't said of it stays, where the role has it.
-        is_open: open the account again.
+    ``version`` is that of the account as it was read. A role of None, and what ``place`` leaves
+    out, stay as they are.
 
     Raises:
         NotFoundError: there is no such account in the administrator's scope.
@@ -174,11 +153,7 @@ async def change(
 async def close(pool: Pool, by: User, user_id: UUID, *, version: int | None = None) -> Row:
     """Close an account: its sessions, links and keys are refused from now on.
 
-    Args:
-        pool: the record.
-        by: the administrator.
-        user_id: the account.
-        version: of the account as it was read; None closes it however it is.
+    ``version`` is that of the account as it was read; None closes any version.
 
     Raises:
         NotFoundError: there is no such account in the administrator's scope.

@@ -102,11 +102,7 @@ class Provider:
     ) -> dict[str, Any]:
         """Exchange an authorization code for the verified claims about the person.
 
-        Args:
-            code: from the redirect.
-            issuer: the issuer named in the redirect (RFC 9207), if any.
-            nonce: the one that the sign-in began with.
-            verifier: the PKCE verifier that the sign-in began with.
+        ``issuer`` is the one named in the redirect (RFC 9207), if any.
 
         Raises:
             NotAuthenticatedError: the code or the ID token isn't good.

@@ -50,16 +50,10 @@ def sign(settings: Settings, audience: str, claims: dict[str, Any], *, until: dt
 
 
 def read(settings: Settings, audience: str, token: str, *, wants: list[str]) -> dict[str, Any]:
-    """Verify a token and return its claims.
-
-    Args:
-        settings: have the keys.
-        audience: the audience that it must have.
-        token: the encoded token.
-        wants: claims that it must have beside the standard ones.
+    """Verify a token and return its claims, among them those of ``wants``.
 
     Raises:
-        BadTokenError: it is forged, expired or for another audience.
+        BadTokenError: it is malformed, forged, expired or for another audience, or lacks a claim.
     """
     try:
         named = jwt.get_unverified_header(token)["kid"]

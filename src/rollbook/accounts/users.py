@@ -98,9 +98,7 @@ async def add_first(pool: Pool, settings: Settings) -> tuple[str, str | None] | 
 async def acting(pool: Pool, email: str | None) -> User:
     """The account in whose name the command line acts; shell access is enough authority.
 
-    Args:
-        pool: the record.
-        email: the account; None: the first super_admin.
+    Without an address, it is the first super_admin's.
 
     Raises:
         NotFoundError: there is no such account, or it is closed.
@@ -257,11 +255,8 @@ def issue_token(
 ) -> str:
     """A signed token that names the user and the session, but no rights.
 
-    Args:
-        settings: have the key and the lifetimes.
-        user: the account.
-        renews: the session that it continues; None: a new one.
-        begun: when the sign-in began; None: now.
+    It continues the session ``renews``, or begins a new one. ``begun`` is when the sign-in began,
+    by default now.
     """
     now = clock.now()
     begun = renews.begun if renews else begun or now
@@ -336,10 +331,6 @@ def is_address(text: str) -> bool:
 
 def place_of(role: Role, scope: Scope) -> Scope:
     """The place of a role, as the register writes it: the province's code, the municipality's name.
-
-    Args:
-        role: of the account.
-        scope: the place as somebody wrote it, by code or name.
 
     Raises:
         InvalidRequestError: there is one part too many or too few, or no such place; the sentence

@@ -36,12 +36,7 @@ class Door:
     """
 
     def __init__(self, settings: Settings, trusted: str | list[str] | None) -> None:
-        """Count nothing yet.
-
-        Args:
-            settings: the limits.
-            trusted: the addresses and networks of reverse proxies, as in FORWARDED_ALLOW_IPS.
-        """
+        """``trusted`` has the addresses of reverse proxies, as in FORWARDED_ALLOW_IPS."""
         self.head_s = settings.head_timeout_s
         self.head_kb = settings.max_head_kb
         self._most = settings.connections_per_address

@@ -30,11 +30,9 @@ _UNUSED: Final = ("HTTPValidationError", "ValidationError")
 def complete(document: dict[str, Any], *, base: str, server: str, is_strict: bool) -> None:
     """Add what FastAPI leaves out: failures, examples, names, texts and media types.
 
-    Args:
-        document: the OpenAPI document, as FastAPI makes it.
-        base: the prefix of the operations that have failures in common.
-        server: the installation's address, or ``/`` for the one that the document came from.
-        is_strict: whether unknown members of a body are refused.
+    ``base`` is the prefix of the operations that have failures in common. ``server`` is the
+    installation's address, or ``/`` for the one that the document came from. ``is_strict``: unknown
+    members of a body are refused.
     """
     document["servers"] = [{"url": server, "description": "This installation"}]
     examples = json.loads(EXAMPLES.read_text(encoding="utf-8")) if EXAMPLES.exists() else {}

@@ -30,10 +30,8 @@ HEADERS: Final[Mapping[str, str]] = {
 def add(headers: MutableHeaders, scope: Scope, *, hsts_s: int) -> None:
     """Add the headers that an answer doesn't set itself.
 
-    Args:
-        headers: the answer's headers.
-        scope: the request's scope; a trusted proxy sets its scheme.
-        hsts_s: seconds for which browsers must use HTTPS; 0: no such header.
+    The scheme is the scope's, which a trusted proxy sets. Browsers must use HTTPS for ``hsts_s``
+    seconds; 0: no such header.
     """
     wanted = dict(HEADERS)
     if scope["scheme"] == "https" and hsts_s:

@@ -30,13 +30,9 @@ DATABASE_S = 10.0
 
 @asynccontextmanager
 async def client_of(settings: Settings, *, email: str | None) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the API in this process, signed in as an account.
+    """A client of the API in this process, signed in as an account; None: the first super_admin.
 
     None of the services that an API process runs is started.
-
-    Args:
-        settings: with the addresses of both engines.
-        email: the account; None: the first super_admin.
 
     Raises:
         NotFoundError: there is no such account, or it is closed.

@@ -82,11 +82,6 @@ def form_fields(request: Request) -> Collection[str]:
 def refuse_field(request: Request, name: str, *, is_file: bool) -> None:
     """Refuse a form's field that the request's route doesn't know.
 
-    Args:
-        request: whose body has the form.
-        name: of the field.
-        is_file: whether the field has a file name.
-
     Raises:
         InvalidRequestError: always; the sentence names the nearest field.
     """

@@ -237,12 +237,8 @@ async def carry(
 ) -> End | None:
     """Send a client its messages until it is disconnected.
 
-    Args:
-        feed: the source of messages.
-        client: the new client.
-        since: the number of the last message that it knows.
-        write: sends a message, and waits while the connection's buffer is full.
-        gone: returns when the client has disconnected.
+    ``since`` is the number of the last message that it knows. ``write`` waits while the
+    connection's buffer is full; ``gone`` returns when the client has disconnected.
 
     Returns:
         Why we disconnected it; None when it disconnected itself.

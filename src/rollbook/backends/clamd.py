@@ -40,11 +40,7 @@ log = structlog.get_logger(__name__)
 
 
 async def scan(settings: Settings, chunks: AsyncIterator[bytes]) -> None:
-    """Scan a file with the scanner of ROLLBOOK_CLAMD_URL.
-
-    Args:
-        settings: have the scanner's address and its timeout.
-        chunks: the file's content.
+    """Scan a file's content with the scanner of ROLLBOOK_CLAMD_URL.
 
     Raises:
         InfectedFileError: the scanner found something.

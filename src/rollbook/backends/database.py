@@ -138,10 +138,7 @@ async def fetch_page(
 ) -> tuple[list[Row], int]:
     """One page of a query's result, and the number of rows over all pages.
 
-    Args:
-        where: see ``execute``.
-        query: takes ``limit`` and ``offset``; each row has the total as ``found``.
-        parameters: the query's parameters.
+    The query takes ``limit`` and ``offset``, and each row has the total as ``found``.
     """
     page = await fetch_all(where, query, parameters)
     if page or not parameters["offset"]:
@@ -162,10 +159,7 @@ async def exclusive(
 ) -> AsyncIterator[Connection | None]:
     """A transaction that holds an advisory lock; None when another process holds that lock.
 
-    Args:
-        pool: gives the connection.
-        lock: any fixed number, or a name.
-        idle_s: seconds that the holder may do something else; then PostgreSQL frees the lock.
+    PostgreSQL frees the lock when the holder does something else for ``idle_s`` seconds.
     """
     query = queries("locks")["try_number" if isinstance(lock, int) else "try_name"]
     async with pool.connection() as connection:
@@ -190,14 +184,8 @@ def make_pool(
 ) -> Pool:
     """A pool that isn't open yet; its connections commit by block and return dicts.
 
-    Args:
-        address: of PostgreSQL.
-        min_size: connections that are kept open.
-        max_size: connections at a time.
-        keepalive: when the other end counts as lost.
-        answer_s: seconds that PostgreSQL gets for a statement.
-        statement_timeout_s: after which PostgreSQL itself ends a statement.
-        lock_timeout_s: after which it ends one that waits for a lock.
+    A statement gets ``answer_s`` seconds. PostgreSQL itself ends one after ``statement_timeout_s``,
+    or when it has waited for a lock for ``lock_timeout_s``.
     """
     limits = {
         "statement_timeout": statement_timeout_s,
@@ -251,13 +239,9 @@ def connect(
 ) -> psycopg.Connection[Row]:
     """One blocking connection, for the child process and the command line.
 
-    Args:
-        address: of PostgreSQL.
-        name: by which ``pg_stat_activity`` shows it.
-        keepalive: when the other end counts as lost.
-        lock_timeout_s: after which PostgreSQL ends a statement that waits for a lock.
-        answer_s: seconds without an answer after which PostgreSQL is asked over another connection
-            whether it still works on the statement; None asks never.
+    ``pg_stat_activity`` shows it by its name. PostgreSQL ends a statement that has waited for a
+    lock for ``lock_timeout_s``. After ``answer_s`` seconds without an answer, PostgreSQL is asked
+    over another connection whether it still works on the statement; None asks never.
 
     Raises:
         ServiceUnavailableError: PostgreSQL doesn't answer.

@@ -122,12 +122,9 @@ class FileStore:
     ) -> None:
         """Open the store.
 
-        Args:
-            url: where it is.
-            retry_s: seconds for which a call to an object store is tried again; then it is away.
-            allow_http: take an object store without TLS too.
-            make: make the folder of a local store. Where a mount is expected, a folder that is made
-                would hide that it is missing.
+        A call to an object store is tried again for ``retry_s`` seconds. ``make`` makes the folder
+        of a local store: where a mount is expected, a folder that is made would hide that it is
+        missing.
 
         Raises:
             ConfigurationError: the URL is not that of a known kind of store.

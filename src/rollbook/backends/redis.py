@@ -95,19 +95,14 @@ def make_client(
     answer_s: float | None = None,
     keepalive: KeepAlive = KeepAlive(),  # noqa: B008 - frozen
 ) -> Redis:
-    """A client with a pool of its own.
+    """A client with a pool of its own; at its limit, a caller waits for ten seconds.
 
-    Args:
-        address: a URL.
-        max_connections: who wants one more waits for ten seconds.
-        answer_s: seconds that a command gets, with retries and new connections. None for a client
-            that blocks: its reads get HANGING_S, because redis-py's default cuts a blocking pop
-            off, after which an idle worker needed seconds instead of milliseconds to pick up a
-            job.
-        keepalive: when a server that says nothing counts as lost.
+    A command gets ``answer_s`` seconds, with retries and new connections. None is for a client that
+    blocks: its reads get HANGING_S, because redis-py's default cuts a blocking pop off, after which
+    an idle worker needed seconds instead of milliseconds to pick up a job.
 
     Raises:
-        ConfigurationError: the address can't be one.
+        ConfigurationError: the address isn't a URL of Redis.
     """
     options: dict[str, Any] = {
         "decode_responses": True,

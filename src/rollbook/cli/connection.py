@@ -139,12 +139,8 @@ class Connection:
     ) -> Answer:
         """Send a file as a stream; a repeat has the same Idempotency-Key and is no second upload.
 
-        Args:
-            path: the route.
-            file: is opened again for each try.
-            fields: the other fields of the form.
-            key: the Idempotency-Key; None: a new one.
-            sent: is called with the bytes that have been read of the file in this try.
+        The file is opened again for each try. ``sent`` is called with the bytes that this try has
+        read.
         """
         headers = {"Idempotency-Key": key or str(uuid4())}
         timeout = httpx.Timeout(UPLOAD_ANSWER_S, connect=CONNECT_S)
@@ -208,13 +204,9 @@ class Connection:
     ) -> httpx.Response:
         """Send a request until it is answered, within the bounds of the connection's patience.
 
-        Args:
-            method: of HTTP.
-            path: the route.
-            repeatable: whether a request that may have been carried out is sent again.
-            request: more arguments of ``httpx``'s request.
-            content: makes those that each try needs fresh.
-            stream: leave the answer's content to be read.
+        A request that may have been carried out is sent again if it is ``repeatable``. ``content``
+        makes the arguments that each try needs fresh; with ``stream``, the answer's content isn't
+        read.
         """
         await self._renew()
         tries = _Tries(self.name, self.patience_s)
@@ -357,12 +349,7 @@ class _Tries:
         self._deadline: float | None = None
 
     async def is_another_worth_it(self, why: str, wait_s: float = 0.0) -> bool:
-        """Pause before another try; False when the time for that is over.
-
-        Args:
-            why: the reason of the last failure.
-            wait_s: the shortest pause, as the server asks for it, in seconds.
-        """
+        """Pause for ``wait_s`` seconds or longer; False when no time for another try is left."""
         now = asyncio.get_running_loop().time()
         if self._deadline is None:
             self._deadline = now + self._patience_s

@@ -26,16 +26,10 @@ LONGEST_NAME = 200
 async def download(
     connection: Connection, path: str, target: Path | None, *, force: bool = False
 ) -> Path:
-    """Store a file of the server.
+    """Store a file of the server, and return its path.
 
-    Args:
-        connection: to the server.
-        path: the route.
-        target: the file, or a folder in which it gets the server's name for it; None: this folder.
-        force: replace a file that is there.
-
-    Returns:
-        The file.
+    ``target`` is the file, or a folder in which it gets the server's name for it; None: this
+    folder.
 
     Raises:
         ConflictError: there is such a file already, or it can't be written.

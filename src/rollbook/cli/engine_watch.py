@@ -24,13 +24,9 @@ log = structlog.get_logger(__name__)
 
 
 async def keep_running(engines: Engines, *, restarts: int) -> None:
-    """Start an engine again whenever it has ended, until this is cancelled.
+    """Start an engine again whenever it has ended, ``restarts`` times in a row, until cancelled.
 
     Runs in the main thread: the kernel ends an engine with the thread that started it.
-
-    Args:
-        engines: that run.
-        restarts: how often in a row one is started again.
 
     Raises:
         EngineError: one ended more often, or can't be started; what supervises the process acts.

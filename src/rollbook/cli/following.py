@@ -26,17 +26,10 @@ QUEUE_LOOK_S = 5.0
 async def follow(
     connection: Connection, job_id: str, *, quiet: bool, timeout_s: float, again: str
 ) -> Data:
-    """Wait until a job has ended.
+    """Wait until a job has ended, and return its last status.
 
-    Args:
-        connection: to its server.
-        job_id: the job.
-        quiet: no progress bar; sentences about delays are written all the same.
-        timeout_s: the longest wait, in seconds.
-        again: the command with which to wait again.
-
-    Returns:
-        Its last status.
+    With ``quiet`` there is no progress bar, but sentences about delays are written all the same.
+    ``again`` is the command with which to wait again.
 
     Raises:
         WaitedTooLongError: it hasn't ended in time.

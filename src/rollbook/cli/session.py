@@ -162,12 +162,7 @@ def _with(settings: Settings, database_url: str | None, redis_url: str | None) -
 
 
 def run(component: str, work: Callable[[System], Awaitable[T]], *, make: bool = False) -> T:
-    """Open the system of an installation for one command, and run it.
-
-    Args:
-        component: the name of the command in log lines.
-        work: what the command does.
-        make: as in ``engines``.
+    """Open the system of an installation for one command, and run it; ``make`` as in ``engines``.
 
     Raises:
         NoInstallationError: there is no installation, and ``make`` isn't set.

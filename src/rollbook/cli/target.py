@@ -78,11 +78,7 @@ def run(
 ) -> T:
     """Run a command's work on the installation that it is for.
 
-    Args:
-        work: what the command does.
-        server: the address that was given.
-        acting: the account that was given by ``--as``.
-        interruption: what Ctrl-C means.
+    ``acting`` is the account that ``--as`` named.
 
     Raises:
         NoInstallationError: there is neither a server nor an installation.

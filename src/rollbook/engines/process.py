@@ -110,8 +110,7 @@ class Engine:
     def start(self, watch_fd: int | None) -> None:
         """Start the process without waiting until it is ready.
 
-        Args:
-            watch_fd: the pipe to the watchdog; None where the kernel sends the death signal.
+        ``watch_fd`` is the pipe to the watchdog; None where the kernel sends the death signal.
 
         Raises:
             EngineError: it can't be started.

@@ -233,10 +233,7 @@ class Folder:
     def finish(self, claim: Claim, target: str, *, error: str | None = None) -> None:
         """Move a claimed file to its target, with an error text beside it; repeating it is fine.
 
-        Args:
-            claim: the claimed file.
-            target: ``processed`` or ``failed``, in the folder that the file came from.
-            error: a text for the person who put the file there.
+        ``target`` is ``processed`` or ``failed``, in the folder that the file came from.
         """
         with (
             self._opened(for_file=True) as root,

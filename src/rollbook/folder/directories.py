@@ -20,11 +20,10 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 def reached(start: int, *names: str, make: int | None = None) -> Iterator[int]:
     """A folder below another, reached without following a link.
 
-    Args:
-        start: a descriptor of the folder to start from.
-        names: the path's components.
-        make: the mode of folders that are made where they are missing; ``SHARED`` gives each the
-            mode of the folder above it, independent of the process' umask. None makes none.
+    ``start`` is a descriptor, and the names are the path's components.
+
+    ``make`` is the mode of folders that are made where they are missing; ``SHARED`` gives each the
+    mode of the folder above it, independent of the process' umask. None makes none.
     """
     current = os.dup(start)
     try:

@@ -137,18 +137,13 @@ async def resume(system: System, folder: Folder, claim: Claim) -> Taken | None:
 
 
 async def accept_by_hand(system: System, user: User, file_name: str) -> Row:
-    """Take one file of the folder now, before all others.
-
-    Args:
-        system: the opened parts.
-        user: the operator who asks for it; the upload still belongs to the folder's account.
-        file_name: a name in the folder; never a path.
+    """Take one file of the folder now, before all others; its upload is the folder account's.
 
     Raises:
         InvalidRequestError: it isn't the name of a file.
         NotFoundError: the folder lists no such file.
-        ConflictError: no folder is watched, somebody still writes to the file, or takes it.
-        What made the file be refused.
+        ConflictError: no folder is watched, the file is still being written, or a watcher takes it.
+        Any error that refuses the file.
     """
     folder = folder_of(system.settings)
     check_name(file_name)

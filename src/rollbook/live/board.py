@@ -40,13 +40,7 @@ class QueueBoard:
         forecaster: Forecaster,
         places_of: Callable[[Collection[str]], Awaitable[dict[str, Scope | None]]],
     ) -> None:
-        """Make an empty board.
-
-        Args:
-            system: has the queue and the record.
-            forecaster: says when jobs are expected to start.
-            places_of: where each of these jobs was sent from; None for another program's job.
-        """
+        """``places_of`` returns where each job was sent from; None for another program's job."""
         self._system = system
         self._forecaster = forecaster
         self._places_of = places_of

@@ -98,9 +98,8 @@ class Chronicle:
     def message(self, one: QueueEvent, records: Mapping[str, Row]) -> Message | None:
         """The message of an event; None when there is nothing to send.
 
-        Args:
-            one: the event. Events must come in their order.
-            records: by job id, those that ``needs`` asked for; they are remembered already.
+        Events must come in their order. ``records`` has those that ``needs`` asked for, by job id;
+        they are remembered already.
         """
         if one.name.startswith("rate_limit_"):
             kind: MessageType = (

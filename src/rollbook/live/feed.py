@@ -118,11 +118,7 @@ class Feed:
     # --- clients --------------------------------------------------------------------------------
 
     async def join(self, client: Client, since: int | None) -> None:
-        """Send a client what it missed, or a snapshot, and every message from then on.
-
-        Args:
-            client: the new client.
-            since: the number of the last message that it knows.
+        """Send a client what it missed since a message, or a snapshot, and every later message.
 
         Raises:
             psycopg.OperationalError, psycopg_pool.PoolTimeout: PostgreSQL doesn't answer.

@@ -41,12 +41,9 @@ class Snapshot:
     rest: str
 
     def message(self, user: User, seq: int, *, is_reset: bool) -> Message:
-        """The snapshot as a message for one client.
+        """The snapshot, which covers the events up to ``seq``, as a message for one client.
 
-        Args:
-            user: the client's account.
-            seq: the last event that the snapshot covers.
-            is_reset: must the client forget what it knew?
+        ``is_reset``: the client must forget what it knew.
         """
         head = as_json({"type": "snapshot", "seq": seq, "job_id": None, "at": _now()})[:-1]
         who = as_json(Who.of(user, self.time_zone).model_dump(mode="json"))
@@ -57,14 +54,10 @@ class Snapshot:
 async def read_snapshot(
     system: System, audience: Audience, seq: int, queue: dict[str, Any], heartbeat_s: float
 ) -> Snapshot:
-    """Read a snapshot.
+    """Read a snapshot for an audience, as of the event ``seq``.
 
-    Args:
-        system: the record.
-        audience: whose scope.
-        seq: the last event that was heard.
-        queue: what ``queue_stats`` says to this audience.
-        heartbeat_s: seconds between two heartbeats.
+    ``queue`` is what ``queue_stats`` says to this audience; there are ``heartbeat_s`` seconds
+    between two heartbeats.
 
     Raises:
         psycopg.OperationalError, psycopg_pool.PoolTimeout: PostgreSQL doesn't answer.

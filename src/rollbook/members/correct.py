@@ -61,22 +61,16 @@ async def correct(
     given: Mapping[str, str | None],
     act: Act = "correct_member",
 ) -> Correction:
-    """Change fields of a member.
+    """Change fields of a member, who must be in the user's scope before and afterwards.
 
-    Args:
-        system: the opened parts.
-        user: who corrects; the member must be in the scope, before and afterwards.
-        member_id: whose fields.
-        version: of the record that the user has seen.
-        reason: for the history.
-        given: the new text by field; None or an empty text empties it.
-        act: its name in the audit trail.
+    ``version`` is that of the record that the user has seen; ``given`` has the new text by field,
+    and None or an empty text empties it.
 
     Raises:
         NotFoundError: there is no member of this id in the reader's scope.
-        InvalidRequestError: a field can't be corrected, or its text isn't taken; ``errors`` says
+        InvalidRequestError: a field can't be corrected, or its text is refused; ``errors`` says
             which and why. Nothing was changed.
-        ConflictError: somebody has changed the member since this version.
+        ConflictError: the member has changed since this version.
         BusyError: a merge has locked the member for too long.
     """
     if unknown := [name for name in given if name not in FIELDS]:

@@ -44,20 +44,11 @@ log = structlog.get_logger(__name__)
 
 
 async def erase(system: System, user: User, member_id: UUID, *, reason: str) -> Row:
-    """Erase a person: the record at once, everything else by a worker.
-
-    Args:
-        system: the opened parts.
-        user: an operator.
-        member_id: who.
-        reason: for the receipt; it must not name the person.
-
-    Returns:
-        The receipt.
+    """Erase a person: the record at once, everything else by a worker; returns the receipt.
 
     Raises:
         NotFoundError: there is no member of this id in the reader's scope.
-        InvalidRequestError: the reason names the person.
+        InvalidRequestError: the reason, which the receipt keeps, names the person.
         BusyError: a merge has locked the member for too long.
     """
     seconds = system.settings.member_lock_wait_s
@@ -155,10 +146,8 @@ async def carry_out_due(
 ) -> None:
     """Carry out the erasures that are due, one at a time, until ``stop`` is set.
 
-    Args:
-        system: the opened parts.
-        carry_out: goes on with one; returns whether there is more of it.
-        stop: ends it; what is under way goes on with another process.
+    ``carry_out`` works on one and returns whether there is more of it. What is under way at the end
+    is continued by another process.
     """
 
     async def claim() -> _Claimed | float:

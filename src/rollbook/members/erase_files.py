@@ -51,19 +51,13 @@ log = structlog.get_logger(__name__)
 def process(
     connection: Connection[Row], store: FileStore, *, erasure_id: UUID, seconds: float
 ) -> dict[str, Any]:
-    """Carry out an erasure, or go on with it.
-
-    Args:
-        connection: of this work.
-        store: with the files of all uploads.
-        erasure_id: the receipt.
-        seconds: after which the rest is left to the next call.
+    """Carry out an erasure, or continue it, for so many seconds; the rest waits for the next call.
 
     Returns:
         ``is_done``.
 
     Raises:
-        BusyError: an attempt that began before may write the person again; to be tried later.
+        BusyError: an attempt that began before may write the person again; try later.
     """
     asked = connection.execute(_SQL["by_id"], {"id": erasure_id}).fetchone()
     if asked is None:
@@ -217,14 +211,9 @@ class _Erasure:
 def rewrite(source: Path, target: Path, person: Person) -> set[int] | None:
     """Write a workbook that Rollbook wrote without a person's rows, which become empty.
 
-    Args:
-        source: the workbook.
-        target: where it goes, if it holds the person.
-        person: who is left out.
-
     Returns:
         The rows of the sent file that were left out, as the first column names them; None where the
-        workbook doesn't hold the person.
+        workbook doesn't hold the person, and nothing was written.
     """
     with zipfile.ZipFile(source) as book:
         sheets = [part for part in book.infolist() if _SHEET.fullmatch(part.filename)]

@@ -204,10 +204,8 @@ class _Claimed:
 async def make_due(system: System, make: Make, stop: asyncio.Event) -> None:
     """Make the files that are due, one at a time, until ``stop`` is set.
 
-    Args:
-        system: the opened parts.
-        make: makes the file of an id, and says how far it is.
-        stop: ends it; a file under way is made again by another process.
+    ``make`` makes the file of an id, and returns how far it is. A file under way at the end is made
+    again by another process.
     """
 
     async def claim() -> _Claimed | float:

@@ -67,14 +67,7 @@ def process(
     hours: float,
     report_progress: Callable[[Progress], None],
 ) -> dict[str, Any]:
-    """Make a file that somebody asked for, and put it into the store.
-
-    Args:
-        connection: of this work.
-        store: where the file goes.
-        file_id: which one; see the table ``member_files``.
-        hours: after which it is removed.
-        report_progress: receives how far it is.
+    """Make a requested file (see the table ``member_files``), and store it for so many hours.
 
     Returns:
         Whether it was made; False where it is done already, or its owner's request is gone.

@@ -72,12 +72,9 @@ class History:
 
 
 async def read(connection: Connection, user: User, member: Row) -> History:
-    """The history of a member.
+    """The history of a member; uploads and accounts of other offices are not named.
 
-    Args:
-        connection: in one transaction with what has found the member.
-        user: uploads and accounts of other offices are not named.
-        member: the row of the table ``members``.
+    The connection is in one transaction with what has found the member.
     """
     own = {
         "id_number": member["id_number"],

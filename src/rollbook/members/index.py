@@ -62,9 +62,8 @@ async def run_once(system: System) -> int:
 async def write(connection: Connection, people: Sequence[int]) -> None:
     """Write the index of these people now, in the transaction that has changed them.
 
-    Args:
-        connection: after the change. The transaction should end soon: others wait for it.
-        people: ID numbers as numbers; the lines of those who are no members are deleted.
+    That transaction should end soon: others wait for it. People are ID numbers as numbers; the
+    lines of those who are no members are deleted.
     """
     await lock(connection, LOCK)
     await _write(connection, people)

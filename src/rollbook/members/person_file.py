@@ -43,18 +43,12 @@ _SQL = queries("member_access")
 
 
 def write(connection: Connection[Row], path: Path, asked: Row) -> int:
-    """Write the file of a member.
+    """Write the file of a member, as the path's ending says; returns the number of its entries.
 
-    Args:
-        connection: of this work.
-        path: where it goes; its ending says which kind.
-        asked: the row of the table ``member_files``.
-
-    Returns:
-        The number of entries.
+    ``asked`` is the row of the table ``member_files``.
 
     Raises:
-        NotFoundError: the member isn't there any more, or of another office now.
+        NotFoundError: the member is gone, or belongs to another office now.
     """
     person = _read(connection, asked)
     if path.suffix == ".json":

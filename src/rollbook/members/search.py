@@ -149,9 +149,7 @@ async def bounded(system: System) -> AsyncIterator[Connection]:
 def conditions(filters: Filters, query: str | None) -> sql.Composable:
     """The filters as a condition on ``members AS m``, and with a text query on ``entry``.
 
-    Args:
-        filters: as for ``find``.
-        query: as ``text_query`` made it of them.
+    ``query`` is what ``text_query`` made of them.
     """
     found = list(_conditions(filters))
     if query is not None:

@@ -73,21 +73,15 @@ def entry(
 ) -> tuple[LiteralString, dict[str, Any]]:
     """The statement that records notifications: ``connection.execute(*entry(...))``.
 
-    Args:
-        upload_id: the upload that ended earlier in the same transaction.
-        kind: how it ended.
-        channels: see ``Settings.notification_channels``; without any, nothing is recorded.
+    The upload has ended earlier in the same transaction. Without channels, nothing is recorded.
     """
     return _SQL["add"], {"upload_id": upload_id, "kind": kind, "channels": list(channels)}
 
 
 async def claim(pool: Pool, channels: Iterable[Channel], *, lease_s: float) -> Notification | None:
-    """Claim the notification that has been due longest; None when none is due.
+    """Claim the notification that has been due longest for these channels; None when none is due.
 
-    Args:
-        pool: the record.
-        channels: those that this process can deliver to.
-        lease_s: seconds after which another process may claim it.
+    After ``lease_s`` seconds another process may claim it.
     """
     parameters = {"channels": list(channels), "lease_s": lease_s}
     async with pool.connection() as connection:

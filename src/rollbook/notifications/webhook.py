@@ -136,11 +136,8 @@ def payload(settings: Settings, notification: Notification) -> dict[str, Any]:
 def sign(keys: Iterable[bytes], message_id: str, timestamp: int, body: bytes) -> str:
     """The header ``webhook-signature``: one signature for each key, so that a key can be changed.
 
-    Args:
-        keys: the secrets, decoded.
-        message_id: has no full stop in it.
-        timestamp: of this try, in seconds since 1970.
-        body: exactly as it is sent.
+    The id has no full stop in it, the timestamp of this try is in seconds since 1970, and the body
+    is exactly as it is sent.
     """
     signed = f"{message_id}.{timestamp}.".encode() + body
     digests = (hmac.new(key, signed, hashlib.sha256).digest() for key in keys)

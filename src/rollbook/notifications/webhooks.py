@@ -42,13 +42,7 @@ _UNKNOWN = "There is no such webhook. Check its id."
 
 
 async def add(system: System, user: User, *, url: str, events: Collection[Kind]) -> tuple[Row, str]:
-    """Add a webhook of the user's office.
-
-    Args:
-        system: the opened parts.
-        user: whose office's uploads it hears.
-        url: where messages are posted.
-        events: how an upload must have ended; one or more.
+    """Add a webhook of the user's office, for uploads that end in one of these ways.
 
     Returns:
         The webhook as ``listed`` shows it, and its secret, which is shown this once.
@@ -228,13 +222,8 @@ async def target(system: System, webhook_id: UUID) -> Target:
 def check_url(settings: Settings, user: User, url: str, *, is_national: bool | None = None) -> None:
     """Refuse an address to which nothing could be sent.
 
-    A name is looked up at each delivery and not here: what it leads to may change.
-
-    Args:
-        settings: have the networks that are allowed.
-        user: who gives it.
-        url: the address.
-        is_national: whose webhook it is; None: the user's office's.
+    A name is looked up at each delivery and not here: what it leads to may change. ``is_national``
+    says whose webhook it is; None: the user's office's.
 
     Raises:
         InvalidRequestError: it is no address, isn't encrypted, or has a user in it.

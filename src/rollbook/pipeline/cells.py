@@ -121,9 +121,7 @@ def shown(texts: pl.Series) -> pl.Series:
 def faults(texts: pl.Series, *, is_required: bool) -> pl.Series | None:
     """The codes of the texts that are an error in place of a value; None where no text is.
 
-    Args:
-        texts: as ``shown`` gave them.
-        is_required: a row without the field is refused.
+    ``texts`` are as ``shown`` returned them. ``is_required``: a row without the field is refused.
     """
     if not (texts.str.starts_with("#") | texts.str.starts_with("Err:")).any():
         return None
@@ -181,13 +179,10 @@ def without_nothing(texts: pl.Series) -> pl.Series:
 def understood(
     texts: pl.Series, plain: pl.Expr, odd: Callable[[str], Reading], dtype: pl.DataType
 ) -> Understood:
-    """Interpret the texts: plain ones by expressions, the others one by one.
+    """Interpret clean texts: plain ones by expressions, the others one by one.
 
-    Args:
-        texts: distinct, or those of all rows; clean.
-        plain: the value of a text in the column ``cell``; null where it isn't plain.
-        odd: reads a text that isn't plain.
-        dtype: of the values.
+    ``plain`` is the value of a text in the column ``cell``, null where it isn't plain; ``odd``
+    reads those.
     """
     values = texts.to_frame("cell").select(plain.cast(dtype)).to_series()
     doubts = pl.Series([None], dtype=pl.String).new_from_index(0, len(texts))
@@ -224,9 +219,7 @@ _POWER: Final = re.compile(r"^([0-9])(?:[.,]([0-9]+))?[eE](\+?)([0-9]{1,2})$")
 def of_power(text: str, *, digits: Sequence[int]) -> Reading:
     """The digits of a number that a program wrote as a power of ten, such as ``8.001015009087E12``.
 
-    Args:
-        text: clean.
-        digits: how many the whole number may have.
+    ``digits`` are how many the whole number may have.
 
     Returns:
         The digits, or ``shortened`` as the code where some of them were dropped: a spreadsheet

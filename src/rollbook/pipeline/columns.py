@@ -85,14 +85,10 @@ def variants() -> Mapping[str, tuple[str, ...]]:
 def map_headers(headers: Sequence[str], given: Mapping[str, str | None] | None = None) -> ColumnMap:
     """Find the field of each header.
 
+    A field that the sender gave for a header counts before the table; null leaves the column out.
     Where several headers mean one field, they count in the order of their names in the table, then
     in that of the file. A header that is too plain to be sure of, such as "ID" or "Name", counts
     only where no other header means its field.
-
-    Args:
-        headers: of the file, in its order.
-        given: the field of some headers as the sender gave it, which counts before the table; null
-            leaves a column out.
     """
     chosen = {key(header): field for header, field in (given or {}).items()}
     taken = set(chosen.values())

@@ -36,13 +36,9 @@ class Corrected:
 def corrected(
     member: Row, given: Mapping[str, str | None], *, today: dt.date, scope: Scope
 ) -> Corrected:
-    """Read what somebody typed for a member, as the cells of a row.
+    """Read what was typed for a member, by field, as a row's cells; None or "" empties a field.
 
-    Args:
-        member: the row of the table ``members``, before.
-        given: the new text by field; None or an empty one empties the field.
-        today: decides the century of two-digit years.
-        scope: the office's; the member must stay in it.
+    ``today`` decides the century of two-digit years. The member must stay in the scope.
 
     Returns:
         ``expiry_date`` and ``expiry_is_derived`` are among the values where either date was given.

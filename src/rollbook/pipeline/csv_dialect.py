@@ -53,11 +53,9 @@ class Dialect:
 
 
 def dialect_of(start: str, find: FindHeader) -> Dialect:
-    """Find the dialect.
+    """Find the dialect by the first lines of a file, all of them whole.
 
-    Args:
-        start: the first lines of the file, all of them whole.
-        find: finds the header row among the first rows.
+    ``find`` finds the header row among the first rows.
     """
     lines = start.replace("\r\n", "\n").removesuffix("\n").split("\n")
     said = _SAID.fullmatch(lines[0])

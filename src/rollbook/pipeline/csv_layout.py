@@ -39,11 +39,7 @@ USUAL_SHARE: Final = 0.02
 
 
 def layout_of(path: Path, shape: Shape) -> npt.NDArray[np.uint32] | None:
-    """Count the cells of each record.
-
-    Args:
-        path: a file in UTF-8, in which every carriage return is before a line feed.
-        shape: its delimiter, the width of its header row and the column of its ID numbers.
+    """Count the cells of each record of a file in UTF-8, whose carriage returns precede line feeds.
 
     Returns:
         None if the file doesn't follow the standard, or needs a closer look.
@@ -145,9 +141,7 @@ def _between(places: Places, ends: Places) -> Counts:
 def _inside(is_mark: Flags, *, is_open: bool) -> Flags:
     """Whether each sign is after an odd number of quotation marks, itself included.
 
-    Args:
-        is_mark: the quotation marks.
-        is_open: is the number before the first sign odd?
+    ``is_open``: the number before the first sign is odd.
     """
     size = len(is_mark)
     padded = np.zeros(-(-size // 64) * 64, np.bool_)
@@ -167,11 +161,7 @@ def _inside(is_mark: Flags, *, is_open: bool) -> Flags:
 def _follows_the_standard(signs: Bytes, inside: Flags, is_mark: Flags, is_edge: Flags) -> bool:
     """Does every quotation mark begin or end a whole cell, or is it one of two inside a cell?
 
-    Args:
-        signs: whole lines.
-        inside: see ``_inside``.
-        is_mark: the quotation marks.
-        is_edge: delimiters, line ends and quotation marks.
+    ``signs`` are whole lines; ``is_edge`` marks delimiters, line ends and quotation marks.
     """
     opens, closes = is_mark & inside, is_mark & ~inside
     # Before the first sign is a line end, and the last one is one.

@@ -101,13 +101,7 @@ class Records:
     """The records of lines."""
 
     def __init__(self, lines: Iterator[str], shape: Shape, *, ends_with_line: bool = True) -> None:
-        """Begin.
-
-        Args:
-            lines: of the file, without their ends.
-            shape: what is known of the table.
-            ends_with_line: is there a line end after the last line?
-        """
+        """``ends_with_line``: there is a line end after the last of the lines."""
         self._lines = lines
         self._shape = shape
         self._ends_with_line = ends_with_line

@@ -33,13 +33,10 @@ class Rows:
     def __init__(
         self, counts: Counts, header_index: int, named: int, *, ends_with_line: bool
     ) -> None:
-        """Look at them.
+        """Look at the cells of each record, the header row and those above it included.
 
-        Args:
-            counts: cells of each record, the header row and those above it included.
-            header_index: of the header row.
-            named: cells of the header row without those at its end that are empty.
-            ends_with_line: is there a line end after the last row?
+        ``named`` is the number of the header's cells without empty ones at its end;
+        ``ends_with_line``: there is a line end after the last row.
         """
         self._counts = counts
         self._first = header_index + 1

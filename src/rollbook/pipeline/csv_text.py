@@ -79,10 +79,7 @@ class CsvText:
     def problems_between(self, first: int, last: int, *, headed: int) -> pl.DataFrame:
         """The problems of the rows from one number to another.
 
-        Args:
-            first: of the first row.
-            last: of the last row.
-            headed: how many columns have headers there; a header row further below may have more.
+        ``headed`` columns have headers there; a header row further below may have more.
         """
         rows = self.problems.filter(pl.col("row_number").is_between(first, last))
         if rows.is_empty():
@@ -118,14 +115,12 @@ class CsvText:
 
 
 def csv_text(path: Path, find: FindHeader) -> CsvText:
-    """Look through a file, and write it once more where it isn't as polars needs it.
+    """Look through a file, and rewrite it beside itself where polars can't read it as it is.
 
-    Args:
-        path: the file. What is written lies beside it.
-        find: finds the header row among the first rows.
+    ``find`` finds the header row among the first rows.
 
     Raises:
-        UnreadableFileError: a part of the file is missing, or it can't be seen where its rows end.
+        UnreadableFileError: a part of the file is missing, or its rows can't be told apart.
     """
     encoding = encoding_of(path)
     plain, notes = path, _encoding_notes(encoding)

@@ -143,12 +143,10 @@ class Orders:
 
 
 def evidence(texts: pl.Series, today: dt.date, header: str = "") -> Evidence:
-    """How the dates among some texts of a column are written.
+    """How the dates among some distinct, clean texts of a column are written.
 
-    Args:
-        texts: distinct and clean.
-        today: what two-digit years are near to.
-        header: of the column; one such as "Date (dd/mm/yyyy)" counts as two dates of that order.
+    Two-digit years are near to today. A header such as "Date (dd/mm/yyyy)" counts as two dates of
+    that order.
     """
     hint = date_order(header)
     both = 2 if hint else 0
@@ -193,14 +191,10 @@ def evidence(texts: pl.Series, today: dt.date, header: str = "") -> Evidence:
 def dates(
     texts: pl.Series, order: Order, field: str, today: dt.date, *, is_1904: bool = False
 ) -> Understood:
-    """The dates that texts name.
+    """The dates that distinct, clean texts name, in the order that the whole column has.
 
-    Args:
-        texts: distinct and clean.
-        order: of the whole column.
-        field: ``date_joined``, ``last_payment`` or ``expiry_date``.
-        today: what two-digit years and undecided dates are near to.
-        is_1904: the workbook counts days from 1904 instead of 1900.
+    ``field`` is ``date_joined``, ``last_payment`` or ``expiry_date``. Two-digit years and undecided
+    dates are near to today. ``is_1904``: the workbook counts days from 1904 instead of 1900.
     """
     ahead = _YEARS_AHEAD.get(field, 1)
 
@@ -244,11 +238,8 @@ def _parts(
 ) -> pl.DataFrame:
     """The texts of three numbers, whose order is to be found, with their parts.
 
-    Args:
-        texts: distinct and clean.
-        today: what two-digit years are near to.
-        ahead: years after today's that two digits may mean.
-        where: the texts to look at; None for all.
+    Two digits may mean a year up to ``ahead`` years after today's. ``where`` are the texts to look
+    at, by default all.
 
     Returns:
         ``place`` among the texts, ``cell``, the parts ``a``, ``b`` and ``c`` and how many digits

@@ -43,12 +43,9 @@ _COMPARED: Final = pl.Struct(dict.fromkeys(MEMBER_COLUMNS, pl.String))
 
 
 def add_doubts(spill: Spill, columns: ColumnMap, *, takes_file: bool) -> None:
-    """Add the doubts of every batch to its problems.
+    """Add the doubts of every batch to its problems, after ``match``.
 
-    Args:
-        spill: after ``match``.
-        columns: for the headers under which the file has the fields.
-        takes_file: does the file's value replace the stored one?
+    ``takes_file``: the file's value replaces the stored one.
     """
     batches = zip(spill.existing(), spill.differing(), spill.rows(), spill.problems(), strict=True)
     for number, (existing, differing, rows, known) in enumerate(batches):

@@ -27,11 +27,7 @@ _NONE: Final = pl.lit(0, pl.Int64)
 
 
 def with_emptied(rows: pl.DataFrame, normalised: Normalised) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Add the fields that each row empties.
-
-    Args:
-        rows: with every field as it is to be merged.
-        normalised: for the cells that empty their field.
+    """Add the fields that each row empties; the rows have every field as it is to be merged.
 
     Returns:
         The rows with ``emptied``, the bits of these fields, and the warnings on fields that have a
@@ -64,9 +60,8 @@ def fields_of(bits: int) -> tuple[str, ...]:
 def count_emptied(batches: Iterable[tuple[pl.DataFrame, pl.DataFrame]]) -> dict[str, int]:
     """How many members lose their value of a field, by field.
 
-    Args:
-        batches: lines of the ledger with their outcomes, and what the record says of their members;
-            see ``match.EXISTING``.
+    A batch has lines of the ledger with their outcomes, and what the record says of their members;
+    see ``match.EXISTING``.
     """
     counts = dict.fromkeys(CLAIMED, 0)
     for lines, existing in batches:

@@ -65,11 +65,8 @@ class Erased:
     def refuse(self, validated: Validated, header: str | None) -> Validated:
         """Refuse the rows that are about erased people.
 
-        The problem repeats no cell: nothing of the person is stored again.
-
-        Args:
-            validated: a batch.
-            header: of the file's column of ID numbers.
+        The problem repeats no cell, so that nothing of the person is stored again; it names the
+        file's header of ID numbers.
         """
         if not self.hashes:
             return validated

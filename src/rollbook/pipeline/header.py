@@ -121,14 +121,10 @@ def note(repeats: Sequence[int]) -> Note:
 
 
 def find(rows: Iterable[Texts], mapped: Mapped) -> Header | None:
-    """Find the header row.
+    """Find the header row among the first rows of a table, if possible more than ``SEARCH_ROWS``.
 
     It is the first row that names an ID number and both names. Where there is none, it is the row
     that has an ID number and the most known headers.
-
-    Args:
-        rows: the first rows of a table, some more than ``SEARCH_ROWS`` at best.
-        mapped: what the sender said of a row of headers.
 
     Returns:
         None if no row has a header for ID numbers.
@@ -264,9 +260,7 @@ class Body:
     def parts(self, batch: pl.DataFrame, first_number: int) -> Iterator[pl.DataFrame]:
         """The rows of a batch that aren't headers, cut where a header row is between them.
 
-        Args:
-            batch: the next rows of the file, its columns in their order.
-            first_number: of its first row.
+        ``first_number`` is the number of the batch's first row.
 
         Yields:
             Frames with ``row_number`` first. A later one may have more columns at its end; a

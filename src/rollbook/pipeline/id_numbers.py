@@ -47,14 +47,11 @@ def birth_date(number: pl.Expr, today: dt.date, *, age: pl.Expr | None = None) -
 
 
 def numbers(texts: pl.Series, today: dt.date) -> Understood:
-    """ID numbers without separators and with the zeros that a numeric cell dropped.
+    """ID numbers of clean texts, without separators and with the zeros that a numeric cell dropped.
 
-    A text that isn't a number stays as it is; ``validate`` refuses it. Null, with the doubt
-    ``id_shortened``, where a spreadsheet program dropped digits.
-
-    Args:
-        texts: clean.
-        today: for the birth dates that prove dropped zeros.
+    Birth dates, which must lie before today, prove dropped zeros. A text that isn't a number stays
+    as it is; ``validate`` refuses it. Null, with the doubt ``id_shortened``, where a spreadsheet
+    program dropped digits.
     """
     usual = texts.str.contains("^[0-9]{13}$").fill_null(value=True)
     none = pl.Series([None], dtype=pl.String).new_from_index(0, len(texts))

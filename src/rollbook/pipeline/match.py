@@ -99,13 +99,10 @@ _SQL = queries("members")
 def staging(
     connection: Connection[Row], *, is_new: bool = True
 ) -> Iterator[Callable[[pl.DataFrame], None]]:
-    """Stage rows for ``match`` and ``merge``, batch by batch.
+    """Stage rows for ``match`` and ``merge``, batch by batch, inside the attempt's transaction.
 
-    PostgreSQL stores a batch while the next one is prepared.
-
-    Args:
-        connection: inside the attempt's transaction.
-        is_new: the staging table isn't there yet.
+    PostgreSQL stores a batch while the next one is prepared. ``is_new``: the staging table isn't
+    there yet.
 
     Yields:
         What takes validated rows; those that aren't valid are left out.
@@ -191,13 +188,8 @@ def match(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Remove repeats from the staged rows and look up the existing members.
 
-    Args:
-        connection: inside the attempt's transaction, with all valid rows staged.
-        ledger: of the whole file.
-        people: who they are about.
-        rule: see ``merge_rule``.
-        spill: takes what the record says of the members, and in what repeats differ; see
-            ``EXISTING`` and ``DIFFERING``.
+    The transaction is the attempt's, with all valid rows staged. What the record says of the
+    members, and in what repeats differ, goes into the spill; see ``EXISTING`` and ``DIFFERING``.
 
     Returns:
         The ledger with ``duplicate_of`` in place of ``person``: in a row that repeats an earlier

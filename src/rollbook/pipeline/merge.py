@@ -49,13 +49,7 @@ def merge(
 ) -> pl.Series:
     """Merge the staged rows into ``members``, and record which members they hold.
 
-    Args:
-        connection: inside the attempt's transaction, after ``match``.
-        rule: the same as for ``match``.
-        scope: the office that sent the file.
-        existing: what becomes of members that exist; see ``merge_rule``.
-        rows: of the file.
-        people: who they are about.
+    Runs inside the attempt's transaction after ``match``, with the same rule.
 
     Returns:
         What became of each row's person, as one of ``ANSWERS``; it means nothing in rows that
@@ -105,12 +99,8 @@ def renew_changes(
 ) -> bool:
     """Reread the fields that the merge has changed, if another merge came in between.
 
-    Args:
-        connection: after ``merge``, before anything of it is rolled back.
-        rule: the same as for ``match``.
-        upload_id: of this upload.
-        known: of the rows that were merged; see ``match.KNOWN``.
-        spill: its ``existing`` are renewed.
+    Runs after ``merge``, before anything of it is rolled back. ``known`` are the rows that were
+    merged, see ``match.KNOWN``; the spill's ``existing`` are renewed.
 
     Returns:
         Whether they were.
@@ -131,12 +121,7 @@ def renew_changes(
 
 
 def foreseen(ledger: pl.DataFrame, known: pl.DataFrame) -> pl.Series:
-    """The expected result of ``merge``, unless another merge comes in between.
-
-    Args:
-        ledger: as ``match`` returned it.
-        known: likewise.
-    """
+    """The expected result of ``merge`` after ``match``, unless another merge comes in between."""
     answers = np.full(ledger.height, _INSERTED, np.uint8)
     taken, changes = known["taken"].to_numpy(), known["changes"].to_numpy()
     places = np.searchsorted(ledger[ROW_NUMBER].to_numpy(), known[ROW_NUMBER].to_numpy())
@@ -145,11 +130,7 @@ def foreseen(ledger: pl.DataFrame, known: pl.DataFrame) -> pl.Series:
 
 
 def outcomes(ledger: pl.DataFrame, answers: pl.Series) -> pl.DataFrame:
-    """The ledger with ``outcome``: exactly one per row.
-
-    Args:
-        ledger: as ``match`` returned it.
-        answers: as ``merge`` returned it.
+    """The ledger of ``match`` with the ``outcome`` that follows from the answers of ``merge``.
 
     Returns:
         ``row_number``, ``duplicate_of``, ``outcome``, and ``taken``: whether the row's person is
@@ -203,11 +184,8 @@ def keep_rows(
 ) -> None:
     """Store each row's outcome and problems, for the API and for later stages.
 
-    Args:
-        connection: inside the attempt's transaction.
-        batches: lines of the ledger with their outcomes, the problems of these rows, and what the
-            record says of their members.
-        upload_id: whose rows they are.
+    A batch has lines of the ledger with their outcomes, the problems of these rows, and what the
+    record says of their members.
     """
     with connection.cursor() as cursor:
         cursor.execute(_SQL["forget_rows"], {"upload_id": upload_id})

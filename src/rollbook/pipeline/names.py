@@ -33,11 +33,9 @@ _COMMA: Final = re.compile(r"\s*,\s*")
 
 
 def names(texts: pl.Series, *, is_first: bool) -> Understood:
-    """The names; null and without a doubt where a text is no name.
+    """The names of distinct, clean texts; null and without a doubt where a text is no name.
 
-    Args:
-        texts: distinct and clean.
-        is_first: they are first names, of which initials are too little.
+    ``is_first``: they are first names, for which initials aren't enough.
     """
     cell = pl.col("cell")
     lower = cell.str.to_lowercase()
@@ -80,19 +78,12 @@ _NAMES_TOO: Final = frozenset({"Null", "Nan", "Na", "Nil"})
 
 
 def split(text: str, *, is_surname_first: bool = False) -> tuple[str | None, str | None]:
-    """The first names and the surname of a whole name.
+    """The first names and the surname of a clean whole name; None for a part that is missing.
 
     The surname is what is before a comma; or the words in capital letters where the others aren't;
     or the last word with the particles before it (Van der, De, Du, Le, Mac). Where the header names
     the surname first, or the name begins with a particle, it is the first word with the particles
     before it. A title in front is left out.
-
-    Args:
-        text: clean.
-        is_surname_first: the column's header names the surname before the first name.
-
-    Returns:
-        Both; None for a part that there isn't.
     """
     parts = [part for part in _COMMA.split(text) if part]
     if len(parts) > 1:

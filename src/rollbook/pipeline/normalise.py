@@ -145,15 +145,11 @@ def normalise(
     empty_text: str | None = None,
     accepts_passports: bool = False,
 ) -> Normalised:
-    """Bring every known column into one spelling.
+    """Bring every known column of a batch into one spelling.
 
-    Args:
-        sheet: a batch, as ``read`` gave it.
-        today: decides the century of two-digit years.
-        orders: of the dates, from the earlier batches of the file; learns what this one says.
-        empty_text: the text of a cell that empties its field, clean and in small letters; None
-            where no text does.
-        accepts_passports: passports may take the place of ID numbers.
+    ``today`` decides the century of two-digit years. ``orders`` are those of the dates in the
+    earlier batches of the file, and learn from this one. ``empty_text`` empties a field; it is
+    clean and in small letters. ``accepts_passports``: passports may take the place of ID numbers.
     """
     batch = _Batch(sheet, today, orders or Orders(), empty_text)
     found = {name: batch.field(name) for name in FIELDS if name in sheet.columns.headers}
@@ -213,14 +209,9 @@ def normalise(
 def select(
     raw: pl.DataFrame, where: pl.Series, field: str, code: str, kept: pl.Series | None = None
 ) -> pl.DataFrame:
-    """The problem ``code`` of ``field`` in the rows where it holds.
+    """The problem ``code`` of ``field`` in the rows of ``raw`` where it holds.
 
-    Args:
-        raw: the cells as the file has them, with ``row_number``.
-        where: the rows, one boolean for each row of ``raw``.
-        field: the field, which ``raw`` has.
-        code: see ``problems.toml``.
-        kept: what the cell was read as, for each row of ``raw``; None where nothing was.
+    ``kept`` has what the cell was read as, for each row; None where nothing was.
     """
     severity = problems.catalogue()[code].severity
     read_as = pl.lit(None, pl.String) if kept is None else kept.cast(pl.String)

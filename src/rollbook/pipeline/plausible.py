@@ -26,14 +26,10 @@ def latest_past(today: dt.date) -> dt.date:
 
 
 def contradictions(frame: pl.DataFrame, today: dt.date) -> Iterator[Found]:
-    """What is doubtful in rows whose cells, each by itself, were understood.
+    """What is doubtful in rows whose cells were understood; a frame for each kind of doubt.
 
-    Args:
-        frame: as in ``Normalised``, before an expiry date is counted from the last payment.
-        today: decides what is in the future.
-
-    Yields:
-        Each doubt that any row has.
+    Runs before an expiry date is counted from the last payment. ``today`` decides what is in the
+    future.
     """
     for field in ("gender", "citizenship"):
         said, known = frame[field], frame[f"{field}_from_id"]

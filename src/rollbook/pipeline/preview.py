@@ -70,15 +70,6 @@ def preview(
 ) -> dict[str, Any]:
     """How a file would be read: what the answer to a check holds of it.
 
-    Args:
-        path: the file.
-        kind: see ``kinds.KINDS``.
-        wanted: the sender's choices, and the office's mappings.
-        scope: the office that would send it.
-        today: decides which dates are possible.
-        limits: of a workbook's content.
-        accepts_passports: passports may take the place of ID numbers.
-
     Returns:
         ``encoding``, ``delimiter``, ``sheets``, ``header_row``, ``columns``, ``missing``,
         ``warnings``, ``rows_expected``, ``rows`` (the first ones) and ``notes``, all fit for JSON.

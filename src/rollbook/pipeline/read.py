@@ -134,13 +134,8 @@ def read(
 ) -> Iterator[Sheet]:
     """Read the wanted sheet, or the first that has a column of ID numbers.
 
-    Args:
-        path: the file.
-        kind: see ``kinds.KINDS``.
-        wanted: the sender's choices for it.
-        batch_rows: how many rows a batch has at most.
-        limits: of a workbook's content; ``inspection`` checks them first.
-        needs_names: refuse a table without columns of names; false where it is only looked at.
+    ``inspection`` has checked the limits of a workbook's content before. ``needs_names`` refuses a
+    table without columns of names; it is false where the file is only looked at.
 
     Yields:
         The table's batches; none of them is empty, and there is one at least.

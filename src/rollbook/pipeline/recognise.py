@@ -46,16 +46,10 @@ class Suggestion:
 
 
 def suggestions(frame: pl.DataFrame, columns: ColumnMap, today: dt.date) -> list[Suggestion]:
-    """The fields that the unknown columns of a table may be, by their headers and values.
+    """The fields that the unknown columns of a table may be, in the order of the file.
 
-    Args:
-        frame: rows of the table, of which the first ``SAMPLE`` are looked at.
-        columns: which headers are known; a field that has one is not suggested again, except the ID
-            number.
-        today: decides which birth dates are possible.
-
-    Returns:
-        A suggestion for each column that has one, in the order of the file.
+    The headers and the first ``SAMPLE`` rows count. A field that has a column is not suggested
+    again, except the ID number. ``today`` decides which birth dates are possible.
     """
     found = []
     for header in columns.unknown:
@@ -78,10 +72,6 @@ def recognised(values: pl.Series, today: dt.date) -> tuple[str, ...]:
 
     Thirteen digits with a possible birth date and a right check digit are ID numbers under any
     header.
-
-    Args:
-        values: as the file has them.
-        today: decides which birth dates are possible.
     """
     texts = cells.without_nothing(cells.clean(cells.shown(values.alias("cell")))).drop_nulls()
     if texts.is_empty():

@@ -154,16 +154,11 @@ class ReportWriter:
         keeps_tables: bool = False,
         asks_about_repeats: bool = False,
     ) -> None:
-        """Begin both.
+        """Begin both workbooks in a folder.
 
-        Args:
-            folder: where they go.
-            upload: the row of the table ``uploads``.
-            headers: of the file.
-            created: for the files' properties.
-            keeps_tables: keep what the report is written from, because it will be written again.
-            asks_about_repeats: rows repeat others with other values, so the workbook of refused
-                rows has a column that decides over them.
+        ``keeps_tables`` keeps what the report is written from, because it will be written again.
+        ``asks_about_repeats``: rows repeat others with other values, so the workbook of refused
+        rows has a column that decides over them.
         """
         self._asks_about_repeats = asks_about_repeats
         self._keeper = TablesKeeper(folder) if keeps_tables else None
@@ -199,11 +194,9 @@ class ReportWriter:
     def add(self, rows: pl.DataFrame, lines: pl.DataFrame, problems: pl.DataFrame) -> None:
         """Write the next batch of rows.
 
-        Args:
-            rows: as they were read: the row number and the file's own columns.
-            lines: one for each row, with ``outcome``, ``duplicate_of`` and the columns of
-                ``match.EXISTING`` and of ``verify.RESULTS``.
-            problems: one line per problem of these rows.
+        ``rows`` are as they were read: the row number and the file's own columns. ``lines`` are one
+        for each row, with ``outcome``, ``duplicate_of`` and the columns of ``match.EXISTING`` and
+        of ``verify.RESULTS``; ``problems`` are one line per problem.
         """
         table = _table(rows, self._headers, lines, problems)
         self._sheets.add(table, list(_PARTS.values()))
@@ -238,16 +231,9 @@ def write_again(
     upload: Row,
     written: dt.datetime,
 ) -> None:
-    """Write only the report, from its tables.
+    """Write only the report, from its stored tables, batch by batch.
 
-    Args:
-        path: where it goes.
-        tables: the stored rows, batch by batch.
-        changes: the changed fields, likewise; none from an older version.
-        cells: the summary.
-        chart: in the summary.
-        upload: the row of the table ``uploads``.
-        written: for the file's properties.
+    ``cells`` and ``chart`` make the summary; uploads of older versions have no ``changes``.
     """
     title = f"Rollbook report: {upload['file_name']}"
     with WorkbookWriter(path, title=title, fills=FILLS, created=written) as workbook:
@@ -375,11 +361,8 @@ def _refused_rows(
 ) -> pl.DataFrame:
     """The file's own columns in its order, and why; what an earlier report said is out of date.
 
-    Args:
-        refused: of the report's table.
-        headers: of the file.
-        undecided: the numbers of rows that repeat others with other values. When they come back,
-            they are refused until someone has decided; None where the file has none.
+    ``undecided`` are the numbers of rows that repeat others with other values. When they come back,
+    they are refused until someone has decided; None where the file has none.
     """
     # They follow the row number, renamed where they collide with the report's own.
     kept = own(headers)

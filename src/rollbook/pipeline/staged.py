@@ -45,15 +45,7 @@ class Staged:
         *,
         accepts_passports: bool = False,
     ) -> None:
-        """Begin without any batch.
-
-        Args:
-            today: of the whole attempt.
-            scope: the office that sent the file.
-            erased: people whose rows are refused.
-            empty_text: the text that empties a field; see ``normalise``.
-            accepts_passports: likewise.
-        """
+        """``erased`` are people whose rows are refused; the last two are as for ``normalise``."""
         self._empty_text = empty_text
         self._accepts_passports = accepts_passports
         #: Rows that name their person by a passport.
@@ -110,9 +102,8 @@ class Staged:
     def read_again(self, connection: Connection[Row], spill: Spill) -> None:
         """Read and stage again the batches whose dates the whole file's evidence reads differently.
 
-        Args:
-            connection: inside the attempt's transaction, with all valid rows staged.
-            spill: has all batches; it takes the problems of those that are read again.
+        The transaction is the attempt's, with all valid rows staged. The spill has all batches, and
+        takes the problems of those that are read again.
         """
         self._orders.is_final = True
         again = [

@@ -55,11 +55,8 @@ class Table:
 def opened(path: Path, kind: str, mapped: Mapped, limits: Limits) -> Iterator[list[Table]]:
     """Open a file; its tables can be read as long as the context lasts.
 
-    Args:
-        path: the file.
-        kind: see ``kinds.KINDS``.
-        mapped: what the sender said of a row of headers; see ``header.find``.
-        limits: of a workbook's content; ``inspection`` checks them first.
+    ``mapped`` is what the sender said of a row of headers; see ``header.find``. ``inspection`` has
+    checked the limits of a workbook's content before.
 
     Raises:
         UnreadableFileError: the parser can't read it, or it has a password; also while it is read.

@@ -32,11 +32,7 @@ class Tally:
 
 
 def tally(batches: Iterable[tuple[pl.DataFrame, pl.DataFrame]]) -> Tally:
-    """Count the problems of a file.
-
-    Args:
-        batches: lines of the ledger with their outcomes, and the problems of these rows.
-    """
+    """Count the problems of a file; a batch has ledger lines with outcomes, and their problems."""
     counts: dict[tuple[str, str], int] = {}
     warned = attention = 0
     for lines, problems in batches:

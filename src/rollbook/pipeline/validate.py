@@ -130,13 +130,7 @@ RULES = {
 
 
 def validate(normalised: Normalised, sheet: Sheet, scope: Scope) -> Validated:
-    """Give every row its verdict and find every problem of it.
-
-    Args:
-        normalised: as ``normalise`` gave it.
-        sheet: for the headers under which the file has the fields.
-        scope: the office that sent the file.
-    """
+    """Give every normalised row of a sheet its verdict and find every problem of it."""
     frame = normalised.frame
     _, failure = Member.filter(frame.select(Member.column_names()))
     failed = failure.details()

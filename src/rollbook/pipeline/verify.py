@@ -109,11 +109,9 @@ class Verification:
         return "pending" in self._found["roll_result"]
 
     def of_rows(self, lines: pl.DataFrame, *, is_refused: bool) -> pl.DataFrame:
-        """What the report says of rows.
+        """What the report says of rows with a ``row_number`` and an actual or expected ``outcome``.
 
-        Args:
-            lines: with ``row_number`` and ``outcome``, as the merge has it or is foreseen to.
-            is_refused: nothing is merged, so no questions are asked.
+        ``is_refused``: nothing is merged, so no questions are asked.
 
         Returns:
             The lines with the columns of ``RESULTS``: null in rows without a question.
@@ -135,9 +133,8 @@ class Verification:
     def settle(self, lines: pl.DataFrame, *, is_refused: bool) -> None:
         """Write the answers to the members, and record the questions about the others.
 
-        Args:
-            lines: of the whole file, with ``outcome``, after the merge.
-            is_refused: the merge was rolled back, so no questions are asked.
+        ``lines`` are of the whole file, with ``outcome``, after the merge. ``is_refused``: the
+        merge was rolled back, so no questions are asked.
         """
         if is_refused and self.not_asked_because is None:
             self.not_asked_because = "nothing was merged"
@@ -158,12 +155,9 @@ class Verification:
         self._connection.execute(_SQL["plan_as_usual"])
 
     def count(self, *, tables_key: str | None) -> int:
-        """Write the upload's counts by result; how many rows are pending.
+        """Write the upload's counts by result, and the tables' key; returns how many are pending.
 
         From here to the end of the transaction the upload's row is locked, its heartbeat with it.
-
-        Args:
-            tables_key: where the store has what the report is written from again.
 
         Raises:
             FencedError: the upload is no longer this attempt's.

@@ -103,13 +103,10 @@ def find_province(text: str) -> Found[Province] | None:
 
 
 def find_municipality(text: str, *, province: str | None = None) -> Found[Municipality] | None:
-    """The municipality that a text means; None where it means none, or could mean several.
+    """The municipality that a code or name means; None where it means none, or could mean several.
 
-    Args:
-        text: a code or a name, with or without words such as "Local Municipality".
-        province: the code of the province that it lies in, where that is known; it
-            chooses between two of the same name. The only one of a name is also found in another
-            province.
+    A name may have words such as "Local Municipality". The province's code chooses between two of
+    the same name. The only one of a name is also found in another province.
     """
     found = _found(text, _municipality_names(), municipalities())
     within = [one for one in found if one.place.province == province]

@@ -43,11 +43,8 @@ async def run_jobs(
 ) -> None:
     """Run jobs until ``stop`` is set.
 
-    Args:
-        settings: where Redis is.
-        stop: ends it.
-        make_worker: a BullMQ worker on a connection; called again after each one that gave up.
-        shut_down: lets running jobs finish or hands them back; called once, at the end.
+    ``make_worker`` makes a BullMQ worker on a connection, again after each one that gave up.
+    ``shut_down`` lets running jobs finish or hands them back; it is called once, at the end.
     """
     stopping = asyncio.create_task(stop.wait())
     try:
@@ -96,11 +93,6 @@ async def watch(settings: Settings, worker: OneCallWorker, client: Redis) -> Non
 
     Its connections may have died unnoticed, or a wake-up got lost. While jobs of it run, they are
     reconnected; otherwise this returns, for another worker to be started.
-
-    Args:
-        settings: where Redis is, and for how long that may be so.
-        worker: the one that is watched.
-        client: its connections.
     """
     waits = f"bull:{worker.name}:wait", f"bull:{worker.name}:prioritized"
     interval_s = min(settings.deaf_after_s / 3, WATCH_S)

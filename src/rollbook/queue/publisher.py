@@ -44,11 +44,6 @@ async def announce_end(redis: Redis, queue_name: str, upload: Row) -> None:
 
     BullMQ's own events aren't enough: its retries and removals of a job look alike, and it has no
     event for a job that it has lost (``FLUSHALL``). Announcing the same end twice does no harm.
-
-    Args:
-        redis: where the queue is.
-        queue_name: whose event stream it goes to.
-        upload: the row of an upload that is completed, failed or cancelled.
     """
     fields: dict[Any, Any] = {
         "event": "ended",
@@ -65,12 +60,7 @@ async def announce_budget(
 ) -> None:
     """Announce to the queue's listeners that the voter roll's budget is nearly or wholly spent.
 
-    Args:
-        redis: where the queue is.
-        queue_name: whose event stream it goes to, beside what happens to the jobs.
-        event: ``rate_limit_warning`` or ``rate_limit_exceeded``.
-        used: requests that the window counts.
-        limit: requests that it allows.
+    ``event`` is ``rate_limit_warning`` or ``rate_limit_exceeded``.
     """
     await _add(redis, queue_name, {"event": event, "used": used, "limit": limit})
 

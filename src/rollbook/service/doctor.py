@@ -79,11 +79,7 @@ async def refuse_unsafe(settings: Settings) -> None:
 
 
 async def examine(settings: Settings) -> list[Finding]:
-    """The findings about servers, clocks, file store and folders, as this machine sees them.
-
-    Args:
-        settings: with the addresses of both engines.
-    """
+    """The findings about servers, clocks, file store and folders, as this machine sees them."""
     return [
         *await postgresql(settings),
         *await redis(settings),

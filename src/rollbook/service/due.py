@@ -38,16 +38,11 @@ async def work_on_due(
     grace_s: float,
     service: str,
 ) -> None:
-    """Claim due rows and work on them until ``stop`` is set.
+    """Claim due rows and work on them, some at a time, until ``stop`` is set.
 
-    Args:
-        stop: ends it; claims nothing more.
-        claim: the next due row, for as long as its lease lasts, or the seconds until the next look.
-        work: works on a claimed row. What it raises is logged, and the row is due again at the end
-            of its lease.
-        concurrency: rows at a time.
-        grace_s: seconds that rows under way get at the end, before they are cancelled.
-        service: its name in the log.
+    ``claim`` returns the next due row, for as long as its lease lasts, or the seconds until the
+    next look. What ``work`` raises is logged, and the row is due again at the end of its lease. At
+    the end, rows under way get ``grace_s`` seconds before they are cancelled.
     """
     stopping = asyncio.create_task(stop.wait())
     running: set[asyncio.Task[None]] = set()
@@ -85,12 +80,9 @@ async def _end(running: set[asyncio.Task[None]], grace_s: float) -> None:
 
 
 async def claim_row(pool: Pool, sql: Mapping[str, LiteralString], lease_s: float) -> Row | float:
-    """The next due row of a table, or the pause until the next look.
+    """The next due row of a table for ``lease_s`` seconds, or the pause until the next look.
 
-    Args:
-        pool: the record.
-        sql: has the queries ``claim`` and ``next_due``.
-        lease_s: for how long the row is this process's.
+    ``sql`` has the queries ``claim`` and ``next_due``.
     """
     row = await fetch_one(pool, sql["claim"], {"lease_s": lease_s})
     if row is not None:

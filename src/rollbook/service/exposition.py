@@ -59,10 +59,8 @@ def text(
 ) -> bytes:
     """The metrics of this process in Prometheus' text format.
 
-    Args:
-        component: this process (``api``, ``worker``, ``watch``), a label of each sample.
-        shared: the installation's families, without that label.
-        others: families of other processes, which already have that label.
+    Each of its samples has the component (``api``, ``worker``, ``watch``) as a label. The
+    installation's ``shared`` families have none, and those of other processes already have theirs.
     """
     families = _Families()
     families.add(REGISTRY.collect(), component)
@@ -86,11 +84,8 @@ async def served(
 ) -> AsyncIterator[None]:
     """Answer ``/metrics``, ``/healthz`` and ``/readyz`` for as long as the context lasts.
 
-    Args:
-        system: the opened parts.
-        component: what this process is.
-        listener: a listening socket; None: ROLLBOOK_METRICS_HOST and _PORT, and nothing is served
-            where no port is set.
+    Without a listening socket, ROLLBOOK_METRICS_HOST and _PORT say where; nothing is served where
+    no port is set.
 
     Raises:
         ConfigurationError: the port is taken.

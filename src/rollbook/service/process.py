@@ -34,13 +34,7 @@ log = structlog.get_logger(__name__)
 async def running(
     settings: Settings, component: str, metrics_listener: socket.socket | None
 ) -> AsyncIterator[tuple[System, asyncio.Event]]:
-    """The opened parts of a process and its stop event, with its traces and metrics served.
-
-    Args:
-        settings: name both engines.
-        component: what this process is (``worker``, ``watch``).
-        metrics_listener: where metrics are served; None: on ROLLBOOK_METRICS_PORT.
-    """
+    """The opened parts of a process and its stop event, with its traces and metrics served."""
     stop = stop_on_signals()
     async with (
         open_system(settings) as system,
@@ -58,11 +52,7 @@ def new_name() -> str:
 async def beat(pool: Pool, sql: Mapping[str, LiteralString], name: str, **state: Any) -> None:
     """Write a heartbeat, and remove the processes that have sent none for a day.
 
-    Args:
-        pool: the record.
-        sql: has the queries ``beat`` and ``bury``.
-        name: this process.
-        state: what others see of it, beside host and process id.
+    ``sql`` has the queries ``beat`` and ``bury``; ``state`` is what others see of the process.
     """
     parameters = {"name": name, "host": socket.gethostname(), "pid": os.getpid(), **state}
     async with pool.connection() as connection:

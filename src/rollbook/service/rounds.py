@@ -27,12 +27,8 @@ async def every(
 ) -> AsyncIterator[None]:
     """Run a service's rounds in the background for as long as the context lasts.
 
-    A round that finds PostgreSQL or Redis away ends with a log line, and the next one is tried.
-
-    Args:
-        interval_s: seconds between the end of a round and the next; the first begins at once.
-        run_once: one round; its result is ignored.
-        service: its name in the log.
+    The first begins at once, the next ``interval_s`` seconds after the end of the last. A round
+    that finds PostgreSQL or Redis away ends with a log line, and the next one is tried.
     """
     stop = asyncio.Event()
     task = asyncio.create_task(_rounds(stop, interval_s, run_once, service))
@@ -61,10 +57,8 @@ async def _rounds(
 def guarded(service: str) -> Iterator[None]:
     """Count one round of a service, and log its failure instead of raising it.
 
-    A fault in one round must not end the service.
-
-    Args:
-        service: its name in the log and in ``rollbook_maintenance_rounds_total``.
+    A fault in one round must not end the service. Its name is that in
+    ``rollbook_maintenance_rounds_total``.
     """
     result = "failed"
     try:

@@ -43,11 +43,7 @@ class System:
 
 @asynccontextmanager
 async def open_system(settings: Settings) -> AsyncIterator[System]:
-    """Open the parts; PostgreSQL and Redis may still be down.
-
-    Args:
-        settings: with the addresses of both (``engines`` fills in the embedded ones).
-    """
+    """Open the parts, whose addresses the settings have; PostgreSQL and Redis may still be down."""
     pool = make_pool(
         settings.database_address,
         keepalive=settings.keepalive,

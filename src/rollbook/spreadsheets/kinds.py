@@ -92,11 +92,6 @@ def kind_of(name: str) -> str:
 def check_beginning(head: bytes, kind: str, name: str = "") -> None:
     """Refuse content whose first bytes aren't those of the kind that the name promises.
 
-    Args:
-        head: the first ``HEAD_BYTES``, or all there are.
-        kind: what ``kind_of`` said.
-        name: of the file; for its ending.
-
     Raises:
         UnsupportedFileError: it begins as something else, which the sentence names.
     """
@@ -132,9 +127,7 @@ def fits(head: bytes, kind: str) -> bool:
 def text_order(head: bytes) -> str | None:
     """The codec of a text whose characters have two or four bytes; None for any other.
 
-    Args:
-        head: the first bytes of the file. Without a byte order mark, every other byte of a text in
-            Latin letters is 0.
+    Without a byte order mark, every other byte of a text in Latin letters is 0.
     """
     if head.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
         return "utf-32"

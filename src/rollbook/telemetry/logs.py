@@ -30,9 +30,7 @@ if TYPE_CHECKING:
 def configure(settings: Settings, *, component: str) -> None:
     """Send structlog and the standard library's loggers to standard error in one format.
 
-    Args:
-        settings: ``log_level`` and ``log_format`` are read.
-        component: this process: ``api``, ``worker``, ``child``, ...
+    Each line names the component: ``api``, ``worker``, ``child``, ...
     """
     human = settings.log_format == "human" or (
         settings.log_format == "auto" and sys.stderr.isatty()

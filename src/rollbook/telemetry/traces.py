@@ -98,11 +98,8 @@ def span(
 ) -> Iterator[Span | None]:
     """Work within a span; None when traces are off, or when the caller's trace isn't recorded.
 
-    Args:
-        name: of the work, always the same for the same work.
-        kind: INTERNAL, SERVER, PRODUCER or CONSUMER.
-        parent: a ``traceparent`` from elsewhere; without it, the current span is the parent.
-        attributes: ``__`` in a name means a dot.
+    The name is always the same for the same work. ``parent`` is a ``traceparent`` from elsewhere;
+    without it, the current span is the parent. In an attribute's name, ``__`` means a dot.
     """
     if _waiting is None:
         yield None
@@ -129,12 +126,8 @@ def span(
 def note(name: str, start: int, end: int, *, parent: str | None, **attributes: Value) -> None:
     """Record finished work, such as a wait or the work of another process.
 
-    Args:
-        name: of the work.
-        start: nanoseconds since 1970.
-        end: the same.
-        parent: the ``traceparent`` of what it belongs to; None notes nothing.
-        attributes: ``__`` in a name means a dot.
+    Start and end are nanoseconds since 1970; ``parent`` is a ``traceparent``, and None records
+    nothing. In an attribute's name, ``__`` means a dot.
     """
     around = _of(parent) if parent is not None else None
     if _waiting is not None and around is not None:
@@ -155,12 +148,7 @@ def trace_id() -> str | None:
 
 @contextlib.asynccontextmanager
 async def exported(settings: Settings, component: str) -> AsyncIterator[None]:
-    """Send this process's spans for as long as the context lasts, if a collector is named.
-
-    Args:
-        settings: OTEL_EXPORTER_OTLP_ENDPOINT and its relatives.
-        component: what this process is, an attribute of all its spans.
-    """
+    """Send this process's spans for as long as the context lasts, if a collector is named."""
     global _waiting  # noqa: PLW0603 - one process has one collector
     address = settings.traces_address
     if address is None:

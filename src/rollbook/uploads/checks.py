@@ -32,11 +32,7 @@ log = structlog.get_logger(__name__)
 async def add(system: System, user: User, stored: StoredFile, options: Options) -> None:
     """Record a stored file that is to be checked.
 
-    Args:
-        system: the opened parts.
-        user: who sent it.
-        stored: the file.
-        options: ``sheet``, ``columns`` and ``allow_duplicate`` count.
+    Of the options, ``sheet``, ``columns`` and ``allow_duplicate`` count.
 
     Raises:
         DuplicateUploadError: the same content came within the window.

@@ -27,11 +27,7 @@ class Durations:
     """Recent uploads by kind, sorted by size."""
 
     def __init__(self, recent: Iterable[Row]) -> None:
-        """Take over the recent uploads.
-
-        Args:
-            recent: ``file_kind``, ``file_bytes`` and ``seconds`` of each.
-        """
+        """``recent`` has ``file_kind``, ``file_bytes`` and ``seconds`` of each upload."""
         by_kind: defaultdict[str, list[tuple[int, float]]] = defaultdict(list)
         for upload in recent:
             by_kind[upload["file_kind"]].append((upload["file_bytes"], upload["seconds"]))

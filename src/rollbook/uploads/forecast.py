@@ -249,11 +249,10 @@ class Forecaster:
 
 
 def ranks(uploads: Sequence[Row], places: Mapping[str, int]) -> list[tuple[float, float]]:
-    """The order of uploads: as the queue has it, and by priority where the queue has them not.
+    """The order of uploads: the queue's, and by priority for those that aren't in the queue.
 
-    Args:
-        uploads: in the order of the record.
-        places: in the queue, by job id. An upload that waits for another attempt has none.
+    The uploads are in the order of the record; ``places`` are those in the queue, by job id. An
+    upload that waits for another attempt has none.
     """
     last_of: dict[int, int] = {}
     for upload in uploads:
@@ -272,14 +271,9 @@ def ranks(uploads: Sequence[Row], places: Mapping[str, int]) -> list[tuple[float
 
 
 def play(slots: Iterable[float], jobs: Iterable[Waiting]) -> dict[UUID, float]:
-    """Play the queue forward.
+    """Play the queue forward: seconds from now at which each job starts, infinite where unknown.
 
-    Args:
-        slots: seconds from now at which each becomes free; infinite where unknown.
-        jobs: the waiting uploads.
-
-    Returns:
-        Seconds from now at which each starts; infinite where unknown.
+    ``slots`` are the seconds from now at which each becomes free; infinite where unknown.
     """
     free = list(slots)
     heapq.heapify(free)

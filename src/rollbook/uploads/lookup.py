@@ -89,16 +89,9 @@ async def history(
     page: int = 1,
     page_size: int = 20,
 ) -> tuple[list[Row], int]:
-    """A page of uploads, newest first, and how many there are in all.
+    """A page of uploads in the user's scope, newest first, and how many there are in all.
 
-    Args:
-        system: the opened parts.
-        user: whose scope counts.
-        status: only those.
-        search: only those with this text, in any case, in the file's name or the owner's address,
-            or with this job id.
-        page: from 1.
-        page_size: uploads on a page.
+    ``search`` is a text, in any case, in the file's name or the owner's address, or a job id.
     """
     parameters = {
         "status": status,
@@ -210,16 +203,9 @@ async def rows(
 ) -> tuple[list[Row], int]:
     """A page of an upload's rows with their outcomes, and the total number.
 
-    Args:
-        system: the opened parts.
-        upload: whose rows.
-        outcome: only rows with one of these; None for all.
-        page: from 1.
-        page_size: rows on a page.
-        verification: only rows of which the voter roll says this.
-        problem: only rows that have a problem of this code.
-        attention: only rows that were ``refused``, are ``doubtful`` (have a warning), of which a
-            cell was ``left_out``, or ``any`` of these.
+    Each filter that isn't None leaves out other rows: by outcome, by what the voter roll says, by
+    the code of a problem. ``attention`` is ``refused``, ``doubtful`` (with a warning), ``left_out``
+    (a cell was), or ``any`` of these.
     """
     parameters = {
         "id": upload["id"],

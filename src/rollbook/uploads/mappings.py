@@ -48,14 +48,10 @@ async def mappings(
 async def change(
     system: System, user: User, mapping_id: UUID, columns: Mapping[str, str | None]
 ) -> Row:
-    """Change what the headers of a mapping mean.
+    """Change what the headers of a mapping mean; the changed mapping has a new id.
 
-    Args:
-        system: the opened parts.
-        user: the reader.
-        mapping_id: of the mapping; the changed one has another.
-        columns: the field by header, as the list shows the headers; null leaves a column out, and a
-            header that isn't named is read by its own name again.
+    ``columns`` has the field by header, as the list shows the headers; null leaves a column out,
+    and a header that isn't named is read by its own name again.
 
     Raises:
         NotFoundError: there is none of this id in the reader's scope.

@@ -79,18 +79,14 @@ class StoredFile:
 async def run_for_real(system: System, user: User, dry_run: Row, options: Options) -> Row:
     """Make an upload of a dry run's file, which the store still has, without sending it again.
 
-    Args:
-        system: the opened parts.
-        user: who asks for it. The new upload has the dry run's owner and place, so that it does
-            what the dry run said.
-        dry_run: the row of the upload that was a dry run.
-        options: ``allow_duplicate`` and ``idempotency_key`` count, the rest is the dry run's.
+    The new upload has the dry run's owner, place and options, so that it does what the dry run
+    said; only ``allow_duplicate`` and ``idempotency_key`` are new.
 
     Raises:
         ConflictError: it was no dry run, or hasn't completed.
-        NotAllowedError: its owner's account is closed, and no operator asks.
+        NotAllowedError: its owner's account is closed, and the user is no operator.
         SourceGoneError: the stored file's retention has ended.
-        What ``record`` raises.
+        Any error of ``record``.
     """
     if not dry_run["dry_run"] or dry_run["status"] != "completed":
         raise ConflictError(

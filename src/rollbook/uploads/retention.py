@@ -242,13 +242,7 @@ async def reports_of(
 ) -> tuple[list[StoredReport], int]:
     """A page of the stored reports in a reader's scope, the newest first, and how many there are.
 
-    Args:
-        system: the opened parts.
-        user: whose scope counts.
-        page: from 1.
-        page_size: reports on a page.
-        first: only of uploads that ended then or later.
-        until: only of uploads that ended earlier.
+    Only of uploads that ended at ``first`` or later, and before ``until``.
     """
     parameters = {
         "first": first,

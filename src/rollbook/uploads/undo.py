@@ -73,13 +73,7 @@ class Undone:
 
 
 async def undo(system: System, user: User, upload_id: UUID, *, dry_run: bool) -> Undone:
-    """Undo an upload, or count what undoing it would do.
-
-    Args:
-        system: the opened parts.
-        user: an operator.
-        upload_id: the upload.
-        dry_run: count, and change nothing.
+    """Undo an upload, or with ``dry_run`` only count what undoing it would do.
 
     Raises:
         NotFoundError: there is none of this id in the reader's scope.

@@ -42,11 +42,7 @@ class Answer:
 
 
 def understood(document: object, id_number: str) -> Answer:
-    """Read the roll's answer about a person.
-
-    Args:
-        document: the JSON of the answer.
-        id_number: of the person in the question.
+    """Read the JSON of the roll's answer about a person.
 
     Raises:
         NoAnswerError: it isn't an answer, or one about another person.

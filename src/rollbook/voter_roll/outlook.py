@@ -49,11 +49,7 @@ class Outlook:
 
 
 async def look(system: System, *, more: int = 0) -> Outlook:
-    """The outlook now.
-
-    Args:
-        system: the opened parts.
-        more: people to be asked about after all others, for ``pending_s``.
+    """The outlook now, for ``pending_s`` with ``more`` people to be asked about after all others.
 
     Raises:
         psycopg.OperationalError, psycopg_pool.PoolTimeout: PostgreSQL doesn't answer.

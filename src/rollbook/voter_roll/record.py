@@ -136,14 +136,9 @@ class VerificationRecord:
             await connection.execute(_SQL["note_answer"])
 
     async def settle(self, question: Question, *, is_refused: bool = False) -> list[AnsweredUpload]:
-        """Apply a saved answer to the member and to all rows that wait for it.
+        """Apply a saved answer to the member and to all rows that wait for it; returns the uploads.
 
-        Args:
-            question: answered before, or refused by the roll.
-            is_refused: there is no answer, because the roll refuses the question.
-
-        Returns:
-            The uploads that had such rows.
+        ``is_refused``: there is no answer, because the roll refuses the question.
         """
         parameters = {"id_number": question.id_number, "is_refused": is_refused}
         async with self._pool.connection() as connection:
@@ -181,12 +176,9 @@ class VerificationRecord:
     async def postpone_report(
         self, report: Report, *, wait_s: float, is_counted: bool = True
     ) -> None:
-        """Record that writing failed; it is due again after so many seconds.
+        """Record that writing failed; the report is due again after ``wait_s`` seconds.
 
-        Args:
-            report: the claimed one.
-            wait_s: the pause.
-            is_counted: False if the report isn't to blame, as when a part was away.
+        ``is_counted`` is False if the report isn't to blame, as when a part was away.
         """
         parameters = {"id": report.upload_id, "tries": int(is_counted), "wait_s": wait_s}
         await self._write(_VERIFICATIONS["postpone_report"], parameters)

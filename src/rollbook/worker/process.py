@@ -45,9 +45,7 @@ log = structlog.get_logger(__name__)
 async def serve(settings: Settings, metrics_listener: socket.socket | None = None) -> None:
     """Work until SIGTERM or SIGINT; a second one ends the process at once.
 
-    Args:
-        settings: with the addresses of both engines.
-        metrics_listener: the socket that serves metrics, instead of ROLLBOOK_METRICS_PORT.
+    Without a listening socket, metrics are served on ROLLBOOK_METRICS_PORT.
     """
     async with running(settings, "worker", metrics_listener) as (system, stop):
         await UploadWorker(system).run(stop)

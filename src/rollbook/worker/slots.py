@@ -182,12 +182,7 @@ class Slots:
     """
 
     def __init__(self, settings: Settings, *, is_workers: bool = True) -> None:
-        """Begin without a child.
-
-        Args:
-            settings: the limits.
-            is_workers: start the children ahead, and show them in the metrics.
-        """
+        """``is_workers``: start the children ahead, and show them in the metrics."""
         self._settings = settings
         self._is_workers = is_workers
         self._names = itertools.count()
@@ -238,17 +233,10 @@ class Slots:
         bound: Mapping[str, str] | None = None,
         on_stages: Callable[[StageTimes], None] = lambda _: None,
     ) -> dict[str, Any]:
-        """Run one attempt, or other ``work``, in a child, within the limits of time and memory.
+        """Run an attempt, or other ``work`` of ``child``, within the limits of time and memory.
 
-        When the caller is cancelled, the child is killed.
-
-        Args:
-            upload_id: of which upload.
-            attempt: the fence.
-            on_progress: receives the progress.
-            work: the name of the work in ``child``.
-            bound: further fields for the child's log lines.
-            on_stages: receives each stage's duration, if the child reports them.
+        When the caller is cancelled, the child is killed. ``bound`` has further fields for the
+        child's log lines; ``on_stages`` receives each stage's duration, if the child reports them.
 
         Raises:
             TimedOutError: it took longer than ROLLBOOK_JOB_TIMEOUT_S.

@@ -46,11 +46,9 @@ class Listener:
     """What one client wants to hear, and what it has heard."""
 
     def __init__(self, user: User, owner_of: Callable[[str], UUID | None]) -> None:
-        """Begin without a subscription: the client hears its own uploads.
+        """Without a subscription, the client hears its own uploads.
 
-        Args:
-            user: the client's account.
-            owner_of: the account that sent an upload; None where it isn't known.
+        ``owner_of`` returns the account that sent an upload; None where it isn't known.
         """
         self._user = user
         self._owner_of = owner_of
@@ -77,12 +75,7 @@ class Listener:
             yield from self._of_upload(upload, content["at"])
 
     def of_status(self, upload: Mapping[str, Any], at: str) -> Iterator[Event]:
-        """The events that say how far an upload is, for a client that begins to follow it.
-
-        Args:
-            upload: as in its status.
-            at: the present time.
-        """
+        """The events that say how far an upload is, for a client that begins to follow it."""
         if upload["status"] != "pending":
             self._ends.discard((upload["job_id"], upload["attempt"], upload["status"]))
             yield from self._of_upload(upload, at)

@@ -57,11 +57,7 @@ def value_texts(
 def frames(rows: Ints, columns: Ints, texts: pl.Series, batch_rows: int) -> Iterator[pl.DataFrame]:
     """Batches of rows, from the first row of the sheet to the last with a cell.
 
-    Args:
-        rows: of the cells, counted from 0.
-        columns: of the cells.
-        texts: of the cells; of two in one place the last counts.
-        batch_rows: rows of each batch.
+    Rows and columns of the cells are counted from 0; of two texts in one place the last counts.
 
     Raises:
         UnreadableFileError: the cells lie too far apart.

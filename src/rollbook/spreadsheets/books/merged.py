@@ -46,11 +46,7 @@ class MergedCells:
             self._coming.sort(reverse=True)
 
     def fill(self, frame: pl.DataFrame, first_row: int) -> Filled:
-        """Fill the areas in the next rows.
-
-        Args:
-            frame: the rows; the columns are those of the sheet.
-            first_row: the number of the first.
+        """Fill the areas in the next rows, whose columns are those of the sheet.
 
         Raises:
             UnreadableFileError: areas lie on top of each other.

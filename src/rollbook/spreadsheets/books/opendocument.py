@@ -49,11 +49,7 @@ class OpenDocumentBook:
     """An opened spreadsheet; see ``book.Book``."""
 
     def __init__(self, path: Path, *, is_flat: bool) -> None:
-        """Look through the document for its sheets.
-
-        Args:
-            path: the file.
-            is_flat: whether it is one XML file rather than an archive of several.
+        """Find the sheets of the document: an archive, or one XML file where ``is_flat``.
 
         Raises:
             UnreadableFileError: it isn't well-formed.

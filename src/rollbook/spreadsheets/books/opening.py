@@ -24,12 +24,7 @@ log = structlog.get_logger(__name__)
 
 
 def open_book(path: Path, kind: str, tails: Mapping[str, bytes] | None = None) -> Book:
-    """Open a workbook that ``inspect`` let through.
-
-    Args:
-        path: the file.
-        kind: see ``kinds.KINDS``.
-        tails: what ``inspect`` saw after the rows of its sheets.
+    """Open a workbook; ``tails`` is what ``inspect`` saw after the rows of its sheets.
 
     Raises:
         UnreadableFileError: it is damaged.

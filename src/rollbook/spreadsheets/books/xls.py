@@ -60,10 +60,7 @@ class XlsBook:
     """An opened workbook; see ``book.Book``."""
 
     def __init__(self, stream: bytes) -> None:
-        """Read what is said of the whole workbook.
-
-        Args:
-            stream: the content of the stream ``Workbook`` or ``Book``.
+        """Read the workbook's globals from the content of the stream ``Workbook`` or ``Book``.
 
         Raises:
             UnreadableFileError: it is damaged.

@@ -49,11 +49,9 @@ class XlsxBook:
     """An opened workbook; see ``book.Book``."""
 
     def __init__(self, path: Path, tails: Mapping[str, bytes] | None = None) -> None:
-        """Open it and read its small parts.
+        """Open a file that ``inspect`` let through, and read its small parts.
 
-        Args:
-            path: the file, which ``inspect`` let through.
-            tails: what follows the rows in the sheets' parts, by the parts' names, where known.
+        ``tails`` is what follows the rows in the sheets' parts, by the parts' names, where known.
         """
         self._tails = tails or {}
         self._package = Package(path)
@@ -410,15 +408,10 @@ class _Sheet:
 
 
 def is_uncalculated(kind: str, value: str | None, *, is_to_calculate: bool) -> bool:
-    """Whether a formula was never calculated.
+    """Whether a formula cell of this kind and value was never calculated.
 
     Programs that don't calculate leave the value out, or write a zero into a workbook that asks to
     be calculated when it is opened.
-
-    Args:
-        kind: of the cell.
-        value: of the cell, as it is in the file.
-        is_to_calculate: whether the workbook asks for that.
     """
     if kind == "str":
         return False

@@ -123,10 +123,7 @@ class Inspected:
 def inspect(path: Path, kind: str, limits: Limits | None = None) -> Inspected:
     """Refuse a file whose content contradicts its kind, or that is made to harm its reader.
 
-    Args:
-        path: the file.
-        kind: see ``kinds.KINDS``; ``csv`` needs no inspection.
-        limits: what it may hold; its columns show only when it is read.
+    ``csv`` needs no inspection. The limit on columns is checked when the file is read.
 
     Raises:
         UnreadableFileError: with what was found, in a sentence that quotes nothing of the file.

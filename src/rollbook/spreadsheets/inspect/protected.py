@@ -54,9 +54,6 @@ class _Secret(NamedTuple):
 def unprotected(path: Path) -> Iterator[Path]:
     """The file, or the workbook within it where that is only write-protected.
 
-    Args:
-        path: the file.
-
     Yields:
         The same path, or that of a copy which is removed at the end.
     """

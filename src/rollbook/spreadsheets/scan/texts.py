@@ -123,14 +123,10 @@ def texts_of_moments(days: npt.NDArray[np.float64]) -> pl.Series:
 def marked_texts(
     tags: Tags, starts: Ints, ends: Ints, *, are_trimmed: Flags, are_escaped: Flags
 ) -> Flags:
-    """Which texts aren't what they are in the file.
+    """Which texts differ from those in the file: trimmed ones, and those with escapes.
 
-    Args:
-        tags: of the piece.
-        starts: where the texts start; they don't overlap, and are in their order.
-        ends: where they end.
-        are_trimmed: which lose their white space at the ends.
-        are_escaped: in which ``_x000D_`` means a character.
+    The texts don't overlap, and are in their order. In those that ``are_escaped``, ``_x000D_``
+    means a character.
     """
     edges = np.minimum(tags.bytes.take(starts), tags.bytes.take(np.maximum(ends - 1, 0)))
     marked = are_trimmed & (ends > starts) & (edges <= ord(" "))

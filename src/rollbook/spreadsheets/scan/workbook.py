@@ -50,11 +50,9 @@ _LINE_IN_NAME: Final = re.compile(rb'name="[^"]*[\t\r\n]')
 
 
 def open_workbook(path: Path, tails: Mapping[str, bytes] | None = None) -> Workbook:
-    """Open a workbook, which is a context manager, to scan its worksheets.
+    """Open a workbook to scan its worksheets; close it at the end.
 
-    Args:
-        path: the file.
-        tails: what follows the rows in the sheets' parts, by the parts' names, where known.
+    ``tails`` is what follows the rows in the sheets' parts, by the parts' names, where known.
 
     Raises:
         NotPlainError: It isn't plain, or no workbook at all.
@@ -108,9 +106,7 @@ class Workbook:
     def batches(self, index: int, *, rows: int = 50_000) -> Generator[Rows]:
         """The rows of a sheet from the first row on, as text; see ``book.Rows``.
 
-        Args:
-            index: The sheet's place.
-            rows: The number of rows of all batches but the last.
+        All batches but the last have so many rows.
 
         Raises:
             NotPlainError: The sheet isn't plain, which may show after some batches.

@@ -137,9 +137,7 @@ class TableGroup:
     def add(self, frame: pl.DataFrame, parts: Sequence[pl.Expr] | None = None) -> None:
         """Add rows; all that are added have the same columns.
 
-        Args:
-            frame: the rows; see ``worksheet`` for what becomes of each type.
-            parts: which of the rows go into each table; without it, all do.
+        ``parts`` says which of the rows go into each table; without it, all do.
 
         Raises:
             TypeError: a column's type has no place in a worksheet.

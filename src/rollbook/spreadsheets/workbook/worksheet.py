@@ -103,10 +103,7 @@ def letters_of(index: int) -> str:
 
 
 def columns_of(frame: pl.DataFrame) -> list[Column]:
-    """What the cells of each column will be.
-
-    Args:
-        frame: Its columns' names are numbers counted from 0, as ``Column.name`` says.
+    """What the cells of each column will be; the frame's columns are named by numbers from 0.
 
     Raises:
         TypeError: A column's type has no place in a worksheet, such as a list.
@@ -167,11 +164,8 @@ def bounded_width(width: float) -> float:
 def rows_xml(chunk: pl.DataFrame, columns: Sequence[Column], styles: RowStyles) -> pl.Series:
     """The ``row`` elements of some rows of a table, without their numbers; see ``numbered``.
 
-    Args:
-        chunk: The rows. Its columns have the names in ``columns``, and one named ``fill`` holds
-            keys of ``styles``.
-        columns: The table's columns.
-        styles: The index of each style.
+    The chunk's columns have the names in ``columns``, and one named ``fill`` holds keys of
+    ``styles``.
     """
     texts = [column.name for column in columns if column.kind is Kind.TEXT]
     chunk = chunk.with_columns(pl.col(texts).cast(pl.String))

@@ -57,14 +57,7 @@ class WorkbookWriter:
     def __init__(
         self, path: Path, *, title: str, fills: Mapping[str, str], created: dt.datetime
     ) -> None:
-        """Begin a workbook.
-
-        Args:
-            path: where it goes.
-            title: for the file's properties.
-            fills: the colours that rows may have, as ARGB by key.
-            created: for the file's properties.
-        """
+        """Begin a workbook; ``fills`` are the colours that rows may have, as ARGB by key."""
         self._path = path
         self._title = title
         self._created = created
@@ -106,13 +99,10 @@ class WorkbookWriter:
     def begin_tables(self, names: Sequence[str], *, row_fill: str | None = None) -> TableGroup:
         """Add tables of the same columns, each with a header row that stays in sight and a filter.
 
-        Their rows come later, and one row may go into several of them, which costs little more
-        than into one. A table with more rows than a sheet has goes on in sheets of its own,
-        ``name (2)`` and so on.
-
-        Args:
-            names: of the sheets; what Excel doesn't take is taken out of them.
-            row_fill: the column that holds each row's key in ``fills``. It isn't shown itself.
+        Their rows come later, and one row may go into several of them, which costs little more than
+        into one. A table with more rows than a sheet has goes on in sheets of its own, ``name (2)``
+        and so on. Characters that Excel refuses are left out of the names. ``row_fill`` is the
+        column that holds each row's key in ``fills``; it isn't shown itself.
         """
         tables = [GrowingTable(self._path.parent) for _ in names]
         self._contents += zip(names, tables, strict=True)
