@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import re
 from typing import Annotated, Any, Final, Literal
@@ -72,7 +73,7 @@ class FiltersAsked(BaseModel):
 
     def filters(self) -> Filters:
         """These filters."""
-        return Filters(**self.model_dump(include=set(FiltersAsked.model_fields)))
+        return Filters(**self.model_dump(include={one.name for one in dataclasses.fields(Filters)}))
 
 
 class SearchRequest(FiltersAsked):
@@ -85,21 +86,12 @@ class SearchRequest(FiltersAsked):
     page: Annotated[int, Field(ge=1, le=1_000_000)] = 1
     page_size: Annotated[int, Field(ge=1, le=500)] = 50
 
-    def filters(self) -> Filters:
-        """These filters."""
-        found = self.model_dump(include={*FiltersAsked.model_fields, "id_number"})
-        return Filters(**found)
-
 
 class ExportRequest(FiltersAsked):
     """Which members, and as what."""
 
     id_number: Annotated[str | None, Field(pattern=r"^[0-9]{13}$")] = None
     format: export.Format = "xlsx"
-
-    def filters(self) -> Filters:
-        """These filters."""
-        return Filters(**self.model_dump(include={*FiltersAsked.model_fields, "id_number"}))
 
 
 class AccessRequest(BaseModel):

@@ -83,7 +83,7 @@ def clean(
 ) -> None:
     """Remove ended jobs from the queue; the history keeps the uploads."""
     body = {"grace_period_hours": grace_period_hours}
-    _change("clean", body, server, acting, as_json=as_json)
+    uploads.act("/bulk-upload/queue/clean", server, acting, as_json=as_json, body=body)
 
 
 @app.command()
@@ -91,7 +91,7 @@ def pause(
     *, server: ServerOption = None, acting: AsOption = None, as_json: JsonOption = False
 ) -> None:
     """Pause the queue; running jobs continue."""
-    _change("pause", None, server, acting, as_json=as_json)
+    uploads.act("/bulk-upload/queue/pause", server, acting, as_json=as_json)
 
 
 @app.command()
@@ -99,21 +99,4 @@ def resume(
     *, server: ServerOption = None, acting: AsOption = None, as_json: JsonOption = False
 ) -> None:
     """Resume the queue."""
-    _change("resume", None, server, acting, as_json=as_json)
-
-
-def _change(
-    act: str,
-    body: dict[str, float] | None,
-    server: str | None,
-    acting: str | None,
-    *,
-    as_json: bool,
-) -> None:
-    answer = run(
-        lambda line: line.post(f"/bulk-upload/queue/{act}", body), server=server, acting=acting
-    )
-    if as_json:
-        print_json(answer.data)
-    else:
-        out.print(shown(answer.message), soft_wrap=True)
+    uploads.act("/bulk-upload/queue/resume", server, acting, as_json=as_json)

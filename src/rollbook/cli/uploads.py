@@ -85,7 +85,7 @@ def upload(
     empty_text: Annotated[
         str | None,
         typer.Option(
-            help="The text of a cell that empties its field, such as `[empty]`; case does not "
+            help="The text of a cell that empties its field, such as `\\[empty]`; case does not "
             "matter. Without it, no cell ever empties a field. Only with existing=update."
         ),
     ] = None,
@@ -267,7 +267,7 @@ def cancel(
     as_json: JsonOption = False,
 ) -> None:
     """Cancel a waiting or running job; nothing of its file is merged."""
-    _act(f"/bulk-upload/cancel/{job_id}", server, acting, as_json=as_json)
+    act(f"/bulk-upload/cancel/{job_id}", server, acting, as_json=as_json)
 
 
 def retry(
@@ -278,11 +278,19 @@ def retry(
     as_json: JsonOption = False,
 ) -> None:
     """Retry a failed job; its attempts are counted from 1 again."""
-    _act(f"/bulk-upload/queue/retry/{job_id}", server, acting, as_json=as_json)
+    act(f"/bulk-upload/queue/retry/{job_id}", server, acting, as_json=as_json)
 
 
-def _act(path: str, server: str | None, acting: str | None, *, as_json: bool) -> None:
-    answer = run(lambda line: line.post(path), server=server, acting=acting)
+def act(
+    path: str,
+    server: str | None,
+    acting: str | None,
+    *,
+    as_json: bool,
+    body: dict[str, Any] | None = None,
+) -> None:
+    """Make a change, and print the server's sentence about it, or its data as JSON."""
+    answer = run(lambda line: line.post(path, body), server=server, acting=acting)
     if as_json:
         print_json(answer.data)
     else:

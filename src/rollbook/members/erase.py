@@ -7,7 +7,7 @@ how much was removed, and nothing of the person.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID, uuid4
 
@@ -133,14 +133,6 @@ async def readmit(system: System, user: User, id_number: str) -> None:
     log.info("person readmitted")
 
 
-@dataclass(frozen=True, slots=True)
-class _Claimed:
-    """An erasure that this process carries out."""
-
-    id: UUID
-    tries: int
-
-
 async def carry_out_due(
     system: System, carry_out: Callable[[UUID], Awaitable[bool]], stop: asyncio.Event
 ) -> None:
@@ -150,12 +142,8 @@ async def carry_out_due(
     is continued by another process.
     """
 
-    async def claim() -> _Claimed | float:
-        found = await claim_row(system.pool, _SQL, LEASE_S)
-        return found if isinstance(found, float) else _Claimed(found["id"], found["tries"])
-
-    async def work(claimed: _Claimed) -> None:
-        own: dict[str, Any] = {"id": claimed.id, "tries": claimed.tries}
+    async def work(claimed: Row) -> None:
+        own = {"id": claimed["id"], "tries": claimed["tries"]}
 
         async def renew() -> None:
             await execute(system.pool, _SQL["renew"], {**own, "lease_s": LEASE_S})
@@ -163,16 +151,17 @@ async def carry_out_due(
         wait_s = 0.0
         try:
             async with every(RENEW_S, renew, service="lease of an erasure"):
-                await carry_out(claimed.id)
+                await carry_out(claimed["id"])
         except Exception as error:  # noqa: BLE001 - its text may quote a cell
-            wait_s = min(system.settings.backoff_ms / 1000 * 2 ** min(claimed.tries, 10),
+            wait_s = min(system.settings.backoff_ms / 1000 * 2 ** min(claimed["tries"], 10),
                          LONGEST_PAUSE_S)  # fmt: skip
             log.warning(
                 "erasure postponed",
-                receipt=str(claimed.id),
+                receipt=str(claimed["id"]),
                 error=type(error).__name__,
                 where=logs.places(error),
             )
         await execute(system.pool, _SQL["postpone"], {**own, "wait_s": wait_s})
 
+    claim = partial(claim_row, system.pool, _SQL, LEASE_S)
     await work_on_due(stop, claim, work, concurrency=1, grace_s=0, service="erasures")

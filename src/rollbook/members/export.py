@@ -7,7 +7,8 @@ owner can download it, and it is removed after ROLLBOOK_EXPORT_HOURS.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 from uuid import UUID, uuid4
 
@@ -187,48 +188,31 @@ async def forget_expired(system: System) -> int:
     return len(gone)
 
 
-@dataclass(slots=True)
-class _Claimed:
-    """A file that this process makes."""
-
-    id: UUID
-    tries: int
-    rows_done: int = 0
-    rows_total: int | None = field(default=None)
-
-    def learn(self, progress: Progress) -> None:
-        """Take in how far the child is."""
-        self.rows_done, self.rows_total = progress.rows_done, progress.rows_total
-
-
 async def make_due(system: System, make: Make, stop: asyncio.Event) -> None:
     """Make the files that are due, one at a time, until ``stop`` is set.
 
     ``make`` makes the file of an id, and returns how far it is. A file under way at the end is made
     again by another process.
     """
-
-    async def claim() -> _Claimed | float:
-        found = await claim_row(system.pool, _SQL, LEASE_S)
-        return found if isinstance(found, float) else _Claimed(found["id"], found["tries"])
-
-    async def work(claimed: _Claimed) -> None:
-        await _work(system, make, claimed)
-
+    claim = partial(claim_row, system.pool, _SQL, LEASE_S)
+    work = partial(_work, system, make)
     await work_on_due(stop, claim, work, concurrency=1, grace_s=0, service="files of members")
 
 
-async def _work(system: System, make: Make, claimed: _Claimed) -> None:
-    own: dict[str, Any] = {"id": claimed.id, "tries": claimed.tries}
+async def _work(system: System, make: Make, claimed: Row) -> None:
+    own = {"id": claimed["id"], "tries": claimed["tries"]}
+    how_far: dict[str, int | None] = {"rows_done": 0, "rows_total": None}
+
+    def learn(progress: Progress) -> None:
+        how_far.update(rows_done=progress.rows_done, rows_total=progress.rows_total)
 
     async def note() -> None:
-        how_far = {"rows_done": claimed.rows_done, "rows_total": claimed.rows_total}
         await execute(system.pool, _SQL["renew"], {**own, **how_far, "lease_s": LEASE_S})
 
     try:
         async with every(NOTE_S, note, service="lease of a file of members"):
-            await make(claimed.id, claimed.learn)
-        log.info("file of members made", file_id=str(claimed.id))
+            await make(claimed["id"], learn)
+        log.info("file of members made", file_id=str(claimed["id"]))
     except UNAVAILABLE as error:
         log.warning("file of members postponed", reason=type(error).__name__)
         wait_s = system.settings.backoff_ms / 1000
@@ -241,11 +225,11 @@ async def _work(system: System, make: Make, claimed: _Claimed) -> None:
         await _failed(system, claimed, "Making it failed unexpectedly. The log has the details.")
 
 
-async def _failed(system: System, claimed: _Claimed, error: str) -> None:
+async def _failed(system: System, claimed: Row, error: str) -> None:
     """Try again later; after the last try, say why not."""
-    own: dict[str, Any] = {"id": claimed.id, "tries": claimed.tries}
-    if claimed.tries < TRIES:
-        wait_s = system.settings.backoff_ms / 1000 * 2**claimed.tries
+    own = {"id": claimed["id"], "tries": claimed["tries"]}
+    if claimed["tries"] < TRIES:
+        wait_s = system.settings.backoff_ms / 1000 * 2 ** claimed["tries"]
         await execute(system.pool, _SQL["postpone"], {**own, "wait_s": wait_s})
         return
     values = {**own, "error": error, "hours": system.settings.export_hours}

@@ -36,6 +36,7 @@ ARGUMENTS = {
     "email": "a@example.org",
     "member_id": JOB,
     "key_id": JOB,
+    "file_id": JOB,
     "name": "x",
 }
 
@@ -167,9 +168,9 @@ def test_a_command_at_a_server_needs_no_slow_import(
 
 
 def test_the_choices_of_an_upload_are_the_forms() -> None:
-    """Written twice, because the form's model takes long to import."""
+    """Written twice, because the form's model takes long to import; in help, markup is escaped."""
     options = {
-        parameter.name: parameter.help
+        parameter.name: Text.from_markup(parameter.help).plain
         for parameter in COMMANDS["upload"].params
         if parameter.name in Choices.model_fields
     }
