@@ -5,9 +5,9 @@ import sys
 
 
 def main() -> None:
-    """Run the command line; a Ctrl-C ends it quietly from the first moment on."""
-    # Only the owner may read files of members, keys and sockets, whatever umask the caller set.
-    # Child processes inherit it; the watched folder, which is shared, sets its modes by itself.
+    """Run the command line; Ctrl-C ends it without a traceback, even during imports."""
+    # Only the owner may read members' files, keys and sockets, regardless of the caller's umask.
+    # Child processes inherit it. The watched folder is shared, and its modes are set explicitly.
     os.umask(0o077)
     try:
         from rollbook.cli import main as run  # noqa: PLC0415 - while it is imported too

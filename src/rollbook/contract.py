@@ -386,7 +386,7 @@ class CanUpload(BaseModel):
 
     can_upload: bool
     is_verified_at_once: bool = Field(
-        description="Is the budget left enough for everybody who is pending and the rows asked for?"
+        description="Whether the rest of the budget covers all pending people and the given rows."
     )
     rows: int
     verified_in_seconds: float | None = Field(

@@ -1,6 +1,6 @@
 """A user's text as it may be shown: ID numbers as ``8001••••••087``, and no control characters.
 
-Only what somebody downloads has whole ones. Everything else that is made of a user's text (names
+Only downloads contain whole ones. Everything else that is made of a user's text (names
 of files, sheets and columns, cells, sentences, log lines) comes through here.
 """
 
@@ -24,8 +24,8 @@ _ID_NUMBER = re.compile(
 _DIGIT = re.compile(r"\d")
 #: A key for programs (``accounts.keys``) after its first characters, which are its hint.
 _KEY = re.compile(r"(\brbk_[A-Za-z0-9_-]{8})[A-Za-z0-9_-]{16,}")
-#: Of a cell that is meant to be an ID number and isn't one, so many characters may be shown whole:
-#: what is shorter names nobody.
+#: The longest cell that is shown whole although it is meant to be an ID number and isn't one: a
+#: shorter text identifies nobody.
 _SHORT = 9
 #: Problems whose cell is the country of a passport.
 _OF_COUNTRY = frozenset({"passport_country_unknown", "passport_south_african"})

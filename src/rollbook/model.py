@@ -126,7 +126,7 @@ class User:
     name: str
     role: Role
     scope: Scope
-    #: False for a key without the scope ``operate``, whatever its role.
+    #: False for a key without the scope ``operate``, regardless of its role.
     operates: bool = True
 
     @property

@@ -6,7 +6,7 @@ at a time that none could be one guess too many; the others wait for these, so t
 sign-ins at once all succeed and many guesses at once gain nothing.
 
 A stranger's failures must not keep the owner out: from an address at which an account has signed in
-before, a wait is a few seconds at most, and the attempt waits by itself instead of being refused.
+before, a wait is a few seconds at most, and the attempt is held instead of being refused.
 Nothing that was typed is stored: keys are hashed, and unknown addresses count like known ones.
 """
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 #: Delay before an attempt that waits for others is tried again, in seconds.
 _POLL_S: Final = 0.1
-#: Longest time that an attempt waits by itself, in seconds; then it is refused after all.
+#: Longest time for which an attempt is held before it is refused, in seconds.
 _PATIENCE_S: Final = 20.0
 #: Age after which an attempt under way counts as lost with its process, in seconds.
 _LOST_S: Final = 30
@@ -62,7 +62,7 @@ class Attempt:
     is_known: bool
     #: Each must have room for the attempt.
     gates: tuple[_Counter, ...]
-    #: Each learns of a failure.
+    #: Each counts a failure.
     counters: tuple[_Counter, ...]
 
 
@@ -81,7 +81,7 @@ async def begin(pool: Pool, settings: Settings, email: str) -> Attempt:
             if closed is None:
                 return attempt
             wait_s = (await _locked_for_s(connection, closed)) or _POLL_S
-            # A wait is refused; what waits for others under way, or at a known address, goes on.
+            # An attempt is refused, unless it waits for others under way or its address is known.
             is_patient = attempt.is_known or wait_s == _POLL_S
             if not is_patient or waited + wait_s > _PATIENCE_S:
                 refused = await _refusal(connection, closed, wait_s, email)

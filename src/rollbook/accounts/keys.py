@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 #: What every key begins with, so that programs that search for leaked secrets find it.
 PREFIX: Final = "rbk_"
 KEY_BYTES: Final = 32
-#: Characters of a key by which its owner recognises it.
+#: Length of the part of a key that is shown, so that its owner recognises it.
 _HINT: Final = len(PREFIX) + 8
 NAME_LENGTH: Final = 80
 #: Columns of the list's query that only the state needs.
@@ -202,7 +202,7 @@ def _user(row: Row) -> User:
 
 
 def _is_good(row: Row) -> bool:
-    """May the maker still do all that the key may?"""
+    """Whether the maker may still do everything that the key may."""
     return _may(
         Role(row["maker_role"]),
         Scope(row["maker_province"], row["maker_municipality"]),

@@ -18,7 +18,7 @@ async def session(pool: Pool, settings: Settings, credential: str) -> Session:
     """The session of a token or a key, with its account as it is now.
 
     Raises:
-        NotAuthenticatedError: it isn't good, or no more.
+        NotAuthenticatedError: it isn't valid, or no longer.
     """
     if credential.startswith(keys.PREFIX):
         return await keys.session(pool, credential)

@@ -227,7 +227,7 @@ async def _verified(pool: Pool, settings: Settings, email: str, password: str) -
     # PostgreSQL's lower() maps other letters too, such as the Turkish İ to i. Each such spelling
     # would have a count of failures of its own.
     if row is not None and (row["is_system"] or row["email"].lower() != email.lower()):
-        row = None  # nobody is this account
+        row = None  # it is another address, or no person's
     good, newer_hash = await passwords.verify(password, row["password_hash"] if row else None)
     user = User.from_row(row) if row else None
     if row is None or user is None or not good or row["disabled_at"] is not None:

@@ -151,7 +151,7 @@ async def check_again(
 ) -> Answer[Check]:
     """Say how a checked file would be read with another sheet or other columns.
 
-    The choices are of this check alone: send them with the file too.
+    The choices apply to this check only: send them again with the file.
     """
     columns = None if body.columns is None else json.dumps(body.columns)
     stored = await checks.change(
@@ -175,6 +175,6 @@ async def _checked(request: Request, system: SystemParam, stored: StoredFile) ->
     message = (
         f"The file is stored for {hours} h. Nothing is processed until you send it."
         if found is not None
-        else "The file is stored, but checking it took too long. You can send it all the same."
+        else "The file is stored, but checking it took too long. You can send it anyway."
     )
     return Answer(message=message, data=data)

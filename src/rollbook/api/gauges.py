@@ -41,7 +41,7 @@ FAMILIES: Final = {
         [],
         "For how long the upload that has waited longest has been waiting; 0 when none waits.",
     ),
-    "rollbook_workers": ([], "Workers that were heard of in the last 30 seconds."),
+    "rollbook_workers": ([], "Workers with a heartbeat in the last 30 seconds."),
     "rollbook_worker_slots": ([], "Attempts that all of them make at a time."),
     "rollbook_worker_slots_in_use": ([], "Attempts that all of them are making."),
     "rollbook_lock_waits": (

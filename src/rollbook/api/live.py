@@ -176,7 +176,7 @@ async def events(
     if credentials is None:
         raise NotAuthenticatedError(users.SIGN_IN_AGAIN)
     session = await admitted(request, system, credentials.credentials)
-    # The header is newer: a browser that reconnects by itself keeps the address.
+    # The header is newer: a browser that reconnects automatically keeps the address.
     if last_event_id is not None and last_event_id.isascii() and last_event_id.isdigit():
         since = int(last_event_id)
     return _EventStream(feed, session, since)

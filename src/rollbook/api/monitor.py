@@ -87,7 +87,7 @@ async def process(
 ) -> Answer[Receipt]:
     """Take one file now, before all others, even while the watchers are stopped.
 
-    The answer comes when the file has stood still for ROLLBOOK_WATCH_STILL_S seconds.
+    The answer comes when the file has been unchanged for ROLLBOOK_WATCH_STILL_S seconds.
     """
     upload = await intake.accept_by_hand(system, user, body.file_name)
     return await receipt_of(request, response, system, upload)

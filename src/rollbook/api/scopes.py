@@ -1,6 +1,6 @@
 """What each scope of a key opens: one table over all routes, which a test compares with them.
 
-A route that isn't in the table is closed to keys. The role and the place of the key count besides.
+A route that isn't in the table is closed to keys. The role and the place of the key count as well.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ UPLOAD_OR_READ: Final[Scopes] = UPLOAD | READ
 OPERATE: Final[Scopes] = frozenset({"operate"})
 MEMBERS: Final[Scopes] = frozenset({"members"})
 ANY: Final[Scopes] = frozenset(KEY_SCOPES)
-#: Passwords, sessions, accounts and keys: a program has no business there.
+#: Passwords, sessions, accounts and keys are not for programs.
 PEOPLE: Final[Scopes] = frozenset()
 
 OPENS: Final[dict[tuple[str, str], Scopes]] = {
@@ -84,7 +84,7 @@ OPENS: Final[dict[tuple[str, str], Scopes]] = {
     ("GET", "/api/v1/members/files/{file_id}"): MEMBERS,
     ("GET", "/api/v1/members/files/{file_id}/content"): MEMBERS,
     ("GET", "/api/v1/members/erasures/{receipt_id}"): MEMBERS,
-    # What can't be taken back, a person decides.
+    # What can't be undone is decided by a person.
     ("POST", "/api/v1/members/{member_id}/erase"): PEOPLE,
     ("POST", "/api/v1/members/readmit"): PEOPLE,
     # --- operating; the role must be an operator's too

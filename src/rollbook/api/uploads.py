@@ -153,7 +153,7 @@ async def receipt_of(
     if not is_queued:
         message = (
             f"Your file is stored and recorded as {job}. The queue doesn't answer right now; the "
-            "file will be queued by itself as soon as it does. It is safe to close this page."
+            "file will be queued automatically as soon as it does. It is safe to close this page."
         )
     if upload["status"] != "pending":  # the same request came before, and its upload went on
         message = f"This file was sent before as {job}, which is {upload['status']}."

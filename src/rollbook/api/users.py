@@ -43,7 +43,7 @@ class NewAccount(BaseModel, strict=True):
 
 
 class AccountChange(BaseModel, strict=True):
-    """What becomes of an account; what is left out stays."""
+    """A change of an account; fields that are left out stay as they are."""
 
     version: _Version = Field(ge=1, le=2**31 - 1, description="Of the account as you read it.")
     role: _Role = Field(None, description="At most your own.")

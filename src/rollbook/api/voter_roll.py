@@ -27,7 +27,7 @@ async def can_upload(
     user: UserParam,
     rows: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
 ) -> Answer[CanUpload]:
-    """Return whether a file may be sent, and when so many rows of it would be verified.
+    """Return whether a file may be sent, and when that many rows of it would be verified.
 
     A spent budget is no reason to refuse a file: its rows are merged, and stay pending. Too many
     waiting uploads are a reason.
@@ -57,13 +57,13 @@ async def can_upload(
 
 def _in_words(standing: VoterRollStanding) -> str:
     if standing.roll == "down":
-        return f"The voter roll is down: {standing.roll_error} It is tried again by itself."
+        return f"The voter roll is down: {standing.roll_error} It is tried again automatically."
     match standing.state:
         case "off":
             return "The voter roll isn't asked: no account for it is set."
         case "exceeded":
             return (
-                f"All {standing.limit} requests of the window are used. It goes on in "
+                f"All {standing.limit} requests of the window are used. More can be made in "
                 f"{standing.reset_in_seconds:.0f} seconds; nothing is lost."
             )
         case "warning" | "ok":

@@ -49,7 +49,7 @@ class NewWebhook(BaseModel, strict=True):
 
 
 class WebhookChange(BaseModel, strict=True):
-    """What to change; what isn't given stays."""
+    """A change of a webhook; fields that are left out stay as they are."""
 
     url: Url | None = None
     events: Events | None = None
@@ -69,10 +69,10 @@ class OfficeWebhook(BaseModel):
     webhook_id: UUID | None = Field(description="Null: the one of the settings.")
     url: str = Field(description="What follows a ? is left out, because it may be a secret.")
     events: list[Event]
-    province: str | None = Field(description="With the municipality: whose uploads it hears.")
+    province: str | None = Field(description="With the municipality: whose uploads it reports.")
     municipality: str | None
     is_active: bool
-    is_from_settings: bool = Field(description="It hears all uploads, and can't be changed here.")
+    is_from_settings: bool = Field(description="It reports all uploads, and can't be changed here.")
     made_by: str | None = Field(description="The maker's e-mail address.")
     created_at: dt.datetime | None
     changed_at: dt.datetime | None
@@ -99,7 +99,7 @@ class MadeWebhook(OfficeWebhook):
 
 
 class Delivery(BaseModel):
-    """A message to a webhook, and what became of it."""
+    """A message to a webhook, and the result of its delivery."""
 
     delivery_id: str = Field(description="The header `webhook-id` of each try.")
     event: Event
@@ -158,7 +158,7 @@ async def list_webhooks(
 async def add_webhook(
     body: NewWebhook, system: SystemParam, user: UserParam
 ) -> Answer[MadeWebhook]:
-    """Add a webhook that hears the uploads of your office; the answer shows its secret once."""
+    """Add a webhook for the uploads of your office; the answer shows its secret once."""
     row, secret = await webhooks.add(system, user, url=body.url, events=_kinds(body.events))
     data = MadeWebhook(**OfficeWebhook.of(row).model_dump(), secret=secret)
     return Answer(message="The webhook is added. Its secret is shown this once.", data=data)

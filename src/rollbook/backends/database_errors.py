@@ -27,8 +27,8 @@ AWAY = (
     "The database doesn't answer right now, so nothing was changed. Please try again in a moment."
 )
 FULL = (
-    "The disk of PostgreSQL is full, so nothing was changed. Work goes on by itself when there is "
-    "room again."
+    "The disk of PostgreSQL is full, so nothing was changed. Work resumes automatically when "
+    "there is room again."
 )
 READ_ONLY = (
     "PostgreSQL takes no changes right now (it is read-only), so nothing was changed. Please try "

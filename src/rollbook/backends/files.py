@@ -177,8 +177,8 @@ class FileStore:
     def _not_there(self) -> WrongStoreError:
         return WrongStoreError(
             f"The file store ({self.url}) is not there, or is not this installation's. Is it "
-            "mounted? Nothing was changed; work goes on by itself when it is there. The folder of "
-            "a new store is made by hand, once."
+            "mounted? Nothing was changed; work resumes automatically when it is there. The folder "
+            "of a new store is made by hand, once."
         )
 
     def _check_mount(self) -> None:
@@ -460,8 +460,8 @@ def _unavailable(error: Exception, sentence: str) -> RollbookError:
     """Our own error: a full disk and a store that is away are different errors."""
     if is_full(error):
         return NoRoomError(
-            "The disk of the file store is full, so nothing was changed. Work goes on by itself "
-            "when there is room again."
+            "The disk of the file store is full, so nothing was changed. Work resumes "
+            "automatically when there is room again."
         )
     return ServiceUnavailableError(sentence)
 

@@ -43,7 +43,7 @@ READ_BYTES = 256 * 1024
 
 
 class UnreachableError(RollbookError, code="server_unreachable", status=503):
-    """The server can't be reached, or the line to it broke."""
+    """The server can't be reached, or the connection broke."""
 
 
 class NotRollbookError(RollbookError, code="not_rollbook", status=422):
@@ -119,13 +119,13 @@ class Connection:
     async def post(
         self, path: str, body: Mapping[str, Any] | None = None, *, repeatable: bool = False
     ) -> Answer:
-        """Change something; not repeated, if not ``repeatable``, once it may have arrived."""
+        """Make a change; once it may have arrived, it is only repeated if ``repeatable``."""
         request = {} if body is None else {"json": dict(body)}
         response = await self._send("POST", path, repeatable=repeatable, request=request)
         return await self._read(response)
 
     async def delete(self, path: str) -> Answer:
-        """End or remove something; not repeated once it may have arrived."""
+        """Remove something; once it may have arrived, it is not repeated."""
         return await self._read(await self._send("DELETE", path, repeatable=False))
 
     async def upload(
@@ -164,7 +164,7 @@ class Connection:
     async def streamed(self, path: str) -> AsyncIterator[tuple[str, AsyncIterator[bytes]]]:
         """Read a file: its header ``Content-Disposition``, and its content in parts.
 
-        Reading the parts raises UnreachableError where the line breaks.
+        Reading the parts raises UnreachableError where the connection breaks.
         """
         response = await self._send("GET", path, repeatable=True, stream=True)
         try:
@@ -244,13 +244,13 @@ class Connection:
         return answer
 
     async def _renew(self) -> None:
-        """Renew the token of a session whose half is over."""
+        """Renew the token when half of its time is over."""
         if self._sign_in is None or self.server is None or not self._sign_in.is_due:
             return
-        old, self._sign_in = self._sign_in, None  # the request below is not to renew it again
+        old, self._sign_in = self._sign_in, None  # so that the request below doesn't renew it again
         response = await self._send("POST", "/auth/renew", repeatable=True)
         if response.status_code == httpx.codes.UNAUTHORIZED:
-            return  # so is the request itself, with a sentence
+            return  # the request itself will be refused with a sentence
         signed_in = (await self._read(response)).data
         token, seconds = str(signed_in["token"]), float(signed_in["expires_in"])
         self._sign_in = SignIn.of_session(token, old.email, expires_in=seconds)
@@ -340,7 +340,7 @@ class Connection:
 
 
 class _Tries:
-    """The pauses between the tries of one request, which have a bound together."""
+    """The pauses between the tries of one request, whose sum is bounded."""
 
     def __init__(self, server: str, patience_s: float) -> None:
         self._server = server

@@ -137,7 +137,7 @@ def forget(server: str) -> None:
 
 @contextlib.contextmanager
 def _locked() -> Iterator[None]:
-    """Two commands at once don't lose each other's change."""
+    """A lock, so that two commands at once don't lose each other's change."""
     lock = path().with_suffix(".lock")
     try:
         lock.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from rollbook.cli.connection import Connection
 
-#: How often a download is begun at most; a line that breaks each time won't carry the file.
+#: Tries of a download. A connection that breaks each time won't transfer the file.
 TRIES = 3
 LONGEST_NAME = 200
 
@@ -33,7 +33,7 @@ async def download(
 
     Raises:
         ConflictError: there is such a file already, or it can't be written.
-        UnreachableError: the line broke each time.
+        UnreachableError: the connection broke each time.
     """
     for left in reversed(range(TRIES)):
         try:

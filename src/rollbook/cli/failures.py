@@ -25,7 +25,7 @@ class ExitCode(IntEnum):
     UNAVAILABLE = 4
     #: Not signed in, or not allowed.
     NOT_ALLOWED = 5
-    #: ``--timeout`` is over and the job goes on; the code of timeout(1).
+    #: ``--timeout`` is over and the job continues; the code of timeout(1).
     TIMED_OUT = 124
     #: Stopped by Ctrl-C.
     INTERRUPTED = 130
@@ -42,7 +42,7 @@ class FileNotMadeError(RollbookError, code="file_not_made"):
 
 
 class WaitedTooLongError(RollbookError, code="waited_too_long"):
-    """The time for which the command was to wait is over; the job goes on."""
+    """The command's longest wait is over; the job continues."""
 
 
 class OtherVersionError(RollbookError, code="other_version"):

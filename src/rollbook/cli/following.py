@@ -28,7 +28,7 @@ async def follow(
 ) -> Data:
     """Wait until a job has ended, and return its last status.
 
-    With ``quiet`` there is no progress bar, but sentences about delays are written all the same.
+    With ``quiet`` there is no progress bar, but sentences about delays are still written.
     ``again`` is the command with which to wait again.
 
     Raises:
@@ -57,7 +57,7 @@ async def follow(
                 await delays.look()
             if loop.time() + pause > deadline:
                 raise WaitedTooLongError(
-                    f"Job {job_id} has not ended after {timeout_s:g} seconds. It goes on; follow "
+                    f"Job {job_id} has not ended after {timeout_s:g} seconds. It continues; follow "
                     f"it with `{again}`."
                 )
             await asyncio.sleep(pause)
@@ -76,7 +76,7 @@ def _in_words(status: Data) -> str:
 
 
 class _Delays:
-    """Says once what keeps a waiting job from its start, and again when that has changed."""
+    """Prints why a waiting job doesn't start, and again when the reason changes."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

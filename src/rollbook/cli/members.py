@@ -260,7 +260,7 @@ def _store_file(
             file_id = str((await connection.post(asked, body)).data["job_id"])
         place = "" if connection.server is None else f" --server {connection.server}"
         again = f"rollbook members download {file_id}{place}"
-        interruption.sentence = f"Stopped. The file is made all the same; get it with `{again}`."
+        interruption.sentence = f"Stopped. The file will still be made; get it with `{again}`."
         connection.patience_s = patience_s
         try:
             made = await _made(connection, file_id, timeout_s, again)

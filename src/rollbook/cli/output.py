@@ -65,7 +65,7 @@ def write_bytes(data: bytes) -> None:
 
 
 def drop_output() -> None:
-    """Send what is still in the buffer of standard output nowhere, since its reader has ended."""
+    """Discard what is still in the buffer of standard output, since its reader has ended."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

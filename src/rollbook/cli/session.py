@@ -37,7 +37,7 @@ def settings_for(component: str, *, supervised: bool = False, **changes: Any) ->
 
 
 def quiet_settings_for(component: str) -> Settings:
-    """Settings of a command that ends by itself: it logs warnings only, if not set otherwise."""
+    """Settings of a short command, which logs warnings only if not set otherwise."""
     settings = config.load()
     if "log_level" not in settings.model_fields_set:
         settings = settings.model_copy(update={"log_level": "warning"})

@@ -1,4 +1,4 @@
-"""Which installation a command works on, and the way to it (docs/decisions/0048)."""
+"""Which installation a command works on, and how it reaches it (docs/decisions/0048)."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ TimeoutOption = Annotated[
     float, typer.Option(min=0, help="With --wait: the longest wait, in seconds.")
 ]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace a file that is there.")]
-#: Seconds; nobody looks at the terminal any more after a day.
+#: In seconds: after a day, nobody watches the terminal.
 LONGEST_WAIT_S = 24 * 3600.0
 PERHAPS_ACCEPTED = "`rollbook history` shows whether the file was accepted."
 NOTHING_CHANGED = "This was a dry run: nothing was changed."
@@ -135,7 +135,7 @@ def upload(
             raise UnreachableError(f"{error.message} {PERHAPS_ACCEPTED}") from None
         job_id = str(receipt.data["job_id"])
         again = _again(connection, job_id)
-        interruption.sentence = f"Job {job_id} goes on. Follow it with `{again}`."
+        interruption.sentence = f"Job {job_id} continues. Follow it with `{again}`."
         if not as_json:
             err.print(shown(receipt.message), soft_wrap=True)
         if not wait:
@@ -173,7 +173,7 @@ def status(
         if wait:
             connection.patience_s = patience
             again = _again(connection, str(job_id))
-            interruption.sentence = f"Job {job_id} goes on. Follow it with `{again}`."
+            interruption.sentence = f"Job {job_id} continues. Follow it with `{again}`."
         return await _looked_at(
             connection, str(job_id), wait=wait, quiet=as_json, timeout_s=timeout
         )

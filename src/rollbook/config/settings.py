@@ -174,7 +174,7 @@ class Settings(BoundSettings, MemberSettings, ProviderSettings, VoterRollSetting
     #: Whose the files of a sub-folder are: its name to the address of an account. The files of the
     #: folder itself are the account ``folder``'s; other sub-folders are ignored.
     watch_owners: dict[str, str] = {}
-    #: Seconds for which size and time of change must have stood still.
+    #: Seconds for which a file's size and modification time must be unchanged.
     watch_still_s: Annotated[float, Field(ge=0)] = 5
     #: Seconds between two looks at the whole folder, for shares that report no changes.
     watch_sweep_s: Annotated[float, Field(gt=0)] = 30

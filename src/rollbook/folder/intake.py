@@ -158,7 +158,7 @@ async def accept_by_hand(system: System, user: User, file_name: str) -> Row:
     if file.mark != before.mark:
         raise ConflictError(
             "Somebody is still writing to this file, so it was left where it is. Try again when it "
-            "is complete; a watcher takes it then by itself."
+            "is complete; a watcher then takes it automatically."
         )
     taken = await accept(system, folder, file, priority=BY_HAND, by=user)
     if taken is None:

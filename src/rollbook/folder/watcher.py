@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from rollbook.model import User
     from rollbook.service.system import System
 
-#: Seconds between two heartbeats, at which it also learns that it was started or stopped.
+#: Seconds between two heartbeats, which also check whether it was started or stopped.
 HEARTBEAT_S = 2.0
 #: Seconds before the next try after a part was away.
 RETRY_S = 5.0

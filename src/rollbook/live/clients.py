@@ -1,4 +1,4 @@
-"""The connected clients of this process: who hears what, and who has to leave."""
+"""The connected clients of this process: what each is sent, and which must be disconnected."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ class MemberPage(BaseModel):
     items: list[MemberLine]
     page: int
     page_size: int
-    total: int = Field(description="How many were found; with has_more they are at least so many.")
+    total: int = Field(description="How many were found; with has_more, at least that many.")
     has_more: bool = Field(
         description="There are more than are counted and paged through: narrow the search. In any "
         "order but that of names, a list without a search is sorted as a whole, and the result of "
@@ -155,7 +155,9 @@ class Member(BaseModel):
     )
     identity_kind: IdentityKind
     identity_country: IdentityCountry
-    version: int = Field(description="Give it with a change: it is refused if somebody was faster.")
+    version: int = Field(
+        description="Give it with a change: it is refused if the member has changed since."
+    )
     fields: MemberFields
     roll: MemberRoll
     created_at: dt.datetime

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _FOLLOW: Final = ("date_of_birth", "gender", "citizenship", "expiry_is_derived")
 #: The fields that may be corrected.
 FIELDS: Final = tuple(name for name in history.FIELDS if name not in _FOLLOW)
-#: South African time is ahead of UTC by so much.
+#: The offset of South African time from UTC.
 _SOUTH_AFRICA: Final = dt.timedelta(hours=2)
 
 _SQL = queries("member_profile")

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 #: Seconds of a claim's lease, and between two renewals.
 LEASE_S: Final = 60.0
 RENEW_S: Final = 20.0
-#: Longest pause before an erasure that could not go on is tried again, in seconds; it always is.
+#: Longest pause before a failed erasure is retried, in seconds. It is retried until it succeeds.
 LONGEST_PAUSE_S: Final = 300.0
 
 _SQL, _PROFILE = queries("member_erase"), queries("member_profile")

@@ -264,7 +264,7 @@ def _is_numbered(book: zipfile.ZipFile, part: ZipInfo) -> bool:
 
 
 def is_in_file(path: Path, person: Person) -> bool:
-    """Whether a file that an office sent holds a person, in whatever kind of file.
+    """Whether a file that an office sent holds a person, in any kind of file.
 
     It holds the ID number; or both names with a phone number or the e-mail address, as a row does
     whose ID number has a typing error.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: What stands between the digits of a number.
+#: Separators between the digits of a number.
 _BETWEEN: Final = r"[\s\-().]{0,3}"
 _NUMBER: Final = re.compile(r"(?<![0-9])[0-9]{13}(?![0-9])")
 #: What is written between the signs of a passport number; a dot may be an amount's.

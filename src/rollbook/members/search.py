@@ -36,10 +36,10 @@ Roll = Literal[
 ]
 SORTS: Final[tuple[Sort, ...]] = get_args(Sort)
 
-#: A word of so many letters also finds the words that it begins. A shorter one would find every
+#: A word of this many letters also finds the words that it begins. A shorter one would find every
 #: tenth member, which takes seconds with ten million.
 _PREFIX: Final = 3
-#: A number of so many digits is the beginning of a phone number.
+#: A number of this many digits is the beginning of a phone number.
 _PHONE: Final = 4
 _ID_NUMBER: Final = re.compile(r"[0-9]{13}")
 #: Words of a search; more narrow nothing.

@@ -33,8 +33,8 @@ _OUTCOMES = {
 }
 #: Characters of a file's name in a mail.
 MOST_NAME_CHARS: Final = 80
-#: A mail takes several exchanges, each limited by ROLLBOOK_NOTIFICATION_TIMEOUT_S; all of them
-#: together get so many times that.
+#: A mail takes several exchanges, each limited by ROLLBOOK_NOTIFICATION_TIMEOUT_S. All of them
+#: together are limited by this multiple of it.
 TIMEOUTS: Final = 4
 
 

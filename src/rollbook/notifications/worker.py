@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 #: Deliveries at a time in each worker process.
 CONCURRENCY: Final = 4
-#: Each back-off is so many times the one before, up to the longest in seconds.
+#: The factor by which the back-off grows, and the longest one in seconds.
 FACTOR, LONGEST_BACKOFF_S = 3, 12 * 3600.0
 #: Seconds by which a claim outlasts the longest delivery.
 LEASE_MARGIN_S: Final = 15.0
@@ -65,7 +65,7 @@ async def _deliver(system: System, notification: Notification) -> None:
         await _failed(system, notification, error)
     except Exception as error:  # noqa: BLE001 - counts as a try, so that it isn't met for ever
         where = logs.places(error)
-        log.error("delivery met a fault", error=type(error).__name__, where=where)
+        log.error("delivery failed unexpectedly", error=type(error).__name__, where=where)
         await _failed(system, notification, NotificationError(UNFORESEEN))
     else:
         await outbox.note_delivered(system.pool, notification, status)

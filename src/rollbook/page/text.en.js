@@ -706,7 +706,7 @@ export const TEXT = {
   "keys.days": "Days until it ends",
   "keys.make": "Make the key",
   "keys.made": "The key of {name}",
-  "keys.made.text": "Copy it now: it is shown only once. Whoever has it can do what it may do.",
+  "keys.made.text": "Copy it now: it is shown only once. Anyone who has it can use it.",
   "once.done": "I have copied it",
   "keys.count": { one: "{n} key", other: "{n} keys" },
   "keys.table": "Keys, which may be wider than the window",

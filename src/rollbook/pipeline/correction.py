@@ -29,7 +29,7 @@ class Corrected:
     values: dict[str, Any]
     #: Why it can't be taken: ``(field, sentence)``; empty where it can.
     refused: list[tuple[str, str]]
-    #: What is doubtful, and taken all the same.
+    #: What is doubtful, but was accepted.
     doubts: list[tuple[str, str]]
 
 
@@ -97,7 +97,7 @@ def _as_texts(member: Row) -> dict[str, str | None]:
     """The member's fields as cells."""
     values = dict(member)
     if member["identity_kind"] is not None:
-        # The key in the place of the ID number is none.
+        # The key in the place of the ID number isn't one.
         values |= {
             "id_number": None,
             "passport_number": member["identity_number"],

@@ -167,7 +167,7 @@ def cell_of(text: str, shape: Shape) -> str:
 
 
 def readings(line: str, width: int, shape: Shape) -> tuple[list[list[str]], int]:
-    """The ways to read a line as so many cells, two at most.
+    """The ways to read a line as ``width`` cells, two at most.
 
     A cell ends at the next delimiter. One that begins with a quotation mark may also end at a later
     one that has a quotation mark before it, or at the one that ``split`` finds.

@@ -37,7 +37,7 @@ PADDING: Final = b"\0\x1a"
 
 INCOMPLETE: Final = (
     "The file isn't whole: {}, as after a copy or a download that broke off. Nothing was changed. "
-    "Copy or save the file once more, look at it in Excel or LibreOffice, and send it again."
+    "Copy or save the file again, look at it in Excel or LibreOffice, and send it again."
 )
 
 
@@ -258,7 +258,7 @@ _MOST_TIMES: Final = 3
 
 
 def may_be_encoded_twice(piece: bytes) -> bool:
-    """May a piece of UTF-8 hold what UTF-8 becomes where it is encoded once more?"""
+    """Might a piece of UTF-8 contain text that was encoded twice?"""
     if piece.isascii():
         return False
     # Few bytes are not ASCII, and searching these first is many times faster.

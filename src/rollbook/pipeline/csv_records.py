@@ -48,7 +48,7 @@ OPEN_QUOTE: Final = (
 )
 CUT_OFF: Final = (
     "The file ends within cell {1}{0}, which opens a quotation mark and doesn't close it: a part "
-    "of the file seems to be missing. Nothing was changed. Copy or save the file once more, look "
+    "of the file seems to be missing. Nothing was changed. Copy or save the file again, look "
     "at its last row, and send it again."
 )
 TOO_MANY_QUOTES: Final = (
@@ -243,7 +243,7 @@ class Records:
         return escaped if escaped.rank or (goes_on and not first.loose) else plain
 
     def _ways(self, line: str, width: int, shape: Shape) -> list[list[str]]:
-        """The ways to read a line as so many cells; see ``readings``.
+        """The ways to read a line as ``width`` cells; see ``readings``.
 
         Raises:
             UnreadableFileError: the file takes too many steps.

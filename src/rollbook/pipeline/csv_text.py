@@ -1,7 +1,7 @@
 """A text file as polars can read it: UTF-8, with quotation marks as RFC 4180 has them.
 
 Most files are that already, which is proved from the places of their delimiters, quotation marks
-and line ends, all at once; see ``csv_layout``. The others are written once more, record by record;
+and line ends, all at once; see ``csv_layout``. The others are rewritten, record by record;
 see ``csv_records``.
 """
 
@@ -88,7 +88,7 @@ class CsvText:
         return rows.filter((rows["code"] != BEYOND) | is_wide)
 
     def batches(self, rows: int) -> Iterator[pl.DataFrame]:
-        """The records, so many at a time; short ones end in nulls.
+        """The records in batches of ``rows``; short records end in nulls.
 
         Raises:
             UnreadableFileError: there are more or fewer of them than were counted.

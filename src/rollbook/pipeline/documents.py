@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 #: The columns that are added to a batch: the document as ``passport:ZWE:FN123456``, the key that
-#: stands in the column of ID numbers for it, and whether the row names a document at all, good or
+#: represents it in the column of ID numbers, and whether the row names a document at all, good or
 #: not.
 COLUMNS: Final = ("document", "document_key", "has_document")
 #: Letters and digits of a passport's number. Passports have up to 9 (ICAO Doc 9303), some national

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 Texts: TypeAlias = "Sequence[str | None]"
 
 ROW_NUMBER: Final = "row_number"
-#: The header row is looked for in so many rows: titles and notes may be above it.
+#: The number of rows in which the header row is looked for: titles and notes may be above it.
 SEARCH_ROWS: Final = 30
 #: The most characters of a header in a sentence; a longer one is cut.
 _MOST_QUOTED: Final = 30
@@ -150,7 +150,7 @@ def find(rows: Iterable[Texts], mapped: Mapped) -> Header | None:
 
 
 def likely(rows: Iterable[Texts]) -> int:
-    """Which of the first rows of a table looks most like headers, from 0, whatever they mean.
+    """The index of the row that looks most like headers, among the first rows of a table.
 
     It is the first row of words with as many filled cells as any row of words has.
     """
@@ -243,7 +243,7 @@ class Body:
             *(key(name) for name, field in header.given.items() if field == _ID),
         }
         self.columns: ColumnMap = header.columns
-        #: The numbers of the rows that are headers once more.
+        #: The numbers of the rows that repeat the headers.
         self.repeats: list[int] = []
 
     @property

@@ -79,7 +79,7 @@ class Stages:
             self._report(self._progress())
 
     def note_rows(self, rows: int, *, expected: int | None = None) -> None:
-        """So many more rows have been read, of so many in all as the file says."""
+        """Count rows that were read; ``expected`` is the number in all, as the file says."""
         with self._lock:
             self._rows_read += rows
             if expected is not None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 #: How a place was found: by its code or a name in use, by a former name, by a town in it, or by a
-#: name that differs in one letter. All but the first are doubtful: the sender is to hear of them.
+#: name that differs in one letter. All but the first are doubtful: the sender is warned of them.
 How = Literal["known", "former", "town", "near"]
 #: Names this short differ in one letter from too many others.
 _LEAST_NEAR_CHARS: Final = 6

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 #: Pause before a BullMQ worker that failed is restarted, in seconds.
 RESTART_PAUSE_S = 2.0
-#: BullMQ skips a check when the last one, by whichever worker, is less than its interval ago, so
+#: BullMQ skips a check when the last one, by any worker, is less than its interval ago, so
 #: that timers of nearly the same length can skip every other one. Checking more often keeps the
 #: promise that the setting makes: a job whose lock ran out is found within the interval.
 CHECKS_PER_INTERVAL = 3

@@ -1,7 +1,7 @@
 """The one subscriber to the queue's event stream: logs, counts and passes events on.
 
 BullMQ's scripts and ``publisher`` write the stream; every API process reads it, so that each can
-serve any client, whichever machine the job runs on.
+serve any client, regardless of the machine that the job runs on.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ log = structlog.get_logger(__name__)
 class QueueEvent:
     """Something that happened to a job."""
 
-    #: The id in the stream: it only grows, and reading can go on after it. An error has the
+    #: The id in the stream: it only grows, and reading can resume after it. An error has the
     #: id of the last event before it.
     id: str
     name: str

@@ -247,7 +247,7 @@ class UploadQueue:
             return sum(await reached(look.execute()))
 
     async def pause(self) -> None:
-        """Start no further job anywhere; running ones go on."""
+        """Start no further job anywhere; running jobs continue."""
         await reached(self._queue.pause())
 
     async def resume(self) -> None:

@@ -67,7 +67,7 @@ async def agreed(system: System) -> dt.datetime:
         side = "ahead of" if difference > 0 else "behind"
         raise ClockDiffersError(
             f"The clock of this machine is {abs(difference):.0f} seconds {side} PostgreSQL's, so "
-            "nothing was removed. Set both clocks (NTP does it by itself), then try again."
+            "nothing was removed. Set both clocks (NTP does it automatically), then try again."
         )
     return await now(system.pool)
 

@@ -1,7 +1,7 @@
 """Works on the due rows of a table, a few at a time, until the process stops.
 
 The table is the queue (docs/decisions/0034): a row has the time at which it is due, and a claim
-moves that time to the end of a lease. A row whose worker died is due again by itself.
+moves that time to the end of a lease. A row whose worker died is due again when its lease ends.
 """
 
 from __future__ import annotations

@@ -66,4 +66,4 @@ async def leave(pool: Pool, sql: Mapping[str, LiteralString], name: str) -> None
         async with pool.connection(timeout=LEAVE_S) as connection:
             await execute(connection, sql["leave"], {"name": name})
     except UNAVAILABLE:
-        log.warning("could not sign off, the heartbeat expires by itself")
+        log.warning("sign-off failed, the heartbeat will expire")

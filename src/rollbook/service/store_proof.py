@@ -46,7 +46,7 @@ async def prove(system: System) -> UUID:
                 f"The file store that this process sees ({store.url}) is not the one of this "
                 f"installation: it has no file installations/{installation}, and none of the "
                 "files of its uploads. Is it mounted, and is ROLLBOOK_STORE_URL the same on "
-                "all machines? Nothing was changed; work goes on by itself when it is right. "
+                "all machines? Nothing was changed; work resumes automatically when it is right. "
                 "Where the store was lost or moved without this file, put the file there."
             )
         # One at a time: a second process waits here for the first one's commit.

@@ -13,7 +13,7 @@ INSERT INTO users (id, email, name, role, province, municipality, password_hash,
 VALUES (%(user_id)s, %(account)s, %(name)s, %(role)s, %(province)s, %(municipality)s, '', true);
 
 -- name: add
--- Add a key, good for so many days or until a time, and at most for the days that the settings allow.
+-- Add a key, valid for a number of days or until a time, at most as long as the settings allow.
 INSERT INTO access_keys (user_id, made_by, name, hash, hint, scopes, expires_at)
 SELECT %(user_id)s, %(made_by)s, %(name)s, %(hash)s, %(hint)s, %(scopes)s, until
 FROM COALESCE(%(expires_at)s::timestamptz, now() + make_interval(days => %(days)s)) AS until
@@ -75,7 +75,7 @@ WHERE k.id = %(id)s
   AND in_scope(users.province, users.municipality, %(scope_province)s, %(scope_municipality)s);
 
 -- name: revoke
--- The key is good no more; its account is closed, so that its waiting uploads are an operator's
+-- The key is no longer valid; its account is closed, so that its waiting uploads are an operator's
 -- decision. Returns no row if it was revoked before.
 WITH gone AS (
     UPDATE access_keys SET revoked_at = now() WHERE id = %(id)s AND revoked_at IS NULL

@@ -179,7 +179,7 @@ FROM used, (
 ) AS state;
 
 -- name: reserve_request
--- To be sent after so many seconds; committed before that.
+-- To be sent after a number of seconds; committed before that.
 INSERT INTO voter_roll_requests (sent_at)
 VALUES (clock_timestamp() + make_interval(secs => %(wait_s)s)) RETURNING id;
 

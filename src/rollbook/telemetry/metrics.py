@@ -52,7 +52,8 @@ LIVE_WAITING: Final = Gauge(
     "rollbook_live_messages_waiting", "Messages that clients have not taken yet, over all clients."
 )
 LIVE_READING: Final = Gauge(
-    "rollbook_live_reading", "1 while the queue's events come in, 0 while clients hear nothing new."
+    "rollbook_live_reading",
+    "1 while the queue's events come in, 0 while clients get no new messages.",
 )
 LIVE_LAG: Final = Histogram(
     "rollbook_live_lag_seconds",
@@ -136,7 +137,7 @@ NOTIFICATIONS: Final = Counter(
 for _channel in ("email", "webhook"):  # born at 0, or increase() misses the first: it is an alert
     NOTIFICATIONS.labels(channel=_channel, result="given_up")
 FOLDER_FILES: Final = Counter(
-    "rollbook_folder_files", "Files of the watched folder, by what became of them.", ["result"]
+    "rollbook_folder_files", "Files of the watched folder, by result.", ["result"]
 )
 FOLDER_WAITING: Final = Gauge(
     "rollbook_folder_files_waiting", "Files that are there and not taken yet."

@@ -119,7 +119,7 @@ async def remove_unused(system: System) -> int:
     for row in removed:
         await system.store.remove(source_key(row["id"], row["file_kind"]))
     if removed:
-        log.info("checked files removed that nobody sent", files=len(removed))
+        log.info("unsent checked files removed", files=len(removed))
     return len(removed)
 
 

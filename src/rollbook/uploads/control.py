@@ -64,12 +64,12 @@ async def cancel(system: System, user: User, upload_id: UUID) -> Row:
 
 
 async def pause(system: System, *, by: str | None) -> None:
-    """Start no further job anywhere; running ones go on.
+    """Start no further job anywhere; running jobs continue.
 
     The record is written first, so that a Redis that loses its keys loses no pause.
 
     Raises:
-        ServiceUnavailableError: Redis doesn't answer; the record says so all the same, and no job
+        ServiceUnavailableError: Redis doesn't answer; the record says so anyway, and no job
             is started.
     """
     await _set_paused(system, by, is_paused=True)

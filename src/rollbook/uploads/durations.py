@@ -19,7 +19,7 @@ NEAREST: Final = 15
 NEAR: Final = 2.0
 #: A kind with fewer recent uploads is compared with those of all kinds.
 FEW: Final = 3
-#: The bytes that take as long as what every upload costs, whatever its size.
+#: The fixed cost of an upload, as the number of bytes that take as long to process.
 FIXED_BYTES: Final = 1_000_000
 
 

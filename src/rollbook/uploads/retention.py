@@ -51,7 +51,7 @@ ORPHAN_AGE = dt.timedelta(days=1)
 MIN_REPORT_DAYS = 7
 #: Uploads at a time, in one transaction each.
 BATCH = 200
-#: Rows, and uploads, whose rows one transaction removes; a larger upload is one by itself.
+#: Rows, and uploads, whose rows one transaction removes; a larger upload has its own.
 ROWS_BATCH = 50_000
 UPLOADS_BATCH = 1_000
 

@@ -35,7 +35,7 @@ AHEAD_S: Final = 2.0
 #: Seconds before a reserved request is sent at which it is checked that the roll still wants
 #: requests. No later, because the check takes time.
 CHECK_S: Final = 0.25
-#: A request that would be sent so many seconds late is not sent: its hold may end before it does.
+#: A request that is late by this many seconds is not sent: its hold may end before it does.
 MOST_LATE_S: Final = 2.0
 #: Seconds beyond the roll's time limit after which a request without a recorded end counts as
 #: ended: its worker has died.
@@ -111,8 +111,8 @@ class Budget:
             return self._standing(await self._look(connection))
 
     async def refrain(self, seconds: float) -> None:
-        """Let no worker send anything for so long, because the roll said so (``Retry-After``)."""
-        log.warning("voter roll wants no requests", seconds=round(seconds, 1))
+        """Let no worker send a request for these seconds, as the roll demands (``Retry-After``)."""
+        log.warning("voter roll limits requests", seconds=round(seconds, 1))
         await self._execute("refrain", seconds=seconds)
 
     async def forget(self) -> None:
@@ -120,7 +120,7 @@ class Budget:
         await self._execute("forget_requests", window_s=self._window_s, hold_s=self._hold_s)
 
     async def wait_for(self, requests: int) -> float:
-        """Seconds until the last of so many requests can be sent."""
+        """Seconds until the last of this many requests can be sent."""
         async with self._pool.connection() as connection:
             standing = self._standing(await self._look(connection))
             beyond = requests - standing.remaining

@@ -51,5 +51,5 @@ async def run_once(system: System) -> int | None:
                 await system.queue.retry(upload["id"], priority=upload["priority"])
                 woken += 1
     if woken:
-        log.info("uploads woken for their merge", uploads=woken)
+        log.info("uploads queued for their merge", uploads=woken)
     return woken

@@ -96,7 +96,7 @@ class VerificationRecord:
     # --- questions ------------------------------------------------------------------------------
 
     async def claim(self, *, lease_s: float, is_probe: bool = False) -> Question | None:
-        """Claim the next question for so many seconds; None when none is due."""
+        """Claim the next question for ``lease_s`` seconds; None when none is due."""
         parameters = {
             "lease_s": lease_s,
             "is_probe": is_probe,

@@ -293,7 +293,7 @@ class Attempts:
                 await asyncio.wait({work})
 
     async def _beat(self, upload: Row, progress: Progress) -> bool:
-        """Write heartbeat and progress; False when the attempt may not go on."""
+        """Write heartbeat and progress; False when the attempt may not continue."""
         parameters = {
             "id": upload["id"],
             "attempt": upload["attempt"],

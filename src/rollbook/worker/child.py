@@ -95,7 +95,7 @@ def _attempt(settings: Settings, task: dict[str, Any], answers: TextIO) -> None:
         _send(answers, type="result", **result)
     except RollbookError as error:
         _send(answers, type="error", kind=type(error).__name__, message=error.message)
-    except Exception as error:  # noqa: BLE001 - the worker must hear of every end
+    except Exception as error:  # noqa: BLE001 - the worker must be informed of every end
         meant = _meant(settings, error)
         if meant is None:
             # The text of a foreign error may quote a cell: the log gets its place, not its words.

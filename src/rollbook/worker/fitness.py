@@ -109,5 +109,5 @@ class Fitness:
             return None
         return (
             f"The disk of the scratch folder has {free} MB free, and a job needs {wanted} "
-            "(ROLLBOOK_SCRATCH_FREE_MB). It goes on by itself when there is room."
+            "(ROLLBOOK_SCRATCH_FREE_MB). It resumes automatically when there is room."
         )

@@ -331,7 +331,7 @@ def _is_told(running: asyncio.Task[Any]) -> bool:
 
 
 def _smaller(rows: int | None) -> str:
-    """How a sender makes a file of so many rows smaller; None: they weren't counted yet."""
+    """How a sender makes a file of these rows smaller; None: they weren't counted yet."""
     few = "look for cells with very long texts and for empty rows or columns with a format"
     if rows is None:
         return f"If it has many rows, split it into smaller files; if it has few, {few}"

@@ -235,7 +235,7 @@ async def test_ctrl_c_says_that_the_job_goes_on(terminal: Terminal, file: Path) 
     assert code == ExitCode.INTERRUPTED
     job = json.loads((await terminal("history", "--json")).stdout)["items"][0]["job_id"]
     again = f"rollbook status {job} --wait --server {terminal.server}"
-    assert f"Job {job} goes on. Follow it with `{again}`." in said
+    assert f"Job {job} continues. Follow it with `{again}`." in said
     assert "Traceback" not in said
 
 

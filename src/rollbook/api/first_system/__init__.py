@@ -2,7 +2,7 @@
 
 ``names`` is the table from our model to theirs, ``translation`` applies it to requests and answers,
 and ``reports`` has the routes that only they call. ``socket_io`` serves their live connections,
-``events`` has what they hear. No module of it is loaded while the setting is off.
+``events`` has what they are sent. No module of it is loaded while the setting is off.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def install(app: FastAPI) -> None:
-    """Let an application answer them; before its other middleware, which stays around this."""
+    """Let an application answer them; call it before its other middleware is added."""
     app.add_middleware(TranslationMiddleware)
     # Not described: our contract is the one of the OpenAPI document.
     app.include_router(reports.router, prefix=API, include_in_schema=False)

@@ -43,18 +43,18 @@ _CANCELLED: Final = "Cancelled. No member was changed by it."
 
 
 class Listener:
-    """What one client wants to hear, and what it has heard."""
+    """What one client subscribed to, and what it was sent."""
 
     def __init__(self, user: User, owner_of: Callable[[str], UUID | None]) -> None:
-        """Without a subscription, the client hears its own uploads.
+        """Without a subscription, the client is sent the events of its own uploads.
 
         ``owner_of`` returns the account that sent an upload; None where it isn't known.
         """
         self._user = user
         self._owner_of = owner_of
-        #: Where there are any, the client hears these jobs only.
+        #: Where there are any, the client is sent the events of these jobs only.
         self.jobs: set[str] = set()
-        #: The uploads of which the client has heard, and not the end.
+        #: The uploads whose events the client was sent, but not their end.
         self._open: set[str] = set()
         #: Ends that were sent: the status at a subscription may have said one already.
         self._ends: set[tuple[str, int, str]] = set()

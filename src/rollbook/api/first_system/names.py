@@ -50,7 +50,7 @@ def processing_duration_ms(upload: Facts) -> int | None:
 
 
 def _ms(moment: str) -> int:
-    """Whole milliseconds since 1970: live messages have no more, and must say the same."""
+    """Whole milliseconds since 1970, which is the precision of live messages."""
     since = dt.datetime.fromisoformat(moment) - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
     return since // dt.timedelta(milliseconds=1)
 

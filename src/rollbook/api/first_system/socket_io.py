@@ -69,7 +69,7 @@ PER_SECOND: Final = 10
 SWEEP_S: Final = 5.0
 #: Connections that may be open without having signed in.
 MOST_STRANGERS: Final = 1000
-#: Ends after which a client connects again by itself: to it, they look like a lost connection.
+#: Ends after which a client reconnects automatically: to it, they look like a lost connection.
 _LOST: Final = frozenset({RESTART, TOO_SLOW, PART_UNAVAILABLE})
 _NO_TOKEN: Final = "Sign in and send the token in the handshake: auth: {token}."  # noqa: S105
 #: Keys of the environment and the scope of a connection.
@@ -259,13 +259,13 @@ class SocketIo:
             loop.call_later(CLOSE_S, self._end_stranger, transport_id)
             raise
         if self._server.environ.get(transport_id) is not environ:
-            raise Refused("The connection has ended.")  # meanwhile; nobody would end the line
+            raise Refused("The connection has ended.")  # meanwhile: nothing else would close it
         _, feed = parts(connection)
         listener = Listener(session.user, feed.owner)
         line = _Line(sid, transport_id, Client(session), listener, environ)
         environ[_LINE] = self._lines[sid] = line
         self._strangers.pop(transport_id, None)
-        # It begins when this has returned and the client was told that it is connected.
+        # It begins after this has returned, when the client knows that it is connected.
         line.task = asyncio.create_task(self._serve(line, feed))
 
     async def _serve(self, line: _Line, feed: Feed) -> None:
@@ -343,11 +343,11 @@ class SocketIo:
     # --- what clients send --------------------------------------------------------------------
 
     async def _subscribe(self, sid: str, data: object = None, *_: object) -> dict[str, Any]:
-        """Follow a job of the client's scope; the client hears at once how far it is."""
+        """Follow a job of the client's scope; the client is sent its state at once."""
         return await self._answered(sid, lambda line: self._follow(line, data))
 
     async def _unsubscribe(self, sid: str, data: object = None, *_: object) -> dict[str, Any]:
-        """Follow a job no longer; without any, the client hears its own uploads again."""
+        """Stop following a job; without any, the client is sent its own uploads again."""
 
         async def forget(line: _Line) -> dict[str, Any]:
             line.listener.jobs.discard(str(_job_id(data)))

@@ -81,7 +81,7 @@ class Book(Protocol):
         """The number of the last row that a sheet says it has; None where that is unknown."""
 
     def batches(self, index: int, *, rows: int) -> Iterator[Rows]:
-        """The rows of a sheet; all batches but the last have so many."""
+        """The rows of a sheet, in batches of ``rows``; only the last may be shorter."""
 
     def close(self) -> None:
         """Close the file."""

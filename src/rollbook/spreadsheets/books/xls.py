@@ -323,7 +323,7 @@ def _encoding(page: int) -> str:
 
 
 def _shared_texts(stream: bytes, records: list[_Record]) -> list[str]:
-    """The table of texts, which goes on in the records that continue it."""
+    """The table of shared texts, which may span several records."""
     (count,) = struct.unpack_from("<I", stream, records[0].start + 4)
     source = _Continued(stream, records)
     source.skip(8)
@@ -334,7 +334,7 @@ def _shared_texts(stream: bytes, records: list[_Record]) -> list[str]:
 
 
 class _Continued:
-    """Bytes that go on from one record to the next."""
+    """Bytes that span several records."""
 
     def __init__(self, stream: bytes, records: list[_Record]) -> None:
         self._stream, self._records = stream, records

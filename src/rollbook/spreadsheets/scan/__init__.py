@@ -6,7 +6,7 @@ kinds, their allowed order and the ends of the values are each one numpy operati
 polars then copies the values out.
 
 This works for the XML that spreadsheet programs write, and not for all XML. Any other form than the
-constants below describe raises ``NotPlainError``, at any time: the caller goes on with
+constants below describe raises ``NotPlainError``, at any time: the caller continues with
 ``books.xlsx``. The texts are those of ``books.xlsx`` and of fastexcel with ``dtypes="string"``,
 which the tests compare:
 

@@ -33,7 +33,7 @@ class Unprefixed:
             self._start += more
         root = _ROOT.match(self._start)
         self._prefix = root[1] if root and root[2] else None
-        #: The beginning of a tag that goes on in the next bytes.
+        #: The beginning of a tag that continues in the next bytes.
         self._rest = b""
 
     @property

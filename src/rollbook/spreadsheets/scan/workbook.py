@@ -85,7 +85,7 @@ class Workbook:
         self._shared: pl.Series | None = None
 
     def close(self) -> None:
-        """Close the file; ``batches`` can't go on after that."""
+        """Close the file; ``batches`` can't continue after that."""
         self._file.close()
 
     def claimed_rows(self, index: int) -> int | None:
@@ -106,7 +106,7 @@ class Workbook:
     def batches(self, index: int, *, rows: int = 50_000) -> Generator[Rows]:
         """The rows of a sheet from the first row on, as text; see ``book.Rows``.
 
-        All batches but the last have so many rows.
+        Only the last batch may be shorter than ``rows``.
 
         Raises:
             NotPlainError: The sheet isn't plain, which may show after some batches.

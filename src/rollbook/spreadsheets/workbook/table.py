@@ -85,7 +85,7 @@ class Making:
         self._put_away(but=0)
 
     def stop(self) -> None:
-        """Begin nothing any more; what is being made is awaited."""
+        """Begin nothing more, and wait for what is being made."""
         self._pool.shutdown(cancel_futures=True)
 
     def _put_away(self, *, but: int) -> None:

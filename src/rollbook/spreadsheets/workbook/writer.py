@@ -100,7 +100,7 @@ class WorkbookWriter:
         """Add tables of the same columns, each with a header row that stays in sight and a filter.
 
         Their rows come later, and one row may go into several of them, which costs little more than
-        into one. A table with more rows than a sheet has goes on in sheets of its own, ``name (2)``
+        into one. A table with more rows than a sheet has continues in further sheets, ``name (2)``
         and so on. Characters that Excel refuses are left out of the names. ``row_fill`` is the
         column that holds each row's key in ``fills``; it isn't shown itself.
         """
