@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import typer.main
 from pydantic import SecretStr
+from rich.text import Text
 
 from rollbook import __version__, cli
 from rollbook.cli import failures
