@@ -115,7 +115,7 @@ lock: setup ## Lock the newest dependencies that fit pyproject.toml
 	@$(LOCK) --upgrade requirements/build.in -o requirements/build.txt
 	@$(LOCK) --upgrade requirements/dist.in -o requirements/dist.txt
 
-dist: setup ## What is published, in dist/: built, checked, and tried by pip alone (PYTHONS="python3.12")
+dist: setup ## What is published, in dist/: built, checked, and tried with pip only (PYTHONS="python3.12")
 	@$(BIN)/python scripts/dist.py $(PYTHONS)
 
 docs: setup ## The documentation's site, in site/; broken links are refused

@@ -81,7 +81,7 @@ def check(folder: Path, *files: Path) -> None:
 
 
 def try_it(python: str, folder: Path, wheel: Path) -> None:
-    """Install the wheel by pip alone, and run the demonstration."""
+    """Install the wheel with pip only, and run the demonstration."""
     environment = folder / f"python-{Path(python).resolve().parent.parent.name}"
     run(python, "-m", "venv", environment)
     pip, rollbook = environment / "bin" / "pip", environment / "bin" / "rollbook"

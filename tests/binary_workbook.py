@@ -40,7 +40,7 @@ class Formula:
 
 @dataclass
 class Short:
-    """A value in a cell without a column of its own: it stands behind the last."""
+    """A value in a cell without a column of its own: it follows the last one."""
 
     value: Any
 

@@ -115,7 +115,7 @@ def databases(engines: Addresses, template: str) -> Databases:
 
 @pytest.fixture
 def database_url(databases: Databases) -> Iterator[str]:
-    """An empty database of this test alone."""
+    """An empty database for this test only."""
     with databases.one() as address:
         yield address
 

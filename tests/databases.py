@@ -51,7 +51,7 @@ WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace ORDER BY relname
 """
 _SIZE = "SELECT pg_database_size(current_database())"
 _SEQUENCES = "SELECT sequencename, start_value, last_value FROM pg_sequences"
-#: Triggers that fire whatever the session's role: they keep the audit trail.
+#: Triggers that fire under any role of the session: they protect the audit trail.
 _ALWAYS = """
 SELECT tgrelid::regclass::text, tgname FROM pg_trigger WHERE tgenabled = 'A' AND NOT tgisinternal
 """

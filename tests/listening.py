@@ -154,7 +154,7 @@ class Gate:
 
 
 class Listener:
-    """Keeps all it hears, and checks what holds for every listener."""
+    """Keeps all that it receives, and checks what holds for every listener."""
 
     def __init__(self, line: ClientConnection) -> None:
         self.line = line

@@ -55,7 +55,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Add up the seconds of each module; under pytest-xdist its first process hears all reports."""
+    """Add up the seconds of each module; under pytest-xdist its first process gets all reports."""
     _seconds[report.nodeid.partition("::")[0]] += report.duration
 
 

@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     from rollbook.model import Progress
 
 _SQL = queries("uploads")
-#: All that an upload leaves behind; its owner stays.
+#: All that an upload leaves in the record; its owner stays.
 _TABLES = "members, member_changes, undo_kept, upload_claims, upload_rows, uploads, column_mappings"
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What became of an upload."""
+    """The outcome of an upload."""
 
     #: The row of the table ``uploads``.
     upload: Row

@@ -33,7 +33,7 @@ STAGES = [
 
 
 class Ear:
-    """Keeps all that a client hears."""
+    """Keeps all that a client receives."""
 
     def __init__(self, http: aiohttp.ClientSession) -> None:
         self.client = socketio.AsyncClient(reconnection=False, http_session=http)
@@ -71,7 +71,7 @@ class Ear:
         await asyncio.wait_for(self.ended.wait(), PATIENCE_S)
 
     def jobs(self) -> set[str]:
-        """The jobs of which it has heard."""
+        """The jobs whose events it has received."""
         return {data["job_id"] for _, data in self.events}
 
     async def call(self, name: str, data: object) -> dict[str, Any]:

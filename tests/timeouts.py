@@ -48,7 +48,7 @@ _running = pytest.StashKey[_Limit]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep the real standard error, which capturing leaves alone at this moment."""
+    """Keep the real standard error, which isn't captured at this moment."""
     stream = os.fdopen(os.dup(2), "w", encoding="utf-8", errors="backslashreplace")
     config.stash[_real_stderr] = stream
 
@@ -105,7 +105,7 @@ def _expire(name: str, seconds: float, stream: TextIO) -> None:
 
 
 def _write(part: Callable[[], Iterator[str]], stream: TextIO) -> None:
-    """Write a part of the report, or why there is none: the other parts are written all the same.
+    """Write a part of the report, or why there is none: the other parts are written anyway.
 
     It is written as one piece, since other processes write to the same stream.
     """
@@ -137,7 +137,7 @@ def _tasks() -> Iterator[str]:
 
 
 def _is_open_loop(found: object) -> bool:
-    # By its class: an object may answer for its __class__ with whatever it stands in for.
+    # By its class: an object may claim the __class__ of what it replaces.
     return issubclass(type(found), asyncio.AbstractEventLoop) and not found.is_closed()  # type: ignore[attr-defined]
 
 

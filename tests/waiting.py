@@ -95,7 +95,7 @@ async def job_event(settings: Settings, job_id: UUID | str, *events: str) -> str
 
 
 async def job_under_way(settings: Settings, job_id: UUID | str) -> None:
-    """Wait until the job has told that it is through with some of its rows.
+    """Wait until the job has reported that some of its rows are done.
 
     Not for a stage by its name: a quick one may come and go between two heartbeats.
     """

@@ -1,4 +1,4 @@
-"""Compares what became of a file with its truth."""
+"""Compares the outcome of a file with its truth."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MERGED: Final = {"inserted", "updated", "unchanged"}
 
 @dataclass(slots=True)
 class Verdict:
-    """What became of one file's rows, or of many files'."""
+    """The outcomes of one file's rows, or of many files'."""
 
     counts: Counter[str] = field(default_factory=Counter)
     #: Each cell or row that came out wrong without a word.
@@ -49,7 +49,7 @@ class Verdict:
 
 
 def judge(made: OfficeFile, done: Done, members: Mapping[str, Mapping[str, Any]]) -> Verdict:
-    """What became of a file that was read."""
+    """The outcome of a file that was read."""
     found = Verdict()
     reading = done.upload["reading"]
     notes = {note["code"] for note in reading["notes"]}
@@ -104,7 +104,7 @@ def _judge_row(
 
 
 def refused(made: OfficeFile, sentence: str) -> Verdict:
-    """What became of a file that was refused as a whole."""
+    """The outcome of a file that was refused as a whole."""
     right = sum(row.is_right for row in made.rows)
     found = Verdict(Counter({"rows": len(made.rows), "files refused": 1}))
     if not made.may_be_refused:
@@ -114,7 +114,7 @@ def refused(made: OfficeFile, sentence: str) -> Verdict:
 
 
 def judge_peer(made: OfficeFile, found_there: Mapping[str, Any]) -> Verdict:
-    """What became of a file in a tool that refuses rows and warns of nothing.
+    """The outcome of a file in a tool that refuses rows and warns of nothing.
 
     Args:
         made: the file.

@@ -1,4 +1,4 @@
-"""Sends made files through the pipeline and judges what became of them."""
+"""Sends generated files through the pipeline and judges the outcome."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sends files, keeps what each was told while it waited, and compares it with what happened."""
+"""Sends files, records each estimate while they wait, and compares it with what happened."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BASE = "/api/v1/bulk-upload"
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What an upload was told at one moment."""
+    """An upload's estimate at one moment."""
 
     job_id: str
     at: dt.datetime

@@ -100,7 +100,7 @@ def _itself(client: _Client) -> _Client:
 
 
 async def main() -> None:
-    """Connect, listen until told to stop, and tell."""
+    """Connect, listen until asked to stop, and report."""
     loop = asyncio.get_running_loop()
     orders = json.loads(await asyncio.to_thread(sys.stdin.readline))
     host, port = orders["host"], orders["port"]

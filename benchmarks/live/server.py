@@ -34,7 +34,7 @@ async def _noted(self: Client, following=Client.next) -> Message:  # type: ignor
 
 
 class _NotingServer(Server):
-    """Writes the notes when it ends: the signal that ends it is raised anew afterwards."""
+    """Writes the notes when it ends: the signal that ends it is raised again afterwards."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await super().shutdown(sockets)

@@ -51,7 +51,7 @@ class Setup:
     rows: int
     #: Uploads that one worker runs at a time.
     at_once: int
-    #: Do all clients hear everything, or nine of ten their own province?
+    #: Do all clients get everything, or nine of ten their own province's messages?
     hears_all: bool
     #: The cores of the API process, and of all others.
     api_cores: list[int]
@@ -66,7 +66,7 @@ class Outcome:
     #: Events that happened, and how many times one was delivered.
     events: int
     deliveries: int
-    #: Clients that didn't hear exactly the events of their scope, once and in order.
+    #: Clients that didn't receive exactly the events of their scope, once and in order.
     wrong: int
     lost_lines: int
     #: Memory of the API process, bytes: before the clients came, with them, and at the end.
@@ -138,7 +138,7 @@ def run(folder: Path, settings: Settings, setup: Setup) -> Outcome:
 def _expected(
     happened: list[tuple[int, str]], places: dict[str, Scope], scope: Scope, since: int
 ) -> list[int]:
-    """From Redis's own stream: what a listener of this scope is to hear."""
+    """From Redis's own stream: what a listener of this scope should receive."""
     return [seq for seq, job_id in happened if seq > since and scope.includes(places[job_id])]
 
 

@@ -121,7 +121,7 @@ class Bench:
                 self._report()
 
     async def _only(self, tables: Tables) -> None:
-        """Measure some parts anew and put them in the place of the last run's."""
+        """Measure some parts again, and replace those of the last run."""
         self.found |= {name: here for name, here in self._before.items() if name != "date"}
         if "report" in self._options.only:
             self._report()

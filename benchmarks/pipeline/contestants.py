@@ -1,4 +1,4 @@
-"""The peers: programs that do the whole thing in the usual ways, each started anew."""
+"""The peers: programs that do everything in the usual ways, each in a new process."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Peer:
     program: str
     packages: tuple[str, ...]
     method: str
-    #: What it is told besides.
+    #: Its further arguments.
     arguments: tuple[str, ...] = ()
 
     @property

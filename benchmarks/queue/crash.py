@@ -1,4 +1,4 @@
-"""What becomes of jobs whose worker is killed while it runs them.
+"""What happens to jobs whose worker is killed while it runs them.
 
 Four jobs are added to a worker that runs two at a time. When two have started, the worker and all
 its processes get SIGKILL, and a new worker starts at once. From then on a job is added every few

@@ -1,4 +1,4 @@
-"""The job that every peer runs: it says when it started, and holds its slot if it is told to."""
+"""The job that every peer runs: it says when it started, and holds its slot if it is asked to."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from benchmarks.queue.peers import Peer
 
-#: Seconds that a worker gets to end by itself.
+#: Seconds that a worker gets to end on its own.
 STOP_S = 3.0
 
 

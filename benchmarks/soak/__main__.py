@@ -202,7 +202,7 @@ class Soak(Load):
         }
 
     def check(self) -> dict[str, int]:
-        """Nothing lost, counts that add up, each member written once; the figures, to be told."""
+        """Check that nothing is lost or written twice, and counts add up; returns the figures."""
         site, sent = self.site, self.sent
         site._check_statuses(list(sent))  # noqa: SLF001 - the queue agrees, along the arrows
         found = {row["id"]: row for row in site.query("SELECT * FROM uploads")}

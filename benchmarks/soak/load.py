@@ -69,7 +69,7 @@ class Load:
             pass
 
     def _open(self) -> int:
-        with suppress(Exception):  # PostgreSQL may be away: then send all the same
+        with suppress(Exception):  # PostgreSQL may be away: then send anyway
             [row] = self.site.query(
                 "SELECT count(*) AS n FROM uploads WHERE status IN ('pending', 'processing')"
             )

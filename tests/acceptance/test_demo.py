@@ -64,7 +64,7 @@ def test_the_demo_ends_with_one_json_object_whose_outcomes_add_up_and_touches_no
 def shown(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     """What a demonstration with a voter roll shows to a person, and the folder that it leaves."""
     folder = tmp_path_factory.mktemp("demo")
-    # The operator's own roll, which a demonstration must leave alone.
+    # The operator's own roll, which a demonstration must not use.
     own = {
         "ROLLBOOK_VOTER_ROLL_URL": "http://127.0.0.1:9",
         "ROLLBOOK_VOTER_ROLL_USERNAME": "office",
@@ -137,7 +137,7 @@ def test_libreoffice_opens_the_report_of_the_demo_with_its_sheets_and_rows(
 
 
 def _numbers(shown: str, names: Sequence[str]) -> dict[str, float]:
-    """The number that stands beside each of these names in a table."""
+    """The number beside each of these names in a table."""
     found = {}
     for name in names:
         line = re.search(rf"{name.replace('_', ' ')}\s*[│┃|]\s*([\d.]+)", shown)

@@ -104,7 +104,7 @@ async def test_a_client_of_the_first_system_works_with_another_address_and_accou
             await _reports(client, done)
             await _folder(client, ear, folder)
             await _retries(client, ear, system)
-            # It signs out, and hears nothing more.
+            # It signs out, and gets no further messages.
             await client.call("POST", "auth/logout")
             await ear.end()
         for spent in (token, short_token(settings, user, seconds=-1)):

@@ -104,7 +104,7 @@ def test_a_new_machine_joins_with_three_addresses_and_takes_jobs(
         assert _ended(settings, first) == "completed"
         report = api.get(f"/bulk-upload/report/{first}").content
         assert fastexcel.read_excel(report).load_sheet("New Members").height == 3
-        # A second one joins, the first one leaves, and the work goes on.
+        # A second one joins, the first one leaves, and the work continues.
         two = machines.start("two", "worker")
         _until_beating(database_url, 2)
         one.send_signal(signal.SIGTERM)
@@ -162,7 +162,7 @@ def _sent(api: httpx.Client, start: int) -> str:
 
 
 def _until_beating(database_url: str, workers: int) -> None:
-    """Wait until so many workers have told that they live."""
+    """Wait until this many workers have sent a heartbeat."""
     deadline = time.monotonic() + READY_WITHIN_S
     with connect(database_url) as connection:
         connection.autocommit = True

@@ -1,4 +1,4 @@
-"""What Rollbook writes is readable by its own user alone, whatever umask it was started with."""
+"""What Rollbook writes is readable by its own user only, regardless of the umask at its start."""
 
 from __future__ import annotations
 

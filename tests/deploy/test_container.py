@@ -125,7 +125,7 @@ def test_no_secret_is_on_a_command_line() -> None:
         words = service.get("command", [])
         text = " ".join(words) if isinstance(words, list) else words
         for found in secrets.finditer(text):
-            # Standard input is none: what stands between the marks of a here document.
+            # There is no standard input, but the content of a here document.
             assert "<<END" in text[: found.start()], name
 
 

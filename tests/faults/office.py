@@ -1,4 +1,4 @@
-"""An office that sends files over HTTP and, as a good client does, goes on until it is answered."""
+"""An office that sends files over HTTP and, as a good client does, repeats until it is answered."""
 
 from __future__ import annotations
 

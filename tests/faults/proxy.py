@@ -93,7 +93,7 @@ class _Connection:
 
 
 class Swallower:
-    """Passes everything on until it is told to swallow: then connections live on and say nothing.
+    """Passes everything on until ``swallow``: then connections stay open and carry nothing.
 
     As when an address moves or a machine is lost: no end of the connection hears of it. New
     connections are served, unless they are to be swallowed too.
@@ -153,7 +153,7 @@ class Swallower:
                 server = socket.socket(socket.AF_UNIX)
                 try:
                     server.connect(self._server)
-                except OSError:  # it is away, and its clients hear so
+                except OSError:  # it is away, and its clients are disconnected
                     client.close()
                     server.close()
                     continue

@@ -93,7 +93,7 @@ ARROWS = {
     ("processing", "cancelled"),
     ("failed", "pending"),
 }
-#: What the queue may say of an upload that has ended, once everybody has let go of it.
+#: What the queue may say of an upload that has ended, once no process holds it any more.
 AT_THE_END: dict[str, set[str | None]] = {
     "completed": {"completed", None},
     "failed": {"failed", None},
@@ -149,7 +149,7 @@ class Site:
         self.progress.start()
 
     def close(self) -> None:
-        """Stop whatever still runs."""
+        """Stop all processes that still run."""
         with ExitStack() as stack:
             stack.callback(self._log.close)
             stack.callback(self.valkey.stop)
@@ -390,7 +390,7 @@ class Site:
         until(agree, f"the queue agrees with the record; the log:\n{self.log()[-4000:]}")
 
     def check(self, uploads: list[UUID], *, all_complete: bool = True) -> None:
-        """What must hold after every run, whatever happened in it."""
+        """What must hold after every run."""
         self.progress.check(uploads if all_complete else [])
         self._check_statuses(uploads)
         found = {row["id"]: row for row in self.query("SELECT * FROM uploads")}
@@ -430,7 +430,7 @@ class ProgressWitness(threading.Thread):
         self.seen: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
 
     def run(self) -> None:
-        """Read until told to stop, over every restart of the engine."""
+        """Read until ``stop``, over every restart of the engine."""
         while not self._stopping.is_set():
             with (
                 suppress(RedisError),

@@ -1,4 +1,4 @@
-"""A backup is worth what its restoring shows: both engines wiped, PostgreSQL alone put back."""
+"""A backup is tested by restoring it: both engines are wiped, and only PostgreSQL is restored."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_with_postgresql_restored_alone_the_queue_is_whole_again(site: Site) -> 
     program("pg_dump", site, "--format=custom", f"--file={dump}")
     shutil.copytree(site.settings.data_dir / "store", store)
 
-    # After the backup life goes on, and then the machine is lost.
+    # After the backup work continues, and then the machine is lost.
     worker = site.run("worker")
     lost = site.send(1, 50)
     site.ended([*waiting[1:], *lost])

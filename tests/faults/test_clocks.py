@@ -1,4 +1,4 @@
-"""Cut-offs come from PostgreSQL's clock, whatever a machine's own says."""
+"""Cut-offs come from PostgreSQL's clock, not from a machine's own."""
 
 from __future__ import annotations
 

@@ -155,7 +155,7 @@ def test_flushall_at_any_moment_loses_nothing(site: Site, when: str) -> None:
         attempts = site.query("SELECT id, attempt FROM uploads ORDER BY id")
         site.flush()
         site.reconcile()
-        # What has ended is not queued again, and nobody has begun anew.
+        # What has ended is not queued again, and no attempt was begun again.
         assert site.jobs() == 0
         assert site.query("SELECT id, attempt FROM uploads ORDER BY id") == attempts
     site.ended(uploads)
@@ -207,7 +207,7 @@ def test_redis_away_for_a_while_delays_and_loses_nothing(site: Site) -> None:
     site.started(uploads)
     site.aim()
     site.valkey.stop()
-    # Files are taken in all the same.
+    # Files are accepted anyway.
     uploads += site.send(1, ROWS)
     site.pause(10)
     site.valkey.start()

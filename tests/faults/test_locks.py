@@ -60,7 +60,7 @@ def test_a_frozen_workers_merge_gives_its_locks_back_to_the_next_attempt(
             child.suspend()
         began = time.monotonic()
         own.rollback()
-    # The merge itself goes on, and its transaction stays open: nobody is there to end it.
+    # The merge itself continues, and its transaction stays open: no process is left to end it.
     until(
         lambda: site.query(
             "SELECT FROM pg_stat_activity WHERE state = 'idle in transaction' "

@@ -68,7 +68,7 @@ async def test_an_idle_worker_whose_redis_connections_died_takes_jobs_again(
     async with open_system(through) as opened, working(opened):
         first = await sent(system, user, csv_file(3))
         await ended(system, user, first)
-        await until(lambda: _is_let_go(system, first))  # or it still tells the queue of its end
+        await until(lambda: _is_let_go(system, first))  # or it still announces its end to the queue
         proxy.swallow()
         assert proxy.lost > 0
         began = time.monotonic()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from rollbook.engines import Engines
 
-#: An empty REDIS_URL stands for none: the embedded one is started.
+#: An empty REDIS_URL means none: the embedded one is started.
 EMBEDDED = {"REDIS_URL": ""}
 
 

@@ -1,4 +1,4 @@
-"""Operators and faults in any order: whatever is done, every upload ends as it should."""
+"""Operators and faults in any order: every upload ends as it should."""
 
 from __future__ import annotations
 

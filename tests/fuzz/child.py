@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def _tried(site: Site, given: Input, *, is_whole: bool) -> dict[str, Any]:
-    """What became of an input: rows, a sentence, or a fault."""
+    """The result of an input: rows, a sentence, or a fault."""
     try:
         if is_whole:
             done = site.send(given.content, f"fuzz.{given.kind}")

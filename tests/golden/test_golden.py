@@ -121,7 +121,7 @@ def problems_of(done: Done) -> list[tuple[int, str, str]]:
 
 
 def check_members(site: Site, expected: Mapping[str, Mapping[str, str]]) -> None:
-    """There are these members, with these values; an empty text stands for null."""
+    """There are these members, with these values; an empty text means null."""
     found = site.members()
     assert set(found) == set(expected)
     for number, values in expected.items():

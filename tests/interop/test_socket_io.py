@@ -122,7 +122,7 @@ async def test_a_page_is_refused_let_go_and_comes_back(
     async with Site(quick(settings)) as site:
         async with page(programs, site, "nonsense", transports) as refused:
             assert "sign in" in (await refused.until("connect_error"))["message"].lower()
-        # Signed out: it is told, and doesn't come back by itself.
+        # Signed out: it is informed, and doesn't reconnect automatically.
         token = issue_token(settings, user)
         async with page(programs, site, token, transports) as own:
             await own.until("connect")

@@ -16,7 +16,7 @@ PATIENCE_S = 60
 
 
 def main(folder: str, url: str, email: str, password: str, path: str) -> None:
-    """Sign in, make a key, send the file with it, follow it, and read what became of it."""
+    """Sign in, make a key, send the file with it, follow it, and read its outcome."""
     sys.path.insert(0, folder)
     from rollbook_client import AuthenticatedClient, Client
     from rollbook_client.api.auth import sign_in

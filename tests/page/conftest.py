@@ -153,7 +153,7 @@ def signed_in(
             sign_in(page, email)
             kept_pages[email] = page
         shown.append(page)
-        page.goto("about:blank")  # an address that differs in its end alone would not be loaded
+        page.goto("about:blank")  # an address that differs only in its end would not be loaded
         page.goto(f"{site.url}/#/{view}")
         expect(page.get_by_role("link", name="Your account")).to_be_visible()
         return page

@@ -133,7 +133,7 @@ class Site:
         return httpx.Client(base_url=base, headers={"Authorization": f"Bearer {token}"})
 
     def execute(self, statements: str, **parameters: str | None) -> None:
-        """Change the database behind the system's back."""
+        """Change the database without the system's knowledge."""
         with connect(self.settings.database_address) as connection:
             connection.execute(statements, parameters or None)
 

@@ -619,7 +619,7 @@ def test_who_asks_too_often_reads_why_and_goes_on_afterwards(
         redis.delete(key)
     again = page.get_by_role("button", name="Try again")
     for _ in range(again.count()):  # each part of the view that was refused has one
-        with contextlib.suppress(Error):  # it is gone where the page has asked again by itself
+        with contextlib.suppress(Error):  # it is gone where the page has already asked again
             again.first.click(timeout=3_000)
     expect(page.get_by_text("You have made too many requests")).to_have_count(0)
 

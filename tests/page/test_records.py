@@ -1,4 +1,4 @@
-"""What operators see of acts, take back, and steer beside the queue; and everybody's own acts."""
+"""What operators see of acts, take back, and control beside the queue; and each user's own acts."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ def test_the_watched_folder_is_stopped_and_started_from_the_queue_view(
 
 
 def put(path: Path, content: bytes) -> None:
-    """Put a file there at once, as whoever renames it at the end."""
+    """Put a file there at once, as a program that renames it at the end."""
     part = path.with_suffix(".part")
     part.write_bytes(content)
     part.rename(path)

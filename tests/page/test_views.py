@@ -45,7 +45,7 @@ LONG_NAME = "Ekurhuleni_Metropolitan_Municipality_renewals_2026-11_FINAL_checked
 
 @pytest.fixture(scope="module")
 def uploads(site: Site) -> Iterator[dict[str, str]]:
-    """Uploads in every state, by state; one goes on running, and one waiting, until the end."""
+    """Uploads in every state, by state; one keeps running, and one waiting, until the end."""
     good = members(180, start=FIRST)
     refused = [
         *(member(FIRST + 200 + n, **{"ID Number": "80010112345"}) for n in range(9)),

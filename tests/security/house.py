@@ -57,7 +57,7 @@ class Receivers:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Listen no more."""
+        """Stop listening."""
         self._loop.call_soon_threadsafe(self._stop.set)
         join(self._thread)
         self._loop.close()
@@ -83,7 +83,7 @@ class Receivers:
         }
 
     def told(self, job_id: str) -> bool:
-        """Have both been told of an upload?"""
+        """Have both received an upload's events?"""
         by_mail = any(job_id in mail.as_string() for mail in self.mailer.mails)
         return by_mail and any(job_id.encode() in body for _, _, body in self.webhook.requests)
 
@@ -157,7 +157,7 @@ class House(Site):
         return found
 
     def ended(self, name: str, job_id: str) -> dict[str, Any]:
-        """Wait until an upload has come to its end, whichever, and give its status."""
+        """Wait until an upload has ended in any way, and return its status."""
 
         def status() -> dict[str, Any] | None:
             data: dict[str, Any] = client.get(f"{BASE}/status/{job_id}").json()["data"]

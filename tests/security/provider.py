@@ -39,7 +39,7 @@ def _encoded(part: bytes) -> bytes:
 
 
 class StandIn:
-    """What it says of whoever comes, and how it goes wrong."""
+    """What it says of a person, and how it fails."""
 
     def __init__(self) -> None:
         self.port = free_port()

@@ -191,7 +191,7 @@ def test_lists_and_statistics_hold_exactly_the_own_scope(house: House, name: str
                 found = client.get(f"{BASE}/history", params={"search": search}).json()["data"]
                 assert found["total"] == 0
             acts = client.get(f"{BASE}/audit/mine", params={"job_id": house.uploads[other]})
-            # What this person was refused stands there, and nothing that anybody else did.
+            # It lists what this person was refused, and nothing that anybody else did.
             assert {entry["email"] for entry in acts.json()["data"]["items"]} <= {
                 f"{name}@example.org"
             }

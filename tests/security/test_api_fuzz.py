@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 load_all_checks()
 EXAMPLES = int(os.environ.get("ROLLBOOK_API_EXAMPLES", "2"))
-#: An answer that goes on for ever; tests/integration/live/test_live.py and test_access.py have it.
+#: An answer without an end; tests/integration/live/test_live.py and test_access.py have it.
 STREAM = f"{BASE}/events"
 #: What the document can't say: which bytes are a spreadsheet, which names the folder lists, and
 #: which password is the present one, which places there are, which role has which, and which

@@ -1,4 +1,4 @@
-"""What an answer tells a browser: who may frame, keep, read and guess at it."""
+"""Security headers: who may frame, keep, read and guess at an answer."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_the_page_that_describes_the_api_runs_files_of_this_server_alone(house: 
 
 
 def behind_proxy(address: str = "10.0.0.1", **changes: Any) -> httpx.AsyncClient:
-    """A client through the proxy that uvicorn is told to trust, or from another address.
+    """A client through the proxy that uvicorn trusts, or from another address.
 
     What is asked here needs no part of the application to be open.
     """

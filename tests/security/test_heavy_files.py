@@ -1,4 +1,4 @@
-"""Files that are made to fill up memory end with a sentence, and the worker goes on."""
+"""Files that are made to fill up memory end with a sentence, and the worker continues."""
 
 from __future__ import annotations
 

@@ -132,7 +132,7 @@ def test_a_part_that_nobody_reads_may_be_damaged(path: Path, name: str) -> None:
     inspect(path, "xlsx")
     path.write_bytes(with_lie(repacked(add={name: b"<a/>" * 9}), name, 10))
     inspect(path, "xlsx")
-    # It is counted all the same.
+    # It is counted anyway.
     large = repacked(add={name: bytes(64 << 20)})
     assert "100 times as large" in refusal(path, with_lie(large, name, 1000))
     assert "declares entities" in refusal(path, repacked(add={name: b"<a>" + LAUGHS}))

@@ -1,4 +1,4 @@
-"""Limits per user and per office: who is over one hears so, and everybody else is served."""
+"""Limits per user and per office: who exceeds one is refused, and all others are served."""
 
 from __future__ import annotations
 
@@ -254,7 +254,7 @@ async def test_only_so_many_uploads_of_a_user_and_of_an_office_wait(
         taken = next(n for n, answer in enumerate(answers, 1) if answer.status_code == 202)
         again = await send(one, taken, f"key {taken}")
         assert again.json()["data"]["job_id"] == answers[taken - 1].json()["data"]["job_id"]
-        # What was refused left nothing behind.
+        # Refused requests left nothing in the record.
         history = (await api.get("/api/v1/bulk-upload/history", headers=one)).json()["data"]
         assert history["total"] == 3
         stored = [file async for file in system.store.each()]

@@ -346,7 +346,7 @@ def test_keys_are_kept_until_the_provider_signs_with_another(
     assert provider.asked.count("keys") == 2
 
 
-@pytest.mark.filterwarnings("ignore:The RSA key")  # the provider signs with it all the same
+@pytest.mark.filterwarnings("ignore:The RSA key")  # the provider signs with it anyway
 @pytest.mark.parametrize(("bits", "status"), [(2048, 200), (1024, 401)])
 def test_a_key_of_rsa_is_taken_unless_it_is_too_short(
     browser: httpx.Client, provider: StandIn, bits: int, status: int

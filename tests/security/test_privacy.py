@@ -92,7 +92,7 @@ def _send(house: House) -> tuple[str, str]:
     book.save(target)
     book.close()
     fields = {"sheet": SHEET, "columns": json.dumps({f"Lid {HEADER}": None})}
-    # No header row: the first person stands where headers are looked for, and is quoted.
+    # No header row: the first person is where headers are looked for, and is quoted.
     headless = f"{CELL},{GROUPED},Thandi\n{WRONG},x,y\n".encode()
     return (
         house.send("super", target.getvalue(), f"lid {NAME}.xlsx", **fields),

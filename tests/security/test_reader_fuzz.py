@@ -139,7 +139,7 @@ def test_every_input_is_answered_and_no_process_is_lost(
         for task in tasks:
             task.result()
     for found in findings:
-        print(  # noqa: T201 - whoever runs the long one wants to know
+        print(  # noqa: T201 - shown to the person who runs the long one
             f"seeds {SEED}.. ({INPUTS} inputs over {CHILDREN} processes): {found.taken} taken in "
             f"({found.whole} to the report), {found.rows} rows, {found.sentences.total()} refused, "
             f"slowest {found.slowest[0]:.2f} s (input {found.slowest[1]}), "

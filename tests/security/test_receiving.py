@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 LIMIT = 8 << 20
 BOUNDARY = "7f6e5d4c3b2a"
 END = f"\r\n--{BOUNDARY}--\r\n".encode()
-#: What may be under way in the buffers of both ends when the server has heard enough.
+#: What may be under way in the buffers of both ends when the server stops reading.
 BUFFERS = 8 << 20
 OLE2 = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 
@@ -79,7 +79,7 @@ class Client:
         self.sent += len(content)
 
     def pour(self, piece: bytes, most: int) -> None:
-        """Send chunk after chunk until the server wants no more."""
+        """Send chunk after chunk until the server stops reading."""
         try:
             while self.sent < most:
                 self.chunk(piece)
@@ -123,7 +123,7 @@ def store_of(house: House) -> Path:
 
 def kept(house: House) -> set[str]:
     """Every source in the store, those under way included."""
-    # A walk goes on where a folder is removed meanwhile.
+    # A walk continues where a folder is removed meanwhile.
     files = (Path(top, name) for top, _, names in os.walk(store_of(house)) for name in names)
     return {str(path) for path in files if path.name.startswith("source")}
 
@@ -179,7 +179,7 @@ def test_a_body_without_end_is_stopped_where_it_passes_the_limit(
         client.pour(b"x" * 65536, most=1 << 30)
         answer = client.answer()
     assert client.sent < LIMIT + ROOM_FOR_THE_REST + BUFFERS
-    # A client that goes on sending may see its line cut before it reads the answer.
+    # A client that keeps sending may be disconnected before it reads the answer.
     assert not answer or " 413 " in answer.splitlines()[0]
     assert house.answers()
 

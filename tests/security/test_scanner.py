@@ -197,7 +197,7 @@ async def test_a_scanner_that_says_neither_yes_nor_no_says_no(
         writer.write(reply or b"")
         writer.close()
 
-    # An outer process stands in for a scanner in trouble, which no real one is at our wish.
+    # Another process stands in for a failing scanner, because a real one doesn't fail on request.
     path = str(tmp_path / "socket")
     url = f"unix://{path}"
     settings = with_scanner(Settings(_env_file=None), url, clamd_timeout_s=0.2)

@@ -1,4 +1,4 @@
-"""A lint: a query on what is an office's goes through ``in_scope``, or stands here with why."""
+"""A lint: a query on an office's data uses ``in_scope``, or is listed here with the reason."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TABLE = re.compile(
     r"|upload_claims|member_index|member_index_due|member_corrections|access_keys|webhooks)\b",
     re.IGNORECASE,
 )
-#: Files of queries that nobody's request asks for by itself: a service of the system runs them,
+#: Files of queries that no request runs directly: a service of the system runs them,
 #: which works for all offices. The modules beside each are the only ones that may read the file.
 SERVICES = {
     "longest_wait": ("the service that lets nobody wait for too long", {"uploads/longest_wait.py"}),

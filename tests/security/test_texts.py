@@ -75,7 +75,7 @@ NAME = "=1+1'); DROP TABLE uploads; -- <b onmouseover=alert(1)>.csv"
 
 
 def rows() -> list[dict[str, str]]:
-    """A row for each text, which stands in four of its cells; the last is refused for its ID."""
+    """A row for each text, which is in four of its cells; the last is refused for its ID."""
     found = [
         {**member(START + n, Firstname=text, Surname=text), **dict.fromkeys(HOSTILE_HEADERS, text)}
         for n, text in enumerate(TEXTS)

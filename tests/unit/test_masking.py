@@ -1,4 +1,4 @@
-"""What is masked, and what is left alone."""
+"""What is masked, and what isn't."""
 
 from __future__ import annotations
 

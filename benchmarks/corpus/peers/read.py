@@ -66,7 +66,7 @@ def main(tool: str, folder: Path) -> None:
     for name, fields in json.loads((folder / "headers.json").read_text("utf-8")).items():
         try:
             answers[name] = read(folder / name, fields)
-        except Exception as error:  # noqa: BLE001 - whatever it says, the file isn't read
+        except Exception as error:  # noqa: BLE001 - with any error, the file isn't read
             answers[name] = {"error": repr(error)[:200]}
     sys.stdout.write(json.dumps(answers, default=str))
 

@@ -1,4 +1,4 @@
-"""What the sender is to be told: mappings, expiry dates, repeats that differ, another name."""
+"""What the sender is warned of: mappings, expiry dates, repeats that differ, another name."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_an_older_payment_takes_no_expiry_date_back(site: Site) -> None:
     assert problems_of(done, "payment_older") == [
         (2, "Last Payment", "2020-01-15", "2020-01-15 (before: 2024-01-15)")
     ]
-    # A later one moves it on, a given date counts whatever it is.
+    # A later one moves it on; a given date always counts.
     site.send(payment("2025-02-01"), "c.csv")
     assert expiry(site) == ("2025-02-01", "2027-02-01", True)
     site.send(payment("2025-02-01", "2026-06-30"), "d.csv")

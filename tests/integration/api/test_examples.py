@@ -59,7 +59,7 @@ ROWS = [member(0), member(1, **{"ID Number": "8001015009088"}), member(0)]
 @pytest.fixture
 def settings(settings: Settings, folder: Path) -> Settings:
     changes = {**QUICK, "watch_dir": folder}
-    # Whole, because the worker's children read them anew.
+    # All of them, because the worker's children read them again.
     changes |= {"oidc_issuer": "https://login.example.org", "oidc_name": "Example Members"}
     changes |= {"oidc_client_id": "rollbook", "oidc_roles": {"all": "super_admin"}}
     changes["public_url"] = "http://127.0.0.1:8000"
@@ -126,7 +126,7 @@ def _shape(value: Any) -> Any:
 
 @contextlib.asynccontextmanager
 async def _watching(system: System, api: httpx.AsyncClient) -> AsyncIterator[None]:
-    """A watcher that has looked at the folder, and told of it."""
+    """A watcher that has looked at the folder and reported it."""
 
     async def has_told() -> bool:
         said = (await api.get(f"{BASE}/monitor/status")).json()["data"]["watchers"]

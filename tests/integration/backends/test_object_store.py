@@ -44,7 +44,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 @pytest.fixture
 async def door(s3: int, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Door]:
-    """What stands before it; the environment points there, as an operator's would."""
+    """A proxy in front of it; the environment points there, as an operator's would."""
     door = Door(s3)
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{door.port}")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "synthetic")

@@ -1,4 +1,4 @@
-"""A file store that does not answer: nothing is lost, no attempt is used up, everybody is told."""
+"""A file store that doesn't answer: nothing is lost, no attempt is used up, the answers say so."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def store_away(settings: Settings) -> Iterator[None]:
-    """A file stands in the place of the store's folder, which comes back unharmed."""
+    """A file takes the place of the store's folder, which comes back unharmed."""
     folder = settings.data_dir / "store"
     folder.mkdir(parents=True, exist_ok=True)
     aside = folder.rename(folder.with_name("aside"))

@@ -1,4 +1,4 @@
-"""A process that ends before it is told the addresses is started again."""
+"""A process that ends before it gets the addresses is started again."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ async def test_the_eight_steps_of_the_first_system_s_monitor_test(
         assert stopped.json()["data"]["is_running"] is False
         (folder / "by_itself.csv").write_bytes(csv_file(members(3)))
         (folder / "by_hand.csv").write_bytes(csv_file(members(3, start=50)))
-        # 6. manual processing, which goes on while the watchers are stopped
+        # 6. manual processing, which works while the watchers are stopped
         by_hand = await api.post(f"{MONITOR}/process", json={"file_name": "by_hand.csv"})
         assert by_hand.status_code == 202
         job_id = by_hand.json()["data"]["job_id"]

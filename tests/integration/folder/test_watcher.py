@@ -117,7 +117,7 @@ async def test_a_writer_that_pauses_and_goes_on_after_the_claim_is_waited_for(
     path.write_bytes(content[:500])
     one = Watcher(system)
     file = one.folder.look().files[0]
-    with path.open("ab") as writer:  # it holds the file open, whatever its name becomes
+    with path.open("ab") as writer:  # it holds the file open under any name
         claim = one.folder.claim(file, UUID(int=7), priority=5, at=clock.now())
         assert claim is not None
         writer.write(content[500:])

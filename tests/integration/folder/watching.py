@@ -1,4 +1,4 @@
-"""A watcher that runs for a while, and what became of the files."""
+"""A watcher that runs for a while, and the outcome of the files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rollbook.service.system import System
 
 
-#: Settings under which a file is taken soon after it stands still.
+#: Settings under which a file is taken soon after its last change.
 QUICK = {"watch_still_s": 0.05, "watch_sweep_s": 0.1, "watch_events": False}
 
 

@@ -1,4 +1,4 @@
-"""Live messages: who hears what, in which order, and how a connection ends and goes on."""
+"""Live messages: who gets which, in which order, and how a connection ends and resumes."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def redis(settings: Settings) -> AsyncIterator[Redis]:
 async def tell_progress(
     redis: Redis, settings: Settings, upload_id: UUID, attempt: int, percent: int
 ) -> None:
-    """What a worker tells of an attempt."""
+    """What a worker announces of an attempt."""
     progress = {
         "attempt": attempt, "stage": "read", "percent": percent, "rows_done": percent,
         "rows_total": 100, "rows_per_second": 10.0,
@@ -81,7 +81,7 @@ def is_at(percent: int) -> Callable[[Heard], bool]:
     )
 
 
-# --- what is heard ----------------------------------------------------------------------------
+# --- what clients receive ---------------------------------------------------------------------
 
 
 async def test_a_client_hears_an_upload_from_its_beginning_to_its_end(
@@ -235,7 +235,7 @@ async def test_who_shares_a_snapshot_hears_how_the_queue_is_now(
             assert second.events == first.events
 
 
-# --- who hears it -----------------------------------------------------------------------------
+# --- who receives it --------------------------------------------------------------------------
 
 
 async def test_another_provinces_office_hears_none_of_it(
@@ -558,7 +558,7 @@ async def test_no_event_is_lost_and_none_comes_twice_over_random_breaks_and_rest
             await control.cancel(system, user, upload_id)
 
     async def come_and_go(sites: list[Site]) -> list[Heard]:
-        """All that a client hears that breaks off and comes back, here and there, to the end."""
+        """All messages of a client that disconnects and returns at several points, to the end."""
         heard: list[Heard] = []
         deadline = time.monotonic() + PATIENCE_S
         while sum(map(ENDS, heard)) < 2:

@@ -1,4 +1,4 @@
-"""Socket.IO for the first system's clients: who hears what, how it ends, what clients may cost."""
+"""Socket.IO for the first system's clients: who gets what, how it ends, what clients may cost."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def token_of(settings: Settings, user: User) -> str:
     return issue_token(settings, user)
 
 
-# --- what is heard --------------------------------------------------------------------------------
+# --- what clients receive -------------------------------------------------------------------------
 
 
 @BOTH

@@ -86,7 +86,7 @@ def posting(settings: Settings, receiver: WebhookReceiver, **changes: Any) -> Se
 
 
 async def through(settings: Settings, user: User, content: bytes, **options: Any) -> UUID:
-    """Take a file to its end, with a worker that tells of it."""
+    """Process a file to its end, with a worker that announces it."""
     async with open_system(settings) as system, working(system):
         upload_id = await sent(system, user, content, **options)
         await ended(system, user, upload_id)
@@ -95,7 +95,7 @@ async def through(settings: Settings, user: User, content: bytes, **options: Any
 
 
 async def cut_short(settings: Settings, make_user: MakeUser, sender: User | None = None) -> None:
-    """Have an upload end without being read, because somebody else cancels it, and tell of it."""
+    """Have an upload end unread, because another user cancels it, and announce it."""
     owner = sender or await make_user()
     async with open_system(settings) as system, delivering(system):
         upload_id = await sent(system, owner, csv_file(1))

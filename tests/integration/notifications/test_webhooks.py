@@ -1,4 +1,4 @@
-"""Webhooks of offices: who hears what, to where nothing is sent, and what their log says."""
+"""Webhooks of offices: which messages go where, where none is sent, and what their log says."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ async def log_of(system: System, user: User, webhook_id: UUID) -> list[Row]:
     return rows
 
 
-# --- who hears what -------------------------------------------------------------------------------
+# --- which messages go where ----------------------------------------------------------------------
 
 
 async def test_a_message_is_signed_with_the_secret_that_was_shown_and_logged_with_its_answer(
@@ -252,7 +252,7 @@ async def test_a_network_that_the_operator_allows_is_for_national_webhooks_alone
     with pytest.raises(NotAllowedError):
         await webhooks.change(system, national, own, url="https://10.0.0.1/")
     theirs, _ = await added(system, office, "https://hooks.example.org/")
-    with pytest.raises(NotAllowedError):  # it stays the office's, whoever changes it
+    with pytest.raises(NotAllowedError):  # it stays the office's, also when another user changes it
         await webhooks.change(system, national, theirs, url="https://127.0.0.1/")
 
 

@@ -1,4 +1,4 @@
-"""What holds for every file, whatever stands in it.
+"""What holds for every file, with any content.
 
 Few examples by default; ``HYPOTHESIS_EXAMPLES=500`` tries more of each.
 """
@@ -323,7 +323,7 @@ def meant_number(row: Row) -> str:
 
 
 def numbered(rows: list[Row]) -> list[int]:
-    """The numbers of the rows in which anything stands."""
+    """The numbers of the rows that aren't empty."""
     return [n for n, row in enumerate(rows, start=2) if any(cell.strip() for cell in row.values())]
 
 

@@ -1,4 +1,4 @@
-"""The queue service by itself: order, places, fairness, cleaning, and life without Redis."""
+"""The queue service: order, places, fairness, cleaning, and work without Redis."""
 
 from __future__ import annotations
 

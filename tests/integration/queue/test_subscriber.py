@@ -1,4 +1,4 @@
-"""What happens to a job reaches whoever listens, in order and once."""
+"""What happens to a job reaches every listener, in order and once."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ async def test_nothing_of_a_member_passes_through_redis(
         async with working(system):
             await sent(system, user, csv_file(rows))
             await ended.wait()
-            # Without a header row, the first member stands where the headers ought to.
+            # Without a header row, the first member is where the headers ought to be.
             headless = await sent(system, user, b"Nomvula,Dlamini\nThandi,Mokoena\n", "a.csv")
             await job_event(settings, headless, "failed")
             upload = await lookup.get(system, user, headless)

@@ -225,7 +225,7 @@ async def test_with_a_token_set_metrics_are_for_its_bearer_alone(
         assert (await client.get("/metrics", headers=wrong)).status_code == 401
         right = {"Authorization": "Bearer the right one"}
         assert (await client.get("/metrics", headers=right)).status_code == 200
-        assert (await client.get("/readyz")).status_code == 200  # probes tell nothing
+        assert (await client.get("/readyz")).status_code == 200  # probes reveal nothing
 
 
 # --- request ids ------------------------------------------------------------------------------
@@ -253,7 +253,7 @@ async def test_the_answer_names_the_request_by_the_sender_s_id_or_a_new_one(
     assert given.headers.get_list("x-request-id") == ["office-42.a"]
     for bad in ("", "a b", "x" * 65, "8001015009087", "lid-8001015009087", 'a"b', "é"):
         made = await api.get("/healthz", headers={b"X-Request-ID": bad.encode()})
-        # Of the form that masking leaves alone, so that the log has it as the sender does.
+        # Of the form that isn't masked, so that the log has it as the sender does.
         assert UUID(made.headers["x-request-id"]).version == 4
     refused = await api.get("/api/v1/auth/me", headers={"X-Request-ID": "refused-1"})
     assert (refused.status_code, refused.headers["x-request-id"]) == (401, "refused-1")

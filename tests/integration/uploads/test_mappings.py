@@ -28,7 +28,7 @@ OFFICES = {
     "other": (Role.PROVINCE_ADMIN, "LP"),
     "national": (Role.NATIONAL_ADMIN,),
 }
-#: A header may hold an ID number, where the first member stands in the header row.
+#: A header may hold an ID number, where the first member is in the header row.
 HEADER = f"Lid {id_number(1)}"
 
 

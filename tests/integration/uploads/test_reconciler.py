@@ -1,4 +1,4 @@
-"""The reconciler: alone at its work, and what it does with jobs that fit no record any more."""
+"""The reconciler: one runs at a time, and what it does with jobs that fit no record any more."""
 
 from __future__ import annotations
 

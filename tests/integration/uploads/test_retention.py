@@ -140,7 +140,7 @@ async def test_what_is_gone_and_what_stays_at_each_age(
     with pytest.raises(SourceGoneError):
         await control.retry(system, user, ids["failed"])
 
-    # After 90 days the reports, the refused rows and what stood in the cells.
+    # After 90 days the reports, the refused rows and the content of the cells.
     later(89)
     assert await retention.run_once(system) == Purged()
     later(91)
@@ -406,7 +406,7 @@ async def test_files_of_another_installation_in_the_same_store_are_kept(
     before = {name: await keys(system, upload_id) for name, upload_id in ids.items()}
     with own_database(engines, template, "another_installation") as address:
         with connect(address) as connection:
-            # Copies of the template share an id; whoever migrates has one of their own.
+            # Copies of the template share an id; a migrated database has one of its own.
             connection.execute("UPDATE users SET id = gen_random_uuid() WHERE is_system")
         another = settings.model_copy(update={"database_url": SecretStr(address)})
         async with open_system(another) as opened:
@@ -526,7 +526,7 @@ def _column(settings: Settings, column: str, table: str) -> list[Any]:
 
 
 def _counted(settings: Settings) -> dict[str, int]:
-    """How many rows there are of what undoing and telling leave behind."""
+    """How many rows undoing and notifying leave in the record."""
     with connect(settings.database_address) as connection:
         found = connection.execute(
             "SELECT (SELECT count(*) FROM member_changes) AS before_values,"

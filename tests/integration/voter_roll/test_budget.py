@@ -1,4 +1,4 @@
-"""The voter roll's budget: never one request more than the roll counts, whoever sends them."""
+"""The voter roll's budget: never one request more than the roll counts, from all workers."""
 
 from __future__ import annotations
 

@@ -209,7 +209,7 @@ async def test_a_child_whose_answer_was_read_in_part_answers_no_other_task(
     async with slots.Slots(settings.model_copy(update={"concurrency": 1})) as opened:
         with pytest.raises(ValueError, match="chunk"):
             await opened.run(first, 0, lambda _: None)
-        with pytest.raises(ValueError, match="chunk"):  # of another child, which says it anew
+        with pytest.raises(ValueError, match="chunk"):  # of another child, which says it again
             await opened.run(second, 0, lambda _: None)
 
 

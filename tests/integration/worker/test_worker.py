@@ -329,7 +329,7 @@ async def test_a_running_upload_is_cancelled_its_child_stopped_and_nothing_merge
         upload = await lookup.get(system, user, upload_id)
         assert upload["status"] == "cancelled"
         assert in_members(settings) == []
-        # The worker goes on, in a new child.
+        # The worker continues, in a new child.
         upload = await ended(system, user, await sent(system, user, csv_file(1)))
         assert upload["status"] == "completed"
     assert await system.queue.state(upload_id) is None

@@ -1,4 +1,4 @@
-"""Which header stands for which field."""
+"""Which header means which field."""
 
 from __future__ import annotations
 

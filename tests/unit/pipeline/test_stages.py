@@ -1,4 +1,4 @@
-"""How far an attempt is, told while its stages say nothing."""
+"""How far an attempt is, reported while its stages say nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rollbook.pipeline.stages import Stages
 
 
 class Listener:
-    """Keeps what it is told and says when that is enough."""
+    """Keeps what is reported, and says when that is enough."""
 
     def __init__(self, enough: int) -> None:
         self.heard: list[Progress] = []

@@ -96,7 +96,7 @@ def write_xml(
 
 
 def cells_xml(cells: Sequence[str]) -> str:
-    """A row for each cell, which stands in column B and has @ for its reference."""
+    """A row for each cell, which is in column B and has @ for its reference."""
     return "".join(
         f'<row r="{n}"><c r="A{n}" t="inlineStr"><is><t>k</t></is></c>'
         f"{cell.replace('@', f'B{n}')}</row>"

@@ -130,7 +130,7 @@ def test_a_text_is_cut_where_a_cell_ends(text: str, read: str) -> None:
         # One underscore ends the first and begins the second.
         ("_x0041_x0042_", "_x005F_x0041_x005F_x0042_"),
         ("_x005F_x0041_", "_x005F_x005F_x005F_x0041_"),
-        # What is taken out may leave an escape behind.
+        # Removing it may leave an escape.
         ("_x00\x0141_", "_x005F_x0041_"),
         # LibreOffice decodes fewer digits, too.
         ("_xe_", "_x005F_xe_"),

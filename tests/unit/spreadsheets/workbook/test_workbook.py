@@ -162,7 +162,7 @@ def assert_reads(path: Path, frame: pl.DataFrame, columns: Sequence[Sequence[obj
     assert by_calamine(path, columns) == [in_words(column) for column in columns]
 
 
-# --- what becomes of a value, by the promises of `worksheet` ------------------------------------
+# --- how a value is written, by the promises of `worksheet` -------------------------------------
 
 
 def as_text(text: str | None) -> str | None:
@@ -266,7 +266,7 @@ COLUMNS: list[tuple[pl.Series, Sequence[object]]] = [
     (pl.Series("short floats", [0.1, None, -2.25], dtype=pl.Float32), [0.1, None, -2.25]),
     (pl.Series("money", [Decimal("1.50"), None, Decimal("-0.05")]), [1.5, None, -0.05]),
     (
-        # 15 digits, whatever the type has room for.
+        # 15 digits, though the type may have room for more.
         pl.Series("roomy", [Decimal("12345678901.2345"), None], dtype=pl.Decimal(38, 10)),
         [12345678901.2345, None],
     ),

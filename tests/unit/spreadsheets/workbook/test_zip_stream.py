@@ -93,7 +93,7 @@ def test_a_reader_that_goes_from_header_to_header_finds_the_sizes_there() -> Non
     for info in entries(data):
         assert info.header_offset == position
         flags, crc, compressed, size, extra = local_header(data, info)
-        # No flag: neither encrypted nor with the sizes behind the part.
+        # No flag: neither encrypted nor with the sizes after the part.
         assert flags == 0
         assert (crc, compressed, size) == (info.CRC, info.compress_size, info.file_size)
         position += 30 + len(info.filename) + len(extra) + compressed
@@ -150,7 +150,7 @@ def test_a_part_needs_zip64_from_the_size_on_that_its_field_cannot_hold(
 
 
 def test_a_small_part_far_behind_needs_zip64_in_the_directory_only() -> None:
-    # Every part is below the limit alone; the second one starts above it.
+    # Every part by itself is below the limit; the second one starts above it.
     limit = 60
     parts = {"first": [b"a" * 50], "second": [b"b" * 50]}
     data = archive(parts, zip64_from=limit)
