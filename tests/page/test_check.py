@@ -163,7 +163,7 @@ def test_a_file_is_sent_without_its_check_where_that_fails_or_is_skipped(
     page.unroute("**/bulk-upload/check")
     page.route("**/bulk-upload/check", lambda route: route.abort())
     choose(page, workbook(fresh(2), headers=[*HEADERS, "Failed"]), "failed check.xlsx")
-    expect(page.locator(".notice")).to_contain_text("You can send it all the same.")
+    expect(page.locator(".notice")).to_contain_text("You can send it anyway.")
     page.get_by_text("Sheet and columns").click()
     page.get_by_text("Columns with other names").click()
     page.get_by_label("Header in the file").first.fill("Ward")

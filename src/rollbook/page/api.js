@@ -103,7 +103,7 @@ function opened({ token, expires_in, user }, id) {
   return { id, token, user, ends: now + expires_in * 1000, renewAt: now + expires_in * 500 };
 }
 
-/** Exchange the token for a newer one; the session goes on. */
+/** Exchange the token for a newer one; the session continues. */
 async function renew() {
   const { id, token } = session.peek();
   const { data } = await post("auth/renew");

@@ -52,7 +52,7 @@ function Frame() {
       onView((_, isFirst) => {
         document.title = `${t(titleOf(place.peek().parts))} – ${t("name")}`;
         note.value = note.peek()?.kind === "bad" ? null : note.peek();
-        // Who uses a keyboard or hears the page begins at the new view's heading.
+        // Keyboard and screen reader users begin at the new view's heading.
         if (!isFirst || isNewcomer.peek())
           requestAnimationFrame(() => {
             scrollTo(0, 0);

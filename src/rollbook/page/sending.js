@@ -153,7 +153,7 @@ export function checkFile(entry) {
   checkNext();
 }
 
-/** Choose a field for a column; "leave": leave it out, "": as Rollbook reads it by itself. */
+/** Choose a field for a column; "leave": leave it out, "": as Rollbook reads it without a choice. */
 export function chooseField(entry, header, field) {
   const { [header]: _, ...others } = entry.peek().columns;
   change(entry, { columns: field ? { ...others, [header]: field === "leave" ? null : field } : others });

@@ -117,7 +117,7 @@ async def test_a_wait_says_what_delays_it_and_has_an_end(
     assert "No worker takes jobs" in done.stderr
     job = json.loads((await terminal("history", "--json")).stdout)["items"][0]["job_id"]
     again = f"rollbook status {job} --wait --server {terminal.server}"
-    assert f"It goes on; follow it with `{again}`." in done.stderr
+    assert f"It continues; follow it with `{again}`." in done.stderr
     assert (await terminal("queue", "pause")).code == 0
     done = await terminal("status", job, "--wait", "--timeout", "0")
     assert done.code == ExitCode.TIMED_OUT

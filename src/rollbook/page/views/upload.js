@@ -192,7 +192,7 @@ function Taken({ jobId, name }) {
       <${Go} path="uploads/${jobId}">${t("file.open")}<span class="unseen"> ${name}</span><//></div>`;
 }
 
-/** What went wrong, and what to do: for a file that was sent before, see it or send it all the same. */
+/** What went wrong, and what to do: for a file that was sent before, see it or send it anyway. */
 function Refused({ entry, error }) {
   const isRepeat = error.code === "duplicate_upload";
   return html`<div class="notice ${isRepeat ? "" : "bad"}">
