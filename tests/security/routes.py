@@ -125,6 +125,7 @@ RULES: dict[tuple[str, str], Rule] = {
     ("POST", "/api/v1/members/{member_id}/status"): _for(
         "signed_in", 404, json={"version": 1, "reason": "by phone", "status": "Active"}
     ),
+    ("GET", "/api/v1/members/fields"): _for("signed_in", 200),
     ("POST", "/api/v1/members/export"): _for("signed_in", 202, 429, json={"format": "csv"}),
     # Each file is its owner's; tests/integration/members/test_export.py tries those of others.
     ("GET", "/api/v1/members/files/{file_id}"): _for("signed_in", 404),

@@ -36,6 +36,7 @@ FLOORS = (
     {"engines", "config"},
     {"page"},
     {"sql"},
+    {"fields"},
     {"errors"},
     {"places", "masking", "clock"},
 )

@@ -22,6 +22,7 @@ from rollbook.members.answers import (
     MemberPage,
     MemberProfile,
     MembersFile,
+    OwnFieldTypes,
 )
 from rollbook.members.search import Filters, Roll, Sort
 from rollbook.model import User
@@ -122,7 +123,7 @@ class _Change(BaseModel):
 
 def _list_fields(schema: dict[str, Any]) -> None:
     """Say in the OpenAPI document which fields can be corrected."""
-    schema["propertyNames"] = {"enum": list(correct.FIELDS)}
+    schema["propertyNames"] = {"enum": list(correct.correctable())}
 
 
 class CorrectionRequest(_Change):
@@ -180,6 +181,14 @@ async def export_members(
     if behind is not None and (behind.uploads or behind.is_filling):
         said += " Members of the latest uploads aren't indexed yet and may be missing."
     return _file(response, asked, said)
+
+
+@router.get("/fields")
+async def own_fields(user: UserParam) -> Answer[OwnFieldTypes]:
+    """List the organisation's own fields (`ROLLBOOK_FIELDS_FILE`)."""
+    del user
+    found = OwnFieldTypes.current()
+    return Answer(message=f"{len(found.items)} own fields.", data=found)
 
 
 @router.get("/files/{file_id}")

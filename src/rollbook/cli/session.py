@@ -14,6 +14,7 @@ from rollbook.accounts import audit
 from rollbook.backends.database import has_schema
 from rollbook.cli.failures import NoInstallationError
 from rollbook.engines import Engines, find_running, has_data
+from rollbook.pipeline.columns import check_own
 from rollbook.telemetry import logs
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ log = structlog.get_logger(__name__)
 def settings_for(component: str, *, supervised: bool = False, **changes: Any) -> Settings:
     """Load the settings and configure this process's log."""
     settings = config.load(env_file=not supervised).model_copy(update=changes)
+    check_own()
     logs.configure(settings, component=component)
     if not supervised:  # the supervisor has said it
         _warn_of_unknown()

@@ -8,9 +8,11 @@ import os
 
 from pydantic import SecretStr, ValidationError
 
+from rollbook import fields
 from rollbook.config.secret_files import ENDING, environment_name, is_secret
 from rollbook.config.settings import Settings
 from rollbook.errors import ConfigurationError
+from rollbook.fields import file as fields_file
 
 #: Names that commands read, and that are no settings of an installation.
 OF_COMMANDS = frozenset(
@@ -25,20 +27,24 @@ OF_COMMANDS = frozenset(
 
 
 def load(*, env_file: bool = True) -> Settings:
-    """Read the settings.
+    """Read the settings, and the organisation's own fields where there is a file of them.
 
     Args:
         env_file: look into ``.env`` too; not under ``environment_for``, where what is left out is
             unset.
 
     Raises:
-        ConfigurationError: a value doesn't fit; the message names each setting and why.
+        ConfigurationError: a value doesn't fit; the message names each setting and why. Or the
+            fields file has a mistake; the message names its line.
     """
     try:
-        return Settings() if env_file else Settings(_env_file=None)
+        settings = Settings() if env_file else Settings(_env_file=None)
     except ValidationError as error:
         lines = [f"  {_environment_name(e['loc'])}: {e['msg']}" for e in error.errors()]
         raise ConfigurationError("These settings can't be used:\n" + "\n".join(lines)) from None
+    if settings.fields_file is not None:
+        fields.install(fields_file.read(settings.fields_file))
+    return settings
 
 
 def _environment_name(location: tuple[int | str, ...]) -> str:
@@ -73,6 +79,7 @@ def environment_for(settings: Settings) -> dict[str, str]:
             "store_url": settings.store_address,
             "data_dir": settings.data_dir.resolve(),
             "watch_dir": settings.watch_dir.resolve() if settings.watch_dir else None,
+            "fields_file": settings.fields_file.resolve() if settings.fields_file else None,
         }
     )
     values = dict(os.environ)

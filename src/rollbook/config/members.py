@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, field_validator
@@ -14,8 +15,10 @@ _ROLES = frozenset({"super_admin", "national_admin", "province_admin", "municipa
 
 
 class MemberSettings(BaseSettings):
-    """Who sees whole ID numbers, and how far a search goes."""
+    """Who sees whole ID numbers, how far a search goes, and the organisation's own fields."""
 
+    #: A TOML file of the organisation's own fields, and of its own rules on built-in ones.
+    fields_file: Path | None = None
     #: Roles that may open a member's whole ID number, comma-separated; each time is audited.
     id_number_roles: str = "super_admin,national_admin"
     #: Members that a search counts and pages through; more are reported as "more than".

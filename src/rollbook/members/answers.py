@@ -10,6 +10,8 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, Field
 
+from rollbook import fields
+from rollbook.fields.definition import Kind
 from rollbook.masking import masked, masked_passport
 from rollbook.members.history import Event, How, Source
 from rollbook.members.profile import Profile, version_of
@@ -17,6 +19,7 @@ from rollbook.members.search import Found, Roll
 
 if TYPE_CHECKING:
     from rollbook.backends.database import Row
+    from rollbook.fields import OwnField
 
 #: A cell of a file may hold an ID number wherever it likes.
 Text = Annotated[str | None, AfterValidator(lambda text: text and masked(text))]
@@ -145,6 +148,46 @@ class MemberFields(BaseModel):
     status: Text
 
 
+class OwnFieldType(BaseModel):
+    """A field that the organisation has defined for itself."""
+
+    field: str = Field(description="Its name in mappings, corrections and histories.")
+    title: str
+    type: Kind
+    choices: list[str] = Field(description="The values of a choice; empty where any is taken.")
+    is_needed: bool
+
+    @classmethod
+    def of(cls, field: OwnField) -> Self:
+        """The answer to a field of the fields file."""
+        return cls(
+            field=field.key,
+            title=field.title,
+            type=field.kind,
+            choices=list(field.rule.choices or ()),
+            is_needed=field.rule.needed,
+        )
+
+
+class OwnFieldTypes(BaseModel):
+    """The organisation's own fields."""
+
+    items: list[OwnFieldType]
+
+    @classmethod
+    def current(cls) -> Self:
+        """Those of the fields file, in its order."""
+        return cls(items=[OwnFieldType.of(field) for field in fields.current().fields])
+
+
+class OwnValue(BaseModel):
+    """An own field of a member."""
+
+    field: str
+    title: str
+    value: Text = Field(description="As a text; null where the member has none.")
+
+
 class Member(BaseModel):
     """What is known of a member."""
 
@@ -159,6 +202,9 @@ class Member(BaseModel):
         description="Give it with a change: it is refused if the member has changed since."
     )
     fields: MemberFields
+    own_fields: list[OwnValue] = Field(
+        description="The organisation's own fields, in the order of its fields file."
+    )
     roll: MemberRoll
     created_at: dt.datetime
     changed_at: dt.datetime
@@ -166,8 +212,14 @@ class Member(BaseModel):
     @classmethod
     def of(cls, member: Row) -> Self:
         """The answer to a row of the table ``members``."""
-        same = {name: member[name] for name in cls.model_fields if name in member}
-        fields = MemberFields(**{name: member[name] for name in MemberFields.model_fields})
+        shown = cls.model_fields.keys() - {"own_fields"}
+        same = {name: member[name] for name in shown if name in member}
+        values = MemberFields(**{name: member[name] for name in MemberFields.model_fields})
+        stored = member["own_fields"] or {}
+        own = [
+            OwnValue(field=one.key, title=one.title, value=_text(stored.get(one.name)))
+            for one in fields.current().fields
+        ]
         roll = MemberRoll(
             status=member["roll_status"] or "not_asked",
             ward=member["roll_ward"],
@@ -175,7 +227,7 @@ class Member(BaseModel):
             asked_at=member["roll_asked_at"],
         )
         same |= _identity(member)
-        return cls(**same, version=version_of(member), fields=fields, roll=roll)
+        return cls(**same, version=version_of(member), fields=values, own_fields=own, roll=roll)
 
 
 class MemberSource(BaseModel):

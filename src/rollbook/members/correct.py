@@ -12,9 +12,11 @@ from psycopg import sql
 from psycopg.errors import LockNotAvailable
 from psycopg.types.json import Jsonb
 
+from rollbook import fields
 from rollbook.accounts import audit
 from rollbook.backends.database import execute, fetch_one, queries
 from rollbook.errors import BusyError, ConflictError, InvalidRequestError
+from rollbook.fields.definition import PREFIX
 from rollbook.members import history, index, profile
 from rollbook.service import clocks
 
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
 #: What the ID number says, and what follows from another field.
 _FOLLOW: Final = ("date_of_birth", "gender", "citizenship", "expiry_is_derived")
-#: The fields that may be corrected.
+#: The built-in fields that may be corrected.
 FIELDS: Final = tuple(name for name in history.FIELDS if name not in _FOLLOW)
 #: The offset of South African time from UTC.
 _SOUTH_AFRICA: Final = dt.timedelta(hours=2)
@@ -73,7 +75,7 @@ async def correct(
         ConflictError: the member has changed since this version.
         BusyError: a merge has locked the member for too long.
     """
-    if unknown := [name for name in given if name not in FIELDS]:
+    if unknown := [name for name in given if name not in correctable()]:
         raise InvalidRequestError(
             "Nothing was changed: a field of these can't be corrected.",
             errors=[{"field": name, "message": _why_not(name)} for name in unknown],
@@ -116,21 +118,21 @@ async def _write(
         locked = await fetch_one(connection, _SQL["lock"], own)
         if locked is None:
             raise _changed_since()
-        differing = {name: value for name, value in read.values.items() if value != member[name]}
+        differing = _differing(member, read.values)
         if not differing:
             return member, []
         statement = sql.SQL(_SQL["correct"]).format(
             fields=sql.SQL(", ").join(map(sql.Identifier, differing)),
-            values=sql.SQL(", ").join(map(sql.Literal, differing.values())),
+            values=sql.SQL(", ").join(map(_literal, differing.values())),
             id_number=sql.Literal(member["id_number"]),
             **{name: sql.Literal(value) for name, value in scope.items()},
         )
         row = await (await connection.execute(statement)).fetchone()
         assert row is not None  # it is locked
-        before, after = locked["state"], row.pop("state")
+        before, after = history.flat(locked["state"]), history.flat(row.pop("state"))
         changes = {
             name: [before.get(name), after.get(name)]
-            for name in history.FIELDS
+            for name in history.names_of(before, after)
             if before.get(name) != after.get(name)
         }
         note: dict[str, Any] = {
@@ -155,6 +157,28 @@ def _read(member: Row, given: Mapping[str, str | None], today: dt.date, user: Us
     return corrected(member, given, today=today, scope=user.scope)
 
 
+def correctable() -> tuple[str, ...]:
+    """The fields that may be corrected, with the organisation's own."""
+    return (*FIELDS, *fields.current().by_key)
+
+
+def _differing(member: Row, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns that a correction changes; the own fields are in one of them."""
+    found = {
+        name: value
+        for name, value in values.items()
+        if not name.startswith(PREFIX) and value != member[name]
+    }
+    own = {n.removeprefix(PREFIX): v for n, v in values.items() if n.startswith(PREFIX)}
+    before = member[history.OWN] or {}
+    after = {name: value for name, value in {**before, **own}.items() if value is not None}
+    return {**found, history.OWN: after or None} if after != before else found
+
+
+def _literal(value: Any) -> sql.Literal:
+    return sql.Literal(Jsonb(value) if isinstance(value, dict) else value)
+
+
 def _check_version(member: Row, version: int) -> None:
     if profile.version_of(member) != version:
         raise _changed_since()
@@ -172,4 +196,4 @@ def _why_not(name: str) -> str:
         return "It is the ID number's own. Send a file with the right ID number."
     if name == "expiry_is_derived":
         return "It follows from whether an expiry date is given."
-    return f"There is no such field. The fields are {', '.join(FIELDS)}."
+    return f"There is no such field. The fields are {', '.join(correctable())}."

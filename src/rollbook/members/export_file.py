@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 import polars as pl
 from psycopg import sql
 
-from rollbook import clock
+from rollbook import clock, fields
 from rollbook.backends import files
 from rollbook.backends.database import queries
 from rollbook.members import person_file, search
 from rollbook.model import Progress, Scope
-from rollbook.pipeline.columns import FULL_NAME, variants
+from rollbook.pipeline.columns import FULL_NAME, built_in
 from rollbook.pipeline.match import copy_out
 from rollbook.pipeline.normalise import MEMBERSHIP_MONTHS
 from rollbook.spreadsheets.workbook import WorkbookWriter
@@ -30,16 +30,22 @@ if TYPE_CHECKING:
     from rollbook.backends.database import Row
     from rollbook.backends.files import FileStore
 
-#: Each field's title in the template. An age is in no record.
+#: The title of each built-in field in the template. An age is in no record.
 TITLES: Final = {
-    field: names[0] for field, names in variants().items() if field not in {FULL_NAME, "age"}
+    field: names[0] for field, names in built_in().items() if field not in {FULL_NAME, "age"}
 }
 _DATES: Final = ("date_joined", "last_payment", "expiry_date")
 _PHONES: Final = ("cell_number", "landline_number")
-_TYPES: Final[dict[str, type[pl.DataType]]] = {
+_BUILT_IN_TYPES: Final[dict[str, type[pl.DataType]]] = {
     **dict.fromkeys(TITLES, pl.String),
     **dict.fromkeys(_DATES, pl.Date),
     "membership_amount": pl.Float64,
+}
+#: The columns of own fields that aren't text.
+_OWN_TYPES: Final[dict[str, type[pl.DataType]]] = {
+    "integer": pl.Int64,
+    "decimal": pl.Float64,
+    "date": pl.Date,
 }
 #: It follows from the last payment: an older version didn't record that, but the dates show it.
 _EXPIRY: Final = (
@@ -110,7 +116,7 @@ def _export(
     def frames() -> Iterator[pl.DataFrame]:
         nonlocal done
         query = sql.SQL(_SQL["export"]).format(**parts)
-        for frame in copy_out(connection, query, _TYPES):
+        for frame in copy_out(connection, query, _types()):
             yield frame
             done += frame.height
             percent = min(99, 100 * done // max(total, 1))
@@ -128,10 +134,14 @@ def _parts(asked: Row) -> dict[str, sql.Composable]:
         wanted["expires_before"] = dt.date.fromisoformat(wanted["expires_before"])
     filters = search.Filters(**wanted)
     scope = Scope(asked["province"], asked["municipality"])
-    columns = (
+    columns: list[sql.Composable] = [
         sql.SQL(_COLUMNS[name]) if name in _COLUMNS else sql.Identifier("m", name)
         for name in TITLES
-    )
+    ]
+    columns += [
+        sql.SQL("m.own_fields ->> {}").format(sql.Literal(field.name))
+        for field in fields.current().fields
+    ]
     return {
         **{name: sql.Literal(value) for name, value in scope.parameters().items()},
         "columns": sql.SQL(", ").join(columns),
@@ -141,7 +151,7 @@ def _parts(asked: Row) -> dict[str, sql.Composable]:
 
 
 def _write_workbook(path: Path, frames: Iterator[pl.DataFrame]) -> None:
-    empty = pl.DataFrame(schema=_TYPES)
+    empty = pl.DataFrame(schema=_types())
     with WorkbookWriter(path, title="Members", fills={}, created=clock.now()) as workbook:
         table = workbook.begin_tables(["Members"])
         table.add(_titled(empty))
@@ -153,7 +163,7 @@ def _write_csv(path: Path, frames: Iterator[pl.DataFrame]) -> None:
     """As UTF-8 with its mark, by which spreadsheet programs know it."""
     with path.open("wb") as target:
         target.write("\ufeff".encode())
-        target.write(_titled(pl.DataFrame(schema=_TYPES)).write_csv().encode())
+        target.write(_titled(pl.DataFrame(schema=_types())).write_csv().encode())
         for frame in frames:
             target.write(_titled(_harmless(frame)).write_csv(include_header=False).encode())
 
@@ -164,8 +174,9 @@ def _harmless(frame: pl.DataFrame) -> pl.DataFrame:
     A phone number begins with 0 or 00 instead of +, any other text gets a space before it, which
     reading strips.
     """
-    phones = pl.col(_PHONES).str.replace(r"^\+27", "0").str.replace(r"^\+", "00")
-    texts = [name for name, kind in _TYPES.items() if kind is pl.String]
+    own = [field.key for field in fields.current().fields if field.kind == "phone"]
+    phones = pl.col(*_PHONES, *own).str.replace(r"^\+27", "0").str.replace(r"^\+", "00")
+    texts = [name for name, kind in _types().items() if kind is pl.String]
     return frame.with_columns(phones).with_columns(
         pl.when(is_active(pl.col(name))).then(" " + pl.col(name)).otherwise(name).alias(name)
         for name in texts
@@ -173,4 +184,10 @@ def _harmless(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _titled(frame: pl.DataFrame) -> pl.DataFrame:
-    return frame.rename(TITLES)
+    own = {field.key: field.title for field in fields.current().fields}
+    return frame.rename({**TITLES, **own})
+
+
+def _types() -> dict[str, type[pl.DataType]]:
+    own = {field.key: _OWN_TYPES.get(field.kind, pl.String) for field in fields.current().fields}
+    return {**_BUILT_IN_TYPES, **own}

@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from rollbook.backends.database import fetch_all, fetch_one, queries
+from rollbook.fields.definition import PREFIX
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from uuid import UUID
 
     from rollbook.backends.database import Connection, Row
@@ -28,6 +30,8 @@ FIELDS: Final = (
     "voting_district", "date_joined", "last_payment", "expiry_date", "expiry_is_derived",
     "subscription", "membership_amount", "status",
 )  # fmt: skip
+#: The column of own fields, a JSON document.
+OWN: Final = "own_fields"
 #: ``elsewhere``: the change was made in the database itself.
 How = Literal["created", "upload", "correction", "elsewhere"]
 
@@ -86,7 +90,7 @@ async def read(connection: Connection, user: User, member: Row) -> History:
     changes = await fetch_all(connection, _SQL["changes_of"], own)
     corrections = await fetch_all(connection, _SQL["corrections_of"], own)
     steps = sorted([*changes, *corrections], key=lambda step: step["at"], reverse=True)
-    state: dict[str, Any] = dict(now["state"]) if now else {}
+    state = flat(now["state"]) if now else {}
     events = []
     for step in steps:
         event = _correction(state, step) if "reason" in step else _upload(state, step)
@@ -110,10 +114,10 @@ def _correction(state: dict[str, Any], step: Row) -> Event:
 
 def _upload(state: dict[str, Any], step: Row) -> Event:
     """What an upload changed, or somebody in the database; turns the state back to before it."""
-    before = step["before"]
+    before = flat(step["before"])
     changes = {
         name: (before.get(name), state.get(name))
-        for name in FIELDS
+        for name in names_of(before, state)
         if before.get(name) != state.get(name)
     }
     state.clear()
@@ -144,8 +148,21 @@ async def _beginning(
     else:
         at = dt.datetime.fromisoformat(state["changed_at"])
         source = Source("upload", at, job_id=job_id, is_certain=False)
-    found = {name: (None, state[name]) for name in FIELDS if state.get(name) is not None}
+    found = {name: (None, state[name]) for name in names_of(state) if state.get(name) is not None}
     return Event(source, found)
+
+
+def flat(state: Mapping[str, Any]) -> dict[str, Any]:
+    """A member as a document, with its own fields among the built-in ones."""
+    found = dict(state)
+    own = found.pop(OWN, None) or {}
+    return {**found, **{PREFIX + name: value for name, value in own.items()}}
+
+
+def names_of(*states: Mapping[str, Any]) -> list[str]:
+    """The fields of such documents: the built-in ones, and the own ones that any of them has."""
+    own = dict.fromkeys(name for state in states for name in state if name.startswith(PREFIX))
+    return [*FIELDS, *own]
 
 
 def _set(state: dict[str, Any], name: str, value: Any) -> None:

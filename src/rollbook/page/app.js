@@ -1,5 +1,6 @@
 // The frame: who is signed in, where one can go, whether it is live, and the view that is shown.
 import { isNewcomer, isOperator, session, user } from "./api.js";
+import { loadOwnFields } from "./fields.js";
 import { html, render, useEffect, useSignal } from "./html.js";
 import { connection, retryNow } from "./live.js";
 import { Go } from "./parts.js";
@@ -47,6 +48,9 @@ function Frame() {
   const shown = Object.entries(VIEWS).filter(
     ([, { forOperators, isAside }]) => !isAside && (!forOperators || isOperator.value),
   );
+  useEffect(() => {
+    loadOwnFields();
+  }, []);
   useEffect(
     () =>
       onView((_, isFirst) => {

@@ -1,6 +1,7 @@
 // The files that are to be sent: checked as they are chosen, and sent one after the other, while
 // any view is shown.
 import { post, randomKey, sendForm, session } from "./api.js";
+import { fieldName } from "./fields.js";
 import { computed, effect, signal } from "./html.js";
 import { say } from "./said.js";
 import { follow, listChanged } from "./uploads.js";
@@ -136,7 +137,7 @@ function learnCheck(entry, check) {
 function checkedInWords({ file, check }) {
   const n = check.rows_expected;
   if (!check.is_checked) return t("said.not_checked", { file: file.name });
-  const missing = check.missing.map((name) => t(`field.${name}`)).join(", ");
+  const missing = check.missing.map((name) => fieldName(name)).join(", ");
   if (missing) return t("said.checked.missing", { file: file.name, fields: missing });
   return n === null ? t("said.checked", { file: file.name }) : t("said.checked.rows", { file: file.name, n });
 }

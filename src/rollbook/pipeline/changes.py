@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import polars as pl
 
 from rollbook.pipeline.columns import variants
-from rollbook.pipeline.match import MEMBER_COLUMNS
+from rollbook.pipeline.match import compared
 from rollbook.pipeline.read import ROW_NUMBER
 
 if TYPE_CHECKING:
@@ -18,8 +18,6 @@ _OTHER_WORDS: Final = {
     "date_of_birth": "Date of Birth",
     "expiry_is_derived": "Expiry Date from Last Payment",
 }
-#: ``match.EXISTING`` has each change as ``[before, after]``.
-_CHANGES: Final = pl.Struct(dict.fromkeys(MEMBER_COLUMNS, pl.List(pl.String)))
 
 
 def changes_table(lines: pl.DataFrame) -> pl.DataFrame:
@@ -32,13 +30,15 @@ def changes_table(lines: pl.DataFrame) -> pl.DataFrame:
     Returns:
         ``Row``, ``Member``, ``Field``, ``Before`` and ``After``, in the order of the file.
     """
+    # ``match.EXISTING`` has each change as ``[before, after]``.
+    changes = pl.Struct(dict.fromkeys(compared(), pl.List(pl.String)))
     name = pl.concat_str("existing_firstname", "existing_surname", separator=" ")
     changed = lines.filter(
         (pl.col("outcome") == "updated") & pl.col("changed_fields").is_not_null()
     ).select(
         pl.col(ROW_NUMBER).alias("Row"),
         name.alias("Member"),
-        pl.col("changed_fields").str.json_decode(_CHANGES),
+        pl.col("changed_fields").str.json_decode(changes),
     )
     words = _words()
     return (

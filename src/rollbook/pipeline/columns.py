@@ -17,11 +17,18 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
 
+from rollbook import fields
+from rollbook.errors import ConfigurationError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from rollbook.fields import OwnFields
+
 #: Without these a row can't become a member.
 REQUIRED = ("id_number", "firstname", "surname")
+#: Fields whose value a row may have without a column: from its office, its ID number or a payment.
+_FROM_ELSEWHERE: Final = ("province", "municipality", "expiry_date")
 #: A column of first names and surnames together, which ``names`` splits.
 FULL_NAME = "full_name"
 
@@ -73,13 +80,41 @@ class ColumnMap:
         found = set(self.known.values())
         if FULL_NAME in found:
             found |= {"firstname", "surname"}
-        return tuple(field for field in REQUIRED if field not in found)
+        needed = (name for name in fields.current().needed if name not in _FROM_ELSEWHERE)
+        return tuple(field for field in (*REQUIRED, *needed) if field not in found)
 
 
 @cache
-def variants() -> Mapping[str, tuple[str, ...]]:
-    """Every field with its header variants; the first is the one to show."""
+def built_in() -> Mapping[str, tuple[str, ...]]:
+    """Every built-in field with its header variants; the first is the one to show."""
     return {field: tuple(names) for field, names in _table("columns.toml").items()}
+
+
+def variants() -> Mapping[str, tuple[str, ...]]:
+    """The same with the organisation's own fields."""
+    own = fields.current()
+    return _with_own(own) if own.fields else built_in()
+
+
+@cache
+def _with_own(own: OwnFields) -> Mapping[str, tuple[str, ...]]:
+    return {**built_in(), **{field.key: field.headers for field in own.fields}}
+
+
+def check_own() -> None:
+    """Check that no header of an own field means a built-in field.
+
+    Raises:
+        ConfigurationError: one does.
+    """
+    for field in fields.current().fields:
+        for header in field.headers:
+            if (found := _built_in(header)[0]) is not None:
+                raise ConfigurationError(
+                    f"ROLLBOOK_FIELDS_FILE, line {field.line}: [fields.{field.name}] headers: "
+                    f"{header!r} is a header of {built_in()[found][0]}, which every installation "
+                    "has. Correct the file and start again."
+                )
 
 
 def map_headers(headers: Sequence[str], given: Mapping[str, str | None] | None = None) -> ColumnMap:
@@ -233,6 +268,25 @@ _Rank = tuple[bool, int]
 
 def _recognised(header: str) -> tuple[str | None, _Rank]:
     """The field that a header means by itself, with its rank; None where it isn't known."""
+    found = _built_in(header)
+    own = fields.current()
+    if found[0] is None and own.fields:
+        return _own_headers(own).get(key(header), found)
+    return found
+
+
+@cache
+def _own_headers(own: OwnFields) -> Mapping[str, tuple[str, _Rank]]:
+    """Field and rank by the key of each header of an own field."""
+    return {
+        key(header): (field.key, (False, place))
+        for field in own.fields
+        for place, header in enumerate(field.headers)
+    }
+
+
+def _built_in(header: str) -> tuple[str | None, _Rank]:
+    """The same among the built-in fields."""
     for name, is_sure in _readings(header):
         found = _by_canonical().get(name)
         if found is not None and (is_sure or not found[1][0]):
@@ -309,7 +363,7 @@ def _by_canonical() -> Mapping[str, tuple[str, _Rank]]:
     weak = {_canonical(name) for name in _written()["weak"]}
     found: dict[str, tuple[str, _Rank]] = {}
     for place, (field, name) in enumerate(
-        (field, name) for field, names in variants().items() for name in names
+        (field, name) for field, names in built_in().items() for name in names
     ):
         canonical = _canonical(name)
         found.setdefault(canonical, (field, (canonical in weak, place)))
@@ -323,7 +377,7 @@ def _by_words() -> Mapping[str, str]:
     """Field by the words of its names that are long enough to be found inside other headers."""
     return {
         words: field
-        for field, names in variants().items()
+        for field, names in built_in().items()
         for name in names
         if len(words := _words(name)) >= _LEAST_NEAR - 1 and words not in _written()["weak"]
     }

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from rollbook.pipeline import problems
+from rollbook.fields.definition import PREFIX
+from rollbook.pipeline import own_fields, problems
 from rollbook.pipeline.columns import FULL_NAME, map_headers, variants
 from rollbook.pipeline.normalise import MEMBERSHIP_MONTHS, normalise
 from rollbook.pipeline.read import ROW_NUMBER, Sheet
@@ -61,7 +63,11 @@ def corrected(
     normalised = normalise(sheet, today, accepts_passports=True)
     validated = validate(normalised, sheet, scope)
     row = validated.rows.row(0, named=True)
-    values = {name: row[name] for name in given}
+    own = json.loads(validated.rows.select(own_fields.as_json(validated.rows)).item() or "{}")
+    values = {
+        name: own.get(name.removeprefix(PREFIX)) if name.startswith(PREFIX) else row[name]
+        for name in given
+    }
     if {"expiry_date", "last_payment"} & given.keys():
         values |= {name: row[name] for name in ("expiry_date", "expiry_is_derived")}
     refused: list[tuple[str, str]] = []
@@ -103,6 +109,7 @@ def _as_texts(member: Row) -> dict[str, str | None]:
             "passport_number": member["identity_number"],
             "passport_country": member["identity_country"],
         }
+    values |= {PREFIX + name: value for name, value in (member["own_fields"] or {}).items()}
     return {
         name: None if values.get(name) is None else str(values[name])
         for name in variants()

@@ -12,7 +12,7 @@ import polars as pl
 from rapidfuzz import fuzz
 
 from rollbook.pipeline import problems
-from rollbook.pipeline.match import MEMBER_COLUMNS
+from rollbook.pipeline.match import compared
 from rollbook.pipeline.read import ROW_NUMBER
 from rollbook.pipeline.validate import PROBLEMS
 
@@ -39,7 +39,6 @@ _DOUBTS: Final = pl.Schema(
         "kept": pl.String,
     }
 )
-_COMPARED: Final = pl.Struct(dict.fromkeys(MEMBER_COLUMNS, pl.String))
 
 
 def add_doubts(spill: Spill, columns: ColumnMap, *, takes_file: bool) -> None:
@@ -114,7 +113,8 @@ def _of_names(existing: pl.DataFrame, *, takes_file: bool) -> pl.DataFrame:
 
 def _of_repeats(differing: pl.DataFrame) -> pl.DataFrame:
     """One doubt for each field in which a repeat differs."""
-    values = differing.select(ROW_NUMBER, pl.col("differing").str.json_decode(_COMPARED))
+    values_of = pl.Struct(dict.fromkeys(compared(), pl.String))
+    values = differing.select(ROW_NUMBER, pl.col("differing").str.json_decode(values_of))
     fields = values.unnest("differing").unpivot(
         index=ROW_NUMBER, variable_name="field", value_name="kept"
     )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import polars as pl
 
 from rollbook.pipeline import cells
-from rollbook.pipeline.match import CLAIMED
+from rollbook.pipeline.match import claimed
 from rollbook.pipeline.normalise import select
 
 if TYPE_CHECKING:
@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 
     from rollbook.pipeline.normalise import Normalised
 
-#: The bit of each field that may be emptied, as in the column ``filled``.
-BITS: Final[Mapping[str, int]] = {name: 1 << bit for bit, name in enumerate(CLAIMED)}
-_CHANGE: Final = pl.Struct(dict.fromkeys(CLAIMED, pl.List(pl.String)))
 _NONE: Final = pl.lit(0, pl.Int64)
+
+
+def bits() -> Mapping[str, int]:
+    """The bit of each field that may be emptied, as in the column ``filled``."""
+    return {name: 1 << bit for bit, name in enumerate(claimed())}
 
 
 def with_emptied(rows: pl.DataFrame, normalised: Normalised) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -33,15 +35,15 @@ def with_emptied(rows: pl.DataFrame, normalised: Normalised) -> tuple[pl.DataFra
         The rows with ``emptied``, the bits of these fields, and the warnings on fields that have a
         value nevertheless; see ``normalise.select``.
     """
-    bits, warnings = _NONE, []
+    found, warnings, known = _NONE, [], bits()
     for field, where in normalised.emptied.items():
-        if field not in BITS:  # such as the age, which isn't stored
+        if field not in known:  # such as the age, which isn't stored
             continue
         has_value = rows[field].is_not_null()
         if (kept := where & has_value).any():
             warnings.append(select(normalised.raw, kept, field, "not_emptied", rows[field]))
-        bits += pl.when(pl.lit(where & ~has_value)).then(BITS[field]).otherwise(0)
-    return rows.with_columns(emptied=bits.cast(pl.Int64)), pl.concat(
+        found += pl.when(pl.lit(where & ~has_value)).then(known[field]).otherwise(0)
+    return rows.with_columns(emptied=found.cast(pl.Int64)), pl.concat(
         [normalised.warnings.clear(), *warnings]
     )
 
@@ -52,9 +54,9 @@ def key_of(text: str) -> str:
     return cleaned.lower()
 
 
-def fields_of(bits: int) -> tuple[str, ...]:
+def fields_of(found: int) -> tuple[str, ...]:
     """The fields of some bits."""
-    return tuple(name for name, bit in BITS.items() if bits & bit)
+    return tuple(name for name, bit in bits().items() if found & bit)
 
 
 def count_emptied(batches: Iterable[tuple[pl.DataFrame, pl.DataFrame]]) -> dict[str, int]:
@@ -63,19 +65,21 @@ def count_emptied(batches: Iterable[tuple[pl.DataFrame, pl.DataFrame]]) -> dict[
     A batch has lines of the ledger with their outcomes, and what the record says of their members;
     see ``match.EXISTING``.
     """
-    counts = dict.fromkeys(CLAIMED, 0)
+    names = claimed()
+    counts = dict.fromkeys(names, 0)
+    change = pl.Struct(dict.fromkeys(names, pl.List(pl.String)))
     for lines, existing in batches:
         updated = lines.filter(outcome="updated").select("row_number")
         changed = existing.filter(pl.col("changed_fields").is_not_null()).join(
             updated, on="row_number", how="semi"
         )
-        fields = changed.select(pl.col("changed_fields").str.json_decode(_CHANGE)).unnest(
+        fields = changed.select(pl.col("changed_fields").str.json_decode(change)).unnest(
             "changed_fields"
         )
         lost = fields.select(
             (pl.col(name).is_not_null() & pl.col(name).list.get(1).is_null()).sum()
-            for name in CLAIMED
+            for name in names
         )
-        for name, count in zip(CLAIMED, lost.row(0), strict=True):
+        for name, count in zip(names, lost.row(0), strict=True):
             counts[name] += count
     return {name: count for name, count in counts.items() if count}

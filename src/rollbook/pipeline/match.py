@@ -11,7 +11,9 @@ import numpy as np
 import polars as pl
 from psycopg import sql
 
+from rollbook import fields
 from rollbook.backends.database import queries
+from rollbook.pipeline import own_fields
 from rollbook.pipeline.read import ROW_NUMBER
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ MEMBER_COLUMNS = (
     "membership_amount", "status", "expiry_is_derived",
 )  # fmt: skip
 
-#: The fields of a member that a row may claim: the bits of the column ``filled``, lowest first.
+#: The built-in fields of a member that a row may claim; see ``claimed``.
 CLAIMED = tuple(name for name in MEMBER_COLUMNS if name not in {"id_number", "expiry_is_derived"})
 
 VERDICTS = pl.Enum(["valid", "invalid", "out_of_scope"])
@@ -95,6 +97,16 @@ _FILLED = pl.sum_horizontal(
 _SQL = queries("members")
 
 
+def claimed() -> tuple[str, ...]:
+    """The fields that a row may claim: the bits of the column ``filled``, lowest first."""
+    return (*CLAIMED, *fields.current().by_key)
+
+
+def compared() -> tuple[str, ...]:
+    """The fields in which a row and a member, or two rows, may differ."""
+    return (*MEMBER_COLUMNS, *fields.current().by_key)
+
+
 @contextmanager
 def staging(
     connection: Connection[Row], *, is_new: bool = True
@@ -110,20 +122,34 @@ def staging(
 
     def stage(rows: pl.DataFrame) -> None:
         # A field whose bit is set and that has no value was emptied on purpose.
-        filled = _FILLED | pl.col("emptied")
+        filled = _FILLED | _own_filled(rows) | pl.col("emptied")
+        own = [own_fields.as_json(rows).alias("own_fields")] if has_own else []
         found = rows.filter(verdict="valid").select(
-            ROW_NUMBER, *MEMBER_COLUMNS, filled.alias("filled"), "document"
+            ROW_NUMBER, *MEMBER_COLUMNS, filled.alias("filled"), "document", *own
         )
         valid = found.with_columns(_new_ids(found.height))
         for piece in valid.iter_slices(COPY_ROWS):
             copy.write(piece.write_csv(include_header=False))
 
+    has_own = bool(fields.current().fields)
     with connection.cursor() as cursor:
         if is_new:
             cursor.execute(_SQL["plan_for_many"])
-            cursor.execute(_SQL["stage"])
+            column = sql.SQL("own_fields jsonb," if has_own else "")
+            cursor.execute(sql.SQL(_SQL["stage"]).format(own_fields=column))
         with cursor.copy(_SQL["fill_staged"]) as copy:
             yield stage
+
+
+def _own_filled(rows: pl.DataFrame) -> pl.Expr:
+    """The bits of the own fields that a row has a value of."""
+    first = len(CLAIMED)
+    bits = [
+        pl.col(name).is_not_null().cast(pl.Int64) * (1 << bit)
+        for bit, name in enumerate(fields.current().by_key, start=first)
+        if name in rows.columns
+    ]
+    return pl.sum_horizontal(bits) if bits else pl.lit(0, pl.Int64)
 
 
 def unstage(connection: Connection[Row], rows: pl.DataFrame) -> None:

@@ -6,17 +6,20 @@ from typing import TYPE_CHECKING, Final
 
 from psycopg import sql
 
-from rollbook.pipeline.emptied import BITS
-from rollbook.pipeline.match import CLAIMED, MEMBER_COLUMNS
+from rollbook import fields
+from rollbook.pipeline.emptied import bits
+from rollbook.pipeline.match import CLAIMED, MEMBER_COLUMNS, claimed
 from rollbook.pipeline.normalise import MEMBERSHIP_MONTHS
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Mapping
     from uuid import UUID
 
     from rollbook.model import Scope
 
 FIELDS: Final = tuple(name for name in MEMBER_COLUMNS if name != "id_number")
+#: The column of the own fields, a JSON document.
+_OWN: Final = "own_fields"
 #: Fields in which two rows of one ID number can't differ, or which follow from another field.
 _FOLLOW: Final = ("date_of_birth", "expiry_is_derived")
 
@@ -77,6 +80,7 @@ def merge_rule(
     emptied: Collection[str] = (),
     *,
     has_documents: bool = False,
+    has_own: bool = False,
 ) -> dict[str, sql.Composable]:
     """The SQL fragments that the statements of ``match`` and ``merge`` share, so they can't differ.
 
@@ -87,27 +91,35 @@ def merge_rule(
         upload_id: what the members' provenance names.
         emptied: the fields that any row empties on purpose; see the query ``note_emptied``.
         has_documents: any row names its person by a passport.
+        has_own: the file has columns of own fields.
     """
-    before = {name: _before(name) for name in FIELDS}
-    after = {name: _after(name, existing, emptied) for name in FIELDS}
-    now = {name: sql.SQL("now_.{}").format(sql.Identifier(name)) for name in FIELDS}
+    own = tuple(fields.current().by_key) if has_own else ()
+    columns = (*FIELDS, *((_OWN,) if has_own else ()))
+    before = {name: _before(name) for name in columns}
+    after = {name: _after(name, existing, emptied) for name in columns}
+    now = {name: sql.SQL("now_.{}").format(sql.Identifier(name)) for name in columns}
+    # What is in the column of own fields is compared one by one.
+    singly = (*FIELDS, *own)
+    pairs = [(name, _single(name, before), _single(name, after)) for name in singly]
+    made = [(name, _single(name, before), _single(name, now)) for name in singly]
+    names = claimed() if has_own else CLAIMED
     comma = sql.SQL(", ")
     return {
-        "fields": comma.join(map(sql.Identifier, FIELDS)),
+        "fields": comma.join(map(sql.Identifier, columns)),
         "before": comma.join(before.values()),
         "after": comma.join(after.values()),
-        "names": sql.Literal(list(CLAIMED)),
+        "names": sql.Literal(list(names)),
         "agreed": sql.SQL(" | ").join(
             sql.SQL("CASE WHEN {} THEN {}::bigint ELSE 0 END").format(
-                _agrees(name, emptied), sql.Literal(BITS[name])
+                _agrees(name, emptied), sql.Literal(bits()[name])
             )
-            for name in CLAIMED
+            for name in names
         ),
         "after_payment": after["last_payment"],
         "after_expiry": after["expiry_date"],
-        "changed": _joined(_change(name, before[name], after[name]) for name in FIELDS),
-        "made": _joined(_change(name, before[name], now[name]) for name in FIELDS),
-        "differing": _joined(_difference(name, emptied) for name in FIELDS if name not in _FOLLOW),
+        "changed": _joined(_change(*pair) for pair in pairs),
+        "made": _joined(_change(*pair) for pair in made),
+        "differing": _joined(_difference(name, emptied) for name in singly if name not in _FOLLOW),
         "empties": sql.SQL(" OR ").join(_emptied(name, "staged") for name in sorted(emptied)),
         "identity": sql.SQL(_IDENTITY if has_documents else ""),
         "identity_of": sql.SQL(_IDENTITY_OF if has_documents else ""),
@@ -120,11 +132,29 @@ def merge_rule(
 
 
 def _before(field: str) -> sql.Composable:
-    return _IS_DERIVED if field == "expiry_is_derived" else sql.SQL("m.{}").format(_name(field))
+    return _IS_DERIVED if field == "expiry_is_derived" else _of("m", field)
+
+
+def _of(row: str, field: str) -> sql.Composable:
+    """A field's value in a row, which of an own field is a text."""
+    own = fields.current().by_key.get(field)
+    if own is None:
+        return sql.SQL("{}.{}").format(sql.SQL(row), sql.Identifier(field))
+    return sql.SQL("({}.own_fields ->> {})").format(sql.SQL(row), sql.Literal(own.name))
+
+
+def _single(field: str, values: Mapping[str, sql.Composable]) -> sql.Composable:
+    """A field's value in the values of all columns."""
+    own = fields.current().by_key.get(field)
+    if own is None:
+        return values[field]
+    return sql.SQL("(({}) ->> {})").format(values[_OWN], sql.Literal(own.name))
 
 
 def _after(field: str, existing: str, emptied: Collection[str]) -> sql.Composable:
     """The field's value after the merge: the file's or the stored one, where there are both."""
+    if field == _OWN:
+        return _own_after(existing, emptied)
     value = _merged(field, existing)
     # What follows from an emptied field is emptied with it.
     sources = [name for name in _SOURCES.get(field, (field,)) if name in emptied]
@@ -138,29 +168,42 @@ def _after(field: str, existing: str, emptied: Collection[str]) -> sql.Composabl
     return sql.SQL("CASE WHEN {} THEN NULL ELSE {} END").format(holds, value)
 
 
+def _own_after(existing: str, emptied: Collection[str]) -> sql.Composable:
+    """The own fields after the merge, as one document; null where there is none of them."""
+    file, stored = "COALESCE(excluded.own_fields, '{{}}')", "COALESCE(m.own_fields, '{{}}')"
+    # The right one of two documents wins.
+    order = (file, stored) if existing == "fill" else (stored, file)
+    value = sql.SQL(" || ".join(order)).format()
+    for field in sorted(fields.current().by_key.keys() & set(emptied)):
+        # No field has an empty name.
+        value = sql.SQL("({}) - CASE WHEN {} THEN {} ELSE '' END").format(
+            value, _is_emptied(field), sql.Literal(fields.current().by_key[field].name)
+        )
+    return sql.SQL("NULLIF({}, '{{}}')").format(value)
+
+
 def _is_emptied(field: str) -> sql.Composable:
     """Whether the row empties the field, also in an upsert, which sees only members' columns."""
     return sql.SQL(
-        "(excluded.{name} IS NULL AND COALESCE((SELECT e.filled & {bit} <> 0 FROM emptied AS e"
+        "({value} IS NULL AND COALESCE((SELECT e.filled & {bit} <> 0 FROM emptied AS e"
         " WHERE e.member_id = excluded.member_id), false))"
-    ).format(name=_name(field), bit=sql.Literal(BITS[field]))
+    ).format(value=_of("excluded", field), bit=sql.Literal(bits()[field]))
 
 
 def _emptied(field: str, row: str) -> sql.Composable:
     """Whether a staged row empties the field."""
-    return sql.SQL("({row}.{name} IS NULL AND {row}.filled & {bit} <> 0)").format(
-        row=sql.Identifier(row), name=_name(field), bit=sql.Literal(BITS[field])
+    return sql.SQL("({value} IS NULL AND {row}.filled & {bit} <> 0)").format(
+        value=_of(row, field), row=sql.SQL(row), bit=sql.Literal(bits()[field])
     )
 
 
 def _agrees(field: str, emptied: Collection[str]) -> sql.Composable:
     """Whether the record holds what the row says of the field."""
-    agrees = sql.SQL("m.{0} = excluded.{0}").format(_name(field))
+    stored, said = _of("m", field), _of("excluded", field)
+    agrees = sql.SQL("{} = {}").format(stored, said)
     if field not in emptied:
         return agrees
-    return sql.SQL("{} OR (m.{} IS NULL AND {})").format(
-        agrees, _name(field), _emptied(field, "excluded")
-    )
+    return sql.SQL("{} OR ({} IS NULL AND {})").format(agrees, stored, _emptied(field, "excluded"))
 
 
 def _merged(field: str, existing: str) -> sql.Composable:
@@ -186,16 +229,18 @@ def _change(field: str, before: sql.Composable, after: sql.Composable) -> sql.Co
 
 def _difference(field: str, emptied: Collection[str]) -> sql.Composable:
     """``"field": the earlier row's value`` as JSON text; null where the repeat doesn't differ."""
-    says = "later.{0} IS DISTINCT FROM earlier.{0} AND later.{0} IS NOT NULL"
+    later, earlier = _of("later", field), _of("earlier", field)
+    says = "{later} IS DISTINCT FROM {earlier} AND {later} IS NOT NULL"
     if field == "expiry_date":
         says += " AND later.expiry_is_derived IS FALSE"
     if field in emptied:
-        says = f"({says}) OR (earlier.{{0}} IS NOT NULL AND {{2}})"
-    text = "{1} || to_json(COALESCE(earlier.{0}::text, ''))::text"
+        says = f"({says}) OR ({{earlier}} IS NOT NULL AND {{empties}})"
+    text = "{name} || to_json(COALESCE({earlier}::text, ''))::text"
     return sql.SQL(f"CASE WHEN {says} THEN {text} END").format(
-        _name(field),
-        sql.Literal(f'"{field}":'),
-        _emptied(field, "later") if field in emptied else sql.SQL(""),
+        later=later,
+        earlier=earlier,
+        name=sql.Literal(f'"{field}":'),
+        empties=_emptied(field, "later") if field in emptied else sql.SQL(""),
     )
 
 

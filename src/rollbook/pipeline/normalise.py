@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import polars as pl
 
-from rollbook.pipeline import amounts, cells, id_numbers, names, problems
+from rollbook import fields
+from rollbook.pipeline import amounts, cells, id_numbers, names, own_fields, problems
 from rollbook.pipeline.cells import Understood
 from rollbook.pipeline.columns import (
     FULL_NAME,
     REQUIRED,
+    built_in,
     is_surname_first,
     names_passport,
-    variants,
 )
 from rollbook.pipeline.dates import Orders, dates
 from rollbook.pipeline.documents import with_documents, without_documents
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
     from rollbook.pipeline.dates import Used
     from rollbook.pipeline.read import Sheet
 
-FIELDS = tuple(variants())
+#: The built-in fields.
+FIELDS = tuple(built_in())
 DATES = ("date_joined", "last_payment", "expiry_date")
 NAMES = ("firstname", "surname")
 #: Fields in which a word such as "NULL" is no name, and one such as "Nan" may be one.
@@ -50,8 +52,6 @@ _TYPES: Final[Mapping[str, pl.DataType]] = {
     "membership_amount": amounts.TYPE,
     "age": pl.Int16(),
 }
-#: Doubts that refuse the row, unless another column has the value.
-_ERRORS: Final = [code for code, entry in problems.catalogue().items() if entry.severity == "error"]
 _NOTHING: Final = pl.Series([None], dtype=pl.String)
 #: The doubt of an expiry date that was counted, since its own cell was not understood.
 _COUNTED: Final = pl.Series(["expiry_unclear"])
@@ -106,7 +106,8 @@ _MEANINGS: Final[Mapping[str, Callable[[pl.Series], Understood]]] = {
 class Normalised:
     """The known columns of a file."""
 
-    #: ``row_number``, every field (null where the file has no such column), and from a valid ID
+    #: ``row_number``, every built-in field (null where the file has no such column), the own fields
+    #: that the file has columns of, and from a valid ID
     #: number ``date_of_birth``, ``gender_from_id`` and ``citizenship_from_id``;
     #: ``province_unknown`` where there is a province that we don't know; ``expiry_is_derived``:
     #: whether the expiry date comes from the last payment, null where there is none.
@@ -152,20 +153,21 @@ def normalise(
     clean and in small letters. ``accepts_passports``: passports may take the place of ID numbers.
     """
     batch = _Batch(sheet, today, orders or Orders(), empty_text)
-    found = {name: batch.field(name) for name in FIELDS if name in sheet.columns.headers}
+    fields_read = (*FIELDS, *own_fields.of_sheet(sheet.columns.headers))
+    found = {name: batch.field(name) for name in fields_read if name in sheet.columns.headers}
     if FULL_NAME in found:
         found |= batch.split_names(found)
     rows = sheet.frame.select(ROW_NUMBER)
     empty = pl.Series([None], dtype=pl.String).new_from_index(0, rows.height)
     raw = rows.with_columns(
-        (found[name].raw if name in found else empty).alias(name) for name in FIELDS
+        (found[name].raw if name in found else empty).alias(name) for name in fields_read
     )
     number = pl.col("id_number")
     frame = rows.with_columns(
         (found[name].values if name in found else empty.cast(_TYPES.get(name, pl.String()))).alias(
             name
         )
-        for name in FIELDS
+        for name in fields_read
     )
     is_combined = names_passport(batch.headers.get("id_number", ""))
     if is_combined or "passport_number" in found or "passport_country" in found:
@@ -186,6 +188,10 @@ def normalise(
         citizenship_from_id=id_numbers.citizenship(number),
         province_unknown=_has(found.get("province"), "province_unknown", rows.height),
     )
+    birth = batch.own.rules.get("date_of_birth")
+    if birth is not None and birth.least_age is not None:
+        is_young = own_fields.too_young(frame["date_of_birth"], birth.least_age, today)
+        batch.doubts.append(select(raw, is_young, "id_number", "date_of_birth.least_age"))
     emptied = {name: one.emptied for name, one in found.items() if one.emptied is not None}
     counted = _with_expiry(frame, today, emptied.get("expiry_date"))
     doubts = _doubts(raw, counted, found)
@@ -236,6 +242,8 @@ class _Batch:
         self, sheet: Sheet, today: dt.date, orders: Orders, empty_text: str | None
     ) -> None:
         self._sheet = sheet
+        #: The organisation's own fields and rules.
+        self.own = fields.current()
         self._empty_text = empty_text
         self._today = today
         self._orders = orders
@@ -261,7 +269,7 @@ class _Batch:
         column = cells.column_of(self._sheet.frame.to_series(place).alias("cell"))
         shown = cells.shown(column.texts)
         texts = cells.clean(shown)
-        is_required = name in (*REQUIRED, FULL_NAME)
+        is_required = name in (*REQUIRED, FULL_NAME, *self.own.needed)
         faults = cells.faults(shown, is_required=is_required)
         emptied = self._emptied(texts)
         if emptied is not None and is_required:
@@ -277,7 +285,10 @@ class _Batch:
                 is_namibia = (texts.str.to_lowercase() == "na").fill_null(value=False)
                 said = said.zip_with(~is_namibia, texts)
             texts = said
-        values, doubts = self._understood(name, texts, header)
+        found = self._understood(name, texts, header)
+        if (rule := self.own.rules.get(name)) is not None:
+            found = own_fields.checked(name, rule, found)
+        values, doubts = found
         if faults is not None:
             doubts = faults.fill_null(doubts)
         has_doubts = doubts.null_count() < len(doubts)
@@ -298,7 +309,10 @@ class _Batch:
     def _understood(self, name: str, texts: pl.Series, header: str) -> Understood:
         if name == "id_number":
             return id_numbers.numbers(texts, self._today)
-        if name in DATES:
+        own = self.own.by_key.get(name)
+        if own is not None and own.kind != "date":
+            return own_fields.understood(own, texts)
+        if name in DATES or own is not None:
             used = self._orders.learn(name, texts, self._today, header)
             self.date_orders[name, header] = used
             is_1904 = self._sheet.is_1904
@@ -431,6 +445,7 @@ def _doubts(
     raw: pl.DataFrame, frame: pl.DataFrame, found: Mapping[str, _Field]
 ) -> list[pl.DataFrame]:
     tables: list[pl.DataFrame] = []
+    errors = [code for code, entry in problems.catalogue().items() if entry.severity == "error"]
     for name, field_ in found.items():
         if field_.doubts is None:
             continue
@@ -441,7 +456,7 @@ def _doubts(
             is_counted = field_.values.is_null() & kept.is_not_null()
             doubts = doubts.zip_with(~(is_counted & doubts.is_not_null()), _COUNTED)
         # It is no error where another column has the value.
-        where = kept.is_null() | ~doubts.is_in(_ERRORS).fill_null(value=False)
+        where = kept.is_null() | ~doubts.is_in(errors).fill_null(value=False)
         tables += _by_code(raw, name, doubts, kept, where=where)
     return tables
 

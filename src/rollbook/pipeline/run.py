@@ -199,7 +199,12 @@ class _Attempt:
         total = ledger.height
         stages.begin("match", rows_total=total)
         rule = merge_rule(
-            self._scope, upload["existing"], upload["id"], emptied, has_documents=has_documents
+            self._scope,
+            upload["existing"],
+            upload["id"],
+            emptied,
+            has_documents=has_documents,
+            has_own=staged.has_own,
         )
         if has_documents:
             self._check_keys()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from rollbook.errors import ShortenedNumbersError
+from rollbook.pipeline import own_fields
 from rollbook.pipeline.dates import Orders
 from rollbook.pipeline.match import ledger_of, staging, unstage
 from rollbook.pipeline.normalise import normalise
@@ -50,6 +51,8 @@ class Staged:
         self._accepts_passports = accepts_passports
         #: Rows that name their person by a passport.
         self.documents = 0
+        #: Whether the file has columns of own fields.
+        self.has_own = False
         #: Bits of the fields that any row empties; see ``emptied``.
         self.emptied = 0
         self._today = today
@@ -64,6 +67,7 @@ class Staged:
     def normalise(self, sheet: Sheet) -> Normalised:
         """Normalise the next batch by what the file says up to it."""
         normalised = self._normalised(sheet)
+        self.has_own = self.has_own or bool(own_fields.of_sheet(sheet.columns.headers))
         self._shortened += normalised.faults.filter(code="id_shortened").height
         self._batches.append(
             (

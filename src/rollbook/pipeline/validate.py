@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 import dataframely as dy
 import polars as pl
 
-from rollbook.pipeline import id_numbers, problems
+from rollbook import fields
+from rollbook.pipeline import id_numbers, own_fields, problems
 from rollbook.pipeline.columns import USE_ROW, key
 from rollbook.pipeline.emptied import with_emptied
 from rollbook.pipeline.normalise import FIELDS, select
@@ -157,6 +158,8 @@ def validate(normalised: Normalised, sheet: Sheet, scope: Scope) -> Validated:
     errors.append(_whole_rows(sheet, beyond))
     if scope.municipality is not None:
         errors.append(_wards_elsewhere(normalised, scope.municipality))
+    if fields.current().needed:
+        errors += _needed(normalised, scope, pl.concat(errors))
     said = pl.concat(errors)
     invalid = pl.concat([failed[ROW_NUMBER], said.filter(severity="error")[ROW_NUMBER]])
     said = pl.concat([said, *_elsewhere(normalised, scope, invalid)])
@@ -174,6 +177,28 @@ def validate(normalised: Normalised, sheet: Sheet, scope: Scope) -> Validated:
         .sort(ROW_NUMBER, maintain_order=True)
     )
     return Validated(rows, found)
+
+
+def _needed(normalised: Normalised, scope: Scope, said: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """The rows without a value that the organisation needs, by field.
+
+    Args:
+        normalised: as for ``validate``.
+        scope: a row without a place has the office's own.
+        said: the errors so far; a cell that has one isn't reported again.
+    """
+    nobody = pl.Series(dtype=pl.UInt32)
+    rows = _with_verdicts(normalised.frame, nobody, scope)
+    for field in fields.current().needed:
+        if field not in rows.columns:  # the file has no such column, and none is needed
+            continue
+        raw = normalised.raw
+        is_missing = rows[field].is_null()
+        is_empty = raw[field].is_null()
+        known = said.filter(column=field)[ROW_NUMBER]
+        is_new = is_missing & ~raw[ROW_NUMBER].is_in(known.implode())
+        yield select(raw, is_new & is_empty, field, f"{field}.missing")
+        yield select(raw, is_new & ~is_empty, field, f"{field}.unreadable")
 
 
 def _beyond_headers(sheet: Sheet) -> pl.DataFrame | None:
@@ -236,6 +261,7 @@ def _with_verdicts(frame: pl.DataFrame, invalid: pl.Series, scope: Scope) -> pl.
     return frame.select(
         ROW_NUMBER,
         *(field for field in FIELDS if field not in _REPLACED),
+        *own_fields.of_sheet(dict.fromkeys(frame.columns)),
         # The ID number's value counts, where the cell is empty or differs.
         pl.coalesce("gender_from_id", "gender").alias("gender"),
         pl.coalesce("citizenship_from_id", "citizenship").alias("citizenship"),

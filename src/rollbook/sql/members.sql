@@ -14,7 +14,7 @@ CREATE TEMPORARY TABLE staged (
     qualification text, province text, region text, municipality text, ward text,
     voting_station text, voting_district text, date_joined date, last_payment date,
     expiry_date date, subscription text, membership_amount numeric(12, 2), status text,
-    expiry_is_derived boolean, filled bigint NOT NULL, document text, member_id uuid NOT NULL
+    expiry_is_derived boolean, filled bigint NOT NULL, document text, {own_fields} member_id uuid NOT NULL
 ) ON COMMIT DROP;
 
 -- name: fill_staged

@@ -56,8 +56,12 @@ SELECT DISTINCT ON (own.id_number) own.id_number, later.upload_id
 FROM own JOIN later USING (person)
 WHERE own.is_created OR EXISTS (
     SELECT FROM unnest(later.fields) WITH ORDINALITY AS field(name, place)
+    -- An own field is "own." and its name in the document of them.
     WHERE later.filled & (1::bigint << (place - 1)::int) <> 0
-      AND own.before -> name IS DISTINCT FROM own.after -> name
+      AND CASE WHEN starts_with(name, 'own.')
+               THEN own.before -> 'own_fields' -> substr(name, 5)
+                    IS DISTINCT FROM own.after -> 'own_fields' -> substr(name, 5)
+               ELSE own.before -> name IS DISTINCT FROM own.after -> name END
 )
 ORDER BY own.id_number, later.ordinal DESC;
 
@@ -112,13 +116,13 @@ UPDATE members AS m
 SET (firstname, surname, date_of_birth, gender, citizenship, race, language, cell_number,
      landline_number, email, residential_address, occupation, qualification, province, region,
      municipality, ward, voting_station, voting_district, date_joined, last_payment, expiry_date,
-     subscription, membership_amount, status, expiry_is_derived, created_by_upload,
+     subscription, membership_amount, status, expiry_is_derived, own_fields, created_by_upload,
      changed_by_upload, created_at, changed_at)
   = ROW(b.firstname, b.surname, b.date_of_birth, b.gender, b.citizenship, b.race, b.language,
         b.cell_number, b.landline_number, b.email, b.residential_address, b.occupation,
         b.qualification, b.province, b.region, b.municipality, b.ward, b.voting_station,
         b.voting_district, b.date_joined, b.last_payment, b.expiry_date, b.subscription,
-        b.membership_amount, b.status, b.expiry_is_derived, b.created_by_upload,
+        b.membership_amount, b.status, b.expiry_is_derived, b.own_fields, b.created_by_upload,
         b.changed_by_upload, b.created_at, b.changed_at)
 FROM undoing AS u CROSS JOIN LATERAL jsonb_populate_record(NULL::members, u.before) AS b
 WHERE u.id_number = m.id_number AND u.kept_because IS NULL AND NOT u.is_created;

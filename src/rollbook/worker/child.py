@@ -44,6 +44,7 @@ from rollbook.errors import (
 from rollbook.members import erase_files, export_file
 from rollbook.model import Scope
 from rollbook.pipeline import report_again, run
+from rollbook.pipeline.columns import check_own
 from rollbook.pipeline.preview import preview
 from rollbook.pipeline.read import Wanted
 from rollbook.spreadsheets.inspect.archive import Limits
@@ -67,6 +68,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1, encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     settings = config.load(env_file=False)
+    check_own()
     logs.configure(settings, component="child")
     tasks: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(tasks,), daemon=True).start()

@@ -14,12 +14,13 @@ from uuid import UUID, uuid4
 import jsonschema
 import pytest
 
-from rollbook import clock
+from rollbook import clock, fields
 from rollbook.accounts import tokens
 from rollbook.accounts.users import issue_token
 from rollbook.api import oidc
 from rollbook.api.app import create_app
 from rollbook.api.description import EXAMPLES
+from rollbook.fields import OwnField, OwnFields, Rule
 from rollbook.members import index
 from rollbook.model import Role
 from rollbook.notifications.outbox import entry
@@ -184,6 +185,9 @@ async def _members_and_mappings(steps: Scenario, system: System) -> None:
     asked = {"format": "xlsx", "municipality": "Johannesburg"}
     file = await call("POST /members/export", status=202, json=asked)
     await call("GET /members/files/{file_id}", file_id=file["job_id"])
+    shirt = OwnField("shirt", ("Shirt size",), "choice", Rule(choices=("S", "M", "L")))
+    with fields.using(OwnFields((shirt,))):
+        await call("GET /members/fields")
     found = await call("GET /members", params={"search": "first21"})
     gone = await call(
         "POST /members/{member_id}/erase",

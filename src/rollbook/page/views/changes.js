@@ -1,5 +1,6 @@
 // Which fields of which members an upload changed, or a dry run would change.
 import { get } from "../api.js";
+import { fieldName } from "../fields.js";
 import { html, useId, useSignal } from "../html.js";
 import { useLoaded } from "../loading.js";
 import { Failure, Loading, Pager } from "../parts.js";
@@ -44,7 +45,7 @@ function Row({ row }) {
       html`<th scope="rowgroup" class="n" rowspan=${fields.length}><span class="narrow">
       ${t("rows.row")} </span>${String(row.row_number)}</th>`
     }
-    <td data-label=${t("changes.field")}>${t(`field.${name}`)}</td>
+    <td data-label=${t("changes.field")}>${fieldName(name)}</td>
     <td data-label=${t("changes.before")} class="value ${before ? "" : "empty"}">${before ?? t("rows.empty")}</td>
     <td data-label=${t("changes.after")} class="value ${after ? "" : "empty"}">${after ?? t("rows.empty")}</td></tr>`,
   );

@@ -1,4 +1,5 @@
 // How a chosen file would be read: its sheets, its columns and their fields, and its first rows.
+import { fieldName, fieldNames } from "../fields.js";
 import { html, useId, useRef } from "../html.js";
 import {
   ALL_SHEETS,
@@ -11,7 +12,7 @@ import {
   withMembers,
 } from "../sending.js";
 import { t } from "../words.js";
-import { Columns, FIELDS } from "./columns.js";
+import { Columns } from "./columns.js";
 
 export function Check({ entry }) {
   return entry.value.check?.is_checked
@@ -49,7 +50,7 @@ function Checked({ entry }) {
   const isOpen = useRef(isDoubtful(entry.peek()) || files.peek().length === 1).current;
   const unknown = check.columns.filter(({ header }) => asked.headers.includes(header));
   const known = check.columns.filter(({ header }) => !asked.headers.includes(header));
-  const missing = check.missing.map((name) => t(`field.${name}`)).join(", ");
+  const missing = check.missing.map((name) => fieldName(name)).join(", ");
   return html`<details class="checked ${asking ? "stale" : ""}" open=${isOpen} aria-busy=${asking !== null}>
     <summary>${factsOf(check).join(" · ")}<span class="unseen"> ${t("check.of", { file: file.name })}</span></summary>
     ${sheets.length > 1 && html`<${Sheets} entry=${entry} />`}
@@ -132,7 +133,7 @@ function Field({ entry, column: { header, field, how, suggestions, samples } }) 
   const given = entry.value.columns[header];
   const value = given === null ? "leave" : (given ?? field ?? "");
   const offered = given !== undefined || !field;
-  const option = (name) => html`<option key=${name} value=${name}>${t(`field.${name}`)}</option>`;
+  const option = (name) => html`<option key=${name} value=${name}>${fieldName(name)}</option>`;
   const why = ["near", "values", "remembered"].includes(how) && t(`check.how.${how}`);
   return html`<li><label for=${id}><strong>${header}</strong>
       <small>${samples.length ? t("check.samples", { samples: samples.slice(0, 3).join(", ") }) : t("check.empty")}</small></label>
@@ -143,7 +144,7 @@ function Field({ entry, column: { header, field, how, suggestions, samples } }) 
         suggestions.length > 0 &&
         html`<optgroup label=${why ? `${t("check.suggested")} (${why})` : t("check.suggested")}>${suggestions.map(option)}</optgroup>`
       }
-      <optgroup label=${t("check.fields")}>${FIELDS.filter((name) => !suggestions.includes(name)).map(option)}</optgroup>
+      <optgroup label=${t("check.fields")}>${fieldNames().filter((name) => !suggestions.includes(name)).map(option)}</optgroup>
       <option value="leave">${t("columns.leave")}</option>
     </select></div></li>`;
 }
@@ -153,7 +154,7 @@ function Rows({ name, check: { columns, rows } }) {
     <div class="table" tabindex="0" role="region" aria-label=${t("check.table", { file: name })}><table>
     <thead><tr><th scope="col" class="n">${t("rows.row")}</th>${columns.map(
       ({ header, field }) => html`<th key=${header} scope="col" class=${field ? "" : "none"}>${
-        field ? t(`field.${field}`) : t("check.not_read")
+        field ? fieldName(field) : t("check.not_read")
       }<small>${header}</small></th>`,
     )}</tr></thead>
     <tbody>${rows.map(

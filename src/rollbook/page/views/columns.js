@@ -1,40 +1,8 @@
 // What the columns of a file are called, typed in: for a file that could not be checked.
+import { fieldName, fieldNames } from "../fields.js";
 import { html, useId } from "../html.js";
 import { Go } from "../parts.js";
 import { t } from "../words.js";
-
-/** The fields of a member, by the names that the API knows. */
-export const FIELDS = [
-  "id_number",
-  "passport_number",
-  "passport_country",
-  "firstname",
-  "surname",
-  "full_name",
-  "cell_number",
-  "landline_number",
-  "email",
-  "residential_address",
-  "age",
-  "gender",
-  "race",
-  "citizenship",
-  "language",
-  "occupation",
-  "qualification",
-  "province",
-  "region",
-  "municipality",
-  "ward",
-  "voting_station",
-  "voting_district",
-  "date_joined",
-  "last_payment",
-  "expiry_date",
-  "subscription",
-  "membership_amount",
-  "status",
-];
 
 /** Pairs of a header and its field; the last is always empty, to add another. */
 export function Columns({ pairs, onChange }) {
@@ -56,7 +24,7 @@ export function Columns({ pairs, onChange }) {
           <select id="${id}-field-${index}" value=${field}
             onChange=${(event) => change(index, { field: event.target.value })}>
             <option value=""></option>
-            ${FIELDS.map((name) => html`<option key=${name} value=${name}>${t(`field.${name}`)}</option>`)}
+            ${fieldNames().map((name) => html`<option key=${name} value=${name}>${fieldName(name)}</option>`)}
             <option value="leave">${t("columns.leave")}</option>
           </select></div>
       </div>`,

@@ -1,11 +1,11 @@
 // What uploads have taught about the columns of the office's files: seen, changed and forgotten.
 import { del, get, patch } from "../api.js";
+import { fieldName, fieldNames } from "../fields.js";
 import { html, useId, useSignal } from "../html.js";
 import { useLoaded } from "../loading.js";
 import { Failure, Go, Loading, Pager, Question } from "../parts.js";
 import { attempt } from "../said.js";
 import { t, when } from "../words.js";
-import { FIELDS } from "./columns.js";
 
 const PAGE_SIZE = 25;
 
@@ -78,7 +78,7 @@ function Mapping({ mapping, reload }) {
             choices.value = { ...choices.peek(), [header]: event.target.value };
           }}>
           <option value="">${t("mappings.by_header")}</option>
-          ${FIELDS.map((name) => html`<option key=${name} value=${name}>${t(`field.${name}`)}</option>`)}
+          ${fieldNames().map((name) => html`<option key=${name} value=${name}>${fieldName(name)}</option>`)}
           <option value="leave">${t("columns.leave")}</option></select></td></tr>`,
       )}</tbody></table></div>
     <div class="actions left">

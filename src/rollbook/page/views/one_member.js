@@ -1,5 +1,6 @@
 // One member: what is known and where from, what changed it, and what can be done.
 import { get, isOperator, post, request } from "../api.js";
+import { fieldName } from "../fields.js";
 import { html, useId, useRef, useSignal } from "../html.js";
 import { useLoaded } from "../loading.js";
 import { Failure, Go, Loading, Question } from "../parts.js";
@@ -28,9 +29,15 @@ export function OneMember({ id }) {
     <${Actions} member=${data} />`;
 }
 
+/** The values of all fields, the organisation's own after the built-in ones. */
+const valuesOf = ({ fields, own_fields: own }) => ({
+  ...fields,
+  ...Object.fromEntries(own.map(({ field, value }) => [field, value])),
+});
+
 function Fields({ member }) {
   const id = useId();
-  const shown = Object.entries(member.fields).filter(([, value]) => value !== null);
+  const shown = Object.entries(valuesOf(member)).filter(([, value]) => value !== null);
   return html`<section class="card" aria-labelledby=${id}><h2 id=${id}>${t("member.fields")}</h2>
     <dl class="facts">
       <div><dt>${t("field.id_number")}</dt><dd><${Number13} member=${member} /></dd></div>
@@ -38,7 +45,7 @@ function Fields({ member }) {
         member.roll.asked_at && html` <small>${when(member.roll.asked_at)}</small>`
       }</dd></div>
       ${shown.map(
-        ([name, value]) => html`<div key=${name}><dt>${t(`field.${name}`)}</dt><dd>${text(value)}
+        ([name, value]) => html`<div key=${name}><dt>${fieldName(name)}</dt><dd>${text(value)}
         <small class="hint"><${From} source=${member.sources[name]} /></small></dd></div>`,
       )}
     </dl></section>`;
@@ -76,7 +83,8 @@ function From({ source }) {
 /** One field at a time, with the reason. */
 function Correct({ member, reload }) {
   const id = useId();
-  const names = Object.keys(member.fields).filter((name) => !FOLLOW.includes(name));
+  const values = valuesOf(member);
+  const names = Object.keys(values).filter((name) => !FOLLOW.includes(name));
   const name = useSignal("cell_number");
   const refused = useSignal(null);
   const isBusy = useSignal(false);
@@ -103,10 +111,10 @@ function Correct({ member, reload }) {
       <div class="field"><label for="${id}-field">${t("changes.field")}</label>
         <select id="${id}-field" value=${name.value} onChange=${(event) => {
           name.value = event.target.value;
-        }}>${names.map((one) => html`<option key=${one} value=${one}>${t(`field.${one}`)}</option>`)}</select></div>
+        }}>${names.map((one) => html`<option key=${one} value=${one}>${fieldName(one)}</option>`)}</select></div>
       <div class="field"><label for="${id}-value">${t("member.value")}</label>
         <input id="${id}-value" key=${name.value} ref=${value} type="text" autocomplete="off" maxlength="2000"
-          value=${member.fields[name.value] ?? ""} aria-describedby="${id}-hint" /></div>
+          value=${values[name.value] ?? ""} aria-describedby="${id}-hint" /></div>
       <p class="hint" id="${id}-hint">${t("member.value.hint")}</p>
       <div class="field"><label for="${id}-reason">${t("member.reason")}</label>
         <input id="${id}-reason" ref=${reason} type="text" autocomplete="off" required minlength="3" maxlength="500" /></div>
@@ -126,7 +134,7 @@ function History({ member }) {
         Object.entries(event.fields).map(
           ([name, { before, after }]) => html`<tr key=${`${number}-${name}`}>
         <th scope="row"><${From} source=${event.source} /></th>
-        <td data-label=${t("changes.field")}>${t(`field.${name}`)}</td>
+        <td data-label=${t("changes.field")}>${fieldName(name)}</td>
         <td data-label=${t("changes.before")}>${before ?? t("rows.empty")}</td>
         <td data-label=${t("changes.after")}>${after ?? t("rows.empty")}</td></tr>`,
         ),

@@ -1,5 +1,6 @@
 // One upload: where it is, what became of its rows, and what can be done about it.
 import { download, get, isOperator, post, user } from "../api.js";
+import { fieldName } from "../fields.js";
 import { html, useEffect, useSignal } from "../html.js";
 import { freshness } from "../live.js";
 import { useLoaded } from "../loading.js";
@@ -164,7 +165,7 @@ function HowSent({ upload }) {
   if (upload.all_or_nothing) said.push(t("upload.all_or_nothing"));
   if (upload.empty_text) said.push(t("upload.empty_text.is", { text: upload.empty_text }));
   for (const [field, members] of Object.entries(upload.emptied ?? {}))
-    said.push(t("upload.emptied", { field: t(`field.${field}`), n: members }));
+    said.push(t("upload.emptied", { field: fieldName(field), n: members }));
   if (upload.sheet) said.push(t("upload.sheet.is", { sheet: upload.sheet }));
   if (upload.attempts > 1) said.push(t("upload.attempts", { n: upload.attempts }));
   return (

@@ -1,4 +1,5 @@
 // How a file was read: what of it was not, and under which mapping.
+import { fieldName } from "../fields.js";
 import { html } from "../html.js";
 import { Go } from "../parts.js";
 import { number, t } from "../words.js";
@@ -7,7 +8,7 @@ import { number, t } from "../words.js";
 const read = (upload, reason) =>
   Object.entries(upload.columns_used)
     .filter(([, { how }]) => how === reason)
-    .map(([header, { field }]) => `${header}: ${t(`field.${field}`)}`);
+    .map(([header, { field }]) => `${header}: ${fieldName(field)}`);
 
 export function Reading({ upload }) {
   const said = [...upload.notes.map(({ message }) => message)];

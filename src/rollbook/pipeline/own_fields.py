@@ -1,0 +1,213 @@
+"""Own fields: how their cells are read, which rules they must satisfy, how they are stored."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import polars as pl
+
+from rollbook import fields
+from rollbook.fields.file import MOST_TEXT, whole
+from rollbook.pipeline.cells import Understood
+from rollbook.pipeline.columns import key
+from rollbook.pipeline.emails import emails
+from rollbook.pipeline.phones import phones
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Callable, Mapping
+
+    from rollbook.fields import OwnField, Rule
+
+YES: Final = "Yes"
+NO: Final = "No"
+_YES_OR_NO: Final = {
+    **dict.fromkeys(
+        ("yes", "y", "true", "t", "1", "x", "ja", "j", "yebo", "ewe", "ee", "eya"), YES
+    ),
+    **dict.fromkeys(
+        ("no", "n", "false", "f", "0", "nee", "cha", "hayi", "hhayi", "tjhe", "nnyaa"), NO
+    ),
+}
+_CELL: Final = pl.col("cell")
+#: A number with its thousands in groups after spaces.
+_GROUPED: Final = r"^[+-]?[0-9]{1,3}(?: [0-9]{3})+(?:[.,][0-9]+)?$"
+_DIGITS: Final = 12
+
+
+def of_sheet(headers: Mapping[str, object]) -> tuple[str, ...]:
+    """The keys of the own fields that a file has columns of."""
+    return tuple(name for name in fields.current().by_key if name in headers)
+
+
+def understood(field: OwnField, texts: pl.Series) -> Understood:
+    """The values of an own field's texts; dates are read as those of built-in fields.
+
+    Args:
+        field: which one.
+        texts: clean.
+    """
+    if field.kind == "phone":
+        return phones(texts)
+    if field.kind == "e-mail":
+        return emails(texts)
+    values = texts.to_frame("cell").select(_MEANINGS[field.kind](field)).to_series()
+    return _with_doubt(Understood(values, _nothing(texts)), texts, f"{field.key}.unclear")
+
+
+def checked(name: str, rule: Rule, found: Understood) -> Understood:
+    """The values that satisfy a rule; each other one is left out, with a doubt.
+
+    Args:
+        name: the field.
+        rule: the field's.
+        found: its values, as they would be stored.
+    """
+    values = found.values
+    for check, holds in _CHECKS.items():
+        limit = getattr(rule, check)
+        if limit is None:
+            continue
+        if check == "choices":
+            kept = _spelt(values, limit)
+        else:
+            fits = values.to_frame("cell").select(holds(limit, values.dtype)).to_series()
+            kept = values.zip_with(fits.fill_null(value=False), _null(values))
+        found = _with_doubt(Understood(kept, found.doubts), values, f"{name}.{check}")
+        values = found.values
+    return found
+
+
+def too_young(born: pl.Series, years: int, today: dt.date) -> pl.Series:
+    """Whether each is younger than so many years; whose birth date isn't known is not."""
+    birthday = born.to_frame("born").select(pl.col("born").dt.offset_by(f"{years}y")).to_series()
+    return (birthday > today).fill_null(value=False)
+
+
+def as_json(rows: pl.DataFrame) -> pl.Expr:
+    """The own fields of each row as a JSON object; null where a row has none.
+
+    Decimals and dates are texts in it.
+    """
+    parts = []
+    for name, field in fields.current().by_key.items():
+        if name not in rows.columns:
+            continue
+        value = pl.col(name)
+        if field.kind == "integer":
+            text = value.cast(pl.String)
+        elif field.kind in {"decimal", "date"}:
+            text = pl.lit('"') + value.cast(pl.String) + pl.lit('"')
+        else:
+            # {"v":"..."} without what is around the text.
+            text = pl.struct(value.alias("v")).struct.json_encode().str.slice(5).str.head(-1)
+        parts.append(pl.when(value.is_not_null()).then(pl.lit(f'"{field.name}":') + text))
+    if not parts:
+        return pl.lit(None, pl.String)
+    joined = pl.concat_str(parts, separator=",", ignore_nulls=True)
+    return pl.when(joined != "").then(pl.lit("{") + joined + pl.lit("}"))
+
+
+def _text(field: OwnField) -> pl.Expr:
+    del field
+    return pl.when(_CELL.str.len_chars() <= MOST_TEXT).then(_CELL)
+
+
+def _integer(field: OwnField) -> pl.Expr:
+    del field
+    return _number().str.extract(rf"^\+?(-?[0-9]{{1,{_DIGITS}}})(?:[.,]0+)?$").cast(pl.Int64)
+
+
+def _decimal(field: OwnField) -> pl.Expr:
+    places = field.decimals
+    # Zeros after the last place say nothing.
+    groups = _number().str.extract_groups(
+        rf"^\+?(-?[0-9]{{1,{_DIGITS}}})(?:[.,]([0-9]{{0,{places}}})0*)?$"
+    )
+    behind = groups.struct.field("2").fill_null("").str.pad_end(places, "0")
+    whole_ = groups.struct.field("1")
+    text = whole_ + "." + behind if places else whole_
+    return text.str.to_decimal(scale=places).cast(pl.Decimal(_DIGITS + 6, places))
+
+
+def _number() -> pl.Expr:
+    """The text without a quotation mark in front, and without spaces between thousands."""
+    text = _CELL.str.strip_prefix("'")
+    return pl.when(text.str.contains(_GROUPED)).then(text.str.replace_all(" ", "")).otherwise(text)
+
+
+def _yes_or_no(field: OwnField) -> pl.Expr:
+    del field
+    return _folded(_CELL).replace_strict(_YES_OR_NO, default=None, return_dtype=pl.String)
+
+
+def _choice(field: OwnField) -> pl.Expr:
+    return _folded(_CELL).replace_strict(
+        _by_key(field.rule.choices or ()), default=None, return_dtype=pl.String
+    )
+
+
+_MEANINGS: Final[Mapping[str, Callable[[OwnField], pl.Expr]]] = {
+    "text": _text,
+    "integer": _integer,
+    "decimal": _decimal,
+    "yes/no": _yes_or_no,
+    "choice": _choice,
+}
+
+
+def _at_least(limit: object, dtype: pl.DataType) -> pl.Expr:
+    return _measured(dtype) >= pl.lit(limit)
+
+
+def _at_most(limit: object, dtype: pl.DataType) -> pl.Expr:
+    return _measured(dtype) <= pl.lit(limit)
+
+
+def _measured(dtype: pl.DataType) -> pl.Expr:
+    return _CELL.str.len_chars() if dtype == pl.String else _CELL
+
+
+def _matches(pattern: str, _: pl.DataType) -> pl.Expr:
+    # The engine's time is linear in the text; a text that is longer than any value has none.
+    return (_CELL.str.len_chars() <= MOST_TEXT) & _CELL.str.contains(whole(pattern))
+
+
+#: The checks of a rule, by their name in ``Rule`` and in the problem's code.
+_CHECKS: Final[Mapping[str, Callable[..., pl.Expr]]] = {
+    "choices": _matches,
+    "pattern": _matches,
+    "least": _at_least,
+    "most": _at_most,
+}
+
+
+def _spelt(values: pl.Series, choices: tuple[str, ...]) -> pl.Series:
+    """Each value as the choices spell it; null where it is none of them."""
+    frame = values.to_frame("cell")
+    return frame.select(
+        _folded(_CELL).replace_strict(_by_key(choices), default=None, return_dtype=pl.String)
+    ).to_series()
+
+
+def _by_key(choices: tuple[str, ...]) -> dict[str, str]:
+    return {key(choice): choice for choice in choices}
+
+
+def _folded(texts: pl.Expr) -> pl.Expr:
+    return texts.str.normalize("NFKD").str.to_lowercase().str.replace_all(r"[^\pL\pN]+", "")
+
+
+def _with_doubt(found: Understood, before: pl.Series, code: str) -> Understood:
+    """Add a doubt where there was something before, and there is no value now."""
+    is_lost = before.is_not_null() & found.values.is_null() & found.doubts.is_null()
+    said = pl.select(pl.when(is_lost).then(pl.lit(code))).to_series()
+    return Understood(found.values, found.doubts.fill_null(said))
+
+
+def _nothing(texts: pl.Series) -> pl.Series:
+    return pl.Series([None], dtype=pl.String).new_from_index(0, len(texts))
+
+
+def _null(values: pl.Series) -> pl.Series:
+    return pl.Series([None], dtype=values.dtype)
