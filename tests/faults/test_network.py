@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, quote, unquote, urlsplit
@@ -207,3 +208,15 @@ async def test_a_merge_that_takes_long_or_waits_for_a_lock_is_not_ended(settings
         holding.rollback()
         async with asyncio.timeout(SOON_S):
             await waiting
+
+
+async def test_a_connection_that_is_closed_is_watched_no_more(settings: Settings) -> None:
+    before = threading.active_count()
+    for _ in range(5):
+        with connect(settings.database_address, answer_s=3600) as connection:
+            connection.execute("SELECT 1")
+
+    async def are_ended() -> bool:
+        return threading.active_count() <= before
+
+    await until(are_ended)

@@ -27,6 +27,7 @@ from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+    from uuid import UUID
 
     from rollbook.backends.database import Pool
     from rollbook.config import Settings
@@ -283,3 +284,32 @@ async def test_the_stores_clock_is_that_by_which_it_dates_files(system: System) 
     difference = await system.store.now() - dt.datetime.now(dt.UTC)
     assert abs(difference.total_seconds()) < 60
     assert set(await system.store.installations()) == {await store_proof.prove(system)}
+
+
+async def test_a_store_that_hangs_uses_up_no_connection_to_postgresql(
+    system: System, make_user: MakeUser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a few uploads leave every other request without one."""
+    user = await make_user()
+    goes_on, asked = asyncio.Event(), 0
+    there = FileStore.is_of
+
+    async def hangs(store: FileStore, installation: UUID) -> bool:
+        nonlocal asked
+        asked += 1
+        await goes_on.wait()
+        return await there(store, installation)
+
+    async def are_asked() -> bool:
+        return asked == len(sending) or system.pool.get_stats().get("requests_waiting", 0) > 0
+
+    monkeypatch.setattr(FileStore, "is_of", hangs)
+    sending = [
+        asyncio.create_task(sent(system, user, csv_file(rows)))
+        for rows in range(3, 5 + system.pool.max_size)
+    ]
+    await until(are_asked)
+    async with asyncio.timeout(5):
+        assert (await lookup.queue_stats(system, user))["waiting"] == 0
+    goes_on.set()
+    assert len(set(await asyncio.gather(*sending))) == len(sending)

@@ -29,6 +29,8 @@ class WatchedConnection(psycopg.Connection[Any]):
 
     #: Since when an answer is waited for, by the monotonic clock; None while none is.
     waiting_since: float | None = None
+    #: Ends the watch.
+    is_done: threading.Event | None = None
 
     def wait(self, gen: PQGen[Answer], *args: Any, **more: Any) -> Answer:
         """Wait for an answer; raises ``OperationalError`` where the connection is ended."""
@@ -37,6 +39,12 @@ class WatchedConnection(psycopg.Connection[Any]):
             return super().wait(gen, *args, **more)
         finally:
             self.waiting_since = None
+
+    def close(self) -> None:
+        """Close the connection, and end the thread that watches it."""
+        super().close()
+        if self.is_done is not None:
+            self.is_done.set()
 
 
 def watch(
@@ -50,21 +58,24 @@ def watch(
             be asked now.
         answer_s: seconds of waiting after which the server is asked, again and again.
     """
-    threading.Thread(target=_watch, args=(connection, is_at_work, answer_s), daemon=True).start()
+    done = connection.is_done = threading.Event()
+    arguments = (connection, done, is_at_work, answer_s)
+    threading.Thread(target=_watch, args=arguments, daemon=True).start()
 
 
 def _watch(
-    connection: WatchedConnection, is_at_work: Callable[[int], bool | None], answer_s: float
+    connection: WatchedConnection,
+    done: threading.Event,
+    is_at_work: Callable[[int], bool | None],
+    answer_s: float,
 ) -> None:
-    while not connection.closed:
-        time.sleep(answer_s / 2)
+    while not done.wait(answer_s / 2):
         since = connection.waiting_since
         if since is None or time.monotonic() - since < answer_s:
             continue
-        pid = connection.info.backend_pid
-        # Only where it is still the same answer that is waited for.
-        if is_at_work(pid) is False and connection.waiting_since == since:
-            with suppress(OSError, psycopg.Error):
+        with suppress(OSError, psycopg.Error):  # it has been closed meanwhile
+            is_lost = is_at_work(connection.info.backend_pid) is False
+            if is_lost and connection.waiting_since == since:  # it is still the same wait
                 _end(connection.fileno())
 
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from rollbook.backends.database import UNAVAILABLE
+from rollbook.backends.database import UNAVAILABLE, fetch_one, queries
 from rollbook.errors import WrongStoreError
-from rollbook.service import clocks, store_proof
+from rollbook.service import store_proof
 from rollbook.telemetry import metrics
 
 if TYPE_CHECKING:
@@ -24,8 +24,10 @@ STORE_S = 60.0
 #: Seconds between two rounds of checks.
 LOOK_S = 3.0
 PARTS = ("database", "store", "scratch")
+READ_ONLY = "PostgreSQL takes no changes right now (it is read-only)."
 NO_STORE = "The file store doesn't answer."
 
+_SQL = queries("sessions")
 log = structlog.get_logger(__name__)
 
 
@@ -79,10 +81,10 @@ class Fitness:
 
     async def _database(self) -> str | None:
         try:
-            await clocks.now(self._system.pool)
+            row = await fetch_one(self._system.pool, _SQL["is_read_only"])
         except UNAVAILABLE:
             return "PostgreSQL doesn't answer."
-        return None
+        return READ_ONLY if row is not None and row["is_read_only"] else None
 
     async def _store(self) -> str | None:
         if time.monotonic() < self._store_good_until and "store" not in self._problems:
