@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from rollbook import __version__
 from rollbook.cli import failures
@@ -24,30 +24,67 @@ from rollbook.cli.output import ReaderGoneError, drop_output, err, out
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Module and function, or group of commands, of each command.
+#: Module, function or group of commands, and help of each command. The list of commands is made of
+#: this alone; a test compares it with the functions.
 _PLACES = {
-    "demo": ("demo", "demo"),
-    "up": ("processes", "up"),
-    "serve": ("processes", "serve"),
-    "worker": ("processes", "worker"),
-    "watch": ("processes", "watch"),
-    "migrate": ("processes", "migrate"),
-    "doctor": ("doctor", "doctor"),
-    "login": ("sign_in", "login"),
-    "logout": ("sign_in", "logout"),
-    "upload": ("uploads", "upload"),
-    "status": ("uploads", "status"),
-    "report": ("uploads", "report"),
-    "history": ("uploads", "history"),
-    "cancel": ("uploads", "cancel"),
-    "retry": ("uploads", "retry"),
-    "undo": ("uploads", "undo"),
-    "queue": ("queue", "app"),
-    "members": ("members", "app"),
-    "sample": ("sample", "sample"),
-    "purge": ("purge", "purge"),
-    "users": ("users", "app"),
-    "keys": ("keys", "app"),
+    "demo": (
+        "demo",
+        "demo",
+        "Send a synthetic file through the whole system, on a temporary database.",
+    ),
+    "up": (
+        "processes",
+        "up",
+        "Run everything: engines (unless you have your own), API, worker and folder watcher.",
+    ),
+    "serve": ("processes", "serve", "Run only the API (add workers with `rollbook worker`)."),
+    "worker": (
+        "processes",
+        "worker",
+        "Run only a worker; start as many as you like, on any number of machines.",
+    ),
+    "watch": ("processes", "watch", "Watch a folder and take the files from it."),
+    "migrate": ("processes", "migrate", "Migrate the database's schema to the newest revision."),
+    "doctor": (
+        "doctor",
+        "doctor",
+        "Check servers, file store, mail, voter roll and settings, and say what to do.",
+    ),
+    "login": (
+        "sign_in",
+        "login",
+        "Sign in to a server; secrets are asked for or read from standard input.",
+    ),
+    "logout": (
+        "sign_in",
+        "logout",
+        "End the session at the server, and remove it from this machine.",
+    ),
+    "upload": ("uploads", "upload", "Send a file; a worker runs its job."),
+    "status": ("uploads", "status", "Show how far an upload is, and what became of its rows."),
+    "report": ("uploads", "report", "Download an upload's report, or its refused rows."),
+    "history": ("uploads", "history", "List uploads, newest first."),
+    "cancel": (
+        "uploads",
+        "cancel",
+        "Cancel a waiting or running job; nothing of its file is merged.",
+    ),
+    "retry": ("uploads", "retry", "Retry a failed job; its attempts are counted from 1 again."),
+    "undo": (
+        "uploads",
+        "undo",
+        "Restore members to what they were before an upload; those changed since stay unchanged.",
+    ),
+    "queue": ("queue", "app", "Show and control the queue."),
+    "members": ("members", "app", "Search members, show one, and store members in files."),
+    "sample": ("sample", "sample", "Write a synthetic members' file with typical flaws."),
+    "purge": (
+        "purge",
+        "purge",
+        "Remove everything whose retention has ended; workers do this once a day.",
+    ),
+    "users": ("users", "app", "Add and change accounts."),
+    "keys": ("keys", "app", "Make and revoke keys for programs."),
 }
 
 
@@ -58,7 +95,7 @@ class _Commands(Mapping[str, Any]):
     """
 
     def __getitem__(self, name: str) -> Any:
-        module, attribute = _PLACES[name]
+        module, attribute, _ = _PLACES[name]
         found = getattr(import_module(f"rollbook.cli.{module}"), attribute)
         if isinstance(found, typer.Typer):
             return typer.main.get_group(found)
@@ -74,8 +111,26 @@ class _Commands(Mapping[str, Any]):
 
 
 class _Group(TyperGroup):
+    """Imports the one command that is run; the others are only listed."""
+
     def __init__(self, **more: Any) -> None:
         super().__init__(**{**more, "commands": _Commands()})
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The names of all commands."""
+        del ctx
+        return list(_PLACES)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """A command as help and completion list it."""
+        del ctx
+        found = _PLACES.get(cmd_name)
+        return None if found is None else TyperCommand(cmd_name, help=found[2])
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that is run."""
+        name, listed, rest = super().resolve_command(ctx, args)
+        return name, self.commands[listed.name] if listed is not None else None, rest
 
 
 app = typer.Typer(name="rollbook", no_args_is_help=True, pretty_exceptions_enable=False)

@@ -11,6 +11,7 @@ import pytest
 import typer.main
 from pydantic import SecretStr
 from rich.text import Text
+from typer.core import TyperGroup
 
 from rollbook import __version__, cli
 from rollbook.cli import failures
@@ -156,6 +157,23 @@ def test_the_version_needs_no_slow_import() -> None:
     loaded = _loaded_by("--version")
     assert "rollbook" in loaded
     assert not loaded & (HEAVY | {"httpx", "pydantic"})
+
+
+@pytest.mark.parametrize("asked", ["--help", "nonsense"])
+def test_the_list_of_commands_imports_none_of_them(asked: str) -> None:
+    loaded = _loaded_by(asked)
+    assert not loaded & (HEAVY | {"httpx", "pydantic"})
+
+
+def test_the_listed_help_is_the_commands_own() -> None:
+    """Written twice, because the commands take long to import."""
+    group = typer.main.get_command(cli.app)
+    assert isinstance(group, TyperGroup)
+    for name, command in group.commands.items():
+        listed = group.get_command(None, name)
+        assert listed is not None
+        own = (command.help or "").partition("\n\n")[0]
+        assert listed.help == " ".join(own.split()), name
 
 
 @pytest.mark.parametrize("name", ["upload", "queue stats"])
