@@ -85,14 +85,15 @@ class NotificationSettings(BaseSettings):
     def _over_https(cls, url: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         if url is None:
             return None
-        parts = urlsplit(url.get_secret_value())
+        text = url.get_secret_value()
+        parts = urlsplit(text)
         is_private = parts.scheme == "http" and info.data.get("webhook_allowed_networks")
         if parts.hostname is None or parts.username or not (parts.scheme == "https" or is_private):
             raise ValueError(
                 "a webhook's address must begin with https:// and have no user in it; http:// is "
                 "only for ROLLBOOK_WEBHOOK_ALLOWED_NETWORKS"
             )
-        return url
+        return SecretStr(parts.scheme + text[len(parts.scheme) :])
 
     @field_validator("webhook_secret")
     @classmethod

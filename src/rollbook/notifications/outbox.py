@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, LiteralString
+from typing import TYPE_CHECKING, Any, Final, Literal, LiteralString
 
 from rollbook.backends.database import queries
 from rollbook.model import OUTCOMES, RESULTS
+from rollbook.service.due import pause_s
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 Channel = Literal["email", "webhook", "office_webhook"]
 #: ``verified``: the report of a completed upload was rewritten with the voter roll's answers.
 Kind = Literal["completed", "failed", "cancelled", "verified"]
+
+#: Seconds between two looks while nobody is to be notified of anything.
+UNAWAITED_S: Final = 5.0
 
 _SQL = queries("notifications")
 
@@ -89,12 +93,17 @@ async def claim(pool: Pool, channels: Iterable[Channel], *, lease_s: float) -> N
     return Notification.from_row(row) if row else None
 
 
-async def next_due_in_s(pool: Pool, channels: Iterable[Channel]) -> float | None:
-    """Seconds until the next notification is due; None when none is waiting."""
+async def next_look_in_s(pool: Pool, channels: Iterable[Channel]) -> float:
+    """Seconds until the next look for a due notification.
+
+    Longer where nothing can become due meanwhile: no mail is sent and no office has a webhook.
+    """
     parameters = {"channels": list(channels)}
     async with pool.connection() as connection:
         row = await (await connection.execute(_SQL["next_due"], parameters)).fetchone()
-    return row["due_in_s"] if row else None
+    if row is None or (row["due_in_s"] is None and not row["is_awaited"]):
+        return UNAWAITED_S
+    return pause_s(row["due_in_s"])
 
 
 async def note_delivered(pool: Pool, notification: Notification, status: int | None) -> None:

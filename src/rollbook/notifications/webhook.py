@@ -11,11 +11,12 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 import socket
 import ssl
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import httpcore
 
@@ -39,6 +40,9 @@ _CLOUDS = (IPv4Network("168.63.129.16/32"), IPv4Network("192.0.0.0/24"))
 _GIVEN_OUT = IPv6Network("2000::/3")
 #: The last 32 bits of these are an IPv4 address, to which a gateway passes packets on (RFC 6052).
 _NAT64 = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
+#: A part of a host's name (RFC 1123, section 2.1); some have an underscore all the same.
+_LABEL: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?", re.IGNORECASE)
+_NAME_LENGTH: Final = 253
 #: The longest pause that a receiver can ask for.
 LONGEST_WAIT_S = 12 * 3600.0
 
@@ -220,6 +224,23 @@ def is_public(address: Address) -> bool:
     if isinstance(meant, IPv6Address):
         return meant in _GIVEN_OUT
     return not any(meant in network for network in _CLOUDS)
+
+
+def is_host(name: str) -> bool:
+    """Whether a text is an address, or may be a host's name.
+
+    A name whose last part is a number is none: resolvers read such texts as IPv4 addresses in odd
+    spellings (0x7f.1, 2130706433).
+    """
+    try:
+        ip_address(name)
+    except ValueError:
+        labels = name.removesuffix(".").split(".")
+        last = labels[-1].lower()
+        is_number = last.isdigit() or re.fullmatch(r"0x[0-9a-f]*", last) is not None
+        has_room = len(name.removesuffix(".")) <= _NAME_LENGTH
+        return has_room and not is_number and all(map(_LABEL.fullmatch, labels))
+    return True
 
 
 def _meant(address: Address) -> Address:

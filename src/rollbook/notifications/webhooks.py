@@ -22,7 +22,7 @@ from rollbook.errors import (
     NotificationRefusedError,
 )
 from rollbook.notifications.outbox import Kind
-from rollbook.notifications.webhook import Guard, Target
+from rollbook.notifications.webhook import Guard, Target, is_host
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -52,7 +52,7 @@ async def add(system: System, user: User, *, url: str, events: Collection[Kind])
         NotAllowedError: it is a private one, and the office isn't national.
         ConflictError: the office has as many as the settings allow.
     """
-    check_url(system.settings, user, url)
+    url = checked_url(system.settings, user, url)
     secret = secrets.token_bytes(SECRET_BYTES)
     place = {"province": user.scope.province, "municipality": user.scope.municipality}
     parameters = {
@@ -127,7 +127,7 @@ async def change(
     """
     before = await get(system, user, webhook_id)
     if url is not None:
-        check_url(system.settings, user, url, is_national=before["province"] is None)
+        url = checked_url(system.settings, user, url, is_national=before["province"] is None)
     secret = secrets.token_bytes(SECRET_BYTES) if new_secret else None
     parameters = {
         "id": webhook_id,
@@ -219,14 +219,17 @@ async def target(system: System, webhook_id: UUID) -> Target:
     return Target(row["url"], keys, _networks(system.settings, is_national=row["is_national"]))
 
 
-def check_url(settings: Settings, user: User, url: str, *, is_national: bool | None = None) -> None:
-    """Refuse an address to which nothing could be sent.
+def checked_url(
+    settings: Settings, user: User, url: str, *, is_national: bool | None = None
+) -> str:
+    """An address to which something can be sent, with its scheme in small letters.
 
     A name is looked up at each delivery and not here: what it leads to may change. ``is_national``
     says whose webhook it is; None: the user's office's.
 
     Raises:
-        InvalidRequestError: it is no address, isn't encrypted, or has a user in it.
+        InvalidRequestError: it is no address, names no host that there can be, isn't encrypted, or
+            has a user in it.
         NotAllowedError: it names an address that the office's webhooks may not reach.
     """
     if is_national is None:
@@ -241,6 +244,7 @@ def check_url(settings: Settings, user: User, url: str, *, is_national: bool | N
     is_encrypted = parts.scheme == "https"
     if not (
         parts.hostname
+        and is_host(parts.hostname)
         and has_port
         and is_plain
         and not parts.username
@@ -248,19 +252,21 @@ def check_url(settings: Settings, user: User, url: str, *, is_national: bool | N
         and (is_encrypted or (parts.scheme == "http" and networks))
     ):
         raise InvalidRequestError(
-            "A webhook's address begins with https://, has at most "
+            "A webhook's address begins with https:// and the name of a host, has at most "
             f"{URL_LENGTH} plain characters, and no user, space or # in it. Nothing was changed."
         )
+    url = parts.scheme + url[len(parts.scheme) :]
     try:
         address = ip_address(parts.hostname)
     except ValueError:
-        return
+        return url
     if not Guard(networks, is_encrypted=is_encrypted).may_reach(address):
         raise NotAllowedError(
             "The webhook's address is private, this machine's or a cloud's own, so nothing was "
             "changed. An operator can allow a network, for national webhooks, with "
             "ROLLBOOK_WEBHOOK_ALLOWED_NETWORKS."
         )
+    return url
 
 
 def _networks(settings: Settings, *, is_national: bool) -> tuple[Any, ...]:

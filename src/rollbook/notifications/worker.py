@@ -9,7 +9,7 @@ import structlog
 
 from rollbook.errors import NotificationError, NotificationRefusedError
 from rollbook.notifications import mail, outbox, webhook, webhooks
-from rollbook.service.due import pause_s, work_on_due
+from rollbook.service.due import work_on_due
 from rollbook.telemetry import logs, metrics
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ async def deliver_due(system: System, stop: asyncio.Event) -> None:
         channels = settings.notification_channels
         if (found := await outbox.claim(system.pool, channels, lease_s=lease_s)) is not None:
             return found
-        return pause_s(await outbox.next_due_in_s(system.pool, channels))
+        return await outbox.next_look_in_s(system.pool, channels)
 
     async def deliver(notification: Notification) -> None:
         with structlog.contextvars.bound_contextvars(notification=notification.id):

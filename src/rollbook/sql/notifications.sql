@@ -46,8 +46,10 @@ RETURNING n.id, n.kind, n.channel, n.created_at, n.tries, n.webhook_id,
 
 -- name: next_due
 -- Seconds until the next notification becomes due; null when none does. One that is due already is
--- being claimed by another worker.
-SELECT extract(epoch FROM min(due_at) - now())::float8 AS due_in_s
+-- being claimed by another worker. is_awaited: whether the next end of an upload may record one.
+SELECT extract(epoch FROM min(due_at) - now())::float8 AS due_in_s,
+       %(channels)s::text[] <> '{office_webhook}' OR EXISTS (SELECT FROM webhooks WHERE is_active)
+           AS is_awaited
 FROM notifications
 WHERE delivered_at IS NULL AND given_up_at IS NULL AND due_at > now()
   AND channel = ANY(%(channels)s);

@@ -9,11 +9,13 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from pydantic import SecretStr
 
 from rollbook.accounts import audit
 from rollbook.accounts.users import issue_token
 from rollbook.api.app import create_app
 from rollbook.backends.database import fetch_all
+from rollbook.config.notifications import NotificationSettings
 from rollbook.errors import (
     ConflictError,
     InvalidRequestError,
@@ -21,7 +23,7 @@ from rollbook.errors import (
     NotFoundError,
 )
 from rollbook.model import Role, User
-from rollbook.notifications import webhooks
+from rollbook.notifications import outbox, webhooks
 from rollbook.notifications.webhooks import KINDS
 from rollbook.service.system import open_system
 from rollbook.uploads import control
@@ -228,6 +230,19 @@ async def test_what_waits_for_a_webhook_goes_with_it(
         await webhooks.deliver_again(system, user, webhook_id, row["id"])
 
 
+async def test_workers_look_rarely_while_nobody_is_to_be_notified(
+    system: System, make_user: MakeUser
+) -> None:
+    user = await make_user()
+    channels: tuple[outbox.Channel, ...] = ("office_webhook",)
+    assert await outbox.next_look_in_s(system.pool, channels) == outbox.UNAWAITED_S
+    assert await outbox.next_look_in_s(system.pool, ("office_webhook", "email")) <= 1
+    webhook_id, _ = await added(system, user, "https://hooks.invalid/")
+    assert await outbox.next_look_in_s(system.pool, channels) <= 1
+    await webhooks.change(system, user, webhook_id, is_active=False)
+    assert await outbox.next_look_in_s(system.pool, channels) == outbox.UNAWAITED_S
+
+
 # --- where nothing is sent ------------------------------------------------------------------------
 
 
@@ -261,7 +276,13 @@ async def test_a_name_is_looked_up_when_something_is_sent_and_leads_to_no_privat
     system: System, settings: Settings, make_user: MakeUser, receiver: WebhookReceiver, host: str
 ) -> None:
     office, operator = await make_user(Role.PROVINCE_ADMIN, "GP"), await make_user()
-    webhook_id, _ = await added(system, office, f"https://{host}:{receiver.port}/hook")
+    webhook_id, _ = await added(system, office, "https://localhost/hook")
+    if host != "localhost":
+        with pytest.raises(InvalidRequestError):
+            await added(system, office, f"https://{host}/hook")
+    url = f"https://{host}:{receiver.port}/hook"
+    async with system.pool.connection() as connection:
+        await connection.execute("UPDATE webhooks SET url = %s WHERE id = %s", (url, webhook_id))
     async with delivering(system):
         await cancelled(system, office, operator)
         await tried(settings)
@@ -273,11 +294,47 @@ async def test_a_name_is_looked_up_when_something_is_sent_and_leads_to_no_privat
 @pytest.mark.parametrize(
     "url",
     [
+        "https://hooks.example.org./", "https://xn--hks-una.example/", "https://hooks_1.example.org/",
+        "https://8.8.8.8/", "https://[2001:4860:4860::8888]:8443/", "https://123.example.org/?a=b",
+    ],
+)  # fmt: skip
+async def test_what_may_be_an_address_is_taken(
+    system: System, make_user: MakeUser, url: str
+) -> None:
+    user = await make_user()
+    webhook_id, _ = await added(system, user, url)
+    assert (await webhooks.get(system, user, webhook_id))["url"] == url
+
+
+async def test_a_scheme_in_capitals_is_sent_to(
+    system: System, settings: Settings, make_user: MakeUser, receiver: WebhookReceiver
+) -> None:
+    operator = await make_user()
+    await added(system, operator, address(receiver).replace("http:", "HTTP:"))
+    async with delivering(system):
+        await cancelled(system, operator, operator)
+        await tried(settings)
+    assert len(receiver.requests) == 1
+    of_settings = NotificationSettings(
+        webhook_url=SecretStr("HTTPS://hooks.example.org/A"),
+        webhook_secret=SecretStr("whsec_" + "a" * 32),
+    )
+    assert of_settings.webhook_url is not None
+    assert of_settings.webhook_url.get_secret_value() == "https://hooks.example.org/A"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
         "ftp://hooks.example.org/", "https://", "hooks.example.org", "https://u:p@hooks.example.org/",
         "https://hooks.example.org/#a", "https://hooks.example.org/a b", "https://h\u00f6ks.example/",
         "https://hooks.example.org:0/", "https://hooks.example.org:99999/", "https://[::1/",
         "https://hooks.example.org/\r\nHost: a", "file:///etc/passwd", "unix:///run/a.sock",
-        "https://hooks.example.org/" + "a" * 2000,
+        "https://hooks.example.org/" + "a" * 2000, "https://a..b/", "https://-a.example.org/",
+        "https://a-.example.org/", "https://.example.org/", f"https://{'a' * 64}.example.org/",
+        f"https://{'a.' * 127}example.org/", "https://a,b.example.org/", "https://a%2fb.example.org/",
+        "https://2130706433/", "https://0x7f.1/", "https://127.1/", "https://example.123/",
+        "https://[v1.a]/",
     ],
 )  # fmt: skip
 async def test_what_is_no_address_is_refused(system: System, make_user: MakeUser, url: str) -> None:
