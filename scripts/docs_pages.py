@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from rollbook.api.app import create_app
-from rollbook.api.scopes import OPENS
+from rollbook.api.scopes import FIRST_SYSTEM_OPENS, OPENS, Scopes
 from rollbook.config import Settings
 from rollbook.pipeline.columns import REQUIRED, variants
 
@@ -124,13 +124,23 @@ def key_scopes() -> str:
         "# Scopes of each route\n",
         "The scopes of a [key](keys.md) that open each route; one of them is enough. The key's "
         "role and place count besides. Where there is none, the route is for people who sign in.\n",
-        "| route | scopes |",
-        "|---|---|",
+        *_scopes(OPENS),
+        "\n## With the first system's clients\n",
+        "Where `ROLLBOOK_FIRST_SYSTEM_CLIENTS` lets "
+        "[its clients](../how-to/move-from-node.md#the-first-systems-clients) in:\n",
+        *_scopes(FIRST_SYSTEM_OPENS),
     ]
-    for (method, path), opening in sorted(OPENS.items(), key=lambda one: one[0][::-1]):
+    return _page("src/rollbook/api/scopes.py", lines)
+
+
+def _scopes(opens: dict[tuple[str, str], Scopes]) -> list[str]:
+    lines = ["| route | scopes |", "|---|---|"]
+    for (method, path), opening in sorted(opens.items(), key=lambda one: one[0][::-1]):
+        if method == "WEBSOCKET" and ("GET", path) in opens:
+            continue  # the same address by another transport
         scopes = ", ".join(f"`{scope}`" for scope in sorted(opening)) or "none"
         lines.append(f"| `{method.replace('WEBSOCKET', 'GET')} {path}` | {scopes} |")
-    return _page("src/rollbook/api/scopes.py", lines)
+    return lines
 
 
 def messages() -> str:

@@ -203,6 +203,22 @@ def test_only_a_proxys_address_is_not_counted(
     assert door.admit(second)
 
 
+def test_an_ipv6_subscriber_has_one_share(settings: Settings) -> None:
+    """Of 2^64 addresses; an IPv4 address has the same share in both of its spellings."""
+    door = Door(settings.model_copy(update={"connections_per_address": 1}), None)
+    for first, second, other in (
+        ("2001:db8::1", "2001:db8::ffff:2", "2001:db8:0:1::1"),
+        ("fe80::1%eth0", "fe80::2%eth0", "fe80:0:0:1::1%eth0"),
+        ("192.0.2.1", "::ffff:192.0.2.1", "192.0.2.2"),
+    ):
+        held = _Transport(first)
+        assert door.admit(held)
+        assert not door.admit(_Transport(second))
+        assert door.admit(_Transport(other))
+        door.release(held)
+        assert door.admit(_Transport(second))
+
+
 class _Transport(asyncio.BaseTransport):
     def __init__(self, address: str) -> None:
         super().__init__({"peername": (address, 4711)})

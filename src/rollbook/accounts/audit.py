@@ -109,12 +109,12 @@ def network_of(address: str | None) -> str:
     """An address as one subscriber's: in IPv6 its network of 64 bits."""
     given = address or ""
     try:
-        parsed = ip_address(given)
+        parsed = ip_address(given.partition("%")[0])
     except ValueError:
         return given[:64]
     if parsed.version == 6 and parsed.ipv4_mapped is None:
         return f"{int(parsed) >> 64:x}::/64"
-    return str(parsed)
+    return str(getattr(parsed, "ipv4_mapped", None) or parsed)
 
 
 #: The origin of the current request, command or service.

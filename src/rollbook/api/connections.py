@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from rollbook.accounts.audit import network_of
+
 if TYPE_CHECKING:
     from rollbook.config import Settings
 
@@ -32,7 +34,8 @@ TOO_MANY = "There are too many connections from your address. Nothing was change
 class Door:
     """Counts the connections of each address, and limits them.
 
-    A reverse proxy's address isn't counted: all clients come from there.
+    In IPv6 an address is its network of 64 bits: each subscriber has at least one. A reverse
+    proxy's address isn't counted: all clients come from there.
     """
 
     def __init__(self, settings: Settings, trusted: str | list[str] | None) -> None:
@@ -51,7 +54,7 @@ class Door:
         peer = transport.get_extra_info("peername")
         if not isinstance(peer, tuple) or self._is_trusted(str(peer[0])):
             return True
-        address = str(peer[0])
+        address = network_of(str(peer[0]))
         if self._count[address] >= self._most:
             log.warning("too many connections of one address", connections=self._count[address])
             return False

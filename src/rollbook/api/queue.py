@@ -98,10 +98,15 @@ async def workers(system: SystemParam, _: OperatorParam) -> Answer[list[WorkerSt
 
 
 @router.post("/retry/{job_id}", **audited("retry", 404, 409))
-async def retry(job_id: UUID, system: SystemParam, user: OperatorParam) -> Answer[UploadStatus]:
+async def retry(
+    job_id: UUID, system: SystemParam, user: OperatorParam, forecaster: ForecasterParam
+) -> Answer[UploadStatus]:
     """Retry a failed upload; its attempts are counted from 1 again."""
     await control.retry(system, user, job_id)
-    data = UploadStatus.of(await lookup.get(system, user, job_id))
+    upload = await lookup.get(system, user, job_id)
+    position = await lookup.position(system, upload)
+    [estimate] = await forecaster.estimates([upload])
+    data = UploadStatus.of(upload, queue_position=position, **estimate.facts())
     return Answer(message="The upload waits for another run.", data=data)
 
 

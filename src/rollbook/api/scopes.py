@@ -107,6 +107,16 @@ OPENS: Final[dict[tuple[str, str], Scopes]] = {
     ("GET", f"{_UPLOADS}/undo/{{job_id}}/kept"): OPERATE,
     ("GET", f"{_UPLOADS}/undo/{{job_id}}/kept.csv"): OPERATE,
 }
+#: With ROLLBOOK_FIRST_SYSTEM_CLIENTS besides. A connection of Socket.IO begins with one of two.
+FIRST_SYSTEM_OPENS: Final[dict[tuple[str, str], Scopes]] = {
+    ("GET", "/socket.io"): READ,
+    ("WEBSOCKET", "/socket.io"): READ,
+    ("GET", f"{_UPLOADS}/reports/metadata"): READ,
+    ("GET", f"{_UPLOADS}/reports/date-range"): READ,
+    ("GET", f"{_UPLOADS}/reports/{{job_id:uuid}}/metadata"): READ,
+    ("POST", f"{_UPLOADS}/reports/cleanup-orphaned"): OPERATE,
+}
+_ALL: Final = OPENS | FIRST_SYSTEM_OPENS
 
 
 def check(connection: HTTPConnection, session: Session) -> None:
@@ -118,7 +128,7 @@ def check(connection: HTTPConnection, session: Session) -> None:
     given = session.scopes or frozenset()
     method = connection.scope.get("method", "WEBSOCKET")
     route = ("GET" if method == "HEAD" else method, route_of(connection.scope))
-    opening = OPENS.get(route, PEOPLE)
+    opening = _ALL.get(route, PEOPLE)
     if opening & given:
         return
     if not opening:

@@ -74,6 +74,9 @@ class BoundSettings(BaseSettings):
     idle_connection_s: Positive = 5
     #: Connections of one address at a time; a trusted reverse proxy's aren't counted.
     connections_per_address: Positive = 500
+    #: Connections of Socket.IO that haven't signed in yet: all at a time, and those of one address.
+    strangers: Positive = 1000
+    strangers_per_address: Positive = 100
     #: Seconds that are waited for the body of a request at most, and bytes a second that it must
     #: bring on average, once that was waited for longer than the last.
     body_timeout_s: Seconds = 3600

@@ -99,6 +99,12 @@ class Forecast:
     #: Were there more waiting uploads than are played forward?
     is_cut: bool = False
 
+    def knows(self, upload_ids: Iterable[UUID]) -> bool:
+        """Was each of these uploads among the waiting ones?"""
+        if self.all_unknown is not None or self.is_cut:
+            return True  # as far as that can be said
+        return all(one in self.starts_s or one in self.unknown for one in upload_ids)
+
     def of(self, upload_id: UUID) -> Estimate:
         """The estimate for an upload that waits."""
         if self.all_unknown is not None:
@@ -131,9 +137,12 @@ class Forecaster:
         Raises:
             psycopg.OperationalError, psycopg_pool.PoolTimeout: PostgreSQL doesn't answer.
         """
-        if not any(upload["status"] == "pending" for upload in uploads):
+        waiting = [upload["id"] for upload in uploads if upload["status"] == "pending"]
+        if not waiting:
             return [Estimate()] * len(uploads)
         forecast = await self.latest()
+        if not forecast.knows(waiting):  # one was sent or retried since
+            forecast = await self.latest(is_fresh=True)
         return [
             forecast.of(upload["id"]) if upload["status"] == "pending" else Estimate()
             for upload in uploads

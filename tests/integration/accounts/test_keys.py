@@ -20,7 +20,7 @@ from rollbook import clock
 from rollbook.accounts import audit, keys, sessions, users
 from rollbook.accounts.users import issue_token
 from rollbook.api.app import create_app
-from rollbook.api.scopes import OPENS
+from rollbook.api.scopes import FIRST_SYSTEM_OPENS, OPENS
 from rollbook.backends.database import fetch_all
 from rollbook.cli import app as command
 from rollbook.config import Settings, environment_for
@@ -175,7 +175,7 @@ async def test_a_key_has_a_name_and_an_end_within_the_limit(
 
 def _guarded() -> set[tuple[str, str]]:
     """The routes that want somebody who is known."""
-    document = create_app(Settings(_env_file=None))
+    document = create_app(Settings(_env_file=None, first_system_clients=True))
     found = set()
     for route in iter_route_contexts(document.routes):
         assert route.path is not None
@@ -193,14 +193,17 @@ def _wants_bearer(dependant: Any) -> bool:
 
 
 def test_the_table_of_scopes_has_every_route_and_no_other() -> None:
-    assert set(OPENS) == _guarded(), "src/rollbook/api/scopes.py says which scope opens each route"
+    assert {*OPENS, *FIRST_SYSTEM_OPENS} == {*_guarded(), ("GET", "/socket.io")}, (
+        "src/rollbook/api/scopes.py says which scope opens each route"
+    )
 
 
 async def test_every_route_is_open_to_its_scopes_and_to_no_other(
     system: System, settings: Settings, make_user: MakeUser
 ) -> None:
     maker = await make_user()
-    app = create_app(settings.model_copy(update={"requests_per_minute": 100_000}))
+    changes = {"requests_per_minute": 100_000, "first_system_clients": True}
+    app = create_app(settings.model_copy(update=changes))
     made = [(frozenset({scope}), (await key_of(system, maker, [scope]))[1]) for scope in KEY_SCOPES]
     tried = 0
     async with (
@@ -209,7 +212,9 @@ async def test_every_route_is_open_to_its_scopes_and_to_no_other(
             transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url="http://test"
         ) as client,
     ):
-        for (method, path), opening in OPENS.items():
+        for (method, path), opening in (OPENS | FIRST_SYSTEM_OPENS).items():
+            if path == "/socket.io":
+                continue  # tests/integration/live/test_socket_io.py
             for scopes, key in made:
                 if method == "WEBSOCKET" or (path.endswith("/events") and scopes & opening):
                     continue  # below

@@ -11,11 +11,11 @@ import pytest
 from socketio.exceptions import ConnectionError as NotConnectedError
 from websockets.asyncio.client import connect
 
-from rollbook.accounts import users
+from rollbook.accounts import keys, users
 from rollbook.accounts.users import issue_token
 from rollbook.api.first_system.socket_io import MOST_BYTES
 from rollbook.backends.redis import make_client
-from rollbook.model import Role, User
+from rollbook.model import KeyScope, Role, User
 from rollbook.uploads import control
 from tests.files import csv_file, members
 from tests.integration.live.test_live import short_token, tell_progress
@@ -26,6 +26,7 @@ from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+    from uuid import UUID
 
     from rollbook.config import Settings
     from rollbook.service.system import System
@@ -398,18 +399,74 @@ async def test_who_does_not_sign_in_is_let_go(
         assert not io_of(site)._strangers
 
 
-async def test_strangers_have_so_many_connections(
-    site: Site, settings: Settings, make_user: MakeUser, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_strangers_have_so_many_connections(settings: Settings, make_user: MakeUser) -> None:
     token = token_of(settings, await make_user())
-    async with listening(site.host, token, "websocket"), httpx.AsyncClient() as http:
-        monkeypatch.setattr("rollbook.api.first_system.socket_io.MOST_STRANGERS", 2)
-        address = f"http://{site.host}/socket.io/?EIO=4&transport=polling"
-        answers = [(await http.get(address)).status_code for _ in range(3)]
+    few = quick(settings, strangers=2)
+    async with Site(few) as site, listening(site.host, token, "websocket"):
+        async with httpx.AsyncClient() as http:
+            address = f"http://{site.host}/socket.io/?EIO=4&transport=polling"
+            answers = [(await http.get(address)).status_code for _ in range(3)]
         assert answers == [200, 200, 503]
         with pytest.raises(NotConnectedError):
             async with listening(site.host, token, "websocket"):
                 pass
+
+
+async def test_strangers_of_one_address_leave_room_for_others(
+    settings: Settings, make_user: MakeUser
+) -> None:
+    token = token_of(settings, await make_user())
+    few = quick(settings, strangers=3, strangers_per_address=1)
+    async with Site(few) as site, httpx.AsyncClient() as http:
+
+        async def opened(address: str) -> int:
+            """Open a session from an address, as a reverse proxy on this machine says it."""
+            answer = await http.get(
+                f"http://{site.host}/socket.io/?EIO=4&transport=polling",
+                headers={"X-Forwarded-For": address},
+            )
+            return answer.status_code
+
+        assert await opened("192.0.2.1") == 200
+        assert await opened("192.0.2.1") == 429
+        assert await opened("2001:db8::1") == 200
+        assert await opened("2001:db8::2") == 429  # the same subscriber's
+        # Who has signed in is no stranger.
+        async with (
+            listening(site.host, token, "polling"),
+            listening(site.host, token, "websocket"),
+            listening(site.host, token, "polling"),
+        ):
+            assert await opened("192.0.2.1") == 429
+
+
+async def test_a_key_that_reads_hears_what_it_sent(
+    site: Site, system: System, make_user: MakeUser
+) -> None:
+    maker = await make_user()
+
+    async def key_of(scope: KeyScope) -> tuple[UUID, str]:
+        made, key = await keys.make(
+            system.pool, system.settings, maker, name="a program", scopes=[scope]
+        )
+        return made["key_id"], key
+
+    _, narrow = await key_of("upload")
+    key_id, key = await key_of("read")
+    for transport in ("polling", "websocket"):
+        with pytest.raises(NotConnectedError):
+            async with listening(site.host, narrow, transport):
+                pass
+    colleagues = await sent(system, maker, csv_file(1))
+    async with listening(site.host, key, "polling") as ear:
+        program = (await keys.session(system.pool, key)).user
+        job_id = await sent(system, program, csv_file(2))
+        await ear.until("queue_position_update", job_id)
+        assert ear.jobs() == {str(job_id)}
+        followed = await ear.call("subscribe_bulk_upload_job", {"job_id": str(colleagues)})
+        assert followed["success"] is True
+        await keys.revoke(system.pool, maker, key_id)
+        await ear.end()
 
 
 async def test_odd_bodies_of_polling_clients_do_no_harm(

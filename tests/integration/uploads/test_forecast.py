@@ -125,6 +125,32 @@ async def test_an_upload_that_ended_or_runs_has_no_estimate_and_no_reason(
     assert waiting_one.unknown == "no_worker"
 
 
+async def test_a_retried_upload_has_its_estimate_at_once(
+    system: System, api: httpx.AsyncClient, settings: Settings, make_user: MakeUser
+) -> None:
+    user = await make_user()
+    api.headers["Authorization"] = f"Bearer {issue_token(settings, user)}"
+    await completed_in(system, user, 30)
+    await worker_of(system, "one", 1)
+    failed = await sent(system, user, csv_file(1))
+    await system.queue.remove(failed)
+    async with system.pool.connection() as connection:
+        await connection.execute(
+            "UPDATE uploads SET status = 'failed', error = 'It broke.', finished_at = now() "
+            "WHERE id = %s", (failed,),
+        )  # fmt: skip
+    first = await sent(system, user, csv_file(2))
+    # This process has a forecast now, in which the failed upload isn't.
+    status = (await api.get(f"{BASE}/status/{first}")).json()["data"]
+    assert status["estimated_wait_seconds"] == pytest.approx(0, abs=2)
+    answer = await api.post(f"{BASE}/queue/retry/{failed}")
+    retried = answer.json()["data"]
+    assert retried["status"] == "pending", answer.text
+    assert retried["queue_position"] in {1, 2}
+    assert retried["estimated_wait_seconds"] == pytest.approx(30, abs=31)
+    assert retried["estimated_start_at"] is not None
+
+
 async def test_a_queue_that_is_away_leaves_the_records_order(
     system: System, make_user: MakeUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:

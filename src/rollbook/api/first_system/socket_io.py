@@ -30,6 +30,7 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from rollbook import clock
+from rollbook.accounts.audit import network_of
 from rollbook.api.access import admitted, the_limits
 from rollbook.api.first_system.events import MOST_JOBS, Listener
 from rollbook.api.live import AUTHENTICATE_S, CLOSE_S, FOREIGN, carry, is_welcome, parts
@@ -67,8 +68,6 @@ BURST: Final = 100
 PER_SECOND: Final = 10
 #: Seconds between two rounds that end connections which don't sign in.
 SWEEP_S: Final = 5.0
-#: Connections that may be open without having signed in.
-MOST_STRANGERS: Final = 1000
 #: Ends after which a client reconnects automatically: to it, they look like a lost connection.
 _LOST: Final = frozenset({RESTART, TOO_SLOW, PART_UNAVAILABLE})
 _NO_TOKEN: Final = "Sign in and send the token in the handshake: auth: {token}."  # noqa: S105
@@ -199,11 +198,24 @@ class SocketIo:
     def _admit(self, connection: HTTPConnection) -> None:
         """Refuse a new connection while too many haven't signed in.
 
+        A session by polling outlives its connections, so the limit on those doesn't count it.
+
         Raises:
-            HTTPException: there are too many.
+            HTTPException: there are too many, of this address or of all.
         """
-        strangers = len(self._server.eio.sockets) - len(self._lines)
-        if "sid" not in connection.query_params and strangers >= MOST_STRANGERS:
+        if "sid" in connection.query_params:
+            return
+        settings = parts(connection)[0].settings
+        strangers = [
+            _address(environ.get("asgi.scope", {}))
+            for one in self._server.eio.sockets
+            if not (environ := self._server.environ.get(one, {})).get(_LINE)
+        ]
+        if strangers.count(_address(connection.scope)) >= settings.strangers_per_address:
+            raise HTTPException(
+                429, "Too many connections from your address have not signed in. Close some."
+            )
+        if len(strangers) >= settings.strangers:
             raise HTTPException(503, "Too many connections have not signed in. Try again soon.")
 
     async def _serve_websocket(
@@ -423,6 +435,12 @@ async def _introduced(connection: HTTPConnection, auth: object) -> Session:
         raise Refused("A part of the system doesn't answer. Try again soon.") from None
     except RollbookError as error:
         raise Refused(error.message) from None
+
+
+def _address(scope: Mapping[str, Any]) -> str:
+    """The network of a connection's client."""
+    client = scope.get("client")
+    return network_of(client[0] if client else None)
 
 
 def _job_id(data: object) -> UUID:
