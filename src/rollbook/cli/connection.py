@@ -36,6 +36,8 @@ BASE = "/api/v1"
 CONNECT_S, ANSWER_S, UPLOAD_ANSWER_S = 10.0, 60.0, 300.0
 #: Pause before the first retry, in seconds; it doubles up to the longest.
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 8.0
+#: Seconds between two tries to renew a token.
+RENEWAL_PAUSE_S = 60.0
 #: Seconds for which a request is retried, where the command doesn't wait for a job.
 SHORT_PATIENCE_S = 10.0
 BUSY = frozenset({429, 502, 503, 504})
@@ -100,6 +102,8 @@ class Connection:
         self.server = server
         self._sign_in = sign_in
         self._is_stored = is_stored
+        #: When a token that is due may be renewed again, by the loop's clock.
+        self._next_renewal = 0.0
         #: Seconds for which a request is retried while the server doesn't answer.
         self.patience_s = SHORT_PATIENCE_S
         #: Whether the server has answered at all in this command.
@@ -244,19 +248,29 @@ class Connection:
         return answer
 
     async def _renew(self) -> None:
-        """Renew the token when half of its time is over."""
+        """Renew the token when half of its time is over.
+
+        The token is good for the other half, so a failure is no reason not to make the request.
+        """
+        now = asyncio.get_running_loop().time()
         if self._sign_in is None or self.server is None or not self._sign_in.is_due:
             return
-        old, self._sign_in = self._sign_in, None  # so that the request below doesn't renew it again
-        response = await self._send("POST", "/auth/renew", repeatable=True)
-        if response.status_code == httpx.codes.UNAUTHORIZED:
-            return  # the request itself will be refused with a sentence
-        signed_in = (await self._read(response)).data
-        token, seconds = str(signed_in["token"]), float(signed_in["expires_in"])
-        self._sign_in = SignIn.of_session(token, old.email, expires_in=seconds)
+        if now < self._next_renewal:
+            return
+        self._next_renewal = now + RENEWAL_PAUSE_S
+        try:
+            response = await self._http.post(f"{BASE}/auth/renew", timeout=CONNECT_S)
+            signed_in = (await self._read(response)).data
+            token, seconds = str(signed_in["token"]), float(signed_in["expires_in"])
+        except (httpx.TransportError, RollbookError):
+            return
+        self._sign_in = SignIn.of_session(token, self._sign_in.email, expires_in=seconds)
         self._http.headers["Authorization"] = f"Bearer {token}"
         if self._is_stored:
-            credentials.store(self.server, self._sign_in, make_current=False)
+            try:
+                credentials.store(self.server, self._sign_in, make_current=False)
+            except RollbookError as error:
+                err.print(f"[yellow]{escape(error.message)}[/]", soft_wrap=True)
 
     # --- one answer --------------------------------------------------------------------------
 

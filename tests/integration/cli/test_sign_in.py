@@ -13,6 +13,7 @@ from rollbook import clock
 from rollbook.accounts.users import issue_token
 from rollbook.cli import credentials
 from rollbook.cli.failures import ExitCode
+from rollbook.errors import ConfigurationError, ServiceUnavailableError
 from tests.conftest import PASSWORD
 from tests.integration.cli.conftest import EMAIL
 
@@ -87,6 +88,39 @@ async def test_a_session_in_use_is_renewed(
     assert second.email == EMAIL
     later(monkeypatch, minutes=20)  # the first token has ended
     assert (await terminal("queue", "stats")).code == 0
+
+
+async def test_a_token_that_can_t_be_renewed_is_used_as_long_as_it_is_good(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await terminal.sign_in()
+    first = credentials.read().servers[terminal.server]
+
+    async def away(*_: object) -> None:
+        raise ServiceUnavailableError("Redis is away.")
+
+    async def odd(*_: object) -> None:
+        raise OSError("a fault of the server")
+
+    later(monkeypatch, minutes=20)
+    for fault in (away, odd):
+        with monkeypatch.context() as patch:
+            patch.setattr("rollbook.api.auth.opened", fault)
+            done = await terminal("queue", "stats")
+        assert (done.code, done.stderr) == (0, "")
+        assert credentials.read().servers[terminal.server] == first
+    # A renewed token that can't be kept is used all the same, and the user learns of it.
+    with monkeypatch.context() as patch:
+        patch.setattr("rollbook.cli.credentials._write", _unwritable)
+        done = await terminal("queue", "stats")
+    assert done.code == 0
+    assert "can't be kept" in done.stderr
+    assert (await terminal("queue", "stats")).code == 0
+    assert credentials.read().servers[terminal.server].token != first.token
+
+
+def _unwritable(*_: object) -> None:
+    raise ConfigurationError("The sign-in can't be kept.")
 
 
 async def test_a_token_of_the_environment_is_used_for_the_named_server_only(
