@@ -130,7 +130,7 @@ class _Group(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command that is run."""
         name, listed, rest = super().resolve_command(ctx, args)
-        return name, self.commands[listed.name] if listed is not None else None, rest
+        return name, self.commands[name] if name is not None and listed is not None else None, rest
 
 
 app = typer.Typer(name="rollbook", no_args_is_help=True, pretty_exceptions_enable=False)
