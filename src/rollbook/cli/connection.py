@@ -259,7 +259,11 @@ class Connection:
             return
         self._next_renewal = now + RENEWAL_PAUSE_S
         try:
-            response = await self._http.post(f"{BASE}/auth/renew", timeout=CONNECT_S)
+            # On a connection of its own: the request's is not broken by whatever happens here.
+            response = await self._http.post(
+                f"{BASE}/auth/renew", headers={"Connection": "close"}, timeout=CONNECT_S
+            )
+            self.has_answered = True
             signed_in = (await self._read(response)).data
             token, seconds = str(signed_in["token"]), float(signed_in["expires_in"])
         except (httpx.TransportError, RollbookError):

@@ -245,6 +245,7 @@ def checked_url(
     if not (
         parts.hostname
         and is_host(parts.hostname)
+        and ("[" in parts.netloc) == (":" in parts.hostname)
         and has_port
         and is_plain
         and not parts.username
