@@ -215,7 +215,13 @@ class MissingColumnsError(FileProblemError, code="missing_columns", title="Colum
 
 
 class SecondTableError(FileProblemError, code="second_table", title="The file holds two tables"):
-    """A second header row follows further down, so the rows below it are another table."""
+    """A second header row follows further down, or a second set of headers in the same row."""
+
+
+class RowsAboveHeadersError(
+    FileProblemError, code="rows_above_headers", title="The file has members above its headers"
+):
+    """Rows above the header row hold ID numbers, so members would be lost."""
 
 
 class NoRowsError(FileProblemError, code="no_rows", title="The file has no rows"):

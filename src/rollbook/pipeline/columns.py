@@ -211,6 +211,12 @@ def names_passport(header: str) -> bool:
     return "passport_number" in parts
 
 
+def is_of_other_person(group: str) -> bool:
+    """Does the title of a group of columns name another person than the member?"""
+    words = f" {_words(group)} "
+    return any(f" {one} " in words or f" {one}s " in words for one in _written()["other_people"])
+
+
 def date_order(header: str) -> str | None:
     """The order that a header gives for its dates: ``dmy``, ``mdy``, ``ymd``, or None."""
     match = _DATE_ORDER.search(header)

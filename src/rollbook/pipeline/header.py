@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -11,8 +11,10 @@ import polars as pl
 
 from rollbook.errors import SecondTableError
 from rollbook.masking import masked
+from rollbook.pipeline import owners
 from rollbook.pipeline.columns import (
     fingerprint,
+    is_of_other_person,
     key,
     map_headers,
     names_passport,
@@ -146,7 +148,14 @@ def find(rows: Iterable[Texts], mapped: Mapped) -> Header | None:
             best = len(known), found
     if best is None:
         return None
-    return _with_tiers(best[1], texts)
+    return _without_others(_with_tiers(best[1], texts))
+
+
+def _without_others(header: Header) -> Header:
+    """The header without the columns of another person, whose field the member's own has too."""
+    found = owners.of_others(names_of(header.texts), header.given)
+    others = dict.fromkeys(name for name, _, is_certain in found if is_certain)
+    return replace(header, given={**others, **header.given}) if others else header
 
 
 def likely(rows: Iterable[Texts]) -> int:
@@ -199,6 +208,8 @@ def _joined(header: Header, index: int, upper: Sequence[str], lower: Sequence[st
         both = (f"{group} {below}", f"{below} {group}") if group and below else ()
         known = (text for text in (*both, below, above) if _field(text, header.given))
         text = next(known, below or above)
+        if below and is_of_other_person(group):
+            text = f"{group} {below}"
         if text in both:
             tiers.add(column)
         texts.append(text)

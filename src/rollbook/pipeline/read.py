@@ -19,7 +19,7 @@ from rollbook.errors import (
 )
 from rollbook.masking import masked
 from rollbook.pipeline import header as header_rows
-from rollbook.pipeline import tables, totals
+from rollbook.pipeline import misplaced, tables, totals
 from rollbook.pipeline.columns import (
     USE_ROW,
     ColumnMap,
@@ -160,6 +160,8 @@ class _Opened(NamedTuple):
     #: All its rows, from the first on.
     batches: Iterator[_Batch]
     header: Header
+    #: What the first rows say of the table as a whole.
+    notes: tuple[Note, ...] = ()
 
 
 class _Batch(NamedTuple):
@@ -193,6 +195,8 @@ class _Reading:
         self._batch_rows, self._most_columns = batch_rows, limits.columns
         #: Headers of tables without a column of ID numbers, for the sentence.
         self._seen: list[str] = []
+        #: Whether one of them has its headers below one another.
+        self._is_sideways = False
         #: Of the first table that has such a column and nothing in it, such as a template.
         self._empty: ColumnMap | None = None
 
@@ -272,8 +276,11 @@ class _Reading:
         header = header_rows.find(start.frame.iter_rows(), self._wanted.mapping)
         if header is None:
             self._seen.extend(_first_texts(start.own))
+            self._is_sideways = self._is_sideways or misplaced.lies_on_its_side(start.own)
             return None
-        return _Opened(table, chain([start], prepared), header)
+        misplaced.check(start.frame, header)
+        notes = tuple(misplaced.notes(start.frame, header))
+        return _Opened(table, chain([start], prepared), header, notes)
 
     def _other(self, table: Table) -> SheetNotRead:
         """What is said of a table that isn't read."""
@@ -313,6 +320,12 @@ class _Reading:
                     f"hidden sheet '{name}' has one: name it as the sheet to read when you send "
                     "the file, or show it in Excel, save the file and send that."
                 )
+        if self._is_sideways:
+            raise NoIdColumnError(
+                "The headers are below one another in one column, and each member is a column, so "
+                "nothing was changed. Turn the table: copy it in Excel, choose Paste Special, "
+                "Transpose, and send the file again."
+            )
         headers = ", ".join(f"'{header}'" for header in self._seen[:10]) or "no headers at all"
         raise NoIdColumnError(
             "No column with ID numbers was found, so nothing was changed. The file must have a "
@@ -404,7 +417,7 @@ def _sheets(opened: _Opened, most_columns: int) -> Iterator[Sheet]:
                 ),
                 hidden_rows=hidden_rows,
                 hidden_columns=_hidden_headers(header.texts, batch.hidden_columns),
-                notes=(*table.reading.notes, *_notes(total_rows, body.repeats)),
+                notes=(*table.reading.notes, *opened.notes, *_notes(total_rows, body.repeats)),
             )
             sheet = Sheet(
                 frame,

@@ -1,0 +1,172 @@
+"""Members that are not in rows below one row of headers: the file is refused, or a note says so.
+
+Such are rows above the headers, a second table beside the first, and a table that lies on its side.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import polars as pl
+
+from rollbook.errors import RowsAboveHeadersError, SecondTableError
+from rollbook.pipeline import owners
+from rollbook.pipeline.cells import SEPARATORS, without
+from rollbook.pipeline.columns import FULL_NAME, key, map_headers
+from rollbook.pipeline.header import names_of, one_line
+from rollbook.pipeline.id_numbers import check_digit_fits
+from rollbook.pipeline.reading import Note
+from rollbook.spreadsheets.workbook.worksheet import letters_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rollbook.pipeline.header import Header
+
+_MOST_LISTED: Final = 5
+#: So many rows with a number, in any column, are a table and not a line such as "Captured by".
+_LEAST_ROWS: Final = 2
+#: Columns that may hold the headers of a table that lies on its side.
+_MOST_TITLE_COLUMNS: Final = 3
+_NAMES: Final = frozenset({"firstname", "surname", FULL_NAME})
+
+
+def check(rows: pl.DataFrame, header: Header) -> None:
+    """Refuse a table of which some members would not be read.
+
+    Args:
+        rows: the first rows of the table, from its first row on.
+        header: the header row that was found.
+
+    Raises:
+        RowsAboveHeadersError: there are ID numbers above the headers.
+        SecondTableError: the headers come twice in one row.
+    """
+    _check_above(rows.head(header.index), header)
+    _check_beside(header)
+
+
+def _check_above(above: pl.DataFrame, header: Header) -> None:
+    if above.is_empty():
+        return
+    numbers = [_is_id_number(column) for column in above]
+    found = [row for row, held in enumerate(zip(*numbers, strict=True)) if any(held)]
+    column = header.id_column
+    is_in_column = column < len(numbers) and bool(numbers[column].any())
+    if not is_in_column and len(found) < _LEAST_ROWS:
+        return
+    rows = "Row" if len(found) == 1 else "Rows"
+    listed = ", ".join(str(row + 1) for row in found[:_MOST_LISTED])
+    more = f" and {len(found) - _MOST_LISTED} more" if len(found) > _MOST_LISTED else ""
+    raise RowsAboveHeadersError(
+        f"{rows} {listed}{more} above the headers, which are in row {header.index + 1}, "
+        f"{'holds' if len(found) == 1 else 'hold'} an ID number, so it is not clear what the "
+        "cells there mean. Nothing was changed. Move the headers above all members, or send each "
+        "table in a file of its own."
+    )
+
+
+def _is_id_number(cells: pl.Series) -> pl.Series:
+    digits = without(pl.col("cell").str.strip_chars(" '"), SEPARATORS)
+    return cells.to_frame("cell").select(check_digit_fits(digits)).to_series()
+
+
+def _check_beside(header: Header) -> None:
+    """Refuse headers of which those of a person come twice, word for word."""
+    names = names_of(header.texts)
+    known = header.columns.known
+    first: dict[str, int] = {}
+    again: dict[str, int] = {}
+    for column, (text, name) in enumerate(zip(header.texts, names, strict=True)):
+        if text and name in known:
+            seen = again if key(text) in first else first
+            seen.setdefault(key(text), column)
+    fields = {known[names[column]] for column in again.values()}
+    if "id_number" not in fields or fields.isdisjoint(_NAMES):
+        return
+    start = min(again.values())
+    before = first[key(header.texts[start])]
+    raise SecondTableError(
+        f"The headers of row {header.index + 1} come twice: column {letters_of(start)} is "
+        f"'{header.texts[start][:30]}' again, as column {letters_of(before)} is. "
+        "So there are two tables side by side, or a second person in each row. Nothing was "
+        "changed. Put the second table below the first one, or give its columns headers of their "
+        "own, such as 'Spouse ID Number'."
+    )
+
+
+def notes(rows: pl.DataFrame, header: Header) -> Iterator[Note]:
+    """What the first rows of a table say of it that its sender must check.
+
+    Args:
+        rows: the first rows of the table, from its first row on.
+        header: the header row that was found.
+    """
+    names = names_of(header.texts)
+    doubtful = [
+        f"'{name[:30]}' after '{owner[:30]}'"
+        for name, owner, is_certain in owners.of_others(names, header.given)
+        if not is_certain
+    ]
+    if doubtful:
+        columns = ", ".join(doubtful[:_MOST_LISTED])
+        yield Note(
+            "column_of_other",
+            f"The column {columns} was read as the member's own, and may be that of "
+            "the other person. If it is, choose that it is not read.",
+        )
+    apart = _set_apart(rows, header)
+    if apart is not None:
+        yield apart
+
+
+def _set_apart(rows: pl.DataFrame, header: Header) -> Note | None:
+    """The note on columns that an empty column without a header sets apart from the ID numbers.
+
+    They may be another table, such as a summary, whose values are no member's.
+    """
+    body = rows.slice(header.index + 1)
+    texts = [*header.texts, *[""] * (body.width - len(header.texts))]
+    filled = [
+        bool(text) or (column < body.width and _has_text(body.to_series(column)))
+        for column, text in enumerate(texts)
+    ]
+    known = header.columns.known
+    names = names_of(texts)
+    blocks: list[list[int]] = [[]]
+    for column, is_filled in enumerate(filled):
+        if is_filled:
+            blocks[-1].append(column)
+        elif blocks[-1]:
+            blocks.append([])
+    apart = [
+        column
+        for block in blocks
+        if header.id_column not in block
+        for column in block
+        if names[column] in known
+    ]
+    if not apart:
+        return None
+    listed = ", ".join(f"'{texts[column][:30]}'" for column in apart[:_MOST_LISTED])
+    columns, are = ("The column", "is") if len(apart) == 1 else ("The columns", "are")
+    return Note(
+        "columns_apart",
+        f"{columns} {listed} {are} set apart from the ID numbers by an empty column, and {are} "
+        "read as part of the same table. If it is another table, send the list of members without "
+        "it.",
+    )
+
+
+def _has_text(cells: pl.Series) -> bool:
+    return bool((cells.str.strip_chars() != "").any())
+
+
+def lies_on_its_side(rows: pl.DataFrame) -> bool:
+    """Whether one of the first columns holds headers, so that each column is a person."""
+    for column in rows.get_columns()[:_MOST_TITLE_COLUMNS]:
+        texts = [one_line(text).rstrip(":") for text in column]
+        fields = set(map_headers([text for text in texts if text]).known.values())
+        if "id_number" in fields and not fields.isdisjoint(_NAMES):
+            return True
+    return False

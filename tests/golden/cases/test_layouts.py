@@ -1,0 +1,143 @@
+"""Tables that lie otherwise than rows of members below one row of headers, end to end."""
+
+from __future__ import annotations
+
+import datetime as dt
+import io
+from typing import TYPE_CHECKING, Any
+
+import openpyxl
+import pytest
+
+from rollbook import clock
+from rollbook.errors import NoIdColumnError, RowsAboveHeadersError, SecondTableError
+from tests.files import id_number
+from tests.pipeline_run import Done, Site, open_site
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+NOW = dt.datetime(2026, 11, 28, 8, 0, tzinfo=dt.UTC)
+ANN, BOB, CAT = map(id_number, range(3))
+HEADERS = ("ID Number", "Firstname", "Surname", "Cell")
+
+
+@pytest.fixture
+def site(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    monkeypatch.setattr(clock, "now", lambda: NOW)
+    with open_site(database_url, tmp_path) as opened:
+        yield opened
+
+
+def send(site: Site, *rows: Sequence[str], merged: Sequence[str] = (), **columns: Any) -> Done:
+    """Send the rows as the only sheet of a workbook."""
+    book = openpyxl.Workbook()
+    sheet = book.active
+    assert sheet is not None
+    for row in rows:
+        sheet.append([cell or None for cell in row])
+    for area in merged:
+        sheet.merge_cells(area)
+    target = io.BytesIO()
+    book.save(target)
+    return site.send(target.getvalue(), "list.xlsx", **columns)
+
+
+def notes(done: Done) -> dict[str, str]:
+    return {note["code"]: note["message"] for note in done.upload["reading"]["notes"]}
+
+
+@pytest.mark.parametrize("above", [1, 2])
+def test_members_above_the_headers_refuse_the_file(above: int, site: Site) -> None:
+    rows = [(ANN, "Ann", "Aa", "0821111111"), (BOB, "Bob", "Bb", ""), (CAT, "Cat", "Cc", "")]
+    with pytest.raises(RowsAboveHeadersError, match=f"which are in row {above + 1},"):
+        send(site, *rows[:above], HEADERS, *rows[above:])
+    with pytest.raises(RowsAboveHeadersError):
+        send(site, *rows, HEADERS)
+    assert not site.members()
+
+
+def test_a_table_with_other_columns_above_the_headers_refuses_the_file(site: Site) -> None:
+    first = [("Surname", "Number"), ("Bb", BOB), ("Cc", CAT), ()]
+    with pytest.raises(RowsAboveHeadersError, match="Rows 2, 3 above the headers"):
+        send(site, *first, HEADERS, (ANN, "Ann", "Aa", ""))
+
+
+def test_one_number_in_a_title_is_no_member(site: Site) -> None:
+    send(site, ("Coordinator", BOB), HEADERS, (ANN, "Ann", "Aa", ""))
+    assert set(site.members()) == {ANN}
+
+
+def test_two_tables_side_by_side_refuse_the_file(site: Site) -> None:
+    with pytest.raises(SecondTableError, match="column F is 'ID Number' again, as column A is"):
+        send(
+            site,
+            (*HEADERS, "", *HEADERS),
+            (ANN, "Ann", "Aa", "", "", BOB, "Bob", "Bb", "0822222222"),
+        )
+    # The sender can say that the second one isn't to be read.
+    left_out = dict.fromkeys([f"{header} (2)" for header in HEADERS])
+    send(
+        site,
+        (*HEADERS, "", *HEADERS),
+        (ANN, "Ann", "Aa", "", "", BOB, "Bob", "Bb", "0822222222"),
+        columns='{"' + '": null, "'.join(left_out) + '": null}',
+    )
+    assert site.members()[ANN]["cell_number"] is None
+
+
+def test_columns_beyond_an_empty_one_are_read_and_noted(site: Site) -> None:
+    done = send(
+        site,
+        (*HEADERS, "", "Province", "Members"),
+        (ANN, "Ann", "Aa", "", "", "Gauteng", "12"),
+    )
+    assert site.members()[ANN]["province"] == "GP"
+    assert notes(done)["columns_apart"].startswith("The column 'Province' is set apart")
+    done = send(site, (*HEADERS, "Province"), (ANN, "Ann", "Aa", "", "Gauteng"))
+    assert "columns_apart" not in notes(done)
+
+
+@pytest.mark.parametrize("colon", ["", ":"])
+def test_a_table_on_its_side_is_refused_with_what_to_do(colon: str, site: Site) -> None:
+    rows = zip(HEADERS, (ANN, "Ann", "Aa", ""), (BOB, "Bob", "Bb", ""), strict=True)
+    with pytest.raises(NoIdColumnError, match="Transpose"):
+        send(site, *((header + colon, *cells) for header, *cells in rows))
+
+
+@pytest.mark.parametrize("title", ["Spouse", "Next of Kin", "Details of Recruiter"])
+def test_a_group_of_columns_about_another_person_is_not_the_members(title: str, site: Site) -> None:
+    done = send(
+        site,
+        ("Member", "", "", "", title, "", "", ""),
+        (*HEADERS, *HEADERS),
+        (ANN, "Ann", "Aa", "", BOB, "Bob", "Bb", "0822222222"),
+        merged=["A1:D1", "E1:H1"],
+    )
+    [member] = site.members().values()
+    assert (member["id_number"], member["surname"], member["cell_number"]) == (ANN, "Aa", None)
+    assert done.upload["reading"]["columns_not_read"] == [f"{title} {name}" for name in HEADERS]
+
+
+@pytest.mark.parametrize("header", ["Cell", "Contact Number"])
+def test_a_phone_after_the_next_of_kin_is_not_the_members(header: str, site: Site) -> None:
+    done = send(
+        site,
+        (*HEADERS, "Next of kin", "Relationship", header, "Ward"),
+        (ANN, "Ann", "Aa", "", "Bob", "Brother", "0822222222", "12"),
+    )
+    member = site.members()[ANN]
+    assert (member["cell_number"], member["ward"]) == (None, "12")
+    other = "Cell (2)" if header == "Cell" else header
+    assert done.upload["reading"]["columns_not_read"] == ["Next of kin", "Relationship", other]
+
+
+def test_the_only_phone_is_noted_where_it_follows_another_person(site: Site) -> None:
+    done = send(
+        site,
+        (*HEADERS[:3], "Recruited by", "Cell"),
+        (ANN, "Ann", "Aa", "Bob", "0822222222"),
+    )
+    assert site.members()[ANN]["cell_number"] == "+27822222222"
+    assert "'Cell' after 'Recruited by'" in notes(done)["column_of_other"]
