@@ -14,14 +14,20 @@ TYPE: Final = pl.Decimal(12, 2)
 #: Digits before the decimal sign: a membership costs less than a thousand million.
 _MOST_DIGITS: Final = 9
 
-_PLAIN: Final = r"^(?i:zar|r)?[. ]?([0-9]{1,9})(?:[.,]([0-9]{1,2}))?$"
+_PLAIN: Final = r"^(?i:zar|r)?(?:\. | )?([0-9]{1,9})(?:[.,]([0-9]{1,2}))?$"
+#: "R.50" is R50 or R0.50; a number that begins with its decimal sign, as some programs write it.
+_POINT_FIRST: Final = re.compile(r"^(zar|r)?\s?[.,]([0-9]{1,2})$", re.IGNORECASE)
+#: More is no membership's amount; and a plain number that may be a year.
+_MOST_USUAL: Final = 10_000
+_YEAR: Final = r"^(?:19[5-9][0-9]|20[0-9]{2})(?:\.0+)?$"
 _CURRENCY: Final = re.compile(r"^(?:zar|r)\.?\s*|\s*(?:zar|rand|rands)\.?$", re.IGNORECASE)
 _NEGATIVE: Final = re.compile(r"^\(.*\)$|^-|-$|^(?:zar|r)\s?-|\bcr$", re.IGNORECASE)
 _DIGITS: Final = re.compile(r"^[0-9][0-9 '.,\-=]*")
-_CENTS_ONLY: Final = re.compile(r"^([0-9]{1,2})\s?(?:c|cents?|sent)$", re.IGNORECASE)
+_CENTS_ONLY: Final = re.compile(r"^([0-9]+)\s?(?:c|cents?|sent)$", re.IGNORECASE)
 #: Words, without any further number; and words that make the number another.
 _REMARK: Final = re.compile(r"^\(?[^\W\d_][^\d]*$")
 _UNIT: Final = re.compile(r"^(?:k|m|mil|million|usd|eur|gbp|x)\b", re.IGNORECASE)
+_IMPLAUSIBLE: Final = pl.Series(["amount_implausible"])
 _CENT: Final = Decimal("0.01")
 _POWER: Final = re.compile(r"^[0-9](?:[.,][0-9]+)?E\+?[0-9]$", re.IGNORECASE)
 #: Thousands in groups of three after one separator, and cents after another.
@@ -39,18 +45,27 @@ def amounts(texts: pl.Series) -> Understood:
     groups = pl.col("cell").str.extract_groups(_PLAIN)
     cents = groups.struct.field("2").fill_null("0").str.pad_end(2, "0")
     plain = (groups.struct.field("1") + "." + cents).str.to_decimal(scale=2)
-    return understood(texts, plain.cast(TYPE, strict=False), _read, TYPE)
+    found = understood(texts, plain.cast(TYPE, strict=False), _read, TYPE)
+    is_unusual = (found.values > _MOST_USUAL) | texts.str.contains(_YEAR)
+    is_unusual &= found.doubts.is_null()
+    return Understood(
+        found.values,
+        found.doubts.zip_with(~is_unusual.fill_null(value=False), _IMPLAUSIBLE),
+    )
 
 
 def _read(text: str) -> Reading:
-    if len(text) > MOST_CHARS:
-        return None, "amount_unclear"
     text = text.removeprefix("'").strip()
-    if _NEGATIVE.search(text):
-        return None, "amount_negative"
+    if len(text) > MOST_CHARS or _NEGATIVE.search(text):
+        return None, "amount_unclear" if len(text) > MOST_CHARS else "amount_negative"
     bare = _CURRENCY.sub("", text).strip().removesuffix(".")
+    if match := _POINT_FIRST.match(text):
+        return (None, "amount_ambiguous") if match[1] else (_rand("0", match[2]), None)
     if match := _CENTS_ONLY.match(bare):
-        return Decimal(int(match[1])).scaleb(-2), "amount_remark"
+        # 5000c is R50, or R5000 and a stray letter.
+        is_cents = len(match[1]) <= 2
+        rand = Decimal(int(match[1])).scaleb(-2)
+        return (rand, "amount_remark") if is_cents else (None, "amount_ambiguous")
     if _POWER.match(bare):
         exact = Decimal(bare.replace(",", "."))
         is_rand = exact == exact.quantize(_CENT)

@@ -48,6 +48,31 @@ _NOT_CLEAN: Final = r"""[^ -~]|  |^[ "']|[ "']$"""
 #: The texts that a cell shows if its formula has no result or its column is too narrow. The readers
 #: of workbooks give error values as these texts; a CSV file has them as text already.
 _NO_RESULT: Final = r"^(?:#(?:N/A|GETTING_DATA|[A-Z][A-Z0-9/_]*[!?]|#+)|Err:[0-9]{3})$"
+#: The signs and words that repeat what is above them.
+_DITTO: Final = frozenset(
+    {
+        '"',
+        "''",
+        "\u201d",
+        "\u201c",
+        "\u3003",
+        '""',
+        "-do-",
+        "- do -",
+        "do.",
+        "do",
+        "do-",
+        '-"-',
+        '- " -',
+        '" "',
+        "'' ''",
+    }
+    | {
+        written
+        for word in ("ditto", "idem", "as above", "same as above", "soos bo", "dieselfde", "id.")
+        for written in (word, word.capitalize(), word.title(), word.upper())
+    }
+)
 #: The form in which a CSV file prevents a spreadsheet program from reading digits as a number.
 _TEXT_FORMULA: Final = r'^="([^"]*)"$'
 #: The texts that mean "no value".
@@ -119,23 +144,29 @@ def shown(texts: pl.Series) -> pl.Series:
 
 
 def faults(texts: pl.Series, *, is_required: bool) -> pl.Series | None:
-    """The codes of the texts that are an error in place of a value; None where no text is.
+    """The codes of the texts that are in place of a value; None where no text is.
+
+    Such a text is an error, or repeats what is above it, which is decided by a person.
 
     ``texts`` are as ``shown`` returned them. ``is_required``: a row without the field is refused.
     """
-    if not (texts.str.starts_with("#") | texts.str.starts_with("Err:")).any():
+    is_ditto = texts.is_in(_DITTO).fill_null(value=False)
+    may_be_error = texts.str.starts_with("#") | texts.str.starts_with("Err:")
+    if not (is_ditto.any() or may_be_error.any()):
         return None
-    error, formula = (
-        ("error_value", "formula_not_calculated")
+    error, formula, ditto = (
+        ("error_value", "formula_not_calculated", "ditto_value")
         if is_required
-        else ("error_left_out", "formula_left_out")
+        else ("error_left_out", "formula_left_out", "ditto_left_out")
     )
     codes = _select(
         texts,
         pl.when(_CELL == UNCALCULATED)
         .then(pl.lit(formula))
         .when(_CELL.str.contains(_NO_RESULT))
-        .then(pl.lit(error)),
+        .then(pl.lit(error))
+        .when(is_ditto)
+        .then(pl.lit(ditto)),
     )
     return codes if codes.null_count() < len(codes) else None
 

@@ -59,6 +59,12 @@ _ZONED: Final = (
 _TRIPLE: Final = (
     r"^([0-9]{1,4})(?:\s?[-/.,\\_:|]\s?|\s)([0-9]{1,2})(?:\s?[-/.,\\_:|]\s?|\s)([0-9]{1,4})\.?$"
 )
+#: A date cell of a workbook, as its reader gives it, with the day.
+_DATE_CELL: Final = r"^[0-9]{4}-[0-9]{2}-([0-9]{2}) [0-9]{2}:[0-9]{2}:[0-9]{2}$"
+_MONTHS: Final = 12
+#: Dates of each kind that a column must have before its date cells are doubted.
+_LEAST_SWAPPED: Final = 2
+_SWAPPED: Final = pl.Series(["date_cells_swapped"])
 _COMPACT: Final = r"^([0-9]{2})([0-9]{2})([0-9]{2})([0-9]{2})(?:\.0)?$"
 
 
@@ -73,6 +79,9 @@ class Evidence:
     #: Dates that the order decides.
     open_days: int = 0
     open_years: int = 0
+    #: Dates that the spreadsheet program recognised, with a day up to 12 and with a later one.
+    early_cells: int = 0
+    late_cells: int = 0
 
     def add(self, other: Evidence) -> None:
         """Count those of another batch of the column as well."""
@@ -90,13 +99,29 @@ class Evidence:
         is_year_first: bool | None = None
         if bool(self.year_first) != bool(self.year_last):
             is_year_first = bool(self.year_first)
-        return Order(is_day_first, is_year_first)
+        return Order(is_day_first, is_year_first, are_cells_swapped=self._are_cells_swapped)
+
+    @property
+    def _are_cells_swapped(self) -> bool:
+        """Whether the program took the dates that it could for those of another order.
+
+        Of dates in the order of another country it recognises those with a day up to 12, with day
+        and month swapped, and leaves the others as text.
+        """
+        left = max(self.day_first, self.month_first)
+        is_split = not (self.late_cells or self.open_days or (self.day_first and self.month_first))
+        return is_split and min(self.early_cells, left) >= _LEAST_SWAPPED
 
     def matters(self, before: Order, after: Order) -> bool:
         """Whether another order would change how a column with this evidence is read."""
         days = before.is_day_first is not after.is_day_first
         years = before.is_year_first is not after.is_year_first
-        return bool((days and (self.open_days or self.month_first)) or (years and self.open_years))
+        cells = before.are_cells_swapped is not after.are_cells_swapped
+        return bool(
+            (days and (self.open_days or self.month_first))
+            or (years and self.open_years)
+            or (cells and self.early_cells)
+        )
 
 
 class Order(NamedTuple):
@@ -104,6 +129,8 @@ class Order(NamedTuple):
 
     is_day_first: bool | None = None
     is_year_first: bool | None = None
+    #: Day and month of the date cells are probably the other way round.
+    are_cells_swapped: bool = False
 
 
 class Used(NamedTuple):
@@ -160,6 +187,11 @@ def evidence(texts: pl.Series, today: dt.date, header: str = "") -> Evidence:
     six = compact.str.len_bytes() == 6
     found.open_years += int(six.sum())
     found.open_days += int((~six & ~compact.str.contains("^(?:19|20)")).sum())
+    days = texts.str.extract(_DATE_CELL).cast(pl.Int32)
+    if days.null_count() < len(days):
+        is_same = days == texts.str.slice(5, 2).cast(pl.Int32, strict=False)
+        found.early_cells = int(((days <= _MONTHS) & ~is_same).sum())
+        found.late_cells = int((days > _MONTHS).sum())
     parts = _parts(texts, today, 1)
     if parts.is_empty():
         return found
@@ -204,6 +236,9 @@ def dates(
     values = texts.to_frame("cell").select(_plain(texts, is_1904=is_1904)).to_series()
     is_plain = values.is_not_null()
     doubts = pl.Series([None], dtype=pl.String).new_from_index(0, len(texts))
+    if order.are_cells_swapped:
+        is_cell = texts.str.contains(_DATE_CELL) & (values.dt.day() != values.dt.month())
+        doubts = doubts.zip_with(~is_cell.fill_null(value=False), _SWAPPED)
     parts = _parts(texts, today, ahead, ~is_plain)
     if parts.height:
         read = parts.select("place", *_ordered(order, today))

@@ -51,7 +51,7 @@ def add_doubts(spill: Spill, columns: ColumnMap, *, takes_file: bool) -> None:
         found = pl.concat(
             [
                 *_of_payments(existing),
-                _of_names(existing, takes_file=takes_file),
+                *_of_names(existing, takes_file=takes_file),
                 _of_repeats(differing),
             ]
         )
@@ -96,19 +96,20 @@ def _of_payments(existing: pl.DataFrame) -> list[pl.DataFrame]:
     ]
 
 
-def _of_names(existing: pl.DataFrame, *, takes_file: bool) -> pl.DataFrame:
+def _of_names(existing: pl.DataFrame, *, takes_file: bool) -> list[pl.DataFrame]:
     stored = pl.concat_str("existing_firstname", "existing_surname", separator=" ")
     candidates = existing.filter(pl.col("other_name").is_not_null()).with_columns(stored=stored)
     names = candidates.select("stored", "other_name").iter_rows()
     is_other = pl.Series([is_other_person(*pair) for pair in names], dtype=pl.Boolean)
+    turned = pl.concat_str("existing_surname", "existing_firstname", separator=" ")
+    is_swapped = turned.str.to_lowercase() == pl.col("other_name").str.to_lowercase()
     before = pl.col("other_name") + pl.lit(" (before: ") + pl.col("stored") + pl.lit(")")
-    return _doubts(
-        candidates.filter(is_other),
-        "firstname",
-        "other_name",
-        kept=before if takes_file else pl.col("stored"),
-        text=pl.col("other_name"),
-    )
+    kept = before if takes_file else pl.col("stored")
+    name = pl.col("other_name")
+    return [
+        _doubts(candidates.filter(is_other), "firstname", "other_name", kept=kept, text=name),
+        _doubts(candidates.filter(is_swapped), "firstname", "names_swapped", kept=kept, text=name),
+    ]
 
 
 def _of_repeats(differing: pl.DataFrame) -> pl.DataFrame:

@@ -23,17 +23,34 @@ _BETWEEN: Final = re.compile(r"\s*(?:[,;/|&]|\bor\b|\band\b|\ben\b|\bof\b|\s)\s*
 _ANGLES: Final = re.compile(r"^[^<>@]*<([^<>]+)>$")
 _LABEL: Final = re.compile(r"^(?:mailto|e-?mail|email address|e-?pos)\s*:\s*", re.IGNORECASE)
 _BRACKETS: Final = re.compile(r"\s*\([^()@]*\)\s*$")
+#: Domains that hardly exist and are near to well-known ones, and addresses that fill the cell.
+_MISTYPED: Final = (
+    r"\.(?:con|cm|vom|comm|coma|ocm|cpm|coza|co\.z|za\.co|zaa|orgg|nett)$"
+    r"|@gmail\.(?:co|co\.za|za|net|org)$"
+    r"|@(?:gmial|gmali|gmal|gamil|gnail|gmil|gmaill|gmai|gmaul|gmsil|hotmial|hotmal|hotmai|homail"
+    r"|yaho|yahooo|yhoo|outlok|outloo|icoud|iclou)\."
+)
+_FILLER: Final = (
+    r"^(?:none|nomail|noemail|no-email|nil|null|test|unknown|dummy|abc|xyz|x{2,})@"
+    r"|@(?:none|nomail|noemail|nil|null|test|unknown|dummy)\."
+)
+_DOUBTFUL: Final = pl.Series(["email_doubtful"])
 
 
 def emails(texts: pl.Series) -> Understood:
     """An address in small letters."""
     is_short = pl.col("cell").str.len_bytes() <= MOST_CHARS
     lower = pl.col("cell").str.to_lowercase().str.strip_prefix("'")
-    return understood(
+    found = understood(
         texts,
         pl.when(is_short & lower.str.contains(f"^{_ADDRESS}$")).then(lower),
         _read,
         pl.String(),
+    )
+    is_doubtful = found.values.str.contains(f"{_MISTYPED}|{_FILLER}")
+    is_doubtful &= found.doubts.is_null()
+    return Understood(
+        found.values, found.doubts.zip_with(~is_doubtful.fill_null(value=False), _DOUBTFUL)
     )
 
 

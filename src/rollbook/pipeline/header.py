@@ -203,18 +203,39 @@ def _is_second_tier(header: Header, below: Sequence[str]) -> bool:
 def _joined(header: Header, index: int, upper: Sequence[str], lower: Sequence[str]) -> Header:
     """One header from two rows, of which the upper one may name groups of columns."""
     texts, tiers, group = [], set(), ""
+    others = _below_others(*_of_one_length(upper, lower), header.given)
     for column, (above, below) in enumerate(zip(*_of_one_length(upper, lower), strict=True)):
         group = above or group
         both = (f"{group} {below}", f"{below} {group}") if group and below else ()
         known = (text for text in (*both, below, above) if _field(text, header.given))
         text = next(known, below or above)
-        if below and is_of_other_person(group):
+        if column in others:
             text = f"{group} {below}"
         if text in both:
             tiers.add(column)
         texts.append(text)
     # Two columns of one group and one name are those of the lower row.
     return Header(index, tuple(texts), header.given, header.how, frozenset(tiers))
+
+
+def _below_others(
+    upper: Sequence[str], lower: Sequence[str], given: Mapping[str, str | None]
+) -> set[int]:
+    """The columns in a group about another person whose fields another group has as well."""
+    groups: list[str] = []
+    for above in upper:
+        groups.append(above or (groups[-1] if groups else ""))
+    fields = [_field(text, given) for text in lower]
+    own = {field for field, group in zip(fields, groups, strict=True) if not _of_other(group)}
+    return {
+        column
+        for column, (field, group) in enumerate(zip(fields, groups, strict=True))
+        if field in own and field is not None and _of_other(group)
+    }
+
+
+def _of_other(group: str) -> bool:
+    return bool(group) and is_of_other_person(group)
 
 
 def _of_one_length(

@@ -26,9 +26,10 @@ _LETTERS: Final = re.compile(r"[^\W\d_]+")
 _MISREAD: Final = re.compile(
     "[\u00c2\u00c3\u00c4\u00c5][\u0080-\u00bf\u0152-\u0178\u2013-\u2122]|\u00e2\u20ac"
 )
-#: More are another cell's: a phone number, an ID number, a date.
-_MOST_DIGITS: Final = 5
-_LOST: Final = "\ufffd"
+#: What no name has: a bracket, an ampersand, a slash, a number, six digits.
+_NO_NAME_SIGN: Final = re.compile(r"[^\w\s.'`\u00b4\u02bb\u00b7-]|_|(?:^|\s)\d|^-|-$|(?:\d\D*){6}")
+#: One or two initials after a whole name, as in "Mokoena TJ".
+_INITIALS_AFTER: Final = re.compile(r"[A-Za-z]{2}[ ,]+[A-Z]\.?$|[a-z][ ,]+(?:[A-Z]\.? ?){2}$")
 _COMMA: Final = re.compile(r"\s*,\s*")
 
 
@@ -39,14 +40,15 @@ def names(texts: pl.Series, *, is_first: bool) -> Understood:
     """
     cell = pl.col("cell")
     lower = cell.str.to_lowercase()
+    beside = rf"(?:^| )(?:{'|'.join(_beside())})(?: |$)"
     is_plain = (
         cell.str.contains(_PLAIN)
         & (cell.str.len_bytes() <= _MOST_CHARS)
-        & ~lower.is_in(list(_none() | _doubtful()))
+        & ~lower.is_in(list(_none() | _doubtful() | _titles()))
         & ~lower.str.contains(rf"^(?:{'|'.join(_titles())})[. ]")
+        & ~lower.str.contains(beside)
     )
-    if is_first:
-        is_plain &= ~cell.str.contains(_CONSONANTS)
+    is_plain &= ~cell.str.contains(_CONSONANTS if is_first else _INITIALS_AFTER.pattern)
 
     def odd(text: str) -> Reading:
         return _read(text, is_first=is_first)
@@ -60,17 +62,41 @@ def _read(text: str, *, is_first: bool) -> Reading:
     lower = text.lower().strip(" .-")
     if not letters or (lower in _none() and text not in _NAMES_TOO):
         return None, None
-    if lower in _doubtful() | _none() or len(text) > _MOST_CHARS or "@" in text or "?" in text:
-        return text, "name_doubtful"
-    if _LOST in text or _MISREAD.search(text) or sum(map(str.isdigit, text)) > _MOST_DIGITS:
-        return text, "name_doubtful"
-    if letters[0].lower() in _titles() and len(letters) > 1:
+    words = [word.lower() for word in letters]
+    is_doubtful = (
+        lower in _doubtful() | _none()
+        or len(text) > _MOST_CHARS
+        or words[0] in _titles()
+        or not _beside().isdisjoint(words)
+        or _NO_NAME_SIGN.search(text)
+        or _MISREAD.search(text)
+        or (not is_first and _INITIALS_AFTER.search(text))
+    )
+    if is_doubtful:
         return text, "name_doubtful"
     if (is_first or len(text) == 1) and (
         _INITIALS.match(text) or re.match(_CONSONANTS, text.strip("."))
     ):
         return text, "name_initials"
     return text, None
+
+
+def has_lines(texts: pl.Series) -> pl.Series:
+    """Which texts have several lines: two people may be in one cell.
+
+    Args:
+        texts: as the file has them.
+    """
+    return texts.str.contains(r"[\n\r\v\f\x{85}\x{2028}\x{2029}]").fill_null(value=False)
+
+
+def are_swapped(first: pl.Series, surname: pl.Series) -> pl.Series:
+    """Which first names are usually surnames, beside surnames that aren't."""
+    both = pl.DataFrame({"first": first.str.to_lowercase(), "last": surname.str.to_lowercase()})
+    is_surname = pl.col("first").is_in(_usual("surnames"))
+    is_surname |= pl.col("first").str.contains(r"^(?:janse )?(?:van|von|du) ")
+    swapped = is_surname & ~pl.col("last").is_in(_usual("surnames"))
+    return both.select(swapped.fill_null(value=False)).to_series()
 
 
 #: Words for "no name", in the spelling in which they are also a name.
@@ -81,9 +107,10 @@ def split(text: str, *, is_surname_first: bool = False) -> tuple[str | None, str
     """The first names and the surname of a clean whole name; None for a part that is missing.
 
     The surname is what is before a comma; or the words in capital letters where the others aren't;
-    or the last word with the particles before it (Van der, De, Du, Le, Mac). Where the header names
-    the surname first, or the name begins with a particle, it is the first word with the particles
-    before it. A title in front is left out.
+    or the words in front of initials at the end; or the last word with the particles before it (Van
+    der, De, Du, Le, Mac). Where the header names the surname first, or the name begins with a
+    particle, it is the first word with the particles before it. A word such as Jnr and words in
+    brackets at the end belong to the surname. A title in front is left out.
     """
     parts = [part for part in _COMMA.split(text) if part]
     if len(parts) > 1:
@@ -93,6 +120,17 @@ def split(text: str, *, is_surname_first: bool = False) -> tuple[str | None, str
         # One word after a title is a surname: "Mrs Nel".
         is_surname = is_surname_first or len(text.split()) > 1
         return (None, words[0]) if is_surname and words else (text or None, None)
+    last = len(words)
+    while last > 2 and _is_suffix(words[last - 1]):
+        last -= 1
+    first, surname = _split(words[:last], is_surname_first=is_surname_first)
+    return first, " ".join([surname, *words[last:]])
+
+
+def _split(words: Sequence[str], *, is_surname_first: bool) -> tuple[str | None, str]:
+    """The same for two words at least without title, comma and suffix."""
+    if (initials := _initials_from(words)) is not None:
+        return " ".join(words[initials:]), " ".join(words[:initials])
     end = _leading_capitals(words)
     has_particle = any(map(_is_particle, words[1:-1]))
     if end is None and (_is_particle(words[0]) or (is_surname_first and not has_particle)):
@@ -144,6 +182,23 @@ def _without_title(words: Sequence[str]) -> list[str]:
     return kept
 
 
+def _is_suffix(word: str) -> bool:
+    return word.lower().strip(".,") in _suffixes() or (word[0] == "(" and word[-1] == ")")
+
+
+def _initials_from(words: Sequence[str]) -> int | None:
+    """Where the initials at the end of a name begin, if there are some and none in front."""
+    start = len(words)
+    while start > 1 and _is_initials(words[start - 1]):
+        start -= 1
+    return start if start < len(words) and not _is_initials(words[0]) else None
+
+
+def _is_initials(word: str) -> bool:
+    letters = word.replace(".", "")
+    return word.isupper() and (len(letters) == 1 or re.match(_CONSONANTS, letters) is not None)
+
+
 def _leading_capitals(words: Sequence[str]) -> int | None:
     """How many words at the beginning are in capital letters, where all others aren't."""
     # Initials are in capital letters as well.
@@ -170,6 +225,22 @@ def _doubtful() -> frozenset[str]:
 @cache
 def _titles() -> frozenset[str]:
     return frozenset(values()["names"]["titles"])
+
+
+@cache
+def _beside() -> frozenset[str]:
+    """Words beside a name: of one part such as Jnr, of another person, of a remark."""
+    return frozenset(values()["names"]["beside"]) | _suffixes()
+
+
+@cache
+def _usual(kind: str) -> frozenset[str]:
+    return frozenset(values()["names"][kind])
+
+
+@cache
+def _suffixes() -> frozenset[str]:
+    return frozenset(values()["names"]["suffixes"])
 
 
 @cache

@@ -55,10 +55,19 @@ _TYPES: Final[Mapping[str, pl.DataType]] = {
 _NOTHING: Final = pl.Series([None], dtype=pl.String)
 #: The doubt of an expiry date that was counted, since its own cell was not understood.
 _COUNTED: Final = pl.Series(["expiry_unclear"])
+_DOUBTFUL_NAME: Final = pl.Series(["name_doubtful"])
 _DOUBTS: Final = {
     ROW_NUMBER: pl.UInt32,
     **dict.fromkeys(("column", "value", "code", "severity", "kept"), pl.String),
 }
+
+
+#: Texts that are a whole date cell, a boolean cell, a long number or an e-mail address.
+_UNLIKELY: Final = (
+    r"^(?:[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}|true|false|TRUE|FALSE"
+    r"|\+?[0-9][0-9 -]{7,}[0-9](?:\.0)?|\S+@\S+\.\S+)$"
+)
+_UNLIKELY_TEXT: Final = pl.Series(["text_unlikely"])
 
 
 def _text(texts: pl.Series) -> Understood:
@@ -69,15 +78,21 @@ def _text(texts: pl.Series) -> Understood:
     return Understood(texts, doubts)
 
 
+def _words(texts: pl.Series) -> Understood:
+    """The text as it is; a value of another kind of column is a doubt too."""
+    found = _text(texts)
+    is_likely = ~texts.str.contains(_UNLIKELY).fill_null(value=False)
+    return Understood(texts, found.doubts.zip_with(is_likely, _UNLIKELY_TEXT))
+
+
 def _spelling(field: str, code: str | None) -> Callable[[pl.Series], Understood]:
-    """The one spelling of a known value; another is a doubt, or, without a code, stays as it is."""
+    """The one spelling of a known value; another is a doubt, and without a code it stays."""
 
     def meaning(texts: pl.Series) -> Understood:
         found = cells.known_spelling(field, texts)
-        if code is None:
-            return _text(found.fill_null(texts))
-        unknown = found.is_null() & texts.is_not_null()
-        return Understood(found, pl.select(pl.when(unknown).then(pl.lit(code))).to_series())
+        is_unknown = found.is_null() & texts.is_not_null()
+        doubts = pl.select(pl.when(is_unknown).then(pl.lit(code or "value_unknown"))).to_series()
+        return Understood(found if code else found.fill_null(texts), doubts)
 
     return meaning
 
@@ -99,6 +114,18 @@ _MEANINGS: Final[Mapping[str, Callable[[pl.Series], Understood]]] = {
     "citizenship": _spelling("citizenship", "citizenship_unknown"),
     "race": _spelling("race", None),
     "language": _spelling("language", None),
+    **dict.fromkeys(
+        (
+            "residential_address",
+            "occupation",
+            "qualification",
+            "region",
+            "voting_station",
+            "subscription",
+            "status",
+        ),
+        _words,
+    ),
 }
 
 
@@ -291,6 +318,8 @@ class _Batch:
         values, doubts = found
         if faults is not None:
             doubts = faults.fill_null(doubts)
+        if name in NAMES and (has_lines := names.has_lines(shown)).any():
+            doubts = doubts.zip_with(~(has_lines & doubts.is_null()), _DOUBTFUL_NAME)
         has_doubts = doubts.null_count() < len(doubts)
         return _Field(
             column.rows(shown),

@@ -48,6 +48,9 @@ _SIGNS: Final = re.compile(r"[\s.()/'\u2010-\u2015-]")
 _PAIR: Final = re.compile(
     r"^((?:\+27|0)[\s\-]*(?:[0-9][\s\-]*){8}[0-9])[\s\-]+((?:\+27|0)[0-9\s\-]{9,})$"
 )
+#: Numbers that are written to fill the cell: one digit again and again, or all digits in order.
+_MADE_UP: Final = rf"(?:{'|'.join(digit * 7 for digit in '0123456789')}|^\+27123456789)$"
+_DOUBTFUL: Final = pl.Series(["phone_doubtful"])
 
 
 def phones(texts: pl.Series) -> Understood:
@@ -60,7 +63,11 @@ def phones(texts: pl.Series) -> Understood:
         number = number.str.strip_prefix("'")
     digits = without(number, (*SEPARATORS, "(", ")"))
     national = digits.str.extract(r"^(?:\+27|0027|27)?0?([1-8][0-9]{8})$")
-    return understood(texts, "+27" + national, _read, pl.String())
+    found = understood(texts, "+27" + national, _read, pl.String())
+    is_made_up = (found.values.str.contains(_MADE_UP) & found.doubts.is_null()).fill_null(
+        value=False
+    )
+    return Understood(found.values, found.doubts.zip_with(~is_made_up, _DOUBTFUL))
 
 
 def _read(text: str) -> Reading:

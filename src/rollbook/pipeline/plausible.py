@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
+from rollbook.pipeline import names
+from rollbook.pipeline.dates import NEVER
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -15,6 +18,13 @@ if TYPE_CHECKING:
 _YEARS_OLDER: Final = 1
 #: How many years it may be lower: a list's ages are as old as the list.
 _YEARS_YOUNGER: Final = 5
+
+#: Nobody is a member before this age in years.
+_CHILD_YEARS: Final = 10
+#: Days that a payment may be earlier than the joining, which an office may confirm later.
+_DAYS_BEFORE: Final = 31
+#: Years that a membership is paid ahead at most.
+_YEARS_AHEAD: Final = 10
 
 #: A field, the code of its doubt, the rows that have it, and the value used for each cell.
 Found = tuple[str, str, pl.Series, pl.Series]
@@ -38,6 +48,8 @@ def contradictions(frame: pl.DataFrame, today: dt.date) -> Iterator[Found]:
             # A person who isn't a citizen may be a resident or a refugee.
             differs &= (said != "other") | (known == "citizen")
         yield from _where(field, f"{field}_contradicts_id", differs, known)
+    swapped = names.are_swapped(frame["firstname"], frame["surname"])
+    yield from _where("firstname", "names_swapped", swapped, frame["firstname"])
     if frame["age"].null_count() < frame.height:
         years = _age(frame["date_of_birth"], today)
         gap = frame["age"].cast(pl.Int32) - years
@@ -49,11 +61,21 @@ def contradictions(frame: pl.DataFrame, today: dt.date) -> Iterator[Found]:
         if date.null_count() < frame.height:
             yield from _where(field, "date_future", date > latest_past(today), date)
             yield from _where(field, "date_before_birth", date < born, date)
+            is_child = (date >= born) & (date < born.dt.offset_by(f"{_CHILD_YEARS}y"))
+            yield from _where(field, "date_in_childhood", is_child, date)
+    joined, paid = frame["date_joined"], frame["last_payment"]
+    if max(joined.null_count(), paid.null_count()) < frame.height:
+        before = (paid < joined - dt.timedelta(days=_DAYS_BEFORE)) & (paid >= born).fill_null(
+            value=True
+        )
+        yield from _where("last_payment", "payment_before_joining", before, paid)
     expiry = frame["expiry_date"]
     if expiry.null_count() < frame.height:
         yield from _where("expiry_date", "date_before_birth", expiry < born, expiry)
         before = (expiry < frame["last_payment"]) & (expiry >= born).fill_null(value=True)
         yield from _where("expiry_date", "expiry_before_payment", before, expiry)
+        far = (expiry > today.replace(year=today.year + _YEARS_AHEAD, day=1)) & (expiry != NEVER)
+        yield from _where("expiry_date", "expiry_far", far, expiry)
 
 
 def _where(field: str, code: str, holds: pl.Series, kept: pl.Series) -> Iterator[Found]:

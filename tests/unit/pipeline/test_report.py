@@ -133,7 +133,13 @@ def test_every_row_is_there_with_its_outcome_and_all_its_problems(sheets: dict[s
             "Province: This is not the name or code of a province, so it was left out.",
         ),
         (4, "Refused: repeats another row", "Repeats row 2."),
-        (5, "Existing member, updated", None),
+        (
+            5,
+            "Existing member, updated",
+            "Firstname: This may be no name, or more than a name; it was kept as it is. "
+            "Kept: =A1+1.\nSurname: This may be no name, or more than a name; it was kept as it "
+            "is. Kept: <b> & co.",
+        ),
         (
             6,
             "Refused: belongs to another office",

@@ -1,0 +1,161 @@
+"""Values that can be read and are probably something else: flagged, kept or left out."""
+
+from __future__ import annotations
+
+import datetime as dt
+import io
+from typing import TYPE_CHECKING
+
+import openpyxl
+import pytest
+
+from rollbook import clock
+from tests.files import id_number
+from tests.pipeline_run import Done, Site, open_site
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+NOW = dt.datetime(2026, 11, 28, 8, 0, tzinfo=dt.UTC)
+MAY_3, JULY_12 = dt.datetime(2024, 5, 3), dt.datetime(2024, 7, 12)  # noqa: DTZ001 - a cell has no zone
+Cell = str | float | dt.datetime | None
+
+
+@pytest.fixture
+def site(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    monkeypatch.setattr(clock, "now", lambda: NOW)
+    with open_site(database_url, tmp_path) as opened:
+        yield opened
+
+
+def send(site: Site, headers: Sequence[str], *rows: Sequence[Cell]) -> Done:
+    """Send rows of a workbook, each with an ID number of its own in front."""
+    book = openpyxl.Workbook()
+    sheet = book.active
+    assert sheet is not None
+    sheet.append(["ID Number", *headers])
+    for number, row in enumerate(rows):
+        sheet.append([id_number(number), *row])
+    target = io.BytesIO()
+    book.save(target)
+    return site.send(target.getvalue(), "list.xlsx")
+
+
+def codes(done: Done) -> list[set[str]]:
+    """The codes of each row."""
+    return [{problem["code"] for problem in row["problems"] or ()} for row in done.rows]
+
+
+@pytest.mark.parametrize(
+    ("header", "field", "cells"),
+    [
+        ("Cell", "cell_number", {
+            "0821234567": None, "0600000000": "phone_doubtful", "0123456789": "phone_doubtful",
+        }),
+        ("Email", "email", {
+            "a@gmail.com": None, "a@b.co.za": None, "a@gmail.con": "email_doubtful",
+            "a@gmial.com": "email_doubtful", "none@none.com": "email_doubtful",
+            "a@b.coza": "email_doubtful",
+        }),
+        ("Amount", "membership_amount", {
+            "R200": None, "20240503": "amount_implausible", "2024": "amount_implausible",
+        }),
+        ("Address", "residential_address", {
+            "1 Long St": None, MAY_3: "text_unlikely", "8001015009087": "text_unlikely",
+            "a@b.co.za": "text_unlikely", "true": "text_unlikely",
+        }),
+        ("Race", "race", {"African": None, "Xhosa": "value_unknown"}),
+        ("Language", "language", {"Zulu": None, "Shona": "value_unknown"}),
+        ("Expiry Date", "expiry_date", {
+            "2027/01/31": None, "9999-12-31": None, "Lifetime": "expiry_lifetime",
+            "2044/12/31": "expiry_far",
+        }),
+        ("Date Joined", "date_joined", {
+            "2024/05/03": None, "1980/01/01": "date_in_childhood",
+            "1988/06/01": "date_in_childhood",
+        }),
+    ],
+)  # fmt: skip
+def test_a_value_that_is_probably_another_is_kept_and_flagged(
+    header: str, field: str, cells: dict[Cell, str | None], site: Site
+) -> None:
+    headers = ("Firstname", "Surname", header)
+    done = send(site, headers, *(("Nomsa", "Dube", cell) for cell in cells))
+    assert codes(done) == [{code} if code else set() for code in cells.values()]
+    assert all(member[field] is not None for member in site.members().values())
+
+
+def test_a_ditto_mark_is_left_out_and_refuses_a_row_that_needs_its_value(site: Site) -> None:
+    done = send(
+        site,
+        ("Firstname", "Surname", "Address", "Province"),
+        ("Nomsa", "Dube", "1 Long St", "Gauteng"),
+        ("Sipho", "Cele", '"', "do"),
+        ("Lerato", "Moloi", "Ditto", "-do-"),
+        ("Ann", "''", "as above", "''"),
+    )
+    assert codes(done) == [
+        set(),
+        {"ditto_left_out"},
+        {"ditto_left_out"},
+        {"ditto_value", "ditto_left_out"},
+    ]
+    members = site.members()
+    assert [members[id_number(n)]["residential_address"] for n in range(3)] == [
+        "1 Long St", None, None,
+    ]  # fmt: skip
+
+
+def test_names_under_each_others_headers_are_flagged(site: Site) -> None:
+    rows = [("Mokoena", "Thandi"), ("van der Merwe", "Jan"), ("Ann", "Smith"), ("Nkosi", "Dlamini")]
+    done = send(site, ("Firstname", "Surname"), *rows)
+    assert codes(done) == [{"names_swapped"}, {"names_swapped"}, set(), set()]
+    # The record has it the other way round.
+    done = send(site, ("Surname", "Firstname"), *[rows[2]] * 3)
+    assert codes(done)[2] == {"names_swapped"}
+
+
+def test_two_people_in_a_cell_of_several_lines_are_flagged(site: Site) -> None:
+    done = send(
+        site, ("Firstname", "Surname"), ("Ann\nBob", "Aa"), ("Ann", "Aa\nBb"), ("Ann", "Aa")
+    )
+    assert codes(done) == [{"name_doubtful"}, {"name_doubtful"}, set()]
+
+
+def test_date_cells_are_flagged_where_the_program_left_the_later_days_as_text(site: Site) -> None:
+    headers = ("Firstname", "Surname", "Date Joined")
+    days: list[Cell] = [MAY_3, JULY_12, dt.datetime(2024, 6, 6), "13/05/2024", "31/12/2023"]  # noqa: DTZ001
+    done = send(site, headers, *(("Nomsa", "Dube", day) for day in days))
+    assert codes(done) == [{"date_cells_swapped"}] * 2 + [set()] * 3
+    site.clean()
+    days[1] = dt.datetime(2024, 7, 21)  # noqa: DTZ001
+    done = send(site, headers, *(("Nomsa", "Dube", day) for day in days))
+    assert codes(done) == [set()] * 5
+
+
+def test_a_payment_long_before_the_joining_is_flagged(site: Site) -> None:
+    done = send(
+        site,
+        ("Firstname", "Surname", "Date Joined", "Last Payment"),
+        ("Nomsa", "Dube", "2024/05/03", "2023/01/01"),
+        ("Sipho", "Cele", "2024/05/03", "2024/05/01"),
+    )
+    assert codes(done) == [{"payment_before_joining"}, set()]
+
+
+@pytest.mark.parametrize(
+    ("whole", "first", "surname"),
+    [
+        ("Mokoena T", "T", "Mokoena"),
+        ("Mokoena T.J.", "T.J.", "Mokoena"),
+        ("Thandi Mokoena Jnr", "Thandi", "Mokoena Jnr"),
+        ("Thandi Mokoena (Zulu)", "Thandi", "Mokoena (Zulu)"),
+    ],
+)
+def test_initials_and_suffixes_of_a_whole_name_are_neither_surname_nor_first_name(
+    whole: str, first: str, surname: str, site: Site
+) -> None:
+    send(site, ("Full Name",), (whole,))
+    [member] = site.members().values()
+    assert (member["firstname"], member["surname"]) == (first, surname)
