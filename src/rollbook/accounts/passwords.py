@@ -50,12 +50,9 @@ _one_rating: Final = cache(lambda: anyio.CapacityLimiter(1))
 
 
 async def check(password: str, user: User, *, strength: int = STRENGTH) -> None:
-    """Refuse a password that can be guessed.
+    """Refuse a password that can be guessed, also by the user's own words.
 
-    Args:
-        password: the new password.
-        user: whose password it becomes: the account's own words count as known.
-        strength: the lowest accepted score, 0 to 4.
+    ``strength`` is the lowest accepted score, 0 to 4.
 
     Raises:
         InvalidRequestError: it is too short, too long or too easy to guess; the sentence says why

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query
-
 from rollbook import clock
-from rollbook.api.access import SystemParam, UserParam, signed_in
-from rollbook.contract import Answer, ChangedMember, Page, Problem
+from rollbook.api.access import SystemParam, UserParam, routes
+from rollbook.api.pages import PageParam, PageSizeParam
+from rollbook.contract import Answer, ChangedMember, Page
 from rollbook.uploads import lookup
 
 if TYPE_CHECKING:
     from rollbook.backends.database import Row
     from rollbook.service.system import System
 
-router = APIRouter(
-    prefix="/bulk-upload/changes",
-    tags=["uploads"],
-    dependencies=[Depends(signed_in)],
-    responses={code: {"model": Problem} for code in (401, 404, 422)},
-)
+router = routes("/bulk-upload/changes", "uploads", 401, 404, 422)
 
 
 @router.get("/{job_id}")
@@ -29,8 +23,8 @@ async def changes(
     job_id: UUID,
     system: SystemParam,
     user: UserParam,
-    page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
-    page_size: Annotated[int, Query(ge=1, le=500)] = 100,
+    page: PageParam = 1,
+    page_size: PageSizeParam = 100,
 ) -> Answer[Page[ChangedMember]]:
     """List the members whom an upload changed, or a dry run would change, in the file's order."""
     upload = await lookup.get(system, user, job_id)

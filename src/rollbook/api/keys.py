@@ -12,7 +12,7 @@ from pydantic import AwareDatetime, BaseModel, Field, field_validator
 from rollbook.accounts import keys
 from rollbook.accounts.keys import State
 from rollbook.api.access import SystemParam, UserParam, audited, routes
-from rollbook.api.uploads import PageParam, PageSizeParam
+from rollbook.api.pages import PageParam, PageSizeParam, listed
 from rollbook.contract import Answer, Page
 from rollbook.model import KeyScope, Role, Scope
 
@@ -86,10 +86,7 @@ async def list_keys(
     """List the keys of your scope, good ones first, without the keys themselves."""
     found, total = await keys.listed(system.pool, user, page=page, page_size=page_size)
     items = [AccessKey.model_validate(row) for row in found]
-    return Answer(
-        message=f"{total} keys.",
-        data=Page[AccessKey](items=items, page=page, page_size=page_size, total=total),
-    )
+    return listed(Page[AccessKey], items, total, page, page_size, of="keys")
 
 
 @router.post("", status_code=201, **audited("key_add", 409))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
 from uuid import UUID
 
-from fastapi import Query
 from pydantic import BaseModel, Field
 
 from rollbook.api.access import SystemParam, UserParam, audited, routes
+from rollbook.api.pages import PageParam, PageSizeParam, listed
 from rollbook.contract import Answer, ColumnMapping, Page
 from rollbook.uploads import mappings
 from rollbook.uploads.options import FieldByHeader
@@ -20,16 +19,13 @@ router = routes("/bulk-upload/mappings", "uploads", 401, 404, 422)
 async def remembered(
     system: SystemParam,
     user: UserParam,
-    page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
-    page_size: Annotated[int, Query(ge=1, le=500)] = 100,
+    page: PageParam = 1,
+    page_size: PageSizeParam = 100,
 ) -> Answer[Page[ColumnMapping]]:
     """List what is remembered about the columns of your office's files, newest first."""
     found, total = await mappings.mappings(system, user, page=page, page_size=page_size)
     items = [ColumnMapping.of(row) for row in found]
-    return Answer(
-        message=f"{total} mappings are remembered.",
-        data=Page[ColumnMapping](items=items, page=page, page_size=page_size, total=total),
-    )
+    return listed(Page[ColumnMapping], items, total, page, page_size, of="mappings are remembered")
 
 
 class MappingChange(BaseModel):

@@ -13,6 +13,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
 from rollbook.api.access import OperatorParam, SystemParam, UserParam, audited, failures, routes
+from rollbook.api.pages import PageParam, PageSizeParam
 from rollbook.backends.database import Row
 from rollbook.contract import Answer, FieldProblem
 from rollbook.members import correct, erase, export, index, profile, search
@@ -38,8 +39,6 @@ _TYPES: Final = {
     "csv": "text/csv; charset=utf-8",
     "json": "application/json",
 }
-PageParam = Annotated[int, Query(ge=1, le=1_000_000)]
-PageSizeParam = Annotated[int, Query(ge=1, le=500)]
 
 
 def _without_id_number(text: str | None) -> str | None:

@@ -17,7 +17,8 @@ from rollbook.api.access import (
     audited,
     routes,
 )
-from rollbook.api.uploads import PageParam, PageSizeParam, SearchParam
+from rollbook.api.pages import PageParam, PageSizeParam, listed
+from rollbook.api.uploads import SearchParam
 from rollbook.backends.database import fetch_all, fetch_one, queries
 from rollbook.contract import (
     Answer,
@@ -82,10 +83,7 @@ async def jobs(
             recent, states, positions, estimates, strict=True
         )
     ]
-    return Answer(
-        message=f"{total} jobs.",
-        data=Page[UploadStatus](items=items, page=page, page_size=page_size, total=total),
-    )
+    return listed(Page[UploadStatus], items, total, page, page_size, of="jobs")
 
 
 @router.get("/workers")

@@ -12,7 +12,8 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, BeforeValidator, Field
 
 from rollbook.api.access import OperatorParam, SystemParam, audited, routes
-from rollbook.api.uploads import PageParam, PageSizeParam, download
+from rollbook.api.pages import PageParam, PageSizeParam, listed
+from rollbook.api.uploads import download
 from rollbook.contract import Answer, Page
 from rollbook.errors import NotFoundError
 from rollbook.model import Status
@@ -96,9 +97,8 @@ async def reports(
         )
         for stored in found
     ]
-    return Answer(
-        message=f"{total} uploads have stored reports.",
-        data=Page[StoredReport](items=items, page=page, page_size=page_size, total=total),
+    return listed(
+        Page[StoredReport], items, total, page, page_size, of="uploads have stored reports"
     )
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Body, Query, Response
+from fastapi import Body, Response
 from pydantic import BaseModel
 
 from rollbook.api.access import OperatorParam, SystemParam, audited, routes
+from rollbook.api.pages import PageParam, PageSizeParam, listed
 from rollbook.contract import Answer, KeptMember, Page, Undoing
 from rollbook.uploads import undo
 
@@ -39,16 +40,13 @@ async def kept(
     job_id: UUID,
     system: SystemParam,
     user: OperatorParam,
-    page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
-    page_size: Annotated[int, Query(ge=1, le=500)] = 100,
+    page: PageParam = 1,
+    page_size: PageSizeParam = 100,
 ) -> Answer[Page[KeptMember]]:
     """List the members that undoing left unchanged, or would, and why."""
     found, total = await undo.kept(system, user, job_id, page=page, page_size=page_size)
     items = [KeptMember.model_validate(row) for row in found]
-    return Answer(
-        message=f"{total} members.",
-        data=Page[KeptMember](items=items, page=page, page_size=page_size, total=total),
-    )
+    return listed(Page[KeptMember], items, total, page, page_size, of="members")
 
 
 @router.get("/{job_id}/kept.csv", response_class=Response, **audited("download_kept"))

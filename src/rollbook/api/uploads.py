@@ -15,15 +15,10 @@ from pydantic import AfterValidator, BaseModel
 
 from rollbook import clock
 from rollbook.accounts import audit
-from rollbook.api.access import (
-    ForecasterParam,
-    SystemParam,
-    UserParam,
-    audited,
-    routes,
-)
+from rollbook.api.access import ForecasterParam, SystemParam, UserParam, audited, routes
 from rollbook.api.form import FILE, UploadForm, received
 from rollbook.api.operations import XLSX
+from rollbook.api.pages import PageParam, PageSizeParam, listed
 from rollbook.backends.database import Row
 from rollbook.contract import (
     Answer,
@@ -62,8 +57,6 @@ _FORM = {
 
 router = routes("/bulk-upload", "uploads", 401, 404, 422)
 
-PageParam = Annotated[int, Query(ge=1, le=1_000_000)]
-PageSizeParam = Annotated[int, Query(ge=1, le=500)]
 #: Repeatable.
 OutcomesParam = Annotated[list[Outcome] | None, Query(description="Only these; repeatable.")]
 AttentionParam = Annotated[
@@ -390,10 +383,7 @@ async def history(
         UploadStatus.of(upload, queue_position=position, **estimate.facts())
         for upload, position, estimate in zip(found, positions, estimates, strict=True)
     ]
-    return Answer(
-        message=f"{total} uploads.",
-        data=Page[UploadStatus](items=items, page=page, page_size=page_size, total=total),
-    )
+    return listed(Page[UploadStatus], items, total, page, page_size, of="uploads")
 
 
 def _in_words(upload: UploadStatus, zone: str) -> str:

@@ -14,7 +14,7 @@ from rollbook.accounts.links import Kind, Link
 from rollbook.accounts.offices import SHOWN
 from rollbook.accounts.people import State
 from rollbook.api.access import SystemParam, UserParam, audited, routes
-from rollbook.api.uploads import PageParam, PageSizeParam
+from rollbook.api.pages import PageParam, PageSizeParam, listed
 from rollbook.contract import Answer, Page
 from rollbook.model import Role, Scope
 
@@ -138,10 +138,7 @@ async def list_users(
         page_size=page_size,
     )
     items = [Account.model_validate(row) for row in found]
-    return Answer(
-        message=f"{total} accounts.",
-        data=Page[Account](items=items, page=page, page_size=page_size, total=total),
-    )
+    return listed(Page[Account], items, total, page, page_size, of="accounts")
 
 
 @router.post("", status_code=201, **audited("user_add", 409))
@@ -234,7 +231,4 @@ async def list_offices(
         )
         for one in shown
     ]
-    return Answer(
-        message=f"{len(found)} offices.",
-        data=Page[OfficeOf](items=items, page=page, page_size=page_size, total=len(found)),
-    )
+    return listed(Page[OfficeOf], items, len(found), page, page_size, of="offices")

@@ -11,7 +11,7 @@ from fastapi import Path
 from pydantic import BaseModel, Field
 
 from rollbook.api.access import SystemParam, UserParam, audited, failures, routes
-from rollbook.api.uploads import PageParam, PageSizeParam
+from rollbook.api.pages import PageParam, PageSizeParam, listed
 from rollbook.backends.database import Row
 from rollbook.contract import Answer, Page
 from rollbook.notifications import webhooks
@@ -148,10 +148,7 @@ async def list_webhooks(
         total += 1
         if page == 1:
             items.insert(0, _of_settings(system))
-    return Answer(
-        message=f"{total} webhooks.",
-        data=Page[OfficeWebhook](items=items, page=page, page_size=page_size, total=total),
-    )
+    return listed(Page[OfficeWebhook], items, total, page, page_size, of="webhooks")
 
 
 @router.post("", status_code=201, **audited("webhook_add", 409))
@@ -202,10 +199,7 @@ async def list_deliveries(
         system, user, webhook_id, page=page, page_size=page_size
     )
     items = [Delivery.of(row) for row in found]
-    return Answer(
-        message=f"{total} deliveries.",
-        data=Page[Delivery](items=items, page=page, page_size=page_size, total=total),
-    )
+    return listed(Page[Delivery], items, total, page, page_size, of="deliveries")
 
 
 @router.post(

@@ -236,18 +236,9 @@ def _store_file(
     patience_s: float,
     as_json: bool,
 ) -> None:
-    """Ask for a file of members, or go on with one that was asked for; wait for it, and store it.
+    """Ask for a file of members, wait until it is made, and store it.
 
-    Args:
-        asked: the route that asks for it, or its id.
-        body: of the request.
-        to: where it is stored.
-        server: the address that was given.
-        acting: the account that was given by ``--as``.
-        force: replace a file that is there.
-        timeout_s: the longest wait for the file, in seconds.
-        patience_s: for how long a server that stops answering is tried again, in seconds.
-        as_json: print JSON.
+    ``asked`` is the route that asks for it, or the id of a file that was asked for.
     """
     if to is not None and not to.is_dir() and not force:
         refuse_existing(to)  # before anything is made

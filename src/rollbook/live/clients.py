@@ -32,7 +32,6 @@ class Clients:
         metrics.LIVE_WAITING.set_function(lambda: sum(client.waiting for client in self))
 
     def __len__(self) -> int:
-        """How many clients there are."""
         return sum(len(group) for group in self.by_audience.values())
 
     def __iter__(self) -> Iterator[Client]:

@@ -148,7 +148,6 @@ class Orders:
     """
 
     def __init__(self) -> None:
-        """Begin without any batch."""
         self._columns: dict[tuple[str, str], Evidence] = {}
         #: Whether all batches were seen: a batch that is read again then adds nothing.
         self.is_final = False

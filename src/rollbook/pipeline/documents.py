@@ -66,12 +66,8 @@ def with_documents(
     """Find the rows whose person is named by a passport.
 
     An ID number counts before a passport, also one with a typing error: the row is refused then.
-
-    Args:
-        frame: with ``id_number``, ``passport_number`` and ``passport_country`` as text.
-        written: the ID numbers as the file has them, before their separators were removed.
-        is_combined: the header of the ID numbers names passports too.
-        accepts_passports: passports may take the place of ID numbers.
+    ``written`` are the ID numbers as the file has them, before their separators were removed.
+    ``is_combined``: their header names passports too.
 
     Returns:
         The frame with ``COLUMNS``, and without an ID number where that is a passport.

@@ -52,9 +52,6 @@ def placed(frame: pl.DataFrame) -> tuple[pl.DataFrame, list[Found]]:
     A municipality gets its official name; one that isn't in the register stays as it is. Where the
     row has no province, the municipality's is used.
 
-    Args:
-        frame: as in ``Normalised``, with codes of provinces and texts of municipalities.
-
     Returns:
         The frame with ``ward_province`` and ``ward_municipality``, where a ward's id of eight
         digits lies, and the doubts of its cells.

@@ -80,20 +80,10 @@ def process(
 ) -> dict[str, Any]:
     """Process the upload's file in all stages and commit the result.
 
-    Args:
-        connection: used only by this attempt.
-        store: where the file is and the report goes.
-        upload_id: of which upload.
-        attempt: the fence.
-        report_progress: receives the attempt's progress.
-        report_stages: receives each stage's duration at the end, also after an error.
-        batch_rows: rows of a batch.
-        verify_days: for how many days an answer of the voter roll is good; None when the roll isn't
-            to be asked.
-        channels: the notification channels for the upload's end.
-        limits: what a workbook may hold.
-        accepts_passports: passports may take the place of ID numbers.
-        keys: the installation's secret keys, by which erased people are known.
+    Only this attempt uses the connection; ``attempt`` is its fence. Each stage's duration is
+    reported at the end, also after an error. An answer of the voter roll is good for
+    ``verify_days``; None when the roll isn't to be asked. ``keys`` are the installation's secret
+    keys, by which erased people are known.
 
     Returns:
         ``rows_total`` and the counts by outcome.

@@ -57,12 +57,10 @@ class Stages:
         self._stage_began_at = time.time_ns()
 
     def __enter__(self) -> Self:
-        """Begin to report."""
         self._ticker.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop reporting."""
         self._ended.set()
         self._ticker.join()
 

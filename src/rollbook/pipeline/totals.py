@@ -30,10 +30,6 @@ def are_totals(body: pl.DataFrame, columns: ColumnMap) -> pl.Series | None:
 
     Such a row begins with a word for a total, and has neither an ID number, a passport number nor
     both names.
-
-    Args:
-        body: the cells of the rows, under the headers of the file.
-        columns: the meanings of the headers.
     """
     places = {field: body.get_column_index(header) for header, field in columns.known.items()}
     if "id_number" not in places:

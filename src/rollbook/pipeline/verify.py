@@ -34,10 +34,7 @@ _SQL = queries("verifications")
 class Verification:
     """The verification of one attempt's rows.
 
-    Args:
-        connection: of the attempt.
-        upload: the row of the table ``uploads``.
-        cache_days: for how many days an answer is good; None when the roll isn't to be asked.
+    An answer is good for ``cache_days``; None when the roll isn't to be asked.
     """
 
     def __init__(self, connection: Connection[Row], upload: Row, *, cache_days: int | None) -> None:

@@ -23,11 +23,7 @@ class UnblockedHandler(logging.Handler):
     """A handler that drops what its descriptor doesn't take."""
 
     def __init__(self, descriptor: int) -> None:
-        """Write to a descriptor.
-
-        Args:
-            descriptor: of a pipe, a terminal, a socket or a file.
-        """
+        """Write to the descriptor of a pipe, a terminal, a socket or a file."""
         super().__init__()
         self._descriptor = _not_blocking(descriptor)
         self._poll = select.poll()

@@ -57,12 +57,7 @@ class Durations:
 
 
 def _near(found: list[tuple[int, float]], size: int) -> list[tuple[int, float]]:
-    """The uploads whose sizes are nearest, from the nearest on.
-
-    Args:
-        found: bytes and seconds of each, sorted.
-        size: in bytes.
-    """
+    """The uploads (bytes, seconds), sorted before, whose sizes are nearest; the nearest first."""
 
     def ratio(place: int) -> float:
         a, b = found[place][0] + FIXED_BYTES, size + FIXED_BYTES

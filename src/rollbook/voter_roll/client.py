@@ -113,7 +113,6 @@ class RollClient:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Close the connections."""
         await self._http.aclose()
 
     async def ask(self, id_number: str) -> Answer:

@@ -45,9 +45,7 @@ log = structlog.get_logger(__name__)
 class VerificationWorker:
     """Works on due questions and due reports.
 
-    Args:
-        system: the opened parts.
-        write_report: rewrites an upload's report once all its answers are in.
+    ``write_report`` rewrites an upload's report once all its answers are in.
     """
 
     def __init__(

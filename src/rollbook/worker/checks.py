@@ -43,7 +43,6 @@ class Checker:
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        """End the children."""
         if self._is_open:
             await self._slots.__aexit__(*error)
 

@@ -15,7 +15,8 @@ from pydantic import BaseModel
 from rollbook import clock
 from rollbook.api.access import OperatorParam, SystemParam, UserParam, audited, failures, routes
 from rollbook.api.first_system.names import pagination, report_path
-from rollbook.api.uploads import PageParam, download_name
+from rollbook.api.pages import PageParam
+from rollbook.api.uploads import download_name
 from rollbook.contract import Answer
 from rollbook.errors import InvalidRequestError, NotFoundError
 from rollbook.uploads import lookup, retention
