@@ -43,14 +43,20 @@ PROBLEM = "The folder /srv/rollbook/incoming can't be read: it isn't mounted. Fi
 LONG_NAME = "Ekurhuleni_Metropolitan_Municipality_renewals_2026-11_FINAL_checked by Nomvula (2).csv"
 
 
+def named(row: dict[str, str], number: int) -> dict[str, str]:
+    """The row with names that raise no doubt, so that the pictures show what is refused."""
+    first, last = ("Thandi", "Sipho", "Johan", "Aisha", "Lerato"), ("Nkosi", "Botha", "Naidoo")
+    return row | {"Firstname": first[number % 5], "Surname": last[number % 3]}
+
+
 @pytest.fixture(scope="module")
 def uploads(site: Site) -> Iterator[dict[str, str]]:
     """Uploads in every state, by state; one keeps running, and one waiting, until the end."""
-    good = members(180, start=FIRST)
+    good = [named(row, n) for n, row in enumerate(members(180, start=FIRST))]
     refused = [
-        *(member(FIRST + 200 + n, **{"ID Number": "80010112345"}) for n in range(9)),
-        *(member(FIRST + 300 + n, Surname="") for n in range(5)),
-        member(FIRST + 400, **{"ID Number": "80O1015009087"}),
+        *(named(member(FIRST + 200 + n, **{"ID Number": "80010112345"}), n) for n in range(9)),
+        *(named(member(FIRST + 300 + n), n) | {"Surname": ""} for n in range(5)),
+        named(member(FIRST + 400, **{"ID Number": "80O1015009087"}), 400),
         *good[:6],
     ]
     with site.api() as api:

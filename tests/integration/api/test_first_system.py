@@ -345,6 +345,7 @@ async def test_files_of_no_upload_are_removed_once_they_are_a_day_old(
     make_user: MakeUser,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    from rollbook.backends.files import FileStore
     from rollbook.service import clocks, store_proof
 
     await store_proof.prove(system)
@@ -356,13 +357,16 @@ async def test_files_of_no_upload_are_removed_once_they_are_a_day_old(
     await system.store.receive(f"{lost}/report-1.xlsx", chunks())
     as_user(api, settings, await make_user())
     assert (await data(api.post(f"{BASE}/reports/cleanup-orphaned")))["count"] == 0
-    there = clocks.now
+    true_now, there, stores = clock.now, clocks.now, FileStore.now
 
     async def later(pool: Any) -> dt.datetime:
         return await there(pool) + dt.timedelta(days=2)
 
-    true_now = clock.now
+    async def stores_later(store: FileStore) -> dt.datetime:
+        return await stores(store) + dt.timedelta(days=2)
+
     monkeypatch.setattr(clocks, "now", later)
+    monkeypatch.setattr(FileStore, "now", stores_later)
     monkeypatch.setattr(clock, "now", lambda: true_now() + dt.timedelta(days=2))
     as_user(api, settings, await make_user())
     removed = await data(api.post(f"{BASE}/reports/cleanup-orphaned", json={"reports_dir": "/"}))
