@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 
-from rollbook.backends.database import exclusive, execute, fetch_one, lock, queries, unbounded
+from rollbook.backends.database import (
+    exclusive,
+    execute,
+    fetch_all,
+    fetch_one,
+    lock,
+    queries,
+    unbounded,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,8 +86,7 @@ async def _step(pool: Pool) -> int | None:
         state = await fetch_one(connection, _SQL["state"])
         assert state is not None  # the migration has written the row
         if state["filled_to"] is not None:
-            after = {"after": state["filled_to"], "rows": AT_ONCE}
-            return await execute(connection, _SQL["fill"], after)
+            return await _fill(connection, state["filled_to"])
         due = await fetch_one(connection, _SQL["take_due"])
         if due is not None:
             await _write(connection, due["people"])
@@ -93,6 +100,19 @@ async def _step(pool: Pool) -> int | None:
     return None
 
 
+async def _fill(connection: Connection, after: str) -> int:
+    """Index the next members by ID number; returns their number."""
+    rows = await fetch_all(connection, _SQL["next"], {"after": after, "rows": AT_ONCE})
+    id_numbers = [row["id_number"] for row in rows]
+    until = id_numbers[-1] if len(rows) == AT_ONCE else None
+    await execute(connection, _SQL["delete_gone_between"], {"after": after, "until": until})
+    await execute(connection, _SQL["write"], {"id_numbers": id_numbers})
+    await execute(connection, _SQL["filled"], {"until": until})
+    return len(rows)
+
+
 async def _write(connection: Connection, people: Sequence[int]) -> None:
-    await execute(connection, _SQL["delete_gone"], {"people": list(people)})
-    await execute(connection, _SQL["write"], {"people": list(people)})
+    # The key of a passport's holder has more digits than an ID number.
+    parameters = {"id_numbers": [f"{person:013}" for person in people]}
+    await execute(connection, _SQL["delete_gone"], parameters)
+    await execute(connection, _SQL["write"], parameters)

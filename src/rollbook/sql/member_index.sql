@@ -13,31 +13,19 @@ SELECT (SELECT count(*)::int FROM uploads
           AND (indexed_at IS NULL OR undone_at > indexed_at)) AS uploads,
        (SELECT filled_to IS NOT NULL FROM member_index_state) AS is_filling;
 
--- name: fill
--- Index the next members by ID number, and delete the lines of members who are gone.
-WITH batch AS MATERIALIZED (
-    SELECT id_number FROM members WHERE id_number > %(after)s ORDER BY id_number LIMIT %(rows)s
-), last AS (
-    SELECT CASE WHEN count(*) = %(rows)s THEN max(id_number) END AS id_number FROM batch
-), gone AS (
-    DELETE FROM member_index AS i
-    WHERE id_number > %(after)s AND id_number <= COALESCE((SELECT id_number FROM last), '~')
-      AND id_number NOT IN (SELECT id_number FROM batch)
-), written AS (
-    INSERT INTO member_index AS i (id_number, member_id, province, municipality, name, lexemes)
-    SELECT id_number, member_id, province, lower(municipality), member_name(firstname, surname),
-           search_lexemes(firstname, surname, cell_number, landline_number, email, province,
-                          municipality, ward)
-    FROM members JOIN batch USING (id_number)
-    ON CONFLICT (id_number) DO UPDATE
-    SET (member_id, province, municipality, name, lexemes)
-      = ROW(excluded.member_id, excluded.province, excluded.municipality, excluded.name,
-            excluded.lexemes)
-    WHERE (i.member_id, i.province, i.municipality, i.name, i.lexemes)
-          IS DISTINCT FROM (excluded.member_id, excluded.province, excluded.municipality,
-                            excluded.name, excluded.lexemes)
-)
-UPDATE member_index_state SET filled_to = (SELECT id_number FROM last) RETURNING filled_to;
+-- name: next
+-- The next members by ID number, to be indexed when the index is filled.
+SELECT id_number FROM members WHERE id_number > %(after)s ORDER BY id_number LIMIT %(rows)s;
+
+-- name: delete_gone_between
+-- Delete the lines of those who are no members, from one ID number to another; null: to the last.
+DELETE FROM member_index AS i
+WHERE id_number > %(after)s AND id_number <= COALESCE(%(until)s, '~')
+  AND NOT EXISTS (SELECT FROM members AS m WHERE m.id_number = i.id_number);
+
+-- name: filled
+-- The index is filled up to an ID number; null: it is complete.
+UPDATE member_index_state SET filled_to = %(until)s;
 
 -- name: take_due
 -- The next members who are to be indexed, and whether this was the last line of their upload.
@@ -52,8 +40,8 @@ FROM taken;
 
 -- name: delete_gone
 -- Delete the lines of those of these people who are no members.
-DELETE FROM member_index AS i USING unnest(%(people)s::bigint[]) AS person
-WHERE i.id_number = lpad(person::text, GREATEST(13, length(person::text)), '0')
+DELETE FROM member_index AS i
+WHERE id_number = ANY (%(id_numbers)s)
   AND NOT EXISTS (SELECT FROM members AS m WHERE m.id_number = i.id_number);
 
 -- name: write
@@ -62,9 +50,7 @@ INSERT INTO member_index AS i (id_number, member_id, province, municipality, nam
 SELECT id_number, member_id, province, lower(municipality), member_name(firstname, surname),
        search_lexemes(firstname, surname, cell_number, landline_number, email, province,
                       municipality, ward)
-FROM members JOIN (
-    SELECT lpad(person::text, GREATEST(13, length(person::text)), '0') AS id_number FROM unnest(%(people)s::bigint[]) AS person
-) AS due USING (id_number)
+FROM members WHERE id_number = ANY (%(id_numbers)s)
 ON CONFLICT (id_number) DO UPDATE
 SET (member_id, province, municipality, name, lexemes)
   = ROW(excluded.member_id, excluded.province, excluded.municipality, excluded.name,
