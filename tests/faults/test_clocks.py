@@ -16,14 +16,17 @@ from rollbook.errors import ClockDiffersError, NotAuthenticatedError, TooManySig
 from rollbook.model import Role
 from rollbook.service import clocks
 from rollbook.service.system import open_system
+from rollbook.telemetry import metrics
 from rollbook.uploads import reconciler, retention, undo
 from tests.conftest import PASSWORD
 from tests.files import csv_file, member
-from tests.integration.folder.watching import until
+from tests.integration.folder.watching import until, watching
 from tests.integration.worker.test_worker import ended, grow_old, sent, working
+from tests.listening import Site, quick
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
     from uuid import UUID
 
     from rollbook.config import Settings
@@ -146,3 +149,37 @@ async def test_failed_sign_ins_noted_by_a_wrong_clock_lock_nobody_out(
         with pytest.raises(TooManySignInsError):
             await users.sign_in(system.pool, settings, user.email, PASSWORD)
     await users.sign_in(system.pool, settings, user.email, PASSWORD)
+
+
+@pytest.mark.parametrize("process", ["api", "watcher"])
+async def test_every_process_says_that_its_clock_differs(
+    settings: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch, process: str
+) -> None:
+    metrics.CLOCK_DIFFERENCE.set(0)
+    move(monkeypatch, hours=3)
+
+    async def is_said() -> bool:
+        said = REGISTRY.get_sample_value("rollbook_clock_difference_seconds")
+        return said == pytest.approx(3 * 3600, abs=60)
+
+    if process == "api":
+        async with Site(quick(settings)):
+            await until(is_said)
+    else:
+        watched = settings.model_copy(update={"watch_dir": folder})
+        async with open_system(watched) as opened, watching(opened):
+            await until(is_said)
+
+
+async def test_a_password_set_by_a_machine_whose_clock_is_ahead_lets_its_owner_in_at_once(
+    system: System, make_user: MakeUser, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = await make_user()
+    before, _ = await users.sign_in(system.pool, settings, user.email, PASSWORD)
+    with monkeypatch.context() as wrong:
+        move(wrong, hours=3)
+        await users.set_password(system.pool, user.email, "seven quiet pelicans")
+    token, _ = await users.sign_in(system.pool, settings, user.email, "seven quiet pelicans")
+    assert (await users.session(system.pool, settings, token)).user == user
+    with pytest.raises(NotAuthenticatedError):  # what was issued before it has ended
+        await users.session(system.pool, settings, before)

@@ -196,9 +196,16 @@ async def sign_in(pool: Pool, settings: Settings, email: str, password: str) -> 
     """
     # Before the password is checked: a change of it meanwhile ends this session too.
     begun = clock.now()
-    user = await _verified(pool, settings, email, password)
+    user, tokens_from = await _verified(pool, settings, email, password)
     await audit.record(pool, "sign_in", who=user)
-    return issue_token(settings, user, begun=begun), user
+    return issue_token(settings, user, begun=max(begun, tokens_from)), user
+
+
+async def begin_session(pool: Pool, settings: Settings, user: User) -> str:
+    """Issue a token to a user whose identity another service has just checked."""
+    row = await fetch_one(pool, _SQL["by_id"], {"id": user.id})
+    assert row is not None, "accounts are closed and never deleted"
+    return issue_token(settings, user, begun=max(clock.now(), row["tokens_from"]))
 
 
 async def change_password(
@@ -220,8 +227,13 @@ async def change_password(
     return issue_token(settings, user)
 
 
-async def _verified(pool: Pool, settings: Settings, email: str, password: str) -> User:
-    """The account with this address and password."""
+async def _verified(
+    pool: Pool, settings: Settings, email: str, password: str
+) -> tuple[User, dt.datetime]:
+    """The account with this address and password, and when its tokens were last revoked.
+
+    A session begins then at the earliest: the clock of the machine that revoked them may be ahead.
+    """
     attempt = await failed_sign_ins.begin(pool, settings, email)
     row = await fetch_one(pool, _SQL["by_email"], {"email": email})
     # PostgreSQL's lower() maps other letters too, such as the Turkish İ to i. Each such spelling
@@ -243,7 +255,7 @@ async def _verified(pool: Pool, settings: Settings, email: str, password: str) -
         await failed_sign_ins.succeed(connection, settings, attempt)
         if newer_hash is not None:
             await connection.execute(_SQL["rehash"], {"id": row["id"], "password_hash": newer_hash})
-    return user
+    return user, row["tokens_from"]
 
 
 def issue_token(

@@ -47,6 +47,7 @@ from rollbook.api.limits import RequestLimits
 from rollbook.api.requests import RequestMiddleware
 from rollbook.live.feed import Feed
 from rollbook.queue.subscriber import Subscriber
+from rollbook.service import clocks
 from rollbook.service.health import Readiness
 from rollbook.service.rounds import every
 from rollbook.service.system import open_system
@@ -128,6 +129,7 @@ def create_app(settings: Settings) -> FastAPI:
                 lambda: verifications.run_once(system),
                 service="reconciler of verifications",
             ),
+            every(clocks.INTERVAL_S, lambda: clocks.compare(system), service="clocks"),
             every(CHECKS_INTERVAL_S, lambda: checked_files.remove_unused(system), service="checks"),
             every(FAIRNESS_INTERVAL_S, lambda: longest_wait.run_once(system), service="fairness"),
         ):

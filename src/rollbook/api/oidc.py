@@ -161,7 +161,7 @@ async def token(
         raise _REFUSALS[ended["code"]](ended["message"])
     user = await provider_accounts.signed_in(system.pool, settings, UUID(ended["user"]))
     _delete_cookie(response, settings, ENDED)
-    made = users.issue_token(settings, user)
+    made = await users.begin_session(system.pool, settings, user)
     return Answer(message="Signed in.", data=await opened(system, made, user))
 
 

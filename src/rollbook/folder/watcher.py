@@ -27,6 +27,7 @@ from rollbook.errors import (
 from rollbook.folder import intake, retention
 from rollbook.folder.claims import Claim, Look, Mark, Waiting, is_wanted
 from rollbook.masking import masked, visible
+from rollbook.service import clocks
 from rollbook.service.process import beat, leave, new_name, running
 from rollbook.service.rounds import every
 from rollbook.telemetry import logs, metrics
@@ -123,6 +124,7 @@ class Watcher:
         try:
             async with (
                 every(HEARTBEAT_S, self._beat, service="watcher heartbeat"),
+                every(clocks.INTERVAL_S, lambda: clocks.compare(self._system), service="clocks"),
                 every(
                     LOOK_S,
                     lambda: retention.purge(self._system),

@@ -281,6 +281,28 @@ async def test_an_upload_retried_after_its_retention_is_purged_again_at_its_new_
     assert row["purged_at"] is None
 
 
+async def test_a_retry_while_retention_removes_the_file_is_refused_and_not_failed_later(
+    system: System, make_user: MakeUser, later: Later, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = await make_user()
+    upload_id = (await four_uploads(system, user))["failed"]
+    later(100)
+    there = FileStore.has
+
+    async def has(store: FileStore, key: str) -> bool:
+        found = await there(store, key)
+        with monkeypatch.context() as patch:
+            patch.setattr(FileStore, "has", there)
+            await retention.run_once(system)
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FileStore, "has", has)
+        with pytest.raises(SourceGoneError):
+            await control.retry(system, user, upload_id)
+    assert (await lookup.get(system, user, upload_id))["status"] == "failed"
+
+
 async def test_answers_of_the_voter_roll_go_after_thirty_days_unless_they_are_counted_on(
     system: System, settings: Settings, make_user: MakeUser, later: Later
 ) -> None:
