@@ -41,7 +41,9 @@ SORTS: Final[tuple[Sort, ...]] = get_args(Sort)
 _PREFIX: Final = 3
 #: A number of this many digits is the beginning of a phone number.
 _PHONE: Final = 4
-_ID_NUMBER: Final = re.compile(r"[0-9]{13}")
+#: No ID number begins with 00 and a month after December: such digits are a phone number with
+#: the country's code, as in 0027.
+_ID_NUMBER: Final = re.compile(r"(?!00(?:1[3-9]|[2-9]))[0-9]{13}")
 #: Words of a search; more narrow nothing.
 _MOST_WORDS: Final = 10
 _PHONE_SIGNS: Final = re.compile(r"[\s()./\-\u2010-\u2015]")

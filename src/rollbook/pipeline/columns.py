@@ -76,10 +76,12 @@ class ColumnMap:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """Required fields that the file doesn't have."""
+        """Required fields that the file doesn't have; passports take the place of ID numbers."""
         found = set(self.known.values())
         if FULL_NAME in found:
             found |= {"firstname", "surname"}
+        if "passport_number" in found:
+            found.add("id_number")
         needed = (name for name in fields.current().needed if name not in _FROM_ELSEWHERE)
         return tuple(field for field in (*REQUIRED, *needed) if field not in found)
 

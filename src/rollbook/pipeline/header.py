@@ -44,6 +44,7 @@ _MOST_QUOTED: Final = 30
 #: Characters that headers don't have.
 _NUMBER: Final = re.compile(r"\d{6}")
 _ID: Final = "id_number"
+_PASSPORT: Final = "passport_number"
 #: Rows that a note names.
 _MOST_NAMED: Final = 5
 _AT: Final = "row_index"
@@ -80,15 +81,19 @@ class Header:
         return fingerprint(names_of(self.texts))
 
     @property
+    def identity(self) -> str:
+        """The field by which the table says who a person is: passports where there is no other."""
+        return _ID if self.columns.header(_ID) is not None else _PASSPORT
+
+    @property
     def id_column(self) -> int:
-        """The column of the ID numbers, from 0."""
-        header = self.columns.header(_ID)
-        return names_of(self.texts).index(header or "")
+        """The column of the ID numbers, or of passport numbers where there is no other, from 0."""
+        return names_of(self.texts).index(self.columns.header(self.identity) or "")
 
     @property
     def passport_column(self) -> int | None:
         """The column of passport numbers, from 0; that of ID numbers if it names passports too."""
-        header = self.columns.header("passport_number")
+        header = self.columns.header(_PASSPORT)
         if header is not None:
             return names_of(self.texts).index(header)
         is_combined = names_passport(self.columns.header(_ID) or "")
@@ -122,11 +127,14 @@ def note(repeats: Sequence[int]) -> Note:
     )
 
 
-def find(rows: Iterable[Texts], mapped: Mapped) -> Header | None:
+def find(
+    rows: Iterable[Texts], mapped: Mapped, *, accepts_passports: bool = False
+) -> Header | None:
     """Find the header row among the first rows of a table, if possible more than ``SEARCH_ROWS``.
 
     It is the first row that names an ID number and both names. Where there is none, it is the row
-    that has an ID number and the most known headers.
+    that has an ID number and the most known headers. With ``accepts_passports``, a passport number
+    may take the place of the ID number.
 
     Returns:
         None if no row has a header for ID numbers.
@@ -139,7 +147,8 @@ def find(rows: Iterable[Texts], mapped: Mapped) -> Header | None:
         known = found.columns.known
         # A number is no header, unless the sender says so.
         unsaid = [text for text, name in zip(row, names, strict=True) if name not in found.given]
-        if _ID not in known.values() or not _is_words(unsaid):
+        has_identity = _ID in known.values() or (accepts_passports and _PASSPORT in known.values())
+        if not has_identity or not _is_words(unsaid):
             continue
         if not found.columns.missing:
             best = len(known), found
@@ -270,9 +279,10 @@ class Body:
         self._widen(len(header.texts))
         self._texts = list(header.texts)
         self._names = names_of(header.texts)
+        self._identity = header.identity
         self._id_keys = {
-            *map(key, variants()[_ID]),
-            *(key(name) for name, field in header.given.items() if field == _ID),
+            *map(key, variants()[self._identity]),
+            *(key(name) for name, field in header.given.items() if field == self._identity),
         }
         self.columns: ColumnMap = header.columns
         #: The numbers of the rows that repeat the headers.
@@ -330,7 +340,7 @@ class Body:
         if not texts or self._id_column >= len(cells) or not cells[self._id_column]:
             return False
         fields = [field for text in texts if (field := _field(text, self._given))]
-        if _ID not in fields or set(fields).isdisjoint(_NAMES) or not _is_words(texts):
+        if self._identity not in fields or set(fields).isdisjoint(_NAMES) or not _is_words(texts):
             return False
         same = sum(
             self._is_same(before, text)

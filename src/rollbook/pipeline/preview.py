@@ -88,7 +88,7 @@ def preview(
         "sheets": seen.sheets[:MOST_LISTED],
         "header_row": seen.reading.header_row,
         "columns": [_column(seen, header, found.get(header)) for header in headers],
-        "missing": list(seen.columns.missing),
+        "missing": _missing(seen),
         "warnings": _warnings(seen, scope, today, accepts_passports=accepts_passports),
         "rows_expected": seen.rows_expected,
         "rows": [
@@ -108,9 +108,17 @@ def _seen(path: Path, kind: str, wanted: Wanted, limits: Limits) -> _Seen:
             return _without_numbers(path, kind, wanted, limits)
         is_all = next(found, None) is None
     rows = sheet.frame.height if is_all else sheet.rows_expected
-    chosen = _sheet(SheetNotRead(sheet.sheet_name, rows, holds_members=True), is_chosen=True)
+    shown = SheetNotRead(sheet.sheet_name, rows, sheet.is_hidden, holds_members=True)
+    chosen = _sheet(shown, is_chosen=True)
     others = [_sheet(other) for other in sheet.reading.sheets_not_read]
     return _Seen(sheet.frame, sheet.columns, sheet.reading, [chosen, *others], rows, sheet)
+
+
+def _missing(seen: _Seen) -> list[str]:
+    missing = list(seen.columns.missing)
+    # Passport numbers may be there, and this installation doesn't take them.
+    is_unread = seen.sheet is None and "id_number" not in seen.columns.headers
+    return ["id_number", *missing] if is_unread and "id_number" not in missing else missing
 
 
 def _sheet(sheet: SheetNotRead, *, is_chosen: bool = False) -> dict[str, Any]:
@@ -119,7 +127,7 @@ def _sheet(sheet: SheetNotRead, *, is_chosen: bool = False) -> dict[str, Any]:
 
 def _without_numbers(path: Path, kind: str, wanted: Wanted, limits: Limits) -> _Seen:
     """The first rows of a file in which no header means ID numbers."""
-    with tables.opened(path, kind, wanted.mapping, limits) as found:
+    with tables.opened(path, kind, wanted.find, limits) as found:
         table = _chosen(found, wanted)
         rows = tables.first_rows(table.open(SAMPLE_ROWS)).frame
         header = header_rows.likely(rows.iter_rows())

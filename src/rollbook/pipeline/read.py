@@ -36,7 +36,7 @@ from rollbook.spreadsheets.books.merged import MergedCells
 from rollbook.spreadsheets.inspect.archive import Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence, Set
+    from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
     from pathlib import Path
 
     from rollbook.pipeline.csv_text import CsvText
@@ -86,6 +86,8 @@ class Sheet:
     reading: Reading = field(default_factory=Reading)
     #: Whether the workbook counts days from 1904.
     is_1904: bool = False
+    #: Whether the spreadsheet program hides the sheet; it is read where the sender names it.
+    is_hidden: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,12 @@ class Wanted:
     columns: Mapping[str, str | None] | None = None
     #: The same for earlier files, by the fingerprint of their headers.
     remembered: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
+    #: A table may have passport numbers and no ID numbers.
+    accepts_passports: bool = False
+
+    def find(self, rows: Iterable[Sequence[str | None]]) -> Header | None:
+        """The header row among the first rows of a table."""
+        return header_rows.find(rows, self.mapping, accepts_passports=self.accepts_passports)
 
     def check(self, headers: Sequence[str]) -> None:
         """Raise ``NoSuchHeaderError`` where the sender's mapping names a header that is not here.
@@ -149,7 +157,7 @@ def read(
     """
     wanted, limits = wanted or Wanted(), limits or Limits()
     batch_rows = max(batch_rows, HEADER_SEARCH_ROWS)
-    with tables.opened(path, kind, wanted.mapping, limits) as found:
+    with tables.opened(path, kind, wanted.find, limits) as found:
         yield from _Reading(found, wanted, batch_rows, limits, needs_names=needs_names).sheets()
 
 
@@ -273,7 +281,7 @@ class _Reading:
         first = tables.first_rows(batches)
         prepared = _prepared(chain([first], batches))
         start = next(prepared)
-        header = header_rows.find(start.frame.iter_rows(), self._wanted.mapping)
+        header = self._wanted.find(start.frame.iter_rows())
         if header is None:
             self._seen.extend(_first_texts(start.own))
             self._is_sideways = self._is_sideways or misplaced.lies_on_its_side(start.own)
@@ -428,6 +436,7 @@ def _sheets(opened: _Opened, most_columns: int) -> Iterator[Sheet]:
                 row_problems=_merged_across(batch.across, header, columns),
                 reading=reading,
                 is_1904=table.is_1904,
+                is_hidden=table.is_hidden,
             )
             yield sheet if table.text is None else _of_text(sheet, table.text, body)
 

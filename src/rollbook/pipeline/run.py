@@ -157,7 +157,7 @@ class _Attempt:
                 "the store may be damaged."
             )
         mappings = remembered(connection, self._scope)
-        wanted = Wanted(upload["sheet"], upload["columns"], mappings)
+        wanted = Wanted(upload["sheet"], upload["columns"], mappings, self._accepts_passports)
         with connection.transaction():
             batches = read(
                 source, upload["file_kind"], wanted, batch_rows=batch_rows, limits=limits

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from rollbook.pipeline.header import Mapped
+    from rollbook.pipeline.csv_dialect import FindHeader
     from rollbook.spreadsheets.books.book import Book
 
 #: A cell of Excel has 32,767 characters, of four bytes at most.
@@ -52,18 +51,18 @@ class Table:
 
 
 @contextmanager
-def opened(path: Path, kind: str, mapped: Mapped, limits: Limits) -> Iterator[list[Table]]:
+def opened(path: Path, kind: str, find: FindHeader, limits: Limits) -> Iterator[list[Table]]:
     """Open a file; its tables can be read as long as the context lasts.
 
-    ``mapped`` is what the sender said of a row of headers; see ``header.find``. ``inspection`` has
-    checked the limits of a workbook's content before.
+    ``find`` finds the header row of a text file. ``inspection`` has checked the limits of a
+    workbook's content before.
 
     Raises:
         UnreadableFileError: the parser can't read it, or it has a password; also while it is read.
     """
     try:
         if kind == "csv":
-            yield [_csv_table(path, mapped, limits)]
+            yield [_csv_table(path, find, limits)]
             return
         with unprotected(path) as plain:
             inspected = inspect(plain, kind, limits)
@@ -75,8 +74,8 @@ def opened(path: Path, kind: str, mapped: Mapped, limits: Limits) -> Iterator[li
         raise UnreadableFileError(DAMAGED) from error
 
 
-def _csv_table(path: Path, mapped: Mapped, limits: Limits) -> Table:
-    text = csv_text(path, partial(header_rows.find, mapped=mapped))
+def _csv_table(path: Path, find: FindHeader, limits: Limits) -> Table:
+    text = csv_text(path, find)
     # The time of polars, and of the report, grows with the columns more than with the rows.
     if text.width > limits.columns:
         raise too_wide(limits.columns)

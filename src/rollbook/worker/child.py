@@ -229,7 +229,7 @@ def _check(
         return preview(
             path,
             found["file_kind"],
-            Wanted(found["sheet"], found["columns"], remembered),
+            Wanted(found["sheet"], found["columns"], remembered, settings.accepts_passports),
             scope=scope,
             today=day,
             limits=_limits(settings),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from rollbook.contract import RowProblem
-from rollbook.errors import AttemptError, FileProblemError
+from rollbook.errors import AttemptError, FileProblemError, NoIdColumnError
 from rollbook.model import Scope
 from rollbook.pipeline import documents, problems
 from rollbook.pipeline.documents import country_of, key_of
@@ -318,3 +318,14 @@ def test_the_api_shows_the_country_that_is_wrong(code: str) -> None:
     for value, is_shown in (("Atlantis Republic", True), ("FN123456", False)):
         problem = {"column": "Country", "value": value, "code": code, "severity": "error"}
         assert (RowProblem.of(problem, "...").value == value) is is_shown
+
+
+def test_a_file_of_passports_without_a_column_of_id_numbers_is_read(site: Site) -> None:
+    head = "Passport No,Passport Country,Firstname,Surname"
+    rows = ("FN123456,Zimbabwe,Ben,Bb", head, ",Zimbabwe,Cid,Cc")
+    done = send(site, *rows, head=head)
+    assert done.by_row == {2: "inserted", 4: "invalid"}
+    assert codes(done)[4] == ["id_missing"]
+    assert identities(site) == {("passport", "ZWE", "FN123456")}
+    with pytest.raises(NoIdColumnError):
+        send(site, *rows, head=head, accepts=False)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,9 +16,7 @@ from rollbook.pipeline.read import Wanted
 from rollbook.spreadsheets.inspect.archive import Limits
 from tests.files import csv_file, id_number, member, workbook
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
+GOLDEN = Path(__file__).parents[2] / "golden" / "cases"
 TODAY = dt.date(2026, 11, 1)
 
 
@@ -126,3 +125,18 @@ def test_all_sheets_are_seen_also_while_names_are_missing(tmp_path: Path) -> Non
 def test_a_file_without_rows_is_refused(content: bytes, tmp_path: Path) -> None:
     with pytest.raises(FileProblemError):
         seen(tmp_path, content)
+
+
+def test_a_hidden_sheet_that_is_chosen_is_said_to_be_hidden(tmp_path: Path) -> None:
+    content = (GOLDEN / "hidden_sheet_first.xlsx").read_bytes()
+    found = seen(tmp_path, content, name="source.xlsx", sheet="Archive")
+    chosen = {sheet["name"]: (sheet["is_hidden"], sheet["is_chosen"]) for sheet in found["sheets"]}
+    assert chosen == {"Archive": (True, True), "Members": (False, False)}
+
+
+def test_a_file_of_passports_lacks_id_numbers_where_passports_are_not_accepted(
+    tmp_path: Path,
+) -> None:
+    text = b"Passport Number,Passport Country,Firstname,Surname\nA1234567,Zimbabwe,Ann,Aa\n"
+    assert seen(tmp_path, text)["missing"] == ["id_number"]
+    assert seen(tmp_path, text, accepts_passports=True)["missing"] == []
