@@ -52,11 +52,9 @@ def watch(
 ) -> None:
     """End a connection once its server doesn't work on what it waits for.
 
-    Args:
-        connection: which is watched in a thread, until it is closed.
-        is_at_work: whether the server works for the session of this process id; None when it can't
-            be asked now.
-        answer_s: seconds of waiting after which the server is asked, again and again.
+    A thread watches it until it is closed. After each ``answer_s`` seconds of waiting,
+    ``is_at_work`` asks whether the server works for the session of this process id; None when it
+    can't be asked now.
     """
     done = connection.is_done = threading.Event()
     arguments = (connection, done, is_at_work, answer_s)

@@ -81,13 +81,10 @@ class Answer:
 
 
 class Connection:
-    """The API for one command.
+    """The API for one command, over a client whose base address is the server's.
 
-    Args:
-        http: a client whose base address is the server's.
-        server: the address for messages; None for the installation on this machine.
-        sign_in: the token, if there is one; a session's is renewed when it is due.
-        is_stored: the sign-in is in the user's file, and a renewed token goes there.
+    Without ``server``, it is the installation on this machine. A session's token is renewed when it
+    is due; with ``is_stored``, the sign-in is in the user's file, and the renewed token goes there.
     """
 
     def __init__(

@@ -92,11 +92,9 @@ def check_installation(settings: Settings) -> None:
 def engines(settings: Settings, *, own: bool = False, make: bool = False) -> Iterator[Settings]:
     """Settings with both engines' addresses: the operator's own, running ones, or new ones.
 
-    Args:
-        settings: an engine without an address is looked up in the data folder, and started
-            there if it isn't running.
-        own: refuse a data folder whose engines another process runs.
-        make: make the data folder where there is none; others refuse (``check_installation``).
+    An engine without an address is looked up in the data folder, and started there if it isn't
+    running. ``own`` refuses a data folder whose engines another process runs. ``make`` makes the
+    data folder where there is none; without it, that is refused (``check_installation``).
 
     Raises:
         EngineError: the engines can't be started.

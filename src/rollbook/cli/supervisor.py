@@ -108,10 +108,8 @@ class Processes:
     ) -> AsyncIterator[str]:
         """Run the processes for as long as the context lasts.
 
-        Args:
-            settings: with the addresses of both engines.
-            stop: ends waiting for the API, however long a part is away; without it, the API has
-                READY_TIMEOUT_S to be ready.
+        ``stop`` ends waiting for the API, however long a part is away; without it, the API has
+        READY_TIMEOUT_S to be ready.
 
         Yields:
             The base URL, once the API is ready or ``stop`` is set.

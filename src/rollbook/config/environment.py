@@ -29,9 +29,7 @@ OF_COMMANDS = frozenset(
 def load(*, env_file: bool = True) -> Settings:
     """Read the settings, and the organisation's own fields where there is a file of them.
 
-    Args:
-        env_file: look into ``.env`` too; not under ``environment_for``, where what is left out is
-            unset.
+    ``.env`` is not read under ``environment_for``, where a setting that is left out is unset.
 
     Raises:
         ConfigurationError: a value doesn't fit; the message names each setting and why. Or the

@@ -63,16 +63,10 @@ class Engines:
     ) -> None:
         """Describe the engines; nothing is started yet.
 
-        Args:
-            data_dir: made if it isn't there. A new or empty one gets mode 0700.
-            postgres: run PostgreSQL.
-            valkey: run Valkey.
-            fast_unsafe: for tests: PostgreSQL's data doesn't survive a power cut.
-            death_watch: what stops the engines when this process is killed; by default the kernel
-                where it can, else a watchdog process.
-            as_root: how root runs PostgreSQL, which refuses to run as root.
-            start_timeout_s: seconds for each engine to be ready.
-            stop_timeout_s: seconds for each engine to end by itself.
+        A new or empty data folder gets mode 0700. ``fast_unsafe`` is for tests: PostgreSQL's data
+        doesn't survive a power cut. ``death_watch`` stops the engines when this process is killed:
+        by default the kernel where it can, else a watchdog process. ``as_root`` is how root runs
+        PostgreSQL, which refuses to run as root.
         """
         self.data_dir = data_dir.resolve()
         self._postgres = postgres

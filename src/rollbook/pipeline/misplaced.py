@@ -32,11 +32,7 @@ _NAMES: Final = frozenset({"firstname", "surname", FULL_NAME})
 
 
 def check(rows: pl.DataFrame, header: Header) -> None:
-    """Refuse a table of which some members would not be read.
-
-    Args:
-        rows: the first rows of the table, from its first row on.
-        header: the header row that was found.
+    """Refuse a table of which some members would not be read, by its first rows.
 
     Raises:
         RowsAboveHeadersError: there are ID numbers above the headers.
@@ -96,12 +92,7 @@ def _check_beside(header: Header) -> None:
 
 
 def notes(rows: pl.DataFrame, header: Header) -> Iterator[Note]:
-    """What the first rows of a table say of it that its sender must check.
-
-    Args:
-        rows: the first rows of the table, from its first row on.
-        header: the header row that was found.
-    """
+    """What the first rows of a table say of it that its sender must check."""
     names = names_of(header.texts)
     doubtful = [
         f"'{name[:30]}' after '{owner[:30]}'"

@@ -82,11 +82,7 @@ def _read(text: str, *, is_first: bool) -> Reading:
 
 
 def has_lines(texts: pl.Series) -> pl.Series:
-    """Which texts have several lines: two people may be in one cell.
-
-    Args:
-        texts: as the file has them.
-    """
+    """Which texts of a file have several lines: two people may be in one cell."""
     return texts.str.contains(r"[\n\r\v\f\x{85}\x{2028}\x{2029}]").fill_null(value=False)
 
 

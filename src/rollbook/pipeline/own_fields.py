@@ -41,12 +41,7 @@ def of_sheet(headers: Mapping[str, object]) -> tuple[str, ...]:
 
 
 def understood(field: OwnField, texts: pl.Series) -> Understood:
-    """The values of an own field's texts; dates are read as those of built-in fields.
-
-    Args:
-        field: which one.
-        texts: clean.
-    """
+    """The values of an own field's clean texts; dates are read as those of built-in fields."""
     if field.kind == "phone":
         return phones(texts)
     if field.kind == "e-mail":
@@ -56,13 +51,7 @@ def understood(field: OwnField, texts: pl.Series) -> Understood:
 
 
 def checked(name: str, rule: Rule, found: Understood) -> Understood:
-    """The values that satisfy a rule; each other one is left out, with a doubt.
-
-    Args:
-        name: the field.
-        rule: the field's.
-        found: its values, as they would be stored.
-    """
+    """The values of a field that satisfy its rule; each other one is left out, with a doubt."""
     values = found.values
     for check, holds in _CHECKS.items():
         limit = getattr(rule, check)

@@ -23,9 +23,7 @@ def of_others(
 ) -> Iterator[tuple[str, str, bool]]:
     """The columns that may be another person's, because they follow one that is.
 
-    Args:
-        names: of the columns, in the order of the file.
-        given: the field of some headers as the sender gave it, which counts.
+    The names are in the order of the file. A field that the sender gave for a header counts.
 
     Yields:
         The column's name, that of the other person's column before it, and whether a column of the

@@ -182,10 +182,8 @@ def validate(normalised: Normalised, sheet: Sheet, scope: Scope) -> Validated:
 def _needed(normalised: Normalised, scope: Scope, said: pl.DataFrame) -> Iterator[pl.DataFrame]:
     """The rows without a value that the organisation needs, by field.
 
-    Args:
-        normalised: as for ``validate``.
-        scope: a row without a place has the office's own.
-        said: the errors so far; a cell that has one isn't reported again.
+    A row without a place has the office's own. A cell that has an error already isn't reported
+    again.
     """
     nobody = pl.Series(dtype=pl.UInt32)
     rows = _with_verdicts(normalised.frame, nobody, scope)

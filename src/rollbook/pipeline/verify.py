@@ -54,12 +54,9 @@ class Verification:
     def prepare(self, lines: pl.DataFrame, *, is_refused: bool) -> bool:
         """Note which rows are to be verified, each with its answer where there is a good one.
 
-        Called with the rows staged, and nothing merged.
-
-        Args:
-            lines: of the whole file, with the expected ``outcome``: no questions are asked about
-                another office's members.
-            is_refused: nothing is expected to be merged, so no questions are asked.
+        Called with the rows staged, and nothing merged. The lines are of the whole file, with the
+        expected ``outcome``: no questions are asked about another office's members, nor where
+        ``is_refused``.
 
         Returns:
             Whether the merge may follow. If not, the upload asked for all answers before it, and

@@ -69,12 +69,8 @@ class StandIn:
     ) -> None:
         """Prepare a roll that doesn't serve yet.
 
-        Args:
-            limit: requests, tokens among them, that it allows in any window.
-            window_s: seconds of the window.
-            latency_s: seconds that each answer takes.
-            token_lifetime_s: seconds after which a token is refused.
-            ward_of: the ward of a registered voter, where it isn't to be ``WARD``.
+        It allows ``limit`` requests, tokens among them, in any window. ``ward_of`` is the ward of a
+        registered voter, where it isn't to be ``WARD``.
         """
         self.limit = limit
         self.window_s = window_s
