@@ -35,6 +35,8 @@ ROOT: Final = Path(__file__).parents[2]
 RESULTS: Final = Path(__file__).with_name("results.json")
 PAGE: Final = ROOT / "docs/explanation/soak.md"
 
+#: Seconds within which an API takes a file.
+SEND_S = 300.0
 #: Rows of a file, and how often one of that size is sent.
 SIZES: Final = {10: 10, 200: 10, 2_000: 6, 20_000: 2, 60_000: 1}
 OFFICES: Final = 3
@@ -92,7 +94,8 @@ class Soak(Load):
 
     def _send(self, key: str, content: bytes, draw: random.Random) -> UUID:
         """Send a file until one of the APIs accepts it, as a client of a load balancer does."""
-        while True:
+        deadline = time.monotonic() + SEND_S
+        while time.monotonic() < deadline:
             with suppress(httpx.TransportError):
                 answer = self._post(draw.choice(self.ports), key, self.token, content)
                 if answer.status_code == 202:
@@ -100,6 +103,7 @@ class Soak(Load):
                 assert answer.is_server_error, answer.text
             self.resent += 1
             time.sleep(0.2)
+        raise AssertionError(f"no API took {key} within {SEND_S:g} s")
 
     # --- faults ---------------------------------------------------------------------------------
 

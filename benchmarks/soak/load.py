@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from tests.faults.site import Site
 
+#: Seconds that the senders get for their last files.
+JOIN_S = 600.0
+
 
 class Load:
     """A run on an installation; a subclass sends files and breaks parts."""
@@ -32,10 +35,12 @@ class Load:
         minutes: float,
         senders: Sequence[Callable[[], None]],
         break_until: Callable[[float], None],
-        join_s: float | None = None,
+        join_s: float = JOIN_S,
     ) -> None:
         """Run the senders, each in a thread, and break parts for so many minutes."""
-        threads = [threading.Thread(target=self._guarded, args=(work,)) for work in senders]
+        threads = [
+            threading.Thread(target=self._guarded, args=(work,), daemon=True) for work in senders
+        ]
         for thread in threads:
             thread.start()
         try:
