@@ -143,6 +143,16 @@ class InvalidRequestError(
     """A field of the request is missing or wrong."""
 
 
+class ChecksumError(
+    InvalidRequestError, code="checksum", status=460, title="The checksum doesn't match"
+):
+    """Bytes changed on their way; the status is that of the protocol tus."""
+
+
+class BusyFileError(ConflictError, code="busy_file", status=423, title="The file is finishing"):
+    """Another request joins the parts of the file."""
+
+
 class MissingFileError(InvalidRequestError, code="missing_file", title="No file was sent"):
     """The upload has no part named ``file``."""
 

@@ -160,6 +160,7 @@ def signed_in(
 
     yield show
     for page in shown:
+        page.evaluate("indexedDB.deleteDatabase('rollbook')")  # the files that it has kept
         page.goto("about:blank")
 
 

@@ -154,14 +154,14 @@ def test_a_file_is_sent_without_its_check_where_that_fails_or_is_skipped(
 ) -> None:
     page = signed_in(GAUTENG)
     waiting: list[Route] = []
-    page.route("**/bulk-upload/check", lambda route: waiting.append(route))  # noqa: PLW0108
+    page.route("**/bulk-upload/check/*", lambda route: waiting.append(route))  # noqa: PLW0108
     choose(page, csv_file(fresh(2)), "skipped.csv")
     page.get_by_role("button", name="Skip the check of skipped.csv").click()
     expect(page.get_by_text("This file is not checked.")).to_be_visible()
     send_chosen(page, "Send 1 file", "skipped.csv")
     expect(state(page)).to_have_text("Completed")
-    page.unroute("**/bulk-upload/check")
-    page.route("**/bulk-upload/check", lambda route: route.abort())
+    page.unroute("**/bulk-upload/check/*")
+    page.route("**/bulk-upload/check/*", lambda route: route.abort())
     choose(page, workbook(fresh(2), headers=[*HEADERS, "Failed"]), "failed check.xlsx")
     expect(page.locator(".notice")).to_contain_text("You can send it anyway.")
     page.get_by_text("Sheet and columns").click()
@@ -172,7 +172,7 @@ def test_a_file_is_sent_without_its_check_where_that_fails_or_is_skipped(
         send_chosen(page, "Send 1 file", "failed check.xlsx")
     assert b'{"Ward":null}' in (sending.value.post_data_buffer or b"")
     expect(state(page)).to_have_text("Completed")
-    page.unroute("**/bulk-upload/check")
+    page.unroute("**/bulk-upload/check/*")
 
 
 def test_a_check_that_is_gone_costs_another_transfer_and_nothing_else(

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from tests.files import csv_file
 from tests.security.house import BASE
 
+TUS = {"Tus-Resumable": "1.0.0"}
 #: ``anybody`` needs no token; ``operators`` are the national roles.
 Who = Literal["anybody", "signed_in", "operators"]
 
@@ -97,6 +98,21 @@ RULES: dict[tuple[str, str], Rule] = {
     ),
     # There is no check of this id; test_checks.py tries those of others.
     ("POST", f"{BASE}/check/{{check_id}}"): _for("signed_in", 404, json={"sheet": "*"}),
+    ("OPTIONS", f"{BASE}/files"): _for("signed_in", 204),
+    # 429: the third time, where an account has that many.
+    ("POST", f"{BASE}/files"): _for(
+        "signed_in", 201, 429,
+        headers={
+            "Tus-Resumable": "1.0.0", "Upload-Length": "9", "Upload-Metadata": "filename bS5jc3Y=",
+        },
+    ),
+    # There is no file of this id; test_partial.py tries those of others.
+    ("HEAD", f"{BASE}/files/{{file_id}}"): _for("signed_in", 404, headers=TUS),
+    ("PATCH", f"{BASE}/files/{{file_id}}"): _for(
+        "signed_in", 404,
+        headers={**TUS, "Upload-Offset": "0", "Content-Type": "application/offset+octet-stream"},
+    ),
+    ("DELETE", f"{BASE}/files/{{file_id}}"): _for("signed_in", 404, headers=TUS),
     ("POST", f"{BASE}/process"): _for(
         "signed_in", 202, 409, files={"file": ("again.csv", csv_file(rows=1))}
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import asynccontextmanager, nullcontext
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ from rollbook.api import (
     oidc,
     operations,
     page,
+    partial,
     problems,
     queue,
     reports,
@@ -54,6 +56,7 @@ from rollbook.service.system import open_system
 from rollbook.telemetry import traces
 from rollbook.uploads import checks as checked_files
 from rollbook.uploads import longest_wait, reconciler
+from rollbook.uploads import partial as partial_files
 from rollbook.uploads.forecast import Forecaster
 from rollbook.voter_roll import reconciler as verifications
 from rollbook.worker.checks import Checker
@@ -67,6 +70,8 @@ if TYPE_CHECKING:
     from rollbook.service.system import System
 
 BASE = "/api/v1"
+#: The routes that take a file, and count its bytes themselves.
+_FILES = re.compile(rf"{BASE}/bulk-upload/(process|check|files(/[^/]+)?)")
 #: Seconds between two searches for uploads that have waited too long.
 FAIRNESS_INTERVAL_S = 10
 #: Seconds between two searches for checked files that nobody has sent.
@@ -131,6 +136,11 @@ def create_app(settings: Settings) -> FastAPI:
             ),
             every(clocks.INTERVAL_S, lambda: clocks.compare(system), service="clocks"),
             every(CHECKS_INTERVAL_S, lambda: checked_files.remove_unused(system), service="checks"),
+            every(
+                CHECKS_INTERVAL_S,
+                lambda: partial_files.remove_expired(system),
+                service="partial files",
+            ),
             every(FAIRNESS_INTERVAL_S, lambda: longest_wait.run_once(system), service="fairness"),
         ):
             equip(app, system)
@@ -165,7 +175,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(
         BodyLimitMiddleware,
         most_kb=settings.max_body_kb,
-        unlimited={f"{BASE}/bulk-upload/process", f"{BASE}/bulk-upload/check"},
+        unlimited=_FILES,
     )
     app.add_middleware(RequestMiddleware)  # the last one added is the outermost
     problems.install(app)
@@ -194,6 +204,7 @@ def _router() -> APIRouter:
         mappings.router,
         changes.router,
         checks.router,
+        partial.router,
         members.router,
         keys.router,
         users.router,

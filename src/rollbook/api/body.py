@@ -15,7 +15,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 
 if TYPE_CHECKING:
-    from collections.abc import Container
+    import re
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 class BodyLimitMiddleware:
     """Limits the body for all routes but those that count for themselves."""
 
-    def __init__(self, app: ASGIApp, *, most_kb: int, unlimited: Container[str]) -> None:
+    def __init__(self, app: ASGIApp, *, most_kb: int, unlimited: re.Pattern[str]) -> None:
         self._app = app
         self._most_kb = most_kb
         self._unlimited = unlimited
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the call on; reading fails where the body becomes too large."""
-        if scope["type"] != "http" or scope["path"] in self._unlimited:
+        if scope["type"] != "http" or self._unlimited.fullmatch(scope["path"]):
             await self._app(scope, receive, send)
             return
         most = self._most_kb * 1024

@@ -116,6 +116,11 @@ class CheckChoices(BaseModel, strict=True):
         "column out.",
         examples=[{"Lid No": "id_number"}],
     )
+    allow_duplicate: bool = Field(
+        default=True,
+        description="False: answer 409 where the same file was sent before, as for a new file. For "
+        "a file that came in by parts, which nobody has asked about yet.",
+    )
 
 
 @router.post(
@@ -127,7 +132,7 @@ class CheckChoices(BaseModel, strict=True):
 )
 async def check(request: Request, system: SystemParam, user: UserParam) -> Answer[Check]:
     """Store a file and say how it would be read, without processing it."""
-    form = UploadForm(request, max_file_bytes=system.settings.max_upload_bytes)
+    form = UploadForm(request, system.settings)
     stored, fields = await received(form, system)
     try:
         await checks.add(system, user, stored, Options.of(**fields))
@@ -155,7 +160,14 @@ async def check_again(
     """
     columns = None if body.columns is None else json.dumps(body.columns)
     stored = await checks.change(
-        system, user, check_id, Options.of(sheet=body.sheet, columns=columns)
+        system,
+        user,
+        check_id,
+        Options.of(
+            sheet=body.sheet,
+            columns=columns,
+            allow_duplicate="true" if body.allow_duplicate else "false",
+        ),
     )
     # A file that these choices can't read is kept: others may.
     return await _checked(request, system, stored)

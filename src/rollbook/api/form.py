@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from fastapi import Request
 
+    from rollbook.config import Settings
     from rollbook.service.system import System
 
 MAX_PARTS = 16
@@ -41,17 +42,14 @@ class UploadForm:
         FileTooLargeError: it is longer than the limit.
     """
 
-    def __init__(self, request: Request, *, max_file_bytes: int) -> None:
+    def __init__(self, request: Request, settings: Settings) -> None:
         kind, options = parse_options_header(request.headers.get("content-type", ""))
         if kind != "multipart/form-data" or not options.get("boundary"):
             raise InvalidRequestError(
                 "Send the file as multipart/form-data with a part named 'file'. Nothing was kept."
             )
-        self._limit = max_file_bytes + ROOM_FOR_THE_REST
-        self._too_large = FileTooLargeError(
-            f"The file is larger than {max_file_bytes // 1024**2} MB, so nothing was kept. Split "
-            "it into several files and send them one by one."
-        )
+        self._limit = settings.max_upload_bytes + ROOM_FOR_THE_REST
+        self._too_large = FileTooLargeError(receive.too_large(settings))
         if int(request.headers.get("content-length") or 0) > self._limit:
             raise self._too_large
         self._parser = PushMultipartParser(options["boundary"], max_segment_count=MAX_PARTS)

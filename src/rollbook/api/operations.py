@@ -29,6 +29,8 @@ IDS: Final[dict[tuple[str, str], str]] = {
     ("POST", "/api/v1/auth/oidc/token"): "exchange_provider_sign_in",
     ("POST", f"{_UPLOADS}/check"): "check_file",
     ("POST", f"{_UPLOADS}/check/{{check_id}}"): "check_file_again",
+    ("OPTIONS", f"{_UPLOADS}/files"): "get_resumable_options",
+    ("HEAD", f"{_UPLOADS}/files/{{file_id}}"): "get_file_offset",
     ("POST", f"{_UPLOADS}/process"): "send_file",
     ("POST", f"{_UPLOADS}/run/{{job_id}}"): "run_dry_run",
     ("GET", f"{_UPLOADS}/status/{{job_id}}"): "get_upload",

@@ -48,6 +48,11 @@ OPENS: Final[dict[tuple[str, str], Scopes]] = {
     # --- sending files
     ("POST", f"{_UPLOADS}/check"): UPLOAD,
     ("POST", f"{_UPLOADS}/check/{{check_id}}"): UPLOAD,
+    ("OPTIONS", f"{_UPLOADS}/files"): UPLOAD,
+    ("POST", f"{_UPLOADS}/files"): UPLOAD,
+    ("HEAD", f"{_UPLOADS}/files/{{file_id}}"): UPLOAD,
+    ("PATCH", f"{_UPLOADS}/files/{{file_id}}"): UPLOAD,
+    ("DELETE", f"{_UPLOADS}/files/{{file_id}}"): UPLOAD,
     ("POST", f"{_UPLOADS}/process"): UPLOAD,
     ("POST", f"{_UPLOADS}/run/{{job_id}}"): UPLOAD,
     ("POST", f"{_UPLOADS}/cancel/{{job_id}}"): UPLOAD,

@@ -112,7 +112,7 @@ async def process(
     idempotency_key: IdempotencyKey = None,
 ) -> Answer[Receipt]:
     """Accept a file and answer at once; the work is done in the background."""
-    form = UploadForm(request, max_file_bytes=system.settings.max_upload_bytes)
+    form = UploadForm(request, system.settings)
     upload = await _take_in(form, system, user, idempotency_key)
     return await receipt_of(request, response, system, upload)
 

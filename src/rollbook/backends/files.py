@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import obstore
 from obstore.exceptions import BaseError
@@ -50,7 +50,7 @@ _TIMES: ClientConfig = {
 }
 
 _ID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-_KEY = re.compile(rf"({_ID})/(?:source\.\w+|(?:report|refused|members)-[\w-]+\.\w+)")
+_KEY = re.compile(rf"({_ID})/(?:source\.\w+|(?:report|refused|members|part)-[\w-]+\.\w+)")
 #: What a write that was cut off leaves in a folder: obstore writes beside the file and renames.
 #: The store itself doesn't list it.
 _CUT_OFF = re.compile(rf"{_KEY.pattern}#\d+")
@@ -80,6 +80,11 @@ class Stored:
 def source_key(upload_id: UUID, kind: str) -> str:
     """The key of the file that was sent."""
     return f"{upload_id}/source.{kind}"
+
+
+def part_key(upload_id: UUID, offset: int) -> str:
+    """A new key for a part of the file that is coming in; two requests never share one."""
+    return f"{upload_id}/part-{offset}-{uuid4().hex}.bin"
 
 
 def report_key(upload_id: UUID, attempt: int) -> str:

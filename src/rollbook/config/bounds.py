@@ -56,6 +56,8 @@ class BoundSettings(BaseSettings):
     check_memory_mb: Positive = 512
     #: Within the day after which a file that no record knows is removed.
     check_hours: Annotated[int, Field(ge=1, le=20)] = 1
+    #: Hours after which a file that comes in by parts and isn't finished is removed; likewise.
+    resume_hours: Annotated[int, Field(ge=1, le=20)] = 12
     #: Free megabytes on the disk of the scratch folder under which a worker takes no job.
     scratch_free_mb: Annotated[int, Field(ge=0)] = 256
     #: Seconds by which a machine's clock may differ from PostgreSQL's.

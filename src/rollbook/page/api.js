@@ -1,5 +1,6 @@
 // The REST interface: the token, requests, sending a file, downloads.
 import { computed, effect, signal } from "./html.js";
+import { forgetAll } from "./kept.js";
 import { setZone, t } from "./words.js";
 
 const BASE = new URL("api/v1/", document.baseURI);
@@ -139,6 +140,7 @@ export async function checkAccount() {
 /** Sign out as the person wants it: the token is no longer good anywhere. */
 export async function leave() {
   const left = post("auth/logout");
+  await forgetAll();
   signOut();
   // Where the server can't be reached now, the token expires anyway.
   await left.catch(() => null);
@@ -153,7 +155,8 @@ export function signOut(because = null) {
 
 // --- requests ---------------------------------------------------------------------------------
 
-function address(path, query = {}) {
+/** The address of a path of the API. */
+export function address(path, query = {}) {
   const url = new URL(path, BASE);
   for (const [name, value] of Object.entries(query)) {
     for (const one of Array.isArray(value) ? value : [value]) {
@@ -163,9 +166,11 @@ function address(path, query = {}) {
   return url;
 }
 
-const bearer = () => ({ Authorization: `Bearer ${session.value?.token}` });
+export const bearer = () => ({ Authorization: `Bearer ${session.value?.token}` });
 
-function refusal(status, body) {
+/** The failure that an answer, or none with the status 0, means. */
+export function refusal(status, body) {
+  if (status === 0) return unreachable();
   const { message, type = "", ...more } = body ?? {};
   const code = type.split(":").pop() || "unknown";
   return new Refusal({
@@ -178,14 +183,15 @@ function refusal(status, body) {
 
 const unreachable = () => new Refusal({ status: 0, code: "unreachable", message: t("error.unreachable") });
 
-function checkSession(status, asked) {
+/** Sign out where an answer says that the token it was asked with is no longer good. */
+export function checkSession(status, asked) {
   // Not if somebody has signed in again meanwhile.
   if (status === 401 && asked && asked === session.value?.token) signOut(t("sign_in.ended"));
 }
 
-async function answer(method, path, { query, body, anonymous = false } = {}) {
+async function answer(method, path, { query, body, form, headers: more, anonymous = false } = {}) {
   const asked = session.value?.token;
-  const headers = anonymous ? {} : bearer();
+  const headers = { ...(anonymous ? {} : bearer()), ...more };
   if (body !== undefined) headers["Content-Type"] = "application/json";
   // For the answer to begin: how long a report then takes over a slow line has no limit.
   const patience = new AbortController();
@@ -197,7 +203,7 @@ async function answer(method, path, { query, body, anonymous = false } = {}) {
       headers,
       cache: "no-store",
       signal: patience.signal,
-      body: body === undefined ? undefined : JSON.stringify(body),
+      body: body === undefined ? form : JSON.stringify(body),
     });
   } catch {
     throw unreachable();
@@ -250,32 +256,14 @@ export async function download(path) {
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
 
-/**
- * Send a form with a file. By XMLHttpRequest, because fetch doesn't report upload progress.
- * Raises Refusal; `onProgress` gets the share sent, 0 to 1. Without a file only the fields are sent.
- */
-export function sendForm(path, fields, { file = null, key = null, onProgress, onRequest }) {
+/** The failure of what the person stopped. */
+export const stopped = () => new Refusal({ status: 0, code: "stopped", message: t("send.stopped") });
+
+/** Send the fields of a form, under an Idempotency-Key. Raises Refusal. */
+export function sendForm(path, fields, key) {
   const form = new FormData();
   for (const [name, value] of Object.entries(fields)) form.append(name, value);
-  if (file) form.append("file", file);
-  const asked = session.value?.token;
-  return new Promise((resolve, reject) => {
-    const sending = new XMLHttpRequest();
-    sending.responseType = "json";
-    sending.upload.onprogress = (event) => event.lengthComputable && onProgress(event.loaded / event.total);
-    sending.onload = () => {
-      if ([200, 202].includes(sending.status) && sending.response) return resolve(sending.response);
-      checkSession(sending.status, asked);
-      reject(refusal(sending.status, sending.response));
-    };
-    sending.onerror = () => reject(unreachable());
-    sending.onabort = () => reject(new Refusal({ status: 0, code: "stopped", message: t("send.stopped") }));
-    sending.open("POST", address(path));
-    sending.setRequestHeader("Authorization", bearer().Authorization);
-    if (key) sending.setRequestHeader("Idempotency-Key", key);
-    onRequest?.(sending);
-    sending.send(form);
-  });
+  return request("POST", path, { form, headers: { "Idempotency-Key": key } });
 }
 
 /** 128 random bits; crypto.randomUUID is there only over HTTPS. */

@@ -1,8 +1,10 @@
 // The files that are to be sent: checked as they are chosen, and sent one after the other, while
 // any view is shown.
-import { post, randomKey, sendForm, session } from "./api.js";
+import { post, randomKey, sendForm, session, user } from "./api.js";
 import { fieldName } from "./fields.js";
 import { computed, effect, signal } from "./html.js";
+import { forget, keep, keptOf } from "./kept.js";
+import { sendFile } from "./resumable.js";
 import { say } from "./said.js";
 import { follow, listChanged } from "./uploads.js";
 import { t } from "./words.js";
@@ -17,7 +19,10 @@ const DEFAULTS = { dry_run: false, existing: "update", all_or_nothing: false, em
  * Each file as a signal of
  *
  * - key: the Idempotency-Key. Sending again after a lost connection can't make a second upload.
- * - file, share (sent, 0 to 1), jobId, error.
+ * - file, jobId, error.
+ * - at: where its parts go, once that is known. transfer: {share, sent, secondsLeft} of it, while it
+ *   goes. isCut: the line is cut, and the rest is sent when it is back.
+ * - isKept: it is in this browser's storage until it is sent or removed.
  * - state: waiting -> checking -> chosen -> queued -> sending -> taken, or refused.
  * - check: what the API said of the file; null without a check. checkError: why there is none, or
  *   why the latest choices can't be used. asking: the request that checks them, if one is running.
@@ -31,61 +36,130 @@ const DEFAULTS = { dry_run: false, existing: "update", all_or_nothing: false, em
 export const files = signal([]);
 /** The options of the files that are chosen; they stay as they are while other views are shown. */
 export const options = signal(DEFAULTS);
+/** Codes of refusals after which sending the file without a check would fare no better. */
+const REFUSING = new Set(
+  "duplicate_upload empty_file file_too_large infected_file unsupported_file".split(" "),
+);
 export const isSending = computed(() =>
   files.value.some((file) => ["queued", "sending"].includes(file.value.state)),
 );
-/** The requests that send bytes at this moment, by what they are for. */
-const current = { check: null, send: null };
+/** The transfer of this moment, and its entry; one file is sent at a time. */
+let current = null;
+/** What of an entry is kept in the browser. */
+const KEPT = ["key", "file", "at", "sheet", "columns", "pairs"];
 
+const owner = computed(() => user.value?.id ?? null);
 effect(() => {
-  if (session.value === null) {
-    for (const request of Object.values(current)) request?.abort();
+  if (owner.value === null) {
+    current?.request.abort();
     files.value = [];
     options.value = DEFAULTS;
+  } else {
+    restore(owner.value);
   }
 });
 
+/** Take up the files of before a reload or the end of a sign-in. */
+async function restore(id) {
+  const found = (await keptOf(id)).map((one) => entryOf({ ...one, isKept: true }));
+  if (owner.peek() !== id || !found.length) return;
+  files.value = [...found, ...files.peek()];
+  say(t("upload.restored", { n: found.length }));
+  checkNext();
+}
+
+async function remember(entry) {
+  const { chosenAt, ...all } = entry.peek();
+  const what = Object.fromEntries(KEPT.map((name) => [name, all[name]]));
+  const isKept = await keep({ ...what, owner: owner.peek(), chosenAt });
+  if (isKept !== all.isKept) change(entry, { isKept });
+}
+
 addEventListener("beforeunload", (event) => {
-  if (isSending.peek()) event.preventDefault();
+  const isLost = files.peek().some((entry) => !entry.peek().isKept && entry.peek().state !== "taken");
+  if (isLost || isSending.peek()) event.preventDefault();
 });
 
 const change = (entry, changes) => {
-  entry.value = { ...entry.peek(), ...changes };
+  const before = entry.peek();
+  entry.value = { ...before, ...changes };
+  const isNew = KEPT.some((name) => entry.peek()[name] !== before[name]);
+  if (isNew && files.peek().includes(entry)) remember(entry);
 };
 
 const inState = (...states) => files.peek().find((entry) => states.includes(entry.peek().state));
 
 /** Take files to the list, and check them. */
 export function choose(chosen) {
-  const added = [...chosen].map((file) =>
-    signal({
-      key: randomKey(),
-      file,
-      state: "waiting",
-      share: 0,
-      error: null,
-      jobId: null,
-      check: null,
-      checkError: null,
-      asking: null,
-      sheets: [],
-      asked: null,
-      sheet: null,
-      columns: {},
-      pairs: [],
-      options: null,
-    }),
-  );
+  const added = [...chosen].map((file) => entryOf({ key: randomKey(), file, chosenAt: Date.now() }));
   if (!added.length) return;
   files.value = [...files.peek(), ...added];
+  added.forEach(remember);
   say(t("upload.chosen", { n: added.length }));
   checkNext();
 }
 
+const entryOf = (known) =>
+  signal({
+    at: null,
+    state: "waiting",
+    transfer: null,
+    isCut: false,
+    isKept: false,
+    error: null,
+    jobId: null,
+    check: null,
+    checkError: null,
+    asking: null,
+    sheets: [],
+    asked: null,
+    sheet: null,
+    columns: {},
+    pairs: [],
+    options: null,
+    ...known,
+  });
+
 export function remove(entry) {
-  const { state } = entry.peek();
   files.value = files.peek().filter((other) => other !== entry);
-  if (state === "checking") current.check?.abort();
+  forget(entry.peek().key);
+  abort(entry);
+}
+
+function abort(entry) {
+  if (current?.entry === entry) current.request.abort();
+}
+
+/** Send what the server doesn't have of a file; gives the id to check it and to send it by. */
+async function transferred(entry) {
+  try {
+    return await sendFile(entry.peek().file, {
+      at: entry.peek().at,
+      onAddress: (at) => change(entry, { at }),
+      onProgress: (transfer) => change(entry, { transfer }),
+      onCut: (isCut) => {
+        if (isCut !== entry.peek().isCut) change(entry, { isCut });
+      },
+      onRequest: (request) => {
+        current = { entry, request };
+      },
+    });
+  } finally {
+    if (current?.entry === entry) current = null;
+    change(entry, { isCut: false, transfer: null });
+  }
+}
+
+/** Do something with a file that the server has; one that was removed there is sent once more. */
+async function withFile(entry, act) {
+  const { at } = entry.peek();
+  try {
+    return await act(await transferred(entry));
+  } catch (error) {
+    if (error.status !== 404 || !at) throw error;
+    change(entry, { at: null, check: null });
+    return await act(await transferred(entry));
+  }
 }
 
 export function removeDone() {
@@ -95,28 +169,34 @@ export function removeDone() {
 // --- the check --------------------------------------------------------------------------------
 
 async function checkNext() {
-  if (current.check) return;
+  if (isBusy()) return;
   const entry = inState("waiting");
   if (!entry) return;
-  change(entry, { state: "checking", share: 0, checkError: null });
-  const { file } = entry.peek();
+  change(entry, { state: "checking", checkError: null });
+  const { file, sheet } = entry.peek();
   try {
-    const { data } = await sendForm("bulk-upload/check", choicesOf(entry.peek()), {
-      file,
-      onProgress: (share) => change(entry, { share }),
-      onRequest: (request) => {
-        current.check = request;
-      },
-    });
+    const { data } = await withFile(entry, (id) =>
+      post(`bulk-upload/check/${id}`, { sheet, columns: columnsOf(entry.peek()), allow_duplicate: false }),
+    );
+    // Skipped, or removed, while the server was asked.
+    if (entry.peek().state !== "checking") return goOn();
     learnCheck(entry, data);
     change(entry, { state: "chosen" });
     say(checkedInWords(entry.peek()));
   } catch (error) {
-    if (error.code === "duplicate_upload") change(entry, { state: "refused", error });
+    if (entry.peek().state !== "checking") return goOn();
+    if (REFUSING.has(error.code)) change(entry, { state: "refused", error });
     else change(entry, { state: "chosen", checkError: error.code === "stopped" ? null : error });
     if (error.code !== "stopped") say(`${file.name}: ${error.message}`);
   }
-  current.check = null;
+  goOn();
+}
+
+/** Is a file being sent, checked or taken? The next one waits for it. */
+const isBusy = () => Boolean(inState("checking", "sending"));
+
+function goOn() {
+  sendNext();
   checkNext();
 }
 
@@ -144,8 +224,9 @@ function checkedInWords({ file, check }) {
 
 /** Check a file no further; it can be sent without. */
 export function skipCheck(entry) {
-  if (entry.peek().state === "checking") current.check?.abort();
-  else change(entry, { state: "chosen" });
+  change(entry, { state: "chosen" });
+  abort(entry);
+  goOn();
 }
 
 /** Check a file that was not checked, or whose check is gone. */
@@ -246,55 +327,39 @@ export function sendAll(changes = {}) {
 /** Send a refused file once more. */
 export function sendAgain(entry, changes = {}) {
   const before = entry.peek().options ?? options.peek();
-  change(entry, { state: "queued", error: null, share: 0, options: { ...before, ...changes } });
+  change(entry, { state: "queued", error: null, options: { ...before, ...changes } });
   sendNext();
 }
 
 /** Send a file no further. */
 export function stop(entry) {
-  if (entry.peek().state === "sending") current.send?.abort();
+  if (entry.peek().state === "sending") abort(entry);
   else change(entry, { state: "chosen", options: null });
 }
 
-async function sendOne(entry) {
-  const { file, key, check, options: given } = entry.peek();
-  const how = {
-    key,
-    onProgress: (share) => change(entry, { share }),
-    onRequest: (request) => {
-      current.send = request;
-    },
-  };
-  const fields = { ...given, ...choicesOf(entry.peek()) };
-  if (check) {
-    try {
-      return await sendForm("bulk-upload/process", { ...fields, check_id: check.check_id }, how);
-    } catch (error) {
-      // The checked file was removed, since it was not sent in time.
-      if (error.status !== 404) throw error;
-      change(entry, { check: null });
-    }
-  }
-  return await sendForm("bulk-upload/process", fields, { ...how, file });
-}
+const sendOne = (entry) =>
+  withFile(entry, (check_id) => {
+    const { key, options: given } = entry.peek();
+    return sendForm("bulk-upload/process", { ...given, ...choicesOf(entry.peek()), check_id }, key);
+  });
 
 async function sendNext() {
-  if (inState("sending")) return;
+  if (isBusy()) return;
   const entry = inState("queued");
   if (!entry) return;
-  change(entry, { state: "sending", share: 0 });
+  change(entry, { state: "sending" });
   const { file } = entry.peek();
   say(t("said.sending", { file: file.name }));
   try {
     const { data } = await sendOne(entry);
     follow(data.job_id, true);
-    change(entry, { state: "taken", share: 1, jobId: data.job_id });
+    change(entry, { state: "taken", jobId: data.job_id });
+    forget(entry.peek().key);
     say(t("said.taken", { file: file.name }));
     listChanged.value += 1;
   } catch (error) {
     change(entry, { state: "refused", error });
     say(`${file.name}: ${error.message}`);
   }
-  current.send = null;
-  sendNext();
+  goOn();
 }

@@ -15,11 +15,11 @@ WHERE id = %(id)s AND owner_id = %(owner_id)s
   AND NOT EXISTS (SELECT FROM uploads WHERE uploads.id = file_checks.id)
 RETURNING *;
 
--- name: waiting
--- How many checked files the sender hasn't sent.
-SELECT count(*) AS checks FROM file_checks
-WHERE owner_id = %(owner_id)s
-  AND NOT EXISTS (SELECT FROM uploads WHERE uploads.id = file_checks.id);
+-- name: unsent
+-- How many files of the sender are checked and not sent, or still coming in; without this one.
+SELECT (SELECT count(*) FROM partial_files WHERE owner_id = %(owner_id)s AND id <> %(id)s)
+     + (SELECT count(*) FROM file_checks WHERE owner_id = %(owner_id)s AND id <> %(id)s
+          AND NOT EXISTS (SELECT FROM uploads WHERE uploads.id = file_checks.id)) AS files;
 
 -- name: by_id
 -- For the process that reads the file: the check, and the office of its sender. No scope applies: the

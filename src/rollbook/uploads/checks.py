@@ -20,6 +20,8 @@ from rollbook.uploads.receive import StoredFile
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from psycopg import AsyncConnection
+
     from rollbook.backends.database import Row
     from rollbook.model import User
     from rollbook.service.system import System
@@ -48,23 +50,38 @@ async def add(system: System, user: User, stored: StoredFile, options: Options) 
         "sheet": options.sheet,
         "columns": Json(options.columns) if options.columns else None,
     }
-    most = system.settings.waiting_uploads_per_user
     async with system.pool.connection() as connection:
-        waiting = await fetch_one(connection, _SQL["waiting"], parameters)
-        if waiting is not None and waiting["checks"] >= most:
-            raise TooManyUploadsError(
-                f"You have {most} checked files that you haven't sent. Send some of them, or wait: "
-                f"each is removed after {system.settings.check_hours} h. Nothing was kept."
-            )
+        await refuse_many(system, connection, user, stored.upload_id)
         if not options.allow_duplicate:
             await receive.refuse_repeat(system, connection, user, stored, options)
         await execute(connection, _SQL["add"], parameters)
+
+
+async def refuse_many(
+    system: System, connection: AsyncConnection[Row], user: User, file_id: UUID
+) -> None:
+    """Refuse one more file that isn't sent.
+
+    Raises:
+        TooManyUploadsError: as many as may be are checked or coming in, besides this one.
+    """
+    most = system.settings.waiting_uploads_per_user
+    own = {"id": file_id, "owner_id": user.id}
+    unsent = await fetch_one(connection, _SQL["unsent"], own)
+    if unsent is not None and unsent["files"] >= most:
+        raise TooManyUploadsError(
+            f"You have {most} files that are checked or coming in, and not sent. Send some of "
+            f"them, or wait: a checked file is removed after {system.settings.check_hours} h. "
+            "Nothing was kept."
+        )
 
 
 async def change(system: System, user: User, check_id: UUID, options: Options) -> StoredFile:
     """Have a stored file checked with another ``sheet`` and other ``columns``.
 
     Raises:
+        DuplicateUploadError: the same content came within the window, and ``options`` don't allow
+            it. The file stays.
         NotFoundError: the user has no such check (any more), or it has become an upload.
     """
     wanted = {
@@ -73,10 +90,14 @@ async def change(system: System, user: User, check_id: UUID, options: Options) -
         "sheet": options.sheet,
         "columns": Json(options.columns) if options.columns else None,
     }
-    found = await fetch_one(system.pool, _SQL["change"], wanted)
-    if found is None:
-        raise _no_such_check()
-    return _stored(found)
+    async with system.pool.connection() as connection:
+        found = await fetch_one(connection, _SQL["change"], wanted)
+        if found is None:
+            raise _no_such_check()
+        stored = _stored(found)
+        if not options.allow_duplicate:
+            await receive.refuse_repeat(system, connection, user, stored, options)
+    return stored
 
 
 async def use(system: System, user: User, check_id: UUID) -> tuple[StoredFile, Row]:

@@ -52,6 +52,10 @@ if TYPE_CHECKING:
     from rollbook.uploads.options import Options
 
 MAX_NAME_LENGTH = 200
+EMPTY = (
+    "The file is empty (0 bytes), so nothing was kept. Open it, check that it has rows, save it "
+    "and send it again."
+)
 #: ``Retry-After`` of a sender with too many waiting uploads, in seconds.
 WAIT_S = 30
 
@@ -113,8 +117,20 @@ async def run_for_real(system: System, user: User, dry_run: Row, options: Option
     return await record(system, replace(owner, scope=place), stored, wanted)
 
 
-async def store_file(system: System, file_name: str, chunks: AsyncIterator[bytes]) -> StoredFile:
+async def store_file(
+    system: System,
+    file_name: str,
+    chunks: AsyncIterator[bytes],
+    *,
+    upload_id: UUID | None = None,
+) -> StoredFile:
     """Stream a file into the store while it is counted, hashed and inspected.
+
+    Args:
+        system: the opened parts.
+        file_name: as its sender calls it.
+        chunks: its bytes.
+        upload_id: the id that its upload will have; None: a new one.
 
     Raises:
         UnsupportedFileError: the name's ending or the first bytes aren't those of a spreadsheet.
@@ -130,7 +146,7 @@ async def store_file(system: System, file_name: str, chunks: AsyncIterator[bytes
     kind = kind_of(name)
     if not system.store.is_proven:
         await store_proof.prove(system)
-    upload_id = uuid4()
+    upload_id = upload_id or uuid4()
     digest = hashlib.sha256()
     size = 0
 
@@ -139,10 +155,7 @@ async def store_file(system: System, file_name: str, chunks: AsyncIterator[bytes
         async for chunk in _inspected(chunks, kind, name):
             size += len(chunk)
             if size > system.settings.max_upload_bytes:
-                raise FileTooLargeError(
-                    f"The file is larger than {system.settings.max_upload_mb} MB, so nothing was "
-                    "kept. Split it into several files and send them one by one."
-                )
+                raise FileTooLargeError(too_large(system.settings))
             digest.update(chunk)
             yield chunk
 
@@ -388,13 +401,18 @@ async def _inspected(chunks: AsyncIterator[bytes], kind: str, name: str) -> Asyn
             is_inspected = True
             yield head
     if not head:
-        raise EmptyFileError(
-            "The file is empty (0 bytes), so nothing was kept. Open it, check that it has rows, "
-            "save it and send it again."
-        )
+        raise EmptyFileError(EMPTY)
     if not is_inspected:
         check_beginning(head[:HEAD_BYTES], kind, name)
         yield head
+
+
+def too_large(settings: Settings) -> str:
+    """The sentence for a file that is over the limit."""
+    return (
+        f"The file is larger than {settings.max_upload_mb} MB, so nothing was kept. Split it into "
+        "several files and send them one by one."
+    )
 
 
 def clean_name(file_name: str) -> str:

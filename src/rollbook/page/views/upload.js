@@ -18,7 +18,7 @@ import {
   stop,
 } from "../sending.js";
 import { uploadSignal } from "../uploads.js";
-import { percent, size, t, when } from "../words.js";
+import { duration, size, t, when } from "../words.js";
 import { Check } from "./check.js";
 
 export function Upload() {
@@ -93,6 +93,7 @@ function DropZone() {
     <input ref=${input} id="files" type="file" multiple accept=${KINDS} hidden onChange=${picked} />
     <button type="button" onClick=${() => input.current.click()}>${t("upload.choose")}</button>
     <p class="hint">${t("upload.kinds")}</p>
+    <p class="hint">${t("upload.kept")}</p>
   </div>`;
 }
 
@@ -132,7 +133,7 @@ function Options() {
 }
 
 function File({ entry }) {
-  const { file, state, share, error, jobId } = entry.value;
+  const { file, state, transfer, error, jobId } = entry.value;
   const isTried = (entry.value.options ?? options.value).dry_run;
   return html`<li class="file ${state}">
     <div class="file-head">
@@ -143,10 +144,10 @@ function File({ entry }) {
       ["waiting", "checking"].includes(state) &&
       html`${
         state === "checking" &&
-        html`<${Bar} value=${100 * share} label=${t("file.checking.of", { file: file.name })} />`
+        html`<${Bar} value=${100 * (transfer?.share ?? 1)} label=${t("file.checking.of", { file: file.name })} />`
       }
       <div class="file-foot">
-        <span>${t(state === "waiting" ? "file.check.waiting" : share < 1 ? "file.check.sending" : "file.check.reading", { share: percent(share) })}</span>
+        <span>${state === "waiting" ? t("file.check.waiting") : (transferInWords(entry.value) ?? t("file.check.reading"))}</span>
       <button type="button" class="text" aria-label=${t("file.check.skip.of", { file: file.name })}
         onClick=${() => skipCheck(entry)}>${t("file.check.skip")}</button></div>`
     }
@@ -165,15 +166,25 @@ function File({ entry }) {
     }
     ${
       state === "sending" &&
-      html`<${Bar} value=${100 * share} label=${t("file.sending.of", { file: file.name })} />
+      html`<${Bar} value=${100 * (transfer?.share ?? 1)} label=${t("file.sending.of", { file: file.name })} />
       <div class="file-foot">
-        <span>${share < 1 ? t("file.sending", { share: percent(share) }) : t("file.checking")}</span>
+        <span>${transferInWords(entry.value) ?? t("file.checking")}</span>
       <button type="button" class="text" aria-label=${t("file.stop.of", { file: file.name })}
         onClick=${() => stop(entry)}>${t("file.stop")}</button></div>`
     }
     ${state === "taken" && html`<${Taken} jobId=${jobId} name=${file.name} />`}
     ${state === "refused" && html`<${Refused} entry=${entry} error=${error} />`}
   </li>`;
+}
+
+/** How far the file is on its way; null: it is there. */
+function transferInWords({ file, transfer, isCut }) {
+  if (isCut) return t("file.cut");
+  if (!transfer || transfer.share === 1) return null;
+  const { sent, secondsLeft } = transfer;
+  const known = { sent: size(sent), total: size(file.size) };
+  if (secondsLeft === null) return t("file.sending", known);
+  return t("file.sending.left", { ...known, time: duration(Math.max(1, secondsLeft)) });
 }
 
 function Taken({ jobId, name }) {
