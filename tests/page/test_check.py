@@ -188,7 +188,7 @@ def test_a_check_that_is_gone_costs_another_transfer_and_nothing_else(
 
 
 def test_the_page_offers_every_field_that_a_column_can_be_read_as() -> None:
-    script = PAGE.joinpath("views", "columns.js").read_text("utf-8")
-    found = re.search(r"const FIELDS = \[(.*?)\];", script, re.DOTALL)
+    script = PAGE.joinpath("fields.js").read_text("utf-8")
+    found = re.search(r"const BUILT_IN = \[(.*?)\];", script, re.DOTALL)
     assert found is not None
     assert set(re.findall(r'"(\w+)"', found[1])) == set(variants())

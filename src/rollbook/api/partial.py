@@ -82,6 +82,7 @@ async def resumable_options(system: SystemParam, response: Response) -> None:
 @router.post(
     "",
     status_code=201,
+    response_class=Response,
     openapi_extra=_BODY,
     **audited("upload", 409, 413, 415, 429, 503),
 )
@@ -105,7 +106,7 @@ async def begin_file(
     _describe(response, file)
 
 
-@router.head("/{file_id}", responses=failures(404))
+@router.head("/{file_id}", response_class=Response, responses=failures(404))
 async def get_file_offset(
     file_id: UUID, response: Response, system: SystemParam, user: UserParam, _: Versioned
 ) -> None:

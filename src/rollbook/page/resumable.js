@@ -1,4 +1,4 @@
-// Sending a file by parts: after a cut it goes on where it stopped (tus, https://tus.io).
+// Sending a file by parts: after a cut it goes on where it stopped (the protocol tus).
 import "./vendor/tus.js";
 import { address, bearer, checkSession, refusal, session, stopped } from "./api.js";
 

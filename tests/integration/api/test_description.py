@@ -69,7 +69,8 @@ def test_every_parameter_is_described(document: dict[str, Any]) -> None:
 def test_every_success_says_what_it_answers_with(document: dict[str, Any]) -> None:
     for method, path, operation in operations(document):
         for code, answer in operation["responses"].items():
-            if code[0] == "2":
+            # The answers about partial files have headers and no body.
+            if code[0] == "2" and "/bulk-upload/files" not in path:
                 assert answer.get("content"), (method, path, code)
             if code[0] in "45":
                 assert set(answer["content"]) == {"application/problem+json"}, (method, path)
