@@ -45,7 +45,7 @@ def _routes() -> Iterator[Route]:
         # With its type, as ``{job_id:uuid}``, a parameter is the same.
         path = re.sub(r"\{(\w+):uuid\}", r"{\1}", found.path)
         for method in found.methods or {"WEBSOCKET"}:
-            if method != "HEAD" or "GET" not in found.methods:
+            if method != "HEAD" or "GET" not in (found.methods or ()):
                 yield method, path
 
 
