@@ -23,6 +23,7 @@ from tests.files import csv_file, member
 from tests.integration.folder.watching import until, watching
 from tests.integration.worker.test_worker import ended, grow_old, sent, working
 from tests.listening import Site, quick
+from tests.pipeline_run import open_site
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -88,17 +89,15 @@ async def test_what_can_be_undone_is_said_by_postgresql(
     assert (await undo.undo(system, user, upload_id, dry_run=True)).counts.removed == 3
 
 
-async def test_the_day_by_which_a_file_is_judged_is_postgresqls(
-    system: System, make_user: MakeUser, monkeypatch: pytest.MonkeyPatch
+def test_the_day_by_which_a_file_is_judged_is_postgresqls(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A payment in the future is doubtful; a worker's clock may not decide what is the future."""
-    move(monkeypatch, days=-4000)
     headers = ("ID Number", "Firstname", "Surname", "Last Payment")
-    user = await make_user()
     content = csv_file([{**member(1), "Last Payment": "2026-01-31"}], headers=headers)
-    async with working(system):
-        upload = await ended(system, user, await sent(system, user, content))
-    assert upload["warnings"] == {}
+    with open_site(database_url, tmp_path) as site:  # in this process, whose clock is moved
+        move(monkeypatch, days=-4000)
+        assert site.send(content, "members.csv").upload["warnings"] == {}
 
 
 async def test_a_job_that_a_worker_with_a_wrong_clock_put_back_is_not_delayed_for_a_year(

@@ -92,3 +92,16 @@ async def test_a_queue_that_another_program_has_paused_stays_paused(system: Syst
     await system.queue.pause()
     await reconciler.run_once(system)
     assert await system.queue.is_paused()
+
+
+async def test_the_reconciler_pauses_a_queue_again_that_redis_has_forgotten(
+    system: System, make_user: MakeUser
+) -> None:
+    """Also where no worker is there to notice."""
+    user = await make_user()
+    await control.pause(system, by=user.email)
+    await sent(system, user, csv_file(3))
+    await flush(system)
+    assert not await system.queue.is_paused()
+    await reconciler.run_once(system)
+    assert await system.queue.is_paused()
