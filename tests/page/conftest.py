@@ -160,7 +160,8 @@ def signed_in(
 
     yield show
     for page in shown:
-        page.evaluate("indexedDB.deleteDatabase('rollbook')")  # the files that it has kept
+        if page.url.startswith(site.url):  # the files that it has kept
+            page.evaluate("indexedDB.deleteDatabase('rollbook')")
         page.goto("about:blank")
 
 

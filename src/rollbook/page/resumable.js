@@ -26,6 +26,12 @@ const AVERAGED_S = 10;
  */
 export function sendFile(file, { at = null, onAddress, onProgress, onCut, onRequest }) {
   const rate = rateOf(file.size);
+  let waits = false;
+  const cut = (is) => {
+    waits = is;
+    onCut(is);
+  };
+  const done = new AbortController();
   return new Promise((resolve, reject) => {
     const sending = new tus.Upload(file, {
       endpoint: address("bulk-upload/files").href,
@@ -38,17 +44,23 @@ export function sendFile(file, { at = null, onAddress, onProgress, onCut, onRequ
       onBeforeRequest: (request) => request.setHeader("Authorization", bearer().Authorization),
       onUploadUrlAvailable: () => onAddress(sending.url),
       onProgress: (sent) => {
-        onCut(false);
+        cut(false);
         onProgress({ share: sent / file.size, sent, secondsLeft: rate(sent) });
       },
       onShouldRetry: (error) => {
         const isPassing = PASSING.has(statusOf(error));
-        onCut(isPassing);
+        cut(isPassing);
         return isPassing;
       },
       onSuccess: () => resolve(new URL(sending.url).pathname.split("/").pop()),
       onError: (error) => reject(refusalOf(error)),
     });
+    const goOn = () => {
+      if (!waits) return;
+      sending.abort();
+      sending.start();
+    };
+    addEventListener("online", goOn, { signal: done.signal });
     onRequest({
       abort: () => {
         sending.abort();
@@ -56,7 +68,7 @@ export function sendFile(file, { at = null, onAddress, onProgress, onCut, onRequ
       },
     });
     sending.start();
-  });
+  }).finally(() => done.abort());
 }
 
 /** A function from the bytes that are sent to the seconds that the rest takes. */
