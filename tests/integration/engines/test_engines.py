@@ -159,8 +159,13 @@ def cluster() -> Iterator[Path]:
 def used(folder: Path, cluster: Path) -> Path:
     """A data folder that is not new."""
     folder.mkdir(mode=0o700)
-    shutil.copytree(cluster, folder / "postgres")
+    copy(cluster, folder / "postgres")
     return folder
+
+
+def copy(cluster: Path, target: Path) -> None:
+    """Copy a cluster, which has a thousand files, in a tenth of the time that ``shutil`` takes."""
+    subprocess.run(["cp", "-Rp", cluster, target], check=True, timeout=PATIENCE_S)
 
 
 def processes_with(text: str) -> list[psutil.Process]:
@@ -291,7 +296,8 @@ def test_many_starts_and_stops(used: Path) -> None:
 @pytest.mark.parametrize("name", ["space and ünïcode %41 ?#", "comma, here", "long" * 40])
 def test_any_path_works(base: Path, cluster: Path, name: str) -> None:
     folder = base / name
-    shutil.copytree(cluster, folder / "postgres")
+    folder.mkdir()
+    copy(cluster, folder / "postgres")
     with Engines(folder, fast_unsafe=True) as addresses:
         store(addresses, "here")
         assert stored(addresses) == ["here"]
