@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Literal, LiteralString, TypedDict, Unpack
 
-from rollbook.backends.database import execute, fetch_one, fetch_page, queries
+from rollbook.backends.database import Listed, execute, fetch_listed, fetch_one, queries
 from rollbook.errors import RollbookError
 from rollbook.masking import masked, visible
 
@@ -255,22 +255,26 @@ async def entries(
     own: bool = False,
     job_id: UUID | None = None,
     act: Act | None = None,
+    after: int | None = None,
     page: int = 1,
     page_size: int = 50,
-) -> tuple[list[Row], int]:
-    """A page of entries in the reader's scope, newest first, and their total number.
+    most: int = 10_000,
+) -> Listed:
+    """A page of entries in the reader's scope, newest first, from before the entry ``after``.
 
-    With ``own``, only the reader's own entries.
+    With ``own``, only the reader's own entries. More than ``most`` are estimated.
     """
     parameters = {
         "user_id": reader.id,
         "job_id": job_id,
         "act": act,
+        "after": after,
         "limit": page_size,
         "offset": (page - 1) * page_size,
         **reader.scope.parameters(),
     }
-    return await fetch_page(pool, _SQL["entries_of" if own else "entries"], parameters)
+    name = "entries_of" if own else "entries"
+    return await fetch_listed(pool, _SQL[name], _SQL[f"{name}_counted"], parameters, most=most)
 
 
 async def keep_for(connection: Connection, *, days: int) -> None:

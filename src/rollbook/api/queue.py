@@ -17,13 +17,13 @@ from rollbook.api.access import (
     audited,
     routes,
 )
-from rollbook.api.pages import PageParam, PageSizeParam, listed
+from rollbook.api.long_lists import AfterParam, LongPage, counted, place
+from rollbook.api.pages import PageParam, PageSizeParam
 from rollbook.api.uploads import SearchParam
 from rollbook.backends.database import fetch_all, fetch_one, queries
 from rollbook.contract import (
     Answer,
     Cleaned,
-    Page,
     QueueStats,
     UploadStatus,
     VoterRollStanding,
@@ -67,13 +67,15 @@ async def jobs(
     forecaster: ForecasterParam,
     status: Status | None = None,
     search: SearchParam = None,
+    after: AfterParam = None,
     page: PageParam = 1,
     page_size: PageSizeParam = 20,
-) -> Answer[Page[UploadStatus]]:
+) -> Answer[LongPage[UploadStatus]]:
     """List the jobs of your scope, of all states or one, newest first."""
-    recent, total = await lookup.history(
-        system, user, status=status, search=search, page=page, page_size=page_size
+    listed = await lookup.history(
+        system, user, status=status, search=search, after=after, page=page, page_size=page_size
     )
+    recent = listed.rows
     states = await lookup.queue_states(system, recent)
     positions = await lookup.positions(system, recent)
     estimates = await forecaster.estimates(recent)
@@ -83,7 +85,12 @@ async def jobs(
             recent, states, positions, estimates, strict=True
         )
     ]
-    return listed(Page[UploadStatus], items, total, page, page_size, of="jobs")
+    return Answer(
+        message=counted(listed, "jobs"),
+        data=LongPage[UploadStatus](
+            items=items, **place(listed, "ordinal", page=page, page_size=page_size)
+        ),
+    )
 
 
 @router.get("/workers")

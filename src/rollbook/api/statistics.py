@@ -26,7 +26,7 @@ async def stats_over_time(
     system: SystemParam, user: UserParam, days: Annotated[int, Query(ge=1, le=366)] = 30
 ) -> Answer[StatsOverTime]:
     """Sum up the uploads of your scope day by day, and the durations of the stages."""
-    by_day, stages = await lookup.stats_over_time(system, user, days=days)
+    by_day, stages = await lookup.stats_over_time(system, user, number=days)
     data = StatsOverTime(
         days=[DayStats.of(day) for day in by_day],
         stages=[StageDuration.model_validate(stage) for stage in stages],

@@ -17,8 +17,9 @@ from rollbook import clock
 from rollbook.accounts import audit
 from rollbook.api.access import ForecasterParam, SystemParam, UserParam, audited, routes
 from rollbook.api.form import FILE, UploadForm, received
+from rollbook.api.long_lists import AfterParam, LongPage, counted, place
 from rollbook.api.operations import XLSX
-from rollbook.api.pages import PageParam, PageSizeParam, listed
+from rollbook.api.pages import PageParam, PageSizeParam
 from rollbook.backends.database import Row
 from rollbook.contract import (
     Answer,
@@ -370,20 +371,27 @@ async def history(
     forecaster: ForecasterParam,
     status: Status | None = None,
     search: SearchParam = None,
+    after: AfterParam = None,
     page: PageParam = 1,
     page_size: PageSizeParam = 20,
-) -> Answer[Page[UploadStatus]]:
+) -> Answer[LongPage[UploadStatus]]:
     """List the uploads of your scope, newest first."""
-    found, total = await lookup.history(
-        system, user, status=status, search=search, page=page, page_size=page_size
+    listed = await lookup.history(
+        system, user, status=status, search=search, after=after, page=page, page_size=page_size
     )
+    found = listed.rows
     positions = await lookup.positions(system, found)
     estimates = await forecaster.estimates(found)
     items = [
         UploadStatus.of(upload, queue_position=position, **estimate.facts())
         for upload, position, estimate in zip(found, positions, estimates, strict=True)
     ]
-    return listed(Page[UploadStatus], items, total, page, page_size, of="uploads")
+    return Answer(
+        message=counted(listed, "uploads"),
+        data=LongPage[UploadStatus](
+            items=items, **place(listed, "ordinal", page=page, page_size=page_size)
+        ),
+    )
 
 
 def _in_words(upload: UploadStatus, zone: str) -> str:

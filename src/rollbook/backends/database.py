@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import cache, partial
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, LiteralString, TypeVar, cast
@@ -29,7 +30,7 @@ Pool = AsyncConnectionPool[Connection]
 Answer = TypeVar("Answer")
 
 #: The schema revision that this code needs; ``schema.migrate`` upgrades to it.
-SCHEMA_REVISION = "0034"
+SCHEMA_REVISION = "0035"
 #: Timeout for a connection to PostgreSQL, in seconds.
 CONNECT_TIMEOUT_S = 10
 #: How long a transaction of a pool may do nothing, as a share of what a statement gets.
@@ -146,6 +147,49 @@ async def fetch_page(
     # Past the last page no row says the total: the first row does.
     row = await fetch_one(where, query, {**parameters, "limit": 1, "offset": 0})
     return [], row["found"] if row else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A page of a long list, the newest first."""
+
+    rows: list[Row]
+    #: Rows over all pages; an estimate of PostgreSQL's planner where ``is_exact`` is false.
+    total: int
+    is_exact: bool
+
+
+async def fetch_listed(
+    where: Pool | Connection,
+    query: LiteralString,
+    count: LiteralString,
+    parameters: Mapping[str, Any],
+    *,
+    most: int,
+) -> Listed:
+    """A page of a list that grows for years: read by an index, and counted up to a bound.
+
+    Args:
+        where: see ``execute``.
+        query: takes ``after`` (a key, or null), ``limit`` and ``offset``.
+        count: its rows are those of all pages; takes ``most``, at which it ends.
+        parameters: the parameters of both.
+        most: rows that are counted; the number of more is estimated.
+    """
+    rows = await fetch_all(where, query, parameters)
+    if parameters["after"] is None and not parameters["offset"] and len(rows) < parameters["limit"]:
+        return Listed(rows, len(rows), is_exact=True)
+    counting = f"SELECT count(*)::int AS found FROM ({count}) AS counted"  # noqa: S608 - our own
+    counted = await fetch_one(where, counting, {**parameters, "most": most + 1})
+    assert counted is not None
+    if counted["found"] <= most:
+        return Listed(rows, counted["found"], is_exact=True)
+    explained = await fetch_one(
+        where, f"EXPLAIN (FORMAT JSON) {count}", {**parameters, "most": None}
+    )
+    assert explained is not None
+    [plan] = explained["QUERY PLAN"]
+    return Listed(rows, max(counted["found"], int(plan["Plan"]["Plan Rows"])), is_exact=False)
 
 
 async def lock(connection: Connection, name: str) -> None:
@@ -299,6 +343,8 @@ def _server_settings(keepalive: KeepAlive, limits: Mapping[str, float | None]) -
         "tcp_user_timeout": keepalive.user_timeout_s * 1000,
         # A child computes within its transaction. What we hold ends by limits of our own.
         "idle_in_transaction_session_timeout": 0,
+        # A plan for any scope reads all uploads, where one for a small office uses its index.
+        "plan_cache_mode": "force_custom_plan",
         **{name: round(value * 1000) for name, value in limits.items() if value is not None},
     }
     each = [

@@ -83,6 +83,11 @@ _PLACES = {
         "purge",
         "Remove everything whose retention has ended; workers do this once a day.",
     ),
+    "statistics": (
+        "statistics",
+        "statistics",
+        "Sum up the uploads of each day again; workers do it for days that have changed.",
+    ),
     "users": ("users", "app", "Add and change accounts."),
     "keys": ("keys", "app", "Make and revoke keys for programs."),
 }

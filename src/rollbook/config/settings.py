@@ -181,6 +181,9 @@ class Settings(BoundSettings, MemberSettings, ProviderSettings, VoterRollSetting
     #: Listen to the file system too? False where a share's events are wrong.
     watch_events: bool = True
 
+    #: Items of a long list that are counted; the number of more is estimated.
+    list_most_counted: Positive = 10_000
+
     # --- how long things are kept
     #: Days that the files of failed uploads and dry runs stay, to be tried again or run for real.
     source_retention_days: Positive = 30

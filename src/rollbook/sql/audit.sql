@@ -8,21 +8,41 @@ VALUES (%(act)s, %(outcome)s, %(code)s, %(user_id)s, %(email)s, %(role)s, %(prov
 -- name: entries
 -- A page of the entries in the reader's scope, newest first. An entry belongs to the upload's office,
 -- or without an upload to the acting user's.
-SELECT a.*, count(*) OVER () AS found
+SELECT a.*
 FROM audit_entries AS a LEFT JOIN uploads ON uploads.id = a.job_id
 WHERE in_scope(COALESCE(uploads.province, a.province), COALESCE(uploads.municipality, a.municipality),
                %(scope_province)s, %(scope_municipality)s)
   AND (%(job_id)s::uuid IS NULL OR a.job_id = %(job_id)s)
   AND (%(act)s::text IS NULL OR a.act = %(act)s)
+  AND (%(after)s::bigint IS NULL OR a.id < %(after)s)
 ORDER BY a.id DESC LIMIT %(limit)s OFFSET %(offset)s;
+
+-- name: entries_counted
+-- Those of all pages.
+SELECT
+FROM audit_entries AS a LEFT JOIN uploads ON uploads.id = a.job_id
+WHERE in_scope(COALESCE(uploads.province, a.province), COALESCE(uploads.municipality, a.municipality),
+               %(scope_province)s, %(scope_municipality)s)
+  AND (%(job_id)s::uuid IS NULL OR a.job_id = %(job_id)s)
+  AND (%(act)s::text IS NULL OR a.act = %(act)s)
+LIMIT %(most)s
 
 -- name: entries_of
 -- A page of what was done in the name of one account, newest first.
-SELECT a.*, count(*) OVER () AS found FROM audit_entries AS a
+SELECT a.* FROM audit_entries AS a
 WHERE user_id = %(user_id)s
   AND (%(job_id)s::uuid IS NULL OR a.job_id = %(job_id)s)
   AND (%(act)s::text IS NULL OR a.act = %(act)s)
+  AND (%(after)s::bigint IS NULL OR a.id < %(after)s)
 ORDER BY a.id DESC LIMIT %(limit)s OFFSET %(offset)s;
+
+-- name: entries_of_counted
+-- Those of all pages.
+SELECT FROM audit_entries AS a
+WHERE user_id = %(user_id)s
+  AND (%(job_id)s::uuid IS NULL OR a.job_id = %(job_id)s)
+  AND (%(act)s::text IS NULL OR a.act = %(act)s)
+LIMIT %(most)s
 
 -- name: keep_for
 -- Set the retention of entries written from now on, in days.

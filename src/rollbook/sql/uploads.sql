@@ -40,15 +40,35 @@ WHERE uploads.id = %(id)s
   AND in_scope(uploads.province, uploads.municipality, %(scope_province)s, %(scope_municipality)s);
 
 -- name: history
--- A page of the uploads in the reader's scope, newest first.
-SELECT uploads.*, users.email AS owner_email, count(*) OVER () AS found
+-- A page of the uploads in the reader's scope, newest first. The scope is written twice: the second time
+-- so that an index can be used.
+SELECT uploads.*, users.email AS owner_email
 FROM uploads JOIN users ON users.id = owner_id
 WHERE in_scope(uploads.province, uploads.municipality, %(scope_province)s, %(scope_municipality)s)
+  AND (%(scope_province)s::text IS NULL OR uploads.province = %(scope_province)s)
+  AND (%(scope_municipality)s::text IS NULL
+       OR lower(uploads.municipality) = lower(%(scope_municipality)s))
   AND (%(status)s::text IS NULL OR status = %(status)s)
   AND (%(search)s::text IS NULL
-       OR position(lower(%(search)s) IN lower(file_name || ' ' || users.email)) > 0
+       OR position(lower(%(search)s) IN lower(file_name)) > 0
+       OR owner_id IN (SELECT id FROM users WHERE position(lower(%(search)s) IN lower(email)) > 0)
        OR uploads.id::text = lower(%(search)s))
+  AND (%(after)s::bigint IS NULL OR ordinal < %(after)s)
 ORDER BY ordinal DESC LIMIT %(limit)s OFFSET %(offset)s;
+
+-- name: history_counted
+-- Those of all pages.
+SELECT FROM uploads
+WHERE in_scope(uploads.province, uploads.municipality, %(scope_province)s, %(scope_municipality)s)
+  AND (%(scope_province)s::text IS NULL OR uploads.province = %(scope_province)s)
+  AND (%(scope_municipality)s::text IS NULL
+       OR lower(uploads.municipality) = lower(%(scope_municipality)s))
+  AND (%(status)s::text IS NULL OR status = %(status)s)
+  AND (%(search)s::text IS NULL
+       OR position(lower(%(search)s) IN lower(file_name)) > 0
+       OR owner_id IN (SELECT id FROM users WHERE position(lower(%(search)s) IN lower(email)) > 0)
+       OR uploads.id::text = lower(%(search)s))
+LIMIT %(most)s
 
 -- name: ended_of
 -- How many of the given job ids belong to uploads that have ended, by status.
@@ -58,57 +78,6 @@ WHERE id IN (SELECT CASE WHEN job_id ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{1
              FROM unnest(%(ids)s::text[]) AS job_id)
   AND status IN ('completed', 'failed', 'cancelled')
 GROUP BY status;
-
--- name: stats
--- Totals over the uploads in the reader's scope; durations are from claim to end, in seconds.
-SELECT count(*) AS uploads,
-       count(*) FILTER (WHERE status = 'pending') AS pending,
-       count(*) FILTER (WHERE status = 'processing') AS processing,
-       count(*) FILTER (WHERE status = 'completed') AS completed,
-       count(*) FILTER (WHERE status = 'failed') AS failed,
-       count(*) FILTER (WHERE status = 'cancelled') AS cancelled,
-       COALESCE(sum(rows_total) FILTER (WHERE status = 'completed'), 0)::bigint AS rows,
-       COALESCE(sum(inserted), 0)::bigint AS inserted,
-       COALESCE(sum(updated), 0)::bigint AS updated,
-       COALESCE(sum(unchanged), 0)::bigint AS unchanged,
-       COALESCE(sum(invalid), 0)::bigint AS invalid,
-       COALESCE(sum(duplicate), 0)::bigint AS duplicate,
-       COALESCE(sum(out_of_scope), 0)::bigint AS out_of_scope,
-       avg(extract(epoch FROM finished_at - started_at))
-           FILTER (WHERE status = 'completed')::float8 AS mean_seconds,
-       percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM finished_at - started_at))
-           FILTER (WHERE status = 'completed')::float8 AS median_seconds
-FROM uploads
-WHERE in_scope(province, municipality, %(scope_province)s, %(scope_municipality)s);
-
--- name: stats_by_day
--- The same by the day of sending in the wanted time zone, including days without uploads, oldest first.
-SELECT day::date AS day, count(id) AS uploads,
-       count(id) FILTER (WHERE status = 'completed') AS completed,
-       count(id) FILTER (WHERE status = 'failed') AS failed,
-       count(id) FILTER (WHERE status = 'cancelled') AS cancelled,
-       COALESCE(sum(rows_total) FILTER (WHERE status = 'completed'), 0)::bigint AS rows,
-       COALESCE(sum(inserted), 0)::bigint AS inserted,
-       COALESCE(sum(updated), 0)::bigint AS updated,
-       COALESCE(sum(unchanged), 0)::bigint AS unchanged,
-       COALESCE(sum(invalid), 0)::bigint AS invalid,
-       COALESCE(sum(duplicate), 0)::bigint AS duplicate,
-       COALESCE(sum(out_of_scope), 0)::bigint AS out_of_scope
-FROM generate_series(%(first)s::timestamp, %(last)s::timestamp, interval '1 day') AS day
-LEFT JOIN uploads ON created_at >= day AT TIME ZONE %(zone)s
-                 AND created_at < (day + interval '1 day') AT TIME ZONE %(zone)s
-                 AND in_scope(province, municipality, %(scope_province)s, %(scope_municipality)s)
-GROUP BY day ORDER BY day;
-
--- name: stage_durations
--- How long each stage took in the uploads that completed since then, in seconds.
-SELECT stage.key AS stage, count(*) AS uploads,
-       percentile_cont(0.5) WITHIN GROUP (ORDER BY stage.value::float8) AS median_seconds,
-       percentile_cont(0.95) WITHIN GROUP (ORDER BY stage.value::float8) AS p95_seconds
-FROM uploads, json_each_text(stage_seconds) AS stage
-WHERE status = 'completed' AND created_at >= %(first)s::timestamp AT TIME ZONE %(zone)s
-  AND in_scope(province, municipality, %(scope_province)s, %(scope_municipality)s)
-GROUP BY stage.key;
 
 -- name: oldest_waiting
 -- The time since which the longest waiting upload in the reader's scope waits.

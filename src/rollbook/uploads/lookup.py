@@ -15,10 +15,18 @@ import structlog
 from psycopg.types.json import Jsonb
 
 from rollbook import clock
-from rollbook.backends.database import fetch_all, fetch_one, fetch_page, queries
+from rollbook.backends.database import (
+    Listed,
+    fetch_all,
+    fetch_listed,
+    fetch_one,
+    fetch_page,
+    queries,
+)
 from rollbook.errors import NotFoundError, ServiceUnavailableError
 from rollbook.model import FINAL, REFUSED, STAGES
 from rollbook.pipeline.problems import catalogue
+from rollbook.uploads import days
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,32 +94,38 @@ async def history(
     *,
     status: str | None = None,
     search: str | None = None,
+    after: int | None = None,
     page: int = 1,
     page_size: int = 20,
-) -> tuple[list[Row], int]:
-    """A page of uploads in the user's scope, newest first, and how many there are in all.
+) -> Listed:
+    """A page of uploads in the user's scope, newest first, from before the ordinal ``after``.
 
     ``search`` is a text, in any case, in the file's name or the owner's address, or a job id.
     """
     parameters = {
         "status": status,
         "search": search or None,
+        "after": after,
         "limit": page_size,
         "offset": (page - 1) * page_size,
         **user.scope.parameters(),
     }
-    return await fetch_page(system.pool, _SQL["history"], parameters)
+    most = system.settings.list_most_counted
+    return await fetch_listed(
+        system.pool, _SQL["history"], _SQL["history_counted"], parameters, most=most
+    )
 
 
 async def stats(system: System, user: User) -> Row:
     """Totals over the uploads in the reader's scope."""
-    totals = await fetch_one(system.pool, _SQL["stats"], user.scope.parameters())
-    assert totals is not None
+    totals = await days.totals(system, user)
     ended = totals["completed"] + totals["failed"]
     return {**totals, "success_rate": totals["completed"] / ended if ended else None}
 
 
-async def stats_over_time(system: System, user: User, *, days: int) -> tuple[list[Row], list[Row]]:
+async def stats_over_time(
+    system: System, user: User, *, number: int
+) -> tuple[list[Row], list[Row]]:
     """The last days of the reader's scope, and how long the stages took in them.
 
     Returns:
@@ -120,16 +134,11 @@ async def stats_over_time(system: System, user: User, *, days: int) -> tuple[lis
     """
     zone = system.settings.time_zone
     today = clock.now().astimezone(ZoneInfo(zone)).date()
-    parameters = {
-        "zone": zone,
-        "first": today - dt.timedelta(days=days - 1),
-        "last": today,
-        **user.scope.parameters(),
-    }
+    first = today - dt.timedelta(days=number - 1)
     async with system.pool.connection() as connection:
-        by_day = await fetch_all(connection, _SQL["stats_by_day"], parameters)
-        cursor = await connection.execute(_SQL["stage_durations"], parameters)
-        found = {row["stage"]: row for row in await cursor.fetchall()}
+        by_day, found = await days.over_time(
+            connection, user.scope, zone=zone, first=first, last=today
+        )
     return by_day, [found[stage] for stage in STAGES if stage in found]
 
 

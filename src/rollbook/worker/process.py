@@ -18,7 +18,7 @@ from rollbook.queue.loop import options, run_jobs
 from rollbook.service import clocks
 from rollbook.service.process import beat, leave, new_name, running
 from rollbook.service.rounds import every
-from rollbook.uploads import retention
+from rollbook.uploads import days, retention
 from rollbook.voter_roll.worker import VerificationWorker
 from rollbook.worker.attempt import Attempts
 from rollbook.worker.fitness import LOOK_S, Fitness
@@ -75,6 +75,7 @@ class UploadWorker:
             every(HEARTBEAT_S, self._beat, service="worker heartbeat"),
             every(clocks.INTERVAL_S, lambda: clocks.compare(self._system), service="clocks"),
             every(retention.LOOK_S, self._purge, service="retention"),
+            every(days.LOOK_S, lambda: days.run_once(self._system), service="statistics"),
             every(
                 self._settings.members_index_interval_s,
                 lambda: index.run_once(self._system),

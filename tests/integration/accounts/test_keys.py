@@ -383,7 +383,7 @@ async def test_the_trail_has_its_making_its_first_use_from_each_address_and_its_
         await keys.session(system.pool, key)
         audit.origin.reset(before)
     await keys.revoke(system.pool, maker, key_id)
-    entries, _ = await audit.entries(system.pool, maker)
+    entries = (await audit.entries(system.pool, maker)).rows
     told = [(one["act"], one["email"], one["address"]) for one in reversed(entries)]
     account = f"nightly import (key {key[:12]})"
     assert told == [
@@ -406,7 +406,7 @@ async def test_a_call_that_no_scope_opens_is_in_the_trail_once_a_minute(
     bearing(api, key)
     for _ in range(3):
         assert (await api.post(f"{BASE}/queue/pause")).status_code == 403
-    entries, _ = await audit.entries(system.pool, maker, act="key_use")
+    entries = (await audit.entries(system.pool, maker, act="key_use")).rows
     assert [(one["outcome"], one["code"]) for one in entries] == [
         ("refused", "key_scope"),
         ("done", None),

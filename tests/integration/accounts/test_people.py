@@ -67,7 +67,7 @@ async def choose(api: httpx.AsyncClient, token: str, password: str = NEW) -> htt
 
 
 async def acts(system: System, reader: User) -> list[tuple[str, str | None, str | None]]:
-    found, _ = await audit.entries(system.pool, reader, page_size=200)
+    found = (await audit.entries(system.pool, reader, page_size=200)).rows
     return [(entry["act"], entry["outcome"], entry["about"]) for entry in reversed(found)]
 
 

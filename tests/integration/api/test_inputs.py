@@ -130,7 +130,8 @@ async def test_every_route_refuses_a_body_member_that_it_does_not_know(
         ("GET", f"{BASE}/history", {"params": {"pageSize": "5"}},
          "There is no query parameter 'pageSize'. Did you mean the query parameter 'page_size'?"),
         ("GET", f"{BASE}/history", {"params": {"xyz": "5"}},
-         "There is no query parameter 'xyz'. This call takes status, search, page, page_size."),
+         "There is no query parameter 'xyz'. This call takes status, search, after, page, "
+         "page_size."),
         ("GET", f"{BASE}/history?page=1&page=2", {},
          "The query parameter 'page' came 2 times. Send one."),
         ("GET", f"{BASE}/audit", {"params": {"job": "5"}},

@@ -61,7 +61,7 @@ export function Audit({ isOwn = false }) {
     ${
       isJob &&
       data &&
-      html`<p class="count" role="status">${t("audit.count", { n: data.total })}</p>
+      html`<p class="count" role="status">${t(data.total_is_exact ? "audit.count" : "audit.about", { n: data.total })}</p>
       ${
         data.total > 0 &&
         html`<div class="card ledger ${isLoading ? "stale" : ""}"><div class="table" tabindex="0" role="region"

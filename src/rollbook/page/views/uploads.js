@@ -46,7 +46,7 @@ export function Uploads() {
     ${
       data &&
       html`<p class="count" role="status">
-        ${isFiltered ? t("uploads.found", { n: data.total }) : t("uploads.count", { n: data.total })}</p>
+        ${t(data.total_is_exact ? (isFiltered ? "uploads.found" : "uploads.count") : "uploads.about", { n: data.total })}</p>
       ${data.total === 0 && !isFiltered && html`<${Nothing} />`}
       <ul class="uploads" aria-label=${t("uploads.title")}>${data.ids.map(
         (id) => html`<${Line} key=${id}

@@ -1,0 +1,132 @@
+-- name: by_day
+-- The uploads of a period in the reader's scope by the day of sending, oldest first, empty days too. Days
+-- that are summed up are read from their sums.
+WITH days AS MATERIALIZED (SELECT * FROM statistics_days(%(first)s, %(last)s, %(zone)s))
+SELECT d.day, COALESCE(s.uploads, 0) AS uploads, COALESCE(s.pending, 0) AS pending,
+       COALESCE(s.processing, 0) AS processing, COALESCE(s.completed, 0) AS completed,
+       COALESCE(s.failed, 0) AS failed, COALESCE(s.cancelled, 0) AS cancelled,
+       COALESCE(s.rows, 0) AS rows, COALESCE(s.inserted, 0) AS inserted,
+       COALESCE(s.updated, 0) AS updated, COALESCE(s.unchanged, 0) AS unchanged,
+       COALESCE(s.invalid, 0) AS invalid, COALESCE(s.duplicate, 0) AS duplicate,
+       COALESCE(s.out_of_scope, 0) AS out_of_scope, COALESCE(s.seconds, 0) AS seconds
+FROM days AS d LEFT JOIN upload_days AS s
+  ON d.is_summed_up AND s.begins_at = d.begins_at AND s.place = %(place)s
+ AND s.province = COALESCE(%(scope_province)s::text, '')
+ AND s.municipality = COALESCE(lower(%(scope_municipality)s::text), '')
+WHERE d.is_summed_up
+UNION ALL
+SELECT d.day, one.*
+FROM days AS d CROSS JOIN LATERAL (
+    SELECT count(*)::int, count(*) FILTER (WHERE status = 'pending')::int,
+           count(*) FILTER (WHERE status = 'processing')::int,
+           count(*) FILTER (WHERE status = 'completed')::int,
+           count(*) FILTER (WHERE status = 'failed')::int,
+           count(*) FILTER (WHERE status = 'cancelled')::int,
+           COALESCE(sum(rows_total) FILTER (WHERE status = 'completed'), 0)::bigint,
+           COALESCE(sum(inserted), 0)::bigint, COALESCE(sum(updated), 0)::bigint,
+           COALESCE(sum(unchanged), 0)::bigint, COALESCE(sum(invalid), 0)::bigint,
+           COALESCE(sum(duplicate), 0)::bigint, COALESCE(sum(out_of_scope), 0)::bigint,
+           COALESCE(sum(extract(epoch FROM finished_at - started_at))
+                    FILTER (WHERE status = 'completed'), 0)::float8
+    FROM uploads
+    WHERE created_at >= d.begins_at AND created_at < d.ends_at
+      AND in_scope(province, municipality, %(scope_province)s, %(scope_municipality)s)) AS one
+WHERE NOT d.is_summed_up
+ORDER BY day;
+
+-- name: durations
+-- How many uploads that completed took how long, by stage and bucket ('' for the whole upload).
+WITH days AS MATERIALIZED (SELECT * FROM statistics_days(%(first)s, %(last)s, %(zone)s)),
+found AS (
+    SELECT stage.key AS stage, bucket.key::int AS bucket, bucket.value::bigint AS uploads
+    FROM days AS d JOIN upload_days AS s ON s.begins_at = d.begins_at AND s.place = %(place)s
+     AND s.province = COALESCE(%(scope_province)s::text, '')
+     AND s.municipality = COALESCE(lower(%(scope_municipality)s::text), ''),
+         jsonb_each(s.durations) AS stage, jsonb_each(stage.value) AS bucket
+    WHERE d.is_summed_up AND (%(stages)s OR stage.key = '')
+    UNION ALL
+    SELECT took.stage, duration_bucket(took.seconds), 1
+    FROM days AS d JOIN uploads ON created_at >= d.begins_at AND created_at < d.ends_at
+         CROSS JOIN LATERAL upload_durations(uploads) AS took
+    WHERE NOT d.is_summed_up AND (%(stages)s OR took.stage = '')
+      AND in_scope(province, municipality, %(scope_province)s, %(scope_municipality)s)
+)
+SELECT stage, bucket, sum(uploads)::bigint AS uploads FROM found
+GROUP BY stage, bucket ORDER BY stage, bucket;
+
+-- name: period
+-- The days of the first and of the latest upload; null where there is none.
+SELECT (min(created_at) AT TIME ZONE %(zone)s)::date AS first,
+       (max(created_at) AT TIME ZONE %(zone)s)::date AS last FROM uploads;
+
+-- name: forget_other_zones
+-- Remove sums of days of another time zone.
+DELETE FROM upload_days WHERE begins_at <> day::timestamp AT TIME ZONE %(zone)s;
+
+-- name: forget_all
+-- Remove all sums.
+DELETE FROM upload_days;
+
+-- name: due
+-- The days that ended and aren't summed up, the latest first.
+SELECT d.day, d.begins_at, d.ends_at
+FROM statistics_days((SELECT (min(created_at) AT TIME ZONE %(zone)s)::date FROM uploads),
+                     (now() AT TIME ZONE %(zone)s)::date - 1, %(zone)s) AS d
+WHERE NOT d.is_summed_up ORDER BY d.day DESC;
+
+-- name: lock
+-- Whether no transaction that changes an upload of this day is open; none changes one until this
+-- transaction ends. A day touches two days of UTC.
+SELECT bool_and(pg_try_advisory_xact_lock(hashtext('upload_days'), number)) AS locked
+FROM generate_series(floor(extract(epoch FROM %(begins_at)s) / 86400)::int,
+                     floor(extract(epoch FROM %(ends_at)s) / 86400)::int) AS number;
+
+-- name: sum_up
+-- Sum up a day everywhere, in each province and in each municipality. This is a statement after the
+-- lock, so that it sees what was committed before.
+WITH sent AS MATERIALIZED (
+    SELECT uploads AS upload, uploads.*, lower(municipality) AS town FROM uploads
+    WHERE created_at >= %(begins_at)s AND created_at < %(ends_at)s
+), counted AS (
+    SELECT GROUPING(province, town) AS level, province, town, count(*)::int AS uploads,
+           count(*) FILTER (WHERE status = 'pending')::int AS pending,
+           count(*) FILTER (WHERE status = 'processing')::int AS processing,
+           count(*) FILTER (WHERE status = 'completed')::int AS completed,
+           count(*) FILTER (WHERE status = 'failed')::int AS failed,
+           count(*) FILTER (WHERE status = 'cancelled')::int AS cancelled,
+           COALESCE(sum(rows_total) FILTER (WHERE status = 'completed'), 0) AS rows,
+           COALESCE(sum(inserted), 0) AS inserted, COALESCE(sum(updated), 0) AS updated,
+           COALESCE(sum(unchanged), 0) AS unchanged, COALESCE(sum(invalid), 0) AS invalid,
+           COALESCE(sum(duplicate), 0) AS duplicate,
+           COALESCE(sum(out_of_scope), 0) AS out_of_scope,
+           COALESCE(sum(extract(epoch FROM finished_at - started_at))
+                    FILTER (WHERE status = 'completed'), 0)::float8 AS seconds
+    FROM sent GROUP BY GROUPING SETS ((), (province), (province, town))
+), took AS (
+    SELECT GROUPING(province, town) AS level, province, town, one.stage,
+           duration_bucket(one.seconds) AS bucket, count(*) AS uploads
+    FROM sent CROSS JOIN LATERAL upload_durations(sent.upload) AS one
+    GROUP BY one.stage, duration_bucket(one.seconds),
+             GROUPING SETS ((), (province), (province, town))
+), stages AS (
+    SELECT level, province, town, stage, jsonb_object_agg(bucket, uploads) AS buckets
+    FROM took GROUP BY level, province, town, stage
+), durations AS (
+    SELECT level, province, town, jsonb_object_agg(stage, buckets) AS durations
+    FROM stages GROUP BY level, province, town
+)
+INSERT INTO upload_days (day, begins_at, ends_at, place, province, municipality, uploads, pending,
+    processing, completed, failed, cancelled, rows, inserted, updated, unchanged, invalid,
+    duplicate, out_of_scope, seconds, durations)
+SELECT %(day)s, %(begins_at)s, %(ends_at)s,
+       CASE c.level WHEN 3 THEN 'everywhere' WHEN 1 THEN 'province' ELSE 'municipality' END,
+       COALESCE(c.province, ''), COALESCE(c.town, ''), c.uploads, c.pending, c.processing,
+       c.completed, c.failed, c.cancelled,
+       c.rows, c.inserted, c.updated, c.unchanged, c.invalid, c.duplicate, c.out_of_scope,
+       c.seconds, COALESCE(d.durations, '{}')
+FROM counted AS c LEFT JOIN durations AS d
+  ON d.level = c.level AND d.province IS NOT DISTINCT FROM c.province
+ AND d.town IS NOT DISTINCT FROM c.town
+-- Uploads without a province are of everywhere, and those without a municipality of the province.
+WHERE c.level = 3 OR c.province IS NOT NULL AND (c.level = 1 OR c.town IS NOT NULL)
+ON CONFLICT DO NOTHING;
