@@ -48,16 +48,16 @@ WHERE purged_at IS NULL AND finished_at < %(before)s
 ORDER BY finished_at LIMIT %(limit)s;
 
 -- name: forget_reports
--- Clear the upload's stored files in the record, except its source.
+-- Clear the stored files of uploads in the record, except their sources.
 UPDATE uploads SET report_key = NULL, refused_key = NULL, report_tables_key = NULL
-WHERE id = %(id)s AND status IN ('completed', 'failed', 'cancelled')
+WHERE id = ANY(%(ids)s) AND status IN ('completed', 'failed', 'cancelled')
   AND verification <> 'pending'
 RETURNING id;
 
 -- name: mark_purged
--- Mark the upload, so that later rounds skip it; not one that was retried since.
+-- Mark uploads, so that later rounds skip them; not those that were retried since.
 UPDATE uploads SET purged_at = now()
-WHERE id = %(id)s AND status IN ('completed', 'failed', 'cancelled')
+WHERE id = ANY(%(ids)s) AND status IN ('completed', 'failed', 'cancelled')
   AND verification <> 'pending'
 RETURNING id;
 
@@ -67,7 +67,7 @@ UPDATE upload_rows
 SET problems = (SELECT jsonb_agg(problem || '{"value": null, "kept": null}')
                 FROM jsonb_array_elements(problems) AS problem),
     member_id = NULL, changes = NULL
-WHERE upload_id = %(id)s AND (jsonb_array_length(problems) > 0 OR changes IS NOT NULL);
+WHERE upload_id = ANY(%(ids)s) AND (jsonb_array_length(problems) > 0 OR changes IS NOT NULL);
 
 -- name: rows_over
 -- The rows of uploads whose outcomes have reached the end of their retention.
@@ -96,8 +96,8 @@ RETURNING uploads.id;
 DELETE FROM upload_rows WHERE upload_id = ANY(%(ids)s);
 
 -- name: forget_verified
--- The ID numbers of the upload's rows; the counts of what the roll said stay with the upload.
-DELETE FROM verifications WHERE upload_id = %(id)s AND result <> 'pending';
+-- The ID numbers of the uploads' rows; the counts of what the roll said stay with the uploads.
+DELETE FROM verifications WHERE upload_id = ANY(%(ids)s) AND result <> 'pending';
 
 -- name: answers_over
 -- Answers of the voter roll that have expired, unless an open upload relies on them.
@@ -132,12 +132,24 @@ WHERE NOT EXISTS (SELECT FROM uploads WHERE uploads.id = c.upload_id
                     AND changes_forgotten_at IS NULL
                     AND COALESCE(finished_at, 'infinity') >= %(before)s);
 
--- name: forget_before_values
--- Remove it.
-DELETE FROM member_changes AS c
-WHERE NOT EXISTS (SELECT FROM uploads WHERE uploads.id = c.upload_id
+-- name: before_values_of
+-- The uploads whose former values these are, by a step in the index for each upload that has some.
+WITH RECURSIVE held AS (
+    (SELECT upload_id FROM member_changes ORDER BY upload_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT upload_id FROM member_changes WHERE upload_id > held.upload_id
+            ORDER BY upload_id LIMIT 1)
+    FROM held WHERE upload_id IS NOT NULL
+)
+SELECT upload_id FROM held
+WHERE upload_id IS NOT NULL
+  AND NOT EXISTS (SELECT FROM uploads WHERE uploads.id = held.upload_id
                     AND changes_forgotten_at IS NULL
                     AND COALESCE(finished_at, 'infinity') >= %(before)s);
+
+-- name: forget_before_values
+-- Remove those of some uploads.
+DELETE FROM member_changes WHERE upload_id = ANY(%(ids)s);
 
 -- name: claims_over
 -- The members in an upload's file. They are needed to undo earlier uploads, which can't be undone any

@@ -49,11 +49,13 @@ LONGEST_S = 6 * 3600.0
 #: A file without a record may be an upload that is being received: its record is written last.
 ORPHAN_AGE = dt.timedelta(days=1)
 MIN_REPORT_DAYS = 7
-#: Uploads at a time, in one transaction each.
+#: Uploads at a time; of those whose reports go, in one transaction.
 BATCH = 200
 #: Rows, and uploads, whose rows one transaction removes; a larger upload has its own.
 ROWS_BATCH = 50_000
 UPLOADS_BATCH = 1_000
+#: Uploads whose former values one transaction removes.
+UNDO_BATCH = 20
 
 _SQL = queries("retention")
 log = structlog.get_logger(__name__)
@@ -213,7 +215,7 @@ async def delete_report(system: System, user: User, upload: Row) -> int:
         ConflictError: the upload hasn't ended, or its report is still to be written again.
     """
     async with system.pool.connection() as connection:
-        found = await fetch_one(connection, _SQL["forget_reports"], upload)
+        found = await fetch_one(connection, _SQL["forget_reports"], {"ids": [upload["id"]]})
         if found is not None:
             await audit.record(connection, "delete", who=user, job_id=upload["id"])
     if found is None:
@@ -293,14 +295,15 @@ async def _purge_reports(
     """Remove the reports, refused rows, cells and ID numbers of uploads that ended before."""
     parameters = {"before": before, "limit": None if dry_run else BATCH}
     while found := await _all(system, "reports_over", parameters):
-        for upload in found:
-            if dry_run:
-                purged.bytes += await _bytes(system, _report_keys(upload))
-            elif await _forget(system, upload):
-                purged.bytes += await _remove(system, _report_keys(upload))
-            purged.reports += 1
+        purged.reports += len(found)
         if dry_run:
+            for upload in found:
+                purged.bytes += await _bytes(system, _report_keys(upload))
             return
+        forgotten = await _forget(system, [upload["id"] for upload in found])
+        for upload in found:
+            if upload["id"] in forgotten:
+                purged.bytes += await _remove(system, _report_keys(upload))
 
 
 async def _purge_rows(
@@ -389,14 +392,30 @@ async def _purge_undo(system: System, now: dt.datetime, purged: Purged, dry_run:
     settings = system.settings
     undoable = {"before": now - dt.timedelta(days=settings.undo_days), "now": now}
     lists = {"before": now - dt.timedelta(days=settings.report_retention_days)}
+    if not dry_run:
+        async with system.pool.connection() as connection:
+            unbounded(connection)
+            # First, because this waits for an undo that is in progress; later ones are refused.
+            await connection.execute(_SQL["end_undo"], undoable)
+        purged.before_values = await _forget_before_values(system, undoable)
     async with system.pool.connection() as connection:
         unbounded(connection)
-        if not dry_run:
-            # First, because this waits for an undo that is in progress.
-            await connection.execute(_SQL["end_undo"], undoable)
-        purged.before_values = await _rows(connection, "before_values", undoable, dry_run)
+        if dry_run:
+            purged.before_values = await _rows(connection, "before_values", undoable, dry_run)
         purged.claims = await _rows(connection, "claims", undoable, dry_run)
         purged.kept_members = await _rows(connection, "kept_members", lists, dry_run)
+
+
+async def _forget_before_values(system: System, undoable: dict[str, Any]) -> int:
+    """Remove the former values of uploads that can't be undone; returns how many there were."""
+    ids = [row["upload_id"] for row in await _all(system, "before_values_of", undoable)]
+    removed = 0
+    for first in range(0, len(ids), UNDO_BATCH):
+        async with system.pool.connection() as connection:
+            unbounded(connection)
+            some = {"ids": ids[first : first + UNDO_BATCH]}
+            removed += await execute(connection, _SQL["forget_before_values"], some)
+    return removed
 
 
 async def _purge_queue(system: System, before: dt.datetime, purged: Purged, dry_run: bool) -> None:
@@ -406,16 +425,15 @@ async def _purge_queue(system: System, before: dt.datetime, purged: Purged, dry_
         purged.queue_jobs = sum((await system.queue.clean_before(before)).values())
 
 
-async def _forget(system: System, upload: Row) -> bool:
-    """Delete an upload's files, cells and ID numbers from the record, all or none."""
-    parameters = {"id": upload["id"]}
+async def _forget(system: System, ids: list[UUID]) -> set[UUID]:
+    """Delete the files, cells and ID numbers of uploads from the record; returns of which."""
     async with system.pool.connection() as connection:
-        marked = await fetch_one(connection, _SQL["mark_purged"], parameters)
-        if marked is None:
-            return False
+        unbounded(connection)
+        marked = await fetch_all(connection, _SQL["mark_purged"], {"ids": ids})
+        forgotten = [upload["id"] for upload in marked]
         for query in ("forget_reports", "forget_cells", "forget_verified"):
-            await connection.execute(_SQL[query], parameters)
-    return True
+            await connection.execute(_SQL[query], {"ids": forgotten})
+    return set(forgotten)
 
 
 async def _listed(system: System, now: dt.datetime) -> AsyncIterator[tuple[Stored, bool]]:
