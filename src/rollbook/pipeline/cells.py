@@ -311,14 +311,15 @@ _DISTRICT: Final = re.compile(
 
 def voting_districts(texts: pl.Series) -> Understood:
     """The 8 digits of a voting district."""
-    plain = pl.col("cell").str.extract(r"^([0-9]{8})(?:\.0)?$")
+    plain = pl.col("cell").str.extract(r"^([1-9][0-9]{7})(?:\.0)?$")
     return understood(texts, plain, _voting_district, pl.String())
 
 
 def _voting_district(text: str) -> Reading:
     digits, _ = of_power(text, digits=(_CODE_DIGITS,))
     match = _DISTRICT.match((digits or text).replace(" ", "").removeprefix("'"))
-    return (match[1], None) if match else (None, "voting_district_unclear")
+    is_number = match is not None and match[1].strip("0")
+    return (match[1], None) if match and is_number else (None, "voting_district_unclear")
 
 
 _AGE: Final = re.compile(

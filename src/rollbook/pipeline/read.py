@@ -19,7 +19,7 @@ from rollbook.errors import (
 )
 from rollbook.masking import masked
 from rollbook.pipeline import header as header_rows
-from rollbook.pipeline import misplaced, tables, totals
+from rollbook.pipeline import marked, misplaced, tables, totals
 from rollbook.pipeline.columns import (
     USE_ROW,
     ColumnMap,
@@ -395,6 +395,7 @@ def _sheets(opened: _Opened, most_columns: int) -> Iterator[Sheet]:
     expected = None if claimed is None else max(claimed - header.index - 1, 0)
     body = header_rows.Body(header)
     hidden_rows = 0
+    before = (*opened.notes, *marked.notes(table.marks(), header.index + 1))
     filled: set[str] = set()
     total_rows: list[int] = []
     for batch in opened.batches:
@@ -425,7 +426,7 @@ def _sheets(opened: _Opened, most_columns: int) -> Iterator[Sheet]:
                 ),
                 hidden_rows=hidden_rows,
                 hidden_columns=_hidden_headers(header.texts, batch.hidden_columns),
-                notes=(*table.reading.notes, *opened.notes, *_notes(total_rows, body.repeats)),
+                notes=(*table.reading.notes, *before, *_notes(total_rows, body.repeats)),
             )
             sheet = Sheet(
                 frame,

@@ -13,7 +13,8 @@ from rollbook.pipeline import header as header_rows
 from rollbook.pipeline.csv_text import CsvText, csv_text
 from rollbook.pipeline.reading import Reading
 from rollbook.spreadsheets.books.book import Rows
-from rollbook.spreadsheets.books.opening import open_book
+from rollbook.spreadsheets.books.marks import Marks
+from rollbook.spreadsheets.books.opening import marks_of, open_book
 from rollbook.spreadsheets.inspect.archive import Limits, inspect
 from rollbook.spreadsheets.inspect.compound import DAMAGED
 from rollbook.spreadsheets.inspect.protected import unprotected
@@ -48,6 +49,8 @@ class Table:
     #: What is known about it before it is read.
     reading: Reading = field(default_factory=Reading)
     text: CsvText | None = None
+    #: Reads what is struck through and has comments.
+    marks: Callable[[], Marks] = Marks
 
 
 @contextmanager
@@ -96,6 +99,7 @@ def _book_table(book: Book, index: int) -> Table:
         lambda: book.claimed_rows(index),
         is_hidden=sheet.is_hidden,
         is_1904=book.is_1904,
+        marks=lambda: marks_of(book, index),
     )
 
 

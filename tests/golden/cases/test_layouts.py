@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import openpyxl
 import pytest
+from openpyxl.comments import Comment
+from openpyxl.styles import Font
 
 from rollbook import clock
 from rollbook.errors import NoIdColumnError, RowsAboveHeadersError, SecondTableError
@@ -141,3 +143,22 @@ def test_the_only_phone_is_noted_where_it_follows_another_person(site: Site) -> 
     )
     assert site.members()[ANN]["cell_number"] == "+27822222222"
     assert "'Cell' after 'Recruited by'" in notes(done)["column_of_other"]
+
+
+def test_rows_that_are_struck_through_and_comments_are_noted(site: Site) -> None:
+    book = openpyxl.Workbook()
+    sheet = book.active
+    assert sheet is not None
+    for row in (HEADERS, (ANN, "Ann", "Aa", None), (BOB, "Bob", "Bb", None)):
+        sheet.append(row)
+    sheet["A1"].font = sheet["B3"].font = Font(strike=True)
+    sheet["C2"].comment = Comment("resigned", "secretary")
+    target = io.BytesIO()
+    book.save(target)
+    done = site.send(target.getvalue(), "list.xlsx")
+    said = notes(done)
+    assert set(site.members()) == {ANN, BOB}
+    assert "struck through in row 3." in said["struck_rows"]
+    assert said["comments_not_read"].endswith("does not read: C2.")
+    # A workbook without marks says nothing.
+    assert not notes(send(site, HEADERS, (ANN, "Ann", "Aa", "")))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from rollbook.spreadsheets.books.marks import Marks, marks
 from rollbook.spreadsheets.books.opendocument import OpenDocumentBook
 from rollbook.spreadsheets.books.xls import XlsBook
 from rollbook.spreadsheets.books.xlsb import XlsbBook, is_binary
@@ -39,11 +40,16 @@ def open_book(path: Path, kind: str, tails: Mapping[str, bytes] | None = None) -
     return ScannedBook(path, tails or {})
 
 
+def marks_of(book: Book, index: int) -> Marks:
+    """The marks of a sheet, of which only those of .xlsx workbooks are known."""
+    return marks(book.path, index) if isinstance(book, ScannedBook) else Marks()
+
+
 class ScannedBook:
     """An .xlsx workbook: plain sheets are scanned, others are read element by element."""
 
     def __init__(self, path: Path, tails: Mapping[str, bytes]) -> None:
-        self._path, self._tails = path, tails
+        self.path, self._tails = path, tails
         self._scanned: Workbook | None = None
         self._other: XlsxBook | None = None
         try:
@@ -84,7 +90,7 @@ class ScannedBook:
             else:
                 return
         if self._other is None:
-            self._other = XlsxBook(self._path, self._tails)
+            self._other = XlsxBook(self.path, self._tails)
         is_first = not done
         for batch in self._other.batches(index, rows=rows):
             skipped = min(done, batch.frame.height)

@@ -54,25 +54,25 @@ class XlsxBook:
         ``tails`` is what follows the rows in the sheets' parts, by the parts' names, where known.
         """
         self._tails = tails or {}
-        self._package = Package(path)
+        self.package = Package(path)
         try:
             self._open()
         except BaseException:
-            self._package.close()
+            self.package.close()
             raise
 
     def close(self) -> None:
         """Close the file."""
-        self._package.close()
+        self.package.close()
 
     def _open(self) -> None:
-        package = self._package
+        package = self.package
         root = _of_kind(package.relations("").values(), "officeDocument") or "xl/workbook.xml"
         relations = package.relations(root)
         self.is_1904 = self.is_to_calculate = False
         #: All worksheets, in their order.
         self.sheets: list[SheetInfo] = []
-        self._parts: list[str] = []
+        self.parts: list[str] = []
         for path, attributes in elements(package.content(root)):
             if path[-1] == "workbookPr":
                 self.is_1904 = is_true(attributes.get("date1904"))
@@ -83,11 +83,11 @@ class XlsxBook:
                 if relation is not None and relation.kind == "worksheet":
                     is_hidden = attributes.get("state", "visible") != "visible"
                     self.sheets.append(SheetInfo(attributes.get("name", ""), is_hidden))
-                    self._parts.append(relation.target)
+                    self.parts.append(relation.target)
         # Some programs forget to relate these to the workbook.
         folder = posixpath.dirname(root)
         styles, shared = (posixpath.join(folder, f"{name}.xml") for name in _KNOWN)
-        self._styles_part = _of_kind(relations.values(), "styles") or styles
+        self.styles_part = _of_kind(relations.values(), "styles") or styles
         self._shared_part = _of_kind(relations.values(), "sharedStrings") or shared
         self._styles: list[bool] | None = None
         self._shared: list[str] | None = None
@@ -103,7 +103,7 @@ class XlsxBook:
             self._styles = self._read_styles()
         if self._shared is None:
             self._shared = self._read_shared()
-        part = self._parts[index]
+        part = self.parts[index]
         grid = Grid(rows)
         for area in merged_areas(self._tail(part)):
             grid.merge(area)
@@ -114,26 +114,26 @@ class XlsxBook:
             is_1904=self.is_1904,
             is_to_calculate=self.is_to_calculate,
         )
-        for _ in parsing(self._package.pieces(part), sheet.start, sheet.end, sheet.text):
+        for _ in parsing(self.package.pieces(part), sheet.start, sheet.end, sheet.text):
             yield from grid.ready()
         yield from grid.rest()
 
     def _tail(self, part: str) -> bytes:
-        tail = self._tails.get(self._package.stored_name(part))
-        return tail_of(self._package.pieces(part)) if tail is None else tail
+        tail = self._tails.get(self.package.stored_name(part))
+        return tail_of(self.package.pieces(part)) if tail is None else tail
 
     def _read_styles(self) -> list[bool]:
-        part = self._styles_part
-        return date_styles(self._package.content(part)) if part in self._package else []
+        part = self.styles_part
+        return date_styles(self.package.content(part)) if part in self.package else []
 
     def _read_shared(self) -> list[str]:
         part = self._shared_part
-        if part not in self._package:
+        if part not in self.package:
             return []
-        if self._package.size(part) > MOST_SHARED_BYTES:
+        if self.package.size(part) > MOST_SHARED_BYTES:
             raise UnreadableFileError(DAMAGED)
         shared = _SharedTexts()
-        parse(self._package.pieces(part), shared.start, shared.end, shared.text)
+        parse(self.package.pieces(part), shared.start, shared.end, shared.text)
         return shared.texts
 
 
@@ -223,7 +223,7 @@ class _SharedTexts:
     def __init__(self) -> None:
         self.texts: list[str] = []
         self._item: list[str] = []
-        self._parts: list[str] = []
+        self.parts: list[str] = []
         self._aloud = 0
         self._is_text = self._is_kept = False
 
@@ -287,7 +287,7 @@ class _Sheet:
         self._value: str | None = None
         self._runs: list[str] | None = None
         self._has_formula = False
-        self._parts: list[str] = []
+        self.parts: list[str] = []
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
         """An element begins."""
