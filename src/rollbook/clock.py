@@ -19,6 +19,11 @@ def today() -> dt.date:
     return now().astimezone(SOUTH_AFRICA).date()
 
 
+def local(moment: dt.datetime, zone: str) -> dt.datetime:
+    """An aware moment as the named zone's clocks show it, for a cell, which has no zone."""
+    return moment.astimezone(ZoneInfo(zone)).replace(tzinfo=None)
+
+
 def in_words(moment: dt.datetime, zone: str) -> str:
     """An aware moment for people, with the named zone: ``2026-11-24 10:00 SAST``."""
     return f"{moment.astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M %Z}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import polars as pl
 
+from rollbook import clock
 from rollbook.model import REFUSED
 from rollbook.pipeline.changes import changes_table
 from rollbook.pipeline.columns import ERRORS, USE_ROW, own, unique_headers, variants
@@ -80,7 +81,9 @@ _COUNTED = {
 
 REGISTERED = "IEC Registered"
 VOTER_ROLL = "Voter roll"
-WRITTEN = "Report written (UTC)"
+WRITTEN = "Report written"
+#: The time zone of the report's times where none is given.
+TIME_ZONE: Final = "Africa/Johannesburg"
 ROW = "Row"
 OUTCOME = "Outcome"
 PROBLEMS = "Problems"
@@ -124,6 +127,8 @@ class Facts:
     reading: Reading = field(default_factory=Reading)
     #: Members who lose their value of a field on purpose, by field.
     emptied: Mapping[str, int] = field(default_factory=dict)
+    #: In which times are given, by its name in the IANA database.
+    time_zone: str = TIME_ZONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -412,8 +417,9 @@ def _summary(facts: Facts) -> tuple[list[list[AnyCell]], BarChart]:
         *_as_read(facts.reading),
         ["Sent by", Cell(upload["owner_email"], Look.INERT)],
         ["Office", Cell(office, Look.INERT)],
-        ["Received (UTC)", Cell(upload["created_at"], Look.DATETIME)],
-        [WRITTEN, Cell(facts.written, Look.DATETIME)],
+        ["Received", Cell(clock.local(upload["created_at"], facts.time_zone), Look.DATETIME)],
+        [WRITTEN, Cell(clock.local(facts.written, facts.time_zone), Look.DATETIME)],
+        ["Time zone", facts.time_zone],
         ["Upload", str(upload["id"])],
         ["Attempt", str(upload["attempt"])],
         ["Dry run", "yes" if upload["dry_run"] else "no"],

@@ -45,6 +45,7 @@ def process(
     *,
     upload_id: UUID,
     channels: Sequence[outbox.Channel] = (),
+    time_zone: str = report.TIME_ZONE,
 ) -> dict[str, Any]:
     """Write an upload's report again, with the roll's answers.
 
@@ -69,7 +70,7 @@ def process(
             log.error("report not rewritten, its tables are gone")
             report_key = upload["report_key"]
         else:
-            _write(folder, found, upload)
+            _write(folder, found, upload, time_zone)
             store.put(report_key, folder / "report.xlsx")
     parameters = {"id": upload_id, "report_key": report_key}
     is_written = connection.execute(_SQL["report_written"], parameters).rowcount == 1
@@ -83,13 +84,16 @@ def process(
     return {"is_written": is_written}
 
 
-def _write(folder: Path, found: pl.DataFrame, upload: Row) -> None:
+def _write(folder: Path, found: pl.DataFrame, upload: Row, time_zone: str) -> None:
     """Write the report from its tables, with the answers in the place of what was pending."""
     answers = found.select(pl.col("row_number").alias(report.ROW), *report.roll_columns())
     cells, chart = summary_of(folder / "tables.parquet")
     said = report.roll_in_words({result: upload[f"roll_{result}"] for result in RESULTS})
     written = clock.now()
-    now: dict[str, CellValue] = {report.VOTER_ROLL: said, report.WRITTEN: written}
+    now: dict[str, CellValue] = {
+        report.VOTER_ROLL: said,
+        report.WRITTEN: clock.local(written, time_zone),
+    }
     report.write_again(
         folder / "report.xlsx",
         (

@@ -77,13 +77,14 @@ def process(
     limits: Limits | None = None,
     accepts_passports: bool = False,
     keys: Sequence[str] = (),
+    time_zone: str = report.TIME_ZONE,
 ) -> dict[str, Any]:
     """Process the upload's file in all stages and commit the result.
 
     Only this attempt uses the connection; ``attempt`` is its fence. Each stage's duration is
     reported at the end, also after an error. An answer of the voter roll is good for
     ``verify_days``; None when the roll isn't to be asked. ``keys`` are the installation's secret
-    keys, by which erased people are known.
+    keys, by which erased people are known. The report gives times in ``time_zone``.
 
     Returns:
         ``rows_total`` and the counts by outcome.
@@ -110,6 +111,7 @@ def process(
             channels,
             erased,
             accepts_passports=accepts_passports,
+            time_zone=time_zone,
         )
         try:
             return attempt_.run(batch_rows, limits or Limits())
@@ -133,8 +135,10 @@ class _Attempt:
         erased: Erased,
         *,
         accepts_passports: bool,
+        time_zone: str,
     ) -> None:
         self._accepts_passports = accepts_passports
+        self._time_zone = time_zone
         self._channels = channels
         self._erased = erased
         self._verification = verification
@@ -352,6 +356,7 @@ class _Attempt:
                 not_asked_because=self._verification.not_asked_because,
                 reading=table.last.reading,
                 emptied=lost,
+                time_zone=self._time_zone,
             )
             if lines.equals(said) and not is_renewed:
                 return is_refused, writer.finish(facts), lines, counted, lost

@@ -188,7 +188,11 @@ def _run(settings: Settings, task: dict[str, Any], answers: TextIO) -> dict[str,
             return _check(settings, connection, store, upload_id)
         if task["work"] == "report":
             return report_again.process(
-                connection, store, upload_id=upload_id, channels=settings.notification_channels
+                connection,
+                store,
+                upload_id=upload_id,
+                channels=settings.notification_channels,
+                time_zone=settings.time_zone,
             )
         return run.process(
             connection,
@@ -202,6 +206,7 @@ def _run(settings: Settings, task: dict[str, Any], answers: TextIO) -> dict[str,
             verify_days=settings.voter_roll_cache_days if settings.asks_voter_roll else None,
             limits=_limits(settings),
             accepts_passports=settings.accepts_passports,
+            time_zone=settings.time_zone,
         )
 
 

@@ -223,7 +223,7 @@ class _SharedTexts:
     def __init__(self) -> None:
         self.texts: list[str] = []
         self._item: list[str] = []
-        self.parts: list[str] = []
+        self._parts: list[str] = []
         self._aloud = 0
         self._is_text = self._is_kept = False
 
@@ -287,7 +287,7 @@ class _Sheet:
         self._value: str | None = None
         self._runs: list[str] | None = None
         self._has_formula = False
-        self.parts: list[str] = []
+        self._parts: list[str] = []
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
         """An element begins."""
