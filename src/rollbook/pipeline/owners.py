@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from rollbook.pipeline.columns import is_of_other_person, key, map_headers
+from rollbook.pipeline.columns import (
+    FULL_NAME,
+    REQUIRED,
+    is_of_other_person,
+    key,
+    map_headers,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +22,7 @@ _PERSONAL: Final = frozenset(
         "landline_number", "email", "residential_address", "gender", "age",
     }
 )  # fmt: skip
+_NEEDED: Final = frozenset({*REQUIRED, FULL_NAME})
 
 
 def of_others(
@@ -32,20 +39,24 @@ def of_others(
     said = {key(name) for name in given}
     known = map_headers(names, given).known
     fields = {name: field for name in names if (field := known.get(name) or _field(name))}
-    owner: str | None = None
-    found: list[tuple[str, str]] = []
+    runs: list[tuple[str, list[str]]] = []
+    is_within = False
     for name in names:
         if is_of_other_person(name) and name not in known:
-            owner = name
+            runs.append((name, []))
+            is_within = True
         elif name in fields and fields[name] not in _PERSONAL:
-            owner = None
-        elif name in fields and owner is not None and key(name) not in said:
-            found.append((name, owner))
-    followers = {name for name, _ in found}
-    for name, before in found:
-        own = any(fields.get(other) == fields[name] for other in names if other not in followers)
-        if own or name in known:
-            yield name, before, own
+            is_within = False
+        elif name in fields and is_within and key(name) not in said:
+            runs[-1][1].append(name)
+    for before, run in runs:
+        own = {fields[name] for name in fields if name not in run}
+        # What every member needs is the member's own where no other column has it.
+        if not own >= {fields[name] for name in run} & _NEEDED:
+            continue
+        for name in run:
+            if fields[name] in own or name in known:
+                yield name, before, fields[name] in own
 
 
 def _field(name: str) -> str | None:

@@ -145,6 +145,15 @@ def test_the_only_phone_is_noted_where_it_follows_another_person(site: Site) -> 
     assert "'Cell' after 'Recruited by'" in notes(done)["column_of_other"]
 
 
+def test_what_a_member_needs_is_the_members_also_after_who_captured_it(site: Site) -> None:
+    headers = ("Captured by", "Reference", *HEADERS, "Ward", "Phone")
+    done = send(site, headers, ("Zed", "R1", ANN, "Ann", "Aa", "0821111111", "12", "0832222222"))
+    member = site.members()[ANN]
+    assert (member["surname"], member["cell_number"]) == ("Aa", "+27821111111")
+    assert done.upload["reading"]["columns_not_read"] == ["Captured by", "Reference"]
+    assert not notes(done)
+
+
 def test_rows_that_are_struck_through_and_comments_are_noted(site: Site) -> None:
     book = openpyxl.Workbook()
     sheet = book.active
