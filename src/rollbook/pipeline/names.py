@@ -88,11 +88,19 @@ def has_lines(texts: pl.Series) -> pl.Series:
 
 def are_swapped(first: pl.Series, surname: pl.Series) -> pl.Series:
     """Which first names are usually surnames, beside surnames that aren't."""
-    both = pl.DataFrame({"first": first.str.to_lowercase(), "last": surname.str.to_lowercase()})
-    is_surname = pl.col("first").is_in(_usual("surnames"))
-    is_surname |= pl.col("first").str.contains(r"^(?:janse )?(?:van|von|du) ")
-    swapped = is_surname & ~pl.col("last").is_in(_usual("surnames"))
-    return both.select(swapped.fill_null(value=False)).to_series()
+    lower = first.str.to_lowercase()
+    is_surname = lower.is_in(_usual("surnames"))
+    for particle in _SURNAMES_BEGIN:
+        is_surname |= lower.str.starts_with(particle)
+    is_surname = is_surname.fill_null(value=False)
+    # Hardly a row has any, and the surnames needn't be looked at then.
+    rows = is_surname.arg_true()
+    others = ~surname.gather(rows).str.to_lowercase().is_in(_usual("surnames"))
+    return is_surname.scatter(rows, others.fill_null(value=False))
+
+
+#: How no first name begins.
+_SURNAMES_BEGIN: Final = ("van ", "von ", "du ", "janse van ")
 
 
 #: Words for "no name", in the spelling in which they are also a name.

@@ -19,8 +19,8 @@ _YEARS_OLDER: Final = 1
 #: How many years it may be lower: a list's ages are as old as the list.
 _YEARS_YOUNGER: Final = 5
 
-#: Nobody is a member before this age in years.
-_CHILD_YEARS: Final = 10
+#: Nobody is a member in the first ten years of life.
+_CHILD_DAYS: Final = 3652
 #: Days that a payment may be earlier than the joining, which an office may confirm later.
 _DAYS_BEFORE: Final = 31
 #: Years that a membership is paid ahead at most.
@@ -61,7 +61,7 @@ def contradictions(frame: pl.DataFrame, today: dt.date) -> Iterator[Found]:
         if date.null_count() < frame.height:
             yield from _where(field, "date_future", date > latest_past(today), date)
             yield from _where(field, "date_before_birth", date < born, date)
-            is_child = (date >= born) & (date < born.dt.offset_by(f"{_CHILD_YEARS}y"))
+            is_child = (date >= born) & (date < born + dt.timedelta(days=_CHILD_DAYS))
             yield from _where(field, "date_in_childhood", is_child, date)
     joined, paid = frame["date_joined"], frame["last_payment"]
     if max(joined.null_count(), paid.null_count()) < frame.height:
