@@ -18,6 +18,7 @@ from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 LINES = 3000
 PROGRAM = f"""
@@ -102,3 +103,19 @@ def test_a_slow_reader_gets_every_line(pipe: tuple[int, int]) -> None:
     handler = UnblockedHandler(writing)
     handler.emit(record("ż \udcff"))
     assert os.read(reading, 100).decode() == "ż \\udcff\n"
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_process_without_standard_streams_does_its_work(tmp_path: Path, closed: str) -> None:
+    """It can say nothing, but its exit code is that of what happened."""
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$0" -m rollbook migrate {closed}', sys.executable],
+        env={
+            **os.environ,
+            "DATABASE_URL": f"postgresql://nobody@/rollbook?host={tmp_path}",
+            "REDIS_URL": f"unix://{tmp_path}/redis",
+            "ROLLBOOK_DATA_DIR": str(tmp_path / "data"),
+        },
+        check=False, timeout=PATIENCE_S, capture_output=True,
+    )  # fmt: skip
+    assert done.returncode == 4, done.stderr
