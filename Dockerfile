@@ -18,6 +18,16 @@ RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheels 
     && /opt/rollbook/bin/pip install --no-deps --no-index /wheels/*.whl
 
 FROM ${PYTHON}
+# `make image` gives these.
+ARG VERSION=unknown
+ARG REVISION=unknown
+ARG CREATED=unknown
+LABEL org.opencontainers.image.title="Rollbook" \
+    org.opencontainers.image.description="Turns spreadsheets of members into checked rows in PostgreSQL" \
+    org.opencontainers.image.licenses="Apache-2.0 AND MIT AND OFL-1.1" \
+    org.opencontainers.image.version="${VERSION}" \
+    org.opencontainers.image.revision="${REVISION}" \
+    org.opencontainers.image.created="${CREATED}"
 RUN groupadd --system --gid 10001 rollbook \
     && useradd --system --uid 10001 --gid rollbook --no-create-home --home-dir /var/lib/rollbook --shell /usr/sbin/nologin rollbook \
     && install --directory --owner rollbook --group rollbook --mode 0700 /var/lib/rollbook /incoming

@@ -118,6 +118,9 @@ lock: setup ## Lock the newest dependencies that fit pyproject.toml
 dist: setup ## What is published, in dist/: built, checked, and tried with pip only (PYTHONS="python3.12")
 	@$(BIN)/python scripts/dist.py $(PYTHONS)
 
+image: setup ## The image, tried read-only as uid 10001, by docker, podman or buildah (TOOL=podman)
+	@$(BIN)/python scripts/image.py $(TOOL)
+
 docs: setup ## The documentation's site, in site/; broken links are refused
 	@$(BIN)/python scripts/docs_pages.py
 	@$(BIN)/zensical build --strict --clean

@@ -97,8 +97,9 @@ def try_it(python: str, folder: Path, wheel: Path) -> None:
 
 
 def main() -> None:
-    """Build, check and try."""
+    """Build, list, check and try."""
     sdist, wheel = build()
+    print(run(sys.executable, ROOT / "scripts" / "sbom.py").strip())
     for file in (sdist, wheel):
         print(f"{file.relative_to(ROOT)}: {file.stat().st_size / 1e6:.1f} MB")
     with tempfile.TemporaryDirectory(prefix="rollbook-dist-") as folder:
