@@ -37,6 +37,13 @@ ORDER BY day;
 -- name: durations
 -- How many uploads that completed took how long, by stage and bucket ('' for the whole upload).
 WITH days AS MATERIALIZED (SELECT * FROM statistics_days(%(first)s, %(last)s, %(zone)s)),
+-- Before the durations are read: otherwise the planner may read those of all uploads there are.
+sent AS MATERIALIZED (
+    SELECT uploads AS upload
+    FROM days AS d JOIN uploads ON created_at >= d.begins_at AND created_at < d.ends_at
+    WHERE NOT d.is_summed_up
+      AND in_scope(province, municipality, %(scope_province)s, %(scope_municipality)s)
+),
 found AS (
     SELECT stage.key AS stage, bucket.key::int AS bucket, bucket.value::bigint AS uploads
     FROM days AS d JOIN upload_days AS s ON s.begins_at = d.begins_at AND s.place = %(place)s
@@ -46,10 +53,8 @@ found AS (
     WHERE d.is_summed_up AND (%(stages)s OR stage.key = '')
     UNION ALL
     SELECT took.stage, duration_bucket(took.seconds), 1
-    FROM days AS d JOIN uploads ON created_at >= d.begins_at AND created_at < d.ends_at
-         CROSS JOIN LATERAL upload_durations(uploads) AS took
-    WHERE NOT d.is_summed_up AND (%(stages)s OR took.stage = '')
-      AND in_scope(province, municipality, %(scope_province)s, %(scope_municipality)s)
+    FROM sent CROSS JOIN LATERAL upload_durations(sent.upload) AS took
+    WHERE %(stages)s OR took.stage = ''
 )
 SELECT stage, bucket, sum(uploads)::bigint AS uploads FROM found
 GROUP BY stage, bucket ORDER BY stage, bucket;
