@@ -23,7 +23,7 @@ from psycopg import sql
 from rollbook.accounts.users import issue_token
 from rollbook.api.app import create_app
 from rollbook.backends import schema
-from rollbook.backends.database import connect, fetch_all
+from rollbook.backends.database import connect, execute, fetch_all
 from rollbook.config import Settings
 from rollbook.engines import Addresses, Engines
 from rollbook.model import User
@@ -173,6 +173,7 @@ async def _measure(
         began = time.perf_counter()
         summed_up = await days.run_once(system)
         found["summed_up"] = {"days": summed_up, "seconds": round(time.perf_counter() - began, 1)}
+        await execute(system.pool, "ANALYZE upload_days")
         sys.stderr.write(f"{found['summed_up']}\n")
     app = create_app(settings)
     async with (
