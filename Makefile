@@ -80,11 +80,14 @@ bench-live: setup ## A thousand live clients on one API process while 20 uploads
 	@PYTHONPATH=. $(LONG) bench-live 3 'A thousand live clients' -- $(BIN)/python -m benchmarks.live
 
 bench: ## All benchmarks, one after the other, and their pages (three hours on a quiet machine)
-	@$(MAKE) --no-print-directory bench-corpus bench-queue bench-pipeline bench-live bench-scale bench-idle bench-recovery
+	@$(MAKE) --no-print-directory bench-corpus bench-queue bench-pipeline bench-live bench-scale bench-idle bench-fixes bench-recovery
 	@$(BIN)/python scripts/docs_pages.py
 
 bench-idle: setup ## What `rollbook up` takes at rest, and how soon it is ready (2 min)
 	@PYTHONPATH=. $(LONG) bench-idle 2 'What rollbook up takes at rest' -- $(BIN)/python -m benchmarks.idle
+
+bench-fixes: setup ## 100,000 refused rows listed, checked and sent, with the API's memory (2 min)
+	@PYTHONPATH=. $(LONG) bench-fixes 2 'Fixing 100,000 refused rows' -- $(BIN)/python -m benchmarks.fixes
 
 bench-estimates: setup ## How well the expected starts of waiting uploads are met (5 min)
 	@PYTHONPATH=. $(LONG) bench-estimates 5 'How well expected starts are met' -- $(BIN)/python -m benchmarks.estimates

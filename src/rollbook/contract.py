@@ -244,6 +244,16 @@ class UploadStatus(FileReading):
     queue_state: str | None = Field(None, description="BullMQ's word, where the queue was asked.")
     error_code: str | None
     error: str | None
+    mends: UUID | None = Field(description="The upload whose rows this one fixes.")
+    fixed: int | None = Field(
+        None, description="Rows that follow-ups have taken in; null in lists."
+    )
+    refused_fixed: int | None = Field(
+        None, description="Those of them that were refused; null in lists."
+    )
+    fixable_rows: int = Field(
+        description="Refused and doubtful rows whose cells are stored, to be fixed."
+    )
     undone_at: dt.datetime | None
     undone_by: str | None = Field(description="The address of the operator who undid it.")
     report_available: bool
@@ -275,6 +285,9 @@ class UploadStatus(FileReading):
             attempts=upload["attempt"] - upload["attempts_before"],
             report_available=upload["report_key"] is not None,
             failed_rows_available=upload["refused_key"] is not None,
+            fixable_rows=(upload["grid"] or {}).get("rows", 0)
+            if upload["status"] == "completed"
+            else 0,
             **more,
         )
 
@@ -498,30 +511,6 @@ class ChangedMember(BaseModel):
             for name, (before, after) in row["changes"].items()
         }
         return cls(row_number=row["row_number"], member_id=row["member_id"], fields=fields)
-
-
-class ColumnMapping(BaseModel):
-    """What an upload has taught about the columns of its office's files."""
-
-    id: UUID
-    province: str | None
-    municipality: str | None
-    columns: dict[str, str | None] = Field(
-        description="The field by header; null: the column isn't read."
-    )
-    job_id: UUID = Field(description="The upload that taught it.")
-    file_name: str | None
-    remembered_at: dt.datetime | None
-    changed_at: dt.datetime | None = Field(description="When somebody changed it since.")
-    changed_by: str | None = Field(description="The address of that account.")
-
-    @classmethod
-    def of(cls, mapping: Row) -> ColumnMapping:
-        """The answer to a row of ``mappings.sql``."""
-        same = {name: mapping[name] for name in cls.model_fields if name in mapping}
-        # A header is a user's text.
-        same["columns"] = {masked(name): field for name, field in mapping["columns"].items()}
-        return cls(**same, job_id=mapping["upload_id"])
 
 
 class AuditEntry(BaseModel):

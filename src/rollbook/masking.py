@@ -31,13 +31,14 @@ _SHORT = 9
 _OF_COUNTRY = frozenset({"passport_country_unknown", "passport_south_african"})
 #: Categories of Unicode: all that begin with C, and separators of lines and paragraphs.
 _STEERING = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-_HIDDEN = "••••••"
+#: In place of what is not shown.
+HIDDEN = "••••••"
 
 
 def masked(text: str) -> str:
     """A text with each ID number and each key for programs in it masked."""
     if "rbk_" in text:
-        text = _KEY.sub(rf"\1{_HIDDEN}", text)
+        text = _KEY.sub(rf"\1{HIDDEN}", text)
     return _ID_NUMBER.sub(_one, text)
 
 
@@ -51,12 +52,12 @@ def visible(text: str) -> str:
 
 def masked_cell(text: str) -> str:
     """A cell that is meant to be an ID number: masked also where a digit is wrong or missing."""
-    return text if len(text) <= _SHORT else f"{text[:4]}{_HIDDEN}{text[-3:]}"
+    return text if len(text) <= _SHORT else f"{text[:4]}{HIDDEN}{text[-3:]}"
 
 
 def masked_passport(text: str) -> str:
     """A passport's number, or a cell that is meant to be one; it may have a few signs only."""
-    return f"{text[:1]}{_HIDDEN}{text[-2:]}" if len(text) > 4 else _HIDDEN
+    return f"{text[:1]}{HIDDEN}{text[-2:]}" if len(text) > 4 else HIDDEN
 
 
 def mask_of(code: str) -> Callable[[str], str]:
@@ -76,4 +77,4 @@ def _one(found: re.Match[str]) -> str:
     if found["uuid"]:
         return found[0]
     digits = "".join(_DIGIT.findall(found[0]))
-    return f"{digits[:4]}{_HIDDEN}{digits[-3:]}"
+    return f"{digits[:4]}{HIDDEN}{digits[-3:]}"

@@ -117,6 +117,19 @@ RULES: dict[tuple[str, str], Rule] = {
         "signed_in", 202, 409, files={"file": ("again.csv", csv_file(rows=1))}
     ),
     ("POST", f"{BASE}/run/{{job_id}}"): _for("signed_in", 409),
+    # 422: an operator has removed the rows with the report in another of these tests.
+    ("GET", f"{BASE}/mend/{{job_id}}"): _for("signed_in", 200, 422),
+    ("GET", f"{BASE}/facets/{{job_id}}"): _for("signed_in", 200, 422),
+    ("POST", f"{BASE}/mend/{{job_id}}/check"): _for(
+        "signed_in", 200, 422, json={"rows": [{"row_number": 2, "cells": {}}]}
+    ),
+    # 409: no row of this number can be fixed.
+    ("POST", f"{BASE}/mend/{{job_id}}"): _for(
+        "signed_in", 409, 422, json={"rows": [{"row_number": 999, "cells": {}}]}
+    ),
+    ("GET", f"{BASE}/aliases"): _for("signed_in", params={"page_size": 500}),
+    # There is no alias of this id; test_fixes.py tries the ids of other offices.
+    ("DELETE", f"{BASE}/aliases/{{alias_id}}"): _for("signed_in", 404),
     ("GET", f"{BASE}/status/{{job_id}}"): _for("signed_in"),
     ("GET", f"{BASE}/rows/{{job_id}}"): _for("signed_in"),
     ("GET", f"{BASE}/problems/{{job_id}}"): _for("signed_in"),

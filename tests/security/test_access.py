@@ -73,7 +73,7 @@ def ask(client: httpx.Client, route: Route, job_id: str = "") -> httpx.Response:
         ("{mapping_id}", str(UUID(int=0))), ("{member_id}", str(UUID(int=0))),
         ("{key_id}", str(UUID(int=0))), ("{user_id}", str(UUID(int=0))),
         ("{webhook_id}", str(UUID(int=0))), ("{delivery_id}", f"msg_{'0' * 32}"),
-        ("{check_id}", str(UUID(int=0))),
+        ("{check_id}", str(UUID(int=0))), ("{alias_id}", str(UUID(int=0))),
         ("{file_id}", str(UUID(int=0))), ("{receipt_id}", str(UUID(int=0))),
     ):  # fmt: skip
         address = address.replace(name, value)

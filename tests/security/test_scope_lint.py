@@ -21,7 +21,7 @@ SOURCE = Path(rollbook.__file__).parent
 TABLE = re.compile(
     r"\b(?:FROM|JOIN|INTO|UPDATE|COPY|USING|LOCK TABLE)\s+(?:ONLY\s+)?(?:public\.)?"
     r"(?:uploads|members|upload_rows|verifications|member_changes|undo_kept|column_mappings"
-    r"|upload_claims|member_index|member_index_due|member_corrections|access_keys|webhooks)\b",
+    r"|fixable_rows|row_fixes|live_fixes|value_aliases|upload_claims|member_index|member_index_due|member_corrections|access_keys|webhooks)\b",
     re.IGNORECASE,
 )
 #: Files of queries that no request runs directly: a service of the system runs them,
@@ -115,6 +115,24 @@ INTERNAL = {
     "mappings.remembered": "of the office whose upload the child holds",
     "mappings.change": "of a mapping that `lock` has found in the scope, in the same transaction",
     "mappings.remember": "of the office whose upload the child holds",
+    # --- rows that can be fixed: of an upload that `visible` has found, or that the child holds
+    **dict.fromkeys(
+        (
+            "fixes.page", "fixes.count", "fixes.facets", "fixes.fixed", "fixes.sent_before",
+            "fixes.taken", "fixes.take",
+        ),
+        "of an upload that `visible` has found",
+    ),
+    **dict.fromkeys(
+        ("fixes.by_upload", "fixes.cells_of", "fixes.wanted"),
+        "the child of the API, for an upload that `visible` has found",
+    ),
+    "fixes.keep_cells": "the child, of the upload that it merges",
+    "fixes.note_fixed": "the child, of the upload that it merges",
+    "fixes.forget_cells": "the child, and retention",
+    "fixes.remove_of": "retention",
+    "aliases.of_office": "of the office whose upload the child holds",
+    "aliases.keep": "of the office of an upload that `visible` has found",
     # --- checks: the sender's own, or by the system
     "file_checks.change": "the sender's own",
     "file_checks.waiting": "the sender's own",

@@ -12,12 +12,14 @@ from fastapi import APIRouter, Depends, FastAPI
 from rollbook import __version__
 from rollbook.accounts.provider import Provider
 from rollbook.api import (
+    aliases,
     audit,
     auth,
     changes,
     checks,
     description,
     docs,
+    fixes,
     health,
     inputs,
     keys,
@@ -176,6 +178,7 @@ def create_app(settings: Settings) -> FastAPI:
         BodyLimitMiddleware,
         most_kb=settings.max_body_kb,
         unlimited=_FILES,
+        larger={f"{BASE}/bulk-upload/mend/": settings.max_fixes_kb},
     )
     app.add_middleware(RequestMiddleware)  # the last one added is the outermost
     problems.install(app)
@@ -205,6 +208,8 @@ def _router() -> APIRouter:
         changes.router,
         checks.router,
         partial.router,
+        fixes.router,
+        aliases.router,
         members.router,
         keys.router,
         users.router,

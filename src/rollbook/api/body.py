@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 
 if TYPE_CHECKING:
     import re
+    from collections.abc import Mapping
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -25,17 +26,23 @@ if TYPE_CHECKING:
 class BodyLimitMiddleware:
     """Limits the body for all routes but those that count for themselves."""
 
-    def __init__(self, app: ASGIApp, *, most_kb: int, unlimited: re.Pattern[str]) -> None:
+    def __init__(
+        self, app: ASGIApp, *, most_kb: int, unlimited: re.Pattern[str], larger: Mapping[str, int]
+    ) -> None:
+        """Begin with the limits: ``larger`` ones by the beginning of the path, in kilobytes."""
         self._app = app
         self._most_kb = most_kb
         self._unlimited = unlimited
+        self._larger = larger
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the call on; reading fails where the body becomes too large."""
         if scope["type"] != "http" or self._unlimited.fullmatch(scope["path"]):
             await self._app(scope, receive, send)
             return
-        most = self._most_kb * 1024
+        larger = (kb for start, kb in self._larger.items() if scope["path"].startswith(start))
+        most_kb = next(larger, self._most_kb)
+        most = most_kb * 1024
         # The client's own length counts only when it is over the limit.
         said = Headers(scope=scope).get("content-length", "0")
         received = int(said) if said.isdigit() and int(said) > most else 0
@@ -45,9 +52,7 @@ class BodyLimitMiddleware:
             message = await receive()
             received += len(message.get("body", b""))
             if received > most:
-                raise HTTPException(
-                    413, f"A request has at most {self._most_kb} KB. Nothing was kept."
-                )
+                raise HTTPException(413, f"A request has at most {most_kb} KB. Nothing was kept.")
             return message
 
         await self._app(scope, counted, send)

@@ -2,17 +2,44 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from uuid import UUID
 
 from pydantic import BaseModel, Field
 
 from rollbook.api.access import SystemParam, UserParam, audited, routes
 from rollbook.api.pages import PageParam, PageSizeParam, listed
-from rollbook.contract import Answer, ColumnMapping, Page
+from rollbook.backends.database import Row
+from rollbook.contract import Answer, Page
+from rollbook.masking import masked
 from rollbook.uploads import mappings
 from rollbook.uploads.options import FieldByHeader
 
 router = routes("/bulk-upload/mappings", "uploads", 401, 404, 422)
+
+
+class ColumnMapping(BaseModel):
+    """What an upload has taught about the columns of its office's files."""
+
+    id: UUID
+    province: str | None
+    municipality: str | None
+    columns: dict[str, str | None] = Field(
+        description="The field by header; null: the column isn't read."
+    )
+    job_id: UUID = Field(description="The upload that taught it.")
+    file_name: str | None
+    remembered_at: dt.datetime | None
+    changed_at: dt.datetime | None = Field(description="When somebody changed it since.")
+    changed_by: str | None = Field(description="The address of that account.")
+
+    @classmethod
+    def of(cls, mapping: Row) -> ColumnMapping:
+        """The answer to a row of ``mappings.sql``."""
+        same = {name: mapping[name] for name in cls.model_fields if name in mapping}
+        # A header is a user's text.
+        same["columns"] = {masked(name): field for name, field in mapping["columns"].items()}
+        return cls(**same, job_id=mapping["upload_id"])
 
 
 @router.get("")

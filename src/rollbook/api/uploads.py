@@ -37,10 +37,10 @@ from rollbook.errors import (
 )
 from rollbook.folder.intake import KEY_BEGINNING
 from rollbook.masking import masked
-from rollbook.model import Outcome, Result, Status, User
+from rollbook.model import REFUSED, Outcome, Result, Status, User
 from rollbook.pipeline.problems import sentence
 from rollbook.service.system import System
-from rollbook.uploads import checks, control, lookup, receive
+from rollbook.uploads import checks, control, fixes, lookup, receive
 from rollbook.uploads.options import Choices, Options
 from rollbook.voter_roll.outlook import seconds_left
 
@@ -201,7 +201,10 @@ async def status(
     position = await lookup.position(system, upload)
     [estimate] = await forecaster.estimates([upload])
     left = await seconds_left(system, upload)
-    data = UploadStatus.of(upload, queue_position=position, seconds_left=left, **estimate.facts())
+    fixed = await fixes.fixed(system, upload)
+    data = UploadStatus.of(
+        upload, queue_position=position, seconds_left=left, **estimate.facts(), **fixed
+    )
     return Answer(message=_in_words(data, system.settings.time_zone), data=data)
 
 
@@ -420,6 +423,11 @@ def _waiting_in_words(upload: UploadStatus) -> str:
 
 def _completed_in_words(upload: UploadStatus) -> str:
     done = f"Completed: {upload.rows_total} rows, each with its outcome in the report."
+    if upload.fixed:
+        refused = sum(upload.outcomes[name] for name in REFUSED)
+        done += f" Follow-ups have fixed {upload.refused_fixed} of {refused} refused rows"
+        doubtful = upload.fixed - (upload.refused_fixed or 0)
+        done += f" and {doubtful} doubtful ones." if doubtful else "."
     match upload.verification.state:
         case "pending":
             return f"{done} The voter roll is being asked: {_still_asking(upload)}"

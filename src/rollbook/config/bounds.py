@@ -58,6 +58,10 @@ class BoundSettings(BaseSettings):
     check_hours: Annotated[int, Field(ge=1, le=20)] = 1
     #: Hours after which a file that comes in by parts and isn't finished is removed; likewise.
     resume_hours: Annotated[int, Field(ge=1, le=20)] = 12
+    #: Refused and doubtful rows of an upload whose cells are stored to be fixed on the page, and
+    #: the most kilobytes of a request with fixed rows.
+    fixable_rows: Annotated[int, Field(ge=0, le=1_000_000)] = 200_000
+    max_fixes_kb: Positive = 8192
     #: Free megabytes on the disk of the scratch folder under which a worker takes no job.
     scratch_free_mb: Annotated[int, Field(ge=0)] = 256
     #: Seconds by which a machine's clock may differ from PostgreSQL's.

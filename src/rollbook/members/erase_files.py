@@ -83,6 +83,8 @@ class _Erasure:
         self._asked = asked
         self._person = Person.of(asked["person"])
         self._counts: dict[str, int] = dict(asked["counts"])
+        #: Of the upload that is looked at: its rows about the person can't be found.
+        self._is_report_gone = False
 
     def remove_from_record(self) -> None:
         """Remove what the record links to the person."""
@@ -101,6 +103,7 @@ class _Erasure:
             ("remove_answers", "voter_roll_answers"),
             ("remove_questions", "voter_roll_questions"),
             ("remove_claims", "claims"),
+            ("remove_linked_cells", "row_cells"),
             ("blank_linked_rows", "rows"),
         ):
             self._count(name, self._connection.execute(_SQL[query], own).rowcount)
@@ -140,6 +143,7 @@ class _Erasure:
 
     def _look_at(self, upload: Row) -> None:
         rows: set[int] = set()
+        self._is_report_gone = upload["report_key"] is None
         for name, kind in (("report_key", "reports"), ("refused_key", "refused_rows")):
             if upload[name] is not None:
                 found = self._rewrite(upload[name])
@@ -158,6 +162,8 @@ class _Erasure:
             "id_number": None if self._person.has_passport else self._person.id_number,
         }
         self._count("rows", self._connection.execute(_SQL["blank_rows"], own).rowcount)
+        cells = own | {"is_unknown": self._is_report_gone}
+        self._count("row_cells", self._connection.execute(_SQL["remove_cells"], cells).rowcount)
         if self._person.is_named_in(upload["file_name"]):
             self._connection.execute(_SQL["forget_file_name"], own)
             self._count("file_names", 1)
@@ -181,6 +187,7 @@ class _Erasure:
             try:
                 self._store.fetch(key, source)
             except SourceGoneError:
+                self._is_report_gone = True
                 return None
             found = rewrite(source, target, self._person)
             if found is not None:

@@ -8,6 +8,7 @@ import { onView, place } from "./router.js";
 import { dismiss, note } from "./said.js";
 import { Accounts } from "./views/accounts.js";
 import { Audit } from "./views/audit.js";
+import { Fix } from "./views/fix.js";
 import { Keys } from "./views/keys.js";
 import { Link } from "./views/link.js";
 import { Mappings } from "./views/mappings.js";
@@ -43,7 +44,7 @@ function Page() {
 
 function Frame() {
   const {
-    parts: [name = "uploads", id],
+    parts: [name = "uploads", id, aspect],
   } = place.value;
   const shown = Object.entries(VIEWS).filter(
     ([, { forOperators, isAside }]) => !isAside && (!forOperators || isOperator.value),
@@ -81,7 +82,7 @@ function Frame() {
         ${initials(user.value)}<//></div>
     </div></header>
     <${NotLive} />
-    <main id="main">${view(name, id)}</main>
+    <main id="main">${view(name, id, aspect)}</main>
     <${Note} />`;
 }
 
@@ -93,9 +94,11 @@ const TITLES = {
   "who/webhooks": "webhooks.title",
 };
 
-const titleOf = ([name = "uploads", id]) => TITLES[`${name}/${id}`] ?? VIEWS[name]?.title ?? "who.title";
+const titleOf = ([name = "uploads", id, aspect]) =>
+  aspect === "fix" ? "fix.title" : TITLES[`${name}/${id}`] ?? VIEWS[name]?.title ?? "who.title";
 
-function view(name, id) {
+function view(name, id, aspect) {
+  if (name === "uploads" && id && aspect === "fix") return html`<${Fix} key=${`${id} fix`} id=${id} />`;
   if (name === "uploads" && id) return html`<${OneUpload} key=${id} id=${id} />`;
   if (name === "members" && id) return html`<${OneMember} key=${id} id=${id} />`;
   if (name === "audit" && id === "mine") return html`<${Audit} key="mine" isOwn />`;

@@ -37,8 +37,8 @@ ERRORS = "Errors"
 #: The header of the column before it, where rows repeat others with other values: "no" refuses the
 #: row again.
 USE_ROW = "Use this row"
-#: The same where the file has a column of that name itself.
-_ADDED = tuple(re.compile(rf"{name}( \(\d+\))?") for name in (ERRORS, USE_ROW))
+#: The header of the column after that: the number of the row in the file that was sent.
+SENT_ROW = "Row in your file"
 
 _BRACKETS: Final = re.compile(r"[(\[{]([^()\[\]{}]*)[)\]}]")
 #: "1. Surname", "a) Surname".
@@ -244,10 +244,25 @@ def fingerprint(headers: Sequence[str]) -> str:
 
 def own(headers: Sequence[str]) -> Sequence[str]:
     """The headers without those at the end that a workbook of refused rows adds."""
-    for added in _ADDED:
-        if headers and added.fullmatch(headers[-1]):
+    return trimmed(headers, (ERRORS, SENT_ROW, USE_ROW))
+
+
+def trimmed(headers: Sequence[str], added: Iterable[str]) -> Sequence[str]:
+    """The headers without these at their end, the last one first."""
+    for name in added:
+        # With a number where the file has a column of that name itself.
+        if headers and re.fullmatch(rf"{name}( \(\d+\))?", headers[-1]):
             headers = headers[:-1]
     return headers
+
+
+def sent_place(headers: Sequence[str]) -> int | None:
+    """The place of the column with the numbers of rows in an earlier file; None where none has it.
+
+    It is among those at the end that a workbook of refused rows, or of fixed ones, adds.
+    """
+    before = trimmed(headers, (ERRORS,))
+    return len(before) - 1 if len(trimmed(before, (SENT_ROW,))) < len(before) else None
 
 
 def unique_headers(wanted: Sequence[str], taken: Iterable[str] = ()) -> list[str]:

@@ -24,7 +24,7 @@ from rollbook.pipeline.columns import date_order, key
 from rollbook.spreadsheets.books.values import DAYS_TO_1904
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 #: Excel's serial number of 1 January 1970.
 EXCEL_EPOCH_DAYS: Final = 25_569
@@ -151,6 +151,21 @@ class Orders:
         self._columns: dict[tuple[str, str], Evidence] = {}
         #: Whether all batches were seen: a batch that is read again then adds nothing.
         self.is_final = False
+
+    @classmethod
+    def of(cls, stored: Sequence[Sequence[Any]]) -> Orders:
+        """The orders of another file, from ``as_json``; the rows that are read learn nothing."""
+        orders = cls()
+        orders._columns = {(field, header): Evidence(*counts) for field, header, counts in stored}
+        orders.is_final = True
+        return orders
+
+    def as_json(self) -> list[list[Any]]:
+        """For ``of``: the field, the header and the counts of each column."""
+        return [
+            [field, header, [getattr(found, one.name) for one in fields(found)]]
+            for (field, header), found in self._columns.items()
+        ]
 
     def learn(self, field: str, texts: pl.Series, today: dt.date, header: str) -> Used:
         """The order of a column, including the evidence in this batch."""

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Callable, Mapping
 
+    from rollbook.pipeline.aliases import Aliases
     from rollbook.pipeline.dates import Used
     from rollbook.pipeline.read import Sheet
 
@@ -151,6 +152,8 @@ class Normalised:
     emptied: Mapping[str, pl.Series] = field(default_factory=dict)
     #: How the dates of this batch were read, by field and header.
     date_orders: Mapping[tuple[str, str], Used] = field(default_factory=dict)
+    #: Rows that were read by an alias of the office, by field and alias.
+    aliased: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
 class _Field(NamedTuple):
@@ -172,14 +175,16 @@ def normalise(
     *,
     empty_text: str | None = None,
     accepts_passports: bool = False,
+    aliases: Aliases | None = None,
 ) -> Normalised:
     """Bring every known column of a batch into one spelling.
 
     ``today`` decides the century of two-digit years. ``orders`` are those of the dates in the
     earlier batches of the file, and learn from this one. ``empty_text`` empties a field; it is
     clean and in small letters. ``accepts_passports``: passports may take the place of ID numbers.
+    ``aliases`` are the office's own words.
     """
-    batch = _Batch(sheet, today, orders or Orders(), empty_text)
+    batch = _Batch(sheet, today, orders or Orders(), empty_text, aliases or {})
     fields_read = (*FIELDS, *own_fields.of_sheet(sheet.columns.headers))
     found = {name: batch.field(name) for name in fields_read if name in sheet.columns.headers}
     if FULL_NAME in found:
@@ -236,6 +241,7 @@ def normalise(
         batch.headers,
         emptied,
         batch.date_orders,
+        batch.aliased,
     )
 
 
@@ -266,11 +272,18 @@ class _Batch:
     """Reads the columns of one batch, and collects what only one of its columns says."""
 
     def __init__(
-        self, sheet: Sheet, today: dt.date, orders: Orders, empty_text: str | None
+        self,
+        sheet: Sheet,
+        today: dt.date,
+        orders: Orders,
+        empty_text: str | None,
+        aliases: Aliases,
     ) -> None:
         self._sheet = sheet
         #: The organisation's own fields and rules.
         self.own = fields.current()
+        self._aliases = aliases
+        self.aliased: dict[tuple[str, str], int] = {}
         self._empty_text = empty_text
         self._today = today
         self._orders = orders
@@ -312,6 +325,8 @@ class _Batch:
                 is_namibia = (texts.str.to_lowercase() == "na").fill_null(value=False)
                 said = said.zip_with(~is_namibia, texts)
             texts = said
+        if name in self._aliases:
+            texts = self._without_aliases(name, texts, column)
         found = self._understood(name, texts, header)
         if (rule := self.own.rules.get(name)) is not None:
             found = own_fields.checked(name, rule, found)
@@ -327,6 +342,16 @@ class _Batch:
             column.rows(doubts) if has_doubts else None,
             None if emptied is None or is_required else column.rows(emptied).fill_null(value=False),
         )
+
+    def _without_aliases(self, name: str, texts: pl.Series, column: cells.Column) -> pl.Series:
+        """The texts with what the office means by them in place of its own words."""
+        own = self._aliases[name]
+        lower = texts.str.to_lowercase()
+        meant = lower.replace_strict(own, default=None, return_dtype=pl.String)
+        used = column.rows(lower.zip_with(meant.is_not_null(), _NOTHING)).drop_nulls()
+        for alias, rows in used.value_counts().iter_rows():
+            self.aliased[name, alias] = self.aliased.get((name, alias), 0) + rows
+        return meant.fill_null(texts)
 
     def _emptied(self, texts: pl.Series) -> pl.Series | None:
         """Which clean texts empty their field; None where none does."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rollbook.model import Scope
+    from rollbook.pipeline.aliases import Aliases
     from rollbook.pipeline.read import Sheet
     from rollbook.pipeline.reading import Reading
     from rollbook.pipeline.recognise import Suggestion
@@ -67,6 +68,7 @@ def preview(
     today: dt.date,
     limits: Limits,
     accepts_passports: bool = False,
+    aliases: Aliases | None = None,
 ) -> dict[str, Any]:
     """How a file would be read: what the answer to a check holds of it.
 
@@ -89,7 +91,9 @@ def preview(
         "header_row": seen.reading.header_row,
         "columns": [_column(seen, header, found.get(header)) for header in headers],
         "missing": _missing(seen),
-        "warnings": _warnings(seen, scope, today, accepts_passports=accepts_passports),
+        "warnings": _warnings(
+            seen, scope, today, accepts_passports=accepts_passports, aliases=aliases
+        ),
         "rows_expected": seen.rows_expected,
         "rows": [
             {"row_number": number, "cells": list(map(_shown, cells, fields))}
@@ -185,12 +189,19 @@ def _column(seen: _Seen, header: str, suggestion: Suggestion | None) -> dict[str
 
 
 def _warnings(
-    seen: _Seen, scope: Scope, today: dt.date, *, accepts_passports: bool
+    seen: _Seen,
+    scope: Scope,
+    today: dt.date,
+    *,
+    accepts_passports: bool,
+    aliases: Aliases | None,
 ) -> list[dict[str, Any]]:
     """How many of the first rows have which problem, the most frequent first."""
     if seen.sheet is None or seen.columns.missing:
         return []
-    normalised = normalise(seen.sheet, today, Orders(), accepts_passports=accepts_passports)
+    normalised = normalise(
+        seen.sheet, today, Orders(), accepts_passports=accepts_passports, aliases=aliases
+    )
     validated = validate(normalised, seen.sheet, scope)
     counted = (
         validated.problems.group_by("code", "severity")

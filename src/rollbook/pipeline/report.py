@@ -12,12 +12,20 @@ import polars as pl
 from rollbook import clock
 from rollbook.model import REFUSED
 from rollbook.pipeline.changes import changes_table
-from rollbook.pipeline.columns import ERRORS, USE_ROW, own, unique_headers, variants
+from rollbook.pipeline.columns import (
+    ERRORS,
+    SENT_ROW,
+    USE_ROW,
+    own,
+    sent_place,
+    unique_headers,
+    variants,
+)
 from rollbook.pipeline.problems import described, sentence
 from rollbook.pipeline.read import MOST_NAME_CHARS, ROW_NUMBER
 from rollbook.pipeline.reading import Reading
 from rollbook.pipeline.report_tables import TablesKeeper
-from rollbook.spreadsheets.workbook import BarChart, Cell, Look, WorkbookWriter
+from rollbook.spreadsheets.workbook import MARKED, BarChart, Cell, Look, WorkbookWriter
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -175,7 +183,10 @@ class ReportWriter:
             self._report_path, title=f"Rollbook report: {name}", fills=FILLS, created=created
         )
         self._refused = WorkbookWriter(
-            self._refused_path, title=f"Refused rows: {name}", fills=FILLS, created=created
+            self._refused_path,
+            title=f"Refused rows: {name}",
+            fills={MARKED: FILLS["invalid"]},
+            created=created,
         )
 
     def __enter__(self) -> Self:
@@ -212,9 +223,10 @@ class ReportWriter:
         refused = table.filter(pl.col(_FILL).is_in(REFUSED))
         self._has_refused = self._has_refused or refused.height > 0
         undecided = problems.filter(pl.col("code").is_in(UNDECIDED))[ROW_NUMBER]
-        self._refused_rows.add(
-            _refused_rows(refused, self._headers, undecided if self._asks_about_repeats else None)
+        frame = _refused_rows(
+            refused, self._headers, undecided if self._asks_about_repeats else None
         )
+        self._refused_rows.add(frame, marks=_marks(refused, own(self._headers), problems))
 
     def finish(self, facts: Facts) -> Files:
         """Write what is said of all rows, and close both workbooks."""
@@ -371,13 +383,39 @@ def _refused_rows(
     """
     # They follow the row number, renamed where they collide with the report's own.
     kept = own(headers)
-    originals = [refused[:, n].alias(header) for n, header in enumerate(kept, start=1)]
+    originals = [_dates(refused[:, n]).alias(header) for n, header in enumerate(kept, start=1)]
     why = pl.concat_str(OUTCOME, PROBLEMS, separator="\n", ignore_nulls=True)
-    *_, decision, name = unique_headers([*kept, USE_ROW, ERRORS])
+    *_, decision, sent_row, name = unique_headers([*kept, USE_ROW, SENT_ROW, ERRORS])
     if undecided is not None:
         says_no = pl.when(pl.col(ROW).is_in(undecided.implode())).then(pl.lit("no"))
         originals.append(refused.select(says_no.alias(decision)).to_series())
-    return pl.DataFrame([*originals, refused.select(why.alias(name)).to_series()])
+    before = sent_place(headers)
+    number = refused[ROW] if before is None else refused[:, before + 1]
+    why_refused = refused.select(why.alias(name)).to_series()
+    return pl.DataFrame([*originals, number.alias(sent_row), why_refused])
+
+
+def _dates(cells: pl.Series) -> pl.Series:
+    """The cells as dates where all of them are, as the readers of workbooks write dates."""
+    # Even within a method of a series, polars takes a name such as "^$" for a pattern.
+    cells = cells.alias("cells")
+    days = cells.str.to_date("%Y-%m-%d", strict=False)
+    is_same = days.dt.to_string("%Y-%m-%d") == cells
+    has_other = (cells.is_not_null() & ~is_same.fill_null(value=False)).any()
+    return cells if has_other or days.null_count() == len(days) else days
+
+
+def _marks(
+    refused: pl.DataFrame, headers: Sequence[str], problems: pl.DataFrame
+) -> dict[int, pl.Series]:
+    """Which cells of the refused rows have an error, by the place of the column."""
+    errors = problems.filter(severity="error")
+    places = {header: place for place, header in enumerate(headers)}
+    return {
+        places[str(column)]: refused[ROW].is_in(found[ROW_NUMBER].implode())
+        for (column,), found in errors.group_by("column")
+        if column in places
+    }
 
 
 def _summary(facts: Facts) -> tuple[list[list[AnyCell]], BarChart]:

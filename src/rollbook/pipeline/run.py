@@ -31,15 +31,18 @@ from rollbook.errors import (
 from rollbook.model import REFUSED, Progress, Scope
 from rollbook.notifications import outbox
 from rollbook.pipeline import report
+from rollbook.pipeline.aliases import aliases_of
+from rollbook.pipeline.aliases import note as note_on_aliases
 from rollbook.pipeline.doubts import add_doubts
 from rollbook.pipeline.emptied import count_emptied, fields_of, key_of
 from rollbook.pipeline.erased import Erased
+from rollbook.pipeline.fixable import TAKEN, Grid, keep_cells
 from rollbook.pipeline.match import People, match, staging
 from rollbook.pipeline.merge import count, foreseen, keep_rows, merge, outcomes, renew_changes
 from rollbook.pipeline.merge_rule import merge_rule
 from rollbook.pipeline.prefetch import prefetch
 from rollbook.pipeline.read import BATCH_ROWS, ROW_NUMBER, Wanted, read
-from rollbook.pipeline.reading import Note, Reading
+from rollbook.pipeline.reading import Note
 from rollbook.pipeline.spill import Spill
 from rollbook.pipeline.staged import Staged
 from rollbook.pipeline.stages import Stages
@@ -57,10 +60,11 @@ if TYPE_CHECKING:
 
     from rollbook.backends.database import Row
     from rollbook.backends.files import FileStore
+    from rollbook.pipeline.dates import Orders
     from rollbook.pipeline.read import Sheet
 
 _SQL, _MAPPINGS, _CLOCK = queries("uploads"), queries("mappings"), queries("clock")
-_MEMBERS = queries("members")
+_MEMBERS, _FIXES = queries("members"), queries("fixes")
 
 
 def process(
@@ -78,6 +82,7 @@ def process(
     accepts_passports: bool = False,
     keys: Sequence[str] = (),
     time_zone: str = report.TIME_ZONE,
+    fixable_rows: int = 200_000,
 ) -> dict[str, Any]:
     """Process the upload's file in all stages and commit the result.
 
@@ -85,6 +90,7 @@ def process(
     reported at the end, also after an error. An answer of the voter roll is good for
     ``verify_days``; None when the roll isn't to be asked. ``keys`` are the installation's secret
     keys, by which erased people are known. The report gives times in ``time_zone``.
+    The cells of ``fixable_rows`` refused and doubtful rows are stored, to be fixed on the page.
 
     Returns:
         ``rows_total`` and the counts by outcome.
@@ -112,6 +118,7 @@ def process(
             erased,
             accepts_passports=accepts_passports,
             time_zone=time_zone,
+            fixable_rows=fixable_rows,
         )
         try:
             return attempt_.run(batch_rows, limits or Limits())
@@ -136,7 +143,9 @@ class _Attempt:
         *,
         accepts_passports: bool,
         time_zone: str,
+        fixable_rows: int,
     ) -> None:
+        self._fixable_rows = fixable_rows
         self._accepts_passports = accepts_passports
         self._time_zone = time_zone
         self._channels = channels
@@ -148,6 +157,9 @@ class _Attempt:
         self._stages = stages
         self._folder = folder
         self._scope = Scope(upload["province"], upload["municipality"])
+        self._aliases = aliases_of(connection, self._scope)
+        #: Of the upload whose rows this one fixes.
+        self._grid = Grid.of(upload["grid"]) if upload["mends"] else None
 
     def run(self, batch_rows: int, limits: Limits) -> dict[str, Any]:
         stages, connection, upload = self._stages, self._connection, self._upload
@@ -162,10 +174,14 @@ class _Attempt:
             )
         mappings = remembered(connection, self._scope)
         wanted = Wanted(upload["sheet"], upload["columns"], mappings, self._accepts_passports)
+        if self._grid is not None:
+            wanted = self._grid.wanted(accepts_passports=self._accepts_passports)
         with connection.transaction():
             batches = read(
                 source, upload["file_kind"], wanted, batch_rows=batch_rows, limits=limits
             )
+            if self._grid is not None:
+                batches = self._grid.applied(batches)
             done = self._take_in(batches)
         if done is None:
             raise VoterRollPendingError("Rows wait for an answer of the voter roll.")
@@ -213,7 +229,7 @@ class _Attempt:
             return None
         stages.begin("merge", rows_total=total)
         merged = known.filter(~known[ROW_NUMBER].is_in(_repeats(ledger).implode()))
-        is_refused, files, lines, counted, lost = self._merge_and_report(
+        is_refused, files, lines, counted, lost, grid = self._merge_and_report(
             table, ledger, people, rule, said, merged
         )
         stored = _stored(self._store, upload, files)
@@ -234,6 +250,7 @@ class _Attempt:
             "rows_needing_attention": counted.rows_needing_attention,
             "warnings": Jsonb(counted.warnings),
             "emptied": Jsonb(lost),
+            "grid": Jsonb(grid),
             **stored,
         }
         last_write = "note_report" if is_refused else "complete"
@@ -277,6 +294,8 @@ class _Attempt:
             self._erased,
             None if empty_text is None else key_of(empty_text),
             accepts_passports=self._accepts_passports,
+            aliases=self._aliases,
+            orders=None if self._grid is None else self._grid.orders,
         )
         with staging(self._connection) as stage:
             for sheet in prefetch(batches):
@@ -291,9 +310,13 @@ class _Attempt:
         stages.begin("normalise")
         staged.read_again(self._connection, spill)
         staged.check_numbers()
+        notes = sheet.reading.notes
         if staged.documents:
-            sheet = replace(sheet, reading=_with_passports(sheet.reading, staged.documents))
-        return _Table(sheet, spill), staged.ledger(), staged
+            notes = (*notes, _passports(staged.documents))
+        if staged.aliased:
+            notes = (*notes, note_on_aliases(staged.aliased, self._aliases))
+        sheet = replace(sheet, reading=replace(sheet.reading, notes=notes))
+        return _Table(sheet, spill, staged.orders), staged.ledger(), staged
 
     def _merge_and_report(
         self,
@@ -303,7 +326,7 @@ class _Attempt:
         rule: Mapping[str, sql.Composable],
         said: pl.DataFrame,
         known: pl.DataFrame,
-    ) -> tuple[bool, report.Files, pl.DataFrame, Tally, dict[str, int]]:
+    ) -> tuple[bool, report.Files, pl.DataFrame, Tally, dict[str, int], dict[str, Any] | None]:
         """Merge, and write the report beside it from what the merge is foreseen to do: ``said``.
 
         PostgreSQL merges while this process writes the report, so they run in parallel. If another
@@ -311,7 +334,8 @@ class _Attempt:
 
         Returns:
             Whether all rows or none were asked for and it is none, the files, the ledger with the
-            outcomes, how many rows have which problem, and how many members lose which field.
+            outcomes, how many rows have which problem, how many members lose which field, and the
+            grid of the rows that can be fixed.
         """
         connection, upload, stages = self._connection, self._upload, self._stages
         with (
@@ -340,6 +364,7 @@ class _Attempt:
                 spill = table.spill
                 spilled = zip(spill.slices(lines), spill.problems(), spill.existing(), strict=True)
                 keep_rows(connection, spilled, upload_id=upload["id"])
+            grid = None if is_refused else self._keep_fixable(table, lines)
             self._verification.settle(lines, is_refused=is_refused)
             counted = tally(zip(table.spill.slices(lines), table.spill.problems(), strict=True))
             lost = self._emptied(table, lines)
@@ -359,10 +384,31 @@ class _Attempt:
                 time_zone=self._time_zone,
             )
             if lines.equals(said) and not is_renewed:
-                return is_refused, writer.finish(facts), lines, counted, lost
+                return is_refused, writer.finish(facts), lines, counted, lost, grid
         with self._report_writer(table) as writer:
             self._write_rows(writer, table, lines)
-            return is_refused, writer.finish(facts), lines, counted, lost
+            return is_refused, writer.finish(facts), lines, counted, lost, grid
+
+    def _keep_fixable(self, table: _Table, lines: pl.DataFrame) -> dict[str, Any]:
+        """Store the cells of the rows that can be fixed, and which rows this upload has fixed.
+
+        Returns:
+            The grid to be stored.
+        """
+        connection, upload, spill = self._connection, self._upload, table.spill
+        grid = Grid.of_file(table.last, table.orders)
+        counted = count(lines)
+        rows, left_out = keep_cells(
+            connection,
+            zip(spill.rows(), spill.slices(lines), spill.problems(), strict=True),
+            upload_id=upload["id"],
+            headers=grid.headers,
+            most=self._fixable_rows,
+            refused=sum(counted[name] for name in REFUSED),
+        )
+        if upload["mends"]:
+            connection.execute(_FIXES["note_fixed"], {"upload_id": upload["id"], "taken": TAKEN})
+        return grid.as_json(rows=rows, left_out=left_out)
 
     def _emptied(self, table: _Table, lines: pl.DataFrame) -> dict[str, int]:
         """How many members lose which field on purpose."""
@@ -398,16 +444,15 @@ class _Attempt:
             writer.add(rows, verified, problems)
 
 
-def _with_passports(reading: Reading, rows: int) -> Reading:
-    """The reading with a note on the rows that name their person by a passport."""
+def _passports(rows: int) -> Note:
+    """The note on the rows that name their person by a passport."""
     said = "row names its person" if rows == 1 else "rows name their person"
-    note = Note(
+    return Note(
         "passports",
         f"{rows:,} {said} by a passport in place of an ID number. The voter roll knows ID numbers "
         "only and is not asked about them.",
         rows,
     )
-    return replace(reading, notes=(*reading.notes, note))
 
 
 def _repeats(ledger: pl.DataFrame) -> pl.Series:
@@ -422,6 +467,8 @@ class _Table:
     #: The last batch, which has all columns.
     last: Sheet
     spill: Spill
+    #: Of its dates.
+    orders: Orders
 
 
 def today(connection: Connection[Row]) -> dt.date:

@@ -8,6 +8,7 @@ needs more memory than a batch.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from rollbook.backends.database import Row
     from rollbook.model import Scope
+    from rollbook.pipeline.aliases import Aliases
     from rollbook.pipeline.erased import Erased
     from rollbook.pipeline.normalise import Normalised
     from rollbook.pipeline.read import Sheet
@@ -45,8 +47,16 @@ class Staged:
         empty_text: str | None = None,
         *,
         accepts_passports: bool = False,
+        aliases: Aliases | None = None,
+        orders: Orders | None = None,
     ) -> None:
-        """``erased`` are people whose rows are refused; the last two are as for ``normalise``."""
+        """``erased`` are people whose rows are refused; what follows is as for ``normalise``.
+
+        ``orders`` of the dates are given where another file has shown them.
+        """
+        self._aliases = aliases or {}
+        #: Rows that were read by an alias, by field and alias.
+        self.aliased: Counter[tuple[str, str]] = Counter()
         self._empty_text = empty_text
         self._accepts_passports = accepts_passports
         #: Rows that name their person by a passport.
@@ -58,7 +68,7 @@ class Staged:
         self._today = today
         self._scope = scope
         self._erased = erased
-        self._orders = Orders()
+        self.orders = orders or Orders()
         #: Of each batch: the sheet without its rows, how its dates were read, and its ledger.
         self._batches: list[tuple[Sheet, Normalised]] = []
         self._ledgers: list[pl.DataFrame] = []
@@ -68,6 +78,7 @@ class Staged:
         """Normalise the next batch by what the file says up to it."""
         normalised = self._normalised(sheet)
         self.has_own = self.has_own or bool(own_fields.of_sheet(sheet.columns.headers))
+        self.aliased.update(normalised.aliased)
         self._shortened += normalised.faults.filter(code="id_shortened").height
         self._batches.append(
             (
@@ -98,9 +109,10 @@ class Staged:
         return normalise(
             sheet,
             self._today,
-            self._orders,
+            self.orders,
             empty_text=self._empty_text,
             accepts_passports=self._accepts_passports,
+            aliases=self._aliases,
         )
 
     def read_again(self, connection: Connection[Row], spill: Spill) -> None:
@@ -109,11 +121,11 @@ class Staged:
         The transaction is the attempt's, with all valid rows staged. The spill has all batches, and
         takes the problems of those that are read again.
         """
-        self._orders.is_final = True
+        self.orders.is_final = True
         again = [
             number
             for number, (_, normalised) in enumerate(self._batches)
-            if self._orders.differs(normalised.date_orders)
+            if self.orders.differs(normalised.date_orders)
         ]
         for number in again:
             sheet = replace(self._batches[number][0], frame=spill.rows_of(number))

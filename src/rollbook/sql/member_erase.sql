@@ -105,6 +105,14 @@ WHERE r.member_id = %(member_id)s
    OR (r.upload_id, r.row_number) IN (
        SELECT upload_id, row_number FROM verifications WHERE id_number = %(id_number)s);
 
+-- name: remove_linked_cells
+-- The cells of these rows.
+DELETE FROM fixable_rows AS f USING upload_rows AS r
+WHERE r.upload_id = f.upload_id AND r.row_number = f.row_number
+  AND (r.member_id = %(member_id)s
+       OR (f.upload_id, f.row_number) IN (
+           SELECT upload_id, row_number FROM verifications WHERE id_number = %(id_number)s));
+
 -- name: remove_verifications
 -- The rows that were compared with the voter roll, and their part of what an upload waits for.
 WITH gone AS (
@@ -142,6 +150,14 @@ SET problems = (SELECT jsonb_agg(problem || '{"value": null, "kept": null}')
 WHERE r.upload_id = %(upload_id)s
   AND (r.row_number = ANY(%(rows)s) OR strpos(r.problems::text, %(id_number)s::text) > 0);
 
+-- name: remove_cells
+-- The cells of an upload's rows that are the person's, or that hold the ID number; of all its rows
+-- where its report is gone, in which the person's rows are found. The cells of other rows stay.
+DELETE FROM fixable_rows AS f
+WHERE f.upload_id = %(upload_id)s
+  AND (%(is_unknown)s OR f.row_number = ANY(%(rows)s)
+       OR strpos(f.cells::text, %(id_number)s::text) > 0);
+
 -- name: forget_file_name
 -- A file name that names the person.
 UPDATE uploads SET file_name = 'erased.' || file_kind WHERE id = %(id)s;
@@ -165,4 +181,4 @@ WHERE id = %(id)s AND status = 'pending';
 -- The planner's statistics hold some values of each column.
 ANALYZE members, member_index, member_changes, member_corrections, upload_rows, verifications,
         voter_roll_answers, voter_roll_questions, undo_kept, upload_claims, uploads, erasures,
-        member_files;
+        member_files, fixable_rows;

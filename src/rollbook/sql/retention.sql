@@ -49,7 +49,7 @@ ORDER BY finished_at LIMIT %(limit)s;
 
 -- name: forget_reports
 -- Clear the stored files of uploads in the record, except their sources.
-UPDATE uploads SET report_key = NULL, refused_key = NULL, report_tables_key = NULL
+UPDATE uploads SET report_key = NULL, refused_key = NULL, report_tables_key = NULL, grid = NULL
 WHERE id = ANY(%(ids)s) AND status IN ('completed', 'failed', 'cancelled')
   AND verification <> 'pending'
 RETURNING id;
@@ -87,7 +87,7 @@ WITH oldest AS (
 ), counted AS (
     SELECT id, sum(rows) OVER (ORDER BY finished_at, id) - rows AS rows_before FROM oldest
 )
-UPDATE uploads SET rows_removed_at = %(now)s
+UPDATE uploads SET rows_removed_at = %(now)s, grid = NULL
 FROM counted WHERE counted.id = uploads.id AND rows_before < %(rows)s AND finished_at < %(before)s
 RETURNING uploads.id;
 

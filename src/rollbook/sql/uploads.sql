@@ -2,11 +2,12 @@
 -- Record an upload; it is added to the queue afterwards.
 INSERT INTO uploads (id, owner_id, province, municipality, file_name, file_kind, file_bytes,
                      file_sha256, idempotency_key, priority, dry_run, existing, all_or_nothing,
-                     sheet, columns, empty_text, verify, source_key, request_id, traceparent)
+                     sheet, columns, empty_text, verify, source_key, request_id, traceparent, mends,
+                     grid)
 VALUES (%(id)s, %(owner_id)s, %(province)s, %(municipality)s, %(file_name)s, %(file_kind)s,
         %(file_bytes)s, %(file_sha256)s, %(idempotency_key)s, %(priority)s, %(dry_run)s,
         %(existing)s, %(all_or_nothing)s, %(sheet)s, %(columns)s, %(empty_text)s, %(verify)s,
-        %(source_key)s, %(request_id)s, %(traceparent)s)
+        %(source_key)s, %(request_id)s, %(traceparent)s, %(mends)s, %(grid)s)
 ON CONFLICT (owner_id, idempotency_key) DO NOTHING
 RETURNING *;
 
@@ -167,7 +168,7 @@ SET status = 'completed', stage = 'report', progress = 100, finished_at = clock_
     stage_seconds = %(stage_seconds)s, report_key = %(report_key)s, refused_key = %(refused_key)s,
     reading = %(reading)s, rows_with_warnings = %(rows_with_warnings)s,
     rows_needing_attention = %(rows_needing_attention)s, warnings = %(warnings)s,
-    emptied = %(emptied)s, error = NULL, error_code = NULL
+    emptied = %(emptied)s, grid = %(grid)s, error = NULL, error_code = NULL
 WHERE id = %(id)s AND attempt = %(attempt)s AND status = 'processing'
 RETURNING id;
 

@@ -10,16 +10,16 @@ import asyncio
 import hashlib
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import structlog
-from psycopg.types.json import Json
+from psycopg.types.json import Json, Jsonb
 
 from rollbook import clock
 from rollbook.accounts import audit, users
 from rollbook.backends import clamd
-from rollbook.backends.database import UNAVAILABLE, fetch_one, lock, queries
+from rollbook.backends.database import UNAVAILABLE, execute, fetch_one, lock, queries
 from rollbook.backends.files import SOURCE_GONE, source_key
 from rollbook.errors import (
     ConflictError,
@@ -41,7 +41,7 @@ from rollbook.spreadsheets.kinds import HEAD_BYTES, check_beginning, kind_of
 from rollbook.telemetry import correlation, metrics, traces
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from psycopg import AsyncConnection
 
@@ -56,10 +56,12 @@ EMPTY = (
     "The file is empty (0 bytes), so nothing was kept. Open it, check that it has rows, save it "
     "and send it again."
 )
+#: Rows that an error lists.
+_MOST_NAMED = 1000
 #: ``Retry-After`` of a sender with too many waiting uploads, in seconds.
 WAIT_S = 30
 
-_SQL = queries("uploads")
+_SQL, _FIXES = queries("uploads"), queries("fixes")
 log = structlog.get_logger(__name__)
 
 
@@ -80,6 +82,18 @@ class StoredFile:
         return source_key(self.upload_id, self.kind)
 
 
+@dataclass(frozen=True, slots=True)
+class FollowUp:
+    """What makes an upload one that fixes rows of another."""
+
+    #: Whose rows.
+    mends: UUID
+    #: How the cells are read; see ``pipeline.fixable``.
+    grid: Mapping[str, Any]
+    #: The numbers of the rows there, in the order of the follow-up's file.
+    rows: Sequence[int]
+
+
 async def run_for_real(system: System, user: User, dry_run: Row, options: Options) -> Row:
     """Make an upload of a dry run's file, which the store still has, without sending it again.
 
@@ -95,6 +109,11 @@ async def run_for_real(system: System, user: User, dry_run: Row, options: Option
     if not dry_run["dry_run"] or dry_run["status"] != "completed":
         raise ConflictError(
             "Only a dry run that completed can be run for real. Send the file as a new upload."
+        )
+    if dry_run["mends"] is not None:
+        raise ConflictError(
+            "These rows fix a dry run, so they can't be run for real by themselves. Nothing was "
+            f"changed. Run that one for real (job {dry_run['mends']}), and fix its rows there."
         )
     owner, is_open = await users.found(system.pool, dry_run["owner_id"])
     if not is_open and not user.is_operator:
@@ -184,17 +203,25 @@ async def _scan(system: System, stored: StoredFile) -> None:
 
 
 async def record(
-    system: System, user: User, stored: StoredFile, options: Options, *, is_checked: bool = False
+    system: System,
+    user: User,
+    stored: StoredFile,
+    options: Options,
+    *,
+    is_checked: bool = False,
+    follow_up: FollowUp | None = None,
 ) -> Row:
     """Write the upload's row, then queue it; the stored file of a refused one is removed.
 
-    The file of a check (``is_checked``) stays: its sender may send it with other options.
+    The file of a check (``is_checked``) stays: its sender may send it with other options. A
+    ``follow_up`` claims the rows that it fixes.
 
     Returns:
         The row of the table ``uploads``: a new one, or the earlier one of the same
         Idempotency-Key and content.
 
     Raises:
+        ConflictError: another follow-up has one of the rows.
         DuplicateUploadError: the same content came within the window.
         TooManyUploadsError: the user's or the office's limit of waiting uploads is reached.
         IdempotencyConflictError: the key came before with another file, or for a dry run where this
@@ -204,7 +231,13 @@ async def record(
     try:
         with traces.span("record upload"):
             upload = await _record(
-                system, user, stored, options, traceparent, is_checked=is_checked
+                system,
+                user,
+                stored,
+                options,
+                traceparent,
+                is_checked=is_checked,
+                follow_up=follow_up,
             )
     except RollbookError:
         if not is_checked:
@@ -259,6 +292,7 @@ async def _record(
     traceparent: str | None,
     *,
     is_checked: bool,
+    follow_up: FollowUp | None,
 ) -> Row:
     async with system.pool.connection() as connection:
         # Two copies sent at the same moment wait for each other here, until the first is recorded.
@@ -271,6 +305,10 @@ async def _record(
             key = {"owner_id": user.id, "idempotency_key": options.idempotency_key}
             if earlier := await fetch_one(connection, _SQL["by_idempotency_key"], key):
                 return _same_request(earlier, stored, options)
+        if follow_up is not None:
+            earlier = await _claim_rows(connection, user, stored, follow_up)
+            if earlier is not None:
+                return earlier
         if not options.allow_duplicate:
             await refuse_repeat(system, connection, user, stored, options)
         if options.act != "take":  # files in the watched folder wait there and here alike
@@ -291,6 +329,8 @@ async def _record(
             "source_key": stored.key,
             "request_id": correlation.request_id.get(),
             "traceparent": traceparent,
+            "mends": follow_up and follow_up.mends,
+            "grid": None if follow_up is None else Jsonb(follow_up.grid),
         }
         recorded = await fetch_one(connection, _SQL["record"], parameters)
         if recorded is not None:
@@ -303,6 +343,40 @@ async def _record(
         earlier = await fetch_one(connection, _SQL["by_idempotency_key"], key)
         assert earlier is not None
         return _same_request(earlier, stored, options)
+
+
+async def _claim_rows(
+    connection: AsyncConnection[Row], user: User, stored: StoredFile, follow_up: FollowUp
+) -> Row | None:
+    """Claim the rows that a follow-up fixes, or return the one that was sent before.
+
+    Raises:
+        ConflictError: another follow-up has one of the rows.
+    """
+    await lock(connection, f"mends {follow_up.mends}")
+    own = {
+        "mends": follow_up.mends,
+        "rows": list(follow_up.rows),
+        "upload_id": stored.upload_id,
+        "file_sha256": stored.sha256,
+        "owner_id": user.id,
+    }
+    if earlier := await fetch_one(connection, _FIXES["sent_before"], own):
+        return earlier
+    taken = await fetch_one(connection, _FIXES["taken"], own)
+    if taken is not None:
+        rows = taken["rows"]
+        more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
+        were = "were" if more else "was"
+        raise ConflictError(
+            f"Row {rows[0]}{more} {were} sent by {taken['email']} as job "
+            f"{taken['upload_id']} meanwhile, so nothing of yours was sent. Load the rows again: "
+            "those that are left keep your changes.",
+            job_id=str(taken["upload_id"]),
+            rows=rows[:_MOST_NAMED],
+        )
+    await execute(connection, _FIXES["take"], own)
+    return None
 
 
 def _same_request(

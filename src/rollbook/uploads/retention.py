@@ -57,7 +57,7 @@ UPLOADS_BATCH = 1_000
 #: Uploads whose former values one transaction removes.
 UNDO_BATCH = 20
 
-_SQL = queries("retention")
+_SQL, _FIXES = queries("retention"), queries("fixes")
 log = structlog.get_logger(__name__)
 
 
@@ -217,6 +217,8 @@ async def delete_report(system: System, user: User, upload: Row) -> int:
     async with system.pool.connection() as connection:
         found = await fetch_one(connection, _SQL["forget_reports"], {"ids": [upload["id"]]})
         if found is not None:
+            # Without the report, an erasure can't find a person among them.
+            await connection.execute(_FIXES["forget_cells"], {"ids": [upload["id"]]})
             await audit.record(connection, "delete", who=user, job_id=upload["id"])
     if found is None:
         raise ConflictError(
@@ -322,6 +324,7 @@ async def _purge_rows(
                 return
             ids = {"ids": [upload["id"] for upload in marked]}
             purged.rows += await execute(connection, _SQL["remove_rows"], ids)
+            await execute(connection, _FIXES["remove_of"], ids)
 
 
 async def _purge_orphans(system: System, now: dt.datetime, purged: Purged, dry_run: bool) -> None:
@@ -433,6 +436,7 @@ async def _forget(system: System, ids: list[UUID]) -> set[UUID]:
         forgotten = [upload["id"] for upload in marked]
         for query in ("forget_reports", "forget_cells", "forget_verified"):
             await connection.execute(_SQL[query], {"ids": forgotten})
+        await connection.execute(_FIXES["forget_cells"], {"ids": forgotten})
     return set(forgotten)
 
 

@@ -1,4 +1,4 @@
-"""Checks of files in children of the API: a file that hangs or fills one harms no other request."""
+"""Checks of files and of rows in children of the API: what hangs or fills one harms no request."""
 
 from __future__ import annotations
 
@@ -7,10 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from rollbook.errors import ChildDiedError, OutOfMemoryError, TimedOutError
+from rollbook.errors import (
+    ChildDiedError,
+    OutOfMemoryError,
+    RollbookError,
+    ServiceUnavailableError,
+    TimedOutError,
+)
 from rollbook.worker.slots import Slots
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from typing import Self
     from uuid import UUID
 
@@ -33,6 +40,8 @@ class Checker:
         }
         self._slots = Slots(settings.model_copy(update=limits), is_workers=False)
         self._free = asyncio.Semaphore(settings.checks_at_a_time)
+        #: An edited row must not wait for a whole file.
+        self._free_for_rows = asyncio.Semaphore(settings.checks_at_a_time)
         #: Seconds that a check waits for its turn.
         self._wait_s = settings.check_timeout_s
         self._opening = asyncio.Lock()
@@ -54,20 +63,72 @@ class Checker:
             NotFoundError: the check was removed meanwhile.
             ServiceUnavailableError: a part is away, or the child can't be started.
         """
+        try:
+            return await self._run(self._free, check_id, "check")
+        except (TimedOutError, OutOfMemoryError, ChildDiedError, TimeoutError) as error:
+            log.warning("check given up", check_id=str(check_id), code=_code(error))
+            return None
+
+    async def check_rows(
+        self, upload_id: UUID, rows: Sequence[Mapping[str, Any]]
+    ) -> list[dict[str, Any]]:
+        """The problems of edited rows of an upload; see ``pipeline.fix.check``.
+
+        Raises:
+            NotFoundError: its rows were removed.
+            ServiceUnavailableError: it took too long, or a part is away.
+        """
+        found = await self._of_rows(self._free_for_rows, upload_id, "check_rows", {"rows": rows})
+        checked: list[dict[str, Any]] = found["rows"]
+        return checked
+
+    async def write_rows(
+        self,
+        upload_id: UUID,
+        rows: Sequence[Mapping[str, Any]],
+        values: Sequence[Mapping[str, Any]],
+    ) -> dict[str, Any]:
+        """The stored file of a follow-up; see ``pipeline.fix.write``.
+
+        Raises:
+            NotFoundError: the rows of the upload were removed.
+            ConflictError: one of the rows was.
+            InvalidRequestError: a value can't be remembered.
+            ServiceUnavailableError: it took too long, or a part is away.
+        """
+        payload = {"rows": rows, "values": values}
+        return await self._of_rows(self._free, upload_id, "write_rows", payload)
+
+    async def _of_rows(
+        self, free: asyncio.Semaphore, upload_id: UUID, work: str, payload: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        try:
+            return await self._run(free, upload_id, work, payload)
+        except (TimedOutError, OutOfMemoryError, ChildDiedError, TimeoutError) as error:
+            log.warning("work on rows given up", job_id=str(upload_id), code=_code(error))
+            raise ServiceUnavailableError(
+                "This took too long or needed too much memory, so nothing was changed. Try again, "
+                "with fewer rows at a time if it happens again."
+            ) from error
+
+    async def _run(
+        self,
+        free: asyncio.Semaphore,
+        upload_id: UUID,
+        work: str,
+        payload: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
         async with self._opening:
             if not self._is_open:
                 await self._slots.__aenter__()
                 self._is_open = True
+        async with asyncio.timeout(self._wait_s):
+            await free.acquire()
         try:
-            async with asyncio.timeout(self._wait_s):
-                await self._free.acquire()
-        except TimeoutError:
-            log.warning("check given up", check_id=str(check_id), code="busy")
-            return None
-        try:
-            return await self._slots.run(check_id, 0, lambda _: None, "check")
-        except (TimedOutError, OutOfMemoryError, ChildDiedError) as error:
-            log.warning("check given up", check_id=str(check_id), code=error.code)
-            return None
+            return await self._slots.run(upload_id, 0, lambda _: None, work, payload=payload)
         finally:
-            self._free.release()
+            free.release()
+
+
+def _code(error: Exception) -> str:
+    return error.code if isinstance(error, RollbookError) else "busy"

@@ -16,7 +16,7 @@ import tempfile
 import threading
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Final, TextIO
 from uuid import UUID
 
 if __name__ == "__main__":
@@ -43,8 +43,10 @@ from rollbook.errors import (
 )
 from rollbook.members import erase_files, export_file
 from rollbook.model import Scope
-from rollbook.pipeline import report_again, run
+from rollbook.pipeline import fix, report_again, run
+from rollbook.pipeline.aliases import aliases_of
 from rollbook.pipeline.columns import check_own
+from rollbook.pipeline.erased import Erased
 from rollbook.pipeline.preview import preview
 from rollbook.pipeline.read import Wanted
 from rollbook.spreadsheets.inspect.archive import Limits
@@ -184,8 +186,10 @@ def _run(settings: Settings, task: dict[str, Any], answers: TextIO) -> dict[str,
                 hours=settings.export_hours,
                 report_progress=report,
             )
-        if task["work"] == "check":
-            return _check(settings, connection, store, upload_id)
+        if task["work"] in _FOR_THE_API:
+            return _FOR_THE_API[task["work"]](
+                settings, connection, store, upload_id, task["payload"]
+            )
         if task["work"] == "report":
             return report_again.process(
                 connection,
@@ -207,6 +211,7 @@ def _run(settings: Settings, task: dict[str, Any], answers: TextIO) -> dict[str,
             limits=_limits(settings),
             accepts_passports=settings.accepts_passports,
             time_zone=settings.time_zone,
+            fixable_rows=settings.fixable_rows,
         )
 
 
@@ -219,7 +224,11 @@ def _limits(settings: Settings) -> Limits:
 
 
 def _check(
-    settings: Settings, connection: psycopg.Connection[Row], store: FileStore, check_id: UUID
+    settings: Settings,
+    connection: psycopg.Connection[Row],
+    store: FileStore,
+    check_id: UUID,
+    _: dict[str, Any],
 ) -> dict[str, Any]:
     """How a checked file would be read; see ``preview``."""
     found = connection.execute(queries("file_checks")["by_id"], {"id": check_id}).fetchone()
@@ -227,7 +236,7 @@ def _check(
         raise NotFoundError("The check was removed meanwhile. Check the file again.")
     scope = Scope(found["province"], found["municipality"])
     remembered, day = run.remembered(connection, scope), run.today(connection)
-    connection.commit()
+    aliases = aliases_of(connection, scope)
     with tempfile.TemporaryDirectory(prefix="rollbook-check-") as folder:
         path = Path(folder) / f"source.{found['file_kind']}"
         store.fetch(files.source_key(check_id, found["file_kind"]), path)
@@ -239,7 +248,60 @@ def _check(
             today=day,
             limits=_limits(settings),
             accepts_passports=settings.accepts_passports,
+            aliases=aliases,
         )
+
+
+def _check_rows(
+    settings: Settings,
+    connection: psycopg.Connection[Row],
+    _: FileStore,
+    upload_id: UUID,
+    payload: dict[str, Any],
+) -> dict[str, Any]:
+    """The problems of edited rows; see ``fix.check``."""
+    rows = fix.check(
+        connection,
+        _with_grid(connection, upload_id),
+        payload["rows"],
+        today=run.today(connection),
+        erased=Erased.read(connection, tokens.verifying_keys(settings)),
+        accepts_passports=settings.accepts_passports,
+    )
+    return {"rows": rows}
+
+
+def _write_rows(
+    _: Settings,
+    connection: psycopg.Connection[Row],
+    store: FileStore,
+    upload_id: UUID,
+    payload: dict[str, Any],
+) -> dict[str, Any]:
+    """The file of a follow-up, and the aliases that are to be remembered; see ``fix``."""
+    upload = _with_grid(connection, upload_id)
+    kept = fix.check_aliases(upload, payload["values"])
+    with tempfile.TemporaryDirectory(prefix="rollbook-fix-") as folder:
+        written = fix.write(
+            connection,
+            store,
+            Path(folder),
+            upload,
+            edited=payload["rows"],
+            values=payload["values"],
+        )
+    return {**written, "aliases": kept}
+
+
+#: What the API's children do, by the name of the work.
+_FOR_THE_API: Final = {"check": _check, "check_rows": _check_rows, "write_rows": _write_rows}
+
+
+def _with_grid(connection: psycopg.Connection[Row], upload_id: UUID) -> Row:
+    found = connection.execute(queries("fixes")["by_upload"], {"id": upload_id}).fetchone()
+    if found is None or found["grid"] is None:
+        raise NotFoundError("The rows of this upload were removed meanwhile. Nothing was changed.")
+    return found
 
 
 def _expect_store(connection: psycopg.Connection[Row], store: FileStore) -> None:

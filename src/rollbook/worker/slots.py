@@ -117,6 +117,7 @@ class Child:
         work: str,
         *,
         bound: Mapping[str, str],
+        payload: Mapping[str, Any] | None = None,
         on_stages: Callable[[StageTimes], None],
     ) -> dict[str, Any]:
         """Run one attempt, or other ``work`` that ``child`` knows, and return its result.
@@ -126,7 +127,10 @@ class Child:
             ChildDiedError: the process ended without an answer.
         """
         assert self._process.stdin is not None
-        task = {"upload_id": str(upload_id), "attempt": attempt, "work": work, "bound": bound}
+        task = {
+            "upload_id": str(upload_id), "attempt": attempt, "work": work, "bound": bound,
+            "payload": payload,
+        }  # fmt: skip
         with contextlib.suppress(ConnectionError):  # a dead child is seen by the read below
             self._process.stdin.write(json.dumps(task).encode() + b"\n")
             await self._process.stdin.drain()
@@ -231,6 +235,7 @@ class Slots:
         work: str = "attempt",
         *,
         bound: Mapping[str, str] | None = None,
+        payload: Mapping[str, Any] | None = None,
         on_stages: Callable[[StageTimes], None] = lambda _: None,
     ) -> dict[str, Any]:
         """Run an attempt, or other ``work`` of ``child``, within the limits of time and memory.
@@ -253,7 +258,15 @@ class Slots:
 
         async with self._child() as child:
             running = asyncio.create_task(
-                child.run(upload_id, attempt, note, work, bound=bound or {}, on_stages=on_stages)
+                child.run(
+                    upload_id,
+                    attempt,
+                    note,
+                    work,
+                    bound=bound or {},
+                    payload=payload,
+                    on_stages=on_stages,
+                )
             )
             memory = asyncio.create_task(child.watch_memory(limits.child_memory_mb))
             try:

@@ -71,7 +71,7 @@ class Scenario:
     """Calls operations one after the other and keeps what was asked and answered."""
 
     def __init__(self, api: httpx.AsyncClient) -> None:
-        self._api = api
+        self.api = api
         self.found: dict[str, dict[str, Any]] = {}
 
     async def call(self, operation: str, *, status: int = 200, **request: Any) -> Any:
@@ -83,10 +83,10 @@ class Scenario:
         address = f"{base}{path}"
         for name in (
             "job_id", "check_id", "mapping_id", "member_id", "key_id", "webhook_id", "delivery_id",
-            "file_id", "receipt_id", "user_id",
+            "file_id", "receipt_id", "user_id", "alias_id",
         ):  # fmt: skip
             address = address.replace(f"{{{name}}}", str(request.pop(name, None)))
-        answer = await self._api.request(method, address, **request)
+        answer = await self.api.request(method, address, **request)
         assert answer.status_code == status, answer.text
         example: dict[str, Any] = {"status": status, "answer": _plain(answer.json())}
         if "json" in request:
@@ -204,6 +204,24 @@ async def _members_and_mappings(steps: Scenario, system: System) -> None:
     await call("DELETE /mappings/{mapping_id}", mapping_id=mapping["id"])
 
 
+async def _fixes(steps: Scenario, through: Callable[[str], Awaitable[None]]) -> None:
+    call = steps.call
+    wrong = {"Province": "Joburg side", "Municipality": ""}
+    rows = [*(member(n, **wrong) for n in (91, 92)), member(93, Surname="")]
+    job_id = await _sent(steps.api, "doubtful.csv", csv_file(rows))
+    await through(job_id)
+    await call("GET /mend/{job_id}", job_id=job_id)
+    await call("GET /facets/{job_id}", job_id=job_id)
+    edited = [{"row_number": 4, "cells": {"Surname": "Nkosi"}}]
+    await call("POST /mend/{job_id}/check", job_id=job_id, json={"rows": edited})
+    value = {"column": "Province", "value": "Joburg side", "becomes": "GP", "remember": True}
+    body = {"rows": edited, "values": [value]}
+    sent = await call("POST /mend/{job_id}", status=202, job_id=job_id, json=body)
+    await through(sent["job_id"])
+    [alias] = (await call("GET /aliases"))["items"]
+    await call("DELETE /aliases/{alias_id}", alias_id=alias["id"])
+
+
 async def _checks(call: Callable[..., Awaitable[Any]]) -> None:
     files = {"file": ("checked.csv", csv_file(members(3, start=90)))}
     check_id = (await call("POST /check", files=files))["check_id"]
@@ -236,8 +254,8 @@ async def test_every_example_is_what_the_system_answers(
     )
     api.headers["Authorization"] = f"Bearer {issue_token(settings, user)}"
     await call("POST /queue/pause")
-    files = {"file": ("members.csv", csv_file(ROWS))}
     await _checks(call)
+    files = {"file": ("members.csv", csv_file(ROWS))}
     sent = (await call("POST /process", status=202, files=files))["job_id"]
     waiting = await _sent(api, "another.csv", csv_file(members(2, start=50)))
     await call("POST /cancel/{job_id}", job_id=waiting)
@@ -259,11 +277,12 @@ async def test_every_example_is_what_the_system_answers(
             "POST /monitor/process", status=202, json={"file_name": "from the folder.csv"}
         )
         await through(by_hand["job_id"])
-        await call("POST /monitor/start")
-        await call("GET /monitor/status")
+        for about in ("POST /monitor/start", "GET /monitor/status"):
+            await call(about)
         await through(await _sent(api, "lid.csv", _unknown_header(), columns=LID_NUMBER))
         changed = await _sent(api, "again.csv", csv_file([member(0, Ward="79800002")]))
         await through(changed)
+        await _fixes(steps, through)
     await call("GET /changes/{job_id}", job_id=changed)
     await _members_and_mappings(steps, system)
     await call("POST /queue/retry/{job_id}", job_id=failed)

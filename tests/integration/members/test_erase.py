@@ -171,6 +171,8 @@ async def test_a_person_planted_everywhere_leaves_no_byte(
     assert counts["reports_rewritten"] >= 6
     assert counts["refused_rows_rewritten"] >= 1
     assert counts["files_removed"] >= 2
+    # Of the row with the typing error, the repeats, and the dry run's.
+    assert counts["row_cells"] >= 2
     audit = await client.get("/api/v1/bulk-upload/audit", params={"act": "erase_member"})
     (entry,) = audit.json()["data"]["items"]
     assert entry["about"] == f"receipt {receipt}"

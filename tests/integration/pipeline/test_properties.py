@@ -233,7 +233,11 @@ def test_refused_rows_sent_again_without_being_mended_are_refused_again(site: Si
     assert second.refused is not None
     found = openpyxl.load_workbook(second.refused)
     assert found.active is not None
-    assert [cell.value for cell in found.active[1]] == [*HEADERS_OF_FILES, "Errors"]
+    assert [cell.value for cell in found.active[1]] == [
+        *HEADERS_OF_FILES, "Row in your file", "Errors",
+    ]  # fmt: skip
+    # The rows of the first file are named, however often they are sent.
+    assert [found.active.cell(row, len(HEADERS_OF_FILES) + 1).value for row in (2, 3)] == ["3", "4"]
     found.close()
 
 
@@ -334,7 +338,9 @@ def mend(refused: Path, meant: list[Row], headers: Sequence[str]) -> bytes:
     assert sheet is not None
     own, *added = (len(headers), *(cell.value for cell in sheet[1][len(headers) :]))
     assert tuple(cell.value for cell in sheet[1][:own]) == headers
-    assert added in (["Errors"], ["Use this row", "Errors"])
+    assert added in (
+        ["Row in your file", "Errors"], ["Use this row", "Row in your file", "Errors"],
+    )  # fmt: skip
     for line in sheet.iter_rows(min_row=2):
         right = meant[int(line[0].value)]
         if added[0] == "Use this row" and line[own].value == "no":

@@ -213,8 +213,9 @@ def test_refused_rows_keep_the_files_columns_and_say_what_to_mend(tmp_path: Path
     refused = written(tmp_path, sheet_of(MEMBERS)).refused
     assert refused is not None
     [(headers, *rows)] = tables(refused).values()
-    assert list(headers) == [*MEMBERS[0], "Errors"]
-    assert [row[:-1] for row in rows] == [
+    assert list(headers) == [*MEMBERS[0], "Row in your file", "Errors"]
+    assert [row[-2] for row in rows] == [3, 4, 6]
+    assert [row[:-2] for row in rows] == [
         tuple(value or None for value in MEMBERS[n].values()) for n in (1, 2, 4)
     ]
     assert [row[-1].splitlines()[0] for row in rows] == [
@@ -222,6 +223,34 @@ def test_refused_rows_keep_the_files_columns_and_say_what_to_mend(tmp_path: Path
         "Refused: repeats another row",
         "Refused: belongs to another office",
     ]
+
+
+def test_wrong_cells_of_refused_rows_are_marked_and_dates_are_dates(tmp_path: Path) -> None:
+    rows = [
+        {**member(1, Surname=""), "Joined": "2024-05-03", "Paid": "2024-05-03"},
+        {**member(2, **{"ID Number": "=1+1"}), "Joined": "2023-01-31", "Paid": "2024-02-30"},
+    ]
+    refused = written(tmp_path, sheet_of(rows)).refused
+    assert refused is not None
+    book = openpyxl.load_workbook(refused)
+    assert book.active is not None
+    headers, *lines = book.active.iter_rows()
+    place = {cell.value: n for n, cell in enumerate(headers)}
+    marked = {
+        (n, header)
+        for n, line in enumerate(lines)
+        for header, column in place.items()
+        if line[column].fill.fgColor.rgb == report.FILLS["invalid"]
+    }
+    assert marked == {(0, "Surname"), (1, "ID Number")}
+    # A marked text stays inert when it is edited.
+    number = lines[1][place["ID Number"]]
+    assert (number.value, number.data_type, number.quotePrefix) == ("=1+1", "s", True)
+    joined = [line[place["Joined"]].value for line in lines]
+    assert joined == [dt.datetime(2024, 5, 3), dt.datetime(2023, 1, 31)]  # noqa: DTZ001
+    # One cell of the column is no date: all are as they were sent.
+    assert [line[place["Paid"]].value for line in lines] == ["2024-05-03", "2024-02-30"]
+    book.close()
 
 
 def test_nothing_refused_is_no_file(tmp_path: Path) -> None:
@@ -287,4 +316,4 @@ def test_refused_rows_keep_headers_that_are_called_like_ours(tmp_path: Path) -> 
     refused = written(tmp_path, sheet_of([row])).refused
     assert refused is not None
     [(headers, *_)] = tables(refused).values()
-    assert list(headers) == [*row, "Errors"]
+    assert list(headers) == [*row, "Row in your file", "Errors"]

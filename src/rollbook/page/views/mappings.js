@@ -29,7 +29,44 @@ export function Mappings() {
         onPage=${(to) => {
           page.value = to;
         }} />`
-    }`;
+    }
+    <${Aliases} />`;
+}
+
+/** What the office means by words that Rollbook doesn't know; they are taught by fixing rows. */
+function Aliases() {
+  const id = useId();
+  const page = useSignal(1);
+  const { data, error, reload } = useLoaded(
+    () => get("bulk-upload/aliases", { page: page.value, page_size: PAGE_SIZE }),
+    [page.value],
+  );
+  const forget = async (alias) => {
+    await attempt(() => del(`bulk-upload/aliases/${alias.id}`));
+    await reload();
+    document.getElementById(`${id}-title`)?.focus();
+  };
+  return html`<section class="card ledger" aria-labelledby="${id}-title"><h2 id="${id}-title" tabindex="-1">${t("aliases.title")}</h2>
+    <p class="hint">${t("aliases.lead")}</p>
+    ${error && html`<${Failure} error=${error} onRetry=${reload} />`}
+    ${data && !data.total && html`<p class="count">${t("aliases.none")}</p>`}
+    ${
+      data?.total > 0 &&
+      html`<div class="table"><table>
+      <thead><tr><th scope="col">${t("aliases.text")}</th><th scope="col">${t("aliases.value")}</th>
+        <th scope="col">${t("aliases.field")}</th><th scope="col">${t("aliases.since")}</th><th scope="col"><span class="unseen">${t("aliases.forget")}</span></th></tr></thead>
+      <tbody>${data.items.map(
+        (alias) => html`<tr key=${alias.id}><th scope="row">${alias.text}</th>
+        <td data-label=${t("aliases.value")}>${alias.value}</td><td data-label=${t("aliases.field")}>${t(`field.${alias.field}`)}</td>
+        <td data-label=${t("aliases.since")}>${when(alias.created_at)}</td>
+        <td><button type="button" class="quiet small danger" aria-label=${t("aliases.forget.of", { text: alias.text })}
+          onClick=${() => forget(alias)}>${t("aliases.forget")}</button></td></tr>`,
+      )}</tbody></table></div>
+      <${Pager} page=${page.value} pageSize=${PAGE_SIZE} total=${data.total} label=${t("aliases.title")}
+        onPage=${(to) => {
+          page.value = to;
+        }} />`
+    }</section>`;
 }
 
 /** The choice for a header: a field, "leave" where it isn't read, empty where its own name counts. */

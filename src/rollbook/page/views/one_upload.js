@@ -56,7 +56,8 @@ export function OneUpload({ id }) {
     class="badge dry">${t("dry_run")}</span>`
   }${upload.undone_at && html`<span class="badge dry">${t("undone")}</span>`}<//>
     <p class="hint">
-      ${t("upload.sent_by", { when: when(upload.created_at), owner: upload.owner, size: size(upload.file_bytes) })}</p>
+      ${t("upload.sent_by", { when: when(upload.created_at), owner: upload.owner, size: size(upload.file_bytes) })}
+      ${upload.mends && html` <${Go} path="uploads/${upload.mends}">${t("fix.mends")}<//>`}</p>
     <${Now} upload=${upload} />
     <${Actions} upload=${upload} reload=${reload} />
     <div class="columns one">
@@ -65,7 +66,7 @@ export function OneUpload({ id }) {
           upload.status === "completed" || upload.error_code === "rows_refused"
             ? html`<p class="big">${t("outcomes.rows", { n: upload.rows_total ?? 0 })}</p>
           <${OutcomeBar} outcomes=${upload.outcomes} /><${OutcomeNumbers} outcomes=${upload.outcomes} />
-            <${Verification} of=${upload.verification} />`
+            <${Fixed} upload=${upload} /><${Verification} of=${upload.verification} />`
             : html`<p class="hint">${isEnded ? t("outcomes.none") : t("outcomes.later")}</p>`
         }
         <${HowSent} upload=${upload} />
@@ -131,9 +132,11 @@ function Actions({ upload, reload }) {
     html`<button type="button" class=${look} disabled=${isBusy.value} onClick=${() => act(action)}>${t(text)}</button>`;
   const isTried = upload.dry_run && upload.status === "completed";
   const hasFailed = upload.status === "failed";
+  const mayFix = upload.fixable_rows > 0 && !upload.undone_at;
   return html`<div class="actions left">
     ${isTried && button("action.run", run)}
     ${upload.report_available && button("action.report", save("report"), upload.dry_run ? "quiet" : "")}
+    ${mayFix && html`<${Go} class="button ${upload.dry_run ? "quiet" : ""}" path="uploads/${upload.job_id}/fix">${t("action.fix")}<//>`}
     ${upload.failed_rows_available && button("action.failed_rows", save("failed-rows"), "quiet")}
     ${mayRetry(upload) && isOperator.value && button("action.retry", retry)}
     ${mayRetry(upload) && !isOperator.value && html`<p class="hint">${t("action.retry.ask")}</p>`}
@@ -145,6 +148,14 @@ function Actions({ upload, reload }) {
     }
     ${isOperator.value && html`<${Go} path="audit" query=${{ job: upload.job_id }}>${t("audit.of")}<//>`}
   </div>`;
+}
+
+/** How many rows follow-ups have fixed. */
+function Fixed({ upload }) {
+  if (!upload.fixed) return null;
+  const doubtful = upload.fixed - upload.refused_fixed;
+  return html`<p class="fixed"><strong>${t("fix.fixed", { fixed: upload.refused_fixed, n: refusedRows(upload) })}</strong>
+    ${doubtful > 0 && ` ${t("fix.fixed.doubtful", { n: doubtful })}`}</p>`;
 }
 
 /** What the voter roll has said so far. */

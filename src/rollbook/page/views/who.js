@@ -1,9 +1,16 @@
 // Who I am, what I may do and see.
 import { changePassword, isOperator, leave, session, user } from "../api.js";
+import { forgetDrafts } from "../drafts.js";
 import { useForm } from "../forms.js";
 import { html, useRef, useSignal } from "../html.js";
 import { Go } from "../parts.js";
 import { officeName, t, when } from "../words.js";
+
+/** Sign out; what was fixed and not sent goes too, since the next person may be another one. */
+function signOut() {
+  forgetDrafts();
+  return leave();
+}
 
 export function Who() {
   const { email, name, role, province } = user.value;
@@ -21,7 +28,7 @@ export function Who() {
       <p><${Go} path="who/accounts">${t("accounts.title")}<//></p>
       <p><${Go} path="who/keys">${t("keys.title")}<//></p>
       <p><${Go} path="who/webhooks">${t("webhooks.title")}<//></p>
-      <button type="button" class="quiet" onClick=${leave}>${t("sign_out")}</button>
+      <button type="button" class="quiet" onClick=${signOut}>${t("sign_out")}</button>
     </div>
     <${Password} email=${email} />`;
 }

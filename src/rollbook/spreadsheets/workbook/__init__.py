@@ -4,6 +4,7 @@ Why our own writer: docs/decisions/0003-own-workbook-writer.md.
 """
 
 from rollbook.spreadsheets.workbook.parts import BarChart, Look
+from rollbook.spreadsheets.workbook.worksheet import MARKED
 from rollbook.spreadsheets.workbook.writer import AnyCell, Cell, WorkbookWriter
 
-__all__ = ["AnyCell", "BarChart", "Cell", "Look", "WorkbookWriter"]
+__all__ = ["MARKED", "AnyCell", "BarChart", "Cell", "Look", "WorkbookWriter"]

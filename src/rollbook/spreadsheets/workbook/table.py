@@ -12,11 +12,18 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import polars as pl
 
-from rollbook.spreadsheets.workbook.worksheet import FILL, columns_of, numbered, rows_xml, widths_of
+from rollbook.spreadsheets.workbook.worksheet import (
+    FILL,
+    MARK,
+    columns_of,
+    numbered,
+    rows_xml,
+    widths_of,
+)
 from rollbook.spreadsheets.workbook.zip_stream import Block, deflated
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from concurrent.futures import Future
     from pathlib import Path
 
@@ -134,10 +141,16 @@ class TableGroup:
         self._tables = tables
         self._row_fill = row_fill
 
-    def add(self, frame: pl.DataFrame, parts: Sequence[pl.Expr] | None = None) -> None:
+    def add(
+        self,
+        frame: pl.DataFrame,
+        parts: Sequence[pl.Expr] | None = None,
+        marks: Mapping[int, pl.Series] | None = None,
+    ) -> None:
         """Add rows; all that are added have the same columns.
 
-        ``parts`` says which of the rows go into each table; without it, all do.
+        ``parts`` says which of the rows go into each table; without it, all do. ``marks`` says
+        which cells have the workbook's colour ``MARKED``, by the place of their column.
 
         Raises:
             TypeError: a column's type has no place in a worksheet.
@@ -159,7 +172,11 @@ class TableGroup:
                 table.titles, table.widths = titles, widths
         no_fill = pl.repeat(None, frame.height, dtype=pl.String, eager=True)
         named = pl.DataFrame(
-            [*shown.iter_columns(), (frame[fill] if fill else no_fill).alias(FILL)]
+            [
+                *shown.iter_columns(),
+                (frame[fill] if fill else no_fill).alias(FILL),
+                *(series.alias(f"{MARK}{place}") for place, series in (marks or {}).items()),
+            ]
         )
         every = pl.repeat(value=True, n=frame.height, dtype=pl.Boolean, eager=True)
         masks = [frame.select(part).to_series() for part in parts] if parts else [every]

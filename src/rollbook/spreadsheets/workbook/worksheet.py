@@ -51,6 +51,10 @@ NARROWEST, WIDEST, MEASURED_ROWS = 8, 48, 1_000
 
 #: The column of a chunk that names the row's colour.
 FILL: Final = "fill"
+#: Before a column's name: the column of a chunk that says which of its cells are marked.
+MARK: Final = "mark of "
+#: The key of the colour of a marked cell among the styles.
+MARKED: Final = "marked"
 #: Placeholder for a row's number until it is known: no text in XML has this character.
 _NUMBER_MARK: Final = "\x01"
 _DAY_MS: Final = 86_400_000
@@ -165,7 +169,8 @@ def rows_xml(chunk: pl.DataFrame, columns: Sequence[Column], styles: RowStyles) 
     """The ``row`` elements of some rows of a table, without their numbers; see ``numbered``.
 
     The chunk's columns have the names in ``columns``, and one named ``fill`` holds keys of
-    ``styles``.
+    ``styles``. A boolean column with ``MARK`` before a column's name says which of its cells have
+    the colour ``MARKED``.
     """
     texts = [column.name for column in columns if column.kind is Kind.TEXT]
     chunk = chunk.with_columns(pl.col(texts).cast(pl.String))
@@ -173,7 +178,12 @@ def rows_xml(chunk: pl.DataFrame, columns: Sequence[Column], styles: RowStyles) 
     pieces: list[str | pl.Expr] = [f'<row r="{_NUMBER_MARK}">']
     for column in columns:
         pieces.append(f'<c r="{column.letters}')
-        pieces += _cell(column, chunk[column.name], traits.get(column.name, Traits()))
+        start, *rest = _cell(column, chunk[column.name], traits.get(column.name, Traits()))
+        if MARK + column.name in chunk.columns:
+            start = (
+                pl.when(pl.col(MARK + column.name)).then(_marked(column, styles)).otherwise(start)
+            )
+        pieces += [start, *rest]
     pieces.append("</row>")
     return (
         chunk.lazy()
@@ -217,6 +227,15 @@ def _start(kind: Kind, styles: RowStyles) -> pl.Expr:
         )
         .alias(kind.value)
     )
+
+
+def _marked(column: Column, styles: RowStyles) -> pl.Expr:
+    """What follows the column's letters in a marked cell; a text stays inert there too."""
+    marked = {kind: pl.lit(f'{_NUMBER_MARK}" s="{styles[MARKED][kind]}') for kind in Kind}
+    if column.kind is not Kind.TEXT:
+        return marked[column.kind]
+    is_active = cell_text.is_active(pl.col(column.name)).fill_null(value=False)
+    return pl.when(is_active).then(marked[Kind.ACTIVE_TEXT]).otherwise(marked[Kind.TEXT])
 
 
 def _cell(column: Column, values: pl.Series, traits: Traits) -> list[str | pl.Expr]:

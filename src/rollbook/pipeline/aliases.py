@@ -1,0 +1,81 @@
+"""Aliases: what an office means by a text that Rollbook doesn't know, such as "Gautang" for GP.
+
+A sender keeps one when fixing rows. It is put in place of the text before a cell is read, in fields
+whose values are known; a note on the upload says how often.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import polars as pl
+
+from rollbook import places
+from rollbook.backends.database import queries
+from rollbook.pipeline import cells
+from rollbook.pipeline.columns import variants
+from rollbook.pipeline.reading import Note
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from psycopg import Connection
+
+    from rollbook.backends.database import Row
+    from rollbook.model import Scope
+
+#: Fields that may have aliases: those with known values.
+FIELDS: Final = ("province", "municipality", "gender", "citizenship", "race", "language")
+#: Of an alias and of its value.
+MOST_CHARS: Final = 100
+#: Aliases that the note names.
+_MOST_NAMED: Final = 20
+
+#: The value by clean text in small letters, by field.
+Aliases: TypeAlias = "Mapping[str, Mapping[str, str]]"
+
+_SQL = queries("aliases")
+
+
+def aliases_of(connection: Connection[Row], scope: Scope) -> Aliases:
+    """The aliases of an office."""
+    office = {"province": scope.province, "municipality": scope.municipality}
+    found: dict[str, dict[str, str]] = {}
+    for row in connection.execute(_SQL["of_office"], office):
+        found.setdefault(row["field"], {})[row["text"]] = row["value"]
+    connection.commit()
+    return found
+
+
+def key_of(text: str) -> str:
+    """A text as cells are compared with it: clean, in small letters; it may be empty."""
+    cleaned = cells.clean(cells.shown(pl.Series("cell", [text], pl.String))).item()
+    return (cleaned or "").lower()
+
+
+def is_known(field: str, text: str) -> bool:
+    """Whether a text is a known value of a field, and so may be what an alias means."""
+    if field == "province":
+        found = places.find_province(text)
+        return found is not None and found.how == "known"
+    if field == "municipality":
+        municipality = places.find_municipality(text)
+        return municipality is not None and municipality.how == "known"
+    if field not in FIELDS:
+        return False
+    return cells.known_spelling(field, pl.Series([text], dtype=pl.String)).item() is not None
+
+
+def note(used: Mapping[tuple[str, str], int], aliases: Aliases) -> Note:
+    """The note on cells that were read by aliases."""
+    most = sorted(used.items(), key=lambda entry: (-entry[1], entry[0]))
+    named = [
+        f"'{alias}' as {aliases[field][alias]} in {variants()[field][0]} ({rows:,})"
+        for (field, alias), rows in most[:_MOST_NAMED]
+    ]
+    more = f" and {len(most) - _MOST_NAMED} more" if len(most) > _MOST_NAMED else ""
+    return Note(
+        "aliases",
+        f"Cells were read by your office's own words: {', '.join(named)}{more}.",
+        sum(used.values()),
+    )

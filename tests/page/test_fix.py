@@ -1,0 +1,201 @@
+"""Refused and doubtful rows are fixed in a grid, and sent from there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from playwright.sync_api import Locator, Page, expect
+
+from tests.files import csv_file
+from tests.page.conftest import NARROW
+from tests.page.site import GAUTENG, OPERATOR, Site
+from tests.page.test_page import fresh, outcomes, state
+from tests.page.test_views import flaws
+from tests.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    OpenPage = Callable[..., Page]
+    SignedIn = Callable[..., Page]
+
+
+def uploaded(site: Site, rows: list[dict[str, str]], name: str, email: str = GAUTENG) -> str:
+    """An upload that has completed."""
+    with site.api(email) as api:
+        answer = api.post("/bulk-upload/process", files={"file": (name, csv_file(rows))})
+        job_id = str(answer.json()["data"]["job_id"])
+
+        def is_through() -> bool:
+            status = api.get(f"/bulk-upload/status/{job_id}").json()["data"]["status"]
+            return bool(status == "completed")
+
+        until(is_through, "the upload is through")
+    return job_id
+
+
+def tab_to(page: Page, target: Locator) -> None:
+    """Press Tab until the focus is there."""
+    for _ in range(80):
+        if target.evaluate("element => element === document.activeElement"):
+            return
+        page.keyboard.press("Tab")
+    raise AssertionError("Tab doesn't lead there")
+
+
+def active(page: Page) -> Locator:
+    """The active cell."""
+    return page.locator(".grid-cell.active")
+
+
+def typed(page: Page, *keys: str) -> None:
+    for key in keys:
+        page.keyboard.press(key)
+
+
+def ready(page: Page) -> Any:
+    return page.locator(".grid-row .grid-head small")
+
+
+def five_wrong() -> list[dict[str, str]]:
+    """Five rows, each with another mistake in its first three columns."""
+    good = fresh(5)
+    number = good[0]["ID Number"]
+    return [
+        {**good[0], "ID Number": number[:-1] + str((int(number[-1]) + 1) % 10)},
+        {**good[1], "Firstname": ""},
+        {**good[2], "Surname": ""},
+        {**good[3], "ID Number": good[3]["ID Number"][:-1]},
+        {**good[4], "ID Number": good[4]["ID Number"].replace("8", "B", 1)},
+    ]
+
+
+def test_five_cells_are_fixed_and_sent_with_the_keyboard_alone(
+    open_page: OpenPage, site: Site
+) -> None:
+    rows = five_wrong()
+    job_id = uploaded(site, [*rows, *fresh(2)], "five wrong.csv")
+    page = open_page(GAUTENG, view=f"#/uploads/{job_id}")
+    tab_to(page, page.get_by_role("link", name="Fix here"))
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1, name="Fix rows")).to_be_focused()
+    grid = page.get_by_role("grid")
+    expect(grid.locator(".grid-row")).to_have_count(5)
+    tab_to(page, grid)
+    assert flaws(page, "fix") == []
+    grid.focus()
+    right = rows[0]["ID Number"][:-1] + str((int(rows[0]["ID Number"][-1]) - 1) % 10)
+    # The active cell is the first one, and it is wrong: F2 edits it.
+    page.keyboard.press("F2")
+    typed(page, "Backspace", right[-1], "Enter")
+    expect(ready(page).nth(0)).to_have_text("fixed")
+    # From marked cell to marked cell.
+    typed(page, "Alt+ArrowDown", *"Thandi", "Enter", "Alt+ArrowDown", *"Nkosi", "Enter")
+    expect(ready(page).nth(1)).to_have_text("fixed")
+    expect(ready(page).nth(2)).to_have_text("fixed")
+    page.keyboard.press("Alt+ArrowDown")
+    expect(page.locator(".fix-about")).to_contain_text("An ID number has 13 digits.")
+    wrong = rows[3]["ID Number"]
+    typed(page, "Enter", *"99", "Tab")
+    expect(ready(page).nth(3)).to_have_text("still refused")
+    typed(page, "Control+z")
+    expect(ready(page).nth(3)).to_have_text("refused")
+    digit = next(d for d in "0123456789" if _fits(wrong + d))
+    typed(page, "ArrowLeft", "F2", digit, "Escape", "F2", digit, "Enter")
+    expect(ready(page).nth(3)).to_have_text("fixed")
+    typed(page, "Home")
+    typed(page, "Delete", *rows[4]["ID Number"].replace("B", "8"), "Enter")
+    expect(ready(page).nth(4)).to_have_text("fixed")
+    button = page.get_by_role("button", name="Send 5 fixed rows")
+    page.keyboard.press("Escape")
+    tab_to(page, button)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1, name="five wrong-fixed.xlsx")).to_be_visible()
+    expect(state(page)).to_have_text("Completed")
+    assert outcomes(page) == {"Inserted": 5}
+    page.get_by_role("link", name="It fixes rows of an earlier upload.").click()
+    expect(page.locator(".fixed")).to_have_text("5 of 5 refused rows fixed")
+
+
+def _fits(number: str) -> bool:
+    total = 0
+    for place, digit in enumerate(reversed(number)):
+        doubled = int(digit) * (1 + place % 2)
+        total += doubled - 9 if doubled > 9 else doubled
+    return total % 10 == 0
+
+
+def test_a_value_is_replaced_in_400_rows_at_once_and_remembered(
+    open_page: OpenPage, site: Site
+) -> None:
+    rows = fresh(400, Province="Joburg side", Municipality="")
+    job_id = uploaded(site, rows, "joburg.csv")
+    page = open_page(GAUTENG, view=f"#/uploads/{job_id}/fix", size=NARROW, scheme="dark")
+    facet = page.locator(".facets li").first
+    expect(facet).to_contain_text("400 rows say “Joburg side” in Province")
+    assert flaws(page, "fix-narrow-dark") == []
+    facet.get_by_role("textbox").fill("Gauteng")
+    facet.get_by_label("Remember it for my office").check()
+    facet.get_by_role("button", name="Replace in 400 rows").click()
+    expect(page.locator(".grid-cell.edited").first).to_have_text("Gauteng")
+    expect(ready(page).first).to_have_text("fixed")
+    # What is in sight later is checked then.
+    page.locator(".grid").evaluate("grid => { grid.scrollTop = grid.scrollHeight }")
+    expect(page.locator(".grid-row").last.locator("strong")).to_have_text("401")
+    expect(ready(page).last).to_have_text("fixed")
+    page.get_by_role("button", name="Send 400 fixed rows").click()
+    expect(state(page)).to_have_text("Completed")
+    assert outcomes(page) == {"Inserted": 400}
+    page.get_by_role("button", name="Close").click()
+    page.goto(f"{site.url}/#/columns")
+    line = page.locator(".ledger tr", has_text="joburg side")
+    expect(line).to_contain_text("Gauteng")
+    assert flaws(page, "aliases-narrow-dark") == []
+    line.get_by_role("button", name="Forget joburg side").click()
+    expect(page.get_by_text("No words are remembered.")).to_be_visible()
+
+
+def test_edits_outlive_a_reload_and_a_block_is_copied_and_pasted(
+    open_page: OpenPage, site: Site
+) -> None:
+    rows = [{**row, "Surname": ""} for row in fresh(12)]
+    job_id = uploaded(site, rows, "no surnames.csv")
+    page = open_page(GAUTENG, view=f"#/uploads/{job_id}/fix")
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    grid = page.get_by_role("grid")
+    grid.get_by_text(rows[0]["Firstname"], exact=True).click()
+    typed(page, "Shift+ArrowDown", "Shift+ArrowDown", "Control+c", "ArrowUp", "ArrowUp")
+    typed(page, "ArrowRight", "Control+v")
+    expect(page.locator(".grid-cell.edited")).to_have_count(3)
+    expect(page.locator(".grid-cell.edited").nth(2)).to_have_text(rows[2]["Firstname"])
+    expect(page.get_by_role("button", name="Send 3 fixed rows")).to_be_enabled()
+    page.reload()
+    expect(page.get_by_role("button", name="Send 3 fixed rows")).to_be_enabled()
+    expect(page.locator(".grid-cell.edited")).to_have_count(3)
+    # Another one has sent one of the rows meanwhile.
+    with site.api(OPERATOR) as api:
+        body = {"rows": [{"row_number": 3, "cells": {"Surname": "Mokoena"}}]}
+        assert api.post(f"/bulk-upload/mend/{job_id}", json=body).status_code == 202
+    page.get_by_role("button", name="Send 3 fixed rows").click()
+    expect(page.locator(".note")).to_contain_text("Row 3 was sent by")
+    page.get_by_role("button", name="Send 2 fixed rows").click()
+    expect(state(page)).to_have_text("Completed")
+    assert outcomes(page) == {"Inserted": 2}
+    page.goto(f"{site.url}/#/uploads/{job_id}/fix")
+    expect(page.get_by_text("Nothing is changed yet.")).to_be_visible()
+
+
+def test_another_office_s_reader_sees_masked_numbers(signed_in: SignedIn, site: Site) -> None:
+    rows = five_wrong()[:1]
+    job_id = uploaded(site, rows, "masked.csv")
+    page = signed_in(OPERATOR, f"uploads/{job_id}/fix")
+    expect(page.get_by_text("ID numbers are masked")).to_be_visible()
+    expect(page.locator(".grid-cell").first).to_contain_text("••••••")
+    assert rows[0]["ID Number"] not in page.content()
+
+
+def test_an_upload_without_rows_to_fix_offers_nothing(signed_in: SignedIn, site: Site) -> None:
+    job_id = uploaded(site, fresh(1), "no row to fix.csv")
+    page = signed_in(GAUTENG, f"uploads/{job_id}")
+    expect(state(page)).to_have_text("Completed")
+    expect(page.get_by_role("link", name="Fix here")).to_have_count(0)
