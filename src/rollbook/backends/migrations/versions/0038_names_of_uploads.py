@@ -4,8 +4,8 @@ from alembic import op
 
 from rollbook.backends.migrations.concurrently import create_index
 
-revision = "0037"
-down_revision = "0036"
+revision = "0038"
+down_revision = "0037"
 
 
 def upgrade() -> None:
