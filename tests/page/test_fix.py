@@ -199,3 +199,32 @@ def test_an_upload_without_rows_to_fix_offers_nothing(signed_in: SignedIn, site:
     page = signed_in(GAUTENG, f"uploads/{job_id}")
     expect(state(page)).to_have_text("Completed")
     expect(page.get_by_role("link", name="Fix here")).to_have_count(0)
+
+
+def test_what_was_fixed_in_a_dry_run_is_offered_for_the_real_run(
+    open_page: OpenPage, site: Site
+) -> None:
+    [row] = fresh(1)
+    with site.api(GAUTENG) as api:
+        files = {"file": ("tried.csv", csv_file([{**row, "Surname": ""}, *fresh(1)]))}
+        answer = api.post("/bulk-upload/process", files=files, data={"dry_run": "true"})
+        job_id = answer.json()["data"]["job_id"]
+    page = open_page(GAUTENG, view=f"#/uploads/{job_id}")
+    page.get_by_role("link", name="Fix here").click()
+    expect(page.get_by_text("sending the fixed rows is a dry run too")).to_be_visible()
+    grid = page.get_by_role("grid")
+    grid.locator(".grid-cell").nth(2).click()
+    typed(page, *"Nkosi", "Enter")
+    page.get_by_role("button", name="Send 1 fixed row").click()
+    expect(state(page)).to_have_text("Completed")
+    page.get_by_role("link", name="It fixes rows of an earlier upload.").click()
+    page.get_by_role("button", name="Run it for real").click()
+    expect(page.get_by_text("This was a dry run")).to_have_count(0)
+    page.get_by_role("link", name="Fix here").click()
+    page.get_by_role("button", name="Send 1 fixed row").click()
+    expect(page.get_by_role("heading", level=1, name="tried-fixed.xlsx")).to_be_visible()
+    expect(state(page)).to_have_text("Completed")
+    assert outcomes(page) == {"Inserted": 1}
+    assert site.ask(
+        "SELECT surname FROM members WHERE id_number = %(id)s", id=row["ID Number"]
+    ) == ["Nkosi"]

@@ -135,8 +135,12 @@ INTERNAL = {
     "aliases.keep": "of the office of an upload that `visible` has found",
     # --- checks: the sender's own, or by the system
     "file_checks.change": "the sender's own",
-    "file_checks.waiting": "the sender's own",
+    "file_checks.unsent": "the sender's own",
     "file_checks.unused": "the service that removes what nobody sends",
+    # --- days: the service that sums up the days of all offices; readers get sums by `by_day`
+    "days.period": "only the first and the latest day come back",
+    "days.due": "the service that sums up days",
+    "days.sum_up": "the service that sums up days",
     # --- keys: by their hash, or the maker's own
     "keys.count": "the maker's own",
     "keys.add": "the maker's own, within the maker's place",

@@ -112,6 +112,7 @@ PARAMETERS: Final[dict[str, str]] = {
     "receipt_id": "The receipt of the erasure.",
     "check_id": "The check's id, as the answer to the file had it.",
     "mapping_id": "The mapping's id, as the list has it.",
+    "alias_id": "The word's id, as the list has it.",
     "user_id": "The account's id, as the list has it.",
     "key_id": "The key's id, as the list has it.",
     "webhook_id": "The webhook's id, as the list has it.",

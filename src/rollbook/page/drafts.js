@@ -7,6 +7,9 @@ const KEPT_AS = "rollbook.fixes";
 
 const key = (id) => `${KEPT_AS}.${user.peek()?.id}.${id}`;
 
+/** Of a file that was tried in a dry run: what was fixed there counts for its real run too. */
+const ofFile = ({ file_name: name, file_bytes: bytes }) => `file ${bytes} ${name}`;
+
 /** What is kept of an upload: {rows: {number: {header: value}}, values: [{column, value, becomes, remember, rows}]}. */
 function kept(id) {
   try {
@@ -36,7 +39,7 @@ export function draftsOf(id) {
   function write(next) {
     all.value = next;
     try {
-      if (Object.keys(next.rows).length || next.values.length) sessionStorage.setItem(key(id), JSON.stringify(next));
+      if (isAny(next)) sessionStorage.setItem(key(id), JSON.stringify(next));
       else sessionStorage.removeItem(key(id));
       isKept.value = true;
     } catch {
@@ -77,6 +80,23 @@ export function draftsOf(id) {
     keepValue: (value) => change({ ...all.peek(), values: without(all.peek().values, value) }),
     undo: () => step(before, after),
     redo: () => step(after, before),
+    /** Keep what is sent of a dry run for the real run of the same file. */
+    keepFor(upload, sent) {
+      try {
+        sessionStorage.setItem(key(ofFile(upload)), JSON.stringify(sent));
+      } catch {
+        isKept.value = false;
+      }
+    },
+    /** Take what was fixed in a dry run of the same file; gives whether there was any. */
+    takeFrom(upload) {
+      const name = ofFile(upload);
+      const found = kept(name);
+      if (upload.dry_run || isAny(all.peek()) || !isAny(found)) return false;
+      sessionStorage.removeItem(key(name));
+      write(found);
+      return true;
+    },
     /** Rows that are sent, or no longer there: undoing must not bring them back. */
     drop(numbers, values = []) {
       before.length = after.length = 0;
@@ -86,5 +106,7 @@ export function draftsOf(id) {
     },
   };
 }
+
+const isAny = ({ rows, values }) => Object.keys(rows).length > 0 || values.length > 0;
 
 const without = (values, one) => values.filter(({ column, value }) => column !== one.column || value !== one.value);

@@ -385,7 +385,8 @@ export const TEXT = {
     other: "{n} more rows need attention and can’t be fixed here. Download the refused rows.",
   },
   "fix.not_kept": "The browser has no more room for your changes. Send them before you close or reload this page.",
-  "fix.dry_run": "This was a dry run, so sending the fixed rows is a dry run too. To change members, run the file for real and fix its rows there.",
+  "fix.dry_run": "This was a dry run, so sending the fixed rows is a dry run too. Then run the file for real: what you fixed is offered there again.",
+  "fix.from_dry_run": "What you fixed in the dry run of this file is here, and not sent yet.",
   "fix.dropped": {
     one: "{n} changed row is no longer stored. Your changes to it were removed.",
     other: "{n} changed rows are no longer stored. Your changes to them were removed.",

@@ -29,7 +29,9 @@ export function Fix({ id }) {
   kept.current ??= draftsOf(id);
   // What was sent, erased or removed meanwhile can't be fixed any more.
   useEffect(() => {
-    if (data) dropMissing(path, kept.current);
+    if (!data) return;
+    if (kept.current.takeFrom(data.upload)) show(t("fix.from_dry_run"));
+    dropMissing(path, kept.current);
   }, [data !== null]);
   const file = data?.upload.file_name ?? "";
   return html`<p class="back"><${Go} path="uploads/${id}">${file || t("upload.one")}<//></p>
@@ -255,6 +257,7 @@ function Workplace({ id, path, loaded, drafts, reload }) {
     };
     try {
       const { message, data } = await post(path, body);
+      if (upload.dry_run) drafts.keepFor(upload, { rows: Object.fromEntries(single.map((row) => [row, edits.rows[row]])), values: edits.values });
       drafts.drop(single.map(Number), edits.values);
       show(message);
       go(`uploads/${data.job_id}`);
