@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import SecretStr
 
 from rollbook.backends.database import connect
+from rollbook.service import due
+from rollbook.voter_roll import worker
 from rollbook.voter_roll.stand_in import PASSWORD, USERNAME
 from tests.waiting import PATIENCE_S
 
@@ -15,11 +17,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from uuid import UUID
 
+    import pytest
+
     from rollbook.backends.database import Row
     from rollbook.config import Settings
 
 #: Seconds between two looks at the record, which is what says that something has happened.
 LOOK_S = 0.05
+#: Seconds between two looks of a worker for due rows.
+WORKERS_LOOK_S = 0.1
 
 
 def asking(settings: Settings, url: str, **changes: Any) -> Settings:
@@ -34,6 +40,12 @@ def asking(settings: Settings, url: str, **changes: Any) -> Settings:
         "voter_roll_lanes": 4,
     }
     return settings.model_copy(update={**quick, **changes})
+
+
+def look_often(patch: pytest.MonkeyPatch) -> None:
+    """Let the workers of this process look for due rows ten times a second instead of once."""
+    patch.setattr(due, "POLL_S", WORKERS_LOOK_S)
+    patch.setattr(worker, "POLL_S", WORKERS_LOOK_S)
 
 
 async def until(

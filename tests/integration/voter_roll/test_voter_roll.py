@@ -21,7 +21,7 @@ from rollbook.backends.database import connect, queries
 from rollbook.errors import ServiceUnavailableError
 from rollbook.model import RESULTS, Role
 from rollbook.pipeline.verify import Verification
-from rollbook.service.due import POLL_S
+from rollbook.service import due
 from rollbook.service.system import open_system
 from rollbook.uploads import control, lookup
 from rollbook.voter_roll import reconciler
@@ -400,17 +400,18 @@ async def test_a_probe_that_finds_nobody_to_ask_about_is_still_to_be_made(
 
 
 async def test_a_worker_without_a_due_question_waits_for_the_next_one_and_a_second_at_most(
-    settings: Settings, roll_url: str
+    settings: Settings, roll_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(due, "POLL_S", 1.0)
     settings = asking(settings, roll_url)
     add = "INSERT INTO voter_roll_questions (id_number, upload_ordinal, row_number, due_at)"
     add += " VALUES (%s, 1, 2, now() + make_interval(secs => %s))"
     async with open_system(settings) as system:
         worker = VerificationWorker(system, write_report=Slots(settings).write_report)
-        assert await worker._claim() == POLL_S
+        assert await worker._claim() == 1.0
         with connect(settings.database_address) as connection:
             connection.execute(add, (id_number(4), 3600))
-        assert await worker._claim() == POLL_S
+        assert await worker._claim() == 1.0
         with connect(settings.database_address) as connection:
             connection.execute(add, (id_number(5), 0.5))
         pause_s = await worker._claim()

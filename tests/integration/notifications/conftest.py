@@ -1,0 +1,13 @@
+"""Workers that look for due rows often: almost every test waits for a look."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.integration.voter_roll.rolls import look_often
+
+
+@pytest.fixture(autouse=True)
+def frequent_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorten the pause between two looks for the tests of notifications."""
+    look_often(monkeypatch)
