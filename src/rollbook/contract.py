@@ -71,9 +71,14 @@ class Who(BaseModel):
     province: str | None
     municipality: str | None
     time_zone: str = Field(description="In which the page and mails give times, by its IANA name.")
+    lacks_second_factor: bool = Field(
+        default=False,
+        description="The role needs a second factor and the account has none: until it is set up, "
+        "other calls are refused.",
+    )
 
     @classmethod
-    def of(cls, user: User, time_zone: str) -> Who:
+    def of(cls, user: User, time_zone: str, *, lacks_second_factor: bool = False) -> Who:
         """The account of a user, and the setting of that name."""
         return cls(
             id=user.id,
@@ -83,6 +88,7 @@ class Who(BaseModel):
             province=user.scope.province,
             municipality=user.scope.municipality,
             time_zone=time_zone,
+            lacks_second_factor=lacks_second_factor,
         )
 
 

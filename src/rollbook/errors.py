@@ -109,8 +109,20 @@ class NotAuthenticatedError(
     """No token, or one that is wrong, expired or of a disabled user."""
 
 
+class SecondFactorNeededError(
+    NotAuthenticatedError, code="second_factor_needed", title="A code is needed"
+):
+    """The password is right, and the account has a second factor besides."""
+
+
 class NotAllowedError(RollbookError, code="not_allowed", status=403, title="Not allowed"):
     """The user's role may not use this function."""
+
+
+class SecondFactorRequiredError(
+    NotAllowedError, code="second_factor_required", title="Set up a second factor"
+):
+    """The role needs a second factor, and the account has none yet."""
 
 
 class KeyScopeError(NotAllowedError, code="key_scope", title="The key may not do this"):

@@ -146,6 +146,10 @@ class User:
         )
 
 
+#: How a session began. ``command``: with shell access to the installation's machine.
+Via = Literal["password", "provider", "command"]
+
+
 @dataclass(frozen=True, slots=True)
 class Session:
     """A user with the expiry time of the token or key."""
@@ -158,6 +162,10 @@ class Session:
     expires: dt.datetime
     #: Of a key; None: a person's session, which may do all that the role may.
     scopes: frozenset[str] | None = None
+    #: How the person signed in.
+    via: Via = "password"
+    #: The role needs a second factor and the account has none: it can only be set up.
+    lacks_second_factor: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyotp
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import FilePayload, Page, Route, expect
@@ -15,6 +16,7 @@ from rollbook import clock
 from rollbook.api.monitor import WatcherState
 from rollbook.contract import VoterRollStanding
 from rollbook.voter_roll.outlook import Outlook
+from tests.conftest import PASSWORD
 from tests.files import HEADERS, csv_file, member, members
 from tests.page.conftest import NARROW, WIDE, sign_in
 from tests.page.site import ETHEKWINI, GAUTENG, OPERATOR, Site
@@ -282,6 +284,98 @@ def test_a_person_is_invited_by_a_link_changed_reset_and_closed(
     expect(invited.get_by_role("heading", name="Sign in")).to_be_visible()
     line.get_by_role("button", name="Open again").click()
     expect(line).to_contain_text("Active")
+    assert found == []
+
+
+def set_up_second_factor(page: Page, keep: Callable[[str], None]) -> list[str]:
+    """Set up a second factor, with a wrong password and a wrong code first; the recovery codes."""
+    page.get_by_role("button", name="Set up a second factor").click()
+    page.get_by_label("Your password").fill("wrong")
+    page.get_by_role("button", name="Set up a second factor").click()
+    expect(page.get_by_role("alert")).to_contain_text("password is wrong")
+    page.get_by_label("Your password").fill(PASSWORD)
+    page.get_by_role("button", name="Set up a second factor").click()
+    expect(page.get_by_role("img", name="QR code")).to_be_visible()
+    secret = page.locator("code.code").inner_text().replace(" ", "")
+    keep("factor-image")
+    page.get_by_label("The code that the app shows now").fill("000000")
+    page.get_by_role("button", name="Switch it on").click()
+    expect(page.get_by_role("alert")).to_contain_text("The code doesn't fit")
+    page.get_by_label("The code that the app shows now").fill(pyotp.TOTP(secret).now())
+    page.get_by_role("button", name="Switch it on").click()
+    expect(page.get_by_role("heading", name="Your recovery codes")).to_be_focused()
+    codes = page.locator(".codes li").all_inner_texts()
+    assert len(codes) == 10
+    keep("factor-codes")
+    page.get_by_role("button", name="I have copied it").click()
+    return codes
+
+
+def reset_second_factor(admin: Page, email: str, keep: Callable[[str], None]) -> None:
+    """Reset a person's second factor as who manages the account."""
+    go(admin, "who/accounts")
+    admin.get_by_role("searchbox").fill(email)
+    admin.get_by_role("button", name="Reset second factor").click()
+    keep("accounts-factor")
+    admin.get_by_role("dialog").get_by_role("button", name="Reset second factor").click()
+    expect(admin.locator(".note")).to_have_text(re.compile("The second factor is removed"))
+
+
+@LOOKS
+def test_a_second_factor_is_set_up_asked_for_and_reset(
+    open_page: OpenPage, site: Site, scheme: str, size: str
+) -> None:
+    """As the page of a role that needs one, which begins with setting it up."""
+    found: list[str] = []
+    email = f"busi.{scheme}.{size}@example.org"
+    role = {"role": "municipality_admin", "province": "GP", "municipality": "Emfuleni"}
+    with site.api() as api:
+        made = api.post("/users", json={"email": email, **role}).json()["data"]["invitation"]
+        token = made["address"].rpartition("/")[2]
+        api.post("/auth/link/password", json={"token": token, "password": PASSWORD})
+    page = open_page(None, scheme=scheme, size=SIZES[size])
+
+    def keep(view: str, of: Page = page) -> None:
+        found.extend(flaws(of, f"{view}-{size}-{scheme}"))
+
+    def lacking(route: Route) -> None:
+        answer = route.fetch()
+        body = answer.json()
+        body["data"]["user"]["lacks_second_factor"] = True
+        route.fulfill(response=answer, json=body)
+
+    page.route("**/auth/login", lacking, times=1)
+    sign_in(page, email, wait=False)
+    expect(page.get_by_text("Your role needs a second factor")).to_be_visible()
+    expect(page.get_by_role("navigation").get_by_role("link")).to_have_count(0)
+    keep("factor-needed")
+    codes = set_up_second_factor(page, keep)
+    # Everything is open now.
+    go(page, "who")
+    expect(page.get_by_role("heading", name="Where you are signed in")).to_be_visible()
+    expect(page.get_by_text("Recovery codes left: 10")).to_be_visible()
+    keep("who-sessions")
+
+    other = open_page(None, scheme=scheme, size=SIZES[size])
+    sign_in(other, email, wait=False)
+    expect(other.get_by_label("Code")).to_be_focused()
+    keep("sign-in-code", other)
+    other.get_by_label("Code").fill("abcdef")
+    other.get_by_role("button", name="Sign in").click()
+    expect(other.get_by_role("alert")).to_contain_text("The code is wrong")
+    other.get_by_label("Code").fill(codes[0])
+    other.get_by_role("button", name="Sign in").click()
+    expect(other.get_by_role("link", name="Your account")).to_be_visible()
+    page.reload()
+    page.get_by_role("button", name="End this session").click()
+    expect(page.locator(".note")).to_have_text(re.compile("The session is ended"))
+    expect(page.get_by_role("button", name="End this session")).to_have_count(0)
+    other.reload()
+    expect(other.get_by_role("heading", name="Sign in")).to_be_visible()
+
+    admin = open_page(GAUTENG, scheme=scheme, size=SIZES[size])
+    reset_second_factor(admin, email, lambda view: keep(view, admin))
+    sign_in(other, email)
     assert found == []
 
 

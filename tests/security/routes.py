@@ -63,6 +63,21 @@ RULES: dict[tuple[str, str], Rule] = {
     ("POST", "/api/v1/auth/password"): _for(
         "signed_in", 422, 429, json={"current_password": "no", "new_password": "eight odd pelicans"}
     ),
+    ("GET", "/api/v1/auth/sessions"): _for("signed_in"),
+    # tests/security/test_second_factor.py tries those of others.
+    ("DELETE", "/api/v1/auth/sessions/{session_id}"): _for("signed_in", 404),
+    ("GET", "/api/v1/auth/second-factor"): _for("signed_in"),
+    # As for the password above.
+    ("POST", "/api/v1/auth/second-factor"): _for(
+        "signed_in", 422, 429, json={"current_password": "no"}
+    ),
+    ("POST", "/api/v1/auth/second-factor/confirm"): _for("signed_in", 409, json={"code": "1"}),
+    ("POST", "/api/v1/auth/second-factor/recovery-codes"): _for(
+        "signed_in", 422, 429, json={"current_password": "no"}
+    ),
+    ("POST", "/api/v1/auth/second-factor/off"): _for(
+        "signed_in", 422, 429, json={"current_password": "no"}
+    ),
     ("GET", "/api/v1/keys"): _for("signed_in"),
     ("POST", "/api/v1/keys"): _for(
         "signed_in", 201, 409, json={"name": "a program", "scopes": ["read"]}
@@ -81,6 +96,7 @@ RULES: dict[tuple[str, str], Rule] = {
     ("PATCH", "/api/v1/users/{user_id}"): _for("signed_in", 404, json={"version": 1}),
     ("DELETE", "/api/v1/users/{user_id}"): _for("signed_in", 404),
     ("POST", "/api/v1/users/{user_id}/reset"): _for("signed_in", 404),
+    ("DELETE", "/api/v1/users/{user_id}/second-factor"): _for("signed_in", 404),
     ("GET", "/api/v1/offices"): _for("signed_in", params={"page_size": 500}),
     ("GET", "/api/v1/webhooks"): _for("signed_in"),
     ("POST", "/api/v1/webhooks"): _for(

@@ -71,7 +71,8 @@ def ask(client: httpx.Client, route: Route, job_id: str = "") -> httpx.Response:
     for name, value in (
         ("{job_id}", job_id), ("{version}", "0"), ("{name:path}", "app.js"), ("{name}", "begin.js"),
         ("{mapping_id}", str(UUID(int=0))), ("{member_id}", str(UUID(int=0))),
-        ("{key_id}", str(UUID(int=0))), ("{user_id}", str(UUID(int=0))),
+        ("{key_id}", str(UUID(int=0))), ("{session_id}", str(UUID(int=0))),
+        ("{user_id}", str(UUID(int=0))),
         ("{webhook_id}", str(UUID(int=0))), ("{delivery_id}", f"msg_{'0' * 32}"),
         ("{check_id}", str(UUID(int=0))), ("{alias_id}", str(UUID(int=0))),
         ("{file_id}", str(UUID(int=0))), ("{receipt_id}", str(UUID(int=0))),

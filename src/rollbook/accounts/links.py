@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from rollbook import clock
-from rollbook.accounts import audit, failed_sign_ins, passwords, users
+from rollbook.accounts import audit, failed_sign_ins, passwords, second_factor, users
 from rollbook.backends.database import fetch_one, queries
 from rollbook.errors import NotFoundError
 from rollbook.model import User
@@ -81,7 +81,9 @@ async def opened(pool: Pool, token: str) -> Opened:
     return Opened(User.from_row(row), row["link_kind"], row["link_expires_at"])
 
 
-async def use(pool: Pool, settings: Settings, token: str, password: str) -> tuple[str, User]:
+async def use(
+    pool: Pool, settings: Settings, token: str, password: str, code: str | None = None
+) -> tuple[str, User]:
     """Give the link's account this password; returns a token with which the person is signed in.
 
     Sessions that the account has end. A refused password leaves the link as it is.
@@ -89,9 +91,11 @@ async def use(pool: Pool, settings: Settings, token: str, password: str) -> tupl
     Raises:
         NotFoundError: the link isn't good, or was used a moment before.
         InvalidRequestError: the password is refused.
+        What ``second_factor.verify`` raises: a link replaces a password, and no second factor.
     """
     known = (await opened(pool, token)).user
     await passwords.check(password, known, strength=settings.password_strength)
+    await second_factor.verify(pool, settings, known, code)
     hashed = await passwords.hash_of(password)
     async with pool.connection() as connection:
         await connection.execute(_SQL["lock"], {"id": known.id})

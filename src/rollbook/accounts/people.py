@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID, uuid4
 
 from rollbook import clock, places
-from rollbook.accounts import audit, links, passwords
+from rollbook.accounts import audit, links, passwords, second_factor
 from rollbook.accounts.users import SIGN_IN_AGAIN, is_address, place_of
 from rollbook.backends.database import fetch_one, fetch_page, lock, queries
 from rollbook.errors import (
@@ -188,6 +188,20 @@ async def reset(pool: Pool, settings: Settings, by: User, user_id: UUID) -> tupl
         link = await links.make(connection, settings, user_id, kind=kind, by=by)
         await audit.record(connection, "user_reset", who=by, about=row["email"])
     return await _one(pool, by, user_id), link
+
+
+async def reset_second_factor(pool: Pool, by: User, user_id: UUID) -> Row:
+    """Remove the second factor of an account whose person has lost it.
+
+    Raises:
+        NotFoundError: there is no such account in the administrator's scope.
+        NotAllowedError: they may not manage it.
+        ConflictError: it has none.
+    """
+    async with pool.connection() as connection:
+        by, row = await _changing(connection, by, user_id, None)
+        await second_factor.reset(connection, User.from_row(row), by=by)
+    return await _one(pool, by, user_id)
 
 
 async def _changing(

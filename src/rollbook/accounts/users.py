@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 from uuid import UUID, uuid4
 
 from rollbook import clock, places
-from rollbook.accounts import audit, failed_sign_ins, passwords, tokens
+from rollbook.accounts import audit, failed_sign_ins, passwords, second_factor, tokens
 from rollbook.backends.database import fetch_all, fetch_one, queries
 from rollbook.errors import ConflictError, InvalidRequestError, NotAuthenticatedError, NotFoundError
-from rollbook.model import Role, Scope, Session, User
+from rollbook.model import Role, Scope, Session, User, Via
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -169,6 +169,20 @@ async def set_role(
     await _change(pool, "set_role", parameters, act="user_role", by=by)
 
 
+async def reset_second_factor(pool: Pool, email: str, *, by: User | None = None) -> None:
+    """Remove the second factor of somebody who has lost it.
+
+    Raises:
+        NotFoundError: there is no such account.
+        ConflictError: it has no second factor.
+    """
+    async with pool.connection() as connection:
+        row = await fetch_one(connection, _SQL["by_email"], {"email": email})
+        if row is None or row["is_system"]:
+            raise _unknown(email)
+        await second_factor.reset(connection, User.from_row(row), by=by)
+
+
 async def disable(pool: Pool, email: str, *, by: User | None = None) -> None:
     """Close an account; its uploads stay, and those that wait are left to an operator's decision.
 
@@ -186,26 +200,31 @@ async def found(pool: Pool, user_id: UUID) -> tuple[User, bool]:
     return User.from_row(row), row["disabled_at"] is None
 
 
-async def sign_in(pool: Pool, settings: Settings, email: str, password: str) -> tuple[str, User]:
-    """Check a password and issue a token.
+async def sign_in(
+    pool: Pool, settings: Settings, email: str, password: str, code: str | None = None
+) -> tuple[str, User]:
+    """Check a password, and a code where the account has a second factor, and issue a token.
 
     Raises:
         NotAuthenticatedError: the same for an unknown address, a wrong password and a closed
-        account, so that addresses can't be probed.
+        account, so that addresses can't be probed; or the code is wrong.
+        SecondFactorNeededError: the password is right, and no code was given.
         TooManySignInsError: too many have failed shortly before.
     """
     # Before the password is checked: a change of it meanwhile ends this session too.
     begun = clock.now()
     user, tokens_from = await _verified(pool, settings, email, password)
-    await audit.record(pool, "sign_in", who=user)
+    about = await second_factor.verify(pool, settings, user, code)
+    await audit.record(pool, "sign_in", who=user, about=about or None)
     return issue_token(settings, user, begun=max(begun, tokens_from)), user
 
 
 async def begin_session(pool: Pool, settings: Settings, user: User) -> str:
-    """Issue a token to a user whose identity another service has just checked."""
+    """Issue a token to a user whose identity the sign-in provider has just checked."""
     row = await fetch_one(pool, _SQL["by_id"], {"id": user.id})
     assert row is not None, "accounts are closed and never deleted"
-    return issue_token(settings, user, begun=max(clock.now(), row["tokens_from"]))
+    begun = max(clock.now(), row["tokens_from"])
+    return issue_token(settings, user, begun=begun, via="provider")
 
 
 async def change_password(
@@ -219,12 +238,22 @@ async def change_password(
         new one is refused.
     """
     await passwords.check(new, user, strength=settings.password_strength)
-    try:
-        await _verified(pool, settings, user.email, current)
-    except NotAuthenticatedError:
-        raise InvalidRequestError("Your current password is wrong. Nothing was changed.") from None
+    await confirm_password(pool, settings, user, current)
     await _store_password(pool, user.email, new, by=user)
     return issue_token(settings, user)
+
+
+async def confirm_password(pool: Pool, settings: Settings, user: User, password: str) -> None:
+    """Check the password of somebody who is signed in.
+
+    Raises:
+        TooManySignInsError: too many sign-ins have failed shortly before.
+        InvalidRequestError: it is wrong, which counts as a failed sign-in.
+    """
+    try:
+        await _verified(pool, settings, user.email, password)
+    except NotAuthenticatedError:
+        raise InvalidRequestError("Your current password is wrong. Nothing was changed.") from None
 
 
 async def _verified(
@@ -264,11 +293,12 @@ def issue_token(
     *,
     renews: Session | None = None,
     begun: dt.datetime | None = None,
+    via: Via = "password",
 ) -> str:
     """A signed token that names the user and the session, but no rights.
 
     It continues the session ``renews``, or begins a new one. ``begun`` is when the sign-in began,
-    by default now.
+    by default now; ``via`` is how the person signed in, and stays when a session is renewed.
     """
     now = clock.now()
     begun = renews.begun if renews else begun or now
@@ -276,6 +306,7 @@ def issue_token(
         "sub": str(user.id),
         "sid": str(renews.id if renews else uuid4()),
         "auth_time": begun.timestamp(),
+        "via": renews.via if renews else via,
     }
     until = min(
         now + dt.timedelta(minutes=settings.token_lifetime_min),
@@ -310,7 +341,18 @@ async def session(pool: Pool, settings: Settings, token: str) -> Session:
     row = await fetch_one(pool, _SQL["by_session"], ids)
     if not _is_good(row, begun):
         raise NotAuthenticatedError(SIGN_IN_AGAIN)
-    return Session(ids["session"], User.from_row(row), begun, issued, expires)
+    user = User.from_row(row)
+    via: Via = claims.get("via", "password")  # a token of an older version doesn't say it
+    needs_one = via == "password" and settings.needs_second_factor(user.role)
+    return Session(
+        ids["session"],
+        user,
+        begun,
+        issued,
+        expires,
+        via=via,
+        lacks_second_factor=needs_one and not row["has_second_factor"],
+    )
 
 
 async def changed(pool: Pool, sessions: Collection[Session]) -> set[Session]:

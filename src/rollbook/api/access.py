@@ -13,8 +13,9 @@ from starlette.requests import HTTPConnection
 from rollbook.accounts import audit, sessions, users
 from rollbook.api import scopes
 from rollbook.api.limits import RequestLimits
+from rollbook.api.requests import route_of
 from rollbook.contract import Problem
-from rollbook.errors import NotAllowedError, NotAuthenticatedError
+from rollbook.errors import NotAllowedError, NotAuthenticatedError, SecondFactorRequiredError
 from rollbook.model import Session, User
 from rollbook.service.system import System
 from rollbook.uploads.forecast import Forecaster
@@ -25,6 +26,18 @@ if TYPE_CHECKING:
 bearer = HTTPBearer(
     auto_error=False,
     description="The token that /auth/login answers with, or a key for programs (rbk_...).",
+)
+
+
+#: What an account can do that needs a second factor and has none.
+_OPEN_TO_SET_IT_UP = frozenset(
+    {
+        "/api/v1/auth/me",
+        "/api/v1/auth/renew",
+        "/api/v1/auth/logout",
+        "/api/v1/auth/second-factor",
+        "/api/v1/auth/second-factor/confirm",
+    }
 )
 
 
@@ -55,9 +68,15 @@ async def admitted(connection: HTTPConnection, system: System, credential: str) 
         NotAuthenticatedError: the token or key is invalid.
         TooManyRequestsError: the user or the office has made too many requests.
         KeyScopeError: the key's scopes don't open the route.
+        SecondFactorRequiredError: the role needs one, and the account has none.
     """
     session = await sessions.session(system.pool, system.settings, credential)
     await the_limits(connection).count(session.user)
+    if session.lacks_second_factor and route_of(connection.scope) not in _OPEN_TO_SET_IT_UP:
+        raise SecondFactorRequiredError(
+            "Your role needs a second factor. Set it up first, under 'Your account'; until then "
+            "nothing else is open to you."
+        )
     if session.scopes is not None:
         async with audit.refusals(system.pool, "key_use", who=session.user):
             scopes.check(connection, session)

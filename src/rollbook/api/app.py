@@ -35,6 +35,7 @@ from rollbook.api import (
     problems,
     queue,
     reports,
+    second_factor,
     statistics,
     undo,
     uploads,
@@ -194,6 +195,7 @@ def _router() -> APIRouter:
     base = APIRouter(prefix=BASE)
     for part in (
         auth.router,
+        second_factor.router,
         oidc.router,
         uploads.router,
         statistics.router,

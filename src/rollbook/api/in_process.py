@@ -50,8 +50,9 @@ async def client_of(settings: Settings, *, email: str | None) -> AsyncIterator[h
         await system.pool.wait(timeout=DATABASE_S)
         equip(app, system)
         user = await users.acting(system.pool, email)
+        token = users.issue_token(own, user, via="command")
         headers = {
-            "Authorization": f"Bearer {users.issue_token(own, user)}",
+            "Authorization": f"Bearer {token}",
             "User-Agent": origin.agent or "",
         }
         async with httpx.AsyncClient(

@@ -162,7 +162,7 @@ async def token(
     user = await provider_accounts.signed_in(system.pool, settings, UUID(ended["user"]))
     _delete_cookie(response, settings, ENDED)
     made = await users.begin_session(system.pool, settings, user)
-    return Answer(message="Signed in.", data=await opened(system, made, user))
+    return Answer(message="Signed in.", data=await opened(system, made))
 
 
 async def _begun(request: Request, settings: Settings, state: str | None) -> dict[str, Any]:

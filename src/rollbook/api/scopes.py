@@ -30,11 +30,19 @@ OPENS: Final[dict[tuple[str, str], Scopes]] = {
     ("POST", "/api/v1/auth/renew"): PEOPLE,
     ("POST", "/api/v1/auth/logout"): PEOPLE,
     ("POST", "/api/v1/auth/password"): PEOPLE,
+    ("GET", "/api/v1/auth/sessions"): PEOPLE,
+    ("DELETE", "/api/v1/auth/sessions/{session_id}"): PEOPLE,
+    ("GET", "/api/v1/auth/second-factor"): PEOPLE,
+    ("POST", "/api/v1/auth/second-factor"): PEOPLE,
+    ("POST", "/api/v1/auth/second-factor/confirm"): PEOPLE,
+    ("POST", "/api/v1/auth/second-factor/recovery-codes"): PEOPLE,
+    ("POST", "/api/v1/auth/second-factor/off"): PEOPLE,
     ("GET", "/api/v1/users"): PEOPLE,
     ("POST", "/api/v1/users"): PEOPLE,
     ("PATCH", "/api/v1/users/{user_id}"): PEOPLE,
     ("DELETE", "/api/v1/users/{user_id}"): PEOPLE,
     ("POST", "/api/v1/users/{user_id}/reset"): PEOPLE,
+    ("DELETE", "/api/v1/users/{user_id}/second-factor"): PEOPLE,
     ("GET", "/api/v1/offices"): PEOPLE,
     ("GET", "/api/v1/webhooks"): READ,
     ("POST", "/api/v1/webhooks"): OPERATE,
@@ -85,6 +93,7 @@ OPENS: Final[dict[tuple[str, str], Scopes]] = {
     ("WEBSOCKET", f"{_UPLOADS}/ws"): READ,
     # --- members
     ("GET", "/api/v1/members"): MEMBERS,
+    ("GET", "/api/v1/members/fields"): MEMBERS,
     ("POST", "/api/v1/members/search"): MEMBERS,
     ("GET", "/api/v1/members/{member_id:uuid}"): MEMBERS,
     ("POST", "/api/v1/members/{member_id}/id-number"): MEMBERS,
@@ -138,8 +147,10 @@ def check(connection: HTTPConnection, session: Session) -> None:
     """
     given = session.scopes or frozenset()
     method = connection.scope.get("method", "WEBSOCKET")
-    route = ("GET" if method == "HEAD" else method, route_of(connection.scope))
-    opening = _ALL.get(route, PEOPLE)
+    path = route_of(connection.scope)
+    opening = _ALL.get((method, path))
+    if opening is None:  # what answers GET answers HEAD
+        opening = _ALL.get(("GET" if method == "HEAD" else method, path), PEOPLE)
     if opening & given:
         return
     if not opening:

@@ -6,7 +6,7 @@ import datetime as dt
 from typing import Annotated, Literal
 from uuid import UUID
 
-from fastapi import Query
+from fastapi import Body, Query
 from pydantic import BaseModel, BeforeValidator, Field
 
 from rollbook.accounts import offices, people
@@ -15,8 +15,11 @@ from rollbook.accounts.offices import SHOWN
 from rollbook.accounts.people import State
 from rollbook.api.access import SystemParam, UserParam, audited, routes
 from rollbook.api.pages import PageParam, PageSizeParam, listed
+from rollbook.backends.database import Row
 from rollbook.contract import Answer, Page
-from rollbook.model import Role, Scope
+from rollbook.model import Role, Scope, User
+from rollbook.notifications import invitation
+from rollbook.service.system import System
 
 router = routes("/users", "accounts", 401, 403)
 of_offices = routes("/offices", "accounts", 401)
@@ -40,6 +43,15 @@ class NewAccount(BaseModel, strict=True):
     province: Text | None = Field(None, description="A code or a name; default: yours.")
     municipality: Text | None = Field(None, description="A name of the register; default: yours.")
     name: Text = Field("", description="The person's name.")
+    by_mail: bool | None = Field(
+        None, description="Mail the link to the person; default: where mail is configured."
+    )
+
+
+class NewLink(BaseModel, strict=True):
+    """How a new link reaches its person."""
+
+    by_mail: bool = Field(default=False, description="Mail the link to the account's address.")
 
 
 class AccountChange(BaseModel, strict=True):
@@ -67,6 +79,7 @@ class Account(BaseModel):
     closed_at: dt.datetime | None
     link_kind: Kind | None = Field(description="Of the link that is out.")
     link_expires_at: dt.datetime | None
+    has_second_factor: bool = Field(description="Signing in takes a code besides the password.")
     is_of_provider: bool = Field(description="Its role comes from the sign-in provider.")
     may_change: bool = Field(description="Whether you manage it.")
 
@@ -79,17 +92,35 @@ class OneTimeLink(BaseModel):
     )
     kind: Kind
     expires_at: dt.datetime
-
-    @classmethod
-    def of(cls, link: Link) -> OneTimeLink:
-        """The link that was made."""
-        return cls(address=link.address, kind=link.kind, expires_at=link.expires_at)
+    is_mailed: bool = Field(description="The mail server has accepted it for the person.")
+    mail_error: str | None = Field(description="Why it was not mailed; null: nobody asked for it.")
 
 
 class InvitedAccount(Account):
     """An account with the link that was just made."""
 
     invitation: OneTimeLink
+
+
+async def _with_link(
+    system: System, by: User, row: Row, link: Link, *, by_mail: bool
+) -> InvitedAccount:
+    """The account with its link, which is mailed where that is wanted."""
+    error = await invitation.send(system, by, row["email"], link) if by_mail else None
+    shown = OneTimeLink(
+        address=link.address,
+        kind=link.kind,
+        expires_at=link.expires_at,
+        is_mailed=by_mail and error is None,
+        mail_error=error,
+    )
+    return InvitedAccount.model_validate({**row, "invitation": shown})
+
+
+def _said(made: InvitedAccount) -> str:
+    if made.invitation.is_mailed:
+        return f"The link was mailed to {made.email}. Here it is shown this once."
+    return "Send the link to its person: it is shown this once."
 
 
 class OfficePerson(BaseModel):
@@ -155,10 +186,9 @@ async def add_user(
         place=Scope(body.province or None, body.municipality or None),
         name=body.name.strip(),
     )
-    return Answer(
-        message="The account is added. Send the link to its person: it is shown this once.",
-        data=InvitedAccount.model_validate({**row, "invitation": OneTimeLink.of(link)}),
-    )
+    by_mail = invitation.is_possible(system.settings) if body.by_mail is None else body.by_mail
+    made = await _with_link(system, user, row, link, by_mail=by_mail)
+    return Answer(message=f"The account is added. {_said(made)}", data=made)
 
 
 @router.patch("/{user_id}", **audited("user_role", 404, 409))
@@ -193,12 +223,28 @@ async def close_user(
 
 
 @router.post("/{user_id}/reset", **audited("user_reset", 404, 409))
-async def reset_user(user_id: UUID, system: SystemParam, user: UserParam) -> Answer[InvitedAccount]:
+async def reset_user(
+    user_id: UUID,
+    system: SystemParam,
+    user: UserParam,
+    body: Annotated[NewLink | None, Body()] = None,
+) -> Answer[InvitedAccount]:
     """Make a new one-time link; until it is used, the present password stays good."""
     row, link = await people.reset(system.pool, system.settings, user, user_id)
+    made = await _with_link(system, user, row, link, by_mail=body is not None and body.by_mail)
+    return Answer(message=f"A former link has ended. {_said(made)}", data=made)
+
+
+@router.delete("/{user_id}/second-factor", **audited("second_factor_reset", 404, 409))
+async def reset_second_factor(
+    user_id: UUID, system: SystemParam, user: UserParam
+) -> Answer[Account]:
+    """Remove the second factor of a person who has lost it; the password stays."""
+    row = await people.reset_second_factor(system.pool, user, user_id)
     return Answer(
-        message="Send the link to the person: it is shown this once, and a former one has ended.",
-        data=InvitedAccount.model_validate({**row, "invitation": OneTimeLink.of(link)}),
+        message="The second factor is removed. The person signs in with the password, and can set "
+        "up another.",
+        data=Account.model_validate(row),
     )
 
 

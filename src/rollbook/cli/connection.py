@@ -26,7 +26,7 @@ from rollbook.cli.addresses import is_this_machine
 from rollbook.cli.credentials import SignIn
 from rollbook.cli.failures import OtherVersionError
 from rollbook.cli.output import err
-from rollbook.errors import NotAuthenticatedError, RollbookError
+from rollbook.errors import NotAuthenticatedError, RollbookError, SecondFactorNeededError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -279,6 +279,7 @@ class Connection:
         """The data of a success.
 
         Raises:
+            SecondFactorNeededError: a sign-in needs a code besides the password.
             NotAuthenticatedError: nobody is signed in, or the sign-in has ended.
             RefusedError: any other failure.
             NotRollbookError: something else answers at this address.
@@ -295,9 +296,11 @@ class Connection:
         if response.is_success:
             return Answer(str(body["message"]), body["data"])
         detail = str(body["detail"])
+        kind = str(body.get("type", "")).rpartition(":")[2] or "refused"
+        if kind == SecondFactorNeededError.code:
+            raise SecondFactorNeededError(detail)
         if response.status_code == httpx.codes.UNAUTHORIZED and self.server is not None:
             raise NotAuthenticatedError(self._sign_in_again(detail))
-        kind = str(body.get("type", "")).rpartition(":")[2] or "refused"
         if response.status_code == httpx.codes.NOT_FOUND and detail == "Not Found":
             raise OtherVersionError("The server doesn't know this function.", server=self.server)
         raise RefusedError(detail, status=response.status_code, code=kind)

@@ -21,6 +21,7 @@ from rollbook.errors import (
     InvalidRequestError,
     NotAuthenticatedError,
     RollbookError,
+    SecondFactorNeededError,
 )
 
 SERVER_HELP = "The server's address."
@@ -70,7 +71,11 @@ def login(
 async def _sign_in(server: str, email: str, password: str) -> SignIn:
     async with connected(server, None) as connection:
         body = {"email": email, "password": password}
-        signed_in = (await connection.post("/auth/login", body)).data
+        try:
+            signed_in = (await connection.post("/auth/login", body)).data
+        except SecondFactorNeededError:
+            code = await asyncio.to_thread(_asked, "Code of your authenticator app", hidden=False)
+            signed_in = (await connection.post("/auth/login", {**body, "code": code})).data
         if (note := await other_version(connection)) is not None:
             err.print(f"[yellow]{escape(note)}[/]", soft_wrap=True)
         account = str(signed_in["user"]["email"])

@@ -108,6 +108,16 @@ def role(
 
 
 @app.command()
+def reset_second_factor(email: EmailArgument, *, as_json: JsonOption = False) -> None:
+    """Remove the second factor of a person who has lost it; the password stays."""
+    run("users", lambda system: users.reset_second_factor(system.pool, email))
+    if as_json:
+        print_json({"email": email, "second_factor": False})
+    else:
+        out.print(f"{escape(email)} signs in with the password only, and can set up another.")
+
+
+@app.command()
 def disable(email: EmailArgument, *, as_json: JsonOption = False) -> None:
     """Close an account; its uploads stay."""
     run("users", lambda system: users.disable(system.pool, email))

@@ -5,13 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings
 
-from rollbook.config.values import Positive
-
-#: The roles, as ``model.Role`` names them.
-_ROLES = frozenset({"super_admin", "national_admin", "province_admin", "municipality_admin"})
+from rollbook.config.values import Positive, known_roles, split
 
 
 class MemberSettings(BaseSettings):
@@ -20,7 +17,7 @@ class MemberSettings(BaseSettings):
     #: A TOML file of the organisation's own fields, and of its own rules on built-in ones.
     fields_file: Path | None = None
     #: Roles that may open a member's whole ID number, comma-separated; each time is audited.
-    id_number_roles: str = "super_admin,national_admin"
+    id_number_roles: Annotated[str, AfterValidator(known_roles)] = "super_admin,national_admin"
     #: Members that a search counts and pages through; more are reported as "more than".
     members_most_found: Positive = 10_000
     #: Seconds that PostgreSQL gets for a search.
@@ -34,18 +31,6 @@ class MemberSettings(BaseSettings):
     #: Seconds between two looks for members who are to be indexed.
     members_index_interval_s: Annotated[float, Field(gt=0)] = 2
 
-    @field_validator("id_number_roles")
-    @classmethod
-    def _known_roles(cls, text: str) -> str:
-        for name in _split(text):
-            if name not in _ROLES:
-                raise ValueError(f"{name!r} is no role; the roles are {', '.join(sorted(_ROLES))}")
-        return text
-
     def may_open_id_numbers(self, role: str) -> bool:
         """Whether users of this role may open whole ID numbers."""
-        return role in _split(self.id_number_roles)
-
-
-def _split(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
+        return role in split(self.id_number_roles)

@@ -18,7 +18,7 @@ from rollbook.config.bounds import BoundSettings
 from rollbook.config.members import MemberSettings
 from rollbook.config.provider import ProviderSettings
 from rollbook.config.secret_files import SecretFiles
-from rollbook.config.values import Positive, known_identities, known_zone
+from rollbook.config.values import Positive, known_identities, known_roles, known_zone, split
 from rollbook.config.voter_roll import VoterRollSettings
 from rollbook.errors import ConfigurationError
 
@@ -99,6 +99,11 @@ class Settings(BoundSettings, MemberSettings, ProviderSettings, VoterRollSetting
     #: Seconds that the wait grows to, and minutes without a failure after which all is forgotten.
     sign_in_longest_wait_s: Positive = 15 * 60
     sign_in_forget_min: Positive = 60
+    #: Roles whose accounts need a second factor, comma-separated, such as
+    #: ``super_admin,national_admin``; without one they can only set it up.
+    second_factor_roles: Annotated[str, AfterValidator(known_roles)] = ""
+    #: Codes of an account that may be wrong before the next has to wait.
+    second_factor_failures: Positive = 5
     #: Hours for which the one-time link of an invitation is good, and of a reset password.
     invitation_h: Annotated[int, Field(gt=0, le=30 * 24)] = 72
     reset_link_h: Annotated[int, Field(gt=0, le=30 * 24)] = 24
@@ -277,6 +282,10 @@ class Settings(BoundSettings, MemberSettings, ProviderSettings, VoterRollSetting
             if parts.scheme not in {"http", "https"} or whole != origin:
                 raise ValueError(f"{origin!r} is not an origin such as https://members.example.org")
         return text
+
+    def needs_second_factor(self, role: str) -> bool:
+        """Whether accounts of this role need a second factor."""
+        return role in split(self.second_factor_roles)
 
     @property
     def origins(self) -> frozenset[str]:

@@ -9,6 +9,8 @@ from zoneinfo import ZoneInfo
 from pydantic import Field
 
 Positive = Annotated[int, Field(gt=0)]
+#: The roles, as ``model.Role`` names them.
+ROLES = frozenset({"super_admin", "national_admin", "province_admin", "municipality_admin"})
 
 
 def known_identities(text: str) -> str:
@@ -21,6 +23,23 @@ def known_identities(text: str) -> str:
     if not {"za_id"} <= kinds <= {"za_id", "passport"}:
         raise ValueError("the kinds are za_id, which is always one, and passport: za_id,passport")
     return ",".join(sorted(kinds, reverse=True))
+
+
+def known_roles(text: str) -> str:
+    """Names of roles, comma-separated.
+
+    Raises:
+        ValueError: there is no such role.
+    """
+    for name in split(text):
+        if name not in ROLES:
+            raise ValueError(f"{name!r} is no role; the roles are {', '.join(sorted(ROLES))}")
+    return text
+
+
+def split(text: str) -> list[str]:
+    """The parts of a comma-separated text."""
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def known_zone(name: str) -> str:

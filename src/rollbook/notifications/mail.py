@@ -50,9 +50,17 @@ async def send(settings: Settings, notification: Notification) -> None:
         NotificationRefusedError: the server refuses the recipient for good.
         NotificationError: the server refuses mail for now, is slow or can't be reached.
     """
-    message = compose(settings, notification)
+    await submit(settings, compose(settings, notification), timeout_s=patience_s(settings))
+
+
+async def submit(settings: Settings, message: EmailMessage, *, timeout_s: float) -> None:
+    """Hand a message to the mail server, within so many seconds.
+
+    Raises:
+        What ``send`` raises.
+    """
     try:
-        async with asyncio.timeout(patience_s(settings)):
+        async with asyncio.timeout(timeout_s):
             # smtplib blocks, so it gets a thread of its own.
             await anyio.to_thread.run_sync(_submit, settings, message, abandon_on_cancel=True)
     except TimeoutError:
@@ -88,7 +96,7 @@ def _submit(settings: Settings, message: EmailMessage | None) -> None:
         codes = [code for code, _ in error.recipients.values()]
         if all(code >= 500 for code in codes):
             raise NotificationRefusedError(
-                f"The mail server refuses the uploader's address ({codes[0]})."
+                f"The mail server refuses the recipient's address ({codes[0]})."
             ) from None
         raise NotificationError(f"The mail server accepts no mail now ({codes[0]}).") from None
     except smtplib.SMTPResponseException as error:
@@ -108,7 +116,6 @@ def compose(settings: Settings, notification: Notification) -> EmailMessage:
     Raises:
         NotificationRefusedError: the account's address is not a mail address.
     """
-    assert settings.smtp_from is not None
     subject, lines = _words(notification, settings.time_zone)
     if settings.public_url is not None:
         lines += ["", f"Details: {link(settings.public_url, notification)}"]
@@ -119,25 +126,36 @@ def compose(settings: Settings, notification: Notification) -> EmailMessage:
         "-- ",
         "Sent automatically by Rollbook.",
     ]
-    message = EmailMessage()
+    message = addressed(settings, notification.email, notification.id)
     message["Subject"] = subject
-    message["From"] = Address("Rollbook", addr_spec=settings.smtp_from)
-    message["To"] = _recipient(notification.email)
     message["Date"] = format_datetime(notification.ended_at)
-    domain = settings.smtp_from.rpartition("@")[2]
-    message["Message-ID"] = f"<{notification.id}@{domain}>"
-    # Suppresses automatic replies (RFC 3834).
-    message["Auto-Submitted"] = "auto-generated"
     message.set_content("\n".join(lines) + "\n")
     return message
 
 
+def addressed(settings: Settings, email: str, message_id: str) -> EmailMessage:
+    """A mail without subject, date and text.
+
+    Raises:
+        NotificationRefusedError: the account's address is not a mail address.
+    """
+    assert settings.smtp_from is not None
+    message = EmailMessage()
+    message["From"] = Address("Rollbook", addr_spec=settings.smtp_from)
+    message["To"] = _recipient(email)
+    domain = settings.smtp_from.rpartition("@")[2]
+    message["Message-ID"] = f"<{message_id}@{domain}>"
+    # Suppresses automatic replies (RFC 3834).
+    message["Auto-Submitted"] = "auto-generated"
+    return message
+
+
 def _recipient(email: str) -> Address:
-    """The uploader's address; ``Address`` refuses line breaks, which would add a header."""
+    """The recipient's address; ``Address`` refuses line breaks, which would add a header."""
     try:
         return Address(addr_spec=email)
     except (ValueError, MessageError):
-        raise NotificationRefusedError("The uploader's address is not a mail address.") from None
+        raise NotificationRefusedError("The recipient's address is not a mail address.") from None
 
 
 def link(public_url: str, notification: Notification) -> str:

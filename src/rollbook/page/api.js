@@ -55,8 +55,8 @@ function keep(opened) {
   session.value = opened;
 }
 
-export async function signIn(email, password) {
-  const { data } = await request("POST", "auth/login", { body: { email, password }, anonymous: true });
+export async function signIn(email, password, code) {
+  const { data } = await request("POST", "auth/login", { body: { email, password, code }, anonymous: true });
   enter(data);
 }
 
@@ -84,8 +84,9 @@ export const openLink = async (token) =>
   (await request("POST", "auth/link", { body: { token }, anonymous: true })).data;
 
 /** Choose a password by a one-time link; the person is signed in, in place of who was. */
-export async function choosePassword(token, password) {
-  const { data } = await request("POST", "auth/link/password", { body: { token, password }, anonymous: true });
+export async function choosePassword(token, password, code) {
+  const body = { token, password, code };
+  const { data } = await request("POST", "auth/link/password", { body, anonymous: true });
   // The link is used: going back must not lead to it.
   history.replaceState(null, "", location.pathname);
   dispatchEvent(new HashChangeEvent("hashchange"));

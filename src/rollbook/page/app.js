@@ -47,7 +47,8 @@ function Frame() {
     parts: [name = "uploads", id, aspect],
   } = place.value;
   const shown = Object.entries(VIEWS).filter(
-    ([, { forOperators, isAside }]) => !isAside && (!forOperators || isOperator.value),
+    ([, { forOperators, isAside }]) =>
+      !isAside && (!forOperators || isOperator.value) && !user.value.lacks_second_factor,
   );
   useEffect(() => {
     loadOwnFields();
@@ -98,6 +99,7 @@ const titleOf = ([name = "uploads", id, aspect]) =>
   aspect === "fix" ? "fix.title" : TITLES[`${name}/${id}`] ?? VIEWS[name]?.title ?? "who.title";
 
 function view(name, id, aspect) {
+  if (user.value.lacks_second_factor) return html`<${Who} />`; // nothing else is open
   if (name === "uploads" && id && aspect === "fix") return html`<${Fix} key=${`${id} fix`} id=${id} />`;
   if (name === "uploads" && id) return html`<${OneUpload} key=${id} id=${id} />`;
   if (name === "members" && id) return html`<${OneMember} key=${id} id=${id} />`;

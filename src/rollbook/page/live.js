@@ -35,7 +35,8 @@ let failures = 0;
 let retryTimer = null;
 let wasLost = false;
 
-const sessionId = computed(() => session.value?.id);
+/** Nothing is heard before a second factor is set up, where the role needs one. */
+const sessionId = computed(() => (session.value?.user.lacks_second_factor ? undefined : session.value?.id));
 
 effect(() => {
   const isSignedIn = sessionId.value !== undefined;

@@ -2,6 +2,8 @@
 -- A page of people's accounts in the reader's scope: the open ones first.
 SELECT u.id AS user_id, u.email, u.name, u.role, u.province, u.municipality, u.version,
        u.created_at, u.disabled_at AS closed_at, u.oidc_issuer IS NOT NULL AS is_of_provider,
+       EXISTS (SELECT FROM second_factors AS f WHERE f.user_id = u.id AND f.secret IS NOT NULL)
+           AS has_second_factor,
        s.state, l.kind AS link_kind, l.expires_at AS link_expires_at, count(*) OVER () AS found
 FROM users AS u LEFT JOIN account_links AS l ON l.user_id = u.id,
     LATERAL (SELECT CASE WHEN u.disabled_at IS NOT NULL THEN 'closed'

@@ -15,7 +15,9 @@ SELECT * FROM users WHERE id = %(id)s;
 
 -- name: by_session
 -- The account of a token, unless the token's session was signed out.
-SELECT * FROM users
+SELECT users.*, EXISTS (SELECT FROM second_factors
+        WHERE user_id = users.id AND secret IS NOT NULL) AS has_second_factor
+FROM users
 WHERE id = %(id)s AND NOT EXISTS (SELECT FROM ended_sessions WHERE id = %(session)s);
 
 -- name: by_ids

@@ -222,7 +222,9 @@ async def test_every_route_is_open_to_its_scopes_and_to_no_other(
                     str(UUID(int=1)) if part.startswith("{") else part for part in path.split("/")
                 )
                 answer = await bearing(client, key).request(method, address)
-                refused = answer.status_code == 403 and answer.json()["type"].endswith(":key_scope")
+                # An answer to HEAD has no body.
+                kind = answer.json()["type"] if answer.is_error and answer.content else ":key_scope"
+                refused = answer.status_code == 403 and kind.endswith(":key_scope")
                 assert refused is not bool(scopes & opening), (method, path, scopes, answer.text)
                 assert answer.status_code not in {401, 429}
                 tried += 1

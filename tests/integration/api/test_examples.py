@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import jsonschema
+import pyotp
 import pytest
 
 from rollbook import clock, fields
-from rollbook.accounts import tokens
+from rollbook.accounts import second_factor, tokens, users
 from rollbook.accounts.users import issue_token
 from rollbook.api import oidc
 from rollbook.api.app import create_app
@@ -53,6 +54,12 @@ PLAIN = {
     "folder": "/srv/rollbook/inbox",
     "remote_address": "192.0.2.10",
 }
+#: Of a second factor.
+SECRET = {
+    "secret": "JBSWY3DPEHPK3PXP",
+    "address": "otpauth://totp/Rollbook:user%40example.org?secret=JBSWY3DPEHPK3PXP&issuer=Rollbook",
+    "qr": '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 45 45">...</svg>',
+}
 #: Of one row that is good, one whose number is wrong, and one that repeats the first.
 ROWS = [member(0), member(1, **{"ID Number": "8001015009088"}), member(0)]
 
@@ -83,7 +90,7 @@ class Scenario:
         address = f"{base}{path}"
         for name in (
             "job_id", "check_id", "mapping_id", "member_id", "key_id", "webhook_id", "delivery_id",
-            "file_id", "receipt_id", "user_id", "alias_id",
+            "file_id", "receipt_id", "user_id", "alias_id", "session_id",
         ):  # fmt: skip
             address = address.replace(f"{{{name}}}", str(request.pop(name, None)))
         answer = await self.api.request(method, address, **request)
@@ -106,6 +113,10 @@ def _plain(value: Any) -> Any:
         plain = PLAIN | {"name": "worker-1.example.org-4711"} if "pid" in value else PLAIN
         if "/#/link/" in str(value.get("address")):
             plain = plain | {"address": "http://127.0.0.1:8000/#/link/the-token"}
+        if "qr" in value:
+            plain = plain | SECRET
+        if "recovery_codes" in value:
+            plain = plain | {"recovery_codes": ["abcd-efgh-ijkl-mnop", "qrst-uvwx-yz23-4567"]}
         return {
             name: plain[name] if name in plain and inner else _plain(inner)
             for name, inner in value.items()
@@ -243,16 +254,9 @@ async def test_every_example_is_what_the_system_answers(
     async def through(job_id: str) -> None:
         await job_event(settings, job_id, "completed", "failed")
 
-    await call("POST /auth/login", json={"email": user.email, "password": PASSWORD})
-    for about in ("GET /auth/me", "GET /auth/oidc"):
-        await call(about)
-    await call("POST /auth/oidc/token", headers=_back_from_provider(settings, user))
-    await call("POST /auth/renew")
-    await call(
-        "POST /auth/password",
-        json={"current_password": PASSWORD, "new_password": "seven quiet pelicans"},
-    )
+    await _sign_ins(call, settings, user)
     api.headers["Authorization"] = f"Bearer {issue_token(settings, user)}"
+    await _second_factor(call)
     await call("POST /queue/pause")
     await _checks(call)
     files = {"file": ("members.csv", csv_file(ROWS))}
@@ -301,7 +305,33 @@ async def test_every_example_is_what_the_system_answers(
     assert _shape(_recorded(steps.found)) == _shape(steps.found)
 
 
-async def _accounts(call: Callable[..., Awaitable[Any]]) -> None:
+async def _sign_ins(call: Callable[..., Awaitable[Any]], settings: Settings, user: User) -> None:
+    await call("POST /auth/login", json={"email": user.email, "password": PASSWORD})
+    for about in ("GET /auth/me", "GET /auth/oidc"):
+        await call(about)
+    await call("POST /auth/oidc/token", headers=_back_from_provider(settings, user))
+    await call("POST /auth/renew")
+    await call(
+        "POST /auth/password",
+        json={"current_password": PASSWORD, "new_password": "seven quiet pelicans"},
+    )
+
+
+async def _second_factor(call: Callable[..., Awaitable[Any]]) -> None:
+    own = {"current_password": "seven quiet pelicans"}
+    path = "/auth/second-factor"
+    await call(f"GET {path}")
+    secret = (await call(f"POST {path}", json=own))["secret"]
+    code = pyotp.TOTP(secret).at(clock.now())
+    codes = (await call(f"POST {path}/confirm", json={"code": code}))["recovery_codes"]
+    proof = {**own, "code": codes[0]}
+    codes = (await call(f"POST {path}/recovery-codes", json=proof))["recovery_codes"]
+    await call(f"POST {path}/off", json={**own, "code": codes[0]})
+    [session, *_] = await call("GET /auth/sessions")
+    await call("DELETE /auth/sessions/{session_id}", session_id=session["session_id"])
+
+
+async def _accounts(call: Callable[..., Awaitable[Any]], system: System) -> None:
     wanted = {
         "email": "thandi@example.org", "name": "Thandi Nkosi", "role": "municipality_admin",
         "province": "GP", "municipality": "Emfuleni",
@@ -311,7 +341,12 @@ async def _accounts(call: Callable[..., Awaitable[Any]]) -> None:
     await call("POST /auth/link", json={"token": token})
     chosen = {"token": token, "password": "seven quiet pelicans"}
     await call("POST /auth/link/password", json=chosen)
+    person = await users.acting(system.pool, "thandi@example.org")
+    begun = await second_factor.begin(system.pool, person)
+    code = pyotp.TOTP(begun.secret).at(clock.now())
+    await second_factor.confirm(system.pool, system.settings, person, code)
     await call("GET /users")
+    await call("DELETE /users/{user_id}/second-factor", user_id=made["user_id"])
     await call("GET /offices", params={"search": "emfuleni"})
     about = {"user_id": made["user_id"]}
     change = {"version": made["version"], "role": "province_admin"}
@@ -323,7 +358,7 @@ async def _accounts(call: Callable[..., Awaitable[Any]]) -> None:
 async def _keys_webhooks_and_sign_out(
     call: Callable[..., Awaitable[Any]], system: System, job: str
 ) -> None:
-    await _accounts(call)
+    await _accounts(call, system)
     made = await call("POST /keys", status=201, json={"name": "import", "scopes": ["upload"]})
     await call("GET /keys")
     await call("DELETE /keys/{key_id}", key_id=made["key_id"])

@@ -21,6 +21,7 @@ export function Accounts() {
   const link = useSignal(null);
   const changed = useSignal(null);
   const asked = useSignal(null);
+  const lost = useSignal(null);
   const { data, error, reload } = useLoaded(
     () => get("users", { search, state, page, page_size: PAGE_SIZE }),
     [page, search, state],
@@ -47,6 +48,13 @@ export function Accounts() {
     await attempt(() => del(`users/${account.user_id}?version=${account.version}`));
     reload();
   };
+  const resetFactor = async (yes) => {
+    const account = lost.value;
+    lost.value = null;
+    if (!yes) return;
+    await attempt(() => del(`users/${account.user_id}/second-factor`));
+    reload();
+  };
   const acts = {
     change: (account) => {
       changed.value = account;
@@ -56,6 +64,9 @@ export function Accounts() {
     },
     open,
     reset,
+    factor: (account) => {
+      lost.value = account;
+    },
   };
   return html`<h1 tabindex="-1">${t("accounts.title")}</h1>
     <p class="lead">${t(mayInvite ? "accounts.lead" : "accounts.lead.none")}</p>
@@ -64,7 +75,7 @@ export function Accounts() {
         ? html`<${Once} key=${link.value.invitation.address}
           title=${t(`accounts.link.${link.value.invitation.kind}`, { email: link.value.email })}
           label=${t("accounts.link")} value=${whole(link.value.invitation.address)}
-          text=${t("accounts.link.text", { until: momentInFull(link.value.invitation.expires_at) })}
+          text=${[link.value.invitation.mail_error, t(link.value.invitation.is_mailed ? "accounts.link.mailed" : "accounts.link.text", { until: momentInFull(link.value.invitation.expires_at) })].filter(Boolean).join(" ")}
           onDone=${() => {
             link.value = null;
           }} />`
@@ -99,6 +110,11 @@ export function Accounts() {
       }} />`
     }
     ${
+      lost.value &&
+      html`<${Question} title=${t("accounts.factor.title")} text=${t("accounts.factor.text", { email: lost.value.email })}
+      confirm=${t("accounts.factor")} isDangerous onAnswer=${resetFactor} />`
+    }
+    ${
       asked.value &&
       html`<${Question} title=${t("accounts.close.title")} text=${t("accounts.close.text", { email: asked.value.email })}
       confirm=${t("accounts.close")} isDangerous onAnswer=${close} />`
@@ -121,7 +137,8 @@ function StateChoice({ value, onChange }) {
 function Line({ of: account, acts }) {
   const { email, name, role, state } = account;
   const office = officeName(account);
-  const shown = state === "closed" ? ["open"] : ["change", "reset", "close"];
+  const factor = account.has_second_factor ? ["factor"] : [];
+  const shown = state === "closed" ? ["open"] : ["change", "reset", ...factor, "close"];
   return html`<tr>
     <th scope="row"><span>${name || email}</span>${name && html`<small>${email}</small>`}</th>
     <td data-label=${t("keys.office")}><span>${office}</span><small>${t(`role.${role}`)}</small></td>

@@ -4,13 +4,15 @@ import { useForm } from "../forms.js";
 import { html, useEffect, useRef, useSignal } from "../html.js";
 import { Failure, Loading } from "../parts.js";
 import { t, when } from "../words.js";
-import { Mark } from "./sign_in.js";
+import { CodeField, Mark } from "./sign_in.js";
 
 export function Link({ token }) {
   const found = useSignal(null);
   const refused = useSignal(null);
   const isShown = useSignal(false);
+  const asksCode = useSignal(false);
   const password = useRef(null);
+  const code = useRef(null);
   const load = async () => {
     refused.value = null;
     try {
@@ -26,8 +28,9 @@ export function Link({ token }) {
 
   const { form, submit, failure, isBusy } = useForm(async () => {
     try {
-      await choosePassword(token, password.current.value);
+      await choosePassword(token, password.current.value, code.current?.value.trim() || undefined);
     } catch (error) {
+      if (error.code === "second_factor_needed") asksCode.value = true;
       if (error.status !== 404) throw error;
       refused.value = error;
     }
@@ -43,6 +46,7 @@ export function Link({ token }) {
       <label class="check"><input type="checkbox" checked=${isShown.value} onChange=${(event) => {
         isShown.value = event.target.checked;
       }} />${t("sign_in.show")}</label>
+      ${asksCode.value && html`<${CodeField} id="link-code" field=${code} />`}
       ${failure && html`<p class="notice bad" role="alert">${failure}</p>`}
       <button type="submit" class="wide" disabled=${isBusy}>${t("link.button")}</button>
     </form>

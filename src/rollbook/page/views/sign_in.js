@@ -15,8 +15,10 @@ export function SignIn() {
   const isBusy = useSignal(false);
   const isShown = useSignal(false);
   const outside = useSignal(null);
+  const asksCode = useSignal(false);
   const email = useRef(null);
   const password = useRef(null);
+  const code = useRef(null);
   useEffect(() => {
     document.title = `${t("sign_in.title")} – ${t("name")}`;
     email.current.focus();
@@ -45,10 +47,12 @@ export function SignIn() {
     failure.value = null;
     isBusy.value = true;
     try {
-      await signIn(email.current.value.trim(), password.current.value);
+      await signIn(email.current.value.trim(), password.current.value, code.current?.value.trim() || undefined);
     } catch (error) {
-      failure.value = error.message;
-      password.current.select();
+      const isFirst = error.code === "second_factor_needed" && !asksCode.value;
+      if (isFirst) asksCode.value = true;
+      else failure.value = error.message;
+      requestAnimationFrame(() => (asksCode.value ? code : password).current?.select());
     } finally {
       isBusy.value = false;
     }
@@ -69,6 +73,7 @@ export function SignIn() {
         <label class="check"><input type="checkbox" checked=${isShown.value} onChange=${(event) => {
           isShown.value = event.target.checked;
         }} />${t("sign_in.show")}</label>
+        ${asksCode.value && html`<${CodeField} id="code" field=${code} />`}
         ${failure.value && html`<p class="notice bad" role="alert" id="sign-in-failure">${failure.value}</p>`}
         <button type="submit" class="wide" disabled=${isBusy.value}>
           ${isBusy.value ? t("sign_in.busy") : t("sign_in.button")}</button>
@@ -78,6 +83,17 @@ export function SignIn() {
       <p class="hint">${t("sign_in.help")}</p>
     </div>
   </main>`;
+}
+
+/** The code of an authenticator app, or a recovery code. */
+export function CodeField({ id, field }) {
+  useEffect(() => {
+    field.current.focus();
+  }, []);
+  return html`<div class="field"><label for=${id}>${t("code.label")}</label>
+    <input id=${id} ref=${field} name="code" autocomplete="one-time-code" autocapitalize="none" spellcheck=${false}
+      maxlength="40" required aria-describedby="${id}-hint" /></div>
+    <p class="hint" id="${id}-hint">${t("code.hint")}</p>`;
 }
 
 /** The mark beside the name. */

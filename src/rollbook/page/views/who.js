@@ -5,6 +5,8 @@ import { useForm } from "../forms.js";
 import { html, useRef, useSignal } from "../html.js";
 import { Go } from "../parts.js";
 import { officeName, t, when } from "../words.js";
+import { SecondFactor } from "./second_factor.js";
+import { Sessions } from "./sessions.js";
 
 /** Sign out; what was fixed and not sent goes too, since the next person may be another one. */
 function signOut() {
@@ -13,7 +15,13 @@ function signOut() {
 }
 
 export function Who() {
-  const { email, name, role, province } = user.value;
+  const { email, name, role, province, lacks_second_factor: lacksFactor } = user.value;
+  if (lacksFactor) {
+    return html`<h1 tabindex="-1">${t("who.title")}</h1>
+      <p class="notice" role="status">${t("factor.needed")}</p>
+      <${SecondFactor} email=${email} />
+      <button type="button" class="quiet" onClick=${leave}>${t("sign_out")}</button>`;
+  }
   return html`<h1 tabindex="-1">${t("who.title")}</h1>
     <div class="card who">
       <dl class="facts">
@@ -30,7 +38,9 @@ export function Who() {
       <p><${Go} path="who/webhooks">${t("webhooks.title")}<//></p>
       <button type="button" class="quiet" onClick=${signOut}>${t("sign_out")}</button>
     </div>
-    <${Password} email=${email} />`;
+    <${Password} email=${email} />
+    <${SecondFactor} email=${email} />
+    <${Sessions} />`;
 }
 
 /** Changing one's own password. */

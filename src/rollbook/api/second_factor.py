@@ -1,0 +1,134 @@
+"""The routes of an account's second factor: codes of an authenticator app."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Annotated
+
+from pydantic import BaseModel, Field
+
+from rollbook.accounts import second_factor, users
+from rollbook.api.access import SessionParam, SystemParam, failures, routes
+from rollbook.contract import Answer
+from rollbook.errors import InvalidRequestError, NotAuthenticatedError
+
+router = routes("/auth/second-factor", "auth", 401)
+
+#: With room for spaces and hyphens.
+Code = Annotated[str, Field(max_length=40, pattern=r"^[^\x00]*$")]
+
+
+class SecondFactor(BaseModel):
+    """Whether the account has a second factor."""
+
+    is_on: bool
+    is_required: bool = Field(description="The role needs one (ROLLBOOK_SECOND_FACTOR_ROLES).")
+    since: dt.datetime | None
+    recovery_codes_left: int
+
+
+class PasswordAndCode(BaseModel, strict=True):
+    """What shows that it is you."""
+
+    current_password: str = Field(max_length=1024)
+    code: Code | None = Field(
+        None,
+        description="Of the app, or a recovery code; needed where the second factor is on.",
+    )
+
+
+class FirstCode(BaseModel, strict=True):
+    """The first code of a new secret."""
+
+    code: Code
+
+
+class NewSecret(BaseModel):
+    """What an authenticator app needs; it counts once its first code is confirmed."""
+
+    secret: str = Field(description="To be typed, in base32.")
+    address: str = Field(description="`otpauth://totp/...`, which the image holds.")
+    qr: str = Field(description="A QR code as SVG, for the app's camera.")
+
+
+class RecoveryCodes(BaseModel):
+    """Codes for the day on which the device is lost."""
+
+    recovery_codes: list[str] = Field(description="Each is good once. They are shown this once.")
+
+
+@router.get("")
+async def show_second_factor(session: SessionParam, system: SystemParam) -> Answer[SecondFactor]:
+    """Say whether your account has a second factor."""
+    found = await second_factor.state(system.pool, session.user.id)
+    return Answer(
+        message="The second factor is on." if found.is_on else "There is no second factor.",
+        data=SecondFactor(
+            is_on=found.is_on,
+            is_required=system.settings.needs_second_factor(session.user.role),
+            since=found.since,
+            recovery_codes_left=found.recovery_codes_left,
+        ),
+    )
+
+
+@router.post("", responses=failures(429))
+async def begin_second_factor(
+    body: PasswordAndCode, session: SessionParam, system: SystemParam
+) -> Answer[NewSecret]:
+    """Make a secret for an authenticator app; a present one is good until this is confirmed."""
+    await _confirm(body, session, system)
+    begun = await second_factor.begin(system.pool, session.user)
+    return Answer(
+        message="Scan the image with your authenticator app, then confirm with the code it shows.",
+        data=NewSecret(secret=begun.secret, address=begun.address, qr=begun.qr),
+    )
+
+
+@router.post("/confirm", responses=failures(409, 429))
+async def confirm_second_factor(
+    body: FirstCode, session: SessionParam, system: SystemParam
+) -> Answer[RecoveryCodes]:
+    """Switch the second factor on by the app's first code; the answer shows the recovery codes."""
+    made = await second_factor.confirm(system.pool, system.settings, session.user, body.code)
+    return Answer(
+        message="The second factor is on. Keep the recovery codes: they are shown this once.",
+        data=RecoveryCodes(recovery_codes=made),
+    )
+
+
+@router.post("/recovery-codes", responses=failures(409, 429))
+async def renew_recovery_codes(
+    body: PasswordAndCode, session: SessionParam, system: SystemParam
+) -> Answer[RecoveryCodes]:
+    """Make new recovery codes; the former ones are no longer good."""
+    await _confirm(body, session, system)
+    made = await second_factor.renew_recovery_codes(system.pool, session.user)
+    return Answer(
+        message="These are your recovery codes now: they are shown this once.",
+        data=RecoveryCodes(recovery_codes=made),
+    )
+
+
+@router.post("/off", responses=failures(403, 409, 429))
+async def switch_off_second_factor(
+    body: PasswordAndCode, session: SessionParam, system: SystemParam
+) -> Answer[None]:
+    """Switch your second factor off, where your role may be without one."""
+    await _confirm(body, session, system)
+    await second_factor.switch_off(system.pool, system.settings, session.user)
+    return Answer(message="The second factor is off.", data=None)
+
+
+async def _confirm(body: PasswordAndCode, session: SessionParam, system: SystemParam) -> None:
+    """Check that it is the account's owner: a session may be somebody else's by now.
+
+    Raises:
+        InvalidRequestError: the password or the code is wrong. 401 would mean the session's end.
+        TooManySignInsError: too many were wrong.
+    """
+    await users.confirm_password(system.pool, system.settings, session.user, body.current_password)
+    try:
+        await second_factor.verify(system.pool, system.settings, session.user, body.code)
+    except NotAuthenticatedError as error:
+        raise InvalidRequestError(error.message) from None

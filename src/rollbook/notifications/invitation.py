@@ -1,0 +1,80 @@
+"""One-time links by mail, sent while the administrator waits.
+
+They don't go through the outbox: it is in the database, where only the hash of a link may be.
+"""
+
+from __future__ import annotations
+
+from email.utils import format_datetime
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import structlog
+
+from rollbook import clock
+from rollbook.accounts import audit
+from rollbook.errors import NotificationError
+from rollbook.notifications import mail
+
+if TYPE_CHECKING:
+    from rollbook.accounts.links import Link
+    from rollbook.config import Settings
+    from rollbook.model import User
+    from rollbook.service.system import System
+
+log = structlog.get_logger(__name__)
+
+
+def is_possible(settings: Settings) -> bool:
+    """Is there a mail server, and an address of the page to send?"""
+    return (
+        settings.notifications_enabled
+        and settings.smtp_host is not None
+        and settings.public_url is not None
+    )
+
+
+async def send(system: System, by: User, email: str, link: Link) -> str | None:
+    """Send a link to the account's address.
+
+    Returns:
+        Why it wasn't sent; None: the mail server has accepted it.
+    """
+    settings = system.settings
+    if not is_possible(settings):
+        return (
+            "Mail isn't configured (ROLLBOOK_SMTP_HOST and ROLLBOOK_PUBLIC_URL). Send the link "
+            "yourself."
+        )
+    try:
+        message = mail.addressed(settings, email, uuid4().hex)
+        subject, lines = _words(settings, by, link)
+        message["Subject"] = subject
+        message["Date"] = format_datetime(clock.now())
+        message.set_content("\n".join(lines) + "\n")
+        await mail.submit(settings, message, timeout_s=settings.notification_timeout_s)
+    except NotificationError as error:
+        log.warning("link not mailed", kind=link.kind, code=error.code, reason=error.message)
+        return f"{error.message} Send the link yourself."
+    await audit.record(system.pool, "link_mail", who=by, about=email)
+    log.info("link mailed", kind=link.kind)
+    return None
+
+
+def _words(settings: Settings, by: User, link: Link) -> tuple[str, list[str]]:
+    """Subject and text."""
+    is_first = link.kind == "invitation"
+    until = clock.in_words(link.expires_at, settings.time_zone)
+    what = "made an account in Rollbook for you" if is_first else "made a link for a new password"
+    subject = "Your account in Rollbook" if is_first else "A new password for Rollbook"
+    return subject, [
+        f"{by.email} {what}. Choose a password here:",
+        "",
+        link.address,
+        "",
+        f"The link works once, until {until}. Anyone who has it can choose the password, so",
+        "forward it to nobody. If you did not expect this mail, ask the person above.",
+        "",
+        "-- ",
+        "Sent automatically by Rollbook.",
+    ]

@@ -1,0 +1,119 @@
+"""One-time links by mail: what is sent to whom, and what is said where it can't be."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from rollbook.model import Role, User
+from tests.integration.members.clients import client_with
+from tests.integration.notifications.receivers import MailServer
+from tests.integration.notifications.test_notifications import mailing
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    import httpx
+
+    from rollbook.config import Settings
+    from rollbook.service.system import System
+
+    MakeUser = Callable[..., Awaitable[User]]
+
+USERS = "/api/v1/users"
+PERSON = {"role": "municipality_admin", "province": "GP", "municipality": "Emfuleni"}
+
+
+@pytest.fixture
+async def mailer() -> AsyncIterator[MailServer]:
+    async with MailServer().running() as server:
+        yield server
+
+
+@pytest.fixture
+async def admin(make_user: MakeUser) -> User:
+    return await make_user(Role.PROVINCE_ADMIN, "GP")
+
+
+@pytest.fixture
+async def client(
+    settings: Settings, admin: User, mailer: MailServer
+) -> AsyncIterator[httpx.AsyncClient]:
+    async with client_with(mailing(settings, mailer), admin) as opened:
+        yield opened
+
+
+async def invited(client: httpx.AsyncClient, email: str, **more: Any) -> dict[str, Any]:
+    answer = await client.post(USERS, json={"email": email, **PERSON, **more})
+    assert answer.status_code == 201, answer.text
+    found: dict[str, Any] = answer.json()["data"]
+    return found
+
+
+async def test_an_invitation_is_mailed_and_its_link_is_good(
+    client: httpx.AsyncClient, system: System, admin: User, mailer: MailServer
+) -> None:
+    made = await invited(client, "new@example.org")
+    assert made["invitation"]["is_mailed"] is True
+    assert made["invitation"]["mail_error"] is None
+    (mail,) = mailer.mails
+    assert mailer.recipients == ["new@example.org"]
+    assert mail["Subject"] == "Your account in Rollbook"
+    assert mail["Auto-Submitted"] == "auto-generated"
+    text = mail.get_content()
+    assert admin.email in text
+    [line] = [line for line in text.splitlines() if line.startswith("https://")]
+    assert line == made["invitation"]["address"]
+    body = {"token": line.rpartition("/")[2], "password": "seven quiet pelicans"}
+    assert (await client.post("/api/v1/auth/link/password", json=body)).status_code == 200
+    async with system.pool.connection() as connection:
+        rows = await connection.execute("SELECT about FROM audit_entries WHERE act = 'link_mail'")
+        assert [row["about"] for row in await rows.fetchall()] == ["new@example.org"]
+
+
+async def test_a_new_password_is_mailed_where_that_is_asked_for(
+    client: httpx.AsyncClient, mailer: MailServer
+) -> None:
+    made = await invited(client, "new@example.org", by_mail=False)
+    assert (made["invitation"]["is_mailed"], mailer.mails) == (False, [])
+    path = f"{USERS}/{made['user_id']}/reset"
+    quiet = (await client.post(path)).json()["data"]["invitation"]
+    assert (quiet["is_mailed"], quiet["mail_error"], mailer.mails) == (False, None, [])
+    again = (await client.post(path, json={"by_mail": True})).json()["data"]["invitation"]
+    assert again["is_mailed"] is True
+    assert again["address"] in mailer.mails[0].get_content()
+
+
+@pytest.mark.parametrize("reply", ["550 no such person", "450 later"])
+async def test_where_mail_is_refused_the_account_is_added_and_the_reason_is_said(
+    client: httpx.AsyncClient, mailer: MailServer, reply: str
+) -> None:
+    mailer.answers = [reply]
+    made = await invited(client, "new@example.org")
+    assert made["state"] == "invited"
+    assert made["invitation"]["is_mailed"] is False
+    assert made["invitation"]["mail_error"].endswith("Send the link yourself.")
+    assert made["invitation"]["address"]
+
+
+async def test_without_a_mail_server_the_link_is_shown_only(
+    settings: Settings, admin: User
+) -> None:
+    async with client_with(settings, admin) as client:
+        made = await invited(client, "one@example.org")
+        assert (made["invitation"]["is_mailed"], made["invitation"]["mail_error"]) == (False, None)
+        made = await invited(client, "two@example.org", by_mail=True)
+        assert "Mail isn't configured" in made["invitation"]["mail_error"]
+
+
+async def test_an_address_that_would_add_a_header_is_no_recipient(
+    client: httpx.AsyncClient, mailer: MailServer
+) -> None:
+    for email in ("a@example.org\nBcc: b@example.org", "a@example.org, b@example.org"):
+        answer = await client.post(USERS, json={"email": email, **PERSON})
+        assert answer.status_code == 422
+    # What looks like an address and is none for a mail server.
+    made = await invited(client, "a<b>@example.org")
+    assert "not a mail address" in made["invitation"]["mail_error"]
+    assert mailer.mails == []
