@@ -13,7 +13,7 @@ import re
 import tomllib
 import unicodedata
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
 
@@ -287,11 +287,14 @@ def key(header: str) -> str:
 
 #: Whether a header is too plain to be sure of, and its place in the table: what counts first.
 _Rank = tuple[bool, int]
+#: A longer text is no header, and would only fill the cache.
+_MOST_CACHED_CHARS: Final = 200
 
 
 def _recognised(header: str) -> tuple[str | None, _Rank]:
     """The field that a header means by itself, with its rank; None where it isn't known."""
-    found = _built_in(header)
+    is_short = len(header) <= _MOST_CACHED_CHARS
+    found = _cached_built_in(header) if is_short else _built_in(header)
     own = fields.current()
     if found[0] is None and own.fields:
         return _own_headers(own).get(key(header), found)
@@ -306,6 +309,12 @@ def _own_headers(own: OwnFields) -> Mapping[str, tuple[str, _Rank]]:
         for field in own.fields
         for place, header in enumerate(field.headers)
     }
+
+
+@lru_cache(maxsize=4096)
+def _cached_built_in(header: str) -> tuple[str | None, _Rank]:
+    """As ``_built_in``: the headers of a file are looked up some twenty times."""
+    return _built_in(header)
 
 
 def _built_in(header: str) -> tuple[str | None, _Rank]:

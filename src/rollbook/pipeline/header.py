@@ -234,6 +234,8 @@ def _below_others(
     groups: list[str] = []
     for above in upper:
         groups.append(above or (groups[-1] if groups else ""))
+    if not any(map(_of_other, set(groups))):
+        return set()
     fields = [_field(text, given) for text in lower]
     own = {field for field, group in zip(fields, groups, strict=True) if not _of_other(group)}
     return {

@@ -5,6 +5,7 @@ Such are rows above the headers, a second table beside the first, and a table th
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 import polars as pl
@@ -28,6 +29,7 @@ _MOST_LISTED: Final = 5
 _LEAST_ROWS: Final = 2
 #: Columns that may hold the headers of a table that lies on its side.
 _MOST_TITLE_COLUMNS: Final = 3
+_LIKE_ID: Final = re.compile(r"\s*'?\s*\d[\d\s./\u2013\u2014-]{12,40}'?\s*$")
 _NAMES: Final = frozenset({"firstname", "surname", FULL_NAME})
 
 
@@ -45,10 +47,18 @@ def check(rows: pl.DataFrame, header: Header) -> None:
 def _check_above(above: pl.DataFrame, header: Header) -> None:
     if above.is_empty():
         return
-    numbers = [_is_id_number(column) for column in above]
-    found = [row for row, held in enumerate(zip(*numbers, strict=True)) if any(held)]
-    column = header.id_column
-    is_in_column = column < len(numbers) and bool(numbers[column].any())
+    # A hostile file has thousands of columns here, and hardly one of them a number.
+    cells = [
+        (row, column, text)
+        for row, texts in enumerate(above.iter_rows())
+        for column, text in enumerate(texts)
+        if text and _LIKE_ID.match(text)
+    ]
+    are = _are_id_numbers(pl.Series("cell", [text for _, _, text in cells], pl.String))
+    numbers = [(row, column) for (row, column, _), is_one in zip(cells, are, strict=True) if is_one]
+    found = sorted({row for row, _ in numbers})
+    id_column = header.id_column
+    is_in_column = any(column == id_column for _, column in numbers)
     if not is_in_column and len(found) < _LEAST_ROWS:
         return
     rows = "Row" if len(found) == 1 else "Rows"
@@ -62,7 +72,7 @@ def _check_above(above: pl.DataFrame, header: Header) -> None:
     )
 
 
-def _is_id_number(cells: pl.Series) -> pl.Series:
+def _are_id_numbers(cells: pl.Series) -> pl.Series:
     digits = without(pl.col("cell").str.strip_chars(" '"), SEPARATORS)
     return cells.to_frame("cell").select(check_digit_fits(digits)).to_series()
 

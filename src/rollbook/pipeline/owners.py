@@ -36,13 +36,16 @@ def of_others(
         The column's name, that of the other person's column before it, and whether a column of the
         member's own has the same field, so that this one is the other person's.
     """
+    others = {name for name in names if is_of_other_person(name)}
+    if not others:
+        return
     said = {key(name) for name in given}
     known = map_headers(names, given).known
     fields = {name: field for name in names if (field := known.get(name) or _field(name))}
     runs: list[tuple[str, list[str]]] = []
     is_within = False
     for name in names:
-        if is_of_other_person(name) and name not in known:
+        if name in others and name not in known:
             runs.append((name, []))
             is_within = True
         elif name in fields and fields[name] not in _PERSONAL:
