@@ -367,9 +367,11 @@ def test_a_second_factor_is_set_up_asked_for_and_reset(
     other.get_by_role("button", name="Sign in").click()
     expect(other.get_by_role("link", name="Your account")).to_be_visible()
     page.reload()
-    page.get_by_role("button", name="End this session").click()
+    # The third is the one of the invitation, by a program.
+    lost = page.get_by_role("button", name="End this session Mozilla")
+    lost.click()
     expect(page.locator(".note")).to_have_text(re.compile("The session is ended"))
-    expect(page.get_by_role("button", name="End this session")).to_have_count(0)
+    expect(lost).to_have_count(0)
     other.reload()
     expect(other.get_by_role("heading", name="Sign in")).to_be_visible()
 
