@@ -21,8 +21,10 @@ const FILTERS = ["refused", "doubtful", "any"];
 export function Fix({ id }) {
   const path = `bulk-upload/mend/${id}`;
   const { data, error, reload } = useLoaded(async () => {
-    const upload = await get(`bulk-upload/status/${encodeURIComponent(id)}`);
-    const first = await get(`bulk-upload/mend/${id}`, { is_open: true, page_size: 1 });
+    const [upload, first] = await Promise.all([
+      get(`bulk-upload/status/${encodeURIComponent(id)}`),
+      get(path, { is_open: true, page_size: 1 }),
+    ]);
     return { upload, first };
   }, [id]);
   const kept = useRef(null);
@@ -84,9 +86,10 @@ function useRows(path, attention, drafts, version) {
   async function load(page) {
     if (own.asking.has(page)) return;
     own.asking.add(page);
-    // From the nearest page before that is known: the way along the index is short then.
+    // From the nearest page before that is known: the way along the index is short then. The first page begins after
+    // row 1, which holds headers: with 0, all rows would be counted again.
     const before = [...own.last.keys()].filter((one) => one < page).sort((a, b) => b - a)[0];
-    const start = before === undefined ? { after: 0, skip: page * PAGE } : { after: own.last.get(before), skip: (page - before - 1) * PAGE };
+    const start = before === undefined ? { after: 1, skip: page * PAGE } : { after: own.last.get(before), skip: (page - before - 1) * PAGE };
     try {
       const { items } = await get(path, { attention, is_open: true, page_size: PAGE, ...start });
       if (own !== store.current) return;
