@@ -114,6 +114,7 @@ PARAMETERS: Final[dict[str, str]] = {
     "mapping_id": "The mapping's id, as the list has it.",
     "alias_id": "The word's id, as the list has it.",
     "user_id": "The account's id, as the list has it.",
+    "session_id": "The id of the session, as the list of sessions has it.",
     "key_id": "The key's id, as the list has it.",
     "webhook_id": "The webhook's id, as the list has it.",
     "municipality": "A name, or a part of one.",
