@@ -28,6 +28,9 @@ WIDE = (1280, 800)
 FLAGS = [
     "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    # One process for all tabs and one for the rest, where each tab would start a new one.
+    "--renderer-process-limit=1", "--disable-site-isolation-trials", "--in-process-gpu",
+    "--disable-software-rasterizer",
 ]  # fmt: skip
 NARROW = (360, 740)
 
