@@ -14,7 +14,7 @@ from psycopg import sql
 from rollbook.backends import files as keys
 from rollbook.backends.database import connect, queries
 from rollbook.backends.files import FileStore
-from rollbook.model import EVERYWHERE, OUTCOMES, Scope
+from rollbook.model import EVERYWHERE, OUTCOMES, Membership, Scope
 from rollbook.pipeline.read import BATCH_ROWS
 from rollbook.pipeline.run import process
 from rollbook.spreadsheets.kinds import kind_of
@@ -84,6 +84,7 @@ class Site:
         report_progress: Callable[[Progress], None] = lambda _: None,
         accepts_passports: bool = False,
         verify_days: int | None = None,
+        membership: Membership | None = None,
         **columns: Any,
     ) -> Done:
         """Record a file as its office's upload, claim it and take it through the pipeline.
@@ -96,6 +97,7 @@ class Site:
             report_progress: hears how far it is.
             accepts_passports: as the setting.
             verify_days: as for ``process``.
+            membership: likewise.
             columns: of the table ``uploads``, such as ``dry_run``.
 
         Raises:
@@ -127,6 +129,7 @@ class Site:
                 accepts_passports=accepts_passports,
                 verify_days=verify_days,
                 keys=self.keys,
+                membership=membership or Membership(),
             )
         finally:
             # As a connection that is closed would: nothing half done is left to the next upload.

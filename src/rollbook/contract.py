@@ -10,14 +10,13 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, Field
 
-from rollbook import clock
 from rollbook.accounts import audit
 from rollbook.backends.database import Row
 from rollbook.masking import mask_of, masked
 from rollbook.model import OUTCOMES, RESULTS, Existing, Outcome, Result, Role, Status, User, Verify
 from rollbook.pipeline.reading import How
 from rollbook.uploads.forecast import Reason
-from rollbook.uploads.lookup import rows_removed_at
+from rollbook.uploads.lookup import rows_per_second, rows_removed_at
 from rollbook.uploads.undo import Undone
 from rollbook.voter_roll.outlook import BudgetState, Outlook, RollState
 
@@ -179,6 +178,9 @@ class FileReading(BaseModel):
     emptied: dict[str, int] = Field(
         description="Members whose value was removed on purpose (empty_text), by field."
     )
+    renewals: dict[str, int] | None = Field(
+        description="Members of the file who are new, renewed, early or expired; null: no dates."
+    )
     notes: list[Note]
     encoding: str | None = Field(description="Of a text file.")
     delimiter: str | None = Field(description="Of a text file.")
@@ -202,6 +204,7 @@ class FileReading(BaseModel):
             "rows_needing_attention": upload["rows_needing_attention"],
             "warnings": dict(warnings),
             "emptied": upload["emptied"] or {},
+            "renewals": upload["renewals"],
             **{name: found.get(name) for name in ("encoding", "delimiter", "header_row")},
             **{name: found.get(name, []) for name in lists},
             "columns_used": {
@@ -235,6 +238,9 @@ class UploadStatus(FileReading):
     )
     dry_run: bool
     existing: Existing
+    kind: Literal["members", "removal"]
+    new_status: str | None = Field(description="Of a removal: the members' new status.")
+    reason: str | None = Field(description="Of a removal: why.")
     all_or_nothing: bool
     sheet: str | None
     columns: dict[str, str | None] | None
@@ -286,7 +292,7 @@ class UploadStatus(FileReading):
             **same | cls.facts(upload),
             job_id=upload["id"],
             owner=upload["owner_email"],
-            rows_per_second=_rows_per_second(upload),
+            rows_per_second=rows_per_second(upload),
             outcomes={name: upload[name] for name in OUTCOMES},
             attempts=upload["attempt"] - upload["attempts_before"],
             report_available=upload["report_key"] is not None,
@@ -296,15 +302,6 @@ class UploadStatus(FileReading):
             else 0,
             **more,
         )
-
-
-def _rows_per_second(upload: Row) -> float | None:
-    if upload["started_at"] is None or not upload["rows_done"]:
-        return None
-    until = upload["finished_at"] or clock.now()
-    seconds: float = (until - upload["started_at"]).total_seconds()
-    rate: float = upload["rows_done"] / max(seconds, 1e-3)
-    return round(rate, 1)
 
 
 class RowProblem(BaseModel):
@@ -567,6 +564,7 @@ class Stats(_Totals):
 
     pending: int
     processing: int
+    renewals: dict[str, int] = Field(description="As in a status; without dry runs.")
     success_rate: float | None = Field(description="0 to 1; null before anything has ended.")
     mean_seconds: float | None
     median_seconds: float | None

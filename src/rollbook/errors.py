@@ -274,6 +274,12 @@ class RowsRefusedError(
     """Rows were refused, and the sender asked for all rows or none."""
 
 
+class TooManyRemovalsError(
+    FileProblemError, code="too_many_removals", title="The list of members to remove is too long"
+):
+    """A list of members to remove has more rows than it may have."""
+
+
 class SourceGoneError(FileProblemError, code="source_gone", title="The stored file is gone"):
     """The stored file isn't there any more, so the upload can't be processed again."""
 

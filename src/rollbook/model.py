@@ -24,6 +24,8 @@ REFUSED: tuple[Outcome, ...] = ("invalid", "duplicate", "out_of_scope")
 KeyScope = Literal["upload", "read", "operate", "members"]
 KEY_SCOPES: tuple[KeyScope, ...] = get_args(KeyScope)
 Existing = Literal["update", "fill", "skip"]
+#: What the people of a file are: members, or a list of members to remove or to give a status.
+UploadKind = Literal["members", "removal"]
 #: When the voter roll is asked; see ``Options.verify``.
 Verify = Literal["after_merge", "before_merge"]
 #: A row's verification result: the roll's answer compared with the row's ward, or its absence.
@@ -166,6 +168,16 @@ class Session:
     via: Via = "password"
     #: The role needs a second factor and the account has none: it can only be set up.
     lacks_second_factor: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """What an installation lets decide over a membership."""
+
+    #: It ends 24 months after the joining date where no payment is known.
+    counts_from_joining: bool = False
+    #: People whom the voter roll calls deceased become no members, or inactive ones.
+    refuses_deceased: bool = False
 
 
 @dataclass(frozen=True, slots=True)

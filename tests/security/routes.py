@@ -171,6 +171,21 @@ RULES: dict[tuple[str, str], Rule] = {
         "signed_in", 404, json={"version": 1, "reason": "by phone", "status": "Active"}
     ),
     ("GET", "/api/v1/members/fields"): _for("signed_in", 200),
+    ("GET", "/api/v1/members/report"): _for("signed_in", 200),
+    ("GET", "/api/v1/members/report/content"): _for("signed_in", 200),
+    ("GET", "/api/v1/members/duplicates"): _for("signed_in", 200),
+    # There is no such pair; tests/integration/members/test_duplicates.py tries those of others.
+    ("POST", "/api/v1/members/duplicates/{pair_id}/different"): _for("signed_in", 404),
+    ("POST", "/api/v1/members/duplicates/{pair_id}/join"): _for(
+        "signed_in", 404, json={"keep": "00000000-0000-4000-8000-000000000000", "reason": "same"}
+    ),
+    ("POST", "/api/v1/members/duplicates/{pair_id}/separate"): _for(
+        "signed_in", 404, json={"reason": "not the same"}
+    ),
+    # 422: none of the scope's members fits.
+    ("POST", "/api/v1/members/removal"): _for(
+        "signed_in", 200, 422, json={"status": "Nothing", "reason": "moved"}
+    ),
     ("POST", "/api/v1/members/export"): _for("signed_in", 202, 429, json={"format": "csv"}),
     # Each file is its owner's; tests/integration/members/test_export.py tries those of others.
     ("GET", "/api/v1/members/files/{file_id}"): _for("signed_in", 404),

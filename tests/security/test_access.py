@@ -76,6 +76,7 @@ def ask(client: httpx.Client, route: Route, job_id: str = "") -> httpx.Response:
         ("{webhook_id}", str(UUID(int=0))), ("{delivery_id}", f"msg_{'0' * 32}"),
         ("{check_id}", str(UUID(int=0))), ("{alias_id}", str(UUID(int=0))),
         ("{file_id}", str(UUID(int=0))), ("{receipt_id}", str(UUID(int=0))),
+        ("{pair_id}", str(UUID(int=0))),
     ):  # fmt: skip
         address = address.replace(name, value)
     return client.request(method, address, **rule(route).more)

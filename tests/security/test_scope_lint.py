@@ -50,6 +50,11 @@ SERVICES = {
         "the round that indexes members after each merge, and acts on one member for that member",
         {"members/index.py"},
     ),
+    "duplicates": (
+        "the round that looks for duplicates after each merge; what a request reaches is found in "
+        "its scope by `page`, `lock_pair` or `lock_join`",
+        {"members/duplicates.py"},
+    ),
     "members": (
         "the child that merges one upload; takes_from_nobody keeps to the upload's office",
         {
@@ -65,6 +70,14 @@ SERVICES = {
     ),
     "retention": ("what is over goes, whosever it is; `reports` is for operators",
                   {"uploads/retention.py"}),
+    "removal": (
+        "the child that removes the members of one list, each within the upload's office",
+        {"members/removal.py", "pipeline/removal.py", "pipeline/run.py"},
+    ),
+    "renewals": (
+        "the child that merges one upload; it counts, and takes staged rows out",
+        {"pipeline/renewals.py"},
+    ),
     "store": (
         "the proof that a store is the installation's, which asks for keys and shows none",
         {"service/doctor.py", "service/store_proof.py", "worker/child.py"},
@@ -157,6 +170,7 @@ INTERNAL = {
         (
             "undo.lock_members", "undo.unrecorded", "undo.find_claims", "undo.withdraw_claim",
             "undo.decide", "undo.count", "undo.remove", "undo.restore",
+            "undo.bring_back",
             "undo.forget_changes", "undo.keep_list", "undo.note_written",
             "undo.mark", "undo.kept", "undo.kept_csv",
         ),

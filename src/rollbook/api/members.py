@@ -8,7 +8,7 @@ import re
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
-from fastapi import Body, Query, Response
+from fastapi import Body, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
@@ -16,13 +16,27 @@ from rollbook.api.access import OperatorParam, SystemParam, UserParam, audited, 
 from rollbook.api.pages import PageParam, PageSizeParam
 from rollbook.backends.database import Row
 from rollbook.contract import Answer, FieldProblem
-from rollbook.members import correct, erase, export, index, profile, search
+from rollbook.members import (
+    correct,
+    duplicates,
+    erase,
+    export,
+    index,
+    profile,
+    removal,
+    report,
+    search,
+)
 from rollbook.members.answers import (
+    DuplicatePage,
+    DuplicatePair,
     ErasureReceipt,
     IdNumber,
+    JoinedMembers,
     MemberPage,
     MemberProfile,
     MembersFile,
+    MembersReport,
     OwnFieldTypes,
 )
 from rollbook.members.search import Filters, Roll, Sort
@@ -92,6 +106,45 @@ class ExportRequest(FiltersAsked):
 
     id_number: Annotated[str | None, Field(pattern=r"^[0-9]{13}$")] = None
     format: export.Format = "xlsx"
+
+
+class RemovalRequest(FiltersAsked):
+    """Which members are removed or get another status, and why."""
+
+    id_number: Annotated[str | None, Field(pattern=r"^[0-9]{13}$")] = None
+    new_status: Annotated[
+        str | None, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")
+    ] = Field(None, description="The status that they get; without it, they are removed.")
+    reason: Annotated[str, Field(min_length=3, max_length=500, pattern=r"^[^\x00]*$")] = Field(
+        description="For the record. It must not name a person."
+    )
+    dry_run: bool = False
+    members: Annotated[int | None, Field(ge=1)] = Field(
+        None, description="How many you have seen that fit; without it, they are only counted."
+    )
+
+    def filters(self) -> Filters:
+        """These filters."""
+        return Filters(**self.model_dump(include={*FiltersAsked.model_fields, "id_number"}))
+
+
+class SeparateRequest(BaseModel):
+    """Why a join is taken back."""
+
+    reason: Annotated[str, Field(min_length=3, max_length=500, pattern=r"^[^\x00]*$")]
+
+
+class JoinRequest(SeparateRequest):
+    """Which of the two stays, and why they are one."""
+
+    keep: UUID = Field(description="The member_id of the one who stays.")
+
+
+class RemovalCount(BaseModel):
+    """How many members fit, and the upload that removes or changes them."""
+
+    members: int
+    job_id: UUID | None = Field(description="Null where they were only counted.")
 
 
 class AccessRequest(BaseModel):
@@ -180,6 +233,103 @@ async def export_members(
     if behind is not None and (behind.uploads or behind.is_filling):
         said += " Members of the latest uploads aren't indexed yet and may be missing."
     return _file(response, asked, said)
+
+
+@router.post("/removal", **audited("upload", 409, 429, 503))
+async def remove_members(
+    system: SystemParam, user: UserParam, request: Request, response: Response, body: RemovalRequest
+) -> Answer[RemovalCount]:
+    """Count the members that fit filters; with their number, remove them or set their status.
+
+    It is an upload of kind `removal`: dry run, report, undo and audit are the upload's.
+    """
+    if body.members is None:
+        members = len(await removal.found(system, user, body.filters()))
+        removal.check_number(system, members)
+        said = f"{members:,} members fit. Nothing is changed until you confirm that number."
+        return Answer(message=said, data=RemovalCount(members=members, job_id=None))
+    upload = await removal.send(
+        system,
+        user,
+        body.filters(),
+        expected=body.members,
+        dry_run=body.dry_run,
+        new_status=body.new_status,
+        reason=body.reason,
+    )
+    response.status_code = 202
+    response.headers["Location"] = str(request.url_for("status", job_id=str(upload["id"])))
+    return Answer(
+        message=f"The list of {body.members:,} members is queued as job {upload['id']}.",
+        data=RemovalCount(members=body.members, job_id=upload["id"]),
+    )
+
+
+@router.get("/duplicates")
+async def possible_duplicates(
+    system: SystemParam,
+    user: UserParam,
+    why: duplicates.Why | None = None,
+    page: PageParam = 1,
+    page_size: PageSizeParam = 50,
+) -> Answer[DuplicatePage]:
+    """List members of your scope who may be one person, the likeliest first."""
+    rows, total = await duplicates.page(system, user, why=why, page=page, page_size=page_size)
+    data = DuplicatePage(
+        items=[DuplicatePair.of(row) for row in rows],
+        page=page,
+        page_size=page_size,
+        total=total,
+        is_behind=await duplicates.is_behind(system),
+    )
+    return Answer(message=f"{total:,} pairs of members may be one person.", data=data)
+
+
+@router.post("/duplicates/{pair_id}/different", **audited("members_differ", 503))
+async def members_differ(pair_id: UUID, system: SystemParam, user: UserParam) -> Answer[None]:
+    """Remember that two members are different people; the pair isn't listed again."""
+    await duplicates.are_different(system, user, pair_id)
+    return Answer(message="They are different people. The pair isn't listed again.", data=None)
+
+
+@router.post("/duplicates/{pair_id}/join", **audited("join_members", 503))
+async def join_members(
+    pair_id: UUID, system: SystemParam, user: UserParam, body: JoinRequest
+) -> Answer[JoinedMembers]:
+    """Join two members: one stays and gets what only the other has, whose record goes."""
+    filled = await duplicates.join(system, user, pair_id, keep=body.keep, reason=body.reason)
+    return Answer(
+        message="The two are one member now. It can be taken back.",
+        data=JoinedMembers(member_id=body.keep, filled=list(filled)),
+    )
+
+
+@router.post("/duplicates/{pair_id}/separate", **audited("separate_members", 409, 503))
+async def separate_members(
+    pair_id: UUID, system: SystemParam, user: UserParam, body: SeparateRequest
+) -> Answer[None]:
+    """Take a join back: the record that went comes back, and filled fields are emptied."""
+    await duplicates.separate(system, user, pair_id, reason=body.reason)
+    return Answer(message="They are two members again.", data=None)
+
+
+@router.get("/report")
+async def members_report(system: SystemParam, user: UserParam) -> Answer[MembersReport]:
+    """Count your scope's members by place, status, expiry and month, and shared phone numbers."""
+    found = MembersReport.of(await report.read(system, user))
+    return Answer(message=f"{found.members:,} members.", data=found)
+
+
+@router.get("/report/content", response_class=Response, **audited("download_members_report"))
+async def members_report_content(system: SystemParam, user: UserParam) -> Response:
+    """Download the same as a workbook, with all values."""
+    headers = {
+        "Content-Disposition": 'attachment; filename="members-report.xlsx"',
+        "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff",
+    }
+    content = await report.workbook(system, user)
+    return Response(content, media_type=_TYPES["xlsx"], headers=headers)
 
 
 @router.get("/fields")

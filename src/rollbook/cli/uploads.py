@@ -34,7 +34,7 @@ from rollbook.cli.target import (
     run,
 )
 from rollbook.errors import InvalidRequestError
-from rollbook.model import Existing, Status, Verify
+from rollbook.model import Existing, Status, UploadKind, Verify
 
 JobArgument = Annotated[UUID, typer.Argument(help="The job's id.")]
 WaitOption = Annotated[bool, typer.Option("--wait", help="Wait until the upload has ended.")]
@@ -96,6 +96,21 @@ def upload(
             "merge only when all its answers are in."
         ),
     ] = "after_merge",
+    kind: Annotated[
+        UploadKind,
+        typer.Option(
+            help="members: the file's people become members, or are changed. removal: it lists "
+            "members by ID number who are removed, or get --new-status; no other column counts."
+        ),
+    ] = "members",
+    new_status: Annotated[
+        str | None,
+        typer.Option(help="Of a removal: the members stay and get this status."),
+    ] = None,
+    reason: Annotated[
+        str | None,
+        typer.Option(help="Of a removal, which needs one: why. It must not name a person."),
+    ] = None,
     idempotency_key: Annotated[
         str | None,
         typer.Option(
@@ -120,6 +135,9 @@ def upload(
         "sheet": sheet,
         "columns": columns,
         "empty_text": empty_text,
+        "kind": kind,
+        "new_status": new_status,
+        "reason": reason,
     }
     given = {name: value for name, value in fields.items() if value is not None}
     interruption = Interruption(f"Stopped while the file was being sent. {PERHAPS_ACCEPTED}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings
@@ -28,6 +28,17 @@ class MemberSettings(BaseSettings):
     export_hours: Annotated[int, Field(gt=0, le=24)] = 24
     #: Such files of one user that may wait to be made.
     exports_per_user: Positive = 5
+    #: Whether a membership without a known payment ends 24 months after the joining date.
+    expiry_from_joining: bool = False
+    #: People whom the voter roll calls deceased: ``keep``, or ``refuse`` (they become no members,
+    #: and those who are members become ``inactive``).
+    deceased: Literal["keep", "refuse"] = "keep"
+    #: Whether possible duplicates are looked for after each merge.
+    duplicates: bool = True
+    #: How alike two names must be for that, 0 to 100.
+    duplicates_threshold: Annotated[float, Field(ge=50, le=100)] = 90
+    #: Rows of a list of members to remove, and members that one filter may remove.
+    removal_most: Positive = 100_000
     #: Seconds between two looks for members who are to be indexed.
     members_index_interval_s: Annotated[float, Field(gt=0)] = 2
 

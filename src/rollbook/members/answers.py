@@ -13,8 +13,10 @@ from pydantic import AfterValidator, BaseModel, Field
 from rollbook import fields
 from rollbook.fields.definition import Kind
 from rollbook.masking import masked, masked_passport
+from rollbook.members.duplicates import Why
 from rollbook.members.history import Event, How, Source
 from rollbook.members.profile import Profile, version_of
+from rollbook.members.report import MOST_VALUES, Report
 from rollbook.members.search import Found, Roll
 
 if TYPE_CHECKING:
@@ -373,6 +375,107 @@ _REMAINS = (
     "A file that was sent to be checked and isn't uploaded yet stays until it expires.",
     "Files that somebody has downloaded are out of reach.",
 )
+
+
+class DuplicatePair(BaseModel):
+    """Two members who may be one person."""
+
+    pair_id: UUID
+    why: Why = Field(
+        description="name_and_birth: the same birth date. one_digit: the ID numbers differ in one "
+        "digit beside the check digit. phone: the same phone number."
+    )
+    score: float = Field(description="How alike the names are, 0 to 100.")
+    found_at: dt.datetime
+    members: list[MemberLine]
+
+    @classmethod
+    def of(cls, pair: Row) -> Self:
+        """The answer to a row of the query ``page`` of duplicates."""
+        return cls(
+            pair_id=pair["id"],
+            why=pair["why"],
+            score=pair["score"],
+            found_at=pair["found_at"],
+            members=[MemberLine.of(pair[name]) for name in ("one_member", "other_member")],
+        )
+
+
+class DuplicatePage(BaseModel):
+    """A page of possible duplicates."""
+
+    items: list[DuplicatePair]
+    page: int
+    page_size: int
+    total: int
+    is_behind: bool = Field(description="Members of a merge are still to be looked at.")
+
+
+class JoinedMembers(BaseModel):
+    """The member who was kept."""
+
+    member_id: UUID
+    filled: list[str] = Field(description="The fields that only the other record had.")
+
+
+class ValueCount(BaseModel):
+    """How many members have a value."""
+
+    value: Text = Field(description="Null: they have none.")
+    members: int
+
+
+class MonthCount(BaseModel):
+    """How many members joined in a month, and how many renewed."""
+
+    month: dt.date = Field(description="Its first day.")
+    joined: int
+    renewed: int = Field(description="Whose last payment is in it, after they had joined.")
+
+
+class PhoneCount(BaseModel):
+    """How many members have a cell number."""
+
+    phone: str
+    members: int
+
+
+class MembersReport(BaseModel):
+    """How many members a scope has, by what."""
+
+    day: dt.date
+    members: int
+    by_field: dict[Literal["province", "municipality", "ward", "status"], list[ValueCount]] = Field(
+        description="The most frequent values first, up to 100 of each field."
+    )
+    expiring: dict[
+        Literal["expired", "within_30", "within_60", "within_90", "later", "unknown"], int
+    ] = Field(description="within_60: in 30 to 59 days. No member is in two of them.")
+    by_month: list[MonthCount] = Field(description="The last 12 months, oldest first.")
+    shared_phones: list[PhoneCount] = Field(description="The most shared, up to 100.")
+    phones_found: int = Field(description="Cell numbers of more than one member.")
+
+    @classmethod
+    def of(cls, report: Report) -> Self:
+        """The answer to a report."""
+        return cls(
+            day=report.today,
+            members=report.members,
+            by_field={
+                name: [ValueCount(value=value, members=n) for value, n in counts[:MOST_VALUES]]
+                for name, counts in report.by_field.items()
+            },
+            expiring=report.expiring,
+            by_month=[
+                MonthCount(month=month, joined=joined, renewed=renewed)
+                for month, joined, renewed in report.by_month
+            ],
+            shared_phones=[
+                PhoneCount(phone=phone, members=n)
+                for phone, n in report.shared_phones[:MOST_VALUES]
+            ],
+            phones_found=report.phones_found,
+        )
 
 
 class IdNumber(BaseModel):

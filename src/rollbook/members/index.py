@@ -60,7 +60,7 @@ async def run_once(system: System) -> int:
     Another process that is indexing at this moment is left to it.
     """
     total = 0
-    while (done := await _step(system.pool)) is not None:
+    while (done := await _step(system)) is not None:
         total += done
     if total:
         log.info("members indexed", members=total)
@@ -77,9 +77,9 @@ async def write(connection: Connection, people: Sequence[int]) -> None:
     await _write(connection, people)
 
 
-async def _step(pool: Pool) -> int | None:
+async def _step(system: System) -> int | None:
     """Index some members; None when nobody is due, or another process is indexing."""
-    async with exclusive(pool, LOCK) as connection:
+    async with exclusive(system.pool, LOCK) as connection:
         if connection is None:
             return None
         unbounded(connection)
@@ -90,6 +90,8 @@ async def _step(pool: Pool) -> int | None:
         due = await fetch_one(connection, _SQL["take_due"])
         if due is not None:
             await _write(connection, due["people"])
+            if system.settings.duplicates and due["people"]:
+                await execute(connection, _SQL["look_for_duplicates"], {"people": due["people"]})
             if due["is_last"]:
                 await execute(connection, _SQL["mark"], {"upload_id": due["upload_id"]})
             return len(due["people"])

@@ -9,10 +9,12 @@ import { dismiss, note } from "./said.js";
 import { Accounts } from "./views/accounts.js";
 import { Audit } from "./views/audit.js";
 import { Fix } from "./views/fix.js";
+import { Duplicates } from "./views/duplicates.js";
 import { Keys } from "./views/keys.js";
 import { Link } from "./views/link.js";
 import { Mappings } from "./views/mappings.js";
 import { Members } from "./views/members.js";
+import { MembersReport } from "./views/members_report.js";
 import { OneMember } from "./views/one_member.js";
 import { OneUpload } from "./views/one_upload.js";
 import { Queue } from "./views/queue.js";
@@ -32,6 +34,8 @@ const VIEWS = {
   queue: { view: Queue, title: "nav.queue", forOperators: true },
   statistics: { view: Statistics, title: "nav.statistics" },
   audit: { view: Audit, title: "nav.audit", forOperators: true },
+  "members-report": { view: MembersReport, title: "report.title", isAside: true },
+  duplicates: { view: Duplicates, title: "duplicates.title", isAside: true },
   columns: { view: Mappings, title: "mappings.title", isAside: true },
 };
 

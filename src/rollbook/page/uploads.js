@@ -12,7 +12,8 @@ export const STATUSES = ["pending", "processing", "completed", "failed", "cancel
 const HOPELESS = new Set(
   (
     "file_problem id_numbers_shortened missing_columns no_id_column no_rows no_such_header " +
-    "no_such_sheet rows_above_headers rows_refused second_table source_gone unreadable_file"
+    "no_such_sheet rows_above_headers rows_refused second_table source_gone too_many_removals " +
+    "unreadable_file"
   ).split(" "),
 );
 const FINAL = new Set(["completed", "failed", "cancelled"]);

@@ -36,7 +36,12 @@ class Corrected:
 
 
 def corrected(
-    member: Row, given: Mapping[str, str | None], *, today: dt.date, scope: Scope
+    member: Row,
+    given: Mapping[str, str | None],
+    *,
+    today: dt.date,
+    scope: Scope,
+    counts_from_joining: bool = False,
 ) -> Corrected:
     """Read what was typed for a member, by field, as a row's cells; None or "" empties a field.
 
@@ -60,7 +65,9 @@ def corrected(
         map_headers(frame.columns),
         "",
     )
-    normalised = normalise(sheet, today, accepts_passports=True)
+    normalised = normalise(
+        sheet, today, accepts_passports=True, counts_from_joining=counts_from_joining
+    )
     validated = validate(normalised, sheet, scope)
     row = validated.rows.row(0, named=True)
     own = json.loads(validated.rows.select(own_fields.as_json(validated.rows)).item() or "{}")
@@ -68,7 +75,8 @@ def corrected(
         name: own.get(name.removeprefix(PREFIX)) if name.startswith(PREFIX) else row[name]
         for name in given
     }
-    if {"expiry_date", "last_payment"} & given.keys():
+    dates = {"expiry_date", "last_payment", *(("date_joined",) if counts_from_joining else ())}
+    if dates & given.keys():
         values |= {name: row[name] for name in ("expiry_date", "expiry_is_derived")}
     refused: list[tuple[str, str]] = []
     doubts: list[tuple[str, str]] = []

@@ -211,11 +211,14 @@ def match(
     people: People,
     rule: Mapping[str, sql.Composable],
     spill: Spill,
+    *,
+    existing: str = _SQL["existing"],
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Remove repeats from the staged rows and look up the existing members.
 
     The transaction is the attempt's, with all valid rows staged. What the record says of the
     members, and in what repeats differ, goes into the spill; see ``EXISTING`` and ``DIFFERING``.
+    The former are read by the query ``existing``.
 
     Returns:
         The ledger with ``duplicate_of`` in place of ``person``: in a row that repeats an earlier
@@ -226,7 +229,7 @@ def match(
     known = []
 
     def names() -> Iterator[pl.DataFrame]:
-        query = sql.SQL(_SQL["existing"]).format(**rule)
+        query = sql.SQL(existing).format(**rule)
         for piece in copy_out(connection, query, EXISTING | KNOWN):
             known.append(piece.select(list(KNOWN)))
             yield piece.select(list(EXISTING))

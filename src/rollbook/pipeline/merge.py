@@ -74,11 +74,11 @@ def merge(
     else:
         claim = "claim_compared"
     connection.execute(sql.SQL(_SQL[claim]).format(**rule))
-    _note_written(connection, rule, to_index)
+    note_written(connection, rule, to_index)
     return pl.Series(answers).cat.to(ANSWERS)
 
 
-def _note_written(
+def note_written(
     connection: Connection[Row], rule: Mapping[str, sql.Composable], written: list[pl.Series]
 ) -> None:
     """Note whom to index after the merge: one line at least, which says that all are noted."""

@@ -176,6 +176,7 @@ def normalise(
     empty_text: str | None = None,
     accepts_passports: bool = False,
     aliases: Aliases | None = None,
+    counts_from_joining: bool = False,
 ) -> Normalised:
     """Bring every known column of a batch into one spelling.
 
@@ -225,7 +226,9 @@ def normalise(
         is_young = own_fields.too_young(frame["date_of_birth"], birth.least_age, today)
         batch.doubts.append(select(raw, is_young, "id_number", "date_of_birth.least_age"))
     emptied = {name: one.emptied for name, one in found.items() if one.emptied is not None}
-    counted = _with_expiry(frame, today, emptied.get("expiry_date"))
+    counted = _with_expiry(
+        frame, today, emptied.get("expiry_date"), counts_from_joining=counts_from_joining
+    )
     doubts = _doubts(raw, counted, found)
     counted, out_of_place = placed(counted)
     doubts += [
@@ -532,14 +535,22 @@ def _has(field_: _Field | None, code: str, height: int) -> pl.Series:
 
 
 def _with_expiry(
-    frame: pl.DataFrame, today: dt.date, emptied: pl.Series | None = None
+    frame: pl.DataFrame,
+    today: dt.date,
+    emptied: pl.Series | None = None,
+    *,
+    counts_from_joining: bool,
 ) -> pl.DataFrame:
     """The frame with an expiry date from the last payment, where the file has none.
+
+    With ``counts_from_joining``, it is from the joining date where there is no payment either.
 
     A payment that is doubtful says nothing about it, and an expiry date that was emptied on purpose
     stays empty.
     """
     payment = pl.col("last_payment")
+    if counts_from_joining:
+        payment = pl.coalesce(payment, "date_joined")
     is_sound = (payment <= latest_past(today)) & (payment >= pl.col("date_of_birth")).fill_null(
         value=True
     )

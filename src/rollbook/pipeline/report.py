@@ -56,6 +56,15 @@ IN_WORDS = {
     "duplicate": "Refused: repeats another row",
     "out_of_scope": "Refused: belongs to another office",
 }
+#: The same for a list of members to remove, or to give another status.
+_REMOVED_IN_WORDS = {"updated": "Member, removed", "unchanged": "Member, nothing to change"}
+_STATUS_IN_WORDS = {**_REMOVED_IN_WORDS, "updated": "Member, status changed"}
+_RENEWALS_IN_WORDS = {
+    "new": "New members",
+    "renewed": "Renewals (joined before the last payment)",
+    "early": "Early renewals (paid before the membership had ended)",
+    "expired": "Expired memberships",
+}
 EXISTING_IN_WORDS = {
     "update": "take what the file says",
     "fill": "only empty fields are filled",
@@ -133,6 +142,8 @@ class Facts:
     not_asked_because: str | None = "verification is switched off"
     #: How the file as a whole was read.
     reading: Reading = field(default_factory=Reading)
+    #: New, renewed, early and expired members; None where the file has no dates.
+    renewals: Mapping[str, int] | None = None
     #: Members who lose their value of a field on purpose, by field.
     emptied: Mapping[str, int] = field(default_factory=dict)
     #: In which times are given, by its name in the IANA database.
@@ -174,6 +185,7 @@ class ReportWriter:
         rows has a column that decides over them.
         """
         self._asks_about_repeats = asks_about_repeats
+        self._words = _words_of(upload)
         self._keeper = TablesKeeper(folder) if keeps_tables else None
         self._headers = headers
         name = upload["file_name"]
@@ -214,7 +226,7 @@ class ReportWriter:
         for each row, with ``outcome``, ``duplicate_of`` and the columns of ``match.EXISTING`` and
         of ``verify.RESULTS``; ``problems`` are one line per problem.
         """
-        table = _table(rows, self._headers, lines, problems)
+        table = _table(rows, self._headers, lines, problems, self._words)
         self._sheets.add(table, list(_PARTS.values()))
         changes = changes_table(lines)
         self._changes.add(changes)
@@ -286,8 +298,19 @@ def roll_in_words(counts: Mapping[str, int]) -> str:
     return "; ".join(said) or "no row to ask about"
 
 
+def _words_of(upload: Row) -> Mapping[str, str]:
+    """What the outcomes of an upload's rows are called."""
+    if upload["kind"] == "members":
+        return IN_WORDS
+    return IN_WORDS | (_STATUS_IN_WORDS if upload["new_status"] else _REMOVED_IN_WORDS)
+
+
 def _table(
-    rows: pl.DataFrame, headers: Sequence[str], lines: pl.DataFrame, problems: pl.DataFrame
+    rows: pl.DataFrame,
+    headers: Sequence[str],
+    lines: pl.DataFrame,
+    problems: pl.DataFrame,
+    words: Mapping[str, str],
 ) -> pl.DataFrame:
     """The original columns followed by the report's own, and the colour of each row."""
     name = pl.concat_str("existing_firstname", "existing_surname", separator=" ")
@@ -304,7 +327,7 @@ def _table(
         _of_own(name).alias("Existing Member Name"),
         _of_own(pl.col("existing_ward")).alias("Existing Ward"),
         _of_own(pl.col("existing_voting_district")).alias("Existing VD"),
-        pl.col("outcome").cast(pl.String).replace_strict(IN_WORDS).alias(OUTCOME),
+        pl.col("outcome").cast(pl.String).replace_strict(words).alias(OUTCOME),
         _all_problems().alias(PROBLEMS),
         pl.col("outcome").cast(pl.String).alias(_FILL),
     )
@@ -421,6 +444,7 @@ def _marks(
 def _summary(facts: Facts) -> tuple[list[list[AnyCell]], BarChart]:
     """The first sheet: the file's result, its name and how it was processed."""
     upload = facts.upload
+    words = _words_of(upload)
     total = sum(facts.outcomes.values())
     rows: list[list[AnyCell]] = [[Cell("What became of every row", Look.TITLE)], []]
     if upload["dry_run"]:
@@ -431,7 +455,7 @@ def _summary(facts: Facts) -> tuple[list[list[AnyCell]], BarChart]:
     rows.append([Cell(title, Look.HEADER) for title in ("Outcome", "Rows", "Share")])
     first_outcome = len(rows) + 1
     rows += [
-        [IN_WORDS[outcome], count, Cell(count / max(total, 1), Look.PERCENT)]
+        [words[outcome], count, Cell(count / max(total, 1), Look.PERCENT)]
         for outcome, count in facts.outcomes.items()
     ]
     last_outcome = len(rows)
@@ -461,7 +485,8 @@ def _summary(facts: Facts) -> tuple[list[list[AnyCell]], BarChart]:
         ["Upload", str(upload["id"])],
         ["Attempt", str(upload["attempt"])],
         ["Dry run", "yes" if upload["dry_run"] else "no"],
-        ["Existing members", EXISTING_IN_WORDS[upload["existing"]]],
+        *_asked_for(upload),
+        *_renewals(facts.renewals),
         ["Refused rows", "refuse the file" if upload["all_or_nothing"] else "are left out"],
         *_emptied_on_purpose(upload["empty_text"], facts.emptied),
         ["Columns that you named", Cell(_in_words(upload["columns"] or {}), Look.INERT)],
@@ -481,10 +506,25 @@ def _summary(facts: Facts) -> tuple[list[list[AnyCell]], BarChart]:
         last_row=last_outcome,
         names="A",
         values="B",
-        bars=[(IN_WORDS[outcome], count) for outcome, count in facts.outcomes.items()],
+        bars=[(words[outcome], count) for outcome, count in facts.outcomes.items()],
         corners=((4, 1), (11, 16)),
     )
     return rows, chart
+
+
+def _renewals(counts: Mapping[str, int] | None) -> list[list[AnyCell]]:
+    if counts is None:
+        return []
+    return [[words, counts[name]] for name, words in _RENEWALS_IN_WORDS.items()]
+
+
+def _asked_for(upload: Row) -> list[list[AnyCell]]:
+    """What becomes of the members whom the file names."""
+    if upload["kind"] == "members":
+        return [["Existing members", EXISTING_IN_WORDS[upload["existing"]]]]
+    status = upload["new_status"]
+    what = "get the status " + status if status else "are removed"
+    return [["Members", Cell(what, Look.INERT)], ["Reason", Cell(upload["reason"], Look.INERT)]]
 
 
 def _effect(code: str) -> str:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from psycopg import sql
 from psycopg.types.json import Json, Jsonb
 
-from rollbook import clock
+from rollbook import clock, fields
 from rollbook.accounts import audit
 from rollbook.backends import files as keys
 from rollbook.backends.database import queries
@@ -28,9 +28,9 @@ from rollbook.errors import (
     SourceDamagedError,
     VoterRollPendingError,
 )
-from rollbook.model import REFUSED, Progress, Scope
+from rollbook.model import REFUSED, Membership, Progress, Scope
 from rollbook.notifications import outbox
-from rollbook.pipeline import report
+from rollbook.pipeline import removal, renewals, report
 from rollbook.pipeline.aliases import aliases_of
 from rollbook.pipeline.aliases import note as note_on_aliases
 from rollbook.pipeline.doubts import add_doubts
@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     from rollbook.pipeline.read import Sheet
 
 _SQL, _MAPPINGS, _CLOCK = queries("uploads"), queries("mappings"), queries("clock")
-_MEMBERS, _FIXES = queries("members"), queries("fixes")
+_MEMBERS, _FIXES, _REMOVAL = queries("members"), queries("fixes"), queries("removal")
 
 
 def process(
@@ -83,6 +83,8 @@ def process(
     keys: Sequence[str] = (),
     time_zone: str = report.TIME_ZONE,
     fixable_rows: int = 200_000,
+    removal_most: int = 100_000,
+    membership: Membership = Membership(),  # noqa: B008 - frozen
 ) -> dict[str, Any]:
     """Process the upload's file in all stages and commit the result.
 
@@ -90,7 +92,8 @@ def process(
     reported at the end, also after an error. An answer of the voter roll is good for
     ``verify_days``; None when the roll isn't to be asked. ``keys`` are the installation's secret
     keys, by which erased people are known. The report gives times in ``time_zone``.
-    The cells of ``fixable_rows`` refused and doubtful rows are stored, to be fixed on the page.
+    The cells of ``fixable_rows`` refused and doubtful rows are stored, to be fixed on the page. A
+    list of members to remove has at most ``removal_most`` rows.
 
     Returns:
         ``rows_total`` and the counts by outcome.
@@ -119,9 +122,12 @@ def process(
             accepts_passports=accepts_passports,
             time_zone=time_zone,
             fixable_rows=fixable_rows,
+            removal_most=removal_most,
+            membership=membership,
         )
         try:
-            return attempt_.run(batch_rows, limits or Limits())
+            with fields.using(removal.own_fields_for(upload)):
+                return attempt_.run(batch_rows, limits or Limits())
         finally:
             stages.end()
             report_stages(stages)
@@ -144,8 +150,15 @@ class _Attempt:
         accepts_passports: bool,
         time_zone: str,
         fixable_rows: int,
+        removal_most: int,
+        membership: Membership,
     ) -> None:
         self._fixable_rows = fixable_rows
+        self._is_removal = upload["kind"] == removal.KIND
+        self._membership = membership
+        #: See ``renewals.count``.
+        self._renewals: dict[str, int] | None = None
+        self._removal_most = removal_most
         self._accepts_passports = accepts_passports
         self._time_zone = time_zone
         self._channels = channels
@@ -178,7 +191,12 @@ class _Attempt:
             wanted = self._grid.wanted(accepts_passports=self._accepts_passports)
         with connection.transaction():
             batches = read(
-                source, upload["file_kind"], wanted, batch_rows=batch_rows, limits=limits
+                source,
+                upload["file_kind"],
+                wanted,
+                batch_rows=batch_rows,
+                limits=limits,
+                needs_names=not self._is_removal,
             )
             if self._grid is not None:
                 batches = self._grid.applied(batches)
@@ -208,20 +226,33 @@ class _Attempt:
         emptied, has_documents = fields_of(staged.emptied), staged.documents > 0
         total = ledger.height
         stages.begin("match", rows_total=total)
-        rule = merge_rule(
-            self._scope,
-            upload["existing"],
-            upload["id"],
-            emptied,
-            has_documents=has_documents,
-            has_own=staged.has_own,
-        )
+        if self._is_removal:
+            removal.check_size(total, self._removal_most)
+            rule = removal.rule(self._scope, upload)
+            header = table.last.columns.header("id_number")
+            ledger = removal.refuse_unknown(connection, ledger, table.spill, header)
+        else:
+            rule = merge_rule(
+                self._scope,
+                upload["existing"],
+                upload["id"],
+                emptied,
+                has_documents=has_documents,
+                has_own=staged.has_own,
+            )
+            if self._membership.refuses_deceased:
+                header = table.last.columns.header("id_number")
+                ledger = renewals.refuse_deceased(connection, ledger, table.spill, header)
         if has_documents:
             self._check_keys()
         if emptied:
             connection.execute(sql.SQL(_MEMBERS["note_emptied"]).format(**rule))
         people = People(ledger)
-        ledger, known = match(connection, ledger, people, rule, table.spill)
+        existing = (_REMOVAL if self._is_removal else _MEMBERS)["existing"]
+        ledger, known = match(connection, ledger, people, rule, table.spill, existing=existing)
+        if not self._is_removal:
+            columns = table.last.columns
+            self._renewals = renewals.count(connection, columns, rule, today(connection))
         add_doubts(table.spill, table.last.columns, takes_file=upload["existing"] == "update")
         stages.begin("verify", rows_total=total)
         said = outcomes(ledger, foreseen(ledger, known))
@@ -251,6 +282,7 @@ class _Attempt:
             "warnings": Jsonb(counted.warnings),
             "emptied": Jsonb(lost),
             "grid": Jsonb(grid),
+            "renewals": None if self._renewals is None else Jsonb(self._renewals),
             **stored,
         }
         last_write = "note_report" if is_refused else "complete"
@@ -296,6 +328,8 @@ class _Attempt:
             accepts_passports=self._accepts_passports,
             aliases=self._aliases,
             orders=None if self._grid is None else self._grid.orders,
+            list_=self._upload if self._is_removal else None,
+            counts_from_joining=self._membership.counts_from_joining,
         )
         with staging(self._connection) as stage:
             for sheet in prefetch(batches):
@@ -344,14 +378,7 @@ class _Attempt:
         ):
             writing = beside.submit(self._write_rows, writer, table, said)
             connection.execute("SAVEPOINT unmerged")
-            answers = merge(
-                connection,
-                rule,
-                scope=self._scope,
-                existing=upload["existing"],
-                rows=ledger.height,
-                people=people,
-            )
+            answers = self._merge(ledger, people, rule)
             lines = outcomes(ledger, answers)
             is_refused = self._is_refused(lines)
             is_renewed = renew_changes(
@@ -382,6 +409,7 @@ class _Attempt:
                 reading=table.last.reading,
                 emptied=lost,
                 time_zone=self._time_zone,
+                renewals=self._renewals,
             )
             if lines.equals(said) and not is_renewed:
                 return is_refused, writer.finish(facts), lines, counted, lost, grid
@@ -409,6 +437,19 @@ class _Attempt:
         if upload["mends"]:
             connection.execute(_FIXES["note_fixed"], {"upload_id": upload["id"], "taken": TAKEN})
         return grid.as_json(rows=rows, left_out=left_out)
+
+    def _merge(
+        self, ledger: pl.DataFrame, people: People, rule: Mapping[str, sql.Composable]
+    ) -> pl.Series:
+        """What becomes of each row's person; see ``merge``."""
+        connection, upload, rows = self._connection, self._upload, ledger.height
+        if self._is_removal:
+            removes = upload["new_status"] is None
+            return removal.carry_out(connection, rule, removes=removes, rows=rows, people=people)
+        existing = upload["existing"]
+        return merge(
+            connection, rule, scope=self._scope, existing=existing, rows=rows, people=people
+        )
 
     def _emptied(self, table: _Table, lines: pl.DataFrame) -> dict[str, int]:
         """How many members lose which field on purpose."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from rollbook.errors import ShortenedNumbersError
-from rollbook.pipeline import own_fields
+from rollbook.pipeline import own_fields, removal
 from rollbook.pipeline.dates import Orders
 from rollbook.pipeline.match import ledger_of, staging, unstage
 from rollbook.pipeline.normalise import normalise
@@ -49,14 +49,19 @@ class Staged:
         accepts_passports: bool = False,
         aliases: Aliases | None = None,
         orders: Orders | None = None,
+        list_: Row | None = None,
+        counts_from_joining: bool = False,
     ) -> None:
         """``erased`` are people whose rows are refused; what follows is as for ``normalise``.
 
-        ``orders`` of the dates are given where another file has shown them.
+        ``orders`` of the dates are given where another file has shown them, and ``list_`` is the
+        upload where it lists members to remove.
         """
         self._aliases = aliases or {}
         #: Rows that were read by an alias, by field and alias.
         self.aliased: Counter[tuple[str, str]] = Counter()
+        self._list = list_
+        self._counts_from_joining = counts_from_joining
         self._empty_text = empty_text
         self._accepts_passports = accepts_passports
         #: Rows that name their person by a passport.
@@ -76,6 +81,8 @@ class Staged:
 
     def normalise(self, sheet: Sheet) -> Normalised:
         """Normalise the next batch by what the file says up to it."""
+        if self._list is not None:
+            sheet = removal.only_identity(sheet)
         normalised = self._normalised(sheet)
         self.has_own = self.has_own or bool(own_fields.of_sheet(sheet.columns.headers))
         self.aliased.update(normalised.aliased)
@@ -113,6 +120,7 @@ class Staged:
             empty_text=self._empty_text,
             accepts_passports=self._accepts_passports,
             aliases=self._aliases,
+            counts_from_joining=self._counts_from_joining,
         )
 
     def read_again(self, connection: Connection[Row], spill: Spill) -> None:
@@ -137,7 +145,10 @@ class Staged:
             self._ledgers[number] = ledger_of(validated.rows)
 
     def _validated(self, normalised: Normalised, sheet: Sheet) -> Validated:
-        validated = validate(normalised, sheet, self._scope)
+        if self._list is None:
+            validated = validate(normalised, sheet, self._scope)
+        else:
+            validated = removal.validated(normalised, sheet, self._list["new_status"])
         return self._erased.refuse(validated, normalised.headers.get("id_number"))
 
     def check_numbers(self) -> None:

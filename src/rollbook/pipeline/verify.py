@@ -46,7 +46,9 @@ class Verification:
         self._left_out: set[int] | None = None
         #: The reason why no questions are asked; None when they are.
         self.not_asked_because: str | None = None
-        if cache_days is None:
+        if upload["kind"] == "removal":
+            self.not_asked_because = "a list of members to remove asks no questions"
+        elif cache_days is None:
             self.not_asked_because = "verification is switched off"
         elif upload["dry_run"]:
             self.not_asked_because = "a dry run asks no questions"

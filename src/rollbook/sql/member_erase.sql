@@ -71,6 +71,19 @@ DELETE FROM member_changes WHERE id_number = %(id_number)s;
 -- Corrections by hand.
 DELETE FROM member_corrections WHERE id_number = %(id_number)s;
 
+-- name: remove_duplicates
+-- The pairs that the person was in, and the record of a person who was joined to this one.
+DELETE FROM member_duplicates WHERE one = %(id_number)s OR other = %(id_number)s;
+
+-- name: remove_joins
+-- Joins that the pairs above don't have any more.
+DELETE FROM member_joins WHERE kept = %(id_number)s OR gone = %(id_number)s;
+
+-- name: remove_duplicates_due
+-- The person among those among whom duplicates are to be looked for.
+UPDATE duplicates_due SET people = array_remove(people, %(person)s)
+WHERE %(person)s = ANY(people);
+
 -- name: remove_kept
 -- The person among those whom undoing left alone.
 DELETE FROM undo_kept WHERE id_number = %(id_number)s;
@@ -181,4 +194,4 @@ WHERE id = %(id)s AND status = 'pending';
 -- The planner's statistics hold some values of each column.
 ANALYZE members, member_index, member_changes, member_corrections, upload_rows, verifications,
         voter_roll_answers, voter_roll_questions, undo_kept, upload_claims, uploads, erasures,
-        member_files, fixable_rows;
+        member_files, fixable_rows, member_duplicates, member_joins, duplicates_due;

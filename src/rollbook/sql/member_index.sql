@@ -59,6 +59,10 @@ WHERE (i.member_id, i.province, i.municipality, i.name, i.lexemes)
       IS DISTINCT FROM (excluded.member_id, excluded.province, excluded.municipality,
                         excluded.name, excluded.lexemes);
 
+-- name: look_for_duplicates
+-- Members among whom duplicates are to be looked for (members/duplicates.py).
+INSERT INTO duplicates_due (people) VALUES (%(people)s::bigint[]);
+
 -- name: mark
 -- The upload's members are indexed. Undoing it afterwards makes it due again.
 UPDATE uploads SET indexed_at = GREATEST(clock_timestamp(), undone_at) WHERE id = %(upload_id)s;

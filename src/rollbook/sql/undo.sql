@@ -76,11 +76,17 @@ SELECT m.id_number, c.before,
             WHEN c.edited_at IS NOT NULL THEN 'edited' END AS kept_because,
        CASE WHEN m.changed_by_upload <> %(id)s THEN m.changed_by_upload
             ELSE l.upload_id END AS later_upload,
-       m.created_by_upload = %(id)s AS is_created
+       m.created_by_upload = %(id)s AS is_created, false AS is_removed
 FROM members AS m
 LEFT JOIN member_changes AS c ON c.upload_id = %(id)s AND c.id_number = m.id_number
 LEFT JOIN claimed AS l ON l.id_number = m.id_number
-WHERE m.created_by_upload = %(id)s OR c.id_number IS NOT NULL;
+WHERE m.created_by_upload = %(id)s OR c.id_number IS NOT NULL
+UNION ALL
+-- Members whom the upload removed, and who aren't back.
+SELECT c.id_number, c.before, NULL, NULL, false, true
+FROM member_changes AS c
+WHERE c.upload_id = %(id)s AND c.is_removed
+  AND NOT EXISTS (SELECT FROM members AS m WHERE m.id_number = c.id_number);
 
 -- name: analyze
 -- Without statistics the planner assumes few rows.
@@ -94,7 +100,8 @@ SELECT count(*) FILTER (WHERE kept_because IS NULL AND is_created) AS removed,
        count(*) FILTER (WHERE kept_because = 'later_upload') AS later_upload,
        count(*) FILTER (WHERE kept_because = 'edited') AS edited,
        (SELECT count(*) FROM member_changes AS c
-        WHERE c.upload_id = %(id)s AND c.before ->> 'created_by_upload' IS DISTINCT FROM %(id)s::text
+        WHERE c.upload_id = %(id)s AND NOT c.is_removed
+          AND c.before ->> 'created_by_upload' IS DISTINCT FROM %(id)s::text
           AND NOT EXISTS (SELECT FROM members AS m WHERE m.id_number = c.id_number))
        + (SELECT GREATEST(0, u.inserted - (SELECT count(*) FROM members
                                            WHERE created_by_upload = u.id))
@@ -126,6 +133,15 @@ SET (firstname, surname, date_of_birth, gender, citizenship, race, language, cel
         b.changed_by_upload, b.created_at, b.changed_at)
 FROM undoing AS u CROSS JOIN LATERAL jsonb_populate_record(NULL::members, u.before) AS b
 WHERE u.id_number = m.id_number AND u.kept_because IS NULL AND NOT u.is_created;
+
+-- name: bring_back
+-- Bring back the members whom the upload removed, with their whole record.
+INSERT INTO members
+SELECT b.* FROM undoing AS u
+CROSS JOIN LATERAL jsonb_populate_record(NULL::members, u.before) AS b
+WHERE u.is_removed AND u.kept_because IS NULL
+ORDER BY u.id_number
+ON CONFLICT (id_number) DO NOTHING;
 
 -- name: forget_changes
 -- Delete the upload's changes that were restored.

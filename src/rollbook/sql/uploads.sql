@@ -3,11 +3,12 @@
 INSERT INTO uploads (id, owner_id, province, municipality, file_name, file_kind, file_bytes,
                      file_sha256, idempotency_key, priority, dry_run, existing, all_or_nothing,
                      sheet, columns, empty_text, verify, source_key, request_id, traceparent, mends,
-                     grid)
+                     grid, kind, new_status, reason)
 VALUES (%(id)s, %(owner_id)s, %(province)s, %(municipality)s, %(file_name)s, %(file_kind)s,
         %(file_bytes)s, %(file_sha256)s, %(idempotency_key)s, %(priority)s, %(dry_run)s,
         %(existing)s, %(all_or_nothing)s, %(sheet)s, %(columns)s, %(empty_text)s, %(verify)s,
-        %(source_key)s, %(request_id)s, %(traceparent)s, %(mends)s, %(grid)s)
+        %(source_key)s, %(request_id)s, %(traceparent)s, %(mends)s, %(grid)s,
+        %(kind)s, %(new_status)s, %(reason)s)
 ON CONFLICT (owner_id, idempotency_key) DO NOTHING
 RETURNING *;
 
@@ -83,6 +84,16 @@ WHERE id IN (SELECT CASE WHEN job_id ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{1
              FROM unnest(%(ids)s::text[]) AS job_id)
   AND status IN ('completed', 'failed', 'cancelled')
 GROUP BY status;
+
+-- name: renewals
+-- The sums of what merged files said of memberships, in the reader's scope.
+SELECT COALESCE(sum((renewals ->> 'new')::int), 0)::bigint AS new,
+       COALESCE(sum((renewals ->> 'renewed')::int), 0)::bigint AS renewed,
+       COALESCE(sum((renewals ->> 'early')::int), 0)::bigint AS early,
+       COALESCE(sum((renewals ->> 'expired')::int), 0)::bigint AS expired
+FROM uploads
+WHERE renewals IS NOT NULL AND status = 'completed' AND NOT dry_run
+  AND in_scope(province, municipality, %(scope_province)s, %(scope_municipality)s);
 
 -- name: oldest_waiting
 -- The time since which the longest waiting upload in the reader's scope waits.
@@ -172,7 +183,7 @@ SET status = 'completed', stage = 'report', progress = 100, finished_at = clock_
     stage_seconds = %(stage_seconds)s, report_key = %(report_key)s, refused_key = %(refused_key)s,
     reading = %(reading)s, rows_with_warnings = %(rows_with_warnings)s,
     rows_needing_attention = %(rows_needing_attention)s, warnings = %(warnings)s,
-    emptied = %(emptied)s, grid = %(grid)s, error = NULL, error_code = NULL
+    emptied = %(emptied)s, grid = %(grid)s, renewals = %(renewals)s, error = NULL, error_code = NULL
 WHERE id = %(id)s AND attempt = %(attempt)s AND status = 'processing'
 RETURNING id;
 
@@ -183,7 +194,7 @@ SET rows_total = %(rows_total)s, stage_seconds = %(stage_seconds)s, report_key =
     refused_key = %(refused_key)s, reading = %(reading)s,
     rows_with_warnings = %(rows_with_warnings)s,
     rows_needing_attention = %(rows_needing_attention)s, warnings = %(warnings)s,
-    emptied = %(emptied)s
+    emptied = %(emptied)s, renewals = %(renewals)s
 WHERE id = %(id)s AND attempt = %(attempt)s AND status = 'processing'
 RETURNING id;
 

@@ -62,12 +62,21 @@ SET status = excluded.status, ward = excluded.ward, voting_district = excluded.v
 -- name: update_member
 -- The first of the writes that apply an answer. All code that locks several of these tables does so in
 -- this order: members, uploads, questions, rows.
-UPDATE members AS m
-SET roll_status = a.status, roll_ward = a.ward, roll_voting_district = a.voting_district,
-    roll_asked_at = a.asked_at
-FROM voter_roll_answers AS a
-WHERE a.id_number = %(id_number)s AND m.id_number = a.id_number
-  AND m.roll_asked_at IS DISTINCT FROM a.asked_at;
+-- With `refuses_deceased` a member whom it calls deceased becomes inactive, with a line in the history.
+WITH written AS (
+    UPDATE members AS m
+    SET roll_status = a.status, roll_ward = a.ward, roll_voting_district = a.voting_district,
+        roll_asked_at = a.asked_at,
+        status = CASE WHEN %(refuses_deceased)s AND a.status = 'deceased' THEN 'inactive' ELSE m.status END
+    FROM voter_roll_answers AS a, members AS former
+    WHERE a.id_number = %(id_number)s AND m.id_number = a.id_number AND former.id_number = m.id_number
+      AND m.roll_asked_at IS DISTINCT FROM a.asked_at
+    RETURNING m.id_number, former.status AS before, m.status AS after
+)
+INSERT INTO member_corrections (id_number, at, reason, changes)
+SELECT id_number, clock_timestamp(), 'The voter roll says that the person is deceased.',
+       jsonb_build_object('status', jsonb_build_array(before, after))
+FROM written WHERE before IS DISTINCT FROM after;
 
 -- name: lock_uploads
 -- Locked in one order, so that two answers for the same two uploads don't deadlock.

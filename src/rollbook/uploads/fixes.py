@@ -198,6 +198,11 @@ def reader_of(upload: Row, user: User) -> Reader:
         ConflictError: the upload hasn't completed.
         SourceGoneError: its rows are no longer stored.
     """
+    if upload["kind"] != "members":
+        raise ConflictError(
+            "Rows of a list of members to remove aren't fixed here: sent again, they would become "
+            "members. Send a corrected list."
+        )
     if upload["status"] != "completed":
         raise ConflictError(
             f"This upload is {upload['status']}, so it has no rows to fix. Rows can be fixed when "

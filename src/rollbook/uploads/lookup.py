@@ -120,7 +120,12 @@ async def stats(system: System, user: User) -> Row:
     """Totals over the uploads in the reader's scope."""
     totals = await days.totals(system, user)
     ended = totals["completed"] + totals["failed"]
-    return {**totals, "success_rate": totals["completed"] / ended if ended else None}
+    renewals = await fetch_one(system.pool, _SQL["renewals"], user.scope.parameters())
+    return {
+        **totals,
+        "renewals": renewals,
+        "success_rate": totals["completed"] / ended if ended else None,
+    }
 
 
 async def stats_over_time(
@@ -240,6 +245,16 @@ async def changes(
     """
     parameters = {"id": upload["id"], "limit": page_size, "offset": (page - 1) * page_size}
     return await fetch_page(system.pool, _SQL["changes"], parameters)
+
+
+def rows_per_second(upload: Row) -> float | None:
+    """The rows of its last attempt by time; None before it has any."""
+    if upload["started_at"] is None or not upload["rows_done"]:
+        return None
+    until = upload["finished_at"] or clock.now()
+    seconds: float = (until - upload["started_at"]).total_seconds()
+    rate: float = upload["rows_done"] / max(seconds, 1e-3)
+    return round(rate, 1)
 
 
 def rows_removed_at(upload: Row) -> dt.datetime | None:

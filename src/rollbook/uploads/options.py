@@ -21,7 +21,7 @@ from pydantic_core import PydanticCustomError
 from rollbook.accounts import audit
 from rollbook.errors import InvalidRequestError
 from rollbook.masking import masked, visible
-from rollbook.model import Existing, User, Verify
+from rollbook.model import Existing, UploadKind, User, Verify
 from rollbook.pipeline.columns import key, variants
 
 if TYPE_CHECKING:
@@ -141,6 +141,37 @@ class Choices(BaseModel):
         description="The text of a cell that empties its field, such as `[empty]`; case does not "
         "matter. Without it, no cell ever empties a field. Only with existing=update.",
     )
+
+    kind: UploadKind = Field(
+        "members",
+        description="members: the file's people become members, or are changed. removal: it lists "
+        "members by ID number who are removed, or get `new_status`; no other column counts.",
+    )
+    new_status: Annotated[str | None, Field(max_length=200)] = Field(
+        None, description="Of a removal: the members stay and get this status."
+    )
+    reason: Annotated[str | None, Field(min_length=3, max_length=500)] = Field(
+        None, description="Of a removal, which needs one: why. It must not name a person."
+    )
+
+    @model_validator(mode="after")
+    def _removes_with_a_reason(self) -> Self:
+        if self.kind == "removal" and self.reason is None:
+            raise PydanticCustomError(
+                "reason", "say why these members are removed or changed, in 3 to 500 characters"
+            )
+        if self.kind == "members" and (self.reason is not None or self.new_status is not None):
+            raise PydanticCustomError(
+                "kind", "new_status and reason are for kind=removal only. Leave them out"
+            )
+        given = {"existing", "empty_text", "verify"} & self.model_fields_set
+        if self.kind == "removal" and any(
+            getattr(self, name) != type(self).model_fields[name].default for name in given
+        ):
+            raise PydanticCustomError(
+                "kind", "a removal has no existing, empty_text and verify. Leave them out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _empties_what_it_may_change(self) -> Self:

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 _SQL, _VERIFICATIONS = queries("undo"), queries("verifications")
 #: What undoing writes, in this order.
 _WRITES: Final = (
-    "remove", "restore", "forget_changes", "withdraw_claim", "keep_list", "note_written",
+    "remove", "restore", "bring_back", "forget_changes", "withdraw_claim", "keep_list",
+    "note_written",
 )  # fmt: skip
 log = structlog.get_logger(__name__)
 

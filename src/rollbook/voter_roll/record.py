@@ -140,7 +140,11 @@ class VerificationRecord:
 
         ``is_refused``: there is no answer, because the roll refuses the question.
         """
-        parameters = {"id_number": question.id_number, "is_refused": is_refused}
+        parameters = {
+            "id_number": question.id_number,
+            "is_refused": is_refused,
+            "refuses_deceased": self._settings.deceased == "refuse",
+        }
         async with self._pool.connection() as connection:
             if not is_refused:
                 await connection.execute(_SQL["update_member"], parameters)

@@ -42,7 +42,7 @@ from rollbook.errors import (
     ServiceUnavailableError,
 )
 from rollbook.members import erase_files, export_file
-from rollbook.model import Scope
+from rollbook.model import Membership, Scope
 from rollbook.pipeline import fix, report_again, run
 from rollbook.pipeline.aliases import aliases_of
 from rollbook.pipeline.columns import check_own
@@ -212,6 +212,11 @@ def _run(settings: Settings, task: dict[str, Any], answers: TextIO) -> dict[str,
             accepts_passports=settings.accepts_passports,
             time_zone=settings.time_zone,
             fixable_rows=settings.fixable_rows,
+            removal_most=settings.removal_most,
+            membership=Membership(
+                counts_from_joining=settings.expiry_from_joining,
+                refuses_deceased=settings.deceased == "refuse",
+            ),
         )
 
 

@@ -10,7 +10,7 @@ import structlog
 from rollbook.accounts import audit
 from rollbook.backends.database import queries
 from rollbook.folder import retention as folder_retention
-from rollbook.members import erase, export, index
+from rollbook.members import duplicates, erase, export, index
 from rollbook.notifications.worker import deliver_due
 from rollbook.queue import retired
 from rollbook.queue.bull_worker import OneCallWorker
@@ -80,6 +80,11 @@ class UploadWorker:
                 self._settings.members_index_interval_s,
                 lambda: index.run_once(self._system),
                 service="index of members",
+            ),
+            every(
+                self._settings.members_index_interval_s,
+                lambda: duplicates.run_once(self._system),
+                service="possible duplicates",
             ),
             every(
                 EXPIRY_S,

@@ -22,7 +22,7 @@ from rollbook.api import oidc
 from rollbook.api.app import create_app
 from rollbook.api.description import EXAMPLES
 from rollbook.fields import OwnField, OwnFields, Rule
-from rollbook.members import index
+from rollbook.members import duplicates, index
 from rollbook.model import Role
 from rollbook.notifications.outbox import entry
 from tests.conftest import PASSWORD
@@ -91,6 +91,7 @@ class Scenario:
         for name in (
             "job_id", "check_id", "mapping_id", "member_id", "key_id", "webhook_id", "delivery_id",
             "file_id", "receipt_id", "user_id", "alias_id", "session_id",
+            "pair_id",
         ):  # fmt: skip
             address = address.replace(f"{{{name}}}", str(request.pop(name, None)))
         answer = await self.api.request(method, address, **request)
@@ -169,9 +170,31 @@ def _unknown_header() -> bytes:
     return csv_file([{**row, "Lid No": row["ID Number"]}], headers=["Lid No", *HEADERS[1:]])
 
 
+def _changed_and_alike() -> bytes:
+    """A member in another ward, and three who may be one person."""
+    alike = [member(n, Firstname="Thandi", Surname="Maseko") for n in (60, 61, 62)]
+    return csv_file([member(0, Ward="79800002"), *alike])
+
+
+async def _duplicates(steps: Scenario) -> None:
+    """Two pairs, of which one is joined and separated."""
+    call = steps.call
+    await call("GET /members/report")
+    one, other = (await call("GET /members/duplicates"))["items"][:2]
+    await call("POST /members/duplicates/{pair_id}/different", pair_id=one["pair_id"])
+    ours = {"pair_id": other["pair_id"]}
+    keep = other["members"][0]["member_id"]
+    why = {"keep": keep, "reason": "the same person, by phone"}
+    await call("POST /members/duplicates/{pair_id}/join", **ours, json=why)
+    why = {"reason": "they are two after all"}
+    await call("POST /members/duplicates/{pair_id}/separate", **ours, json=why)
+
+
 async def _members_and_mappings(steps: Scenario, system: System) -> None:
     call = steps.call
     await index.run_once(system)
+    await duplicates.run_once(system)
+    await _duplicates(steps)
     [line] = (await call("GET /members", params={"search": "first0"}))["items"]
     await call("POST /members/search", json={"id_number": id_number(0)})
     shown = await call("GET /members/{member_id}", member_id=line["member_id"])
@@ -199,6 +222,9 @@ async def _members_and_mappings(steps: Scenario, system: System) -> None:
     shirt = OwnField("shirt", ("Shirt size",), "choice", Rule(choices=("S", "M", "L")))
     with fields.using(OwnFields((shirt,))):
         await call("GET /members/fields")
+    await call(
+        "POST /members/removal", json={"municipality": "Johannesburg", "reason": "moved away"}
+    )
     found = await call("GET /members", params={"search": "first21"})
     gone = await call(
         "POST /members/{member_id}/erase",
@@ -284,7 +310,7 @@ async def test_every_example_is_what_the_system_answers(
         for about in ("POST /monitor/start", "GET /monitor/status"):
             await call(about)
         await through(await _sent(api, "lid.csv", _unknown_header(), columns=LID_NUMBER))
-        changed = await _sent(api, "again.csv", csv_file([member(0, Ward="79800002")]))
+        changed = await _sent(api, "again.csv", _changed_and_alike())
         await through(changed)
         await _fixes(steps, through)
     await call("GET /changes/{job_id}", job_id=changed)

@@ -348,6 +348,9 @@ OTHER: dict[str, Any] = {
     "sheet": "Members",
     "columns": {"Lid No": "id_number"},
     "empty_text": "[empty]",
+    "kind": "removal",
+    "new_status": "Left",
+    "reason": "moved",
 }
 #: Says only whether a repeat is accepted, and a key's repeat is the same upload: it isn't compared.
 NOT_COMPARED = {"allow_duplicate"}
@@ -362,16 +365,20 @@ async def test_a_key_that_comes_again_with_another_option_is_refused_and_the_opt
     system: System, make_user: MakeUser, name: str
 ) -> None:
     user, content = await make_user(), file_of(person(1))
-    other = {name: OTHER[name]}
-    first = await sent(system, user, content, idempotency_key="january")
-    with pytest.raises(IdempotencyConflictError, match=f"with another {name}\\. Nothing"):
+    removal = {"kind": "removal", "reason": "left"}
+    # A removal has a reason, and only a removal has a status.
+    usual = removal if name in {"new_status", "reason"} else {}
+    other = removal if name == "kind" else {**usual, name: OTHER[name]}
+    named = "kind and reason" if name == "kind" else name
+    first = await sent(system, user, content, idempotency_key="january", **usual)
+    with pytest.raises(IdempotencyConflictError, match=f"with another {named}\\. Nothing"):
         await sent(system, user, content, idempotency_key="january", **other)
-    assert await sent(system, user, content, idempotency_key="january") == first
+    assert await sent(system, user, content, idempotency_key="january", **usual) == first
     # The other way round, and the same again.
     more: dict[str, Any] = {"idempotency_key": "february", "allow_duplicate": True}
     second = await sent(system, user, content, **more, **other)
-    with pytest.raises(IdempotencyConflictError, match=f"with another {name}\\. Nothing"):
-        await sent(system, user, content, **more)
+    with pytest.raises(IdempotencyConflictError, match=f"with another {named}\\. Nothing"):
+        await sent(system, user, content, **more, **usual)
     assert await sent(system, user, content, **more, **other) == second
     assert second != first
 

@@ -55,6 +55,7 @@ def written(folder: Path, *sheets: Sheet, **changes: object) -> report.Files:
         "attempt": 1,
         "dry_run": False,
         "existing": "update",
+        "kind": "members",
         "all_or_nothing": False,
         "empty_text": None,
         "columns": None,
@@ -302,7 +303,7 @@ def test_batches_make_one_table_as_wide_as_the_widest(tmp_path: Path) -> None:
 
 
 def test_a_report_that_is_not_finished_leaves_nothing(tmp_path: Path) -> None:
-    upload = {"file_name": "members.xlsx"}
+    upload = {"file_name": "members.xlsx", "kind": "members"}
     with (
         pytest.raises(OSError, match="No space"),
         report.ReportWriter(tmp_path, upload=upload, headers=["a"], created=NOW),

@@ -109,6 +109,8 @@ def test_every_rule_is_an_error_of_the_catalogue() -> None:
         "repeat_undecided",
         "other_office",
         "person_erased",
+        "member_unknown",
+        "person_deceased",
     }
     assert errors == {*RULES, *of_cells, *of_rows}
 

@@ -8,6 +8,7 @@ import { pageNumber, place, refine } from "../router.js";
 import { attempt, show } from "../said.js";
 import { listChanged } from "../uploads.js";
 import { t } from "../words.js";
+import { Removal } from "./removal.js";
 
 const PAGE_SIZE = 25;
 const ROLLS = ["registered", "without_district", "not_registered", "deceased", "international", "not_asked"];
@@ -62,7 +63,10 @@ export function Members() {
     </div>
     ${error && html`<${Failure} error=${error} onRetry=${error.isPassing && reload} />`}
     ${!data && !error && html`<${Loading} />`}
-    ${data && html`<${Found} data=${data} isLoading=${isLoading} page=${page} given=${given} />`}`;
+    ${data && html`<${Found} data=${data} isLoading=${isLoading} page=${page} given=${given} />`}
+    <p class="dotted"><${Go} path="members-report">${t("report.title")}<//>
+      <${Go} path="duplicates">${t("duplicates.title")}<//></p>
+    <${Removal} given=${given} />`;
 }
 
 function Filter({ name, value, type = "text" }) {

@@ -172,6 +172,12 @@ function Verification({ of }) {
 /** The options that differ from what is usual. */
 function HowSent({ upload }) {
   const said = [];
+  if (upload.kind === "removal") {
+    said.push(upload.new_status ? t("removal.is.status", { status: upload.new_status }) : t("removal.is.remove"));
+    said.push(t("removal.is.reason", { reason: upload.reason }));
+  }
+  for (const [name, members] of Object.entries(upload.renewals ?? {}))
+    said.push(`${t(`renewals.${name}`)}: ${number(members)}`);
   if (upload.existing !== "update") said.push(t(`upload.existing.${upload.existing}`));
   if (upload.all_or_nothing) said.push(t("upload.all_or_nothing"));
   if (upload.empty_text) said.push(t("upload.empty_text.is", { text: upload.empty_text }));

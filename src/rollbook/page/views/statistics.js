@@ -41,6 +41,7 @@ function Totals({ of }) {
   const tiles = [
     ["statistics.uploads", number(of.uploads)],
     ["statistics.rows", number(of.rows)],
+    ...["new", "renewed", "early", "expired"].map((name) => [`renewals.${name}`, number(of.renewals[name])]),
     ["statistics.success", of.success_rate === null ? "–" : percent(of.success_rate)],
     ["statistics.median", of.median_seconds === null ? "–" : duration(of.median_seconds)],
   ];

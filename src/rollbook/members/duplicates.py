@@ -1,0 +1,362 @@
+"""Possible duplicates: members who may be one person, found after each merge and decided by hand.
+
+A merge knows people by their ID number. Who has two of them is two members: a typing error that is
+another right number, a passport and later an ID number. A round of a worker looks for pairs among
+the members whom a merge has written, in blocks that are small, and compares names in them.
+
+Nothing is ever joined by itself. "Not the same" is remembered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import unicodedata
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+
+import structlog
+from psycopg import sql
+from psycopg.errors import LockNotAvailable
+from psycopg.types.json import Jsonb
+
+from rollbook.accounts import audit
+from rollbook.backends.database import (
+    exclusive,
+    execute,
+    fetch_all,
+    fetch_one,
+    fetch_page,
+    queries,
+    unbounded,
+)
+from rollbook.errors import BusyError, ConflictError, NotFoundError
+from rollbook.members import history, index
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from rollbook.backends.database import Connection, Row
+    from rollbook.model import User
+    from rollbook.service.system import System
+
+Why = Literal["name_and_birth", "one_digit", "phone"]
+
+#: Held by the process that looks for duplicates.
+LOCK: Final = "duplicates"
+#: A phone number that more members have says nothing of one of them: an office's, a school's.
+MOST_PER_PHONE: Final = 20
+#: Likewise for a birth date with the beginning of a name.
+MOST_PER_BLOCK: Final = 200
+#: Digits of an ID number that aren't its check digit, which differs with any other.
+_SAID: Final = 12
+#: Two ID numbers of one birth date that differ in a digit are a stronger sign than the date alone,
+#: so the names may differ more.
+_LOOSER: Final = 10
+#: What isn't filled from the record that goes: what names it, and where it comes from.
+_OWN: Final = frozenset({"date_of_birth", "gender", "citizenship", "expiry_is_derived"})
+
+_SQL, _PROFILE = queries("duplicates"), queries("member_profile")
+log = structlog.get_logger(__name__)
+
+
+class Pair(NamedTuple):
+    """Two members who may be one person."""
+
+    #: The keys, in their order.
+    one: str
+    other: str
+    why: Why
+    #: How alike the names are, 0 to 100.
+    score: float
+
+
+async def run_once(system: System) -> int:
+    """Look at all members who are due, one transaction after the other; returns the pairs found.
+
+    Another process that is looking at this moment is left to it.
+    """
+    total = 0
+    while (found := await _step(system)) is not None:
+        total += found
+    await execute(system.pool, _SQL["forget_old_joins"], {"days": system.settings.undo_days})
+    if total:
+        log.info("possible duplicates found", pairs=total)
+    return total
+
+
+async def _step(system: System) -> int | None:
+    async with exclusive(system.pool, LOCK) as connection:
+        if connection is None:
+            return None
+        due = await fetch_one(connection, _SQL["due"])
+        if due is None:
+            return None
+        unbounded(connection)
+        await execute(connection, _SQL["bound"])
+        asked = {
+            "people": due["people"],
+            "most_per_phone": MOST_PER_PHONE,
+            "most_per_block": MOST_PER_BLOCK,
+        }
+        candidates = await fetch_all(connection, _SQL["candidates"], asked)
+        threshold = system.settings.duplicates_threshold
+        found = await asyncio.to_thread(compared, candidates, threshold)
+        keys = [str(person).rjust(13, "0") for person in due["people"]]
+        await execute(connection, _SQL["forget_open"], {"keys": keys})
+        columns = dict(zip(Pair._fields, zip(*found, strict=True), strict=True)) if found else {}
+        if found:
+            await execute(connection, _SQL["note"], {n: list(v) for n, v in columns.items()})
+        await execute(connection, _SQL["done"], {"id": due["id"]})
+        return len(found)
+
+
+def compared(candidates: list[Row], threshold: float) -> list[Pair]:
+    """The pairs whose names are alike enough; each once, by its strongest sign.
+
+    Args:
+        candidates: rows of the query ``candidates``.
+        threshold: the least likeness of two names, 0 to 100.
+    """
+    # A few megabytes, which only this needs.
+    from rapidfuzz import fuzz  # noqa: PLC0415
+
+    found: dict[tuple[str, str], Pair] = {}
+    for row in candidates:
+        one, other = row["one"], row["other"]
+        first = _folded(f"{row['one_firstname']} {row['one_surname']}")
+        second = _folded(f"{row['other_firstname']} {row['other_surname']}")
+        is_near = _differ_in_one_digit(one, other)
+        least = threshold - _LOOSER if is_near and row["block"] == "birth" else threshold
+        score = fuzz.token_sort_ratio(first, second, score_cutoff=least)
+        if score < least or (row["block"] == "number" and not is_near):
+            continue
+        why: Why = "phone" if row["block"] == "phone" else "name_and_birth"
+        pair = Pair(one, other, "one_digit" if is_near else why, round(score, 1))
+        before = found.get((one, other))
+        if before is None or _STRENGTH[pair.why] > _STRENGTH[before.why]:
+            found[one, other] = pair
+    return list(found.values())
+
+
+#: Which sign of a pair is shown, where it has several.
+_STRENGTH: Final[dict[Why, int]] = {"phone": 0, "name_and_birth": 1, "one_digit": 2}
+
+
+def _differ_in_one_digit(one: str, other: str) -> bool:
+    if len(one) != len(other) or len(one) != _SAID + 1:
+        return False
+    return sum(a != b for a, b in zip(one[:_SAID], other[:_SAID], strict=True)) == 1
+
+
+def _folded(name: str) -> str:
+    """A name in small letters without accents and signs."""
+    plain = unicodedata.normalize("NFKD", name).casefold()
+    letters = (c if c.isalnum() else " " for c in plain if not unicodedata.combining(c))
+    return " ".join("".join(letters).split())
+
+
+async def page(
+    system: System, user: User, *, why: Why | None, page: int, page_size: int
+) -> tuple[list[Row], int]:
+    """A page of the open pairs in the reader's scope, the likeliest first, and their number."""
+    asked: dict[str, Any] = {
+        "why": why,
+        "limit": page_size,
+        "offset": (page - 1) * page_size,
+        **user.scope.parameters(),
+    }
+    return await fetch_page(system.pool, _SQL["page"], asked)
+
+
+async def is_behind(system: System) -> bool:
+    """Whether members of a merge are still to be looked at."""
+    found = await fetch_one(system.pool, _SQL["behind"])
+    return found is not None and found["groups"] > 0
+
+
+async def are_different(system: System, user: User, pair_id: UUID) -> None:
+    """Remember that two members are different people: the pair isn't found again.
+
+    Raises:
+        NotFoundError: there is no such open pair in the reader's scope.
+        BusyError: a merge has locked a member for too long.
+    """
+    async with system.pool.connection() as connection:
+        rows = await _locked(system, connection, user, pair_id)
+        await _decide(connection, user, pair_id, "different")
+        for row in rows:
+            await _record(connection, "members_differ", user, row)
+    log.info("members are different", pair_id=str(pair_id))
+
+
+async def join(
+    system: System, user: User, pair_id: UUID, *, keep: UUID, reason: str
+) -> dict[str, list[Any]]:
+    """Join two members by hand: one keeps the number and gets the fields that only the other has.
+
+    Args:
+        system: the opened parts.
+        user: who decides; both members are in the scope.
+        pair_id: which two.
+        keep: the member who stays; the other one's record goes.
+        reason: for the history.
+
+    Returns:
+        The fields that were filled, with ``[before, after]``.
+
+    Raises:
+        NotFoundError: there is no such open pair in the reader's scope, or ``keep`` is of another.
+        BusyError: a merge has locked a member for too long.
+    """
+    async with system.pool.connection() as connection:
+        rows = await _locked(system, connection, user, pair_id)
+        kept = next((row for row in rows if row["record"]["member_id"] == str(keep)), None)
+        if kept is None:
+            raise NotFoundError("The member to keep is none of the two. Nothing was changed.")
+        gone = next(row for row in rows if row is not kept)
+        scope = user.scope.parameters()
+        filled = _missing(kept["record"], gone["record"])
+        if filled:
+            await _change(connection, user, kept["id_number"], filled, _changes(filled), reason)
+        values: dict[str, Any] = {
+            "id": pair_id,
+            "kept": kept["id_number"],
+            "gone": gone["id_number"],
+            "record": Jsonb(gone["record"]),
+            "filled": Jsonb(filled),
+        }
+        await execute(connection, _SQL["note_join"], values)
+        await execute(connection, _SQL["remove_gone"], {**values, **scope})
+        await _decide(connection, user, pair_id, "joined")
+        for row in rows:
+            await _record(connection, "join_members", user, row)
+        await index.write(connection, [int(row["id_number"]) for row in rows])
+    log.info("members joined", pair_id=str(pair_id), fields=list(filled))
+    return _changes(filled)
+
+
+async def separate(system: System, user: User, pair_id: UUID, *, reason: str) -> None:
+    """Take a join back: the record that went comes back, and filled fields are emptied again.
+
+    A field that was changed since then stays.
+
+    Raises:
+        NotFoundError: there is no such join in the reader's scope, or it is too old.
+        ConflictError: the person who went is a member again.
+        BusyError: a merge has locked the member for too long.
+    """
+    scope = user.scope.parameters()
+    async with system.pool.connection() as connection:
+        await _bound(system, connection)
+        try:
+            found = await fetch_one(connection, _SQL["lock_join"], {"id": pair_id, **scope})
+        except LockNotAvailable as error:
+            raise _busy(system) from error
+        if found is None:
+            raise NotFoundError(
+                "There is no such join that can be taken back. Its record is kept for "
+                f"{system.settings.undo_days} days."
+            )
+        if not await execute(connection, _SQL["bring_back"], {"id": pair_id, **scope}):
+            raise ConflictError(
+                "The record that went is a member again, by a later file. Nothing was changed; "
+                "look at both members."
+            )
+        before = found["now_"]
+        emptied = {
+            name: value for name, value in found["filled"].items() if before.get(name) == value
+        }
+        if emptied:
+            nothing = dict.fromkeys(emptied)
+            changes = {name: [v, None] for name, v in history.flat(emptied).items()}
+            await _change(connection, user, found["kept"], nothing, changes, reason)
+        await execute(connection, _SQL["forget_join"], {"id": pair_id})
+        await _decide(connection, user, pair_id, "open")
+        await audit.record(connection, "separate_members", who=user, member_id=found["member_id"])
+        await index.write(connection, [int(found["kept"]), int(found["gone"])])
+    log.info("members separated", pair_id=str(pair_id))
+
+
+async def _locked(system: System, connection: Connection, user: User, pair_id: UUID) -> list[Row]:
+    """Both members of an open pair, locked.
+
+    Raises:
+        NotFoundError: there is no such pair, or one of them is another office's.
+        BusyError: a merge has locked one for too long.
+    """
+    await _bound(system, connection)
+    asked = {"id": pair_id, **user.scope.parameters()}
+    try:
+        rows = await fetch_all(connection, _SQL["lock_pair"], asked)
+    except LockNotAvailable as error:
+        raise _busy(system) from error
+    if len(rows) != 2:
+        raise NotFoundError(
+            "There is no such pair. Somebody may have decided it, or changed one of the members."
+        )
+    return rows
+
+
+async def _bound(system: System, connection: Connection) -> None:
+    milliseconds = round(system.settings.member_lock_wait_s * 1000)
+    await connection.execute(_PROFILE["bound_lock"], {"milliseconds": milliseconds})
+
+
+def _busy(system: System) -> BusyError:
+    return BusyError(
+        "A member of the two is being changed by an upload or another program, for longer than "
+        f"{system.settings.member_lock_wait_s:g} seconds. Nothing was changed; please try again in "
+        "a minute."
+    )
+
+
+async def _decide(connection: Connection, user: User, pair_id: UUID, status: str) -> None:
+    decided = {"id": pair_id, "status": status, "by": user.email}
+    await execute(connection, _SQL["decide"], decided)
+
+
+async def _record(connection: Connection, act: audit.Act, user: User, row: Row) -> None:
+    await audit.record(connection, act, who=user, member_id=row["record"]["member_id"])
+
+
+def _missing(kept: dict[str, Any], gone: dict[str, Any]) -> dict[str, Any]:
+    """The fields that only the record that goes has."""
+    names = (*(name for name in history.FIELDS if name not in _OWN), history.OWN)
+    found = {name: gone[name] for name in names if name in gone and name not in kept}
+    if "expiry_date" in found:
+        found["expiry_is_derived"] = gone.get("expiry_is_derived")
+    return found
+
+
+def _changes(filled: dict[str, Any]) -> dict[str, list[Any]]:
+    return {name: [None, value] for name, value in history.flat(filled).items()}
+
+
+async def _change(
+    connection: Connection,
+    user: User,
+    key: str,
+    values: dict[str, Any],
+    changes: dict[str, list[Any]],
+    reason: str,
+) -> None:
+    """Set columns of a member, with a correction in the history."""
+    statement = sql.SQL(_SQL["fill"]).format(
+        fields=sql.SQL(", ").join(map(sql.Identifier, values)),
+        values=sql.SQL(", ").join(
+            sql.Literal(Jsonb(value) if isinstance(value, dict) else value)
+            for value in values.values()
+        ),
+        kept=sql.Literal(key),
+        **{name: sql.Literal(value) for name, value in user.scope.parameters().items()},
+    )
+    row = await (await connection.execute(statement)).fetchone()
+    assert row is not None  # it is locked
+    note: dict[str, Any] = {
+        "id_number": key,
+        "at": row["changed_at"],
+        "user_id": user.id,
+        "email": user.email,
+        "reason": reason,
+        "changes": Jsonb(changes),
+    }
+    await execute(connection, _PROFILE["note_correction"], note)

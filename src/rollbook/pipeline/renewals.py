@@ -1,0 +1,116 @@
+"""Renewals: what a file's dates say of memberships, and people whom the roll calls deceased."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import polars as pl
+from psycopg import sql
+
+from rollbook.backends.database import queries
+from rollbook.pipeline import problems
+from rollbook.pipeline.match import VERDICTS
+from rollbook.pipeline.read import ROW_NUMBER
+from rollbook.pipeline.validate import PROBLEMS
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Mapping
+
+    from psycopg import Connection
+
+    from rollbook.backends.database import Row
+    from rollbook.pipeline.columns import ColumnMap
+    from rollbook.pipeline.spill import Spill
+
+#: What is counted, in the order in which it is shown.
+COUNTED: Final = ("new", "renewed", "early", "expired")
+#: Columns without which a file says nothing of renewals.
+_DATES: Final = frozenset({"date_joined", "last_payment", "expiry_date"})
+_DECEASED: Final = "person_deceased"
+
+_SQL = queries("renewals")
+
+
+def count(
+    connection: Connection[Row],
+    columns: ColumnMap,
+    rule: Mapping[str, sql.Composable],
+    today: dt.date,
+) -> dict[str, int] | None:
+    """New, renewed, early and expired members of the file.
+
+    Args:
+        connection: inside the attempt's transaction, after ``match`` and before the merge.
+        columns: of the file.
+        rule: see ``merge_rule``.
+        today: by PostgreSQL's clock.
+
+    Returns:
+        The counts by name; None where the file has none of the dates.
+    """
+    if _DATES.isdisjoint(columns.headers):
+        return None
+    statement = sql.SQL(_SQL["count"]).format(**rule, today=sql.Literal(today))
+    found = connection.execute(statement).fetchone()
+    return dict(found) if found is not None else None
+
+
+def refuse_deceased(
+    connection: Connection[Row], ledger: pl.DataFrame, spill: Spill, header: str | None
+) -> pl.DataFrame:
+    """Refuse new people whom the roll calls deceased, and make those who are members inactive.
+
+    Args:
+        connection: inside the attempt's transaction, with all valid rows staged.
+        ledger: of the whole file; see ``match.LEDGER``.
+        spill: takes the problems.
+        header: of the column of ID numbers.
+
+    Returns:
+        The ledger with these rows as invalid ones.
+    """
+    connection.execute(_SQL["end_deceased"])
+    found = connection.execute(_SQL["unstage_deceased"]).fetchall()
+    rows = pl.Series("rows", [row["row_number"] for row in found], pl.UInt32).sort()
+    return refuse(ledger, spill, header, rows, _DECEASED)
+
+
+def refuse(
+    ledger: pl.DataFrame, spill: Spill, header: str | None, numbers: pl.Series, code: str
+) -> pl.DataFrame:
+    """Refuse rows that were staged, for a reason that only the record knows.
+
+    Args:
+        ledger: of the whole file; see ``match.LEDGER``.
+        spill: takes the problems.
+        header: of the column of ID numbers.
+        numbers: of the rows.
+        code: see ``problems.toml``.
+
+    Returns:
+        The ledger with these rows as invalid ones.
+    """
+    if numbers.is_empty():
+        return ledger
+    severity = problems.catalogue()[code].severity
+    for number, (rows, known) in enumerate(zip(spill.rows(), spill.problems(), strict=True)):
+        of_batch = rows.filter(pl.col(ROW_NUMBER).is_in(numbers.implode()))
+        if of_batch.is_empty():
+            continue
+        nothing = pl.Series([None], dtype=pl.String)
+        cells = of_batch[header] if header in of_batch.columns else nothing
+        said = of_batch.select(ROW_NUMBER).with_columns(
+            pl.lit(header, pl.String).alias("column"),
+            cells.alias("value"),
+            pl.lit(code).alias("code"),
+            pl.lit(severity).alias("severity"),
+            pl.lit(None, pl.String).alias("kept"),
+        )
+        both = pl.concat([known, said.cast(pl.Schema(PROBLEMS))])
+        spill.replace("problems", number, both.sort(ROW_NUMBER, maintain_order=True))
+    is_refused = pl.col(ROW_NUMBER).is_in(numbers.implode())
+    return ledger.with_columns(
+        verdict=pl.when(is_refused).then(pl.lit("invalid", VERDICTS)).otherwise("verdict"),
+        person=pl.when(~is_refused).then("person"),
+    )

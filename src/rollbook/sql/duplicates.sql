@@ -1,0 +1,142 @@
+-- Possible duplicates: finding pairs after merges (members/duplicates.py), and what becomes of them.
+
+-- name: due
+-- The next members to look at.
+SELECT id, people FROM duplicates_due ORDER BY id LIMIT 1;
+
+-- name: done
+-- They were looked at.
+DELETE FROM duplicates_due WHERE id = %(id)s;
+
+-- name: bound
+-- For this transaction: room to hash, and no loop over all members.
+SELECT set_config('work_mem', '64MB', true), set_config('enable_nestloop', 'off', true);
+
+-- name: candidates
+-- Pairs of one of these people with any member that share a birth date and the beginning of a name; or
+-- the name, and an ID number but for the birth date; or a phone number. A block of many says nothing
+-- of one of them and is left out, so that their pairs can't be as many as their square.
+WITH due AS MATERIALIZED (
+    SELECT m.id_number, m.firstname, m.surname, m.date_of_birth, m.cell_number
+    FROM members AS m JOIN unnest(%(people)s::bigint[]) AS person
+      ON m.id_number = lpad(person::text, GREATEST(13, length(person::text)), '0')
+), beginnings AS MATERIALIZED (
+    SELECT DISTINCT id_number, date_of_birth, beginning
+    FROM members CROSS JOIN LATERAL (VALUES (lower(left(firstname, 2))), (lower(left(surname, 2)))) AS b(beginning)
+    WHERE date_of_birth IN (SELECT date_of_birth FROM due)
+), blocks AS MATERIALIZED (
+    SELECT date_of_birth, beginning FROM beginnings
+    GROUP BY date_of_birth, beginning HAVING count(*) BETWEEN 2 AND %(most_per_block)s
+), phones AS MATERIALIZED (
+    SELECT cell_number FROM members
+    WHERE cell_number IN (SELECT cell_number FROM due)
+    GROUP BY cell_number HAVING count(*) BETWEEN 2 AND %(most_per_phone)s
+), pairs AS (
+    SELECT own.id_number AS one, others.id_number AS other, 'birth' AS block
+    FROM blocks JOIN beginnings AS own USING (date_of_birth, beginning)
+    JOIN beginnings AS others USING (date_of_birth, beginning)
+    WHERE own.id_number IN (SELECT id_number FROM due) AND own.id_number <> others.id_number
+    UNION ALL
+    SELECT due.id_number, m.id_number, 'number'
+    FROM due JOIN members AS m
+      ON substr(due.id_number, 7, 6) = substr(m.id_number, 7, 6)
+     AND lower(due.surname) = lower(m.surname) AND lower(due.firstname) = lower(m.firstname)
+    WHERE due.id_number <> m.id_number AND length(due.id_number) = 13
+      AND due.date_of_birth <> m.date_of_birth
+    UNION ALL
+    SELECT due.id_number, m.id_number, 'phone'
+    FROM due JOIN phones USING (cell_number) JOIN members AS m USING (cell_number)
+    WHERE due.id_number <> m.id_number
+), different AS (
+    SELECT DISTINCT LEAST(one, other) AS one, GREATEST(one, other) AS other, block FROM pairs
+)
+SELECT one, other, block, a.firstname AS one_firstname, a.surname AS one_surname,
+       b.firstname AS other_firstname, b.surname AS other_surname
+FROM different JOIN members AS a ON a.id_number = one JOIN members AS b ON b.id_number = other;
+
+-- name: forget_open
+-- Open pairs of these people are found anew, or aren't any more.
+DELETE FROM member_duplicates
+WHERE status = 'open' AND (one = ANY(%(keys)s) OR other = ANY(%(keys)s));
+
+-- name: note
+-- The pairs that were found. A decision stays, but a person who was joined and is a member again is a
+-- new question.
+INSERT INTO member_duplicates AS d (one, other, why, score)
+SELECT * FROM unnest(%(one)s::text[], %(other)s::text[], %(why)s::text[], %(score)s::real[])
+ON CONFLICT (one, other) DO UPDATE
+SET status = 'open', why = excluded.why, score = excluded.score, found_at = now(), decided_at = NULL,
+    decided_by = NULL
+WHERE d.status = 'joined';
+
+-- name: page
+-- A page of the open pairs of the reader's scope, the likeliest first.
+SELECT d.*, count(*) OVER () AS found, to_jsonb(a) AS one_member, to_jsonb(b) AS other_member
+FROM member_duplicates AS d
+JOIN members AS a ON a.id_number = d.one JOIN members AS b ON b.id_number = d.other
+WHERE d.status = 'open' AND (%(why)s::text IS NULL OR d.why = %(why)s)
+  AND in_scope(a.province, a.municipality, %(scope_province)s, %(scope_municipality)s)
+  AND in_scope(b.province, b.municipality, %(scope_province)s, %(scope_municipality)s)
+ORDER BY d.score DESC, d.id LIMIT %(limit)s OFFSET %(offset)s;
+
+-- name: behind
+-- Groups of members that are still to be looked at.
+SELECT count(*)::int AS groups FROM duplicates_due;
+
+-- name: lock_pair
+-- An open pair of the reader's scope, with both members, locked in the order of the key.
+SELECT d.*, m.id_number, m.changed_at, jsonb_strip_nulls(to_jsonb(m)) AS record
+FROM member_duplicates AS d JOIN members AS m ON m.id_number IN (d.one, d.other)
+WHERE d.id = %(id)s AND d.status = 'open'
+  AND in_scope(m.province, m.municipality, %(scope_province)s, %(scope_municipality)s)
+ORDER BY m.id_number FOR UPDATE;
+
+-- name: decide
+-- What somebody has decided of a pair.
+UPDATE member_duplicates
+SET status = %(status)s, decided_at = clock_timestamp(), decided_by = %(by)s WHERE id = %(id)s;
+
+-- name: note_join
+-- What is needed to take a join back.
+INSERT INTO member_joins (id, kept, gone, record, filled)
+VALUES (%(id)s, %(kept)s, %(gone)s, %(record)s, %(filled)s)
+ON CONFLICT (id) DO UPDATE
+SET (kept, gone, record, filled, at) = ROW(excluded.kept, excluded.gone, excluded.record, excluded.filled, now());
+
+-- name: remove_gone
+-- The record of the one who is joined to the other.
+DELETE FROM members AS m
+WHERE m.id_number = %(gone)s
+  AND in_scope(m.province, m.municipality, %(scope_province)s, %(scope_municipality)s);
+
+-- name: fill
+-- Give the other the fields that only the gone record had.
+UPDATE members AS m SET ({fields}) = ROW({values}),
+       changed_at = GREATEST(clock_timestamp(), m.changed_at + interval '1 microsecond')
+WHERE m.id_number = {kept}
+  AND in_scope(m.province, m.municipality, {scope_province}, {scope_municipality})
+RETURNING m.changed_at;
+
+-- name: lock_join
+-- A join of the reader's scope that can be taken back, with the member who was kept, locked.
+SELECT j.*, jsonb_strip_nulls(to_jsonb(m)) AS now_, m.member_id
+FROM member_joins AS j JOIN members AS m ON m.id_number = j.kept
+JOIN member_duplicates AS d ON d.id = j.id AND d.status = 'joined'
+WHERE j.id = %(id)s
+  AND in_scope(m.province, m.municipality, %(scope_province)s, %(scope_municipality)s)
+FOR UPDATE;
+
+-- name: bring_back
+-- The record as it was; none where the person is a member again.
+INSERT INTO members
+SELECT b.* FROM member_joins AS j CROSS JOIN LATERAL jsonb_populate_record(NULL::members, j.record) AS b
+WHERE j.id = %(id)s AND in_scope(b.province, b.municipality, %(scope_province)s, %(scope_municipality)s)
+ON CONFLICT (id_number) DO NOTHING;
+
+-- name: forget_join
+-- It was taken back.
+DELETE FROM member_joins WHERE id = %(id)s;
+
+-- name: forget_old_joins
+-- Joins that are too old to be taken back: their records go.
+DELETE FROM member_joins WHERE at < now() - make_interval(days => %(days)s);

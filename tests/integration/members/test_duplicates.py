@@ -1,0 +1,268 @@
+"""Pairs of members who may be one person are found after a merge, and decided by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from stdnum import luhn
+
+from rollbook.backends.database import connect
+from rollbook.members import duplicates, erase_files, index
+from rollbook.members.duplicates import compared
+from rollbook.model import Role, User
+from tests.files import csv_file, id_number, member
+from tests.integration.members.clients import client_with
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    import httpx
+
+    from rollbook.config import Settings
+    from rollbook.service.system import System
+    from tests.pipeline_run import Site
+
+    MakeUser = Callable[..., Awaitable[User]]
+    AsUser = Callable[[User], httpx.AsyncClient]
+
+BASE = "/api/v1/members"
+PAIRS = f"{BASE}/duplicates"
+ETHEKWINI = {"Province": "KwaZulu-Natal", "Municipality": "eThekwini", "Ward": "59500001"}
+
+
+def number(birth: str, sequence: int) -> str:
+    body = f"{birth}{sequence:04}08"
+    return body + str(luhn.calc_check_digit(body))
+
+
+def person(birth: str, sequence: int, first: str, last: str, **more: str) -> dict[str, str]:
+    phone = f"082{int(birth[:2]):02}{sequence % 100_000:05}"
+    row = member(0, Firstname=first, Surname=last, **{"Cell Number": phone})
+    return {**row, "ID Number": number(birth, sequence), **more}
+
+
+async def looked(system: System) -> None:
+    await index.run_once(system)
+    await duplicates.run_once(system)
+
+
+def send(site: Site, *rows: dict[str, str]) -> None:
+    site.send(csv_file(rows, headers=(*member(0), "Email")), "people.csv")
+
+
+async def listed(client: httpx.AsyncClient, **asked: Any) -> list[dict[str, Any]]:
+    found = await client.get(PAIRS, params=asked)
+    items: list[dict[str, Any]] = found.json()["data"]["items"]
+    return items
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "why"),
+    [
+        # The same birth date: accents, order, a letter, a double name.
+        (("800101", 5009, "Zoë", "van Wyk"), ("800101", 5717, "Zoe", "VAN WYK"), "name_and_birth"),
+        (("800101", 5009, "Thabo", "Nkosi"), ("800101", 5717, "Nkosi", "Thabo"), "name_and_birth"),
+        (("800101", 5009, "Lindiwe", "Zulu"), ("800101", 5717, "Lindwe", "Zulu"), "name_and_birth"),
+        # A digit of the sequence, and of the birth date.
+        (("800101", 5009, "Thabo", "Nkosi"), ("800101", 5019, "Thabo J", "Nkosi"), "one_digit"),
+        (("800101", 5009, "Thabo", "Nkosi"), ("810101", 5009, "thabo", "NKOSI"), "one_digit"),
+        # Nobody's pair: a namesake, twins, a digit alone.
+        (("800101", 5009, "Thabo", "Nkosi"), ("830202", 5717, "Thabo", "Nkosi"), None),
+        (("800101", 5009, "Thabo", "Nkosi"), ("800101", 5717, "Sipho", "Nkosi"), None),
+        (("800101", 5009, "Thabo", "Nkosi"), ("800101", 5019, "Anna", "Botha"), None),
+    ],
+)  # fmt: skip
+async def test_pairs_are_found_by_name_and_birth_date_or_a_digit(
+    one: Any, other: Any, why: str | None, site: Site, system: System, client: httpx.AsyncClient
+) -> None:
+    send(site, person(*one))
+    await looked(system)
+    assert await listed(client) == []
+    send(site, person(*other))
+    await looked(system)
+    assert [pair["why"] for pair in await listed(client)] == ([why] if why else [])
+
+
+async def test_a_phone_of_few_is_a_sign_with_the_name_and_one_of_many_is_none(
+    site: Site, system: System, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(duplicates, "MOST_PER_PHONE", 3)
+    shared, busy = {"Cell Number": "0821112222"}, {"Cell Number": "0823334444"}
+    send(
+        site,
+        person("800101", 5009, "Lerato", "Molefe", **shared),
+        person("900505", 5009, "Lerato", "Molefe", **shared),
+        person("700303", 5009, "Kagiso", "Molefe", **shared),
+        *(person(f"6{n}0101", 5100 + n, "Office", "Member", **busy) for n in range(4)),
+    )
+    await looked(system)
+    [pair] = await listed(client)
+    assert (pair["why"], pair["score"]) == ("phone", 100)
+    assert {one["firstname"] for one in pair["members"]} == {"Lerato"}
+
+
+async def test_a_birth_date_of_too_many_alike_is_left_out(
+    site: Site, system: System, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send(site, *(person("800101", 5000 + n, f"Thabo{'abcd'[n]}", "Nkosi") for n in range(4)))
+    monkeypatch.setattr(duplicates, "MOST_PER_BLOCK", 3)
+    await looked(system)
+    assert await listed(client) == []
+
+
+async def pair_of(client: httpx.AsyncClient) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    [pair] = await listed(client)
+    one, other = pair["members"]
+    return f"{PAIRS}/{pair['pair_id']}", one, other
+
+
+def two() -> tuple[dict[str, str], dict[str, str]]:
+    return (
+        person("800101", 5009, "Thabo", "Nkosi", Ward=""),
+        person("800101", 5717, "Thabo", "Nkosi", Email="thabo@example.org"),
+    )
+
+
+async def test_what_is_decided_as_different_is_remembered(
+    site: Site, system: System, client: httpx.AsyncClient
+) -> None:
+    send(site, *two())
+    await looked(system)
+    path, _, _ = await pair_of(client)
+    assert (await client.post(f"{path}/different")).status_code == 200
+    assert await listed(client) == []
+    send(site, *(dict(row, Ward="79800002") for row in two()))
+    await looked(system)
+    assert await listed(client) == []
+    assert (await client.post(f"{path}/different")).status_code == 404
+
+
+async def test_an_open_pair_goes_when_the_names_differ_now(
+    site: Site, system: System, client: httpx.AsyncClient
+) -> None:
+    send(site, *two())
+    await looked(system)
+    assert len(await listed(client)) == 1
+    send(site, dict(two()[0], Firstname="Sipho", Surname="Zulu"))
+    await looked(system)
+    assert await listed(client) == []
+
+
+async def test_a_join_fills_what_was_missing_and_can_be_taken_back(
+    site: Site, system: System, client: httpx.AsyncClient
+) -> None:
+    send(site, *two())
+    await looked(system)
+    before = site.members()
+    path, one, other = await pair_of(client)
+    keep, gone = one, other
+    assert not before[number("800101", 5009)]["email"]
+    if keep["member_id"] != str(before[number("800101", 5009)]["member_id"]):
+        keep, gone = other, one
+    asked = {"keep": keep["member_id"], "reason": "same person, by phone"}
+    joined = await client.post(f"{path}/join", json=asked)
+    assert (joined.status_code, set(joined.json()["data"]["filled"])) == (200, {"email", "ward"})
+    after = site.members()
+    assert set(after) == {number("800101", 5009)}
+    assert after[number("800101", 5009)]["email"] == "thabo@example.org"
+    shown = (await client.get(f"{BASE}/{keep['member_id']}")).json()["data"]
+    assert shown["history"][0]["source"]["reason"] == "same person, by phone"
+    assert (await client.get(f"{BASE}/{gone['member_id']}")).status_code == 404
+    assert (await client.get(BASE)).json()["data"]["total"] == 1
+
+    # One of the filled fields is corrected meanwhile, and stays.
+    change = {"version": shown["version"], "reason": "moved", "fields": {"ward": "79800002"}}
+    assert (await client.patch(f"{BASE}/{keep['member_id']}", json=change)).status_code == 200
+    back = await client.post(f"{path}/separate", json={"reason": "two people after all"})
+    assert back.status_code == 200, back.text
+    restored = site.members()
+    assert restored[number("800101", 5717)] == before[number("800101", 5717)]
+    kept = restored[number("800101", 5009)]
+    assert (kept["email"], kept["ward"]) == (None, "79800002")
+    assert (await client.get(BASE)).json()["data"]["total"] == 2
+    assert len(await listed(client)) == 1
+    again = await client.post(f"{path}/separate", json={"reason": "two people after all"})
+    assert again.status_code == 404
+    acts = site.connection.execute(
+        "SELECT act, count(*) AS n FROM audit_entries WHERE act LIKE '%members' GROUP BY act"
+    ).fetchall()
+    site.connection.rollback()
+    counts = {row["act"]: row["n"] for row in acts}
+    assert (counts["join_members"], counts["separate_members"]) == (2, 2)  # the refused one too
+
+
+async def test_a_person_who_is_sent_again_after_a_join_is_a_member_and_a_pair_again(
+    site: Site, system: System, client: httpx.AsyncClient
+) -> None:
+    send(site, *two())
+    await looked(system)
+    path, one, _ = await pair_of(client)
+    await client.post(f"{path}/join", json={"keep": one["member_id"], "reason": "same person"})
+    send(site, *two())
+    await looked(system)
+    assert len(site.members()) == 2
+    assert len(await listed(client)) == 1
+    back = await client.post(f"{path}/separate", json={"reason": "two people"})
+    assert back.status_code == 404
+
+
+async def test_an_office_sees_pairs_of_its_own_members_only(
+    site: Site, system: System, as_user: AsUser, make_user: MakeUser, operator: User
+) -> None:
+    one, other = two()
+    send(site, one, {**other, **ETHEKWINI})
+    await looked(system)
+    national = as_user(operator)
+    path, first, _ = await pair_of(national)
+    office = as_user(await make_user(Role.PROVINCE_ADMIN, "GP"))
+    assert await listed(office) == []
+    body = {"keep": first["member_id"], "reason": "same person"}
+    assert (await office.post(f"{path}/join", json=body)).status_code == 404
+    assert (await office.post(f"{path}/different")).status_code == 404
+    assert len(site.members()) == 2
+
+
+async def test_an_erased_person_is_in_no_pair_and_in_no_join(
+    site: Site, system: System, client: httpx.AsyncClient, settings: Settings
+) -> None:
+    send(site, *two(), person("800101", 5818, "Thabo", "Nkosi"))
+    await looked(system)
+    pairs = await listed(client)
+    assert len(pairs) == 3
+    keep = pairs[0]["members"][0]["member_id"]
+    body = {"keep": keep, "reason": "same person"}
+    joined = await client.post(f"{PAIRS}/{pairs[0]['pair_id']}/join", json=body)
+    assert joined.status_code == 200
+    erase = {"reason": "asked in writing", "confirm": True}
+    receipt = (await client.post(f"{BASE}/{keep}/erase", json=erase)).json()["data"]["receipt"]
+    with connect(settings.database_address) as connection:
+        done = erase_files.process(connection, system.store, erasure_id=receipt, seconds=60)
+    assert done == {"is_done": True}
+    left = site.connection.execute(
+        "SELECT (SELECT count(*) FROM member_joins) AS joins, (SELECT count(*) FROM"
+        " member_duplicates AS d WHERE status <> 'open') AS decided"
+    ).fetchone()
+    site.connection.rollback()
+    assert left == {"joins": 0, "decided": 0}
+
+
+async def test_nothing_is_looked_for_where_it_is_switched_off(
+    site: Site, system: System, settings: Settings, operator: User
+) -> None:
+    send(site, *two())
+    off = settings.model_copy(update={"duplicates": False})
+    await looked(replace(system, settings=off))
+    async with client_with(settings, operator) as client:
+        assert await listed(client) == []
+
+
+def test_names_are_compared_up_to_the_threshold() -> None:
+    row = {
+        "one": id_number(1), "other": id_number(2), "block": "birth",
+        "one_firstname": "Nomvula", "one_surname": "Dlamini",
+        "other_firstname": "Nomvulla", "other_surname": "Dlamini",
+    }  # fmt: skip
+    assert len(compared([row], 90)) == 1
+    assert compared([{**row, "other": id_number(33)}], 99) == []

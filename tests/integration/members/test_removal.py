@@ -1,0 +1,266 @@
+"""Members are removed, or get a status, by a list: like any upload, with report, scope and undo."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import pytest
+
+from rollbook import fields
+from rollbook.errors import NoIdColumnError, TooManyRemovalsError
+from rollbook.fields import OwnField, OwnFields, Rule
+from rollbook.members import index
+from rollbook.model import Role, Scope, User
+from tests.files import csv_file, id_number, member, members
+from tests.integration.members.clients import client_with
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    import httpx
+
+    from rollbook.config import Settings
+    from rollbook.service.system import System
+    from tests.pipeline_run import Done, Site
+
+    MakeUser = Callable[..., Awaitable[User]]
+    AsUser = Callable[[User], httpx.AsyncClient]
+
+BASE = "/api/v1/members"
+UNDO = "/api/v1/bulk-upload/undo"
+ETHEKWINI = {"Province": "KwaZulu-Natal", "Municipality": "eThekwini", "Ward": "59500001"}
+
+
+def listed(*numbers: str, header: str = "ID Number") -> bytes:
+    return "\n".join([header, *numbers]).encode()
+
+
+def remove(site: Site, *numbers: str, **options: Any) -> Done:
+    wanted = {"kind": "removal", "reason": "left", **options}
+    return site.send(listed(*numbers), "left.csv", **wanted)
+
+
+def codes(done: Done, row: int) -> list[str]:
+    found = next(one for one in done.rows if one["row_number"] == row)["problems"] or []
+    return [problem["code"] for problem in found]
+
+
+def test_a_list_removes_members_and_says_whom_it_does_not_know(site: Site) -> None:
+    site.send(csv_file(members(5)), "people.csv")
+    bad = id_number(3)[:-1] + str((int(id_number(3)[-1]) + 1) % 10)
+    done = remove(site, id_number(0), id_number(1), id_number(0), id_number(77), bad, "")
+    assert done.by_row == {2: "updated", 3: "updated", 4: "duplicate", 5: "invalid", 6: "invalid"}
+    assert (codes(done, 5), codes(done, 6)) == (["member_unknown"], ["id_check_digit"])
+    assert set(site.members()) == {id_number(n) for n in (2, 3, 4)}
+    report = done.sheet("All Uploaded Rows")
+    assert report["Outcome"][0] == "Member, removed"
+    assert "Nobody with this number" in report["Problems"][3]
+    assert "left" in str(done.sheet("Summary").rows())
+
+
+def test_a_dry_run_and_all_or_nothing_change_nobody(site: Site) -> None:
+    site.send(csv_file(members(2)), "people.csv")
+    assert remove(site, id_number(0), dry_run=True).by_row == {2: "updated"}
+    assert len(site.members()) == 2
+    with pytest.raises(Exception, match="rows were refused"):
+        remove(site, id_number(0), id_number(77), all_or_nothing=True)
+    assert len(site.members()) == 2
+
+
+def test_a_list_gives_a_status_and_leaves_everything_else(site: Site) -> None:
+    rows = [member(0, **{"Last Payment": "2026-01-31"}), member(1)]
+    site.send(csv_file(rows, headers=(*rows[1], "Last Payment")), "people.csv")
+    before = site.members()
+    done = remove(site, id_number(0), id_number(1), new_status="Lapsed")
+    assert done.by_row == {2: "updated", 3: "updated"}
+    assert done.rows[0]["changes"] == {"status": [None, "Lapsed"]}
+    same = {"status", "changed_by_upload", "changed_at"}
+    for number, row in site.members().items():
+        assert row["status"] == "Lapsed"
+        assert {k: row[k] for k in row if k not in same} == {
+            k: v for k, v in before[number].items() if k not in same
+        }
+    assert remove(site, id_number(0), new_status="Lapsed").by_row == {2: "unchanged"}
+
+
+def test_only_the_id_number_of_a_list_counts(site: Site) -> None:
+    """A whole file of members is a list too: its other columns, and own rules, say nothing."""
+    site.send(csv_file(members(2)), "people.csv")
+    needed = OwnField("branch", ("Branch",), "text", Rule(needed=True))
+    row = member(0, Surname="", Province="Nowhere", Ward="no ward", **{"Cell Number": "1"})
+    with fields.using(OwnFields((needed,))):
+        done = site.send(csv_file([row]), "left.csv", kind="removal", reason="left")
+        assert fields.current().fields == (needed,)
+    assert (done.by_row, codes(done, 2)) == ({2: "updated"}, [])
+    with pytest.raises(NoIdColumnError):
+        site.send(listed("1", header="Number of shoes"), "left.csv", kind="removal", reason="left")
+
+
+def test_members_of_another_office_and_of_none_stay(site: Site) -> None:
+    nobodys = member(2, Province="", Municipality="", Ward="")
+    site.send(csv_file([member(0), member(1, **ETHEKWINI), nobodys]), "people.csv")
+    numbers = [id_number(n) for n in range(3)]
+    done = remove(site, *numbers, scope=Scope("GP", "City of Johannesburg"))
+    assert done.by_row == {2: "updated", 3: "out_of_scope", 4: "out_of_scope"}
+    assert set(site.members()) == set(numbers[1:])
+    report = done.sheet("All Uploaded Rows")
+    assert report["Problems"][1] == "This member belongs to another office."
+    assert report["Existing Member Name"][1] is None
+    done = remove(site, *numbers[1:], scope=Scope("GP", None), new_status="Lapsed")
+    assert set(done.by_row.values()) == {"out_of_scope"}
+
+
+def test_a_list_by_passport_removes_its_holder(site: Site) -> None:
+    row = {"ID Number": "", "Passport Number": "AB12345", "Passport Country": "Namibia"}
+    people = [{**member(0), **row}, member(1)]
+    headers = (*member(0), "Passport Number", "Passport Country")
+    site.send(csv_file(people, headers=headers), "people.csv", accepts_passports=True)
+    content = csv_file([row], headers=tuple(row))
+    done = site.send(content, "left.csv", kind="removal", reason="left", accepts_passports=True)
+    assert done.by_row == {2: "updated"}
+    assert set(site.members()) == {id_number(1)}
+
+
+def test_a_list_that_is_too_long_is_refused_as_a_whole(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.send(csv_file(members(3)), "people.csv")
+    from rollbook.pipeline import removal
+
+    check = removal.check_size
+    monkeypatch.setattr(removal, "check_size", lambda rows, _: check(rows, 2))
+    with pytest.raises(TooManyRemovalsError, match="3 rows"):
+        remove(site, *(id_number(n) for n in range(3)))
+    assert len(site.members()) == 3
+
+
+async def undone(client: httpx.AsyncClient, done: Done) -> dict[str, int]:
+    answer = await client.post(f"{UNDO}/{done.upload['id']}", json={"dry_run": False})
+    assert answer.status_code == 200, answer.text
+    data: dict[str, int] = answer.json()["data"]
+    return data
+
+
+async def test_undoing_brings_removed_members_back_as_they_were(
+    site: Site, client: httpx.AsyncClient, system: System
+) -> None:
+    site.send(csv_file(members(4)), "people.csv")
+    await index.run_once(system)
+    before = site.members()
+    done = remove(site, *(id_number(n) for n in range(3)))
+    await index.run_once(system)
+    listing = (await client.get(BASE)).json()["data"]
+    assert listing["total"] == 1
+    # One of them joins again meanwhile.
+    site.send(csv_file([member(2, Surname="Again")]), "again.csv")
+    counts = await undone(client, done)
+    assert (counts["restored"], counts["kept"], counts["gone"]) == (2, 1, 0)
+    after = site.members()
+    assert {n: after[n] for n in before if n != id_number(2)} == {
+        n: before[n] for n in before if n != id_number(2)
+    }
+    assert after[id_number(2)]["surname"] == "Again"
+    await index.run_once(system)
+    assert (await client.get(BASE)).json()["data"]["total"] == 4
+    shown = await client.get(f"{BASE}/{before[id_number(0)]['member_id']}")
+    assert shown.json()["data"]["history"][-1]["source"]["how"] == "created"
+
+
+async def test_an_earlier_upload_can_be_undone_after_a_list(
+    site: Site, client: httpx.AsyncClient
+) -> None:
+    headers = (*member(0), "Status")
+    site.send(csv_file([member(0, Status="Active")], headers=headers), "people.csv")
+    lapsed = site.send(csv_file([member(0, Status="Lapsed")], headers=headers), "lapsed.csv")
+    ward = site.send(csv_file([member(0, Ward="79800002")]), "ward.csv")
+    assert remove(site, id_number(0), new_status="Lapsed").by_row == {2: "unchanged"}
+    assert (await undone(client, ward))["restored"] == 1
+    # The list has confirmed the status.
+    data = await undone(client, lapsed)
+    assert (data["restored"], data["kept"]) == (0, 1)
+
+
+async def test_undoing_a_status_restores_the_former_one(
+    site: Site, client: httpx.AsyncClient
+) -> None:
+    headers = (*member(0), "Status")
+    site.send(csv_file([member(0, Status="Active")], headers=headers), "people.csv")
+    done = remove(site, id_number(0), new_status="Lapsed")
+    assert (await undone(client, done))["restored"] == 1
+    assert site.members()[id_number(0)]["status"] == "Active"
+
+
+async def test_a_filter_is_counted_confirmed_and_sent_as_an_upload(
+    site: Site, system: System, as_user: AsUser, make_user: MakeUser
+) -> None:
+    site.send(csv_file([*members(3), member(7, **ETHEKWINI)]), "people.csv")
+    await index.run_once(system)
+    client = as_user(await make_user(Role.MUNICIPALITY_ADMIN, "GP", "Johannesburg"))
+    asked = {"ward": "79800001", "reason": "moved", "new_status": "Moved"}
+    counted = await client.post(f"{BASE}/removal", json=asked)
+    assert (counted.status_code, counted.json()["data"]) == (200, {"members": 3, "job_id": None})
+    wrong = await client.post(f"{BASE}/removal", json={**asked, "members": 4})
+    assert (wrong.status_code, "3 members fit now" in wrong.text) == (409, True)
+    sent = await client.post(f"{BASE}/removal", json={**asked, "members": 3})
+    assert sent.status_code == 202, sent.text
+    job_id = sent.json()["data"]["job_id"]
+    status = (await client.get(sent.headers["Location"])).json()["data"]
+    assert (status["kind"], status["new_status"], status["reason"]) == ("removal", "Moved", "moved")
+    upload = site.connection.execute(
+        "SELECT source_key, province, municipality FROM uploads WHERE id = %s", (UUID(job_id),)
+    ).fetchone()
+    site.connection.rollback()
+    assert upload is not None
+    assert (upload["province"], upload["municipality"]) == ("GP", "City of Johannesburg")
+    _, chunks = await system.store.open(upload["source_key"])
+    content = b"".join([bytes(chunk) async for chunk in chunks]).decode()
+    assert content.splitlines()[1:] == [f"{id_number(n)},," for n in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "said"),
+    [
+        ({}, 422, "Give a filter at least"),
+        ({"status": "nothing"}, 422, "No member fits"),
+        ({"status": "nothing", "reason": ""}, 422, "reason"),
+        ({"province": "Atlantis"}, 422, "no such province"),
+    ],
+)
+async def test_a_filter_that_names_nobody_or_all_is_refused(
+    asked: dict[str, str], status: int, said: str, client: httpx.AsyncClient
+) -> None:
+    answer = await client.post(f"{BASE}/removal", json={"reason": "moved", **asked})
+    assert (answer.status_code, said in answer.text) == (status, True)
+
+
+async def test_a_filter_removes_at_most_so_many(
+    site: Site, settings: Settings, operator: User
+) -> None:
+    site.send(csv_file(members(3)), "people.csv")
+    async with client_with(settings, operator, removal_most=2) as client:
+        asked = {"municipality": "Johannesburg", "reason": "moved"}
+        answer = await client.post(f"{BASE}/removal", json=asked)
+        assert (answer.status_code, "More than 2 members" in answer.text) == (422, True)
+
+
+@pytest.mark.parametrize(
+    "fields_of_form",
+    [
+        {"kind": "removal"},
+        {"kind": "removal", "reason": "x"},
+        {"reason": "left"},
+        {"new_status": "Left"},
+        {"kind": "removal", "reason": "left", "existing": "fill"},
+        {"kind": "deletion", "reason": "left"},
+    ],
+)
+async def test_options_that_contradict_each_other_are_refused(
+    fields_of_form: dict[str, str], client: httpx.AsyncClient
+) -> None:
+    answer = await client.post(
+        "/api/v1/bulk-upload/process",
+        files={"file": ("left.csv", listed(id_number(0)))},
+        data=fields_of_form,
+    )
+    assert answer.status_code == 422, answer.text
