@@ -4,6 +4,8 @@
 
 const NAME = "rollbook";
 const STORE = "files";
+/** Milliseconds after which a file is forgotten whose owner didn't come back. */
+const MOST_MS = 24 * 3600 * 1000;
 
 const asked = (request) =>
   new Promise((resolve, reject) => {
@@ -42,7 +44,9 @@ export async function forget(key) {
 /** The files of an owner, in the order in which they were chosen. */
 export async function keptOf(owner) {
   try {
-    const found = await asked((await store("readonly")).getAll());
+    const all = await asked((await store("readonly")).getAll());
+    const found = all.filter(({ chosenAt }) => Date.now() - chosenAt < MOST_MS);
+    for (const entry of all) if (!found.includes(entry)) await forget(entry.key);
     return found.filter((entry) => entry.owner === owner).sort((one, other) => one.chosenAt - other.chosenAt);
   } catch {
     return [];

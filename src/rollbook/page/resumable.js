@@ -71,6 +71,12 @@ export function sendFile(file, { at = null, onAddress, onProgress, onCut, onRequ
   }).finally(() => done.abort());
 }
 
+/** Have the server remove a file that isn't complete. Where that fails, it expires there by itself. */
+export async function discardFile(at) {
+  const onBeforeRequest = (request) => request.setHeader("Authorization", bearer().Authorization);
+  await tus.Upload.terminate(at, { onBeforeRequest, retryDelays: [] }).catch(() => null);
+}
+
 /** A function from the bytes that are sent to the seconds that the rest takes. */
 function rateOf(total) {
   let marks = [];

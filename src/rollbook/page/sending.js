@@ -4,7 +4,7 @@ import { post, randomKey, sendForm, session, user } from "./api.js";
 import { fieldName } from "./fields.js";
 import { computed, effect, signal } from "./html.js";
 import { forget, keep, keptOf } from "./kept.js";
-import { sendFile } from "./resumable.js";
+import { discardFile, sendFile } from "./resumable.js";
 import { say } from "./said.js";
 import { follow, listChanged } from "./uploads.js";
 import { t } from "./words.js";
@@ -124,6 +124,8 @@ export function remove(entry) {
   files.value = files.peek().filter((other) => other !== entry);
   forget(entry.peek().key);
   abort(entry);
+  const { at, check, state } = entry.peek();
+  if (at && !check && state !== "taken") discardFile(at);
 }
 
 function abort(entry) {

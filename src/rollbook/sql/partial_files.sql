@@ -16,7 +16,8 @@ LIMIT 1;
 -- name: extend
 -- Record stored parts, unless another request has recorded some meanwhile.
 UPDATE partial_files SET received = %(until)s, parts = parts || %(keys)s::text[]
-WHERE id = %(id)s AND owner_id = %(owner_id)s AND received = %(offset)s AND joining_until IS NULL
+WHERE id = %(id)s AND owner_id = %(owner_id)s AND received = %(offset)s
+  AND (joining_until IS NULL OR joining_until < now())
 RETURNING *;
 
 -- name: claim
@@ -25,6 +26,11 @@ UPDATE partial_files SET joining_until = now() + make_interval(secs => %(seconds
 WHERE id = %(id)s AND owner_id = %(owner_id)s AND received = %(offset)s
   AND (joining_until IS NULL OR joining_until < now())
 RETURNING parts;
+
+-- name: renew
+-- The parts are still being joined.
+UPDATE partial_files SET joining_until = now() + make_interval(secs => %(seconds)s)
+WHERE id = %(id)s;
 
 -- name: release
 -- The parts could not be joined.

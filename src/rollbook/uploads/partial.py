@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import structlog
@@ -26,6 +26,7 @@ from rollbook.errors import (
     InfectedFileError,
     NotFoundError,
     ServiceUnavailableError,
+    TooManyUploadsError,
     UnsupportedFileError,
 )
 from rollbook.spreadsheets.kinds import kind_of
@@ -41,13 +42,16 @@ if TYPE_CHECKING:
 
 #: Bytes of a part at most. A request holds one part in memory.
 PART_BYTES = 4 * 1024 * 1024
-#: Seconds that joining the parts may take before another request may try.
+#: Seconds between two parts that are joined, after which another request may try; the virus scan
+#: comes on top.
 JOIN_S = 300
 #: The checksums that a request may have, by their names in the protocol.
 CHECKSUMS = ("sha1", "sha256", "md5")
 
 #: What makes sending the same bytes again useless.
-_REFUSED = (UnsupportedFileError, EmptyFileError, FileTooLargeError, InfectedFileError)
+_REFUSED = (
+    UnsupportedFileError, EmptyFileError, FileTooLargeError, InfectedFileError, NotFoundError,
+)  # fmt: skip
 
 _SQL = queries("partial_files")
 log = structlog.get_logger(__name__)
@@ -187,7 +191,8 @@ async def append(
             await _extend(system, user, file_id, recorded, received, loose)
         elif loose:
             await _join(system, user, partial, recorded, loose)
-    except BaseException:
+    except (ChecksumError, FileTooLargeError, ConflictError):
+        # After other failures a commit's answer may be lost, and the row then needs its parts.
         await _remove(system, loose)
         raise
     return await find(system, user, file_id)
@@ -232,7 +237,8 @@ async def _join(
 ) -> None:
     """Make the file of its parts, and a check of it; the last parts are not in the row."""
     own = {"id": partial.id, "owner_id": user.id}
-    wanted = {**own, "offset": recorded, "seconds": JOIN_S}
+    seconds = JOIN_S + system.settings.clamd_timeout_s
+    wanted = {**own, "offset": recorded, "seconds": seconds}
     claimed = await fetch_one(system.pool, _SQL["claim"], wanted)
     if claimed is None:
         raise BusyFileError(
@@ -242,20 +248,21 @@ async def _join(
     keys = [*claimed["parts"], *last]
     try:
         stored = await receive.store_file(
-            system, partial.name, _joined(system, keys), upload_id=partial.id
+            system, partial.name, _joined(system, keys, wanted), upload_id=partial.id
         )
         try:
             # Whether it came before is said when it is checked, without losing what came in.
             await checks.add(system, user, stored, Options.of(allow_duplicate="true"))
-        except BaseException:
+        except TooManyUploadsError:
+            # After other failures the commit's answer may be lost, and the check needs its file.
             await receive.discard(system, stored)
             raise
-    except BaseException as error:
-        if isinstance(error, _REFUSED):
-            await execute(system.pool, _SQL["forget"], own)
-            await _remove(system, claimed["parts"])
-        else:
-            await execute(system.pool, _SQL["release"], own)
+    except _REFUSED:
+        await execute(system.pool, _SQL["forget"], own)
+        await _remove(system, keys)
+        raise
+    except BaseException:
+        await execute(system.pool, _SQL["release"], own)
         raise
     await execute(system.pool, _SQL["forget"], own)
     await _remove(system, keys)
@@ -272,9 +279,19 @@ async def _parts(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         yield bytes(waiting)
 
 
-async def _joined(system: System, keys: Iterable[str]) -> AsyncIterator[bytes]:
+async def _joined(
+    system: System, keys: Iterable[str], claim: dict[str, Any]
+) -> AsyncIterator[bytes]:
+    """The bytes of the parts; the claim is renewed before each part."""
     for key in keys:
-        _, chunks = await system.store.open(key)
+        await execute(system.pool, _SQL["renew"], claim)
+        try:
+            _, chunks = await system.store.open(key)
+        except FileNotFoundError:
+            raise NotFoundError(
+                "A part of the file is no longer in the store. Nothing of it was kept; send it "
+                "from its beginning."
+            ) from None
         async for chunk in chunks:
             yield chunk
 

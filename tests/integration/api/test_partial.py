@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+import psycopg
 import pytest
 
 from rollbook.accounts.users import issue_token
 from rollbook.model import Role, User
-from rollbook.uploads import partial
+from rollbook.uploads import checks, partial
 from tests.files import csv_file
 from tests.integration.worker.test_worker import working
 from tests.waiting import job_event
@@ -68,6 +69,11 @@ async def offset_of(client: httpx.AsyncClient, where: str) -> int:
     assert answer.status_code == 200
     assert "no-store" in answer.headers["Cache-Control"]
     return int(answer.headers["Upload-Offset"])
+
+
+async def once(content: bytes) -> AsyncIterator[bytes]:
+    """The body of a request that comes in one piece."""
+    yield content
 
 
 async def stored_keys(system: System) -> list[str]:
@@ -251,3 +257,62 @@ async def test_a_finished_file_whose_answer_was_lost_is_not_sent_again(
     assert (await add(client, where, content, 0)).status_code == 409
     assert await offset_of(client, where) == len(content)
     assert (await add(client, where, b"", len(content))).status_code == 204
+
+
+async def test_a_lost_answer_of_a_commit_costs_no_part(
+    client: httpx.AsyncClient, system: System, user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = csv_file(rows=50)
+    file = await partial.create(system, user, "members.csv", len(content))
+    extend = partial._extend
+
+    async def committed_and_cut(*given: Any) -> None:
+        await extend(*given)
+        raise psycopg.OperationalError("the line was cut")
+
+    monkeypatch.setattr(partial, "_extend", committed_and_cut)
+    with pytest.raises(psycopg.OperationalError):
+        await partial.append(system, user, file.id, once(content[:1000]), offset=0)
+    monkeypatch.setattr(partial, "_extend", extend)
+    where = f"{BASE}/files/{file.id}"
+    assert await offset_of(client, where) == 1000
+    add_check = checks.add
+
+    async def added_and_cut(*given: Any) -> None:
+        await add_check(*given)
+        raise psycopg.OperationalError("the line was cut")
+
+    monkeypatch.setattr(checks, "add", added_and_cut)
+    with pytest.raises(psycopg.OperationalError):
+        await partial.append(system, user, file.id, once(content[1000:]), offset=1000)
+    assert await offset_of(client, where) == len(content)
+    assert (await client.post(f"{BASE}/check/{file.id}", json={})).status_code == 200
+
+
+async def test_a_part_that_the_store_lost_lets_the_file_begin_again(
+    client: httpx.AsyncClient, system: System
+) -> None:
+    content = csv_file(rows=2)
+    where = address(await begin(client, len(content)))
+    await add(client, where, content[:50], 0)
+    for key in await stored_keys(system):
+        await system.store.remove(key)
+    lost = await add(client, where, content[50:], 50)
+    assert (lost.status_code, "from its beginning" in lost.json()["message"]) == (404, True)
+    assert (await client.head(where, headers=TUS)).status_code == 404
+    assert await stored_keys(system) == []
+
+
+async def test_a_crash_while_the_parts_are_joined_ends_with_its_claim(
+    client: httpx.AsyncClient, system: System
+) -> None:
+    content = csv_file(rows=20)
+    where = address(await begin(client, len(content)))
+    await add(client, where, content[:50], 0)
+    async with system.pool.connection() as connection:
+        await connection.execute("UPDATE partial_files SET joining_until = now() + interval '1 h'")
+    assert (await add(client, where, content[50:], 50)).status_code == 423
+    async with system.pool.connection() as connection:
+        await connection.execute("UPDATE partial_files SET joining_until = now() - interval '1 s'")
+    assert (await add(client, where, content[50:90], 50)).status_code == 204
+    assert (await add(client, where, content[90:], 90)).status_code == 204

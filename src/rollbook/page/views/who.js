@@ -20,7 +20,7 @@ export function Who() {
     return html`<h1 tabindex="-1">${t("who.title")}</h1>
       <p class="notice" role="status">${t("factor.needed")}</p>
       <${SecondFactor} email=${email} />
-      <button type="button" class="quiet" onClick=${leave}>${t("sign_out")}</button>`;
+      <button type="button" class="quiet" onClick=${signOut}>${t("sign_out")}</button>`;
   }
   return html`<h1 tabindex="-1">${t("who.title")}</h1>
     <div class="card who">
