@@ -41,6 +41,7 @@ STREAM = f"{BASE}/events"
 #: addresses may be reached.
 BY_CONTENT = {
     f"{BASE}/process", f"{BASE}/check", f"{BASE}/monitor/process", "/api/v1/auth/password",
+    "/api/v1/auth/second-factor",
     "/api/v1/keys", "/api/v1/users", "/api/v1/members", "/api/v1/members/search",
     "/api/v1/members/export", "/api/v1/webhooks",
 }  # fmt: skip

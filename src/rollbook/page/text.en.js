@@ -95,6 +95,7 @@ export const TEXT = {
   "columns.leave": "Don’t read this column",
   "columns.remembered": "Remembered columns",
   "mappings.title": "Remembered columns",
+  "mappings.of": "Remembered columns of {file}, {when}",
   "mappings.lead":
     "How columns of your office’s files are read since an upload said so. It applies to each later file with the same headers.",
   "mappings.count": { one: "{n} set of headers", other: "{n} sets of headers" },

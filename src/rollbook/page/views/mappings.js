@@ -106,7 +106,7 @@ function Mapping({ mapping, reload }) {
       mapping.changed_at &&
       html`<span>${t("mappings.changed", { when: when(mapping.changed_at), by: mapping.changed_by })}</span>`
     }</p>
-    <div class="table" tabindex="0" role="region" aria-label=${t("mappings.title")}><table>
+    <div class="table" tabindex="0" role="region" aria-label=${t("mappings.of", { file, when: when(mapping.remembered_at) })}><table>
       <thead><tr><th scope="col">${t("mappings.header")}</th><th scope="col">${t("mappings.field")}</th></tr></thead>
       <tbody>${Object.entries(choices.value).map(
         ([header, field]) => html`<tr key=${header}><th scope="row">${header}</th>
