@@ -17,7 +17,7 @@ from schemathesis.checks import load_all_checks
 from schemathesis.core.parameters import ParameterLocation
 from schemathesis.core.result import Ok
 from schemathesis.pytest.lazy import get_all_tests
-from schemathesis.specs.openapi.checks import positive_data_acceptance
+from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
 from rollbook.api.app import create_app
 from rollbook.config import Settings
@@ -43,8 +43,13 @@ BY_CONTENT = {
     f"{BASE}/process", f"{BASE}/check", f"{BASE}/monitor/process", "/api/v1/auth/password",
     "/api/v1/auth/second-factor",
     "/api/v1/keys", "/api/v1/users", "/api/v1/members", "/api/v1/members/search",
-    "/api/v1/members/export", "/api/v1/webhooks",
+    "/api/v1/members/export", "/api/v1/members/removal", "/api/v1/webhooks",
+    f"{BASE}/mend/{{job_id}}", f"{BASE}/facets/{{job_id}}",
 }  # fmt: skip
+
+#: tus asks for 412 where the header with its version is missing or another one.
+PARTS = {f"{BASE}/files", f"{BASE}/files/{{file_id}}"}
+schemathesis.serializer.alias("application/offset+octet-stream", "application/octet-stream")
 
 schema = schemathesis.openapi.from_dict(create_app(Settings(_env_file=None)).openapi()).exclude(
     path=STREAM
@@ -90,12 +95,14 @@ def is_as_the_document_has_it(case: schemathesis.Case[Any], running: House) -> N
     header = case.meta.components.get(ParameterLocation.HEADER)
     # Where the headers are to be wrong, the token is a part of them.
     headers = {} if header and header.mode.is_negative else running.bearer("super")
-    left_out: list[CheckFunction] = (
-        [positive_data_acceptance] if case.operation.path in BY_CONTENT else []
-    )
+    left_out: list[CheckFunction] = []
+    if case.operation.path in BY_CONTENT | PARTS:
+        left_out.append(positive_data_acceptance)
+    if case.operation.path in PARTS:
+        left_out.append(negative_data_rejection)
     case.call_and_validate(base_url=running.url, headers=headers, excluded_checks=left_out)
     is_good = case.meta.generation.mode.is_positive
     if case.method == "GET" and is_good and "job_id" in case.path_parameters:
         # An id that there is: made-up ones are all answered with 404.
         case.path_parameters["job_id"] = running.uploads["johannesburg"]
-        case.call_and_validate(base_url=running.url, headers=headers)
+        case.call_and_validate(base_url=running.url, headers=headers, excluded_checks=left_out)
