@@ -104,7 +104,14 @@ OPENS: Final[dict[tuple[str, str], Scopes]] = {
     ("GET", "/api/v1/members/files/{file_id}"): MEMBERS,
     ("GET", "/api/v1/members/files/{file_id}/content"): MEMBERS,
     ("GET", "/api/v1/members/erasures/{receipt_id}"): MEMBERS,
-    # What can't be undone is decided by a person.
+    ("GET", "/api/v1/members/duplicates"): MEMBERS,
+    ("GET", "/api/v1/members/report"): MEMBERS,
+    ("GET", "/api/v1/members/report/content"): MEMBERS,
+    ("POST", "/api/v1/members/removal"): MEMBERS,
+    # Whether two members are one person, and what can't be taken back, a person decides.
+    ("POST", "/api/v1/members/duplicates/{pair_id}/different"): PEOPLE,
+    ("POST", "/api/v1/members/duplicates/{pair_id}/join"): PEOPLE,
+    ("POST", "/api/v1/members/duplicates/{pair_id}/separate"): PEOPLE,
     ("POST", "/api/v1/members/{member_id}/erase"): PEOPLE,
     ("POST", "/api/v1/members/readmit"): PEOPLE,
     # --- operating; the role must be an operator's too

@@ -100,7 +100,7 @@ def upload(
         UploadKind,
         typer.Option(
             help="members: the file's people become members, or are changed. removal: it lists "
-            "members by ID number who are removed, or get --new-status; no other column counts."
+            "members by ID number who are removed, or get `new_status`; no other column counts."
         ),
     ] = "members",
     new_status: Annotated[
