@@ -297,7 +297,7 @@ async def test_a_store_that_hangs_uses_up_no_connection_to_postgresql(
     async def hangs(store: FileStore, installation: UUID) -> bool:
         nonlocal asked
         asked += 1
-        await goes_on.wait()
+        await asyncio.wait_for(goes_on.wait(), PATIENCE_S)
         return await there(store, installation)
 
     async def are_asked() -> bool:
