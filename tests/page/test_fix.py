@@ -155,6 +155,27 @@ def test_a_value_is_replaced_in_400_rows_at_once_and_remembered(
     expect(page.get_by_text("No words are remembered.")).to_be_visible()
 
 
+def test_a_row_whose_own_edit_is_refused_stays_when_a_value_is_replaced(
+    open_page: OpenPage, site: Site
+) -> None:
+    rows = fresh(3, Province="Midrand side", Municipality="")
+    job_id = uploaded(site, rows, "midrand.csv")
+    page = open_page(GAUTENG, view=f"#/uploads/{job_id}/fix")
+    facet = page.locator(".facets li").first
+    facet.get_by_role("textbox").fill("Gauteng")
+    facet.get_by_role("button", name="Replace in 3 rows").click()
+    expect(ready(page).first).to_have_text("fixed")
+    page.locator(".grid-cell").first.click()
+    typed(page, "Delete")
+    expect(ready(page).first).to_have_text("still refused")
+    page.get_by_role("button", name="Send 2 fixed rows").click()
+    expect(state(page)).to_have_text("Completed")
+    page.goto(f"{site.url}/#/uploads/{job_id}/fix")
+    # It has both edits still, as its own.
+    expect(ready(page)).to_have_text(["still refused"])
+    expect(page.locator(".grid-cell.edited").last).to_have_text("Gauteng")
+
+
 def test_edits_outlive_a_reload_and_a_block_is_copied_and_pasted(
     open_page: OpenPage, site: Site
 ) -> None:

@@ -103,7 +103,7 @@ class EditedRow(BaseModel, strict=True):
 
 
 class ReplacedValue(BaseModel, strict=True):
-    """A value that is replaced in every row where it has a problem."""
+    """A value that is replaced in every row where it has a problem, but in no repeat."""
 
     column: HeaderText
     value: Annotated[str, StringConstraints(max_length=40_000, pattern=r"^[^\x00]*$")]
@@ -126,6 +126,14 @@ class FixRequest(BaseModel, strict=True):
 
     rows: Annotated[list[EditedRow], Field(max_length=MOST_ROWS)] = []
     values: Annotated[list[ReplacedValue], Field(max_length=MOST_VALUES)] = []
+    leave: Annotated[
+        list[Annotated[int, Field(ge=1, le=2_000_000_000)]],
+        Field(
+            max_length=MOST_ROWS,
+            description="Rows in which no value is replaced: they are sent only if `rows` names "
+            "them. Name here the rows whose own edits aren't sent.",
+        ),
+    ] = []
 
 
 class CheckedEdit(BaseModel):
@@ -250,7 +258,10 @@ async def send_fixes(
     reader = fixes.reader_of(await lookup.get(system, user, job_id), user)
     reader.refuse_undone()
     own = reader.own(Edits(_rows(body.rows), [value.model_dump() for value in body.values]))
-    written = await _checker(request).write_rows(job_id, own.rows, own.values)
+    earlier = await fixes.sent_with(system, reader, idempotency_key)
+    written = await _checker(request).write_rows(
+        job_id, own.rows, own.values, leave=body.leave, earlier=earlier
+    )
     upload = await fixes.send(system, reader, written, idempotency_key=idempotency_key)
     answer = await receipt_of(request, response, system, upload)
     message = f"{len(written['rows'])} fixed rows: {answer.message}"

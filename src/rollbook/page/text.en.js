@@ -418,7 +418,7 @@ export const TEXT = {
   },
   "fix.send": { one: "Send {n} fixed row", other: "Send {n} fixed rows" },
   "fix.facets": "The same value in several rows",
-  "fix.facets.lead": "Replace it in all of them at once.",
+  "fix.facets.lead": "Replace it in all of them at once. Repeats of other rows are not counted and not changed by it; edit them one by one.",
   "fix.facet": { one: "{n} row says “{value}” in {column}", other: "{n} rows say “{value}” in {column}" },
   "fix.facet.make": { one: "Replace in {n} row", other: "Replace in {n} rows" },
   "fix.facet.remember": "Remember it for my office",

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import polars as pl
 
 from rollbook import places
+from rollbook.accounts import audit
 from rollbook.backends.database import queries
+from rollbook.model import User
 from rollbook.pipeline import cells
 from rollbook.pipeline.columns import variants
 from rollbook.pipeline.reading import Note
@@ -34,7 +36,7 @@ _MOST_NAMED: Final = 20
 #: The value by clean text in small letters, by field.
 Aliases: TypeAlias = "Mapping[str, Mapping[str, str]]"
 
-_SQL = queries("aliases")
+_SQL, _USERS = queries("aliases"), queries("users")
 
 
 def aliases_of(connection: Connection[Row], scope: Scope) -> Aliases:
@@ -45,6 +47,37 @@ def aliases_of(connection: Connection[Row], scope: Scope) -> Aliases:
         found.setdefault(row["field"], {})[row["text"]] = row["value"]
     connection.commit()
     return found
+
+
+def remember(connection: Connection[Row], upload: Row) -> None:
+    """Store the aliases that the sender of a follow-up asked for, and say so in the audit trail.
+
+    In the transaction that completes it, since a follow-up that fails teaches the office nothing.
+
+    Args:
+        connection: of that transaction.
+        upload: the follow-up as it was recorded; ``grid`` has the ``aliases``.
+    """
+    # An older version of Rollbook has stored them itself.
+    wanted = upload["grid"].get("aliases", ())
+    if not wanted:
+        return
+    owner = connection.execute(_USERS["by_id"], {"id": upload["owner_id"]}).fetchone()
+    who = None if owner is None else User.from_row(owner)
+    for alias in wanted:
+        values = {
+            **alias,
+            "province": upload["province"],
+            "municipality": upload["municipality"],
+            "upload_id": upload["id"],
+            "by": upload["owner_email"],
+        }
+        connection.execute(_SQL["keep"], values)
+        about = f"{alias['field']}: '{alias['text']}' as {alias['value']}"
+        entry = audit.entry(
+            "keep_alias", who=who, job_id=upload["id"], about=about, agent=upload["worker"]
+        )
+        connection.execute(*entry)
 
 
 def key_of(text: str) -> str:

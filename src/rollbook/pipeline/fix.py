@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
+    from uuid import UUID
 
     from psycopg import Connection
 
@@ -108,6 +109,8 @@ def write(
     *,
     edited: Sequence[Mapping[str, Any]],
     values: Sequence[Mapping[str, Any]],
+    leave: Sequence[int] = (),
+    earlier: UUID | None = None,
 ) -> dict[str, Any]:
     """Write the file of a follow-up and put it into the store.
 
@@ -120,7 +123,9 @@ def write(
         upload: ``by_upload`` of the upload that the rows are of.
         edited: ``row_number`` and ``cells`` (header to value) of single rows; they count before:
         values: ``column``, ``value`` and ``becomes``: a value that is replaced in every row where
-            it has a problem.
+            it has a problem, unless it is a repeat.
+        leave: rows in which no value is replaced.
+        earlier: the upload that an earlier request of the same key has made; its rows are free.
 
     Returns:
         ``upload_id``, ``bytes``, ``sha256``, and ``rows``: the numbers of the rows of the first
@@ -135,7 +140,7 @@ def write(
     numbers: list[int] = []
     with WorkbookWriter(path, title=_SHEET, fills={}, created=upload["created_at"]) as workbook:
         sheet = workbook.begin_tables([_SHEET])
-        for rows in _wanted(connection, grid, upload, edits, values):
+        for rows in _wanted(connection, grid, upload, edits, values, leave, earlier):
             frame = _frame(rows, grid)
             numbers += frame[ROW_NUMBER].to_list()
             own = frame.drop(ROW_NUMBER).rename(
@@ -205,18 +210,30 @@ def _wanted(
     upload: Row,
     edits: Mapping[int, Mapping[str, str | None]],
     values: Sequence[Mapping[str, Any]],
+    leave: Sequence[int],
+    earlier: UUID | None,
 ) -> Iterator[list[tuple[int | str | None, ...]]]:
     """The rows of the follow-up with their new cells, piece by piece."""
     matches = [Jsonb([{"column": v["column"], "value": v["value"]}]) for v in values]
-    wanted = {"id": upload["id"], "rows": list(edits), "matches": matches}
+    wanted = {
+        "id": upload["id"],
+        "rows": list(edits),
+        "matches": matches,
+        "leave": list(leave),
+        "earlier": earlier,
+    }
+    left = set(leave)
     with connection.cursor("wanted") as cursor:
         cursor.execute(_SQL["wanted"], wanted)
         while found := cursor.fetchmany(_PIECE_ROWS):
             rows: list[tuple[int | str | None, ...]] = []
             for row in found:
                 bad = {(one["column"], one["value"]) for one in row["problems"] or ()}
+                is_left = row["outcome"] == "duplicate" or row["row_number"] in left
                 replaced = {
-                    v["column"]: v["becomes"] for v in values if (v["column"], v["value"]) in bad
+                    v["column"]: v["becomes"]
+                    for v in values
+                    if not is_left and (v["column"], v["value"]) in bad
                 }
                 cells = _edited(
                     grid, row["cells"], {**replaced, **edits.get(row["row_number"], {})}

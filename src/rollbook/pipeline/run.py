@@ -33,6 +33,7 @@ from rollbook.notifications import outbox
 from rollbook.pipeline import removal, renewals, report
 from rollbook.pipeline.aliases import aliases_of
 from rollbook.pipeline.aliases import note as note_on_aliases
+from rollbook.pipeline.aliases import remember as remember_aliases
 from rollbook.pipeline.doubts import add_doubts
 from rollbook.pipeline.emptied import count_emptied, fields_of, key_of
 from rollbook.pipeline.erased import Erased
@@ -267,7 +268,7 @@ class _Attempt:
         tables_key = None if is_refused else _kept_tables(self._store, upload, files)
         stages.end()
         # A dry run is an experiment, and a refused file may be refused for its mapping.
-        if upload["columns"] and not (upload["dry_run"] or is_refused):
+        if not (upload["dry_run"] or is_refused):
             _remember(connection, upload, table.last.fingerprint)
         counts = count(lines)
         final = {
@@ -549,6 +550,11 @@ def remembered(connection: Connection[Row], scope: Scope) -> dict[str, Mapping[s
 
 
 def _remember(connection: Connection[Row], upload: Row, fingerprint: str) -> None:
+    """Keep for the office's next files what the sender has said of this one."""
+    if upload["mends"]:
+        remember_aliases(connection, upload)
+    if not upload["columns"]:
+        return
     connection.execute(
         _MAPPINGS["remember"],
         {

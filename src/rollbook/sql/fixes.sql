@@ -57,7 +57,8 @@ WHERE c.upload_id = %(id)s
 -- name: facets
 -- Equal values that have a problem, the most frequent first; of one column or all. That a place is
 -- another office's follows from what it was read as, so another problem of the value is named before.
--- Rows that a follow-up has fixed or is about to fix don't count.
+-- Rows that a follow-up has fixed or is about to fix don't count, nor do repeats: replacing a value
+-- changes none of them.
 SELECT problem.column, problem.value, count(DISTINCT c.row_number)::int AS rows,
        (array_agg(problem.code ORDER BY problem.code = 'other_office', problem.severity,
                   problem.code))[1] AS code,
@@ -66,7 +67,7 @@ FROM fixable_rows AS c
 JOIN upload_rows AS r ON r.upload_id = c.upload_id AND r.row_number = c.row_number
 CROSS JOIN LATERAL jsonb_to_recordset(r.problems)
     AS problem("column" text, value text, code text, severity text, kept text)
-WHERE c.upload_id = %(id)s AND problem.value IS NOT NULL
+WHERE c.upload_id = %(id)s AND problem.value IS NOT NULL AND r.outcome <> 'duplicate'
   AND (%(column)s::text IS NULL OR problem.column = %(column)s) AND problem.column IS NOT NULL
   AND NOT EXISTS (
       SELECT FROM live_fixes AS f WHERE f.mends = c.upload_id AND f.mends_row = c.row_number)
@@ -86,23 +87,31 @@ WHERE upload_id = %(id)s AND row_number = ANY(%(rows)s) ORDER BY row_number;
 
 -- name: wanted
 -- The rows that a follow-up is to hold: the named ones, and those with a value that is replaced
--- wherever it has a problem, unless another follow-up has them.
-SELECT c.row_number, c.cells, r.problems
+-- wherever it has a problem, unless they are to be left or another follow-up has them. A repeat is sent
+-- only by its number: it may write over what the first of its rows says. The rows of the upload that an
+-- earlier request of the same key has made (`earlier`) count as free, so that it is recognised.
+SELECT c.row_number, c.cells, r.outcome, r.problems
 FROM fixable_rows AS c
 JOIN upload_rows AS r ON r.upload_id = c.upload_id AND r.row_number = c.row_number
 WHERE c.upload_id = %(id)s
   AND (c.row_number = ANY(%(rows)s)
        OR (EXISTS (SELECT FROM unnest(%(matches)s::jsonb[]) AS wanted WHERE r.problems @> wanted)
+           AND r.outcome <> 'duplicate' AND c.row_number <> ALL(%(leave)s)
            AND NOT EXISTS (
                SELECT FROM live_fixes AS f
-               WHERE f.mends = c.upload_id AND f.mends_row = c.row_number)))
+               WHERE f.mends = c.upload_id AND f.mends_row = c.row_number
+                 AND f.upload_id IS DISTINCT FROM %(earlier)s::uuid)))
 ORDER BY c.row_number;
 
 -- name: sent_before
--- A follow-up with the same rows, which the same person has sent and which didn't fail.
+-- A follow-up with the same rows, which the same person has sent and which is under way or has taken
+-- all of them in.
 SELECT * FROM uploads
 WHERE mends = %(mends)s AND file_sha256 = %(file_sha256)s AND owner_id = %(owner_id)s
-  AND (status IN ('pending', 'processing') OR (status = 'completed' AND undone_at IS NULL))
+  AND (status IN ('pending', 'processing')
+       OR (status = 'completed' AND undone_at IS NULL
+           AND NOT EXISTS (SELECT FROM row_fixes AS f
+                           WHERE f.upload_id = uploads.id AND NOT f.is_fixed)))
 ORDER BY ordinal DESC LIMIT 1;
 
 -- name: taken
@@ -113,6 +122,10 @@ SELECT (array_agg(f.upload_id ORDER BY f.mends_row))[1] AS upload_id,
 FROM live_fixes AS f JOIN users ON users.id = f.owner_id
 WHERE f.mends = %(mends)s AND f.mends_row = ANY(%(rows)s)
 HAVING count(*) > 0;
+
+-- name: claimed
+-- The rows that a follow-up was sent for.
+SELECT mends_row FROM row_fixes WHERE upload_id = %(upload_id)s;
 
 -- name: take
 -- The rows are the follow-up's, in the order of its file, whose first row is its header row.

@@ -48,8 +48,12 @@ WHERE purged_at IS NULL AND finished_at < %(before)s
 ORDER BY finished_at LIMIT %(limit)s;
 
 -- name: forget_reports
--- Clear the stored files of uploads in the record, except their sources.
-UPDATE uploads SET report_key = NULL, refused_key = NULL, report_tables_key = NULL, grid = NULL
+-- Clear the stored files of uploads in the record, except their sources. A follow-up that can still be
+-- retried is read by its grid, which holds no cells.
+UPDATE uploads
+SET report_key = NULL, refused_key = NULL, report_tables_key = NULL,
+    grid = CASE WHEN mends IS NOT NULL AND status <> 'completed' AND source_key IS NOT NULL
+                THEN grid END
 WHERE id = ANY(%(ids)s) AND status IN ('completed', 'failed', 'cancelled')
   AND verification <> 'pending'
 RETURNING id;

@@ -11,6 +11,7 @@ from rollbook.backends.database import execute, fetch_one, queries
 from rollbook.backends.files import SOURCE_GONE
 from rollbook.errors import ConflictError, NotAllowedError, ServiceUnavailableError, SourceGoneError
 from rollbook.telemetry import metrics
+from rollbook.uploads import receive
 from rollbook.uploads.lookup import get
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ async def retry(system: System, user: User, upload_id: UUID) -> Row:
 
     Raises:
         NotFoundError: no such upload in the reader's scope.
-        ConflictError: it hasn't failed.
+        ConflictError: it hasn't failed, or another follow-up has taken a row that it fixes.
         SourceGoneError: the stored file's retention has ended.
     """
     upload = await get(system, user, upload_id)
@@ -146,6 +147,8 @@ async def retry(system: System, user: User, upload_id: UUID) -> Row:
     if upload["source_key"] is None or not await system.store.has(upload["source_key"]):
         raise SourceGoneError(SOURCE_GONE)
     async with system.pool.connection() as connection:
+        if upload["mends"] is not None:
+            await receive.claim_again(connection, upload)
         reopened = await fetch_one(connection, _SQL["reopen"], {"id": upload_id})
         if reopened is not None:
             await audit.record(connection, "retry", who=user, job_id=upload_id)

@@ -7,13 +7,14 @@ names the upload that it fixes (``mends``). Each row belongs to one follow-up at
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 import structlog
 
 from rollbook.accounts import audit
-from rollbook.backends.database import execute, fetch_all, fetch_one, queries
+from rollbook.backends.database import fetch_all, fetch_one, queries
 from rollbook.errors import ConflictError, InvalidRequestError, SourceGoneError
 from rollbook.masking import HIDDEN, masked, masked_cell, masked_passport, visible
 from rollbook.model import REFUSED, Scope
@@ -38,7 +39,7 @@ _MASKS: Final[Mapping[str, Callable[[str], str]]] = {
 #: Facets that are listed.
 MOST_FACETS: Final = 200
 
-_SQL, _ALIASES = queries("fixes"), queries("aliases")
+_SQL, _UPLOADS = queries("fixes"), queries("uploads")
 log = structlog.get_logger(__name__)
 
 
@@ -53,7 +54,7 @@ class Edits:
     values: Sequence[Mapping[str, Any]] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots, for the values that are computed once
 class Reader:
     """A person before the rows of an upload: who sent them sees all of them."""
 
@@ -73,17 +74,14 @@ class Reader:
             ConflictError: it was.
         """
         if self.upload["undone_at"] is not None:
-            raise ConflictError(
-                "This upload was undone, so its rows can't be fixed. Nothing was sent. Correct "
-                "them in your own file and send that."
-            )
+            raise ConflictError(receive.ROWS_UNDONE)
 
-    @property
+    @cached_property
     def headers(self) -> list[str]:
         """The headers as they are shown, each once."""
         return unique_headers([masked(visible(name)) for name in self._grid["headers"]])
 
-    @property
+    @cached_property
     def fields(self) -> list[str | None]:
         """The field of each header; None for a column that isn't read."""
         by_header = {
@@ -169,17 +167,20 @@ class Reader:
         grid: dict[str, Any] = self.upload["grid"]
         return grid
 
-    @property
+    @cached_property
     def _own_by_shown(self) -> dict[str, str]:
         return dict(zip(self.headers, self._grid["headers"], strict=True))
 
-    @property
+    @cached_property
     def _shown_by_own(self) -> dict[str, str]:
         return dict(zip(self._grid["headers"], self.headers, strict=True))
 
+    @cached_property
+    def _field_by_own(self) -> dict[str, str | None]:
+        return dict(zip(self._grid["headers"], self.fields, strict=True))
+
     def _field_of(self, own: str | None) -> str | None:
-        fields = dict(zip(self._grid["headers"], self.fields, strict=True))
-        return None if own is None else fields.get(own)
+        return None if own is None else self._field_by_own.get(own)
 
 
 def _whole(value: str | None) -> str | None:
@@ -288,6 +289,15 @@ async def facets(
     return listed
 
 
+async def sent_with(system: System, reader: Reader, idempotency_key: str | None) -> UUID | None:
+    """The upload that an earlier request of the reader with this key has made."""
+    if idempotency_key is None:
+        return None
+    key = {"owner_id": reader.user.id, "idempotency_key": idempotency_key}
+    earlier = await fetch_one(system.pool, _UPLOADS["by_idempotency_key"], key)
+    return None if earlier is None else UUID(str(earlier["id"]))
+
+
 async def send(
     system: System,
     reader: Reader,
@@ -326,34 +336,15 @@ async def send(
         act="fix_rows",
         **{name: first[name] for name in ("dry_run", "existing", "verify", "empty_text")},
     )
-    grid = {**first["grid"], "rows": 0, "left_out": 0}
+    # The words are remembered by the merge: a follow-up that fails, and a dry run, teach nothing.
+    grid = {**first["grid"], "rows": 0, "left_out": 0, "aliases": written["aliases"]}
     follow_up = FollowUp(first["id"], grid, written["rows"])
     place = Scope(first["province"], first["municipality"])
     upload = await receive.record(
         system, replace(user, scope=place), stored, options, follow_up=follow_up
     )
-    await _remember(system, user, first, upload["id"], written["aliases"])
     log.info("fixed rows sent", job_id=str(upload["id"]), mends=str(first["id"]))
     return upload
-
-
-async def _remember(
-    system: System, user: User, first: Row, upload_id: UUID, aliases: Sequence[Mapping[str, str]]
-) -> None:
-    for alias in aliases:
-        values = {
-            **alias,
-            "province": first["province"],
-            "municipality": first["municipality"],
-            "upload_id": upload_id,
-            "by": user.email,
-        }
-        async with system.pool.connection() as connection:
-            await execute(connection, _ALIASES["keep"], values)
-            await audit.record(
-                connection, "keep_alias", who=user, job_id=upload_id,
-                about=f"{alias['field']}: '{alias['text']}' as {alias['value']}",
-            )  # fmt: skip
 
 
 async def fixed(system: System, upload: Row) -> dict[str, int]:

@@ -19,7 +19,7 @@ from psycopg.types.json import Json, Jsonb
 from rollbook import clock
 from rollbook.accounts import audit, users
 from rollbook.backends import clamd
-from rollbook.backends.database import UNAVAILABLE, execute, fetch_one, lock, queries
+from rollbook.backends.database import UNAVAILABLE, execute, fetch_all, fetch_one, lock, queries
 from rollbook.backends.files import SOURCE_GONE, source_key
 from rollbook.errors import (
     ConflictError,
@@ -55,6 +55,10 @@ MAX_NAME_LENGTH = 200
 EMPTY = (
     "The file is empty (0 bytes), so nothing was kept. Open it, check that it has rows, save it "
     "and send it again."
+)
+ROWS_UNDONE = (
+    "The upload of these rows was undone, so they can't be fixed. Nothing was changed. Correct "
+    "them in your own file and send that."
 )
 #: Rows that an error lists.
 _MOST_NAMED = 1000
@@ -351,9 +355,15 @@ async def _claim_rows(
     """Claim the rows that a follow-up fixes, or return the one that was sent before.
 
     Raises:
-        ConflictError: another follow-up has one of the rows.
+        ConflictError: another follow-up has one of the rows, or their upload was undone meanwhile.
+        SourceGoneError: their cells were removed meanwhile.
     """
-    await lock(connection, f"mends {follow_up.mends}")
+    first = await _lock_rows(connection, follow_up.mends)
+    if first["grid"] is None:
+        raise SourceGoneError(
+            "The rows of this upload were removed meanwhile, so nothing was sent. Correct them in "
+            "your own file and send that."
+        )
     own = {
         "mends": follow_up.mends,
         "rows": list(follow_up.rows),
@@ -363,20 +373,83 @@ async def _claim_rows(
     }
     if earlier := await fetch_one(connection, _FIXES["sent_before"], own):
         return earlier
+    await _refuse_taken(
+        connection,
+        own,
+        "meanwhile, so nothing of yours was sent. Load the rows again: those that are left keep "
+        "your changes.",
+    )
+    await execute(connection, _FIXES["take"], own)
+    return None
+
+
+async def claim_again(connection: AsyncConnection[Row], upload: Row) -> None:
+    """Claim the rows of a failed follow-up that is to run again: failing has freed them.
+
+    Raises:
+        ConflictError: another follow-up has one of them, or their upload was undone.
+        SourceGoneError: which rows they are is no longer stored.
+    """
+    if upload["grid"] is None:
+        raise SourceGoneError(
+            "How the rows of this upload are read is no longer stored, so it can't run again. "
+            "Nothing was changed. Correct the rows in your own file and send it."
+        )
+    await _lock_rows(connection, upload["mends"])
+    rows = [
+        row["mends_row"]
+        for row in await fetch_all(connection, _FIXES["claimed"], {"upload_id": upload["id"]})
+    ]
+    if not rows:
+        raise SourceGoneError(
+            "Which rows this upload fixes is no longer stored, so it can't run again. Nothing was "
+            "changed. Correct the rows in your own file and send it."
+        )
+    await _refuse_taken(
+        connection,
+        {"mends": upload["mends"], "rows": rows},
+        "after this upload had failed. Run again, it would write the older values over theirs, so "
+        "nothing was changed. Send the rows that are left from the page.",
+    )
+
+
+async def _lock_rows(connection: AsyncConnection[Row], mends: UUID) -> Row:
+    """Lock the rows of an upload against other follow-ups and against undoing it; returns it.
+
+    Raises:
+        ConflictError: it was undone.
+        SourceGoneError: its record is gone.
+    """
+    await lock(connection, lock_of_rows(mends))
+    first = await fetch_one(connection, _SQL["by_id"], {"id": mends})
+    if first is None:
+        raise SourceGoneError(
+            "The upload that these rows are of is no longer stored. Nothing was changed."
+        )
+    if first["undone_at"] is not None:
+        raise ConflictError(ROWS_UNDONE)
+    return first
+
+
+def lock_of_rows(upload_id: UUID) -> str:
+    """The name of the lock that sending, running again and undoing hold."""
+    return f"mends {upload_id}"
+
+
+async def _refuse_taken(
+    connection: AsyncConnection[Row], own: Mapping[str, Any], consequence: str
+) -> None:
     taken = await fetch_one(connection, _FIXES["taken"], own)
     if taken is not None:
         rows = taken["rows"]
         more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
         were = "were" if more else "was"
         raise ConflictError(
-            f"Row {rows[0]}{more} {were} sent by {taken['email']} as job "
-            f"{taken['upload_id']} meanwhile, so nothing of yours was sent. Load the rows again: "
-            "those that are left keep your changes.",
+            f"Row {rows[0]}{more} {were} sent by {taken['email']} as job {taken['upload_id']} "
+            f"{consequence}",
             job_id=str(taken["upload_id"]),
             rows=rows[:_MOST_NAMED],
         )
-    await execute(connection, _FIXES["take"], own)
-    return None
 
 
 def _same_request(

@@ -22,6 +22,7 @@ from rollbook.accounts import audit
 from rollbook.backends.database import execute, fetch_one, fetch_page, lock, queries
 from rollbook.errors import BusyError, ConflictError, NotFoundError, ServerLimitError
 from rollbook.service import clocks
+from rollbook.uploads.receive import lock_of_rows
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -86,6 +87,8 @@ async def undo(system: System, user: User, upload_id: UUID, *, dry_run: bool) ->
             # The second of two waits here, and sees then that the upload is undone.
             await lock(connection, f"undo {upload_id}")
             _check(await _upload(connection, user, upload_id), system, now=now)
+            # Fixed rows that are being sent are recorded before, or see that the upload is undone.
+            await lock(connection, lock_of_rows(upload_id))
             await execute(connection, _SQL["lock_members"], {"id": upload_id})
         upload = await _upload(
             connection, user, upload_id, query="upload" if dry_run else "lock_upload"

@@ -87,6 +87,9 @@ class Checker:
         upload_id: UUID,
         rows: Sequence[Mapping[str, Any]],
         values: Sequence[Mapping[str, Any]],
+        *,
+        leave: Sequence[int],
+        earlier: UUID | None,
     ) -> dict[str, Any]:
         """The stored file of a follow-up; see ``pipeline.fix.write``.
 
@@ -96,7 +99,12 @@ class Checker:
             InvalidRequestError: a value can't be remembered.
             ServiceUnavailableError: it took too long, or a part is away.
         """
-        payload = {"rows": rows, "values": values}
+        payload = {
+            "rows": rows,
+            "values": values,
+            "leave": leave,
+            "earlier": earlier and str(earlier),
+        }
         return await self._of_rows(self._free, upload_id, "write_rows", payload)
 
     async def _of_rows(

@@ -294,6 +294,8 @@ def _write_rows(
             upload,
             edited=payload["rows"],
             values=payload["values"],
+            leave=payload["leave"],
+            earlier=payload["earlier"] and UUID(payload["earlier"]),
         )
     return {**written, "aliases": kept}
 

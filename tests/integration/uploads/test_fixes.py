@@ -9,8 +9,10 @@ from uuid import UUID, uuid4
 import pytest
 
 from rollbook.accounts.users import issue_token
-from rollbook.model import Role
-from rollbook.uploads import retention
+from rollbook.backends.database import queries
+from rollbook.model import Role, Scope, User
+from rollbook.uploads import fixes, retention
+from rollbook.worker.checks import Checker
 from tests.files import HEADERS, csv_file, id_number, member, members
 from tests.integration.worker.test_worker import ended, in_members, sent, working
 
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     import httpx
 
     from rollbook.config import Settings
-    from rollbook.model import User
     from rollbook.service.system import System
 
     MakeUser = Callable[..., Awaitable[User]]
@@ -241,6 +242,86 @@ async def test_the_second_of_two_who_fix_a_row_is_told_and_undoing_frees_it(
         assert (await ended(system, one.user, UUID(last["job_id"])))["inserted"] == 1
 
 
+async def failed(system: System, job_id: str) -> None:
+    """Let an upload that waits have failed."""
+    async with system.pool.connection() as connection:
+        await connection.execute(
+            "UPDATE uploads SET status = 'failed', finished_at = now(), error_code = 'x', "
+            "error = 'X' WHERE id = %s",
+            (job_id,),
+        )
+    await system.queue.remove(UUID(job_id))
+
+
+async def test_a_failed_follow_up_is_retried_only_while_its_rows_are_free(
+    system: System, make_user: MakeUser, as_user: Callable[[User], Client], settings: Settings
+) -> None:
+    one = as_user(await make_user(Role.PROVINCE_ADMIN, "GP"))
+    other = as_user(await make_user(Role.PROVINCE_ADMIN, "GP"))
+    operator = as_user(await make_user())
+    async with working(system):
+        job_id = await first_upload(system, one.user, problem_rows())
+    older = await one.fix(job_id, rows=[edit(4, Surname="Nkosi"), edit(6)])
+    await failed(system, older["job_id"])
+    # When its report's retention has ended and that of its file hasn't, it can still be retried.
+    async with system.pool.connection() as connection:
+        forgotten = {"ids": [UUID(older["job_id"])]}
+        await connection.execute(queries("retention")["forget_reports"], forgotten)
+    newer = await other.fix(job_id, rows=[edit(4, Surname="Mokoena")])
+    async with working(system):
+        assert (await ended(system, other.user, UUID(newer["job_id"])))["inserted"] == 1
+    answer = await operator("POST", f"/queue/retry/{older['job_id']}")
+    assert answer.status_code == 409
+    assert f"Row 4 was sent by {other.user.email} as job {newer['job_id']}" in answer.text
+    assert (await one.data("GET", f"/status/{older['job_id']}"))["status"] == "failed"
+    await operator.data("POST", f"/undo/{newer['job_id']}", 200, json={"dry_run": False})
+    await operator.data("POST", f"/queue/retry/{older['job_id']}")
+    async with working(system):
+        done = await ended(system, one.user, UUID(older["job_id"]))
+    assert (done["status"], done["inserted"], done["error"]) == ("completed", 1, None)
+    stored = {row["id_number"]: row for row in in_members(settings)}
+    assert stored[id_number(2)]["surname"] == "Nkosi"
+
+
+async def test_rows_of_an_upload_that_is_undone_meanwhile_are_not_sent(
+    system: System,
+    make_user: MakeUser,
+    as_user: Callable[[User], Client],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    user = as_user(await make_user())
+    async with working(system):
+        job_id = await first_upload(system, user.user, problem_rows())
+    waiting = await user.fix(job_id, rows=[edit(6)])
+    await failed(system, waiting["job_id"])
+    write = Checker.write_rows
+
+    async def undone_meanwhile(*args: Any, **options: Any) -> dict[str, Any]:
+        written = await write(*args, **options)
+        await user.data("POST", f"/undo/{job_id}", 200, json={"dry_run": False})
+        return written
+
+    monkeypatch.setattr(Checker, "write_rows", undone_meanwhile)
+    answer = await user("POST", f"/mend/{job_id}", json={"rows": [edit(4, Surname="Nkosi")]})
+    assert answer.status_code == 409
+    assert "was undone" in answer.json()["detail"]
+    answer = await user("POST", f"/queue/retry/{waiting['job_id']}")
+    assert answer.status_code == 409
+    assert "was undone" in answer.json()["detail"]
+
+
+async def test_sending_again_what_was_refused_is_a_follow_up_of_its_own(
+    system: System, make_user: MakeUser, as_user: Callable[[User], Client]
+) -> None:
+    user = as_user(await make_user(Role.PROVINCE_ADMIN, "GP"))
+    async with working(system):
+        job_id = await first_upload(system, user.user, problem_rows())
+        first = await user.fix(job_id, rows=[edit(4)])
+        assert (await ended(system, user.user, UUID(first["job_id"])))["invalid"] == 1
+        again = await user.fix(job_id, rows=[edit(4)])
+        assert again["job_id"] != first["job_id"]
+
+
 async def test_a_value_is_replaced_in_all_its_rows_at_once_and_remembered(
     system: System, make_user: MakeUser, as_user: Callable[[User], Client], settings: Settings
 ) -> None:
@@ -298,6 +379,97 @@ async def test_a_value_is_replaced_in_all_its_rows_at_once_and_remembered(
     assert provinces[id_number(501)] == "GP"
     trail = (await user.data("GET", "/audit/mine", params={"act": "keep_alias"}))["items"]
     assert [entry["about"] for entry in trail] == ["province: 'joburg side' as GP"]
+
+
+def misspelled(n: int, **changes: str) -> dict[str, str]:
+    return member(n, Province="Joburg side", Municipality="", **changes)
+
+
+async def test_replacing_a_value_leaves_repeats_and_the_rows_that_are_named(
+    system: System, make_user: MakeUser, as_user: Callable[[User], Client], settings: Settings
+) -> None:
+    user = as_user(await make_user())
+    rows = [misspelled(1), misspelled(2), misspelled(2, Surname="Older"), misspelled(3)]
+    value = {"column": "Province", "value": "Joburg side", "becomes": "GP"}
+    async with working(system):
+        job_id = await first_upload(system, user.user, rows)
+        [facet] = (await user.data("GET", f"/facets/{job_id}"))["values"]
+        receipt = await user.fix(job_id, values=[value], leave=[5])
+        done = await ended(system, user.user, UUID(receipt["job_id"]))
+    every = (await user.rows(job_id))["items"]
+    [repeat] = [row for row in every if row["outcome"] == "duplicate"]
+    taken = [row["row_number"] for row in every if row["is_fixed"]]
+    assert (facet["rows"], done["rows_total"], done["updated"]) == (3, 2, 2)
+    assert taken == sorted({2, 3, 4} - {repeat["row_number"]})
+    stored = {row["id_number"]: row["province"] for row in in_members(settings)}
+    assert stored[id_number(3)] is None
+    # Sent with its number, a repeat is a decision of its own.
+    async with working(system):
+        receipt = await user.fix(job_id, rows=[edit(repeat["row_number"], Province="LP")])
+        assert (await ended(system, user.user, UUID(receipt["job_id"])))["updated"] == 1
+
+
+@pytest.mark.parametrize("is_dry_run", [True, False])
+async def test_a_follow_up_that_merges_nothing_teaches_the_office_no_word(
+    system: System, make_user: MakeUser, as_user: Callable[[User], Client], *, is_dry_run: bool
+) -> None:
+    user = as_user(await make_user())
+    value = {"column": "Province", "value": "Joburg side", "becomes": "GP", "remember": True}
+    async with working(system):
+        job_id = await first_upload(
+            system, user.user, [misspelled(n) for n in range(3)], dry_run=is_dry_run
+        )
+    receipt = await user.fix(job_id, values=[value])
+    if is_dry_run:
+        async with working(system):
+            done = await ended(system, user.user, UUID(receipt["job_id"]))
+        assert (done["status"], done["updated"]) == ("completed", 0)
+    else:
+        await user.data("POST", f"/cancel/{receipt['job_id']}")
+    assert (await user.data("GET", "/aliases"))["items"] == []
+    assert (await user.data("GET", "/audit/mine", params={"act": "keep_alias"}))["items"] == []
+
+
+async def test_a_request_with_values_is_recognised_by_its_key(
+    system: System, make_user: MakeUser, as_user: Callable[[User], Client]
+) -> None:
+    user = as_user(await make_user())
+    value = {"column": "Province", "value": "Joburg side", "becomes": "GP"}
+    keyed = {"headers": {"Idempotency-Key": "values-1"}}
+    async with working(system):
+        job_id = await first_upload(system, user.user, [misspelled(n) for n in range(3)])
+        path, body = f"/mend/{job_id}", {"values": [value], "leave": [2]}
+        first = await user.data("POST", path, 202, json=body, **keyed)
+        await ended(system, user.user, UUID(first["job_id"]))
+        again = await user.data("POST", path, 202, json=body, **keyed)
+        assert again["job_id"] == first["job_id"]
+        other = await user("POST", path, json={"values": [{**value, "becomes": "LP"}]}, **keyed)
+        assert other.status_code == 409
+        assert "This Idempotency-Key was used" in other.text
+
+
+def test_the_headers_of_a_file_are_read_once_however_many_cells_are_edited(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    headers = [f"Column {n}" for n in range(50)]
+    asked: list[int] = []
+
+    def unique(wanted: list[str]) -> list[str]:
+        asked.append(len(wanted))
+        return wanted
+
+    monkeypatch.setattr(fixes, "unique_headers", unique)
+    user = User(uuid4(), "someone@example.org", "Thandi", Role.PROVINCE_ADMIN, Scope("GP"))
+    grid = {"headers": headers, "fields": {"surname": ["Column 1"]}}
+    reader = fixes.Reader({"owner_id": user.id, "grid": grid}, user)
+    edited = [edit(n, **dict.fromkeys(headers, "x")) for n in range(20)]
+    own = reader.own(fixes.Edits(edited))
+    for header in headers:
+        reader.problem({"column": header, "value": "x"})
+        reader.cells(["x"])
+    assert len(own.rows) == 20
+    assert reader.field_of("Column 1") == "surname"
+    assert asked == [50]
 
 
 async def test_a_fixed_row_is_read_as_its_own_file_has_shown(

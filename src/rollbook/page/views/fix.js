@@ -60,11 +60,14 @@ async function dropMissing(path, drafts) {
   show(t("fix.dropped", { n: gone.length }), "bad");
 }
 
+/** Whether a value is replaced in a row. A repeat is only edited by itself: it may write over what the first of its rows says. */
+const isReplacedIn = (row, { column, value }) =>
+  row.outcome !== "duplicate" && row.problems.some((one) => one.column === column && one.value === value);
+
 /** The edited cells of a row: its own, and values that are replaced wherever they are; null where it has none. */
 function editsIn({ rows, values }, row) {
   const replaced = {};
-  for (const { column, value, becomes } of values)
-    if (row.problems.some((one) => one.column === column && one.value === value)) replaced[column] = becomes;
+  for (const one of values) if (isReplacedIn(row, one)) replaced[one.column] = one.becomes;
   const single = rows[row.row_number];
   return single || Object.keys(replaced).length ? { ...replaced, ...single } : null;
 }
@@ -248,20 +251,26 @@ function Workplace({ id, path, loaded, drafts, reload }) {
   const single = Object.keys(edits.rows).filter((row) => !refusedAgain.includes(row));
   const inAll = edits.values.reduce((sum, one) => sum + one.rows, 0);
   const isTwice = (row) => [...rows.loaded().values()].some(
-    (one) => String(one.row_number) === row && edits.values.some((v) => one.problems.some((p) => p.column === v.column && p.value === v.value)),
+    (one) => String(one.row_number) === row && edits.values.some((value) => isReplacedIn(one, value)),
   );
-  const n = inAll + single.filter((row) => !inAll || !isTwice(row)).length;
+  // A row that stays because of its own edits isn't sent without them either.
+  const n = inAll - refusedAgain.filter(isTwice).length + single.filter((row) => !inAll || !isTwice(row)).length;
 
   const send = async () => {
     isBusy.value = true;
     const body = {
       rows: single.map((row) => ({ row_number: Number(row), cells: edits.rows[row] })),
       values: edits.values.map(({ column, value, becomes, remember }) => ({ column, value, becomes, remember })),
+      leave: refusedAgain.map(Number),
     };
+    // What is replaced in a row that stays is an edit of its own from now on.
+    const stays = [...rows.loaded().values()].filter((row) => body.leave.includes(row.row_number));
+    const own = stays.flatMap((row) => Object.entries(rows.editsOf(row)).map(([column, value]) => ({ row: row.row_number, column, value })));
     try {
       const { message, data } = await post(path, body);
       if (upload.dry_run) drafts.keepFor(upload, { rows: Object.fromEntries(single.map((row) => [row, edits.rows[row]])), values: edits.values });
       drafts.drop(single.map(Number), edits.values);
+      if (own.length) drafts.edit(own);
       show(message);
       go(`uploads/${data.job_id}`);
     } catch (error) {
