@@ -57,6 +57,11 @@ def as_user(api: httpx.AsyncClient, settings: Settings, user: User) -> httpx.Asy
     return api
 
 
+def signed_in(api: httpx.AsyncClient, answer: httpx.Response) -> None:
+    """Go on with the session of an answer."""
+    api.headers["Authorization"] = f"Bearer {answer.json()['data']['token']}"
+
+
 def code_of(secret: str, steps: int = 0) -> str:
     """The code that the app shows now, or so many periods from now."""
     at = int(clock.now().timestamp()) // second_factor.STEP_S + steps
@@ -71,6 +76,7 @@ async def enrolled(api: httpx.AsyncClient, settings: Settings, user: User) -> tu
     secret = begun.json()["data"]["secret"]
     done = await api.post(f"{FACTOR}/confirm", json={"code": code_of(secret)})
     assert done.status_code == 200, done.text
+    signed_in(api, done)
     return secret, done.json()["data"]["recovery_codes"]
 
 
@@ -233,7 +239,8 @@ async def test_a_second_factor_is_replaced_and_switched_off_by_password_and_code
     later(60)
     assert (await sign_in(api, user, code_of(newer))).status_code == 401
     assert (await sign_in(api, user, code_of(secret))).status_code == 200
-    await api.post(f"{FACTOR}/confirm", json={"code": code_of(newer)})
+    done = await api.post(f"{FACTOR}/confirm", json={"code": code_of(newer)})
+    signed_in(api, done)
     later(60)
     assert (await sign_in(api, user, code_of(secret))).status_code == 401
     off = await api.post(f"{FACTOR}/off", json={**own, "code": code_of(newer)})
@@ -245,16 +252,18 @@ async def test_a_second_factor_is_replaced_and_switched_off_by_password_and_code
 async def test_a_role_that_needs_one_can_only_set_it_up(
     system: System, settings: Settings, make_user: MakeUser, later: Later
 ) -> None:
-    del later, system
+    del system
     app = create_app(settings.model_copy(update={"second_factor_roles": "super_admin"}))
     user, other = await make_user(Role.SUPER_ADMIN), await make_user(Role.NATIONAL_ADMIN)
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as api,
     ):
-        signed_in = (await sign_in(api, user)).json()["data"]
-        assert signed_in["user"]["lacks_second_factor"] is True
-        api.headers["Authorization"] = f"Bearer {signed_in['token']}"
+        thief = (await sign_in(api, user)).json()["data"]["token"]
+        begun_without = await sign_in(api, user)
+        assert begun_without.json()["data"]["user"]["lacks_second_factor"] is True
+        signed_in(api, begun_without)
+        later(1)
         for path in ("/bulk-upload/history", "/users", "/auth/sessions", "/members"):
             answer = await api.get(f"/api/v1{path}")
             assert (answer.status_code, kind(answer)) == (403, "second_factor_required")
@@ -263,7 +272,12 @@ async def test_a_role_that_needs_one_can_only_set_it_up(
         code = code_of(begun.json()["data"]["secret"])
         done = await api.post(f"{FACTOR}/confirm", json={"code": code})
         recovery = done.json()["data"]["recovery_codes"]
-        # The same session is open now, and the second factor stays on.
+        # Sessions that began with the password only have ended, also the one that confirmed.
+        for token in (thief, begun_without.json()["data"]["token"]):
+            ended = await api.get(f"{AUTH}/me", headers={"Authorization": f"Bearer {token}"})
+            assert ended.status_code == 401
+        assert done.json()["data"]["user"]["lacks_second_factor"] is False
+        signed_in(api, done)
         assert (await api.get("/api/v1/bulk-upload/history")).status_code == 200
         off = await api.post(
             f"{FACTOR}/off", json={"current_password": PASSWORD, "code": recovery[0]}
@@ -314,6 +328,27 @@ async def test_who_manages_an_account_resets_its_second_factor(
     assert (await sign_in(api, user)).status_code == 200
     done = [row for row in await acts(system, "second_factor_reset") if row["outcome"] == "done"]
     assert [row["about"] for row in done] == [user.email]
+
+
+async def test_setting_one_up_or_replacing_it_ends_all_other_sessions(
+    api: httpx.AsyncClient, settings: Settings, make_user: MakeUser, later: Later
+) -> None:
+    user = await make_user()
+    token = (await sign_in(api, user)).json()["data"]["token"]
+    thief = {"Authorization": f"Bearer {token}"}
+    later(1)
+    _, codes = await enrolled(api, settings, user)
+    assert (await api.get(f"{AUTH}/me", headers=thief)).status_code == 401
+    assert (await api.post(f"{AUTH}/renew", headers=thief)).status_code == 401
+    [own] = [one for one in (await api.get(f"{AUTH}/sessions")).json()["data"] if one["is_this"]]
+    former = dict(api.headers)
+    begun = await api.post(FACTOR, json={"current_password": PASSWORD, "code": codes[0]})
+    later(60)
+    code = code_of(begun.json()["data"]["secret"])
+    signed_in(api, await api.post(f"{FACTOR}/confirm", json={"code": code}))
+    assert (await api.get(f"{AUTH}/me", headers=former)).status_code == 401
+    [new] = [one for one in (await api.get(f"{AUTH}/sessions")).json()["data"] if one["is_this"]]
+    assert new["session_id"] != own["session_id"]
 
 
 # --- sessions -------------------------------------------------------------------------------------

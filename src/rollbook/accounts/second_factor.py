@@ -73,6 +73,16 @@ class Begun:
     qr: str
 
 
+@dataclass(frozen=True, slots=True)
+class On:
+    """A second factor that was just switched on."""
+
+    #: They are shown this once.
+    recovery_codes: list[str]
+    #: Sessions that began before it have ended.
+    tokens_from: dt.datetime
+
+
 async def state(pool: Pool, user_id: UUID) -> State:
     """Whether an account has a second factor, and how many recovery codes are left."""
     row = await fetch_one(pool, _SQL["read"], {"user_id": user_id})
@@ -124,11 +134,10 @@ async def begin(pool: Pool, user: User) -> Begun:
     return Begun(secret, address, image.getvalue().decode())
 
 
-async def confirm(pool: Pool, settings: Settings, user: User, code: str) -> list[str]:
+async def confirm(pool: Pool, settings: Settings, user: User, code: str) -> On:
     """Switch the second factor on by the first code of the secret that was shown.
 
-    Returns:
-        The recovery codes, which are shown this once.
+    All sessions of the account end: one that began with the password only isn't opened by this.
 
     Raises:
         ConflictError: none was begun.
@@ -143,11 +152,12 @@ async def confirm(pool: Pool, settings: Settings, user: User, code: str) -> list
         step = None if wait else _step(row["new_secret"], code)
         if step is not None:
             parameters = {"user_id": user.id, "now": clock.now(), "step": step}
-            await connection.execute(_SQL["confirm"], parameters)
+            changed = await fetch_one(connection, _SQL["confirm"], parameters)
+            assert changed is not None, "accounts are closed and never deleted"
             made = await _recovery_codes(connection, user.id)
             about = "replaced" if row["secret"] is not None else None
             await audit.record(connection, "second_factor_on", who=user, about=about)
-            return made
+            return On(made, changed["tokens_from"])
         if not wait:
             await _fail(connection, settings, user.id)
     raise wait or InvalidRequestError(

@@ -243,6 +243,22 @@ async def change_password(
     return issue_token(settings, user)
 
 
+async def confirm_second_factor(
+    pool: Pool, settings: Settings, session: Session, code: str
+) -> tuple[str, list[str]]:
+    """Switch the person's second factor on; all sessions of the account end.
+
+    Returns:
+        A token with which they stay signed in here, and the recovery codes.
+
+    Raises:
+        What ``second_factor.confirm`` raises.
+    """
+    on = await second_factor.confirm(pool, settings, session.user, code)
+    token = issue_token(settings, session.user, begun=on.tokens_from, via=session.via)
+    return token, on.recovery_codes
+
+
 async def confirm_password(pool: Pool, settings: Settings, user: User, password: str) -> None:
     """Check the password of somebody who is signed in.
 

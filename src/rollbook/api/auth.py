@@ -12,12 +12,14 @@ from pydantic import AfterValidator, BaseModel, Field
 from rollbook.accounts import links, sessions, users
 from rollbook.accounts.links import Kind
 from rollbook.api.access import SessionParam, SystemParam, UserParam, failures
-from rollbook.api.second_factor import Code
 from rollbook.contract import Answer, SignedIn, Who
 from rollbook.model import Session, Via
 from rollbook.service.system import System
 
 router = APIRouter(prefix="/auth", tags=["auth"])
+
+#: With room for spaces and hyphens.
+Code = Annotated[str, Field(max_length=40, pattern=r"^[^\x00]*$")]
 
 
 def _without_nul(text: str) -> str:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated
 
 from pydantic import BaseModel, Field
 
 from rollbook.accounts import second_factor, users
 from rollbook.api.access import SessionParam, SystemParam, failures, routes
-from rollbook.contract import Answer
+from rollbook.api.auth import Code, opened
+from rollbook.contract import Answer, SignedIn
 from rollbook.errors import InvalidRequestError, NotAuthenticatedError
 
 router = routes("/auth/second-factor", "auth", 401)
-
-#: With room for spaces and hyphens.
-Code = Annotated[str, Field(max_length=40, pattern=r"^[^\x00]*$")]
 
 
 class SecondFactor(BaseModel):
@@ -57,6 +54,10 @@ class RecoveryCodes(BaseModel):
     recovery_codes: list[str] = Field(description="Each is good once. They are shown this once.")
 
 
+class SwitchedOn(SignedIn, RecoveryCodes):
+    """The recovery codes, and a new session in place of those that have ended."""
+
+
 @router.get("")
 async def show_second_factor(session: SessionParam, system: SystemParam) -> Answer[SecondFactor]:
     """Say whether your account has a second factor."""
@@ -88,12 +89,19 @@ async def begin_second_factor(
 @router.post("/confirm", responses=failures(409, 429))
 async def confirm_second_factor(
     body: FirstCode, session: SessionParam, system: SystemParam
-) -> Answer[RecoveryCodes]:
-    """Switch the second factor on by the app's first code; the answer shows the recovery codes."""
-    made = await second_factor.confirm(system.pool, system.settings, session.user, body.code)
+) -> Answer[SwitchedOn]:
+    """Switch the second factor on by the app's first code; the answer shows the recovery codes.
+
+    All sessions of the account end; the answer has the token of a new one.
+    """
+    token, made = await users.confirm_second_factor(
+        system.pool, system.settings, session, body.code
+    )
+    signed_in = await opened(system, token)
     return Answer(
-        message="The second factor is on. Keep the recovery codes: they are shown this once.",
-        data=RecoveryCodes(recovery_codes=made),
+        message="The second factor is on, and elsewhere you are signed out. Keep the recovery "
+        "codes: they are shown this once.",
+        data=SwitchedOn(**dict(signed_in), recovery_codes=made),
     )
 
 

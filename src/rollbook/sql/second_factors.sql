@@ -14,10 +14,13 @@ INSERT INTO second_factors (user_id, new_secret) VALUES (%(user_id)s, %(secret)s
 ON CONFLICT (user_id) DO UPDATE SET new_secret = EXCLUDED.new_secret;
 
 -- name: confirm
--- The new secret is the second factor from now on.
-UPDATE second_factors SET secret = new_secret, new_secret = NULL, confirmed_at = %(now)s,
-    last_step = %(step)s, failures = 0, locked_until = NULL
-WHERE user_id = %(user_id)s;
+-- The new secret is the second factor from now on, and sessions that began without it end.
+WITH confirmed AS (
+    UPDATE second_factors SET secret = new_secret, new_secret = NULL, confirmed_at = %(now)s,
+        last_step = %(step)s, failures = 0, locked_until = NULL
+    WHERE user_id = %(user_id)s)
+UPDATE users SET tokens_from = GREATEST(tokens_from, %(now)s) WHERE id = %(user_id)s
+RETURNING tokens_from;
 
 -- name: accept
 -- A right code: it is not accepted again.

@@ -282,7 +282,7 @@ async def test_every_example_is_what_the_system_answers(
 
     await _sign_ins(call, settings, user)
     api.headers["Authorization"] = f"Bearer {issue_token(settings, user)}"
-    await _second_factor(call)
+    await _second_factor(call, api, user)
     await call("POST /queue/pause")
     await _checks(call)
     files = {"file": ("members.csv", csv_file(ROWS))}
@@ -343,17 +343,23 @@ async def _sign_ins(call: Callable[..., Awaitable[Any]], settings: Settings, use
     )
 
 
-async def _second_factor(call: Callable[..., Awaitable[Any]]) -> None:
+async def _second_factor(
+    call: Callable[..., Awaitable[Any]], api: httpx.AsyncClient, user: User
+) -> None:
     own = {"current_password": "seven quiet pelicans"}
     path = "/auth/second-factor"
     await call(f"GET {path}")
     secret = (await call(f"POST {path}", json=own))["secret"]
     code = pyotp.TOTP(secret).at(clock.now())
-    codes = (await call(f"POST {path}/confirm", json={"code": code}))["recovery_codes"]
+    confirmed = await call(f"POST {path}/confirm", json={"code": code})
+    api.headers["Authorization"] = f"Bearer {confirmed['token']}"
+    codes = confirmed["recovery_codes"]
     proof = {**own, "code": codes[0]}
     codes = (await call(f"POST {path}/recovery-codes", json=proof))["recovery_codes"]
     await call(f"POST {path}/off", json={**own, "code": codes[0]})
-    [session, *_] = await call("GET /auth/sessions")
+    elsewhere = {"email": user.email, "password": own["current_password"]}
+    assert (await api.post("/api/v1/auth/login", json=elsewhere)).status_code == 200
+    [session] = [one for one in await call("GET /auth/sessions") if not one["is_this"]]
     await call("DELETE /auth/sessions/{session_id}", session_id=session["session_id"])
 
 

@@ -99,7 +99,7 @@ async def test_an_account_with_a_second_factor_is_asked_for_a_code(
     user = await users.acting(system.pool, EMAIL)
     begun = await second_factor.begin(system.pool, user)
     code = pyotp.TOTP(begun.secret).at(clock.now())
-    codes = await second_factor.confirm(system.pool, settings, user, code)
+    codes = (await second_factor.confirm(system.pool, settings, user, code)).recovery_codes
     login = ("login", "--server", terminal.server)
     done = await terminal(*login, typed=f"{EMAIL}\n{PASSWORD}\n")
     assert done.code == ExitCode.WRONG

@@ -1,5 +1,5 @@
 // The second factor: set it up by an authenticator app, new recovery codes, switch it off.
-import { checkAccount, get, post } from "../api.js";
+import { checkAccount, confirmFactor, get, post } from "../api.js";
 import { useForm } from "../forms.js";
 import { html, useEffect, useId, useRef, useSignal } from "../html.js";
 import { useLoaded } from "../loading.js";
@@ -109,7 +109,7 @@ function Confirm({ begun, onCodes }) {
   const id = useId();
   const code = useRef(null);
   const { form, submit, failure, isBusy } = useForm(async () => {
-    onCodes(await post("auth/second-factor/confirm", { code: code.current.value.trim() }));
+    onCodes(await confirmFactor(code.current.value.trim()));
   });
   return html`<p>${t("factor.scan")}</p>
     <${Image} svg=${begun.qr} />
