@@ -30,9 +30,22 @@ _YES_OR_NO: Final = {
     ),
 }
 _CELL: Final = pl.col("cell")
-#: A number with its thousands in groups after spaces.
-_GROUPED: Final = r"^[+-]?[0-9]{1,3}(?: [0-9]{3})+(?:[.,][0-9]+)?$"
 _DIGITS: Final = 12
+#: Numbers with thousands in groups, by the separator that goes. A comma or a full stop separates
+#: thousands for certain where it comes more than once, or the other one comes after it.
+_GROUPED: Final = {
+    " ": r"^[+-]?[1-9][0-9]{0,2}(?: [0-9]{3})+(?:[.,][0-9]+)?$",
+    "'": r"^[+-]?[1-9][0-9]{0,2}(?:'[0-9]{3})+(?:[.,][0-9]+)?$",
+    **{
+        sign: rf"^[+-]?[1-9][0-9]{{0,2}}(?:(?:[{sign}][0-9]{{3}}){{2,}}(?:[{point}][0-9]+)?|"
+        rf"[{sign}][0-9]{{3}}[{point}][0-9]+)$"
+        for sign, point in ((",", "."), (".", ","))
+    },
+}
+#: Thousands, or three decimals.
+_IN_TWO_WAYS: Final = r"^[+-]?[1-9][0-9]{0,2}[.,][0-9]{3}$"
+_COMMA_IN_TWO_WAYS: Final = _IN_TWO_WAYS.replace("[.,]", ",")
+_THOUSANDS: Final = 3
 
 
 def of_sheet(headers: Mapping[str, object]) -> tuple[str, ...]:
@@ -46,7 +59,12 @@ def understood(field: OwnField, texts: pl.Series) -> Understood:
         return phones(texts)
     if field.kind == "e-mail":
         return emails(texts)
-    values = texts.to_frame("cell").select(_MEANINGS[field.kind](field)).to_series()
+    if field.kind == "yes/no":
+        values = _spelt(texts, _YES_OR_NO)
+    elif field.kind == "choice":
+        values = _spelt(texts, _by_key(field.rule.choices or ()))
+    else:
+        values = texts.to_frame("cell").select(_MEANINGS[field.kind](field)).to_series()
     return _with_doubt(Understood(values, _nothing(texts)), texts, f"{field.key}.unclear")
 
 
@@ -58,7 +76,7 @@ def checked(name: str, rule: Rule, found: Understood) -> Understood:
         if limit is None:
             continue
         if check == "choices":
-            kept = _spelt(values, limit)
+            kept = _spelt(values, _by_key(limit))
         else:
             fits = values.to_frame("cell").select(holds(limit, values.dtype)).to_series()
             kept = values.zip_with(fits.fill_null(value=False), _null(values))
@@ -103,14 +121,14 @@ def _text(field: OwnField) -> pl.Expr:
 
 
 def _integer(field: OwnField) -> pl.Expr:
-    del field
-    return _number().str.extract(rf"^\+?(-?[0-9]{{1,{_DIGITS}}})(?:[.,]0+)?$").cast(pl.Int64)
+    number = _number(field)
+    return number.str.extract(rf"^\+?(-?[0-9]{{1,{_DIGITS}}})(?:[.,]0+)?$").cast(pl.Int64)
 
 
 def _decimal(field: OwnField) -> pl.Expr:
     places = field.decimals
     # Zeros after the last place say nothing.
-    groups = _number().str.extract_groups(
+    groups = _number(field).str.extract_groups(
         rf"^\+?(-?[0-9]{{1,{_DIGITS}}})(?:[.,]([0-9]{{0,{places}}})0*)?$"
     )
     behind = groups.struct.field("2").fill_null("").str.pad_end(places, "0")
@@ -119,29 +137,27 @@ def _decimal(field: OwnField) -> pl.Expr:
     return text.str.to_decimal(scale=places).cast(pl.Decimal(_DIGITS + 6, places))
 
 
-def _number() -> pl.Expr:
-    """The text without a quotation mark in front, and without spaces between thousands."""
+def _number(field: OwnField) -> pl.Expr:
+    """The text without a quotation mark in front, and without what separates thousands.
+
+    Null where one separator may be of thousands or of decimals, as in ``12,500`` and ``12.500``.
+    A field that has three decimals or more is written with a full stop by every program.
+    """
     text = _CELL.str.strip_prefix("'")
-    return pl.when(text.str.contains(_GROUPED)).then(text.str.replace_all(" ", "")).otherwise(text)
-
-
-def _yes_or_no(field: OwnField) -> pl.Expr:
-    del field
-    return _folded(_CELL).replace_strict(_YES_OR_NO, default=None, return_dtype=pl.String)
-
-
-def _choice(field: OwnField) -> pl.Expr:
-    return _folded(_CELL).replace_strict(
-        _by_key(field.rule.choices or ()), default=None, return_dtype=pl.String
-    )
+    has_three = field.kind == "decimal" and field.decimals >= _THOUSANDS
+    unclear = _COMMA_IN_TWO_WAYS if has_three else _IN_TWO_WAYS
+    number: pl.Expr = pl.when(~text.str.contains(unclear)).then(text)
+    for sign, form in _GROUPED.items():
+        is_grouped = text.str.contains(form)
+        bare = text.str.replace_all(sign, "", literal=True)
+        number = pl.when(is_grouped).then(bare).otherwise(number)
+    return number
 
 
 _MEANINGS: Final[Mapping[str, Callable[[OwnField], pl.Expr]]] = {
     "text": _text,
     "integer": _integer,
     "decimal": _decimal,
-    "yes/no": _yes_or_no,
-    "choice": _choice,
 }
 
 
@@ -171,20 +187,17 @@ _CHECKS: Final[Mapping[str, Callable[..., pl.Expr]]] = {
 }
 
 
-def _spelt(values: pl.Series, choices: tuple[str, ...]) -> pl.Series:
-    """Each value as the choices spell it; null where it is none of them."""
-    frame = values.to_frame("cell")
-    return frame.select(
-        _folded(_CELL).replace_strict(_by_key(choices), default=None, return_dtype=pl.String)
-    ).to_series()
+def _spelt(values: pl.Series, spellings: Mapping[str, str]) -> pl.Series:
+    """The spelling of each value by its key; null where it is none of them."""
+    texts = values.drop_nulls().unique()
+    known = [spellings.get(key(text)) for text in texts]
+    return values.replace_strict(
+        texts, pl.Series(known, dtype=pl.String), default=None, return_dtype=pl.String
+    )
 
 
 def _by_key(choices: tuple[str, ...]) -> dict[str, str]:
     return {key(choice): choice for choice in choices}
-
-
-def _folded(texts: pl.Expr) -> pl.Expr:
-    return texts.str.normalize("NFKD").str.to_lowercase().str.replace_all(r"[^\pL\pN]+", "")
 
 
 def _with_doubt(found: Understood, before: pl.Series, code: str) -> Understood:

@@ -91,8 +91,8 @@ def _title(own: OwnFields, name: str) -> str:
 #: What a value of each type must be.
 _FORMS: Final[Mapping[Kind, str]] = {
     "text": f"has at most {MOST_TEXT:,} characters.",
-    "integer": "is a whole number, such as 12.",
-    "decimal": "is a number with at most {decimals} decimals.",
+    "integer": "is a whole number, such as 12 or 1 200.",
+    "decimal": "is a number with at most {decimals} decimals, such as 12 or 1 200.",
     "date": "is a date.",
     "yes/no": "is yes or no.",
     "choice": "is one of {choices}.",

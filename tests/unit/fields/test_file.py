@@ -131,5 +131,7 @@ def test_a_header_of_a_built_in_field_is_refused_with_its_line(tmp_path: Path) -
 def test_a_problem_of_a_field_that_is_gone_is_said_to_be_of_former_rules(tmp_path: Path) -> None:
     own = read(tmp_path, "[fields.size]\nheaders = ['Size']\ntype = 'integer'\n")
     with fields.using(own):
-        assert problems.sentence("own.size.unclear") == "Size is a whole number, such as 12."
+        assert (
+            problems.sentence("own.size.unclear") == "Size is a whole number, such as 12 or 1 200."
+        )
     assert problems.described("own.size.unclear") == problems.FORMER
