@@ -23,6 +23,9 @@ _PERSONAL: Final = frozenset(
     }
 )  # fmt: skip
 _NEEDED: Final = frozenset({*REQUIRED, FULL_NAME})
+_NAMES: Final = frozenset({"firstname", "surname"})
+_ID: Final = "id_number"
+_PASSPORT: Final = "passport_number"
 
 
 def of_others(
@@ -53,13 +56,33 @@ def of_others(
         elif name in fields and is_within and key(name) not in said:
             runs[-1][1].append(name)
     for before, run in runs:
-        own = {fields[name] for name in fields if name not in run}
-        # What every member needs is the member's own where no other column has it.
-        if not own >= {fields[name] for name in run} & _NEEDED:
-            continue
-        for name in run:
+        elsewhere = [fields[name] for name in fields if name not in run]
+        end = _end([fields[name] for name in run], elsewhere)
+        own = {*elsewhere, *(fields[name] for name in run[end:])}
+        for name in run[:end]:
             if fields[name] in own or name in known:
                 yield name, before, fields[name] in own
+
+
+def _end(run: Sequence[str], elsewhere: Sequence[str]) -> int:
+    """How many columns of a run, given by their fields, may be the other person's.
+
+    What every member needs is the member's own where no other column has it: the member's columns
+    begin at the last place from which on none of that is missing.
+    """
+    needed = {*run, *elsewhere} & _NEEDED
+    if _ID not in needed:
+        needed |= {*run, *elsewhere} & {_PASSPORT}
+    return next(
+        end for end in range(len(run), -1, -1) if not needed - _with_parts({*elsewhere, *run[end:]})
+    )
+
+
+def _with_parts(fields: set[str]) -> set[str]:
+    """The fields, with first name and surname where there are full names, and the reverse."""
+    if FULL_NAME in fields:
+        return fields | _NAMES
+    return fields | {FULL_NAME} if fields >= _NAMES else fields
 
 
 def _field(name: str) -> str | None:

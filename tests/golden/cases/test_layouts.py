@@ -154,6 +154,34 @@ def test_what_a_member_needs_is_the_members_also_after_who_captured_it(site: Sit
     assert not notes(done)
 
 
+OTHER_BEFORE = ("Next of Kin", "Cell Number", "ID Number", "First Name", "Surname")
+
+
+def test_the_only_phone_between_the_next_of_kin_and_the_member_is_noted(site: Site) -> None:
+    done = send(site, OTHER_BEFORE, ("Bob", "0822222222", ANN, "Ann", "Aa"))
+    assert site.members()[ANN]["cell_number"] == "+27822222222"
+    assert "'Cell Number' after 'Next of Kin'" in notes(done)["column_of_other"]
+
+
+def test_the_members_phone_after_the_names_is_read_and_not_that_of_the_next_of_kin(
+    site: Site,
+) -> None:
+    done = send(
+        site,
+        (*OTHER_BEFORE, "Cell Number"),
+        ("Bob", "0822222222", ANN, "Ann", "Aa", "0833333333"),
+    )
+    assert site.members()[ANN]["cell_number"] == "+27833333333"
+    assert done.upload["reading"]["columns_not_read"] == ["Next of Kin", "Cell Number"]
+
+
+def test_the_surname_of_the_next_of_kin_is_not_the_members_in_a_run_with_both(site: Site) -> None:
+    headers = ("Next of Kin", "Surname", "Cell", "ID Number", "First Name", "Surname", "Phone")
+    send(site, headers, ("Bob", "Bb", "0822222222", ANN, "Ann", "Aa", "0833333333"))
+    member = site.members()[ANN]
+    assert (member["surname"], member["cell_number"]) == ("Aa", "+27833333333")
+
+
 def test_rows_that_are_struck_through_and_comments_are_noted(site: Site) -> None:
     book = openpyxl.Workbook()
     sheet = book.active
