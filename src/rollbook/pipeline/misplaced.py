@@ -20,7 +20,7 @@ from rollbook.pipeline.reading import Note
 from rollbook.spreadsheets.workbook.worksheet import letters_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from rollbook.pipeline.header import Header
 
@@ -30,21 +30,16 @@ _LEAST_ROWS: Final = 2
 #: Columns that may hold the headers of a table that lies on its side.
 _MOST_TITLE_COLUMNS: Final = 3
 _LIKE_ID: Final = re.compile(r"\s*'?\s*\d[\d\s./\u2013\u2014-]{12,40}'?\s*$")
+_ID: Final = "id_number"
 _NAMES: Final = frozenset({"firstname", "surname", FULL_NAME})
 
 
-def check(rows: pl.DataFrame, header: Header) -> None:
-    """Refuse a table of which some members would not be read, by its first rows.
+def check_above(above: pl.DataFrame, header: Header) -> None:
+    """Refuse a table with members in the rows above its headers.
 
     Raises:
-        RowsAboveHeadersError: there are ID numbers above the headers.
-        SecondTableError: the headers come twice in one row.
+        RowsAboveHeadersError: there are ID numbers in them.
     """
-    _check_above(rows.head(header.index), header)
-    _check_beside(header)
-
-
-def _check_above(above: pl.DataFrame, header: Header) -> None:
     if above.is_empty():
         return
     # A hostile file has thousands of columns here, and hardly one of them a number.
@@ -77,8 +72,11 @@ def _are_id_numbers(cells: pl.Series) -> pl.Series:
     return cells.to_frame("cell").select(check_digit_fits(digits)).to_series()
 
 
-def _check_beside(header: Header) -> None:
-    """Refuse headers of which those of a person come twice, word for word."""
+def repeated(header: Header) -> list[tuple[int, int]]:
+    """The columns of ID number and names whose headers come twice, word for word: each and again.
+
+    Empty where those of a person don't come twice.
+    """
     names = names_of(header.texts)
     known = header.columns.known
     first: dict[str, int] = {}
@@ -88,17 +86,42 @@ def _check_beside(header: Header) -> None:
             seen = again if key(text) in first else first
             seen.setdefault(key(text), column)
     fields = {known[names[column]] for column in again.values()}
-    if "id_number" not in fields or fields.isdisjoint(_NAMES):
-        return
-    start = min(again.values())
-    before = first[key(header.texts[start])]
-    raise SecondTableError(
-        f"The headers of row {header.index + 1} come twice: column {letters_of(start)} is "
-        f"'{header.texts[start][:30]}' again, as column {letters_of(before)} is. "
-        "So there are two tables side by side, or a second person in each row. Nothing was "
-        "changed. Put the second table below the first one, or give its columns headers of their "
-        "own, such as 'Spouse ID Number'."
-    )
+    if _ID not in fields or fields.isdisjoint(_NAMES):
+        return []
+    return [
+        (first[text], column)
+        for text, column in again.items()
+        if known[names[column]] in {_ID, *_NAMES}
+    ]
+
+
+def check_beside(rows: pl.DataFrame, header: Header, pairs: Sequence[tuple[int, int]]) -> None:
+    """Refuse rows that hold another person in the repeated columns; equal values are one table's.
+
+    ``rows`` begin with the header's columns.
+
+    Raises:
+        SecondTableError: a cell differs from that under the same header before it.
+    """
+    for first, column in pairs:
+        texts = _as_compared(rows.to_series(column))
+        differs = texts.is_not_null() & texts.ne_missing(_as_compared(rows.to_series(first)))
+        if not differs.any():
+            continue
+        start = min(column for _, column in pairs)
+        before = next(before for before, column in pairs if column == start)
+        raise SecondTableError(
+            f"The headers of row {header.index + 1} come twice: column {letters_of(start)} is "
+            f"'{header.texts[start][:30]}' again, as column {letters_of(before)} is. "
+            "So there are two tables side by side, or a second person in each row. Nothing was "
+            "changed. Put the second table below the first one, or give its columns headers of "
+            "their own, such as 'Spouse ID Number'."
+        )
+
+
+def _as_compared(cells: pl.Series) -> pl.Series:
+    text = pl.col("cell").str.strip_chars().str.to_lowercase()
+    return cells.to_frame("cell").select(pl.when(text != "").then(text)).to_series()
 
 
 def notes(rows: pl.DataFrame, header: Header) -> Iterator[Note]:

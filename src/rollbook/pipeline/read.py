@@ -286,7 +286,7 @@ class _Reading:
             self._seen.extend(_first_texts(start.own))
             self._is_sideways = self._is_sideways or misplaced.lies_on_its_side(start.own)
             return None
-        misplaced.check(start.frame, header)
+        misplaced.check_above(start.frame.head(header.index), header)
         notes = tuple(misplaced.notes(start.frame, header))
         return _Opened(table, chain([start], prepared), header, notes)
 
@@ -394,6 +394,7 @@ def _sheets(opened: _Opened, most_columns: int) -> Iterator[Sheet]:
     claimed = table.rows()
     expected = None if claimed is None else max(claimed - header.index - 1, 0)
     body = header_rows.Body(header)
+    repeated = misplaced.repeated(header)
     hidden_rows = 0
     before = (*opened.notes, *marked.notes(table.marks(), header.index + 1))
     filled: set[str] = set()
@@ -403,6 +404,7 @@ def _sheets(opened: _Opened, most_columns: int) -> Iterator[Sheet]:
             raise tables.too_wide(most_columns)
         skipped = header.index + 1 if batch.first_row == 1 else 0
         for part in body.parts(batch.frame.slice(skipped), batch.first_row + skipped):
+            misplaced.check_beside(part.drop(ROW_NUMBER), header, repeated)
             columns = body.columns
             first_row = int(part[0, ROW_NUMBER])
             # A row in which only merged cells have a value doesn't count.

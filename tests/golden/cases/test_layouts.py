@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NOW = dt.datetime(2026, 11, 28, 8, 0, tzinfo=dt.UTC)
-ANN, BOB, CAT = map(id_number, range(3))
+ANN, BOB, CAT, DAN = map(id_number, range(4))
 HEADERS = ("ID Number", "Firstname", "Surname", "Cell")
 
 
@@ -87,6 +87,20 @@ def test_two_tables_side_by_side_refuse_the_file(site: Site) -> None:
         columns='{"' + '": null, "'.join(left_out) + '": null}',
     )
     assert site.members()[ANN]["cell_number"] is None
+
+
+def test_columns_that_come_twice_with_equal_values_are_one_table(site: Site) -> None:
+    headers = (*HEADERS, "", "ID Number", "Surname")
+    rows = [(ANN, "Ann", "Aa", "", "", ANN, "AA "), (BOB, "Bob", "Bb", "", "", BOB, "")]
+    done = send(site, headers, *rows)
+    assert set(site.members()) == {ANN, BOB}
+    assert not [row for row in done.rows if row["problems"]]
+    # One row with another person is enough, however far below it is.
+    rows += [(id_number(n), "Ann", "Aa", "", "", id_number(n), "Aa") for n in range(4, 100)]
+    with pytest.raises(SecondTableError, match="column F is 'ID Number' again"):
+        send(site, headers, *rows, (CAT, "Cat", "Cc", "", "", DAN, "Cc"))
+    with pytest.raises(SecondTableError, match="column F is 'ID Number' again"):
+        send(site, headers, *rows, ("", "", "", "", "", DAN, "Dd"))
 
 
 def test_columns_beyond_an_empty_one_are_read_and_noted(site: Site) -> None:

@@ -111,7 +111,8 @@ def test_blocks_may_be_deflated_on_other_threads() -> None:
     with ThreadPoolExecutor(4) as pool:
         stream.add("part", pool.map(deflated, stretches))
     stream.finish()
-    assert file.getvalue() == archive({"part": stretches})
+    # The compressed sizes may differ: the library's depend on what the thread deflated before.
+    assert_holds(file.getvalue(), {"part": stretches})
 
 
 def test_no_zip64_record_stands_where_none_is_needed() -> None:
