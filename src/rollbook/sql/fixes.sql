@@ -123,15 +123,41 @@ FROM live_fixes AS f JOIN users ON users.id = f.owner_id
 WHERE f.mends = %(mends)s AND f.mends_row = ANY(%(rows)s)
 HAVING count(*) > 0;
 
+-- name: root
+-- The upload at the beginning of the follow-ups that have led to this one.
+WITH RECURSIVE chain AS (
+    SELECT id, mends, 0 AS steps FROM uploads WHERE id = %(id)s
+    UNION ALL
+    SELECT u.id, u.mends, chain.steps + 1 FROM chain JOIN uploads AS u ON u.id = chain.mends
+)
+SELECT id FROM chain ORDER BY steps DESC LIMIT 1;
+
 -- name: claimed
--- The rows that a follow-up was sent for.
-SELECT mends_row FROM row_fixes WHERE upload_id = %(upload_id)s;
+-- The rows that a follow-up was sent for, in the order of its file.
+SELECT mends_row FROM row_fixes WHERE upload_id = %(upload_id)s AND mends = %(mends)s
+ORDER BY row_number;
 
 -- name: take
--- The rows are the follow-up's, in the order of its file, whose first row is its header row.
+-- The rows are the follow-up's, in the order of its file, whose first row is its header row; also in
+-- the other uploads that have the same row: those that it was sent from, and follow-ups that have
+-- refused it.
+WITH RECURSIVE up AS (
+    SELECT wanted.place + 1 AS own, %(mends)s::uuid AS upload_id, wanted.number AS row_number
+    FROM unnest(%(rows)s::int[]) WITH ORDINALITY AS wanted(number, place)
+    UNION
+    SELECT up.own, f.mends, f.mends_row
+    FROM up JOIN row_fixes AS f ON f.upload_id = up.upload_id AND f.row_number = up.row_number
+), family AS (
+    SELECT own, upload_id, row_number FROM up
+    UNION
+    SELECT family.own, f.upload_id, f.row_number
+    FROM family
+    JOIN row_fixes AS f ON f.mends = family.upload_id AND f.mends_row = family.row_number
+    WHERE f.upload_id <> %(upload_id)s
+)
 INSERT INTO row_fixes (upload_id, row_number, mends, mends_row)
-SELECT %(upload_id)s, wanted.place + 1, %(mends)s, wanted.number
-FROM unnest(%(rows)s::int[]) WITH ORDINALITY AS wanted(number, place);
+SELECT %(upload_id)s, own, upload_id, row_number FROM family
+ON CONFLICT DO NOTHING;
 
 -- name: fixed
 -- How many rows of an upload its follow-ups have taken in, and how many of these were refused.

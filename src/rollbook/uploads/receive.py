@@ -396,10 +396,8 @@ async def claim_again(connection: AsyncConnection[Row], upload: Row) -> None:
             "Nothing was changed. Correct the rows in your own file and send it."
         )
     await _lock_rows(connection, upload["mends"])
-    rows = [
-        row["mends_row"]
-        for row in await fetch_all(connection, _FIXES["claimed"], {"upload_id": upload["id"]})
-    ]
+    own = {"upload_id": upload["id"], "mends": upload["mends"]}
+    rows = [row["mends_row"] for row in await fetch_all(connection, _FIXES["claimed"], own)]
     if not rows:
         raise SourceGoneError(
             "Which rows this upload fixes is no longer stored, so it can't run again. Nothing was "
@@ -407,10 +405,11 @@ async def claim_again(connection: AsyncConnection[Row], upload: Row) -> None:
         )
     await _refuse_taken(
         connection,
-        {"mends": upload["mends"], "rows": rows},
+        {**own, "rows": rows},
         "after this upload had failed. Run again, it would write the older values over theirs, so "
         "nothing was changed. Send the rows that are left from the page.",
     )
+    await execute(connection, _FIXES["take"], {**own, "rows": rows})
 
 
 async def _lock_rows(connection: AsyncConnection[Row], mends: UUID) -> Row:
@@ -420,6 +419,10 @@ async def _lock_rows(connection: AsyncConnection[Row], mends: UUID) -> Row:
         ConflictError: it was undone.
         SourceGoneError: its record is gone.
     """
+    # Of the upload that all began with: a row can be reached from it and from each follow-up.
+    root = await fetch_one(connection, _FIXES["root"], {"id": mends})
+    if root is not None and root["id"] != mends:
+        await lock(connection, lock_of_rows(root["id"]))
     await lock(connection, lock_of_rows(mends))
     first = await fetch_one(connection, _SQL["by_id"], {"id": mends})
     if first is None:

@@ -283,6 +283,39 @@ async def test_a_failed_follow_up_is_retried_only_while_its_rows_are_free(
     assert stored[id_number(2)]["surname"] == "Nkosi"
 
 
+@pytest.mark.parametrize("is_follow_up_first", [True, False])
+async def test_a_row_that_was_refused_again_is_fixed_only_once(
+    system: System,
+    make_user: MakeUser,
+    as_user: Callable[[User], Client],
+    *,
+    is_follow_up_first: bool,
+) -> None:
+    user = as_user(await make_user())
+    async with working(system):
+        job_id = await first_upload(system, user.user, problem_rows())
+        refused = await user.fix(job_id, rows=[edit(6), edit(4)])
+        assert (await ended(system, user.user, UUID(refused["job_id"])))["invalid"] == 1
+    # Row 4 of the first upload is row 2 of the follow-up, and open in both.
+    ways = [(job_id, 4), (UUID(refused["job_id"]), 2)]
+    first, second = reversed(ways) if is_follow_up_first else ways
+    assert [
+        len((await user.rows(one, is_open=True, attention="refused"))["items"]) for one, _ in ways
+    ] == [2, 1]
+    sent_ = await user.fix(first[0], rows=[edit(first[1], Surname="Nkosi")])
+    left = [
+        len((await user.rows(one, is_open=True, attention="refused"))["items"]) for one, _ in ways
+    ]
+    assert left == [1, 0]
+    answer = await user("POST", f"/mend/{second[0]}", json={"rows": [edit(second[1], Surname="X")]})
+    assert answer.status_code == 409
+    assert f"Row {second[1]} was sent by" in answer.text
+    assert sent_["job_id"] in answer.text
+    async with working(system):
+        assert (await ended(system, user.user, UUID(sent_["job_id"])))["inserted"] == 1
+    assert (await user.data("GET", f"/status/{job_id}"))["refused_fixed"] == 1
+
+
 async def test_rows_of_an_upload_that_is_undone_meanwhile_are_not_sent(
     system: System,
     make_user: MakeUser,
