@@ -43,6 +43,7 @@ SEARCH_ROWS: Final = 30
 _MOST_QUOTED: Final = 30
 #: Characters that headers don't have.
 _NUMBER: Final = re.compile(r"\d{6}")
+_LETTER: Final = re.compile(r"[^\W\d_]")
 _ID: Final = "id_number"
 _PASSPORT: Final = "passport_number"
 #: Rows that a note names.
@@ -145,12 +146,18 @@ def find(
         names = names_of(row)
         found = Header(index, row, *mapped(names))
         known = found.columns.known
-        # A number is no header, unless the sender says so.
-        unsaid = [text for text, name in zip(row, names, strict=True) if name not in found.given]
+        is_whole = not found.columns.missing
+        # A number is no header, unless the sender says so. Words with a number, such as "Contact:
+        # Bob, 0821234567", are no value of a member beside all the headers that are needed.
+        unsaid = [
+            text
+            for text, name in zip(row, names, strict=True)
+            if name not in found.given and not (is_whole and _LETTER.search(text))
+        ]
         has_identity = _ID in known.values() or (accepts_passports and _PASSPORT in known.values())
         if not has_identity or not _is_words(unsaid):
             continue
-        if not found.columns.missing:
+        if is_whole:
             best = len(known), found
             break
         if best is None or len(known) > best[0]:

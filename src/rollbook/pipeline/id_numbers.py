@@ -22,6 +22,13 @@ if TYPE_CHECKING:
 LENGTH = 13
 
 _CELL = pl.col("cell")
+#: A number with a label in front or a remark behind that say only that it is one, without
+#: separators: ``ID No: 8001015009087``, ``8001015009087 (SA)``.
+_LABELLED = (
+    r"(?i)^[(\[]?(?:r?sa)?(?:id|identity|identiteits?)?(?:no|nr|num|number|nommer)?[:#=;]*"
+    r"([0-9]{13})"
+    r"[:;]?[(\[]?(?:(?:r?sa)?(?:id)?|southafrican?|suidafrikaans?)[)\]]?$"
+)
 
 
 def has_form(number: pl.Expr) -> pl.Expr:
@@ -51,7 +58,9 @@ def numbers(texts: pl.Series, today: dt.date) -> Understood:
 
     Birth dates, which must lie before today, prove dropped zeros. A text that isn't a number stays
     as it is; ``validate`` refuses it. Null, with the doubt ``id_shortened``, where a spreadsheet
-    program dropped digits.
+    program dropped digits. A label or
+    remark such as ``ID:`` and ``(SA)`` goes, with the doubt ``id_remark``, where a valid number
+    is left.
     """
     usual = texts.str.contains("^[0-9]{13}$").fill_null(value=True)
     none = pl.Series([None], dtype=pl.String).new_from_index(0, len(texts))
@@ -71,6 +80,15 @@ def numbers(texts: pl.Series, today: dt.date) -> Understood:
     found = odd.to_frame("cell").select(
         number=pl.when(text != "").then(text), doubt=pl.lit(None, pl.String)
     )
+    labelled = found.select(number=pl.col("number").str.extract(_LABELLED))
+    is_read = labelled.select(
+        is_valid(pl.col("number"), today) & (pl.col("number") != found["number"])
+    ).to_series()
+    if (places := is_read.fill_null(value=False).arg_true()).len():
+        found = found.with_columns(
+            found["number"].scatter(places, labelled["number"].gather(places)),
+            found["doubt"].scatter(places, "id_remark"),
+        )
     is_short = found["number"].str.contains("^[0-9]{10,12}$").fill_null(value=False)
     if is_short.any():
         padded = pl.col("number").str.zfill(LENGTH)

@@ -71,6 +71,24 @@ def test_one_number_in_a_title_is_no_member(site: Site) -> None:
     assert set(site.members()) == {ANN}
 
 
+@pytest.mark.parametrize("file_type", ["xlsx", "csv"])
+def test_a_contact_with_a_number_in_the_header_row_hides_no_header(
+    file_type: str, site: Site
+) -> None:
+    rows = (*HEADERS, f"Questions: Bob <bob@example.org>, {BOB}"), (ANN, "Ann", "Aa", "", "")
+    if file_type == "xlsx":
+        send(site, *rows)
+    else:
+        lines = (",".join(f'"{cell}"' for cell in row) for row in rows)
+        site.send("\n".join(lines).encode(), "list.csv")
+    assert set(site.members()) == {ANN}
+
+
+def test_a_form_with_its_values_beside_their_names_is_no_header_row(site: Site) -> None:
+    with pytest.raises(NoIdColumnError):
+        send(site, *(("ID Number", n, "First Name", "Ann", "Surname", "Aa") for n in (ANN, BOB)))
+
+
 def test_two_tables_side_by_side_refuse_the_file(site: Site) -> None:
     with pytest.raises(SecondTableError, match="column F is 'ID Number' again, as column A is"):
         send(

@@ -362,6 +362,17 @@ def test_no_letter_of_a_whole_name_is_lost(text: str) -> None:
         *((cell, None, "id_shortened") for cell in (
             "8.00102E+12", "8,00102E+12", "8.001015E+12", "8.0010150090E+12", "8e+12", "8.00102E12",
         )),
+        *((cell, "8001015009087", "id_remark") for cell in (
+            "ID: 8001015009087", "8001015009087 (SA)", "ID No. 800101 5009 087",
+            "RSA ID 8001015009087",
+            "i.d. number 8001015009087", "Nr 8001015009087", "8001015009087 RSA", "(8001015009087)",
+            "8001015009087 (South African)", "Identiteitsnommer: 8001015009087",
+        )),
+        # No such number, or perhaps another person's.
+        *((cell, cell.replace(" ", ""), None) for cell in (
+            "ID: 8001015009088", "ID: 8013015009087", "wife 8001015009087", "8001015009087A",
+            "8001015009087?", "SA 80010150090871",
+        )),
         ("ABC", "ABC", None), ("8001015009087 8001015009087", "80010150090878001015009087", None),
     ],
 )  # fmt: skip
