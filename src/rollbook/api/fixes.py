@@ -9,7 +9,7 @@ from uuid import UUID
 from fastapi import Body, Query, Request, Response
 from pydantic import BaseModel, Field, StringConstraints
 
-from rollbook.api.access import SystemParam, UserParam, audited, failures, routes
+from rollbook.api.access import SessionParam, SystemParam, UserParam, audited, failures, routes
 from rollbook.api.uploads import IdempotencyKey, receipt_of
 from rollbook.contract import Answer, Receipt, RowProblem
 from rollbook.errors import InvalidRequestError
@@ -221,16 +221,22 @@ async def check_fixes(
     job_id: UUID,
     request: Request,
     system: SystemParam,
-    user: UserParam,
+    session: SessionParam,
     body: Annotated[CheckRequest, Body()],
 ) -> Answer[list[CheckedEdit]]:
     """Check edited rows by the rules of the pipeline, without sending them.
 
-    Repeats and members of other offices are found when the rows are sent.
+    Repeats and members of other offices are found when the rows are sent. A key without the scope
+    `read` gets masked values.
     """
-    reader = fixes.reader_of(await lookup.get(system, user, job_id), user)
+    user = session.user
+    may_read = session.scopes is None or "read" in session.scopes
+    upload = await lookup.get(system, user, job_id)
+    reader = fixes.reader_of(upload, user, may_read=may_read)
     own = reader.own(Edits(_rows(body.rows)))
     found = await _checker(request).check_rows(job_id, own.rows)
+    if any(row["problems"] for row in found):
+        await fixes.note_seen(system, reader)
     data = [
         CheckedEdit(
             row_number=row["row_number"],

@@ -110,6 +110,7 @@ class _Erasure:
             ("blank_linked_rows", "rows"),
         ):
             self._count(name, self._connection.execute(_SQL[query], own).rowcount)
+        self._remove_aliases()
         gone = self._connection.execute(_SQL["remove_verifications"], own).fetchone()
         self._count("verifications", gone["removed"] if gone else 0)
         withdrawn = self._connection.execute(_SQL["withdraw_files"]).fetchall()
@@ -118,6 +119,16 @@ class _Erasure:
             if row["status"] == "removed":
                 self._store.discard(files.members_key(row["id"], row["format"]))
                 self._count("exports", 1)
+
+    def _remove_aliases(self) -> None:
+        """Remove the office's words that name the person: a cell in the wrong column was one."""
+        for listed, removed in (
+            ("aliases", "remove_aliases"),
+            ("wanted_aliases", "unwant_aliases"),
+        ):
+            found = self._connection.execute(_SQL[listed]).fetchall()
+            ids = [row["id"] for row in found if self._person.is_named_in(row["text"])]
+            self._count("aliases", self._connection.execute(_SQL[removed], {"ids": ids}).rowcount)
 
     def look_through_files(self, *, until: float) -> bool:
         """Look through the files of all uploads; returns whether that is all of them."""

@@ -126,6 +126,24 @@ WHERE r.upload_id = f.upload_id AND r.row_number = f.row_number
        OR (f.upload_id, f.row_number) IN (
            SELECT upload_id, row_number FROM verifications WHERE id_number = %(id_number)s));
 
+-- name: aliases
+-- What offices have their files read by: texts of cells.
+SELECT id, text FROM value_aliases;
+
+-- name: remove_aliases
+-- Some of them.
+DELETE FROM value_aliases WHERE id = ANY(%(ids)s);
+
+-- name: wanted_aliases
+-- Those that fixed rows which aren't merged have asked for.
+SELECT id, alias->>'text' AS text
+FROM uploads CROSS JOIN jsonb_array_elements(grid->'aliases') AS alias
+WHERE mends IS NOT NULL AND status <> 'completed';
+
+-- name: unwant_aliases
+-- Some of these uploads' are forgotten.
+UPDATE uploads SET grid = jsonb_set(grid, '{aliases}', '[]') WHERE id = ANY(%(ids)s);
+
 -- name: remove_verifications
 -- The rows that were compared with the voter roll, and their part of what an upload waits for.
 WITH gone AS (

@@ -28,6 +28,8 @@ from rollbook.uploads.receive import FollowUp, StoredFile
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from psycopg import AsyncConnection
+
     from rollbook.backends.database import Row
     from rollbook.model import User
     from rollbook.service.system import System
@@ -60,12 +62,14 @@ class Reader:
 
     upload: Row
     user: User
+    #: False for a key that may send and not read.
+    may_read: bool = True
 
     @property
     def sees_all(self) -> bool:
         """Whether values are shown whole."""
         is_owner: bool = self.upload["owner_id"] == self.user.id
-        return is_owner
+        return is_owner and self.may_read
 
     def refuse_undone(self) -> None:
         """Refuse to fix rows of an upload that was undone.
@@ -192,8 +196,8 @@ def _whole(value: str | None) -> str | None:
     return value
 
 
-def reader_of(upload: Row, user: User) -> Reader:
-    """The reader of an upload's rows.
+def reader_of(upload: Row, user: User, *, may_read: bool = True) -> Reader:
+    """The reader of an upload's rows; ``may_read`` is False for a key that may only send.
 
     Raises:
         ConflictError: the upload hasn't completed.
@@ -215,7 +219,7 @@ def reader_of(upload: Row, user: User) -> Reader:
             "removed the report, or an earlier version processed the file. The outcome of each "
             "row is still listed. Correct the rows in your own file and send it again."
         )
-    return Reader(upload, user)
+    return Reader(upload, user, may_read)
 
 
 async def rows(
@@ -257,12 +261,24 @@ async def rows(
         counts = None
         if after == 0 and skip == 0:
             counts = await fetch_one(connection, _SQL["count"], parameters)
-        if found and reader.sees_all:
-            seen = {"job_id": reader.upload["id"], "user_id": reader.user.id}
-            row = await fetch_one(connection, _SQL["was_seen"], seen)
-            if row is None or not row["was_seen"]:
-                await audit.record(connection, "view_rows", who=reader.user, job_id=seen["job_id"])
+        if found:
+            await _note_seen(connection, reader)
     return found, counts
+
+
+async def note_seen(system: System, reader: Reader) -> None:
+    """Record that the reader has seen values of rows, where they are shown whole."""
+    async with system.pool.connection() as connection:
+        await _note_seen(connection, reader)
+
+
+async def _note_seen(connection: AsyncConnection[Row], reader: Reader) -> None:
+    if not reader.sees_all:
+        return
+    seen = {"job_id": reader.upload["id"], "user_id": reader.user.id}
+    row = await fetch_one(connection, _SQL["was_seen"], seen)
+    if row is None or not row["was_seen"]:
+        await audit.record(connection, "view_rows", who=reader.user, job_id=seen["job_id"])
 
 
 async def facets(
@@ -279,7 +295,10 @@ async def facets(
         "least": least,
         "limit": MOST_FACETS,
     }
-    found = await fetch_all(system.pool, _SQL["facets"], parameters)
+    async with system.pool.connection() as connection:
+        found = await fetch_all(connection, _SQL["facets"], parameters)
+        if found:
+            await _note_seen(connection, reader)
     listed = []
     for row in found:
         shown = reader.problem(row)

@@ -98,6 +98,17 @@ async def plant(site: Site, client: httpx.AsyncClient, system: System, settings:
             " SELECT id, 4, %s, '79800001', 'pending' FROM uploads WHERE file_name = 'list.csv'",
             (id_number(77),),
         )
+        # A cell in the wrong column that an office has remembered, or asked to.
+        site.connection.execute(
+            "INSERT INTO value_aliases (field, text, value, upload_id, created_by)"
+            " SELECT 'province', 'kjvqperson qwxzplant', 'GP', id, 'x' FROM uploads"
+            " WHERE file_name = 'list.csv'"
+        )
+        site.connection.execute(
+            "UPDATE uploads SET mends = id, grid ="
+            """ '{"aliases": [{"field": "province", "text": "qwxzplant kjvqperson"}]}'"""
+            " WHERE file_name = 'all.csv'"
+        )
     await index.run_once(system)
     path = f"{BASE}/{site.members()[id_number(77)]['member_id']}"
     version = (await client.get(path)).json()["data"]["version"]
@@ -173,6 +184,7 @@ async def test_a_person_planted_everywhere_leaves_no_byte(
     assert counts["files_removed"] >= 2
     # Of the row with the typing error, the repeats, and the dry run's.
     assert counts["row_cells"] >= 2
+    assert counts["aliases"] == 2
     audit = await client.get("/api/v1/bulk-upload/audit", params={"act": "erase_member"})
     (entry,) = audit.json()["data"]["items"]
     assert entry["about"] == f"receipt {receipt}"

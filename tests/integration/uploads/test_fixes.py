@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from rollbook.accounts import keys
 from rollbook.accounts.users import issue_token
 from rollbook.backends.database import queries
 from rollbook.model import Role, Scope, User
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import httpx
 
     from rollbook.config import Settings
+    from rollbook.model import KeyScope
     from rollbook.service.system import System
 
     MakeUser = Callable[..., Awaitable[User]]
@@ -77,7 +79,7 @@ def problem_rows() -> list[dict[str, str]]:
 async def first_upload(
     system: System, user: User, rows: list[dict[str, str]], **options: Any
 ) -> UUID:
-    job_id = await sent(system, user, csv_file(rows, headers=ALL), **options)
+    job_id = await sent(system, user, csv_file(rows, headers=ALL), allow_duplicate=True, **options)
     assert (await ended(system, user, job_id))["status"] == "completed"
     return job_id
 
@@ -115,6 +117,45 @@ async def test_rows_are_listed_whole_for_their_sender_and_masked_for_others(
     cells = {"ID Number": masked["items"][1]["cells"][0]}
     answer = await theirs("POST", f"/mend/{job_id}", json={"rows": [edit(5, **cells)]})
     assert answer.status_code == 422
+
+
+@pytest.mark.parametrize("way", ["facets", "check"])
+async def test_values_that_are_shown_beside_the_list_are_in_the_audit_trail(
+    system: System, make_user: MakeUser, as_user: Callable[[User], Client], *, way: str
+) -> None:
+    user = as_user(await make_user())
+    async with working(system):
+        job_id = await first_upload(system, user.user, problem_rows())
+    for _ in range(2):
+        if way == "facets":
+            await user.data("GET", f"/facets/{job_id}", params={"least": 1})
+        else:
+            await user.checked(job_id, edit(6))
+    trail = (await user.data("GET", "/audit/mine", params={"act": "view_rows"}))["items"]
+    assert [entry["job_id"] for entry in trail] == [str(job_id)]
+
+
+async def test_a_key_that_may_only_send_sees_no_whole_value_by_a_check(
+    system: System, make_user: MakeUser, api: httpx.AsyncClient
+) -> None:
+    maker = await make_user()
+    wrong = id_number(3)[:-1] + str((int(id_number(3)[-1]) + 1) % 10)
+    rows = [*members(3, start=10), member(3, **{"ID Number": wrong})]
+    seen = []
+    may: list[list[KeyScope]] = [["upload"], ["upload", "read"]]
+    for scopes in may:
+        _, key = await keys.make(system.pool, system.settings, maker, name="program", scopes=scopes)
+        own = (await keys.session(system.pool, key)).user
+        async with working(system):
+            job_id = await first_upload(system, own, rows)
+        answer = await api.post(
+            f"{BASE}/mend/{job_id}/check",
+            json={"rows": [edit(5)]},
+            headers={"Authorization": f"Bearer {key}"},
+        )
+        assert answer.status_code == 200, answer.text
+        seen.append(wrong in answer.text)
+    assert seen == [False, True]
 
 
 async def test_pages_follow_by_row_number_and_filters_narrow_them(
