@@ -132,7 +132,7 @@ INTERNAL = {
     **dict.fromkeys(
         (
             "fixes.page", "fixes.count", "fixes.facets", "fixes.fixed", "fixes.sent_before",
-            "fixes.taken", "fixes.take",
+            "fixes.taken", "fixes.take", "fixes.claimed", "fixes.root",
         ),
         "of an upload that `visible` has found",
     ),
