@@ -62,21 +62,30 @@ SET status = excluded.status, ward = excluded.ward, voting_district = excluded.v
 -- name: update_member
 -- The first of the writes that apply an answer. All code that locks several of these tables does so in
 -- this order: members, uploads, questions, rows.
--- With `refuses_deceased` a member whom it calls deceased becomes inactive, with a line in the history.
+UPDATE members AS m
+SET roll_status = a.status, roll_ward = a.ward, roll_voting_district = a.voting_district,
+    roll_asked_at = a.asked_at
+FROM voter_roll_answers AS a
+WHERE a.id_number = %(id_number)s AND m.id_number = a.id_number
+  AND m.roll_asked_at IS DISTINCT FROM a.asked_at
+RETURNING a.status = 'deceased' AS is_deceased;
+
+-- name: end_member
+-- A member whom the roll calls deceased becomes inactive, with a line in the history. It is an edit, which
+-- undoing an upload keeps; the trigger on members takes no write of roll_asked_at for one, so this is
+-- a statement of its own.
 WITH written AS (
-    UPDATE members AS m
-    SET roll_status = a.status, roll_ward = a.ward, roll_voting_district = a.voting_district,
-        roll_asked_at = a.asked_at,
-        status = CASE WHEN %(refuses_deceased)s AND a.status = 'deceased' THEN 'inactive' ELSE m.status END
-    FROM voter_roll_answers AS a, members AS former
-    WHERE a.id_number = %(id_number)s AND m.id_number = a.id_number AND former.id_number = m.id_number
-      AND m.roll_asked_at IS DISTINCT FROM a.asked_at
-    RETURNING m.id_number, former.status AS before, m.status AS after
+    UPDATE members AS m SET status = 'inactive',
+           changed_at = GREATEST(clock_timestamp(), m.changed_at + interval '1 microsecond')
+    FROM members AS former
+    WHERE m.id_number = %(id_number)s AND former.id_number = m.id_number
+      AND m.status IS DISTINCT FROM 'inactive'
+    RETURNING m.id_number, former.status AS before
 )
 INSERT INTO member_corrections (id_number, at, reason, changes)
 SELECT id_number, clock_timestamp(), 'The voter roll says that the person is deceased.',
-       jsonb_build_object('status', jsonb_build_array(before, after))
-FROM written WHERE before IS DISTINCT FROM after;
+       jsonb_build_object('status', jsonb_build_array(before, 'inactive'))
+FROM written;
 
 -- name: lock_uploads
 -- Locked in one order, so that two answers for the same two uploads don't deadlock.

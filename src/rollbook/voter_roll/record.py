@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, LiteralString
 
 import structlog
 
-from rollbook.backends.database import queries
+from rollbook.backends.database import fetch_one, queries
 from rollbook.errors import QuestionRefusedError
 
 if TYPE_CHECKING:
@@ -140,14 +140,13 @@ class VerificationRecord:
 
         ``is_refused``: there is no answer, because the roll refuses the question.
         """
-        parameters = {
-            "id_number": question.id_number,
-            "is_refused": is_refused,
-            "refuses_deceased": self._settings.deceased == "refuse",
-        }
+        parameters = {"id_number": question.id_number, "is_refused": is_refused}
         async with self._pool.connection() as connection:
             if not is_refused:
-                await connection.execute(_SQL["update_member"], parameters)
+                member = await fetch_one(connection, _SQL["update_member"], parameters)
+                refuses = self._settings.deceased == "refuse"
+                if refuses and member is not None and member["is_deceased"]:
+                    await connection.execute(_SQL["end_member"], parameters)
             await connection.execute(_SQL["lock_uploads"], parameters)
             await connection.execute(_SQL["delete_question"], parameters)
             cursor = await connection.execute(_SQL["settle_rows"], parameters)

@@ -133,3 +133,26 @@ async def test_an_answer_that_comes_after_the_merge_makes_a_member_inactive(
     notes = site.connection.execute("SELECT changes FROM member_corrections").fetchall()
     site.connection.rollback()
     assert [row["changes"] for row in notes] == [{"status": ["Active", "inactive"]}]
+
+
+async def test_undoing_an_upload_leaves_a_member_inactive_whom_the_roll_calls_deceased(
+    site: Site, system: System, settings: Settings, client: httpx.AsyncClient
+) -> None:
+    send(site, member(1, Status="Active"), member(2, Status="Active"))
+    done = send(site, *(member(n, Status="Active", Ward="79800002") for n in (1, 2)))
+    assert done.by_row == {2: "updated", 3: "updated"}
+    before = site.members()[id_number(1)]
+    deceased(site, 1)
+    record = VerificationRecord(settings.model_copy(update={"deceased": "refuse"}), system.pool)
+    await record.settle(Question(id_number(1), 0, was_refused=False, is_wanted=True, is_known=True))
+    after = site.members()[id_number(1)]
+    assert (after["status"], after["roll_status"]) == ("inactive", "deceased")
+    assert after["changed_at"] > before["changed_at"]
+    undo = f"/api/v1/bulk-upload/undo/{done.upload['id']}"
+    answer = await client.post(undo, json={"dry_run": False})
+    assert answer.status_code == 200, answer.text
+    assert (answer.json()["data"]["restored"], answer.json()["data"]["kept"]) == (1, 1)
+    kept = (await client.get(f"{undo}/kept")).json()["data"]["items"]
+    assert [one["reason"] for one in kept] == ["edited"]
+    assert site.members()[id_number(1)]["status"] == "inactive"
+    assert site.members()[id_number(2)]["ward"] == "79800001"
