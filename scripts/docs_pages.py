@@ -123,7 +123,9 @@ def key_scopes() -> str:
     lines = [
         "# Scopes of each route\n",
         "The scopes of a [key](keys.md) that open each route; one of them is enough. The key's "
-        "role and place count besides. Where there is none, the route is for people who sign in.\n",
+        "role and place count besides. Where there is none, the route is for people who sign in. "
+        "An upload of kind `removal` needs `members` and `upload` both, on each route that sends "
+        "one.\n",
         *_scopes(OPENS),
         "\n## With the first system's clients\n",
         "Where `ROLLBOOK_FIRST_SYSTEM_CLIENTS` lets "

@@ -12,7 +12,16 @@ from fastapi import Body, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
-from rollbook.api.access import OperatorParam, SystemParam, UserParam, audited, failures, routes
+from rollbook.api import scopes
+from rollbook.api.access import (
+    OperatorParam,
+    SessionParam,
+    SystemParam,
+    UserParam,
+    audited,
+    failures,
+    routes,
+)
 from rollbook.api.pages import PageParam, PageSizeParam
 from rollbook.backends.database import Row
 from rollbook.contract import Answer, FieldProblem
@@ -237,17 +246,23 @@ async def export_members(
 
 @router.post("/removal", **audited("upload", 409, 429, 503))
 async def remove_members(
-    system: SystemParam, user: UserParam, request: Request, response: Response, body: RemovalRequest
+    system: SystemParam,
+    session: SessionParam,
+    request: Request,
+    response: Response,
+    body: RemovalRequest,
 ) -> Answer[RemovalCount]:
     """Count the members that fit filters; with their number, remove them or set their status.
 
     It is an upload of kind `removal`: dry run, report, undo and audit are the upload's.
     """
+    user = session.user
     if body.members is None:
         members = len(await removal.found(system, user, body.filters()))
         removal.check_number(system, members)
         said = f"{members:,} members fit. Nothing is changed until you confirm that number."
         return Answer(message=said, data=RemovalCount(members=members, job_id=None))
+    scopes.check_removal(session)
     upload = await removal.send(
         system,
         user,

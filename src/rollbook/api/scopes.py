@@ -134,6 +134,8 @@ OPENS: Final[dict[tuple[str, str], Scopes]] = {
     ("GET", f"{_UPLOADS}/undo/{{job_id}}/kept"): OPERATE,
     ("GET", f"{_UPLOADS}/undo/{{job_id}}/kept.csv"): OPERATE,
 }
+#: A key that removes members, or sets their status by a list, has all of these.
+REMOVAL: Final[Scopes] = UPLOAD | MEMBERS
 #: With ROLLBOOK_FIRST_SYSTEM_CLIENTS besides. A connection of Socket.IO begins with one of two.
 FIRST_SYSTEM_OPENS: Final[dict[tuple[str, str], Scopes]] = {
     ("GET", "/socket.io"): READ,
@@ -168,3 +170,16 @@ def check(connection: HTTPConnection, session: Session) -> None:
         f"This key has no scope for this call, which needs {' or '.join(sorted(opening))}. Nothing "
         "was changed; make a key with that scope."
     )
+
+
+def check_removal(session: Session) -> None:
+    """Refuse a key that sends an upload of kind ``removal`` without the scopes for it.
+
+    Raises:
+        KeyScopeError: it hasn't all of them.
+    """
+    if session.scopes is not None and not session.scopes >= REMOVAL:
+        raise KeyScopeError(
+            "A removal needs a key with the scopes members and upload, or a person who signs in. "
+            "This key hasn't both. Nothing was changed; make a key with both scopes."
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 from uuid import UUID
 
@@ -15,7 +15,15 @@ from pydantic import AfterValidator, BaseModel
 
 from rollbook import clock
 from rollbook.accounts import audit
-from rollbook.api.access import ForecasterParam, SystemParam, UserParam, audited, routes
+from rollbook.api import scopes
+from rollbook.api.access import (
+    ForecasterParam,
+    SessionParam,
+    SystemParam,
+    UserParam,
+    audited,
+    routes,
+)
 from rollbook.api.form import FILE, UploadForm, received
 from rollbook.api.long_lists import AfterParam, LongPage, counted, place
 from rollbook.api.operations import XLSX
@@ -37,7 +45,7 @@ from rollbook.errors import (
 )
 from rollbook.folder.intake import KEY_BEGINNING
 from rollbook.masking import masked
-from rollbook.model import REFUSED, Outcome, Result, Status, User
+from rollbook.model import REFUSED, Outcome, Result, Session, Status, User
 from rollbook.pipeline.problems import sentence
 from rollbook.service.system import System
 from rollbook.uploads import checks, control, fixes, lookup, receive
@@ -109,12 +117,12 @@ async def process(
     request: Request,
     response: Response,
     system: SystemParam,
-    user: UserParam,
+    session: SessionParam,
     idempotency_key: IdempotencyKey = None,
 ) -> Answer[Receipt]:
     """Accept a file and answer at once; the work is done in the background."""
     form = UploadForm(request, system.settings)
-    upload = await _take_in(form, system, user, idempotency_key)
+    upload = await _take_in(form, system, session, idempotency_key)
     return await receipt_of(request, response, system, upload)
 
 
@@ -124,7 +132,7 @@ async def run(
     request: Request,
     response: Response,
     system: SystemParam,
-    user: UserParam,
+    session: SessionParam,
     idempotency_key: IdempotencyKey = None,
     body: Annotated[RunRequest | None, Body()] = None,
 ) -> Answer[Receipt]:
@@ -132,8 +140,10 @@ async def run(
     options = Options(
         allow_duplicate=body is not None and body.allow_duplicate, idempotency_key=idempotency_key
     )
-    dry_run = await lookup.get(system, user, job_id)
-    upload = await receive.run_for_real(system, user, dry_run, options)
+    dry_run = await lookup.get(system, session.user, job_id)
+    if dry_run["kind"] == "removal":
+        scopes.check_removal(session)
+    upload = await receive.run_for_real(system, session.user, dry_run, options)
     return await receipt_of(request, response, system, upload)
 
 
@@ -164,23 +174,31 @@ async def receipt_of(
 
 
 async def _take_in(
-    form: UploadForm, system: System, user: UserParam, idempotency_key: str | None
+    form: UploadForm, system: System, session: Session, idempotency_key: str | None
 ) -> Row:
+    user = session.user
     stored, fields = await received(form, system, may_be_checked=True)
     check_id = fields.pop("check_id", None)
     if stored is None:
         checked, check = await checks.use(system, user, _as_id(check_id))
         # What the check was made with counts, where the form doesn't say otherwise.
         same = {name: check[name] for name in ("sheet", "columns") if check[name] is not None}
-        options = Options.of(**same | fields, idempotency_key=idempotency_key)
+        options = _options(session, **same | fields, idempotency_key=idempotency_key)
         # Its row stays for its time: a second request finds the upload that the first one made.
         return await receive.record(system, user, checked, options, is_checked=True)
     try:
-        options = Options.of(**fields, idempotency_key=idempotency_key)
+        options = _options(session, **fields, idempotency_key=idempotency_key)
     except BaseException:
         await receive.discard(system, stored)
         raise
     return await receive.record(system, user, stored, options)
+
+
+def _options(session: Session, **given: Any) -> Options:
+    options = Options.of(**given)
+    if options.kind == "removal":
+        scopes.check_removal(session)
+    return options
 
 
 def _as_id(text: str | None) -> UUID:

@@ -231,6 +231,43 @@ async def test_every_route_is_open_to_its_scopes_and_to_no_other(
     assert tried > 150
 
 
+async def test_a_removal_needs_a_person_or_the_scopes_members_and_upload(
+    api: httpx.AsyncClient, system: System, settings: Settings, make_user: MakeUser
+) -> None:
+    maker = await make_user()
+    form = {"kind": "removal", "reason": "they have left", "dry_run": "true"}
+    form["allow_duplicate"] = "true"
+    file = {"file": ("left.csv", csv_file(rows=1))}
+    by_filter = {"province": "GP", "members": 1, "reason": "they have left"}
+    half: tuple[list[KeyScope], ...] = (["upload", "read"], ["members", "read"])
+    for scopes in half:
+        bearing(api, (await key_of(system, maker, scopes))[1])
+        answers = [await api.post("/api/v1/members/removal", json=by_filter)]
+        if "upload" in scopes:
+            answers.append(await api.post(f"{BASE}/process", files=file, data=form))
+            check = (await api.post(f"{BASE}/check", files=file)).json()["data"]["check_id"]
+            again = {name: (None, value) for name, value in {**form, "check_id": check}.items()}
+            answers.append(await api.post(f"{BASE}/process", files=again))
+        for answer in answers:
+            assert answer.status_code == 403, answer.text
+            assert answer.json()["type"] == "urn:rollbook:problem:key_scope"
+    assert "scopes members and upload" in answers[0].json()["detail"]
+    bearing(api, (await key_of(system, maker, ["upload", "members"]))[1])
+    sent_by_key = await api.post(f"{BASE}/process", files=file, data=form)
+    assert sent_by_key.status_code == 202, sent_by_key.text
+    # Nobody fits; the key was let in.
+    assert (await api.post("/api/v1/members/removal", json=by_filter)).status_code == 422
+    bearing(api, issue_token(settings, maker))
+    by_person = await api.post(f"{BASE}/process", files=file, data=form)
+    dry_run = by_person.json()["data"]["job_id"]
+    bearing(api, (await key_of(system, maker, ["upload", "operate"]))[1])
+    run = await api.post(f"{BASE}/run/{dry_run}")
+    assert (run.status_code, run.json()["type"]) == (403, "urn:rollbook:problem:key_scope")
+    bearing(api, (await key_of(system, maker, ["upload", "members"]))[1])
+    # The dry run isn't completed; the key was let in.
+    assert (await api.post(f"{BASE}/run/{dry_run}")).status_code == 409
+
+
 async def test_the_role_counts_beside_the_scope(
     api: httpx.AsyncClient, system: System, make_user: MakeUser
 ) -> None:
