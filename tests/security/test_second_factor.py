@@ -92,7 +92,7 @@ def kind(answer: httpx.Response) -> str:
 async def acts(system: System, act: str) -> list[dict[str, Any]]:
     async with system.pool.connection() as connection:
         rows = await connection.execute(
-            "SELECT outcome, about FROM audit_entries WHERE act = %s ORDER BY id", (act,)
+            "SELECT outcome, code, about FROM audit_entries WHERE act = %s ORDER BY id", (act,)
         )
         return list(await rows.fetchall())
 
@@ -116,6 +116,37 @@ async def test_a_sign_in_takes_a_code_besides_the_password(
     assert kind(await api.post(f"{AUTH}/login", json=body)) == "not_authenticated"
     spaced = f"{code_of(secret)[:3]} {code_of(secret)[3:]}"
     assert (await sign_in(api, user, spaced)).status_code == 200
+
+
+async def test_a_right_password_without_a_code_is_in_the_trail_and_clears_no_failures(
+    api: httpx.AsyncClient, system: System, settings: Settings, make_user: MakeUser, later: Later
+) -> None:
+    user = await make_user()
+    secret, _ = await enrolled(api, settings, user)
+    later(30)
+
+    async def failures() -> int:
+        async with system.pool.connection() as connection:
+            rows = await connection.execute("SELECT max(failures) AS most FROM sign_in_failures")
+            found = await rows.fetchone()
+        assert found is not None
+        return int(found["most"])
+
+    wrong = {"email": user.email, "password": "wrong"}
+    for _ in range(2):
+        assert (await api.post(f"{AUTH}/login", json=wrong)).status_code == 401
+    for code in (None, None, "000000"):
+        assert (await sign_in(api, user, code)).status_code == 401
+    assert await failures() == 2
+    async with system.pool.connection() as connection:
+        rows = await connection.execute("SELECT sum(under_way)::int AS n FROM sign_in_failures")
+        assert await rows.fetchone() == {"n": 0}
+        rows = await connection.execute("SELECT more FROM audit_refusals WHERE act = 'sign_in'")
+        assert await rows.fetchall() == [{"more": 1}]
+    refused = [row["code"] for row in await acts(system, "sign_in") if row["outcome"] == "refused"]
+    # The second one without a code is only counted.
+    assert refused == [*["not_authenticated"] * 2, "second_factor_needed", "not_authenticated"]
+    assert (await sign_in(api, user, code_of(secret))).status_code == 200
 
 
 async def test_a_code_is_good_once_and_for_a_minute_and_a_half(
@@ -169,8 +200,9 @@ async def test_wrong_codes_wait_longer_and_longer_and_a_right_one_ends_that(
     assert (await sign_in(api, user, code_of(secret))).status_code == 200
     assert (await sign_in(api, user, "000000")).status_code == 401
     assert (await sign_in(api, user, codes[0])).status_code == 200
-    refused = [row for row in await acts(system, "sign_in") if row["outcome"] == "refused"]
-    assert len(refused) == 8  # one for each code that was tried
+    refused = [row["code"] for row in await acts(system, "sign_in") if row["outcome"] == "refused"]
+    # One for each code that was tried, and one a minute for those that were not.
+    assert (refused.count("not_authenticated"), refused.count("too_many_sign_ins")) == (8, 1)
 
 
 async def test_a_recovery_code_is_good_once_and_is_stored_as_a_hash(

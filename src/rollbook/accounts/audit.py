@@ -217,7 +217,8 @@ async def refusals(
     """Write an entry when the body raises a refusal; the transaction of the act has ended by then.
 
     A client that repeats a refused act gets one entry a minute for each act and reason, and one
-    with the number of the others (``write_counts``). An unreachable part is no refusal.
+    with the number of the others (``write_counts``); sign-ins are counted by address as well. An
+    unreachable part is no refusal.
     """
     try:
         yield
@@ -225,6 +226,8 @@ async def refusals(
         if error.status < 500:
             _, values = entry(act, who=who, refused=error.code)
             key = f"{values['user_id']} {act} {error.code}"
+            if act == "sign_in":  # of several people, where a password is known to more than one
+                key += f" {network_of(values['address'])}"
             async with pool.connection() as connection:
                 counted = await fetch_one(connection, _SQL["count_refusal"], {**values, "key": key})
                 if counted is None or counted["is_first"]:

@@ -54,7 +54,7 @@ class _Counter:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A sign-in that may be tried; ``fail`` or ``succeed`` ends it."""
+    """A sign-in that may be tried; ``fail``, ``succeed`` or ``release`` ends it."""
 
     account: str
     #: The account at this address, which is known once it has signed in there.
@@ -115,6 +115,13 @@ async def succeed(connection: AsyncConnection[Row], settings: Settings, attempt:
     await connection.execute(_SQL["remember"], known)
     old = {"now": clock.now(), "days": settings.sign_in_known_days}
     await connection.execute(_SQL["forget_known"], old)
+
+
+async def release(pool: Pool, attempt: Attempt) -> None:
+    """End an attempt with the right password that is no sign-in: all counts stay as they are."""
+    async with pool.connection() as connection:
+        for counter in attempt.gates:
+            await connection.execute(_SQL["release"], {"key": counter.key})
 
 
 async def clear(connection: AsyncConnection[Row], email: str) -> None:

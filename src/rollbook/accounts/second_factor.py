@@ -108,18 +108,18 @@ async def verify(pool: Pool, settings: Settings, user: User, code: str | None) -
         row = await fetch_one(connection, _SQL["lock"], {"user_id": user.id})
         if row is None or row["secret"] is None:
             return ""
-        if not code:
-            raise SecondFactorNeededError(
-                "Give the code of your authenticator app besides, or a recovery code."
-            )
-        shown = await _shown(connection, settings, row, code)
-        if isinstance(shown, NotAuthenticatedError):
+        shown = await _shown(connection, settings, row, code) if code else _needed()
+        is_wrong = isinstance(shown, NotAuthenticatedError) and bool(code)
+        if isinstance(shown, RollbookError) and is_wrong:
             await audit.record(
                 connection, "sign_in", who=user, refused=shown.code, about="code of the app"
             )
-    if isinstance(shown, RollbookError):
+    if isinstance(shown, str):
+        return shown
+    if is_wrong:  # the waits limit how many there are
         raise shown
-    return shown
+    async with audit.refusals(pool, "sign_in", who=user):
+        raise shown
 
 
 async def begin(pool: Pool, user: User) -> Begun:
@@ -286,6 +286,12 @@ def _hash(code: str) -> bytes:
     # Of 80 random bits: a slow hash would not make guessing harder.
     plain = "".join(code.split()).replace("-", "").lower()
     return hashlib.sha256(plain.encode()).digest()
+
+
+def _needed() -> SecondFactorNeededError:
+    return SecondFactorNeededError(
+        "Give the code of your authenticator app besides, or a recovery code."
+    )
 
 
 def _is_off() -> ConflictError:

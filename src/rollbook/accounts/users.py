@@ -9,8 +9,14 @@ from uuid import UUID, uuid4
 
 from rollbook import clock, places
 from rollbook.accounts import audit, failed_sign_ins, passwords, second_factor, tokens
-from rollbook.backends.database import fetch_all, fetch_one, queries
-from rollbook.errors import ConflictError, InvalidRequestError, NotAuthenticatedError, NotFoundError
+from rollbook.backends.database import execute, fetch_all, fetch_one, queries
+from rollbook.errors import (
+    ConflictError,
+    InvalidRequestError,
+    NotAuthenticatedError,
+    NotFoundError,
+    RollbookError,
+)
 from rollbook.model import Role, Scope, Session, User, Via
 
 if TYPE_CHECKING:
@@ -213,9 +219,16 @@ async def sign_in(
     """
     # Before the password is checked: a change of it meanwhile ends this session too.
     begun = clock.now()
-    user, tokens_from = await _verified(pool, settings, email, password)
-    about = await second_factor.verify(pool, settings, user, code)
-    await audit.record(pool, "sign_in", who=user, about=about or None)
+    user, tokens_from, attempt = await _verified(pool, settings, email, password)
+    try:
+        about = await second_factor.verify(pool, settings, user, code)
+    except RollbookError:
+        # Only a whole sign-in clears the failures: this may be somebody with a stolen password.
+        await failed_sign_ins.release(pool, attempt)
+        raise
+    async with pool.connection() as connection:
+        await failed_sign_ins.succeed(connection, settings, attempt)
+        await audit.record(connection, "sign_in", who=user, about=about or None)
     return issue_token(settings, user, begun=max(begun, tokens_from)), user
 
 
@@ -267,17 +280,20 @@ async def confirm_password(pool: Pool, settings: Settings, user: User, password:
         InvalidRequestError: it is wrong, which counts as a failed sign-in.
     """
     try:
-        await _verified(pool, settings, user.email, password)
+        _, _, attempt = await _verified(pool, settings, user.email, password)
     except NotAuthenticatedError:
         raise InvalidRequestError("Your current password is wrong. Nothing was changed.") from None
+    async with pool.connection() as connection:
+        await failed_sign_ins.succeed(connection, settings, attempt)
 
 
 async def _verified(
     pool: Pool, settings: Settings, email: str, password: str
-) -> tuple[User, dt.datetime]:
+) -> tuple[User, dt.datetime, failed_sign_ins.Attempt]:
     """The account with this address and password, and when its tokens were last revoked.
 
     A session begins then at the earliest: the clock of the machine that revoked them may be ahead.
+    The caller ends the attempt.
     """
     attempt = await failed_sign_ins.begin(pool, settings, email)
     row = await fetch_one(pool, _SQL["by_email"], {"email": email})
@@ -296,11 +312,9 @@ async def _verified(
             await failed_sign_ins.fail(connection, settings, attempt)
             await audit.record(connection, "sign_in", who=user, refused=refused.code, email=email)
         raise refused
-    async with pool.connection() as connection:
-        await failed_sign_ins.succeed(connection, settings, attempt)
-        if newer_hash is not None:
-            await connection.execute(_SQL["rehash"], {"id": row["id"], "password_hash": newer_hash})
-    return user, row["tokens_from"]
+    if newer_hash is not None:
+        await execute(pool, _SQL["rehash"], {"id": row["id"], "password_hash": newer_hash})
+    return user, row["tokens_from"], attempt
 
 
 def issue_token(
