@@ -254,6 +254,35 @@ async def test_the_secret_is_shown_as_text_address_and_image_and_counts_once_con
     assert (await sign_in(api, user)).status_code == 401
 
 
+async def test_an_abandoned_set_up_ends_and_its_wrong_codes_delay_no_sign_in(
+    api: httpx.AsyncClient, system: System, settings: Settings, make_user: MakeUser, later: Later
+) -> None:
+    user = await make_user()
+    secret, codes = await enrolled(api, settings, user)
+    begin = {"current_password": PASSWORD, "code": codes[0]}
+    newer = (await api.post(FACTOR, json=begin)).json()["data"]["secret"]
+    for _ in range(3):
+        answer = await api.post(f"{FACTOR}/confirm", json={"code": "000000"})
+        assert answer.status_code == 422
+    assert (await api.post(f"{FACTOR}/confirm", json={"code": "000000"})).status_code == 429
+    later(60)
+    assert (await sign_in(api, user, code_of(secret))).status_code == 200
+    later(second_factor.SET_UP_S - 59)
+    over = await api.post(f"{FACTOR}/confirm", json={"code": code_of(newer)})
+    assert (over.status_code, kind(over)) == (409, "conflict")
+    assert "begin again" in over.json()["detail"]
+    # Somebody else's set-up deletes it.
+    await second_factor.begin(system.pool, await make_user())
+    async with system.pool.connection() as connection:
+        rows = await connection.execute(
+            "SELECT new_secret FROM second_factors WHERE user_id = %s", (user.id,)
+        )
+        assert await rows.fetchall() == [{"new_secret": None}]
+    again = (await api.post(FACTOR, json=begin | {"code": codes[1]})).json()["data"]["secret"]
+    later(second_factor.SET_UP_S - 1)
+    assert (await api.post(f"{FACTOR}/confirm", json={"code": code_of(again)})).status_code == 200
+
+
 async def test_a_second_factor_is_replaced_and_switched_off_by_password_and_code_only(
     api: httpx.AsyncClient, settings: Settings, make_user: MakeUser, later: Later
 ) -> None:

@@ -8,20 +8,21 @@ computed from them (docs/decisions/0059); recovery codes are stored as SHA-256.
 from __future__ import annotations
 
 import base64
+import datetime as dt
 import hashlib
 import hmac
 import io
 import math
 import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import pyotp
 import segno
 
 from rollbook import clock
 from rollbook.accounts import audit
-from rollbook.backends.database import execute, fetch_one, queries
+from rollbook.backends.database import fetch_one, queries
 from rollbook.errors import (
     ConflictError,
     InvalidRequestError,
@@ -33,7 +34,6 @@ from rollbook.errors import (
 )
 
 if TYPE_CHECKING:
-    import datetime as dt
     from uuid import UUID
 
     from rollbook.backends.database import Connection, Pool, Row
@@ -44,6 +44,8 @@ ISSUER: Final = "Rollbook"
 #: Seconds of a code, and codes before and after the present one that are accepted: clocks differ.
 STEP_S: Final = 30
 NEAR_STEPS: Final = 1
+#: How long a new secret may wait for its first code, in seconds.
+SET_UP_S: Final = 600
 RECOVERY_CODES: Final = 10
 RECOVERY_BYTES: Final = 10
 #: Characters of a recovery code between two hyphens.
@@ -123,9 +125,13 @@ async def verify(pool: Pool, settings: Settings, user: User, code: str | None) -
 
 
 async def begin(pool: Pool, user: User) -> Begun:
-    """Make a secret; it counts from the moment in which its first code is given."""
+    """Make a secret; it counts once its first code is given, within ``SET_UP_S``."""
     secret = pyotp.random_base32()
-    await execute(pool, _SQL["begin"], {"user_id": user.id, "secret": secret})
+    now = clock.now()
+    async with pool.connection() as connection:
+        begun = {"user_id": user.id, "secret": secret, "now": now}
+        await connection.execute(_SQL["begin"], begun)
+        await connection.execute(_SQL["forget_begun"], {"now": now, "good_s": SET_UP_S})
     address = pyotp.TOTP(secret).provisioning_uri(name=user.email, issuer_name=ISSUER)
     image = io.BytesIO()
     segno.make(address, error="m").save(
@@ -140,7 +146,7 @@ async def confirm(pool: Pool, settings: Settings, user: User, code: str) -> On:
     All sessions of the account end: one that began with the password only isn't opened by this.
 
     Raises:
-        ConflictError: none was begun.
+        ConflictError: none was begun, or too long ago.
         InvalidRequestError: the code is wrong.
         TooManySignInsError: too many codes were wrong.
     """
@@ -148,7 +154,13 @@ async def confirm(pool: Pool, settings: Settings, user: User, code: str) -> On:
         row = await fetch_one(connection, _SQL["lock"], {"user_id": user.id})
         if row is None or row["new_secret"] is None:
             raise ConflictError("Begin with a new secret first. Nothing was changed.")
-        wait = _wait(row)
+        begun = row["new_secret_at"]
+        if begun is None or clock.now() > begun + dt.timedelta(seconds=SET_UP_S):
+            raise ConflictError(
+                f"The secret was shown more than {SET_UP_S // 60} minutes ago and is no longer "
+                "good. Nothing was changed; begin again, with a new one."
+            )
+        wait = _wait(row["new_locked_until"])
         step = None if wait else _step(row["new_secret"], code)
         if step is not None:
             parameters = {"user_id": user.id, "now": clock.now(), "step": step}
@@ -159,7 +171,7 @@ async def confirm(pool: Pool, settings: Settings, user: User, code: str) -> On:
             await audit.record(connection, "second_factor_on", who=user, about=about)
             return On(made, changed["tokens_from"])
         if not wait:
-            await _fail(connection, settings, user.id)
+            await _fail(connection, settings, user.id, "fail_new")
     raise wait or InvalidRequestError(
         "The code doesn't fit. Check that the device's clock is right, and give the code that the "
         "app shows now. Nothing was changed."
@@ -218,7 +230,7 @@ async def _shown(
     connection: Connection, settings: Settings, row: Row, code: str
 ) -> str | NotAuthenticatedError | TooManySignInsError:
     """How a code was right, or the refusal, which is returned so that the failure is stored."""
-    if (wait := _wait(row)) is not None:
+    if (wait := _wait(row["locked_until"])) is not None:
         return wait
     own = {"user_id": row["user_id"]}
     step = _step(row["secret"], code)
@@ -228,28 +240,30 @@ async def _shown(
     if await fetch_one(connection, _SQL["use_recovery"], {**own, "hash": _hash(code)}):
         await connection.execute(_SQL["accept"], {**own, "step": 0})
         return "with a recovery code"
-    await _fail(connection, settings, row["user_id"])
+    await _fail(connection, settings, row["user_id"], "fail")
     return NotAuthenticatedError(
         "The code is wrong, or was used before. Wait for the app's next code, or use a recovery "
         "code; an administrator can reset the second factor."
     )
 
 
-async def _fail(connection: Connection, settings: Settings, user_id: UUID) -> None:
+async def _fail(
+    connection: Connection, settings: Settings, user_id: UUID, query: Literal["fail", "fail_new"]
+) -> None:
     parameters = {
         "user_id": user_id,
         "now": clock.now(),
         "free": settings.second_factor_failures,
         "longest_s": settings.sign_in_longest_wait_s,
     }
-    await connection.execute(_SQL["fail"], parameters)
+    await connection.execute(_SQL[query], parameters)
 
 
-def _wait(row: Row) -> TooManySignInsError | None:
+def _wait(locked_until: dt.datetime | None) -> TooManySignInsError | None:
     """The refusal while wrong codes delay the next one."""
-    if row["locked_until"] is None or row["locked_until"] <= clock.now():
+    if locked_until is None or locked_until <= clock.now():
         return None
-    seconds = max(math.ceil((row["locked_until"] - clock.now()).total_seconds()), 1)
+    seconds = max(math.ceil((locked_until - clock.now()).total_seconds()), 1)
     return TooManySignInsError(
         f"Too many codes were wrong, so this one was not tried. Please wait {seconds} "
         f"second{'s' * (seconds > 1)}, then give the app's newest code.",

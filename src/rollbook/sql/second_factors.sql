@@ -10,14 +10,24 @@ SELECT * FROM second_factors WHERE user_id = %(user_id)s FOR UPDATE;
 
 -- name: begin
 -- Store a secret that is to be confirmed; the present one stays good.
-INSERT INTO second_factors (user_id, new_secret) VALUES (%(user_id)s, %(secret)s)
-ON CONFLICT (user_id) DO UPDATE SET new_secret = EXCLUDED.new_secret;
+INSERT INTO second_factors (user_id, new_secret, new_secret_at)
+VALUES (%(user_id)s, %(secret)s, %(now)s)
+ON CONFLICT (user_id) DO UPDATE SET new_secret = EXCLUDED.new_secret,
+    new_secret_at = EXCLUDED.new_secret_at, new_failures = 0, new_locked_until = NULL;
+
+-- name: forget_begun
+-- Delete secrets whose time to be confirmed is over.
+UPDATE second_factors SET new_secret = NULL WHERE user_id IN (
+    SELECT user_id FROM second_factors
+    WHERE new_secret IS NOT NULL AND new_secret_at < %(now)s - make_interval(secs => %(good_s)s)
+    LIMIT 100 FOR UPDATE SKIP LOCKED);
 
 -- name: confirm
 -- The new secret is the second factor from now on, and sessions that began without it end.
 WITH confirmed AS (
     UPDATE second_factors SET secret = new_secret, new_secret = NULL, confirmed_at = %(now)s,
-        last_step = %(step)s, failures = 0, locked_until = NULL
+        last_step = %(step)s, failures = 0, locked_until = NULL,
+        new_failures = 0, new_locked_until = NULL
     WHERE user_id = %(user_id)s)
 UPDATE users SET tokens_from = GREATEST(tokens_from, %(now)s) WHERE id = %(user_id)s
 RETURNING tokens_from;
@@ -33,6 +43,14 @@ UPDATE second_factors SET failures = failures + 1,
     locked_until = CASE WHEN failures + 1 < %(free)s THEN NULL
         ELSE %(now)s::timestamptz + make_interval(secs => LEAST(
             power(2, LEAST(failures + 1 - %(free)s, 30)), %(longest_s)s)) END
+WHERE user_id = %(user_id)s;
+
+-- name: fail_new
+-- The same for the first code of a new secret: it doesn't delay the codes of a sign-in.
+UPDATE second_factors SET new_failures = new_failures + 1,
+    new_locked_until = CASE WHEN new_failures + 1 < %(free)s THEN NULL
+        ELSE %(now)s::timestamptz + make_interval(secs => LEAST(
+            power(2, LEAST(new_failures + 1 - %(free)s, 30)), %(longest_s)s)) END
 WHERE user_id = %(user_id)s;
 
 -- name: use_recovery
