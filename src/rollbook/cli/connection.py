@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import httpx
 from rich.markup import escape
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
 BASE = "/api/v1"
+UTC = "UTC"
 #: Timeouts in seconds. A virus scanner may look at an upload for two minutes before the answer.
 CONNECT_S, ANSWER_S, UPLOAD_ANSWER_S = 10.0, 60.0, 300.0
 #: Pause before the first retry, in seconds; it doubles up to the longest.
@@ -116,6 +118,16 @@ class Connection:
         given = {name: value for name, value in query.items() if value is not None}
         response = await self._send("GET", path, repeatable=True, request={"params": given})
         return await self._read(response)
+
+    async def get_with_zone(self, path: str, **query: Any) -> tuple[Answer, str]:
+        """Read something, and the name of the time zone in which the installation gives times."""
+        answer = await self.get(path, **query)
+        zone = str((await self.get("/auth/me")).data.get("time_zone", UTC))
+        try:
+            ZoneInfo(zone)
+        except (ValueError, ZoneInfoNotFoundError):  # this machine doesn't know it
+            zone = UTC
+        return answer, zone
 
     async def post(
         self, path: str, body: Mapping[str, Any] | None = None, *, repeatable: bool = False

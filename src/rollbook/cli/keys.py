@@ -11,7 +11,7 @@ from rich.table import Table
 
 from rollbook import clock
 from rollbook.cli.connection import Data
-from rollbook.cli.output import JsonOption, err, out, print_json, shown
+from rollbook.cli.output import JsonOption, err, moment, out, print_json, shown
 from rollbook.cli.target import AsOption, ServerOption, run
 from rollbook.model import KEY_SCOPES, KeyScope, Role, Scope
 
@@ -69,11 +69,12 @@ def list_(
     as_json: JsonOption = False,
 ) -> None:
     """List the keys of your scope, good ones first."""
-    found: Data = run(
-        lambda line: line.get("/keys", page=page, page_size=page_size),
+    answer, zone = run(
+        lambda line: line.get_with_zone("/keys", page=page, page_size=page_size),
         server=server,
         acting=acting,
-    ).data
+    )
+    found: Data = answer.data
     if as_json:
         print_json(found)
         return
@@ -86,8 +87,8 @@ def list_(
             ", ".join(one["scopes"]),
             one["role"],
             shown(Scope(one["province"], one["municipality"])),
-            str(one["expires_at"])[:10],
-            str(one["last_used_at"] or "never")[:16].replace("T", " "),
+            moment(one["expires_at"], zone)[:10],
+            moment(one["last_used_at"], zone) or "never",
             one["state"],
         )
     out.print(table)

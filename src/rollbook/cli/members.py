@@ -15,7 +15,7 @@ from rich.table import Table
 from rollbook.cli.connection import UnreachableError
 from rollbook.cli.downloads import download, refuse_existing
 from rollbook.cli.failures import FileNotMadeError, WaitedTooLongError
-from rollbook.cli.output import JsonOption, err, out, print_json, shown
+from rollbook.cli.output import JsonOption, err, moment, out, print_json, shown
 from rollbook.cli.target import (
     PATIENCE_S,
     AsOption,
@@ -134,17 +134,19 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show a member: all fields, and where each comes from."""
-    answer = run(lambda line: line.get(f"/members/{member_id}"), server=server, acting=acting)
+    answer, zone = run(
+        lambda line: line.get_with_zone(f"/members/{member_id}"), server=server, acting=acting
+    )
     member: Data = answer.data
     if as_json:
         print_json(member)
         return
-    table = Table("Field", "Value", "From", "At (UTC)", title=shown(member["id_number"]))
+    table = Table("Field", "Value", "From", "At", title=shown(member["id_number"]))
     for field, value in member["fields"].items():
         if value is None:
             continue
         source = member.get("sources", {}).get(field) or {}
-        at = str(source.get("at") or "")[:16].replace("T", " ")
+        at = moment(source.get("at"), zone)
         table.add_row(field.replace("_", " "), shown(value), shown(source.get("how") or ""), at)
     out.print(table)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import sys
@@ -12,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from rollbook import clock
 from rollbook.masking import visible
 
 
@@ -37,6 +39,11 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for progra
 def shown(text: object) -> str:
     """A text of a server, without markup and without what steers a terminal."""
     return escape(visible(str(text)))
+
+
+def moment(text: str | None, zone: str) -> str:
+    """A moment of an answer as the page and mails give it; empty where there is none."""
+    return clock.in_words(dt.datetime.fromisoformat(text), zone) if text else ""
 
 
 def print_json(value: Any) -> None:

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from rollbook.cli import uploads
 from rollbook.cli.connection import Data
-from rollbook.cli.output import JsonOption, out, print_json, shown
+from rollbook.cli.output import JsonOption, moment, out, print_json, shown
 from rollbook.cli.target import AsOption, ServerOption, run
 
 app = typer.Typer(name="queue", no_args_is_help=True, help="Show and control the queue.")
@@ -22,7 +22,9 @@ def stats(
     *, server: ServerOption = None, acting: AsOption = None, as_json: JsonOption = False
 ) -> None:
     """Count the jobs by state."""
-    answer = run(lambda line: line.get("/bulk-upload/queue/stats"), server=server, acting=acting)
+    answer, zone = run(
+        lambda line: line.get_with_zone("/bulk-upload/queue/stats"), server=server, acting=acting
+    )
     counts: Data = answer.data
     if as_json:
         print_json(counts)
@@ -39,9 +41,9 @@ def stats(
     if roll is None:
         return
     if roll["roll"] == "down":
-        since = str(roll["roll_down_since"])[:16].replace("T", " ")
+        since = moment(roll["roll_down_since"], zone)
         out.print(
-            f"The voter roll is down since {since} UTC: {shown(roll['roll_error'] or '')} "
+            f"The voter roll is down since {since}: {shown(roll['roll_error'] or '')} "
             f"{roll['pending']} people wait to be asked about."
         )
     elif roll["roll"] == "up":
@@ -60,15 +62,15 @@ def jobs(
     as_json: JsonOption = False,
 ) -> None:
     """List the most recent jobs, newest first."""
-    answer = run(
-        lambda line: line.get("/bulk-upload/queue/jobs", page_size=limit),
+    answer, zone = run(
+        lambda line: line.get_with_zone("/bulk-upload/queue/jobs", page_size=limit),
         server=server,
         acting=acting,
     )
     if as_json:
         print_json(answer.data)
     else:
-        out.print(uploads.uploads_table(answer.data["items"]))
+        out.print(uploads.uploads_table(answer.data["items"], zone))
 
 
 @app.command()

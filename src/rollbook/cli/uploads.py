@@ -18,6 +18,7 @@ from rollbook.cli.following import follow
 from rollbook.cli.output import (
     JsonOption,
     err,
+    moment,
     out,
     outcome_table,
     print_json,
@@ -264,14 +265,16 @@ def history(
 ) -> None:
     """List uploads, newest first."""
     query = {"status": status, "search": search, "page": page, "page_size": page_size}
-    answer = run(
-        lambda line: line.get("/bulk-upload/history", **query), server=server, acting=acting
+    answer, zone = run(
+        lambda line: line.get_with_zone("/bulk-upload/history", **query),
+        server=server,
+        acting=acting,
     )
     found: Data = answer.data
     if as_json:
         print_json(found)
         return
-    out.print(uploads_table(found["items"]))
+    out.print(uploads_table(found["items"], zone))
     shown = (page - 1) * page_size + len(found["items"])
     if found["total"] > shown:
         err.print(f"{shown} of {found['total']}; `--page {page + 1}` shows the next.")
@@ -360,9 +363,9 @@ def undo(
         out.print("Nothing was changed. `rollbook undo --for-real` does it.")
 
 
-def uploads_table(items: list[Data]) -> Table:
-    """Uploads, one a line."""
-    table = Table("Job", "File", "Status", "Stage", "%", "Rows", "Attempts", "Sent (UTC)")
+def uploads_table(items: list[Data], zone: str) -> Table:
+    """Uploads, one a line, with times of the named zone."""
+    table = Table("Job", "File", "Status", "Stage", "%", "Rows", "Attempts", "Sent")
     for one in items:
         table.add_row(
             str(one["job_id"]),
@@ -372,7 +375,7 @@ def uploads_table(items: list[Data]) -> Table:
             str(one["progress"]),
             "" if one["rows_total"] is None else str(one["rows_total"]),
             str(one["attempts"]),
-            str(one["created_at"])[:16].replace("T", " "),
+            moment(one["created_at"], zone),
         )
     return table
 

@@ -56,6 +56,8 @@ async def test_members_are_found_and_shown_with_masked_id_numbers(office: Termin
     [one] = json.loads(done.stdout)["items"]
     done = await office("members", "show", one["member_id"])
     assert "[bold]Nkosi" in done.stdout
+    assert " SAST" in done.stdout
+    assert "UTC" not in done.stdout
     done = await office("members", "search", "--province", "KZN", "--json")
     assert [one["surname"] for one in json.loads(done.stdout)["items"]] == ["Cele"]
     unknown = "00000000-0000-4000-8000-000000000000"

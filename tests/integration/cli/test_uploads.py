@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import openpyxl
 import pytest
 
+from rollbook import clock
 from rollbook.backends.database import fetch_all
 from rollbook.cli import credentials
 from rollbook.cli.failures import ExitCode
@@ -157,6 +159,11 @@ async def test_jobs_are_cancelled_and_retried(terminal: Terminal, file: Path) ->
         assert (await terminal(command, unknown)).code == ExitCode.NOT_FOUND
     [one] = json.loads((await terminal("queue", "jobs", "--json")).stdout)["items"]
     assert one["job_id"] == job
+    # Times are in the zone of the installation, as on the page and in mails.
+    sent = clock.in_words(dt.datetime.fromisoformat(one["created_at"]), "Africa/Johannesburg")
+    assert sent.endswith(" SAST")
+    for command in (("queue", "jobs"), ("history",)):
+        assert sent in (await terminal(*command)).stdout
     assert json.loads((await terminal("queue", "clean", "--json")).stdout) == {
         "completed": 0, "failed": 0
     }  # fmt: skip
