@@ -58,7 +58,7 @@ def of_others(
     for before, run in runs:
         elsewhere = [fields[name] for name in fields if name not in run]
         end = _end([fields[name] for name in run], elsewhere)
-        own = {*elsewhere, *(fields[name] for name in run[end:])}
+        own = _with_parts({*elsewhere, *(fields[name] for name in run[end:])})
         for name in run[:end]:
             if fields[name] in own or name in known:
                 yield name, before, fields[name] in own

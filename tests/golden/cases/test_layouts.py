@@ -214,6 +214,28 @@ def test_the_surname_of_the_next_of_kin_is_not_the_members_in_a_run_with_both(si
     assert (member["surname"], member["cell_number"]) == ("Aa", "+27833333333")
 
 
+@pytest.mark.parametrize(
+    ("own", "others"),
+    [
+        (("First Name", "Surname"), ("Full name",)),
+        (("Full name",), ("First Name", "Surname")),
+    ],
+)
+def test_names_after_the_next_of_kin_are_not_the_members_however_they_are_divided(
+    own: tuple[str, ...], others: tuple[str, ...], site: Site
+) -> None:
+    cells = {"First Name": "Ann", "Surname": "Aa", "Full name": "Ann Aa"}
+    theirs = {"First Name": "Bob", "Surname": "Bb", "Full name": "Bob Bb"}
+    done = send(
+        site,
+        ("ID Number", *own, "Next of kin", *others),
+        (ANN, *(cells[name] for name in own), "Brother", *(theirs[name] for name in others)),
+    )
+    member = site.members()[ANN]
+    assert (member["firstname"], member["surname"]) == ("Ann", "Aa")
+    assert done.upload["reading"]["columns_not_read"] == ["Next of kin", *others]
+
+
 def test_rows_that_are_struck_through_and_comments_are_noted(site: Site) -> None:
     book = openpyxl.Workbook()
     sheet = book.active

@@ -162,8 +162,8 @@ async def test_jobs_are_cancelled_and_retried(terminal: Terminal, file: Path) ->
     # Times are in the zone of the installation, as on the page and in mails.
     sent = clock.in_words(dt.datetime.fromisoformat(one["created_at"]), "Africa/Johannesburg")
     assert sent.endswith(" SAST")
-    for command in (("queue", "jobs"), ("history",)):
-        assert sent in (await terminal(*command)).stdout
+    for listing in (("queue", "jobs"), ("history",)):
+        assert sent in (await terminal(*listing)).stdout
     assert json.loads((await terminal("queue", "clean", "--json")).stdout) == {
         "completed": 0, "failed": 0
     }  # fmt: skip
