@@ -51,6 +51,7 @@ from rollbook.members.answers import (
 from rollbook.members.search import Filters, Roll, Sort
 from rollbook.model import User
 from rollbook.service.system import System
+from rollbook.uploads.options import NewStatus, Reason
 
 router = routes("/members", "members", 401, 404, 422)
 
@@ -121,12 +122,10 @@ class RemovalRequest(FiltersAsked):
     """Which members are removed or get another status, and why."""
 
     id_number: Annotated[str | None, Field(pattern=r"^[0-9]{13}$")] = None
-    new_status: Annotated[
-        str | None, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")
-    ] = Field(None, description="The status that they get; without it, they are removed.")
-    reason: Annotated[str, Field(min_length=3, max_length=500, pattern=r"^[^\x00]*$")] = Field(
-        description="For the record. It must not name a person."
+    new_status: NewStatus | None = Field(
+        None, description="The status that they get; without it, they are removed."
     )
+    reason: Reason = Field(description="For the record. It must not name a person.")
     dry_run: bool = False
     members: Annotated[int | None, Field(ge=1)] = Field(
         None, description="How many you have seen that fit; without it, they are only counted."

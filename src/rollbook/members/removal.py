@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -39,9 +40,19 @@ async def found(system: System, user: User, filters: Filters) -> list[Row]:
     """Those of the reader's scope who fit the filters, at most one more than may be removed.
 
     Raises:
-        InvalidRequestError: no filter is given, or one can't be understood.
+        InvalidRequestError: no filter is given, one is blank, or one can't be understood.
         ServerLimitError: the search took too long.
     """
+    # A blank filter would leave its field open, and more members would fit than were meant.
+    blank = [
+        name
+        for name, value in asdict(filters).items()
+        if isinstance(value, str) and not value.strip()
+    ]
+    if blank:
+        raise InvalidRequestError(
+            f"{' and '.join(blank)}: blank. Give it a value, or leave it out. Nothing was changed."
+        )
     if filters == search.Filters():
         raise InvalidRequestError(
             "Give a filter at least: without one, all members would fit. Nothing was changed."

@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -92,6 +93,35 @@ def _empty_text(given: object) -> object:
     return text
 
 
+def _stripped(given: object) -> object:
+    """A text without spaces at its ends: blank is too short for what needs a text."""
+    return given.strip() if isinstance(given, str) else given
+
+
+def _names_nobody(reason: str) -> str:
+    """Refuse an ID number in a reason, which is shown and stored beyond the member's record.
+
+    Raises:
+        ValueError: there is one.
+    """
+    if masked(reason) != reason:
+        raise ValueError("it holds an ID number. Give a reason that names no person")
+    return reason
+
+
+#: The status that a removal gives. Never blank: without a status the members are removed.
+NewStatus = Annotated[
+    str, BeforeValidator(_stripped), Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")
+]
+#: Why members are removed or changed.
+Reason = Annotated[
+    str,
+    BeforeValidator(_stripped),
+    AfterValidator(_names_nobody),
+    Field(min_length=3, max_length=500, pattern=r"^[^\x00]*$"),
+]
+
+
 def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A JSON object without repeated headers, compared without spaces, case and punctuation."""
     seen: set[str] = set()
@@ -147,10 +177,12 @@ class Choices(BaseModel):
         description="members: the file's people become members, or are changed. removal: it lists "
         "members by ID number who are removed, or get `new_status`; no other column counts.",
     )
-    new_status: Annotated[str | None, Field(max_length=200)] = Field(
-        None, description="Of a removal: the members stay and get this status."
+    new_status: NewStatus | None = Field(
+        None,
+        description="Of a removal: the members stay and get this status. Leave it out to remove "
+        "them; blank is refused.",
     )
-    reason: Annotated[str | None, Field(min_length=3, max_length=500)] = Field(
+    reason: Reason | None = Field(
         None, description="Of a removal, which needs one: why. It must not name a person."
     )
 
@@ -188,12 +220,19 @@ class Choices(BaseModel):
     def of(cls, **given: Any) -> Self:
         """The options that a sender typed; None and an empty text mean the default.
 
+        But an empty ``new_status`` of a removal is refused: its default removes the members.
+
         Raises:
             InvalidRequestError: one of them can't be used.
         """
+        refused_if_empty = {"new_status"} if given.get("kind") == "removal" else set()
         try:
             return cls.model_validate(
-                {name: v for name, v in given.items() if v is not None and v != ""}
+                {
+                    name: v
+                    for name, v in given.items()
+                    if v is not None and (v != "" or name in refused_if_empty)
+                }
             )
         except ValidationError as error:
             errors = [

@@ -225,11 +225,17 @@ async def test_a_filter_is_counted_confirmed_and_sent_as_an_upload(
         ({"status": "nothing"}, 422, "No member fits"),
         ({"status": "nothing", "reason": ""}, 422, "reason"),
         ({"province": "Atlantis"}, 422, "no such province"),
+        ({"search": " "}, 422, "search: blank"),
+        ({"status": "", "ward": "\t"}, 422, "ward and status: blank"),
+        ({"search": " ", "province": "GP"}, 422, "search: blank"),
+        ({"ward": "79800001", "new_status": " "}, 422, "new_status"),
+        ({"ward": "79800001", "reason": f"is {id_number(1)} again"}, 422, "ID number"),
     ],
 )
 async def test_a_filter_that_names_nobody_or_all_is_refused(
-    asked: dict[str, str], status: int, said: str, client: httpx.AsyncClient
+    asked: dict[str, str], status: int, said: str, site: Site, client: httpx.AsyncClient
 ) -> None:
+    site.send(csv_file(members(2)), "people.csv")
     answer = await client.post(f"{BASE}/removal", json={"reason": "moved", **asked})
     assert (answer.status_code, said in answer.text) == (status, True)
 
@@ -253,6 +259,10 @@ async def test_a_filter_removes_at_most_so_many(
         {"new_status": "Left"},
         {"kind": "removal", "reason": "left", "existing": "fill"},
         {"kind": "deletion", "reason": "left"},
+        {"kind": "removal", "reason": "left", "new_status": ""},
+        {"kind": "removal", "reason": "left", "new_status": " \t"},
+        {"kind": "removal", "reason": "   "},
+        {"kind": "removal", "reason": f"{id_number(1)} has left"},
     ],
 )
 async def test_options_that_contradict_each_other_are_refused(
