@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Annotated, Any, Generic, Literal, Self, TypeVar
+from typing import Annotated, Any, Generic, Literal, Self, TypeVar, get_args
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, Field
@@ -447,6 +447,10 @@ class WorkerState(BaseModel):
     heartbeat_at: dt.datetime
 
 
+#: Why undoing an upload leaves a member unchanged.
+KeptBecause = Literal["later_upload", "edited", "joined", "creation_undone"]
+
+
 class Undoing(BaseModel):
     """What undoing an upload did, or would do, by members."""
 
@@ -455,7 +459,11 @@ class Undoing(BaseModel):
     removed: int = Field(description="Created by the upload, and gone.")
     restored: int = Field(description="Changed by the upload, and as they were before it.")
     kept: int = Field(description="Kept as they are, because they were changed since.")
-    kept_because: dict[Literal["later_upload", "edited"], int]
+    kept_because: dict[KeptBecause, int] = Field(
+        description="later_upload: a later upload changed or holds them. edited: by hand. joined: "
+        "another member was joined to them. creation_undone: the upload removed them, and the one "
+        "that created them was undone since."
+    )
     gone: int = Field(description="Created or changed by the upload, and deleted since.")
     undone_at: dt.datetime | None
     undone_by: str | None
@@ -470,7 +478,7 @@ class Undoing(BaseModel):
             removed=counts.removed,
             restored=counts.restored,
             kept=counts.kept,
-            kept_because={"later_upload": counts.later_upload, "edited": counts.edited},
+            kept_because={name: getattr(counts, name) for name in get_args(KeptBecause)},
             gone=counts.gone,
             undone_at=undone.upload["undone_at"],
             undone_by=undone.upload["undone_by"],
@@ -483,7 +491,7 @@ class KeptMember(BaseModel):
     id_number: Annotated[str, AfterValidator(masked)] = Field(
         description="Masked; the downloaded list has it whole."
     )
-    reason: Literal["later_upload", "edited"]
+    reason: KeptBecause
     later_upload: UUID | None = Field(
         description="The later upload that changed the member or holds the same of it."
     )

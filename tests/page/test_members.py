@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from playwright.sync_api import Page, expect
 
@@ -79,6 +79,61 @@ def test_a_member_is_found_corrected_exported_and_erased(
     expect(page.get_by_role("heading", name="Members")).to_be_visible()
     page.get_by_label(SEARCH).fill("page zoe")
     expect(page.get_by_text("0 members.")).to_be_visible()
+
+
+def test_members_of_a_file_get_a_status_in_a_dry_run(
+    open_page: OpenPage, site: Site, tmp_path: Path
+) -> None:
+    left = tmp_path / "left.csv"
+    left.write_text(f"ID Number\n{member(START + 1)['ID Number']}\n")
+    page = open_page(OPERATOR)
+    go(page, "members")
+    page.get_by_text("Remove members, or change their status").click()
+    page.get_by_label("File with their ID numbers").set_input_files(left)
+    page.get_by_label("Give them another status").check()
+    page.get_by_label("New status").fill("   ")
+    page.get_by_label("Reason for the removal").fill("moved away")
+    page.get_by_role("button", name="Go on").click()
+    expect(page.get_by_role("alert")).to_have_text("Give the status that the members get.")
+    page.get_by_label("New status").fill("Lapsed")
+    page.get_by_role("button", name="Go on").click()
+    page.wait_for_url("**/#/uploads/*")
+    expect(page.get_by_text("A list of members who get the status Lapsed")).to_be_visible()
+    with site.api() as api:
+        upload = api.get(f"/bulk-upload/status/{page.url.rpartition('/')[2]}").json()["data"]
+    found = [upload[name] for name in ("file_name", "kind", "new_status", "dry_run")]
+    assert found == ["left.csv", "removal", "Lapsed", True]
+
+
+def test_a_join_is_found_again_and_taken_back(open_page: OpenPage, site: Site) -> None:
+    one, other = (
+        member(n, Firstname="Nosipho", Surname="Takeback") for n in (START + 20, START + 21)
+    )
+    phone = {"Cell Number": "0829998877"}
+    with site.api() as api:
+        content = csv_file([{**one, **phone}, {**other, **phone}])
+        api.post("/bulk-upload/process", files={"file": ("twice.csv", content)})
+
+        def pair() -> dict[str, Any] | None:
+            items = api.get("/members/duplicates").json()["data"]["items"]
+            return next((p for p in items if p["members"][0]["surname"] == "Takeback"), None)
+
+        until(pair, "the pair is found")
+        found = pair()
+        assert found is not None
+        body = {"keep": found["members"][0]["member_id"], "reason": "same person"}
+        api.post(f"/members/duplicates/{found['pair_id']}/join", json=body)
+    page = open_page(OPERATOR)
+    go(page, "duplicates")
+    page.get_by_label("Which pairs").select_option("Joined")
+    card = page.locator("section.card").filter(has_text="Takeback")
+    expect(card.get_by_text("Joined to the other")).to_be_visible()
+    assert flaws(page, "duplicates-joined-wide-light") == []
+    card.get_by_label("Reason, for the history").fill("two people after all")
+    card.get_by_role("button", name="Take back").click()
+    expect(card).to_have_count(0)
+    page.get_by_label("Which pairs").select_option("Not decided yet")
+    expect(card).to_be_visible()
 
 
 def test_an_office_sees_its_own_members_in_the_dark_on_a_phone(

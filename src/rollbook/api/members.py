@@ -279,16 +279,29 @@ async def remove_members(
     )
 
 
+_SAID_OF_PAIRS: Final[dict[duplicates.Status, str]] = {
+    "open": "{:,} pairs of members may be one person.",
+    "joined": "{:,} joins can be taken back.",
+    "different": "{:,} pairs of members are different people.",
+}
+
+
 @router.get("/duplicates")
 async def possible_duplicates(
     system: SystemParam,
     user: UserParam,
+    status: Annotated[
+        duplicates.Status,
+        Query(description="open: not decided yet. joined: those that can be taken back."),
+    ] = "open",
     why: duplicates.Why | None = None,
     page: PageParam = 1,
     page_size: PageSizeParam = 50,
 ) -> Answer[DuplicatePage]:
-    """List members of your scope who may be one person, the likeliest first."""
-    rows, total = await duplicates.page(system, user, why=why, page=page, page_size=page_size)
+    """List members of your scope who may be one person, the likeliest first, or decided pairs."""
+    rows, total = await duplicates.page(
+        system, user, status=status, why=why, page=page, page_size=page_size
+    )
     data = DuplicatePage(
         items=[DuplicatePair.of(row) for row in rows],
         page=page,
@@ -296,7 +309,7 @@ async def possible_duplicates(
         total=total,
         is_behind=await duplicates.is_behind(system),
     )
-    return Answer(message=f"{total:,} pairs of members may be one person.", data=data)
+    return Answer(message=_SAID_OF_PAIRS[status].format(total), data=data)
 
 
 @router.post("/duplicates/{pair_id}/different", **audited("members_differ", 503))

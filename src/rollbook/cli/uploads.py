@@ -355,6 +355,8 @@ def undo(
         ("restored", done["restored"]),
         ("kept: a later upload changed or holds them", done["kept_because"]["later_upload"]),
         ("kept: edited by hand", done["kept_because"]["edited"]),
+        ("kept: another member was joined to them", done["kept_because"]["joined"]),
+        ("kept removed: their creation is undone", done["kept_because"]["creation_undone"]),
         ("gone already", done["gone"]),
     ):
         table.add_row(name, str(number))

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, Field
 from rollbook import fields
 from rollbook.fields.definition import Kind
 from rollbook.masking import masked, masked_passport
-from rollbook.members.duplicates import Why
+from rollbook.members.duplicates import Status, Why
 from rollbook.members.history import Event, How, Source
 from rollbook.members.profile import Profile, version_of
 from rollbook.members.report import MOST_VALUES, Report
@@ -387,17 +387,31 @@ class DuplicatePair(BaseModel):
     )
     score: float = Field(description="How alike the names are, 0 to 100.")
     found_at: dt.datetime
-    members: list[MemberLine]
+    status: Status
+    decided_at: dt.datetime | None
+    kept: UUID | None = Field(
+        description="Of a join: the member_id of the one who was kept; null if that one is gone."
+    )
+    members: list[MemberLine] = Field(
+        description="Of a join: also the one who went, as the record was."
+    )
 
     @classmethod
     def of(cls, pair: Row) -> Self:
-        """The answer to a row of the query ``page`` of duplicates."""
+        """The answer to a row of the queries ``page`` and ``joined_page`` of duplicates."""
         return cls(
             pair_id=pair["id"],
             why=pair["why"],
             score=pair["score"],
             found_at=pair["found_at"],
-            members=[MemberLine.of(pair[name]) for name in ("one_member", "other_member")],
+            status=pair["status"],
+            decided_at=pair["decided_at"],
+            kept=pair["kept"],
+            members=[
+                MemberLine.of(pair[name])
+                for name in ("one_member", "other_member")
+                if pair[name] is not None
+            ],
         )
 
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from rollbook.service.system import System
 
 Why = Literal["name_and_birth", "one_digit", "phone"]
+Status = Literal["open", "joined", "different"]
 
 #: Held by the process that looks for duplicates.
 LOCK: Final = "duplicates"
@@ -155,16 +156,21 @@ def _folded(name: str) -> str:
 
 
 async def page(
-    system: System, user: User, *, why: Why | None, page: int, page_size: int
+    system: System, user: User, *, status: Status, why: Why | None, page: int, page_size: int
 ) -> tuple[list[Row], int]:
-    """A page of the open pairs in the reader's scope, the likeliest first, and their number."""
+    """A page of the pairs in the reader's scope, and their number.
+
+    The likeliest come first; of joins, the latest. Joins are those that can be taken back.
+    """
     asked: dict[str, Any] = {
+        "status": status,
         "why": why,
         "limit": page_size,
         "offset": (page - 1) * page_size,
         **user.scope.parameters(),
     }
-    return await fetch_page(system.pool, _SQL["page"], asked)
+    query = "joined_page" if status == "joined" else "page"
+    return await fetch_page(system.pool, _SQL[query], asked)
 
 
 async def is_behind(system: System) -> bool:
@@ -184,7 +190,7 @@ async def are_different(system: System, user: User, pair_id: UUID) -> None:
         rows = await _locked(system, connection, user, pair_id)
         await _decide(connection, user, pair_id, "different")
         for row in rows:
-            await _record(connection, "members_differ", user, row)
+            await _record(connection, "members_differ", user, row, pair_id)
     log.info("members are different", pair_id=str(pair_id))
 
 
@@ -216,7 +222,13 @@ async def join(
         scope = user.scope.parameters()
         filled = _missing(kept["record"], gone["record"])
         if filled:
-            await _change(connection, user, kept["id_number"], filled, _changes(filled), reason)
+            columns = dict(filled)
+            if history.OWN in filled:
+                columns[history.OWN] = {
+                    **kept["record"].get(history.OWN, {}),
+                    **filled[history.OWN],
+                }
+            await _change(connection, user, kept["id_number"], columns, _changes(filled), reason)
         values: dict[str, Any] = {
             "id": pair_id,
             "kept": kept["id_number"],
@@ -228,7 +240,7 @@ async def join(
         await execute(connection, _SQL["remove_gone"], {**values, **scope})
         await _decide(connection, user, pair_id, "joined")
         for row in rows:
-            await _record(connection, "join_members", user, row)
+            await _record(connection, "join_members", user, row, pair_id)
         await index.write(connection, [int(row["id_number"]) for row in rows])
     log.info("members joined", pair_id=str(pair_id), fields=list(filled))
     return _changes(filled)
@@ -237,7 +249,8 @@ async def join(
 async def separate(system: System, user: User, pair_id: UUID, *, reason: str) -> None:
     """Take a join back: the record that went comes back, and filled fields are emptied again.
 
-    A field that was changed since then stays.
+    A field that was changed since then stays. If the member who was kept is gone since, only the
+    record comes back.
 
     Raises:
         NotFoundError: there is no such join in the reader's scope, or it is too old.
@@ -248,6 +261,7 @@ async def separate(system: System, user: User, pair_id: UUID, *, reason: str) ->
     async with system.pool.connection() as connection:
         await _bound(system, connection)
         try:
+            await execute(connection, _SQL["lock_kept"], {"id": pair_id, **scope})
             found = await fetch_one(connection, _SQL["lock_join"], {"id": pair_id, **scope})
         except LockNotAvailable as error:
             raise _busy(system) from error
@@ -261,17 +275,23 @@ async def separate(system: System, user: User, pair_id: UUID, *, reason: str) ->
                 "The record that went is a member again, by a later file. Nothing was changed; "
                 "look at both members."
             )
-        before = found["now_"]
-        emptied = {
-            name: value for name, value in found["filled"].items() if before.get(name) == value
-        }
+        emptied = _as_filled(found["filled"], found["now_"] or {})
         if emptied:
-            nothing = dict.fromkeys(emptied)
             changes = {name: [v, None] for name, v in history.flat(emptied).items()}
-            await _change(connection, user, found["kept"], nothing, changes, reason)
+            columns: dict[str, Any] = dict.fromkeys(emptied)
+            if history.OWN in emptied:
+                own = found["now_"][history.OWN].items()
+                columns[history.OWN] = {n: v for n, v in own if n not in emptied[history.OWN]}
+            await _change(connection, user, found["kept"], columns, changes, reason)
         await execute(connection, _SQL["forget_join"], {"id": pair_id})
         await _decide(connection, user, pair_id, "open")
-        await audit.record(connection, "separate_members", who=user, member_id=found["member_id"])
+        await audit.record(
+            connection,
+            "separate_members",
+            who=user,
+            member_id=found["member_id"],
+            about=f"pair {pair_id}",
+        )
         await index.write(connection, [int(found["kept"]), int(found["gone"])])
     log.info("members separated", pair_id=str(pair_id))
 
@@ -314,16 +334,31 @@ async def _decide(connection: Connection, user: User, pair_id: UUID, status: str
     await execute(connection, _SQL["decide"], decided)
 
 
-async def _record(connection: Connection, act: audit.Act, user: User, row: Row) -> None:
-    await audit.record(connection, act, who=user, member_id=row["record"]["member_id"])
+async def _record(
+    connection: Connection, act: audit.Act, user: User, row: Row, pair_id: UUID
+) -> None:
+    member_id = row["record"]["member_id"]
+    await audit.record(connection, act, who=user, member_id=member_id, about=f"pair {pair_id}")
 
 
 def _missing(kept: dict[str, Any], gone: dict[str, Any]) -> dict[str, Any]:
-    """The fields that only the record that goes has."""
-    names = (*(name for name in history.FIELDS if name not in _OWN), history.OWN)
+    """The fields that only the record that goes has; own fields in their document."""
+    names = (name for name in history.FIELDS if name not in _OWN)
     found = {name: gone[name] for name in names if name in gone and name not in kept}
+    had = kept.get(history.OWN, {})
+    if own := {n: v for n, v in gone.get(history.OWN, {}).items() if n not in had}:
+        found[history.OWN] = own
     if "expiry_date" in found:
         found["expiry_is_derived"] = gone.get("expiry_is_derived")
+    return found
+
+
+def _as_filled(filled: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """Those of the filled fields that still have the value; own fields in their document."""
+    found = {n: v for n, v in filled.items() if n != history.OWN and now.get(n) == v}
+    has = now.get(history.OWN, {})
+    if own := {n: v for n, v in filled.get(history.OWN, {}).items() if has.get(n) == v}:
+        found[history.OWN] = own
     return found
 
 

@@ -70,14 +70,30 @@ SET status = 'open', why = excluded.why, score = excluded.score, found_at = now(
 WHERE d.status = 'joined';
 
 -- name: page
--- A page of the open pairs of the reader's scope, the likeliest first.
-SELECT d.*, count(*) OVER () AS found, to_jsonb(a) AS one_member, to_jsonb(b) AS other_member
+-- A page of the open or different pairs of the reader's scope, the likeliest first.
+SELECT d.*, count(*) OVER () AS found, to_jsonb(a) AS one_member, to_jsonb(b) AS other_member,
+       NULL::uuid AS kept
 FROM member_duplicates AS d
 JOIN members AS a ON a.id_number = d.one JOIN members AS b ON b.id_number = d.other
-WHERE d.status = 'open' AND (%(why)s::text IS NULL OR d.why = %(why)s)
+WHERE d.status = %(status)s AND (%(why)s::text IS NULL OR d.why = %(why)s)
   AND in_scope(a.province, a.municipality, %(scope_province)s, %(scope_municipality)s)
   AND in_scope(b.province, b.municipality, %(scope_province)s, %(scope_municipality)s)
 ORDER BY d.score DESC, d.id LIMIT %(limit)s OFFSET %(offset)s;
+
+-- name: joined_page
+-- A page of the joins of the reader's scope that can be taken back, the latest first. The record that
+-- went is the stored one; the member who was kept may be gone since.
+SELECT d.*, count(*) OVER () AS found, m.member_id AS kept,
+       CASE WHEN j.gone = d.one THEN to_jsonb(was) ELSE to_jsonb(m) END AS one_member,
+       CASE WHEN j.gone = d.one THEN to_jsonb(m) ELSE to_jsonb(was) END AS other_member
+FROM member_joins AS j JOIN member_duplicates AS d ON d.id = j.id AND d.status = 'joined'
+CROSS JOIN LATERAL jsonb_populate_record(NULL::members, j.record) AS was
+LEFT JOIN members AS m ON m.id_number = j.kept
+WHERE (%(why)s::text IS NULL OR d.why = %(why)s)
+  AND in_scope(was.province, was.municipality, %(scope_province)s, %(scope_municipality)s)
+  AND (m.id_number IS NULL
+       OR in_scope(m.province, m.municipality, %(scope_province)s, %(scope_municipality)s))
+ORDER BY j.at DESC, d.id LIMIT %(limit)s OFFSET %(offset)s;
 
 -- name: behind
 -- Groups of members that are still to be looked at.
@@ -117,14 +133,27 @@ WHERE m.id_number = {kept}
   AND in_scope(m.province, m.municipality, {scope_province}, {scope_municipality})
 RETURNING m.changed_at;
 
--- name: lock_join
--- A join of the reader's scope that can be taken back, with the member who was kept, locked.
-SELECT j.*, jsonb_strip_nulls(to_jsonb(m)) AS now_, m.member_id
-FROM member_joins AS j JOIN members AS m ON m.id_number = j.kept
-JOIN member_duplicates AS d ON d.id = j.id AND d.status = 'joined'
-WHERE j.id = %(id)s
+-- name: lock_kept
+-- Lock the member who was kept, if there still is one.
+SELECT FROM members AS m
+WHERE m.id_number = (SELECT kept FROM member_joins WHERE id = %(id)s)
   AND in_scope(m.province, m.municipality, %(scope_province)s, %(scope_municipality)s)
 FOR UPDATE;
+
+-- name: lock_join
+-- A join of the reader's scope that can be taken back, locked, with the member who was kept. That one
+-- may be gone since, by a list of removals; the record that went comes back all the same.
+SELECT j.*, jsonb_strip_nulls(to_jsonb(m)) AS now_,
+       COALESCE(m.member_id, (j.record ->> 'member_id')::uuid) AS member_id
+FROM member_joins AS j
+JOIN member_duplicates AS d ON d.id = j.id AND d.status = 'joined'
+LEFT JOIN members AS m ON m.id_number = j.kept
+WHERE j.id = %(id)s
+  AND CASE WHEN m.id_number IS NULL
+           THEN in_scope(j.record ->> 'province', j.record ->> 'municipality',
+                         %(scope_province)s, %(scope_municipality)s)
+           ELSE in_scope(m.province, m.municipality, %(scope_province)s, %(scope_municipality)s) END
+FOR UPDATE OF j, d;
 
 -- name: bring_back
 -- The record as it was; none where the person is a member again.

@@ -69,11 +69,33 @@ ORDER BY own.id_number, later.ordinal DESC;
 -- What happens to each of these members. It is a separate statement after the locks, so that it sees
 -- the changes of the transactions it waited for. The rules in words: docs/how-to/undo.md.
 CREATE TEMPORARY TABLE undoing ON COMMIT DROP AS
+WITH orphans AS (
+    -- Members whom the upload removed, and whose creation was undone since.
+    SELECT c.id_number, c.id_number::bigint AS person, maker.finished_at
+    FROM member_changes AS c
+    JOIN uploads AS maker
+      ON maker.id = (c.before ->> 'created_by_upload')::uuid AND maker.undone_at IS NOT NULL
+    WHERE c.upload_id = %(id)s AND c.is_removed
+), claims AS (
+    SELECT claim.person, u.finished_at
+    FROM upload_claims AS l JOIN uploads AS u ON u.id = l.upload_id AND u.undone_at IS NULL,
+         unnest(l.people) AS claim(person)
+    WHERE l.upload_id <> %(id)s AND EXISTS (SELECT FROM orphans)
+), unwanted AS (
+    -- Those of them whom no other file has confirmed after their creation.
+    SELECT o.id_number FROM orphans AS o
+    WHERE NOT EXISTS (SELECT FROM claims AS l
+                      WHERE l.person = o.person AND l.finished_at > o.finished_at)
+)
 SELECT m.id_number, c.before,
        CASE WHEN m.changed_by_upload <> %(id)s OR l.id_number IS NOT NULL THEN 'later_upload'
             -- Only an edit leaves a change of a member whom the same upload created.
             WHEN m.created_by_upload = %(id)s AND c.id_number IS NOT NULL THEN 'edited'
-            WHEN c.edited_at IS NOT NULL THEN 'edited' END AS kept_because,
+            WHEN c.edited_at IS NOT NULL THEN 'edited'
+            -- Somebody else's record was joined to this one: the person would be gone with it.
+            WHEN m.created_by_upload = %(id)s
+                 AND EXISTS (SELECT FROM member_joins AS j WHERE j.kept = m.id_number)
+            THEN 'joined' END AS kept_because,
        CASE WHEN m.changed_by_upload <> %(id)s THEN m.changed_by_upload
             ELSE l.upload_id END AS later_upload,
        m.created_by_upload = %(id)s AS is_created, false AS is_removed
@@ -83,8 +105,9 @@ LEFT JOIN claimed AS l ON l.id_number = m.id_number
 WHERE m.created_by_upload = %(id)s OR c.id_number IS NOT NULL
 UNION ALL
 -- Members whom the upload removed, and who aren't back.
-SELECT c.id_number, c.before, NULL, NULL, false, true
-FROM member_changes AS c
+SELECT c.id_number, c.before, CASE WHEN w.id_number IS NOT NULL THEN 'creation_undone' END, NULL,
+       false, true
+FROM member_changes AS c LEFT JOIN unwanted AS w ON w.id_number = c.id_number
 WHERE c.upload_id = %(id)s AND c.is_removed
   AND NOT EXISTS (SELECT FROM members AS m WHERE m.id_number = c.id_number);
 
@@ -99,6 +122,8 @@ SELECT count(*) FILTER (WHERE kept_because IS NULL AND is_created) AS removed,
        count(*) FILTER (WHERE kept_because IS NULL AND NOT is_created) AS restored,
        count(*) FILTER (WHERE kept_because = 'later_upload') AS later_upload,
        count(*) FILTER (WHERE kept_because = 'edited') AS edited,
+       count(*) FILTER (WHERE kept_because = 'joined') AS joined,
+       count(*) FILTER (WHERE kept_because = 'creation_undone') AS creation_undone,
        (SELECT count(*) FROM member_changes AS c
         WHERE c.upload_id = %(id)s AND NOT c.is_removed
           AND c.before ->> 'created_by_upload' IS DISTINCT FROM %(id)s::text

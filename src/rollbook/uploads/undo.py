@@ -57,11 +57,15 @@ class Counts:
     edited: int
     #: Created or changed by the upload, and deleted since, so there is no record to undo.
     gone: int
+    #: Left unchanged, because another member was joined to them by hand.
+    joined: int = 0
+    #: Removed by the upload, and not brought back: the upload that created them was undone since.
+    creation_undone: int = 0
 
     @property
     def kept(self) -> int:
         """The number of members that were left unchanged."""
-        return self.later_upload + self.edited
+        return self.later_upload + self.edited + self.joined + self.creation_undone
 
 
 @dataclass(frozen=True, slots=True)

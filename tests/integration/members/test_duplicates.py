@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from psycopg.types.json import Jsonb
 from stdnum import luhn
 
 from rollbook.backends.database import connect
@@ -191,6 +192,118 @@ async def test_a_join_fills_what_was_missing_and_can_be_taken_back(
     site.connection.rollback()
     counts = {row["act"]: row["n"] for row in acts}
     assert (counts["join_members"], counts["separate_members"]) == (2, 2)  # the refused one too
+
+
+async def test_a_join_fills_own_fields_one_by_one(
+    site: Site, system: System, client: httpx.AsyncClient
+) -> None:
+    send(site, *two())
+    for sequence, own in (
+        (5009, {"shirt": "S"}),
+        (5717, {"shirt": "M", "code": "AB1", "kin": "K"}),
+    ):
+        site.connection.execute(
+            "UPDATE members SET own_fields = %s WHERE id_number = %s",
+            (Jsonb(own), number("800101", sequence)),
+        )
+    site.connection.commit()
+    await looked(system)
+    key, before = number("800101", 5009), site.members()
+    path, one, other = await pair_of(client)
+    keep = next(m for m in (one, other) if m["member_id"] == str(before[key]["member_id"]))
+    asked = {"keep": keep["member_id"], "reason": "same person"}
+    joined = (await client.post(f"{path}/join", json=asked)).json()["data"]
+    assert {"own.code", "own.kin"} <= set(joined["filled"])
+    assert "own.shirt" not in joined["filled"]
+    assert site.members()[key]["own_fields"] == {"shirt": "S", "code": "AB1", "kin": "K"}
+    # One that is changed since stays.
+    site.connection.execute(
+        "UPDATE members SET own_fields = own_fields || %s WHERE id_number = %s",
+        (Jsonb({"kin": "changed"}), key),
+    )
+    site.connection.commit()
+    back = await client.post(f"{path}/separate", json={"reason": "two people"})
+    assert back.status_code == 200, back.text
+    after = site.members()
+    assert after[key]["own_fields"] == {"shirt": "S", "kin": "changed"}
+    gone = number("800101", 5717)
+    assert after[gone]["own_fields"] == before[gone]["own_fields"]
+
+
+async def test_a_joined_pair_is_listed_and_named_in_the_audit_trail(
+    site: Site, system: System, as_user: AsUser, make_user: MakeUser, operator: User
+) -> None:
+    client = as_user(operator)
+    send(site, *two())
+    await looked(system)
+    path, one, other = await pair_of(client)
+    keep, gone = one["member_id"], other["member_id"]
+    await client.post(f"{path}/join", json={"keep": keep, "reason": "same person"})
+    assert await listed(client) == await listed(client, status="different") == []
+    [pair] = await listed(client, status="joined")
+    assert (f"{PAIRS}/{pair['pair_id']}", pair["status"], pair["kept"]) == (path, "joined", keep)
+    assert {m["member_id"] for m in pair["members"]} == {keep, gone}
+    for office, pairs in (("GP", 1), ("KZN", 0)):
+        reader = as_user(await make_user(Role.PROVINCE_ADMIN, office))
+        assert len(await listed(reader, status="joined")) == pairs
+    client = as_user(operator)
+    entries = site.connection.execute(
+        "SELECT about FROM audit_entries WHERE act = 'join_members'"
+    ).fetchall()
+    site.connection.rollback()
+    assert [entry["about"] for entry in entries] == [f"pair {pair['pair_id']}"] * 2
+    await client.post(f"{path}/separate", json={"reason": "two people"})
+    assert await listed(client, status="joined") == []
+    await client.post(f"{path}/different")
+    assert len(await listed(client, status="different")) == 1
+    assert (await client.get(PAIRS, params={"status": "x"})).status_code == 422
+
+
+async def test_a_join_is_taken_back_although_the_kept_member_is_gone(
+    site: Site, system: System, client: httpx.AsyncClient
+) -> None:
+    send(site, *two())
+    await looked(system)
+    before = site.members()
+    path, one, other = await pair_of(client)
+    await client.post(f"{path}/join", json={"keep": one["member_id"], "reason": "same person"})
+    [kept] = site.members()
+    listing = f"ID Number\n{kept}".encode()
+    site.send(listing, "left.csv", kind="removal", reason="left")
+    assert site.members() == {}
+    [pair] = await listed(client, status="joined")
+    assert [m["member_id"] for m in pair["members"]] == [other["member_id"]]
+    back = await client.post(f"{path}/separate", json={"reason": "two people"})
+    assert back.status_code == 200, back.text
+    [gone] = site.members()
+    assert site.members()[gone] == before[gone]
+
+
+async def test_undoing_keeps_a_member_to_whom_another_was_joined(
+    site: Site, system: System, client: httpx.AsyncClient
+) -> None:
+    # The kept one lacks nothing, so the join changes no field of it.
+    one, other = (dict(row, Ward="79800001", Email="t@example.org") for row in two())
+    send(site, one)
+    send(site, other)
+    await looked(system)
+    path, *both = await pair_of(client)
+    keep = next(
+        m for m in both if m["member_id"] == str(site.members()[other["ID Number"]]["member_id"])
+    )
+    joined = await client.post(
+        f"{path}/join", json={"keep": keep["member_id"], "reason": "same person"}
+    )
+    assert joined.json()["data"]["filled"] == []
+    upload = site.members()[other["ID Number"]]["created_by_upload"]
+    undo = f"/api/v1/bulk-upload/undo/{upload}"
+    would = (await client.get(f"{undo}/kept")).json()["data"]["items"]
+    assert [row["reason"] for row in would] == ["joined"]
+    done = await client.post(undo, json={"dry_run": False})
+    assert done.json()["data"]["kept_because"]["joined"] == 1, done.text
+    kept = (await client.get(f"{undo}/kept")).json()["data"]["items"]
+    assert [row["reason"] for row in kept] == ["joined"]
+    assert set(site.members()) == {other["ID Number"]}
 
 
 async def test_a_person_who_is_sent_again_after_a_join_is_a_member_and_a_pair_again(

@@ -181,6 +181,22 @@ async def test_an_earlier_upload_can_be_undone_after_a_list(
     assert (data["restored"], data["kept"]) == (0, 1)
 
 
+async def test_undoing_a_list_brings_back_nobody_whose_creation_was_undone(
+    site: Site, client: httpx.AsyncClient
+) -> None:
+    created = site.send(csv_file(members(3)), "people.csv")
+    # One of them is confirmed by another file, and would have outlived the first undo.
+    site.send(csv_file([member(0)]), "again.csv")
+    removed = remove(site, id_number(0), id_number(1))
+    assert (await undone(client, created))["removed"] == 1
+    data: dict[str, Any] = await undone(client, removed)
+    assert (data["restored"], data["kept"]) == (1, 1)
+    assert data["kept_because"]["creation_undone"] == 1
+    assert set(site.members()) == {id_number(0)}
+    kept = await client.get(f"{UNDO}/{removed.upload['id']}/kept")
+    assert [row["reason"] for row in kept.json()["data"]["items"]] == ["creation_undone"]
+
+
 async def test_undoing_a_status_restores_the_former_one(
     site: Site, client: httpx.AsyncClient
 ) -> None:

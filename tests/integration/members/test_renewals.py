@@ -75,6 +75,10 @@ async def test_the_statistics_sum_what_was_merged(site: Site, client: httpx.Asyn
     assert stats["renewals"] == {"new": 0, "renewed": 1, "early": 0, "expired": 0}
     address = f"/api/v1/bulk-upload/status/{done.upload['id']}"
     assert (await client.get(address)).json()["data"]["renewals"]["renewed"] == 1
+    undo = f"/api/v1/bulk-upload/undo/{done.upload['id']}"
+    assert (await client.post(undo, json={"dry_run": False})).status_code == 200
+    stats = (await client.get("/api/v1/bulk-upload/stats")).json()["data"]
+    assert stats["renewals"] == {"new": 0, "renewed": 0, "early": 0, "expired": 0}
 
 
 def test_a_membership_without_payment_ends_after_the_joining_date_by_setting(site: Site) -> None:

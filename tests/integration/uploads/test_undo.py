@@ -241,8 +241,8 @@ async def test_a_dry_run_counts_and_lists_the_same_and_changes_nothing(
     data = dry.json()["data"]
     assert data == {
         "job_id": str(wrong), "dry_run": True, "removed": 1, "restored": 4, "kept": 4,
-        "kept_because": {"later_upload": 4, "edited": 0}, "gone": 0,
-        "undone_at": None, "undone_by": None,
+        "kept_because": {"later_upload": 4, "edited": 0, "joined": 0, "creation_undone": 0},
+        "gone": 0, "undone_at": None, "undone_by": None,
     }  # fmt: skip
     assert "Nothing was changed" in dry.json()["message"]
     listed = (await api.get(f"{BASE}/{wrong}/kept", params={"page_size": 3})).json()["data"]

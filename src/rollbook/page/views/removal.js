@@ -1,7 +1,8 @@
 // Removing members, or giving them another status: those who fit the filters, or those of a file.
-import { post, sendForm } from "../api.js";
+import { post, randomKey, sendForm } from "../api.js";
 import { html, useId, useRef, useSignal } from "../html.js";
-import { Question } from "../parts.js";
+import { Bar, Question } from "../parts.js";
+import { sendFile } from "../resumable.js";
 import { go } from "../router.js";
 import { show } from "../said.js";
 import { KINDS } from "../sending.js";
@@ -16,9 +17,13 @@ export function Removal({ given }) {
   const refused = useSignal(null);
   const isBusy = useSignal(false);
   const isTrial = useSignal(true);
+  /** The share of the file that is sent, or null. */
+  const transferred = useSignal(null);
   const status = useRef(null);
   const reason = useRef(null);
   const file = useRef(null);
+  /** The chosen file, where its parts go, and the key of its request: a further try goes on with them. */
+  const begun = useRef(null);
   const hasFilters = Object.keys(given).length > 0;
   const source = hasFilters ? whom.value : "file";
 
@@ -31,20 +36,54 @@ export function Removal({ given }) {
       refused.value = error.message;
     }
     isBusy.value = false;
+    transferred.value = null;
   }
   function sent({ message, data }) {
     show(message);
     go(`uploads/${data.job_id}`);
   }
+  async function sendList(chosen, fields) {
+    if (begun.current?.file !== chosen) begun.current = { file: chosen, at: null };
+    const known = begun.current;
+    try {
+      return await sendBegun(known, fields);
+    } catch (error) {
+      // The server has removed the parts: the next try sends them all.
+      if (error.status === 404) begun.current = null;
+      throw error;
+    }
+  }
+  async function sendBegun(known, fields) {
+    const check_id = await sendFile(known.file, {
+      at: known.at,
+      onAddress: (at) => {
+        known.at = at;
+      },
+      onProgress: ({ share }) => {
+        transferred.value = share;
+      },
+      onCut: () => {},
+      onRequest: () => {},
+    });
+    // The same request once more is the same upload; with other fields it is another request.
+    const asked = JSON.stringify(fields);
+    if (known.asked !== asked) Object.assign(known, { asked, key: randomKey() });
+    return await sendForm("bulk-upload/process", { ...fields, check_id }, known.key);
+  }
   function submit(event) {
     event.preventDefault();
     const body = { reason: reason.current.value.trim(), dry_run: isTrial.value };
     if (what.value === "status") body.new_status = status.current.value.trim();
+    // The browser takes spaces for a text; a blank status would not be one.
+    if (body.new_status === "") {
+      refused.value = t("removal.status.blank");
+      status.current.focus();
+      return;
+    }
     const [chosen] = file.current?.files ?? [];
     attempt(async () => {
       if (source === "file") {
-        const fields = { ...body, kind: "removal" };
-        sent(await sendForm("bulk-upload/process", fields, { file: chosen, onProgress: () => {} }));
+        sent(await sendList(chosen, { ...body, kind: "removal" }));
         return;
       }
       const { data } = await post("members/removal", { ...given, ...body });
@@ -88,6 +127,10 @@ export function Removal({ given }) {
           isTrial.value = event.target.checked;
         }} />
         <span><strong>${t("removal.trial")}</strong><small>${t("removal.trial.hint")}</small></span></label>
+      ${
+        transferred.value !== null &&
+        html`<${Bar} value=${Math.round(100 * transferred.value)} label=${t("removal.sending")} />`
+      }
       ${refused.value && html`<p class="notice bad" role="alert">${refused.value}</p>`}
       <button type="submit" class=${isTrial.value ? "quiet" : "danger"}
         disabled=${isBusy.value}>${t("removal.go")}</button>
