@@ -334,3 +334,10 @@ def test_unknown_headers_are_offered_and_not_taken() -> None:
     assert map_headers(headers).known == {"ID": "id_number"}
     offered = [suggested(header)[:1] for header in headers[2:]]
     assert offered == [("firstname",), ("surname",), ("cell_number",), ()]
+
+
+@pytest.mark.parametrize("cell", [f"ID: {ANN}", f"{ANN} (SA)"])
+def test_a_label_or_remark_beside_an_id_number_goes_and_is_flagged(cell: str, site: Site) -> None:
+    done = site.send(f"ID Number,First Name,Surname\n{cell},Ann,Aa\n".encode(), "list.csv")
+    assert set(site.members()) == {ANN}
+    assert codes(done) == {2: {"id_remark"}}
