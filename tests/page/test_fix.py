@@ -234,6 +234,7 @@ def test_what_was_fixed_in_a_dry_run_is_offered_for_the_real_run(
     page.get_by_role("link", name="Fix here").click()
     expect(page.get_by_text("sending the fixed rows is a dry run too")).to_be_visible()
     grid = page.get_by_role("grid")
+    expect(ready(page).first).to_be_visible()
     grid.locator(".grid-cell").nth(2).click()
     typed(page, *"Nkosi", "Enter")
     page.get_by_role("button", name="Send 1 fixed row").click()
