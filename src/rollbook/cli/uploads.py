@@ -106,7 +106,10 @@ def upload(
     ] = "members",
     new_status: Annotated[
         str | None,
-        typer.Option(help="Of a removal: the members stay and get this status."),
+        typer.Option(
+            help="Of a removal: the members stay and get this status. Leave it out to remove them; "
+            "blank is refused."
+        ),
     ] = None,
     reason: Annotated[
         str | None,
