@@ -74,12 +74,13 @@ def paths(server: Scripted) -> list[str]:
 def test_a_token_goes_in_a_header_and_in_no_address(
     rollbook: CommandLine, server: Scripted
 ) -> None:
-    server.then(success({"items": [], "total": 0}))
+    server.then(success({"items": [], "total": 0}), WHO)
     assert rollbook("history").code == 0
-    [got] = server.got
-    assert got.headers["Authorization"] == "Bearer rbk_x"
-    assert got.headers["User-Agent"].startswith(f"rollbook/{__version__}")
-    assert "rbk_x" not in got.path
+    assert paths(server) == ["GET /bulk-upload/history?page=1&page_size=20", "GET /auth/me"]
+    for got in server.got:
+        assert got.headers["Authorization"] == "Bearer rbk_x"
+        assert got.headers["User-Agent"].startswith(f"rollbook/{__version__}")
+        assert "rbk_x" not in got.path
 
 
 def test_a_repeated_upload_has_the_same_key_and_the_whole_file(
@@ -215,7 +216,7 @@ def test_a_server_of_another_version_is_named_where_that_may_be_the_reason(
 ) -> None:
     server.version = "9.9.0"
     both = f"The server's version is 9.9.0, this command's {__version__}."
-    server.then(success({"rows": []}))
+    server.then(success({"rows": []}), WHO)
     done = rollbook("history")
     assert done.code == ExitCode.FAILED
     assert f"The server's answer has no 'items'. {both}" in done.stderr
@@ -253,7 +254,7 @@ def test_nothing_is_sent_to_a_server_whose_certificate_nobody_knows(
         assert server.got == []
         authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
         rollbook.set(SSL_CERT_FILE=str(tmp_path / "ca.pem"))
-        server.then(success({"items": [], "total": 0}))
+        server.then(success({"items": [], "total": 0}), WHO)
         assert rollbook("history").code == 0
 
 
@@ -271,10 +272,10 @@ def test_the_proxy_of_the_environment_is_used_and_never_for_this_machine(
 ) -> None:
     with Scripted().running() as proxy:
         rollbook.set(HTTP_PROXY=proxy.address, http_proxy=proxy.address, NO_PROXY="", no_proxy="")
-        server.then(success({"items": [], "total": 0}))
+        server.then(success({"items": [], "total": 0}), WHO)
         assert rollbook("history").code == 0
         assert proxy.got == []
-        proxy.then(success({"items": [], "total": 0}))
+        proxy.then(success({"items": [], "total": 0}), WHO)
         assert rollbook("history", "--server", "http://rollbook.example.org").code == 0
         assert proxy.got[0].path.startswith("http://rollbook.example.org/api/v1/")
     done = rollbook("history", "--server", "http://rollbook.example.org")
