@@ -22,6 +22,7 @@ import httpx
 import psutil
 from tests.acceptance.conftest import environment, rollbook, start
 
+from benchmarks import sections
 from benchmarks.estimates.trial import Errors, compared, follow, send
 from benchmarks.idle.__main__ import stopped
 from benchmarks.queue import machine
@@ -134,10 +135,7 @@ def main() -> None:
         **asdict(found),
     }
     RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    page = PAGE.read_text(encoding="utf-8")
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    PAGE.write_text(f"{before}{BEGIN}\n{written(results)}{END}{after}", encoding="utf-8")
+    sections.replace(PAGE, BEGIN, END, "\n" + written(results))
     print(written(results))
 
 

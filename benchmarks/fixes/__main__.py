@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 import psutil
+from benchmarks import sections
 from tests.acceptance.conftest import start
 from tests.files import HEADERS, id_number
 
@@ -146,7 +147,7 @@ def _measured(running: Running, api: httpx.Client, rows: int, edits: int) -> dic
 def section(found: dict[str, Any]) -> str:
     """The section of the page."""
     before, after = found["before_mb"], found["after_mb"]
-    return f"""{BEGIN}
+    return f"""
 A file of {found["rows"]:,} rows that are all refused, [fixed](../how-to/fix-rows.md) as the page does it:
 
 | what | seconds |
@@ -161,18 +162,7 @@ A file of {found["rows"]:,} rows that are all refused, [fixed](../how-to/fix-row
 
 The API's process takes {after["api"]:.0f} MB afterwards ({before["api"]:.0f} before), and its child {after["children"]:.0f} MB.
 Measured on {found["date"]}, {found["machine"]}, load {found["load"]} (`make bench-fixes`).
-{END}"""  # noqa: E501 - lines of the page
-
-
-def write(found: dict[str, Any]) -> None:
-    """Put the section into the page, and leave the rest of that as it is."""
-    page = PAGE.read_text(encoding="utf-8")
-    if BEGIN in page:
-        before, _, rest = page.partition(BEGIN)
-        page = before + section(found) + rest.partition(END)[2]
-    else:
-        page = f"{page.rstrip()}\n\n## Fixing refused rows\n\n{section(found)}\n"
-    PAGE.write_text(page, encoding="utf-8")
+"""  # noqa: E501 - lines of the page
 
 
 def main() -> None:
@@ -184,7 +174,7 @@ def main() -> None:
     found = measure(given.rows, given.edits)
     print(json.dumps(found, indent=1))
     RESULTS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    write(found)
+    sections.replace(PAGE, BEGIN, END, section(found))
     if found["first_s"] > FIRST_ROWS_S or found["edit_p95_s"] > EDIT_P95_S:
         raise SystemExit(f"promised: {FIRST_ROWS_S} s for the first rows, {EDIT_P95_S} s an edit")
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import psutil
+from benchmarks import sections
 from tests.acceptance.conftest import start
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def section(figures: dict[str, Any]) -> str:
         key: sum(one[key] for one in of.values()) for key in ("processes", "mb", "cpu_percent")
     }
     first, warm = figures["first_s"], figures["warm_s"]
-    return f"""{BEGIN}
+    return f"""
 `rollbook up` with the default settings (two slots) and nothing to do, over {figures["watched_s"]:g} seconds:
 
 | process | number | MB (shared pages shared out) | % of a core |
@@ -138,18 +139,7 @@ def section(figures: dict[str, Any]) -> str:
 From the command to "ready": {statistics.median(first):.1f} s the first time, in an empty data folder (median of
 {len(first)}, worst {max(first):.1f}), and {statistics.median(warm):.1f} s afterwards (worst {max(warm):.1f}).
 Measured on {figures["date"]}, {figures["machine"]}, load {figures["load"]} (`make bench-idle`).
-{END}"""  # noqa: E501 - lines of the page
-
-
-def write(figures: dict[str, Any]) -> None:
-    """Put the section into the page, and leave the rest of that as it is."""
-    page = PAGE.read_text(encoding="utf-8") if PAGE.exists() else "# Scaling\n"
-    if BEGIN in page:
-        before, _, rest = page.partition(BEGIN)
-        page = before + section(figures) + rest.partition(END)[2]
-    else:
-        page = f"{page.rstrip()}\n\n## At rest\n\n{section(figures)}\n"
-    PAGE.write_text(page, encoding="utf-8")
+"""  # noqa: E501 - lines of the page
 
 
 def main() -> None:
@@ -162,7 +152,7 @@ def main() -> None:
     figures = measure(given.runs, given.settle, given.watch)
     print(json.dumps(figures, indent=1))
     RESULTS.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    write(figures)
+    sections.replace(PAGE, BEGIN, END, section(figures))
     if statistics.median(figures["first_s"]) > FIRST_S or max(figures["warm_s"]) > WARM_S:
         raise SystemExit(f"promised: {FIRST_S} s the first time, {WARM_S} s afterwards")
 

@@ -105,21 +105,13 @@ def rule(scope: Scope, upload: Row) -> dict[str, sql.Composable]:
 def refuse_unknown(
     connection: Connection[Row], ledger: pl.DataFrame, spill: Spill, header: str | None
 ) -> pl.DataFrame:
-    """Refuse the rows that name nobody who is a member.
+    """Refuse the rows that name nobody who is a member; see ``renewals.refuse``.
 
-    Args:
-        connection: inside the attempt's transaction, with all valid rows staged.
-        ledger: of the whole file; see ``match.LEDGER``.
-        spill: takes the problems.
-        header: of the column of ID numbers.
-
-    Returns:
-        The ledger with these rows as invalid ones.
+    All valid rows are staged, and the connection is inside the attempt's transaction.
     """
     connection.execute(_SQL["analyze_staged"])
     found = connection.execute(_SQL["unstage_unknown"]).fetchall()
-    unknown = pl.Series("unknown", [row["row_number"] for row in found], pl.UInt32).sort()
-    return refuse(ledger, spill, header, unknown, _UNKNOWN)
+    return refuse(ledger, spill, header, found, _UNKNOWN)
 
 
 def carry_out(

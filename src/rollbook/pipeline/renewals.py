@@ -61,23 +61,15 @@ def refuse_deceased(
 ) -> pl.DataFrame:
     """Refuse new people whom the roll calls deceased, and make those who are members inactive.
 
-    Args:
-        connection: inside the attempt's transaction, with all valid rows staged.
-        ledger: of the whole file; see ``match.LEDGER``.
-        spill: takes the problems.
-        header: of the column of ID numbers.
-
-    Returns:
-        The ledger with these rows as invalid ones.
+    All valid rows are staged, and the connection is inside the attempt's transaction.
     """
     connection.execute(_SQL["end_deceased"])
     found = connection.execute(_SQL["unstage_deceased"]).fetchall()
-    rows = pl.Series("rows", [row["row_number"] for row in found], pl.UInt32).sort()
-    return refuse(ledger, spill, header, rows, _DECEASED)
+    return refuse(ledger, spill, header, found, _DECEASED)
 
 
 def refuse(
-    ledger: pl.DataFrame, spill: Spill, header: str | None, numbers: pl.Series, code: str
+    ledger: pl.DataFrame, spill: Spill, header: str | None, found: list[Row], code: str
 ) -> pl.DataFrame:
     """Refuse rows that were staged, for a reason that only the record knows.
 
@@ -85,14 +77,15 @@ def refuse(
         ledger: of the whole file; see ``match.LEDGER``.
         spill: takes the problems.
         header: of the column of ID numbers.
-        numbers: of the rows.
+        found: the rows, by their ``row_number``.
         code: see ``problems.toml``.
 
     Returns:
         The ledger with these rows as invalid ones.
     """
-    if numbers.is_empty():
+    if not found:
         return ledger
+    numbers = pl.Series([row["row_number"] for row in found], dtype=pl.UInt32)
     severity = problems.catalogue()[code].severity
     for number, (rows, known) in enumerate(zip(spill.rows(), spill.problems(), strict=True)):
         of_batch = rows.filter(pl.col(ROW_NUMBER).is_in(numbers.implode()))
