@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from rollbook.accounts import audit
 from rollbook.api.access import OperatorParam, SystemParam, UserParam, failures, routes
-from rollbook.api.long_lists import LongPage, counted, place
+from rollbook.api.pages import LongPage, counted, place
 from rollbook.contract import Answer, AuditEntry
 from rollbook.model import User
 from rollbook.service.system import System

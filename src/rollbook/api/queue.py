@@ -17,8 +17,7 @@ from rollbook.api.access import (
     audited,
     routes,
 )
-from rollbook.api.long_lists import AfterParam, LongPage, counted, place
-from rollbook.api.pages import PageParam, PageSizeParam
+from rollbook.api.pages import AfterParam, LongPage, PageParam, PageSizeParam, counted, place
 from rollbook.api.uploads import SearchParam
 from rollbook.backends.database import fetch_all, fetch_one, queries
 from rollbook.contract import (

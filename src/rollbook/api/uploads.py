@@ -25,9 +25,8 @@ from rollbook.api.access import (
     routes,
 )
 from rollbook.api.form import FILE, UploadForm, received
-from rollbook.api.long_lists import AfterParam, LongPage, counted, place
 from rollbook.api.operations import XLSX
-from rollbook.api.pages import PageParam, PageSizeParam
+from rollbook.api.pages import AfterParam, LongPage, PageParam, PageSizeParam, counted, place
 from rollbook.backends.database import Row
 from rollbook.contract import (
     Answer,
