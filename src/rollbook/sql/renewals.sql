@@ -27,7 +27,7 @@ WHERE a.id_number = staged.id_number AND a.status = 'deceased'
 RETURNING row_number;
 
 -- name: end_deceased
--- Those who are members become inactive, whatever status the file gives them.
+-- Those who are members become inactive, no matter which status the file gives them.
 UPDATE staged SET status = 'inactive'
 FROM voter_roll_answers AS a
 WHERE a.id_number = staged.id_number AND a.status = 'deceased';

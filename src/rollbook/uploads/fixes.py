@@ -234,7 +234,7 @@ async def rows(
 ) -> tuple[list[Row], dict[str, int] | None]:
     """The next rows that can be fixed, and on the first page how many there are.
 
-    Whoever sees whole values for the first time in ten minutes is in the audit trail.
+    Seeing whole values for the first time in ten minutes is recorded in the audit trail.
 
     Args:
         system: the opened parts.
