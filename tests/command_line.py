@@ -61,6 +61,8 @@ class CommandLine:
         self._capture.readouterr()
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys, "argv", ["rollbook", *arguments])
+            # Else the command would be named "python -m pytest", and completed under that name.
+            patch.setattr(sys.modules["__main__"], "__package__", None)
             patch.setattr(sys, "stdin", _Typed(typed))
             with pytest.raises(SystemExit) as ended:
                 cli.main()
