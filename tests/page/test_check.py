@@ -149,6 +149,56 @@ def test_a_doubtful_file_is_tried_first_and_then_run_for_real(signed_in: SignedI
     assert outcomes(page) == {"Inserted": 2, "Invalid": 1}
 
 
+def test_a_dry_run_is_run_for_real_beside_its_outcome(signed_in: SignedIn) -> None:
+    page = signed_in(GAUTENG)
+    rows = fresh(3)
+    choose(page, csv_file([*rows[:2], {**rows[2], "Surname": ""}]), "beside.csv")
+    page.get_by_role("button", name="Dry run first").click()
+    file = page.locator(".file", has_text="beside.csv")
+    expect(file).to_contain_text("Inserted 2 · Invalid 1")
+    expect(page.get_by_role("list", name="Chosen files")).to_be_focused()
+    file.get_by_role("button", name="Run it for real").click()
+    expect(file.get_by_role("button")).to_have_count(0)
+    expect(file.locator(".file-head")).not_to_contain_text("Dry run")
+    expect(page.get_by_role("list", name="Chosen files")).to_be_focused()
+    file.get_by_role("link", name="Follow progress").click()
+    expect(state(page)).to_have_text("Completed, 1 row needs attention")
+    expect(page.get_by_text("This was a dry run")).to_have_count(0)
+
+
+def test_a_dry_run_without_a_row_to_take_in_is_not_run_for_real(signed_in: SignedIn) -> None:
+    page = signed_in(GAUTENG)
+    choose(page, csv_file([{**row, "Surname": ""} for row in fresh(1)]), "hopeless.csv")
+    send_chosen(page, "Dry run first", "hopeless.csv")
+    expect(state(page)).to_have_text("Completed, the only row was refused")
+    expect(page.get_by_role("link", name="Fix here")).to_be_visible()
+    expect(page.get_by_role("button", name="Run it for real")).to_have_count(0)
+
+
+def test_the_focus_stays_with_the_files_when_a_button_goes(signed_in: SignedIn) -> None:
+    page = signed_in(GAUTENG)
+    for name in ("first.csv", "second.csv"):
+        choose(page, csv_file(fresh(1)), name)
+    page.get_by_role("button", name="Remove first.csv").press("Enter")
+    expect(page.get_by_role("list", name="Chosen files")).to_be_focused()
+    page.get_by_role("button", name="Remove second.csv").press("Enter")
+    expect(page.get_by_role("button", name="Choose files")).to_be_focused()
+
+
+def test_a_sheet_of_members_that_nobody_chose_to_leave_is_no_success(signed_in: SignedIn) -> None:
+    page = signed_in(GAUTENG)
+    choose(page, sheets(East=fresh(2), West=fresh(3)), "overlooked.xlsx")
+    send_chosen(page, "Send 1 file", "overlooked.xlsx")
+    expect(state(page)).to_have_text("Completed, 1 sheet with members not read")
+    expect(state(page)).to_have_class("badge pending")
+    page.get_by_role("link", name="Upload", exact=True).click()
+    choose(page, sheets(East=fresh(2), West=fresh(3)), "decided.xlsx")
+    page.get_by_role("radio", name="East").check()
+    page.get_by_role("radio", name="West").check()
+    send_chosen(page, "Send 1 file", "decided.xlsx")
+    expect(state(page)).to_have_text("Completed")
+
+
 def test_a_file_is_sent_without_its_check_where_that_fails_or_is_skipped(
     signed_in: SignedIn,
 ) -> None:

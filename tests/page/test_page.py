@@ -649,4 +649,7 @@ def test_the_statistics_have_their_figures_as_text(signed_in: SignedIn) -> None:
     figure = page.get_by_role("figure", name="Uploads by day")
     figure.get_by_text("As a table").click()
     expect(figure.locator("tbody tr").last.locator("td").first).to_have_text(re.compile(r"[1-9]"))
+    page.get_by_role("figure", name="Rows by day").get_by_text("As a table").click()
+    for name in ("Uploads by day", "Rows by day"):  # a region's name must tell it from the others
+        expect(page.get_by_role("region", name=name)).to_be_visible()
     expect(page.get_by_role("figure", name="Median time of each stage")).to_contain_text("Merging")

@@ -5,14 +5,33 @@ import { to } from "./router.js";
 import { OUTCOMES, REFUSED, STATUSES } from "./uploads.js";
 import { duration, number, percent, t } from "./words.js";
 
+/**
+ * Where the button that has the focus goes with what it does, have the first of these take the focus.
+ * Otherwise a person without a mouse starts again at the top of the page.
+ */
+export function keepFocus(...selectors) {
+  requestAnimationFrame(() => {
+    const at = document.activeElement;
+    if (at !== document.body && !at.disabled) return;
+    selectors.map((selector) => document.querySelector(selector)).find(Boolean)?.focus();
+  });
+}
+
 /** A link. */
 export const Go = ({ path, query, children, ...more }) =>
   html`<a href=${to(path, query)} ...${more}>${children}</a>`;
 
+/** Sheets with members that a person can see and that were not read, where nobody chose the sheet. */
+const sheetsOverlooked = ({ sheet, sheets_not_read: sheets = [] }) =>
+  sheet ? [] : sheets.filter((one) => one.holds_members && !one.is_hidden);
+
 /** How an upload has completed: as a colour, and in words where rows need attention. */
-function completion({ outcomes, rows_total: total, rows_needing_attention: rows }) {
+function completion(upload) {
+  const { outcomes, rows_total: total, rows_needing_attention: rows } = upload;
   const refused = outcomes ? REFUSED.reduce((sum, name) => sum + outcomes[name], 0) : 0;
   const n = Math.max(refused, rows ?? 0);
+  const unread = sheetsOverlooked(upload).length;
+  if (!n && unread) return { look: "pending", words: t("status.sheets_not_read", { n: unread }) };
   if (!n) return { look: "completed", words: t("status.completed") };
   const isAll = refused === total;
   return { look: isAll ? "failed" : "pending", words: t(isAll ? "status.all_refused" : "status.attention", { n }) };

@@ -333,6 +333,16 @@ export function sendAgain(entry, changes = {}) {
   sendNext();
 }
 
+/** Run a file for real after its dry run; its entry shows that upload from then on. */
+export async function runForReal(entry) {
+  const { jobId, options: given } = entry.peek();
+  const { data } = await post(`bulk-upload/run/${jobId}`, {});
+  follow(data.job_id, true);
+  change(entry, { jobId: data.job_id, options: { ...given, dry_run: false } });
+  say(t("dry_run.started"));
+  listChanged.value += 1;
+}
+
 /** Send a file no further. */
 export function stop(entry) {
   if (entry.peek().state === "sending") abort(entry);

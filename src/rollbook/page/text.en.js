@@ -240,6 +240,10 @@ export const TEXT = {
     one: "Completed, {n} row needs attention",
     other: "Completed, {n} rows need attention",
   },
+  "status.sheets_not_read": {
+    one: "Completed, {n} sheet with members not read",
+    other: "Completed, {n} sheets with members not read",
+  },
   "status.all_refused": { one: "Completed, the only row was refused", other: "Completed, all {n} rows were refused" },
   "status.failed": "Failed",
   "status.cancelled": "Cancelled",

@@ -30,6 +30,9 @@ const followed = new Map();
 export const isFinal = (upload) => FINAL.has(upload.status);
 /** May another attempt at a failed upload succeed? */
 export const mayRetry = ({ status, error_code: code }) => status === "failed" && !HOPELESS.has(code);
+/** Was a dry run, after which a real run would change something? */
+export const mayRun = (upload) =>
+  upload.dry_run && upload.status === "completed" && refusedRows(upload) < upload.rows_total;
 export const refusedRows = (upload) => REFUSED.reduce((sum, name) => sum + upload.outcomes[name], 0);
 
 // Another person must find nothing of the last one's.

@@ -115,7 +115,7 @@ function Plot({ title, items, series, format, sum }) {
           }</g>`;
       })}
     </svg>
-    <${Table} head=${[t("chart.day"), ...series.map(({ label }) => label)]}
+    <${Table} of="${id}-title" head=${[t("chart.day"), ...series.map(({ label }) => label)]}
       rows=${items.filter((item) => sum(item)).map((item) => [item.label, ...series.map(({ name }) => format(item.values[name]))])} />
   </figure>`;
 }
@@ -145,10 +145,10 @@ function Empty({ title }) {
     <p class="hint">${t("chart.nothing")}</p></figure>`;
 }
 
-function Table({ head, rows }) {
-  const id = useId();
-  return html`<details class="as-table"><summary id=${id}>${t("chart.table")}</summary>
-    <div class="table" tabindex="0" role="region" aria-labelledby=${id}><table>
+/** The figures of a chart. `of` is the id of its title, which names the table's region too. */
+function Table({ of, head, rows }) {
+  return html`<details class="as-table"><summary>${t("chart.table")}</summary>
+    <div class="table" tabindex="0" role="region" aria-labelledby=${of}><table>
       <thead><tr>${head.map((name, index) => html`<th key=${index} scope="col" class=${index ? "n" : ""}>${name}</th>`)}</tr></thead>
       <tbody>${rows.map(
         ([label, ...figures]) => html`<tr key=${label}><th scope="row">${label}</th>${figures.map(

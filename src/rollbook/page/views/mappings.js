@@ -3,7 +3,7 @@ import { del, get, patch } from "../api.js";
 import { fieldName, fieldNames } from "../fields.js";
 import { html, useId, useSignal } from "../html.js";
 import { useLoaded } from "../loading.js";
-import { Failure, Go, Loading, Pager, Question } from "../parts.js";
+import { Failure, Go, keepFocus, Loading, Pager, Question } from "../parts.js";
 import { attempt } from "../said.js";
 import { t, when } from "../words.js";
 
@@ -88,7 +88,7 @@ function Mapping({ mapping, reload }) {
     await attempt(action);
     isBusy.value = false;
     reload();
-    requestAnimationFrame(() => document.activeElement === document.body && document.querySelector("main h1").focus());
+    keepFocus("main h1");
   };
   const address = `bulk-upload/mappings/${mapping.id}`;
   const forget = () => act(() => del(address));

@@ -4,7 +4,7 @@ import { fieldName } from "../fields.js";
 import { html, useEffect, useSignal } from "../html.js";
 import { freshness } from "../live.js";
 import { useLoaded } from "../loading.js";
-import { Badge, Bar, CancelButton, Failure, Go, Loading, OutcomeBar, OutcomeNumbers, Pace } from "../parts.js";
+import { Badge, Bar, CancelButton, Failure, Go, keepFocus, Loading, OutcomeBar, OutcomeNumbers, Pace } from "../parts.js";
 import { go } from "../router.js";
 import { attempt, show } from "../said.js";
 import {
@@ -12,6 +12,7 @@ import {
   isFinal,
   learn,
   mayRetry,
+  mayRun,
   moment,
   refusedRows,
   secondsLeft,
@@ -115,10 +116,7 @@ function Actions({ upload, reload }) {
     await attempt(action);
     isBusy.value = false;
     reload();
-    // The button may be gone with what it did; the focus goes to what has changed.
-    requestAnimationFrame(() => {
-      if (document.activeElement === document.body) document.querySelector("main h1").focus();
-    });
+    keepFocus("main h1");
   };
   const isOwn = upload.owner === user.value?.email;
   const run = async () => {
@@ -130,11 +128,10 @@ function Actions({ upload, reload }) {
   const retry = () => post(`bulk-upload/queue/retry/${upload.job_id}`);
   const button = (text, action, look = "") =>
     html`<button type="button" class=${look} disabled=${isBusy.value} onClick=${() => act(action)}>${t(text)}</button>`;
-  const isTried = upload.dry_run && upload.status === "completed";
   const hasFailed = upload.status === "failed";
   const mayFix = upload.fixable_rows > 0 && !upload.undone_at;
   return html`<div class="actions left">
-    ${isTried && button("action.run", run)}
+    ${mayRun(upload) && button("action.run", run)}
     ${upload.report_available && button("action.report", save("report"), upload.dry_run ? "quiet" : "")}
     ${mayFix && html`<${Go} class="button ${upload.dry_run ? "quiet" : ""}" path="uploads/${upload.job_id}/fix">${t("action.fix")}<//>`}
     ${upload.failed_rows_available && button("action.failed_rows", save("failed-rows"), "quiet")}

@@ -1,7 +1,7 @@
 // Sending files.
 import { download } from "../api.js";
 import { html, useRef, useSignal } from "../html.js";
-import { Badge, Bar, Go } from "../parts.js";
+import { Badge, Bar, Go, keepFocus, OutcomeBar } from "../parts.js";
 import { attempt } from "../said.js";
 import {
   choose,
@@ -12,13 +12,14 @@ import {
   options,
   remove,
   removeDone,
+  runForReal,
   sendAgain,
   sendAll,
   skipCheck,
   stop,
 } from "../sending.js";
-import { uploadSignal } from "../uploads.js";
-import { duration, size, t, when } from "../words.js";
+import { mayRun, OUTCOMES, uploadSignal } from "../uploads.js";
+import { duration, number, size, t, when } from "../words.js";
 import { Check } from "./check.js";
 
 export function Upload() {
@@ -30,7 +31,7 @@ export function Upload() {
         ${
           files.value.length > 0 &&
           html`
-          <ul class="files" aria-label=${t("upload.files")}>${files.value.map(
+          <ul class="files" tabindex="-1" aria-label=${t("upload.files")}>${files.value.map(
             (entry) => html`<${File}
             key=${entry.peek().key} entry=${entry} />`,
           )}</ul>
@@ -40,6 +41,14 @@ export function Upload() {
       <${Options} />
     </div>`;
 }
+
+/** Do what a button asks for that goes with it; the focus stays with the files. */
+const withFocus =
+  (act, ...given) =>
+  () => {
+    act(...given);
+    keepFocus(".files", ".drop button");
+  };
 
 /** What can be done with the files. Where something is doubtful, a dry run comes first. */
 function Actions() {
@@ -52,17 +61,17 @@ function Actions() {
     <div class="actions">
     ${
       entries.some(({ state }) => state === "taken") &&
-      html`<button type="button" class="quiet" onClick=${removeDone}>
+      html`<button type="button" class="quiet" onClick=${withFocus(removeDone)}>
       ${t("upload.clear")}</button>`
     }
     ${
       (chosen.length > 0 || isChecking || isSending.value) &&
       html`<button type="button" class=${isFirstTried ? "quiet" : ""} disabled=${isChecking || !chosen.length}
-        onClick=${() => sendAll()}>${isChecking ? t("upload.checking") : chosen.length ? send : t("upload.sending")}</button>`
+        onClick=${withFocus(sendAll)}>${isChecking ? t("upload.checking") : chosen.length ? send : t("upload.sending")}</button>`
     }
     ${
       isFirstTried &&
-      html`<button type="button" onClick=${() => sendAll({ dry_run: true })}>${t("upload.try_first")}</button>`
+      html`<button type="button" onClick=${withFocus(sendAll, { dry_run: true })}>${t("upload.try_first")}</button>`
     }
     </div>`;
 }
@@ -149,20 +158,20 @@ function File({ entry }) {
       <div class="file-foot">
         <span>${state === "waiting" ? t("file.check.waiting") : (transferInWords(entry.value) ?? t("file.check.reading"))}</span>
       <button type="button" class="text" aria-label=${t("file.check.skip.of", { file: file.name })}
-        onClick=${() => skipCheck(entry)}>${t("file.check.skip")}</button></div>`
+        onClick=${withFocus(skipCheck, entry)}>${t("file.check.skip")}</button></div>`
     }
     ${
       state === "chosen" &&
       html`<div class="file-foot"><span>${t("file.chosen")}</span>
       <button type="button" class="text" aria-label=${t("file.remove.of", { file: file.name })}
-        onClick=${() => remove(entry)}>${t("file.remove")}</button></div>
+        onClick=${withFocus(remove, entry)}>${t("file.remove")}</button></div>
       <${Check} entry=${entry} />`
     }
     ${
       state === "queued" &&
       html`<div class="file-foot"><span>${t("file.queued")}</span>
       <button type="button" class="text" aria-label=${t("file.stop.of", { file: file.name })}
-        onClick=${() => stop(entry)}>${t("file.stop")}</button></div>`
+        onClick=${withFocus(stop, entry)}>${t("file.stop")}</button></div>`
     }
     ${
       state === "sending" &&
@@ -170,9 +179,9 @@ function File({ entry }) {
       <div class="file-foot">
         <span>${transferInWords(entry.value) ?? t("file.checking")}</span>
       <button type="button" class="text" aria-label=${t("file.stop.of", { file: file.name })}
-        onClick=${() => stop(entry)}>${t("file.stop")}</button></div>`
+        onClick=${withFocus(stop, entry)}>${t("file.stop")}</button></div>`
     }
-    ${state === "taken" && html`<${Taken} jobId=${jobId} name=${file.name} />`}
+    ${state === "taken" && html`<${Taken} entry=${entry} jobId=${jobId} name=${file.name} />`}
     ${state === "refused" && html`<${Refused} entry=${entry} error=${error} />`}
   </li>`;
 }
@@ -187,8 +196,16 @@ function transferInWords({ file, transfer, isCut }) {
   return t("file.sending.left", { ...known, time: duration(Math.max(1, secondsLeft)) });
 }
 
-function Taken({ jobId, name }) {
+/** A file that is an upload now. After a dry run its outcome is beside the button that runs it for real. */
+function Taken({ entry, jobId, name }) {
+  const isBusy = useSignal(false);
   const upload = uploadSignal(jobId).value;
+  const run = async () => {
+    isBusy.value = true;
+    await attempt(() => runForReal(entry));
+    isBusy.value = false;
+    keepFocus(".files");
+  };
   return html`${
     upload?.status === "processing" &&
     html`<${Bar} value=${upload.progress}
@@ -200,8 +217,22 @@ function Taken({ jobId, name }) {
         : html`<span>
       ${t("file.taken")}</span>`
     }
-      <${Go} path="uploads/${jobId}">${t("file.open")}<span class="unseen"> ${name}</span><//></div>`;
+      <${Go} path="uploads/${jobId}">${t("file.open")}<span class="unseen"> ${name}</span><//></div>
+    ${
+      upload &&
+      mayRun(upload) &&
+      html`<${OutcomeBar} outcomes=${upload.outcomes} />
+      <div class="file-foot"><span>${inWords(upload.outcomes)}</span>
+        <button type="button" disabled=${isBusy.value} onClick=${run}>${t("action.run")}<span class="unseen">: ${name}</span></button>
+      </div>`
+    }`;
 }
+
+/** The outcomes that there are, each with its rows. */
+const inWords = (outcomes) =>
+  OUTCOMES.filter((outcome) => outcomes[outcome])
+    .map((outcome) => `${t(`outcome.${outcome}`)} ${number(outcomes[outcome])}`)
+    .join(" · ");
 
 /** What went wrong, and what to do: for a file that was sent before, see it or send it anyway. */
 function Refused({ entry, error }) {
@@ -214,14 +245,14 @@ function Refused({ entry, error }) {
       ${
         isRepeat &&
         html`<${Go} class="button" path="uploads/${error.more.job_id}">${t("file.repeat.open")}<//>
-        <button type="button" class="quiet" onClick=${() => sendAgain(entry, { allow_duplicate: true })}>
+        <button type="button" class="quiet" onClick=${withFocus(sendAgain, entry, { allow_duplicate: true })}>
           ${t("file.repeat.send")}</button>`
       }
       ${
         (error.isPassing || error.code === "stopped") &&
-        html`<button type="button" onClick=${() => sendAgain(entry)}>
+        html`<button type="button" onClick=${withFocus(sendAgain, entry)}>
         ${t("again")}</button>`
       }
-      <button type="button" class="text" onClick=${() => remove(entry)}>${t("file.remove")}</button>
+      <button type="button" class="text" onClick=${withFocus(remove, entry)}>${t("file.remove")}</button>
     </div></div>`;
 }
