@@ -8,14 +8,15 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /source
 # What others wrote changes seldom: it has a layer of its own, and nothing in it that isn't in the lock file.
 COPY requirements/run.txt requirements/build.txt requirements/
-RUN python -m venv /opt/rollbook \
-    && /opt/rollbook/bin/pip install --require-hashes --only-binary :all: --requirement requirements/run.txt \
-    && python -m venv /opt/build \
-    && /opt/build/bin/pip install --require-hashes --only-binary :all: --requirement requirements/build.txt
+RUN python -m venv /opt/build \
+    && /opt/build/bin/pip install --require-hashes --only-binary :all: --requirement requirements/build.txt \
+    && python -m venv --without-pip /opt/rollbook \
+    && /opt/build/bin/pip --python /opt/rollbook/bin/python install \
+        --require-hashes --only-binary :all: --requirement requirements/run.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY src src
 RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
-    && /opt/rollbook/bin/pip install --no-deps --no-index /wheels/*.whl
+    && /opt/build/bin/pip --python /opt/rollbook/bin/python install --no-deps --no-index /wheels/*.whl
 
 FROM ${PYTHON}
 # `make image` gives these.

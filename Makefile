@@ -126,8 +126,8 @@ lock: setup ## Lock the newest dependencies that fit pyproject.toml
 dist: setup ## What is published, in dist/: built, checked, and tried with pip only (PYTHONS="python3.12")
 	@$(BIN)/python scripts/dist.py $(PYTHONS)
 
-image: setup ## The image, tried read-only as uid 10001, by docker, podman or buildah (TOOL=podman)
-	@$(BIN)/python scripts/image.py $(TOOL)
+image: setup ## The image, tried read-only as uid 10001, by docker, podman or buildah (TOOL=podman BASE=python:3.12-slim)
+	@$(BIN)/python scripts/image.py $(if $(TOOL),--tool $(TOOL)) $(if $(BASE),--base $(BASE))
 
 docs: setup ## The documentation's site, in site/; broken links are refused
 	@$(BIN)/python scripts/docs_pages.py

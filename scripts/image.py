@@ -1,12 +1,14 @@
 """Builds the image, tries it as it is deployed, and lists what is in it.
 
-``python scripts/image.py [TOOL]``: with docker, podman or buildah, whichever is here (or the one
-that is named). Migration, API, worker and a sample run from the image on a read-only root, without
-capabilities, as uid 10001. The list of what is in it goes to ``dist/`` (scripts/sbom.py).
+``python scripts/image.py [--tool TOOL] [--base IMAGE]``: with docker, podman or buildah, whichever
+is here (or the one that is named), on the Dockerfile's base or another image with Python.
+Migration, API, worker and a sample run from the image on a read-only root, without capabilities, as
+uid 10001. The list of what is in it goes to ``dist/`` (scripts/sbom.py).
 """
 
 from __future__ import annotations
 
+import argparse
 import datetime as dt
 import json
 import shutil
@@ -24,7 +26,8 @@ PATIENCE_S = 1800
 CLOSED = (
     "--rm", "--read-only", "--user", "10001:10001", "--cap-drop", "ALL",
     "--security-opt", "no-new-privileges", "--network", "none", "--tmpfs", "/tmp",  # noqa: S108
-    "--tmpfs", "/var/lib/rollbook:uid=10001,gid=10001,mode=0700",
+    # Of no name, so it goes with the container; its owner is the image's folder's.
+    "--volume", "/var/lib/rollbook",
 )  # fmt: skip
 #: Rows of the sample.
 ROWS = 200
@@ -54,12 +57,16 @@ wait $pid
 
 def main() -> None:
     """Build, try and list."""
-    tool = _tool(sys.argv[1:])
+    parser = argparse.ArgumentParser(description="Builds the image and tries it.")
+    parser.add_argument("--tool", choices=TOOLS, help="the program that builds")
+    parser.add_argument("--base", help="an image with Python 3.11 or newer as `python`")
+    wanted = parser.parse_args()
+    tool = _tool(wanted.tool)
     version = _version()
     name = f"rollbook:{version}"
     began = time.perf_counter()
     command = "bud" if tool.endswith("buildah") else "build"
-    _run(tool, command, *_options(tool, version), "--tag", name, ".")
+    _run(tool, command, *_options(tool, version, wanted.base), "--tag", name, ".")
     print(f"built {name} with {Path(tool).name} in {time.perf_counter() - began:.0f} s")
     _list_parts()
     if tool.endswith("buildah"):
@@ -73,14 +80,14 @@ def main() -> None:
     print(_run(tool, "run", *CLOSED, "--entrypoint", "sh", name, "-c", TRIAL).strip())
 
 
-def _tool(wanted: list[str]) -> str:
+def _tool(wanted: str | None) -> str:
     """The path of a tool that works.
 
     Raises:
         SystemExit: there is none.
     """
     tried = []
-    for name in wanted or TOOLS:
+    for name in [wanted] if wanted else TOOLS:
         path = shutil.which(name)
         if path is None:
             tried.append(f"{name} isn't installed")
@@ -100,8 +107,8 @@ def _tool(wanted: list[str]) -> str:
     )
 
 
-def _options(tool: str, version: str) -> list[str]:
-    """The labels' values; and a format in which the image's health check isn't lost."""
+def _options(tool: str, version: str, base: str | None) -> list[str]:
+    """The base, where one is named, the labels' values, and a format that has the health check."""
     revision = _run("git", "rev-parse", "HEAD").strip()
     created = dt.datetime.fromisoformat(_run("git", "show", "-s", "--format=%cI", "HEAD").strip())
     arguments = {
@@ -109,6 +116,8 @@ def _options(tool: str, version: str) -> list[str]:
         "REVISION": revision,
         "CREATED": created.astimezone(dt.UTC).isoformat(timespec="seconds"),
     }
+    if base:
+        arguments["PYTHON"] = base
     options = [f"--build-arg={name}={value}" for name, value in arguments.items()]
     return options if tool.endswith("docker") else ["--format=docker", *options]
 

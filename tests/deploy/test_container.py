@@ -46,7 +46,8 @@ def test_the_image_runs_as_nobody_special_and_holds_only_what_is_locked() -> Non
     last = DOCKERFILE.rsplit("\nFROM ", 1)[1]
     assert re.search(r"^USER (\d+):\d+$", last, re.MULTILINE)
     assert "HEALTHCHECK" in last
-    installs = re.findall(r"pip install ([^&\n]+)", DOCKERFILE)
+    steps = DOCKERFILE.replace("\\\n", " ")
+    installs = re.findall(r"pip (?:--python \S+ +)?install ([^&\n]+)", steps)
     assert len(installs) == 3
     for arguments in installs:
         assert "--require-hashes" in arguments or "--no-index" in arguments

@@ -24,7 +24,7 @@ exit {code}
 """
 
 
-def made(folder: Path, *, code: int = 0) -> subprocess.CompletedProcess[str]:
+def made(folder: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
     """Run the script with a stand-in podman as the only tool, and without the list of packages."""
     (folder / "podman").write_text(STAND_IN.format(calls=folder / "calls", code=code))
     (folder / "podman").chmod(0o755)
@@ -35,7 +35,7 @@ def made(folder: Path, *, code: int = 0) -> subprocess.CompletedProcess[str]:
         (folder / name).symlink_to(found)
     without_list = "import image; image._list_parts = lambda: None; image.main()"
     return subprocess.run(
-        [sys.executable, "-c", without_list],
+        [sys.executable, "-c", without_list, *arguments],
         env={"PATH": str(folder), "PYTHONPATH": str(ROOT / "scripts"), "HOME": os.environ["HOME"]},
         capture_output=True,
         text=True,
@@ -58,6 +58,15 @@ def test_the_image_is_labelled_keeps_its_health_check_and_is_tried_closed(tmp_pa
     for run in (version, trial):
         assert "--read-only --user 10001:10001 --cap-drop ALL" in run
         assert "--network none" in run
+        # podman takes no owner of a tmpfs: a volume has that of the image's folder.
+        assert "--volume /var/lib/rollbook" in run
+        assert "uid=" not in run
+
+
+def test_the_image_is_built_on_the_base_that_is_named(tmp_path: Path) -> None:
+    done = made(tmp_path, "--tool", "podman", "--base", "example.org/python:3.12")
+    assert done.returncode == 0, done.stderr
+    assert "--build-arg=PYTHON=example.org/python:3.12" in (tmp_path / "calls").read_text()
 
 
 def test_without_a_program_that_works_nothing_is_built_and_each_reason_is_said(

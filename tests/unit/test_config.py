@@ -354,3 +354,20 @@ def test_a_name_that_is_no_setting_is_found_with_the_nearest(
     assert unknown["ROLLBOOK_CONCURENCY"] == "ROLLBOOK_CONCURRENCY"
     assert "ROLLBOOK_SECRET_KEY_FILE" not in unknown
     assert "ROLLBOOK_PORT_FILE" in unknown
+
+
+def test_a_settings_file_that_is_no_text_is_refused_with_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"ROLLBOOK_PORT=8001 # caf\xe9\n")
+    with pytest.raises(ConfigurationError, match=r"\.env of this folder .*no UTF-8 text"):
+        config.load()
+
+
+def test_a_folder_that_may_not_be_read_is_refused_with_a_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def denied(_: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_file", denied)
+    with pytest.raises(ConfigurationError, match=r"\.env of this folder .*Permission denied"):
+        config.load()

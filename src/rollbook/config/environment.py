@@ -32,14 +32,21 @@ def load(*, env_file: bool = True) -> Settings:
     ``.env`` is not read under ``environment_for``, where a setting that is left out is unset.
 
     Raises:
-        ConfigurationError: a value doesn't fit; the message names each setting and why. Or the
-            fields file has a mistake; the message names its line.
+        ConfigurationError: a value doesn't fit; the message names each setting and why. Or
+            ``.env`` can't be read. Or the fields file has a mistake; the message names its line.
     """
     try:
         settings = Settings() if env_file else Settings(_env_file=None)
     except ValidationError as error:
         lines = [f"  {_environment_name(e['loc'])}: {e['msg']}" for e in error.errors()]
         raise ConfigurationError("These settings can't be used:\n" + "\n".join(lines)) from None
+    except (OSError, UnicodeDecodeError) as error:
+        # The folder of another user too: `sudo -u rollbook rollbook ...` from /root, for example.
+        why = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+        raise ConfigurationError(
+            f"The settings in the file .env of this folder can't be read ({why}). Start Rollbook "
+            "in a folder that its user may read, or correct the file."
+        ) from None
     if settings.fields_file is not None:
         fields.install(fields_file.read(settings.fields_file))
     return settings
