@@ -64,6 +64,7 @@ class Sheet(NamedTuple):
     #: The range of its filter, such as ``$A$1:$C$9``; None without one.
     filtered: str | None
     chart: BarChart | None = None
+    is_hidden: bool = False
 
 
 def look_styles() -> Mapping[Look, int]:
@@ -223,12 +224,13 @@ def _core_properties(title: str, created: dt.datetime) -> str:
 
 def _workbook(sheets: Sequence[Sheet]) -> str:
     listed = "".join(
-        f'<sheet name={quoteattr(sheet.name)} sheetId="{number}" r:id="rId{number}"/>'
+        f'<sheet name={quoteattr(sheet.name)} sheetId="{number}" r:id="rId{number}"'
+        + (' state="hidden"/>' if sheet.is_hidden else "/>")
         for number, sheet in enumerate(sheets, start=1)
     )
     names = "".join(
         f'<definedName name="_xlnm._FilterDatabase" localSheetId="{index}" hidden="1">'
-        f"{escape(_quoted(sheet.name))}!{sheet.filtered}</definedName>"
+        f"{escape(quoted(sheet.name))}!{sheet.filtered}</definedName>"
         for index, sheet in enumerate(sheets)
         if sheet.filtered
     )
@@ -276,7 +278,7 @@ def _drawing(chart: BarChart) -> str:
 def _bar_chart(sheet_name: str, chart: BarChart) -> str:
     def cells(letters: str) -> str:
         place = f"${letters}${chart.first_row}:${letters}${chart.last_row}"
-        return f"<c:f>{escape(_quoted(sheet_name))}!{place}</c:f>"
+        return f"<c:f>{escape(quoted(sheet_name))}!{place}</c:f>"
 
     def points(values: Iterable[object]) -> str:
         listed = "".join(
@@ -317,6 +319,6 @@ def _counted(tag: str, children: Sequence[str]) -> str:
     return f'<{tag} count="{len(children)}">{"".join(children)}</{tag}>'
 
 
-def _quoted(sheet_name: str) -> str:
+def quoted(sheet_name: str) -> str:
     """A sheet's name as a reference has it."""
     return "'" + sheet_name.replace("'", "''") + "'"

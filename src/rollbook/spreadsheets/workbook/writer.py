@@ -7,14 +7,27 @@ finished; until then its rows wait, deflated, in ``table``.
 from __future__ import annotations
 
 import re
-from itertools import chain
+from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Final, NamedTuple, Self, TypeAlias
+from xml.sax.saxutils import escape, quoteattr
 
 from rollbook.spreadsheets.workbook import parts
 from rollbook.spreadsheets.workbook.cell_text import legal
 from rollbook.spreadsheets.workbook.parts import HEAD, RELATIONS, SHEET_NAMESPACE, BarChart, Look
-from rollbook.spreadsheets.workbook.table import GrowingTable, Making, SheetRows, TableGroup
-from rollbook.spreadsheets.workbook.worksheet import NARROWEST, CellValue, cell_xml, letters_of
+from rollbook.spreadsheets.workbook.table import (
+    MOST_ROWS,
+    GrowingTable,
+    Making,
+    SheetRows,
+    TableGroup,
+)
+from rollbook.spreadsheets.workbook.worksheet import (
+    NARROWEST,
+    CellValue,
+    Kind,
+    cell_xml,
+    letters_of,
+)
 from rollbook.spreadsheets.workbook.zip_stream import ZipStream, deflated
 
 if TYPE_CHECKING:
@@ -46,6 +59,26 @@ class _Cells(NamedTuple):
 
     rows: Sequence[Sequence[AnyCell]]
     chart: BarChart | None
+    is_hidden: bool = False
+
+
+class FormColumn(NamedTuple):
+    """A column of a form: an empty table that a person fills in."""
+
+    title: str
+    #: The format of its cells. As TEXT, an ID number keeps its zeros.
+    kind: Kind = Kind.TEXT
+    #: Offered in a drop-down list. Another value is accepted after a question.
+    choices: Sequence[str] = ()
+
+
+class _Form(NamedTuple):
+    """A form that isn't in the archive yet."""
+
+    columns: Sequence[FormColumn]
+    #: The ranges of the choices by the place of their column, and what a person is asked.
+    ranges: Mapping[int, str]
+    question: str
 
 
 class WorkbookWriter:
@@ -66,7 +99,7 @@ class WorkbookWriter:
         self._row_styles = parts.row_styles(fills)
         #: The sheets that are in the archive, and everything that is to be in it, in their order.
         self._sheets: list[parts.Sheet] = []
-        self._contents: list[tuple[str, _Cells | GrowingTable]] = []
+        self._contents: list[tuple[str, _Cells | _Form | GrowingTable]] = []
 
     def __enter__(self) -> Self:
         self._partial = self._path.with_name(f"{self._path.name}.partial")
@@ -120,6 +153,54 @@ class WorkbookWriter:
         entry = (name, _Cells(rows, chart))
         self._contents.insert(0 if first else len(self._contents), entry)
 
+    def add_form(
+        self, name: str, columns: Sequence[FormColumn], *, lists: str, question: str
+    ) -> None:
+        """Add an empty table to be filled in, with formats and drop-down lists.
+
+        ``lists`` is the name of a hidden sheet, added after it, that holds the choices of each
+        column. ``question`` is asked where a person writes something else; spreadsheet programs
+        add the answers.
+        """
+        chosen = {index: column for index, column in enumerate(columns) if column.choices}
+        ranges = {
+            index: f"{parts.quoted(lists)}!${letters_of(place)}$2"
+            f":${letters_of(place)}${len(column.choices) + 1}"
+            for place, (index, column) in enumerate(chosen.items())
+        }
+        self._contents.append((name, _Form(columns, ranges, question)))
+        if chosen:
+            titles = [Cell(column.title, Look.HEADER) for column in chosen.values()]
+            rows = zip_longest(*(column.choices for column in chosen.values()))
+            self._contents.append((lists, _Cells([titles, *rows], None, is_hidden=True)))
+
+    def _add_form(self, name: str, form: _Form) -> None:
+        widths = [max(NARROWEST, len(column.title) + 4) for column in form.columns]
+        styles = [self._row_styles[None][column.kind] for column in form.columns]
+        lists = "".join(
+            '<dataValidation type="list" errorStyle="warning" allowBlank="1" showErrorMessage="1"'
+            f" error={quoteattr(legal(form.question))}"
+            f' sqref="{letters_of(index)}2:{letters_of(index)}{MOST_ROWS + 1}">'
+            f"<formula1>{escape(place)}</formula1></dataValidation>"
+            for index, place in form.ranges.items()
+        )
+        xml = (
+            self._sheet_start(widths, frozen=True, styles=styles)
+            + f'<row r="1">{self._header([column.title for column in form.columns])}</row>'
+            + "</sheetData>"
+            + (f"<dataValidations>{lists}</dataValidations>" if lists else "")
+            + _PAGE_SETUP
+            + "</worksheet>"
+        )
+        self._zip.add_small(self._next_part(), xml.encode())
+        self._sheets.append(parts.Sheet(self._unique_name(name), None))
+
+    def _header(self, titles: Sequence[str]) -> str:
+        return "".join(
+            cell_xml(f"{letters_of(index)}1", self._looks[Look.HEADER], title)
+            for index, title in enumerate(titles)
+        )
+
     def _add_cells(self, name: str, cells: _Cells) -> None:
         body = []
         for number, row in enumerate(cells.rows, start=1):
@@ -137,14 +218,13 @@ class WorkbookWriter:
             + "</worksheet>"
         )
         self._zip.add_small(self._next_part(), xml.encode())
-        self._sheets.append(parts.Sheet(self._unique_name(name), None, cells.chart))
+        self._sheets.append(
+            parts.Sheet(self._unique_name(name), None, cells.chart, cells.is_hidden)
+        )
 
     def _add_sheet(self, name: str, table: GrowingTable, rows: SheetRows) -> None:
         width = len(table.titles)
-        header = "".join(
-            cell_xml(f"{letters_of(index)}1", self._looks[Look.HEADER], title)
-            for index, title in enumerate(table.titles)
-        )
+        header = self._header(table.titles)
         start = self._sheet_start(table.widths, frozen=True) + f'<row r="1">{header}</row>'
         end, filtered = "</sheetData>", None
         if width and rows.height:
@@ -165,12 +245,15 @@ class WorkbookWriter:
         )
         self._sheets.append(parts.Sheet(self._unique_name(name), filtered))
 
-    def _sheet_start(self, widths: Sequence[float], *, frozen: bool) -> str:
+    def _sheet_start(
+        self, widths: Sequence[float], *, frozen: bool, styles: Sequence[int] = ()
+    ) -> str:
         selected = "" if self._sheets else ' tabSelected="1"'
         pane = '<pane ySplit="1" topLeftCell="A2" activePane="bottomLeft" state="frozen"/>'
         columns = "".join(
-            f'<col min="{number}" max="{number}" width="{width:g}" customWidth="1"/>'
-            for number, width in enumerate(widths, start=1)
+            f'<col min="{number}" max="{number}" width="{width:g}" customWidth="1"'
+            + (f' style="{style}"/>' if style is not None else "/>")
+            for number, (width, style) in enumerate(zip_longest(widths, styles), start=1)
         )
         return (
             f'{HEAD}<worksheet xmlns="{SHEET_NAMESPACE}" xmlns:r="{RELATIONS}">'
@@ -200,6 +283,8 @@ class WorkbookWriter:
         for name, content in self._contents:
             if isinstance(content, _Cells):
                 self._add_cells(name, content)
+            elif isinstance(content, _Form):
+                self._add_form(name, content)
             else:
                 for rows in content.sheets:
                     self._add_sheet(name, content, rows)

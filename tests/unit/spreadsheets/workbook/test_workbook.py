@@ -22,7 +22,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rollbook.spreadsheets.workbook import BarChart, Cell, Look, WorkbookWriter, table, writer
+from rollbook.spreadsheets.workbook import (
+    BarChart,
+    Cell,
+    FormColumn,
+    Kind,
+    Look,
+    WorkbookWriter,
+    table,
+    writer,
+)
 from rollbook.spreadsheets.workbook.parts import HEADER_FILL
 from rollbook.spreadsheets.workbook.zip_stream import ZipStream
 
@@ -586,6 +595,40 @@ def test_a_sheet_of_cells_is_wide_enough_for_its_sentences_but_its_title_runs_ov
     sheet = opened(write_cells(tmp_path / "a.xlsx", rows))
     assert [sheet.column_dimensions[letter].width for letter in "ABC"] == [18, 80, 8]
     assert sheet.freeze_panes is None
+
+
+def test_a_form_has_formats_and_lists_of_choices(tmp_path: Path) -> None:
+    places = [f"Place {number}" for number in range(300)]  # more than fit into a list by itself
+    columns = [
+        FormColumn("ID & number"),
+        FormColumn("Kind", choices=["<a>", "b, c"]),
+        FormColumn("Joined", Kind.DATE),
+        FormColumn("Place", choices=places),
+        FormColumn("Amount", Kind.REAL),
+    ]
+    path = tmp_path / "form.xlsx"
+    with workbook(path) as book:
+        book.add_form("Form", columns, lists="It's lists", question='Keep "it" & go on?')
+        book.add_cells("Notes", [["One"]])
+    read = openpyxl.load_workbook(path)
+    assert [(sheet.title, sheet.sheet_state) for sheet in read] == [
+        ("Form", "visible"),
+        ("It's lists", "hidden"),
+        ("Notes", "visible"),
+    ]
+    form = read["Form"]
+    assert rows_of(form) == [[column.title for column in columns]]
+    assert form.freeze_panes == "A2"
+    formats = [form.column_dimensions[letters].number_format for letters in "ABCDE"]
+    assert formats == ["@", "@", "yyyy\\-mm\\-dd", "@", "0.00"]
+    for letters, rule in zip("BD", form.data_validations.dataValidation, strict=True):
+        assert (rule.type, rule.errorStyle, rule.error) == ("list", "warning", 'Keep "it" & go on?')
+        assert str(rule.sqref) == f"{letters}2:{letters}1048576"
+    [kinds, names] = [rule.formula1 for rule in form.data_validations.dataValidation]
+    assert (kinds, names) == ("'It''s lists'!$A$2:$A$3", "'It''s lists'!$B$2:$B$301")
+    assert [row[:2] for row in rows_of(read["It's lists"])[:4]] == [
+        ["Kind", "Place"], ["<a>", "Place 0"], ["b, c", "Place 1"], [None, "Place 2"],
+    ]  # fmt: skip
 
 
 def test_each_look_is_seen(tmp_path: Path) -> None:
