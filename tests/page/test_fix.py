@@ -206,6 +206,27 @@ def test_edits_outlive_a_reload_and_a_block_is_copied_and_pasted(
     expect(page.get_by_text("Nothing is changed yet.")).to_be_visible()
 
 
+def test_cells_far_away_are_changed_too_and_what_is_beyond_the_table_is_said(
+    open_page: OpenPage, site: Site
+) -> None:
+    rows = [{**row, "Surname": ""} for row in fresh(130)]  # more than are loaded at first
+    job_id = uploaded(site, rows, "far away.csv")
+    page = open_page(GAUTENG, view=f"#/uploads/{job_id}/fix")
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    grid = page.get_by_role("grid")
+    column = grid.locator("[role=columnheader]", has_text="Surname").get_attribute("data-head")
+    grid.locator(f"[data-at='0 {column}']").click()
+    typed(page, "Control+Shift+ArrowDown")
+    page.evaluate("navigator.clipboard.writeText('Mokoena')")
+    typed(page, "Control+v")
+    expect(page.get_by_role("button", name="Send 130 fixed rows")).to_be_enabled()
+    page.evaluate("navigator.clipboard.writeText('Nkosi\\nBotha\\nNaidoo')")
+    grid.locator(f"[data-at='129 {column}']").click()
+    typed(page, "Control+v")
+    expect(page.locator(".note")).to_contain_text("2 cells were not changed")
+    expect(grid.locator(f"[data-at='129 {column}']")).to_have_text("Nkosi")
+
+
 def test_another_office_s_reader_sees_masked_numbers(signed_in: SignedIn, site: Site) -> None:
     rows = five_wrong()[:1]
     job_id = uploaded(site, rows, "masked.csv")
@@ -239,7 +260,11 @@ def test_what_was_fixed_in_a_dry_run_is_offered_for_the_real_run(
     typed(page, *"Nkosi", "Enter")
     page.get_by_role("button", name="Send 1 fixed row").click()
     expect(state(page)).to_have_text("Completed")
-    page.get_by_role("link", name="It fixes rows of an earlier upload.").click()
+    # Another file of that name and size isn't its real run.
+    other = uploaded(site, [{**fresh(1)[0], "Surname": ""}, *fresh(1)], "tried.csv")
+    page.goto(f"{site.url}/#/uploads/{other}/fix")
+    expect(page.get_by_text("Nothing is changed yet.")).to_be_visible()
+    page.goto(f"{site.url}/#/uploads/{job_id}")
     page.get_by_role("button", name="Run it for real").click()
     expect(page.get_by_text("This was a dry run")).to_have_count(0)
     page.get_by_role("link", name="Fix here").click()

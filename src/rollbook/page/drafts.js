@@ -7,8 +7,10 @@ const KEPT_AS = "rollbook.fixes";
 
 const key = (id) => `${KEPT_AS}.${user.peek()?.id}.${id}`;
 
-/** Of a file that was tried in a dry run: what was fixed there counts for its real run too. */
-const ofFile = ({ file_name: name, file_bytes: bytes }) => `file ${bytes} ${name}`;
+/** Of a dry run: what was fixed and sent there counts for its real run too. */
+const ofDryRun = (id) => `dry run ${id}`;
+/** Of a real run: the dry run that it came from. */
+const origin = (id) => key(`origin of ${id}`);
 
 /** What is kept of an upload: {rows: {number: {header: value}}, values: [{column, value, becomes, remember, rows}]}. */
 function kept(id) {
@@ -17,6 +19,15 @@ function kept(id) {
     return found?.rows && found?.values ? found : { rows: {}, values: [] };
   } catch {
     return { rows: {}, values: [] };
+  }
+}
+
+/** Remember that an upload is the real run of a dry run. */
+export function isRunOf(id, dryRun) {
+  try {
+    sessionStorage.setItem(origin(id), dryRun);
+  } catch {
+    // Without room, what was fixed in the dry run is not offered again; it is in that run's report.
   }
 }
 
@@ -80,20 +91,20 @@ export function draftsOf(id) {
     keepValue: (value) => change({ ...all.peek(), values: without(all.peek().values, value) }),
     undo: () => step(before, after),
     redo: () => step(after, before),
-    /** Keep what is sent of a dry run for the real run of the same file. */
-    keepFor(upload, sent) {
+    /** Keep what is sent of this dry run for its real run. */
+    keepForRun(sent) {
       try {
-        sessionStorage.setItem(key(ofFile(upload)), JSON.stringify(sent));
+        sessionStorage.setItem(key(ofDryRun(id)), JSON.stringify(sent));
       } catch {
         isKept.value = false;
       }
     },
-    /** Take what was fixed in a dry run of the same file; gives whether there was any. */
-    takeFrom(upload) {
-      const name = ofFile(upload);
-      const found = kept(name);
-      if (upload.dry_run || isAny(all.peek()) || !isAny(found)) return false;
-      sessionStorage.removeItem(key(name));
+    /** Take what was fixed in the dry run that this is the real run of; gives whether there was any. */
+    takeFromDryRun() {
+      const dryRun = sessionStorage.getItem(origin(id));
+      const found = kept(ofDryRun(dryRun));
+      if (!dryRun || isAny(all.peek()) || !isAny(found)) return false;
+      sessionStorage.removeItem(key(ofDryRun(dryRun)));
       write(found);
       return true;
     },

@@ -6,6 +6,8 @@ import { t } from "./words.js";
 const ROW_HEIGHT = 40;
 /** Rows beyond the edge of what is seen. */
 const MARGIN = 8;
+/** Rows that one paste or deletion may change: they are loaded for it, if they aren't in the browser yet. */
+const MOST_ROWS = 2000;
 /** How the clipboard of spreadsheet programs has a block of cells. */
 const BREAKS = /\r\n|\n|\r/;
 
@@ -37,10 +39,11 @@ const quoted = (text) => (/[\t\r\n"]/.test(text) ? `"${text.replaceAll('"', '""'
 
 /**
  * `columns`: the headers. `total`: how many rows. `cell(row, column)`: {text, mark, isEdited, label} or null while it
- * is loaded. `head(row)`: {number, words, look}. `need(first, end)`: these rows are in sight. `onEdit`: gets
- * [{row, column, value}] by place. `onActive(row, column)`. `next(row, column, step)`: the place of the next cell to fix.
+ * is loaded. `head(row)`: {number, words, look}. `need(first, end)`: loads these rows, and gives a promise. `onEdit`: gets
+ * [{row, column, value}] by place. `onLost(cells, rows)`: so many cells were not changed, since they are in no row of the
+ * table, or beyond the `rows` that are changed at once. `onActive(row, column)`. `next(row, column, step)`: the place of the next cell to fix.
  */
-export function Grid({ columns, total, cell, head, need, onEdit, onUndo, onRedo, onActive, next, label, hint }) {
+export function Grid({ columns, total, cell, head, need, onEdit, onLost, onUndo, onRedo, onActive, next, label, hint }) {
   const id = useId();
   const box = useRef(null);
   const input = useRef(null);
@@ -56,7 +59,9 @@ export function Grid({ columns, total, cell, head, need, onEdit, onUndo, onRedo,
   const inSight = Math.ceil(height.value / ROW_HEIGHT);
   const begin = Math.max(0, first.value - MARGIN);
   const end = Math.min(total, first.value + inSight + MARGIN);
-  useEffect(() => need(begin, end), [begin, end, total]);
+  useEffect(() => {
+    need(begin, end);
+  }, [begin, end, total]);
   useEffect(() => onActive(row, column), [row, column, total]);
   useEffect(() => {
     const watching = new ResizeObserver(([entry]) => {
@@ -123,12 +128,25 @@ export function Grid({ columns, total, cell, head, need, onEdit, onUndo, onRedo,
     return [Math.min(r, row), Math.max(r, row), Math.min(c, column), Math.max(c, column)];
   }
 
-  function cells() {
+  /** Give all selected cells a value. */
+  function fill(value) {
     const [top, bottom, left, right] = block();
-    const found = [];
-    for (let r = top; r <= bottom; r++)
-      for (let c = left; c <= right; c++) if (isThere(r, c)) found.push({ row: r, column: c });
-    return found;
+    const last = Math.min(bottom, top + MOST_ROWS - 1);
+    const changes = [];
+    for (let r = top; r <= last; r++) for (let c = left; c <= right; c++) changes.push({ row: r, column: c, value });
+    change(changes, (bottom - last) * (right - left + 1));
+  }
+
+  /** Change cells; rows that aren't here yet are loaded first. What is not changed is said: those, and `lost` more. */
+  async function change(changes, lost = 0) {
+    const [top] = block();
+    const wanted = changes.filter((place) => place.row < Math.min(total, top + MOST_ROWS) && place.column < columns.length);
+    const missing = wanted.filter((place) => !isThere(place.row, place.column));
+    if (missing.length) await need(missing[0].row, missing.at(-1).row + 1);
+    const found = wanted.filter((place) => isThere(place.row, place.column));
+    if (found.length) onEdit(found);
+    const left = lost + changes.length - found.length;
+    if (left) onLost(left, MOST_ROWS);
   }
 
   function inEditing(event) {
@@ -176,7 +194,7 @@ export function Grid({ columns, total, cell, head, need, onEdit, onUndo, onRedo,
       move(Math.floor(place / columns.length), place % columns.length);
     } else if (key === "Escape") corner.value = null;
     else if ((key === "Enter" || key === "F2") && !isControl) start(cell(row, column)?.text ?? "");
-    else if (key === "Delete" || key === "Backspace") onEdit(cells().map((place) => ({ ...place, value: "" })));
+    else if (key === "Delete" || key === "Backspace") fill("");
     else if (isControl && key.toLowerCase() === "z") (isShift ? onRedo : onUndo)();
     else if (isControl && key.toLowerCase() === "y") onRedo();
     else if (isControl && key.toLowerCase() === "a") {
@@ -206,13 +224,11 @@ export function Grid({ columns, total, cell, head, need, onEdit, onUndo, onRedo,
     const pasted = blockOf(event.clipboardData.getData("text/plain"));
     const [top, bottom, left, right] = block();
     // One cell fills all that is selected.
-    const isOne = pasted.length === 1 && pasted[0].length === 1;
-    const changes = isOne
-      ? cells().map((place) => ({ ...place, value: pasted[0][0] }))
-      : pasted.flatMap((texts, r) => texts.map((value, c) => ({ row: top + r, column: left + c, value })));
-    const fitting = changes.filter((place) => place.row < total && place.column < columns.length && isThere(place.row, place.column));
-    onEdit(fitting);
-    if (isOne) return;
+    if (pasted.length === 1 && pasted[0].length === 1) {
+      fill(pasted[0][0]);
+      return;
+    }
+    change(pasted.flatMap((texts, r) => texts.map((value, c) => ({ row: top + r, column: left + c, value }))));
     active.value = [top, left];
     corner.value = [
       Math.max(bottom, Math.min(top + pasted.length, total) - 1),

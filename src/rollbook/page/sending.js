@@ -6,7 +6,7 @@ import { computed, effect, signal } from "./html.js";
 import { forget, keep, keptOf } from "./kept.js";
 import { discardFile, sendFile } from "./resumable.js";
 import { say } from "./said.js";
-import { follow, listChanged } from "./uploads.js";
+import { follow, listChanged, runForReal } from "./uploads.js";
 import { t } from "./words.js";
 
 /** What the API takes in, for the file chooser; the API itself decides. */
@@ -334,11 +334,11 @@ export function sendAgain(entry, changes = {}) {
 }
 
 /** Run a file for real after its dry run; its entry shows that upload from then on. */
-export async function runForReal(entry) {
-  const { jobId, options: given } = entry.peek();
-  const { data } = await post(`bulk-upload/run/${jobId}`, {});
-  follow(data.job_id, true);
-  change(entry, { jobId: data.job_id, options: { ...given, dry_run: false } });
+export async function runTried(entry) {
+  const { jobId: tried, options: given } = entry.peek();
+  const jobId = await runForReal(tried);
+  follow(jobId, true);
+  change(entry, { jobId, options: { ...given, dry_run: false } });
   say(t("dry_run.started"));
   listChanged.value += 1;
 }

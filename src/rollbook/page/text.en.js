@@ -405,6 +405,10 @@ export const TEXT = {
   "fix.filter.any": "All rows that need attention",
   "fix.grid": { one: "{n} row to fix", other: "{n} rows to fix" },
   "fix.keys": "Arrow keys move, typing replaces, Enter or F2 edits, Escape takes an edit back. Alt and ↓ goes to the next marked cell, Ctrl+Z undoes, and a block can be copied and pasted. Escape and then Tab leaves the table.",
+  "fix.not_changed": {
+    one: "{n} cell was not changed: it is beyond the table, or beyond the {rows} rows that are changed at once.",
+    other: "{n} cells were not changed: they are beyond the table, or beyond the {rows} rows that are changed at once.",
+  },
   "fix.none": "No row is left to fix.",
   "fix.state.refused": "refused",
   "fix.state.doubtful": "doubtful",

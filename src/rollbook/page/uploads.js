@@ -1,5 +1,6 @@
 // The uploads that the page knows, each a signal, fed by REST answers and by live messages.
-import { get, session } from "./api.js";
+import { get, post, session } from "./api.js";
+import { isRunOf } from "./drafts.js";
 import { effect, signal } from "./html.js";
 import { say } from "./said.js";
 import { t } from "./words.js";
@@ -30,9 +31,18 @@ const followed = new Map();
 export const isFinal = (upload) => FINAL.has(upload.status);
 /** May another attempt at a failed upload succeed? */
 export const mayRetry = ({ status, error_code: code }) => status === "failed" && !HOPELESS.has(code);
-/** Was a dry run, after which a real run would change something? */
+/** Run a dry run's file for real; gives the id of that upload. */
+export async function runForReal(id) {
+  const { data } = await post(`bulk-upload/run/${id}`, {});
+  isRunOf(data.job_id, id);
+  return data.job_id;
+}
+
+/** Was a dry run, after which a real run would change something, or has fixed rows to go on with? */
 export const mayRun = (upload) =>
-  upload.dry_run && upload.status === "completed" && refusedRows(upload) < upload.rows_total;
+  upload.dry_run &&
+  upload.status === "completed" &&
+  (refusedRows(upload) < upload.rows_total || upload.fixed > 0);
 export const refusedRows = (upload) => REFUSED.reduce((sum, name) => sum + upload.outcomes[name], 0);
 
 // Another person must find nothing of the last one's.

@@ -32,7 +32,7 @@ export function Fix({ id }) {
   // What was sent, erased or removed meanwhile can't be fixed any more.
   useEffect(() => {
     if (!data) return;
-    if (kept.current.takeFrom(data.upload)) show(t("fix.from_dry_run"));
+    if (kept.current.takeFromDryRun()) show(t("fix.from_dry_run"));
     dropMissing(path, kept.current);
   }, [data !== null]);
   const file = data?.upload.file_name ?? "";
@@ -78,7 +78,7 @@ function useRows(path, attention, drafts, version) {
   const changed = useSignal(0);
   const store = useRef(null);
   if (store.current?.key !== `${attention} ${version}`) {
-    store.current = { key: `${attention} ${version}`, rows: new Map(), last: new Map(), asking: new Set(), checks: new Map(), wanted: new Set(), timer: null };
+    store.current = { key: `${attention} ${version}`, rows: new Map(), last: new Map(), asking: new Map(), checks: new Map(), wanted: new Set(), timer: null };
   }
   const own = store.current;
   changed.value;
@@ -86,9 +86,13 @@ function useRows(path, attention, drafts, version) {
 
   const editsOf = (row) => editsIn(edits, row);
 
-  async function load(page) {
-    if (own.asking.has(page)) return;
-    own.asking.add(page);
+  /** Load a page, once for all who ask while it comes. */
+  function load(page) {
+    if (!own.asking.has(page)) own.asking.set(page, ask(page));
+    return own.asking.get(page);
+  }
+
+  async function ask(page) {
     // From the nearest page before that is known: the way along the index is short then. The first page begins after
     // row 1, which holds headers: with 0, all rows would be counted again.
     const before = [...own.last.keys()].filter((one) => one < page).sort((a, b) => b - a)[0];
@@ -110,10 +114,10 @@ function useRows(path, attention, drafts, version) {
   /** Have the server say what the row would be; soon, together with others. */
   function check(row) {
     own.wanted.add(row);
-    own.timer ??= setTimeout(ask, GATHER_MS);
+    own.timer ??= setTimeout(askChecks, GATHER_MS);
   }
 
-  async function ask() {
+  async function askChecks() {
     own.timer = null;
     const rows = [...own.wanted].slice(0, MOST_CHECKED);
     rows.forEach((row) => own.wanted.delete(row));
@@ -135,7 +139,7 @@ function useRows(path, attention, drafts, version) {
     }
     if (own !== store.current) return;
     changed.value += 1;
-    if (own.wanted.size) own.timer ??= setTimeout(ask, GATHER_MS);
+    if (own.wanted.size) own.timer ??= setTimeout(askChecks, GATHER_MS);
   }
 
   // Undoing, and replacing values, change rows that were not typed in.
@@ -156,8 +160,9 @@ function useRows(path, attention, drafts, version) {
 
   return {
     row: (index) => own.rows.get(index),
-    need(first, end) {
-      for (let page = Math.floor(first / PAGE); page * PAGE < end; page++) if (!own.rows.has(page * PAGE)) load(page);
+    /** Load rows, one page after the other: each begins where the one before has ended. */
+    async need(first, end) {
+      for (let page = Math.floor(first / PAGE); page * PAGE < end; page++) if (!own.rows.has(page * PAGE)) await load(page);
     },
     editsOf,
     checked: problemsOf,
@@ -268,7 +273,7 @@ function Workplace({ id, path, loaded, drafts, reload }) {
     const own = stays.flatMap((row) => Object.entries(rows.editsOf(row)).map(([column, value]) => ({ row: row.row_number, column, value })));
     try {
       const { message, data } = await post(path, body);
-      if (upload.dry_run) drafts.keepFor(upload, { rows: Object.fromEntries(single.map((row) => [row, edits.rows[row]])), values: edits.values });
+      if (upload.dry_run) drafts.keepForRun({ rows: Object.fromEntries(single.map((row) => [row, edits.rows[row]])), values: edits.values });
       drafts.drop(single.map(Number), edits.values);
       if (own.length) drafts.edit(own);
       show(message);
@@ -299,7 +304,8 @@ function Workplace({ id, path, loaded, drafts, reload }) {
       ${
         total
           ? html`<${Grid} key=${`${attention.value} ${version.value}`} columns=${columns} total=${total} cell=${cell} head=${head}
-            need=${rows.need} onEdit=${onEdit} onUndo=${drafts.undo} onRedo=${drafts.redo} next=${next}
+            need=${rows.need} onEdit=${onEdit} onLost=${(n, rows) => show(t("fix.not_changed", { n, rows }), "bad")}
+            onUndo=${drafts.undo} onRedo=${drafts.redo} next=${next}
             onActive=${(row, column) => {
               active.value = [row, column];
             }} label=${t("fix.grid", { n: total })} hint=${t("fix.keys")} />

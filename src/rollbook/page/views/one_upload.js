@@ -15,6 +15,7 @@ import {
   mayRun,
   moment,
   refusedRows,
+  runForReal,
   secondsLeft,
   unfollow,
   uploadSignal,
@@ -120,9 +121,9 @@ function Actions({ upload, reload }) {
   };
   const isOwn = upload.owner === user.value?.email;
   const run = async () => {
-    const { data } = await post(`bulk-upload/run/${upload.job_id}`, {});
+    const id = await runForReal(upload.job_id);
     show(t("dry_run.started"));
-    go(`uploads/${data.job_id}`);
+    go(`uploads/${id}`);
   };
   const save = (what) => () => download(`bulk-upload/${what}/${upload.job_id}`);
   const retry = () => post(`bulk-upload/queue/retry/${upload.job_id}`);

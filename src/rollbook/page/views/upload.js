@@ -12,7 +12,7 @@ import {
   options,
   remove,
   removeDone,
-  runForReal,
+  runTried,
   sendAgain,
   sendAll,
   skipCheck,
@@ -202,7 +202,7 @@ function Taken({ entry, jobId, name }) {
   const upload = uploadSignal(jobId).value;
   const run = async () => {
     isBusy.value = true;
-    await attempt(() => runForReal(entry));
+    await attempt(() => runTried(entry));
     isBusy.value = false;
     keepFocus(".files");
   };
