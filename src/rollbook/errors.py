@@ -155,6 +155,12 @@ class InvalidRequestError(
     """A field of the request is missing or wrong."""
 
 
+class AccountsAtFaultError(
+    InvalidRequestError, code="accounts_at_fault", title="Rows of the list are at fault"
+):
+    """Rows of a list of accounts can't be invited, and the administrator asked for all or none."""
+
+
 class ChecksumError(
     InvalidRequestError, code="checksum", status=460, title="The checksum doesn't match"
 ):
@@ -278,6 +284,18 @@ class TooManyRemovalsError(
     FileProblemError, code="too_many_removals", title="The list of members to remove is too long"
 ):
     """A list of members to remove has more rows than it may have."""
+
+
+class TooManyAccountsError(
+    FileProblemError, code="too_many_accounts", title="The list of accounts is too long"
+):
+    """A list of accounts to invite has more rows than it may have."""
+
+
+class ColumnRepeatedError(
+    FileProblemError, code="column_repeated", title="Two columns mean the same"
+):
+    """Two columns of a list of accounts have headers of one field."""
 
 
 class SourceGoneError(FileProblemError, code="source_gone", title="The stored file is gone"):

@@ -11,6 +11,8 @@ from typing import Any, Literal
 from tests.files import csv_file
 from tests.security.house import BASE
 
+#: A list of one account to invite.
+ACCOUNTS = b"E-mail,Role,Province,Municipality\nlisted@example.org,municipality_admin,GP,Midvaal\n"
 TUS = {"Tus-Resumable": "1.0.0"}
 #: ``anybody`` needs no token; ``operators`` are the national roles.
 Who = Literal["anybody", "signed_in", "operators"]
@@ -92,6 +94,15 @@ RULES: dict[tuple[str, str], Rule] = {
             "email": "new@example.org", "role": "municipality_admin", "province": "GP",
             "municipality": "Emfuleni",
         },
+    ),
+    ("GET", "/api/v1/users/template"): _for("signed_in"),
+    # 403: a municipality's administrator.
+    ("POST", "/api/v1/users/invitations/check"): _for(
+        "signed_in", 200, 403, files={"file": ("people.csv", ACCOUNTS)}
+    ),
+    # 422: another province's, and the second time.
+    ("POST", "/api/v1/users/invitations"): _for(
+        "signed_in", 201, 403, 422, files={"file": ("people.csv", ACCOUNTS)}
     ),
     ("PATCH", "/api/v1/users/{user_id}"): _for("signed_in", 404, json={"version": 1}),
     ("DELETE", "/api/v1/users/{user_id}"): _for("signed_in", 404),

@@ -43,7 +43,8 @@ BY_CONTENT = {
     f"{BASE}/process", f"{BASE}/check", f"{BASE}/monitor/process", "/api/v1/auth/password",
     "/api/v1/auth/second-factor", "/api/v1/auth/second-factor/confirm",
     "/api/v1/auth/second-factor/recovery-codes", "/api/v1/auth/second-factor/off",
-    "/api/v1/keys", "/api/v1/users", "/api/v1/members", "/api/v1/members/search",
+    "/api/v1/keys", "/api/v1/users", "/api/v1/users/invitations",
+    "/api/v1/users/invitations/check", "/api/v1/members", "/api/v1/members/search",
     "/api/v1/members/export", "/api/v1/members/removal", "/api/v1/webhooks",
     f"{BASE}/mend/{{job_id}}", f"{BASE}/facets/{{job_id}}",
 }  # fmt: skip

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 State = Literal["active", "invited", "closed"]
 
 _SQL = queries("people")
-_USERS = queries("users")
+USERS = queries("users")
 
 
 async def listed(
@@ -84,7 +84,7 @@ async def invite(
     if not is_address(email) or masked(email) != email:
         raise InvalidRequestError(f"{email!r} is not an e-mail address. No account was added.")
     _check_name(name)
-    place = place_of(role, _filled(role, place, by.scope))
+    place = place_of(role, filled(role, place, by.scope))
     _check_may(by, role, place)
     # Nobody knows this password.
     unknown = await passwords.hash_of(secrets.token_urlsafe(32))
@@ -98,12 +98,12 @@ async def invite(
         "password_hash": unknown,
     }
     async with pool.connection() as connection:
-        by = await _acting(connection, by)
+        by = await acting(connection, by)
         _check_may(by, role, place)
-        if await fetch_one(connection, _USERS["add"], parameters) is None:
+        if await fetch_one(connection, USERS["add"], parameters) is None:
             raise ConflictError(f"There is already an account for {email}. Nothing was changed.")
         link = await links.make(connection, settings, parameters["id"], kind="invitation", by=by)
-        await audit.record(connection, "user_add", who=by, about=_about(email, role, place))
+        await audit.record(connection, "user_add", who=by, about=about_of(email, role, place))
     return await _one(pool, by, parameters["id"]), link
 
 
@@ -135,7 +135,7 @@ async def change(
         new_role = role or user.role
         new_place = user.scope
         if not is_same:
-            new_place = place_of(new_role, _filled(new_role, place, user.scope))
+            new_place = place_of(new_role, filled(new_role, place, user.scope))
             _check_may(by, new_role, new_place)
         if (new_role, new_place) != (user.role, user.scope):
             if row["oidc_issuer"] is not None:
@@ -165,7 +165,7 @@ async def close(pool: Pool, by: User, user_id: UUID, *, version: int | None = No
         if row["disabled_at"] is not None:
             raise ConflictError("This account is closed already. Nothing was changed.")
         parameters = {"email": row["email"], "now": clock.now()}
-        await connection.execute(_USERS["disable"], parameters)
+        await connection.execute(USERS["disable"], parameters)
         await audit.record(connection, "user_disable", who=by, about=row["email"])
     return await _one(pool, by, user_id)
 
@@ -208,7 +208,7 @@ async def _changing(
     connection: Connection, by: User, user_id: UUID, version: int | None
 ) -> tuple[User, Row]:
     """The administrator as they are now, and the account, both locked."""
-    by = await _acting(connection, by)
+    by = await acting(connection, by)
     row = await fetch_one(connection, _SQL["in_reach"], {"id": user_id, **by.scope.parameters()})
     if row is None:
         raise NotFoundError("There is no such account. Check its id.")
@@ -226,7 +226,12 @@ async def _changing(
     return by, row
 
 
-async def _acting(connection: Connection, by: User) -> User:
+async def acting(connection: Connection, by: User) -> User:
+    """The administrator as they are now, locked until the transaction ends.
+
+    Raises:
+        NotAuthenticatedError: the account is closed.
+    """
     # One change after the other: two administrators who lock each other would wait for ever.
     await lock(connection, "accounts")
     row = await fetch_one(connection, _SQL["acting"], {"id": by.id})
@@ -243,8 +248,8 @@ async def _set_role(connection: Connection, by: User, user: User, role: Role, pl
         "municipality": place.municipality,
         "now": clock.now(),
     }
-    await connection.execute(_USERS["set_role"], parameters)
-    await audit.record(connection, "user_role", who=by, about=_about(user.email, role, place))
+    await connection.execute(USERS["set_role"], parameters)
+    await audit.record(connection, "user_role", who=by, about=about_of(user.email, role, place))
 
 
 async def _one(pool: Pool, by: User, user_id: UUID) -> Row:
@@ -254,8 +259,8 @@ async def _one(pool: Pool, by: User, user_id: UUID) -> Row:
     return rows[0]
 
 
-def _filled(role: Role, place: Scope, default: Scope) -> Scope:
-    """A place with what isn't said of it, where the role has such a part."""
+def filled(role: Role, place: Scope, default: Scope) -> Scope:
+    """A place with the default's parts for those that it leaves out, where the role has them."""
     if role.is_operator:
         return place
     municipality = place.municipality
@@ -264,7 +269,8 @@ def _filled(role: Role, place: Scope, default: Scope) -> Scope:
     return Scope(place.province or default.province, municipality)
 
 
-def _may(by: User, role: Role, place: Scope) -> bool:
+def may_manage(by: User, role: Role, place: Scope) -> bool:
+    """Whether an administrator manages accounts of this role and place."""
     if by.role.is_operator:
         return role.priority >= by.role.priority
     is_below = by.role is Role.PROVINCE_ADMIN and role is Role.MUNICIPALITY_ADMIN
@@ -273,11 +279,11 @@ def _may(by: User, role: Role, place: Scope) -> bool:
 
 def _may_change(by: User, row: Row) -> bool:
     place = Scope(row["province"], row["municipality"])
-    return row["user_id"] != by.id and _may(by, Role(row["role"]), place)
+    return row["user_id"] != by.id and may_manage(by, Role(row["role"]), place)
 
 
 def _check_may(by: User, role: Role, place: Scope) -> None:
-    if not _may(by, role, place):
+    if not may_manage(by, role, place):
         raise NotAllowedError(
             "You may not manage this account. National administrators manage accounts of at most "
             "their own role, a province's administrator those of its municipalities. Nothing was "
@@ -285,8 +291,13 @@ def _check_may(by: User, role: Role, place: Scope) -> None:
         )
 
 
+def is_name(name: str) -> bool:
+    """Whether a text may be an account's name: one line without a person's ID number."""
+    return name == masked(visible(name)) and "\n" not in name
+
+
 def _check_name(name: str) -> None:
-    if name != masked(visible(name)) or "\n" in name:
+    if not is_name(name):
         raise InvalidRequestError(
             "A name is one line without a person's ID number. No account was added."
         )
@@ -297,5 +308,6 @@ def _name_of(municipality: str | None) -> str | None:
     return found.place.name if found else municipality
 
 
-def _about(email: str, role: Role, place: Scope) -> str:
+def about_of(email: str, role: Role, place: Scope) -> str:
+    """An account in the audit trail."""
     return f"{email}: {role.value}, {place}"

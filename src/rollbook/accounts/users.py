@@ -427,15 +427,15 @@ def place_of(role: Role, scope: Scope) -> Scope:
     if (scope.province is not None, scope.municipality is not None) != wanted:
         raise InvalidRequestError(
             "A province_admin needs a province, a municipality_admin a province and a "
-            "municipality, and the other roles neither."
+            "municipality, and the other roles neither. Nothing was changed."
         )
     if scope.province is None:
         return scope
     province = places.find_province(scope.province)
     if province is None or province.how != "known":
         raise InvalidRequestError(
-            f"There is no province {scope.province!r}, so nothing was changed. The nearest are "
-            f"{', '.join(places.nearest_provinces(scope.province))}."
+            f"There is no province {scope.province!r}. The nearest are "
+            f"{', '.join(places.nearest_provinces(scope.province))}. Nothing was changed."
         )
     code = province.place.code
     if scope.municipality is None:
@@ -444,8 +444,8 @@ def place_of(role: Role, scope: Scope) -> Scope:
     if found is None or found.how != "known" or found.place.province != code:
         nearest = places.nearest_municipalities(scope.municipality, province=code)
         raise InvalidRequestError(
-            f"There is no municipality {scope.municipality!r} in {province.place.name}, so nothing "
-            f"was changed. The nearest are {', '.join(nearest)}."
+            f"There is no municipality {scope.municipality!r} in {province.place.name}. The "
+            f"nearest are {', '.join(nearest)}. Nothing was changed."
         )
     return Scope(code, found.place.name)
 

@@ -22,6 +22,7 @@ from rollbook.api import (
     fixes,
     health,
     inputs,
+    invitations,
     keys,
     live,
     mappings,
@@ -215,6 +216,7 @@ def _router() -> APIRouter:
         members.router,
         keys.router,
         users.router,
+        invitations.router,
         users.of_offices,
         webhooks.router,
     ):

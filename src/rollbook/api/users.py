@@ -95,6 +95,17 @@ class OneTimeLink(BaseModel):
     is_mailed: bool = Field(description="The mail server has accepted it for the person.")
     mail_error: str | None = Field(description="Why it was not mailed; null: nobody asked for it.")
 
+    @classmethod
+    def of(cls, link: Link, *, by_mail: bool, error: str | None) -> OneTimeLink:
+        """The link, with what became of its mail."""
+        return cls(
+            address=link.address,
+            kind=link.kind,
+            expires_at=link.expires_at,
+            is_mailed=by_mail and error is None,
+            mail_error=error,
+        )
+
 
 class InvitedAccount(Account):
     """An account with the link that was just made."""
@@ -107,13 +118,7 @@ async def _with_link(
 ) -> InvitedAccount:
     """The account with its link, which is mailed where that is wanted."""
     error = await invitation.send(system, by, row["email"], link) if by_mail else None
-    shown = OneTimeLink(
-        address=link.address,
-        kind=link.kind,
-        expires_at=link.expires_at,
-        is_mailed=by_mail and error is None,
-        mail_error=error,
-    )
+    shown = OneTimeLink.of(link, by_mail=by_mail, error=error)
     return InvitedAccount.model_validate({**row, "invitation": shown})
 
 

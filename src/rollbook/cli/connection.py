@@ -148,12 +148,13 @@ class Connection:
         fields: Mapping[str, str],
         *,
         key: str | None = None,
-        sent: Callable[[int], None],
+        sent: Callable[[int], None] = lambda _: None,
+        repeatable: bool = True,
     ) -> Answer:
         """Send a file as a stream; a repeat has the same Idempotency-Key and is no second upload.
 
         The file is opened again for each try. ``sent`` is called with the bytes that this try has
-        read.
+        read; ``repeatable`` as in ``post``.
         """
         headers = {"Idempotency-Key": key or str(uuid4())}
         timeout = httpx.Timeout(UPLOAD_ANSWER_S, connect=CONNECT_S)
@@ -167,7 +168,7 @@ class Connection:
             response = await self._send(
                 "POST",
                 path,
-                repeatable=True,
+                repeatable=repeatable,
                 request={"headers": headers, "timeout": timeout},
                 content=parts,
             )

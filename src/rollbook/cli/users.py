@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import os
 import secrets
 import sys
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -12,9 +15,16 @@ from rich.table import Table
 
 from rollbook.accounts import users
 from rollbook.backends.database import Row
-from rollbook.cli.output import JsonOption, err, out, print_json
+from rollbook.cli.downloads import refuse_existing
+from rollbook.cli.failures import ExitCode
+from rollbook.cli.output import JsonOption, err, out, print_json, shown
 from rollbook.cli.session import run
+from rollbook.cli.target import AsOption, ServerOption
+from rollbook.cli.target import run as run_command
 from rollbook.model import Role, Scope
+
+if TYPE_CHECKING:
+    from rollbook.cli.connection import Connection, Data
 
 app = typer.Typer(name="users", no_args_is_help=True, help="Add and change accounts.")
 
@@ -66,6 +76,95 @@ def add(
         make=True,  # the first account may be made before the first start
     )
     _show(email, chosen, given=given is not None, as_json=as_json)
+
+
+@app.command()
+def invite(
+    *,
+    file: Annotated[
+        Path,
+        typer.Option(
+            exists=True, dir_okay=False, readable=True, help="A list of accounts: .xlsx or .csv."
+        ),
+    ],
+    check: Annotated[bool, typer.Option("--check", help="Only check it; invite nobody.")] = False,
+    only_right: Annotated[
+        bool, typer.Option("--only-right", help="Invite by the right rows although others aren't.")
+    ] = False,
+    by_mail: Annotated[
+        bool | None,
+        typer.Option("--mail/--no-mail", help="Mail the links; default: where mail is configured."),
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option(help="Store the result with the links in this .csv file.")
+    ] = None,
+    server: ServerOption = None,
+    acting: AsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Invite the people of a list; each chooses a password by a link that is shown once."""
+    if to is not None:
+        refuse_existing(to)
+    fields = {"only_right": str(only_right).lower()}
+    if by_mail is not None:
+        fields["by_mail"] = str(by_mail).lower()
+
+    async def work(connection: Connection) -> tuple[Data, str]:
+        found = await connection.upload("/users/invitations/check", file, {})
+        if check or (found.data["at_fault"] and not only_right) or not found.data["right"]:
+            return found.data, found.message
+        # Once more it would find all addresses taken, and the links would be lost.
+        made = await connection.upload("/users/invitations", file, fields, repeatable=False)
+        return made.data, made.message
+
+    data, message = run_command(work, server=server, acting=acting)
+    if to is not None:
+        _store(data["rows"], to)
+    if as_json:
+        print_json(data)
+    else:
+        _show_list(data, has_links=to is None)
+        err.print(shown(message), soft_wrap=True)
+    if data["at_fault"] and not (only_right and data["invited"]):
+        raise typer.Exit(ExitCode.WRONG)
+
+
+def _show_list(data: Data, *, has_links: bool) -> None:
+    table = Table("Row", "E-mail", "Role", "Place", "Result")
+    for row in data["rows"]:
+        place = " / ".join(row[name] for name in ("province", "municipality") if row[name])
+        said = " ".join(row["faults"]) or row["state"]
+        link = row["invitation"]
+        if link is not None:
+            said = "mailed" if link["is_mailed"] else link["mail_error"] or "invited"
+            if has_links:
+                said = f"{said}: {link['address']}"
+        cells = (row["email"], row["role"] or "", place, said)
+        table.add_row(str(row["row_number"]), *map(shown, cells))
+    out.print(table)
+    for name, what in (("columns_not_read", "Columns"), ("sheets_not_read", "Sheets")):
+        if data[name]:
+            err.print(f"{what} that were not read: {shown(', '.join(data[name]))}", soft_wrap=True)
+
+
+def _store(rows: list[Data], to: Path) -> None:
+    """Write the result; the file has links, so only its owner may read it."""
+    names = ("row_number", "email", "name", "role", "province", "municipality", "state")
+    with os.fdopen(os.open(to, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        writer = csv.writer(file)
+        writer.writerow((*names, "faults", "link", "link_expires_at", "is_mailed"))
+        for row in rows:
+            link = row["invitation"] or {}
+            cells = [row[name] for name in names]
+            cells += [" ".join(row["faults"])]
+            cells += [link.get(name, "") for name in ("address", "expires_at", "is_mailed")]
+            writer.writerow(map(_as_text, cells))
+
+
+def _as_text(cell: object) -> str:
+    """A cell of a CSV file that no spreadsheet program runs as a formula."""
+    text = "" if cell is None else str(cell)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 @app.command()

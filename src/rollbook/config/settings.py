@@ -107,6 +107,10 @@ class Settings(BoundSettings, MemberSettings, ProviderSettings, VoterRollSetting
     #: Hours for which the one-time link of an invitation is good, and of a reset password.
     invitation_h: Annotated[int, Field(gt=0, le=30 * 24)] = 72
     reset_link_h: Annotated[int, Field(gt=0, le=30 * 24)] = 24
+    #: Accounts that one list may invite, and seconds in which their links are mailed; links that
+    #: are left are shown.
+    invitations_most: Annotated[int, Field(gt=0, le=5_000)] = 500
+    invitations_mail_s: Annotated[float, Field(gt=0, le=600)] = 20
     #: Days for which a key for programs is good at most, and good keys of one person.
     key_days: Positive = 365
     keys_per_user: Positive = 50

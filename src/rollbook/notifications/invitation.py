@@ -5,8 +5,9 @@ They don't go through the outbox: it is in the database, where only the hash of 
 
 from __future__ import annotations
 
+import asyncio
 from email.utils import format_datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 import structlog
@@ -17,10 +18,16 @@ from rollbook.errors import NotificationError
 from rollbook.notifications import mail
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rollbook.accounts.links import Link
     from rollbook.config import Settings
     from rollbook.model import User
     from rollbook.service.system import System
+
+#: Mails of a list that are sent at a time. As many failures in a row end the sending: the server is
+#: away, and each further mail would wait for it.
+AT_A_TIME: Final = 5
 
 log = structlog.get_logger(__name__)
 
@@ -59,6 +66,37 @@ async def send(system: System, by: User, email: str, link: Link) -> str | None:
     await audit.record(system.pool, "link_mail", who=by, about=email)
     log.info("link mailed", kind=link.kind)
     return None
+
+
+async def send_all(system: System, by: User, links: Sequence[tuple[str, Link]]) -> list[str | None]:
+    """Send the links of a list to their addresses, within ROLLBOOK_INVITATIONS_MAIL_S.
+
+    Returns:
+        For each, what ``send`` returns. A mail that isn't sent in that time has a sentence too.
+    """
+    answers: list[str | None] = [
+        "Mailing the links of the list took too long. Send the link yourself; it may have arrived."
+    ] * len(links)
+    waiting = iter(enumerate(links))
+    failed_in_a_row = 0
+
+    async def sends() -> None:
+        nonlocal failed_in_a_row
+        for place, (email, link) in waiting:
+            if failed_in_a_row >= AT_A_TIME:
+                answers[place] = (
+                    "The mail server refused the mails before this one. Send the link yourself."
+                )
+                continue
+            answers[place] = await send(system, by, email, link)
+            failed_in_a_row = 0 if answers[place] is None else failed_in_a_row + 1
+
+    try:
+        async with asyncio.timeout(system.settings.invitations_mail_s):
+            await asyncio.gather(*(sends() for _ in range(AT_A_TIME)))
+    except TimeoutError:
+        log.warning("links of a list not mailed in time", links=len(links))
+    return answers
 
 
 def _words(settings: Settings, by: User, link: Link) -> tuple[str, list[str]]:

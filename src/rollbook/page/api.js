@@ -260,9 +260,14 @@ export async function download(path) {
   const content = await found.blob().catch(() => {
     throw unreachable();
   });
+  saveAs(content, name ?? "download.xlsx");
+}
+
+/** Have the browser save a Blob under a name. */
+export function saveAs(content, name) {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(content);
-  link.download = name ?? "download.xlsx";
+  link.download = name;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }

@@ -44,3 +44,9 @@ FROM users AS u LEFT JOIN account_links AS l ON l.user_id = u.id
 WHERE NOT u.is_system AND u.disabled_at IS NULL
   AND in_scope(u.province, u.municipality, %(scope_province)s, %(scope_municipality)s)
 ORDER BY lower(u.email);
+
+-- name: taken
+-- The places, from 1, of those of these addresses for which there is an account. No scope applies: an
+-- address is taken also by another office.
+SELECT wanted.place::int FROM unnest(%(emails)s::text[]) WITH ORDINALITY AS wanted(email, place)
+JOIN users AS u ON lower(u.email) = lower(wanted.email);

@@ -107,6 +107,15 @@ class Checker:
         }
         return await self._of_rows(self._free, upload_id, "write_rows", payload)
 
+    async def read_accounts(self, file_id: UUID, kind: str) -> dict[str, Any]:
+        """The rows of a stored list of accounts; see ``pipeline.account_list.read``.
+
+        Raises:
+            FileProblemError: it can't be read.
+            ServiceUnavailableError: it took too long, or a part is away.
+        """
+        return await self._of_rows(self._free, file_id, "read_accounts", {"kind": kind})
+
     async def _of_rows(
         self, free: asyncio.Semaphore, upload_id: UUID, work: str, payload: Mapping[str, Any]
     ) -> dict[str, Any]:

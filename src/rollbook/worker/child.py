@@ -43,7 +43,7 @@ from rollbook.errors import (
 )
 from rollbook.members import erase_files, export_file
 from rollbook.model import Membership, Scope
-from rollbook.pipeline import fix, report_again, run
+from rollbook.pipeline import account_list, fix, report_again, run
 from rollbook.pipeline.aliases import aliases_of
 from rollbook.pipeline.columns import check_own
 from rollbook.pipeline.erased import Erased
@@ -300,8 +300,29 @@ def _write_rows(
     return {**written, "aliases": kept}
 
 
+def _read_accounts(
+    settings: Settings,
+    _: psycopg.Connection[Row],
+    store: FileStore,
+    file_id: UUID,
+    payload: dict[str, Any],
+) -> dict[str, Any]:
+    """The rows of a list of accounts; see ``account_list.read``."""
+    kind = payload["kind"]
+    with tempfile.TemporaryDirectory(prefix="rollbook-accounts-") as folder:
+        path = Path(folder) / f"source.{kind}"
+        store.fetch(files.source_key(file_id, kind), path)
+        most = settings.invitations_most
+        return account_list.read(path, kind, limits=_limits(settings), most=most)
+
+
 #: What the API's children do, by the name of the work.
-_FOR_THE_API: Final = {"check": _check, "check_rows": _check_rows, "write_rows": _write_rows}
+_FOR_THE_API: Final = {
+    "check": _check,
+    "check_rows": _check_rows,
+    "write_rows": _write_rows,
+    "read_accounts": _read_accounts,
+}
 
 
 def _with_grid(connection: psycopg.Connection[Row], upload_id: UUID) -> Row:

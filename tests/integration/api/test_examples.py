@@ -377,6 +377,15 @@ async def _accounts(call: Callable[..., Awaitable[Any]], system: System) -> None
     begun = await second_factor.begin(system.pool, person)
     code = pyotp.TOTP(begun.secret).at(clock.now())
     await second_factor.confirm(system.pool, system.settings, person, code)
+    lines = (
+        "E-mail,Name,Role,Province,Municipality",
+        "sipho@example.org,Sipho Zulu,municipality_admin,GP,Midvaal",
+    )
+    wrong = (*lines, "busi@example.org,Busi Mokoena,municipality_admin,GP,Emfulini")
+    sent = {"file": ("offices.csv", "\n".join(wrong).encode())}
+    await call("POST /users/invitations/check", files=sent)
+    sent = {"file": ("offices.csv", "\n".join(lines).encode())}
+    await call("POST /users/invitations", status=201, files=sent)
     await call("GET /users")
     await call("DELETE /users/{user_id}/second-factor", user_id=made["user_id"])
     await call("GET /offices", params={"search": "emfuleni"})

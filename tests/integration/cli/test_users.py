@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+from rollbook.accounts import links as accounts_links
 from rollbook.accounts import users
 from rollbook.config import environment_for
 from rollbook.model import Scope
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
     from rollbook.config import Settings
+    from rollbook.model import User
     from rollbook.service.system import System
 
 PASSWORD = "seven quiet pelicans"
@@ -73,3 +79,32 @@ async def test_a_password_that_is_made_up_is_printed_as_json_too(
     made = json.loads(users_command(settings, *add).splitlines()[-1])
     _, user = await users.sign_in(system.pool, settings, "three@example.org", made["password"])
     assert user.email == made["email"]
+
+
+async def test_the_people_of_a_list_are_invited_and_the_links_stored_for_their_owner_only(
+    system: System, settings: Settings, make_user: Callable[..., Awaitable[User]], tmp_path: Path
+) -> None:
+    await make_user()
+    people, links = tmp_path / "people.csv", tmp_path / "links.csv"
+    people.write_text(
+        "E-mail,Name,Role,Province,Municipality\n"
+        "one@example.org,=1+1,municipality_admin,GP,Emfuleni\n"
+        "two@example.org,,municipality_admin,GP,Emfulini\n"
+    )
+    printed = users_command(settings, "invite", "--file", str(people), code=2)
+    assert "The nearest are Emfuleni" in " ".join(printed.split())
+    assert [row["email"] for row in await users.listed(system.pool)].count("one@example.org") == 0
+    right = ("invite", "--file", str(people), "--only-right", "--to", str(links))
+    printed = users_command(settings, *right)
+    assert "#/link/" not in printed
+    assert links.stat().st_mode & 0o777 == 0o600
+    with links.open(newline="") as file:
+        invited, refused = csv.DictReader(file)
+    assert (invited["name"], invited["state"], refused["state"]) == ("'=1+1", "invited", "at_fault")
+    token = invited["link"].rpartition("/")[2]
+    await accounts_links.use(system.pool, settings, token, PASSWORD)
+    _, user = await users.sign_in(system.pool, settings, "one@example.org", PASSWORD)
+    assert user.scope == Scope("GP", "Emfuleni")
+    # A file that is there isn't replaced, and nobody is invited.
+    printed = users_command(settings, *right, code=1)
+    assert "links.csv" in " ".join(printed.split())

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from rollbook.model import Role, User
+from rollbook.notifications import mail
 from tests.integration.members.clients import client_with
 from tests.integration.notifications.receivers import MailServer
 from tests.integration.notifications.test_notifications import mailing
@@ -57,11 +59,11 @@ async def test_an_invitation_is_mailed_and_its_link_is_good(
     made = await invited(client, "new@example.org")
     assert made["invitation"]["is_mailed"] is True
     assert made["invitation"]["mail_error"] is None
-    (mail,) = mailer.mails
+    (came,) = mailer.mails
     assert mailer.recipients == ["new@example.org"]
-    assert mail["Subject"] == "Your account in Rollbook"
-    assert mail["Auto-Submitted"] == "auto-generated"
-    text = mail.get_content()
+    assert came["Subject"] == "Your account in Rollbook"
+    assert came["Auto-Submitted"] == "auto-generated"
+    text = came.get_content()
     assert admin.email in text
     [line] = [line for line in text.splitlines() if line.startswith("https://")]
     assert line == made["invitation"]["address"]
@@ -117,3 +119,78 @@ async def test_an_address_that_would_add_a_header_is_no_recipient(
     made = await invited(client, "a<b>@example.org")
     assert "not a mail address" in made["invitation"]["mail_error"]
     assert mailer.mails == []
+
+
+async def list_invited(client: httpx.AsyncClient, people: int, **fields: str) -> dict[str, Any]:
+    lines = [f"{n}@example.org,municipality_admin,GP,Emfuleni" for n in range(people)]
+    content = "\n".join(["E-mail,Role,Province,Municipality", *lines]).encode()
+    answer = await client.post(
+        f"{USERS}/invitations", files={"file": ("people.csv", content)}, data=fields
+    )
+    assert answer.status_code == 201, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+async def test_each_link_of_a_list_is_mailed_to_its_own_person(
+    client: httpx.AsyncClient, mailer: MailServer
+) -> None:
+    answer = await list_invited(client, 7)
+    assert answer["message"].endswith("The links were mailed; here they are shown this once.")
+    links = {row["email"]: row["invitation"]["address"] for row in answer["data"]["rows"]}
+    assert len(links) == 7
+    assert {came["To"]: came.get_content() for came in mailer.mails}.keys() == links.keys()
+    for each in mailer.mails:
+        own = [email for email, link in links.items() if link in each.get_content()]
+        assert own == [each["To"]]
+    assert (await list_invited_by_hand(client, mailer))["is_mailed"] is False
+
+
+async def list_invited_by_hand(client: httpx.AsyncClient, mailer: MailServer) -> dict[str, Any]:
+    before = len(mailer.mails)
+    content = b"E-mail,Role,Province,Municipality\nz@example.org,municipality_admin,GP,Midvaal"
+    answer = await client.post(
+        f"{USERS}/invitations", files={"file": ("one.csv", content)}, data={"by_mail": "false"}
+    )
+    assert len(mailer.mails) == before
+    invitation: dict[str, Any] = answer.json()["data"]["rows"][0]["invitation"]
+    return invitation
+
+
+async def test_where_the_mail_server_refuses_some_the_others_are_mailed(
+    client: httpx.AsyncClient, mailer: MailServer
+) -> None:
+    mailer.answers = ["550 no such person"]
+    answer = await list_invited(client, 3)
+    errors = [row["invitation"]["mail_error"] for row in answer["data"]["rows"]]
+    assert errors.count(None) == 2
+    assert "2 links were mailed. Send the others yourself" in answer["message"]
+
+
+async def test_a_mail_server_that_is_away_is_not_asked_for_each_person_of_a_list(
+    client: httpx.AsyncClient, mailer: MailServer
+) -> None:
+    mailer.answers = ["450 later"] * 40
+    answer = await list_invited(client, 40)
+    assert answer["data"]["invited"] == 40
+    errors = [row["invitation"]["mail_error"] for row in answer["data"]["rows"]]
+    assert all(error.endswith("Send the link yourself.") for error in errors)
+    assert 40 - len(mailer.answers) < 15
+    assert mailer.mails == []
+
+
+async def test_a_mail_server_that_is_slow_delays_the_answer_no_longer_than_set(
+    settings: Settings, admin: User, mailer: MailServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    never = asyncio.Event()
+
+    async def hangs(*_: Any, **__: Any) -> None:
+        await never.wait()
+
+    monkeypatch.setattr(mail, "submit", hangs)
+    own = mailing(settings, mailer, invitations_mail_s=0.05)
+    async with client_with(own, admin) as client:
+        answer = await list_invited(client, 8)
+    errors = [row["invitation"]["mail_error"] for row in answer["data"]["rows"]]
+    assert all("took too long" in error for error in errors)
+    assert answer["data"]["invited"] == 8

@@ -61,7 +61,10 @@ def _complete(name: str) -> list[str]:
         if parameter.param_type_name == "argument" and parameter.required:
             words.append(ARGUMENTS[parameter.name])
         elif parameter.required:
-            words += [parameter.opts[0], "upload" if parameter.name == "scope" else "super_admin"]
+            value = {"scope": "upload", "file": ARGUMENTS["file"]}.get(
+                parameter.name, "super_admin"
+            )
+            words += [parameter.opts[0], value]
     return words
 
 

@@ -7,6 +7,7 @@ import { Failure, Loading, Once, Pager, Question, Search } from "../parts.js";
 import { pageNumber, place, refine } from "../router.js";
 import { attempt, show } from "../said.js";
 import { momentInFull, officeName, t } from "../words.js";
+import { Invitations } from "./invitations.js";
 
 const PAGE_SIZE = 50;
 const ROLES = ["super_admin", "national_admin", "province_admin", "municipality_admin"];
@@ -81,6 +82,7 @@ export function Accounts() {
           }} />`
         : mayInvite && html`<${Invite} onDone=${onLink} />`
     }
+    ${mayInvite && html`<${Invitations} whole=${whole} onDone=${reload} />`}
     <div class="filters">
       <${Search} value=${search} label=${t("accounts.search")} onInput=${(text) => refine({ search: text, page: "" })} />
       <${StateChoice} value=${state} onChange=${(chosen) => refine({ state: chosen, page: "" })} />

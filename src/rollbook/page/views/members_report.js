@@ -69,7 +69,7 @@ function Phones({ phones }) {
     ${
       phones.length === 0
         ? html`<p>${t("report.phones.none")}</p>`
-        : html`<div class="table" tabindex="0" role="region" aria-label=${t("report.phones")}><table>
+        : html`<div class="table" tabindex="0" role="region" aria-label=${t("report.phones.table")}><table>
       <thead><tr><th scope="col">${t("report.phone")}</th><th scope="col" class="n">${t("report.members")}</th></tr></thead>
       <tbody>${phones.map(
         ({ phone, members }) => html`<tr key=${phone}><th scope="row"><${Go} path="members"
