@@ -133,7 +133,7 @@ async def _keep(ending: slots.Slots, *error: Any) -> None:
     """Before ``Slots.__aexit__``: what is idle is kept instead of killed."""
     for one in list(ending._idle):
         process: object = one._process
-        if isinstance(process, _Process) and one.is_alive and one.memory_mb < KEPT_MB:
+        if isinstance(process, _Process) and one.is_usable and one.memory_mb < KEPT_MB:
             ending._idle.remove(one)
             process.disconnect()
             shutil.rmtree(one._folder, ignore_errors=True)

@@ -74,6 +74,18 @@ class NoRoomError(ServiceUnavailableError, code="no_room", title="A disk is full
     """A disk is full: the store's, PostgreSQL's or the worker's scratch folder's."""
 
 
+class NoResourcesError(
+    ServiceUnavailableError, code="no_resources", title="The machine has reached a limit"
+):
+    """A process gets no more open files, threads or processes from the operating system."""
+
+
+class ScratchGoneError(
+    ServiceUnavailableError, code="scratch_gone", title="The scratch folder can't be used"
+):
+    """The folder in which a worker processes files was removed, or takes no files."""
+
+
 class WrongStoreError(
     ServiceUnavailableError,
     code="wrong_store",

@@ -20,8 +20,9 @@ from psycopg_pool import PoolTimeout
 from starlette.exceptions import HTTPException
 
 from rollbook.api.requests import HEADER
+from rollbook.backends import exhaustion
 from rollbook.backends.database_errors import explained
-from rollbook.errors import RollbookError, TooManyRequestsError
+from rollbook.errors import NoResourcesError, RollbookError, TooManyRequestsError
 from rollbook.masking import masked
 from rollbook.telemetry import logs
 
@@ -157,13 +158,17 @@ async def _unforeseen(request: Request, error: Exception) -> JSONResponse:
         error=type(error).__name__,
         where=logs.places(error),
     )
-    answer = problem(
-        request,
-        status=500,
-        code="internal",
-        title="Something went wrong on our side",
-        detail="The request failed because of a fault in Rollbook. The operator's log says more.",
-    )
+    if exhaustion.is_one(error):
+        answer = await _known(request, NoResourcesError(exhaustion.SENTENCE))
+    else:
+        answer = problem(
+            request,
+            status=500,
+            code="internal",
+            title="Something went wrong on our side",
+            detail="The request failed because of a fault in Rollbook. The operator's log says "
+            "more.",
+        )
     if request_id is not None:  # this answer bypasses the middleware that sets it
         answer.headers[HEADER] = request_id
     return answer

@@ -343,6 +343,8 @@ def _server_settings(keepalive: KeepAlive, limits: Mapping[str, float | None]) -
         "tcp_user_timeout": keepalive.user_timeout_s * 1000,
         # A child computes within its transaction. What we hold ends by limits of our own.
         "idle_in_transaction_session_timeout": 0,
+        # No day or interval depends on how the server is set up, or on summer time.
+        "TimeZone": "UTC",
         # A plan for any scope reads all uploads, where one for a small office uses its index.
         "plan_cache_mode": "force_custom_plan",
         **{name: round(value * 1000) for name, value in limits.items() if value is not None},

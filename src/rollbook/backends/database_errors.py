@@ -8,8 +8,10 @@ import psycopg
 from psycopg import errors
 from psycopg_pool import PoolTimeout
 
+from rollbook.backends import exhaustion
 from rollbook.errors import (
     BusyError,
+    NoResourcesError,
     NoRoomError,
     RollbookError,
     ServerLimitError,
@@ -63,6 +65,8 @@ def explained(error: Exception) -> RollbookError | None:
             "changed. Ask the operator to raise the limit for Rollbook's role, then try again."
         )
     if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError | PoolTimeout):
+        if exhaustion.is_one(error):
+            return NoResourcesError(exhaustion.SENTENCE)
         return ServiceUnavailableError(AWAY)
     return None
 

@@ -23,8 +23,10 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import from_url
 
+from rollbook.backends import exhaustion
 from rollbook.errors import (
     ConfigurationError,
+    NoResourcesError,
     NoRoomError,
     RollbookError,
     ServiceUnavailableError,
@@ -218,8 +220,10 @@ class FileStore:
                 "The file store doesn't take files right now, so nothing was kept. Please send the "
                 "file again in a few minutes.",
             ) from error
-        except BaseException:
+        except BaseException as error:
             await asyncio.shield(asyncio.to_thread(self._tidy, key))
+            if exhaustion.is_one(error):
+                raise NoResourcesError(exhaustion.SENTENCE) from error
             raise
 
     async def open(self, key: str) -> tuple[int, AsyncIterator[bytes]]:
@@ -356,18 +360,26 @@ class FileStore:
 
         Raises:
             SourceGoneError: there is no file of this key.
+            WrongStoreError: the store's folder has gone, with its mount.
+            OSError: the target can't be written.
         """
         digest = hashlib.sha256()
+        # A target that can't be written says nothing about the store.
+        with target.open("wb") as out:
+            for chunk in self._content(key):
+                digest.update(chunk)
+                out.write(chunk)
+        return digest.hexdigest()
+
+    def _content(self, key: str) -> Iterator[bytes]:
+        """The chunks of a file; raises what ``fetch`` does of the store."""
         try:
             with _mapped():
-                found = obstore.get(self._store, key)
-                with target.open("wb") as out:
-                    for chunk in found.stream(min_chunk_size=PART_BYTES):
-                        digest.update(chunk)
-                        out.write(chunk)
+                for chunk in obstore.get(self._store, key).stream(min_chunk_size=PART_BYTES):
+                    yield bytes(chunk)
         except FileNotFoundError:
+            self._check_mount()
             raise SourceGoneError(SOURCE_GONE) from None
-        return digest.hexdigest()
 
     def put(self, key: str, source: Path) -> None:
         """Store a local file (blocking: for the child process).
@@ -459,10 +471,16 @@ def _mapped() -> Iterator[None]:
             "The file store doesn't answer right now. Nothing was changed; please try again in a "
             "few minutes.",
         ) from error
+    except BaseException as error:
+        if exhaustion.is_one(error):
+            raise NoResourcesError(exhaustion.SENTENCE) from error
+        raise
 
 
 def _unavailable(error: Exception, sentence: str) -> RollbookError:
     """Our own error: a full disk and a store that is away are different errors."""
+    if exhaustion.is_one(error):
+        return NoResourcesError(exhaustion.SENTENCE)
     if is_full(error):
         return NoRoomError(
             "The disk of the file store is full, so nothing was changed. Work resumes "

@@ -20,12 +20,14 @@ from redis.exceptions import RedisError
 
 from rollbook import clock
 from rollbook.accounts import audit
+from rollbook.backends import exhaustion
 from rollbook.backends.database import UNAVAILABLE, fetch_one, queries
 from rollbook.backends.files import SOURCE_GONE
 from rollbook.errors import (
     AttemptError,
     FencedError,
     FileProblemError,
+    NoResourcesError,
     OutOfMemoryError,
     RollbookError,
     ServerLimitError,
@@ -140,6 +142,9 @@ class Attempts:
             raise
         except Exception as error:  # noqa: BLE001 - BullMQ would write its words to Redis
             _log_unforeseen(error)
+            if exhaustion.is_one(error):
+                await self._put_back(job, token, delay_ms=self._pause_ms())
+                raise DelayedError from None
             raise AttemptError(AttemptError.code) from None
         finally:
             structlog.contextvars.unbind_contextvars("job_id", "attempt")
@@ -242,8 +247,7 @@ class Attempts:
             ended.result = "unavailable"
             raise
         except Exception as error:  # noqa: BLE001 - a fault of this code costs the attempt, no more
-            _log_unforeseen(error)
-            return await self._failed(job, upload, AttemptError(UNFORESEEN), ended)
+            return await self._fault(job, token, upload, error, ended)
         finally:
             del self._running[own]
             self._pace.pop(own, None)
@@ -256,6 +260,17 @@ class Attempts:
             metrics.ROWS.labels(outcome=name).inc(done[name])
         log.info("attempt completed", rows=done["rows_total"], seconds=done["stage_seconds"])
         return _result(done)
+
+    async def _fault(
+        self, job: Job, token: str, upload: Row, error: Exception, ended: _End
+    ) -> dict[str, Any]:
+        """An error that nobody foresaw; a limit of the machine costs no attempt."""
+        _log_unforeseen(error)
+        if exhaustion.is_one(error):
+            ended.result = "unavailable"
+            await self._postpone(job, token, upload, NoResourcesError(exhaustion.SENTENCE))
+            raise DelayedError from None
+        return await self._failed(job, upload, AttemptError(UNFORESEEN), ended)
 
     async def _supervise(self, job: Job, upload: Row) -> dict[str, Any]:
         """Run the pipeline in a child, with a heartbeat beside it that can end it."""

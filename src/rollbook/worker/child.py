@@ -7,6 +7,7 @@ progress and one result or error go out on what was standard output.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import queue
@@ -29,16 +30,18 @@ import structlog
 
 from rollbook import config
 from rollbook.accounts import tokens
-from rollbook.backends import files
+from rollbook.backends import exhaustion, files
 from rollbook.backends.database import connect, queries
 from rollbook.backends.database_errors import explained
 from rollbook.backends.files import FileStore
 from rollbook.errors import (
     AttemptError,
     BusyError,
+    NoResourcesError,
     NoRoomError,
     NotFoundError,
     RollbookError,
+    ScratchGoneError,
     ServiceUnavailableError,
 )
 from rollbook.members import erase_files, export_file
@@ -97,9 +100,9 @@ def _attempt(settings: Settings, task: dict[str, Any], answers: TextIO) -> None:
     try:
         result = _run(settings, task, answers)
         _send(answers, type="result", **result)
-    except RollbookError as error:
-        _send(answers, type="error", kind=type(error).__name__, message=error.message)
-    except Exception as error:  # noqa: BLE001 - the worker must be informed of every end
+    except BaseException as error:
+        if not isinstance(error, Exception) and not exhaustion.is_one(error):
+            raise  # the worker hears of it by the end of this process
         meant = _meant(settings, error)
         if meant is None:
             # The text of a foreign error may quote a cell: the log gets its place, not its words.
@@ -113,19 +116,44 @@ def _attempt(settings: Settings, task: dict[str, Any], answers: TextIO) -> None:
         structlog.contextvars.unbind_contextvars(*own)
 
 
-def _meant(settings: Settings, error: Exception) -> RollbookError | None:
+def _meant(settings: Settings, error: BaseException) -> RollbookError | None:
     """The upload's error for an error of a part; None for a fault of this code."""
+    is_final = isinstance(error, RollbookError) and not isinstance(error, ServiceUnavailableError)
+    if not is_final and (exhaustion.is_one(error) or exhaustion.is_met()):
+        log.warning("attempt ended by a limit of the machine", error=type(error).__name__)
+        return NoResourcesError(
+            "The worker's machine has no more open files, threads or processes for it. Nothing of "
+            "the file was merged; it will be tried again."
+        )
+    if isinstance(error, RollbookError):
+        return error
+    return _of_scratch(error) or _of_postgresql(settings, error)
+
+
+def _of_scratch(error: BaseException) -> RollbookError | None:
+    """The upload's error for one of the folder in which this process works."""
     if files.is_full(error):
         return NoRoomError(
             "The disk of the worker's scratch folder is full. Nothing of the file was merged; it "
             "will be tried again."
         )
+    is_read_only = isinstance(error, OSError) and error.errno == errno.EROFS
+    if is_read_only or not Path(tempfile.gettempdir()).is_dir():
+        return ScratchGoneError(
+            "The worker's scratch folder was removed or takes no files. Nothing of the file was "
+            "merged; it will be tried again."
+        )
+    return None
+
+
+def _of_postgresql(settings: Settings, error: BaseException) -> RollbookError | None:
+    """The upload's error for one of PostgreSQL."""
     if isinstance(error, psycopg.errors.LockNotAvailable):
         return BusyError(
             f"The merge waited {settings.lock_wait_s:g} seconds for members that are locked"
             f"{_by_whom(settings)}. Nothing of the file was merged; it will be tried again."
         )
-    if (meant := explained(error)) is None:
+    if not isinstance(error, Exception) or (meant := explained(error)) is None:
         return None
     log.warning(
         "attempt ended by PostgreSQL",

@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from rollbook.backends import exhaustion
 from rollbook.backends.database import UNAVAILABLE, fetch_one, queries
 from rollbook.errors import WrongStoreError
 from rollbook.service import store_proof
 from rollbook.telemetry import metrics
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from rollbook.service.system import System
+    from rollbook.worker.slots import Slots
 
 #: Seconds for which a successful check of the store holds.
 STORE_S = 60.0
 #: Seconds between two rounds of checks.
 LOOK_S = 3.0
-PARTS = ("database", "store", "scratch")
+PARTS = ("database", "store", "scratch", "machine")
 READ_ONLY = "PostgreSQL takes no changes right now (it is read-only)."
 NO_STORE = "The file store doesn't answer."
 
@@ -49,13 +49,14 @@ class Fitness:
         """Whether the worker may take jobs."""
         return self._has_proved_store and not self._problems
 
-    async def look(self, scratch: Path) -> None:
+    async def look(self, slots: Slots) -> None:
         """Run every check, set the metrics and log what has changed."""
         before, was_fit = self._problems, self.is_fit()
         found = {
             "database": await self._database(),
             "store": await self._store(),
-            "scratch": await self._scratch(scratch),
+            "scratch": await self._scratch(slots),
+            "machine": _machine(),
         }
         self._problems = {part: text for part, text in found.items() if text is not None}
         for part in PARTS:
@@ -101,10 +102,11 @@ class Fitness:
         self._store_good_until = time.monotonic() + STORE_S
         return None
 
-    async def _scratch(self, folder: Path) -> str | None:
+    async def _scratch(self, slots: Slots) -> str | None:
         wanted = self._system.settings.scratch_free_mb
         try:
-            free = (await asyncio.to_thread(shutil.disk_usage, folder)).free >> 20
+            await asyncio.to_thread(slots.restore_folder)
+            free = (await asyncio.to_thread(shutil.disk_usage, slots.folder)).free >> 20
         except OSError as error:
             return f"The scratch folder can't be used ({error.strerror})."
         if free >= wanted:
@@ -113,3 +115,12 @@ class Fitness:
             f"The disk of the scratch folder has {free} MB free, and a job needs {wanted} "
             "(ROLLBOOK_SCRATCH_FREE_MB). It resumes automatically when there is room."
         )
+
+
+def _machine() -> str | None:
+    if not exhaustion.is_met():
+        return None
+    return (
+        "The machine gives this worker no more open files or threads. It resumes automatically "
+        "when some are free; raise the limits (nofile, nproc or pids) if it persists."
+    )

@@ -71,7 +71,7 @@ class UploadWorker:
         audit.origin.set(audit.Origin(agent=self.name))
         async with (
             self.slots,
-            every(LOOK_S, lambda: self.fitness.look(self.slots.folder), service="worker fitness"),
+            every(LOOK_S, lambda: self.fitness.look(self.slots), service="worker fitness"),
             every(HEARTBEAT_S, self._beat, service="worker heartbeat"),
             every(clocks.INTERVAL_S, lambda: clocks.compare(self._system), service="clocks"),
             every(retention.LOOK_S, self._purge, service="retention"),

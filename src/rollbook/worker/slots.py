@@ -9,6 +9,7 @@ import json
 import shutil
 import signal
 import sys
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from rollbook import errors
 from rollbook.config import environment_for
 from rollbook.errors import (
     ChildDiedError,
+    NoResourcesError,
     OutOfMemoryError,
     RollbookError,
     ServiceUnavailableError,
@@ -105,9 +107,9 @@ class Child:
         return self._process.pid
 
     @property
-    def is_alive(self) -> bool:
-        """Has the process not ended yet?"""
-        return self._process.returncode is None
+    def is_usable(self) -> bool:
+        """Has the process not ended yet, and its folder not been removed?"""
+        return self._process.returncode is None and self._folder.is_dir()
 
     async def run(
         self,
@@ -192,12 +194,17 @@ class Slots:
         self._names = itertools.count()
         self._idle: list[Child] = []
         self._busy: set[Child] = set()
-        self._scratch = scratch.folder(settings.data_dir)
-        self._folder: Path
+        self._folder = settings.data_dir / "scratch" / "none"
+        #: Keeps the folder, and its lock; None while none can be made.
+        self._scratch: contextlib.AbstractContextManager[Path] | None = None
+        self._restoring = threading.Lock()
 
     async def __aenter__(self) -> Self:
         """Start the children, so that the first file doesn't wait for one."""
-        self._folder = self._scratch.__enter__()
+        try:
+            self.restore_folder()
+        except OSError as error:  # a full disk: it is tried again before each child
+            log.warning("no scratch folder", reason=error.strerror)
         if not self._is_workers:
             return self
         metrics.SLOTS.set(self._settings.concurrency)
@@ -214,7 +221,8 @@ class Slots:
         """End every child and remove what they worked on."""
         await asyncio.gather(*(child.kill() for child in (*self._idle, *self._busy)))
         self._idle.clear()
-        self._scratch.__exit__(None, None, None)
+        if self._scratch is not None:
+            self._scratch.__exit__(None, None, None)
 
     def measure(self) -> None:
         """Note the memory of each child; a slot's number says nothing but how many there are."""
@@ -226,6 +234,22 @@ class Slots:
     def folder(self) -> Path:
         """The folder in which the children work."""
         return self._folder
+
+    def restore_folder(self) -> None:
+        """Make the folder, or another one where it was removed; its lock went with it.
+
+        Raises:
+            OSError: none can be made now.
+        """
+        with self._restoring:
+            if self._scratch is not None and (self._folder / scratch.LOCK).exists():
+                return
+            removed, fresh = self._scratch, scratch.folder(self._settings.data_dir)
+            self._folder = fresh.__enter__()
+            self._scratch = fresh
+            if removed is not None:
+                removed.__exit__(None, None, None)
+                log.warning("scratch folder was removed, another one is used")
 
     async def run(
         self,
@@ -317,30 +341,36 @@ class Slots:
             log.warning("child not started", reason=error.message, cause=repr(error.__cause__))
 
     async def _start(self) -> Child:
+        try:
+            await asyncio.to_thread(self.restore_folder)
+        except OSError as error:
+            raise ServiceUnavailableError(NOT_STARTED) from error
         return await Child.start(self._settings, self._folder / f"child-{next(self._names)}")
 
     @contextlib.asynccontextmanager
     async def _child(self) -> AsyncIterator[Child]:
-        while self._idle and not self._idle[-1].is_alive:
-            self._idle.pop()
+        while self._idle and not self._idle[-1].is_usable:
+            await self._idle.pop().kill()
         child = self._idle.pop() if self._idle else await self._start()
         self._busy.add(child)
         try:
             yield child
         finally:
             self._busy.discard(child)
-            if child.is_alive and child.memory_mb < KEPT_CHILD_MB:
+            if child.is_usable and child.memory_mb < KEPT_CHILD_MB:
                 self._idle.append(child)
             else:
                 await child.kill()
 
 
 def _is_told(running: asyncio.Task[Any]) -> bool:
-    """Whether the child gave its answer to the end: a result, or an error of ours."""
+    """Whether the child can go on: it gave its answer to the end, a result or an error of ours."""
     if running.cancelled():
         return False
     error = running.exception()
-    return error is None or isinstance(error, RollbookError)
+    # Libraries that could start no thread don't recover.
+    is_sound = isinstance(error, RollbookError) and not isinstance(error, NoResourcesError)
+    return error is None or is_sound
 
 
 def _smaller(rows: int | None) -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class _Child:
     """A child that counts its rows, if at all, and never comes to an end."""
 
-    is_alive = True
+    is_usable = True
     memory_mb = 0.0
 
     def __init__(self, rows: int | None, *, is_large: bool) -> None:

@@ -1,0 +1,62 @@
+"""What a process meets that gets no more open files, threads or processes from its system."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import threading
+from typing import Final
+
+SENTENCE: Final = (
+    "This machine has no more open files, threads or processes for Rollbook, so nothing was "
+    "changed. Please try again in a few minutes. If it goes on, ask the operator to raise the "
+    "limits (nofile, nproc or pids)."
+)
+_NUMBERS: Final = (errno.EMFILE, errno.ENFILE, errno.EAGAIN)
+#: Words of the system, of Python's threads, and of Rust's threads and pools.
+_WORDS: Final = (
+    "Too many open files",
+    "can't start new thread",
+    "can't spawn worker thread",
+    "failed to spawn thread",
+    "thread pool has not been initialized",
+    *(f"os error {number})" for number in _NUMBERS),
+    *(f"code: {number}, kind: " for number in _NUMBERS),
+)
+
+
+#: Open files that a step of work needs, with a reserve.
+_FILES: Final = 16
+
+
+def is_met() -> bool:
+    """Does this process get too few open files, or no thread, at the moment?
+
+    Libraries that meet the limit often say something else: libpq says that the connection is bad.
+    """
+    try:
+        with contextlib.ExitStack() as opened:
+            for _ in range(_FILES):
+                opened.callback(os.close, os.open(os.devnull, os.O_RDONLY))
+        trial = threading.Thread(target=lambda: None)
+        trial.start()
+        trial.join()
+    except (OSError, RuntimeError) as error:
+        if is_one(error):
+            return True
+        raise
+    return False
+
+
+def is_one(error: BaseException) -> bool:
+    """Does an error, or its cause, say that a limit of the system was reached?
+
+    Libraries in other languages keep the system's number in their text, and panic where they can
+    start no thread: that is no ``Exception``.
+    """
+    if isinstance(error, OSError) and error.errno in _NUMBERS:
+        return True
+    if any(words in str(error) for words in _WORDS):
+        return True
+    return error.__cause__ is not None and is_one(error.__cause__)

@@ -1,0 +1,252 @@
+"""Processes that get no more open files or threads from their system (nofile, nproc, pids)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import psutil
+import pytest
+
+from rollbook.accounts import users
+from rollbook.backends.database import connect
+from rollbook.service.system import open_system
+from rollbook.uploads import lookup
+from tests.files import csv_file
+from tests.integration.folder.watching import until
+from tests.integration.worker.test_worker import child_pids, ended, sent, working
+from tests.ports import free_port
+from tests.waiting import kill
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+    from pathlib import Path
+
+    from rollbook.config import Settings
+    from rollbook.model import User
+    from rollbook.service.system import System
+
+    MakeUser = Callable[..., Awaitable[User]]
+
+#: A user whose processes and threads are counted for it only; root has no limit of them.
+OWN_USER = 61_234
+NAMES = {resource.RLIMIT_NOFILE: "--nofile", resource.RLIMIT_NPROC: "--nproc"}
+#: What lets that user work with the files and sockets of this test.
+CAPABILITIES = "+dac_override,+dac_read_search,+fowner,+chown"
+
+
+@contextlib.contextmanager
+def running(command: str, settings: Settings, log: Path, **more: str) -> Iterator[psutil.Process]:
+    """``rollbook worker`` or ``serve`` as a user of its own."""
+    setpriv = shutil.which("setpriv")
+    if os.geteuid() != 0 or setpriv is None:
+        pytest.skip("a process can't be started as another user here: not root, or no setpriv")
+    program = [
+        setpriv, f"--reuid={OWN_USER}", f"--regid={OWN_USER}", "--clear-groups",
+        f"--inh-caps={CAPABILITIES}", f"--ambient-caps={CAPABILITIES}",
+        sys.executable, "-m", "rollbook", command,
+    ]  # fmt: skip
+    environment = os.environ | {
+        "DATABASE_URL": settings.database_address,
+        "REDIS_URL": settings.redis_address,
+        "ROLLBOOK_DATA_DIR": str(settings.data_dir),
+        "ROLLBOOK_SECRET_KEY": str(settings.secret_key and settings.secret_key.get_secret_value()),
+        "ROLLBOOK_CONCURRENCY": "1",
+        "ROLLBOOK_BACKOFF_MS": "200",
+        "ROLLBOOK_LONGEST_BACKOFF_S": "1",
+        **more,
+    }
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            program, cwd=log.parent, env=environment, stdin=subprocess.DEVNULL,
+            stdout=out, stderr=out,
+        )  # fmt: skip
+    try:
+        yield psutil.Process(process.pid)
+    finally:
+        kill(process)
+
+
+@contextlib.contextmanager
+def limited(process: psutil.Process, kind: int, most: int) -> Iterator[None]:
+    """Let a process, and what it starts, have so many open files or threads only."""
+    soft, hard = _limits(process, kind)
+    _limit(process, kind, most, hard)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            _limit(process, kind, soft, hard)
+
+
+def _limits(process: psutil.Process, kind: int) -> tuple[int, int]:
+    asked = ["prlimit", f"--pid={process.pid}", "--noheadings", "--raw", "--output=SOFT,HARD"]
+    said = subprocess.run(
+        [*asked, NAMES[kind]], check=True, capture_output=True, text=True, timeout=30,
+        **_same_user(process),
+    ).stdout.split()  # fmt: skip
+    soft, hard = (-1 if part == "unlimited" else int(part) for part in said)
+    return soft, hard
+
+
+def _limit(process: psutil.Process, kind: int, soft: int, hard: int) -> None:
+    """Set the limits as the user of the process, as root may not do it everywhere."""
+    wanted = ":".join("unlimited" if n == -1 else str(n) for n in (soft, hard))
+    subprocess.run(
+        ["prlimit", f"--pid={process.pid}", f"{NAMES[kind]}={wanted}"],
+        check=True, timeout=30, **_same_user(process),
+    )  # fmt: skip
+
+
+def _same_user(process: psutil.Process) -> dict[str, Any]:
+    return {"user": process.uids().real, "group": process.gids().real}
+
+
+def threads_of_user() -> int:
+    """How many threads the processes of the user have."""
+    found = 0
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if process.uids().real == OWN_USER:
+                found += process.num_threads()
+    return found
+
+
+async def test_a_child_without_open_files_costs_no_attempt(
+    make_user: MakeUser, settings: Settings
+) -> None:
+    user = await make_user()
+    async with open_system(settings) as opened, working(opened) as worker:
+
+        async def has_child() -> bool:
+            return bool(child_pids(worker))
+
+        await until(has_child)
+        [pid] = child_pids(worker)
+        process = psutil.Process(pid)
+        with limited(process, resource.RLIMIT_NOFILE, process.num_fds()):
+            upload = await ended(opened, user, await sent(opened, user, csv_file(3)))
+        assert upload["status"] == "completed", upload["error"]
+        assert upload["attempt"] == upload["attempts_before"] + 1
+        assert upload["attempts_before"] >= 1  # it did meet the limit
+
+
+async def test_a_worker_without_open_files_or_threads_says_so_and_fails_nothing(
+    system: System, make_user: MakeUser, settings: Settings, tmp_path: Path
+) -> None:
+    user = await make_user()
+    log = tmp_path / "log"
+    with running("worker", settings, log) as process:
+
+        async def takes_jobs() -> bool:
+            return "worker takes jobs" in log.read_text()
+
+        await until(takes_jobs)
+        first = await sent(system, user, csv_file(2))
+        assert (await ended(system, user, first))["status"] == "completed"
+        for rows, kind, most in (
+            (3, resource.RLIMIT_NOFILE, process.num_fds() + 4),
+            (4, resource.RLIMIT_NPROC, threads_of_user()),
+        ):
+            with limited(process, kind, most):
+
+                async def is_said() -> bool:
+                    with connect(settings.database_address) as connection:
+                        row = connection.execute("SELECT problems FROM workers").fetchone()
+                    return row is not None and any("threads" in text for text in row["problems"])
+
+                await until(is_said)
+                upload_id = await sent(system, user, csv_file(rows))
+                found = await lookup.get(system, user, upload_id)
+                assert (found["status"], found["attempt"]) == ("pending", 0)
+            upload = await ended(system, user, upload_id)
+            assert upload["status"] == "completed", upload["error"]
+            assert upload["attempt"] == 1
+
+
+async def test_children_that_can_start_no_thread_fail_nothing(
+    system: System, make_user: MakeUser, settings: Settings, tmp_path: Path
+) -> None:
+    """The worker itself has what it needs, and each child that it starts lacks some threads."""
+    user = await make_user()
+    log = tmp_path / "log"
+    with running("worker", settings, log) as process:
+
+        async def takes_jobs() -> bool:
+            return "worker takes jobs" in log.read_text()
+
+        await until(takes_jobs)
+        before = threads_of_user()
+        uploads = []
+        for child in process.children():
+            child.kill()
+        for room in (1, 2, 3, 4, 6):
+            with limited(process, resource.RLIMIT_NPROC, before + room):
+                upload_id = await sent(system, user, csv_file(room + 2))
+                uploads.append(upload_id)
+
+                async def was_tried(upload_id: Any = upload_id) -> bool:
+                    found = await lookup.get(system, user, upload_id)
+                    return found["attempt"] > 0 or any(
+                        "threads" in text or "process for" in text
+                        for text in (found["error"] or "", log.read_text())
+                    )
+
+                await until(was_tried)
+        for upload_id in uploads:
+            upload = await ended(system, user, upload_id)
+            assert upload["status"] == "completed", (upload["error"], log.read_text()[-3000:])
+            assert upload["attempt"] == upload["attempts_before"] + 1
+
+
+async def test_an_api_without_open_files_or_threads_answers_with_a_sentence(
+    system: System, settings: Settings, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    await users.add_first(system.pool, settings)
+    user = await users.acting(system.pool, None)
+    headers = {"Authorization": f"Bearer {users.issue_token(settings, user)}"}
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    with running("serve", settings, log, ROLLBOOK_PORT=str(port)) as process:
+        async with httpx.AsyncClient(base_url=url, headers=headers, timeout=60) as client:
+
+            async def answers() -> bool:
+                try:
+                    return (await client.get("/readyz")).is_success
+                except httpx.TransportError:
+                    return False
+
+            await until(answers)
+            number = 0
+
+            async def send() -> int:
+                """The status of the answer to a file; 0 where there is no answer."""
+                nonlocal number
+                number += 1
+                file = {"file": ("members.csv", csv_file(number))}
+                try:
+                    answer = await client.post("/api/v1/bulk-upload/process", files=file)
+                except httpx.TransportError:
+                    return 0  # no file could be opened for the connection
+                assert answer.json()["detail" if answer.is_error else "message"].endswith(".")
+                return answer.status_code
+
+            said = set()
+            for kind, used in (
+                (resource.RLIMIT_NOFILE, process.num_fds),
+                (resource.RLIMIT_NPROC, threads_of_user),
+            ):
+                for room in (0, 1, 2, 3):
+                    with limited(process, kind, used() + room):
+                        said.add(await send())
+                await until(answers)
+                assert await send() == 202
+            assert said <= {0, 202, 503}
+            assert 503 in said

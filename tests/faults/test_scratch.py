@@ -1,0 +1,98 @@
+"""A scratch folder that goes away, or takes nothing, under a worker."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+from rollbook.backends.database import connect
+from rollbook.service.system import open_system
+from rollbook.worker import scratch
+from tests.faults.test_retries import small_disk
+from tests.files import csv_file
+from tests.integration.folder.watching import until
+from tests.integration.worker.test_worker import ended, sent, working
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    from rollbook.config import Settings
+    from rollbook.model import User
+
+    MakeUser = Callable[..., Awaitable[User]]
+
+
+async def test_a_worker_whose_scratch_folder_is_removed_makes_another_and_goes_on(
+    make_user: MakeUser, settings: Settings, normal_after: Callable[..., None]
+) -> None:
+    user = await make_user()
+    patient = settings.model_copy(update={"backoff_ms": 200})
+    async with open_system(patient) as opened, working(opened) as worker:
+        assert (await ended(opened, user, await sent(opened, user, csv_file(3))))["attempt"] == 1
+        shutil.rmtree(settings.data_dir / "scratch")
+        began = time.monotonic()
+        upload = await ended(opened, user, await sent(opened, user, csv_file(4)))
+        normal_after(time.monotonic() - began, "an upload is through after the folder went")
+        assert upload["status"] == "completed", upload["error"]
+        assert upload["attempt"] == upload["attempts_before"] + 1
+
+        async def is_its_own() -> bool:  # and no other worker takes it for a dead one's
+            return (worker.slots.folder / scratch.LOCK).exists()
+
+        await until(is_its_own)
+        with scratch.folder(settings.data_dir):
+            assert worker.slots.folder.is_dir()
+
+
+async def test_a_scratch_folder_that_goes_during_an_attempt_costs_none(
+    make_user: MakeUser, settings: Settings
+) -> None:
+    user = await make_user()
+    patient = settings.model_copy(update={"backoff_ms": 200})
+    async with open_system(patient) as opened, working(opened):
+        with connect(settings.database_address) as holding:
+            # It waits for its first statement in the merge's transaction, with its file at hand.
+            holding.execute("LOCK TABLE members IN ACCESS EXCLUSIVE MODE")
+            upload_id = await sent(opened, user, csv_file(3))
+
+            async def waits() -> bool:
+                waiting = holding.execute(
+                    "SELECT FROM pg_locks WHERE NOT granted AND relation = 'members'::regclass"
+                )
+                return waiting.fetchone() is not None
+
+            await until(waits)
+            shutil.rmtree(settings.data_dir / "scratch")
+            holding.rollback()
+        upload = await ended(opened, user, upload_id)
+        assert upload["status"] == "completed", upload["error"]
+        assert upload["attempt"] == upload["attempts_before"] + 1
+
+
+async def test_a_worker_that_starts_without_a_scratch_folder_takes_jobs_when_it_has_one(
+    make_user: MakeUser, settings: Settings
+) -> None:
+    """A disk that takes no files ends no process, and no upload fails."""
+    user = await make_user()
+    place = settings.data_dir / "scratch"
+    patient = settings.model_copy(update={"backoff_ms": 200, "scratch_free_mb": 0})
+    with small_disk(place, 3000):
+        _remount(place, "ro")
+        async with open_system(patient) as opened, working(opened) as worker:
+
+            async def is_said() -> bool:
+                return any("scratch folder" in problem for problem in worker.fitness.problems)
+
+            await until(is_said)
+            upload_id = await sent(opened, user, csv_file(3))
+            _remount(place, "rw")
+            upload = await ended(opened, user, upload_id)
+            assert upload["status"] == "completed", upload["error"]
+            assert upload["attempt"] == upload["attempts_before"] + 1
+
+
+def _remount(place: Path, how: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{how}", str(place)], check=True, timeout=30)
