@@ -129,6 +129,7 @@ export const TEXT = {
   "check.header_row": "headers in row {row}",
   "check.text": "text in {encoding}",
   "check.sheets": "Sheet to read",
+  "check.more_sheets": "Other sheets hold members too, and are not read unless you choose “All sheets with members”.",
   "check.sheets.all": "All sheets with members",
   "check.hidden": "hidden",
   "check.members": "has members",

@@ -51,6 +51,9 @@ export const number = (value) => whole.format(value);
 
 export const percent = (share) => percents.format(share);
 
+/** A cell of a file: where a spreadsheet has a date, its moment is midnight, and nobody wrote that. */
+export const cellInWords = (text) => text.replace(/^(\d{4}-\d\d-\d\d) 00:00:00$/, "$1");
+
 /** Bytes as people say them. */
 export function size(bytes) {
   if (bytes < 1000) return t("unit.bytes", { n: bytes });

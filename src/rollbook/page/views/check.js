@@ -11,7 +11,7 @@ import {
   type,
   withMembers,
 } from "../sending.js";
-import { t } from "../words.js";
+import { cellInWords, t } from "../words.js";
 import { Columns } from "./columns.js";
 
 export function Check({ entry }) {
@@ -117,7 +117,7 @@ function Warnings({ check }) {
       ({ code, rows, message }) =>
         html`<li key=${code}><strong>${t("check.warnings.rows", { n: rows })}</strong> ${message}</li>`,
     )}
-    ${check.notes.map(({ message }, index) => html`<li key=${index}>${message}</li>`)}
+    ${check.notes.map(({ code, message }, index) => html`<li key=${index}>${code === "more_sheets" ? t("check.more_sheets") : message}</li>`)}
   </ul></section>`;
 }
 
@@ -136,7 +136,7 @@ function Field({ entry, column: { header, field, how, suggestions, samples } }) 
   const option = (name) => html`<option key=${name} value=${name}>${fieldName(name)}</option>`;
   const why = ["near", "values", "remembered"].includes(how) && t(`check.how.${how}`);
   return html`<li><label for=${id}><strong>${header}</strong>
-      <small>${samples.length ? t("check.samples", { samples: samples.slice(0, 3).join(", ") }) : t("check.empty")}</small></label>
+      <small>${samples.length ? t("check.samples", { samples: samples.slice(0, 3).map(cellInWords).join(", ") }) : t("check.empty")}</small></label>
     <div><select id=${id} value=${value} aria-label=${t("check.field.of", { header })}
       onChange=${(event) => chooseField(entry, header, event.target.value)}>
       ${offered && html`<option value="">${t("check.not_read")}</option>`}
@@ -159,7 +159,7 @@ function Rows({ name, check: { columns, rows } }) {
     )}</tr></thead>
     <tbody>${rows.map(
       ({ row_number, cells }) => html`<tr key=${row_number}><th scope="row" class="n">${row_number}</th>${cells.map(
-        (cell, index) => html`<td key=${index} class=${columns[index]?.field ? "" : "none"}>${cell}</td>`,
+        (cell, index) => html`<td key=${index} class=${columns[index]?.field ? "" : "none"}>${cellInWords(cell)}</td>`,
       )}</tr>`,
     )}</tbody></table></div></section>`;
 }

@@ -4,7 +4,7 @@ import { html, useId, useSignal } from "../html.js";
 import { useLoaded } from "../loading.js";
 import { Failure, Loading, Pager } from "../parts.js";
 import { REFUSED } from "../uploads.js";
-import { number, t } from "../words.js";
+import { cellInWords, number, t } from "../words.js";
 
 const PAGE_SIZE = 25;
 
@@ -92,7 +92,7 @@ function Row({ row }) {
     }
     <td data-label=${t("rows.column")} class=${column ? "" : "empty none"}>${column ?? "–"}</td>
     <td data-label=${t("rows.value")}
-      class="value ${value ? "" : "empty"} ${column ? "" : "none"}">${value || (column ? t("rows.empty") : "–")}</td>
+      class="value ${value ? "" : "empty"} ${column ? "" : "none"}">${value ? cellInWords(value) : column ? t("rows.empty") : "–"}</td>
     <td data-label=${t("rows.kept")} class="value ${kept ? "" : "empty none"}">${kept || (severity === "warning" ? t("rows.nothing") : "–")}</td>
     <td data-label=${t("rows.problem")}>${message}</td></tr>`,
   );
