@@ -82,6 +82,11 @@ _NOTHING: Final = (
 )
 #: The longest of these, in bytes, and room for more dashes.
 _MOST_NOTHING: Final = 12
+#: All texts that ``shown``, ``clean``, ``faults`` or ``without_nothing`` may change or report, and
+#: a few more. One pattern is read faster than the steps, and few texts of a file match it.
+_ODD: Final = (
+    rf"{_NOT_CLEAN}|^$|^[-#]|^Err:|^(?i:{'|'.join(map(re.escape, sorted(_DITTO)))})$|(?:{_NOTHING})"
+)
 
 _CELL: Final = pl.col("cell")
 
@@ -105,6 +110,8 @@ class Understood(NamedTuple):
 class Column(NamedTuple):
     """A column of text, with each text once where that is worthwhile."""
 
+    #: Of all rows.
+    cells: pl.Series
     #: Distinct texts, or those of all rows.
     texts: pl.Series
     #: Where the text of each row is, null for an empty cell; None: the texts are the rows.
@@ -114,20 +121,45 @@ class Column(NamedTuple):
         """Spread what was found for the texts over the rows."""
         if self.places is None:
             return values
-        return values.gather(self.places)
+        return self.cells if values is self.texts else values.gather(self.places)
 
 
 def column_of(cells: pl.Series) -> Column:
     """The column with each text once, unless most of its texts differ."""
     if cast("int", cells.approx_n_unique()) > cells.len() // 2:
-        return Column(cells, None)
+        return Column(cells, cells, None)
     kind = pl.Categorical(pl.Categories.random())
     coded = cells.cast(kind)
     places = coded.to_physical()
     most = places.max()
     count = 0 if not isinstance(most, int) else most + 1
     texts = pl.int_range(0, count, dtype=pl.UInt32, eager=True).cat.to(kind).cast(pl.String)
-    return Column(texts, places)
+    return Column(cells, texts, places)
+
+
+class Cleaned(NamedTuple):
+    """Texts as they are shown and clean."""
+
+    shown: pl.Series
+    clean: pl.Series
+    #: See ``faults``.
+    faults: pl.Series | None
+    #: The places of the texts that weren't shown and clean already, or may mean "no value".
+    odd: pl.Series
+
+
+def cleaned(texts: pl.Series, *, is_required: bool) -> Cleaned:
+    """What ``shown``, ``clean`` and ``faults`` give of texts, by looking only at the odd ones."""
+    odd = texts.str.contains(_ODD).arg_true()
+    if odd.is_empty():
+        return Cleaned(texts, texts, None, odd)
+    some = shown(texts.gather(odd))
+    codes = faults(some, is_required=is_required)
+    if codes is not None:
+        codes = pl.Series([None], dtype=pl.String).new_from_index(0, len(texts)).scatter(odd, codes)
+    return Cleaned(
+        texts.clone().scatter(odd, some), texts.clone().scatter(odd, clean(some)), codes, odd
+    )
 
 
 def shown(texts: pl.Series) -> pl.Series:

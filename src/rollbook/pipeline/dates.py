@@ -9,18 +9,14 @@ or, if the year could be first as well, as the date nearer to today; such a date
 from __future__ import annotations
 
 import datetime as dt
-import re
-import tomllib
-import unicodedata
 from dataclasses import dataclass, fields
-from functools import cache
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import polars as pl
 
-from rollbook.pipeline.cells import MOST_CHARS, Reading, Understood, values, with_odd
-from rollbook.pipeline.columns import date_order, key
+from rollbook.pipeline.cells import Reading, Understood, with_odd
+from rollbook.pipeline.columns import date_order
+from rollbook.pipeline.date_texts import FIRST_DAY, SERIALS, TIME, TRIPLE, YEARS_AHEAD, read
 from rollbook.spreadsheets.books.values import DAYS_TO_1904
 
 if TYPE_CHECKING:
@@ -28,44 +24,20 @@ if TYPE_CHECKING:
 
 #: Excel's serial number of 1 January 1970.
 EXCEL_EPOCH_DAYS: Final = 25_569
-#: Dates from 1927 to 2118, as serial numbers: others are more likely something else, such as a
-#: time of day, which a workbook stores as a time on the last day of 1899.
-SERIALS: Final = (10_000, 80_000)
-#: The first of these dates. Text may also name a later date than the last of them.
-FIRST_DAY: Final = dt.date(1899, 12, 30) + dt.timedelta(days=SERIALS[0])
-#: The expiry date of a membership for life: the last day that a spreadsheet program knows.
-NEVER: Final = dt.date(9999, 12, 31)
-#: Years after this one that two digits may mean: none for past dates, 50 for an expiry.
-_YEARS_AHEAD: Final = {"expiry_date": 50}
 #: Provable dates with the month first that a column must have before others are read so: one may
 #: be a typing error.
 _LEAST_MONTH_FIRST: Final = 2
 #: Dates of payments and of joining are rarely older than this many years. It matters where a date
 #: of two-digit parts could also be read as a recent one.
 _USUAL_YEARS: Final = 50
-#: South Africa is two hours ahead of UTC all year.
-_OWN_OFFSET: Final = 120
-_DAY_MINUTES: Final = 24 * 60
-
-_TIME: Final = (
-    r"[ T,]+(?:at )?[0-9]{1,2}[:h.][0-9]{2}(?:[:.][0-9]{2}(?:[.,][0-9]+)?)?"
-    r"(?: ?[ap]\.?m\.?| ?[vn]m\.?)?"
-    r"(?: ?h| ?hrs| ?SAST| ?(?:GMT|UTC)(?:[+-][0-9]{1,4})?(?: ?\([^)]*\))?)?$"
-)
-_ZONED: Final = (
-    r"^([0-9]{4}-[0-9]{2}-[0-9]{2})[ T]([0-9]{2}):([0-9]{2})(?::[0-9]{2}(?:[.,][0-9]+)?)? ?"
-    r"(Z|UTC|GMT|[+-][0-9]{2}(?::?[0-9]{2})?)$"
-)
-_TRIPLE: Final = (
-    r"^([0-9]{1,4})(?:\s?[-/.,\\_:|]\s?|\s)([0-9]{1,2})(?:\s?[-/.,\\_:|]\s?|\s)([0-9]{1,4})\.?$"
-)
 #: A date cell of a workbook, as its reader gives it, with the day.
 _DATE_CELL: Final = r"^[0-9]{4}-[0-9]{2}-([0-9]{2}) [0-9]{2}:[0-9]{2}:[0-9]{2}$"
+_YEAR_AND_DASH: Final = "^[0-9]{4}-"
 _MONTHS: Final = 12
 #: Dates of each kind that a column must have before its date cells are doubted.
 _LEAST_SWAPPED: Final = 2
 _SWAPPED: Final = pl.Series(["date_cells_swapped"])
-_COMPACT: Final = r"^([0-9]{2})([0-9]{2})([0-9]{2})([0-9]{2})(?:\.0)?$"
+_NO_DATE: Final = pl.Series([None], dtype=pl.Date)
 
 
 @dataclass(slots=True)
@@ -206,7 +178,8 @@ def evidence(texts: pl.Series, today: dt.date, header: str = "") -> Evidence:
         is_same = days == texts.str.slice(5, 2).cast(pl.Int32, strict=False)
         found.early_cells = int(((days <= _MONTHS) & ~is_same).sum())
         found.late_cells = int((days > _MONTHS).sum())
-    parts = _parts(texts, today, 1)
+    # Four digits and a dash can only be a year, so such a date shows no order.
+    parts = _parts(texts, today, 1, ~texts.str.contains(_YEAR_AND_DASH))
     if parts.is_empty():
         return found
     counted = parts.select(
@@ -242,12 +215,12 @@ def dates(
     ``field`` is ``date_joined``, ``last_payment`` or ``expiry_date``. Two-digit years and undecided
     dates are near to today. ``is_1904``: the workbook counts days from 1904 instead of 1900.
     """
-    ahead = _YEARS_AHEAD.get(field, 1)
+    ahead = YEARS_AHEAD.get(field, 1)
 
     def odd(text: str) -> Reading:
-        return _read(text, order, field, today)
+        return read(text, order, field, today)
 
-    values = texts.to_frame("cell").select(_plain(texts, is_1904=is_1904)).to_series()
+    values = _plain(texts, is_1904=is_1904)
     is_plain = values.is_not_null()
     doubts = pl.Series([None], dtype=pl.String).new_from_index(0, len(texts))
     if order.are_cells_swapped:
@@ -255,15 +228,30 @@ def dates(
         doubts = doubts.zip_with(~is_cell.fill_null(value=False), _SWAPPED)
     parts = _parts(texts, today, ahead, ~is_plain)
     if parts.height:
-        read = parts.select("place", *_ordered(order, today))
-        values = values.scatter(read["place"], read["date"])
-        doubts = doubts.scatter(read["place"], read["doubt"])
+        ordered = parts.select("place", *_ordered(order, today))
+        values = values.scatter(ordered["place"], ordered["date"])
+        doubts = doubts.scatter(ordered["place"], ordered["doubt"])
     is_odd = values.is_null() & doubts.is_null() & texts.is_not_null()
     return with_odd(texts, Understood(values, doubts), is_odd, odd)
 
 
-def _plain(texts: pl.Series, *, is_1904: bool) -> pl.Expr:
+def _plain(texts: pl.Series, *, is_1904: bool) -> pl.Series:
     """Dates that can be read in one way only, by columns: ISO, year first, serial numbers."""
+    is_cell = texts.str.contains(_DATE_CELL).fill_null(value=False)
+    found = pl.Series([None], dtype=pl.Date).new_from_index(0, len(texts))
+    # Most dates of a workbook have this form, of which the date is taken without a pattern.
+    if (cells := is_cell.arg_true()).len():
+        days = texts.gather(cells).str.head(10).str.to_date("%Y-%m-%d", strict=False)
+        found = found.scatter(cells, days)
+    if (others := (~is_cell & texts.is_not_null()).arg_true()).len():
+        rest = texts.gather(others)
+        days = rest.to_frame("cell").select(_plain_text(rest, is_1904=is_1904)).to_series()
+        found = found.scatter(others, days)
+    return found.zip_with(found >= FIRST_DAY, _NO_DATE)
+
+
+def _plain_text(texts: pl.Series, *, is_1904: bool) -> pl.Expr:
+    """The same of texts that aren't date cells of a workbook."""
     cell = pl.col("cell")
     text = cell
     if texts.str.contains(":", literal=True).any():
@@ -278,8 +266,7 @@ def _plain(texts: pl.Series, *, is_1904: bool) -> pl.Expr:
     if is_1904:
         days = days + DAYS_TO_1904
     serial = pl.when(days.is_between(*SERIALS)).then((days - EXCEL_EPOCH_DAYS).cast(pl.Date))
-    found = pl.coalesce(iso, serial)
-    return pl.when(found >= FIRST_DAY).then(found)
+    return pl.coalesce(iso, serial)
 
 
 def _parts(
@@ -293,6 +280,7 @@ def _parts(
     Returns:
         ``place`` among the texts, ``cell``, the parts ``a``, ``b`` and ``c`` and how many digits
         ``la`` and ``lc`` have, and the dates ``dmy``, ``mdy`` and ``ymd``, null where none is.
+        Without the parts and dates where there is no such text.
     """
     cell = pl.col("cell")
     rows = texts.to_frame("cell").with_row_index("place")
@@ -300,10 +288,12 @@ def _parts(
         rows = rows.filter(where)
     # A date is short, and a column of dates that can be read in one way only has none of these.
     rows = rows.filter(cell.str.contains(r"^'?[0-9]{1,4}[-/., \\_:|]+[0-9]{1,2}[-/., \\_:|]+[0-9]"))
+    if rows.is_empty():
+        return rows
     rows = rows.with_columns(
-        cell.str.strip_prefix("'").str.replace(f"(?i){_TIME}", "").str.strip_chars()
+        cell.str.strip_prefix("'").str.replace(f"(?i){TIME}", "").str.strip_chars()
     )
-    groups = cell.str.extract_groups(_TRIPLE)
+    groups = cell.str.extract_groups(TRIPLE)
     a, b, c = (groups.struct.field(name) for name in ("1", "2", "3"))
     rows = rows.select(
         "place",
@@ -387,207 +377,3 @@ def _ordered(order: Order, today: dt.date) -> tuple[pl.Expr, pl.Expr]:
         doubt = pl.when(last.is_not_null()).then(pl.coalesce(last_doubt, year_unclear))
     unclear = pl.when(date.is_null()).then(pl.lit("date_unclear"))
     return date.alias("date"), pl.coalesce(unclear, doubt).alias("doubt")
-
-
-#: 1st, 2nd, 3rd, 4th; in Afrikaans 1ste, 2de.
-_ORDINAL: Final = r"(?:(?:ste|st|nd|rd|th|de|e)(?![^\W\d_]))?"
-_DAY: Final = rf"(?P<day>[0-9]{{1,2}}){_ORDINAL}"
-_MONTH: Final = r"(?P<month>[^\W\d_][^\d]*?)"
-_YEAR: Final = r"(?P<year>[0-9]{4}|[0-9]{2})"
-_SPACE: Final = r"[\s\-/.,']"
-_DAY_NAMED: Final = re.compile(rf"^{_DAY}(?: of| van)?{_SPACE}*{_MONTH}{_SPACE}*{_YEAR}$")
-_MONTH_NAMED: Final = re.compile(rf"^{_MONTH}{_SPACE}*{_DAY}{_SPACE}+{_YEAR}$")
-_YEAR_NAMED: Final = re.compile(rf"^(?P<year>[0-9]{{4}}){_SPACE}*{_MONTH}{_SPACE}*{_DAY}$")
-_PART_OF_DATE: Final = re.compile(
-    r"^(?:[0-9]{4}|[0-9]{1,2}[-/.][0-9]{4}|[0-9]{4}[-/.][0-9]{1,2}|[^\W\d_]+[\s\-/.,']*[0-9]{2,4}|"
-    r"[0-9]{2,4}[\s\-/.,]*[^\W\d_]+)$"
-)
-_WEEKDAY: Final = re.compile(r"^([^\W\d_]+)[\s.,]+(?=\S)")
-_ANY_TIME: Final = re.compile(_TIME, re.IGNORECASE)
-_WITH_ZONE: Final = re.compile(_ZONED)
-_EIGHT: Final = re.compile(_COMPACT)
-_SIX: Final = re.compile(r"^([0-9]{2})([0-9]{2})([0-9]{2})(?:\.0)?$")
-_NUMBERS: Final = re.compile(_TRIPLE)
-
-
-def _read(text: str, order: Order, field: str, today: dt.date) -> Reading:
-    """The date of a text that no column of expressions understands."""
-    unclear = "date_unclear"
-    if len(text) > MOST_CHARS:
-        return None, unclear
-    if field == "expiry_date" and key(text) in _lifetime():
-        return NEVER, "expiry_lifetime"
-    text = text.removeprefix("'").strip().rstrip(".")
-    if (zoned := _WITH_ZONE.match(text)) is not None:
-        return _of_moment(zoned) or (None, unclear)
-    text = _ANY_TIME.sub("", text).strip()
-    weekday, rest = _weekday(text)
-    latest = today.year + _YEARS_AHEAD.get(field, 1)
-    found = _named(rest, latest) or _compact(rest, order, latest, today)
-    if found is None and weekday is not None and (match := _NUMBERS.match(rest)) is not None:
-        found = _of_weekday(match, weekday, latest)
-    if found is None:
-        is_part = _PART_OF_DATE.match(rest) is not None and not set(rest) <= set("0-/. ")
-        return None, "date_incomplete" if is_part else unclear
-    date, doubt = found
-    if weekday is not None and date.isoweekday() != weekday:
-        doubt = doubt or "date_weekday"
-    return (date, doubt) if date >= FIRST_DAY else (None, unclear)
-
-
-def _named(text: str, latest: int) -> tuple[dt.date, str | None] | None:
-    """A date whose month is a name."""
-    lower = text.lower()
-    for pattern in (_DAY_NAMED, _MONTH_NAMED, _YEAR_NAMED):
-        match = pattern.match(lower)
-        month = _month(match["month"]) if match else None
-        if match and month:
-            year = int(match["year"])
-            date = _made(
-                _century(year, latest) if len(match["year"]) == 2 else year,
-                month,
-                int(match["day"]),
-            )
-            return (date, None) if date else None
-    return None
-
-
-def _compact(
-    text: str, order: Order, latest: int, today: dt.date
-) -> tuple[dt.date, str | None] | None:
-    """A date of eight or six digits without anything between them."""
-    if match := _EIGHT.match(text):
-        first, second, third, fourth = (int(part) for part in match.groups())
-        year = third * 100 + fourth
-        by_year = _made(first * 100 + second, third, fourth)
-        if by_year is not None:
-            return by_year, None
-        return _of_days(_made(year, second, first), _made(year, first, second), order)
-    if match := _SIX.match(text):
-        first, second, third = (int(part) for part in match.groups())
-        by_year = _made(_century(first, latest), second, third)
-        by_day = _made(_century(third, latest), second, first)
-        return _of_years(by_year, by_day, order, today)
-    return None
-
-
-def _of_days(
-    day_first: dt.date | None, month_first: dt.date | None, order: Order
-) -> tuple[dt.date, str | None] | None:
-    """The date that the column's order of days and months decides."""
-    if day_first is None or (order.is_day_first is False and month_first not in {None, day_first}):
-        return (month_first, "date_month_first") if month_first else None
-    is_open = month_first not in {None, day_first} and order.is_day_first is None
-    return day_first, "date_ambiguous" if is_open else None
-
-
-def _of_years(
-    by_year: dt.date | None, by_day: dt.date | None, order: Order, today: dt.date
-) -> tuple[dt.date, str | None] | None:
-    """The date that the column's place of the year decides, or the one that is nearer to today."""
-    if by_year is None or by_day is None or by_year == by_day:
-        only = by_year or by_day
-        return (only, None) if only else None
-    if order.is_year_first is not None:
-        return by_year if order.is_year_first else by_day, None
-    return min((by_year, by_day), key=lambda date: abs(date - today)), "date_year_unclear"
-
-
-def _of_weekday(
-    match: re.Match[str], weekday: int, latest: int
-) -> tuple[dt.date, str | None] | None:
-    """A date of three numbers beside the day of the week, which says their order."""
-    a, b, c = (int(part) for part in match.groups())
-    last = _century(c, latest) if len(match[3]) == 2 else c
-    first = _century(a, latest) if len(match[1]) == 2 else a
-    read = [_made(last, b, a), _made(last, a, b), _made(first, b, c)]
-    fits = {date for date in read if date is not None and date.isoweekday() == weekday}
-    if len(fits) == 1:
-        return fits.pop(), None
-    date = next((date for date in read if date is not None), None)
-    return (date, "date_ambiguous") if date else None
-
-
-def _of_moment(match: re.Match[str]) -> Reading | None:
-    """The day of a moment with its offset from UTC.
-
-    Midnight and moments with another offset than UTC keep their day. Others were written by a
-    program that writes UTC, so it is the day in South Africa.
-    """
-    try:
-        date = dt.date.fromisoformat(match[1])
-    except ValueError:
-        return None
-    if date < FIRST_DAY:
-        return None
-    minutes = int(match[2]) * 60 + int(match[3])
-    is_utc = match[4] in {"Z", "UTC", "GMT"} or not match[4].strip("+-0:")
-    if not is_utc or minutes + _OWN_OFFSET < _DAY_MINUTES:
-        return date, None
-    return date + dt.timedelta(days=1), "date_time_zone"
-
-
-def _weekday(text: str) -> tuple[int | None, str]:
-    """The number of the weekday that a text begins with, Monday being 1, and the rest."""
-    match = _WEEKDAY.match(text)
-    number = _names("weekday").get(_plain_word(match[1])) if match else None
-    if match is None or number is None:
-        return None, text
-    return number, text[match.end() :]
-
-
-def _month(word: str) -> int | None:
-    """The number of a month's name."""
-    plain = _plain_word(word)
-    exact = _names("month").get(plain)
-    if exact is not None or len(plain) < 3:
-        return exact
-    cut = {number for name, number in _cut_names() if name.startswith(plain)}
-    return cut.pop() if len(cut) == 1 else None
-
-
-def _century(year: int, latest: int) -> int:
-    return 2000 + year if 2000 + year <= latest else 1900 + year
-
-
-def _made(year: int, month: int, day: int) -> dt.date | None:
-    try:
-        date = dt.date(year, month, day)
-    except ValueError:
-        return None
-    return date if date >= FIRST_DAY else None
-
-
-def _plain_word(word: str) -> str:
-    plain = unicodedata.normalize("NFKD", word).casefold()
-    return "".join(c for c in plain if c.isalpha())
-
-
-@cache
-def _names(kind: str) -> Mapping[str, int]:
-    return {
-        _plain_word(name): int(number)
-        for number, names in _written()[kind].items()
-        for name in names
-    }
-
-
-@cache
-def _cut_names() -> tuple[tuple[str, int], ...]:
-    """The names that may be cut: English and Afrikaans, which come first in the table."""
-    return tuple(
-        (_plain_word(name), int(number))
-        for number, names in _written()["month"].items()
-        for name in names[:2]
-    )
-
-
-@cache
-def _lifetime() -> frozenset[str]:
-    return frozenset(key(word) for word in values()["lifetime"]["words"])
-
-
-@cache
-def _written() -> Mapping[str, Any]:
-    text = files("rollbook.pipeline").joinpath("months.toml").read_text(encoding="utf-8")
-    return tomllib.loads(text)

@@ -43,14 +43,14 @@ def birth_date(number: pl.Expr, today: dt.date, *, age: pl.Expr | None = None) -
     years says so: a person of 101 has the same six digits as one of 1.
     """
     digits = number.str.head(6)
-    recent = ("20" + digits).str.to_date("%Y%m%d", strict=False)
-    earlier = ("19" + digits).str.to_date("%Y%m%d", strict=False)
-    is_recent = recent <= today
+    is_recent = digits <= f"{today:%y%m%d}"
     if age is not None:
-        years = today.year - recent.dt.year()
+        years = today.year - 2000 - digits.str.head(2).cast(pl.Int32, strict=False)
         # In the middle between the two ages, a hundred years apart.
         is_recent &= (age - years < 50).fill_null(value=True)
-    return pl.when(has_form(number)).then(pl.coalesce(pl.when(is_recent).then(recent), earlier))
+    century = pl.when(is_recent).then(pl.lit("20")).otherwise(pl.lit("19"))
+    date = (century + digits).str.to_date("%Y%m%d", strict=False)
+    return pl.when(has_form(number)).then(date)
 
 
 def numbers(texts: pl.Series, today: dt.date) -> Understood:
@@ -80,13 +80,13 @@ def numbers(texts: pl.Series, today: dt.date) -> Understood:
     found = odd.to_frame("cell").select(
         number=pl.when(text != "").then(text), doubt=pl.lit(None, pl.String)
     )
-    labelled = found.select(number=pl.col("number").str.extract(_LABELLED))
-    is_read = labelled.select(
-        is_valid(pl.col("number"), today) & (pl.col("number") != found["number"])
-    ).to_series()
-    if (places := is_read.fill_null(value=False).arg_true()).len():
+    longer = (found["number"].str.len_bytes() > LENGTH).arg_true()
+    labelled = found[longer].select(number=pl.col("number").str.extract(_LABELLED))
+    if (is_labelled := labelled["number"].is_not_null()).any():
+        is_read = is_labelled & labelled.select(is_valid(pl.col("number"), today)).to_series()
+        places = longer.filter(is_read)
         found = found.with_columns(
-            found["number"].scatter(places, labelled["number"].gather(places)),
+            found["number"].scatter(places, labelled["number"].filter(is_read)),
             found["doubt"].scatter(places, "id_remark"),
         )
     is_short = found["number"].str.contains("^[0-9]{10,12}$").fill_null(value=False)

@@ -56,7 +56,6 @@ _TYPES: Final[Mapping[str, pl.DataType]] = {
 _NOTHING: Final = pl.Series([None], dtype=pl.String)
 #: The doubt of an expiry date that was counted, since its own cell was not understood.
 _COUNTED: Final = pl.Series(["expiry_unclear"])
-_DOUBTFUL_NAME: Final = pl.Series(["name_doubtful"])
 _DOUBTS: Final = {
     ROW_NUMBER: pl.UInt32,
     **dict.fromkeys(("column", "value", "code", "severity", "kept"), pl.String),
@@ -310,10 +309,8 @@ class _Batch:
         # By position and under another name: a header such as "^ID$" would be a pattern.
         place = self._sheet.frame.get_column_index(header)
         column = cells.column_of(self._sheet.frame.to_series(place).alias("cell"))
-        shown = cells.shown(column.texts)
-        texts = cells.clean(shown)
         is_required = name in (*REQUIRED, FULL_NAME, *self.own.needed)
-        faults = cells.faults(shown, is_required=is_required)
+        shown, texts, faults, odd = cells.cleaned(column.texts, is_required=is_required)
         emptied = self._emptied(texts)
         if emptied is not None and is_required:
             faults = _with_code(faults, emptied, "needed_not_emptied")
@@ -321,13 +318,14 @@ class _Batch:
             texts = texts.zip_with(faults.is_null(), _NOTHING)
         if emptied is not None:
             texts = texts.zip_with(~emptied, _NOTHING)
-        if name not in _NAMES:
-            said = cells.without_nothing(texts)
+        if name not in _NAMES and len(odd):
+            some = texts.gather(odd)
+            said = cells.without_nothing(some)
             if name == "passport_country":
                 # Namibia's code.
-                is_namibia = (texts.str.to_lowercase() == "na").fill_null(value=False)
-                said = said.zip_with(~is_namibia, texts)
-            texts = said
+                is_namibia = (some.str.to_lowercase() == "na").fill_null(value=False)
+                said = said.zip_with(~is_namibia, some)
+            texts = texts.clone().scatter(odd, said)
         if name in self._aliases:
             texts = self._without_aliases(name, texts, column)
         found = self._understood(name, texts, header)
@@ -336,8 +334,9 @@ class _Batch:
         values, doubts = found
         if faults is not None:
             doubts = faults.fill_null(doubts)
-        if name in NAMES and (has_lines := names.has_lines(shown)).any():
-            doubts = doubts.zip_with(~(has_lines & doubts.is_null()), _DOUBTFUL_NAME)
+        if name in NAMES and len(odd):
+            lines = odd.filter(names.has_lines(shown.gather(odd)))
+            doubts = doubts.scatter(lines, doubts.gather(lines).fill_null("name_doubtful"))
         has_doubts = doubts.null_count() < len(doubts)
         return _Field(
             column.rows(shown),

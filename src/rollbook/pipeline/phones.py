@@ -62,7 +62,8 @@ def phones(texts: pl.Series) -> Understood:
     if texts.str.starts_with("'").any():
         number = number.str.strip_prefix("'")
     digits = without(number, (*SEPARATORS, "(", ")"))
-    national = digits.str.extract(r"^(?:\+27|0027|27)?0?([1-8][0-9]{8})$")
+    is_national = digits.str.contains(r"^(?:\+27|0027|27)?0?[1-8][0-9]{8}$")
+    national = pl.when(is_national).then(digits.str.tail(9))
     found = understood(texts, "+27" + national, _read, pl.String())
     is_made_up = (found.values.str.contains(_MADE_UP) & found.doubts.is_null()).fill_null(
         value=False

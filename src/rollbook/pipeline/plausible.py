@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import polars as pl
 
 from rollbook.pipeline import names
-from rollbook.pipeline.dates import NEVER
+from rollbook.pipeline.date_texts import NEVER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

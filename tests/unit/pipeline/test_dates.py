@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rollbook.pipeline import cells
-from rollbook.pipeline.dates import NEVER, Evidence, Order, dates, evidence
+from rollbook.pipeline.date_texts import NEVER
+from rollbook.pipeline.dates import Evidence, Order, dates, evidence
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rollbook.pipeline import cells, id_numbers
 from rollbook.pipeline.amounts import amounts
 from rollbook.pipeline.emails import emails
-from rollbook.pipeline.names import names, split
+from rollbook.pipeline.names import has_lines, names, split
 from rollbook.pipeline.phones import phones
 from rollbook.pipeline.problems import catalogue
 from tests.unit.pipeline.test_dates import TODAY
@@ -412,6 +412,44 @@ def test_clean_text_stays_as_it_is(texts: list[str]) -> None:
     assert cells.clean(once).to_list() == once.to_list()
     for text in once.drop_nulls():
         assert text == " ".join(text.split())
+
+
+#: Texts that some step may change or report, or that are near to those.
+ODD = [
+    "", " ", "do", "Do.", "DITTO", "as above", "- do -", '"', '-"-', "n/a", "N/A", "na", "NA",
+    "Nan", "n.v.t.", "(blank)", "null", "[NULL]", "-", "---", "...", "__", "//", "**", "undefined",
+    "#N/A", "#REF!", "#####", "#NOT_CALCULATED!", "Err:502", "#4", '="0821234567"', '=" a "',
+    "'0821234567", '"Tee" Thandi', "'x'", "a\nb", "a  b", "a b ", "Dodo", "a/b", "-5", "a-b",
+]  # fmt: skip
+SIGNS = [chr(code) for code in range(0x3100) if not 0x20 <= code < 0x7F]
+
+
+def check_cleaned_like_the_steps(texts: list[str | None]) -> None:
+    column = pl.Series("cell", texts, dtype=pl.String)
+    for is_required in (False, True):
+        found = cells.cleaned(column, is_required=is_required)
+        shown = cells.shown(column)
+        assert found.shown.to_list() == shown.to_list()
+        assert found.clean.to_list() == cells.clean(shown).to_list()
+        faults = cells.faults(shown, is_required=is_required)
+        assert (found.faults is None) == (faults is None)
+        if faults is not None and found.faults is not None:
+            assert found.faults.to_list() == faults.to_list()
+    others = found.clean.filter(~pl.int_range(len(column), eager=True).is_in(found.odd.implode()))
+    assert cells.without_nothing(others).to_list() == others.to_list()
+    assert not has_lines(others).any()
+
+
+def test_only_odd_texts_are_changed_or_reported() -> None:
+    check_cleaned_like_the_steps([*ODD, *(text.upper() for text in ODD), None, "Thandi"])
+    check_cleaned_like_the_steps([*SIGNS, *(f"a{sign}b" for sign in SIGNS)])
+    check_cleaned_like_the_steps(["Thandi", "O'Brian", "12 Main Road", None])
+
+
+@given(st.lists(st.one_of(st.none(), st.sampled_from(ODD), st.text(max_size=12)), max_size=10))
+@settings(max_examples=60, deadline=None)
+def test_any_texts_are_cleaned_as_by_the_single_steps(texts: list[str | None]) -> None:
+    check_cleaned_like_the_steps(texts)
 
 
 def test_a_column_is_understood_once_for_each_text() -> None:
