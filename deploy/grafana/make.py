@@ -101,6 +101,10 @@ CURVES: list[Panel] = [
                 "{{component}} {{pool}} at most",
             ),
             ("max(rollbook_lock_waits)", "sessions that wait for a lock"),
+            (
+                "sum(increase(rollbook_merge_waits_total[$__rate_interval]))",
+                "merges that began to wait for members",
+            ),
         ],
     ),
     (

@@ -18,6 +18,7 @@ from rollbook.pipeline.reading import How
 from rollbook.uploads.forecast import Reason
 from rollbook.uploads.lookup import rows_per_second, rows_removed_at
 from rollbook.uploads.undo import Undone
+from rollbook.uploads.waits import Waits
 from rollbook.voter_roll.outlook import BudgetState, Outlook, RollState
 
 T = TypeVar("T")
@@ -215,7 +216,7 @@ class FileReading(BaseModel):
         }
 
 
-class UploadStatus(FileReading):
+class UploadStatus(FileReading, Waits):
     """Everything about one upload but its rows."""
 
     job_id: UUID
@@ -233,9 +234,7 @@ class UploadStatus(FileReading):
     outcomes: dict[Outcome, int]
     stage_seconds: dict[str, float]
     attempts: int = Field(description="Since it was sent, or retried by hand.")
-    attempt: int = Field(
-        description="The number of the latest attempt; it never starts again at 1."
-    )
+    attempt: int = Field(description="Number of the latest attempt; it never starts again at 1.")
     dry_run: bool
     existing: Existing
     kind: Literal["members", "removal"]

@@ -29,7 +29,7 @@ from rollbook.contract import (
     WorkerState,
 )
 from rollbook.model import Status
-from rollbook.uploads import control, lookup
+from rollbook.uploads import control, lookup, waits
 from rollbook.voter_roll.outlook import look
 
 router = routes("/bulk-upload/queue", "queue", 401, 403, 503)
@@ -79,7 +79,13 @@ async def jobs(
     positions = await lookup.positions(system, recent)
     estimates = await forecaster.estimates(recent)
     items = [
-        UploadStatus.of(upload, queue_state=state, queue_position=position, **estimate.facts())
+        UploadStatus.of(
+            upload,
+            queue_state=state,
+            queue_position=position,
+            **estimate.facts(),
+            **waits.facts(upload, user.scope),
+        )
         for upload, state, position, estimate in zip(
             recent, states, positions, estimates, strict=True
         )

@@ -47,7 +47,7 @@ from rollbook.masking import masked
 from rollbook.model import REFUSED, Outcome, Result, Session, Status, User
 from rollbook.pipeline.problems import sentence
 from rollbook.service.system import System
-from rollbook.uploads import checks, control, fixes, lookup, receive
+from rollbook.uploads import checks, control, fixes, lookup, receive, waits
 from rollbook.uploads.options import Choices, Options
 from rollbook.voter_roll.outlook import seconds_left
 
@@ -220,7 +220,12 @@ async def status(
     left = await seconds_left(system, upload)
     fixed = await fixes.fixed(system, upload)
     data = UploadStatus.of(
-        upload, queue_position=position, seconds_left=left, **estimate.facts(), **fixed
+        upload,
+        queue_position=position,
+        seconds_left=left,
+        **estimate.facts(),
+        **fixed,
+        **waits.facts(upload, user.scope),
     )
     return Answer(message=_in_words(data, system.settings.time_zone), data=data)
 
@@ -403,7 +408,12 @@ async def history(
     positions = await lookup.positions(system, found)
     estimates = await forecaster.estimates(found)
     items = [
-        UploadStatus.of(upload, queue_position=position, **estimate.facts())
+        UploadStatus.of(
+            upload,
+            queue_position=position,
+            **estimate.facts(),
+            **waits.facts(upload, user.scope),
+        )
         for upload, position, estimate in zip(found, positions, estimates, strict=True)
     ]
     return Answer(
@@ -419,7 +429,8 @@ def _in_words(upload: UploadStatus, zone: str) -> str:
         case "pending":
             return _waiting_in_words(upload)
         case "processing":
-            return f"Processing: {upload.stage or 'starting'}, {upload.progress} %."
+            done = f"Processing: {upload.stage or 'starting'}, {upload.progress} %"
+            return f"{done}; it {waits.in_words(upload)}." if upload.waits_since else f"{done}."
         case "completed":
             if upload.undone_at is not None:
                 return f"Completed, and undone at {clock.in_words(upload.undone_at, zone)}."

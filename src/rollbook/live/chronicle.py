@@ -16,6 +16,7 @@ from rollbook.errors import title_of
 from rollbook.live.messages import Message, MessageType, event, seq_of, timestamp
 from rollbook.masking import masked
 from rollbook.model import OUTCOMES, Scope
+from rollbook.uploads.waits import Wait
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -138,8 +139,21 @@ def _progress(one: QueueEvent, known: _Upload) -> Message | None:
         "rows_total": one.data.get("rows_total"),
         "rows_per_second": one.data.get("rows_per_second"),
         "file_name": known.file_name,
+        **_waits(one.data.get("waits"), known),
     }
     return _of_upload("bulk_upload_progress", one, known, data, step=(attempt, percent))
+
+
+def _waits(found: object, known: _Upload) -> dict[str, str | None]:
+    """What it waits for. Every client gets the same message, so it names no upload of others."""
+    if not isinstance(found, dict):
+        return {"waits_since": None, "waits_for": None}
+    wait = Wait.from_json(found)
+    upload_id = wait.seen_by(known.place)
+    return {
+        "waits_since": timestamp(wait.since),
+        "waits_for": None if upload_id is None else str(upload_id),
+    }
 
 
 def _waiting(one: QueueEvent, known: _Upload, record: Row) -> Message:

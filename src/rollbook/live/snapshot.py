@@ -10,13 +10,14 @@ from rollbook import clock
 from rollbook.backends.database import fetch_all, queries
 from rollbook.contract import UploadStatus, Who
 from rollbook.live.messages import Message, as_json, timestamp
+from rollbook.uploads import waits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from rollbook.backends.database import Row
     from rollbook.live.client import Audience
-    from rollbook.model import User
+    from rollbook.model import Scope, User
     from rollbook.service.system import System
 
 #: Uploads in a snapshot.
@@ -72,7 +73,7 @@ async def read_snapshot(
         reverse=True,
     )
     data = {
-        "uploads": [_upload(row, queue) for row in rows],
+        "uploads": [_upload(row, queue, audience.scope) for row in rows],
         "is_truncated": len(unfinished) > LIMIT,
         "queue": queue,
         "heartbeat_seconds": heartbeat_s,
@@ -81,10 +82,15 @@ async def read_snapshot(
     return Snapshot(seq, steps, system.settings.time_zone, queue, as_json(data)[1:])
 
 
-def _upload(row: Row, queue: Mapping[str, Any]) -> dict[str, Any]:
+def _upload(row: Row, queue: Mapping[str, Any], scope: Scope) -> dict[str, Any]:
     job_id = str(row["id"])
     estimate = queue["estimates"].get(job_id, {}) if row["status"] == "pending" else {}
-    status = UploadStatus.of(row, queue_position=queue["positions"].get(job_id), **estimate)
+    status = UploadStatus.of(
+        row,
+        queue_position=queue["positions"].get(job_id),
+        **estimate,
+        **waits.facts(row, scope),
+    )
     return status.model_dump(mode="json")
 
 

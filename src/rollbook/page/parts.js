@@ -183,8 +183,11 @@ export function CancelButton({ upload, act, disabled = false, children, ...more 
   }`;
 }
 
-/** Speed and time left of a running upload, in one line. */
+/** What a merge waits for, or the speed and time left of a running upload, in one line. */
 export function Pace({ upload, left }) {
+  if (upload.waits_since && upload.waits_for)
+    return html`<span><${Go} path="uploads/${upload.waits_for}">${t("pace.upload", { id: upload.waits_for.slice(0, 8) })}<//></span>`;
+  if (upload.waits_since) return html`<span>${t("pace.members")}</span>`;
   const said = [];
   if (upload.rows_per_second) said.push(t("pace.rows", { rate: number(upload.rows_per_second) }));
   if (left !== null) said.push(t("pace.left", { time: duration(left) }));

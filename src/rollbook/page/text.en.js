@@ -268,6 +268,8 @@ export const TEXT = {
   "progress.of": "Progress of {file}",
   "pace.rows": "{rate} rows/s",
   "pace.left": "{time} left",
+  "pace.upload": "Waits for another upload of the same members ({id})",
+  "pace.members": "Waits for another change of the same members",
   "waiting.position": "Position {position} in the queue",
   "waiting.any": "Waiting for its turn",
   "waiting.again": "Waiting for another attempt",

@@ -89,6 +89,8 @@ const MOVING = [
   "rows_done",
   "rows_total",
   "rows_per_second",
+  "waits_since",
+  "waits_for",
   "queue_position",
   "estimated_start_at",
   "estimate_unknown",

@@ -27,14 +27,16 @@ STREAM_LENGTH = 10_000
 log = structlog.get_logger(__name__)
 
 
-async def announce_progress(job: Job, attempt: int, progress: Progress) -> None:
-    """Announce an attempt's progress to the queue's listeners.
+async def announce_progress(
+    job: Job, attempt: int, progress: Progress, waits: dict[str, Any] | None = None
+) -> None:
+    """Announce an attempt's progress, and what it waits for, to the queue's listeners.
 
     A failure is only logged: the attempt continues while Redis is away.
     """
     try:
         async with asyncio.timeout(PATIENCE_S):
-            await job.updateProgress({"attempt": attempt, **asdict(progress)})
+            await job.updateProgress({"attempt": attempt, **asdict(progress), "waits": waits})
     except (RedisError, OSError, TypeError) as error:  # TypeError: the queue has lost the job
         log.warning("progress not announced", error=type(error).__name__)
 

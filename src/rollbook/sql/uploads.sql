@@ -115,6 +115,21 @@ WHERE datname = current_database() AND usename = current_user
   AND application_name LIKE 'rollbook-child ' || %(id)s || ' %%'
   AND application_name <> 'rollbook-child ' || %(id)s || ' ' || %(attempt)s;
 
+-- name: waits_for_members
+-- Whether a session waits for a row that another transaction has locked, and the upload that holds it,
+-- where it is an upload. In a queue of several it is the one that has worked the longest.
+SELECT clock_timestamp() AS now, other.upload_id, place.province, place.municipality
+FROM pg_stat_activity AS own
+LEFT JOIN LATERAL (
+    SELECT substring(held.application_name FROM '^rollbook-child ([0-9a-f-]{36}) ')::uuid AS upload_id
+    FROM pg_stat_activity AS held WHERE held.pid = ANY (pg_blocking_pids(own.pid))
+    ORDER BY held.xact_start LIMIT 1
+) AS other ON true
+LEFT JOIN uploads AS place ON place.id = other.upload_id
+WHERE own.datname = current_database() AND own.application_name = %(session)s
+  AND own.wait_event_type = 'Lock' AND own.wait_event IN ('transactionid', 'tuple')
+LIMIT 1;
+
 -- name: holders_of_members
 -- The longest running transaction that changes members, for the error of an attempt that waited.
 SELECT a.application_name AS name, a.pid,
@@ -168,7 +183,7 @@ WHERE uploads.id = %(id)s;
 -- the worker then stops the child.
 UPDATE uploads
 SET heartbeat_at = now(), stage = %(stage)s, rows_done = %(rows_done)s,
-    rows_total = %(rows_total)s, progress = GREATEST(progress, %(progress)s)
+    rows_total = %(rows_total)s, progress = GREATEST(progress, %(progress)s), waits = %(waits)s
 WHERE id = %(id)s AND attempt = %(attempt)s AND status = 'processing'
 RETURNING id;
 

@@ -98,6 +98,9 @@ FAILURES: Final = Counter(
 RETRIES: Final = Counter(
     "rollbook_retries", "Attempts that are to be made again, by who wanted it.", ["by"]
 )
+MERGE_WAITS: Final = Counter(
+    "rollbook_merge_waits", "Times that a merge waited for members that another change had locked."
+)
 ATTEMPT_SECONDS: Final = Histogram(
     "rollbook_attempt_duration_seconds", "From claim to end.", ["result"], buckets=LONG_S
 )

@@ -16,6 +16,7 @@ from uuid import UUID
 import structlog
 from bullmq import Job, UnrecoverableError
 from bullmq.custom_errors import DelayedError
+from psycopg.types.json import Jsonb
 from redis.exceptions import RedisError
 
 from rollbook import clock
@@ -41,6 +42,7 @@ from rollbook.queue.bull_worker import hand_back, is_let_go
 from rollbook.queue.publisher import announce_progress
 from rollbook.queue.uploads import LOOK_AGAIN_MS
 from rollbook.telemetry import correlation, logs, metrics, traces
+from rollbook.uploads import waits
 from rollbook.uploads.control import forget_source
 
 if TYPE_CHECKING:
@@ -290,16 +292,21 @@ class Attempts:
                 upload["id"], upload["attempt"], on_progress, bound=bound, on_stages=_note_stages
             )
         )
-        announced: Progress | None = None
+        announced: tuple[Progress, waits.Wait | None] | None = None
+        wait: waits.Wait | None = None
         try:
             while not work.done():
-                if not await self._beat(upload, latest):
+                # A merge that waits shows no progress, so one that does isn't asked about.
+                stands_still = announced is not None and announced[0] == latest
+                wait = await self._wait(upload, wait) if stands_still else None
+                if not await self._beat(upload, latest, wait):
                     raise FencedError("The upload was cancelled, or another attempt has it now.")
-                if latest != announced:
-                    announced = latest
-                    await announce_progress(job, upload["attempt"], announced)
+                if (latest, wait) != announced:
+                    announced = latest, wait
+                    said = None if wait is None else wait.as_json(upload["attempt"])
+                    await announce_progress(job, upload["attempt"], latest, said)
                 await asyncio.wait({work}, timeout=HEARTBEAT_S)
-            if work.exception() is not None and latest != announced:
+            if work.exception() is not None and (latest, None) != announced:
                 await self._beat(upload, latest)  # the stage in which it broke off
             return work.result()
         finally:
@@ -307,7 +314,15 @@ class Attempts:
                 work.cancel()
                 await asyncio.wait({work})
 
-    async def _beat(self, upload: Row, progress: Progress) -> bool:
+    async def _wait(self, upload: Row, before: waits.Wait | None) -> waits.Wait | None:
+        """For which other change of the same members the attempt's merge waits."""
+        wait = await waits.look(self._system.pool, upload, before)
+        if wait is not None and before is None:
+            metrics.MERGE_WAITS.inc()
+            log.info("merge waits for locked members", for_upload=str(wait.upload_id or ""))
+        return wait
+
+    async def _beat(self, upload: Row, progress: Progress, wait: waits.Wait | None = None) -> bool:
         """Write heartbeat and progress; False when the attempt may not continue."""
         parameters = {
             "id": upload["id"],
@@ -316,6 +331,7 @@ class Attempts:
             "progress": min(progress.percent, 99),  # 100 belongs to the merge's transaction
             "rows_done": progress.rows_done,
             "rows_total": progress.rows_total,
+            "waits": None if wait is None else Jsonb(wait.as_json(upload["attempt"])),
         }
         async with self._system.pool.connection() as connection:
             cursor = await connection.execute(_SQL["beat"], parameters)

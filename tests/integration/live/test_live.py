@@ -28,14 +28,16 @@ from rollbook.backends.redis import make_client
 from rollbook.live.messages import seq_of
 from rollbook.model import Role, Scope, User
 from rollbook.queue.publisher import announce_budget
-from rollbook.uploads import control
-from tests.files import csv_file
+from rollbook.telemetry import metrics
+from rollbook.uploads import control, lookup
+from rollbook.uploads import waits as waits_of
+from tests.files import csv_file, member
 from tests.integration.worker.test_worker import sent, working
 from tests.listening import PATH, STATES, Gate, Heard, Listener, Site, conforms, of_type, quick
 from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from pathlib import Path
     from uuid import UUID
 
@@ -109,6 +111,52 @@ async def test_a_client_hears_an_upload_from_its_beginning_to_its_end(
     assert percents == sorted(percents)
     seqs = [event["seq"] for event in client.events]
     assert seqs == sorted(set(seqs))
+
+
+async def test_a_merge_that_waits_for_anothers_members_says_so_while_it_waits(
+    site: Site, system: System, make_user: MakeUser, settings: Settings
+) -> None:
+    nation, office = await make_user(), await make_user(Role.PROVINCE_ADMIN, "GP")
+    before = metrics.MERGE_WAITS._value.get()
+    async with working(system), site.listening(nation) as client, site.listening(office) as other:
+        first = await sent(system, nation, csv_file(3))
+        await client.until(ENDS)
+
+        @contextlib.contextmanager
+        def being_merged() -> Iterator[None]:
+            """As the child of an attempt that is in the middle of its merge."""
+            session = f"rollbook-child {first} 1"
+            with psycopg.connect(settings.database_address, application_name=session) as held:
+                held.execute("SELECT FROM members FOR UPDATE")
+                yield
+
+        with being_merged():
+            waiting = await sent(system, nation, csv_file([member(1, Surname="Other")]))
+            said = await client.until(waits)
+            assert (said["job_id"], said["data"]["waits_for"]) == (str(waiting), str(first))
+            found = await lookup.get(system, nation, waiting)
+            assert waits_of.facts(found, nation.scope)["waits_for"] == first
+            async with site.listening(nation) as late:
+                uploads = (await late.next())["data"]["uploads"]
+            by_id = {upload["job_id"]: upload for upload in uploads}
+            assert by_id[str(waiting)]["waits_for"] == str(first)
+        await client.until(ENDS)
+        assert waits_of.facts(await lookup.get(system, nation, waiting), nation.scope) == {}
+        with being_merged():
+            # An office sees that its own merge waits, and not for whose upload.
+            own = await sent(system, office, csv_file([member(1, Surname="Third")]))
+            said = await other.until(waits)
+            assert (said["job_id"], said["data"]["waits_for"]) == (str(own), None)
+            found = await lookup.get(system, office, own)
+            assert waits_of.facts(found, office.scope)["waits_since"]
+            assert waits_of.facts(found, office.scope)["waits_for"] is None
+            assert waits_of.facts(found, nation.scope)["waits_for"] == first
+        await other.until(ENDS)
+    assert metrics.MERGE_WAITS._value.get() == before + 2
+
+
+def waits(message: Heard) -> bool:
+    return bool(message["data"].get("waits_since"))
 
 
 async def test_a_file_that_fails_says_why_in_a_sentence(
