@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 from hypothesis import settings as hypothesis_settings
-from pwdlib import PasswordHash
-from pwdlib.hashers.argon2 import Argon2Hasher
 from pydantic import SecretStr
 from redis import Redis
 
@@ -20,7 +18,7 @@ from rollbook.config import Settings
 from rollbook.engines import Addresses, Engines
 from rollbook.model import Role, Scope, User
 from rollbook.service.system import open_system
-from tests import order, skips, timeouts, warm_child
+from tests import hashes, order, skips, timeouts, warm_child
 from tests.databases import Databases, administer, named
 
 if TYPE_CHECKING:
@@ -55,13 +53,9 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Addresses]:
 
 @pytest.fixture(scope="session", autouse=True)
 def cheap_hashes() -> Iterator[None]:
-    """Passwords hashed in a millisecond instead of a quarter of a second: hundreds of tests do it.
-
-    What the tests start as processes of their own hashes as always.
-    """
-    cheap = PasswordHash((Argon2Hasher(time_cost=1, memory_cost=8, parallelism=1),))
+    """Cheap hashes of passwords, as in tests/warm_process.py; what starts cold hashes as always."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rollbook.accounts.passwords._hasher", cheap)
+        patch.setattr("rollbook.accounts.passwords._hasher", hashes.CHEAP)
         yield
 
 

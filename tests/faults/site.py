@@ -35,7 +35,7 @@ from rollbook.errors import ServiceUnavailableError
 from rollbook.service.system import open_system
 from rollbook.uploads import receive, reconciler
 from rollbook.uploads.options import Options
-from tests import cluster, waiting
+from tests import cluster, waiting, warm_process
 from tests.files import csv_file, members
 from tests.waiting import join, kill
 
@@ -163,9 +163,12 @@ class Site:
     # --- processes ----------------------------------------------------------------------------
 
     def run(
-        self, command: str, *, program: Sequence[str] = ("-m", "rollbook"), **more: str
+        self, command: str, *, program: Sequence[str] = (), **more: str
     ) -> subprocess.Popen[bytes]:
-        """Start ``rollbook worker`` or ``rollbook serve``, with more environment."""
+        """Start ``rollbook worker`` or ``rollbook serve``, with more environment.
+
+        A program is what Python runs in place of ``rollbook``.
+        """
         environment = {
             **os.environ,
             **{f"ROLLBOOK_{name.upper()}": str(value) for name, value in self._pace.items()},
@@ -176,14 +179,17 @@ class Site:
             "ROLLBOOK_LOG_FORMAT": "human",
             **more,
         }
-        process = subprocess.Popen(
-            [sys.executable, *program, command],
-            cwd=self.folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=self._log,
-            stderr=self._log,
-        )
+        options: dict[str, Any] = {
+            "cwd": self.folder,
+            "env": environment,
+            "stdin": subprocess.DEVNULL,
+            "stdout": self._log,
+            "stderr": self._log,
+        }
+        if program:
+            process = subprocess.Popen([sys.executable, *program, command], **options)
+        else:
+            process = warm_process.start(command, **options)
         self._processes.append(process)
         return process
 

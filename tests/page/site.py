@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import ssl
 import subprocess
-import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from rollbook.backends.database import connect
 from rollbook.config import Settings, environment_for
 from rollbook.model import Role, Scope
 from rollbook.service.system import open_system
+from tests import warm_process
 from tests.conftest import PASSWORD
 from tests.ports import free_port
 from tests.waiting import kill, until
@@ -92,8 +92,8 @@ class Site:
     def start(self, command: str) -> None:
         """Start ``rollbook serve``, ``worker`` or ``watch``."""
         with (self.folder / "log").open("ab") as log:
-            self.processes[command] = subprocess.Popen(
-                [sys.executable, "-m", "rollbook", command],
+            self.processes[command] = warm_process.start(
+                command,
                 cwd=self.folder,
                 env={**environment_for(self.settings), "ROLLBOOK_LOG_FORMAT": "human"},
                 stdin=subprocess.DEVNULL,

@@ -9,7 +9,6 @@ import os
 import signal
 import stat
 import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from rollbook.backends.database import fetch_all
 from rollbook.cli import credentials
 from rollbook.cli.failures import ExitCode
 from rollbook.model import Role
+from tests import warm_process
 from tests.files import csv_file, member, workbook
 from tests.integration.cli.conftest import EMAIL
 from tests.integration.worker.test_worker import working
@@ -223,10 +223,13 @@ async def test_on_the_machine_of_an_installation_no_server_is_needed(
 
 def process(server: str, *arguments: str, **more: Any) -> subprocess.Popen[str]:
     """A command as a process of its own, with the user's sign-ins."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "rollbook", *arguments],
-        env={**os.environ, "ROLLBOOK_SERVER": server}, text=True, stderr=subprocess.PIPE, **more,
-    )  # fmt: skip
+    return warm_process.start(
+        *arguments,
+        env={**os.environ, "ROLLBOOK_SERVER": server},
+        text=True,
+        stderr=subprocess.PIPE,
+        **more,
+    )
 
 
 async def test_ctrl_c_says_that_the_job_goes_on(terminal: Terminal, file: Path) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 from rollbook.accounts import links as accounts_links
 from rollbook.accounts import users
 from rollbook.config import environment_for
 from rollbook.model import Scope
+from tests import warm_process
+from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -26,13 +27,14 @@ PASSWORD = "seven quiet pelicans"
 
 def users_command(settings: Settings, *arguments: str, typed: str = "", code: int = 0) -> str:
     """What the command prints, on both of its outputs; it ends with this exit code."""
-    done = subprocess.run(
-        [sys.executable, "-m", "rollbook", "users", *arguments],
-        env=environment_for(settings), input=typed, text=True, timeout=60, check=False,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    command = warm_process.start(
+        "users", *arguments, env=environment_for(settings), text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
-    assert done.returncode == code, done.stdout
-    return done.stdout
+    with command:
+        printed: str = command.communicate(typed, timeout=PATIENCE_S)[0]
+    assert command.returncode == code, printed
+    return printed
 
 
 async def test_a_password_is_read_from_standard_input(system: System, settings: Settings) -> None:

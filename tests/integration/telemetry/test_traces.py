@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import subprocess
-import sys
 import threading
 from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,6 +18,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from rollbook.accounts import users
 from rollbook.config import environment_for
 from rollbook.telemetry import traces
+from tests import warm_process
 from tests.faults.office import Office
 from tests.faults.site import until
 from tests.files import csv_file
@@ -115,8 +115,8 @@ async def test_an_upload_is_one_trace_and_one_request_over_api_worker_and_child(
         said = stack.enter_context(log.open("wb"))
         processes = [
             stack.enter_context(
-                subprocess.Popen(  # noqa: ASYNC220 - starting it is quick
-                    [sys.executable, "-m", "rollbook", command],
+                warm_process.start(
+                    command,
                     env=environment,
                     stdin=subprocess.DEVNULL,
                     stdout=said,

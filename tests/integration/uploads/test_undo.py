@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import sys
+import subprocess
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
@@ -21,6 +21,7 @@ from rollbook.errors import ConflictError, NotFoundError
 from rollbook.model import Role, User
 from rollbook.uploads import undo
 from rollbook.uploads.undo import Counts
+from tests import warm_process
 from tests.files import csv_file, id_number, member, members
 from tests.integration.worker.test_worker import sent
 from tests.pipeline_run import Site, open_site
@@ -404,15 +405,17 @@ async def test_the_command_line_counts_first_and_undoes_for_real(
 
 async def rollbook(settings: Settings, *arguments: str, code: int = 0) -> tuple[Any, str]:
     """Run a command; what it printed as JSON, and what it said on standard error."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "rollbook", *arguments,
+    process = warm_process.start(
+        *arguments,
         env=environment_for(settings),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    out, err = await asyncio.wait_for(process.communicate(), PATIENCE_S)
-    assert process.returncode == code, err.decode()
-    return json.loads(out) if out else None, err.decode()
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    with process:
+        out, err = await asyncio.to_thread(process.communicate, timeout=PATIENCE_S)
+    assert process.returncode == code, err
+    return json.loads(out) if out else None, err
 
 
 async def _somebody_waits(system: System) -> None:
