@@ -20,7 +20,8 @@ def put(data_dir: Path) -> None:
     """Put a cluster with an empty, migrated database into a data folder that has none yet."""
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     # With owners and modes, and as references to the same blocks where the file system can.
-    subprocess.run(["cp", "-Rp", _template(), data_dir / "postgres"], check=True, timeout=60)
+    # The folder itself may be there already: a disk of its own.
+    subprocess.run(["cp", "-Rp", f"{_template()}/.", data_dir / "postgres"], check=True, timeout=60)
 
 
 @cache

@@ -20,6 +20,7 @@ import json
 import os
 import platform
 import random
+import shutil
 import socket
 import statistics
 import sys
@@ -37,13 +38,15 @@ from uuid import UUID
 import httpx
 import psutil
 from benchmarks.soak.load import Load
+from benchmarks.storm import page
 from benchmarks.storm.bounds import PATIENCE, BrokenPromiseError, Waits, verdict
+from redis import Redis
 from tests.faults.frozen import frozen
 from tests.faults.proxy import Swallower
 from tests.faults.site import ARROWS, FINAL, QUICK, Site
 from tests.faults.test_retries import small_disk
 from tests.files import csv_file, id_number, members
-from tests.integration.backends.object_store import BUCKET, Door, s3_server
+from tests.integration.backends.object_store import BUCKET, MOODS, Door, MoodyDoor, s3_server
 
 from rollbook.engines.postgres import SOCKET_NAME
 
@@ -53,6 +56,8 @@ if TYPE_CHECKING:
 
 ROOT: Final = Path(__file__).parents[2]
 RESULTS: Final = Path(__file__).with_name("results.json")
+#: Minutes from which on the figures of a run go into the docs.
+LONG_RUN_MIN: Final = 30
 API: Final = "/api/v1/bulk-upload"
 
 #: Rows of a file of new members, and how often one of that size is sent.
@@ -117,6 +122,7 @@ class Doors:
         self._door = Door(server)
         self._full: asyncio.Server | None = None
         self.port = self._door.port
+        self._moody = MoodyDoor(server, self.port)
         self.open()
 
     def open(self) -> None:
@@ -137,6 +143,17 @@ class Doors:
         assert self._full is not None
         self._loop.call_soon_threadsafe(self._full.close)
         self._do(self._full.wait_closed())
+        self.open()
+
+    def begin_moody(self, mood: str) -> None:
+        """Answer every other request with 503 or 500, a reset, or half an answer."""
+        self.shut()
+        self._moody.mood, self._moody.share = mood, 0.5
+        self._do(self._moody.open())
+
+    def end_moody(self) -> None:
+        """Pass on again."""
+        self._do(self._moody.shut())
         self.open()
 
     def _do(self, work: Any) -> Any:
@@ -301,7 +318,8 @@ class Storm(Load):
                     self.postgresql_killed, self.store_frozen, self.store_away,
                     self.packets_swallowed, self.wrong_clock, self.other_store,
                     self.scratch_disk_full, self.store_full, self.api_killed_during_an_upload,
-                    self.worker_vanished_in_merge, self.redis_flushed,
+                    self.worker_vanished_in_merge, self.redis_flushed, self.redis_restored,
+                    self.redis_read_only, self.store_moody, self.scratch_removed,
                 ]  # fmt: skip
                 self.random.shuffle(kinds)
             kind = kinds.pop()
@@ -455,6 +473,36 @@ class Storm(Load):
         """All keys gone."""
         self.site.flush()
 
+    def redis_restored(self) -> None:
+        """Killed, and started again with what it held some seconds before."""
+        held, copy = self.site.folder / "valkey" / "valkey", self.site.folder / "copy"
+        with Redis.from_url(self.site.settings.redis_address) as client:
+            client.waitaof(1, 0, 10_000)
+        shutil.copytree(held, copy)
+        self._while()
+        psutil.Process(self.site.valkey.pids["valkey"]).kill()
+        self.waits.until(lambda: self.site.valkey.ended() == ["valkey"], "valkey ends", ENGINE_S)
+        shutil.rmtree(held)
+        copy.rename(held)
+        self._start_again(self.site.valkey, "valkey")
+
+    def redis_read_only(self) -> None:
+        """A replica of nothing, as after a failover that went wrong."""
+        with Redis.from_url(self.site.settings.redis_address) as client:
+            client.replicaof("127.0.0.1", "1")
+            self._while()
+            client.replicaof("NO", "ONE")
+
+    def store_moody(self) -> None:
+        """Every other request gets 503 or 500, a reset, or half an answer."""
+        self.doors.begin_moody(self.random.choice(MOODS))
+        self._while()
+        self.doors.end_moody()
+
+    def scratch_removed(self) -> None:
+        """The scratch folder of one or two workers, under their jobs."""
+        shutil.rmtree(self.site.settings.data_dir / "scratch", ignore_errors=True)
+
     # --- what is said when something isn't as promised --------------------------------------------
 
     def _describe(self) -> str:
@@ -572,7 +620,7 @@ def _report(code: int, report: dict[str, Any], figures: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Run; write the figures where every promise held."""
+    """Run; write the figures where every promise held, and into the docs after a long run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--seed", type=int, default=1)
@@ -581,6 +629,8 @@ def main() -> None:
     print(json.dumps(figures, indent=1))
     if code != 1:
         RESULTS.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        if given.minutes >= LONG_RUN_MIN:
+            page.write(figures, is_in_time=code == 0)
     sys.exit(code)
 
 

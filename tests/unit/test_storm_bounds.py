@@ -5,12 +5,16 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import closing
+from typing import TYPE_CHECKING
 
 import pytest
-from benchmarks.storm import bounds
+from benchmarks.storm import bounds, page
 from benchmarks.storm.bounds import BrokenPromiseError, Late, Waits, verdict
 
 from tests.waiting import until
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def waits(said: list[str] | None = None) -> closing[Waits]:
@@ -76,3 +80,23 @@ def test_a_broken_promise_is_broken_on_any_machine() -> None:
     assert (code, report["verdict"]) == (1, "a promise is broken")
     assert verdict(None, [])[0] == 0
     assert verdict(None, [Late("a file is through", 1, 2, None)])[0] == 1
+
+
+def test_the_figures_of_a_long_run_have_their_place_on_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "guarantees.md"
+    copy.write_text(page.PAGE.read_text(encoding="utf-8"), encoding="utf-8")
+    monkeypatch.setattr(page, "PAGE", copy)
+    figures = {
+        "minutes": 30.0, "seed": 7, "date": "2026-11-29", "machine": "2 cores, Linux",
+        "uploads": 1_234, "rows": 56_789, "undone": 12, "held": 34_567, "attempts_again": 89,
+        "sent_again": 10,
+        "until_normal_s": {"redis restored": {"times": 2, "median": 1.5, "longest": 12.0}},
+    }  # fmt: skip
+    for _ in range(2):  # the second run's take the place of the first one's
+        page.write(figures, is_in_time=True)
+    text = copy.read_text(encoding="utf-8")
+    assert text.count("| redis restored | 2 | 1.5 s | 12 s |") == 1
+    assert "1,234 uploads with 56,789 rows" in text
+    assert "has not been made" not in text

@@ -44,6 +44,8 @@ LOOK_AGAIN_MS = 3_600_000
 
 #: BullMQ's key for the jobs of each state.
 _LISTS = ("wait", "active", "paused")
+#: Beside BullMQ's own fields of a queue: Rollbook has paused it.
+_OWN_PAUSE = "pausedByRollbook"
 _SETS = ("prioritized", "completed", "failed", "delayed")
 #: What a statistics answer counts beside the waiting ones.
 _COUNTED = ("active", "completed", "failed", "delayed", "paused")
@@ -248,15 +250,22 @@ class UploadQueue:
 
     async def pause(self) -> None:
         """Start no further job anywhere; running jobs continue."""
+        await reached(self._redis.hset(self._queue.toKey("meta"), _OWN_PAUSE, 1))
         await reached(self._queue.pause())
 
     async def resume(self) -> None:
         """Start jobs again."""
         await reached(self._queue.resume())
+        await reached(self._redis.hdel(self._queue.toKey("meta"), _OWN_PAUSE))
 
     async def is_paused(self) -> bool:
         """Whether the queue is paused in Redis."""
         return bool(await reached(self._redis.hexists(self._queue.toKey("meta"), "paused")))
+
+    async def is_paused_by_us(self) -> bool:
+        """Whether the queue is paused in Redis, and by Rollbook rather than another program."""
+        names = ["paused", _OWN_PAUSE]
+        return all(await reached(self._redis.hmget(self._queue.toKey("meta"), names)))
 
     async def ping(self) -> None:
         """Return when Redis answers."""

@@ -11,7 +11,7 @@ from psycopg import Error as DatabaseError
 from psycopg_pool import PoolTimeout
 
 from rollbook.backends import clamd
-from rollbook.backends.database import SCHEMA_REVISION, fetch_one
+from rollbook.backends.database import SCHEMA_REVISION, fetch_one, queries
 from rollbook.errors import RollbookError, WrongStoreError
 
 if TYPE_CHECKING:
@@ -69,12 +69,15 @@ async def _database(system: System) -> str:
     try:
         async with system.pool.connection(timeout=PART_S) as connection:
             row = await fetch_one(connection, "SELECT version_num FROM alembic_version")
+            state = await fetch_one(connection, queries("sessions")["is_read_only"])
     except (DatabaseError, PoolTimeout):
         return "not reachable, or not migrated"
     current = row["version_num"] if row else None
     # A newer schema is fine: during an upgrade the old version works on it (how-to/upgrade.md).
-    is_enough = current is not None and current >= SCHEMA_REVISION
-    return "ok" if is_enough else f"schema {current} is too old, run `rollbook migrate`"
+    if current is None or current < SCHEMA_REVISION:
+        return f"schema {current} is too old, run `rollbook migrate`"
+    # A standby, asked by mistake, or an operator's setting: no file could be recorded.
+    return "read-only" if state is not None and state["is_read_only"] else "ok"
 
 
 async def _queue(system: System) -> str:

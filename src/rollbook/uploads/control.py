@@ -94,7 +94,8 @@ async def resume(system: System, *, by: str | None) -> None:
 async def apply_pause(system: System) -> None:
     """Pause or resume the queue in Redis where Redis has lost or missed what the record says.
 
-    A queue that another program has paused in Redis stays paused.
+    A Redis that was restored from an older copy may hold an earlier pause of ours. A queue that
+    another program has paused in Redis stays paused.
     """
     row = await fetch_one(system.pool, _SQL["queue_state"])
     assert row is not None
@@ -103,7 +104,7 @@ async def apply_pause(system: System) -> None:
             return
         log.warning("pause restored, Redis had lost it")
         await system.queue.pause()
-    elif not row["is_applied"]:
+    elif not row["is_applied"] or await system.queue.is_paused_by_us():
         log.warning("queue resumed, Redis had missed it")
         await system.queue.resume()
     else:

@@ -127,7 +127,9 @@ def _meant(settings: Settings, error: BaseException) -> RollbookError | None:
         )
     if isinstance(error, RollbookError):
         return error
-    return _of_scratch(error) or _of_postgresql(settings, error)
+    if isinstance(error, psycopg.Error):
+        return _of_postgresql(settings, error)  # its disk may be full as well
+    return _of_scratch(error)
 
 
 def _of_scratch(error: BaseException) -> RollbookError | None:
@@ -146,14 +148,14 @@ def _of_scratch(error: BaseException) -> RollbookError | None:
     return None
 
 
-def _of_postgresql(settings: Settings, error: BaseException) -> RollbookError | None:
+def _of_postgresql(settings: Settings, error: psycopg.Error) -> RollbookError | None:
     """The upload's error for one of PostgreSQL."""
     if isinstance(error, psycopg.errors.LockNotAvailable):
         return BusyError(
             f"The merge waited {settings.lock_wait_s:g} seconds for members that are locked"
             f"{_by_whom(settings)}. Nothing of the file was merged; it will be tried again."
         )
-    if not isinstance(error, Exception) or (meant := explained(error)) is None:
+    if (meant := explained(error)) is None:
         return None
     log.warning(
         "attempt ended by PostgreSQL",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
+import re
 import subprocess
 import sys
 import time
@@ -15,7 +17,7 @@ from tests.ports import free_port
 from tests.waiting import kill
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 BUCKET = "members-files"
@@ -45,6 +47,99 @@ def s3_server(folder: Path) -> Iterator[int]:
         yield port
     finally:
         kill(process)
+
+
+SLOW_DOWN = (
+    b"503 Slow Down",
+    b"<Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>",
+)
+FAULT = (
+    b"500 Internal Server Error",
+    b"<Error><Code>InternalError</Code><Message>We had an internal error.</Message></Error>",
+)
+#: What a moody store does instead of answering, by name.
+MOODS = ("slow_down", "fault", "reset", "cut")
+
+
+class MoodyDoor:
+    """Passes requests on to a port of this machine, one a connection, or does something else.
+
+    While ``mood`` is one of ``MOODS``, a request for which ``is_met`` holds gets 503 SlowDown, 500
+    InternalError, a reset, or the first half of its answer. ``share`` of such requests do.
+    """
+
+    def __init__(self, behind: int, port: int | None = None) -> None:
+        self._behind = behind
+        self.port = port or free_port()
+        self.mood: str | None = None
+        self.share = 1.0
+        #: Decides by the request's first line, such as ``PUT /bucket/key HTTP/1.1``.
+        self.is_met: Callable[[str], bool] = lambda _: True
+        #: How many requests met the mood.
+        self.met = 0
+        self._random = random.Random(1)
+        self._server: asyncio.Server | None = None
+
+    async def open(self) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+
+    async def shut(self) -> None:
+        assert self._server is not None
+        self._server.close()
+
+    def begin(self, mood: str, method: str, name: str) -> None:
+        """Have a mood for requests of this method with this in their address."""
+        self.is_met = lambda line: line.startswith(f"{method} ") and name in line
+        self.met = 0
+        self.mood = mood
+
+    def end(self) -> None:
+        """Pass everything on."""
+        self.mood = None
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            head = await reader.readuntil(b"\r\n\r\n")
+            found = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
+            body = await reader.readexactly(int(found[1]) if found else 0)
+            line = head.partition(b"\r\n")[0].decode()
+            mood = self.mood if self.is_met(line) and self._random.random() < self.share else None
+            self.met += mood is not None
+            if mood == "reset":
+                writer.transport.abort()
+                return
+            if mood in {"slow_down", "fault"}:
+                status, content = SLOW_DOWN if mood == "slow_down" else FAULT
+                length = str(len(content)).encode()
+                writer.write(
+                    b"HTTP/1.1 " + status + b"\r\nContent-Length: " + length
+                    + b"\r\nConnection: close\r\n\r\n" + content
+                )  # fmt: skip
+            else:
+                answer = await self._asked(head, body)
+                if mood == "cut":
+                    begins = answer.index(b"\r\n\r\n") + 4
+                    answer = answer[: begins + (len(answer) - begins) // 2]
+                writer.write(answer)
+            await writer.drain()
+        writer.close()
+
+    async def _asked(self, head: bytes, body: bytes) -> bytes:
+        """The server's whole answer to a request."""
+        inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", self._behind)
+        lines = [
+            one for one in head[:-4].split(b"\r\n") if not one.lower().startswith(b"connection:")
+        ]
+        inner_writer.write(b"\r\n".join([*lines, b"Connection: close"]) + b"\r\n\r\n" + body)
+        await inner_writer.drain()
+        answer = await inner_reader.read()
+        inner_writer.close()
+        first, _, rest = answer.partition(b"\r\n")
+        return (
+            first
+            + b"\r\nConnection: close\r\n"
+            + re.sub(rb"(?i)^connection: [^\r]*\r\n", b"", rest, count=1, flags=re.MULTILINE)
+        )
 
 
 class Door:

@@ -16,7 +16,7 @@ from rollbook.api.app import create_app
 from rollbook.backends.files import PART_BYTES, FileStore
 from rollbook.errors import ServiceUnavailableError
 from rollbook.service.system import open_system
-from rollbook.uploads import lookup
+from rollbook.uploads import control, lookup
 from tests.files import member, members, workbook
 from tests.integration.backends.object_store import BUCKET, Door, s3_server
 from tests.integration.folder.watching import until
@@ -143,10 +143,10 @@ async def test_a_store_that_is_away_costs_no_attempt_and_is_said(
     ):
         async with working(system) as worker:
             await until(worker.fitness.is_fit)
-            await system.queue.pause()
+            await control.pause(system, by=user.email)
             upload_id = await sent(system, user, workbook(members(5)), "members.xlsx")
             await door.shut()
-            await system.queue.resume()
+            await control.resume(system, by=user.email)
             await job_event(in_s3, upload_id, "delayed")
         waiting = await lookup.get(system, user, upload_id)
         assert (waiting["status"], waiting["error_code"]) == ("pending", "service_unavailable")
