@@ -24,7 +24,7 @@ from benchmarks.pipeline.peers.report_writers import FILL, SHEETS
 
 from rollbook.cli.sample_file import write_sample
 from rollbook.pipeline.read import ROW_NUMBER, read
-from rollbook.pipeline.report import FILLS
+from rollbook.pipeline.summary import FILLS
 from rollbook.spreadsheets.workbook import WorkbookWriter
 
 if TYPE_CHECKING:

@@ -38,7 +38,7 @@ FLOORS = (
     {"sql"},
     {"fields"},
     {"errors"},
-    {"places", "masking", "clock"},
+    {"places", "masking", "clock", "languages"},
 )
 FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor}
 #: Modules at the top of the package; all others lie in a room.

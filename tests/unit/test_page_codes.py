@@ -9,6 +9,7 @@ from typing import get_args
 import rollbook
 from rollbook.accounts import audit
 from rollbook.errors import FileProblemError
+from rollbook.languages import ENGLISH, own_texts
 
 PAGE = Path(rollbook.__file__).with_name("page")
 
@@ -25,21 +26,19 @@ def test_the_page_offers_no_retry_of_any_problem_of_the_file() -> None:
 
 
 def test_the_page_has_a_name_for_every_act_of_the_audit_trail() -> None:
-    texts = PAGE.joinpath("text.en.js").read_text("utf-8")
-    assert set(re.findall(r'"act\.(\w+)":', texts)) == set(get_args(audit.Act))
+    named = {key for key in own_texts(ENGLISH) if key.startswith("page.act.")}
+    assert named == {f"page.act.{act}" for act in get_args(audit.Act)}
 
 
 def test_every_text_that_the_page_asks_for_by_a_fixed_key_is_there() -> None:
-    texts = PAGE.joinpath("text.en.js").read_text("utf-8")
-    keys = set(re.findall(r'^  "?([\w.]+)"?:', texts, re.MULTILINE))
     asked = {
-        key
+        f"page.{key}"
         for script in PAGE.rglob("*.js")
         if "vendor" not in script.parts
         for key in re.findall(r'\bt\("([\w.]+)"', script.read_text("utf-8"))
     }
     assert len(asked) > 100
-    assert asked - keys == set()
+    assert asked - own_texts(ENGLISH).keys() == set()
 
 
 def test_no_script_declares_a_name_twice() -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import html
+import json
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from fastapi import APIRouter, Request, Response
 
+from rollbook import languages
 from rollbook.api.inputs import AnyParameter
 from rollbook.errors import NotFoundError
 
@@ -36,6 +39,11 @@ _HEADERS: Final = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Vary": "Accept-Encoding",
 }
+_INDEX: Final = "index.html"
+#: What the first file's answer also depends on: it is there in each language.
+_VARY_INDEX: Final = "Accept-Encoding, Accept-Language"
+#: In front of the keys of the page's texts in a catalogue.
+_TEXTS: Final = "page."
 _MEDIA_TYPES: Final = {
     "html": "text/html; charset=utf-8",
     "js": "text/javascript; charset=utf-8",
@@ -44,8 +52,6 @@ _MEDIA_TYPES: Final = {
     "woff2": "font/woff2",
 }
 _FOREVER: Final = "public, max-age=31536000, immutable"
-#: The placeholder of the hash in ``index.html``.
-_VERSION_MARK: Final = b"VERSION"
 
 router = APIRouter(include_in_schema=False, dependencies=[AnyParameter])
 
@@ -82,14 +88,49 @@ class StaticFile:
 
 @cache
 def _page() -> tuple[str, Mapping[str, StaticFile]]:
-    """The hash of all files, and the files by their path."""
-    contents = dict(_walk(files("rollbook").joinpath("page")))
+    """The hash of all files, and the files by their path; the first one has one a language."""
+    contents = {**dict(_walk(files("rollbook").joinpath("page"))), **dict(_catalogues())}
     digest = hashlib.sha256()
     for name, content in sorted(contents.items()):
         digest.update(f"{name}\0{len(content)}\0".encode() + content)
     version = digest.hexdigest()[:12]
-    contents["index.html"] = contents["index.html"].replace(_VERSION_MARK, version.encode())
+    index = contents.pop(_INDEX).decode()
+    for language in languages.available():
+        with languages.speaking(language):
+            filled = index.replace("VERSION", version).replace("LANGUAGE", language)
+            without = html.escape(languages.phrase("page.no_script"), quote=False)
+            contents[_index(language)] = filled.replace("NO_SCRIPT", without).encode()
     return version, {name: StaticFile.of(name, content) for name, content in contents.items()}
+
+
+def _index(language: str) -> str:
+    """The name of the first file in a language; no address leads to it."""
+    return f"{_INDEX}/{language}.html"
+
+
+def _catalogues() -> Iterator[tuple[str, bytes]]:
+    """The page's texts as modules, one a language, and the module that lists the languages."""
+    known = [
+        {"tag": language.tag, "name": language.name, "isReviewed": language.is_reviewed}
+        for language in languages.available().values()
+    ]
+    yield "texts/all.js", f"export const LANGUAGES = {_literal(known)};\n".encode()
+    for language in languages.available().values():
+        texts = {
+            key.removeprefix(_TEXTS): text
+            for key, text in languages.texts(language.tag).items()
+            if key.startswith(_TEXTS)
+        }
+        values = {"LOCALE": language.locale, "NUMBERS": language.numbers, "TEXT": texts}
+        module = "".join(
+            f"export const {name} = {_literal(value)};\n" for name, value in values.items()
+        )
+        yield f"texts/{language.tag}.js", module.encode()
+
+
+def _literal(value: object) -> str:
+    """A value as JavaScript has it, which JSON is a part of."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _walk(folder: Traversable, before: str = "") -> Iterator[tuple[str, bytes]]:
@@ -103,8 +144,12 @@ def _walk(folder: Traversable, before: str = "") -> Iterator[tuple[str, bytes]]:
 
 @router.api_route("/", methods=["GET", "HEAD"])
 def index(request: Request) -> Response:
-    """The first file, which names the version of all others."""
-    return _page()[1]["index.html"].answer(request, cache_control="no-cache")
+    """The first file, which names the version of all others, in the language of the browser."""
+    language = languages.preferred(request.headers.get("accept-language")) or languages.ENGLISH
+    answer = _page()[1][_index(language)].answer(request, cache_control="no-cache")
+    answer.headers["Vary"] = _VARY_INDEX
+    answer.headers["Content-Language"] = language
+    return answer
 
 
 @router.api_route("/page/{version}/{name:path}", methods=["GET", "HEAD"])
@@ -115,6 +160,6 @@ def file(request: Request, version: str, name: str) -> Response:
     without caching.
     """
     ours, found = _page()
-    if name not in found or name == "index.html":
+    if name not in found or name.startswith(_INDEX):
         raise NotFoundError("There is no such file of the page. Please reload the page.")
     return found[name].answer(request, cache_control=_FOREVER if version == ours else "no-cache")

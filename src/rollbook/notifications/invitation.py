@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from email.utils import format_datetime
+from textwrap import wrap
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
@@ -15,6 +16,7 @@ import structlog
 from rollbook import clock
 from rollbook.accounts import audit
 from rollbook.errors import NotificationError
+from rollbook.languages import phrase
 from rollbook.notifications import mail
 
 if TYPE_CHECKING:
@@ -101,18 +103,14 @@ async def send_all(system: System, by: User, links: Sequence[tuple[str, Link]]) 
 
 def _words(settings: Settings, by: User, link: Link) -> tuple[str, list[str]]:
     """Subject and text."""
-    is_first = link.kind == "invitation"
     until = clock.in_words(link.expires_at, settings.time_zone)
-    what = "made an account in Rollbook for you" if is_first else "made a link for a new password"
-    subject = "Your account in Rollbook" if is_first else "A new password for Rollbook"
-    return subject, [
-        f"{by.email} {what}. Choose a password here:",
+    return phrase(f"mail.link.{link.kind}.subject"), [
+        phrase(f"mail.link.{link.kind}.text", by=by.email),
         "",
         link.address,
         "",
-        f"The link works once, until {until}. Anyone who has it can choose the password, so",
-        "forward it to nobody. If you did not expect this mail, ask the person above.",
+        *wrap(phrase("mail.link.until", until=until), mail.WIDTH),
         "",
         "-- ",
-        "Sent automatically by Rollbook.",
+        phrase("mail.automatic"),
     ]

@@ -9,12 +9,14 @@ from email.errors import MessageError
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import format_datetime
+from textwrap import wrap
 from typing import TYPE_CHECKING, Final
 
 import anyio.to_thread
 
 from rollbook import clock
 from rollbook.errors import NotificationError, NotificationRefusedError, title_of
+from rollbook.languages import phrase
 from rollbook.masking import masked, visible
 from rollbook.model import REFUSED
 
@@ -22,20 +24,13 @@ if TYPE_CHECKING:
     from rollbook.config import Settings
     from rollbook.notifications.outbox import Notification
 
-#: The mail's words for each outcome.
-_OUTCOMES = {
-    "inserted": "new members",
-    "updated": "changed members",
-    "unchanged": "unchanged members",
-    "invalid": "refused: invalid",
-    "duplicate": "refused: repeats another row",
-    "out_of_scope": "refused: belongs to another office",
-}
 #: Characters of a file's name in a mail.
 MOST_NAME_CHARS: Final = 80
 #: A mail takes several exchanges, each limited by ROLLBOOK_NOTIFICATION_TIMEOUT_S. All of them
 #: together are limited by this multiple of it.
 TIMEOUTS: Final = 4
+#: Characters of a line, at which a longer sentence is broken.
+WIDTH: Final = 78
 
 
 def patience_s(settings: Settings) -> float:
@@ -118,13 +113,13 @@ def compose(settings: Settings, notification: Notification) -> EmailMessage:
     """
     subject, lines = _words(notification, settings.time_zone)
     if settings.public_url is not None:
-        lines += ["", f"Details: {link(settings.public_url, notification)}"]
+        lines += ["", phrase("mail.details", link=link(settings.public_url, notification))]
     lines += [
         "",
-        f"Job {notification.upload_id}",
+        phrase("mail.job", id=notification.upload_id),
         "",
         "-- ",
-        "Sent automatically by Rollbook.",
+        phrase("mail.automatic"),
     ]
     message = addressed(settings, notification.email, notification.id)
     message["Subject"] = subject
@@ -172,51 +167,39 @@ def _file(notification: Notification) -> str:
 def _words(notification: Notification, zone: str) -> tuple[str, list[str]]:
     """Subject and text."""
     name = _file(notification)
-    sent = f"Your file '{name}' of {clock.in_words(notification.sent_at, zone)}"
+    sent = phrase("mail.sent", file=name, moment=clock.in_words(notification.sent_at, zone))
     match notification.kind:
         case "completed":
             return _completed(notification, name, sent)
         case "failed":
             title = title_of(notification.error_code or "")
-            return f"Your upload of {name} failed", [
-                f"{sent} could not be processed: {title}.",
-                "None of it was merged. The page says what to do.",
-            ]
+            lines = [phrase("mail.failed.text", sent=sent, title=title), phrase("mail.failed.next")]
         case "cancelled":
-            return f"Your upload of {name} was cancelled", [
-                f"{sent} was cancelled by an operator. None of it was merged.",
-                "Ask the operator why, and send it again if it is still needed.",
-            ]
+            lines = [phrase("mail.cancelled.text", sent=sent), phrase("mail.cancelled.next")]
         case "verified":
-            roll = {name.replace("_", " "): n for name, n in (notification.roll or {}).items()}
-            return f"The voter roll check of {name} is complete", [
-                f"The voter roll has answered about everyone in it. {sent} has a new report.",
-                "",
-                *_table(roll),
-            ]
+            roll = notification.roll or {}
+            lines = [phrase("mail.verified.text", sent=sent), ""]
+            lines += _table({phrase(f"mail.roll.{result}"): n for result, n in roll.items()})
+    return phrase(f"mail.{notification.kind}.subject", file=name), lines
 
 
 def _completed(notification: Notification, name: str, sent: str) -> tuple[str, list[str]]:
     total = notification.rows_total or 0
     refused = sum(notification.outcomes[name] for name in REFUSED)
-    lines = [f"{sent} is complete: {total} rows were read.", ""]
-    lines += _table({_OUTCOMES[name]: number for name, number in notification.outcomes.items()})
+    lines = [phrase("mail.completed.text", sent=sent, n=total), ""]
+    lines += _table(
+        {phrase(f"mail.outcome.{name}"): number for name, number in notification.outcomes.items()}
+    )
     if notification.is_dry_run:
-        lines += ["", "This was a dry run: no member was changed."]
+        lines += ["", phrase("mail.dry_run")]
     if refused:
-        lines += [
-            "",
-            f"{refused} rows were refused. The report says why. You can download the refused",
-            "rows, fix them and send them again.",
-        ]
+        lines += ["", *wrap(phrase("mail.refused", n=refused), WIDTH)]
     if notification.rows_with_warnings:
-        lines += ["", f"Rows with a warning, to be checked: {notification.rows_with_warnings}."]
+        lines += ["", phrase("mail.warnings", n=notification.rows_with_warnings)]
     if notification.roll is not None and notification.roll["pending"]:
-        pending = notification.roll["pending"]
-        lines += ["", f"The voter roll check is still pending for {pending} people."]
-    what = "dry run" if notification.is_dry_run else "upload"
-    accepted = f"{total - refused} of {total} rows accepted"
-    return f"Your {what} of {name} is complete: {accepted}", lines
+        lines += ["", phrase("mail.roll.still_pending", n=notification.roll["pending"])]
+    key = "mail.completed.subject.dry_run" if notification.is_dry_run else "mail.completed.subject"
+    return phrase(key, file=name, n=total, accepted=total - refused), lines
 
 
 def _table(rows: dict[str, int]) -> list[str]:

@@ -1,11 +1,11 @@
-// Words, numbers and times as people read them. All text is in the catalogue.
-import { TEXT } from "./text.en.js";
+// Words, numbers and times as people read them, in the page's language. All text is in its catalogue.
+import { LANGUAGE } from "./languages.js";
 
-const LOCALE = "en-ZA";
-const plural = new Intl.PluralRules("en");
-const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
-const tenth = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
-const percents = new Intl.NumberFormat("en", { style: "percent", maximumFractionDigits: 1 });
+const { LOCALE, NUMBERS, TEXT } = await import(`./texts/${LANGUAGE}.js`);
+const plural = new Intl.PluralRules(LOCALE);
+const whole = new Intl.NumberFormat(NUMBERS, { maximumFractionDigits: 0 });
+const tenth = new Intl.NumberFormat(NUMBERS, { maximumFractionDigits: 1 });
+const percents = new Intl.NumberFormat(NUMBERS, { style: "percent", maximumFractionDigits: 1 });
 /** The formats of moments, in the time zone that the server names; mails use the same one. */
 let inZone;
 let zone;

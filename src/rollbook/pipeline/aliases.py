@@ -13,9 +13,10 @@ import polars as pl
 from rollbook import places
 from rollbook.accounts import audit
 from rollbook.backends.database import queries
+from rollbook.languages import phrase
 from rollbook.model import User
 from rollbook.pipeline import cells
-from rollbook.pipeline.columns import variants
+from rollbook.pipeline.columns import title
 from rollbook.pipeline.reading import Note
 
 if TYPE_CHECKING:
@@ -103,12 +104,16 @@ def note(used: Mapping[tuple[str, str], int], aliases: Aliases) -> Note:
     """The note on cells that were read by aliases."""
     most = sorted(used.items(), key=lambda entry: (-entry[1], entry[0]))
     named = [
-        f"'{alias}' as {aliases[field][alias]} in {variants()[field][0]} ({rows:,})"
+        phrase(
+            "note.aliases.one",
+            alias=alias,
+            value=aliases[field][alias],
+            column=title(field),
+            rows=rows,
+        )
         for (field, alias), rows in most[:_MOST_NAMED]
     ]
-    more = f" and {len(most) - _MOST_NAMED} more" if len(most) > _MOST_NAMED else ""
-    return Note(
-        "aliases",
-        f"Cells were read by your office's own words: {', '.join(named)}{more}.",
-        sum(used.values()),
-    )
+    words, more = ", ".join(named), len(most) - _MOST_NAMED
+    if more > 0:
+        words = phrase("list.more", listed=words, more=more)
+    return Note("aliases", sum(used.values()), {"words": words})

@@ -6,18 +6,15 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
-from rollbook.pipeline.columns import variants
+from rollbook.pipeline.columns import title, variants
 from rollbook.pipeline.match import compared
 from rollbook.pipeline.read import ROW_NUMBER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: Fields that no file has, in words.
-_OTHER_WORDS: Final = {
-    "date_of_birth": "Date of Birth",
-    "expiry_is_derived": "Expiry Date from Last Payment",
-}
+#: Fields that no file has.
+_OTHERS: Final = ("date_of_birth", "expiry_is_derived")
 
 
 def changes_table(lines: pl.DataFrame) -> pl.DataFrame:
@@ -57,4 +54,4 @@ def changes_table(lines: pl.DataFrame) -> pl.DataFrame:
 
 
 def _words() -> Mapping[str, str]:
-    return {field: names[0] for field, names in variants().items()} | _OTHER_WORDS
+    return {field: title(field) for field in (*variants(), *_OTHERS)}

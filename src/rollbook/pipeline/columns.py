@@ -17,8 +17,9 @@ from functools import cache, lru_cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
 
-from rollbook import fields
+from rollbook import fields, languages
 from rollbook.errors import ConfigurationError
+from rollbook.languages import phrase
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -32,13 +33,12 @@ _FROM_ELSEWHERE: Final = ("province", "municipality", "expiry_date")
 #: A column of first names and surnames together, which ``names`` splits.
 FULL_NAME = "full_name"
 
-#: The header of the column that the workbook of refused rows adds after the file's own.
-ERRORS = "Errors"
-#: The header of the column before it, where rows repeat others with other values: "no" refuses the
-#: row again.
-USE_ROW = "Use this row"
-#: The header of the column after that: the number of the row in the file that was sent.
-SENT_ROW = "Row in your file"
+#: The columns that the workbook of refused rows adds after the file's own, by the end of the key of
+#: their headers, the last one first: why the row was refused, its number in the file that was sent,
+#: and, where rows repeat others with other values, whether to use the row ("no" refuses it again).
+ERRORS: Final = "errors"
+SENT_ROW: Final = "sent_row"
+USE_ROW: Final = "use_row"
 
 _BRACKETS: Final = re.compile(r"[(\[{]([^()\[\]{}]*)[)\]}]")
 #: "1. Surname", "a) Surname".
@@ -88,8 +88,20 @@ class ColumnMap:
 
 @cache
 def built_in() -> Mapping[str, tuple[str, ...]]:
-    """Every built-in field with its header variants; the first is the one to show."""
-    return {field: tuple(names) for field, names in _table("columns.toml").items()}
+    """Every built-in field with its header variants; the first is its English name.
+
+    Its names in all languages are among them, so that each language's template is understood.
+    """
+    return {
+        field: tuple(dict.fromkeys((*names, *sorted(languages.everywhere(f"column.{field}")))))
+        for field, names in _table("columns.toml").items()
+    }
+
+
+def title(field: str) -> str:
+    """A field's name as a header in the spoken language; an own field's is as the file has it."""
+    own = fields.current().by_key.get(field)
+    return own.title if own is not None else phrase(f"column.{field}")
 
 
 def variants() -> Mapping[str, tuple[str, ...]]:
@@ -182,15 +194,15 @@ def missing_hint(columns: ColumnMap) -> str:
     """A sentence on the headers that may mean a required field which is missing, or nothing."""
     fields = {*columns.missing, FULL_NAME}
     near = [
-        f"'{header[:60]}' may be {variants()[field][0]}"
+        phrase("refusal.may_be", header=header[:60], field=title(field))
         for header in columns.unknown[:_MOST_HINTS]
         for field in suggested(header)[:1]
         if field in fields
     ]
     first = columns.header("firstname")
     if columns.missing == ("surname",) and first and key(first) in _weak():
-        near.append(f"'{first[:60]}' may be {variants()[FULL_NAME][0]}")
-    return f" {', '.join(near)}: say so when you send the file, if it is." if near else ""
+        near.append(phrase("refusal.may_be", header=first[:60], field=title(FULL_NAME)))
+    return f" {phrase('refusal.may_be.all', listed=', '.join(near))}" if near else ""
 
 
 #: The most unknown headers that are checked: a file may have thousands.
@@ -248,12 +260,24 @@ def own(headers: Sequence[str]) -> Sequence[str]:
 
 
 def trimmed(headers: Sequence[str], added: Iterable[str]) -> Sequence[str]:
-    """The headers without these at their end, the last one first."""
+    """The headers without these added ones at their end, in any language, the last one first."""
     for name in added:
-        # With a number where the file has a column of that name itself.
-        if headers and re.fullmatch(rf"{name}( \(\d+\))?", headers[-1]):
+        if headers and _added(name).fullmatch(headers[-1]):
             headers = headers[:-1]
     return headers
+
+
+@cache
+def _added(name: str) -> re.Pattern[str]:
+    """The headers of an added column; numbered where the file has one of that name itself."""
+    names = "|".join(map(re.escape, sorted(languages.everywhere(f"refused.{name}"))))
+    return re.compile(rf"(?:{names})( \(\d+\))?")
+
+
+@cache
+def decision_keys() -> frozenset[str]:
+    """The keys of the header that decides whether a row is used, in all languages."""
+    return frozenset(map(key, languages.everywhere(f"refused.{USE_ROW}")))
 
 
 def sent_place(headers: Sequence[str]) -> int | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from rollbook.languages import phrase
 from rollbook.pipeline.csv_dialect import unwrapped
 from rollbook.pipeline.csv_encoding import PADDING, decoded_once_more, pieces
 from rollbook.pipeline.csv_layout import may_have_escapes, usual_widths
@@ -67,23 +68,11 @@ def as_utf_8(path: Path, encoding: Encoding) -> tuple[Path, list[Note]]:
             target.write(whole)
     notes = []
     if twice:
-        notes.append(
-            Note(
-                "text_encoded_twice",
-                f"In {twice:,} places the text was encoded twice, as in Zo\xc3\xab for Zo\xeb, and "
-                "was read as what it was before. Check the names with marks.",
-            )
-        )
+        notes.append(Note("text_encoded_twice", values={"n": twice}))
     if lost:
-        notes.append(
-            Note(
-                "characters_lost",
-                f"{lost:,} characters of the file are none in its encoding, or were lost before "
-                f"it was sent. They were read as {_LOST}. Check the names that have this sign.",
-            )
-        )
+        notes.append(Note("characters_lost", values={"n": lost, "sign": _LOST}))
     if nuls:
-        notes.append(Note("nul_removed", f"{nuls:,} characters NUL inside the text were left out."))
+        notes.append(Note("nul_removed", values={"n": nuls}))
     return plain, notes
 
 
@@ -185,20 +174,11 @@ class _Written:
         """The notes on the file."""
         if self._literal:
             rows = ", ".join(str(index + 1) for index in self._literal[:_MOST_NAMED])
-            more = " and others" if len(self._literal) > _MOST_NAMED else ""
-            yield Note(
-                "quotes_as_text",
-                f"A cell begins with a quotation mark that isn't closed, in row {rows}{more}. It "
-                "was read as text, because every row then has its number of cells.",
-                len(self._literal),
-            )
+            if len(self._literal) > _MOST_NAMED:
+                rows = phrase("list.others", listed=rows)
+            yield Note("quotes_as_text", len(self._literal), {"rows": rows})
         if self._wrapped:
-            yield Note(
-                "lines_in_quotes",
-                f"{self._wrapped:,} lines were in quotation marks as a whole, and were read as "
-                "rows of several cells.",
-                self._wrapped,
-            )
+            yield Note("lines_in_quotes", self._wrapped, {"n": self._wrapped})
 
 
 def ends_with_line(path: Path) -> bool:

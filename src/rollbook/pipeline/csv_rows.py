@@ -60,18 +60,9 @@ class Rows:
         """The notes on the file."""
         short = int(((self._below > 1) & (self._below < self._named)).sum())
         if short:
-            yield Note(
-                "short_rows",
-                f"{short:,} rows have fewer cells than the header row. The cells that are missing "
-                "at their ends were read as empty.",
-                short,
-            )
+            yield Note("short_rows", short, {"n": short})
         if self._is_trailing:
-            yield Note(
-                "trailing_delimiter",
-                "The rows have one delimiter more than the header row, at their ends. Check that "
-                "the cells are in their columns.",
-            )
+            yield Note("trailing_delimiter")
 
     def _has_trailing_delimiters(self) -> bool:
         filled = self._below[self._below > 1]

@@ -41,11 +41,7 @@ _MISCOUNTED: Final = (
     "it can't be seen where they end. Nothing was changed. Open the file in Excel or LibreOffice, "
     "save it as .xlsx and send that."
 )
-_BACKSLASHES: Final = Note(
-    "backslashes_doubled",
-    "Some cells hold two backslashes in a row, and nothing in the file shows whether a program "
-    "doubled them. They were read as they are.",
-)
+_BACKSLASHES: Final = Note("backslashes_doubled")
 _WORDS: Final = {"windows-1252": "Windows-1252", "mac-roman": "Mac Roman", "cp850": "CP850 (DOS)"}
 
 
@@ -177,12 +173,10 @@ def _encoding_notes(encoding: Encoding) -> list[Note]:
     if name is None:
         return []
     if encoding.is_mixed:
-        message = f"Most of the file is in UTF-8 and a part of it isn't, which was read as {name}."
-        return [Note("encoding_mixed", f"{message} Check the names with marks.")]
+        return [Note("encoding_mixed", values={"encoding": name})]
     if encoding.is_certain and encoding.name == "windows-1252":
         return []
-    message = f"The file isn't in UTF-8, and its letters fit {name} best, so it was read as that."
-    return [Note("encoding_unsure", f"{message} Check the names with marks.")]
+    return [Note("encoding_unsure", values={"encoding": name})]
 
 
 def _start(path: Path) -> tuple[str, bool]:

@@ -14,6 +14,7 @@ import polars as pl
 
 from rollbook.backends.database import queries
 from rollbook.errors import AttemptError
+from rollbook.languages import phrase
 from rollbook.model import OUTCOMES, REFUSED
 from rollbook.pipeline.columns import ERRORS, SENT_ROW, ColumnMap, trimmed, unique_headers
 from rollbook.pipeline.dates import Orders
@@ -87,7 +88,7 @@ class Grid:
     @property
     def sent_row(self) -> str:
         """The header of a follow-up's last column: the number of the row in the first file."""
-        return unique_headers([*self.headers, SENT_ROW])[-1]
+        return unique_headers([*self.headers, phrase(f"refused.{SENT_ROW}")])[-1]
 
     def wanted(self, *, accepts_passports: bool) -> Wanted:
         """What finds the header row of a follow-up."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import polars as pl
 
 from rollbook.errors import SecondTableError
+from rollbook.languages import phrase
 from rollbook.masking import masked
 from rollbook.pipeline import owners
 from rollbook.pipeline.columns import (
@@ -120,12 +121,9 @@ def is_number(cells: pl.Series) -> pl.Series:
 def note(repeats: Sequence[int]) -> Note:
     """The note on rows that repeat the headers."""
     rows = ", ".join(map(str, repeats[:_MOST_NAMED]))
-    more = " and others" if len(repeats) > _MOST_NAMED else ""
-    return Note(
-        "header_repeated",
-        f"The headers come again in row {rows}{more}. Such a row is no member and was left out.",
-        len(repeats),
-    )
+    if len(repeats) > _MOST_NAMED:
+        rows = phrase("list.others", listed=rows)
+    return Note("header_repeated", len(repeats), {"rows": rows})
 
 
 def find(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from rollbook.languages import phrase
 from rollbook.pipeline.reading import Note
 
 if TYPE_CHECKING:
@@ -19,22 +20,13 @@ def notes(marks: Marks, header_row: int) -> Iterator[Note]:
     rows = [row for row in marks.struck_rows if row > header_row]
     if rows:
         which = _listed([str(row) for row in rows])
-        yield Note(
-            "struck_rows",
-            f"Cells are struck through in row {which}. They were read as the others: remove the "
-            "rows of those who are no members.",
-            len(rows),
-        )
+        yield Note("struck_rows", len(rows), {"rows": which})
     if marks.comments:
         count = len(marks.comments)
-        yield Note(
-            "comments_not_read",
-            f"{count} {'cell has a comment' if count == 1 else 'cells have comments'}, which "
-            f"Rollbook does not read: {_listed(list(marks.comments))}.",
-            count,
-        )
+        listed = _listed(list(marks.comments))
+        yield Note("comments_not_read", count, {"n": count, "cells": listed})
 
 
 def _listed(texts: list[str]) -> str:
-    more = f" and {len(texts) - _MOST_LISTED} more" if len(texts) > _MOST_LISTED else ""
-    return ", ".join(text[:10] for text in texts[:_MOST_LISTED]) + more
+    listed, more = ", ".join(name[:10] for name in texts[:_MOST_LISTED]), len(texts) - _MOST_LISTED
+    return phrase("list.more", listed=listed, more=more) if more > 0 else listed

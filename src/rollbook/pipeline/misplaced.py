@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import polars as pl
 
 from rollbook.errors import RowsAboveHeadersError, SecondTableError
+from rollbook.languages import phrase
 from rollbook.pipeline import owners
 from rollbook.pipeline.cells import SEPARATORS, without
 from rollbook.pipeline.columns import FULL_NAME, key, map_headers
@@ -128,17 +129,13 @@ def notes(rows: pl.DataFrame, header: Header) -> Iterator[Note]:
     """What the first rows of a table say of it that its sender must check."""
     names = names_of(header.texts)
     doubtful = [
-        f"'{name[:30]}' after '{owner[:30]}'"
+        phrase("note.column_of_other.one", header=name[:30], owner=owner[:30])
         for name, owner, is_certain in owners.of_others(names, header.given)
         if not is_certain
     ]
     if doubtful:
         columns = ", ".join(doubtful[:_MOST_LISTED])
-        yield Note(
-            "column_of_other",
-            f"The column {columns} was read as the member's own, and may be that of "
-            "the other person. If it is, choose that it is not read.",
-        )
+        yield Note("column_of_other", values={"columns": columns})
     apart = _set_apart(rows, header)
     if apart is not None:
         yield apart
@@ -173,13 +170,7 @@ def _set_apart(rows: pl.DataFrame, header: Header) -> Note | None:
     if not apart:
         return None
     listed = ", ".join(f"'{texts[column][:30]}'" for column in apart[:_MOST_LISTED])
-    columns, are = ("The column", "is") if len(apart) == 1 else ("The columns", "are")
-    return Note(
-        "columns_apart",
-        f"{columns} {listed} {are} set apart from the ID numbers by an empty column, and {are} "
-        "read as part of the same table. If it is another table, send the list of members without "
-        "it.",
-    )
+    return Note("columns_apart", values={"columns": listed, "n": len(apart)})
 
 
 def _has_text(cells: pl.Series) -> bool:

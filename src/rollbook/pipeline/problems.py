@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from rollbook import fields
 from rollbook.fields.file import BUILT_IN, MOST_TEXT
-from rollbook.pipeline.columns import built_in
+from rollbook.languages import phrase, speaking, spoken
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -34,44 +34,51 @@ class Problem:
 
 
 def catalogue() -> Mapping[str, Problem]:
-    """Every kind of problem by its code."""
+    """Every kind of problem by its code, with its sentence in the spoken language."""
     own = fields.current()
-    return _with_own(own) if own else _built_in()
+    return _with_own(own, spoken()) if own else _built_in(spoken())
 
 
 @cache
-def _built_in() -> Mapping[str, Problem]:
-    text = files("rollbook.pipeline").joinpath("problems.toml").read_text(encoding="utf-8")
-    return {code: Problem(**entry) for code, entry in tomllib.loads(text).items()}
+def _built_in(language: str) -> Mapping[str, Problem]:
+    content = files("rollbook.pipeline").joinpath("problems.toml").read_text(encoding="utf-8")
+    with speaking(language):
+        words = _words()
+        return {
+            code: Problem(sentence=phrase(f"problem.{code}", **words), **entry)
+            for code, entry in tomllib.loads(content).items()
+        }
+
+
+def _words() -> dict[str, str]:
+    """What sentences quote of the workbooks."""
+    return {
+        "use_row": phrase("refused.use_row"),
+        "yes": phrase("refused.yes"),
+        "passport_country": phrase("column.passport_country"),
+    }
 
 
 @cache
-def _with_own(own: OwnFields) -> Mapping[str, Problem]:
+def _with_own(own: OwnFields, language: str) -> Mapping[str, Problem]:
     """The same with the problems of own fields and rules: a field's name, a dot, and the check."""
-    found = dict(_built_in())
-    for name, rule in own.rules.items():
-        title = _title(own, name)
-        field = own.by_key.get(name)
-        kind = BUILT_IN[name] if field is None else field.kind
-        said = dict(_broken(rule, unit=" characters" if kind == "text" else ""))
-        if field is not None:
-            if field.kind == "choice":
-                del said["choices"]  # it is the form of the type
-            said["unclear"] = _FORMS[field.kind].format(
-                decimals=field.decimals, choices=_listed(rule.choices or ())
-            )
-        severity: Severity = "error" if rule.is_strict else "warning"
-        for check, text in said.items():
-            found[f"{name}.{check}"] = Problem(
-                severity, f"{title} {text}", leaves_out=not rule.is_strict
-            )
-        if rule.needed:
-            found[f"{name}.missing"] = Problem(
-                "error", f"{title} is missing, and your organisation needs it in every row."
-            )
-            found[f"{name}.unreadable"] = Problem(
-                "error", f"{title} can't be used, and your organisation needs it in every row."
-            )
+    found = dict(_built_in(language))
+    with speaking(language):
+        for name, rule in own.rules.items():
+            field = own.by_key.get(name)
+            severity: Severity = "error" if rule.is_strict else "warning"
+            for check, sentence in _asked(own, name, rule):
+                found[f"{name}.{check}"] = Problem(
+                    severity, sentence, leaves_out=not rule.is_strict
+                )
+            if field is not None and field.kind == "choice":
+                del found[f"{name}.choices"]  # it is the form of the type
+            if rule.needed:
+                title = _title(own, name)
+                for check in ("missing", "unreadable"):
+                    found[f"{name}.{check}"] = Problem(
+                        "error", phrase(f"problem.own.{check}", title=title)
+                    )
     return found
 
 
@@ -84,65 +91,69 @@ def asked_of(field: OwnField) -> list[str]:
 
 def _title(own: OwnFields, name: str) -> str:
     if name == "date_of_birth":
-        return "The person"
-    return own.by_key[name].title if name in own.by_key else built_in()[name][0]
+        return phrase("problem.own.person")
+    return own.by_key[name].title if name in own.by_key else phrase(f"column.{name}")
 
 
-#: What a value of each type must be.
-_FORMS: Final[Mapping[Kind, str]] = {
-    "text": f"has at most {MOST_TEXT:,} characters.",
-    "integer": "is a whole number, such as 12 or 1 200.",
-    "decimal": "is a number with at most {decimals} decimals, such as 12 or 1 200.",
-    "date": "is a date.",
-    "yes/no": "is yes or no.",
-    "choice": "is one of {choices}.",
-    "phone": "is a phone number.",
-    "e-mail": "is an e-mail address.",
-}
-
-
-def _broken(rule: Rule, *, unit: str) -> Iterator[tuple[str, str]]:
-    """What each check of a rule asks for."""
-    verb = "must have" if unit else "must be"
+def _asked(own: OwnFields, name: str, rule: Rule) -> Iterator[tuple[str, str]]:
+    """What each check of a rule asks for, and what a value of the field's type must be."""
+    title = _title(own, name)
+    field = own.by_key.get(name)
+    kind = BUILT_IN[name] if field is None else field.kind
     if rule.choices is not None:
-        yield "choices", f"is one of {_listed(rule.choices)}."
+        listed = _listed(rule.choices)
+        yield "choices", phrase("problem.own.choice", title=title, choices=listed)
     if rule.pattern is not None:
-        yield "pattern", f"must have the form that your organisation asks for ({rule.pattern})."
-    if rule.least is not None:
-        yield "least", f"{verb} at least {rule.least}{unit}."
-    if rule.most is not None:
-        yield "most", f"{verb} at most {rule.most}{unit}."
+        yield "pattern", phrase("problem.own.pattern", title=title, pattern=rule.pattern)
+    for check, bound in (("least", rule.least), ("most", rule.most)):
+        if bound is not None and kind == "text":
+            yield check, phrase(f"problem.own.{check}_characters", title=title, n=bound)
+        elif bound is not None:
+            yield check, phrase(f"problem.own.{check}", title=title, bound=bound)
     if rule.least_age is not None:
-        yield "least_age", f"is younger than {rule.least_age} years, which your rules don't allow."
+        yield "least_age", phrase("problem.own.least_age", title=title, n=rule.least_age)
+    if field is not None:
+        yield (
+            "unclear",
+            phrase(
+                f"problem.own.{_FORMS[field.kind]}",
+                title=title,
+                most=MOST_TEXT,
+                n=field.decimals,
+                choices=_listed(rule.choices or ()),
+            ),
+        )
+
+
+#: The sentence on what a value of each type must be.
+_FORMS: Final[Mapping[Kind, str]] = {
+    "text": "text",
+    "integer": "integer",
+    "decimal": "decimal",
+    "date": "date",
+    "yes/no": "yes_or_no",
+    "choice": "choice",
+    "phone": "phone",
+    "e-mail": "email",
+}
 
 
 def _listed(choices: Sequence[str]) -> str:
     shown = ", ".join(choices[:_MOST_CHOICES])
     more = len(choices) - _MOST_CHOICES
-    return f"{shown} and {more:,} more" if more > 0 else shown
-
-
-#: A problem that only a newer version knows: during an upgrade, its workers write it.
-UNKNOWN = Problem(
-    "warning",
-    "A newer version of Rollbook has found a problem in this row. Look again when the upgrade is "
-    "done.",
-)
-
-
-#: A problem of an own field or rule that the fields file doesn't have any more.
-FORMER = Problem(
-    "warning",
-    "Your organisation's own rules had a problem with this cell; they have changed since then.",
-)
+    return phrase("list.more", listed=shown, more=more) if more > 0 else shown
 
 
 def described(code: str) -> Problem:
-    """The kind of problem with this code; ``UNKNOWN`` for one of a newer version."""
+    """The kind of problem with this code.
+
+    There is none where only a newer version knows it, whose workers write it during an upgrade, or
+    where the fields file doesn't have the own field or rule any more: a warning says so.
+    """
     found = catalogue().get(code)
-    if found is None and "." in code:
-        return FORMER
-    return found or UNKNOWN
+    if found is None:
+        return Problem("warning", phrase("problem.former" if "." in code else "problem.unknown"))
+    return found
 
 
 def sentence(code: str) -> str:

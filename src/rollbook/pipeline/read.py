@@ -21,8 +21,8 @@ from rollbook.masking import masked
 from rollbook.pipeline import header as header_rows
 from rollbook.pipeline import marked, misplaced, tables, totals
 from rollbook.pipeline.columns import (
-    USE_ROW,
     ColumnMap,
+    decision_keys,
     fingerprint,
     key,
     missing_hint,
@@ -346,12 +346,8 @@ def _more_sheets(others: Sequence[SheetNotRead]) -> Iterator[Note]:
     """The note on a workbook with members in several visible sheets."""
     names = [sheet.name for sheet in others if sheet.holds_members and not sheet.is_hidden]
     if names:
-        sheets, were = ("sheet holds", "was") if len(names) == 1 else ("sheets hold", "were")
-        yield Note(
-            "more_sheets",
-            f"{len(names)} more {sheets} members and {were} not read: {_quoted(names)}. Send the "
-            f"file with '{ALL_SHEETS}' as its sheet to read all of them under one set of headers.",
-        )
+        values = {"n": len(names), "sheets": _quoted(names), "all": ALL_SHEETS}
+        yield Note("more_sheets", values=values)
 
 
 def _prepared(batches: Iterator[Rows]) -> Iterator[_Batch]:
@@ -424,7 +420,7 @@ def _sheets(opened: _Opened, most_columns: int) -> Iterator[Sheet]:
                 columns_not_read=tuple(
                     name
                     for name in own(part.columns[1:])
-                    if name in filled and key(name) != key(USE_ROW)
+                    if name in filled and key(name) not in decision_keys()
                 ),
                 hidden_rows=hidden_rows,
                 hidden_columns=_hidden_headers(header.texts, batch.hidden_columns),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from rollbook.languages import phrase
 from rollbook.masking import masked, visible
 
 if TYPE_CHECKING:
@@ -50,9 +51,15 @@ class Note:
 
     #: Never changes once it is published.
     code: str
-    message: str
     #: Rows that it concerns; None where that is unknown or the whole file.
     rows: int | None = None
+    #: What its sentence says of the file, for JSON.
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def message(self) -> str:
+        """The sentence for the person, in the spoken language."""
+        return phrase(f"note.{self.code}", **self.values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +98,10 @@ class Reading:
             asdict(sheet) | {"name": _shown(sheet.name)}
             for sheet in self.sheets_not_read[:MOST_LISTED]
         ]
-        notes = [asdict(note) | {"message": _shown(note.message)} for note in self.notes]
+        notes = [
+            {"code": note.code, "rows": note.rows, "message": _shown(note.message)}
+            for note in self.notes
+        ]
         return {
             "encoding": self.encoding,
             "delimiter": self.delimiter,

@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import polars as pl
 
-from rollbook import clock
-from rollbook.model import REFUSED
+from rollbook.languages import phrase
+from rollbook.model import REFUSED, RESULTS
 from rollbook.pipeline.changes import changes_table
 from rollbook.pipeline.columns import (
-    ERRORS,
-    SENT_ROW,
-    USE_ROW,
     own,
     sent_place,
     unique_headers,
-    variants,
 )
-from rollbook.pipeline.problems import described, sentence
-from rollbook.pipeline.read import MOST_NAME_CHARS, ROW_NUMBER
-from rollbook.pipeline.reading import Reading
+from rollbook.pipeline.problems import sentence
+from rollbook.pipeline.read import ROW_NUMBER
 from rollbook.pipeline.report_tables import TablesKeeper
-from rollbook.spreadsheets.workbook import MARKED, BarChart, Cell, Look, WorkbookWriter
+from rollbook.pipeline.summary import FILLS, Facts, cells_of, words_of
+from rollbook.spreadsheets.workbook import MARKED, WorkbookWriter
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -33,121 +29,36 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rollbook.backends.database import Row
-    from rollbook.pipeline.reading import How, SheetNotRead
-    from rollbook.pipeline.tally import Tally
-    from rollbook.spreadsheets.workbook import AnyCell
-    from rollbook.spreadsheets.workbook.worksheet import CellValue
+    from rollbook.spreadsheets.workbook import AnyCell, BarChart
 
-#: Row colours by outcome, as ARGB: light enough for black text.
-FILLS = {
-    "inserted": "FFE2F0D9",
-    "updated": "FFDDEBF7",
-    "unchanged": "FFF2F2F2",
-    "invalid": "FFF8CBAD",
-    "duplicate": "FFFFE699",
-    "out_of_scope": "FFE4DFEC",
-}
-
-IN_WORDS = {
-    "inserted": "New member",
-    "updated": "Existing member, updated",
-    "unchanged": "Existing member, nothing to change",
-    "invalid": "Refused: invalid",
-    "duplicate": "Refused: repeats another row",
-    "out_of_scope": "Refused: belongs to another office",
-}
-#: The same for a list of members to remove, or to give another status.
-_REMOVED_IN_WORDS = {"updated": "Member, removed", "unchanged": "Member, nothing to change"}
-_STATUS_IN_WORDS = {**_REMOVED_IN_WORDS, "updated": "Member, status changed"}
-_RENEWALS_IN_WORDS = {
-    "new": "New members",
-    "renewed": "Renewals (joined before the last payment)",
-    "early": "Early renewals (paid before the membership had ended)",
-    "expired": "Expired memberships",
-}
-EXISTING_IN_WORDS = {
-    "update": "take what the file says",
-    "fill": "only empty fields are filled",
-    "skip": "stay as they are",
-}
-
-#: A row's verification result, as the column ``REGISTERED`` shows it.
-ROLL_IN_WORDS = {
-    "registered": "Yes",
-    "other_ward": "Yes, in another ward",
-    "without_district": "Yes, without a voting district",
-    "not_registered": "No",
-    "deceased": "Deceased",
-    "international": "Yes, abroad",
-    "pending": "Pending",
-    "error": "Error: the roll gives no answer",
-}
-NOT_ASKED = "not asked"
-#: Of a refused row: whether there is a member with its ID number.
-NOT_LOOKED_UP = "not looked up"
-#: The same after a number, in the summary; pending rows have their own text.
-_COUNTED = {
-    "registered": "registered in the ward of the file",
-    "other_ward": "registered in another ward",
-    "without_district": "registered without a voting district",
-    "not_registered": "not registered",
-    "deceased": "deceased",
-    "international": "registered abroad",
-    "error": "without an answer of the roll",
-}
-
+#: The report's own columns while it is written. Its workbook has their names in its language.
 REGISTERED = "IEC Registered"
-VOTER_ROLL = "Voter roll"
-WRITTEN = "Report written"
-#: The time zone of the report's times where none is given.
-TIME_ZONE: Final = "Africa/Johannesburg"
 ROW = "Row"
 OUTCOME = "Outcome"
 PROBLEMS = "Problems"
-CHANGES = "Changes"
+#: All of them, with the end of the key of each one's name; then those of the sheet of changes.
+_COLUMNS: Final = {
+    ROW: "row",
+    REGISTERED: "registered",
+    "IEC Ward": "roll_ward",
+    "IEC VD Code": "roll_district",
+    "Already Exists": "exists",
+    "Existing Member Name": "existing_name",
+    "Existing Ward": "existing_ward",
+    "Existing VD": "existing_district",
+    OUTCOME: "outcome",
+    PROBLEMS: "problems",
+}
+_OF_CHANGES: Final = {
+    ROW: "row",
+    "Member": "member",
+    "Field": "field",
+    "Before": "before",
+    "After": "after",
+}
 #: Of a row that repeats another with other values, and of one that has come back undecided.
 UNDECIDED: Final = ("repeat_differs", "repeat_undecided")
 _FILL = "__fill"
-#: Names that a cell of the summary lists.
-MOST_LISTED: Final = 50
-
-_DELIMITERS: Final = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
-_HOW_IN_WORDS: Final[Mapping[How, str]] = {
-    "given": " (as you said)",
-    "remembered": " (as in an earlier upload)",
-    "known": "",
-    "tiers": "",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """The content of the summary."""
-
-    #: The row of the table ``uploads``, with ``owner_email``.
-    upload: Row
-    sheet_name: str
-    outcomes: dict[str, int]
-    #: The number of rows with each problem.
-    tally: Tally
-    #: Seconds by stage, up to the report.
-    seconds: dict[str, float]
-    #: When the report was written.
-    written: dt.datetime
-    #: The sender asked for all rows or none, and some were refused.
-    is_refused: bool = False
-    #: Rows by verification result.
-    roll: Mapping[str, int] = field(default_factory=dict)
-    #: The reason why the roll isn't asked; None when it is.
-    not_asked_because: str | None = "verification is switched off"
-    #: How the file as a whole was read.
-    reading: Reading = field(default_factory=Reading)
-    #: New, renewed, early and expired members; None where the file has no dates.
-    renewals: Mapping[str, int] | None = None
-    #: Members who lose their value of a field on purpose, by field.
-    emptied: Mapping[str, int] = field(default_factory=dict)
-    #: In which times are given, by its name in the IANA database.
-    time_zone: str = TIME_ZONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,18 +96,18 @@ class ReportWriter:
         rows has a column that decides over them.
         """
         self._asks_about_repeats = asks_about_repeats
-        self._words = _words_of(upload)
+        self._words = words_of(upload)
         self._keeper = TablesKeeper(folder) if keeps_tables else None
         self._headers = headers
         name = upload["file_name"]
         self._report_path = folder / "report.xlsx"
         self._refused_path = folder / "refused.xlsx"
         self._report = WorkbookWriter(
-            self._report_path, title=f"Rollbook report: {name}", fills=FILLS, created=created
+            self._report_path, title=phrase("report.title", file=name), fills=FILLS, created=created
         )
         self._refused = WorkbookWriter(
             self._refused_path,
-            title=f"Refused rows: {name}",
+            title=phrase("refused.title", file=name),
             fills={MARKED: FILLS["invalid"]},
             created=created,
         )
@@ -205,9 +116,9 @@ class ReportWriter:
         with ExitStack() as opened:
             report = opened.enter_context(self._report)
             refused = opened.enter_context(self._refused)
-            self._sheets = report.begin_tables(list(_PARTS), row_fill=_FILL)
-            self._changes = report.begin_tables([CHANGES])
-            self._refused_rows = refused.begin_tables(["Refused rows"])
+            self._sheets = report.begin_tables(_part_names(), row_fill=_FILL)
+            self._changes = report.begin_tables([phrase("report.sheet.changes")])
+            self._refused_rows = refused.begin_tables([phrase("refused.sheet")])
             self._opened = opened.pop_all()
         self._is_finished = self._has_refused = False
         return self
@@ -227,9 +138,9 @@ class ReportWriter:
         of ``verify.RESULTS``; ``problems`` are one line per problem.
         """
         table = _table(rows, self._headers, lines, problems, self._words)
-        self._sheets.add(table, list(_PARTS.values()))
+        self._sheets.add(_named(table), _parts())
         changes = changes_table(lines)
-        self._changes.add(changes)
+        self._changes.add(_named(changes, _OF_CHANGES))
         if self._keeper is not None:
             self._keeper.add(table, changes)
         refused = table.filter(pl.col(_FILL).is_in(REFUSED))
@@ -242,8 +153,8 @@ class ReportWriter:
 
     def finish(self, facts: Facts) -> Files:
         """Write what is said of all rows, and close both workbooks."""
-        cells, chart = _summary(facts)
-        self._report.add_cells("Summary", cells, chart=chart, first=True)
+        cells, chart = cells_of(facts)
+        self._report.add_cells(phrase("report.sheet.summary"), cells, chart=chart, first=True)
         self._is_finished = True
         self._opened.close()
         kept = self._keeper.finish(cells, chart) if self._keeper is not None else None
@@ -264,45 +175,36 @@ def write_again(
 
     ``cells`` and ``chart`` make the summary; uploads of older versions have no ``changes``.
     """
-    title = f"Rollbook report: {upload['file_name']}"
+    title = phrase("report.title", file=upload["file_name"])
     with WorkbookWriter(path, title=title, fills=FILLS, created=written) as workbook:
-        sheets = workbook.begin_tables(list(_PARTS), row_fill=_FILL)
+        sheets = workbook.begin_tables(_part_names(), row_fill=_FILL)
         for table in tables:
-            sheets.add(table, list(_PARTS.values()))
+            sheets.add(_named(table), _parts())
         if (first := next(changes, None)) is not None:
-            changed = workbook.begin_tables([CHANGES])
+            changed = workbook.begin_tables([phrase("report.sheet.changes")])
             for frame in chain([first], changes):
-                changed.add(frame)
-        workbook.add_cells("Summary", cells, chart=chart, first=True)
+                changed.add(_named(frame, _OF_CHANGES))
+        workbook.add_cells(phrase("report.sheet.summary"), cells, chart=chart, first=True)
 
 
 def roll_columns() -> list[pl.Expr]:
     """The report's columns of the voter roll, from those of ``verify.RESULTS``."""
+    words = {result: phrase(f"report.roll.{result}") for result in RESULTS}
     return [
         pl.col("roll_result")
-        .replace_strict(ROLL_IN_WORDS, default=NOT_ASKED, return_dtype=pl.String)
+        .replace_strict(words, default=phrase("report.roll.not_asked"), return_dtype=pl.String)
         .alias(REGISTERED),
         pl.col("roll_ward").alias("IEC Ward"),
         pl.col("roll_voting_district").alias("IEC VD Code"),
     ]
 
 
-def roll_in_words(counts: Mapping[str, int]) -> str:
-    """What the summary says of the voter roll, from the rows by result."""
-    said = [f"{counts[result]} {words}" for result, words in _COUNTED.items() if counts.get(result)]
-    if counts.get("pending"):
-        said.append(
-            f"{counts['pending']} pending. They are being asked about; this report is written "
-            "again when the last answer is in"
-        )
-    return "; ".join(said) or "no row to ask about"
+def _named(table: pl.DataFrame, names: Mapping[str, str] = _COLUMNS) -> pl.DataFrame:
+    """A table with the names that its own columns have in the report's language.
 
-
-def _words_of(upload: Row) -> Mapping[str, str]:
-    """What the outcomes of an upload's rows are called."""
-    if upload["kind"] == "members":
-        return IN_WORDS
-    return IN_WORDS | (_STATUS_IN_WORDS if upload["new_status"] else _REMOVED_IN_WORDS)
+    No column of the file has one of them: see ``_apart``.
+    """
+    return table.rename({name: phrase(f"report.column.{key}") for name, key in names.items()})
 
 
 def _table(
@@ -318,10 +220,10 @@ def _table(
         *roll_columns(),
         # Only rows that may be merged are looked up, and of a person's rows the first.
         pl.when(pl.col("taken").is_not_null())
-        .then(pl.lit("Yes"))
+        .then(pl.lit(phrase("report.exists.yes")))
         .when(~pl.col("outcome").cast(pl.String).is_in(REFUSED))
-        .then(pl.lit("No"))
-        .otherwise(pl.lit(NOT_LOOKED_UP))
+        .then(pl.lit(phrase("report.exists.no")))
+        .otherwise(pl.lit(phrase("report.exists.not_looked_up")))
         .alias("Already Exists"),
         # This office may not see what another office knows of its member.
         _of_own(name).alias("Existing Member Name"),
@@ -333,7 +235,7 @@ def _table(
     )
     originals = [
         rows[header].alias(apart) if header in rows.columns else _empty(apart, rows.height)
-        for header, apart in zip(headers, _apart(headers, {ROW, *ours.columns}), strict=True)
+        for header, apart in zip(headers, _apart(headers, _taken()), strict=True)
     ]
     return pl.DataFrame([rows[ROW_NUMBER].alias(ROW), *originals, *ours])
 
@@ -346,15 +248,20 @@ def _empty(name: str, height: int) -> pl.Series:
     return pl.Series(name, [None], pl.String).new_from_index(0, height)
 
 
+def _taken() -> set[str]:
+    """The names of the report's own columns, while it is written and in its language."""
+    return {_FILL, *_COLUMNS, *(phrase(f"report.column.{key}") for key in _COLUMNS.values())}
+
+
 def _apart(headers: Sequence[str], taken: set[str]) -> list[str]:
     """The headers, with other names for those that collide with a column of the report."""
     apart = []
     for header in headers:
         name = header
         if name in taken:
-            name = f"{header} (file)"
+            name = phrase("report.column.of_file", header=header)
             while name in taken or name in headers:
-                name += " (file)"
+                name = phrase("report.column.of_file", header=name)
         apart.append(name)
     return apart
 
@@ -364,7 +271,10 @@ def _by_row(problems: pl.DataFrame) -> pl.DataFrame:
     words = {code: sentence(code) for code in codes}
     said = pl.when(pl.col("column").is_null()).then(pl.col("words"))
     sentence_ = pl.col("code").replace_strict(words, return_dtype=pl.String)
-    kept = pl.when(pl.col("kept").is_not_null()).then(pl.lit(" Kept: ") + pl.col("kept") + ".")
+    before, after = phrase("report.kept", value="\0").split("\0")
+    kept = pl.when(pl.col("kept").is_not_null()).then(
+        pl.concat_str(pl.lit(f" {before}"), "kept", pl.lit(after))
+    )
     return (
         problems.with_columns(words=pl.concat_str(sentence_, kept.fill_null("")))
         .select("row_number", said=said.otherwise(pl.col("column") + ": " + pl.col("words")))
@@ -375,25 +285,36 @@ def _by_row(problems: pl.DataFrame) -> pl.DataFrame:
 
 def _all_problems() -> pl.Expr:
     """The problems of the row's cells, and those of the row as a whole."""
-    repeats = "Repeats row " + pl.col("duplicate_of").cast(pl.String) + "."
+    before, after = phrase("report.repeats", row="\0").split("\0")
+    repeats = pl.concat_str(pl.lit(before), pl.col("duplicate_of").cast(pl.String), pl.lit(after))
     # A cell that names another office has its own sentence.
     is_named = pl.col("said").str.contains(sentence("other_office"), literal=True)
     elsewhere = pl.when(
         (pl.col("outcome") == "out_of_scope") & ~is_named.fill_null(value=False)
-    ).then(pl.lit("This member belongs to another office."))
+    ).then(pl.lit(phrase("report.elsewhere")))
     said = pl.concat_str(pl.col("said"), repeats, elsewhere, separator="\n", ignore_nulls=True)
     return pl.when(said != "").then(said)
 
 
-#: The sheets after the summary, in their order, with the rows of the table that are in each.
-_PARTS: Final[dict[str, pl.Expr]] = {
-    "All Uploaded Rows": pl.col(_FILL).is_not_null(),
-    "Invalid IDs": pl.col(_FILL) == "invalid",
-    "Duplicates": pl.col(_FILL) == "duplicate",
-    "Not Registered Voters": pl.col(REGISTERED) == "No",
-    "New Members": pl.col(_FILL) == "inserted",
-    "Existing Members (Updated)": pl.col(_FILL).is_in(["updated", "unchanged"]),
-}
+#: The sheets after the summary, in their order.
+PARTS: Final = ("all", "invalid", "duplicates", "not_registered", "new", "existing")
+
+
+def _part_names() -> list[str]:
+    return [phrase(f"report.sheet.{part}") for part in PARTS]
+
+
+def _parts() -> list[pl.Expr]:
+    """The rows of the table that are in each sheet of ``PARTS``."""
+    outcome = pl.col(_FILL)
+    return [
+        outcome.is_not_null(),
+        outcome == "invalid",
+        outcome == "duplicate",
+        pl.col(phrase("report.column.registered")) == phrase("report.roll.not_registered"),
+        outcome == "inserted",
+        outcome.is_in(["updated", "unchanged"]),
+    ]
 
 
 def _refused_rows(
@@ -408,9 +329,10 @@ def _refused_rows(
     kept = own(headers)
     originals = [_dates(refused[:, n]).alias(header) for n, header in enumerate(kept, start=1)]
     why = pl.concat_str(OUTCOME, PROBLEMS, separator="\n", ignore_nulls=True)
-    *_, decision, sent_row, name = unique_headers([*kept, USE_ROW, SENT_ROW, ERRORS])
+    added = [phrase(f"refused.{name}") for name in ("use_row", "sent_row", "errors")]
+    *_, decision, sent_row, name = unique_headers([*kept, *added])
     if undecided is not None:
-        says_no = pl.when(pl.col(ROW).is_in(undecided.implode())).then(pl.lit("no"))
+        says_no = pl.when(pl.col(ROW).is_in(undecided.implode())).then(pl.lit(phrase("refused.no")))
         originals.append(refused.select(says_no.alias(decision)).to_series())
     before = sent_place(headers)
     number = refused[ROW] if before is None else refused[:, before + 1]
@@ -439,157 +361,3 @@ def _marks(
         for (column,), found in errors.group_by("column")
         if column in places
     }
-
-
-def _summary(facts: Facts) -> tuple[list[list[AnyCell]], BarChart]:
-    """The first sheet: the file's result, its name and how it was processed."""
-    upload = facts.upload
-    words = _words_of(upload)
-    total = sum(facts.outcomes.values())
-    rows: list[list[AnyCell]] = [[Cell("What became of every row", Look.TITLE)], []]
-    if upload["dry_run"]:
-        rows += [[Cell("Dry run: this is what would happen. Nothing was changed.", Look.LABEL)], []]
-    if facts.is_refused:
-        why = "All rows or none were asked for, and rows were refused: nothing was changed."
-        rows += [[Cell(why, Look.LABEL)], []]
-    rows.append([Cell(title, Look.HEADER) for title in ("Outcome", "Rows", "Share")])
-    first_outcome = len(rows) + 1
-    rows += [
-        [words[outcome], count, Cell(count / max(total, 1), Look.PERCENT)]
-        for outcome, count in facts.outcomes.items()
-    ]
-    last_outcome = len(rows)
-    rows += [[Cell("Rows in the file", Look.LABEL), total], []]
-
-    rows.append([Cell(title, Look.HEADER) for title in ("Problem", "Rows", "Effect")])
-    rows += [[sentence(code), count, _effect(code)] for code, _, count in facts.tally.problems] or [
-        ["None"]
-    ]
-    rows += [["Rows with a warning", facts.tally.rows_with_warnings], []]
-    if facts.reading.notes:
-        rows.append([Cell(title, Look.HEADER) for title in ("About the whole file", "Rows")])
-        rows += [[Cell(note.message, Look.INERT), note.rows] for note in facts.reading.notes]
-        rows.append([])
-
-    rows.append([Cell(title, Look.HEADER) for title in ("The file", "")])
-    office = ", ".join(filter(None, (upload["municipality"], upload["province"]))) or "national"
-    rows += [
-        ["Name", Cell(upload["file_name"], Look.INERT)],
-        ["Sheet", Cell(facts.sheet_name, Look.INERT)],
-        *_as_read(facts.reading),
-        ["Sent by", Cell(upload["owner_email"], Look.INERT)],
-        ["Office", Cell(office, Look.INERT)],
-        ["Received", Cell(clock.local(upload["created_at"], facts.time_zone), Look.DATETIME)],
-        [WRITTEN, Cell(clock.local(facts.written, facts.time_zone), Look.DATETIME)],
-        ["Time zone", facts.time_zone],
-        ["Upload", str(upload["id"])],
-        ["Attempt", str(upload["attempt"])],
-        ["Dry run", "yes" if upload["dry_run"] else "no"],
-        *_asked_for(upload),
-        *_renewals(facts.renewals),
-        ["Refused rows", "refuse the file" if upload["all_or_nothing"] else "are left out"],
-        *_emptied_on_purpose(upload["empty_text"], facts.emptied),
-        ["Columns that you named", Cell(_in_words(upload["columns"] or {}), Look.INERT)],
-        [
-            VOTER_ROLL,
-            f"not asked: {facts.not_asked_because}"
-            if facts.not_asked_because
-            else roll_in_words(facts.roll),
-        ],
-        [],
-    ]
-    rows.append([Cell(title, Look.HEADER) for title in ("Stage", "Seconds")])
-    rows += [[stage, seconds] for stage, seconds in facts.seconds.items()]
-    chart = BarChart(
-        title="Rows by outcome",
-        first_row=first_outcome,
-        last_row=last_outcome,
-        names="A",
-        values="B",
-        bars=[(words[outcome], count) for outcome, count in facts.outcomes.items()],
-        corners=((4, 1), (11, 16)),
-    )
-    return rows, chart
-
-
-def _renewals(counts: Mapping[str, int] | None) -> list[list[AnyCell]]:
-    if counts is None:
-        return []
-    return [[words, counts[name]] for name, words in _RENEWALS_IN_WORDS.items()]
-
-
-def _asked_for(upload: Row) -> list[list[AnyCell]]:
-    """What becomes of the members whom the file names."""
-    if upload["kind"] == "members":
-        return [["Existing members", EXISTING_IN_WORDS[upload["existing"]]]]
-    status = upload["new_status"]
-    what = "get the status " + status if status else "are removed"
-    return [["Members", Cell(what, Look.INERT)], ["Reason", Cell(upload["reason"], Look.INERT)]]
-
-
-def _effect(code: str) -> str:
-    """What a problem does to its row."""
-    problem = described(code)
-    if problem.severity == "error":
-        return "refuses the row"
-    return "the cell was left out" if problem.leaves_out else "to be checked"
-
-
-def _emptied_on_purpose(text: str | None, emptied: Mapping[str, int]) -> list[list[AnyCell]]:
-    if text is None:
-        return []
-    counts = [f"{variants()[name][0]}: {members}" for name, members in emptied.items()]
-    return [
-        ["Text that empties a field", Cell(text, Look.INERT)],
-        ["Members whose field was emptied", ", ".join(counts) or "none"],
-    ]
-
-
-def _as_read(reading: Reading) -> list[list[AnyCell]]:
-    """How the file was read, so that its sender can see what was not."""
-    others = [sheet.name[:MOST_NAME_CHARS] + _about(sheet) for sheet in reading.sheets_not_read]
-    used = [
-        f"{header}: {variants()[column.field][0]}{_HOW_IN_WORDS[column.how]}"
-        for header, column in reading.columns_used.items()
-    ]
-    text = ", ".join(filter(None, (reading.encoding, _DELIMITERS.get(reading.delimiter or ""))))
-    said: dict[str, CellValue] = {
-        "Text": text or None,
-        "Header row": reading.header_row,
-        "Sheets that were not read": _listed(others),
-        "Columns that were read": _listed(used),
-        "Columns that were not read": _listed(reading.columns_not_read),
-        "Hidden rows, which were read": reading.hidden_rows or None,
-        "Hidden columns, which were read": _listed(reading.hidden_columns)
-        if reading.hidden_columns
-        else None,
-    }
-    return [
-        [label, Cell(value, Look.INERT) if isinstance(value, str) else value]
-        for label, value in said.items()
-        if value is not None
-    ]
-
-
-def _about(sheet: SheetNotRead) -> str:
-    said = [
-        f"{sheet.rows} rows" if sheet.rows is not None else "",
-        "hidden" if sheet.is_hidden else "",
-        "holds members" if sheet.holds_members else "",
-    ]
-    about = ", ".join(filter(None, said))
-    return f" ({about})" if about else ""
-
-
-def _listed(names: Sequence[str]) -> str:
-    """Some names, and how many more there are."""
-    more = len(names) - MOST_LISTED
-    listed = ", ".join(names[:MOST_LISTED])
-    return f"{listed} and {more} more" if more > 0 else listed or "none"
-
-
-def _in_words(columns: Mapping[str, str | None]) -> str:
-    return ", ".join(
-        f"{header}: {variants()[field][0] if field else 'not read'}"
-        for header, field in columns.items()
-    )

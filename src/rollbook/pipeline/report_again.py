@@ -18,9 +18,10 @@ from rollbook import clock
 from rollbook.backends import files as keys
 from rollbook.backends.database import queries
 from rollbook.errors import SourceGoneError
+from rollbook.languages import phrase
 from rollbook.model import RESULTS
 from rollbook.notifications import outbox
-from rollbook.pipeline import report, verify
+from rollbook.pipeline import report, summary, verify
 from rollbook.pipeline.report_tables import changes_of, rows_of, summary_of
 from rollbook.spreadsheets.workbook import Cell
 
@@ -45,7 +46,7 @@ def process(
     *,
     upload_id: UUID,
     channels: Sequence[outbox.Channel] = (),
-    time_zone: str = report.TIME_ZONE,
+    time_zone: str = summary.TIME_ZONE,
 ) -> dict[str, Any]:
     """Write an upload's report again, with the roll's answers.
 
@@ -88,11 +89,11 @@ def _write(folder: Path, found: pl.DataFrame, upload: Row, time_zone: str) -> No
     """Write the report from its tables, with the answers in the place of what was pending."""
     answers = found.select(pl.col("row_number").alias(report.ROW), *report.roll_columns())
     cells, chart = summary_of(folder / "tables.parquet")
-    said = report.roll_in_words({result: upload[f"roll_{result}"] for result in RESULTS})
+    said = summary.roll_in_words({result: upload[f"roll_{result}"] for result in RESULTS})
     written = clock.now()
     now: dict[str, CellValue] = {
-        report.VOTER_ROLL: said,
-        report.WRITTEN: clock.local(written, time_zone),
+        phrase("report.label.voter_roll"): said,
+        phrase("report.label.written"): clock.local(written, time_zone),
     }
     report.write_again(
         folder / "report.xlsx",

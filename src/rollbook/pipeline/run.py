@@ -30,7 +30,7 @@ from rollbook.errors import (
 )
 from rollbook.model import REFUSED, Membership, Progress, Scope
 from rollbook.notifications import outbox
-from rollbook.pipeline import removal, renewals, report
+from rollbook.pipeline import removal, renewals, report, summary
 from rollbook.pipeline.aliases import aliases_of
 from rollbook.pipeline.aliases import note as note_on_aliases
 from rollbook.pipeline.aliases import remember as remember_aliases
@@ -82,7 +82,7 @@ def process(
     limits: Limits | None = None,
     accepts_passports: bool = False,
     keys: Sequence[str] = (),
-    time_zone: str = report.TIME_ZONE,
+    time_zone: str = summary.TIME_ZONE,
     fixable_rows: int = 200_000,
     removal_most: int = 100_000,
     membership: Membership = Membership(),  # noqa: B008 - frozen
@@ -397,7 +397,7 @@ class _Attempt:
             counted = tally(zip(table.spill.slices(lines), table.spill.problems(), strict=True))
             lost = self._emptied(table, lines)
             writing.result()
-            facts = report.Facts(
+            facts = summary.Facts(
                 upload,
                 table.last.sheet_name,
                 count(lines),
@@ -488,13 +488,7 @@ class _Attempt:
 
 def _passports(rows: int) -> Note:
     """The note on the rows that name their person by a passport."""
-    said = "row names its person" if rows == 1 else "rows name their person"
-    return Note(
-        "passports",
-        f"{rows:,} {said} by a passport in place of an ID number. The voter roll knows ID numbers "
-        "only and is not asked about them.",
-        rows,
-    )
+    return Note("passports", rows, {"n": rows})
 
 
 def _repeats(ledger: pl.DataFrame) -> pl.Series:

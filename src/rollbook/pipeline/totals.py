@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
+from rollbook.languages import phrase
 from rollbook.pipeline.header import is_number
 from rollbook.pipeline.id_numbers import LENGTH
 from rollbook.pipeline.reading import Note
@@ -64,10 +65,6 @@ def are_totals(body: pl.DataFrame, columns: ColumnMap) -> pl.Series | None:
 def note(numbers: Sequence[int]) -> Note:
     """The note on such rows."""
     listed = ", ".join(map(str, numbers[:_MOST_LISTED]))
-    more = f" and {len(numbers) - _MOST_LISTED} more" if len(numbers) > _MOST_LISTED else ""
-    rows, verb = ("Row", "adds") if len(numbers) == 1 else ("Rows", "add")
-    return Note(
-        "total_rows",
-        f"{rows} {listed}{more} {verb} up the list, so no member was read there.",
-        len(numbers),
-    )
+    more = len(numbers) - _MOST_LISTED
+    rows = phrase("list.more", listed=listed, more=more) if more > 0 else listed
+    return Note("total_rows", len(numbers), {"rows": rows, "n": len(numbers)})

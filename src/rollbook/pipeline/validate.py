@@ -12,8 +12,9 @@ import dataframely as dy
 import polars as pl
 
 from rollbook import fields
+from rollbook.languages import everywhere
 from rollbook.pipeline import id_numbers, own_fields, problems
-from rollbook.pipeline.columns import USE_ROW, key
+from rollbook.pipeline.columns import decision_keys, key
 from rollbook.pipeline.emptied import with_emptied
 from rollbook.pipeline.normalise import FIELDS, select
 from rollbook.pipeline.read import ROW_NUMBER
@@ -115,7 +116,7 @@ _REPLACED = ("id_number", "gender", "citizenship", "province", "municipality")
 #: Doubts about a name as a whole, which don't matter where the row is refused.
 _OF_KEPT_ROWS: Final = ("name_initials", "name_doubtful")
 
-#: Values of the column ``USE_ROW`` that exclude the row.
+#: Values of the column ``USE_ROW`` that exclude the row, besides the word in the catalogues.
 _NO = ("no", "n", "nee", "cha", "hayi", "false", "0")
 #: The field that each rule is about.
 RULES = {
@@ -239,11 +240,12 @@ def _undecided(sheet: Sheet) -> pl.DataFrame | None:
     Returns:
         ``row_number`` and the cell that says so; None where the file has no such column.
     """
-    name = next((name for name in sheet.frame.columns if key(name) == key(USE_ROW)), None)
+    name = next((name for name in sheet.frame.columns if key(name) in decision_keys()), None)
     if name is None:
         return None
     cell = sheet.frame[name]
-    is_no = cell.str.strip_chars().str.to_lowercase().is_in(_NO).fill_null(value=False)
+    words = {*_NO, *(word.lower() for word in everywhere("refused.no"))}
+    is_no = cell.str.strip_chars().str.to_lowercase().is_in(words).fill_null(value=False)
     return pl.DataFrame([sheet.frame[ROW_NUMBER], cell]).filter(is_no)
 
 

@@ -13,6 +13,7 @@ from psycopg import sql
 
 from rollbook.backends.database import queries
 from rollbook.errors import FencedError
+from rollbook.languages import phrase
 from rollbook.pipeline.match import copy_out
 
 if TYPE_CHECKING:
@@ -47,11 +48,11 @@ class Verification:
         #: The reason why no questions are asked; None when they are.
         self.not_asked_because: str | None = None
         if upload["kind"] == "removal":
-            self.not_asked_because = "a list of members to remove asks no questions"
+            self.not_asked_because = phrase("report.roll.removal")
         elif cache_days is None:
-            self.not_asked_because = "verification is switched off"
+            self.not_asked_because = phrase("report.roll.switched_off")
         elif upload["dry_run"]:
-            self.not_asked_because = "a dry run asks no questions"
+            self.not_asked_because = phrase("report.roll.dry_run")
 
     def prepare(self, lines: pl.DataFrame, *, is_refused: bool) -> bool:
         """Note which rows are to be verified, each with its answer where there is a good one.
@@ -133,7 +134,7 @@ class Verification:
         merge was rolled back, so no questions are asked.
         """
         if is_refused and self.not_asked_because is None:
-            self.not_asked_because = "nothing was merged"
+            self.not_asked_because = phrase("report.roll.nothing_merged")
         if self.not_asked_because:
             # An earlier attempt may have left rows to verify.
             self._lock_where_answers_come()

@@ -12,14 +12,16 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from rollbook import languages
 from rollbook.api import page, problems
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 FOLDER = Path(str(files("rollbook").joinpath("page")))
+#: Texts of the page that Python asks for.
+FROM_PYTHON = {"no_script"}
 OURS = sorted(path for path in FOLDER.rglob("*.js") if path.parent.name != "vendor")
-CATALOGUE = (FOLDER / "text.en.js").read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -69,15 +71,15 @@ async def test_a_slow_line_gets_files_packed_and_others_plain(client: httpx.Asyn
         packed = b"".join([chunk async for chunk in answer.aiter_raw()])
     plain = await client.get("/", headers={"Accept-Encoding": "identity"})
     assert gzip.decompress(packed) == plain.content
-    assert (answer.headers["content-encoding"], answer.headers["vary"]) == (
-        "gzip",
-        "Accept-Encoding",
-    )
+    assert answer.headers["content-encoding"] == "gzip"
+    assert answer.headers["vary"] == "Accept-Encoding, Accept-Language"
     again = await client.get("/", headers={"If-None-Match": answer.headers["etag"]})
     assert again.status_code == 304
 
 
-@pytest.mark.parametrize("name", ["nothing.js", "../app.js", "index.html", "vendor/README.md"])
+@pytest.mark.parametrize(
+    "name", ["nothing.js", "../app.js", "index.html", "index.html/en.html", "vendor/README.md"]
+)
 async def test_what_is_no_file_of_the_page_is_a_problem(
     client: httpx.AsyncClient, name: str
 ) -> None:
@@ -88,13 +90,46 @@ async def test_what_is_no_file_of_the_page_is_a_problem(
 
 def test_every_module_is_named_in_the_first_file_so_that_none_is_waited_for() -> None:
     index = (FOLDER / "index.html").read_text(encoding="utf-8")
-    named = set(re.findall(r'"page/VERSION/([^"]+\.js)"', index))
-    assert named == {str(path.relative_to(FOLDER)) for path in FOLDER.rglob("*.js")}
+    named = re.findall(r'"page/VERSION/([^"]+\.js)"', index)
+    ours = {str(path.relative_to(FOLDER)) for path in FOLDER.rglob("*.js")}
+    assert sorted(named) == sorted({*ours, "texts/all.js", "texts/LANGUAGE.js"})
+
+
+@pytest.mark.parametrize("language", languages.available())
+async def test_the_first_file_and_the_texts_are_there_in_each_language(
+    client: httpx.AsyncClient, language: str
+) -> None:
+    index = await client.get("/", headers={"Accept-Language": f"{language}-ZA, en;q=0.2"})
+    assert index.headers["content-language"] == language
+    assert index.headers["vary"] == "Accept-Encoding, Accept-Language"
+    assert f'<html lang="{language}">' in index.text
+    assert not re.search("VERSION|LANGUAGE|NO_SCRIPT", index.text)
+    found = re.search(rf'href="(page/[^"]+/texts/{language}\.js)"', index.text)
+    assert found is not None
+    module = await client.get(f"/{found[1]}")
+    assert "immutable" in module.headers["cache-control"]
+    with languages.speaking(language):
+        assert languages.phrase("page.no_script").split("'")[-1] in index.text
+        assert f'"sign_out":"{languages.phrase("page.sign_out")}"' in module.text
+    known = {"If-None-Match": index.headers["etag"], "Accept-Language": language}
+    again = await client.get("/", headers=known)
+    assert (again.status_code, again.headers["content-language"]) == (304, language)
+
+
+async def test_who_prefers_no_language_that_is_there_gets_the_page_in_english(
+    client: httpx.AsyncClient,
+) -> None:
+    for header in ({}, {"Accept-Language": "de"}):
+        assert (await client.get("/", headers=header)).headers["content-language"] == "en"
 
 
 def test_the_catalogue_has_every_text_that_is_asked_for_and_no_other() -> None:
-    texts = set(re.findall(r'^  "?([\w.]+)"?:', CATALOGUE, flags=re.MULTILINE))
-    code = "\n".join(path.read_text(encoding="utf-8") for path in OURS if path.name != "text.en.js")
+    texts = {
+        key.removeprefix("page.")
+        for key in languages.own_texts(languages.ENGLISH)
+        if key.startswith("page.")
+    } - FROM_PYTHON
+    code = "\n".join(path.read_text(encoding="utf-8") for path in OURS)
     quoted = set(re.findall(r'"([a-z_0-9]+(?:\.[a-z_0-9]+)*)"', code))
     built = [
         re.compile(re.sub(r"\\\$\\\{[^}]*\\\}", r"[a-z_.]+", re.escape(key)) + "$")

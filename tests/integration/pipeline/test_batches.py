@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from rollbook.cli.sample_file import write_sample
+from rollbook.languages import phrase
 from rollbook.model import Scope
 from rollbook.pipeline import report, run
 from rollbook.pipeline.merge import merge
@@ -34,7 +35,7 @@ def told(done: Done, members: dict[str, dict[str, Any]]) -> tuple[Any, ...]:
     """All that must not depend on how a file was cut, without ids and times."""
     own = ("upload_id", "created_by_upload", "changed_by_upload", "created_at", "changed_at",
            "member_id")  # fmt: skip
-    sheets = [done.sheet(name).rows() for name in report._PARTS]
+    sheets = [done.sheet(name).rows() for name in report._part_names()]
     rows = [{name: row[name] for name in row if name not in own} for row in done.rows]
     kept = {n: {k: row[k] for k in row if k not in own} for n, row in members.items()}
     return done.outcomes, rows, kept, sheets
@@ -103,7 +104,7 @@ def test_a_merge_that_came_in_between_is_in_the_report(
     assert done.by_row == {2: "updated", 3: "out_of_scope", 4: "inserted"}
     assert done.outcomes["updated"] == done.outcomes["inserted"] == done.outcomes["out_of_scope"]
     assert done.sheet("All Uploaded Rows")["Outcome"].to_list() == [
-        report.IN_WORDS[done.by_row[number]] for number in (2, 3, 4)
+        phrase(f"report.outcome.{done.by_row[number]}") for number in (2, 3, 4)
     ]
     assert done.sheet("New Members").height == 1
     everything = done.sheet("All Uploaded Rows")

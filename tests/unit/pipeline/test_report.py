@@ -16,6 +16,7 @@ from rollbook.pipeline.match import EXISTING, KNOWN, People, find_repeats, ledge
 from rollbook.pipeline.merge import count, foreseen, outcomes
 from rollbook.pipeline.normalise import normalise
 from rollbook.pipeline.read import Sheet
+from rollbook.pipeline.summary import FILLS, Facts, words_of
 from rollbook.pipeline.tally import tally
 from rollbook.pipeline.validate import validate
 from rollbook.pipeline.verify import RESULTS
@@ -84,7 +85,7 @@ def written(folder: Path, *sheets: Sheet, **changes: object) -> report.Files:
                 known, on="row_number", how="left", maintain_order="left"
             ).with_columns(nothing)
             writer.add(sheet.frame, joined, batch.problems)
-        facts = report.Facts(
+        facts = Facts(
             upload,
             sheets[-1].sheet_name,
             count(lines),
@@ -183,7 +184,14 @@ def test_the_persons_cells_stay_as_they_were_and_nobody_is_called_unregistered(
 
 def test_the_summary_adds_up(sheets: dict[str, Any]) -> None:
     summary = {row[0]: row[1:] for row in sheets["Summary"]}
-    assert [summary[report.IN_WORDS[name]][0] for name in report.IN_WORDS] == [1, 1, 0, 1, 1, 1]
+    assert [summary[words][0] for words in words_of({"kind": "members"}).values()] == [
+        1,
+        1,
+        0,
+        1,
+        1,
+        1,
+    ]
     assert summary["New member"][1] == pytest.approx(0.2)
     assert summary["Rows in the file"][0] == 5
     assert summary["The surname is missing."] == (1, "refuses the row")
@@ -192,7 +200,7 @@ def test_the_summary_adds_up(sheets: dict[str, Any]) -> None:
     # As the page and mails give it.
     assert summary["Received"][0] == dt.datetime(2026, 11, 24, 10, 30)  # noqa: DTZ001
     assert summary["Time zone"][0] == "Africa/Johannesburg"
-    assert summary["merge"][0] == 1.25
+    assert summary["Merging"][0] == 1.25
     assert not any("Dry run:" in str(name) for name in summary)
 
 
@@ -241,7 +249,7 @@ def test_wrong_cells_of_refused_rows_are_marked_and_dates_are_dates(tmp_path: Pa
         (n, header)
         for n, line in enumerate(lines)
         for header, column in place.items()
-        if line[column].fill.fgColor.rgb == report.FILLS["invalid"]
+        if line[column].fill.fgColor.rgb == FILLS["invalid"]
     }
     assert marked == {(0, "Surname"), (1, "ID Number")}
     # A marked text stays inert when it is edited.
