@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
 import os
@@ -98,3 +99,8 @@ def test_the_durations_are_of_modules_that_there_are() -> None:
     durations = json.loads(order.DURATIONS.read_text(encoding="utf-8"))
     gone = [module for module in durations if not (ROOT / module).exists()]
     assert len(gone) < len(durations) / 4, f"{gone}: record the durations again"
+
+
+def test_what_was_collected_is_no_garbage_and_what_comes_later_is_looked_at() -> None:
+    assert gc.get_freeze_count() > 50_000
+    assert gc.isenabled()
