@@ -47,6 +47,11 @@ LOCK: Final = "duplicates"
 MOST_PER_PHONE: Final = 20
 #: Likewise for a birth date with the beginning of a name.
 MOST_PER_BLOCK: Final = 200
+#: Groups of members that are looked at together: reading all members costs the same for one group
+#: and for fifty, which are a million members.
+GROUPS_AT_ONCE: Final = 50
+#: Candidates that are in memory.
+CANDIDATES_AT_ONCE: Final = 20_000
 #: Digits of an ID number that aren't its check digit, which differs with any other.
 _SAID: Final = 12
 #: Two ID numbers of one birth date that differ in a digit are a stronger sign than the date alone,
@@ -88,26 +93,34 @@ async def _step(system: System) -> int | None:
     async with exclusive(system.pool, LOCK) as connection:
         if connection is None:
             return None
-        due = await fetch_one(connection, _SQL["due"])
-        if due is None:
+        due = await fetch_one(connection, _SQL["due"], {"most": GROUPS_AT_ONCE})
+        if due is None or due["groups"] is None:
             return None
         unbounded(connection)
         await execute(connection, _SQL["bound"])
-        asked = {
-            "people": due["people"],
-            "most_per_phone": MOST_PER_PHONE,
-            "most_per_block": MOST_PER_BLOCK,
-        }
-        candidates = await fetch_all(connection, _SQL["candidates"], asked)
-        threshold = system.settings.duplicates_threshold
-        found = await asyncio.to_thread(compared, candidates, threshold)
-        keys = [str(person).rjust(13, "0") for person in due["people"]]
-        await execute(connection, _SQL["forget_open"], {"keys": keys})
-        columns = dict(zip(Pair._fields, zip(*found, strict=True), strict=True)) if found else {}
-        if found:
+        pairs = await _pairs(connection, due["groups"], system.settings.duplicates_threshold)
+        await execute(connection, _SQL["forget_open"], {"groups": due["groups"]})
+        if pairs:
+            columns = dict(zip(Pair._fields, zip(*pairs, strict=True), strict=True))
             await execute(connection, _SQL["note"], {n: list(v) for n, v in columns.items()})
-        await execute(connection, _SQL["done"], {"id": due["id"]})
-        return len(found)
+        await execute(connection, _SQL["done"], {"groups": due["groups"]})
+        return len(pairs)
+
+
+async def _pairs(connection: Connection, groups: list[int], threshold: float) -> list[Pair]:
+    """The pairs of these groups, each once; candidates are in memory a few at a time."""
+    asked = {
+        "groups": groups,
+        "most_per_phone": MOST_PER_PHONE,
+        "most_per_block": MOST_PER_BLOCK,
+    }
+    found: dict[tuple[str, str], Pair] = {}
+    async with connection.cursor(name="candidates") as cursor:
+        await cursor.execute(_SQL["candidates"], asked)
+        while rows := await cursor.fetchmany(CANDIDATES_AT_ONCE):
+            for pair in await asyncio.to_thread(compared, rows, threshold):
+                _keep_strongest(found, pair)
+    return list(found.values())
 
 
 def compared(candidates: list[Row], threshold: float) -> list[Pair]:
@@ -118,24 +131,42 @@ def compared(candidates: list[Row], threshold: float) -> list[Pair]:
         threshold: the least likeness of two names, 0 to 100.
     """
     # A few megabytes, which only this needs.
-    from rapidfuzz import fuzz  # noqa: PLC0415
+    from rapidfuzz.distance import OSA  # noqa: PLC0415
 
     found: dict[tuple[str, str], Pair] = {}
+    # Members of a block are in many of its pairs.
+    folded: dict[str, str] = {}
     for row in candidates:
-        one, other = row["one"], row["other"]
-        first = _folded(f"{row['one_firstname']} {row['one_surname']}")
-        second = _folded(f"{row['other_firstname']} {row['other_surname']}")
-        is_near = _differ_in_one_digit(one, other)
-        least = threshold - _LOOSER if is_near and row["block"] == "birth" else threshold
-        score = fuzz.token_sort_ratio(first, second, score_cutoff=least)
-        if score < least or (row["block"] == "number" and not is_near):
+        one, other, block = row["one"], row["other"], row["block"]
+        names = row["one_name"], row["other_name"]
+        for name in names:
+            if name not in folded:
+                folded[name] = _folded(name)
+        # Few candidates are so near that their numbers matter.
+        loosest = threshold - _LOOSER if block == "birth" else threshold
+        first, second = (folded[name] for name in names)
+        # In either order of the words. A letter that is wrong, missing, too many or swapped counts
+        # once, so that names which differ by a syllable are less alike.
+        score = 100 * max(
+            OSA.normalized_similarity(first, second),
+            OSA.normalized_similarity(_sorted(first), _sorted(second)),
+        )
+        if score < loosest:
             continue
-        why: Why = "phone" if row["block"] == "phone" else "name_and_birth"
+        is_near = _differ_in_one_digit(one, other)
+        least = loosest if is_near else threshold
+        if score < least or (block == "number" and not is_near):
+            continue
+        why: Why = "phone" if block == "phone" else "name_and_birth"
         pair = Pair(one, other, "one_digit" if is_near else why, round(score, 1))
-        before = found.get((one, other))
-        if before is None or _STRENGTH[pair.why] > _STRENGTH[before.why]:
-            found[one, other] = pair
+        _keep_strongest(found, pair)
     return list(found.values())
+
+
+def _keep_strongest(found: dict[tuple[str, str], Pair], pair: Pair) -> None:
+    before = found.get((pair.one, pair.other))
+    if before is None or _STRENGTH[pair.why] > _STRENGTH[before.why]:
+        found[pair.one, pair.other] = pair
 
 
 #: Which sign of a pair is shown, where it has several.
@@ -148,11 +179,17 @@ def _differ_in_one_digit(one: str, other: str) -> bool:
     return sum(a != b for a, b in zip(one[:_SAID], other[:_SAID], strict=True)) == 1
 
 
+def _sorted(name: str) -> str:
+    return " ".join(sorted(name.split()))
+
+
 def _folded(name: str) -> str:
-    """A name in small letters without accents and signs."""
+    """A name in small letters without accents, signs and initials."""
     plain = unicodedata.normalize("NFKD", name).casefold()
     letters = (c if c.isalnum() else " " for c in plain if not unicodedata.combining(c))
-    return " ".join("".join(letters).split())
+    words = "".join(letters).split()
+    longer = [word for word in words if len(word) > 1]
+    return " ".join(longer if len(longer) > 1 else words)
 
 
 async def page(

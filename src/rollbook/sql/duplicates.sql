@@ -1,12 +1,12 @@
 -- Possible duplicates: finding pairs after merges (members/duplicates.py), and what becomes of them.
 
 -- name: due
--- The next members to look at.
-SELECT id, people FROM duplicates_due ORDER BY id LIMIT 1;
+-- The next groups of members to look at; null: there are none.
+SELECT array_agg(id) AS groups FROM (SELECT id FROM duplicates_due ORDER BY id LIMIT %(most)s) AS d;
 
 -- name: done
 -- They were looked at.
-DELETE FROM duplicates_due WHERE id = %(id)s;
+DELETE FROM duplicates_due WHERE id = ANY(%(groups)s);
 
 -- name: bound
 -- For this transaction: room to hash, and no loop over all members.
@@ -15,49 +15,63 @@ SELECT set_config('work_mem', '64MB', true), set_config('enable_nestloop', 'off'
 -- name: candidates
 -- Pairs of one of these people with any member that share a birth date and the beginning of a name; or
 -- the name, and an ID number but for the birth date; or a phone number. A block of many says nothing
--- of one of them and is left out, so that their pairs can't be as many as their square.
+-- of one of them and is left out, so that their pairs can't be as many as their square. Members are
+-- read once for each of the three kinds, however many are due; what is joined may be on disk.
 WITH due AS MATERIALIZED (
-    SELECT m.id_number, m.firstname, m.surname, m.date_of_birth, m.cell_number
-    FROM members AS m JOIN unnest(%(people)s::bigint[]) AS person
-      ON m.id_number = lpad(person::text, GREATEST(13, length(person::text)), '0')
+    SELECT id_number, firstname, surname, date_of_birth, cell_number FROM members
+    WHERE id_number IN (
+        SELECT lpad(person::text, GREATEST(13, length(person::text)), '0')
+        FROM duplicates_due AS d CROSS JOIN unnest(d.people) AS person WHERE d.id = ANY(%(groups)s))
+), same_day AS MATERIALIZED (
+    SELECT m.id_number, m.date_of_birth, m.firstname, m.surname,
+           left(search_folded(m.firstname), 3) AS first, left(search_folded(m.surname), 3) AS last,
+           due.id_number IS NOT NULL AS is_due
+    FROM members AS m LEFT JOIN due USING (id_number)
+    WHERE m.date_of_birth IN (SELECT date_of_birth FROM due)
 ), beginnings AS MATERIALIZED (
-    SELECT DISTINCT id_number, date_of_birth, beginning
-    FROM members CROSS JOIN LATERAL (VALUES (lower(left(firstname, 2))), (lower(left(surname, 2)))) AS b(beginning)
-    WHERE date_of_birth IN (SELECT date_of_birth FROM due)
+    SELECT id_number, date_of_birth, first AS beginning, firstname, surname, is_due FROM same_day
+    UNION ALL
+    SELECT id_number, date_of_birth, last, firstname, surname, is_due FROM same_day
+    WHERE last IS DISTINCT FROM first
 ), blocks AS MATERIALIZED (
-    SELECT date_of_birth, beginning FROM beginnings
-    GROUP BY date_of_birth, beginning HAVING count(*) BETWEEN 2 AND %(most_per_block)s
-), phones AS MATERIALIZED (
-    SELECT cell_number FROM members
-    WHERE cell_number IN (SELECT cell_number FROM due)
-    GROUP BY cell_number HAVING count(*) BETWEEN 2 AND %(most_per_phone)s
-), pairs AS (
-    SELECT own.id_number AS one, others.id_number AS other, 'birth' AS block
-    FROM blocks JOIN beginnings AS own USING (date_of_birth, beginning)
-    JOIN beginnings AS others USING (date_of_birth, beginning)
-    WHERE own.id_number IN (SELECT id_number FROM due) AND own.id_number <> others.id_number
-    UNION ALL
-    SELECT due.id_number, m.id_number, 'number'
-    FROM due JOIN members AS m
-      ON substr(due.id_number, 7, 6) = substr(m.id_number, 7, 6)
-     AND lower(due.surname) = lower(m.surname) AND lower(due.firstname) = lower(m.firstname)
-    WHERE due.id_number <> m.id_number AND length(due.id_number) = 13
-      AND due.date_of_birth <> m.date_of_birth
-    UNION ALL
-    SELECT due.id_number, m.id_number, 'phone'
-    FROM due JOIN phones USING (cell_number) JOIN members AS m USING (cell_number)
-    WHERE due.id_number <> m.id_number
-), different AS (
-    SELECT DISTINCT LEAST(one, other) AS one, GREATEST(one, other) AS other, block FROM pairs
+    SELECT date_of_birth, beginning FROM beginnings GROUP BY date_of_birth, beginning
+    HAVING bool_or(is_due) AND count(*) BETWEEN 2 AND %(most_per_block)s
+), same_phone AS MATERIALIZED (
+    SELECT id_number, firstname, surname, cell_number,
+           count(*) OVER (PARTITION BY cell_number) AS members
+    FROM members WHERE cell_number IN (SELECT cell_number FROM due)
 )
-SELECT one, other, block, a.firstname AS one_firstname, a.surname AS one_surname,
-       b.firstname AS other_firstname, b.surname AS other_surname
-FROM different JOIN members AS a ON a.id_number = one JOIN members AS b ON b.id_number = other;
+SELECT LEAST(one.id_number, other.id_number) AS one, GREATEST(one.id_number, other.id_number) AS other,
+       'birth' AS block, concat_ws(' ', one.firstname, one.surname) AS one_name,
+       concat_ws(' ', other.firstname, other.surname) AS other_name
+FROM blocks JOIN beginnings AS one USING (date_of_birth, beginning)
+JOIN beginnings AS other USING (date_of_birth, beginning)
+-- Of two who are due, one is enough.
+WHERE one.is_due AND one.id_number <> other.id_number
+  AND (one.id_number < other.id_number OR NOT other.is_due)
+UNION ALL
+SELECT LEAST(due.id_number, m.id_number), GREATEST(due.id_number, m.id_number), 'number',
+       concat_ws(' ', due.firstname, due.surname), concat_ws(' ', m.firstname, m.surname)
+FROM due JOIN members AS m
+  ON substr(due.id_number, 7, 6) = substr(m.id_number, 7, 6)
+ AND lower(due.surname) = lower(m.surname) AND lower(due.firstname) = lower(m.firstname)
+WHERE due.id_number <> m.id_number AND length(due.id_number) = 13
+  AND due.date_of_birth <> m.date_of_birth
+UNION ALL
+SELECT LEAST(due.id_number, m.id_number), GREATEST(due.id_number, m.id_number), 'phone',
+       concat_ws(' ', due.firstname, due.surname), concat_ws(' ', m.firstname, m.surname)
+FROM due JOIN same_phone AS m USING (cell_number)
+WHERE due.id_number <> m.id_number AND m.members <= %(most_per_phone)s;
 
 -- name: forget_open
--- Open pairs of these people are found anew, or aren't any more.
+-- Open pairs of these people are found again, or aren't pairs any more.
+WITH due AS MATERIALIZED (
+    SELECT lpad(person::text, GREATEST(13, length(person::text)), '0') AS id_number
+    FROM duplicates_due AS d CROSS JOIN unnest(d.people) AS person WHERE d.id = ANY(%(groups)s)
+)
 DELETE FROM member_duplicates
-WHERE status = 'open' AND (one = ANY(%(keys)s) OR other = ANY(%(keys)s));
+WHERE status = 'open'
+  AND (one IN (SELECT id_number FROM due) OR other IN (SELECT id_number FROM due));
 
 -- name: note
 -- The pairs that were found. A decision stays, but a person who was joined and is a member again is a
