@@ -149,6 +149,35 @@ async def test_a_right_password_without_a_code_is_in_the_trail_and_clears_no_fai
     assert (await sign_in(api, user, code_of(secret))).status_code == 200
 
 
+async def test_a_right_password_with_a_wrong_code_clears_no_failures_of_who_is_signed_in(
+    api: httpx.AsyncClient, system: System, settings: Settings, make_user: MakeUser, later: Later
+) -> None:
+    """Somebody with a stolen session could otherwise guess the password without a wait."""
+    user = await make_user()
+    secret, codes = await enrolled(api, settings, user)
+    later(30)
+
+    async def here() -> tuple[int, int]:
+        async with system.pool.connection() as connection:
+            rows = await connection.execute(
+                "SELECT min(failures) AS least, sum(under_way)::int AS n FROM sign_in_failures"
+            )
+            found = await rows.fetchone()
+        assert found is not None
+        return int(found["least"]), int(found["n"])
+
+    for path in ("/recovery-codes", "/off", ""):
+        wrong = {"current_password": "wrong", "code": codes[0]}
+        assert (await api.post(f"{FACTOR}{path}", json=wrong)).status_code == 422
+    for code in (None, "000000"):
+        body = {"current_password": PASSWORD, "code": code}
+        assert (await api.post(f"{FACTOR}/recovery-codes", json=body)).status_code == 422
+    assert await here() == (3, 0)
+    right = {"current_password": PASSWORD, "code": code_of(secret)}
+    assert (await api.post(f"{FACTOR}/recovery-codes", json=right)).status_code == 200
+    assert await here() == (0, 0)
+
+
 async def test_a_code_is_good_once_and_for_a_minute_and_a_half(
     api: httpx.AsyncClient, settings: Settings, make_user: MakeUser, later: Later
 ) -> None:

@@ -251,7 +251,9 @@ async def change_password(
         new one is refused.
     """
     await passwords.check(new, user, strength=settings.password_strength)
-    await confirm_password(pool, settings, user, current)
+    attempt = await _with_password(pool, settings, user, current)
+    # The new password ends all counts; until then they stay as they are.
+    await failed_sign_ins.release(pool, attempt)
     await _store_password(pool, user.email, new, by=user)
     return issue_token(settings, user)
 
@@ -272,19 +274,39 @@ async def confirm_second_factor(
     return token, on.recovery_codes
 
 
-async def confirm_password(pool: Pool, settings: Settings, user: User, password: str) -> None:
-    """Check the password of somebody who is signed in.
+async def confirm_owner(
+    pool: Pool, settings: Settings, user: User, password: str, code: str | None
+) -> None:
+    """Check that somebody who is signed in is the account's owner: by the password and the code.
+
+    They count as one sign-in: failures are forgotten only when both are right.
 
     Raises:
-        TooManySignInsError: too many sign-ins have failed shortly before.
-        InvalidRequestError: it is wrong, which counts as a failed sign-in.
+        TooManySignInsError: too many sign-ins or codes have failed shortly before.
+        InvalidRequestError: the password is wrong, which counts as a failed sign-in; or the code
+            is wrong or missing, and the account has a second factor.
     """
+    attempt = await _with_password(pool, settings, user, password)
+    try:
+        await second_factor.verify(pool, settings, user, code)
+    except RollbookError as error:
+        await failed_sign_ins.release(pool, attempt)
+        if isinstance(error, NotAuthenticatedError):  # 401 would mean the session's end
+            raise InvalidRequestError(error.message) from None
+        raise
+    async with pool.connection() as connection:
+        await failed_sign_ins.succeed(connection, settings, attempt)
+
+
+async def _with_password(
+    pool: Pool, settings: Settings, user: User, password: str
+) -> failed_sign_ins.Attempt:
+    """The attempt of somebody who is signed in and gives the password; the caller ends it."""
     try:
         _, _, attempt = await _verified(pool, settings, user.email, password)
     except NotAuthenticatedError:
         raise InvalidRequestError("Your current password is wrong. Nothing was changed.") from None
-    async with pool.connection() as connection:
-        await failed_sign_ins.succeed(connection, settings, attempt)
+    return attempt
 
 
 async def _verified(

@@ -10,7 +10,6 @@ from rollbook.accounts import second_factor, users
 from rollbook.api.access import SessionParam, SystemParam, failures, routes
 from rollbook.api.auth import Code, opened
 from rollbook.contract import Answer, SignedIn
-from rollbook.errors import InvalidRequestError, NotAuthenticatedError
 
 router = routes("/auth/second-factor", "auth", 401)
 
@@ -132,11 +131,9 @@ async def _confirm(body: PasswordAndCode, session: SessionParam, system: SystemP
     """Check that it is the account's owner: a session may be somebody else's by now.
 
     Raises:
-        InvalidRequestError: the password or the code is wrong. 401 would mean the session's end.
+        InvalidRequestError: the password or the code is wrong.
         TooManySignInsError: too many were wrong.
     """
-    await users.confirm_password(system.pool, system.settings, session.user, body.current_password)
-    try:
-        await second_factor.verify(system.pool, system.settings, session.user, body.code)
-    except NotAuthenticatedError as error:
-        raise InvalidRequestError(error.message) from None
+    await users.confirm_owner(
+        system.pool, system.settings, session.user, body.current_password, body.code
+    )
