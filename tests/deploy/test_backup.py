@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import psycopg
 import pytest
 
-from rollbook.engines.postgres import _programs
+from rollbook.engines.postgres import programs
 from tests.deploy.files import DEPLOY
 from tests.waiting import PATIENCE_S
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def environment(database_url: str, tmp_path: Path) -> dict[str, str]:
     parts = urlsplit(database_url)
     return {
-        "PATH": f"{_programs()}:{os.environ['PATH']}",
+        "PATH": f"{programs()}:{os.environ['PATH']}",
         "PGHOST": unquote(parse_qs(parts.query)["host"][0]),
         "PGUSER": "rollbook",
         "PGDATABASE": parts.path.lstrip("/"),

@@ -58,7 +58,7 @@ _GROUPS = ("rollbook keys", "rollbook members", "rollbook queue", "rollbook user
 def test_the_page_of_commands_names_each_and_no_other() -> None:
     said = set()
     for line in (DOCS / "reference/commands.md").read_text(encoding="utf-8").splitlines():
-        if found := re.match(r"\| `(rollbook \w+)(?: ([\w\\|-]+))?", line):
+        if found := re.match(r"\| `(rollbook [\w-]+)(?: ([\w\\|-]+))?", line):
             group, inner = found.groups()
             children = inner.split("\\|") if group in _GROUPS else [""]
             said |= {f"{group} {child}".strip() for child in children}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rollbook.engines.postgres import _programs
+from rollbook.engines.postgres import programs
 from tests.faults.site import Site, only_at_length
 from tests.waiting import PATIENCE_S
 
@@ -30,7 +30,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 def program(name: str, site: Site, *arguments: str) -> None:
     """Run one of PostgreSQL's own on the site's database, as docs/how-to/backup.md says."""
     subprocess.run(
-        [_programs() / name, "--dbname", site.settings.database_address, *arguments],
+        [programs() / name, "--dbname", site.settings.database_address, *arguments],
         check=True,
         timeout=PATIENCE_S,
     )

@@ -19,7 +19,7 @@ from rollbook.accounts import users
 from rollbook.api.app import create_app
 from rollbook.backends.database import connect
 from rollbook.engines import Engines
-from rollbook.engines.postgres import PORT, Postgres, _programs
+from rollbook.engines.postgres import PORT, Postgres, programs
 from rollbook.engines.process import Engine
 from rollbook.engines.sockets import socket_folder
 from rollbook.service.system import open_system
@@ -66,7 +66,7 @@ class Pair:
         home.mkdir(mode=0o700)
         subprocess.run(
             [
-                _programs() / "pg_basebackup", f"--pgdata={home / 'postgres'}", "--checkpoint=fast",
+                programs() / "pg_basebackup", f"--pgdata={home / 'postgres'}", "--checkpoint=fast",
                 "--write-recovery-conf", f"--dbname={address}", "--no-sync",
             ],
             check=True, timeout=START_S, capture_output=True,

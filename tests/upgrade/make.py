@@ -15,7 +15,7 @@ from typing import Final
 
 from rollbook.backends import schema
 from rollbook.engines import Engines
-from rollbook.engines.postgres import _programs
+from rollbook.engines.postgres import programs
 from tests.files import csv_file, member, members
 from tests.pipeline_run import open_site
 from tests.waiting import PATIENCE_S
@@ -26,7 +26,7 @@ FOLDER: Final = Path(__file__).parent
 def dumped(address: str, *options: str) -> str:
     """A database as ``pg_dump`` writes it, without comments and the key that each dump makes up."""
     written = subprocess.run(
-        [_programs() / "pg_dump", "--no-owner", *options, "--dbname", address],
+        [programs() / "pg_dump", "--no-owner", *options, "--dbname", address],
         check=True,
         capture_output=True,
         text=True,

@@ -17,7 +17,7 @@ from psycopg import sql
 
 from rollbook.backends import schema
 from rollbook.backends.database import SCHEMA_REVISION
-from rollbook.engines.postgres import _programs
+from rollbook.engines.postgres import programs
 from tests.databases import own_database
 from tests.upgrade.make import dumped
 from tests.waiting import PATIENCE_S
@@ -66,7 +66,7 @@ def released(release: Path, engines: Addresses) -> Iterator[str]:
     with own_database(engines, "template0", "released") as address:
         subprocess.run(
             [
-                _programs() / "psql",
+                programs() / "psql",
                 "--quiet",
                 "--set=ON_ERROR_STOP=1",
                 f"--file={release}",

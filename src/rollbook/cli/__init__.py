@@ -45,6 +45,11 @@ _PLACES = {
     ),
     "watch": ("processes", "watch", "Watch a folder and take the files from it."),
     "migrate": ("processes", "migrate", "Migrate the database's schema to the newest revision."),
+    "upgrade-engine": (
+        "upgrade_engine",
+        "upgrade_engine",
+        "Move the bundled PostgreSQL's data to the version that this Rollbook brings.",
+    ),
     "doctor": (
         "doctor",
         "doctor",

@@ -9,16 +9,19 @@ import sys
 import threading
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import structlog
 
-from rollbook.engines.postgres import AsRoot, Postgres
+from rollbook.engines.postgres import AsRoot, Postgres, kept_clusters
 from rollbook.engines.process import KILL_TIMEOUT_S, Engine, environment, hold
 from rollbook.engines.sockets import socket_folder
 from rollbook.engines.valkey import Valkey
 from rollbook.engines.watchdog import is_held
 from rollbook.errors import DataFolderInUseError, EngineError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 logger = structlog.get_logger(__name__)
 
@@ -60,13 +63,19 @@ class Engines:
         as_root: AsRoot = "auto",
         start_timeout_s: float = START_TIMEOUT_S,
         stop_timeout_s: float = STOP_TIMEOUT_S,
+        programs: Path | None = None,
+        options: Mapping[str, str] | None = None,
+        is_private: bool = False,
+        lock: int | None = None,
     ) -> None:
         """Describe the engines; nothing is started yet.
 
         A new or empty data folder gets mode 0700. ``fast_unsafe`` is for tests: PostgreSQL's data
         doesn't survive a power cut. ``death_watch`` stops the engines when this process is killed:
         by default the kernel where it can, else a watchdog process. ``as_root`` is how root runs
-        PostgreSQL, which refuses to run as root.
+        PostgreSQL, which refuses to run as root. ``programs`` and ``options`` are of another
+        version of PostgreSQL, while its data is moved; no other process finds engines that are
+        ``is_private``. ``lock`` is that of the folder where the caller has it (``own_folder``).
         """
         self.data_dir = data_dir.resolve()
         self._postgres = postgres
@@ -76,6 +85,10 @@ class Engines:
         self._as_root = as_root
         self._start_timeout_s = start_timeout_s
         self._stop_timeout_s = stop_timeout_s
+        self._programs = programs
+        self._options = options
+        self._is_private = is_private
+        self._given_lock = lock
         self._lock: int | None = None
         self._engines: list[Engine] = []
         self._watchdog: subprocess.Popen[bytes] | None = None
@@ -96,28 +109,14 @@ class Engines:
             # Linux sends the death signal when the *thread* that started the engine ends.
             raise EngineError("The engines must be started from the main thread of the process.")
         try:
-            self._own_folder()
+            given = self._given_lock
+            self._lock = own_folder(self.data_dir) if given is None else os.dup(given)
             return self._start()
         except OSError as error:
             raise EngineError(
                 f"The data folder {self.data_dir} can't be used: {error}. Nothing was removed. "
                 "Check its owner, its mode and the free space, or set ROLLBOOK_DATA_DIR to another."
             ) from error
-
-    def _own_folder(self) -> None:
-        self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # A folder that holds other things keeps its mode: it may be a home or /var/lib. What the
-        # engines put into it is private in any case.
-        if self.data_dir.stat().st_uid == os.geteuid() and not any(self.data_dir.iterdir()):
-            self.data_dir.chmod(0o700)
-        lock = hold(self.data_dir / LOCK, LOCK_PATIENCE_S)
-        if lock is None:
-            raise DataFolderInUseError(
-                f"Another Rollbook process runs the engines of the data folder {self.data_dir}. "
-                "Use that one (commands such as `rollbook queue stats` find it by themselves), "
-                "stop it first, or set ROLLBOOK_DATA_DIR to another folder."
-            )
-        self._lock = lock
 
     def _start(self) -> Addresses:
         engines: list[Engine] = []
@@ -131,6 +130,8 @@ class Engines:
                 stop_timeout_s=self._stop_timeout_s,
                 fast_unsafe=self._fast_unsafe,
                 as_root=self._as_root,
+                programs=self._programs,
+                options=self._options,
             )
             valkey = Valkey(self.data_dir, run_dir, stop_timeout_s=self._stop_timeout_s)
             watch_fd = self._start_watchdog() if self._death_watch == "watchdog" else None
@@ -145,9 +146,10 @@ class Engines:
             addresses = Addresses(
                 postgres.url if self._postgres else None, valkey.url if self._valkey else None
             )
-            new = self._runtime.with_suffix(".new")
-            new.write_text(json.dumps(asdict(addresses)), encoding="utf-8")
-            new.replace(self._runtime)
+            if not self._is_private:
+                new = self._runtime.with_suffix(".new")
+                new.write_text(json.dumps(asdict(addresses)), encoding="utf-8")
+                new.replace(self._runtime)
         except BaseException:
             # A signal handler may have called stop() before the last of them was started.
             self._engines = engines
@@ -244,6 +246,31 @@ class Engines:
             watchdog.wait()
 
 
+def own_folder(data_dir: Path) -> int:
+    """Make the folder if it isn't there, and lock it for this process.
+
+    Returns:
+        The lock's descriptor; closing it, and each copy of it, gives the folder back.
+
+    Raises:
+        DataFolderInUseError: another owner has it.
+        OSError: it can't be used.
+    """
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # A folder that holds other things keeps its mode: it may be a home or /var/lib. What the
+    # engines put into it is private in any case.
+    if data_dir.stat().st_uid == os.geteuid() and not any(data_dir.iterdir()):
+        data_dir.chmod(0o700)
+    lock = hold(data_dir / LOCK, LOCK_PATIENCE_S)
+    if lock is None:
+        raise DataFolderInUseError(
+            f"Another Rollbook process runs the engines of the data folder {data_dir}. "
+            "Use that one (commands such as `rollbook queue stats` find it by themselves), "
+            "stop it first, or set ROLLBOOK_DATA_DIR to another folder."
+        )
+    return lock
+
+
 def find_running(data_dir: Path) -> Addresses | None:
     """The addresses of the engines that a living owner runs in this folder; None without one.
 
@@ -268,5 +295,6 @@ def has_data(data_dir: Path, *, postgres: bool, valkey: bool) -> bool:
         PermissionError: the folder can't be read.
     """
     if postgres:
-        return (data_dir / "postgres" / "PG_VERSION").exists()
+        clusters = (data_dir / "postgres", *kept_clusters(data_dir))
+        return any((cluster / "PG_VERSION").exists() for cluster in clusters)
     return not valkey or (data_dir / "valkey").exists()

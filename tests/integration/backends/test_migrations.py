@@ -10,7 +10,7 @@ from alembic.script import ScriptDirectory
 
 from rollbook.backends import schema
 from rollbook.backends.database import SCHEMA_REVISION, connect, has_schema
-from rollbook.engines.postgres import _programs
+from rollbook.engines.postgres import programs
 from rollbook.uploads.retention import run_once
 from tests.files import csv_file
 from tests.integration.worker.test_worker import ended, sent, working
@@ -32,7 +32,7 @@ FIRST = "0001"
 def dumped(address: str) -> list[str]:
     """The schema as pg_dump writes it, without the key that each dump makes up."""
     lines = subprocess.run(
-        [_programs() / "pg_dump", "--schema-only", "--dbname", address],
+        [programs() / "pg_dump", "--schema-only", "--dbname", address],
         check=True,
         capture_output=True,
         text=True,

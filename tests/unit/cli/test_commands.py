@@ -113,7 +113,7 @@ def test_the_version_is_printed(rollbook: CommandLine) -> None:
 
 def test_commands_and_options_are_completed(rollbook: CommandLine) -> None:
     rollbook.set(_ROLLBOOK_COMPLETE="complete_bash", COMP_WORDS="rollbook up", COMP_CWORD="1")
-    assert rollbook().stdout.split() == ["up", "upload"]
+    assert rollbook().stdout.split() == ["up", "upgrade-engine", "upload"]
     rollbook.set(COMP_WORDS="rollbook report --f", COMP_CWORD="2")
     assert set(rollbook().stdout.split()) == {"--failed-rows", "--force"}
 
