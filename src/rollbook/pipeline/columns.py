@@ -226,8 +226,13 @@ def names_passport(header: str) -> bool:
 
 
 def is_of_other_person(group: str) -> bool:
-    """Does the title of a group of columns name another person than the member?"""
+    """Does the title of a group of columns name another person than the member?
+
+    "Registered by" and the like do, whatever was done: a word and one of ``done_by``.
+    """
     words = f" {_words(group)} "
+    if any(words.find(f" {one} ") > 0 for one in _written()["done_by"]):
+        return True
     return any(f" {one} " in words or f" {one}s " in words for one in _written()["other_people"])
 
 

@@ -14,6 +14,7 @@ from rollbook.languages import phrase
 from rollbook.masking import masked
 from rollbook.pipeline import owners
 from rollbook.pipeline.columns import (
+    FULL_NAME,
     fingerprint,
     is_of_other_person,
     key,
@@ -56,6 +57,8 @@ _OTHER_TABLE: Final = (
     "one order, or send each table in a file of its own."
 )
 _NAMES: Final = ("firstname", "surname")
+#: Of a title of columns; a line of more words is a note.
+_MOST_TITLE_WORDS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +165,9 @@ def find(
             best = len(known), found
     if best is None:
         return None
-    return _without_others(_with_tiers(best[1], texts))
+    found = best[1]
+    titles = texts[: found.index]
+    return _without_others(_under_titles(_with_tiers(found, texts), titles))
 
 
 def _without_others(header: Header) -> Header:
@@ -205,23 +210,55 @@ def _is_second_tier(header: Header, below: Sequence[str]) -> bool:
     if not _is_words(below):
         return False
     upper, lower = _of_one_length(header.texts, below)
+    spans = _spans(upper, lower)
     adds = False
-    for above, text in zip(upper, lower, strict=True):
-        is_named = _field(above, header.given) is not None
+    group = ""
+    for above, text, is_group in zip(upper, lower, spans, strict=True):
+        group = above or group
+        is_named = _field(above, header.given) is not None and not is_group
         if is_named and text and key(text) != key(above):
             return False
-        adds = adds or (not is_named and _field(text, header.given) is not None)
+        texts = (text, *_both(group, text)) if is_group else (text,)
+        adds = adds or (not is_named and any(_field(one, header.given) for one in texts))
     return adds
+
+
+def _both(group: str, below: str) -> tuple[str, ...]:
+    """The title of a group and a header below it as one text, in either order."""
+    return (f"{group} {below}", f"{below} {group}") if group and below else ()
+
+
+def _spans(upper: Sequence[str], lower: Sequence[str]) -> list[bool]:
+    """The columns whose title is that of several: "Contact" above "Cell" and "E-mail".
+
+    The title is in its first column only, or in each where the cells were merged; the row below
+    has another text in each.
+    """
+    spans: list[bool] = []
+    start = 0
+    for column, (above, below) in enumerate(zip(upper, lower, strict=True)):
+        is_further = bool(below) and above in {"", upper[start]} and len(spans) > start
+        if not is_further or not lower[start] or below in lower[start:column]:
+            start = column
+        spans.append(start < column and bool(upper[start]))
+        spans[start] = spans[start] or spans[column]
+    return spans
 
 
 def _joined(header: Header, index: int, upper: Sequence[str], lower: Sequence[str]) -> Header:
     """One header from two rows, of which the upper one may name groups of columns."""
     texts, tiers, group = [], set(), ""
-    others = _below_others(*_of_one_length(upper, lower), header.given)
-    for column, (above, below) in enumerate(zip(*_of_one_length(upper, lower), strict=True)):
+    upper, lower = _of_one_length(upper, lower)
+    others = _below_others(upper, lower, header.given)
+    spans = _spans(upper, lower)
+    for column, (above, below) in enumerate(zip(upper, lower, strict=True)):
         group = above or group
-        both = (f"{group} {below}", f"{below} {group}") if group and below else ()
-        known = (text for text in (*both, below, above) if _field(text, header.given))
+        both = _both(group, below)
+        # The title of several columns names none of them. "Surname" below "Name" is no whole name.
+        own = (below,) if spans[column] else (below, above)
+        if _field(below, header.given) in _NAMES:
+            both = tuple(one for one in both if _field(one, header.given) != FULL_NAME)
+        known = (text for text in (*both, *own) if _field(text, header.given))
         text = next(known, below or above)
         if column in others:
             text = f"{group} {below}"
@@ -248,6 +285,54 @@ def _below_others(
         for column, (field, group) in enumerate(zip(fields, groups, strict=True))
         if field in own and field is not None and _of_other(group)
     }
+
+
+def _under_titles(header: Header, titles: Sequence[Sequence[str]]) -> Header:
+    """The header with the title of another person in front of that person's columns.
+
+    Such a title may be some rows above. Its columns end where the row's next text is. If there are
+    several, those in which the title is itself are the person's. Of the others those are whose
+    field another column has. One column may be a label with its value: "Secretary", "Joe".
+    """
+    width = len(header.texts)
+    below: dict[int, tuple[str, bool]] = {}
+    for row in titles:
+        for title, columns, direct in _blocks(row[:width]) if any(row) and _is_words(row) else ():
+            if header.id_column not in columns:
+                is_wide = len(columns) > 1
+                below |= {column: (title, is_wide and column in direct) for column in columns}
+    if not below:
+        return header
+    fields = [_field(text, header.given) for text in header.texts]
+    own = {field for column, field in enumerate(fields) if field and column not in below}
+    texts = [
+        f"{below[column][0]} {text}"
+        if column in below
+        and text
+        and not _of_other(text)
+        and (field in owners.PERSONAL or field is None)
+        and (below[column][1] or field in own)
+        else text
+        for column, (text, field) in enumerate(zip(header.texts, fields, strict=True))
+    ]
+    named = replace(header, texts=tuple(texts))
+    return header if set(named.columns.missing) - set(header.columns.missing) else named
+
+
+def _blocks(row: Sequence[str]) -> Iterator[tuple[str, range, set[int]]]:
+    """The titles in a row that name another person: the title, its columns, and where it stands."""
+    starts = [
+        column
+        for column, text in enumerate(row)
+        if text and (column == 0 or text != row[column - 1])
+    ]
+    for start, end in zip(starts, [*starts[1:], len(row)], strict=True):
+        title = row[start]
+        # A line such as "Secretary: Joe" names somebody, and no columns.
+        is_title = ":" not in title.rstrip(":") and len(title.split()) <= _MOST_TITLE_WORDS
+        if is_title and _of_other(title):
+            columns = range(start, end)
+            yield title, columns, {column for column in columns if row[column] == title}
 
 
 def _of_other(group: str) -> bool:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 #: The fields that a list has of another person as well.
-_PERSONAL: Final = frozenset(
+PERSONAL: Final = frozenset(
     {
         "id_number", "passport_number", "firstname", "surname", "full_name", "cell_number",
         "landline_number", "email", "residential_address", "gender", "age",
@@ -51,7 +51,7 @@ def of_others(
         if name in others and name not in known:
             runs.append((name, []))
             is_within = True
-        elif name in fields and fields[name] not in _PERSONAL:
+        elif name in fields and fields[name] not in PERSONAL:
             is_within = False
         elif name in fields and is_within and key(name) not in said:
             runs[-1][1].append(name)

@@ -236,6 +236,98 @@ def test_names_after_the_next_of_kin_are_not_the_members_however_they_are_divide
     assert done.upload["reading"]["columns_not_read"] == ["Next of kin", *others]
 
 
+@pytest.mark.parametrize(
+    ("title_rows", "merged"),
+    [
+        ([("Member", "", "", "", "Next of kin")], ["A1:D1", "E1:F1"]),
+        ([("", "", "", "", "Next of kin")], ["E1:F1"]),
+        ([("", "", "", "", "Next of kin")], []),
+        ([("Member", "", "", "", "Next of kin"), ("Personal", "", "", "", "Details")], []),
+        ([("Member", "", "", "", "Spouse"), ("",)], ["E1:F1"]),
+    ],
+)
+def test_columns_below_a_title_of_another_person_are_not_the_members_however_far_above(
+    title_rows: list[Sequence[str]], merged: list[str], site: Site
+) -> None:
+    cells = (ANN, "Ann", "Aa", "0821111111", "Bob", "0822222222")
+    done = send(site, *title_rows, (*HEADERS, "Name", "Cell"), cells, merged=merged)
+    assert site.members()[ANN]["cell_number"] == "+27821111111"
+    title = title_rows[0][4]
+    unread = done.upload["reading"]["columns_not_read"]
+    assert unread == [f"{title} Name", f"{title} Cell"]
+    assert "second_column_differs" not in done.upload["warnings"]
+
+
+@pytest.mark.parametrize("merged", [["D1:E1"], []])
+def test_the_only_phone_below_a_title_of_another_person_is_never_read_without_a_note(
+    merged: list[str], site: Site
+) -> None:
+    titles = ("", "", "", "Next of kin")
+    cells = (ANN, "Ann", "Aa", "Bob", "0822222222")
+    done = send(site, titles, (*HEADERS[:3], "Name", "Cell"), cells, merged=merged)
+    # A title in one cell may be that of its own column only.
+    assert site.members()[ANN]["cell_number"] == (None if merged else "+27822222222")
+    assert ("column_of_other" in notes(done)) is not bool(merged)
+
+
+@pytest.mark.parametrize("line", ["Members and their spouses", "Captured by: J Smith"])
+def test_a_line_above_all_columns_makes_none_of_them_another_persons(line: str, site: Site) -> None:
+    done = send(site, (line,), HEADERS, (ANN, "Ann", "Aa", "0821111111"))
+    assert site.members()[ANN]["cell_number"] == "+27821111111"
+    assert done.upload["reading"]["columns_not_read"] == []
+
+
+@pytest.mark.parametrize("merged", [["A1:A2", "B1:B2", "C1:C2", "D1:F1"], []])
+@pytest.mark.parametrize(
+    ("title", "below", "read"),
+    [
+        ("Contact", ("Spouse Cell", "Cell", "E-mail"), {"cell_number": "+27832222222"}),
+        ("Contact", ("Cell", "Shoe size", "E-mail"), {"cell_number": "+27821111111"}),
+        ("Address", ("Street", "Town", "Email"), {"residential_address": "0821111111"}),
+    ],
+)
+def test_a_title_of_several_columns_may_be_a_header_of_its_own(
+    merged: list[str], title: str, below: tuple[str, ...], read: dict[str, str], site: Site
+) -> None:
+    send(
+        site,
+        (*HEADERS[:3], title, "", ""),
+        ("", "", "", *below),
+        (ANN, "Ann", "Aa", "0821111111", "0832222222", "a@example.org"),
+        merged=merged,
+    )
+    member = site.members()[ANN]
+    assert {name: member[name] for name in read} == read
+    assert member["email"] == "a@example.org"
+
+
+def test_first_name_and_surname_below_the_title_name_are_no_whole_names(site: Site) -> None:
+    rows = [("ID Number", "Name", ""), ("", "First Name", "Surname"), (ANN, "Ann", "Aa")]
+    done = send(site, *rows, merged=["A1:A2", "B1:C1"])
+    member = site.members()[ANN]
+    assert (member["firstname"], member["surname"]) == ("Ann", "Aa")
+    assert not done.upload["rows_with_warnings"]
+
+
+@pytest.mark.parametrize(
+    "who",
+    [
+        "Registered by", "Introduced by", "Submitted by", "Verified by", "Volunteer", "Employer",
+        "Fieldworker", "Block leader", "Street Leader", "Ingevul deur", "Agent", "Referee",
+        "Assistant", "Signatory", "Household head",
+    ],
+)  # fmt: skip
+def test_a_phone_after_any_other_person_is_noted(who: str, site: Site) -> None:
+    done = send(site, (*HEADERS[:3], who, "Cell"), (ANN, "Ann", "Aa", "Bob", "0822222222"))
+    assert f"'Cell' after '{who}'" in notes(done)["column_of_other"]
+
+
+@pytest.mark.parametrize("header", ["Standby", "Nearby school", "Agency", "Deurnommer", "By"])
+def test_words_that_only_resemble_another_person_are_none(header: str, site: Site) -> None:
+    done = send(site, (*HEADERS[:3], header, "Cell"), (ANN, "Ann", "Aa", "Bob", "0822222222"))
+    assert "column_of_other" not in notes(done)
+
+
 def test_rows_that_are_struck_through_and_comments_are_noted(site: Site) -> None:
     book = openpyxl.Workbook()
     sheet = book.active
