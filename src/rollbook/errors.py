@@ -212,6 +212,10 @@ class RowsAboveHeadersError(FileProblemError, code="rows_above_headers"):
     """Rows above the header row hold ID numbers, so members would be lost."""
 
 
+class ShiftedColumnError(FileProblemError, code="column_shifted"):
+    """ID numbers lie a row further down or up than the names, so each is beside another's name."""
+
+
 class NoRowsError(FileProblemError, code="no_rows"):
     """The sheet has headers and nothing below them."""
 

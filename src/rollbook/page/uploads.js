@@ -12,8 +12,8 @@ export const STATUSES = ["pending", "processing", "completed", "failed", "cancel
 /** Codes of failures that another attempt at the same file meets again (errors.py). */
 const HOPELESS = new Set(
   (
-    "column_repeated file_problem id_numbers_shortened missing_columns no_id_column no_rows no_such_header " +
-    "no_such_sheet rows_above_headers rows_refused second_table source_gone too_many_accounts " +
+    "column_repeated column_shifted file_problem id_numbers_shortened missing_columns no_id_column no_rows " +
+    "no_such_header no_such_sheet rows_above_headers rows_refused second_table source_gone too_many_accounts " +
     "too_many_removals unreadable_file"
   ).split(" "),
 );

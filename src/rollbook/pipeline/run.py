@@ -345,7 +345,7 @@ class _Attempt:
         stages.begin("normalise")
         staged.read_again(self._connection, spill)
         staged.check_numbers()
-        notes = sheet.reading.notes
+        notes = (*sheet.reading.notes, *staged.ends.notes())
         if staged.documents:
             notes = (*notes, _passports(staged.documents))
         if staged.aliased:

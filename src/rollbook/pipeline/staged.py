@@ -19,6 +19,7 @@ from rollbook.pipeline import own_fields, removal
 from rollbook.pipeline.dates import Orders
 from rollbook.pipeline.match import ledger_of, staging, unstage
 from rollbook.pipeline.normalise import normalise
+from rollbook.pipeline.shifted import Ends
 from rollbook.pipeline.validate import validate
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class Staged:
         self._batches: list[tuple[Sheet, Normalised]] = []
         self._ledgers: list[pl.DataFrame] = []
         self._shortened = 0
+        self.ends = Ends()
 
     def normalise(self, sheet: Sheet) -> Normalised:
         """Normalise the next batch by what the file says up to it."""
@@ -109,6 +111,8 @@ class Staged:
         if self._accepts_passports:
             valid = validated.rows.filter(verdict="valid")["document"]
             self.documents += len(valid) - valid.null_count()
+        if self._list is None:
+            self.ends.add(normalised, validated)
         self._ledgers.append(ledger_of(validated.rows))
         return validated
 
@@ -152,11 +156,13 @@ class Staged:
         return self._erased.refuse(validated, normalised.headers.get("id_number"))
 
     def check_numbers(self) -> None:
-        """Refuse a file most of whose ID numbers lost digits: one sentence says it for all rows.
+        """Refuse a file most of whose ID numbers lost digits, or lie beside others' names.
 
         Raises:
+            ShiftedColumnError: see ``shifted.Ends.check``.
             ShortenedNumbersError: more than half of the rows have such a number.
         """
+        self.ends.check()
         rows = sum(ledger.height for ledger in self._ledgers)
         if self._shortened * 2 > rows:
             raise ShortenedNumbersError(

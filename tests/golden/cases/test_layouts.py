@@ -12,7 +12,12 @@ from openpyxl.comments import Comment
 from openpyxl.styles import Font
 
 from rollbook import clock
-from rollbook.errors import NoIdColumnError, RowsAboveHeadersError, SecondTableError
+from rollbook.errors import (
+    NoIdColumnError,
+    RowsAboveHeadersError,
+    SecondTableError,
+    ShiftedColumnError,
+)
 from tests.files import id_number
 from tests.pipeline_run import Done, Site, open_site
 
@@ -326,6 +331,83 @@ def test_a_phone_after_any_other_person_is_noted(who: str, site: Site) -> None:
 def test_words_that_only_resemble_another_person_are_none(header: str, site: Site) -> None:
     done = send(site, (*HEADERS[:3], header, "Cell"), (ANN, "Ann", "Aa", "Bob", "0822222222"))
     assert "column_of_other" not in notes(done)
+
+
+PEOPLE = [
+    (id_number(n), first, surname, f"08211111{n:02}")
+    for n, (first, surname) in enumerate(
+        [("Ann", "Aa"), ("Bob", "Bb"), ("Cat", "Cc"), ("Dan", "Dd"), ("Eve", "Ee"), ("Fay", "Ff")]
+    )
+]
+NOBODY = ("", "", "", "")
+
+
+def moved(columns: Sequence[int], by: int, start: int = 0) -> list[tuple[str, ...]]:
+    """The rows of the people, with some columns moved down, or up where ``by`` is negative."""
+    rows = [list(row) for row in (*[NOBODY] * -by, *PEOPLE, *[NOBODY] * by)]
+    for column in columns:
+        cells = [row[column] for row in PEOPLE]
+        cells[start:start] = [""] * abs(by) if by > 0 else []
+        for row, cell in zip(rows, [*cells, *[""] * abs(by)], strict=False):
+            row[column] = cell
+    return [tuple(row) for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("columns", "by", "lacks"),
+    [
+        ([0], 1, "Row 2 has no 'ID Number', and row 8 nothing else"),
+        ([0], -1, "Row 8 has no 'ID Number', and row 2 nothing else"),
+        ([1, 2], 1, "Row 8 has no 'ID Number', and row 2 nothing else"),
+        ([1, 2], 2, "Row 8 has no 'ID Number', and row 2 nothing else"),
+        ([0, 3], 1, "Row 2 has no 'ID Number', and row 8 nothing else"),
+        ([2], 1, "Row 2 has no 'Surname', and row 8 nothing else"),
+        ([1], -1, "Row 8 has no 'Firstname', and row 2 nothing else"),
+    ],
+)
+@pytest.mark.parametrize("below", [[], [("Signed: J Smith",), ("", "", "", "60")]])
+def test_columns_that_lie_beside_other_rows_refuse_the_file(
+    columns: list[int], by: int, lacks: str, below: list[tuple[str, ...]], site: Site
+) -> None:
+    with pytest.raises(ShiftedColumnError, match=lacks):
+        send(site, HEADERS, *moved(columns, by), *below)
+    assert not site.members()
+
+
+def test_columns_that_lie_beside_other_rows_are_found_across_batches(site: Site) -> None:
+    rows = moved([0], 1)
+    book = [HEADERS, *rows[:4], *((id_number(n), f"A{n:03}x", "Aa", "") for n in range(50, 120))]
+    with pytest.raises(ShiftedColumnError, match="and row 78 nothing else"):
+        send(site, *book, *rows[4:], batch_rows=30)
+
+
+def test_a_column_that_was_moved_from_the_middle_on_is_noted(site: Site) -> None:
+    done = send(site, HEADERS, *moved([0], 1, start=3))
+    assert notes(done)["columns_shifted"].startswith("Row 5 has no 'ID Number', and row 8")
+    assert done.outcomes["invalid"] == 2
+
+
+def test_a_phone_below_the_last_member_is_noted(site: Site) -> None:
+    done = send(site, HEADERS, *moved([3], 1))
+    assert "The last row, 8, has 'Cell Number'" in notes(done)["columns_shifted"]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [*PEOPLE, NOBODY],
+        [("", *PEOPLE[0][1:]), *PEOPLE[1:]],
+        [*PEOPLE[:-1], (PEOPLE[-1][0], "", "", "")],
+        [*PEOPLE[:2], ("", *PEOPLE[2][1:]), (PEOPLE[3][0], "", "", ""), *PEOPLE[4:]],
+        [("", *PEOPLE[0][1:]), (PEOPLE[1][0], "", "", "")],
+        [*PEOPLE, ("Signed: J Smith", "", "", "")],
+        [(*PEOPLE[0][:3], ""), *PEOPLE[1:], ("", "", "", "60")],
+    ],
+)
+def test_rows_that_lack_something_are_no_moved_column(
+    rows: list[tuple[str, ...]], site: Site
+) -> None:
+    assert "columns_shifted" not in notes(send(site, HEADERS, *rows))
 
 
 def test_rows_that_are_struck_through_and_comments_are_noted(site: Site) -> None:

@@ -1,0 +1,131 @@
+"""Columns that lie a row further down or up than the others, so that cells are another person's.
+
+It happens where cells were inserted or deleted in one column, or pasted a row too low. The sign is
+at the ends of the list: its first row has no ID number, and its last row nothing but one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import polars as pl
+
+from rollbook.errors import ShiftedColumnError
+from rollbook.pipeline.columns import REQUIRED, variants
+from rollbook.pipeline.read import ROW_NUMBER
+from rollbook.pipeline.reading import Note
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from rollbook.pipeline.normalise import Normalised
+    from rollbook.pipeline.validate import Validated
+
+#: A list with fewer whole rows says nothing of its columns.
+_LEAST_WHOLE: Final = 3
+#: What may be in a last row without ID number and names.
+_CONTACTS: Final = ("cell_number", "landline_number", "email", "residential_address")
+#: The problem of a row that lacks one of ``REQUIRED``, and the field's bit.
+_MISSING: Final = {"id_missing": 1, "firstname_missing": 2, "surname_missing": 4}
+_ALL: Final = 7
+
+
+@dataclass(slots=True)
+class Ends:
+    """Which rows of a file lack what, gathered batch by batch."""
+
+    #: Numbers of the rows that have some of ``REQUIRED``, by the bits of what they have.
+    _partial: dict[int, list[int]] = field(default_factory=dict)
+    #: Numbers of the first and the last row that has any of them.
+    _first: int = 0
+    _last: int = 0
+    #: Rows that have all of them.
+    _whole: int = 0
+    #: The last row of the file, if it has contacts and nothing of ``REQUIRED``: its number and the
+    #: fields.
+    _contacts: tuple[int, tuple[str, ...]] | None = None
+    #: Rows without a value, by field of contacts.
+    _without: dict[str, int] = field(default_factory=dict)
+
+    def add(self, normalised: Normalised, validated: Validated) -> None:
+        """Take in the next rows, as they were normalised and validated."""
+        frame = normalised.frame
+        if frame.is_empty():
+            return
+        lacking = (
+            validated.problems.filter(pl.col("code").is_in(list(_MISSING)))
+            .group_by(ROW_NUMBER)
+            .agg(pl.col("code").replace_strict(_MISSING, return_dtype=pl.Int64).sum())
+        )
+        numbers, born = frame[ROW_NUMBER], frame["date_of_birth"]
+        # A line such as "Signed: J Smith" is below the ID numbers too.
+        lines = numbers.filter(born.is_null()).implode()
+        lacking = lacking.with_columns(there=_ALL - pl.col("code")).sort(ROW_NUMBER)
+        is_nobody = (pl.col("there") == 0) | (
+            (pl.col("there") == 1) & pl.col(ROW_NUMBER).is_in(lines)
+        )
+        for row, bits in lacking.filter(~is_nobody).select(ROW_NUMBER, "there").iter_rows():
+            self._partial.setdefault(bits, []).append(row)
+        self._whole += frame.height - lacking.height
+        nobody = lacking.filter(is_nobody)[ROW_NUMBER]
+        people = numbers.filter(~numbers.is_in(nobody.implode())) if len(nobody) else numbers
+        if len(people):
+            self._first = self._first or int(people[0])
+            self._last = int(people[-1])
+        for name in _CONTACTS:
+            self._without[name] = self._without.get(name, 0) + frame[name].null_count()
+        self._contacts = None
+        if lacking.filter(pl.col("code") == _ALL, pl.col(ROW_NUMBER) == numbers[-1]).height:
+            cells = frame[-1].select(_CONTACTS).row(0, named=True)
+            filled = tuple(name for name, cell in cells.items() if cell is not None)
+            self._contacts = (int(numbers[-1]), filled) if filled else None
+
+    def check(self) -> None:
+        """Refuse a file whose ID numbers or names lie beside another person's.
+
+        Raises:
+            ShiftedColumnError: the first row lacks what the last row has only, or the reverse.
+        """
+        for moved, without, only in self._moved():
+            ends = {without[0], without[-1], only[0], only[-1]}
+            are_apart = without[-1] < only[0] or only[-1] < without[0]
+            if are_apart and {self._first, self._last} <= ends:
+                raise ShiftedColumnError(
+                    f"Row {without[0]} has no {moved}, and row {only[0]} nothing else. They are at "
+                    "the two ends of the list, so in all rows between them that is probably "
+                    "another person's. Nothing was changed. Move the cells so that each person is "
+                    "in one row, or complete or remove these two rows if the others are right."
+                )
+
+    def notes(self) -> Iterator[Note]:
+        """The notes on columns that may lie beside other rows than their own."""
+        for moved, without, only in self._moved():
+            if self._last in {only[-1], without[-1]}:
+                yield Note(
+                    "columns_shifted",
+                    f"Row {without[0]} has no {moved}, and row {only[0]} nothing else. Check that "
+                    "in the rows between them that is each person's own.",
+                )
+        if self._whole >= _LEAST_WHOLE and self._contacts is not None:
+            row, filled = self._contacts
+            moved = _listed(name for name in filled if self._without[name])
+            if moved:
+                yield Note(
+                    "columns_shifted",
+                    f"The last row, {row}, has {moved} and neither ID number nor name, and a row "
+                    "above it has none. Check that the column is beside its own people.",
+                )
+
+    def _moved(self) -> Iterator[tuple[str, list[int], list[int]]]:
+        """What may have moved, the rows that lack it, and as many rows that have nothing else."""
+        if self._whole < _LEAST_WHOLE:
+            return
+        for bits in (1, 2, 4):
+            without, only = self._partial.get(_ALL - bits, []), self._partial.get(bits, [])
+            if 0 < len(without) == len(only) <= self._whole:
+                yield _listed([REQUIRED[bits // 2]]), without, only
+
+
+def _listed(fields: Iterable[str]) -> str:
+    return " and ".join(f"'{variants()[name][0]}'" for name in fields)
