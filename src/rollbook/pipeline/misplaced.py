@@ -30,6 +30,8 @@ _MOST_LISTED: Final = 5
 _LEAST_ROWS: Final = 2
 #: Columns that may hold the headers of a table that lies on its side.
 _MOST_TITLE_COLUMNS: Final = 3
+#: Cells of a row with an ID number that may be no member's, such as a lookup by number.
+_MOST_BESIDE_NOBODY: Final = 2
 _LIKE_ID: Final = re.compile(r"\s*'?\s*\d[\d\s./\u2013\u2014-]{12,40}'?\s*$")
 _ID: Final = "id_number"
 _NAMES: Final = frozenset({"firstname", "surname", FULL_NAME})
@@ -66,6 +68,20 @@ def check_above(above: pl.DataFrame, header: Header) -> None:
         "cells there mean. Nothing was changed. Move the headers above all members, or send each "
         "table in a file of its own."
     )
+
+
+def hold_people(rows: pl.DataFrame) -> bool:
+    """Whether a row has an ID number with two other texts: a member, though no header says so."""
+    for row in rows.iter_rows():
+        filled = [text for cell in row if (text := one_line(cell))]
+        numbers = [text for text in filled if _LIKE_ID.match(text)]
+        if (
+            numbers
+            and len(filled) > _MOST_BESIDE_NOBODY
+            and _are_id_numbers(pl.Series("cell", numbers, pl.String)).any()
+        ):
+            return True
+    return False
 
 
 def _are_id_numbers(cells: pl.Series) -> pl.Series:

@@ -36,7 +36,7 @@ from rollbook.spreadsheets.books.merged import MergedCells
 from rollbook.spreadsheets.inspect.archive import Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
     from pathlib import Path
 
     from rollbook.pipeline.csv_text import CsvText
@@ -205,6 +205,8 @@ class _Reading:
         self._seen: list[str] = []
         #: Whether one of them has its headers below one another.
         self._is_sideways = False
+        #: Visible ones that hold members all the same, in order.
+        self._unheaded: dict[str, None] = {}
         #: Of the first table that has such a column and nothing in it, such as a template.
         self._empty: ColumnMap | None = None
 
@@ -227,7 +229,11 @@ class _Reading:
                     raise MissingColumnsError(_missing(sheet.columns))
                 if others is None:
                     others = tuple(self._other(one) for one in self._tables if one is not table)
-                notes = (*sheet.reading.notes, *_more_sheets(others))
+                notes = (
+                    *sheet.reading.notes,
+                    *_more_sheets(others),
+                    *_without_headers(self._unheaded),
+                )
                 reading = replace(sheet.reading, sheets_not_read=others, notes=notes)
                 yield replace(sheet, reading=reading)
             if others is not None:
@@ -246,6 +252,7 @@ class _Reading:
                 others.append(self._other(table))
             else:
                 members.append(opened)
+        lacking = [one.name for one in others if one.holds_members and not one.is_hidden]
         stack = Stack()
         is_empty = True
         for opened in members:
@@ -254,7 +261,9 @@ class _Reading:
                 if not sheet.frame.is_empty():
                     is_empty = False
                     stacked = stack.add(sheet)
-                    reading = replace(stacked.reading, sheets_not_read=tuple(others))
+                    more = _without_headers([*self._unheaded, *lacking])
+                    notes = (*stacked.reading.notes, *more)
+                    reading = replace(stacked.reading, sheets_not_read=tuple(others), notes=notes)
                     yield replace(stacked, reading=reading)
         if is_empty:
             self._refuse()
@@ -285,6 +294,8 @@ class _Reading:
         if header is None:
             self._seen.extend(_first_texts(start.own))
             self._is_sideways = self._is_sideways or misplaced.lies_on_its_side(start.own)
+            if not table.is_hidden and misplaced.hold_people(start.own.head(HEADER_SEARCH_ROWS)):
+                self._unheaded[table.name] = None
             return None
         misplaced.check_above(start.frame.head(header.index), header)
         notes = tuple(misplaced.notes(start.frame, header))
@@ -348,6 +359,19 @@ def _more_sheets(others: Sequence[SheetNotRead]) -> Iterator[Note]:
     if names:
         values = {"n": len(names), "sheets": _quoted(names), "all": ALL_SHEETS}
         yield Note("more_sheets", values=values)
+
+
+def _without_headers(names: Collection[str]) -> Iterator[Note]:
+    """The note on sheets with people whom no headers name."""
+    if names:
+        is_one = len(names) == 1
+        sheets, were, lack = ("sheet", "was", "it lacks") if is_one else ("sheets", "were", "they lack")
+        yield Note(
+            "sheets_without_headers",
+            f"{len(names)} {sheets} with ID numbers {were} not read, because {lack} the headers that "
+            f"every member needs: {_quoted(list(names))}. Write the headers of the other sheet "
+            "above these rows, and send the file again.",
+        )
 
 
 def _prepared(batches: Iterator[Rows]) -> Iterator[_Batch]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import fastexcel
+import openpyxl
 import pytest
 
 from rollbook import clock
 from rollbook.errors import UnreadableFileError
+from tests.files import id_number
 from tests.pipeline_run import Done, Site, open_site
 
 if TYPE_CHECKING:
@@ -192,3 +195,48 @@ def test_five_wrong_rows_are_to_be_fixed_and_the_others_merged(site: Site) -> No
         ("6812136067081", "Johan", None, "0825550007", "Gauteng"),
         ("6902256069080", None, "Khumalo", "0825550009", "Gauteng"),
     ]
+
+
+HEADERS = ["ID Number", "Firstname", "Surname", "Cell"]
+
+
+def several(**sheets: list[list[Any]]) -> bytes:
+    """A workbook with these sheets."""
+    book = openpyxl.Workbook()
+    book.remove(book.active)
+    for name, rows in sheets.items():
+        sheet = book.create_sheet(name)
+        for row in rows:
+            sheet.append(row)
+    target = io.BytesIO()
+    book.save(target)
+    return target.getvalue()
+
+
+@pytest.mark.parametrize("sheet", [None, "*"])
+@pytest.mark.parametrize("cells", [["Bob", "Bb"], ["Bob", "Bb", "0821111111"]])
+def test_people_in_a_sheet_without_headers_are_noted(
+    sheet: str | None, cells: list[str], site: Site
+) -> None:
+    content = several(A=[HEADERS, [id_number(0), "Ann", "Aa"]], B=[[id_number(1), *cells]])
+    done = site.send(content, "list.xlsx", sheet=sheet)
+    assert len(site.members()) == 1
+    [note] = done.upload["reading"]["notes"]
+    assert note["code"] == "sheets_without_headers"
+    assert "1 sheet with ID numbers was not read" in note["message"]
+    assert "'B'" in note["message"]
+
+
+def test_a_sheet_whose_names_have_no_header_is_noted_where_all_are_read(site: Site) -> None:
+    rows = [["ID Number", "", "Cell"], [id_number(1), "Bob Bb", "0821111111"]]
+    content = several(A=[HEADERS, [id_number(0), "Ann", "Aa"]], B=rows)
+    done = site.send(content, "list.xlsx", sheet="*")
+    assert [note["code"] for note in done.upload["reading"]["notes"]] == ["sheets_without_headers"]
+
+
+@pytest.mark.parametrize(
+    "rows", [[["Total", 12]], [[id_number(1), "yes"]], [["By", "Bob", "0821111111"]], [[]]]
+)
+def test_a_sheet_of_something_else_is_not_noted(rows: list[list[Any]], site: Site) -> None:
+    content = several(A=[HEADERS, [id_number(0), "Ann", "Aa"]], B=rows)
+    assert site.send(content, "list.xlsx").upload["reading"]["notes"] == []
