@@ -363,15 +363,16 @@ def _more_sheets(others: Sequence[SheetNotRead]) -> Iterator[Note]:
 
 def _without_headers(names: Collection[str]) -> Iterator[Note]:
     """The note on sheets with people whom no headers name."""
-    if names:
-        is_one = len(names) == 1
-        sheets, were, lack = ("sheet", "was", "it lacks") if is_one else ("sheets", "were", "they lack")
-        yield Note(
-            "sheets_without_headers",
-            f"{len(names)} {sheets} with ID numbers {were} not read, because {lack} the headers that "
-            f"every member needs: {_quoted(list(names))}. Write the headers of the other sheet "
-            "above these rows, and send the file again.",
-        )
+    if not names:
+        return
+    one = ("sheet", "was", "it lacks")
+    sheets, were, lack = one if len(names) == 1 else ("sheets", "were", "they lack")
+    yield Note(
+        "sheets_without_headers",
+        f"{len(names)} {sheets} with ID numbers {were} not read, because {lack} the headers that "
+        f"every member needs: {_quoted(list(names))}. Write the headers of the other sheet above "
+        "these rows, and send the file again.",
+    )
 
 
 def _prepared(batches: Iterator[Rows]) -> Iterator[_Batch]:
