@@ -236,6 +236,14 @@ def is_of_other_person(group: str) -> bool:
     return any(f" {one} " in words or f" {one}s " in words for one in _written()["other_people"])
 
 
+def is_birth_date(header: str) -> bool:
+    """Does a header name the member's date of birth? Such a column is compared and not stored."""
+    bare = key(_DATE_ORDER.sub(" ", _BRACKETS.sub(" ", header)))
+    for owner in sorted(map(key, _written()["owners"]), key=len, reverse=True):
+        bare = bare.removeprefix(owner)
+    return bare in map(key, _written()["birth_dates"])
+
+
 def date_order(header: str) -> str | None:
     """The order that a header gives for its dates: ``dmy``, ``mdy``, ``ymd``, or None."""
     match = _DATE_ORDER.search(header)

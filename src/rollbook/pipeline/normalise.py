@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import polars as pl
 
 from rollbook import fields
-from rollbook.pipeline import amounts, cells, id_numbers, names, own_fields, problems
+from rollbook.pipeline import amounts, birth_dates, cells, id_numbers, names, own_fields, problems
 from rollbook.pipeline.cells import Understood
 from rollbook.pipeline.columns import (
     FULL_NAME,
@@ -195,6 +195,7 @@ def normalise(
         (found[name].raw if name in found else empty).alias(name) for name in fields_read
     )
     number = pl.col("id_number")
+    birth_dates_said = batch.birth_dates()
     frame = rows.with_columns(
         (found[name].values if name in found else empty.cast(_TYPES.get(name, pl.String()))).alias(
             name
@@ -212,14 +213,23 @@ def normalise(
         batch.doubts += [select(raw, where, name, code) for name, code, where in of_documents]
     else:
         frame = without_documents(frame)
+    age = pl.col("age") if "age" in found else None
+    if birth_dates_said is not None:
+        said_age = pl.lit(birth_dates.ages(birth_dates_said, today))
+        age = said_age if age is None else pl.coalesce(age, said_age)
     frame = frame.with_columns(
-        date_of_birth=id_numbers.birth_date(
-            number, today, age=pl.col("age") if "age" in found else None
-        ),
+        date_of_birth=id_numbers.birth_date(number, today, age=age),
         gender_from_id=id_numbers.gender(number),
         citizenship_from_id=id_numbers.citizenship(number),
         province_unknown=_has(found.get("province"), "province_unknown", rows.height),
     )
+    if birth_dates_said is not None:
+        born = frame["date_of_birth"]
+        differs = birth_dates.contradicts(birth_dates_said, born)
+        cells_said = rows.with_columns(birth_dates_said["raw"].alias(birth_dates.NAME))
+        batch.doubts.append(
+            select(cells_said, differs, birth_dates.NAME, "birth_date_contradicts_id", born)
+        )
     birth = batch.own.rules.get("date_of_birth")
     if birth is not None and birth.least_age is not None:
         is_young = own_fields.too_young(frame["date_of_birth"], birth.least_age, today)
@@ -303,6 +313,14 @@ class _Batch:
             self.headers[other] = header
             found = self._with_other(found, self._column(name, header), other)
         return found
+
+    def birth_dates(self) -> pl.DataFrame | None:
+        """The column of birth dates, if the file has one; see ``birth_dates.read``."""
+        header = birth_dates.header(self._sheet)
+        if header is None:
+            return None
+        self.headers[birth_dates.NAME] = header
+        return birth_dates.read(self._sheet, header, self._today, self._orders)
 
     def _column(self, name: str, header: str) -> _Field:
         """One column; a text that is in many rows is understood once."""

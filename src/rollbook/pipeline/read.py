@@ -363,16 +363,9 @@ def _more_sheets(others: Sequence[SheetNotRead]) -> Iterator[Note]:
 
 def _without_headers(names: Collection[str]) -> Iterator[Note]:
     """The note on sheets with people whom no headers name."""
-    if not names:
-        return
-    one = ("sheet", "was", "it lacks")
-    sheets, were, lack = one if len(names) == 1 else ("sheets", "were", "they lack")
-    yield Note(
-        "sheets_without_headers",
-        f"{len(names)} {sheets} with ID numbers {were} not read, because {lack} the headers that "
-        f"every member needs: {_quoted(list(names))}. Write the headers of the other sheet above "
-        "these rows, and send the file again.",
-    )
+    if names:
+        values = {"n": len(names), "sheets": _quoted(list(names))}
+        yield Note("sheets_without_headers", values=values)
 
 
 def _prepared(batches: Iterator[Rows]) -> Iterator[_Batch]:

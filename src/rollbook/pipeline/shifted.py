@@ -102,20 +102,13 @@ class Ends:
         """The notes on columns that may lie beside other rows than their own."""
         for moved, without, only in self._moved():
             if self._last in {only[-1], without[-1]}:
-                yield Note(
-                    "columns_shifted",
-                    f"Row {without[0]} has no {moved}, and row {only[0]} nothing else. Check that "
-                    "in the rows between them that is each person's own.",
-                )
+                values = {"moved": moved, "row": str(without[0]), "only": str(only[0])}
+                yield Note("columns_shifted", values=values)
         if self._whole >= _LEAST_WHOLE and self._contacts is not None:
             row, filled = self._contacts
             moved = _listed(name for name in filled if self._without[name])
             if moved:
-                yield Note(
-                    "columns_shifted",
-                    f"The last row, {row}, has {moved} and neither ID number nor name, and a row "
-                    "above it has none. Check that the column is beside its own people.",
-                )
+                yield Note("contacts_shifted", values={"moved": moved, "row": str(row)})
 
     def _moved(self) -> Iterator[tuple[str, list[int], list[int]]]:
         """What may have moved, the rows that lack it, and as many rows that have nothing else."""

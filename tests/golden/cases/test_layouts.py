@@ -389,7 +389,7 @@ def test_a_column_that_was_moved_from_the_middle_on_is_noted(site: Site) -> None
 
 def test_a_phone_below_the_last_member_is_noted(site: Site) -> None:
     done = send(site, HEADERS, *moved([3], 1))
-    assert "The last row, 8, has 'Cell Number'" in notes(done)["columns_shifted"]
+    assert "The last row, 8, has 'Cell Number'" in notes(done)["contacts_shifted"]
 
 
 @pytest.mark.parametrize(
@@ -407,7 +407,7 @@ def test_a_phone_below_the_last_member_is_noted(site: Site) -> None:
 def test_rows_that_lack_something_are_no_moved_column(
     rows: list[tuple[str, ...]], site: Site
 ) -> None:
-    assert "columns_shifted" not in notes(send(site, HEADERS, *rows))
+    assert not {"columns_shifted", "contacts_shifted"} & set(notes(send(site, HEADERS, *rows)))
 
 
 def test_rows_that_are_struck_through_and_comments_are_noted(site: Site) -> None:

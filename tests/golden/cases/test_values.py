@@ -245,6 +245,59 @@ def test_the_age_decides_the_century(site: Site) -> None:
     }
 
 
+#: People whose birth dates are 37 days apart.
+BORN_APART = [id_number(n * 370_000) for n in range(6)]
+BORN = [dt.datetime.strptime(number[:6], "%y%m%d") for number in BORN_APART]  # noqa: DTZ007
+
+
+def with_birth_dates(site: Site, *said: str, header: str = "Date of Birth") -> Done:
+    """Send people with what the column says of their birth dates."""
+    lines = [
+        f"{number},Ann,Aa{chr(97 + n) * 3},{text}"
+        for n, (number, text) in enumerate(zip(BORN_APART, said, strict=True))
+    ]
+    content = "\n".join([f"ID Number,Firstname,Surname,{header}", *lines])
+    return site.send(content.encode(), "list.csv")
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["%Y-%m-%d", "%d/%m/%Y", "%m/%d/%Y", "%y%m%d", "%Y%m%d", "%d.%m.%y", "%d %B %Y", "%Y", "", "?"],
+)
+def test_a_birth_date_as_in_the_id_number_needs_no_word(form: str, site: Site) -> None:
+    done = with_birth_dates(site, *(date.strftime(form) for date in BORN))
+    assert done.outcomes["inserted"] == len(BORN)
+    assert not done.upload["rows_with_warnings"]
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["Date of Birth", "Member's DOB", "D.O.B. (dd/mm/yyyy)", "Geboortedatum", "Usuku lokuzalwa"],
+)
+def test_birth_dates_that_were_sorted_apart_from_the_id_numbers_are_told(
+    header: str, site: Site
+) -> None:
+    said = [f"{date:%d/%m/%Y}" for date in (*BORN[1:], BORN[0])]
+    done = with_birth_dates(site, *said, header=header)
+    told = {number for number, found in codes(done).items() if "birth_date_contradicts_id" in found}
+    assert told == {row["row_number"] for row in done.rows}
+    assert done.upload["reading"]["columns_not_read"] == [header]
+
+
+def test_the_birth_date_of_a_spouse_is_not_the_members(site: Site) -> None:
+    done = with_birth_dates(site, *["1950-01-01"] * 6, header="Spouse Date of Birth")
+    assert not done.upload["rows_with_warnings"]
+
+
+@pytest.mark.parametrize("said", ["1925/05/05", "5 May 1925", "1925"])
+def test_the_birth_date_decides_the_century(said: str, site: Site) -> None:
+    number = "2505055000083"
+    content = f"ID Number,Firstname,Surname,DOB,Date Joined\n{number},Ann,Aa,{said},2000-01-01"
+    done = site.send(content.encode(), "list.csv")
+    assert done.outcomes["inserted"] == 1
+    assert not done.upload["rows_with_warnings"]
+
+
 def test_a_file_without_ages_does_not_take_the_century_back(site: Site) -> None:
     send(site, "century_by_age.csv")
     before = site.members()
