@@ -370,13 +370,13 @@ async def download(
 
 
 @router.get("/template", response_class=Response)
-def template() -> Response:
-    """Download an empty workbook with the expected columns and notes on them."""
+def template(user: UserParam) -> Response:
+    """Download the workbook to fill in: the expected columns, their lists of values, and notes."""
     from rollbook.pipeline.template import write_template
 
     with TemporaryDirectory(prefix="rollbook-") as folder:
         path = Path(folder) / "members-template.xlsx"
-        write_template(path)
+        write_template(path, user.scope)
         headers = {"Content-Disposition": f'attachment; filename="{path.name}"'}
         return Response(path.read_bytes(), media_type=XLSX, headers=headers)
 

@@ -13,6 +13,7 @@ import pytest
 from rollbook import fields
 from rollbook.fields import file
 from rollbook.members import index
+from rollbook.model import Scope
 from rollbook.pipeline import template
 from tests.files import HEADERS, csv_file, id_number, member
 from tests.integration.members.test_export import exported
@@ -261,7 +262,7 @@ async def test_an_export_has_own_fields_and_comes_back_unchanged(
     content = await exported(client, system, settings, format="csv")
     first = next(csv.DictReader(io.StringIO(content.decode("utf-8-sig"))))
     assert (first["Shirt size"], first["Next of kin phone"]) == ("Extra large", "0821234567")
-    template.write_template(tmp_path / "template.xlsx")
+    template.write_template(tmp_path / "template.xlsx", Scope())
     book = openpyxl.load_workbook(tmp_path / "template.xlsx")
     titles = [cell.value for cell in next(book["Members"].iter_rows())]
     assert titles[-len(OWN) :] == list(OWN)
