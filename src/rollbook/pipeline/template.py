@@ -50,10 +50,10 @@ def write_template(path: Path, scope: Scope) -> None:
     heading = phrase("template.notes.title", sheet=sheet)
     rows: list[list[AnyCell]] = [[Cell(heading, Look.TITLE)], []]
     rows += [[phrase("template.rows", sheet=sheet)], [phrase("template.empty")], []]
-    heads = ("column", "what", "first", "second")
+    heads = ("column", "first", "second", "what")
     rows.append([Cell(phrase(f"template.notes.{key}"), Look.HEADER) for key in heads])
     rows += [
-        [Cell(name, Look.LABEL), _note(field), *(person.get(field) for person in people)]
+        [Cell(name, Look.LABEL), *(person.get(field) for person in people), _note(field)]
         for field, name in titles.items()
     ]
     columns = [FormColumn(name, _kind(field), choices[field]) for field, name in titles.items()]

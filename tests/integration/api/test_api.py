@@ -443,7 +443,7 @@ async def test_the_template_is_a_file_that_can_be_filled_in_and_sent(
     assert answer.status_code == 200
     assert "members-template.xlsx" in answer.headers["Content-Disposition"]
     book = openpyxl.load_workbook(io.BytesIO(answer.content))
-    assert book.sheetnames == ["Members", "Notes"]
+    assert book.sheetnames == ["Members", "Lists", "Notes"]
     [headers] = book["Members"].iter_rows(values_only=True)
     assert map_headers([str(header) for header in headers]).unknown == ()
     row = member(1)

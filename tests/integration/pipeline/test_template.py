@@ -25,7 +25,7 @@ def filled_in(book: Any) -> bytes:
     """The template with its two examples, typed as a person would: dates as dates."""
     sheet, notes = book.worksheets[0], book.worksheets[-1]
     rows = [[cell.value for cell in row] for row in notes.iter_rows()]
-    examples = {row[0]: row[2:4] for row in rows if len(row) == 4 and row[0]}
+    examples = {row[0]: row[1:3] for row in rows if len(row) == 4 and row[0]}
     dates = {title(field) for field in DATES}
     for column, header in enumerate([cell.value for cell in sheet[1]], start=1):
         for row, value in enumerate(examples[header], start=2):
