@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from prometheus_client import REGISTRY
+from psycopg import sql
 
 from rollbook import clock
 from rollbook.accounts import users
@@ -182,3 +183,70 @@ async def test_a_password_set_by_a_machine_whose_clock_is_ahead_lets_its_owner_i
     assert (await users.session(system.pool, settings, token)).user == user
     with pytest.raises(NotAuthenticatedError):  # what was issued before it has ended
         await users.session(system.pool, settings, before)
+
+
+@pytest.fixture
+def set_back(settings: Settings) -> Callable[[dt.timedelta], None]:
+    """Set PostgreSQL's clock back for new sessions, by functions that come before its own."""
+
+    def move_back(by: dt.timedelta) -> None:
+        with connect(settings.database_address) as connection:
+            connection.execute("CREATE SCHEMA earlier")
+            for name in ("now", "clock_timestamp", "statement_timestamp", "transaction_timestamp"):
+                connection.execute(
+                    sql.SQL(
+                        "CREATE FUNCTION earlier.{0}() RETURNS timestamptz LANGUAGE sql AS {1}"
+                    ).format(
+                        sql.Identifier(name),
+                        f"SELECT pg_catalog.{name}() - interval '{by.total_seconds()} s'",
+                    )
+                )
+            row = connection.execute("SELECT current_database() AS name").fetchone()
+            assert row is not None
+            connection.execute(
+                sql.SQL("ALTER DATABASE {} SET search_path = earlier, pg_catalog, public").format(
+                    sql.Identifier(row["name"])
+                )
+            )
+
+    return move_back
+
+
+async def test_uploads_undos_and_sign_ins_go_on_when_postgresqls_clock_jumps_back(
+    make_user: MakeUser,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    set_back: Callable[[dt.timedelta], None],
+) -> None:
+    """All machines go back together, as with one host. What was recorded is in the future then."""
+    user = await make_user()
+    people = [member(n) for n in range(3)]
+    async with open_system(settings) as system, working(system):
+        first = await sent(system, user, csv_file(people))
+        assert (await ended(system, user, first))["status"] == "completed"
+        await users.sign_in(system.pool, settings, user.email, PASSWORD)
+        waiting = await sent(system, user, csv_file([*people, member(7)]))
+        assert (await ended(system, user, waiting))["status"] == "completed"
+    async with open_system(settings) as system:
+        left = await sent(system, user, csv_file([*people, member(8)]))
+    set_back(dt.timedelta(hours=2))
+    move(monkeypatch, hours=-2)
+    async with open_system(settings) as system:
+        assert abs((await clocks.now(system.pool) - clock.now()).total_seconds()) < 30
+        async with working(system):
+            await users.sign_in(system.pool, settings, user.email, PASSWORD)
+            later = await sent(system, user, csv_file([*people, member(9)]))
+            for upload_id in (left, later):
+                upload = await ended(system, user, upload_id)
+                assert upload["status"] == "completed", upload["error"]
+            done = await undo.undo(system, user, first, dry_run=False)
+            assert (done.counts.removed, done.counts.later_upload) == (0, 3)
+            done = await undo.undo(system, user, later, dry_run=False)
+            assert done.counts.removed == 1
+            purged = await retention.run_once(system)
+            assert purged is not None
+            assert (purged.reports, purged.rows, purged.audit_entries) == (0, 0, 0)
+            with pytest.raises(NotAuthenticatedError):
+                await users.sign_in(system.pool, settings, user.email, "wrong")
+            await users.sign_in(system.pool, settings, user.email, PASSWORD)
+            assert await reconciler.run_once(system) is not None

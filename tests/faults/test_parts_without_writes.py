@@ -8,17 +8,23 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from psycopg import sql
+from pydantic import SecretStr
+from redis.exceptions import ResponseError
 
 from rollbook.backends.database import connect
 from rollbook.backends.redis import make_client
+from rollbook.engines import Engines
 from rollbook.service.system import open_system
 from rollbook.uploads import lookup, reconciler
+from tests.faults.test_retries import small_disk
 from tests.files import csv_file
 from tests.integration.folder.watching import until
 from tests.integration.worker.test_worker import ended, grow_old, in_members, sent, working
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
     from uuid import UUID
 
     from rollbook.config import Settings
@@ -46,17 +52,64 @@ async def without_writes(settings: Settings, how: str) -> AsyncIterator[None]:
 
 @pytest.mark.parametrize("how", ["memory", "replica"])
 async def test_an_upload_goes_on_when_redis_takes_writes_again(
-    system: System, make_user: MakeUser, settings: Settings, how: str
+    make_user: MakeUser, settings: Settings, how: str
 ) -> None:
-    """One that runs meanwhile is merged once, and one that comes meanwhile is recorded."""
-    user = await make_user()
+    await goes_on(settings, await make_user(), lambda: without_writes(settings, how))
+
+
+async def test_an_upload_goes_on_when_the_disk_of_redis_has_room_again(
+    make_user: MakeUser, settings: Settings, tmp_path: Path
+) -> None:
+    with small_disk(tmp_path / "redis" / "valkey", 2000):
+        engines = Engines(tmp_path / "redis", postgres=False)
+        address = engines.start().redis_url
+        assert address is not None
+        ballast = tmp_path / "redis" / "valkey" / "ballast"
+
+        @contextlib.asynccontextmanager
+        async def full() -> AsyncIterator[None]:
+            with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+                while True:  # no bound: it ends with the disk
+                    file.write(b"x" * 4096)
+            async with make_client(address) as client:
+
+                async def is_refused() -> bool:
+                    try:
+                        await client.set("a key of nobody", "x" * 5000)
+                    except ResponseError:
+                        return True
+                    return False
+
+                await until(is_refused)
+                yield
+                ballast.unlink()
+                await until(lambda: _takes(client))
+
+        try:
+            own = settings.model_copy(update={"redis_url": SecretStr(address)})
+            await goes_on(own, await make_user(), full)
+        finally:
+            engines.stop()
+
+
+async def _takes(client: Any) -> bool:
+    try:
+        return bool(await client.set("a key of nobody", "y"))
+    except ResponseError:
+        return False
+
+
+async def goes_on(
+    settings: Settings, user: User, refusing: Callable[[], AbstractAsyncContextManager[None]]
+) -> None:
+    """An upload that runs meanwhile is merged once, and one that comes meanwhile is recorded."""
     quick = settings.model_copy(update={"lock_duration_ms": 1500, "stalled_interval_ms": 500})
     async with open_system(quick) as opened, working(opened):
         with connect(settings.database_address) as holding:
             holding.execute("LOCK TABLE members IN SHARE MODE")
             running = await sent(opened, user, csv_file(3))
             await until(lambda: _is(opened, user, running, "processing"))
-            async with without_writes(settings, how):
+            async with refusing():
                 waiting = await sent(opened, user, csv_file(4))
                 holding.rollback()
                 await until(lambda: _is(opened, user, running, "completed"))
@@ -65,7 +118,7 @@ async def test_an_upload_goes_on_when_redis_takes_writes_again(
         await grow_old(settings)
         await reconciler.run_once(opened)
         await until(lambda: _is(opened, user, waiting, "completed"))
-    found = [await lookup.get(system, user, one) for one in (running, waiting)]
+        found = [await lookup.get(opened, user, one) for one in (running, waiting)]
     assert [(one["attempt"], one["inserted"]) for one in found] == [(1, 3), (1, 1)]
     assert len(in_members(settings)) == 4
 

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import tempfile
 import time
 from typing import TYPE_CHECKING
 
+import httpx
+
+from rollbook.accounts.users import issue_token
+from rollbook.api.app import create_app
 from rollbook.backends.database import connect
 from rollbook.service.system import open_system
 from rollbook.worker import scratch
@@ -18,6 +23,8 @@ from tests.integration.worker.test_worker import ended, sent, working
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
+
+    import pytest
 
     from rollbook.config import Settings
     from rollbook.model import User
@@ -92,6 +99,28 @@ async def test_a_worker_that_starts_without_a_scratch_folder_takes_jobs_when_it_
             upload = await ended(opened, user, upload_id)
             assert upload["status"] == "completed", upload["error"]
             assert upload["attempt"] == upload["attempts_before"] + 1
+
+
+async def test_an_api_whose_folder_of_temporary_files_is_full_says_so(
+    make_user: MakeUser, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = await make_user()
+    headers = {"Authorization": f"Bearer {issue_token(settings, user)}"}
+    app = create_app(settings)
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers) as api,
+    ):
+        with small_disk(tmp_path / "tmp", 4) as grow:
+            monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+            answer = await api.get("/api/v1/bulk-upload/template")
+            assert (answer.status_code, answer.json()["type"]) == (
+                503, "urn:rollbook:problem:no_room",
+            )  # fmt: skip
+            assert "disk of this server is full" in answer.json()["detail"]
+            grow()
+            assert (await api.get("/api/v1/bulk-upload/template")).status_code == 200
 
 
 def _remount(place: Path, how: str) -> None:

@@ -80,9 +80,11 @@ async def test_a_mount_that_went_away_costs_no_upload_and_gets_none(
 ) -> None:
     user = await make_user()
     upload_id = await sent(system, user, csv_file(3))
+    failed = await sent(system, user, b"not a table of members\nat all\n")
     away = root(system).with_name("away")
     async with working(system) as worker:
         assert (await ended(system, user, upload_id))["status"] == "completed"
+        assert (await ended(system, user, failed))["status"] == "failed"
         second = await sent(system, user, csv_file(4), priority=10)
         assert (await ended(system, user, second))["status"] == "completed"
         await system.queue.pause()
@@ -98,6 +100,14 @@ async def test_a_mount_that_went_away_costs_no_upload_and_gets_none(
             await sent(system, user, csv_file(6))
         await reconciler.run_once(system)
         assert (await lookup.get(system, user, third))["status"] == "pending"
+        # Nor is anything said to be gone, or to be removed, that is there when the mount is back.
+        report_key = (await lookup.get(system, user, second))["report_key"]
+        with pytest.raises(WrongStoreError):
+            await system.store.open(report_key)
+        with pytest.raises(WrongStoreError):
+            await system.store.remove(report_key)
+        with pytest.raises(WrongStoreError):
+            await control.retry(system, user, failed)
         assert list(root(system).iterdir()) == []
         root(system).rmdir()
         away.rename(root(system))
@@ -309,7 +319,7 @@ async def test_a_store_that_hangs_uses_up_no_connection_to_postgresql(
         for rows in range(3, 5 + system.pool.max_size)
     ]
     await until(are_asked)
-    async with asyncio.timeout(5):
-        assert (await lookup.queue_stats(system, user))["waiting"] == 0
+    async with asyncio.timeout(5), system.pool.connection() as connection:
+        await connection.execute("SELECT 1")
     goes_on.set()
     assert len(set(await asyncio.gather(*sending))) == len(sending)

@@ -19,10 +19,16 @@ from psycopg.errors import (
 from psycopg_pool import PoolTimeout
 from starlette.exceptions import HTTPException
 
+from rollbook import languages
 from rollbook.api.requests import HEADER
-from rollbook.backends import exhaustion
+from rollbook.backends import exhaustion, files
 from rollbook.backends.database_errors import explained
-from rollbook.errors import NoResourcesError, RollbookError, TooManyRequestsError
+from rollbook.errors import (
+    NoResourcesError,
+    NoRoomError,
+    RollbookError,
+    TooManyRequestsError,
+)
 from rollbook.masking import masked
 from rollbook.telemetry import logs
 
@@ -37,6 +43,10 @@ _OF_POSTGRESQL = (
     ReadOnlySqlTransaction,
     IdleInTransactionSessionTimeout,
     TransactionTimeout,
+)
+FULL = (
+    "A disk of this server is full, so nothing was changed. Please ask the operator to make room, "
+    "and try again then."
 )
 MEDIA_TYPE = "application/problem+json"
 
@@ -63,6 +73,8 @@ def problem(
 
 def install(app: FastAPI) -> None:
     """Answer our errors, the framework's and unforeseen ones as problems."""
+    for language in languages.available():  # a process without open files couldn't read them later
+        languages.texts(language)
     app.add_exception_handler(RollbookError, _known)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _framework)
@@ -160,6 +172,8 @@ async def _unforeseen(request: Request, error: Exception) -> JSONResponse:
     )
     if exhaustion.is_one(error):
         answer = await _known(request, NoResourcesError(exhaustion.SENTENCE))
+    elif files.is_full(error):
+        answer = await _known(request, NoRoomError(FULL))
     else:
         answer = problem(
             request,

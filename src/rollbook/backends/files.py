@@ -231,9 +231,14 @@ class FileStore:
 
         Raises:
             FileNotFoundError: there is no file of this key.
+            WrongStoreError: the store's folder has gone, with its mount.
         """
-        with _mapped():
-            found = await obstore.get_async(self._store, key)
+        try:
+            with _mapped():
+                found = await obstore.get_async(self._store, key)
+        except FileNotFoundError:
+            self._check_mount()
+            raise
         return found.meta["size"], _chunks(found)
 
     async def has(self, key: str) -> bool:
@@ -264,7 +269,12 @@ class FileStore:
             raise SourceGoneError(SOURCE_GONE) from None
 
     async def remove(self, key: str) -> None:
-        """Remove a file, and its folder when it is the last; one that is gone already is fine."""
+        """Remove a file, and its folder when it is the last; one that is gone already is fine.
+
+        Raises:
+            WrongStoreError: the store's folder has gone, with its mount.
+        """
+        self._check_mount()
         with contextlib.suppress(FileNotFoundError), _mapped():
             if _CUT_OFF.fullmatch(key) and self._root is not None:
                 await asyncio.to_thread(os.unlink, self._root / key)

@@ -288,6 +288,7 @@ class _Attempt:
         }
         last_write = "note_report" if is_refused else "complete"
         if connection.execute(_SQL[last_write], final).rowcount != 1:
+            _discard(self._store, *stored.values(), tables_key)
             raise FencedError("Another attempt has the upload now, or it was cancelled.")
         if not is_refused:
             connection.execute(*audit.of_attempt("end", upload))
@@ -533,6 +534,13 @@ def _kept_tables(store: FileStore, upload: Row, files: report.Files) -> str | No
     key = keys.report_tables_key(upload["id"], upload["attempt"])
     store.put(key, files.tables)
     return key
+
+
+def _discard(store: FileStore, *written: str | None) -> None:
+    """Remove what a fenced attempt has stored: no record will ever name it."""
+    for key in written:
+        if key is not None:
+            store.discard(key)
 
 
 def remembered(connection: Connection[Row], scope: Scope) -> dict[str, Mapping[str, str | None]]:

@@ -139,13 +139,17 @@ async def retry(system: System, user: User, upload_id: UUID) -> Row:
         NotFoundError: no such upload in the reader's scope.
         ConflictError: it hasn't failed, or another follow-up has taken a row that it fixes.
         SourceGoneError: the stored file's retention has ended.
+        WrongStoreError: the store isn't there, or isn't the installation's.
     """
     upload = await get(system, user, upload_id)
     if upload["status"] != "failed":
         raise ConflictError(
             f"Only a failed upload can be retried, and this one is {upload['status']}."
         )
-    if upload["source_key"] is None or not await system.store.has(upload["source_key"]):
+    if upload["source_key"] is None:
+        raise SourceGoneError(SOURCE_GONE)
+    if not await system.store.has(upload["source_key"]):
+        await system.store.check()  # one that isn't mounted has no file at all
         raise SourceGoneError(SOURCE_GONE)
     async with system.pool.connection() as connection:
         if upload["mends"] is not None:

@@ -52,12 +52,13 @@ class Fitness:
     async def look(self, slots: Slots) -> None:
         """Run every check, set the metrics and log what has changed."""
         before, was_fit = self._problems, self.is_fit()
-        found = {
-            "database": await self._database(),
-            "store": await self._store(),
-            "scratch": await self._scratch(slots),
-            "machine": _machine(),
-        }
+        found = {**before, "machine": _machine()}
+        if found["machine"] is None:  # the others need files and threads themselves
+            found |= {
+                "database": await self._database(),
+                "store": await self._store(),
+                "scratch": await self._scratch(slots),
+            }
         self._problems = {part: text for part, text in found.items() if text is not None}
         for part in PARTS:
             metrics.WORKER_PROBLEM.labels(part=part).set(part in self._problems)

@@ -162,10 +162,10 @@ class Child:
 
     @property
     def memory_mb(self) -> float:
-        """Resident memory; 0 when the process has ended."""
+        """Resident memory; 0 when the process has ended, or no file can be opened to learn it."""
         try:
             return float(psutil.Process(self.pid).memory_info().rss) / 2**20
-        except psutil.NoSuchProcess:
+        except (psutil.NoSuchProcess, OSError):
             return 0.0
 
     async def kill(self) -> None:
