@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import itertools
 import os
@@ -118,9 +119,10 @@ def template(engines: Addresses) -> str:
 
 
 @pytest.fixture(scope="session")
-def databases(engines: Addresses, template: str) -> Databases:
+def databases(engines: Addresses, template: str) -> Iterator[Databases]:
     """The databases of the tests."""
-    return Databases(engines, template)
+    with contextlib.closing(Databases(engines, template)) as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -10,6 +11,8 @@ import pytest
 from tests.databases import Databases
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rollbook.engines import Addresses
 
 USER = (
@@ -20,8 +23,9 @@ ENTRY = "INSERT INTO audit_entries (act, outcome) VALUES ('sign_in', 'done') RET
 
 
 @pytest.fixture
-def databases(engines: Addresses, template: str) -> Databases:
-    return Databases(engines, template)
+def databases(engines: Addresses, template: str) -> Iterator[Databases]:
+    with contextlib.closing(Databases(engines, template)) as opened:
+        yield opened
 
 
 def done(address: str, *statements: str) -> list[Any]:
@@ -63,6 +67,9 @@ def test_two_at_a_time_are_not_the_same(databases: Databases) -> None:
         "ALTER TABLE uploads ALTER COLUMN file_name DROP NOT NULL",
         "CREATE OR REPLACE FUNCTION more() RETURNS int LANGUAGE sql AS 'SELECT 1'",
         "CREATE INDEX ON uploads (file_name)",
+        "ALTER TABLE audit_entries DISABLE TRIGGER keep_audit_entries",
+        "CREATE TRIGGER more BEFORE INSERT ON members EXECUTE FUNCTION"
+        " suppress_redundant_updates_trigger()",
         "ALTER DATABASE {name} SET lock_timeout = '1s'",
     ],
 )
@@ -89,6 +96,17 @@ def test_a_database_that_a_test_has_dropped_is_not_missed(
     assert engines.database_url is not None
     with databases.one() as first:
         [(name,)] = done(first, "SELECT current_database()")
-        done(engines.database_url, f"DROP DATABASE {name}")
+        done(engines.database_url, f"DROP DATABASE {name} WITH (FORCE)")
     with databases.one() as second:
         assert second != first
+
+
+def test_a_database_whose_connections_a_test_has_ended_is_used_again(databases: Databases) -> None:
+    with databases.one() as first:
+        done(first, USER, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+             " WHERE datname = current_database() AND pid <> pg_backend_pid()")  # fmt: skip
+    with databases.one() as second:
+        assert second == first
+        assert done(second, "SELECT count(*) FROM users WHERE email = 'office@example.org'")[0] == (
+            0,
+        )
