@@ -5,10 +5,10 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Annotated, Any, Generic, Literal, Self, TypeVar, get_args
+from typing import Any, Generic, Literal, Self, TypeVar, get_args
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import BaseModel, Field
 
 from rollbook.accounts import audit
 from rollbook.backends.database import Row
@@ -482,18 +482,6 @@ class Undoing(BaseModel):
             undone_at=undone.upload["undone_at"],
             undone_by=undone.upload["undone_by"],
         )
-
-
-class KeptMember(BaseModel):
-    """A member whom undoing an upload keeps as it is, or would."""
-
-    id_number: Annotated[str, AfterValidator(masked)] = Field(
-        description="Masked; the downloaded list has it whole."
-    )
-    reason: KeptBecause
-    later_upload: UUID | None = Field(
-        description="The later upload that changed the member or holds the same of it."
-    )
 
 
 class FieldChange(BaseModel):

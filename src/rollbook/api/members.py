@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import re
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 from uuid import UUID
 
 from fastapi import Body, Query, Request, Response
 from fastapi.responses import StreamingResponse
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
 
 from rollbook.api import scopes
 from rollbook.api.access import (
@@ -58,6 +58,10 @@ router = routes("/members", "members", 401, 404, 422)
 #: Without zero bytes, which PostgreSQL's texts can't hold.
 _Text = Annotated[str | None, Field(max_length=200, pattern=r"^[^\x00]*$")]
 _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+#: What is written between the groups of a passport number, and the number itself; see
+#: ``pipeline.documents``.
+_BETWEEN: Final = re.compile(r"[ _-]+")
+_PASSPORT: Final = re.compile(r"(?=.*[0-9])[A-Z0-9]{5,15}")
 _TYPES: Final = {
     "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
     "csv": "text/csv; charset=utf-8",
@@ -72,11 +76,24 @@ def _without_id_number(text: str | None) -> str | None:
     return text
 
 
+def _passport(given: str | None) -> str | None:
+    """A passport number as it is stored, which is how files give it."""
+    if given is None:
+        return None
+    number = "".join(_BETWEEN.split(given)).upper()
+    if not _PASSPORT.fullmatch(number):
+        raise ValueError("a passport number has 5 to 15 letters and digits, one digit at least")
+    return number
+
+
 def _day(given: object) -> object:
     """Refuse numbers, which pydantic takes as seconds since 1970."""
     if given is not None and not (isinstance(given, str) and _DAY.fullmatch(given)):
         raise ValueError("give a day such as 2027-06-30")
     return given
+
+
+_Passport = Annotated[str | None, Field(max_length=40), AfterValidator(_passport)]
 
 
 class FiltersAsked(BaseModel):
@@ -100,28 +117,35 @@ class FiltersAsked(BaseModel):
         return Filters(**self.model_dump(include={one.name for one in dataclasses.fields(Filters)}))
 
 
-class SearchRequest(FiltersAsked):
-    """A search in a body, which may hold a whole ID number."""
+class NumbersAsked(FiltersAsked):
+    """Filters in a body, which may hold a whole ID number or passport number."""
 
     id_number: Annotated[str | None, Field(pattern=r"^[0-9]{13}$")] = Field(
         None, description="Whole: 13 digits."
     )
+    passport_number: _Passport = Field(
+        None,
+        description="Whole, of any country; spaces, dashes and small letters are read as in files.",
+    )
+
+
+class SearchRequest(NumbersAsked):
+    """A search in a body."""
+
     sort: Sort = "name"
     page: Annotated[int, Field(ge=1, le=1_000_000)] = 1
     page_size: Annotated[int, Field(ge=1, le=500)] = 50
 
 
-class ExportRequest(FiltersAsked):
+class ExportRequest(NumbersAsked):
     """Which members, and as what."""
 
-    id_number: Annotated[str | None, Field(pattern=r"^[0-9]{13}$")] = None
     format: export.Format = "xlsx"
 
 
-class RemovalRequest(FiltersAsked):
+class RemovalRequest(NumbersAsked):
     """Which members are removed or get another status, and why."""
 
-    id_number: Annotated[str | None, Field(pattern=r"^[0-9]{13}$")] = None
     new_status: NewStatus | None = Field(
         None, description="The status that they get; without it, they are removed."
     )
@@ -133,7 +157,7 @@ class RemovalRequest(FiltersAsked):
 
     def filters(self) -> Filters:
         """These filters."""
-        return Filters(**self.model_dump(include={*FiltersAsked.model_fields, "id_number"}))
+        return Filters(**self.model_dump(include=set(NumbersAsked.model_fields)))
 
 
 class SeparateRequest(BaseModel):
@@ -169,9 +193,20 @@ class ErasureRequest(BaseModel, strict=True):
 
 
 class ReadmitRequest(BaseModel):
-    """Who may be taken in again."""
+    """Who may be taken in again: by an ID number, or by a passport."""
 
-    id_number: Annotated[str, Field(pattern=r"^[0-9]{13}$")]
+    id_number: Annotated[str | None, Field(pattern=r"^[0-9]{13}$")] = None
+    passport_number: _Passport = Field(None, description="Whole, with its country.")
+    passport_country: Annotated[_Text, Field(min_length=1)] = Field(
+        None, description="By its name, or by its code of two or three letters."
+    )
+
+    @model_validator(mode="after")
+    def _names_one_person(self) -> Self:
+        passport = (self.passport_number, self.passport_country)
+        if (self.id_number is None) is (None in passport) or (self.id_number and any(passport)):
+            raise ValueError("give an ID number, or a passport's number and country")
+        return self
 
 
 class _Change(BaseModel):
@@ -226,7 +261,7 @@ async def members(
 
 @router.post("/search")
 async def find(system: SystemParam, user: UserParam, body: SearchRequest) -> Answer[MemberPage]:
-    """Search as with `GET /members`, and by a whole ID number, which belongs in no address."""
+    """Search as with `GET /members`, and by a whole ID or passport number, not for addresses."""
     return await _page(system, user, body.filters(), body.sort, body.page, body.page_size)
 
 
@@ -401,7 +436,9 @@ async def erasure(
 @router.post("/readmit", **audited("readmit_person", 403))
 async def readmit(system: SystemParam, user: OperatorParam, body: ReadmitRequest) -> Answer[None]:
     """Let an erased person be taken in again, because the person has joined again."""
-    await erase.readmit(system, user, body.id_number)
+    number = body.id_number or body.passport_number
+    assert number is not None  # the body has one of them
+    await erase.readmit(system, user, number, body.passport_country)
     return Answer(
         message="Files may hold this person again. Send the file with the person's row.", data=None
     )

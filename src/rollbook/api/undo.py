@@ -2,18 +2,52 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final, Self
 from uuid import UUID
 
 from fastapi import Body, Response
-from pydantic import BaseModel
+from pydantic import AfterValidator, BaseModel, Field
 
 from rollbook.api.access import OperatorParam, SystemParam, audited, routes
 from rollbook.api.pages import PageParam, PageSizeParam, listed
-from rollbook.contract import Answer, KeptMember, Page, Undoing
+from rollbook.backends.database import Row
+from rollbook.contract import Answer, KeptBecause, Page, Undoing
+from rollbook.masking import masked, masked_passport
+from rollbook.members.answers import IdentityCountry, IdentityKind
 from rollbook.uploads import undo
 
 router = routes("/bulk-upload/undo", "undo", 401, 403, 404, 409)
+
+_ID_NUMBER_DIGITS: Final = 13
+
+
+class KeptMember(BaseModel):
+    """A member whom undoing an upload keeps as it is, or would."""
+
+    id_number: Annotated[str, AfterValidator(masked)] = Field(
+        description="Masked; the downloaded list has it whole. The passport's number where "
+        "identity_kind says so."
+    )
+    identity_kind: IdentityKind
+    identity_country: IdentityCountry
+    reason: KeptBecause
+    later_upload: UUID | None = Field(
+        description="The later upload that changed the member or holds the same of it."
+    )
+
+    @classmethod
+    def of(cls, row: Row) -> Self:
+        """The answer to a row of the queries ``kept`` and ``would_keep`` of undo."""
+        number = row["id_number"]
+        # The key of a member by passport is no ID number, and is not shown.
+        is_passport = len(number) != _ID_NUMBER_DIGITS
+        return cls(
+            id_number=masked_passport(row["identity_number"] or "") if is_passport else number,
+            identity_kind="passport" if is_passport else "za_id",
+            identity_country=row["identity_country"],
+            reason=row["reason"],
+            later_upload=row["later_upload"],
+        )
 
 
 class UndoRequest(BaseModel, strict=True):
@@ -45,7 +79,7 @@ async def kept(
 ) -> Answer[Page[KeptMember]]:
     """List the members that undoing left unchanged, or would, and why."""
     found, total = await undo.kept(system, user, job_id, page=page, page_size=page_size)
-    items = [KeptMember.model_validate(row) for row in found]
+    items = [KeptMember.of(row) for row in found]
     return listed(Page[KeptMember], items, total, page, page_size, of="members")
 
 

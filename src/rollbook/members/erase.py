@@ -21,6 +21,7 @@ from rollbook.backends.database import execute, fetch_one, queries
 from rollbook.errors import BusyError, InvalidRequestError, NotFoundError
 from rollbook.members import index, profile
 from rollbook.members.person import Person
+from rollbook.pipeline.problems import sentence
 from rollbook.service.due import claim_row, work_on_due
 from rollbook.service.rounds import every
 from rollbook.telemetry import logs
@@ -118,19 +119,34 @@ async def get(system: System, receipt_id: UUID) -> Row:
     return found
 
 
-async def readmit(system: System, user: User, id_number: str) -> None:
+async def readmit(system: System, user: User, number: str, country: str | None = None) -> None:
     """Let an erased person be taken in again: the hash goes.
 
+    ``number`` is the ID number, or that of a passport of the country.
+
     Raises:
-        NotFoundError: nobody with this ID number was erased.
+        InvalidRequestError: there is no such country, or its passports name nobody.
+        NotFoundError: nobody with this number was erased.
     """
+    if country is not None:
+        number = _key_of_passport(number, country)
     keys = tokens.verifying_keys(system.settings)
-    hashes = [erased_hash(key, id_number) for key in keys]
+    hashes = [erased_hash(key, number) for key in keys]
     async with system.pool.connection() as connection:
         if not await execute(connection, _SQL["readmit"], {"hashes": hashes}):
-            raise NotFoundError("Nobody with this ID number was erased. Nothing was changed.")
+            raise NotFoundError("Nobody with this number was erased. Nothing was changed.")
         await audit.record(connection, "readmit_person", who=user)
     log.info("person readmitted")
+
+
+def _key_of_passport(number: str, country: str) -> str:
+    # Its module loads polars, which the API needs for hardly anything else.
+    from rollbook.pipeline.documents import document_of, key_of  # noqa: PLC0415
+
+    code, document = document_of(number, country)
+    if document is None:
+        raise InvalidRequestError(f"{sentence(code)} Nothing was changed.")
+    return key_of(document)
 
 
 async def carry_out_due(

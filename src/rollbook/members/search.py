@@ -59,6 +59,8 @@ class Filters:
     search: str | None = None
     #: The whole ID number.
     id_number: str | None = None
+    #: The whole number of a passport, of any country, in capital letters without spaces.
+    passport_number: str | None = None
     #: A province or municipality by any of its usual names.
     province: str | None = None
     municipality: str | None = None
@@ -110,12 +112,12 @@ async def find(
             "limit": sql.Literal(min(page_size, most - offset)),
             "offset": sql.Literal(offset),
             "order": _order(sort),
-            "id_number": sql.Literal(filters.id_number),
+            "number": _all(_numbers(filters)),
             "query": sql.SQL("{}::tsquery").format(query),
         }
-        if filters.id_number is not None:
-            rows = await _rows(connection, "by_id_number", parts)
-            total = len(rows)
+        if filters.id_number is not None or filters.passport_number is not None:
+            rows = await _rows(connection, "by_number", parts)
+            total = rows[0]["found"] if rows else 0
         elif query is not None:
             rows = await _rows(connection, "matching", parts)
             if not rows and offset:
@@ -156,14 +158,21 @@ def conditions(filters: Filters, query: str | None) -> sql.Composable:
     found = list(_conditions(filters))
     if query is not None:
         found.append(sql.SQL("entry.lexemes @@ {}::tsquery").format(query))
-    if filters.id_number is not None:
-        found.append(sql.SQL("m.id_number = {}").format(sql.Literal(filters.id_number)))
-    return _all(iter(found))
+    return _all(iter([*found, *_numbers(filters)]))
 
 
 async def _rows(connection: Connection, name: str, parts: dict[str, Any]) -> list[Row]:
     cursor = await connection.execute(sql.SQL(_SQL[name]).format(**parts))
     return await cursor.fetchall()
+
+
+def _numbers(filters: Filters) -> Iterator[sql.Composable]:
+    """The numbers that name a person."""
+    if filters.id_number is not None:
+        yield sql.SQL("m.id_number = {}").format(sql.Literal(filters.id_number))
+    if filters.passport_number is not None:
+        number = sql.Literal(filters.passport_number)
+        yield sql.SQL("m.identity_kind = 'passport' AND m.identity_number = {}").format(number)
 
 
 def _conditions(filters: Filters) -> Iterator[sql.Composable]:

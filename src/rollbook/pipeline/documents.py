@@ -91,7 +91,7 @@ def with_documents(
         elif own is not None and _plain(own) != (_plain(passport) or None):
             continue  # the rules of ID numbers refuse it
         named.append(place)
-        code, document = _read(passport or own, country)
+        code, document = document_of(passport or own, country)
         if not accepts_passports and code != "passport_south_african":
             code, document = "passport_not_accepted", None
         if document is not None:
@@ -184,8 +184,8 @@ _UNCLEAR: Final = frozenset({"SA", "Congo"})
 _OF_COUNTRY: Final = ("passport_country_unknown", "passport_south_african")
 
 
-def _read(text: str, country: str | None) -> tuple[str, str | None]:
-    """The code of what is wrong with a passport, or the document."""
+def document_of(text: str, country: str | None) -> tuple[str, str | None]:
+    """The code of what is wrong with a passport, or the document as ``passport:ZWE:FN123456``."""
     number = _plain(text)
     if re.fullmatch("[0-9]{13}", number):
         return "passport_is_id", None

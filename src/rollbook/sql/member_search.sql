@@ -50,8 +50,10 @@ SELECT count(*)::int AS found FROM (
     LIMIT {most} + 1
 ) AS counted;
 
--- name: by_id_number
--- The member with this ID number. It doesn't need the index.
-SELECT m.*, 1 AS found FROM members AS m
-WHERE m.id_number = {id_number}
-  AND in_scope(m.province, m.municipality, {scope_province}, {scope_municipality}) AND {filters};
+-- name: by_number
+-- The member with this ID number, or those with this passport number, which several countries may give.
+-- It doesn't need the index.
+SELECT m.*, count(*) OVER () AS found FROM members AS m
+WHERE {number}
+  AND in_scope(m.province, m.municipality, {scope_province}, {scope_municipality}) AND {filters}
+ORDER BY m.id_number LIMIT {limit} OFFSET {offset};

@@ -198,21 +198,41 @@ WHERE id = %(id)s AND status = 'completed' AND NOT dry_run AND undone_at IS NULL
 RETURNING *;
 
 -- name: kept
--- A page of the members whom undoing the upload left unchanged.
-SELECT id_number, reason, later_upload, count(*) OVER () AS found FROM undo_kept
-WHERE upload_id = %(id)s ORDER BY id_number LIMIT %(limit)s OFFSET %(offset)s;
+-- A page of the members whom undoing the upload left unchanged. Who is no member has the identity of the
+-- stored record.
+SELECT k.id_number, k.reason, k.later_upload, count(*) OVER () AS found,
+       COALESCE(m.identity_country, c.before ->> 'identity_country') AS identity_country,
+       COALESCE(m.identity_number, c.before ->> 'identity_number') AS identity_number
+FROM undo_kept AS k LEFT JOIN members AS m USING (id_number)
+LEFT JOIN member_changes AS c ON c.upload_id = k.upload_id AND c.id_number = k.id_number
+WHERE k.upload_id = %(id)s ORDER BY k.id_number LIMIT %(limit)s OFFSET %(offset)s;
 
 -- name: would_keep
 -- The same for an upload that isn't undone, computed now.
-SELECT id_number, kept_because AS reason, later_upload, count(*) OVER () AS found FROM undoing
-WHERE kept_because IS NOT NULL ORDER BY id_number LIMIT %(limit)s OFFSET %(offset)s;
+SELECT u.id_number, u.kept_because AS reason, u.later_upload, count(*) OVER () AS found,
+       COALESCE(m.identity_country, u.before ->> 'identity_country') AS identity_country,
+       COALESCE(m.identity_number, u.before ->> 'identity_number') AS identity_number
+FROM undoing AS u LEFT JOIN members AS m USING (id_number)
+WHERE u.kept_because IS NOT NULL ORDER BY u.id_number LIMIT %(limit)s OFFSET %(offset)s;
 
 -- name: kept_csv
--- All of them, as a file.
-COPY (SELECT id_number, reason, later_upload FROM undo_kept WHERE upload_id = {upload_id}
-      ORDER BY id_number) TO STDOUT (FORMAT csv, HEADER);
+-- All of them, as a file. The key of a member by passport is no ID number.
+COPY (
+    SELECT CASE WHEN length(k.id_number) = 13 THEN k.id_number END AS id_number, k.reason,
+           k.later_upload, COALESCE(m.identity_number, c.before ->> 'identity_number') AS passport_number,
+           COALESCE(m.identity_country, c.before ->> 'identity_country') AS passport_country
+    FROM undo_kept AS k LEFT JOIN members AS m USING (id_number)
+    LEFT JOIN member_changes AS c ON c.upload_id = k.upload_id AND c.id_number = k.id_number
+    WHERE k.upload_id = {upload_id} ORDER BY k.id_number
+) TO STDOUT (FORMAT csv, HEADER);
 
 -- name: would_keep_csv
 -- The same for an upload that isn't undone.
-COPY (SELECT id_number, kept_because AS reason, later_upload FROM undoing
-      WHERE kept_because IS NOT NULL ORDER BY id_number) TO STDOUT (FORMAT csv, HEADER);
+COPY (
+    SELECT CASE WHEN length(u.id_number) = 13 THEN u.id_number END AS id_number,
+           u.kept_because AS reason, u.later_upload,
+           COALESCE(m.identity_number, u.before ->> 'identity_number') AS passport_number,
+           COALESCE(m.identity_country, u.before ->> 'identity_country') AS passport_country
+    FROM undoing AS u LEFT JOIN members AS m USING (id_number)
+    WHERE u.kept_because IS NOT NULL ORDER BY u.id_number
+) TO STDOUT (FORMAT csv, HEADER);

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from rollbook.config import Settings
     from rollbook.service.system import System
-    from tests.pipeline_run import Site
+    from tests.pipeline_run import Done, Site
 
     MakeUser = Callable[..., Awaitable[User]]
     AsUser = Callable[[User], httpx.AsyncClient]
@@ -229,6 +229,33 @@ async def test_a_later_file_s_row_is_refused_until_the_person_is_readmitted(
     assert send(site, PLANTED).by_row == {2: "inserted"}
     again = await client.post(f"{BASE}/readmit", json={"id_number": id_number(77)})
     assert again.status_code == 404
+
+
+async def test_the_holder_of_a_passport_is_readmitted_by_it(
+    site: Site, client: httpx.AsyncClient, system: System, settings: Settings
+) -> None:
+    def come() -> Done:
+        content = b"Passport No,Passport Country,Firstname,Surname\nN123456,ZW,Tendai,Moyo\n"
+        return site.send(content, "list.csv", accepts_passports=True)
+
+    come()
+    await index.run_once(system)
+    (person,) = site.members().values()
+    body = {"reason": "asked for it in writing", "confirm": True}
+    answer = await client.post(f"{BASE}/{person['member_id']}/erase", json=body)
+    assert carry_out(settings, system, answer.json()["data"]["receipt"])
+    assert come().by_row == {2: "invalid"}
+    path, passport = f"{BASE}/readmit", {"passport_number": "n 123456", "passport_country": "ZWE"}
+    both = {**passport, "id_number": id_number(77)}
+    for wrong in ({}, both, {"passport_number": "N123456"}, {"passport_country": "ZW"}):
+        assert (await client.post(path, json=wrong)).status_code == 422, wrong
+    nowhere = await client.post(path, json={**passport, "passport_country": "Atlantis"})
+    assert nowhere.status_code == 422
+    assert "country" in nowhere.json()["detail"]
+    other = await client.post(path, json={**passport, "passport_country": "ZM"})
+    assert other.status_code == 404
+    assert (await client.post(path, json=passport)).status_code == 200
+    assert come().by_row == {2: "inserted"}
 
 
 async def test_a_worker_without_the_key_takes_no_file(

@@ -146,6 +146,36 @@ async def test_an_id_number_is_searched_for_in_a_body_and_shown_masked(
     assert none.json()["data"]["items"] == []
 
 
+async def test_a_passport_number_is_searched_for_in_a_body_and_shown_masked(
+    site: Site, client: httpx.AsyncClient, as_user: AsUser, make_user: MakeUser
+) -> None:
+    site.send(
+        b"Passport No,Passport Country,Firstname,Surname,Province\n"
+        b"FN123456,ZW,Tendai,Moyo,GP\nFN123456,Zambia,Rudo,Ncube,KZN\nFN654321,ZW,Tino,Dube,GP\n",
+        "passports.csv",
+        accepts_passports=True,
+    )
+    answer = await client.post(f"{BASE}/search", json={"passport_number": "fn 123-456"})
+    data = answer.json()["data"]
+    assert {(item["surname"], item["identity_country"]) for item in data["items"]} == {
+        ("Moyo", "ZWE"), ("Ncube", "ZMB"),
+    }  # fmt: skip
+    assert {item["id_number"] for item in data["items"]} == {"F••••••56"}
+    assert data["total"] == 2
+    one = await client.post(f"{BASE}/search", json={"passport_number": "FN123456", "page_size": 1})
+    assert (len(one.json()["data"]["items"]), one.json()["data"]["total"]) == (1, 2)
+    removal = {"passport_number": "FN654321", "reason": "left the organisation"}
+    counted = await client.post(f"{BASE}/removal", json=removal)
+    assert counted.status_code == 200, counted.text
+    assert counted.json()["data"]["members"] == 1
+    office = as_user(await make_user(Role.PROVINCE_ADMIN, "KZN"))
+    own = await office.post(f"{BASE}/search", json={"passport_number": "FN123456"})
+    assert [item["surname"] for item in own.json()["data"]["items"]] == ["Ncube"]
+    for wrong in ("12", "FN/123456", "FNABCDEF", "8001015009087000"):
+        refused = await client.post(f"{BASE}/search", json={"passport_number": wrong})
+        assert refused.status_code == 422, wrong
+
+
 @pytest.mark.parametrize(
     "asked",
     [

@@ -15,6 +15,7 @@ from psycopg import sql
 
 from rollbook.accounts.users import issue_token
 from rollbook.api.app import create_app
+from rollbook.api.undo import KeptMember
 from rollbook.backends.database import connect, queries
 from rollbook.config import environment_for
 from rollbook.errors import ConflictError, NotFoundError
@@ -260,7 +261,10 @@ async def test_a_dry_run_counts_and_lists_the_same_and_changes_nothing(
     assert again == listed
     lines = (await api.get(f"{BASE}/{wrong}/kept.csv")).text.splitlines()
     assert lines == download.text.splitlines()
-    assert lines[:2] == ["id_number,reason,later_upload", f"{id_number(4)},later_upload,{later}"]
+    assert lines[:2] == [
+        "id_number,reason,later_upload,passport_number,passport_country",
+        f"{id_number(4)},later_upload,{later},,",
+    ]
     status = (await api.get(f"/api/v1/bulk-upload/status/{wrong}")).json()
     assert status["data"]["undone_by"] == operator.email
     assert status["data"]["undone_at"] == real["undone_at"]
@@ -396,7 +400,7 @@ async def test_the_command_line_counts_first_and_undoes_for_real(
         settings, "undo", str(wrong), "--for-real", "--json", "--kept", str(kept)
     )
     assert (real["dry_run"], real["removed"], real["restored"], real["kept"]) == (False, 1, 1, 1)
-    assert kept.read_text().splitlines()[1] == f"{id_number(0)},later_upload,{later}"
+    assert kept.read_text().splitlines()[1] == f"{id_number(0)},later_upload,{later},,"
     assert of(dump(settings), range(1, 3)) == of(before, range(1, 3))
     refused, words = await rollbook(settings, "undo", str(wrong), "--for-real", "--json", code=1)
     assert refused is None
@@ -474,7 +478,17 @@ async def test_people_with_passports_are_removed_and_restored_like_others(
     second = passports("FN222222", "FN333333", "FN444444", surname="Changed")
     third = passports("FN444444", surname="Changed")
     assert third.outcomes["unchanged"] == 1
-    assert await undone(system, operator, second.upload["id"]) == Counts(1, 1, 1, 0, 0)
+    wrong, later = second.upload["id"], third.upload["id"]
+    would = await undo.kept(system, operator, wrong, page=1, page_size=5)
+    assert await undone(system, operator, wrong) == Counts(1, 1, 1, 0, 0)
+    assert await undo.kept(system, operator, wrong, page=1, page_size=5) == would
+    (line,) = [KeptMember.of(row) for row in would[0]]
+    assert line == KeptMember(
+        id_number="F••••••44", identity_kind="passport", identity_country="ZWE",
+        reason="later_upload", later_upload=later,
+    )  # fmt: skip
+    _, whole = (await undo.kept_csv(system, operator, wrong)).decode().splitlines()
+    assert whole == f",later_upload,{later},FN444444,ZWE"
     assert set(before) < set(dump(settings))
     assert len(dump(settings)) == 3
 

@@ -14,8 +14,10 @@ const PAGE_SIZE = 25;
 const ROLLS = ["registered", "without_district", "not_registered", "deceased", "international", "not_asked"];
 /** The filters beside the search, as the API and the address name them. */
 const FILTERS = ["municipality", "status", "roll", "expires_before"];
-/** A whole ID number goes into a body, never into an address. */
+/** A whole ID number or passport number goes into a body, never into an address. */
 const ID_NUMBER = /^\d{13}$/;
+/** Digits only are a phone number, and a name has no digit. */
+const PASSPORT = /^(?=.*\d)(?=.*[a-z])[a-z\d]{5,15}$/i;
 /** Milliseconds until a list that misses members is loaded again. */
 const INDEX_MS = 2000;
 /** Milliseconds between two looks whether a file is ready. */
@@ -28,8 +30,9 @@ export function Members() {
   const typed = useSignal(query.get("search") ?? "");
   const search = useRested(typed.value.trim());
   const bare = search.replace(/[\s-]/g, "");
-  const isNumber = ID_NUMBER.test(bare);
-  const asked = isNumber ? { id_number: bare } : { search };
+  const isIdNumber = ID_NUMBER.test(bare);
+  const isNumber = isIdNumber || PASSPORT.test(bare);
+  const asked = isIdNumber ? { id_number: bare } : isNumber ? { passport_number: bare } : { search };
   const given = Object.fromEntries(Object.entries({ ...asked, ...filters }).filter(([, value]) => value));
   const { data, error, isLoading, reload } = useLoaded(
     async () => {
