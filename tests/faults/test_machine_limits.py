@@ -16,6 +16,7 @@ import pytest
 
 from rollbook.accounts import users
 from rollbook.backends.database import connect
+from rollbook.service.rounds import every
 from rollbook.service.system import open_system
 from rollbook.uploads import lookup
 from rollbook.worker import slots
@@ -106,6 +107,27 @@ def threads_of_user() -> int:
             if process.uids().real == OWN_USER:
                 found += process.num_threads()
     return found
+
+
+class Panic(BaseException):
+    """What libraries in Rust raise that can start no thread: no ``Exception``."""
+
+
+async def test_a_service_of_rounds_goes_on_after_a_panic() -> None:
+    rounds = 0
+
+    async def run_once() -> None:
+        nonlocal rounds
+        rounds += 1
+        if rounds == 1:
+            raise Panic("OS can't spawn worker thread")
+
+    async with every(0.01, run_once, service="a service"):
+
+        async def goes_on() -> bool:
+            return rounds > 2
+
+        await until(goes_on)
 
 
 async def test_a_child_without_open_files_costs_no_attempt(

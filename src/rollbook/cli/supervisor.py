@@ -193,7 +193,14 @@ class _Command:
         pause = 0.0
         while True:
             began = loop.time()
-            process = self.process or self.start()
+            try:
+                process = self.process or self.start()
+            except OSError as error:  # no more processes, open files or memory at the moment
+                pause = min(max(pause * 2, RESTART_PAUSE_S), MAX_RESTART_PAUSE_S)
+                reason = error.strerror
+                log.error("process not started", process=self.name, reason=reason, pause_s=pause)
+                await asyncio.sleep(pause)
+                continue
             assert process.stdin is not None
             with contextlib.suppress(BrokenPipeError):  # it has ended, as is seen below
                 process.stdin.write(f"{addresses}\n".encode())

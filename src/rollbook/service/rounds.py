@@ -70,7 +70,10 @@ def guarded(service: str) -> Iterator[None]:
     except UNAVAILABLE as error:
         result = "waited"
         log.warning("waiting for a part", service=service, error=type(error).__name__)
-    except Exception as error:  # noqa: BLE001 - its text may quote a cell or an address
+    except (asyncio.CancelledError, KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:  # noqa: BLE001 - its text may quote a cell or an address
+        # A library in Rust that panics raises no Exception, and would end the service unheard.
         where = logs.places(error)
         log.error("round failed", service=service, error=type(error).__name__, where=where)
     metrics.ROUNDS.labels(service=service, result=result).inc()
