@@ -32,13 +32,14 @@ WHERE u.id = %(created_by_upload)s
 ORDER BY u.ordinal;
 
 -- name: rows
--- The rows of uploads that changed the record, or would have, with what is stored of their cells.
+-- The rows of uploads that changed the record, or would have, with what is stored of their cells. They
+-- are found first, each way by its index: with OR every row of every upload would be read.
 SELECT r.upload_id, r.row_number, r.outcome, r.changes, r.problems
 FROM upload_rows AS r
-WHERE r.member_id = %(member_id)s
-   OR (r.upload_id, r.row_number) IN (
-       SELECT upload_id, row_number FROM verifications WHERE id_number = %(id_number)s)
-   OR (r.upload_id = %(created_by_upload)s AND r.row_number = %(created_by_row)s)
+WHERE (r.upload_id, r.row_number) IN (
+    SELECT upload_id, row_number FROM upload_rows WHERE member_id = %(member_id)s
+    UNION SELECT upload_id, row_number FROM verifications WHERE id_number = %(id_number)s
+    UNION SELECT %(created_by_upload)s::uuid, %(created_by_row)s::int)
 ORDER BY r.upload_id, r.row_number;
 
 -- name: roll

@@ -114,17 +114,16 @@ UPDATE upload_rows AS r
 SET problems = (SELECT jsonb_agg(problem || '{"value": null, "kept": null}')
                 FROM jsonb_array_elements(problems) AS problem),
     member_id = NULL, changes = NULL
-WHERE r.member_id = %(member_id)s
-   OR (r.upload_id, r.row_number) IN (
-       SELECT upload_id, row_number FROM verifications WHERE id_number = %(id_number)s);
+WHERE (r.upload_id, r.row_number) IN (
+    SELECT upload_id, row_number FROM upload_rows WHERE member_id = %(member_id)s
+    UNION SELECT upload_id, row_number FROM verifications WHERE id_number = %(id_number)s);
 
 -- name: remove_linked_cells
 -- The cells of these rows.
-DELETE FROM fixable_rows AS f USING upload_rows AS r
-WHERE r.upload_id = f.upload_id AND r.row_number = f.row_number
-  AND (r.member_id = %(member_id)s
-       OR (f.upload_id, f.row_number) IN (
-           SELECT upload_id, row_number FROM verifications WHERE id_number = %(id_number)s));
+DELETE FROM fixable_rows AS f
+WHERE (f.upload_id, f.row_number) IN (
+    SELECT upload_id, row_number FROM upload_rows WHERE member_id = %(member_id)s
+    UNION SELECT upload_id, row_number FROM verifications WHERE id_number = %(id_number)s);
 
 -- name: aliases
 -- What offices have their files read by: texts of cells.

@@ -1,0 +1,63 @@
+"""How PostgreSQL finds what is stored of one person among the rows of every upload."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import pytest
+
+from rollbook.backends.database import connect, queries
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from psycopg import Connection
+
+    from rollbook.backends.database import Row
+    from rollbook.config import Settings
+
+FILL = """
+INSERT INTO upload_rows (upload_id, row_number, outcome, member_id, changes)
+SELECT md5((n / 500)::text)::uuid, n % 500, CASE WHEN n % 3 = 0 THEN 'updated' ELSE 'unchanged' END,
+       CASE WHEN n % 3 = 0 THEN md5('member ' || n % 999)::uuid END,
+       CASE WHEN n % 3 = 0 THEN '{"ward": ["1", "2"]}'::jsonb END
+FROM generate_series(1, 30000) AS n;
+INSERT INTO verifications (upload_id, row_number, id_number, result)
+SELECT upload_id, row_number, lpad((row_number * 7)::text, 13, '0'), 'registered' FROM upload_rows;
+"""
+PERSON = {
+    "member_id": UUID("c4ca4238-a0b9-2382-0dcc-509a6f75849b"),
+    "id_number": "0000000000021",
+    "created_by_upload": UUID("c81e728d-9d4c-2f63-6f06-7f89cc14862c"),
+    "created_by_row": 3,
+}
+
+
+@pytest.fixture
+def filled(settings: Settings) -> Iterator[Connection[Row]]:
+    """A record with the rows of 60 uploads."""
+    with connect(settings.database_address) as connection:
+        connection.execute(FILL)
+        connection.execute("ANALYZE upload_rows, verifications")
+        yield connection
+        connection.rollback()
+
+
+@pytest.mark.parametrize(
+    ("noun", "name"),
+    [
+        ("member_access", "rows"),
+        ("member_erase", "blank_linked_rows"),
+        ("member_erase", "remove_linked_cells"),
+    ],
+)
+def test_the_rows_of_one_person_are_found_by_indexes(
+    filled: Connection[Row], noun: str, name: str
+) -> None:
+    lines = filled.execute(f"EXPLAIN {queries(noun)[name]}", PERSON).fetchall()
+    plan = "\n".join(row["QUERY PLAN"] for row in lines)
+    assert "upload_rows_of_member" in plan
+    assert "verifications_of_person" in plan
+    assert "Seq Scan on upload_rows" not in plan
+    assert "Seq Scan on verifications" not in plan
