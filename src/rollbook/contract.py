@@ -71,6 +71,11 @@ class Who(BaseModel):
     province: str | None
     municipality: str | None
     time_zone: str = Field(description="In which the page and mails give times, by its IANA name.")
+    language: str | None = Field(
+        default=None,
+        description="The language that you have chosen: en, af, zu or xh; null: the one that a "
+        "request's header Accept-Language prefers.",
+    )
     lacks_second_factor: bool = Field(
         default=False,
         description="The role needs a second factor and the account has none: until it is set up, "
@@ -88,6 +93,7 @@ class Who(BaseModel):
             province=user.scope.province,
             municipality=user.scope.municipality,
             time_zone=time_zone,
+            language=user.language,
             lacks_second_factor=lacks_second_factor,
         )
 
@@ -528,13 +534,6 @@ class AuditEntry(BaseModel):
     member_id: UUID | None = Field(None, description="The member concerned.")
     about: str | None
     kept_until: dt.datetime
-
-
-class Cleaned(BaseModel):
-    """How many jobs the queue has forgotten."""
-
-    completed: int
-    failed: int
 
 
 class _Totals(BaseModel):

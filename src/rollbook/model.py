@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
@@ -130,6 +130,8 @@ class User:
     scope: Scope
     #: False for a key without the scope ``operate``, regardless of its role.
     operates: bool = True
+    #: The one that the person has chosen. Another choice is no change of the account.
+    language: str | None = field(default=None, compare=False)
 
     @property
     def is_operator(self) -> bool:
@@ -145,6 +147,7 @@ class User:
             name=row["name"],
             role=Role(row["role"]),
             scope=Scope(row["province"], row["municipality"]),
+            language=row.get("language"),  # a key's account has none
         )
 
 

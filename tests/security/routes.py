@@ -59,6 +59,7 @@ RULES: dict[tuple[str, str], Rule] = {
     ("POST", "/api/v1/auth/oidc/token"): _for("anybody", 404),
     # --- for who is signed in; what has an id, for the upload's scope
     ("GET", "/api/v1/auth/me"): _for("signed_in"),
+    ("PATCH", "/api/v1/auth/me"): _for("signed_in", json={"language": "en"}),
     ("POST", "/api/v1/auth/renew"): _for("signed_in"),
     ("POST", "/api/v1/auth/logout"): _for("signed_in"),
     # 422: the current password is wrong. 429: for the fifth time.

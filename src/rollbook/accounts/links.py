@@ -38,6 +38,8 @@ class Link:
     address: str
     expires_at: dt.datetime
     kind: Kind
+    #: That its account has chosen.
+    language: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,9 @@ async def make(
         },
     )
     assert row is not None
-    return Link(f"{settings.public_url or ''}/#/link/{token}", row["expires_at"], kind)
+    return Link(
+        f"{settings.public_url or ''}/#/link/{token}", row["expires_at"], kind, row["language"]
+    )
 
 
 async def opened(pool: Pool, token: str) -> Opened:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import secrets
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeGuard
 from uuid import UUID, uuid4
 
-from rollbook import clock, places
+from rollbook import clock, languages, places
 from rollbook.accounts import audit, failed_sign_ins, passwords, second_factor, tokens
 from rollbook.backends.database import execute, fetch_all, fetch_one, queries
 from rollbook.errors import (
@@ -17,6 +18,7 @@ from rollbook.errors import (
     NotFoundError,
     RollbookError,
 )
+from rollbook.languages import phrase
 from rollbook.model import Role, Scope, Session, User, Via
 
 if TYPE_CHECKING:
@@ -153,6 +155,20 @@ async def _store_password(pool: Pool, email: str, password: str, by: User | None
         "now": clock.now(),
     }
     await _change(pool, "set_password", parameters, act="user_password", by=by)
+
+
+async def set_language(pool: Pool, user: User, language: str | None) -> User:
+    """Store the language that the person has chosen; None: the browser's.
+
+    Raises:
+        InvalidRequestError: it isn't available.
+    """
+    if language is not None and language not in languages.available():
+        raise InvalidRequestError(
+            phrase("refusal.no_language", tags=", ".join(languages.available()))
+        )
+    await execute(pool, _SQL["set_language"], {"id": user.id, "language": language})
+    return replace(user, language=language)
 
 
 async def set_role(

@@ -16,6 +16,7 @@ from rollbook.api.limits import RequestLimits
 from rollbook.api.requests import route_of
 from rollbook.contract import Problem
 from rollbook.errors import NotAllowedError, NotAuthenticatedError, SecondFactorRequiredError
+from rollbook.languages import speak
 from rollbook.model import Session, User
 from rollbook.service.system import System
 from rollbook.uploads.forecast import Forecaster
@@ -71,6 +72,8 @@ async def admitted(connection: HTTPConnection, system: System, credential: str) 
         SecondFactorRequiredError: the role needs one, and the account has none.
     """
     session = await sessions.session(system.pool, system.settings, credential)
+    if session.user.language is not None:
+        speak(session.user.language)  # before what the request asks for
     await the_limits(connection).count(session.user)
     if session.lacks_second_factor and route_of(connection.scope) not in _OPEN_TO_SET_IT_UP:
         raise SecondFactorRequiredError(

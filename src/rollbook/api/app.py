@@ -49,6 +49,7 @@ from rollbook.api.body import BodyLimitMiddleware, SlowBodyMiddleware, UnreadBod
 from rollbook.api.form import ROOM_FOR_THE_REST
 from rollbook.api.gauges import Gauges
 from rollbook.api.headers import HeadersMiddleware
+from rollbook.api.languages import LanguageMiddleware
 from rollbook.api.limits import RequestLimits
 from rollbook.api.requests import RequestMiddleware
 from rollbook.live.feed import Feed
@@ -176,6 +177,7 @@ def create_app(settings: Settings) -> FastAPI:
 
         first_system.install(app)
     app.add_middleware(OriginMiddleware)
+    app.add_middleware(LanguageMiddleware)
     app.add_middleware(
         BodyLimitMiddleware,
         most_kb=settings.max_body_kb,

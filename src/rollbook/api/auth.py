@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 from typing import Annotated
 from uuid import UUID
 
@@ -13,6 +14,7 @@ from rollbook.accounts import links, sessions, users
 from rollbook.accounts.links import Kind
 from rollbook.api.access import SessionParam, SystemParam, UserParam, failures
 from rollbook.contract import Answer, SignedIn, Who
+from rollbook.languages import phrase, speak
 from rollbook.model import Session, Via
 from rollbook.service.system import System
 
@@ -47,6 +49,14 @@ class NewPassword(BaseModel, strict=True):
     current_password: str = Field(max_length=1024)
     new_password: str = Field(
         max_length=1024, description="12 characters or more, and hard to guess."
+    )
+
+
+class OwnAccount(BaseModel, strict=True):
+    """What a person may change of their own account."""
+
+    language: str | None = Field(
+        max_length=20, description="en, af, zu or xh; null: the one that the browser prefers."
     )
 
 
@@ -161,6 +171,14 @@ async def link_password(body: FirstPassword, system: SystemParam) -> Answer[Sign
 async def me(session: SessionParam, system: SystemParam) -> Answer[Who]:
     """Return the account of the token."""
     return Answer(message="You are signed in.", data=_who(system, session))
+
+
+@router.patch("/me", responses=failures(401))
+async def change_me(body: OwnAccount, session: SessionParam, system: SystemParam) -> Answer[Who]:
+    """Choose the language of your account: of the page, of sentences, of reports and mails."""
+    user = await users.set_language(system.pool, session.user, body.language)
+    speak(user.language)
+    return Answer(message=phrase("said.language"), data=_who(system, replace(session, user=user)))
 
 
 async def opened(system: System, token: str) -> SignedIn:

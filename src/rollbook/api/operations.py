@@ -21,6 +21,7 @@ IDS: Final[dict[tuple[str, str], str]] = {
     ("POST", "/api/v1/auth/logout"): "sign_out",
     ("POST", "/api/v1/auth/password"): "change_password",
     ("GET", "/api/v1/auth/me"): "get_account",
+    ("PATCH", "/api/v1/auth/me"): "change_account",
     ("POST", "/api/v1/auth/link"): "open_link",
     ("POST", "/api/v1/auth/link/password"): "choose_password",
     ("GET", "/api/v1/auth/oidc"): "get_provider",

@@ -22,7 +22,6 @@ from rollbook.api.uploads import SearchParam
 from rollbook.backends.database import fetch_all, fetch_one, queries
 from rollbook.contract import (
     Answer,
-    Cleaned,
     QueueStats,
     UploadStatus,
     VoterRollStanding,
@@ -36,6 +35,13 @@ router = routes("/bulk-upload/queue", "queue", 401, 403, 503)
 
 
 _SQL = queries("workers")
+
+
+class Cleaned(BaseModel):
+    """How many jobs the queue has forgotten."""
+
+    completed: int
+    failed: int
 
 
 class CleanRequest(BaseModel, strict=True):

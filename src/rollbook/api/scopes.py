@@ -27,6 +27,7 @@ PEOPLE: Final[Scopes] = frozenset()
 
 OPENS: Final[dict[tuple[str, str], Scopes]] = {
     ("GET", "/api/v1/auth/me"): ANY,
+    ("PATCH", "/api/v1/auth/me"): PEOPLE,
     ("POST", "/api/v1/auth/renew"): PEOPLE,
     ("POST", "/api/v1/auth/logout"): PEOPLE,
     ("POST", "/api/v1/auth/password"): PEOPLE,

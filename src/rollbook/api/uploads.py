@@ -43,6 +43,7 @@ from rollbook.errors import (
     NotFoundError,
 )
 from rollbook.folder.intake import KEY_BEGINNING
+from rollbook.languages import spoken
 from rollbook.masking import masked
 from rollbook.model import REFUSED, Outcome, Result, Session, Status, User
 from rollbook.pipeline.problems import sentence
@@ -371,13 +372,20 @@ async def download(
 
 @router.get("/template", response_class=Response)
 def template(user: UserParam) -> Response:
-    """Download the workbook to fill in: the expected columns, their lists of values, and notes."""
+    """Download the workbook to fill in: the expected columns, their lists of values, and notes.
+
+    It is in your language.
+    """
     from rollbook.pipeline.template import write_template
 
     with TemporaryDirectory(prefix="rollbook-") as folder:
         path = Path(folder) / "members-template.xlsx"
         write_template(path, user.scope)
-        headers = {"Content-Disposition": f'attachment; filename="{path.name}"'}
+        headers = {
+            "Content-Disposition": f'attachment; filename="{path.name}"',
+            "Content-Language": spoken(),
+            "Vary": "Accept-Language",
+        }
         return Response(path.read_bytes(), media_type=XLSX, headers=headers)
 
 

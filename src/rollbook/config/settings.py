@@ -14,11 +14,19 @@ from urllib.parse import quote, urlsplit
 from pydantic import AfterValidator, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from rollbook import languages
 from rollbook.config.bounds import BoundSettings
 from rollbook.config.members import MemberSettings
 from rollbook.config.provider import ProviderSettings
 from rollbook.config.secret_files import SecretFiles
-from rollbook.config.values import Positive, known_identities, known_roles, known_zone, split
+from rollbook.config.values import (
+    Positive,
+    known_identities,
+    known_language,
+    known_roles,
+    known_zone,
+    split,
+)
 from rollbook.config.voter_roll import VoterRollSettings
 from rollbook.errors import ConfigurationError
 
@@ -73,6 +81,10 @@ class Settings(BoundSettings, MemberSettings, ProviderSettings, VoterRollSetting
     #: The time zone in which the page, mails and sentences give times, by its name in the IANA
     #: database.
     time_zone: Annotated[str, AfterValidator(known_zone)] = "Africa/Johannesburg"
+
+    #: The language of mails and of reports of the watched folder, where nobody has chosen one: en,
+    #: af, zu or xh.
+    language: Annotated[str, AfterValidator(known_language)] = languages.ENGLISH
 
     # --- HTTP
     host: str = "127.0.0.1"

@@ -8,6 +8,8 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
+from rollbook import languages
+
 Positive = Annotated[int, Field(gt=0)]
 #: The roles, as ``model.Role`` names them.
 ROLES = frozenset({"super_admin", "national_admin", "province_admin", "municipality_admin"})
@@ -62,3 +64,14 @@ def is_safe_url(url: str) -> bool:
     parts = urlsplit(url)
     is_here = parts.scheme == "http" and parts.hostname in {"127.0.0.1", "::1", "localhost"}
     return bool(parts.hostname) and not parts.username and (parts.scheme == "https" or is_here)
+
+
+def known_language(tag: str) -> str:
+    """The tag of a language that has a catalogue.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if tag not in languages.available():
+        raise ValueError(f"known languages are {', '.join(languages.available())}")
+    return tag

@@ -85,31 +85,36 @@ def texts(language: str) -> Mapping[str, Text]:
 
 
 #: The language of what is being done: of a request, or of an upload's attempt.
-_spoken: Final = ContextVar("language", default=ENGLISH)
+_asked_for: Final = ContextVar[str | None]("language", default=None)
 
 
 def spoken() -> str:
     """The language in which ``phrase`` speaks now."""
-    return _spoken.get()
+    return _asked_for.get() or ENGLISH
+
+
+def asked_for() -> str | None:
+    """The same; None where nobody has asked for one, and English is spoken."""
+    return _asked_for.get()
 
 
 def speak(language: str | None) -> None:
     """Speak this language until the current context ends; English, if it isn't available."""
-    _spoken.set(_available(language))
+    _asked_for.set(_available(language))
 
 
-def _available(language: str | None) -> str:
-    return language if language is not None and language in available() else ENGLISH
+def _available(language: str | None) -> str | None:
+    return language if language in available() else None
 
 
 @contextmanager
 def speaking(language: str | None) -> Iterator[None]:
     """Speak this language within the context; English, if it isn't available."""
-    before = _spoken.set(_available(language))
+    before = _asked_for.set(_available(language))
     try:
         yield
     finally:
-        _spoken.reset(before)
+        _asked_for.reset(before)
 
 
 def phrase(key: str, /, **values: object) -> str:
@@ -120,7 +125,7 @@ def phrase(key: str, /, **values: object) -> str:
     Raises:
         KeyError: no catalogue has the text, or a value is missing.
     """
-    language = _spoken.get()
+    language = spoken()
     found = texts(language)[key]
     if not isinstance(found, str):
         n = values["n"]
@@ -139,7 +144,7 @@ def has(key: str) -> bool:
 
 def number(value: int) -> str:
     """A whole number with separated thousands, in the spoken language."""
-    return f"{value:,}".replace(",", available()[_spoken.get()].thousands)
+    return f"{value:,}".replace(",", available()[spoken()].thousands)
 
 
 @cache

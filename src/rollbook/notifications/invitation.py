@@ -16,7 +16,7 @@ import structlog
 from rollbook import clock
 from rollbook.accounts import audit
 from rollbook.errors import NotificationError
-from rollbook.languages import phrase
+from rollbook.languages import phrase, speaking
 from rollbook.notifications import mail
 
 if TYPE_CHECKING:
@@ -57,10 +57,13 @@ async def send(system: System, by: User, email: str, link: Link) -> str | None:
         )
     try:
         message = mail.addressed(settings, email, uuid4().hex)
-        subject, lines = _words(settings, by, link)
+        language = link.language or settings.language
+        with speaking(language):
+            subject, lines = _words(settings, by, link)
         message["Subject"] = subject
         message["Date"] = format_datetime(clock.now())
         message.set_content("\n".join(lines) + "\n")
+        message["Content-Language"] = language
         await mail.submit(settings, message, timeout_s=settings.notification_timeout_s)
     except NotificationError as error:
         log.warning("link not mailed", kind=link.kind, code=error.code, reason=error.message)

@@ -16,7 +16,7 @@ import anyio.to_thread
 
 from rollbook import clock
 from rollbook.errors import NotificationError, NotificationRefusedError, title_of
-from rollbook.languages import phrase
+from rollbook.languages import phrase, speaking
 from rollbook.masking import masked, visible
 from rollbook.model import REFUSED
 
@@ -111,20 +111,18 @@ def compose(settings: Settings, notification: Notification) -> EmailMessage:
     Raises:
         NotificationRefusedError: the account's address is not a mail address.
     """
-    subject, lines = _words(notification, settings.time_zone)
-    if settings.public_url is not None:
-        lines += ["", phrase("mail.details", link=link(settings.public_url, notification))]
-    lines += [
-        "",
-        phrase("mail.job", id=notification.upload_id),
-        "",
-        "-- ",
-        phrase("mail.automatic"),
-    ]
     message = addressed(settings, notification.email, notification.id)
+    language = notification.language or settings.language
+    with speaking(language):
+        subject, lines = _words(notification, settings.time_zone)
+        if settings.public_url is not None:
+            lines += ["", phrase("mail.details", link=link(settings.public_url, notification))]
+        lines += ["", phrase("mail.job", id=notification.upload_id)]
+        lines += ["", "-- ", phrase("mail.automatic")]
     message["Subject"] = subject
     message["Date"] = format_datetime(notification.ended_at)
     message.set_content("\n".join(lines) + "\n")
+    message["Content-Language"] = language
     return message
 
 

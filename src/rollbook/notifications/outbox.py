@@ -57,6 +57,8 @@ class Notification:
     is_current: bool
     #: Of an office's webhook.
     webhook_id: UUID | None = None
+    #: Of a mail: the uploader's, or the upload's; None where an older version has sent it.
+    language: str | None = None
 
     @classmethod
     def from_row(cls, row: Row) -> Notification:

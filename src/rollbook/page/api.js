@@ -1,6 +1,7 @@
 // The REST interface: the token, requests, sending a file, downloads.
 import { computed, effect, signal } from "./html.js";
 import { forgetAll } from "./kept.js";
+import { isThere, LANGUAGE, loadIn, takeChosen } from "./languages.js";
 import { setZone, t } from "./words.js";
 
 const BASE = new URL("api/v1/", document.baseURI);
@@ -97,6 +98,7 @@ function enter(data) {
   signedOutBecause.value = null;
   isNewcomer.value = true;
   keep(opened(data, randomKey()));
+  followLanguage(data.user);
 }
 
 function opened({ token, expires_in, user }, id) {
@@ -129,6 +131,20 @@ export async function confirmFactor(code) {
   const { lacks_second_factor } = user.peek();
   keep({ ...next, user: { ...next.user, lacks_second_factor } });
   return answer;
+}
+
+/** Keep a language with the account, and load the page in it. */
+export async function chooseLanguage(tag) {
+  const { data } = await patch("auth/me", { language: tag });
+  keep({ ...session.peek(), user: data });
+  if (tag !== LANGUAGE) loadIn(tag);
+}
+
+/** Speak the account's language; one that was chosen just before the sign-in becomes it. */
+async function followLanguage({ language }) {
+  const chosen = takeChosen();
+  if (chosen !== null && chosen !== language) await chooseLanguage(chosen).catch(() => null);
+  else if (isThere(language) && language !== LANGUAGE) loadIn(language);
 }
 
 let isRenewing = false;
@@ -202,7 +218,7 @@ export function checkSession(status, asked) {
 
 async function answer(method, path, { query, body, form, headers: more, anonymous = false } = {}) {
   const asked = session.value?.token;
-  const headers = { ...(anonymous ? {} : bearer()), ...more };
+  const headers = { "Accept-Language": LANGUAGE, ...(anonymous ? {} : bearer()), ...more };
   if (body !== undefined) headers["Content-Type"] = "application/json";
   // For the answer to begin: how long a report then takes over a slow line has no limit.
   const patience = new AbortController();

@@ -1,6 +1,7 @@
 // Sending a file by parts: after a cut it goes on where it stopped (the protocol tus).
 import "./vendor/tus.js";
 import { address, bearer, checkSession, refusal, session, stopped } from "./api.js";
+import { LANGUAGE } from "./languages.js";
 
 /** Milliseconds before each further try; a try that sent something begins at the first again. */
 const DELAYS = [500, 1_000, 2_000, 4_000, 8_000, ...Array(240).fill(15_000)];
@@ -41,7 +42,7 @@ export function sendFile(file, { at = null, onAddress, onProgress, onCut, onRequ
       retryDelays: DELAYS,
       // The page itself remembers where a file goes, together with the file.
       storeFingerprintForResuming: false,
-      onBeforeRequest: (request) => request.setHeader("Authorization", bearer().Authorization),
+      onBeforeRequest: (request) => setHeaders(request),
       onUploadUrlAvailable: () => onAddress(sending.url),
       onProgress: (sent) => {
         cut(false);
@@ -71,9 +72,14 @@ export function sendFile(file, { at = null, onAddress, onProgress, onCut, onRequ
   }).finally(() => done.abort());
 }
 
+const setHeaders = (request) => {
+  request.setHeader("Authorization", bearer().Authorization);
+  request.setHeader("Accept-Language", LANGUAGE);
+};
+
 /** Have the server remove a file that isn't complete. Where that fails, it expires there by itself. */
 export async function discardFile(at) {
-  const onBeforeRequest = (request) => request.setHeader("Authorization", bearer().Authorization);
+  const onBeforeRequest = (request) => setHeaders(request);
   await tus.Upload.terminate(at, { onBeforeRequest, retryDelays: [] }).catch(() => null);
 }
 

@@ -18,7 +18,7 @@ from rollbook import clock
 from rollbook.backends import files as keys
 from rollbook.backends.database import queries
 from rollbook.errors import SourceGoneError
-from rollbook.languages import phrase
+from rollbook.languages import phrase, speaking
 from rollbook.model import RESULTS
 from rollbook.notifications import outbox
 from rollbook.pipeline import report, summary, verify
@@ -71,7 +71,8 @@ def process(
             log.error("report not rewritten, its tables are gone")
             report_key = upload["report_key"]
         else:
-            _write(folder, found, upload, time_zone)
+            with speaking(upload["language"]):
+                _write(folder, found, upload, time_zone)
             store.put(report_key, folder / "report.xlsx")
     parameters = {"id": upload_id, "report_key": report_key}
     is_written = connection.execute(_SQL["report_written"], parameters).rowcount == 1

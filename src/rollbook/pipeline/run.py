@@ -28,6 +28,7 @@ from rollbook.errors import (
     SourceDamagedError,
     VoterRollPendingError,
 )
+from rollbook.languages import asked_for, speak, speaking
 from rollbook.model import REFUSED, Membership, Progress, Scope
 from rollbook.notifications import outbox
 from rollbook.pipeline import removal, renewals, report, summary
@@ -106,6 +107,7 @@ def process(
     """
     upload = _upload(connection, upload_id, attempt)
     with (
+        speaking(upload["language"]),
         Stages(report_progress, file_bytes=upload["file_bytes"]) as stages,
         tempfile.TemporaryDirectory(prefix="rollbook-") as name,
     ):
@@ -375,7 +377,9 @@ class _Attempt:
         """
         connection, upload, stages = self._connection, self._upload, self._stages
         with (
-            ThreadPoolExecutor(1, thread_name_prefix="report") as beside,
+            ThreadPoolExecutor(
+                1, thread_name_prefix="report", initializer=speak, initargs=(asked_for(),)
+            ) as beside,
             self._report_writer(table) as writer,
         ):
             writing = beside.submit(self._write_rows, writer, table, said)

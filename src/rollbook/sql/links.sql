@@ -4,7 +4,7 @@ INSERT INTO account_links (user_id, hash, kind, made_by, expires_at)
 VALUES (%(user_id)s, %(hash)s, %(kind)s, %(made_by)s, now() + make_interval(hours => %(hours)s))
 ON CONFLICT (user_id) DO UPDATE SET hash = EXCLUDED.hash, kind = EXCLUDED.kind,
     made_by = EXCLUDED.made_by, created_at = now(), expires_at = EXCLUDED.expires_at
-RETURNING expires_at;
+RETURNING expires_at, (SELECT language FROM users WHERE users.id = user_id) AS language;
 
 -- name: by_hash
 -- The open account of a good link.

@@ -35,7 +35,7 @@ SET due_at = clock_timestamp() + make_interval(secs => %(lease_s)s),
 FROM next, uploads JOIN users ON users.id = owner_id
 WHERE n.id = next.id AND uploads.id = n.upload_id
 RETURNING n.id, n.kind, n.channel, n.created_at, n.tries, n.webhook_id,
-       users.email, uploads.id AS upload_id, uploads.dry_run, uploads.created_at AS sent_at,
+       users.email, COALESCE(users.language, uploads.language) AS language, uploads.id AS upload_id, uploads.dry_run, uploads.created_at AS sent_at,
        uploads.file_name, uploads.rows_with_warnings, uploads.rows_total, uploads.error_code, uploads.verification,
        uploads.inserted, uploads.updated, uploads.unchanged, uploads.invalid, uploads.duplicate,
        uploads.out_of_scope, uploads.roll_registered, uploads.roll_other_ward,

@@ -3,12 +3,12 @@
 INSERT INTO uploads (id, owner_id, province, municipality, file_name, file_kind, file_bytes,
                      file_sha256, idempotency_key, priority, dry_run, existing, all_or_nothing,
                      sheet, columns, empty_text, verify, source_key, request_id, traceparent, mends,
-                     grid, kind, new_status, reason)
+                     grid, kind, new_status, reason, language)
 VALUES (%(id)s, %(owner_id)s, %(province)s, %(municipality)s, %(file_name)s, %(file_kind)s,
         %(file_bytes)s, %(file_sha256)s, %(idempotency_key)s, %(priority)s, %(dry_run)s,
         %(existing)s, %(all_or_nothing)s, %(sheet)s, %(columns)s, %(empty_text)s, %(verify)s,
         %(source_key)s, %(request_id)s, %(traceparent)s, %(mends)s, %(grid)s,
-        %(kind)s, %(new_status)s, %(reason)s)
+        %(kind)s, %(new_status)s, %(reason)s, %(language)s)
 ON CONFLICT (owner_id, idempotency_key) DO NOTHING
 RETURNING *;
 

@@ -60,6 +60,10 @@ SELECT id FROM changed;
 -- Store the same password's hash with newer argon2 settings; sessions stay valid.
 UPDATE users SET password_hash = %(password_hash)s WHERE id = %(id)s;
 
+-- name: set_language
+-- The language that the person has chosen; null: none.
+UPDATE users SET language = %(language)s WHERE id = %(id)s;
+
 -- name: set_role
 -- Another role or place signs the person out everywhere.
 UPDATE users SET role = %(role)s, province = %(province)s, municipality = %(municipality)s,

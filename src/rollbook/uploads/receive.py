@@ -34,6 +34,7 @@ from rollbook.errors import (
     TooManyUploadsError,
     UnsupportedFileError,
 )
+from rollbook.languages import asked_for
 from rollbook.masking import masked, visible
 from rollbook.model import Scope
 from rollbook.service import store_proof
@@ -334,6 +335,7 @@ async def _record(
             "request_id": correlation.request_id.get(),
             "traceparent": traceparent,
             "mends": follow_up and follow_up.mends,
+            "language": user.language or asked_for() or system.settings.language,
             "grid": None if follow_up is None else Jsonb(follow_up.grid),
         }
         recorded = await fetch_one(connection, _SQL["record"], parameters)

@@ -14,6 +14,7 @@ from rollbook.errors import (
     ServiceUnavailableError,
     TimedOutError,
 )
+from rollbook.languages import spoken
 from rollbook.worker.slots import Slots
 
 if TYPE_CHECKING:
@@ -142,7 +143,8 @@ class Checker:
         async with asyncio.timeout(self._wait_s):
             await free.acquire()
         try:
-            return await self._slots.run(upload_id, 0, lambda _: None, work, payload=payload)
+            said = {**(payload or {}), "language": spoken()}
+            return await self._slots.run(upload_id, 0, lambda _: None, work, payload=said)
         finally:
             free.release()
 

@@ -44,6 +44,7 @@ from rollbook.errors import (
     ScratchGoneError,
     ServiceUnavailableError,
 )
+from rollbook.languages import speaking
 from rollbook.members import erase_files, export_file
 from rollbook.model import Membership, Scope
 from rollbook.pipeline import account_list, fix, report_again, run
@@ -98,7 +99,9 @@ def _attempt(settings: Settings, task: dict[str, Any], answers: TextIO) -> None:
     structlog.contextvars.bind_contextvars(**own)
     log.debug("work started", work=task["work"])
     try:
-        result = _run(settings, task, answers)
+        # Other work speaks the language of its upload.
+        with speaking((task["payload"] or {}).get("language")):
+            result = _run(settings, task, answers)
         _send(answers, type="result", **result)
     except BaseException as error:
         if not isinstance(error, Exception) and not exhaustion.is_one(error):

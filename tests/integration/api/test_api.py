@@ -57,6 +57,7 @@ async def test_a_good_password_gives_a_token_that_says_who(
         "province": "GP",
         "municipality": "City of Johannesburg",
         "time_zone": "Africa/Johannesburg",
+        "language": None,
         "lacks_second_factor": False,
     }
 

@@ -335,6 +335,7 @@ async def _sign_ins(call: Callable[..., Awaitable[Any]], settings: Settings, use
     await call("POST /auth/login", json={"email": user.email, "password": PASSWORD})
     for about in ("GET /auth/me", "GET /auth/oidc"):
         await call(about)
+    await call("PATCH /auth/me", json={"language": "en"})
     await call("POST /auth/oidc/token", headers=_back_from_provider(settings, user))
     await call("POST /auth/renew")
     await call(

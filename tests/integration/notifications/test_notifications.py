@@ -18,9 +18,10 @@ import standardwebhooks
 import trustme
 from pydantic import SecretStr
 
+from rollbook import languages
 from rollbook.backends.database import connect
 from rollbook.errors import AddressRefusedError
-from rollbook.model import Role, User
+from rollbook.model import OUTCOMES, RESULTS, Role, User
 from rollbook.notifications import outbox
 from rollbook.notifications.mail import compose
 from rollbook.notifications.webhook import Guard, is_public, sign
@@ -192,6 +193,34 @@ def test_a_mail_shows_the_files_name_on_one_line_without_id_numbers(settings: Se
     first, *_ = text.splitlines()
     assert first.startswith(f"Your file '{id_number(1)[:4]}")
     assert "\u2026' of 2026-11-25 08:30 JST could not be processed" in first
+
+
+@pytest.mark.parametrize("language", languages.available())
+@pytest.mark.parametrize("is_chosen", [True, False])
+def test_a_mail_is_in_the_uploaders_language_or_the_installations(
+    settings: Settings, language: str, is_chosen: bool
+) -> None:
+    moment = dt.datetime(2026, 11, 24, 23, 30, tzinfo=dt.UTC)
+    for kind in ("completed", "failed", "cancelled", "verified"):
+        notification = outbox.Notification(
+            id="1", kind=kind, channel="email", ended_at=moment, tries=0, email="a@example.org",
+            upload_id=uuid4(), sent_at=moment, file_name="a.csv", is_dry_run=False, rows_total=3,
+            rows_with_warnings=2, error_code="no_rows",
+            outcomes={**dict.fromkeys(OUTCOMES, 0), "inserted": 2, "invalid": 1},
+            roll={**dict.fromkeys(RESULTS, 1)}, is_current=True,
+            language=language if is_chosen else None,
+        )  # fmt: skip
+        own = settings.model_copy(
+            update={"smtp_from": "r@example.org", "language": "en" if is_chosen else language}
+        )
+        mail = compose(own, notification)
+        with languages.speaking(language):
+            counts = {"n": 3, "accepted": 2} if kind == "completed" else {}
+            subject = languages.phrase(f"mail.{kind}.subject", file="a.csv", **counts)
+            automatic = languages.phrase("mail.automatic")
+        assert mail["Subject"] == subject
+        assert mail["Content-Language"] == language
+        assert mail.get_content().splitlines()[-1] == automatic
 
 
 async def test_a_mail_says_how_many_rows_are_doubtful(

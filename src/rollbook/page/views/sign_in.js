@@ -8,7 +8,9 @@ import {
   signInFromProvider,
 } from "../api.js";
 import { html, useEffect, useRef, useSignal } from "../html.js";
+import { chooseIn } from "../languages.js";
 import { t } from "../words.js";
+import { LanguagePicker } from "./language.js";
 
 export function SignIn() {
   const failure = useSignal(null);
@@ -81,6 +83,7 @@ export function SignIn() {
       ${outside.value && html`<p class="outside"><a class="button quiet wide" href=${providerStart}>
         ${t("sign_in.outside", { name: outside.value })}</a></p>`}
       <p class="hint">${t("sign_in.help")}</p>
+      <${LanguagePicker} choose=${chooseIn} />
     </div>
   </main>`;
 }

@@ -1,10 +1,12 @@
 // Who I am, what I may do and see.
-import { changePassword, isOperator, leave, session, user } from "../api.js";
+import { changePassword, chooseLanguage, isOperator, leave, session, user } from "../api.js";
 import { forgetDrafts } from "../drafts.js";
 import { useForm } from "../forms.js";
 import { html, useRef, useSignal } from "../html.js";
+import { LANGUAGES } from "../languages.js";
 import { Go } from "../parts.js";
 import { officeName, t, when } from "../words.js";
+import { LanguagePicker } from "./language.js";
 import { SecondFactor } from "./second_factor.js";
 import { Sessions } from "./sessions.js";
 
@@ -38,9 +40,29 @@ export function Who() {
       <p><${Go} path="who/webhooks">${t("webhooks.title")}<//></p>
       <button type="button" class="quiet" onClick=${signOut}>${t("sign_out")}</button>
     </div>
+    <${Language} />
     <${Password} email=${email} />
     <${SecondFactor} email=${email} />
     <${Sessions} />`;
+}
+
+/** Choosing the language of one's account. */
+function Language() {
+  const failure = useSignal(null);
+  if (LANGUAGES.length < 2) return null;
+  const choose = async (tag) => {
+    failure.value = null;
+    try {
+      await chooseLanguage(tag);
+    } catch (error) {
+      failure.value = error.message;
+    }
+  };
+  return html`<section class="card who" aria-labelledby="language-title">
+    <h2 id="language-title">${t("language.label")}</h2>
+    <${LanguagePicker} choose=${choose} hint=${t("language.hint")} />
+    ${failure.value && html`<p class="notice bad" role="alert">${failure.value}</p>`}
+  </section>`;
 }
 
 /** Changing one's own password. */
