@@ -221,6 +221,11 @@ RULES: dict[tuple[str, str], Rule] = {
         "operators", 404, json={"reason": "asked for it", "confirm": True}
     ),
     ("GET", "/api/v1/members/erasures/{receipt_id}"): _for("operators", 404),
+    # 404: nobody has this number.
+    ("POST", "/api/v1/members/erase"): _for(
+        "operators", 404,
+        json={"id_number": "9912310000083", "reason": "asked for it", "confirm": True},
+    ),
     ("POST", "/api/v1/members/readmit"): _for(
         "operators", 404, json={"id_number": "8001015009087"}
     ),

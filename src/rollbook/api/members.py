@@ -192,6 +192,12 @@ class ErasureRequest(BaseModel, strict=True):
     confirm: Literal[True] = Field(description="It can't be taken back.")
 
 
+class ErasureByNumber(ErasureRequest):
+    """The same, with whom it is about."""
+
+    id_number: Annotated[str, Field(pattern=r"^[0-9]{13}$")]
+
+
 class ReadmitRequest(BaseModel):
     """Who may be taken in again: by an ID number, or by a passport."""
 
@@ -370,9 +376,18 @@ async def join_members(
 async def separate_members(
     pair_id: UUID, system: SystemParam, user: UserParam, body: SeparateRequest
 ) -> Answer[None]:
-    """Take a join back: the record that went comes back, and filled fields are emptied."""
-    await duplicates.separate(system, user, pair_id, reason=body.reason)
-    return Answer(message="They are two members again.", data=None)
+    """Take a join back: the record that went comes back, and filled fields are emptied.
+
+    It doesn't come back where the upload that created it was undone since.
+    """
+    is_back = await duplicates.separate(system, user, pair_id, reason=body.reason)
+    message = (
+        "They are two members again."
+        if is_back
+        else "The join is taken back. The record that went isn't brought back: the upload that "
+        "created it was undone since, and no other file holds the person."
+    )
+    return Answer(message=message, data=None)
 
 
 @router.get("/report")
@@ -490,16 +505,28 @@ async def access(
     return _file(response, asked, "The person's file is being made.")
 
 
+@router.post("/erase", status_code=202, **audited("erase_member", 403, 404))
+async def erase_by_number(
+    system: SystemParam, user: OperatorParam, body: ErasureByNumber
+) -> Answer[ErasureReceipt]:
+    """Erase a person by the ID number, also one who was removed or joined and is no member."""
+    receipt = await erase.erase(system, user, body.id_number, reason=body.reason)
+    return _being_erased(receipt)
+
+
 @router.post("/{member_id}/erase", status_code=202, **audited("erase_member", 403))
 async def erase_member(
     member_id: UUID, system: SystemParam, user: OperatorParam, body: ErasureRequest
 ) -> Answer[ErasureReceipt]:
     """Erase a person from everything that is held, for good; only a keyed hash stays."""
-    receipt = ErasureReceipt.of(await erase.erase(system, user, member_id, reason=body.reason))
+    return _being_erased(await erase.erase(system, user, member_id, reason=body.reason))
+
+
+def _being_erased(receipt: Row) -> Answer[ErasureReceipt]:
     return Answer(
         message="The record is erased. What else is stored is being looked through; the receipt "
         "says when that is done.",
-        data=receipt,
+        data=ErasureReceipt.of(receipt),
     )
 
 

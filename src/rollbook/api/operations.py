@@ -86,6 +86,7 @@ IDS: Final[dict[tuple[str, str], str]] = {
     ("GET", "/api/v1/members/files/{file_id}"): "get_members_file",
     ("GET", "/api/v1/members/files/{file_id}/content"): "download_members_file",
     ("GET", "/api/v1/members/erasures/{receipt_id}"): "get_erasure",
+    ("POST", "/api/v1/members/erase"): "erase_by_id_number",
     ("POST", "/api/v1/members/readmit"): "readmit_person",
     ("GET", "/api/v1/users/template"): "download_accounts_template",
     ("POST", "/api/v1/users/invitations"): "invite_list",

@@ -117,6 +117,7 @@ OPENS: Final[dict[tuple[str, str], Scopes]] = {
     ("POST", "/api/v1/members/duplicates/{pair_id}/join"): PEOPLE,
     ("POST", "/api/v1/members/duplicates/{pair_id}/separate"): PEOPLE,
     ("POST", "/api/v1/members/{member_id}/erase"): PEOPLE,
+    ("POST", "/api/v1/members/erase"): PEOPLE,
     ("POST", "/api/v1/members/readmit"): PEOPLE,
     # --- operating; the role must be an operator's too
     ("GET", f"{_UPLOADS}/queue/workers"): OPERATE,

@@ -219,6 +219,8 @@ class Settings(BoundSettings, MemberSettings, ProviderSettings, VoterRollSetting
     watch_retention_days: Positive = 30
     #: Days within which a completed upload can be undone, and members' former values are kept.
     undo_days: Positive = 30
+    #: Corrections by hand of people who are no members any more, and whom nothing can bring back.
+    corrections_retention_days: Positive = 90
     #: Days that audit entries stay.
     audit_retention_days: Annotated[int, Field(ge=30)] = 730
 

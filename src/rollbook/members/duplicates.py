@@ -283,11 +283,15 @@ async def join(
     return _changes(filled)
 
 
-async def separate(system: System, user: User, pair_id: UUID, *, reason: str) -> None:
+async def separate(system: System, user: User, pair_id: UUID, *, reason: str) -> bool:
     """Take a join back: the record that went comes back, and filled fields are emptied again.
 
     A field that was changed since then stays. If the member who was kept is gone since, only the
-    record comes back.
+    record comes back. It stays away where the upload that created it was undone since and no other
+    file has confirmed it, as with the undoing of a removal.
+
+    Returns:
+        Whether the record came back.
 
     Raises:
         NotFoundError: there is no such join in the reader's scope, or it is too old.
@@ -300,6 +304,7 @@ async def separate(system: System, user: User, pair_id: UUID, *, reason: str) ->
         try:
             await execute(connection, _SQL["lock_kept"], {"id": pair_id, **scope})
             found = await fetch_one(connection, _SQL["lock_join"], {"id": pair_id, **scope})
+            maker = await fetch_one(connection, _SQL["lock_maker"], {"id": pair_id})
         except LockNotAvailable as error:
             raise _busy(system) from error
         if found is None:
@@ -307,7 +312,10 @@ async def separate(system: System, user: User, pair_id: UUID, *, reason: str) ->
                 "There is no such join that can be taken back. Its record is kept for "
                 f"{system.settings.undo_days} days."
             )
-        if not await execute(connection, _SQL["bring_back"], {"id": pair_id, **scope}):
+        is_wanted = maker is None or not maker["is_undone"]
+        if is_wanted and not await execute(
+            connection, _SQL["bring_back"], {"id": pair_id, **scope}
+        ):
             raise ConflictError(
                 "The record that went is a member again, by a later file. Nothing was changed; "
                 "look at both members."
@@ -330,7 +338,8 @@ async def separate(system: System, user: User, pair_id: UUID, *, reason: str) ->
             about=f"pair {pair_id}",
         )
         await index.write(connection, [int(found["kept"]), int(found["gone"])])
-    log.info("members separated", pair_id=str(pair_id))
+    log.info("members separated", pair_id=str(pair_id), is_back=is_wanted)
+    return is_wanted
 
 
 async def _locked(system: System, connection: Connection, user: User, pair_id: UUID) -> list[Row]:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Awaitable, Callable
 
-    from rollbook.backends.database import Row
+    from rollbook.backends.database import Connection, Row
     from rollbook.model import User
     from rollbook.service.system import System
 
@@ -44,11 +44,18 @@ _SQL, _PROFILE = queries("member_erase"), queries("member_profile")
 log = structlog.get_logger(__name__)
 
 
-async def erase(system: System, user: User, member_id: UUID, *, reason: str) -> Row:
+async def erase(system: System, user: User, who: UUID | str, *, reason: str) -> Row:
     """Erase a person: the record at once, everything else by a worker; returns the receipt.
 
+    Args:
+        system: the opened parts.
+        user: who asks for it.
+        who: a member's id; or an ID number, also of somebody whose record a list has removed, or a
+            join has taken away, and who isn't brought back by this.
+        reason: for the receipt.
+
     Raises:
-        NotFoundError: there is no member of this id in the reader's scope.
+        NotFoundError: nothing is held under this id or ID number in the reader's scope.
         InvalidRequestError: the reason, which the receipt keeps, names the person.
         BusyError: a merge has locked the member for too long.
     """
@@ -57,7 +64,7 @@ async def erase(system: System, user: User, member_id: UUID, *, reason: str) -> 
         async with system.pool.connection() as connection:
             bound = {"milliseconds": round(seconds * 1000)}
             await connection.execute(_PROFILE["bound_lock"], bound)
-            member = await profile.get(connection, user, member_id)
+            member = await _found(connection, user, who)
             person = Person.of(member)
             if person.is_named_in(reason) or person.number.search(reason):
                 raise InvalidRequestError(
@@ -85,7 +92,7 @@ async def erase(system: System, user: User, member_id: UUID, *, reason: str) -> 
                 "person": Jsonb(
                     {
                         **person.as_json(),
-                        "member_id": str(member_id),
+                        "member_id": str(member["member_id"]),
                         "key": member["id_number"],
                     }
                 ),
@@ -94,7 +101,7 @@ async def erase(system: System, user: User, member_id: UUID, *, reason: str) -> 
             receipt = await fetch_one(connection, _SQL["request"], wanted)
             assert receipt is not None  # RETURNING
             await audit.record(
-                connection, "erase_member", who=user, member_id=member_id,
+                connection, "erase_member", who=user, member_id=member["member_id"],
                 about=f"receipt {receipt['id']}",
             )  # fmt: skip
             await index.write(connection, [int(member["id_number"])])
@@ -105,6 +112,21 @@ async def erase(system: System, user: User, member_id: UUID, *, reason: str) -> 
         ) from error
     log.info("member erased", receipt=str(receipt["id"]))
     return receipt
+
+
+async def _found(connection: Connection, user: User, who: UUID | str) -> Row:
+    """The record of a member, or of somebody who was one."""
+    if isinstance(who, UUID):
+        return await profile.get(connection, user, who)
+    asked = {"id_number": who, **user.scope.parameters()}
+    found = await fetch_one(connection, _SQL["record_by_number"], asked)
+    if found is None:
+        raise NotFoundError(
+            "Nobody with this ID number is a member, and no record of such a person is stored. "
+            "Nothing was erased."
+        )
+    record: Row = found["record"]
+    return record
 
 
 async def get(system: System, receipt_id: UUID) -> Row:

@@ -138,6 +138,7 @@ class _Erasure:
             found = self._connection.execute(_SQL["next_uploads"], page).fetchall()
             self._connection.commit()
             if not found:
+                self._look_through_unsent()
                 return True
             for upload in found:
                 self._look_at(upload)
@@ -145,6 +146,50 @@ class _Erasure:
                 self._note(after)
                 if time.monotonic() > until:
                     return False
+
+    def _look_through_unsent(self) -> None:
+        """Remove what holds the person of the files that are checked, or coming in by parts.
+
+        The parts of a workbook can't be looked into before the last one, so it is removed; its
+        sender begins again.
+
+        Raises:
+            BusyError: the parts of a file are being joined; try later.
+        """
+        for partial in self._connection.execute(_SQL["partial_files"]).fetchall():
+            if partial["is_joining"]:
+                raise BusyError("A file is being joined from its parts.")
+            if self._is_in_parts(partial):
+                if not self._connection.execute(_SQL["forget_partial"], partial).rowcount:
+                    raise BusyError("More of a file has come in meanwhile.")
+                self._count("partial_files", 1)
+                self._connection.commit()
+                for key in partial["parts"]:
+                    self._store.discard(key)
+        for check in self._connection.execute(_SQL["checked_files"]).fetchall():
+            key = files.source_key(check["id"], check["file_kind"])
+            is_named = self._person.is_named_in(check["file_name"])
+            if not is_named and not self._is_in_source(key, check["file_kind"]):
+                continue
+            if self._connection.execute(_SQL["forget_check"], {"id": check["id"]}).rowcount:
+                self._count("checked_files", 1)
+                self._connection.commit()
+                self._store.discard(key)
+
+    def _is_in_parts(self, partial: Row) -> bool:
+        if partial["file_kind"] != "csv" or self._person.is_named_in(partial["file_name"]):
+            return True
+        with tempfile.TemporaryDirectory(prefix="rollbook-") as name:
+            part, whole = Path(name) / "part", Path(name) / "whole.csv"
+            with whole.open("wb") as out:
+                for key in partial["parts"]:
+                    try:
+                        self._store.fetch(key, part)
+                    except SourceGoneError:
+                        return True  # nothing can be made of it
+                    with part.open("rb") as content:
+                        shutil.copyfileobj(content, out)
+            return is_in_file(whole, self._person)
 
     def complete(self) -> None:
         """Forget whom we looked for."""

@@ -169,6 +169,16 @@ WHERE j.id = %(id)s
            ELSE in_scope(m.province, m.municipality, %(scope_province)s, %(scope_municipality)s) END
 FOR UPDATE OF j, d;
 
+-- name: lock_maker
+-- Whether the upload that created the record which went was undone since, and no other file has
+-- confirmed the person after it. Undoing waits for this transaction, and sees what it brings back.
+SELECT maker.undone_at IS NOT NULL AND NOT EXISTS (
+           SELECT FROM upload_claims AS l JOIN uploads AS u ON u.id = l.upload_id
+           WHERE u.undone_at IS NULL AND u.finished_at > maker.finished_at
+             AND j.gone::bigint = ANY(l.people)) AS is_undone
+FROM member_joins AS j JOIN uploads AS maker ON maker.id = (j.record ->> 'created_by_upload')::uuid
+WHERE j.id = %(id)s FOR SHARE OF maker;
+
 -- name: bring_back
 -- The record as it was; none where the person is a member again.
 INSERT INTO members

@@ -1,5 +1,22 @@
 -- Erasing one person, whom an operator's `by_index` has found.
 
+-- name: record_by_number
+-- The record with an ID number: a member's, else the latest that a list has removed or a join has taken
+-- away and that undoing would bring back.
+WITH records AS (
+    SELECT to_jsonb(m) AS record, true AS is_member, m.changed_at AS at FROM members AS m
+    WHERE m.id_number = %(id_number)s
+    UNION ALL
+    SELECT c.before, false, u.finished_at FROM member_changes AS c JOIN uploads AS u ON u.id = c.upload_id
+    WHERE c.id_number = %(id_number)s AND c.is_removed
+    UNION ALL
+    SELECT j.record, false, j.at FROM member_joins AS j WHERE j.gone = %(id_number)s
+)
+SELECT record FROM records
+WHERE in_scope(record ->> 'province', record ->> 'municipality', %(scope_province)s,
+               %(scope_municipality)s)
+ORDER BY is_member DESC, at DESC LIMIT 1;
+
 -- name: note_person
 -- The keyed hash that stays.
 INSERT INTO erased_people (hash, key_id) VALUES (%(hash)s, %(key_id)s) ON CONFLICT DO NOTHING;
@@ -197,6 +214,28 @@ UPDATE uploads SET file_name = 'erased.' || file_kind WHERE id = %(id)s;
 UPDATE uploads SET source_key = NULL
 WHERE id = %(id)s AND status IN ('completed', 'failed', 'cancelled');
 
+-- name: checked_files
+-- Files that were sent to be looked at and are no uploads.
+SELECT id, file_name, file_kind FROM file_checks AS c
+WHERE NOT EXISTS (SELECT FROM uploads WHERE uploads.id = c.id);
+
+-- name: forget_check
+-- One of them, unless it was sent meanwhile: its row about the person will be refused.
+DELETE FROM file_checks AS c
+WHERE id = %(id)s AND NOT EXISTS (SELECT FROM uploads WHERE uploads.id = c.id);
+
+-- name: partial_files
+-- Files that are coming in by parts.
+SELECT id, file_name, file_kind, parts, received,
+       joining_until IS NOT NULL AND joining_until > now() AS is_joining
+FROM partial_files;
+
+-- name: forget_partial
+-- One of them, unless parts have come in meanwhile or are being joined.
+DELETE FROM partial_files
+WHERE id = %(id)s AND received = %(received)s
+  AND (joining_until IS NULL OR joining_until <= now());
+
 -- name: note_looked
 -- How far the files were looked through.
 UPDATE erasures SET looked_to = %(looked_to)s, counts = %(counts)s WHERE id = %(id)s;
@@ -211,4 +250,5 @@ WHERE id = %(id)s AND status = 'pending';
 -- The planner's statistics hold some values of each column.
 ANALYZE members, member_index, member_changes, member_corrections, upload_rows, verifications,
         voter_roll_answers, voter_roll_questions, undo_kept, upload_claims, uploads, erasures,
-        member_files, fixable_rows, member_duplicates, member_joins, duplicates_due;
+        member_files, fixable_rows, member_duplicates, member_joins, duplicates_due,
+        file_checks, partial_files, value_aliases;

@@ -178,6 +178,27 @@ WHERE NOT EXISTS (SELECT FROM uploads WHERE uploads.id = k.upload_id AND undone_
 DELETE FROM undo_kept AS k
 WHERE NOT EXISTS (SELECT FROM uploads WHERE uploads.id = k.upload_id AND undone_at >= %(before)s);
 
+-- name: corrections_over
+-- Old corrections by hand of people who are no members, and whose record nothing can bring back: neither
+-- undoing a removal nor taking back a join.
+SELECT count(*) AS found FROM member_corrections AS c
+WHERE c.at < %(before)s
+  AND NOT EXISTS (SELECT FROM members AS m WHERE m.id_number = c.id_number)
+  AND NOT EXISTS (SELECT FROM member_changes AS b JOIN uploads ON uploads.id = b.upload_id
+                  WHERE b.id_number = c.id_number AND changes_forgotten_at IS NULL
+                    AND COALESCE(finished_at, 'infinity') >= %(undoable)s)
+  AND NOT EXISTS (SELECT FROM member_joins AS j WHERE j.gone = c.id_number AND j.at >= %(undoable)s);
+
+-- name: forget_corrections
+-- Remove them.
+DELETE FROM member_corrections AS c
+WHERE c.at < %(before)s
+  AND NOT EXISTS (SELECT FROM members AS m WHERE m.id_number = c.id_number)
+  AND NOT EXISTS (SELECT FROM member_changes AS b JOIN uploads ON uploads.id = b.upload_id
+                  WHERE b.id_number = c.id_number AND changes_forgotten_at IS NULL
+                    AND COALESCE(finished_at, 'infinity') >= %(undoable)s)
+  AND NOT EXISTS (SELECT FROM member_joins AS j WHERE j.gone = c.id_number AND j.at >= %(undoable)s);
+
 -- name: notifications_over
 -- Old notifications: delivered, given up, or without a configured channel.
 SELECT count(*) AS found FROM notifications WHERE created_at < %(before)s;

@@ -83,6 +83,8 @@ class Purged:
     claims: int = 0
     #: Members on the lists of those whom undoing left unchanged.
     kept_members: int = 0
+    #: Corrections by hand of people who are no members any more.
+    corrections: int = 0
     notifications: int = 0
     audit_entries: int = 0
 
@@ -407,6 +409,9 @@ async def _purge_undo(system: System, now: dt.datetime, purged: Purged, dry_run:
             purged.before_values = await _rows(connection, "before_values", undoable, dry_run)
         purged.claims = await _rows(connection, "claims", undoable, dry_run)
         purged.kept_members = await _rows(connection, "kept_members", lists, dry_run)
+        days = dt.timedelta(days=settings.corrections_retention_days)
+        old = {"before": now - days, "undoable": undoable["before"]}
+        purged.corrections = await _rows(connection, "corrections", old, dry_run)
 
 
 async def _forget_before_values(system: System, undoable: dict[str, Any]) -> int:

@@ -233,6 +233,8 @@ async def _members_and_mappings(steps: Scenario, system: System) -> None:
         json={"reason": "asked for it in writing, letter 12", "confirm": True},
     )
     await call("GET /members/erasures/{receipt_id}", receipt_id=gone["receipt"])
+    by_number = {"id_number": id_number(62), "reason": "asked for it", "confirm": True}
+    await call("POST /members/erase", status=202, json=by_number)
     await call("POST /members/readmit", json={"id_number": id_number(21)})
     [mapping] = (await call("GET /mappings"))["items"]
     change = {"columns": dict(mapping["columns"])}

@@ -325,6 +325,50 @@ async def test_a_join_is_taken_back_although_the_kept_member_is_gone(
     assert site.members()[gone] == before[gone]
 
 
+async def test_a_record_whose_upload_was_undone_since_does_not_come_back(
+    site: Site, system: System, client: httpx.AsyncClient
+) -> None:
+    """As with the undoing of a removal: nobody wants a member of a file sent by mistake."""
+    one, other = two()
+    send(site, one)
+    mistake = site.send(csv_file([other], headers=(*member(0), "Email")), "mistake.csv")
+    await looked(system)
+    path, *both = await pair_of(client)
+    key = one["ID Number"]
+    keep = next(m for m in both if m["member_id"] == str(site.members()[key]["member_id"]))
+    joined = await client.post(f"{path}/join", json={"keep": keep["member_id"], "reason": "same"})
+    assert joined.json()["data"]["filled"]
+    undo = f"/api/v1/bulk-upload/undo/{mistake.upload['id']}"
+    assert (await client.post(undo, json={"dry_run": False})).status_code == 200
+    back = await client.post(f"{path}/separate", json={"reason": "two people"})
+    assert back.status_code == 200, back.text
+    assert "isn't brought back" in back.json()["message"]
+    left = site.members()
+    assert set(left) == {key}
+    # What the join had filled is empty again.
+    assert left[key]["email"] is None
+    assert (await client.post(f"{path}/separate", json={"reason": "again"})).status_code == 404
+
+
+async def test_a_record_that_another_file_has_confirmed_comes_back_although_its_upload_was_undone(
+    site: Site, system: System, client: httpx.AsyncClient
+) -> None:
+    one, other = two()
+    send(site, one)
+    mistake = site.send(csv_file([other], headers=(*member(0), "Email")), "mistake.csv")
+    send(site, other)
+    await looked(system)
+    path, *both = await pair_of(client)
+    key = one["ID Number"]
+    keep = next(m for m in both if m["member_id"] == str(site.members()[key]["member_id"]))
+    await client.post(f"{path}/join", json={"keep": keep["member_id"], "reason": "same person"})
+    undo = f"/api/v1/bulk-upload/undo/{mistake.upload['id']}"
+    assert (await client.post(undo, json={"dry_run": False})).status_code == 200
+    back = await client.post(f"{path}/separate", json={"reason": "two people"})
+    assert back.json()["message"] == "They are two members again."
+    assert set(site.members()) == {key, other["ID Number"]}
+
+
 async def test_undoing_keeps_a_member_to_whom_another_was_joined(
     site: Site, system: System, client: httpx.AsyncClient
 ) -> None:

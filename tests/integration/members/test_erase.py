@@ -13,16 +13,22 @@ import openpyxl
 import psycopg
 import pytest
 
+from rollbook import fields
+from rollbook.accounts import users
 from rollbook.backends.database import connect
 from rollbook.errors import BusyError, FileProblemError, ServiceUnavailableError
-from rollbook.members import erase, erase_files, export, export_file, index
+from rollbook.fields import file
+from rollbook.members import duplicates, erase, erase_files, export, export_file, index
 from rollbook.members.person import Person
 from rollbook.model import Role, User
+from rollbook.uploads import checks, receive
+from rollbook.uploads import partial as partial_files
+from rollbook.uploads.options import Options
 from tests.files import HEADERS, csv_file, id_number, member, members, workbook
 from tests.redis_content import everything
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     import httpx
 
@@ -34,13 +40,21 @@ if TYPE_CHECKING:
     AsUser = Callable[[User], httpx.AsyncClient]
 
 BASE = "/api/v1/members"
-ALL = (*HEADERS, "Email", "Status")
+ALL = (*HEADERS, "Email", "Status", "Nickname")
+OWN = """
+[fields.nickname]
+headers = ["Nickname"]
+"""
 #: Texts that are nobody else's in the whole database cluster.
 NAMES = {"Firstname": "Qwxzplant", "Surname": "Kjvqperson"}
 PHONE = "0799988771"
-PLANTED = member(77, **NAMES, **{"Cell Number": PHONE, "Email": "qwxzplant@example.org"})
+PLANTED = member(
+    77,
+    **NAMES,
+    **{"Cell Number": PHONE, "Email": "qwxzplant@example.org", "Nickname": "Zzownvalue"},
+)
 #: What no byte of may be left.
-TRACES = (id_number(77), "qwxzplant", "kjvqperson", "799988771")
+TRACES = (id_number(77), "qwxzplant", "kjvqperson", "799988771", "zzownvalue")
 
 
 def send(site: Site, *rows: dict[str, str], name: str = "list.csv", **more: Any) -> Any:
@@ -65,6 +79,50 @@ def carry_out(settings: Settings, system: System, receipt: str, seconds: float =
         )
     is_done: bool = done["is_done"]
     return is_done
+
+
+async def plant_unsent(system: System) -> None:
+    """Leave the person in files that are checked, or coming in by parts, and not sent."""
+    user = await users.acting(system.pool, None)
+    content = csv_file([PLANTED], headers=ALL)
+    other = csv_file(members(1, 90))
+    for name, sent in (
+        ("to check.csv", content),
+        ("book.xlsx", workbook([PLANTED], headers=ALL)),
+        ("Qwxzplant Kjvqperson.csv", other),
+        ("others.csv", other),
+    ):
+
+        async def chunks(sent: bytes = sent) -> AsyncIterator[bytes]:
+            yield sent
+
+        stored = await receive.store_file(system, name, chunks())
+        await checks.add(system, user, stored, Options.of(allow_duplicate="true"))
+    # The ID number is in two parts.
+    cut = content.index(id_number(77).encode()) + 5
+    for name, parts in (
+        ("parts.csv", (content[:cut], content[cut:-1])),
+        ("parts.xlsx", (workbook([PLANTED], headers=ALL)[:-9],)),
+        ("others.csv", (other[:-1],)),
+    ):
+        partial = await partial_files.create(system, user, name, sum(map(len, parts)) + 1)
+        at = 0
+        for part in parts:
+
+            async def body(part: bytes = part) -> AsyncIterator[bytes]:
+                yield part
+
+            await partial_files.append(system, user, partial.id, body(), offset=at)
+            at += len(part)
+
+
+async def unsent(system: System) -> list[str]:
+    """The names of the files that aren't sent."""
+    async with system.pool.connection() as connection:
+        rows = await connection.execute(
+            "SELECT file_name FROM file_checks UNION ALL SELECT file_name FROM partial_files"
+        )
+        return [row["file_name"] for row in await rows.fetchall()]
 
 
 async def plant(site: Site, client: httpx.AsyncClient, system: System, settings: Settings) -> None:
@@ -98,6 +156,23 @@ async def plant(site: Site, client: httpx.AsyncClient, system: System, settings:
             " SELECT id, 4, %s, '79800001', 'pending' FROM uploads WHERE file_name = 'list.csv'",
             (id_number(77),),
         )
+        # Pairs, and a record that was joined to the person's; the person among those who are due.
+        for other, status in ((id_number(78), "open"), (id_number(76), "joined")):
+            site.connection.execute(
+                "INSERT INTO member_duplicates (one, other, why, score, status)"
+                " VALUES (LEAST(%(a)s, %(b)s), GREATEST(%(a)s, %(b)s), 'phone', 99, %(status)s)",
+                {"a": id_number(77), "b": other, "status": status},
+            )
+        site.connection.execute(
+            "INSERT INTO member_joins (id, kept, gone, record, filled)"
+            " SELECT d.id, m.id_number, %s, to_jsonb(m), to_jsonb(m) FROM member_duplicates AS d,"
+            " members AS m WHERE d.status = 'joined' AND m.id_number = %s",
+            (id_number(76), id_number(77)),
+        )
+        site.connection.execute(
+            "INSERT INTO duplicates_due (people) VALUES (ARRAY[%s]::bigint[])",
+            (int(id_number(77)),),
+        )
         # A cell in the wrong column that an office has remembered, or asked to.
         site.connection.execute(
             "INSERT INTO value_aliases (field, text, value, upload_id, created_by)"
@@ -109,6 +184,11 @@ async def plant(site: Site, client: httpx.AsyncClient, system: System, settings:
             """ '{"aliases": [{"field": "province", "text": "qwxzplant kjvqperson"}]}'"""
             " WHERE file_name = 'all.csv'"
         )
+    send(
+        site, PLANTED, *members(1, 99), name="leave.xlsx", kind="removal", reason="they left",
+        dry_run=True,
+    )  # fmt: skip
+    await plant_unsent(system)
     await index.run_once(system)
     path = f"{BASE}/{site.members()[id_number(77)]['member_id']}"
     version = (await client.get(path)).json()["data"]["version"]
@@ -160,8 +240,13 @@ def in_database(settings: Settings) -> dict[str, list[str]]:
     return {name: found for name, found in files.items() if found}
 
 
+@pytest.mark.usefixtures("own_field")
 async def test_a_person_planted_everywhere_leaves_no_byte(
-    site: Site, client: httpx.AsyncClient, system: System, settings: Settings
+    site: Site,
+    client: httpx.AsyncClient,
+    system: System,
+    settings: Settings,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     await plant(site, client, system, settings)
     store = settings.data_dir / "store"
@@ -174,6 +259,10 @@ async def test_a_person_planted_everywhere_leaves_no_byte(
     assert in_store(store) == {}
     assert in_database(settings) == {}
     assert found_in((await everything(settings)).encode()) == []
+    logged = capsys.readouterr()
+    assert "erasure completed" in logged.out + logged.err
+    assert found_in((logged.out + logged.err).encode()) == []
+    assert sorted(await unsent(system)) == ["others.csv", "others.csv"]
     data = (await client.get(f"{BASE}/erasures/{receipt}")).json()["data"]
     assert data["status"] == "completed"
     counts = data["counts"]
@@ -185,9 +274,100 @@ async def test_a_person_planted_everywhere_leaves_no_byte(
     # Of the row with the typing error, the repeats, and the dry run's.
     assert counts["row_cells"] >= 2
     assert counts["aliases"] == 2
+    assert (counts["checked_files"], counts["partial_files"]) == (3, 2)
+    assert (counts["possible_duplicates"], counts["joined_records"]) == (2, 1)
     audit = await client.get("/api/v1/bulk-upload/audit", params={"act": "erase_member"})
     (entry,) = audit.json()["data"]["items"]
     assert entry["about"] == f"receipt {receipt}"
+
+
+@pytest.fixture
+def own_field(tmp_path: Path) -> Iterator[None]:
+    """The own field of a person's row."""
+    path = tmp_path / "fields.toml"
+    path.write_text(OWN)
+    with fields.using(file.read(path)):
+        yield
+
+
+async def erased_by_number(client: httpx.AsyncClient, number: str) -> httpx.Response:
+    body = {"id_number": number, "reason": "asked for it in writing", "confirm": True}
+    return await client.post(f"{BASE}/erase", json=body)
+
+
+async def test_somebody_who_was_removed_is_erased_without_being_brought_back(
+    site: Site, client: httpx.AsyncClient, system: System, settings: Settings
+) -> None:
+    send(site, PLANTED, *members(1, 50))
+    left = send(site, PLANTED, name="left.csv", kind="removal", reason="they left")
+    await index.run_once(system)
+    assert set(site.members()) == {id_number(50)}
+    answer = await erased_by_number(client, id_number(77))
+    assert answer.status_code == 202, answer.text
+    assert carry_out(settings, system, answer.json()["data"]["receipt"])
+    assert in_store(settings.data_dir / "store") == {}
+    assert in_database(settings) == {}
+    path = f"/api/v1/bulk-upload/undo/{left.upload['id']}"
+    undone = await client.post(path, json={"dry_run": False})
+    assert undone.status_code == 200, undone.text
+    assert set(site.members()) == {id_number(50)}
+    assert send(site, PLANTED).by_row == {2: "invalid"}
+    again = await erased_by_number(client, id_number(77))
+    assert again.status_code == 404
+
+
+async def test_somebody_who_was_joined_away_is_erased_without_being_brought_back(
+    site: Site, client: httpx.AsyncClient, system: System, settings: Settings
+) -> None:
+    same = {"Firstname": "Thabo", "Surname": "Nkosi"}
+    send(site, member(1, **same), member(2, **same))
+    await index.run_once(system)
+    await duplicates.run_once(system)
+    (pair,) = (await client.get(f"{BASE}/duplicates")).json()["data"]["items"]
+    numbers = {str(one["member_id"]): number for number, one in site.members().items()}
+    keep, gone = (one["member_id"] for one in pair["members"])
+    path = f"{BASE}/duplicates/{pair['pair_id']}"
+    body = {"keep": keep, "reason": "the same person"}
+    assert (await client.post(f"{path}/join", json=body)).status_code == 200
+    answer = await erased_by_number(client, numbers[gone])
+    assert answer.status_code == 202, answer.text
+    assert carry_out(settings, system, answer.json()["data"]["receipt"])
+    assert set(site.members()) == {numbers[keep]}
+    assert (await client.post(f"{path}/separate", json={"reason": "two"})).status_code == 404
+    assert site.connection.execute("SELECT FROM member_joins").fetchall() == []
+    site.connection.rollback()
+
+
+async def test_a_member_is_erased_by_number_too_and_a_number_of_nobody_is_not_found(
+    site: Site, client: httpx.AsyncClient, as_user: AsUser, make_user: MakeUser, operator: User
+) -> None:
+    send(site, PLANTED)
+    office = as_user(await make_user(Role.PROVINCE_ADMIN, "GP"))
+    assert (await erased_by_number(office, id_number(77))).status_code == 403
+    client = as_user(operator)
+    assert (await erased_by_number(client, id_number(76))).status_code == 404
+    body = {"id_number": id_number(77), "reason": "asked for it", "confirm": False}
+    assert (await client.post(f"{BASE}/erase", json=body)).status_code == 422
+    assert len(site.members()) == 1
+    assert (await erased_by_number(client, id_number(77))).status_code == 202
+    assert site.members() == {}
+
+
+async def test_a_file_that_is_being_joined_from_its_parts_is_waited_for(
+    site: Site, client: httpx.AsyncClient, system: System, settings: Settings
+) -> None:
+    send(site, PLANTED)
+    await plant_unsent(system)
+    await index.run_once(system)
+    site.connection.execute("UPDATE partial_files SET joining_until = now() + interval '1 hour'")
+    site.connection.commit()
+    receipt = await erased(client, site)
+    with pytest.raises(BusyError):
+        carry_out(settings, system, receipt)
+    site.connection.execute("UPDATE partial_files SET joining_until = NULL")
+    site.connection.commit()
+    assert carry_out(settings, system, receipt)
+    assert in_store(settings.data_dir / "store") == {}
 
 
 async def test_what_is_others_stays_and_reports_are_whole_workbooks(

@@ -770,3 +770,44 @@ def test_the_command_says_what_it_would_remove_and_leaves_it(
     assert said["reports"] == 0
     with connect(settings.database_address) as connection:
         assert connection.execute("SELECT * FROM purges").fetchall() == []
+
+
+async def test_corrections_stay_as_long_as_the_member_or_as_somebody_can_be_brought_back(
+    system: System, settings: Settings, make_user: MakeUser, later: Later
+) -> None:
+    user = await make_user()
+    async with working(system):
+        first = await sent(system, user, csv_file(members(3)))
+        await ended(system, user, first)
+    with connect(settings.database_address) as connection:
+        for number in range(4):  # the last is of nobody
+            connection.execute(
+                "INSERT INTO member_corrections (id_number, at, reason, changes)"
+                " VALUES (%s, now(), 'moved', '{}')",
+                (id_number(number),),
+            )
+    left = csv_file([member(1)])
+    async with working(system):
+        removal = await sent(system, user, left, kind="removal", reason="they left")
+        await ended(system, user, removal)
+    with connect(settings.database_address) as connection:
+        connection.execute("DELETE FROM members WHERE id_number = %s", (id_number(2),))
+        connection.execute("DELETE FROM member_changes WHERE id_number = %s", (id_number(2),))
+    later(91)
+    # The list of removals can still be undone.
+    with connect(settings.database_address) as connection:
+        connection.execute(
+            "UPDATE uploads SET finished_at = finished_at + interval '80 days' WHERE id = %s",
+            (removal,),
+        )
+    announced = await retention.run_once(system, dry_run=True)
+    done = await retention.run_once(system)
+    assert announced is not None
+    assert done is not None
+    assert announced.corrections == done.corrections == 2
+    assert _column(settings, "id_number", "member_corrections") == [id_number(0), id_number(1)]
+    later(140)
+    done = await retention.run_once(system)
+    assert done is not None
+    assert done.corrections == 1
+    assert _column(settings, "id_number", "member_corrections") == [id_number(0)]
