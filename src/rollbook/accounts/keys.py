@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from uuid import UUID, uuid4
 
 from rollbook.accounts import audit
-from rollbook.accounts.users import SIGN_IN_AGAIN, place_of
+from rollbook.accounts.users import place_of, sign_in_again
 from rollbook.backends.database import execute, fetch_all, fetch_one, fetch_page, queries
 from rollbook.errors import (
     ConflictError,
     InvalidRequestError,
     NotAllowedError,
-    NotAuthenticatedError,
     NotFoundError,
 )
 from rollbook.masking import masked, visible
@@ -167,7 +166,7 @@ async def session(pool: Pool, key: str) -> Session:
     address = audit.network_of(audit.origin.get().address)
     row = await fetch_one(pool, _SQL["by_hash"], {"hash": _hash(key), "address": address})
     if row is None or not _is_good(row):
-        raise NotAuthenticatedError(SIGN_IN_AGAIN)
+        raise sign_in_again()
     found = _session(row)
     if row["is_use_due"] or row["is_from_elsewhere"]:
         await _note_use(pool, found, address)

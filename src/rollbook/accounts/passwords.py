@@ -18,6 +18,7 @@ from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 
 from rollbook.errors import InvalidRequestError
+from rollbook.languages import phrase
 from rollbook.masking import masked
 
 if TYPE_CHECKING:
@@ -59,9 +60,7 @@ async def check(password: str, user: User, *, strength: int = STRENGTH) -> None:
             and how to find a better one.
     """
     if len(password) < MIN_LENGTH:
-        raise InvalidRequestError(
-            f"A password needs at least {MIN_LENGTH} characters. Nothing was changed."
-        )
+        raise InvalidRequestError(phrase("refusal.password_short", least=MIN_LENGTH))
     if len(password) > MAX_LENGTH:
         raise InvalidRequestError(
             f"A password has at most {MAX_LENGTH} characters. Nothing was changed."

@@ -13,13 +13,12 @@ from uuid import UUID, uuid4
 
 from rollbook import clock, places
 from rollbook.accounts import audit, links, passwords, second_factor
-from rollbook.accounts.users import SIGN_IN_AGAIN, is_address, place_of
+from rollbook.accounts.users import is_address, place_of, sign_in_again
 from rollbook.backends.database import fetch_one, fetch_page, lock, queries
 from rollbook.errors import (
     ConflictError,
     InvalidRequestError,
     NotAllowedError,
-    NotAuthenticatedError,
     NotFoundError,
 )
 from rollbook.masking import masked, visible
@@ -236,7 +235,7 @@ async def acting(connection: Connection, by: User) -> User:
     await lock(connection, "accounts")
     row = await fetch_one(connection, _SQL["acting"], {"id": by.id})
     if row is None or row["disabled_at"] is not None:
-        raise NotAuthenticatedError(SIGN_IN_AGAIN)
+        raise sign_in_again()
     return User.from_row(row)
 
 

@@ -32,6 +32,7 @@ from rollbook.errors import (
     SecondFactorNeededError,
     TooManySignInsError,
 )
+from rollbook.languages import phrase
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -241,10 +242,7 @@ async def _shown(
         await connection.execute(_SQL["accept"], {**own, "step": 0})
         return "with a recovery code"
     await _fail(connection, settings, row["user_id"], "fail")
-    return NotAuthenticatedError(
-        "The code is wrong, or was used before. Wait for the app's next code, or use a recovery "
-        "code; an administrator can reset the second factor."
-    )
+    return NotAuthenticatedError(phrase("refusal.code_wrong"))
 
 
 async def _fail(
@@ -265,8 +263,7 @@ def _wait(locked_until: dt.datetime | None) -> TooManySignInsError | None:
         return None
     seconds = max(math.ceil((locked_until - clock.now()).total_seconds()), 1)
     return TooManySignInsError(
-        f"Too many codes were wrong, so this one was not tried. Please wait {seconds} "
-        f"second{'s' * (seconds > 1)}, then give the app's newest code.",
+        phrase("refusal.codes_wrong", n=seconds),
         wait_s=seconds,
     )
 
@@ -303,9 +300,7 @@ def _hash(code: str) -> bytes:
 
 
 def _needed() -> SecondFactorNeededError:
-    return SecondFactorNeededError(
-        "Give the code of your authenticator app besides, or a recovery code."
-    )
+    return SecondFactorNeededError(phrase("refusal.code_needed"))
 
 
 def _is_off() -> ConflictError:

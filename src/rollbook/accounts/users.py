@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 #: The account that owns files from the watched folder.
 FOLDER = "folder"
-SIGN_IN_AGAIN = "Your sign-in is missing or has ended. Please sign in again."
 
 _SQL = queries("users")
 
@@ -155,6 +154,11 @@ async def _store_password(pool: Pool, email: str, password: str, by: User | None
         "now": clock.now(),
     }
     await _change(pool, "set_password", parameters, act="user_password", by=by)
+
+
+def sign_in_again() -> NotAuthenticatedError:
+    """The refusal of a token that is missing or no longer good."""
+    return NotAuthenticatedError(phrase("refusal.sign_in_again"))
 
 
 async def set_language(pool: Pool, user: User, language: str | None) -> User:
@@ -321,7 +325,7 @@ async def _with_password(
     try:
         _, _, attempt = await _verified(pool, settings, user.email, password)
     except NotAuthenticatedError:
-        raise InvalidRequestError("Your current password is wrong. Nothing was changed.") from None
+        raise InvalidRequestError(phrase("refusal.current_password")) from None
     return attempt
 
 
@@ -405,10 +409,10 @@ async def session(pool: Pool, settings: Settings, token: str) -> Session:
             dt.datetime.fromtimestamp(claims[name], dt.UTC) for name in ("auth_time", "iat", "exp")
         )
     except (tokens.BadTokenError, ValueError):
-        raise NotAuthenticatedError(SIGN_IN_AGAIN) from None
+        raise sign_in_again() from None
     row = await fetch_one(pool, _SQL["by_session"], ids)
     if not _is_good(row, begun):
-        raise NotAuthenticatedError(SIGN_IN_AGAIN)
+        raise sign_in_again()
     user = User.from_row(row)
     via: Via = claims.get("via", "password")  # a token of an older version doesn't say it
     needs_one = via == "password" and settings.needs_second_factor(user.role)

@@ -15,8 +15,8 @@ from rollbook.api import scopes
 from rollbook.api.limits import RequestLimits
 from rollbook.api.requests import route_of
 from rollbook.contract import Problem
-from rollbook.errors import NotAllowedError, NotAuthenticatedError, SecondFactorRequiredError
-from rollbook.languages import speak
+from rollbook.errors import NotAllowedError, SecondFactorRequiredError
+from rollbook.languages import phrase, speak
 from rollbook.model import Session, User
 from rollbook.service.system import System
 from rollbook.uploads.forecast import Forecaster
@@ -76,10 +76,7 @@ async def admitted(connection: HTTPConnection, system: System, credential: str) 
         speak(session.user.language)  # before what the request asks for
     await the_limits(connection).count(session.user)
     if session.lacks_second_factor and route_of(connection.scope) not in _OPEN_TO_SET_IT_UP:
-        raise SecondFactorRequiredError(
-            "Your role needs a second factor. Set it up first, under 'Your account'; until then "
-            "nothing else is open to you."
-        )
+        raise SecondFactorRequiredError(phrase("refusal.second_factor_required"))
     if session.scopes is not None:
         async with audit.refusals(system.pool, "key_use", who=session.user):
             scopes.check(connection, session)
@@ -97,7 +94,7 @@ async def in_session(
         What ``admitted`` raises, and NotAuthenticatedError where there is no token.
     """
     if credentials is None:
-        raise NotAuthenticatedError(users.SIGN_IN_AGAIN)
+        raise users.sign_in_again()
     return await admitted(request, system, credentials.credentials)
 
 
@@ -134,9 +131,7 @@ async def operating(user: UserParam) -> User:
         NotAllowedError: the role may not steer the queue.
     """
     if not user.role.is_operator:
-        raise NotAllowedError(
-            "Only national administrators can do this. Nothing was changed; please ask one of them."
-        )
+        raise NotAllowedError(phrase("refusal.operators_only"))
     return user
 
 

@@ -16,6 +16,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from rollbook.errors import TooManyRequestsError
+from rollbook.languages import phrase
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -80,10 +81,9 @@ class RequestLimits:
         refused_by, wait_ms = await self._count(limits)
         if refused_by:
             wait_s = max(math.ceil(wait_ms / 1000), 1)
-            whose = "You have" if refused_by == 1 else "Your office has"
+            whose = "user" if refused_by == 1 else "office"
             raise TooManyRequestsError(
-                f"{whose} made too many requests, so this one was not carried out and nothing was "
-                f"changed. Please try again in {wait_s} second{'s' * (wait_s > 1)}.",
+                phrase(f"refusal.too_many_requests.{whose}", n=wait_s),
                 wait_s=wait_s,
             )
 

@@ -174,7 +174,7 @@ async def events(
     if not is_welcome(request, system):
         raise NotAllowedError(FOREIGN)
     if credentials is None:
-        raise NotAuthenticatedError(users.SIGN_IN_AGAIN)
+        raise users.sign_in_again()
     session = await admitted(request, system, credentials.credentials)
     # The header is newer: a browser that reconnects automatically keeps the address.
     if last_event_id is not None and last_event_id.isascii() and last_event_id.isdigit():

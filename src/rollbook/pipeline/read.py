@@ -17,6 +17,7 @@ from rollbook.errors import (
     NoSuchHeaderError,
     NoSuchSheetError,
 )
+from rollbook.languages import phrase
 from rollbook.masking import masked
 from rollbook.pipeline import header as header_rows
 from rollbook.pipeline import marked, misplaced, tables, totals
@@ -27,7 +28,7 @@ from rollbook.pipeline.columns import (
     key,
     missing_hint,
     own,
-    variants,
+    title,
 )
 from rollbook.pipeline.header import Header, is_number
 from rollbook.pipeline.joined_sheets import Stack
@@ -327,10 +328,7 @@ class _Reading:
         if self._empty is not None:
             if self._empty.missing:
                 raise MissingColumnsError(_missing(self._empty))
-            raise NoRowsError(
-                "The file has headers and no rows below them. Nothing was changed. Check that you "
-                "sent the right file."
-            )
+            raise NoRowsError(phrase("refusal.no_rows"))
         for table in self._tables:
             if table.is_hidden and self._wanted.sheet is None and self._other(table).holds_members:
                 name = masked(table.name)[:MOST_NAME_CHARS]
@@ -345,11 +343,11 @@ class _Reading:
                 "nothing was changed. Turn the table: copy it in Excel, choose Paste Special, "
                 "Transpose, and send the file again."
             )
-        headers = ", ".join(f"'{header}'" for header in self._seen[:10]) or "no headers at all"
+        headers = ", ".join(f"'{header}'" for header in self._seen[:10]) or phrase(
+            "refusal.no_headers"
+        )
         raise NoIdColumnError(
-            "No column with ID numbers was found, so nothing was changed. The file must have a "
-            f"column with the header 'ID Number' (seen: {headers}). If another column holds them, "
-            "say so when you send the file."
+            phrase("refusal.no_id_column", column=title("id_number"), headers=headers)
         )
 
 
@@ -394,12 +392,9 @@ def _quoted(headers: Sequence[str]) -> str:
 
 
 def _missing(columns: ColumnMap) -> str:
-    words = " and ".join(variants()[name][0] for name in columns.missing)
-    return (
-        f"The file has no column {words}, which every member needs. Nothing was changed. Add it, "
-        "or give the column that holds it that header, and send the file again."
-        + missing_hint(columns)
-    )
+    *others, last = map(title, columns.missing)
+    words = phrase("list.and", listed=", ".join(others), last=last) if others else last
+    return phrase("refusal.missing_columns", columns=words) + missing_hint(columns)
 
 
 def _sheets(opened: _Opened, most_columns: int) -> Iterator[Sheet]:

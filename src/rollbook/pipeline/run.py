@@ -28,7 +28,7 @@ from rollbook.errors import (
     SourceDamagedError,
     VoterRollPendingError,
 )
-from rollbook.languages import asked_for, speak, speaking
+from rollbook.languages import asked_for, phrase, speak, speaking
 from rollbook.model import REFUSED, Membership, Progress, Scope
 from rollbook.notifications import outbox
 from rollbook.pipeline import removal, renewals, report, summary
@@ -210,11 +210,7 @@ class _Attempt:
         total = sum(counts.values())
         if is_refused:
             refused = sum(counts[name] for name in REFUSED)
-            raise RowsRefusedError(
-                f"{refused} of the {total} rows were refused, and you asked for all rows or none, "
-                "so nothing was changed. The report says why; correct these rows and send the file "
-                "again."
-            )
+            raise RowsRefusedError(phrase("refusal.rows_refused", refused=refused, n=total))
         return {"rows_total": total, "outcomes": counts}
 
     def _take_in(self, batches: Iterator[Sheet]) -> tuple[dict[str, int], bool] | None:

@@ -24,6 +24,7 @@ from rollbook.backends.database import (
     queries,
 )
 from rollbook.errors import NotFoundError, ServiceUnavailableError
+from rollbook.languages import phrase
 from rollbook.model import FINAL, REFUSED, STAGES
 from rollbook.pipeline.problems import catalogue
 from rollbook.uploads import days
@@ -51,7 +52,7 @@ async def get(system: System, user: User, upload_id: UUID) -> Row:
         system.pool, _SQL["visible"], {"id": upload_id, **user.scope.parameters()}
     )
     if found is None:
-        raise NotFoundError("There is no such upload. Check the job id.")
+        raise NotFoundError(phrase("refusal.no_upload"))
     return found
 
 

@@ -34,7 +34,7 @@ from rollbook.errors import (
     TooManyUploadsError,
     UnsupportedFileError,
 )
-from rollbook.languages import asked_for
+from rollbook.languages import asked_for, phrase
 from rollbook.masking import masked, visible
 from rollbook.model import Scope
 from rollbook.service import store_proof
@@ -503,10 +503,12 @@ async def refuse_repeat(
     earlier = await fetch_one(connection, _SQL["same_content"], parameters)
     if earlier is not None:
         raise DuplicateUploadError(
-            f"The same file was sent as {earlier['file_name']!r} at "
-            f"{clock.in_words(earlier['created_at'], system.settings.time_zone)} "
-            f"(job {earlier['id']}). Nothing was kept this time. If you want to send it again all "
-            "the same, allow duplicates.",
+            phrase(
+                "refusal.repeat",
+                file=repr(earlier["file_name"]),
+                moment=clock.in_words(earlier["created_at"], system.settings.time_zone),
+                job=earlier["id"],
+            ),
             job_id=str(earlier["id"]),
             file_name=earlier["file_name"],
             created_at=earlier["created_at"].isoformat(),
@@ -561,10 +563,7 @@ async def _inspected(chunks: AsyncIterator[bytes], kind: str, name: str) -> Asyn
 
 def too_large(settings: Settings) -> str:
     """The sentence for a file that is over the limit."""
-    return (
-        f"The file is larger than {settings.max_upload_mb} MB, so nothing was kept. Split it into "
-        "several files and send them one by one."
-    )
+    return phrase("refusal.too_large", most=settings.max_upload_mb)
 
 
 def clean_name(file_name: str) -> str:

@@ -1,0 +1,139 @@
+"""The page in each language: chosen before the sign-in, under the account, and by the browser."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from rollbook import languages
+from rollbook.languages import phrase, speaking
+from tests.conftest import PASSWORD
+from tests.files import csv_file, member
+from tests.page.conftest import sign_in
+from tests.page.site import LIMPOPO, OPERATOR, Site
+from tests.page.test_views import flaws
+from tests.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    OpenPage = Callable[..., Page]
+
+OTHERS = [tag for tag in languages.available() if tag != languages.ENGLISH]
+LANGUAGE_OF = "SELECT language FROM users WHERE email = %(email)s"
+#: What another language than English may still say in it.
+CODES = re.compile(r"catalogue has no text|\{\w+\}|undefined|NaN")
+
+
+@pytest.fixture
+def no_choices(site: Site) -> Iterator[None]:
+    """Nobody has chosen a language, and nobody will have."""
+    yield
+    site.execute("UPDATE users SET language = NULL")
+
+
+def t(key: str, **values: object) -> str:
+    """A text of the page in the spoken language."""
+    return phrase(f"page.{key}", **values)
+
+
+def sign_in_here(page: Page, email: str) -> None:
+    """Sign in to a page in the spoken language."""
+    page.get_by_label(t("sign_in.email")).fill(email)
+    page.get_by_label(t("sign_in.password"), exact=True).fill(PASSWORD)
+    page.get_by_role("button", name=t("sign_in.button"), exact=True).click()
+    expect(page.get_by_role("link", name=t("nav.who", email=email))).to_be_visible()
+
+
+@pytest.mark.usefixtures("no_choices")
+def test_a_language_chosen_before_the_sign_in_is_kept_with_the_account(
+    open_page: OpenPage, site: Site
+) -> None:
+    page = open_page(None)
+    expect(page.locator("html")).to_have_attribute("lang", "en")
+    picker = page.get_by_label("Language", exact=True)
+    tags = picker.locator("option").evaluate_all("all => all.map(one => one.value)")
+    assert tags == list(languages.available())
+    expect(picker.locator("option[value=zu]")).to_have_text("isiZulu (machine translation)")
+    picker.select_option("zu")
+    expect(page.locator("html")).to_have_attribute("lang", "zu")
+    with speaking("zu"):
+        expect(page.get_by_role("heading", name=t("sign_in.title"))).to_be_visible()
+        expect(page.get_by_text(t("language.unreviewed"))).to_be_visible()
+        sign_in_here(page, LIMPOPO)
+        until(lambda: site.ask(LANGUAGE_OF, email=LIMPOPO)[0]["language"] == "zu", "it is kept")
+        page.reload()
+        expect(page.get_by_role("link", name=t("nav.uploads"), exact=True)).to_be_visible()
+    # Another browser, which prefers English.
+    other = open_page(None)
+    sign_in(other, LIMPOPO, wait=False)
+    with speaking("zu"):
+        expect(other.get_by_role("link", name=t("nav.who", email=LIMPOPO))).to_be_visible()
+        other.goto(f"{site.url}/#/who")
+        other.get_by_label(t("language.label"), exact=True).select_option("en")
+    expect(other.get_by_role("heading", name="Language")).to_be_visible()
+    assert site.ask(LANGUAGE_OF, email=LIMPOPO)[0]["language"] == "en"
+
+
+@pytest.mark.parametrize("language", OTHERS)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.usefixtures("no_choices")
+def test_views_in_each_language_are_accessible_and_fit(
+    open_page: OpenPage, site: Site, language: str, scheme: str
+) -> None:
+    rows = [member(4100 + n) for n in range(3)] + [{**member(4110), "Surname": ""}]
+    with site.api() as api:
+        files = {"file": (f"{language}-{scheme}.csv", csv_file(rows))}
+        data = {"dry_run": "true", "allow_duplicate": "true"}
+        answer = api.post("/bulk-upload/process", files=files, data=data).json()
+        job_id = answer["data"]["job_id"]
+        until(
+            lambda: (
+                api.get(f"/bulk-upload/status/{job_id}").json()["data"]["status"] == "completed"
+            ),
+            "the upload is through",
+        )
+    page = open_page(None, scheme=scheme)
+    page.evaluate("tag => localStorage.setItem('rollbook.language', tag)", language)
+    page.reload()
+    expect(page.locator("html")).to_have_attribute("lang", language)
+    found = flaws(page, f"sign-in-{language}-{scheme}")
+    with speaking(language):
+        sign_in_here(page, OPERATOR)
+        for view, title in (
+            ("uploads", "uploads.title"), ("upload", "upload.title"), ("members", "members.title"),
+            ("queue", "nav.queue"), ("statistics", "statistics.title"), ("who", "who.title"),
+            ("who/accounts", "accounts.title"),
+        ):  # fmt: skip
+            page.goto(f"{site.url}/#/{view}")
+            expect(page.locator("main h1").first).to_have_text(t(title))
+            found += flaws(page, f"{view.replace('/', '-')}-{language}-{scheme}")
+        page.goto(f"{site.url}/#/uploads/{job_id}")
+        expect(page.get_by_text(phrase("problem.surname_missing")).first).to_be_visible()
+        expect(page.locator("main")).to_contain_text(t("outcomes.rows", n=4))
+        expect(page.locator("main")).to_contain_text(t("rows.count", n=1))
+        found += flaws(page, f"upload-{language}-{scheme}")
+        assert not CODES.search(page.locator("body").inner_text())
+    assert found == []
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_a_browser_chooses_the_language_and_the_plural_forms(
+    open_page: OpenPage, site: Site, language: str
+) -> None:
+    page = open_page(None)
+    page.context.set_extra_http_headers({"Accept-Language": f"{language}-ZA,en;q=0.5"})
+    page.goto(f"{site.url}/?again")
+    expect(page.locator("html")).to_have_attribute("lang", language)
+    said = page.evaluate(
+        """async () => {
+          const first = document.querySelector("link[rel=modulepreload]").href;
+          const { t } = await import(first.replace(/[^/]+$/, "words.js"));
+          return [0, 1, 2].map((n) => t("check.rows", { n }));
+        }"""
+    )
+    with speaking(language):
+        assert said == [t("check.rows", n=n) for n in (0, 1, 2)]
