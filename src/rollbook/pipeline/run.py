@@ -86,6 +86,7 @@ def process(
     time_zone: str = summary.TIME_ZONE,
     fixable_rows: int = 200_000,
     removal_most: int = 100_000,
+    shared_phone_rows: int = 10,
     membership: Membership = Membership(),  # noqa: B008 - frozen
 ) -> dict[str, Any]:
     """Process the upload's file in all stages and commit the result.
@@ -95,7 +96,8 @@ def process(
     ``verify_days``; None when the roll isn't to be asked. ``keys`` are the installation's secret
     keys, by which erased people are known. The report gives times in ``time_zone``.
     The cells of ``fixable_rows`` refused and doubtful rows are stored, to be fixed on the page. A
-    list of members to remove has at most ``removal_most`` rows.
+    list of members to remove has at most ``removal_most`` rows. A phone number of
+    ``shared_phone_rows`` rows is noted.
 
     Returns:
         ``rows_total`` and the counts by outcome.
@@ -126,6 +128,7 @@ def process(
             time_zone=time_zone,
             fixable_rows=fixable_rows,
             removal_most=removal_most,
+            shared_phone_rows=shared_phone_rows,
             membership=membership,
         )
         try:
@@ -154,6 +157,7 @@ class _Attempt:
         time_zone: str,
         fixable_rows: int,
         removal_most: int,
+        shared_phone_rows: int,
         membership: Membership,
     ) -> None:
         self._fixable_rows = fixable_rows
@@ -162,6 +166,7 @@ class _Attempt:
         #: See ``renewals.count``.
         self._renewals: dict[str, int] | None = None
         self._removal_most = removal_most
+        self._shared_phone_rows = shared_phone_rows
         self._accepts_passports = accepts_passports
         self._time_zone = time_zone
         self._channels = channels
@@ -330,6 +335,7 @@ class _Attempt:
             orders=None if self._grid is None else self._grid.orders,
             list_=self._upload if self._is_removal else None,
             counts_from_joining=self._membership.counts_from_joining,
+            shared_phone_rows=self._shared_phone_rows,
         )
         with staging(self._connection) as stage:
             for sheet in prefetch(batches):
@@ -344,7 +350,7 @@ class _Attempt:
         stages.begin("normalise")
         staged.read_again(self._connection, spill)
         staged.check_numbers()
-        notes = (*sheet.reading.notes, *staged.ends.notes())
+        notes = (*sheet.reading.notes, *staged.ends.notes(), *staged.phones.notes())
         if staged.documents:
             notes = (*notes, _passports(staged.documents))
         if staged.aliased:

@@ -19,6 +19,7 @@ from rollbook.pipeline import own_fields, removal
 from rollbook.pipeline.dates import Orders
 from rollbook.pipeline.match import ledger_of, staging, unstage
 from rollbook.pipeline.normalise import normalise
+from rollbook.pipeline.shared_phones import SharedPhones
 from rollbook.pipeline.shifted import Ends
 from rollbook.pipeline.validate import validate
 
@@ -52,15 +53,17 @@ class Staged:
         orders: Orders | None = None,
         list_: Row | None = None,
         counts_from_joining: bool = False,
+        shared_phone_rows: int = 0,
     ) -> None:
         """``erased`` are people whose rows are refused; what follows is as for ``normalise``.
 
         ``orders`` of the dates are given where another file has shown them, and ``list_`` is the
-        upload where it lists members to remove.
+        upload where it lists members to remove. ``shared_phone_rows`` is as for ``SharedPhones``.
         """
         self._aliases = aliases or {}
         #: Rows that were read by an alias, by field and alias.
         self.aliased: Counter[tuple[str, str]] = Counter()
+        self.phones = SharedPhones(shared_phone_rows)
         self._list = list_
         self._counts_from_joining = counts_from_joining
         self._empty_text = empty_text
@@ -88,6 +91,7 @@ class Staged:
         normalised = self._normalised(sheet)
         self.has_own = self.has_own or bool(own_fields.of_sheet(sheet.columns.headers))
         self.aliased.update(normalised.aliased)
+        self.phones.add(normalised)
         self._shortened += normalised.faults.filter(code="id_shortened").height
         self._batches.append(
             (

@@ -248,6 +248,7 @@ def _run(settings: Settings, task: dict[str, Any], answers: TextIO) -> dict[str,
             time_zone=settings.time_zone,
             fixable_rows=settings.fixable_rows,
             removal_most=settings.removal_most,
+            shared_phone_rows=settings.shared_phone_rows,
             membership=Membership(
                 counts_from_joining=settings.expiry_from_joining,
                 refuses_deceased=settings.deceased == "refuse",

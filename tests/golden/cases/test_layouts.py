@@ -18,7 +18,8 @@ from rollbook.errors import (
     SecondTableError,
     ShiftedColumnError,
 )
-from tests.files import id_number
+from rollbook.pipeline.read import BATCH_ROWS
+from tests.files import csv_file, id_number, member
 from tests.pipeline_run import Done, Site, open_site
 
 if TYPE_CHECKING:
@@ -427,3 +428,26 @@ def test_rows_that_are_struck_through_and_comments_are_noted(site: Site) -> None
     assert said["comments_not_read"].endswith("does not read: C2.")
     # A workbook without marks says nothing.
     assert not notes(send(site, HEADERS, (ANN, "Ann", "Aa", "")))
+
+
+def phones_of(site: Site, *phones: str, batch_rows: int = BATCH_ROWS) -> list[str]:
+    """The notes on shared phone numbers of a file with these."""
+    rows = [member(number, **{"Cell Number": phone}) for number, phone in enumerate(phones)]
+    done = site.send(csv_file(rows), "list.csv", batch_rows=batch_rows)
+    found = done.upload["reading"]["notes"]
+    return [note["message"] for note in found if note["code"] == "phone_shared"]
+
+
+def test_a_phone_number_of_many_rows_is_noted(site: Site) -> None:
+    office, school = ["082 123 4567", "+27821234567"] * 6, ["0835550101"] * 10
+    own = [f"08411122{number:02}" for number in range(20)]
+    # Over batches, in any spelling; the numbers of nine rows and empty cells aren't noted.
+    said = phones_of(site, *school, *own, *office, *["0725550123"] * 9, *[""] * 30, batch_rows=7)
+    assert said == [
+        f"{rows}. It may be an office's and not the members' own. It was kept."
+        for rows in (
+            "12 rows have one phone number: 32, 33, 34, 35, 36 and 7 more",
+            "10 rows have one phone number: 2, 3, 4, 5, 6 and 5 more",
+        )
+    ]
+    assert not phones_of(site, *own)
