@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -323,6 +324,52 @@ async def test_a_join_is_taken_back_although_the_kept_member_is_gone(
     assert back.status_code == 200, back.text
     [gone] = site.members()
     assert site.members()[gone] == before[gone]
+
+
+async def test_two_joins_of_a_pair_at_once_join_it_once(
+    site: Site, system: System, client: httpx.AsyncClient
+) -> None:
+    """As by a double click, or by two people who each keep another one."""
+    send(site, *two())
+    await looked(system)
+    path, one, other = await pair_of(client)
+    wanted = [{"keep": m["member_id"], "reason": "same person"} for m in (one, other, one, other)]
+    answers = await asyncio.gather(*(client.post(f"{path}/join", json=body) for body in wanted))
+    assert sorted(answer.status_code for answer in answers) == [200, 404, 404, 404]
+    assert len(site.members()) == 1
+    back = [client.post(f"{path}/separate", json={"reason": "two people"}) for _ in range(3)]
+    answers = list(await asyncio.gather(*back))
+    assert sorted(answer.status_code for answer in answers) == [200, 404, 404]
+    assert len(site.members()) == 2
+
+
+async def test_joins_of_three_alike_at_once_lose_nobody(
+    site: Site, system: System, client: httpx.AsyncClient
+) -> None:
+    """Each pair keeps the member whom another one would let go: one join wins, or they follow."""
+    for sequence in (5009, 5717, 5801):
+        send(site, person("800101", sequence, "Thabo", "Nkosi"))
+    await looked(system)
+    pairs = await listed(client)
+    assert len(pairs) == 3
+    answers = await asyncio.gather(
+        *(
+            client.post(
+                f"{PAIRS}/{pair['pair_id']}/join",
+                json={"keep": pair["members"][n % 2]["member_id"], "reason": "same person"},
+            )
+            for n, pair in enumerate(pairs)
+        )
+    )
+    done = [answer.status_code for answer in answers]
+    assert set(done) <= {200, 404, 503}
+    assert done.count(200) >= 1
+    assert len(site.members()) == 3 - done.count(200)
+    # Each record that went can come back.
+    while joins := await listed(client, status="joined"):
+        path = f"{PAIRS}/{joins[0]['pair_id']}/separate"
+        assert (await client.post(path, json={"reason": "three people"})).status_code == 200
+    assert len(site.members()) == 3
 
 
 async def test_a_record_whose_upload_was_undone_since_does_not_come_back(

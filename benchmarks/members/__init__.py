@@ -1,0 +1,1 @@
+"""How fast members are found and exported."""
