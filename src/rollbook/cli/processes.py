@@ -182,9 +182,12 @@ def _listener(fd: int | None) -> socket.socket | None:
 def migrate(*, as_json: JsonOption = False) -> None:
     """Migrate the database's schema to the newest revision."""
     from rollbook.backends import schema
+    from rollbook.service.doctor import refuse_unsafe
 
     settings = settings_for("migrate")
     with engines(settings, make=True) as named:
+        if settings.given_database_address is not None:
+            asyncio.run(refuse_unsafe(named, uses_redis=False))
         revision = schema.migrate(named.database_address)
     if as_json:
         print_json({"revision": revision})

@@ -59,15 +59,17 @@ class Finding:
     is_fatal: bool = False
 
 
-async def refuse_unsafe(settings: Settings) -> None:
+async def refuse_unsafe(settings: Settings, *, uses_redis: bool = True) -> None:
     """Refuse servers on which the promises don't hold. One that doesn't answer is not refused.
+
+    A migration has no use for Redis.
 
     Raises:
         ConfigurationError: it names each of them and what to do.
     """
     if settings.given_database_address is None or settings.given_redis_address is None:
         return  # the embedded engines, which are started with what we need
-    found = [*await postgresql(settings), *await redis(settings)]
+    found = [*await postgresql(settings), *(await redis(settings) if uses_redis else ())]
     lines = [
         f"  {one.part}, {one.check}: {one.found} {one.remedy}" for one in found if one.is_fatal
     ]
@@ -107,8 +109,14 @@ async def postgresql(settings: Settings) -> list[Finding]:
             ]
     except TimeoutError:
         return [Finding(part, "connection", "error", "no answer in time", "Is it busy?")]
+    except psycopg.errors.InsufficientPrivilege as error:
+        remedy = "Make Rollbook's role the owner of the database and its tables (REASSIGN OWNED)."
+        return [Finding(part, "privileges", "error", reason(error), remedy)]
     except psycopg.Error as error:
-        remedy = "Is it started, and is DATABASE_URL right?"
+        remedy = (
+            "Is it started, and is DATABASE_URL right? A database that isn't there is made with "
+            "`createdb --owner rollbook rollbook`."
+        )
         return [Finding(part, "connection", "error", reason(error), remedy)]
     return [*found, _clock(settings, difference_s)]
 
@@ -121,6 +129,8 @@ async def _connected(settings: Settings) -> _Connection:
         autocommit=True,
         prepare_threshold=None,
         application_name="rollbook-doctor",
+        # Without it a database in SQL_ASCII answers with bytes.
+        client_encoding="utf8",
         connect_timeout=CONNECT_TIMEOUT_S,
     )
 
@@ -144,6 +154,13 @@ def _server(row: Row) -> Iterator[Finding]:
         bad=row["encoding"] != "UTF8",
         remedy="Names would be lost. Make a database with ENCODING 'UTF8'.",
         is_fatal=True,
+    )
+    knows_letters = row["knows_letters"] or row["encoding"] != "UTF8"
+    yield _checked(
+        (part, "locale", "all letters" if knows_letters else f"{row['locale']}: only a to z"),
+        bad=not knows_letters,
+        remedy="It doesn't know that É and é are one letter, so names with accents aren't found. "
+        "Make a database with another one: createdb --template=template0 --locale=C.UTF-8.",
     )
     yield _checked(
         (part, "changes", "read-only" if row["is_read_only"] else "accepted"),
@@ -350,7 +367,12 @@ async def _store(settings: Settings) -> list[Finding]:
 
 
 def _write_and_read(store: FileStore) -> None:
-    key = f"doctor/{secrets.token_hex(8)}"
+    # The second folder holds the installation's mark, and the file that tells the store's time.
+    for folder in ("doctor", "installations"):
+        _write_and_read_in(store, f"{folder}/doctor-{secrets.token_hex(8)}")
+
+
+def _write_and_read_in(store: FileStore, key: str) -> None:
     content = secrets.token_bytes(1024)
     with tempfile.TemporaryDirectory(prefix="rollbook-doctor-") as folder:
         source, target = Path(folder) / "written", Path(folder) / "read"

@@ -3,6 +3,8 @@
 SELECT current_setting('server_version_num')::integer AS version,
        current_setting('server_version') AS version_text,
        current_setting('server_encoding') AS encoding,
+       (SELECT datctype FROM pg_database WHERE datname = current_database()) AS locale,
+       lower('É') = 'é' AS knows_letters,
        current_setting('max_connections')::integer AS max_connections,
        current_setting('fsync') AS fsync,
        current_setting('full_page_writes') AS full_page_writes,

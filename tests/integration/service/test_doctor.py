@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import secrets
 import subprocess
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ from typer.testing import CliRunner
 
 from rollbook import cli
 from rollbook.backends.database import make_pool
+from rollbook.cli import processes
 from rollbook.engines.valkey import _binary as valkey
 from rollbook.errors import ConfigurationError
 from rollbook.service import doctor
@@ -21,7 +24,7 @@ from tests.pooler import pooled
 from tests.waiting import kill, until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from rollbook.config import Settings
@@ -102,6 +105,58 @@ async def test_a_setting_of_the_database_is_found(
     assert found.remedy
 
 
+@pytest.fixture
+def another_database(settings: Settings) -> Iterator[Callable[[str], Settings]]:
+    """Makes a database beside the test's own, with these options, and removes it."""
+    name = f"other_{secrets.token_hex(4)}"
+
+    def make(options: str) -> Settings:
+        with psycopg.connect(settings.database_address, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE template0 {options}")
+        address, question, rest = settings.database_address.partition("?")
+        url = f"{address.rpartition('/')[0]}/{name}{question}{rest}"
+        return settings.model_copy(update={"database_url": SecretStr(url)})
+
+    yield make
+    with psycopg.connect(settings.database_address, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE IF EXISTS {name}")
+
+
+async def test_a_database_that_cannot_hold_names_is_refused(
+    another_database: Callable[[str], Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = another_database("ENCODING 'SQL_ASCII' LOCALE_PROVIDER libc LOCALE 'C'")
+    found = by_check(await doctor.postgresql(own))["PostgreSQL: encoding"]
+    assert (found.level, found.found, found.is_fatal) == ("error", "SQL_ASCII", True)
+    monkeypatch.setenv("DATABASE_URL", own.database_address)
+    monkeypatch.setenv("REDIS_URL", own.redis_address)
+    with pytest.raises(ConfigurationError, match="ENCODING 'UTF8'"):
+        await asyncio.to_thread(processes.migrate, as_json=True)
+
+
+async def test_a_locale_that_knows_no_letters_is_an_error(
+    another_database: Callable[[str], Settings],
+) -> None:
+    own = another_database("ENCODING 'UTF8' LOCALE_PROVIDER libc LOCALE 'C'")
+    found = by_check(await doctor.postgresql(own))["PostgreSQL: locale"]
+    assert (found.level, found.found, found.is_fatal) == ("error", "C: only a to z", False)
+    assert "C.UTF-8" in found.remedy
+
+
+async def test_a_role_that_may_not_read_the_tables_is_said(settings: Settings) -> None:
+    role = f"reader_{secrets.token_hex(4)}"
+    with psycopg.connect(settings.database_address, autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE {role} LOGIN")
+        try:
+            url = settings.database_address.replace("//rollbook@", f"//{role}@", 1)
+            own = settings.model_copy(update={"database_url": SecretStr(url)})
+            [found] = await doctor.postgresql(own)
+        finally:
+            connection.execute(f"DROP ROLE {role}")
+    assert (found.check, found.level) == ("privileges", "error")
+    assert "owner" in found.remedy
+
+
 async def test_a_schema_that_is_missing_or_old_is_said(settings: Settings) -> None:
     with psycopg.connect(settings.database_address, autocommit=True) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '0001'")
@@ -178,6 +233,15 @@ async def test_a_store_that_cannot_be_written_is_an_error(
 ) -> None:
     (tmp_path / "file").write_text("no folder", encoding="utf-8")
     broken = settings.model_copy(update={"store_url": (tmp_path / "file").as_uri()})
+    found = by_check(await doctor.examine(broken))
+    assert found["file store: write and read"].level == "error"
+
+
+async def test_a_store_in_which_the_mark_cannot_be_written_is_an_error(
+    settings: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "installations").write_text("no folder", encoding="utf-8")
+    broken = settings.model_copy(update={"store_url": tmp_path.as_uri()})
     found = by_check(await doctor.examine(broken))
     assert found["file store: write and read"].level == "error"
 
