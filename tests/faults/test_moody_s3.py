@@ -15,6 +15,7 @@ from rollbook.api.app import create_app
 from rollbook.backends.database import connect
 from rollbook.errors import ServiceUnavailableError
 from rollbook.uploads import retention
+from tests.faults.site import IS_LONG
 from tests.faults.test_retries import postponed
 from tests.files import csv_file, members
 from tests.integration.backends.object_store import BUCKET, MOODS, MoodyDoor, s3_server
@@ -28,6 +29,19 @@ if TYPE_CHECKING:
     from rollbook.service.system import System
 
     MakeUser = Callable[..., Awaitable[User]]
+
+
+#: Each mood with a request of a merge; in ``make faults`` each with each.
+MERGES = (
+    [(mood, request) for mood in MOODS for request in ("GET source", "PUT report-")]
+    if IS_LONG
+    else [
+        ("slow_down", "PUT report-"),
+        ("fault", "GET source"),
+        ("reset", "PUT report-"),
+        ("cut", "GET source"),
+    ]
+)
 
 
 @pytest.fixture(scope="module")
@@ -108,8 +122,7 @@ async def test_a_file_that_comes_in_is_stored_and_merged_or_refused_with_a_sente
     assert (upload["status"], upload["inserted"]) == ("completed", 5), upload["error"]
 
 
-@pytest.mark.parametrize("mood", MOODS)
-@pytest.mark.parametrize("request_", ["GET source", "PUT report-"])
+@pytest.mark.parametrize(("mood", "request_"), MERGES)
 async def test_a_merge_that_misses_its_source_or_report_is_handed_back_and_merged_once(
     mood: str, request_: str, api: Api, door: MoodyDoor, settings: Settings
 ) -> None:
@@ -129,7 +142,7 @@ async def test_a_merge_that_misses_its_source_or_report_is_handed_back_and_merge
     assert len(in_members(settings)) == 7
 
 
-@pytest.mark.parametrize("mood", MOODS)
+@pytest.mark.parametrize("mood", MOODS if IS_LONG else ("cut", "slow_down"))
 async def test_half_a_report_is_not_downloaded_as_a_whole_one_and_retention_comes_to_its_end(
     mood: str, api: Api, door: MoodyDoor, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -66,10 +66,12 @@ async def test_a_scratch_folder_that_goes_during_an_attempt_costs_none(
             upload_id = await sent(opened, user, csv_file(3))
 
             async def waits() -> bool:
-                waiting = holding.execute(
-                    "SELECT FROM pg_locks WHERE NOT granted AND relation = 'members'::regclass"
-                )
-                return waiting.fetchone() is not None
+                with connect(settings.database_address) as asking:  # sees who came since
+                    waiting = asking.execute(
+                        "SELECT FROM pg_locks JOIN pg_stat_activity USING (pid)"
+                        " WHERE NOT granted AND starts_with(application_name, 'rollbook-child ')"
+                    )
+                    return waiting.fetchone() is not None
 
             await until(waits)
             shutil.rmtree(settings.data_dir / "scratch")
