@@ -105,7 +105,7 @@ faults-long: setup ## Every kind of fault under load, with S3, and nothing lost 
 bench-scale: setup ## How it grows: 1 to 4 workers, 1k to 1M rows, 0 to 10M members (7 min; MORE="--most-rows 100000")
 	@PYTHONPATH=. $(LONG) bench-scale 7 'How it grows' -- $(BIN)/python -m benchmarks.scale $(MORE)
 
-bench-year: setup ## A year of a large organisation's records, and every route (10 min; UPLOADS=200000)
+bench-year: setup ## A year of records, p95 of every route, and their page (10 min; UPLOADS=200000)
 	@PYTHONPATH=. $(LONG) bench-year 10 'A year of records' -- $(BIN)/python -m benchmarks.scale.year --uploads $(or $(UPLOADS),200000)
 
 check: setup ## Lint, format and types
