@@ -126,7 +126,7 @@ lock: setup ## Lock the newest dependencies that fit pyproject.toml
 	@$(LOCK) --upgrade requirements/dist.in -o requirements/dist.txt
 
 dist: setup ## What is published, in dist/: built, checked, and tried with pip only (PYTHONS="python3.12")
-	@$(BIN)/python scripts/dist.py $(PYTHONS)
+	@$(BIN)/python -m scripts.dist $(PYTHONS)
 
 image: setup ## The image, tried read-only as uid 10001, by docker, podman or buildah (TOOL=podman BASE=python:3.12-slim)
 	@$(BIN)/python scripts/image.py $(if $(TOOL),--tool $(TOOL)) $(if $(BASE),--base $(BASE))

@@ -1,6 +1,6 @@
 """Builds what is published and tries it as a newcomer would: with pip and nothing of this checkout.
 
-``python scripts/dist.py [PYTHON ...]``: sdist and wheel go to ``dist/``; the sdist makes the wheel.
+``python -m scripts.dist [PYTHON ...]``: sdist and wheel go to ``dist/``; the sdist makes the wheel.
 Their metadata is checked. Each Python installs the wheel into an empty environment, where
 the demonstration runs; without arguments, every supported Python that is found here.
 """
@@ -16,6 +16,8 @@ import tempfile
 import time
 import tomllib
 from pathlib import Path
+
+from scripts import sbom
 
 ROOT = Path(__file__).parent.parent
 DIST = ROOT / "dist"
@@ -33,6 +35,8 @@ def run(*command: str | Path, **more: str) -> str:
     """
     # Nothing of this checkout and its environment is visible to what was installed.
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "ROLLBOOK_"))}
+    # The next Python, and the next run, don't load each wheel again.
+    environment.setdefault("PIP_CACHE_DIR", str(Path(tempfile.gettempdir()) / "rollbook-wheels"))
     done = subprocess.run(
         command, env=environment | more, cwd=tempfile.gettempdir(), capture_output=True, text=True,
         check=False, timeout=PATIENCE_S,
@@ -43,18 +47,23 @@ def run(*command: str | Path, **more: str) -> str:
     return done.stdout
 
 
+def find(version: str) -> str | None:
+    """The Python of a version as ``3.12``: on the path, or one that pyenv has."""
+    uv = Path(sys.executable).with_name("uv")
+    found = subprocess.run(
+        [uv, "python", "find", "--no-python-downloads", version],
+        capture_output=True, text=True, check=False, timeout=PATIENCE_S,
+    ).stdout.strip()  # fmt: skip
+    root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    others = sorted(root.glob(f"versions/{version}.*/bin/python"))
+    return found or (str(others[-1]) if others else None)
+
+
 def pythons() -> list[str]:
     """The versions that the metadata names and that are installed here."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     named = [line.rpartition(" ")[2] for line in project["classifiers"] if ":: 3." in line]
-    uv = Path(sys.executable).with_name("uv")
-    found = [
-        subprocess.run(
-            [uv, "python", "find", "--no-python-downloads", version],
-            capture_output=True, text=True, check=False, timeout=PATIENCE_S,
-        ).stdout.strip()
-        for version in named
-    ]  # fmt: skip
+    found = [find(version) for version in named]
     missing = [version for version, path in zip(named, found, strict=True) if not path]
     if missing:
         print(f"not installed here, so not tried: Python {', '.join(missing)}")
@@ -70,14 +79,9 @@ def build() -> tuple[Path, Path]:
     return sdist, wheel
 
 
-def check(folder: Path, *files: Path) -> None:
+def check(programs: Path, *files: Path) -> None:
     """Check the metadata, and that an index can show the README."""
-    environment = folder / "twine"
-    run(sys.executable, "-m", "venv", environment)
-    locked = ROOT / "requirements" / "dist.txt"
-    pip = environment / "bin" / "pip"
-    run(pip, "install", "--quiet", "--require-hashes", "--requirement", locked)
-    print(run(environment / "bin" / "twine", "check", "--strict", *files).strip())
+    print(run(programs / "twine", "check", "--strict", *files, NO_COLOR="1").strip())
 
 
 def try_it(python: str, folder: Path, wheel: Path) -> None:
@@ -99,11 +103,12 @@ def try_it(python: str, folder: Path, wheel: Path) -> None:
 def main() -> None:
     """Build, list, check and try."""
     sdist, wheel = build()
-    print(run(sys.executable, ROOT / "scripts" / "sbom.py").strip())
     for file in (sdist, wheel):
         print(f"{file.relative_to(ROOT)}: {file.stat().st_size / 1e6:.1f} MB")
     with tempfile.TemporaryDirectory(prefix="rollbook-dist-") as folder:
-        check(Path(folder), sdist, wheel)
+        programs = sbom.tools(Path(folder) / "tools")
+        sbom.write(programs)
+        check(programs, sdist, wheel)
         for python in sys.argv[1:] or pythons():
             try_it(python, Path(folder), wheel)
 

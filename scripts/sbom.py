@@ -19,8 +19,19 @@ DIST = ROOT / "dist"
 PATIENCE_S = 900
 
 
-def write() -> Path:
-    """Write the list, and return its path.
+def tools(folder: Path) -> Path:
+    """Make an environment with what requirements/dist.txt locks; returns its programs' folder."""
+    uv = Path(sys.executable).with_name("uv")
+    _run(uv, "venv", "--quiet", "--python", sys.executable, folder)
+    _run(
+        uv, "pip", "install", "--quiet", "--require-hashes", "--python", folder,
+        "--requirement", ROOT / "requirements" / "dist.txt",
+    )  # fmt: skip
+    return folder / "bin"
+
+
+def write(programs: Path) -> Path:
+    """Write the list by the ``programs`` of ``tools``, and return its path.
 
     Raises:
         SystemExit: it couldn't be made, or it lacks something of the lock file.
@@ -29,17 +40,11 @@ def write() -> Path:
     DIST.mkdir(exist_ok=True)
     path = DIST / f"rollbook-{project['version']}.cdx.json"
     locked = ROOT / "requirements" / "run.txt"
-    with tempfile.TemporaryDirectory(prefix="rollbook-sbom-") as name:
-        folder = Path(name)
-        _run(sys.executable, "-m", "venv", folder)
-        tools = ROOT / "requirements" / "dist.txt"
-        pip = folder / "bin" / "pip"
-        _run(pip, "install", "--quiet", "--require-hashes", "--requirement", tools)
-        _run(
-            folder / "bin" / "cyclonedx-py", "requirements", locked,
-            "--pyproject", ROOT / "pyproject.toml", "--output-reproducible",
-            "--output-format", "JSON", "--output-file", path,
-        )  # fmt: skip
+    _run(
+        programs / "cyclonedx-py", "requirements", locked,
+        "--pyproject", ROOT / "pyproject.toml", "--output-reproducible",
+        "--output-format", "JSON", "--output-file", path,
+    )  # fmt: skip
     listed = {part["name"] for part in json.loads(path.read_text(encoding="utf-8"))["components"]}
     if missing := locked_names(locked.read_text(encoding="utf-8")) - listed:
         raise SystemExit(f"{path} lacks {', '.join(sorted(missing))}")
@@ -60,4 +65,5 @@ def _run(*command: str | Path) -> None:
 
 
 if __name__ == "__main__":
-    write()
+    with tempfile.TemporaryDirectory(prefix="rollbook-sbom-") as name:
+        write(tools(Path(name) / "tools"))
