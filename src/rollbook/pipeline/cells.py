@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import polars as pl
 
+from rollbook import places
 from rollbook.pipeline.columns import key
 from rollbook.spreadsheets.books.values import UNCALCULATED
 
@@ -69,7 +70,18 @@ _DITTO: Final = frozenset(
     }
     | {
         written
-        for word in ("ditto", "idem", "as above", "same as above", "soos bo", "dieselfde", "id.")
+        for word in (
+            "ditto",
+            "idem",
+            "as above",
+            "same as above",
+            "soos bo",
+            "dieselfde",
+            "id.",
+            "same address",
+            "same number",
+            "see above",
+        )
         for written in (word, word.capitalize(), word.title(), word.upper())
     }
 )
@@ -318,8 +330,11 @@ def wards(texts: pl.Series) -> Understood:
 
     Anything else stays as it is, with a doubt.
     """
-    plain = pl.col("cell").str.extract(r"^([1-9][0-9]{0,1}|[1-9][0-9]{7})(?:\.0)?$")
-    return understood(texts, plain, _ward, pl.String())
+    plain = pl.col("cell").str.extract(
+        r"^([1-9][0-9]{0,1}|[1-9][0-9]{4}0(?:0[1-9]|[1-9][0-9]))(?:\.0)?$"
+    )
+    is_ward = (plain.str.len_bytes() < _CODE_DIGITS) | plain.str.head(5).is_in(places.ward_codes())
+    return understood(texts, pl.when(is_ward).then(plain), _ward, pl.String())
 
 
 def _ward(text: str) -> Reading:
@@ -330,7 +345,10 @@ def _ward(text: str) -> Reading:
         return None, "ward_unclear"
     match = _WARD_WORDS.match(digits or text)
     number = match[1] if match else ""
-    if number and (len(number) == _CODE_DIGITS or int(number) <= MOST_WARDS):
+    is_code = len(number) == _CODE_DIGITS
+    # The last three digits of a code are the ward's number.
+    is_plausible = number and 0 < int(number[-3:] if is_code else number) <= MOST_WARDS
+    if is_plausible and not (is_code and places.municipality_of_ward(number) is None):
         return number, None
     return number or text, "ward_implausible"
 

@@ -25,6 +25,8 @@ _LEAST_TRAILING: Final = 5
 _BLOCK: Final = 16
 #: Rows of full width from which on a short last row shows that the file was cut off.
 _FULL_ROWS: Final = 10
+#: Rows that a note names.
+_MOST_NAMED: Final = 5
 
 
 class Rows:
@@ -58,9 +60,11 @@ class Rows:
 
     def notes(self) -> Iterator[Note]:
         """The notes on the file."""
-        short = int(((self._below > 1) & (self._below < self._named)).sum())
-        if short:
-            yield Note("short_rows", short, {"n": short})
+        short = np.flatnonzero((self._below > 1) & (self._below < self._named))
+        if len(short):
+            listed = [str(self._first + index + 1) for index in short[:_MOST_NAMED].tolist()]
+            rows = ", ".join(listed) + (" ..." if len(short) > _MOST_NAMED else "")
+            yield Note("short_rows", len(short), {"n": len(short), "rows": rows})
         if self._is_trailing:
             yield Note("trailing_delimiter")
 

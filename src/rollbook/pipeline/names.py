@@ -13,9 +13,9 @@ from rollbook.pipeline.cells import Reading, Understood, understood, values
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: A name of letters, with single spaces, hyphens and apostrophes between and two letters at least
-#: at its beginning.
-_PLAIN: Final = r"^'?\p{L}[\p{L}\p{M}]+(?:(?:[ '-]|[.'] )[\p{L}\p{M}]+)*$"
+#: A name of Latin letters, with single spaces, hyphens and apostrophes between and two letters at
+#: least at its beginning.
+_PLAIN: Final = r"^'?\p{Latin}[\p{Latin}\p{M}]+(?:(?:[ '-]|[.'] )[\p{Latin}\p{M}]+)*$"
 #: Longer names are more likely several cells in one.
 _MOST_CHARS: Final = 60
 #: Two to four letters without a vowel, all of them large: JP, DJ, KTM.
@@ -26,8 +26,14 @@ _LETTERS: Final = re.compile(r"[^\W\d_]+")
 _MISREAD: Final = re.compile(
     "[\u00c2\u00c3\u00c4\u00c5][\u0080-\u00bf\u0152-\u0178\u2013-\u2122]|\u00e2\u20ac"
 )
-#: What no name has: a bracket, an ampersand, a slash, a number, six digits.
-_NO_NAME_SIGN: Final = re.compile(r"[^\w\s.'`\u00b4\u02bb\u00b7-]|_|(?:^|\s)\d|^-|-$|(?:\d\D*){6}")
+#: What no name has: a bracket, an ampersand, a slash, a number, a digit among letters, six digits.
+_NO_NAME_SIGN: Final = re.compile(
+    r"[^\w\s.'`\u00b4\u02bb\u00b7-]|_|(?:^|\s)\d|\d[^\W\d_]|^-|-$|(?:\d\D*){6}"
+)
+#: Latin and Greek or Cyrillic letters in one word: some of them only look like the others.
+_TWO_SCRIPTS: Final = re.compile(
+    r"[A-Za-z\u00c0-\u024f][\u0370-\u052f]|[\u0370-\u052f][A-Za-z\u00c0-\u024f]"
+)
 #: One or two initials after a whole name, as in "Mokoena TJ".
 _INITIALS_AFTER: Final = re.compile(r"[A-Za-z]{2}[ ,]+[A-Z]\.?$|[a-z][ ,]+(?:[A-Z]\.? ?){2}$")
 _COMMA: Final = re.compile(r"\s*,\s*")
@@ -70,6 +76,7 @@ def _read(text: str, *, is_first: bool) -> Reading:
         or not _beside().isdisjoint(words)
         or _NO_NAME_SIGN.search(text)
         or _MISREAD.search(text)
+        or _TWO_SCRIPTS.search(text)
         or (not is_first and _INITIALS_AFTER.search(text))
     )
     if is_doubtful:
@@ -86,6 +93,22 @@ def has_lines(texts: pl.Series) -> pl.Series:
     return texts.str.contains(r"[\n\r\v\f\x{85}\x{2028}\x{2029}]").fill_null(value=False)
 
 
+def hold_whole(one: pl.Series, other: pl.Series) -> pl.Series:
+    """Which cells of a name hold that of the other column too: a whole name, or the same name."""
+    pair = pl.DataFrame(
+        [one.str.to_lowercase().alias("one"), other.str.to_lowercase().alias("other")]
+    )
+    name = pl.col("one")
+    # A short one, such as "van", begins or ends other names as well.
+    is_long = pl.col("other").str.len_bytes() >= _LEAST_WITHIN
+    held = (
+        (name == pl.col("other"))
+        | name.str.ends_with(pl.lit(" ") + pl.col("other"))
+        | name.str.starts_with(pl.col("other") + pl.lit(" "))
+    )
+    return pair.select((held & is_long).fill_null(value=False)).to_series()
+
+
 def are_swapped(first: pl.Series, surname: pl.Series) -> pl.Series:
     """Which first names are usually surnames, beside surnames that aren't."""
     lower = first.str.to_lowercase()
@@ -99,6 +122,7 @@ def are_swapped(first: pl.Series, surname: pl.Series) -> pl.Series:
     return is_surname.scatter(rows, others.fill_null(value=False))
 
 
+_LEAST_WITHIN: Final = 4
 #: How no first name begins.
 _SURNAMES_BEGIN: Final = ("van ", "von ", "du ", "janse van ")
 

@@ -62,10 +62,13 @@ _DOUBTS: Final = {
 }
 
 
-#: Texts that are a whole date cell, a boolean cell, a long number or an e-mail address.
+#: Texts that are a whole date, a boolean cell, a long number, an amount, an e-mail address, a
+#: formula, or what another cell says.
 _UNLIKELY: Final = (
     r"^(?:[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}|true|false|TRUE|FALSE"
-    r"|\+?[0-9][0-9 -]{7,}[0-9](?:\.0)?|\S+@\S+\.\S+)$"
+    r"|[0-9]{1,4}[/.][0-9]{1,2}[/.][0-9]{2,4}|R ?[0-9][0-9 ]*(?:[.,][0-9]{2})?|[0-9]+[.,][0-9]{2}"
+    r"|\+?[0-9][0-9 -]{7,}[0-9](?:\.0)?|\S+@\S+\.\S+|=.*"
+    r"|(?i:same(?: as .*)?|selfde))$"
 )
 _UNLIKELY_TEXT: Final = pl.Series(["text_unlikely"])
 

@@ -48,8 +48,7 @@ def contradictions(frame: pl.DataFrame, today: dt.date) -> Iterator[Found]:
             # A person who isn't a citizen may be a resident or a refugee.
             differs &= (said != "other") | (known == "citizen")
         yield from _where(field, f"{field}_contradicts_id", differs, known)
-    swapped = names.are_swapped(frame["firstname"], frame["surname"])
-    yield from _where("firstname", "names_swapped", swapped, frame["firstname"])
+    yield from _of_names(frame)
     if frame["age"].null_count() < frame.height:
         years = _age(frame["date_of_birth"], today)
         gap = frame["age"].cast(pl.Int32) - years
@@ -72,10 +71,21 @@ def contradictions(frame: pl.DataFrame, today: dt.date) -> Iterator[Found]:
     expiry = frame["expiry_date"]
     if expiry.null_count() < frame.height:
         yield from _where("expiry_date", "date_before_birth", expiry < born, expiry)
+        if joined.null_count() < frame.height:
+            before = (expiry < joined) & (expiry >= born).fill_null(value=True)
+            yield from _where("expiry_date", "expiry_before_joining", before, expiry)
         before = (expiry < frame["last_payment"]) & (expiry >= born).fill_null(value=True)
         yield from _where("expiry_date", "expiry_before_payment", before, expiry)
         far = (expiry > today.replace(year=today.year + _YEARS_AHEAD, day=1)) & (expiry != NEVER)
         yield from _where("expiry_date", "expiry_far", far, expiry)
+
+
+def _of_names(frame: pl.DataFrame) -> Iterator[Found]:
+    first, surname = frame["firstname"], frame["surname"]
+    yield from _where("firstname", "names_swapped", names.are_swapped(first, surname), first)
+    yield from _where("firstname", "name_doubtful", names.hold_whole(first, surname), first)
+    holds = names.hold_whole(surname, first) & (first != surname)
+    yield from _where("surname", "name_doubtful", holds, surname)
 
 
 def _where(field: str, code: str, holds: pl.Series, kept: pl.Series) -> Iterator[Found]:

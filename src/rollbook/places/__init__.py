@@ -16,6 +16,7 @@ from rollbook.places.register import (
     nearest_municipalities,
     nearest_provinces,
     provinces,
+    ward_codes,
 )
 
 __all__ = [
@@ -30,4 +31,5 @@ __all__ = [
     "nearest_municipalities",
     "nearest_provinces",
     "provinces",
+    "ward_codes",
 ]

@@ -12,7 +12,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
 #: How a place was found: by its code or a name in use, by a former name, by a town in it, or by a
 #: name that differs in one letter. All but the first are doubtful: the sender is warned of them.
@@ -121,6 +121,12 @@ def is_district(text: str) -> bool:
 def municipality_of_ward(ward: str) -> Municipality | None:
     """The municipality of a ward's id of eight digits; None where there is none of that number."""
     return _by_ward().get(ward[:5]) if re.fullmatch(r"[0-9]{8}", ward) else None
+
+
+@cache
+def ward_codes() -> Collection[str]:
+    """The first five digits that the wards of a municipality have in common."""
+    return tuple(_by_ward())
 
 
 def nearest_provinces(text: str, *, most: int = 3) -> Sequence[str]:

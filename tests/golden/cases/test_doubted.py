@@ -53,6 +53,20 @@ def codes(done: Done) -> list[set[str]]:
         ("Cell", "cell_number", {
             "0821234567": None, "0600000000": "phone_doubtful", "0123456789": "phone_doubtful",
         }),
+        ("Ward", "ward", {
+            "79800012": None, "74201012": None, "12": None, "32871234": "ward_implausible",
+            "79800000": "ward_implausible", "79800151": "ward_implausible",
+            "12345678": "ward_implausible", "0": "ward_implausible",
+        }),
+        ("Subscription", "subscription", {
+            "Annual": None, "24 months": None, "2026": None, "R 10": "text_unlikely",
+            "10,50": "text_unlikely",
+        }),
+        ("Address", "residential_address", {
+            "12/3 Main St": None, "R101 Farm": None, "Same St 1": None,
+            "12/3/2024": "text_unlikely", "1.2.24": "text_unlikely", "Same": "text_unlikely",
+            "same as wife": "text_unlikely",
+        }),
         ("Email", "email", {
             "a@gmail.com": None, "a@b.co.za": None, "a@gmail.con": "email_doubtful",
             "a@gmial.com": "email_doubtful", "none@none.com": "email_doubtful",
@@ -114,6 +128,33 @@ def test_names_under_each_others_headers_are_flagged(site: Site) -> None:
     # The record has it the other way round.
     done = send(site, ("Surname", "Firstname"), *[rows[2]] * 3)
     assert codes(done)[2] == {"names_swapped"}
+
+
+@pytest.mark.parametrize(
+    ("first", "surname", "is_told"),
+    [
+        ("Ann Botha", "Botha", True), ("Botha, Ann", "Botha", True), ("BOTHA Ann", "Botha", True),
+        ("Ann-Mary", "Ann-Mary Botha", True), ("Botha", "Botha", True), ("S1pho", "Botha", True),
+        ("Ann", "B0tha", True), ("\u0405ipho", "Botha", True),
+        ("B\u03bfb", "Botha", True), ("Ann Mary", "Botha", False), ("Ben", "Ben Ali", False),
+        ("Ann", "Ann Botha", False), ("Zo\u00eb", "M\u00fcller", False),
+        ("Bothabo", "Botha", False),
+        ("\u0410\u043d\u043d\u0430", "\u0411\u043e\u0442\u0430", False),
+    ],
+)  # fmt: skip
+def test_names_that_hold_more_than_their_own_or_no_letters_are_told(
+    first: str, surname: str, *, is_told: bool, site: Site
+) -> None:
+    [found] = codes(send(site, ("Firstname", "Surname"), (first, surname)))
+    assert ("name_doubtful" in found) is is_told
+    [member] = site.members().values()
+    assert (member["firstname"], member["surname"]) == (first, surname)
+
+
+def test_a_membership_that_expires_before_it_begins_is_told(site: Site) -> None:
+    headers = ("Firstname", "Surname", "Date Joined", "Expiry Date")
+    rows = [("Ann", "Aa", "2026-05-03", day) for day in ("2024-05-02", "2026-05-03", "2028-05-03")]
+    assert codes(send(site, headers, *rows)) == [{"expiry_before_joining"}, set(), set()]
 
 
 def test_two_people_in_a_cell_of_several_lines_are_flagged(site: Site) -> None:
