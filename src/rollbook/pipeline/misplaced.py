@@ -33,6 +33,13 @@ _MOST_TITLE_COLUMNS: Final = 3
 #: Cells of a row with an ID number that may be no member's, such as a lookup by number.
 _MOST_BESIDE_NOBODY: Final = 2
 _LIKE_ID: Final = re.compile(r"\s*'?\s*\d[\d\s./\u2013\u2014-]{12,40}'?\s*$")
+_PLACES: Final = frozenset({"province", "municipality", "region", "ward", "voting_station"})
+#: Cells of a row with a label and its value.
+_LABEL_AND_VALUE: Final = 2
+_WARD: Final = re.compile(
+    r"\b(?:ward|wyk|iwadi)\s*(?:no|nr|number|nommer)?\.?\s*[:#-]?\s*(?:[0-9]{1,3}|[0-9]{8})\b",
+    re.IGNORECASE,
+)
 _ID: Final = "id_number"
 _NAMES: Final = frozenset({"firstname", "surname", FULL_NAME})
 
@@ -141,8 +148,11 @@ def _as_compared(cells: pl.Series) -> pl.Series:
     return cells.to_frame("cell").select(pl.when(text != "").then(text)).to_series()
 
 
-def notes(rows: pl.DataFrame, header: Header) -> Iterator[Note]:
+def notes(rows: pl.DataFrame, header: Header, table_name: str = "") -> Iterator[Note]:
     """What the first rows of a table say of it that its sender must check."""
+    said = _places_above(rows.head(header.index), header, table_name)
+    if said:
+        yield Note("place_above", values={"said": ", ".join(said[:_MOST_LISTED])})
     names = names_of(header.texts)
     doubtful = [
         phrase("note.column_of_other.one", header=name[:30], owner=owner[:30])
@@ -155,6 +165,29 @@ def notes(rows: pl.DataFrame, header: Header) -> Iterator[Note]:
     apart = _set_apart(rows, header)
     if apart is not None:
         yield apart
+
+
+def _places_above(above: pl.DataFrame, header: Header, table_name: str) -> list[str]:
+    """What the rows above the headers or the sheet's name say of a place that no column has.
+
+    It is a label with its value, such as "Municipality: Emfuleni", or a ward's number.
+    """
+    known = set(header.columns.known.values())
+    wanted = _PLACES - known
+    found = [f"'{table_name[:30]}'"] if "ward" in wanted and _WARD.search(table_name) else []
+    for row in above.iter_rows() if wanted else ():
+        # A merged cell has its text in each of its columns.
+        texts = list(dict.fromkeys(text for cell in row if (text := one_line(cell))))
+        for text in texts:
+            label, _, value = text.partition(":")
+            if not value.strip() and (":" in text or len(texts) == _LABEL_AND_VALUE):
+                value = texts[-1] if text == texts[0] and len(texts) > 1 else ""
+            is_label = value.strip() and map_headers([label]).known.get(label) in wanted
+            if is_label or ("ward" in wanted and _WARD.search(text)):
+                found.append(
+                    f"'{label.strip()}: {value.strip()}'"[:60] if value else f"'{text[:60]}'"
+                )
+    return found
 
 
 def _set_apart(rows: pl.DataFrame, header: Header) -> Note | None:

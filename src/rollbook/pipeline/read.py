@@ -299,7 +299,7 @@ class _Reading:
                 self._unheaded[table.name] = None
             return None
         misplaced.check_above(start.frame.head(header.index), header)
-        notes = tuple(misplaced.notes(start.frame, header))
+        notes = tuple(misplaced.notes(start.frame, header, table.name))
         return _Opened(table, chain([start], prepared), header, notes)
 
     def _other(self, table: Table) -> SheetNotRead:

@@ -334,6 +334,38 @@ def test_words_that_only_resemble_another_person_are_none(header: str, site: Sit
     assert "column_of_other" not in notes(done)
 
 
+@pytest.mark.parametrize(
+    ("above", "said"),
+    [
+        ([("Membership list of Ward 12",)], "'Membership list of Ward 12'"),
+        (
+            [("Municipality:", "Emfuleni"), ("Ward No:", "12")],
+            "'Municipality: Emfuleni', 'Ward No: 12'",
+        ),
+        ([("Province", "Gauteng")], "'Province: Gauteng'"),
+        ([("WYK NR. 7",), ("",)], "'WYK NR. 7'"),
+    ],
+)
+def test_a_place_above_the_list_is_noted_where_no_column_has_it(
+    above: list[tuple[str, ...]], said: str, site: Site
+) -> None:
+    done = send(site, *above, HEADERS, PEOPLE[0])
+    assert f"says {said} above" in notes(done)["place_above"]
+
+
+@pytest.mark.parametrize(
+    "above",
+    [("Members who moved forward 12 times",), ("Updated by", "Joe"), ("Ward", "Place", "x")],
+)
+def test_another_line_above_the_list_is_no_place(above: tuple[str, ...], site: Site) -> None:
+    assert not notes(send(site, above, HEADERS, PEOPLE[0]))
+
+
+def test_a_ward_above_a_list_with_wards_is_not_noted(site: Site) -> None:
+    done = send(site, ("Ward 12",), (*HEADERS, "Ward"), (*PEOPLE[0], "12"))
+    assert not notes(done)
+
+
 PEOPLE = [
     (id_number(n), first, surname, f"08211111{n:02}")
     for n, (first, surname) in enumerate(

@@ -87,8 +87,8 @@ def test_a_second_sheet_with_members_is_named(site: Site) -> None:
         {"name": "Old members 2019", "is_hidden": True, **EIGHT},
     ]
 
-    [note] = done.upload["reading"]["notes"]
-    assert note["code"] == "more_sheets"
+    place, note = done.upload["reading"]["notes"]
+    assert (place["code"], note["code"]) == ("place_above", "more_sheets")
     assert "'Ward 7'" in note["message"]
     assert "Old members" not in note["message"]
 
@@ -99,7 +99,9 @@ def test_all_visible_sheets_with_members_are_read_as_one_table(site: Site) -> No
     assert [sheet["name"] for sheet in done.upload["reading"]["sheets_not_read"]] == [
         "Notes", "Old members 2019",
     ]  # fmt: skip
-    assert done.upload["reading"]["notes"] == []
+    # Each sheet's name is a ward's, and none of them has a column of wards.
+    codes = [note["code"] for note in done.upload["reading"]["notes"]]
+    assert codes == ["place_above", "place_above"]
     rows = done.sheet("All Uploaded Rows").select("Row", "Sheet", "Sheet row", "ID Number").rows()
     assert rows[0] == ("2", "Ward 4", "2", "7004081080082")
     assert rows[8] == ("11", "Ward 7", "2", "7104131090089")
