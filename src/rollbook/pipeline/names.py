@@ -94,31 +94,39 @@ def has_lines(texts: pl.Series) -> pl.Series:
 
 
 def hold_whole(one: pl.Series, other: pl.Series) -> pl.Series:
-    """Which cells of a name hold that of the other column too: a whole name, or the same name."""
-    pair = pl.DataFrame(
-        [one.str.to_lowercase().alias("one"), other.str.to_lowercase().alias("other")]
-    )
-    name = pl.col("one")
-    # A short one, such as "van", begins or ends other names as well.
-    is_long = pl.col("other").str.len_bytes() >= _LEAST_WITHIN
+    """Which cells of a name hold that of the other column too: a whole name, or the same name.
+
+    Both are in small letters.
+    """
+    pair = pl.DataFrame([one.alias("one"), other.alias("other")])
+    name, within = pl.col("one"), pl.col("other")
+    # Hardly a row has any, and only these are looked at closely.
+    rows = pair.select(name.str.starts_with(within) | name.str.ends_with(within)).to_series()
+    rows = rows.arg_true()
+    space = pl.lit(" ")
     held = (
-        (name == pl.col("other"))
-        | name.str.ends_with(pl.lit(" ") + pl.col("other"))
-        | name.str.starts_with(pl.col("other") + pl.lit(" "))
+        (name == within)
+        | name.str.ends_with(space + within)
+        | name.str.starts_with(within + space)
+        | name.str.starts_with(within + pl.lit(","))
     )
-    return pair.select((held & is_long).fill_null(value=False)).to_series()
+    # A short one, such as "van", begins or ends other names as well.
+    found = pair[rows].select(held & (within.str.len_bytes() >= _LEAST_WITHIN)).to_series()
+    return pl.repeat(value=False, n=len(one), eager=True).scatter(rows, found)
 
 
 def are_swapped(first: pl.Series, surname: pl.Series) -> pl.Series:
-    """Which first names are usually surnames, beside surnames that aren't."""
-    lower = first.str.to_lowercase()
-    is_surname = lower.is_in(_usual("surnames"))
+    """Which first names are usually surnames, beside surnames that aren't.
+
+    Both are in small letters.
+    """
+    is_surname = first.is_in(_usual("surnames"))
     for particle in _SURNAMES_BEGIN:
-        is_surname |= lower.str.starts_with(particle)
+        is_surname |= first.str.starts_with(particle)
     is_surname = is_surname.fill_null(value=False)
     # Hardly a row has any, and the surnames needn't be looked at then.
     rows = is_surname.arg_true()
-    others = ~surname.gather(rows).str.to_lowercase().is_in(_usual("surnames"))
+    others = ~surname.gather(rows).is_in(_usual("surnames"))
     return is_surname.scatter(rows, others.fill_null(value=False))
 
 

@@ -81,11 +81,12 @@ def contradictions(frame: pl.DataFrame, today: dt.date) -> Iterator[Found]:
 
 
 def _of_names(frame: pl.DataFrame) -> Iterator[Found]:
-    first, surname = frame["firstname"], frame["surname"]
-    yield from _where("firstname", "names_swapped", names.are_swapped(first, surname), first)
-    yield from _where("firstname", "name_doubtful", names.hold_whole(first, surname), first)
-    holds = names.hold_whole(surname, first) & (first != surname)
-    yield from _where("surname", "name_doubtful", holds, surname)
+    first, surname = (frame[name].str.to_lowercase() for name in ("firstname", "surname"))
+    swapped, whole = names.are_swapped(first, surname), names.hold_whole(first, surname)
+    yield from _where("firstname", "names_swapped", swapped, frame["firstname"])
+    yield from _where("firstname", "name_doubtful", whole, frame["firstname"])
+    whole = names.hold_whole(surname, first) & (first != surname)
+    yield from _where("surname", "name_doubtful", whole, frame["surname"])
 
 
 def _where(field: str, code: str, holds: pl.Series, kept: pl.Series) -> Iterator[Found]:
