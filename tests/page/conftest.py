@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
     from rollbook.engines import Addresses
 
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+CHROMIUM = (
+    "chromium", "chromium-browser", "google-chrome", "google-chrome-stable",
+    "chromium-headless-shell",
+)  # fmt: skip
 #: Milliseconds that a browser gets for what it is to show.
 PATIENCE_MS = 20_000
 #: What Chromium says of an answer that isn't a success, and of a server that isn't there.
