@@ -298,6 +298,9 @@ class _Reading:
             if not table.is_hidden and misplaced.hold_people(start.own.head(HEADER_SEARCH_ROWS)):
                 self._unheaded[table.name] = None
             return None
+        # The looks below take each column by itself, and a small file may claim 100,000 of them.
+        if start.frame.width > self._most_columns:
+            raise tables.too_wide(self._most_columns)
         misplaced.check_above(start.frame.head(header.index), header)
         notes = tuple(misplaced.notes(start.frame, header, table.name))
         return _Opened(table, chain([start], prepared), header, notes)

@@ -470,3 +470,20 @@ def test_more_columns_than_the_limit_are_refused(
         with pytest.raises(UnreadableFileError, match="more than 3 columns"):
             list(read(path, kind, limits=Limits(columns=3)))
         assert list(read(path, kind, limits=Limits(columns=4)))
+
+
+def test_a_table_that_is_too_wide_is_refused_before_its_columns_are_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise AssertionError("it takes each column by itself")
+
+    monkeypatch.setattr("rollbook.pipeline.misplaced.notes", fail)
+    book = openpyxl.Workbook()
+    sheet = book.active
+    assert sheet is not None
+    sheet.append(["ID Number", "Firstname", "Surname", *[None] * 3_000, "Ward"])
+    sheet.append(["8001015009087", "Ann", "Nkosi"])
+    book.save(tmp_path / "wide.xlsx")
+    with pytest.raises(UnreadableFileError, match="more than 2,000 columns"):
+        list(read(tmp_path / "wide.xlsx", "xlsx"))
