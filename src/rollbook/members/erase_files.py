@@ -19,6 +19,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import structlog
 from psycopg.types.json import Jsonb
 
+from rollbook import languages
 from rollbook.backends import files
 from rollbook.backends.database import queries
 from rollbook.errors import BusyError, SourceGoneError
@@ -133,13 +134,18 @@ class _Erasure:
     def look_through_files(self, *, until: float) -> bool:
         """Look through the files of all uploads; returns whether that is all of them."""
         after = self._asked["looked_to"]
+        is_unsent_done = False
         while True:
             page = {"after": after, "limit": _AT_ONCE}
             found = self._connection.execute(_SQL["next_uploads"], page).fetchall()
             self._connection.commit()
-            if not found:
-                self._look_through_unsent()
+            if not found and is_unsent_done:
                 return True
+            if not found:
+                # Meanwhile a checked file may become an upload, so uploads are asked for again.
+                is_unsent_done = self._look_through_unsent(until=until)
+                if not is_unsent_done:
+                    return False
             for upload in found:
                 self._look_at(upload)
                 after = upload["ordinal"]
@@ -147,34 +153,57 @@ class _Erasure:
                 if time.monotonic() > until:
                     return False
 
-    def _look_through_unsent(self) -> None:
+    def _look_through_unsent(self, *, until: float) -> bool:
         """Remove what holds the person of the files that are checked, or coming in by parts.
 
         The parts of a workbook can't be looked into before the last one, so it is removed; its
-        sender begins again.
+        sender begins again. What was begun after the erasure was asked for stays: its row about
+        the person will be refused.
+
+        Returns:
+            Whether that is all of them.
 
         Raises:
             BusyError: the parts of a file are being joined; try later.
         """
-        for partial in self._connection.execute(_SQL["partial_files"]).fetchall():
-            if partial["is_joining"]:
+        wanted = {"after": self._asked["unsent_to"], "asked_at": self._asked["created_at"]}
+        found = self._connection.execute(_SQL["unsent_files"], wanted).fetchall()
+        self._connection.commit()
+        for file in found:
+            if file["is_joining"]:
                 raise BusyError("A file is being joined from its parts.")
-            if self._is_in_parts(partial):
-                if not self._connection.execute(_SQL["forget_partial"], partial).rowcount:
-                    raise BusyError("More of a file has come in meanwhile.")
-                self._count("partial_files", 1)
-                self._connection.commit()
-                for key in partial["parts"]:
-                    self._store.discard(key)
-        for check in self._connection.execute(_SQL["checked_files"]).fetchall():
-            key = files.source_key(check["id"], check["file_kind"])
-            is_named = self._person.is_named_in(check["file_name"])
-            if not is_named and not self._is_in_source(key, check["file_kind"]):
-                continue
-            if self._connection.execute(_SQL["forget_check"], {"id": check["id"]}).rowcount:
-                self._count("checked_files", 1)
-                self._connection.commit()
-                self._store.discard(key)
+            if file["parts"] is None:
+                self._look_at_check(file)
+            else:
+                self._look_at_partial(file)
+            noted = {
+                "id": self._asked["id"], "unsent_to": file["id"], "counts": Jsonb(self._counts),
+            }  # fmt: skip
+            self._connection.execute(_SQL["note_unsent"], noted)
+            self._connection.commit()
+            if time.monotonic() > until:
+                return False
+        return True
+
+    def _look_at_partial(self, partial: Row) -> None:
+        if not self._is_in_parts(partial):
+            return
+        if not self._connection.execute(_SQL["forget_partial"], partial).rowcount:
+            raise BusyError("More of a file has come in meanwhile.")
+        self._count("partial_files", 1)
+        self._connection.commit()
+        for key in partial["parts"]:
+            self._store.discard(key)
+
+    def _look_at_check(self, check: Row) -> None:
+        key = files.source_key(check["id"], check["file_kind"])
+        is_named = self._person.is_named_in(check["file_name"])
+        if not is_named and not self._is_in_source(key, check["file_kind"]):
+            return
+        if self._connection.execute(_SQL["forget_check"], {"id": check["id"]}).rowcount:
+            self._count("checked_files", 1)
+            self._connection.commit()
+            self._store.discard(key)
 
     def _is_in_parts(self, partial: Row) -> bool:
         if partial["file_kind"] != "csv" or self._person.is_named_in(partial["file_name"]):
@@ -201,22 +230,51 @@ class _Erasure:
         log.info("erasure completed", receipt=str(self._asked["id"]))
 
     def _look_at(self, upload: Row) -> None:
-        rows: set[int] = set()
+        """Remove what the record and the files of an upload hold of the person.
+
+        The workbooks are replaced after all else: only they say which rows are the person's, and
+        an attempt that is cut off leaves them to the next one. No transaction is open while files
+        are fetched and unpacked.
+        """
+        source = upload["source_key"]
+        is_in_source = source is not None and self._is_in_source(source, upload["file_kind"])
+        with tempfile.TemporaryDirectory(prefix="rollbook-") as name:
+            rewritten = self._rewritten(upload, Path(name))
+            self._forget_rows(upload, rewritten)
+            if is_in_source and self._forget_source(upload):
+                self._store.discard(source)
+            if rewritten and upload["report_tables_key"] is not None:
+                # The report stays as it is when the voter roll has answered.
+                self._store.discard(upload["report_tables_key"])
+                self._count("report_tables_removed", 1)
+            self._connection.commit()
+            for key, (workbook, _) in rewritten.items():
+                self._store.put(key, workbook)
+
+    def _rewritten(self, upload: Row, folder: Path) -> dict[str, tuple[Path, set[int]]]:
+        """The upload's workbooks that hold the person, by key: without, and the rows' numbers."""
+        rewritten = {}
         self._is_report_gone = upload["report_key"] is None
         for name, kind in (("report_key", "reports"), ("refused_key", "refused_rows")):
-            if upload[name] is not None:
-                found = self._rewrite(upload[name])
-                if found is not None:
-                    rows |= found
-                    self._count(f"{kind}_rewritten", 1)
-        if rows and upload["report_tables_key"] is not None:
-            # The report stays as it is when the voter roll has answered.
-            self._store.discard(upload["report_tables_key"])
-            self._count("report_tables_removed", 1)
+            key = upload[name]
+            if key is None:
+                continue
+            source, target = folder / "source.xlsx", folder / f"{kind}.xlsx"
+            try:
+                self._store.fetch(key, source)
+            except SourceGoneError:
+                self._is_report_gone = True
+                continue
+            found = rewrite(source, target, self._person)
+            if found is not None:
+                rewritten[key] = (target, found)
+                self._count(f"{kind}_rewritten", 1)
+        return rewritten
+
+    def _forget_rows(self, upload: Row, rewritten: dict[str, tuple[Path, set[int]]]) -> None:
         own = {
-            "id": upload["id"],
             "upload_id": upload["id"],
-            "rows": sorted(rows),
+            "rows": sorted({row for _, rows in rewritten.values() for row in rows}),
             # A passport number is short enough to be in other people's cells.
             "id_number": None if self._person.has_passport else self._person.id_number,
         }
@@ -224,34 +282,15 @@ class _Erasure:
         cells = own | {"is_unknown": self._is_report_gone}
         self._count("row_cells", self._connection.execute(_SQL["remove_cells"], cells).rowcount)
         if self._person.is_named_in(upload["file_name"]):
-            self._connection.execute(_SQL["forget_file_name"], own)
+            self._connection.execute(_SQL["forget_file_name"], {"id": upload["id"]})
             self._count("file_names", 1)
-        key = upload["source_key"]
-        if key is None or not self._is_in_source(key, upload["file_kind"]):
-            return
-        if self._connection.execute(_SQL["forget_source"], own).rowcount:
-            self._store.discard(key)
-            self._count("files_removed", 1)
-        else:
-            # It waits: its row about the person is refused when it is processed.
-            self._count("files_waiting", 1)
 
-    def _rewrite(self, key: str) -> set[int] | None:
-        """Rewrite a workbook of ours without the person; returns the rows' numbers.
-
-        None where it doesn't hold the person.
-        """
-        with tempfile.TemporaryDirectory(prefix="rollbook-") as name:
-            source, target = Path(name) / "source.xlsx", Path(name) / "target.xlsx"
-            try:
-                self._store.fetch(key, source)
-            except SourceGoneError:
-                self._is_report_gone = True
-                return None
-            found = rewrite(source, target, self._person)
-            if found is not None:
-                self._store.put(key, target)
-            return found
+    def _forget_source(self, upload: Row) -> bool:
+        """Whether the sent file is no longer the upload's, so that it can be removed."""
+        is_forgotten = self._connection.execute(_SQL["forget_source"], upload).rowcount > 0
+        # One that waits stays: its row about the person is refused when it is processed.
+        self._count("files_removed" if is_forgotten else "files_waiting", 1)
+        return is_forgotten
 
     def _is_in_source(self, key: str, kind: str) -> bool:
         with tempfile.TemporaryDirectory(prefix="rollbook-") as name:
@@ -325,8 +364,15 @@ def _of_person(book: zipfile.ZipFile, part: ZipInfo, person: Person) -> set[byte
 
 def _is_numbered(book: zipfile.ZipFile, part: ZipInfo) -> bool:
     """Whether the sheet's first column has the rows of the sent file, as its header says."""
-    header = next(_rows(book, part), b"")
-    return re.search(rb'<c r="A1"[^>]*><is><t[^>]*>Row</t>', header) is not None
+    return _row_header().search(next(_rows(book, part), b"")) is not None
+
+
+@functools.cache
+def _row_header() -> re.Pattern[bytes]:
+    """The header of row numbers in the first cell: in any language that a report may be in."""
+    names = sorted(languages.everywhere("report.column.row"))
+    said = "|".join(re.escape(html.escape(name, quote=False)) for name in names)
+    return re.compile(rf'<c r="A1"[^>]*><is><t[^>]*>(?:{said})</t>'.encode())
 
 
 def is_in_file(path: Path, person: Person) -> bool:

@@ -1,21 +1,24 @@
 -- Erasing one person, whom an operator's `by_index` has found.
 
 -- name: record_by_number
--- The record with an ID number: a member's, else the latest that a list has removed or a join has taken
--- away and that undoing would bring back.
+-- The record with an ID number: a member's; only where there is none, the latest that a list has removed
+-- or a join has taken away and that undoing would bring back.
 WITH records AS (
-    SELECT to_jsonb(m) AS record, true AS is_member, m.changed_at AS at FROM members AS m
+    SELECT to_jsonb(m) AS record, NULL::timestamptz AS at FROM members AS m
     WHERE m.id_number = %(id_number)s
     UNION ALL
-    SELECT c.before, false, u.finished_at FROM member_changes AS c JOIN uploads AS u ON u.id = c.upload_id
+    SELECT c.before, u.finished_at FROM member_changes AS c JOIN uploads AS u ON u.id = c.upload_id
     WHERE c.id_number = %(id_number)s AND c.is_removed
+      AND NOT EXISTS (SELECT FROM members WHERE id_number = %(id_number)s)
     UNION ALL
-    SELECT j.record, false, j.at FROM member_joins AS j WHERE j.gone = %(id_number)s
+    SELECT j.record, j.at FROM member_joins AS j
+    WHERE j.gone = %(id_number)s
+      AND NOT EXISTS (SELECT FROM members WHERE id_number = %(id_number)s)
 )
 SELECT record FROM records
 WHERE in_scope(record ->> 'province', record ->> 'municipality', %(scope_province)s,
                %(scope_municipality)s)
-ORDER BY is_member DESC, at DESC LIMIT 1;
+ORDER BY at DESC LIMIT 1;
 
 -- name: note_person
 -- The keyed hash that stays.
@@ -214,21 +217,23 @@ UPDATE uploads SET file_name = 'erased.' || file_kind WHERE id = %(id)s;
 UPDATE uploads SET source_key = NULL
 WHERE id = %(id)s AND status IN ('completed', 'failed', 'cancelled');
 
--- name: checked_files
--- Files that were sent to be looked at and are no uploads.
-SELECT id, file_name, file_kind FROM file_checks AS c
-WHERE NOT EXISTS (SELECT FROM uploads WHERE uploads.id = c.id);
+-- name: unsent_files
+-- Files that are no uploads, in the order of their ids: those coming in by parts that were begun before
+-- the erasure was asked for, and those that were sent to be checked, which have no parts.
+SELECT id, file_name, file_kind, parts, received,
+       joining_until IS NOT NULL AND joining_until > now() AS is_joining
+FROM partial_files
+WHERE created_at <= %(asked_at)s AND (%(after)s::uuid IS NULL OR id > %(after)s)
+UNION ALL
+SELECT id, file_name, file_kind, NULL, NULL, false FROM file_checks AS c
+WHERE (%(after)s::uuid IS NULL OR id > %(after)s)
+  AND NOT EXISTS (SELECT FROM uploads WHERE uploads.id = c.id)
+ORDER BY id;
 
 -- name: forget_check
 -- One of them, unless it was sent meanwhile: its row about the person will be refused.
 DELETE FROM file_checks AS c
 WHERE id = %(id)s AND NOT EXISTS (SELECT FROM uploads WHERE uploads.id = c.id);
-
--- name: partial_files
--- Files that are coming in by parts.
-SELECT id, file_name, file_kind, parts, received,
-       joining_until IS NOT NULL AND joining_until > now() AS is_joining
-FROM partial_files;
 
 -- name: forget_partial
 -- One of them, unless parts have come in meanwhile or are being joined.
@@ -239,6 +244,10 @@ WHERE id = %(id)s AND received = %(received)s
 -- name: note_looked
 -- How far the files were looked through.
 UPDATE erasures SET looked_to = %(looked_to)s, counts = %(counts)s WHERE id = %(id)s;
+
+-- name: note_unsent
+-- How far the files that aren't sent were looked through.
+UPDATE erasures SET unsent_to = %(unsent_to)s, counts = %(counts)s WHERE id = %(id)s;
 
 -- name: complete
 -- Nothing of the person is left to look for.

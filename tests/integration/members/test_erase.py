@@ -13,14 +13,17 @@ import openpyxl
 import psycopg
 import pytest
 
-from rollbook import fields
+from rollbook import clock, fields, languages
 from rollbook.accounts import users
+from rollbook.backends import files
 from rollbook.backends.database import connect
+from rollbook.backends.files import FileStore
 from rollbook.errors import BusyError, FileProblemError, ServiceUnavailableError
 from rollbook.fields import file
 from rollbook.members import duplicates, erase, erase_files, export, export_file, index
 from rollbook.members.person import Person
 from rollbook.model import Role, User
+from rollbook.spreadsheets.workbook import WorkbookWriter
 from rollbook.uploads import checks, receive
 from rollbook.uploads import partial as partial_files
 from rollbook.uploads.options import Options
@@ -486,6 +489,205 @@ async def test_an_upload_under_way_can_t_bring_the_person_back(
         )
     assert carry_out(settings, system, receipt)
     assert site.members() == {}
+
+
+@pytest.mark.parametrize("tag", languages.available())
+def test_a_sheet_with_numbers_of_rows_is_recognised_in_every_language(
+    tmp_path: Path, tag: str
+) -> None:
+    with languages.speaking(tag):
+        header = languages.phrase("report.column.row")
+    source, target = tmp_path / "source.xlsx", tmp_path / "target.xlsx"
+    with WorkbookWriter(source, title="x", fills={}, created=clock.now()) as book:
+        book.add_cells("One", [[header, "Name"], [7, "Kjvqperson Qwxzplant"], [8, "Moyo"]])
+        book.add_cells("Other", [[header, "Ward"], [7, "79800002"], [8, "79800003"]])
+    person = Person(id_number(77), "Qwxzplant", "Kjvqperson")
+    assert erase_files.rewrite(source, target, person) == {7}
+    rows = [row[0] for sheet in openpyxl.load_workbook(target) for row in sheet.values if row[0]]
+    assert rows == [header, 8, header, 8]
+
+
+@pytest.mark.parametrize(
+    ("country", "number", "about"),
+    [(None, id_number(77), {2, 4}), ("ZWE", "N123456", {3, 5})],
+    ids=["by ID number", "by passport"],
+)
+async def test_rows_are_found_in_a_report_in_another_language(
+    site: Site, client: httpx.AsyncClient, system: System, settings: Settings,
+    country: str | None, number: str, about: set[int],
+) -> None:  # fmt: skip
+    top = "ID Number,Passport No,Passport Country,Firstname,Surname,Ward\n"
+    was = f"{id_number(77)},,,Qwxzplant,Oldname,79800001\n,N123456,ZW,Tendai,Oldmoyo,79800001\n"
+    site.send((top + was).encode(), "was.csv", accepts_passports=True)
+    # Each has changes, of which one line has a former name; and a row with a wrong number.
+    rows = (
+        f"{id_number(77)},,,Qwxzplant,Kjvqperson,79800002\n,N123456,ZW,Tendai,Moyo,79800002\n"
+        "8001010077099,,,Qwxzplant,Kjvqperson,\n,n-123 456,,Tendai,Moyo,\n"
+        f"{id_number(50)},,,Thabo,Nkosi,79800001\n8001010077098,,,Rudo,Ncube,\n"
+    )
+    done = site.send((top + rows).encode(), "is.csv", accepts_passports=True, language="zu")
+    tables = files.report_tables_key(done.upload["id"], 1)
+    site.store.put(tables, done.report)
+    named = {"id": done.upload["id"], "key": tables}
+    site.connection.execute(
+        "UPDATE uploads SET report_tables_key = %(key)s WHERE id = %(id)s", named
+    )
+    fixable = "SELECT row_number FROM fixable_rows WHERE upload_id = %(id)s"
+    before = {row["row_number"] for row in site.connection.execute(fixable, named).fetchall()}
+    site.connection.commit()
+    assert before == {4, 5, 7}
+    await index.run_once(system)
+    (person,) = (
+        one for one in site.members().values()
+        if (one["identity_country"], one["identity_number"] or one["id_number"])
+        == (country, number)
+    )  # fmt: skip
+    body = {"reason": "asked for it in writing", "confirm": True}
+    answer = await client.post(f"{BASE}/{person['member_id']}/erase", json=body)
+    assert carry_out(settings, system, answer.json()["data"]["receipt"])
+
+    folder = settings.data_dir / "store"
+    left = {
+        sheet.title: [row[0] for row in sheet.values]
+        for sheet in openpyxl.load_workbook(folder / done.upload["report_key"])
+    }
+    with languages.speaking("zu"):
+        every, changes = (languages.phrase(f"report.sheet.{name}") for name in ("all", "changes"))
+        header = languages.phrase("report.column.row")
+    assert left[every][0] == left[changes][0] == header != "Row"
+    assert set(left[every][1:]) - {None} == set(range(2, 8)) - about
+    assert set(left[changes][1:]) - {None} == {2, 3} - about
+    stored = site.connection.execute(
+        "SELECT row_number, problems, changes FROM upload_rows WHERE upload_id = %(id)s", named
+    ).fetchall()
+    has_values = {
+        row["row_number"] for row in stored
+        if row["changes"] or any(problem["value"] for problem in row["problems"] or [])
+    }  # fmt: skip
+    assert has_values == {2, 3, 4, 5, 7} - about
+    after = {row["row_number"] for row in site.connection.execute(fixable, named).fetchall()}
+    assert after == before - about
+    site.connection.rollback()
+    assert not (folder / tables).exists()
+
+
+async def test_a_file_begun_after_the_erasure_was_asked_for_goes_on(
+    site: Site, client: httpx.AsyncClient, system: System, settings: Settings
+) -> None:
+    send(site, PLANTED)
+    await index.run_once(system)
+    receipt = await erased(client, site)
+    await plant_unsent(system)
+    assert carry_out(settings, system, receipt)
+    names = ["others.csv", "others.csv", "parts.csv", "parts.xlsx"]
+    assert sorted(await unsent(system)) == names
+
+
+async def test_unsent_files_are_gone_through_in_turns_and_outside_of_transactions(
+    site: Site,
+    client: httpx.AsyncClient,
+    system: System,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    send(site, PLANTED, name="dry.csv", dry_run=True)
+    send(site, PLANTED)
+    await plant_unsent(system)
+    await index.run_once(system)
+    receipt = await erased(client, site)
+    fetch = FileStore.fetch
+    states: list[Any] = []
+    calls, is_done = 0, False
+    while not is_done and calls < 20:
+        with connect(settings.database_address) as connection:
+
+            def watched(store: FileStore, key: str, target: Path, own: Any = connection) -> str:
+                states.append(own.info.transaction_status)
+                return fetch(store, key, target)
+
+            monkeypatch.setattr(FileStore, "fetch", watched)
+            answer = erase_files.process(
+                connection, system.store, erasure_id=UUID(receipt), seconds=0
+            )
+        is_done = answer["is_done"]
+        calls += 1
+    # Two uploads, four checks and three files by parts, one a call; the last call finds nothing.
+    assert calls == 10
+    assert set(states) == {psycopg.pq.TransactionStatus.IDLE}
+    assert in_store(settings.data_dir / "store") == {}
+    assert sorted(await unsent(system)) == ["others.csv", "others.csv"]
+
+
+async def test_a_checked_file_that_is_sent_meanwhile_is_looked_into(
+    site: Site,
+    client: httpx.AsyncClient,
+    system: System,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    send(site, PLANTED)
+    await index.run_once(system)
+    receipt = await erased(client, site)
+    await plant_unsent(system)
+    (check_id,) = (
+        row["id"] for row in site.connection.execute(
+            "SELECT id FROM file_checks WHERE file_name = 'to check.csv'"
+        ).fetchall()
+    )  # fmt: skip
+    site.connection.rollback()
+    key_of_check = files.source_key(check_id, "csv")
+    fetch = FileStore.fetch
+    sent: list[Any] = []
+
+    def send_it(store: FileStore, key: str, target: Path) -> str:
+        if key == key_of_check and not sent:
+            sent.extend(
+                site.connection.execute(
+                    "INSERT INTO uploads (id, owner_id, file_name, file_kind, file_bytes,"
+                    " file_sha256, priority, status, error, finished_at, source_key)"
+                    " SELECT id, owner_id, file_name, file_kind, file_bytes, file_sha256, 1,"
+                    " 'failed', 'refused', now(), %s FROM file_checks WHERE id = %s RETURNING id",
+                    (key, check_id),
+                ).fetchall()
+            )
+            site.connection.commit()
+        return fetch(store, key, target)
+
+    monkeypatch.setattr(FileStore, "fetch", send_it)
+    assert carry_out(settings, system, receipt)
+    assert sent
+    assert not (settings.data_dir / "store" / key_of_check).exists()
+
+
+async def test_rows_are_found_by_the_next_attempt_when_one_is_cut_off(
+    site: Site,
+    client: httpx.AsyncClient,
+    system: System,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = ({**PLANTED, "ID Number": "8001010077099"}, member(50), PLANTED)
+    done = send(site, *rows)
+    await index.run_once(system)
+    receipt = await erased(client, site)
+    put = FileStore.put
+
+    def put_and_end(store: FileStore, key: str, source: Path) -> None:
+        put(store, key, source)
+        raise ServiceUnavailableError("The process ends here.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FileStore, "put", put_and_end)
+        with pytest.raises(ServiceUnavailableError):
+            carry_out(settings, system, receipt)
+    assert carry_out(settings, system, receipt)
+    left = site.connection.execute(
+        "SELECT problems->0->>'value' AS value FROM upload_rows"
+        " WHERE upload_id = %s AND row_number = 2",
+        (done.upload["id"],),
+    ).fetchall()
+    site.connection.rollback()
+    assert left == [{"value": None}]
 
 
 async def test_it_goes_on_where_it_was(

@@ -61,3 +61,37 @@ def test_the_rows_of_one_person_are_found_by_indexes(
     assert "verifications_of_person" in plan
     assert "Seq Scan on upload_rows" not in plan
     assert "Seq Scan on verifications" not in plan
+
+
+REMOVED = """
+INSERT INTO uploads (id, owner_id, file_name, file_kind, file_bytes, file_sha256, priority)
+SELECT md5('upload')::uuid, id, 'x.csv', 'csv', 1, 'x', 1 FROM users LIMIT 1;
+INSERT INTO member_changes (upload_id, id_number, before, is_removed)
+SELECT md5('upload')::uuid, lpad(n::text, 13, '0'), '{}', n % 10 = 0
+FROM generate_series(1, 30000) AS n;
+INSERT INTO members (id_number, firstname, surname, date_of_birth, created_by_upload,
+                     changed_by_upload)
+SELECT lpad('9', 13, '0'), 'A', 'B', '1980-01-01', md5('upload')::uuid, md5('upload')::uuid;
+"""
+
+
+def test_the_record_of_a_number_is_found_by_indexes_and_first_among_members(
+    settings: Settings,
+) -> None:
+    wanted = {"scope_province": None, "scope_municipality": None}
+    query = queries("member_erase")["record_by_number"]
+    with connect(settings.database_address) as connection:
+        connection.execute(REMOVED)
+        connection.execute("ANALYZE members, member_changes")
+        for number, is_member in (("9", True), ("10", False)):
+            lines = connection.execute(
+                f"EXPLAIN (ANALYZE, COSTS OFF) {query}",
+                {**wanted, "id_number": number.zfill(13)},
+            ).fetchall()
+            plan = "\n".join(row["QUERY PLAN"] for row in lines)
+            assert "Seq Scan on member_changes" not in plan
+            steps = [line for line in plan.splitlines() if " on member_" in line]
+            assert steps
+            assert all("never executed" in line for line in steps) is is_member, plan
+            assert "member_changes_removed" in plan, plan
+        connection.rollback()
