@@ -236,6 +236,21 @@ def is_of_other_person(group: str) -> bool:
     return any(f" {one} " in words or f" {one}s " in words for one in _written()["other_people"])
 
 
+def is_title_of_other_person(title: str) -> bool:
+    """Does a title above columns name another person than the member?
+
+    "Registered by" does. "Compiled by J Smith" is a note that names who wrote the list.
+    """
+    words = f" {_words(title)} "
+    for one in _written()["done_by"]:
+        before, _, after = words.partition(f" {one} ")
+        rest = after.strip()
+        is_kind = rest in _written()["other_people"] or _recognised(rest)[0] is not None
+        if before.strip() and rest and not is_kind:
+            return False
+    return is_of_other_person(title)
+
+
 def is_birth_date(header: str) -> bool:
     """Does a header name the member's date of birth? Such a column is compared and not stored."""
     bare = key(_DATE_ORDER.sub(" ", _BRACKETS.sub(" ", header)))

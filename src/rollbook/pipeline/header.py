@@ -16,7 +16,9 @@ from rollbook.pipeline import owners
 from rollbook.pipeline.columns import (
     FULL_NAME,
     fingerprint,
+    is_birth_date,
     is_of_other_person,
+    is_title_of_other_person,
     key,
     map_headers,
     names_passport,
@@ -74,6 +76,9 @@ class Header:
     how: How
     #: The columns whose text is that of two rows, from 0.
     tiers: frozenset[int] = frozenset()
+    #: Columns that are read as the member's own though a title in one cell above them, and above
+    #: no other column for certain, names another person: the name and the title.
+    below_others: tuple[tuple[str, str], ...] = ()
 
     @property
     def columns(self) -> ColumnMap:
@@ -290,32 +295,48 @@ def _below_others(
 def _under_titles(header: Header, titles: Sequence[Sequence[str]]) -> Header:
     """The header with the title of another person in front of that person's columns.
 
-    Such a title may be some rows above. Its columns end where the row's next text is. If there are
-    several, those in which the title is itself are the person's. Of the others those are whose
-    field another column has. One column may be a label with its value: "Secretary", "Joe".
+    Such a title may be some rows above. Its columns end where the row's next text is. Where it is
+    in several of them, as a merged cell is, these are the person's. A text in one cell may be a
+    line for people, such as "Volunteer Database", so of its columns only those are the person's
+    whose field another column has.
     """
     width = len(header.texts)
     below: dict[int, tuple[str, bool]] = {}
+    #: The columns with a title in their own cell only.
+    single: dict[int, str] = {}
     for row in titles:
         for title, columns, direct in _blocks(row[:width]) if any(row) and _is_words(row) else ():
             if header.id_column not in columns:
-                is_wide = len(columns) > 1
-                below |= {column: (title, is_wide and column in direct) for column in columns}
+                is_merged = len(direct) > 1
+                below |= {column: (title, is_merged and column in direct) for column in columns}
+                single |= {column: title for column in direct if not is_merged}
     if not below:
         return header
-    fields = [_field(text, header.given) for text in header.texts]
-    own = {field for column, field in enumerate(fields) if field and column not in below}
+    fields = [
+        _field(text, header.given) or (owners.BORN if is_birth_date(text) else None)
+        for text in header.texts
+    ]
+    own = owners.with_parts(
+        {field for column, field in enumerate(fields) if field and column not in below}
+    )
     texts = [
         f"{below[column][0]} {text}"
         if column in below
         and text
-        and not _of_other(text)
+        and not is_of_other_person(text)
         and (field in owners.PERSONAL or field is None)
         and (below[column][1] or field in own)
         else text
         for column, (text, field) in enumerate(zip(header.texts, fields, strict=True))
     ]
-    named = replace(header, texts=tuple(texts))
+    names = names_of(texts)
+    kept = tuple(
+        (names[column], title)
+        for column, title in single.items()
+        if texts[column] == header.texts[column]
+        and fields[column] in owners.PERSONAL - owners.NEEDED
+    )
+    named = replace(header, texts=tuple(texts), below_others=kept)
     return header if set(named.columns.missing) - set(header.columns.missing) else named
 
 
@@ -336,7 +357,7 @@ def _blocks(row: Sequence[str]) -> Iterator[tuple[str, range, set[int]]]:
 
 
 def _of_other(group: str) -> bool:
-    return bool(group) and is_of_other_person(group)
+    return bool(group) and is_title_of_other_person(group)
 
 
 def _of_one_length(

@@ -159,6 +159,11 @@ def notes(rows: pl.DataFrame, header: Header, table_name: str = "") -> Iterator[
         for name, owner, is_certain in owners.of_others(names, header.given)
         if not is_certain
     ]
+    doubtful += [
+        phrase("note.column_below_other.one", header=name[:30], owner=owner[:30])
+        for name, owner in header.below_others
+        if name in header.columns.known
+    ]
     if doubtful:
         columns = ", ".join(doubtful[:_MOST_LISTED])
         yield Note("column_of_other", values={"columns": columns})

@@ -93,10 +93,24 @@ def has_lines(texts: pl.Series) -> pl.Series:
     return texts.str.contains(r"[\n\r\v\f\x{85}\x{2028}\x{2029}]").fill_null(value=False)
 
 
-def hold_whole(one: pl.Series, other: pl.Series) -> pl.Series:
+def are_no_member(texts: pl.Series) -> pl.Series:
+    """Which texts without any other cell are a line below a list rather than a name.
+
+    They have several words beside particles, such as "Compiled by J Smith", or are a title such as
+    "Chairperson".
+    """
+    lower = texts.str.to_lowercase()
+    particles = "|".join(map(re.escape, sorted(_particles())))
+    bare = lower.str.replace(rf"^(?:(?:{particles}) )+", "").str.strip_chars(" .:,-")
+    found = bare.str.contains(" ", literal=True) | bare.is_in(list(_footers()))
+    return found.fill_null(value=False)
+
+
+def hold_whole(one: pl.Series, other: pl.Series, *, is_first: bool) -> pl.Series:
     """Which cells of a name hold that of the other column too: a whole name, or the same name.
 
-    Both are in small letters.
+    Both are in small letters. ``is_first``: ``one`` are first names, and "Mary Jane" may be those
+    of a person whose surname is Jane.
     """
     pair = pl.DataFrame([one.alias("one"), other.alias("other")])
     name, within = pl.col("one"), pl.col("other")
@@ -111,7 +125,11 @@ def hold_whole(one: pl.Series, other: pl.Series) -> pl.Series:
         | name.str.starts_with(within + pl.lit(","))
     )
     # A short one, such as "van", begins or ends other names as well.
-    found = pair[rows].select(held & (within.str.len_bytes() >= _LEAST_WITHIN)).to_series()
+    held &= within.str.len_bytes() >= _LEAST_WITHIN
+    if is_first:
+        is_given = (name != within) & within.is_in(list(_usual("given")))
+        held &= ~is_given | name.str.contains(",", literal=True)
+    found = pair[rows].select(held).to_series()
     return pl.repeat(value=False, n=len(one), eager=True).scatter(rows, found)
 
 
@@ -267,6 +285,11 @@ def _titles() -> frozenset[str]:
 def _beside() -> frozenset[str]:
     """Words beside a name: of one part such as Jnr, of another person, of a remark."""
     return frozenset(values()["names"]["beside"]) | _suffixes()
+
+
+@cache
+def _footers() -> frozenset[str]:
+    return frozenset(values()["names"]["footers"])
 
 
 @cache

@@ -62,14 +62,17 @@ _DOUBTS: Final = {
 }
 
 
-#: Texts that are a whole date, a boolean cell, a long number, an amount, an e-mail address, a
-#: formula, or what another cell says.
+#: Texts that are a whole date, a boolean cell, a long number, an e-mail address, a formula, or what
+#: another cell says.
 _UNLIKELY: Final = (
-    r"^(?:[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}|true|false|TRUE|FALSE"
-    r"|[0-9]{1,4}[/.][0-9]{1,2}[/.][0-9]{2,4}|R ?[0-9][0-9 ]*(?:[.,][0-9]{2})?|[0-9]+[.,][0-9]{2}"
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}|true|false|TRUE|FALSE"
+    r"|[0-9]{1,4}[/.][0-9]{1,2}[/.][0-9]{2,4}"
     r"|\+?[0-9][0-9 -]{7,}[0-9](?:\.0)?|\S+@\S+\.\S+|=.*"
-    r"|(?i:same(?: as .*)?|selfde))$"
+    r"|(?i:same(?: as .*)?|selfde)"
 )
+#: Amounts with cents, and whole ones; "R56" in an address is a road.
+_CENTS: Final = r"(?:R ?)?[0-9][0-9 ]*[.,][0-9]{2}"
+_RAND: Final = r"R ?[0-9][0-9 ]*"
 _UNLIKELY_TEXT: Final = pl.Series(["text_unlikely"])
 
 
@@ -81,11 +84,16 @@ def _text(texts: pl.Series) -> Understood:
     return Understood(texts, doubts)
 
 
-def _words(texts: pl.Series) -> Understood:
-    """The text as it is; a value of another kind of column is a doubt too."""
-    found = _text(texts)
-    is_likely = ~texts.str.contains(_UNLIKELY).fill_null(value=False)
-    return Understood(texts, found.doubts.zip_with(is_likely, _UNLIKELY_TEXT))
+def _words(*also: str) -> Callable[[pl.Series], Understood]:
+    """The text as it is; a value of another kind of column, or one of ``also``, is a doubt too."""
+    unlikely = f"^(?:{'|'.join((_UNLIKELY, *also))})$"
+
+    def meaning(texts: pl.Series) -> Understood:
+        found = _text(texts)
+        is_likely = ~texts.str.contains(unlikely).fill_null(value=False)
+        return Understood(texts, found.doubts.zip_with(is_likely, _UNLIKELY_TEXT))
+
+    return meaning
 
 
 def _spelling(field: str, code: str | None) -> Callable[[pl.Series], Understood]:
@@ -118,17 +126,11 @@ _MEANINGS: Final[Mapping[str, Callable[[pl.Series], Understood]]] = {
     "race": _spelling("race", None),
     "language": _spelling("language", None),
     **dict.fromkeys(
-        (
-            "residential_address",
-            "occupation",
-            "qualification",
-            "region",
-            "voting_station",
-            "subscription",
-            "status",
-        ),
-        _words,
+        ("occupation", "qualification", "voting_station", "status"), _words(_CENTS, _RAND)
     ),
+    "residential_address": _words(_CENTS),
+    # A region may be "R1", and a subscription is often an amount.
+    **dict.fromkeys(("region", "subscription"), _words()),
 }
 
 
@@ -244,7 +246,8 @@ def normalise(
     doubts = _doubts(raw, counted, found)
     counted, out_of_place = placed(counted)
     doubts += [
-        select(raw, where, name, code, kept)
+        # A cell may have the same doubt by itself.
+        select(raw, where & ~_has(found.get(name), code, rows.height), name, code, kept)
         for name, code, where, kept in (*out_of_place, *contradictions(frame, today))
     ]
     found_all = pl.concat([pl.DataFrame(schema=_DOUBTS), *doubts, *batch.doubts])

@@ -15,14 +15,17 @@ from rollbook.pipeline.columns import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+#: A column of birth dates, which is compared and no field.
+BORN: Final = "date_of_birth"
 #: The fields that a list has of another person as well.
 PERSONAL: Final = frozenset(
     {
         "id_number", "passport_number", "firstname", "surname", "full_name", "cell_number",
-        "landline_number", "email", "residential_address", "gender", "age",
+        "landline_number", "email", "residential_address", "gender", "age", BORN,
     }
 )  # fmt: skip
-_NEEDED: Final = frozenset({*REQUIRED, FULL_NAME})
+#: Those that every member needs.
+NEEDED: Final = frozenset({*REQUIRED, FULL_NAME})
 _NAMES: Final = frozenset({"firstname", "surname"})
 _ID: Final = "id_number"
 _PASSPORT: Final = "passport_number"
@@ -58,7 +61,7 @@ def of_others(
     for before, run in runs:
         elsewhere = [fields[name] for name in fields if name not in run]
         end = _end([fields[name] for name in run], elsewhere)
-        own = _with_parts({*elsewhere, *(fields[name] for name in run[end:])})
+        own = with_parts({*elsewhere, *(fields[name] for name in run[end:])})
         for name in run[:end]:
             if fields[name] in own or name in known:
                 yield name, before, fields[name] in own
@@ -70,15 +73,15 @@ def _end(run: Sequence[str], elsewhere: Sequence[str]) -> int:
     What every member needs is the member's own where no other column has it: the member's columns
     begin at the last place from which on none of that is missing.
     """
-    needed = {*run, *elsewhere} & _NEEDED
+    needed = {*run, *elsewhere} & NEEDED
     if _ID not in needed:
         needed |= {*run, *elsewhere} & {_PASSPORT}
     return next(
-        end for end in range(len(run), -1, -1) if not needed - _with_parts({*elsewhere, *run[end:]})
+        end for end in range(len(run), -1, -1) if not needed - with_parts({*elsewhere, *run[end:]})
     )
 
 
-def _with_parts(fields: set[str]) -> set[str]:
+def with_parts(fields: set[str]) -> set[str]:
     """The fields, with first name and surname where there are full names, and the reverse."""
     if FULL_NAME in fields:
         return fields | _NAMES

@@ -82,10 +82,11 @@ def contradictions(frame: pl.DataFrame, today: dt.date) -> Iterator[Found]:
 
 def _of_names(frame: pl.DataFrame) -> Iterator[Found]:
     first, surname = (frame[name].str.to_lowercase() for name in ("firstname", "surname"))
-    swapped, whole = names.are_swapped(first, surname), names.hold_whole(first, surname)
+    swapped = names.are_swapped(first, surname)
+    whole = names.hold_whole(first, surname, is_first=True)
     yield from _where("firstname", "names_swapped", swapped, frame["firstname"])
     yield from _where("firstname", "name_doubtful", whole, frame["firstname"])
-    whole = names.hold_whole(surname, first) & (first != surname)
+    whole = names.hold_whole(surname, first, is_first=False) & (first != surname)
     yield from _where("surname", "name_doubtful", whole, frame["surname"])
 
 

@@ -295,7 +295,9 @@ class _Reading:
         if header is None:
             self._seen.extend(_first_texts(start.own))
             self._is_sideways = self._is_sideways or misplaced.lies_on_its_side(start.own)
-            if not table.is_hidden and misplaced.hold_people(start.own.head(HEADER_SEARCH_ROWS)):
+            # Each cell is looked at by itself, and a small file may claim 100,000 columns.
+            looked_at = start.own.head(HEADER_SEARCH_ROWS)[:, : self._most_columns]
+            if not table.is_hidden and misplaced.hold_people(looked_at):
                 self._unheaded[table.name] = None
             return None
         # The looks below take each column by itself, and a small file may claim 100,000 of them.

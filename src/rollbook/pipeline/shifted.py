@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Final
 import polars as pl
 
 from rollbook.errors import ShiftedColumnError
-from rollbook.pipeline.columns import REQUIRED, variants
+from rollbook.languages import phrase
+from rollbook.pipeline import names
+from rollbook.pipeline.columns import REQUIRED, title
 from rollbook.pipeline.read import ROW_NUMBER
 from rollbook.pipeline.reading import Note
 
@@ -29,6 +31,9 @@ _CONTACTS: Final = ("cell_number", "landline_number", "email", "residential_addr
 #: The problem of a row that lacks one of ``REQUIRED``, and the field's bit.
 _MISSING: Final = {"id_missing": 1, "firstname_missing": 2, "surname_missing": 4}
 _ALL: Final = 7
+_ID: Final = 1
+#: The bits of the fields without which a row says nothing but a name.
+_NAMES: Final = {2: "firstname", 4: "surname"}
 
 
 @dataclass(slots=True)
@@ -62,8 +67,11 @@ class Ends:
         # A line such as "Signed: J Smith" is below the ID numbers too.
         lines = numbers.filter(born.is_null()).implode()
         lacking = lacking.with_columns(there=_ALL - pl.col("code")).sort(ROW_NUMBER)
-        is_nobody = (pl.col("there") == 0) | (
-            (pl.col("there") == 1) & pl.col(ROW_NUMBER).is_in(lines)
+        footers = _footers(frame, lacking).implode()
+        is_nobody = (
+            (pl.col("there") == 0)
+            | ((pl.col("there") == 1) & pl.col(ROW_NUMBER).is_in(lines))
+            | pl.col(ROW_NUMBER).is_in(footers)
         )
         for row, bits in lacking.filter(~is_nobody).select(ROW_NUMBER, "there").iter_rows():
             self._partial.setdefault(bits, []).append(row)
@@ -82,12 +90,14 @@ class Ends:
             self._contacts = (int(numbers[-1]), filled) if filled else None
 
     def check(self) -> None:
-        """Refuse a file whose ID numbers or names lie beside another person's.
+        """Refuse a file whose ID numbers lie beside another person's.
+
+        A real ID number with nothing beside it is no line below the list, which a name may be.
 
         Raises:
             ShiftedColumnError: the first row lacks what the last row has only, or the reverse.
         """
-        for moved, without, only in self._moved():
+        for moved, without, only in self._moved(_ID):
             ends = {without[0], without[-1], only[0], only[-1]}
             are_apart = without[-1] < only[0] or only[-1] < without[0]
             if are_apart and {self._first, self._last} <= ends:
@@ -100,7 +110,7 @@ class Ends:
 
     def notes(self) -> Iterator[Note]:
         """The notes on columns that may lie beside other rows than their own."""
-        for moved, without, only in self._moved():
+        for moved, without, only in self._moved(_ID, *_NAMES):
             if self._last in {only[-1], without[-1]}:
                 values = {"moved": moved, "row": str(without[0]), "only": str(only[0])}
                 yield Note("columns_shifted", values=values)
@@ -110,15 +120,30 @@ class Ends:
             if moved:
                 yield Note("contacts_shifted", values={"moved": moved, "row": str(row)})
 
-    def _moved(self) -> Iterator[tuple[str, list[int], list[int]]]:
+    def _moved(self, *fields: int) -> Iterator[tuple[str, list[int], list[int]]]:
         """What may have moved, the rows that lack it, and as many rows that have nothing else."""
         if self._whole < _LEAST_WHOLE:
             return
-        for bits in (1, 2, 4):
+        for bits in fields:
             without, only = self._partial.get(_ALL - bits, []), self._partial.get(bits, [])
             if 0 < len(without) == len(only) <= self._whole:
                 yield _listed([REQUIRED[bits // 2]]), without, only
 
 
+def _footers(frame: pl.DataFrame, lacking: pl.DataFrame) -> pl.Series:
+    """The numbers of rows with nothing but a text in a name's column that no member has.
+
+    It has several words, as in "Compiled by J Smith", or is a title such as "Chairperson".
+    """
+    found = [pl.Series(ROW_NUMBER, [], frame[ROW_NUMBER].dtype)]
+    for bits, name in _NAMES.items():
+        places = lacking.filter(there=bits)[ROW_NUMBER]
+        rows = frame.filter(pl.col(ROW_NUMBER).is_in(places.implode())) if len(places) else None
+        if rows is not None:
+            found.append(rows.filter(names.are_no_member(rows[name]))[ROW_NUMBER])
+    return pl.concat(found)
+
+
 def _listed(fields: Iterable[str]) -> str:
-    return " and ".join(f"'{variants()[name][0]}'" for name in fields)
+    *others, last = (f"'{title(name)}'" for name in fields)
+    return phrase("list.and", listed=", ".join(others), last=last) if others else last

@@ -59,8 +59,14 @@ def codes(done: Done) -> list[set[str]]:
             "12345678": "ward_implausible", "0": "ward_implausible",
         }),
         ("Subscription", "subscription", {
-            "Annual": None, "24 months": None, "2026": None, "R 10": "text_unlikely",
-            "10,50": "text_unlikely",
+            "Annual": None, "24 months": None, "2026": None, "R 10": None, "R20": None,
+            "20.00": None, "10,50": None, "1.2.24": "text_unlikely", "a@b.co.za": "text_unlikely",
+        }),
+        ("Intekening", "subscription", {"R20": None, "20.00": None}),
+        ("Region", "region", {"R1": None, "R 12": None, MAY_3: "text_unlikely"}),
+        ("Occupation", "occupation", {"R56": "text_unlikely", "20.00": "text_unlikely"}),
+        ("Address", "residential_address", {
+            "R56": None, "R 101": None, "R56.00": "text_unlikely", "10,50": "text_unlikely",
         }),
         ("Address", "residential_address", {
             "12/3 Main St": None, "R101 Farm": None, "Same St 1": None,
@@ -138,7 +144,9 @@ def test_names_under_each_others_headers_are_flagged(site: Site) -> None:
         ("Ann", "B0tha", True), ("\u0405ipho", "Botha", True),
         ("B\u03bfb", "Botha", True), ("Ann Mary", "Botha", False), ("Ben", "Ben Ali", False),
         ("Ann", "Ann Botha", False), ("Zo\u00eb", "M\u00fcller", False),
-        ("Bothabo", "Botha", False),
+        ("Bothabo", "Botha", False), ("Mary Jane", "Jane", False),
+        ("Sipho Themba", "Themba", False),
+        ("Jane", "Jane Botha", True), ("Botha, Jane", "Botha", True), ("Jane", "Jane", True),
         ("\u0410\u043d\u043d\u0430", "\u0411\u043e\u0442\u0430", False),
     ],
 )  # fmt: skip
@@ -149,6 +157,15 @@ def test_names_that_hold_more_than_their_own_or_no_letters_are_told(
     assert ("name_doubtful" in found) is is_told
     [member] = site.members().values()
     assert (member["firstname"], member["surname"]) == (first, surname)
+
+
+@pytest.mark.parametrize("names", [("Nkosi & Dlamini", "Dlamini"), ("Dlamini", "Nkosi & Dlamini")])
+def test_a_cell_has_one_doubt_of_a_kind(names: tuple[str, str], site: Site) -> None:
+    [row] = send(site, ("Firstname", "Surname"), names).rows
+    found = [(one["column"], one["code"]) for one in row["problems"]]
+    assert [one for one in found if one[1] == "name_doubtful"] == [
+        ("Firstname" if "&" in names[0] else "Surname", "name_doubtful")
+    ]
 
 
 def test_a_membership_that_expires_before_it_begins_is_told(site: Site) -> None:

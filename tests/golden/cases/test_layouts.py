@@ -283,6 +283,51 @@ def test_a_line_above_all_columns_makes_none_of_them_another_persons(line: str, 
     assert done.upload["reading"]["columns_not_read"] == []
 
 
+SEVEN = ("ID Number", "First Name", "Surname", "Cell Number", "Email", "Address", "Ward")
+OF_ANN = (ANN, "Ann", "Aa", "0821111111", "a@example.org", "1 Long St", "12")
+
+
+@pytest.mark.parametrize(
+    ("line", "doubtful"),
+    [
+        (("", "", "", "Compiled by J Smith", "", "", ""), None),
+        (("", "", "", "", "Printed by admin", "", ""), None),
+        (("", "", "", "Captured by Ann Botha", "", "", ""), None),
+        (("Branch X", "", "", "Compiled by J Smith", "", "", ""), None),
+        (
+            ("", "", "", "Volunteer Database", "", "", ""),
+            "'Cell Number' below 'Volunteer Database'",
+        ),
+        (("Branch X", "", "", "Secretary", "", "", ""), "'Cell Number' below 'Secretary'"),
+    ],
+)
+def test_a_line_in_one_cell_above_the_columns_takes_none_from_the_member(
+    line: tuple[str, ...], doubtful: str | None, site: Site
+) -> None:
+    done = send(site, line, SEVEN, OF_ANN)
+    member = site.members()[ANN]
+    said = (member["cell_number"], member["email"], member["residential_address"], member["ward"])
+    assert said == ("+27821111111", "a@example.org", "1 Long St", "12")
+    assert done.upload["reading"]["columns_not_read"] == []
+    found = notes(done).get("column_of_other")
+    assert (doubtful in found) if doubtful and found else found is doubtful
+
+
+@pytest.mark.parametrize("title", ["Registered by", "Captured by Agent", "Next of kin"])
+@pytest.mark.parametrize("merged", [["E1:G1"], []])
+def test_a_title_of_another_person_takes_the_columns_that_the_member_has_already(
+    title: str, merged: list[str], site: Site
+) -> None:
+    headers = (*HEADERS, "Full Name", "Relationship", "Cell")
+    cells = (ANN, "Ann", "Aa", "0821234567", "Bob Bb", "Brother", "0837654321")
+    done = send(site, ("", "", "", "", title, "", ""), headers, cells, merged=merged)
+    member = site.members()[ANN]
+    assert (member["firstname"], member["cell_number"]) == ("Ann", "+27821234567")
+    unread = done.upload["reading"]["columns_not_read"]
+    assert {f"{title} Full Name", f"{title} Cell"} <= set(unread)
+    assert not done.upload["rows_with_warnings"]
+
+
 @pytest.mark.parametrize("merged", [["A1:A2", "B1:B2", "C1:C2", "D1:F1"], []])
 @pytest.mark.parametrize(
     ("title", "below", "read"),
@@ -394,8 +439,6 @@ def moved(columns: Sequence[int], by: int, start: int = 0) -> list[tuple[str, ..
         ([1, 2], 1, "Row 8 has no 'ID Number', and row 2 nothing else"),
         ([1, 2], 2, "Row 8 has no 'ID Number', and row 2 nothing else"),
         ([0, 3], 1, "Row 2 has no 'ID Number', and row 8 nothing else"),
-        ([2], 1, "Row 2 has no 'Surname', and row 8 nothing else"),
-        ([1], -1, "Row 8 has no 'Firstname', and row 2 nothing else"),
     ],
 )
 @pytest.mark.parametrize("below", [[], [("Signed: J Smith",), ("", "", "", "60")]])
@@ -405,6 +448,37 @@ def test_columns_that_lie_beside_other_rows_refuse_the_file(
     with pytest.raises(ShiftedColumnError, match=lacks):
         send(site, HEADERS, *moved(columns, by), *below)
     assert not site.members()
+
+
+@pytest.mark.parametrize(
+    ("columns", "by", "said"),
+    [
+        ([2], 1, "Row 2 has no 'Surname', and row 8 nothing else"),
+        ([1], -1, "Row 8 has no 'Firstname', and row 2 nothing else"),
+    ],
+)
+def test_a_column_of_names_that_lies_beside_other_rows_is_noted(
+    columns: list[int], by: int, said: str, site: Site
+) -> None:
+    assert notes(send(site, HEADERS, *moved(columns, by)))["columns_shifted"].startswith(said)
+    assert site.members()
+
+
+@pytest.mark.parametrize("footer", ["Chairperson", "Compiled by J Smith", "Sekretaris:"])
+@pytest.mark.parametrize("column", [1, 2])
+def test_a_line_below_the_names_is_no_moved_column(column: int, footer: str, site: Site) -> None:
+    first = list(PEOPLE[0])
+    first[column] = ""
+    line = ["", "", "", ""]
+    line[column] = footer
+    done = send(site, HEADERS, first, *PEOPLE[1:], line)
+    assert done.outcomes["inserted"] == len(PEOPLE) - 1
+    assert "columns_shifted" not in notes(done)
+
+
+def test_the_note_on_a_moved_column_names_it_in_the_persons_language(site: Site) -> None:
+    done = send(site, HEADERS, *moved([2], 1), language="af")
+    assert notes(done)["columns_shifted"].startswith("Ry 2 het geen 'Van' nie, en ry 8")
 
 
 def test_columns_that_lie_beside_other_rows_are_found_across_batches(site: Site) -> None:

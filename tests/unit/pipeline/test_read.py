@@ -14,7 +14,7 @@ import xlwt
 from structlog.testing import capture_logs
 
 from rollbook.errors import MissingColumnsError, NoIdColumnError, NoRowsError, UnreadableFileError
-from rollbook.pipeline import csv_encoding, tables
+from rollbook.pipeline import csv_encoding, misplaced, tables
 from rollbook.pipeline import read as read_module
 from rollbook.pipeline.normalise import normalise
 from rollbook.pipeline.read import ROW_NUMBER, Sheet, Wanted, read
@@ -26,6 +26,8 @@ from tests.unit.pipeline.sheets import read_whole
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
+
+    import polars as pl
 
 HEADERS = ("ID Number", "Name", "Surname", "Notes")
 Table: TypeAlias = "Sequence[Sequence[Any]]"
@@ -487,3 +489,28 @@ def test_a_table_that_is_too_wide_is_refused_before_its_columns_are_looked_at(
     book.save(tmp_path / "wide.xlsx")
     with pytest.raises(UnreadableFileError, match="more than 2,000 columns"):
         list(read(tmp_path / "wide.xlsx", "xlsx"))
+
+
+def test_a_wide_sheet_without_headers_is_looked_at_up_to_the_most_columns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at: list[int] = []
+    hold_people = misplaced.hold_people
+
+    def counted(rows: pl.DataFrame) -> bool:
+        looked_at.append(rows.width)
+        return hold_people(rows)
+
+    monkeypatch.setattr(misplaced, "hold_people", counted)
+    book = openpyxl.Workbook()
+    sheet = book.active
+    assert sheet is not None
+    sheet.append(["8001015009087", "Ann", "Nkosi", *[None] * 3_000, "x"])
+    members = book.create_sheet("Members")
+    members.append(["ID Number", "Firstname", "Surname"])
+    members.append(["8001015009087", "Ann", "Nkosi"])
+    book.save(tmp_path / "wide.xlsx")
+    *_, last = read(tmp_path / "wide.xlsx", "xlsx")
+    assert set(looked_at) == {Limits().columns}
+    # The sheet is neither refused nor passed over without a word.
+    assert [note.code for note in last.reading.notes] == ["sheets_without_headers"]
