@@ -37,10 +37,11 @@ EXAMPLES = int(os.environ.get("ROLLBOOK_API_EXAMPLES", "2"))
 #: An answer without an end; tests/integration/live/test_live.py and test_access.py have it.
 STREAM = f"{BASE}/events"
 #: What the document can't say: which bytes are a spreadsheet, which names the folder lists, and
-#: which password is the present one, which places there are, which role has which, and which
-#: addresses may be reached.
+#: which password is the present one, which places there are, which role has which, which addresses
+#: may be reached, which languages are spoken, and that a passport number has a digit.
 BY_CONTENT = {
     f"{BASE}/process", f"{BASE}/check", f"{BASE}/monitor/process", "/api/v1/auth/password",
+    "/api/v1/auth/me", "/api/v1/members/readmit",
     "/api/v1/auth/second-factor", "/api/v1/auth/second-factor/confirm",
     "/api/v1/auth/second-factor/recovery-codes", "/api/v1/auth/second-factor/off",
     "/api/v1/keys", "/api/v1/users", "/api/v1/users/invitations",

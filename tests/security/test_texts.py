@@ -242,7 +242,7 @@ def test_mails_are_what_they_are_without_it_but_for_the_files_name(
         assert mail.get_content_type() == "text/plain"
         assert set(map(str.lower, mail)) <= {
             "subject", "from", "to", "date", "message-id", "auto-submitted", "content-type",
-            "content-transfer-encoding", "mime-version", "x-peer",
+            "content-transfer-encoding", "content-language", "mime-version", "x-peer",
         }  # fmt: skip
         assert str(mail["subject"]).count(name) == 1
         assert mail.get_content().count(f"'{name}'") == 1

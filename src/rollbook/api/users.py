@@ -196,7 +196,7 @@ async def add_user(
     return Answer(message=f"The account is added. {_said(made)}", data=made)
 
 
-@router.patch("/{user_id}", **audited("user_role", 404, 409))
+@router.patch("/{user_id:uuid}", **audited("user_role", 404, 409))
 async def change_user(
     user_id: UUID, body: AccountChange, system: SystemParam, user: UserParam
 ) -> Answer[Account]:
@@ -213,7 +213,7 @@ async def change_user(
     return Answer(message="The account is changed.", data=Account.model_validate(row))
 
 
-@router.delete("/{user_id}", **audited("user_disable", 404, 409))
+@router.delete("/{user_id:uuid}", **audited("user_disable", 404, 409))
 async def close_user(
     user_id: UUID,
     system: SystemParam,

@@ -22,6 +22,14 @@ function kept(id) {
   }
 }
 
+function originOf(id) {
+  try {
+    return sessionStorage.getItem(origin(id));
+  } catch {
+    return null; // the browser keeps nothing
+  }
+}
+
 /** Remember that an upload is the real run of a dry run. */
 export function isRunOf(id, dryRun) {
   try {
@@ -101,7 +109,7 @@ export function draftsOf(id) {
     },
     /** Take what was fixed in the dry run that this is the real run of; gives whether there was any. */
     takeFromDryRun() {
-      const dryRun = sessionStorage.getItem(origin(id));
+      const dryRun = originOf(id);
       const found = kept(ofDryRun(dryRun));
       if (!dryRun || isAny(all.peek()) || !isAny(found)) return false;
       sessionStorage.removeItem(key(ofDryRun(dryRun)));

@@ -14,6 +14,15 @@ const read = (storage, name) => {
     return null; // the browser keeps nothing
   }
 };
+/** Whether it is kept: a browser that keeps nothing goes on in the language that it prefers. */
+const keep = (storage, name, value) => {
+  try {
+    storage().setItem(name, value);
+    return true;
+  } catch {
+    return false;
+  }
+};
 const local = () => localStorage;
 const ofTab = () => sessionStorage;
 
@@ -25,13 +34,12 @@ document.documentElement.lang = LANGUAGE;
 
 /** Load the page in another language, which this browser remembers. */
 export function loadIn(tag) {
-  localStorage.setItem(KEPT_AS, tag);
-  location.reload();
+  if (keep(local, KEPT_AS, tag)) location.reload();
 }
 
 /** Load it in the language that somebody chose who isn't signed in yet. */
 export function chooseIn(tag) {
-  sessionStorage.setItem(CHOSEN_AS, tag);
+  keep(ofTab, CHOSEN_AS, tag);
   loadIn(tag);
 }
 

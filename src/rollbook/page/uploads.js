@@ -39,10 +39,12 @@ export async function runForReal(id) {
 }
 
 /** Was a dry run, after which a real run would change something, or has fixed rows to go on with? */
-export const mayRun = (upload) =>
-  upload.dry_run &&
-  upload.status === "completed" &&
-  (refusedRows(upload) < upload.rows_total || upload.fixed > 0);
+export function mayRun({ dry_run, status, outcomes, rows_total, fixed }) {
+  const rows = OUTCOMES.reduce((sum, name) => sum + outcomes[name], 0);
+  // A live message says that it has completed before the outcomes are known.
+  if (!dry_run || status !== "completed" || rows !== rows_total) return false;
+  return refusedRows({ outcomes }) < rows || fixed > 0;
+}
 export const refusedRows = (upload) => REFUSED.reduce((sum, name) => sum + upload.outcomes[name], 0);
 
 // Another person must find nothing of the last one's.

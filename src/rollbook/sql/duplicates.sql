@@ -170,9 +170,14 @@ WHERE j.id = %(id)s
 FOR UPDATE OF j, d;
 
 -- name: lock_maker
--- Whether the upload that created the record which went was undone since, and no other file has
--- confirmed the person after it. Undoing waits for this transaction, and sees what it brings back.
-SELECT maker.undone_at IS NOT NULL AND NOT EXISTS (
+-- Whether the upload that created the record which went was undone since, and would have removed it:
+-- no other file has changed or confirmed the person after it, and nobody has corrected the record by
+-- hand. Undoing waits for this transaction, and sees what it brings back.
+SELECT maker.undone_at IS NOT NULL
+       AND j.record ->> 'changed_by_upload' = j.record ->> 'created_by_upload'
+       AND NOT EXISTS (SELECT FROM member_corrections AS c
+                       WHERE c.id_number = j.gone AND c.user_id IS NOT NULL)
+       AND NOT EXISTS (
            SELECT FROM upload_claims AS l JOIN uploads AS u ON u.id = l.upload_id
            WHERE u.undone_at IS NULL AND u.finished_at > maker.finished_at
              AND j.gone::bigint = ANY(l.people)) AS is_undone

@@ -117,7 +117,7 @@ async def test_a_merge_that_waits_for_anothers_members_says_so_while_it_waits(
     site: Site, system: System, make_user: MakeUser, settings: Settings
 ) -> None:
     nation, office = await make_user(), await make_user(Role.PROVINCE_ADMIN, "GP")
-    before = metrics.MERGE_WAITS._value.get()
+    before = metrics.MERGE_WAITS._value.get()  # no bound: a counter
     async with working(system), site.listening(nation) as client, site.listening(office) as other:
         first = await sent(system, nation, csv_file(3))
         await client.until(ENDS)
@@ -152,7 +152,7 @@ async def test_a_merge_that_waits_for_anothers_members_says_so_while_it_waits(
             assert waits_of.facts(found, office.scope)["waits_for"] is None
             assert waits_of.facts(found, nation.scope)["waits_for"] == first
         await other.until(ENDS)
-    assert metrics.MERGE_WAITS._value.get() == before + 2
+    assert metrics.MERGE_WAITS._value.get() == before + 2  # no bound: a counter
 
 
 def waits(message: Heard) -> bool:

@@ -366,8 +366,9 @@ async def test_joins_of_three_alike_at_once_lose_nobody(
     assert done.count(200) >= 1
     assert len(site.members()) == 3 - done.count(200)
     # Each record that went can come back.
-    while joins := await listed(client, status="joined"):
-        path = f"{PAIRS}/{joins[0]['pair_id']}/separate"
+    for _ in range(done.count(200)):
+        pair, *_others = await listed(client, status="joined")
+        path = f"{PAIRS}/{pair['pair_id']}/separate"
         assert (await client.post(path, json={"reason": "three people"})).status_code == 200
     assert len(site.members()) == 3
 
@@ -414,6 +415,31 @@ async def test_a_record_that_another_file_has_confirmed_comes_back_although_its_
     back = await client.post(f"{path}/separate", json={"reason": "two people"})
     assert back.json()["message"] == "They are two members again."
     assert set(site.members()) == {key, other["ID Number"]}
+
+
+async def test_a_record_that_was_corrected_comes_back_although_its_upload_was_undone(
+    site: Site, system: System, client: httpx.AsyncClient
+) -> None:
+    """An undo keeps a member who was edited since; the join had only hidden the record from it."""
+    one, other = two()
+    send(site, one)
+    mistake = site.send(csv_file([other], headers=(*member(0), "Email")), "mistake.csv")
+    await looked(system)
+    path, *_ = await pair_of(client)
+    ids = {key: row["member_id"] for key, row in site.members().items()}
+    address = f"/api/v1/members/{ids[other['ID Number']]}"
+    version = (await client.get(address)).json()["data"]["version"]
+    body = {"fields": {"ward": "12"}, "reason": "by phone", "version": version}
+    corrected = await client.patch(address, json=body)
+    assert corrected.status_code == 200, corrected.text
+    await client.post(
+        f"{path}/join", json={"keep": str(ids[one["ID Number"]]), "reason": "same person"}
+    )
+    undo = f"/api/v1/bulk-upload/undo/{mistake.upload['id']}"
+    assert (await client.post(undo, json={"dry_run": False})).status_code == 200
+    back = await client.post(f"{path}/separate", json={"reason": "two people"})
+    assert back.json()["message"] == "They are two members again."
+    assert site.members()[other["ID Number"]]["ward"] == "12"
 
 
 async def test_undoing_keeps_a_member_to_whom_another_was_joined(

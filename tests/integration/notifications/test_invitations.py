@@ -12,6 +12,7 @@ from rollbook.notifications import mail
 from tests.integration.members.clients import client_with
 from tests.integration.notifications.receivers import MailServer
 from tests.integration.notifications.test_notifications import mailing
+from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -182,10 +183,8 @@ async def test_a_mail_server_that_is_away_is_not_asked_for_each_person_of_a_list
 async def test_a_mail_server_that_is_slow_delays_the_answer_no_longer_than_set(
     settings: Settings, admin: User, mailer: MailServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    never = asyncio.Event()
-
     async def hangs(*_: Any, **__: Any) -> None:
-        await never.wait()
+        await asyncio.sleep(PATIENCE_S)
 
     monkeypatch.setattr(mail, "submit", hangs)
     own = mailing(settings, mailer, invitations_mail_s=0.05)

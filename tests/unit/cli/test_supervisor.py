@@ -16,6 +16,7 @@ from rollbook.cli import supervisor
 from rollbook.cli.supervisor import _Command
 from rollbook.config import Settings
 from tests.integration.folder.watching import until
+from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     import pytest
@@ -51,7 +52,7 @@ async def test_a_process_that_cannot_be_started_is_tried_again(
         )
         await until(lambda: bool(started))
         running.cancel()
-        await asyncio.wait({running})
+        await asyncio.wait({running}, timeout=PATIENCE_S)
     assert running.cancelled()
     assert tries == 3
     assert started[0].poll() is not None

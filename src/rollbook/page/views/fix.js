@@ -84,7 +84,8 @@ function useRows(path, attention, drafts, version) {
   changed.value;
   const edits = drafts.all.value;
 
-  const editsOf = (row) => editsIn(edits, row);
+  // Also for what goes on after a wait, when this is no longer the newest drawing.
+  const editsOf = (row) => editsIn(drafts.all.peek(), row);
 
   /** Load a page, once for all who ask while it comes. */
   function load(page) {
@@ -232,7 +233,7 @@ function Workplace({ id, path, loaded, drafts, reload }) {
     drafts.edit(
       meant.map(({ row, column, value }) => {
         const name = columns[column];
-        const isOwn = value === (row.cells[column] ?? "") && !edits.values.some((one) => one.column === name);
+        const isOwn = value === (row.cells[column] ?? "") && !drafts.all.peek().values.some((one) => one.column === name);
         return { row: row.row_number, column: name, value: isOwn ? undefined : value };
       }),
     );

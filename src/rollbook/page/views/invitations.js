@@ -1,6 +1,6 @@
 // A list of accounts to invite: check a file first, then invite all people or those of the right rows.
-import { download, request, saveAs } from "../api.js";
-import { html, useEffect, useId, useRef, useSignal } from "../html.js";
+import { download, request, saveAs, session } from "../api.js";
+import { effect, html, signal, useEffect, useId, useRef, useSignal } from "../html.js";
 import { Question } from "../parts.js";
 import { attempt } from "../said.js";
 import { KINDS } from "../sending.js";
@@ -8,6 +8,19 @@ import { officeName, t } from "../words.js";
 
 const COLUMNS = ["row_number", "email", "name", "role", "province", "municipality", "state"];
 const LOOKS = { right: "pending", invited: "done", at_fault: "failed" };
+
+/** The file, and the answer about it: {message, data}. They outlive the view: the links are shown this once. */
+const chosen = signal(null);
+const found = signal(null);
+const isStored = signal(false);
+effect(() => {
+  if (session.value) return;
+  chosen.value = null;
+  found.value = null;
+});
+addEventListener("beforeunload", (event) => {
+  if (found.peek()?.data.invited && !isStored.peek()) event.preventDefault();
+});
 
 /** A cell that no spreadsheet program runs as a formula, as CSV writes it. */
 const cell = (value) => {
@@ -31,9 +44,6 @@ function asCsv(rows) {
 /** whole: makes a link's address whole; onDone: called when accounts were added. */
 export function Invitations({ whole, onDone }) {
   const id = useId();
-  const chosen = useSignal(null);
-  /** The answer about the chosen file: {message, data}. */
-  const found = useSignal(null);
   const refused = useSignal(null);
   const isBusy = useSignal(false);
   const isLeaving = useSignal(false);
@@ -45,16 +55,22 @@ export function Invitations({ whole, onDone }) {
 
   async function send(path, fields) {
     const form = new FormData();
-    for (const [name, value] of Object.entries({ ...fields, file: chosen.value })) form.append(name, value);
+    const file = chosen.peek();
+    for (const [name, value] of Object.entries({ ...fields, file })) form.append(name, value);
     isBusy.value = true;
     refused.value = null;
     try {
-      found.value = await request("POST", path, { form });
-      if (found.value.data.invited) onDone();
+      const answer = await request("POST", path, { form });
+      // What is shown is about the file that the next button sends.
+      if (chosen.peek() !== file && !answer.data.invited) return;
+      isStored.value = false;
+      found.value = answer;
+      if (answer.data.invited) onDone();
     } catch (error) {
       refused.value = error.message;
+    } finally {
+      isBusy.value = false;
     }
-    isBusy.value = false;
   }
   function choose() {
     [chosen.value = null] = input.current.files;
@@ -69,8 +85,10 @@ export function Invitations({ whole, onDone }) {
     found.value.data.rows.map((row) =>
       row.invitation ? { ...row, invitation: { ...row.invitation, address: whole(row.invitation.address) } } : row,
     );
-  const store = () =>
+  function store() {
     saveAs(new Blob([asCsv(rows())], { type: "text/csv" }), t("invitations.result.name"));
+    isStored.value = true;
+  }
   function end(yes) {
     isLeaving.value = false;
     if (!yes) return;
@@ -87,7 +105,7 @@ export function Invitations({ whole, onDone }) {
         ${t("invitations.template")}</button></p>
       <form onSubmit=${check}>
         <div class="field"><label for="${id}-file">${t("invitations.file")}</label>
-          <input id="${id}-file" ref=${input} type="file" accept=${KINDS} required onChange=${choose} /></div>
+          <input id="${id}-file" ref=${input} type="file" accept=${KINDS} required disabled=${isBusy.value} onChange=${choose} /></div>
         <button type="submit" disabled=${isBusy.value}>${t("invitations.check")}</button>
       </form>
       ${data && html`<h2 ref=${title} tabindex="-1">${t("invitations.checked", { file: data.file_name })}</h2>`}`

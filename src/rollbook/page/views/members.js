@@ -16,7 +16,7 @@ const ROLLS = ["registered", "without_district", "not_registered", "deceased", "
 const FILTERS = ["municipality", "status", "roll", "expires_before"];
 /** A whole ID number or passport number goes into a body, never into an address. */
 const ID_NUMBER = /^\d{13}$/;
-/** Digits only are a phone number, and a name has no digit. */
+/** Digits only are a phone number, and a name has no digit; with a space inside, it is a name and a phone number. */
 const PASSPORT = /^(?=.*\d)(?=.*[a-z])[a-z\d]{5,15}$/i;
 /** Milliseconds until a list that misses members is loaded again. */
 const INDEX_MS = 2000;
@@ -31,7 +31,7 @@ export function Members() {
   const search = useRested(typed.value.trim());
   const bare = search.replace(/[\s-]/g, "");
   const isIdNumber = ID_NUMBER.test(bare);
-  const isNumber = isIdNumber || PASSPORT.test(bare);
+  const isNumber = isIdNumber || PASSPORT.test(search.replaceAll("-", ""));
   const asked = isIdNumber ? { id_number: bare } : isNumber ? { passport_number: bare } : { search };
   const given = Object.fromEntries(Object.entries({ ...asked, ...filters }).filter(([, value]) => value));
   const { data, error, isLoading, reload } = useLoaded(
