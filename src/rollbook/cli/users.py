@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import os
 import secrets
@@ -15,15 +16,17 @@ from rich.table import Table
 
 from rollbook.accounts import users
 from rollbook.backends.database import Row
-from rollbook.cli.downloads import refuse_existing
 from rollbook.cli.failures import ExitCode
 from rollbook.cli.output import JsonOption, err, out, print_json, shown
 from rollbook.cli.session import run
 from rollbook.cli.target import AsOption, ServerOption
 from rollbook.cli.target import run as run_command
+from rollbook.errors import ConflictError
 from rollbook.model import Role, Scope
 
 if TYPE_CHECKING:
+    from io import TextIOWrapper
+
     from rollbook.cli.connection import Connection, Data
 
 app = typer.Typer(name="users", no_args_is_help=True, help="Add and change accounts.")
@@ -103,8 +106,6 @@ def invite(
     as_json: JsonOption = False,
 ) -> None:
     """Invite the people of a list; each chooses a password by a link that is shown once."""
-    if to is not None:
-        refuse_existing(to)
     fields = {"only_right": str(only_right).lower()}
     if by_mail is not None:
         fields["by_mail"] = str(by_mail).lower()
@@ -117,14 +118,22 @@ def invite(
         made = await connection.upload("/users/invitations", file, fields, repeatable=False)
         return made.data, made.message
 
-    data, message = run_command(work, server=server, acting=acting)
-    if to is not None:
-        _store(data["rows"], to)
+    # Before the request: the links of its answer can't be fetched again.
+    stored = None if to is None else _opened(to)
+    try:
+        data, message = run_command(work, server=server, acting=acting)
+    except BaseException:
+        if stored is not None:
+            _discard(stored)
+        raise
+    is_stored = stored is not None and _store(data["rows"], stored)
     if as_json:
         print_json(data)
     else:
-        _show_list(data, has_links=to is None)
+        _show_list(data, has_links=not is_stored)
         err.print(shown(message), soft_wrap=True)
+    if stored is not None and not is_stored:
+        raise typer.Exit(ExitCode.FAILED)
     if data["at_fault"] and not (only_right and data["invited"]):
         raise typer.Exit(ExitCode.WRONG)
 
@@ -147,18 +156,61 @@ def _show_list(data: Data, *, has_links: bool) -> None:
             err.print(f"{what} that were not read: {shown(', '.join(data[name]))}", soft_wrap=True)
 
 
-def _store(rows: list[Data], to: Path) -> None:
-    """Write the result; the file has links, so only its owner may read it."""
+def _for_owner(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _opened(to: Path) -> TextIOWrapper:
+    """A new file for the result; it gets links, so only its owner may read it.
+
+    Raises:
+        ConflictError: there is one already, or it can't be made.
+    """
+    try:
+        # Path.open has no opener.
+        return open(to, "x", encoding="utf-8", newline="", opener=_for_owner)
+    except FileExistsError:
+        raise ConflictError(
+            f"There is a file {str(to)!r} already; it was not changed, and nobody was invited. "
+            "Give another name."
+        ) from None
+    except OSError as error:
+        raise ConflictError(
+            f"{str(to)!r} can't be written ({error.strerror}). Nobody was invited."
+        ) from None
+
+
+def _store(rows: list[Data], file: TextIOWrapper) -> bool:
+    """Write the result. A file that can't be written is removed and said: False."""
     names = ("row_number", "email", "name", "role", "province", "municipality", "state")
-    with os.fdopen(os.open(to, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        writer = csv.writer(file)
-        writer.writerow((*names, "faults", "link", "link_expires_at", "is_mailed"))
-        for row in rows:
-            link = row["invitation"] or {}
-            cells = [row[name] for name in names]
-            cells += [" ".join(row["faults"])]
-            cells += [link.get(name, "") for name in ("address", "expires_at", "is_mailed")]
-            writer.writerow(map(_as_text, cells))
+    try:
+        with file:
+            writer = csv.writer(file)
+            writer.writerow((*names, "faults", "link", "link_expires_at", "is_mailed"))
+            for row in rows:
+                link = row["invitation"] or {}
+                cells = [row[name] for name in names]
+                cells += [" ".join(row["faults"])]
+                cells += [link.get(name, "") for name in ("address", "expires_at", "is_mailed")]
+                writer.writerow(map(_as_text, cells))
+    except (OSError, ValueError) as error:
+        _discard(file)
+        why = getattr(error, "strerror", None) or type(error).__name__
+        err.print(
+            f"[red]{shown(file.name)} can't be written ({why}) and was removed. Keep what is "
+            "printed: it has the links, which are shown this once.[/]",
+            soft_wrap=True,
+        )
+        return False
+    return True
+
+
+def _discard(file: TextIOWrapper) -> None:
+    """Remove a file that has no whole result."""
+    with contextlib.suppress(OSError, ValueError):  # what is still in its buffer can't be written
+        file.close()
+    with contextlib.suppress(OSError):
+        Path(file.name).unlink()
 
 
 def _as_text(cell: object) -> str:

@@ -16,8 +16,9 @@ import structlog
 from rollbook import clock
 from rollbook.accounts import audit
 from rollbook.errors import NotificationError
-from rollbook.languages import phrase, speaking
+from rollbook.languages import phrase, speaking, spoken
 from rollbook.notifications import mail
+from rollbook.telemetry import logs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,8 +47,10 @@ def is_possible(settings: Settings) -> bool:
 async def send(system: System, by: User, email: str, link: Link) -> str | None:
     """Send a link to the account's address.
 
+    No error leaves this function: the link is nowhere but in the answer of the caller.
+
     Returns:
-        Why it wasn't sent; None: the mail server has accepted it.
+        Why it wasn't sent, or isn't in the audit trail; None: the mail server has accepted it.
     """
     settings = system.settings
     if not is_possible(settings):
@@ -57,8 +60,8 @@ async def send(system: System, by: User, email: str, link: Link) -> str | None:
         )
     try:
         message = mail.addressed(settings, email, uuid4().hex)
-        language = link.language or settings.language
-        with speaking(language):
+        with speaking(link.language or settings.language):
+            language = spoken()
             subject, lines = _words(settings, by, link)
         message["Subject"] = subject
         message["Date"] = format_datetime(clock.now())
@@ -68,7 +71,21 @@ async def send(system: System, by: User, email: str, link: Link) -> str | None:
     except NotificationError as error:
         log.warning("link not mailed", kind=link.kind, code=error.code, reason=error.message)
         return f"{error.message} Send the link yourself."
-    await audit.record(system.pool, "link_mail", who=by, about=email)
+    except Exception as error:  # noqa: BLE001 - the link would be lost with the answer
+        kind = type(error).__name__
+        log.error("link not mailed", kind=link.kind, error=kind, where=logs.places(error))
+        return f"The mail could not be made or sent ({kind}). Send the link yourself."
+    try:
+        await audit.record(system.pool, "link_mail", who=by, about=email)
+    except Exception as error:  # noqa: BLE001 - as above
+        kind = type(error).__name__
+        log.error(
+            "mail of a link not audited", kind=link.kind, error=kind, where=logs.places(error)
+        )
+        return (
+            f"The mail was sent, but the audit trail could not be written ({kind}). If it doesn't "
+            "arrive, send the link yourself."
+        )
     log.info("link mailed", kind=link.kind)
     return None
 
@@ -90,7 +107,7 @@ async def send_all(system: System, by: User, links: Sequence[tuple[str, Link]]) 
         for place, (email, link) in waiting:
             if failed_in_a_row >= AT_A_TIME:
                 answers[place] = (
-                    "The mail server refused the mails before this one. Send the link yourself."
+                    "The mails before this one failed, so it was not tried. Send the link yourself."
                 )
                 continue
             answers[place] = await send(system, by, email, link)

@@ -16,7 +16,7 @@ import anyio.to_thread
 
 from rollbook import clock
 from rollbook.errors import NotificationError, NotificationRefusedError, title_of
-from rollbook.languages import phrase, speaking
+from rollbook.languages import phrase, speaking, spoken
 from rollbook.masking import masked, visible
 from rollbook.model import REFUSED
 
@@ -112,8 +112,8 @@ def compose(settings: Settings, notification: Notification) -> EmailMessage:
         NotificationRefusedError: the account's address is not a mail address.
     """
     message = addressed(settings, notification.email, notification.id)
-    language = notification.language or settings.language
-    with speaking(language):
+    with speaking(notification.language or settings.language):
+        language = spoken()
         subject, lines = _words(notification, settings.time_zone)
         if settings.public_url is not None:
             lines += ["", phrase("mail.details", link=link(settings.public_url, notification))]

@@ -31,7 +31,9 @@ OPEN = {"/", "/page/{version}/{name:path}", "/docs", "/docs/{name}", "/api/v1/au
 NOT_OURS = {"/openapi.json"}
 PROCESS = f"{BASE}/process"
 #: Read as they come in, after the sender is known; below are tests of their own.
-FORMS = {PROCESS, f"{BASE}/check"}
+USERS = "/api/v1/users"
+INVITATIONS = f"{USERS}/invitations"
+FORMS = {PROCESS, f"{BASE}/check", INVITATIONS, f"{INVITATIONS}/check"}
 #: Bytes as they are.
 PARTS = {f"{BASE}/files", f"{BASE}/files/{{file_id}}"}
 
@@ -246,6 +248,24 @@ async def test_an_unknown_form_field_is_refused_by_name_and_nothing_is_kept(
     assert sentence in answer.json()["message"]
     history = (await operator.get(f"{BASE}/history")).json()["data"]
     assert history["total"] == 0
+
+
+@pytest.mark.parametrize("path", [INVITATIONS, f"{INVITATIONS}/check"])
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_a_list_of_accounts_with_an_unknown_field_invites_nobody(
+    operator: httpx.AsyncClient, path: str, is_first: bool
+) -> None:
+    """A client that asks for a dry run, which these routes don't have."""
+    content = b"E-mail,Role,Province,Municipality\na@example.org,municipality_admin,GP,Emfuleni"
+    parts: list[tuple[str, Any]] = [
+        ("file", ("people.csv", content)), ("dry_run", (None, "true")),
+    ]  # fmt: skip
+    answer = await operator.post(path, files=parts[::-1] if is_first else parts)
+    assert answer.status_code == 422, answer.text
+    assert [error["field"] for error in answer.json()["errors"]] == ["dry_run"]
+    assert "There is no form field 'dry_run'." in answer.json()["message"]
+    found = (await operator.get(USERS, params={"search": "a@example.org"})).json()["data"]
+    assert found["total"] == 0
 
 
 async def test_a_form_field_that_comes_twice_is_refused(operator: httpx.AsyncClient) -> None:

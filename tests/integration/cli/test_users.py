@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import subprocess
 from typing import TYPE_CHECKING
 
+import pytest
+
 from rollbook.accounts import links as accounts_links
 from rollbook.accounts import users
+from rollbook.cli import users as cli_users
 from rollbook.config import environment_for
 from rollbook.model import Scope
 from tests import warm_process
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
     from rollbook.config import Settings
     from rollbook.model import User
     from rollbook.service.system import System
+    from tests.command_line import CommandLine
 
 PASSWORD = "seven quiet pelicans"
 
@@ -109,4 +114,65 @@ async def test_the_people_of_a_list_are_invited_and_the_links_stored_for_their_o
     assert user.scope == Scope("GP", "Emfuleni")
     # A file that is there isn't replaced, and nobody is invited.
     printed = users_command(settings, *right, code=1)
-    assert "links.csv" in " ".join(printed.split())
+    assert "nobody was invited" in " ".join(printed.split())
+
+
+PERSON = "E-mail,Role,Province,Municipality\none@example.org,municipality_admin,GP,Emfuleni\n"
+
+
+@pytest.mark.parametrize("place", ["missing/links.csv", "plain/links.csv", "."])
+async def test_nobody_is_invited_where_the_links_could_not_be_stored(
+    system: System, settings: Settings, make_user: Callable[..., Awaitable[User]], tmp_path: Path,
+    place: str,
+) -> None:  # fmt: skip
+    await make_user()
+    people = tmp_path / "people.csv"
+    people.write_text(PERSON)
+    (tmp_path / "plain").write_text("no folder")
+    arguments = ("invite", "--file", str(people), "--to", str(tmp_path / place))
+    printed = " ".join(users_command(settings, *arguments, code=1).split())
+    assert "Traceback" not in printed
+    assert "obody was invited" in printed
+    assert [row["email"] for row in await users.listed(system.pool)].count("one@example.org") == 0
+
+
+async def test_a_refused_request_leaves_no_file_for_links(
+    settings: Settings, make_user: Callable[..., Awaitable[User]], tmp_path: Path
+) -> None:
+    await make_user()
+    people, links = tmp_path / "people.csv", tmp_path / "links.csv"
+    people.write_text("Name\nThandi\n")
+    users_command(settings, "invite", "--file", str(people), "--to", str(links), code=2)
+    assert not links.exists()
+
+
+@pytest.mark.parametrize("output", [(), ("--json",)])
+def test_where_the_disk_is_full_the_links_are_printed(
+    rollbook: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, output: tuple[str, ...]
+) -> None:
+    people, links = tmp_path / "people.csv", tmp_path / "links.csv"
+    people.write_text(PERSON)
+    row = {
+        "row_number": 2, "email": "one@example.org", "name": "Zoë", "role": "municipality_admin",
+        "province": "GP", "municipality": "Emfuleni", "state": "invited", "faults": [],
+        "invitation": {
+            "address": "/#/link/once", "expires_at": "2026-12-01T00:00:00Z", "is_mailed": False,
+            "mail_error": None,
+        },
+    }  # fmt: skip
+    data = {
+        "rows": [row], "at_fault": 0, "invited": 1, "columns_not_read": [], "sheets_not_read": [],
+    }  # fmt: skip
+
+    def full(path: str, flags: int) -> int:
+        """A file that is made, and a device that takes nothing of what is written."""
+        os.close(os.open(path, flags, 0o600))
+        return os.open("/dev/full", os.O_WRONLY)
+
+    monkeypatch.setattr(cli_users, "_for_owner", full)
+    monkeypatch.setattr(cli_users, "run_command", lambda *_, **__: (data, "1 invited."))
+    done = rollbook("users", "invite", "--file", str(people), "--to", str(links), *output)
+    assert done.code == 1
+    assert "/#/link/once" in done.stdout
+    assert "can't be written (No space left on device)" in done.stderr
+    assert not links.exists()

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
+from structlog.testing import capture_logs
 
+from rollbook import clock
+from rollbook.accounts import audit
+from rollbook.accounts.links import Link
 from rollbook.model import Role, User
-from rollbook.notifications import mail
+from rollbook.notifications import invitation, mail
 from tests.integration.members.clients import client_with
 from tests.integration.notifications.receivers import MailServer
 from tests.integration.notifications.test_notifications import mailing
@@ -193,3 +199,62 @@ async def test_a_mail_server_that_is_slow_delays_the_answer_no_longer_than_set(
     errors = [row["invitation"]["mail_error"] for row in answer["data"]["rows"]]
     assert all("took too long" in error for error in errors)
     assert answer["data"]["invited"] == 8
+
+
+async def test_where_postgresql_drops_while_mails_are_sent_the_links_are_still_answered(
+    client: httpx.AsyncClient, mailer: MailServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = audit.record
+
+    async def dropped(where: Any, act: audit.Act, **more: Any) -> None:
+        if act == "link_mail":
+            raise psycopg.OperationalError("server closed the connection unexpectedly")
+        await record(where, act, **more)
+
+    monkeypatch.setattr(audit, "record", dropped)
+    with capture_logs() as logs:
+        answer = await list_invited(client, 7)
+    links = [row["invitation"] for row in answer["data"]["rows"]]
+    assert all("#/link/" in link["address"] for link in links)
+    assert not any(link["is_mailed"] for link in links)
+    assert 5 <= len(mailer.mails) <= 7
+    said = [link["mail_error"] for link in links if "audit trail" in link["mail_error"]]
+    assert len(said) == len(mailer.mails)
+    assert "(OperationalError)" in said[0]
+    logged = [one for one in logs if one["event"] == "mail of a link not audited"]
+    assert {one["error"] for one in logged} == {"OperationalError"}
+    assert "server closed" not in str(logs)
+    made = await invited(client, "single@example.org")
+    assert "#/link/" in made["invitation"]["address"]
+    assert "audit trail" in made["invitation"]["mail_error"]
+
+
+async def test_a_fault_in_one_mail_of_a_list_is_said_to_its_person_and_the_others_are_mailed(
+    client: httpx.AsyncClient, mailer: MailServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit = mail.submit
+
+    async def at_fault(settings: Settings, message: Any, **more: Any) -> None:
+        if message["To"] == "1@example.org":
+            raise RuntimeError(message.get_content())
+        await submit(settings, message, **more)
+
+    monkeypatch.setattr(mail, "submit", at_fault)
+    with capture_logs() as logs:
+        answer = await list_invited(client, 3)
+    links = {row["email"]: row["invitation"] for row in answer["data"]["rows"]}
+    assert [link["is_mailed"] for link in links.values()] == [True, False, True]
+    assert links["1@example.org"]["address"]
+    assert "(RuntimeError). Send the link yourself." in links["1@example.org"]["mail_error"]
+    assert len(mailer.mails) == 2
+    assert "#/link/" not in str(logs)
+
+
+@pytest.mark.parametrize(("asked", "said"), [("af", "af"), ("xx", "en")])
+async def test_a_mail_of_a_link_names_the_language_that_it_is_in(
+    system: System, admin: User, mailer: MailServer, asked: str, said: str
+) -> None:
+    link = Link("https://rollbook.example.org/#/link/x", clock.now(), "invitation", asked)
+    own = replace(system, settings=mailing(system.settings, mailer))
+    assert await invitation.send(own, admin, "new@example.org", link) is None
+    assert mailer.mails[0]["Content-Language"] == said
