@@ -16,6 +16,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -113,6 +114,8 @@ def move(
         old_major = major_of(data_dir / "postgres")
         if old_major == MAJOR and not dry_run:
             return None
+        if not dry_run:
+            _check_free(data_dir / f"postgres-{old_major}")
         found = from_programs or old_programs(old_major)
         shutil.rmtree(made, ignore_errors=True)  # of a move that was interrupted
         _check_room(data_dir)
@@ -178,14 +181,16 @@ def _finish(data_dir: Path) -> None:
     shutil.rmtree(made)
 
 
-def _note_verified(data_dir: Path, old_major: str) -> None:
-    made = data_dir / NEW
-    kept = data_dir / f"postgres-{old_major}"
+def _check_free(kept: Path) -> None:
     if kept.exists():
         raise EngineError(
             f"{kept} is there from an earlier move. Remove it or put it elsewhere, and try again. "
             "Nothing was changed."
         )
+
+
+def _note_verified(data_dir: Path, old_major: str) -> None:
+    made = data_dir / NEW
     noted = {"old": old_major, "state": _state(data_dir / "postgres")}
     new = made / f"{VERIFIED}.new"
     with new.open("w", encoding="utf-8") as file:
@@ -258,33 +263,46 @@ def _copy(
 
 
 def _dump_and_restore(old: str, new: str) -> None:
-    """Copy through a pipe: no dump on the disk. The newer programs read older servers too."""
-    folder, log = programs(), []
-    with subprocess.Popen(
-        [folder / "pg_dump", "--format=custom", "--compress=none", "--dbname", old],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(),
-    ) as dump:  # fmt: skip
-        try:
-            restored = subprocess.run(
-                [
-                    folder / "pg_restore", "--exit-on-error", "--no-owner", "--single-transaction",
-                    "--dbname", new,
-                ],
-                stdin=dump.stdout, capture_output=True, text=True, check=False,
-                env=environment(), timeout=COPY_TIMEOUT_S,
-            )  # fmt: skip
-            assert dump.stdout is not None
-            assert dump.stderr is not None
-            dump.stdout.close()  # a restore that ended must not keep the dump waiting
-            log = [dump.stderr.read().decode(errors="replace"), restored.stderr]
-        finally:
-            if dump.poll() is None and not log:
+    """Copy through a pipe: no dump on the disk. The newer programs read older servers too.
+
+    Raises:
+        EngineError: a program failed, or both took too long.
+    """
+    folder = programs()
+    # The programs write their warnings to a file: a pipe that is full would stop them.
+    with tempfile.TemporaryFile() as log:
+        dump = subprocess.Popen(
+            [folder / "pg_dump", "--format=custom", "--compress=none", "--dbname", old],
+            stdout=subprocess.PIPE, stderr=log, env=environment(),
+        )  # fmt: skip
+        with dump:
+            try:
+                restored = subprocess.run(
+                    [
+                        folder / "pg_restore", "--exit-on-error", "--no-owner",
+                        "--single-transaction", "--dbname", new,
+                    ],
+                    stdin=dump.stdout, stdout=subprocess.DEVNULL, stderr=log, check=False,
+                    env=environment(), timeout=COPY_TIMEOUT_S,
+                )  # fmt: skip
+            except subprocess.TimeoutExpired:
                 dump.kill()
-    if dump.returncode != 0 or restored.returncode != 0:
-        # Of the reason only the kind: the rest may quote a row.
-        said = [line for text in log for line in text.splitlines() if "error" in line.lower()]
-        reason = re.sub(r'".*', "...", said[0]) if said else "no reason was given"
-        raise EngineError(f"The copy failed ({reason}). The old data is as it was.")
+                raise EngineError(
+                    f"The copy took longer than {COPY_TIMEOUT_S / 3600:g} hours and was stopped. "
+                    "The old data is as it was."
+                ) from None
+            except BaseException:
+                dump.kill()
+                raise
+            assert dump.stdout is not None
+            dump.stdout.close()  # a restore that ended must not keep the dump waiting
+        if dump.returncode == 0 and restored.returncode == 0:
+            return
+        log.seek(0)
+        said = [text for line in log if "error" in (text := line.decode(errors="replace")).lower()]
+    # Of the reason only the kind: the rest may quote a row.
+    reason = re.sub(r'".*', "...", said[0].strip()) if said else "no reason was given"
+    raise EngineError(f"The copy failed ({reason}). The old data is as it was.")
 
 
 def _compare(

@@ -194,6 +194,53 @@ def test_a_copy_that_differs_is_removed_and_the_old_data_stays(
     assert (folder / "postgres" / "PG_VERSION").read_text().strip() == OLD
 
 
+def test_a_place_that_an_earlier_move_has_taken_is_said_before_anything_is_copied(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class CopiedError(Exception):
+        pass
+
+    def copied(*_: object, **__: object) -> None:
+        raise CopiedError
+
+    monkeypatch.setattr(move, "_copy", copied)
+    (folder / "postgres-16").mkdir()
+    with pytest.raises(EngineError, match="postgres-16 is there from an earlier move"):
+        moved(folder)
+    with pytest.raises(CopiedError):  # which puts nothing there
+        moved(folder, dry_run=True)
+
+
+def test_a_copy_that_takes_too_long_is_stopped_and_the_old_data_stays(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(move, "COPY_TIMEOUT_S", 0.001)
+    with pytest.raises(EngineError, match=r"longer than .* hours and was stopped"):
+        moved(folder)
+    assert not (folder / move.NEW).exists()
+    assert (folder / "postgres" / "PG_VERSION").read_text().strip() == OLD
+
+
+def test_many_warnings_of_the_dump_do_not_stop_the_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than a pipe holds; programs that do nothing else."""
+    monkeypatch.setattr(move, "programs", lambda: tmp_path)
+    monkeypatch.setattr(move, "COPY_TIMEOUT_S", PATIENCE_S)
+
+    def program(name: str, text: str) -> None:
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o700)
+
+    warn = "yes 'pg_dump: warning: it is odd' | head -n 10000 >&2"
+    program("pg_dump", f"{warn}; echo data")
+    program("pg_restore", '[ "$(cat)" = data ]')
+    move._dump_and_restore("old", "new")
+    program("pg_dump", f"{warn}; echo 'pg_dump: error: bad row: \"Ndaba\"' >&2; exit 1")
+    with pytest.raises(EngineError, match=r"failed \(pg_dump: error: bad row: \.\.\.\)"):
+        move._dump_and_restore("old", "new")
+
+
 def test_without_room_without_the_old_programs_or_beside_a_running_rollbook_nothing_is_done(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
