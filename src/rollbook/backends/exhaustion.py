@@ -42,10 +42,10 @@ def is_met() -> bool:
         trial = threading.Thread(target=lambda: None)
         trial.start()
         trial.join()
-    except (OSError, RuntimeError) as error:
-        if is_one(error):
-            return True
-        raise
+    except (OSError, RuntimeError, MemoryError) as error:
+        # Another error says nothing of these limits. The caller is about to explain one of its own,
+        # which must not be lost.
+        return is_one(error)
     return False
 
 

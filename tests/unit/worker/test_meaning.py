@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import shutil
 import tempfile
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -83,3 +84,23 @@ def test_what_was_found_in_the_file_stays_what_it_is(settings: Settings, scratch
     shutil.rmtree(scratch)
     for error in (UnreadableFileError("It is damaged."), AttemptError("It failed.")):
         assert _meant(settings, error) is error
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        MemoryError(),
+        RuntimeError("can't create new thread at interpreter shutdown"),
+    ],
+)
+def test_an_error_is_named_though_the_search_for_its_cause_fails(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, other: Exception
+) -> None:
+    def fails(_: threading.Thread) -> None:
+        raise other
+
+    monkeypatch.setattr(threading.Thread, "start", fails)
+    error = ServiceUnavailableError("The database is away.")
+    assert _meant(settings, error) is error
+    assert _meant(settings, ValueError("a fault")) is None
