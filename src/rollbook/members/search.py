@@ -115,16 +115,14 @@ async def find(
             "number": _all(_numbers(filters)),
             "query": sql.SQL("{}::tsquery").format(query),
         }
-        if filters.id_number is not None or filters.passport_number is not None:
-            rows = await _rows(connection, "by_number", parts)
-            total = rows[0]["found"] if rows else 0
-        elif query is not None:
-            rows = await _rows(connection, "matching", parts)
+        is_number = filters.id_number is not None or filters.passport_number is not None
+        if is_number or query is not None:
+            name = "by_number" if is_number else "matching"
+            rows = counted = await _rows(connection, name, parts)
             if not rows and offset:
                 first = {**parts, "limit": sql.Literal(1), "offset": sql.Literal(0)}
-                total = sum(row["found"] for row in await _rows(connection, "matching", first))
-            else:
-                total = rows[0]["found"] if rows else 0
+                counted = await _rows(connection, name, first)
+            total = counted[0]["found"] if counted else 0
         else:
             rows = await _rows(connection, "listing", parts)
             total = (await _rows(connection, "count", parts))[0]["found"]

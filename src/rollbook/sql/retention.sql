@@ -1,3 +1,5 @@
+-- What begins with FROM is counted by a dry run and deleted by a round, by the same condition.
+
 -- name: last
 -- The time of the last round.
 SELECT max(ran_at) AS ran_at FROM purges;
@@ -75,7 +77,7 @@ WHERE upload_id = ANY(%(ids)s) AND (jsonb_array_length(problems) > 0 OR changes 
 
 -- name: rows_over
 -- The rows of uploads whose outcomes have reached the end of their retention.
-SELECT count(*)::int AS found FROM upload_rows WHERE upload_id IN (
+FROM upload_rows WHERE upload_id IN (
     SELECT id FROM uploads
     WHERE finished_at < %(before)s AND (rows_removed_at IS NULL OR rows_removed_at < finished_at)
       AND status IN ('completed', 'failed', 'cancelled') AND verification <> 'pending');
@@ -105,16 +107,7 @@ DELETE FROM verifications WHERE upload_id = ANY(%(ids)s) AND result <> 'pending'
 
 -- name: answers_over
 -- Answers of the voter roll that have expired, unless an open upload relies on them.
-SELECT count(*) AS found FROM voter_roll_answers AS a
-WHERE asked_at < %(before)s
-  AND NOT EXISTS (SELECT FROM verifications AS v JOIN uploads ON uploads.id = v.upload_id
-                  WHERE v.id_number = a.id_number
-                    AND (uploads.verification = 'pending'
-                         OR uploads.status IN ('pending', 'processing')));
-
--- name: forget_answers
--- Remove them.
-DELETE FROM voter_roll_answers AS a
+FROM voter_roll_answers AS a
 WHERE asked_at < %(before)s
   AND NOT EXISTS (SELECT FROM verifications AS v JOIN uploads ON uploads.id = v.upload_id
                   WHERE v.id_number = a.id_number
@@ -131,7 +124,7 @@ WHERE status = 'completed' AND NOT dry_run AND finished_at < %(before)s
 -- name: before_values_over
 -- Former values of members, of uploads that can't be undone any more or whose record is gone; also
 -- those that a later edit by hand has added to such an upload.
-SELECT count(*) AS found FROM member_changes AS c
+FROM member_changes AS c
 WHERE NOT EXISTS (SELECT FROM uploads WHERE uploads.id = c.upload_id
                     AND changes_forgotten_at IS NULL
                     AND COALESCE(finished_at, 'infinity') >= %(before)s);
@@ -158,40 +151,19 @@ DELETE FROM member_changes WHERE upload_id = ANY(%(ids)s);
 -- name: claims_over
 -- The members in an upload's file. They are needed to undo earlier uploads, which can't be undone any
 -- more either.
-SELECT count(*) AS found FROM upload_claims AS c
-WHERE c.created_at < %(before)s
-  AND NOT EXISTS (SELECT FROM uploads WHERE uploads.id = c.upload_id AND finished_at >= %(before)s);
-
--- name: forget_claims
--- Remove it.
-DELETE FROM upload_claims AS c
+FROM upload_claims AS c
 WHERE c.created_at < %(before)s
   AND NOT EXISTS (SELECT FROM uploads WHERE uploads.id = c.upload_id AND finished_at >= %(before)s);
 
 -- name: kept_members_over
 -- Old lists of members whom undoing left unchanged.
-SELECT count(*) AS found FROM undo_kept AS k
-WHERE NOT EXISTS (SELECT FROM uploads WHERE uploads.id = k.upload_id AND undone_at >= %(before)s);
-
--- name: forget_kept_members
--- Remove them from the lists; the counts stay with the upload.
-DELETE FROM undo_kept AS k
+FROM undo_kept AS k
 WHERE NOT EXISTS (SELECT FROM uploads WHERE uploads.id = k.upload_id AND undone_at >= %(before)s);
 
 -- name: corrections_over
 -- Old corrections by hand of people who are no members, and whose record nothing can bring back: neither
 -- undoing a removal nor taking back a join.
-SELECT count(*) AS found FROM member_corrections AS c
-WHERE c.at < %(before)s
-  AND NOT EXISTS (SELECT FROM members AS m WHERE m.id_number = c.id_number)
-  AND NOT EXISTS (SELECT FROM member_changes AS b JOIN uploads ON uploads.id = b.upload_id
-                  WHERE b.id_number = c.id_number AND changes_forgotten_at IS NULL
-                    AND COALESCE(finished_at, 'infinity') >= %(undoable)s)
-  AND NOT EXISTS (SELECT FROM member_joins AS j WHERE j.gone = c.id_number AND j.at >= %(undoable)s);
-
--- name: forget_corrections
--- Remove them.
-DELETE FROM member_corrections AS c
+FROM member_corrections AS c
 WHERE c.at < %(before)s
   AND NOT EXISTS (SELECT FROM members AS m WHERE m.id_number = c.id_number)
   AND NOT EXISTS (SELECT FROM member_changes AS b JOIN uploads ON uploads.id = b.upload_id
@@ -201,11 +173,7 @@ WHERE c.at < %(before)s
 
 -- name: notifications_over
 -- Old notifications: delivered, given up, or without a configured channel.
-SELECT count(*) AS found FROM notifications WHERE created_at < %(before)s;
-
--- name: forget_notifications
--- Remove it.
-DELETE FROM notifications WHERE created_at < %(before)s;
+FROM notifications WHERE created_at < %(before)s;
 
 -- name: owned
 -- The stored files that are still needed: every file of an upload that hasn't ended or whose report may

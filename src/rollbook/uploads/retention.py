@@ -511,11 +511,16 @@ async def _remove(system: System, keys: Iterable[str]) -> int:
 async def _rows(
     connection: AsyncConnection[Row], what: str, parameters: dict[str, Any], dry_run: bool
 ) -> int:
-    """Delete the rows of ``what`` whose retention has ended; returns their number."""
+    """Delete the rows of ``what`` whose retention has ended; returns their number.
+
+    The query is the part from ``FROM`` on, so that both ways mean the same rows.
+    """
+    rows = _SQL[f"{what}_over"]
     if not dry_run:
-        return (await connection.execute(_SQL[f"forget_{what}"], parameters)).rowcount
-    row = await fetch_one(connection, _SQL[f"{what}_over"], parameters)
-    return row["found"] if row else 0
+        return await execute(connection, "DELETE " + rows, parameters)
+    row = await fetch_one(connection, "SELECT count(*) AS found " + rows, parameters)
+    assert row is not None
+    return int(row["found"])
 
 
 async def _all(system: System, query: str, parameters: dict[str, Any]) -> list[Row]:

@@ -142,6 +142,8 @@ async def test_an_id_number_is_searched_for_in_a_body_and_shown_masked(
     assert item["surname"] == "Nkosi"
     assert item["id_number"] == f"{id_number(3)[:4]}••••••{id_number(3)[-3:]}"
     assert id_number(3) not in answer.text
+    late = (await client.post(f"{BASE}/search", json={**body, "page": 2})).json()["data"]
+    assert (late["items"], late["total"]) == ([], 1)
     none = await client.post(f"{BASE}/search", json={**body, "status": "active"})
     assert none.json()["data"]["items"] == []
 
@@ -164,6 +166,9 @@ async def test_a_passport_number_is_searched_for_in_a_body_and_shown_masked(
     assert data["total"] == 2
     one = await client.post(f"{BASE}/search", json={"passport_number": "FN123456", "page_size": 1})
     assert (len(one.json()["data"]["items"]), one.json()["data"]["total"]) == (1, 2)
+    body = {"passport_number": "FN123456", "page_size": 1, "page": 5}
+    late = (await client.post(f"{BASE}/search", json=body)).json()["data"]
+    assert (late["items"], late["total"], late["has_more"]) == ([], 2, False)
     removal = {"passport_number": "FN654321", "reason": "left the organisation"}
     counted = await client.post(f"{BASE}/removal", json=removal)
     assert counted.status_code == 200, counted.text
