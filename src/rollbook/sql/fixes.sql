@@ -20,24 +20,32 @@ WHERE f.upload_id = %(upload_id)s AND r.upload_id = f.upload_id AND r.row_number
 
 -- name: page
 -- The next rows that can be fixed, in the order of the file, each with its outcome and with the
--- follow-up that has fixed it or is about to.
-SELECT c.row_number, c.cells, r.outcome, r.duplicate_of, r.problems, f.upload_id AS fixed_by, f.is_fixed
-FROM fixable_rows AS c
-JOIN upload_rows AS r ON r.upload_id = c.upload_id AND r.row_number = c.row_number
+-- follow-up that has fixed it or is about to. That is looked up for these rows only: right after a
+-- big upload its tables have no statistics, and the planner would do it for all rows before the limit.
+WITH wanted AS MATERIALIZED (
+    SELECT c.upload_id, c.row_number, c.cells, r.outcome, r.duplicate_of, r.problems
+    FROM fixable_rows AS c
+    JOIN upload_rows AS r ON r.upload_id = c.upload_id AND r.row_number = c.row_number
+    WHERE c.upload_id = %(id)s AND c.row_number > %(after)s
+      AND CASE %(attention)s::text
+          WHEN 'refused' THEN r.outcome = ANY(%(refused)s)
+          WHEN 'doubtful' THEN COALESCE(r.problems @> '[{"severity": "warning"}]', false)
+          WHEN 'left_out' THEN EXISTS (
+              SELECT FROM jsonb_to_recordset(r.problems) AS problem(code text)
+              WHERE problem.code = ANY(%(left_out)s))
+          ELSE true END
+      AND (NOT %(open)s OR NOT EXISTS (
+          SELECT FROM live_fixes AS f WHERE f.mends = c.upload_id AND f.mends_row = c.row_number))
+    ORDER BY c.row_number OFFSET %(skip)s LIMIT %(limit)s
+)
+SELECT w.row_number, w.cells, w.outcome, w.duplicate_of, w.problems, f.upload_id AS fixed_by,
+       f.is_fixed
+FROM wanted AS w
 LEFT JOIN LATERAL (
     SELECT upload_id, is_fixed FROM live_fixes
-    WHERE mends = c.upload_id AND mends_row = c.row_number ORDER BY ordinal DESC LIMIT 1
+    WHERE mends = w.upload_id AND mends_row = w.row_number ORDER BY ordinal DESC LIMIT 1
 ) AS f ON true
-WHERE c.upload_id = %(id)s AND c.row_number > %(after)s
-  AND CASE %(attention)s::text
-      WHEN 'refused' THEN r.outcome = ANY(%(refused)s)
-      WHEN 'doubtful' THEN COALESCE(r.problems @> '[{"severity": "warning"}]', false)
-      WHEN 'left_out' THEN EXISTS (
-          SELECT FROM jsonb_to_recordset(r.problems) AS problem(code text)
-          WHERE problem.code = ANY(%(left_out)s))
-      ELSE true END
-  AND (NOT %(open)s OR f.upload_id IS NULL)
-ORDER BY c.row_number OFFSET %(skip)s LIMIT %(limit)s;
+ORDER BY w.row_number;
 
 -- name: count
 -- How many rows can be fixed, by what the page's filters ask for.
