@@ -69,6 +69,8 @@ class ColumnMap:
     unknown: tuple[str, ...]
     #: The headers of each field; where a row has a value under several, the first counts.
     headers: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    #: The headers that must not be read: the sender left them out, or they are another person's.
+    left_out: frozenset[str] = frozenset()
 
     def header(self, field: str) -> str | None:
         """The header whose value counts first for a field; None where the file has none."""
@@ -161,7 +163,9 @@ def map_headers(headers: Sequence[str], given: Mapping[str, str | None] | None =
             by_field[fields[header]] = (*others, header)
     counted = {header for found in by_field.values() for header in found}
     known = {header: fields[header] for header in headers if header in counted}
-    return ColumnMap(known, tuple(header for header in headers if header not in known), by_field)
+    unknown = tuple(header for header in headers if header not in known)
+    left_out = frozenset(name for name in unknown if chosen.get(key(name), "") is None)
+    return ColumnMap(known, unknown, by_field, left_out)
 
 
 def suggested(header: str) -> tuple[str, ...]:

@@ -16,7 +16,14 @@ from rollbook.backends.database import queries
 from rollbook.errors import AttemptError
 from rollbook.languages import phrase
 from rollbook.model import OUTCOMES, REFUSED
-from rollbook.pipeline.columns import ERRORS, SENT_ROW, ColumnMap, trimmed, unique_headers
+from rollbook.pipeline.columns import (
+    ERRORS,
+    SENT_ROW,
+    ColumnMap,
+    is_birth_date,
+    trimmed,
+    unique_headers,
+)
 from rollbook.pipeline.dates import Orders
 from rollbook.pipeline.read import ROW_NUMBER, Sheet, Wanted
 
@@ -58,7 +65,7 @@ class Grid:
         unknown = tuple(header for header in headers if header not in known)
         return cls(
             headers,
-            ColumnMap(known, unknown, by_field),
+            ColumnMap(known, unknown, by_field, frozenset(stored.get("left_out_columns", ()))),
             Orders.of(stored["orders"]),
             tuple(stored["unheaded"]),
             stored["is_1904"],
@@ -79,6 +86,7 @@ class Grid:
                 for field, found in self.columns.headers.items()
             },
             "orders": self.orders.as_json(),
+            "left_out_columns": [name for name in self.headers if name in self.columns.left_out],
             "unheaded": [name for name in self.unheaded if name in self.headers],
             "is_1904": self.is_1904,
             "rows": rows,
@@ -92,7 +100,10 @@ class Grid:
 
     def wanted(self, *, accepts_passports: bool) -> Wanted:
         """What finds the header row of a follow-up."""
-        fields = {header: self.columns.known.get(header) for header in self.headers}
+        columns = self.columns
+        # A column of birth dates is no field, and is compared unless it was left out.
+        births = {name for name in columns.unknown if is_birth_date(name)} - columns.left_out
+        fields = {name: columns.known.get(name) for name in self.headers if name not in births}
         return Wanted(columns=fields, accepts_passports=accepts_passports)
 
     def sheet(self, frame: pl.DataFrame) -> Sheet:

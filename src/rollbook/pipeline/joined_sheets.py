@@ -31,6 +31,7 @@ class Stack:
         self._names: list[str] = [SHEET, SHEET_ROW]
         self._fields: dict[str, str] = {}
         self._headers: dict[str, tuple[str, ...]] = {}
+        self._left_out: frozenset[str] = frozenset()
         self._sheets: list[str] = []
         self._offset = self._last = 0
         #: Of the sheets before.
@@ -67,11 +68,14 @@ class Stack:
         )
         self._current = self._reading(sheet.reading, places)
         unknown = tuple(name for name in self._names if name not in self._fields)
+        self._left_out |= {places[header] for header in sheet.columns.left_out}
         return replace(
             sheet,
             frame=frame,
             sheet_name=", ".join(self._sheets),
-            columns=ColumnMap(dict(self._fields), unknown, self._by_field(sheet, places)),
+            columns=ColumnMap(
+                dict(self._fields), unknown, self._by_field(sheet, places), self._left_out
+            ),
             fingerprint=self._fingerprint,
             rows_expected=None,
             row_problems=sheet.row_problems.with_columns(pl.col(ROW_NUMBER) + self._offset),

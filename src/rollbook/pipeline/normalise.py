@@ -158,6 +158,8 @@ class Normalised:
     date_orders: Mapping[tuple[str, str], Used] = field(default_factory=dict)
     #: Rows that were read by an alias of the office, by field and alias.
     aliased: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    #: How many of how many birth dates differ from the ID number's, if most do.
+    births_differ: tuple[int, int] | None = None
 
 
 class _Field(NamedTuple):
@@ -201,6 +203,7 @@ def normalise(
     )
     number = pl.col("id_number")
     birth_dates_said = batch.birth_dates()
+    births_differ: tuple[int, int] | None = None
     frame = rows.with_columns(
         (found[name].values if name in found else empty.cast(_TYPES.get(name, pl.String()))).alias(
             name
@@ -220,7 +223,8 @@ def normalise(
         frame = without_documents(frame)
     age = pl.col("age") if "age" in found else None
     if birth_dates_said is not None:
-        said_age = pl.lit(birth_dates.ages(birth_dates_said, today))
+        by_number = frame.select(id_numbers.birth_date(number, today, age=age)).to_series()
+        said_age = pl.lit(birth_dates.ages(birth_dates_said, by_number, today))
         age = said_age if age is None else pl.coalesce(age, said_age)
     frame = frame.with_columns(
         date_of_birth=id_numbers.birth_date(number, today, age=age),
@@ -230,11 +234,12 @@ def normalise(
     )
     if birth_dates_said is not None:
         born = frame["date_of_birth"]
-        differs = birth_dates.contradicts(birth_dates_said, born)
         cells_said = rows.with_columns(birth_dates_said["raw"].alias(birth_dates.NAME))
-        batch.doubts.append(
-            select(cells_said, differs, birth_dates.NAME, "birth_date_contradicts_id", born)
-        )
+        of_births, births_differ = birth_dates.doubts(birth_dates_said, born, by_number)
+        batch.doubts += [
+            select(cells_said, where, birth_dates.NAME, code, born)
+            for code, where in of_births.items()
+        ]
     birth = batch.own.rules.get("date_of_birth")
     if birth is not None and birth.least_age is not None:
         is_young = own_fields.too_young(frame["date_of_birth"], birth.least_age, today)
@@ -260,6 +265,7 @@ def normalise(
         emptied,
         batch.date_orders,
         batch.aliased,
+        births_differ,
     )
 
 

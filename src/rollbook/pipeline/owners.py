@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from rollbook.pipeline.columns import (
     FULL_NAME,
     REQUIRED,
+    is_birth_date,
     is_of_other_person,
     key,
     map_headers,
@@ -63,8 +64,10 @@ def of_others(
         end = _end([fields[name] for name in run], elsewhere)
         own = with_parts({*elsewhere, *(fields[name] for name in run[end:])})
         for name in run[:end]:
-            if fields[name] in own or name in known:
-                yield name, before, fields[name] in own
+            # A birth date is only compared, and no field is lost where it is the member's.
+            is_certain = fields[name] in own or fields[name] == BORN
+            if is_certain or name in known:
+                yield name, before, is_certain
 
 
 def _end(run: Sequence[str], elsewhere: Sequence[str]) -> int:
@@ -89,4 +92,4 @@ def with_parts(fields: set[str]) -> set[str]:
 
 
 def _field(name: str) -> str | None:
-    return map_headers([name]).known.get(name)
+    return map_headers([name]).known.get(name) or (BORN if is_birth_date(name) else None)

@@ -58,7 +58,7 @@ def only_identity(sheet: Sheet) -> Sheet:
     known = {header: name for header, name in columns.known.items() if name in _NAMES}
     others = tuple(header for header in sheet.frame.columns[1:] if header not in known)
     headers = {name: found for name, found in columns.headers.items() if name in _NAMES}
-    return replace(sheet, columns=ColumnMap(known, others, headers))
+    return replace(sheet, columns=ColumnMap(known, others, headers, columns.left_out))
 
 
 def validated(normalised: Normalised, sheet: Sheet, status: str | None) -> Validated:

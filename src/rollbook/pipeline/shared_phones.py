@@ -1,4 +1,4 @@
-"""Shared phones: a note on a phone number that many rows of a file have.
+"""Shared phones: a note on a phone number that many people of a file have.
 
 Such a number is often the office's own, put into the cells to fill them.
 """
@@ -18,39 +18,55 @@ if TYPE_CHECKING:
 
     from rollbook.pipeline.normalise import Normalised
 
-#: Rows that a note names.
+#: Rows that a note names, and numbers with a note of their own.
 _MOST_LISTED = 5
+_MOST_NOTED = 5
 
 
 class SharedPhones:
-    """Counts the rows of each cell number, in 12 bytes a row."""
+    """Counts the people of each cell number, in 20 bytes a row."""
 
     def __init__(self, least: int) -> None:
-        """``least`` is the number of rows from which a number is noted; 0 notes none."""
+        """``least`` is the number of people from which a number is noted; 0 notes none."""
         self._least = least
         self._batches: list[pl.DataFrame] = []
 
     def add(self, normalised: Normalised) -> None:
-        """Count the rows of a batch."""
-        phones = normalised.frame.select(ROW_NUMBER, phone="cell_number")
-        if self._least and phones["phone"].null_count() < phones.height:
-            self._batches.append(phones.drop_nulls().with_columns(pl.col("phone").hash()))
+        """Count the people of a batch: the same ID number or passport is the same person."""
+        frame = normalised.frame
+        if self._least and frame["cell_number"].null_count() < frame.height:
+            row = pl.col(ROW_NUMBER).cast(pl.String)
+            phones = frame.select(
+                ROW_NUMBER,
+                phone="cell_number",
+                person=pl.coalesce("id_number", "document", "passport_number", row),
+            ).drop_nulls("phone")
+            self._batches.append(phones.with_columns(pl.col("phone", "person").hash()))
 
     def notes(self) -> Iterator[Note]:
-        """The note on each number, those of the most rows first."""
+        """The notes on the numbers of the most people, and one on all others."""
         if not self._batches:
             return
         rows = pl.concat(self._batches)
+        # Hardly a number is in many rows, and only of these the people are looked at.
         counted = rows["phone"].value_counts(name="n").filter(pl.col("n") >= self._least)
         if counted.is_empty():
             return
+        people = (
+            rows.join(counted, on="phone", how="semi")
+            .group_by("phone", "person")
+            .agg(pl.col(ROW_NUMBER).min())
+        )
         found = (
-            rows.join(counted, on="phone")
-            .group_by("phone", "n")
-            .agg(pl.col(ROW_NUMBER).sort().head(_MOST_LISTED))
+            people.group_by("phone")
+            .agg(pl.len().alias("n"), pl.col(ROW_NUMBER).sort().head(_MOST_LISTED))
+            .filter(pl.col("n") >= self._least)
             .sort("n", ROW_NUMBER, descending=[True, False])
         )
-        for _, n, numbers in found.iter_rows():
+        for _, n, numbers in found.head(_MOST_NOTED).iter_rows():
             listed, more = ", ".join(map(str, numbers)), n - len(numbers)
             which = phrase("list.more", listed=listed, more=more) if more > 0 else listed
             yield Note("phone_shared", n, {"n": n, "rows": which})
+        if (others := found.slice(_MOST_NOTED)).height:
+            values = {"n": others.height, "least": self._least}
+            yield Note("phones_shared", int(others["n"].sum()), values)

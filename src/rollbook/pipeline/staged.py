@@ -16,6 +16,7 @@ import polars as pl
 
 from rollbook.errors import ShortenedNumbersError
 from rollbook.pipeline import own_fields, removal
+from rollbook.pipeline.birth_dates import Differing
 from rollbook.pipeline.dates import Orders
 from rollbook.pipeline.match import ledger_of, staging, unstage
 from rollbook.pipeline.normalise import normalise
@@ -64,6 +65,7 @@ class Staged:
         #: Rows that were read by an alias, by field and alias.
         self.aliased: Counter[tuple[str, str]] = Counter()
         self.phones = SharedPhones(shared_phone_rows)
+        self.births = Differing()
         self._list = list_
         self._counts_from_joining = counts_from_joining
         self._empty_text = empty_text
@@ -92,6 +94,7 @@ class Staged:
         self.has_own = self.has_own or bool(own_fields.of_sheet(sheet.columns.headers))
         self.aliased.update(normalised.aliased)
         self.phones.add(normalised)
+        self.births.add(normalised)
         self._shortened += normalised.faults.filter(code="id_shortened").height
         self._batches.append(
             (

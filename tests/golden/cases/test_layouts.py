@@ -550,10 +550,30 @@ def test_a_phone_number_of_many_rows_is_noted(site: Site) -> None:
     # Over batches, in any spelling; the numbers of nine rows and empty cells aren't noted.
     said = phones_of(site, *school, *own, *office, *["0725550123"] * 9, *[""] * 30, batch_rows=7)
     assert said == [
-        f"{rows}. It may be an office's and not the members' own. It was kept."
-        for rows in (
-            "12 rows have one phone number: 32, 33, 34, 35, 36 and 7 more",
-            "10 rows have one phone number: 2, 3, 4, 5, 6 and 5 more",
+        f"{people}. It may be an office's and not the members' own. It was kept."
+        for people in (
+            "12 people have one phone number (rows 32, 33, 34, 35, 36 and 7 more)",
+            "10 people have one phone number (rows 2, 3, 4, 5, 6 and 5 more)",
         )
     ]
     assert not phones_of(site, *own)
+
+
+def test_a_phone_number_in_many_rows_of_one_person_is_not_noted(site: Site) -> None:
+    months = [f"2025-{month:02}-01" for month in range(1, 13)]
+    rows = [member(1, **{"Cell Number": "0821234567", "Last Payment": day}) for day in months]
+    done = site.send(csv_file(rows, headers=[*rows[0]]), "list.csv", batch_rows=5)
+    assert done.upload["reading"]["notes"] == []
+
+
+def test_of_many_shared_phone_numbers_the_largest_have_notes_and_the_rest_one(site: Site) -> None:
+    phones = [f"07255501{n:02}" for n in range(8) for _ in range(10 + n)]
+    rows = [member(number, **{"Cell Number": phone}) for number, phone in enumerate(phones)]
+    found = site.send(csv_file(rows), "list.csv").upload["reading"]["notes"]
+    said = [note["message"] for note in found if note["code"] == "phone_shared"]
+    assert [text.partition(" have")[0] for text in said] == [
+        f"{people} people" for people in (17, 16, 15, 14, 13)
+    ]
+    [rest] = [note for note in found if note["code"] == "phones_shared"]
+    assert rest["rows"] == 12 + 11 + 10
+    assert rest["message"].startswith("3 more phone numbers are each those of 10 people or more.")

@@ -83,6 +83,8 @@ ROWS: dict[str, dict[str, str]] = {
     "citizenship_contradicts_id": {"ID Number": MAN, "Citizenship": "Permanent Resident"},
     "age_unclear": {"Age": "grown up"},
     "age_contradicts_id": {"ID Number": MAN, "Age": "20"},
+    "birth_date_contradicts_id": {"ID Number": MAN, "Date of Birth": "1980-02-01"},
+    "birth_date_century": {"ID Number": "0503055009081", "Date of Birth": "1905-03-05"},
     "voting_district_unclear": {DISTRICT: "123"},
     "ward_implausible": {"Ward": "900"},
     "ward_unclear": {"Ward": "7.98E+07"},
