@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tests.pipeline_run import open_site
 
 from benchmarks.corpus import report
+from benchmarks.corpus.check import recognised
 from benchmarks.corpus.judge import Verdict, judge_peer
 from benchmarks.corpus.maker import make
 from benchmarks.corpus.run import run
@@ -100,8 +101,12 @@ def main() -> int:
                 {"date": today, "machine": machine.describe(), "first": seeds.start,
                  "tools": entries}
             )  # fmt: skip
+    counts, wrong = recognised(seeds)
     _say(f"{dict(found.counts)}; {len(found.untold)} wrong without a word")
-    return 1 if found.untold else 0
+    _say(f"columns as the check takes them: {dict(counts)}")
+    for line in wrong:
+        _say(f"  {line}")
+    return 1 if found.untold or wrong else 0
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from benchmarks.corpus.cells import Stance
+from benchmarks.corpus.check import recognised
 from benchmarks.corpus.judge import judge
 from benchmarks.corpus.maker import make
 from benchmarks.corpus.run import run
@@ -28,6 +29,13 @@ def test_no_cell_of_a_made_office_file_is_wrong_without_a_word(
     assert found.untold == []
     assert found.merged_share >= LEAST_SHARE, found.questions
     assert found.counts["right rows"] > 10 * len(SEEDS)
+
+
+def test_the_check_takes_no_column_of_a_made_office_file_for_another_field() -> None:
+    counts, wrong = recognised(SEEDS)
+    assert wrong == []
+    assert counts["open"] == counts["refused"] == 0
+    assert counts["right"] >= LEAST_SHARE * counts.total() > 0
 
 
 def test_the_judge_sees_a_wrong_cell_and_a_needless_warning(
