@@ -49,11 +49,16 @@ async def connected(site: Site, source: str = "127.0.0.1") -> Any:
 
 async def rest(reader: asyncio.StreamReader) -> bytes:
     """What is said until the server closes the connection; it must do that soon."""
+    said = bytearray()
     async with asyncio.timeout(SOON_S):
         try:
-            return await reader.read()
+            while block := await reader.read(1 << 16):
+                said += block
         except ConnectionResetError:
-            return b""
+            # The server closes while bytes are on their way to it. What it has said is there,
+            # and asyncio's reader raises instead of giving it.
+            said += reader._buffer  # type: ignore[attr-defined]
+    return bytes(said)
 
 
 async def dribble(writer: asyncio.StreamWriter, data: bytes) -> None:

@@ -8,6 +8,7 @@ import json
 import re
 import runpy
 import socket
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 from uuid import UUID
@@ -19,6 +20,7 @@ import yaml
 from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
+from structlog._config import BoundLoggerLazyProxy
 
 from rollbook.accounts import users
 from rollbook.api import gauges
@@ -242,6 +244,10 @@ def lines() -> Iterator[list[dict[str, Any]]]:
 
     before = structlog.get_config()
     structlog.configure(processors=[structlog.contextvars.merge_contextvars, keep])
+    # A logger that was used while a test had the log of production keeps that configuration.
+    for module in [one for name, one in sys.modules.items() if name.startswith("rollbook.")]:
+        if isinstance(logger := vars(module).get("log"), BoundLoggerLazyProxy):
+            vars(logger).pop("bind", None)
     yield found
     structlog.configure(**before)
 
