@@ -65,6 +65,11 @@ def running(
     return processes.running(command, settings, log, through=as_user, **more)
 
 
+async def taking_jobs(log: Path) -> None:
+    """Wait until a worker takes jobs, by its log."""
+    await until(lambda: "worker takes jobs" in log.read_text())
+
+
 @contextlib.contextmanager
 def limited(process: psutil.Process, kind: int, most: int) -> Iterator[None]:
     """Let a process, and what it starts, have so many open files or threads only."""
@@ -156,11 +161,7 @@ async def test_a_worker_without_open_files_or_threads_says_so_and_fails_nothing(
     user = await make_user()
     log = tmp_path / "log"
     with running("worker", settings, log) as process:
-
-        async def takes_jobs() -> bool:
-            return "worker takes jobs" in log.read_text()
-
-        await until(takes_jobs)
+        await taking_jobs(log)
         first = await sent(system, user, csv_file(2))
         assert (await ended(system, user, first))["status"] == "completed"
         # Below what it has already: nothing more is opened or started, and what there is goes on.
@@ -210,11 +211,7 @@ async def test_children_that_can_start_no_thread_fail_nothing(
     user = await make_user()
     log = tmp_path / "log"
     with running("worker", settings, log) as process:
-
-        async def takes_jobs() -> bool:
-            return "worker takes jobs" in log.read_text()
-
-        await until(takes_jobs)
+        await taking_jobs(log)
         before = threads_of_user()
         uploads = []
         for child in process.children():

@@ -18,7 +18,7 @@ from rollbook.uploads import retention
 from tests.faults.site import IS_LONG
 from tests.faults.test_retries import postponed
 from tests.files import csv_file, members
-from tests.integration.backends.object_store import BUCKET, MOODS, MoodyDoor, s3_server
+from tests.integration.backends.object_store import BUCKET, MOODS, MoodyDoor, opened, s3_server
 from tests.integration.worker.test_worker import ended, in_members, working
 
 if TYPE_CHECKING:
@@ -52,16 +52,10 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 
 @pytest.fixture
-async def door(s3: int, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[MoodyDoor]:
+async def door(s3: int) -> AsyncIterator[MoodyDoor]:
     """What is before it; the environment points there, as an operator's would."""
-    door = MoodyDoor(s3)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{door.port}")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "synthetic")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "synthetic")
-    monkeypatch.setenv("AWS_REGION", "af-south-1")
-    await door.open()
-    yield door
-    await door.shut()
+    async with opened(MoodyDoor(s3)) as door:
+        yield door
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ export function sendFile(file, { at = null, onAddress, onProgress, onCut, onRequ
       retryDelays: DELAYS,
       // The page itself remembers where a file goes, together with the file.
       storeFingerprintForResuming: false,
-      onBeforeRequest: (request) => setHeaders(request),
+      onBeforeRequest: setHeaders,
       onUploadUrlAvailable: () => onAddress(sending.url),
       onProgress: (sent) => {
         cut(false);
@@ -79,8 +79,7 @@ const setHeaders = (request) => {
 
 /** Have the server remove a file that isn't complete. Where that fails, it expires there by itself. */
 export async function discardFile(at) {
-  const onBeforeRequest = (request) => setHeaders(request);
-  await tus.Upload.terminate(at, { onBeforeRequest, retryDelays: [] }).catch(() => null);
+  await tus.Upload.terminate(at, { onBeforeRequest: setHeaders, retryDelays: [] }).catch(() => null);
 }
 
 /** A function from the bytes that are sent to the seconds that the rest takes. */

@@ -9,16 +9,19 @@ import re
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import httpx
+import pytest
 
 from tests.ports import free_port
 from tests.waiting import kill
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
+
+AnyDoor = TypeVar("AnyDoor", "Door", "MoodyDoor")
 
 BUCKET = "members-files"
 PATIENCE_S = 60
@@ -47,6 +50,21 @@ def s3_server(folder: Path) -> Iterator[int]:
         yield port
     finally:
         kill(process)
+
+
+@contextlib.asynccontextmanager
+async def opened(door: AnyDoor) -> AsyncIterator[AnyDoor]:
+    """A door that is open; the environment points there, as an operator's would."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{door.port}")
+        patch.setenv("AWS_ACCESS_KEY_ID", "synthetic")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "synthetic")
+        patch.setenv("AWS_REGION", "af-south-1")
+        await door.open()
+        try:
+            yield door
+        finally:
+            await door.shut()
 
 
 SLOW_DOWN = (

@@ -18,7 +18,7 @@ from rollbook.errors import ServiceUnavailableError
 from rollbook.service.system import open_system
 from rollbook.uploads import control, lookup
 from tests.files import member, members, workbook
-from tests.integration.backends.object_store import BUCKET, Door, s3_server
+from tests.integration.backends.object_store import BUCKET, Door, opened, s3_server
 from tests.integration.folder.watching import until
 from tests.integration.worker.test_worker import ended, sent, working
 from tests.waiting import job_event
@@ -43,16 +43,10 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 
 @pytest.fixture
-async def door(s3: int, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Door]:
+async def door(s3: int) -> AsyncIterator[Door]:
     """A proxy in front of it; the environment points there, as an operator's would."""
-    door = Door(s3)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{door.port}")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "synthetic")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "synthetic")
-    monkeypatch.setenv("AWS_REGION", "af-south-1")
-    await door.open()
-    yield door
-    await door.shut()
+    async with opened(Door(s3)) as door:
+        yield door
 
 
 @pytest.fixture

@@ -373,20 +373,40 @@ async def test_joins_of_three_alike_at_once_lose_nobody(
     assert len(site.members()) == 3
 
 
+async def by_mistake(
+    site: Site, system: System, client: httpx.AsyncClient, *, is_confirmed: bool = False
+) -> tuple[str, str, str, str]:
+    """Two members alike, the second one by a file that was sent by mistake.
+
+    Returns:
+        The ID number of the first, that of the other, the address of their pair, and that at which
+        the file is undone. With ``is_confirmed`` another file has the other one too.
+    """
+    one, other = two()
+    send(site, one)
+    mistake = site.send(csv_file([other], headers=(*member(0), "Email")), "mistake.csv")
+    if is_confirmed:
+        send(site, other)
+    await looked(system)
+    path, *_ = await pair_of(client)
+    undo = f"/api/v1/bulk-upload/undo/{mistake.upload['id']}"
+    return one["ID Number"], other["ID Number"], path, undo
+
+
+async def joined_to(site: Site, client: httpx.AsyncClient, path: str, key: str) -> Any:
+    """What the API says of joining a pair to the member of this ID number."""
+    keep = str(site.members()[key]["member_id"])
+    answer = await client.post(f"{path}/join", json={"keep": keep, "reason": "same person"})
+    assert answer.status_code == 200, answer.text
+    return answer.json()["data"]
+
+
 async def test_a_record_whose_upload_was_undone_since_does_not_come_back(
     site: Site, system: System, client: httpx.AsyncClient
 ) -> None:
     """As with the undoing of a removal: nobody wants a member of a file sent by mistake."""
-    one, other = two()
-    send(site, one)
-    mistake = site.send(csv_file([other], headers=(*member(0), "Email")), "mistake.csv")
-    await looked(system)
-    path, *both = await pair_of(client)
-    key = one["ID Number"]
-    keep = next(m for m in both if m["member_id"] == str(site.members()[key]["member_id"]))
-    joined = await client.post(f"{path}/join", json={"keep": keep["member_id"], "reason": "same"})
-    assert joined.json()["data"]["filled"]
-    undo = f"/api/v1/bulk-upload/undo/{mistake.upload['id']}"
+    key, _, path, undo = await by_mistake(site, system, client)
+    assert (await joined_to(site, client, path, key))["filled"]
     assert (await client.post(undo, json={"dry_run": False})).status_code == 200
     back = await client.post(f"{path}/separate", json={"reason": "two people"})
     assert back.status_code == 200, back.text
@@ -401,45 +421,29 @@ async def test_a_record_whose_upload_was_undone_since_does_not_come_back(
 async def test_a_record_that_another_file_has_confirmed_comes_back_although_its_upload_was_undone(
     site: Site, system: System, client: httpx.AsyncClient
 ) -> None:
-    one, other = two()
-    send(site, one)
-    mistake = site.send(csv_file([other], headers=(*member(0), "Email")), "mistake.csv")
-    send(site, other)
-    await looked(system)
-    path, *both = await pair_of(client)
-    key = one["ID Number"]
-    keep = next(m for m in both if m["member_id"] == str(site.members()[key]["member_id"]))
-    await client.post(f"{path}/join", json={"keep": keep["member_id"], "reason": "same person"})
-    undo = f"/api/v1/bulk-upload/undo/{mistake.upload['id']}"
+    key, other, path, undo = await by_mistake(site, system, client, is_confirmed=True)
+    await joined_to(site, client, path, key)
     assert (await client.post(undo, json={"dry_run": False})).status_code == 200
     back = await client.post(f"{path}/separate", json={"reason": "two people"})
     assert back.json()["message"] == "They are two members again."
-    assert set(site.members()) == {key, other["ID Number"]}
+    assert set(site.members()) == {key, other}
 
 
 async def test_a_record_that_was_corrected_comes_back_although_its_upload_was_undone(
     site: Site, system: System, client: httpx.AsyncClient
 ) -> None:
     """An undo keeps a member who was edited since; the join had only hidden the record from it."""
-    one, other = two()
-    send(site, one)
-    mistake = site.send(csv_file([other], headers=(*member(0), "Email")), "mistake.csv")
-    await looked(system)
-    path, *_ = await pair_of(client)
-    ids = {key: row["member_id"] for key, row in site.members().items()}
-    address = f"/api/v1/members/{ids[other['ID Number']]}"
+    key, other, path, undo = await by_mistake(site, system, client)
+    address = f"/api/v1/members/{site.members()[other]['member_id']}"
     version = (await client.get(address)).json()["data"]["version"]
     body = {"fields": {"ward": "12"}, "reason": "by phone", "version": version}
     corrected = await client.patch(address, json=body)
     assert corrected.status_code == 200, corrected.text
-    await client.post(
-        f"{path}/join", json={"keep": str(ids[one["ID Number"]]), "reason": "same person"}
-    )
-    undo = f"/api/v1/bulk-upload/undo/{mistake.upload['id']}"
+    await joined_to(site, client, path, key)
     assert (await client.post(undo, json={"dry_run": False})).status_code == 200
     back = await client.post(f"{path}/separate", json={"reason": "two people"})
     assert back.json()["message"] == "They are two members again."
-    assert site.members()[other["ID Number"]]["ward"] == "12"
+    assert site.members()[other]["ward"] == "12"
 
 
 async def test_undoing_keeps_a_member_to_whom_another_was_joined(

@@ -1,8 +1,8 @@
 // Undoing an upload, for operators: counted first, then asked for, then done.
 import { download, get, post } from "../api.js";
-import { html, useId, useRef, useSignal } from "../html.js";
+import { html, useId, useSignal } from "../html.js";
 import { useLoaded } from "../loading.js";
-import { Failure, Go, Loading, Pager, Question } from "../parts.js";
+import { Failure, Go, keepFocus, Loading, Pager, Question } from "../parts.js";
 import { attempt, show } from "../said.js";
 import { number, t } from "../words.js";
 
@@ -11,7 +11,6 @@ const COUNTS = ["removed", "restored", "kept", "gone"];
 
 export function Undo({ upload, reload }) {
   const id = useId();
-  const title = useRef(null);
   const found = useSignal(null);
   const refused = useSignal(null);
   const isBusy = useSignal(false);
@@ -32,7 +31,7 @@ export function Undo({ upload, reload }) {
     if (isDryRun && !refused.value) return;
     reload();
     // The button is gone with what it did, or was out of use meanwhile.
-    requestAnimationFrame(() => document.activeElement === document.body && title.current?.focus());
+    keepFocus(".undo h2");
   };
   const answer = (yes) => {
     isAsked.value = false;
@@ -40,7 +39,7 @@ export function Undo({ upload, reload }) {
   };
   const counted = found.value?.dry_run ? found.value : null;
   const isUndone = upload.undone_at !== null;
-  return html`<section class="card undo" aria-labelledby=${id}><h2 id=${id} ref=${title} tabindex="-1">${t("undo.title")}</h2>
+  return html`<section class="card undo" aria-labelledby=${id}><h2 id=${id} tabindex="-1">${t("undo.title")}</h2>
     ${!isUndone && html`<p class="hint">${t("undo.lead")}</p>`}
     ${refused.value && html`<${Failure} error=${refused.value} />`}
     ${
