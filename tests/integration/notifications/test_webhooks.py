@@ -449,6 +449,7 @@ async def test_a_receiver_that_never_answers_holds_up_nobody_else(
             async with delivering(system):
                 async with asyncio.timeout(PATIENCE_S):
                     await receiver.came.wait()
+                    await slow.came.wait()
                 assert len(slow.requests) == 1
                 [row] = [one for one in await log_of(system, user, hung) if one["tries"] == 0][:1]
                 claimed = [
