@@ -106,6 +106,29 @@ def test_a_value_that_is_probably_another_is_kept_and_flagged(
     assert all(member[field] is not None for member in site.members().values())
 
 
+@pytest.mark.parametrize(
+    ("header", "cells"),
+    [
+        ("Remarks", {
+            "Deceased": True, "oorlede 3 Mei": True, "Resigned in 2023": True, "late": True,
+            "please delete": True, "ushonile": True, "no longer a member": True,
+            "paid late": False, "moved to Cape Town": False, "deadline missed": False,
+            "left hand injured": False, "member of the Left Club": False, None: False,
+        }),
+        ("Deceased?", {"Yes": True, "x": True, MAY_3: True, "No": False, "N": False, "-": False}),
+        ("Date of death", {MAY_3: True, "2024": True, None: False}),
+    ],
+)  # fmt: skip
+def test_words_of_leaving_in_a_column_that_is_not_read_are_flagged(
+    header: str, cells: dict[Cell, bool], site: Site
+) -> None:
+    headers = ("Firstname", "Surname", header)
+    done = send(site, headers, *(("Nomsa", "Dube", cell) for cell in cells))
+    assert codes(done) == [{"may_have_left"} if flagged else set() for flagged in cells.values()]
+    assert {p["column"] for row in done.rows for p in row["problems"] or ()} == {header}
+    assert len(site.members()) == len(cells)
+
+
 def test_a_ditto_mark_is_left_out_and_refuses_a_row_that_needs_its_value(site: Site) -> None:
     done = send(
         site,

@@ -89,6 +89,7 @@ ROWS: dict[str, dict[str, str]] = {
     "ward_implausible": {"Ward": "900"},
     "ward_unclear": {"Ward": "7.98E+07"},
     "ward_in_other_place": {"Ward": "59500001"},
+    "may_have_left": {"Remarks": "Deceased"},
     "name_initials": {"Firstname": "JP"},
     "name_doubtful": {"Surname": "Nkosi (deceased)"},
     "names_swapped": {"Firstname": "Nkosi", "Surname": "Thandi"},

@@ -1,0 +1,71 @@
+"""Columns that no field has, whose cells say that the person may no longer be a member.
+
+The row is read like the others, so the words must not go unseen.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import polars as pl
+
+from rollbook.pipeline import problems
+from rollbook.pipeline.read import ROW_NUMBER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rollbook.pipeline.read import Sheet
+
+_CODE: Final = "may_have_left"
+#: Words of the languages of the headers, anywhere in a cell.
+_WORDS: Final = (
+    "deceased", "died", "dead", "passed (?:away|on)", "resign(?:ed|ation|s)?", "expelled",
+    "suspended", "terminated", "no longer (?:an? )?(?:paid[- ]?up )?member", "not an? member",
+    "(?:ex|former)[- ]member", "transferred out", "(?:to be|please) (?:removed?|deleted?)",
+    "left (?:the|our) (?:party|union|church|club|branch|organisation|society)",
+    "oorlede", "oorl", "bedank", "geskors", "geskrap", "nie meer (?:['\u2019]n )?lid",
+    "ushonile", "ushone", "washona", "uswelekile", "usweleke", "ubhubhile",
+    "hlokahetse", "tlhokafetse", "hlokofet[sš]e",
+)  # fmt: skip
+#: Words that say so only where they are the whole cell, such as "Late" but not "paid late".
+_WHOLE: Final = ("late", "left", "cancelled", "canceled", "removed?", "deleted?", "uit", "dood")
+_LEFT: Final = rf"(?i)\b(?:{'|'.join(_WORDS)})\b|^\s*(?:{'|'.join(_WHOLE)})\s*[.!]*\s*$"
+#: Headers such as "Deceased" or "Date of death", under which any cell but these says so.
+_HEADER: Final = (
+    r"(?i)\b(?:deceased|death|resigned|resignation|oorlede|sterfdatum|bedank|bedanking)\b"
+)
+_NO: Final = (
+    r"(?i)^\s*(?:n|no|nee|cha|hayi|false|f|0|none|nil|n/?a|alive|active|[-\u2013\u2014.]+)?\s*$"
+)
+
+
+def departures(sheet: Sheet, headers: dict[str, str]) -> Iterator[pl.DataFrame]:
+    """The warnings on the cells that say so, as ``normalise`` has them.
+
+    ``headers`` gets each column's header by the name under which its warnings are.
+    """
+    severity = problems.catalogue()[_CODE].severity
+    for number, header in enumerate(sheet.columns.unknown, start=1):
+        # By position: a header such as "^ID$" would be a pattern.
+        cells = sheet.frame.to_series(sheet.frame.get_column_index(header)).alias("value")
+        if cells.dtype != pl.String or cells.null_count() == len(cells):
+            continue
+        is_about_leaving = pl.select(pl.lit(header).str.contains(_HEADER)).item()
+        says_so = ~cells.str.contains(_NO) if is_about_leaving else cells.str.contains(_LEFT)
+        where = says_so.fill_null(value=False)
+        if where.any():
+            name = f"remark/{number}"
+            headers[name] = header
+            yield (
+                pl.DataFrame([sheet.frame[ROW_NUMBER], cells])
+                .filter(where)
+                .select(
+                    ROW_NUMBER,
+                    pl.lit(name).alias("column"),
+                    "value",
+                    pl.lit(_CODE).alias("code"),
+                    pl.lit(severity).alias("severity"),
+                    pl.lit(None, pl.String).alias("kept"),
+                )
+            )
