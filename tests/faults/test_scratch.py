@@ -47,7 +47,7 @@ async def test_a_worker_whose_scratch_folder_is_removed_makes_another_and_goes_o
         assert upload["attempt"] == upload["attempts_before"] + 1
 
         async def is_its_own() -> bool:  # and no other worker takes it for a dead one's
-            return (worker.slots.folder / scratch.LOCK).exists()
+            return worker.slots.folder.is_dir()
 
         await until(is_its_own)
         with scratch.folder(settings.data_dir):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, LiteralString
 
-from rollbook.backends.database import queries
+from rollbook.backends.database import fetch_one, lock, queries
 from rollbook.model import OUTCOMES, RESULTS
 from rollbook.service.due import pause_s
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from uuid import UUID
 
-    from rollbook.backends.database import Pool, Row
+    from rollbook.backends.database import Connection, Pool, Row
     from rollbook.errors import NotificationError
 
 #: ``webhook`` is the one of the settings.
@@ -90,9 +90,23 @@ async def claim(pool: Pool, channels: Iterable[Channel], *, lease_s: float) -> N
     After ``lease_s`` seconds another process may claim it.
     """
     parameters = {"channels": list(channels), "lease_s": lease_s}
-    async with pool.connection() as connection:
-        row = await (await connection.execute(_SQL["claim"], parameters)).fetchone()
-    return Notification.from_row(row) if row else None
+    while True:
+        async with pool.connection() as connection:
+            row = await fetch_one(connection, _SQL["claim"], parameters)
+            if row is None:
+                return None
+            if row["webhook_id"] is None or await _is_only_one(connection, row):
+                return Notification.from_row(row)
+            await connection.rollback()  # and what is due next is claimed
+
+
+async def _is_only_one(connection: Connection, claimed: Row) -> bool:
+    """Whether nothing else is delivered to the claimed notification's webhook.
+
+    Two claims at the same moment don't see each other. The second one waits here for the first.
+    """
+    await lock(connection, f"webhook {claimed['webhook_id']}")
+    return await fetch_one(connection, _SQL["other_delivery"], claimed) is None
 
 
 async def next_look_in_s(pool: Pool, channels: Iterable[Channel]) -> float:

@@ -19,7 +19,8 @@ ON CONFLICT DO NOTHING;
 -- name: claim
 -- Claim the notification that has been due longest, and read the upload that it reports. Its due time
 -- becomes the end of the lease: if the worker dies, it is due again then. A webhook of an office gets
--- one at a time, so that a slow receiver holds up nobody else.
+-- one at a time, so that a slow receiver holds up nobody else; other_delivery finds what is claimed at
+-- the same moment.
 WITH next AS (
     SELECT n.id FROM notifications AS n JOIN uploads ON uploads.id = n.upload_id
     WHERE n.delivered_at IS NULL AND n.given_up_at IS NULL AND n.due_at <= now()
@@ -43,6 +44,11 @@ RETURNING n.id, n.kind, n.channel, n.created_at, n.tries, n.webhook_id,
        uploads.roll_international, uploads.roll_pending, uploads.roll_error,
        n.kind = 'verified' OR (uploads.status = n.kind AND uploads.attempt = n.attempt)
            AS is_current;
+
+-- name: other_delivery
+-- Another notification that is delivered to the same webhook now. It is read under the webhook's lock.
+SELECT id FROM notifications
+WHERE webhook_id = %(webhook_id)s AND id <> %(id)s AND claimed_until > clock_timestamp() LIMIT 1;
 
 -- name: next_due
 -- Seconds until the next notification becomes due; null when none does. One that is due already is

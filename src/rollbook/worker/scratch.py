@@ -19,8 +19,6 @@ import structlog
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-LOCK = "lock"
-
 log = structlog.get_logger(__name__)
 
 
@@ -30,13 +28,12 @@ def folder(data_dir: Path) -> Iterator[Path]:
     home = data_dir / "scratch"
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     with contextlib.ExitStack() as held:
-        with _alone_in(home):
+        # Without this lock, a worker could remove another's new folder that isn't locked yet.
+        with _locked(home):
             for left in home.iterdir():
                 _remove_if_dead(left)
             own = Path(tempfile.mkdtemp(prefix="worker-", dir=home))
-            lock = held.enter_context((own / LOCK).open("wb"))
-            # The kernel releases the lock when this process ends, however it ends.
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            held.enter_context(_locked(own))
         try:
             yield own
         finally:
@@ -44,29 +41,33 @@ def folder(data_dir: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _alone_in(home: Path) -> Iterator[None]:
-    """Serialise cleaning up and creating a folder over all workers of the machine.
+def _locked(place: Path, how: int = fcntl.LOCK_EX) -> Iterator[None]:
+    """Lock a folder. The kernel releases the lock when this process ends, however it ends.
 
-    Without this lock, a worker could remove another's new folder that isn't locked yet.
+    A file in the folder could be removed as an old one, with its lock.
     """
-    place = os.open(home, os.O_RDONLY)
+    opened = os.open(place, os.O_RDONLY)
     try:
-        fcntl.flock(place, fcntl.LOCK_EX)
+        fcntl.flock(opened, how)
         yield
     finally:
-        os.close(place)
+        os.close(opened)
 
 
 def empty(place: Path) -> None:
-    """Remove what a child left in its folder."""
+    """Remove what a child left in its folder.
+
+    Raises:
+        OSError: it can't be made, or the worker's folder was removed: nothing locks another one.
+    """
     shutil.rmtree(place, ignore_errors=True)
-    place.mkdir(mode=0o700, parents=True)
+    place.mkdir(mode=0o700)
 
 
 def _remove_if_dead(left: Path) -> None:
-    # A worker that died before it had made its lock left a folder without one.
-    with contextlib.suppress(OSError), (left / LOCK).open("ab") as lock:
-        # BlockingIOError, an OSError: its worker lives.
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    # BlockingIOError, an OSError: its worker lives.
+    with contextlib.suppress(OSError), contextlib.ExitStack() as held:
+        for place in (left, *left.glob("lock")):  # workers of 0.1 lock a file in their folder
+            held.enter_context(_locked(place, fcntl.LOCK_EX | fcntl.LOCK_NB))
         shutil.rmtree(left)
         log.info("scratch folder of a dead worker removed", folder=left.name)

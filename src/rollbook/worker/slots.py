@@ -236,13 +236,13 @@ class Slots:
         return self._folder
 
     def restore_folder(self) -> None:
-        """Make the folder, or another one where it was removed; its lock went with it.
+        """Make the folder, or another one where it was removed.
 
         Raises:
             OSError: none can be made now.
         """
         with self._restoring:
-            if self._scratch is not None and (self._folder / scratch.LOCK).exists():
+            if self._scratch is not None and self._folder.is_dir():
                 return
             removed, fresh = self._scratch, scratch.folder(self._settings.data_dir)
             self._folder = fresh.__enter__()

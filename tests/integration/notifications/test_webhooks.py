@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from rollbook.accounts import audit
 from rollbook.accounts.users import issue_token
 from rollbook.api.app import create_app
-from rollbook.backends.database import fetch_all
+from rollbook.backends.database import fetch_all, fetch_one, lock
 from rollbook.config.notifications import NotificationSettings
 from rollbook.errors import (
     ConflictError,
@@ -28,6 +28,7 @@ from rollbook.notifications.webhooks import KINDS
 from rollbook.service.system import open_system
 from rollbook.uploads import control
 from tests.files import csv_file
+from tests.integration.folder.watching import until
 from tests.integration.notifications.receivers import WebhookReceiver
 from tests.integration.notifications.test_notifications import delivering, settled, tried, verify
 from tests.integration.worker.test_worker import sent
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from uuid import UUID
 
-    from rollbook.backends.database import Row
+    from rollbook.backends.database import Connection, Row
     from rollbook.config import Settings
     from rollbook.service.system import System
 
@@ -461,6 +462,47 @@ async def test_a_receiver_that_never_answers_holds_up_nobody_else(
                 for line in (hung, quick):
                     await webhooks.remove(system, user, line)
                 slow.answers.clear()
+
+
+async def test_two_workers_that_claim_at_the_same_moment_send_a_webhook_one_message(
+    system: System, settings: Settings, make_user: MakeUser
+) -> None:
+    """The second claim doesn't see the first one before that one is committed."""
+    user, operator = await make_user(), await make_user()
+    await added(system, user, "https://hooks.invalid/")
+    for rows in (1, 2):
+        await cancelled(system, user, operator, rows)
+    channels = settings.notification_channels
+    at_the_lock, is_seen = asyncio.Event(), asyncio.Event()
+
+    async def lock_and_wait(connection: Connection, name: str) -> None:
+        await lock(connection, name)
+        if not at_the_lock.is_set():  # the first claim: it is committed when the second one waits
+            at_the_lock.set()
+            await is_seen.wait()
+
+    waiting = (
+        "SELECT FROM pg_stat_activity"
+        " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(outbox, "lock", lock_and_wait)
+        async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as both:
+            first = both.create_task(outbox.claim(system.pool, channels, lease_s=60))
+            await at_the_lock.wait()
+            second = both.create_task(outbox.claim(system.pool, channels, lease_s=60))
+
+            async def is_waiting() -> bool:
+                return second.done() or await fetch_one(system.pool, waiting) is not None
+
+            await until(is_waiting)
+            is_seen.set()
+    claimed = [one for one in (first.result(), second.result()) if one is not None]
+    assert len(claimed) == 1
+    await outbox.note_delivered(system.pool, claimed[0], 204)
+    third = await outbox.claim(system.pool, channels, lease_s=60)
+    assert third is not None
+    assert third.id != claimed[0].id
 
 
 # --- the routes -----------------------------------------------------------------------------------

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import subprocess
 import sys
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import pytest
 
 from rollbook.worker import scratch
 from tests.waiting import kill, printed
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
 HOLD = """
 import sys, pathlib
@@ -61,20 +62,46 @@ def test_a_folder_that_is_just_being_made_is_not_taken_for_a_dead_worker_s(
             pass
         at_a_lock.set()
 
-    def flock_when_another_cleans_up(place: Any, how: int) -> None:
+    def flock_when_another_cleans_up(place: int, how: int) -> None:
         if threading.current_thread() is not threading.main_thread():
-            if isinstance(place, int):
-                at_a_lock.set()  # it waits until we are through
-        elif not isinstance(place, int):  # our own lock, made and not yet held
-            thread.start()
+            at_a_lock.set()  # it waits until we are through
+        elif not os.path.samestat(os.fstat(place), (tmp_path / "scratch").stat()):
+            thread.start()  # our own folder is made and not yet locked
             assert at_a_lock.wait(10)
         flock(place, how)
 
     thread = threading.Thread(target=other)
     monkeypatch.setattr(fcntl, "flock", flock_when_another_cleans_up)
     with scratch.folder(tmp_path) as own:
-        assert (own / scratch.LOCK).exists()
-    thread.join(10)
+        thread.join(10)
+        assert own.is_dir()
+
+
+def test_what_removes_old_files_takes_no_folder_from_a_living_worker(tmp_path: Path) -> None:
+    with scratch.folder(tmp_path) as own:
+        (own / "child-0").mkdir()
+        for file in own.rglob("*"):
+            if file.is_file():
+                file.unlink()
+        with scratch.folder(tmp_path):
+            assert (own / "child-0").is_dir()
+
+
+def test_a_living_worker_of_0_1_keeps_its_folder(tmp_path: Path) -> None:
+    own = tmp_path / "scratch" / "worker-before"
+    own.mkdir(parents=True)
+    with (own / "lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with scratch.folder(tmp_path):
+            assert own.is_dir()
+    with scratch.folder(tmp_path):
+        assert not own.exists()
+
+
+def test_no_childs_folder_is_made_in_a_workers_that_was_removed(tmp_path: Path) -> None:
+    """No lock would hold it, so that another worker takes it for a dead one's."""
+    with pytest.raises(FileNotFoundError):
+        scratch.empty(tmp_path / "worker-removed" / "child-0")
 
 
 def test_the_folder_of_a_worker_that_died_before_its_lock_was_made_is_removed(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
@@ -69,3 +70,21 @@ async def test_a_file_of_one_row_is_not_to_be_split(tmp_path: Path, is_large: bo
     unknown = await said(tmp_path, None, is_large=is_large)
     assert "If it has many rows, split it" in unknown
     assert "if it has few, look for cells" in unknown
+
+
+def test_a_worker_keeps_its_folder_when_old_files_are_removed_from_it(tmp_path: Path) -> None:
+    """Its children go on: another folder is made only where this one is gone."""
+    slots = Slots(Settings(_env_file=None, data_dir=tmp_path))
+    slots.restore_folder()
+    (slots.folder / "child-0").mkdir()
+    before = slots.folder
+    for file in before.rglob("*"):
+        if file.is_file():
+            file.unlink()
+    slots.restore_folder()
+    assert slots.folder == before
+    assert (before / "child-0").is_dir()
+    shutil.rmtree(before)
+    slots.restore_folder()
+    assert slots.folder != before
+    assert slots.folder.is_dir()
