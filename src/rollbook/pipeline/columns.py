@@ -325,11 +325,14 @@ def unique_headers(wanted: Sequence[str], taken: Iterable[str] = ()) -> list[str
     """The headers, with a number added to those that are repeated or taken."""
     unique: list[str] = []
     names = set(taken)
+    # The last number of each header: a hostile file has one header in thousands of columns.
+    copies: dict[str, int] = {}
     for header in wanted:
-        name, copy = header, 1
+        name, copy = header, copies.get(header, 1)
         while name in names:
             copy += 1
             name = f"{header} ({copy})"
+        copies[header] = copy
         names.add(name)
         unique.append(name)
     return unique

@@ -304,9 +304,10 @@ def _under_titles(header: Header, titles: Sequence[Sequence[str]]) -> Header:
     below: dict[int, tuple[str, bool]] = {}
     #: The columns with a title in their own cell only.
     single: dict[int, str] = {}
+    id_column = header.id_column
     for row in titles:
         for title, columns, direct in _blocks(row[:width]) if any(row) and _is_words(row) else ():
-            if header.id_column not in columns:
+            if id_column not in columns:
                 is_merged = len(direct) > 1
                 below |= {column: (title, is_merged and column in direct) for column in columns}
                 single |= {column: title for column in direct if not is_merged}

@@ -214,10 +214,11 @@ def _set_apart(rows: pl.DataFrame, header: Header) -> Note | None:
             blocks[-1].append(column)
         elif blocks[-1]:
             blocks.append([])
+    id_column = header.id_column
     apart = [
         column
         for block in blocks
-        if header.id_column not in block
+        if id_column not in block
         for column in block
         if names[column] in known
     ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from rollbook.pipeline.columns import (
@@ -185,3 +187,12 @@ def test_a_missing_column_is_looked_for_among_the_unknown_headers() -> None:
     assert hint.startswith(" 'Surnme' may be Surname")
     assert "'Name' may be Full Name" in missing_hint(map_headers(["ID Number", "Name"]))
     assert missing_hint(map_headers(["ID Number", "First Name"])) == ""
+
+
+def test_one_header_in_thousands_of_columns_is_numbered_soon() -> None:
+    began = time.monotonic()
+    names = unique_headers(["f"] * 20_000, taken={"f (3)"})
+    assert names[:4] == ["f", "f (2)", "f (4)", "f (5)"]
+    assert len(set(names)) == 20_000
+    # Each from the first number on, it takes minutes.
+    assert time.monotonic() - began < 30
