@@ -109,16 +109,35 @@ def test_a_failing_block_is_named_with_what_it_said(tmp_path: Path) -> None:
     assert "that went wrong" in wrong
 
 
+def names_in(path: Path) -> set[str]:
+    """The names of the tests in a file."""
+    names = re.findall(r"^(?:async )?def (test_\w+)", path.read_text("utf-8"), re.MULTILINE)
+    return set(names)
+
+
 def test_what_a_page_names_as_proof_is_there() -> None:
-    tests = {
-        name
-        for path in (ROOT / "tests").rglob("test_*.py")
-        for name in re.findall(r"^(?:async )?def (test_\w+)", path.read_text("utf-8"), re.MULTILINE)
-    }
     for page in DOCS.rglob("*.md"):
         for named in re.findall(r"`([^`\s]+)`", page.read_text(encoding="utf-8")):
             path, _, test = named.rpartition("::")
             if named.startswith("tests/"):
                 assert (ROOT / (path or named)).exists(), f"{page.name} names {named}"
-            if re.fullmatch(r"test_\w+", test):
-                assert test in tests, f"{page.name} names {test}"
+            if path and re.fullmatch(r"test_\w+", test):
+                assert test in names_in(ROOT / path), f"{page.name} names {named}"
+
+
+def test_the_guarantees_name_a_test_and_a_time_for_each_fault() -> None:
+    page = (DOCS / "explanation" / "guarantees.md").read_text(encoding="utf-8")
+    _, _, tables = page.partition("## Faults, promises and tests")
+    tables, _, _ = tables.partition("## How it is tested")
+    rows = [line.split("|")[1:-1] for line in tables.splitlines() if line.startswith("| ")]
+    rows = [row for row in rows if row[0].strip() not in {"fault", "act"}]
+    assert len(rows) > 60
+    named = ""
+    for row in rows:
+        fault, promise, test, until = (cell.strip() for cell in row[:4])
+        assert promise, f"no promise: {fault}"
+        assert until, f"no time until normal again: {fault}"
+        assert re.fullmatch(r"`tests/[\w/]+\.py::test_\w+`(, `[^`]+::test_\w+`)*", test), fault
+        named += test
+    for path in (ROOT / "tests" / "faults").glob("test_*.py"):
+        assert path.name in named, f"no row for {path.name}"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
 
+from rollbook.backends.database import fetch_one
 from rollbook.backends.redis import make_client
 from rollbook.errors import ServiceUnavailableError
 from rollbook.queue.uploads import UploadQueue, unreachable
@@ -30,6 +32,10 @@ async def flush(system: System) -> None:
 
 async def paused_in_redis(system: System) -> None:
     await until(system.queue.is_paused)
+
+
+async def is_away(_: UploadQueue) -> None:
+    raise unreachable()
 
 
 async def test_a_redis_that_lost_its_keys_does_not_end_the_pause(
@@ -75,9 +81,6 @@ async def test_a_queue_that_redis_did_not_hear_was_resumed_is_resumed(
         await control.pause(system, by=user.email)
         upload_id = await sent(system, user, csv_file(3))
 
-        async def is_away(_: UploadQueue) -> None:
-            raise unreachable()
-
         with monkeypatch.context() as patch:
             patch.setattr(UploadQueue, "resume", is_away)
             with pytest.raises(ServiceUnavailableError):
@@ -105,3 +108,41 @@ async def test_the_reconciler_pauses_a_queue_again_that_redis_has_forgotten(
     assert not await system.queue.is_paused()
     await reconciler.run_once(system)
     assert await system.queue.is_paused()
+
+
+@pytest.mark.parametrize("is_paused", [True, False])
+async def test_an_operator_who_decides_during_a_round_of_the_reconciler_has_the_last_word(
+    system: System, make_user: MakeUser, monkeypatch: pytest.MonkeyPatch, is_paused: bool
+) -> None:
+    """The round has read the record before, and changes Redis after."""
+    user = await make_user()
+    # What the round is to correct: a pause that Redis has lost, or one that it has kept.
+    await control.pause(system, by=user.email)
+    if is_paused:
+        with monkeypatch.context() as patch:
+            patch.setattr(UploadQueue, "resume", is_away)
+            with pytest.raises(ServiceUnavailableError):
+                await control.resume(system, by=user.email)
+    else:
+        await flush(system)
+    decide = control.pause if is_paused else control.resume
+    rounds = UploadQueue.resume if is_paused else UploadQueue.pause
+    decided: list[asyncio.Task[None]] = []
+
+    async def change_late(queue: UploadQueue) -> None:
+        if not decided:
+            decided.append(asyncio.create_task(decide(system, by=user.email)))
+            await until(is_done_or_waits)
+        await rounds(queue)
+
+    async def is_done_or_waits() -> bool:
+        waiting = (
+            "SELECT FROM pg_stat_activity"
+            " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        return decided[0].done() or await fetch_one(system.pool, waiting) is not None
+
+    monkeypatch.setattr(UploadQueue, rounds.__name__, change_late)
+    await reconciler.run_once(system)
+    await decided[0]
+    assert await system.queue.is_paused() == is_paused

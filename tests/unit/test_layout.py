@@ -101,6 +101,12 @@ def test_no_module_is_longer_than_a_reader_can_hold() -> None:
     assert not long, f"{long}: is there a second noun in them?"
 
 
+def test_each_file_of_data_has_one_reader() -> None:
+    for data in SOURCE.rglob("*.toml"):
+        readers = [path for path in MODULES if f'"{data.name}"' in path.read_text("utf-8")]
+        assert len(readers) == 1, f"{data.name} is read by {[_module(path) for path in readers]}"
+
+
 @pytest.mark.parametrize("start", ["rollbook.api.app", "rollbook.worker.process"])
 def test_the_api_and_the_worker_load_none_of_the_libraries_that_read_files(start: str) -> None:
     paths = {_module(path).removesuffix(".__init__"): path for path in MODULES}

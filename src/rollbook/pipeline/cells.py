@@ -6,15 +6,14 @@ Dates, phone numbers, amounts and names have modules of their own.
 from __future__ import annotations
 
 import re
-import tomllib
 from functools import cache
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import polars as pl
 
 from rollbook import places
 from rollbook.pipeline.columns import key
+from rollbook.pipeline.values import values
 from rollbook.spreadsheets.books.values import UNCALCULATED
 
 if TYPE_CHECKING:
@@ -397,13 +396,6 @@ def spellings(field: str) -> Mapping[str, str]:
     """The one spelling by every variant, as ``columns.key`` writes it."""
     table: dict[str, list[str]] = values()[field]
     return {key(variant): value for value, names in table.items() for variant in (value, *names)}
-
-
-@cache
-def values() -> Mapping[str, Any]:
-    """The content of ``values.toml``."""
-    text = files("rollbook.pipeline").joinpath("values.toml").read_text(encoding="utf-8")
-    return tomllib.loads(text)
 
 
 def _select(texts: pl.Series, meaning: pl.Expr) -> pl.Series:

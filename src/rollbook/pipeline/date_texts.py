@@ -13,8 +13,9 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
 
-from rollbook.pipeline.cells import MOST_CHARS, Reading, values
+from rollbook.pipeline.cells import MOST_CHARS, Reading
 from rollbook.pipeline.columns import key
+from rollbook.pipeline.values import values
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
-from rollbook.pipeline.cells import Reading, Understood, understood, values
+from rollbook.pipeline.cells import Reading, Understood, understood
+from rollbook.pipeline.values import values
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

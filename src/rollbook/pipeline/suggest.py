@@ -5,12 +5,11 @@ Only fields with known values have one. Nothing is replaced by a suggestion by i
 
 from __future__ import annotations
 
-import tomllib
 from functools import cache
-from importlib.resources import files
 from typing import TYPE_CHECKING, Final
 
 from rollbook import places
+from rollbook.pipeline.values import values
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,11 +45,10 @@ def _known(field: str) -> Mapping[str, str]:
         return {one.name.casefold(): one.name for one in places.municipalities().values()}
     if field not in {"gender", "citizenship", "race", "language"}:
         return {}
-    text = files("rollbook.pipeline").joinpath("values.toml").read_text(encoding="utf-8")
     # A short spelling, such as "M", is like too much.
     return {
         spelling.casefold(): value
-        for value, spellings in tomllib.loads(text)[field].items()
+        for value, spellings in values()[field].items()
         for spelling in (value, *spellings)
         if len(spelling) > 2
     }

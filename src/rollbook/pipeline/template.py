@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 from rollbook import clock, fields, places
 from rollbook.languages import has, phrase
 from rollbook.pipeline import problems
-from rollbook.pipeline.cells import values
 from rollbook.pipeline.columns import FULL_NAME, title, variants
+from rollbook.pipeline.values import values
 from rollbook.spreadsheets.workbook import AnyCell, Cell, FormColumn, Kind, Look, WorkbookWriter
 
 if TYPE_CHECKING:

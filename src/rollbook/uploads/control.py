@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from rollbook.accounts import audit
-from rollbook.backends.database import execute, fetch_one, queries
+from rollbook.backends.database import execute, fetch_one, lock, queries
 from rollbook.backends.files import SOURCE_GONE
 from rollbook.errors import ConflictError, NotAllowedError, ServiceUnavailableError, SourceGoneError
 from rollbook.telemetry import metrics
@@ -74,8 +74,7 @@ async def pause(system: System, *, by: str | None) -> None:
             is started.
     """
     await _set_paused(system, by, is_paused=True)
-    await system.queue.pause()
-    await _note_applied(system, is_paused=True)
+    await apply_pause(system, is_asked=True)
 
 
 async def resume(system: System, *, by: str | None) -> None:
@@ -87,37 +86,39 @@ async def resume(system: System, *, by: str | None) -> None:
     """
     await system.queue.ping()
     await _set_paused(system, by, is_paused=False)
-    await system.queue.resume()
-    await _note_applied(system, is_paused=False)
+    await apply_pause(system, is_asked=True)
 
 
-async def apply_pause(system: System) -> None:
-    """Pause or resume the queue in Redis where Redis has lost or missed what the record says.
+async def apply_pause(system: System, *, is_asked: bool = False) -> None:
+    """Pause or resume the queue in Redis as the record says.
 
-    A Redis that was restored from an older copy may hold an earlier pause of ours. A queue that
-    another program has paused in Redis stays paused.
+    ``is_asked``: by an operator. Otherwise only what Redis has lost or missed is applied: a Redis
+    that was restored from an older copy may hold an earlier pause of ours, and a queue that another
+    program has paused in Redis stays paused.
+
+    Raises:
+        ServiceUnavailableError: Redis doesn't answer.
     """
-    row = await fetch_one(system.pool, _SQL["queue_state"])
-    assert row is not None
-    if row["is_paused"]:
-        if await system.queue.is_paused():
-            return
-        log.warning("pause restored, Redis had lost it")
-        await system.queue.pause()
-    elif not row["is_applied"] or await system.queue.is_paused_by_us():
-        log.warning("queue resumed, Redis had missed it")
-        await system.queue.resume()
-    else:
-        return
-    await _note_applied(system, is_paused=row["is_paused"])
+    async with system.pool.connection() as connection:
+        # Where several meet, the last one to get the lock reads the last record.
+        await lock(connection, "queue pause")
+        row = await fetch_one(connection, _SQL["queue_state"])
+        assert row is not None
+        is_paused = row["is_paused"]
+        if not is_asked:
+            if is_paused:
+                is_missing = not await system.queue.is_paused()
+            else:
+                is_missing = not row["is_applied"] or await system.queue.is_paused_by_us()
+            if not is_missing:
+                return
+            log.warning("queue corrected, Redis had lost its state", is_paused=is_paused)
+        await (system.queue.pause() if is_paused else system.queue.resume())
+        await connection.execute(_SQL["note_applied"], {"is_paused": is_paused})
 
 
 async def _set_paused(system: System, by: str | None, *, is_paused: bool) -> None:
     await execute(system.pool, _SQL["set_paused"], {"is_paused": is_paused, "by": by})
-
-
-async def _note_applied(system: System, *, is_paused: bool) -> None:
-    await execute(system.pool, _SQL["note_applied"], {"is_paused": is_paused})
 
 
 async def forget_source(system: System, upload: Row) -> None:

@@ -43,7 +43,7 @@ from rollbook.queue.publisher import announce_progress
 from rollbook.queue.uploads import LOOK_AGAIN_MS
 from rollbook.telemetry import correlation, logs, metrics, traces
 from rollbook.uploads import waits
-from rollbook.uploads.control import forget_source
+from rollbook.uploads.control import apply_pause, forget_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -197,8 +197,7 @@ class Attempts:
             raise UnrecoverableError("There is no upload of this id in the record.")
         queue = await fetch_one(self._system.pool, _SQL["queue_state"])
         if upload["status"] not in FINAL and queue is not None and queue["is_paused"]:
-            log.warning("pause restored, Redis had lost it")
-            await self._system.queue.pause()
+            await apply_pause(self._system)
             await self._let_go(job, token)
             raise DelayedError
         log.info("upload can't be claimed", status=upload["status"])

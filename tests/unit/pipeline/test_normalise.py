@@ -14,6 +14,7 @@ from stdnum import luhn
 from rollbook.pipeline.cells import spellings
 from rollbook.pipeline.columns import key
 from rollbook.pipeline.normalise import Normalised, normalise
+from rollbook.pipeline.values import values
 from tests.unit.pipeline.sheets import sheet_of
 
 TODAY = dt.date(2026, 11, 24)
@@ -226,12 +227,8 @@ def test_a_file_without_optional_columns_has_empty_fields_and_no_warnings() -> N
 
 @pytest.mark.parametrize("field", ["gender", "citizenship", "race", "language"])
 def test_no_spelling_stands_for_two_values(field: str) -> None:
-    import tomllib
-    from importlib.resources import files
-
-    text = files("rollbook.pipeline").joinpath("values.toml").read_text(encoding="utf-8")
     seen: dict[str, str] = {}
-    for value, names in tomllib.loads(text)[field].items():
+    for value, names in values()[field].items():
         for name in (value, *names):
             assert seen.setdefault(key(name), value) == value
     assert seen == spellings(field)
