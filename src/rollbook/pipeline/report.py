@@ -234,7 +234,7 @@ def _table(
         pl.col("outcome").cast(pl.String).alias(_FILL),
     )
     originals = [
-        rows[header].alias(apart) if header in rows.columns else _empty(apart, rows.height)
+        _days(rows[header]).alias(apart) if header in rows.columns else _empty(apart, rows.height)
         for header, apart in zip(headers, _apart(headers, _taken()), strict=True)
     ]
     return pl.DataFrame([rows[ROW_NUMBER].alias(ROW), *originals, *ours])
@@ -341,13 +341,21 @@ def _refused_rows(
 
 
 def _dates(cells: pl.Series) -> pl.Series:
-    """The cells as dates where all of them are, as the readers of workbooks write dates."""
+    """The cells as dates where all of them are."""
     # Even within a method of a series, polars takes a name such as "^$" for a pattern.
     cells = cells.alias("cells")
     days = cells.str.to_date("%Y-%m-%d", strict=False)
     is_same = days.dt.to_string("%Y-%m-%d") == cells
     has_other = (cells.is_not_null() & ~is_same.fill_null(value=False)).any()
     return cells if has_other or days.null_count() == len(days) else days
+
+
+def _days(cells: pl.Series) -> pl.Series:
+    """The cells, with date cells as days: the readers of workbooks give each a time, midnight."""
+    cells = cells.alias("cells")  # as in ``_dates``
+    if not cells.str.ends_with(" 00:00:00").any():
+        return cells
+    return cells.str.replace("^([0-9]{4}-[0-9]{2}-[0-9]{2}) 00:00:00$", "$1")
 
 
 def _marks(

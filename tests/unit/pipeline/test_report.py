@@ -262,6 +262,26 @@ def test_wrong_cells_of_refused_rows_are_marked_and_dates_are_dates(tmp_path: Pa
     book.close()
 
 
+def test_a_date_cell_has_no_midnight_that_nobody_wrote(tmp_path: Path) -> None:
+    """The readers of workbooks give each date a time."""
+    cells = [
+        {"Joined": "2024-05-03 00:00:00", "Paid": "2024-05-03 00:00:00"},
+        {"Joined": "2023-01-31 00:00:00", "Paid": "2023-01-31 07:30:00"},
+        {"Joined": "2022-06-30 00:00:00", "Paid": "from 2024-05-03 00:00:00"},
+    ]
+    rows = [{**member(n, Surname=""), **of_row} for n, of_row in enumerate(cells, 1)]
+    files = written(tmp_path, sheet_of(rows))
+    header, *lines = tables(files.report)["All Uploaded Rows"]
+    shown = {name: [line[header.index(name)] for line in lines] for name in cells[0]}
+    assert shown["Joined"] == ["2024-05-03", "2023-01-31", "2022-06-30"]
+    assert shown["Paid"] == ["2024-05-03", *(of_row["Paid"] for of_row in cells[1:])]
+    assert files.refused is not None
+    [(header, *lines)] = tables(files.refused).values()
+    refused = {name: [line[header.index(name)] for line in lines] for name in cells[0]}
+    days = [dt.datetime.fromisoformat(day) for day in shown["Joined"]]
+    assert refused == {"Joined": days, "Paid": shown["Paid"]}
+
+
 def test_nothing_refused_is_no_file(tmp_path: Path) -> None:
     assert written(tmp_path, sheet_of(MEMBERS[:1])).refused is None
 
