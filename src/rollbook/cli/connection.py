@@ -105,6 +105,8 @@ class Connection:
         self._next_renewal = 0.0
         #: Seconds for which a request is retried while the server doesn't answer.
         self.patience_s = SHORT_PATIENCE_S
+        #: Of the installation, once it was asked.
+        self._zone: str | None = None
         #: Whether the server has answered at all in this command.
         self.has_answered = False
 
@@ -121,13 +123,17 @@ class Connection:
 
     async def get_with_zone(self, path: str, **query: Any) -> tuple[Answer, str]:
         """Read something, and the name of the time zone in which the installation gives times."""
-        answer = await self.get(path, **query)
-        zone = str((await self.get("/auth/me")).data.get("time_zone", UTC))
-        try:
-            ZoneInfo(zone)
-        except (ValueError, ZoneInfoNotFoundError):  # this machine doesn't know it
-            zone = UTC
-        return answer, zone
+        return await self.get(path, **query), await self.zone()
+
+    async def zone(self) -> str:
+        """The name of the time zone in which the installation gives times."""
+        if self._zone is None:
+            self._zone = str((await self.get("/auth/me")).data.get("time_zone", UTC))
+            try:
+                ZoneInfo(self._zone)
+            except (ValueError, ZoneInfoNotFoundError):  # this machine doesn't know it
+                self._zone = UTC
+        return self._zone
 
     async def post(
         self, path: str, body: Mapping[str, Any] | None = None, *, repeatable: bool = False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
@@ -11,7 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from rollbook.cli.connection import UnreachableError
 from rollbook.cli.failures import WaitedTooLongError
-from rollbook.cli.output import err
+from rollbook.cli.output import err, moment
 from rollbook.model import FINAL
 
 if TYPE_CHECKING:
@@ -45,11 +44,12 @@ async def follow(
         while True:
             try:
                 status: Data = (await connection.get(f"/bulk-upload/status/{job_id}")).data
+                words = await _in_words(status, connection)
             except UnreachableError as error:
                 raise UnreachableError(
                     f"{error.message} Job {job_id} is not affected; follow it with `{again}`."
                 ) from None
-            bar.update(task, completed=status["progress"], description=_in_words(status))
+            bar.update(task, completed=status["progress"], description=words)
             if status["status"] in FINAL:
                 bar.update(task, completed=100)
                 return status
@@ -64,14 +64,13 @@ async def follow(
             pause = min(pause * GROWTH, LONGEST_LOOK_S)
 
 
-def _in_words(status: Data) -> str:
+async def _in_words(status: Data, connection: Connection) -> str:
     if status["status"] != "pending":
         return str(status["stage"] or status["status"])
     place = status.get("queue_position")
     words = f"waiting, number {place}" if place else "waiting"
     if start := status.get("estimated_start_at"):
-        local = dt.datetime.fromisoformat(start).astimezone()
-        words += f", starts about {local:%H:%M}"
+        words += f", starts about {moment(start, await connection.zone())}"
     return words
 
 

@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from rollbook import clock
-from rollbook.cli.connection import Data
+from rollbook.cli.connection import Connection, Data
 from rollbook.cli.output import JsonOption, err, moment, out, print_json, shown
 from rollbook.cli.target import AsOption, ServerOption, run
 from rollbook.model import KEY_SCOPES, KeyScope, Role, Scope
@@ -47,12 +47,18 @@ def add(
         "expires_at": days and (clock.now() + dt.timedelta(days=days)).isoformat(),
     }
     body = {member: value for member, value in asked.items() if value is not None}
-    made: Data = run(lambda line: line.post("/keys", body), server=server, acting=acting).data
+
+    async def make(line: Connection) -> tuple[Data, str]:
+        zone = await line.zone()  # before: a key that isn't shown now is lost
+        return (await line.post("/keys", body)).data, zone
+
+    made, zone = run(make, server=server, acting=acting)
     if as_json:
         print_json(made)
         return
+    last_day = moment(made["expires_at"], zone)[:10]
     out.print(
-        f"The key of {shown(made['name'])}, which ends on {str(made['expires_at'])[:10]}:\n"
+        f"The key of {shown(made['name'])}, which ends on {last_day}:\n"
         f"[bold]{shown(made['key'])}[/]\n"
         f"It is shown once. Send it as `Authorization: Bearer {shown(made['hint'])}...`.",
         soft_wrap=True,
