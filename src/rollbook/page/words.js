@@ -15,11 +15,18 @@ export function setZone(name) {
   const at = { timeZone: name, hour12: false, hour: "2-digit", minute: "2-digit" };
   const day = { day: "numeric", month: "short", year: "numeric" };
   const format = (options) => new Intl.DateTimeFormat(LOCALE, { ...at, ...options });
+  // Browsers know the short name of a zone, such as SAST, in some languages only.
+  const named = new Intl.DateTimeFormat("en-ZA", { timeZone: name, timeZoneName: "short" });
+  const nameAt = (date) => named.formatToParts(date).find(({ type }) => type === "timeZoneName").value;
+  const withZone = (options) => {
+    const plain = format(options);
+    return { format: (date) => `${plain.format(date)} ${nameAt(date)}` };
+  };
   inZone = {
     time: format({ second: "2-digit" }),
-    shortTime: format({ timeZoneName: "short" }),
-    dayAndTime: format({ ...day, timeZoneName: "short" }),
-    dayAndSeconds: format({ ...day, second: "2-digit", timeZoneName: "short" }),
+    shortTime: withZone({}),
+    dayAndTime: withZone(day),
+    dayAndSeconds: withZone({ ...day, second: "2-digit" }),
     day: format({ ...day, hour: undefined, minute: undefined }),
   };
 }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from rich.console import Console
 
 from rollbook.cli import following
-from rollbook.cli.connection import Answer
+from rollbook.cli.connection import Answer, Connection
 
 if TYPE_CHECKING:
     import pytest
@@ -42,7 +42,7 @@ async def test_the_time_of_a_start_is_in_the_installations_zone(
     monkeypatch.setenv("TZ", "America/New_York")
     screen = Console(file=io.StringIO(), force_terminal=True, width=200)
     monkeypatch.setattr(following, "err", screen)
-    server = cast("following.Connection", _Server())
+    server = cast("Connection", _Server())
     done = await following.follow(server, JOB, quiet=False, timeout_s=30, again="rollbook status")
     assert done["status"] == "completed"
     written = cast("io.StringIO", screen.file).getvalue()

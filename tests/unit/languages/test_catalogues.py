@@ -71,6 +71,13 @@ def test_every_text_has_the_placeholders_and_the_plural_forms_of_the_english_one
 
 
 @pytest.mark.parametrize("tag", ALL)
+def test_the_note_on_more_sheets_names_the_choice_as_the_page_does(tag: str) -> None:
+    texts = languages.own_texts(tag)
+    for form in forms(texts["note.more_sheets"]):
+        assert str(texts["page.check.sheets.all"]) in form
+
+
+@pytest.mark.parametrize("tag", ALL)
 def test_every_placeholder_is_a_plain_name(tag: str) -> None:
     for key, text in languages.own_texts(tag).items():
         for form in forms(text):

@@ -117,7 +117,7 @@ function Warnings({ check }) {
       ({ code, rows, message }) =>
         html`<li key=${code}><strong>${t("check.warnings.rows", { n: rows })}</strong> ${message}</li>`,
     )}
-    ${check.notes.map(({ code, message }, index) => html`<li key=${index}>${code === "more_sheets" ? t("check.more_sheets") : message}</li>`)}
+    ${check.notes.map(({ message }, index) => html`<li key=${index}>${message}</li>`)}
   </ul></section>`;
 }
 
