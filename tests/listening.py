@@ -109,7 +109,7 @@ class Site:
             f"ws://{self.host}{PATH}/ws{query}",
             subprotocols=protocols,  # type: ignore[arg-type]
             proxy=None,
-            **options,
+            **{"open_timeout": PATIENCE_S, **options},
         )
 
 

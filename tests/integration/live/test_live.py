@@ -274,6 +274,7 @@ async def test_who_shares_a_snapshot_hears_how_the_queue_is_now(
     async with site.listening(user) as first:
         await first.next()
         await sent(system, user, csv_file(1))
+        await first.until(of_type("bulk_upload_progress"))
         await system.queue.pause()
         told = await first.until(lambda m: m["type"] == "queue_stats" and m["data"]["is_paused"])
         async with site.listening(user) as second:
@@ -464,7 +465,7 @@ async def test_a_page_of_a_foreign_site_is_refused(site: Site, make_user: MakeUs
             async with site.listening(user, origin=origin):
                 pass
         assert refused.value.response.status_code == 403
-        async with httpx.AsyncClient() as http:
+        async with httpx.AsyncClient(timeout=PATIENCE_S) as http:
             token = issue_token(site.settings, user)
             answer = await http.get(
                 f"http://{site.host}{PATH}/events",
@@ -754,9 +755,8 @@ async def test_a_stopping_server_lets_its_clients_go_at_once(
     settings: Settings, make_user: MakeUser
 ) -> None:
     user = await make_user()
-    began = asyncio.get_running_loop().time()
     async with (
-        Site(quick(settings, shutdown_grace_s=30)) as site,
+        Site(quick(settings, shutdown_grace_s=2 * PATIENCE_S)) as site,
         site.listening(user) as client,
         httpx.AsyncClient(timeout=PATIENCE_S) as http,
     ):
@@ -764,11 +764,10 @@ async def test_a_stopping_server_lets_its_clients_go_at_once(
         async with http.stream("GET", **events(site, user)) as answer:
             lines = answer.aiter_lines()
             assert await anext(lines)
-            await site.stop()
+            await site.stop()  # within less than the grace period
             assert (await client.ended())[0] == 1012
             rest = [line async for line in lines]
     assert rest[-3:-1] == ["event: end", 'data: {"code":1012,"reason":"restart"}']
-    assert asyncio.get_running_loop().time() - began < 20
 
 
 async def test_clients_hear_that_the_queue_cannot_be_heard(
@@ -835,7 +834,7 @@ async def test_server_sent_events_tell_the_same_and_go_on_where_they_broke_off(
 @pytest.mark.parametrize("token", [None, "nonsense"])
 async def test_server_sent_events_want_a_good_token(site: Site, token: str | None) -> None:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=PATIENCE_S) as http:
         answer = await http.get(f"http://{site.host}{PATH}/events", headers=headers)
     assert answer.status_code == 401
     assert answer.headers["content-type"] == "application/problem+json"

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from aiosmtpd.smtp import SMTP
 
+from tests.waiting import PATIENCE_S
+
 if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator
@@ -67,19 +69,28 @@ class MailServer:
 
 @dataclass
 class WebhookReceiver:
-    """Keeps what it is posted; answers with ``answers``, then with 204."""
+    """Keeps what it is posted; answers with ``answers``, then with 204, while ``answering``."""
 
     port: int = 0
     #: Path, headers by lower-case name, and body, as they came.
     requests: list[tuple[str, Headers, bytes]] = field(default_factory=list)
     #: Status line and headers; None doesn't answer.
     answers: list[str | None] = field(default_factory=list)
-    #: Set by the first request.
-    came: asyncio.Event = field(default_factory=asyncio.Event)
+    #: Cleared to let answers wait.
+    answering: asyncio.Event = field(default_factory=asyncio.Event)
+    _news: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    def __post_init__(self) -> None:
+        self.answering.set()
 
     @property
     def ids(self) -> list[str]:
         return [headers["webhook-id"] for _, headers, _ in self.requests]
+
+    async def until(self, number: int) -> None:
+        """Wait until so many requests came."""
+        async with asyncio.timeout(PATIENCE_S), self._news:
+            await self._news.wait_for(lambda: len(self.requests) >= number)
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
@@ -88,8 +99,11 @@ class WebhookReceiver:
             headers = {name.lower(): value.strip() for name, _, value in lines}
             body = await reader.readexactly(int(headers["content-length"]))
             self.requests.append((head[0].split(" ")[1], headers, body))
-            self.came.set()
             answer = self.answers.pop(0) if self.answers else "204 No Content"
+            async with self._news:
+                self._news.notify_all()
+            async with asyncio.timeout(PATIENCE_S):
+                await self.answering.wait()
             if answer is None:
                 await reader.read()  # until the other side gives up
             else:

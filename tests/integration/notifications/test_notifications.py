@@ -119,12 +119,12 @@ async def tried(settings: Settings, tries: int = 1) -> list[Row]:
 
 
 @contextlib.asynccontextmanager
-async def delivering(system: System) -> AsyncIterator[None]:
-    """A worker that only delivers notifications."""
+async def delivering(system: System) -> AsyncIterator[asyncio.Event]:
+    """A worker that only delivers notifications, until the event that it yields is set."""
     stop = asyncio.Event()
     task = asyncio.create_task(deliver_due(system, stop))
     try:
-        yield
+        yield stop
     finally:
         stop.set()
         async with asyncio.timeout(PATIENCE_S):
@@ -249,7 +249,7 @@ async def test_the_last_answer_of_the_voter_roll_is_told_in_a_mail_of_its_own(
             upload_id = await sent(system, user, csv_file(3))
             await verified(both, upload_id)
             rows = await until(
-                settings, OUTBOX, lambda found: [r["delivered_at"] for r in found].count(None) == 0
+                settings, OUTBOX, lambda found: sum(bool(row["delivered_at"]) for row in found) == 2
             )
     assert {row["kind"] for row in rows} == {"completed", "verified"}
     (mail,) = [mail for mail in mailer.mails if "voter roll" in mail["Subject"]]
@@ -444,7 +444,12 @@ async def test_a_receiver_that_never_answers_is_left_after_its_time(
 ) -> None:
     receiver.answers = [None]
     await cut_short(posting(settings, receiver, notification_timeout_s=0.3), make_user)
-    assert receiver.ids == [(await settled(settings))[0]["id"]] * 2
+    (row,) = await settled(settings)
+    assert row["delivered_at"] is not None
+    assert row["tries"] >= 2
+    # On a busy machine, one that would be answered may take too long as well.
+    assert len(receiver.ids) >= 2
+    assert set(receiver.ids) == {row["id"]}
 
 
 async def test_a_receiver_that_is_gone_for_good_is_not_asked_again(
@@ -610,19 +615,22 @@ async def test_two_workers_deliver_each_notification_once_and_the_oldest_first(
     settings: Settings, make_user: MakeUser, receiver: WebhookReceiver
 ) -> None:
     await noted(settings, make_user, 40)
-    one, other = posting(settings, receiver), posting(settings, receiver)
+    own = posting(settings, receiver, notification_timeout_s=PATIENCE_S)
+    # As many are under way as both workers make at a time: deliveries overtake each other.
+    receiver.answering.clear()
     async with (
-        open_system(one) as first,
-        open_system(other) as second,
+        open_system(own) as first,
+        open_system(own) as second,
         delivering(first),
         delivering(second),
     ):
+        await receiver.until(2 * CONCURRENCY)
+        under_way = set(receiver.ids)
+        receiver.answering.set()
         rows = await settled(settings)
     in_order = [row["id"] for row in sorted(rows, key=lambda row: row["created_at"])]
+    assert under_way == set(in_order[: 2 * CONCURRENCY])
     assert sorted(receiver.ids) == sorted(in_order)
-    # As many are under way at a time as both workers make, and overtake each other by no more.
-    places = {notification: place for place, notification in enumerate(receiver.ids)}
-    assert max(abs(places[one] - place) for place, one in enumerate(in_order)) < 2 * CONCURRENCY
 
 
 async def test_a_notification_whose_worker_died_is_delivered_when_its_claim_ends(
@@ -630,26 +638,35 @@ async def test_a_notification_whose_worker_died_is_delivered_when_its_claim_ends
 ) -> None:
     await noted(settings, make_user, 1)
     async with open_system(posting(settings, receiver)) as system:
-        dead = await claimed(system, lease_s=0.5)
+        dead = await claimed(system, lease_s=PATIENCE_S)
         assert dead is not None
         assert await claimed(system) is None  # no other worker gets it meanwhile
+        assert receiver.ids == []
+        with connect(settings.database_address) as connection:  # its claim ends soon
+            connection.execute("UPDATE notifications SET due_at = now() + interval '0.5 s'")
+            (before,) = connection.execute(OUTBOX).fetchall()
         async with delivering(system):
             (row,) = await settled(settings)
     assert receiver.ids == [dead.id]
-    assert (row["delivered_at"] - row["created_at"]).total_seconds() >= 0.5
+    assert row["delivered_at"] >= before["due_at"]
 
 
 async def test_a_worker_that_stops_lets_its_deliveries_end_within_the_grace_period(
     settings: Settings, make_user: MakeUser, receiver: WebhookReceiver
 ) -> None:
     await noted(settings, make_user, 1)
-    receiver.answers = [None]
-    slow = posting(settings, receiver, notification_timeout_s=0.5, notification_backoff_s=3600.0)
-    async with open_system(slow) as system:
-        async with delivering(system):
-            await asyncio.wait_for(receiver.came.wait(), PATIENCE_S)
-        (row,) = await tried(settings)
-    assert (row["tries"], row["error_code"]) == (1, "notification_failed")
+    receiver.answering.clear()
+    patient = posting(
+        settings, receiver, notification_timeout_s=PATIENCE_S, shutdown_grace_s=PATIENCE_S
+    )
+    async with open_system(patient) as system:
+        async with delivering(system) as stop:
+            await receiver.until(1)
+            stop.set()
+            asyncio.get_running_loop().call_later(0.2, receiver.answering.set)
+        (row,) = await settled(settings)
+    assert (row["tries"], row["answer_status"]) == (1, 204)
+    assert receiver.ids == [row["id"]]
 
 
 async def test_a_delivery_that_outlasts_the_grace_period_is_cut_off_and_made_again(
@@ -657,10 +674,10 @@ async def test_a_delivery_that_outlasts_the_grace_period_is_cut_off_and_made_aga
 ) -> None:
     await noted(settings, make_user, 1)
     receiver.answers = [None]
-    hasty = posting(settings, receiver, shutdown_grace_s=0, notification_timeout_s=50.0)
+    hasty = posting(settings, receiver, shutdown_grace_s=0, notification_timeout_s=PATIENCE_S)
     async with open_system(hasty) as system:
         async with delivering(system):
-            await asyncio.wait_for(receiver.came.wait(), PATIENCE_S)
+            await receiver.until(1)
         with connect(settings.database_address) as connection:
             (row,) = connection.execute(OUTBOX).fetchall()
             assert (row["tries"], row["delivered_at"]) == (0, None)

@@ -438,9 +438,10 @@ async def test_a_receiver_that_never_answers_holds_up_nobody_else(
     settings: Settings, make_user: MakeUser, receiver: WebhookReceiver
 ) -> None:
     user, operator = await make_user(), await make_user()
+    changes = {"notification_timeout_s": PATIENCE_S, "shutdown_grace_s": 0}
     async with WebhookReceiver().running() as slow:
         slow.answers += [None] * 20
-        async with open_system(settings) as system:
+        async with open_system(settings.model_copy(update=changes)) as system:
             hung, _ = await added(system, user, address(slow))
             # More wait for it than a worker delivers at a time.
             for rows in range(1, 8):
@@ -448,9 +449,8 @@ async def test_a_receiver_that_never_answers_holds_up_nobody_else(
             quick, _ = await added(system, user, address(receiver))
             await cancelled(system, user, operator, 9)
             async with delivering(system):
-                async with asyncio.timeout(PATIENCE_S):
-                    await receiver.came.wait()
-                    await slow.came.wait()
+                await receiver.until(1)
+                await slow.until(1)
                 assert len(slow.requests) == 1
                 [row] = [one for one in await log_of(system, user, hung) if one["tries"] == 0][:1]
                 claimed = [

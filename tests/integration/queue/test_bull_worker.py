@@ -130,7 +130,7 @@ async def test_closing_ends_when_it_is_cancelled(settings: Settings) -> None:
     async with asyncio.timeout(PATIENCE_S):
         await asked.wait()
     closing.cancel()
-    done, _ = await asyncio.wait({closing}, timeout=5)
+    done, _ = await asyncio.wait({closing}, timeout=PATIENCE_S)
     assert done == {closing}
     await own_close(force=True)
 

@@ -55,7 +55,7 @@ async def test_a_job_that_comes_back_to_the_worker_that_lost_it_is_done_once_and
     system: System, make_user: MakeUser, settings: Settings
 ) -> None:
     user = await make_user()
-    quick = system_with(system, concurrency=2, lock_duration_ms=2000, stalled_interval_ms=300)
+    quick = system_with(system, concurrency=2, lock_duration_ms=60_000, stalled_interval_ms=300)
     stalled: list[QueueEvent] = []
     subscriber = Subscriber(settings)
     subscriber.listen(lambda event: stalled.append(event) if event.name == "stalled" else None)
@@ -238,10 +238,13 @@ async def test_an_attempt_that_took_too_long_leaves_another_and_the_worker_goes_
     async with working(hasty) as worker:
         with merges_held(settings):
             upload_id = await sent(hasty, user, csv_file(20))
+            await job_event(settings, upload_id, "progress")
+            await system.queue.pause()  # the next attempt begins when it may take longer
             await job_event(settings, upload_id, "delayed")
         waits = await lookup.get(system, user, upload_id)
         assert (waits["error_code"], waits["attempt"]) == ("timed_out", 1)
         worker.slots._settings = settings
+        await system.queue.resume()
         upload = await ended(hasty, user, upload_id)
     assert (upload["status"], upload["attempt"]) == ("completed", 2)
 
