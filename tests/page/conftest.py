@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
@@ -18,9 +20,10 @@ if TYPE_CHECKING:
 
     from rollbook.engines import Addresses
 
+#: The first one that is there: the shell draws for no screen and takes half of the processor.
 CHROMIUM = (
-    "chromium", "chromium-browser", "google-chrome", "google-chrome-stable",
-    "chromium-headless-shell",
+    "chromium-headless-shell", "chromium", "chromium-browser", "google-chrome",
+    "google-chrome-stable",
 )  # fmt: skip
 #: Milliseconds that a browser gets for what it is to show.
 PATIENCE_MS = 20_000
@@ -36,6 +39,14 @@ FLAGS = [
     "--disable-software-rasterizer",
 ]  # fmt: skip
 NARROW = (360, 740)
+#: What the tabs of a browser share, but for the loaded files.
+SHARED = "cookies,local_storage,indexeddb"
+#: A tab begins with a session once: who signs out there, or is signed out, stays so.
+BEGIN = """(origin, session) => {
+  if (location.origin !== origin || sessionStorage.getItem("tests.begun")) return;
+  sessionStorage.setItem("tests.begun", "yes");
+  sessionStorage.setItem("rollbook.session", session);
+}"""
 
 
 @pytest.fixture(scope="package")
@@ -49,8 +60,8 @@ def chromium() -> str:
     if found is None:
         pytest.skip(
             "The tests of the page need Chromium, and there is none. On Debian: "
-            "apt-get install chromium. Elsewhere: set PAGE_CHROMIUM to the path of a Chromium or "
-            "Chrome."
+            "apt-get install chromium-headless-shell. Elsewhere: set PAGE_CHROMIUM to the path of "
+            "a Chromium or Chrome."
         )
     return found
 
@@ -103,99 +114,98 @@ def complaints(heard: list[str]) -> Iterator[list[str]]:
     assert heard == []
 
 
-@pytest.fixture
-def open_page(
-    browser: Browser,
-    site: Site,
-    complaints: list[str],
-) -> Iterator[Callable[..., Page]]:
-    """Open the page as somebody: ``open_page(GAUTENG)``; None stays at the sign-in."""
-    contexts: list[BrowserContext] = []
-
-    def open_as(
-        email: str | None = OPERATOR,
-        *,
-        size: tuple[int, int] = WIDE,
-        scheme: str = "light",
-        view: str = "",
-    ) -> Page:
-        page = _new_page(browser, complaints, size=size, scheme=scheme)
-        contexts.append(page.context)
-        page.goto(f"{site.url}/{view}")
-        if email is not None:
-            sign_in(page, email)
-        return page
-
-    yield open_as
-    for context in contexts:
+@pytest.fixture(scope="package")
+def tabs(browser: Browser) -> Iterator[BrowserContext]:
+    """What the tabs of most tests share, such as the page's files that are loaded already."""
+    context = _new_context(browser)
+    yield context
+    if browser.is_connected():
         context.close()
 
 
-@pytest.fixture(scope="package")
-def kept_pages(browser: Browser) -> Iterator[dict[str, Page]]:
-    """The pages of ``signed_in``, by the account that is signed in."""
-    pages: dict[str, Page] = {}
-    yield pages
-    if browser.is_connected():
-        for page in pages.values():
+@pytest.fixture
+def open_page(
+    browser: Browser, tabs: BrowserContext, site: Site, complaints: list[str]
+) -> Iterator[Callable[..., Page]]:
+    """Open the page in a new tab, signed in: ``open_page(GAUTENG, "#/upload")``.
+
+    None stays at the sign-in. The tabs share what a browser keeps for all of its tabs, which is
+    emptied after the test; a tab that is ``apart`` shares nothing, as another browser. That is for
+    tests that change more than the tab, such as its clock or its line.
+    """
+    pages: list[Page] = []
+
+    def open_as(
+        email: str | None = OPERATOR,
+        view: str = "",
+        *,
+        size: tuple[int, int] = WIDE,
+        scheme: Literal["light", "dark"] = "light",
+        apart: bool = False,
+    ) -> Page:
+        page = (_new_context(browser) if apart else tabs).new_page()
+        pages.append(page)
+        _note_complaints(page, complaints)
+        if size != WIDE:
+            page.set_viewport_size({"width": size[0], "height": size[1]})
+        if scheme != "light":
+            page.emulate_media(color_scheme=scheme)
+        if email is not None:
+            _enter(page, site, email)
+        page.goto(f"{site.url}/{view}")
+        if email is not None:
+            expect(page.get_by_role("link", name="Your account")).to_be_visible()
+        return page
+
+    yield open_as
+    for page in pages:
+        if page.context is tabs:
+            page.context.new_cdp_session(page).send(
+                "Storage.clearDataForOrigin", {"origin": site.url, "storageTypes": SHARED}
+            )
+            page.close()
+        else:
             page.context.close()
 
 
-@pytest.fixture
-def signed_in(
-    browser: Browser, site: Site, complaints: list[str], kept_pages: dict[str, Page]
-) -> Iterator[Callable[..., Page]]:
-    """The page, loaded again in a tab that is signed in: ``signed_in(GAUTENG, "upload")``.
+def _enter(page: Page, site: Site, email: str) -> None:
+    """Let a new tab begin with a session, as the page keeps it, that the API has opened.
 
-    A new tab and a sign-in take 1.5 seconds of a processor, so the tab is kept for the next test.
-    A test that ends the session, or changes more in the tab than the page, uses ``open_page``.
+    The form is for the tests of signing in: it takes half a second of a processor to fill in.
     """
-    shown: list[Page] = []
-
-    def show(email: str = OPERATOR, view: str = "uploads") -> Page:
-        if (page := kept_pages.get(email)) is None:
-            page = _new_page(browser, complaints)
-            page.goto(f"{site.url}/")
-            sign_in(page, email)
-            kept_pages[email] = page
-        shown.append(page)
-        page.goto("about:blank")  # an address that differs only in its end would not be loaded
-        page.goto(f"{site.url}/#/{view}")
-        expect(page.get_by_role("link", name="Your account")).to_be_visible()
-        return page
-
-    yield show
-    for page in shown:
-        if page.url.startswith(site.url):  # the files that it has kept
-            page.evaluate("indexedDB.deleteDatabase('rollbook')")
-        page.goto("about:blank")
+    opened = site.sign_in(email)
+    now = time.time() * 1000
+    session = {
+        "id": opened["token"][:32],
+        "token": opened["token"],
+        "user": opened["user"],
+        "ends": now + opened["expires_in"] * 1000,
+        "renewAt": now + opened["expires_in"] * 500,
+    }
+    page.add_init_script(f"({BEGIN})({json.dumps(site.url)}, {json.dumps(json.dumps(session))})")
 
 
-def _new_page(
-    browser: Browser,
-    complaints: list[str],
-    *,
-    size: tuple[int, int] = WIDE,
-    scheme: str = "light",
-) -> Page:
-    """A new tab in a context of its own, whose complaints are noted."""
-
-    def note_console(kind: str, text: str) -> None:
-        if kind in {"error", "warning"} and not text.startswith(ANSWERS):
-            complaints.append(f"{kind}: {text}")
-
+def _new_context(browser: Browser) -> BrowserContext:
+    """A browser of its own, as far as a page can tell."""
     context = browser.new_context(
-        viewport={"width": size[0], "height": size[1]},
-        color_scheme="dark" if scheme == "dark" else "light",
+        viewport={"width": WIDE[0], "height": WIDE[1]},
         locale="en-ZA",
         timezone_id="America/New_York",  # the page gives times in the server's zone
         reduced_motion="reduce",
     )
     context.set_default_timeout(PATIENCE_MS)
-    page = context.new_page()
+    return context
+
+
+def _note_complaints(page: Page, complaints: list[str]) -> None:
+    """Note what the browser complains about in a tab."""
+
+    def note_console(kind: str, text: str) -> None:
+        if kind in {"error", "warning"} and not text.startswith(ANSWERS):
+            complaints.append(f"{kind}: {text}")
+
     page.on("pageerror", lambda error: complaints.append(f"script: {error}"))
     page.on("console", lambda said: note_console(said.type, said.text))
-    return page
 
 
 def sign_in(page: Page, email: str, password: str = PASSWORD, *, wait: bool = True) -> None:

@@ -125,12 +125,15 @@ class Site:
         """What the processes have said."""
         return (self.folder / "log").read_text(errors="replace")[-6000:]
 
+    def sign_in(self, email: str) -> Any:
+        """What the API says of a new session: its token, the user, the seconds that it has."""
+        body = {"email": email, "password": PASSWORD}
+        return httpx.post(f"{self.url}/api/v1/auth/login", json=body).json()["data"]
+
     def api(self, email: str = OPERATOR) -> httpx.Client:
         """A client of the REST interface, signed in."""
-        base = f"{self.url}/api/v1"
-        answer = httpx.post(f"{base}/auth/login", json={"email": email, "password": PASSWORD})
-        token = answer.json()["data"]["token"]
-        return httpx.Client(base_url=base, headers={"Authorization": f"Bearer {token}"})
+        headers = {"Authorization": f"Bearer {self.sign_in(email)['token']}"}
+        return httpx.Client(base_url=f"{self.url}/api/v1", headers=headers)
 
     def execute(self, statements: str, **parameters: str | None) -> None:
         """Change the database without the system's knowledge."""

@@ -66,7 +66,7 @@ def test_an_office_is_invited_by_a_list_signs_in_and_uploads(
         "Invited"
     )
 
-    office = open_page(None, view=f"#{invited['link'].partition('#')[2]}")
+    office = open_page(None, f"#{invited['link'].partition('#')[2]}")
     expect(office.get_by_text("Your account is naledi@example.org.")).to_be_visible()
     choose_password(office, "seven quiet pelicans")
     expect(office.get_by_role("link", name="Your account")).to_be_visible()

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     OpenPage = Callable[..., Page]
-    SignedIn = Callable[..., Page]
 
 PAGE = Path("src/rollbook/page")
 UNKNOWN = {"ID Number": "Lid", "Firstname": "Roepnaam", "Surname": "Van", "Ward": "Kode"}
@@ -94,8 +93,8 @@ def test_unknown_headers_are_named_in_drop_downs_and_the_file_is_sent_once(
     assert columns == {"Lid": "id_number", "Roepnaam": "firstname", "Kode": "ward"}
 
 
-def test_a_sheet_is_chosen_and_a_hidden_one_is_marked(signed_in: SignedIn) -> None:
-    page = signed_in(GAUTENG)
+def test_a_sheet_is_chosen_and_a_hidden_one_is_marked(open_page: OpenPage) -> None:
+    page = open_page(GAUTENG)
     content = sheets(November=fresh(2), December=fresh(3), OldOnes=fresh(4))
     choose(page, content, "sheets.xlsx")
     tabs = page.locator(".tab")
@@ -113,8 +112,8 @@ def test_a_sheet_is_chosen_and_a_hidden_one_is_marked(signed_in: SignedIn) -> No
     assert outcomes(page) == {"Inserted": 5}
 
 
-def test_the_options_stay_while_other_views_are_shown(signed_in: SignedIn) -> None:
-    page = signed_in(GAUTENG)
+def test_the_options_stay_while_other_views_are_shown(open_page: OpenPage) -> None:
+    page = open_page(GAUTENG)
     # Headers of its own: the office would remember for others that Ward is left out.
     rows = [{**row, "Surname": ""} for row in fresh(1)]
     choose(page, csv_file(rows, headers=[*HEADERS, "Stays"]), "stays.csv")
@@ -136,8 +135,8 @@ def test_the_options_stay_while_other_views_are_shown(signed_in: SignedIn) -> No
     assert re.search(r'name="columns"\s+{"Ward":null}', body)
 
 
-def test_a_doubtful_file_is_tried_first_and_then_run_for_real(signed_in: SignedIn) -> None:
-    page = signed_in(GAUTENG)
+def test_a_doubtful_file_is_tried_first_and_then_run_for_real(open_page: OpenPage) -> None:
+    page = open_page(GAUTENG)
     rows = fresh(3)
     choose(page, csv_file([*rows[:2], {**rows[2], "Surname": ""}]), "doubtful first.csv")
     expect(page.locator(".warnings")).to_contain_text("1 row")
@@ -149,8 +148,8 @@ def test_a_doubtful_file_is_tried_first_and_then_run_for_real(signed_in: SignedI
     assert outcomes(page) == {"Inserted": 2, "Invalid": 1}
 
 
-def test_a_dry_run_is_run_for_real_beside_its_outcome(signed_in: SignedIn) -> None:
-    page = signed_in(GAUTENG)
+def test_a_dry_run_is_run_for_real_beside_its_outcome(open_page: OpenPage) -> None:
+    page = open_page(GAUTENG)
     rows = fresh(3)
     choose(page, csv_file([*rows[:2], {**rows[2], "Surname": ""}]), "beside.csv")
     page.get_by_role("button", name="Dry run first").click()
@@ -166,8 +165,8 @@ def test_a_dry_run_is_run_for_real_beside_its_outcome(signed_in: SignedIn) -> No
     expect(page.get_by_text("This was a dry run")).to_have_count(0)
 
 
-def test_a_dry_run_without_a_row_to_take_in_is_not_run_for_real(signed_in: SignedIn) -> None:
-    page = signed_in(GAUTENG)
+def test_a_dry_run_without_a_row_to_take_in_is_not_run_for_real(open_page: OpenPage) -> None:
+    page = open_page(GAUTENG)
     choose(page, csv_file([{**row, "Surname": ""} for row in fresh(1)]), "hopeless.csv")
     send_chosen(page, "Dry run first", "hopeless.csv")
     expect(state(page)).to_have_text("Completed, the only row was refused")
@@ -175,8 +174,8 @@ def test_a_dry_run_without_a_row_to_take_in_is_not_run_for_real(signed_in: Signe
     expect(page.get_by_role("button", name="Run it for real")).to_have_count(0)
 
 
-def test_the_focus_stays_with_the_files_when_a_button_goes(signed_in: SignedIn) -> None:
-    page = signed_in(GAUTENG)
+def test_the_focus_stays_with_the_files_when_a_button_goes(open_page: OpenPage) -> None:
+    page = open_page(GAUTENG)
     for name in ("first.csv", "second.csv"):
         choose(page, csv_file(fresh(1)), name)
     page.get_by_role("button", name="Remove first.csv").press("Enter")
@@ -185,8 +184,8 @@ def test_the_focus_stays_with_the_files_when_a_button_goes(signed_in: SignedIn) 
     expect(page.get_by_role("button", name="Choose files")).to_be_focused()
 
 
-def test_a_sheet_of_members_that_nobody_chose_to_leave_is_no_success(signed_in: SignedIn) -> None:
-    page = signed_in(GAUTENG)
+def test_a_sheet_of_members_that_nobody_chose_to_leave_is_no_success(open_page: OpenPage) -> None:
+    page = open_page(GAUTENG)
     choose(page, sheets(East=fresh(2), West=fresh(3)), "overlooked.xlsx")
     send_chosen(page, "Send 1 file", "overlooked.xlsx")
     expect(state(page)).to_have_text("Completed, 1 sheet with members not read")
@@ -200,9 +199,9 @@ def test_a_sheet_of_members_that_nobody_chose_to_leave_is_no_success(signed_in: 
 
 
 def test_a_file_is_sent_without_its_check_where_that_fails_or_is_skipped(
-    signed_in: SignedIn,
+    open_page: OpenPage,
 ) -> None:
-    page = signed_in(GAUTENG)
+    page = open_page(GAUTENG)
     waiting: list[Route] = []
     page.route("**/bulk-upload/check/*", lambda route: waiting.append(route))  # noqa: PLW0108
     choose(page, csv_file(fresh(2)), "skipped.csv")
@@ -226,9 +225,9 @@ def test_a_file_is_sent_without_its_check_where_that_fails_or_is_skipped(
 
 
 def test_a_check_that_is_gone_costs_another_transfer_and_nothing_else(
-    signed_in: SignedIn, site: Site
+    open_page: OpenPage, site: Site
 ) -> None:
-    page = signed_in(GAUTENG)
+    page = open_page(GAUTENG)
     choose(page, csv_file(fresh(2)), "next day.csv")
     expect(page.locator(".checked")).to_be_visible()
     site.execute("DELETE FROM file_checks")

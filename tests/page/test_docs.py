@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 
 def test_an_operation_is_tried_on_the_description_itself(open_page: Callable[..., Page]) -> None:
-    page = open_page(None, view="docs")
+    page = open_page(None, "docs")
+    page.locator("#operations-tag-health").click()
     operation = page.locator("#operations-health-get_health")
     operation.get_by_role("button", name="/healthz").first.click()
     operation.get_by_role("button", name="Try it out").click()

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     OpenPage = Callable[..., Page]
-    SignedIn = Callable[..., Page]
 
 
 def uploaded(site: Site, rows: list[dict[str, str]], name: str, email: str = GAUTENG) -> str:
@@ -75,7 +74,7 @@ def test_five_cells_are_fixed_and_sent_with_the_keyboard_alone(
 ) -> None:
     rows = five_wrong()
     job_id = uploaded(site, [*rows, *fresh(2)], "five wrong.csv")
-    page = open_page(GAUTENG, view=f"#/uploads/{job_id}")
+    page = open_page(GAUTENG, f"#/uploads/{job_id}")
     tab_to(page, page.get_by_role("link", name="Fix here"))
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", level=1, name="Fix rows")).to_be_focused()
@@ -130,7 +129,7 @@ def test_a_value_is_replaced_in_400_rows_at_once_and_remembered(
 ) -> None:
     rows = fresh(400, Province="Joburg side", Municipality="")
     job_id = uploaded(site, rows, "joburg.csv")
-    page = open_page(GAUTENG, view=f"#/uploads/{job_id}/fix", size=NARROW, scheme="dark")
+    page = open_page(GAUTENG, f"#/uploads/{job_id}/fix", size=NARROW, scheme="dark")
     facet = page.locator(".facets li").first
     expect(facet).to_contain_text("400 rows say “Joburg side” in Province")
     assert flaws(page, "fix-narrow-dark") == []
@@ -160,7 +159,7 @@ def test_a_row_whose_own_edit_is_refused_stays_when_a_value_is_replaced(
 ) -> None:
     rows = fresh(3, Province="Midrand side", Municipality="")
     job_id = uploaded(site, rows, "midrand.csv")
-    page = open_page(GAUTENG, view=f"#/uploads/{job_id}/fix")
+    page = open_page(GAUTENG, f"#/uploads/{job_id}/fix")
     facet = page.locator(".facets li").first
     facet.get_by_role("textbox").fill("Gauteng")
     facet.get_by_role("button", name="Replace in 3 rows").click()
@@ -181,7 +180,7 @@ def test_edits_outlive_a_reload_and_a_block_is_copied_and_pasted(
 ) -> None:
     rows = [{**row, "Surname": ""} for row in fresh(12)]
     job_id = uploaded(site, rows, "no surnames.csv")
-    page = open_page(GAUTENG, view=f"#/uploads/{job_id}/fix")
+    page = open_page(GAUTENG, f"#/uploads/{job_id}/fix")
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     grid = page.get_by_role("grid")
     grid.get_by_text(rows[0]["Firstname"], exact=True).click()
@@ -212,7 +211,7 @@ def test_cells_far_away_are_changed_too_and_what_is_beyond_the_table_is_said(
 ) -> None:
     rows = [{**row, "Surname": ""} for row in fresh(130)]  # more than are loaded at first
     job_id = uploaded(site, rows, "far away.csv")
-    page = open_page(GAUTENG, view=f"#/uploads/{job_id}/fix")
+    page = open_page(GAUTENG, f"#/uploads/{job_id}/fix")
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     grid = page.get_by_role("grid")
     column = grid.locator("[role=columnheader]", has_text="Surname").get_attribute("data-head")
@@ -228,18 +227,18 @@ def test_cells_far_away_are_changed_too_and_what_is_beyond_the_table_is_said(
     expect(grid.locator(f"[data-at='129 {column}']")).to_have_text("Nkosi")
 
 
-def test_another_office_s_reader_sees_masked_numbers(signed_in: SignedIn, site: Site) -> None:
+def test_another_office_s_reader_sees_masked_numbers(open_page: OpenPage, site: Site) -> None:
     rows = five_wrong()[:1]
     job_id = uploaded(site, rows, "masked.csv")
-    page = signed_in(OPERATOR, f"uploads/{job_id}/fix")
+    page = open_page(OPERATOR, f"#/uploads/{job_id}/fix")
     expect(page.get_by_text("ID numbers are masked")).to_be_visible()
     expect(page.locator(".grid-cell").first).to_contain_text("••••••")
     assert rows[0]["ID Number"] not in page.content()
 
 
-def test_an_upload_without_rows_to_fix_offers_nothing(signed_in: SignedIn, site: Site) -> None:
+def test_an_upload_without_rows_to_fix_offers_nothing(open_page: OpenPage, site: Site) -> None:
     job_id = uploaded(site, fresh(1), "no row to fix.csv")
-    page = signed_in(GAUTENG, f"uploads/{job_id}")
+    page = open_page(GAUTENG, f"#/uploads/{job_id}")
     expect(state(page)).to_have_text("Completed")
     expect(page.get_by_role("link", name="Fix here")).to_have_count(0)
 
@@ -252,7 +251,7 @@ def test_what_was_fixed_in_a_dry_run_is_offered_for_the_real_run(
         files = {"file": ("tried.csv", csv_file([{**row, "Surname": ""}, *fresh(1)]))}
         answer = api.post("/bulk-upload/process", files=files, data={"dry_run": "true"})
         job_id = answer.json()["data"]["job_id"]
-    page = open_page(GAUTENG, view=f"#/uploads/{job_id}")
+    page = open_page(GAUTENG, f"#/uploads/{job_id}")
     page.get_by_role("link", name="Fix here").click()
     expect(page.get_by_text("sending the fixed rows is a dry run too")).to_be_visible()
     grid = page.get_by_role("grid")

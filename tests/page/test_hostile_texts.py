@@ -18,8 +18,8 @@ SCRIPT = "<script>window.hacked = 1<\N{DIVISION SLASH}script>"
 NAME = f"{SCRIPT}{MARKUP}.csv"
 
 
-def test_the_page_shows_markup_as_text(signed_in: Callable[..., Page], site: Site) -> None:
-    page = signed_in(OPERATOR)
+def test_the_page_shows_markup_as_text(open_page: Callable[..., Page], site: Site) -> None:
+    page = open_page(OPERATOR)
     rows = fresh(2, **{"ID Number": "<b>1</b>", MARKUP: MARKUP})
     send(page, csv_file(rows, headers=[*HEADERS, MARKUP]), NAME)
     table = page.get_by_role("region", name="Rows that need attention", exact=True)

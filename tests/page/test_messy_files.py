@@ -33,9 +33,9 @@ RIGHT = {
 
 
 def test_ten_messy_files_end_without_an_avoidable_refusal(
-    signed_in: Callable[..., Page], site: Site
+    open_page: Callable[..., Page], site: Site
 ) -> None:
-    page = signed_in(OPERATOR)
+    page = open_page(OPERATOR)
     made = [make(seed) for seed in MADE]
     contents = {name: (CASES / name).read_bytes() for name in FIXABLE}
     contents |= {one.name: one.content for one in made}

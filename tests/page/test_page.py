@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     OpenPage = Callable[..., Page]
-    SignedIn = Callable[..., Page]
 
 _starts = itertools.count(1, 500)
 
@@ -87,8 +86,8 @@ def test_a_wrong_password_is_told_and_the_right_one_says_who_i_am(
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
 
 
-def test_a_reload_keeps_the_sign_in_and_no_address_has_the_token(signed_in: SignedIn) -> None:
-    page = signed_in(GAUTENG)
+def test_a_reload_keeps_the_sign_in_and_no_address_has_the_token(open_page: OpenPage) -> None:
+    page = open_page(GAUTENG)
     addresses: list[str] = []
     page.on("request", lambda request: addresses.append(request.url))
     page.on("websocket", lambda socket: addresses.append(socket.url))
@@ -106,8 +105,8 @@ def test_a_reload_keeps_the_sign_in_and_no_address_has_the_token(signed_in: Sign
     assert [address for address in addresses if token in address] == []
 
 
-def test_an_upload_is_watched_to_its_end_without_a_reload(signed_in: SignedIn, site: Site) -> None:
-    page = signed_in(GAUTENG)
+def test_an_upload_is_watched_to_its_end_without_a_reload(open_page: OpenPage, site: Site) -> None:
+    page = open_page(GAUTENG)
     page.evaluate("window.isTheSame = true")
     rows = [*fresh(5), *fresh(1, **{"ID Number": "123"})]
     rows.append(rows[0])
@@ -134,8 +133,8 @@ def test_an_upload_is_watched_to_its_end_without_a_reload(signed_in: SignedIn, s
     assert page.evaluate("window.isTheSame")
 
 
-def test_milestones_are_said_aloud_and_percents_are_not(signed_in: SignedIn, site: Site) -> None:
-    page = signed_in(GAUTENG)
+def test_milestones_are_said_aloud_and_percents_are_not(open_page: OpenPage, site: Site) -> None:
+    page = open_page(GAUTENG)
     page.evaluate(
         """() => { window.said = []; new MutationObserver(() => said.push(document
         .getElementById("said").textContent)).observe(document.getElementById("said"),
@@ -154,8 +153,8 @@ def test_milestones_are_said_aloud_and_percents_are_not(signed_in: SignedIn, sit
     assert len(said) == len(set(said)) < 16
 
 
-def test_refused_rows_are_seen_filtered_corrected_and_sent_again(signed_in: SignedIn) -> None:
-    page = signed_in(GAUTENG)
+def test_refused_rows_are_seen_filtered_corrected_and_sent_again(open_page: OpenPage) -> None:
+    page = open_page(GAUTENG)
     good = fresh(30)
     rows = [
         *good[:2],
@@ -184,8 +183,8 @@ def test_refused_rows_are_seen_filtered_corrected_and_sent_again(signed_in: Sign
     assert outcomes(page) == {"Inserted": 28}
 
 
-def test_doubtful_rows_say_what_was_kept_beside_the_refused_ones(signed_in: SignedIn) -> None:
-    page = signed_in(GAUTENG)
+def test_doubtful_rows_say_what_was_kept_beside_the_refused_ones(open_page: OpenPage) -> None:
+    page = open_page(GAUTENG)
     rows = fresh(3)
     rows[0]["Cell Number"] = "12345"
     rows[1]["Surname"] = ""
@@ -210,8 +209,8 @@ def test_doubtful_rows_say_what_was_kept_beside_the_refused_ones(signed_in: Sign
     expect(table.last).to_contain_text("Limpopo")
 
 
-def test_what_was_not_read_and_what_would_change_is_on_the_page(signed_in: SignedIn) -> None:
-    page = signed_in(GAUTENG)
+def test_what_was_not_read_and_what_would_change_is_on_the_page(open_page: OpenPage) -> None:
+    page = open_page(GAUTENG)
     rows = fresh(2)
     send(page, csv_file(rows), "first.csv")
     expect(state(page)).to_have_text("Completed")
@@ -226,8 +225,8 @@ def test_what_was_not_read_and_what_would_change_is_on_the_page(signed_in: Signe
     expect(changes.first).to_contain_text("79800002")
 
 
-def test_what_an_upload_taught_is_seen_changed_and_forgotten(signed_in: SignedIn) -> None:
-    page = signed_in(GAUTENG)
+def test_what_an_upload_taught_is_seen_changed_and_forgotten(open_page: OpenPage) -> None:
+    page = open_page(GAUTENG)
     taught = {"ID Number": "Lid No", "Firstname": "Roepnaam", "Surname": "Kode"}
     [row] = fresh(1)
     content = csv_file([{taught[name]: row[name] for name in taught}], headers=[*taught.values()])
@@ -252,8 +251,8 @@ def test_what_an_upload_taught_is_seen_changed_and_forgotten(signed_in: SignedIn
     expect(card).to_have_count(0)
 
 
-def test_an_upload_of_which_nothing_was_taken_in_says_so(signed_in: SignedIn) -> None:
-    page = signed_in(GAUTENG)
+def test_an_upload_of_which_nothing_was_taken_in_says_so(open_page: OpenPage) -> None:
+    page = open_page(GAUTENG)
     send(page, csv_file([{**row, "Surname": ""} for row in fresh(2)]), "none.csv")
     expect(state(page)).to_have_text("Completed, all 2 rows were refused")
     expect(state(page)).to_have_class("badge failed")
@@ -278,9 +277,9 @@ def mend(content: bytes, right: list[dict[str, str]]) -> bytes:
 
 
 def test_a_dry_run_changes_nothing_until_it_is_run_for_real(
-    signed_in: SignedIn, site: Site
+    open_page: OpenPage, site: Site
 ) -> None:
-    page = signed_in(GAUTENG)
+    page = open_page(GAUTENG)
     page.get_by_role("link", name="Upload", exact=True).click()
     page.get_by_role("switch", name="Dry run").check()
     send(page, csv_file(fresh(3)), "first a try.csv")
@@ -297,9 +296,9 @@ def test_a_dry_run_changes_nothing_until_it_is_run_for_real(
 
 
 def test_a_file_that_was_sent_before_leads_to_the_earlier_one_or_is_sent_all_the_same(
-    signed_in: SignedIn,
+    open_page: OpenPage,
 ) -> None:
-    page = signed_in(GAUTENG)
+    page = open_page(GAUTENG)
     content = csv_file(fresh(2))
     send(page, content, "twice.csv")
     expect(state(page)).to_have_text("Completed")
@@ -315,8 +314,8 @@ def test_a_file_that_was_sent_before_leads_to_the_earlier_one_or_is_sent_all_the
     assert outcomes(page) == {"Unchanged": 2}
 
 
-def test_a_running_upload_is_cancelled_and_changes_nobody(signed_in: SignedIn, site: Site) -> None:
-    page = signed_in(GAUTENG)
+def test_a_running_upload_is_cancelled_and_changes_nobody(open_page: OpenPage, site: Site) -> None:
+    page = open_page(GAUTENG)
     with site.held():
         send(page, csv_file(fresh(3)), "cancelled.csv")
         expect(state(page)).to_have_text("Processing")
@@ -330,8 +329,8 @@ def test_a_running_upload_is_cancelled_and_changes_nobody(signed_in: SignedIn, s
     expect(page.get_by_role("button", name="Cancel")).to_have_count(0)
 
 
-def test_a_failed_upload_is_retried_by_an_operator(signed_in: SignedIn, site: Site) -> None:
-    page = signed_in(OPERATOR)
+def test_a_failed_upload_is_retried_by_an_operator(open_page: OpenPage, site: Site) -> None:
+    page = open_page(OPERATOR)
     with site.broken():
         send(page, csv_file(fresh(3)), "failed.csv")
         expect(state(page)).to_have_text("Failed")
@@ -341,8 +340,8 @@ def test_a_failed_upload_is_retried_by_an_operator(signed_in: SignedIn, site: Si
     assert outcomes(page) == {"Inserted": 3}
 
 
-def test_a_paused_queue_starts_nothing_until_it_is_resumed(signed_in: SignedIn) -> None:
-    page = signed_in(OPERATOR)
+def test_a_paused_queue_starts_nothing_until_it_is_resumed(open_page: OpenPage) -> None:
+    page = open_page(OPERATOR)
     page.get_by_role("link", name="Queue").click()
     page.get_by_role("button", name="Pause").click()
     page.get_by_role("dialog").get_by_role("button", name="Pause").click()
@@ -363,8 +362,8 @@ def test_a_paused_queue_starts_nothing_until_it_is_resumed(signed_in: SignedIn) 
     expect(line.locator(".badge")).to_have_text("Completed")
 
 
-def test_the_queue_forgets_what_has_ended_and_the_history_keeps_it(signed_in: SignedIn) -> None:
-    page = signed_in(OPERATOR)
+def test_the_queue_forgets_what_has_ended_and_the_history_keeps_it(open_page: OpenPage) -> None:
+    page = open_page(OPERATOR)
     send(page, csv_file(fresh(2)), "ended.csv")
     expect(state(page)).to_have_text("Completed")
     page.get_by_role("link", name="Queue").click()
@@ -378,8 +377,8 @@ def test_the_queue_forgets_what_has_ended_and_the_history_keeps_it(signed_in: Si
     expect(page.get_by_role("link", name="ended.csv")).to_be_visible()
 
 
-def test_the_slots_of_a_worker_show_what_they_hold(signed_in: SignedIn, site: Site) -> None:
-    page = signed_in(OPERATOR)
+def test_the_slots_of_a_worker_show_what_they_hold(open_page: OpenPage, site: Site) -> None:
+    page = open_page(OPERATOR)
     with site.held():
         send(page, csv_file(fresh(2)), "held.csv")
         expect(state(page)).to_have_text("Processing")
@@ -389,8 +388,8 @@ def test_the_slots_of_a_worker_show_what_they_hold(signed_in: SignedIn, site: Si
     expect(page.locator(".slot.busy")).to_have_count(0)
 
 
-def test_another_province_sees_none_of_it(signed_in: SignedIn, site: Site) -> None:
-    theirs, ours = signed_in(LIMPOPO), signed_in(GAUTENG)
+def test_another_province_sees_none_of_it(open_page: OpenPage, site: Site) -> None:
+    theirs, ours = open_page(LIMPOPO), open_page(GAUTENG)
     told: list[str] = []
     theirs.on("websocket", lambda ws: ws.on("framereceived", lambda text: told.append(str(text))))
     theirs.reload()
@@ -434,7 +433,7 @@ def test_the_page_comes_back_by_itself_after_the_api_was_restarted_mid_job(
 def test_a_refresh_and_a_laptop_that_slept_lead_back_to_the_true_state(
     open_page: OpenPage, site: Site
 ) -> None:
-    page = open_page(None)
+    page = open_page(None, apart=True)
     page.clock.install()
     asleep = False
 
@@ -468,9 +467,9 @@ def test_a_refresh_and_a_laptop_that_slept_lead_back_to_the_true_state(
 
 
 def test_a_file_that_could_not_be_sent_goes_on_by_itself_and_is_taken_once(
-    signed_in: SignedIn, site: Site
+    open_page: OpenPage, site: Site
 ) -> None:
-    page = signed_in(GAUTENG)
+    page = open_page(GAUTENG, apart=True)
     choose(page, csv_file(fresh(2)), "slow line.csv")
     expect(page.locator(".checked")).to_be_visible()
     page.context.set_offline(True)
@@ -499,9 +498,9 @@ def test_without_live_messages_the_page_asks_instead_and_says_so(
 
 
 def test_a_file_is_sent_and_followed_with_the_keyboard_alone(
-    signed_in: SignedIn, tmp_path: Path
+    open_page: OpenPage, tmp_path: Path
 ) -> None:
-    page = signed_in(GAUTENG)
+    page = open_page(GAUTENG)
     file = tmp_path / "keyboard.csv"
     file.write_bytes(csv_file(fresh(2)))
 
@@ -531,8 +530,8 @@ def test_a_file_is_sent_and_followed_with_the_keyboard_alone(
     expect(state(page)).to_have_text("Completed")
 
 
-def test_dropped_files_are_chosen_and_there_is_a_template(signed_in: SignedIn) -> None:
-    page = signed_in(GAUTENG)
+def test_dropped_files_are_chosen_and_there_is_a_template(open_page: OpenPage) -> None:
+    page = open_page(GAUTENG)
     page.get_by_role("link", name="Upload", exact=True).click()
     page.locator(".drop").evaluate(
         """(zone) => { const data = new DataTransfer();
@@ -547,8 +546,8 @@ def test_dropped_files_are_chosen_and_there_is_a_template(signed_in: SignedIn) -
     expect(page.get_by_role("button", name="Send 1 file")).to_be_enabled()
 
 
-def test_markup_in_a_files_name_is_shown_as_text(signed_in: SignedIn) -> None:
-    page = signed_in(GAUTENG)
+def test_markup_in_a_files_name_is_shown_as_text(open_page: OpenPage) -> None:
+    page = open_page(GAUTENG)
     name = "<img src=x onerror=alert(1)> & more.csv"
     send(page, csv_file(fresh(1)), name)
     expect(state(page)).to_have_text("Completed")
@@ -557,13 +556,13 @@ def test_markup_in_a_files_name_is_shown_as_text(signed_in: SignedIn) -> None:
     expect(page.locator("main img")).to_have_count(0)
 
 
-def test_uploads_are_searched_filtered_and_paged(signed_in: SignedIn, site: Site) -> None:
+def test_uploads_are_searched_filtered_and_paged(open_page: OpenPage, site: Site) -> None:
     with site.api(LIMPOPO) as api:
         for number in range(22):
             rows = [member(90_000 + number, Province="Limpopo")]
             files = {"file": (f"office {number:02}.csv", csv_file(rows))}
             assert api.post("/bulk-upload/process", files=files).is_success
-    page = signed_in(LIMPOPO)
+    page = open_page(LIMPOPO)
     lines = page.locator(".upload")
     expect(lines).to_have_count(20)
     expect(lines.first).to_contain_text("office 21.csv")
@@ -595,9 +594,9 @@ def test_a_sign_in_that_has_ended_asks_to_sign_in_again_and_shows_nothing(
 
 
 def test_who_asks_too_often_reads_why_and_goes_on_afterwards(
-    signed_in: SignedIn, site: Site
+    open_page: OpenPage, site: Site
 ) -> None:
-    page = signed_in(LIMPOPO)
+    page = open_page(LIMPOPO)
     [user] = site.ask("SELECT id FROM users WHERE email = %(email)s", email=LIMPOPO)
     key = f"{site.settings.queue_name}:limits:user:{user}"
     with Redis.from_url(site.settings.redis_address) as redis:
@@ -640,8 +639,8 @@ def test_an_account_that_got_another_role_gets_its_views_without_a_reload(
         site.move(ETHEKWINI, Role.MUNICIPALITY_ADMIN, Scope("KZN", "eThekwini"))
 
 
-def test_the_statistics_have_their_figures_as_text(signed_in: SignedIn) -> None:
-    page = signed_in(GAUTENG)
+def test_the_statistics_have_their_figures_as_text(open_page: OpenPage) -> None:
+    page = open_page(GAUTENG)
     send(page, csv_file(members(3, start=70_000)), "counted.csv")
     expect(state(page)).to_have_text("Completed")
     page.get_by_role("link", name="Statistics").click()

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     OpenPage = Callable[..., Page]
-    SignedIn = Callable[..., Page]
 
 #: Below these are the members of the other modules.
 _starts = itertools.count(400_000, 100)
@@ -89,8 +88,8 @@ def test_an_act_stands_in_the_audit_view_at_once_and_is_found_by_its_job_and_act
     expect(page.get_by_text("3 entries")).to_be_visible()
 
 
-def test_every_act_that_the_audit_trail_has_can_be_chosen(signed_in: SignedIn) -> None:
-    page = signed_in(OPERATOR, "audit")
+def test_every_act_that_the_audit_trail_has_can_be_chosen(open_page: OpenPage) -> None:
+    page = open_page(OPERATOR, "#/audit")
     chosen = page.get_by_label("Act").locator("option")
     expect(chosen).to_have_count(len(get_args(audit.Act)) + 1)
     values = {option.get_attribute("value") for option in chosen.all()}
@@ -117,11 +116,11 @@ def test_an_office_reads_what_was_done_in_its_own_name_and_nothing_else(
     expect(page.get_by_role("heading", name="Undo")).to_have_count(0)
 
 
-def test_undoing_is_counted_first_then_asked_for_and_done(signed_in: SignedIn, site: Site) -> None:
+def test_undoing_is_counted_first_then_asked_for_and_done(open_page: OpenPage, site: Site) -> None:
     rows = fresh(4)
     job_id = sent(site, rows, GAUTENG, "wrong.csv")
     later = sent(site, [{**rows[0], "Surname": "Later"}], GAUTENG, "later.csv")
-    page = signed_in(OPERATOR, f"uploads/{job_id}")
+    page = open_page(OPERATOR, f"#/uploads/{job_id}")
     undo = page.get_by_role("region", name="Undo")
     undo.get_by_role("button", name="Preview the undo").click()
     expect(undo.locator(".tile", has_text="Removed")).to_contain_text("3")
@@ -152,7 +151,7 @@ def test_undoing_is_counted_first_then_asked_for_and_done(signed_in: SignedIn, s
 
 
 def test_what_cant_be_undone_is_told_in_the_sentence_of_the_api(
-    signed_in: SignedIn, site: Site
+    open_page: OpenPage, site: Site
 ) -> None:
     late = sent(site, fresh(1), GAUTENG, "too late.csv")
     site.execute(
@@ -160,7 +159,7 @@ def test_what_cant_be_undone_is_told_in_the_sentence_of_the_api(
         "created_at = created_at - interval '40 days' WHERE id = %(id)s",
         id=late,
     )
-    page = signed_in(OPERATOR, f"uploads/{late}")
+    page = open_page(OPERATOR, f"#/uploads/{late}")
     undo = page.get_by_role("region", name="Undo")
     undo.get_by_role("button", name="Preview the undo").click()
     expect(undo.get_by_role("alert")).to_contain_text("can be undone within 30 days")
@@ -180,9 +179,9 @@ def test_what_cant_be_undone_is_told_in_the_sentence_of_the_api(
 
 
 def test_the_watched_folder_is_stopped_and_started_from_the_queue_view(
-    signed_in: SignedIn, site: Site
+    open_page: OpenPage, site: Site
 ) -> None:
-    page = signed_in(OPERATOR)
+    page = open_page(OPERATOR)
     site.start("watch")
     try:
         page.get_by_role("link", name="Queue").click()

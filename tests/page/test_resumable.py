@@ -54,7 +54,7 @@ def test_an_upload_that_is_cut_three_times_goes_on_where_it_was(
 ) -> None:
     content = large(500)
     with SlowLine(site.settings.port, bytes_a_second=2_000_000) as line:
-        page = open_page(None)
+        page = open_page(None, apart=True)
         page.goto(f"http://127.0.0.1:{line.port}/")
         sign_in(page, GAUTENG)
         page.goto(f"http://127.0.0.1:{line.port}/#/upload")

@@ -28,11 +28,12 @@ _PAGE: Final = b"""<!doctype html>
 <script src="/docs/begin.js"></script>
 </html>
 """
+#: With the operations of each tag shown at once, a browser is busy for seconds before it reacts.
 _BEGIN: Final = b"""SwaggerUIBundle({
   url: "/openapi.json",
   dom_id: "#docs",
   deepLinking: true,
-  docExpansion: "list",
+  docExpansion: "none",
   validatorUrl: null,
 });
 """
