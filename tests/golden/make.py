@@ -340,7 +340,7 @@ def office_before() -> bytes:
             (*NAMES, "Province", "Municipality", "Ward"),
             ("8001015009087", "Ours", "Already", "GP", "Emfuleni", "79800001"),
             ("8502140123081", "Limpopos", "Own", "LP", "Polokwane", "79800001"),
-            ("9006305500082", "Nobodys", "Yet", None, None, "79800001"),
+            ("9006305500082", "Nobodys", "Yet", None, None, None),
             ("9202290077083", "Neighbours", "Own", "GP", "Midvaal", "79800001"),
         ]
     )

@@ -376,7 +376,7 @@ def test_a_second_factor_is_set_up_asked_for_and_reset(
     expect(other.get_by_role("link", name="Your account")).to_be_visible()
     page.reload()
     # The third is the one of the invitation, by a program.
-    lost = page.get_by_role("button", name="End this session Mozilla")
+    lost = page.get_by_role("button", name="End this session Chrome on Linux")
     lost.click()
     expect(page.locator(".note")).to_have_text(re.compile("The session is ended"))
     expect(lost).to_have_count(0)

@@ -87,8 +87,9 @@ export function OutcomeNumbers({ outcomes }) {
   )}</dl>`;
 }
 
-/** The way through the pages of a list. */
-export function Pager({ page, pageSize, total, onPage, label, words = ["pager.before", "pager.after"] }) {
+/** The way through the pages of a list; `isByTime`: its newest come first. */
+export function Pager({ page, pageSize, total, onPage, label, isByTime = false }) {
+  const words = isByTime ? ["pager.before", "pager.after"] : ["pager.first", "pager.next"];
   const pages = Math.max(1, Math.ceil(total / pageSize));
   if (pages === 1) return null;
   return html`<nav class="pager" aria-label=${label}>

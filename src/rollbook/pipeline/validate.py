@@ -275,15 +275,19 @@ def _with_verdicts(frame: pl.DataFrame, invalid: pl.Series, scope: Scope) -> pl.
         .then(pl.lit("out_of_scope"))
         .otherwise(pl.lit("valid"))
         .alias("verdict"),
-        # A row without a place belongs to the office that sent it.
-        _or_own("province", scope.province),
+        # A row without a place belongs to the office that sent it, and in a national office's file
+        # to the place of its ward.
+        pl.coalesce(_or_own("province", scope.province), _by_ward("ward_province")).alias(
+            "province"
+        ),
         # Where neither names it, a ward in the same province does.
         pl.coalesce(
             "municipality",
             pl.lit(scope.municipality, pl.String),
-            pl.when(_or_own("province", scope.province) == pl.col("ward_province")).then(
-                "ward_municipality"
-            ),
+            pl.when(
+                _or_own("province", scope.province).fill_null(pl.col("ward_province"))
+                == pl.col("ward_province")
+            ).then("ward_municipality"),
         ).alias("municipality"),
     )
 
@@ -315,6 +319,11 @@ def _elsewhere(normalised: Normalised, scope: Scope, invalid: pl.Series) -> Iter
 
 def _or_own(field: str, place: str | None) -> pl.Expr:
     return pl.col(field).fill_null(pl.lit(place, pl.String)).alias(field)
+
+
+def _by_ward(place: str) -> pl.Expr:
+    """The ward's place, where the row names no municipality, which would tell the province."""
+    return pl.when(pl.col("municipality").is_null()).then(place)
 
 
 def _has_no_form() -> pl.Expr:

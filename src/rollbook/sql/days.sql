@@ -1,6 +1,6 @@
 -- name: by_day
--- The uploads of a period in the reader's scope by the day of sending, oldest first, empty days too. Days
--- that are summed up are read from their sums.
+-- The uploads of a period in the reader's scope by the day of sending, oldest first, empty days too.
+-- Days that are summed up are read from their sums. The rows of a dry run count nowhere.
 WITH days AS MATERIALIZED (SELECT * FROM statistics_days(%(first)s, %(last)s, %(zone)s))
 SELECT d.day, COALESCE(s.uploads, 0) AS uploads, COALESCE(s.pending, 0) AS pending,
        COALESCE(s.processing, 0) AS processing, COALESCE(s.completed, 0) AS completed,
@@ -22,10 +22,13 @@ FROM days AS d CROSS JOIN LATERAL (
            count(*) FILTER (WHERE status = 'completed')::int,
            count(*) FILTER (WHERE status = 'failed')::int,
            count(*) FILTER (WHERE status = 'cancelled')::int,
-           COALESCE(sum(rows_total) FILTER (WHERE status = 'completed'), 0)::bigint,
-           COALESCE(sum(inserted), 0)::bigint, COALESCE(sum(updated), 0)::bigint,
-           COALESCE(sum(unchanged), 0)::bigint, COALESCE(sum(invalid), 0)::bigint,
-           COALESCE(sum(duplicate), 0)::bigint, COALESCE(sum(out_of_scope), 0)::bigint,
+           COALESCE(sum(rows_total) FILTER (WHERE status = 'completed' AND NOT dry_run), 0)::bigint,
+           COALESCE(sum(inserted) FILTER (WHERE NOT dry_run), 0)::bigint,
+           COALESCE(sum(updated) FILTER (WHERE NOT dry_run), 0)::bigint,
+           COALESCE(sum(unchanged) FILTER (WHERE NOT dry_run), 0)::bigint,
+           COALESCE(sum(invalid) FILTER (WHERE NOT dry_run), 0)::bigint,
+           COALESCE(sum(duplicate) FILTER (WHERE NOT dry_run), 0)::bigint,
+           COALESCE(sum(out_of_scope) FILTER (WHERE NOT dry_run), 0)::bigint,
            COALESCE(sum(extract(epoch FROM finished_at - started_at))
                     FILTER (WHERE status = 'completed'), 0)::float8
     FROM uploads
@@ -99,11 +102,13 @@ WITH sent AS MATERIALIZED (
            count(*) FILTER (WHERE status = 'completed')::int AS completed,
            count(*) FILTER (WHERE status = 'failed')::int AS failed,
            count(*) FILTER (WHERE status = 'cancelled')::int AS cancelled,
-           COALESCE(sum(rows_total) FILTER (WHERE status = 'completed'), 0) AS rows,
-           COALESCE(sum(inserted), 0) AS inserted, COALESCE(sum(updated), 0) AS updated,
-           COALESCE(sum(unchanged), 0) AS unchanged, COALESCE(sum(invalid), 0) AS invalid,
-           COALESCE(sum(duplicate), 0) AS duplicate,
-           COALESCE(sum(out_of_scope), 0) AS out_of_scope,
+           COALESCE(sum(rows_total) FILTER (WHERE status = 'completed' AND NOT dry_run), 0) AS rows,
+           COALESCE(sum(inserted) FILTER (WHERE NOT dry_run), 0) AS inserted,
+           COALESCE(sum(updated) FILTER (WHERE NOT dry_run), 0) AS updated,
+           COALESCE(sum(unchanged) FILTER (WHERE NOT dry_run), 0) AS unchanged,
+           COALESCE(sum(invalid) FILTER (WHERE NOT dry_run), 0) AS invalid,
+           COALESCE(sum(duplicate) FILTER (WHERE NOT dry_run), 0) AS duplicate,
+           COALESCE(sum(out_of_scope) FILTER (WHERE NOT dry_run), 0) AS out_of_scope,
            COALESCE(sum(extract(epoch FROM finished_at - started_at))
                     FILTER (WHERE status = 'completed'), 0)::float8 AS seconds
     FROM sent GROUP BY GROUPING SETS ((), (province), (province, town))

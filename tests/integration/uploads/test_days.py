@@ -90,6 +90,26 @@ async def test_sums_answer_what_the_uploads_themselves_answer(
     assert await days.run_once(system) == 0
 
 
+async def test_the_rows_of_a_dry_run_are_in_no_sum(
+    system: System, settings: Settings, readers: list[User]
+) -> None:
+    before = await read(system, readers)
+    with connect(settings.database_address) as connection:
+        connection.execute("UPDATE uploads SET dry_run = true WHERE ordinal % 2 = 0")
+        row = connection.execute(
+            "SELECT sum(inserted) AS inserted, sum(rows_total) FILTER (WHERE status = 'completed')"
+            " AS rows FROM uploads WHERE NOT dry_run"
+        ).fetchone()
+    one_by_one = await read(system, readers)
+    assert await days.run_once(system)
+    assert await read(system, readers) == one_by_one
+    national = one_by_one[0][0]
+    assert row is not None
+    assert (national["rows"], national["inserted"]) == (row["rows"], row["inserted"])
+    assert national["rows"] < before[0][0]["rows"]
+    assert national["uploads"] == 90
+
+
 async def test_a_change_of_an_upload_counts_at_once_and_its_day_is_summed_up_again(
     system: System, settings: Settings, readers: list[User]
 ) -> None:

@@ -72,7 +72,7 @@ export function Audit({ isOwn = false }) {
         <tbody>${data.items.map((entry) => html`<${Entry} key=${entry.id} entry=${entry} isOwn=${isOwn} />`)}</tbody>
       </table></div></div>`
       }
-      <${Pager} page=${page} pageSize=${PAGE_SIZE} total=${data.total} label=${t("audit.pages")}
+      <${Pager} page=${page} pageSize=${PAGE_SIZE} total=${data.total} label=${t("audit.pages")} isByTime
         onPage=${(to) => refine({ page: to })} />`
     }`;
 }

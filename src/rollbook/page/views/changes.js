@@ -28,7 +28,7 @@ export function Changes({ upload }) {
         <tbody>${data.items.map((row) => html`<${Row} key=${row.row_number} row=${row} />`)}</tbody>
       </table></div>
       <${Pager} page=${page.value} pageSize=${PAGE_SIZE} total=${data.total} label=${t("changes.pages")}
-        words=${["pager.first", "pager.next"]} onPage=${(to) => {
+        onPage=${(to) => {
           page.value = to;
         }} />`
     }

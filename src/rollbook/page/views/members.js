@@ -67,8 +67,8 @@ export function Members() {
     ${error && html`<${Failure} error=${error} onRetry=${error.isPassing && reload} />`}
     ${!data && !error && html`<${Loading} />`}
     ${data && html`<${Found} data=${data} isLoading=${isLoading} page=${page} given=${given} />`}
-    <p class="dotted"><${Go} path="members-report">${t("report.title")}<//>
-      <${Go} path="duplicates">${t("duplicates.title")}<//></p>
+    <p class="dotted"><span><${Go} path="members-report">${t("report.title")}<//></span><span><${Go}
+      path="duplicates">${t("duplicates.title")}<//></span></p>
     <${Removal} given=${given} />`;
 }
 

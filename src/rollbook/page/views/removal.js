@@ -104,7 +104,7 @@ export function Removal({ given }) {
     <form onSubmit=${submit}>
       ${
         hasFilters &&
-        html`<fieldset><legend>${t("removal.whom")}</legend>
+        html`<fieldset class="checks"><legend>${t("removal.whom")}</legend>
           ${choice(whom, "file", "whom")} ${choice(whom, "filter", "whom")}</fieldset>`
       }
       ${
@@ -112,7 +112,7 @@ export function Removal({ given }) {
         html`<div class="field"><label for="${id}-file">${t("removal.file")}</label>
           <input id="${id}-file" ref=${file} type="file" accept=${KINDS} required /></div>`
       }
-      <fieldset><legend>${t("removal.what")}</legend>
+      <fieldset class="checks"><legend>${t("removal.what")}</legend>
         ${choice(what, "remove", "what")} ${choice(what, "status", "what")}</fieldset>
       ${
         what.value === "status" &&

@@ -64,7 +64,7 @@ export function Rows({ upload }) {
         <tbody>${data.items.map((row) => html`<${Row} key=${row.row_number} row=${row} />`)}</tbody>
       </table></div>
       <${Pager} page=${page.value} pageSize=${PAGE_SIZE} total=${data.total} label=${t("rows.pages")}
-        words=${["pager.first", "pager.next"]} onPage=${(to) => {
+        onPage=${(to) => {
           page.value = to;
         }} />`
     }

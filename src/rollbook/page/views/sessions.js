@@ -20,14 +20,24 @@ export function Sessions() {
     ${!data && !error && html`<${Loading} />`}
     ${data && html`<ul class="sessions">${data.map(
       (one) => html`<li key=${one.session_id}>
-      <p><strong>${one.agent ?? t("sessions.unknown")}</strong>${one.address && html` <span>${one.address}</span>`}
+      <p><strong title=${one.agent}>${browser(one.agent)}</strong>${one.address && html` <span>${one.address}</span>`}
         ${one.is_this && html` <span class="badge done">${t("sessions.this")}</span>`}</p>
       <p class="hint">${t("sessions.times", { begun: momentInFull(one.begun_at), used: momentInFull(one.used_at) })}</p>
       ${
         !one.is_this &&
         html`<button type="button" class="quiet small danger" onClick=${() => end(one)}>${t("sessions.end")}<span
-        class="unseen"> ${one.agent ?? ""} ${momentInFull(one.begun_at)}</span></button>`
+        class="unseen"> ${browser(one.agent)} ${momentInFull(one.begun_at)}</span></button>`
       }</li>`,
     )}</ul>`}
   </section>`;
+}
+
+/** A browser as a person knows it, such as "Chrome on Windows"; other programs by their own name. */
+function browser(agent) {
+  if (!agent) return t("sessions.unknown");
+  const find = (names) => Object.keys(names).find((name) => agent.includes(names[name]));
+  // The order counts: most browsers also name those that they descend from.
+  const name = find({ Edge: "Edg", Opera: "OPR/", Firefox: "Firefox/", Chrome: "Chrome/", Safari: "Safari/" });
+  const system = find({ Android: "Android", iOS: "like Mac OS X", Windows: "Windows", macOS: "Mac OS X", Linux: "Linux" });
+  return name && system ? t("sessions.browser", { name, system }) : agent;
 }

@@ -95,7 +95,7 @@ function Kept({ id, count, isUndone }) {
         }</td></tr>`,
       )}</tbody></table></div></div>
     <${Pager} page=${page.value} pageSize=${PAGE_SIZE} total=${data.total} label=${t("kept.pages")}
-      words=${["pager.first", "pager.next"]} onPage=${(to) => {
+      onPage=${(to) => {
         page.value = to;
       }} />
     <div class="actions left"><button type="button" class="quiet"

@@ -52,7 +52,7 @@ export function Uploads() {
         (id) => html`<${Line} key=${id}
         id=${id} />`,
       )}</ul>
-      <${Pager} page=${page} pageSize=${PAGE_SIZE} total=${data.total} label=${t("uploads.pages")}
+      <${Pager} page=${page} pageSize=${PAGE_SIZE} total=${data.total} label=${t("uploads.pages")} isByTime
         onPage=${(to) => refine({ page: to })} />`
     }`;
 }

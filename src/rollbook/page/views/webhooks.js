@@ -119,7 +119,7 @@ function Deliveries({ id }) {
       <tbody>${data.items.map((one) => html`<${Line} key=${one.delivery_id} of=${one} again=${again} />`)}</tbody>
     </table></div></div>`
     }
-    <${Pager} page=${page.value} pageSize=${PAGE_SIZE} total=${data.total} label=${t("deliveries.pages")}
+    <${Pager} page=${page.value} pageSize=${PAGE_SIZE} total=${data.total} label=${t("deliveries.pages")} isByTime
       onPage=${(to) => {
         page.value = to;
       }} />`;
