@@ -94,6 +94,8 @@ PACE: Final = {
     "lock_wait_s": 20,
     "longest_backoff_s": 5,
     "scratch_free_mb": 8,
+    # The storm uses one token from its beginning to its end.
+    "token_lifetime_min": 24 * 60,
     "store_url": f"s3://{BUCKET}/rollbook",
     "store_allow_http": True,
     "store_retry_s": 3,
