@@ -14,7 +14,7 @@ import numpy.typing as npt
 import polars as pl
 
 from rollbook.errors import UnreadableFileError
-from rollbook.spreadsheets.kinds import text_order
+from rollbook.spreadsheets.content import text_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -69,7 +69,7 @@ def opened(path: Path, kind: str, find: FindHeader, limits: Limits) -> Iterator[
             return
         with unprotected(path) as plain:
             inspected = inspect(plain, kind, limits)
-            with closing(open_book(plain, kind, inspected.tails)) as book:
+            with closing(open_book(plain, inspected.kind, inspected.tails)) as book:
                 yield [_book_table(book, index) for index in range(len(book.sheets))]
     except (RollbookError, GeneratorExit, KeyboardInterrupt, SystemExit, MemoryError, OSError):
         raise  # OSError: no room on the disk says nothing about the file

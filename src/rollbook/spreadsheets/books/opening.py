@@ -9,10 +9,10 @@ import structlog
 from rollbook.spreadsheets.books.marks import Marks, marks
 from rollbook.spreadsheets.books.opendocument import OpenDocumentBook
 from rollbook.spreadsheets.books.xls import XlsBook
-from rollbook.spreadsheets.books.xlsb import XlsbBook, is_binary
+from rollbook.spreadsheets.books.xlsb import XlsbBook
 from rollbook.spreadsheets.books.xlsx import XlsxBook
+from rollbook.spreadsheets.content import OLE2
 from rollbook.spreadsheets.inspect.compound import workbook_stream
-from rollbook.spreadsheets.kinds import OLE2
 from rollbook.spreadsheets.scan import NotPlainError, Workbook, open_workbook
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 
 
 def open_book(path: Path, kind: str, tails: Mapping[str, bytes] | None = None) -> Book:
-    """Open a workbook; ``tails`` is what ``inspect`` saw after the rows of its sheets.
+    """Open a workbook of the kind that ``inspect`` found; ``tails`` is what it saw after the rows.
 
     Raises:
         UnreadableFileError: it is damaged.
@@ -35,7 +35,7 @@ def open_book(path: Path, kind: str, tails: Mapping[str, bytes] | None = None) -
             return XlsBook(workbook_stream(file))
     if kind in {"ods", "fods"}:
         return OpenDocumentBook(path, is_flat=kind == "fods")
-    if kind == "xlsb" and is_binary(path):
+    if kind == "xlsb":
         return XlsbBook(path)
     return ScannedBook(path, tails or {})
 

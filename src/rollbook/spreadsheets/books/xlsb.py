@@ -45,15 +45,6 @@ _BLANK, _SHORT_BLANK = 1, 12
 _PAD: Final = bytes(16)
 
 
-def is_binary(path: Path) -> bool:
-    """Whether a workbook is a binary one; some programs give any workbook that name."""
-    package = Package(path)
-    try:
-        return "xl/workbook.bin" in package
-    finally:
-        package.close()
-
-
 class _Record(NamedTuple):
     kind: int
     start: int

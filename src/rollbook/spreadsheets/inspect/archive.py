@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 from isal import isal_zlib
 
 from rollbook.errors import UnreadableFileError
+from rollbook.spreadsheets.content import OLE2
 from rollbook.spreadsheets.inspect.compound import (
     DAMAGED,
     LOCKED,
@@ -25,7 +26,6 @@ from rollbook.spreadsheets.inspect.compound import (
     RESAVE,
     inspect_compound,
 )
-from rollbook.spreadsheets.kinds import OLE2
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -85,11 +85,7 @@ _IS_READ: Final = re.compile(
 )
 #: Programs within a workbook, which are never run.
 _MACROS: Final = re.compile(r".*vbaproject\.bin\Z|basic/|scripts/|xl/macrosheets/")
-_OTHER_KINDS: Final = {
-    "xlsx": "an .xlsx workbook",
-    "xlsb": "a binary workbook (.xlsb)",
-    "ods": "an OpenDocument file (.ods)",
-}
+_WORKBOOKS: Final = frozenset({"xlsx", "xlsb", "ods"})
 #: Some programs write the names of parts from the root on.
 _ROOTED: Final = re.compile(
     r"^/((?:xl|_rels|docprops|customxml)/|\[content_types\])", re.IGNORECASE
@@ -118,6 +114,9 @@ class Inspected:
     #: The bytes after the rows, by the name of a worksheet's part. A part that isn't here has
     #: more bytes there than are stored.
     tails: Mapping[str, bytes] = field(default_factory=dict)
+    #: The kind of workbook by its content: ``xls``, ``xlsx``, ``xlsb`` or ``ods``; else that of the
+    #: name.
+    kind: str = "csv"
 
 
 def inspect(path: Path, kind: str, limits: Limits | None = None) -> Inspected:
@@ -133,11 +132,11 @@ def inspect(path: Path, kind: str, limits: Limits | None = None) -> Inspected:
     with path.open("rb") as file:
         if kind == "fods":
             _inspect_flat(file)
-            return Inspected()
+            return Inspected(kind=kind)
         if file.read(len(OLE2)) == OLE2:
-            inspect_compound(file, kind)
-            return Inspected()
-        return _inspect_archive(file, kind, limits or Limits())
+            inspect_compound(file)
+            return Inspected(kind="xls")
+        return _inspect_archive(file, limits or Limits())
 
 
 # --- zip: the directory ---------------------------------------------------------------------------
@@ -154,10 +153,10 @@ def _inspect_flat(file: BinaryIO) -> None:
         before = piece[-_LONGEST_MARK:]
 
 
-def _inspect_archive(file: BinaryIO, kind: str, limits: Limits) -> Inspected:
+def _inspect_archive(file: BinaryIO, limits: Limits) -> Inspected:
     start, infos = _directory(file)
     _check_names(infos)
-    _check_structure(infos, kind, limits)
+    kind = _checked_kind(infos, limits)
     claimed = 0
     for info in infos:
         claimed += info.file_size
@@ -176,7 +175,7 @@ def _inspect_archive(file: BinaryIO, kind: str, limits: Limits) -> Inspected:
         found += entry.size
         if entry.tail is not None and len(entry.tail) + sum(map(len, tails.values())) < _MOST_TAILS:
             tails[info.filename] = entry.tail
-    return Inspected(tails)
+    return Inspected(tails, kind)
 
 
 def _directory(file: BinaryIO) -> tuple[int, list[zipfile.ZipInfo]]:
@@ -255,8 +254,8 @@ def _check_names(infos: list[zipfile.ZipInfo]) -> None:
         names.add(name.casefold())
 
 
-def _check_structure(infos: list[zipfile.ZipInfo], kind: str, limits: Limits) -> None:
-    """Refuse an archive that is no workbook, or a workbook of another kind."""
+def _checked_kind(infos: list[zipfile.ZipInfo], limits: Limits) -> str:
+    """The kind of a workbook by its parts; an archive that is none is refused."""
     names = {info.filename.replace("\\", "/").lstrip("/").lower() for info in infos}
     if not limits.macros and any(_MACROS.match(name) for name in names):
         raise UnreadableFileError(
@@ -264,11 +263,12 @@ def _check_structure(infos: list[zipfile.ZipInfo], kind: str, limits: Limits) ->
             f"{NOTHING_CHANGED} Save it as .xlsx, which leaves them out, and send that."
         )
     found = _kind_of(names)
-    if found in {kind, "xlsx" if kind == "xlsb" else kind}:
-        return
-    if found in _OTHER_KINDS:
+    if found in _WORKBOOKS:
+        return found
+    if found == "several":
         raise UnreadableFileError(
-            f"The file is {_OTHER_KINDS[found]} with another name. {NOTHING_CHANGED} {RESAVE}"
+            "The file holds two workbooks of different formats, which no spreadsheet program "
+            f"writes. {NOTHING_CHANGED} {RESAVE}"
         )
     if found == "document":
         raise UnreadableFileError(
@@ -283,10 +283,17 @@ def _check_structure(infos: list[zipfile.ZipInfo], kind: str, limits: Limits) ->
 
 def _kind_of(names: set[str]) -> str:
     """The kind of an archive, by the names of its parts."""
-    if "xl/workbook.bin" in names:
-        return "xlsb"
-    if "content.xml" in names and names & {"mimetype", "meta-inf/manifest.xml"}:
-        return "ods"
+    is_open_document = "content.xml" in names and names & {"mimetype", "meta-inf/manifest.xml"}
+    workbooks = {
+        "xlsb": "xl/workbook.bin" in names,
+        "xlsx": "xl/workbook.xml" in names,
+        "ods": bool(is_open_document),
+    }
+    if sum(workbooks.values()) > 1:
+        return "several"
+    for kind in ("xlsb", "ods"):
+        if workbooks[kind]:
+            return kind
     if any(name.startswith(("word/", "ppt/")) for name in names):
         return "document"
     is_workbook = _CONTENT_TYPES.lower() in names and any(name.startswith("xl/") for name in names)

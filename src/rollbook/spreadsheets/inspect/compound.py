@@ -40,8 +40,8 @@ _SHORT_BYTES: Final = 4096
 _SMALL_BYTES: Final = 64
 
 
-def inspect_compound(file: BinaryIO, kind: str) -> None:
-    """Refuse an OLE2 file that is no workbook of the kind, or has chains without an end.
+def inspect_compound(file: BinaryIO) -> None:
+    """Refuse an OLE2 file that is no workbook, or has chains without an end.
 
     Raises:
         UnreadableFileError: with what was found.
@@ -54,10 +54,6 @@ def inspect_compound(file: BinaryIO, kind: str) -> None:
         raise UnreadableFileError(
             "The file is a document, a presentation or a message, and no workbook. "
             f"{NOTHING_CHANGED} Copy the list into a workbook, save it as .xlsx and send that."
-        )
-    if kind == "xlsx":
-        raise UnreadableFileError(
-            f"The file is an old .xls workbook with a new name. {NOTHING_CHANGED} {RESAVE}"
         )
     if not streams & set(_WORKBOOKS):
         raise UnreadableFileError(DAMAGED)

@@ -18,8 +18,8 @@ from xml.parsers import expat
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
+from rollbook.spreadsheets.content import OLE2
 from rollbook.spreadsheets.inspect.compound import stream_of
-from rollbook.spreadsheets.kinds import OLE2
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
