@@ -14,7 +14,7 @@ import polars as pl
 from rollbook import places
 from rollbook.pipeline.columns import key
 from rollbook.pipeline.values import values
-from rollbook.spreadsheets.books.values import UNCALCULATED
+from rollbook.spreadsheets.books.values import HIDDEN, UNCALCULATED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -197,15 +197,17 @@ def faults(texts: pl.Series, *, is_required: bool) -> pl.Series | None:
     may_be_error = texts.str.starts_with("#") | texts.str.starts_with("Err:")
     if not (is_ditto.any() or may_be_error.any()):
         return None
-    error, formula, ditto = (
-        ("error_value", "formula_not_calculated", "ditto_value")
+    error, formula, hidden, ditto = (
+        ("error_value", "formula_not_calculated", "hidden_value", "ditto_value")
         if is_required
-        else ("error_left_out", "formula_left_out", "ditto_left_out")
+        else ("error_left_out", "formula_left_out", "hidden_left_out", "ditto_left_out")
     )
     codes = _select(
         texts,
         pl.when(_CELL == UNCALCULATED)
         .then(pl.lit(formula))
+        .when(_CELL == HIDDEN)
+        .then(pl.lit(hidden))
         .when(_CELL.str.contains(_NO_RESULT))
         .then(pl.lit(error))
         .when(is_ditto)

@@ -44,6 +44,8 @@ _ZONED: Final = (
     r"^([0-9]{4}-[0-9]{2}-[0-9]{2})[ T]([0-9]{2}):([0-9]{2})(?::[0-9]{2}(?:[.,][0-9]+)?)? ?"
     r"(Z|UTC|GMT|[+-][0-9]{2}(?::?[0-9]{2})?)$"
 )
+#: A date cell of a workbook that shows only a part of the date; see ``books.formats``.
+_SHOWN_IN_PART: Final = re.compile(r"^([0-9]{4}-(?:0[1-9]|1[0-2])-[0-9]{2}) \([^()]*\)$")
 TRIPLE: Final = (
     r"^([0-9]{1,4})(?:\s?[-/.,\\_:|]\s?|\s)([0-9]{1,2})(?:\s?[-/.,\\_:|]\s?|\s)([0-9]{1,4})\.?$"
 )
@@ -76,6 +78,9 @@ def read(text: str, order: Order, field: str, today: dt.date) -> Reading:
         return None, unclear
     if field == "expiry_date" and key(text) in _lifetime():
         return NEVER, "expiry_lifetime"
+    if (shown := _SHOWN_IN_PART.match(text)) is not None:
+        date = dt.date.fromisoformat(shown[1])
+        return (date, "date_shown_in_part") if date >= FIRST_DAY else (None, unclear)
     text = text.removeprefix("'").strip().rstrip(".")
     if (zoned := _WITH_ZONE.match(text)) is not None:
         return _of_moment(zoned) or (None, unclear)

@@ -66,7 +66,7 @@ _DOUBTS: Final = {
 #: Texts that are a whole date, a boolean cell, a long number, an e-mail address, a formula, or what
 #: another cell says.
 _UNLIKELY: Final = (
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}|true|false|TRUE|FALSE"
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2} (?:[0-9]{2}:[0-9]{2}:[0-9]{2}|\([^()]*\))|true|false|TRUE|FALSE"
     r"|[0-9]{1,4}[/.][0-9]{1,2}[/.][0-9]{2,4}"
     r"|\+?[0-9][0-9 -]{7,}[0-9](?:\.0)?|\S+@\S+\.\S+|=.*"
     r"|(?i:same(?: as .*)?|selfde)"

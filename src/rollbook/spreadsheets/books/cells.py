@@ -15,6 +15,8 @@ from rollbook.spreadsheets.books.values import moment_text, number_text
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from rollbook.spreadsheets.books.formats import Format
+
 Ints: TypeAlias = npt.NDArray[np.integer[Any]]
 #: Whole numbers up to here are exact, and short enough to be shown digit by digit.
 _MOST_WHOLE: Final = 1e15
@@ -43,14 +45,27 @@ def date_texts(values: npt.NDArray[np.float64], *, is_1904: bool) -> pl.Series:
 
 
 def value_texts(
-    values: npt.NDArray[np.float64], styles: Ints, dates: Sequence[bool], *, is_1904: bool
+    values: npt.NDArray[np.float64],
+    styles: Ints,
+    formats: Sequence[Format | None],
+    *,
+    is_1904: bool,
 ) -> pl.Series:
-    """The texts of numbers, some of which are dates by their style."""
-    is_date = np.array([*dates, False], bool)[np.minimum(styles, len(dates))]
-    texts = number_texts(np.where(is_date, 0.0, values))
-    which = np.flatnonzero(is_date)
-    if len(which):
-        texts = texts.scatter(which, date_texts(values[which], is_1904=is_1904))
+    """The texts of numbers by the format of their style; see ``formats.format_of``."""
+    others = list(dict.fromkeys(one for one in formats if one is not None))
+    kinds = [0 if one is None else 1 + others.index(one) for one in formats]
+    kind_of_cell = np.array([*kinds, 0], np.int64)[np.minimum(styles, len(formats))]
+    texts = number_texts(np.where(kind_of_cell > 0, 0.0, values))
+    for number, form in enumerate(others, start=1):
+        which = np.flatnonzero(kind_of_cell == number)
+        if len(which):
+            some = values[which]
+            texts = texts.scatter(
+                which,
+                date_texts(some, is_1904=is_1904)
+                if form.is_plain_date
+                else form.texts(some, is_1904=is_1904),
+            )
     return texts
 
 

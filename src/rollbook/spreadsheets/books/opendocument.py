@@ -16,7 +16,7 @@ from rollbook.spreadsheets.books.book import (
     SheetInfo,
 )
 from rollbook.spreadsheets.books.package import PIECE_BYTES, Package, elements, local, parsing
-from rollbook.spreadsheets.books.values import UNCALCULATED, moment_text, number_as_text
+from rollbook.spreadsheets.books.values import HIDDEN, UNCALCULATED, moment_text, number_as_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,6 +40,9 @@ _LEFT_OUT: Final = frozenset(
 _MANIFEST: Final = "META-INF/manifest.xml"
 _NUMBERS: Final = frozenset({"float", "currency", "percentage"})
 _DATE: Final = re.compile(r"(-?[0-9]{4,})-([0-9]{2})-([0-9]{2})(?:T([0-9:]{5,8})(\.[0-9]+)?)?")
+_SEPARATORS: Final = re.compile(r"[\s()+/.-]")
+_NUMERALS: Final = re.compile(r"[0-9]+")
+_WORD: Final = re.compile(r"[^\W\d_]{3}")
 _TIME: Final = re.compile(
     r"P(?:([0-9]{1,7})D)?T(?:([0-9]{1,7})H)?(?:([0-9]{1,4})M)?(?:([0-9.,]{1,20})S)?\Z"
 )
@@ -305,16 +308,45 @@ def _meant(cell: dict[str, str], paragraphs: list[str]) -> str | None:
     """A cell's text by its type; None where it has no value."""
     kind = cell.get("value-type")
     if kind in _NUMBERS:
-        return number_as_text(cell.get("value", ""))
+        return _number(kind, number_as_text(cell.get("value", "")), paragraphs)
     if kind is not None and kind in _TYPED:
         attribute, text_of = _TYPED[kind]
-        return text_of(cell.get(attribute, ""))
+        text = text_of(cell.get(attribute, ""))
+        return _with_part(text, paragraphs) if kind == "date" else text
     # An empty text that a formula results in has a paragraph.
     if kind is None and "formula" in cell and not paragraphs:
         return UNCALCULATED
     if kind == "string" and "string-value" in cell:
         return cell["string-value"] or None
     return "\n".join(paragraphs) or None
+
+
+def _number(kind: str, text: str, paragraphs: list[str]) -> str | None:
+    """A number, or what the sheet shows where that has other digits; see ``formats``.
+
+    The paragraphs hold what is shown. Programs that only write values may leave them out.
+    """
+    if not paragraphs:
+        return text
+    shown = " ".join(paragraphs).strip()
+    if not shown:
+        return None if text == "0" else HIDDEN
+    if kind == "percentage":
+        return shown if shown.endswith("%") else text
+    if shown.startswith(("#", "Err:")) or text.startswith("#"):
+        return text
+    digits = _SEPARATORS.sub("", shown)
+    adds_digits = digits.isdigit() and digits.endswith(text) and digits != text
+    is_word = any(map(str.isalpha, shown)) and not any(map(str.isdigit, shown))
+    return shown if adds_digits or is_word else text
+
+
+def _with_part(text: str, paragraphs: list[str]) -> str:
+    """A date, with what the sheet shows of it where that lacks the day, the month or the year."""
+    shown = " ".join(paragraphs).strip()
+    parts = len(_NUMERALS.findall(shown)) + bool(_WORD.search(shown))
+    is_part = shown and parts < 3 and ":" not in shown and text[4:5] == "-"
+    return f"{text[:10]} ({shown[:40]})" if is_part else text
 
 
 def _date(text: str) -> str:

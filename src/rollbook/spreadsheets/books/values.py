@@ -13,6 +13,8 @@ NUMERAL: Final = re.compile(
 )
 #: The text of a cell with a formula that was never calculated, in the form of an error value.
 UNCALCULATED: Final = "#NOT_CALCULATED!"
+#: The text of a cell whose number the sheet doesn't show, because its format is ``;;;``.
+HIDDEN: Final = "#HIDDEN!"
 #: Formats of the program's own that are dates or times; 27 to 36 and 50 to 58 are East Asian ones.
 BUILT_IN_DATES: Final = frozenset([*range(14, 23), *range(27, 37), 45, 46, 47, *range(50, 59)])
 #: The year 10000, in days from 1899-12-30 on.

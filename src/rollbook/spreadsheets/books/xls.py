@@ -12,11 +12,10 @@ import polars as pl
 from rollbook.errors import UnreadableFileError
 from rollbook.spreadsheets.books.book import DAMAGED, LOCKED, MOST_ROWS, Area, Rows, SheetInfo
 from rollbook.spreadsheets.books.cells import Ints, frames, numbers_of, value_texts
+from rollbook.spreadsheets.books.formats import Format, built_in, format_of
 from rollbook.spreadsheets.books.values import (
-    BUILT_IN_DATES,
     UNCALCULATED,
     error_text,
-    is_date,
     truth_text,
 )
 
@@ -76,7 +75,7 @@ class XlsBook:
         self.sheets: list[SheetInfo] = []
         self._starts: list[int] = []
         self._shared: pl.Series = _NO_STRINGS
-        self._dates: list[bool] = []
+        self._formats: list[Format | None] = []
         self._encoding = "cp1252"
         self._is_biff8 = True
         #: Whether the program that wrote it calculates: those that do leave this record.
@@ -130,15 +129,17 @@ class XlsBook:
         if not self.sheets:
             raise UnreadableFileError(DAMAGED)
         codes = {
-            struct.unpack_from("<H", stream, start)[0]: is_date(
+            struct.unpack_from("<H", stream, start)[0]: format_of(
                 self._text(start + 2, short=not self._is_biff8)
             )
             for _, start, _ in found.get(_FORMAT, ())
         }
-        formats = [
+        numbers = [
             struct.unpack_from("<H", stream, start + 2)[0] for _, start, _ in found.get(_STYLE, ())
         ]
-        self._dates = [codes.get(number, number in BUILT_IN_DATES) for number in formats]
+        self._formats = [
+            codes[number] if number in codes else built_in(number) for number in numbers
+        ]
         if _SHARED in found:
             self._shared = pl.Series(_shared_texts(stream, found[_SHARED]), dtype=pl.String)
 
@@ -177,7 +178,7 @@ class XlsBook:
     def batches(self, index: int, *, rows: int) -> Iterator[Rows]:
         """The rows of a sheet; see ``book.Book``."""
         try:
-            sheet = _Sheet(self._words, self._shared, self._dates, is_1904=self.is_1904)
+            sheet = _Sheet(self._words, self._shared, self._formats, is_1904=self.is_1904)
             found: dict[int, list[int]] = {kind: [] for kind in _MEANT}
             for kind, start, _ in self._records(self._starts[index]):
                 if kind in found:
@@ -249,11 +250,11 @@ class _Sheet:
         self,
         words: npt.NDArray[np.uint64],
         shared: pl.Series,
-        dates: list[bool],
+        formats: list[Format | None],
         *,
         is_1904: bool,
     ) -> None:
-        self._words, self._shared, self._dates = words, shared, dates
+        self._words, self._shared, self._formats = words, shared, formats
         self._is_1904 = is_1904
         self._rows: list[Ints] = []
         self._columns: list[Ints] = []
@@ -283,7 +284,7 @@ class _Sheet:
             packed.append((words[at + 2] & np.uint64(0xFFFFFFFF)).astype(np.uint32))
         numbers = np.concatenate([values[is_number], numbers_of(np.concatenate(packed))])
         styles = self._place(np.concatenate(places))
-        self._texts.append(value_texts(numbers, styles, self._dates, is_1904=self._is_1904))
+        self._texts.append(value_texts(numbers, styles, self._formats, is_1904=self._is_1904))
 
     def add_shared(self, found: list[int]) -> None:
         """Add the cells with a text of the table."""

@@ -18,8 +18,9 @@ from rollbook.spreadsheets.books.book import (
     SheetInfo,
 )
 from rollbook.spreadsheets.books.cells import frames, numbers_of, value_texts
+from rollbook.spreadsheets.books.formats import Format, built_in, format_of
 from rollbook.spreadsheets.books.package import Package
-from rollbook.spreadsheets.books.values import BUILT_IN_DATES, error_text, is_date, truth_text
+from rollbook.spreadsheets.books.values import error_text, truth_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,7 +105,7 @@ class XlsbBook:
                 if relation is not None and relation.kind == "worksheet":
                     self.sheets.append(SheetInfo(_text(content, at)[0], is_hidden=state != 0))
                     self._parts.append(relation.target)
-        self._dates = _date_styles(package.content(styles) + _PAD) if styles in package else []
+        self._formats = _formats(package.content(styles) + _PAD) if styles in package else []
         if not self.sheets:
             raise UnreadableFileError(DAMAGED)
 
@@ -126,7 +127,7 @@ class XlsbBook:
             if self._shared is None:
                 self._shared = self._read_shared()
             content = self._package.content(self._parts[index], MOST_PART_BYTES) + _PAD
-            sheet = _Sheet(content, self._shared, self._dates, is_1904=self.is_1904)
+            sheet = _Sheet(content, self._shared, self._formats, is_1904=self.is_1904)
             notes = sheet.notes
             found = sheet.frames(rows)
         except (struct.error, IndexError, pl.exceptions.PolarsError) as error:
@@ -150,9 +151,9 @@ class _Sheet:
     """The cells of a sheet, gathered by what they hold."""
 
     def __init__(
-        self, content: bytes, shared: pl.Series, dates: list[bool], *, is_1904: bool
+        self, content: bytes, shared: pl.Series, formats: list[Format | None], *, is_1904: bool
     ) -> None:
-        self._content, self._shared, self._dates = content, shared, dates
+        self._content, self._shared, self._formats = content, shared, formats
         self._is_1904 = is_1904
         self._words: npt.NDArray[np.uint64] = np.ndarray(
             len(content) - 7, "<u8", content, strides=(1,)
@@ -217,7 +218,7 @@ class _Sheet:
         ]
         texts = pl.concat(
             [
-                value_texts(numbers, styles, self._dates, is_1904=self._is_1904),
+                value_texts(numbers, styles, self._formats, is_1904=self._is_1904),
                 self._shared.gather(pl.Series(indices)),
                 pl.Series(ones, dtype=pl.String),
             ],
@@ -269,18 +270,18 @@ def _text(content: bytes, at: int) -> tuple[str, int]:
     return content[start:end].decode("utf-16-le", "replace"), end
 
 
-def _date_styles(content: bytes) -> list[bool]:
-    """Whether each style of cells shows a number as a date or time."""
-    codes: dict[int, bool] = {}
-    found: list[bool] = []
+def _formats(content: bytes) -> list[Format | None]:
+    """The number format of each style of cells; see ``formats.format_of``."""
+    codes: dict[int, Format | None] = {}
+    found: list[Format | None] = []
     is_within = False
     for kind, start, _ in _records(content):
         if kind == _FORMAT:
             (number,) = struct.unpack_from("<H", content, start)
-            codes[number] = is_date(_text(content, start + 2)[0])
+            codes[number] = format_of(_text(content, start + 2)[0])
         elif kind in {_STYLES_BEGIN, _STYLES_END}:
             is_within = kind == _STYLES_BEGIN
         elif kind == _STYLE and is_within:
             (number,) = struct.unpack_from("<H", content, start + 2)
-            found.append(codes.get(number, number in BUILT_IN_DATES))
+            found.append(codes[number] if number in codes else built_in(number))
     return found

@@ -6,18 +6,19 @@ variant of the format is read too.
 
 from __future__ import annotations
 
+import math
 import posixpath
 import re
 from typing import TYPE_CHECKING, Final
 
 from rollbook.errors import UnreadableFileError
 from rollbook.spreadsheets.books.book import DAMAGED, MOST_COLUMNS, Area, Grid, Rows, SheetInfo
+from rollbook.spreadsheets.books.formats import DATE, Format, built_in, format_of
 from rollbook.spreadsheets.books.package import Package, elements, local, parse, parsing
 from rollbook.spreadsheets.books.values import (
-    BUILT_IN_DATES,
+    NUMERAL,
     UNCALCULATED,
     date_as_text,
-    is_date,
     number_as_text,
     unescaped,
 )
@@ -89,7 +90,7 @@ class XlsxBook:
         styles, shared = (posixpath.join(folder, f"{name}.xml") for name in _KNOWN)
         self.styles_part = _of_kind(relations.values(), "styles") or styles
         self._shared_part = _of_kind(relations.values(), "sharedStrings") or shared
-        self._styles: list[bool] | None = None
+        self._styles: list[Format | None] | None = None
         self._shared: list[str] | None = None
 
     def claimed_rows(self, index: int) -> int | None:
@@ -122,9 +123,9 @@ class XlsxBook:
         tail = self._tails.get(self.package.stored_name(part))
         return tail_of(self.package.pieces(part)) if tail is None else tail
 
-    def _read_styles(self) -> list[bool]:
+    def _read_styles(self) -> list[Format | None]:
         part = self.styles_part
-        return date_styles(self.package.content(part)) if part in self.package else []
+        return formats_of_styles(self.package.content(part)) if part in self.package else []
 
     def _read_shared(self) -> list[str]:
         part = self._shared_part
@@ -146,16 +147,16 @@ def is_true(value: str | None) -> bool:
     return value in {"1", "true", "on"}
 
 
-def date_styles(content: bytes) -> list[bool]:
-    """Whether each style of cells shows a number as a date or time."""
-    codes: dict[int, bool] = {}
+def formats_of_styles(content: bytes) -> list[Format | None]:
+    """The number format of each style of cells; see ``formats.format_of``."""
+    codes: dict[int, Format | None] = {}
     numbers: list[int] = []
     for path, attributes in elements(content):
         if path[-2:] == ("numFmts", "numFmt"):
-            codes[_number(attributes.get("numFmtId"))] = is_date(attributes.get("formatCode", ""))
+            codes[_number(attributes.get("numFmtId"))] = format_of(attributes.get("formatCode", ""))
         elif path[-2:] == ("cellXfs", "xf"):
             numbers.append(_number(attributes.get("numFmtId")))
-    return [codes.get(number, number in BUILT_IN_DATES) for number in numbers]
+    return [codes[number] if number in codes else built_in(number) for number in numbers]
 
 
 def _number(text: str | bytes | None) -> int:
@@ -270,7 +271,7 @@ class _Sheet:
         self,
         grid: Grid,
         shared: Sequence[str],
-        styles: Sequence[bool],
+        styles: Sequence[Format | None],
         *,
         is_1904: bool,
         is_to_calculate: bool,
@@ -388,9 +389,11 @@ class _Sheet:
             elif value:
                 self._cells[self._column] = value
         elif value is not None and (value or self._kind in {"str", "d"}):
-            self._cells[self._column] = self._meant(value)
+            meant = self._meant(value)
+            if meant is not None:
+                self._cells[self._column] = meant
 
-    def _meant(self, value: str) -> str:
+    def _meant(self, value: str) -> str | None:
         kind = self._kind
         if kind == "s":
             index = _number(value.strip())
@@ -399,12 +402,20 @@ class _Sheet:
             return self._shared[index]
         if kind == "n":
             style = _number(self._style) if self._style else 0
-            if 0 <= style < len(self._styles) and self._styles[style]:
+            form = self._styles[style] if 0 <= style < len(self._styles) else None
+            if form is None:
+                return number_as_text(value)
+            if form is DATE:
                 return date_as_text(value, is_1904=self._is_1904)
-            return number_as_text(value)
+            return _formatted(value.strip(), form, is_1904=self._is_1904)
         if kind == "b":
             return {"1": "true", "true": "true", "0": "false", "false": "false"}.get(value, value)
         return value
+
+
+def _formatted(value: str, form: Format, *, is_1904: bool) -> str | None:
+    number = float(value) if NUMERAL.match(value) else math.inf
+    return form.text(number, is_1904=is_1904) if math.isfinite(number) else value
 
 
 def is_uncalculated(kind: str, value: str | None, *, is_to_calculate: bool) -> bool:

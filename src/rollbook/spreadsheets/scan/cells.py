@@ -47,6 +47,7 @@ from rollbook.spreadsheets.scan.texts import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rollbook.spreadsheets.books.formats import Format
     from rollbook.spreadsheets.scan.pieces import Piece
 
 
@@ -58,7 +59,9 @@ MOST_BLANKS_PER_VALUE: Final = 64
 #: Columns up to ZZ: their letters and a digit fit in three bytes.
 MOST_COLUMNS: Final = 702
 #: What a cell's type and style make of its value.
-NUMBER, DATE, SHARED, STRING, INLINE_STRING, BOOLEAN, ERROR, OPEN = range(1, 9)
+NUMBER, DATE, SHARED, STRING, INLINE_STRING, BOOLEAN, ERROR, OPEN, FORMATTED = range(1, 10)
+#: Kinds from ``FORMATTED`` on are numbers in one of this many formats; see ``books.formats``.
+_MOST_FORMATS: Final = 200
 _ATTRIBUTE: Final = re.compile(rb' ([a-z]{1,2})="([A-Za-z0-9]*)"')
 _KIND_OF_TYPE: Final = {
     b"s": SHARED, b"str": STRING, b"d": STRING, b"inlineStr": INLINE_STRING, b"b": BOOLEAN,
@@ -124,13 +127,18 @@ class Cells:
 
     def __init__(
         self,
-        formats: list[bool],
+        formats: list[Format | None],
         shared: pl.Series,
         *,
         is_1904: bool,
         is_to_calculate: bool = False,
     ) -> None:
         self._formats, self._shared = formats, shared
+        #: The formats that show something else than a number or a plain date.
+        self._others = list(
+            dict.fromkeys(one for one in formats if one is not None and not one.is_plain_date)
+        )[:_MOST_FORMATS]
+        self._is_1904 = is_1904
         self._days_before = DAYS_TO_1904 if is_1904 else 0
         self._is_to_calculate = is_to_calculate
         self._known = KnownAttributes(self._kind_of)
@@ -300,7 +308,10 @@ class Cells:
         index = int(style) if re.fullmatch(rb"\d{1,6}", style) else len(self._formats)
         if index >= len(self._formats):
             return OPEN
-        return DATE if self._formats[index] else NUMBER
+        form = self._formats[index]
+        if form is None or form.is_plain_date:
+            return NUMBER if form is None else DATE
+        return FORMATTED + self._others.index(form) if form in self._others else OPEN
 
     def _values(
         self, tags: Tags, value_tags: Ints, meanings: Bytes
@@ -316,7 +327,7 @@ class Cells:
         )
         sizes = ends - starts
         own = OwnTexts(len(value_tags))
-        counts = np.bincount(meanings, minlength=OPEN)
+        counts = np.bincount(meanings, minlength=FORMATTED + len(self._others))
         if counts[SHARED]:
             which = np.flatnonzero((meanings == SHARED) & (sizes > 0))
             numbers, are_plain = whole_numbers(tags, starts[which], sizes[which])
@@ -335,6 +346,10 @@ class Cells:
             self._put_dates(own, tags, starts, sizes, (meanings == DATE) & (sizes > 0))
         if counts[NUMBER]:
             self._put_numbers(own, tags, starts, sizes, (meanings == NUMBER) & (sizes > 0))
+        for number, form in enumerate(self._others):
+            if counts[FORMATTED + number]:
+                are_of_it = (meanings == FORMATTED + number) & (sizes > 0)
+                self._put_formatted(own, tags, starts, sizes, are_of_it, form)
         self._put_unescaped(own, tags, starts, ends, meanings, kinds)
         uncalculated = self._uncalculated(tags, value_tags, starts, sizes, meanings)
         own.put(uncalculated, _NOT_CALCULATED.new_from_index(0, len(uncalculated)))
@@ -357,7 +372,7 @@ class Cells:
         lacks = sizes == 0
         if self._is_to_calculate:
             is_zero = (sizes == 1) & (tags.bytes.take(starts) == ord("0"))
-            lacks |= is_zero & ((meanings == NUMBER) | (meanings == DATE))
+            lacks |= is_zero & ((meanings <= DATE) | (meanings >= FORMATTED))
         return np.flatnonzero(has_formula & lacks & (meanings != STRING))
 
     def _put_numbers(
@@ -390,6 +405,15 @@ class Cells:
         texts = tags.texts(starts[which], starts[which] + sizes[which])
         require(bool(texts.str.contains(NUMERAL).all()), "an unusual date")
         own.put(which, texts_of_moments(texts.cast(pl.Float64).to_numpy() + self._days_before))
+
+    def _put_formatted(
+        self, own: OwnTexts, tags: Tags, starts: Ints, sizes: Ints, which: Flags, form: Format
+    ) -> None:
+        rows = np.flatnonzero(which)
+        texts = tags.texts(starts[rows], starts[rows] + sizes[rows])
+        require(bool(texts.str.contains(NUMERAL).all()), "an unusual number")
+        values = texts.cast(pl.Float64).to_numpy()
+        own.put(rows, form.texts(values, is_1904=self._is_1904))
 
     def _put_unescaped(
         self,

@@ -1,11 +1,11 @@
-"""The small parts of a workbook, element by element, and which number formats are dates."""
+"""The small parts of a workbook, element by element, and the number formats of its styles."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 from xml.parsers import expat
 
-from rollbook.spreadsheets.books.values import BUILT_IN_DATES, is_date
+from rollbook.spreadsheets.books.formats import Format, built_in, format_of
 from rollbook.spreadsheets.scan.plain import NotPlainError, require
 
 if TYPE_CHECKING:
@@ -64,21 +64,21 @@ _MEANT: Final = frozenset(
         *("styleSheet", "numFmts", "numFmt", "cellXfs", "xf"),
     }
 )
-_BUILT_IN_DATES: Final = frozenset(map(str, BUILT_IN_DATES))
 
 
-def formats(styles: bytes) -> list[bool]:
-    """Whether each style shows a number as a date or time."""
-    codes: dict[str, bool] = {}
-    formats: list[bool] = []
+def formats(styles: bytes) -> list[Format | None]:
+    """The number format of each style; see ``books.formats.format_of``."""
+    codes: dict[str, Format | None] = {}
+    formats: list[Format | None] = []
     for path, attributes in Elements(styles):
         if path == ("styleSheet", "numFmts", "numFmt"):
             if formats or "numFmtId" not in attributes or attributes["numFmtId"] in codes:
                 raise NotPlainError("number formats in an unusual order")
-            codes[attributes["numFmtId"]] = is_date(attributes.get("formatCode", ""))
+            codes[attributes["numFmtId"]] = format_of(attributes.get("formatCode", ""))
         elif path == ("styleSheet", "cellXfs", "xf"):
-            number = attributes.get("numFmtId")
-            formats.append(number is not None and codes.get(number, number in _BUILT_IN_DATES))
+            number = attributes.get("numFmtId", "")
+            own = built_in(int(number)) if number.isdigit() and len(number) < 10 else None
+            formats.append(codes.get(number, own))
         elif path[-1] in ("numFmts", "cellXfs") and len(path) != 2:
             raise NotPlainError("number formats in an unusual place")
     return formats

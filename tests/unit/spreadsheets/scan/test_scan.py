@@ -23,8 +23,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rollbook.cli.sample_file import write_sample
+from rollbook.spreadsheets.books import xlsx as elements
+from rollbook.spreadsheets.books.formats import DATE, Format
+from rollbook.spreadsheets.books.values import BUILT_IN_DATES, is_date
 from rollbook.spreadsheets.books.xlsx import XlsxBook
 from rollbook.spreadsheets.scan import NotPlainError, archive, open_workbook, pieces, plain, prefix
+from rollbook.spreadsheets.scan import formats as scan_formats
 from rollbook.spreadsheets.workbook import WorkbookWriter
 
 if TYPE_CHECKING:
@@ -54,6 +58,21 @@ BUILT_IN = (0, 1, 14, 15, 16, 17, 18, 19, 20, 21, 22, 44, 45, 46, 47, 48, 49)
 @pytest.fixture(autouse=True)
 def nothing_is_unforeseen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plain, "_UNFORESEEN", ())
+
+
+@pytest.fixture(autouse=True)
+def formats_are_those_of_numbers_and_dates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for fastexcel; ``test_formats`` has those that show something else."""
+
+    def of_code(code: str) -> Format | None:
+        return DATE if is_date(code) else None
+
+    def of_number(number: int) -> Format | None:
+        return DATE if number in BUILT_IN_DATES else None
+
+    for module in (scan_formats, elements):
+        monkeypatch.setattr(module, "format_of", of_code)
+        monkeypatch.setattr(module, "built_in", of_number)
 
 
 def write_xml(

@@ -1,0 +1,102 @@
+"""Number formats, end to end: what the sheet shows is what becomes of the member."""
+
+from __future__ import annotations
+
+import datetime as dt
+import io
+from typing import TYPE_CHECKING, Any
+
+import openpyxl
+import pytest
+import xlwt
+
+from rollbook import clock
+from tests.pipeline_run import Done, Site, open_site
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+NOW = dt.datetime(2026, 11, 24, 8, 0, tzinfo=dt.UTC)
+HEADERS = ("ID Number", "Firstname", "Surname", "Cell Number", "Date Joined", "Membership Amount")
+#: Born on 1 January 2001: a spreadsheet program has no zeros before the number itself.
+ZEROS, NUMBER = "0101015000082", 101015000082
+SERIAL = 45_352  # 1 March 2024
+
+
+@pytest.fixture
+def site(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    monkeypatch.setattr(clock, "now", lambda: NOW)
+    with open_site(database_url, tmp_path) as opened:
+        yield opened
+
+
+def send(site: Site, kind: str, values: dict[str, tuple[Any, str]]) -> Done:
+    """Send one member, whose cells have these values and formats."""
+    plain = {"Firstname": ("Ann", "General"), "Surname": ("Aa", "General")}
+    cells = {"ID Number": (NUMBER, "0000000000000"), **plain, **values}
+    target = io.BytesIO()
+    if kind == "xlsx":
+        book = openpyxl.Workbook()
+        assert book.active is not None
+        for column, header in enumerate(HEADERS, start=1):
+            book.active.cell(1, column, header)
+            if header in cells:
+                value, code = cells[header]
+                book.active.cell(2, column, value).number_format = code
+        book.save(target)
+    else:
+        old = xlwt.Workbook()
+        sheet = old.add_sheet("Members")
+        for column, header in enumerate(HEADERS):
+            sheet.write(0, column, header)
+            if header in cells:
+                value, code = cells[header]
+                style = xlwt.XFStyle()
+                style.num_format_str = code
+                sheet.write(1, column, value, style)
+        old.save(target)
+    return site.send(target.getvalue(), f"members.{kind}")
+
+
+def codes(done: Done) -> list[tuple[str, str, str | None]]:
+    return [
+        (problem["column"], problem["code"], problem.get("kept"))
+        for row in done.rows
+        for problem in row["problems"] or ()
+    ]
+
+
+@pytest.mark.parametrize("kind", ["xlsx", "xls"])
+def test_digits_that_the_format_shows_belong_to_the_value(kind: str, site: Site) -> None:
+    done = send(site, kind, {"Cell Number": (821234567, '"27"000000000')})
+    [member] = site.members().values()
+    assert (member["id_number"], member["cell_number"]) == (ZEROS, "+27821234567")
+    # Nothing was restored: the sheet shows the zero.
+    assert codes(done) == []
+
+
+@pytest.mark.parametrize("kind", ["xlsx", "xls"])
+def test_a_month_that_the_sheet_shows_is_no_day(kind: str, site: Site) -> None:
+    done = send(site, kind, {"Date Joined": (SERIAL, "mmm-yy")})
+    [member] = site.members().values()
+    assert member["date_joined"] == dt.date(2024, 3, 1)
+    assert codes(done) == [("Date Joined", "date_shown_in_part", "2024-03-01")]
+
+
+@pytest.mark.parametrize("kind", ["xlsx", "xls"])
+def test_a_number_that_the_format_hides_is_not_taken_silently(kind: str, site: Site) -> None:
+    done = send(site, kind, {"Membership Amount": (120, ";;;")})
+    [member] = site.members().values()
+    assert member["membership_amount"] is None
+    assert codes(done) == [("Membership Amount", "hidden_left_out", None)]
+    done = send(site, kind, {"ID Number": (NUMBER, ";;;")})
+    assert codes(done) == [("ID Number", "hidden_value", None)]
+
+
+@pytest.mark.parametrize("kind", ["xlsx", "xls"])
+def test_a_percentage_is_no_amount(kind: str, site: Site) -> None:
+    done = send(site, kind, {"Membership Amount": (0.5, "0%")})
+    [member] = site.members().values()
+    assert member["membership_amount"] is None
+    assert codes(done) == [("Membership Amount", "amount_unclear", None)]
