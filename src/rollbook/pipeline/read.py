@@ -19,8 +19,8 @@ from rollbook.errors import (
 )
 from rollbook.languages import phrase
 from rollbook.masking import masked
+from rollbook.pipeline import former_sheets, marked, misplaced, tables, totals
 from rollbook.pipeline import header as header_rows
-from rollbook.pipeline import marked, misplaced, tables, totals
 from rollbook.pipeline.columns import (
     ColumnMap,
     decision_keys,
@@ -104,6 +104,8 @@ class Wanted:
     remembered: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
     #: A table may have passport numbers and no ID numbers.
     accepts_passports: bool = False
+    #: The file lists people who are to be removed: a sheet ``Deceased`` is what is wanted.
+    is_removal: bool = False
 
     def find(self, rows: Iterable[Sequence[str | None]]) -> Header | None:
         """The header row among the first rows of a table."""
@@ -171,6 +173,8 @@ class _Opened(NamedTuple):
     header: Header
     #: What the first rows say of the table as a whole.
     notes: tuple[Note, ...] = ()
+    #: Nobody has named it, and its name says that its people are no members any more.
+    is_of_former: bool = False
 
 
 class _Batch(NamedTuple):
@@ -232,7 +236,8 @@ class _Reading:
                     others = tuple(self._other(one) for one in self._tables if one is not table)
                 notes = (
                     *sheet.reading.notes,
-                    *_more_sheets(others),
+                    *self._more_sheets(others),
+                    *self._former_sheets(others),
                     *_without_headers(self._unheaded),
                 )
                 reading = replace(sheet.reading, sheets_not_read=others, notes=notes)
@@ -253,7 +258,15 @@ class _Reading:
                 others.append(self._other(table))
             else:
                 members.append(opened)
-        lacking = [one.name for one in others if one.holds_members and not one.is_hidden]
+        # Beside others, such a sheet is read only where it is named.
+        if any(not opened.is_of_former for opened in members):
+            others += [self._other(one.table) for one in members if one.is_of_former]
+            members = [opened for opened in members if not opened.is_of_former]
+        lacking = [
+            one.name
+            for one in others
+            if one.holds_members and not one.is_hidden and not self._is_former(one.name)
+        ]
         stack = Stack()
         is_empty = True
         for opened in members:
@@ -262,8 +275,11 @@ class _Reading:
                 if not sheet.frame.is_empty():
                     is_empty = False
                     stacked = stack.add(sheet)
-                    more = _without_headers([*self._unheaded, *lacking])
-                    notes = (*stacked.reading.notes, *more)
+                    notes = (
+                        *stacked.reading.notes,
+                        *self._former_sheets(others),
+                        *_without_headers([*self._unheaded, *lacking]),
+                    )
                     reading = replace(stacked.reading, sheets_not_read=tuple(others), notes=notes)
                     yield replace(stacked, reading=reading)
         if is_empty:
@@ -272,7 +288,8 @@ class _Reading:
     def _wanted_tables(self) -> list[Table]:
         wanted = self._wanted.sheet
         if wanted is None:
-            return [table for table in self._tables if not table.is_hidden]
+            shown = [table for table in self._tables if not table.is_hidden]
+            return sorted(shown, key=lambda table: self._is_former(table.name))
         found = [table for table in self._tables if sheet_key(table.name) == sheet_key(wanted)]
         if not found:
             # A hostile workbook's names may have any length.
@@ -305,7 +322,27 @@ class _Reading:
             raise tables.too_wide(self._most_columns)
         misplaced.check_above(start.frame.head(header.index), header)
         notes = tuple(misplaced.notes(start.frame, header, table.name))
-        return _Opened(table, chain([start], prepared), header, notes)
+        is_of_former = self._is_former(table.name)
+        return _Opened(table, chain([start], prepared), header, notes, is_of_former)
+
+    def _is_former(self, name: str) -> bool:
+        """Whether a sheet that nobody has named says that its people are no members any more."""
+        is_named = self._wanted.sheet not in {None, ALL_SHEETS}
+        return not (is_named or self._wanted.is_removal) and former_sheets.is_former(name)
+
+    def _more_sheets(self, others: Sequence[SheetNotRead]) -> Iterator[Note]:
+        """The note on a workbook with members in several visible sheets."""
+        names = [
+            sheet.name
+            for sheet in others
+            if sheet.holds_members and not sheet.is_hidden and not self._is_former(sheet.name)
+        ]
+        if names:
+            values = {"n": len(names), "sheets": _quoted(names), "all": ALL_SHEETS}
+            yield Note("more_sheets", values=values)
+
+    def _former_sheets(self, others: Sequence[SheetNotRead]) -> Iterator[Note]:
+        return former_sheets.notes([one for one in others if self._is_former(one.name)])
 
     def _other(self, table: Table) -> SheetNotRead:
         """What is said of a table that isn't read."""
@@ -354,14 +391,6 @@ class _Reading:
         raise NoIdColumnError(
             phrase("refusal.no_id_column", column=title("id_number"), headers=headers)
         )
-
-
-def _more_sheets(others: Sequence[SheetNotRead]) -> Iterator[Note]:
-    """The note on a workbook with members in several visible sheets."""
-    names = [sheet.name for sheet in others if sheet.holds_members and not sheet.is_hidden]
-    if names:
-        values = {"n": len(names), "sheets": _quoted(names), "all": ALL_SHEETS}
-        yield Note("more_sheets", values=values)
 
 
 def _without_headers(names: Collection[str]) -> Iterator[Note]:
@@ -450,12 +479,22 @@ def _sheets(opened: _Opened, most_columns: int) -> Iterator[Sheet]:
                 columns,
                 header.fingerprint,
                 expected,
-                row_problems=_merged_across(batch.across, header, columns),
+                row_problems=_row_problems(opened, frame, batch.across, columns),
                 reading=reading,
                 is_1904=table.is_1904,
                 is_hidden=table.is_hidden,
             )
             yield sheet if table.text is None else _of_text(sheet, table.text, body)
+
+
+def _row_problems(
+    opened: _Opened, frame: pl.DataFrame, across: Sequence[tuple[int, int]], columns: ColumnMap
+) -> pl.DataFrame:
+    """The problems of a workbook's rows as a whole."""
+    found = _merged_across(across, opened.header, columns)
+    if not opened.is_of_former:
+        return found
+    return pl.concat([found, former_sheets.problems(frame[ROW_NUMBER])])
 
 
 def _merged_across(

@@ -194,7 +194,13 @@ class _Attempt:
                 "the store may be damaged."
             )
         mappings = remembered(connection, self._scope)
-        wanted = Wanted(upload["sheet"], upload["columns"], mappings, self._accepts_passports)
+        wanted = Wanted(
+            upload["sheet"],
+            upload["columns"],
+            mappings,
+            self._accepts_passports,
+            self._is_removal,
+        )
         if self._grid is not None:
             wanted = self._grid.wanted(accepts_passports=self._accepts_passports)
         with connection.transaction():

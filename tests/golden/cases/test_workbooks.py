@@ -242,3 +242,16 @@ def test_a_sheet_whose_names_have_no_header_is_noted_where_all_are_read(site: Si
 def test_a_sheet_of_something_else_is_not_noted(rows: list[list[Any]], site: Site) -> None:
     content = several(A=[HEADERS, [id_number(0), "Ann", "Aa"]], B=rows)
     assert site.send(content, "list.xlsx").upload["reading"]["notes"] == []
+
+
+def test_the_people_of_a_sheet_for_the_deceased_are_no_members_unsaid(site: Site) -> None:
+    book = openpyxl.Workbook()
+    assert book.active is not None
+    book.active.title = "Deceased 2024"
+    book.active.append(["ID Number", "Firstname", "Surname"])
+    book.active.append([id_number(80_000), "Ann", "Aa"])
+    target = io.BytesIO()
+    book.save(target)
+    done = site.send(target.getvalue(), "members.xlsx")
+    assert done.upload["warnings"] == {"sheet_of_former": 1}
+    assert done.upload["rows_with_warnings"] == 1

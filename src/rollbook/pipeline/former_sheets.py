@@ -1,0 +1,67 @@
+"""Sheets whose names say that their people are no members any more, such as ``Deceased``.
+
+Such a sheet is never chosen while another visible one holds members. Where it is the only one, it
+is read, and each of its rows has a warning. Only a sender who names it has decided.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+import unicodedata
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Final
+
+import polars as pl
+
+from rollbook.languages import phrase
+from rollbook.masking import masked
+from rollbook.pipeline.reading import Note
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from rollbook.pipeline.reading import SheetNotRead
+
+#: The problem of each row of such a sheet that was read unasked.
+CODE: Final = "sheet_of_former"
+_WORD: Final = re.compile(r"[^\W\d_]+")
+_MOST_CHARS: Final = 31
+_MOST_LISTED: Final = 5
+
+
+def is_former(name: str) -> bool:
+    """Whether a sheet's name says that its people are no members any more."""
+    plain = unicodedata.normalize("NFKD", name).casefold()
+    words = set(_WORD.findall("".join(c for c in plain if not unicodedata.combining(c))))
+    said = _written()
+    if words & said["current"]:
+        return False
+    if words & said["anywhere"]:
+        return True
+    return bool(words & said["by_itself"]) and not words - said["by_itself"] - said["of_lists"]
+
+
+def problems(rows: pl.Series) -> pl.DataFrame:
+    """The warning of each row of such a sheet; ``rows`` are the numbers of rows."""
+    return rows.alias("row_number").to_frame().with_columns(code=pl.lit(CODE))
+
+
+def notes(others: Sequence[SheetNotRead]) -> Iterator[Note]:
+    """The note on visible sheets of this kind that hold members and weren't read."""
+    names = [
+        f"'{masked(sheet.name)[:_MOST_CHARS]}'"
+        for sheet in others
+        if sheet.holds_members and not sheet.is_hidden and is_former(sheet.name)
+    ]
+    if names:
+        listed, more = ", ".join(names[:_MOST_LISTED]), len(names) - _MOST_LISTED
+        sheets = phrase("list.more", listed=listed, more=more) if more > 0 else listed
+        yield Note("former_sheets", values={"sheets": sheets, "n": len(names)})
+
+
+@cache
+def _written() -> Mapping[str, frozenset[str]]:
+    text = files("rollbook.pipeline").joinpath("former_sheets.toml").read_text(encoding="utf-8")
+    return {name: frozenset(words) for name, words in tomllib.loads(text).items()}

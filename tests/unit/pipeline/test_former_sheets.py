@@ -1,0 +1,114 @@
+"""Sheets whose names say that their people are no members any more."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import openpyxl
+import pytest
+
+from rollbook.pipeline.former_sheets import is_former
+from rollbook.pipeline.read import ALL_SHEETS, Wanted, read
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rollbook.pipeline.read import Sheet
+
+HEADERS = ("ID Number", "Firstname", "Surname")
+ANN, BOB = ("8001015009087", "Ann", "Aa"), ("9002280101087", "Bob", "Bee")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Deceased", "DECEASED MEMBERS", "Resigned 2024", "Resignations", "Cancelled",
+        "Ward 4 lapsed",
+        "Old", "Old members 2019", "Archive", "Archived", "Ex-members", "Members (old)",
+        "Inactive", "Backup of Members", "Previous", "Left",
+        "Oorlede", "Bedank", "Gewese lede", "Ou lede", "Argief", "Gekanselleer",
+        "Abashonile", "Ababhubhileyo", "Amalungu amadala",
+    ],
+)  # fmt: skip
+def test_a_name_of_former_members(name: str) -> None:
+    assert is_former(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Members",
+        "Ward 4",
+        "Old Location",
+        "Oudtshoorn",
+        "Old Mutual",
+        "Left Bank",
+        "Sheet1",
+        "Active",
+        "Active and resigned",
+        "Excl. deceased",
+        "Not deceased",
+        "New members",
+        "2019",
+        "Lede",
+        "Exeter",
+        "Olden",
+        "Latest",
+        "Past Street",
+        "Expired Ward 3 road",
+        "",
+    ],
+)
+def test_a_name_of_anything_else(name: str) -> None:
+    assert not is_former(name)
+
+
+def sheets(folder: Path, *names: str, wanted: Wanted | None = None) -> list[Sheet]:
+    """What is read of a workbook in which each sheet holds another person."""
+    book = openpyxl.Workbook()
+    book.remove(book.worksheets[0])
+    for name, person in zip(names, (ANN, BOB), strict=False):
+        sheet = book.create_sheet(name)
+        sheet.append(HEADERS)
+        sheet.append(person)
+    book.save(folder / "members.xlsx")
+    return list(read(folder / "members.xlsx", "xlsx", wanted))
+
+
+def said(sheet: Sheet) -> list[str]:
+    return [note.code for note in sheet.reading.notes]
+
+
+def flagged(sheet: Sheet) -> list[tuple[int, str]]:
+    return sheet.row_problems.rows()
+
+
+def test_such_a_sheet_is_not_chosen_before_another_one(tmp_path: Path) -> None:
+    [sheet] = sheets(tmp_path, "Deceased", "Ward 4")
+    assert (sheet.sheet_name, said(sheet), flagged(sheet)) == (
+        "Ward 4", ["place_above", "former_sheets"], [],
+    )  # fmt: skip
+    assert "'Deceased'" in sheet.reading.notes[-1].message
+
+
+def test_all_sheets_are_those_of_members(tmp_path: Path) -> None:
+    [sheet] = sheets(tmp_path, "Members", "Resigned", wanted=Wanted(sheet=ALL_SHEETS))
+    assert (sheet.sheet_name, said(sheet)) == ("Members", ["former_sheets"])
+    [other] = sheet.reading.sheets_not_read
+    assert (other.name, other.holds_members) == ("Resigned", True)
+
+
+@pytest.mark.parametrize("asked", [None, ALL_SHEETS])
+def test_where_it_is_the_only_one_its_rows_are_flagged(tmp_path: Path, asked: str | None) -> None:
+    [sheet] = sheets(tmp_path, "Old members", wanted=Wanted(sheet=asked))
+    assert flagged(sheet) == [(2, "sheet_of_former")]
+
+
+def test_who_names_the_sheet_has_decided(tmp_path: Path) -> None:
+    [sheet] = sheets(tmp_path, "Members", "Deceased", wanted=Wanted(sheet="deceased"))
+    assert (sheet.sheet_name, flagged(sheet), said(sheet)) == ("Deceased", [], ["more_sheets"])
+
+
+def test_a_list_of_removals_reads_it_as_any_other(tmp_path: Path) -> None:
+    [sheet] = sheets(tmp_path, "Deceased", "Members", wanted=Wanted(is_removal=True))
+    assert (sheet.sheet_name, flagged(sheet)) == ("Deceased", [])
