@@ -19,7 +19,7 @@ from rollbook.uploads.receive import StoredFile
 from rollbook.worker.checks import Checker
 
 #: The fields of the form beside the file.
-_CHOICES = ("sheet", "columns", "allow_duplicate")
+_CHOICES = ("sheet", "columns", "empty_text", "allow_duplicate")
 _FORM = {
     "type": "object",
     "required": ["file"],
@@ -98,6 +98,10 @@ class Check(BaseModel):
     warnings: list[CheckedWarning] = []
     rows_expected: int | None = None
     rows: list[CheckedRow] = []
+    emptied: dict[str, int] = Field(
+        {},
+        description="How many of the first thousand rows empty which field, by their `empty_text`.",
+    )
     notes: list[CheckedNote] = []
 
 
@@ -115,6 +119,11 @@ class CheckChoices(BaseModel, strict=True):
         description="The field by header, for headers that Rollbook does not know; null leaves a "
         "column out.",
         examples=[{"Lid No": "id_number"}],
+    )
+    empty_text: str | None = Field(
+        None,
+        max_length=1000,
+        description=Choices.model_fields["empty_text"].description,
     )
     allow_duplicate: bool = Field(
         default=True,
@@ -154,21 +163,18 @@ async def check_again(
     user: UserParam,
     body: Annotated[CheckChoices, Body()],
 ) -> Answer[Check]:
-    """Say how a checked file would be read with another sheet or other columns.
+    """Say how a checked file would be read with another sheet, columns or text that empties fields.
 
-    The choices apply to this check only: send them again with the file.
+    The choices count when the file is sent, where the form gives no others.
     """
     columns = None if body.columns is None else json.dumps(body.columns)
-    stored = await checks.change(
-        system,
-        user,
-        check_id,
-        Options.of(
-            sheet=body.sheet,
-            columns=columns,
-            allow_duplicate="true" if body.allow_duplicate else "false",
-        ),
+    options = Options.of(
+        sheet=body.sheet,
+        columns=columns,
+        empty_text=body.empty_text,
+        allow_duplicate="true" if body.allow_duplicate else "false",
     )
+    stored = await checks.change(system, user, check_id, options)
     # A file that these choices can't read is kept: others may.
     return await _checked(request, system, stored)
 

@@ -182,7 +182,8 @@ async def _take_in(
     if stored is None:
         checked, check = await checks.use(system, user, _as_id(check_id))
         # What the check was made with counts, where the form doesn't say otherwise.
-        same = {name: check[name] for name in ("sheet", "columns") if check[name] is not None}
+        made_with = ("sheet", "columns", "empty_text")
+        same = {name: check[name] for name in made_with if check[name] is not None}
         options = _options(session, **same | fields, idempotency_key=idempotency_key)
         # Its row stays for its time: a second request finds the upload that the first one made.
         return await receive.record(system, user, checked, options, is_checked=True)

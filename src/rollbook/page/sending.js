@@ -178,7 +178,12 @@ async function checkNext() {
   const { file, sheet } = entry.peek();
   try {
     const { data } = await withFile(entry, (id) =>
-      post(`bulk-upload/check/${id}`, { sheet, columns: columnsOf(entry.peek()), allow_duplicate: false }),
+      post(`bulk-upload/check/${id}`, {
+        sheet,
+        columns: columnsOf(entry.peek()),
+        empty_text: emptyText(),
+        allow_duplicate: false,
+      }),
     );
     // Skipped, or removed, while the server was asked.
     if (entry.peek().state !== "checking") return goOn();
@@ -272,6 +277,16 @@ function columnsOf({ columns, check }) {
   return { ...Object.fromEntries(remembered.map(({ header, field }) => [header, field])), ...columns };
 }
 
+const emptyText = () => options.peek().empty_text.trim() || null;
+
+/** Check the chosen files again, with another text that empties a field. */
+export function checkEmptyText() {
+  for (const entry of files.peek()) {
+    const { state, check } = entry.peek();
+    if (state === "chosen" && check?.is_checked) checkChoices(entry);
+  }
+}
+
 /** The person's choices as fields of a form. */
 function choicesOf(entry) {
   const columns = columnsOf(entry);
@@ -290,6 +305,7 @@ async function checkChoices(entry) {
     const { data } = await post(`bulk-upload/check/${check.check_id}`, {
       sheet,
       columns: columnsOf(entry.peek()),
+      empty_text: emptyText(),
     });
     if (!isLatest()) return;
     learnCheck(entry, data);

@@ -14,6 +14,7 @@ from rollbook.pipeline import header as header_rows
 from rollbook.pipeline import tables
 from rollbook.pipeline.columns import ColumnMap, map_headers, own
 from rollbook.pipeline.dates import Orders
+from rollbook.pipeline.emptied import bits, key_of
 from rollbook.pipeline.normalise import normalise
 from rollbook.pipeline.problems import described
 from rollbook.pipeline.read import ALL_SHEETS, ROW_NUMBER, Wanted, read, sheet_key
@@ -69,13 +70,14 @@ def preview(
     limits: Limits,
     accepts_passports: bool = False,
     aliases: Aliases | None = None,
+    empty_text: str | None = None,
 ) -> dict[str, Any]:
     """How a file would be read: what the answer to a check holds of it.
 
     Returns:
         ``encoding``, ``delimiter``, ``sheets``, ``header_row``, ``columns``, ``missing``,
-        ``warnings``, ``rows_expected``, ``rows`` (the first ones) and ``notes``, all fit for JSON.
-        ID numbers are masked.
+        ``warnings``, ``emptied``, ``rows_expected``, ``rows`` (the first ones) and ``notes``, all
+        fit for JSON. ID numbers are masked.
 
     Raises:
         FileProblemError: the file can't be read at all, or it has no rows.
@@ -83,6 +85,14 @@ def preview(
     seen = _seen(path, kind, wanted, limits)
     found = {one.header: one for one in suggestions(seen.frame, seen.columns, today)}
     headers = own(seen.frame.columns[1:])[:MOST_COLUMNS]
+    warnings, emptied = _said_of_rows(
+        seen,
+        scope,
+        today,
+        accepts_passports=accepts_passports,
+        aliases=aliases,
+        empty_text=empty_text,
+    )
     fields = [_meant(seen, header, found.get(header)) for header in headers]
     return {
         "encoding": seen.reading.encoding,
@@ -91,9 +101,8 @@ def preview(
         "header_row": seen.reading.header_row,
         "columns": [_column(seen, header, found.get(header)) for header in headers],
         "missing": _missing(seen),
-        "warnings": _warnings(
-            seen, scope, today, accepts_passports=accepts_passports, aliases=aliases
-        ),
+        "warnings": warnings,
+        "emptied": emptied,
         "rows_expected": seen.rows_expected,
         "rows": [
             {"row_number": number, "cells": list(map(_shown, cells, fields))}
@@ -188,19 +197,25 @@ def _column(seen: _Seen, header: str, suggestion: Suggestion | None) -> dict[str
     }
 
 
-def _warnings(
+def _said_of_rows(
     seen: _Seen,
     scope: Scope,
     today: dt.date,
     *,
     accepts_passports: bool,
     aliases: Aliases | None,
-) -> list[dict[str, Any]]:
-    """How many of the first rows have which problem, the most frequent first."""
+    empty_text: str | None,
+) -> tuple[list[dict[str, Any]], dict[str, int]]:
+    """The problems of the first rows, the most frequent first, and the fields that they empty."""
     if seen.sheet is None or seen.columns.missing:
-        return []
+        return [], {}
     normalised = normalise(
-        seen.sheet, today, Orders(), accepts_passports=accepts_passports, aliases=aliases
+        seen.sheet,
+        today,
+        Orders(),
+        empty_text=None if empty_text is None else key_of(empty_text),
+        accepts_passports=accepts_passports,
+        aliases=aliases,
     )
     validated = validate(normalised, seen.sheet, scope)
     counted = (
@@ -208,10 +223,13 @@ def _warnings(
         .agg(rows=pl.col(ROW_NUMBER).n_unique())
         .sort("rows", "code", descending=[True, False])
     )
-    return [
+    warnings = [
         {"code": code, "severity": severity, "rows": rows, "message": described(code).sentence}
         for code, severity, rows in counted.iter_rows()
     ]
+    found = validated.rows.filter(verdict="valid")["emptied"]
+    emptied = {name: int(((found & bit) != 0).sum()) for name, bit in bits().items()}
+    return warnings, {name: rows for name, rows in emptied.items() if rows}
 
 
 def _meant(seen: _Seen, header: str, suggestion: Suggestion | None) -> str | None:

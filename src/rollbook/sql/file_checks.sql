@@ -1,8 +1,9 @@
 -- name: add
 -- A stored file that is to be checked.
-INSERT INTO file_checks (id, owner_id, file_name, file_kind, file_bytes, file_sha256, sheet, columns)
+INSERT INTO file_checks (id, owner_id, file_name, file_kind, file_bytes, file_sha256, sheet, columns,
+                         empty_text)
 VALUES (%(id)s, %(owner_id)s, %(file_name)s, %(file_kind)s, %(file_bytes)s, %(file_sha256)s,
-        %(sheet)s, %(columns)s);
+        %(sheet)s, %(columns)s, %(empty_text)s);
 
 -- name: use
 -- The sender's own check, which now stays for as long as a new one. One with the wanted options.
@@ -10,7 +11,8 @@ UPDATE file_checks SET used_at = now() WHERE id = %(id)s AND owner_id = %(owner_
 
 -- name: change
 -- Other choices for the sender's own check, which now stays for as long as a new one.
-UPDATE file_checks SET sheet = %(sheet)s, columns = %(columns)s, used_at = now()
+UPDATE file_checks
+SET sheet = %(sheet)s, columns = %(columns)s, empty_text = %(empty_text)s, used_at = now()
 WHERE id = %(id)s AND owner_id = %(owner_id)s
   AND NOT EXISTS (SELECT FROM uploads WHERE uploads.id = file_checks.id)
 RETURNING *;

@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 async def add(system: System, user: User, stored: StoredFile, options: Options) -> None:
     """Record a stored file that is to be checked.
 
-    Of the options, ``sheet``, ``columns`` and ``allow_duplicate`` count.
+    Of the options, ``sheet``, ``columns``, ``empty_text`` and ``allow_duplicate`` count.
 
     Raises:
         DuplicateUploadError: the same content came within the window.
@@ -49,6 +49,7 @@ async def add(system: System, user: User, stored: StoredFile, options: Options) 
         "file_sha256": stored.sha256,
         "sheet": options.sheet,
         "columns": Json(options.columns) if options.columns else None,
+        "empty_text": options.empty_text,
     }
     async with system.pool.connection() as connection:
         await refuse_many(system, connection, user, stored.upload_id)
@@ -77,7 +78,7 @@ async def refuse_many(
 
 
 async def change(system: System, user: User, check_id: UUID, options: Options) -> StoredFile:
-    """Have a stored file checked with another ``sheet`` and other ``columns``.
+    """Have a stored file checked with another ``sheet``, ``empty_text`` and other ``columns``.
 
     Raises:
         DuplicateUploadError: the same content came within the window, and ``options`` don't allow
@@ -89,6 +90,7 @@ async def change(system: System, user: User, check_id: UUID, options: Options) -
         "owner_id": user.id,
         "sheet": options.sheet,
         "columns": Json(options.columns) if options.columns else None,
+        "empty_text": options.empty_text,
     }
     async with system.pool.connection() as connection:
         found = await fetch_one(connection, _SQL["change"], wanted)
@@ -101,7 +103,7 @@ async def change(system: System, user: User, check_id: UUID, options: Options) -
 
 
 async def use(system: System, user: User, check_id: UUID) -> tuple[StoredFile, Row]:
-    """The file of a check, to be sent now, and the check's row with its ``sheet`` and ``columns``.
+    """The file of a check, to be sent now, and the check's row with what it was made with.
 
     Raises:
         NotFoundError: the user has no such check (any more).

@@ -290,6 +290,7 @@ def _check(
             limits=_limits(settings),
             accepts_passports=settings.accepts_passports,
             aliases=aliases,
+            empty_text=found["empty_text"],
         )
 
 

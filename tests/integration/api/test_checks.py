@@ -107,6 +107,26 @@ async def test_what_the_check_was_made_with_counts_when_it_is_sent(
         await job_event(system.settings, job_id, "completed")
 
 
+async def test_what_the_text_that_empties_a_field_does_is_said_and_done(
+    client: httpx.AsyncClient, system: System
+) -> None:
+    content = (
+        "ID Number,Firstname,Surname,Cell Number,Occupation\n"
+        f"{id_number(1)},Thandi,Mokoena,0821234567,[empty]\n"
+    ).encode()
+    first = (await checked(client, content)).json()["data"]
+    assert first["emptied"] == {}
+    changed = await check_again(client, first["check_id"], empty_text="[empty]")
+    assert changed.json()["data"]["emptied"] == {"occupation": 1}
+    refused = await check_again(client, first["check_id"], empty_text="123")
+    assert refused.status_code == 422
+    async with working(system):
+        job_id = (await send(client, first["check_id"])).json()["data"]["job_id"]
+        await job_event(system.settings, job_id, "completed")
+    status = (await client.get(f"{BASE}/status/{job_id}")).json()["data"]
+    assert status["empty_text"] == "[empty]"
+
+
 async def test_one_sender_has_so_many_checked_files_at_most(
     client: httpx.AsyncClient, system: System, settings: Settings
 ) -> None:

@@ -25,6 +25,7 @@ def seen(
     content: bytes,
     *,
     name: str = "source.csv",
+    empty_text: str | None = None,
     **wanted: Any,
 ) -> dict[str, Any]:
     file = path / name
@@ -36,6 +37,7 @@ def seen(
         scope=EVERYWHERE,
         today=TODAY,
         limits=Limits(),
+        empty_text=empty_text,
     )
 
 
@@ -140,3 +142,19 @@ def test_a_file_of_passports_lacks_id_numbers_where_passports_are_not_accepted(
     text = b"Passport Number,Passport Country,Firstname,Surname\nA1234567,Zimbabwe,Ann,Aa\n"
     assert seen(tmp_path, text)["missing"] == ["id_number"]
     assert seen(tmp_path, text, accepts_passports=True)["missing"] == []
+
+
+def test_the_fields_that_the_sender_empties_are_counted(tmp_path: Path) -> None:
+    header = "ID Number,Firstname,Surname,Cell Number,Email,Gender\n"
+    rows = [
+        f"{id_number(1)},Ann,Aa,[Empty],[empty],",
+        f"{id_number(2)},Bob,Bee,[empty],b@example.org,[empty]",
+        f"{id_number(3)},[empty],Cee,[empty],,",
+    ]
+    content = (header + "\n".join(rows)).encode()
+    found = seen(tmp_path, content, empty_text=" [empty] ")
+    # A refused row empties nothing, and the ID number says the gender.
+    assert found["emptied"] == {"cell_number": 2, "email": 1}
+    codes = {warning["code"]: warning["rows"] for warning in found["warnings"]}
+    assert codes["needed_not_emptied"] == codes["not_emptied"] == 1
+    assert seen(tmp_path, content)["emptied"] == {}

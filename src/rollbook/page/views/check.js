@@ -65,6 +65,7 @@ function Checked({ entry }) {
         <p>${t("check.missing.text")}</p></div>`
     }
     ${(check.warnings.length > 0 || check.notes.length > 0) && html`<${Warnings} check=${check} />`}
+    ${Object.keys(check.emptied).length > 0 && html`<${Emptied} check=${check} />`}
     ${
       unknown.length > 0 &&
       html`<section><h2>${t("check.unknown")}</h2><p class="hint">${t("check.unknown.text")}</p>
@@ -119,6 +120,14 @@ function Warnings({ check }) {
     )}
     ${check.notes.map(({ message }, index) => html`<li key=${index}>${message}</li>`)}
   </ul></section>`;
+}
+
+/** The fields that the person's text empties. */
+function Emptied({ check: { emptied } }) {
+  return html`<div class="notice"><p><strong>${t("check.emptied")}</strong></p><ul class="warnings">
+    ${Object.entries(emptied).map(
+      ([name, n]) => html`<li key=${name}><strong>${fieldName(name)}</strong> ${t("check.warnings.rows", { n })}</li>`,
+    )}</ul></div>`;
 }
 
 /** A drop-down of fields for each column. */

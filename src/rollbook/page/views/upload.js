@@ -4,6 +4,7 @@ import { html, useRef, useSignal } from "../html.js";
 import { Badge, Bar, Go, keepFocus, OutcomeBar } from "../parts.js";
 import { attempt } from "../said.js";
 import {
+  checkEmptyText,
   choose,
   files,
   isDoubtful,
@@ -130,7 +131,8 @@ function Options() {
       </select></div>
     <div class="field"><label for="empty-text">${t("upload.empty_text")}</label>
       <input id="empty-text" type="text" autocomplete="off" maxlength="40" aria-describedby="empty-text-hint"
-        value=${empty_text} onInput=${(event) => set("empty_text")(event.target.value)} />
+        value=${empty_text} onInput=${(event) => set("empty_text")(event.target.value)}
+        onChange=${checkEmptyText} />
       <p class="hint" id="empty-text-hint">${t("upload.empty_text.hint")}</p></div>
     <p><${Go} path="columns">${t("columns.remembered")}<//></p>
     <hr />
