@@ -46,9 +46,9 @@ def path(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("added", "words"),
     [
-        ({"xl/workbook.bin": b"\x83\x01"}, "binary workbook (.xlsb)"),
-        ({"mimetype": b"application/vnd.oasis", "content.xml": b"<a/>"}, "OpenDocument"),
-        ({"word/document.xml": b"<a/>"}, "document or a presentation"),
+        ({"xl/workbook.bin": b"\x83\x01"}, "two workbooks"),
+        ({"mimetype": b"application/vnd.oasis", "content.xml": b"<a/>"}, "two workbooks"),
+        ({"word/document.xml": b"<a/>"}, "a document, a presentation"),
         ({"../../etc/cron.d/x": b"x"}, "leads out of it"),
         ({"/etc/cron.d/x": b"x"}, "leads out of it"),
         ({"xl\\..\\..\\x": b"x"}, "leads out of it"),

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import polars as pl
 
 from rollbook.errors import UnreadableFileError
+from rollbook.languages import phrase
 from rollbook.spreadsheets.content import text_order
 
 if TYPE_CHECKING:
@@ -34,11 +35,6 @@ _MOST_PADDING_OF_A_LINE: Final = 15
 _HOLE: Final = b"\0" * 16
 _WIDE_HOLE: Final = b"\0" * 64
 PADDING: Final = b"\0\x1a"
-
-INCOMPLETE: Final = (
-    "The file isn't whole: {}, as after a copy or a download that broke off. Nothing was changed. "
-    "Copy or save the file again, look at it in Excel or LibreOffice, and send it again."
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,17 +126,17 @@ def _check_end(path: Path, *, is_wide: bool) -> None:
     nuls = end[len(text) :].count(0)
     is_line = text.endswith((b"\n", b"\r", b"\n\0", b"\r\0"))
     if nuls > MOST_PADDING or (nuls > _MOST_PADDING_OF_A_LINE and not is_line):
-        raise UnreadableFileError(INCOMPLETE.format("its end holds nothing but zeros"))
+        raise _incomplete("end")
     # Programs that treat every text as ASCII add a line feed of one byte.
     if is_wide and size % 2 and not end.endswith((b"\n", b"\0", b"\x1a")):
-        raise UnreadableFileError(INCOMPLETE.format("it ends within a character"))
+        raise _incomplete("character")
 
 
 def _check_holes(path: Path, hole: bytes) -> None:
     before = b""
     for piece in pieces(path):
         if b"\0" in piece and hole in (before + piece).rstrip(PADDING):
-            raise UnreadableFileError(INCOMPLETE.format("a part of it holds nothing but zeros"))
+            raise _incomplete("hole")
         before = piece[-len(hole) :]
 
 
@@ -307,3 +303,8 @@ def _twice(codec: str) -> tuple[re.Pattern[str], dict[str, bytes]]:
     later = "".join(signs[byte] for byte in range(0x80, 0xC0))
     two = "".join(signs[byte] for byte in range(0xC2, 0xC6))
     return re.compile(f"[{two}][{later}]|{signs[0xE2]}[{later}][{later}]"), byte_of
+
+
+def _incomplete(reason: str) -> UnreadableFileError:
+    why = phrase(f"refusal.file.incomplete.{reason}")
+    return UnreadableFileError(phrase("refusal.file.incomplete", why=why))

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from rollbook.errors import UnreadableFileError
+from rollbook.languages import phrase
 from rollbook.pipeline.csv_cells import (
     Shape,
     Split,
@@ -41,21 +42,6 @@ MOST_CHARS: Final = 128 << 10
 _FREE_STEPS: Final = 1_000_000
 _STEPS_A_LINE: Final = 200
 
-OPEN_QUOTE: Final = (
-    "Row {0} opens a quotation mark in cell {1}{0} and doesn't close it, so it can't be seen where "
-    "its cells and the rows below it end. Nothing was changed. Correct the cell in the file: write "
-    "a quotation mark inside a cell twice, or remove it. Then send the file again."
-)
-CUT_OFF: Final = (
-    "The file ends within cell {1}{0}, which opens a quotation mark and doesn't close it: a part "
-    "of the file seems to be missing. Nothing was changed. Copy or save the file again, look "
-    "at its last row, and send it again."
-)
-TOO_MANY_QUOTES: Final = (
-    "Up to row {0} the file has so many quotation marks that open nothing or close nothing that "
-    "its cells can't be seen. Nothing was changed. Open the file in Excel or LibreOffice, check "
-    "its rows, save it as .xlsx and send that."
-)
 #: The row can be read in two ways.
 UNCLEAR: Final = "quotes_unclear"
 #: A backslash of the row can be read in two ways.
@@ -229,7 +215,7 @@ class Records:
         below = [self._peek(at) or "" for at in range(more)]
         if any(has_id(other, self._shape) for other in below):
             at = split(line, (plain if plain.more else escaped).shape).open_at or 0
-            raise UnreadableFileError(OPEN_QUOTE.format(self._row, letters_of(at)))
+            raise _open_quote("open_quote", self._row, at)
         record = self._taken(plain.found, more)
         record.problem = BACKSLASH_UNCLEAR
         return record
@@ -255,7 +241,7 @@ class Records:
     def _spend(self, steps: int) -> None:
         self._steps -= steps
         if self._steps < 0:
-            raise UnreadableFileError(TOO_MANY_QUOTES.format(self._row))
+            raise UnreadableFileError(phrase("refusal.file.many_quotes", row=str(self._row)))
 
     # --- a line by itself -------------------------------------------------------------------------
 
@@ -305,14 +291,14 @@ class Records:
         if joined is None:
             is_cut_off = self._peek(0) is None and not self._ends_with_line
             if literal is None or is_cut_off:
-                sentence = CUT_OFF if is_cut_off else OPEN_QUOTE
-                raise UnreadableFileError(sentence.format(self._row, letters_of(open_at)))
+                said = "cut_off" if is_cut_off else "open_quote"
+                raise _open_quote(said, self._row, open_at)
             return self._literal(line, shape, literal)
         region = [line, *(self._peek(at) or "" for at in range(more))]
         are_rows = literal is not None and all(self._is_row(other, shape) for other in region[1:])
         has_width = len(joined.cells) == width
         if sum(has_id(other, shape) for other in region) > 1 and (has_width or not are_rows):
-            raise UnreadableFileError(OPEN_QUOTE.format(self._row, letters_of(open_at)))
+            raise _open_quote("open_quote", self._row, open_at)
         if are_rows and not has_width:
             return self._literal(line, shape, literal)
         record = self._taken(joined, more)
@@ -400,3 +386,8 @@ def _cell_at(line: str, column: int | None, shape: Shape) -> str:
         return ""
     cell = cells[column].strip(" \t'\"=")
     return "" if _NO_ID.fullmatch(cell) else cell
+
+
+def _open_quote(said: str, row: int, column: int) -> UnreadableFileError:
+    cell = f"{letters_of(column)}{row}"
+    return UnreadableFileError(phrase(f"refusal.file.{said}", row=str(row), cell=cell))

@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from rollbook.errors import UnreadableFileError
+from rollbook.languages import phrase
 from rollbook.pipeline.csv_dialect import dialect_of
 from rollbook.pipeline.csv_encoding import (
     Encoding,
@@ -36,11 +37,6 @@ if TYPE_CHECKING:
 
 #: The part of a file that is searched for its delimiter and its header row.
 START_BYTES: Final = 64 * 1024
-_MISCOUNTED: Final = (
-    "The file has {0:,} rows by its line ends and quotation marks and {1:,} by another count, so "
-    "it can't be seen where they end. Nothing was changed. Open the file in Excel or LibreOffice, "
-    "save it as .xlsx and send that."
-)
 _BACKSLASHES: Final = Note("backslashes_doubled")
 _WORDS: Final = {"windows-1252": "Windows-1252", "mac-roman": "Mac Roman", "cp850": "CP850 (DOS)"}
 
@@ -107,7 +103,9 @@ class CsvText:
             done += batch.height
             yield batch[:, :width]
         if done != self.records:
-            raise UnreadableFileError(_MISCOUNTED.format(self.records, done))
+            raise UnreadableFileError(
+                phrase("refusal.file.miscounted", records=self.records, found=done)
+            )
 
 
 def csv_text(path: Path, find: FindHeader) -> CsvText:

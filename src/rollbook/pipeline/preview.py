@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import polars as pl
 
 from rollbook.errors import NoIdColumnError, NoRowsError
+from rollbook.languages import phrase
 from rollbook.masking import masked, masked_cell, masked_passport, visible
 from rollbook.pipeline import header as header_rows
 from rollbook.pipeline import tables
@@ -145,10 +146,7 @@ def _without_numbers(path: Path, kind: str, wanted: Wanted, limits: Limits) -> _
         rows = tables.first_rows(table.open(SAMPLE_ROWS)).frame
         header = header_rows.likely(rows.iter_rows())
         if rows.height <= header + 1:
-            raise NoRowsError(
-                "The file has no rows below its headers. Nothing was kept. Check that you sent the "
-                "right file."
-            )
+            raise NoRowsError(phrase("refusal.no_rows"))
         names = header_rows.names_of(rows.row(header))
         wanted.check(names)
         frame = rows.slice(header + 1, SAMPLE_ROWS)

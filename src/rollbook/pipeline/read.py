@@ -120,9 +120,11 @@ class Wanted:
         missing = [header for header in self.columns or () if key(header) not in there]
         if missing:
             raise NoSuchHeaderError(
-                f"The file has no column {_quoted(missing)}, which your columns name, so nothing "
-                f"was changed. Its headers are {_quoted(own(headers))}. Name the header as it is "
-                "in the file, and send it again."
+                phrase(
+                    "refusal.file.no_header",
+                    missing=_quoted(missing),
+                    headers=_quoted(own(headers)),
+                )
             )
 
     def mapping(self, headers: Sequence[str]) -> tuple[Mapping[str, str | None], How]:
@@ -295,10 +297,7 @@ class _Reading:
             # A hostile workbook's names may have any length.
             names = [masked(table.name)[:MOST_NAME_CHARS] for table in self._tables[:20]]
             listed = ", ".join(f"'{name}'" for name in names)
-            raise NoSuchSheetError(
-                f"The workbook has no sheet '{wanted}', so nothing was changed. It has {listed}. "
-                "Name one of these, or none."
-            )
+            raise NoSuchSheetError(phrase("refusal.file.no_sheet", sheet=wanted, sheets=listed))
         exact = [table for table in found if table.name == wanted]
         return exact or found
 
@@ -374,17 +373,9 @@ class _Reading:
         for table in self._tables:
             if table.is_hidden and self._wanted.sheet is None and self._other(table).holds_members:
                 name = masked(table.name)[:MOST_NAME_CHARS]
-                raise NoIdColumnError(
-                    "No visible sheet has a column with ID numbers, so nothing was changed. The "
-                    f"hidden sheet '{name}' has one: name it as the sheet to read when you send "
-                    "the file, or show it in Excel, save the file and send that."
-                )
+                raise NoIdColumnError(phrase("refusal.file.hidden_sheet", sheet=name))
         if self._is_sideways:
-            raise NoIdColumnError(
-                "The headers are below one another in one column, and each member is a column, so "
-                "nothing was changed. Turn the table: copy it in Excel, choose Paste Special, "
-                "Transpose, and send the file again."
-            )
+            raise NoIdColumnError(phrase("refusal.file.sideways"))
         headers = ", ".join(f"'{header}'" for header in self._seen[:10]) or phrase(
             "refusal.no_headers"
         )
@@ -422,7 +413,8 @@ def sheet_key(name: str) -> str:
 def _quoted(headers: Sequence[str]) -> str:
     """Some headers, as a person reads them; a hostile file's may be as long as it likes."""
     listed = ", ".join(f"'{header[:MOST_NAME_CHARS]}'" for header in headers[:10])
-    return f"{listed} and {len(headers) - 10} more" if len(headers) > 10 else listed
+    more = len(headers) - 10
+    return phrase("list.more", listed=listed, more=more) if more > 0 else listed
 
 
 def _missing(columns: ColumnMap) -> str:

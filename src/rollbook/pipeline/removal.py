@@ -16,6 +16,7 @@ from psycopg import sql
 from rollbook import fields
 from rollbook.backends.database import queries
 from rollbook.errors import TooManyRemovalsError
+from rollbook.languages import phrase
 from rollbook.model import EVERYWHERE
 from rollbook.pipeline.columns import ColumnMap
 from rollbook.pipeline.match import MEMBER_COLUMNS, copy_out
@@ -87,10 +88,7 @@ def check_size(rows: int, most: int) -> None:
         TooManyRemovalsError: it is.
     """
     if rows > most:
-        raise TooManyRemovalsError(
-            f"The list has {rows:,} rows, and one upload may remove or change {most:,} members. "
-            "Nothing was changed. Check that it is the right file; split it if it is."
-        )
+        raise TooManyRemovalsError(phrase("refusal.file.removals", rows=rows, most=most))
 
 
 def rule(scope: Scope, upload: Row) -> dict[str, sql.Composable]:

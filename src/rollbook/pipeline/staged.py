@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from rollbook.errors import ShortenedNumbersError
+from rollbook.languages import phrase
 from rollbook.pipeline import own_fields, removal
 from rollbook.pipeline.birth_dates import Differing
 from rollbook.pipeline.dates import Orders
@@ -173,11 +174,7 @@ class Staged:
         rows = sum(ledger.height for ledger in self._ledgers)
         if self._shortened * 2 > rows:
             raise ShortenedNumbersError(
-                f"The spreadsheet program shortened the ID numbers in {self._shortened:,} of the "
-                f"{rows:,} rows: 8001015009087 became 8.00102E+12, and the digits that it dropped "
-                "are lost. Nothing was changed. Open the file from which this one was saved, "
-                "format the column as a number without decimals or as text until all 13 digits "
-                "show, save it as .xlsx and send that."
+                phrase("refusal.file.shortened", shortened=self._shortened, rows=rows)
             )
 
     def ledger(self) -> pl.DataFrame:

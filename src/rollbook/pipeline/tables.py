@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from rollbook.errors import RollbookError, UnreadableFileError
+from rollbook.languages import phrase
 from rollbook.pipeline import header as header_rows
 from rollbook.pipeline.csv_text import CsvText, csv_text
 from rollbook.pipeline.reading import Reading
@@ -16,8 +17,8 @@ from rollbook.spreadsheets.books.book import Rows
 from rollbook.spreadsheets.books.marks import Marks
 from rollbook.spreadsheets.books.opening import marks_of, open_book
 from rollbook.spreadsheets.inspect.archive import Limits, inspect
-from rollbook.spreadsheets.inspect.compound import DAMAGED
 from rollbook.spreadsheets.inspect.protected import unprotected
+from rollbook.spreadsheets.refusals import damaged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,10 +29,6 @@ if TYPE_CHECKING:
 
 #: A cell of Excel has 32,767 characters, of four bytes at most.
 MOST_CELL_BYTES = 128 << 10
-TOO_LONG = (
-    f"A cell of the file holds more than {MOST_CELL_BYTES >> 10} KB of text, which no list of "
-    "members has. Nothing was changed. Check that you sent the right file, and shorten the cell."
-)
 _NUL = "\0"
 
 
@@ -74,7 +71,7 @@ def opened(path: Path, kind: str, find: FindHeader, limits: Limits) -> Iterator[
     except (RollbookError, GeneratorExit, KeyboardInterrupt, SystemExit, MemoryError, OSError):
         raise  # OSError: no room on the disk says nothing about the file
     except BaseException as error:  # polars' panics are no Exceptions
-        raise UnreadableFileError(DAMAGED) from error
+        raise damaged() from error
 
 
 def _csv_table(path: Path, find: FindHeader, limits: Limits) -> Table:
@@ -120,7 +117,7 @@ def with_short_cells(batch: pl.DataFrame) -> pl.DataFrame:
     """The batch, which has no cell that takes minutes to look at."""
     longest = batch.select(pl.all().str.len_bytes().max())
     if any((column.item() or 0) > MOST_CELL_BYTES for column in longest):
-        raise UnreadableFileError(TOO_LONG)
+        raise UnreadableFileError(phrase("refusal.file.long_cell", most=MOST_CELL_BYTES >> 10))
     return batch
 
 
@@ -134,8 +131,4 @@ def _without_nul(rows: Rows) -> Rows:
 
 def too_wide(most_columns: int) -> UnreadableFileError:
     """The error for a table with more columns than are read."""
-    return UnreadableFileError(
-        f"The table has more than {most_columns:,} columns, which no list of members has. Nothing "
-        "was changed. Check that you sent the right file, and that no cell far on the right is "
-        "filled."
-    )
+    return UnreadableFileError(phrase("refusal.file.wide", most=most_columns))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import polars as pl
 
-from rollbook.errors import UnreadableFileError
+from rollbook.spreadsheets.refusals import damaged, spread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -18,19 +18,6 @@ MOST_COLUMNS: Final = 16_384
 #: The most blank cells in the rectangles around the values: in all, and for each value.
 MOST_BLANKS: Final = 1 << 23
 MOST_BLANKS_PER_VALUE: Final = 64
-
-DAMAGED: Final = (
-    "The file can't be read: it is damaged, or isn't what its name says. Nothing was changed. Open "
-    "it in Excel or LibreOffice, save it as .xlsx and send that."
-)
-LOCKED: Final = (
-    "The workbook has a password, so it can't be read. Nothing was changed. Open it, save it as "
-    ".xlsx without a password and send that."
-)
-SPREAD: Final = (
-    "The cells of the workbook lie too far apart: a cell far below or far to the right is filled. "
-    "Nothing was changed. Copy the list into a new workbook, save it as .xlsx and send that."
-)
 
 
 class Area(NamedTuple):
@@ -105,7 +92,7 @@ class Grid:
             UnreadableFileError: the row is out of order, or too far from the others.
         """
         if not self._last < number <= MOST_ROWS:
-            raise UnreadableFileError(DAMAGED)
+            raise damaged()
         if not cells:
             return
         gap = number - self._last - 1
@@ -152,7 +139,7 @@ class Grid:
         height, width = len(self._rows), self._width
         self._blanks += height * width
         if self._blanks - self._values > MOST_BLANKS + MOST_BLANKS_PER_VALUE * self._values:
-            raise UnreadableFileError(SPREAD)
+            raise spread()
         rows = self._rows
         self._pending.frame = pl.DataFrame(
             [

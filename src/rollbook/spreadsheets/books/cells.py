@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from rollbook.errors import UnreadableFileError
-from rollbook.spreadsheets.books.book import MOST_BLANKS, MOST_BLANKS_PER_VALUE, SPREAD
+from rollbook.spreadsheets.books.book import MOST_BLANKS, MOST_BLANKS_PER_VALUE
 from rollbook.spreadsheets.books.values import moment_text, number_text
+from rollbook.spreadsheets.refusals import spread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -92,7 +92,7 @@ def frames(rows: Ints, columns: Ints, texts: pl.Series, batch_rows: int) -> Iter
         width = int(columns[start:stop].max()) + 1
         blanks += height * width - (stop - start) * (1 + MOST_BLANKS_PER_VALUE)
         if blanks > MOST_BLANKS:
-            raise UnreadableFileError(SPREAD)
+            raise spread()
         grid = np.full(height * width, stop - start, np.uint32)
         grid[columns[start:stop] * height + (rows[start:stop] - first)] = np.arange(stop - start)
         cells = pl.concat([texts[start:stop], _NULL], rechunk=True).gather(pl.Series(grid))

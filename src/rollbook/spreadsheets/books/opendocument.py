@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 
 from rollbook.errors import UnreadableFileError
 from rollbook.spreadsheets.books.book import (
-    LOCKED,
     MOST_COLUMNS,
     MOST_ROWS,
     Area,
@@ -17,6 +16,7 @@ from rollbook.spreadsheets.books.book import (
 )
 from rollbook.spreadsheets.books.package import PIECE_BYTES, Package, elements, local, parsing
 from rollbook.spreadsheets.books.values import HIDDEN, UNCALCULATED, moment_text, number_as_text
+from rollbook.spreadsheets.refusals import locked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -80,7 +80,7 @@ class OpenDocumentBook:
         if package is not None and _MANIFEST in package:
             names = {path[-1] for path, _ in elements(package.content(_MANIFEST))}
             if "encryption-data" in names:
-                raise UnreadableFileError(LOCKED)
+                raise locked()
 
     def _pieces(self) -> Iterator[bytes]:
         if self._package is not None:

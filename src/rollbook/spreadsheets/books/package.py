@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import unquote
 from xml.parsers import expat
 
-from rollbook.errors import UnreadableFileError
-from rollbook.spreadsheets.books.book import DAMAGED
+from rollbook.spreadsheets.refusals import damaged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,7 +42,7 @@ class Package:
         try:
             self._archive = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
-            raise UnreadableFileError(DAMAGED) from error
+            raise damaged() from error
         self._infos = {_key(info.filename): info for info in self._archive.infolist()}
 
     def close(self) -> None:
@@ -72,7 +71,7 @@ class Package:
                 while piece := part.read(PIECE_BYTES):
                     yield piece
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-            raise UnreadableFileError(DAMAGED) from error
+            raise damaged() from error
 
     def content(self, name: str, most_bytes: int = MOST_SMALL_PART_BYTES) -> bytes:
         """All bytes of a part.
@@ -81,7 +80,7 @@ class Package:
             UnreadableFileError: there is no such part, or it isn't whole, or too large.
         """
         if self.size(name) > most_bytes:
-            raise UnreadableFileError(DAMAGED)
+            raise damaged()
         return b"".join(self.pieces(name))
 
     def relations(self, name: str) -> dict[str, Relation]:
@@ -103,7 +102,7 @@ class Package:
         try:
             return self._infos[_key(name)]
         except KeyError:
-            raise UnreadableFileError(DAMAGED) from None
+            raise damaged() from None
 
 
 def _key(name: str) -> str:
@@ -122,7 +121,7 @@ def elements(content: bytes) -> Iterator[tuple[tuple[str, ...], dict[str, str]]]
     def start(name: str, attributes: dict[str, str]) -> None:
         path.append(local(name))
         if len(path) > MOST_DEPTH:
-            raise UnreadableFileError(DAMAGED)
+            raise damaged()
         found.append((tuple(path), {local(key): value for key, value in attributes.items()}))
 
     def end(_name: str) -> None:
@@ -171,5 +170,5 @@ def parsing(
             yield
         parser.Parse(b"", True)  # noqa: FBT003 - expat takes no names
     except (expat.ExpatError, UnicodeError, LookupError) as error:
-        raise UnreadableFileError(DAMAGED) from error
+        raise damaged() from error
     yield

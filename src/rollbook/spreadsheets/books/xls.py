@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 import polars as pl
 
-from rollbook.errors import UnreadableFileError
-from rollbook.spreadsheets.books.book import DAMAGED, LOCKED, MOST_ROWS, Area, Rows, SheetInfo
+from rollbook.spreadsheets.books.book import MOST_ROWS, Area, Rows, SheetInfo
 from rollbook.spreadsheets.books.cells import Ints, frames, numbers_of, value_texts
 from rollbook.spreadsheets.books.formats import Format, built_in, format_of
 from rollbook.spreadsheets.books.values import (
@@ -18,6 +17,7 @@ from rollbook.spreadsheets.books.values import (
     error_text,
     truth_text,
 )
+from rollbook.spreadsheets.refusals import damaged, locked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,7 +83,7 @@ class XlsBook:
         try:
             self._read_globals()
         except (struct.error, IndexError, UnicodeError) as error:
-            raise UnreadableFileError(DAMAGED) from error
+            raise damaged() from error
 
     def close(self) -> None:
         """There is nothing to close."""
@@ -119,7 +119,7 @@ class XlsBook:
             for kind, records in found.items()
         }
         if _PASSWORD in found:
-            raise UnreadableFileError(LOCKED)
+            raise locked()
         self._is_biff8 = number.get(_BOF) == _BIFF8
         self.is_1904 = number.get(_DATE_MODE) == 1
         self._is_calculated = _RECALCULATION in found
@@ -127,7 +127,7 @@ class XlsBook:
         for record in found.get(_SHEET, ()):
             self._add_sheet(record)
         if not self.sheets:
-            raise UnreadableFileError(DAMAGED)
+            raise damaged()
         codes = {
             struct.unpack_from("<H", stream, start)[0]: format_of(
                 self._text(start + 2, short=not self._is_biff8)
@@ -193,7 +193,7 @@ class XlsBook:
             self._add_results(sheet, found)
             notes = self._notes(found)
         except (struct.error, IndexError, pl.exceptions.PolarsError) as error:
-            raise UnreadableFileError(DAMAGED) from error
+            raise damaged() from error
         for frame in sheet.frames(rows):
             notes.frame = frame
             yield notes
@@ -292,7 +292,7 @@ class _Sheet:
         self._place(self._words[starts])
         indices = (self._words[starts + 6] & np.uint64(0xFFFFFFFF)).astype(np.uint32)
         if len(indices) and int(indices.max()) >= len(self._shared):
-            raise UnreadableFileError(DAMAGED)
+            raise damaged()
         self._texts.append(self._shared.gather(pl.Series(indices)))
 
     def add_one(self, start: int, text: str) -> None:

@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 import polars as pl
 
-from rollbook.errors import UnreadableFileError
 from rollbook.spreadsheets.books.book import (
-    DAMAGED,
     MOST_COLUMNS,
     MOST_ROWS,
     Area,
@@ -21,6 +19,7 @@ from rollbook.spreadsheets.books.cells import frames, numbers_of, value_texts
 from rollbook.spreadsheets.books.formats import Format, built_in, format_of
 from rollbook.spreadsheets.books.package import Package
 from rollbook.spreadsheets.books.values import error_text, truth_text
+from rollbook.spreadsheets.refusals import damaged
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,7 +70,7 @@ class XlsbBook:
             self._open()
         except (struct.error, IndexError) as error:
             self.close()
-            raise UnreadableFileError(DAMAGED) from error
+            raise damaged() from error
         except BaseException:
             self.close()
             raise
@@ -107,7 +106,7 @@ class XlsbBook:
                     self._parts.append(relation.target)
         self._formats = _formats(package.content(styles) + _PAD) if styles in package else []
         if not self.sheets:
-            raise UnreadableFileError(DAMAGED)
+            raise damaged()
 
     def claimed_rows(self, index: int) -> int | None:
         """The number of the last row that the sheet says it has."""
@@ -131,7 +130,7 @@ class XlsbBook:
             notes = sheet.notes
             found = sheet.frames(rows)
         except (struct.error, IndexError, pl.exceptions.PolarsError) as error:
-            raise UnreadableFileError(DAMAGED) from error
+            raise damaged() from error
         for frame in found:
             notes.frame = frame
             yield notes
@@ -209,7 +208,7 @@ class _Sheet:
         styles = (words[np.concatenate([short, real])] & np.uint64(0xFFFFFF)).astype(np.int64)
         indices = (words[index + 4] & np.uint64(0xFFFFFFFF)).astype(np.uint32)
         if len(indices) and int(indices.max()) >= len(self._shared):
-            raise UnreadableFileError(DAMAGED)
+            raise damaged()
         ones = [
             *(truth_text(content[at + 4]) for _, _, at in self._cells[_TRUTH]),
             *(error_text(content[at + 4]) for _, _, at in self._cells[_ERROR]),
@@ -230,7 +229,7 @@ class _Sheet:
             or int(places[:, 0].max()) >= MOST_ROWS
             or int(places[:, 1].max()) >= MOST_COLUMNS
         ):
-            raise UnreadableFileError(DAMAGED)
+            raise damaged()
         return frames(places[:, 0], places[:, 1], texts, rows)
 
 
@@ -266,7 +265,7 @@ def _text(content: bytes, at: int) -> tuple[str, int]:
         return "", start
     end = start + 2 * length
     if end > len(content) - len(_PAD):
-        raise UnreadableFileError(DAMAGED)
+        raise damaged()
     return content[start:end].decode("utf-16-le", "replace"), end
 
 

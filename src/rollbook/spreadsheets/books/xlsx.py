@@ -11,8 +11,7 @@ import posixpath
 import re
 from typing import TYPE_CHECKING, Final
 
-from rollbook.errors import UnreadableFileError
-from rollbook.spreadsheets.books.book import DAMAGED, MOST_COLUMNS, Area, Grid, Rows, SheetInfo
+from rollbook.spreadsheets.books.book import MOST_COLUMNS, Area, Grid, Rows, SheetInfo
 from rollbook.spreadsheets.books.formats import DATE, Format, built_in, format_of
 from rollbook.spreadsheets.books.package import Package, elements, local, parse, parsing
 from rollbook.spreadsheets.books.values import (
@@ -22,6 +21,7 @@ from rollbook.spreadsheets.books.values import (
     number_as_text,
     unescaped,
 )
+from rollbook.spreadsheets.refusals import damaged
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -132,7 +132,7 @@ class XlsxBook:
         if part not in self.package:
             return []
         if self.package.size(part) > MOST_SHARED_BYTES:
-            raise UnreadableFileError(DAMAGED)
+            raise damaged()
         shared = _SharedTexts()
         parse(self.package.pieces(part), shared.start, shared.end, shared.text)
         return shared.texts
@@ -172,7 +172,7 @@ def tail_of(pieces: Iterator[bytes]) -> bytes:
         if tail is not None:
             size += len(piece)
             if size > MOST_TAIL_BYTES:
-                raise UnreadableFileError(DAMAGED)
+                raise damaged()
             tail.append(piece)
             continue
         content = before + piece
@@ -325,7 +325,7 @@ class _Sheet:
         self._has_row_number = said is not None
         number = self._row + 1 if said is None else _number(said)
         if number <= self._row:
-            raise UnreadableFileError(DAMAGED)
+            raise damaged()
         self._row, self._column = number, -1
         self._cells = {}
         if is_true(attributes.get("hidden")):
@@ -338,15 +338,15 @@ class _Sheet:
         else:
             found = _REFERENCE.match(reference)
             if not found:
-                raise UnreadableFileError(DAMAGED)
+                raise damaged()
             row = int(found[2])
             if not self._has_row_number and not self._cells and row > self._row:
                 self._row, self._has_row_number = row, True
             self._column = column_of(found[1])
             if row != self._row or self._column in self._cells:
-                raise UnreadableFileError(DAMAGED)
+                raise damaged()
         if self._column >= MOST_COLUMNS:
-            raise UnreadableFileError(DAMAGED)
+            raise damaged()
         self._kind = attributes.get("t", "n")
         self._style = attributes.get("s", "")
         self._value, self._runs, self._has_formula = None, None, False
@@ -398,7 +398,7 @@ class _Sheet:
         if kind == "s":
             index = _number(value.strip())
             if not 0 <= index < len(self._shared):
-                raise UnreadableFileError(DAMAGED)
+                raise damaged()
             return self._shared[index]
         if kind == "n":
             style = _number(self._style) if self._style else 0

@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 from isal import isal_zlib
 
 from rollbook.errors import UnreadableFileError
+from rollbook.languages import phrase
 from rollbook.spreadsheets.content import OLE2
 from rollbook.spreadsheets.inspect.compound import (
-    DAMAGED,
-    LOCKED,
     NOTHING_CHANGED,
     RESAVE,
     inspect_compound,
 )
+from rollbook.spreadsheets.refusals import damaged, document, locked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -171,7 +171,7 @@ def _inspect_archive(file: BinaryIO, limits: Limits) -> Inspected:
         except _DamagedPartError as error:
             # Only what is read must be whole.
             if _IS_READ.match(info.filename.replace("\\", "/")):
-                raise UnreadableFileError(DAMAGED) from error
+                raise damaged() from error
         found += entry.size
         if entry.tail is not None and len(entry.tail) + sum(map(len, tails.values())) < _MOST_TAILS:
             tails[info.filename] = entry.tail
@@ -188,11 +188,11 @@ def _directory(file: BinaryIO) -> tuple[int, list[zipfile.ZipInfo]]:
     tail = file.read()
     at = tail.rfind(b"PK\5\6")
     if at < 0 or len(tail) - at < _END.size:
-        raise UnreadableFileError(DAMAGED)
+        raise damaged()
     end = size - len(tail) + at
     _, disk, start_disk, _, count, length, start, comment = _END.unpack_from(tail, at)
     if end + _END.size + comment != size or disk != start_disk or disk not in (0, 0xFFFF):
-        raise UnreadableFileError(DAMAGED)
+        raise damaged()
     if 0xFFFF in (count, disk) or 0xFFFFFFFF in (length, start):
         end, count, length, start = _directory_64(file, end)
     if count > MOST_ENTRIES or length > _MOST_DIRECTORY_BYTES:
@@ -201,29 +201,29 @@ def _directory(file: BinaryIO) -> tuple[int, list[zipfile.ZipInfo]]:
             f"members needs. {NOTHING_CHANGED} {RESAVE}"
         )
     if start + length != end:
-        raise UnreadableFileError(DAMAGED)
+        raise damaged()
     try:
         with zipfile.ZipFile(file) as archive:
             infos = archive.infolist()
     except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error) as error:
-        raise UnreadableFileError(DAMAGED) from error
+        raise damaged() from error
     if len(infos) != count:
-        raise UnreadableFileError(DAMAGED)
+        raise damaged()
     return start, infos
 
 
 def _directory_64(file: BinaryIO, end: int) -> tuple[int, int, int, int]:
     """Where the directory ends, its entries, length and start, as a large archive says them."""
     if end < _LOCATOR_64.size + _END_64.size:
-        raise UnreadableFileError(DAMAGED)
+        raise damaged()
     file.seek(end - _LOCATOR_64.size)
     mark, _, place, _ = _LOCATOR_64.unpack(file.read(_LOCATOR_64.size))
     if mark != b"PK\6\7" or place + _END_64.size > end:
-        raise UnreadableFileError(DAMAGED)
+        raise damaged()
     file.seek(place)
     mark, *_, count, length, start = _END_64.unpack(file.read(_END_64.size))
     if mark != b"PK\6\6":
-        raise UnreadableFileError(DAMAGED)
+        raise damaged()
     return place, count, length, start
 
 
@@ -240,7 +240,7 @@ def _check_names(infos: list[zipfile.ZipInfo]) -> None:
                 f"program writes. {NOTHING_CHANGED} {RESAVE}"
             )
         if info.flag_bits & _ENCRYPTED:
-            raise UnreadableFileError(LOCKED)
+            raise locked()
         if info.compress_type not in (_STORED, _DEFLATED):
             raise UnreadableFileError(
                 "The workbook is packed in a way that no spreadsheet program uses. "
@@ -258,10 +258,7 @@ def _checked_kind(infos: list[zipfile.ZipInfo], limits: Limits) -> str:
     """The kind of a workbook by its parts; an archive that is none is refused."""
     names = {info.filename.replace("\\", "/").lstrip("/").lower() for info in infos}
     if not limits.macros and any(_MACROS.match(name) for name in names):
-        raise UnreadableFileError(
-            "The workbook has macros, which are programs, so it isn't opened here. "
-            f"{NOTHING_CHANGED} Save it as .xlsx, which leaves them out, and send that."
-        )
+        raise UnreadableFileError(phrase("refusal.file.macros"))
     found = _kind_of(names)
     if found in _WORKBOOKS:
         return found
@@ -271,14 +268,8 @@ def _checked_kind(infos: list[zipfile.ZipInfo], limits: Limits) -> str:
             f"writes. {NOTHING_CHANGED} {RESAVE}"
         )
     if found == "document":
-        raise UnreadableFileError(
-            f"The file is a document or a presentation, and no workbook. {NOTHING_CHANGED} Copy "
-            "the list into a workbook, save it as .xlsx and send that."
-        )
-    raise UnreadableFileError(
-        f"The file is a zip archive with another name, and no workbook. {NOTHING_CHANGED} "
-        "Unpack it and send the spreadsheet that is in it."
-    )
+        raise document()
+    raise UnreadableFileError(phrase("refusal.file.archive"))
 
 
 def _kind_of(names: set[str]) -> str:
@@ -302,10 +293,7 @@ def _kind_of(names: set[str]) -> str:
 
 def _check_size(total: int, size: int, packed: int, limits: Limits) -> None:
     if total > limits.inflated_bytes:
-        raise UnreadableFileError(
-            f"Unpacked, the workbook is larger than {limits.inflated_bytes >> 20} MB. "
-            f"{NOTHING_CHANGED} Split it into several files and send them one by one."
-        )
+        raise UnreadableFileError(phrase("refusal.file.unpacked", most=limits.inflated_bytes >> 20))
     if size > max(FREE_BYTES, packed * MOST_RATIO):
         raise UnreadableFileError(
             f"Unpacked, a part of the workbook is more than {MOST_RATIO} times as large, as in a "
@@ -322,7 +310,7 @@ def _places(file: BinaryIO, infos: list[zipfile.ZipInfo], end: int) -> list[int]
         file.seek(info.header_offset)
         header = file.read(_LOCAL.size)
         if len(header) < _LOCAL.size:
-            raise UnreadableFileError(DAMAGED)
+            raise damaged()
         mark, _, flags, method, *_, name_length, extra_length = _LOCAL.unpack(header)
         place = info.header_offset + _LOCAL.size + name_length + extra_length
         if (
@@ -331,7 +319,7 @@ def _places(file: BinaryIO, infos: list[zipfile.ZipInfo], end: int) -> list[int]
             or flags & _ENCRYPTED
             or len(file.read(name_length)) != name_length
         ):
-            raise UnreadableFileError(DAMAGED)
+            raise damaged()
         places.append(place)
         spans.append((info.header_offset, place + info.compress_size))
     spans.sort()
@@ -400,10 +388,7 @@ class _Entry:
 
 def _check_start(piece: bytes, *, is_read_xml: bool) -> None:
     if piece.startswith(_ARCHIVES):
-        raise UnreadableFileError(
-            f"The workbook holds another archive or workbook, which isn't opened. "
-            f"{NOTHING_CHANGED} Remove embedded objects, save it as .xlsx and send that."
-        )
+        raise UnreadableFileError(phrase("refusal.file.embedded"))
     if is_read_xml and piece.startswith(_OTHER_ENCODINGS):
         raise UnreadableFileError(
             "The workbook has a part in another encoding than UTF-8, which no spreadsheet program "

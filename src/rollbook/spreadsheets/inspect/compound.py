@@ -10,21 +10,13 @@ import struct
 from array import array
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
-from rollbook.errors import UnreadableFileError
+from rollbook.spreadsheets.refusals import damaged, document, locked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 RESAVE: Final = "Open it in Excel or LibreOffice, save it as .xlsx and send that."
 NOTHING_CHANGED: Final = "Nothing was changed."
-DAMAGED: Final = (
-    "The file can't be read: it is damaged, or isn't what its name says. Nothing was changed. Open "
-    "it in Excel or LibreOffice, save it as .xlsx and send that."
-)
-LOCKED: Final = (
-    "The workbook has a password, so it can't be read. Nothing was changed. Open it, save it as "
-    ".xlsx without a password and send that."
-)
 #: Streams of files that are no workbooks.
 _OTHER_DOCUMENTS: Final = frozenset(
     {"WordDocument", "PowerPoint Document", "VisioDocument", "__properties_version1.0"}
@@ -49,14 +41,11 @@ def inspect_compound(file: BinaryIO) -> None:
     entries = list(_entries(_Sectors(file)))
     streams = {entry.name for entry in entries}
     if "EncryptedPackage" in streams:
-        raise UnreadableFileError(LOCKED)
+        raise locked()
     if streams & _OTHER_DOCUMENTS:
-        raise UnreadableFileError(
-            "The file is a document, a presentation or a message, and no workbook. "
-            f"{NOTHING_CHANGED} Copy the list into a workbook, save it as .xlsx and send that."
-        )
+        raise document()
     if not streams & set(_WORKBOOKS):
-        raise UnreadableFileError(DAMAGED)
+        raise damaged()
 
 
 def workbook_stream(file: BinaryIO) -> bytes:
@@ -68,7 +57,7 @@ def workbook_stream(file: BinaryIO) -> bytes:
     for name in _WORKBOOKS:
         if (found := stream_of(file, name)) is not None:
             return found
-    raise UnreadableFileError(DAMAGED)
+    raise damaged()
 
 
 def stream_of(file: BinaryIO, name: str) -> bytes | None:
@@ -104,14 +93,14 @@ class _Sectors:
         header = file.read(_HEADER_BYTES)
         shift = struct.unpack_from("<H", header, 30)[0] if len(header) == _HEADER_BYTES else 0
         if shift not in (9, 12):
-            raise UnreadableFileError(DAMAGED)
+            raise damaged()
         self._bytes = 1 << shift
         (self.directory,) = struct.unpack_from("<I", header, 48)
         small, small_tables, _, more_tables = struct.unpack_from("<4I", header, 60)
         # As many sectors as it says of each kind, a parser makes room for.
         said = max(*struct.unpack_from("<2I", header, 40), small_tables, more_tables)
         if said * self._bytes > self._file_bytes + self._bytes:
-            raise UnreadableFileError(DAMAGED)
+            raise damaged()
         self._next = self._numbers(self._tables(header))
         _check_ends(self._next)
         self._next_small = self._numbers(self.chain(small))
@@ -136,7 +125,7 @@ class _Sectors:
     def stream(self, entry: _Entry, root: _Entry) -> bytes:
         """The bytes of a stream: a short one lies in small sectors within the root's."""
         if max(entry.length, root.length) > self._file_bytes:
-            raise UnreadableFileError(DAMAGED)
+            raise damaged()
         if entry.length >= _SHORT_BYTES:
             return self._joined(entry)
         room = self._joined(root)
@@ -157,7 +146,7 @@ class _Sectors:
         seen: set[int] = set()
         while more < _RESERVED and (content := self._numbers([more])):
             if more in seen:
-                raise UnreadableFileError(DAMAGED)
+                raise damaged()
             seen.add(more)
             tables += content[:-1]
             more = content[-1]
@@ -167,7 +156,7 @@ class _Sectors:
         found = array("I")
         for number in sectors:
             if len(found) * 4 > self._file_bytes:  # the table has one for each sector
-                raise UnreadableFileError(DAMAGED)
+                raise damaged()
             content = self.content(number)
             found.frombytes(content[: len(content) // 4 * 4])
         return found
@@ -182,7 +171,7 @@ def _check_ends(following: Sequence[int]) -> None:
             walked[number] = start + 1
             number = following[number]
         if number < len(following) and walked[number] == start + 1:
-            raise UnreadableFileError(DAMAGED)
+            raise damaged()
 
 
 def _entries(sectors: _Sectors) -> Iterator[_Entry]:
