@@ -22,6 +22,12 @@ _MOST_USUAL: Final = 10_000
 _YEAR: Final = r"^(?:19[5-9][0-9]|20[0-9]{2})(?:\.0+)?$"
 _CURRENCY: Final = re.compile(r"^(?:zar|r)\.?\s*|\s*(?:zar|rand|rands)\.?$", re.IGNORECASE)
 _NEGATIVE: Final = re.compile(r"^\(.*\)$|^-|-$|^(?:zar|r)\s?-|\bcr$", re.IGNORECASE)
+#: Whole rand, as in ``R50,-`` and ``50.--``.
+_NO_CENTS: Final = re.compile(r"(?<=[0-9])[.,][-\u2013=]{1,2}$")
+#: Rand with grouped thousands before a dash and cents, as in ``R1 200-00``.
+_DASHED_CENTS: Final = re.compile(r"(?<=[0-9] [0-9]{3})-(?=[0-9]{2}$)")
+#: A letter that looks like a zero after the digits, as in ``R1O``.
+_LETTER_O: Final = re.compile(r"^[oO](?![a-zA-Z])")
 _DIGITS: Final = re.compile(r"^[0-9][0-9 '.,\-=]*")
 _CENTS_ONLY: Final = re.compile(r"^([0-9]+)\s?(?:c|cents?|sent)$", re.IGNORECASE)
 #: Words, without any further number; and words that make the number another.
@@ -55,7 +61,7 @@ def amounts(texts: pl.Series) -> Understood:
 
 
 def _read(text: str) -> Reading:
-    text = text.removeprefix("'").strip()
+    text = _DASHED_CENTS.sub(".", _NO_CENTS.sub("", text.removeprefix("'").strip()))
     if len(text) > MOST_CHARS or _NEGATIVE.search(text):
         return None, "amount_unclear" if len(text) > MOST_CHARS else "amount_negative"
     bare = _CURRENCY.sub("", text).strip().removesuffix(".")
@@ -78,7 +84,8 @@ def _with_remark(text: str) -> Reading:
     """The amount in front of words such as "p.a." or "per month", or of a stray "c"."""
     head = _DIGITS.match(text)
     rest = text[head.end() :].strip() if head else ""
-    if head is None or not _REMARK.match(rest) or _UNIT.match(rest):
+    is_word = _REMARK.match(rest) and not (_UNIT.match(rest) or _LETTER_O.match(rest))
+    if head is None or not is_word:
         return None, "amount_unclear"
     value, code = _value(head[0].rstrip(" .,-="))
     return (None, code or "amount_unclear") if value is None else (value, code or "amount_remark")

@@ -5,6 +5,7 @@ Dates, phone numbers, amounts and names have modules of their own.
 
 from __future__ import annotations
 
+import html
 import re
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
@@ -44,7 +45,12 @@ _WINDOWS: Final = {
 _C1: Final = r"[\x{80}-\x{84}\x{86}-\x{9f}]"
 _FULL_WIDTH: Final = r"[\x{ff01}-\x{ff5e}]"
 #: A text that ``clean`` may have to change. This is checked first, because few columns have any.
-_NOT_CLEAN: Final = r"""[^ -~]|  |^[ "']|[ "']$"""
+_NOT_CLEAN: Final = r"""[^ -~]|  |^[ "']|[ "']$|&[#A-Za-z][A-Za-z0-9]{1,31};|<[bB][rR][ />]"""
+#: What web programs leave in the texts that they export: ``O&#039;Brien``, ``A &amp; B``.
+_MARKUP: Final = r"(?i)&(?:#[0-9]{1,7}|#x[0-9a-f]{1,6}|[a-z][a-z0-9]{1,31});|<br ?/?>"
+_MARKUP_RE: Final = re.compile(_MARKUP)
+#: Programs that export what others have exported escape it again; more often is no accident.
+_MOST_ESCAPED: Final = 3
 #: The texts that a cell shows if its formula has no result or its column is too narrow. The readers
 #: of workbooks give error values as these texts; a CSV file has them as text already.
 _NO_RESULT: Final = r"^(?:#(?:N/A|GETTING_DATA|[A-Z][A-Z0-9/_]*[!?]|#+)|Err:[0-9]{3})$"
@@ -220,11 +226,14 @@ def clean(texts: pl.Series) -> pl.Series:
     """The texts in one form of Unicode (NFC), without invisible characters, with single spaces.
 
     Quotation marks and hyphens become the plain ones; a pair of quotation marks around the whole
-    text goes. Null where nothing is left.
+    text goes; characters that a web program has escaped are themselves again. Null where nothing is
+    left.
     """
     if not texts.str.contains(_NOT_CLEAN).any():
         return texts
     cell = _CELL
+    if texts.str.contains(_MARKUP).any():
+        texts = _without_markup(texts)
     if texts.str.contains(_C1).any():
         texts = _select(texts, cell.str.replace_many(_WINDOWS))
     if texts.str.contains(_FULL_WIDTH).any():
@@ -241,6 +250,18 @@ def clean(texts: pl.Series) -> pl.Series:
         .str.strip_chars()
     )
     return _select(texts, pl.when(plain != "").then(plain))
+
+
+def _without_markup(texts: pl.Series) -> pl.Series:
+    rows = texts.str.contains(_MARKUP).fill_null(value=False).arg_true()
+    found: list[str] = texts.gather(rows).to_list()
+    for _ in range(_MOST_ESCAPED):
+        found = [_MARKUP_RE.sub(_unmarked, text) for text in found]
+    return texts.clone().scatter(rows, pl.Series(found, dtype=pl.String))
+
+
+def _unmarked(found: re.Match[str]) -> str:
+    return " " if found[0].startswith("<") else html.unescape(found[0])
 
 
 def without_nothing(texts: pl.Series) -> pl.Series:

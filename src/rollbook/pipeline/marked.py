@@ -21,6 +21,8 @@ def notes(marks: Marks, header_row: int) -> Iterator[Note]:
     if rows:
         which = _listed([str(row) for row in rows])
         yield Note("struck_rows", len(rows), {"rows": which})
+    if marks.are_parts_struck:
+        yield Note("struck_texts")
     if marks.comments:
         count = len(marks.comments)
         listed = _listed(list(marks.comments))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import fastexcel
 import openpyxl
 import pytest
+import xlsxwriter
 
 from rollbook import clock
 from rollbook.errors import UnreadableFileError
@@ -255,3 +256,29 @@ def test_the_people_of_a_sheet_for_the_deceased_are_no_members_unsaid(site: Site
     done = site.send(target.getvalue(), "members.xlsx")
     assert done.upload["warnings"] == {"sheet_of_former": 1}
     assert done.upload["rows_with_warnings"] == 1
+
+
+@pytest.mark.parametrize("are_shared", [True, False])
+def test_the_part_of_a_text_that_is_struck_through_is_left_out(
+    are_shared: bool, site: Site
+) -> None:
+    """A clerk strikes the old number through and writes the new one beside it."""
+    target = io.BytesIO()
+    # Without all rows in memory, texts are in their cells instead of a table.
+    options = {"constant_memory": not are_shared}
+    with xlsxwriter.Workbook(target, options) as book:
+        struck = book.add_format({"font_strikeout": True})
+        sheet = book.add_worksheet("Members")
+        sheet.write_row(0, 0, ["ID Number", "Firstname", "Surname", "Cell Number"])
+        sheet.write_row(1, 0, [id_number(90_000), "Ann"])
+        sheet.write_rich_string(1, 2, struck, "Smith ", "Jones")
+        sheet.write_rich_string(1, 3, struck, "0824441111", " 0835552222")
+        sheet.write_row(2, 0, [id_number(100_000), "Bob", "Bee"])
+        # All of it is struck through: that is not what is meant by it.
+        sheet.write_rich_string(2, 3, struck, "082444", struck, "3333")
+    done = site.send(target.getvalue(), "members.xlsx")
+    members = site.members()
+    ann, bob = members[id_number(90_000)], members[id_number(100_000)]
+    assert (ann["surname"], ann["cell_number"]) == ("Jones", "+27835552222")
+    assert bob["cell_number"] == "+27824443333"
+    assert [note["code"] for note in done.upload["reading"]["notes"]] == ["struck_texts"]

@@ -133,10 +133,11 @@ def test_a_phone_number_is_one_of_phonenumbers_or_none(text: str) -> None:
             "10", "10.0", "10.00", "10,00", "10,0", "R10", "R 10", "R10.00", "r10,00", "ZAR10",
             "ZAR 10.00", "R.10.00", "R. 10", "R10-00", "R10=00", "10 rand", "R10.00 ZAR", "10.0000",
             "'10.00", "\u00a010.00", "1E1", "1E+1", "1.0E1", "R\u200b10", "R10.",
+            "R10,-", "10.--", "10,=", "R10,\u2013",
         )),
         *((cell, "1200.50", None) for cell in (
             "1200.50", "1200.5", "1200,5", "1 200.50", "1 200,50", "R 1 200,50", "1,200.50",
-            "1.200,50",
+            "1.200,50", "R1 200-50", "1 200-50",
             "R1,200.5", "1'200.50", "1\u00a0200,50", "1\u202f200,50", "1200.49999999999",
         )),
         ("1,200,000", "1200000.00", "amount_implausible"),
@@ -161,7 +162,7 @@ def test_a_phone_number_is_one_of_phonenumbers_or_none(text: str) -> None:
             "free", "ten rand", "1,2,3", "1.2.3", "10.5.5", "1 2 3", "R", "$10", "10 USD", "R1k",
             "10%",
             "R10 + R5", "10/20", "R10/month", "12 345 678 901", "1234567890", "\u0663", "1,20,000",
-            "10 for 2025", "x" * 300, "9" * 300, "1..2", "1,,2", "R10 R20",
+            "10 for 2025", "R1O", "1o", "x" * 300, "9" * 300, "1..2", "1,,2", "R10 R20",
         )),
     ],
 )  # fmt: skip
@@ -460,3 +461,27 @@ def test_a_column_is_understood_once_for_each_text() -> None:
     assert sorted(column.texts) == ["a", "b", "c"]
     assert column.rows(column.texts).to_list() == values
     assert cells.column_of(pl.Series("cell", [str(n) for n in range(1_000)])).places is None
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("O&#039;Brien", "O'Brien"), ("O&#x27;Brien", "O'Brien"), ("Zo&euml;", "Zo\u00eb"),
+        ("A &amp; B", "A & B"), ("A &amp;amp;amp; B", "A & B"),
+        ("4 Long St<br />Town", "4 Long St Town"),
+        ("4 Long St<BR>Town", "4 Long St Town"), ("4&nbsp;Long St", "4 Long St"),
+        ("&quot;Tee&quot; Thandi", '"Tee" Thandi'), ("Thandi&#8203;", "Thandi"), ("&nbsp;", None),
+        # None of these is markup.
+        ("R&D; x", "R&D; x"), ("A&B", "A&B"), ("&unheardof;", "&unheardof;"), ("<b>", "<b>"),
+        ("Smith & Sons; Long St", "Smith & Sons; Long St"),
+    ],
+)  # fmt: skip
+def test_what_a_web_program_has_escaped_is_itself_again(text: str, meant: str | None) -> None:
+    cleaned = cells.clean(pl.Series("cell", [text, "Thandi", None]))
+    assert cleaned.to_list() == [meant, "Thandi", None]
+    assert cells.cleaned(pl.Series("cell", [text]), is_required=False).clean.to_list() == [meant]
+
+
+def test_text_that_is_escaped_very_often_takes_no_time() -> None:
+    text = "&" + "amp;" * 30_000
+    assert cells.clean(pl.Series("cell", [text])).str.len_bytes()[0] > 100_000

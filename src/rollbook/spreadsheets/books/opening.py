@@ -41,8 +41,10 @@ def open_book(path: Path, kind: str, tails: Mapping[str, bytes] | None = None) -
 
 
 def marks_of(book: Book, index: int) -> Marks:
-    """The marks of a sheet, of which only those of .xlsx workbooks are known."""
-    return marks(book.path, index) if isinstance(book, ScannedBook) else Marks()
+    """The marks of a sheet whose first rows were read; only those of .xlsx workbooks are known."""
+    if not isinstance(book, ScannedBook):
+        return Marks()
+    return marks(book.path, index)._replace(are_parts_struck=book.are_parts_struck)
 
 
 class ScannedBook:
@@ -61,6 +63,11 @@ class ScannedBook:
         assert opened is not None
         self.sheets: Sequence[SheetInfo] = opened.sheets
         self.is_1904: bool = opened.is_1904
+
+    @property
+    def are_parts_struck(self) -> bool:
+        """Whether parts of texts were left out up to here, because they are struck through."""
+        return self._other is not None and self._other.are_parts_struck
 
     def close(self) -> None:
         """Close the file."""

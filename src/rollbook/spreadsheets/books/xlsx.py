@@ -71,6 +71,8 @@ class XlsxBook:
         root = _of_kind(package.relations("").values(), "officeDocument") or "xl/workbook.xml"
         relations = package.relations(root)
         self.is_1904 = self.is_to_calculate = False
+        #: Whether parts of texts were left out up to here, because they are struck through.
+        self.are_parts_struck = False
         #: All worksheets, in their order.
         self.sheets: list[SheetInfo] = []
         self.parts: list[str] = []
@@ -116,6 +118,7 @@ class XlsxBook:
             is_to_calculate=self.is_to_calculate,
         )
         for _ in parsing(self.package.pieces(part), sheet.start, sheet.end, sheet.text):
+            self.are_parts_struck |= sheet.are_parts_struck
             yield from grid.ready()
         yield from grid.rest()
 
@@ -135,6 +138,7 @@ class XlsxBook:
             raise damaged()
         shared = _SharedTexts()
         parse(self.package.pieces(part), shared.start, shared.end, shared.text)
+        self.are_parts_struck = shared.are_parts_struck
         return shared.texts
 
 
@@ -218,12 +222,46 @@ def column_of(letters: str) -> int:
     return index - 1
 
 
+class Runs:
+    """The runs of a rich text: what is struck through counts only where all of it is."""
+
+    def __init__(self) -> None:
+        self._all: list[str] = []
+        self._left: list[str] = []
+        self._is_struck = False
+
+    def note(self, name: str, attributes: dict[str, str]) -> None:
+        """A run, or a property of one, begins."""
+        if name == "r":
+            self._is_struck = False
+        elif name == "strike":
+            self._is_struck = attributes.get("val", "1") not in {"0", "false", "off"}
+
+    def add(self, text: str) -> None:
+        """Add the text of a run."""
+        self._all.append(text)
+        if not self._is_struck:
+            self._left.append(text)
+
+    @property
+    def is_struck_in_part(self) -> bool:
+        """Whether it has both."""
+        return len(self._left) < len(self._all) and any(map(str.strip, self._left))
+
+    @property
+    def text(self) -> str:
+        """What a person reads."""
+        return "".join(self._left if self.is_struck_in_part else self._all)
+
+
 class _SharedTexts:
     """Takes the elements of the table of shared strings."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []
-        self._item: list[str] = []
+        #: Whether a part of a text is left out, because it is struck through.
+        self.are_parts_struck = False
+        self._item = Runs()
         self._parts: list[str] = []
         self._aloud = 0
         self._is_text = self._is_kept = False
@@ -237,9 +275,11 @@ class _SharedTexts:
             self._is_kept = attributes.get("xml:space") == "preserve"
             self._parts = []
         elif name == "si":
-            self._item = []
+            self._item = Runs()
         elif name == "rPh":
             self._aloud += 1
+        else:
+            self._item.note(name, attributes)
 
     def text(self, content: str) -> None:
         """Text within an element."""
@@ -250,10 +290,11 @@ class _SharedTexts:
         """An element ends."""
         name = local(name)
         if name == "t" and self._is_text:
-            self._item.append(run_text(self._parts, is_kept=self._is_kept))
+            self._item.add(run_text(self._parts, is_kept=self._is_kept))
             self._is_text = False
         elif name == "si":
-            self.texts.append("".join(self._item))
+            self.texts.append(self._item.text)
+            self.are_parts_struck |= self._item.is_struck_in_part
         elif name == "rPh":
             self._aloud -= 1
 
@@ -286,7 +327,8 @@ class _Sheet:
         self._cells: dict[int, str] = {}
         self._kind = self._style = ""
         self._value: str | None = None
-        self._runs: list[str] | None = None
+        self._runs: Runs | None = None
+        self.are_parts_struck = False
         self._has_formula = False
         self._parts: list[str] = []
 
@@ -303,7 +345,7 @@ class _Sheet:
         elif name == "f":
             self._has_formula = True
         elif name == "is":
-            self._runs = []
+            self._runs = Runs()
         elif name == "t":
             self._is_text = self._runs is not None and not self._aloud
             self._is_kept = attributes.get("xml:space") == "preserve"
@@ -312,6 +354,8 @@ class _Sheet:
             self._aloud += 1
         elif name == "row":
             self._begin_row(attributes)
+        elif self._runs is not None:
+            self._runs.note(name, attributes)
 
     def _before_rows(self, name: str, attributes: dict[str, str]) -> None:
         if name == "sheetData":
@@ -368,7 +412,7 @@ class _Sheet:
             self._is_text = False
         elif name == "t":
             if self._is_text and self._runs is not None:
-                self._runs.append(run_text(self._parts, is_kept=self._is_kept))
+                self._runs.add(run_text(self._parts, is_kept=self._is_kept))
             self._is_text = False
         elif name == "rPh":
             self._aloud -= 1
@@ -385,7 +429,8 @@ class _Sheet:
             self._cells[self._column] = UNCALCULATED
         elif self._kind == "inlineStr":
             if self._runs is not None:
-                self._cells[self._column] = "".join(self._runs)
+                self._cells[self._column] = self._runs.text
+                self.are_parts_struck |= self._runs.is_struck_in_part
             elif value:
                 self._cells[self._column] = value
         elif value is not None and (value or self._kind in {"str", "d"}):

@@ -105,6 +105,8 @@ def _rich_text(content: bytes) -> str:
     """The text of an item that has runs, phonetic hints or unusual tags."""
     if b"<!" in content or b"<?" in content:
         raise NotPlainError("XML with more than elements")
+    if b"strike" in content:
+        raise NotPlainError("a text that may be struck through in part")
     try:
         item = ET.fromstring(content)  # noqa: S314 - a piece without a declaration of entities
     except (ET.ParseError, UnicodeDecodeError, ValueError) as error:
