@@ -9,6 +9,8 @@ import numpy as np
 import openpyxl
 import pytest
 import xlwt
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rollbook.spreadsheets.books.formats import DATE, Format, built_in, format_of
 from rollbook.spreadsheets.books.opening import open_book
@@ -66,6 +68,21 @@ def test_what_a_format_shows_is_read(code: str, value: float, text: str | None) 
     found = form(code)
     assert found.text(value) == text
     assert found.texts(np.array([value, value], np.float64)).to_list() == [text, text]
+
+
+@given(
+    parts=st.lists(
+        st.sampled_from(["0", "00", "0000", "#", "###", '"27"', '"a"', "\\ ", "-", '" "']),
+        max_size=6,
+    ),
+    numbers=st.lists(st.integers(1, 10**14), min_size=1, max_size=5),
+)
+@settings(max_examples=60, deadline=None)
+def test_many_numbers_are_shown_as_each_of_them(parts: list[str], numbers: list[int]) -> None:
+    found = format_of("".join([*parts, "00"]))
+    if found is not None:
+        each = [found.text(number) for number in numbers]
+        assert found.texts(np.array(numbers, np.float64)).to_list() == each
 
 
 @pytest.mark.parametrize(
@@ -203,6 +220,7 @@ def test_old_workbooks_are_read_alike(tmp_path: Path) -> None:
         ('value-type="date" office:date-value="2024-03-01"', "Mar 24", "2024-03-01 (Mar 24)"),
         ('value-type="date" office:date-value="2024-03-01"', "2024", "2024-03-01 (2024)"),
         ('value-type="date" office:date-value="2024-03-01"', "1 March 2024", "2024-03-01 00:00:00"),
+        ('value-type="date" office:date-value="2024-03-01"', "20240301", "2024-03-01 00:00:00"),
         ('value-type="date" office:date-value="2024-03-01"', "01/03/24", "2024-03-01 00:00:00"),
     ],
 )

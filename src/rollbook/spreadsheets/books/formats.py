@@ -73,6 +73,13 @@ class _Section:
         return "".join(text for text, is_digits in self.parts if is_digits)
 
     @property
+    def is_simple(self) -> bool:
+        """Whether it is of a whole number, with one place for digits, or zeros in all places."""
+        is_whole = self.is_whole and not self.is_percent and self.condition is None
+        places = sum(is_digits for _, is_digits in self.parts)
+        return is_whole and places > 0 and (places == 1 or not self.digits.strip("0"))
+
+    @property
     def shows_number(self) -> bool:
         """Whether it has a place for the number."""
         return any(is_digits for _, is_digits in self.parts)
@@ -109,27 +116,26 @@ class Format:
     def texts(self, values: npt.NDArray[np.float64], *, is_1904: bool = False) -> pl.Series:
         """The same of many numbers."""
         distinct, places = np.unique(values, return_inverse=True)
-        width = self._zeros
-        if width and (distinct >= 1).all() and (distinct < _MOST_WHOLE).all():
-            whole = distinct.astype(np.int64)
-            if (whole == distinct).all():
-                texts = pl.Series(whole).cast(pl.String).str.zfill(width)
-                return texts.gather(places.astype(np.uint32))
-        found = [
-            self.text(value, is_1904=is_1904) if np.isfinite(value) else None
-            for value in distinct.tolist()
-        ]
-        return pl.Series(found, dtype=pl.String).gather(places.astype(np.uint32))
+        found = self._if_simple(distinct)
+        if found is None:
+            texts = [
+                self.text(value, is_1904=is_1904) if np.isfinite(value) else None
+                for value in distinct.tolist()
+            ]
+            found = pl.Series(texts, dtype=pl.String)
+        return found.gather(places.astype(np.uint32))
 
-    @property
-    def _zeros(self) -> int:
-        """The width of a format of zeros only, such as ``0000000000000``; 0 for any other."""
-        if self.is_date or len(self.sections) != 1:
-            return 0
-        [section] = self.sections
-        is_plain = len(section.parts) == 1 and section.is_whole and section.condition is None
-        is_zeros = is_plain and not section.is_percent and not section.digits.strip("0")
-        return len(section.digits) if is_zeros else 0
+    def _if_simple(self, values: npt.NDArray[np.float64]) -> pl.Series | None:
+        """The texts in a simple format, if all of the numbers are whole; None where they aren't.
+
+        Columns of ID and phone numbers have these, with as many distinct numbers as rows.
+        """
+        if self.is_date or len(self.sections) != 1 or not self.sections[0].is_simple:
+            return None
+        whole = np.where((values >= 1) & (values < _MOST_WHOLE), values, 0).astype(np.int64)
+        if not (whole == values).all() or not len(values):
+            return None
+        return _all_rendered(self.sections[0].parts, pl.Series(whole).cast(pl.String))
 
 
 #: Plain dates, all of which are read alike.
@@ -292,6 +298,39 @@ def _rendered(parts: Sequence[tuple[str, bool]], digits: str) -> str:
             shown.append(rest)
             rest = ""
     return "".join(shown[::-1])
+
+
+def _all_rendered(parts: Sequence[tuple[str, bool]], numbers: pl.Series) -> pl.Series:
+    """What ``_shown`` gives of whole numbers in a simple format."""
+    places = "".join(text for text, is_digits in parts if is_digits)
+    # A number has 15 digits at most; those that it lacks are zeros where the format has them.
+    lacking = {
+        length: "0" * places[: max(len(places) - length, 0)].count("0") for length in range(1, 17)
+    }
+    own = pl.col("n").str.len_bytes()
+    digits = pl.concat_str(own.replace_strict(lacking, return_dtype=pl.String), "n")
+    length = digits.str.len_bytes().cast(pl.Int64)
+    pieces: list[pl.Expr] = []
+    is_first = True
+    after = len(places)
+    for text, is_digits in parts:
+        if not is_digits:
+            pieces.append(pl.lit(text))
+        elif sum(one for _, one in parts) == 1:
+            pieces.append(digits)
+        else:
+            after -= len(text)
+            # Digits for which there is no place are before the first.
+            start = pl.lit(0) if is_first else length - after - len(text)
+            pieces.append(digits.str.slice(start, length - after - start))
+            is_first = False
+    shown = pl.concat_str(pieces)
+    is_own = shown.str.replace_all(r"[^0-9]", "") == pl.col("n")
+    return (
+        numbers.to_frame("n")
+        .select(pl.when(is_own).then("n").otherwise(shown.str.strip_chars()).alias("n"))
+        .to_series()
+    )
 
 
 def _shows_part_of_date(code: str) -> bool:

@@ -344,8 +344,11 @@ def _number(kind: str, text: str, paragraphs: list[str]) -> str | None:
 def _with_part(text: str, paragraphs: list[str]) -> str:
     """A date, with what the sheet shows of it where that lacks the day, the month or the year."""
     shown = " ".join(paragraphs).strip()
-    parts = len(_NUMERALS.findall(shown)) + bool(_WORD.search(shown))
-    is_part = shown and parts < 3 and ":" not in shown and text[4:5] == "-"
+    numerals = _NUMERALS.findall(shown)
+    # 20240301 is all of it.
+    is_compact = any(len(numeral) > 5 for numeral in numerals)
+    is_whole = is_compact or len(numerals) + bool(_WORD.search(shown)) > 2
+    is_part = shown and not is_whole and ":" not in shown and text[4:5] == "-"
     return f"{text[:10]} ({shown[:40]})" if is_part else text
 
 
