@@ -37,6 +37,8 @@ _LEFT_OUT: Final = frozenset(
         *("dde-links", "ruby-text", "forms", "data-pilot-tables", "database-ranges", "title"),
     }
 )
+#: Elements that say how sheets, cells and days are meant.
+_OF_STYLES: Final = frozenset({"style", "table-properties", "text-properties", "null-date"})
 _MANIFEST: Final = "META-INF/manifest.xml"
 _NUMBERS: Final = frozenset({"float", "currency", "percentage"})
 _DATE: Final = re.compile(r"(-?[0-9]{4,})-([0-9]{2})-([0-9]{2})(?:T([0-9:]{5,8})(\.[0-9]+)?)?")
@@ -68,6 +70,7 @@ class OpenDocumentBook:
             self.close()
             raise
         self.is_1904 = index.is_1904
+        self._struck_rows = index.struck_rows
         self.sheets = index.sheets
 
     def close(self) -> None:
@@ -89,6 +92,10 @@ class OpenDocumentBook:
         with self._path.open("rb") as file:
             while piece := file.read(PIECE_BYTES):
                 yield piece
+
+    def struck_rows(self, index: int) -> tuple[int, ...]:
+        """Numbers of the rows of a sheet that have a cell which is struck through."""
+        return tuple(self._struck_rows.get(index, ()))
 
     def claimed_rows(self, index: int) -> int | None:
         """The format says nothing of a sheet's rows."""
@@ -115,6 +122,10 @@ class _Index:
         self._style = ""
         self._hidden_styles: set[str] = set()
         self._left_out = self._depth = 0
+        #: Styles whose text is struck through, and the rows with cells in one, by sheet.
+        self._struck_styles: set[str] = set()
+        self.struck_rows: dict[int, dict[int, None]] = {}
+        self._row = self._rows = 0
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
         """An element begins."""
@@ -124,19 +135,38 @@ class _Index:
         if self._left_out:
             return
         if name == "table":
-            self._depth += 1
-            # A table within a cell is none of the sheets.
-            if self._depth == 1:
-                found = _named(attributes)
-                is_hidden = found.get("style-name") in self._hidden_styles
-                self.sheets.append(SheetInfo(found.get("name", ""), is_hidden))
-        elif name == "style":
-            self._style = _named(attributes).get("name", "")
-        elif name == "table-properties":
-            if _named(attributes).get("display") == "false":
-                self._hidden_styles.add(self._style)
+            self._begin_table(attributes)
+        elif name in _OF_STYLES:
+            self._learn(name, _named(attributes))
+        elif self._struck_styles and name in {"table-row", "table-cell"} and self._depth == 1:
+            self._note_struck(name, _named(attributes))
+
+    def _begin_table(self, attributes: dict[str, str]) -> None:
+        self._depth += 1
+        # A table within a cell is none of the sheets.
+        if self._depth == 1:
+            found = _named(attributes)
+            is_hidden = found.get("style-name") in self._hidden_styles
+            self.sheets.append(SheetInfo(found.get("name", ""), is_hidden))
+            self._row = self._rows = 0
+
+    def _learn(self, name: str, attributes: dict[str, str]) -> None:
+        """What a style, or the calculation settings, say."""
+        if name == "style":
+            self._style = attributes.get("name", "")
         elif name == "null-date":
-            self.is_1904 = _named(attributes).get("date-value", "").startswith("1904-01-01")
+            self.is_1904 = attributes.get("date-value", "").startswith("1904-01-01")
+        elif attributes.get("display") == "false":
+            self._hidden_styles.add(self._style)
+        elif attributes.get("text-line-through-style", "none") != "none":
+            self._struck_styles.add(self._style)
+
+    def _note_struck(self, name: str, attributes: dict[str, str]) -> None:
+        if name == "table-row":
+            self._row = self._rows + 1
+            self._rows += _count(attributes.get("number-rows-repeated"))
+        elif "value-type" in attributes and attributes.get("style-name") in self._struck_styles:
+            self.struck_rows.setdefault(len(self.sheets) - 1, {})[self._row] = None
 
     def end(self, name: str) -> None:
         """An element ends."""

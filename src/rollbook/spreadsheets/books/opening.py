@@ -41,7 +41,9 @@ def open_book(path: Path, kind: str, tails: Mapping[str, bytes] | None = None) -
 
 
 def marks_of(book: Book, index: int) -> Marks:
-    """The marks of a sheet whose first rows were read; only those of .xlsx workbooks are known."""
+    """The marks of a sheet whose first rows were read; none of .xlsb workbooks are known."""
+    if isinstance(book, XlsBook | OpenDocumentBook):
+        return Marks(book.struck_rows(index))
     if not isinstance(book, ScannedBook):
         return Marks()
     return marks(book.path, index)._replace(are_parts_struck=book.are_parts_struck)

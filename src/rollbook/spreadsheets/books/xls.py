@@ -29,6 +29,7 @@ _BOF, _EOF, _CONTINUE = 0x0809, 0x000A, 0x003C
 _PASSWORD, _DATE_MODE, _CODE_PAGE, _SHEET, _FORMAT, _STYLE, _SHARED, _RECALCULATION = (
     0x002F, 0x0022, 0x0042, 0x0085, 0x041E, 0x00E0, 0x00FC, 0x01C1,
 )  # fmt: skip
+_FONT = 0x0031
 _DIMENSIONS, _ROW, _COLUMNS, _MERGED = 0x0200, 0x0208, 0x007D, 0x00E5
 _FORMULA, _STRING = 0x0006, 0x0207
 _NUMBER, _RK, _RKS, _SHARED_TEXT, _TEXT, _RICH_TEXT, _TRUTH = (
@@ -76,6 +77,10 @@ class XlsBook:
         self._starts: list[int] = []
         self._shared: pl.Series = _NO_STRINGS
         self._formats: list[Format | None] = []
+        #: The styles of cells whose font is struck through.
+        self._struck: list[int] = []
+        #: Numbers of the rows with such cells, by the sheets that were read.
+        self._struck_rows: dict[int, tuple[int, ...]] = {}
         self._encoding = "cp1252"
         self._is_biff8 = True
         #: Whether the program that wrote it calculates: those that do leave this record.
@@ -140,6 +145,12 @@ class XlsBook:
         self._formats = [
             codes[number] if number in codes else built_in(number) for number in numbers
         ]
+        fonts = [stream[start + 2] & 8 for _, start, _ in found.get(_FONT, ())]
+        self._struck = [
+            style
+            for style, (_, start, _) in enumerate(found.get(_STYLE, ()))
+            if _is_struck(fonts, struct.unpack_from("<H", stream, start)[0])
+        ]
         if _SHARED in found:
             self._shared = pl.Series(_shared_texts(stream, found[_SHARED]), dtype=pl.String)
 
@@ -175,10 +186,19 @@ class XlsBook:
                 return last if 0 < last <= MOST_ROWS else None
         return None
 
+    def struck_rows(self, index: int) -> tuple[int, ...]:
+        """Numbers of the rows of a sheet that have a cell which is struck through.
+
+        The sheet's first rows were read.
+        """
+        return self._struck_rows.get(index, ())
+
     def batches(self, index: int, *, rows: int) -> Iterator[Rows]:
         """The rows of a sheet; see ``book.Book``."""
         try:
-            sheet = _Sheet(self._words, self._shared, self._formats, is_1904=self.is_1904)
+            sheet = _Sheet(
+                self._words, self._shared, self._formats, self._struck, is_1904=self.is_1904
+            )
             found: dict[int, list[int]] = {kind: [] for kind in _MEANT}
             for kind, start, _ in self._records(self._starts[index]):
                 if kind in found:
@@ -195,6 +215,7 @@ class XlsBook:
         except (struct.error, IndexError, pl.exceptions.PolarsError) as error:
             raise damaged() from error
         for frame in sheet.frames(rows):
+            self._struck_rows[index] = tuple(sorted(sheet.struck_rows))
             notes.frame = frame
             yield notes
             notes = Rows(frame)
@@ -251,10 +272,14 @@ class _Sheet:
         words: npt.NDArray[np.uint64],
         shared: pl.Series,
         formats: list[Format | None],
+        struck: list[int],
         *,
         is_1904: bool,
     ) -> None:
         self._words, self._shared, self._formats = words, shared, formats
+        self._struck = np.array(struck, np.uint64)
+        #: Numbers of the rows that have a cell in one of these styles, of the cells up to now.
+        self.struck_rows: set[int] = set()
         self._is_1904 = is_1904
         self._rows: list[Ints] = []
         self._columns: list[Ints] = []
@@ -308,9 +333,18 @@ class _Sheet:
 
     def _place(self, words: npt.NDArray[np.uint64]) -> Ints:
         """Note rows and columns by the first eight bytes of the cells, and give their styles."""
+        if len(self._struck):
+            are_struck = np.isin(words >> np.uint64(32) & np.uint64(0xFFFF), self._struck)
+            self.struck_rows.update((words[are_struck] & np.uint64(0xFFFF)).astype(int) + 1)
         self._rows.append((words & np.uint64(0xFFFF)).astype(np.int64))
         self._columns.append((words >> np.uint64(16) & np.uint64(0xFFFF)).astype(np.int64))
         return (words >> np.uint64(32) & np.uint64(0xFFFF)).astype(np.int64)
+
+
+def _is_struck(fonts: list[int], number: int) -> bool:
+    """Whether a font is struck through; by its number in the format, which has no fourth."""
+    place = number if number < 4 else number - 1
+    return place < len(fonts) and bool(fonts[place])
 
 
 def _encoding(page: int) -> str:
