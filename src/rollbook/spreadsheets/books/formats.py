@@ -164,7 +164,7 @@ def format_of(code: str) -> Format | None:
     if len(texts) > 3 and "@" in texts[-1]:
         texts = texts[:3]
     sections = tuple(_section(text) for text in texts[:4])
-    is_other = any(map(_adds, sections)) or any(not one.shows_number for one in sections)
+    is_other = any(map(_adds, sections)) or any(map(_hides, sections))
     return (
         Format(code, is_date=False, is_part_of_date=False, sections=sections) if is_other else None
     )
@@ -216,6 +216,12 @@ def _adds(section: _Section) -> bool:
     adds_zeros = section.is_whole and "0" in section.digits[:-1]
     has_digits = any(map(str.isdigit, section.literal))
     return adds_zeros or section.is_percent or has_digits
+
+
+def _hides(section: _Section) -> bool:
+    """Whether a section shows a word in place of the number, or nothing; a dash is a zero."""
+    literal = section.literal
+    return not section.shows_number and (not literal or bool(_LETTERS.search(literal)))
 
 
 def _shown(sections: Sequence[_Section], value: float) -> str | None:

@@ -14,6 +14,8 @@ which the tests compare:
   file are already that text.
 - A number whose style is a date, a time or a duration is ``yyyy-mm-dd hh:mm:ss``, with
   milliseconds where there are some.
+- A number of which its format shows something else, such as zeros before it, is that: see
+  ``books.formats``. fastexcel gives the number.
 - An error value is its text, such as ``#N/A``, and so is a formula that was never calculated
   (``books.values.UNCALCULATED``), for which fastexcel has no value.
 - A text is unescaped, and its white space at the ends is dropped unless ``xml:space`` preserves it.
