@@ -44,8 +44,9 @@ _WINDOWS: Final = {
 }
 _C1: Final = r"[\x{80}-\x{84}\x{86}-\x{9f}]"
 _FULL_WIDTH: Final = r"[\x{ff01}-\x{ff5e}]"
-#: A text that ``clean`` may have to change. This is checked first, because few columns have any.
-_NOT_CLEAN: Final = r"""[^ -~]|  |^[ "']|[ "']$|&[#A-Za-z][A-Za-z0-9]{1,31};|<[bB][rR][ />]"""
+#: A text that ``clean`` may have to change: with any character but those of plain ASCII, ``&`` and
+#: ``<`` among them. This is checked first, because few columns have any.
+_NOT_CLEAN: Final = r"""[^ -%'-;=-~]|  |^[ "']|[ "']$"""
 #: What web programs leave in the texts that they export: ``O&#039;Brien``, ``A &amp; B``.
 _MARKUP: Final = r"(?i)&(?:#[0-9]{1,7}|#x[0-9a-f]{1,6}|[a-z][a-z0-9]{1,31});|<br ?/?>"
 _MARKUP_RE: Final = re.compile(_MARKUP)
