@@ -67,8 +67,10 @@ IdNumberOption = Annotated[
         "processes and no shell's history.",
     ),
 ]
-
-
+PassportOption = Annotated[
+    bool,
+    typer.Option("--passport", help="Ask for a whole passport number instead, in the same way."),
+]
 MemberArgument = Annotated[UUID, typer.Argument(help="As the search shows it.")]
 ToOption = Annotated[
     Path | None,
@@ -91,6 +93,7 @@ def search(
     roll: RollOption = None,
     expires_before: ExpiresOption = None,
     id_number: IdNumberOption = False,
+    passport: PassportOption = False,
     page: Annotated[int, typer.Option(min=1)] = 1,
     page_size: Annotated[int, typer.Option(min=1, max=500)] = 50,
     server: ServerOption = None,
@@ -100,7 +103,7 @@ def search(
     """Find members of your scope; ID numbers are masked."""
     body = {
         **_filters(words, province, municipality, ward, status, roll, expires_before),
-        **_asked_id_number(wanted=id_number),
+        **_asked_number(id_number=id_number, passport=passport),
         "page": page,
         "page_size": page_size,
     }
@@ -162,6 +165,7 @@ def export(
     roll: RollOption = None,
     expires_before: ExpiresOption = None,
     id_number: IdNumberOption = False,
+    passport: PassportOption = False,
     file_format: Annotated[
         Literal["xlsx", "csv"], typer.Option("--format", help="The kind of file.")
     ] = "xlsx",
@@ -176,7 +180,7 @@ def export(
     """Store members of your scope in a file to edit and send back, with whole ID numbers."""
     body = {
         **_filters(words, province, municipality, ward, status, roll, expires_before),
-        **_asked_id_number(wanted=id_number),
+        **_asked_number(id_number=id_number, passport=passport),
         "format": file_format,
     }
     _store_file(
@@ -330,13 +334,24 @@ def _filters(
     return {name: value for name, value in filters.items() if value is not None}
 
 
-def _asked_id_number(*, wanted: bool) -> dict[str, str]:
-    if not wanted:
+def _asked_number(*, id_number: bool, passport: bool) -> dict[str, str]:
+    """The number by which a person is found, where one is wanted.
+
+    Raises:
+        InvalidRequestError: both are wanted, or what was given is no such number.
+    """
+    if id_number and passport:
+        raise InvalidRequestError("Choose one of --id-number and --passport.")
+    if not (id_number or passport):
         return {}
     if sys.stdin.isatty():
-        given = str(typer.prompt("ID number", hide_input=True, err=True)).strip()
+        asked = "ID number" if id_number else "Passport number"
+        given = str(typer.prompt(asked, hide_input=True, err=True)).strip()
     else:
         given = sys.stdin.readline().strip()
+    if passport:
+        # The server knows how passports are written.
+        return {"passport_number": given}
     if len(given) != 13 or not given.isdecimal():
         raise InvalidRequestError("An ID number has 13 digits.")
     return {"id_number": given}

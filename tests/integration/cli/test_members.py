@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from rollbook.backends.database import connect
+from rollbook.backends.files import FileStore
 from rollbook.cli.failures import ExitCode
 from rollbook.members import export, index
 from tests.files import csv_file, id_number, member
 from tests.integration.members.clients import made
-from tests.pipeline_run import open_site
+from tests.pipeline_run import Site, open_site
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -73,6 +75,26 @@ async def test_an_id_number_is_read_from_standard_input(office: Terminal) -> Non
     done = await office("members", "search", id_number(1))
     assert done.code == ExitCode.WRONG
     assert id_number(1) not in done.stderr
+
+
+async def test_a_passport_number_is_read_in_the_same_way(
+    office: Terminal, database_url: str, settings: Settings, system: System
+) -> None:
+    rows = "Passport Number,Passport Country,Firstname,Surname\nFN 123456,Zimbabwe,Tendai,Moyo\n"
+    with closing(connect(database_url)) as connection:
+        user = connection.execute("SELECT id FROM users WHERE email = 'office@example.org'")
+        [owner] = user.fetchall()
+        store = FileStore((settings.data_dir / "store").as_uri())
+        site = Site(connection, store, settings.data_dir, owner["id"])
+        site.send(rows.encode(), "passports.csv", accepts_passports=True)
+    await index.run_once(system)
+    search = ("members", "search", "--passport", "--json")
+    done = await office(*search, typed="fn123456\n")
+    assert [one["surname"] for one in json.loads(done.stdout)["items"]] == ["Moyo"]
+    assert "FN123456" not in done.stdout
+    assert (await office(*search, typed="12\n")).code == ExitCode.WRONG
+    both = await office("members", "search", "--passport", "--id-number", typed="x\n")
+    assert both.code == ExitCode.WRONG
 
 
 @asynccontextmanager
