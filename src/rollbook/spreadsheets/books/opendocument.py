@@ -367,8 +367,7 @@ def _number(kind: str, text: str, paragraphs: list[str]) -> str | None:
         return text
     digits = _SEPARATORS.sub("", shown)
     adds_digits = digits.isdigit() and digits.endswith(text) and digits != text
-    is_word = any(map(str.isalpha, shown)) and not any(map(str.isdigit, shown))
-    return shown if adds_digits or is_word else text
+    return shown if adds_digits or shown.isalpha() else text
 
 
 def _with_part(text: str, paragraphs: list[str]) -> str:
@@ -378,7 +377,7 @@ def _with_part(text: str, paragraphs: list[str]) -> str:
     # 20240301 is all of it.
     is_compact = any(len(numeral) > 5 for numeral in numerals)
     is_whole = is_compact or len(numerals) + bool(_WORD.search(shown)) > 2
-    is_part = shown and not is_whole and ":" not in shown and text[4:5] == "-"
+    is_part = numerals and not is_whole and ":" not in shown and text[4:5] == "-"
     return f"{text[:10]} ({shown[:40]})" if is_part else text
 
 
