@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime as dt
 import logging
 import time
 from collections import Counter
@@ -27,6 +28,7 @@ from rollbook.service import due
 from rollbook.service.system import open_system
 from rollbook.uploads import control, lookup
 from rollbook.voter_roll import reconciler
+from rollbook.voter_roll import worker as verification
 from rollbook.voter_roll.record import Question, VerificationRecord
 from rollbook.voter_roll.stand_in import StandIn
 from rollbook.voter_roll.worker import REPORT_TRIES, VerificationWorker
@@ -197,10 +199,10 @@ async def test_a_token_that_is_refused_is_renewed_and_no_row_is_lost(
 async def test_rows_without_an_answer_stay_pending_and_are_asked_again_and_the_upload_completes(
     settings: Settings, make_user: MakeUser, roll: StandIn, roll_url: str, fault: Any
 ) -> None:
-    settings = asking(settings, roll_url, voter_roll_timeout_s=0.3)
+    limit_s = 1.0 if fault == "slow" else PATIENCE_S
+    settings = asking(settings, roll_url, voter_roll_timeout_s=limit_s)
     # More often than one question is tried at once.
     roll.fail(id_number(5), *[fault] * 4)
-    roll.slow_s = 2
     async with at_work(settings) as system:
         user = await make_user()
         upload_id = await sent(system, user, csv_file(8))
@@ -217,8 +219,9 @@ async def test_rows_without_an_answer_stay_pending_and_are_asked_again_and_the_u
         "registered": 4, "not_registered": 1, "deceased": 1, "without_district": 1,
         "international": 1,
     }  # fmt: skip
-    assert len(roll.about(id_number(5))) == 5
-    assert len(roll.about(id_number(4))) == 1
+    assert len(roll.about(id_number(5))) >= 5
+    # On a busy machine, others may exceed the short limit too, and are asked about again.
+    assert fault == "slow" or [len(roll.about(id_number(n))) for n in (4, 5)] == [1, 5]
 
 
 async def test_a_question_that_the_roll_refuses_ends_as_an_error_and_never_as_not_registered(
@@ -401,24 +404,24 @@ async def test_a_probe_that_finds_nobody_to_ask_about_is_still_to_be_made(
     assert roll.asked == []
 
 
-async def test_a_worker_without_a_due_question_waits_for_the_next_one_and_a_second_at_most(
+async def test_a_worker_without_a_due_question_waits_for_the_next_one_or_the_next_look(
     settings: Settings, roll_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(due, "POLL_S", 1.0)
+    monkeypatch.setattr(due, "POLL_S", 2.0 * PATIENCE_S)
     settings = asking(settings, roll_url)
     add = "INSERT INTO voter_roll_questions (id_number, upload_ordinal, row_number, due_at)"
     add += " VALUES (%s, 1, 2, now() + make_interval(secs => %s))"
     async with open_system(settings) as system:
         worker = VerificationWorker(system, write_report=Slots(settings).write_report)
-        assert await worker._claim() == 1.0
+        assert await worker._claim() == due.POLL_S
         with connect(settings.database_address) as connection:
             connection.execute(add, (id_number(4), 3600))
-        assert await worker._claim() == 1.0
+        assert await worker._claim() == due.POLL_S
         with connect(settings.database_address) as connection:
-            connection.execute(add, (id_number(5), 0.5))
+            connection.execute(add, (id_number(5), PATIENCE_S))
         pause_s = await worker._claim()
     assert isinstance(pause_s, float)
-    assert 0 < pause_s <= 0.5
+    assert 0 < pause_s <= PATIENCE_S
 
 
 async def waiting(settings: Settings, system: System, user: User, people: int) -> UUID:
@@ -468,14 +471,14 @@ async def test_a_question_whose_worker_died_is_asked_by_another_when_its_claim_e
     settings = asking(settings, roll_url)
     async with open_system(settings) as system:
         await waiting(settings, system, await make_user(), 1)
+        claimed_at = time.monotonic()
         dead = await VerificationRecord(settings, system.pool).claim(lease_s=1)
-        died_at = time.monotonic()
         assert dead is not None
         async with verifying(system):
             await until(settings, ANSWERED, bool)
     (asked,) = roll.about()
     assert asked.id_number == dead.id_number
-    assert asked.at - died_at >= 0.95
+    assert asked.at - claimed_at >= 1
 
 
 async def test_only_people_whose_request_was_under_way_are_asked_about_twice(
@@ -506,8 +509,8 @@ async def test_only_people_whose_request_was_under_way_are_asked_about_twice(
 async def test_a_worker_that_stops_waits_for_the_answers_under_way(
     settings: Settings, make_user: MakeUser, roll: StandIn, roll_url: str
 ) -> None:
-    settings = asking(settings, roll_url)
     roll.latency_s = 0.5
+    settings = asking(settings, roll_url, shutdown_grace_s=PATIENCE_S)
     async with open_system(settings) as system:
         await waiting(settings, system, await make_user(), 1)
         async with verifying(system):
@@ -526,10 +529,13 @@ async def due_report(settings: Settings, system: System, user: User) -> UUID:
 
 
 async def test_a_report_is_claimed_for_as_long_as_it_is_being_written_and_then_by_another(
-    settings: Settings, make_user: MakeUser, roll_url: str
+    settings: Settings, make_user: MakeUser, roll_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = asking(settings, roll_url, lock_duration_ms=2000, shutdown_grace_s=0)
+    monkeypatch.setattr(verification, "RENEWALS", 100 * PATIENCE_S)  # one each tenth of a second
+    lasting = {"lock_duration_ms": 10_000 * PATIENCE_S}
+    settings = asking(settings, roll_url, **lasting, shutdown_grace_s=0)
     begun, other_begun = asyncio.Event(), asyncio.Event()
+    query = "SELECT report_due_at FROM uploads"
 
     async def never_ends(_: UUID) -> None:
         begun.set()
@@ -543,10 +549,19 @@ async def test_a_report_is_claimed_for_as_long_as_it_is_being_written_and_then_b
         async with contextlib.AsyncExitStack() as workers:
             async with verifying(system, never_ends):
                 await asyncio.wait_for(begun.wait(), PATIENCE_S)
+                (claim,) = fetched(settings, query)
                 await workers.enter_async_context(verifying(other, by_another))
-                with pytest.raises(TimeoutError):  # longer than a claim lasts
-                    await asyncio.wait_for(other_begun.wait(), 3)
+                renewed = partial(_is_later, claim["report_due_at"])
+                await until(settings, query, renewed)
+                assert not other_begun.is_set()
+            with connect(settings.database_address) as connection:  # it has ended since
+                connection.execute("UPDATE uploads SET report_due_at = now()")
             await asyncio.wait_for(other_begun.wait(), PATIENCE_S)
+
+
+def _is_later(before: dt.datetime, rows: list[Row]) -> bool:
+    """Whether a claim ends at least half a second later than before."""
+    return bool(rows[0]["report_due_at"] - before > dt.timedelta(seconds=0.5))
 
 
 async def test_a_part_that_is_away_costs_a_report_none_of_its_tries(
@@ -596,13 +611,18 @@ async def test_before_the_merge_nobody_is_asked_about_who_cannot_be_merged(
 async def test_something_that_refuses_everything_is_a_roll_that_is_down_and_no_row_ends_so(
     settings: Settings, make_user: MakeUser, roll: StandIn, roll_url: str
 ) -> None:
-    settings = asking(settings, roll_url, voter_roll_lanes=1, voter_roll_retry_s=2)
+    settings = asking(settings, roll_url, voter_roll_lanes=1, voter_roll_retry_s=600)
     for n in range(4, 10):
         roll.fail(id_number(n), "refused")
     async with at_work(settings) as system:
         upload_id = await sent(system, await make_user(), csv_file(members(8, 4)))
         query = "SELECT * FROM voter_roll_state WHERE down_since IS NOT NULL"
         (state,) = await until(settings, query, bool)
+        # The sixth is refused as well, by which the roll is still down.
+        query = "SELECT FROM voter_roll_questions WHERE failures > 0"
+        await until(settings, query, lambda rows: len(rows) == 6)
+        with connect(settings.database_address) as connection:  # their pause is over
+            connection.execute("UPDATE voter_roll_questions SET due_at = now() WHERE failures > 0")
         upload = await verified(settings, upload_id)
     assert state["error_code"] == "voter_roll_refused"
     assert results(upload) == {"registered": 8}
@@ -712,8 +732,8 @@ async def test_a_cancelled_upload_is_asked_about_no_further(
         await until(settings, query, lambda rows: len(rows) == 4)
         await control.cancel(system, user, upload_id)
         asked = len(roll.about())
-        await reconciler.run_once(system)
-        assert fetched(settings, "SELECT * FROM voter_roll_questions") == []
+        await reconciler.run_once(system)  # or the worker's own, which is under way
+        await until(settings, "SELECT * FROM voter_roll_questions", lambda rows: not rows)
         other = await verified(settings, await sent(system, user, csv_file(members(5, 10))))
     assert results(other) == {"registered": 5}
     # At most the one request of each that was under way when it was cancelled, and its tries.
@@ -782,9 +802,8 @@ async def test_everything_in_redis_may_be_lost_and_nobody_is_asked_twice(
         await asyncio.to_thread(roll.wait_until_asked, 20)
         await system.redis.flushall()
         await until(settings, "SELECT * FROM voter_roll_state", lambda _: len(roll.about()) >= 20)
-        added = await reconciler.run_once(system)
+        await reconciler.run_once(system)  # or the worker's own, which is under way
         upload = await verified(settings, upload_id)
-    assert added is not None
     assert sum(results(upload).values()) == 60
     assert len(roll.about()) == 60
 
@@ -885,11 +904,10 @@ async def test_nothing_of_a_person_is_in_redis_in_a_log_or_in_a_metric(
     capsys: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    settings = asking(settings, roll_url, voter_roll_timeout_s=0.5)
+    settings = asking(settings, roll_url, voter_roll_timeout_s=1.0)
     faults: list[Any] = ["500", "garbage", "somebody_else", "redirect", "refused", "401", "slow"]
     for n, fault in enumerate(faults):
         roll.fail(id_number(4 + n), *[fault] * 4)
-    roll.slow_s = 1
     people = [id_number(n) for n in range(4, 24)]
     caplog.set_level(logging.DEBUG)
     async with at_work(settings) as system:
