@@ -23,7 +23,7 @@ class Office:
     def answers(self) -> bool:
         """Does the API answer?"""
         try:
-            return httpx.get(f"{self.url}/healthz").is_success
+            return httpx.get(f"{self.url}/healthz", timeout=PATIENCE_S).is_success
         except httpx.TransportError:
             return False
 
@@ -36,6 +36,7 @@ class Office:
                     f"{self.url}/api/v1/bulk-upload/process",
                     headers={"Authorization": f"Bearer {self.token}", "Idempotency-Key": key},
                     files={"file": ("members.csv", file)},
+                    timeout=PATIENCE_S,
                 )
             except httpx.TransportError:
                 time.sleep(PAUSE_S)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 from typing import TYPE_CHECKING
 
@@ -55,7 +54,7 @@ async def test_a_wrong_clock_of_a_worker_purges_nothing_and_is_said(
         before = await ended(system, user, upload_id)
     move(monkeypatch, days=days)
     for dry_run in (False, True):
-        with pytest.raises(ClockDiffersError, match="34560000 seconds"):
+        with pytest.raises(ClockDiffersError, match=r"34(559|560)\d\d\d seconds"):
             await retention.run_once(system, dry_run=dry_run)
     with pytest.raises(ClockDiffersError):
         await retention.clean_up(system, user, older_than_days=7, dry_run=False)
@@ -116,8 +115,7 @@ async def test_a_job_that_a_worker_with_a_wrong_clock_put_back_is_not_delayed_fo
                     await until(lambda: _is_delayed(opened, upload_id))
         async with working(opened):
             await reconciler.run_once(opened)
-            async with asyncio.timeout(30):
-                assert (await ended(opened, user, upload_id))["status"] == "completed"
+            assert (await ended(opened, user, upload_id))["status"] == "completed"
 
 
 async def _is_delayed(system: System, upload_id: UUID) -> bool:

@@ -81,7 +81,7 @@ def test_children_of_a_killed_worker_end_with_it(site: Site) -> None:
     assert children
     site.aim(share=0.5)
     site.kill(worker)
-    _, alive = psutil.wait_procs(children, timeout=10)
+    _, alive = psutil.wait_procs(children, timeout=PATIENCE_S)
     assert alive == []
     site.run("worker")
     site.ended(uploads)
@@ -108,7 +108,7 @@ def test_a_worker_asked_to_stop_at_any_moment_finishes_or_hands_back(site: Site)
         until(lambda: site.log().count("worker started") >= times, "the worker runs")  # noqa: B023
         site.aim()
         worker.send_signal(signal.SIGTERM)
-        assert worker.wait(timeout=30) == 0
+        assert worker.wait(timeout=PATIENCE_S) == 0
     waiting = site.query("SELECT * FROM uploads WHERE status <> 'completed'")
     # Handing back costs no attempt.
     assert {row["attempt"] - row["attempts_before"] for row in waiting} <= {0}
@@ -120,12 +120,12 @@ def test_a_worker_asked_to_stop_at_any_moment_finishes_or_hands_back(site: Site)
 @only_at_length
 def test_a_second_sigterm_stops_at_once_and_another_worker_goes_on(site: Site) -> None:
     uploads = site.send(1, 20_000)
-    worker = site.run("worker", ROLLBOOK_SHUTDOWN_GRACE_S="60")
+    worker = site.run("worker", ROLLBOOK_SHUTDOWN_GRACE_S="600")
     site.started(uploads)
     worker.send_signal(signal.SIGTERM)
     until(lambda: "waiting for running jobs" in site.log(), "the worker waits for its job")
     worker.send_signal(signal.SIGTERM)
-    assert worker.wait(timeout=5) == 1
+    assert worker.wait(timeout=PATIENCE_S) == 1
     site.run("worker")
     site.ended(uploads)
     site.check(uploads)
@@ -297,7 +297,7 @@ def test_a_merge_whose_answer_was_lost_is_not_done_again(site: Site) -> None:
     with CommitCutter(site.settings.database_address, site.folder, MERGE) as cutter:
         site.run("worker", DATABASE_URL=cutter.address)
         site.ended(uploads)
-        assert cutter.cut.wait(timeout=30)
+        assert cutter.cut.wait(timeout=PATIENCE_S)
         until(
             lambda: "upload can't be claimed" in site.log(),
             "the job came again and was answered from the record",

@@ -22,6 +22,7 @@ from tests.integration.worker.test_worker import ended, sent, working
 from tests.listening import Site, quick
 from tests.security.house import BASE
 from tests.security.routes import RULES
+from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -88,7 +89,7 @@ async def test_every_route_answers_while_redis_is_frozen(
     user = await make_user()
     job_id = await sent(system, user, csv_file(2))
     bounded = quick(settings, redis_answer_s=1)
-    async with Site(bounded) as site, httpx.AsyncClient() as client:
+    async with Site(bounded) as site, httpx.AsyncClient(timeout=PATIENCE_S) as client:
         await until(lambda: _is_live(site))
         with frozen(await redis_processes(settings)):
             found = await answers(site, user, job_id)
@@ -146,7 +147,10 @@ async def test_every_route_answers_while_postgresql_is_frozen(
 ) -> None:
     user = await make_user()
     job_id = await sent(system, user, csv_file(2))
-    async with Site(quick(settings, database_answer_s=2)) as site, httpx.AsyncClient() as client:
+    async with (
+        Site(quick(settings, database_answer_s=2)) as site,
+        httpx.AsyncClient(timeout=PATIENCE_S) as client,
+    ):
         with frozen(postgresql_processes(settings)):
             found = await answers(site, user, job_id)
             slowest = max(seconds for _, seconds in found.values())

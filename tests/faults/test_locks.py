@@ -11,7 +11,14 @@ import psycopg
 import pytest
 from psycopg.errors import IdleInTransactionSessionTimeout
 
-from rollbook.backends.database import connect, exclusive, fetch_one, lock, make_pool
+from rollbook.backends.database import (
+    IDLE_SHARE,
+    connect,
+    exclusive,
+    fetch_one,
+    lock,
+    make_pool,
+)
 from rollbook.backends.database_errors import explained
 from rollbook.errors import ServiceUnavailableError
 from rollbook.service.system import open_system
@@ -20,6 +27,7 @@ from tests.faults.site import Site, until
 from tests.files import csv_file, id_number, member
 from tests.integration.folder.watching import until as until_so
 from tests.integration.worker.test_worker import ended, sent, working
+from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -120,7 +128,7 @@ async def test_a_process_that_is_frozen_in_a_transaction_gives_its_locks_back(
             async with frozen.connection() as held:
                 await lock(held, "an office")
                 began = time.monotonic()
-                async with asyncio.timeout(20), others.connection() as waiting:
+                async with asyncio.timeout(PATIENCE_S), others.connection() as waiting:
                     await lock(waiting, "an office")
                 normal_after(time.monotonic() - began, "frozen in a transaction, with answer_s=1")
 
@@ -130,10 +138,10 @@ async def test_a_process_that_is_frozen_in_a_transaction_gives_its_locks_back(
 
 
 async def test_what_holds_a_lock_over_other_work_keeps_it_for_that(settings: Settings) -> None:
-    async with make_pool(settings.database_address, answer_s=0.2) as pool:
+    async with make_pool(settings.database_address, answer_s=2) as pool:
         async with exclusive(pool, "work") as held:
             assert held is not None
-            await asyncio.sleep(0.5)  # longer than a transaction may be idle
+            await asyncio.sleep(2 * IDLE_SHARE + 0.3)  # longer than a transaction may be idle
             assert await fetch_one(held, "SELECT 1 AS one") == {"one": 1}
 
         async def hold_for_too_long() -> None:

@@ -108,13 +108,13 @@ async def test_a_statement_that_nobody_answers_ends(
 ) -> None:
     """A server that is frozen still acknowledges what it gets: no keepalive finds that."""
     proxy, address = database_proxy
-    async with make_pool(address, answer_s=0.5) as pool, pool.connection() as connection:
+    async with make_pool(address, answer_s=2) as pool, pool.connection() as connection:
         await connection.execute("SELECT 1")
         proxy.swallow(new=True)
         began = time.monotonic()
         with pytest.raises(Exception, match="no answer"):
             await connection.execute("SELECT 2")
-        assert time.monotonic() - began < 15
+        assert time.monotonic() - began < SOON_S
 
 
 async def test_a_pool_does_not_wait_for_a_connection_that_is_dead(
@@ -195,15 +195,15 @@ async def test_a_merge_whose_answer_was_lost_on_the_way_does_not_wait_for_it(
 
 async def test_a_merge_that_takes_long_or_waits_for_a_lock_is_not_ended(settings: Settings) -> None:
     address = settings.database_address
-    with connect(address, answer_s=0.2) as working, connect(address) as holding:
-        found = await asyncio.to_thread(working.execute, "SELECT pg_sleep(1.5), 1 AS one")
+    with connect(address, answer_s=1) as working, connect(address) as holding:
+        found = await asyncio.to_thread(working.execute, "SELECT pg_sleep(2.1), 1 AS one")
         row = found.fetchone()
         assert row is not None
         assert row["one"] == 1
         working.commit()
         holding.execute("LOCK TABLE members")
         waiting = asyncio.create_task(asyncio.to_thread(working.execute, "LOCK TABLE members"))
-        done, _ = await asyncio.wait({waiting}, timeout=1.5)
+        done, _ = await asyncio.wait({waiting}, timeout=2.1)
         assert done == set()
         holding.rollback()
         async with asyncio.timeout(SOON_S):

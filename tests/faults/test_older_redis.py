@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from rollbook.uploads import control, lookup, reconciler
 from tests.files import csv_file, member
 from tests.integration.folder.watching import until
 from tests.integration.worker.test_worker import grow_old, in_members, merges_held, sent, working
+from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -43,7 +43,8 @@ class Restorable:
     async def copy(self) -> None:
         """Copy what it holds now."""
         async with make_client(self.address) as client:
-            await client.waitaof(1, 0, 5000)  # all is in its file
+            written, _ = await client.waitaof(1, 0, 1000 * PATIENCE_S)
+            assert written == 1  # all is in its file
         shutil.copytree(self._folder / "valkey", self._folder / "copy")
 
     def put_back(self) -> None:
@@ -122,5 +123,4 @@ async def _until_ended(system: System, user: User, upload_id: UUID) -> None:
     async def has_ended() -> bool:
         return (await lookup.get(system, user, upload_id))["status"] in {"completed", "failed"}
 
-    async with asyncio.timeout(60):
-        await until(has_ended)
+    await until(has_ended)

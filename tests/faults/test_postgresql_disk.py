@@ -15,7 +15,7 @@ from rollbook.service.system import open_system
 from tests import cluster
 from tests.faults.test_retries import postponed, small_disk
 from tests.files import csv_file, members
-from tests.integration.worker.test_worker import ended, in_members, sent, working
+from tests.integration.worker.test_worker import ended, in_members, merges_held, sent, working
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -63,8 +63,9 @@ async def test_a_full_disk_of_postgresql_is_waited_for(
         async with working(system):
             first = await sent(system, user, csv_file(members(5)))
             assert (await ended(system, user, first))["status"] == "completed"
-            upload_id = await sent(system, user, csv_file(members(20_000, start=100)))
-            fill(ballast)
+            with merges_held(settings):  # it would be through before the disk is full
+                upload_id = await sent(system, user, csv_file(members(20_000, start=100)))
+                fill(ballast)
             found = await postponed(system, user, upload_id, 2)
             assert found["error_code"] == "no_room"
             assert "PostgreSQL" in found["error"]

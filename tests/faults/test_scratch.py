@@ -32,6 +32,11 @@ if TYPE_CHECKING:
     MakeUser = Callable[..., Awaitable[User]]
 
 
+def remove(folder: Path) -> None:
+    """Remove a folder in which others may make files meanwhile."""
+    shutil.rmtree(folder.rename(folder.with_name("removed")))
+
+
 async def test_a_worker_whose_scratch_folder_is_removed_makes_another_and_goes_on(
     make_user: MakeUser, settings: Settings, normal_after: Callable[..., None]
 ) -> None:
@@ -39,7 +44,7 @@ async def test_a_worker_whose_scratch_folder_is_removed_makes_another_and_goes_o
     patient = settings.model_copy(update={"backoff_ms": 200})
     async with open_system(patient) as opened, working(opened) as worker:
         assert (await ended(opened, user, await sent(opened, user, csv_file(3))))["attempt"] == 1
-        shutil.rmtree(settings.data_dir / "scratch")
+        remove(settings.data_dir / "scratch")
         began = time.monotonic()
         upload = await ended(opened, user, await sent(opened, user, csv_file(4)))
         normal_after(time.monotonic() - began, "an upload is through after the folder went")
@@ -74,7 +79,7 @@ async def test_a_scratch_folder_that_goes_during_an_attempt_costs_none(
                     return waiting.fetchone() is not None
 
             await until(waits)
-            shutil.rmtree(settings.data_dir / "scratch")
+            remove(settings.data_dir / "scratch")
             holding.rollback()
         upload = await ended(opened, user, upload_id)
         assert upload["status"] == "completed", upload["error"]

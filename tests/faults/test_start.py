@@ -10,6 +10,7 @@ import pytest
 
 from tests.faults.site import Site, each_or_first, only_at_length, until
 from tests.ports import free_port
+from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,10 +56,10 @@ def test_up_waits_for_the_part_that_is_down_and_is_ready_as_soon_as_it_is_there(
     assert up.poll() is None
     for engine in engines:
         engine.start()
-    until(lambda: _readiness(port) == 200, f"ready; the log:\n{site.log()[-4000:]}", 30)
+    until(lambda: _readiness(port) == 200, f"ready; the log:\n{site.log()[-4000:]}")
     assert "Traceback" not in site.log()
     up.send_signal(signal.SIGTERM)
-    assert up.wait(timeout=30) == 0
+    assert up.wait(timeout=PATIENCE_S) == 0
 
 
 @only_at_length
@@ -71,16 +72,15 @@ def test_a_worker_with_its_own_redis_and_a_database_that_is_down_waits_for_it(si
     until(
         lambda: site.query("SELECT FROM workers WHERE pid = %s", worker.pid),
         "the worker reports itself",
-        30,
     )
     worker.send_signal(signal.SIGTERM)
-    assert worker.wait(timeout=30) == 0
+    assert worker.wait(timeout=PATIENCE_S) == 0
 
 
 def test_migrate_ends_with_a_sentence_when_the_database_is_down(site: Site) -> None:
     site.postgres.stop()
     migrate = site.run("migrate")
-    assert migrate.wait(timeout=30) == 4
+    assert migrate.wait(timeout=PATIENCE_S) == 4
     assert "PostgreSQL couldn't be used" in site.log()
     assert "No such file or directory" in site.log()
     assert "Traceback" not in site.log()

@@ -12,6 +12,7 @@ import pytest
 
 from tests.faults.site import Site, until
 from tests.ports import free_port
+from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +29,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 def test_a_second_ctrl_c_ends_up_and_all_it_started_at_once(site: Site) -> None:
     uploads = site.send(1, 10_000)
-    up = site.run("up", ROLLBOOK_PORT="0", ROLLBOOK_SHUTDOWN_GRACE_S="60")
+    up = site.run("up", ROLLBOOK_PORT="0", ROLLBOOK_SHUTDOWN_GRACE_S="600")
     site.started(uploads)
     family = site.children(up)
     assert len(family) >= 3  # the API, the worker and its child
@@ -39,8 +40,8 @@ def test_a_second_ctrl_c_ends_up_and_all_it_started_at_once(site: Site) -> None:
     up.send_signal(signal.SIGINT)
     until(lambda: "waiting for running jobs" in site.log(), "the worker waits for its job")
     up.send_signal(signal.SIGINT)
-    assert up.wait(timeout=10) == 1
-    _, alive = psutil.wait_procs(family, timeout=10)
+    assert up.wait(timeout=PATIENCE_S) == 1
+    _, alive = psutil.wait_procs(family, timeout=PATIENCE_S)
     assert alive == []
     site.run("worker")
     site.ended(uploads)
@@ -64,11 +65,11 @@ def test_without_a_grace_period_an_api_does_not_wait_for_a_request_that_never_en
         # The route has begun to read the body, and waits for the rest of it.
         assert sender.recv(64).startswith(b"HTTP/1.1 100")
         api.send_signal(signal.SIGTERM)
-        assert api.wait(timeout=15) in {0, -signal.SIGTERM}
+        assert api.wait(timeout=PATIENCE_S) in {0, -signal.SIGTERM}
 
 
 def _answers(port: int) -> bool:
     try:
-        return httpx.get(f"http://127.0.0.1:{port}/healthz").is_success
+        return httpx.get(f"http://127.0.0.1:{port}/healthz", timeout=PATIENCE_S).is_success
     except httpx.TransportError:
         return False
