@@ -8,7 +8,9 @@ SELECT d.day, COALESCE(s.uploads, 0) AS uploads, COALESCE(s.pending, 0) AS pendi
        COALESCE(s.rows, 0) AS rows, COALESCE(s.inserted, 0) AS inserted,
        COALESCE(s.updated, 0) AS updated, COALESCE(s.unchanged, 0) AS unchanged,
        COALESCE(s.invalid, 0) AS invalid, COALESCE(s.duplicate, 0) AS duplicate,
-       COALESCE(s.out_of_scope, 0) AS out_of_scope, COALESCE(s.seconds, 0) AS seconds
+       COALESCE(s.out_of_scope, 0) AS out_of_scope, COALESCE(s.seconds, 0) AS seconds,
+       COALESCE(s.new_members, 0) AS new_members, COALESCE(s.renewed, 0) AS renewed,
+       COALESCE(s.early, 0) AS early, COALESCE(s.expired, 0) AS expired
 FROM days AS d LEFT JOIN upload_days AS s
   ON d.is_summed_up AND s.begins_at = d.begins_at AND s.place = %(place)s
  AND s.province = COALESCE(%(scope_province)s::text, '')
@@ -30,8 +32,14 @@ FROM days AS d CROSS JOIN LATERAL (
            COALESCE(sum(duplicate) FILTER (WHERE NOT dry_run), 0)::bigint,
            COALESCE(sum(out_of_scope) FILTER (WHERE NOT dry_run), 0)::bigint,
            COALESCE(sum(extract(epoch FROM finished_at - started_at))
-                    FILTER (WHERE status = 'completed'), 0)::float8
-    FROM uploads
+                    FILTER (WHERE status = 'completed'), 0)::float8,
+           -- What undone uploads said of memberships counts no more.
+           COALESCE(sum((renewals ->> 'new')::int) FILTER (WHERE says_so), 0)::bigint,
+           COALESCE(sum((renewals ->> 'renewed')::int) FILTER (WHERE says_so), 0)::bigint,
+           COALESCE(sum((renewals ->> 'early')::int) FILTER (WHERE says_so), 0)::bigint,
+           COALESCE(sum((renewals ->> 'expired')::int) FILTER (WHERE says_so), 0)::bigint
+    FROM uploads, LATERAL (
+        SELECT status = 'completed' AND NOT dry_run AND undone_at IS NULL AS says_so) AS renewing
     WHERE created_at >= d.begins_at AND created_at < d.ends_at
       AND in_scope(province, municipality, %(scope_province)s, %(scope_municipality)s)) AS one
 WHERE NOT d.is_summed_up
@@ -40,12 +48,15 @@ ORDER BY day;
 -- name: durations
 -- How many uploads that completed took how long, by stage and bucket ('' for the whole upload).
 WITH days AS MATERIALIZED (SELECT * FROM statistics_days(%(first)s, %(last)s, %(zone)s)),
--- Before the durations are read: otherwise the planner may read those of all uploads there are.
+-- Before the durations are read: otherwise the planner may read those of all uploads there are. OFFSET
+-- keeps it at the days: it takes each for a ninth of all uploads, and would read the whole table.
 sent AS MATERIALIZED (
-    SELECT uploads AS upload
-    FROM days AS d JOIN uploads ON created_at >= d.begins_at AND created_at < d.ends_at
+    SELECT of_day.upload FROM days AS d CROSS JOIN LATERAL (
+        SELECT uploads AS upload FROM uploads
+        WHERE created_at >= d.begins_at AND created_at < d.ends_at
+          AND in_scope(province, municipality, %(scope_province)s, %(scope_municipality)s)
+        OFFSET 0) AS of_day
     WHERE NOT d.is_summed_up
-      AND in_scope(province, municipality, %(scope_province)s, %(scope_municipality)s)
 ),
 found AS (
     SELECT stage.key AS stage, bucket.key::int AS bucket, bucket.value::bigint AS uploads
@@ -93,7 +104,9 @@ FROM generate_series(floor(extract(epoch FROM %(begins_at)s) / 86400)::int,
 -- Sum up a day everywhere, in each province and in each municipality. This is a statement after the
 -- lock, so that it sees what was committed before.
 WITH sent AS MATERIALIZED (
-    SELECT uploads AS upload, uploads.*, lower(municipality) AS town FROM uploads
+    SELECT uploads AS upload, uploads.*, lower(municipality) AS town,
+           status = 'completed' AND NOT dry_run AND undone_at IS NULL AS says_so
+    FROM uploads
     WHERE created_at >= %(begins_at)s AND created_at < %(ends_at)s
 ), counted AS (
     SELECT GROUPING(province, town) AS level, province, town, count(*)::int AS uploads,
@@ -110,7 +123,11 @@ WITH sent AS MATERIALIZED (
            COALESCE(sum(duplicate) FILTER (WHERE NOT dry_run), 0) AS duplicate,
            COALESCE(sum(out_of_scope) FILTER (WHERE NOT dry_run), 0) AS out_of_scope,
            COALESCE(sum(extract(epoch FROM finished_at - started_at))
-                    FILTER (WHERE status = 'completed'), 0)::float8 AS seconds
+                    FILTER (WHERE status = 'completed'), 0)::float8 AS seconds,
+           COALESCE(sum((renewals ->> 'new')::int) FILTER (WHERE says_so), 0) AS new_members,
+           COALESCE(sum((renewals ->> 'renewed')::int) FILTER (WHERE says_so), 0) AS renewed,
+           COALESCE(sum((renewals ->> 'early')::int) FILTER (WHERE says_so), 0) AS early,
+           COALESCE(sum((renewals ->> 'expired')::int) FILTER (WHERE says_so), 0) AS expired
     FROM sent GROUP BY GROUPING SETS ((), (province), (province, town))
 ), took AS (
     SELECT GROUPING(province, town) AS level, province, town, one.stage,
@@ -127,13 +144,13 @@ WITH sent AS MATERIALIZED (
 )
 INSERT INTO upload_days (day, begins_at, ends_at, place, province, municipality, uploads, pending,
     processing, completed, failed, cancelled, rows, inserted, updated, unchanged, invalid,
-    duplicate, out_of_scope, seconds, durations)
+    duplicate, out_of_scope, seconds, new_members, renewed, early, expired, durations)
 SELECT %(day)s, %(begins_at)s, %(ends_at)s,
        CASE c.level WHEN 3 THEN 'everywhere' WHEN 1 THEN 'province' ELSE 'municipality' END,
        COALESCE(c.province, ''), COALESCE(c.town, ''), c.uploads, c.pending, c.processing,
        c.completed, c.failed, c.cancelled,
        c.rows, c.inserted, c.updated, c.unchanged, c.invalid, c.duplicate, c.out_of_scope,
-       c.seconds, COALESCE(d.durations, '{}')
+       c.seconds, c.new_members, c.renewed, c.early, c.expired, COALESCE(d.durations, '{}')
 FROM counted AS c LEFT JOIN durations AS d
   ON d.level = c.level AND d.province IS NOT DISTINCT FROM c.province
  AND d.town IS NOT DISTINCT FROM c.town

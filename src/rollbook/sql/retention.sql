@@ -29,9 +29,9 @@ ORDER BY ordinal DESC LIMIT %(limit)s OFFSET %(offset)s;
 
 -- name: sources_over
 -- Files of failed uploads and dry runs whose retention has ended.
-SELECT id, source_key FROM uploads
+SELECT id, source_key, finished_at FROM uploads
 WHERE source_key IS NOT NULL AND status IN ('completed', 'failed', 'cancelled')
-  AND finished_at < %(before)s
+  AND finished_at < %(before)s AND finished_at >= %(since)s
 ORDER BY finished_at LIMIT %(limit)s;
 
 -- name: forget_source
@@ -44,8 +44,8 @@ RETURNING id;
 -- name: reports_over
 -- Uploads whose reports, refused rows and cells have reached the end of their retention. Uploads that
 -- wait for the voter roll stay until it has answered.
-SELECT id, report_key, refused_key, report_tables_key FROM uploads
-WHERE purged_at IS NULL AND finished_at < %(before)s
+SELECT id, report_key, refused_key, report_tables_key, finished_at FROM uploads
+WHERE purged_at IS NULL AND finished_at < %(before)s AND finished_at >= %(since)s
   AND status IN ('completed', 'failed', 'cancelled') AND verification <> 'pending'
 ORDER BY finished_at LIMIT %(limit)s;
 
@@ -61,11 +61,20 @@ WHERE id = ANY(%(ids)s) AND status IN ('completed', 'failed', 'cancelled')
 RETURNING id;
 
 -- name: mark_purged
--- Mark uploads, so that later rounds skip them; not those that were retried since.
-UPDATE uploads SET purged_at = now()
+-- Clear the stored files of uploads in the record and mark these, so that later rounds skip them; not
+-- those that were retried since. See forget_reports, which leaves them to the next round.
+UPDATE uploads
+SET purged_at = now(), report_key = NULL, refused_key = NULL, report_tables_key = NULL,
+    grid = CASE WHEN mends IS NOT NULL AND status <> 'completed' AND source_key IS NOT NULL
+                THEN grid END
 WHERE id = ANY(%(ids)s) AND status IN ('completed', 'failed', 'cancelled')
   AND verification <> 'pending'
 RETURNING id;
+
+-- name: by_index
+-- The rows of some uploads are found by their ids: the planner, which may know few uploads with rows,
+-- would read the whole table for each batch.
+SET LOCAL enable_seqscan = off;
 
 -- name: forget_cells
 -- Keep each row's outcome; delete its cells and its changes of a member.

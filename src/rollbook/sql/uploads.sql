@@ -85,16 +85,6 @@ WHERE id IN (SELECT CASE WHEN job_id ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{1
   AND status IN ('completed', 'failed', 'cancelled')
 GROUP BY status;
 
--- name: renewals
--- The sums of what merged files said of memberships, in the reader's scope; undone ones say nothing.
-SELECT COALESCE(sum((renewals ->> 'new')::int), 0)::bigint AS new,
-       COALESCE(sum((renewals ->> 'renewed')::int), 0)::bigint AS renewed,
-       COALESCE(sum((renewals ->> 'early')::int), 0)::bigint AS early,
-       COALESCE(sum((renewals ->> 'expired')::int), 0)::bigint AS expired
-FROM uploads
-WHERE renewals IS NOT NULL AND status = 'completed' AND NOT dry_run AND undone_at IS NULL
-  AND in_scope(province, municipality, %(scope_province)s, %(scope_municipality)s);
-
 -- name: oldest_waiting
 -- The time since which the longest waiting upload in the reader's scope waits.
 SELECT min(waiting_since) AS since FROM uploads

@@ -31,7 +31,8 @@ LOCK = "upload_days"
 #: What is counted of a day.
 COUNTS = (
     "uploads", "pending", "processing", "completed", "failed", "cancelled", "rows", "inserted",
-    "updated", "unchanged", "invalid", "duplicate", "out_of_scope", "seconds",
+    "updated", "unchanged", "invalid", "duplicate", "out_of_scope", "seconds", "new_members",
+    "renewed", "early", "expired",
 )  # fmt: skip
 
 _SQL = queries("days")
@@ -70,6 +71,15 @@ async def rebuild(system: System) -> int | None:
     return await run_once(system)
 
 
+async def counts(connection: Connection, scope: Scope, *, zone: str) -> tuple[Row, dict[str, Any]]:
+    """``COUNTS`` of all uploads in a scope, and the parameters of their days."""
+    period = await fetch_one(connection, _SQL["period"], {"zone": zone})
+    assert period is not None
+    parameters = _parameters(scope, zone, period["first"], period["last"])
+    days = await fetch_all(connection, _SQL["by_day"], parameters)
+    return {name: sum(day[name] for day in days) for name in COUNTS}, parameters
+
+
 async def totals(system: System, user: User) -> Row:
     """What all uploads in the reader's scope come to.
 
@@ -77,14 +87,9 @@ async def totals(system: System, user: User) -> Row:
         ``COUNTS``, and ``mean_seconds`` and ``median_seconds`` of those that completed, which are
         None where none has. The median is right within 2.5 %.
     """
-    zone = system.settings.time_zone
     async with system.pool.connection() as connection:
-        period = await fetch_one(connection, _SQL["period"], {"zone": zone})
-        assert period is not None
-        parameters = _parameters(user.scope, zone, period["first"], period["last"])
-        days = await fetch_all(connection, _SQL["by_day"], parameters)
+        found, parameters = await counts(connection, user.scope, zone=system.settings.time_zone)
         took = await _durations(connection, parameters, stages=False)
-    found: Row = {name: sum(day[name] for day in days) for name in COUNTS}
     done = found["completed"]
     found["mean_seconds"] = found["seconds"] / done if done else None
     found["median_seconds"] = quantile(took[""], 0.5) if "" in took else None

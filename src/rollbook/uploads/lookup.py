@@ -121,7 +121,10 @@ async def stats(system: System, user: User) -> Row:
     """Totals over the uploads in the reader's scope."""
     totals = await days.totals(system, user)
     ended = totals["completed"] + totals["failed"]
-    renewals = await fetch_one(system.pool, _SQL["renewals"], user.scope.parameters())
+    renewals = {
+        "new": totals["new_members"],
+        **{name: totals[name] for name in ("renewed", "early", "expired")},
+    }
     return {
         **totals,
         "renewals": renewals,
@@ -162,7 +165,9 @@ async def queue_stats(system: System, user: User) -> dict[str, int | bool]:
     """
     if not user.role.is_operator:
         counts = await whole_queue(system)
-        own = await stats(system, user)
+        async with system.pool.connection() as connection:
+            zone = system.settings.time_zone
+            own, _ = await days.counts(connection, user.scope, zone=zone)
         numbers = {
             "waiting": own["pending"],
             "active": own["processing"],

@@ -297,13 +297,12 @@ async def _purge_reports(
     system: System, before: dt.datetime, purged: Purged, dry_run: bool
 ) -> None:
     """Remove the reports, refused rows, cells and ID numbers of uploads that ended before."""
-    parameters = {"before": before, "limit": None if dry_run else BATCH}
-    while found := await _all(system, "reports_over", parameters):
+    async for found in _batches(system, "reports_over", before, dry_run):
         purged.reports += len(found)
         if dry_run:
             for upload in found:
                 purged.bytes += await _bytes(system, _report_keys(upload))
-            return
+            continue
         forgotten = await _forget(system, [upload["id"] for upload in found])
         for upload in found:
             if upload["id"] in forgotten:
@@ -379,8 +378,7 @@ async def _may_remove_orphans(system: System, now: dt.datetime) -> bool:
 async def _purge_sources(
     system: System, before: dt.datetime, purged: Purged, dry_run: bool
 ) -> None:
-    parameters = {"before": before, "limit": None if dry_run else BATCH}
-    while found := await _all(system, "sources_over", parameters):
+    async for found in _batches(system, "sources_over", before, dry_run):
         for upload in found:
             keys = [upload["source_key"]]
             if dry_run:
@@ -388,8 +386,6 @@ async def _purge_sources(
             elif await _all(system, "forget_source", {**upload, "before": before}):
                 purged.bytes += await _remove(system, keys)
             purged.sources += 1
-        if dry_run:
-            return
 
 
 async def _purge_undo(system: System, now: dt.datetime, purged: Purged, dry_run: bool) -> None:
@@ -437,9 +433,10 @@ async def _forget(system: System, ids: list[UUID]) -> set[UUID]:
     """Delete the files, cells and ID numbers of uploads from the record; returns of which."""
     async with system.pool.connection() as connection:
         unbounded(connection)
+        await connection.execute(_SQL["by_index"])
         marked = await fetch_all(connection, _SQL["mark_purged"], {"ids": ids})
         forgotten = [upload["id"] for upload in marked]
-        for query in ("forget_reports", "forget_cells", "forget_verified"):
+        for query in ("forget_cells", "forget_verified"):
             await connection.execute(_SQL[query], {"ids": forgotten})
         await connection.execute(_FIXES["forget_cells"], {"ids": forgotten})
     return set(forgotten)
@@ -521,6 +518,25 @@ async def _rows(
     row = await fetch_one(connection, "SELECT count(*) AS found " + rows, parameters)
     assert row is not None
     return int(row["found"])
+
+
+async def _batches(
+    system: System, query: str, before: dt.datetime, dry_run: bool
+) -> AsyncIterator[list[Row]]:
+    """The uploads that a query finds, by the time of their end; a dry run's in one batch.
+
+    A batch begins where the last one ended: otherwise, each would pass what earlier ones removed.
+    """
+    parameters = {
+        "before": before,
+        "since": dt.datetime.min.replace(tzinfo=dt.UTC),
+        "limit": None if dry_run else BATCH,
+    }
+    while found := await _all(system, query, parameters):
+        yield found
+        if dry_run:
+            return
+        parameters["since"] = found[-1]["finished_at"]
 
 
 async def _all(system: System, query: str, parameters: dict[str, Any]) -> list[Row]:

@@ -121,6 +121,9 @@ async def test_a_change_of_an_upload_counts_at_once_and_its_day_is_summed_up_aga
         " WHERE ordinal = 40",
         "UPDATE uploads SET created_at = created_at - interval '4 days' WHERE ordinal = 41",
         "DELETE FROM uploads WHERE ordinal % 7 = 0",
+        """UPDATE uploads SET renewals = '{"new": 3, "renewed": 2, "early": 1, "expired": 4}'
+           WHERE status = 'completed' AND ordinal % 3 = 0""",
+        "UPDATE uploads SET undone_at = now() WHERE renewals IS NOT NULL AND ordinal % 2 = 0",
     )
     for change in changes:
         with connect(settings.database_address) as connection:
