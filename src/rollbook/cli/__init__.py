@@ -6,7 +6,6 @@ by each command, ``rollbook --version`` included.
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Mapping
 from importlib import import_module
@@ -16,7 +15,6 @@ import typer
 from rich.markup import escape
 from typer.core import TyperCommand, TyperGroup
 
-from rollbook import __version__
 from rollbook.cli import failures
 from rollbook.cli.failures import ExitCode
 from rollbook.cli.output import ReaderGoneError, drop_output, err, out
@@ -148,6 +146,8 @@ app = typer.Typer(name="rollbook", no_args_is_help=True, pretty_exceptions_enabl
 
 def _show_version(asked: bool) -> None:
     if asked:
+        from rollbook import __version__
+
         out.print(f"rollbook {__version__}", highlight=False)
         raise typer.Exit
 
@@ -169,8 +169,8 @@ def main() -> None:
     """Run the command line; an error is one sentence on standard error and an exit code."""
     try:
         app()
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        sys.exit(ExitCode.INTERRUPTED)
+    except SystemExit:
+        raise
     except ReaderGoneError:
         drop_output()
         sys.exit(ExitCode.READER_GONE)
@@ -181,3 +181,5 @@ def main() -> None:
         code, sentence = found
         err.print(f"[bold red]rollbook:[/] {escape(sentence)}", soft_wrap=True)
         sys.exit(code)
+    except BaseException:  # noqa: BLE001 - Ctrl-C, as KeyboardInterrupt or asyncio's CancelledError
+        sys.exit(ExitCode.INTERRUPTED)

@@ -159,12 +159,12 @@ HEAVY = {"polars", "psycopg", "bullmq", "redis", "fastapi", "numpy", "fastexcel"
 def test_the_version_needs_no_slow_import() -> None:
     loaded = _loaded_by("--version")
     assert "rollbook" in loaded
-    assert not loaded & (HEAVY | {"httpx", "pydantic"})
+    assert not loaded & (HEAVY | {"asyncio", "httpx", "pydantic"})
 
 
 @pytest.mark.parametrize("asked", ["--help", "nonsense"])
 def test_the_list_of_commands_imports_none_of_them(asked: str) -> None:
-    assert not _loaded_by(asked) & (HEAVY | {"httpx"})
+    assert not _loaded_by(asked) & (HEAVY | {"asyncio", "httpx"})
 
 
 def test_the_listed_help_is_the_commands_own() -> None:
