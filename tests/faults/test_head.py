@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,12 @@ SOON_S = 20.0
 @pytest.fixture
 async def site(settings: Settings) -> AsyncIterator[Site]:
     async with Site(quick(settings, **LIMITS)) as served:
+        yield served
+
+
+@pytest.fixture
+async def impatient_site(settings: Settings) -> AsyncIterator[Site]:
+    async with Site(quick(settings, **LIMITS, body_grace_s=1)) as served:
         yield served
 
 
@@ -126,8 +133,51 @@ async def test_a_head_that_never_ends_is_refused_before_it_fills_the_memory(site
             await writer.drain()
     except OSError:
         pass
-    assert (await answer).startswith((b"HTTP/1.1 431", b""))
-    assert site.server.server_state.connections == set()
+    assert (await answer).startswith(b"HTTP/1.1 431")
+    await until(lambda: site.server.server_state.connections == set())
+
+
+POST = b"POST /api/v1/auth/login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"GET /healthz HTTP/1.1\r\nX-Pad: a", b"408"),
+        (b"GET /healthz HTTP/1.1\r\nX-Pad: " + b"a" * 100_000, b"431"),
+        (POST + b"Content-Length: 100\r\n\r\n{", b"408"),
+        (POST + b"Content-Length: 10000000\r\n\r\n" + b"a" * 1_000_000, b"413"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"400"),
+    ],
+    ids=["slow head", "large head", "slow body", "large body", "no HTTP"],
+)
+async def test_a_client_that_is_refused_while_it_sends_reads_the_answer(
+    impatient_site: Site, sent: bytes, status: bytes
+) -> None:
+    """A connection that is reset takes the answer with it, for many clients."""
+    host, port = impatient_site.host.split(":")
+
+    def talk() -> bytes:
+        said = b""
+        with socket.create_connection((host, int(port)), timeout=PATIENCE_S) as client:
+            client.sendall(sent)
+            while block := client.recv(1 << 16):
+                said += block
+            for _ in range(3):  # what is sent to a closed connection is answered by a reset
+                client.sendall(b"a" * 100)
+        return said
+
+    answer = await asyncio.to_thread(talk)
+    assert answer.startswith(b"HTTP/1.1 " + status)
+    await until(lambda: impatient_site.server.server_state.connections == set())
+
+
+async def test_a_client_that_is_refused_and_does_not_leave_is_left(site: Site) -> None:
+    reader, writer = await connected(site)
+    writer.write(b"GET /healthz HTTP/1.1\r\nX-Pad: a")
+    assert (await rest(reader)).startswith(b"HTTP/1.1 408")
+    await until(lambda: site.server.server_state.connections == set())
+    writer.close()
 
 
 async def test_a_client_with_a_slow_body_or_answer_has_its_connection_for_longer_than_a_head(

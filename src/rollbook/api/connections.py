@@ -11,7 +11,7 @@ import ipaddress
 import json
 from collections import Counter
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -19,6 +19,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from rollbook.accounts.audit import network_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rollbook.config import Settings
 
 log = structlog.get_logger(__name__)
@@ -42,6 +44,7 @@ class Door:
         """``trusted`` has the addresses of reverse proxies, as in FORWARDED_ALLOW_IPS."""
         self.head_s = settings.head_timeout_s
         self.head_kb = settings.max_head_kb
+        self.idle_s = settings.idle_connection_s
         self._most = settings.connections_per_address
         names = trusted.split(",") if isinstance(trusted, str) else trusted or []
         self._trusted = {name.strip() for name in names}
@@ -87,6 +90,41 @@ def _network(name: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
         return None
 
 
+class _Line:
+    """A transport that ends without a reset, so that the client can read the last answer.
+
+    A connection that is closed while its client still sends is reset by the kernel, and many
+    clients drop an answer that they haven't read by then. So what comes in is read and dropped
+    until the client closes, for a bounded time.
+    """
+
+    def __init__(
+        self, transport: asyncio.Transport, may_send_more: Callable[[], bool], patience_s: float
+    ) -> None:
+        self.transport = transport
+        self._may_send_more = may_send_more
+        self._patience_s = patience_s
+        self._is_ending = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.transport, name)
+
+    def is_closing(self) -> bool:
+        """Whether nothing more is answered."""
+        return self._is_ending or self.transport.is_closing()
+
+    def close(self) -> None:
+        """End the connection; at once where the client has sent all that it had to."""
+        if self.is_closing() or not self._may_send_more():
+            self.transport.close()
+            return
+        self._is_ending = True
+        if self.transport.can_write_eof():  # TLS has no such end, and waits for the client's
+            self.transport.write_eof()
+        self.transport.resume_reading()
+        asyncio.get_running_loop().call_later(self._patience_s, self.transport.close)
+
+
 class Requests(HttpToolsProtocol):
     """HTTP with a limit on the head, and whose endless answers can be aborted."""
 
@@ -99,19 +137,23 @@ class Requests(HttpToolsProtocol):
         #: After the head of a request come only trailers, which nobody reads.
         self._has_head = False
         self._trailer_bytes = 0
+        #: A request was refused before its end.
+        self._is_cut_short = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first head, or refuse the connection."""
-        super().connection_made(transport)
         if self._door.admit(transport):
+            line = _Line(transport, self._may_send_more, self._door.idle_s)
+            super().connection_made(cast("asyncio.Transport", line))
             self._await_head()
         else:
+            super().connection_made(transport)
             self._refuse(HTTPStatus.TOO_MANY_REQUESTS, TOO_MANY)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         self._have_head()
-        self._door.release(self.transport)
+        self._door.release(self._own_transport)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -119,6 +161,8 @@ class Requests(HttpToolsProtocol):
         if self.transport.is_closing():  # it was refused
             return
         super().data_received(data)
+        if self.transport.is_closing():
+            return
         if self._head_timer is not None:
             self._head_bytes += len(data)
             if self._head_bytes > self._door.head_kb * 1024:
@@ -128,6 +172,16 @@ class Requests(HttpToolsProtocol):
         elif not self._has_upgraded and self._is_idle:
             # Blank lines between two requests have ended uvicorn's wait for the next one.
             self._await_head()
+
+    @property
+    def _own_transport(self) -> asyncio.Transport:
+        line: Any = self.transport
+        transport: asyncio.Transport = line.transport if isinstance(line, _Line) else line
+        return transport
+
+    def _may_send_more(self) -> bool:
+        cycle: Any = self.cycle
+        return self._is_cut_short or (cycle is not None and bool(cycle.more_body))
 
     @property
     def _is_answering(self) -> bool:
@@ -142,7 +196,14 @@ class Requests(HttpToolsProtocol):
     def handle_websocket_upgrade(self) -> None:
         """Leave the connection to the WebSocket, which has limits of its own."""
         self._has_upgraded = True
+        self.transport = self._own_transport
         super().handle_websocket_upgrade()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP."""
+        self._is_cut_short = True
+        self._have_head()
+        super().send_400_response(msg)
 
     def on_message_begin(self) -> None:
         """Begin to wait for the rest of a head."""
@@ -190,6 +251,7 @@ class Requests(HttpToolsProtocol):
 
     def _refuse(self, status: HTTPStatus, message: str) -> None:
         """Answer with a problem, and close the connection."""
+        self._is_cut_short = True
         code = status.phrase.lower().replace(" ", "_")
         content = {
             "success": False,

@@ -76,7 +76,8 @@ class BoundSettings(BaseSettings):
     #: Seconds that are waited for the head of a request, and its most kilobytes.
     head_timeout_s: Seconds = 15
     max_head_kb: Positive = 64
-    #: Seconds for which a connection stays open after an answer without a further request.
+    #: Seconds for which a connection stays open after an answer without a further request, and for
+    #: which what a refused client still sends is dropped, so that it can read the answer.
     idle_connection_s: Positive = 5
     #: Connections of one address at a time; a trusted reverse proxy's aren't counted.
     connections_per_address: Positive = 500
