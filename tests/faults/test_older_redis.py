@@ -79,10 +79,10 @@ async def test_ended_jobs_that_come_back_are_not_merged_again_and_lost_ones_are_
         }
     )
     async with open_system(quick) as system, working(system):
-        await control.pause(system, by=user.email)
+        await control.pause(system, by=user)
         done = await sent(system, user, csv_file([member(n) for n in range(3)]))
         await restorable.copy()
-        await control.resume(system, by=user.email)
+        await control.resume(system, by=user)
         await _until_ended(system, user, done)
         with merges_held(settings):
             running = await sent(system, user, csv_file([member(n) for n in range(10, 14)]))

@@ -43,7 +43,7 @@ async def test_a_redis_that_lost_its_keys_does_not_end_the_pause(
 ) -> None:
     user = await make_user()
     async with working(system):
-        await control.pause(system, by=user.email)
+        await control.pause(system, by=user)
         waiting = await sent(system, user, csv_file(3))
         await flush(system)
         assert (await lookup.queue_stats(system, user))["is_paused"]
@@ -67,7 +67,7 @@ async def test_a_redis_that_lost_its_keys_does_not_end_the_pause(
         for upload_id in (waiting, new):
             upload = await lookup.get(system, user, upload_id)
             assert (upload["status"], upload["attempt"]) == ("pending", 0)
-        await control.resume(system, by=user.email)
+        await control.resume(system, by=user)
         for upload_id in (waiting, new):
             assert (await ended(system, user, upload_id))["status"] == "completed"
 
@@ -78,13 +78,13 @@ async def test_a_queue_that_redis_did_not_hear_was_resumed_is_resumed(
     """Otherwise the record says that it runs, and no job is started any more."""
     user = await make_user()
     async with working(system):
-        await control.pause(system, by=user.email)
+        await control.pause(system, by=user)
         upload_id = await sent(system, user, csv_file(3))
 
         with monkeypatch.context() as patch:
             patch.setattr(UploadQueue, "resume", is_away)
             with pytest.raises(ServiceUnavailableError):
-                await control.resume(system, by=user.email)
+                await control.resume(system, by=user)
         assert await system.queue.is_paused()
         await reconciler.run_once(system)
         assert not await system.queue.is_paused()
@@ -102,7 +102,7 @@ async def test_the_reconciler_pauses_a_queue_again_that_redis_has_forgotten(
 ) -> None:
     """Also where no worker is there to notice."""
     user = await make_user()
-    await control.pause(system, by=user.email)
+    await control.pause(system, by=user)
     await sent(system, user, csv_file(3))
     await flush(system)
     assert not await system.queue.is_paused()
@@ -117,12 +117,12 @@ async def test_an_operator_who_decides_during_a_round_of_the_reconciler_has_the_
     """The round has read the record before, and changes Redis after."""
     user = await make_user()
     # What the round is to correct: a pause that Redis has lost, or one that it has kept.
-    await control.pause(system, by=user.email)
+    await control.pause(system, by=user)
     if is_paused:
         with monkeypatch.context() as patch:
             patch.setattr(UploadQueue, "resume", is_away)
             with pytest.raises(ServiceUnavailableError):
-                await control.resume(system, by=user.email)
+                await control.resume(system, by=user)
     else:
         await flush(system)
     decide = control.pause if is_paused else control.resume
@@ -131,7 +131,7 @@ async def test_an_operator_who_decides_during_a_round_of_the_reconciler_has_the_
 
     async def change_late(queue: UploadQueue) -> None:
         if not decided:
-            decided.append(asyncio.create_task(decide(system, by=user.email)))
+            decided.append(asyncio.create_task(decide(system, by=user)))
             await until(is_done_or_waits)
         await rounds(queue)
 

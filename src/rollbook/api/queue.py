@@ -144,8 +144,7 @@ async def clean(
 @router.post("/pause", **audited("pause"))
 async def pause(system: SystemParam, user: OperatorParam) -> Answer[QueueStats]:
     """Pause the queue; running jobs continue."""
-    async with audit.noting(system.pool, "pause", who=user):
-        await control.pause(system, by=user.email)
+    await control.pause(system, by=user)
     counts = await lookup.queue_stats(system, user)
     return Answer(
         message="The queue is paused. Files are still accepted, and running jobs continue.",
@@ -156,7 +155,6 @@ async def pause(system: SystemParam, user: OperatorParam) -> Answer[QueueStats]:
 @router.post("/resume", **audited("resume"))
 async def resume(system: SystemParam, user: OperatorParam) -> Answer[QueueStats]:
     """Resume the queue."""
-    async with audit.noting(system.pool, "resume", who=user):
-        await control.resume(system, by=user.email)
+    await control.resume(system, by=user)
     counts = await lookup.queue_stats(system, user)
     return Answer(message="The queue runs.", data=QueueStats.model_validate(counts))

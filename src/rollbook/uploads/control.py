@@ -64,7 +64,7 @@ async def cancel(system: System, user: User, upload_id: UUID) -> Row:
     return cancelled
 
 
-async def pause(system: System, *, by: str | None) -> None:
+async def pause(system: System, *, by: User | None) -> None:
     """Start no further job anywhere; running jobs continue.
 
     The record is written first, so that a Redis that loses its keys loses no pause.
@@ -74,10 +74,16 @@ async def pause(system: System, *, by: str | None) -> None:
             is started.
     """
     await _set_paused(system, by, is_paused=True)
-    await apply_pause(system, is_asked=True)
+    try:
+        await apply_pause(system, is_asked=True)
+    except ServiceUnavailableError:
+        raise ServiceUnavailableError(
+            "The queue is paused: no further job is started. But Redis doesn't answer right now, "
+            "so its own figures don't say so yet."
+        ) from None
 
 
-async def resume(system: System, *, by: str | None) -> None:
+async def resume(system: System, *, by: User | None) -> None:
     """Start jobs again.
 
     Raises:
@@ -117,8 +123,12 @@ async def apply_pause(system: System, *, is_asked: bool = False) -> None:
         await connection.execute(_SQL["note_applied"], {"is_paused": is_paused})
 
 
-async def _set_paused(system: System, by: str | None, *, is_paused: bool) -> None:
-    await execute(system.pool, _SQL["set_paused"], {"is_paused": is_paused, "by": by})
+async def _set_paused(system: System, by: User | None, *, is_paused: bool) -> None:
+    """Write the record and the audit entry: what Redis does with it is no part of the act."""
+    async with system.pool.connection() as connection:
+        wanted = {"is_paused": is_paused, "by": by and by.email}
+        await connection.execute(_SQL["set_paused"], wanted)
+        await audit.record(connection, "pause" if is_paused else "resume", who=by)
 
 
 async def forget_source(system: System, upload: Row) -> None:

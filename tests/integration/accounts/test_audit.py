@@ -13,9 +13,10 @@ import pytest
 from rollbook.accounts import audit, users
 from rollbook.accounts.users import issue_token
 from rollbook.api.app import create_app
-from rollbook.backends.database import connect
+from rollbook.backends.database import connect, fetch_one
 from rollbook.errors import InvalidRequestError
 from rollbook.model import Role, Scope, User
+from rollbook.queue.uploads import UploadQueue, unreachable
 from rollbook.service.system import open_system
 from rollbook.uploads import reconciler, retention
 from tests.conftest import PASSWORD
@@ -183,6 +184,25 @@ async def test_steering_the_queue_leaves_its_entries_and_so_does_who_may_not(
     assert found[-1]["about"] == "jobs that ended more than 24 hours ago"
 
 
+async def test_a_pause_that_redis_does_not_hear_counts_and_leaves_its_entry(
+    api: httpx.AsyncClient,
+    make_user: MakeUser,
+    system: System,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def is_away(_: UploadQueue) -> None:
+        raise unreachable()
+
+    monkeypatch.setattr(UploadQueue, "pause", is_away)
+    operator = headers(settings, await make_user(Role.NATIONAL_ADMIN))
+    answer = await api.post(f"{BASE}/queue/pause", headers=operator)
+    assert (answer.status_code, acts(entries(settings))) == (503, [("pause", "done", None)])
+    assert "The queue is paused" in answer.json()["detail"]
+    row = await fetch_one(system.pool, "SELECT is_paused FROM queue_state")
+    assert row == {"is_paused": True}
+
+
 async def test_a_client_that_is_refused_in_a_loop_gets_one_entry_a_minute_with_a_count(
     api: httpx.AsyncClient, make_user: MakeUser, system: System, settings: Settings
 ) -> None:
@@ -211,7 +231,7 @@ async def test_an_act_that_redis_does_not_carry_out_is_not_told_as_done(
 ) -> None:
     user = await make_user()
     with pytest.raises(ConnectionError):
-        async with audit.noting(system.pool, "pause", who=user):
+        async with audit.noting(system.pool, "clean", who=user):
             raise ConnectionError
     assert entries(settings) == []
 

@@ -137,10 +137,10 @@ async def test_a_store_that_is_away_costs_no_attempt_and_is_said(
     ):
         async with working(system) as worker:
             await until(worker.fitness.is_fit)
-            await control.pause(system, by=user.email)
+            await control.pause(system, by=user)
             upload_id = await sent(system, user, workbook(members(5)), "members.xlsx")
             await door.shut()
-            await control.resume(system, by=user.email)
+            await control.resume(system, by=user)
             await job_event(in_s3, upload_id, "delayed")
         waiting = await lookup.get(system, user, upload_id)
         assert (waiting["status"], waiting["error_code"]) == ("pending", "service_unavailable")
