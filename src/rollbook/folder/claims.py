@@ -230,11 +230,25 @@ class Folder:
             with os.fdopen(descriptor, "rb") as file:
                 yield file
 
-    def finish(self, claim: Claim, target: str, *, error: str | None = None) -> None:
-        """Move a claimed file to its target, with an error text beside it; repeating it is fine.
+    def explain(self, claim: Claim, error: str) -> None:
+        """Write why a claimed file is refused, beside it; ``finish`` moves both to ``failed``.
+
+        First of all, while nobody has heard of the refusal: it needs room on the folder's disk.
+        """
+        with (
+            self._opened(for_file=True) as root,
+            reached(root, *_parts(claim.sub), "failed", make=SHARED) as goal,
+            contextlib.suppress(FileNotFoundError),
+            reached(root, *claim.path) as within,
+        ):
+            write(within, _ERROR, error, readable_as=goal)
+
+    def finish(self, claim: Claim, target: str) -> None:
+        """Move a claimed file to its target, with the text of a refusal; repeating it is fine.
 
         ``target`` is ``processed`` or ``failed``, in the folder that the file came from.
         """
+        is_refused = target == "failed"
         with (
             self._opened(for_file=True) as root,
             reached(root, *_parts(claim.sub), target, make=SHARED) as goal,
@@ -243,13 +257,15 @@ class Folder:
                 contextlib.suppress(FileNotFoundError),
                 reached(root, *claim.path) as within,
             ):
-                if error is not None:
+                if is_refused:
                     # Before the file: a person who finds the file finds the text too.
-                    write(within, _ERROR, error, readable_as=goal)
-                    os.rename(_ERROR, claim.final_name + _ERROR, src_dir_fd=within, dst_dir_fd=goal)
+                    with contextlib.suppress(FileNotFoundError):
+                        os.rename(
+                            _ERROR, claim.final_name + _ERROR, src_dir_fd=within, dst_dir_fd=goal
+                        )
                 os.rename(claim.name, claim.final_name, src_dir_fd=within, dst_dir_fd=goal)
                 sync(goal)
-            if error is None:
+            if not is_refused:
                 with contextlib.suppress(FileNotFoundError):
                     self._forget_refusal(root, claim)
             self._clear(root, claim)

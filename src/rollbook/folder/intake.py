@@ -215,13 +215,15 @@ async def _carry_on(
     except RollbookError as error:
         if error.status >= 500:
             raise
+        words = _in_words(claim, error, system.settings.time_zone)
+        # Where its disk is full, the file waits for room, and isn't refused again and again.
+        await asyncio.to_thread(folder.explain, claim, words)
         if by is None:  # the API route writes the entry of an operator's refusal
             async with system.pool.connection() as connection:
                 await audit.record(
                     connection, "take", who=owner, refused=error.code, about=claim.label
                 )
-        words = _in_words(claim, error, system.settings.time_zone)
-        await asyncio.to_thread(folder.finish, claim, "failed", error=words)
+        await asyncio.to_thread(folder.finish, claim, "failed")
         log.warning("file refused", claim=str(claim.id), code=error.code)
         return Taken(refusal=error)
     await asyncio.to_thread(folder.finish, claim, "processed")
