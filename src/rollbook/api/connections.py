@@ -1,14 +1,18 @@
-"""The HTTP connections of the server: limits on the head of a request and on one address.
+"""The HTTP connections of the server: limits on heads, on answers and on one address.
 
-uvicorn limits neither: a client that sends a byte of a header from time to time, or nothing at all,
-kept its connection for ever. ``body`` limits what comes after the head.
+uvicorn has none of them: a client that sends a byte of a header from time to time, or reads nothing
+of its answer, kept its connection for ever. ``body`` limits what comes after the head.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
 import ipaddress
 import json
+import sys
+import termios
 from collections import Counter
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
@@ -45,6 +49,8 @@ class Door:
         self.head_s = settings.head_timeout_s
         self.head_kb = settings.max_head_kb
         self.idle_s = settings.idle_connection_s
+        self.grace_s = settings.body_grace_s
+        self.least_rate = settings.body_least_rate
         self._most = settings.connections_per_address
         names = trusted.split(",") if isinstance(trusted, str) else trusted or []
         self._trusted = {name.strip() for name in names}
@@ -99,11 +105,17 @@ class _Line:
     """
 
     def __init__(
-        self, transport: asyncio.Transport, may_send_more: Callable[[], bool], patience_s: float
+        self,
+        transport: asyncio.Transport,
+        patience_s: float,
+        may_send_more: Callable[[], bool],
+        on_rest: Callable[[], None],
     ) -> None:
+        """``on_rest`` is called when the end of an answer is still to be read."""
         self.transport = transport
-        self._may_send_more = may_send_more
         self._patience_s = patience_s
+        self._may_send_more = may_send_more
+        self._on_rest = on_rest
         self._is_ending = False
 
     def __getattr__(self, name: str) -> Any:
@@ -113,8 +125,22 @@ class _Line:
         """Whether nothing more is answered."""
         return self._is_ending or self.transport.is_closing()
 
+    @property
+    def unread(self) -> int:
+        """Bytes of answers that the client hasn't received yet."""
+        unsent = self.transport.get_write_buffer_size()
+        connection = self.transport.get_extra_info("socket")
+        if connection is None:
+            return unsent
+        held = bytearray(4)
+        with contextlib.suppress(OSError, ValueError):  # the system doesn't say
+            fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, held)
+        return unsent + int.from_bytes(held, sys.byteorder)
+
     def close(self) -> None:
         """End the connection; at once where the client has sent all that it had to."""
+        if self.transport.get_write_buffer_size():
+            self._on_rest()
         if self.is_closing() or not self._may_send_more():
             self.transport.close()
             return
@@ -139,11 +165,12 @@ class Requests(HttpToolsProtocol):
         self._trailer_bytes = 0
         #: A request was refused before its end.
         self._is_cut_short = False
+        self._answer_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first head, or refuse the connection."""
         if self._door.admit(transport):
-            line = _Line(transport, self._may_send_more, self._door.idle_s)
+            line = _Line(transport, self._door.idle_s, self._may_send_more, self._await_reader)
             super().connection_made(cast("asyncio.Transport", line))
             self._await_head()
         else:
@@ -153,6 +180,7 @@ class Requests(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         self._have_head()
+        self._have_read()
         self._door.release(self._own_transport)
         super().connection_lost(exc)
 
@@ -248,6 +276,38 @@ class Requests(HttpToolsProtocol):
             self._wait_for_head()  # an answer is under way, with limits of its own
         else:
             self._refuse(HTTPStatus.REQUEST_TIMEOUT, TOO_SLOW)
+
+    def pause_writing(self) -> None:
+        """Wait until the client has read more of the answer, for as long as it reads."""
+        super().pause_writing()
+        self._await_reader()
+
+    def resume_writing(self) -> None:
+        """Go on with the answer."""
+        super().resume_writing()
+        self._have_read()
+
+    def _await_reader(self) -> None:
+        line: Any = self.transport
+        self._have_read()
+        if isinstance(line, _Line):
+            self._answer_timer = self.loop.call_later(
+                self._door.grace_s, self._look_at_reader, line, line.unread
+            )
+
+    def _look_at_reader(self, line: _Line, before: int) -> None:
+        """Abort an answer of which the client reads too little."""
+        unread = line.unread
+        if before - unread >= self._door.least_rate * self._door.grace_s:
+            self._await_reader()
+            return
+        log.warning("answer not read, connection aborted", unread_bytes=unread)
+        line.transport.abort()
+
+    def _have_read(self) -> None:
+        if self._answer_timer is not None:
+            self._answer_timer.cancel()
+            self._answer_timer = None
 
     def _refuse(self, status: HTTPStatus, message: str) -> None:
         """Answer with a problem, and close the connection."""

@@ -85,7 +85,8 @@ class BoundSettings(BaseSettings):
     strangers: Positive = 1000
     strangers_per_address: Positive = 100
     #: Seconds that are waited for the body of a request at most, and bytes a second that it must
-    #: bring on average, once that was waited for longer than the last.
+    #: bring on average, once that was waited for longer than the last. As much of an answer must be
+    #: read.
     body_timeout_s: Seconds = 3600
     body_least_rate: Positive = 1024
     body_grace_s: Seconds = 30

@@ -1,0 +1,73 @@
+"""An answer that nobody reads, or that is read slowly."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from rollbook.api.connections import Requests
+from tests.integration.folder.watching import until
+from tests.listening import Site, quick
+from tests.waiting import PATIENCE_S
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from rollbook.config import Settings
+
+#: Requests whose answers are more than the buffers of both sides hold.
+REQUESTS = 60
+GET = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+@pytest.fixture
+async def site(settings: Settings) -> AsyncIterator[Site]:
+    limits = {"body_grace_s": 2, "body_least_rate": 100, "idle_connection_s": 1}
+    async with Site(quick(settings, **limits)) as served:
+        yield served
+
+
+def connected(site: Site) -> socket.socket:
+    """A client with a small buffer."""
+    host, port = site.host.split(":")
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.settimeout(PATIENCE_S)
+    client.connect((host, int(port)))
+    return client
+
+
+@pytest.mark.parametrize("requests", [1, REQUESTS])
+async def test_an_answer_that_nobody_reads_is_cut_off(site: Site, requests: int) -> None:
+    """Otherwise such clients hold connections, memory and files of the store for ever."""
+    with await asyncio.to_thread(connected, site) as client:
+        await asyncio.to_thread(client.sendall, GET * requests)
+        assert await asyncio.to_thread(client.recv, 1) == b"H"
+        await until(lambda: site.server.server_state.connections == set())
+
+
+async def test_an_answer_that_is_read_slowly_goes_on(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What counts is that the client reads, and not how long that takes."""
+    looks = 0
+    look = Requests._look_at_reader
+
+    def counted(*arguments: Any) -> None:
+        nonlocal looks
+        looks += 1
+        look(*arguments)
+
+    monkeypatch.setattr(Requests, "_look_at_reader", counted)
+    with await asyncio.to_thread(connected, site) as client:
+        await asyncio.to_thread(client.sendall, GET * REQUESTS)
+
+        async def is_looked_at_twice() -> bool:
+            assert await asyncio.to_thread(client.recv, 1024)
+            return looks == 2
+
+        await until(is_looked_at_twice)
+        assert len(site.server.server_state.connections) == 1
