@@ -105,6 +105,8 @@ async def apply_pause(system: System, *, is_asked: bool = False) -> None:
     Raises:
         ServiceUnavailableError: Redis doesn't answer.
     """
+    if not is_asked and not await _is_pause_missed(system):
+        return
     async with system.pool.connection() as connection:
         # Where several meet, the last one to get the lock reads the last record.
         await lock(connection, "queue pause")
@@ -112,15 +114,18 @@ async def apply_pause(system: System, *, is_asked: bool = False) -> None:
         assert row is not None
         is_paused = row["is_paused"]
         if not is_asked:
-            if is_paused:
-                is_missing = not await system.queue.is_paused()
-            else:
-                is_missing = not row["is_applied"] or await system.queue.is_paused_by_us()
-            if not is_missing:
-                return
             log.warning("queue corrected, Redis had lost its state", is_paused=is_paused)
         await (system.queue.pause() if is_paused else system.queue.resume())
         await connection.execute(_SQL["note_applied"], {"is_paused": is_paused})
+
+
+async def _is_pause_missed(system: System) -> bool:
+    """Whether Redis has lost or missed that the queue is paused or resumed; without the lock."""
+    row = await fetch_one(system.pool, _SQL["queue_state"])
+    assert row is not None
+    if row["is_paused"]:
+        return not await system.queue.is_paused()
+    return not row["is_applied"] or await system.queue.is_paused_by_us()
 
 
 async def _set_paused(system: System, by: User | None, *, is_paused: bool) -> None:
