@@ -10,10 +10,10 @@ from prometheus_client import REGISTRY
 from psycopg import sql
 
 from rollbook import clock
-from rollbook.accounts import users
+from rollbook.accounts import sessions, users
 from rollbook.backends.database import connect
 from rollbook.errors import ClockDiffersError, NotAuthenticatedError, TooManySignInsError
-from rollbook.model import Role
+from rollbook.model import Role, Scope
 from rollbook.service import clocks
 from rollbook.service.system import open_system
 from rollbook.telemetry import metrics
@@ -181,6 +181,44 @@ async def test_a_password_set_by_a_machine_whose_clock_is_ahead_lets_its_owner_i
     assert (await users.session(system.pool, settings, token)).user == user
     with pytest.raises(NotAuthenticatedError):  # what was issued before it has ended
         await users.session(system.pool, settings, before)
+
+
+@pytest.mark.parametrize("act", ["password", "role"])
+@pytest.mark.parametrize("hours", [-3, 3])
+async def test_sessions_that_began_by_another_clock_end_too(
+    system: System, make_user: MakeUser, settings: Settings, monkeypatch: pytest.MonkeyPatch,
+    hours: int, act: str,
+) -> None:  # fmt: skip
+    """The machine at which they began may be ahead, or the one that ends them behind."""
+    user = await make_user()
+    with monkeypatch.context() as wrong:
+        if hours > 0:
+            move(wrong, hours=hours)
+        token = await signed_in(system, settings, user)
+    with monkeypatch.context() as wrong:
+        if hours < 0:
+            move(wrong, hours=hours)
+        await end_all(system, user, act)
+    if hours > 0:  # the machine at which it began knows it the longest
+        move(monkeypatch, hours=hours)
+    with pytest.raises(NotAuthenticatedError):
+        await users.session(system.pool, settings, token)
+
+
+async def signed_in(system: System, settings: Settings, user: User) -> str:
+    """A token of a session that is recorded, as the API does it."""
+    token, _ = await users.sign_in(system.pool, settings, user.email, PASSWORD)
+    begun = await users.session(system.pool, settings, token)
+    await sessions.note(system.pool, settings, begun)
+    return token
+
+
+async def end_all(system: System, user: User, act: str) -> None:
+    """Do what ends an account's sessions."""
+    if act == "password":
+        await users.set_password(system.pool, user.email, "seven quiet pelicans")
+    else:
+        await users.set_role(system.pool, user.email, Role.SUPER_ADMIN, Scope())
 
 
 @pytest.fixture

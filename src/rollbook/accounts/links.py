@@ -11,8 +11,8 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from rollbook import clock
 from rollbook.accounts import audit, failed_sign_ins, passwords, second_factor, users
+from rollbook.accounts.revocation import end_sessions
 from rollbook.backends.database import fetch_one, queries
 from rollbook.errors import NotFoundError
 from rollbook.model import User
@@ -103,16 +103,17 @@ async def use(
     hashed = await passwords.hash_of(password)
     async with pool.connection() as connection:
         await connection.execute(_SQL["lock"], {"id": known.id})
-        parameters = {"hash": _hash(token), "password_hash": hashed, "now": clock.now()}
+        parameters = {"hash": _hash(token), "password_hash": hashed}
         row = await fetch_one(connection, _SQL["use"], parameters)
         if row is None:
             raise _not_good()
         user = User.from_row(row)
+        begun = await end_sessions(connection, user.id)
         await failed_sign_ins.clear(connection, user.email)
         about = f"{user.email}, by a one-time link"
         await audit.record(connection, "user_password", who=user, about=about)
         await audit.record(connection, "sign_in", who=user, about="by a one-time link")
-    return users.issue_token(settings, user), user
+    return users.issue_token(settings, user, begun=begun), user
 
 
 def _not_good() -> NotFoundError:

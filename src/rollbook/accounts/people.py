@@ -11,8 +11,9 @@ import secrets
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID, uuid4
 
-from rollbook import clock, places
+from rollbook import places
 from rollbook.accounts import audit, links, passwords, second_factor
+from rollbook.accounts.revocation import end_sessions
 from rollbook.accounts.users import is_address, place_of, sign_in_again
 from rollbook.backends.database import fetch_one, fetch_page, lock, queries
 from rollbook.errors import (
@@ -163,8 +164,8 @@ async def close(pool: Pool, by: User, user_id: UUID, *, version: int | None = No
         by, row = await _changing(connection, by, user_id, version)
         if row["disabled_at"] is not None:
             raise ConflictError("This account is closed already. Nothing was changed.")
-        parameters = {"email": row["email"], "now": clock.now()}
-        await connection.execute(USERS["disable"], parameters)
+        await connection.execute(USERS["disable"], {"email": row["email"]})
+        await end_sessions(connection, user_id)
         await audit.record(connection, "user_disable", who=by, about=row["email"])
     return await _one(pool, by, user_id)
 
@@ -245,9 +246,9 @@ async def _set_role(connection: Connection, by: User, user: User, role: Role, pl
         "role": role.value,
         "province": place.province,
         "municipality": place.municipality,
-        "now": clock.now(),
     }
     await connection.execute(USERS["set_role"], parameters)
+    await end_sessions(connection, user.id)
     await audit.record(connection, "user_role", who=by, about=about_of(user.email, role, place))
 
 

@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 from rollbook import clock
 from rollbook.accounts import audit, passwords
+from rollbook.accounts.revocation import end_sessions
 from rollbook.accounts.users import is_address, place_of
 from rollbook.backends.database import fetch_one, queries
 from rollbook.errors import (
@@ -52,7 +53,6 @@ async def enter(pool: Pool, settings: Settings, claims: dict[str, Any]) -> User:
         "municipality": scope.municipality,
         "issuer": settings.oidc_issuer,
         "subject": claims["sub"],
-        "now": clock.now(),
     }
     async with pool.connection() as connection:
         row = await fetch_one(connection, _SQL["by_subject"], parameters)
@@ -80,6 +80,7 @@ async def _update(
         raise _taken(parameters["email"])
     await connection.execute(_SQL["set_of_provider"], parameters)
     if any(row[name] != parameters[name] for name in ("role", "province", "municipality")):
+        await end_sessions(connection, row["id"])
         await _note(connection, settings, "user_role", parameters["email"])
 
 

@@ -22,6 +22,7 @@ import segno
 
 from rollbook import clock
 from rollbook.accounts import audit
+from rollbook.accounts.revocation import end_sessions
 from rollbook.backends.database import fetch_one, queries
 from rollbook.errors import (
     ConflictError,
@@ -165,12 +166,13 @@ async def confirm(pool: Pool, settings: Settings, user: User, code: str) -> On:
         step = None if wait else _step(row["new_secret"], code)
         if step is not None:
             parameters = {"user_id": user.id, "now": clock.now(), "step": step}
-            changed = await fetch_one(connection, _SQL["confirm"], parameters)
-            assert changed is not None, "accounts are closed and never deleted"
+            await connection.execute(_SQL["confirm"], parameters)
+            # Those that began without it.
+            tokens_from = await end_sessions(connection, user.id)
             made = await _recovery_codes(connection, user.id)
             about = "replaced" if row["secret"] is not None else None
             await audit.record(connection, "second_factor_on", who=user, about=about)
-            return On(made, changed["tokens_from"])
+            return On(made, tokens_from)
         if not wait:
             await _fail(connection, settings, user.id, "fail_new")
     raise wait or InvalidRequestError(

@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 
 from rollbook import clock, languages, places
 from rollbook.accounts import audit, failed_sign_ins, passwords, second_factor, tokens
+from rollbook.accounts.revocation import end_sessions
 from rollbook.backends.database import execute, fetch_all, fetch_one, queries
 from rollbook.errors import (
     ConflictError,
@@ -147,13 +148,9 @@ async def set_password(
     await _store_password(pool, email, password, by)
 
 
-async def _store_password(pool: Pool, email: str, password: str, by: User | None) -> None:
-    parameters = {
-        "email": email,
-        "password_hash": await passwords.hash_of(password),
-        "now": clock.now(),
-    }
-    await _change(pool, "set_password", parameters, act="user_password", by=by)
+async def _store_password(pool: Pool, email: str, password: str, by: User | None) -> dt.datetime:
+    parameters = {"email": email, "password_hash": await passwords.hash_of(password)}
+    return await _change(pool, "set_password", parameters, act="user_password", by=by)
 
 
 def sign_in_again() -> NotAuthenticatedError:
@@ -190,7 +187,6 @@ async def set_role(
         "role": role.value,
         "province": scope.province,
         "municipality": scope.municipality,
-        "now": clock.now(),
     }
     await _change(pool, "set_role", parameters, act="user_role", by=by)
 
@@ -215,8 +211,7 @@ async def disable(pool: Pool, email: str, *, by: User | None = None) -> None:
     Raises:
         NotFoundError: there is no such account.
     """
-    parameters = {"email": email, "now": clock.now()}
-    await _change(pool, "disable", parameters, act="user_disable", by=by)
+    await _change(pool, "disable", {"email": email}, act="user_disable", by=by)
 
 
 async def found(pool: Pool, user_id: UUID) -> tuple[User, bool]:
@@ -274,8 +269,8 @@ async def change_password(
     attempt = await _with_password(pool, settings, user, current)
     # The new password ends all counts; until then they stay as they are.
     await failed_sign_ins.release(pool, attempt)
-    await _store_password(pool, user.email, new, by=user)
-    return issue_token(settings, user)
+    begun = await _store_password(pool, user.email, new, by=user)
+    return issue_token(settings, user, begun=begun)
 
 
 async def confirm_second_factor(
@@ -494,14 +489,17 @@ def place_of(role: Role, scope: Scope) -> Scope:
 
 async def _change(
     pool: Pool, query: str, parameters: dict[str, Any], *, act: audit.Act, by: User | None
-) -> None:
+) -> dt.datetime:
+    """Change an account and end its sessions; returns when the next one begins at the earliest."""
     async with pool.connection() as connection:
         changed = await fetch_one(connection, _SQL[query], parameters)
         if changed is None:
             raise _unknown(parameters["email"])
+        tokens_from = await end_sessions(connection, changed["id"])
         if act == "user_password":
             await failed_sign_ins.clear(connection, parameters["email"])
         await audit.record(connection, act, who=by, about=parameters["email"])
+    return tokens_from
 
 
 def _unknown(email: str) -> NotFoundError:

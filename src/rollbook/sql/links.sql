@@ -17,9 +17,9 @@ WHERE l.hash = %(hash)s AND l.expires_at > now() AND users.disabled_at IS NULL;
 SELECT FROM users WHERE id = %(id)s FOR UPDATE;
 
 -- name: use
--- Use a link: the account has this password, and its sessions end. Returns no row the second time.
+-- Use a link: the account has this password. Returns no row the second time.
 WITH used AS (
     DELETE FROM account_links WHERE hash = %(hash)s AND expires_at > now() RETURNING user_id)
-UPDATE users SET password_hash = %(password_hash)s, tokens_from = %(now)s FROM used
+UPDATE users SET password_hash = %(password_hash)s FROM used
 WHERE users.id = used.user_id AND users.disabled_at IS NULL
 RETURNING users.*;

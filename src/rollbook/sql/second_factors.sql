@@ -23,14 +23,11 @@ UPDATE second_factors SET new_secret = NULL WHERE user_id IN (
     LIMIT 100 FOR UPDATE SKIP LOCKED);
 
 -- name: confirm
--- The new secret is the second factor from now on, and sessions that began without it end.
-WITH confirmed AS (
-    UPDATE second_factors SET secret = new_secret, new_secret = NULL, confirmed_at = %(now)s,
-        last_step = %(step)s, failures = 0, locked_until = NULL,
-        new_failures = 0, new_locked_until = NULL
-    WHERE user_id = %(user_id)s)
-UPDATE users SET tokens_from = GREATEST(tokens_from, %(now)s) WHERE id = %(user_id)s
-RETURNING tokens_from;
+-- The new secret is the second factor from now on.
+UPDATE second_factors SET secret = new_secret, new_secret = NULL, confirmed_at = %(now)s,
+    last_step = %(step)s, failures = 0, locked_until = NULL,
+    new_failures = 0, new_locked_until = NULL
+WHERE user_id = %(user_id)s;
 
 -- name: accept
 -- A right code: it is not accepted again.

@@ -48,13 +48,21 @@ SELECT email, name, role, province, municipality, created_at, disabled_at, is_sy
 FROM users ORDER BY lower(email);
 
 -- name: set_password
--- A new password signs the person out everywhere, and ends a one-time link for another one.
+-- A new password; it ends a one-time link for another one.
 WITH changed AS (
-    UPDATE users SET password_hash = %(password_hash)s, tokens_from = %(now)s
+    UPDATE users SET password_hash = %(password_hash)s
     WHERE lower(email) = lower(%(email)s) AND NOT is_system
     RETURNING id),
 ended AS (DELETE FROM account_links USING changed WHERE user_id = changed.id)
 SELECT id FROM changed;
+
+-- name: end_sessions
+-- Sign a person out everywhere: no session of theirs began as late as this, by whatever clock.
+UPDATE users SET tokens_from = GREATEST(
+    %(now)s, clock_timestamp(), tokens_from + interval '1 millisecond',
+    (SELECT max(begun_at) + interval '1 millisecond' FROM sessions WHERE user_id = users.id))
+WHERE id = %(id)s
+RETURNING tokens_from;
 
 -- name: rehash
 -- Store the same password's hash with newer argon2 settings; sessions stay valid.
@@ -65,16 +73,15 @@ UPDATE users SET password_hash = %(password_hash)s WHERE id = %(id)s;
 UPDATE users SET language = %(language)s WHERE id = %(id)s;
 
 -- name: set_role
--- Another role or place signs the person out everywhere.
-UPDATE users SET role = %(role)s, province = %(province)s, municipality = %(municipality)s,
-    tokens_from = %(now)s
+-- Another role or place.
+UPDATE users SET role = %(role)s, province = %(province)s, municipality = %(municipality)s
 WHERE lower(email) = lower(%(email)s) AND NOT is_system
 RETURNING id;
 
 -- name: disable
--- The account may not sign in any more; its tokens and its one-time link are no longer good.
+-- The account may not sign in any more; its one-time link is no longer good.
 WITH closed AS (
-    UPDATE users SET disabled_at = COALESCE(disabled_at, now()), tokens_from = %(now)s
+    UPDATE users SET disabled_at = COALESCE(disabled_at, now())
     WHERE lower(email) = lower(%(email)s)
     RETURNING id),
 ended AS (DELETE FROM account_links USING closed WHERE user_id = closed.id)
@@ -103,12 +110,9 @@ RETURNING id;
 SELECT FROM users WHERE lower(email) = lower(%(email)s) AND id <> %(id)s;
 
 -- name: set_of_provider
--- Update the account from the provider's data; another role or place signs the person out everywhere.
+-- Update the account from the provider's data.
 UPDATE users SET email = %(email)s, name = %(name)s, role = %(role)s, province = %(province)s,
-    municipality = %(municipality)s,
-    tokens_from = CASE WHEN (role, province, municipality)
-        IS DISTINCT FROM (%(role)s, %(province)s, %(municipality)s)
-        THEN %(now)s ELSE tokens_from END
+    municipality = %(municipality)s
 WHERE id = %(id)s;
 
 -- name: use_once
