@@ -40,7 +40,8 @@ async def site(settings: Settings) -> AsyncIterator[Site]:
 
 @pytest.fixture
 async def impatient_site(settings: Settings) -> AsyncIterator[Site]:
-    async with Site(quick(settings, **LIMITS, body_grace_s=1)) as served:
+    limits = {"head_timeout_s": 1, "body_grace_s": 1, "idle_connection_s": 60}
+    async with Site(quick(settings, **limits)) as served:
         yield served
 
 
