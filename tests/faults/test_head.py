@@ -162,7 +162,7 @@ async def test_a_client_that_is_refused_while_it_sends_reads_the_answer(
         said = b""
         with socket.create_connection((host, int(port)), timeout=PATIENCE_S) as client:
             client.sendall(sent)
-            while block := client.recv(1 << 16):
+            while block := client.recv(1 << 16):  # no bound: the server closes, or the time is up
                 said += block
             for _ in range(3):  # what is sent to a closed connection is answered by a reset
                 client.sendall(b"a" * 100)

@@ -479,7 +479,8 @@ async def test_two_workers_that_claim_at_the_same_moment_send_a_webhook_one_mess
         await lock(connection, name)
         if not at_the_lock.is_set():  # the first claim: it is committed when the second one waits
             at_the_lock.set()
-            await is_seen.wait()
+            async with asyncio.timeout(PATIENCE_S):
+                await is_seen.wait()
 
     waiting = (
         "SELECT FROM pg_stat_activity"
