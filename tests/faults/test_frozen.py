@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from rollbook.accounts.users import issue_token
+from rollbook.backends.database import connect, fetch_one
 from rollbook.backends.redis import make_client
 from rollbook.queue import loop
 from rollbook.service.system import open_system
@@ -167,6 +168,34 @@ async def test_every_route_answers_while_postgresql_is_frozen(
 
         await until(is_ready)
         normal_after(time.monotonic() - thawed, "PostgreSQL is thawed")
+
+
+async def test_a_request_under_way_is_answered_when_postgresql_freezes(
+    system: System, make_user: MakeUser, settings: Settings
+) -> None:
+    """Its statement gets no answer any more; others get no connection, and are answered by that."""
+    user = await make_user()
+    job_id = await sent(system, user, csv_file(2))
+    waiting = (
+        "SELECT FROM pg_stat_activity WHERE datname = current_database()"
+        " AND wait_event_type = 'Lock' AND starts_with(query, '-- One upload, if it lies')"
+    )
+
+    async def waits() -> bool:
+        return await fetch_one(system.pool, waiting) is not None
+
+    headers = {"Authorization": f"Bearer {issue_token(settings, user)}"}
+    async with (
+        Site(quick(settings, database_answer_s=2)) as site,
+        httpx.AsyncClient(headers=headers, timeout=POOL_S + MARGIN_S) as client,
+    ):
+        with connect(settings.database_address) as holding:
+            holding.execute("LOCK TABLE uploads IN ACCESS EXCLUSIVE MODE")
+            asked = asyncio.create_task(client.get(f"http://{site.host}{BASE}/status/{job_id}"))
+            await until(waits)
+            with frozen(postgresql_processes(settings)):
+                assert (await asked).status_code == 503
+            holding.rollback()
 
 
 async def test_a_fault_of_the_watch_over_a_worker_does_not_end_the_worker(
