@@ -378,7 +378,10 @@ def _expect_store(connection: psycopg.Connection[Row], store: FileStore) -> None
 
 
 def _send(answers: TextIO, **message: Any) -> None:
-    answers.write(json.dumps(message) + "\n")
+    try:
+        answers.write(json.dumps(message) + "\n")
+    except BrokenPipeError:
+        os._exit(0)  # as in ``_listen``: the worker is gone
 
 
 if __name__ == "__main__":
