@@ -72,7 +72,8 @@ FILL: dict[str, str] = {
     "uploads": """
         INSERT INTO uploads (id, owner_id, province, municipality, file_name, file_kind, file_bytes,
             file_sha256, priority, status, attempt, rows_total, rows_done, inserted, unchanged,
-            invalid, stage_seconds, error_code, error, reading, created_at, started_at, finished_at)
+            invalid, stage_seconds, error_code, error, reading, report_key, created_at, started_at,
+            finished_at)
         SELECT gen_random_uuid(), u.id, u.province, u.municipality,
             'members of branch ' || n %% 4000 || '.xlsx', 'xlsx', 50000 + n, md5(n::text), 10,
             CASE WHEN n %% 50 = 0 THEN 'failed' WHEN n %% 97 = 0 THEN 'cancelled'
@@ -85,6 +86,7 @@ FILL: dict[str, str] = {
             jsonb_build_object('columns_used', (SELECT jsonb_agg(jsonb_build_object('header',
                 'Column ' || c, 'field', 'firstname', 'how', 'known'))
                 FROM generate_series(1, 19) AS c)),
+            CASE WHEN n %% 50 <> 0 AND n %% 97 <> 0 THEN gen_random_uuid() || '/report-1.xlsx' END,
             at, at + interval '5 s', at + make_interval(secs => 6 + n %% 31 / 10.0)
         FROM generate_series(1, %(uploads)s) AS n
         JOIN (SELECT *, row_number() OVER (ORDER BY email) - 1 AS place FROM users

@@ -7,6 +7,7 @@ leaves an orphaned file, which is found by listing the store.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import datetime as dt
 from dataclasses import asdict, dataclass
@@ -30,7 +31,7 @@ from rollbook.errors import ConflictError, InvalidRequestError, ServiceUnavailab
 from rollbook.service import clocks, store_proof
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Iterable, Sequence
 
     from psycopg import AsyncConnection
 
@@ -54,6 +55,8 @@ BATCH = 200
 #: Rows, and uploads, whose rows one transaction removes; a larger upload has its own.
 ROWS_BATCH = 50_000
 UPLOADS_BATCH = 1_000
+#: Calls to the store at a time, of a request that asks about several uploads.
+STORE_CALLS = 10
 #: Uploads whose former values one transaction removes.
 UNDO_BATCH = 20
 
@@ -234,7 +237,7 @@ async def reports(system: System, *, page: int, page_size: int) -> tuple[list[St
     """A page of stored reports, the newest first, and how many there are in all."""
     parameters = {"limit": page_size, "offset": (page - 1) * page_size}
     found, total = await fetch_page(system.pool, _SQL["reports"], parameters)
-    return [await stored(system, upload) for upload in found], total
+    return await _each_stored(system, found), total
 
 
 async def reports_of(
@@ -258,7 +261,7 @@ async def reports_of(
         **user.scope.parameters(),
     }
     found, total = await fetch_page(system.pool, _SQL["reports_of"], parameters)
-    return [await stored(system, upload) for upload in found], total
+    return await _each_stored(system, found), total
 
 
 async def holdings(system: System) -> Holdings:
@@ -470,6 +473,17 @@ async def _with_owners(
         return record is None or (not record["is_open"] and file.key not in record["keys"])
 
     return [(file, is_orphan(file)) for file in batch]
+
+
+async def _each_stored(system: System, uploads: Sequence[Row]) -> list[StoredReport]:
+    """What the store holds of each: a bucket is asked about several at a time."""
+    limit = asyncio.Semaphore(STORE_CALLS)
+
+    async def one(upload: Row) -> StoredReport:
+        async with limit:
+            return await stored(system, upload)
+
+    return list(await asyncio.gather(*map(one, uploads)))
 
 
 async def stored(system: System, upload: Row) -> StoredReport:

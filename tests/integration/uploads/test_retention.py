@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import json
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ from tests.databases import own_database
 from tests.files import csv_file, id_number, member, members
 from tests.integration.folder.watching import until
 from tests.integration.worker.test_worker import ended, in_members, sent, working
+from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     import httpx
 
     from rollbook.backends.database import Pool, Row
+    from rollbook.backends.files import Stored
     from rollbook.config import Settings
     from rollbook.engines import Addresses
     from rollbook.service.system import System
@@ -689,6 +692,31 @@ async def test_stored_reports_are_listed_counted_downloaded_and_deleted(
         ("delete", "not_found"),  # the second within a minute is counted with it
     ]
     assert {entry["user_id"] for entry in found} == {user.id}
+
+
+async def test_the_store_is_asked_about_the_reports_of_a_page_side_by_side(
+    api: httpx.AsyncClient,
+    system: System,
+    settings: Settings,
+    make_user: MakeUser,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One after the other, a page of 100 reports in a bucket would take seconds."""
+    user = await make_user()
+    await four_uploads(system, user)
+    both = asyncio.Barrier(2)
+    each = FileStore.each
+
+    async def slow(store: FileStore, folder: UUID | None = None) -> AsyncIterator[Stored]:
+        await both.wait()
+        async for stored in each(store, folder):
+            yield stored
+
+    monkeypatch.setattr(FileStore, "each", slow)
+    api.headers["Authorization"] = f"Bearer {issue_token(settings, user)}"
+    async with asyncio.timeout(PATIENCE_S):
+        answer = await api.get(REPORTS)
+    assert len(answer.json()["data"]["items"]) == 2
 
 
 async def test_a_report_that_is_still_to_be_written_again_is_not_deleted(
