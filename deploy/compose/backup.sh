@@ -12,23 +12,28 @@ trial="rollbook_restore_$(date -u +%s)"
 trap 'rm -f "$part"; dropdb --if-exists "$trial"' EXIT
 trap 'exit 1' INT TERM
 
-ask() { psql --no-psqlrc --tuples-only --no-align --set ON_ERROR_STOP=1 --dbname "$1" --command "$2"; }
+ask() { psql --no-psqlrc --quiet --tuples-only --no-align --set ON_ERROR_STOP=1 "$@"; }
 
-pg_dump --format=custom --file="$part"
+# The dump and what it is compared with are of one moment: uploads come and go meanwhile.
+what="SELECT version_num || ' ' || (SELECT count(*) FROM uploads) || ' ' || (SELECT count(*) FROM members) FROM alembic_version"
+recorded=$(ask --set part="$part" <<END
+BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
+SELECT pg_export_snapshot() AS snapshot \gset
+\setenv SNAPSHOT :snapshot
+\setenv PART :part
+\! pg_dump --format=custom --snapshot="\$SNAPSHOT" --file="\$PART" >&2
+$what;
+END
+)
 createdb "$trial"
 pg_restore --exit-on-error --no-owner --dbname "$trial" "$part"
-
-# What happened since the dump isn't in it: uploads are compared up to its last one.
-last=$(ask "$trial" "SELECT coalesce(max(ordinal), 0) FROM uploads")
-restored=$(ask "$trial" "SELECT version_num || ' ' || (SELECT count(*) FROM uploads) FROM alembic_version")
-recorded=$(ask "$PGDATABASE" "SELECT version_num || ' ' || (SELECT count(*) FROM uploads WHERE ordinal <= $last) FROM alembic_version")
+restored=$(ask --dbname "$trial" --command "$what")
 if [ "$restored" != "$recorded" ]; then
-    echo "The restored dump has schema and uploads '$restored', the database '$recorded'. The dump was not kept." >&2
+    echo "The restored dump has schema, uploads and members '$restored', the database '$recorded'. The dump was not kept." >&2
     exit 1
 fi
-members=$(ask "$trial" "SELECT count(*) FROM members")
 mv "$part" "$BACKUP_FOLDER/$name.dump"
-echo "$name.dump was restored to try it: schema and uploads $restored, $members members."
+echo "$name.dump was restored to try it: schema, uploads and members $restored."
 
 # By name, which is by time.
 ls -1 "$BACKUP_FOLDER" | grep '\.dump$' | sort -r | tail -n "+$((BACKUP_KEEP + 1))" | while read -r old; do

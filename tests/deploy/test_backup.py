@@ -68,7 +68,7 @@ def test_a_dump_that_cannot_be_restored_is_not_kept(
     broken = tmp_path / "programs"
     broken.mkdir()
     (broken / "pg_dump").write_text(
-        '#!/bin/sh\necho cut off > "${2#--file=}"\n',
+        '#!/bin/sh\nfor last; do :; done\necho cut off > "${last#--file=}"\n',
         encoding="utf-8",
     )
     (broken / "pg_dump").chmod(0o755)
@@ -78,3 +78,45 @@ def test_a_dump_that_cannot_be_restored_is_not_kept(
     assert done.returncode != 0
     assert list((tmp_path / "backup").iterdir()) == []
     assert databases(database_url) == before
+
+
+#: Made-up people, who need no upload to be there.
+MEMBERS = """
+INSERT INTO members (id_number, firstname, surname, date_of_birth, created_by_upload,
+                     changed_by_upload)
+SELECT lpad(n::text, 13, '0'), 'A', 'Person', '2000-01-01', gen_random_uuid(), gen_random_uuid()
+FROM generate_series(1, 3) AS n
+"""
+
+
+def test_what_comes_and_goes_meanwhile_makes_no_dump_wrong(
+    environment: dict[str, str], database_url: str, tmp_path: Path
+) -> None:
+    remove = "DELETE FROM members WHERE id_number LIKE '%1'"
+    dump = [f'{programs()}/pg_dump "$@" || exit', f'psql --no-psqlrc --command "{remove}"']
+    done = back_up_by(dump, environment, database_url, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert " 0 3." in done.stdout
+
+
+def test_a_dump_that_lacks_a_row_is_not_kept(
+    environment: dict[str, str], database_url: str, tmp_path: Path
+) -> None:
+    dump = [f'{programs()}/pg_dump --exclude-table-data=members "$@"']
+    done = back_up_by(dump, environment, database_url, tmp_path)
+    assert done.returncode == 1
+    assert "The dump was not kept" in done.stderr
+    assert list((tmp_path / "backup").iterdir()) == []
+
+
+def back_up_by(
+    lines: list[str], environment: dict[str, str], database_url: str, folder: Path
+) -> subprocess.CompletedProcess[str]:
+    """Back three members up, where ``pg_dump`` is a script of these lines."""
+    with psycopg.connect(database_url) as connection:
+        connection.execute(MEMBERS)
+    programs = folder / "programs"
+    programs.mkdir()
+    (programs / "pg_dump").write_text("\n".join(["#!/bin/sh", *lines, ""]), encoding="utf-8")
+    (programs / "pg_dump").chmod(0o755)
+    return back_up(environment | {"PATH": f"{programs}:{environment['PATH']}"})
