@@ -31,14 +31,16 @@ def until(
     what: str,
     *,
     patience_s: float = PATIENCE_S,
+    pause_s: float = 0.05,
     not_yet: tuple[type[Exception], ...] = (),
 ) -> Any:
     """Wait for a condition to be true, and return its value.
 
     Args:
-        condition: is looked at every 50 ms.
+        condition: is looked at every ``pause_s`` seconds.
         what: the condition in words, for the error.
         patience_s: the longest wait, in seconds.
+        pause_s: between two looks, in seconds.
         not_yet: the errors of a part that is away, which count as false.
 
     Raises:
@@ -51,7 +53,7 @@ def until(
                 return found
         except not_yet:
             pass
-        time.sleep(0.05)
+        time.sleep(pause_s)
     raise AssertionError(f"not within {patience_s:g} s: {what}")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,15 @@ import yaml
 
 from rollbook.accounts import tokens
 from rollbook.config import Settings
-from tests.deploy.files import ROOT, known_names, time_to_stop_s, variables
+from tests.deploy.files import (
+    ROOT,
+    known_names,
+    megabytes,
+    needed_mb,
+    time_to_stop_s,
+    tool,
+    variables,
+)
 from tests.waiting import PATIENCE_S
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
@@ -22,13 +29,6 @@ COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {"migrate", "api", "worker", "watch"}
 ONCE = {"migrate", "bucket", "backup", "backup-files"}
-
-
-def tool(name: str) -> str:
-    found = Path(sys.executable).with_name(name)
-    if not found.exists():
-        pytest.skip(f"{name} isn't to be had for this machine")
-    return str(found)
 
 
 def test_the_dockerfile_passes_its_linter() -> None:
@@ -140,6 +140,25 @@ def test_the_larger_sizes_are_ones_that_the_file_has() -> None:
     text = (ROOT / "compose.yaml").read_text()
     for name in variables(ROOT / "deploy" / "compose" / "large.env"):
         assert f"${{{name}:-" in text
+
+
+def test_postgresql_has_room_beside_its_buffers() -> None:
+    """A quarter of its memory, as docs/how-to/own-engines.md advises."""
+    defaults = dict(re.findall(r"\$\{(ROLLBOOK_POSTGRES_\w+):-(\w+)\}", yaml.safe_dump(COMPOSE)))
+    for sizes in (defaults, variables(ROOT / "deploy" / "compose" / "large.env")):
+        memory, buffers = (
+            megabytes(sizes[f"ROLLBOOK_POSTGRES_{name}"]) for name in ("MEMORY", "BUFFERS")
+        )
+        assert buffers == memory / 4
+
+
+@pytest.mark.parametrize("name", ["api", "worker"])
+def test_a_process_has_room_for_all_of_its_children(name: str) -> None:
+    large = variables(ROOT / "deploy" / "compose" / "large.env")
+    found = re.fullmatch(r"\$\{(\w+):-(\w+)\}", SERVICES[name]["mem_limit"])
+    assert found
+    for size in (found[2], large[found[1]]):
+        assert megabytes(size) >= needed_mb(name)
 
 
 def test_our_processes_are_told_nothing_that_they_do_not_know() -> None:

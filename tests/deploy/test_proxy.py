@@ -1,0 +1,126 @@
+"""The proxy of compose.yaml: its file as Caddy reads it, and what a client sees of a cut host."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from tests.deploy.files import ROOT, tool
+from tests.faults import hosts
+from tests.faults.hosts import Network
+from tests.waiting import PATIENCE_S, join, kill, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+CADDYFILE = str(ROOT / "deploy" / "compose" / "Caddyfile")
+APIS = ("api-1", "api-2")
+#: Seconds to an answer: the time for a connection, and another choice.
+SOON_S = 5.0
+
+
+@pytest.mark.parametrize("site", [None, "rollbook.example.org"])
+def test_the_file_is_one_for_caddy(site: str | None, tmp_path: Path) -> None:
+    more = {} if site is None else {"ROLLBOOK_SITE": site}
+    done = subprocess.run(
+        [tool("caddy"), "validate", "--adapter", "caddyfile", "--config", CADDYFILE],
+        env=environment(tmp_path) | more, capture_output=True, text=True, check=False,
+        timeout=PATIENCE_S,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "warn" not in done.stderr
+    formatted = subprocess.run(
+        [tool("caddy"), "fmt", CADDYFILE],
+        capture_output=True, text=True, check=False, timeout=PATIENCE_S,
+    )  # fmt: skip
+    assert formatted.stdout == (ROOT / "deploy" / "compose" / "Caddyfile").read_text()
+
+
+def test_requests_go_to_the_other_api_while_a_host_is_cut_off(tmp_path: Path) -> None:
+    if reason := hosts.unavailable():
+        pytest.skip(reason)
+    with (
+        Network("proxy", *APIS) as network,
+        answering(network, "api-1"),
+        answering(network, "api-2"),
+        proxied(network, tmp_path) as client,
+        network.inside("proxy"),
+    ):
+        # Connections to both were used, and are there to be used again.
+        assert {client.get("/").text for _ in range(40)} == set(APIS)
+        network.cut("api-1")
+        for _ in range(20):
+            began = time.monotonic()
+            assert client.get("/").text == "api-2"
+            assert time.monotonic() - began < SOON_S
+
+
+@contextlib.contextmanager
+def answering(network: Network, name: str) -> Iterator[None]:
+    """A host that answers every request with its name."""
+
+    class Named(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(name)))
+            self.end_headers()
+            with contextlib.suppress(OSError):  # the proxy is killed
+                self.wfile.write(name.encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with network.inside(name):
+        server = ThreadingHTTPServer((network.address(name), 8000), Named)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        join(thread)
+        server.server_close()
+
+
+@contextlib.contextmanager
+def proxied(network: Network, folder: Path) -> Iterator[httpx.Client]:
+    """A client of Caddy on its host, where ``api`` is the name of both APIs."""
+    lines = ["127.0.0.1 localhost", *(f"{network.address(name)} api" for name in APIS)]
+    (folder / "hosts").write_text("\n".join(lines) + "\n", encoding="ascii")
+    script = 'mount --bind "$0" /etc/hosts && exec "$@"'
+    caddy = [tool("caddy"), "run", "--adapter", "caddyfile", "--config", CADDYFILE]
+    base = f"http://{network.address('proxy')}:8080"
+    with (
+        httpx.Client(base_url=base, timeout=2 * SOON_S, trust_env=False) as client,
+        (folder / "log").open("wb") as log,
+        network.inside("proxy"),
+    ):
+        process = subprocess.Popen(
+            ["unshare", "--mount", "sh", "-c", script, str(folder / "hosts"), *caddy],
+            env=environment(folder), stdout=log, stderr=log,
+        )  # fmt: skip
+        try:
+            until(
+                lambda: client.get("/").is_success,
+                "the proxy answers",
+                not_yet=(httpx.TransportError,),
+            )
+            yield client
+        finally:
+            kill(process)
+
+
+def environment(folder: Path) -> dict[str, str]:
+    folders = {"XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
+    return {"PATH": os.environ["PATH"], "ROLLBOOK_PROXIES": "127.0.0.1/32", **folders}
