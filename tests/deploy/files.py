@@ -63,14 +63,12 @@ def needed_mb(process: str, given: Mapping[str, str] | None = None) -> int:
 
     Below that the kernel kills the process for what one file did.
     """
-    settings = Settings(
-        _env_file=None,
-        **{
-            name.removeprefix("ROLLBOOK_").lower(): int(text)
-            for name, text in (given or {}).items()
-            if name in SIZES
-        },
-    )
+    sizes: dict[str, Any] = {
+        name.removeprefix("ROLLBOOK_").lower(): int(text)
+        for name, text in (given or {}).items()
+        if name in SIZES
+    }
+    settings = Settings(_env_file=None, **sizes)
     own = 250
     if process == "api":
         # Whole files, and edited rows.

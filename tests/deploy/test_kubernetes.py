@@ -12,7 +12,16 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from tests.deploy.files import DEPLOY, ROOT, documents, known_names, time_to_stop_s, variables
+from tests.deploy.files import (
+    DEPLOY,
+    ROOT,
+    documents,
+    known_names,
+    megabytes,
+    needed_mb,
+    time_to_stop_s,
+    variables,
+)
 from tests.waiting import PATIENCE_S
 
 FOLDER = DEPLOY / "kubernetes"
@@ -80,12 +89,12 @@ def test_a_pod_is_closed_and_gets_its_time_to_stop(workload: dict[str, Any]) -> 
     assert pod["terminationGracePeriodSeconds"] >= time_to_stop_s(grace) + before
 
 
-def test_a_worker_has_room_for_all_of_its_children() -> None:
-    [worker] = [found for found in of_kind("Deployment") if named(found) == "Deployment/worker"]
-    [container] = worker["spec"]["template"]["spec"]["containers"]
-    limit = int(container["resources"]["limits"]["memory"].removesuffix("Mi"))
-    children = int(SETTINGS["ROLLBOOK_CONCURRENCY"]) * int(SETTINGS["ROLLBOOK_CHILD_MEMORY_MB"])
-    assert limit >= children + 512
+@pytest.mark.parametrize("name", ["api", "worker"])
+def test_a_process_has_room_for_all_of_its_children(name: str) -> None:
+    [found] = [one for one in of_kind("Deployment") if named(one) == f"Deployment/{name}"]
+    [container] = found["spec"]["template"]["spec"]["containers"]
+    limit = megabytes(container["resources"]["limits"]["memory"])
+    assert limit >= needed_mb(name, SETTINGS)
 
 
 def test_every_deployment_survives_the_loss_of_a_node() -> None:

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.deploy.files import DEPLOY, known_names, time_to_stop_s, variables
+from tests.deploy.files import (
+    DEPLOY,
+    known_names,
+    megabytes,
+    needed_mb,
+    time_to_stop_s,
+    variables,
+)
 from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
@@ -72,6 +79,17 @@ def test_a_unit_runs_as_its_own_user_and_gets_its_time_to_stop(unit: Path) -> No
     given = re.findall(r"^Environment=(.+)$", text, re.MULTILINE)
     names = {pair.split("=")[0] for line in given for pair in line.split()}
     assert names <= known_names()
+
+
+@pytest.mark.parametrize(
+    ("process", "unit"), [("api", "rollbook-api"), ("worker", "rollbook-worker@")]
+)
+def test_a_unit_has_room_for_all_of_its_children(process: str, unit: str) -> None:
+    text = (FOLDER / f"{unit}.service").read_text(encoding="utf-8")
+    [size] = re.findall(r"^MemoryMax=(\w+)$", text, re.MULTILINE)
+    assert megabytes(size) >= needed_mb(process)
+    # A child that the kernel killed is the affair of one file.
+    assert "\nOOMPolicy=continue\n" in text
 
 
 @pytest.mark.parametrize(("instance", "port"), [("1", "9701"), ("10", "9710"), ("250", "9950")])

@@ -184,6 +184,9 @@ class Child:
 class Slots:
     """The children of one worker process: one for each concurrent job, started ahead.
 
+    What isn't an attempt at a job (a file of members, an erasure, a report that is written again)
+    has one child more: a worker needs memory for ROLLBOOK_CONCURRENCY children and one.
+
     An asynchronous context manager: the children live as long as the context lasts.
     """
 
@@ -194,6 +197,8 @@ class Slots:
         self._names = itertools.count()
         self._idle: list[Child] = []
         self._busy: set[Child] = set()
+        #: Of the work beside the attempts, one piece at a time.
+        self._beside = asyncio.Semaphore(1)
         self._folder = settings.data_dir / "scratch" / "none"
         #: Keeps the folder, and its lock; None while none can be made.
         self._scratch: contextlib.AbstractContextManager[Path] | None = None
@@ -320,17 +325,20 @@ class Slots:
 
     async def write_report(self, upload_id: UUID) -> None:
         """Write an upload's report again, in a child like an attempt; raises what ``run`` does."""
-        await self.run(upload_id, 0, lambda _: None, "report")
+        async with self._beside:
+            await self.run(upload_id, 0, lambda _: None, "report")
 
     async def make_members_file(
         self, file_id: UUID, on_progress: Callable[[Progress], None]
     ) -> None:
         """Make a file of members, in a child like an attempt; raises what ``run`` does."""
-        await self.run(file_id, 0, on_progress, "members_file")
+        async with self._beside:
+            await self.run(file_id, 0, on_progress, "members_file")
 
     async def erase(self, erasure_id: UUID) -> bool:
         """Go on with an erasure, in a child like an attempt; returns whether it is done."""
-        done = await self.run(erasure_id, 0, lambda _: None, "erase")
+        async with self._beside:
+            done = await self.run(erasure_id, 0, lambda _: None, "erase")
         return bool(done["is_done"])
 
     async def _warm_up(self) -> None:
@@ -357,7 +365,8 @@ class Slots:
             yield child
         finally:
             self._busy.discard(child)
-            if child.is_usable and child.memory_mb < KEPT_CHILD_MB:
+            has_room = len(self._idle) < self._settings.concurrency
+            if has_room and child.is_usable and child.memory_mb < KEPT_CHILD_MB:
                 self._idle.append(child)
             else:
                 await child.kill()

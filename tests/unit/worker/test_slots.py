@@ -1,4 +1,4 @@
-"""The sentences of a file that was too large for a worker."""
+"""A worker's children: how many there are, and the sentences of a file that was too large."""
 
 from __future__ import annotations
 
@@ -88,3 +88,47 @@ def test_a_worker_keeps_its_folder_when_old_files_are_removed_from_it(tmp_path: 
     slots.restore_folder()
     assert slots.folder != before
     assert slots.folder.is_dir()
+
+
+async def test_no_more_children_are_kept_than_there_are_slots(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each may take hundreds of megabytes for as long as the process lives."""
+    ended: list[Any] = []
+
+    class Small(_Child):
+        async def kill(self) -> None:
+            ended.append(self)
+
+    async def start(_: Slots) -> Small:
+        return Small(0, is_large=False)
+
+    monkeypatch.setattr(Slots, "_start", start)
+    slots = Slots(Settings(_env_file=None, data_dir=tmp_path, concurrency=2))
+    async with contextlib.AsyncExitStack() as busy:
+        for _ in range(4):
+            await busy.enter_async_context(slots._child())
+    assert (len(slots._idle), len(ended)) == (2, 2)
+
+
+async def test_work_beside_the_attempts_has_one_child(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The memory that docs/how-to/deploy.md names is enough."""
+    at_once: list[int] = []
+    running: set[str] = set()
+
+    async def run(_: Slots, __: Any, ___: int, ____: Any, work: str) -> dict[str, Any]:
+        running.add(work)
+        at_once.append(len(running))
+        await asyncio.sleep(0)
+        running.remove(work)
+        return {"is_done": True}
+
+    monkeypatch.setattr(Slots, "run", run)
+    slots = Slots(Settings(_env_file=None, data_dir=tmp_path))
+    report = slots.write_report(uuid4())
+    file = slots.make_members_file(uuid4(), lambda _: None)
+    done = await asyncio.gather(report, file, slots.erase(uuid4()))
+    assert at_once == [1, 1, 1]
+    assert done[2] is True
