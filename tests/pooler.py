@@ -25,54 +25,68 @@ PROGRAM = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbi
 
 
 @contextmanager
-def pooled(address: str, *, mode: Literal["session", "transaction"]) -> Iterator[str]:
+def pooled(
+    address: str,
+    *,
+    mode: Literal["session", "transaction"],
+    host: str = "127.0.0.1",
+    password: str = "",
+    size: int = 5,
+    more: str = "",
+) -> Iterator[str]:
     """Run a pooler before the database of an address; yields the address through it.
 
     Args:
         address: a PostgreSQL URL by a Unix socket.
         mode: its ``pool_mode``.
+        host: where it listens.
+        password: what it asks clients for; nothing where this is empty.
+        size: how many sessions of the server it opens.
+        more: further lines of its configuration.
     """
     if PROGRAM is None:
         pytest.skip("no PgBouncer: apt-get install pgbouncer")
     parts = urlsplit(address)
     query = parse_qs(parts.query)
-    host, server_port = unquote(query["host"][0]), query.get("port", ["5432"])[0]
+    folder, server_port = unquote(query["host"][0]), query.get("port", ["5432"])[0]
     port = free_port()
     is_root = os.geteuid() == 0
     if is_root:  # as whom it refuses to run, and nobody else reaches the socket
-        for folder in (Path(host), *Path(host).parents):
-            if folder.stat().st_mode & 0o007 == 0:
-                folder.chmod(0o711)
-        Path(host, SOCKET_NAME).chmod(0o777)
+        for way in (Path(folder), *Path(folder).parents):
+            if way.stat().st_mode & 0o007 == 0:
+                way.chmod(0o711)
+        Path(folder, SOCKET_NAME).chmod(0o777)
     with tempfile.TemporaryDirectory(prefix="rollbook-pooler-") as name:
         home = Path(name)
         home.chmod(0o755)  # for its user
-        (home / "users.txt").write_text('"rollbook" ""\n', encoding="utf-8")
+        (home / "users.txt").write_text(f'"rollbook" "{password}"\n', encoding="utf-8")
         (home / "pgbouncer.ini").write_text(
             f"""[databases]
-* = host={host} port={server_port}
+* = host={folder} port={server_port}
 [pgbouncer]
-listen_addr = 127.0.0.1
+listen_addr = {host}
 listen_port = {port}
 unix_socket_dir =
-auth_type = trust
+auth_type = {"scram-sha-256" if password else "trust"}
 auth_file = {home / "users.txt"}
 pool_mode = {mode}
-default_pool_size = 5
-max_client_conn = 50
+default_pool_size = {size}
+max_client_conn = 100
+{more}
 """,
             encoding="utf-8",
         )
         nobody = 65534 if is_root else None
         process = subprocess.Popen([PROGRAM, home / "pgbouncer.ini"], user=nobody, group=nobody)
         try:
-            until(lambda: process.poll() is not None or _listens(port), "the pooler listens")
+            until(lambda: process.poll() is not None or _listens(host, port), "the pooler listens")
             assert process.poll() is None
-            yield f"postgresql://rollbook@127.0.0.1:{port}{parts.path}"
+            signed = f"rollbook:{password}" if password else "rollbook"
+            yield f"postgresql://{signed}@{host}:{port}{parts.path}"
         finally:
             kill(process)
 
 
-def _listens(port: int) -> bool:
+def _listens(host: str, port: int) -> bool:
     with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        return probe.connect_ex((host, port)) == 0

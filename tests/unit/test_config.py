@@ -13,7 +13,7 @@ from rollbook import config
 from rollbook.accounts import tokens
 from rollbook.backends.redis import read_sentinel_address
 from rollbook.config import Settings
-from rollbook.config.secret_files import is_secret
+from rollbook.config.secret_files import OF_STORES, is_secret
 from rollbook.errors import ConfigurationError
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -298,6 +298,7 @@ def test_every_secret_can_be_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setenv("ROLLBOOK_VOTER_ROLL_URL", "https://roll.example.org")
     monkeypatch.setenv("ROLLBOOK_VOTER_ROLL_USERNAME", "office")
     secrets = {name: f"https://a-secret-of-{name.lower()}.example.org" for name in names}
+    secrets["DATABASE_URL"] = "postgresql://rollbook:a-secret@db.example.org/members"
     secrets["ROLLBOOK_WEBHOOK_SECRET"] = "bWVtYmVycyBvZiBhIHN5bnRoZXRpYyBvZmZpY2U="
     for name, secret in secrets.items():
         path = tmp_path / name
@@ -309,10 +310,47 @@ def test_every_secret_can_be_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert not {f"{name}_FILE" for name in names} & set(environment)
 
 
+@pytest.mark.parametrize(
+    "address", ["mysql://u:hidden@db/x", "postgresql+asyncpg://u:hidden@db/x", "hidden"]
+)
+def test_an_address_that_is_not_postgresqls_is_refused_without_its_password(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", address)
+    with pytest.raises(ConfigurationError, match="postgresql://user:password@host") as raised:
+        config.load()
+    assert "hidden" not in str(raised.value)
+
+
+@pytest.mark.parametrize("address", ["postgres://db/x", "host=/run/postgresql dbname=x"])
+def test_every_form_of_libpq_is_an_address(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", address)
+    assert config.load().database_address == address
+
+
 def test_a_file_that_dotenv_names_is_read(tmp_path: Path) -> None:
     (tmp_path / "database").write_text("postgresql://db.example.org/members", encoding="utf-8")
     (tmp_path / ".env").write_text(f"DATABASE_URL_FILE={tmp_path}/database\n", encoding="utf-8")
     assert config.load().database_address == "postgresql://db.example.org/members"
+
+
+def test_the_keys_of_a_bucket_can_be_in_files(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in OF_STORES:
+        monkeypatch.setenv(name, "was not set")  # is put back as it was
+        monkeypatch.delenv(name)
+        (tmp_path / name).write_text(f"{name.lower()}\n", encoding="utf-8")
+        monkeypatch.setenv(f"{name}_FILE", str(tmp_path / name))
+    environment = config.environment_for(config.load())
+    assert {name: environment[name] for name in OF_STORES} == {
+        name: name.lower() for name in OF_STORES
+    }
+    # A process of ours would refuse both.
+    assert not {f"{name}_FILE" for name in OF_STORES} & set(environment)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY_FILE", str(tmp_path / "AWS_SECRET_ACCESS_KEY"))
+    with pytest.raises(ConfigurationError, match="Both AWS_SECRET_ACCESS_KEY and"):
+        config.load()
 
 
 @pytest.mark.parametrize(

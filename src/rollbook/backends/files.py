@@ -154,7 +154,8 @@ class FileStore:
                 )
         except (BaseError, ValueError, OSError) as error:
             raise ConfigurationError(
-                f"ROLLBOOK_STORE_URL is not the address of a file store: {error}"
+                f"ROLLBOOK_STORE_URL is not the address of a file store: {error}. Write it as "
+                "file:///srv/rollbook/store or s3://bucket/folder."
             ) from error
 
     @classmethod
@@ -187,6 +188,16 @@ class FileStore:
             "mounted? Nothing was changed; work resumes automatically when it is there. The folder "
             "of a new store is made by hand, once."
         )
+
+    @contextlib.contextmanager
+    def _there(self) -> Iterator[None]:
+        """Turn a write that finds nothing to write to into our error: there is no such bucket."""
+        try:
+            yield
+        except FileNotFoundError as error:
+            if self._root is not None:
+                raise  # what was to be written isn't there
+            raise self._not_there() from error
 
     def _check_mount(self) -> None:
         """Is the folder still the one that was shown to be ours? A mount may have gone.
@@ -328,12 +339,12 @@ class FileStore:
 
     async def say_installation(self, installation: UUID) -> None:
         """Register an installation as a user of this store."""
-        with _mapped():
+        with self._there(), _mapped():
             await obstore.put_async(self._store, _mark(installation), b"Rollbook\n")
 
     async def now(self) -> dt.datetime:
         """The moment at which the store says that a file written now was modified."""
-        with _mapped():
+        with self._there(), _mapped():
             await obstore.put_async(self._store, _CLOCK, b"Rollbook\n")
             moment: dt.datetime = (await obstore.head_async(self._store, _CLOCK))["last_modified"]
         return moment
@@ -391,17 +402,24 @@ class FileStore:
             self._check_mount()
             raise SourceGoneError(SOURCE_GONE) from None
 
-    def put(self, key: str, source: Path) -> None:
+    def put(self, key: str, source: Path) -> bool:
         """Store a local file (blocking: for the child process).
 
         It is on the disk before this returns: the record that names it is committed afterwards, and
         what it was made from is removed then.
+
+        Returns:
+            Whether the store gave it a version, so that it stays there when it is removed.
+
+        Raises:
+            WrongStoreError: the bucket isn't there.
         """
         self._check_mount()
-        with _mapped():
-            obstore.put(self._store, key, source)
+        with self._there(), _mapped():
+            put = obstore.put(self._store, key, source)
             if self._root is not None:
                 _sync_to_disk(self._root / key)
+        return put["version"] not in {None, "null"}  # the latter where versioning is suspended
 
     def discard(self, key: str) -> None:
         """Try to remove a file (blocking, for the child process).

@@ -17,7 +17,8 @@ from rollbook.cli.output import JsonOption, out, print_json
 from rollbook.cli.session import named_or_running, settings_for
 from rollbook.errors import NotificationError
 from rollbook.notifications import mail
-from rollbook.service.doctor import Finding, examine
+from rollbook.service.doctor import examine
+from rollbook.service.findings import Finding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,6 +69,13 @@ def _unknown_settings() -> Iterator[Finding]:
 
 def _mail(settings: Settings) -> Iterator[Finding]:
     if "email" not in settings.notification_channels:
+        yield Finding(
+            "mail server",
+            "sign-in",
+            "ok",
+            "none is set, so no mail is sent",
+            "For mails set ROLLBOOK_SMTP_HOST (docs/how-to/notifications.md).",
+        )
         return
     where = f"{settings.smtp_host}:{settings.smtp_port}"
     try:

@@ -9,7 +9,12 @@ import os
 from pydantic import SecretStr, ValidationError
 
 from rollbook import fields
-from rollbook.config.secret_files import ENDING, environment_name, is_secret
+from rollbook.config.secret_files import (
+    ENDING,
+    environment_name,
+    is_secret,
+    read_secrets_of_stores,
+)
 from rollbook.config.settings import Settings
 from rollbook.errors import ConfigurationError
 from rollbook.fields import file as fields_file
@@ -35,6 +40,7 @@ def load(*, env_file: bool = True) -> Settings:
         ConfigurationError: a value doesn't fit; the message names each setting and why. Or
             ``.env`` can't be read. Or the fields file has a mistake; the message names its line.
     """
+    read_secrets_of_stores(os.environ)
     try:
         settings = Settings() if env_file else Settings(_env_file=None)
     except ValidationError as error:

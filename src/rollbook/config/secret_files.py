@@ -14,11 +14,20 @@ from pydantic_settings import EnvSettingsSource, PydanticBaseSettingsSource
 from rollbook.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
     from pydantic.fields import FieldInfo
     from pydantic_settings import BaseSettings
 
 #: The most bytes that a file of a secret has; a longer one is not a secret.
 MOST_BYTES = 64 * 1024
+#: Secrets that the object store's own client reads from the environment.
+OF_STORES = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AZURE_STORAGE_ACCOUNT_KEY",
+)
 #: After the name of a secret setting, in the name of the one for its file.
 ENDING = "_FILE"
 
@@ -61,6 +70,22 @@ class SecretFiles(PydanticBaseSettingsSource):
             for field_name, field in self.settings_cls.model_fields.items()
         }
         return {name: text for name, (text, _, _) in found.items() if text is not None}
+
+
+def read_secrets_of_stores(environment: MutableMapping[str, str]) -> None:
+    """Put the secrets of object stores whose files are named where their clients read them.
+
+    Raises:
+        ConfigurationError: a file can't be used, or the secret is given as well.
+    """
+    for name in OF_STORES:
+        path = environment.get(name + ENDING)
+        if not path:
+            continue
+        if environment.get(name):
+            raise ConfigurationError(f"Both {name} and {name}{ENDING} are set. Remove one of them.")
+        environment[name] = _read(name + ENDING, Path(path))
+        del environment[name + ENDING]  # a process of ours gets the secret itself
 
 
 def environment_name(field_name: str, field: FieldInfo) -> str:

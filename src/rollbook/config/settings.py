@@ -250,6 +250,17 @@ class Settings(BoundSettings, MemberSettings, ProviderSettings, VoterRollSetting
     #: ``human``, ``json``, or ``auto``: human on a terminal, JSON otherwise.
     log_format: str = Field("auto", pattern="^(auto|human|json)$")
 
+    @field_validator("database_url")
+    @classmethod
+    def _for_libpq(cls, url: SecretStr | None) -> SecretStr | None:
+        """Refused here, because libpq would repeat it in its error, with the password."""
+        text = "" if url is None else url.get_secret_value()
+        scheme, separator, _ = text.partition("://")
+        is_pairs = "=" in scheme  # host=... user=..., libpq's other form
+        if text and not is_pairs and not (separator and scheme in {"postgresql", "postgres"}):
+            raise ValueError("write it as postgresql://user:password@host:5432/database")
+        return url
+
     @field_validator("clamd_url")
     @classmethod
     def _one_of_two_sockets(cls, url: str | None) -> str | None:

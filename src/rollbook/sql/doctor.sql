@@ -27,8 +27,10 @@ WHERE relnamespace = to_regnamespace(current_schema()) AND relkind IN ('r', 'p')
       AND NOT pg_has_role(relowner, 'USAGE');
 
 -- name: note
--- Leave a mark on this session, and say which session of the server it is.
-SELECT set_config('rollbook.probe', %(mark)s, false) AS mark, pg_backend_pid() AS pid;
+-- Leave a mark on this session, and say which session of the server it is, and the port from which
+-- the server thinks that it is asked; null by a Unix socket.
+SELECT set_config('rollbook.probe', %(mark)s, false) AS mark, pg_backend_pid() AS pid,
+       inet_client_port() AS port;
 
 -- name: noted
 -- The mark of the session that this statement came to.

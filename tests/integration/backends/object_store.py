@@ -28,12 +28,12 @@ PATIENCE_S = 60
 
 
 @contextlib.contextmanager
-def s3_server(folder: Path) -> Iterator[int]:
+def s3_server(folder: Path, host: str = "127.0.0.1") -> Iterator[int]:
     """The port of a server with an empty bucket."""
     port = free_port()
     with (folder / "s3.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+            [sys.executable, "-m", "moto.server", "-H", host, "-p", str(port)],
             stdout=log,
             stderr=log,
         )
@@ -41,7 +41,7 @@ def s3_server(folder: Path) -> Iterator[int]:
         deadline = time.monotonic() + PATIENCE_S
         while True:
             try:
-                httpx.put(f"http://127.0.0.1:{port}/{BUCKET}").raise_for_status()
+                httpx.put(f"http://{host}:{port}/{BUCKET}").raise_for_status()
                 break
             except httpx.TransportError:
                 assert process.poll() is None, (folder / "s3.log").read_text()

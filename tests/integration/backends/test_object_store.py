@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import re
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import fastexcel
 import httpx
@@ -14,7 +15,8 @@ import pytest
 from rollbook.accounts.users import issue_token
 from rollbook.api.app import create_app
 from rollbook.backends.files import PART_BYTES, FileStore
-from rollbook.errors import ServiceUnavailableError
+from rollbook.errors import ServiceUnavailableError, WrongStoreError
+from rollbook.service.doctor_store import store_findings
 from rollbook.service.system import open_system
 from rollbook.uploads import control, lookup
 from tests.files import member, members, workbook
@@ -91,6 +93,36 @@ async def test_an_upload_goes_its_whole_way_through_the_bucket(
     assert kept == {f"{place}/{name}-1.{kind}" for name, kind in (
         ("report", "xlsx"), ("refused", "xlsx"),
     )}  # fmt: skip
+
+
+@pytest.mark.parametrize(("status", "says"), [("Enabled", True), ("Suspended", False)])
+async def test_the_doctor_says_that_a_bucket_keeps_what_is_removed(
+    status: str, says: bool, in_s3: Settings, s3: int
+) -> None:
+    address = f"http://127.0.0.1:{s3}/versions-{status.lower()}"
+    setting = f"<VersioningConfiguration><Status>{status}</Status></VersioningConfiguration>"
+    async with httpx.AsyncClient() as client:
+        (await client.put(address)).raise_for_status()
+        (await client.put(f"{address}?versioning", content=setting)).raise_for_status()
+    changes = {"store_url": f"s3://versions-{status.lower()}/files"}
+    found = await store_findings(in_s3.model_copy(update=changes), None)
+    assert [one.check for one in found if one.level == "warning"] == ["versions"] * says
+
+
+async def test_a_bucket_that_is_not_there_is_a_store_that_is_not_there(
+    in_s3: Settings, tmp_path: Path
+) -> None:
+    gone = in_s3.model_copy(update={"store_url": "s3://no-such-bucket/files"})
+    store = FileStore.of(gone)
+    (tmp_path / "report").write_bytes(b"x")
+    with pytest.raises(WrongStoreError):
+        await asyncio.to_thread(store.put, "report", tmp_path / "report")
+    with pytest.raises(WrongStoreError):
+        await store.say_installation(uuid4())
+    with pytest.raises(WrongStoreError):
+        await store.now()
+    [found] = await store_findings(gone, None)
+    assert "Make the bucket" in found.remedy
 
 
 async def test_a_large_file_goes_in_parts_and_a_broken_one_leaves_nothing(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import secrets
 import subprocess
@@ -19,7 +20,8 @@ from rollbook.backends.database import make_pool
 from rollbook.cli import processes
 from rollbook.engines.valkey import _binary as valkey
 from rollbook.errors import ConfigurationError
-from rollbook.service import doctor
+from rollbook.service import doctor, doctor_store
+from tests.faults.test_retries import small_disk
 from tests.pooler import pooled
 from tests.waiting import kill, until
 
@@ -28,10 +30,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rollbook.config import Settings
+    from rollbook.service.findings import Finding
     from rollbook.service.system import System
 
 
-def by_check(findings: list[doctor.Finding]) -> dict[str, doctor.Finding]:
+def by_check(findings: list[Finding]) -> dict[str, Finding]:
     return {f"{one.part}: {one.check}": one for one in findings}
 
 
@@ -61,6 +64,38 @@ async def test_each_server_that_does_not_answer_is_named_with_its_reason(
     await doctor.refuse_unsafe(away)  # processes wait for a server that is away
 
 
+@pytest.mark.parametrize(
+    ("was", "becomes", "remedy"),
+    [
+        ("/test_", "/no_such_", "createdb"),
+        ("rollbook@", "no_such_role@", "createuser"),
+        ("@/", "@127.0.0.1:1/", "Is it started"),
+        ("@/", "@no-such-host.invalid/", "Correct the host"),
+        ("@/", "@127.0.0.1:odd/", "postgresql://user:password@host:5432/database"),
+    ],
+)
+async def test_what_to_do_fits_the_reason(
+    was: str, becomes: str, remedy: str, settings: Settings
+) -> None:
+    base = settings.database_address
+    address = base.replace(was, becomes, 1)
+    if "127.0.0.1" in becomes or "invalid" in becomes:
+        address = address.partition("?")[0]
+    pointed = settings.model_copy(update={"database_url": SecretStr(address)})
+    [found] = await doctor.postgresql(pointed)
+    assert found.level == "error"
+    assert remedy in found.remedy
+
+
+async def test_a_wrong_password_is_said_and_stands_nowhere(settings: Settings) -> None:
+    with pooled(settings.database_address, mode="session", password="right") as address:
+        wrong = address.replace(":right@", ":wr0ng@")
+        pointed = settings.model_copy(update={"database_url": SecretStr(wrong)})
+        [found] = await doctor.postgresql(pointed)
+    assert "Correct the password" in found.remedy
+    assert "wr0ng" not in repr(found)
+
+
 # --- poolers --------------------------------------------------------------------------------------
 
 
@@ -71,6 +106,8 @@ async def test_a_pooler_by_session_serves_every_kind_of_connection(
         behind = settings.model_copy(update={"database_url": SecretStr(address)})
         found = by_check(await doctor.postgresql(behind))
         assert found["PostgreSQL: sessions"].level == "ok"
+        # Or the locks of a machine that is gone would stay.
+        assert "tcp_keepidle" in found["PostgreSQL: sessions"].remedy
         async with make_pool(address) as pool, pool.connection() as connection:
             row = await (await connection.execute("SHOW tcp_keepalives_idle")).fetchone()
             assert row is not None
@@ -225,6 +262,53 @@ async def test_a_user_who_may_not_look_is_said(own_redis: str, settings: Setting
     assert found["Redis: settings"].level == "warning"
 
 
+@pytest.mark.parametrize(
+    ("rules", "check", "remedy"),
+    [
+        (["+@all", "~bull:*", "on", ">right"], "connection", "Correct the user and the password"),
+        (["+@all", "~other:*", "on", ">wr0ng"], "queue", "~bull:*"),
+        (["+@all", "-eval", "-evalsha", "~*", "on", ">wr0ng"], "queue", "~bull:*"),
+        (["+@all", "-xadd", "~*", "on", ">wr0ng"], "queue", "~bull:*"),
+    ],
+)
+@pytest.mark.parametrize("own_redis", [[]], indirect=True)
+async def test_a_user_who_may_not_change_the_queue_is_refused(
+    own_redis: str, rules: list[str], check: str, remedy: str, settings: Settings
+) -> None:
+    with Redis.from_url(own_redis) as client:
+        client.execute_command("ACL", "SETUSER", "rollbook", *rules)
+    address = own_redis.replace("unix://", "unix://rollbook:wr0ng@")
+    pointed = settings.model_copy(update={"redis_url": SecretStr(address)})
+    found = by_check(await doctor.redis(pointed))[f"Redis: {check}"]
+    assert found.level == "error"
+    assert remedy in found.remedy
+    assert "wr0ng" not in repr(found)
+    assert found.is_fatal == (check == "queue")
+
+
+@pytest.mark.parametrize("own_redis", [[]], indirect=True)
+async def test_what_the_doctor_says_to_allow_is_enough(own_redis: str, settings: Settings) -> None:
+    rules = doctor.REDIS_RIGHTS.partition("SETUSER rollbook ")[2].split()
+    with Redis.from_url(own_redis) as client:
+        client.execute_command("ACL", "SETUSER", "rollbook", *rules)
+    address = own_redis.replace("unix://", "unix://rollbook:password@")
+    pointed = settings.model_copy(update={"redis_url": SecretStr(address)})
+    assert {one.level for one in await doctor.redis(pointed)} <= {"ok", "warning"}
+    with Redis.from_url(own_redis) as client:
+        assert client.keys() == []
+
+
+@pytest.mark.parametrize("own_redis", [["--maxmemory", "1"]], indirect=True)
+async def test_a_redis_without_memory_is_an_error_that_passes(
+    own_redis: str, settings: Settings
+) -> None:
+    pointed = settings.model_copy(update={"redis_url": SecretStr(own_redis)})
+    found = by_check(await doctor.redis(pointed))["Redis: queue"]
+    assert (found.level, found.is_fatal) == ("error", False)
+    assert "Raise maxmemory" in found.remedy
+    await doctor.refuse_unsafe(pointed)  # processes wait until it has some
+
+
 # --- the file store -------------------------------------------------------------------------------
 
 
@@ -244,6 +328,88 @@ async def test_a_store_in_which_the_mark_cannot_be_written_is_an_error(
     broken = settings.model_copy(update={"store_url": tmp_path.as_uri()})
     found = by_check(await doctor.examine(broken))
     assert found["file store: write and read"].level == "error"
+
+
+async def test_a_default_store_that_is_not_made_yet_is_not_made(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = settings.model_copy(update={"store_url": None, "data_dir": tmp_path / "new" / "data"})
+    [found] = await doctor_store.store_findings(new, None)
+    assert found.level == "ok"
+    monkeypatch.setattr("os.access", lambda *_: False)  # root may write everywhere
+    [found] = await doctor_store.store_findings(new, None)
+    assert (found.level, str(tmp_path) in found.remedy) == ("error", True)
+    assert not (tmp_path / "new").exists()
+
+
+async def test_a_full_disk_of_the_store_is_said(settings: Settings, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 16):
+        full = settings.model_copy(update={"store_url": (tmp_path / "disk").as_uri()})
+        with contextlib.suppress(OSError):
+            (tmp_path / "disk" / "big").write_bytes(bytes(2**15))
+        [found] = await doctor_store.store_findings(full, None)
+    assert "Make room" in found.remedy
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "remedy"),
+    [
+        (403, "<Code>InvalidAccessKeyId</Code>", "AWS_ACCESS_KEY_ID"),
+        (403, "<Code>SignatureDoesNotMatch</Code>", "AWS_SECRET_ACCESS_KEY"),
+        (403, "<Code>AccessDenied</Code>", "Allow these keys"),
+        (404, "<Code>NoSuchBucket</Code>", "Make the bucket"),
+        (400, "<Code>AuthorizationHeaderMalformed</Code>", "AWS_REGION"),
+    ],
+)
+async def test_what_a_bucket_says_leads_to_what_to_do(
+    status: int, content: str, remedy: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        body = f"<Error>{content}</Error>"
+        head = f"HTTP/1.1 {status} No\r\nConnection: close\r\nContent-Length: {len(body)}"
+        writer.write(f"{head}\r\n\r\n{body}".encode())
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    in_s3(monkeypatch, f"http://127.0.0.1:{port}")
+    changes = {"store_url": "s3://bucket/folder", "store_allow_http": True, "store_retry_s": 0.2}
+    async with server:
+        pointed = settings.model_copy(update=changes)
+        [found] = await doctor_store.store_findings(pointed, None)
+    assert found.level == "error"
+    assert remedy in found.remedy
+    assert "sy-secret" not in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "allow_http", "remedy"),
+    [
+        ("http://127.0.0.1:1", True, "Is it started"),
+        ("http://127.0.0.1:1", False, "ROLLBOOK_STORE_ALLOW_HTTP"),
+        ("http://no-such-host.invalid", True, "No such host"),
+    ],
+)
+async def test_a_bucket_that_is_not_reached_leads_to_what_to_do(
+    endpoint: str,
+    allow_http: bool,
+    remedy: str,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    in_s3(monkeypatch, endpoint)
+    changes = {"store_url": "s3://b/f", "store_allow_http": allow_http, "store_retry_s": 0.2}
+    [found] = await doctor_store.store_findings(settings.model_copy(update=changes), None)
+    assert remedy in found.remedy
+
+
+def in_s3(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "synthetic")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "sy-secret")
+    monkeypatch.setenv("AWS_REGION", "af-south-1")
 
 
 async def test_the_check_of_the_store_leaves_nothing(system: System) -> None:
