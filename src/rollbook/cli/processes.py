@@ -124,9 +124,9 @@ def serve(*, supervised: Supervised = False, listener_fd: ListenerFd = None) -> 
         settings = supervisor.receive_addresses(settings)
     with engines(settings, make=True) as named:
         _refuse_unsafe(named, supervised=supervised)
+        listener = _listener(listener_fd) or supervisor.bound(named)
         server = Server(named)
-        listener = _listener(listener_fd)
-        server.run(None if listener is None else [listener])
+        server.run([listener])
     if not server.started:  # uvicorn has said why
         raise typer.Exit(3)
 

@@ -61,7 +61,8 @@ class Processes:
         Raises:
             ConfigurationError: the port is taken.
         """
-        api = _listener(settings)
+        api = bound(settings)
+        api.listen()
         port = int(api.getsockname()[1])
         self._address = (_reachable(settings.host), port)
         commands = ["serve", "worker"]
@@ -272,16 +273,26 @@ def _stop_with_parent() -> None:
     threading.Thread(target=wait_for_the_end, daemon=True).start()
 
 
-def _listener(settings: Settings) -> socket.socket:
+def bound(settings: Settings) -> socket.socket:
+    """A socket at the API's address. It doesn't listen yet: clients are refused until it does.
+
+    Raises:
+        ConfigurationError: the address can't be used; it says what to do.
+    """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    made = socket.socket(family)
     try:
-        return socket.create_server((settings.host, settings.port), family=family)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        made.bind((settings.host, settings.port))
     except OSError as error:
-        reason = str(error.strerror).partition(" (while")[0]
+        made.close()
         raise ConfigurationError(
-            f"Port {settings.port} of {settings.host} can't be used ({reason}). Set "
+            f"Port {settings.port} of {settings.host} can't be used ({error.strerror}). Set "
             "ROLLBOOK_PORT to a free one, or stop the program that uses it."
         ) from None
+    return made
 
 
 def _reachable(host: str) -> str:

@@ -1,4 +1,4 @@
-"""``rollbook up`` where the machine gives it no process for a while."""
+"""What the machine doesn't give at once: a process of ``rollbook up``, and the API's port."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import os
 import socket
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from contextlib import nullcontext
+from typing import Any
 
+import pytest
 from pydantic import SecretStr
 
-from rollbook.cli import supervisor
+from rollbook.cli import processes, supervisor
 from rollbook.cli.supervisor import _Command
 from rollbook.config import Settings
+from rollbook.errors import ConfigurationError
 from tests.integration.folder.watching import until
 from tests.waiting import PATIENCE_S
-
-if TYPE_CHECKING:
-    import pytest
 
 #: Reads what it is sent, and ends when it is asked to.
 PROGRAM = [sys.executable, "-c", "import sys; sys.stdin.read()"]
@@ -56,3 +56,23 @@ async def test_a_process_that_cannot_be_started_is_tried_again(
     assert running.cancelled()
     assert tries == 3
     assert started[0].poll() is not None
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_port_that_is_taken_is_said_before_anything_starts(
+    host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, 0), family=family) as taken:
+        settings = Settings(_env_file=None, host=host, port=taken.getsockname()[1])
+        monkeypatch.setattr(processes, "settings_for", lambda *_, **__: settings)
+        monkeypatch.setattr(processes, "engines", lambda *_, **__: nullcontext(settings))
+        with pytest.raises(ConfigurationError, match="Set ROLLBOOK_PORT to a free one"):
+            processes.serve()
+
+
+def test_the_port_refuses_clients_until_the_server_is_ready() -> None:
+    """A proxy asks the other API meanwhile, instead of waiting for this one."""
+    settings = Settings(_env_file=None, host="127.0.0.1", port=0)
+    with supervisor.bound(settings) as listener, pytest.raises(ConnectionRefusedError):
+        socket.create_connection(listener.getsockname(), timeout=PATIENCE_S)
