@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import subprocess
 import threading
 import time
@@ -31,18 +32,31 @@ SOON_S = 5.0
 @pytest.mark.parametrize("site", [None, "rollbook.example.org"])
 def test_the_file_is_one_for_caddy(site: str | None, tmp_path: Path) -> None:
     more = {} if site is None else {"ROLLBOOK_SITE": site}
-    done = subprocess.run(
-        [tool("caddy"), "validate", "--adapter", "caddyfile", "--config", CADDYFILE],
-        env=environment(tmp_path) | more, capture_output=True, text=True, check=False,
-        timeout=PATIENCE_S,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "warn" not in done.stderr
+    assert "warn" not in validated(CADDYFILE, environment(tmp_path) | more)
     formatted = subprocess.run(
         [tool("caddy"), "fmt", CADDYFILE],
         capture_output=True, text=True, check=False, timeout=PATIENCE_S,
     )  # fmt: skip
     assert formatted.stdout == (ROOT / "deploy" / "compose" / "Caddyfile").read_text()
+
+
+def test_what_the_pages_show_is_for_caddy(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "how-to" / "tls.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```caddyfile\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    assert len(blocks) == 2
+    for number, block in enumerate(blocks):
+        (tmp_path / str(number)).write_text(block, encoding="utf-8")
+        validated(str(tmp_path / str(number)), environment(tmp_path))
+
+
+def validated(file: str, environment: dict[str, str]) -> str:
+    """What Caddy says of a file that it accepts."""
+    done = subprocess.run(
+        [tool("caddy"), "validate", "--adapter", "caddyfile", "--config", file],
+        env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE_S,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stderr
 
 
 def test_requests_go_to_the_other_api_while_a_host_is_cut_off(tmp_path: Path) -> None:
