@@ -153,6 +153,7 @@ INTERNAL = {
     "file_checks.unused": "the service that removes what nobody sends",
     # --- days: the service that sums up the days of all offices; readers get sums by `by_day`
     "days.period": "only the first and the latest day come back",
+    "days.by_status": "the metrics, which are no reader's",
     "days.due": "the service that sums up days",
     "days.sum_up": "the service that sums up days",
     # --- keys: by their hash, or the maker's own

@@ -15,6 +15,7 @@ from prometheus_client.core import GaugeMetricFamily
 
 from rollbook.backends.database import UNAVAILABLE, fetch_all, queries
 from rollbook.model import STATUSES
+from rollbook.uploads import days
 from rollbook.voter_roll.budget import Budget
 
 if TYPE_CHECKING:
@@ -100,11 +101,10 @@ class Gauges:
 
     async def _record(self) -> list[Metric]:
         async with self._system.pool.connection(timeout=PATIENCE_S) as connection:
-            rows = await fetch_all(connection, _SQL["uploads"])
+            counts = await days.by_status(connection, zone=self._system.settings.time_zone)
             [oldest] = await fetch_all(connection, _SQL["oldest_waiting"])
             [workers] = await fetch_all(connection, _SQL["workers"])
             [locks] = await fetch_all(connection, _SQL["lock_waits"])
-        counts = {row["status"]: row["uploads"] for row in rows}
         uploads = family("rollbook_uploads")
         for status in STATUSES:  # a status without uploads is 0
             uploads.add_metric([status], counts.get(status, 0))

@@ -45,6 +45,30 @@ FROM days AS d CROSS JOIN LATERAL (
 WHERE NOT d.is_summed_up
 ORDER BY day;
 
+-- name: by_status
+-- The number of uploads in each status over all offices: by the sums of days that are summed up, the
+-- uploads of the others one by one.
+WITH days AS MATERIALIZED (
+    SELECT d.* FROM (SELECT min(created_at) AS first, max(created_at) AS last FROM uploads) AS sent,
+         statistics_days((sent.first AT TIME ZONE %(zone)s)::date,
+                         (sent.last AT TIME ZONE %(zone)s)::date, %(zone)s) AS d
+)
+SELECT status, sum(uploads)::bigint AS uploads FROM (
+    SELECT counted.status, counted.uploads FROM days AS d
+    JOIN upload_days AS s ON d.is_summed_up AND s.begins_at = d.begins_at
+         AND s.place = 'everywhere' AND s.province = '' AND s.municipality = ''
+    CROSS JOIN LATERAL (VALUES ('pending', s.pending), ('processing', s.processing),
+                               ('completed', s.completed), ('failed', s.failed),
+                               ('cancelled', s.cancelled)) AS counted (status, uploads)
+    UNION ALL
+    SELECT one.status, one.uploads FROM days AS d
+    -- Grouped by day: the planner would read all uploads for a join with the days.
+    CROSS JOIN LATERAL (SELECT status, count(*) AS uploads FROM uploads
+                        WHERE created_at >= d.begins_at AND created_at < d.ends_at
+                        GROUP BY status) AS one
+    WHERE NOT d.is_summed_up
+) AS found GROUP BY status HAVING sum(uploads) > 0;
+
 -- name: durations
 -- How many uploads that completed took how long, by stage and bucket ('' for the whole upload).
 WITH days AS MATERIALIZED (SELECT * FROM statistics_days(%(first)s, %(last)s, %(zone)s)),

@@ -1,7 +1,3 @@
--- name: uploads
--- The number of uploads in each status, over all offices.
-SELECT status, count(*) AS uploads FROM uploads GROUP BY status;
-
 -- name: oldest_waiting
 -- The waiting time of the longest waiting upload, in seconds; 0 when none waits.
 SELECT COALESCE(extract(epoch FROM now() - min(waiting_since)), 0)::float8 AS seconds

@@ -96,6 +96,12 @@ async def totals(system: System, user: User) -> Row:
     return found
 
 
+async def by_status(connection: Connection, *, zone: str) -> dict[str, int]:
+    """The number of uploads of all offices in each status that any is in."""
+    rows = await fetch_all(connection, _SQL["by_status"], {"zone": zone})
+    return {row["status"]: row["uploads"] for row in rows}
+
+
 async def over_time(
     connection: Connection, scope: Scope, *, zone: str, first: dt.date, last: dt.date
 ) -> tuple[list[Row], dict[str, Row]]:

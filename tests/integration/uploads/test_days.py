@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rollbook.backends.database import connect
+from rollbook.backends.database import connect, queries
 from rollbook.model import Role
 from rollbook.service.system import open_system
 from rollbook.uploads import days, lookup
@@ -39,6 +39,14 @@ JOIN (VALUES (0, NULL, NULL), (1, 'GP', NULL), (2, 'GP', 'Mogale City'), (3, 'GP
 CROSS JOIN LATERAL (SELECT now() - n * interval '3 hours 41 minutes' AS at,
     (ARRAY['completed', 'completed', 'failed', 'pending', 'cancelled'])[1 + n / 2 %% 5] AS status
 ) AS s
+"""
+#: Two months of uploads of one office.
+MANY = """
+INSERT INTO uploads (id, owner_id, file_name, file_kind, file_bytes, file_sha256, priority, status,
+                     created_at, finished_at)
+SELECT gen_random_uuid(), %s, 'f', 'csv', 1, 'x', 1, 'completed', at, at
+FROM generate_series(1, 3000) AS n
+CROSS JOIN LATERAL (SELECT now() - n * interval '29 minutes' AS at) AS sent
 """
 
 
@@ -108,6 +116,32 @@ async def test_the_rows_of_a_dry_run_are_in_no_sum(
     assert (national["rows"], national["inserted"]) == (row["rows"], row["inserted"])
     assert national["rows"] < before[0][0]["rows"]
     assert national["uploads"] == 90
+
+
+async def test_a_scrape_counts_by_sums_and_never_reads_all_uploads(
+    system: System, settings: Settings, readers: list[User]
+) -> None:
+    """Every API is asked for it all the time, and has three seconds."""
+    zone = settings.time_zone
+    with connect(settings.database_address) as connection:
+        connection.execute(MANY, [readers[0].id])
+        rows = connection.execute("SELECT status, count(*) AS n FROM uploads GROUP BY status")
+        one_by_one = {row["status"]: row["n"] for row in rows}
+    for _ in range(2):  # before the days are summed up, and afterwards
+        async with system.pool.connection() as pooled:
+            assert await days.by_status(pooled, zone=zone) == one_by_one
+        await days.run_once(system)
+    with connect(settings.database_address) as connection:
+        connection.execute("ANALYZE uploads, upload_days")
+        explain = f"EXPLAIN {queries('days')['by_status']}"
+        lines = connection.execute(explain.encode(), {"zone": zone})
+        plan = "\n".join(row["QUERY PLAN"] for row in lines)
+    assert "Seq Scan on uploads" not in plan, plan
+
+
+async def test_a_record_without_uploads_has_none_in_any_status(system: System) -> None:
+    async with system.pool.connection() as pooled:
+        assert await days.by_status(pooled, zone=system.settings.time_zone) == {}
 
 
 async def test_a_change_of_an_upload_counts_at_once_and_its_day_is_summed_up_again(
