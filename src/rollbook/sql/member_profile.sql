@@ -27,12 +27,27 @@ SET TRANSACTION ISOLATION LEVEL REPEATABLE READ;
 -- name: uploads_of
 -- The uploads of the reader's scope that held the member and how, the latest first: they created or
 -- changed the member, or their file held the member's row and nothing of it was new.
-WITH held AS (
-    SELECT %(created_by_upload)s::uuid AS upload_id, 'created' AS how
-    UNION ALL SELECT c.upload_id, 'changed' FROM uploads AS u
+WITH changed AS MATERIALIZED (
+    SELECT c.upload_id, c.before FROM uploads AS u
     JOIN member_changes AS c ON c.upload_id = u.id AND c.id_number = %(id_number)s
     WHERE u.status = 'completed' AND u.changes_forgotten_at IS NULL
-    UNION ALL SELECT upload_id, 'confirmed' FROM upload_claims
+), places AS MATERIALIZED (
+    -- Where the member is and was. A correction of the place by hand leaves open where that was.
+    SELECT province, municipality FROM members WHERE id_number = %(id_number)s
+    UNION SELECT before ->> 'province', before ->> 'municipality' FROM changed
+    UNION SELECT NULL, NULL FROM member_corrections
+    WHERE id_number = %(id_number)s AND changes ?| ARRAY['province', 'municipality']
+), able AS MATERIALIZED (
+    -- The uploads that could hold the member, as a merge decides it. The people of all others, some
+    -- hundred megabytes in a large organisation, aren't looked at.
+    SELECT u.id FROM upload_claims AS k JOIN uploads AS u ON u.id = k.upload_id
+    WHERE in_scope(u.province, u.municipality, %(scope_province)s, %(scope_municipality)s)
+      AND EXISTS (SELECT FROM places AS p
+                  WHERE takes_from_nobody(p.province, p.municipality, u.province, u.municipality))
+), held AS (
+    SELECT %(created_by_upload)s::uuid AS upload_id, 'created' AS how
+    UNION ALL SELECT upload_id, 'changed' FROM changed
+    UNION ALL SELECT upload_id, 'confirmed' FROM able JOIN upload_claims ON upload_id = able.id
     WHERE %(id_number)s::bigint = ANY(people)
 ), first AS (
     SELECT DISTINCT ON (upload_id) upload_id, how FROM held

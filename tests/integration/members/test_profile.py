@@ -83,6 +83,44 @@ async def test_each_field_names_the_upload_and_the_row_that_gave_it(
     assert held == [("confirmed", None), ("changed", 2), ("changed", 5), ("created", 3)]
 
 
+async def test_uploads_are_looked_at_of_offices_that_the_member_is_or_was_of(
+    site: Site, client: httpx.AsyncClient
+) -> None:
+    """The people of all uploads of a month are hundreds of megabytes in a large organisation."""
+    cape_town = {"Province": "Western Cape", "Municipality": "Cape Town"}
+    created = send(site, member(1))
+    confirmed = send(site, member(1), scope=JOHANNESBURG)
+    other = send(site, member(2, **cape_town), scope=Scope("WC", "City of Cape Town"))
+    # No merge writes this: the office may not touch the member.
+    with site.connection.transaction():
+        site.connection.execute(
+            "UPDATE upload_claims SET people = people || %s::bigint, filled = filled || 0::bigint"
+            " WHERE upload_id = %s",
+            (id_number(1), other),
+        )
+    path = path_of(site)
+    held = [(one["job_id"], one["how"]) for one in (await shown(client, path))["uploads"]]
+    assert held == [(str(confirmed), "confirmed"), (str(created), "created")]
+    moved = send(site, member(1, **cape_town))
+    held = [(one["job_id"], one["how"]) for one in (await shown(client, path))["uploads"]]
+    assert held == [
+        (str(moved), "changed"), (str(other), "confirmed"), (str(confirmed), "confirmed"),
+        (str(created), "created"),
+    ]  # fmt: skip
+
+
+async def test_a_correction_of_the_place_hides_no_upload(
+    site: Site, system: System, client: httpx.AsyncClient
+) -> None:
+    created = send(site, member(1))
+    confirmed = send(site, member(1), scope=JOHANNESBURG)
+    await index.run_once(system)
+    path = path_of(site)
+    await corrected(client, path, province="Western Cape", municipality="Cape Town")
+    held = [one["job_id"] for one in (await shown(client, path))["uploads"]]
+    assert held == [str(confirmed), str(created)]
+
+
 async def test_what_is_no_longer_stored_is_said_to_be_uncertain(
     site: Site, client: httpx.AsyncClient
 ) -> None:
