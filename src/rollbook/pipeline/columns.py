@@ -409,6 +409,7 @@ def _is_qualifier(text: str) -> bool:
     return (
         not words
         or words in _written()["qualifiers"]
+        or words in _above()
         or _DIGITS_NEEDED.match(words) is not None
         or date_order(text) is not None
     )
@@ -479,6 +480,12 @@ def _listed_suggestions() -> Mapping[str, Sequence[str]]:
     listed: dict[str, Sequence[str]] = _written()["suggested"]
     exact = {key(name): fields for name, fields in listed.items()}
     return {_canonical(name): fields for name, fields in listed.items()} | exact
+
+
+@cache
+def _above() -> frozenset[str]:
+    """What the columns that ``lines`` adds have in brackets, in all languages."""
+    return frozenset(map(_words, languages.everywhere("lines.above")))
 
 
 @cache

@@ -104,7 +104,7 @@ class Grid:
         # A column of birth dates is no field, and is compared unless it was left out.
         births = {name for name in columns.unknown if is_birth_date(name)} - columns.left_out
         fields = {name: columns.known.get(name) for name in self.headers if name not in births}
-        return Wanted(columns=fields, accepts_passports=accepts_passports)
+        return Wanted(columns=fields, accepts_passports=accepts_passports, has_lines=False)
 
     def sheet(self, frame: pl.DataFrame) -> Sheet:
         """Rows as a batch of the file that they come from.

@@ -9,9 +9,6 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import polars as pl
 
-from rollbook.errors import SecondTableError
-from rollbook.languages import phrase
-from rollbook.masking import masked
 from rollbook.pipeline import owners
 from rollbook.pipeline.columns import (
     FULL_NAME,
@@ -23,10 +20,7 @@ from rollbook.pipeline.columns import (
     map_headers,
     names_passport,
     unique_headers,
-    variants,
 )
-from rollbook.pipeline.reading import Note
-from rollbook.spreadsheets.workbook.worksheet import letters_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -76,6 +70,8 @@ class Header:
     how: How
     #: The columns whose text is that of two rows, from 0.
     tiers: frozenset[int] = frozenset()
+    #: The row that names groups of columns above the headers; empty where there is none.
+    groups: tuple[str, ...] = ()
     #: Columns that are read as the member's own though a title in one cell above them, and above
     #: no other column for certain, names another person: the name and the title.
     below_others: tuple[tuple[str, str], ...] = ()
@@ -126,14 +122,6 @@ def is_number(cells: pl.Series) -> pl.Series:
     return cells.is_between(pl.lit("0"), pl.lit(":")).fill_null(value=False)
 
 
-def note(repeats: Sequence[int]) -> Note:
-    """The note on rows that repeat the headers."""
-    rows = ", ".join(map(str, repeats[:_MOST_NAMED]))
-    if len(repeats) > _MOST_NAMED:
-        rows = phrase("list.others", listed=rows)
-    return Note("header_repeated", len(repeats), {"rows": rows})
-
-
 def find(
     rows: Iterable[Texts], mapped: Mapped, *, accepts_passports: bool = False
 ) -> Header | None:
@@ -161,7 +149,7 @@ def find(
             if name not in found.given and not (is_whole and _LETTER.search(text))
         ]
         has_identity = _ID in known.values() or (accepts_passports and _PASSPORT in known.values())
-        if not has_identity or not _is_words(unsaid):
+        if not has_identity or not are_words(unsaid):
             continue
         if is_whole:
             best = len(known), found
@@ -188,11 +176,12 @@ def likely(rows: Iterable[Texts]) -> int:
     It is the first row of words with as many filled cells as any row of words has.
     """
     texts = [tuple(map(one_line, row)) for row in islice(rows, SEARCH_ROWS)]
-    filled = [sum(map(bool, row)) if _is_words(row) else 0 for row in texts]
+    filled = [sum(map(bool, row)) if are_words(row) else 0 for row in texts]
     return filled.index(max(filled)) if filled else 0
 
 
-def _is_words(row: Sequence[str]) -> bool:
+def are_words(row: Sequence[str]) -> bool:
+    """Whether no text of a row holds a long number."""
     return not any(_NUMBER.search(text) for text in row)
 
 
@@ -205,14 +194,14 @@ def _with_tiers(header: Header, rows: Sequence[Sequence[str]]) -> Header:
     if below and _is_second_tier(header, below[0]):
         return _joined(header, index + 1, header.texts, below[0])
     above = rows[index - 1] if index else ()
-    if sum(map(bool, above)) > 1 and _is_words(above):
+    if sum(map(bool, above)) > 1 and are_words(above):
         return _joined(header, index, above, header.texts)
     return header
 
 
 def _is_second_tier(header: Header, below: Sequence[str]) -> bool:
     """Does the row below the header name columns, and say nothing else in those that have names?"""
-    if not _is_words(below):
+    if not are_words(below):
         return False
     upper, lower = _of_one_length(header.texts, below)
     spans = _spans(upper, lower)
@@ -220,11 +209,11 @@ def _is_second_tier(header: Header, below: Sequence[str]) -> bool:
     group = ""
     for above, text, is_group in zip(upper, lower, spans, strict=True):
         group = above or group
-        is_named = _field(above, header.given) is not None and not is_group
+        is_named = field_of(above, header.given) is not None and not is_group
         if is_named and text and key(text) != key(above):
             return False
         texts = (text, *_both(group, text)) if is_group else (text,)
-        adds = adds or (not is_named and any(_field(one, header.given) for one in texts))
+        adds = adds or (not is_named and any(field_of(one, header.given) for one in texts))
     return adds
 
 
@@ -261,9 +250,9 @@ def _joined(header: Header, index: int, upper: Sequence[str], lower: Sequence[st
         both = _both(group, below)
         # The title of several columns names none of them. "Surname" below "Name" is no whole name.
         own = (below,) if spans[column] else (below, above)
-        if _field(below, header.given) in _NAMES:
-            both = tuple(one for one in both if _field(one, header.given) != FULL_NAME)
-        known = (text for text in (*both, *own) if _field(text, header.given))
+        if field_of(below, header.given) in _NAMES:
+            both = tuple(one for one in both if field_of(one, header.given) != FULL_NAME)
+        known = (text for text in (*both, *own) if field_of(text, header.given))
         text = next(known, below or above)
         if column in others:
             text = f"{group} {below}"
@@ -271,7 +260,7 @@ def _joined(header: Header, index: int, upper: Sequence[str], lower: Sequence[st
             tiers.add(column)
         texts.append(text)
     # Two columns of one group and one name are those of the lower row.
-    return Header(index, tuple(texts), header.given, header.how, frozenset(tiers))
+    return Header(index, tuple(texts), header.given, header.how, frozenset(tiers), tuple(upper))
 
 
 def _below_others(
@@ -283,7 +272,7 @@ def _below_others(
         groups.append(above or (groups[-1] if groups else ""))
     if not any(map(_of_other, set(groups))):
         return set()
-    fields = [_field(text, given) for text in lower]
+    fields = [field_of(text, given) for text in lower]
     own = {field for field, group in zip(fields, groups, strict=True) if not _of_other(group)}
     return {
         column
@@ -306,7 +295,7 @@ def _under_titles(header: Header, titles: Sequence[Sequence[str]]) -> Header:
     single: dict[int, str] = {}
     id_column = header.id_column
     for row in titles:
-        for title, columns, direct in _blocks(row[:width]) if any(row) and _is_words(row) else ():
+        for title, columns, direct in _blocks(row[:width]) if any(row) and are_words(row) else ():
             if id_column not in columns:
                 is_merged = len(direct) > 1
                 below |= {column: (title, is_merged and column in direct) for column in columns}
@@ -314,7 +303,7 @@ def _under_titles(header: Header, titles: Sequence[Sequence[str]]) -> Header:
     if not below:
         return header
     fields = [
-        _field(text, header.given) or (owners.BORN if is_birth_date(text) else None)
+        field_of(text, header.given) or (owners.BORN if is_birth_date(text) else None)
         for text in header.texts
     ]
     own = owners.with_parts(
@@ -369,166 +358,6 @@ def _of_one_length(
     return first, second
 
 
-def _field(text: str, given: Mapping[str, str | None]) -> str | None:
+def field_of(text: str, given: Mapping[str, str | None]) -> str | None:
+    """The field that a text means as a header by itself."""
     return map_headers([text], given).known.get(text) if text else None
-
-
-# --- headers further below ------------------------------------------------------------------------
-
-
-class Body:
-    """The rows below a header row, under its names and those of the header rows further below."""
-
-    def __init__(self, header: Header) -> None:
-        self._given = header.given
-        self._id_column = header.id_column
-        self._first_number = header.index + 1
-        #: The header of each column of the file; empty where it has none.
-        self._texts: list[str] = []
-        #: The columns of the frames: the name, the column of the file that is under it now, and
-        #: whether there was a value in it where the file had no header for it.
-        self._names: list[str] = []
-        self._sources: list[int | None] = []
-        self._is_filled: list[bool] = []
-        self._widen(len(header.texts))
-        self._texts = list(header.texts)
-        self._names = names_of(header.texts)
-        self._identity = header.identity
-        self._id_keys = {
-            *map(key, variants()[self._identity]),
-            *(key(name) for name, field in header.given.items() if field == self._identity),
-        }
-        self.columns: ColumnMap = header.columns
-        #: The numbers of the rows that repeat the headers.
-        self.repeats: list[int] = []
-
-    @property
-    def unheaded(self) -> tuple[str, ...]:
-        """The names of the columns after the last that has a header."""
-        named = zip(self._names, self._sources, strict=True)
-        return tuple(name for name, source in named if source is not None and source >= self.headed)
-
-    @property
-    def headed(self) -> int:
-        """Columns of the file up to the last that has a header."""
-        return max((at for at, text in enumerate(self._texts, 1) if text), default=0)
-
-    def parts(self, batch: pl.DataFrame, first_number: int) -> Iterator[pl.DataFrame]:
-        """The rows of a batch that aren't headers, cut where a header row is between them.
-
-        ``first_number`` is the number of the batch's first row.
-
-        Yields:
-            Frames with ``row_number`` first. A later one may have more columns at its end; a
-            column that a header row further below gives a name is a new one.
-
-        Raises:
-            SecondTableError: a row has other headers than those above.
-        """
-        start = 0
-        for at in self._header_rows(batch):
-            if at > start:
-                yield self._named(batch.slice(start, at - start), first_number + start)
-            self._take_over(batch.row(at), first_number + at)
-            start = at + 1
-        if start < batch.height:
-            yield self._named(batch.slice(start), first_number + start)
-
-    def _header_rows(self, batch: pl.DataFrame) -> list[int]:
-        """The rows that name an ID number and a first name or surname, and hold no number."""
-        ids = batch.to_series(self._id_column) if self._id_column < batch.width else None
-        # Almost every cell is a number, which is checked quickly.
-        rows = batch.with_row_index(_AT)
-        if ids is not None:
-            rows = rows.filter(~is_number(ids))
-        if rows.is_empty():
-            return []
-        key_of = pl.exclude(_AT).str.to_lowercase().str.replace_all(r"[^\pL\pN]+", "")
-        suspects = rows.filter(pl.any_horizontal(key_of.is_in(list(self._id_keys))))
-        return [at for at, *row in suspects.iter_rows() if self._is_header(row)]
-
-    def _is_header(self, row: Texts) -> bool:
-        """Whether a row has headers; a member's row may hold such words too."""
-        cells = [one_line(cell) for cell in row]
-        texts = [text for text in cells if text]
-        if not texts or self._id_column >= len(cells) or not cells[self._id_column]:
-            return False
-        fields = [field for text in texts if (field := _field(text, self._given))]
-        if self._identity not in fields or set(fields).isdisjoint(_NAMES) or not _is_words(texts):
-            return False
-        same = sum(
-            self._is_same(before, text)
-            for before, text in zip(self._texts, cells, strict=False)
-            if text
-        )
-        # Most cells are headers: those above again, or others that differ from each other.
-        is_again = 2 * same >= len(texts)
-        return is_again or (len(set(texts)) == len(texts) <= 2 * len(fields))
-
-    def _take_over(self, row: Texts, number: int) -> None:
-        """Add what a header row says of columns that have no header above."""
-        texts = [one_line(cell) for cell in row]
-        self._widen(len(texts))
-        for column, text in enumerate(texts):
-            before = self._texts[column]
-            if not before and text:
-                self._name(column, text)
-            elif text and not self._is_same(before, text):
-                raise SecondTableError(
-                    _OTHER_TABLE.format(
-                        number,
-                        self._first_number,
-                        letters_of(column),
-                        _quoted(text),
-                        _quoted(before),
-                    )
-                )
-        self.repeats.append(number)
-        self.columns = map_headers(self._names, self._given)
-
-    def _is_same(self, before: str, text: str) -> bool:
-        if key(before) == key(text):
-            return True
-        return _field(before, self._given) == _field(text, self._given)
-
-    def _name(self, column: int, text: str) -> None:
-        """Give a column that has no header one, from here on."""
-        self._texts[column] = text
-        at = self._sources.index(column)
-        if self._is_filled[at]:
-            # What is further above isn't under this header, and stays where it is.
-            self._sources[at] = None
-            at = len(self._names)
-            self._names.append("")
-            self._sources.append(column)
-            self._is_filled.append(False)
-        others = [*self._names[:at], *self._names[at + 1 :]]
-        [self._names[at]] = unique_headers([text], taken={ROW_NUMBER, *others})
-
-    def _widen(self, width: int) -> None:
-        """Make room for columns that no header row has."""
-        for column in range(len(self._texts), width):
-            self._texts.append("")
-            self._names += unique_headers(
-                [f"Column {column + 1}"], taken={ROW_NUMBER, *self._names}
-            )
-            self._sources.append(column)
-            self._is_filled.append(False)
-
-    def _named(self, rows: pl.DataFrame, first_number: int) -> pl.DataFrame:
-        self._widen(rows.width)
-        columns = []
-        for at, (name, source) in enumerate(zip(self._names, self._sources, strict=True)):
-            if source is None or source >= rows.width:
-                empty = pl.Series(name, [None], pl.String)
-                columns.append(empty.new_from_index(0, rows.height))
-                continue
-            column = rows.to_series(source)
-            if not self._texts[source] and not self._is_filled[at]:
-                self._is_filled[at] = column.null_count() < len(column)
-            columns.append(column.alias(name))
-        return pl.DataFrame(columns).with_row_index(ROW_NUMBER, offset=first_number)
-
-
-def _quoted(text: str) -> str:
-    return masked(text)[:_MOST_QUOTED]

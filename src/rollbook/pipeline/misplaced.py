@@ -21,7 +21,7 @@ from rollbook.pipeline.reading import Note
 from rollbook.spreadsheets.workbook.worksheet import letters_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from rollbook.pipeline.header import Header
 
@@ -148,11 +148,24 @@ def _as_compared(cells: pl.Series) -> pl.Series:
     return cells.to_frame("cell").select(pl.when(text != "").then(text)).to_series()
 
 
-def notes(rows: pl.DataFrame, header: Header, table_name: str = "") -> Iterator[Note]:
-    """What the first rows of a table say of it that its sender must check."""
-    said = _places_above(rows.head(header.index), header, table_name)
+def notes(
+    rows: pl.DataFrame,
+    header: Header,
+    table_name: str = "",
+    carried: Collection[str] = (),
+) -> Iterator[Note]:
+    """What the first rows of a table say of it that its sender must check.
+
+    ``carried`` are the fields of places that are read from lines between the members.
+    """
+    said = _places_above(rows.head(header.index), header, table_name, carried)
     if said:
         yield Note("place_above", values={"said": ", ".join(said[:_MOST_LISTED])})
+    unread = _table_above(rows.head(header.index), header)
+    if unread:
+        listed, more = ", ".join(map(str, unread[:_MOST_LISTED])), len(unread) - _MOST_LISTED
+        which = phrase("list.more", listed=listed, more=more) if more > 0 else listed
+        yield Note("table_above", len(unread), {"n": len(unread), "rows": which})
     names = names_of(header.texts)
     doubtful = [
         phrase("note.column_of_other.one", header=name[:30], owner=owner[:30])
@@ -172,13 +185,15 @@ def notes(rows: pl.DataFrame, header: Header, table_name: str = "") -> Iterator[
         yield apart
 
 
-def _places_above(above: pl.DataFrame, header: Header, table_name: str) -> list[str]:
+def _places_above(
+    above: pl.DataFrame, header: Header, table_name: str, carried: Collection[str]
+) -> list[str]:
     """What the rows above the headers or the sheet's name say of a place that no column has.
 
     It is a label with its value, such as "Municipality: Emfuleni", or a ward's number.
     """
     known = set(header.columns.known.values())
-    wanted = _PLACES - known
+    wanted = _PLACES - known - set(carried)
     found = [f"'{table_name[:30]}'"] if "ward" in wanted and _WARD.search(table_name) else []
     for row in above.iter_rows() if wanted else ():
         # A merged cell has its text in each of its columns.
@@ -192,6 +207,20 @@ def _places_above(above: pl.DataFrame, header: Header, table_name: str) -> list[
                 found.append(
                     f"'{label.strip()}: {value.strip()}'"[:60] if value else f"'{text[:60]}'"
                 )
+    return found
+
+
+def _table_above(above: pl.DataFrame, header: Header) -> list[int]:
+    """The rows above the headers that are below other ones, which name people and no ID number."""
+    found: list[int] = []
+    is_below = False
+    for number, row in enumerate(above.iter_rows(), start=1):
+        texts = [text for cell in row if (text := one_line(cell))]
+        fields = set(map_headers(texts, header.given).known.values())
+        if _NAMES & fields and len(fields) > 1:
+            is_below = True
+        elif is_below and len(texts) > 1 and tuple(map(one_line, row)) != header.groups:
+            found.append(number)
     return found
 
 

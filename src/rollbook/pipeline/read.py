@@ -21,6 +21,8 @@ from rollbook.languages import phrase
 from rollbook.masking import masked
 from rollbook.pipeline import former_sheets, marked, misplaced, tables, totals
 from rollbook.pipeline import header as header_rows
+from rollbook.pipeline.body import Body
+from rollbook.pipeline.body import note as note_on_repeats
 from rollbook.pipeline.columns import (
     ColumnMap,
     decision_keys,
@@ -32,6 +34,7 @@ from rollbook.pipeline.columns import (
 )
 from rollbook.pipeline.header import Header, is_number
 from rollbook.pipeline.joined_sheets import Stack
+from rollbook.pipeline.lines import Lines
 from rollbook.pipeline.reading import ColumnUsed, How, Note, Reading, SheetNotRead
 from rollbook.spreadsheets.books.merged import MergedCells
 from rollbook.spreadsheets.inspect.archive import Limits
@@ -106,6 +109,8 @@ class Wanted:
     accepts_passports: bool = False
     #: The file lists people who are to be removed: a sheet ``Deceased`` is what is wanted.
     is_removal: bool = False
+    #: Rows such as titles between the members may be there; see ``lines``.
+    has_lines: bool = True
 
     def find(self, rows: Iterable[Sequence[str | None]]) -> Header | None:
         """The header row among the first rows of a table."""
@@ -173,6 +178,8 @@ class _Opened(NamedTuple):
     #: All its rows, from the first on.
     batches: Iterator[_Batch]
     header: Header
+    #: None where each row is a member's.
+    lines: Lines | None
     #: What the first rows say of the table as a whole.
     notes: tuple[Note, ...] = ()
     #: Nobody has named it, and its name says that its people are no members any more.
@@ -320,9 +327,11 @@ class _Reading:
         if start.frame.width > self._most_columns:
             raise tables.too_wide(self._most_columns)
         misplaced.check_above(start.frame.head(header.index), header)
-        notes = tuple(misplaced.notes(start.frame, header, table.name))
+        lines = Lines(header, start.own) if self._wanted.has_lines else None
+        carried: Collection[str] = () if lines is None else lines.carried
+        notes = tuple(misplaced.notes(start.frame, header, table.name, carried))
         is_of_former = self._is_former(table.name)
-        return _Opened(table, chain([start], prepared), header, notes, is_of_former)
+        return _Opened(table, chain([start], prepared), header, lines, notes, is_of_former)
 
     def _is_former(self, name: str) -> bool:
         """Whether a sheet that nobody has named says that its people are no members any more."""
@@ -425,10 +434,10 @@ def _missing(columns: ColumnMap) -> str:
 
 def _sheets(opened: _Opened, most_columns: int) -> Iterator[Sheet]:
     """The batches below the header row; those above and the row itself count as rows only."""
-    table, header = opened.table, opened.header
+    table, header, lines = opened.table, opened.header, opened.lines
     claimed = table.rows()
     expected = None if claimed is None else max(claimed - header.index - 1, 0)
-    body = header_rows.Body(header)
+    body = Body(header)
     repeated = misplaced.repeated(header)
     hidden_rows = 0
     before = (*opened.notes, *marked.notes(table.marks(), header.index + 1))
@@ -445,9 +454,14 @@ def _sheets(opened: _Opened, most_columns: int) -> Iterator[Sheet]:
             # A row in which only merged cells have a value doesn't count.
             own_cells = batch.own.slice(first_row - batch.first_row, part.height)
             has_value = _have_value(own_cells, header.id_column)
+            in_part: list[int] = []
             if (are := totals.are_totals(part.drop(ROW_NUMBER), columns)) is not None:
-                total_rows += part.filter(are)[ROW_NUMBER].to_list()
+                in_part = part.filter(are)[ROW_NUMBER].to_list()
                 has_value &= ~are
+            total_rows += in_part
+            if lines is not None:
+                part, has_value = lines.apart(part, own_cells, has_value, in_part)  # noqa: PLW2901
+                columns = lines.added_to(columns)
             frame = part.filter(has_value)
             if batch.hidden:
                 hidden_rows += int(frame[ROW_NUMBER].is_in(batch.hidden).sum())
@@ -463,7 +477,12 @@ def _sheets(opened: _Opened, most_columns: int) -> Iterator[Sheet]:
                 ),
                 hidden_rows=hidden_rows,
                 hidden_columns=_hidden_headers(header.texts, batch.hidden_columns),
-                notes=(*table.reading.notes, *before, *_notes(total_rows, body.repeats)),
+                notes=(
+                    *table.reading.notes,
+                    *before,
+                    *_notes(total_rows, body.repeats),
+                    *(lines.notes() if lines is not None else ()),
+                ),
             )
             sheet = Sheet(
                 frame,
@@ -501,7 +520,7 @@ def _merged_across(
     return pl.DataFrame({ROW_NUMBER: rows, "code": ["merged_across"] * len(rows)}, ROW_PROBLEMS)
 
 
-def _of_text(sheet: Sheet, text: CsvText, body: header_rows.Body) -> Sheet:
+def _of_text(sheet: Sheet, text: CsvText, body: Body) -> Sheet:
     """What is known of a text file's rows beside their cells."""
     if sheet.frame.is_empty():
         return sheet
@@ -540,7 +559,7 @@ def _notes(total_rows: list[int], repeats: list[int]) -> Iterator[Note]:
     if total_rows:
         yield totals.note(total_rows)
     if repeats:
-        yield header_rows.note(repeats)
+        yield note_on_repeats(repeats)
 
 
 def _filled(frame: pl.DataFrame, names: Set[str]) -> set[str]:

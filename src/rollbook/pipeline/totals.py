@@ -21,6 +21,10 @@ _TOTAL: Final = (
     r"(?i)^\s*(?:(?:grand|sub|final)[\s-]*)?"
     r"(?:totals?|totaal|totale|subtotaal|eindtotaal|som|sum|isamba|kakaretso)\b[^0-9]*[0-9 .,]*$"
 )
+#: As a spreadsheet program names its subtotals: "Ward 12 Total", "Soweto Count".
+_OF_GROUP: Final = (
+    r"(?i)^\s*\S.{0,60}\s(?:totals?|subtotal|count|totaal|subtotaal|getal)\s*:?[0-9 .,]*$"
+)
 #: From this many digits on, a text is an attempt at an ID number.
 _ID_DIGITS: Final = 6
 _MOST_LISTED: Final = 5
@@ -29,8 +33,8 @@ _MOST_LISTED: Final = 5
 def are_totals(body: pl.DataFrame, columns: ColumnMap) -> pl.Series | None:
     """Which rows add up the list; None where no row does.
 
-    Such a row begins with a word for a total, and has neither an ID number, a passport number nor
-    both names.
+    Such a row begins with a word for a total, or its first text ends with one. It has neither an ID
+    number, a passport number nor both names.
     """
     places = {field: body.get_column_index(header) for header, field in columns.known.items()}
     if "id_number" not in places:
@@ -47,7 +51,7 @@ def are_totals(body: pl.DataFrame, columns: ColumnMap) -> pl.Series | None:
     rows = body[suspects]
     texts = rows.select(pl.all().str.strip_chars().replace("", None))
     first = texts.select(pl.coalesce(pl.all())).to_series().alias("cell")
-    found = first.str.contains(_TOTAL).fill_null(value=False)
+    found = first.str.contains(f"{_TOTAL}|{_OF_GROUP}").fill_null(value=False)
     if not found.any():
         return None
     names = [

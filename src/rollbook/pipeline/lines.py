@@ -1,0 +1,355 @@
+"""Lines between the members: a place that is written once above its members, titles, page numbers.
+
+Such a row has one text, or a label and its value, and no number of a person. It is no member. A
+place in it, such as "WARD 12" or "Branch: Soweto", is that of the rows below it, if the lines are
+titles for certain: the first of them is above all members. It is carried down in a column of its
+own, so that the sender sees it in the report and can choose that it is not read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+
+import polars as pl
+
+from rollbook import places
+from rollbook.languages import phrase
+from rollbook.masking import masked
+from rollbook.pipeline.columns import ColumnMap, key, map_headers, title, unique_headers
+from rollbook.pipeline.header import ROW_NUMBER, is_number, names_of, one_line
+from rollbook.pipeline.reading import Note
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+
+    from rollbook.pipeline.header import Header
+
+#: The places that a line may name, from the largest on: a line ends those of smaller ones above it.
+_PLACES: Final = (
+    "province", "region", "municipality", "ward", "voting_district", "voting_station",
+)  # fmt: skip
+#: Rows in which the next group is looked for, where a line above the headers may be a title, and
+#: texts that are remembered: a list has hardly more titles.
+_MOST_SEARCHED: Final = 2_000
+_MOST_LISTED: Final = 5
+_MOST_QUOTED: Final = 40
+#: Cells of a line: its text, or a label and its value.
+_MOST_CELLS: Final = 2
+_WARD: Final = re.compile(
+    r"^(?:ward|wyk|iwadi)\s*(?:no|nr|number|nommer)?\.?\s*[:#-]?\s*([0-9]{1,3}|[0-9]{8})\b[^0-9]*$",
+    re.IGNORECASE,
+)
+_DISTRICT: Final = re.compile(
+    r"^(?:vd|voting district|stemdistrik)\s*(?:no|nr|number|code)?\.?\s*[:#-]?\s*"
+    r"([0-9]{8})\b[^0-9]*$",
+    re.IGNORECASE,
+)
+#: Words that count members, so that the line is below them.
+_COUNTS: Final = re.compile(r"\b(?:totals?|subtotal|count|totaal|getal|members? *:)", re.IGNORECASE)
+#: Words of titles of groups, which no name of a person has.
+_TITLE: Final = re.compile(
+    r"\b(?:members?|membership|resigned|resignations|deceased|expelled|suspended|transferred|lapsed|"
+    r"inactive|unpaid|branch|committee|lede|lidmaatskap|bedank|oorlede|geskors|tak|amalungu|igatsha|"
+    r"isebe)\b",
+    re.IGNORECASE,
+)
+#: The lines of a page, which end no group of members.
+_OF_PAGE: Final = re.compile(
+    r"^(?:page|bladsy|ikhasi|iphepha)\b.*[0-9]|^- ?[0-9]{1,4} ?-$", re.IGNORECASE
+)
+_BRACKETS: Final = re.compile(r"\([^()]*\)")
+_LETTERS: Final = re.compile(r"[^\W\d_]{3}")
+#: From so many digits on, a text may be a number of a person.
+_PERSON_DIGITS: Final = 5
+_RUNNING_NUMBER: Final = re.compile(r"^[0-9]{1,6}(?:[.)]|\.0)?$")
+
+
+class _Line(NamedTuple):
+    """A row that is a line."""
+
+    row: int
+    kind: Literal["place", "text", "page", "running number", "total"]
+    text: str = ""
+    #: Of a place.
+    field: str = ""
+    value: str = ""
+
+
+class Lines:
+    """Finds the lines of a table, batch by batch, and carries the places in them down."""
+
+    def __init__(self, header: Header, first: pl.DataFrame) -> None:
+        """``first`` are the first rows of the table with their own cells, from its first row on."""
+        self._header = header
+        self._id_column = header.id_column
+        known = header.columns.known
+        names = names_of(header.texts)
+        #: The columns that hold a field of the member beside the number: a lone text there may be
+        #: a person's name or address.
+        self._of_members = {
+            column
+            for column, name in enumerate(names)
+            if name in known and column != self._id_column
+        }
+        #: What a row of titles of columns has, which comes with the headers on each page.
+        self._groups = {column: text for column, text in enumerate(header.groups) if text}
+        self._most_cells = max(_MOST_CELLS, len(self._groups))
+        self._given = {key(name): field for name, field in header.given.items()}
+        self._has_members = False
+        #: The place that the rows below have, by field.
+        self._carried: dict[str, str] = {}
+        #: The names of the columns of places that are carried, by field.
+        self._columns: dict[str, str] = {}
+        #: The texts of titles: one that comes again is that of a page.
+        self._texts = {
+            text for row in first.head(header.index).iter_rows() for text in map(one_line, row)
+        }
+        #: By the code of their note, the first lines and how many there are.
+        self._first: dict[str, list[_Line]] = {}
+        self._counts: Counter[str] = Counter()
+        #: The field of each text that may be a place of the register.
+        self._places: dict[str, str | None] = {}
+        #: Members that no line names a place of, though lines above do.
+        self._without_place = 0
+        for line in self._above(first):
+            self._take(line)
+
+    @property
+    def carried(self) -> frozenset[str]:
+        """The fields whose places are carried."""
+        return frozenset(self._columns)
+
+    def apart(
+        self, part: pl.DataFrame, own: pl.DataFrame, has_value: pl.Series, totals: Collection[int]
+    ) -> tuple[pl.DataFrame, pl.Series]:
+        """Tell the lines of some rows from the members, and add the carried places to these.
+
+        Args:
+            part: rows of the table with their numbers.
+            own: their own cells, without the values of merged ones.
+            has_value: which of them may be members.
+            totals: the numbers of the rows that add up the list; they end a group.
+
+        Returns:
+            The rows with the columns of carried places in front, and which may be members.
+        """
+        lines = [_Line(row, "total") for row in totals]
+        lines += self._lines(part, own, has_value)
+        if not lines and not self._columns:
+            self._has_members = self._has_members or bool(has_value.any())
+            return part, has_value
+        lines.sort()
+        first = int(part[0, ROW_NUMBER])
+        at = [line.row - first for line in lines]
+        has_value = has_value.scatter(at, [False] * len(at))
+        pieces: list[tuple[int, dict[str, str]]] = []
+        start = 0
+        for line, place in zip([*lines, None], [*at, part.height], strict=True):
+            pieces.append((place - start, dict(self._carried)))
+            members = int(has_value[start:place].sum())
+            self._has_members = self._has_members or members > 0
+            self._without_place += members if self._columns and not self._carried else 0
+            if line is not None:
+                self._take(line)
+            start = place
+        number, *others = part.get_columns()
+        return pl.DataFrame([number, *self._of_places(pieces), *others]), has_value
+
+    def added_to(self, columns: ColumnMap) -> ColumnMap:
+        """The columns of the table with those of carried places."""
+        known, headers = dict(columns.known), dict(columns.headers)
+        left_out, unknown = set(columns.left_out), list(columns.unknown)
+        for carried, name in self._columns.items():
+            field = self._given.get(key(name), carried)
+            if field is None:
+                left_out.add(name)
+                unknown.append(name)
+                continue
+            known[name] = field
+            headers[field] = (*headers.get(field, ()), name)
+        return ColumnMap(known, tuple(unknown), headers, frozenset(left_out))
+
+    def notes(self) -> Iterator[Note]:
+        """The notes on the lines so far."""
+        columns = ", ".join(f"'{name}'" for name in self._columns.values())
+        for code, lines in self._first.items():
+            count = self._counts[code]
+            values = {"n": count, "lines": _listed(lines, count), "columns": columns}
+            yield Note(code, count, values)
+        if self._without_place:
+            yield Note("place_lines_ended", self._without_place, {"n": self._without_place})
+
+    def _count(self, code: str, line: _Line) -> None:
+        self._counts[code] += 1
+        first = self._first.setdefault(code, [])
+        if len(first) < _MOST_LISTED:
+            first.append(line)
+
+    def _take(self, line: _Line) -> None:
+        """Carry the place of a line down, or end what is carried."""
+        match line.kind:
+            case "place":
+                self._carry(line)
+            case "running number":
+                self._count("numbered_rows", line)
+            case "total":
+                self._carried.clear()
+            case kind:
+                self._count("lines_left_out", line)
+                # A title that comes on each page says nothing of the rows below it.
+                if kind == "text" and line.text not in self._texts:
+                    self._carried.clear()
+                if len(self._texts) < _MOST_SEARCHED:
+                    self._texts.add(line.text)
+
+    def _carry(self, line: _Line) -> None:
+        if line.field not in self._columns:
+            if self._has_members:
+                self._count("place_lines_unused", line)
+                return
+            name = f"{title(line.field)} ({phrase('lines.above')})"
+            taken = {ROW_NUMBER, *names_of(self._header.texts), *self._columns.values()}
+            self._columns[line.field] = unique_headers([name], taken)[0]
+        for smaller in _PLACES[_PLACES.index(line.field) + 1 :]:
+            self._carried.pop(smaller, None)
+        self._carried[line.field] = line.value
+        self._count("place_lines", line)
+
+    def _of_places(self, pieces: Sequence[tuple[int, Mapping[str, str]]]) -> list[pl.Series]:
+        """The columns of carried places, from how many rows have which."""
+        return [
+            pl.concat(
+                pl.Series(name, [values.get(field)], pl.String).new_from_index(0, rows)
+                for rows, values in pieces
+            )
+            for field, name in self._columns.items()
+        ]
+
+    def _above(self, first: pl.DataFrame) -> list[_Line]:
+        """The line above the headers that is the title of the first group.
+
+        It is one if a line of the same kind is below the headers: the headers come with each group.
+        """
+        above = [line for line in self._lines_of(first.head(self._header.index)) if line.field]
+        if not above:
+            return []
+        below = first.slice(self._header.index + 1, _MOST_SEARCHED)
+        if self._id_column < below.width:
+            below = below.filter(~is_number(below.to_series(self._id_column)))
+        fields = {line.field for line in self._lines_of(below)}
+        return list({line.field: line for line in above if line.field in fields}.values())
+
+    def _lines(self, part: pl.DataFrame, own: pl.DataFrame, has_value: pl.Series) -> list[_Line]:
+        """The lines among some rows."""
+        suspects = has_value
+        has_ids = self._id_column < own.width
+        if has_ids:
+            # Almost every cell is a number, which is checked quickly.
+            suspects = has_value & ~is_number(own.to_series(self._id_column))
+        places_ = suspects.arg_true()
+        if not len(places_):
+            return []
+        rows = own[places_]
+        is_filled = pl.all().str.strip_chars() != ""
+        filled = rows.select(pl.sum_horizontal(is_filled.fill_null(value=False))).to_series()
+        few = (filled <= self._most_cells).arg_true()
+        found = []
+        for place, row in zip(places_.gather(few), rows[few].iter_rows(), strict=True):
+            # A merged cell has its text in each column.
+            across = part[place, self._id_column + 1] if has_ids else None
+            line = self._line(int(part[place, ROW_NUMBER]), row, one_line(across))
+            if line is not None:
+                found.append(line)
+        return found
+
+    def _lines_of(self, rows: pl.DataFrame) -> Iterator[_Line]:
+        for number, row in enumerate(rows.iter_rows(), start=1):
+            line = self._line(number, row)
+            if line is not None:
+                yield line
+
+    def _line(self, number: int, row: Iterable[str | None], across: str = "") -> _Line | None:
+        """The line in a row; None where the row may be a member.
+
+        ``across`` is what the column of ID numbers has where merged cells have their text in each.
+        """
+        cells = [(column, text) for column, cell in enumerate(row) if (text := one_line(cell))]
+        texts = [text for _, text in cells]
+        if self._groups and cells and all(self._groups.get(at) == text for at, text in cells):
+            return _Line(number, "page", " ".join(texts))
+        if not cells or len(cells) > _MOST_CELLS:
+            return None
+        column, text = cells[0]
+        is_title = text == across or _TITLE.search(text) is not None
+        is_of_member = column in self._of_members and not is_title
+        place = _labelled(texts)
+        if place is None and not is_of_member and len(texts) == 1:
+            place = self._registered(text)
+        if place is not None:
+            return _Line(number, "place", " ".join(texts), *place)
+        if len(cells) > 1 or is_of_member or (column > self._id_column and not is_title):
+            return None
+        return self._lone(number, column, text)
+
+    def _registered(self, text: str) -> tuple[str, str] | None:
+        """The province or municipality of the register whose code or name a text is."""
+        if not _LETTERS.search(text):
+            return None
+        # A text that is like no place is compared with the names of all.
+        if text not in self._places and len(self._places) < _MOST_SEARCHED:
+            self._places[text] = _place_of(text)
+        field = self._places.get(text)
+        return None if field is None else (field, text)
+
+    def _lone(self, number: int, column: int, text: str) -> _Line | None:
+        """The line of one text, in or in front of the column of ID numbers."""
+        if column < self._id_column and _RUNNING_NUMBER.match(text):
+            return _Line(number, "running number")
+        digits = _digits(text)
+        if digits >= _PERSON_DIGITS:
+            return None
+        if _OF_PAGE.match(text):
+            return _Line(number, "page", text)
+        is_text = _LETTERS.search(text) and (not digits or " " in text)
+        return _Line(number, "text", text) if is_text else None
+
+
+def _labelled(texts: Sequence[str]) -> tuple[str, str] | None:
+    """The field and the value of a place with its label: "WARD 12", "Branch:" beside "Soweto"."""
+    whole = _BRACKETS.sub(" ", " ".join(texts)).strip()
+    if _COUNTS.search(whole):
+        return None
+    if match := _WARD.match(whole):
+        return "ward", match[1]
+    if match := _DISTRICT.match(whole):
+        return "voting_district", match[1]
+    label, sign, value = whole.partition(":")
+    if len(texts) == _MOST_CELLS and not (sign and value.strip()):
+        label, value = texts[0].rstrip(": "), texts[1]
+    label, value = label.strip(), value.strip()
+    if not value or ":" in value or _digits(value) >= _PERSON_DIGITS:
+        return None
+    field = map_headers([label]).known.get(label)
+    return (field, value) if field in _PLACES else None
+
+
+def _place_of(text: str) -> str | None:
+    province, municipality = places.find_province(text), places.find_municipality(text)
+    if province is not None and province.how == "known":
+        return "province"
+    return "municipality" if municipality is not None and municipality.how == "known" else None
+
+
+def _digits(text: str) -> int:
+    return sum(map(str.isdigit, text))
+
+
+def _listed(lines: Sequence[_Line], count: int) -> str:
+    some = [
+        f"{line.row} '{masked(line.text)[:_MOST_QUOTED]}'" if line.text else str(line.row)
+        for line in lines
+    ]
+    listed, more = ", ".join(some), count - len(lines)
+    return phrase("list.more", listed=listed, more=more) if more > 0 else listed
