@@ -81,8 +81,14 @@ _DITTO: Final = frozenset(
             "idem",
             "as above",
             "same as above",
+            "ibid",
+            "ibid.",
+            "idem.",
             "soos bo",
+            "soos hierbo",
             "dieselfde",
+            "njengangenhla",
+            "njengasentla",
             "id.",
             "same address",
             "same number",
@@ -91,12 +97,17 @@ _DITTO: Final = frozenset(
         for written in (word, word.capitalize(), word.title(), word.upper())
     }
 )
+#: Signs that repeat what is above: quotation marks, commas, accents in pairs, an arrow, a caret.
+_DITTO_SIGNS: Final = (
+    r"^[-\s]*(?:(?:[\"^\x{201c}-\x{201f}\x{2033}\x{3003}\x{2191}\x{2193}\x{21d3}]|''|,,|``|"
+    r"\x{b4}\x{b4})[-\s]*)+$"
+)
 #: The form in which a CSV file prevents a spreadsheet program from reading digits as a number.
 _TEXT_FORMULA: Final = r'^="([^"]*)"$'
 #: The texts that mean "no value".
 _NOTHING: Final = (
     r"(?i)^(?:n/a|n\.a\.?|n\.?v\.?t\.?|[(<\[]?null[)>\]]?|\\n|nan|nat|<na>|undefined|\(?blank\)?|"
-    r"-+|[\x{2013}\x{2014}]+|\.+|_+|/+|\*+)$|^(?:NA|na)$"
+    r"-+|[\x{2013}\x{2014}]+|\.+|_+|/+|\*+|['|,;:~]+)$|^(?:NA|na)$"
 )
 #: The longest of these, in bytes, and room for more dashes.
 _MOST_NOTHING: Final = 12
@@ -104,6 +115,7 @@ _MOST_NOTHING: Final = 12
 #: a few more. One pattern is read faster than the steps, and few texts of a file match it.
 _ODD: Final = (
     rf"{_NOT_CLEAN}|^$|^[-#]|^Err:|^(?i:{'|'.join(map(re.escape, sorted(_DITTO)))})$|(?:{_NOTHING})"
+    rf"|{_DITTO_SIGNS}"
 )
 
 _CELL: Final = pl.col("cell")
@@ -201,6 +213,7 @@ def faults(texts: pl.Series, *, is_required: bool) -> pl.Series | None:
     ``texts`` are as ``shown`` returned them. ``is_required``: a row without the field is refused.
     """
     is_ditto = texts.is_in(_DITTO).fill_null(value=False)
+    is_ditto |= texts.str.contains(_DITTO_SIGNS).fill_null(value=False)
     may_be_error = texts.str.starts_with("#") | texts.str.starts_with("Err:")
     if not (is_ditto.any() or may_be_error.any()):
         return None
@@ -377,15 +390,24 @@ def _ward(text: str) -> Reading:
 
 
 _CODE_DIGITS: Final = 8
+_IS_WARD: Final = pl.Series(["voting_district_is_ward"])
 _DISTRICT: Final = re.compile(
     r"^(?:(?:vd|voting district)?[\s.:#-]*)([0-9]{8})(?:[.,]0+)?$", re.IGNORECASE
 )
 
 
 def voting_districts(texts: pl.Series) -> Understood:
-    """The 8 digits of a voting district."""
+    """The 8 digits of a voting district; a doubt in a column that holds wards' codes instead."""
     plain = pl.col("cell").str.extract(r"^([1-9][0-9]{7})(?:\.0)?$")
-    return understood(texts, plain, _voting_district, pl.String())
+    found = understood(texts, plain, _voting_district, pl.String())
+    values = found.values
+    # Some districts have the form of a ward's code by chance, and hardly most of a column's.
+    number = values.str.tail(3)
+    is_ward = values.str.head(5).is_in(places.ward_codes()) & (number > "000")
+    is_ward = (is_ward & (number <= f"{MOST_WARDS:03}")).fill_null(value=False)
+    if 2 * int(is_ward.sum()) <= len(values) - values.null_count():
+        return found
+    return Understood(values, found.doubts.zip_with(~is_ward, _IS_WARD))
 
 
 def _voting_district(text: str) -> Reading:

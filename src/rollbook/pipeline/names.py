@@ -12,7 +12,7 @@ from rollbook.pipeline.cells import Reading, Understood, understood
 from rollbook.pipeline.values import values
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Sequence, Set
 
 #: A name of Latin letters, with single spaces, hyphens and apostrophes between and two letters at
 #: least at its beginning.
@@ -37,6 +37,16 @@ _TWO_SCRIPTS: Final = re.compile(
 )
 #: One or two initials after a whole name, as in "Mokoena TJ".
 _INITIALS_AFTER: Final = re.compile(r"[A-Za-z]{2}[ ,]+[A-Z]\.?$|[a-z][ ,]+(?:[A-Z]\.? ?){2}$")
+#: A small l in a name in capitals, as in "NKOSl", and a capital I as the second letter: "DIamini".
+_OTHER_CASE: Final = r"[A-Z]{2}l(?:[A-Z]|[ '-]|$)|(?:^|[ '-])[A-Z]I[a-z]{2}"
+_CAPITALS_WITH_L: Final = re.compile(r"[A-Z]{2}l(?:[A-Z]|[ '-]|$)")
+#: The same, and a digit after a letter: "Siph0".
+_MISTYPED: Final = re.compile(rf"[^\W\d_][015](?:[ '-]|$)|{_OTHER_CASE}")
+#: The letters that a sign may be written for.
+_MEANT: Final = (
+    {"0": "o", "1": "i", "5": "s", "I": "l"},
+    {"0": "o", "1": "l", "5": "s", "I": "l"},
+)
 _COMMA: Final = re.compile(r"\s*,\s*")
 
 
@@ -55,10 +65,17 @@ def names(texts: pl.Series, *, is_first: bool) -> Understood:
         & ~lower.str.contains(rf"^(?:{'|'.join(_titles())})[. ]")
         & ~lower.str.contains(beside)
     )
-    is_plain &= ~cell.str.contains(_CONSONANTS if is_first else _INITIALS_AFTER.pattern)
+    unlikely = _CONSONANTS if is_first else _INITIALS_AFTER.pattern
+    is_plain &= ~cell.str.contains(f"{unlikely}|{_OTHER_CASE}")
+    others: set[str] = set()
 
     def odd(text: str) -> Reading:
-        return _read(text, is_first=is_first)
+        name, doubt = _read(text, is_first=is_first)
+        if name is not None and doubt is None and _MISTYPED.search(name):
+            if not others:
+                others.update(texts.drop_nulls().str.to_lowercase())
+            doubt = "name_doubtful" if _is_mistyped(name, others) else None
+        return name, doubt
 
     return understood(texts, pl.when(is_plain).then(cell), odd, pl.String())
 
@@ -87,6 +104,19 @@ def _read(text: str, *, is_first: bool) -> Reading:
     ):
         return text, "name_initials"
     return text, None
+
+
+def _is_mistyped(text: str, others: Set[str]) -> bool:
+    """Whether a text is a known name, or one of ``others``, but for a sign in place of a letter."""
+    if _CAPITALS_WITH_L.search(text):
+        return True
+    for meant in _MEANT:
+        lower = "".join(meant.get(char, char) for char in text).lower()
+        if lower != text.lower() and (
+            lower in others or lower in _usual("given") or lower in _usual("surnames")
+        ):
+            return True
+    return False
 
 
 def has_lines(texts: pl.Series) -> pl.Series:
@@ -143,6 +173,11 @@ def are_swapped(first: pl.Series, surname: pl.Series) -> pl.Series:
     for particle in _SURNAMES_BEGIN:
         is_surname |= first.str.starts_with(particle)
     is_surname = is_surname.fill_null(value=False)
+    # "Mokoena T": a surname with an initial.
+    has_initial = (first.str.slice(-2, 1) == " ").fill_null(value=False).arg_true()
+    if len(has_initial):
+        before = first.gather(has_initial).str.head(-2).is_in(_usual("surnames"))
+        is_surname = is_surname.scatter(has_initial, before | is_surname.gather(has_initial))
     # Hardly a row has any, and the surnames needn't be looked at then.
     rows = is_surname.arg_true()
     others = ~surname.gather(rows).is_in(_usual("surnames"))
@@ -152,6 +187,16 @@ def are_swapped(first: pl.Series, surname: pl.Series) -> pl.Series:
 _LEAST_WITHIN: Final = 4
 #: How no first name begins.
 _SURNAMES_BEGIN: Final = ("van ", "von ", "du ", "janse van ")
+
+
+def are_samples(first: pl.Series, surname: pl.Series) -> pl.Series:
+    """Which whole names fill a template or a test, such as John Doe; both are in small letters."""
+    rows = surname.is_in(_sample_surnames()).fill_null(value=False).arg_true()
+    found = pl.repeat(value=False, n=len(first), eager=True)
+    if not len(rows):
+        return found
+    whole = first.gather(rows) + " " + surname.gather(rows)
+    return found.scatter(rows, whole.is_in(_usual("samples")).fill_null(value=False))
 
 
 #: Words for "no name", in the spelling in which they are also a name.
@@ -296,6 +341,11 @@ def _footers() -> frozenset[str]:
 @cache
 def _usual(kind: str) -> frozenset[str]:
     return frozenset(values()["names"][kind])
+
+
+@cache
+def _sample_surnames() -> tuple[str, ...]:
+    return tuple({whole.rpartition(" ")[2] for whole in _usual("samples")})
 
 
 @cache

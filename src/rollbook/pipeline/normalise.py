@@ -74,6 +74,8 @@ _UNLIKELY: Final = (
 #: Amounts with cents, and whole ones; "R56" in an address is a road.
 _CENTS: Final = r"(?:R ?)?[0-9][0-9 ]*[.,][0-9]{2}"
 _RAND: Final = r"R ?[0-9][0-9 ]*"
+#: Of a ward or a voting district.
+_CODE: Final = "[0-9]{8}"
 _UNLIKELY_TEXT: Final = pl.Series(["text_unlikely"])
 
 
@@ -127,11 +129,11 @@ _MEANINGS: Final[Mapping[str, Callable[[pl.Series], Understood]]] = {
     "race": _spelling("race", None),
     "language": _spelling("language", None),
     **dict.fromkeys(
-        ("occupation", "qualification", "voting_station", "status"), _words(_CENTS, _RAND)
+        ("occupation", "qualification", "voting_station", "status"), _words(_CENTS, _RAND, _CODE)
     ),
     "residential_address": _words(_CENTS),
     # A region may be "R1", and a subscription is often an amount.
-    **dict.fromkeys(("region", "subscription"), _words()),
+    **dict.fromkeys(("region", "subscription"), _words(_CODE)),
 }
 
 

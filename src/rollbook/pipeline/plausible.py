@@ -85,6 +85,7 @@ def _of_names(frame: pl.DataFrame) -> Iterator[Found]:
     swapped = names.are_swapped(first, surname)
     whole = names.hold_whole(first, surname, is_first=True)
     yield from _where("firstname", "names_swapped", swapped, frame["firstname"])
+    whole |= names.are_samples(first, surname)
     yield from _where("firstname", "name_doubtful", whole, frame["firstname"])
     whole = names.hold_whole(surname, first, is_first=False) & (first != surname)
     yield from _where("surname", "name_doubtful", whole, frame["surname"])

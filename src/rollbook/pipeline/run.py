@@ -356,8 +356,7 @@ class _Attempt:
         stages.begin("normalise")
         staged.read_again(self._connection, spill)
         staged.check_numbers()
-        of_rows = (staged.ends, staged.births, staged.phones)
-        notes = (*sheet.reading.notes, *(note for one in of_rows for note in one.notes()))
+        notes = (*sheet.reading.notes, *staged.notes())
         if staged.documents:
             notes = (*notes, _passports(staged.documents))
         if staged.aliased:

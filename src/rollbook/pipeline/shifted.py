@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: A list with fewer whole rows says nothing of its columns.
 _LEAST_WHOLE: Final = 3
+#: So many cells of a column are deleted by mistake at most.
+_MOST_DELETED: Final = 3
 #: What may be in a last row without ID number and names.
 _CONTACTS: Final = ("cell_number", "landline_number", "email", "residential_address")
 #: The problem of a row that lacks one of ``REQUIRED``, and the field's bit.
@@ -114,11 +116,25 @@ class Ends:
             if self._last in {only[-1], without[-1]}:
                 values = {"moved": moved, "row": str(without[0]), "only": str(only[0])}
                 yield Note("columns_shifted", values=values)
+        yield from self._moved_up()
         if self._whole >= _LEAST_WHOLE and self._contacts is not None:
             row, filled = self._contacts
             moved = _listed(name for name in filled if self._without[name])
             if moved:
                 yield Note("contacts_shifted", values={"moved": moved, "row": str(row)})
+
+    def _moved_up(self) -> Iterator[Note]:
+        """The note on a column from which cells may have been deleted: only the last rows lack it.
+
+        Each person below a deleted cell has the next one's value then.
+        """
+        for bits in (_ID, *_NAMES):
+            without = self._partial.get(_ALL - bits, [])
+            is_end = without == list(range(self._last - len(without) + 1, self._last + 1))
+            is_few = 0 < len(without) <= min(_MOST_DELETED, self._whole)
+            if is_end and is_few and self._whole >= _LEAST_WHOLE and bits not in self._partial:
+                values = {"moved": _listed([REQUIRED[bits // 2]]), "row": str(without[0])}
+                yield Note("column_moved_up", len(without), {**values, "n": len(without)})
 
     def _moved(self, *fields: int) -> Iterator[tuple[str, list[int], list[int]]]:
         """What may have moved, the rows that lack it, and as many rows that have nothing else."""

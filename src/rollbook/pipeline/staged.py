@@ -17,16 +17,20 @@ import polars as pl
 from rollbook.errors import ShortenedNumbersError
 from rollbook.languages import phrase
 from rollbook.pipeline import own_fields, removal
+from rollbook.pipeline.apart import Apart
 from rollbook.pipeline.birth_dates import Differing
 from rollbook.pipeline.dates import Orders
+from rollbook.pipeline.groups import Groups
 from rollbook.pipeline.match import ledger_of, staging, unstage
 from rollbook.pipeline.normalise import normalise
 from rollbook.pipeline.shared_phones import SharedPhones
 from rollbook.pipeline.shifted import Ends
+from rollbook.pipeline.turned import Turned
 from rollbook.pipeline.validate import validate
 
 if TYPE_CHECKING:
     import datetime as dt
+    from collections.abc import Iterator
 
     from psycopg import Connection
 
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
     from rollbook.pipeline.erased import Erased
     from rollbook.pipeline.normalise import Normalised
     from rollbook.pipeline.read import Sheet
+    from rollbook.pipeline.reading import Note
     from rollbook.pipeline.spill import Spill
     from rollbook.pipeline.validate import Validated
 
@@ -67,6 +72,8 @@ class Staged:
         self.aliased: Counter[tuple[str, str]] = Counter()
         self.phones = SharedPhones(shared_phone_rows)
         self.births = Differing()
+        #: What only many rows together show.
+        self._seen = (self.births, self.phones, Groups(), Turned(), Apart())
         self._list = list_
         self._counts_from_joining = counts_from_joining
         self._empty_text = empty_text
@@ -87,6 +94,11 @@ class Staged:
         self._shortened = 0
         self.ends = Ends()
 
+    def notes(self) -> Iterator[Note]:
+        """The notes on the file that its rows together show."""
+        for found in (self.ends, *self._seen):
+            yield from found.notes()
+
     def normalise(self, sheet: Sheet) -> Normalised:
         """Normalise the next batch by what the file says up to it."""
         if self._list is not None:
@@ -94,8 +106,8 @@ class Staged:
         normalised = self._normalised(sheet)
         self.has_own = self.has_own or bool(own_fields.of_sheet(sheet.columns.headers))
         self.aliased.update(normalised.aliased)
-        self.phones.add(normalised)
-        self.births.add(normalised)
+        for seen in self._seen:
+            seen.add(normalised)
         self._shortened += normalised.faults.filter(code="id_shortened").height
         self._batches.append(
             (

@@ -89,6 +89,7 @@ ROWS: dict[str, dict[str, str]] = {
     "birth_date_contradicts_id": {"ID Number": MAN, "Date of Birth": "1980-02-01"},
     "birth_date_century": {"ID Number": "0503055009081", "Date of Birth": "1905-03-05"},
     "voting_district_unclear": {DISTRICT: "123"},
+    "voting_district_is_ward": {DISTRICT: "79800012"},
     "ward_implausible": {"Ward": "900"},
     "ward_unclear": {"Ward": "7.98E+07"},
     "ward_in_other_place": {"Ward": "59500001"},
