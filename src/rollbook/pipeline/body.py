@@ -35,8 +35,6 @@ _NAMES: Final = ("firstname", "surname", FULL_NAME)
 _ALSO_NAMES: Final = frozenset({"fane", "ibizo", "leina", "maina", "van", "vito", "wyk"})
 #: Of an ID number or a passport.
 _LONG_NUMBER: Final = r"(?:[0-9][^0-9]*){5}"
-#: So many headers make a row of headers by themselves; fewer do beside one other text.
-_SURELY_HEADERS: Final = 3
 
 
 class Body:
@@ -161,9 +159,7 @@ class Body:
         known = {field for text in sure if (field := field_of(text, self._given))}
         if known.isdisjoint(_NAMES) or len(set(texts)) < len(texts):
             return False
-        if len(known) < _SURELY_HEADERS:
-            return len(known) > 1 and len(texts) - len(known) <= 1
-        return len(texts) <= 2 * len(known)
+        return len(known) > 1 and len(texts) <= 2 * len(known)
 
     def _other_headers(self, texts: Sequence[str], number: int) -> SecondTableError | None:
         """The error for a row whose headers aren't those above; None where they are."""

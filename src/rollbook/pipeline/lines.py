@@ -17,7 +17,8 @@ import polars as pl
 from rollbook import places
 from rollbook.languages import phrase
 from rollbook.masking import masked
-from rollbook.pipeline.columns import ColumnMap, key, map_headers, title, unique_headers
+from rollbook.pipeline import former_sheets
+from rollbook.pipeline.columns import FULL_NAME, ColumnMap, key, map_headers, title, unique_headers
 from rollbook.pipeline.header import ROW_NUMBER, is_number, names_of, one_line
 from rollbook.pipeline.reading import Note
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 _PLACES: Final = (
     "province", "region", "municipality", "ward", "voting_district", "voting_station",
 )  # fmt: skip
+_NAMES: Final = ("firstname", "surname", FULL_NAME)
 #: Rows in which the next group is looked for, where a line above the headers may be a title, and
 #: texts that are remembered: a list has hardly more titles.
 _MOST_SEARCHED: Final = 2_000
@@ -38,7 +40,8 @@ _MOST_QUOTED: Final = 40
 #: Cells of a line: its text, or a label and its value.
 _MOST_CELLS: Final = 2
 _WARD: Final = re.compile(
-    r"^(?:ward|wyk|iwadi)\s*(?:no|nr|number|nommer)?\.?\s*[:#-]?\s*([0-9]{1,3}|[0-9]{8})\b[^0-9]*$",
+    r"^(?:(?:ward|wyk|iwadi)\s*(?:no|nr|number|nommer)?\.?\s*[:#-]?|w)\s*([0-9]{1,3}|[0-9]{8})\b"
+    r"[^0-9]*(?:\b20[0-9]{2})?[^0-9]*$",
     re.IGNORECASE,
 )
 _DISTRICT: Final = re.compile(
@@ -50,9 +53,14 @@ _DISTRICT: Final = re.compile(
 _COUNTS: Final = re.compile(r"\b(?:totals?|subtotal|count|totaal|getal|members? *:)", re.IGNORECASE)
 #: Words of titles of groups, which no name of a person has.
 _TITLE: Final = re.compile(
-    r"\b(?:members?|membership|resigned|resignations|deceased|expelled|suspended|transferred|lapsed|"
-    r"inactive|unpaid|branch|committee|lede|lidmaatskap|bedank|oorlede|geskors|tak|amalungu|igatsha|"
-    r"isebe)\b",
+    r"\b(?:members?|membership|branch|committee|lede|lidmaatskap|tak|amalungu|igatsha|isebe)\b",
+    re.IGNORECASE,
+)
+#: Words of a title whose people are no members, or not yet.
+_NO_MEMBERS: Final = re.compile(
+    r"\b(?:non[ -]?members?|not (?:yet )?(?:paid|members?)|unpaid|resign\w*|deceased|expelled|"
+    r"suspended|transferred|lapsed|inactive|terminated|waiting list|bedank\w*|oorlede\w*|geskors|"
+    r"nie[ -]lede|onbetaal\w*|abashonile|abasulile|abaswelekileyo)\b",
     re.IGNORECASE,
 )
 #: The lines of a page, which end no group of members.
@@ -61,8 +69,11 @@ _OF_PAGE: Final = re.compile(
 )
 _BRACKETS: Final = re.compile(r"\([^()]*\)")
 _LETTERS: Final = re.compile(r"[^\W\d_]{3}")
-#: From so many digits on, a text may be a number of a person.
+#: From so many digits on, a text may be a number of a person. A sentence without an ID number is
+#: none.
 _PERSON_DIGITS: Final = 5
+_SENTENCE_WORDS: Final = 6
+_ID_NUMBER: Final = re.compile(r"(?:[0-9][ .-]?){13}")
 _RUNNING_NUMBER: Final = re.compile(r"^[0-9]{1,6}(?:[.)]|\.0)?$")
 
 
@@ -70,7 +81,8 @@ class _Line(NamedTuple):
     """A row that is a line."""
 
     row: int
-    kind: Literal["place", "text", "page", "running number", "total"]
+    #: One that is ``unclear`` may be a member's row, and ends a group all the same.
+    kind: Literal["place", "text", "page", "running number", "total", "unclear"]
     text: str = ""
     #: Of a place.
     field: str = ""
@@ -93,6 +105,9 @@ class Lines:
             for column, name in enumerate(names)
             if name in known and column != self._id_column
         }
+        #: Those of names, and those in which a text goes on from the row above, as an address does.
+        self._of_names = {column for column in self._of_members if known[names[column]] in _NAMES}
+        self._of_details = self._of_members - self._of_names
         #: What a row of titles of columns has, which comes with the headers on each page.
         self._groups = {column: text for column, text in enumerate(header.groups) if text}
         self._most_cells = max(_MOST_CELLS, len(self._groups))
@@ -111,6 +126,10 @@ class Lines:
         self._counts: Counter[str] = Counter()
         #: The field of each text that may be a place of the register.
         self._places: dict[str, str | None] = {}
+        #: Whether the rows below are those of people who are no members, as the line says.
+        self._is_doubted = False
+        #: The numbers of such rows among those of the last call of ``apart``.
+        self.doubted: list[int] = []
         #: Members that no line names a place of, though lines above do.
         self._without_place = 0
         for line in self._above(first):
@@ -137,13 +156,16 @@ class Lines:
         """
         lines = [_Line(row, "total") for row in totals]
         lines += self._lines(part, own, has_value)
-        if not lines and not self._columns:
+        if not (lines or self._columns or self._is_doubted):
             self._has_members = self._has_members or bool(has_value.any())
+            self.doubted = []
             return part, has_value
         lines.sort()
+        self.doubted = []
         first = int(part[0, ROW_NUMBER])
         at = [line.row - first for line in lines]
-        has_value = has_value.scatter(at, [False] * len(at))
+        left_out = [line.row - first for line in lines if line.kind != "unclear"]
+        has_value = has_value.scatter(left_out, [False] * len(left_out))
         pieces: list[tuple[int, dict[str, str]]] = []
         start = 0
         for line, place in zip([*lines, None], [*at, part.height], strict=True):
@@ -151,6 +173,8 @@ class Lines:
             members = int(has_value[start:place].sum())
             self._has_members = self._has_members or members > 0
             self._without_place += members if self._columns and not self._carried else 0
+            if self._is_doubted:
+                self.doubted += (has_value[start:place].arg_true() + first + start).to_list()
             if line is not None:
                 self._take(line)
             start = place
@@ -191,16 +215,18 @@ class Lines:
         """Carry the place of a line down, or end what is carried."""
         match line.kind:
             case "place":
+                self._is_doubted = False
                 self._carry(line)
             case "running number":
                 self._count("numbered_rows", line)
-            case "total":
+            case "total" | "unclear":
                 self._carried.clear()
             case kind:
                 self._count("lines_left_out", line)
                 # A title that comes on each page says nothing of the rows below it.
                 if kind == "text" and line.text not in self._texts:
                     self._carried.clear()
+                    self._is_doubted = _says_no_members(line.text)
                 if len(self._texts) < _MOST_SEARCHED:
                     self._texts.add(line.text)
 
@@ -262,6 +288,8 @@ class Lines:
             line = self._line(int(part[place, ROW_NUMBER]), row, one_line(across))
             if line is not None:
                 found.append(line)
+            elif any(one_line(cell) for at, cell in enumerate(row) if at not in self._of_details):
+                found.append(_Line(int(part[place, ROW_NUMBER]), "unclear"))
         return found
 
     def _lines_of(self, rows: pl.DataFrame) -> Iterator[_Line]:
@@ -282,9 +310,13 @@ class Lines:
         if not cells or len(cells) > _MOST_CELLS:
             return None
         column, text = cells[0]
-        is_title = text == across or _TITLE.search(text) is not None
+        is_title = text == across or bool(_TITLE.search(text) or _NO_MEMBERS.search(text))
         is_of_member = column in self._of_members and not is_title
-        place = _labelled(texts)
+        # "Ward Nkosi" may be a person: in columns of names, a label has a colon or a number.
+        is_person = all(at in self._of_names for at, _ in cells) and not (
+            text.endswith(":") or _digits("".join(texts))
+        )
+        place = None if is_person and len(cells) > 1 else _labelled(texts)
         if place is None and not is_of_member and len(texts) == 1:
             place = self._registered(text)
         if place is not None:
@@ -307,8 +339,12 @@ class Lines:
         """The line of one text, in or in front of the column of ID numbers."""
         if column < self._id_column and _RUNNING_NUMBER.match(text):
             return _Line(number, "running number")
+        # A formula that fails is no title.
+        if text.startswith(("#", "=", "Err:")):
+            return None
         digits = _digits(text)
-        if digits >= _PERSON_DIGITS:
+        is_sentence = len(text.split()) >= _SENTENCE_WORDS and not _ID_NUMBER.search(text)
+        if digits >= _PERSON_DIGITS and not is_sentence:
             return None
         if _OF_PAGE.match(text):
             return _Line(number, "page", text)
@@ -333,6 +369,10 @@ def _labelled(texts: Sequence[str]) -> tuple[str, str] | None:
         return None
     field = map_headers([label]).known.get(label)
     return (field, value) if field in _PLACES else None
+
+
+def _says_no_members(text: str) -> bool:
+    return _NO_MEMBERS.search(text) is not None or former_sheets.is_former(text)
 
 
 def _place_of(text: str) -> str | None:

@@ -501,8 +501,10 @@ def _sheets(opened: _Opened, most_columns: int) -> Iterator[Sheet]:
 def _row_problems(
     opened: _Opened, frame: pl.DataFrame, across: Sequence[tuple[int, int]], columns: ColumnMap
 ) -> pl.DataFrame:
-    """The problems of a workbook's rows as a whole."""
+    """The problems of rows as a whole, but for those of a text file's form."""
     found = _merged_across(across, opened.header, columns)
+    if opened.lines is not None and opened.lines.doubted:
+        found = pl.concat([found, _of_rows(opened.lines.doubted, "below_no_members")])
     if not opened.is_of_former:
         return found
     return pl.concat([found, former_sheets.problems(frame[ROW_NUMBER])])
@@ -517,7 +519,12 @@ def _merged_across(
     names = header_rows.names_of(header.texts)
     read = {column for column, name in enumerate(names) if name in columns.known}
     rows = sorted({row for row, column in across if column in read})
-    return pl.DataFrame({ROW_NUMBER: rows, "code": ["merged_across"] * len(rows)}, ROW_PROBLEMS)
+    return _of_rows(rows, "merged_across")
+
+
+def _of_rows(rows: Sequence[int], code: str) -> pl.DataFrame:
+    """The problem of these rows as wholes."""
+    return pl.DataFrame({ROW_NUMBER: rows, "code": [code] * len(rows)}, ROW_PROBLEMS)
 
 
 def _of_text(sheet: Sheet, text: CsvText, body: Body) -> Sheet:
@@ -526,7 +533,8 @@ def _of_text(sheet: Sheet, text: CsvText, body: Body) -> Sheet:
         return sheet
     first, last = int(sheet.frame[0, ROW_NUMBER]), int(sheet.frame[-1, ROW_NUMBER])
     problems = text.problems_between(first, last, headed=body.headed)
-    return replace(sheet, unheaded=body.unheaded, row_problems=problems)
+    row_problems = pl.concat([sheet.row_problems, problems])
+    return replace(sheet, unheaded=body.unheaded, row_problems=row_problems)
 
 
 def _have_value(cells: pl.DataFrame, id_column: int) -> pl.Series:

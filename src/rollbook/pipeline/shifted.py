@@ -6,6 +6,7 @@ at the ends of the list: its first row has no ID number, and its last row nothin
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -49,6 +50,8 @@ class Ends:
     _last: int = 0
     #: Rows that have all of them.
     _whole: int = 0
+    #: The last rows that lack one of them though there is a text in its cell, such as "N/A".
+    _filled: deque[int] = field(default_factory=lambda: deque(maxlen=_MOST_DELETED))
     #: The last row of the file, if it has contacts and nothing of ``REQUIRED``: its number and the
     #: fields.
     _contacts: tuple[int, tuple[str, ...]] | None = None
@@ -78,6 +81,8 @@ class Ends:
         for row, bits in lacking.filter(~is_nobody).select(ROW_NUMBER, "there").iter_rows():
             self._partial.setdefault(bits, []).append(row)
         self._whole += frame.height - lacking.height
+        if lacking.height:
+            self._filled.extend(_with_text(normalised.raw, lacking))
         nobody = lacking.filter(is_nobody)[ROW_NUMBER]
         people = numbers.filter(~numbers.is_in(nobody.implode())) if len(nobody) else numbers
         if len(people):
@@ -132,7 +137,9 @@ class Ends:
             without = self._partial.get(_ALL - bits, [])
             is_end = without == list(range(self._last - len(without) + 1, self._last + 1))
             is_few = 0 < len(without) <= min(_MOST_DELETED, self._whole)
-            if is_end and is_few and self._whole >= _LEAST_WHOLE and bits not in self._partial:
+            is_empty = set(self._filled).isdisjoint(without)
+            is_sure = is_end and is_few and is_empty and self._whole >= _LEAST_WHOLE
+            if is_sure and bits not in self._partial:
                 values = {"moved": _listed([REQUIRED[bits // 2]]), "row": str(without[0])}
                 yield Note("column_moved_up", len(without), {**values, "n": len(without)})
 
@@ -144,6 +151,16 @@ class Ends:
             without, only = self._partial.get(_ALL - bits, []), self._partial.get(bits, [])
             if 0 < len(without) == len(only) <= self._whole:
                 yield _listed([REQUIRED[bits // 2]]), without, only
+
+
+def _with_text(raw: pl.DataFrame, lacking: pl.DataFrame) -> list[int]:
+    """The numbers of the rows that lack a field whose cell has a text."""
+    rows = lacking.join(raw.select(ROW_NUMBER, *REQUIRED), on=ROW_NUMBER, how="left")
+    has_text = pl.any_horizontal(
+        (pl.col("code") & bits > 0) & pl.col(name).is_not_null()
+        for bits, name in zip(_MISSING.values(), REQUIRED, strict=True)
+    )
+    return rows.filter(has_text)[ROW_NUMBER].sort().to_list()
 
 
 def _footers(frame: pl.DataFrame, lacking: pl.DataFrame) -> pl.Series:

@@ -103,10 +103,17 @@ def _with_first_number(path: Path, number: str) -> bytes:
     return target.getvalue()
 
 
-def test_people_below_a_line_such_as_resigned_are_read_and_the_line_is_named(site: Site) -> None:
-    done = send(site, HEADERS, *PEOPLE[:3], ("RESIGNED",), *PEOPLE[3:])
+@pytest.mark.parametrize("line", ["RESIGNED", "Non-members", "Waiting list (not paid)", "OORLEDE"])
+def test_people_below_a_line_such_as_resigned_are_flagged_and_the_line_is_named(
+    line: str, site: Site
+) -> None:
+    done = send(site, HEADERS, *PEOPLE[:3], (line,), *PEOPLE[3:5], ("WARD 3",), PEOPLE[5])
     assert done.outcomes["inserted"] == done.upload["rows_total"] == len(PEOPLE)
-    assert "row 5 'RESIGNED'" in notes(done)["lines_left_out"]
+    assert f"row 5 '{line}'" in notes(done)["lines_left_out"]
+    flagged = [row["row_number"] for row in done.rows if row["problems"]]
+    assert (flagged, done.upload["warnings"]) == ([6, 7], {"below_no_members": 2})
+    done = send(site, HEADERS, *PEOPLE[:3], ("NEW MEMBERS 2026",), *PEOPLE[3:])
+    assert not done.upload["warnings"]
 
 
 def test_a_table_without_numbers_above_the_headers_is_not_read_and_noted(site: Site) -> None:
@@ -144,7 +151,8 @@ def test_a_column_from_which_a_cell_was_deleted_is_noted(
     assert said.startswith(f"The last row, 7, has no '{name}', and all others have.")
     # Further up, it is the row's own.
     first, *others = PEOPLE
-    for lacking in ([first, ("", *others[0][1:]), *others[1:]], PEOPLE):
+    unknown = ["N/A" if at == column else cell for at, cell in enumerate(PEOPLE[-1])]
+    for lacking in ([first, ("", *others[0][1:]), *others[1:]], PEOPLE, [*PEOPLE[:-1], unknown]):
         assert "column_moved_up" not in notes(send(site, HEADERS, *lacking))
 
 

@@ -50,6 +50,7 @@ def notes(sheet: Sheet) -> dict[str, str]:
         ((("Ward", "12"), ("Ward:", "13")), ("12", "13")),
         ((("Wyk 12 - Soweto",), ("Wyk 13 (45 members)",)), ("12", "13")),
         ((("Ward 79800012", "Councillor: J Smith"), ("Iwadi 13",)), ("79800012", "13")),
+        ((("W12",), ("Ward 13 - 2026",)), ("12", "13")),
         ((("Branch: Soweto",), ("Branch: Alex",)), ("Soweto", "Alex")),
     ],
 )
@@ -86,6 +87,32 @@ def test_a_total_or_another_line_ends_a_group(end: str, tmp_path: Path) -> None:
     sheet = read_rows(tmp_path, HEADERS, ("Ward 12",), ANN, BOB, (end,), CAT, ("Ward 13",), DAN)
     assert carried(sheet) == {3: "12", 4: "12", 6: None, 8: "13"}
     assert notes(sheet)["place_lines_ended"].startswith("1 row below a total or another line")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        ("Area 13-2026-2027", "", "", ""), ("", "SOWETO", "", ""), ("", "Ward", "Nkosi", ""),
+        ("Signed:", "J Smith", "", ""), ("W-13", "", "", ""),
+    ],
+)  # fmt: skip
+def test_a_row_that_may_be_a_title_ends_a_group_and_is_refused(
+    row: Sequence[str], tmp_path: Path
+) -> None:
+    sheet = read_rows(tmp_path, HEADERS, ("Ward 12",), ANN, row, BOB, ("Ward 14",), CAT)
+    found = carried(sheet)
+    assert list(found) == [3, 4, 5, 7]
+    assert (found[3], found[5], found[7]) == ("12", None, "14")
+
+
+@pytest.mark.parametrize(
+    "row", [("", "", "", "0835550000"), ("", "Eve", "Ee", "0835550000"), ("x1", "Eve", "Ee", "")]
+)
+def test_a_row_that_goes_on_or_is_refused_for_its_number_ends_no_group(
+    row: Sequence[str], tmp_path: Path
+) -> None:
+    sheet = read_rows(tmp_path, HEADERS, ("Ward 12",), ANN, row, BOB)
+    assert carried(sheet) == {3: "12", 4: "12", 5: "12"}
 
 
 def test_page_numbers_and_titles_that_come_again_end_no_group(tmp_path: Path) -> None:
@@ -150,7 +177,7 @@ def test_the_column_is_the_same_in_every_batch_and_recognised_when_it_is_sent_ag
     [
         ("", "Zinzi", "", ""), ("", "", "Nkosi", ""), ("A1234567", "", "", ""),
         ("AB 12345", "", "", ""), ("", "Joe Morolong", "", ""), ("", "", "", "0821111111"),
-        ("12345", "", "", ""),
+        ("#REF!", "", "", ""), ("#NOT_CALCULATED!", "", "", ""), ("12345", "", "", ""),
         (id_number(9), "", "", ""), ("Signed:", "J Smith", "", ""), ("", "Ward", "Nkosi", ""),
     ],
 )  # fmt: skip
@@ -171,11 +198,14 @@ def test_a_title_in_a_column_of_names_is_left_out_and_named(line: str, tmp_path:
     assert sheet.frame[ROW_NUMBER].to_list() == [2, 3, 4]
 
 
-@pytest.mark.parametrize("line", ["NEW MEMBERS 2026", "I certify that this is right", "* paid"])
+@pytest.mark.parametrize(
+    "line",
+    ["NEW MEMBERS 2026", "* paid", "All 120 people above have paid R10 for 2026 and 2027 in cash"],
+)
 def test_a_line_of_text_is_left_out_and_named(line: str, tmp_path: Path) -> None:
     sheet = read_rows(tmp_path, HEADERS, ANN, (line,), BOB)
     assert sheet.frame[ROW_NUMBER].to_list() == [2, 4]
-    assert f"row 3 '{line}'" in notes(sheet)["lines_left_out"]
+    assert f"row 3 '{line[:40]}'" in notes(sheet)["lines_left_out"]
 
 
 def test_titles_of_columns_that_come_again_on_each_page_end_no_group(tmp_path: Path) -> None:
