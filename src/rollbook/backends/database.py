@@ -165,25 +165,31 @@ async def fetch_listed(
     count: LiteralString,
     parameters: Mapping[str, Any],
     *,
-    most: int,
+    most: int | None,
+    known: int | None = None,
 ) -> Listed:
     """A page of a list that grows for years: read by an index, and counted up to a bound.
 
     Args:
         where: see ``execute``.
-        query: takes ``after`` (a key, or null), ``limit`` and ``offset``.
+        query: takes ``limit``, ``offset``, and where it has pages by key ``after`` (or null).
         count: its rows are those of all pages; takes ``most``, at which it ends.
         parameters: the parameters of both.
-        most: rows that are counted; the number of more is estimated.
+        most: rows that are counted; the number of more is estimated. None: all are counted.
+        known: the number of more, where the record has it.
     """
     rows = await fetch_all(where, query, parameters)
-    if parameters["after"] is None and not parameters["offset"] and len(rows) < parameters["limit"]:
+    is_first = parameters.get("after") is None and not parameters["offset"]
+    if is_first and len(rows) < parameters["limit"]:
         return Listed(rows, len(rows), is_exact=True)
     counting = f"SELECT count(*)::int AS found FROM ({count}) AS counted"  # noqa: S608 - our own
-    counted = await fetch_one(where, counting, {**parameters, "most": most + 1})
+    bound = None if most is None else most + 1
+    counted = await fetch_one(where, counting, {**parameters, "most": bound})
     assert counted is not None
-    if counted["found"] <= most:
+    if most is None or counted["found"] <= most:
         return Listed(rows, counted["found"], is_exact=True)
+    if known is not None:
+        return Listed(rows, max(counted["found"], known), is_exact=True)
     explained = await fetch_one(
         where, f"EXPLAIN (FORMAT JSON) {count}", {**parameters, "most": None}
     )

@@ -69,6 +69,7 @@ def process(
         raise BusyError("Uploads that began before the erasure are still being processed.")
     work = _Erasure(connection, store, asked)
     work.remove_from_record()
+    work.withdraw_exports()
     is_done = work.look_through_files(until=time.monotonic() + seconds)
     if is_done:
         work.complete()
@@ -114,12 +115,18 @@ class _Erasure:
         self._remove_aliases()
         gone = self._connection.execute(_SQL["remove_verifications"], own).fetchone()
         self._count("verifications", gone["removed"] if gone else 0)
-        withdrawn = self._connection.execute(_SQL["withdraw_files"]).fetchall()
         self._note(self._asked["looked_to"])
+
+    def withdraw_exports(self) -> None:
+        """Remove the exports that were read before the record was removed."""
+        own = {"id": self._asked["id"]}
+        gone = self._connection.execute(_SQL["withdraw_files"], own).fetchone()
+        self._count("exports", gone["removed"] if gone else 0)
+        self._note(self._asked["looked_to"])
+        withdrawn = self._connection.execute(_SQL["withdrawn_files"], own).fetchall()
+        self._connection.commit()
         for row in withdrawn:
-            if row["status"] == "removed":
-                self._store.discard(files.members_key(row["id"], row["format"]))
-                self._count("exports", 1)
+            self._store.discard(files.members_key(row["id"], row["format"]))
 
     def _remove_aliases(self) -> None:
         """Remove the office's words that name the person: a cell in the wrong column was one."""

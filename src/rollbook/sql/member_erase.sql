@@ -176,13 +176,26 @@ WITH gone AS (
 SELECT count(*)::int AS removed FROM gone;
 
 -- name: withdraw_files
--- Exports that may hold the person; one that is being made is made again.
-UPDATE member_files
-SET status = CASE status WHEN 'completed' THEN 'removed' ELSE status END,
-    tries = CASE status WHEN 'pending' THEN tries + 1 ELSE tries END,
-    due_at = CASE status WHEN 'pending' THEN now() ELSE due_at END
-WHERE status IN ('completed', 'pending') AND created_at <= now()
-RETURNING id, format, status;
+-- Exports that may hold the person: all that there are after the record was removed; one that is being
+-- made is made again. Only once, because what is made afterwards doesn't hold the person. Returns how
+-- many were made.
+WITH own AS (
+    UPDATE erasures SET withdrawn_at = clock_timestamp()
+    WHERE id = %(id)s AND withdrawn_at IS NULL RETURNING id
+), withdrawn AS (
+    UPDATE member_files
+    SET status = CASE status WHEN 'completed' THEN 'removed' ELSE status END,
+        tries = CASE status WHEN 'pending' THEN tries + 1 ELSE tries END,
+        due_at = CASE status WHEN 'pending' THEN now() ELSE due_at END
+    WHERE status IN ('completed', 'pending') AND EXISTS (SELECT FROM own)
+    RETURNING status
+)
+SELECT count(*) FILTER (WHERE status = 'removed')::int AS removed FROM withdrawn;
+
+-- name: withdrawn_files
+-- What is to be removed from the store: an attempt that was cut off may have left some of them.
+SELECT f.id, f.format FROM member_files AS f JOIN erasures AS e ON e.id = %(id)s
+WHERE f.status = 'removed' AND f.created_at <= e.withdrawn_at;
 
 -- name: next_uploads
 -- The next uploads of which something is stored, in their order.

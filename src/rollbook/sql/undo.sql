@@ -98,7 +98,8 @@ SELECT m.id_number, c.before,
             THEN 'joined' END AS kept_because,
        CASE WHEN m.changed_by_upload <> %(id)s THEN m.changed_by_upload
             ELSE l.upload_id END AS later_upload,
-       m.created_by_upload = %(id)s AS is_created, false AS is_removed
+       m.created_by_upload = %(id)s AS is_created, false AS is_removed, m.identity_country,
+       m.identity_number
 FROM members AS m
 LEFT JOIN member_changes AS c ON c.upload_id = %(id)s AND c.id_number = m.id_number
 LEFT JOIN claimed AS l ON l.id_number = m.id_number
@@ -106,7 +107,7 @@ WHERE m.created_by_upload = %(id)s OR c.id_number IS NOT NULL
 UNION ALL
 -- Members whom the upload removed, and who aren't back.
 SELECT c.id_number, c.before, CASE WHEN w.id_number IS NOT NULL THEN 'creation_undone' END, NULL,
-       false, true
+       false, true, c.before ->> 'identity_country', c.before ->> 'identity_number'
 FROM member_changes AS c LEFT JOIN unwanted AS w ON w.id_number = c.id_number
 WHERE c.upload_id = %(id)s AND c.is_removed
   AND NOT EXISTS (SELECT FROM members AS m WHERE m.id_number = c.id_number);
@@ -178,9 +179,11 @@ WHERE c.upload_id = %(id)s AND c.id_number = u.id_number AND u.kept_because IS N
 DELETE FROM upload_claims WHERE upload_id = %(id)s;
 
 -- name: keep_list
--- Store the members left unchanged, with the reason: they may have changed when the list is read.
-INSERT INTO undo_kept (upload_id, id_number, reason, later_upload)
-SELECT %(id)s, id_number, kept_because, later_upload FROM undoing WHERE kept_because IS NOT NULL;
+-- Store the members left unchanged, with the reason and their passports: they may have changed, or be
+-- gone, when the list is read.
+INSERT INTO undo_kept (upload_id, id_number, reason, later_upload, identity_country, identity_number)
+SELECT %(id)s, id_number, kept_because, later_upload, identity_country, identity_number
+FROM undoing WHERE kept_because IS NOT NULL;
 
 -- name: note_written
 -- The members whom undoing has written, for their index (members/index.py).
@@ -198,41 +201,37 @@ WHERE id = %(id)s AND status = 'completed' AND NOT dry_run AND undone_at IS NULL
 RETURNING *;
 
 -- name: kept
--- A page of the members whom undoing the upload left unchanged. Who is no member has the identity of the
--- stored record.
-SELECT k.id_number, k.reason, k.later_upload, count(*) OVER () AS found,
-       COALESCE(m.identity_country, c.before ->> 'identity_country') AS identity_country,
-       COALESCE(m.identity_number, c.before ->> 'identity_number') AS identity_number
-FROM undo_kept AS k LEFT JOIN members AS m USING (id_number)
-LEFT JOIN member_changes AS c ON c.upload_id = k.upload_id AND c.id_number = k.id_number
-WHERE k.upload_id = %(id)s ORDER BY k.id_number LIMIT %(limit)s OFFSET %(offset)s;
+-- A page of the members whom undoing the upload left unchanged.
+SELECT id_number, reason, later_upload, identity_country, identity_number FROM undo_kept
+WHERE upload_id = %(id)s ORDER BY id_number LIMIT %(limit)s OFFSET %(offset)s;
+
+-- name: kept_counted
+-- The members to count for it.
+SELECT FROM undo_kept WHERE upload_id = %(id)s LIMIT %(most)s
 
 -- name: would_keep
 -- The same for an upload that isn't undone, computed now.
-SELECT u.id_number, u.kept_because AS reason, u.later_upload, count(*) OVER () AS found,
-       COALESCE(m.identity_country, u.before ->> 'identity_country') AS identity_country,
-       COALESCE(m.identity_number, u.before ->> 'identity_number') AS identity_number
-FROM undoing AS u LEFT JOIN members AS m USING (id_number)
-WHERE u.kept_because IS NOT NULL ORDER BY u.id_number LIMIT %(limit)s OFFSET %(offset)s;
+SELECT id_number, kept_because AS reason, later_upload, identity_country, identity_number
+FROM undoing WHERE kept_because IS NOT NULL
+ORDER BY id_number LIMIT %(limit)s OFFSET %(offset)s;
+
+-- name: would_keep_counted
+-- The members to count for it.
+SELECT FROM undoing WHERE kept_because IS NOT NULL LIMIT %(most)s
 
 -- name: kept_csv
 -- All of them, as a file. The key of a member by passport is no ID number.
 COPY (
-    SELECT CASE WHEN length(k.id_number) = 13 THEN k.id_number END AS id_number, k.reason,
-           k.later_upload, COALESCE(m.identity_number, c.before ->> 'identity_number') AS passport_number,
-           COALESCE(m.identity_country, c.before ->> 'identity_country') AS passport_country
-    FROM undo_kept AS k LEFT JOIN members AS m USING (id_number)
-    LEFT JOIN member_changes AS c ON c.upload_id = k.upload_id AND c.id_number = k.id_number
-    WHERE k.upload_id = {upload_id} ORDER BY k.id_number
+    SELECT CASE WHEN length(id_number) = 13 THEN id_number END AS id_number, reason, later_upload,
+           identity_number AS passport_number, identity_country AS passport_country
+    FROM undo_kept WHERE upload_id = {upload_id} ORDER BY id_number
 ) TO STDOUT (FORMAT csv, HEADER);
 
 -- name: would_keep_csv
 -- The same for an upload that isn't undone.
 COPY (
-    SELECT CASE WHEN length(u.id_number) = 13 THEN u.id_number END AS id_number,
-           u.kept_because AS reason, u.later_upload,
-           COALESCE(m.identity_number, u.before ->> 'identity_number') AS passport_number,
-           COALESCE(m.identity_country, u.before ->> 'identity_country') AS passport_country
-    FROM undoing AS u LEFT JOIN members AS m USING (id_number)
-    WHERE u.kept_because IS NOT NULL ORDER BY u.id_number
+    SELECT CASE WHEN length(id_number) = 13 THEN id_number END AS id_number,
+           kept_because AS reason, later_upload,
+           identity_number AS passport_number, identity_country AS passport_country
+    FROM undoing WHERE kept_because IS NOT NULL ORDER BY id_number
 ) TO STDOUT (FORMAT csv, HEADER);

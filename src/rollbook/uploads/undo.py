@@ -19,7 +19,7 @@ from psycopg_pool import PoolTimeout
 
 from rollbook import clock
 from rollbook.accounts import audit
-from rollbook.backends.database import execute, fetch_one, fetch_page, lock, queries
+from rollbook.backends.database import execute, fetch_listed, fetch_one, lock, queries
 from rollbook.errors import BusyError, ConflictError, NotFoundError, ServerLimitError
 from rollbook.service import clocks
 from rollbook.uploads.receive import lock_of_rows
@@ -123,7 +123,10 @@ async def kept(
     """
     parameters = {"id": upload_id, "limit": page_size, "offset": (page - 1) * page_size}
     async with _listing(system, user, upload_id) as (connection, query):
-        return await fetch_page(connection, _SQL[query], parameters)
+        found = await fetch_listed(
+            connection, _SQL[query], _SQL[f"{query}_counted"], parameters, most=None
+        )
+    return found.rows, found.total
 
 
 async def kept_csv(system: System, user: User, upload_id: UUID) -> bytes:

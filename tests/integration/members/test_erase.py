@@ -705,6 +705,72 @@ async def test_it_goes_on_where_it_was(
     assert in_store(settings.data_dir / "store") == {}
 
 
+async def exported(client: httpx.AsyncClient) -> str:
+    answer = await client.post(f"{BASE}/export", json={"format": "csv"})
+    file_id: str = answer.json()["data"]["job_id"]
+    return file_id
+
+
+def write_export(settings: Settings, system: System, file_id: str) -> None:
+    """As a worker's child does."""
+    with connect(settings.database_address) as connection:
+        export_file.process(
+            connection, system.store, file_id=UUID(file_id), hours=24,
+            report_progress=lambda _: None,
+        )  # fmt: skip
+
+
+async def test_exports_that_begin_after_the_record_is_removed_stay(
+    site: Site, client: httpx.AsyncClient, system: System, settings: Settings
+) -> None:
+    for number in range(3):
+        send(site, PLANTED, *members(1, 50 + number))
+    await index.run_once(system)
+    before = await exported(client)
+    write_export(settings, system, before)
+    receipt = await erased(client, site)
+    assert not carry_out(settings, system, receipt, seconds=0)
+    after, waiting = await exported(client), await exported(client)
+    write_export(settings, system, after)
+    with connect(settings.database_address) as connection:
+        # A child has begun to make this one.
+        connection.execute("UPDATE member_files SET tries = 1 WHERE id = %s", (waiting,))
+    while not carry_out(settings, system, receipt, seconds=0):
+        pass
+    with connect(settings.database_address) as connection:
+        found = {
+            str(row["id"]): (row["status"], row["tries"])
+            for row in connection.execute("SELECT id, status, tries FROM member_files")
+        }
+    assert found == {before: ("removed", 0), after: ("completed", 0), waiting: ("pending", 1)}
+    assert (await client.get(f"{BASE}/files/{after}/content")).status_code == 200
+    assert (await client.get(f"{BASE}/erasures/{receipt}")).json()["data"]["counts"]["exports"] == 1
+
+
+async def test_a_withdrawn_export_is_removed_by_the_next_attempt_when_one_is_cut_off(
+    site: Site,
+    client: httpx.AsyncClient,
+    system: System,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    send(site, PLANTED, *members(2, 50))
+    await index.run_once(system)
+    write_export(settings, system, await exported(client))
+    receipt = await erased(client, site)
+
+    def end(_: FileStore, key: str) -> None:
+        raise MemoryError(key)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FileStore, "discard", end)
+        with pytest.raises(MemoryError):
+            carry_out(settings, system, receipt)
+    assert in_store(settings.data_dir / "store") != {}
+    assert carry_out(settings, system, receipt)
+    assert in_store(settings.data_dir / "store") == {}
+
+
 async def test_a_worker_carries_it_out_and_never_gives_up(
     site: Site, client: httpx.AsyncClient, system: System, settings: Settings
 ) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 import pytest
 
+from rollbook import clock
 from rollbook.backends.database import connect, queries
 
 if TYPE_CHECKING:
@@ -95,3 +97,62 @@ def test_the_record_of_a_number_is_found_by_indexes_and_first_among_members(
             assert all("never executed" in line for line in steps) is is_member, plan
             assert "member_changes_removed" in plan, plan
         connection.rollback()
+
+
+JOINED = """
+INSERT INTO member_duplicates (id, one, other, why, score, status)
+SELECT md5(n::text)::uuid, lpad(n::text, 13, '0'), lpad((n + 50000)::text, 13, '0'), 'phone', 99,
+       'joined' FROM generate_series(1, 30000) AS n;
+INSERT INTO member_joins (id, kept, gone, record, filled)
+SELECT id, one, other, '{}', '{}' FROM member_duplicates;
+"""
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        queries("member_erase")["record_by_number"],
+        queries("member_erase")["remove_joins"],
+        "SELECT EXISTS (SELECT FROM member_joins AS j WHERE j.kept = %(id_number)s)",
+        f"SELECT {queries('retention')['corrections_over']}",
+    ],
+)
+def test_joins_are_found_by_whom_they_keep_and_whom_they_remove(
+    settings: Settings, query: str
+) -> None:
+    wanted = {
+        "scope_province": None, "scope_municipality": None, "id_number": "0000000000021",
+        "before": clock.now(), "undoable": clock.now() - dt.timedelta(days=30),
+    }  # fmt: skip
+    with connect(settings.database_address) as connection:
+        connection.execute(JOINED)
+        connection.execute("ANALYZE member_joins, member_duplicates, member_corrections")
+        lines = connection.execute(f"EXPLAIN {query}", wanted).fetchall()
+        connection.rollback()
+    plan = "\n".join(row["QUERY PLAN"] for row in lines)
+    assert "member_joins_by_" in plan
+    assert "Seq Scan on member_joins" not in plan
+
+
+REPORTS = """
+INSERT INTO uploads (id, owner_id, file_name, file_kind, file_bytes, file_sha256, priority,
+                     report_key)
+SELECT md5(n::text)::uuid, (SELECT id FROM users LIMIT 1), 'x.csv', 'csv', 1, n::text, 1,
+       CASE WHEN n % 300 = 0 THEN 'report' END
+FROM generate_series(1, 30000) AS n;
+"""
+
+
+@pytest.mark.parametrize("name", ["reports", "reports_counted", "reports_of", "reports_of_counted"])
+def test_stored_reports_are_found_among_the_uploads_of_years(settings: Settings, name: str) -> None:
+    wanted = {
+        "scope_province": None, "scope_municipality": None, "first": None, "until": None,
+        "after": None, "limit": 20, "offset": 0, "most": 10_001,
+    }  # fmt: skip
+    with connect(settings.database_address) as connection:
+        connection.execute(REPORTS)
+        connection.execute("ANALYZE uploads")
+        query = f"EXPLAIN {queries('retention')[name]}"
+        plan = "\n".join(row["QUERY PLAN"] for row in connection.execute(query, wanted).fetchall())
+        connection.rollback()
+    assert "uploads_with_reports" in plan

@@ -493,6 +493,32 @@ async def test_people_with_passports_are_removed_and_restored_like_others(
     assert len(dump(settings)) == 3
 
 
+async def test_the_passports_of_members_left_unchanged_are_listed_after_all_else_is_gone(
+    site: Site, system: System, operator: User, settings: Settings
+) -> None:
+    def passport(surname: str) -> UUID:
+        head = "ID Number,Passport Number,Passport Country,Firstname,Surname"
+        content = f"{head}\n,FN222222,Zimbabwe,Ben,{surname}".encode()
+        done = site.send(content, "passports.csv", accepts_passports=True)
+        upload_id: UUID = done.upload["id"]
+        return upload_id
+
+    passport("Bb")
+    wrong, later = passport("Wrong"), passport("Later")
+    assert await undone(system, operator, wrong) == Counts(0, 0, 1, 0, 0)
+    before = await undo.kept(system, operator, wrong, page=1, page_size=5)
+    with connect(settings.database_address) as connection:
+        # As retention and a removal do.
+        connection.execute("DELETE FROM member_changes")
+        connection.execute("DELETE FROM members")
+    assert await undo.kept(system, operator, wrong, page=1, page_size=5) == before
+    assert before[0][0]["identity_number"] == "FN222222"
+    _, line = (await undo.kept_csv(system, operator, wrong)).decode().splitlines()
+    assert line == f",later_upload,{later},FN222222,ZWE"
+    # After the last page the number is right too.
+    assert await undo.kept(system, operator, wrong, page=3, page_size=5) == ([], 1)
+
+
 def emptying(site: Site, numbers: range) -> Done:
     rows = [member(number, **{"Cell Number": "[empty]"}) for number in numbers]
     return site.send(csv_file(rows), "emptied.csv", empty_text="[empty]")
