@@ -7,12 +7,12 @@ from uuid import UUID
 
 from rollbook import clock
 from rollbook.api.access import SystemParam, UserParam, routes
-from rollbook.api.pages import PageParam, PageSizeParam
-from rollbook.contract import Answer, ChangedMember, Page
+from rollbook.api.pages import AfterParam, LongPage, PageParam, PageSizeParam, place
+from rollbook.contract import Answer, ChangedMember
 from rollbook.uploads import lookup
 
 if TYPE_CHECKING:
-    from rollbook.backends.database import Row
+    from rollbook.backends.database import Listed, Row
     from rollbook.service.system import System
 
 router = routes("/bulk-upload/changes", "uploads", 401, 404, 422)
@@ -23,20 +23,23 @@ async def changes(
     job_id: UUID,
     system: SystemParam,
     user: UserParam,
+    after: AfterParam = None,
     page: PageParam = 1,
     page_size: PageSizeParam = 100,
-) -> Answer[Page[ChangedMember]]:
+) -> Answer[LongPage[ChangedMember]]:
     """List the members whom an upload changed, or a dry run would change, in the file's order."""
     upload = await lookup.get(system, user, job_id)
-    found, total = await lookup.changes(system, upload, page=page, page_size=page_size)
-    items = [ChangedMember.of(row) for row in found]
+    found = await lookup.changes(system, upload, after=after, page=page, page_size=page_size)
+    items = [ChangedMember.of(row) for row in found.rows]
     return Answer(
-        message=_in_words(system, upload, total),
-        data=Page[ChangedMember](items=items, page=page, page_size=page_size, total=total),
+        message=_in_words(system, upload, found),
+        data=LongPage[ChangedMember](
+            items=items, **place(found, "row_number", page=page, page_size=page_size)
+        ),
     )
 
 
-def _in_words(system: System, upload: Row, total: int) -> str:
+def _in_words(system: System, upload: Row, found: Listed) -> str:
     if upload["status"] != "completed":
         return f"The upload is {upload['status']} and has changed no member."
     removed = lookup.rows_removed_at(upload) or upload["purged_at"]
@@ -46,8 +49,9 @@ def _in_words(system: System, upload: Row, total: int) -> str:
             f"What an upload changed is kept for {days} days. Of this upload it was removed at "
             f"{clock.in_words(removed, system.settings.time_zone)}."
         )
+    number = f"{'' if found.is_exact else 'About '}{found.total} members"
     if upload["dry_run"]:
-        return f"{total} members would change. Nothing was changed."
+        return f"{number} would change. Nothing was changed."
     if upload["undone_at"] is not None:
-        return f"{total} members were changed, and the upload was undone since."
-    return f"{total} members were changed."
+        return f"{number} were changed, and the upload was undone since."
+    return f"{number} were changed."

@@ -22,7 +22,7 @@ from rollbook.api.access import (
     failures,
     routes,
 )
-from rollbook.api.pages import PageParam, PageSizeParam
+from rollbook.api.pages import PageParam, PageSizeParam, numbered
 from rollbook.backends.database import Row
 from rollbook.contract import Answer, FieldProblem
 from rollbook.members import (
@@ -340,17 +340,16 @@ async def possible_duplicates(
     page_size: PageSizeParam = 50,
 ) -> Answer[DuplicatePage]:
     """List members of your scope who may be one person, the likeliest first, or decided pairs."""
-    rows, total = await duplicates.page(
+    found = await duplicates.page(
         system, user, status=status, why=why, page=page, page_size=page_size
     )
     data = DuplicatePage(
-        items=[DuplicatePair.of(row) for row in rows],
-        page=page,
-        page_size=page_size,
-        total=total,
+        items=[DuplicatePair.of(row) for row in found.rows],
+        **numbered(found, page=page, page_size=page_size),
         is_behind=await duplicates.is_behind(system),
     )
-    return Answer(message=_SAID_OF_PAIRS[status].format(total), data=data)
+    about = "" if found.is_exact else "About "
+    return Answer(message=about + _SAID_OF_PAIRS[status].format(found.total), data=data)
 
 
 @router.post("/duplicates/{pair_id}/different", **audited("members_differ", 503))

@@ -37,35 +37,47 @@ def listed(
     return Answer(message=f"{total} {of}.", data=data)
 
 
-class LongPage(Page[T], Generic[T]):
-    """One page of a list that grows for years."""
+class CountedPage(Page[T], Generic[T]):
+    """One page of a list that may be long, and is counted up to a bound."""
 
     total_is_exact: bool = Field(
         description="False where `total` is an estimate, because there are so many."
     )
+
+
+class LongPage(CountedPage[T], Generic[T]):
+    """One page of a list that grows for years."""
+
     next: int | None = Field(
         description="Sent as `after`, it gives the page that follows; null on the last one. It "
         "costs the same on every page, and skips nothing where something is added meanwhile."
     )
 
 
-def place(listed: Listed, key: str, *, page: int, page_size: int) -> dict[str, Any]:
-    """What a ``LongPage`` says beside its items.
+def numbered(listed: Listed, *, page: int, page_size: int) -> dict[str, Any]:
+    """What a ``CountedPage`` says beside its items.
 
     Args:
         listed: the page's rows.
-        key: the column by which the list is in order.
         page: its number, from 1.
         page_size: items on a page.
     """
-    has_more = len(listed.rows) == page_size
     return {
         "page": page,
         "page_size": page_size,
         "total": listed.total,
         "total_is_exact": listed.is_exact,
-        "next": listed.rows[-1][key] if has_more else None,
     }
+
+
+def place(listed: Listed, key: str, *, page: int, page_size: int) -> dict[str, Any]:
+    """What a ``LongPage`` says beside its items: as ``numbered``, and what follows the page.
+
+    ``key`` is the column by which the list is in order.
+    """
+    has_more = len(listed.rows) == page_size
+    following = listed.rows[-1][key] if has_more else None
+    return {**numbered(listed, page=page, page_size=page_size), "next": following}
 
 
 def counted(listed: Listed, what: str) -> str:

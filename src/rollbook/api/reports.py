@@ -12,9 +12,9 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, BeforeValidator, Field
 
 from rollbook.api.access import OperatorParam, SystemParam, audited, routes
-from rollbook.api.pages import PageParam, PageSizeParam, listed
+from rollbook.api.pages import AfterParam, LongPage, PageParam, PageSizeParam, counted, place
 from rollbook.api.uploads import download
-from rollbook.contract import Answer, Page
+from rollbook.contract import Answer
 from rollbook.errors import NotFoundError
 from rollbook.model import Status
 from rollbook.uploads import lookup, retention
@@ -80,10 +80,14 @@ class CleanedUp(BaseModel):
 
 @router.get("")
 async def reports(
-    system: SystemParam, _: OperatorParam, page: PageParam = 1, page_size: PageSizeParam = 20
-) -> Answer[Page[StoredReport]]:
+    system: SystemParam,
+    _: OperatorParam,
+    after: AfterParam = None,
+    page: PageParam = 1,
+    page_size: PageSizeParam = 20,
+) -> Answer[LongPage[StoredReport]]:
     """List the uploads with stored workbooks, newest first."""
-    found, total = await retention.reports(system, page=page, page_size=page_size)
+    found, uploads = await retention.reports(system, after=after, page=page, page_size=page_size)
     items = [
         StoredReport(
             job_id=stored.upload["id"],
@@ -97,8 +101,11 @@ async def reports(
         )
         for stored in found
     ]
-    return listed(
-        Page[StoredReport], items, total, page, page_size, of="uploads have stored reports"
+    return Answer(
+        message=counted(uploads, "uploads have stored reports"),
+        data=LongPage[StoredReport](
+            items=items, **place(uploads, "ordinal", page=page, page_size=page_size)
+        ),
     )
 
 

@@ -30,7 +30,6 @@ from rollbook.api.pages import AfterParam, LongPage, PageParam, PageSizeParam, c
 from rollbook.backends.database import Row
 from rollbook.contract import (
     Answer,
-    Page,
     ProblemCount,
     Receipt,
     RowOutcome,
@@ -241,18 +240,20 @@ async def rows(
     verification: Result | None = None,
     problem: Annotated[str | None, Query(max_length=100, pattern="^[a-z_]+$")] = None,
     attention: AttentionParam = None,
+    after: AfterParam = None,
     page: PageParam = 1,
     page_size: PageSizeParam = 100,
-) -> Answer[Page[RowOutcome]]:
+) -> Answer[LongPage[RowOutcome]]:
     """List the outcome of each row, in the order of the file."""
     upload = await lookup.get(system, user, job_id)
-    found, total = await lookup.rows(
+    found = await lookup.rows(
         system,
         upload,
         outcome=outcome,
         verification=verification,
         problem=problem,
         attention=attention,
+        after=after,
         page=page,
         page_size=page_size,
     )
@@ -267,11 +268,13 @@ async def rows(
             ],
             verification=None if row["result"] is None else RowVerification.model_validate(row),
         )
-        for row in found
+        for row in found.rows
     ]
     return Answer(
-        message=_rows_in_words(system, upload) or f"{total} rows.",
-        data=Page[RowOutcome](items=items, page=page, page_size=page_size, total=total),
+        message=_rows_in_words(system, upload) or counted(found, "rows"),
+        data=LongPage[RowOutcome](
+            items=items, **place(found, "row_number", page=page, page_size=page_size)
+        ),
     )
 
 

@@ -11,7 +11,14 @@ from fastapi import Path
 from pydantic import BaseModel, Field
 
 from rollbook.api.access import SystemParam, UserParam, audited, failures, routes
-from rollbook.api.pages import PageParam, PageSizeParam, listed
+from rollbook.api.pages import (
+    CountedPage,
+    PageParam,
+    PageSizeParam,
+    counted,
+    listed,
+    numbered,
+)
 from rollbook.backends.database import Row
 from rollbook.contract import Answer, Page
 from rollbook.notifications import webhooks
@@ -193,13 +200,14 @@ async def list_deliveries(
     user: UserParam,
     page: PageParam = 1,
     page_size: PageSizeParam = 50,
-) -> Answer[Page[Delivery]]:
+) -> Answer[CountedPage[Delivery]]:
     """List a webhook's deliveries, newest first, each with the receiver's last answer."""
-    found, total = await webhooks.deliveries(
-        system, user, webhook_id, page=page, page_size=page_size
+    found = await webhooks.deliveries(system, user, webhook_id, page=page, page_size=page_size)
+    items = [Delivery.of(row) for row in found.rows]
+    return Answer(
+        message=counted(found, "deliveries"),
+        data=CountedPage[Delivery](items=items, **numbered(found, page=page, page_size=page_size)),
     )
-    items = [Delivery.of(row) for row in found]
-    return listed(Page[Delivery], items, total, page, page_size, of="deliveries")
 
 
 @router.post(

@@ -422,6 +422,9 @@ class DuplicatePage(BaseModel):
     page: int
     page_size: int
     total: int
+    total_is_exact: bool = Field(
+        description="False where `total` is an estimate, because there are so many."
+    )
     is_behind: bool = Field(description="Members of a merge are still to be looked at.")
 
 

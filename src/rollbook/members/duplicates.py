@@ -23,8 +23,8 @@ from rollbook.backends.database import (
     exclusive,
     execute,
     fetch_all,
+    fetch_listed,
     fetch_one,
-    fetch_page,
     queries,
     unbounded,
 )
@@ -34,7 +34,7 @@ from rollbook.members import history, index
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from rollbook.backends.database import Connection, Row
+    from rollbook.backends.database import Connection, Listed, Row
     from rollbook.model import User
     from rollbook.service.system import System
 
@@ -194,8 +194,8 @@ def _folded(name: str) -> str:
 
 async def page(
     system: System, user: User, *, status: Status, why: Why | None, page: int, page_size: int
-) -> tuple[list[Row], int]:
-    """A page of the pairs in the reader's scope, and their number.
+) -> Listed:
+    """A page of the pairs in the reader's scope.
 
     The likeliest come first; of joins, the latest. Joins are those that can be taken back.
     """
@@ -207,7 +207,8 @@ async def page(
         **user.scope.parameters(),
     }
     query = "joined_page" if status == "joined" else "page"
-    return await fetch_page(system.pool, _SQL[query], asked)
+    most = system.settings.list_most_counted
+    return await fetch_listed(system.pool, _SQL[query], _SQL[f"{query}_counted"], asked, most=most)
 
 
 async def is_behind(system: System) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 from urllib.parse import urlsplit
 
 from rollbook.accounts import audit
-from rollbook.backends.database import fetch_one, fetch_page, lock, queries
+from rollbook.backends.database import fetch_listed, fetch_one, fetch_page, lock, queries
 from rollbook.errors import (
     ConflictError,
     InvalidRequestError,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from uuid import UUID
 
-    from rollbook.backends.database import Row
+    from rollbook.backends.database import Listed, Row
     from rollbook.config import Settings
     from rollbook.model import User
     from rollbook.service.system import System
@@ -165,8 +165,8 @@ async def remove(system: System, user: User, webhook_id: UUID) -> None:
 
 async def deliveries(
     system: System, user: User, webhook_id: UUID, *, page: int, page_size: int
-) -> tuple[list[Row], int]:
-    """A page of a webhook's deliveries, the newest first, and their number.
+) -> Listed:
+    """A page of a webhook's deliveries, the newest first.
 
     Raises:
         NotFoundError: there is no such webhook in the reader's scope.
@@ -178,7 +178,10 @@ async def deliveries(
         "offset": (page - 1) * page_size,
         **user.scope.parameters(),
     }
-    return await fetch_page(system.pool, _SQL["deliveries"], parameters)
+    most = system.settings.list_most_counted
+    return await fetch_listed(
+        system.pool, _SQL["deliveries"], _SQL["deliveries_counted"], parameters, most=most
+    )
 
 
 async def deliver_again(system: System, user: User, webhook_id: UUID, delivery_id: str) -> Row:

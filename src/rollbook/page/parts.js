@@ -87,10 +87,16 @@ export function OutcomeNumbers({ outcomes }) {
   )}</dl>`;
 }
 
-/** The way through the pages of a list; `isByTime`: its newest come first. */
-export function Pager({ page, pageSize, total, onPage, label, isByTime = false }) {
+/**
+ * The way through the pages of a list; `isByTime`: its newest come first. Of a long list the total is an estimate: a page
+ * that isn't full is the last one, and one that is may have another after it.
+ */
+export function Pager({ page, pageSize, of, onPage, label, isByTime = false }) {
   const words = isByTime ? ["pager.before", "pager.after"] : ["pager.first", "pager.next"];
-  const pages = Math.max(1, Math.ceil(total / pageSize));
+  const { total, total_is_exact: isExact = true, items, ids = items } = of;
+  const isFull = ids.length >= pageSize;
+  const counted = Math.max(1, Math.ceil(total / pageSize));
+  const pages = isExact ? counted : isFull ? Math.max(counted, page + 1) : page;
   if (pages === 1) return null;
   return html`<nav class="pager" aria-label=${label}>
     <button type="button" class="quiet" disabled=${page <= 1} onClick=${() => onPage(page - 1)}>

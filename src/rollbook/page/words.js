@@ -47,6 +47,10 @@ export function t(key, values = {}) {
   });
 }
 
+/** How many items a list has: the text of `key`, or its neighbour `about` where the total is an estimate. */
+export const counted = (key, { total, total_is_exact: isExact }) =>
+  t(isExact ? key : key.replace(/\w+$/, "about"), { n: total });
+
 /** The acts of the audit trail as the API names them, in the order of the catalogue. */
 export const ACTS = Object.keys(TEXT).filter((key) => key.startsWith("act.")).map((key) => key.slice("act.".length));
 

@@ -85,7 +85,7 @@ WHERE d.status = 'joined';
 
 -- name: page
 -- A page of the open or different pairs of the reader's scope, the likeliest first.
-SELECT d.*, count(*) OVER () AS found, to_jsonb(a) AS one_member, to_jsonb(b) AS other_member,
+SELECT d.*, to_jsonb(a) AS one_member, to_jsonb(b) AS other_member,
        NULL::uuid AS kept
 FROM member_duplicates AS d
 JOIN members AS a ON a.id_number = d.one JOIN members AS b ON b.id_number = d.other
@@ -94,10 +94,19 @@ WHERE d.status = %(status)s AND (%(why)s::text IS NULL OR d.why = %(why)s)
   AND in_scope(b.province, b.municipality, %(scope_province)s, %(scope_municipality)s)
 ORDER BY d.score DESC, d.id LIMIT %(limit)s OFFSET %(offset)s;
 
+-- name: page_counted
+-- Those of all pages.
+SELECT FROM member_duplicates AS d
+JOIN members AS a ON a.id_number = d.one JOIN members AS b ON b.id_number = d.other
+WHERE d.status = %(status)s AND (%(why)s::text IS NULL OR d.why = %(why)s)
+  AND in_scope(a.province, a.municipality, %(scope_province)s, %(scope_municipality)s)
+  AND in_scope(b.province, b.municipality, %(scope_province)s, %(scope_municipality)s)
+LIMIT %(most)s
+
 -- name: joined_page
 -- A page of the joins of the reader's scope that can be taken back, the latest first. The record that
 -- went is the stored one; the member who was kept may be gone since.
-SELECT d.*, count(*) OVER () AS found, m.member_id AS kept,
+SELECT d.*, m.member_id AS kept,
        CASE WHEN j.gone = d.one THEN to_jsonb(was) ELSE to_jsonb(m) END AS one_member,
        CASE WHEN j.gone = d.one THEN to_jsonb(m) ELSE to_jsonb(was) END AS other_member
 FROM member_joins AS j JOIN member_duplicates AS d ON d.id = j.id AND d.status = 'joined'
@@ -108,6 +117,17 @@ WHERE (%(why)s::text IS NULL OR d.why = %(why)s)
   AND (m.id_number IS NULL
        OR in_scope(m.province, m.municipality, %(scope_province)s, %(scope_municipality)s))
 ORDER BY j.at DESC, d.id LIMIT %(limit)s OFFSET %(offset)s;
+
+-- name: joined_page_counted
+-- Those of all pages.
+SELECT FROM member_joins AS j JOIN member_duplicates AS d ON d.id = j.id AND d.status = 'joined'
+CROSS JOIN LATERAL jsonb_populate_record(NULL::members, j.record) AS was
+LEFT JOIN members AS m ON m.id_number = j.kept
+WHERE (%(why)s::text IS NULL OR d.why = %(why)s)
+  AND in_scope(was.province, was.municipality, %(scope_province)s, %(scope_municipality)s)
+  AND (m.id_number IS NULL
+       OR in_scope(m.province, m.municipality, %(scope_province)s, %(scope_municipality)s))
+LIMIT %(most)s
 
 -- name: behind
 -- Groups of members that are still to be looked at.

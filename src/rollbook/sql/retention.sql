@@ -11,21 +11,35 @@ INSERT INTO purges (ran_at, removed) VALUES (%(now)s, %(removed)s);
 
 -- name: reports
 -- A page of the uploads that have a report or refused rows in the store, newest first.
-SELECT uploads.*, users.email AS owner_email, count(*) OVER () AS found
+SELECT uploads.*, users.email AS owner_email
 FROM uploads JOIN users ON users.id = owner_id
-WHERE report_key IS NOT NULL OR refused_key IS NOT NULL
+WHERE (report_key IS NOT NULL OR refused_key IS NOT NULL)
+  AND (%(after)s::bigint IS NULL OR ordinal < %(after)s)
 ORDER BY ordinal DESC LIMIT %(limit)s OFFSET %(offset)s;
+
+-- name: reports_counted
+-- Those of all pages.
+SELECT FROM uploads WHERE report_key IS NOT NULL OR refused_key IS NOT NULL LIMIT %(most)s
 
 -- name: reports_of
 -- A page of the uploads in the reader's scope that have a report in the store and ended in a period,
 -- newest first.
-SELECT uploads.*, users.email AS owner_email, count(*) OVER () AS found
+SELECT uploads.*, users.email AS owner_email
 FROM uploads JOIN users ON users.id = owner_id
 WHERE report_key IS NOT NULL AND finished_at IS NOT NULL
   AND (%(first)s::timestamptz IS NULL OR finished_at >= %(first)s)
   AND (%(until)s::timestamptz IS NULL OR finished_at < %(until)s)
   AND in_scope(uploads.province, uploads.municipality, %(scope_province)s, %(scope_municipality)s)
 ORDER BY ordinal DESC LIMIT %(limit)s OFFSET %(offset)s;
+
+-- name: reports_of_counted
+-- Those of all pages.
+SELECT FROM uploads
+WHERE report_key IS NOT NULL AND finished_at IS NOT NULL
+  AND (%(first)s::timestamptz IS NULL OR finished_at >= %(first)s)
+  AND (%(until)s::timestamptz IS NULL OR finished_at < %(until)s)
+  AND in_scope(uploads.province, uploads.municipality, %(scope_province)s, %(scope_municipality)s)
+LIMIT %(most)s
 
 -- name: sources_over
 -- Files of failed uploads and dry runs whose retention has ended.

@@ -254,14 +254,37 @@ RETURNING *;
 UPDATE uploads SET source_key = NULL WHERE id = %(id)s;
 
 -- name: rows
--- A page of the rows with their outcomes and the voter roll's results, in the order of the file.
+-- A page of the rows with their outcomes and the voter roll's results, in the order of the file. What is
+-- skipped isn't joined.
 SELECT r.row_number, r.outcome, r.duplicate_of, r.problems, v.result, a.ward, a.voting_district,
-       a.voting_station, a.asked_at, count(*) OVER () AS found
-FROM upload_rows AS r
-LEFT JOIN verifications AS v ON v.upload_id = r.upload_id AND v.row_number = r.row_number
+       a.voting_station, a.asked_at
+FROM (
+    SELECT r.* FROM upload_rows AS r LEFT JOIN verifications AS v USING (upload_id, row_number)
+    WHERE r.upload_id = %(id)s
+      AND (%(outcomes)s::text[] IS NULL OR r.outcome = ANY(%(outcomes)s))
+      AND (%(problem)s::jsonb IS NULL OR r.problems @> %(problem)s)
+      AND CASE %(attention)s::text
+          WHEN 'any' THEN r.outcome = ANY(%(refused)s)
+                          OR COALESCE(r.problems @> '[{"severity": "warning"}]', false)
+          WHEN 'refused' THEN r.outcome = ANY(%(refused)s)
+          WHEN 'doubtful' THEN COALESCE(r.problems @> '[{"severity": "warning"}]', false)
+          WHEN 'left_out' THEN EXISTS (
+              SELECT FROM jsonb_to_recordset(r.problems) AS problem(code text)
+              WHERE problem.code = ANY(%(left_out)s))
+          ELSE true END
+      AND (%(verification)s::text IS NULL OR v.result = %(verification)s)
+      AND (%(after)s::bigint IS NULL OR r.row_number > %(after)s)
+    ORDER BY r.row_number LIMIT %(limit)s OFFSET %(offset)s
+) AS r
+LEFT JOIN verifications AS v USING (upload_id, row_number)
 LEFT JOIN voter_roll_answers AS a
        ON a.id_number = v.id_number
       AND v.result = verification_result(a.status, a.ward, v.file_ward)
+ORDER BY r.row_number;
+
+-- name: rows_counted
+-- Those of all pages.
+SELECT FROM upload_rows AS r LEFT JOIN verifications AS v USING (upload_id, row_number)
 WHERE r.upload_id = %(id)s
   AND (%(outcomes)s::text[] IS NULL OR r.outcome = ANY(%(outcomes)s))
   AND (%(problem)s::jsonb IS NULL OR r.problems @> %(problem)s)
@@ -275,13 +298,18 @@ WHERE r.upload_id = %(id)s
           WHERE problem.code = ANY(%(left_out)s))
       ELSE true END
   AND (%(verification)s::text IS NULL OR v.result = %(verification)s)
-ORDER BY r.row_number LIMIT %(limit)s OFFSET %(offset)s;
+LIMIT %(most)s
 
 -- name: changes
 -- A page of the rows that changed a member, or would in a dry run, with the fields before and after.
-SELECT row_number, member_id, changes, count(*) OVER () AS found FROM upload_rows
+SELECT row_number, member_id, changes FROM upload_rows
 WHERE upload_id = %(id)s AND changes IS NOT NULL
+  AND (%(after)s::bigint IS NULL OR row_number > %(after)s)
 ORDER BY row_number LIMIT %(limit)s OFFSET %(offset)s;
+
+-- name: changes_counted
+-- Those of all pages.
+SELECT FROM upload_rows WHERE upload_id = %(id)s AND changes IS NOT NULL LIMIT %(most)s
 
 -- name: problems
 -- The number of rows with each problem, over rows with these outcomes; the most frequent first.

@@ -49,11 +49,18 @@ FROM webhooks WHERE id = %(id)s AND is_active;
 -- name: deliveries
 -- A page of a webhook's deliveries, the newest first.
 SELECT n.id, n.upload_id, n.kind, n.created_at, n.tries, n.tried_at, n.due_at, n.answer_status,
-       n.error_code, n.error, n.delivered_at, n.given_up_at, count(*) OVER () AS found
+       n.error_code, n.error, n.delivered_at, n.given_up_at
 FROM notifications AS n JOIN webhooks AS w ON w.id = n.webhook_id
 WHERE w.id = %(id)s
   AND in_scope(w.province, w.municipality, %(scope_province)s, %(scope_municipality)s)
 ORDER BY n.created_at DESC, n.id LIMIT %(limit)s OFFSET %(offset)s;
+
+-- name: deliveries_counted
+-- Those of all pages.
+SELECT FROM notifications AS n JOIN webhooks AS w ON w.id = n.webhook_id
+WHERE w.id = %(id)s
+  AND in_scope(w.province, w.municipality, %(scope_province)s, %(scope_municipality)s)
+LIMIT %(most)s
 
 -- name: deliver_again
 -- Make a delivery due now, as if it had not been tried; its id stays. One that a worker delivers at

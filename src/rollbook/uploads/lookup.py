@@ -20,12 +20,11 @@ from rollbook.backends.database import (
     fetch_all,
     fetch_listed,
     fetch_one,
-    fetch_page,
     queries,
 )
 from rollbook.errors import NotFoundError, ServiceUnavailableError
 from rollbook.languages import phrase
-from rollbook.model import FINAL, REFUSED, STAGES
+from rollbook.model import FINAL, OUTCOMES, REFUSED, STAGES
 from rollbook.pipeline.problems import catalogue
 from rollbook.uploads import days
 
@@ -217,11 +216,12 @@ async def rows(
     outcome: Sequence[str] | None,
     page: int,
     page_size: int,
+    after: int | None = None,
     verification: str | None = None,
     problem: str | None = None,
     attention: str | None = None,
-) -> tuple[list[Row], int]:
-    """A page of an upload's rows with their outcomes, and the total number.
+) -> Listed:
+    """A page of an upload's rows with their outcomes, from after the row number ``after``.
 
     Each filter that isn't None leaves out other rows: by outcome, by what the voter roll says, by
     the code of a problem. ``attention`` is ``refused``, ``doubtful`` (with a warning), ``left_out``
@@ -235,22 +235,38 @@ async def rows(
         "refused": list(REFUSED),
         "left_out": [code for code, kind in catalogue().items() if kind.leaves_out],
         "verification": verification,
+        "after": after,
         "limit": page_size,
         "offset": (page - 1) * page_size,
     }
-    return await fetch_page(system.pool, _SQL["rows"], parameters)
+    is_by_outcome = verification is None and problem is None and attention is None
+    # The record counts the rows of a merge, and of a dry run.
+    is_known = is_by_outcome and upload["status"] == "completed"
+    return await fetch_listed(
+        system.pool, _SQL["rows"], _SQL["rows_counted"], parameters,
+        most=system.settings.list_most_counted,
+        known=sum(upload[name] for name in set(outcome or OUTCOMES)) if is_known else None,
+    )  # fmt: skip
 
 
 async def changes(
-    system: System, upload: Row, *, page: int, page_size: int
-) -> tuple[list[Row], int]:
-    """A page of the rows that changed a member, or would, and how many there are in all.
+    system: System, upload: Row, *, page: int, page_size: int, after: int | None = None
+) -> Listed:
+    """A page of the rows that changed a member, or would, from after the row number ``after``.
 
     Returns:
         Rows of ``row_number``, ``member_id`` and ``changes``: ``[before, after]`` by field.
     """
-    parameters = {"id": upload["id"], "limit": page_size, "offset": (page - 1) * page_size}
-    return await fetch_page(system.pool, _SQL["changes"], parameters)
+    parameters = {
+        "id": upload["id"],
+        "after": after,
+        "limit": page_size,
+        "offset": (page - 1) * page_size,
+    }
+    most = system.settings.list_most_counted
+    return await fetch_listed(
+        system.pool, _SQL["changes"], _SQL["changes_counted"], parameters, most=most
+    )
 
 
 def rows_per_second(upload: Row) -> float | None:

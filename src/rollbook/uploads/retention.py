@@ -22,8 +22,8 @@ from rollbook.backends.database import (
     exclusive,
     execute,
     fetch_all,
+    fetch_listed,
     fetch_one,
-    fetch_page,
     queries,
     unbounded,
 )
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from psycopg import AsyncConnection
 
-    from rollbook.backends.database import Row
+    from rollbook.backends.database import Listed, Row
     from rollbook.backends.files import Stored
     from rollbook.model import User
     from rollbook.service.system import System
@@ -233,11 +233,12 @@ async def delete_report(system: System, user: User, upload: Row) -> int:
     return await _remove(system, _report_keys(upload))
 
 
-async def reports(system: System, *, page: int, page_size: int) -> tuple[list[StoredReport], int]:
-    """A page of stored reports, the newest first, and how many there are in all."""
-    parameters = {"limit": page_size, "offset": (page - 1) * page_size}
-    found, total = await fetch_page(system.pool, _SQL["reports"], parameters)
-    return await _each_stored(system, found), total
+async def reports(
+    system: System, *, page: int, page_size: int, after: int | None = None
+) -> tuple[list[StoredReport], Listed]:
+    """A page of stored reports, the newest first, from before the ordinal ``after``."""
+    parameters = {"after": after, "limit": page_size, "offset": (page - 1) * page_size}
+    return await _reports(system, "reports", parameters)
 
 
 async def reports_of(
@@ -248,8 +249,8 @@ async def reports_of(
     page_size: int,
     first: dt.datetime | None = None,
     until: dt.datetime | None = None,
-) -> tuple[list[StoredReport], int]:
-    """A page of the stored reports in a reader's scope, the newest first, and how many there are.
+) -> tuple[list[StoredReport], Listed]:
+    """A page of the stored reports in a reader's scope, the newest first.
 
     Only of uploads that ended at ``first`` or later, and before ``until``.
     """
@@ -260,8 +261,17 @@ async def reports_of(
         "offset": (page - 1) * page_size,
         **user.scope.parameters(),
     }
-    found, total = await fetch_page(system.pool, _SQL["reports_of"], parameters)
-    return await _each_stored(system, found), total
+    return await _reports(system, "reports_of", parameters)
+
+
+async def _reports(
+    system: System, query: str, parameters: dict[str, Any]
+) -> tuple[list[StoredReport], Listed]:
+    most = system.settings.list_most_counted
+    found = await fetch_listed(
+        system.pool, _SQL[query], _SQL[f"{query}_counted"], parameters, most=most
+    )
+    return await _each_stored(system, found.rows), found
 
 
 async def holdings(system: System) -> Holdings:

@@ -86,8 +86,7 @@ async def cancelled(system: System, owner: User, by: User, rows: int = 1) -> UUI
 
 
 async def log_of(system: System, user: User, webhook_id: UUID) -> list[Row]:
-    rows, _ = await webhooks.deliveries(system, user, webhook_id, page=1, page_size=50)
-    return rows
+    return (await webhooks.deliveries(system, user, webhook_id, page=1, page_size=50)).rows
 
 
 # --- which messages go where ----------------------------------------------------------------------

@@ -104,8 +104,9 @@ async def test_every_row_ends_with_what_the_roll_says_and_the_report_says_it_too
         said = await sheet_of(system, upload, "All Uploaded Rows")
         not_registered = await sheet_of(system, upload, "Not Registered Voters")
         summary = await sheet_of(system, upload, "Summary")
-        page, total = await lookup.rows(system, upload, outcome=None, page=1, page_size=100)
-        some, _ = await lookup.rows(
+        listed = await lookup.rows(system, upload, outcome=None, page=1, page_size=100)
+        page, total = listed.rows, listed.total
+        some = await lookup.rows(
             system, upload, outcome=None, page=1, page_size=100, verification="deceased"
         )
     assert results(upload) == {
@@ -125,7 +126,7 @@ async def test_every_row_ends_with_what_the_roll_says_and_the_report_says_it_too
     assert any(text.startswith("4 registered in the ward of the file; 1 ") for text in texts)
     assert total == 10
     assert [row["result"] for row in page][8:] == ["registered", None]
-    assert [row["row_number"] for row in some] == [3]
+    assert [row["row_number"] for row in some.rows] == [3]
     found = {row["id_number"]: row for row in fetched(settings, "SELECT * FROM members")}
     assert found[id_number(0)]["roll_status"] == "not_registered"
     assert found[id_number(0)]["roll_voting_district"] == "99999999"
@@ -364,7 +365,7 @@ async def test_an_answer_of_later_that_says_otherwise_is_not_shown_beside_an_ear
                 " WHERE id_number = %s",
                 (id_number(4),),
             )
-        page, _ = await lookup.rows(system, upload, outcome=None, page=1, page_size=10)
+        page = (await lookup.rows(system, upload, outcome=None, page=1, page_size=10)).rows
     assert [row["result"] for row in page] == ["registered", "registered"]
     assert page[0]["voting_district"] is page[0]["ward"] is page[0]["asked_at"] is None
     assert page[1]["voting_district"] is not None

@@ -120,8 +120,9 @@ async def test_each_row_gets_its_outcome_and_the_good_ones_become_members(
     assert found[1]["gender"] == "female"
     assert str(found[1]["date_of_birth"]) == "1980-01-01"
     assert {row["created_by_upload"] for row in found} == {upload_id}
-    outcomes, total = await lookup.rows(system, upload, outcome=None, page=1, page_size=100)
-    assert total == 6
+    listed = await lookup.rows(system, upload, outcome=None, page=1, page_size=100)
+    outcomes = listed.rows
+    assert listed.total == 6
     assert [(row["row_number"], row["outcome"], row["duplicate_of"]) for row in outcomes] == [
         (2, "inserted", None), (3, "inserted", None), (4, "inserted", None),
         (5, "duplicate", 2), (6, "invalid", None), (7, "invalid", None),

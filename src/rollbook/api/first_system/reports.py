@@ -119,7 +119,8 @@ async def cleanup_orphaned(system: SystemParam, user: OperatorParam) -> Answer[R
 async def _listed(
     system: SystemParam, user: UserParam, *, page: int, limit: int, **period: dt.datetime
 ) -> Answer[ReportList]:
-    found, total = await retention.reports_of(system, user, page=page, page_size=limit, **period)
+    found, uploads = await retention.reports_of(system, user, page=page, page_size=limit, **period)
+    total = uploads.total
     facts: dict[str, Any] = {"page": page, "page_size": limit, "total": total}
     reports = [ReportMetadata.of(stored) for stored in found]
     shown = "" if len(reports) == total else f" {len(reports)} of them are listed here."

@@ -101,7 +101,7 @@ export function Accounts() {
           (account) => html`<${Line} key=${account.user_id} of=${account} acts=${acts} />`,
         )}</tbody></table></div></div>`
       }
-      <${Pager} page=${page} pageSize=${PAGE_SIZE} total=${data.total} label=${t("accounts.pages")}
+      <${Pager} page=${page} pageSize=${PAGE_SIZE} of=${data} label=${t("accounts.pages")}
         onPage=${(to) => refine({ page: to })} />`
     }
     ${

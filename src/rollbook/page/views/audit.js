@@ -6,7 +6,7 @@ import { useLoaded, useRested } from "../loading.js";
 import { Failure, Go, Loading, Pager } from "../parts.js";
 import { pageNumber, place, refine } from "../router.js";
 import { listChanged } from "../uploads.js";
-import { ACTS, momentInFull, t } from "../words.js";
+import { ACTS, counted, momentInFull, t } from "../words.js";
 
 const PAGE_SIZE = 50;
 const JOB_ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
@@ -61,7 +61,7 @@ export function Audit({ isOwn = false }) {
     ${
       isJob &&
       data &&
-      html`<p class="count" role="status">${t(data.total_is_exact ? "audit.count" : "audit.about", { n: data.total })}</p>
+      html`<p class="count" role="status">${counted("audit.count", data)}</p>
       ${
         data.total > 0 &&
         html`<div class="card ledger ${isLoading ? "stale" : ""}"><div class="table" tabindex="0" role="region"
@@ -72,7 +72,7 @@ export function Audit({ isOwn = false }) {
         <tbody>${data.items.map((entry) => html`<${Entry} key=${entry.id} entry=${entry} isOwn=${isOwn} />`)}</tbody>
       </table></div></div>`
       }
-      <${Pager} page=${page} pageSize=${PAGE_SIZE} total=${data.total} label=${t("audit.pages")} isByTime
+      <${Pager} page=${page} pageSize=${PAGE_SIZE} of=${data} label=${t("audit.pages")} isByTime
         onPage=${(to) => refine({ page: to })} />`
     }`;
 }

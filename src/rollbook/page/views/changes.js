@@ -4,7 +4,7 @@ import { fieldName } from "../fields.js";
 import { html, useId, useSignal } from "../html.js";
 import { useLoaded } from "../loading.js";
 import { Failure, Loading, Pager } from "../parts.js";
-import { t } from "../words.js";
+import { counted, t } from "../words.js";
 
 const PAGE_SIZE = 25;
 
@@ -21,13 +21,13 @@ export function Changes({ upload }) {
     ${!data && !error && html`<${Loading} />`}
     ${
       data &&
-      html`<p class="count" role="status">${t("changes.count", { n: data.total })}</p>
+      html`<p class="count" role="status">${counted("changes.count", data)}</p>
       <div class="table" tabindex="0" role="region" aria-label=${t("changes.table")}><table>
         <thead><tr><th scope="col" class="n">${t("rows.row")}</th><th scope="col">${t("changes.field")}</th><th
           scope="col">${t("changes.before")}</th><th scope="col">${t("changes.after")}</th></tr></thead>
         <tbody>${data.items.map((row) => html`<${Row} key=${row.row_number} row=${row} />`)}</tbody>
       </table></div>
-      <${Pager} page=${page.value} pageSize=${PAGE_SIZE} total=${data.total} label=${t("changes.pages")}
+      <${Pager} page=${page.value} pageSize=${PAGE_SIZE} of=${data} label=${t("changes.pages")}
         onPage=${(to) => {
           page.value = to;
         }} />`

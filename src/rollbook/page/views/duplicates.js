@@ -5,7 +5,7 @@ import { useLoaded } from "../loading.js";
 import { Failure, Go, Loading, Pager } from "../parts.js";
 import { pageNumber, place, refine } from "../router.js";
 import { attempt } from "../said.js";
-import { t } from "../words.js";
+import { counted, t } from "../words.js";
 
 const PAGE_SIZE = 25;
 const STATUSES = ["open", "joined", "different"];
@@ -32,12 +32,12 @@ export function Duplicates() {
     ${!data && !error && html`<${Loading} />`}
     ${
       data &&
-      html`<p class="count" role="status">${t("duplicates.count", { n: data.total })}</p>
+      html`<p class="count" role="status">${counted("duplicates.count", data)}</p>
         ${data.is_behind && html`<p class="notice">${t("duplicates.behind")}</p>`}
         <div class=${isLoading ? "stale" : ""}>${data.items.map(
           (pair) => html`<${Pair} key=${pair.pair_id} pair=${pair} reload=${reload} />`,
         )}</div>
-        <${Pager} page=${page} pageSize=${PAGE_SIZE} total=${data.total} label=${t("duplicates.pages")}
+        <${Pager} page=${page} pageSize=${PAGE_SIZE} of=${data} label=${t("duplicates.pages")}
           onPage=${(to) => refine({ page: to })} />`
     }`;
 }

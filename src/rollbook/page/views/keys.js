@@ -63,7 +63,7 @@ export function Keys() {
           }} />`,
         )}</tbody></table></div></div>`
       }
-      <${Pager} page=${page} pageSize=${PAGE_SIZE} total=${data.total} label=${t("keys.pages")}
+      <${Pager} page=${page} pageSize=${PAGE_SIZE} of=${data} label=${t("keys.pages")}
         onPage=${(to) => refine({ page: to })} />`
     }
     ${

@@ -25,7 +25,7 @@ export function Mappings() {
         data.total ? t("mappings.count", { n: data.total }) : t("mappings.none")
       }</p>
       ${data.items.map((mapping) => html`<${Mapping} key=${mapping.id} mapping=${mapping} reload=${reload} />`)}
-      <${Pager} page=${page.value} pageSize=${PAGE_SIZE} total=${data.total} label=${t("mappings.pages")}
+      <${Pager} page=${page.value} pageSize=${PAGE_SIZE} of=${data} label=${t("mappings.pages")}
         onPage=${(to) => {
           page.value = to;
         }} />`
@@ -62,7 +62,7 @@ function Aliases() {
         <td><button type="button" class="quiet small danger" aria-label=${t("aliases.forget.of", { text: alias.text })}
           onClick=${() => forget(alias)}>${t("aliases.forget")}</button></td></tr>`,
       )}</tbody></table></div>
-      <${Pager} page=${page.value} pageSize=${PAGE_SIZE} total=${data.total} label=${t("aliases.title")}
+      <${Pager} page=${page.value} pageSize=${PAGE_SIZE} of=${data} label=${t("aliases.title")}
         onPage=${(to) => {
           page.value = to;
         }} />`

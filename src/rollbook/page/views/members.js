@@ -108,7 +108,7 @@ function Found({ data, isLoading, page, given }) {
     </table></div></div>
     <${Export} given=${given} />`
     }
-    <${Pager} page=${page} pageSize=${PAGE_SIZE} total=${n} label=${t("members.pages")}
+    <${Pager} page=${page} pageSize=${PAGE_SIZE} of=${data} label=${t("members.pages")}
       onPage=${(to) => refine({ page: to })} />`;
 }
 

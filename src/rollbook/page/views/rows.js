@@ -4,7 +4,7 @@ import { html, useId, useSignal } from "../html.js";
 import { useLoaded } from "../loading.js";
 import { Failure, Loading, Pager } from "../parts.js";
 import { REFUSED } from "../uploads.js";
-import { cellInWords, number, t } from "../words.js";
+import { cellInWords, counted, number, t } from "../words.js";
 
 const PAGE_SIZE = 25;
 
@@ -57,13 +57,13 @@ export function Rows({ upload }) {
     ${!data && !error && html`<${Loading} />`}
     ${
       data &&
-      html`<p class="count" role="status">${t("rows.count", { n: data.total })}</p>
+      html`<p class="count" role="status">${counted("rows.count", data)}</p>
       <div class="table ${isLoading ? "stale" : ""}" tabindex="0" role="region" aria-label=${t("rows.table")}><table>
         <thead><tr><th scope="col" class="n">${t("rows.row")}</th><th scope="col">${t("rows.column")}</th><th
           scope="col">${t("rows.value")}</th><th scope="col">${t("rows.kept")}</th><th scope="col">${t("rows.problem")}</th></tr></thead>
         <tbody>${data.items.map((row) => html`<${Row} key=${row.row_number} row=${row} />`)}</tbody>
       </table></div>
-      <${Pager} page=${page.value} pageSize=${PAGE_SIZE} total=${data.total} label=${t("rows.pages")}
+      <${Pager} page=${page.value} pageSize=${PAGE_SIZE} of=${data} label=${t("rows.pages")}
         onPage=${(to) => {
           page.value = to;
         }} />`

@@ -94,7 +94,7 @@ function Kept({ id, count, isUndone }) {
           later ? html`<${Go} path="uploads/${later}">${t("audit.upload", { id: later.slice(0, 8) })}<//>` : "–"
         }</td></tr>`,
       )}</tbody></table></div></div>
-    <${Pager} page=${page.value} pageSize=${PAGE_SIZE} total=${data.total} label=${t("kept.pages")}
+    <${Pager} page=${page.value} pageSize=${PAGE_SIZE} of=${data} label=${t("kept.pages")}
       onPage=${(to) => {
         page.value = to;
       }} />

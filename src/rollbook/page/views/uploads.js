@@ -6,7 +6,7 @@ import { useLoaded, useRested } from "../loading.js";
 import { Badge, Bar, Failure, Go, Loading, OutcomeBar, Pace, Pager, Search, StatusChoice } from "../parts.js";
 import { pageNumber, place, refine } from "../router.js";
 import { learn, listChanged, moment, refusedRows, secondsLeft, uploadSignal } from "../uploads.js";
-import { duration, number, secondsUntil, t, when } from "../words.js";
+import { counted, duration, number, secondsUntil, t, when } from "../words.js";
 
 const PAGE_SIZE = 20;
 
@@ -46,13 +46,13 @@ export function Uploads() {
     ${
       data &&
       html`<p class="count" role="status">
-        ${t(data.total_is_exact ? (isFiltered ? "uploads.found" : "uploads.count") : "uploads.about", { n: data.total })}</p>
+        ${counted(isFiltered ? "uploads.found" : "uploads.count", data)}</p>
       ${data.total === 0 && !isFiltered && html`<${Nothing} />`}
       <ul class="uploads" aria-label=${t("uploads.title")}>${data.ids.map(
         (id) => html`<${Line} key=${id}
         id=${id} />`,
       )}</ul>
-      <${Pager} page=${page} pageSize=${PAGE_SIZE} total=${data.total} label=${t("uploads.pages")} isByTime
+      <${Pager} page=${page} pageSize=${PAGE_SIZE} of=${data} label=${t("uploads.pages")} isByTime
         onPage=${(to) => refine({ page: to })} />`
     }`;
 }

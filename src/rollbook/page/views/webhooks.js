@@ -8,7 +8,7 @@ import { Failure, Go, Loading, Once, Pager, Question } from "../parts.js";
 import { pageNumber, refine } from "../router.js";
 import { attempt } from "../said.js";
 import { listChanged } from "../uploads.js";
-import { momentInFull, officeName, t } from "../words.js";
+import { counted, momentInFull, officeName, t } from "../words.js";
 
 const PAGE_SIZE = 50;
 const EVENTS = ["upload.completed", "upload.failed", "upload.cancelled", "upload.verified"];
@@ -45,7 +45,7 @@ export function Webhooks() {
         (webhook) =>
           html`<${One} key=${webhook.webhook_id ?? "settings"} of=${webhook} reload=${reload} onMade=${onMade} />`,
       )}
-      <${Pager} page=${page} pageSize=${PAGE_SIZE} total=${data.total} label=${t("webhooks.title")}
+      <${Pager} page=${page} pageSize=${PAGE_SIZE} of=${data} label=${t("webhooks.title")}
         onPage=${(to) => refine({ page: to })} />`
     }`;
 }
@@ -110,7 +110,7 @@ function Deliveries({ id }) {
     await attempt(() => post(`webhooks/${id}/deliveries/${delivery.delivery_id}/again`));
     reload();
   };
-  return html`<p class="count" role="status">${t("deliveries.count", { n: data.total })}</p>
+  return html`<p class="count" role="status">${counted("deliveries.count", data)}</p>
     ${
       data.total > 0 &&
       html`<div class="ledger"><div class="table" tabindex="0" role="region" aria-label=${t("deliveries.table")}><table>
@@ -119,7 +119,7 @@ function Deliveries({ id }) {
       <tbody>${data.items.map((one) => html`<${Line} key=${one.delivery_id} of=${one} again=${again} />`)}</tbody>
     </table></div></div>`
     }
-    <${Pager} page=${page.value} pageSize=${PAGE_SIZE} total=${data.total} label=${t("deliveries.pages")} isByTime
+    <${Pager} page=${page.value} pageSize=${PAGE_SIZE} of=${data} label=${t("deliveries.pages")} isByTime
       onPage=${(to) => {
         page.value = to;
       }} />`;

@@ -1,0 +1,174 @@
+"""Lists that grow: each page is right while rows come and go, and counting is bounded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pytest
+
+from rollbook.members import duplicates, index
+from tests.files import csv_file, id_number, member, members
+from tests.integration.members.clients import client_with
+
+if TYPE_CHECKING:
+    import httpx
+
+    from rollbook.config import Settings
+    from rollbook.model import User
+    from rollbook.service.system import System
+    from tests.pipeline_run import Site
+
+BASE = "/api/v1"
+
+
+async def fetched(client: httpx.AsyncClient, path: str, **asked: Any) -> dict[str, Any]:
+    answer = await client.get(f"{BASE}/{path}", params=asked)
+    assert answer.status_code == 200, answer.text
+    data: dict[str, Any] = answer.json()["data"]
+    return data
+
+
+@pytest.fixture
+async def lists(site: Site, system: System, operator: User) -> dict[str, int]:
+    """Paths of lists, and how many items each has."""
+    people = [member(n, Firstname=f"Same{n}", **{"Cell Number": "0820001111"}) for n in range(4)]
+    first = site.send(csv_file(people), "first.csv").upload["id"]
+    changed = [member(n, Surname="Changed", **{"Cell Number": "0820001111"}) for n in range(3)]
+    second = site.send(csv_file([*changed, member(9, Surname="")]), "second.csv").upload["id"]
+    await index.run_once(system)
+    await duplicates.run_once(system)
+    webhook = str(uuid4())
+    with site.connection.transaction():
+        site.connection.execute(
+            "INSERT INTO webhooks (id, made_by, url, events, secret)"
+            " VALUES (%s, %s, 'https://example.org/hook', '{completed}', 'x')",
+            (webhook, operator.id),
+        )
+        site.connection.execute(
+            "INSERT INTO notifications (upload_id, attempt, kind, channel, webhook_id)"
+            " SELECT gen_random_uuid(), 1, 'completed', 'office_webhook', %s"
+            " FROM generate_series(1, 3)",
+            (webhook,),
+        )
+        site.connection.execute(
+            "INSERT INTO column_mappings (fingerprint, columns, upload_id) VALUES ('x', '{}', %s)",
+            (first,),
+        )
+        site.connection.execute(
+            "INSERT INTO value_aliases (field, text, value, upload_id, created_by)"
+            " VALUES ('province', 'x', 'GP', %s, 'x')",
+            (first,),
+        )
+        counting = "SELECT count(*)::int AS n FROM member_duplicates"
+        pairs = site.connection.execute(counting).fetchone()
+    assert pairs is not None
+    assert pairs["n"] > 2
+    return {
+        f"bulk-upload/rows/{second}": 4,
+        f"bulk-upload/changes/{second}": 3,
+        f"bulk-upload/undo/{first}/kept": 3,
+        "bulk-upload/reports": 2,
+        "bulk-upload/history": 2,
+        "bulk-upload/mappings": 1,
+        "bulk-upload/aliases": 1,
+        "members": 4,
+        "members/duplicates": pairs["n"],
+        "webhooks": 1,
+        f"webhooks/{webhook}/deliveries": 3,
+        "users": 1,
+    }
+
+
+async def test_a_page_after_the_last_one_is_empty_and_says_how_many_there_are(
+    lists: dict[str, int], client: httpx.AsyncClient
+) -> None:
+    for path, number in lists.items():
+        for page in (1, 2, 50, 1_000_000):
+            data = await fetched(client, path, page=page, page_size=2)
+            assert data["total"] == number, path
+            assert len(data["items"]) == max(0, min(2, number - (page - 1) * 2)), path
+        for wrong in ({"page": 0}, {"page": -1}, {"page": 1_000_001}, {"page_size": 0},
+                      {"page_size": 501}, {"page": "x"}):  # fmt: skip
+            answer = await client.get(f"{BASE}/{path}", params=wrong)
+            assert answer.status_code == 422, path
+
+
+async def test_long_lists_are_counted_up_to_a_bound_and_every_item_is_on_one_page(
+    lists: dict[str, int], settings: Settings, operator: User
+) -> None:
+    long = [path for path, number in lists.items() if number > 1 and "kept" not in path]
+    async with client_with(settings, operator, list_most_counted=1) as client:
+        for path in long:
+            if path == "members":
+                continue
+            pages = [
+                await fetched(client, path, page=page, page_size=1)
+                for page in range(1, lists[path] + 2)
+            ]
+            found = [str(item) for data in pages for item in data["items"]]
+            assert len(set(found)) == len(found) == lists[path], path
+            assert all(data["total"] > 1 for data in pages), path
+            # The outcomes of an upload's rows are in its record.
+            is_known = "/rows/" in path
+            assert {data["total_is_exact"] for data in pages} == {is_known}, path
+            if is_known:
+                assert {data["total"] for data in pages} == {lists[path]}
+
+
+@pytest.mark.parametrize("kind", ["rows", "changes", "reports"])
+async def test_what_follows_a_page_skips_nothing_and_shows_nothing_twice(
+    lists: dict[str, int], site: Site, client: httpx.AsyncClient, kind: str
+) -> None:
+    (path,) = (one for one in lists if one.split("/")[1] == kind)
+    seen, after = [], None
+    for turn in range(10):
+        wanted = {} if after is None else {"after": after}
+        data = await fetched(client, path, page_size=1, **wanted)
+        seen += [item.get("row_number") or item["job_id"] for item in data["items"]]
+        after = data["next"]
+        if after is None:
+            break
+        # Meanwhile another upload comes to the top of the list.
+        site.send(csv_file(members(1, 50 + turn)), f"later{turn}.csv")
+    assert after is None
+    assert len(seen) == len(set(seen)) == lists[path]
+
+
+async def test_the_rows_of_one_outcome_are_known_from_the_record(
+    site: Site, settings: Settings, operator: User
+) -> None:
+    rows = [member(n, Surname="" if n % 3 == 0 else "S") for n in range(9)]
+    upload = site.send(csv_file(rows), "some.csv").upload
+    async with client_with(settings, operator, list_most_counted=1) as client:
+        path = f"bulk-upload/rows/{upload['id']}"
+        asked: tuple[tuple[dict[str, Any], int, bool], ...] = (
+            ({"outcome": ["invalid", "invalid"]}, 3, True),
+            ({"outcome": ["invalid", "inserted"]}, 9, True),
+            ({"outcome": "duplicate"}, 0, True),
+        )
+        for filters, total, is_exact in asked:
+            data = await fetched(client, path, page_size=2, **filters)
+            assert (data["total"], data["total_is_exact"]) == (total, is_exact), filters
+        data = await fetched(client, path, page_size=2, problem="surname_missing")
+        assert not data["total_is_exact"]
+        assert data["total"] > 1
+
+
+async def test_a_page_of_members_is_right_while_others_come_and_go(
+    site: Site, system: System, client: httpx.AsyncClient
+) -> None:
+    site.send(csv_file([member(n, Surname="Same", Firstname="Ties") for n in range(9)]), "a.csv")
+    await index.run_once(system)
+    for sort in ("name", "-name", "expiry_date", "-changed_at", "date_joined", "-last_payment"):
+        for search in ({}, {"search": "same"}):
+            seen = [
+                item["member_id"]
+                for page in range(1, 6)
+                for item in (
+                    await fetched(client, "members", sort=sort, page=page, page_size=2, **search)
+                )["items"]
+            ]
+            # All are equal in each column, and the order is whole all the same.
+            assert len(seen) == len(set(seen)) == 9, (sort, search)
+    assert id_number(0) not in str(seen)
