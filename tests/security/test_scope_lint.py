@@ -101,6 +101,8 @@ INTERNAL = {
     "message to those alone whose scope includes it",
     # --- uploads: what follows on `visible` for the same id, within one function of a module
     "uploads.rows": "of an upload that `visible` has found",
+    "uploads.rows_counted": "likewise",
+    "uploads.changes_counted": "likewise",
     "uploads.problems": "of an upload that `visible` has found",
     "uploads.changes": "of an upload that `visible` has found",
     "uploads.ahead": "of an upload that `visible` has found; only a number comes back",
@@ -174,7 +176,7 @@ INTERNAL = {
             "undo.decide", "undo.count", "undo.remove", "undo.restore",
             "undo.bring_back",
             "undo.forget_changes", "undo.keep_list", "undo.note_written",
-            "undo.mark", "undo.kept", "undo.kept_csv", "undo.would_keep", "undo.would_keep_csv",
+            "undo.mark", "undo.kept", "undo.kept_counted", "undo.kept_csv",
         ),
         "of an upload that `lock_upload` has found",
     ),
