@@ -176,20 +176,20 @@ async def fetch_listed(
         count: its rows are those of all pages; takes ``most``, at which it ends.
         parameters: the parameters of both.
         most: rows that are counted; the number of more is estimated. None: all are counted.
-        known: the number of more, where the record has it.
+        known: rows over all pages, where the record has their number: none are counted then.
     """
     rows = await fetch_all(where, query, parameters)
     is_first = parameters.get("after") is None and not parameters["offset"]
     if is_first and len(rows) < parameters["limit"]:
         return Listed(rows, len(rows), is_exact=True)
+    if known is not None:
+        return Listed(rows, known, is_exact=True)
     counting = f"SELECT count(*)::int AS found FROM ({count}) AS counted"  # noqa: S608 - our own
     bound = None if most is None else most + 1
     counted = await fetch_one(where, counting, {**parameters, "most": bound})
     assert counted is not None
     if most is None or counted["found"] <= most:
         return Listed(rows, counted["found"], is_exact=True)
-    if known is not None:
-        return Listed(rows, max(counted["found"], known), is_exact=True)
     explained = await fetch_one(
         where, f"EXPLAIN (FORMAT JSON) {count}", {**parameters, "most": None}
     )

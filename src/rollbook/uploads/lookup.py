@@ -239,14 +239,28 @@ async def rows(
         "limit": page_size,
         "offset": (page - 1) * page_size,
     }
-    is_by_outcome = verification is None and problem is None and attention is None
-    # The record counts the rows of a merge, and of a dry run.
-    is_known = is_by_outcome and upload["status"] == "completed"
+    is_known = verification is None and problem is None
     return await fetch_listed(
         system.pool, _SQL["rows"], _SQL["rows_counted"], parameters,
         most=system.settings.list_most_counted,
-        known=sum(upload[name] for name in set(outcome or OUTCOMES)) if is_known else None,
+        known=_counted_rows(upload, outcome, attention) if is_known else None,
     )  # fmt: skip
+
+
+def _counted_rows(upload: Row, outcome: Sequence[str] | None, attention: str | None) -> int | None:
+    """How many rows the merge, or the dry run, has counted; None where it hasn't."""
+    if upload["status"] != "completed" or rows_removed_at(upload) is not None:
+        return None
+    if attention is None:
+        return int(sum(upload[name] for name in set(outcome or OUTCOMES)))
+    if outcome:
+        return None
+    counted: dict[str, int | None] = {
+        "any": upload["rows_needing_attention"],
+        "refused": sum(upload[name] for name in REFUSED),
+        "doubtful": upload["rows_with_warnings"],
+    }
+    return counted.get(attention)
 
 
 async def changes(
