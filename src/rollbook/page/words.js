@@ -47,9 +47,9 @@ export function t(key, values = {}) {
   });
 }
 
-/** How many items a list has: the text of `key`, or its neighbour `about` where the total is an estimate. */
-export const counted = (key, { total, total_is_exact: isExact }) =>
-  t(isExact ? key : key.replace(/\w+$/, "about"), { n: total });
+/** How many items a list has, in its own words; "about" so many where the total is an estimate. */
+export const counted = (list, { total: n, total_is_exact: isExact }) =>
+  isExact ? t(`${list}.count`, { n }) : t(`${list}.about`, { n });
 
 /** The acts of the audit trail as the API names them, in the order of the catalogue. */
 export const ACTS = Object.keys(TEXT).filter((key) => key.startsWith("act.")).map((key) => key.slice("act.".length));

@@ -99,11 +99,14 @@ async def test_a_page_after_the_last_one_is_empty_and_says_how_many_there_are(
 async def test_long_lists_are_counted_up_to_a_bound_and_every_item_is_on_one_page(
     lists: dict[str, int], settings: Settings, operator: User
 ) -> None:
-    long = [path for path, number in lists.items() if number > 1 and "kept" not in path]
+    exact = {"members", "users"}
+    long = [
+        path
+        for path, number in lists.items()
+        if number > 1 and "kept" not in path and path not in exact
+    ]
     async with client_with(settings, operator, list_most_counted=1) as client:
         for path in long:
-            if path == "members":
-                continue
             pages = [
                 await fetched(client, path, page=page, page_size=1)
                 for page in range(1, lists[path] + 2)

@@ -61,7 +61,7 @@ export function Audit({ isOwn = false }) {
     ${
       isJob &&
       data &&
-      html`<p class="count" role="status">${counted("audit.count", data)}</p>
+      html`<p class="count" role="status">${counted("audit", data)}</p>
       ${
         data.total > 0 &&
         html`<div class="card ledger ${isLoading ? "stale" : ""}"><div class="table" tabindex="0" role="region"

@@ -21,7 +21,7 @@ export function Changes({ upload }) {
     ${!data && !error && html`<${Loading} />`}
     ${
       data &&
-      html`<p class="count" role="status">${counted("changes.count", data)}</p>
+      html`<p class="count" role="status">${counted("changes", data)}</p>
       <div class="table" tabindex="0" role="region" aria-label=${t("changes.table")}><table>
         <thead><tr><th scope="col" class="n">${t("rows.row")}</th><th scope="col">${t("changes.field")}</th><th
           scope="col">${t("changes.before")}</th><th scope="col">${t("changes.after")}</th></tr></thead>

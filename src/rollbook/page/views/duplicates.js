@@ -32,7 +32,7 @@ export function Duplicates() {
     ${!data && !error && html`<${Loading} />`}
     ${
       data &&
-      html`<p class="count" role="status">${counted("duplicates.count", data)}</p>
+      html`<p class="count" role="status">${counted("duplicates", data)}</p>
         ${data.is_behind && html`<p class="notice">${t("duplicates.behind")}</p>`}
         <div class=${isLoading ? "stale" : ""}>${data.items.map(
           (pair) => html`<${Pair} key=${pair.pair_id} pair=${pair} reload=${reload} />`,

@@ -57,7 +57,7 @@ export function Rows({ upload }) {
     ${!data && !error && html`<${Loading} />`}
     ${
       data &&
-      html`<p class="count" role="status">${counted("rows.count", data)}</p>
+      html`<p class="count" role="status">${counted("rows", data)}</p>
       <div class="table ${isLoading ? "stale" : ""}" tabindex="0" role="region" aria-label=${t("rows.table")}><table>
         <thead><tr><th scope="col" class="n">${t("rows.row")}</th><th scope="col">${t("rows.column")}</th><th
           scope="col">${t("rows.value")}</th><th scope="col">${t("rows.kept")}</th><th scope="col">${t("rows.problem")}</th></tr></thead>

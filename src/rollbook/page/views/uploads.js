@@ -46,7 +46,7 @@ export function Uploads() {
     ${
       data &&
       html`<p class="count" role="status">
-        ${counted(isFiltered ? "uploads.found" : "uploads.count", data)}</p>
+        ${isFiltered && data.total_is_exact ? t("uploads.found", { n: data.total }) : counted("uploads", data)}</p>
       ${data.total === 0 && !isFiltered && html`<${Nothing} />`}
       <ul class="uploads" aria-label=${t("uploads.title")}>${data.ids.map(
         (id) => html`<${Line} key=${id}

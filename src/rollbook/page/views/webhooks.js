@@ -110,7 +110,7 @@ function Deliveries({ id }) {
     await attempt(() => post(`webhooks/${id}/deliveries/${delivery.delivery_id}/again`));
     reload();
   };
-  return html`<p class="count" role="status">${counted("deliveries.count", data)}</p>
+  return html`<p class="count" role="status">${counted("deliveries", data)}</p>
     ${
       data.total > 0 &&
       html`<div class="ledger"><div class="table" tabindex="0" role="region" aria-label=${t("deliveries.table")}><table>
