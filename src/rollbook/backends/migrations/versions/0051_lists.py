@@ -4,8 +4,8 @@ from alembic import op
 
 from rollbook.backends.migrations.concurrently import create_index
 
-revision = "0050"
-down_revision = "0049"
+revision = "0051"
+down_revision = "0050"
 
 
 def upgrade() -> None:
