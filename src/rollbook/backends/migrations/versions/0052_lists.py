@@ -4,8 +4,8 @@ from alembic import op
 
 from rollbook.backends.migrations.concurrently import create_index
 
-revision = "0051"
-down_revision = "0050"
+revision = "0052"
+down_revision = "0051"
 
 
 def upgrade() -> None:
