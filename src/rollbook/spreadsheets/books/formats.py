@@ -111,7 +111,8 @@ class Format:
             text = moment_text(value, is_1904=is_1904)
             is_moment = self.is_part_of_date and len(text) > 10 and text[4] == "-"
             return f"{text[:10]} ({_date_shown(self.code, text)})" if is_moment else text
-        return _shown(self.sections, value)
+        # A negative zero is a zero.
+        return _shown(self.sections, value + 0.0)
 
     def texts(self, values: npt.NDArray[np.float64], *, is_1904: bool = False) -> pl.Series:
         """The same of many numbers."""
