@@ -51,9 +51,15 @@ class Running:
     def api(self, email: str = EMAIL, password: str = PASSWORD) -> httpx.Client:
         """A client that is signed in."""
         base = f"{self.url}/api/v1"
-        login = httpx.post(f"{base}/auth/login", json={"email": email, "password": password})
+        login = httpx.post(
+            f"{base}/auth/login",
+            json={"email": email, "password": password},
+            timeout=PATIENCE_S,
+        )
         token = login.json()["data"]["token"]
-        return httpx.Client(base_url=base, timeout=30, headers={"Authorization": f"Bearer {token}"})
+        return httpx.Client(
+            base_url=base, timeout=PATIENCE_S, headers={"Authorization": f"Bearer {token}"}
+        )
 
 
 def start(data: Path, **more: str) -> Running:

@@ -137,7 +137,7 @@ async def _account(settings: Settings) -> None:
 
 def _signed_in(url: str, process: subprocess.Popen[bytes]) -> httpx.Client:
     deadline = time.monotonic() + READY_WITHIN_S
-    with httpx.Client(base_url=url, timeout=10) as probe:
+    with httpx.Client(base_url=url, timeout=READY_WITHIN_S) as probe:
         while True:
             try:
                 if probe.get("/readyz").is_success:
@@ -150,7 +150,7 @@ def _signed_in(url: str, process: subprocess.Popen[bytes]) -> httpx.Client:
         login = probe.post("/api/v1/auth/login", json={"email": EMAIL, "password": PASSWORD})
     token = login.json()["data"]["token"]
     headers = {"Authorization": f"Bearer {token}"}
-    return httpx.Client(base_url=f"{url}/api/v1", timeout=30, headers=headers)
+    return httpx.Client(base_url=f"{url}/api/v1", timeout=READY_WITHIN_S, headers=headers)
 
 
 def _sent(api: httpx.Client, start: int) -> str:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -158,12 +159,13 @@ def test_the_release_s_api_stays_in_service_on_the_new_schema(before: Release) -
     port = free_port()
     api = before.start("serve", ROLLBOOK_PORT=str(port))
     deadline = time.monotonic() + PATIENCE_S
+    said = "nothing"
     while True:
-        try:
-            answer = httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=5)
-            break
-        except httpx.TransportError:
-            assert api.poll() is None, "the release's API ended"
-            assert time.monotonic() < deadline, "the release's API doesn't answer"
-            time.sleep(0.1)
-    assert answer.status_code == 200, answer.text
+        with suppress(httpx.TransportError):
+            answer = httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=PATIENCE_S)
+            if answer.status_code == 200:
+                return
+            said = answer.text
+        assert api.poll() is None, "the release's API ended"
+        assert time.monotonic() < deadline, f"the release's API isn't ready: {said}"
+        time.sleep(0.1)

@@ -2,6 +2,8 @@
 
 A bound is ``asyncio.timeout`` or ``asyncio.wait_for`` around the wait, a ``timeout`` argument, or a
 deadline that the loop checks. A loop that starts a new timeout in each round has no bound.
+Requests to a server have a ``timeout`` too: httpx's own is five seconds, in which a busy machine
+may not answer.
 Code that doesn't wait, such as the loop of a server that its fixture ends, has a comment
 ``# no bound: REASON`` on its line.
 """
@@ -24,6 +26,22 @@ WAITS = frozenset({"wait", "join", "get", "recv", "acquire", "readline", "serve_
 #: Functions that wait for ever unless ``timeout`` is among their arguments.
 PROGRAMS = {("subprocess", name) for name in ("run", "call", "check_call", "check_output")}
 NEED_TIMEOUT = frozenset({("asyncio", "wait"), *PROGRAMS})
+#: Clients of a server, which give up too soon unless ``timeout`` is among their arguments; where a
+#: ``transport`` is, there is no server.
+REQUESTS = frozenset(
+    ("httpx", name)
+    for name in (
+        "get",
+        "post",
+        "put",
+        "patch",
+        "delete",
+        "request",
+        "stream",
+        "Client",
+        "AsyncClient",
+    )
+)
 #: What bounds the waits in its arguments, or in its block.
 BOUNDS = frozenset({"asyncio.timeout", "asyncio.timeout_at", "asyncio.wait_for"})
 #: Words of a condition or a statement by which a loop looks at the time.
@@ -94,6 +112,8 @@ def _unbounded(node: ast.Call) -> str | None:
     reasons = {
         "None is no bound": _is_constant(given.get("timeout"), "None"),
         "block=0 waits for ever": _is_constant(given.get("block"), "0"),
+        "a busy machine may need more than five seconds": (module, method) in REQUESTS
+        and not {"timeout", "transport"} & given.keys(),
         "it needs a timeout": "timeout" not in given
         and (method == "communicate" or (module, method) in NEED_TIMEOUT),
         "without an argument it waits for ever": bool(module)
@@ -177,6 +197,8 @@ def test_no_test_waits_without_a_bound() -> None:
         "subprocess.run(['sleep', '600'], check=True)",
         "client.xread({key: 0}, block=0)",
         "said = messages.get()",
+        "httpx.get(address)",
+        "async with httpx.AsyncClient(headers=headers) as client:\n    await client.get(address)",
     ],
 )
 def test_the_lint_finds_a_wait_without_a_bound(source: str) -> None:
@@ -199,6 +221,8 @@ def test_the_lint_finds_a_wait_without_a_bound(source: str) -> None:
         "subprocess.run(['true'], check=True, timeout=5)",
         "client.xread({key: 0}, block=500)",
         "await closing.wait()  # no bound: until the fixture ends",
+        "httpx.get(address, timeout=5)",
+        "httpx.AsyncClient(transport=httpx.ASGITransport(app))",
     ],
 )
 def test_the_lint_lets_a_bounded_wait_be(source: str) -> None:

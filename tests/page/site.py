@@ -20,7 +20,7 @@ from rollbook.service.system import open_system
 from tests import warm_process
 from tests.conftest import PASSWORD
 from tests.ports import free_port
-from tests.waiting import kill, until
+from tests.waiting import PATIENCE_S, kill, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,7 +117,7 @@ class Site:
         """Is the API ready?"""
         try:
             # Its own context would load all certificates, fifty times a second.
-            return httpx.get(f"{self.url}/readyz", verify=NO_TLS).is_success
+            return httpx.get(f"{self.url}/readyz", verify=NO_TLS, timeout=PATIENCE_S).is_success
         except httpx.TransportError:
             return False
 
@@ -128,12 +128,18 @@ class Site:
     def sign_in(self, email: str) -> Any:
         """What the API says of a new session: its token, the user, the seconds that it has."""
         body = {"email": email, "password": PASSWORD}
-        return httpx.post(f"{self.url}/api/v1/auth/login", json=body).json()["data"]
+        answer = httpx.post(f"{self.url}/api/v1/auth/login", json=body, timeout=PATIENCE_S)
+        return answer.json()["data"]
 
     def api(self, email: str = OPERATOR) -> httpx.Client:
         """A client of the REST interface, signed in."""
         headers = {"Authorization": f"Bearer {self.sign_in(email)['token']}"}
-        return httpx.Client(base_url=f"{self.url}/api/v1", headers=headers)
+        return httpx.Client(base_url=f"{self.url}/api/v1", headers=headers, timeout=PATIENCE_S)
+
+    def idle(self) -> None:
+        """Wait until no upload is open, also none of an earlier test."""
+        query = "SELECT count(*) FROM uploads WHERE status IN ('pending', 'processing')"
+        until(lambda: self.ask(query) == [0], "no upload is open")
 
     def execute(self, statements: str, **parameters: str | None) -> None:
         """Change the database without the system's knowledge."""

@@ -12,6 +12,7 @@ from tests.conftest import PASSWORD
 from tests.page.conftest import sign_in
 from tests.page.site import ETHEKWINI, Site
 from tests.security.provider import StandIn
+from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +25,7 @@ NEW = "seven quiet pelicans"
 
 def is_good(site: Site, token: str) -> bool:
     headers = {"Authorization": f"Bearer {token}"}
-    return httpx.get(f"{site.url}/api/v1/auth/me", headers=headers).is_success
+    return httpx.get(f"{site.url}/api/v1/auth/me", headers=headers, timeout=PATIENCE_S).is_success
 
 
 def test_the_page_renews_by_itself_changes_the_password_and_signs_out(
@@ -82,7 +83,7 @@ def test_the_page_renews_by_itself_changes_the_password_and_signs_out(
         sign_in(page, ETHEKWINI, NEW)
     finally:
         body = {"current_password": NEW, "new_password": PASSWORD}
-        with httpx.Client(base_url=f"{site.url}/api/v1") as client:
+        with httpx.Client(base_url=f"{site.url}/api/v1", timeout=PATIENCE_S) as client:
             signed = client.post("/auth/login", json={"email": ETHEKWINI, "password": NEW})
             if signed.is_success:
                 headers = {"Authorization": f"Bearer {signed.json()['data']['token']}"}

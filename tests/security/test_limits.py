@@ -116,7 +116,7 @@ async def test_listening_counts_too_and_who_is_over_is_told_to_come_back(
                 await heard.next()
         async with site.listening(user) as heard:
             assert await heard.ended() == (1013, "too_many_requests")
-        async with httpx.AsyncClient(base_url=f"http://{site.host}") as client:
+        async with httpx.AsyncClient(base_url=f"http://{site.host}", timeout=PATIENCE_S) as client:
             events = await client.get(f"{PATH}/events", headers=token(settings, user))
         assert is_refused(events, "You have made")
         async with site.listening(neighbour) as heard:

@@ -25,7 +25,7 @@ from tests.listening import Site
 from tests.page.site import NO_TLS
 from tests.ports import free_port
 from tests.security.provider import StandIn
-from tests.waiting import join, until
+from tests.waiting import PATIENCE_S, join, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -96,9 +96,14 @@ def provider(stand_in: StandIn, app: Any) -> StandIn:
     return stand_in
 
 
+def new_browser(settings: Settings) -> httpx.Client:
+    address = str(settings.public_url)
+    return httpx.Client(base_url=address, verify=NO_TLS, timeout=PATIENCE_S)
+
+
 @pytest.fixture
 def browser(settings: Settings) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=str(settings.public_url), verify=NO_TLS) as client:
+    with new_browser(settings) as client:
         yield client
 
 
@@ -117,7 +122,7 @@ def to_provider(browser: httpx.Client) -> str:
     """Begin, sign in there, and give where the browser is sent back to."""
     begun = browser.get(f"{OIDC}/start")
     assert begun.status_code == 303
-    there = httpx.get(begun.headers["location"], verify=NO_TLS)
+    there = httpx.get(begun.headers["location"], verify=NO_TLS, timeout=PATIENCE_S)
     assert there.status_code == 303, there.text
     return str(there.headers["location"])
 
@@ -183,7 +188,9 @@ def test_no_cookie_is_for_scripts_and_no_secret_in_an_address(
     browser: httpx.Client, provider: StandIn
 ) -> None:
     begun = browser.get(f"{OIDC}/start")
-    callback = httpx.get(begun.headers["location"], verify=NO_TLS).headers["location"]
+    callback = httpx.get(begun.headers["location"], verify=NO_TLS, timeout=PATIENCE_S).headers[
+        "location"
+    ]
     back = browser.get(callback)
     for answer in (begun, back):
         cookie = answer.headers.get_list("set-cookie")[-1]
@@ -309,7 +316,7 @@ def test_a_state_is_good_once_and_in_its_own_browser_alone(
     browser: httpx.Client, provider: StandIn, settings: Settings
 ) -> None:
     callback = to_provider(browser)
-    with httpx.Client(base_url=str(settings.public_url), verify=NO_TLS) as other:
+    with new_browser(settings) as other:
         assert end(other, callback).status_code == 401
         to_provider(other)  # has begun one of its own
         assert end(other, callback).status_code == 401

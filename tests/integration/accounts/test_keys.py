@@ -394,8 +394,10 @@ async def test_live_connections_of_a_key_end_with_it(
     headers = {"Authorization": f"Bearer {key}"}
     async with (
         site.connected(["rollbook", f"bearer.{key}"]) as line,
-        httpx.AsyncClient(base_url=f"http://{site.host}", headers=headers, trust_env=False) as web,
-        web.stream("GET", f"{PATH}/events", timeout=PATIENCE_S) as events,
+        httpx.AsyncClient(
+            base_url=f"http://{site.host}", headers=headers, trust_env=False, timeout=PATIENCE_S
+        ) as web,
+        web.stream("GET", f"{PATH}/events") as events,
     ):
         assert json.loads(await asyncio.wait_for(line.recv(), PATIENCE_S))["type"] == "snapshot"
         await _end(system, maker, key_id, end)

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from tests.ports import free_port
-from tests.waiting import kill
+from tests.waiting import PATIENCE_S, kill
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 AnyDoor = TypeVar("AnyDoor", "Door", "MoodyDoor")
 
 BUCKET = "members-files"
-PATIENCE_S = 60
 
 
 @contextlib.contextmanager
@@ -41,7 +40,9 @@ def s3_server(folder: Path, host: str = "127.0.0.1") -> Iterator[int]:
         deadline = time.monotonic() + PATIENCE_S
         while True:
             try:
-                httpx.put(f"http://{host}:{port}/{BUCKET}").raise_for_status()
+                httpx.put(
+                    f"http://{host}:{port}/{BUCKET}", timeout=PATIENCE_S
+                ).raise_for_status()
                 break
             except httpx.TransportError:
                 assert process.poll() is None, (folder / "s3.log").read_text()

@@ -23,7 +23,7 @@ from tests.files import member, members, workbook
 from tests.integration.backends.object_store import BUCKET, Door, opened, s3_server
 from tests.integration.folder.watching import until
 from tests.integration.worker.test_worker import ended, sent, working
-from tests.waiting import job_event
+from tests.waiting import PATIENCE_S, job_event
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -60,7 +60,7 @@ def in_s3(settings: Settings, door: Door) -> Settings:  # noqa: ARG001 - it sets
 
 
 def keys(s3: int) -> set[str]:
-    listing = httpx.get(f"http://127.0.0.1:{s3}/{BUCKET}?list-type=2").text
+    listing = httpx.get(f"http://127.0.0.1:{s3}/{BUCKET}?list-type=2", timeout=PATIENCE_S).text
     return set(re.findall(r"<Key>([^<]+)</Key>", listing))
 
 

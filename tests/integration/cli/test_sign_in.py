@@ -18,6 +18,7 @@ from rollbook.cli.failures import ExitCode
 from rollbook.errors import ConfigurationError, ServiceUnavailableError
 from tests.conftest import PASSWORD
 from tests.integration.cli.conftest import EMAIL
+from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -40,7 +41,7 @@ def later(patch: pytest.MonkeyPatch, **by: float) -> None:
 
 
 async def who(server: str, token: str) -> int:
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=PATIENCE_S) as client:
         headers = {"Authorization": f"Bearer {token}"}
         return (await client.get(f"{server}/api/v1/auth/me", headers=headers)).status_code
 

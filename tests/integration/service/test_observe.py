@@ -176,13 +176,15 @@ async def test_a_session_that_waits_for_a_lock_and_the_pools_are_shown(system: S
 
 
 @contextlib.asynccontextmanager
-async def small_server(system: System, **changes: Any) -> AsyncIterator[httpx.AsyncClient]:
+async def small_server(system: System) -> AsyncIterator[httpx.AsyncClient]:
     """The metrics server of a worker, and a client of it."""
     listener = socket.create_server(("127.0.0.1", 0))
     host, port = listener.getsockname()
     async with (
         exposition.served(system, "worker", listener),
-        httpx.AsyncClient(base_url=f"http://{host}:{port}", trust_env=False, **changes) as client,
+        httpx.AsyncClient(
+            base_url=f"http://{host}:{port}", trust_env=False, timeout=PATIENCE_S
+        ) as client,
     ):
         yield client
 

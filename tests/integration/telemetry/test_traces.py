@@ -133,7 +133,9 @@ async def test_an_upload_is_one_trace_and_one_request_over_api_worker_and_child(
             "X-Request-ID": "office-44",
             "traceparent": CALLER,
         }
-        async with httpx.AsyncClient(base_url=url, headers=own_headers) as client:
+        async with httpx.AsyncClient(
+            base_url=url, headers=own_headers, timeout=PATIENCE_S
+        ) as client:
             files = {"file": ("Nomvula.csv", csv_file(50))}
             answer = await client.post("/api/v1/bulk-upload/process", files=files)
         job_id = answer.json()["data"]["job_id"]
