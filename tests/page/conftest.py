@@ -26,7 +26,7 @@ CHROMIUM = (
     "google-chrome-stable",
 )  # fmt: skip
 #: Milliseconds that a browser gets for what it is to show.
-PATIENCE_MS = 20_000
+PATIENCE_MS = 40_000
 #: What Chromium says of an answer that isn't a success, and of a server that isn't there.
 ANSWERS = ("Failed to load resource: ", "WebSocket connection to ")
 WIDE = (1280, 800)

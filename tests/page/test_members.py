@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    import httpx
+
     OpenPage = Callable[..., Page]
 
 #: No other module's members.
@@ -28,12 +30,17 @@ def planted(site: Site) -> None:
     rows = [member(START, Firstname="Zoë", Surname="Müller-Page"), member(START + 1)]
     with site.api() as api:
         api.post("/bulk-upload/process", files={"file": ("planted.csv", csv_file(rows))})
+        indexed(api, "zoe muller")
 
-        def is_there() -> bool:
-            found = api.post("/members/search", json={"search": "zoe muller"}).json()["data"]
-            return bool(found["total"])
 
-        until(is_there, "the members are indexed")
+def indexed(api: httpx.Client, search: str) -> None:
+    """Wait until a search finds somebody."""
+
+    def is_there() -> bool:
+        found = api.post("/members/search", json={"search": search}).json()["data"]
+        return bool(found["total"])
+
+    until(is_there, "the members are indexed")
 
 
 def test_a_member_is_found_corrected_exported_and_erased(
@@ -142,6 +149,7 @@ def test_an_office_sees_its_own_members_in_the_dark_on_a_phone(
     rows = [member(START + 9, Province="KwaZulu-Natal", Municipality="eThekwini", Ward="59500001")]
     with site.api() as api:
         api.post("/bulk-upload/process", files={"file": ("durban.csv", csv_file(rows))})
+        indexed(api, f"First{START + 9}")
     page = open_page(ETHEKWINI, scheme="dark", size=NARROW)
     go(page, "members")
     name = f"Last{START + 9}, First{START + 9}"

@@ -29,6 +29,7 @@ from rollbook.uploads import partial as partial_files
 from rollbook.uploads.options import Options
 from tests.files import HEADERS, csv_file, id_number, member, members, workbook
 from tests.redis_content import everything
+from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -787,7 +788,7 @@ async def test_a_worker_carries_it_out_and_never_gives_up(
         stop.set()
         return is_done
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         await erase.carry_out_due(system, work, stop)
     assert (await erase.get(system, UUID(receipt)))["status"] == "completed"
 

@@ -17,6 +17,7 @@ from rollbook.members import export, index
 from rollbook.model import Role, User
 from tests.files import HEADERS, csv_file, id_number, member, members
 from tests.integration.members.clients import client_with, made
+from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -210,7 +211,7 @@ async def test_a_worker_makes_what_is_due_and_tries_again_what_failed(
         await made(system, settings, str(file_id))
         stop.set()
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         await export.make_due(system, make, stop)
     assert (await client.get(path)).json()["data"]["status"] == "completed"
 
@@ -232,7 +233,7 @@ async def test_a_file_that_can_t_be_made_says_so_in_the_end(
         return (await client.get(path)).json()["data"]
 
     making = asyncio.create_task(export.make_due(system, make, stop))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         data = await state()
         while data["status"] == "pending":
             data = await state()

@@ -156,7 +156,7 @@ def another_database(settings: Settings) -> Iterator[Callable[[str], Settings]]:
 
     yield make
     with psycopg.connect(settings.database_address, autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE IF EXISTS {name}")
+        connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
 
 async def test_a_database_that_cannot_hold_names_is_refused(
