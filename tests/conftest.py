@@ -23,6 +23,7 @@ from rollbook.model import Role, Scope, User
 from rollbook.service.system import open_system
 from tests import hashes, order, skips, timeouts, warm_child
 from tests.databases import Databases, administer, named
+from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     import ssl
@@ -131,6 +132,13 @@ def database_url(databases: Databases) -> Iterator[str]:
     """An empty database for this test only."""
     with databases.one() as address:
         yield address
+
+
+@pytest.fixture
+def long_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Limits per minute count an hour: no request's share comes back on a slow machine."""
+    monkeypatch.setattr("rollbook.api.limits.MINUTE_MS", 3_600_000)
+    monkeypatch.setattr("rollbook.api.limits.ANSWER_S", PATIENCE_S)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import json
 import os
 import resource
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,10 +36,11 @@ def main() -> None:
     with open_site(database_url, folder) as site:
         _say(answers, ready=True)
         for line in sys.stdin:
-            seed = int(line)
+            seed, begun = int(line), time.process_time()
             tried = _tried(site, make(seed), is_whole=seed % whole == 0)
             peak_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            _say(answers, seed=seed, peak_mb=peak_kb / 1024, **tried)
+            cpu_s = time.process_time() - begun
+            _say(answers, seed=seed, peak_mb=peak_kb / 1024, cpu_s=cpu_s, **tried)
 
 
 def _tried(site: Site, given: Input, *, is_whole: bool) -> dict[str, Any]:

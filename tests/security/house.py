@@ -127,7 +127,7 @@ class House(Site):
     def client(self, name: str | None) -> httpx.Client:
         """A client in the name of an account, or of nobody."""
         headers = {} if name is None else self.bearer(name)
-        return httpx.Client(base_url=self.url, headers=headers, timeout=30, verify=NO_TLS)
+        return httpx.Client(base_url=self.url, headers=headers, timeout=PATIENCE_S, verify=NO_TLS)
 
     def bearer(self, name: str, settings: Settings | None = None) -> dict[str, str]:
         """The header that says who asks."""

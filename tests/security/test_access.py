@@ -24,6 +24,7 @@ from tests.files import csv_file
 from tests.integration.worker.test_worker import sent
 from tests.security.house import BASE, COLLEAGUE, OFFICES, House
 from tests.security.routes import RULES, Rule
+from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -215,10 +216,10 @@ def test_a_listeners_snapshot_holds_nothing_of_other_offices(house: House, name:
         assert events.headers["cache-control"] == "no-store"
         by_sse = next(line for line in events.iter_lines() if line.startswith("data: "))
     address = f"{house.url.replace('http', 'ws')}{BASE}/ws"
-    with connect(address, proxy=None) as line:
+    with connect(address, proxy=None, open_timeout=PATIENCE_S) as line:
         token = house.bearer(name)["Authorization"].removeprefix("Bearer ")
         line.send(json.dumps({"type": "authenticate", "token": token}))
-        by_socket = str(line.recv(timeout=30))
+        by_socket = str(line.recv(timeout=PATIENCE_S))
     for snapshot in (by_sse, by_socket):
         assert '"type":"snapshot"' in snapshot
         assert house.uploads[name] in snapshot
@@ -232,7 +233,12 @@ def test_a_stream_is_opened_to_no_stranger_and_no_foreign_page(house: House) -> 
     address = f"{house.url.replace('http', 'ws')}{BASE}/ws"
     with (
         pytest.raises(InvalidStatus) as refused,
-        connect(address, origin=Origin("https://evil.example"), proxy=None),
+        connect(
+            address,
+            origin=Origin("https://evil.example"),
+            proxy=None,
+            open_timeout=PATIENCE_S,
+        ),
     ):
         pass
     assert refused.value.response.status_code == 403

@@ -22,6 +22,7 @@ from schemathesis.specs.openapi.checks import negative_data_rejection, positive_
 from rollbook.api.app import create_app
 from rollbook.config import Settings
 from tests.security.house import BASE, House
+from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -103,9 +104,13 @@ def is_as_the_document_has_it(case: schemathesis.Case[Any], running: House) -> N
         left_out.append(positive_data_acceptance)
     if case.operation.path in PARTS:
         left_out.append(negative_data_rejection)
-    case.call_and_validate(base_url=running.url, headers=headers, excluded_checks=left_out)
+    case.call_and_validate(
+        base_url=running.url, headers=headers, excluded_checks=left_out, timeout=PATIENCE_S
+    )
     is_good = case.meta.generation.mode.is_positive
     if case.method == "GET" and is_good and "job_id" in case.path_parameters:
         # An id that there is: made-up ones are all answered with 404.
         case.path_parameters["job_id"] = running.uploads["johannesburg"]
-        case.call_and_validate(base_url=running.url, headers=headers, excluded_checks=left_out)
+        case.call_and_validate(
+            base_url=running.url, headers=headers, excluded_checks=left_out, timeout=PATIENCE_S
+        )

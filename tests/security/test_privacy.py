@@ -28,6 +28,8 @@ from tests.waiting import PATIENCE_S, until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import httpx
+
 #: In the name, the sheet, a header, a cell that isn't meant for one, and with a wrong check digit.
 NAME, SHEET, HEADER, CELL, WRONG = (id_number(7_000_000 + n) for n in range(5))
 WRONG = WRONG[:12] + str((int(WRONG[12]) + 1) % 10)
@@ -57,14 +59,14 @@ def messages(house: House) -> Iterator[list[str]]:
     # An ID number in the address: refused, quoted nowhere; the tests below read the logs.
     for query in (f"note={quote(GROUPED)}", f"{quote(GROUPED)}=1"):
         with pytest.raises(InvalidStatus) as refused:
-            connect(f"{address}?{query}", proxy=None)
+            connect(f"{address}?{query}", proxy=None, open_timeout=PATIENCE_S)
         answer = refused.value.response
         assert answer.status_code == 422
         assert told(bytes(answer.body or b"").decode()) == []
-    with connect(address, proxy=None, max_size=None) as line:
+    with connect(address, proxy=None, max_size=None, open_timeout=PATIENCE_S) as line:
         token = house.bearer("super")["Authorization"].removeprefix("Bearer ")
         line.send(json.dumps({"type": "authenticate", "token": token}))
-        heard.append(str(line.recv(timeout=30)))
+        heard.append(str(line.recv(timeout=PATIENCE_S)))
         ends, deadline = 0, time.monotonic() + PATIENCE_S
         house.uploads["masked"], house.uploads["headless"] = _send(house)
         while ends < 2:
@@ -181,7 +183,11 @@ def test_redis_holds_no_id_number(house: House, masked: str) -> None:
     assert told(content) == []
 
 
-def test_what_a_client_says_of_itself_and_asks_for_is_masked_too(house: House, masked: str) -> None:
+@pytest.fixture(scope="module")
+def noted(house: House, messages: list[str]) -> list[httpx.Response]:
+    """The answers to a client that says ID numbers of itself and asks for them."""
+    assert messages
+    masked = house.uploads["masked"]
     wanted: list[tuple[str, dict[str, Any]]] = [
         (f"{BASE}/status/{WRONG}", {}),
         (f"{BASE}/rows/{masked}", {"problem": WRONG}),
@@ -192,16 +198,21 @@ def test_what_a_client_says_of_itself_and_asks_for_is_masked_too(house: House, m
         # The audit trail keeps 120 characters: nothing is cut before it is masked.
         client.headers["User-Agent"] = f"a browser of {WRONG}, {'x' * 81}{CELL} {CELL}"
         client.headers["X-Request-ID"] = f"lid-{WRONG}"
-        for path, params in wanted:
-            answer = client.get(path, params=params)
-            assert 400 <= answer.status_code < 500
-            assert told(answer.text) == []
-            assert told(answer.headers["x-request-id"]) == []
+        answers = [client.get(path, params=params) for path, params in wanted]
         client.post(f"{BASE}/queue/clean", json={"grace_period_hours": 9})
         assert client.post(f"{BASE}/queue/pause").status_code == 200
         assert client.post(f"{BASE}/queue/resume").status_code == 200
         login = client.post("/api/v1/auth/login", json={"email": WRONG, "password": GROUPED})
-        assert told(login.text) == []
+    return [*answers, login]
+
+
+def test_what_a_client_says_of_itself_and_asks_for_is_masked_too(
+    noted: list[httpx.Response],
+) -> None:
+    for answer in noted:
+        assert 400 <= answer.status_code < 500
+        assert told(answer.text) == []
+        assert told(answer.headers["x-request-id"]) == []
 
 
 def test_a_fault_of_ours_tells_nobody_where_it_happened(house: House, masked: str) -> None:
@@ -222,9 +233,9 @@ def test_a_fault_of_ours_tells_nobody_where_it_happened(house: House, masked: st
 
 
 def test_the_audit_trail_and_the_record_hold_none_where_none_belongs(
-    house: House, masked: str
+    house: House, noted: list[httpx.Response]
 ) -> None:
-    assert masked
+    assert noted
     entries = house.ask("SELECT a::text AS entry FROM audit_entries AS a")
     assert any("a browser of" in entry for entry in entries)
     assert told("\n".join(entries)) == []
@@ -233,7 +244,8 @@ def test_the_audit_trail_and_the_record_hold_none_where_none_belongs(
     assert told("\n".join(names)) == []
 
 
-def test_no_process_has_logged_one(house: House, masked: str) -> None:
+def test_no_process_has_logged_one(house: House, masked: str, noted: list[httpx.Response]) -> None:
+    assert noted
     log = house.all_logs()
     assert masked in log
     assert told(log) == []

@@ -477,6 +477,7 @@ async def test_the_last_use_is_written_at_most_once_a_minute(
     assert await last() > first
 
 
+@pytest.mark.usefixtures("long_minute")
 async def test_a_key_has_limits_of_its_own(
     settings: Settings, system: System, make_user: MakeUser
 ) -> None:

@@ -524,6 +524,7 @@ async def test_binary_packets_are_not_collected(
         assert not io_of(site)._server._binary_packet
 
 
+@pytest.mark.usefixtures("long_minute")
 async def test_a_client_that_sends_too_much_is_let_go(
     site: Site, settings: Settings, make_user: MakeUser
 ) -> None:
