@@ -21,9 +21,8 @@ from rollbook.config import Settings
 from rollbook.engines import Addresses, Engines
 from rollbook.model import Role, Scope, User
 from rollbook.service.system import open_system
-from tests import hashes, order, skips, timeouts, warm_child
+from tests import hashes, order, skips, timeouts, waiting, warm_child
 from tests.databases import Databases, administer, named
-from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     import ssl
@@ -135,10 +134,16 @@ def database_url(databases: Databases) -> Iterator[str]:
 
 
 @pytest.fixture
+def one_day() -> None:
+    """The test doesn't run over midnight, in South Africa or in UTC."""
+    waiting.one_day("Africa/Johannesburg", "UTC")
+
+
+@pytest.fixture
 def long_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     """Limits per minute count an hour: no request's share comes back on a slow machine."""
     monkeypatch.setattr("rollbook.api.limits.MINUTE_MS", 3_600_000)
-    monkeypatch.setattr("rollbook.api.limits.ANSWER_S", PATIENCE_S)
+    monkeypatch.setattr("rollbook.api.limits.ANSWER_S", waiting.PATIENCE_S)
 
 
 @pytest.fixture

@@ -6,12 +6,14 @@ A wait whose patience begins again with each sign of life may never end: a heart
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import json
 import os
 import select
 import time
 from typing import IO, TYPE_CHECKING, Any
 
+from rollbook import clock
 from rollbook.backends.redis import make_client
 
 if TYPE_CHECKING:
@@ -55,6 +57,16 @@ def until(
             pass
         time.sleep(pause_s)
     raise AssertionError(f"not within {patience_s:g} s: {what}")
+
+
+def one_day(*zones: str, lasts_s: float = 60) -> None:
+    """Wait until midnight isn't near in these time zones, for a test that needs one date."""
+
+    def has_room() -> bool:
+        now, end = clock.now(), clock.now() + dt.timedelta(seconds=lasts_s)
+        return all(clock.local(now, zone).date() == clock.local(end, zone).date() for zone in zones)
+
+    until(has_room, f"midnight is past in {', '.join(zones)}", patience_s=lasts_s + PATIENCE_S)
 
 
 def kill(process: subprocess.Popen[Any]) -> None:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     MakeUser = Callable[..., Awaitable[User]]
     SetZone = Callable[[str], None]
 
+pytestmark = pytest.mark.usefixtures("one_day")
+
 #: Zones that are ahead of and after UTC by much; the last one has summer time.
 ZONES = ("UTC", "Pacific/Kiritimati", "America/New_York")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import openpyxl
+import pytest
 from playwright.sync_api import Error, FilePayload, Page, Route, WebSocketRoute, expect
 from redis import Redis
 
@@ -225,6 +226,7 @@ def test_what_was_not_read_and_what_would_change_is_on_the_page(open_page: OpenP
     expect(changes.first).to_contain_text("79800002")
 
 
+@pytest.mark.usefixtures("one_day")
 def test_what_an_upload_taught_is_seen_changed_and_forgotten(open_page: OpenPage) -> None:
     page = open_page(GAUTENG)
     taught = {"ID Number": "Lid No", "Firstname": "Roepnaam", "Surname": "Kode"}

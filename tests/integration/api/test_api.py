@@ -632,6 +632,7 @@ async def test_a_problem_of_a_newer_version_has_a_general_sentence(
     }
 
 
+@pytest.mark.usefixtures("one_day")
 async def test_statistics_over_time_have_every_day_and_only_the_own_scope(
     as_user: Callable[[User], httpx.AsyncClient], make_user: MakeUser, system: System
 ) -> None:

@@ -245,6 +245,7 @@ async def _is_running(api: httpx.AsyncClient) -> bool:
 # --- stored reports -------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("one_day")
 async def test_stored_reports_are_listed_by_scope_and_day(
     api: httpx.AsyncClient, system: System, settings: Settings, make_user: MakeUser
 ) -> None:

@@ -13,6 +13,7 @@ from rollbook.service.system import open_system
 from rollbook.uploads import days, lookup
 from tests.files import csv_file, members
 from tests.integration.worker.test_worker import sent
+from tests.waiting import one_day
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from rollbook.service.system import System
 
     MakeUser = Callable[..., Awaitable[User]]
+
+pytestmark = pytest.mark.usefixtures("one_day")
 
 #: A fortnight of uploads of five offices, some near midnight in South Africa and in UTC.
 FILL = """
@@ -203,6 +206,7 @@ async def test_a_day_that_is_being_changed_is_left_for_the_next_round(
 async def test_another_time_zone_has_other_days(
     system: System, settings: Settings, readers: list[User]
 ) -> None:
+    one_day("America/New_York")
     await days.run_once(system)
     elsewhere = settings.model_copy(update={"time_zone": "America/New_York"})
     async with open_system(elsewhere) as other:
