@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 PASSWORD = "server's: p@ss"
 SENTINEL_PASSWORD = "sentinels' own/pass"
+#: Milliseconds without an answer after which a server counts as down: while one is to fail, and at
+#: all other times, when it is only slow.
+QUICK_MS, NEVER_MS = 400, 600_000
 
 
 def tls_program() -> Path | None:
@@ -100,9 +103,19 @@ class Watched:
     def fail(self, number: signal.Signals) -> Node:
         """Kill or freeze the master; return it when another one has taken over."""
         old = self.master
+        self._is_down_after(QUICK_MS)
         old.process.send_signal(number)
         until(lambda: self.master is not old, "another master")
+        self._is_down_after(NEVER_MS)
         return old
+
+    def _is_down_after(self, silent_ms: int) -> None:
+        """Set the silence after which the Sentinels choose another master."""
+        for node in self.sentinels:
+            with self.client(node, SENTINEL_PASSWORD) as client:
+                client.execute_command(
+                    "SENTINEL", "SET", "members", "down-after-milliseconds", silent_ms
+                )
 
     def _offsets_agree(self, client: Redis) -> bool:
         said: Any = client.info("replication")
@@ -151,7 +164,7 @@ class Watched:
             "sentinel sentinel-pass": SENTINEL_PASSWORD,
             "sentinel monitor members": f"127.0.0.1 {master.port} 2",
             "sentinel auth-pass members": PASSWORD,
-            "sentinel down-after-milliseconds members": "400",
+            "sentinel down-after-milliseconds members": str(NEVER_MS),
             "sentinel failover-timeout members": "1500",
         }
         return self._run(folder, port, options, "--sentinel")

@@ -12,6 +12,7 @@ import fastexcel
 import httpx
 import pytest
 
+from rollbook import clock
 from rollbook.accounts.users import issue_token
 from rollbook.api.app import create_app
 from rollbook.backends.files import PART_BYTES, FileStore
@@ -160,7 +161,7 @@ async def test_a_store_that_is_away_costs_no_attempt_and_is_said(
     in_s3: Settings, door: Door, make_user: MakeUser
 ) -> None:
     user = await make_user()
-    patient = in_s3.model_copy(update={"backoff_ms": 3_000})
+    patient = in_s3.model_copy(update={"backoff_ms": 600_000})
     app = create_app(in_s3)
     async with (
         open_system(patient) as system,
@@ -182,6 +183,7 @@ async def test_a_store_that_is_away_costs_no_attempt_and_is_said(
             await sent(system, user, workbook(members(5, start=50)), "more.xlsx")
         await door.open()
         assert (await api.get("/readyz")).status_code == 200
+        assert await system.queue.promote_later_than(clock.now(), [upload_id]) == 1
         async with working(system):
             done = await ended(system, user, upload_id)
         assert (done["status"], done["inserted"]) == ("completed", 5)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from rollbook import clock
 from rollbook.api.app import create_app
 from rollbook.errors import ServiceUnavailableError
 from rollbook.uploads import control, lookup, reconciler
@@ -44,8 +45,7 @@ async def test_an_attempt_waits_for_the_store_and_costs_nothing(
     system: System, make_user: MakeUser, settings: Settings
 ) -> None:
     user = await make_user()
-    # Longer than it takes to stop a worker, which would begin the next attempt otherwise.
-    patient = system_with(system, backoff_ms=3_000)
+    patient = system_with(system, backoff_ms=600_000)  # no attempt meanwhile
     async with working(patient) as worker:
         await until(worker.fitness.is_fit)
         await system.queue.pause()
@@ -55,6 +55,7 @@ async def test_an_attempt_waits_for_the_store_and_costs_nothing(
             await job_event(settings, upload_id, "delayed")
         waiting = await lookup.get(system, user, upload_id)
         assert (waiting["status"], waiting["error_code"]) == ("pending", "service_unavailable")
+    assert await system.queue.promote_later_than(clock.now(), [upload_id]) == 1
     async with working(system):
         done = await ended(system, user, upload_id)
     assert (done["status"], done["inserted"]) == ("completed", 5)
