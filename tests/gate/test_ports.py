@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests import ports
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def test_no_port_is_given_twice_nor_is_one_of_those_that_clients_get() -> None:
@@ -16,7 +21,12 @@ def test_no_port_is_given_twice_nor_is_one_of_those_that_clients_get() -> None:
     assert max(given) < min(first, ports.LAST)
 
 
-def test_a_port_that_is_in_use_is_left_out() -> None:
+def test_a_port_that_is_in_use_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = next(ports._places)
+    monkeypatch.setattr(ports, "_places", itertools.count(place))
     port = ports.free_port()
-    with socket.create_server(("127.0.0.1", port + 1)):
-        assert ports.free_port() > port + 1
+    monkeypatch.setattr(ports, "_places", itertools.count(place))
+    assert ports.free_port() == port  # it would be given again
+    monkeypatch.setattr(ports, "_places", itertools.count(place))
+    with socket.create_server(("127.0.0.1", port)):
+        assert ports.free_port() != port

@@ -61,6 +61,7 @@ def test_hangs():
 """
 HUNG_EXIT = """
 import threading
+import pytest
 from tests import timeouts
 
 timeouts.EXIT_S = 1
@@ -68,8 +69,16 @@ timeouts.EXIT_S = 1
 def waits_for_ever():
     threading.Event().wait()
 
+@pytest.mark.timeout(60)
 def test_passes():
     threading.Thread(target=waits_for_ever).start()
+"""
+#: A test that has nothing to wait for, but a busy machine.
+AFTER = """
+import pytest
+
+@pytest.mark.timeout(60)
+def test_after(): pass
 """
 HELD_INTERPRETER = """
 import re
@@ -85,7 +94,7 @@ def test_hangs():
 def run(folder: Path, source: str, *options: str) -> tuple[int, str, str]:
     """Run a test in a pytest of its own: its exit code, standard output and standard error."""
     (folder / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\n")
-    (folder / "test_it.py").write_text(source + "\ndef test_after(): pass\n")
+    (folder / "test_it.py").write_text(source + AFTER)
     command = [
         sys.executable, "-m", "pytest", *(f"-p{name}" for name in PLUGINS), f"--timeout={LIMIT_S}",
         f"--rootdir={folder}", "-c", str(folder / "pytest.ini"), *options, str(folder),

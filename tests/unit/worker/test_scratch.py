@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from rollbook.worker import scratch
-from tests.waiting import kill, printed
+from tests.waiting import PATIENCE_S, join, kill, printed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,13 +67,13 @@ def test_a_folder_that_is_just_being_made_is_not_taken_for_a_dead_worker_s(
             at_a_lock.set()  # it waits until we are through
         elif not os.path.samestat(os.fstat(place), (tmp_path / "scratch").stat()):
             thread.start()  # our own folder is made and not yet locked
-            assert at_a_lock.wait(10)
+            assert at_a_lock.wait(PATIENCE_S)
         flock(place, how)
 
     thread = threading.Thread(target=other)
     monkeypatch.setattr(fcntl, "flock", flock_when_another_cleans_up)
     with scratch.folder(tmp_path) as own:
-        thread.join(10)
+        join(thread)
         assert own.is_dir()
 
 

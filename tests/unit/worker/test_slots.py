@@ -48,7 +48,7 @@ class _Child:
 
 
 async def said(folder: Path, rows: int | None, *, is_large: bool) -> str:
-    settings = Settings(_env_file=None, data_dir=folder, job_timeout_s=1)
+    settings = Settings(_env_file=None, data_dir=folder, job_timeout_s=60 if is_large else 1)
     slots = Slots(settings)
 
     @contextlib.asynccontextmanager
