@@ -22,7 +22,7 @@ from rollbook.backends import schema
 from rollbook.backends.database import SCHEMA_REVISION, connect, make_pool
 from rollbook.engines.postgres import SOCKET_NAME
 from rollbook.errors import ServiceUnavailableError
-from tests.waiting import join
+from tests.waiting import PATIENCE_S, join
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,7 +46,7 @@ class Encrypting:
         started = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(started,))
         self._thread.start()
-        assert started.wait(10)
+        assert started.wait(PATIENCE_S)
         return self
 
     def __exit__(self, *_: object) -> None:
