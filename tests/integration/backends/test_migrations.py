@@ -6,6 +6,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import alembic.command
+import pytest
 from alembic.script import ScriptDirectory
 
 from rollbook.backends import schema
@@ -51,6 +52,7 @@ def down(address: str, revision: str) -> None:
         connection.commit()
 
 
+@pytest.mark.timeout(300)  # it runs pg_dump twice for each revision
 def test_down_by_each_revision_and_up_again_gives_the_same_schema(database_url: str) -> None:
     script = ScriptDirectory.from_config(schema._config())
     revisions = [found.revision for found in script.walk_revisions()]  # the newest first
