@@ -32,7 +32,9 @@ def unavailable() -> str | None:
     if os.geteuid() != 0 or shutil.which("ip") is None:
         return "hosts of their own: run as root, with iproute2"
     name = f"rollbook-{os.getpid()}-probe"
-    made = subprocess.run(["ip", "netns", "add", name], check=False, capture_output=True)
+    made = subprocess.run(
+        ["ip", "netns", "add", name], check=False, capture_output=True, timeout=30
+    )
     if made.returncode != 0:
         return "hosts of their own: this system gives no network namespaces"
     _ip("netns", "delete", name)

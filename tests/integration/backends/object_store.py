@@ -40,9 +40,7 @@ def s3_server(folder: Path, host: str = "127.0.0.1") -> Iterator[int]:
         deadline = time.monotonic() + PATIENCE_S
         while True:
             try:
-                httpx.put(
-                    f"http://{host}:{port}/{BUCKET}", timeout=PATIENCE_S
-                ).raise_for_status()
+                httpx.put(f"http://{host}:{port}/{BUCKET}", timeout=PATIENCE_S).raise_for_status()
                 break
             except httpx.TransportError:
                 assert process.poll() is None, (folder / "s3.log").read_text()

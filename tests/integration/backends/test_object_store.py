@@ -102,7 +102,7 @@ async def test_the_doctor_says_that_a_bucket_keeps_what_is_removed(
 ) -> None:
     address = f"http://127.0.0.1:{s3}/versions-{status.lower()}"
     setting = f"<VersioningConfiguration><Status>{status}</Status></VersioningConfiguration>"
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=PATIENCE_S) as client:
         (await client.put(address)).raise_for_status()
         (await client.put(f"{address}?versioning", content=setting)).raise_for_status()
     changes = {"store_url": f"s3://versions-{status.lower()}/files"}

@@ -708,7 +708,7 @@ async def test_the_store_is_asked_about_the_reports_of_a_page_side_by_side(
     each = FileStore.each
 
     async def slow(store: FileStore, folder: UUID | None = None) -> AsyncIterator[Stored]:
-        await both.wait()
+        await both.wait()  # no bound: the request has one
         async for stored in each(store, folder):
             yield stored
 
