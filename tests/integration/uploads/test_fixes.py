@@ -401,7 +401,7 @@ async def test_a_value_is_replaced_in_all_its_rows_at_once_and_remembered(
 ) -> None:
     user = as_user(await make_user())
     stranger = as_user(await make_user(Role.PROVINCE_ADMIN, "LP"))
-    wrong = [member(n, Province="Joburg side", Municipality="") for n in range(400)]
+    wrong = [misspelled(n) for n in range(400)]
     single = member(400, Province="Nowhere", Municipality="")
     async with working(system):
         job_id = await first_upload(system, user.user, [*wrong, single])
@@ -456,7 +456,8 @@ async def test_a_value_is_replaced_in_all_its_rows_at_once_and_remembered(
 
 
 def misspelled(n: int, **changes: str) -> dict[str, str]:
-    return member(n, Province="Joburg side", Municipality="", **changes)
+    # A ward's code would say the province.
+    return member(n, Province="Joburg side", Municipality="", Ward="", **changes)
 
 
 async def test_replacing_a_value_leaves_repeats_and_the_rows_that_are_named(
