@@ -16,6 +16,8 @@ from rollbook.backends.database import queries
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    Nodes = list[tuple[str, ast.Call | ast.Constant]]
+
 SOURCE = Path(rollbook.__file__).parent
 #: What belongs to an office, or says something of its members.
 TABLE = re.compile(
@@ -209,13 +211,16 @@ def test_no_query_goes_around_the_scope_function_but_those_with_a_reason() -> No
     assert around == INTERNAL.keys()
 
 
-def test_a_service_s_queries_are_read_by_that_service_alone() -> None:
+def test_a_service_s_queries_are_read_by_that_service_alone(nodes: Nodes) -> None:
     readers: dict[str, set[str]] = {}
-    for path, tree in _modules():
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and ast.unparse(node.func) == "queries":
-                noun = ast.literal_eval(node.args[0])
-                readers.setdefault(noun, set()).add(path)
+    for path, node in nodes:
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name)
+            and node.func.id == "queries"
+        ):
+            noun = ast.literal_eval(node.args[0])
+            readers.setdefault(noun, set()).add(path)
     for noun, (_, allowed) in SERVICES.items():
         assert readers[noun] == allowed, noun
     # A route asks a noun's module, which takes the reader.
@@ -227,11 +232,10 @@ def test_a_service_s_queries_are_read_by_that_service_alone() -> None:
     assert in_routes <= {"workers"}
 
 
-def test_no_query_on_what_belongs_to_an_office_is_written_in_code() -> None:
+def test_no_query_on_what_belongs_to_an_office_is_written_in_code(nodes: Nodes) -> None:
     found = [
         f"{path}:{node.lineno}"
-        for path, tree in _modules()
-        for node in ast.walk(tree)
+        for path, node in nodes
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
         and TABLE.search(node.value) and not _is_prose(node.value)
     ]  # fmt: skip
@@ -243,11 +247,16 @@ def _is_prose(text: str) -> bool:
     return TABLE.search(text) is not None and re.search(TABLE.pattern, text) is None
 
 
-def _modules() -> Iterator[tuple[str, ast.Module]]:
-    for path in sorted(SOURCE.rglob("*.py")):
-        name = path.relative_to(SOURCE).as_posix()
-        if not name.startswith("backends/migrations/"):
-            yield name, ast.parse(path.read_text(encoding="utf-8"))
+@pytest.fixture(scope="module")
+def nodes() -> Nodes:
+    """The calls and constants of all modules with the paths of these: reading takes a second."""
+    return [
+        (name, node)
+        for path in sorted(SOURCE.rglob("*.py"))
+        if not (name := path.relative_to(SOURCE).as_posix()).startswith("backends/migrations/")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call | ast.Constant)
+    ]
 
 
 @pytest.mark.parametrize(
