@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from psycopg import sql
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
     from uuid import UUID
 
+    from rollbook.fields import OwnFields
     from rollbook.model import Scope
 
 FIELDS: Final = tuple(name for name in MEMBER_COLUMNS if name != "id_number")
@@ -93,7 +95,26 @@ def merge_rule(
         has_documents: any row names its person by a passport.
         has_own: the file has columns of own fields.
     """
-    own = tuple(fields.current().by_key) if has_own else ()
+    return {
+        **_shared(fields.current(), existing, frozenset(emptied), has_own=has_own),
+        "identity": sql.SQL(_IDENTITY if has_documents else ""),
+        "identity_of": sql.SQL(_IDENTITY_OF if has_documents else ""),
+        "existing": sql.Literal(existing),
+        "upload_id": sql.Literal(upload_id),
+        "province": sql.Literal(scope.province),
+        "municipality": sql.Literal(scope.municipality),
+    }
+
+
+@lru_cache(maxsize=32)
+def _shared(
+    own_fields: OwnFields, existing: str, emptied: frozenset[str], *, has_own: bool
+) -> Mapping[str, sql.Composable]:
+    """The fragments that uploads share, as finished texts: of a small file they took 10 %.
+
+    ``own_fields`` are the ones of this process.
+    """
+    own = tuple(own_fields.by_key) if has_own else ()
     columns = (*FIELDS, *((_OWN,) if has_own else ()))
     before = {name: _before(name) for name in columns}
     after = {name: _after(name, existing, emptied) for name in columns}
@@ -104,7 +125,7 @@ def merge_rule(
     made = [(name, _single(name, before), _single(name, now)) for name in singly]
     names = claimed() if has_own else CLAIMED
     comma = sql.SQL(", ")
-    return {
+    fragments: dict[str, sql.Composable] = {
         "fields": comma.join(map(sql.Identifier, columns)),
         "before": comma.join(before.values()),
         "after": comma.join(after.values()),
@@ -121,14 +142,10 @@ def merge_rule(
         "made": _joined(_change(*pair) for pair in made),
         "differing": _joined(_difference(name, emptied) for name in singly if name not in _FOLLOW),
         "empties": sql.SQL(" OR ").join(_emptied(name, "staged") for name in sorted(emptied)),
-        "identity": sql.SQL(_IDENTITY if has_documents else ""),
-        "identity_of": sql.SQL(_IDENTITY_OF if has_documents else ""),
         "version": sql.SQL("(extract(epoch FROM m.changed_at) * 1000000)::bigint"),
-        "existing": sql.Literal(existing),
-        "upload_id": sql.Literal(upload_id),
-        "province": sql.Literal(scope.province),
-        "municipality": sql.Literal(scope.municipality),
     }
+    # They name fields and bits only, so that they are the same on every connection.
+    return {name: sql.SQL(fragment.as_string()) for name, fragment in fragments.items()}
 
 
 def _before(field: str) -> sql.Composable:
