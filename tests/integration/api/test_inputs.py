@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 from fastapi import APIRouter, Depends
-from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel
 
 from rollbook.accounts.users import issue_token
@@ -16,9 +15,10 @@ from rollbook.api.inputs import known_inputs
 from rollbook.config import Settings
 from rollbook.model import Role, User
 from tests.files import csv_file
+from tests.security.routes import RULES
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable
 
     from fastapi import FastAPI
 
@@ -38,14 +38,8 @@ FORMS = {PROCESS, f"{BASE}/check", INVITATIONS, f"{INVITATIONS}/check"}
 PARTS = {f"{BASE}/files", f"{BASE}/files/{{file_id}}"}
 
 
-def _routes() -> Iterator[tuple[str, str]]:
-    for found in iter_route_contexts(create_app(Settings(_env_file=None)).routes):
-        assert found.path is not None
-        for method in found.methods or {"WEBSOCKET"}:
-            yield method, found.path
-
-
-ROUTES = sorted(_routes())
+#: All routes, which tests/security/test_access.py compares with the application's.
+ROUTES = sorted(RULES)
 
 
 @pytest.fixture(scope="module")
