@@ -78,8 +78,6 @@ class Databases:
         #: The words of the schemas, and the connections that empty the databases, by their names.
         self._schemas: dict[str, str] = {}
         self._connections: dict[str, psycopg.Connection[Any]] = {}
-        #: The rows of a table in the template, as PostgreSQL copies them; of those that have some.
-        self._rows: dict[str, bytes] = {}
         statements: list[sql.Composable] = [sql.SQL("SET session_replication_role = replica")]
         with psycopg.connect(named(engines, template), autocommit=True) as connection:
             always = connection.execute(_ALWAYS.encode()).fetchall()
@@ -87,9 +85,13 @@ class Databases:
             for (table,) in connection.execute(_TABLES.encode()).fetchall():
                 name = sql.Identifier(table)
                 statements.append(sql.SQL("DELETE FROM {}").format(name))
-                with connection.cursor().copy(sql.SQL("COPY {} TO STDOUT").format(name)) as copy:
-                    if rows := b"".join(bytes(part) for part in copy):
-                        self._rows[table] = rows
+                rows = connection.execute(sql.SQL("SELECT kept::text FROM {} AS kept").format(name))
+                statements += [
+                    sql.SQL("INSERT INTO {0} OVERRIDING SYSTEM VALUE SELECT ({1}::{0}).*").format(
+                        name, row
+                    )
+                    for (row,) in rows.fetchall()
+                ]
             statements += [_trigger("ENABLE ALWAYS", *trigger) for trigger in always]
             for sequence, start, last in connection.execute(_SEQUENCES.encode()).fetchall():
                 statements.append(
@@ -98,7 +100,8 @@ class Databases:
                     )
                 )
             self._size = _value(connection, _SIZE)
-        self._emptied = sql.SQL("; ").join(statements)
+            #: What empties a database, and puts in the rows that the template has.
+            self._emptied = sql.SQL("; ").join(statements).as_string(connection).encode()
 
     @contextlib.contextmanager
     def one(self) -> Iterator[str]:
@@ -146,10 +149,6 @@ class Databases:
         if has_grown or _value(connection, _SCHEMA) != self._schemas[name]:
             return False
         connection.execute(self._emptied)
-        for table, rows in self._rows.items():
-            statement = sql.SQL("COPY {} FROM STDIN").format(sql.Identifier(table))
-            with connection.cursor().copy(statement) as copy:
-                copy.write(rows)
         return True
 
     @staticmethod
@@ -168,7 +167,7 @@ def _trigger(what: str, table: str, name: str) -> sql.Composed:
 
 
 def _value(connection: psycopg.Connection[Any], query: str) -> Any:
-    row = connection.execute(query.encode()).fetchone()
+    row = connection.execute(query.encode(), prepare=True).fetchone()
     assert row is not None
     return row[0]
 
