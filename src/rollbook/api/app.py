@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from contextlib import asynccontextmanager, nullcontext
 from functools import cache
@@ -125,6 +126,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        turn = asyncio.Lock()
         async with (
             open_system(settings) as system,
             traces.exported(settings, "api"),
@@ -133,20 +135,33 @@ def create_app(settings: Settings) -> FastAPI:
                 settings.reconcile_interval_s,
                 lambda: reconciler.run_once(system),
                 service="reconciler",
+                turn=turn,
             ),
             every(
                 settings.reconcile_interval_s,
                 lambda: verifications.run_once(system),
                 service="reconciler of verifications",
+                turn=turn,
             ),
-            every(clocks.INTERVAL_S, lambda: clocks.compare(system), service="clocks"),
-            every(CHECKS_INTERVAL_S, lambda: checked_files.remove_unused(system), service="checks"),
+            every(clocks.INTERVAL_S, lambda: clocks.compare(system), service="clocks", turn=turn),
+            every(
+                CHECKS_INTERVAL_S,
+                lambda: checked_files.remove_unused(system),
+                service="checks",
+                turn=turn,
+            ),
             every(
                 CHECKS_INTERVAL_S,
                 lambda: partial_files.remove_expired(system),
                 service="partial files",
+                turn=turn,
             ),
-            every(FAIRNESS_INTERVAL_S, lambda: longest_wait.run_once(system), service="fairness"),
+            every(
+                FAIRNESS_INTERVAL_S,
+                lambda: longest_wait.run_once(system),
+                service="fairness",
+                turn=turn,
+            ),
         ):
             equip(app, system)
             app.state.events = events

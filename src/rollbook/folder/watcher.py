@@ -121,14 +121,21 @@ class Watcher:
         tasks = [asyncio.create_task(self._wake_at(stop))]
         if self._settings.watch_events:
             tasks.append(asyncio.create_task(self._listen(stop)))
+        turn = asyncio.Lock()
         try:
             async with (
-                every(HEARTBEAT_S, self._beat, service="watcher heartbeat"),
-                every(clocks.INTERVAL_S, lambda: clocks.compare(self._system), service="clocks"),
+                every(HEARTBEAT_S, self._beat, service="watcher heartbeat", turn=turn),
+                every(
+                    clocks.INTERVAL_S,
+                    lambda: clocks.compare(self._system),
+                    service="clocks",
+                    turn=turn,
+                ),
                 every(
                     LOOK_S,
                     lambda: retention.purge(self._system),
                     service="retention of the folder",
+                    turn=turn,
                 ),
             ):
                 while not stop.is_set():

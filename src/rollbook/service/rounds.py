@@ -17,21 +17,30 @@ if TYPE_CHECKING:
 
 #: Seconds that a running round has to finish when the process stops.
 STOP_S = 10
+#: Seconds that a service waits until the first rounds of others have ended.
+TURN_S = 1
 
 log = structlog.get_logger(__name__)
 
 
 @contextlib.asynccontextmanager
 async def every(
-    interval_s: float, run_once: Callable[[], Awaitable[object]], *, service: str
+    interval_s: float,
+    run_once: Callable[[], Awaitable[object]],
+    *,
+    service: str,
+    turn: asyncio.Lock | None = None,
 ) -> AsyncIterator[None]:
     """Run a service's rounds in the background for as long as the context lasts.
 
     The first begins at once, the next ``interval_s`` seconds after the end of the last. A round
     that finds PostgreSQL or Redis away ends with a log line, and the next one is tried.
+
+    Services that share a ``turn`` have their first rounds one after another, with one connection to
+    PostgreSQL instead of one each. None waits longer than TURN_S for the others.
     """
     stop = asyncio.Event()
-    task = asyncio.create_task(_rounds(stop, interval_s, run_once, service))
+    task = asyncio.create_task(_rounds(stop, interval_s, run_once, service, turn))
     try:
         yield
     finally:
@@ -43,14 +52,41 @@ async def every(
 
 
 async def _rounds(
-    stop: asyncio.Event, interval_s: float, run_once: Callable[[], Awaitable[object]], service: str
+    stop: asyncio.Event,
+    interval_s: float,
+    run_once: Callable[[], Awaitable[object]],
+    service: str,
+    turn: asyncio.Lock | None,
 ) -> None:
+    async with _taken(turn):
+        if not stop.is_set():
+            with guarded(service):
+                await run_once()
     while not stop.is_set():
-        with guarded(service):
-            await run_once()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(interval_s):
                 await stop.wait()
+                return
+        with guarded(service):
+            await run_once()
+
+
+@contextlib.asynccontextmanager
+async def _taken(turn: asyncio.Lock | None) -> AsyncIterator[None]:
+    """Hold the turn, or go on without it after TURN_S."""
+    if turn is None:
+        yield
+        return
+    try:
+        async with asyncio.timeout(TURN_S):
+            await turn.acquire()
+    except TimeoutError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        turn.release()
 
 
 @contextlib.contextmanager

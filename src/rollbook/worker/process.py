@@ -69,27 +69,37 @@ class UploadWorker:
     async def run(self, stop: asyncio.Event) -> None:
         """Work until ``stop`` is set, then let running jobs finish or hand them back."""
         audit.origin.set(audit.Origin(agent=self.name))
+        turn = asyncio.Lock()
         async with (
             self.slots,
-            every(LOOK_S, lambda: self.fitness.look(self.slots), service="worker fitness"),
-            every(HEARTBEAT_S, self._beat, service="worker heartbeat"),
-            every(clocks.INTERVAL_S, lambda: clocks.compare(self._system), service="clocks"),
-            every(retention.LOOK_S, self._purge, service="retention"),
-            every(days.LOOK_S, lambda: days.run_once(self._system), service="statistics"),
+            every(
+                LOOK_S, lambda: self.fitness.look(self.slots), service="worker fitness", turn=turn
+            ),
+            every(HEARTBEAT_S, self._beat, service="worker heartbeat", turn=turn),
+            every(
+                clocks.INTERVAL_S, lambda: clocks.compare(self._system), service="clocks", turn=turn
+            ),
+            every(retention.LOOK_S, self._purge, service="retention", turn=turn),
+            every(
+                days.LOOK_S, lambda: days.run_once(self._system), service="statistics", turn=turn
+            ),
             every(
                 self._settings.members_index_interval_s,
                 lambda: index.run_once(self._system),
                 service="index of members",
+                turn=turn,
             ),
             every(
                 self._settings.members_index_interval_s,
                 lambda: duplicates.run_once(self._system),
                 service="possible duplicates",
+                turn=turn,
             ),
             every(
                 EXPIRY_S,
                 lambda: export.forget_expired(self._system),
                 service="expired files of members",
+                turn=turn,
             ),
         ):
             log.info("worker started", worker=self.name, concurrency=self._settings.concurrency)
