@@ -45,7 +45,7 @@ _idle: list[subprocess.Popen[bytes]] = []
 
 
 class _Process:
-    """A kept process, as the event loop of a test sees it; the part of asyncio's that is used."""
+    """A process as an event loop sees it; the part of asyncio's that is used."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self.process = process
@@ -90,6 +90,13 @@ class _Process:
         return code
 
 
+async def connected(process: subprocess.Popen[bytes]) -> _Process:
+    """A process with unbuffered pipes, for this event loop."""
+    made = _Process(process)
+    await made.connect()
+    return made
+
+
 def _close(process: subprocess.Popen[bytes]) -> None:
     for pipe in (process.stdin, process.stdout):
         assert pipe is not None
@@ -103,8 +110,7 @@ async def _start(cls: type[slots.Child], settings: Settings, folder: Path) -> sl
     scratch.empty(folder)
     while _idle and _idle[-1].poll() is not None:
         _close(_idle.pop())
-    process = _Process(_idle.pop() if _idle else _begin())
-    await process.connect()
+    process = await connected(_idle.pop() if _idle else _begin())
     metrics.CHILDREN_STARTED.inc()
     started = cls(process, folder)  # type: ignore[arg-type]
     environment = {**config.environment_for(settings), "TMPDIR": str(folder)}

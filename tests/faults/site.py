@@ -211,10 +211,10 @@ class Site:
 
     def children(self, process: subprocess.Popen[bytes]) -> list[psutil.Process]:
         """The processes that a worker runs its attempts in."""
-        try:
-            return psutil.Process(process.pid).children(recursive=True)
-        except psutil.NoSuchProcess:
-            return []
+        found = []
+        with suppress(psutil.NoSuchProcess):
+            found = psutil.Process(process.pid).children(recursive=True)
+        return [child for child in found if not warm_process.is_spare(child)]
 
     def log(self) -> str:
         """What the processes have said."""

@@ -6,18 +6,20 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
 
 from rollbook import __version__
+from rollbook.config import environment_for
 from tests import warm_process
 from tests.ports import free_port
 from tests.waiting import PATIENCE_S, until
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from rollbook.config import Settings
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere all are started cold")
 
@@ -105,6 +107,35 @@ def test_it_is_a_child_of_this_process_that_signals_end(
         finally:
             process.kill()
     assert code == (-signal.SIGKILL if number == signal.SIGKILL else 0)
+
+
+def test_the_child_of_a_worker_is_forked_and_ends_with_it(
+    settings: Settings, tmp_path: Path
+) -> None:
+    log = (tmp_path / "log").open("wb")
+    options: dict[str, Any] = {"cwd": tmp_path, "stdout": log, "stderr": log}
+    with (
+        log,
+        warm_process.start("worker", env=environment_for(settings), **options) as process,
+    ):
+        try:
+            worker = psutil.Process(process.pid)
+            said = tmp_path / "log"
+            until(lambda: "worker takes jobs" in said.read_text(), "the child is ready")
+            family = worker.children(recursive=True)
+            [child] = [one for one in family if not warm_process.is_spare(one)]
+            assert len(family) == 2
+            assert child.name() == warm_process.FORKED
+            assert child.ppid() == process.pid
+            # It has the standard streams of a child, and no file of the process that forked it.
+            files = Path(f"/proc/{child.pid}/fd").iterdir()
+            opened = {link.name: str(link.readlink()) for link in files}
+            assert opened["2"] == str(said)
+            assert not [name for name in opened.values() if name.startswith("socket:")]
+        finally:
+            process.kill()
+    _, alive = psutil.wait_procs(family, timeout=PATIENCE_S)
+    assert alive == []
 
 
 def test_orphans_are_adopted_only_while_a_process_is_asked_for() -> None:
