@@ -1,12 +1,13 @@
 """One warm child process for the workers of many tests, instead of a cold one for each.
 
 A child takes a second of a processor to load what it needs. The tests' workers run in the tests'
-own process, and each has children of its own; here a child that is idle when its worker ends is
-kept for the next worker. Its environment, and with it the address of the database, comes as a line
-on its standard input, which is the only difference to ``rollbook.worker.child``.
+own process, and each has children of its own; here a child is a copy of a process with loaded
+modules (tests/warm_process.py), and one that is idle when its worker ends is kept for the next
+worker. Its environment, and with it the address of the database, comes as a line on its standard
+input, which is the only difference to ``rollbook.worker.child``.
 
 Cold children, as a worker starts them in production, are the subject of the tests with the mark
-``cold_child``, and of all tests that start ``rollbook worker``.
+``cold_child``, and of all tests that start ``rollbook worker`` cold, as tests/acceptance does.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +31,7 @@ if __name__ == "__main__":
 from rollbook import config
 from rollbook.telemetry import logs, metrics
 from rollbook.worker import child, scratch, slots
+from tests import warm_process
 from tests.waiting import PATIENCE_S, kill
 
 if TYPE_CHECKING:
@@ -38,10 +41,10 @@ if TYPE_CHECKING:
 
 PROGRAM = slots.PROGRAM
 #: A larger child isn't kept: a test of the limit of memory would meet what others have left in it.
-KEPT_MB = 250
-ROOT = Path(__file__).parents[1]
+KEPT_MB = 350
 
 _idle: list[subprocess.Popen[bytes]] = []
+_starting = ThreadPoolExecutor(1, "start of a kept child")
 
 
 class _Process:
@@ -110,7 +113,7 @@ async def _start(cls: type[slots.Child], settings: Settings, folder: Path) -> sl
     scratch.empty(folder)
     while _idle and _idle[-1].poll() is not None:
         _close(_idle.pop())
-    process = await connected(_idle.pop() if _idle else _begin())
+    process = await connected(_idle.pop() if _idle else await _begun())
     metrics.CHILDREN_STARTED.inc()
     started = cls(process, folder)  # type: ignore[arg-type]
     environment = {**config.environment_for(settings), "TMPDIR": str(folder)}
@@ -121,14 +124,24 @@ async def _start(cls: type[slots.Child], settings: Settings, folder: Path) -> sl
     return started
 
 
-def _begin() -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.warm_child"],
-        cwd=ROOT,
+async def _begun() -> subprocess.Popen[bytes]:
+    """Another child; in a thread, since the first one waits until the modules are loaded."""
+    starting = _starting.submit(
+        warm_process.start_kept_child,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         bufsize=0,
     )
+    try:
+        return await asyncio.wrap_future(starting)
+    except asyncio.CancelledError:
+        starting.add_done_callback(_keep_begun)
+        raise
+
+
+def _keep_begun(starting: Future[subprocess.Popen[bytes]]) -> None:
+    if not starting.cancelled():
+        _idle.append(starting.result())
 
 
 _cold_start = slots.Child.start
@@ -155,6 +168,7 @@ def use(patch: pytest.MonkeyPatch) -> None:
 
 def end() -> None:
     """End the kept children."""
+    _starting.shutdown()
     for process in _idle:
         kill(process)
         _close(process)

@@ -52,6 +52,8 @@ MODULES = (
     "rollbook.folder.watcher", "rich.console", "rich.markup", "typer", "typer.rich_utils",
 )  # fmt: skip
 CHILD = "rollbook.worker.child"
+#: The module that runs in a copy in place of ``rollbook``, for a child of a worker in this process.
+KEPT_CHILD = "tests.warm_child"
 #: The commands that start children.
 HAVE_CHILDREN = {"serve", "worker"}
 #: The name of the process beside a copy, and of the child that it forks.
@@ -83,7 +85,8 @@ class Warm(subprocess.Popen[Any]):
         wanted = ((p2cread, 0), (c2pwrite, 1), (errwrite, 2))
         streams = [number if given == -1 else given for given, number in wanted]
         try:
-            self.pid = _asked(self._forking(), json.dumps(request).encode(), streams)
+            with _asking:
+                self.pid = _asked(self._forking(), json.dumps(request).encode(), streams)
             self._child_created = True
         finally:
             self._close_pipe_fds(p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite)  # type: ignore[attr-defined]
@@ -98,6 +101,13 @@ def start(*arguments: str, **options: Any) -> subprocess.Popen[Any]:
     if sys.platform != "linux":
         return subprocess.Popen([sys.executable, "-m", "rollbook", *arguments], **options)
     return Warm(["rollbook", *arguments], **options)
+
+
+def start_kept_child(**options: Any) -> subprocess.Popen[Any]:
+    """Start ``tests.warm_child``, with options as for Popen."""
+    if sys.platform != "linux":
+        return subprocess.Popen([sys.executable, "-m", KEPT_CHILD], cwd=ROOT, **options)
+    return Warm([KEPT_CHILD], cwd=ROOT, **options)
 
 
 def is_spare(process: psutil.Process) -> bool:
@@ -115,7 +125,7 @@ def _umask() -> int:
 
 def _asked(line: socket.socket, request: bytes, streams: list[int]) -> int:
     """Ask for a copy; its process id."""
-    with _asking, _adopting():
+    with _adopting():
         socket.send_fds(line, [request], streams)
         answer = line.recv(64)
     assert answer, "the process with the loaded modules has ended"
@@ -167,7 +177,7 @@ def main() -> None:
     for module in MODULES:
         import_module(module)
     sys.modules["sqlalchemy"] = None  # type: ignore[assignment]  # as in rollbook.worker.child
-    import_module("tests.warm_child")
+    import_module(KEPT_CHILD)
     del sys.modules["sqlalchemy"]
     passwords._hasher = hashes.CHEAP
     gc.collect()
@@ -176,6 +186,10 @@ def main() -> None:
         return
     request, streams = asked
     sys.argv = request["arguments"]
+    if sys.argv == [KEPT_CHILD]:
+        _take(request, streams)
+        import_module(KEPT_CHILD).main()
+        return
     if HAVE_CHILDREN.isdisjoint(sys.argv):
         _take(request, streams)
     else:
@@ -245,7 +259,7 @@ def _be_spare(line: socket.socket, streams: list[int]) -> None:
 
 def _use(line: socket.socket) -> None:
     """Let the slots of this process have children that the spare process forks."""
-    connected = import_module("tests.warm_child").connected
+    connected = import_module(KEPT_CHILD).connected
     cold = asyncio.create_subprocess_exec
 
     class Forked(Warm):
