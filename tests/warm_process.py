@@ -7,9 +7,9 @@ the environment, the folder and the standard streams of a process that is starte
 runs ``python -m rollbook`` from its first line, and is a child of pytest's process: its exit code,
 its signals and its death are real. Passwords are hashed cheaply, as in the tests' own process.
 
-A child in which a worker or the API reads files takes another second to start. So each copy has a
-process beside it, with the name ``SPARE``, which has the modules loaded and forks for such a child
-in the same way. It ends with the copy.
+What a command starts of ours, as a worker its children and ``up`` the other commands, would take
+another second each. So a copy that starts some has a process beside it, with the name ``SPARE``,
+which has the modules loaded and forks for the copy in the same way. It ends with the copy.
 
 How a command starts by itself is the subject of ``tests/acceptance`` and ``tests/unit/cli``, which
 start it cold, as everything does where the kernel isn't Linux.
@@ -20,6 +20,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import ctypes
+import fcntl
 import gc
 import json
 import os
@@ -43,7 +44,7 @@ from rollbook.accounts import passwords
 from tests import hashes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 ROOT = Path(__file__).parents[1]
 #: What long-running processes load. Nothing here reads the environment before it is used.
@@ -54,12 +55,16 @@ MODULES = (
 CHILD = "rollbook.worker.child"
 #: The module that runs in a copy in place of ``rollbook``, for a child of a worker in this process.
 KEPT_CHILD = "tests.warm_child"
-#: The commands that start children.
-HAVE_CHILDREN = {"serve", "worker"}
-#: The name of the process beside a copy, and of the child that it forks.
-SPARE, FORKED = "rollbook-spare", "rollbook-child"
+#: The commands that start other processes of ours.
+HAVE_CHILDREN = {"serve", "worker", "up"}
+#: The name of the process beside a copy.
+SPARE = "rollbook-spare"
 #: A request in bytes: an environment may be 128 KB in all.
 MOST_BYTES = 2**20
+#: Files that a copy gets: its standard streams, and a few more.
+MOST_FILES = 16
+#: Above the numbers that the files of a copy are to have.
+HIGH = 200
 PR_SET_NAME = 15
 PR_SET_CHILD_SUBREAPER = 36
 PATIENCE_S = 60
@@ -70,30 +75,36 @@ _asking = threading.Lock()
 class Warm(subprocess.Popen[Any]):
     """``rollbook`` with arguments, as ``subprocess.Popen`` has it."""
 
-    def _execute_child(  # that of subprocess, whose rest serves unchanged
-        self, args: list[str], _executable: Any, _preexec: Any, _close: Any, _pass: Any,
-        cwd: Any, env: Mapping[str, str] | None, _info: Any, _flags: Any, _shell: Any,
-        p2cread: int, p2cwrite: int, c2pread: int, c2pwrite: int, errread: int, errwrite: int,
-        *_: Any,
-    ) -> None:  # fmt: skip
-        request = {
-            "arguments": args,
-            "environment": dict(os.environ if env is None else env),
-            "cwd": str(cwd or Path.cwd()),
-            "umask": _umask(),
-        }
-        wanted = ((p2cread, 0), (c2pwrite, 1), (errwrite, 2))
-        streams = [number if given == -1 else given for given, number in wanted]
-        try:
-            with _asking:
-                self.pid = _asked(self._forking(), json.dumps(request).encode(), streams)
-            self._child_created = True
-        finally:
-            self._close_pipe_fds(p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite)  # type: ignore[attr-defined]
+    def _execute_child(self, *given: Any) -> None:
+        with _asking:
+            _execute(self, _begin(), *given)
 
-    def _forking(self) -> socket.socket:
-        """The line to the process that forks."""
-        return _begin()
+
+def _execute(
+    process: subprocess.Popen[Any], line: socket.socket, args: Sequence[str],
+    _executable: Any, _preexec: Any, _close: Any, pass_fds: Iterable[int],
+    cwd: Any, env: Mapping[str, str] | None, _info: Any, _flags: Any, _shell: Any,
+    p2cread: int, p2cwrite: int, c2pread: int, c2pwrite: int, errread: int, errwrite: int,
+    _signals: Any, _gid: Any, _gids: Any, _uid: Any, _mask: Any, is_session: bool,
+    *_: Any,
+) -> None:  # fmt: skip
+    """``Popen._execute_child`` by a copy; the rest of ``Popen`` serves unchanged."""
+    wanted = ((p2cread, 0), (c2pwrite, 1), (errwrite, 2))
+    files = {number: number if given == -1 else given for given, number in wanted}
+    files |= {number: number for number in pass_fds}
+    request = {
+        "arguments": list(args),
+        "environment": dict(os.environ if env is None else env),
+        "cwd": str(cwd or Path.cwd()),
+        "umask": _umask(),
+        "files": list(files),
+        "is_session": is_session,
+    }
+    try:
+        process.pid = _asked(line, json.dumps(request).encode(), list(files.values()))
+        process._child_created = True  # type: ignore[attr-defined]
+    finally:
+        process._close_pipe_fds(p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite)  # type: ignore[attr-defined]
 
 
 def start(*arguments: str, **options: Any) -> subprocess.Popen[Any]:
@@ -117,16 +128,31 @@ def is_spare(process: psutil.Process) -> bool:
     return False
 
 
+def is_child(process: psutil.Process) -> bool:
+    """Is it a child in which a worker or the API reads files, a copy or not?"""
+    return process.name() == _name(CHILD) or CHILD in process.cmdline()
+
+
+def is_command(process: psutil.Process, command: str) -> bool:
+    """Is it a process of this command, a copy or not?"""
+    return process.name() == _name(command) or command in process.cmdline()
+
+
+def _name(running: str) -> str:
+    """What a copy is called by ``ps``."""
+    return f"rollbook-{running.rpartition('.')[2]}"
+
+
 def _umask() -> int:
     """The mask of modes; ``os.umask`` would have to set it, for all threads."""
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     return int(status.partition("Umask:")[2].split()[0], 8)
 
 
-def _asked(line: socket.socket, request: bytes, streams: list[int]) -> int:
+def _asked(line: socket.socket, request: bytes, files: list[int]) -> int:
     """Ask for a copy; its process id."""
     with _adopting():
-        socket.send_fds(line, [request], streams)
+        socket.send_fds(line, [request], files)
         answer = line.recv(64)
     assert answer, "the process with the loaded modules has ended"
     return int(answer)
@@ -172,67 +198,52 @@ def _prctl(option: int, value: int | bytes) -> None:
 
 
 def main() -> None:
-    """Load the modules, and fork for each request a copy that has a spare process beside it."""
+    """Load the modules, and fork for each request."""
     line = socket.socket(fileno=os.dup(0))
     for module in MODULES:
         import_module(module)
+    app: Any = import_module("rollbook.api.app")
     sys.modules["sqlalchemy"] = None  # type: ignore[assignment]  # as in rollbook.worker.child
     import_module(KEPT_CHILD)
     del sys.modules["sqlalchemy"]
+    app._router()  # which knows no settings, and takes a third of a second
     passwords._hasher = hashes.CHEAP
     gc.collect()
     gc.freeze()  # or the first collection of each copy would write to all of its memory
-    if (asked := _fork_for_each(line)) is None:
-        return
-    request, streams = asked
-    sys.argv = request["arguments"]
-    if sys.argv == [KEPT_CHILD]:
-        _take(request, streams)
-        import_module(KEPT_CHILD).main()
-        return
-    if HAVE_CHILDREN.isdisjoint(sys.argv):
-        _take(request, streams)
-    else:
-        ours, theirs = _line()
-        if os.fork() == 0:
-            ours.close()
-            _be_spare(theirs, streams)
-            return
-        theirs.close()
-        _take(request, streams, kept=ours.fileno())
-        _use(ours)
-    runpy.run_module("rollbook", run_name="__main__", alter_sys=True)
+    _serve(line)
 
 
-def _fork_for_each(line: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
-    """Fork for each request, which the copy gets with its streams; None at the end of the line."""
+def _serve(line: socket.socket) -> None:
+    """Fork for each request, and end with the line; each copy runs what was asked for."""
     while True:  # no bound: it ends with the line
-        request, streams, _, _ = socket.recv_fds(line, MOST_BYTES, 3)
+        request, files, _, _ = socket.recv_fds(line, MOST_BYTES, MOST_FILES)
         if not request:
-            return None
-        pid = _fork_orphan()
+            return
+        asked = json.loads(request)
+        pid = _fork_orphan(is_session=asked["is_session"])
         if pid == 0:
-            line.close()
-            return json.loads(request), streams
+            break
         line.send(str(pid).encode())
-        for stream in streams:
-            os.close(stream)
+        for file in files:
+            os.close(file)
+    line.close()
+    _take(asked, files)
+    _run(asked["arguments"])
 
 
-def _fork_orphan() -> int:
-    """Fork a process whose parent ends, so that pytest's process adopts it; 0 in that process."""
+def _fork_orphan(*, is_session: bool) -> int:
+    """Fork a process whose parent ends, so that the asking process adopts it; 0 in that process."""
     reading, writing = os.pipe()
     between = os.fork()
     if between == 0:
         between = os.getpid()
-        pid = os.fork()
-        if pid:
-            os.write(writing, str(pid).encode())
+        if os.fork():
             os._exit(0)
         while os.getppid() == between:  # no bound: it ends at once
             os.sched_yield()
-        os.close(reading)
-        os.close(writing)
+        if is_session:
+            os.setsid()
+        os.write(writing, str(os.getpid()).encode())
         return 0
     os.waitpid(between, 0)
     os.close(writing)
@@ -241,61 +252,94 @@ def _fork_orphan() -> int:
     return pid
 
 
-def _be_spare(line: socket.socket, streams: list[int]) -> None:
-    """Fork children for a copy whose streams these were."""
-    _prctl(PR_SET_NAME, SPARE.encode())
-    for number in (signal.SIGINT, signal.SIGTERM):  # which may go to the whole group
-        signal.signal(number, signal.SIG_IGN)
-    for stream in streams:
-        os.close(stream)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # it was the line of the first process
-    if (asked := _fork_for_each(line)) is None:
-        return
-    request, streams = asked
-    _prctl(PR_SET_NAME, FORKED.encode())
-    _take(request, streams)
-    import_module(CHILD).main()
-
-
-def _use(line: socket.socket) -> None:
-    """Let the slots of this process have children that the spare process forks."""
-    connected = import_module(KEPT_CHILD).connected
-    cold = asyncio.create_subprocess_exec
-
-    class Forked(Warm):
-        def _forking(self) -> socket.socket:
-            return line
-
-    async def execute(*program: str, **options: Any) -> Any:
-        if program != (sys.executable, "-m", CHILD):
-            return await cold(*program, **options)
-        pipe = subprocess.PIPE
-        return await connected(
-            Forked(program, stdin=pipe, stdout=pipe, bufsize=0, env=options["env"])
-        )
-
-    asyncio.create_subprocess_exec = execute
-
-
-def _take(request: dict[str, Any], streams: list[int], *, kept: int | None = None) -> None:
-    """Take what was asked for, in place of all that this process had but one open file."""
-    for number, stream in enumerate(streams):
-        os.dup2(stream, number)
-    for number in [int(path.name) for path in Path("/proc/self/fd").iterdir()]:
-        with suppress(OSError):  # one was the list's own
-            if number > 2 and number != kept:
-                os.close(number)
+def _take(asked: dict[str, Any], files: list[int]) -> None:
+    """Take what was asked for, in place of all that this process had."""
+    high = [fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, HIGH) for file in files]
+    _close_all(but=set(high))
+    for file, number in zip(high, asked["files"], strict=True):
+        os.dup2(file, number)
+        os.close(file)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a spare process ignores them
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.environ.clear()
-    os.environ.update(request["environment"])
+    os.environ.update(asked["environment"])
     time.tzset()
-    os.umask(request["umask"])
-    os.chdir(request["cwd"])
+    os.umask(asked["umask"])
+    os.chdir(asked["cwd"])
     tempfile.tempdir = None
     sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - as long as the process
     sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = open(  # noqa: SIM115
         2, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False
     )
+
+
+def _close_all(*, but: set[int]) -> None:
+    """Close all files but the standard streams and these."""
+    for number in [int(path.name) for path in Path("/proc/self/fd").iterdir()]:
+        with suppress(OSError):  # one was the list's own
+            if number > 2 and number not in but:
+                os.close(number)
+
+
+def _run(arguments: list[str]) -> None:
+    """Be ``python -m`` with these arguments."""
+    program, *rest = arguments
+    _prctl(PR_SET_NAME, _name(rest[0] if rest else program).encode())
+    if program != "rollbook":
+        import_module(program).main()
+        return
+    if not HAVE_CHILDREN.isdisjoint(rest):
+        ours, theirs = _line()
+        if os.fork() == 0:
+            ours.close()
+            _be_spare(theirs)
+            return
+        theirs.close()
+        _use(ours)
+    sys.argv = arguments
+    runpy.run_module("rollbook", run_name="__main__", alter_sys=True)
+
+
+def _be_spare(line: socket.socket) -> None:
+    """Fork for the copy at the other end."""
+    _prctl(PR_SET_NAME, SPARE.encode())
+    for number in (signal.SIGINT, signal.SIGTERM):  # which may go to the whole group
+        signal.signal(number, signal.SIG_IGN)
+    _close_all(but={line.fileno()})
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for number in range(3):
+        os.dup2(nothing, number)
+    _serve(line)
+
+
+def _use(line: socket.socket) -> None:
+    """Let the spare process at the end of a line fork what this process starts of ours."""
+    connected = import_module(KEPT_CHILD).connected
+    cold: Any = subprocess.Popen._execute_child  # type: ignore[attr-defined]
+    coldly = asyncio.create_subprocess_exec
+
+    def execute(process: subprocess.Popen[Any], args: Any, *given: Any) -> None:
+        if is_ours(args):
+            _execute(process, line, args[2:], *given)
+        else:
+            cold(process, args, *given)
+
+    async def execute_for_loop(*program: str, **options: Any) -> Any:
+        if not is_ours(program):
+            return await coldly(*program, **options)
+        pipe = subprocess.PIPE
+        started = subprocess.Popen(  # noqa: ASYNC220 - a fork is as quick as the loop's own start
+            program, stdin=pipe, stdout=pipe, bufsize=0, env=options["env"]
+        )
+        return await connected(started)
+
+    def is_ours(args: Any) -> bool:
+        is_module = isinstance(args, list | tuple) and [*args[:2]] == [sys.executable, "-m"]
+        return is_module and args[2] in {"rollbook", CHILD}
+
+    subprocess.Popen._execute_child = execute  # type: ignore[attr-defined]
+    asyncio.create_subprocess_exec = execute_for_loop
 
 
 if __name__ == "__main__":

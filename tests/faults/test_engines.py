@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ import httpx
 import psutil
 import pytest
 
+from tests import warm_process
 from tests.faults.site import until
 from tests.ports import free_port
 
@@ -33,8 +33,8 @@ class Up:
         self.port = free_port()
         self.log = folder / "log"
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "rollbook", "up"],
+            self.process = warm_process.start(
+                "up",
                 cwd=folder,
                 env={
                     **{name: os.environ[name] for name in os.environ if name not in OWN},
@@ -46,7 +46,7 @@ class Up:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-            )  # fmt: skip
+            )
 
     def is_ready(self) -> bool:
         try:
@@ -95,7 +95,7 @@ def _worker(up: Up) -> psutil.Process | None:
     """The worker, if it runs."""
     for child in psutil.Process(up.process.pid).children():
         with contextlib.suppress(psutil.Error):
-            if "worker" in child.cmdline():
+            if warm_process.is_command(child, "worker"):
                 return child
     return None
 

@@ -10,6 +10,7 @@ import httpx
 import psutil
 import pytest
 
+from tests import warm_process
 from tests.faults.site import Site, until
 from tests.ports import free_port
 from tests.waiting import PATIENCE_S
@@ -34,7 +35,7 @@ def test_a_second_ctrl_c_ends_up_and_all_it_started_at_once(site: Site) -> None:
     family = site.children(up)
     assert len(family) >= 3  # the API, the worker and its child
     for process in family:
-        if "rollbook.worker.child" in process.cmdline():
+        if warm_process.is_child(process):
             process.suspend()  # an attempt that doesn't come to its end
     until(lambda: "Stop it with" in site.log(), "it is ready")
     up.send_signal(signal.SIGINT)

@@ -125,7 +125,8 @@ def test_the_child_of_a_worker_is_forked_and_ends_with_it(
             family = worker.children(recursive=True)
             [child] = [one for one in family if not warm_process.is_spare(one)]
             assert len(family) == 2
-            assert child.name() == warm_process.FORKED
+            assert warm_process.is_child(child)
+            assert warm_process.CHILD not in child.cmdline()  # or it would have started cold
             assert child.ppid() == process.pid
             # It has the standard streams of a child, and no file of the process that forked it.
             files = Path(f"/proc/{child.pid}/fd").iterdir()
