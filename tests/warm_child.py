@@ -127,7 +127,8 @@ async def _start(cls: type[slots.Child], settings: Settings, folder: Path) -> sl
 async def _begun() -> subprocess.Popen[bytes]:
     """Another child; in a thread, since the first one waits until the modules are loaded."""
     starting = _starting.submit(
-        warm_process.start_kept_child,
+        warm_process.start_module,
+        "tests.warm_child",
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         bufsize=0,

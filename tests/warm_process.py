@@ -53,8 +53,6 @@ MODULES = (
     "rollbook.folder.watcher", "rich.console", "rich.markup", "typer", "typer.rich_utils",
 )  # fmt: skip
 CHILD = "rollbook.worker.child"
-#: The module that runs in a copy in place of ``rollbook``, for a child of a worker in this process.
-KEPT_CHILD = "tests.warm_child"
 #: The commands that start other processes of ours.
 HAVE_CHILDREN = {"serve", "worker", "up"}
 #: The name of the process beside a copy.
@@ -114,11 +112,11 @@ def start(*arguments: str, **options: Any) -> subprocess.Popen[Any]:
     return Warm(["rollbook", *arguments], **options)
 
 
-def start_kept_child(**options: Any) -> subprocess.Popen[Any]:
-    """Start ``tests.warm_child``, with options as for Popen."""
+def start_module(name: str, *arguments: str, **options: Any) -> subprocess.Popen[Any]:
+    """Start a module of the tests, by its ``main``; options as for Popen."""
     if sys.platform != "linux":
-        return subprocess.Popen([sys.executable, "-m", KEPT_CHILD], cwd=ROOT, **options)
-    return Warm([KEPT_CHILD], cwd=ROOT, **options)
+        return subprocess.Popen([sys.executable, "-m", name, *arguments], cwd=ROOT, **options)
+    return Warm([name, *arguments], cwd=ROOT, **options)
 
 
 def is_spare(process: psutil.Process) -> bool:
@@ -204,7 +202,7 @@ def main() -> None:
         import_module(module)
     app: Any = import_module("rollbook.api.app")
     sys.modules["sqlalchemy"] = None  # type: ignore[assignment]  # as in rollbook.worker.child
-    import_module(KEPT_CHILD)
+    import_module("tests.warm_child")
     del sys.modules["sqlalchemy"]
     app._router()  # which knows no settings, and takes a third of a second
     passwords._hasher = hashes.CHEAP
@@ -284,8 +282,8 @@ def _close_all(*, but: set[int]) -> None:
 
 def _run(arguments: list[str]) -> None:
     """Be ``python -m`` with these arguments."""
-    program, *rest = arguments
-    _prctl(PR_SET_NAME, _name(rest[0] if rest else program).encode())
+    program, *rest = sys.argv = arguments
+    _prctl(PR_SET_NAME, _name(rest[0] if program == "rollbook" and rest else program).encode())
     if program != "rollbook":
         import_module(program).main()
         return
@@ -297,7 +295,6 @@ def _run(arguments: list[str]) -> None:
             return
         theirs.close()
         _use(ours)
-    sys.argv = arguments
     runpy.run_module("rollbook", run_name="__main__", alter_sys=True)
 
 
@@ -315,7 +312,7 @@ def _be_spare(line: socket.socket) -> None:
 
 def _use(line: socket.socket) -> None:
     """Let the spare process at the end of a line fork what this process starts of ours."""
-    connected = import_module(KEPT_CHILD).connected
+    connected = import_module("tests.warm_child").connected
     cold: Any = subprocess.Popen._execute_child  # type: ignore[attr-defined]
     coldly = asyncio.create_subprocess_exec
 

@@ -10,7 +10,6 @@ import json
 import os
 import queue
 import subprocess
-import sys
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rollbook.config import Settings
+from tests import warm_process
 from tests.databases import own_database
 from tests.fuzz import inputs
 from tests.waiting import join, kill
@@ -77,8 +77,8 @@ class Child:
     def __init__(self, database_url: str, folder: Path) -> None:
         folder.mkdir()
         self._log = (folder / "log").open("wb")
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.fuzz.child", database_url, str(folder), str(WHOLE)],
+        self._process = warm_process.start_module(
+            "tests.fuzz.child", database_url, str(folder), str(WHOLE),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True,
         )  # fmt: skip
         self._said: queue.SimpleQueue[str] = queue.SimpleQueue()
