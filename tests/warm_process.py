@@ -32,6 +32,7 @@ import sys
 import tempfile
 import threading
 import time
+import warnings
 from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import import_module
@@ -232,7 +233,10 @@ def _serve(line: socket.socket) -> None:
 def _fork_orphan(*, is_session: bool) -> int:
     """Fork a process whose parent ends, so that the asking process adopts it; 0 in that process."""
     reading, writing = os.pipe()
-    between = os.fork()
+    with warnings.catch_warnings():
+        # Python 3.12 warns of threads. Those of polars and NumPy are idle, and hold no lock.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        between = os.fork()
     if between == 0:
         between = os.getpid()
         if os.fork():
