@@ -309,8 +309,8 @@ def _be_spare(line: socket.socket) -> None:
         signal.signal(number, signal.SIG_IGN)
     _close_all(but={line.fileno()})
     nothing = os.open(os.devnull, os.O_RDWR)
-    for number in range(3):
-        os.dup2(nothing, number)
+    for stream in range(3):
+        os.dup2(nothing, stream)
     _serve(line)
 
 
@@ -340,7 +340,7 @@ def _use(line: socket.socket) -> None:
         return is_module and args[2] in {"rollbook", CHILD}
 
     subprocess.Popen._execute_child = execute  # type: ignore[attr-defined]
-    asyncio.create_subprocess_exec = execute_for_loop
+    asyncio.create_subprocess_exec = execute_for_loop  # type: ignore[assignment]
 
 
 if __name__ == "__main__":
