@@ -16,6 +16,7 @@ from schemathesis.core.parameters import ParameterLocation
 from schemathesis.core.result import Ok
 from schemathesis.pytest.lazy import get_all_tests
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
+from schemathesis.transport.requests import ManagedCookiesSession
 
 from rollbook.api.app import create_app
 from rollbook.config import Settings
@@ -70,7 +71,9 @@ def attempt(name: str, running: House, *, takes_what_fits: bool, refuses_the_res
         given_kwargs=None,
     )
     _, requests = succeeded(made)
-    requests(running=running, left_out=left_out)
+    with ManagedCookiesSession() as session:  # one connection for all, as a good client has
+        session.trust_env = False
+        requests(running=running, left_out=left_out, session=session)
 
 
 @settings(
@@ -80,15 +83,19 @@ def attempt(name: str, running: House, *, takes_what_fits: bool, refuses_the_res
     suppress_health_check=list(HealthCheck),
 )
 def _is_as_the_document_has_it(
-    case: schemathesis.Case[Any], running: House, left_out: list[CheckFunction]
+    case: schemathesis.Case[Any],
+    running: House,
+    left_out: list[CheckFunction],
+    session: ManagedCookiesSession,
 ) -> None:
     assert case.meta is not None
     header = case.meta.components.get(ParameterLocation.HEADER)
     # Where the headers are to be wrong, the token is a part of them.
     headers = {} if header and header.mode.is_negative else running.bearer("super")
-    case.call_and_validate(base_url=running.url, headers=headers, excluded_checks=left_out)
+    more: dict[str, Any] = {"headers": headers, "session": session, "excluded_checks": left_out}
+    case.call_and_validate(base_url=running.url, **more)
     is_good = case.meta.generation.mode.is_positive
     if case.method == "GET" and is_good and "job_id" in case.path_parameters:
         # An id that there is: made-up ones are all answered with 404.
         case.path_parameters["job_id"] = running.uploads["johannesburg"]
-        case.call_and_validate(base_url=running.url, headers=headers, excluded_checks=left_out)
+        case.call_and_validate(base_url=running.url, **more)
