@@ -42,12 +42,13 @@ _OPEN_TO_SET_IT_UP = frozenset(
 )
 
 
-def the_system(request: Request) -> System:
+# Coroutines, since FastAPI runs a function in one of forty threads, which may all be busy.
+async def the_system(request: Request) -> System:
     """The opened parts of the process."""
     return cast("System", request.app.state.system)
 
 
-def the_forecaster(request: Request) -> Forecaster:
+async def the_forecaster(request: Request) -> Forecaster:
     """The forecast of when waiting uploads start."""
     return cast("Forecaster", request.app.state.forecaster)
 

@@ -53,12 +53,12 @@ class OutsideProvider(BaseModel):
     name: str | None = Field(description="For the button: 'Sign in with ...'.")
 
 
-def the_provider(request: Request) -> Provider:
+async def the_provider(request: Request) -> Provider:
     """The provider and its cached documents."""
     return cast("Provider", request.app.state.provider)
 
 
-def the_set_provider(provider: Annotated[Provider, Depends(the_provider)]) -> Provider:
+async def the_set_provider(provider: Annotated[Provider, Depends(the_provider)]) -> Provider:
     """The provider, which must be set.
 
     Raises:
