@@ -20,6 +20,7 @@ from schemathesis.transport.requests import ManagedCookiesSession
 
 from rollbook.api.app import create_app
 from rollbook.config import Settings
+from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from schemathesis.checks import CheckFunction
@@ -92,7 +93,12 @@ def _is_as_the_document_has_it(
     header = case.meta.components.get(ParameterLocation.HEADER)
     # Where the headers are to be wrong, the token is a part of them.
     headers = {} if header and header.mode.is_negative else running.bearer("super")
-    more: dict[str, Any] = {"headers": headers, "session": session, "excluded_checks": left_out}
+    more: dict[str, Any] = {
+        "headers": headers,
+        "session": session,
+        "excluded_checks": left_out,
+        "timeout": PATIENCE_S,
+    }
     case.call_and_validate(base_url=running.url, **more)
     is_good = case.meta.generation.mode.is_positive
     if case.method == "GET" and is_good and "job_id" in case.path_parameters:
