@@ -66,7 +66,7 @@ async def test_an_answer_that_is_read_slowly_goes_on(
 
         async def is_looked_at_twice() -> bool:
             assert await asyncio.to_thread(client.recv, 1024)
-            return looks == 2
+            return looks >= 2
 
         await until(is_looked_at_twice)
         assert len(site.server.server_state.connections) == 1
