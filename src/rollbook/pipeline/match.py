@@ -79,6 +79,8 @@ KNOWN: Final[dict[str, type[pl.DataType]]] = {
     "changes": pl.Boolean,
     #: When such a member was changed last, in microseconds; null where nothing would change.
     "version": pl.Int64,
+    #: What its dates say, see the query ``flags`` of renewals; null where the file has none.
+    "dates": pl.UInt8,
 }
 
 #: Rows in a piece of a COPY: large enough to be fast, small enough not to double the memory.

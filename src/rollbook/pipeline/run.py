@@ -257,19 +257,20 @@ class _Attempt:
             self._check_keys()
         if emptied:
             connection.execute(sql.SQL(_MEMBERS["note_emptied"]).format(**rule))
+        columns, day = table.last.columns, today(connection)
+        rule = {**rule, "dates": renewals.flags(columns, rule, day)}
         people = People(ledger)
         existing = (_REMOVAL if self._is_removal else _MEMBERS)["existing"]
         ledger, known = match(connection, ledger, people, rule, table.spill, existing=existing)
+        merged = known.filter(~known[ROW_NUMBER].is_in(_repeats(ledger).implode()))
         if not self._is_removal:
-            columns = table.last.columns
-            self._renewals = renewals.count(connection, columns, rule, today(connection))
+            self._renewals = renewals.count(connection, columns, rule, day, merged)
         add_doubts(table.spill, table.last.columns, takes_file=upload["existing"] == "update")
         stages.begin("verify", rows_total=total)
         said = outcomes(ledger, foreseen(ledger, known))
         if not self._verification.prepare(said, is_refused=self._is_refused(said)):
             return None
         stages.begin("merge", rows_total=total)
-        merged = known.filter(~known[ROW_NUMBER].is_in(_repeats(ledger).implode()))
         is_refused, files, lines, counted, lost, grid = self._merge_and_report(
             table, ledger, people, rule, said, merged
         )

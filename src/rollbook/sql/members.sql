@@ -90,7 +90,8 @@ COPY (
                      AND m.surname <> excluded.surname
                 THEN excluded.firstname || ' ' || excluded.surname END,
            is_taken::text, is_changed::text,
-           CASE WHEN is_changed THEN {version} END
+           CASE WHEN is_changed THEN {version} END,
+           {dates}
     FROM members AS m JOIN staged AS excluded USING (id_number)
     CROSS JOIN LATERAL (SELECT
         NOT takes_from_nobody(m.province, m.municipality, {province}, {municipality}) AS is_taken

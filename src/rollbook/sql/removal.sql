@@ -19,7 +19,8 @@ COPY (
                 THEN jsonb_build_object('status', jsonb_build_array(m.status, {status}::text)) END,
            NULL, NULL, NULL, NULL,
            is_taken::text, is_changed::text,
-           CASE WHEN is_changed THEN {version} END
+           CASE WHEN is_changed THEN {version} END,
+           NULL
     FROM members AS m JOIN staged USING (id_number)
     CROSS JOIN LATERAL (SELECT
         NOT in_scope(m.province, m.municipality, {province}, {municipality}) AS is_taken

@@ -1,23 +1,26 @@
 -- Renewals and deceased people among the staged rows of an upload (pipeline/renewals.py).
 
+-- name: flags
+-- What the dates of a row say of its member, as bits of a number, for the query ``existing`` of the merge:
+-- 1 renewed and 2 expired, if the person were new; 4 renewed, 8 early and 16 expired, as the member is
+-- after the merge. A person joined before the last payment has renewed; early, where the payment came
+-- before the stored expiry date.
+CASE WHEN excluded.date_joined < excluded.last_payment THEN 1 ELSE 0 END
+| CASE WHEN (SELECT {after_expiry} FROM (SELECT (NULL::members).*) AS m) < {today} THEN 2 ELSE 0 END
+| CASE WHEN NOT is_taken
+        AND COALESCE(excluded.date_joined, m.date_joined) < excluded.last_payment
+       THEN CASE WHEN m.expiry_date > excluded.last_payment
+                  AND (m.last_payment < excluded.last_payment) IS NOT FALSE
+                 THEN 12 ELSE 4 END
+       ELSE 0 END
+| CASE WHEN NOT is_taken AND {after_expiry} < {today} THEN 16 ELSE 0 END
+
 -- name: count
--- The members of the file by what their dates say, as they are after the merge. A person joined before
--- the last payment has renewed; early, where the payment came before the stored expiry date.
-SELECT count(*) FILTER (WHERE is_new AND NOT is_renewal)::int AS new,
-       count(*) FILTER (WHERE is_renewal)::int AS renewed,
-       count(*) FILTER (WHERE is_renewal AND is_early)::int AS early,
-       count(*) FILTER (WHERE expires < {today})::int AS expired
-FROM (
-    SELECT m.id_number IS NULL AS is_new,
-           excluded.last_payment IS NOT NULL
-           AND COALESCE(excluded.date_joined, m.date_joined) < excluded.last_payment AS is_renewal,
-           m.expiry_date > excluded.last_payment
-           AND (m.last_payment < excluded.last_payment) IS NOT FALSE AS is_early,
-           {after_expiry} AS expires
-    FROM staged AS excluded LEFT JOIN members AS m USING (id_number)
-    WHERE m.id_number IS NULL
-       OR takes_from_nobody(m.province, m.municipality, {province}, {municipality})
-) AS found;
+-- The staged rows, and what their dates say if all their people are new.
+SELECT count(*)::int AS rows,
+       count(*) FILTER (WHERE excluded.date_joined < excluded.last_payment)::int AS renewed,
+       count(*) FILTER (WHERE {after_expiry} < {today})::int AS expired
+FROM staged AS excluded CROSS JOIN (SELECT (NULL::members).*) AS m;
 
 -- name: unstage_deceased
 -- Take out the rows of people whom the voter roll calls deceased and who are no members.

@@ -56,6 +56,24 @@ def test_new_renewed_early_and_expired_members_are_counted(site: Site) -> None:
     assert summary["Early renewals (paid before the membership had ended)"] == "1"
 
 
+def test_a_row_that_repeats_another_is_not_counted_and_each_policy_counts_as_it_merges(
+    site: Site,
+) -> None:
+    send(site, member(1, **{JOINED: "2020-01-01", PAID: "2022-01-01"}))
+    rows = [
+        member(1, **{JOINED: "", PAID: "2026-05-01"}),
+        member(1, **{JOINED: "2026-05-02", PAID: "2026-05-02"}),
+        member(2, **{JOINED: "2020-01-01", PAID: "2021-01-01"}),
+        member(2, **{JOINED: "2019-01-01", PAID: "2021-01-01"}),
+        member(3, **{JOINED: "2026-01-01", PAID: "2026-01-01"}),
+    ]
+    for policy, expired in (("skip", 2), ("fill", 2), ("update", 1)):
+        done = send(site, *rows, existing=policy, dry_run=True)
+        counts = {"new": 1, "renewed": 2, "early": 0, "expired": expired}
+        assert done.upload["renewals"] == counts, policy
+    assert send(site, *rows).upload["renewals"] == counts
+
+
 def test_a_file_without_dates_has_no_counts_and_another_offices_members_do_not_count(
     site: Site,
 ) -> None:
