@@ -47,6 +47,9 @@ _OWN_TYPES: Final[dict[str, type[pl.DataType]]] = {
     "decimal": pl.Float64,
     "date": pl.Date,
 }
+#: Where a cell begins in a program whose lists are separated by semicolons or tabs, as in South
+#: Africa: what follows would be a formula, though the text is one quoted cell.
+_CELL_INSIDE: Final = r"([;\t\r\n])([=+\-@])"
 #: It follows from the last payment: an older version didn't record that, but the dates show it.
 _EXPIRY: Final = (
     "CASE WHEN COALESCE(m.expiry_is_derived, m.expiry_date ="
@@ -172,14 +175,18 @@ def _harmless(frame: pl.DataFrame) -> pl.DataFrame:
     """No cell that a spreadsheet program takes for a formula; read again, all mean the same.
 
     A phone number begins with 0 or 00 instead of +, any other text gets a space before it, which
-    reading strips.
+    reading strips. Inside a text, a separator that a formula follows gets a space, which stays.
     """
     own = [field.key for field in fields.current().fields if field.kind == "phone"]
     phones = pl.col(*_PHONES, *own).str.replace(r"^\+27", "0").str.replace(r"^\+", "00")
     texts = [name for name, kind in _types().items() if kind is pl.String]
-    return frame.with_columns(phones).with_columns(
-        pl.when(is_active(pl.col(name))).then(" " + pl.col(name)).otherwise(name).alias(name)
-        for name in texts
+    return (
+        frame.with_columns(phones)
+        .with_columns(pl.col(texts).str.replace_all(_CELL_INSIDE, "${1} ${2}"))
+        .with_columns(
+            pl.when(is_active(pl.col(name))).then(" " + pl.col(name)).otherwise(name).alias(name)
+            for name in texts
+        )
     )
 
 

@@ -114,6 +114,38 @@ async def test_no_cell_of_a_csv_is_a_formula(
     assert not [cell for row in rows for cell in row if cell.startswith(("=", "+", "-", "@"))]
 
 
+async def test_texts_that_look_like_formulas_stay_texts_in_every_program(
+    site: Site, client: httpx.AsyncClient, system: System, settings: Settings
+) -> None:
+    texts = [
+        '=HYPERLINK("https://example.org","x")', "+1+1", "-1+1", "@SUM(1)", "A;=1+1;B", "A;@x",
+        "A\t=1+1\tB", "A\n=1+1;B", "12;-3", 'x","=1+1',
+    ]  # fmt: skip
+    rows = [member(n, **{"Residential Address": text}) for n, text in enumerate(texts)]
+    site.send(csv_file(rows, headers=ALL), "formulas.csv")
+    stored = {
+        number: one["residential_address"]
+        for number, one in site.members().items()
+        if one["residential_address"]
+    }
+    assert len(stored) == len(texts)
+
+    book = openpyxl.load_workbook(
+        io.BytesIO(await exported(client, system, settings, format="xlsx"))
+    )
+    titles = [cell.value for cell in book["Members"][1]]
+    lines = list(book["Members"].iter_rows(min_row=2))
+    assert {cell.data_type for line in lines for cell in line} <= {"s", "n", "d"}
+    at = titles.index("Residential Address")
+    assert {line[0].value: line[at].value for line in lines} == stored
+
+    content = (await exported(client, system, settings, format="csv")).decode("utf-8-sig")
+    for separator in (",", ";", "\t"):
+        cells = [c for row in csv.reader(io.StringIO(content), delimiter=separator) for c in row]
+        assert len(cells) >= len(texts)
+        assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@", "\t", "\r"))]
+
+
 async def test_an_export_holds_the_scope_and_what_fits_the_filters(
     filled: Site, as_user: AsUser, make_user: MakeUser, system: System, settings: Settings
 ) -> None:
