@@ -18,13 +18,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import UUID, uuid4
 
 import psutil
 
 from benchmarks import sections
-from benchmarks.duplicates.__main__ import filled
+from benchmarks.members import people
 from benchmarks.queue import machine
 from rollbook.accounts import users
 from rollbook.backends import schema
@@ -33,10 +33,14 @@ from rollbook.backends.files import FileStore
 from rollbook.cli.session import engines
 from rollbook.config import Settings
 from rollbook.members import export_file, index, search
+from rollbook.members.search import Filters
 from rollbook.model import EVERYWHERE, Role
 from rollbook.service.system import open_system
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rollbook.backends.database import Row
     from rollbook.model import User
     from rollbook.service.system import System
 
@@ -48,37 +52,75 @@ END: Final = "<!-- end of members -->"
 #: Issue 22 of the project asks for these.
 SEARCH_P95_S: Final = 0.1
 EXPORT_S: Final = 30.0
+#: More members are indexed at once, and not as a worker does.
+MOST_AS_A_WORKER: Final = 100_000
+#: A file of more isn't measured: the promise is about so many.
+MOST_EXPORTED: Final = 1_000_000
 #: Searches of each kind.
 SEARCHES: Final = 60
 PAGE_SIZE: Final = 50
 
 
-async def searched(system: System, user: User, filters: search.Filters) -> float:
-    """Seconds of one search, for its first page."""
+class Search(NamedTuple):
+    """What is asked."""
+
+    filters: search.Filters
+    sort: search.Sort = "name"
+    page: int = 1
+
+
+async def searched(system: System, user: User, asked: Search) -> float:
+    """Seconds of one search, for one page."""
     began = time.perf_counter()
-    await search.find(system, user, filters, sort="name", page=1, page_size=PAGE_SIZE)
+    await search.find(
+        system, user, asked.filters, sort=asked.sort, page=asked.page, page_size=PAGE_SIZE
+    )
     return time.perf_counter() - began
+
+
+#: Kinds of searches, each for a member.
+KINDS: Final[dict[str, Callable[[Row], Search]]] = {
+    "two names": lambda one: Search(Filters(search=f"{one['surname']} {one['firstname']}")),
+    "two names, the first one first": lambda one: Search(
+        Filters(search=f"{one['firstname']} {one['surname']}")
+    ),
+    "a name": lambda one: Search(Filters(search=one["surname"])),
+    "a name, in a province": lambda one: Search(
+        Filters(search=one["surname"], province=one["province"])
+    ),
+    "a name, in a municipality": lambda one: Search(
+        Filters(search=one["surname"], municipality=one["municipality"])
+    ),
+    "a name, in a ward": lambda one: Search(Filters(search=one["surname"], ward=one["ward"])),
+    "a name, by expiry date": lambda one: Search(Filters(search=one["surname"]), "-expiry_date"),
+    "three letters of a name": lambda one: Search(Filters(search=one["surname"][:3])),
+    "three letters, in a province": lambda one: Search(
+        Filters(search=one["surname"][:3], province=one["province"])
+    ),
+    "three letters, in a municipality": lambda one: Search(
+        Filters(search=one["surname"][:3], municipality=one["municipality"])
+    ),
+    "a phone number": lambda one: Search(Filters(search=one["cell_number"])),
+    "an e-mail address": lambda one: Search(Filters(search=one["email"])),
+    "an ID number": lambda one: Search(Filters(id_number=one["id_number"])),
+    "all, the first page": lambda _: Search(Filters()),
+    "all, page 200": lambda _: Search(Filters(), page=200),
+    "all of a province": lambda one: Search(Filters(province=one["province"])),
+    "all of a municipality, page 50": lambda one: Search(
+        Filters(municipality=one["municipality"]), page=50
+    ),
+}
 
 
 async def searches(system: System, user: User, seed: int) -> dict[str, dict[str, float]]:
     """Seconds by kind of search: median and 95th percentile."""
     rng = random.Random(seed)  # noqa: S311 - no secret
     async with system.pool.connection() as connection:
-        rows = await connection.execute(
-            "SELECT firstname, surname, cell_number, id_number FROM members LIMIT 5000"
-        )
-        people = rng.sample(await rows.fetchall(), SEARCHES)
-    kinds: dict[str, Any] = {
-        "two names": lambda one: {"search": f"{one['surname']} {one['firstname']}"},
-        "a name": lambda one: {"search": one["surname"]},
-        "three letters of a name": lambda one: {"search": one["surname"][:3]},
-        "a phone number": lambda one: {"search": one["cell_number"]},
-        "an ID number": lambda one: {"id_number": one["id_number"]},
-        "all, the first page": lambda _: {},
-    }
+        rows = await connection.execute("SELECT * FROM members LIMIT 5000")
+        sample = rng.sample(await rows.fetchall(), SEARCHES)
     found = {}
-    for kind, asked in kinds.items():
-        seconds = [await searched(system, user, search.Filters(**asked(one))) for one in people]
+    for kind, asked in KINDS.items():
+        seconds = [await searched(system, user, asked(one)) for one in sample]
         found[kind] = {
             "p50_s": round(statistics.median(seconds), 4),
             "p95_s": round(statistics.quantiles(seconds, n=20)[18], 4),
@@ -121,19 +163,22 @@ def export(address: str, store: str, user: str, kind: str) -> None:
 
 async def measured(settings: Settings, members: int, seed: int) -> dict[str, Any]:
     """The figures with so many members."""
-    await asyncio.to_thread(filled, settings.database_address, members, seed)
+    began = time.perf_counter()
+    with connect(settings.database_address) as connection:
+        await asyncio.to_thread(people.fill, connection, members, seed)
+    filled = time.perf_counter() - began
     async with open_system(settings.model_copy(update={"duplicates": False})) as system:
         user = await users.add(
             system.pool, email=f"{members}@example.org", password=secrets.token_urlsafe(15),
             role=Role.SUPER_ADMIN, scope=EVERYWHERE,
         )  # fmt: skip
-        async with system.pool.connection() as connection:
-            await connection.execute("UPDATE member_index_state SET filled_to = ''")
         began = time.perf_counter()
-        await index.run_once(system)
+        if members <= MOST_AS_A_WORKER:
+            async with system.pool.connection() as pooled:
+                await pooled.execute("UPDATE member_index_state SET filled_to = ''")
+            await index.run_once(system)
         indexed = time.perf_counter() - began
-        async with system.pool.connection() as connection:
-            await connection.execute("ANALYZE member_index")
+        await asyncio.to_thread(people.index_rest, settings.database_address)
         found = await searches(system, user, seed)
     store = settings.data_dir / "exports"
     store.mkdir(exist_ok=True)
@@ -142,11 +187,16 @@ async def measured(settings: Settings, members: int, seed: int) -> dict[str, Any
             exported, settings.database_address, store.as_uri(), user.id, kind
         )
         for kind in ("csv", "xlsx")
+        if members <= MOST_EXPORTED
     }
     return {
-        "members": members, "index_s": round(indexed, 1), "searches": found, "exports": files,
+        "members": members,
+        "fill_s": round(filled, 1),
+        "index_s": round(indexed, 1) if members <= MOST_AS_A_WORKER else None,
+        "searches": found,
+        "exports": files,
         "load": round(psutil.getloadavg()[0], 1),
-    }  # fmt: skip
+    }
 
 
 def section(found: dict[str, Any]) -> str:
@@ -160,9 +210,11 @@ def section(found: dict[str, Any]) -> str:
             f" {1000 * one['p50_s']:.0f} / {1000 * one['p95_s']:.0f} |" for one in cells
         )
         lines.append(f"| {kind} |{shown}")
-    exports = [f"| export |{heads}", f"|---|{'---|' * len(sizes)}"]
+    exported = [one for one in sizes if one["exports"]]
+    heads = "".join(f" {one['members']:,} |" for one in exported)
+    exports = [f"| export |{heads}", f"|---|{'---|' * len(exported)}"]
     for kind in ("csv", "xlsx"):
-        cells = (one["exports"][kind] for one in sizes)
+        cells = (one["exports"][kind] for one in exported)
         shown = "".join(
             f" {one['seconds']:.1f} s, {one['cpu_s']:.1f} s, {one['peak_mb']} MB |" for one in cells
         )
@@ -201,7 +253,7 @@ def main() -> None:
     RESULTS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     sections.replace(PAGE, BEGIN, END, section(found))
     slowest = max(kind["p95_s"] for one in sizes for kind in one["searches"].values())
-    longest = max(one["exports"][kind]["seconds"] for one in sizes for kind in ("csv", "xlsx"))
+    longest = max((kind["seconds"] for one in sizes for kind in one["exports"].values()), default=0)
     if slowest > SEARCH_P95_S or longest > EXPORT_S:
         raise SystemExit(f"promised: {SEARCH_P95_S} s a search, {EXPORT_S} s an export")
 

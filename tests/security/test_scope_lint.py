@@ -112,6 +112,7 @@ INTERNAL = {
     "uploads.reopen": "of an upload that `visible` has found",
     "uploads.source_removed": "of an upload that was just cancelled",
     "member_files.found_members": "a part of `export` and `count_members`",
+    "member_search.with_members": "a part of queries, to which `in_reach` is added",
     "member_profile.note_correction": "of a member whom `lock` has found",
     # --- uploads: what is the sender's own
     "uploads.record": "the sender's new upload, with the sender's place",

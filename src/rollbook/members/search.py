@@ -6,9 +6,10 @@ What a search misses because it isn't indexed yet is part of its result (``index
 from __future__ import annotations
 
 import re
+import sys
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, get_args
 
 from psycopg import sql
 from psycopg.errors import QueryCanceled
@@ -102,31 +103,99 @@ async def find(
             "the members instead."
         )
     async with bounded(system) as connection:
-        found = await index.behind(connection)
+        behind = await index.behind(connection)
         query = await text_query(connection, filters, user.scope)
         parts = {
             **{name: sql.Literal(value) for name, value in user.scope.parameters().items()},
             "filters": _all(_conditions(filters)),
-            "place": _all(_places(filters, user.scope)),
             "most": sql.Literal(most),
             "limit": sql.Literal(min(page_size, most - offset)),
             "offset": sql.Literal(offset),
-            "order": _order(sort),
-            "number": _all(_numbers(filters)),
-            "query": sql.SQL("{}::tsquery").format(query),
         }
-        is_number = filters.id_number is not None or filters.passport_number is not None
-        if is_number or query is not None:
-            name = "by_number" if is_number else "matching"
-            rows = counted = await _rows(connection, name, parts)
-            if not rows and offset:
-                first = {**parts, "limit": sql.Literal(1), "offset": sql.Literal(0)}
-                counted = await _rows(connection, name, first)
-            total = counted[0]["found"] if counted else 0
+        if filters.id_number is not None or filters.passport_number is not None:
+            rows, total = await _by_number(connection, filters, parts, offset=offset)
         else:
-            rows = await _rows(connection, "listing", parts)
-            total = (await _rows(connection, "count", parts))[0]["found"]
-    return Found(rows, min(total, most), total > most, found)
+            wanted = _Wanted(filters, user.scope, query, sort, most)
+            rows, total = await _by_index(connection, wanted, parts)
+    return Found(rows, min(total, most), total > most, behind)
+
+
+async def _by_number(
+    connection: Connection, filters: Filters, parts: dict[str, Any], *, offset: int
+) -> tuple[list[Row], int]:
+    parts = {**parts, "number": _all(_numbers(filters))}
+    rows = counted = await _rows(connection, "by_number", parts)
+    if not rows and offset:
+        first = {**parts, "limit": sql.Literal(1), "offset": sql.Literal(0)}
+        counted = await _rows(connection, "by_number", first)
+    return rows, counted[0]["found"] if counted else 0
+
+
+class _Wanted(NamedTuple):
+    """What the index is asked for."""
+
+    filters: Filters
+    scope: Scope
+    #: What ``text_query`` made of the filters.
+    query: str | None
+    sort: Sort
+    #: Members that are counted.
+    most: int
+
+
+async def _by_index(
+    connection: Connection, wanted: _Wanted, parts: dict[str, Any]
+) -> tuple[list[Row], int]:
+    """A page of members, and how many there are: at most one more than are counted.
+
+    Only the members of the page are read where neither a filter nor the order needs the others:
+    ten thousand members are on about as many pages of the disk. A surname that more have than are
+    counted is looked up in the index of names, because the index of texts reads all who have it.
+    """
+    filters, scope, query, sort, most = wanted
+    is_by_name = sort.removeprefix("-") == "name"
+    is_filtered = (filters.status, filters.roll, filters.expires_before) != (None, None, None)
+    place = list(_places(filters, scope))
+
+    async def ask(name: str, text: list[sql.Composable], *, needs_members: bool) -> list[Row]:
+        of_members = [sql.SQL(_SQL["in_reach"]).format(**parts), parts["filters"]]
+        conditions = [*place, *text, *(of_members if needs_members else [])]
+        source = sql.SQL(_SQL["with_members" if needs_members else "index_only"])
+        asked = {**parts, **_order(sort), "source": source, "found": _all(iter(conditions))}
+        return await _rows(connection, name, asked)
+
+    needs_members = is_filtered or not is_by_name
+    text: list[sql.Composable] = []
+    total = 0
+    if query is not None:
+        text = [sql.SQL("entry.lexemes @@ {}::tsquery").format(sql.Literal(query))]
+        names = [] if is_filtered else await _surnames(connection, filters)
+        if names:
+            [counted] = await ask("count", names, needs_members=False)
+            if counted["found"] > most:
+                text, total = names, counted["found"]
+        if not (total and is_by_name):
+            rows = await ask("matching", text, needs_members=needs_members)
+            return [row for row in rows if row["id_number"] is not None], rows[0]["found"]
+    rows = await ask("listing", text, needs_members=needs_members)
+    if not total:
+        [counted] = await ask("count", text, needs_members=is_filtered)
+        total = counted["found"]
+    return rows, total
+
+
+async def _surnames(connection: Connection, filters: Filters) -> list[sql.Composable]:
+    """The beginning of a surname as a range of the index of names; none where more is asked for."""
+    text = (filters.search or "").strip()
+    if filters.ward is not None or "@" in text or _is_phone(_PHONE_SIGNS.sub("", text)):
+        return []
+    row = await fetch_one(connection, _SQL["words"], {"text": text})
+    assert row is not None
+    if len(row["words"]) != 1 or len(row["words"][0]) < _PREFIX:
+        return []
+    [first] = row["words"]
+    condition = sql.SQL("entry.name >= {} AND entry.name < {}")
+    return [condition.format(sql.Literal(first), sql.Literal(first + chr(sys.maxunicode)))]
 
 
 @asynccontextmanager
@@ -194,13 +263,11 @@ def _conditions(filters: Filters) -> Iterator[sql.Composable]:
 
 
 def _places(filters: Filters, scope: Scope) -> Iterator[sql.Composable]:
-    """The same for places, by the index: the filter's, or the office's own."""
+    """The same for places, by the index: the filter's, and always the office's own."""
     place = _place(filters)
-    province = place["province"] or scope.province
-    municipality = place["municipality"] or scope.municipality
-    if province is not None:
+    for province in {place["province"], scope.province} - {None}:
         yield sql.SQL("entry.province = {}").format(sql.Literal(province))
-    if municipality is not None:
+    for municipality in {place["municipality"], scope.municipality} - {None}:
         name = sql.Literal(municipality)
         yield sql.SQL("entry.municipality = lower({})").format(name)
 
@@ -269,7 +336,9 @@ async def _terms(connection: Connection, text: str | None) -> AsyncIterator[str]
             row = await fetch_one(connection, _SQL["words"], {"text": part})
             assert row is not None
             for word in row["words"]:
-                yield _term("n", word, is_prefix=len(word) >= _PREFIX)
+                # All words that three letters begin are one entry of the index.
+                kind = "b" if len(word) == _PREFIX else "n"
+                yield _term(kind, word, is_prefix=len(word) > _PREFIX)
 
 
 def _is_phone(digits: str) -> bool:
@@ -296,18 +365,18 @@ def _term(kind: str, value: str, *, is_prefix: bool) -> str:
     >>> _term("n", "o'b", is_prefix=True)
     "'no''b':*"
     """
-    quoted = value[:99].replace("\\", "\\\\").replace("'", "''")
+    quoted = value[:200].replace("\\", "\\\\").replace("'", "''")
     return f"'{kind}{quoted}'{':*' if is_prefix else ''}"
 
 
-def _order(sort: Sort) -> sql.Composable:
+def _order(sort: Sort) -> dict[str, sql.Composable]:
+    """The column to sort by, and the order of a query that names it ``key``."""
     name = sort.removeprefix("-")
     direction = sql.SQL("DESC" if sort.startswith("-") else "ASC")
     key = sql.Identifier("entry", "name") if name == "name" else sql.Identifier("m", name)
-    nulls = sql.SQL("") if name == "name" else sql.SQL(" NULLS LAST")
-    return sql.SQL("{key} {direction}{nulls}, entry.id_number {direction}").format(
-        key=key, direction=direction, nulls=nulls
-    )
+    nulls = sql.SQL("" if name == "name" else " NULLS LAST")
+    order = sql.SQL("key {direction}{nulls}, id_number {direction}")
+    return {"key": key, "order": order.format(direction=direction, nulls=nulls)}
 
 
 def _all(conditions: Iterator[sql.Composable]) -> sql.Composable:

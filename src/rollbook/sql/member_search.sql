@@ -2,11 +2,13 @@
 -- only says which rows to look at.
 
 -- name: bound
--- For this transaction: a time limit, a plan for these values, and cheap random access, so that the
--- planner prefers the indexes to reading all members.
+-- For this transaction: a time limit, a plan for these values, cheap random access, so that the
+-- planner prefers the indexes to reading all members, and room for what an index finds: without it, each
+-- row of the pages found would be read and compared.
 SELECT set_config('statement_timeout', %(milliseconds)s::text, true),
        set_config('plan_cache_mode', 'force_custom_plan', true),
-       set_config('random_page_cost', '1.1', true);
+       set_config('random_page_cost', '1.1', true),
+       set_config('work_mem', '64MB', true);
 
 -- name: words
 -- The words of a text as the index spells them.
@@ -21,34 +23,45 @@ SELECT search_folded(%(text)s) AS folded;
 SELECT lower(%(text)s) AS lower;
 
 -- name: matching
--- A page of the members whom the index finds by text, and how many there are; one more than the most
--- says that there are more.
+-- A page of the members whom the index finds by text, and how many there are, also where the page has
+-- none; one more than the most says that there are more. Those of the page alone are read as members.
 WITH entry AS MATERIALIZED (
-    SELECT m.id_number, i.name
-    FROM member_index AS i JOIN members AS m USING (id_number)
-    WHERE i.lexemes @@ {query}
-      AND in_scope(m.province, m.municipality, {scope_province}, {scope_municipality})
-      AND {filters}
-    LIMIT {most} + 1
+    SELECT entry.id_number, {key} AS key FROM {source} WHERE {found} LIMIT {most} + 1
 )
-SELECT m.*, count(*) OVER () AS found
-FROM entry JOIN members AS m USING (id_number) ORDER BY {order} LIMIT {limit} OFFSET {offset};
+SELECT counted.found, page.*
+FROM (SELECT count(*)::int AS found FROM entry) AS counted LEFT JOIN (
+    SELECT m.*, key FROM (SELECT * FROM entry ORDER BY {order} LIMIT {limit} OFFSET {offset}) AS entry
+    JOIN members AS m USING (id_number)
+    WHERE in_scope(m.province, m.municipality, {scope_province}, {scope_municipality}) AND {filters}
+) AS page ON true
+ORDER BY {order};
 
 -- name: listing
--- A page of all members, in the order of the index where they are sorted by name.
-SELECT m.* FROM member_index AS entry JOIN members AS m USING (id_number)
-WHERE in_scope(m.province, m.municipality, {scope_province}, {scope_municipality})
-  AND {place} AND {filters}
-ORDER BY {order} LIMIT {limit} OFFSET {offset};
+-- A page of all members, or of those with a beginning of a name, in the order of the index where they are
+-- sorted by name.
+SELECT m.*, key FROM (
+    SELECT entry.id_number, {key} AS key FROM {source} WHERE {found}
+    ORDER BY {order} LIMIT {limit} OFFSET {offset}
+) AS entry JOIN members AS m USING (id_number)
+WHERE in_scope(m.province, m.municipality, {scope_province}, {scope_municipality}) AND {filters}
+ORDER BY {order};
 
 -- name: count
 -- How many they are; one more than the most says that there are more.
-SELECT count(*)::int AS found FROM (
-    SELECT FROM member_index AS entry JOIN members AS m USING (id_number)
-    WHERE in_scope(m.province, m.municipality, {scope_province}, {scope_municipality})
-      AND {place} AND {filters}
-    LIMIT {most} + 1
-) AS counted;
+SELECT count(*)::int AS found
+FROM (SELECT FROM {source} WHERE {found} LIMIT {most} + 1) AS counted;
+
+-- name: index_only
+-- What is searched where the index decides.
+member_index AS entry
+
+-- name: with_members
+-- What is searched where the members themselves decide: by a filter, or the order.
+member_index AS entry JOIN members AS m USING (id_number)
+
+-- name: in_reach
+-- Whether a member is in the reader's scope.
+in_scope(m.province, m.municipality, {scope_province}, {scope_municipality})
 
 -- name: by_number
 -- The member with this ID number, or those with this passport number, which several countries may give.

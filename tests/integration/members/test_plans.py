@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
+from psycopg import sql
 
 from rollbook import clock
 from rollbook.backends.database import connect, queries
+from rollbook.members import search
+from rollbook.model import Role
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
     from psycopg import Connection
 
     from rollbook.backends.database import Row
     from rollbook.config import Settings
+    from rollbook.model import User
+    from rollbook.service.system import System
 
 FILL = """
 INSERT INTO upload_rows (upload_id, row_number, outcome, member_id, changes)
@@ -156,3 +163,71 @@ def test_stored_reports_are_found_among_the_uploads_of_years(settings: Settings,
         plan = "\n".join(row["QUERY PLAN"] for row in connection.execute(query, wanted).fetchall())
         connection.rollback()
     assert "uploads_with_reports" in plan
+
+
+FOUND = """
+INSERT INTO members (id_number, firstname, surname, date_of_birth, province, municipality,
+                     created_by_upload, changed_by_upload)
+SELECT lpad(n::text, 13, '0'), (ARRAY['Thabo', 'Naledi', 'Zanele'])[n % 3 + 1],
+       (ARRAY['Dlamini', 'Nkosi', 'Botha', 'Zulu'])[n % 4 + 1] || n % 50, '1980-01-01',
+       (ARRAY['GP', 'KZN', 'WC'])[n % 3 + 1], 'Place ' || n % 30, md5('upload')::uuid,
+       md5('upload')::uuid
+FROM generate_series(1, 20000) AS n;
+INSERT INTO member_index (id_number, member_id, province, municipality, name, lexemes)
+SELECT id_number, member_id, province, lower(municipality), member_name(firstname, surname),
+       search_lexemes(firstname, surname, NULL, NULL, NULL, province, municipality, NULL)
+FROM members;
+"""
+#: What is asked, and what its plans have.
+ASKED = [
+    ({"search": "dlamini"}, ["Index Only Scan using member_index_names"]),
+    ({"search": "dlamini", "province": "GP"}, ["Index Only Scan using member_index_names"]),
+    (
+        {"search": "dlamini", "municipality": "Place 4"},
+        ["Index Only Scan using member_index_by_place"],
+    ),
+    # So many of few have these names that the first lines are read until enough are found.
+    ({"search": "naledi"}, ["on member_index "]),
+    ({"search": "thabo zulu1"}, ["on member_index "]),
+    ({}, ["Index Only Scan using member_index_names"]),
+    ({"province": "GP"}, ["Index Only Scan using member_index_names"]),
+]
+
+
+@pytest.mark.parametrize(("asked", "steps"), ASKED)
+async def test_a_search_by_name_reads_the_members_of_its_page_only(
+    settings: Settings,
+    system: System,
+    make_user: Callable[..., Awaitable[User]],
+    monkeypatch: pytest.MonkeyPatch,
+    asked: dict[str, Any],
+    steps: list[str],
+) -> None:
+    with connect(settings.database_address) as connection:
+        connection.execute(FOUND)
+        connection.execute("UPDATE member_index_state SET filled_to = NULL")
+        connection.commit()
+        connection.autocommit = True
+        connection.execute("VACUUM ANALYZE members, member_index")
+    plans: list[str] = []
+    ask = search._rows
+
+    async def explained(connection: Any, name: str, parts: dict[str, Any]) -> list[Row]:
+        query = sql.SQL(search._SQL[name]).format(**parts)
+        lines = await connection.execute(sql.SQL("EXPLAIN (ANALYZE, TIMING OFF) ") + query)
+        plans.append("\n".join([row["QUERY PLAN"] for row in await lines.fetchall()]))
+        return await ask(connection, name, parts)
+
+    monkeypatch.setattr(search, "_rows", explained)
+    few = dataclasses.replace(
+        system, settings=settings.model_copy(update={"members_most_found": 50})
+    )
+    user = await make_user(Role.NATIONAL_ADMIN)
+    found = await search.find(few, user, search.Filters(**asked), sort="name", page=2, page_size=20)
+    assert len(found.rows) == 20
+    assert found.has_more
+    plan = "\n".join(plans)
+    assert all(step in plan for step in steps), plan
+    assert "Seq Scan on members" not in plan, plan
+    read = re.findall(r" on members m .*?loops=(\d+)\)", plan)
+    assert [int(loops) for loops in read] == [20], plan

@@ -66,10 +66,12 @@ def test_a_row_that_repeats_another_is_not_counted_and_each_policy_counts_as_it_
         member(2, **{JOINED: "2020-01-01", PAID: "2021-01-01"}),
         member(2, **{JOINED: "2019-01-01", PAID: "2021-01-01"}),
         member(3, **{JOINED: "2026-01-01", PAID: "2026-01-01"}),
+        # Nothing says that somebody without a joining date has renewed.
+        member(4, **{JOINED: "", PAID: "2026-01-01"}),
     ]
-    for policy, expired in (("skip", 2), ("fill", 2), ("update", 1)):
+    for policy, expired in (("skip", 1), ("fill", 2), ("update", 1)):
         done = send(site, *rows, existing=policy, dry_run=True)
-        counts = {"new": 1, "renewed": 2, "early": 0, "expired": expired}
+        counts = {"new": 2, "renewed": 2, "early": 0, "expired": expired}
         assert done.upload["renewals"] == counts, policy
     assert send(site, *rows).upload["renewals"] == counts
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -327,6 +328,114 @@ async def test_more_than_are_counted_is_said(
             assert data["has_more"] == (not asked)
             assert answer["message"].startswith("More than 2" if not asked else "2 members")
         assert (await client.get(BASE, params={"page": 3, "page_size": 1})).status_code == 422
+
+
+async def test_a_surname_of_many_is_listed_in_order_and_by_pages(
+    site: Site, system: System, operator: User, settings: Settings
+) -> None:
+    """More have it than are counted: the first in the order of names are shown all the same."""
+    people = [member(n, Surname=f"Dlamini{9 - n}", Firstname="A") for n in range(9)]
+    site.send(csv_file([*people, member(9, Surname="Zulu", Firstname="Dla")]), "dlaminis.csv")
+    await index.run_once(system)
+    async with client_with(settings, operator, members_most_found=4) as client:
+        for sort, first in (("name", range(1, 5)), ("-name", range(9, 5, -1))):
+            seen: list[str] = []
+            for page in (1, 2):
+                asked = {"search": "dla", "sort": sort, "page": page, "page_size": 2}
+                data = (await client.get(BASE, params=asked)).json()["data"]
+                assert (data["total"], data["has_more"]) == (4, True)
+                seen += [item["surname"] for item in data["items"]]
+            assert seen == [f"Dlamini{n}" for n in first]
+        # By another column, four of them are sorted; a filter is asked of everybody who is found.
+        data = (await client.get(BASE, params={"search": "dla", "sort": "expiry_date"})).json()[
+            "data"
+        ]
+        assert (data["total"], len(data["items"])) == (4, 4)
+        data = (await client.get(BASE, params={"search": "dla", "status": "x"})).json()["data"]
+        assert (data["total"], data["has_more"]) == (0, False)
+
+
+async def test_an_office_counts_nobody_of_another_one(
+    indexed: Site, as_user: AsUser, make_user: MakeUser
+) -> None:
+    del indexed
+    offices = (
+        (await make_user(Role.MUNICIPALITY_ADMIN, "KZN", "eThekwini"), 1),
+        (await make_user(Role.PROVINCE_ADMIN, "KZN"), 1),
+        (await make_user(Role.PROVINCE_ADMIN, "WC"), 0),
+    )
+    for user, own in offices:
+        client = as_user(user)
+        for filters, number in (
+            ({}, own),
+            ({"search": "cel"}, own),
+            ({"search": "cel", "sort": "-changed_at"}, own),
+            ({"municipality": "Johannesburg"}, 0),
+            ({"province": "GP"}, 0),
+            ({"province": "GP", "search": "nkosi"}, 0),
+            ({"municipality": "Johannesburg", "search": "sip", "sort": "expiry_date"}, 0),
+            ({"search": "sip"}, 0),
+            ({"status": "Suspended"}, 0),
+        ):
+            data = (await client.get(BASE, params=filters)).json()["data"]
+            assert (data["total"], len(data["items"])) == (number, number), (user.scope, filters)
+
+
+async def test_the_number_of_those_found_is_right_after_the_last_page(
+    indexed: Site, client: httpx.AsyncClient
+) -> None:
+    number = {"passport_number": "FN123456"}
+    del indexed
+    for asked in ({}, {"search": "sipho"}, {"search": "sip", "sort": "-changed_at"}, number):
+        first = (await client.post(f"{BASE}/search", json=asked)).json()["data"]
+        data = (await client.post(f"{BASE}/search", json={**asked, "page": 9})).json()["data"]
+        assert data["items"] == []
+        assert data["total"] == first["total"] == len(first["items"])
+
+
+#: Texts that mean something to SQL, patterns, text queries or spreadsheets, and odd ones.
+HOSTILE = [
+    "%", "_", "%%%", "\\", "\\\\", "'", "''", "'--", "';DROP TABLE members;--", "a'b:*", ":*",
+    "&", "|", "!", "(((", "<->", "sipho & !nkosi", "sip%", "s_pho", "{filters}", "{}", "%s",
+    "%(text)s", "$1", "*", "\u202eohpis", "\u200b", "\ufeff", "\U0001f600", "\U0010ffff" * 3,
+    "e\u0301" * 100, "ß" * 200, "x" * 200, "a " * 100, "\u0661\u0662\u0663\u0664",
+    "\uff21\uff22\uff23", "\t\n\r", "-" * 200, "0" * 200, "+" * 200, "@" * 200, "=HYPERLINK(1)",
+]  # fmt: skip
+
+
+async def test_hostile_texts_find_nobody_or_are_refused_with_a_sentence(
+    indexed: Site, client: httpx.AsyncClient
+) -> None:
+    del indexed
+    for text in HOSTILE:
+        for name in ("search", "municipality", "ward", "status"):
+            answer = await client.post(f"{BASE}/search", json={name: text})
+            assert answer.status_code in {200, 422}, (name, text, answer.text)
+            if answer.status_code == 200 and text.strip():
+                assert answer.json()["data"]["total"] == 0, (name, text)
+    for wrong in ("x" * 201, "x" * 10_000, "a\x00b", "\ud800"):
+        for name in ("search", "province", "municipality", "ward", "status"):
+            content = json.dumps({name: wrong})
+            answer = await client.post(
+                f"{BASE}/search", content=content, headers={"Content-Type": "application/json"}
+            )
+            assert answer.status_code == 422, (name, wrong[:9])
+    # Five hundred wards are no filter that there is.
+    many = await client.get(BASE, params={"ward": [str(n) for n in range(500)]})
+    assert many.status_code == 422
+
+
+async def test_a_place_with_a_long_name_is_searched_as_it_is(
+    site: Site, system: System, client: httpx.AsyncClient
+) -> None:
+    site.send(csv_file([member(1)]), "one.csv")
+    place = "Long " * 39
+    with site.connection.transaction():
+        site.connection.execute("UPDATE members SET municipality = %s", (place.strip(),))
+        site.connection.execute("UPDATE member_index_state SET filled_to = ''")
+    await index.run_once(system)
+    assert await found(client, municipality=place.strip()) == ["Last1"]
+    assert await found(client, municipality=place.strip(), search="last1") == ["Last1"]
 
 
 async def test_a_search_that_takes_too_long_is_stopped_with_a_sentence(
