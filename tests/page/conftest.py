@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import time
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
@@ -39,14 +38,9 @@ FLAGS = [
     "--disable-software-rasterizer",
 ]  # fmt: skip
 NARROW = (360, 740)
-#: What the tabs of a browser share, but for the loaded files.
-SHARED = "cookies,local_storage,indexeddb"
-#: A tab begins with a session once: who signs out there, or is signed out, stays so.
-BEGIN = """(origin, session) => {
-  if (location.origin !== origin || sessionStorage.getItem("tests.begun")) return;
-  sessionStorage.setItem("tests.begun", "yes");
-  sessionStorage.setItem("rollbook.session", session);
-}"""
+#: A file of the page without a script: a tab is there before the test and after it.
+BESIDE = "/page/0/icon.svg"
+KEEP_SESSION = "session => sessionStorage.setItem('rollbook.session', JSON.stringify(session))"
 
 
 @pytest.fixture(scope="package")
@@ -123,17 +117,28 @@ def tabs(browser: Browser) -> Iterator[BrowserContext]:
         context.close()
 
 
+@pytest.fixture(scope="package")
+def free_tabs() -> list[Page]:
+    """Tabs that earlier tests have left: a new one takes as long as it takes to load the page."""
+    return []
+
+
 @pytest.fixture
 def open_page(
-    browser: Browser, tabs: BrowserContext, site: Site, complaints: list[str]
+    browser: Browser,
+    tabs: BrowserContext,
+    free_tabs: list[Page],
+    site: Site,
+    complaints: list[str],
 ) -> Iterator[Callable[..., Page]]:
-    """Open the page in a new tab, signed in: ``open_page(GAUTENG, "#/upload")``.
+    """Open the page in a tab, signed in: ``open_page(GAUTENG, "#/upload")``.
 
-    None stays at the sign-in. The tabs share what a browser keeps for all of its tabs, which is
-    emptied after the test; a tab that is ``apart`` shares nothing, as another browser. That is for
-    tests that change more than the tab, such as its clock or its line.
+    None stays at the sign-in. The tab is used again by a later test, when what it keeps is
+    forgotten, and shares the loaded files with others. One that is ``apart`` does neither, as if it
+    were in another browser: for a test that changes more than the page and its routes, such as the
+    clock, the line or the sockets.
     """
-    pages: list[Page] = []
+    opened: list[Page] = []
 
     def open_as(
         email: str | None = OPERATOR,
@@ -143,58 +148,70 @@ def open_page(
         scheme: Literal["light", "dark"] = "light",
         apart: bool = False,
     ) -> Page:
-        page = (_new_context(browser) if apart else tabs).new_page()
-        pages.append(page)
-        _note_complaints(page, complaints)
-        if size != WIDE:
-            page.set_viewport_size({"width": size[0], "height": size[1]})
-        if scheme != "light":
-            page.emulate_media(color_scheme=scheme)
+        if apart:
+            page = _new_tab(_new_context(browser), site, complaints)
+        else:
+            page = free_tabs.pop() if free_tabs else _new_tab(tabs, site, complaints)
+        opened.append(page)
+        page.set_viewport_size({"width": size[0], "height": size[1]})
+        page.emulate_media(color_scheme=scheme)
         if email is not None:
-            _enter(page, site, email)
+            page.evaluate(KEEP_SESSION, _session(site, email))
         page.goto(f"{site.url}/{view}")
         if email is not None:
             expect(page.get_by_role("link", name="Your account")).to_be_visible()
         return page
 
     yield open_as
-    for page in pages:
-        if page.context is tabs:
-            page.context.new_cdp_session(page).send(
-                "Storage.clearDataForOrigin", {"origin": site.url, "storageTypes": SHARED}
-            )
-            page.close()
-        else:
+    for page in opened:
+        if page.context is not tabs:
             page.context.close()
+            continue
+        page.unroute_all(behavior="ignoreErrors")
+        page.goto(f"{site.url}{BESIDE}")
+        page.evaluate("sessionStorage.clear(); localStorage.clear()")
+        free_tabs.append(page)
+    if free_tabs:
+        session = tabs.new_cdp_session(free_tabs[0])
+        kept = {"origin": site.url, "storageTypes": "cookies,indexeddb"}
+        session.send("Storage.clearDataForOrigin", kept)
+        session.detach()
 
 
-def _enter(page: Page, site: Site, email: str) -> None:
-    """Let a new tab begin with a session, as the page keeps it, that the API has opened.
+def _session(site: Site, email: str) -> dict[str, Any]:
+    """A session that the API has opened, as the page keeps it.
 
     The form is for the tests of signing in: it takes half a second of a processor to fill in.
     """
     opened = site.sign_in(email)
     now = time.time() * 1000
-    session = {
+    return {
         "id": opened["token"][:32],
         "token": opened["token"],
         "user": opened["user"],
         "ends": now + opened["expires_in"] * 1000,
         "renewAt": now + opened["expires_in"] * 500,
     }
-    page.add_init_script(f"({BEGIN})({json.dumps(site.url)}, {json.dumps(json.dumps(session))})")
 
 
 def _new_context(browser: Browser) -> BrowserContext:
     """A browser of its own, as far as a page can tell."""
     context = browser.new_context(
-        viewport={"width": WIDE[0], "height": WIDE[1]},
         locale="en-ZA",
         timezone_id="America/New_York",  # the page gives times in the server's zone
         reduced_motion="reduce",
+        permissions=["clipboard-read", "clipboard-write"],
     )
     context.set_default_timeout(PATIENCE_MS)
     return context
+
+
+def _new_tab(context: BrowserContext, site: Site, complaints: list[str]) -> Page:
+    """A tab beside the page, whose complaints are noted."""
+    page = context.new_page()
+    _note_complaints(page, complaints)
+    page.goto(f"{site.url}{BESIDE}")
+    return page
 
 
 def _note_complaints(page: Page, complaints: list[str]) -> None:

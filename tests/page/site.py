@@ -53,6 +53,7 @@ class Site:
     folder: Path
     settings: Settings
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    tokens: dict[str, str] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
@@ -132,14 +133,49 @@ class Site:
         return answer.json()["data"]
 
     def api(self, email: str = OPERATOR) -> httpx.Client:
-        """A client of the REST interface, signed in."""
-        headers = {"Authorization": f"Bearer {self.sign_in(email)['token']}"}
+        """A client of the REST interface, signed in: the clients of an account share a session."""
+        if email not in self.tokens:
+            self.tokens[email] = self.sign_in(email)["token"]
+        headers = {"Authorization": f"Bearer {self.tokens[email]}"}
         return httpx.Client(base_url=f"{self.url}/api/v1", headers=headers, timeout=PATIENCE_S)
 
     def idle(self) -> None:
         """Wait until no upload is open, also none of an earlier test."""
-        query = "SELECT count(*) FROM uploads WHERE status IN ('pending', 'processing')"
-        until(lambda: self.ask(query) == [0], "no upload is open")
+        self.until(
+            "SELECT 1 WHERE NOT EXISTS"
+            " (SELECT FROM uploads WHERE status IN ('pending', 'processing'))"
+        )
+
+    def sent(self, content: bytes, name: str, email: str = OPERATOR, **options: str) -> str:
+        """The job id of a file that was sent by the API."""
+        with self.api(email) as api:
+            files = {"file": (name, content)}
+            answer = api.post("/bulk-upload/process", files=files, data=options)
+        assert answer.is_success, answer.text
+        return str(answer.json()["data"]["job_id"])
+
+    def uploaded(self, content: bytes, name: str, email: str = OPERATOR, **options: str) -> str:
+        """The job id of a file that was sent by the API, and is through."""
+        job_id = self.sent(content, name, email, **options)
+        self.wait_for("completed", job_id)
+        return job_id
+
+    def wait_for(self, status: str, *job_ids: str) -> None:
+        """Wait until uploads have a status."""
+        self.until(
+            "SELECT 1 WHERE NOT EXISTS (SELECT FROM uploads WHERE id = ANY(%(ids)s::uuid[])"
+            " AND status <> %(status)s)",
+            ids=list(job_ids),
+            status=status,
+        )
+
+    def until(self, query: str, **parameters: Any) -> None:
+        """Wait until the database answers a query with a row.
+
+        The API would work for each look, and there are twenty in a second.
+        """
+        with connect(self.settings.database_address) as connection:
+            until(lambda: connection.execute(query, parameters).fetchone(), f"{query} {parameters}")
 
     def execute(self, statements: str, **parameters: str | None) -> None:
         """Change the database without the system's knowledge."""
@@ -195,4 +231,5 @@ def site_settings(database_url: str, redis_url: str, folder: Path) -> Settings:
         backoff_ms=10,
         reconcile_interval_s=1,
         shutdown_grace_s=1,
+        token_lifetime_min=4 * 60,  # that of ``Site.tokens`` is never renewed
     )

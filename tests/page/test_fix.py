@@ -11,26 +11,11 @@ from tests.page.conftest import NARROW
 from tests.page.site import GAUTENG, OPERATOR, Site
 from tests.page.test_page import fresh, outcomes, state
 from tests.page.test_views import flaws
-from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     OpenPage = Callable[..., Page]
-
-
-def uploaded(site: Site, rows: list[dict[str, str]], name: str, email: str = GAUTENG) -> str:
-    """An upload that has completed."""
-    with site.api(email) as api:
-        answer = api.post("/bulk-upload/process", files={"file": (name, csv_file(rows))})
-        job_id = str(answer.json()["data"]["job_id"])
-
-        def is_through() -> bool:
-            status = api.get(f"/bulk-upload/status/{job_id}").json()["data"]["status"]
-            return bool(status == "completed")
-
-        until(is_through, "the upload is through")
-    return job_id
 
 
 def tab_to(page: Page, target: Locator) -> None:
@@ -73,7 +58,7 @@ def test_five_cells_are_fixed_and_sent_with_the_keyboard_alone(
     open_page: OpenPage, site: Site
 ) -> None:
     rows = five_wrong()
-    job_id = uploaded(site, [*rows, *fresh(2)], "five wrong.csv")
+    job_id = site.uploaded(csv_file([*rows, *fresh(2)]), "five wrong.csv", GAUTENG)
     page = open_page(GAUTENG, f"#/uploads/{job_id}")
     tab_to(page, page.get_by_role("link", name="Fix here"))
     page.keyboard.press("Enter")
@@ -112,6 +97,7 @@ def test_five_cells_are_fixed_and_sent_with_the_keyboard_alone(
     expect(page.get_by_role("heading", level=1, name="five wrong-fixed.xlsx")).to_be_visible()
     expect(state(page)).to_have_text("Completed")
     assert outcomes(page) == {"Inserted": 5}
+    expect(page.get_by_role("link", name="Fix here")).to_have_count(0)  # there is nothing to fix
     page.get_by_role("link", name="It fixes rows of an earlier upload.").click()
     expect(page.locator(".fixed")).to_have_text("5 of 5 refused rows fixed")
 
@@ -128,7 +114,7 @@ def test_a_value_is_replaced_in_400_rows_at_once_and_remembered(
     open_page: OpenPage, site: Site
 ) -> None:
     rows = fresh(400, Province="Joburg side", Municipality="")
-    job_id = uploaded(site, rows, "joburg.csv")
+    job_id = site.uploaded(csv_file(rows), "joburg.csv", GAUTENG)
     page = open_page(GAUTENG, f"#/uploads/{job_id}/fix", size=NARROW, scheme="dark")
     facet = page.locator(".facets li").first
     expect(facet).to_contain_text("400 rows say “Joburg side” in Province")
@@ -158,7 +144,7 @@ def test_a_row_whose_own_edit_is_refused_stays_when_a_value_is_replaced(
     open_page: OpenPage, site: Site
 ) -> None:
     rows = fresh(3, Province="Midrand side", Municipality="")
-    job_id = uploaded(site, rows, "midrand.csv")
+    job_id = site.uploaded(csv_file(rows), "midrand.csv", GAUTENG)
     page = open_page(GAUTENG, f"#/uploads/{job_id}/fix")
     facet = page.locator(".facets li").first
     facet.get_by_role("textbox").fill("Gauteng")
@@ -179,9 +165,8 @@ def test_edits_outlive_a_reload_and_a_block_is_copied_and_pasted(
     open_page: OpenPage, site: Site
 ) -> None:
     rows = [{**row, "Surname": ""} for row in fresh(12)]
-    job_id = uploaded(site, rows, "no surnames.csv")
+    job_id = site.uploaded(csv_file(rows), "no surnames.csv", GAUTENG)
     page = open_page(GAUTENG, f"#/uploads/{job_id}/fix")
-    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     grid = page.get_by_role("grid")
     grid.get_by_text(rows[0]["Firstname"], exact=True).click()
     typed(page, "Shift+ArrowDown", "Shift+ArrowDown", "Control+c", "ArrowUp", "ArrowUp")
@@ -210,9 +195,8 @@ def test_cells_far_away_are_changed_too_and_what_is_beyond_the_table_is_said(
     open_page: OpenPage, site: Site
 ) -> None:
     rows = [{**row, "Surname": ""} for row in fresh(130)]  # more than are loaded at first
-    job_id = uploaded(site, rows, "far away.csv")
+    job_id = site.uploaded(csv_file(rows), "far away.csv", GAUTENG)
     page = open_page(GAUTENG, f"#/uploads/{job_id}/fix")
-    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     grid = page.get_by_role("grid")
     column = grid.locator("[role=columnheader]", has_text="Surname").get_attribute("data-head")
     grid.locator(f"[data-at='0 {column}']").click()
@@ -229,28 +213,19 @@ def test_cells_far_away_are_changed_too_and_what_is_beyond_the_table_is_said(
 
 def test_another_office_s_reader_sees_masked_numbers(open_page: OpenPage, site: Site) -> None:
     rows = five_wrong()[:1]
-    job_id = uploaded(site, rows, "masked.csv")
+    job_id = site.uploaded(csv_file(rows), "masked.csv", GAUTENG)
     page = open_page(OPERATOR, f"#/uploads/{job_id}/fix")
     expect(page.get_by_text("ID numbers are masked")).to_be_visible()
     expect(page.locator(".grid-cell").first).to_contain_text("••••••")
     assert rows[0]["ID Number"] not in page.content()
 
 
-def test_an_upload_without_rows_to_fix_offers_nothing(open_page: OpenPage, site: Site) -> None:
-    job_id = uploaded(site, fresh(1), "no row to fix.csv")
-    page = open_page(GAUTENG, f"#/uploads/{job_id}")
-    expect(state(page)).to_have_text("Completed")
-    expect(page.get_by_role("link", name="Fix here")).to_have_count(0)
-
-
 def test_what_was_fixed_in_a_dry_run_is_offered_for_the_real_run(
     open_page: OpenPage, site: Site
 ) -> None:
     [row] = fresh(1)
-    with site.api(GAUTENG) as api:
-        files = {"file": ("tried.csv", csv_file([{**row, "Surname": ""}, *fresh(1)]))}
-        answer = api.post("/bulk-upload/process", files=files, data={"dry_run": "true"})
-        job_id = answer.json()["data"]["job_id"]
+    content = csv_file([{**row, "Surname": ""}, *fresh(1)])
+    job_id = site.sent(content, "tried.csv", GAUTENG, dry_run="true")
     page = open_page(GAUTENG, f"#/uploads/{job_id}")
     page.get_by_role("link", name="Fix here").click()
     expect(page.get_by_text("sending the fixed rows is a dry run too")).to_be_visible()
@@ -261,7 +236,8 @@ def test_what_was_fixed_in_a_dry_run_is_offered_for_the_real_run(
     page.get_by_role("button", name="Send 1 fixed row").click()
     expect(state(page)).to_have_text("Completed")
     # Another file of that name and size isn't its real run.
-    other = uploaded(site, [{**fresh(1)[0], "Surname": ""}, *fresh(1)], "tried.csv")
+    another = csv_file([{**fresh(1)[0], "Surname": ""}, *fresh(1)])
+    other = site.uploaded(another, "tried.csv", GAUTENG)
     page.goto(f"{site.url}/#/uploads/{other}/fix")
     expect(page.get_by_text("Nothing is changed yet.")).to_be_visible()
     page.goto(f"{site.url}/#/uploads/{job_id}")

@@ -13,7 +13,7 @@ from tests.page.test_page import fresh, send
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-MARKUP = '<img src=x onerror="window.hacked = 1"><b>bold'
+MARKUP = '<img src=x onerror="window.hacked = 1"><b>bold & more'
 SCRIPT = "<script>window.hacked = 1<\N{DIVISION SLASH}script>"
 NAME = f"{SCRIPT}{MARKUP}.csv"
 
@@ -25,7 +25,8 @@ def test_the_page_shows_markup_as_text(open_page: Callable[..., Page], site: Sit
     table = page.get_by_role("region", name="Rows that need attention", exact=True)
     expect(table.get_by_text("<b>1</b>", exact=True).first).to_be_visible()
     # No column of ID numbers: the sentence quotes the headers.
-    send(page, f'"{MARKUP.replace(chr(34), chr(39))}",x\n1,2\n'.encode(), f"2{NAME}")
+    content = f'"{MARKUP.replace(chr(34), chr(39))}",x\n1,2\n'.encode()
+    page.goto(f"{site.url}/#/uploads/{site.sent(content, f'2{NAME}')}")
     expect(page.get_by_text("<img src=x", exact=False).first).to_be_visible()
     for view in ("#/uploads", "#/queue", "#/audit"):
         page.goto(f"{site.url}/{view}")

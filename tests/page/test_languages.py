@@ -88,17 +88,8 @@ def test_views_in_each_language_are_accessible_and_fit(
     open_page: OpenPage, site: Site, language: str, scheme: str
 ) -> None:
     rows = [member(4100 + n) for n in range(3)] + [{**member(4110), "Surname": ""}]
-    with site.api() as api:
-        files = {"file": (f"{language}-{scheme}.csv", csv_file(rows))}
-        data = {"dry_run": "true", "allow_duplicate": "true"}
-        answer = api.post("/bulk-upload/process", files=files, data=data).json()
-        job_id = answer["data"]["job_id"]
-        until(
-            lambda: (
-                api.get(f"/bulk-upload/status/{job_id}").json()["data"]["status"] == "completed"
-            ),
-            "the upload is through",
-        )
+    name = f"{language}-{scheme}.csv"
+    job_id = site.uploaded(csv_file(rows), name, dry_run="true", allow_duplicate="true")
     page = open_page(None, scheme=scheme)
     page.evaluate("tag => localStorage.setItem('rollbook.language', tag)", language)
     page.reload()

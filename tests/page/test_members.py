@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from playwright.sync_api import Page, expect
 
@@ -10,13 +10,10 @@ from tests.files import csv_file, member
 from tests.page.conftest import NARROW
 from tests.page.site import ETHEKWINI, OPERATOR, Site
 from tests.page.test_views import flaws, go
-from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-    import httpx
 
     OpenPage = Callable[..., Page]
 
@@ -24,23 +21,17 @@ if TYPE_CHECKING:
 START = 700_000
 SEARCH = "Name, phone number, e-mail address or ID number"
 
+#: A member is found by a search.
+INDEXED = "SELECT 1 FROM member_index WHERE id_number = %(id)s"
+#: And duplicates of the member, as of all others, have been looked for.
+LOOKED_AT = f"{INDEXED} AND NOT EXISTS (SELECT FROM duplicates_due)"
+
 
 def planted(site: Site) -> None:
     """Two members, who are indexed."""
     rows = [member(START, Firstname="Zoë", Surname="Müller-Page"), member(START + 1)]
-    with site.api() as api:
-        api.post("/bulk-upload/process", files={"file": ("planted.csv", csv_file(rows))})
-        indexed(api, "zoe muller")
-
-
-def indexed(api: httpx.Client, search: str) -> None:
-    """Wait until a search finds somebody."""
-
-    def is_there() -> bool:
-        found = api.post("/members/search", json={"search": search}).json()["data"]
-        return bool(found["total"])
-
-    until(is_there, "the members are indexed")
+    site.sent(csv_file(rows), "planted.csv")
+    site.until(INDEXED, id=rows[0]["ID Number"])
 
 
 def test_a_member_is_found_corrected_exported_and_erased(
@@ -117,17 +108,11 @@ def test_a_join_is_found_again_and_taken_back(open_page: OpenPage, site: Site) -
         member(n, Firstname="Nosipho", Surname="Takeback") for n in (START + 20, START + 21)
     )
     phone = {"Cell Number": "0829998877"}
+    site.sent(csv_file([{**one, **phone}, {**other, **phone}]), "twice.csv")
+    site.until(LOOKED_AT, id=one["ID Number"])
     with site.api() as api:
-        content = csv_file([{**one, **phone}, {**other, **phone}])
-        api.post("/bulk-upload/process", files={"file": ("twice.csv", content)})
-
-        def pair() -> dict[str, Any] | None:
-            items = api.get("/members/duplicates").json()["data"]["items"]
-            return next((p for p in items if p["members"][0]["surname"] == "Takeback"), None)
-
-        until(pair, "the pair is found")
-        found = pair()
-        assert found is not None
+        items = api.get("/members/duplicates").json()["data"]["items"]
+        [found] = (pair for pair in items if pair["members"][0]["surname"] == "Takeback")
         body = {"keep": found["members"][0]["member_id"], "reason": "same person"}
         api.post(f"/members/duplicates/{found['pair_id']}/join", json=body)
     page = open_page(OPERATOR)
@@ -147,9 +132,8 @@ def test_an_office_sees_its_own_members_in_the_dark_on_a_phone(
     open_page: OpenPage, site: Site
 ) -> None:
     rows = [member(START + 9, Province="KwaZulu-Natal", Municipality="eThekwini", Ward="59500001")]
-    with site.api() as api:
-        api.post("/bulk-upload/process", files={"file": ("durban.csv", csv_file(rows))})
-        indexed(api, f"First{START + 9}")
+    site.sent(csv_file(rows), "durban.csv")
+    site.until(INDEXED, id=rows[0]["ID Number"])
     page = open_page(ETHEKWINI, scheme="dark", size=NARROW)
     go(page, "members")
     name = f"Last{START + 9}, First{START + 9}"

@@ -11,7 +11,6 @@ from rollbook.accounts import audit
 from rollbook.masking import masked
 from tests.files import csv_file, member
 from tests.page.site import GAUTENG, OPERATOR, Site
-from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,20 +20,6 @@ if TYPE_CHECKING:
 
 #: Below these are the members of the other modules.
 _starts = itertools.count(400_000, 100)
-
-
-def sent(site: Site, rows: list[dict[str, str]], email: str, name: str) -> str:
-    """The job id of an upload that is through."""
-    with site.api(email) as api:
-        answer = api.post("/bulk-upload/process", files={"file": (name, csv_file(rows))})
-        job_id = str(answer.json()["data"]["job_id"])
-        until(
-            lambda: (
-                api.get(f"/bulk-upload/status/{job_id}").json()["data"]["status"] == "completed"
-            ),
-            f"{name} is through",
-        )
-        return job_id
 
 
 def fresh(rows: int) -> list[dict[str, str]]:
@@ -56,7 +41,7 @@ def go(page: Page, view: str) -> None:
     page.goto(f"{page.url.partition('#')[0]}#/{view}")
 
 
-def test_an_act_stands_in_the_audit_view_at_once_and_is_found_by_its_job_and_act(
+def test_an_act_stands_in_the_audit_view_at_once_and_every_act_can_be_chosen(
     open_page: OpenPage, site: Site
 ) -> None:
     site.idle()  # or the end of another test's upload would be the newest act
@@ -67,7 +52,7 @@ def test_an_act_stands_in_the_audit_view_at_once_and_is_found_by_its_job_and_act
     expect(first).to_contain_text("Sign in")
     expect(first).to_contain_text(OPERATOR)
     expect(first).to_contain_text("127.0.0.1")
-    job_id = sent(site, fresh(2), GAUTENG, "of Gauteng.csv")
+    job_id = site.uploaded(csv_file(fresh(2)), "of Gauteng.csv", GAUTENG)
     expect(first).to_contain_text("End an upload")
     expect(first).to_contain_text("A worker")
     page.get_by_label("Search by job id").fill(job_id[:20])
@@ -78,6 +63,9 @@ def test_an_act_stands_in_the_audit_view_at_once_and_is_found_by_its_job_and_act
     expect(page.get_by_text("3 entries")).to_be_visible()
     expect(lines.last).to_contain_text("Send a file")
     expect(lines.last).to_contain_text(GAUTENG)
+    acts = page.get_by_label("Act").locator("option")
+    values = acts.evaluate_all("options => options.map((option) => option.value)")
+    assert sorted(values) == sorted(["", *get_args(audit.Act)])
     page.get_by_label("Act").select_option("Begin an attempt")
     expect(page.get_by_text("1 entry")).to_be_visible()
     page.reload()
@@ -89,19 +77,11 @@ def test_an_act_stands_in_the_audit_view_at_once_and_is_found_by_its_job_and_act
     expect(page.get_by_text("3 entries")).to_be_visible()
 
 
-def test_every_act_that_the_audit_trail_has_can_be_chosen(open_page: OpenPage) -> None:
-    page = open_page(OPERATOR, "#/audit")
-    chosen = page.get_by_label("Act").locator("option")
-    expect(chosen).to_have_count(len(get_args(audit.Act)) + 1)
-    values = {option.get_attribute("value") for option in chosen.all()}
-    assert values == {"", *get_args(audit.Act)}
-
-
 def test_an_office_reads_what_was_done_in_its_own_name_and_nothing_else(
     open_page: OpenPage, site: Site
 ) -> None:
     page = open_page(GAUTENG)
-    job_id = sent(site, fresh(1), OPERATOR, "of the operator.csv")
+    job_id = site.uploaded(csv_file(fresh(1)), "of the operator.csv", OPERATOR)
     expect(page.get_by_role("navigation", name="Main")).not_to_contain_text("Audit")
     page.get_by_role("link", name="Your account").click()
     page.get_by_role("link", name="What was done in your name").click()
@@ -112,15 +92,15 @@ def test_an_office_reads_what_was_done_in_its_own_name_and_nothing_else(
     expect(page.get_by_text("0 entries")).to_be_visible()
     go(page, "audit")
     expect(page.get_by_text("Page not found")).to_be_visible()
-    go(page, f"uploads/{sent(site, fresh(1), GAUTENG, 'own.csv')}")
+    go(page, f"uploads/{site.uploaded(csv_file(fresh(1)), 'own.csv', GAUTENG)}")
     expect(page.get_by_role("heading", level=1, name="own.csv")).to_be_visible()
     expect(page.get_by_role("heading", name="Undo")).to_have_count(0)
 
 
 def test_undoing_is_counted_first_then_asked_for_and_done(open_page: OpenPage, site: Site) -> None:
     rows = fresh(4)
-    job_id = sent(site, rows, GAUTENG, "wrong.csv")
-    later = sent(site, [{**rows[0], "Surname": "Later"}], GAUTENG, "later.csv")
+    job_id = site.uploaded(csv_file(rows), "wrong.csv", GAUTENG)
+    later = site.uploaded(csv_file([{**rows[0], "Surname": "Later"}]), "later.csv", GAUTENG)
     page = open_page(OPERATOR, f"#/uploads/{job_id}")
     undo = page.get_by_role("region", name="Undo")
     undo.get_by_role("button", name="Preview the undo").click()
@@ -154,7 +134,7 @@ def test_undoing_is_counted_first_then_asked_for_and_done(open_page: OpenPage, s
 def test_what_cant_be_undone_is_told_in_the_sentence_of_the_api(
     open_page: OpenPage, site: Site
 ) -> None:
-    late = sent(site, fresh(1), GAUTENG, "too late.csv")
+    late = site.uploaded(csv_file(fresh(1)), "too late.csv", GAUTENG)
     site.execute(
         "UPDATE uploads SET finished_at = finished_at - interval '40 days', "
         "created_at = created_at - interval '40 days' WHERE id = %(id)s",
@@ -166,7 +146,7 @@ def test_what_cant_be_undone_is_told_in_the_sentence_of_the_api(
     expect(undo.get_by_role("alert")).to_contain_text("can be undone within 30 days")
     expect(undo.get_by_role("button", name="Undo for real")).to_have_count(0)
 
-    other = sent(site, fresh(1), GAUTENG, "by another.csv")
+    other = site.uploaded(csv_file(fresh(1)), "by another.csv", GAUTENG)
     go(page, f"uploads/{other}")
     undo.get_by_role("button", name="Preview the undo").click()
     expect(undo.get_by_role("button", name="Undo for real")).to_be_visible()

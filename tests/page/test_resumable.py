@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
 from playwright.sync_api import Page, expect
 
 from tests.files import HEADERS, csv_file
@@ -14,6 +13,7 @@ from tests.page.slow_line import SlowLine
 from tests.page.test_check import send_chosen
 from tests.page.test_page import choose, fresh, outcomes, state
 from tests.page.test_views import flaws
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +36,18 @@ END_SESSION = """async () => {
   const headers = { Authorization: `Bearer ${token}` };
   await fetch("api/v1/auth/logout", { method: "POST", headers });
 }"""
+
+#: How many files the browser keeps.
+COUNT_KEPT = """() => new Promise((resolve) => {
+  const opening = indexedDB.open("rollbook", 1);
+  opening.onsuccess = () => {
+    const all = opening.result.transaction("files").objectStore("files").count();
+    all.onsuccess = () => {
+      opening.result.close();
+      resolve(all.result);
+    };
+  };
+})"""
 
 
 def large(rows: int) -> bytes:
@@ -100,28 +112,20 @@ def test_a_reload_and_the_end_of_a_session_lose_no_chosen_file(
     expected(complaints)
 
 
-@pytest.mark.parametrize("how", ["remove", "sign out"])
-def test_nothing_stays_in_the_browser_that_nobody_wants(
-    open_page: OpenPage, site: Site, how: str
-) -> None:
-    page = open_page(GAUTENG)
-    page.goto(f"{site.url}/#/upload")
-    choose(page, csv_file(fresh(1)), "unwanted.csv")
-    expect(page.locator(".checked")).to_be_visible()
-    if how == "remove":
-        page.get_by_role("button", name="Remove unwanted.csv").click()
-        expect(page.locator(".file")).to_have_count(0)
-    else:
-        page.get_by_role("link", name="Your account").click()
-        page.get_by_role("button", name="Sign out").click()
-        expect(page.get_by_role("button", name="Sign in")).to_be_visible()
-    kept = page.evaluate(
-        """() => new Promise((resolve) => {
-          const opening = indexedDB.open("rollbook", 1);
-          opening.onsuccess = () => {
-            const all = opening.result.transaction("files").objectStore("files").count();
-            all.onsuccess = () => resolve(all.result);
-          };
-        })"""
-    )
-    assert kept == 0
+def test_nothing_stays_in_the_browser_that_nobody_wants(open_page: OpenPage) -> None:
+    page = open_page(GAUTENG, "#/upload")
+
+    def choose_unwanted() -> None:
+        choose(page, csv_file(fresh(1)), "unwanted.csv")
+        expect(page.locator(".checked")).to_be_visible()
+        until(lambda: page.evaluate(COUNT_KEPT) == 1, "the file is kept")
+
+    choose_unwanted()
+    page.get_by_role("button", name="Remove unwanted.csv").click()
+    expect(page.locator(".file")).to_have_count(0)
+    until(lambda: page.evaluate(COUNT_KEPT) == 0, "the file is forgotten")
+    choose_unwanted()
+    page.get_by_role("link", name="Your account").click()
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("button", name="Sign in")).to_be_visible()
+    until(lambda: page.evaluate(COUNT_KEPT) == 0, "the file is forgotten")
