@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 from tests.conftest import PASSWORD, emptied_redis
 from tests.databases import own_database
 from tests.page.site import OPERATOR, Site, site_settings
+from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,8 +25,8 @@ CHROMIUM = (
     "chromium-headless-shell", "chromium", "chromium-browser", "google-chrome",
     "google-chrome-stable",
 )  # fmt: skip
-#: Milliseconds that a browser gets for what it is to show.
-PATIENCE_MS = 40_000
+#: Milliseconds that a browser gets for what it is to show, as other waits of the tests.
+PATIENCE_MS = 1000 * PATIENCE_S
 #: What Chromium says of an answer that isn't a success, and of a server that isn't there.
 ANSWERS = ("Failed to load resource: ", "WebSocket connection to ")
 WIDE = (1280, 800)

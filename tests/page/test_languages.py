@@ -87,7 +87,8 @@ def test_a_language_chosen_before_the_sign_in_is_kept_with_the_account(
 def test_views_in_each_language_are_accessible_and_fit(
     open_page: OpenPage, site: Site, language: str, scheme: str
 ) -> None:
-    rows = [member(4100 + n) for n in range(3)] + [{**member(4110), "Surname": ""}]
+    # More refused rows than are shown at once, for the way through their pages.
+    rows = [member(4100)] + [{**member(4110 + n), "Surname": ""} for n in range(26)]
     name = f"{language}-{scheme}.csv"
     job_id = site.uploaded(csv_file(rows), name, dry_run="true", allow_duplicate="true")
     page = open_page(None, scheme=scheme)
@@ -108,11 +109,12 @@ def test_views_in_each_language_are_accessible_and_fit(
         page.goto(f"{site.url}/#/uploads/{job_id}")
         refused = page.locator(".rows tbody")
         expect(refused).to_contain_text(phrase("problem.surname_missing"))
-        expect(page.locator("main")).to_contain_text(t("outcomes.rows", n=4))
-        expect(page.locator("main")).to_contain_text(t("rows.count", n=1))
+        expect(page.locator("main")).to_contain_text(t("outcomes.rows", n=27))
+        expect(page.locator("main")).to_contain_text(t("rows.count", n=26))
         # The zone has one name in all languages, where a browser knows it in some only.
         expect(page.locator(".timeline")).to_contain_text("SAST")
         expect(page.locator("main")).not_to_contain_text("GMT")
+        expect(page.get_by_role("button", name=t("pager.next")).first).to_be_visible()
         found += flaws(page, f"upload-{language}-{scheme}")
         assert not CODES.search(page.locator("body").inner_text())
     assert found == []
