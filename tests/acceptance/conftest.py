@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from tests.waiting import PATIENCE_S, printed
+from tests.files import csv_file
+from tests.waiting import PATIENCE_S, printed, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 EMAIL = "operator@example.org"
 PASSWORD = "only for this test run"
+WATCHED = "there before.csv"
 
 
 def rollbook(*arguments: str) -> list[str]:
@@ -79,8 +81,20 @@ def start(data: Path, **more: str) -> Running:
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """One system for the tests that leave it as it was, but for a few uploads more."""
-    started = start(tmp_path_factory.mktemp("running") / "data")
+    """One system for the tests that leave it as it was, but for a few uploads more.
+
+    It has taken the file ``WATCHED`` from a folder in which that was before it started.
+    """
+    folder = tmp_path_factory.mktemp("running")
+    (folder / "watched").mkdir()
+    (folder / "watched" / WATCHED).write_bytes(csv_file(60))
+    watching = {"ROLLBOOK_WATCH_DIR": "watched", "ROLLBOOK_WATCH_STILL_S": "0.2"}
+    started = start(folder / "data", **watching)
+    with started.api() as api:
+        until(
+            lambda: api.get("/bulk-upload/queue/stats").json()["data"]["completed"] == 1,
+            "the file of the folder is through",
+        )
     yield started
     if started.process.poll() is None:
         started.process.send_signal(signal.SIGTERM)

@@ -15,7 +15,7 @@ import httpx
 import psutil
 
 from rollbook.cli.sample_file import write_sample
-from tests.acceptance.conftest import Running, environment, rollbook, start
+from tests.acceptance.conftest import WATCHED, Running, environment, rollbook
 from tests.faults.site import until
 from tests.files import csv_file
 from tests.integration.service.test_observe import value
@@ -90,43 +90,30 @@ def test_the_eight_steps_of_the_first_system_s_test_script(
         assert len(fastexcel.read_excel(report.content).sheet_names) == 8
 
 
-def test_up_takes_the_files_of_the_watched_folder(tmp_path: Path) -> None:
-    folder = tmp_path / "watched"
-    folder.mkdir()
-    (folder / "there before.csv").write_bytes(csv_file(60))
-    started = start(tmp_path / "data", ROLLBOOK_WATCH_DIR="watched", ROLLBOOK_WATCH_STILL_S="0.2")
-    try:
-        with started.api() as api:
-            jobs: list[dict[str, Any]] = []
-            deadline = time.monotonic() + 60
-            while not jobs and time.monotonic() < deadline:
-                jobs = api.get("/bulk-upload/queue/jobs").json()["data"]["items"]
-            assert followed(api, jobs[0]["job_id"])[-1]["status"] == "completed"
-            state = api.get("/bulk-upload/monitor/status").json()["data"]
-            assert [w["folder"] for w in state["watchers"]] == [str(folder.resolve())]
-        # One address shows the figures of all three processes, and where each counts what it does.
-        taken = {"component": "watch", "result": "taken"}
-        done = {"component": "worker", "result": "completed"}
-        until(
-            lambda: (
-                value(scraped := _scraped(started), "rollbook_folder_files_total", **taken) == 1
-                and value(scraped, "rollbook_uploads", status="completed") == 1
-                and value(scraped, "rollbook_jobs_total", **done) == 1
-            ),
-            "the watcher, the record and the worker have counted the file",
-        )
-        text = _scraped(started)
-        assert value(text, "rollbook_up", part="worker") == 1
-        assert value(text, "process_open_fds", component="api") > 0
-        assert text.count("# TYPE process_open_fds ") == 1
-        assert [p.name.split("-", 2)[2] for p in (folder / "processed").iterdir()] == [
-            "there before.csv"
-        ]
-    finally:
-        started.process.send_signal(signal.SIGTERM)
-        assert started.process.wait(timeout=60) == 0
-        assert started.process.stdout is not None
-        started.process.stdout.close()
+def test_up_takes_the_files_of_the_watched_folder(running: Running) -> None:
+    folder = running.data.parent / "watched"
+    with running.api() as api:
+        uploads = api.get("/bulk-upload/history").json()["data"]["items"]
+        assert [u["status"] for u in uploads if u["file_name"] == WATCHED] == ["completed"]
+        completed = sum(upload["status"] == "completed" for upload in uploads)
+        state = api.get("/bulk-upload/monitor/status").json()["data"]
+        assert [w["folder"] for w in state["watchers"]] == [str(folder.resolve())]
+    # One address shows the figures of all three processes, and where each counts what it does.
+    taken = {"component": "watch", "result": "taken"}
+    done = {"component": "worker", "result": "completed"}
+    until(
+        lambda: (
+            value(scraped := _scraped(running), "rollbook_folder_files_total", **taken) == 1
+            and value(scraped, "rollbook_uploads", status="completed") == completed
+            and value(scraped, "rollbook_jobs_total", **done) == completed
+        ),
+        "the watcher, the record and the worker have counted the file",
+    )
+    text = _scraped(running)
+    assert value(text, "rollbook_up", part="worker") == 1
+    assert value(text, "process_open_fds", component="api") > 0
+    assert text.count("# TYPE process_open_fds ") == 1
+    assert [p.name.split("-", 2)[2] for p in (folder / "processed").iterdir()] == [WATCHED]
 
 
 def _scraped(started: Running) -> str:
