@@ -483,7 +483,7 @@ def test_a_file_that_could_not_be_sent_goes_on_by_itself_and_is_taken_once(
     open_page: OpenPage, site: Site
 ) -> None:
     page = open_page(GAUTENG, apart=True)
-    choose(page, csv_file(fresh(2)), "slow line.csv")
+    choose(page, csv_file(fresh(2)), "cut line.csv")
     expect(page.locator(".checked")).to_be_visible()
     page.context.set_offline(True)
     page.get_by_role("button", name="Send 1 file").click()
@@ -492,7 +492,7 @@ def test_a_file_that_could_not_be_sent_goes_on_by_itself_and_is_taken_once(
     page.get_by_role("link", name="Follow progress").click()
     expect(state(page)).to_have_text("Completed")
     with site.api(GAUTENG) as api:
-        found = api.get("/bulk-upload/history", params={"search": "slow line"}).json()["data"]
+        found = api.get("/bulk-upload/history", params={"search": "cut line"}).json()["data"]
     assert found["total"] == 1
 
 
