@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import polars as pl
 
 from rollbook.pipeline import problems
+from rollbook.pipeline.columns import is_of_other_person
 from rollbook.pipeline.read import ROW_NUMBER
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from rollbook.pipeline.read import Sheet
 
-_CODE: Final = "may_have_left"
+CODE: Final = "may_have_left"
 #: Words of the languages of the headers, anywhere in a cell.
 _WORDS: Final = (
     "deceased", "died", "dead", "passed (?:away|on)", "resign(?:ed|ation|s)?", "expelled",
@@ -31,13 +32,24 @@ _WORDS: Final = (
 #: Words that say so only where they are the whole cell, such as "Late" but not "paid late".
 _WHOLE: Final = ("late", "left", "cancelled", "canceled", "removed?", "deleted?", "uit", "dood")
 _LEFT: Final = rf"(?i)\b(?:{'|'.join(_WORDS)})\b|^\s*(?:{'|'.join(_WHOLE)})\s*[.!]*\s*$"
-#: Headers such as "Deceased" or "Date of death", under which any cell but these says so.
+#: Another person of whom a remark may say so.
+_RELATIVE: Final = (
+    r"(?i)\b(?:husband|wife|spouse|father|mother|parents?|son|daughter|child|brother|sister|partner"
+    r"|vader|moeder|ouers?|vrou|eggenoot)\b[ ,:]*(?:(?:is|has|have|was|were|both) )*"
+    r"(?:deceased|died|dead|passed (?:away|on)|oorlede)\b"
+)
+#: Headers such as "Deceased?" or "Date of death", under which any cell but these says so.
 _HEADER: Final = (
-    r"(?i)\b(?:deceased|death|resigned|resignation|oorlede|sterfdatum|bedank|bedanking)\b"
+    r"(?i)^\W*(?:(?:date|day) (?:of )?)?(?:deceased|death|died|resigned|resignation|oorlede"
+    r"|sterfdatum|datum oorlede|bedank|datum bedank|ushonile|hlokahetse)\W*(?:date|datum)?"
+    r"\W*(?:y(?:es)?\W+no?)?\W*$"
 )
 _NO: Final = (
-    r"(?i)^\s*(?:n|no|nee|cha|hayi|false|f|0|none|nil|n/?a|alive|active|[-\u2013\u2014.]+)?\s*$"
+    r"(?i)^\s*(?:n|no|nee|cha|hayi|tjhe|nnyaa|false|f|0+(?:[.,]0+)?|none|nil|n\W?a\W?|not\b.*|nie\b.*"
+    r"|unknown|alive|living|lewend|active|aktief|[-\u2013\u2014.?]+)?\s*$"
 )
+#: Errors of formulas, as a look-up in the list of the dead has for everybody else.
+_ERROR: Final = r"^\s*(?:#|Err:)"
 
 
 def departures(sheet: Sheet, headers: dict[str, str]) -> Iterator[pl.DataFrame]:
@@ -45,15 +57,20 @@ def departures(sheet: Sheet, headers: dict[str, str]) -> Iterator[pl.DataFrame]:
 
     ``headers`` gets each column's header by the name under which its warnings are.
     """
-    severity = problems.catalogue()[_CODE].severity
+    severity = problems.catalogue()[CODE].severity
     for number, header in enumerate(sheet.columns.unknown, start=1):
+        if is_of_other_person(header):
+            continue
         # By position: a header such as "^ID$" would be a pattern.
         cells = sheet.frame.to_series(sheet.frame.get_column_index(header)).alias("value")
         if cells.dtype != pl.String or cells.null_count() == len(cells):
             continue
         is_about_leaving = pl.select(pl.lit(header).str.contains(_HEADER)).item()
-        says_so = ~cells.str.contains(_NO) if is_about_leaving else cells.str.contains(_LEFT)
-        where = says_so.fill_null(value=False)
+        if is_about_leaving:
+            says_so = ~cells.str.contains(_NO)
+        else:
+            says_so = cells.str.replace_all(_RELATIVE, "").str.contains(_LEFT)
+        where = (says_so & ~cells.str.contains(_ERROR)).fill_null(value=False)
         if where.any():
             name = f"remark/{number}"
             headers[name] = header
@@ -64,7 +81,7 @@ def departures(sheet: Sheet, headers: dict[str, str]) -> Iterator[pl.DataFrame]:
                     ROW_NUMBER,
                     pl.lit(name).alias("column"),
                     "value",
-                    pl.lit(_CODE).alias("code"),
+                    pl.lit(CODE).alias("code"),
                     pl.lit(severity).alias("severity"),
                     pl.lit(None, pl.String).alias("kept"),
                 )

@@ -18,6 +18,7 @@ from rollbook.backends.database import queries
 from rollbook.errors import TooManyRemovalsError
 from rollbook.languages import phrase
 from rollbook.model import EVERYWHERE
+from rollbook.pipeline import remarks
 from rollbook.pipeline.columns import ColumnMap
 from rollbook.pipeline.match import MEMBER_COLUMNS, copy_out
 from rollbook.pipeline.merge import ANSWERS, TAKEN, WRITTEN, note_written
@@ -65,13 +66,16 @@ def only_identity(sheet: Sheet) -> Sheet:
 def validated(normalised: Normalised, sheet: Sheet, status: str | None) -> Validated:
     """The rows by who they name; the place and the names of a member are the record's.
 
+    That they may have left is what such a list says, so it is no warning.
+
     Args:
         normalised: of a sheet of ``only_identity``.
         sheet: likewise.
         status: the members' new status; None where they are removed.
     """
     named = normalised.frame.with_columns(firstname=pl.lit("-"), surname=pl.lit("-"))
-    found = validate(replace(normalised, frame=named), sheet, EVERYWHERE)
+    warnings = normalised.warnings.filter(pl.col("code") != remarks.CODE)
+    found = validate(replace(normalised, frame=named, warnings=warnings), sheet, EVERYWHERE)
     nothing = [
         pl.lit(None, found.rows.schema[name]).alias(name)
         for name in MEMBER_COLUMNS

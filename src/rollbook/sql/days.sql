@@ -102,9 +102,10 @@ GROUP BY stage, bucket ORDER BY stage, bucket;
 SELECT (min(created_at) AT TIME ZONE %(zone)s)::date AS first,
        (max(created_at) AT TIME ZONE %(zone)s)::date AS last FROM uploads;
 
--- name: forget_other_zones
--- Remove sums of days of another time zone.
-DELETE FROM upload_days WHERE begins_at <> day::timestamp AT TIME ZONE %(zone)s;
+-- name: forget_unusable
+-- Remove sums of days of another time zone, and those of an older version, which lack renewals.
+DELETE FROM upload_days
+WHERE begins_at <> day::timestamp AT TIME ZONE %(zone)s OR new_members IS NULL;
 
 -- name: forget_all
 -- Remove all sums.

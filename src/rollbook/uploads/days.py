@@ -48,7 +48,7 @@ async def run_once(system: System) -> int | None:
     async with exclusive(system.pool, LOCK, idle_s=LONGEST_S) as held:
         if held is None:
             return None
-        await execute(system.pool, _SQL["forget_other_zones"], zone)
+        await execute(system.pool, _SQL["forget_unusable"], zone)
         summed_up = 0
         for day in await fetch_all(system.pool, _SQL["due"], zone):
             async with system.pool.connection() as connection:

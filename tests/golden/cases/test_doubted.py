@@ -114,8 +114,17 @@ def test_a_value_that_is_probably_another_is_kept_and_flagged(
             "please delete": True, "ushonile": True, "no longer a member": True,
             "paid late": False, "moved to Cape Town": False, "deadline missed": False,
             "left hand injured": False, "member of the Left Club": False, None: False,
+            "Widow (husband passed away)": False, "father deceased": False,
+            "husband resigned; deceased": True,
         }),
-        ("Deceased?", {"Yes": True, "x": True, MAY_3: True, "No": False, "N": False, "-": False}),
+        ("Deceased?", {
+            "Yes": True, "x": True, MAY_3: True, "No": False, "N": False, "-": False, "0.00": False,
+            "not deceased": False, "n.a.": False, "Lewend": False, "#N/A": False,
+        }),
+        ("Deceased (Y/N)", {"Y": True, "N": False}),
+        ("Death benefit", {"R5000": False, "Yes": False}),
+        ("Beneficiary in case of death", {"Thabo Nkosi": False}),
+        ("Spouse deceased", {"Yes": False}),
         ("Date of death", {MAY_3: True, "2024": True, None: False}),
     ],
 )  # fmt: skip
@@ -125,7 +134,7 @@ def test_words_of_leaving_in_a_column_that_is_not_read_are_flagged(
     headers = ("Firstname", "Surname", header)
     done = send(site, headers, *(("Nomsa", "Dube", cell) for cell in cells))
     assert codes(done) == [{"may_have_left"} if flagged else set() for flagged in cells.values()]
-    assert {p["column"] for row in done.rows for p in row["problems"] or ()} == {header}
+    assert {p["column"] for row in done.rows for p in row["problems"] or ()} <= {header}
     assert len(site.members()) == len(cells)
 
 

@@ -59,6 +59,16 @@ def test_a_list_removes_members_and_says_whom_it_does_not_know(site: Site) -> No
     assert "left" in str(done.sheet("Summary").rows())
 
 
+def test_a_list_that_says_why_they_left_warns_of_nothing(site: Site) -> None:
+    site.send(csv_file(members(2)), "people.csv")
+    rows = [f"{id_number(0)};Deceased;Resigned", f"{id_number(1)};Oorlede;"]
+    content = "\n".join(["ID Number;Remarks;Status", *rows]).encode()
+    done = site.send(content, "left.csv", kind="removal", reason="left")
+    assert done.by_row == {2: "updated", 3: "updated"}
+    assert [codes(done, row) for row in (2, 3)] == [[], []]
+    assert site.members() == {}
+
+
 def test_a_dry_run_and_all_or_nothing_change_nobody(site: Site) -> None:
     site.send(csv_file(members(2)), "people.csv")
     assert remove(site, id_number(0), dry_run=True).by_row == {2: "updated"}

@@ -147,6 +147,19 @@ async def test_a_record_without_uploads_has_none_in_any_status(system: System) -
         assert await days.by_status(pooled, zone=system.settings.time_zone) == {}
 
 
+async def test_a_day_that_an_older_version_summed_up_is_summed_up_again(
+    system: System, settings: Settings, readers: list[User]
+) -> None:
+    one_by_one = await read(system, readers)
+    number = await days.run_once(system)
+    with connect(settings.database_address) as connection:
+        # It knows no renewals, and counts the rows of dry runs.
+        connection.execute("UPDATE upload_days SET new_members = NULL, rows = 1, inserted = 1")
+    assert await read(system, readers) == one_by_one
+    assert await days.run_once(system) == number
+    assert await read(system, readers) == one_by_one
+
+
 async def test_a_change_of_an_upload_counts_at_once_and_its_day_is_summed_up_again(
     system: System, settings: Settings, readers: list[User]
 ) -> None:
