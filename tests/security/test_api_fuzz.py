@@ -29,8 +29,8 @@ UNDOCUMENTED = {
 #: which password is the present one, which places there are, which role has which, which addresses
 #: may be reached, which languages are spoken, and that a passport number has a digit.
 BY_CONTENT = {
-    f"{BASE}/process", f"{BASE}/check", f"{BASE}/monitor/process", "/api/v1/auth/password",
-    "/api/v1/auth/me", "/api/v1/members/readmit",
+    f"{BASE}/process", f"{BASE}/check", f"{BASE}/check/{{check_id}}", f"{BASE}/monitor/process",
+    "/api/v1/auth/password", "/api/v1/auth/me", "/api/v1/members/readmit",
     "/api/v1/auth/second-factor", "/api/v1/auth/second-factor/confirm",
     "/api/v1/auth/second-factor/recovery-codes", "/api/v1/auth/second-factor/off",
     "/api/v1/keys", "/api/v1/users", "/api/v1/users/invitations",

@@ -25,7 +25,7 @@ def upgrade() -> None:
         ADD COLUMN IF NOT EXISTS new_members bigint, ADD COLUMN IF NOT EXISTS renewed bigint,
         ADD COLUMN IF NOT EXISTS early bigint, ADD COLUMN IF NOT EXISTS expired bigint;
     """)
-    _days("AND d.new_members IS NOT NULL")
+    _days(" AND d.new_members IS NOT NULL")
     op.execute("DELETE FROM upload_days")
 
 
@@ -57,7 +57,7 @@ def _days(condition: str) -> None:
         SELECT bounds.*, EXISTS (SELECT FROM upload_days AS d
                                  WHERE d.place = 'everywhere' AND d.province = ''
                                    AND d.municipality = '' AND d.begins_at = bounds.begins_at
-                                   AND d.ends_at = bounds.ends_at {condition})
+                                   AND d.ends_at = bounds.ends_at{condition})
         FROM generate_series(first::timestamp, last::timestamp, interval '1 day') AS midnight,
              LATERAL (SELECT midnight::date AS day, midnight AT TIME ZONE zone AS begins_at,
                              (midnight + interval '1 day') AT TIME ZONE zone AS ends_at) AS bounds
