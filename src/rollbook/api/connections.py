@@ -34,6 +34,8 @@ TOO_SLOW = (
     "the request again over a better line."
 )
 TOO_LARGE = "The head of a request has at most {} KB. Nothing was changed."
+#: What a client may still send while it is to read the last answer; then the connection is cut.
+MOST_DROPPED = 1 << 20
 TOO_MANY = "There are too many connections from your address. Nothing was changed; close some."
 
 
@@ -101,7 +103,7 @@ class _Line:
 
     A connection that is closed while its client still sends is reset by the kernel, and many
     clients drop an answer that they haven't read by then. So what comes in is read and dropped
-    until the client closes, for a bounded time.
+    until the client closes, for a bounded time and up to ``MOST_DROPPED`` bytes.
     """
 
     def __init__(
@@ -117,6 +119,7 @@ class _Line:
         self._may_send_more = may_send_more
         self._on_rest = on_rest
         self._is_ending = False
+        self._dropped = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.transport, name)
@@ -124,6 +127,12 @@ class _Line:
     def is_closing(self) -> bool:
         """Whether nothing more is answered."""
         return self._is_ending or self.transport.is_closing()
+
+    def drop(self, data: bytes) -> None:
+        """Drop what comes in after the last answer."""
+        self._dropped += len(data)
+        if self._dropped > MOST_DROPPED:
+            self.transport.close()
 
     @property
     def unread(self) -> int:
@@ -186,7 +195,10 @@ class Requests(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what came in, and count what belongs to an unfinished head."""
-        if self.transport.is_closing():  # it was refused
+        line: Any = self.transport
+        if line.is_closing():  # it was refused
+            if isinstance(line, _Line):
+                line.drop(data)
             return
         super().data_received(data)
         if self.transport.is_closing():
