@@ -104,6 +104,8 @@ class Body:
                 raise other
             if at > start:
                 yield self._named(batch.slice(start, at - start), first_number + start)
+            # What was only a line to sign on ends where the headers come again.
+            self._other_table = None
             self._take_over(row, number)
             start = at + 1
         self._check_other_table(batch.slice(below))

@@ -33,14 +33,22 @@ _MOST_LISTED: Final = 5
 
 def is_former(name: str) -> bool:
     """Whether a sheet's name says that its people are no members any more."""
-    plain = unicodedata.normalize("NFKD", name).casefold()
-    words = set(_WORD.findall("".join(c for c in plain if not unicodedata.combining(c))))
-    said = _written()
-    if words & said["current"]:
+    words, said = _words(name), _written()
+    if is_opposite(name):
         return False
     if words & said["anywhere"]:
         return True
     return bool(words & said["by_itself"]) and not words - said["by_itself"] - said["of_lists"]
+
+
+def is_current(name: str) -> bool:
+    """Whether a name says that its people are members now."""
+    return not _words(name).isdisjoint(_written()["current"])
+
+
+def is_opposite(name: str) -> bool:
+    """Whether words of a name make it the opposite, or a list of both: "not resigned"."""
+    return is_current(name) or not _words(name).isdisjoint(_written()["without"])
 
 
 def problems(rows: pl.Series) -> pl.DataFrame:
@@ -59,6 +67,11 @@ def notes(others: Sequence[SheetNotRead]) -> Iterator[Note]:
         listed, more = ", ".join(names[:_MOST_LISTED]), len(names) - _MOST_LISTED
         sheets = phrase("list.more", listed=listed, more=more) if more > 0 else listed
         yield Note("former_sheets", values={"sheets": sheets, "n": len(names)})
+
+
+def _words(name: str) -> set[str]:
+    plain = unicodedata.normalize("NFKD", name).casefold()
+    return set(_WORD.findall("".join(c for c in plain if not unicodedata.combining(c))))
 
 
 @cache

@@ -32,6 +32,7 @@ _PLACES: Final = (
     "province", "region", "municipality", "ward", "voting_district", "voting_station",
 )  # fmt: skip
 _NAMES: Final = ("firstname", "surname", FULL_NAME)
+_ADDRESS: Final = "residential_address"
 #: Rows in which the next group is looked for, where a line above the headers may be a title, and
 #: texts that are remembered: a list has hardly more titles.
 _MOST_SEARCHED: Final = 2_000
@@ -58,10 +59,21 @@ _TITLE: Final = re.compile(
 )
 #: Words of a title whose people are no members, or not yet.
 _NO_MEMBERS: Final = re.compile(
-    r"\b(?:non[ -]?members?|not (?:yet )?(?:paid|members?)|unpaid|resign\w*|deceased|expelled|"
-    r"suspended|transferred|lapsed|inactive|terminated|waiting list|bedank\w*|oorlede\w*|geskors|"
-    r"nie[ -]lede|onbetaal\w*|abashonile|abasulile|abaswelekileyo)\b",
+    r"\b(?:unpaid|resign\w*|deceased|expelled|suspended|transferred|lapsed|inactive|terminated|"
+    r"waiting list|bedank\w*|oorlede\w*|geskors|onbetaal\w*|abashonile|abasulile|"
+    r"abaswelekileyo)\b",
     re.IGNORECASE,
+)
+#: The same, with a "not" of its own.
+_NOT_MEMBERS: Final = re.compile(
+    r"\b(?:non[ -]?(?:members?|active)|(?:not(?: yet)?|no longer) (?:paid|members?|active)|"
+    r"nie[ -](?:meer )?(?:lede|aktief))\b",
+    re.IGNORECASE,
+)
+#: Of a title of members who have paid; and of one that names those who haven't as well.
+_PAID: Final = re.compile(r"\b(?:paid[ -]up|opbetaalde?)\b", re.IGNORECASE)
+_BOTH: Final = re.compile(
+    r"\bpaid(?:[ -]up)? ?(?:and|or|&|/|,) ?(?:un|not |non)|\bbetaal\w* en onbetaal", re.IGNORECASE
 )
 #: The lines of a page, which end no group of members.
 _OF_PAGE: Final = re.compile(
@@ -108,6 +120,7 @@ class Lines:
         #: Those of names, and those in which a text goes on from the row above, as an address does.
         self._of_names = {column for column in self._of_members if known[names[column]] in _NAMES}
         self._of_details = self._of_members - self._of_names
+        self._of_addresses = {at for at in self._of_details if known[names[at]] == _ADDRESS}
         #: What a row of titles of columns has, which comes with the headers on each page.
         self._groups = {column: text for column, text in enumerate(header.groups) if text}
         self._most_cells = max(_MOST_CELLS, len(self._groups))
@@ -223,12 +236,19 @@ class Lines:
                 self._carried.clear()
             case kind:
                 self._count("lines_left_out", line)
-                # A title that comes on each page says nothing of the rows below it.
-                if kind == "text" and line.text not in self._texts:
-                    self._carried.clear()
-                    self._is_doubted = _says_no_members(line.text)
+                if kind == "text":
+                    self._take_title(line.text)
                 if len(self._texts) < _MOST_SEARCHED:
                     self._texts.add(line.text)
+
+    def _take_title(self, text: str) -> None:
+        """End what is carried, and note whether the people below the title are no members."""
+        says_no_members = _says_no_members(text)
+        is_end = self._is_doubted and _says_members(text)
+        # Any other title that comes on each page says nothing of the rows below it.
+        if says_no_members or is_end or text not in self._texts:
+            self._carried.clear()
+            self._is_doubted = says_no_members
 
     def _carry(self, line: _Line) -> None:
         if line.field not in self._columns:
@@ -310,16 +330,22 @@ class Lines:
         if not cells or len(cells) > _MOST_CELLS:
             return None
         column, text = cells[0]
-        is_title = text == across or bool(_TITLE.search(text) or _NO_MEMBERS.search(text))
+        is_title = text == across or bool(_TITLE.search(text) or _has_word_of_no_members(text))
         is_of_member = column in self._of_members and not is_title
         # "Ward Nkosi" may be a person: in columns of names, a label has a colon or a number.
         is_person = all(at in self._of_names for at, _ in cells) and not (
             text.endswith(":") or _digits("".join(texts))
         )
+        # "Wyk" beside 12 in the column of wards may be a person, too.
+        if column in self._of_names and cells[-1][0] in self._of_details:
+            is_person = ":" not in text
         place = None if is_person and len(cells) > 1 else _labelled(texts)
         if place is None and not is_of_member and len(texts) == 1:
             place = self._registered(text)
         if place is not None:
+            # "Ward 12" may be the second row of an address.
+            if len(cells) == 1 and column in self._of_addresses and not is_title:
+                return _Line(number, "unclear")
             return _Line(number, "place", " ".join(texts), *place)
         if len(cells) > 1 or is_of_member or (column > self._id_column and not is_title):
             return None
@@ -371,8 +397,22 @@ def _labelled(texts: Sequence[str]) -> tuple[str, str] | None:
     return (field, value) if field in _PLACES else None
 
 
+def _has_word_of_no_members(text: str) -> bool:
+    return bool(_NOT_MEMBERS.search(text) or _NO_MEMBERS.search(text))
+
+
 def _says_no_members(text: str) -> bool:
-    return _NO_MEMBERS.search(text) is not None or former_sheets.is_former(text)
+    if _BOTH.search(text):
+        return False
+    if _NOT_MEMBERS.search(text):
+        return True
+    if _PAID.search(text) or former_sheets.is_opposite(text):
+        return False
+    return bool(_NO_MEMBERS.search(text)) or former_sheets.is_former(text)
+
+
+def _says_members(text: str) -> bool:
+    return bool(_PAID.search(text)) or former_sheets.is_current(text)
 
 
 def _place_of(text: str) -> str | None:

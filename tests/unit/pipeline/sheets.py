@@ -33,5 +33,5 @@ def read_whole(
     """All batches of a file as one."""
     sheets = list(read(path, kind, wanted, batch_rows=batch_rows))
     frame = pl.concat([sheet.frame for sheet in sheets], how="diagonal")
-    last = sheets[-1]
-    return replace(last, frame=frame)
+    problems = pl.concat([sheet.row_problems for sheet in sheets])
+    return replace(sheets[-1], frame=frame, row_problems=problems)

@@ -71,6 +71,15 @@ def test_a_line_to_sign_on_below_the_list_refuses_nothing(
     assert sheet.frame[ROW_NUMBER].to_list() == [2, 3, 4, 5, 6, 7]
 
 
+def test_a_line_to_sign_on_at_the_foot_of_each_page_refuses_nothing(tmp_path: Path) -> None:
+    headers, line = ("No", "Surname", "Firstname", "ID Number"), ("Name", "Surname", "Signature")
+    people = [(str(n), row[2], row[1], row[0]) for n, row in enumerate(MEMBERS)]
+    sheet = rows_read(tmp_path, headers, people[0], line, headers, people[1], line)
+    assert sheet.frame[ROW_NUMBER].to_list() == [2, 3, 5, 6]
+    with pytest.raises(SecondTableError, match="Row 3 has headers again"):
+        rows_read(tmp_path, headers, people[0], line, people[1], headers, people[2])
+
+
 @pytest.mark.parametrize(
     "row",
     [

@@ -228,3 +228,71 @@ def test_rows_with_only_a_running_number_are_left_out_and_counted(tmp_path: Path
 def test_a_follow_up_has_no_lines(tmp_path: Path) -> None:
     sheet = read_rows(tmp_path, HEADERS, ("WARD 12",), ANN, wanted=Wanted(has_lines=False))
     assert sheet.frame[ROW_NUMBER].to_list() == [2, 3]
+
+
+def doubted(sheet: Sheet) -> list[int]:
+    """The rows with the warning that they are below a line of people who are no members."""
+    problems = sheet.row_problems.rows()
+    return [row for row, code in problems if code == "below_no_members"]
+
+
+def test_each_line_of_people_who_are_no_members_counts(tmp_path: Path) -> None:
+    sheet = read_rows(
+        tmp_path, HEADERS, ("WARD 1",), ANN, ("RESIGNED",), BOB, ("WARD 2",), CAT, ("RESIGNED",),
+        DAN,
+    )  # fmt: skip
+    assert doubted(sheet) == [5, 9]
+    assert carried(sheet) == {3: "1", 5: None, 7: "2", 9: None}
+    title = ("RESIGNED MEMBERS",)
+    assert doubted(read_rows(tmp_path, title, HEADERS, ANN, title, BOB)) == [5]
+
+
+@pytest.mark.parametrize("title", ["ACTIVE MEMBERS", "Paid-up members (not suspended)"])
+def test_a_title_of_members_that_comes_again_ends_the_doubt(title: str, tmp_path: Path) -> None:
+    sheet = read_rows(tmp_path, HEADERS, (title,), ANN, ("RESIGNED",), BOB, (title,), CAT)
+    assert doubted(sheet) == [5]
+
+
+def test_a_title_of_each_page_ends_no_doubt(tmp_path: Path) -> None:
+    page = [("MEMBERS OF ABC",), HEADERS]
+    sheet = read_rows(tmp_path, *page, ANN, ("RESIGNED",), BOB, *page, CAT)
+    assert doubted(sheet) == [5, 8]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["Not yet paid", "NON-MEMBERS", "No longer members", "Members not paid up", "Nie-lede", "Dead"],
+)
+def test_a_line_says_that_people_are_no_members(line: str, tmp_path: Path) -> None:
+    assert doubted(read_rows(tmp_path, HEADERS, ANN, (line,), BOB)) == [4]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Paid-up members (not suspended)", "Active members, none suspended",
+        "Members: none resigned", "Members, paid and unpaid", "Dead Sea Branch",
+        "Historical Monuments", "Abadala",
+    ],
+)  # fmt: skip
+def test_a_line_says_nothing_of_the_kind(line: str, tmp_path: Path) -> None:
+    sheet = read_rows(tmp_path, HEADERS, ANN, (line,), BOB)
+    assert sheet.frame[ROW_NUMBER].to_list() == [2, 4]
+    assert not doubted(sheet)
+
+
+def test_the_second_row_of_an_address_is_no_place(tmp_path: Path) -> None:
+    headers = ("ID Number", "Surname", "Firstname", "Residential Address")
+    sheet = read_rows(
+        tmp_path, headers, ("WARD 3",), ANN, ("", "", "", "Ward 12"), BOB, ("WARD 4",), CAT
+    )
+    assert carried(sheet) == {3: "3", 4: None, 5: None, 7: "4"}
+
+
+def test_a_person_whose_surname_is_a_label_is_no_place(tmp_path: Path) -> None:
+    headers = ("ID Number", "Surname", "Firstname", "Ward")
+    sheet = read_rows(tmp_path, headers, ("", "Wyk", "", "12"), ANN)
+    assert sheet.frame[ROW_NUMBER].to_list() == [2, 3]
+    assert sheet.columns.headers["ward"] == ("Ward",)
+    sheet = read_rows(tmp_path, headers, ("", "Wyk:", "", "12"), ANN)
+    assert sheet.frame[ROW_NUMBER].to_list() == [3]
