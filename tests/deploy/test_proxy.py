@@ -9,11 +9,14 @@ import subprocess
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
+from rollbook.config.bounds import BoundSettings
+from rollbook.service.system import ANSWER_MARGIN_S
 from tests.deploy.files import ROOT, tool
 from tests.faults import hosts
 from tests.faults.hosts import Network
@@ -21,7 +24,6 @@ from tests.waiting import PATIENCE_S, join, kill, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 CADDYFILE = str(ROOT / "deploy" / "compose" / "Caddyfile")
 APIS = ("api-1", "api-2")
@@ -47,6 +49,19 @@ def test_what_the_pages_show_is_for_caddy(tmp_path: Path) -> None:
     for number, block in enumerate(blocks):
         (tmp_path / str(number)).write_text(block, encoding="utf-8")
         validated(str(tmp_path / str(number)), environment(tmp_path))
+
+
+def test_an_undo_is_answered_before_a_proxy_gives_up() -> None:
+    page = (ROOT / "docs" / "how-to" / "tls.md").read_text(encoding="utf-8")
+    texts = [Path(CADDYFILE).read_text(encoding="utf-8"), page]
+    minutes = [
+        int(found)
+        for text in texts
+        for found in re.findall(r"(?:response_header_timeout|proxy_read_timeout) (\d+)m", text)
+    ]
+    assert len(minutes) == 3
+    longest_s = BoundSettings.model_fields["undo_timeout_s"].default + ANSWER_MARGIN_S
+    assert min(minutes) * 60 > longest_s
 
 
 def validated(file: str, environment: dict[str, str]) -> str:
