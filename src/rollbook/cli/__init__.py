@@ -181,5 +181,8 @@ def main() -> None:
         code, sentence = found
         err.print(f"[bold red]rollbook:[/] {escape(sentence)}", soft_wrap=True)
         sys.exit(code)
-    except BaseException:  # noqa: BLE001 - Ctrl-C, as KeyboardInterrupt or asyncio's CancelledError
-        sys.exit(ExitCode.INTERRUPTED)
+    except BaseException as error:
+        # A panic of a library in Rust is a BaseException, too. asyncio isn't imported for one name.
+        if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "CancelledError":
+            sys.exit(ExitCode.INTERRUPTED)
+        raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from pathlib import Path
@@ -134,6 +135,33 @@ def test_each_error_has_its_exit_code(error: Exception, code: ExitCode) -> None:
 
 def test_an_unforeseen_error_has_none() -> None:
     assert failures.explained(ValueError("x")) is None
+
+
+class PanicException(BaseException):
+    """What Polars and others raise for a failure of their own."""
+
+
+@pytest.mark.parametrize(
+    ("error", "shown", "code"),
+    [
+        (KeyboardInterrupt(), SystemExit, ExitCode.INTERRUPTED),
+        (asyncio.CancelledError(), SystemExit, ExitCode.INTERRUPTED),
+        (PanicException("index out of bounds"), PanicException, None),
+    ],
+)
+def test_only_ctrl_c_ends_without_a_word(
+    error: BaseException,
+    shown: type[BaseException],
+    code: int | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "app", fail)
+    with pytest.raises(shown) as caught:
+        cli.main()
+    assert getattr(caught.value, "code", None) == code
 
 
 def _loaded_by(*arguments: str) -> set[str]:
