@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rollbook.api.connections import Requests
+from rollbook.api.connections import Requests, _Line
 from tests.integration.folder.watching import until
 from tests.listening import Site, quick
 from tests.waiting import PATIENCE_S
@@ -70,3 +70,37 @@ async def test_an_answer_that_is_read_slowly_goes_on(
 
         await until(is_looked_at_twice)
         assert len(site.server.server_state.connections) == 1
+
+
+async def test_the_rest_of_an_ended_answer_that_nobody_reads_is_cut_off(site: Site) -> None:
+    """asyncio resumes the writing of a closing connection, too."""
+    connections = site.server.server_state.connections
+    with await asyncio.to_thread(connected, site) as client:
+        await until(lambda: len(connections) == 1)
+        [protocol] = connections
+        assert isinstance(protocol, Requests)
+        held = protocol.transport.get_extra_info("socket")
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        last = GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+        await asyncio.to_thread(client.sendall, last)
+        await until(protocol.transport.is_closing)
+        protocol.resume_writing()
+        await until(lambda: connections == set())
+
+
+async def test_nothing_is_written_after_the_end_of_a_line() -> None:
+    """asyncio raises, and uvicorn resets a connection whose application has failed."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_connection(asyncio.Protocol, sock=ours)
+        line = _Line(transport, PATIENCE_S, lambda: True, lambda: None)
+        try:
+            line.write(b"answer")
+            line.close()
+            line.write(b"more")
+            theirs.settimeout(PATIENCE_S)
+            assert await asyncio.to_thread(theirs.recv, 100) == b"answer"
+            assert await asyncio.to_thread(theirs.recv, 100) == b""
+        finally:
+            transport.abort()

@@ -146,6 +146,11 @@ class _Line:
             fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, held)
         return unsent + int.from_bytes(held, sys.byteorder)
 
+    def write(self, data: bytes) -> None:
+        """Send bytes; none after the end, which a part of the program may not have seen yet."""
+        if not self._is_ending:
+            self.transport.write(data)
+
     def close(self) -> None:
         """End the connection; at once where the client has sent all that it had to."""
         if self.transport.get_write_buffer_size():
@@ -295,9 +300,12 @@ class Requests(HttpToolsProtocol):
         self._await_reader()
 
     def resume_writing(self) -> None:
-        """Go on with the answer."""
+        """Go on with the answer; of one that has ended, wait for its rest to be read."""
         super().resume_writing()
-        self._have_read()
+        if self.transport.is_closing():
+            self._await_reader()
+        else:
+            self._have_read()
 
     def _await_reader(self) -> None:
         line: Any = self.transport
@@ -310,6 +318,8 @@ class Requests(HttpToolsProtocol):
     def _look_at_reader(self, line: _Line, before: int) -> None:
         """Abort an answer of which the client reads too little."""
         unread = line.unread
+        if not unread:
+            return
         if before - unread >= self._door.least_rate * self._door.grace_s:
             self._await_reader()
             return
