@@ -65,7 +65,10 @@ def test_a_folder_that_is_just_being_made_is_not_taken_for_a_dead_worker_s(
     def flock_when_another_cleans_up(place: int, how: int) -> None:
         if threading.current_thread() is not threading.main_thread():
             at_a_lock.set()  # it waits until we are through
-        elif not os.path.samestat(os.fstat(place), (tmp_path / "scratch").stat()):
+        elif (
+            not os.path.samestat(os.fstat(place), (tmp_path / "scratch").stat())
+            and thread.ident is None
+        ):
             thread.start()  # our own folder is made and not yet locked
             assert at_a_lock.wait(PATIENCE_S)
         flock(place, how)
@@ -96,6 +99,15 @@ def test_a_living_worker_of_0_1_keeps_its_folder(tmp_path: Path) -> None:
             assert own.is_dir()
     with scratch.folder(tmp_path):
         assert not own.exists()
+
+
+def test_a_worker_of_0_1_leaves_a_living_worker_s_folder(tmp_path: Path) -> None:
+    with (
+        scratch.folder(tmp_path) as own,
+        (own / "lock").open("ab") as lock,  # as 0.1 looks whether a worker lives
+        pytest.raises(BlockingIOError),
+    ):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def test_no_childs_folder_is_made_in_a_workers_that_was_removed(tmp_path: Path) -> None:
