@@ -46,6 +46,14 @@ class Short:
 
 
 @dataclass
+class Shown:
+    """A value in a cell with one of the workbook's own formats, by its number from 0 on."""
+
+    value: Any
+    format: int
+
+
+@dataclass
 class _Texts:
     found: list[str] = field(default_factory=list)
 
@@ -55,8 +63,10 @@ class _Texts:
         return self.found.index(text)
 
 
-def binary_workbook(sheets: Iterable[BinarySheet], *, is_1904: bool = False) -> bytes:
-    """A workbook of these sheets."""
+def binary_workbook(
+    sheets: Iterable[BinarySheet], *, is_1904: bool = False, formats: Sequence[str] = ()
+) -> bytes:
+    """A workbook of these sheets, with formats for ``Shown`` values."""
     texts = _Texts()
     parts: dict[str, bytes] = {}
     bundle, relations = [], []
@@ -76,7 +86,7 @@ def binary_workbook(sheets: Iterable[BinarySheet], *, is_1904: bool = False) -> 
     items = [record(19, b"\0", text(one)) for one in texts.found]
     count = struct.pack("<2I", len(items), len(items))
     parts["xl/sharedStrings.bin"] = b"".join([record(159, count), *items, record(160)])
-    parts["xl/styles.bin"] = _styles()
+    parts["xl/styles.bin"] = _styles(formats)
     parts["_rels/.rels"] = _relations([("rId1", "officeDocument", "xl/workbook.bin")])
     parts["xl/_rels/workbook.bin.rels"] = _relations(relations)
     overrides = "".join(
@@ -148,7 +158,9 @@ def _cell(column: int, value: Any, texts: _Texts, *, is_1904: bool) -> bytes:
     elif isinstance(value, Short):
         value = value.value
     style = 0
-    if isinstance(value, dt.date):
+    if isinstance(value, Shown):
+        style, value = 2 + value.format, value.value
+    elif isinstance(value, dt.date):
         value = float((value - dt.date(1904 if is_1904 else 1900, 1, 1)).days)
         value += 0 if is_1904 else 2
         style = 1
@@ -176,14 +188,16 @@ def _value(value: Any, texts: _Texts, *, is_formula: bool) -> tuple[int, bytes]:
     return 7, struct.pack("<I", texts.index(value))
 
 
-def _styles() -> bytes:
+def _styles(own: Sequence[str]) -> bytes:
     def styles(kind: int, *formats: int) -> list[bytes]:
         xfs = [record(47, struct.pack("<8H", 0, number, 0, 0, 0, 0, 0, 0)) for number in formats]
         return [record(kind, struct.pack("<I", len(xfs))), *xfs, record(kind + 1)]
 
-    formats = [record(615, struct.pack("<I", 1)), record(44, struct.pack("<H", 170),
-               text("dd/mm/yyyy")), record(616)]  # fmt: skip
-    return b"".join([record(278), *formats, *styles(617, 0, 170), record(279)])
+    codes = dict(enumerate(["dd/mm/yyyy", *own], start=170))
+    formats = [record(44, struct.pack("<H", number), text(code)) for number, code in codes.items()]
+    count = record(615, struct.pack("<I", len(formats)))
+    all_styles = styles(617, 0, *codes)
+    return b"".join([record(278), count, *formats, record(616), *all_styles, record(279)])
 
 
 def _relations(all_of_them: Sequence[tuple[str, str, str]]) -> bytes:

@@ -45,7 +45,7 @@ _ZONED: Final = (
     r"(Z|UTC|GMT|[+-][0-9]{2}(?::?[0-9]{2})?)$"
 )
 #: A date cell of a workbook that shows only a part of the date; see ``books.formats``.
-_SHOWN_IN_PART: Final = re.compile(r"^([0-9]{4}-(?:0[1-9]|1[0-2])-[0-9]{2}) \([^()]*\)$")
+_SHOWN_IN_PART: Final = re.compile(r"^([0-9]{4}-(?:0[1-9]|1[0-2])-[0-9]{2}) \(([^()]*)\)$")
 TRIPLE: Final = (
     r"^([0-9]{1,4})(?:\s?[-/.,\\_:|]\s?|\s)([0-9]{1,2})(?:\s?[-/.,\\_:|]\s?|\s)([0-9]{1,4})\.?$"
 )
@@ -79,8 +79,7 @@ def read(text: str, order: Order, field: str, today: dt.date) -> Reading:
     if field == "expiry_date" and key(text) in _lifetime():
         return NEVER, "expiry_lifetime"
     if (shown := _SHOWN_IN_PART.match(text)) is not None:
-        date = dt.date.fromisoformat(shown[1])
-        return (date, "date_shown_in_part") if date >= FIRST_DAY else (None, unclear)
+        return _of_shown(*shown.groups())
     text = text.removeprefix("'").strip().rstrip(".")
     if (zoned := _WITH_ZONE.match(text)) is not None:
         return _of_moment(zoned) or (None, unclear)
@@ -97,6 +96,17 @@ def read(text: str, order: Order, field: str, today: dt.date) -> Reading:
     if weekday is not None and date.isoweekday() != weekday:
         doubt = doubt or "date_weekday"
     return (date, doubt) if date >= FIRST_DAY else (None, unclear)
+
+
+def _of_shown(day: str, words: str) -> Reading:
+    """The date of a cell that shows these words of it."""
+    date = _made(*map(int, day.split("-")))
+    if date is None:
+        return None, "date_unclear"
+    # A sheet that shows only the day of the week doesn't say that the day is a guess.
+    has_numerals = any(map(str.isdigit, words))
+    is_weekday = not has_numerals and _plain_word(words) in _names("weekday")
+    return date, None if is_weekday else "date_shown_in_part"
 
 
 def _named(text: str, latest: int) -> tuple[dt.date, str | None] | None:

@@ -56,6 +56,8 @@ def read(
         "3\u00a0May\u00a02024",
         "\u200e3/May/2024", "2024-05-03.", " 2024-05-03 ", "2024\\05\\03",
         "2024_05_03", "2024-05-03 08h30", "2024-05-03, 08:30", "2024-05-03 08:30:00 SAST",
+        # A date cell that shows only the day of the week.
+        "2024-05-03 (Friday)", "2024-05-03 (Fri)", "2024-05-03 (uLwesihlanu)",
     ],
 )  # fmt: skip
 def test_a_date_that_can_be_read_in_one_way_only_needs_no_doubt(cell: str) -> None:
@@ -74,6 +76,8 @@ def test_a_date_that_can_be_read_in_one_way_only_needs_no_doubt(cell: str) -> No
         ("2024-05-02T22:00:00.000Z", MAY_3, "date_time_zone"),
         ("Mon 3 May 2024", MAY_3, "date_weekday"),
         ("Wed 03/05/2024", MAY_3, "date_weekday"),
+        ("2024-05-03 (May)", MAY_3, "date_shown_in_part"),
+        ("2024-05-03 (3 Fri)", MAY_3, "date_shown_in_part"),
     ],
 )  # fmt: skip
 def test_a_date_that_can_be_read_otherwise_is_flagged(cell: str, date: dt.date, code: str) -> None:
@@ -90,7 +94,8 @@ def test_a_date_that_can_be_read_otherwise_is_flagged(cell: str, date: dt.date, 
         "1900-01-01", "0024-05-03", "3/5/024", "12345678", "99999", "123456",
         "2024-05-03 to 2024-06-03",
         "3 of 5 2024", "Q2 2024", "2024-W18", "last week", "03/05/2024?", "x" * 5000, "1" * 5000,
-        "32 May 2024", "0 May 2024", "-45415", "4.5415E+04",
+        "32 May 2024", "0 May 2024", "-45415", "4.5415E+04", "2024-02-31 (Feb 24)",
+        "0000-05-03 (May)",
     ],
 )  # fmt: skip
 def test_what_is_no_date_is_left_out_with_a_doubt(cell: str) -> None:

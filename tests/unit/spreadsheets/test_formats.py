@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import openpyxl
@@ -12,11 +12,13 @@ import xlwt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rollbook.spreadsheets.books.cells import value_texts
 from rollbook.spreadsheets.books.formats import DATE, Format, built_in, format_of
 from rollbook.spreadsheets.books.opening import open_book
 from rollbook.spreadsheets.books.values import HIDDEN
 from rollbook.spreadsheets.books.xlsx import XlsxBook
 from rollbook.spreadsheets.scan import open_workbook
+from tests.binary_workbook import BinarySheet, Shown, binary_workbook
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,6 +50,9 @@ def form(code: str) -> Format:
         ("[Red]00000", 12, "00012"),
         ('"M"0000', 12, "M0012"),
         ('"R5"0.00', 1.5, "R51.5"),
+        # 50 is ten times as much.
+        ('0.0"0"', 5, "5.00"),
+        ('0.0"0"', 5.25, "5.250"),
         (";;;", 5, HIDDEN),
         (";;;", -5, HIDDEN),
         (";;;@", 5, HIDDEN),
@@ -56,6 +61,7 @@ def form(code: str) -> Format:
         ("0%", -0.0, "0%"),
         ("0%", 0.5, "50%"),
         ("0.0%", 0.125, "12.5%"),
+        ("0%", -0.5, "-50%"),
         ('[=1]"Male";[=2]"Female";General', 2, "Female"),
         ('"Paid";;"Not paid"', 0, "Not paid"),
         # The number itself has these digits, or more exact ones.
@@ -77,10 +83,12 @@ def test_what_a_format_shows_is_read(code: str, value: float, text: str | None) 
         st.sampled_from(["0", "00", "0000", "#", "###", '"27"', '"a"', "\\ ", "-", '" "']),
         max_size=6,
     ),
-    numbers=st.lists(st.integers(1, 10**14), min_size=1, max_size=5),
+    some=st.lists(st.integers(1, 10**14), min_size=1, max_size=5),
 )
 @settings(max_examples=60, deadline=None)
-def test_many_numbers_are_shown_as_each_of_them(parts: list[str], numbers: list[int]) -> None:
+def test_many_numbers_are_shown_as_each_of_them(parts: list[str], some: list[int]) -> None:
+    # A few numbers are shown one by one.
+    numbers = [*some, *range(1, 60)]
     found = format_of("".join([*parts, "00"]))
     if found is not None:
         each = [found.text(number) for number in numbers]
@@ -92,6 +100,11 @@ def test_many_numbers_are_shown_as_each_of_them(parts: list[str], numbers: list[
     [
         "General", "@", "0", "0.00", "#,##0", '#,##0.00 "R"', '"R" #,##0.00', "[$R-1C09] #,##0.00",
         "#\\ ##0.00", "# ##0", "0.00E+00", "##0.0E+0", "# ?/?", "[Red]-0.00", "R0.00", "",
+        # A fraction, thousands and a power of ten, whatever digits stand beside them.
+        "# ?/2", "# ?/4", "#\\ ?/4", "# ??/16", "# ?/10", "?/2", '"27"# ?/2', '# ?/4" x2"', "0,",
+        "#,##0,", '0.0,,"M"', '0,"000"', '#,##0,"000"', "0,.00", '0E+0"5"', '0.00E+00" x2"',
+        '[>=1000]0,"k"', '[>=1000]0,"000";0', "#,##0.00_);(#,##0.00)", "_-* #,##0", 'General" kg"',
+        "?0", '@" x"', '0;-0;0;@" x2"',
         '_-* #,##0.00_-;-* #,##0.00_-;_-* "-"??_-;_-@_-', "0" * 300,
     ],
 )  # fmt: skip
@@ -154,6 +167,8 @@ SHOWN = [
     ("General", 1200.5, "1200.5"),
     ("0000", 12.5, "12.5"),
     ("0000", 7, "0007"),
+    ("# ?/4", 5, "5"),
+    ("mmmm", SERIAL, "2024-03-01 (March)"),
 ]
 
 
@@ -191,6 +206,46 @@ def test_more_formats_than_the_scanner_tells_apart_are_read_element_by_element(
     assert found == [f"{row}-{row:02}" for row in range(1, 251)]
 
 
+def test_many_formats_take_no_longer_than_few() -> None:
+    """The cells of each format are found in one pass, and formats aren't compared in pairs."""
+    formats = [Counted(f'"{number}-"00') for number in range(400)]
+    Counted.compared = 0
+    styles = np.array([*range(399, -1, -1), 1000, 0], np.int64)
+    values = np.arange(402, dtype=np.float64)
+    found = value_texts(values, styles, cast("list[Format | None]", formats), is_1904=False)
+    assert found.to_list() == [
+        *(f"{399 - number}-{number:02}" for number in range(400)), "400", "0-401",
+    ]  # fmt: skip
+    assert Counted.compared < 2 * len(formats)
+    assert value_texts(values[:0], styles[:0], [None, DATE], is_1904=False).to_list() == []
+
+
+class Counted:
+    """A format that counts how often it is compared with another."""
+
+    compared = 0
+
+    def __init__(self, code: str) -> None:
+        self._form = form(code)
+        self.is_plain_date = self._form.is_plain_date
+        self.texts = self._form.texts
+
+    def __eq__(self, other: object) -> bool:
+        type(self).compared += 1
+        return self is other
+
+    def __hash__(self) -> int:
+        return hash(self._form.code)
+
+
+def test_binary_workbooks_are_read_alike(tmp_path: Path) -> None:
+    rows = [[Shown(value, number), "x"] for number, (_, value, _) in enumerate(SHOWN)]
+    path = tmp_path / "shown.xlsb"
+    sheet = BinarySheet("S", rows)
+    path.write_bytes(binary_workbook([sheet], formats=[code for code, _, _ in SHOWN]))
+    assert first_column(open_book(path, "xlsb")) == [text for _, _, text in SHOWN]
+
+
 def test_old_workbooks_are_read_alike(tmp_path: Path) -> None:
     path = tmp_path / "shown.xls"
     book = xlwt.Workbook()
@@ -219,6 +274,15 @@ def test_old_workbooks_are_read_alike(tmp_path: Path) -> None:
         ('value-type="float" office:value="1"', "Yes", "Yes"),
         ('value-type="float" office:value="5"', "###", "5"),
         ('value-type="percentage" office:value="0.5"', "50%", "50%"),
+        # The numbers as halves and in thousands.
+        ('value-type="float" office:value="2"', "4/2", "2"),
+        ('value-type="float" office:value="5"', "0.005", "5"),
+        ('value-type="float" office:value="12345"', "0123/45", "0123/45"),
+        ('value-type="date" office:date-value="2024-03-01"', "March", "2024-03-01 (March)"),
+        ('value-type="date" office:date-value="2024-03-01"', "as agreed", "2024-03-01 00:00:00"),
+        ('value-type="date" office:date-value="2024-03-01"', "M", "2024-03-01 (M)"),
+        ('value-type="date" office:date-value="2024-03-01"', "(Mar) 24", "2024-03-01 (Mar 24)"),
+        ('value-type="date" office:date-value="2024-03-01"', "###", "2024-03-01 00:00:00"),
         ('value-type="date" office:date-value="2024-03-01"', "Mar 24", "2024-03-01 (Mar 24)"),
         ('value-type="date" office:date-value="2024-03-01"', "2024", "2024-03-01 (2024)"),
         ('value-type="date" office:date-value="2024-03-01"', "1 March 2024", "2024-03-01 00:00:00"),

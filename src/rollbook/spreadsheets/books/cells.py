@@ -52,21 +52,31 @@ def value_texts(
     is_1904: bool,
 ) -> pl.Series:
     """The texts of numbers by the format of their style; see ``formats.format_of``."""
-    others = list(dict.fromkeys(one for one in formats if one is not None))
-    kinds = [0 if one is None else 1 + others.index(one) for one in formats]
+    numbers: dict[Format | None, int] = {None: 0}
+    kinds = [numbers.setdefault(one, len(numbers)) for one in formats]
     kind_of_cell = np.array([*kinds, 0], np.int64)[np.minimum(styles, len(formats))]
-    texts = number_texts(np.where(kind_of_cell > 0, 0.0, values))
-    for number, form in enumerate(others, start=1):
-        which = np.flatnonzero(kind_of_cell == number)
-        if len(which):
-            some = values[which]
-            texts = texts.scatter(
-                which,
-                date_texts(some, is_1904=is_1904)
-                if form.is_plain_date
-                else form.texts(some, is_1904=is_1904),
-            )
-    return texts
+    # One sort puts the cells of each format side by side: a file may have thousands of formats.
+    order = np.argsort(kind_of_cell, kind="stable")
+    ends = np.cumsum(np.bincount(kind_of_cell, minlength=len(numbers)))
+    pieces, start = [], 0
+    for form, end in zip(numbers, ends.tolist(), strict=True):
+        if start < end:
+            pieces.append(_texts_of(form, values[order[start:end]], is_1904=is_1904))
+        start = end
+    if not pieces:
+        return _NULL.clear()
+    places = np.empty(len(order), np.uint32)
+    places[order] = np.arange(len(order), dtype=np.uint32)
+    return pl.concat(pieces, rechunk=True).gather(pl.Series(places))
+
+
+def _texts_of(form: Format | None, values: npt.NDArray[np.float64], *, is_1904: bool) -> pl.Series:
+    """The texts of numbers of one format."""
+    if form is None:
+        return number_texts(values)
+    if form.is_plain_date:
+        return date_texts(values, is_1904=is_1904)
+    return form.texts(values, is_1904=is_1904)
 
 
 def frames(rows: Ints, columns: Ints, texts: pl.Series, batch_rows: int) -> Iterator[pl.DataFrame]:

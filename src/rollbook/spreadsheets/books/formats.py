@@ -3,7 +3,8 @@
 A person checks a list by what the sheet shows. So digits that only a format adds (as do
 ``0000000000000`` and ``"27"000000000``) belong to the value, a number that a format hides has none,
 and a date of which the format shows only the month is given with what is shown. Formats that only
-round a number or add separators, a currency or a power of ten leave its value as it is.
+round a number, add separators or a currency, or show it as a fraction, in thousands or with a
+power of ten leave its value as it is.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ _BUILT_IN: Final = {9: "0%", 10: "0.00%", 16: "d-mmm", 17: "mmm-yy"}
 #: Whole numbers up to here are exact.
 _MOST_WHOLE: Final = 1e15
 _MOST_CODE: Final = 255
+#: So many numbers are shown together in less time than one by one.
+_FEW: Final = 50
 #: The parts of a section: texts, a currency, a colour or condition, digits, and others.
 _PART: Final = re.compile(
     r'"(?P<quoted>[^"]*)"|\\(?P<escaped>.)|[_*].'
@@ -43,6 +46,10 @@ _PART: Final = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _SECTION: Final = re.compile(r'(?:"[^"]*"|\\.|[_*].|\[[^\]]*\]|[^;])*', re.DOTALL)
+#: Of the unquoted signs of a section: a fraction, which may have a denominator of its own, commas
+#: that divide by thousands, and a power of ten. Digits in texts beside these aren't a part
+#: of what the number has.
+_OTHER_SCALE: Final = re.compile(r"0/|0,+(?:\.|\Z)|0\.?E")
 _CONDITION: Final = re.compile(r"(<=|>=|<>|<|>|=)\s*(-?[0-9]+(?:\.[0-9]+)?)\Z")
 _ELAPSED: Final = re.compile(r"\[(?:h+|m+|s+)\]|AM/PM|A/P", re.IGNORECASE)
 _DATE_PART: Final = re.compile(
@@ -117,7 +124,7 @@ class Format:
     def texts(self, values: npt.NDArray[np.float64], *, is_1904: bool = False) -> pl.Series:
         """The same of many numbers."""
         distinct, places = np.unique(values, return_inverse=True)
-        found = self._if_simple(distinct)
+        found = self._if_simple(distinct) if len(distinct) >= _FEW else None
         if found is None:
             texts = [
                 self.text(value, is_1904=is_1904) if np.isfinite(value) else None
@@ -188,14 +195,15 @@ def _section(text: str) -> _Section:
     parts: list[tuple[str, bool]] = []
     condition = None
     is_whole, is_percent, decimals = True, False, 0
-    has_point = False
+    signs = ""
     for found in _PART.finditer(text):
         kind, content = found.lastgroup, found[found.lastgroup] if found.lastgroup else ""
         if kind in {"quoted", "escaped", "currency", "other"}:
             parts.append((content, False))
         elif kind == "digits":
-            decimals += len(content) if has_point else 0
+            decimals += len(content) if "." in signs else 0
             parts.append((content, True))
+            signs += "0"
         elif kind == "general":
             parts.append(("#", True))
         elif kind == "in":
@@ -203,12 +211,15 @@ def _section(text: str) -> _Section:
                 condition = match[1], float(match[2])
         elif kind == "power":
             is_whole = False
+            signs += "E"
         elif kind == "sign":
             is_percent |= content == "%"
-            has_point |= content == "."
+            signs += content
             # ``@`` shows a number as it is.
             parts += [("#", True)] if content == "@" else []
             is_whole &= content == "@"
+    if _OTHER_SCALE.search(signs):
+        parts, is_whole = [("#", True)], False
     return _Section(tuple(parts), condition, is_whole, is_percent, decimals)
 
 
@@ -228,6 +239,8 @@ def _hides(section: _Section) -> bool:
 def _shown(sections: Sequence[_Section], value: float) -> str | None:
     plain = number_text(value)
     section = _section_for(sections, value)
+    if value < 0 and len(sections) == 1 and sections[0].is_percent:
+        section = sections[0]
     if section is None or (section.shows_number and not _adds(section)):
         return plain
     if not section.shows_number:
@@ -238,9 +251,17 @@ def _shown(sections: Sequence[_Section], value: float) -> str | None:
         shown = _rendered(section.parts, str(int(value)))
     else:
         before, after = _around(section)
+        if section.decimals and any(map(str.isdigit, after)):
+            plain = _with_decimals(plain, section.decimals)
         shown = f"{before}{plain}{after}" if any(map(str.isdigit, before + after)) else plain
     # Digits that are only apart are the number's own.
     return shown.strip() if "".join(filter(str.isdigit, shown)) != plain else plain
+
+
+def _with_decimals(plain: str, count: int) -> str:
+    """A number with at least so many decimals, as it is shown before more digits."""
+    whole, _, decimals = plain.partition(".")
+    return f"{whole}.{decimals:0<{count}}"
 
 
 def _without_number(literal: str, plain: str) -> str | None:

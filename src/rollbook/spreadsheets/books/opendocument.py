@@ -42,9 +42,13 @@ _OF_STYLES: Final = frozenset({"style", "table-properties", "text-properties", "
 _MANIFEST: Final = "META-INF/manifest.xml"
 _NUMBERS: Final = frozenset({"float", "currency", "percentage"})
 _DATE: Final = re.compile(r"(-?[0-9]{4,})-([0-9]{2})-([0-9]{2})(?:T([0-9:]{5,8})(\.[0-9]+)?)?")
+_BRACKETS: Final = re.compile(r"[()]")
 _SEPARATORS: Final = re.compile(r"[\s()+/.-]")
 _NUMERALS: Final = re.compile(r"[0-9]+")
+_FRACTION: Final = re.compile(r"(?:([0-9]{1,9}) +)?([0-9]{1,9}) */ *([0-9]{1,9})")
 _WORD: Final = re.compile(r"[^\W\d_]{3}")
+#: A month by itself, or after the day of the week; a sentence is no date's.
+_NAME: Final = re.compile(r"(?:[^\W\d_]\S*, )?[^\W\d_]\S*")
 _TIME: Final = re.compile(
     r"P(?:([0-9]{1,7})D)?T(?:([0-9]{1,7})H)?(?:([0-9]{1,4})M)?(?:([0-9.,]{1,20})S)?\Z"
 )
@@ -365,19 +369,33 @@ def _number(kind: str, text: str, paragraphs: list[str]) -> str | None:
         return shown if shown.endswith("%") else text
     if shown.startswith(("#", "Err:")) or text.startswith("#"):
         return text
+    # 4/2 and 0.005 are the numbers 2 and 5 as halves and in thousands.
+    if shown.startswith("0.") or _is_fraction(shown, text):
+        return text
     digits = _SEPARATORS.sub("", shown)
     adds_digits = digits.isdigit() and digits.endswith(text) and digits != text
     return shown if adds_digits or shown.isalpha() else text
 
 
+def _is_fraction(shown: str, text: str) -> bool:
+    """Whether a fraction that is shown is equal to a whole number."""
+    found = _FRACTION.fullmatch(shown)
+    if not found or not text.isdigit():
+        return False
+    whole, above, below = (int(one or 0) for one in found.groups())
+    return below > 0 and whole * below + above == int(text) * below
+
+
 def _with_part(text: str, paragraphs: list[str]) -> str:
     """A date, with what the sheet shows of it where that lacks the day, the month or the year."""
-    shown = " ".join(paragraphs).strip()
+    # The brackets around what is shown are the only ones in the text.
+    shown = " ".join(_BRACKETS.sub(" ", " ".join(paragraphs)).split())
     numerals = _NUMERALS.findall(shown)
     # 20240301 is all of it.
     is_compact = any(len(numeral) > 5 for numeral in numerals)
     is_whole = is_compact or len(numerals) + bool(_WORD.search(shown)) > 2
-    is_part = numerals and not is_whole and ":" not in shown and text[4:5] == "-"
+    says_part = numerals or _NAME.fullmatch(shown)
+    is_part = says_part and not is_whole and ":" not in shown and text[4:5] == "-"
     return f"{text[:10]} ({shown[:40]})" if is_part else text
 
 
