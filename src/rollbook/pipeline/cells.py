@@ -397,7 +397,10 @@ _DISTRICT: Final = re.compile(
 
 
 def voting_districts(texts: pl.Series) -> Understood:
-    """The 8 digits of a voting district; a doubt in a column that holds wards' codes instead."""
+    """The 8 digits of a voting district; a doubt where most texts are codes of wards instead.
+
+    ``texts`` are the different ones of one batch: each counts once, and each batch by itself.
+    """
     plain = pl.col("cell").str.extract(r"^([1-9][0-9]{7})(?:\.0)?$")
     found = understood(texts, plain, _voting_district, pl.String())
     values = found.values

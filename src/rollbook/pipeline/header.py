@@ -1,4 +1,4 @@
-"""The header row of a table: its position, its second tier, and its repetitions further down."""
+"""The header row of a table: its position and its second tier."""
 
 from __future__ import annotations
 
@@ -37,21 +37,11 @@ Texts: TypeAlias = "Sequence[str | None]"
 ROW_NUMBER: Final = "row_number"
 #: The number of rows in which the header row is looked for: titles and notes may be above it.
 SEARCH_ROWS: Final = 30
-#: The most characters of a header in a sentence; a longer one is cut.
-_MOST_QUOTED: Final = 30
 #: Characters that headers don't have.
 _NUMBER: Final = re.compile(r"\d{6}")
 _LETTER: Final = re.compile(r"[^\W\d_]")
 _ID: Final = "id_number"
 _PASSPORT: Final = "passport_number"
-#: Rows that a note names.
-_MOST_NAMED: Final = 5
-_AT: Final = "row_index"
-_OTHER_TABLE: Final = (
-    "Row {0} has headers again, and other ones than row {1}: column {2} is '{3}' there and '{4}' "
-    "above. So the rows below it are another table. Nothing was changed. Bring the columns into "
-    "one order, or send each table in a file of its own."
-)
 _NAMES: Final = ("firstname", "surname")
 #: Of a title of columns; a line of more words is a note.
 _MOST_TITLE_WORDS: Final = 5

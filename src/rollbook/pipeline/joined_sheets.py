@@ -47,9 +47,7 @@ class Stack:
     def add(self, sheet: Sheet) -> Sheet:
         """The next rows of the sheet that was begun, as rows of the whole."""
         self._fingerprint = self._fingerprint or sheet.fingerprint
-        places: dict[str, str] = {}
-        for header in sheet.frame.columns[1:]:
-            places[header] = self._place(header, sheet, {SHEET, SHEET_ROW, *places.values()})
+        places = self._places(sheet)
         numbers = sheet.frame[ROW_NUMBER]
         columns: dict[str, pl.Series] = {
             SHEET: pl.Series([sheet.sheet_name]).new_from_index(0, sheet.frame.height),
@@ -89,14 +87,32 @@ class Stack:
             self._headers[field] = tuple(dict.fromkeys(names))
         return dict(self._headers)
 
-    def _place(self, header: str, sheet: Sheet, taken: set[str]) -> str:
-        """The column of the whole below which a column of a sheet goes."""
-        field = sheet.columns.known.get(header)
-        for name in self._names:
-            known = self._fields.get(name)
-            is_same = known == field if field is not None else key(name) == key(header)
-            if name not in taken and is_same and (field is not None or known is None):
-                return name
+    def _places(self, sheet: Sheet) -> dict[str, str]:
+        """The column of the whole below which each column of a sheet goes."""
+        headers, known = sheet.frame.columns[1:], sheet.columns.known
+        # Of a field's columns, the one whose values count first goes below that of the others.
+        rank = {name: n for names in sheet.columns.headers.values() for n, name in enumerate(names)}
+        found: dict[str, str] = {}
+        for header in sorted(headers, key=lambda header: rank.get(header, 0)):
+            name = self._below(header, known.get(header), {SHEET, SHEET_ROW, *found.values()})
+            if name is not None:
+                found[header] = name
+        return {
+            header: found.get(header) or self._added(header, known.get(header))
+            for header in headers
+        }
+
+    def _below(self, header: str, field: str | None, taken: set[str]) -> str | None:
+        """The column of the same field or header that isn't taken; None where there is none."""
+        if field is not None:
+            names = [*self._headers.get(field, ())]
+        else:
+            unknown = (name for name in self._names if name not in self._fields)
+            names = [name for name in unknown if key(name) == key(header)]
+        return next((name for name in names if name not in taken), None)
+
+    def _added(self, header: str, field: str | None) -> str:
+        """A new column of the whole."""
         [name] = unique_headers([header], taken={ROW_NUMBER, *self._names})
         self._names.append(name)
         if field is not None:

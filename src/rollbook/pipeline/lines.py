@@ -104,9 +104,12 @@ class _Line(NamedTuple):
 class Lines:
     """Finds the lines of a table, batch by batch, and carries the places in them down."""
 
-    def __init__(self, header: Header, first: pl.DataFrame) -> None:
-        """``first`` are the first rows of the table with their own cells, from its first row on."""
-        self._header = header
+    def __init__(self, header: Header, first: pl.DataFrame, *, is_removal: bool = False) -> None:
+        """``first`` are the first rows of the table with their own cells, from its first row on.
+
+        ``is_removal`` is a list of people to be removed, for whom "RESIGNED" is no doubt.
+        """
+        self._header, self._is_removal = header, is_removal
         self._id_column = header.id_column
         known = header.columns.known
         names = names_of(header.texts)
@@ -248,7 +251,7 @@ class Lines:
         # Any other title that comes on each page says nothing of the rows below it.
         if says_no_members or is_end or text not in self._texts:
             self._carried.clear()
-            self._is_doubted = says_no_members
+            self._is_doubted = says_no_members and not self._is_removal
 
     def _carry(self, line: _Line) -> None:
         if line.field not in self._columns:

@@ -21,12 +21,16 @@ def notes(marks: Marks, header_row: int) -> Iterator[Note]:
     if rows:
         which = _listed([str(row) for row in rows])
         yield Note("struck_rows", len(rows), {"rows": which})
-    if marks.are_parts_struck:
-        yield Note("struck_texts")
     if marks.comments:
         count = len(marks.comments)
         listed = _listed(list(marks.comments))
         yield Note("comments_not_read", count, {"n": count, "cells": listed})
+
+
+def notes_on_parts(*, are_struck: bool) -> Iterator[Note]:
+    """The note on texts of which parts are struck through."""
+    if are_struck:
+        yield Note("struck_texts")
 
 
 def _listed(texts: list[str]) -> str:

@@ -327,7 +327,8 @@ class _Reading:
         if start.frame.width > self._most_columns:
             raise tables.too_wide(self._most_columns)
         misplaced.check_above(start.frame.head(header.index), header)
-        lines = Lines(header, start.own) if self._wanted.has_lines else None
+        wanted = self._wanted
+        lines = Lines(header, start.own, is_removal=wanted.is_removal) if wanted.has_lines else None
         carried: Collection[str] = () if lines is None else lines.carried
         notes = tuple(misplaced.notes(start.frame, header, table.name, carried))
         is_of_former = self._is_former(table.name)
@@ -480,6 +481,7 @@ def _sheets(opened: _Opened, most_columns: int) -> Iterator[Sheet]:
                 notes=(
                     *table.reading.notes,
                     *before,
+                    *marked.notes_on_parts(are_struck=table.are_parts_struck()),
                     *_notes(total_rows, body.repeats),
                     *(lines.notes() if lines is not None else ()),
                 ),

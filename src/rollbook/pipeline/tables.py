@@ -15,7 +15,7 @@ from rollbook.pipeline.csv_text import CsvText, csv_text
 from rollbook.pipeline.reading import Reading
 from rollbook.spreadsheets.books.book import Rows
 from rollbook.spreadsheets.books.marks import Marks
-from rollbook.spreadsheets.books.opening import marks_of, open_book
+from rollbook.spreadsheets.books.opening import are_parts_struck, marks_of, open_book
 from rollbook.spreadsheets.inspect.archive import Limits, inspect
 from rollbook.spreadsheets.inspect.protected import unprotected
 from rollbook.spreadsheets.refusals import damaged
@@ -48,6 +48,8 @@ class Table:
     text: CsvText | None = None
     #: Reads what is struck through and has comments.
     marks: Callable[[], Marks] = Marks
+    #: Whether parts of texts in the rows up to here were left out, because they are struck through.
+    are_parts_struck: Callable[[], bool] = bool
 
 
 @contextmanager
@@ -97,6 +99,7 @@ def _book_table(book: Book, index: int) -> Table:
         is_hidden=sheet.is_hidden,
         is_1904=book.is_1904,
         marks=lambda: marks_of(book, index),
+        are_parts_struck=lambda: are_parts_struck(book, index),
     )
 
 

@@ -120,3 +120,13 @@ def test_who_names_the_sheet_has_decided(tmp_path: Path) -> None:
 def test_a_list_of_removals_reads_it_as_any_other(tmp_path: Path) -> None:
     [sheet] = sheets(tmp_path, "Deceased", "Members", wanted=Wanted(is_removal=True))
     assert (sheet.sheet_name, flagged(sheet)) == ("Deceased", [])
+
+
+def test_several_such_sheets_are_named_in_the_plural(tmp_path: Path) -> None:
+    path = tmp_path / "members.xlsx"
+    sheets(tmp_path, "Members", "Resigned")
+    book = openpyxl.load_workbook(path)
+    book.copy_worksheet(book["Resigned"]).title = "Deceased"
+    book.save(path)
+    [sheet] = read(path, "xlsx")
+    assert "2 sheets hold people who are no members any more" in sheet.reading.notes[-1].message

@@ -37,7 +37,7 @@ def said(header: str, cells: Sequence[str], surnames: Sequence[str] = (), pieces
 def test_a_place_in_the_first_row_of_each_group_is_noted(header: str, pieces: int) -> None:
     found = said(header, ["1", "", "", "2", "", "3", "", "", ""], pieces=pieces)
     assert f"The column '{header}' seems to be filled only in the first row of each" in found
-    assert "3 groups, and 6 rows without it" in found
+    assert "3 groups, and 6 rows that have none in the file" in found
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,9 @@ def test_other_columns_of_places_are_not(cells: Sequence[str]) -> None:
 
 def test_an_address_is_that_of_a_family_only_with_its_surname() -> None:
     cells = ["1 Long St", "", "", "2 Short St", ""]
-    assert "2 groups, and 3 rows without it" in said("Address", cells, ["A", "A", "A", "B", "B"])
+    assert "2 groups, and 3 rows that have none in the file" in said(
+        "Address", cells, ["A", "A", "A", "B", "B"]
+    )
     # Across the border of two batches as well.
     assert said("Address", cells, ["A", "A", "A", "B", "B"], pieces=5)
     assert not said("Address", cells, ["A", "B", "C", "D", "E"])

@@ -84,3 +84,20 @@ def test_a_workbook_without_members_is_refused_as_ever(tmp_path: Path) -> None:
         read_all(written(tmp_path / "a.xlsx", ("Notes", [("x",)])))
     with pytest.raises(NoRowsError):
         read_all(written(tmp_path / "a.xlsx", ("A", [("ID", "Name", "Surname")])))
+
+
+def test_the_members_own_place_counts_before_that_of_a_line_in_later_sheets_too(
+    tmp_path: Path,
+) -> None:
+    headers = ("ID Number", "Name", "Surname", "Ward")
+    path = written(
+        tmp_path / "a.xlsx",
+        ("A", [headers, ("1", "a", "b", "7")]),
+        ("B", [headers, ("Ward 12",), ("2", "c", "d", "5"), ("3", "e", "f")]),
+        ("C", [headers[:3], ("Ward 13",), ("4", "g", "h")]),
+    )
+    sheets = read_all(path)
+    last = sheets[-1]
+    assert last.columns.headers["ward"] == ("Ward", "Ward (line above)")
+    wards = [(row.get("Ward"), row.get("Ward (line above)")) for row in dicts(sheets)]
+    assert wards == [("7", None), ("5", "12"), (None, "12"), ("13", None)]

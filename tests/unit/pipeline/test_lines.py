@@ -296,3 +296,10 @@ def test_a_person_whose_surname_is_a_label_is_no_place(tmp_path: Path) -> None:
     assert sheet.columns.headers["ward"] == ("Ward",)
     sheet = read_rows(tmp_path, headers, ("", "Wyk:", "", "12"), ANN)
     assert sheet.frame[ROW_NUMBER].to_list() == [3]
+
+
+def test_a_list_of_removals_may_be_below_such_a_line(tmp_path: Path) -> None:
+    rows = (HEADERS, ("WARD 1",), ANN, ("RESIGNED",), BOB)
+    sheet = read_rows(tmp_path, *rows, wanted=Wanted(is_removal=True))
+    assert not doubted(sheet)
+    assert carried(sheet) == {3: "1", 5: None}

@@ -18,6 +18,7 @@ from rollbook.pipeline import csv_encoding, misplaced, tables
 from rollbook.pipeline import read as read_module
 from rollbook.pipeline.normalise import normalise
 from rollbook.pipeline.read import ROW_NUMBER, Sheet, Wanted, read
+from rollbook.spreadsheets.books import package
 from rollbook.spreadsheets.inspect.archive import Limits
 from rollbook.spreadsheets.scan import archive, pieces
 from tests.security.files import compound
@@ -514,3 +515,40 @@ def test_a_wide_sheet_without_headers_is_looked_at_up_to_the_most_columns(
     assert set(looked_at) == {Limits().columns}
     # The sheet is neither refused nor passed over without a word.
     assert [note.code for note in last.reading.notes] == ["sheets_without_headers"]
+
+
+def with_struck_part(path: Path, row: int, sheet: str, *, are_shared: bool) -> None:
+    """Two sheets of 200 members; in one row of one of them a part of the surname is struck."""
+    # Without all rows in memory, texts are in their cells instead of a table.
+    with xlsxwriter.Workbook(path, {"constant_memory": not are_shared}) as book:
+        struck = book.add_format({"font_strikeout": True})
+        for name in ("A", "B"):
+            members = book.add_worksheet(name)
+            members.write_row(0, 0, HEADERS)
+            for number in range(1, 201):
+                members.write_row(number, 0, ("8001015009087", "Ann"))
+                if (number + 1, name) == (row, sheet):
+                    members.write_rich_string(number, 2, struck, "Smith ", "Jones")
+                else:
+                    members.write_string(number, 2, "Nkosi")
+
+
+@pytest.mark.parametrize("are_shared", [False, True])
+def test_a_part_struck_through_is_noted_wherever_it_is_and_only_of_the_sheet_that_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, are_shared: bool
+) -> None:
+    monkeypatch.setattr(package, "PIECE_BYTES", 1 << 10)
+    path = tmp_path / "members.xlsx"
+    with_struck_part(path, 190, "A", are_shared=are_shared)
+
+    def noted(wanted: Wanted | None = None) -> list[bool]:
+        return [
+            "struck_texts" in [note.code for note in batch.reading.notes]
+            for batch in read(path, "xlsx", wanted, batch_rows=40)
+        ]
+
+    first, *_, last = noted()
+    assert (first, last) == (False, True)
+    assert not any(noted(Wanted(sheet="B")))
+    with_struck_part(path, 20, "B", are_shared=are_shared)
+    assert not any(noted())

@@ -35,8 +35,6 @@ class Marks(NamedTuple):
     struck_rows: tuple[int, ...] = ()
     #: References of the cells that have comments, such as B3.
     comments: tuple[str, ...] = ()
-    #: Whether parts of texts are struck through, and left out.
-    are_parts_struck: bool = False
 
 
 def marks(path: Path, index: int) -> Marks:

@@ -46,7 +46,12 @@ def marks_of(book: Book, index: int) -> Marks:
         return Marks(book.struck_rows(index))
     if not isinstance(book, ScannedBook):
         return Marks()
-    return marks(book.path, index)._replace(are_parts_struck=book.are_parts_struck)
+    return marks(book.path, index)
+
+
+def are_parts_struck(book: Book, index: int) -> bool:
+    """Whether parts of texts in the rows read so far were left out, as they are struck through."""
+    return isinstance(book, ScannedBook) and book.are_parts_struck(index)
 
 
 class ScannedBook:
@@ -66,10 +71,9 @@ class ScannedBook:
         self.sheets: Sequence[SheetInfo] = opened.sheets
         self.is_1904: bool = opened.is_1904
 
-    @property
-    def are_parts_struck(self) -> bool:
-        """Whether parts of texts were left out up to here, because they are struck through."""
-        return self._other is not None and self._other.are_parts_struck
+    def are_parts_struck(self, index: int) -> bool:
+        """Whether parts of a sheet's texts were left out up to here: they are struck through."""
+        return self._other is not None and index in self._other.struck_in_part
 
     def close(self) -> None:
         """Close the file."""

@@ -71,8 +71,8 @@ class XlsxBook:
         root = _of_kind(package.relations("").values(), "officeDocument") or "xl/workbook.xml"
         relations = package.relations(root)
         self.is_1904 = self.is_to_calculate = False
-        #: Whether parts of texts were left out up to here, because they are struck through.
-        self.are_parts_struck = False
+        #: The sheets in which parts of texts were left out up to here, as they are struck through.
+        self.struck_in_part: set[int] = set()
         #: All worksheets, in their order.
         self.sheets: list[SheetInfo] = []
         self.parts: list[str] = []
@@ -93,7 +93,7 @@ class XlsxBook:
         self.styles_part = _of_kind(relations.values(), "styles") or styles
         self._shared_part = _of_kind(relations.values(), "sharedStrings") or shared
         self._styles: list[Format | None] | None = None
-        self._shared: list[str] | None = None
+        self._shared: _SharedTexts | None = None
 
     def claimed_rows(self, index: int) -> int | None:
         """The number of the last row that the sheet says it has; it isn't looked at here."""
@@ -118,7 +118,8 @@ class XlsxBook:
             is_to_calculate=self.is_to_calculate,
         )
         for _ in parsing(self.package.pieces(part), sheet.start, sheet.end, sheet.text):
-            self.are_parts_struck |= sheet.are_parts_struck
+            if sheet.are_parts_struck:
+                self.struck_in_part.add(index)
             yield from grid.ready()
         yield from grid.rest()
 
@@ -130,16 +131,14 @@ class XlsxBook:
         part = self.styles_part
         return formats_of_styles(self.package.content(part)) if part in self.package else []
 
-    def _read_shared(self) -> list[str]:
-        part = self._shared_part
+    def _read_shared(self) -> _SharedTexts:
+        part, shared = self._shared_part, _SharedTexts()
         if part not in self.package:
-            return []
+            return shared
         if self.package.size(part) > MOST_SHARED_BYTES:
             raise damaged()
-        shared = _SharedTexts()
         parse(self.package.pieces(part), shared.start, shared.end, shared.text)
-        self.are_parts_struck = shared.are_parts_struck
-        return shared.texts
+        return shared
 
 
 def _of_kind(relations: Iterable[Relation], kind: str) -> str | None:
@@ -259,8 +258,8 @@ class _SharedTexts:
 
     def __init__(self) -> None:
         self.texts: list[str] = []
-        #: Whether a part of a text is left out, because it is struck through.
-        self.are_parts_struck = False
+        #: The places of those of which a part is left out, because it is struck through.
+        self.struck_in_part: set[int] = set()
         self._item = Runs()
         self._parts: list[str] = []
         self._aloud = 0
@@ -293,8 +292,9 @@ class _SharedTexts:
             self._item.add(run_text(self._parts, is_kept=self._is_kept))
             self._is_text = False
         elif name == "si":
+            if self._item.is_struck_in_part:
+                self.struck_in_part.add(len(self.texts))
             self.texts.append(self._item.text)
-            self.are_parts_struck |= self._item.is_struck_in_part
         elif name == "rPh":
             self._aloud -= 1
 
@@ -311,13 +311,14 @@ class _Sheet:
     def __init__(
         self,
         grid: Grid,
-        shared: Sequence[str],
+        shared: _SharedTexts,
         styles: Sequence[Format | None],
         *,
         is_1904: bool,
         is_to_calculate: bool,
     ) -> None:
-        self._grid, self._shared, self._styles = grid, shared, styles
+        self._grid, self._styles = grid, styles
+        self._shared, self._struck = shared.texts, shared.struck_in_part
         self._is_1904, self._is_to_calculate = is_1904, is_to_calculate
         self._names: dict[str, str] = {}
         self._is_within = self._is_text = self._is_kept = False
@@ -328,6 +329,7 @@ class _Sheet:
         self._kind = self._style = ""
         self._value: str | None = None
         self._runs: Runs | None = None
+        #: Whether a part of a text is left out, because it is struck through.
         self.are_parts_struck = False
         self._has_formula = False
         self._parts: list[str] = []
@@ -444,6 +446,8 @@ class _Sheet:
             index = _number(value.strip())
             if not 0 <= index < len(self._shared):
                 raise damaged()
+            if index in self._struck:
+                self.are_parts_struck = True
             return self._shared[index]
         if kind == "n":
             style = _number(self._style) if self._style else 0
