@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -241,3 +242,22 @@ def test_the_page_offers_every_field_that_a_column_can_be_read_as() -> None:
     found = re.search(r"const BUILT_IN = \[(.*?)\];", script, re.DOTALL)
     assert found is not None
     assert set(re.findall(r'"(\w+)"', found[1])) == set(variants())
+
+
+def test_answers_of_an_api_of_the_version_before_are_shown(open_page: OpenPage, site: Site) -> None:
+    """While a server is upgraded, the page's files may come from another process than answers."""
+
+    def without(name: str, route: Route) -> None:
+        answer = route.fetch()
+        body = answer.json()
+        del body["data"][name]
+        route.fulfill(response=answer, json=body)
+
+    site.uploaded(csv_file(fresh(2)), "counted.csv", GAUTENG)
+    page = open_page(GAUTENG)
+    page.route("**/bulk-upload/check/*", partial(without, "emptied"))
+    page.route("**/bulk-upload/history?*", partial(without, "total_is_exact"))
+    choose(page, csv_file(fresh(2)), "before.csv")
+    expect(page.locator(".checked summary").first).to_contain_text("2 rows")
+    page.goto(f"{site.url}/#/uploads")
+    expect(page.locator(".count")).to_have_text(re.compile(r"^\s*\d+ uploads?$"))

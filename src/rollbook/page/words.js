@@ -48,7 +48,7 @@ export function t(key, values = {}) {
 }
 
 /** How many items a list has, in its own words; "about" so many where the total is an estimate. */
-export const counted = (list, { total: n, total_is_exact: isExact }) =>
+export const counted = (list, { total: n, total_is_exact: isExact = true }) =>
   isExact ? t(`${list}.count`, { n }) : t(`${list}.about`, { n });
 
 /** The acts of the audit trail as the API names them, in the order of the catalogue. */

@@ -65,7 +65,7 @@ function Checked({ entry }) {
         <p>${t("check.missing.text")}</p></div>`
     }
     ${(check.warnings.length > 0 || check.notes.length > 0) && html`<${Warnings} check=${check} />`}
-    ${Object.keys(check.emptied).length > 0 && html`<${Emptied} check=${check} />`}
+    ${Object.keys(check.emptied ?? {}).length > 0 && html`<${Emptied} check=${check} />`}
     ${
       unknown.length > 0 &&
       html`<section><h2>${t("check.unknown")}</h2><p class="hint">${t("check.unknown.text")}</p>
