@@ -170,8 +170,10 @@ def open_page(
             continue
         page.unroute_all(behavior="ignoreErrors")
         page.goto(f"{site.url}{BESIDE}")
-        page.evaluate("sessionStorage.clear(); localStorage.clear()")
         free_tabs.append(page)
+    # When all have left the page: one that is still at work writes to what they share.
+    for page in free_tabs:
+        page.evaluate("sessionStorage.clear(); localStorage.clear()")
     if free_tabs:
         session = tabs.new_cdp_session(free_tabs[0])
         kept = {"origin": site.url, "storageTypes": "cookies,indexeddb"}
