@@ -172,12 +172,16 @@ def _key_of_passport(number: str, country: str) -> str:
 
 
 async def carry_out_due(
-    system: System, carry_out: Callable[[UUID], Awaitable[bool]], stop: asyncio.Event
+    system: System,
+    carry_out: Callable[[UUID], Awaitable[bool]],
+    stop: asyncio.Event,
+    *,
+    turn: asyncio.Semaphore | None = None,
 ) -> None:
     """Carry out the erasures that are due, one at a time, until ``stop`` is set.
 
     ``carry_out`` works on one and returns whether there is more of it. What is under way at the end
-    is continued by another process.
+    is continued by another process. ``turn`` is that of ``work_on_due``.
     """
 
     async def work(claimed: Row) -> None:
@@ -202,4 +206,4 @@ async def carry_out_due(
         await execute(system.pool, _SQL["postpone"], {**own, "wait_s": wait_s})
 
     claim = partial(claim_row, system.pool, _SQL, LEASE_S)
-    await work_on_due(stop, claim, work, concurrency=1, grace_s=0, service="erasures")
+    await work_on_due(stop, claim, work, concurrency=1, grace_s=0, service="erasures", turn=turn)

@@ -188,15 +188,19 @@ async def forget_expired(system: System) -> int:
     return len(gone)
 
 
-async def make_due(system: System, make: Make, stop: asyncio.Event) -> None:
+async def make_due(
+    system: System, make: Make, stop: asyncio.Event, *, turn: asyncio.Semaphore | None = None
+) -> None:
     """Make the files that are due, one at a time, until ``stop`` is set.
 
     ``make`` makes the file of an id, and returns how far it is. A file under way at the end is made
-    again by another process.
+    again by another process. ``turn`` is that of ``work_on_due``.
     """
     claim = partial(claim_row, system.pool, _SQL, LEASE_S)
     work = partial(_work, system, make)
-    await work_on_due(stop, claim, work, concurrency=1, grace_s=0, service="files of members")
+    await work_on_due(
+        stop, claim, work, concurrency=1, grace_s=0, service="files of members", turn=turn
+    )
 
 
 async def _work(system: System, make: Make, claimed: Row) -> None:

@@ -7,7 +7,8 @@ moves that time to the end of a lease. A row whose worker died is due again when
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final, LiteralString, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, LiteralString, TypeVar
 
 from rollbook.backends.database import fetch_one
 from rollbook.service.rounds import guarded
@@ -37,12 +38,16 @@ async def work_on_due(
     concurrency: int,
     grace_s: float,
     service: str,
+    turn: asyncio.Semaphore | None = None,
 ) -> None:
     """Claim due rows and work on them, some at a time, until ``stop`` is set.
 
     ``claim`` returns the next due row, for as long as its lease lasts, or the seconds until the
     next look. What ``work`` raises is logged, and the row is due again at the end of its lease. At
     the end, rows under way get ``grace_s`` seconds before they are cancelled.
+
+    ``turn`` is held from before a claim to the end of its work: a row that waited here for other
+    work of this process would be claimed, while another process is idle.
     """
     stopping = asyncio.create_task(stop.wait())
     running: set[asyncio.Task[None]] = set()
@@ -52,16 +57,39 @@ async def work_on_due(
                 await asyncio.wait({stopping, *running}, return_when=asyncio.FIRST_COMPLETED)
                 running = {task for task in running if not task.done()}
                 continue
+            if turn is not None and not await _has_turn(turn, stopping):
+                continue
             found: T | float = FAILED_CLAIM_S
             with guarded(service):
                 found = await claim()
             if isinstance(found, float):
+                if turn is not None:
+                    turn.release()
                 await asyncio.wait({stopping}, timeout=found)
             else:
-                running.add(asyncio.create_task(_worked_on(found, work, service)))
+                task = asyncio.create_task(_worked_on(found, work, service))
+                if turn is not None:
+                    task.add_done_callback(partial(_end_turn, turn))
+                running.add(task)
     finally:
         stopping.cancel()
         await _end(running, grace_s)
+
+
+async def _has_turn(turn: asyncio.Semaphore, stopping: asyncio.Task[Any]) -> bool:
+    """Wait for a turn; False when the process stops first."""
+    waiting = asyncio.create_task(turn.acquire())
+    try:
+        await asyncio.wait({stopping, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()  # nothing to one that is done
+    if waiting.done() and stopping.done():
+        turn.release()
+    return waiting.done() and not stopping.done()
+
+
+def _end_turn(turn: asyncio.Semaphore, _: object) -> None:
+    turn.release()
 
 
 async def _worked_on(row: T, work: Callable[[T], Awaitable[None]], service: str) -> None:

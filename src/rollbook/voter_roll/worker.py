@@ -49,11 +49,16 @@ class VerificationWorker:
     """
 
     def __init__(
-        self, system: System, *, write_report: Callable[[UUID], Awaitable[object]]
+        self,
+        system: System,
+        *,
+        write_report: Callable[[UUID], Awaitable[object]],
+        report_turn: asyncio.Semaphore | None = None,
     ) -> None:
         self._system = system
         self._settings = system.settings
         self._write_report = write_report
+        self._report_turn = report_turn
         self._record = VerificationRecord(system.settings, system.pool)
         self._budget = Budget(system)
         self._client = RollClient(system.settings, self._budget)
@@ -79,6 +84,7 @@ class VerificationWorker:
                 concurrency=1,
                 grace_s=grace_s,
                 service="verified reports",
+                turn=self._report_turn,
             )
             loops.create_task(questions)
             loops.create_task(reports)
@@ -166,7 +172,7 @@ class VerificationWorker:
         return await self._record.claim_report(lease_s=self._report_lease_s) or POLL_S
 
     async def _rewrite(self, report: Report) -> None:
-        """Rewrite a report, and renew its claim meanwhile: it may wait long for a free slot."""
+        """Rewrite a report, and renew its claim meanwhile."""
 
         async def renew() -> None:
             await self._record.renew_report(report, lease_s=self._report_lease_s)

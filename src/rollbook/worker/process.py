@@ -106,11 +106,14 @@ class UploadWorker:
             async with asyncio.TaskGroup() as work:
                 work.create_task(retired.remove_keys(self._system.redis, stop))
                 work.create_task(run_jobs(self._settings, stop, self._make_worker, self._shut_down))
-                make = self.slots.make_members_file
-                work.create_task(export.make_due(self._system, make, stop))
-                work.create_task(erase.carry_out_due(self._system, self.slots.erase, stop))
+                slots, beside = self.slots, self.slots.beside
+                make = slots.make_members_file
+                work.create_task(export.make_due(self._system, make, stop, turn=beside))
+                work.create_task(erase.carry_out_due(self._system, slots.erase, stop, turn=beside))
                 if self._settings.asks_voter_roll:
-                    roll = VerificationWorker(self._system, write_report=self.slots.write_report)
+                    roll = VerificationWorker(
+                        self._system, write_report=slots.write_report, report_turn=beside
+                    )
                     work.create_task(roll.run(stop))
                 if self._settings.notification_channels:
                     work.create_task(deliver_due(self._system, stop))

@@ -197,8 +197,9 @@ class Slots:
         self._names = itertools.count()
         self._idle: list[Child] = []
         self._busy: set[Child] = set()
-        #: Of the work beside the attempts, one piece at a time.
-        self._beside = asyncio.Semaphore(1)
+        #: Of the work beside the attempts, one piece at a time: its callers hold this from its
+        #: claim on.
+        self.beside = asyncio.Semaphore(1)
         self._folder = settings.data_dir / "scratch" / "none"
         #: Keeps the folder, and its lock; None while none can be made.
         self._scratch: contextlib.AbstractContextManager[Path] | None = None
@@ -325,20 +326,17 @@ class Slots:
 
     async def write_report(self, upload_id: UUID) -> None:
         """Write an upload's report again, in a child like an attempt; raises what ``run`` does."""
-        async with self._beside:
-            await self.run(upload_id, 0, lambda _: None, "report")
+        await self.run(upload_id, 0, lambda _: None, "report")
 
     async def make_members_file(
         self, file_id: UUID, on_progress: Callable[[Progress], None]
     ) -> None:
         """Make a file of members, in a child like an attempt; raises what ``run`` does."""
-        async with self._beside:
-            await self.run(file_id, 0, on_progress, "members_file")
+        await self.run(file_id, 0, on_progress, "members_file")
 
     async def erase(self, erasure_id: UUID) -> bool:
         """Go on with an erasure, in a child like an attempt; returns whether it is done."""
-        async with self._beside:
-            done = await self.run(erasure_id, 0, lambda _: None, "erase")
+        done = await self.run(erasure_id, 0, lambda _: None, "erase")
         return bool(done["is_done"])
 
     async def _warm_up(self) -> None:

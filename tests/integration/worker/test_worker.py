@@ -11,14 +11,18 @@ from typing import TYPE_CHECKING, Any
 import fastexcel
 import psutil
 import pytest
+from pydantic import SecretStr
 
 from rollbook.backends.database import connect
 from rollbook.errors import ConflictError
+from rollbook.members import erase, export
 from rollbook.model import OUTCOMES, Role, User
 from rollbook.uploads import control, lookup, receive, reconciler
 from rollbook.uploads.options import Options
+from rollbook.voter_roll import worker as voter_roll
 from rollbook.worker.process import UploadWorker
 from tests.files import csv_file, id_number, member, members, workbook
+from tests.integration.folder.watching import until
 from tests.waiting import PATIENCE_S, job_event, job_under_way
 
 if TYPE_CHECKING:
@@ -445,3 +449,27 @@ async def grow_old(settings: Settings) -> None:
     """Let a minute pass for the reconciler, which leaves fresh uploads to their makers."""
     with connect(settings.database_address) as connection:
         connection.execute("UPDATE uploads SET waiting_since = now() - interval '1 minute'")
+
+
+async def test_all_that_is_no_attempt_takes_turns(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The memory that docs/how-to/deploy.md names is for one child beside the attempts."""
+    turns: dict[str, object] = {}
+
+    async def note(*_: object, service: str, turn: object = None, **__: object) -> None:
+        turns[service] = turn
+
+    for module in (erase, export, voter_roll):
+        monkeypatch.setattr(module, "work_on_due", note)
+    roll = {
+        "voter_roll_enabled": True,
+        "voter_roll_url": "http://127.0.0.1:9",
+        "voter_roll_username": "a",
+        "voter_roll_password": SecretStr("a synthetic one"),
+    }
+    asking = system.settings.model_copy(update=roll)
+    services = {"erasures", "files of members", "verified reports"}
+    async with working(replace(system, settings=asking)) as worker:
+        await until(lambda: services <= turns.keys())
+    assert {turns[service] for service in services} == {worker.slots.beside}

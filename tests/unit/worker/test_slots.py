@@ -109,26 +109,3 @@ async def test_no_more_children_are_kept_than_there_are_slots(
         for _ in range(4):
             await busy.enter_async_context(slots._child())
     assert (len(slots._idle), len(ended)) == (2, 2)
-
-
-async def test_work_beside_the_attempts_has_one_child(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The memory that docs/how-to/deploy.md names is enough."""
-    at_once: list[int] = []
-    running: set[str] = set()
-
-    async def run(_: Slots, __: Any, ___: int, ____: Any, work: str) -> dict[str, Any]:
-        running.add(work)
-        at_once.append(len(running))
-        await asyncio.sleep(0)
-        running.remove(work)
-        return {"is_done": True}
-
-    monkeypatch.setattr(Slots, "run", run)
-    slots = Slots(Settings(_env_file=None, data_dir=tmp_path))
-    report = slots.write_report(uuid4())
-    file = slots.make_members_file(uuid4(), lambda _: None)
-    done = await asyncio.gather(report, file, slots.erase(uuid4()))
-    assert at_once == [1, 1, 1]
-    assert done[2] is True
