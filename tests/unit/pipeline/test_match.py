@@ -27,7 +27,7 @@ def marked(*rows: dict[str, str], scope: Scope = EVERYWHERE) -> pl.DataFrame:
 
 def known(*lines: tuple[int, bool, bool]) -> pl.DataFrame:
     """Rows of members, with whether another office has them and whether they would change."""
-    return pl.DataFrame([(*line, None) for line in lines], schema=KNOWN, orient="row")
+    return pl.DataFrame([(*line, None, None) for line in lines], schema=KNOWN, orient="row")
 
 
 def test_the_ledger_is_small_and_as_long_as_the_file() -> None:

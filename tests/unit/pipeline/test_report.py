@@ -67,7 +67,7 @@ def written(folder: Path, *sheets: Sheet, **changes: object) -> report.Files:
     ledger = find_repeats(ledger, People(ledger))
     members = ledger.filter(row_number=5).select("row_number")
     member = members.with_columns(
-        taken=pl.lit(value=False), changes=pl.lit(value=True), version=pl.lit(7)
+        taken=pl.lit(value=False), changes=pl.lit(value=True), version=pl.lit(7), dates=None
     )
     member = member.cast(pl.Schema(KNOWN))
     lines = outcomes(ledger, foreseen(ledger, member))
