@@ -33,6 +33,7 @@ from rollbook.backends.database import connect, execute, fetch_all
 from rollbook.config import Settings
 from rollbook.engines import Addresses, Engines
 from rollbook.model import User
+from rollbook.service import store_proof
 from rollbook.service.system import open_system
 from rollbook.telemetry import logs
 from rollbook.uploads import days, retention
@@ -226,6 +227,8 @@ async def _measure(
     )
     logs.configure(settings, component="benchmark")
     schema.migrate(settings.database_address)
+    async with open_system(settings) as system:
+        await store_proof.prove(system)  # before the record has files that the store lacks
     with connect(settings.database_address) as connection:
         fill(connection, options.uploads, options.with_rows)
     found: dict[str, Any] = {
