@@ -102,6 +102,20 @@ def test_five_cells_are_fixed_and_sent_with_the_keyboard_alone(
     expect(page.locator(".fixed")).to_have_text("5 of 5 refused rows fixed")
 
 
+def test_a_check_that_the_server_could_not_make_is_made_again(
+    open_page: OpenPage, site: Site
+) -> None:
+    job_id = site.uploaded(csv_file([{**fresh(1)[0], "Surname": ""}]), "again.csv", GAUTENG)
+    page = open_page(GAUTENG, f"#/uploads/{job_id}/fix", apart=True)
+    busy = '{"success": false, "message": "The checks are busy.", "type": "busy", "status": 503}'
+    page.route("**/mend/*/check", lambda route: route.fulfill(status=503, body=busy), times=2)
+    grid = page.get_by_role("grid")
+    grid.locator(".grid-cell.error").click()
+    typed(page, *"Nkosi", "Enter")
+    expect(page.locator(".note")).to_contain_text("The checks are busy.")
+    expect(ready(page)).to_have_text("fixed")
+
+
 def fits(number: str) -> bool:
     total = 0
     for place, digit in enumerate(reversed(number)):

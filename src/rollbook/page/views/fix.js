@@ -14,6 +14,8 @@ const PAGE = 100;
 /** Rows of one check, and milliseconds in which several edits are one. */
 const MOST_CHECKED = 100;
 const GATHER_MS = 120;
+/** Between two tries of a check that the server could not make. */
+const LONGEST_PAUSE_MS = 30_000;
 /** Values of these fields can be remembered for the office. */
 const REMEMBERED = new Set(["province", "municipality", "gender", "citizenship", "race", "language"]);
 const FILTERS = ["refused", "doubtful", "any"];
@@ -78,7 +80,7 @@ function useRows(path, attention, drafts, version) {
   const changed = useSignal(0);
   const store = useRef(null);
   if (store.current?.key !== `${attention} ${version}`) {
-    store.current = { key: `${attention} ${version}`, rows: new Map(), last: new Map(), asking: new Map(), checks: new Map(), wanted: new Set(), timer: null };
+    store.current = { key: `${attention} ${version}`, rows: new Map(), last: new Map(), asking: new Map(), checks: new Map(), wanted: new Set(), timer: null, pause: GATHER_MS };
   }
   const own = store.current;
   changed.value;
@@ -132,16 +134,32 @@ function useRows(path, attention, drafts, version) {
         const body = { rows: asked.map(({ row, cells }) => ({ row_number: row.row_number, cells })) };
         const { data } = await post(`${path}/check`, body);
         const byNumber = new Map(data.map((one) => [one.row_number, one]));
-        for (const { row, cells } of asked)
-          own.checks.set(row.row_number, { cells: JSON.stringify(cells), ...(byNumber.get(row.row_number) ?? { verdict: "gone", problems: [] }) });
+        for (const { row, cells } of asked) {
+          const asSent = JSON.stringify(cells);
+          // The answer about an older edit may come after that about a newer one.
+          if (JSON.stringify(editsOf(row)) === asSent)
+            own.checks.set(row.row_number, { cells: asSent, ...(byNumber.get(row.row_number) ?? { verdict: "gone", problems: [] }) });
+        }
+        own.pause = GATHER_MS;
       } catch (error) {
         show(error.message, "bad");
+        if (error.isPassing) {
+          // Without another try, the rows would be "being checked" until the next edit.
+          for (const { row } of asked) own.wanted.add(row);
+          own.pause = Math.min(5 * own.pause, LONGEST_PAUSE_MS);
+        }
       }
     }
     if (own !== store.current) return;
     changed.value += 1;
-    if (own.wanted.size) own.timer ??= setTimeout(askChecks, GATHER_MS);
+    if (own.wanted.size) own.timer ??= setTimeout(askChecks, own.pause);
   }
+
+  // Who leaves the view waits for no check.
+  useEffect(() => () => {
+    clearTimeout(store.current.timer);
+    store.current = null;
+  }, []);
 
   // Undoing, and replacing values, change rows that were not typed in.
   useEffect(() => {
