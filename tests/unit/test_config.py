@@ -138,10 +138,19 @@ def test_reports_can_not_be_kept_for_less_than_a_week(monkeypatch: pytest.Monkey
         config.load()
 
 
-def test_a_short_signing_key_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ROLLBOOK_SECRET_KEY", "short")
-    with pytest.raises(ConfigurationError, match="32 bytes"):
-        tokens.signing_key(config.load())
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ROLLBOOK_SECRET_KEY", "short"),
+        ("ROLLBOOK_FORMER_SECRET_KEYS", f"{'k' * 40}, short"),
+    ],
+)
+def test_a_short_signing_key_is_refused_at_once(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError, match=f"{name}: .*32 bytes"):
+        config.load()
 
 
 def test_a_signing_key_is_made_once_and_readable_by_its_owner_alone(

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final
 import jwt
 
 from rollbook import clock
-from rollbook.errors import ConfigurationError
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -25,8 +24,6 @@ ALGORITHM: Final = "HS256"
 ISSUER: Final = "rollbook"
 #: Allowed difference between the clocks of two of our machines, in seconds.
 SKEW_S: Final = 60
-#: Minimum length of a key, in bytes.
-KEY_BYTES: Final = 32
 #: The audience of API tokens; a token for one audience is invalid for another.
 API: Final = "rollbook"
 
@@ -85,35 +82,16 @@ def key_id(key: str) -> str:
 
 
 def signing_key(settings: Settings) -> str:
-    """The key that signs tokens: ROLLBOOK_SECRET_KEY, or one generated in the data folder.
-
-    Raises:
-        ConfigurationError: the key is shorter than HS256 asks for (RFC 7518, section 3.2).
-    """
+    """The key that signs tokens: ROLLBOOK_SECRET_KEY, or one generated in the data folder."""
     if settings.secret_key is not None:
-        key = settings.secret_key.get_secret_value()
-        if len(key.encode()) < KEY_BYTES:
-            raise ConfigurationError(
-                "ROLLBOOK_SECRET_KEY is shorter than 32 bytes. Give a longer one, or leave it "
-                "out: one is then made and kept in the data folder."
-            )
-        return key
+        return settings.secret_key.get_secret_value()
     return _stored_key(settings.data_dir / "secret.key")
 
 
 def verifying_keys(settings: Settings) -> tuple[str, ...]:
-    """The keys whose tokens are accepted: the one that signs, then the former ones.
-
-    Raises:
-        ConfigurationError: one of them is too short.
-    """
+    """The keys whose tokens are accepted: the one that signs, then the former ones."""
     given = settings.former_secret_keys
     former = given.get_secret_value().replace(",", " ").split() if given else []
-    if any(len(key.encode()) < KEY_BYTES for key in former):
-        raise ConfigurationError(
-            "A key of ROLLBOOK_FORMER_SECRET_KEYS is shorter than 32 bytes. Give whole keys, "
-            "with spaces or commas between them."
-        )
     return (signing_key(settings), *former)
 
 

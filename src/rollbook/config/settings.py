@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 from urllib.parse import quote, urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, field_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from rollbook import languages
@@ -32,6 +32,8 @@ from rollbook.errors import ConfigurationError
 
 #: Sub-folders of the watched folder from which nothing is taken.
 OWN_FOLDERS = frozenset({"processed", "failed", "archive"})
+#: Of a key that signs tokens.
+KEY_BYTES = 32
 
 
 class Settings(BoundSettings, MemberSettings, ProviderSettings, VoterRollSettings):
@@ -260,6 +262,19 @@ class Settings(BoundSettings, MemberSettings, ProviderSettings, VoterRollSetting
         if text and not is_pairs and not (separator and scheme in {"postgresql", "postgres"}):
             raise ValueError("write it as postgresql://user:password@host:5432/database")
         return url
+
+    @field_validator("secret_key", "former_secret_keys")
+    @classmethod
+    def _long_enough(cls, given: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        """HS256 asks for so many bytes (RFC 7518, section 3.2)."""
+        text = "" if given is None else given.get_secret_value()
+        keys = text.replace(",", " ").split() if info.field_name == "former_secret_keys" else [text]
+        if given is not None and any(len(key.encode()) < KEY_BYTES for key in keys):
+            raise ValueError(
+                f"a key is {KEY_BYTES} bytes or longer. Without ROLLBOOK_SECRET_KEY, one is made "
+                "and kept in the data folder"
+            )
+        return given
 
     @field_validator("clamd_url")
     @classmethod
