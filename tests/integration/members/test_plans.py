@@ -143,9 +143,10 @@ def test_joins_are_found_by_whom_they_keep_and_whom_they_remove(
 
 REPORTS = """
 INSERT INTO uploads (id, owner_id, file_name, file_kind, file_bytes, file_sha256, priority,
-                     report_key)
+                     report_key, status, rows_total, inserted, started_at, finished_at)
 SELECT md5(n::text)::uuid, (SELECT id FROM users LIMIT 1), 'x.csv', 'csv', 1, n::text, 1,
-       CASE WHEN n % 300 = 0 THEN 'report' END
+       CASE WHEN n % 300 = 0 THEN 'report' END, 'completed', 1, 1, now(),
+       now() - n * interval '1 min'
 FROM generate_series(1, 30000) AS n;
 """
 
