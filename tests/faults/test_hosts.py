@@ -239,7 +239,10 @@ def _cut_and_join(
 ) -> None:
     upload_id = installation.send(number * ROWS)
     sessions = f"{CHILDREN} AND {condition}"
-    [session] = until(lambda: installation.query(sessions), moment, pause_s=0.002)
+    patience_s = HANDED_OUT_S + SHARE * undisturbed_s
+    [session] = until(
+        lambda: installation.query(sessions), moment, patience_s=patience_s, pause_s=0.002
+    )
     host, worker = _where(installation, upload_id)
     installation.network.cut(host)
     cut = time.monotonic()
@@ -250,7 +253,7 @@ def _cut_and_join(
     )
     free_s = time.monotonic() - cut
     normal_after(free_s, f"locks are free, cut while {moment}")
-    _completed(installation, upload_id, HANDED_OUT_S + SHARE * undisturbed_s)
+    _completed(installation, upload_id, patience_s)
     completed_s = time.monotonic() - cut
     normal_after(completed_s, f"completed, cut while {moment}")
     assert free_s < LOCKS_FREE_S
