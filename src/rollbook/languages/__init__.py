@@ -8,7 +8,7 @@ a value. English is the source: what another catalogue lacks is said in English.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -135,6 +135,17 @@ def phrase(key: str, /, **values: object) -> str:
         return found
     shown = {name: number(value) if type(value) is int else value for name, value in values.items()}
     return found.format_map(shown)
+
+
+def listed(names: Sequence[object], most: int, total: int | None = None) -> str:
+    """The first ``most`` names or numbers, and how many more there are: "3, 5 and 12 more".
+
+    ``total`` is how many there are in all, where ``names`` are only the first ones.
+    """
+    some = names[:most]
+    words = ", ".join(map(str, some))
+    more = (len(names) if total is None else total) - len(some)
+    return phrase("list.more", listed=words, more=more) if more > 0 else words
 
 
 def has(key: str) -> bool:

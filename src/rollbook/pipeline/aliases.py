@@ -13,7 +13,7 @@ import polars as pl
 from rollbook import places
 from rollbook.accounts import audit
 from rollbook.backends.database import queries
-from rollbook.languages import phrase
+from rollbook.languages import listed, phrase
 from rollbook.model import User
 from rollbook.pipeline import cells
 from rollbook.pipeline.columns import title
@@ -113,7 +113,5 @@ def note(used: Mapping[tuple[str, str], int], aliases: Aliases) -> Note:
         )
         for (field, alias), rows in most[:_MOST_NAMED]
     ]
-    words, more = ", ".join(named), len(most) - _MOST_NAMED
-    if more > 0:
-        words = phrase("list.more", listed=words, more=more)
+    words = listed(named, _MOST_NAMED, len(most))
     return Note("aliases", sum(used.values()), {"words": words})

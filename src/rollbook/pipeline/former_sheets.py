@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
-from rollbook.languages import phrase
+from rollbook.languages import listed
 from rollbook.masking import masked
 from rollbook.pipeline.reading import Note
 
@@ -64,8 +64,7 @@ def notes(others: Sequence[SheetNotRead]) -> Iterator[Note]:
         if sheet.holds_members and not sheet.is_hidden and is_former(sheet.name)
     ]
     if names:
-        listed, more = ", ".join(names[:_MOST_LISTED]), len(names) - _MOST_LISTED
-        sheets = phrase("list.more", listed=listed, more=more) if more > 0 else listed
+        sheets = listed(names, _MOST_LISTED)
         yield Note("former_sheets", values={"sheets": sheets, "n": len(names)})
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 import polars as pl
 
 from rollbook import places
-from rollbook.languages import phrase
+from rollbook.languages import listed, phrase
 from rollbook.masking import masked
 from rollbook.pipeline import former_sheets
 from rollbook.pipeline.columns import FULL_NAME, ColumnMap, key, map_headers, title, unique_headers
@@ -434,5 +434,4 @@ def _listed(lines: Sequence[_Line], count: int) -> str:
         f"{line.row} '{masked(line.text)[:_MOST_QUOTED]}'" if line.text else str(line.row)
         for line in lines
     ]
-    listed, more = ", ".join(some), count - len(lines)
-    return phrase("list.more", listed=listed, more=more) if more > 0 else listed
+    return listed(some, _MOST_LISTED, count)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from rollbook.languages import phrase
+from rollbook.languages import listed
 from rollbook.pipeline.reading import Note
 
 if TYPE_CHECKING:
@@ -19,20 +19,16 @@ def notes(marks: Marks, header_row: int) -> Iterator[Note]:
     """The notes on the marks of a sheet below its header row, which counts from 1."""
     rows = [row for row in marks.struck_rows if row > header_row]
     if rows:
-        which = _listed([str(row) for row in rows])
+        which = listed(rows, _MOST_LISTED)
         yield Note("struck_rows", len(rows), {"rows": which})
     if marks.comments:
         count = len(marks.comments)
-        listed = _listed(list(marks.comments))
-        yield Note("comments_not_read", count, {"n": count, "cells": listed})
+        first = [name[:10] for name in marks.comments[:_MOST_LISTED]]
+        cells = listed(first, _MOST_LISTED, count)
+        yield Note("comments_not_read", count, {"n": count, "cells": cells})
 
 
 def notes_on_parts(*, are_struck: bool) -> Iterator[Note]:
     """The note on texts of which parts are struck through."""
     if are_struck:
         yield Note("struck_texts")
-
-
-def _listed(texts: list[str]) -> str:
-    listed, more = ", ".join(name[:10] for name in texts[:_MOST_LISTED]), len(texts) - _MOST_LISTED
-    return phrase("list.more", listed=listed, more=more) if more > 0 else listed

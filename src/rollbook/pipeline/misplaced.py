@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import polars as pl
 
 from rollbook.errors import RowsAboveHeadersError, SecondTableError
-from rollbook.languages import phrase
+from rollbook.languages import listed, phrase
 from rollbook.pipeline import owners
 from rollbook.pipeline.cells import SEPARATORS, without
 from rollbook.pipeline.columns import FULL_NAME, key, map_headers
@@ -67,10 +67,10 @@ def check_above(above: pl.DataFrame, header: Header) -> None:
     if not is_in_column and len(found) < _LEAST_ROWS:
         return
     rows = "Row" if len(found) == 1 else "Rows"
-    listed = ", ".join(str(row + 1) for row in found[:_MOST_LISTED])
+    listed_rows = ", ".join(str(row + 1) for row in found[:_MOST_LISTED])
     more = f" and {len(found) - _MOST_LISTED} more" if len(found) > _MOST_LISTED else ""
     raise RowsAboveHeadersError(
-        f"{rows} {listed}{more} above the headers, which are in row {header.index + 1}, "
+        f"{rows} {listed_rows}{more} above the headers, which are in row {header.index + 1}, "
         f"{'holds' if len(found) == 1 else 'hold'} an ID number, so it is not clear what the "
         "cells there mean. Nothing was changed. Move the headers above all members, or send each "
         "table in a file of its own."
@@ -163,8 +163,7 @@ def notes(
         yield Note("place_above", values={"said": ", ".join(said[:_MOST_LISTED])})
     unread = _table_above(rows.head(header.index), header)
     if unread:
-        listed, more = ", ".join(map(str, unread[:_MOST_LISTED])), len(unread) - _MOST_LISTED
-        which = phrase("list.more", listed=listed, more=more) if more > 0 else listed
+        which = listed(unread, _MOST_LISTED)
         yield Note("table_above", len(unread), {"n": len(unread), "rows": which})
     names = names_of(header.texts)
     doubtful = [
@@ -253,8 +252,8 @@ def _set_apart(rows: pl.DataFrame, header: Header) -> Note | None:
     ]
     if not apart:
         return None
-    listed = ", ".join(f"'{texts[column][:30]}'" for column in apart[:_MOST_LISTED])
-    return Note("columns_apart", values={"columns": listed, "n": len(apart)})
+    columns = ", ".join(f"'{texts[column][:30]}'" for column in apart[:_MOST_LISTED])
+    return Note("columns_apart", values={"columns": columns, "n": len(apart)})
 
 
 def _has_text(cells: pl.Series) -> bool:

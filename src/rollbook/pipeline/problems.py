@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from rollbook import fields
 from rollbook.fields.file import BUILT_IN, MOST_TEXT
-from rollbook.languages import phrase, speaking, spoken
+from rollbook.languages import listed, phrase, speaking, spoken
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
     from rollbook.fields.definition import Kind, OwnField, OwnFields, Rule
 
@@ -101,8 +101,8 @@ def _asked(own: OwnFields, name: str, rule: Rule) -> Iterator[tuple[str, str]]:
     field = own.by_key.get(name)
     kind = BUILT_IN[name] if field is None else field.kind
     if rule.choices is not None:
-        listed = _listed(rule.choices)
-        yield "choices", phrase("problem.own.choice", title=title, choices=listed)
+        choices = listed(rule.choices, _MOST_CHOICES)
+        yield "choices", phrase("problem.own.choice", title=title, choices=choices)
     if rule.pattern is not None:
         yield "pattern", phrase("problem.own.pattern", title=title, pattern=rule.pattern)
     for check, bound in (("least", rule.least), ("most", rule.most)):
@@ -120,7 +120,7 @@ def _asked(own: OwnFields, name: str, rule: Rule) -> Iterator[tuple[str, str]]:
                 title=title,
                 most=MOST_TEXT,
                 n=field.decimals,
-                choices=_listed(rule.choices or ()),
+                choices=listed(rule.choices or (), _MOST_CHOICES),
             ),
         )
 
@@ -136,12 +136,6 @@ _FORMS: Final[Mapping[Kind, str]] = {
     "phone": "phone",
     "e-mail": "email",
 }
-
-
-def _listed(choices: Sequence[str]) -> str:
-    shown = ", ".join(choices[:_MOST_CHOICES])
-    more = len(choices) - _MOST_CHOICES
-    return phrase("list.more", listed=shown, more=more) if more > 0 else shown
 
 
 def described(code: str) -> Problem:

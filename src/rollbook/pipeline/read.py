@@ -17,7 +17,7 @@ from rollbook.errors import (
     NoSuchHeaderError,
     NoSuchSheetError,
 )
-from rollbook.languages import phrase
+from rollbook.languages import listed, phrase
 from rollbook.masking import masked
 from rollbook.pipeline import former_sheets, marked, misplaced, tables, totals
 from rollbook.pipeline import header as header_rows
@@ -56,6 +56,7 @@ BATCH_ROWS = 50_000
 
 #: Of a sheet's name in Excel.
 MOST_NAME_CHARS = 31
+_MOST_QUOTED = 10
 #: Headers come from the file: as names in an expression, "*" and "^...$" would be patterns.
 _HAS_VALUE: Final = pl.any_horizontal(pl.all().str.strip_chars().fill_null("") != "")
 
@@ -303,8 +304,8 @@ class _Reading:
         if not found:
             # A hostile workbook's names may have any length.
             names = [masked(table.name)[:MOST_NAME_CHARS] for table in self._tables[:20]]
-            listed = ", ".join(f"'{name}'" for name in names)
-            raise NoSuchSheetError(phrase("refusal.file.no_sheet", sheet=wanted, sheets=listed))
+            sheets = ", ".join(f"'{name}'" for name in names)
+            raise NoSuchSheetError(phrase("refusal.file.no_sheet", sheet=wanted, sheets=sheets))
         exact = [table for table in found if table.name == wanted]
         return exact or found
 
@@ -422,9 +423,8 @@ def sheet_key(name: str) -> str:
 
 def _quoted(headers: Sequence[str]) -> str:
     """Some headers, as a person reads them; a hostile file's may be as long as it likes."""
-    listed = ", ".join(f"'{header[:MOST_NAME_CHARS]}'" for header in headers[:10])
-    more = len(headers) - 10
-    return phrase("list.more", listed=listed, more=more) if more > 0 else listed
+    first = [f"'{header[:MOST_NAME_CHARS]}'" for header in headers[:_MOST_QUOTED]]
+    return listed(first, _MOST_QUOTED, len(headers))
 
 
 def _missing(columns: ColumnMap) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from rollbook.languages import phrase
+from rollbook.languages import listed
 from rollbook.pipeline.read import ROW_NUMBER
 from rollbook.pipeline.reading import Note
 
@@ -64,8 +64,7 @@ class SharedPhones:
             .sort("n", ROW_NUMBER, descending=[True, False])
         )
         for _, n, numbers in found.head(_MOST_NOTED).iter_rows():
-            listed, more = ", ".join(map(str, numbers)), n - len(numbers)
-            which = phrase("list.more", listed=listed, more=more) if more > 0 else listed
+            which = listed(numbers, _MOST_LISTED, n)
             yield Note("phone_shared", n, {"n": n, "rows": which})
         if (others := found.slice(_MOST_NOTED)).height:
             values = {"n": others.height, "least": self._least}

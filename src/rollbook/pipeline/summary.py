@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from rollbook import clock
-from rollbook.languages import phrase
+from rollbook.languages import listed, phrase
 from rollbook.model import RESULTS
 from rollbook.pipeline.columns import title
 from rollbook.pipeline.problems import described, sentence
@@ -241,11 +241,7 @@ def _about(sheet: SheetNotRead) -> str:
 
 def _listed(names: Sequence[str]) -> str:
     """Some names, and how many more there are."""
-    more = len(names) - MOST_LISTED
-    listed = ", ".join(names[:MOST_LISTED])
-    if more > 0:
-        return phrase("list.more", listed=listed, more=more)
-    return listed or phrase("report.none")
+    return listed(names, MOST_LISTED) or phrase("report.none")
 
 
 def _in_words(columns: Mapping[str, str | None]) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
-from rollbook.languages import phrase
+from rollbook.languages import listed
 from rollbook.pipeline.header import is_number
 from rollbook.pipeline.id_numbers import LENGTH
 from rollbook.pipeline.reading import Note
@@ -68,7 +68,5 @@ def are_totals(body: pl.DataFrame, columns: ColumnMap) -> pl.Series | None:
 
 def note(numbers: Sequence[int]) -> Note:
     """The note on such rows."""
-    listed = ", ".join(map(str, numbers[:_MOST_LISTED]))
-    more = len(numbers) - _MOST_LISTED
-    rows = phrase("list.more", listed=listed, more=more) if more > 0 else listed
+    rows = listed(numbers, _MOST_LISTED)
     return Note("total_rows", len(numbers), {"rows": rows, "n": len(numbers)})

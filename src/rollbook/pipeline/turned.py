@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
-from rollbook.languages import phrase
+from rollbook.languages import listed
 from rollbook.pipeline.read import ROW_NUMBER
 from rollbook.pipeline.reading import Note
 
@@ -83,8 +83,7 @@ class Turned:
             return
         found = _turned_rows(rows, counted)
         if len(found) >= max(_LEAST_ROWS, self._rows // _PER_ROW):
-            listed, more = ", ".join(map(str, found[:_MOST_LISTED])), len(found) - _MOST_LISTED
-            which = phrase("list.more", listed=listed, more=more) if more > 0 else listed
+            which = listed(found, _MOST_LISTED)
             values = {"n": len(found), "rows": which, "first": first, "surname": surname}
             yield Note("names_turned_rows", len(found), values)
 
