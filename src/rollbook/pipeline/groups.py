@@ -25,7 +25,7 @@ _LEAST_GROUPS: Final = 2
 _DISTINCT: Final = 0.8
 #: Of the rows without an address, so many at least have the surname of the row with one.
 _FAMILY: Final = 0.8
-#: A column with so many more values than gaps isn't one of groups, whatever follows.
+#: A column with so many more values than gaps isn't one of groups, and stays none.
 _CERTAINLY_FULL: Final = 1_000
 
 

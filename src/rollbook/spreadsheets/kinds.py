@@ -83,7 +83,7 @@ def fits(head: bytes, kind: str) -> bool:
     """Whether the first bytes match the kind.
 
     A workbook may have the ending of another one: programs write .xlsx workbooks as .xls. It is
-    read by its content, and one with a password is an OLE2 file whatever it is.
+    read by its content, and one with a password is an OLE2 file of any kind.
     """
     found = kind_of_content(head)
     if kind in {"csv", "fods"}:

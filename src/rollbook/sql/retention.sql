@@ -64,21 +64,12 @@ WHERE purged_at IS NULL AND finished_at < %(before)s AND finished_at >= %(since)
 ORDER BY finished_at LIMIT %(limit)s;
 
 -- name: forget_reports
--- Clear the stored files of uploads in the record, except their sources. A follow-up that can still be
--- retried is read by its grid, which holds no cells.
+-- Clear the stored files of uploads in the record, except their sources, not of those that were retried
+-- since. is_purged: later rounds skip these uploads. A follow-up that can still be retried is read by
+-- its grid, which holds no cells.
 UPDATE uploads
-SET report_key = NULL, refused_key = NULL, report_tables_key = NULL,
-    grid = CASE WHEN mends IS NOT NULL AND status <> 'completed' AND source_key IS NOT NULL
-                THEN grid END
-WHERE id = ANY(%(ids)s) AND status IN ('completed', 'failed', 'cancelled')
-  AND verification <> 'pending'
-RETURNING id;
-
--- name: mark_purged
--- Clear the stored files of uploads in the record and mark these, so that later rounds skip them; not
--- those that were retried since. See forget_reports, which leaves them to the next round.
-UPDATE uploads
-SET purged_at = now(), report_key = NULL, refused_key = NULL, report_tables_key = NULL,
+SET purged_at = CASE WHEN %(is_purged)s THEN now() ELSE purged_at END,
+    report_key = NULL, refused_key = NULL, report_tables_key = NULL,
     grid = CASE WHEN mends IS NOT NULL AND status <> 'completed' AND source_key IS NOT NULL
                 THEN grid END
 WHERE id = ANY(%(ids)s) AND status IN ('completed', 'failed', 'cancelled')

@@ -57,7 +57,7 @@ ended AS (DELETE FROM account_links USING changed WHERE user_id = changed.id)
 SELECT id FROM changed;
 
 -- name: end_sessions
--- Sign a person out everywhere: no session of theirs began as late as this, by whatever clock.
+-- Sign a person out everywhere: no session of theirs began as late as this, by any clock.
 UPDATE users SET tokens_from = GREATEST(
     %(now)s, clock_timestamp(), tokens_from + interval '1 millisecond',
     (SELECT max(begun_at) + interval '1 millisecond' FROM sessions WHERE user_id = users.id))

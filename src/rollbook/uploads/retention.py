@@ -220,7 +220,8 @@ async def delete_report(system: System, user: User, upload: Row) -> int:
         ConflictError: the upload hasn't ended, or its report is still to be written again.
     """
     async with system.pool.connection() as connection:
-        found = await fetch_one(connection, _SQL["forget_reports"], {"ids": [upload["id"]]})
+        wanted = {"ids": [upload["id"]], "is_purged": False}
+        found = await fetch_one(connection, _SQL["forget_reports"], wanted)
         if found is not None:
             # Without the report, an erasure can't find a person among them.
             await connection.execute(_FIXES["forget_cells"], {"ids": [upload["id"]]})
@@ -447,8 +448,9 @@ async def _forget(system: System, ids: list[UUID]) -> set[UUID]:
     async with system.pool.connection() as connection:
         unbounded(connection)
         await connection.execute(_SQL["by_index"])
-        marked = await fetch_all(connection, _SQL["mark_purged"], {"ids": ids})
-        forgotten = [upload["id"] for upload in marked]
+        wanted = {"ids": ids, "is_purged": True}
+        cleared = await fetch_all(connection, _SQL["forget_reports"], wanted)
+        forgotten = [upload["id"] for upload in cleared]
         for query in ("forget_cells", "forget_verified"):
             await connection.execute(_SQL[query], {"ids": forgotten})
         await connection.execute(_FIXES["forget_cells"], {"ids": forgotten})

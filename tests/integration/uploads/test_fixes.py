@@ -306,7 +306,7 @@ async def test_a_failed_follow_up_is_retried_only_while_its_rows_are_free(
     await failed(system, older["job_id"])
     # When its report's retention has ended and that of its file hasn't, it can still be retried.
     async with system.pool.connection() as connection:
-        forgotten = {"ids": [UUID(older["job_id"])]}
+        forgotten = {"ids": [UUID(older["job_id"])], "is_purged": False}
         await connection.execute(queries("retention")["forget_reports"], forgotten)
     newer = await other.fix(job_id, rows=[edit(4, Surname="Mokoena")])
     async with working(system):
