@@ -70,3 +70,18 @@ def workbook(
     book.save(target)
     book.close()
     return target.getvalue()
+
+
+def one_sheet(rows: Iterable[Sequence[object]], merged: Iterable[str] = ()) -> bytes:
+    """A workbook of one sheet with these cells, in which some areas are merged."""
+    book = openpyxl.Workbook()
+    sheet = book.active
+    assert sheet is not None
+    for row in rows:
+        sheet.append([None if cell == "" else cell for cell in row])
+    for area in merged:
+        sheet.merge_cells(area)
+    target = io.BytesIO()
+    book.save(target)
+    book.close()
+    return target.getvalue()

@@ -19,8 +19,15 @@ NOW = dt.datetime(2026, 11, 24, 8, 0, tzinfo=dt.UTC)
 
 
 @pytest.fixture
-def site(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    monkeypatch.setattr(clock, "now", lambda: NOW)
-    monkeypatch.setattr(run, "today", lambda _: NOW.date())
+def site(
+    database_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> Iterator[Site]:
+    """The moment is the ``NOW`` of the module, if it has one."""
+    now = getattr(request.module, "NOW", NOW)
+    monkeypatch.setattr(clock, "now", lambda: now)
+    monkeypatch.setattr(run, "today", lambda _: now.date())
     with open_site(database_url, tmp_path) as opened:
         yield opened

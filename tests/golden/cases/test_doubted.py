@@ -3,43 +3,26 @@
 from __future__ import annotations
 
 import datetime as dt
-import io
 from typing import TYPE_CHECKING
 
-import openpyxl
 import pytest
 
-from rollbook import clock
-from tests.files import id_number
-from tests.pipeline_run import Done, Site, open_site
+from tests.files import id_number, one_sheet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Sequence
+
+    from tests.pipeline_run import Done, Site
 
 NOW = dt.datetime(2026, 11, 28, 8, 0, tzinfo=dt.UTC)
 MAY_3, JULY_12 = dt.datetime(2024, 5, 3), dt.datetime(2024, 7, 12)  # noqa: DTZ001 - a cell has no zone
 Cell = str | float | dt.datetime | None
 
 
-@pytest.fixture
-def site(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    monkeypatch.setattr(clock, "now", lambda: NOW)
-    with open_site(database_url, tmp_path) as opened:
-        yield opened
-
-
 def send(site: Site, headers: Sequence[str], *rows: Sequence[Cell]) -> Done:
     """Send rows of a workbook, each with an ID number of its own in front."""
-    book = openpyxl.Workbook()
-    sheet = book.active
-    assert sheet is not None
-    sheet.append(["ID Number", *headers])
-    for number, row in enumerate(rows):
-        sheet.append([id_number(number), *row])
-    target = io.BytesIO()
-    book.save(target)
-    return site.send(target.getvalue(), "list.xlsx")
+    cells = [(id_number(number), *row) for number, row in enumerate(rows)]
+    return site.send(one_sheet([("ID Number", *headers), *cells]), "list.xlsx")
 
 
 def codes(done: Done) -> list[set[str]]:

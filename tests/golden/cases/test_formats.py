@@ -10,25 +10,14 @@ import openpyxl
 import pytest
 import xlwt
 
-from rollbook import clock
-from tests.pipeline_run import Done, Site, open_site
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from tests.pipeline_run import Done, Site
 
 NOW = dt.datetime(2026, 11, 24, 8, 0, tzinfo=dt.UTC)
 HEADERS = ("ID Number", "Firstname", "Surname", "Cell Number", "Date Joined", "Membership Amount")
 #: Born on 1 January 2001: a spreadsheet program has no zeros before the number itself.
 ZEROS, NUMBER = "0101015000082", 101015000082
 SERIAL = 45_352  # 1 March 2024
-
-
-@pytest.fixture
-def site(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    monkeypatch.setattr(clock, "now", lambda: NOW)
-    with open_site(database_url, tmp_path) as opened:
-        yield opened
 
 
 def send(site: Site, kind: str, values: dict[str, tuple[Any, str]]) -> Done:

@@ -11,7 +11,6 @@ import pytest
 from openpyxl.comments import Comment
 from openpyxl.styles import Font
 
-from rollbook import clock
 from rollbook.errors import (
     NoIdColumnError,
     RowsAboveHeadersError,
@@ -19,37 +18,21 @@ from rollbook.errors import (
     ShiftedColumnError,
 )
 from rollbook.pipeline.read import BATCH_ROWS
-from tests.files import csv_file, id_number, member
-from tests.pipeline_run import Done, Site, open_site
+from tests.files import csv_file, id_number, member, one_sheet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Sequence
+
+    from tests.pipeline_run import Done, Site
 
 NOW = dt.datetime(2026, 11, 28, 8, 0, tzinfo=dt.UTC)
 ANN, BOB, CAT, DAN = map(id_number, range(4))
 HEADERS = ("ID Number", "Firstname", "Surname", "Cell")
 
 
-@pytest.fixture
-def site(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    monkeypatch.setattr(clock, "now", lambda: NOW)
-    with open_site(database_url, tmp_path) as opened:
-        yield opened
-
-
 def send(site: Site, *rows: Sequence[str], merged: Sequence[str] = (), **columns: Any) -> Done:
     """Send the rows as the only sheet of a workbook."""
-    book = openpyxl.Workbook()
-    sheet = book.active
-    assert sheet is not None
-    for row in rows:
-        sheet.append([cell or None for cell in row])
-    for area in merged:
-        sheet.merge_cells(area)
-    target = io.BytesIO()
-    book.save(target)
-    return site.send(target.getvalue(), "list.xlsx", **columns)
+    return site.send(one_sheet(rows, merged), "list.xlsx", **columns)
 
 
 def notes(done: Done) -> dict[str, str]:

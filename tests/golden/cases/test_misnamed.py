@@ -7,19 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.pipeline_run import Site, open_site
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from tests.pipeline_run import Site
 
 FOLDER = Path(__file__).parent
 SAME = ("same_google.xlsx", "same_binary.xlsb", "same_xlwt.xls", "same_open.ods")
-
-
-@pytest.fixture
-def site(database_url: str, tmp_path: Path) -> Iterator[Site]:
-    with open_site(database_url, tmp_path) as opened:
-        yield opened
 
 
 @pytest.mark.parametrize("file", SAME)

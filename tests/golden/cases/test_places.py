@@ -9,19 +9,12 @@ import pytest
 
 from rollbook.model import Scope
 from tests.files import csv_file, member
-from tests.pipeline_run import Done, Site, open_site
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from tests.pipeline_run import Done, Site
 
 FOLDER = Path(__file__).parent
 EMFULENI = Scope("GP", "Emfuleni")
-
-
-@pytest.fixture
-def site(database_url: str, tmp_path: Path) -> Iterator[Site]:
-    with open_site(database_url, tmp_path) as opened:
-        yield opened
 
 
 def problems(done: Done) -> dict[int, list[str]]:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import openpyxl
 import pytest
 
-from rollbook import clock
 from rollbook.errors import SecondTableError
-from tests.files import id_number
-from tests.pipeline_run import Done, Site, open_site
+from tests.files import id_number, one_sheet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
+
+    from tests.pipeline_run import Done, Site
 
 NOW = dt.datetime(2026, 11, 29, 8, 0, tzinfo=dt.UTC)
 HEADERS = ("ID Number", "Firstname", "Surname", "Cell")
@@ -30,25 +30,9 @@ PEOPLE = [
 NUMBERS = [number for number, *_ in PEOPLE]
 
 
-@pytest.fixture
-def site(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    monkeypatch.setattr(clock, "now", lambda: NOW)
-    with open_site(database_url, tmp_path) as opened:
-        yield opened
-
-
 def send(site: Site, *rows: Sequence[str], merged: Sequence[str] = (), **columns: Any) -> Done:
     """Send the rows as the only sheet of a workbook."""
-    book = openpyxl.Workbook()
-    sheet = book.active
-    assert sheet is not None
-    for row in rows:
-        sheet.append([cell or None for cell in row])
-    for area in merged:
-        sheet.merge_cells(area)
-    target = io.BytesIO()
-    book.save(target)
-    return site.send(target.getvalue(), "list.xlsx", **columns)
+    return site.send(one_sheet(rows, merged), "list.xlsx", **columns)
 
 
 def notes(done: Done) -> dict[str, str]:

@@ -8,23 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rollbook import clock
 from rollbook.errors import SecondTableError, UnreadableFileError
-from tests.pipeline_run import Done, Site, open_site
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from tests.pipeline_run import Done, Site
 
 FOLDER = Path(__file__).parent
 NOW = dt.datetime(2026, 11, 24, 8, 0, tzinfo=dt.UTC)
 ANN, BOB, CAT = "8001015009087", "9002280101087", "8506155204082"
-
-
-@pytest.fixture
-def site(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    monkeypatch.setattr(clock, "now", lambda: NOW)
-    with open_site(database_url, tmp_path) as opened:
-        yield opened
 
 
 def send(site: Site, name: str, **columns: Any) -> Done:

@@ -10,26 +10,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from psycopg.types.json import Json
 
-from rollbook import clock
 from rollbook.errors import ShortenedNumbersError
 from rollbook.pipeline.columns import map_headers, suggested
 from tests.files import id_number
-from tests.pipeline_run import Done, Site, open_site
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from tests.pipeline_run import Done, Site
 
 FOLDER = Path(__file__).parent
 NOW = dt.datetime(2026, 11, 28, 8, 0, tzinfo=dt.UTC)
 ANN, BOB, CAT, DAN = "8001015009087", "9002280101087", "8506155204082", "7503100300082"
 MAY_3 = dt.date(2024, 5, 3)
-
-
-@pytest.fixture
-def site(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    monkeypatch.setattr(clock, "now", lambda: NOW)
-    with open_site(database_url, tmp_path) as opened:
-        yield opened
 
 
 def send(site: Site, name: str) -> Done:

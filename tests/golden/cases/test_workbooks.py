@@ -12,25 +12,16 @@ import openpyxl
 import pytest
 import xlsxwriter
 
-from rollbook import clock
 from rollbook.errors import UnreadableFileError
 from tests.files import id_number
-from tests.pipeline_run import Done, Site, open_site
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from tests.pipeline_run import Done, Site
 
 FOLDER = Path(__file__).parent
 NOW = dt.datetime(2026, 11, 24, 8, 0, tzinfo=dt.UTC)
 #: What every workbook says of a sheet with eight members.
 EIGHT = {"rows": 8, "holds_members": True}
-
-
-@pytest.fixture
-def site(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    monkeypatch.setattr(clock, "now", lambda: NOW)
-    with open_site(database_url, tmp_path) as opened:
-        yield opened
 
 
 def send(site: Site, name: str, **columns: Any) -> Done:
