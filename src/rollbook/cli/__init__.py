@@ -17,6 +17,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from rollbook.cli import failures
 from rollbook.cli.failures import ExitCode
+from rollbook.cli.options import Commands
 from rollbook.cli.output import ReaderGoneError, drop_output, err, out
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class _Commands(Mapping[str, Any]):
         found = getattr(import_module(f"rollbook.cli.{module}"), attribute)
         if isinstance(found, typer.Typer):
             return typer.main.get_group(found)
-        alone = typer.Typer(add_completion=False)
+        alone = Commands(add_completion=False)
         alone.command(name)(found)
         return typer.main.get_command(alone)
 

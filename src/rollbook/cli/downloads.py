@@ -7,7 +7,9 @@ import email.message
 import os
 import secrets
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from rollbook.cli.connection import UnreachableError
 from rollbook.cli.output import err
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 #: Tries of a download. A connection that breaks each time won't transfer the file.
 TRIES = 3
 LONGEST_NAME = 200
+
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace a file that is there.")]
 
 
 async def download(

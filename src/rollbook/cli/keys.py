@@ -11,11 +11,12 @@ from rich.table import Table
 
 from rollbook import clock
 from rollbook.cli.connection import Connection, Data
-from rollbook.cli.output import JsonOption, err, moment, out, print_json, shown
-from rollbook.cli.target import AsOption, ServerOption, run
+from rollbook.cli.options import Commands
+from rollbook.cli.output import err, moment, out, print_json, say, shown
+from rollbook.cli.target import Target
 from rollbook.model import KEY_SCOPES, KeyScope, Role, Scope
 
-app = typer.Typer(name="keys", no_args_is_help=True, help="Make and revoke keys for programs.")
+app = Commands(name="keys", no_args_is_help=True, help="Make and revoke keys for programs.")
 
 
 @app.command()
@@ -33,9 +34,7 @@ def add(
     days: Annotated[
         int | None, typer.Option(min=1, help="Days until it ends; default: ROLLBOOK_KEY_DAYS.")
     ] = None,
-    server: ServerOption = None,
-    acting: AsOption = None,
-    as_json: JsonOption = False,
+    target: Target,
 ) -> None:
     """Make a key, and print it this once."""
     asked = {
@@ -52,8 +51,8 @@ def add(
         zone = await line.zone()  # before: a key that isn't shown now is lost
         return (await line.post("/keys", body)).data, zone
 
-    made, zone = run(make, server=server, acting=acting)
-    if as_json:
+    made, zone = target.run(make)
+    if target.as_json:
         print_json(made)
         return
     last_day = moment(made["expires_at"], zone)[:10]
@@ -70,18 +69,14 @@ def list_(
     *,
     page: Annotated[int, typer.Option(min=1)] = 1,
     page_size: Annotated[int, typer.Option(min=1, max=500)] = 100,
-    server: ServerOption = None,
-    acting: AsOption = None,
-    as_json: JsonOption = False,
+    target: Target,
 ) -> None:
     """List the keys of your scope, good ones first."""
-    answer, zone = run(
-        lambda line: line.get_with_zone("/keys", page=page, page_size=page_size),
-        server=server,
-        acting=acting,
+    answer, zone = target.run(
+        lambda line: line.get_with_zone("/keys", page=page, page_size=page_size)
     )
     found: Data = answer.data
-    if as_json:
+    if target.as_json:
         print_json(found)
         return
     table = Table("Id", "Name", "Key", "Scopes", "Role", "Place", "Ends", "Last used", "State")
@@ -106,16 +101,12 @@ def list_(
 def revoke(
     key_id: Annotated[UUID, typer.Argument(help="The key's id, as the list shows it.")],
     *,
-    server: ServerOption = None,
-    acting: AsOption = None,
-    as_json: JsonOption = False,
+    target: Target,
 ) -> None:
     """End a key at once."""
-    row: Data = run(lambda line: line.delete(f"/keys/{key_id}"), server=server, acting=acting).data
-    if as_json:
-        print_json(row)
-    else:
-        out.print(f"The key of {shown(row['name'])} ({shown(row['hint'])}...) is revoked.")
+    row: Data = target.run(lambda line: line.delete(f"/keys/{key_id}")).data
+    sentence = f"The key of {shown(row['name'])} ({shown(row['hint'])}...) is revoked."
+    say(sentence, row, as_json=target.as_json)
 
 
 def _scope(given: str) -> KeyScope:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from uuid import UUID
@@ -13,23 +13,17 @@ import typer
 from rich.table import Table
 
 from rollbook.cli.connection import UnreachableError
-from rollbook.cli.downloads import download, refuse_existing
+from rollbook.cli.downloads import ForceOption, download, refuse_existing
 from rollbook.cli.failures import FileNotMadeError, WaitedTooLongError
-from rollbook.cli.output import JsonOption, err, moment, out, print_json, shown
-from rollbook.cli.target import (
-    PATIENCE_S,
-    AsOption,
-    Interruption,
-    PatienceOption,
-    ServerOption,
-    run,
-)
+from rollbook.cli.options import Commands
+from rollbook.cli.output import asked, err, moment, out, print_json, shown
+from rollbook.cli.target import Interruption, PatientTarget, Target
 from rollbook.errors import InvalidRequestError
 
 if TYPE_CHECKING:
     from rollbook.cli.connection import Connection, Data
 
-app = typer.Typer(
+app = Commands(
     name="members",
     no_args_is_help=True,
     help="Search members, show one, and store members in files.",
@@ -42,78 +36,96 @@ LONGEST_EXPORT_S = 3600.0
 #: Seconds that a file waits for a worker before the command says so.
 WORKER_S = 10.0
 
-SearchArgument = Annotated[
-    str | None,
-    typer.Argument(
-        help="Words of a name, or the beginning of a phone number or of an e-mail address."
-    ),
-]
-ProvinceOption = Annotated[str | None, typer.Option(help="A code or a name.")]
-MunicipalityOption = Annotated[str | None, typer.Option(help="A code or a name.")]
-WardOption = Annotated[str | None, typer.Option(help="The ward.")]
-StatusOption = Annotated[str | None, typer.Option(help="The member's status.")]
-RollOption = Annotated[
-    str | None, typer.Option(help="What the voter roll says, such as registered or not_asked.")
-]
-ExpiresOption = Annotated[
-    dt.datetime | None,
-    typer.Option(formats=["%Y-%m-%d"], help="Whose membership ends before this day."),
-]
-IdNumberOption = Annotated[
-    bool,
-    typer.Option(
-        "--id-number",
-        help="Ask for a whole ID number, or read it from standard input: it belongs in no list of "
-        "processes and no shell's history.",
-    ),
-]
-PassportOption = Annotated[
-    bool,
-    typer.Option("--passport", help="Ask for a whole passport number instead, in the same way."),
-]
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The members that a search or an export is about."""
+
+    words: Annotated[
+        str | None,
+        typer.Argument(
+            help="Words of a name, or the beginning of a phone number or of an e-mail address."
+        ),
+    ] = None
+    province: Annotated[str | None, typer.Option(help="A code or a name.")] = None
+    municipality: Annotated[str | None, typer.Option(help="A code or a name.")] = None
+    ward: Annotated[str | None, typer.Option(help="The ward.")] = None
+    status: Annotated[str | None, typer.Option(help="The member's status.")] = None
+    roll: Annotated[
+        str | None,
+        typer.Option(help="What the voter roll says, such as registered or not_asked."),
+    ] = None
+    expires_before: Annotated[
+        dt.datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], help="Whose membership ends before this day."),
+    ] = None
+    id_number: Annotated[
+        bool,
+        typer.Option(
+            "--id-number",
+            help="Ask for a whole ID number, or read it from standard input: it belongs in no list "
+            "of processes and no shell's history.",
+        ),
+    ] = False
+    passport: Annotated[
+        bool,
+        typer.Option(
+            "--passport", help="Ask for a whole passport number instead, in the same way."
+        ),
+    ] = False
+
+    def filters(self) -> dict[str, Any]:
+        """The filters as the API has them; asks for the number by which a person is found.
+
+        Raises:
+            InvalidRequestError: both numbers are wanted, or what was given is no such number.
+        """
+        day = self.expires_before
+        filters = {
+            "search": self.words,
+            "province": self.province,
+            "municipality": self.municipality,
+            "ward": self.ward,
+            "status": self.status,
+            "roll": self.roll,
+            "expires_before": None if day is None else f"{day:%Y-%m-%d}",
+            **_asked_number(id_number=self.id_number, passport=self.passport),
+        }
+        return {name: value for name, value in filters.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class FileTarget(PatientTarget):
+    """Where a file of members is stored, and how long the command waits for it."""
+
+    to: Annotated[
+        Path | None,
+        typer.Option(
+            help="The file or folder to write; default: here, by the server's name for it."
+        ),
+    ] = None
+    force: ForceOption = False
+    timeout: Annotated[
+        float, typer.Option(min=0, help="The longest wait for the file, in seconds.")
+    ] = LONGEST_EXPORT_S
+
+
 MemberArgument = Annotated[UUID, typer.Argument(help="As the search shows it.")]
-ToOption = Annotated[
-    Path | None,
-    typer.Option(help="The file or folder to write; default: here, by the server's name for it."),
-]
-ForceOption = Annotated[bool, typer.Option("--force", help="Replace a file that is there.")]
-TimeoutOption = Annotated[
-    float, typer.Option(min=0, help="The longest wait for the file, in seconds.")
-]
 
 
 @app.command()
 def search(
-    words: SearchArgument = None,
     *,
-    province: ProvinceOption = None,
-    municipality: MunicipalityOption = None,
-    ward: WardOption = None,
-    status: StatusOption = None,
-    roll: RollOption = None,
-    expires_before: ExpiresOption = None,
-    id_number: IdNumberOption = False,
-    passport: PassportOption = False,
+    wanted: Wanted,
     page: Annotated[int, typer.Option(min=1)] = 1,
     page_size: Annotated[int, typer.Option(min=1, max=500)] = 50,
-    server: ServerOption = None,
-    acting: AsOption = None,
-    as_json: JsonOption = False,
+    target: Target,
 ) -> None:
     """Find members of your scope; ID numbers are masked."""
-    body = {
-        **_filters(words, province, municipality, ward, status, roll, expires_before),
-        **_asked_number(id_number=id_number, passport=passport),
-        "page": page,
-        "page_size": page_size,
-    }
-    answer = run(
-        lambda line: line.post("/members/search", body, repeatable=True),
-        server=server,
-        acting=acting,
-    )
+    body = {**wanted.filters(), "page": page, "page_size": page_size}
+    answer = target.run(lambda line: line.post("/members/search", body, repeatable=True))
     found: Data = answer.data
-    if as_json:
+    if target.as_json:
         print_json(found)
         return
     table = Table("Member", "ID number", "Name", "Place", "Ward", "Status", "Expires")
@@ -129,19 +141,11 @@ def search(
 
 
 @app.command()
-def show(
-    member_id: MemberArgument,
-    *,
-    server: ServerOption = None,
-    acting: AsOption = None,
-    as_json: JsonOption = False,
-) -> None:
+def show(member_id: MemberArgument, *, target: Target) -> None:
     """Show a member: all fields, and where each comes from."""
-    answer, zone = run(
-        lambda line: line.get_with_zone(f"/members/{member_id}"), server=server, acting=acting
-    )
+    answer, zone = target.run(lambda line: line.get_with_zone(f"/members/{member_id}"))
     member: Data = answer.data
-    if as_json:
+    if target.as_json:
         print_json(member)
         return
     table = Table("Field", "Value", "From", "At", title=shown(member["id_number"]))
@@ -156,37 +160,15 @@ def show(
 
 @app.command()
 def export(
-    words: SearchArgument = None,
     *,
-    province: ProvinceOption = None,
-    municipality: MunicipalityOption = None,
-    ward: WardOption = None,
-    status: StatusOption = None,
-    roll: RollOption = None,
-    expires_before: ExpiresOption = None,
-    id_number: IdNumberOption = False,
-    passport: PassportOption = False,
+    wanted: Wanted,
     file_format: Annotated[
         Literal["xlsx", "csv"], typer.Option("--format", help="The kind of file.")
     ] = "xlsx",
-    to: ToOption = None,
-    force: ForceOption = False,
-    timeout: TimeoutOption = LONGEST_EXPORT_S,
-    server: ServerOption = None,
-    patience: PatienceOption = PATIENCE_S,
-    acting: AsOption = None,
-    as_json: JsonOption = False,
+    target: FileTarget,
 ) -> None:
     """Store members of your scope in a file to edit and send back, with whole ID numbers."""
-    body = {
-        **_filters(words, province, municipality, ward, status, roll, expires_before),
-        **_asked_number(id_number=id_number, passport=passport),
-        "format": file_format,
-    }
-    _store_file(
-        "/members/export", body, to, server, acting,
-        force=force, timeout_s=timeout, patience_s=patience, as_json=as_json,
-    )  # fmt: skip
+    _store_file("/members/export", {**wanted.filters(), "format": file_format}, target)
 
 
 @app.command()
@@ -196,58 +178,29 @@ def access(
     file_format: Annotated[
         Literal["xlsx", "json"], typer.Option("--format", help="The kind of file.")
     ] = "xlsx",
-    to: ToOption = None,
-    force: ForceOption = False,
-    timeout: TimeoutOption = LONGEST_EXPORT_S,
-    server: ServerOption = None,
-    patience: PatienceOption = PATIENCE_S,
-    acting: AsOption = None,
-    as_json: JsonOption = False,
+    target: FileTarget,
 ) -> None:
     """Store everything that is held about a person in a file, for the person's own request."""
-    _store_file(
-        f"/members/{member_id}/access", {"format": file_format}, to, server, acting,
-        force=force, timeout_s=timeout, patience_s=patience, as_json=as_json,
-    )  # fmt: skip
+    _store_file(f"/members/{member_id}/access", {"format": file_format}, target)
 
 
 @app.command("download")
 def download_file(
     file_id: Annotated[UUID, typer.Argument(help="As `export` and `access` name it.")],
     *,
-    to: ToOption = None,
-    force: ForceOption = False,
-    timeout: TimeoutOption = LONGEST_EXPORT_S,
-    server: ServerOption = None,
-    patience: PatienceOption = PATIENCE_S,
-    acting: AsOption = None,
-    as_json: JsonOption = False,
+    target: FileTarget,
 ) -> None:
     """Download a file that you have asked for, where the command that asked was stopped."""
-    _store_file(
-        file_id, {}, to, server, acting,
-        force=force, timeout_s=timeout, patience_s=patience, as_json=as_json,
-    )  # fmt: skip
+    _store_file(file_id, {}, target)
 
 
-def _store_file(
-    asked: str | UUID,
-    body: dict[str, Any],
-    to: Path | None,
-    server: str | None,
-    acting: str | None,
-    *,
-    force: bool,
-    timeout_s: float,
-    patience_s: float,
-    as_json: bool,
-) -> None:
+def _store_file(asked: str | UUID, body: dict[str, Any], target: FileTarget) -> None:
     """Ask for a file of members, wait until it is made, and store it.
 
     ``asked`` is the route that asks for it, or the id of a file that was asked for.
     """
-    if to is not None and not to.is_dir() and not force:
-        refuse_existing(to)  # before anything is made
+    if target.to is not None and not target.to.is_dir() and not target.force:
+        refuse_existing(target.to)  # before anything is made
     interruption = Interruption("Stopped. The file may have been asked for.")
 
     async def work(connection: Connection) -> tuple[Data, Path]:
@@ -258,16 +211,16 @@ def _store_file(
         place = "" if connection.server is None else f" --server {connection.server}"
         again = f"rollbook members download {file_id}{place}"
         interruption.sentence = f"Stopped. The file will still be made; get it with `{again}`."
-        connection.patience_s = patience_s
+        connection.patience_s = target.patience
         try:
-            made = await _made(connection, file_id, timeout_s, again)
+            made = await _made(connection, file_id, target.timeout, again)
             path = f"/members/files/{file_id}/content"
-            return made, await download(connection, path, to, force=force)
+            return made, await download(connection, path, target.to, force=target.force)
         except UnreachableError as error:
             raise UnreachableError(f"{error.message} Get the file with `{again}`.") from None
 
-    made, stored = run(work, server=server, acting=acting, interruption=interruption)
-    if as_json:
+    made, stored = target.run(work, interruption)
+    if target.as_json:
         print_json({**made, "file": str(stored), "bytes": stored.stat().st_size})
         return
     if made["kind"] == "export":
@@ -313,27 +266,6 @@ async def _made(connection: Connection, file_id: str, timeout_s: float, again: s
         pause = min(pause * GROWTH, LONGEST_LOOK_S)
 
 
-def _filters(
-    words: str | None,
-    province: str | None,
-    municipality: str | None,
-    ward: str | None,
-    status: str | None,
-    roll: str | None,
-    expires_before: dt.datetime | None,
-) -> dict[str, Any]:
-    filters = {
-        "search": words,
-        "province": province,
-        "municipality": municipality,
-        "ward": ward,
-        "status": status,
-        "roll": roll,
-        "expires_before": None if expires_before is None else f"{expires_before:%Y-%m-%d}",
-    }
-    return {name: value for name, value in filters.items() if value is not None}
-
-
 def _asked_number(*, id_number: bool, passport: bool) -> dict[str, str]:
     """The number by which a person is found, where one is wanted.
 
@@ -344,11 +276,7 @@ def _asked_number(*, id_number: bool, passport: bool) -> dict[str, str]:
         raise InvalidRequestError("Choose one of --id-number and --passport.")
     if not (id_number or passport):
         return {}
-    if sys.stdin.isatty():
-        asked = "ID number" if id_number else "Passport number"
-        given = str(typer.prompt(asked, hide_input=True, err=True)).strip()
-    else:
-        given = sys.stdin.readline().strip()
+    given = asked("ID number" if id_number else "Passport number").strip()
     if passport:
         # The server knows how passports are written.
         return {"passport_number": given}

@@ -1,4 +1,7 @@
-"""Output of the commands: results on standard output, everything else on standard error."""
+"""Output of the commands: results on standard output, everything else on standard error.
+
+What a command asks for is read from the terminal, or from standard input.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from rollbook import clock
+from rollbook.errors import InvalidRequestError
 from rollbook.masking import visible
 
 
@@ -56,6 +60,29 @@ def print_json(value: Any) -> None:
         typer.echo(json.dumps(value, default=str))
     except BrokenPipeError:
         raise ReaderGoneError from None
+
+
+def say(sentence: str, data: Any, *, as_json: bool) -> None:
+    """Print the result of a command: a sentence with markup, or its data as JSON."""
+    if as_json:
+        print_json(data)
+    else:
+        out.print(sentence, soft_wrap=True)
+
+
+def asked(what: str, *, hidden: bool = True, twice: bool = False) -> str:
+    """What a person types at a prompt, or the next line of standard input in a script.
+
+    Raises:
+        InvalidRequestError: nothing was given.
+    """
+    if sys.stdin.isatty():
+        given = typer.prompt(what, hide_input=hidden, confirmation_prompt=twice, err=True)
+    else:
+        given = sys.stdin.readline().rstrip("\r\n")
+    if not given:
+        raise InvalidRequestError(f"{what}: nothing was given on standard input.")
+    return str(given)
 
 
 def write_bytes(data: bytes) -> None:

@@ -18,7 +18,7 @@ from rich.markup import escape
 
 from rollbook.backends.database import UNAVAILABLE, make_pool
 from rollbook.cli import engine_watch, supervisor
-from rollbook.cli.output import JsonOption, err, out, print_json
+from rollbook.cli.output import JsonOption, err, out, say
 from rollbook.cli.session import bring_schema, engines, own_engines, settings_for
 from rollbook.service.signals import stop_on_signals
 
@@ -189,7 +189,4 @@ def migrate(*, as_json: JsonOption = False) -> None:
         if settings.given_database_address is not None:
             asyncio.run(refuse_unsafe(named, uses_redis=False))
         revision = schema.migrate(named.database_address)
-    if as_json:
-        print_json({"revision": revision})
-    else:
-        out.print(f"The schema is at revision {revision}.")
+    say(f"The schema is at revision {revision}.", {"revision": revision}, as_json=as_json)

@@ -9,24 +9,21 @@ from rich.table import Table
 
 from rollbook.cli import uploads
 from rollbook.cli.connection import Data
-from rollbook.cli.output import JsonOption, moment, out, print_json, shown
-from rollbook.cli.target import AsOption, ServerOption, run
+from rollbook.cli.options import Commands
+from rollbook.cli.output import moment, out, print_json, shown
+from rollbook.cli.target import Target
 
-app = typer.Typer(name="queue", no_args_is_help=True, help="Show and control the queue.")
+app = Commands(name="queue", no_args_is_help=True, help="Show and control the queue.")
 app.command("retry")(uploads.retry)
 app.command("cancel")(uploads.cancel)
 
 
 @app.command()
-def stats(
-    *, server: ServerOption = None, acting: AsOption = None, as_json: JsonOption = False
-) -> None:
+def stats(*, target: Target) -> None:
     """Count the jobs by state."""
-    answer, zone = run(
-        lambda line: line.get_with_zone("/bulk-upload/queue/stats"), server=server, acting=acting
-    )
+    answer, zone = target.run(lambda line: line.get_with_zone("/bulk-upload/queue/stats"))
     counts: Data = answer.data
-    if as_json:
+    if target.as_json:
         print_json(counts)
         return
     table = Table("State", "Jobs")
@@ -54,20 +51,12 @@ def stats(
 
 
 @app.command()
-def jobs(
-    *,
-    limit: Annotated[int, typer.Option(min=1, max=500)] = 20,
-    server: ServerOption = None,
-    acting: AsOption = None,
-    as_json: JsonOption = False,
-) -> None:
+def jobs(*, limit: Annotated[int, typer.Option(min=1, max=500)] = 20, target: Target) -> None:
     """List the most recent jobs, newest first."""
-    answer, zone = run(
-        lambda line: line.get_with_zone("/bulk-upload/queue/jobs", page_size=limit),
-        server=server,
-        acting=acting,
+    answer, zone = target.run(
+        lambda line: line.get_with_zone("/bulk-upload/queue/jobs", page_size=limit)
     )
-    if as_json:
+    if target.as_json:
         print_json(answer.data)
     else:
         out.print(uploads.uploads_table(answer.data["items"], zone))
@@ -79,26 +68,19 @@ def clean(
         float, typer.Option(min=0, help="Keep jobs that ended later than this.")
     ] = 24,
     *,
-    server: ServerOption = None,
-    acting: AsOption = None,
-    as_json: JsonOption = False,
+    target: Target,
 ) -> None:
     """Remove ended jobs from the queue; the history keeps the uploads."""
-    body = {"grace_period_hours": grace_period_hours}
-    uploads.act("/bulk-upload/queue/clean", server, acting, as_json=as_json, body=body)
+    target.act("/bulk-upload/queue/clean", {"grace_period_hours": grace_period_hours})
 
 
 @app.command()
-def pause(
-    *, server: ServerOption = None, acting: AsOption = None, as_json: JsonOption = False
-) -> None:
+def pause(*, target: Target) -> None:
     """Pause the queue; running jobs continue."""
-    uploads.act("/bulk-upload/queue/pause", server, acting, as_json=as_json)
+    target.act("/bulk-upload/queue/pause")
 
 
 @app.command()
-def resume(
-    *, server: ServerOption = None, acting: AsOption = None, as_json: JsonOption = False
-) -> None:
+def resume(*, target: Target) -> None:
     """Resume the queue."""
-    uploads.act("/bulk-upload/queue/resume", server, acting, as_json=as_json)
+    target.act("/bulk-upload/queue/resume")

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from rollbook.cli.output import JsonOption, out, print_json
+from rollbook.cli.output import JsonOption, say
 from rollbook.errors import ConflictError
 
 
@@ -30,10 +30,8 @@ def sample(
             "or remove it first."
         )
     facts = write_sample(target, rows, seed=seed)
-    if as_json:
-        print_json({"file": str(target), **asdict(facts)})
-        return
-    out.print(
+    sentence = (
         f"{escape(str(target))}: {facts.rows} rows, of them {facts.invalid} invalid and "
         f"{facts.duplicates} duplicates."
     )
+    say(sentence, {"file": str(target), **asdict(facts)}, as_json=as_json)

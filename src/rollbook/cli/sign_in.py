@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from dataclasses import replace
 from typing import Annotated
 
@@ -14,11 +13,10 @@ from rollbook.cli import addresses, credentials
 from rollbook.cli.addresses import is_this_machine, server_address
 from rollbook.cli.connection import UnreachableError
 from rollbook.cli.credentials import SignIn
-from rollbook.cli.output import JsonOption, err, out, print_json
+from rollbook.cli.output import JsonOption, asked, err, out, print_json
 from rollbook.cli.target import SERVER, TOKEN, connected, given_token, other_version
 from rollbook.errors import (
     ConfigurationError,
-    InvalidRequestError,
     NotAuthenticatedError,
     RollbookError,
     SecondFactorNeededError,
@@ -56,11 +54,11 @@ def login(
             soft_wrap=True,
         )
     if key:
-        given = SignIn.given(given_token() or _asked("Key or token", hidden=True))
+        given = SignIn.given(given_token() or asked("Key or token"))
         found = asyncio.run(_check(address, given))
     else:
-        email = email or _asked("E-mail", hidden=False)
-        found = asyncio.run(_sign_in(address, email, _asked("Password", hidden=True)))
+        email = email or asked("E-mail", hidden=False)
+        found = asyncio.run(_sign_in(address, email, asked("Password")))
     credentials.store(address, found)
     if as_json:
         print_json({"server": address, "email": found.email, "expires_at": found.expires_at})
@@ -74,7 +72,7 @@ async def _sign_in(server: str, email: str, password: str) -> SignIn:
         try:
             signed_in = (await connection.post("/auth/login", body)).data
         except SecondFactorNeededError:
-            code = await asyncio.to_thread(_asked, "Code of your authenticator app", hidden=False)
+            code = await asyncio.to_thread(asked, "Code of your authenticator app", hidden=False)
             signed_in = (await connection.post("/auth/login", {**body, "code": code})).data
         if (note := await other_version(connection)) is not None:
             err.print(f"[yellow]{escape(note)}[/]", soft_wrap=True)
@@ -138,14 +136,3 @@ async def _end(server: str, sign_in: SignIn) -> bool:
         except NotAuthenticatedError:
             return False  # it had ended already
         return True
-
-
-def _asked(what: str, *, hidden: bool) -> str:
-    """What a person types at a prompt, or the next line of standard input in a script."""
-    if sys.stdin.isatty():
-        given = str(typer.prompt(what, hide_input=hidden, err=True))
-    else:
-        given = sys.stdin.readline().rstrip("\r\n")
-    if not given:
-        raise InvalidRequestError(f"{what}: nothing was given on standard input.")
-    return given

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rollbook.cli.output import JsonOption, out, print_json
+from rollbook.cli.output import JsonOption, say
 from rollbook.cli.session import run
 from rollbook.errors import ConflictError
 from rollbook.service.system import System
@@ -12,10 +12,7 @@ from rollbook.uploads import days
 def statistics(*, as_json: JsonOption = False) -> None:
     """Sum up the uploads of each day again; workers do it for days that have changed."""
     summed_up = run("statistics", _rebuild)
-    if as_json:
-        print_json({"days": summed_up})
-    else:
-        out.print(f"{summed_up} days are summed up.")
+    say(f"{summed_up} days are summed up.", {"days": summed_up}, as_json=as_json)
 
 
 async def _rebuild(system: System) -> int:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.markup import escape
@@ -19,7 +19,7 @@ from rollbook.cli.addresses import server_address
 from rollbook.cli.connection import Connection, RefusedError, client
 from rollbook.cli.credentials import SignIn
 from rollbook.cli.failures import ExitCode, NoInstallationError
-from rollbook.cli.output import err
+from rollbook.cli.output import JsonOption, err, say, shown
 from rollbook.errors import ConfigurationError, NotAuthenticatedError
 
 if TYPE_CHECKING:
@@ -32,35 +32,6 @@ T = TypeVar("T")
 SERVER = "ROLLBOOK_SERVER"
 TOKEN = "ROLLBOOK_TOKEN"  # noqa: S105 - the name of the variable, not a token
 
-ServerOption = Annotated[
-    str | None,
-    typer.Option(
-        "--server",
-        envvar=SERVER,
-        show_envvar=True,
-        help="The server's address; default: the installation on this machine, then the server "
-        "that you signed in to last.",
-    ),
-]
-AsOption = Annotated[
-    str | None,
-    typer.Option(
-        "--as",
-        help="Act as this account (its e-mail address) of the installation on this machine; "
-        "default: the first super_admin.",
-    ),
-]
-PatienceOption = Annotated[
-    float,
-    typer.Option(
-        min=0,
-        envvar="ROLLBOOK_PATIENCE_S",
-        show_envvar=True,
-        help="For how many seconds a server that stops answering is tried again.",
-    ),
-]
-PATIENCE_S = 120.0
-
 
 @dataclass(slots=True)
 class Interruption:
@@ -69,36 +40,76 @@ class Interruption:
     sentence: str = ""
 
 
-def run(
-    work: Callable[[Connection], Awaitable[T]],
-    *,
-    server: str | None,
-    acting: str | None = None,
-    interruption: Interruption | None = None,
-) -> T:
-    """Run a command's work on the installation that it is for.
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The options of every command that makes requests: where they go, and how it prints."""
 
-    ``acting`` is the account that ``--as`` named.
+    server: Annotated[
+        str | None,
+        typer.Option(
+            "--server",
+            envvar=SERVER,
+            show_envvar=True,
+            help="The server's address; default: the installation on this machine, then the server "
+            "that you signed in to last.",
+        ),
+    ] = None
+    acting: Annotated[
+        str | None,
+        typer.Option(
+            "--as",
+            help="Act as this account (its e-mail address) of the installation on this machine; "
+            "default: the first super_admin.",
+        ),
+    ] = None
+    as_json: JsonOption = False
 
-    Raises:
-        NoInstallationError: there is neither a server nor an installation.
-        NotAuthenticatedError: there is a server, but no sign-in to it.
-        ConfigurationError: the options contradict each other or the environment.
-    """
-    try:
-        if server is None and (settings := _local()) is not None:
-            return _run_here(work, settings, acting)
-        address, sign_in, is_stored = _remote(server)
-        if acting is not None:
-            raise ConfigurationError(
-                "--as is for the installation on this machine. At a server, sign in as that "
-                "account: `rollbook login`."
-            )
-        return asyncio.run(_run_there(work, address, sign_in, is_stored=is_stored))
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        if interruption is not None and interruption.sentence:
-            err.print(escape(interruption.sentence), soft_wrap=True)
-        raise typer.Exit(ExitCode.INTERRUPTED) from None
+    def run(
+        self,
+        work: Callable[[Connection], Awaitable[T]],
+        interruption: Interruption | None = None,
+    ) -> T:
+        """Run a command's work on the installation that it is for.
+
+        Raises:
+            NoInstallationError: there is neither a server nor an installation.
+            NotAuthenticatedError: there is a server, but no sign-in to it.
+            ConfigurationError: the options contradict each other or the environment.
+        """
+        try:
+            if self.server is None and (settings := _local()) is not None:
+                return _run_here(work, settings, self.acting)
+            address, sign_in, is_stored = _remote(self.server)
+            if self.acting is not None:
+                raise ConfigurationError(
+                    "--as is for the installation on this machine. At a server, sign in as that "
+                    "account: `rollbook login`."
+                )
+            return asyncio.run(_run_there(work, address, sign_in, is_stored=is_stored))
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            if interruption is not None and interruption.sentence:
+                err.print(escape(interruption.sentence), soft_wrap=True)
+            raise typer.Exit(ExitCode.INTERRUPTED) from None
+
+    def act(self, path: str, body: dict[str, Any] | None = None) -> None:
+        """Make a change, and print the server's sentence about it, or its data as JSON."""
+        answer = self.run(lambda line: line.post(path, body))
+        say(shown(answer.message), answer.data, as_json=self.as_json)
+
+
+@dataclass(frozen=True, slots=True)
+class PatientTarget(Target):
+    """Those of a command that may take long."""
+
+    patience: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            envvar="ROLLBOOK_PATIENCE_S",
+            show_envvar=True,
+            help="For how many seconds a server that stops answering is tried again.",
+        ),
+    ] = 120.0
 
 
 def _local() -> Settings | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
@@ -12,109 +13,114 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from rich.table import Table
 
 from rollbook.cli.connection import Answer, Connection, Data, UnreachableError
-from rollbook.cli.downloads import download, refuse_existing
+from rollbook.cli.downloads import ForceOption, download, refuse_existing
 from rollbook.cli.failures import UploadFailedError
 from rollbook.cli.following import follow
 from rollbook.cli.output import (
-    JsonOption,
     err,
     moment,
     out,
     outcome_table,
     print_json,
     roll_table,
+    say,
     shown,
     write_bytes,
 )
-from rollbook.cli.target import (
-    PATIENCE_S,
-    AsOption,
-    Interruption,
-    PatienceOption,
-    ServerOption,
-    run,
-)
+from rollbook.cli.target import Interruption, PatientTarget, Target
 from rollbook.errors import InvalidRequestError
 from rollbook.model import Existing, Status, UploadKind, Verify
 
 JobArgument = Annotated[UUID, typer.Argument(help="The job's id.")]
-WaitOption = Annotated[bool, typer.Option("--wait", help="Wait until the upload has ended.")]
-TimeoutOption = Annotated[
-    float, typer.Option(min=0, help="With --wait: the longest wait, in seconds.")
-]
-ForceOption = Annotated[bool, typer.Option("--force", help="Replace a file that is there.")]
 #: In seconds: after a day, nobody watches the terminal.
 LONGEST_WAIT_S = 24 * 3600.0
 PERHAPS_ACCEPTED = "`rollbook history` shows whether the file was accepted."
 NOTHING_CHANGED = "This was a dry run: nothing was changed."
 
 
-def upload(
-    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)],
-    *,
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What the sender of a file chooses: the fields of the form."""
+
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Do everything, but change no member.")
-    ] = False,
+    ] = False
     allow_duplicate: Annotated[
         bool, typer.Option("--allow-duplicate", help="Accept a file that was sent before.")
-    ] = False,
+    ] = False
     existing: Annotated[
         Existing,
         typer.Option(
             help="Members that exist: take the file's values (update), fill empty fields only "
             "(fill), or leave them unchanged (skip)."
         ),
-    ] = "update",
+    ] = "update"
     all_or_nothing: Annotated[
         bool,
         typer.Option("--all-or-nothing", help="Refuse the whole file for one refused row."),
-    ] = False,
+    ] = False
     sheet: Annotated[
         str | None,
         typer.Option(
             help="The sheet to read; default: the first visible one with a column of ID numbers. "
             "`*`: all visible sheets with members, as one table."
         ),
-    ] = None,
+    ] = None
     columns: Annotated[
         str | None,
         typer.Option(
             help="A JSON object of header to field for headers that Rollbook does not know; null "
             "leaves a column out. Remembered for your office's next files with these headers."
         ),
-    ] = None,
+    ] = None
     empty_text: Annotated[
         str | None,
         typer.Option(
             help="The text of a cell that empties its field, such as `\\[empty]`; case does not "
             "matter. Without it, no cell ever empties a field. Only with existing=update."
         ),
-    ] = None,
+    ] = None
     verify: Annotated[
         Verify,
         typer.Option(
             help="Ask the voter roll after the merge, with rows pending until it answers, or "
             "merge only when all its answers are in."
         ),
-    ] = "after_merge",
+    ] = "after_merge"
     kind: Annotated[
         UploadKind,
         typer.Option(
             help="members: the file's people become members, or are changed. removal: it lists "
             "members by ID number who are removed, or get `new_status`; no other column counts."
         ),
-    ] = "members",
+    ] = "members"
     new_status: Annotated[
         str | None,
         typer.Option(
             help="Of a removal: the members stay and get this status. Leave it out to remove them; "
             "blank is refused."
         ),
-    ] = None,
+    ] = None
     reason: Annotated[
         str | None,
         typer.Option(help="Of a removal, which needs one: why. It must not name a person."),
-    ] = None,
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class Following(PatientTarget):
+    """Whether and how long the command waits for the job's end."""
+
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until the upload has ended.")] = False
+    timeout: Annotated[
+        float, typer.Option(min=0, help="With --wait: the longest wait, in seconds.")
+    ] = LONGEST_WAIT_S
+
+
+def upload(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)],
+    *,
+    choices: Choices,
     idempotency_key: Annotated[
         str | None,
         typer.Option(
@@ -122,90 +128,58 @@ def upload(
             "accepted once."
         ),
     ] = None,
-    wait: WaitOption = False,
-    timeout: TimeoutOption = LONGEST_WAIT_S,
-    server: ServerOption = None,
-    patience: PatienceOption = PATIENCE_S,
-    acting: AsOption = None,
-    as_json: JsonOption = False,
+    target: Following,
 ) -> None:
     """Send a file; a worker runs its job."""
     fields = {
-        "dry_run": str(dry_run).lower(),
-        "allow_duplicate": str(allow_duplicate).lower(),
-        "existing": existing,
-        "all_or_nothing": str(all_or_nothing).lower(),
-        "verify": verify,
-        "sheet": sheet,
-        "columns": columns,
-        "empty_text": empty_text,
-        "kind": kind,
-        "new_status": new_status,
-        "reason": reason,
+        name: str(value).lower() if isinstance(value, bool) else value
+        for name, value in asdict(choices).items()
+        if value is not None
     }
-    given = {name: value for name, value in fields.items() if value is not None}
-    interruption = Interruption(f"Stopped while the file was being sent. {PERHAPS_ACCEPTED}")
-
     size = file.stat().st_size
+    interruption = Interruption(f"Stopped while the file was being sent. {PERHAPS_ACCEPTED}")
 
     async def work(connection: Connection) -> Answer:
         await connection.get("/auth/me")  # a wrong token ends here, not after a big file
-        connection.patience_s = patience
+        connection.patience_s = target.patience
         try:
-            receipt = await _send(connection, file, size, given, idempotency_key, quiet=as_json)
+            receipt = await _send(
+                connection, file, size, fields, idempotency_key, quiet=target.as_json
+            )
         except UnreachableError as error:
             raise UnreachableError(f"{error.message} {PERHAPS_ACCEPTED}") from None
         job_id = str(receipt.data["job_id"])
-        again = _again(connection, job_id)
-        interruption.sentence = f"Job {job_id} continues. Follow it with `{again}`."
-        if not as_json:
+        if not target.as_json:
             err.print(shown(receipt.message), soft_wrap=True)
-        if not wait:
+        if not target.wait:
             return receipt
-        return await _looked_at(connection, job_id, wait=True, quiet=as_json, timeout_s=timeout)
+        return await _looked_at(connection, job_id, target, interruption)
 
-    answer = run(work, server=server, acting=acting, interruption=interruption)
+    answer = target.run(work, interruption)
     status: Data = answer.data
-    if as_json:
+    if target.as_json:
         print_json(status)
-    elif wait:
+    elif target.wait:
         _show_result(answer)
-    elif dry_run:
+    elif choices.dry_run:
         err.print("It is a dry run: no member will be changed.")
     else:
         err.print(f"Follow it with `rollbook status {status['job_id']} --wait`.", soft_wrap=True)
-    if wait:
+    if target.wait:
         _fail_if_incomplete(status)
 
 
-def status(
-    job_id: JobArgument,
-    *,
-    wait: WaitOption = False,
-    timeout: TimeoutOption = LONGEST_WAIT_S,
-    server: ServerOption = None,
-    patience: PatienceOption = PATIENCE_S,
-    acting: AsOption = None,
-    as_json: JsonOption = False,
-) -> None:
+def status(job_id: JobArgument, *, target: Following) -> None:
     """Show how far an upload is, and what became of its rows."""
     interruption = Interruption()
-
-    async def work(connection: Connection) -> Answer:
-        if wait:
-            connection.patience_s = patience
-            again = _again(connection, str(job_id))
-            interruption.sentence = f"Job {job_id} continues. Follow it with `{again}`."
-        return await _looked_at(
-            connection, str(job_id), wait=wait, quiet=as_json, timeout_s=timeout
-        )
-
-    answer = run(work, server=server, acting=acting, interruption=interruption)
-    if as_json:
+    answer = target.run(
+        lambda line: _looked_at(line, str(job_id), target, interruption), interruption
+    )
+    if target.as_json:
         print_json(answer.data)
     else:
         _show_result(answer)
-    if wait:
+    if target.wait:
         _fail_if_incomplete(answer.data)
 
 
@@ -223,10 +197,7 @@ def report(
         bool, typer.Option("--failed-rows", help="Only the refused rows, to correct and send.")
     ] = False,
     force: ForceOption = False,
-    server: ServerOption = None,
-    patience: PatienceOption = PATIENCE_S,
-    acting: AsOption = None,
-    as_json: JsonOption = False,
+    target: PatientTarget,
 ) -> None:
     """Download an upload's report, or its refused rows."""
     path = f"/bulk-upload/{'failed-rows' if failed_rows else 'report'}/{job_id}"
@@ -239,18 +210,16 @@ def report(
                 async for chunk in chunks:
                     write_bytes(chunk)
 
-        run(print_it, server=server, acting=acting)
+        target.run(print_it)
         return
 
     async def work(connection: Connection) -> Path:
-        connection.patience_s = patience
+        connection.patience_s = target.patience
         return await download(connection, path, None if to is None else Path(to), force=force)
 
-    stored = run(work, server=server, acting=acting)
-    if as_json:
-        print_json({"job_id": str(job_id), "file": str(stored), "bytes": stored.stat().st_size})
-    else:
-        out.print(shown(str(stored)), soft_wrap=True)
+    stored = target.run(work)
+    facts = {"job_id": str(job_id), "file": str(stored), "bytes": stored.stat().st_size}
+    say(shown(stored), facts, as_json=target.as_json)
 
 
 def history(
@@ -262,19 +231,13 @@ def history(
     ] = None,
     page: Annotated[int, typer.Option(min=1)] = 1,
     page_size: Annotated[int, typer.Option(min=1, max=500)] = 20,
-    server: ServerOption = None,
-    acting: AsOption = None,
-    as_json: JsonOption = False,
+    target: Target,
 ) -> None:
     """List uploads, newest first."""
     query = {"status": status, "search": search, "page": page, "page_size": page_size}
-    answer, zone = run(
-        lambda line: line.get_with_zone("/bulk-upload/history", **query),
-        server=server,
-        acting=acting,
-    )
+    answer, zone = target.run(lambda line: line.get_with_zone("/bulk-upload/history", **query))
     found: Data = answer.data
-    if as_json:
+    if target.as_json:
         print_json(found)
         return
     out.print(uploads_table(found["items"], zone))
@@ -283,42 +246,14 @@ def history(
         err.print(f"{shown} of {found['total']}; `--page {page + 1}` shows the next.")
 
 
-def cancel(
-    job_id: JobArgument,
-    *,
-    server: ServerOption = None,
-    acting: AsOption = None,
-    as_json: JsonOption = False,
-) -> None:
+def cancel(job_id: JobArgument, *, target: Target) -> None:
     """Cancel a waiting or running job; nothing of its file is merged."""
-    act(f"/bulk-upload/cancel/{job_id}", server, acting, as_json=as_json)
+    target.act(f"/bulk-upload/cancel/{job_id}")
 
 
-def retry(
-    job_id: JobArgument,
-    *,
-    server: ServerOption = None,
-    acting: AsOption = None,
-    as_json: JsonOption = False,
-) -> None:
+def retry(job_id: JobArgument, *, target: Target) -> None:
     """Retry a failed job; its attempts are counted from 1 again."""
-    act(f"/bulk-upload/queue/retry/{job_id}", server, acting, as_json=as_json)
-
-
-def act(
-    path: str,
-    server: str | None,
-    acting: str | None,
-    *,
-    as_json: bool,
-    body: dict[str, Any] | None = None,
-) -> None:
-    """Make a change, and print the server's sentence about it, or its data as JSON."""
-    answer = run(lambda line: line.post(path, body), server=server, acting=acting)
-    if as_json:
-        print_json(answer.data)
-    else:
-        out.print(shown(answer.message), soft_wrap=True)
+    target.act(f"/bulk-upload/queue/retry/{job_id}")
 
 
 def undo(
@@ -332,9 +267,7 @@ def undo(
         typer.Option(help="A CSV file to write: the members that are kept, or would be."),
     ] = None,
     force: ForceOption = False,
-    server: ServerOption = None,
-    acting: AsOption = None,
-    as_json: JsonOption = False,
+    target: Target,
 ) -> None:
     """Restore members to what they were before an upload; those changed since stay unchanged."""
 
@@ -347,8 +280,8 @@ def undo(
 
     if kept is not None and not kept.is_dir() and not force:
         refuse_existing(kept)  # before anything is undone
-    done = run(work, server=server, acting=acting)
-    if as_json:
+    done = target.run(work)
+    if target.as_json:
         print_json(done)
         return
     table = Table("Members", "Number", title="Undone" if for_real else "Dry run")
@@ -414,19 +347,18 @@ async def _send(
 
 
 async def _looked_at(
-    connection: Connection, job_id: str, *, wait: bool, quiet: bool, timeout_s: float
+    connection: Connection, job_id: str, target: Following, interruption: Interruption
 ) -> Answer:
     """The job's status, at its end if the command waits for that."""
-    if wait:
-        again = _again(connection, job_id)
-        await follow(connection, job_id, quiet=quiet, timeout_s=timeout_s, again=again)
+    if target.wait:
+        connection.patience_s = target.patience
+        server = "" if connection.server is None else f" --server {connection.server}"
+        again = f"rollbook status {job_id} --wait{server}"
+        interruption.sentence = f"Job {job_id} continues. Follow it with `{again}`."
+        await follow(
+            connection, job_id, quiet=target.as_json, timeout_s=target.timeout, again=again
+        )
     return await connection.get(f"/bulk-upload/status/{job_id}")
-
-
-def _again(connection: Connection, job_id: str) -> str:
-    """The command that follows a job, as it can be typed anywhere."""
-    server = "" if connection.server is None else f" --server {connection.server}"
-    return f"rollbook status {job_id} --wait{server}"
 
 
 def _show_result(answer: Answer) -> None:

@@ -6,7 +6,6 @@ import contextlib
 import csv
 import os
 import secrets
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,10 +16,10 @@ from rich.table import Table
 from rollbook.accounts import users
 from rollbook.backends.database import Row
 from rollbook.cli.failures import ExitCode
-from rollbook.cli.output import JsonOption, err, out, print_json, shown
+from rollbook.cli.options import Commands
+from rollbook.cli.output import JsonOption, asked, err, out, print_json, say, shown
 from rollbook.cli.session import run
-from rollbook.cli.target import AsOption, ServerOption
-from rollbook.cli.target import run as run_command
+from rollbook.cli.target import Target
 from rollbook.errors import ConflictError
 from rollbook.model import Role, Scope
 
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
     from rollbook.cli.connection import Connection, Data
 
-app = typer.Typer(name="users", no_args_is_help=True, help="Add and change accounts.")
+app = Commands(name="users", no_args_is_help=True, help="Add and change accounts.")
 
 EmailArgument = Annotated[str, typer.Argument(help="The account's e-mail address.")]
 PasswordOption = Annotated[
@@ -101,9 +100,7 @@ def invite(
     to: Annotated[
         Path | None, typer.Option(help="Store the result with the links in this .csv file.")
     ] = None,
-    server: ServerOption = None,
-    acting: AsOption = None,
-    as_json: JsonOption = False,
+    target: Target,
 ) -> None:
     """Invite the people of a list; each chooses a password by a link that is shown once."""
     fields = {"only_right": str(only_right).lower()}
@@ -121,13 +118,13 @@ def invite(
     # Before the request: the links of its answer can't be fetched again.
     stored = None if to is None else _opened(to)
     try:
-        data, message = run_command(work, server=server, acting=acting)
+        data, message = target.run(work)
     except BaseException:
         if stored is not None:
             _discard(stored)
         raise
     is_stored = stored is not None and _store(data["rows"], stored)
-    if as_json:
+    if target.as_json:
         print_json(data)
     else:
         _show_list(data, has_links=not is_stored)
@@ -252,30 +249,24 @@ def role(
     """Set another role or place; the person is signed out everywhere."""
     scope = Scope(province, municipality)
     run("users", lambda system: users.set_role(system.pool, email, role, scope))
-    if as_json:
-        print_json({"email": email, "role": role.value})
-    else:
-        out.print(f"{escape(email)} is {role.value} now, and has to sign in again.")
+    sentence = f"{escape(email)} is {role.value} now, and has to sign in again."
+    say(sentence, {"email": email, "role": role.value}, as_json=as_json)
 
 
 @app.command()
 def reset_second_factor(email: EmailArgument, *, as_json: JsonOption = False) -> None:
     """Remove the second factor of a person who has lost it; the password stays."""
     run("users", lambda system: users.reset_second_factor(system.pool, email))
-    if as_json:
-        print_json({"email": email, "second_factor": False})
-    else:
-        out.print(f"{escape(email)} signs in with the password only, and can set up another.")
+    sentence = f"{escape(email)} signs in with the password only, and can set up another."
+    say(sentence, {"email": email, "second_factor": False}, as_json=as_json)
 
 
 @app.command()
 def disable(email: EmailArgument, *, as_json: JsonOption = False) -> None:
     """Close an account; its uploads stay."""
     run("users", lambda system: users.disable(system.pool, email))
-    if as_json:
-        print_json({"email": email, "state": "disabled"})
-    else:
-        out.print(f"{escape(email)} can no longer sign in.")
+    sentence = f"{escape(email)} can no longer sign in."
+    say(sentence, {"email": email, "state": "disabled"}, as_json=as_json)
 
 
 @app.command("list")
@@ -302,9 +293,7 @@ def list_(*, as_json: JsonOption = False) -> None:
 def _given(context: typer.Context, password: str | None, *, ask: bool) -> str | None:
     """The password that was given, from the option, a prompt or standard input."""
     if ask:
-        if sys.stdin.isatty():
-            return str(typer.prompt("Password", hide_input=True, confirmation_prompt=True))
-        return sys.stdin.readline().rstrip("\r\n")
+        return asked("Password", twice=True)
     source = context.get_parameter_source("password")
     if source is not None and source.name == "COMMANDLINE":
         err.print(
@@ -315,15 +304,13 @@ def _given(context: typer.Context, password: str | None, *, ask: bool) -> str | 
 
 
 def _show(email: str, password: str, *, given: bool, as_json: bool) -> None:
-    if as_json:
-        print_json({"email": email, "password": None if given else password})
-    elif given:
-        out.print(f"{escape(email)} can sign in with the password you gave.")
-    else:
-        out.print(
+    sentence = f"{escape(email)} can sign in with the password you gave."
+    if not given:
+        sentence = (
             f"{escape(email)} can sign in with the password [bold]{escape(password)}[/]\n"
             "It is shown once and stored nowhere."
         )
+    say(sentence, {"email": email, "password": None if given else password}, as_json=as_json)
 
 
 def _state(row: Row) -> str:

@@ -13,6 +13,7 @@ import pytest
 from rollbook.accounts import links as accounts_links
 from rollbook.accounts import users
 from rollbook.cli import users as cli_users
+from rollbook.cli.target import Target
 from rollbook.config import environment_for
 from rollbook.model import Scope
 from tests import warm_process
@@ -170,7 +171,7 @@ def test_where_the_disk_is_full_the_links_are_printed(
         return os.open("/dev/full", os.O_WRONLY)
 
     monkeypatch.setattr(cli_users, "_for_owner", full)
-    monkeypatch.setattr(cli_users, "run_command", lambda *_, **__: (data, "1 invited."))
+    monkeypatch.setattr(Target, "run", lambda *_, **__: (data, "1 invited."))
     done = rollbook("users", "invite", "--file", str(people), "--to", str(links), *output)
     assert done.code == 1
     assert "/#/link/once" in done.stdout
