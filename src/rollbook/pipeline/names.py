@@ -61,8 +61,8 @@ def names(texts: pl.Series, *, is_first: bool) -> Understood:
     is_plain = (
         cell.str.contains(_PLAIN)
         & (cell.str.len_bytes() <= _MOST_CHARS)
-        & ~lower.is_in(list(_none() | _doubtful() | _titles()))
-        & ~lower.str.contains(rf"^(?:{'|'.join(_titles())})[. ]")
+        & ~lower.is_in(list(_listed("none") | _listed("doubtful") | _listed("titles")))
+        & ~lower.str.contains(rf"^(?:{'|'.join(_listed('titles'))})[. ]")
         & ~lower.str.contains(beside)
     )
     unlikely = _CONSONANTS if is_first else _INITIALS_AFTER.pattern
@@ -84,13 +84,13 @@ def _read(text: str, *, is_first: bool) -> Reading:
     text = text.replace("\u2013", "-").replace("\u2014", "-")
     letters = _LETTERS.findall(text)
     lower = text.lower().strip(" .-")
-    if not letters or (lower in _none() and text not in _NAMES_TOO):
+    if not letters or (lower in _listed("none") and text not in _NAMES_TOO):
         return None, None
     words = [word.lower() for word in letters]
     is_doubtful = (
-        lower in _doubtful() | _none()
+        lower in _listed("doubtful") | _listed("none")
         or len(text) > _MOST_CHARS
-        or words[0] in _titles()
+        or words[0] in _listed("titles")
         or not _beside().isdisjoint(words)
         or _NO_NAME_SIGN.search(text)
         or _MISREAD.search(text)
@@ -113,7 +113,7 @@ def _is_mistyped(text: str, others: Set[str]) -> bool:
     for meant in _MEANT:
         lower = "".join(meant.get(char, char) for char in text).lower()
         if lower != text.lower() and (
-            lower in others or lower in _usual("given") or lower in _usual("surnames")
+            lower in others or lower in _listed("given") or lower in _listed("surnames")
         ):
             return True
     return False
@@ -131,9 +131,9 @@ def are_no_member(texts: pl.Series) -> pl.Series:
     "Chairperson".
     """
     lower = texts.str.to_lowercase()
-    particles = "|".join(map(re.escape, sorted(_particles())))
+    particles = "|".join(map(re.escape, sorted(_listed("particles"))))
     bare = lower.str.replace(rf"^(?:(?:{particles}) )+", "").str.strip_chars(" .:,-")
-    found = bare.str.contains(" ", literal=True) | bare.is_in(list(_footers()))
+    found = bare.str.contains(" ", literal=True) | bare.is_in(list(_listed("footers")))
     return found.fill_null(value=False)
 
 
@@ -158,7 +158,7 @@ def hold_whole(one: pl.Series, other: pl.Series, *, is_first: bool) -> pl.Series
     # A short one, such as "van", begins or ends other names as well.
     held &= within.str.len_bytes() >= _LEAST_WITHIN
     if is_first:
-        is_given = (name != within) & within.is_in(list(_usual("given")))
+        is_given = (name != within) & within.is_in(list(_listed("given")))
         held &= ~is_given | name.str.contains(",", literal=True)
     found = pair[rows].select(held).to_series()
     return pl.repeat(value=False, n=len(one), eager=True).scatter(rows, found)
@@ -169,18 +169,18 @@ def are_swapped(first: pl.Series, surname: pl.Series) -> pl.Series:
 
     Both are in small letters.
     """
-    is_surname = first.is_in(_usual("surnames"))
+    is_surname = first.is_in(_listed("surnames"))
     for particle in _SURNAMES_BEGIN:
         is_surname |= first.str.starts_with(particle)
     is_surname = is_surname.fill_null(value=False)
     # "Mokoena T": a surname with an initial.
     has_initial = (first.str.slice(-2, 1) == " ").fill_null(value=False).arg_true()
     if len(has_initial):
-        before = first.gather(has_initial).str.head(-2).is_in(_usual("surnames"))
+        before = first.gather(has_initial).str.head(-2).is_in(_listed("surnames"))
         is_surname = is_surname.scatter(has_initial, before | is_surname.gather(has_initial))
     # Hardly a row has any, and the surnames needn't be looked at then.
     rows = is_surname.arg_true()
-    others = ~surname.gather(rows).is_in(_usual("surnames"))
+    others = ~surname.gather(rows).is_in(_listed("surnames"))
     return is_surname.scatter(rows, others.fill_null(value=False))
 
 
@@ -196,7 +196,7 @@ def are_samples(first: pl.Series, surname: pl.Series) -> pl.Series:
     if not len(rows):
         return found
     whole = first.gather(rows) + " " + surname.gather(rows)
-    return found.scatter(rows, whole.is_in(_usual("samples")).fill_null(value=False))
+    return found.scatter(rows, whole.is_in(_listed("samples")).fill_null(value=False))
 
 
 #: Words for "no name", in the spelling in which they are also a name.
@@ -234,15 +234,9 @@ def _split(words: Sequence[str], *, is_surname_first: bool) -> tuple[str | None,
     end = _leading_capitals(words)
     has_particle = any(map(_is_particle, words[1:-1]))
     if end is None and (_is_particle(words[0]) or (is_surname_first and not has_particle)):
-        end = 0
-        while end < len(words) - 1 and _is_particle(words[end]):
-            end += 1
-        end += 1
+        end = _end_of_surname(words, 0)
     if is_surname_first and words[0].lower() in _BEFORE_VAN and _is_particle(words[1]):
-        end = 1
-        while end < len(words) - 1 and _is_particle(words[end]):
-            end += 1
-        end += 1
+        end = _end_of_surname(words, 1)
     if end is not None:
         return " ".join(words[end:]) or None, " ".join(words[:end])
     start = len(words) - 1
@@ -251,6 +245,13 @@ def _split(words: Sequence[str], *, is_surname_first: bool) -> tuple[str | None,
     if start > 1 and words[start - 1].lower() in _BEFORE_VAN and _is_particle(words[start]):
         start -= 1
     return " ".join(words[:start]), " ".join(words[start:])
+
+
+def _end_of_surname(words: Sequence[str], start: int) -> int:
+    """Where a surname ends whose particles begin at a place."""
+    while start < len(words) - 1 and _is_particle(words[start]):
+        start += 1
+    return start + 1
 
 
 def without_surname(whole: pl.Expr, surname: pl.Expr) -> pl.Expr:
@@ -272,18 +273,18 @@ _BEFORE_VAN: Final = frozenset({"janse", "jansen", "janze"})
 
 
 def _is_particle(word: str) -> bool:
-    return word.lower().rstrip(".'") in _particles()
+    return word.lower().rstrip(".'") in _listed("particles")
 
 
 def _without_title(words: Sequence[str]) -> list[str]:
     kept = list(words)
-    while len(kept) > 1 and kept[0].lower().rstrip(".") in _titles():
+    while len(kept) > 1 and kept[0].lower().rstrip(".") in _listed("titles"):
         del kept[0]
     return kept
 
 
 def _is_suffix(word: str) -> bool:
-    return word.lower().strip(".,") in _suffixes() or (word[0] == "(" and word[-1] == ")")
+    return word.lower().strip(".,") in _listed("suffixes") or (word[0] == "(" and word[-1] == ")")
 
 
 def _initials_from(words: Sequence[str]) -> int | None:
@@ -313,46 +314,17 @@ def _leading_capitals(words: Sequence[str]) -> int | None:
 
 
 @cache
-def _none() -> frozenset[str]:
-    return frozenset(values()["names"]["none"])
-
-
-@cache
-def _doubtful() -> frozenset[str]:
-    return frozenset(values()["names"]["doubtful"])
-
-
-@cache
-def _titles() -> frozenset[str]:
-    return frozenset(values()["names"]["titles"])
+def _listed(kind: str) -> frozenset[str]:
+    """The words of one of the lists of names in ``values.toml``, in small letters."""
+    return frozenset(values()["names"][kind])
 
 
 @cache
 def _beside() -> frozenset[str]:
     """Words beside a name: of one part such as Jnr, of another person, of a remark."""
-    return frozenset(values()["names"]["beside"]) | _suffixes()
-
-
-@cache
-def _footers() -> frozenset[str]:
-    return frozenset(values()["names"]["footers"])
-
-
-@cache
-def _usual(kind: str) -> frozenset[str]:
-    return frozenset(values()["names"][kind])
+    return _listed("beside") | _listed("suffixes")
 
 
 @cache
 def _sample_surnames() -> tuple[str, ...]:
-    return tuple({whole.rpartition(" ")[2] for whole in _usual("samples")})
-
-
-@cache
-def _suffixes() -> frozenset[str]:
-    return frozenset(values()["names"]["suffixes"])
-
-
-@cache
-def _particles() -> frozenset[str]:
-    return frozenset(values()["names"]["particles"])
+    return tuple({whole.rpartition(" ")[2] for whole in _listed("samples")})
