@@ -10,16 +10,15 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import re
-import tomllib
 import unicodedata
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from importlib.resources import files
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from rollbook import fields, languages
 from rollbook.errors import ConfigurationError
 from rollbook.languages import phrase
+from rollbook.pipeline.values import written
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -96,7 +95,7 @@ def built_in() -> Mapping[str, tuple[str, ...]]:
     """
     return {
         field: tuple(dict.fromkeys((*names, *sorted(languages.everywhere(f"column.{field}")))))
-        for field, names in _table("columns.toml").items()
+        for field, names in written("columns.toml").items()
     }
 
 
@@ -235,9 +234,12 @@ def is_of_other_person(group: str) -> bool:
     "Registered by" and the like do, whatever was done: a word and one of ``done_by``.
     """
     words = f" {_words(group)} "
-    if any(words.find(f" {one} ") > 0 for one in _written()["done_by"]):
+    if any(words.find(f" {one} ") > 0 for one in written("headers.toml")["done_by"]):
         return True
-    return any(f" {one} " in words or f" {one}s " in words for one in _written()["other_people"])
+    return any(
+        f" {one} " in words or f" {one}s " in words
+        for one in written("headers.toml")["other_people"]
+    )
 
 
 def is_title_of_other_person(title: str) -> bool:
@@ -246,10 +248,12 @@ def is_title_of_other_person(title: str) -> bool:
     "Registered by" does. "Compiled by J Smith" is a note that names who wrote the list.
     """
     words = f" {_words(title)} "
-    for one in _written()["done_by"]:
+    for one in written("headers.toml")["done_by"]:
         before, _, after = words.partition(f" {one} ")
         rest = after.strip()
-        is_kind = rest in _written()["other_people"] or _recognised(rest)[0] is not None
+        is_kind = (
+            rest in written("headers.toml")["other_people"] or _recognised(rest)[0] is not None
+        )
         if before.strip() and rest and not is_kind:
             return False
     return is_of_other_person(title)
@@ -258,9 +262,9 @@ def is_title_of_other_person(title: str) -> bool:
 def is_birth_date(header: str) -> bool:
     """Does a header name the member's date of birth? Such a column is compared and not stored."""
     bare = key(_DATE_ORDER.sub(" ", _BRACKETS.sub(" ", header)))
-    for owner in sorted(map(key, _written()["owners"]), key=len, reverse=True):
+    for owner in sorted(map(key, written("headers.toml")["owners"]), key=len, reverse=True):
         bare = bare.removeprefix(owner)
-    return bare in map(key, _written()["birth_dates"])
+    return bare in map(key, written("headers.toml")["birth_dates"])
 
 
 def date_order(header: str) -> str | None:
@@ -399,7 +403,7 @@ def _readings(header: str) -> Iterator[tuple[str, bool]]:
         if tail and _is_qualifier(tail[0]):
             yield _canonical(head), True
         words = _words(bare)
-        for owner in _written()["owners"]:
+        for owner in written("headers.toml")["owners"]:
             if words.startswith(f"{owner} "):
                 yield _canonical(words.removeprefix(f"{owner} ").removeprefix("s ")), False
 
@@ -408,7 +412,7 @@ def _is_qualifier(text: str) -> bool:
     words = _words(text)
     return (
         not words
-        or words in _written()["qualifiers"]
+        or words in written("headers.toml")["qualifiers"]
         or words in _above()
         or _DIGITS_NEEDED.match(words) is not None
         or date_order(text) is not None
@@ -428,7 +432,7 @@ def _of_alternatives(parts: Sequence[str]) -> tuple[str | None, _Rank]:
     others = {_words(part) for part, one in zip(parts, found, strict=True) if one is None}
     if fields == {"firstname", "surname"} and not others:
         return FULL_NAME, (False, len(_by_canonical()))
-    allowed = set(_written()["other_documents"]) if fields == {"id_number"} else set()
+    allowed = set(written("headers.toml")["other_documents"]) if fields == {"id_number"} else set()
     if len(fields) != 1 or not others <= allowed:
         return None, (True, 0)
     field = fields.pop()
@@ -444,7 +448,7 @@ def _words(header: str) -> str:
 
 def _canonical(header: str) -> str:
     """The key of a header, with one word for all that mean "number"."""
-    numbers = _written()["number_words"]
+    numbers = written("headers.toml")["number_words"]
     words = ["number" if word in numbers else word for word in _words(header).split()]
     return "".join(words) or key(header)
 
@@ -452,7 +456,7 @@ def _canonical(header: str) -> str:
 @cache
 def _by_canonical() -> Mapping[str, tuple[str, _Rank]]:
     """Field and rank by canonical name; a name that would mean two fields is left to its key."""
-    weak = {_canonical(name) for name in _written()["weak"]}
+    weak = {_canonical(name) for name in written("headers.toml")["weak"]}
     found: dict[str, tuple[str, _Rank]] = {}
     for place, (field, name) in enumerate(
         (field, name) for field, names in built_in().items() for name in names
@@ -471,13 +475,14 @@ def _by_words() -> Mapping[str, str]:
         words: field
         for field, names in built_in().items()
         for name in names
-        if len(words := _words(name)) >= _LEAST_NEAR - 1 and words not in _written()["weak"]
+        if len(words := _words(name)) >= _LEAST_NEAR - 1
+        and words not in written("headers.toml")["weak"]
     }
 
 
 @cache
 def _listed_suggestions() -> Mapping[str, Sequence[str]]:
-    listed: dict[str, Sequence[str]] = _written()["suggested"]
+    listed: dict[str, Sequence[str]] = written("headers.toml")["suggested"]
     exact = {key(name): fields for name, fields in listed.items()}
     return {_canonical(name): fields for name, fields in listed.items()} | exact
 
@@ -490,14 +495,4 @@ def _above() -> frozenset[str]:
 
 @cache
 def _weak() -> frozenset[str]:
-    return frozenset(key(name) for name in _written()["weak"])
-
-
-@cache
-def _written() -> Mapping[str, Any]:
-    return _table("headers.toml")
-
-
-def _table(name: str) -> dict[str, Any]:
-    text = files("rollbook.pipeline").joinpath(name).read_text(encoding="utf-8")
-    return tomllib.loads(text)
+    return frozenset(key(name) for name in written("headers.toml")["weak"])

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-import tomllib
 import unicodedata
 from functools import cache
-from importlib.resources import files
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from rollbook.pipeline.cells import MOST_CHARS, Reading
 from rollbook.pipeline.columns import key
-from rollbook.pipeline.values import values
+from rollbook.pipeline.values import values, written
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -241,7 +239,7 @@ def _plain_word(word: str) -> str:
 def _names(kind: str) -> Mapping[str, int]:
     return {
         _plain_word(name): int(number)
-        for number, names in _written()[kind].items()
+        for number, names in written("months.toml")[kind].items()
         for name in names
     }
 
@@ -251,7 +249,7 @@ def _cut_names() -> tuple[tuple[str, int], ...]:
     """The names that may be cut: English and Afrikaans, which come first in the table."""
     return tuple(
         (_plain_word(name), int(number))
-        for number, names in _written()["month"].items()
+        for number, names in written("months.toml")["month"].items()
         for name in names[:2]
     )
 
@@ -259,9 +257,3 @@ def _cut_names() -> tuple[tuple[str, int], ...]:
 @cache
 def _lifetime() -> frozenset[str]:
     return frozenset(key(word) for word in values()["lifetime"]["words"])
-
-
-@cache
-def _written() -> Mapping[str, Any]:
-    text = files("rollbook.pipeline").joinpath("months.toml").read_text(encoding="utf-8")
-    return tomllib.loads(text)

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-import tomllib
 from functools import cache
-from importlib.resources import files
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import polars as pl
@@ -18,6 +16,7 @@ import polars as pl
 from rollbook.pipeline.cells import clean
 from rollbook.pipeline.columns import key
 from rollbook.pipeline.id_numbers import has_form
+from rollbook.pipeline.values import written
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -204,11 +203,9 @@ def document_of(text: str, country: str | None) -> tuple[str, str | None]:
 @cache
 def _countries() -> Mapping[str, str]:
     """The code of three letters by every name and code, as ``columns.key`` writes them."""
-    text = files("rollbook.pipeline").joinpath("countries.toml").read_text(encoding="utf-8")
-    table: dict[str, list[str]] = tomllib.loads(text)
     return {
         key(name): three
-        for two, (three, *names) in table.items()
+        for two, (three, *names) in written("countries.toml").items()
         for name in (two, three, *names)
         if name not in _UNCLEAR
     }

@@ -7,10 +7,8 @@ is read, and each of its rows has a warning. Only a sender who names it has deci
 from __future__ import annotations
 
 import re
-import tomllib
 import unicodedata
 from functools import cache
-from importlib.resources import files
 from typing import TYPE_CHECKING, Final
 
 import polars as pl
@@ -18,6 +16,7 @@ import polars as pl
 from rollbook.languages import listed
 from rollbook.masking import masked
 from rollbook.pipeline.reading import Note
+from rollbook.pipeline.values import written
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -75,5 +74,4 @@ def _words(name: str) -> set[str]:
 
 @cache
 def _written() -> Mapping[str, frozenset[str]]:
-    text = files("rollbook.pipeline").joinpath("former_sheets.toml").read_text(encoding="utf-8")
-    return {name: frozenset(words) for name, words in tomllib.loads(text).items()}
+    return {name: frozenset(words) for name, words in written("former_sheets.toml").items()}

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from typing import TYPE_CHECKING, Final, Literal
 
 from rollbook import fields
 from rollbook.fields.file import BUILT_IN, MOST_TEXT
 from rollbook.languages import listed, phrase, speaking, spoken
+from rollbook.pipeline.values import written
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -41,12 +40,11 @@ def catalogue() -> Mapping[str, Problem]:
 
 @cache
 def _built_in(language: str) -> Mapping[str, Problem]:
-    content = files("rollbook.pipeline").joinpath("problems.toml").read_text(encoding="utf-8")
     with speaking(language):
         words = _words()
         return {
             code: Problem(sentence=phrase(f"problem.{code}", **words), **entry)
-            for code, entry in tomllib.loads(content).items()
+            for code, entry in written("problems.toml").items()
         }
 
 

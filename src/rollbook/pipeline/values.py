@@ -1,4 +1,4 @@
-"""The known values of the fields that have a list of them, each with its other spellings.
+"""The tables beside the modules of this room: known values, headers, months, problems.
 
 It needs no polars: the API reads them too, and starts without it.
 """
@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 
 
 @cache
-def values() -> Mapping[str, Any]:
-    """The content of ``values.toml``."""
-    text = files("rollbook.pipeline").joinpath("values.toml").read_text(encoding="utf-8")
+def written(name: str) -> Mapping[str, Any]:
+    """The content of a table, such as ``values.toml``."""
+    text = files("rollbook.pipeline").joinpath(name).read_text(encoding="utf-8")
     return tomllib.loads(text)
+
+
+def values() -> Mapping[str, Any]:
+    """The known values of the fields that have a list of them, each with its other spellings."""
+    return written("values.toml")
