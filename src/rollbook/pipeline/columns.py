@@ -175,7 +175,7 @@ def suggested(header: str) -> tuple[str, ...]:
     """
     from rapidfuzz.distance import OSA  # noqa: PLC0415 - only a file with unknown headers needs it
 
-    name, words = _canonical(header), f" {_words(header)} "
+    name, words = _canonical(header), f" {words_of(header)} "
     listed = _listed_suggestions()
     found = [*listed.get(key(header), ()), *listed.get(name, ())]
     found += [
@@ -233,7 +233,7 @@ def is_of_other_person(group: str) -> bool:
 
     "Registered by" and the like do, whatever was done: a word and one of ``done_by``.
     """
-    words = f" {_words(group)} "
+    words = f" {words_of(group)} "
     if any(words.find(f" {one} ") > 0 for one in written("headers.toml")["done_by"]):
         return True
     return any(
@@ -247,7 +247,7 @@ def is_title_of_other_person(title: str) -> bool:
 
     "Registered by" does. "Compiled by J Smith" is a note that names who wrote the list.
     """
-    words = f" {_words(title)} "
+    words = f" {words_of(title)} "
     for one in written("headers.toml")["done_by"]:
         before, _, after = words.partition(f" {one} ")
         rest = after.strip()
@@ -402,14 +402,14 @@ def _readings(header: str) -> Iterator[tuple[str, bool]]:
         head, *tail = _TRAIL.split(bare, maxsplit=1)
         if tail and _is_qualifier(tail[0]):
             yield _canonical(head), True
-        words = _words(bare)
+        words = words_of(bare)
         for owner in written("headers.toml")["owners"]:
             if words.startswith(f"{owner} "):
                 yield _canonical(words.removeprefix(f"{owner} ").removeprefix("s ")), False
 
 
 def _is_qualifier(text: str) -> bool:
-    words = _words(text)
+    words = words_of(text)
     return (
         not words
         or words in written("headers.toml")["qualifiers"]
@@ -429,7 +429,7 @@ def _of_alternatives(parts: Sequence[str]) -> tuple[str | None, _Rank]:
     fields = {one[0] for one in found if one is not None}
     if "id_number" in fields:
         fields.discard("passport_number")  # a cell is one or the other; see documents.py
-    others = {_words(part) for part, one in zip(parts, found, strict=True) if one is None}
+    others = {words_of(part) for part, one in zip(parts, found, strict=True) if one is None}
     if fields == {"firstname", "surname"} and not others:
         return FULL_NAME, (False, len(_by_canonical()))
     allowed = set(written("headers.toml")["other_documents"]) if fields == {"id_number"} else set()
@@ -439,8 +439,8 @@ def _of_alternatives(parts: Sequence[str]) -> tuple[str | None, _Rank]:
     return field, min(one[1] for one in found if one is not None and one[0] == field)
 
 
-def _words(header: str) -> str:
-    """A header's words in small letters without accents, with single spaces."""
+def words_of(header: str) -> str:
+    """The words of a header or a name in small letters without accents, with single spaces."""
     plain = unicodedata.normalize("NFKD", header).casefold()
     kept = "".join(c for c in plain if not unicodedata.combining(c))
     return " ".join("".join(c if c.isalnum() else " " for c in kept).split())
@@ -449,7 +449,7 @@ def _words(header: str) -> str:
 def _canonical(header: str) -> str:
     """The key of a header, with one word for all that mean "number"."""
     numbers = written("headers.toml")["number_words"]
-    words = ["number" if word in numbers else word for word in _words(header).split()]
+    words = ["number" if word in numbers else word for word in words_of(header).split()]
     return "".join(words) or key(header)
 
 
@@ -475,7 +475,7 @@ def _by_words() -> Mapping[str, str]:
         words: field
         for field, names in built_in().items()
         for name in names
-        if len(words := _words(name)) >= _LEAST_NEAR - 1
+        if len(words := words_of(name)) >= _LEAST_NEAR - 1
         and words not in written("headers.toml")["weak"]
     }
 
@@ -490,7 +490,7 @@ def _listed_suggestions() -> Mapping[str, Sequence[str]]:
 @cache
 def _above() -> frozenset[str]:
     """What the columns that ``lines`` adds have in brackets, in all languages."""
-    return frozenset(map(_words, languages.everywhere("lines.above")))
+    return frozenset(map(words_of, languages.everywhere("lines.above")))
 
 
 @cache

@@ -5,13 +5,13 @@ They are added to the warnings of ``normalise`` after the rows were staged and c
 
 from __future__ import annotations
 
-import unicodedata
 from typing import TYPE_CHECKING, Final
 
 import polars as pl
 from rapidfuzz import fuzz
 
 from rollbook.pipeline import problems
+from rollbook.pipeline.columns import words_of
 from rollbook.pipeline.match import compared
 from rollbook.pipeline.read import ROW_NUMBER
 from rollbook.pipeline.validate import PROBLEMS
@@ -80,9 +80,7 @@ def _is_initial(one: str, other: str) -> bool:
 
 def _words(name: str) -> set[str]:
     """The words of a name in small letters without accents, but for particles."""
-    plain = unicodedata.normalize("NFKD", name).casefold()
-    letters = "".join(c if c.isalnum() else " " for c in plain if not unicodedata.combining(c))
-    words = set(letters.split())
+    words = set(words_of(name).split())
     return words - _PARTICLES or words
 
 

@@ -7,7 +7,6 @@ is read, and each of its rows has a warning. Only a sender who names it has deci
 from __future__ import annotations
 
 import re
-import unicodedata
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +14,7 @@ import polars as pl
 
 from rollbook.languages import listed
 from rollbook.masking import masked
+from rollbook.pipeline.columns import words_of
 from rollbook.pipeline.reading import Note
 from rollbook.pipeline.values import written
 
@@ -68,8 +68,7 @@ def notes(others: Sequence[SheetNotRead]) -> Iterator[Note]:
 
 
 def _words(name: str) -> set[str]:
-    plain = unicodedata.normalize("NFKD", name).casefold()
-    return set(_WORD.findall("".join(c for c in plain if not unicodedata.combining(c))))
+    return set(_WORD.findall(words_of(name)))
 
 
 @cache
