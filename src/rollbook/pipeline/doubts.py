@@ -46,7 +46,7 @@ def add_doubts(spill: Spill, columns: ColumnMap, *, takes_file: bool) -> None:
 
     ``takes_file``: the file's value replaces the stored one.
     """
-    batches = zip(spill.existing(), spill.differing(), spill.rows(), spill.problems(), strict=True)
+    batches = spill.batches("existing", "differing", "rows", "problems")
     for number, (existing, differing, rows, known) in enumerate(batches):
         found = pl.concat(
             [

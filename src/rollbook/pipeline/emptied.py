@@ -59,7 +59,7 @@ def fields_of(found: int) -> tuple[str, ...]:
     return tuple(name for name, bit in bits().items() if found & bit)
 
 
-def count_emptied(batches: Iterable[tuple[pl.DataFrame, pl.DataFrame]]) -> dict[str, int]:
+def count_emptied(batches: Iterable[tuple[pl.DataFrame, ...]]) -> dict[str, int]:
     """How many members lose their value of a field, by field.
 
     A batch has lines of the ledger with their outcomes, and what the record says of their members;

@@ -146,7 +146,7 @@ class Grid:
 
 def keep_cells(
     connection: Connection[Row],
-    batches: Iterable[tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]],
+    batches: Iterable[tuple[pl.DataFrame, ...]],
     *,
     upload_id: UUID,
     headers: Sequence[str],
@@ -157,7 +157,7 @@ def keep_cells(
 
     Args:
         connection: inside the attempt's transaction.
-        batches: the rows as they were read, their outcomes, and their problems.
+        batches: the outcomes of rows, the rows as they were read, and their problems.
         upload_id: whose rows they are.
         headers: the columns that are stored.
         most: rows that are stored.
@@ -171,7 +171,7 @@ def keep_cells(
     with connection.cursor() as cursor:
         cursor.execute(_SQL["forget_cells"], {"ids": [upload_id]})
         with cursor.copy(_SQL["keep_cells"]) as copy:
-            for rows, lines, problems in batches:
+            for lines, rows, problems in batches:
                 is_refused = lines["outcome"].cast(pl.String).is_in(REFUSED)
                 doubtful = problems.filter(severity="warning")[ROW_NUMBER]
                 is_doubtful = ~is_refused & lines[ROW_NUMBER].is_in(doubtful.implode())

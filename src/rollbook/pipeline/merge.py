@@ -112,7 +112,7 @@ def renew_changes(
     spill.add_pieces(
         "made", MADE, copy_out(connection, sql.SQL(_SQL["changes_made"]).format(**rule), MADE)
     )
-    for number, (existing, made) in enumerate(zip(spill.existing(), spill.made(), strict=True)):
+    for number, (existing, made) in enumerate(spill.batches("existing", "made")):
         others = existing.drop(name for name in MADE if name != ROW_NUMBER)
         joined = others.join(made, on=ROW_NUMBER, how="full", coalesce=True)
         renewed = joined.select(existing.columns).sort(ROW_NUMBER)
@@ -178,7 +178,7 @@ def count(ledger: pl.DataFrame) -> dict[str, int]:
 
 def keep_rows(
     connection: Connection[Row],
-    batches: Iterable[tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]],
+    batches: Iterable[tuple[pl.DataFrame, ...]],
     *,
     upload_id: UUID,
 ) -> None:

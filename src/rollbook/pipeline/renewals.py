@@ -111,7 +111,7 @@ def refuse(
         return ledger
     numbers = pl.Series([row["row_number"] for row in found], dtype=pl.UInt32)
     severity = problems.catalogue()[code].severity
-    for number, (rows, known) in enumerate(zip(spill.rows(), spill.problems(), strict=True)):
+    for number, (rows, known) in enumerate(spill.batches("rows", "problems")):
         of_batch = rows.filter(pl.col(ROW_NUMBER).is_in(numbers.implode()))
         if of_batch.is_empty():
             continue

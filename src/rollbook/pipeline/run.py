@@ -403,12 +403,11 @@ class _Attempt:
                 connection.execute("ROLLBACK TO SAVEPOINT unmerged")
             stages.begin("report", rows_total=ledger.height)
             if not is_refused:
-                spill = table.spill
-                spilled = zip(spill.slices(lines), spill.problems(), spill.existing(), strict=True)
+                spilled = table.spill.batches("problems", "existing", beside=lines)
                 keep_rows(connection, spilled, upload_id=upload["id"])
             grid = None if is_refused else self._keep_fixable(table, lines)
             self._verification.settle(lines, is_refused=is_refused)
-            counted = tally(zip(table.spill.slices(lines), table.spill.problems(), strict=True))
+            counted = tally(table.spill.batches("problems", beside=lines))
             lost = self._emptied(table, lines)
             writing.result()
             facts = summary.Facts(
@@ -443,7 +442,7 @@ class _Attempt:
         counted = count(lines)
         rows, left_out = keep_cells(
             connection,
-            zip(spill.rows(), spill.slices(lines), spill.problems(), strict=True),
+            spill.batches("rows", "problems", beside=lines),
             upload_id=upload["id"],
             headers=grid.headers,
             most=self._fixable_rows,
@@ -470,7 +469,7 @@ class _Attempt:
         """How many members lose which field on purpose."""
         if self._upload["empty_text"] is None:
             return {}
-        return count_emptied(zip(table.spill.slices(lines), table.spill.existing(), strict=True))
+        return count_emptied(table.spill.batches("existing", beside=lines))
 
     def _is_refused(self, lines: pl.DataFrame) -> bool:
         """Were all rows or none asked for, and is it none?"""
@@ -485,16 +484,16 @@ class _Attempt:
             created=clock.now(),
             keeps_tables=self._verification.leaves_pending,
             asks_about_repeats=any(
-                frame["code"].is_in(report.UNDECIDED).any() for frame in table.spill.problems()
+                frame["code"].is_in(report.UNDECIDED).any()
+                for (frame,) in table.spill.batches("problems")
             ),
         )
 
     def _write_rows(self, writer: report.ReportWriter, table: _Table, lines: pl.DataFrame) -> None:
         """Give every batch to the report, with what became of its rows."""
-        spill, is_refused = table.spill, self._is_refused(lines)
-        for rows, some, existing, problems in zip(
-            spill.rows(), spill.slices(lines), spill.existing(), spill.problems(), strict=True
-        ):
+        is_refused = self._is_refused(lines)
+        spilled = table.spill.batches("rows", "existing", "problems", beside=lines)
+        for some, rows, existing, problems in spilled:
             known = some.join(existing, on=ROW_NUMBER, how="left", maintain_order="left")
             verified = self._verification.of_rows(known, is_refused=is_refused)
             writer.add(rows, verified, problems)

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-#: The facts about rows that are known once all of them were staged.
+#: The facts about rows that are known once all of them were staged: see ``match.EXISTING``,
+#: ``match.DIFFERING`` and ``match.MADE``.
 PieceKind: TypeAlias = Literal["existing", "differing", "made"]
 Kind: TypeAlias = Literal["rows", "problems"] | PieceKind
 #: Arrow's older layout: it writes texts without the larger buffers that they are slices of.
@@ -38,14 +39,6 @@ class Spill:
         self._write("problems", len(self._heights), problems)
         self._heights.append(rows.height)
         self._lasts.append(rows[-1, ROW_NUMBER])
-
-    def rows_of(self, number: int) -> pl.DataFrame:
-        """The rows of one batch, counted from 0."""
-        return pl.read_ipc(self._path("rows", number))
-
-    def replace_problems(self, number: int, problems: pl.DataFrame) -> None:
-        """Replace the problems of a batch that was read again."""
-        self._write("problems", number, problems)
 
     def add_pieces(
         self,
@@ -73,39 +66,25 @@ class Spill:
         frame.write_ipc(beside, compat_level=_LAYOUT)
         beside.replace(path)
 
-    def rows(self) -> Iterator[pl.DataFrame]:
-        """The rows of every batch, in order."""
-        return self._all("rows")
+    def of(self, kind: Kind, number: int) -> pl.DataFrame:
+        """One kind of facts about the rows of one batch, counted from 0."""
+        return pl.read_ipc(self._path(kind, number))
 
-    def problems(self) -> Iterator[pl.DataFrame]:
-        """The problems of every batch, in order."""
-        return self._all("problems")
+    def batches(
+        self, *kinds: Kind, beside: pl.DataFrame | None = None
+    ) -> Iterator[tuple[pl.DataFrame, ...]]:
+        """These kinds of facts about the rows of every batch, in order.
 
-    def existing(self) -> Iterator[pl.DataFrame]:
-        """What the record says of members, for every batch, in order; see ``match.EXISTING``."""
-        return self._all("existing")
-
-    def differing(self) -> Iterator[pl.DataFrame]:
-        """In what repeats differ, for every batch, in order; see ``match.DIFFERING``."""
-        return self._all("differing")
-
-    def made(self) -> Iterator[pl.DataFrame]:
-        """What the merge has changed, for every batch, in order; see ``match.MADE``."""
-        return self._all("made")
+        ``beside`` has one line for each row; those of the batch come first in its tuple.
+        """
+        start = 0
+        for number, height in enumerate(self._heights):
+            lines = () if beside is None else (beside.slice(start, height),)
+            start += height
+            yield (*lines, *(self.of(kind, number) for kind in kinds))
 
     def _write(self, kind: Kind, number: int, frame: pl.DataFrame) -> None:
         frame.write_ipc(self._path(kind, number), compat_level=_LAYOUT)
-
-    def _all(self, kind: Kind) -> Iterator[pl.DataFrame]:
-        for number in range(len(self._heights)):
-            yield pl.read_ipc(self._path(kind, number))
-
-    def slices(self, frame: pl.DataFrame) -> Iterator[pl.DataFrame]:
-        """A frame that has one line for each row, cut as the batches are."""
-        start = 0
-        for height in self._heights:
-            yield frame.slice(start, height)
-            start += height
 
     def _path(self, kind: Kind, number: int) -> Path:
         return self._folder / f"{kind}-{number}.arrow"

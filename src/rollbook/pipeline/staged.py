@@ -160,12 +160,12 @@ class Staged:
             if self.orders.differs(normalised.date_orders)
         ]
         for number in again:
-            sheet = replace(self._batches[number][0], frame=spill.rows_of(number))
+            sheet = replace(self._batches[number][0], frame=spill.of("rows", number))
             validated = self._validated(self._normalised(sheet), sheet)
             unstage(connection, sheet.frame)
             with staging(connection, is_new=False) as stage:
                 stage(validated.rows)
-            spill.replace_problems(number, validated.problems)
+            spill.replace("problems", number, validated.problems)
             self._ledgers[number] = ledger_of(validated.rows)
 
     def _validated(self, normalised: Normalised, sheet: Sheet) -> Validated:

@@ -31,7 +31,7 @@ class Tally:
         return {code: rows for code, severity, rows in self.problems if severity == "warning"}
 
 
-def tally(batches: Iterable[tuple[pl.DataFrame, pl.DataFrame]]) -> Tally:
+def tally(batches: Iterable[tuple[pl.DataFrame, ...]]) -> Tally:
     """Count the problems of a file; a batch has ledger lines with outcomes, and their problems."""
     counts: dict[tuple[str, str], int] = {}
     warned = attention = 0

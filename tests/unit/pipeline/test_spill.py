@@ -45,5 +45,5 @@ def test_what_is_known_of_members_comes_with_the_batch_of_their_rows(
         spill.add(rows, pl.DataFrame(schema=PROBLEMS))
     spill.add_pieces("existing", EXISTING, (known(*piece) for piece in pieces))
     given = {number for piece in pieces for number in piece}
-    found = [frame[ROW_NUMBER].to_list() for frame in spill.existing()]
+    found = [frame[ROW_NUMBER].to_list() for (frame,) in spill.batches("existing")]
     assert found == [[n for n in numbers if n in given] for numbers in BATCHES]
