@@ -81,10 +81,11 @@ def remember(connection: Connection[Row], upload: Row) -> None:
         connection.execute(*entry)
 
 
-def key_of(text: str) -> str:
-    """A text as cells are compared with it: clean, in small letters; it may be empty."""
-    cleaned = cells.clean(cells.shown(pl.Series("cell", [text], pl.String))).item()
-    return (cleaned or "").lower()
+def key_of(text: str | None) -> str | None:
+    """A sender's text as cells are compared with it: clean, in small letters; None if empty."""
+    cleaned = cells.clean(cells.shown(pl.Series("cell", [text], pl.String)))
+    key: str | None = cleaned.str.to_lowercase().item()
+    return key
 
 
 def is_known(field: str, text: str) -> bool:

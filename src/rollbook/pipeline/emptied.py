@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
-from rollbook.pipeline import cells
 from rollbook.pipeline.match import claimed
 from rollbook.pipeline.normalise import select
 
@@ -46,12 +45,6 @@ def with_emptied(rows: pl.DataFrame, normalised: Normalised) -> tuple[pl.DataFra
     return rows.with_columns(emptied=found.cast(pl.Int64)), pl.concat(
         [normalised.warnings.clear(), *warnings]
     )
-
-
-def key_of(text: str) -> str:
-    """The sender's text as cells are compared with it: clean, in small letters."""
-    cleaned: str = cells.clean(cells.shown(pl.Series("cell", [text], pl.String))).item()
-    return cleaned.lower()
 
 
 def fields_of(found: int) -> tuple[str, ...]:

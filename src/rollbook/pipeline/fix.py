@@ -20,7 +20,6 @@ from rollbook.errors import ConflictError, InvalidRequestError
 from rollbook.masking import masked
 from rollbook.model import Scope
 from rollbook.pipeline import aliases as aliases_
-from rollbook.pipeline.emptied import key_of
 from rollbook.pipeline.fixable import Grid
 from rollbook.pipeline.normalise import normalise
 from rollbook.pipeline.read import ROW_NUMBER
@@ -81,12 +80,11 @@ def check(
         for row in stored
     ]
     sheet = grid.sheet(_frame(rows, grid))
-    empty_text = upload["empty_text"]
     normalised = normalise(
         sheet,
         today,
         grid.orders,
-        empty_text=None if empty_text is None else key_of(empty_text),
+        empty_text=aliases_.key_of(upload["empty_text"]),
         accepts_passports=accepts_passports,
         aliases=aliases_.aliases_of(connection, scope),
     )

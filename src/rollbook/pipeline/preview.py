@@ -13,9 +13,10 @@ from rollbook.languages import phrase
 from rollbook.masking import masked, masked_cell, masked_passport, visible
 from rollbook.pipeline import header as header_rows
 from rollbook.pipeline import tables
+from rollbook.pipeline.aliases import key_of
 from rollbook.pipeline.columns import ColumnMap, map_headers, own
 from rollbook.pipeline.dates import Orders
-from rollbook.pipeline.emptied import bits, key_of
+from rollbook.pipeline.emptied import bits
 from rollbook.pipeline.normalise import normalise
 from rollbook.pipeline.problems import described
 from rollbook.pipeline.read import ALL_SHEETS, ROW_NUMBER, Wanted, read, sheet_key
@@ -211,7 +212,7 @@ def _said_of_rows(
         seen.sheet,
         today,
         Orders(),
-        empty_text=None if empty_text is None else key_of(empty_text),
+        empty_text=key_of(empty_text),
         accepts_passports=accepts_passports,
         aliases=aliases,
     )

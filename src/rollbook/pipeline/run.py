@@ -32,11 +32,11 @@ from rollbook.languages import asked_for, phrase, speak, speaking
 from rollbook.model import REFUSED, Membership, Progress, Scope
 from rollbook.notifications import outbox
 from rollbook.pipeline import removal, renewals, report, summary
-from rollbook.pipeline.aliases import aliases_of
+from rollbook.pipeline.aliases import aliases_of, key_of
 from rollbook.pipeline.aliases import note as note_on_aliases
 from rollbook.pipeline.aliases import remember as remember_aliases
 from rollbook.pipeline.doubts import add_doubts
-from rollbook.pipeline.emptied import count_emptied, fields_of, key_of
+from rollbook.pipeline.emptied import count_emptied, fields_of
 from rollbook.pipeline.erased import Erased
 from rollbook.pipeline.fixable import TAKEN, Grid, keep_cells
 from rollbook.pipeline.match import People, match, staging
@@ -331,12 +331,11 @@ class _Attempt:
         """
         stages = self._stages
         spill = Spill(self._folder)
-        empty_text = self._upload["empty_text"]
         staged = Staged(
             today(self._connection),
             self._scope,
             self._erased,
-            None if empty_text is None else key_of(empty_text),
+            key_of(self._upload["empty_text"]),
             accepts_passports=self._accepts_passports,
             aliases=self._aliases,
             orders=None if self._grid is None else self._grid.orders,
