@@ -8,7 +8,7 @@ a value. English is the source: what another catalogue lacks is said in English.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -21,6 +21,8 @@ Text = str | Mapping[str, str]
 
 #: The language of the source, and of whoever hasn't chosen one.
 ENGLISH: Final = "en"
+#: Names or numbers that a sentence lists.
+MOST_LISTED: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +139,13 @@ def phrase(key: str, /, **values: object) -> str:
     return found.format_map(shown)
 
 
-def listed(names: Sequence[object], most: int, total: int | None = None) -> str:
+def joined(names: Iterable[str]) -> str:
+    """All names: "red, blue and green"."""
+    *others, last = names
+    return phrase("list.and", listed=", ".join(others), last=last) if others else last
+
+
+def listed(names: Sequence[object], most: int = MOST_LISTED, total: int | None = None) -> str:
     """The first ``most`` names or numbers, and how many more there are: "3, 5 and 12 more".
 
     ``total`` is how many there are in all, where ``names`` are only the first ones.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import polars as pl
 
 from rollbook.errors import SecondTableError
-from rollbook.languages import phrase
+from rollbook.languages import listed
 from rollbook.masking import masked
 from rollbook.pipeline.columns import FULL_NAME, key, map_headers, unique_headers, variants
 from rollbook.pipeline.header import ROW_NUMBER, are_words, field_of, is_number, names_of, one_line
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 #: The most characters of a header in a sentence; a longer one is cut.
 _MOST_QUOTED: Final = 30
-#: Rows that a note names.
-_MOST_NAMED: Final = 5
 _AT: Final = "row_index"
 _OTHER_TABLE: Final = (
     "Row {0} has headers again, and other ones than row {1}: column {2} is '{3}' there and '{4}' "
@@ -255,7 +253,4 @@ def _quoted(text: str) -> str:
 
 def note(repeats: Sequence[int]) -> Note:
     """The note on rows that repeat the headers."""
-    rows = ", ".join(map(str, repeats[:_MOST_NAMED]))
-    if len(repeats) > _MOST_NAMED:
-        rows = phrase("list.others", listed=rows)
-    return Note("header_repeated", len(repeats), {"rows": rows})
+    return Note("header_repeated", len(repeats), {"rows": listed(repeats)})

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from rollbook.languages import phrase
+from rollbook.languages import listed
 from rollbook.pipeline.csv_dialect import unwrapped
 from rollbook.pipeline.csv_encoding import PADDING, decoded_once_more, pieces
 from rollbook.pipeline.csv_layout import may_have_escapes, usual_widths
@@ -31,8 +31,6 @@ _PADDING: Final = PADDING.decode()
 _LOST: Final = "\N{REPLACEMENT CHARACTER}"
 #: Characters that are written together.
 _TOGETHER: Final = 1 << 20
-#: Rows that a note names.
-_MOST_NAMED: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +146,7 @@ class _Written:
         self.counts = array("I")
         self.has_quotes = False
         self.unclear: list[tuple[int, str]] = []
+        #: Numbers of the rows with a quotation mark that was read as text.
         self._literal: list[int] = []
         self._wrapped = 0
 
@@ -167,16 +166,13 @@ class _Written:
         if record.problem is not None:
             self.unclear.append((index, record.problem))
         if record.has_literal_quote:
-            self._literal.append(index)
+            self._literal.append(index + 1)
         self._wrapped += record.was_wrapped
 
     def notes(self) -> Iterator[Note]:
         """The notes on the file."""
         if self._literal:
-            rows = ", ".join(str(index + 1) for index in self._literal[:_MOST_NAMED])
-            if len(self._literal) > _MOST_NAMED:
-                rows = phrase("list.others", listed=rows)
-            yield Note("quotes_as_text", len(self._literal), {"rows": rows})
+            yield Note("quotes_as_text", len(self._literal), {"rows": listed(self._literal)})
         if self._wrapped:
             yield Note("lines_in_quotes", self._wrapped, {"n": self._wrapped})
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from rollbook.languages import listed
 from rollbook.pipeline.reading import Note
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ _LEAST_TRAILING: Final = 5
 _BLOCK: Final = 16
 #: Rows of full width from which on a short last row shows that the file was cut off.
 _FULL_ROWS: Final = 10
-#: Rows that a note names.
-_MOST_NAMED: Final = 5
 
 
 class Rows:
@@ -62,8 +61,7 @@ class Rows:
         """The notes on the file."""
         short = np.flatnonzero((self._below > 1) & (self._below < self._named))
         if len(short):
-            listed = [str(self._first + index + 1) for index in short[:_MOST_NAMED].tolist()]
-            rows = ", ".join(listed) + (" ..." if len(short) > _MOST_NAMED else "")
+            rows = listed((short + self._first + 1).tolist())
             yield Note("short_rows", len(short), {"n": len(short), "rows": rows})
         if self._is_trailing:
             yield Note("trailing_delimiter")

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 CODE: Final = "sheet_of_former"
 _WORD: Final = re.compile(r"[^\W\d_]+")
 _MOST_CHARS: Final = 31
-_MOST_LISTED: Final = 5
 
 
 def is_former(name: str) -> bool:
@@ -63,8 +62,7 @@ def notes(others: Sequence[SheetNotRead]) -> Iterator[Note]:
         if sheet.holds_members and not sheet.is_hidden and is_former(sheet.name)
     ]
     if names:
-        sheets = listed(names, _MOST_LISTED)
-        yield Note("former_sheets", values={"sheets": sheets, "n": len(names)})
+        yield Note("former_sheets", values={"sheets": listed(names), "n": len(names)})
 
 
 def _words(name: str) -> set[str]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 import polars as pl
 
 from rollbook import places
-from rollbook.languages import listed, phrase
+from rollbook.languages import MOST_LISTED, listed, phrase
 from rollbook.masking import masked
 from rollbook.pipeline import former_sheets
 from rollbook.pipeline.columns import FULL_NAME, ColumnMap, key, map_headers, title, unique_headers
@@ -36,7 +36,6 @@ _ADDRESS: Final = "residential_address"
 #: Rows in which the next group is looked for, where a line above the headers may be a title, and
 #: texts that are remembered: a list has hardly more titles.
 _MOST_SEARCHED: Final = 2_000
-_MOST_LISTED: Final = 5
 _MOST_QUOTED: Final = 40
 #: Cells of a line: its text, or a label and its value.
 _MOST_CELLS: Final = 2
@@ -224,7 +223,7 @@ class Lines:
     def _count(self, code: str, line: _Line) -> None:
         self._counts[code] += 1
         first = self._first.setdefault(code, [])
-        if len(first) < _MOST_LISTED:
+        if len(first) < MOST_LISTED:
             first.append(line)
 
     def _take(self, line: _Line) -> None:
@@ -434,4 +433,4 @@ def _listed(lines: Sequence[_Line], count: int) -> str:
         f"{line.row} '{masked(line.text)[:_MOST_QUOTED]}'" if line.text else str(line.row)
         for line in lines
     ]
-    return listed(some, _MOST_LISTED, count)
+    return listed(some, total=count)

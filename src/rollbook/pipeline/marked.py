@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from rollbook.languages import listed
 from rollbook.pipeline.reading import Note
@@ -12,19 +12,15 @@ if TYPE_CHECKING:
 
     from rollbook.spreadsheets.books.marks import Marks
 
-_MOST_LISTED: Final = 5
-
 
 def notes(marks: Marks, header_row: int) -> Iterator[Note]:
     """The notes on the marks of a sheet below its header row, which counts from 1."""
     rows = [row for row in marks.struck_rows if row > header_row]
     if rows:
-        which = listed(rows, _MOST_LISTED)
-        yield Note("struck_rows", len(rows), {"rows": which})
+        yield Note("struck_rows", len(rows), {"rows": listed(rows)})
     if marks.comments:
         count = len(marks.comments)
-        first = [name[:10] for name in marks.comments[:_MOST_LISTED]]
-        cells = listed(first, _MOST_LISTED, count)
+        cells = listed([name[:10] for name in marks.comments])
         yield Note("comments_not_read", count, {"n": count, "cells": cells})
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import polars as pl
 
 from rollbook.errors import RowsAboveHeadersError, SecondTableError
-from rollbook.languages import listed, phrase
+from rollbook.languages import MOST_LISTED, listed, phrase
 from rollbook.pipeline import owners
 from rollbook.pipeline.cells import SEPARATORS, without
 from rollbook.pipeline.columns import FULL_NAME, key, map_headers
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from rollbook.pipeline.header import Header
 
-_MOST_LISTED: Final = 5
 #: So many rows with a number, in any column, are a table and not a line such as "Captured by".
 _LEAST_ROWS: Final = 2
 #: Columns that may hold the headers of a table that lies on its side.
@@ -67,8 +66,8 @@ def check_above(above: pl.DataFrame, header: Header) -> None:
     if not is_in_column and len(found) < _LEAST_ROWS:
         return
     rows = "Row" if len(found) == 1 else "Rows"
-    listed_rows = ", ".join(str(row + 1) for row in found[:_MOST_LISTED])
-    more = f" and {len(found) - _MOST_LISTED} more" if len(found) > _MOST_LISTED else ""
+    listed_rows = ", ".join(str(row + 1) for row in found[:MOST_LISTED])
+    more = f" and {len(found) - MOST_LISTED} more" if len(found) > MOST_LISTED else ""
     raise RowsAboveHeadersError(
         f"{rows} {listed_rows}{more} above the headers, which are in row {header.index + 1}, "
         f"{'holds' if len(found) == 1 else 'hold'} an ID number, so it is not clear what the "
@@ -160,11 +159,10 @@ def notes(
     """
     said = _places_above(rows.head(header.index), header, table_name, carried)
     if said:
-        yield Note("place_above", values={"said": ", ".join(said[:_MOST_LISTED])})
+        yield Note("place_above", values={"said": listed(said)})
     unread = _table_above(rows.head(header.index), header)
     if unread:
-        which = listed(unread, _MOST_LISTED)
-        yield Note("table_above", len(unread), {"n": len(unread), "rows": which})
+        yield Note("table_above", len(unread), {"n": len(unread), "rows": listed(unread)})
     names = names_of(header.texts)
     doubtful = [
         phrase("note.column_of_other.one", header=name[:30], owner=owner[:30])
@@ -177,8 +175,7 @@ def notes(
         if name in header.columns.known
     ]
     if doubtful:
-        columns = ", ".join(doubtful[:_MOST_LISTED])
-        yield Note("column_of_other", values={"columns": columns})
+        yield Note("column_of_other", values={"columns": listed(doubtful)})
     apart = _set_apart(rows, header)
     if apart is not None:
         yield apart
@@ -252,7 +249,7 @@ def _set_apart(rows: pl.DataFrame, header: Header) -> Note | None:
     ]
     if not apart:
         return None
-    columns = ", ".join(f"'{texts[column][:30]}'" for column in apart[:_MOST_LISTED])
+    columns = listed([f"'{texts[column][:30]}'" for column in apart])
     return Note("columns_apart", values={"columns": columns, "n": len(apart)})
 
 

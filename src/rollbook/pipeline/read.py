@@ -17,7 +17,7 @@ from rollbook.errors import (
     NoSuchHeaderError,
     NoSuchSheetError,
 )
-from rollbook.languages import listed, phrase
+from rollbook.languages import joined, listed, phrase
 from rollbook.masking import masked
 from rollbook.pipeline import former_sheets, marked, misplaced, tables, totals
 from rollbook.pipeline import header as header_rows
@@ -428,8 +428,7 @@ def _quoted(headers: Sequence[str]) -> str:
 
 
 def _missing(columns: ColumnMap) -> str:
-    *others, last = map(title, columns.missing)
-    words = phrase("list.and", listed=", ".join(others), last=last) if others else last
+    words = joined(map(title, columns.missing))
     return phrase("refusal.missing_columns", columns=words) + missing_hint(columns)
 
 

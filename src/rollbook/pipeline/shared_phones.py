@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from rollbook.languages import listed
+from rollbook.languages import MOST_LISTED, listed
 from rollbook.pipeline.read import ROW_NUMBER
 from rollbook.pipeline.reading import Note
 
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
     from rollbook.pipeline.normalise import Normalised
 
-#: Rows that a note names, and numbers with a note of their own.
-_MOST_LISTED = 5
+#: Numbers with a note of their own.
 _MOST_NOTED = 5
 
 
@@ -59,13 +58,12 @@ class SharedPhones:
         )
         found = (
             people.group_by("phone")
-            .agg(pl.len().alias("n"), pl.col(ROW_NUMBER).sort().head(_MOST_LISTED))
+            .agg(pl.len().alias("n"), pl.col(ROW_NUMBER).sort().head(MOST_LISTED))
             .filter(pl.col("n") >= self._least)
             .sort("n", ROW_NUMBER, descending=[True, False])
         )
         for _, n, numbers in found.head(_MOST_NOTED).iter_rows():
-            which = listed(numbers, _MOST_LISTED, n)
-            yield Note("phone_shared", n, {"n": n, "rows": which})
+            yield Note("phone_shared", n, {"n": n, "rows": listed(numbers, total=n)})
         if (others := found.slice(_MOST_NOTED)).height:
             values = {"n": others.height, "least": self._least}
             yield Note("phones_shared", int(others["n"].sum()), values)

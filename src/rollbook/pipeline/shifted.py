@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import polars as pl
 
 from rollbook.errors import ShiftedColumnError
-from rollbook.languages import phrase
+from rollbook.languages import joined
 from rollbook.pipeline import names
 from rollbook.pipeline.columns import REQUIRED, title
 from rollbook.pipeline.read import ROW_NUMBER
@@ -178,5 +178,4 @@ def _footers(frame: pl.DataFrame, lacking: pl.DataFrame) -> pl.Series:
 
 
 def _listed(fields: Iterable[str]) -> str:
-    *others, last = (f"'{title(name)}'" for name in fields)
-    return phrase("list.and", listed=", ".join(others), last=last) if others else last
+    return joined(f"'{title(name)}'" for name in fields)

@@ -27,7 +27,6 @@ _OF_GROUP: Final = (
 )
 #: From this many digits on, a text is an attempt at an ID number.
 _ID_DIGITS: Final = 6
-_MOST_LISTED: Final = 5
 
 
 def are_totals(body: pl.DataFrame, columns: ColumnMap) -> pl.Series | None:
@@ -68,5 +67,4 @@ def are_totals(body: pl.DataFrame, columns: ColumnMap) -> pl.Series | None:
 
 def note(numbers: Sequence[int]) -> Note:
     """The note on such rows."""
-    rows = listed(numbers, _MOST_LISTED)
-    return Note("total_rows", len(numbers), {"rows": rows, "n": len(numbers)})
+    return Note("total_rows", len(numbers), {"rows": listed(numbers), "n": len(numbers)})

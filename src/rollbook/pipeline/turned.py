@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from rollbook.pipeline.normalise import Normalised
 
-_MOST_LISTED: Final = 5
 #: Rows with a usual surname as the first name: from this share on, the columns are turned as a
 #: whole. A usual surname is that of about every third person.
 _SHARE: Final = 0.15
@@ -83,8 +82,7 @@ class Turned:
             return
         found = _turned_rows(rows, counted)
         if len(found) >= max(_LEAST_ROWS, self._rows // _PER_ROW):
-            which = listed(found, _MOST_LISTED)
-            values = {"n": len(found), "rows": which, "first": first, "surname": surname}
+            values = {"n": len(found), "rows": listed(found), "first": first, "surname": surname}
             yield Note("names_turned_rows", len(found), values)
 
 

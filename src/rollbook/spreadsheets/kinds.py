@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from rollbook.errors import UnsupportedFileError
-from rollbook.languages import phrase
+from rollbook.languages import joined, phrase
 from rollbook.spreadsheets.content import WORKBOOKS, kind_of_content, refusal
 
 KINDS: Final = ("xlsx", "xls", "csv", "xlsb", "ods", "fods")
@@ -56,7 +56,7 @@ def kind_of(name: str) -> str:
         reason = phrase(
             f"refusal.ending.{_OTHER_SHEETS.get(ending, 'other')}",
             ending=ending,
-            accepted=_listed(),
+            accepted=joined(f".{accepted}" for accepted in ENDINGS),
         )
         is_no_sheet = ending in _DISGUISES.split() and ending not in _OTHER_SHEETS
         what_next = phrase("refusal.next.source" if is_no_sheet else "refusal.next.save")
@@ -89,9 +89,3 @@ def fits(head: bytes, kind: str) -> bool:
     if kind in {"csv", "fods"}:
         return found == ("text" if kind == "csv" else "fods")
     return found in WORKBOOKS
-
-
-def _listed() -> str:
-    """The accepted endings, as a sentence lists them."""
-    *others, last = (f".{ending}" for ending in ENDINGS)
-    return phrase("list.and", listed=", ".join(others), last=last)
