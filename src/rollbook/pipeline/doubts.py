@@ -10,15 +10,12 @@ from typing import TYPE_CHECKING, Final
 import polars as pl
 from rapidfuzz import fuzz
 
-from rollbook.pipeline import problems
 from rollbook.pipeline.columns import words_of
 from rollbook.pipeline.match import compared
+from rollbook.pipeline.problem_table import completed
 from rollbook.pipeline.read import ROW_NUMBER
-from rollbook.pipeline.validate import PROBLEMS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from rollbook.pipeline.columns import ColumnMap
     from rollbook.pipeline.spill import Spill
 
@@ -26,19 +23,6 @@ if TYPE_CHECKING:
 LIKENESS: Final = 70
 #: Words that many surnames have in common.
 _PARTICLES: Final = frozenset({"van", "von", "der", "den", "de", "du", "la", "le", "di", "da"})
-
-
-#: One doubt: its field, a text that replaces the cell's own, and the value that was used; see
-#: ``validate.PROBLEMS``.
-_DOUBTS: Final = pl.Schema(
-    {
-        ROW_NUMBER: pl.UInt32,
-        "field": pl.String,
-        "text": pl.String,
-        "code": pl.String,
-        "kept": pl.String,
-    }
-)
 
 
 def add_doubts(spill: Spill, columns: ColumnMap, *, takes_file: bool) -> None:
@@ -53,7 +37,8 @@ def add_doubts(spill: Spill, columns: ColumnMap, *, takes_file: bool) -> None:
                 *_of_payments(existing),
                 *_of_names(existing, takes_file=takes_file),
                 _of_repeats(differing),
-            ]
+            ],
+            how="diagonal",
         )
         if found.height:
             joined = pl.concat([known, _problems(found, rows, columns)])
@@ -117,22 +102,20 @@ def _of_repeats(differing: pl.DataFrame) -> pl.DataFrame:
     fields = values.unnest("differing").unpivot(
         index=ROW_NUMBER, variable_name="field", value_name="kept"
     )
-    return (
-        fields.filter(pl.col("kept").is_not_null())
-        .with_columns(
-            text=pl.lit(None, pl.String),
-            code=pl.lit("repeat_differs"),
-            # The earlier row has nothing there.
-            kept=pl.col("kept").replace("", None),
-        )
-        .select(_DOUBTS.names())
+    return fields.filter(pl.col("kept").is_not_null()).with_columns(
+        code=pl.lit("repeat_differs"),
+        # The earlier row has nothing there.
+        kept=pl.col("kept").replace("", None),
     )
 
 
 def _doubts(
     rows: pl.DataFrame, field: str, code: str, *, kept: pl.Expr, text: pl.Expr | None = None
 ) -> pl.DataFrame:
-    """The doubt ``code`` of the rows that have a kept value."""
+    """The doubt ``code`` of the rows that have a kept value, which was used.
+
+    ``text`` replaces the cell's own.
+    """
     own = pl.lit(None, pl.String) if text is None else text
     found = rows.select(
         ROW_NUMBER,
@@ -145,7 +128,7 @@ def _doubts(
 
 
 def _problems(found: pl.DataFrame, rows: pl.DataFrame, columns: ColumnMap) -> pl.DataFrame:
-    """Doubts as ``validate.PROBLEMS``, with the file's headers and the cells' own texts."""
+    """Doubts as a table of problems, with the file's headers and the cells' own texts."""
     parts = []
     for (field,), doubts in found.group_by("field", maintain_order=True):
         header = columns.header(str(field))
@@ -160,14 +143,7 @@ def _problems(found: pl.DataFrame, rows: pl.DataFrame, columns: ColumnMap) -> pl
                 pl.lit(header, pl.String).alias("column"),
                 pl.coalesce("text", "own").alias("value"),
                 "code",
-                pl.col("code")
-                .replace_strict(_severities(), return_dtype=pl.String)
-                .alias("severity"),
                 "kept",
             )
         )
-    return pl.concat(parts).cast(pl.Schema(PROBLEMS))
-
-
-def _severities() -> Mapping[str, str]:
-    return {code: problem.severity for code, problem in problems.catalogue().items()}
+    return completed(pl.concat(parts))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import polars as pl
 
 from rollbook.pipeline.match import claimed
-from rollbook.pipeline.normalise import select
+from rollbook.pipeline.problem_table import select
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -32,7 +32,7 @@ def with_emptied(rows: pl.DataFrame, normalised: Normalised) -> tuple[pl.DataFra
 
     Returns:
         The rows with ``emptied``, the bits of these fields, and the warnings on fields that have a
-        value nevertheless; see ``normalise.select``.
+        value nevertheless; see ``problem_table.select``.
     """
     found, warnings, known = _NONE, [], bits()
     for field, where in normalised.emptied.items():

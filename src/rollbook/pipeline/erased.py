@@ -11,9 +11,8 @@ from rollbook.accounts.erased import erased_hash
 from rollbook.accounts.tokens import key_id
 from rollbook.backends.database import queries
 from rollbook.errors import ServiceUnavailableError
-from rollbook.pipeline.problems import catalogue
+from rollbook.pipeline.problem_table import completed
 from rollbook.pipeline.read import ROW_NUMBER
-from rollbook.pipeline.validate import PROBLEMS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -76,18 +75,7 @@ class Erased:
         if not gone:
             return validated
         is_gone = pl.col(ROW_NUMBER).is_in(gone)
-        severity = catalogue()[CODE].severity
-        said = pl.DataFrame(
-            {
-                "row_number": gone,
-                "column": header,
-                "value": None,
-                "code": CODE,
-                "severity": severity,
-                "kept": None,
-            },
-            schema=PROBLEMS,
-        )
+        said = completed(pl.DataFrame({ROW_NUMBER: gone, "column": header, "code": CODE}))
         return replace(
             validated,
             rows=rows.with_columns(

@@ -27,6 +27,7 @@ from rollbook.pipeline.emails import emails
 from rollbook.pipeline.phones import phones
 from rollbook.pipeline.places import placed, provinces
 from rollbook.pipeline.plausible import contradictions, latest_past
+from rollbook.pipeline.problem_table import PROBLEMS, select
 from rollbook.pipeline.read import ROW_NUMBER
 from rollbook.pipeline.remarks import departures
 
@@ -57,10 +58,6 @@ _TYPES: Final[Mapping[str, pl.DataType]] = {
 _NOTHING: Final = pl.Series([None], dtype=pl.String)
 #: The doubt of an expiry date that was counted, since its own cell was not understood.
 _COUNTED: Final = pl.Series(["expiry_unclear"])
-_DOUBTS: Final = {
-    ROW_NUMBER: pl.UInt32,
-    **dict.fromkeys(("column", "value", "code", "severity", "kept"), pl.String),
-}
 
 
 #: Texts that are a whole date, a boolean cell, a long number, an e-mail address, a formula, or what
@@ -149,7 +146,7 @@ class Normalised:
     frame: pl.DataFrame
     #: The same cells as the file has them: ``row_number`` and every field as text.
     raw: pl.DataFrame
-    #: Warnings; see ``validate.PROBLEMS``, with a name of ``headers`` in ``column``.
+    #: Warnings; see ``problem_table.PROBLEMS``, with a name of ``headers`` in ``column``.
     warnings: pl.DataFrame
     #: Errors of single cells of required fields, in the form of ``warnings``.
     faults: pl.DataFrame
@@ -259,7 +256,7 @@ def normalise(
         select(raw, where & ~_has(found.get(name), code, rows.height), name, code, kept)
         for name, code, where, kept in (*out_of_place, *contradictions(frame, today))
     ]
-    found_all = pl.concat([pl.DataFrame(schema=_DOUBTS), *doubts, *batch.doubts])
+    found_all = pl.concat([pl.DataFrame(schema=PROBLEMS), *doubts, *batch.doubts])
     return Normalised(
         counted,
         raw,
@@ -270,29 +267,6 @@ def normalise(
         batch.date_orders,
         batch.aliased,
         births_differ,
-    )
-
-
-def select(
-    raw: pl.DataFrame, where: pl.Series, field: str, code: str, kept: pl.Series | None = None
-) -> pl.DataFrame:
-    """The problem ``code`` of ``field`` in the rows of ``raw`` where it holds.
-
-    ``kept`` has what the cell was read as, for each row; None where nothing was.
-    """
-    severity = problems.catalogue()[code].severity
-    read_as = pl.lit(None, pl.String) if kept is None else kept.cast(pl.String)
-    return (
-        raw.select(ROW_NUMBER, field, read_as.alias("kept"))
-        .filter(where)
-        .select(
-            ROW_NUMBER,
-            pl.lit(field).alias("column"),
-            pl.col(field).alias("value"),
-            pl.lit(code).alias("code"),
-            pl.lit(severity).alias("severity"),
-            pl.col("kept"),
-        )
     )
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
-from rollbook.pipeline import problems
 from rollbook.pipeline.columns import is_of_other_person
+from rollbook.pipeline.problem_table import select
 from rollbook.pipeline.read import ROW_NUMBER
 
 if TYPE_CHECKING:
@@ -57,7 +57,6 @@ def departures(sheet: Sheet, headers: dict[str, str]) -> Iterator[pl.DataFrame]:
 
     ``headers`` gets each column's header by the name under which its warnings are.
     """
-    severity = problems.catalogue()[CODE].severity
     for number, header in enumerate(sheet.columns.unknown, start=1):
         if is_of_other_person(header):
             continue
@@ -75,15 +74,5 @@ def departures(sheet: Sheet, headers: dict[str, str]) -> Iterator[pl.DataFrame]:
         if where.any():
             name = f"remark/{number}"
             headers[name] = header
-            yield (
-                pl.DataFrame([sheet.frame[ROW_NUMBER], cells])
-                .filter(where)
-                .select(
-                    ROW_NUMBER,
-                    pl.lit(name).alias("column"),
-                    "value",
-                    pl.lit(CODE).alias("code"),
-                    pl.lit(severity).alias("severity"),
-                    pl.lit(None, pl.String).alias("kept"),
-                )
-            )
+            raw = pl.DataFrame([sheet.frame[ROW_NUMBER], cells.alias(name)])
+            yield select(raw, where, name, CODE)

@@ -8,10 +8,9 @@ import polars as pl
 from psycopg import sql
 
 from rollbook.backends.database import queries
-from rollbook.pipeline import problems
 from rollbook.pipeline.match import VERDICTS
+from rollbook.pipeline.problem_table import completed
 from rollbook.pipeline.read import ROW_NUMBER
-from rollbook.pipeline.validate import PROBLEMS
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -110,21 +109,14 @@ def refuse(
     if not found:
         return ledger
     numbers = pl.Series([row["row_number"] for row in found], dtype=pl.UInt32)
-    severity = problems.catalogue()[code].severity
     for number, (rows, known) in enumerate(spill.batches("rows", "problems")):
         of_batch = rows.filter(pl.col(ROW_NUMBER).is_in(numbers.implode()))
         if of_batch.is_empty():
             continue
-        nothing = pl.Series([None], dtype=pl.String)
-        cells = of_batch[header] if header in of_batch.columns else nothing
-        said = of_batch.select(ROW_NUMBER).with_columns(
-            pl.lit(header, pl.String).alias("column"),
-            cells.alias("value"),
-            pl.lit(code).alias("code"),
-            pl.lit(severity).alias("severity"),
-            pl.lit(None, pl.String).alias("kept"),
-        )
-        both = pl.concat([known, said.cast(pl.Schema(PROBLEMS))])
+        said = of_batch.select(ROW_NUMBER, column=pl.lit(header), code=pl.lit(code))
+        if header in of_batch.columns:
+            said = said.with_columns(of_batch[header].alias("value"))
+        both = pl.concat([known, completed(said)])
         spill.replace("problems", number, both.sort(ROW_NUMBER, maintain_order=True))
     is_refused = pl.col(ROW_NUMBER).is_in(numbers.implode())
     return ledger.with_columns(

@@ -13,10 +13,11 @@ import polars as pl
 
 from rollbook import fields
 from rollbook.languages import everywhere
-from rollbook.pipeline import id_numbers, own_fields, problems
+from rollbook.pipeline import id_numbers, own_fields
 from rollbook.pipeline.columns import decision_keys, key
 from rollbook.pipeline.emptied import with_emptied
-from rollbook.pipeline.normalise import FIELDS, select
+from rollbook.pipeline.normalise import FIELDS
+from rollbook.pipeline.problem_table import PROBLEMS, completed, select
 from rollbook.pipeline.read import ROW_NUMBER
 
 if TYPE_CHECKING:
@@ -25,19 +26,6 @@ if TYPE_CHECKING:
     from rollbook.model import Scope
     from rollbook.pipeline.normalise import Normalised
     from rollbook.pipeline.read import Sheet
-
-
-#: The columns of a table of problems. ``column`` is the file's header and ``value`` the cell's
-#: text; both are null where the file has no such column.
-PROBLEMS: Final[dict[str, type[pl.DataType]]] = {
-    "row_number": pl.UInt32,
-    "column": pl.String,
-    "value": pl.String,
-    "code": pl.String,
-    "severity": pl.String,
-    #: The value that a doubtful cell was read as; null where it was left out.
-    "kept": pl.String,
-}
 
 
 #: The problem of a row with more cells than there are headers.
@@ -53,7 +41,7 @@ class Validated:
     #: of the fields that the row empties on purpose) and ``verdict``: ``valid``, ``invalid``, or
     #: ``out_of_scope`` where the row's place isn't the office's.
     rows: pl.DataFrame
-    #: Every problem of every row, in the order of the rows; see ``PROBLEMS``.
+    #: Every problem of every row, in the order of the rows; see ``problem_table.PROBLEMS``.
     problems: pl.DataFrame
 
 
@@ -218,7 +206,7 @@ def _beyond_headers(sheet: Sheet) -> pl.DataFrame | None:
 
 
 def _whole_rows(sheet: Sheet, beyond: pl.DataFrame | None) -> pl.DataFrame:
-    """The problems that concern rows as a whole, in the columns of ``PROBLEMS``."""
+    """The problems that concern rows as a whole."""
     rows = sheet.frame.select(ROW_NUMBER).join(sheet.row_problems, on=ROW_NUMBER)
     if beyond is not None:
         # The problem of a cell after the headers says the same, and has the cell's text.
@@ -226,12 +214,7 @@ def _whole_rows(sheet: Sheet, beyond: pl.DataFrame | None) -> pl.DataFrame:
             beyond[ROW_NUMBER].implode()
         )
         rows = rows.filter(~is_said)
-    severities = {code: problem.severity for code, problem in problems.catalogue().items()}
-    severity = pl.col("code").replace_strict(severities, return_dtype=pl.String)
-    return rows.with_columns(severity=severity).select(
-        pl.col(name) if name in (ROW_NUMBER, "code", "severity") else pl.lit(None, kind).alias(name)
-        for name, kind in PROBLEMS.items()
-    )
+    return completed(rows)
 
 
 def _undecided(sheet: Sheet) -> pl.DataFrame | None:

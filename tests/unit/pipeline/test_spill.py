@@ -8,9 +8,9 @@ import polars as pl
 import pytest
 
 from rollbook.pipeline.match import EXISTING
+from rollbook.pipeline.problem_table import PROBLEMS
 from rollbook.pipeline.read import ROW_NUMBER
 from rollbook.pipeline.spill import Spill
-from rollbook.pipeline.validate import PROBLEMS
 
 if TYPE_CHECKING:
     from pathlib import Path

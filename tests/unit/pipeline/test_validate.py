@@ -11,8 +11,9 @@ import pytest
 from rollbook.model import EVERYWHERE, Scope
 from rollbook.pipeline import problems
 from rollbook.pipeline.normalise import normalise
+from rollbook.pipeline.problem_table import PROBLEMS
 from rollbook.pipeline.read import read
-from rollbook.pipeline.validate import PROBLEMS, RULES, Member, Validated, validate
+from rollbook.pipeline.validate import RULES, Member, Validated, validate
 from tests.files import id_number, member
 from tests.unit.pipeline.sheets import sheet_of
 
