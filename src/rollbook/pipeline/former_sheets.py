@@ -10,8 +10,6 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
-import polars as pl
-
 from rollbook.languages import listed
 from rollbook.masking import masked
 from rollbook.pipeline.columns import words_of
@@ -20,8 +18,6 @@ from rollbook.pipeline.values import written
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-
-    from rollbook.pipeline.reading import SheetNotRead
 
 #: The problem of each row of such a sheet that was read unasked.
 CODE: Final = "sheet_of_former"
@@ -49,20 +45,11 @@ def is_opposite(name: str) -> bool:
     return is_current(name) or not _words(name).isdisjoint(_written()["without"])
 
 
-def problems(rows: pl.Series) -> pl.DataFrame:
-    """The warning of each row of such a sheet; ``rows`` are the numbers of rows."""
-    return rows.alias("row_number").to_frame().with_columns(code=pl.lit(CODE))
-
-
-def notes(others: Sequence[SheetNotRead]) -> Iterator[Note]:
+def notes(names: Sequence[str]) -> Iterator[Note]:
     """The note on visible sheets of this kind that hold members and weren't read."""
-    names = [
-        f"'{masked(sheet.name)[:_MOST_CHARS]}'"
-        for sheet in others
-        if sheet.holds_members and not sheet.is_hidden and is_former(sheet.name)
-    ]
     if names:
-        yield Note("former_sheets", values={"sheets": listed(names), "n": len(names)})
+        sheets = listed([f"'{masked(name)[:_MOST_CHARS]}'" for name in names])
+        yield Note("former_sheets", values={"sheets": sheets, "n": len(names)})
 
 
 def _words(name: str) -> set[str]:

@@ -244,14 +244,7 @@ class _Reading:
                     raise MissingColumnsError(_missing(sheet.columns))
                 if others is None:
                     others = tuple(self._other(one) for one in self._tables if one is not table)
-                notes = (
-                    *sheet.reading.notes,
-                    *self._more_sheets(others),
-                    *self._former_sheets(others),
-                    *_without_headers(self._unheaded),
-                )
-                reading = replace(sheet.reading, sheets_not_read=others, notes=notes)
-                yield replace(sheet, reading=reading)
+                yield self._beside(sheet, others)
             if others is not None:
                 return
         self._refuse()
@@ -272,11 +265,6 @@ class _Reading:
         if any(not opened.is_of_former for opened in members):
             others += [self._other(one.table) for one in members if one.is_of_former]
             members = [opened for opened in members if not opened.is_of_former]
-        lacking = [
-            one.name
-            for one in others
-            if one.holds_members and not one.is_hidden and not self._is_former(one.name)
-        ]
         stack = Stack()
         is_empty = True
         for opened in members:
@@ -284,14 +272,7 @@ class _Reading:
             for sheet in _sheets(opened, self._most_columns):
                 if not sheet.frame.is_empty():
                     is_empty = False
-                    stacked = stack.add(sheet)
-                    notes = (
-                        *stacked.reading.notes,
-                        *self._former_sheets(others),
-                        *_without_headers([*self._unheaded, *lacking]),
-                    )
-                    reading = replace(stacked.reading, sheets_not_read=tuple(others), notes=notes)
-                    yield replace(stacked, reading=reading)
+                    yield self._beside(stack.add(sheet), others)
         if is_empty:
             self._refuse()
 
@@ -340,19 +321,24 @@ class _Reading:
         is_named = self._wanted.sheet not in {None, ALL_SHEETS}
         return not (is_named or self._wanted.is_removal) and former_sheets.is_former(name)
 
-    def _more_sheets(self, others: Sequence[SheetNotRead]) -> Iterator[Note]:
-        """The note on a workbook with members in several visible sheets."""
-        names = [
-            sheet.name
-            for sheet in others
-            if sheet.holds_members and not sheet.is_hidden and not self._is_former(sheet.name)
-        ]
-        if names:
-            values = {"n": len(names), "sheets": _quoted(names), "all": ALL_SHEETS}
-            yield Note("more_sheets", values=values)
-
-    def _former_sheets(self, others: Sequence[SheetNotRead]) -> Iterator[Note]:
-        return former_sheets.notes([one for one in others if self._is_former(one.name)])
+    def _beside(self, sheet: Sheet, others: Sequence[SheetNotRead]) -> Sheet:
+        """A batch with what is said of the tables beside it, which aren't read."""
+        people = [one.name for one in others if one.holds_members and not one.is_hidden]
+        former = [name for name in people if self._is_former(name)]
+        more = [name for name in people if name not in former]
+        notes = [*sheet.reading.notes]
+        unheaded = [*self._unheaded]
+        if self._wanted.sheet == ALL_SHEETS:
+            unheaded += more
+        elif more:
+            values = {"n": len(more), "sheets": _quoted(more), "all": ALL_SHEETS}
+            notes.append(Note("more_sheets", values=values))
+        notes += former_sheets.notes(former)
+        if unheaded:
+            values = {"n": len(unheaded), "sheets": _quoted(unheaded)}
+            notes.append(Note("sheets_without_headers", values=values))
+        reading = replace(sheet.reading, sheets_not_read=tuple(others), notes=tuple(notes))
+        return replace(sheet, reading=reading)
 
     def _other(self, table: Table) -> SheetNotRead:
         """What is said of a table that isn't read."""
@@ -393,13 +379,6 @@ class _Reading:
         raise NoIdColumnError(
             phrase("refusal.no_id_column", column=title("id_number"), headers=headers)
         )
-
-
-def _without_headers(names: Collection[str]) -> Iterator[Note]:
-    """The note on sheets with people whom no headers name."""
-    if names:
-        values = {"n": len(names), "sheets": _quoted(list(names))}
-        yield Note("sheets_without_headers", values=values)
 
 
 def _prepared(batches: Iterator[Rows]) -> Iterator[_Batch]:
@@ -503,27 +482,18 @@ def _row_problems(
     opened: _Opened, frame: pl.DataFrame, across: Sequence[tuple[int, int]], columns: ColumnMap
 ) -> pl.DataFrame:
     """The problems of rows as a whole, but for those of a text file's form."""
-    found = _merged_across(across, opened.header, columns)
-    if opened.lines is not None and opened.lines.doubted:
-        found = pl.concat([found, _of_rows(opened.lines.doubted, "below_no_members")])
-    if not opened.is_of_former:
-        return found
-    return pl.concat([found, former_sheets.problems(frame[ROW_NUMBER])])
-
-
-def _merged_across(
-    across: Sequence[tuple[int, int]], header: Header, columns: ColumnMap
-) -> pl.DataFrame:
-    """The rows in which a field has its value from a merged cell to its left."""
-    if not across:
-        return pl.DataFrame(schema=ROW_PROBLEMS)
-    names = header_rows.names_of(header.texts)
+    names = header_rows.names_of(opened.header.texts)
     read = {column for column, name in enumerate(names) if name in columns.known}
-    rows = sorted({row for row, column in across if column in read})
-    return _of_rows(rows, "merged_across")
+    # Rows in which a field has its value from a merged cell to its left.
+    found = [_of_rows(sorted({row for row, column in across if column in read}), "merged_across")]
+    if opened.lines is not None:
+        found.append(_of_rows(opened.lines.doubted, "below_no_members"))
+    if opened.is_of_former:
+        found.append(_of_rows(frame[ROW_NUMBER], former_sheets.CODE))
+    return pl.concat(found)
 
 
-def _of_rows(rows: Sequence[int], code: str) -> pl.DataFrame:
+def _of_rows(rows: Sequence[int] | pl.Series, code: str) -> pl.DataFrame:
     """The problem of these rows as wholes."""
     return pl.DataFrame({ROW_NUMBER: rows, "code": [code] * len(rows)}, ROW_PROBLEMS)
 
