@@ -68,6 +68,9 @@ _EIGHT: Final = re.compile(_COMPACT)
 _SIX: Final = re.compile(r"^([0-9]{2})([0-9]{2})([0-9]{2})(?:\.0)?$")
 _NUMBERS: Final = re.compile(TRIPLE)
 
+#: A date and the code of its doubt.
+_Dated = tuple[dt.date, str | None]
+
 
 def read(text: str, order: Order, field: str, today: dt.date) -> Reading:
     """The date of a text that no column of expressions understands."""
@@ -107,7 +110,7 @@ def _of_shown(day: str, words: str) -> Reading:
     return date, None if is_weekday else "date_shown_in_part"
 
 
-def _named(text: str, latest: int) -> tuple[dt.date, str | None] | None:
+def _named(text: str, latest: int) -> _Dated | None:
     """A date whose month is a name."""
     lower = text.lower()
     for pattern in (_DAY_NAMED, _MONTH_NAMED, _YEAR_NAMED):
@@ -124,9 +127,7 @@ def _named(text: str, latest: int) -> tuple[dt.date, str | None] | None:
     return None
 
 
-def _compact(
-    text: str, order: Order, latest: int, today: dt.date
-) -> tuple[dt.date, str | None] | None:
+def _compact(text: str, order: Order, latest: int, today: dt.date) -> _Dated | None:
     """A date of eight or six digits without anything between them."""
     if match := _EIGHT.match(text):
         first, second, third, fourth = (int(part) for part in match.groups())
@@ -143,9 +144,7 @@ def _compact(
     return None
 
 
-def _of_days(
-    day_first: dt.date | None, month_first: dt.date | None, order: Order
-) -> tuple[dt.date, str | None] | None:
+def _of_days(day_first: dt.date | None, month_first: dt.date | None, order: Order) -> _Dated | None:
     """The date that the column's order of days and months decides."""
     if day_first is None or (order.is_day_first is False and month_first not in {None, day_first}):
         return (month_first, "date_month_first") if month_first else None
@@ -155,7 +154,7 @@ def _of_days(
 
 def _of_years(
     by_year: dt.date | None, by_day: dt.date | None, order: Order, today: dt.date
-) -> tuple[dt.date, str | None] | None:
+) -> _Dated | None:
     """The date that the column's place of the year decides, or the one that is nearer to today."""
     if by_year is None or by_day is None or by_year == by_day:
         only = by_year or by_day
@@ -165,9 +164,7 @@ def _of_years(
     return min((by_year, by_day), key=lambda date: abs(date - today)), "date_year_unclear"
 
 
-def _of_weekday(
-    match: re.Match[str], weekday: int, latest: int
-) -> tuple[dt.date, str | None] | None:
+def _of_weekday(match: re.Match[str], weekday: int, latest: int) -> _Dated | None:
     """A date of three numbers beside the day of the week, which says their order."""
     a, b, c = (int(part) for part in match.groups())
     last = _century(c, latest) if len(match[3]) == 2 else c

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import polars as pl
 
-from rollbook.pipeline.cells import Reading, Understood, with_odd
+from rollbook.pipeline.cells import Understood, with_odd
 from rollbook.pipeline.columns import date_order
 from rollbook.pipeline.date_texts import FIRST_DAY, SERIALS, TIME, TRIPLE, YEARS_AHEAD, read
 from rollbook.spreadsheets.books.values import DAYS_TO_1904
@@ -182,28 +183,19 @@ def evidence(texts: pl.Series, today: dt.date, header: str = "") -> Evidence:
     parts = _parts(texts, today, 1, ~texts.str.contains(_YEAR_AND_DASH))
     if parts.is_empty():
         return found
-    counted = parts.select(
-        dmy=_is_valid("dmy"),
-        mdy=_is_valid("mdy"),
-        ymd=_is_valid("ymd"),
-        is_same=pl.col("a") == pl.col("b"),
-        is_long=(pl.col("la") > 2) | (pl.col("lc") > 2),
-        is_slashed=~pl.col("cell").str.contains("-", literal=True),
-    ).select(
-        day_first=(pl.col("dmy") & ~pl.col("mdy") & ~pl.col("ymd")).sum(),
-        month_first=(pl.col("mdy") & ~pl.col("dmy") & ~pl.col("ymd")).sum(),
+    dmy, mdy, ymd = (parts[order].is_not_null() for order in ("dmy", "mdy", "ymd"))
+    is_long = (parts["la"] > 2) | (parts["lc"] > 2)
+    is_slashed = ~parts["cell"].str.contains("-", literal=True)
+    counted = {
+        "day_first": dmy & ~mdy & ~ymd,
+        "month_first": mdy & ~dmy & ~ymd,
         # The reader gives every date cell year first with dashes, so it shows no order.
-        year_first=(
-            pl.col("ymd")
-            & ~pl.col("dmy")
-            & ~pl.col("mdy")
-            & (pl.col("is_slashed") | ~pl.col("is_long"))
-        ).sum(),
-        year_last=((pl.col("dmy") | pl.col("mdy")) & ~pl.col("ymd")).sum(),
-        open_days=(pl.col("dmy") & pl.col("mdy") & ~pl.col("is_same")).sum(),
-        open_years=(pl.col("ymd") & (pl.col("dmy") | pl.col("mdy"))).sum(),
-    )
-    found.add(Evidence(**counted.row(0, named=True)))
+        "year_first": ymd & ~dmy & ~mdy & (is_slashed | ~is_long),
+        "year_last": (dmy | mdy) & ~ymd,
+        "open_days": dmy & mdy & (parts["a"] != parts["b"]),
+        "open_years": ymd & (dmy | mdy),
+    }
+    found.add(Evidence(**{name: int(rows.sum()) for name, rows in counted.items()}))
     return found
 
 
@@ -215,23 +207,19 @@ def dates(
     ``field`` is ``date_joined``, ``last_payment`` or ``expiry_date``. Two-digit years and undecided
     dates are near to today. ``is_1904``: the workbook counts days from 1904 instead of 1900.
     """
-    ahead = YEARS_AHEAD.get(field, 1)
-
-    def odd(text: str) -> Reading:
-        return read(text, order, field, today)
-
     values = _plain(texts, is_1904=is_1904)
     is_plain = values.is_not_null()
     doubts = pl.Series([None], dtype=pl.String).new_from_index(0, len(texts))
     if order.are_cells_swapped:
         is_cell = texts.str.contains(_DATE_CELL) & (values.dt.day() != values.dt.month())
         doubts = doubts.zip_with(~is_cell.fill_null(value=False), _SWAPPED)
-    parts = _parts(texts, today, ahead, ~is_plain)
+    parts = _parts(texts, today, YEARS_AHEAD.get(field, 1), ~is_plain)
     if parts.height:
         ordered = parts.select("place", *_ordered(order, today))
         values = values.scatter(ordered["place"], ordered["date"])
         doubts = doubts.scatter(ordered["place"], ordered["doubt"])
     is_odd = values.is_null() & doubts.is_null() & texts.is_not_null()
+    odd = partial(read, order=order, field=field, today=today)
     return with_odd(texts, Understood(values, doubts), is_odd, odd)
 
 
@@ -269,13 +257,11 @@ def _plain_text(texts: pl.Series, *, is_1904: bool) -> pl.Expr:
     return pl.coalesce(iso, serial)
 
 
-def _parts(
-    texts: pl.Series, today: dt.date, ahead: int, where: pl.Series | None = None
-) -> pl.DataFrame:
+def _parts(texts: pl.Series, today: dt.date, ahead: int, where: pl.Series) -> pl.DataFrame:
     """The texts of three numbers, whose order is to be found, with their parts.
 
     Two digits may mean a year up to ``ahead`` years after today's. ``where`` are the texts to look
-    at, by default all.
+    at.
 
     Returns:
         ``place`` among the texts, ``cell``, the parts ``a``, ``b`` and ``c`` and how many digits
@@ -283,9 +269,7 @@ def _parts(
         Without the parts and dates where there is no such text.
     """
     cell = pl.col("cell")
-    rows = texts.to_frame("cell").with_row_index("place")
-    if where is not None:
-        rows = rows.filter(where)
+    rows = texts.to_frame("cell").with_row_index("place").filter(where)
     # A date is short, and a column of dates that can be read in one way only has none of these.
     rows = rows.filter(cell.str.contains(r"^'?[0-9]{1,4}[-/., \\_:|]+[0-9]{1,2}[-/., \\_:|]+[0-9]"))
     if rows.is_empty():
@@ -315,10 +299,10 @@ def _parts(
     # If one of "year first" and "year last" gives an unusual year, it is no possible reading.
     oldest = pl.lit(dt.date(today.year - _USUAL_YEARS, 1, 1))
     last, first = pl.coalesce("dmy", "mdy"), pl.col("ymd")
+    is_first = ((first >= oldest) & (last < oldest)).fill_null(value=False)
+    is_last = ((last >= oldest) & (first < oldest)).fill_null(value=False)
     return rows.with_columns(
-        dmy=pl.when(~((first >= oldest) & (last < oldest)).fill_null(value=False)).then("dmy"),
-        mdy=pl.when(~((first >= oldest) & (last < oldest)).fill_null(value=False)).then("mdy"),
-        ymd=pl.when(~((last >= oldest) & (first < oldest)).fill_null(value=False)).then("ymd"),
+        pl.when(~is_first).then(pl.col("dmy", "mdy")), ymd=pl.when(~is_last).then("ymd")
     )
 
 
@@ -338,10 +322,6 @@ def _date(year: pl.Expr, month: str, day: str) -> pl.Expr:
         & pl.col(day).is_between(1, 31)
     )
     return pl.when(in_range & (found >= FIRST_DAY)).then(found)
-
-
-def _is_valid(order: str) -> pl.Expr:
-    return pl.col(order).is_not_null()
 
 
 def _ordered(order: Order, today: dt.date) -> tuple[pl.Expr, pl.Expr]:
