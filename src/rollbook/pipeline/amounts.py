@@ -8,7 +8,7 @@ from typing import Final
 
 import polars as pl
 
-from rollbook.pipeline.cells import MOST_CHARS, Reading, Understood, understood
+from rollbook.pipeline.cells import MOST_CHARS, Reading, Understood, also_doubted, understood
 
 TYPE: Final = pl.Decimal(12, 2)
 #: Digits before the decimal sign: a membership costs less than a thousand million.
@@ -33,7 +33,6 @@ _CENTS_ONLY: Final = re.compile(r"^([0-9]+)\s?(?:c|cents?|sent)$", re.IGNORECASE
 #: Words, without any further number; and words that make the number another.
 _REMARK: Final = re.compile(r"^\(?[^\W\d_][^\d]*$")
 _UNIT: Final = re.compile(r"^(?:k|m|mil|million|usd|eur|gbp|x)\b", re.IGNORECASE)
-_IMPLAUSIBLE: Final = pl.Series(["amount_implausible"])
 _CENT: Final = Decimal("0.01")
 _POWER: Final = re.compile(r"^[0-9](?:[.,][0-9]+)?E\+?[0-9]$", re.IGNORECASE)
 #: Thousands in groups of three after one separator, and cents after another.
@@ -53,11 +52,7 @@ def amounts(texts: pl.Series) -> Understood:
     plain = (groups.struct.field("1") + "." + cents).str.to_decimal(scale=2)
     found = understood(texts, plain.cast(TYPE, strict=False), _read, TYPE)
     is_unusual = (found.values > _MOST_USUAL) | texts.str.contains(_YEAR)
-    is_unusual &= found.doubts.is_null()
-    return Understood(
-        found.values,
-        found.doubts.zip_with(~is_unusual.fill_null(value=False), _IMPLAUSIBLE),
-    )
+    return also_doubted(found, is_unusual, "amount_implausible")
 
 
 def _read(text: str) -> Reading:

@@ -9,6 +9,7 @@ import polars as pl
 from rollbook.errors import SecondTableError
 from rollbook.languages import listed
 from rollbook.masking import masked
+from rollbook.pipeline.cells import nulls
 from rollbook.pipeline.columns import FULL_NAME, key, map_headers, unique_headers, variants
 from rollbook.pipeline.header import ROW_NUMBER, are_words, field_of, is_number, names_of, one_line
 from rollbook.pipeline.reading import Note
@@ -237,8 +238,7 @@ class Body:
         columns = []
         for at, (name, source) in enumerate(zip(self._names, self._sources, strict=True)):
             if source is None or source >= rows.width:
-                empty = pl.Series(name, [None], pl.String)
-                columns.append(empty.new_from_index(0, rows.height))
+                columns.append(nulls(rows.height, name))
                 continue
             column = rows.to_series(source)
             if not self._texts[source] and not self._is_filled[at]:

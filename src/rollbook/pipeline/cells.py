@@ -186,7 +186,7 @@ def cleaned(texts: pl.Series, *, is_required: bool) -> Cleaned:
     some = shown(texts.gather(odd))
     codes = faults(some, is_required=is_required)
     if codes is not None:
-        codes = pl.Series([None], dtype=pl.String).new_from_index(0, len(texts)).scatter(odd, codes)
+        codes = nulls(len(texts)).scatter(odd, codes)
     return Cleaned(
         texts.clone().scatter(odd, some), texts.clone().scatter(odd, clean(some)), codes, odd
     )
@@ -296,8 +296,8 @@ def understood(
     reads those.
     """
     values = texts.to_frame("cell").select(plain.cast(dtype)).to_series()
-    doubts = pl.Series([None], dtype=pl.String).new_from_index(0, len(texts))
-    return with_odd(texts, Understood(values, doubts), values.is_null() & texts.is_not_null(), odd)
+    found = Understood(values, nulls(len(texts)))
+    return with_odd(texts, found, values.is_null() & texts.is_not_null(), odd)
 
 
 def with_odd(
@@ -311,6 +311,21 @@ def with_odd(
     values = pl.Series([value for value, _ in read], dtype=found.values.dtype)
     doubts = pl.Series([code for _, code in read], dtype=pl.String)
     return Understood(found.values.scatter(rows, values), found.doubts.scatter(rows, doubts))
+
+
+def coded(where: pl.Series, code: str) -> pl.Series:
+    """The code where it holds; null elsewhere."""
+    return pl.select(pl.when(where).then(pl.lit(code))).to_series()
+
+
+def also_doubted(found: Understood, where: pl.Series, code: str) -> Understood:
+    """The meanings with this doubt where it holds and there is no other."""
+    return Understood(found.values, found.doubts.fill_null(coded(where, code)))
+
+
+def nulls(height: int, name: str = "") -> pl.Series:
+    """A column of text without any value."""
+    return pl.Series(name, [None], pl.String).new_from_index(0, height)
 
 
 def without(cell: pl.Expr, signs: Sequence[str]) -> pl.Expr:
@@ -390,7 +405,6 @@ def _ward(text: str) -> Reading:
 
 
 _CODE_DIGITS: Final = 8
-_IS_WARD: Final = pl.Series(["voting_district_is_ward"])
 _DISTRICT: Final = re.compile(
     r"^(?:(?:vd|voting district)?[\s.:#-]*)([0-9]{8})(?:[.,]0+)?$", re.IGNORECASE
 )
@@ -407,10 +421,9 @@ def voting_districts(texts: pl.Series) -> Understood:
     # Some districts have the form of a ward's code by chance, and hardly most of a column's.
     number = values.str.tail(3)
     is_ward = values.str.head(5).is_in(places.ward_codes()) & (number > "000")
-    is_ward = (is_ward & (number <= f"{MOST_WARDS:03}")).fill_null(value=False)
-    if 2 * int(is_ward.sum()) <= len(values) - values.null_count():
-        return found
-    return Understood(values, found.doubts.zip_with(~is_ward, _IS_WARD))
+    is_ward &= number <= f"{MOST_WARDS:03}"
+    is_column_of_wards = 2 * int(is_ward.sum()) > len(values) - values.null_count()
+    return also_doubted(found, is_ward, "voting_district_is_ward") if is_column_of_wards else found
 
 
 def _voting_district(text: str) -> Reading:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import polars as pl
 
-from rollbook.pipeline.cells import Understood, with_odd
+from rollbook.pipeline.cells import Understood, nulls, with_odd
 from rollbook.pipeline.columns import date_order
 from rollbook.pipeline.date_texts import FIRST_DAY, SERIALS, TIME, TRIPLE, YEARS_AHEAD, read
 from rollbook.spreadsheets.books.values import DAYS_TO_1904
@@ -209,7 +209,7 @@ def dates(
     """
     values = _plain(texts, is_1904=is_1904)
     is_plain = values.is_not_null()
-    doubts = pl.Series([None], dtype=pl.String).new_from_index(0, len(texts))
+    doubts = nulls(len(texts))
     if order.are_cells_swapped:
         is_cell = texts.str.contains(_DATE_CELL) & (values.dt.day() != values.dt.month())
         doubts = doubts.zip_with(~is_cell.fill_null(value=False), _SWAPPED)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import polars as pl
 
-from rollbook.pipeline.cells import clean
+from rollbook.pipeline.cells import clean, nulls
 from rollbook.pipeline.columns import key
 from rollbook.pipeline.id_numbers import has_form
 from rollbook.pipeline.values import written
@@ -109,7 +109,7 @@ def with_documents(
 
 def _marked(frame: pl.DataFrame, named: list[int], documents: Mapping[int, str]) -> pl.DataFrame:
     places, found = list(documents), list(documents.values())
-    nothing = pl.Series([None], dtype=pl.String).new_from_index(0, frame.height)
+    nothing = nulls(frame.height)
     keys = pl.Series([key_of(document) for document in found], dtype=pl.String)
     has_document = _at(named, frame.height)
     return frame.with_columns(

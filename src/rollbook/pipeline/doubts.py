@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import polars as pl
 from rapidfuzz import fuzz
 
+from rollbook.pipeline.cells import nulls
 from rollbook.pipeline.columns import words_of
 from rollbook.pipeline.match import compared
 from rollbook.pipeline.problem_table import completed
@@ -132,11 +133,8 @@ def _problems(found: pl.DataFrame, rows: pl.DataFrame, columns: ColumnMap) -> pl
     parts = []
     for (field,), doubts in found.group_by("field", maintain_order=True):
         header = columns.header(str(field))
-        if header is None:
-            own = pl.Series("own", [None], pl.String).new_from_index(0, rows.height)
-        else:
-            own = rows[header].alias("own")
-        cells = rows.select(ROW_NUMBER).with_columns(own)
+        own = nulls(rows.height) if header is None else rows[header]
+        cells = rows.select(ROW_NUMBER).with_columns(own.alias("own"))
         parts.append(
             doubts.join(cells, on=ROW_NUMBER, how="left", maintain_order="left").select(
                 ROW_NUMBER,

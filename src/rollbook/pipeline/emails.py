@@ -7,7 +7,7 @@ from typing import Final
 
 import polars as pl
 
-from rollbook.pipeline.cells import MOST_CHARS, Reading, Understood, understood
+from rollbook.pipeline.cells import MOST_CHARS, Reading, Understood, also_doubted, understood
 
 #: Characters that no part of an address has; dots are only between parts, never at an end.
 _NONE_OF: Final = r"@\s<>()\[\],;:\\\"."
@@ -34,7 +34,6 @@ _FILLER: Final = (
     r"^(?:none|nomail|noemail|no-email|nil|null|test|unknown|dummy|abc|xyz|x{2,})@"
     r"|@(?:none|nomail|noemail|nil|null|test|unknown|dummy)\."
 )
-_DOUBTFUL: Final = pl.Series(["email_doubtful"])
 
 
 def emails(texts: pl.Series) -> Understood:
@@ -48,10 +47,7 @@ def emails(texts: pl.Series) -> Understood:
         pl.String(),
     )
     is_doubtful = found.values.str.contains(f"{_MISTYPED}|{_FILLER}")
-    is_doubtful &= found.doubts.is_null()
-    return Understood(
-        found.values, found.doubts.zip_with(~is_doubtful.fill_null(value=False), _DOUBTFUL)
-    )
+    return also_doubted(found, is_doubtful, "email_doubtful")
 
 
 def _read(text: str) -> Reading:

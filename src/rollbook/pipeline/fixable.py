@@ -16,6 +16,7 @@ from rollbook.backends.database import queries
 from rollbook.errors import AttemptError
 from rollbook.languages import phrase
 from rollbook.model import OUTCOMES, REFUSED
+from rollbook.pipeline.cells import nulls
 from rollbook.pipeline.columns import (
     ERRORS,
     SENT_ROW,
@@ -197,7 +198,7 @@ def _lines(rows: pl.DataFrame, upload_id: UUID, headers: Sequence[str]) -> pl.Da
     cells = [
         rows.to_series(rows.get_column_index(name)).alias(f"c{place}")
         if name in there
-        else pl.Series(f"c{place}", [None], pl.String).new_from_index(0, rows.height)
+        else nulls(rows.height, f"c{place}")
         for place, name in enumerate(headers)
     ]
     as_list = pl.DataFrame(cells).select(pl.struct(c=pl.concat_list(pl.all())).struct.json_encode())

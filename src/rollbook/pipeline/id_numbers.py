@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from rollbook.pipeline.cells import SEPARATORS, Understood, of_power, without
+from rollbook.pipeline.cells import SEPARATORS, Understood, nulls, of_power, without
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -63,7 +63,7 @@ def numbers(texts: pl.Series, today: dt.date) -> Understood:
     is left.
     """
     usual = texts.str.contains("^[0-9]{13}$").fill_null(value=True)
-    none = pl.Series([None], dtype=pl.String).new_from_index(0, len(texts))
+    none = nulls(len(texts))
     if usual.all():
         return Understood(texts, none)
     odd = texts.filter(~usual)
@@ -111,13 +111,9 @@ def numbers(texts: pl.Series, today: dt.date) -> Understood:
 
 def gender(number: pl.Expr) -> pl.Expr:
     """``female`` or ``male``."""
-    return (
-        pl.when(has_form(number))
-        .then(
-            pl.when(number.str.slice(6, 1) >= "5").then(pl.lit("male")).otherwise(pl.lit("female"))
-        )
-        .otherwise(pl.lit(None, pl.String))
-    )
+    is_male = number.str.slice(6, 1) >= "5"
+    said = pl.when(is_male).then(pl.lit("male")).otherwise(pl.lit("female"))
+    return pl.when(has_form(number)).then(said)
 
 
 def citizenship(number: pl.Expr) -> pl.Expr:

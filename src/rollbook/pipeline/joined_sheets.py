@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
+from rollbook.pipeline.cells import nulls
 from rollbook.pipeline.columns import ColumnMap, key, unique_headers
 from rollbook.pipeline.header import ROW_NUMBER
 
@@ -57,7 +58,7 @@ class Stack:
             columns[name] = sheet.frame[header]
         if len(numbers):
             self._last = self._offset + int(numbers[-1])
-        empty = pl.Series([None], dtype=pl.String).new_from_index(0, sheet.frame.height)
+        empty = nulls(sheet.frame.height)
         frame = pl.DataFrame(
             [
                 (numbers + self._offset).alias(ROW_NUMBER),

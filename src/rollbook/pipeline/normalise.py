@@ -78,10 +78,7 @@ _UNLIKELY_TEXT: Final = pl.Series(["text_unlikely"])
 
 def _text(texts: pl.Series) -> Understood:
     """The text as it is; a letter that was lost before the file came here is a doubt."""
-    doubts = pl.select(
-        pl.when(texts.str.contains("\ufffd", literal=True)).then(pl.lit("letter_lost"))
-    ).to_series()
-    return Understood(texts, doubts)
+    return Understood(texts, cells.coded(texts.str.contains("\ufffd", literal=True), "letter_lost"))
 
 
 def _words(*also: str) -> Callable[[pl.Series], Understood]:
@@ -102,7 +99,7 @@ def _spelling(field: str, code: str | None) -> Callable[[pl.Series], Understood]
     def meaning(texts: pl.Series) -> Understood:
         found = cells.known_spelling(field, texts)
         is_unknown = found.is_null() & texts.is_not_null()
-        doubts = pl.select(pl.when(is_unknown).then(pl.lit(code or "value_unknown"))).to_series()
+        doubts = cells.coded(is_unknown, code or "value_unknown")
         return Understood(found if code else found.fill_null(texts), doubts)
 
     return meaning
@@ -197,7 +194,7 @@ def normalise(
     if FULL_NAME in found:
         found |= batch.split_names(found)
     rows = sheet.frame.select(ROW_NUMBER)
-    empty = pl.Series([None], dtype=pl.String).new_from_index(0, rows.height)
+    empty = cells.nulls(rows.height)
     raw = rows.with_columns(
         (found[name].raw if name in found else empty).alias(name) for name in fields_read
     )
@@ -442,9 +439,7 @@ class _Batch:
             table, on="whole", how="left", maintain_order="left"
         )
         first, last = (
-            found[name].values.alias(name)
-            if name in found
-            else pl.Series(name, [None], pl.String).new_from_index(0, rows.height)
+            found[name].values.alias(name) if name in found else cells.nulls(rows.height, name)
             for name in NAMES
         )
         has_surname = last.is_not_null()
@@ -531,7 +526,7 @@ def _either(one: pl.Series | None, other: pl.Series) -> pl.Series:
 
 def _with_code(codes: pl.Series | None, where: pl.Series, code: str) -> pl.Series:
     """The codes, with this one where it holds."""
-    ours = pl.select(pl.when(where).then(pl.lit(code))).to_series()
+    ours = cells.coded(where, code)
     return ours if codes is None else ours.fill_null(codes)
 
 

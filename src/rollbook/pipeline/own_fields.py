@@ -8,7 +8,7 @@ import polars as pl
 
 from rollbook import fields
 from rollbook.fields.file import MOST_TEXT, whole
-from rollbook.pipeline.cells import Understood
+from rollbook.pipeline.cells import Understood, also_doubted, nulls
 from rollbook.pipeline.columns import key
 from rollbook.pipeline.emails import emails
 from rollbook.pipeline.phones import phones
@@ -65,7 +65,7 @@ def understood(field: OwnField, texts: pl.Series) -> Understood:
         values = _spelt(texts, _by_key(field.rule.choices or ()))
     else:
         values = texts.to_frame("cell").select(_MEANINGS[field.kind](field)).to_series()
-    return _with_doubt(Understood(values, _nothing(texts)), texts, f"{field.key}.unclear")
+    return _with_doubt(Understood(values, nulls(len(texts))), texts, f"{field.key}.unclear")
 
 
 def checked(name: str, rule: Rule, found: Understood) -> Understood:
@@ -202,13 +202,7 @@ def _by_key(choices: tuple[str, ...]) -> dict[str, str]:
 
 def _with_doubt(found: Understood, before: pl.Series, code: str) -> Understood:
     """Add a doubt where there was something before, and there is no value now."""
-    is_lost = before.is_not_null() & found.values.is_null() & found.doubts.is_null()
-    said = pl.select(pl.when(is_lost).then(pl.lit(code))).to_series()
-    return Understood(found.values, found.doubts.fill_null(said))
-
-
-def _nothing(texts: pl.Series) -> pl.Series:
-    return pl.Series([None], dtype=pl.String).new_from_index(0, len(texts))
+    return also_doubted(found, before.is_not_null() & found.values.is_null(), code)
 
 
 def _null(values: pl.Series) -> pl.Series:

@@ -15,6 +15,7 @@ from rollbook.pipeline.cells import (
     SEPARATORS,
     Reading,
     Understood,
+    also_doubted,
     of_power,
     understood,
     without,
@@ -50,7 +51,6 @@ _PAIR: Final = re.compile(
 )
 #: Numbers that are written to fill the cell: one digit again and again, or all digits in order.
 _MADE_UP: Final = rf"(?:{'|'.join(digit * 7 for digit in '0123456789')}|^\+27123456789)$"
-_DOUBTFUL: Final = pl.Series(["phone_doubtful"])
 
 
 def phones(texts: pl.Series) -> Understood:
@@ -65,10 +65,7 @@ def phones(texts: pl.Series) -> Understood:
     is_national = digits.str.contains(r"^(?:\+27|0027|27)?0?[1-8][0-9]{8}$")
     national = pl.when(is_national).then(digits.str.tail(9))
     found = understood(texts, "+27" + national, _read, pl.String())
-    is_made_up = (found.values.str.contains(_MADE_UP) & found.doubts.is_null()).fill_null(
-        value=False
-    )
-    return Understood(found.values, found.doubts.zip_with(~is_made_up, _DOUBTFUL))
+    return also_doubted(found, found.values.str.contains(_MADE_UP), "phone_doubtful")
 
 
 def _read(text: str) -> Reading:

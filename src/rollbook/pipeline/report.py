@@ -11,6 +11,7 @@ import polars as pl
 
 from rollbook.languages import phrase
 from rollbook.model import REFUSED, RESULTS
+from rollbook.pipeline.cells import nulls
 from rollbook.pipeline.changes import changes_table
 from rollbook.pipeline.columns import (
     own,
@@ -234,7 +235,7 @@ def _table(
         pl.col("outcome").cast(pl.String).alias(_FILL),
     )
     originals = [
-        _days(rows[header]).alias(apart) if header in rows.columns else _empty(apart, rows.height)
+        _days(rows[header]).alias(apart) if header in rows.columns else nulls(rows.height, apart)
         for header, apart in zip(headers, _apart(headers, _taken()), strict=True)
     ]
     return pl.DataFrame([rows[ROW_NUMBER].alias(ROW), *originals, *ours])
@@ -242,10 +243,6 @@ def _table(
 
 def _of_own(value: pl.Expr) -> pl.Expr:
     return pl.when(~pl.col("taken")).then(value)
-
-
-def _empty(name: str, height: int) -> pl.Series:
-    return pl.Series(name, [None], pl.String).new_from_index(0, height)
 
 
 def _taken() -> set[str]:
