@@ -394,12 +394,9 @@ class _Batch:
             self.doubts.append(select(raw, kept, name, "not_emptied", first.values))
             emptied = _either(emptied, other.emptied & ~kept)
         same = _comparable(first.values) == _comparable(other.values)
-        says_nothing = other.values.is_null() & (
-            pl.repeat(value=True, n=raw.height, eager=True)
-            if other.doubts is None
-            else other.doubts.is_null()
-        )
-        differs &= ~same.fill_null(value=False) & ~says_nothing
+        differs &= ~same.fill_null(value=False)
+        has_meaning = other.values.is_not_null()
+        differs &= has_meaning if other.doubts is None else has_meaning | other.doubts.is_not_null()
         if name.partition("/")[0] in NAMES:
             # A column of nicknames or of whole names holds the name as well.
             within = (
@@ -412,11 +409,8 @@ class _Batch:
         is_passport = name.startswith("passport_number/")
         code = "passport_differs" if is_passport else "second_column_differs"
         self.doubts.append(select(raw, differs, name, code))
-        both = pl.DataFrame([first.raw.alias("a"), other.raw.alias("b"), is_taken.alias("t")])
         return _Field(
-            both.select(
-                pl.when(pl.col("t") & pl.col("a").is_null()).then("b").otherwise("a")
-            ).to_series(),
+            first.raw.zip_with(~(is_taken & first.raw.is_null()), other.raw),
             first.values.zip_with(~is_taken, other.values),
             first.doubts,
             emptied,
@@ -428,13 +422,8 @@ class _Batch:
         texts = whole.values.unique().drop_nulls()
         header = self.headers[FULL_NAME]
         parts = [names.split(text, is_surname_first=is_surname_first(header)) for text in texts]
-        table = pl.DataFrame(
-            {
-                "whole": texts,
-                "split_first": pl.Series([first for first, _ in parts], dtype=pl.String),
-                "split_last": pl.Series([last for _, last in parts], dtype=pl.String),
-            }
-        )
+        columns = dict.fromkeys(("split_first", "split_last"), pl.String)
+        table = pl.DataFrame(parts, columns, orient="row").with_columns(texts.alias("whole"))
         rows = whole.values.to_frame("whole").join(
             table, on="whole", how="left", maintain_order="left"
         )
@@ -442,20 +431,20 @@ class _Batch:
             found[name].values.alias(name) if name in found else cells.nulls(rows.height, name)
             for name in NAMES
         )
-        has_surname = last.is_not_null()
-        rows = rows.with_columns(first, last, has_surname.alias("has_surname")).with_columns(
-            rest=names.without_surname(pl.col("whole"), pl.col("surname"))
-        )
-        rows = rows.with_columns(
-            new_first=pl.when("has_surname").then("rest").otherwise("split_first"),
-        ).select(
-            "whole",
-            is_split=(
-                (pl.col("firstname").is_null() & (pl.col("new_first") != pl.col("whole")))
-                | (pl.col("surname").is_null() & pl.col("split_last").is_not_null())
-            ).fill_null(value=False),
-            firstname=pl.coalesce("firstname", "new_first"),
-            surname=pl.coalesce("surname", "split_last"),
+        rest = names.without_surname(pl.col("whole"), pl.col("surname"))
+        new_first = pl.when(pl.col("surname").is_not_null()).then(rest).otherwise("split_first")
+        rows = (
+            rows.with_columns(first, last)
+            .with_columns(new_first=new_first)
+            .select(
+                "whole",
+                is_split=(
+                    (pl.col("firstname").is_null() & (pl.col("new_first") != pl.col("whole")))
+                    | (pl.col("surname").is_null() & pl.col("split_last").is_not_null())
+                ).fill_null(value=False),
+                firstname=pl.coalesce("firstname", "new_first"),
+                surname=pl.coalesce("surname", "split_last"),
+            )
         )
         kept = rows.select(
             pl.concat_str("firstname", "surname", separator=" / ", ignore_nulls=True)
@@ -484,16 +473,10 @@ def _comparable(values: pl.Series) -> pl.Series:
 
 
 def _by_code(
-    raw: pl.DataFrame,
-    name: str,
-    doubts: pl.Series,
-    kept: pl.Series,
-    *,
-    where: pl.Series | None = None,
+    raw: pl.DataFrame, name: str, doubts: pl.Series, kept: pl.Series, *, where: pl.Series
 ) -> list[pl.DataFrame]:
-    """The doubts of a column, a table for each code."""
-    if where is not None:
-        doubts = doubts.zip_with(where, _NOTHING)
+    """The doubts of a column where they count, a table for each code."""
+    doubts = doubts.zip_with(where, _NOTHING)
     return [
         select(raw, (doubts == code).fill_null(value=False), name, code, kept)
         for code in doubts.unique().drop_nulls().sort()
