@@ -261,6 +261,15 @@ class FileStore:
             return False
         return True
 
+    async def size(self, key: str) -> int:
+        """The size of a file in bytes; 0 where there is none."""
+        try:
+            with _mapped():
+                found: int = (await obstore.head_async(self._store, key))["size"]
+        except FileNotFoundError:
+            return 0
+        return found
+
     async def copy(self, key: str, target: str) -> None:
         """Copy a file.
 

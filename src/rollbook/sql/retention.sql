@@ -48,12 +48,13 @@ WHERE source_key IS NOT NULL AND status IN ('completed', 'failed', 'cancelled')
   AND finished_at < %(before)s AND finished_at >= %(since)s
 ORDER BY finished_at LIMIT %(limit)s;
 
--- name: forget_source
--- Runs before the file is removed, and excludes an upload that is being retried at this moment.
+-- name: forget_sources
+-- Runs before the files are removed, and excludes uploads that are being retried at this moment.
 UPDATE uploads SET source_key = NULL
-WHERE id = %(id)s AND source_key = %(source_key)s
+FROM unnest(%(ids)s::uuid[], %(keys)s::text[]) AS found (id, source_key)
+WHERE uploads.id = found.id AND uploads.source_key = found.source_key
   AND status IN ('completed', 'failed', 'cancelled') AND finished_at < %(before)s
-RETURNING id;
+RETURNING uploads.id;
 
 -- name: reports_over
 -- Uploads whose reports, refused rows and cells have reached the end of their retention. Uploads that

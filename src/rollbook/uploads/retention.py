@@ -11,8 +11,8 @@ import asyncio
 import contextlib
 import datetime as dt
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 import structlog
 from psycopg.types.json import Json
@@ -31,7 +31,8 @@ from rollbook.errors import ConflictError, InvalidRequestError, ServiceUnavailab
 from rollbook.service import clocks, store_proof
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Sequence
+    from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+    from uuid import UUID
 
     from psycopg import AsyncConnection
 
@@ -55,7 +56,7 @@ BATCH = 200
 #: Rows, and uploads, whose rows one transaction removes; a larger upload has its own.
 ROWS_BATCH = 50_000
 UPLOADS_BATCH = 1_000
-#: Calls to the store at a time, of a request that asks about several uploads.
+#: Files or uploads about which the store is asked at a time.
 STORE_CALLS = 10
 #: Uploads whose former values one transaction removes.
 UNDO_BATCH = 20
@@ -231,7 +232,7 @@ async def delete_report(system: System, user: User, upload: Row) -> int:
             "This upload's report is still being made: the upload runs, or the voter roll is still "
             "being asked. Nothing was removed; try again when it has ended."
         )
-    return await _remove(system, _report_keys(upload))
+    return sum([size async for size in _removed(system, _report_keys(upload), dry_run=False)])
 
 
 async def reports(
@@ -280,14 +281,15 @@ async def holdings(system: System) -> Holdings:
     count = size = orphans = orphan_bytes = 0
     oldest = None
     now = await clocks.now(system.pool)
-    async for file, is_orphan in _listed(system, now):
-        if is_orphan:
-            orphans += 1
-            orphan_bytes += file.bytes
-        elif file.key.endswith(".xlsx") and not file.key.endswith("/source.xlsx"):
-            count += 1
-            size += file.bytes
-            oldest = min(oldest or file.modified_at, file.modified_at)
+    async for batch in _listed(system, now):
+        for file, is_orphan in batch:
+            if is_orphan:
+                orphans += 1
+                orphan_bytes += file.bytes
+            elif file.key.endswith(".xlsx") and not file.key.endswith("/source.xlsx"):
+                count += 1
+                size += file.bytes
+                oldest = min(oldest or file.modified_at, file.modified_at)
     return Holdings(count, size, oldest, orphans, orphan_bytes)
 
 
@@ -312,15 +314,13 @@ async def _purge_reports(
 ) -> None:
     """Remove the reports, refused rows, cells and ID numbers of uploads that ended before."""
     async for found in _batches(system, "reports_over", before, dry_run):
-        purged.reports += len(found)
-        if dry_run:
-            for upload in found:
-                purged.bytes += await _bytes(system, _report_keys(upload))
-            continue
-        forgotten = await _forget(system, [upload["id"] for upload in found])
-        for upload in found:
-            if upload["id"] in forgotten:
-                purged.bytes += await _remove(system, _report_keys(upload))
+        ids = {upload["id"] for upload in found}
+        if not dry_run:
+            ids = await _forget(system, ids)
+        purged.reports += len(ids)
+        keys = [key for upload in found if upload["id"] in ids for key in _report_keys(upload)]
+        async for size in _removed(system, keys, dry_run):
+            purged.bytes += size
 
 
 async def _purge_rows(
@@ -350,12 +350,11 @@ async def _purge_orphans(system: System, now: dt.datetime, purged: Purged, dry_r
     """
     if not await _may_remove_orphans(system, now):
         return
-    async for file, is_orphan in _listed(system, now):
-        if is_orphan:
-            if not dry_run:
-                await system.store.remove(file.key)
+    async for batch in _listed(system, now):
+        keys = [file.key for file, is_orphan in batch if is_orphan]
+        async for size in _removed(system, keys, dry_run):
             purged.orphans += 1
-            purged.bytes += file.bytes
+            purged.bytes += size
     if not dry_run:
         await system.store.remove_empty(now - ORPHAN_AGE)
 
@@ -393,13 +392,14 @@ async def _purge_sources(
     system: System, before: dt.datetime, purged: Purged, dry_run: bool
 ) -> None:
     async for found in _batches(system, "sources_over", before, dry_run):
-        for upload in found:
-            keys = [upload["source_key"]]
-            if dry_run:
-                purged.bytes += await _bytes(system, keys)
-            elif await _all(system, "forget_source", {**upload, "before": before}):
-                purged.bytes += await _remove(system, keys)
+        keys = {upload["id"]: upload["source_key"] for upload in found}
+        if not dry_run:
+            wanted = {"ids": list(keys), "keys": list(keys.values()), "before": before}
+            forgotten = await _all(system, "forget_sources", wanted)
+            keys = {upload["id"]: keys[upload["id"]] for upload in forgotten}
+        async for size in _removed(system, keys.values(), dry_run):
             purged.sources += 1
+            purged.bytes += size
 
 
 async def _purge_undo(system: System, now: dt.datetime, purged: Purged, dry_run: bool) -> None:
@@ -443,12 +443,12 @@ async def _purge_queue(system: System, before: dt.datetime, purged: Purged, dry_
         purged.queue_jobs = sum((await system.queue.clean_before(before)).values())
 
 
-async def _forget(system: System, ids: list[UUID]) -> set[UUID]:
+async def _forget(system: System, ids: Collection[UUID]) -> set[UUID]:
     """Delete the files, cells and ID numbers of uploads from the record; returns of which."""
     async with system.pool.connection() as connection:
         unbounded(connection)
         await connection.execute(_SQL["by_index"])
-        wanted = {"ids": ids, "is_purged": True}
+        wanted = {"ids": list(ids), "is_purged": True}
         cleared = await fetch_all(connection, _SQL["forget_reports"], wanted)
         forgotten = [upload["id"] for upload in cleared]
         for query in ("forget_cells", "forget_verified"):
@@ -457,17 +457,15 @@ async def _forget(system: System, ids: list[UUID]) -> set[UUID]:
     return set(forgotten)
 
 
-async def _listed(system: System, now: dt.datetime) -> AsyncIterator[tuple[Stored, bool]]:
-    """Every stored file, and whether it belongs to no upload."""
+async def _listed(system: System, now: dt.datetime) -> AsyncIterator[list[tuple[Stored, bool]]]:
+    """Every stored file, and whether it belongs to no upload, in batches."""
     batch: list[Stored] = []
     async for file in system.store.each():
         batch.append(file)
         if len(batch) == BATCH:
-            for pair in await _with_owners(system, batch, now):
-                yield pair
+            yield await _with_owners(system, batch, now)
             batch = []
-    for pair in await _with_owners(system, batch, now):
-        yield pair
+    yield await _with_owners(system, batch, now)
 
 
 async def _with_owners(
@@ -508,27 +506,30 @@ async def stored(system: System, upload: Row) -> StoredReport:
     )
 
 
-async def _bytes(system: System, keys: Iterable[str]) -> int:
-    wanted = set(keys)
-    ids = {key.partition("/")[0] for key in wanted}
-    size = 0
-    for folder in ids:
-        async for file in system.store.each(UUID(folder)):
-            size += file.bytes if file.key in wanted else 0
-    return size
+async def _removed(system: System, keys: Iterable[str], dry_run: bool) -> AsyncIterator[int]:
+    """Remove files that are no longer in the record, several at a time; yields the size of each.
 
+    A dry run only asks for the sizes. When the store fails, those that it removed meanwhile are
+    yielded before the error is raised. The others are orphans, which the next round removes.
+    """
 
-async def _remove(system: System, keys: Iterable[str]) -> int:
-    """Remove files that are no longer in the record; the next round removes any that remain."""
-    wanted = list(keys)
-    try:
-        size = await _bytes(system, wanted)
-        for key in wanted:
+    async def one(key: str) -> int:
+        size = await system.store.size(key)
+        if not dry_run:
             await system.store.remove(key)
-    except ServiceUnavailableError:
-        log.warning("store not reachable, orphaned files are removed in the next round")
-        raise
-    return size
+        return size
+
+    left = iter(keys)
+    while some := list(islice(left, STORE_CALLS)):
+        ends = await asyncio.gather(*map(one, some), return_exceptions=True)
+        failed = [end for end in ends if isinstance(end, BaseException)]
+        for end in ends:
+            if not isinstance(end, BaseException):
+                yield end
+        if failed:
+            if isinstance(failed[0], ServiceUnavailableError) and not dry_run:
+                log.warning("store not reachable, orphaned files are removed in the next round")
+            raise failed[0]
 
 
 async def _rows(

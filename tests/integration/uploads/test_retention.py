@@ -95,6 +95,27 @@ async def four_uploads(system: System, user: User) -> dict[str, UUID]:
     return {**found, "waiting": await sent(system, user, csv_file(members(2, start=90)))}
 
 
+def away_for(key: str) -> Callable[[FileStore, str], Awaitable[None]]:
+    """A way to remove files by which one file can't be removed."""
+    remove = FileStore.remove
+
+    async def away(store: FileStore, wanted: str) -> None:
+        if wanted == key:
+            raise ServiceUnavailableError("away")
+        await remove(store, wanted)
+
+    return away
+
+
+def last_purge(settings: Settings) -> tuple[str | None, str]:
+    """How the newest round failed, and what the audit trail says that it removed."""
+    with connect(settings.database_address) as connection:
+        entry = connection.execute("SELECT * FROM audit_entries ORDER BY id DESC").fetchone()
+    assert entry is not None
+    assert entry["act"] == "purge"
+    return entry["code"], entry["about"]
+
+
 def problems_of(settings: Settings, upload_id: UUID) -> list[Row]:
     with connect(settings.database_address) as connection:
         return connection.execute(
@@ -390,33 +411,95 @@ async def test_a_store_that_fails_half_way_leaves_an_orphan_that_the_next_round_
 ) -> None:
     user = await make_user()
     ids = await four_uploads(system, user)
-    remove = system.store.remove
-    removed: list[str] = []
-
-    async def away_after_the_first(_: Any, key: str) -> None:
-        if removed:
-            raise ServiceUnavailableError("away")
-        await remove(key)
-        removed.append(key)
-
+    upload_id = ids["dry"]
     later(31)
     with monkeypatch.context() as patch:
-        patch.setattr(type(system.store), "remove", away_after_the_first)
+        patch.setattr(FileStore, "remove", away_for(f"{upload_id}/source.csv"))
         with pytest.raises(ServiceUnavailableError):
             await retention.run_once(system)
-    # Sources go in the order in which their uploads ended.
     assert await keys(system, ids["failed"]) == set()
-    upload_id = ids["dry"]
     assert await keys(system, upload_id) == {"source", "report"}
-    with connect(settings.database_address) as connection:
-        entry = connection.execute("SELECT * FROM audit_entries ORDER BY id DESC").fetchone()
-    assert entry is not None
-    assert (entry["act"], entry["code"]) == ("purge", "service_unavailable")
-    assert entry["about"].startswith("1 sources, ")
+    assert last_purge(settings) == ("service_unavailable", "1 sources, 160 bytes")
     done = await retention.run_once(system)
     assert done is not None
     assert done.orphans == 1
     assert await keys(system, upload_id) == {"report"}
+
+
+async def test_a_store_that_fails_among_the_reports_leaves_one_file_and_counts_the_others(
+    system: System,
+    settings: Settings,
+    make_user: MakeUser,
+    later: Later,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    upload_id = (await four_uploads(system, await make_user()))["completed"]
+    sizes = {file.key: file.bytes async for file in system.store.each()}
+    [refused] = [key for key in sizes if key.startswith(f"{upload_id}/refused")]
+    later(91)
+    with monkeypatch.context() as patch:
+        patch.setattr(FileStore, "remove", away_for(refused))
+        with pytest.raises(ServiceUnavailableError):
+            await retention.run_once(system)
+    gone = sum(sizes.values()) - sum([file.bytes async for file in system.store.each()])
+    assert last_purge(settings) == ("service_unavailable", f"2 sources, 3 reports, {gone} bytes")
+    assert await keys(system, upload_id) == {"refused"}
+    done = await retention.run_once(system)
+    assert done is not None
+    assert (done.orphans, done.bytes, done.reports) == (1, sizes[refused], 0)
+
+
+async def test_files_that_go_while_the_store_fails_are_counted_and_no_more_are_begun(
+    system: System, settings: Settings, later: Later, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def content() -> AsyncIterator[bytes]:
+        yield b"left behind"
+
+    for _ in range(2 * retention.STORE_CALLS):
+        await system.store.receive(source_key(uuid4(), "csv"), content())
+    later(1.1)
+    begun = 0
+    has_failed = asyncio.Event()
+    remove = FileStore.remove
+
+    async def away_for_the_fifth(store: FileStore, key: str) -> None:
+        nonlocal begun
+        begun += 1
+        if begun == 5:
+            has_failed.set()
+            raise ServiceUnavailableError("away")
+        await has_failed.wait()
+        await remove(store, key)
+
+    monkeypatch.setattr(FileStore, "remove", away_for_the_fifth)
+    async with asyncio.timeout(PATIENCE_S):
+        with pytest.raises(ServiceUnavailableError):
+            await retention.run_once(system)
+    went = retention.STORE_CALLS - 1
+    assert begun == retention.STORE_CALLS
+    assert len([file async for file in system.store.each()]) == 2 * retention.STORE_CALLS - went
+    assert last_purge(settings) == ("service_unavailable", f"{went} orphans, {went * 11} bytes")
+
+
+async def test_an_upload_that_is_retried_meanwhile_keeps_its_files_and_is_not_counted(
+    system: System, make_user: MakeUser, later: Later, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = await make_user()
+    upload_id = (await four_uploads(system, user))["failed"]
+    later(91)
+    batches = retention._batches
+
+    async def retried(*args: Any) -> AsyncIterator[list[Row]]:
+        async for found in batches(*args):
+            if (await lookup.get(system, user, upload_id))["status"] == "failed":
+                await control.retry(system, user, upload_id)
+            yield found
+
+    monkeypatch.setattr(retention, "_batches", retried)
+    done = await retention.run_once(system)
+    assert done is not None
+    assert (done.sources, done.reports) == (1, 2)
+    assert await keys(system, upload_id) == {"source"}
 
 
 async def test_files_of_another_installation_in_the_same_store_are_kept(
