@@ -77,6 +77,12 @@ def needed_mb(process: str, given: Mapping[str, str] | None = None) -> int:
     return own + (settings.concurrency + 1) * settings.child_memory_mb
 
 
+def needed_files() -> int:
+    """The open files of an API: strangers, clients at two addresses, and some of its own."""
+    defaults = {name: field.default for name, field in Settings.model_fields.items()}
+    return int(defaults["strangers"] + 2 * defaults["connections_per_address"] + 200)
+
+
 def megabytes(size: str) -> int:
     """A size such as ``2g``, ``512MB``, ``6656Mi`` or ``13G``, in MB."""
     found = re.fullmatch(r"(\d+)([mg])[ib]?", size.lower())

@@ -17,6 +17,7 @@ from tests.deploy.files import (
     ROOT,
     known_names,
     megabytes,
+    needed_files,
     needed_mb,
     time_to_stop_s,
     tool,
@@ -159,6 +160,10 @@ def test_a_process_has_room_for_all_of_its_children(name: str) -> None:
     assert found
     for size in (found[2], large[found[1]]):
         assert megabytes(size) >= needed_mb(name)
+
+
+def test_an_api_may_have_as_many_connections_as_it_allows() -> None:
+    assert SERVICES["api"]["ulimits"]["nofile"] >= needed_files()
 
 
 def test_our_processes_are_told_nothing_that_they_do_not_know() -> None:

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from rollbook.config import Settings
 from rollbook.config.bounds import BoundSettings
+from rollbook.service.doctor_settings import PROXY_S
 from rollbook.service.system import ANSWER_MARGIN_S
 from tests.deploy.files import ROOT, tool
 from tests.faults import hosts
@@ -26,6 +28,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CADDYFILE = str(ROOT / "deploy" / "compose" / "Caddyfile")
+#: Where the time limits of proxies are.
+PROXIES = (
+    Path(CADDYFILE),
+    ROOT / "docs" / "how-to" / "tls.md",
+    ROOT / "docs" / "how-to" / "deploy.md",
+)
 APIS = ("api-1", "api-2")
 #: Seconds to an answer: the time for a connection, and another choice, on a busy machine.
 SOON_S = 20.0
@@ -52,16 +60,21 @@ def test_what_the_pages_show_is_for_caddy(tmp_path: Path) -> None:
 
 
 def test_an_undo_is_answered_before_a_proxy_gives_up() -> None:
-    page = (ROOT / "docs" / "how-to" / "tls.md").read_text(encoding="utf-8")
-    texts = [Path(CADDYFILE).read_text(encoding="utf-8"), page]
-    minutes = [
-        int(found)
-        for text in texts
-        for found in re.findall(r"(?:response_header_timeout|proxy_read_timeout) (\d+)m", text)
-    ]
-    assert len(minutes) == 3
+    text = "".join(path.read_text(encoding="utf-8") for path in PROXIES)
+    minutes = re.findall(r"(?:response_header_timeout|proxy_read_timeout) (\d+)m", text)
+    seconds = re.findall(r'proxy-read-timeout: "(\d+)"', text)
+    assert (len(minutes), len(seconds)) == (3, 1)
+    waits = {*(60 * int(found) for found in minutes), *(int(found) for found in seconds)}
+    assert waits == {PROXY_S}
     longest_s = BoundSettings.model_fields["undo_timeout_s"].default + ANSWER_MARGIN_S
-    assert min(minutes) * 60 > longest_s
+    assert longest_s < PROXY_S
+
+
+def test_the_largest_file_passes_every_proxy() -> None:
+    text = "".join(path.read_text(encoding="utf-8") for path in PROXIES)
+    sizes = re.findall(r"(?:client_max_body_size|proxy-body-size:) (\d+)m", text)
+    assert len(sizes) == 2
+    assert min(map(int, sizes)) > Settings.model_fields["max_upload_mb"].default
 
 
 def validated(file: str, environment: dict[str, str]) -> str:

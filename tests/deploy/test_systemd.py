@@ -13,6 +13,7 @@ from tests.deploy.files import (
     DEPLOY,
     known_names,
     megabytes,
+    needed_files,
     needed_mb,
     time_to_stop_s,
     variables,
@@ -90,6 +91,12 @@ def test_a_unit_has_room_for_all_of_its_children(process: str, unit: str) -> Non
     assert megabytes(size) >= needed_mb(process)
     # A child that the kernel killed is the affair of one file.
     assert "\nOOMPolicy=continue\n" in text
+
+
+def test_an_api_may_have_as_many_connections_as_it_allows() -> None:
+    text = (FOLDER / "rollbook-api.service").read_text(encoding="utf-8")
+    [files] = re.findall(r"^LimitNOFILE=(\d+)$", text, re.MULTILINE)
+    assert int(files) >= needed_files()
 
 
 @pytest.mark.parametrize(("instance", "port"), [("1", "9701"), ("10", "9710"), ("250", "9950")])

@@ -18,6 +18,7 @@ from rollbook.cli.session import named_or_running, settings_for
 from rollbook.errors import NotificationError
 from rollbook.notifications import mail
 from rollbook.service.doctor import examine
+from rollbook.service.doctor_settings import settings_findings
 from rollbook.service.findings import Finding
 
 if TYPE_CHECKING:
@@ -37,7 +38,13 @@ def doctor(*, as_json: JsonOption = False) -> None:
     when something has to be done.
     """
     settings = settings_for("doctor")
-    findings = [*_unknown_settings(), *_examine(settings), *_mail(settings), *_voter_roll(settings)]
+    findings = [
+        *_unknown_settings(),
+        *settings_findings(settings),
+        *_examine(settings),
+        *_mail(settings),
+        *_voter_roll(settings),
+    ]
     if as_json:
         print_json([asdict(finding) for finding in findings])
     else:

@@ -39,8 +39,9 @@ if TYPE_CHECKING:
 #: The oldest versions that Rollbook works with; the first as ``server_version_num`` has it.
 OLDEST_POSTGRESQL = 150000
 OLDEST_REDIS = (6, 2)
-#: Fewer connections than one API, one worker and an operator need.
-FEW_CONNECTIONS = 30
+#: Connections of each process besides those for undoing, and of operators and backups.
+POOL_CONNECTIONS = 10
+SPARE_CONNECTIONS = 3
 #: Seconds that a server gets for an answer.
 ANSWER_S = 10.0
 
@@ -151,7 +152,7 @@ async def postgresql(settings: Settings) -> list[Finding]:
             difference_s = clocks.ahead_s(before, row["now"], clock.now())
             found = [
                 Finding(part, "connection", "ok", "it answers"),
-                *_server(row),
+                *_server(settings, row),
                 *await _schema(connection, row),
                 await _pooler(settings),
             ]
@@ -186,7 +187,7 @@ async def _one(connection: _Connection, query: str, **parameters: Any) -> Row:
     return row
 
 
-def _server(row: Row) -> Iterator[Finding]:
+def _server(settings: Settings, row: Row) -> Iterator[Finding]:
     part = "PostgreSQL"
     yield checked(
         (part, "version", row["version_text"]),
@@ -230,11 +231,15 @@ def _server(row: Row) -> Iterator[Finding]:
         remedy="It ends the merge of a large file. ALTER ROLE ... SET statement_timeout = 0 for "
         "Rollbook's role; Rollbook has limits of its own.",
     )
+    of_process = POOL_CONNECTIONS + settings.undo_at_a_time
+    of_jobs = settings.concurrency + 1
     yield checked(
         (part, "max_connections", str(row["max_connections"])),
-        bad=row["max_connections"] < FEW_CONNECTIONS,
+        bad=row["max_connections"] < 2 * of_process + of_jobs + SPARE_CONNECTIONS,
         level="warning",
-        remedy="Each process uses up to 10 connections, and each running job one more.",
+        remedy=f"With these settings an API or a worker opens up to {of_process} connections, and "
+        f"the jobs of a worker {of_jobs} more. Raise max_connections (or the limit of the role or "
+        "the database), or lower ROLLBOOK_CONCURRENCY and ROLLBOOK_UNDO_AT_A_TIME.",
     )
     missing = [
         what

@@ -5,7 +5,11 @@ SELECT current_setting('server_version_num')::integer AS version,
        current_setting('server_encoding') AS encoding,
        (SELECT datctype FROM pg_database WHERE datname = current_database()) AS locale,
        lower('É') = 'é' AS knows_letters,
-       current_setting('max_connections')::integer AS max_connections,
+       LEAST(current_setting('max_connections')::integer
+                 - current_setting('superuser_reserved_connections')::integer,
+             (SELECT NULLIF(datconnlimit, -1) FROM pg_database WHERE datname = current_database()),
+             (SELECT NULLIF(rolconnlimit, -1) FROM pg_roles WHERE rolname = current_user)
+       ) AS max_connections,
        current_setting('fsync') AS fsync,
        current_setting('full_page_writes') AS full_page_writes,
        current_setting('synchronous_commit') AS synchronous_commit,

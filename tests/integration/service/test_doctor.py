@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from psycopg import sql
 from pydantic import SecretStr
 from redis import Redis
 from typer.testing import CliRunner
@@ -140,6 +141,21 @@ async def test_a_setting_of_the_database_is_found(
     found = by_check(await doctor.postgresql(settings))[f"PostgreSQL: {check}"]
     assert (found.level, found.is_fatal) == (level, is_fatal)
     assert found.remedy
+
+
+async def test_connections_that_do_not_suffice_for_these_settings_are_said(
+    settings: Settings,
+) -> None:
+    many = settings.model_copy(update={"concurrency": 500})
+    assert by_check(await doctor.postgresql(settings))["PostgreSQL: max_connections"].level == "ok"
+    found = by_check(await doctor.postgresql(many))["PostgreSQL: max_connections"]
+    assert found.level == "warning"
+    assert "501 more" in found.remedy
+    with psycopg.connect(settings.database_address, autocommit=True) as connection:
+        name = sql.Identifier(connection.info.dbname)
+        connection.execute(sql.SQL("ALTER DATABASE {} CONNECTION LIMIT 25").format(name))
+    found = by_check(await doctor.postgresql(settings))["PostgreSQL: max_connections"]
+    assert (found.level, found.found) == ("warning", "25")
 
 
 @pytest.fixture
@@ -452,6 +468,7 @@ def test_the_command_says_what_to_do_and_ends_with_1(
     found = {f"{one['part']}: {one['check']}": one for one in findings}
     assert found["settings: ROLLBOOK_CONCURENCY"]["remedy"] == "Did you mean ROLLBOOK_CONCURRENCY?"
     assert found["mail server: sign-in"]["level"] == "error"
+    assert found["settings: longest answer"]["level"] == "ok"
     assert result.exit_code == 1
 
 
