@@ -530,3 +530,20 @@ async def test_a_former_key_is_read_and_signs_no_more(
     assert (await users.session(system.pool, both, token)).user == user
     newer = users.issue_token(both, user)
     assert (await users.session(system.pool, only_new, newer)).user == user
+
+
+async def test_a_key_for_the_erased_opens_nothing_and_still_knows_them(
+    system: System, settings: Settings, make_user: MakeUser
+) -> None:
+    leaked = settings.model_copy(update={"secret_key": SecretStr("k" * 40)})
+    token = users.issue_token(leaked, await make_user())
+    now = settings.model_copy(
+        update={
+            "secret_key": SecretStr("n" * 40),
+            "former_secret_keys": SecretStr("o" * 40),
+            "erasure_keys": SecretStr(f"{'k' * 40}, {'j' * 40}"),
+        }
+    )
+    with pytest.raises(NotAuthenticatedError):
+        await users.session(system.pool, now, token)
+    assert [key[0] for key in tokens.erasure_keys(now)] == ["n", "o", "k", "j"]

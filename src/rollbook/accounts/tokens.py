@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import datetime as dt
     from pathlib import Path
 
+    from pydantic import SecretStr
+
     from rollbook.config import Settings
 
 ALGORITHM: Final = "HS256"
@@ -90,9 +92,16 @@ def signing_key(settings: Settings) -> str:
 
 def verifying_keys(settings: Settings) -> tuple[str, ...]:
     """The keys whose tokens are accepted: the one that signs, then the former ones."""
-    given = settings.former_secret_keys
-    former = given.get_secret_value().replace(",", " ").split() if given else []
-    return (signing_key(settings), *former)
+    return (signing_key(settings), *_listed(settings.former_secret_keys))
+
+
+def erasure_keys(settings: Settings) -> tuple[str, ...]:
+    """The keys by which people who were erased are known: those, and keys that open nothing."""
+    return (*verifying_keys(settings), *_listed(settings.erasure_keys))
+
+
+def _listed(keys: SecretStr | None) -> list[str]:
+    return keys.get_secret_value().replace(",", " ").split() if keys else []
 
 
 def _stored_key(path: Path) -> str:

@@ -94,6 +94,8 @@ class Settings(BoundSettings, MemberSettings, ProviderSettings, VoterRollSetting
     secret_key: SecretStr | None = None
     #: Keys that have signed tokens before, with spaces or commas between them: still read.
     former_secret_keys: SecretStr | None = None
+    #: Former keys whose tokens are refused, likewise: people who were erased are known by them.
+    erasure_keys: SecretStr | None = None
     #: Minutes that a token is good; using the system renews it, so this is also how
     #: long a sign-in outlives its use.
     token_lifetime_min: Positive = 30
@@ -263,12 +265,12 @@ class Settings(BoundSettings, MemberSettings, ProviderSettings, VoterRollSetting
             raise ValueError("write it as postgresql://user:password@host:5432/database")
         return url
 
-    @field_validator("secret_key", "former_secret_keys")
+    @field_validator("secret_key", "former_secret_keys", "erasure_keys")
     @classmethod
     def _long_enough(cls, given: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         """HS256 asks for so many bytes (RFC 7518, section 3.2)."""
         text = "" if given is None else given.get_secret_value()
-        keys = text.replace(",", " ").split() if info.field_name == "former_secret_keys" else [text]
+        keys = [text] if info.field_name == "secret_key" else text.replace(",", " ").split()
         if given is not None and any(len(key.encode()) < KEY_BYTES for key in keys):
             raise ValueError(
                 f"a key is {KEY_BYTES} bytes or longer. Without ROLLBOOK_SECRET_KEY, one is made "

@@ -152,7 +152,7 @@ async def readmit(system: System, user: User, number: str, country: str | None =
     """
     if country is not None:
         number = _key_of_passport(number, country)
-    keys = tokens.verifying_keys(system.settings)
+    keys = tokens.erasure_keys(system.settings)
     hashes = [erased_hash(key, number) for key in keys]
     async with system.pool.connection() as connection:
         if not await execute(connection, _SQL["readmit"], {"hashes": hashes}):

@@ -52,7 +52,7 @@ class Erased:
                     "This worker doesn't have the secret key with which erased people are known. "
                     "Nothing was changed. The operator has to give all machines the same "
                     "ROLLBOOK_SECRET_KEY, and a key that was changed in "
-                    "ROLLBOOK_FORMER_SECRET_KEYS."
+                    "ROLLBOOK_FORMER_SECRET_KEYS or ROLLBOOK_ERASURE_KEYS."
                 )
             found.setdefault(by_id[row["key_id"]], set()).add(bytes(row["hash"]))
         return cls({key: frozenset(hashes) for key, hashes in found.items()})

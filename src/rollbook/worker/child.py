@@ -241,7 +241,7 @@ def _run(settings: Settings, task: dict[str, Any], answers: TextIO) -> dict[str,
             report_progress=report,
             report_stages=report_stages,
             channels=settings.notification_channels,
-            keys=tokens.verifying_keys(settings),
+            keys=tokens.erasure_keys(settings),
             verify_days=settings.voter_roll_cache_days if settings.asks_voter_roll else None,
             limits=_limits(settings),
             accepts_passports=settings.accepts_passports,
@@ -307,7 +307,7 @@ def _check_rows(
         _with_grid(connection, upload_id),
         payload["rows"],
         today=run.today(connection),
-        erased=Erased.read(connection, tokens.verifying_keys(settings)),
+        erased=Erased.read(connection, tokens.erasure_keys(settings)),
         accepts_passports=settings.accepts_passports,
     )
     return {"rows": rows}
