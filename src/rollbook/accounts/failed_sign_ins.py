@@ -133,9 +133,7 @@ async def _attempt(pool: Pool, settings: Settings, email: str) -> Attempt:
     account, address = _hash(email), _address()
     pair = _hash(f"{account} {address}")
     known = {"key": pair, "now": clock.now(), "days": settings.sign_in_known_days}
-    async with pool.connection() as connection:
-        row = await fetch_one(connection, _SQL["is_known"], known)
-    is_known = row is not None
+    is_known = await fetch_one(pool, _SQL["is_known"], known) is not None
     longest_s = settings.sign_in_longest_wait_s
     here = _Counter(
         pair,

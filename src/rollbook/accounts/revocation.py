@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rollbook import clock
-from rollbook.backends.database import fetch_one, queries
+from rollbook.backends.database import fetch_row, queries
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -24,7 +24,6 @@ async def end_sessions(connection: Connection, user_id: UUID) -> dt.datetime:
     Returns:
         When a session must begin at the earliest so as not to be one of them.
     """
-    row = await fetch_one(connection, _SQL["end_sessions"], {"id": user_id, "now": clock.now()})
-    assert row is not None, "accounts are closed and never deleted"
+    row = await fetch_row(connection, _SQL["end_sessions"], {"id": user_id, "now": clock.now()})
     tokens_from: dt.datetime = row["tokens_from"]
     return tokens_from

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 from rollbook import clock, languages, places
 from rollbook.accounts import audit, failed_sign_ins, passwords, second_factor, tokens
 from rollbook.accounts.revocation import end_sessions
-from rollbook.backends.database import execute, fetch_all, fetch_one, queries
+from rollbook.backends.database import execute, fetch_all, fetch_one, fetch_row, queries
 from rollbook.errors import (
     ConflictError,
     InvalidRequestError,
@@ -216,8 +216,7 @@ async def disable(pool: Pool, email: str, *, by: User | None = None) -> None:
 
 async def found(pool: Pool, user_id: UUID) -> tuple[User, bool]:
     """An account of a known id, and whether it is open."""
-    row = await fetch_one(pool, _SQL["by_id"], {"id": user_id})
-    assert row is not None, "accounts are closed and never deleted"
+    row = await fetch_row(pool, _SQL["by_id"], {"id": user_id})
     return User.from_row(row), row["disabled_at"] is None
 
 
@@ -249,8 +248,7 @@ async def sign_in(
 
 async def begin_session(pool: Pool, settings: Settings, user: User) -> str:
     """Issue a token to a user whose identity the sign-in provider has just checked."""
-    row = await fetch_one(pool, _SQL["by_id"], {"id": user.id})
-    assert row is not None, "accounts are closed and never deleted"
+    row = await fetch_row(pool, _SQL["by_id"], {"id": user.id})
     begun = max(clock.now(), row["tokens_from"])
     return issue_token(settings, user, begun=begun, via="provider")
 

@@ -19,7 +19,7 @@ from rollbook.api.access import (
 )
 from rollbook.api.pages import AfterParam, LongPage, PageParam, PageSizeParam, counted, place
 from rollbook.api.uploads import SearchParam
-from rollbook.backends.database import fetch_all, fetch_one, queries
+from rollbook.backends.database import fetch_all, fetch_row, queries
 from rollbook.contract import (
     Answer,
     QueueStats,
@@ -54,8 +54,7 @@ class CleanRequest(BaseModel, strict=True):
 async def stats(system: SystemParam, user: UserParam) -> Answer[QueueStats]:
     """Count the jobs by state: all jobs for operators, those of their scope for others."""
     data = QueueStats.model_validate(await lookup.queue_stats(system, user))
-    taking = await fetch_one(system.pool, _SQL["taking"])
-    data.workers = taking["workers"] if taking else 0
+    data.workers = (await fetch_row(system.pool, _SQL["taking"]))["workers"]
     data.oldest_waiting_since = await lookup.oldest_waiting_since(system, user)
     message = "The queue's counts."
     if system.settings.asks_voter_roll:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cache, partial
@@ -20,13 +21,17 @@ from rollbook.config.bounds import KeepAlive
 from rollbook.errors import ServiceUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator
 
     from psycopg.abc import PQGen
+    from psycopg.abc import QueryNoTemplate as Query
 
 Row = dict[str, Any]
 Connection = psycopg.AsyncConnection[Row]
 Pool = AsyncConnectionPool[Connection]
+#: A connection, whose transaction a statement joins, or a pool, where it gets one of its own.
+Where = Pool | Connection
+Parameters = Mapping[str, Any] | None
 Answer = TypeVar("Answer")
 
 #: The schema revision that this code needs; ``schema.migrate`` upgrades to it.
@@ -97,7 +102,7 @@ def unbounded(connection: Connection) -> None:
 
 @asynccontextmanager
 async def _cursor(
-    where: Pool | Connection, query: LiteralString, parameters: Mapping[str, Any] | None
+    where: Where, query: Query, parameters: Parameters
 ) -> AsyncIterator[psycopg.AsyncCursor[Row]]:
     if isinstance(where, psycopg.AsyncConnection):
         yield await where.execute(query, parameters)
@@ -106,36 +111,33 @@ async def _cursor(
             yield await connection.execute(query, parameters)
 
 
-async def execute(
-    where: Pool | Connection, query: LiteralString, parameters: Mapping[str, Any] | None = None
-) -> int:
-    """Run a statement and return the number of rows it changed.
-
-    Here and in the three functions below, ``where`` is a connection, whose transaction the
-    statement joins, or a pool, where the statement gets a transaction of its own.
-    """
+async def execute(where: Where, query: Query, parameters: Parameters = None) -> int:
+    """Run a statement and return the number of rows it changed."""
     async with _cursor(where, query, parameters) as cursor:
         return cursor.rowcount
 
 
-async def fetch_one(
-    where: Pool | Connection, query: LiteralString, parameters: Mapping[str, Any] | None = None
-) -> Row | None:
+async def fetch_one(where: Where, query: Query, parameters: Parameters = None) -> Row | None:
     """The first row of a query's result; None when it has no rows."""
     async with _cursor(where, query, parameters) as cursor:
         return await cursor.fetchone()
 
 
-async def fetch_all(
-    where: Pool | Connection, query: LiteralString, parameters: Mapping[str, Any] | None = None
-) -> list[Row]:
+async def fetch_row(where: Where, query: Query, parameters: Parameters = None) -> Row:
+    """The first row of a query that has one in any case, such as a count or a locked row."""
+    row = await fetch_one(where, query, parameters)
+    assert row is not None, "the query has a row in any case"
+    return row
+
+
+async def fetch_all(where: Where, query: Query, parameters: Parameters = None) -> list[Row]:
     """Every row of a query's result."""
     async with _cursor(where, query, parameters) as cursor:
         return await cursor.fetchall()
 
 
 async def fetch_page(
-    where: Pool | Connection, query: LiteralString, parameters: Mapping[str, Any]
+    where: Where, query: LiteralString, parameters: Mapping[str, Any]
 ) -> tuple[list[Row], int]:
     """One page of a query's result, and the number of rows over all pages.
 
@@ -160,7 +162,7 @@ class Listed:
 
 
 async def fetch_listed(
-    where: Pool | Connection,
+    where: Where,
     query: LiteralString,
     count: LiteralString,
     parameters: Mapping[str, Any],
@@ -171,7 +173,7 @@ async def fetch_listed(
     """A page of a list that grows for years: read by an index, and counted up to a bound.
 
     Args:
-        where: see ``execute``.
+        where: a connection or a pool.
         query: takes ``limit``, ``offset``, and where it has pages by key ``after`` (or null).
         count: its rows are those of all pages; takes ``most``, at which it ends.
         parameters: the parameters of both.
@@ -186,14 +188,12 @@ async def fetch_listed(
         return Listed(rows, known, is_exact=True)
     counting = f"SELECT count(*)::int AS found FROM ({count}) AS counted"  # noqa: S608 - our own
     bound = None if most is None else most + 1
-    counted = await fetch_one(where, counting, {**parameters, "most": bound})
-    assert counted is not None
+    counted = await fetch_row(where, counting, {**parameters, "most": bound})
     if most is None or counted["found"] <= most:
         return Listed(rows, counted["found"], is_exact=True)
-    explained = await fetch_one(
+    explained = await fetch_row(
         where, f"EXPLAIN (FORMAT JSON) {count}", {**parameters, "most": None}
     )
-    assert explained is not None
     [plan] = explained["QUERY PLAN"]
     return Listed(rows, max(counted["found"], int(plan["Plan"]["Plan Rows"])), is_exact=False)
 

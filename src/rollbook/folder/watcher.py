@@ -17,7 +17,7 @@ from watchfiles import awatch
 
 from rollbook import clock
 from rollbook.accounts import audit
-from rollbook.backends.database import UNAVAILABLE, fetch_all, fetch_one, queries
+from rollbook.backends.database import UNAVAILABLE, fetch_all, fetch_row, queries
 from rollbook.errors import (
     ConfigurationError,
     ConflictError,
@@ -73,8 +73,7 @@ async def serve(settings: Settings, metrics_listener: socket.socket | None = Non
 async def state(system: System) -> tuple[Row, list[Row]]:
     """Whether files are taken, and the living watchers."""
     async with system.pool.connection() as connection:
-        found = await fetch_one(connection, _SQL["state"])
-        assert found is not None
+        found = await fetch_row(connection, _SQL["state"])
         return found, await fetch_all(connection, _SQL["living"])
 
 
@@ -223,8 +222,7 @@ class Watcher:
         return min(RETRY_S, self._settings.watch_sweep_s)
 
     async def _may_take(self) -> bool:
-        row = await fetch_one(self._system.pool, _SQL["state"])
-        assert row is not None
+        row = await fetch_row(self._system.pool, _SQL["state"])
         is_running: bool = row["is_running"]
         return is_running
 

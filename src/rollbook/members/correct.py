@@ -14,7 +14,7 @@ from psycopg.types.json import Jsonb
 
 from rollbook import fields
 from rollbook.accounts import audit
-from rollbook.backends.database import execute, fetch_one, queries
+from rollbook.backends.database import execute, fetch_one, fetch_row, queries
 from rollbook.errors import BusyError, ConflictError, InvalidRequestError
 from rollbook.fields.definition import PREFIX
 from rollbook.members import history, index, profile
@@ -130,8 +130,7 @@ async def _write(
             id_number=sql.Literal(member["id_number"]),
             **{name: sql.Literal(value) for name, value in scope.items()},
         )
-        row = await (await connection.execute(statement)).fetchone()
-        assert row is not None  # it is locked
+        row = await fetch_row(connection, statement)
         before, after = history.flat(locked["state"]), history.flat(row.pop("state"))
         changes = {
             name: [before.get(name), after.get(name)]

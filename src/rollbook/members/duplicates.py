@@ -25,6 +25,7 @@ from rollbook.backends.database import (
     fetch_all,
     fetch_listed,
     fetch_one,
+    fetch_row,
     queries,
     unbounded,
 )
@@ -431,8 +432,7 @@ async def _change(
         kept=sql.Literal(key),
         **{name: sql.Literal(value) for name, value in user.scope.parameters().items()},
     )
-    row = await (await connection.execute(statement)).fetchone()
-    assert row is not None  # it is locked
+    row = await fetch_row(connection, statement)
     note: dict[str, Any] = {
         "id_number": key,
         "at": row["changed_at"],

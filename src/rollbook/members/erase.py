@@ -17,7 +17,7 @@ from psycopg.types.json import Jsonb
 
 from rollbook.accounts import audit, tokens
 from rollbook.accounts.erased import erased_hash
-from rollbook.backends.database import execute, fetch_one, queries
+from rollbook.backends.database import execute, fetch_one, fetch_row, queries
 from rollbook.errors import BusyError, InvalidRequestError, NotFoundError
 from rollbook.members import index, profile
 from rollbook.members.person import Person
@@ -98,8 +98,7 @@ async def erase(system: System, user: User, who: UUID | str, *, reason: str) -> 
                 ),
                 "counts": Jsonb(counts),
             }
-            receipt = await fetch_one(connection, _SQL["request"], wanted)
-            assert receipt is not None  # RETURNING
+            receipt = await fetch_row(connection, _SQL["request"], wanted)
             await audit.record(
                 connection, "erase_member", who=user, member_id=member["member_id"],
                 about=f"receipt {receipt['id']}",

@@ -18,6 +18,7 @@ from rollbook.backends.database import (
     execute,
     fetch_all,
     fetch_one,
+    fetch_row,
     lock,
     queries,
     unbounded,
@@ -49,8 +50,7 @@ class Behind(NamedTuple):
 
 async def behind(where: Pool | Connection) -> Behind:
     """What a search misses because it isn't indexed yet."""
-    found = await fetch_one(where, _SQL["behind"])
-    assert found is not None  # counts have a row
+    found = await fetch_row(where, _SQL["behind"])
     return Behind(found["uploads"], found["is_filling"])
 
 
@@ -83,8 +83,7 @@ async def _step(system: System) -> int | None:
         if connection is None:
             return None
         unbounded(connection)
-        state = await fetch_one(connection, _SQL["state"])
-        assert state is not None  # the migration has written the row
+        state = await fetch_row(connection, _SQL["state"])
         if state["filled_to"] is not None:
             return await _fill(connection, state["filled_to"])
         due = await fetch_one(connection, _SQL["take_due"])

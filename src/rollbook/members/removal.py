@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from psycopg import sql
 
-from rollbook.backends.database import queries
+from rollbook.backends.database import fetch_all, queries
 from rollbook.errors import ConflictError, InvalidRequestError
 from rollbook.members import search
 from rollbook.uploads import receive
@@ -65,8 +65,7 @@ async def found(system: System, user: User, filters: Filters) -> list[Row]:
             "filters": search.conditions(filters, query),
             "most": sql.Literal(system.settings.removal_most + 1),
         }
-        cursor = await connection.execute(sql.SQL(_SQL["to_remove"]).format(**parts))
-        return await cursor.fetchall()
+        return await fetch_all(connection, sql.SQL(_SQL["to_remove"]).format(**parts))
 
 
 async def send(

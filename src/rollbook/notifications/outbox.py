@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, LiteralString
 
-from rollbook.backends.database import fetch_one, lock, queries
+from rollbook.backends.database import execute, fetch_one, lock, queries
 from rollbook.model import OUTCOMES, RESULTS
 from rollbook.service.due import pause_s
 
@@ -115,8 +115,7 @@ async def next_look_in_s(pool: Pool, channels: Iterable[Channel]) -> float:
     Longer where nothing can become due meanwhile: no mail is sent and no office has a webhook.
     """
     parameters = {"channels": list(channels)}
-    async with pool.connection() as connection:
-        row = await (await connection.execute(_SQL["next_due"], parameters)).fetchone()
+    row = await fetch_one(pool, _SQL["next_due"], parameters)
     if row is None or (row["due_in_s"] is None and not row["is_awaited"]):
         return UNAWAITED_S
     return pause_s(row["due_in_s"])
@@ -124,10 +123,7 @@ async def next_look_in_s(pool: Pool, channels: Iterable[Channel]) -> float:
 
 async def note_delivered(pool: Pool, notification: Notification, status: int | None) -> None:
     """Record that the receiver accepted it, with the status of a webhook's answer."""
-    async with pool.connection() as connection:
-        await connection.execute(
-            _SQL["delivered"], {"id": notification.id, "answer_status": status}
-        )
+    await execute(pool, _SQL["delivered"], {"id": notification.id, "answer_status": status})
 
 
 async def postpone(
@@ -135,14 +131,12 @@ async def postpone(
 ) -> None:
     """Record a failed try; the next one is due after ``wait_s`` seconds."""
     parameters = {**_failure(notification, error), "wait_s": wait_s}
-    async with pool.connection() as connection:
-        await connection.execute(_SQL["postpone"], parameters)
+    await execute(pool, _SQL["postpone"], parameters)
 
 
 async def give_up(pool: Pool, notification: Notification, error: NotificationError) -> None:
     """Record a failed try that was the last."""
-    async with pool.connection() as connection:
-        await connection.execute(_SQL["give_up"], _failure(notification, error))
+    await execute(pool, _SQL["give_up"], _failure(notification, error))
 
 
 def _failure(notification: Notification, error: NotificationError) -> dict[str, Any]:

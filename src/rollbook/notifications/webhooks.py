@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 from urllib.parse import urlsplit
 
 from rollbook.accounts import audit
-from rollbook.backends.database import fetch_listed, fetch_one, fetch_page, lock, queries
+from rollbook.backends.database import fetch_listed, fetch_one, fetch_page, fetch_row, lock, queries
 from rollbook.errors import (
     ConflictError,
     InvalidRequestError,
@@ -70,8 +70,7 @@ async def add(system: System, user: User, *, url: str, events: Collection[Kind])
                 f"Your office has {counted['webhooks']} webhooks, which is the limit. Remove one "
                 "first; none was added."
             )
-        added = await fetch_one(connection, _SQL["add"], parameters)
-        assert added is not None
+        added = await fetch_row(connection, _SQL["add"], parameters)
         await audit.record(connection, "webhook_add", who=user, about=_host(url))
     return await get(system, user, added["id"]), _shown(secret)
 
@@ -204,9 +203,7 @@ async def deliver_again(system: System, user: User, webhook_id: UUID, delivery_i
         await audit.record(
             connection, "webhook_again", who=user, job_id=again["upload_id"], about=delivery_id
         )
-        found = await fetch_one(connection, _SQL["delivery"], parameters)
-        assert found is not None
-    return found
+        return await fetch_row(connection, _SQL["delivery"], parameters)
 
 
 async def target(system: System, webhook_id: UUID) -> Target:

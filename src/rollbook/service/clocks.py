@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from rollbook import clock
-from rollbook.backends.database import queries
+from rollbook.backends.database import fetch_row, queries
 from rollbook.errors import ClockDiffersError
 from rollbook.telemetry import metrics
 
@@ -26,10 +26,7 @@ log = structlog.get_logger(__name__)
 
 async def now(pool: Pool) -> dt.datetime:
     """The present moment, as PostgreSQL says it."""
-    async with pool.connection() as connection:
-        row = await (await connection.execute(_SQL["now"])).fetchone()
-    assert row is not None
-    moment: dt.datetime = row["now"]
+    moment: dt.datetime = (await fetch_row(pool, _SQL["now"]))["now"]
     return moment
 
 

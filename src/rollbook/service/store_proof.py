@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from rollbook.backends.database import execute, fetch_all, fetch_one, queries
+from rollbook.backends.database import execute, fetch_all, fetch_row, queries
 from rollbook.errors import WrongStoreError
 
 if TYPE_CHECKING:
@@ -35,8 +35,7 @@ async def prove(system: System) -> UUID:
     """
     store = system.store
     # No connection is held while the store is asked: one that hangs would use up the pool.
-    row = await fetch_one(system.pool, _SQL["installation"])
-    assert row is not None
+    row = await fetch_row(system.pool, _SQL["installation"])
     installation: UUID = row["id"]
     is_marked = await store.is_of(installation)
     if not (is_marked and row["is_marked"]):

@@ -109,8 +109,7 @@ async def use(system: System, user: User, check_id: UUID) -> tuple[StoredFile, R
         NotFoundError: the user has no such check (any more).
     """
     own = {"id": check_id, "owner_id": user.id}
-    async with system.pool.connection() as connection:
-        found = await fetch_one(connection, _SQL["use"], own)
+    found = await fetch_one(system.pool, _SQL["use"], own)
     if found is None:
         raise _no_such_check()
     return _stored(found), found

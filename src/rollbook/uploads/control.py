@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from rollbook.accounts import audit
-from rollbook.backends.database import execute, fetch_one, lock, queries
+from rollbook.backends.database import execute, fetch_one, fetch_row, lock, queries
 from rollbook.backends.files import SOURCE_GONE
 from rollbook.errors import ConflictError, NotAllowedError, ServiceUnavailableError, SourceGoneError
 from rollbook.telemetry import metrics
@@ -110,9 +110,7 @@ async def apply_pause(system: System, *, is_asked: bool = False) -> None:
     async with system.pool.connection() as connection:
         # Where several meet, the last one to get the lock reads the last record.
         await lock(connection, "queue pause")
-        row = await fetch_one(connection, _SQL["queue_state"])
-        assert row is not None
-        is_paused = row["is_paused"]
+        is_paused = (await fetch_row(connection, _SQL["queue_state"]))["is_paused"]
         if not is_asked:
             log.warning("queue corrected, Redis had lost its state", is_paused=is_paused)
         await (system.queue.pause() if is_paused else system.queue.resume())
@@ -121,8 +119,7 @@ async def apply_pause(system: System, *, is_asked: bool = False) -> None:
 
 async def _is_pause_missed(system: System) -> bool:
     """Whether Redis has lost or missed that the queue is paused or resumed; without the lock."""
-    row = await fetch_one(system.pool, _SQL["queue_state"])
-    assert row is not None
+    row = await fetch_row(system.pool, _SQL["queue_state"])
     if row["is_paused"]:
         return not await system.queue.is_paused()
     return not row["is_applied"] or await system.queue.is_paused_by_us()

@@ -14,7 +14,7 @@ from uuid import UUID
 import structlog
 
 from rollbook.accounts import audit
-from rollbook.backends.database import fetch_all, fetch_one, queries
+from rollbook.backends.database import fetch_all, fetch_one, fetch_row, queries
 from rollbook.errors import ConflictError, InvalidRequestError, SourceGoneError
 from rollbook.masking import HIDDEN, masked, masked_cell, masked_passport, visible
 from rollbook.model import REFUSED, Scope
@@ -369,6 +369,5 @@ async def send(
 async def fixed(system: System, upload: Row) -> dict[str, int]:
     """How many rows follow-ups have taken in: ``fixed``, and how many were refused before."""
     parameters = {"id": upload["id"], "refused": list(REFUSED)}
-    found = await fetch_one(system.pool, _SQL["fixed"], parameters)
-    assert found is not None
+    found = await fetch_row(system.pool, _SQL["fixed"], parameters)
     return {"fixed": found["fixed"], "refused_fixed": found["refused"]}

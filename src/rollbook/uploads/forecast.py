@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import structlog
 
-from rollbook.backends.database import fetch_all, fetch_one, queries
+from rollbook.backends.database import fetch_all, fetch_row, queries
 from rollbook.errors import ServiceUnavailableError
 from rollbook.uploads.durations import Durations
 
@@ -161,8 +161,7 @@ class Forecaster:
         parameters = {"limit": LIMIT, "latest": LATEST, "days": DAYS}
         async with self._system.pool.connection() as connection:
             read_at = time.monotonic()
-            capacity = await fetch_one(connection, _SQL["capacity"])
-            assert capacity is not None
+            capacity = await fetch_row(connection, _SQL["capacity"])
             if capacity["is_paused"] or is_paused:
                 return Forecast(capacity["now"], read_at, all_unknown="paused")
             if not capacity["slots"]:

@@ -20,6 +20,7 @@ from rollbook.backends.database import (
     fetch_all,
     fetch_listed,
     fetch_one,
+    fetch_row,
     queries,
 )
 from rollbook.errors import NotFoundError, ServiceUnavailableError
@@ -183,17 +184,15 @@ async def whole_queue(system: System) -> dict[str, int | bool]:
     """The statistics of the whole queue, in which the record leads."""
     counts, active = await system.queue.snapshot()
     async with system.pool.connection() as connection:
-        cursor = await connection.execute(_SQL["ended_of"], {"ids": active})
-        for row in await cursor.fetchall():
+        for row in await fetch_all(connection, _SQL["ended_of"], {"ids": active}):
             counts["active"] -= row["uploads"]
             if row["status"] in counts:
                 counts[row["status"]] += row["uploads"]
             else:  # a cancelled job leaves the queue
                 counts["total"] -= row["uploads"]
         # No attempt begins during a pause, even if Redis has lost the pause.
-        paused = await (await connection.execute(_SQL["queue_state"])).fetchone()
-    if paused is not None and paused["is_paused"]:
-        counts["is_paused"] = True
+        if (await fetch_row(connection, _SQL["queue_state"]))["is_paused"]:
+            counts["is_paused"] = True
     return counts
 
 

@@ -13,7 +13,7 @@ import structlog
 from psycopg.types.json import Json
 
 from rollbook.accounts import audit
-from rollbook.backends.database import fetch_one, fetch_page, queries
+from rollbook.backends.database import fetch_one, fetch_page, fetch_row, queries
 from rollbook.errors import InvalidRequestError, NotFoundError
 from rollbook.masking import masked
 from rollbook.uploads.options import Choices
@@ -74,8 +74,7 @@ async def change(
             )
         changed = {h: wanted[masked(h)] for h in before["columns"] if masked(h) in wanted}
         written = {"id": mapping_id, "columns": Json(changed), "changed_by": user.email}
-        after = await fetch_one(connection, _SQL["change"], written)
-        assert after is not None  # it is locked
+        after = await fetch_row(connection, _SQL["change"], written)
         await audit.record(connection, "change_mapping", who=user, job_id=before["upload_id"])
     log.info("mapping changed", mapping_id=str(mapping_id))
     return {**before, **after}

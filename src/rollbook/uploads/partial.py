@@ -15,7 +15,7 @@ from uuid import UUID, uuid4
 
 import structlog
 
-from rollbook.backends.database import execute, fetch_all, fetch_one, queries
+from rollbook.backends.database import execute, fetch_all, fetch_one, fetch_row, queries
 from rollbook.backends.files import part_key
 from rollbook.errors import (
     BusyFileError,
@@ -68,11 +68,6 @@ class PartialFile:
     received: int
     expires_at: dt.datetime
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether all of it has come in, so that it is a check now."""
-        return self.received == self.bytes
-
 
 @dataclass(frozen=True, slots=True)
 class Checksum:
@@ -107,9 +102,7 @@ async def create(system: System, user: User, file_name: str, size: int) -> Parti
     }
     async with system.pool.connection() as connection:
         await checks.refuse_many(system, connection, user, file_id)
-        row = await fetch_one(connection, _SQL["add"], parameters)
-    assert row is not None
-    return _partial(system, row)
+        return _partial(system, await fetch_row(connection, _SQL["add"], parameters))
 
 
 async def find(system: System, user: User, file_id: UUID) -> PartialFile:
@@ -119,8 +112,7 @@ async def find(system: System, user: User, file_id: UUID) -> PartialFile:
         NotFoundError: there is none (any more).
     """
     own = {"id": file_id, "owner_id": user.id}
-    async with system.pool.connection() as connection:
-        row = await fetch_one(connection, _SQL["find"], own)
+    row = await fetch_one(system.pool, _SQL["find"], own)
     if row is None:
         raise NotFoundError(
             "There is no such file that is coming in; one that isn't finished is removed after "

@@ -19,7 +19,7 @@ from psycopg_pool import PoolTimeout
 
 from rollbook import clock
 from rollbook.accounts import audit
-from rollbook.backends.database import execute, fetch_listed, fetch_one, lock, queries
+from rollbook.backends.database import execute, fetch_listed, fetch_one, fetch_row, lock, queries
 from rollbook.errors import BusyError, ConflictError, NotFoundError, ServerLimitError
 from rollbook.service import clocks
 from rollbook.uploads.receive import lock_of_rows
@@ -235,8 +235,8 @@ async def _decide(connection: AsyncConnection[Row], upload_id: UUID) -> Counts:
     """
     own = {"id": upload_id}
     await connection.execute(_SQL["plan_for_sets"])
-    unrecorded = await (await connection.execute(_SQL["unrecorded"], own)).fetchone()
-    if unrecorded is not None and unrecorded["uploads"]:
+    unrecorded = await fetch_row(connection, _SQL["unrecorded"], own)
+    if unrecorded["uploads"]:
         raise ConflictError(
             "A version of Rollbook that didn't record which members a file confirms has merged "
             f"later uploads ({unrecorded['uploads']}). Undoing this one might remove members whom "
@@ -245,8 +245,7 @@ async def _decide(connection: AsyncConnection[Row], upload_id: UUID) -> Counts:
     await connection.execute(_SQL["find_claims"], own)
     await connection.execute(_SQL["decide"], own)
     await connection.execute(_SQL["analyze"])
-    found = await fetch_one(connection, _SQL["count"], own)
-    assert found is not None
+    found = await fetch_row(connection, _SQL["count"], own)
     return Counts(**found)
 
 
@@ -264,6 +263,5 @@ async def _carry_out(
             _VERIFICATIONS["count_nobody"], {**own, "attempt": upload["attempt"]}
         )
     final = {**own, "undone_by": user.email, "counts": Jsonb(asdict(counts))}
-    marked = await fetch_one(connection, _SQL["mark"], final)
-    assert marked is not None  # it is locked, and was checked under the lock
+    marked = await fetch_row(connection, _SQL["mark"], final)
     return {**upload, **marked}

@@ -22,7 +22,7 @@ from redis.exceptions import RedisError
 from rollbook import clock
 from rollbook.accounts import audit
 from rollbook.backends import exhaustion
-from rollbook.backends.database import UNAVAILABLE, fetch_one, queries
+from rollbook.backends.database import UNAVAILABLE, fetch_one, fetch_row, queries
 from rollbook.backends.files import SOURCE_GONE
 from rollbook.errors import (
     AttemptError,
@@ -393,8 +393,7 @@ class Attempts:
             "first_s": settings.backoff_ms / 1000,
             "longest_s": settings.longest_backoff_s,
         }
-        async with self._system.pool.connection() as connection:
-            row = await (await connection.execute(_SQL["postpone"], values)).fetchone()
+        row = await fetch_one(self._system.pool, _SQL["postpone"], values)
         if row is None:  # another attempt has it, or it has ended
             await self._let_go(job, token)
             return
@@ -426,9 +425,7 @@ class Attempts:
             return True
 
     async def _by_id(self, upload_id: UUID) -> Row:
-        row = await fetch_one(self._system.pool, _SQL["by_id"], {"id": upload_id})
-        assert row is not None
-        return row
+        return await fetch_row(self._system.pool, _SQL["by_id"], {"id": upload_id})
 
     async def _put_back(self, job: Job, token: str, *, delay_ms: int) -> None:
         """Give the job back to the queue for later, without counting the attempt."""
