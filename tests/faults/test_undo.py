@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rollbook.backends.database import connect, fetch_one
+from rollbook.backends.database import Paging, connect, fetch_one
 from rollbook.errors import BusyError, ConflictError
 from rollbook.model import EVERYWHERE, Role, Scope, User
 from rollbook.service.system import open_system
@@ -67,9 +67,9 @@ async def test_members_whom_a_later_full_list_holds_are_not_removed(
     assert (december["unchanged"], december["inserted"]) == (100, 10)
     assert await undone(system, operator, november["id"]) == Counts(0, 0, 100, 0, 0)
     assert len(site.members()) == 110
-    kept, total = await undo.kept(system, operator, november["id"], page=1, page_size=10)
-    assert total == 100
-    assert {(row["reason"], row["later_upload"]) for row in kept} == {
+    kept = await undo.kept(system, operator, november["id"], Paging(1, 10))
+    assert kept.total == 100
+    assert {(row["reason"], row["later_upload"]) for row in kept.rows} == {
         ("later_upload", december["id"])
     }
 

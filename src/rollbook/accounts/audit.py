@@ -14,7 +14,15 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Literal, LiteralString, TypedDict, Unpack
 
-from rollbook.backends.database import Listed, execute, fetch_listed, fetch_one, queries
+from rollbook.backends.database import (
+    FIRST_PAGE,
+    Listed,
+    Paging,
+    execute,
+    fetch_listed,
+    fetch_one,
+    queries,
+)
 from rollbook.errors import RollbookError
 from rollbook.masking import masked, visible
 
@@ -273,8 +281,7 @@ async def entries(
     job_id: UUID | None = None,
     act: Act | None = None,
     after: int | None = None,
-    page: int = 1,
-    page_size: int = 50,
+    paging: Paging = FIRST_PAGE,
     most: int = 10_000,
 ) -> Listed:
     """A page of entries in the reader's scope, newest first, from before the entry ``after``.
@@ -286,12 +293,10 @@ async def entries(
         "job_id": job_id,
         "act": act,
         "after": after,
-        "limit": page_size,
-        "offset": (page - 1) * page_size,
         **reader.scope.parameters(),
     }
     name = "entries_of" if own else "entries"
-    return await fetch_listed(pool, _SQL[name], _SQL[f"{name}_counted"], parameters, most=most)
+    return await fetch_listed(pool, _SQL, name, parameters, paging, most=most)
 
 
 async def keep_for(connection: Connection, *, days: int) -> None:

@@ -16,7 +16,16 @@ from uuid import UUID, uuid4
 
 from rollbook.accounts import audit
 from rollbook.accounts.users import place_of, sign_in_again
-from rollbook.backends.database import execute, fetch_all, fetch_one, fetch_page, queries
+from rollbook.backends.database import (
+    FIRST_PAGE,
+    Listed,
+    Paging,
+    execute,
+    fetch_all,
+    fetch_one,
+    fetch_page,
+    queries,
+)  # fmt: skip
 from rollbook.errors import (
     ConflictError,
     InvalidRequestError,
@@ -115,22 +124,16 @@ async def make(
         await audit.record(
             connection, "key_add", who=maker, about=f"{name} ({hint}): {', '.join(sorted(scopes))}"
         )
-    made, _ = await listed(pool, maker, key_id=added["id"])
-    return made[0], key
+    return (await listed(pool, maker, key_id=added["id"])).rows[0], key
 
 
 async def listed(
-    pool: Pool, reader: User, *, key_id: UUID | None = None, page: int = 1, page_size: int = 50
-) -> tuple[list[Row], int]:
-    """A page of the keys in the reader's scope, each with its ``state``, and their number."""
-    parameters = {
-        "id": key_id,
-        "limit": page_size,
-        "offset": (page - 1) * page_size,
-        **reader.scope.parameters(),
-    }
-    rows, total = await fetch_page(pool, _SQL["list"], parameters)
-    return [_shown(row) for row in rows], total
+    pool: Pool, reader: User, paging: Paging = FIRST_PAGE, *, key_id: UUID | None = None
+) -> Listed:
+    """A page of the keys in the reader's scope, each with its ``state``."""
+    parameters = {"id": key_id, **reader.scope.parameters()}
+    found = await fetch_page(pool, _SQL["list"], parameters, paging)
+    return Listed([_shown(row) for row in found.rows], found.total)
 
 
 async def revoke(pool: Pool, by: User, key_id: UUID) -> Row:
@@ -152,8 +155,7 @@ async def revoke(pool: Pool, by: User, key_id: UUID) -> Row:
             raise ConflictError("This key was revoked before. Nothing was changed.")
         about = f"{found['name']} ({found['hint']})"
         await audit.record(connection, "key_revoke", who=by, about=about)
-    rows, _ = await listed(pool, by, key_id=key_id)
-    return rows[0]
+    return (await listed(pool, by, key_id=key_id)).rows[0]
 
 
 async def session(pool: Pool, key: str) -> Session:

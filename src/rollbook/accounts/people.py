@@ -15,7 +15,15 @@ from rollbook import places
 from rollbook.accounts import audit, links, passwords, second_factor
 from rollbook.accounts.revocation import end_sessions
 from rollbook.accounts.users import is_address, place_of, sign_in_again
-from rollbook.backends.database import fetch_one, fetch_page, lock, queries
+from rollbook.backends.database import (
+    FIRST_PAGE,
+    Listed,
+    Paging,
+    fetch_one,
+    fetch_page,
+    lock,
+    queries,
+)
 from rollbook.errors import (
     ConflictError,
     InvalidRequestError,
@@ -45,10 +53,9 @@ async def listed(
     role: Role | None = None,
     state: State | None = None,
     place: Scope = EVERYWHERE,
-    page: int = 1,
-    page_size: int = 50,
-) -> tuple[list[Row], int]:
-    """A page of people's accounts in the reader's scope, and their number.
+    paging: Paging = FIRST_PAGE,
+) -> Listed:
+    """A page of people's accounts in the reader's scope.
 
     ``may_change`` of each row says whether the reader manages the account. ``search`` is a part of
     the address or the name; the province of ``place`` is a code or a name.
@@ -61,12 +68,11 @@ async def listed(
         "state": state,
         "province": province.place.code if province else place.province,
         "municipality": _name_of(place.municipality),
-        "limit": page_size,
-        "offset": (page - 1) * page_size,
         **reader.scope.parameters(),
     }
-    rows, total = await fetch_page(pool, _SQL["list"], parameters)
-    return [{**row, "may_change": _may_change(reader, row)} for row in rows], total
+    found = await fetch_page(pool, _SQL["list"], parameters, paging)
+    rows = [{**row, "may_change": _may_change(reader, row)} for row in found.rows]
+    return Listed(rows, found.total)
 
 
 async def invite(
@@ -253,7 +259,7 @@ async def _set_role(connection: Connection, by: User, user: User, role: Role, pl
 
 
 async def _one(pool: Pool, by: User, user_id: UUID) -> Row:
-    rows, _ = await listed(pool, by, user_id=user_id)
+    rows = (await listed(pool, by, user_id=user_id)).rows
     if not rows:
         raise NotFoundError("The account is no longer in your office.")
     return rows[0]

@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 
 from rollbook.api.access import SystemParam, UserParam, audited, routes
-from rollbook.api.pages import PageParam, PageSizeParam, listed
+from rollbook.api.pages import Pages100, listed
 from rollbook.contract import Answer, Page
 from rollbook.masking import masked
 from rollbook.uploads import aliases
@@ -32,18 +32,13 @@ class Alias(BaseModel):
 
 
 @router.get("")
-async def kept(
-    system: SystemParam,
-    user: UserParam,
-    page: PageParam = 1,
-    page_size: PageSizeParam = 100,
-) -> Answer[Page[Alias]]:
+async def kept(system: SystemParam, user: UserParam, paging: Pages100) -> Answer[Page[Alias]]:
     """List what your office means by words that Rollbook doesn't know, newest first."""
-    found, total = await aliases.aliases(system, user, page=page, page_size=page_size)
+    found = await aliases.aliases(system, user, paging)
     items = [
-        Alias(**{**row, "text": masked(row["text"])}, job_id=row["upload_id"]) for row in found
+        Alias(**{**row, "text": masked(row["text"])}, job_id=row["upload_id"]) for row in found.rows
     ]
-    return listed(Page[Alias], items, total, page, page_size, of="words are remembered")
+    return listed(Page[Alias], items, found, paging, "{} words are remembered.")
 
 
 @router.delete("/{alias_id}", **audited("forget_alias"))

@@ -12,7 +12,7 @@ from pydantic import AwareDatetime, BaseModel, Field, field_validator
 from rollbook.accounts import keys
 from rollbook.accounts.keys import State
 from rollbook.api.access import SystemParam, UserParam, audited, routes
-from rollbook.api.pages import PageParam, PageSizeParam, listed
+from rollbook.api.pages import Pages50, listed
 from rollbook.contract import Answer, Page
 from rollbook.model import KeyScope, Role, Scope
 
@@ -81,12 +81,11 @@ class MadeKey(AccessKey):
 
 @router.get("")
 async def list_keys(
-    system: SystemParam, user: UserParam, page: PageParam = 1, page_size: PageSizeParam = 50
+    system: SystemParam, user: UserParam, paging: Pages50
 ) -> Answer[Page[AccessKey]]:
     """List the keys of your scope, good ones first, without the keys themselves."""
-    found, total = await keys.listed(system.pool, user, page=page, page_size=page_size)
-    items = [AccessKey.model_validate(row) for row in found]
-    return listed(Page[AccessKey], items, total, page, page_size, of="keys")
+    found = await keys.listed(system.pool, user, paging)
+    return listed(Page[AccessKey], found.rows, found, paging, "{} keys.")
 
 
 @router.post("", status_code=201, **audited("key_add", 409))

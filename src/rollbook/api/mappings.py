@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 
 from rollbook.api.access import SystemParam, UserParam, audited, routes
-from rollbook.api.pages import PageParam, PageSizeParam, listed
+from rollbook.api.pages import Pages100, listed
 from rollbook.backends.database import Row
 from rollbook.contract import Answer, Page
 from rollbook.masking import masked
@@ -44,15 +44,12 @@ class ColumnMapping(BaseModel):
 
 @router.get("")
 async def remembered(
-    system: SystemParam,
-    user: UserParam,
-    page: PageParam = 1,
-    page_size: PageSizeParam = 100,
+    system: SystemParam, user: UserParam, paging: Pages100
 ) -> Answer[Page[ColumnMapping]]:
     """List what is remembered about the columns of your office's files, newest first."""
-    found, total = await mappings.mappings(system, user, page=page, page_size=page_size)
-    items = [ColumnMapping.of(row) for row in found]
-    return listed(Page[ColumnMapping], items, total, page, page_size, of="mappings are remembered")
+    found = await mappings.mappings(system, user, paging)
+    items = [ColumnMapping.of(row) for row in found.rows]
+    return listed(Page[ColumnMapping], items, found, paging, "{} mappings are remembered.")
 
 
 class MappingChange(BaseModel):

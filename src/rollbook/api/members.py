@@ -22,7 +22,7 @@ from rollbook.api.access import (
     failures,
     routes,
 )
-from rollbook.api.pages import PageParam, PageSizeParam, numbered
+from rollbook.api.pages import PageParam, Pages50, PageSizeParam, listed
 from rollbook.backends.database import Row
 from rollbook.contract import Answer, FieldProblem
 from rollbook.members import (
@@ -331,25 +331,20 @@ _SAID_OF_PAIRS: Final[dict[duplicates.Status, str]] = {
 async def possible_duplicates(
     system: SystemParam,
     user: UserParam,
+    paging: Pages50,
     status: Annotated[
         duplicates.Status,
         Query(description="open: not decided yet. joined: those that can be taken back."),
     ] = "open",
     why: duplicates.Why | None = None,
-    page: PageParam = 1,
-    page_size: PageSizeParam = 50,
 ) -> Answer[DuplicatePage]:
     """List members of your scope who may be one person, the likeliest first, or decided pairs."""
-    found = await duplicates.page(
-        system, user, status=status, why=why, page=page, page_size=page_size
-    )
-    data = DuplicatePage(
-        items=[DuplicatePair.of(row) for row in found.rows],
-        **numbered(found, page=page, page_size=page_size),
-        is_behind=await duplicates.is_behind(system),
-    )
+    found = await duplicates.page(system, user, paging, status=status, why=why)
+    items = [DuplicatePair.of(row) for row in found.rows]
+    is_behind = await duplicates.is_behind(system)
     about = "" if found.is_exact else "About "
-    return Answer(message=about + _SAID_OF_PAIRS[status].format(found.total), data=data)
+    said = about + _SAID_OF_PAIRS[status].format(found.total)
+    return listed(DuplicatePage, items, found, paging, said, is_behind=is_behind)
 
 
 @router.post("/duplicates/{pair_id}/different", **audited("members_differ", 503))

@@ -5,17 +5,17 @@ A list that grows for years has pages by number, or by what follows a page's las
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
+from dataclasses import asdict
+from typing import Annotated, Any, Generic, TypeVar
 
-from fastapi import Query
-from pydantic import Field
+from fastapi import Depends, Query
+from pydantic import BaseModel, Field
 
+from rollbook.backends.database import Listed, Paging
 from rollbook.contract import Answer, Page
 
-if TYPE_CHECKING:
-    from rollbook.backends.database import Listed
-
 T = TypeVar("T")
+P = TypeVar("P", bound=BaseModel)
 
 PageParam = Annotated[int, Query(ge=1, le=1_000_000)]
 PageSizeParam = Annotated[int, Query(ge=1, le=500)]
@@ -29,12 +29,17 @@ AfterParam = Annotated[
 ]
 
 
-def listed(
-    kind: type[Page[T]], items: list[T], total: int, page: int, page_size: int, *, of: str
-) -> Answer[Page[T]]:
-    """The answer with a page of a list, and how many there are of what."""
-    data = kind(items=items, page=page, page_size=page_size, total=total)
-    return Answer(message=f"{total} {of}.", data=data)
+def _paging(size: int) -> Any:
+    async def paging(page: PageParam = 1, page_size: PageSizeParam = size) -> Paging:
+        return Paging(page, page_size)
+
+    return Depends(paging)
+
+
+#: The page that is asked for, by how many items it has if the client doesn't say.
+Pages20 = Annotated[Paging, _paging(20)]
+Pages50 = Annotated[Paging, _paging(50)]
+Pages100 = Annotated[Paging, _paging(100)]
 
 
 class CountedPage(Page[T], Generic[T]):
@@ -54,32 +59,35 @@ class LongPage(CountedPage[T], Generic[T]):
     )
 
 
-def numbered(listed: Listed, *, page: int, page_size: int) -> dict[str, Any]:
-    """What a ``CountedPage`` says beside its items.
+def listed(
+    kind: type[P],
+    items: list[Any],
+    found: Listed,
+    paging: Paging,
+    said: str,
+    *,
+    key: str = "",
+    **more: Any,
+) -> Answer[P]:
+    """The answer with a page of a list.
 
     Args:
-        listed: the page's rows.
-        page: its number, from 1.
-        page_size: items on a page.
+        kind: the page's shape.
+        items: what it shows of the rows.
+        found: the page's rows, and how many there are.
+        paging: which page it is.
+        said: the sentence about it, in which ``{}`` is replaced by the number of all.
+        key: the column by which a ``LongPage`` is in order.
+        more: what else the shape has.
     """
-    return {
-        "page": page,
-        "page_size": page_size,
-        "total": listed.total,
-        "total_is_exact": listed.is_exact,
+    has_more = bool(key) and len(found.rows) == paging.page_size
+    facts = {
+        **more,
+        **asdict(paging),
+        "items": items,
+        "total": found.total,
+        "total_is_exact": found.is_exact,
+        "next": found.rows[-1][key] if has_more else None,
     }
-
-
-def place(listed: Listed, key: str, *, page: int, page_size: int) -> dict[str, Any]:
-    """What a ``LongPage`` says beside its items: as ``numbered``, and what follows the page.
-
-    ``key`` is the column by which the list is in order.
-    """
-    has_more = len(listed.rows) == page_size
-    following = listed.rows[-1][key] if has_more else None
-    return {**numbered(listed, page=page, page_size=page_size), "next": following}
-
-
-def counted(listed: Listed, what: str) -> str:
-    """How many there are, for people."""
-    return f"{'' if listed.is_exact else 'About '}{listed.total} {what}."
+    number = f"{'' if found.is_exact else 'About '}{found.total}"
+    return Answer(message=said.replace("{}", number), data=kind.model_validate(facts))

@@ -17,8 +17,8 @@ from rollbook.api.access import (
     audited,
     routes,
 )
-from rollbook.api.pages import AfterParam, LongPage, PageParam, PageSizeParam, counted, place
-from rollbook.api.uploads import SearchParam
+from rollbook.api.pages import AfterParam, LongPage, Pages20, listed
+from rollbook.api.uploads import SearchParam, statuses
 from rollbook.backends.database import fetch_all, fetch_row, queries
 from rollbook.contract import (
     Answer,
@@ -28,7 +28,7 @@ from rollbook.contract import (
     WorkerState,
 )
 from rollbook.model import Status
-from rollbook.uploads import control, lookup, waits
+from rollbook.uploads import control, lookup
 from rollbook.voter_roll.outlook import look
 
 router = routes("/bulk-upload/queue", "queue", 401, 403, 503)
@@ -69,38 +69,18 @@ async def jobs(
     system: SystemParam,
     user: UserParam,
     forecaster: ForecasterParam,
+    paging: Pages20,
     status: Status | None = None,
     search: SearchParam = None,
     after: AfterParam = None,
-    page: PageParam = 1,
-    page_size: PageSizeParam = 20,
 ) -> Answer[LongPage[UploadStatus]]:
     """List the jobs of your scope, of all states or one, newest first."""
-    listed = await lookup.history(
-        system, user, status=status, search=search, after=after, page=page, page_size=page_size
+    found = await lookup.history(
+        system, user, status=status, search=search, after=after, paging=paging
     )
-    recent = listed.rows
-    states = await lookup.queue_states(system, recent)
-    positions = await lookup.positions(system, recent)
-    estimates = await forecaster.estimates(recent)
-    items = [
-        UploadStatus.of(
-            upload,
-            queue_state=state,
-            queue_position=position,
-            **estimate.facts(),
-            **waits.facts(upload, user.scope),
-        )
-        for upload, state, position, estimate in zip(
-            recent, states, positions, estimates, strict=True
-        )
-    ]
-    return Answer(
-        message=counted(listed, "jobs"),
-        data=LongPage[UploadStatus](
-            items=items, **place(listed, "ordinal", page=page, page_size=page_size)
-        ),
-    )
+    states = await lookup.queue_states(system, found.rows)
+    items = await statuses(system, user, forecaster, found.rows, states)
+    return listed(LongPage[UploadStatus], items, found, paging, "{} jobs.", key="ordinal")
 
 
 @router.get("/workers")

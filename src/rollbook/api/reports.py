@@ -12,7 +12,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, BeforeValidator, Field
 
 from rollbook.api.access import OperatorParam, SystemParam, audited, routes
-from rollbook.api.pages import AfterParam, LongPage, PageParam, PageSizeParam, counted, place
+from rollbook.api.pages import AfterParam, LongPage, Pages20, listed
 from rollbook.api.uploads import download
 from rollbook.contract import Answer
 from rollbook.errors import NotFoundError
@@ -82,12 +82,11 @@ class CleanedUp(BaseModel):
 async def reports(
     system: SystemParam,
     _: OperatorParam,
+    paging: Pages20,
     after: AfterParam = None,
-    page: PageParam = 1,
-    page_size: PageSizeParam = 20,
 ) -> Answer[LongPage[StoredReport]]:
     """List the uploads with stored workbooks, newest first."""
-    found, uploads = await retention.reports(system, after=after, page=page, page_size=page_size)
+    found, uploads = await retention.reports(system, paging, after=after)
     items = [
         StoredReport(
             job_id=stored.upload["id"],
@@ -101,12 +100,8 @@ async def reports(
         )
         for stored in found
     ]
-    return Answer(
-        message=counted(uploads, "uploads have stored reports"),
-        data=LongPage[StoredReport](
-            items=items, **place(uploads, "ordinal", page=page, page_size=page_size)
-        ),
-    )
+    said = "{} uploads have stored reports."
+    return listed(LongPage[StoredReport], items, uploads, paging, said, key="ordinal")
 
 
 @router.get("/stats")

@@ -9,7 +9,7 @@ from fastapi import Body, Response
 from pydantic import AfterValidator, BaseModel, Field
 
 from rollbook.api.access import OperatorParam, SystemParam, audited, routes
-from rollbook.api.pages import PageParam, PageSizeParam, listed
+from rollbook.api.pages import Pages100, listed
 from rollbook.backends.database import Row
 from rollbook.contract import Answer, KeptBecause, Page, Undoing
 from rollbook.masking import masked, masked_passport
@@ -71,16 +71,12 @@ async def undo_upload(
 
 @router.get("/{job_id}/kept")
 async def kept(
-    job_id: UUID,
-    system: SystemParam,
-    user: OperatorParam,
-    page: PageParam = 1,
-    page_size: PageSizeParam = 100,
+    job_id: UUID, system: SystemParam, user: OperatorParam, paging: Pages100
 ) -> Answer[Page[KeptMember]]:
     """List the members that undoing left unchanged, or would, and why."""
-    found, total = await undo.kept(system, user, job_id, page=page, page_size=page_size)
-    items = [KeptMember.of(row) for row in found]
-    return listed(Page[KeptMember], items, total, page, page_size, of="members")
+    found = await undo.kept(system, user, job_id, paging)
+    items = [KeptMember.of(row) for row in found.rows]
+    return listed(Page[KeptMember], items, found, paging, "{} members.")
 
 
 @router.get("/{job_id}/kept.csv", response_class=Response, **audited("download_kept"))

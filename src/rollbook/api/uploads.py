@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Literal
@@ -26,7 +27,7 @@ from rollbook.api.access import (
 )
 from rollbook.api.form import FILE, UploadForm, received
 from rollbook.api.operations import XLSX
-from rollbook.api.pages import AfterParam, LongPage, PageParam, PageSizeParam, counted, place
+from rollbook.api.pages import AfterParam, LongPage, Pages20, Pages100, listed
 from rollbook.backends.database import Row
 from rollbook.contract import (
     Answer,
@@ -48,6 +49,7 @@ from rollbook.model import REFUSED, Outcome, Result, Session, Status, User
 from rollbook.pipeline.problems import sentence
 from rollbook.service.system import System
 from rollbook.uploads import checks, control, fixes, lookup, receive, waits
+from rollbook.uploads.forecast import Forecaster
 from rollbook.uploads.options import Choices, Options
 from rollbook.voter_roll.outlook import seconds_left
 
@@ -236,13 +238,12 @@ async def rows(
     job_id: UUID,
     system: SystemParam,
     user: UserParam,
+    paging: Pages100,
     outcome: OutcomesParam = None,
     verification: Result | None = None,
     problem: Annotated[str | None, Query(max_length=100, pattern="^[a-z_]+$")] = None,
     attention: AttentionParam = None,
     after: AfterParam = None,
-    page: PageParam = 1,
-    page_size: PageSizeParam = 100,
 ) -> Answer[LongPage[RowOutcome]]:
     """List the outcome of each row, in the order of the file."""
     upload = await lookup.get(system, user, job_id)
@@ -254,8 +255,7 @@ async def rows(
         problem=problem,
         attention=attention,
         after=after,
-        page=page,
-        page_size=page_size,
+        paging=paging,
     )
     items = [
         RowOutcome(
@@ -270,12 +270,8 @@ async def rows(
         )
         for row in found.rows
     ]
-    return Answer(
-        message=_rows_in_words(system, upload) or counted(found, "rows"),
-        data=LongPage[RowOutcome](
-            items=items, **place(found, "row_number", page=page, page_size=page_size)
-        ),
-    )
+    said = _rows_in_words(system, upload) or "{} rows."
+    return listed(LongPage[RowOutcome], items, found, paging, said, key="row_number")
 
 
 @router.get("/problems/{job_id}")
@@ -406,34 +402,42 @@ async def history(
     system: SystemParam,
     user: UserParam,
     forecaster: ForecasterParam,
+    paging: Pages20,
     status: Status | None = None,
     search: SearchParam = None,
     after: AfterParam = None,
-    page: PageParam = 1,
-    page_size: PageSizeParam = 20,
 ) -> Answer[LongPage[UploadStatus]]:
     """List the uploads of your scope, newest first."""
-    listed = await lookup.history(
-        system, user, status=status, search=search, after=after, page=page, page_size=page_size
+    found = await lookup.history(
+        system, user, status=status, search=search, after=after, paging=paging
     )
-    found = listed.rows
+    items = await statuses(system, user, forecaster, found.rows)
+    return listed(LongPage[UploadStatus], items, found, paging, "{} uploads.", key="ordinal")
+
+
+async def statuses(
+    system: System,
+    user: User,
+    forecaster: Forecaster,
+    found: list[Row],
+    states: Sequence[str | None] | None = None,
+) -> list[UploadStatus]:
+    """The statuses of a list; ``states`` are the queue's of their jobs, where it was asked."""
     positions = await lookup.positions(system, found)
     estimates = await forecaster.estimates(found)
-    items = [
+    of_queue = states or [None] * len(found)
+    return [
         UploadStatus.of(
             upload,
+            queue_state=state,
             queue_position=position,
             **estimate.facts(),
             **waits.facts(upload, user.scope),
         )
-        for upload, position, estimate in zip(found, positions, estimates, strict=True)
+        for upload, state, position, estimate in zip(
+            found, of_queue, positions, estimates, strict=True
+        )
     ]
-    return Answer(
-        message=counted(listed, "uploads"),
-        data=LongPage[UploadStatus](
-            items=items, **place(listed, "ordinal", page=page, page_size=page_size)
-        ),
-    )
 
 
 def _in_words(upload: UploadStatus, zone: str) -> str:

@@ -14,8 +14,8 @@ from rollbook.accounts.links import Kind, Link
 from rollbook.accounts.offices import SHOWN
 from rollbook.accounts.people import State
 from rollbook.api.access import SystemParam, UserParam, audited, routes
-from rollbook.api.pages import PageParam, PageSizeParam, listed
-from rollbook.backends.database import Row
+from rollbook.api.pages import Pages50, listed
+from rollbook.backends.database import Listed, Row
 from rollbook.contract import Answer, Page
 from rollbook.model import Role, Scope, User
 from rollbook.notifications import invitation
@@ -154,27 +154,24 @@ class OfficeOf(BaseModel):
 async def list_users(
     system: SystemParam,
     user: UserParam,
+    paging: Pages50,
     search: Annotated[Text | None, Query(description="A part of the address or name.")] = None,
     role: Annotated[Role | None, Query(description="Only this role.")] = None,
     state: Annotated[State | None, Query(description="Only accounts in this state.")] = None,
     province: Annotated[Text | None, Query(description="A code or a name.")] = None,
     municipality: Annotated[Text | None, Query(description="A name of the register.")] = None,
-    page: PageParam = 1,
-    page_size: PageSizeParam = 50,
 ) -> Answer[Page[Account]]:
     """List the accounts of people in your scope, open ones first."""
-    found, total = await people.listed(
+    found = await people.listed(
         system.pool,
         user,
         search=search,
         role=role,
         state=state,
         place=Scope(province or None, municipality or None),
-        page=page,
-        page_size=page_size,
+        paging=paging,
     )
-    items = [Account.model_validate(row) for row in found]
-    return listed(Page[Account], items, total, page, page_size, of="accounts")
+    return listed(Page[Account], found.rows, found, paging, "{} accounts.")
 
 
 @router.post("", status_code=201, **audited("user_add", 409))
@@ -257,19 +254,18 @@ async def reset_second_factor(
 async def list_offices(
     system: SystemParam,
     user: UserParam,
+    paging: Pages50,
     search: Annotated[Text | None, Query(description="A part of the name, or the code.")] = None,
     province: Annotated[Text | None, Query(description="A code or a name.")] = None,
     has_account: Annotated[
         bool | None, Query(description="Only offices with, or without, an open account.")
     ] = None,
-    page: PageParam = 1,
-    page_size: PageSizeParam = 50,
 ) -> Answer[Page[OfficeOf]]:
     """List the register's places in your scope, with who has an account there."""
     found = await offices.listed(
         system.pool, user, search=search, province=province, has_account=has_account
     )
-    shown = found[(page - 1) * page_size : page * page_size]
+    first = paging.bounds()["offset"]
     items = [
         OfficeOf(
             code=one.code,
@@ -280,6 +276,6 @@ async def list_offices(
             accounts=one.accounts,
             people=[OfficePerson.model_validate(row) for row in one.people],
         )
-        for one in shown
+        for one in found[first : first + paging.page_size]
     ]
-    return listed(Page[OfficeOf], items, len(found), page, page_size, of="offices")
+    return listed(Page[OfficeOf], items, Listed([], len(found)), paging, "{} offices.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -11,14 +12,7 @@ from fastapi import Path
 from pydantic import BaseModel, Field
 
 from rollbook.api.access import SystemParam, UserParam, audited, failures, routes
-from rollbook.api.pages import (
-    CountedPage,
-    PageParam,
-    PageSizeParam,
-    counted,
-    listed,
-    numbered,
-)
+from rollbook.api.pages import CountedPage, Pages50, listed
 from rollbook.backends.database import Row
 from rollbook.contract import Answer, Page
 from rollbook.notifications import webhooks
@@ -146,16 +140,16 @@ class Delivery(BaseModel):
 
 @router.get("")
 async def list_webhooks(
-    system: SystemParam, user: UserParam, page: PageParam = 1, page_size: PageSizeParam = 50
+    system: SystemParam, user: UserParam, paging: Pages50
 ) -> Answer[Page[OfficeWebhook]]:
     """List the webhooks of your scope, newest first; for operators, the one of the settings too."""
-    found, total = await webhooks.listed(system, user, page=page, page_size=page_size)
-    items = [OfficeWebhook.of(row) for row in found]
+    found = await webhooks.listed(system, user, paging)
+    items = [OfficeWebhook.of(row) for row in found.rows]
     if user.role.is_operator and system.settings.webhook_url is not None:
-        total += 1
-        if page == 1:
+        found = replace(found, total=found.total + 1)
+        if paging.page == 1:
             items.insert(0, _of_settings(system))
-    return listed(Page[OfficeWebhook], items, total, page, page_size, of="webhooks")
+    return listed(Page[OfficeWebhook], items, found, paging, "{} webhooks.")
 
 
 @router.post("", status_code=201, **audited("webhook_add", 409))
@@ -195,19 +189,12 @@ async def remove_webhook(webhook_id: UUID, system: SystemParam, user: UserParam)
 
 @router.get("/{webhook_id}/deliveries", responses=failures(404))
 async def list_deliveries(
-    webhook_id: UUID,
-    system: SystemParam,
-    user: UserParam,
-    page: PageParam = 1,
-    page_size: PageSizeParam = 50,
+    webhook_id: UUID, system: SystemParam, user: UserParam, paging: Pages50
 ) -> Answer[CountedPage[Delivery]]:
     """List a webhook's deliveries, newest first, each with the receiver's last answer."""
-    found = await webhooks.deliveries(system, user, webhook_id, page=page, page_size=page_size)
+    found = await webhooks.deliveries(system, user, webhook_id, paging)
     items = [Delivery.of(row) for row in found.rows]
-    return Answer(
-        message=counted(found, "deliveries"),
-        data=CountedPage[Delivery](items=items, **numbered(found, page=page, page_size=page_size)),
-    )
+    return listed(CountedPage[Delivery], items, found, paging, "{} deliveries.")
 
 
 @router.post(

@@ -136,36 +136,51 @@ async def fetch_all(where: Where, query: Query, parameters: Parameters = None) -
         return await cursor.fetchall()
 
 
-async def fetch_page(
-    where: Where, query: LiteralString, parameters: Mapping[str, Any]
-) -> tuple[list[Row], int]:
-    """One page of a query's result, and the number of rows over all pages.
+@dataclass(frozen=True, slots=True)
+class Paging:
+    """Which page of a list is wanted."""
 
-    The query takes ``limit`` and ``offset``, and each row has the total as ``found``.
-    """
-    page = await fetch_all(where, query, parameters)
-    if page or not parameters["offset"]:
-        return page, page[0]["found"] if page else 0
-    # Past the last page no row says the total: the first row does.
-    row = await fetch_one(where, query, {**parameters, "limit": 1, "offset": 0})
-    return [], row["found"] if row else 0
+    #: From 1.
+    page: int = 1
+    page_size: int = 50
+
+    def bounds(self) -> dict[str, int]:
+        """The parameters ``limit`` and ``offset`` of a query."""
+        return {"limit": self.page_size, "offset": (self.page - 1) * self.page_size}
+
+
+FIRST_PAGE = Paging()
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A page of a long list, the newest first."""
+    """A page of a list, the newest first."""
 
     rows: list[Row]
     #: Rows over all pages; an estimate of PostgreSQL's planner where ``is_exact`` is false.
     total: int
-    is_exact: bool
+    is_exact: bool = True
+
+
+async def fetch_page(
+    where: Where, query: LiteralString, parameters: Mapping[str, Any], paging: Paging
+) -> Listed:
+    """One page of a query's result, each of whose rows has the total as ``found``."""
+    bounds = paging.bounds()
+    page = await fetch_all(where, query, {**parameters, **bounds})
+    if page or not bounds["offset"]:
+        return Listed(page, page[0]["found"] if page else 0)
+    # Past the last page no row says the total: the first row does.
+    row = await fetch_one(where, query, {**parameters, "limit": 1, "offset": 0})
+    return Listed([], row["found"] if row else 0)
 
 
 async def fetch_listed(
     where: Where,
-    query: LiteralString,
-    count: LiteralString,
+    sql: Mapping[str, LiteralString],
+    name: str,
     parameters: Mapping[str, Any],
+    paging: Paging,
     *,
     most: int | None,
     known: int | None = None,
@@ -174,23 +189,26 @@ async def fetch_listed(
 
     Args:
         where: a connection or a pool.
-        query: takes ``limit``, ``offset``, and where it has pages by key ``after`` (or null).
-        count: its rows are those of all pages; takes ``most``, at which it ends.
+        sql: has the query, and one whose rows are those of all pages: ``name`` and ``_counted``.
+        name: it takes ``limit``, ``offset``, and where it has pages by key ``after`` (or null).
         parameters: the parameters of both.
-        most: rows that are counted; the number of more is estimated. None: all are counted.
+        paging: which page.
+        most: rows that are counted, at which ``_counted`` ends; the number of more is estimated.
+            None: all are counted.
         known: rows over all pages, where the record has their number: none are counted then.
     """
-    rows = await fetch_all(where, query, parameters)
-    is_first = parameters.get("after") is None and not parameters["offset"]
-    if is_first and len(rows) < parameters["limit"]:
-        return Listed(rows, len(rows), is_exact=True)
+    bounds, count = paging.bounds(), sql[f"{name}_counted"]
+    rows = await fetch_all(where, sql[name], {**parameters, **bounds})
+    is_first = parameters.get("after") is None and not bounds["offset"]
+    if is_first and len(rows) < paging.page_size:
+        return Listed(rows, len(rows))
     if known is not None:
-        return Listed(rows, known, is_exact=True)
+        return Listed(rows, known)
     counting = f"SELECT count(*)::int AS found FROM ({count}) AS counted"  # noqa: S608 - our own
     bound = None if most is None else most + 1
     counted = await fetch_row(where, counting, {**parameters, "most": bound})
     if most is None or counted["found"] <= most:
-        return Listed(rows, counted["found"], is_exact=True)
+        return Listed(rows, counted["found"])
     explained = await fetch_row(
         where, f"EXPLAIN (FORMAT JSON) {count}", {**parameters, "most": None}
     )

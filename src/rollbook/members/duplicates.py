@@ -35,7 +35,7 @@ from rollbook.members import history, index
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from rollbook.backends.database import Connection, Listed, Row
+    from rollbook.backends.database import Connection, Listed, Paging, Row
     from rollbook.model import User
     from rollbook.service.system import System
 
@@ -194,22 +194,16 @@ def _folded(name: str) -> str:
 
 
 async def page(
-    system: System, user: User, *, status: Status, why: Why | None, page: int, page_size: int
+    system: System, user: User, paging: Paging, *, status: Status, why: Why | None
 ) -> Listed:
     """A page of the pairs in the reader's scope.
 
     The likeliest come first; of joins, the latest. Joins are those that can be taken back.
     """
-    asked: dict[str, Any] = {
-        "status": status,
-        "why": why,
-        "limit": page_size,
-        "offset": (page - 1) * page_size,
-        **user.scope.parameters(),
-    }
+    asked = {"status": status, "why": why, **user.scope.parameters()}
     query = "joined_page" if status == "joined" else "page"
     most = system.settings.list_most_counted
-    return await fetch_listed(system.pool, _SQL[query], _SQL[f"{query}_counted"], asked, most=most)
+    return await fetch_listed(system.pool, _SQL, query, asked, paging, most=most)
 
 
 async def is_behind(system: System) -> bool:

@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 from urllib.parse import urlsplit
 
 from rollbook.accounts import audit
-from rollbook.backends.database import fetch_listed, fetch_one, fetch_page, fetch_row, lock, queries
+from rollbook.backends.database import (
+    FIRST_PAGE,
+    Paging,
+    fetch_listed,
+    fetch_one,
+    fetch_page,
+    fetch_row,
+    lock,
+    queries,
+)  # fmt: skip
 from rollbook.errors import (
     ConflictError,
     InvalidRequestError,
@@ -75,9 +84,12 @@ async def add(system: System, user: User, *, url: str, events: Collection[Kind])
     return await get(system, user, added["id"]), _shown(secret)
 
 
-async def listed(system: System, user: User, *, page: int, page_size: int) -> tuple[list[Row], int]:
-    """A page of the webhooks in the reader's scope, and their number."""
-    return await _listed(system, user, None, page=page, page_size=page_size)
+async def listed(
+    system: System, user: User, paging: Paging = FIRST_PAGE, *, webhook_id: UUID | None = None
+) -> Listed:
+    """A page of the webhooks in the reader's scope."""
+    parameters = {"id": webhook_id, **user.scope.parameters()}
+    return await fetch_page(system.pool, _SQL["list"], parameters, paging)
 
 
 async def get(system: System, user: User, webhook_id: UUID) -> Row:
@@ -86,22 +98,10 @@ async def get(system: System, user: User, webhook_id: UUID) -> Row:
     Raises:
         NotFoundError: there is none of this id in the reader's scope.
     """
-    rows, _ = await _listed(system, user, webhook_id)
-    if not rows:
+    found = await listed(system, user, webhook_id=webhook_id)
+    if not found.rows:
         raise NotFoundError(_UNKNOWN)
-    return rows[0]
-
-
-async def _listed(
-    system: System, user: User, webhook_id: UUID | None, *, page: int = 1, page_size: int = 1
-) -> tuple[list[Row], int]:
-    parameters = {
-        "id": webhook_id,
-        "limit": page_size,
-        "offset": (page - 1) * page_size,
-        **user.scope.parameters(),
-    }
-    return await fetch_page(system.pool, _SQL["list"], parameters)
+    return found.rows[0]
 
 
 async def change(
@@ -162,25 +162,16 @@ async def remove(system: System, user: User, webhook_id: UUID) -> None:
         await audit.record(connection, "webhook_remove", who=user, about=_host(gone["url"]))
 
 
-async def deliveries(
-    system: System, user: User, webhook_id: UUID, *, page: int, page_size: int
-) -> Listed:
+async def deliveries(system: System, user: User, webhook_id: UUID, paging: Paging) -> Listed:
     """A page of a webhook's deliveries, the newest first.
 
     Raises:
         NotFoundError: there is no such webhook in the reader's scope.
     """
     await get(system, user, webhook_id)
-    parameters = {
-        "id": webhook_id,
-        "limit": page_size,
-        "offset": (page - 1) * page_size,
-        **user.scope.parameters(),
-    }
+    parameters = {"id": webhook_id, **user.scope.parameters()}
     most = system.settings.list_most_counted
-    return await fetch_listed(
-        system.pool, _SQL["deliveries"], _SQL["deliveries_counted"], parameters, most=most
-    )
+    return await fetch_listed(system.pool, _SQL, "deliveries", parameters, paging, most=most)
 
 
 async def deliver_again(system: System, user: User, webhook_id: UUID, delivery_id: str) -> Row:

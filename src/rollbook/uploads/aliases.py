@@ -13,7 +13,7 @@ from rollbook.errors import NotFoundError
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from rollbook.backends.database import Row
+    from rollbook.backends.database import Listed, Paging
     from rollbook.model import User
     from rollbook.service.system import System
 
@@ -21,16 +21,9 @@ _SQL = queries("aliases")
 log = structlog.get_logger(__name__)
 
 
-async def aliases(
-    system: System, user: User, *, page: int, page_size: int
-) -> tuple[list[Row], int]:
-    """A page of the aliases in the reader's scope, the newest first, and how many there are."""
-    parameters = {
-        "limit": page_size,
-        "offset": (page - 1) * page_size,
-        **user.scope.parameters(),
-    }
-    return await fetch_page(system.pool, _SQL["list"], parameters)
+async def aliases(system: System, user: User, paging: Paging) -> Listed:
+    """A page of the aliases in the reader's scope, the newest first."""
+    return await fetch_page(system.pool, _SQL["list"], user.scope.parameters(), paging)
 
 
 async def forget(system: System, user: User, alias_id: UUID) -> None:

@@ -16,13 +16,15 @@ from psycopg.types.json import Jsonb
 
 from rollbook import clock
 from rollbook.backends.database import (
+    FIRST_PAGE,
     Listed,
+    Paging,
     fetch_all,
     fetch_listed,
     fetch_one,
     fetch_row,
     queries,
-)
+)  # fmt: skip
 from rollbook.errors import NotFoundError, ServiceUnavailableError
 from rollbook.languages import phrase
 from rollbook.model import FINAL, OUTCOMES, REFUSED, STAGES
@@ -96,8 +98,7 @@ async def history(
     status: str | None = None,
     search: str | None = None,
     after: int | None = None,
-    page: int = 1,
-    page_size: int = 20,
+    paging: Paging = FIRST_PAGE,
 ) -> Listed:
     """A page of uploads in the user's scope, newest first, from before the ordinal ``after``.
 
@@ -107,14 +108,10 @@ async def history(
         "status": status,
         "search": search or None,
         "after": after,
-        "limit": page_size,
-        "offset": (page - 1) * page_size,
         **user.scope.parameters(),
     }
     most = system.settings.list_most_counted
-    return await fetch_listed(
-        system.pool, _SQL["history"], _SQL["history_counted"], parameters, most=most
-    )
+    return await fetch_listed(system.pool, _SQL, "history", parameters, paging, most=most)
 
 
 async def stats(system: System, user: User) -> Row:
@@ -213,8 +210,7 @@ async def rows(
     upload: Row,
     *,
     outcome: Sequence[str] | None,
-    page: int,
-    page_size: int,
+    paging: Paging = FIRST_PAGE,
     after: int | None = None,
     verification: str | None = None,
     problem: str | None = None,
@@ -235,12 +231,10 @@ async def rows(
         "left_out": [code for code, kind in catalogue().items() if kind.leaves_out],
         "verification": verification,
         "after": after,
-        "limit": page_size,
-        "offset": (page - 1) * page_size,
     }
     is_known = verification is None and problem is None
     return await fetch_listed(
-        system.pool, _SQL["rows"], _SQL["rows_counted"], parameters,
+        system.pool, _SQL, "rows", parameters, paging,
         most=system.settings.list_most_counted,
         known=_counted_rows(upload, outcome, attention) if is_known else None,
     )  # fmt: skip
@@ -263,23 +257,16 @@ def _counted_rows(upload: Row, outcome: Sequence[str] | None, attention: str | N
 
 
 async def changes(
-    system: System, upload: Row, *, page: int, page_size: int, after: int | None = None
+    system: System, upload: Row, paging: Paging, *, after: int | None = None
 ) -> Listed:
     """A page of the rows that changed a member, or would, from after the row number ``after``.
 
     Returns:
         Rows of ``row_number``, ``member_id`` and ``changes``: ``[before, after]`` by field.
     """
-    parameters = {
-        "id": upload["id"],
-        "after": after,
-        "limit": page_size,
-        "offset": (page - 1) * page_size,
-    }
+    parameters = {"id": upload["id"], "after": after}
     most = system.settings.list_most_counted
-    return await fetch_listed(
-        system.pool, _SQL["changes"], _SQL["changes_counted"], parameters, most=most
-    )
+    return await fetch_listed(system.pool, _SQL, "changes", parameters, paging, most=most)
 
 
 def rows_per_second(upload: Row) -> float | None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from uuid import UUID
 
-    from rollbook.backends.database import Row
+    from rollbook.backends.database import Listed, Paging, Row
     from rollbook.model import User
     from rollbook.service.system import System
 
@@ -33,16 +33,9 @@ _GONE = (
 log = structlog.get_logger(__name__)
 
 
-async def mappings(
-    system: System, user: User, *, page: int, page_size: int
-) -> tuple[list[Row], int]:
-    """A page of the mappings in the reader's scope, the newest first, and how many there are."""
-    parameters = {
-        "limit": page_size,
-        "offset": (page - 1) * page_size,
-        **user.scope.parameters(),
-    }
-    return await fetch_page(system.pool, _SQL["list"], parameters)
+async def mappings(system: System, user: User, paging: Paging) -> Listed:
+    """A page of the mappings in the reader's scope, the newest first."""
+    return await fetch_page(system.pool, _SQL["list"], user.scope.parameters(), paging)
 
 
 async def change(

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from psycopg import AsyncConnection
 
-    from rollbook.backends.database import Listed, Row
+    from rollbook.backends.database import Listed, Paging, Row
     from rollbook.backends.files import Stored
     from rollbook.model import User
     from rollbook.service.system import System
@@ -236,19 +236,17 @@ async def delete_report(system: System, user: User, upload: Row) -> int:
 
 
 async def reports(
-    system: System, *, page: int, page_size: int, after: int | None = None
+    system: System, paging: Paging, *, after: int | None = None
 ) -> tuple[list[StoredReport], Listed]:
     """A page of stored reports, the newest first, from before the ordinal ``after``."""
-    parameters = {"after": after, "limit": page_size, "offset": (page - 1) * page_size}
-    return await _reports(system, "reports", parameters)
+    return await _reports(system, "reports", {"after": after}, paging)
 
 
 async def reports_of(
     system: System,
     user: User,
+    paging: Paging,
     *,
-    page: int,
-    page_size: int,
     first: dt.datetime | None = None,
     until: dt.datetime | None = None,
 ) -> tuple[list[StoredReport], Listed]:
@@ -256,23 +254,15 @@ async def reports_of(
 
     Only of uploads that ended at ``first`` or later, and before ``until``.
     """
-    parameters = {
-        "first": first,
-        "until": until,
-        "limit": page_size,
-        "offset": (page - 1) * page_size,
-        **user.scope.parameters(),
-    }
-    return await _reports(system, "reports_of", parameters)
+    parameters = {"first": first, "until": until, **user.scope.parameters()}
+    return await _reports(system, "reports_of", parameters, paging)
 
 
 async def _reports(
-    system: System, query: str, parameters: dict[str, Any]
+    system: System, query: str, parameters: dict[str, Any], paging: Paging
 ) -> tuple[list[StoredReport], Listed]:
     most = system.settings.list_most_counted
-    found = await fetch_listed(
-        system.pool, _SQL[query], _SQL[f"{query}_counted"], parameters, most=most
-    )
+    found = await fetch_listed(system.pool, _SQL, query, parameters, paging, most=most)
     return await _each_stored(system, found.rows), found
 
 

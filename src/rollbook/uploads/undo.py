@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from psycopg import AsyncConnection
 
-    from rollbook.backends.database import Row
+    from rollbook.backends.database import Listed, Paging, Row
     from rollbook.model import User
     from rollbook.service.system import System
 
@@ -110,10 +110,8 @@ async def undo(system: System, user: User, upload_id: UUID, *, dry_run: bool) ->
     return Undone(upload, counts, dry_run)
 
 
-async def kept(
-    system: System, user: User, upload_id: UUID, *, page: int, page_size: int
-) -> tuple[list[Row], int]:
-    """A page of the members whom undoing left unchanged, or would, and the total number.
+async def kept(system: System, user: User, upload_id: UUID, paging: Paging) -> Listed:
+    """A page of the members whom undoing left unchanged, or would.
 
     Returns:
         Rows of ``id_number``, ``reason`` and ``later_upload``, in the order of the ID numbers.
@@ -121,12 +119,8 @@ async def kept(
     Raises:
         What ``undo`` raises, but for an upload that was undone before.
     """
-    parameters = {"id": upload_id, "limit": page_size, "offset": (page - 1) * page_size}
     async with _listing(system, user, upload_id) as (connection, query):
-        found = await fetch_listed(
-            connection, _SQL[query], _SQL[f"{query}_counted"], parameters, most=None
-        )
-    return found.rows, found.total
+        return await fetch_listed(connection, _SQL, query, {"id": upload_id}, paging, most=None)
 
 
 async def kept_csv(system: System, user: User, upload_id: UUID) -> bytes:

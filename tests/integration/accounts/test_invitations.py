@@ -12,6 +12,7 @@ import pytest
 
 from rollbook.accounts import audit, invitations, people, users
 from rollbook.accounts.invitations import Wanted
+from rollbook.backends.database import Paging
 from rollbook.errors import NotAllowedError, RollbookError
 from rollbook.model import EVERYWHERE, Role, Scope, User
 
@@ -64,7 +65,7 @@ def faults(answer: httpx.Response) -> dict[int, str]:
 
 
 async def accounts(system: System, reader: User) -> set[str]:
-    rows, _ = await people.listed(system.pool, reader, page_size=500)
+    rows = (await people.listed(system.pool, reader, paging=Paging(1, 500))).rows
     return {row["email"] for row in rows}
 
 
@@ -101,7 +102,7 @@ async def test_all_people_of_a_workbook_are_invited_and_choose_a_password(
         _, user = await users.sign_in(system.pool, system.settings, row["email"], NEW)
         assert user.scope == Scope(row["province"], row["municipality"])
     boss = await make_user()
-    found = (await audit.entries(system.pool, boss, page_size=200)).rows
+    found = (await audit.entries(system.pool, boss, paging=Paging(1, 200))).rows
     assert sorted(one["about"] for one in found if "by a list" in (one["about"] or "")) == [
         "sipho@example.org: municipality_admin, GP / Midvaal, by a list",
         "thandi@example.org: municipality_admin, GP / Emfuleni, by a list",
@@ -220,7 +221,7 @@ async def test_who_manages_no_accounts_sends_no_list(
     for path in (INVITATIONS, f"{INVITATIONS}/check"):
         assert (await sent(as_user(user), as_csv(RIGHT), path)).status_code == 403
     boss = await make_user()
-    found = (await audit.entries(system.pool, boss, page_size=200)).rows
+    found = (await audit.entries(system.pool, boss, paging=Paging(1, 200))).rows
     acts = [(one["act"], one["outcome"]) for one in found if one["email"] == user.email]
     assert ("user_add", "refused") in acts
 

@@ -21,7 +21,7 @@ from rollbook.accounts import audit, keys, sessions, users
 from rollbook.accounts.users import issue_token
 from rollbook.api.app import create_app
 from rollbook.api.scopes import FIRST_SYSTEM_OPENS, OPENS
-from rollbook.backends.database import fetch_all
+from rollbook.backends.database import Listed, fetch_all
 from rollbook.cli import app as command
 from rollbook.config import Settings, environment_for
 from rollbook.errors import (
@@ -122,7 +122,7 @@ async def test_nobody_makes_a_key_that_may_do_more(
     user = await make_user(*maker)
     with pytest.raises(NotAllowedError):
         await key_of(system, user, role=role, place=place)
-    assert await keys.listed(system.pool, user) == ([], 0)
+    assert await keys.listed(system.pool, user) == Listed([], 0)
 
 
 @pytest.mark.parametrize(
@@ -326,7 +326,7 @@ async def test_a_key_is_refused_from_the_moment_of_its_end(
     answer = await api.get(f"{BASE}/history")
     assert answer.status_code == 401
     assert (await bearing(api, "rbk_" + "x" * 43).get(f"{BASE}/history")).json() == answer.json()
-    rows, _ = await keys.listed(system.pool, await make_user())
+    rows = (await keys.listed(system.pool, await make_user())).rows
     state = end if end in {"revoked", "expired"} else "stopped"
     assert [row["state"] for row in rows] == [state]
     if end == "lesser":  # it is good again with the role
@@ -462,7 +462,7 @@ async def test_the_last_use_is_written_at_most_once_a_minute(
     await keys.session(system.pool, key)
 
     async def last() -> dt.datetime:
-        rows, _ = await keys.listed(system.pool, maker)
+        rows = (await keys.listed(system.pool, maker)).rows
         found: dt.datetime = rows[0]["last_used_at"]
         return found
 

@@ -11,7 +11,7 @@ from psycopg import sql
 from rollbook import places
 from rollbook.accounts import audit, keys, offices, people, sessions, users
 from rollbook.accounts.users import issue_token
-from rollbook.backends.database import fetch_all
+from rollbook.backends.database import Paging, fetch_all
 from rollbook.errors import (
     ConflictError,
     InvalidRequestError,
@@ -67,7 +67,7 @@ async def choose(api: httpx.AsyncClient, token: str, password: str = NEW) -> htt
 
 
 async def acts(system: System, reader: User) -> list[tuple[str, str | None, str | None]]:
-    found = (await audit.entries(system.pool, reader, page_size=200)).rows
+    found = (await audit.entries(system.pool, reader, paging=Paging(1, 200))).rows
     return [(entry["act"], entry["outcome"], entry["about"]) for entry in reversed(found)]
 
 
@@ -245,7 +245,7 @@ async def test_each_role_manages_exactly_the_accounts_below_it(
         with pytest.raises(refusal):
             await people.close(pool, by, target.id)
         assert (await users.found(pool, target.id))[1]
-    rows, _ = await people.listed(pool, by, page_size=500)
+    rows = (await people.listed(pool, by, paging=Paging(1, 500))).rows
     assert all(by.scope.includes(Scope(row["province"], row["municipality"])) for row in rows)
 
 
@@ -278,7 +278,7 @@ async def test_of_two_super_admins_who_close_each_other_one_stays(
         return_exceptions=True,
     )  # fmt: skip
     assert all(isinstance(one, dict | RollbookError) for one in done), done
-    rows, _ = await people.listed(pool, await make_user(), role=Role.SUPER_ADMIN)
+    rows = (await people.listed(pool, await make_user(), role=Role.SUPER_ADMIN)).rows
     states = {row["user_id"]: row["state"] for row in rows}
     assert [states.get(one.id) for one in (first, second)].count("active") == 1
 
@@ -304,7 +304,7 @@ async def test_accounts_of_the_system_and_of_keys_are_nobody_s_to_manage(
     for row in rows:
         with pytest.raises(NotFoundError):
             await people.close(system.pool, by, row["id"])
-    found, _ = await people.listed(system.pool, by, page_size=500)
+    found = (await people.listed(system.pool, by, paging=Paging(1, 500))).rows
     assert made["name"] not in {row["name"] for row in found}
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rollbook.backends.database import exclusive, execute, fetch_all, fetch_one, fetch_page
+from rollbook.backends.database import Paging, exclusive, execute, fetch_all, fetch_one, fetch_page
 
 if TYPE_CHECKING:
     from rollbook.service.system import System
@@ -41,12 +41,12 @@ async def test_a_page_after_the_last_one_is_empty_and_says_the_total(system: Sys
         "ORDER BY book LIMIT %(limit)s OFFSET %(offset)s"
     )
 
-    page, total = await fetch_page(system.pool, query, {"limit": 2, "offset": 4})
-    after, same_total = await fetch_page(system.pool, query, {"limit": 2, "offset": 6})
+    page = await fetch_page(system.pool, query, {}, Paging(3, 2))
+    after = await fetch_page(system.pool, query, {}, Paging(4, 2))
 
-    assert [row["book"] for row in page] == [5]
-    assert after == []
-    assert total == same_total == 5
+    assert [row["book"] for row in page.rows] == [5]
+    assert after.rows == []
+    assert page.total == after.total == 5
 
 
 @pytest.mark.parametrize("lock", [0x7265, "folder:one claim"])

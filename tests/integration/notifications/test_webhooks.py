@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from rollbook.accounts import audit
 from rollbook.accounts.users import issue_token
 from rollbook.api.app import create_app
-from rollbook.backends.database import fetch_all, fetch_one, lock
+from rollbook.backends.database import Paging, fetch_all, fetch_one, lock
 from rollbook.config.notifications import NotificationSettings
 from rollbook.errors import (
     ConflictError,
@@ -86,7 +86,7 @@ async def cancelled(system: System, owner: User, by: User, rows: int = 1) -> UUI
 
 
 async def log_of(system: System, user: User, webhook_id: UUID) -> list[Row]:
-    return (await webhooks.deliveries(system, user, webhook_id, page=1, page_size=50)).rows
+    return (await webhooks.deliveries(system, user, webhook_id, Paging(1, 50))).rows
 
 
 # --- which messages go where ----------------------------------------------------------------------

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rollbook.backends.database import connect, queries
+from rollbook.backends.database import Paging, connect, queries
 from rollbook.model import Role
 from rollbook.service.system import open_system
 from rollbook.uploads import days, lookup
@@ -259,7 +259,7 @@ async def test_every_upload_is_listed_once_while_others_arrive(
     ids = [await sent(system, user, csv_file(members(1, start=n))) for n in range(5)]
     seen, after = [], None
     for _ in range(len(ids)):
-        listed = await lookup.history(system, user, after=after, page_size=2)
+        listed = await lookup.history(system, user, after=after, paging=Paging(1, 2))
         seen += [row["id"] for row in listed.rows]
         if len(listed.rows) < 2:
             break
@@ -274,11 +274,11 @@ async def test_a_long_list_is_counted_up_to_a_bound_and_pages_go_on_beyond_it(
     bounded = settings.model_copy(update={"list_most_counted": 10})
     async with open_system(bounded) as other:
         for user, number in ((readers[0], 90), (readers[3], 18), (readers[4], 0)):
-            exact = await lookup.history(system, user, page_size=7)
+            exact = await lookup.history(system, user, paging=Paging(1, 7))
             assert (exact.total, exact.is_exact) == (number, True)
             pages: list[Row] = []
             for page in range(1, 14):
-                listed = await lookup.history(other, user, page=page, page_size=7)
+                listed = await lookup.history(other, user, paging=Paging(page, 7))
                 pages += listed.rows
                 assert listed.is_exact == (number <= 10)
                 assert listed.total > 10 or listed.is_exact

@@ -15,7 +15,7 @@ import openpyxl
 import pytest
 
 from rollbook.accounts.users import disable, issue_token
-from rollbook.backends.database import connect
+from rollbook.backends.database import Paging, connect
 from rollbook.backends.files import source_key
 from rollbook.errors import (
     ConflictError,
@@ -124,7 +124,7 @@ async def test_all_or_nothing_merges_nothing_for_one_refused_row_and_reports_it(
     assert (upload["status"], upload["error_code"]) == ("failed", "rows_refused")
     assert upload["error"].startswith("1 of the 3 rows were refused")
     assert in_members(settings) == []
-    assert (await lookup.rows(system, upload, outcome=None, page=1, page_size=10)).total == 0
+    assert (await lookup.rows(system, upload, outcome=None, paging=Paging(1, 10))).total == 0
     report = fastexcel.read_excel(await downloaded(system, upload["report_key"]))
     summary = report.load_sheet("Summary", header_row=None, dtypes="string").to_polars()
     assert any("nothing was changed" in str(cell) for cell in summary.to_series())

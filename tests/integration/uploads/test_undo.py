@@ -16,7 +16,7 @@ from psycopg import sql
 from rollbook.accounts.users import issue_token
 from rollbook.api.app import create_app
 from rollbook.api.undo import KeptMember
-from rollbook.backends.database import connect, queries
+from rollbook.backends.database import Listed, Paging, connect, queries
 from rollbook.config import environment_for
 from rollbook.errors import ConflictError, NotFoundError
 from rollbook.model import Role, User
@@ -133,9 +133,9 @@ async def test_members_whom_a_later_upload_touched_stay_and_all_others_are_as_be
     assert of(after, range(5, 15)) == of(touched, range(5, 15))
     assert of(after, range(15, 20)) == []
     assert len(after) == 15
-    kept, total = await undo.kept(system, operator, wrong, page=1, page_size=100)
-    assert total == 10
-    assert [(row["id_number"], row["reason"], row["later_upload"]) for row in kept] == [
+    kept = await undo.kept(system, operator, wrong, Paging(1, 100))
+    assert kept.total == 10
+    assert [(row["id_number"], row["reason"], row["later_upload"]) for row in kept.rows] == [
         (id_number(n), "later_upload", later) for n in range(5, 15)
     ]
 
@@ -174,8 +174,8 @@ async def test_members_edited_by_hand_stay_as_they_were_edited(
         assert of(after, one) == of(edited, one)
     assert of(after, range(1)) == of(before, range(1))
     assert of(after, range(2, 4)) == of(before, range(2, 4))
-    kept, _ = await undo.kept(system, operator, wrong, page=1, page_size=10)
-    assert [(row["id_number"], row["reason"]) for row in kept] == [
+    kept = await undo.kept(system, operator, wrong, Paging(1, 10))
+    assert [(row["id_number"], row["reason"]) for row in kept.rows] == [
         (id_number(1), "edited"), (id_number(5), "edited"),
     ]  # fmt: skip
 
@@ -343,8 +343,8 @@ async def test_undoing_waits_for_a_merge_under_way_and_keeps_whom_it_changed(
     assert await work == Counts(2, 2, 2, 0, 0)
     surnames = [row["surname"] for row in site.members().values()]
     assert surnames == ["Last0", "Last1", "Later", "Later"]
-    kept, _ = await undo.kept(system, operator, wrong, page=1, page_size=10)
-    assert {row["later_upload"] for row in kept} == {later}
+    kept = await undo.kept(system, operator, wrong, Paging(1, 10))
+    assert {row["later_upload"] for row in kept.rows} == {later}
 
 
 async def test_of_two_who_undo_at_once_one_does(
@@ -479,10 +479,10 @@ async def test_people_with_passports_are_removed_and_restored_like_others(
     third = passports("FN444444", surname="Changed")
     assert third.outcomes["unchanged"] == 1
     wrong, later = second.upload["id"], third.upload["id"]
-    would = await undo.kept(system, operator, wrong, page=1, page_size=5)
+    would = await undo.kept(system, operator, wrong, Paging(1, 5))
     assert await undone(system, operator, wrong) == Counts(1, 1, 1, 0, 0)
-    assert await undo.kept(system, operator, wrong, page=1, page_size=5) == would
-    (line,) = [KeptMember.of(row) for row in would[0]]
+    assert await undo.kept(system, operator, wrong, Paging(1, 5)) == would
+    (line,) = [KeptMember.of(row) for row in would.rows]
     assert line == KeptMember(
         id_number="F••••••44", identity_kind="passport", identity_country="ZWE",
         reason="later_upload", later_upload=later,
@@ -506,17 +506,17 @@ async def test_the_passports_of_members_left_unchanged_are_listed_after_all_else
     passport("Bb")
     wrong, later = passport("Wrong"), passport("Later")
     assert await undone(system, operator, wrong) == Counts(0, 0, 1, 0, 0)
-    before = await undo.kept(system, operator, wrong, page=1, page_size=5)
+    before = await undo.kept(system, operator, wrong, Paging(1, 5))
     with connect(settings.database_address) as connection:
         # As retention and a removal do.
         connection.execute("DELETE FROM member_changes")
         connection.execute("DELETE FROM members")
-    assert await undo.kept(system, operator, wrong, page=1, page_size=5) == before
-    assert before[0][0]["identity_number"] == "FN222222"
+    assert await undo.kept(system, operator, wrong, Paging(1, 5)) == before
+    assert before.rows[0]["identity_number"] == "FN222222"
     _, line = (await undo.kept_csv(system, operator, wrong)).decode().splitlines()
     assert line == f",later_upload,{later},FN222222,ZWE"
     # After the last page the number is right too.
-    assert await undo.kept(system, operator, wrong, page=3, page_size=5) == ([], 1)
+    assert await undo.kept(system, operator, wrong, Paging(3, 5)) == Listed([], 1)
 
 
 def emptying(site: Site, numbers: range) -> Done:

@@ -20,7 +20,7 @@ from psycopg import sql
 
 from rollbook.accounts import users
 from rollbook.api.app import create_app
-from rollbook.backends.database import connect, queries
+from rollbook.backends.database import Paging, connect, queries
 from rollbook.errors import ServiceUnavailableError
 from rollbook.model import RESULTS, Role
 from rollbook.pipeline.verify import Verification
@@ -104,10 +104,10 @@ async def test_every_row_ends_with_what_the_roll_says_and_the_report_says_it_too
         said = await sheet_of(system, upload, "All Uploaded Rows")
         not_registered = await sheet_of(system, upload, "Not Registered Voters")
         summary = await sheet_of(system, upload, "Summary")
-        listed = await lookup.rows(system, upload, outcome=None, page=1, page_size=100)
+        listed = await lookup.rows(system, upload, outcome=None, paging=Paging(1, 100))
         page, total = listed.rows, listed.total
         some = await lookup.rows(
-            system, upload, outcome=None, page=1, page_size=100, verification="deceased"
+            system, upload, outcome=None, paging=Paging(1, 100), verification="deceased"
         )
     assert results(upload) == {
         "not_registered": 1, "deceased": 1, "without_district": 1, "international": 1,
@@ -365,7 +365,7 @@ async def test_an_answer_of_later_that_says_otherwise_is_not_shown_beside_an_ear
                 " WHERE id_number = %s",
                 (id_number(4),),
             )
-        page = (await lookup.rows(system, upload, outcome=None, page=1, page_size=10)).rows
+        page = (await lookup.rows(system, upload, outcome=None, paging=Paging(1, 10))).rows
     assert [row["result"] for row in page] == ["registered", "registered"]
     assert page[0]["voting_district"] is page[0]["ward"] is page[0]["asked_at"] is None
     assert page[1]["voting_district"] is not None

@@ -13,7 +13,7 @@ import psutil
 import pytest
 from pydantic import SecretStr
 
-from rollbook.backends.database import connect
+from rollbook.backends.database import Paging, connect
 from rollbook.errors import ConflictError
 from rollbook.members import erase, export
 from rollbook.model import OUTCOMES, Role, User
@@ -124,7 +124,7 @@ async def test_each_row_gets_its_outcome_and_the_good_ones_become_members(
     assert found[1]["gender"] == "female"
     assert str(found[1]["date_of_birth"]) == "1980-01-01"
     assert {row["created_by_upload"] for row in found} == {upload_id}
-    listed = await lookup.rows(system, upload, outcome=None, page=1, page_size=100)
+    listed = await lookup.rows(system, upload, outcome=None, paging=Paging(1, 100))
     outcomes = listed.rows
     assert listed.total == 6
     assert [(row["row_number"], row["outcome"], row["duplicate_of"]) for row in outcomes] == [

@@ -17,6 +17,7 @@ from rollbook.api.access import OperatorParam, SystemParam, UserParam, audited, 
 from rollbook.api.first_system.names import pagination, report_path
 from rollbook.api.pages import PageParam
 from rollbook.api.uploads import download_name
+from rollbook.backends.database import Paging
 from rollbook.contract import Answer
 from rollbook.errors import InvalidRequestError, NotFoundError
 from rollbook.uploads import lookup, retention
@@ -119,7 +120,7 @@ async def cleanup_orphaned(system: SystemParam, user: OperatorParam) -> Answer[R
 async def _listed(
     system: SystemParam, user: UserParam, *, page: int, limit: int, **period: dt.datetime
 ) -> Answer[ReportList]:
-    found, uploads = await retention.reports_of(system, user, page=page, page_size=limit, **period)
+    found, uploads = await retention.reports_of(system, user, Paging(page, limit), **period)
     total = uploads.total
     facts: dict[str, Any] = {"page": page, "page_size": limit, "total": total}
     reports = [ReportMetadata.of(stored) for stored in found]
