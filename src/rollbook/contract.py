@@ -549,8 +549,7 @@ class _Totals(BaseModel):
     @classmethod
     def of(cls, totals: Row) -> Self:
         """The statistics of a row of totals."""
-        same = {name: totals[name] for name in cls.model_fields if name in totals}
-        return cls(**same, outcomes={name: totals[name] for name in OUTCOMES})
+        return cls(**totals, outcomes={name: totals[name] for name in OUTCOMES})
 
 
 class Stats(_Totals):

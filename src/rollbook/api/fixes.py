@@ -177,14 +177,13 @@ async def fixable_rows(
             for header, field in zip(reader.headers, reader.fields, strict=True)
         ],
         items=[
-            FixableRow(
-                row_number=row["row_number"],
-                outcome=row["outcome"],
-                duplicate_of=row["duplicate_of"],
-                cells=reader.cells(row["cells"]),
-                problems=_problems(reader.problem(one) for one in row["problems"] or ()),
-                fixed_by=row["fixed_by"],
-                is_fixed=bool(row["is_fixed"]),
+            FixableRow.model_validate(
+                {
+                    **row,
+                    "cells": reader.cells(row["cells"]),
+                    "problems": _problems(reader.problem(one) for one in row["problems"] or ()),
+                    "is_fixed": bool(row["is_fixed"]),
+                }
             )
             for row in found
         ],
@@ -238,11 +237,7 @@ async def check_fixes(
     if any(row["problems"] for row in found):
         await fixes.note_seen(system, reader)
     data = [
-        CheckedEdit(
-            row_number=row["row_number"],
-            verdict=row["verdict"],
-            problems=_problems(reader.problem(one) for one in row["problems"]),
-        )
+        CheckedEdit(**{**row, "problems": _problems(map(reader.problem, row["problems"]))})
         for row in found
     ]
     return Answer(message=f"{len(data)} rows are checked. Nothing was changed.", data=data)

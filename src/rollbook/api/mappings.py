@@ -36,10 +36,9 @@ class ColumnMapping(BaseModel):
     @classmethod
     def of(cls, mapping: Row) -> ColumnMapping:
         """The answer to a row of ``mappings.sql``."""
-        same = {name: mapping[name] for name in cls.model_fields if name in mapping}
         # A header is a user's text.
-        same["columns"] = {masked(name): field for name, field in mapping["columns"].items()}
-        return cls(**same, job_id=mapping["upload_id"])
+        columns = {masked(name): field for name, field in mapping["columns"].items()}
+        return cls(**{**mapping, "columns": columns}, job_id=mapping["upload_id"])
 
 
 @router.get("")

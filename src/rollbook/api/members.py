@@ -22,7 +22,7 @@ from rollbook.api.access import (
     failures,
     routes,
 )
-from rollbook.api.pages import PageParam, Pages50, PageSizeParam, listed
+from rollbook.api.pages import CountedPage, PageParam, Pages50, PageSizeParam, listed
 from rollbook.backends.database import Row
 from rollbook.contract import Answer, FieldProblem
 from rollbook.members import (
@@ -37,7 +37,6 @@ from rollbook.members import (
     search,
 )
 from rollbook.members.answers import (
-    DuplicatePage,
     DuplicatePair,
     ErasureReceipt,
     IdNumber,
@@ -318,6 +317,12 @@ async def remove_members(
         message=f"The list of {body.members:,} members is queued as job {upload['id']}.",
         data=RemovalCount(members=body.members, job_id=upload["id"]),
     )
+
+
+class DuplicatePage(CountedPage[DuplicatePair]):
+    """A page of possible duplicates."""
+
+    is_behind: bool = Field(description="Members of a merge are still to be looked at.")
 
 
 _SAID_OF_PAIRS: Final[dict[duplicates.Status, str]] = {

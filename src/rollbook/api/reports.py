@@ -88,16 +88,12 @@ async def reports(
     """List the uploads with stored workbooks, newest first."""
     found, uploads = await retention.reports(system, paging, after=after)
     items = [
-        StoredReport(
-            job_id=stored.upload["id"],
-            file_name=stored.upload["file_name"],
-            owner=stored.upload["owner_email"],
-            status=stored.upload["status"],
-            report_bytes=stored.report_bytes,
-            refused_bytes=stored.refused_bytes,
-            finished_at=stored.upload["finished_at"],
-            kept_until=stored.kept_until,
-        )
+        {
+            **stored.upload,
+            **asdict(stored),
+            "job_id": stored.upload["id"],
+            "owner": stored.upload["owner_email"],
+        }
         for stored in found
     ]
     said = "{} uploads have stored reports."

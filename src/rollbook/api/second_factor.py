@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import asdict
 
 from pydantic import BaseModel, Field
 
@@ -64,10 +65,7 @@ async def show_second_factor(session: SessionParam, system: SystemParam) -> Answ
     return Answer(
         message="The second factor is on." if found.is_on else "There is no second factor.",
         data=SecondFactor(
-            is_on=found.is_on,
-            is_required=system.settings.needs_second_factor(session.user.role),
-            since=found.since,
-            recovery_codes_left=found.recovery_codes_left,
+            **asdict(found), is_required=system.settings.needs_second_factor(session.user.role)
         ),
     )
 
@@ -81,7 +79,7 @@ async def begin_second_factor(
     begun = await second_factor.begin(system.pool, session.user)
     return Answer(
         message="Scan the image with your authenticator app, then confirm with the code it shows.",
-        data=NewSecret(secret=begun.secret, address=begun.address, qr=begun.qr),
+        data=NewSecret(**asdict(begun)),
     )
 
 

@@ -35,7 +35,6 @@ from rollbook.contract import (
     Receipt,
     RowOutcome,
     RowProblem,
-    RowVerification,
     UploadStatus,
 )
 from rollbook.errors import (
@@ -258,16 +257,14 @@ async def rows(
         paging=paging,
     )
     items = [
-        RowOutcome(
-            row_number=row["row_number"],
-            outcome=row["outcome"],
-            duplicate_of=row["duplicate_of"],
-            problems=[
+        {
+            **row,
+            "problems": [
                 RowProblem.of(problem, sentence(problem["code"]))
                 for problem in row["problems"] or ()
             ],
-            verification=None if row["result"] is None else RowVerification.model_validate(row),
-        )
+            "verification": None if row["result"] is None else row,
+        }
         for row in found.rows
     ]
     said = _rows_in_words(system, upload) or "{} rows."
@@ -281,12 +278,7 @@ async def problems(
     """Count the rows of each problem, most frequent first."""
     upload = await lookup.get(system, user, job_id)
     data = [
-        ProblemCount(
-            code=found["code"],
-            severity=found["severity"],
-            message=sentence(found["code"]),
-            rows=found["rows"],
-        )
+        ProblemCount(**found, message=sentence(found["code"]))
         for found in await lookup.problems(system, upload, outcome=outcome)
     ]
     message = _rows_in_words(system, upload) or f"{len(data)} kinds of problems."

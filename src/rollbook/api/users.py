@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import asdict
 from typing import Annotated, Literal
 from uuid import UUID
 
@@ -98,13 +99,8 @@ class OneTimeLink(BaseModel):
     @classmethod
     def of(cls, link: Link, *, by_mail: bool, error: str | None) -> OneTimeLink:
         """The link, with what became of its mail."""
-        return cls(
-            address=link.address,
-            kind=link.kind,
-            expires_at=link.expires_at,
-            is_mailed=by_mail and error is None,
-            mail_error=error,
-        )
+        is_mailed = by_mail and error is None
+        return cls(**asdict(link), is_mailed=is_mailed, mail_error=error)
 
 
 class InvitedAccount(Account):
@@ -267,15 +263,6 @@ async def list_offices(
     )
     first = paging.bounds()["offset"]
     items = [
-        OfficeOf(
-            code=one.code,
-            name=one.name,
-            province=one.place.province,
-            municipality=one.place.municipality,
-            is_known=one.is_known,
-            accounts=one.accounts,
-            people=[OfficePerson.model_validate(row) for row in one.people],
-        )
-        for one in found[first : first + paging.page_size]
+        {**asdict(one), **asdict(one.place)} for one in found[first : first + paging.page_size]
     ]
     return listed(Page[OfficeOf], items, Listed([], len(found)), paging, "{} offices.")

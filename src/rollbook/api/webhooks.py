@@ -81,10 +81,9 @@ class OfficeWebhook(BaseModel):
     @classmethod
     def of(cls, row: Row) -> OfficeWebhook:
         """A webhook from a row of the list."""
-        same = {name: row[name] for name in cls.model_fields if name in row}
         return cls.model_validate(
             {
-                **same,
+                **row,
                 "webhook_id": row["id"],
                 "url": _shown(row["url"]),
                 "events": [f"upload.{kind}" for kind in row["events"]],
@@ -125,10 +124,9 @@ class Delivery(BaseModel):
             state = "delivered"
         elif row["given_up_at"] is not None:
             state = "given_up"
-        same = {name: row[name] for name in cls.model_fields if name in row}
         return cls.model_validate(
             {
-                **same,
+                **row,
                 "delivery_id": row["id"],
                 "event": f"upload.{row['kind']}",
                 "job_id": row["upload_id"],

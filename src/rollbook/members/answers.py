@@ -66,9 +66,8 @@ class MemberLine(BaseModel):
     @classmethod
     def of(cls, member: Row) -> Self:
         """The line of a row of the table ``members``."""
-        same = {name: member[name] for name in cls.model_fields if name in member}
         roll = member["roll_status"] or "not_asked"
-        return cls(**{**same, **_identity(member)}, roll=roll)
+        return cls.model_validate({**member, **_identity(member), "roll": roll})
 
 
 class MemberPage(BaseModel):
@@ -339,8 +338,7 @@ class MembersFile(BaseModel):
     @classmethod
     def of(cls, row: Row) -> Self:
         """The answer to a row of the table ``member_files``."""
-        same = {name: row[name] for name in cls.model_fields if name in row}
-        return cls(**same, job_id=row["id"])
+        return cls(**row, job_id=row["id"])
 
 
 class ErasureReceipt(BaseModel):
@@ -360,11 +358,8 @@ class ErasureReceipt(BaseModel):
     @classmethod
     def of(cls, row: Row) -> Self:
         """The answer to a row of the table ``erasures``."""
-        same = {name: row[name] for name in ("status", "reason", "counts", "finished_at")}
-        return cls(
-            **same, receipt=row["id"], by=row["email"], erased_at=row["created_at"],
-            remains=list(_REMAINS),
-        )  # fmt: skip
+        more = {"receipt": row["id"], "by": row["email"], "erased_at": row["created_at"]}
+        return cls(**row, **more, remains=list(_REMAINS))
 
 
 #: What stays for a while after an erasure.
@@ -399,33 +394,8 @@ class DuplicatePair(BaseModel):
     @classmethod
     def of(cls, pair: Row) -> Self:
         """The answer to a row of the queries ``page`` and ``joined_page`` of duplicates."""
-        return cls(
-            pair_id=pair["id"],
-            why=pair["why"],
-            score=pair["score"],
-            found_at=pair["found_at"],
-            status=pair["status"],
-            decided_at=pair["decided_at"],
-            kept=pair["kept"],
-            members=[
-                MemberLine.of(pair[name])
-                for name in ("one_member", "other_member")
-                if pair[name] is not None
-            ],
-        )
-
-
-class DuplicatePage(BaseModel):
-    """A page of possible duplicates."""
-
-    items: list[DuplicatePair]
-    page: int
-    page_size: int
-    total: int
-    total_is_exact: bool = Field(
-        description="False where `total` is an estimate, because there are so many."
-    )
-    is_behind: bool = Field(description="Members of a merge are still to be looked at.")
+        members = [pair[name] for name in ("one_member", "other_member") if pair[name] is not None]
+        return cls(**pair, pair_id=pair["id"], members=list(map(MemberLine.of, members)))
 
 
 class JoinedMembers(BaseModel):
