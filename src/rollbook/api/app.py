@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from contextlib import asynccontextmanager, nullcontext
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Depends, FastAPI
@@ -33,7 +32,6 @@ from rollbook.api import (
     oidc,
     operations,
     page,
-    partial,
     problems,
     queue,
     reports,
@@ -45,6 +43,7 @@ from rollbook.api import (
     voter_roll,
     webhooks,
 )
+from rollbook.api import partial as tus
 from rollbook.api.access import OriginMiddleware
 from rollbook.api.body import BodyLimitMiddleware, SlowBodyMiddleware, UnreadBodyMiddleware
 from rollbook.api.form import ROOM_FOR_THE_REST
@@ -57,7 +56,7 @@ from rollbook.live.feed import Feed
 from rollbook.queue.subscriber import Subscriber
 from rollbook.service import clocks
 from rollbook.service.health import Readiness
-from rollbook.service.rounds import every
+from rollbook.service.rounds import services
 from rollbook.service.system import open_system
 from rollbook.telemetry import traces
 from rollbook.uploads import checks as checked_files
@@ -126,41 +125,22 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        turn = asyncio.Lock()
+        reconcile_s = settings.reconcile_interval_s
         async with (
             open_system(settings) as system,
             traces.exported(settings, "api"),
             Subscriber(settings).running() as events,
-            every(
-                settings.reconcile_interval_s,
-                lambda: reconciler.run_once(system),
-                service="reconciler",
-                turn=turn,
-            ),
-            every(
-                settings.reconcile_interval_s,
-                lambda: verifications.run_once(system),
-                service="reconciler of verifications",
-                turn=turn,
-            ),
-            every(clocks.INTERVAL_S, lambda: clocks.compare(system), service="clocks", turn=turn),
-            every(
-                CHECKS_INTERVAL_S,
-                lambda: checked_files.remove_unused(system),
-                service="checks",
-                turn=turn,
-            ),
-            every(
-                CHECKS_INTERVAL_S,
-                lambda: partial_files.remove_expired(system),
-                service="partial files",
-                turn=turn,
-            ),
-            every(
-                FAIRNESS_INTERVAL_S,
-                lambda: longest_wait.run_once(system),
-                service="fairness",
-                turn=turn,
+            services(
+                ("reconciler", reconcile_s, partial(reconciler.run_once, system)),
+                (
+                    "reconciler of verifications",
+                    reconcile_s,
+                    partial(verifications.run_once, system),
+                ),
+                ("clocks", clocks.INTERVAL_S, partial(clocks.compare, system)),
+                ("checks", CHECKS_INTERVAL_S, partial(checked_files.remove_unused, system)),
+                ("partial files", CHECKS_INTERVAL_S, partial(partial_files.remove_expired, system)),
+                ("fairness", FAIRNESS_INTERVAL_S, partial(longest_wait.run_once, system)),
             ),
         ):
             equip(app, system)
@@ -227,7 +207,7 @@ def _router() -> APIRouter:
         mappings.router,
         changes.router,
         checks.router,
-        partial.router,
+        tus.router,
         fixes.router,
         aliases.router,
         members.router,

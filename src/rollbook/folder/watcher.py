@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,7 @@ from rollbook.folder.claims import Claim, Look, Mark, Waiting, is_wanted
 from rollbook.masking import masked, visible
 from rollbook.service import clocks
 from rollbook.service.process import beat, leave, new_name, running
-from rollbook.service.rounds import every
+from rollbook.service.rounds import services
 from rollbook.telemetry import logs, metrics
 from rollbook.uploads.retention import LOOK_S
 
@@ -120,22 +121,11 @@ class Watcher:
         tasks = [asyncio.create_task(self._wake_at(stop))]
         if self._settings.watch_events:
             tasks.append(asyncio.create_task(self._listen(stop)))
-        turn = asyncio.Lock()
         try:
-            async with (
-                every(HEARTBEAT_S, self._beat, service="watcher heartbeat", turn=turn),
-                every(
-                    clocks.INTERVAL_S,
-                    lambda: clocks.compare(self._system),
-                    service="clocks",
-                    turn=turn,
-                ),
-                every(
-                    LOOK_S,
-                    lambda: retention.purge(self._system),
-                    service="retention of the folder",
-                    turn=turn,
-                ),
+            async with services(
+                ("watcher heartbeat", HEARTBEAT_S, self._beat),
+                ("clocks", clocks.INTERVAL_S, partial(clocks.compare, self._system)),
+                ("retention of the folder", LOOK_S, partial(retention.purge, self._system)),
             ):
                 while not stop.is_set():
                     self._wake.clear()

@@ -51,6 +51,18 @@ async def every(
             task.cancel()
 
 
+@contextlib.asynccontextmanager
+async def services(
+    *wanted: tuple[str, float, Callable[[], Awaitable[object]]],
+) -> AsyncIterator[None]:
+    """Run several services (name, interval in seconds, round) as ``every`` does, with one turn."""
+    turn = asyncio.Lock()
+    async with contextlib.AsyncExitStack() as stack:
+        for service, interval_s, run_once in wanted:
+            await stack.enter_async_context(every(interval_s, run_once, service=service, turn=turn))
+        yield
+
+
 async def _rounds(
     stop: asyncio.Event,
     interval_s: float,

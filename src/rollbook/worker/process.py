@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -17,7 +18,7 @@ from rollbook.queue.bull_worker import OneCallWorker
 from rollbook.queue.loop import options, run_jobs
 from rollbook.service import clocks
 from rollbook.service.process import beat, leave, new_name, running
-from rollbook.service.rounds import every
+from rollbook.service.rounds import services
 from rollbook.uploads import days, retention
 from rollbook.voter_roll.worker import VerificationWorker
 from rollbook.worker.attempt import Attempts
@@ -69,55 +70,36 @@ class UploadWorker:
     async def run(self, stop: asyncio.Event) -> None:
         """Work until ``stop`` is set, then let running jobs finish or hand them back."""
         audit.origin.set(audit.Origin(agent=self.name))
-        turn = asyncio.Lock()
+        system, index_s = self._system, self._settings.members_index_interval_s
         async with (
             self.slots,
-            every(
-                LOOK_S, lambda: self.fitness.look(self.slots), service="worker fitness", turn=turn
-            ),
-            every(HEARTBEAT_S, self._beat, service="worker heartbeat", turn=turn),
-            every(
-                clocks.INTERVAL_S, lambda: clocks.compare(self._system), service="clocks", turn=turn
-            ),
-            every(retention.LOOK_S, self._purge, service="retention", turn=turn),
-            every(
-                days.LOOK_S, lambda: days.run_once(self._system), service="statistics", turn=turn
-            ),
-            every(
-                self._settings.members_index_interval_s,
-                lambda: index.run_once(self._system),
-                service="index of members",
-                turn=turn,
-            ),
-            every(
-                self._settings.members_index_interval_s,
-                lambda: duplicates.run_once(self._system),
-                service="possible duplicates",
-                turn=turn,
-            ),
-            every(
-                EXPIRY_S,
-                lambda: export.forget_expired(self._system),
-                service="expired files of members",
-                turn=turn,
+            services(
+                ("worker fitness", LOOK_S, partial(self.fitness.look, self.slots)),
+                ("worker heartbeat", HEARTBEAT_S, self._beat),
+                ("clocks", clocks.INTERVAL_S, partial(clocks.compare, system)),
+                ("retention", retention.LOOK_S, self._purge),
+                ("statistics", days.LOOK_S, partial(days.run_once, system)),
+                ("index of members", index_s, partial(index.run_once, system)),
+                ("possible duplicates", index_s, partial(duplicates.run_once, system)),
+                ("expired files of members", EXPIRY_S, partial(export.forget_expired, system)),
             ),
         ):
             log.info("worker started", worker=self.name, concurrency=self._settings.concurrency)
             async with asyncio.TaskGroup() as work:
-                work.create_task(retired.remove_keys(self._system.redis, stop))
+                work.create_task(retired.remove_keys(system.redis, stop))
                 work.create_task(run_jobs(self._settings, stop, self._make_worker, self._shut_down))
                 slots, beside = self.slots, self.slots.beside
                 make = slots.make_members_file
-                work.create_task(export.make_due(self._system, make, stop, turn=beside))
-                work.create_task(erase.carry_out_due(self._system, slots.erase, stop, turn=beside))
+                work.create_task(export.make_due(system, make, stop, turn=beside))
+                work.create_task(erase.carry_out_due(system, slots.erase, stop, turn=beside))
                 if self._settings.asks_voter_roll:
                     roll = VerificationWorker(
-                        self._system, write_report=slots.write_report, report_turn=beside
+                        system, write_report=slots.write_report, report_turn=beside
                     )
                     work.create_task(roll.run(stop))
                 if self._settings.notification_channels:
-                    work.create_task(deliver_due(self._system, stop))
-        await leave(self._system.pool, _SQL, self.name)
+                    work.create_task(deliver_due(system, stop))
+        await leave(system.pool, _SQL, self.name)
         log.info("worker stopped", worker=self.name)
 
     async def _shut_down(self) -> None:
