@@ -10,7 +10,7 @@ from fastapi import Body, Request
 from pydantic import BaseModel, Field
 
 from rollbook.api.access import SystemParam, UserParam, audited, routes
-from rollbook.api.form import FILE, UploadForm, received
+from rollbook.api.form import FILE, UploadForm, described, received
 from rollbook.contract import Answer
 from rollbook.errors import FileProblemError
 from rollbook.uploads import checks
@@ -21,12 +21,8 @@ from rollbook.worker.checks import Checker
 #: The fields of the form beside the file.
 _CHOICES = ("sheet", "columns", "empty_text", "allow_duplicate")
 _FORM = {
-    "type": "object",
-    "required": ["file"],
-    "properties": {
-        "file": FILE,
-        **{name: Choices.model_json_schema()["properties"][name] for name in _CHOICES},
-    },
+    "file": FILE,
+    **{name: Choices.model_json_schema()["properties"][name] for name in _CHOICES},
 }
 
 router = routes("/bulk-upload", "uploads", 401, 404, 422)
@@ -134,9 +130,7 @@ class CheckChoices(BaseModel, strict=True):
 
 @router.post(
     "/check",
-    openapi_extra={
-        "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}}
-    },
+    openapi_extra=described(_FORM, required=["file"]),
     **audited("upload", 409, 413, 415, 503),
 )
 async def check(request: Request, system: SystemParam, user: UserParam) -> Answer[Check]:

@@ -14,7 +14,7 @@ from rollbook.errors import FileTooLargeError, InvalidRequestError, MissingFileE
 from rollbook.uploads import receive
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from fastapi import Request
 
@@ -31,6 +31,14 @@ FILE: Final = {
     "format": "binary",
     "description": "A workbook or text file with one member a row.",
 }
+
+
+def described(fields: dict[str, Any], *, required: Sequence[str] = ()) -> dict[str, Any]:
+    """The description of a form with these fields, for a route that reads it itself."""
+    schema = {"type": "object", "properties": fields} | ({"required": required} if required else {})
+    return {
+        "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
+    }
 
 
 class UploadForm:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, ValidationError
 from rollbook.accounts import invitations
 from rollbook.accounts.invitations import Checked, Invited, Wanted
 from rollbook.api.access import SystemParam, UserParam, audited, routes
-from rollbook.api.form import FILE, UploadForm, received
+from rollbook.api.form import FILE, UploadForm, described, received
 from rollbook.api.operations import XLSX
 from rollbook.api.users import OneTimeLink
 from rollbook.contract import Answer
@@ -26,8 +26,6 @@ from rollbook.worker.checks import Checker
 
 if TYPE_CHECKING:
     from rollbook.service.system import System
-
-_FILE: Final = {**FILE, "description": "A workbook or text file with one person a row."}
 
 router = routes("/users", "accounts", 401, 403)
 
@@ -43,12 +41,7 @@ class _Choices(BaseModel):
     )
 
 
-def _form(**fields: Any) -> dict[str, Any]:
-    """The description of a form with a file."""
-    schema = {"type": "object", "required": ["file"], "properties": {"file": _FILE, **fields}}
-    return {
-        "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
-    }
+_FORM: Final = {"file": {**FILE, "description": "A workbook or text file with one person a row."}}
 
 
 class ListedAccount(BaseModel):
@@ -107,7 +100,11 @@ def accounts_template() -> Response:
         return Response(path.read_bytes(), media_type=XLSX, headers=headers)
 
 
-@router.post("/invitations/check", openapi_extra=_form(), **audited("user_add", 413, 415, 422, 503))
+@router.post(
+    "/invitations/check",
+    openapi_extra=described(_FORM, required=["file"]),
+    **audited("user_add", 413, 415, 422, 503),
+)
 async def check_list(request: Request, system: SystemParam, user: UserParam) -> Answer[AccountList]:
     """Check a list of accounts as a whole; nobody is invited, and the file isn't stored."""
     name, found, wanted, _ = await _read(request, system, user)
@@ -119,7 +116,7 @@ async def check_list(request: Request, system: SystemParam, user: UserParam) -> 
 @router.post(
     "/invitations",
     status_code=201,
-    openapi_extra=_form(**_Choices.model_json_schema()["properties"]),
+    openapi_extra=described(_FORM | _Choices.model_json_schema()["properties"], required=["file"]),
     **audited("user_add", 413, 415, 422, 503),
 )
 async def invite_list(

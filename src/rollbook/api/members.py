@@ -399,11 +399,7 @@ async def members_report(system: SystemParam, user: UserParam) -> Answer[Members
 @router.get("/report/content", response_class=Response, **audited("download_members_report"))
 async def members_report_content(system: SystemParam, user: UserParam) -> Response:
     """Download the same as a workbook, with all values."""
-    headers = {
-        "Content-Disposition": 'attachment; filename="members-report.xlsx"',
-        "Cache-Control": "no-store",
-        "X-Content-Type-Options": "nosniff",
-    }
+    headers = {"Content-Disposition": 'attachment; filename="members-report.xlsx"'}
     content = await report.workbook(system, user)
     return Response(content, media_type=_TYPES["xlsx"], headers=headers)
 
@@ -431,8 +427,6 @@ async def content(file_id: UUID, system: SystemParam, user: UserParam) -> Stream
     headers = {
         "Content-Disposition": f'attachment; filename="{name}-{file_id}.{row["format"]}"',
         "Content-Length": str(size),
-        "Cache-Control": "no-store",
-        "X-Content-Type-Options": "nosniff",
     }
     return StreamingResponse(chunks, media_type=_TYPES[row["format"]], headers=headers)
 

@@ -82,11 +82,7 @@ async def kept(
 @router.get("/{job_id}/kept.csv", response_class=Response, **audited("download_kept"))
 async def kept_csv(job_id: UUID, system: SystemParam, user: OperatorParam) -> Response:
     """Download the same list as CSV."""
-    headers = {
-        "Content-Disposition": f'attachment; filename="kept-{job_id}.csv"',
-        "Cache-Control": "no-store",
-        "X-Content-Type-Options": "nosniff",
-    }
+    headers = {"Content-Disposition": f'attachment; filename="kept-{job_id}.csv"'}
     content = await undo.kept_csv(system, user, job_id)
     return Response(content, media_type="text/csv; charset=utf-8", headers=headers)
 

@@ -25,7 +25,7 @@ from rollbook.api.access import (
     audited,
     routes,
 )
-from rollbook.api.form import FILE, UploadForm, received
+from rollbook.api.form import FILE, UploadForm, described, received
 from rollbook.api.operations import XLSX
 from rollbook.api.pages import AfterParam, LongPage, Pages20, Pages100, listed
 from rollbook.backends.database import Row
@@ -59,10 +59,7 @@ _CHECK = {
     "format": "uuid",
     "description": "Of a checked file, which is then not sent again.",
 }
-_FORM = {
-    "type": "object",
-    "properties": {"file": FILE, "check_id": _CHECK, **Choices.model_json_schema()["properties"]},
-}
+_FORM = {"file": FILE, "check_id": _CHECK, **Choices.model_json_schema()["properties"]}
 
 router = routes("/bulk-upload", "uploads", 401, 404, 422)
 
@@ -108,9 +105,7 @@ class RunRequest(BaseModel, strict=True):
 @router.post(
     "/process",
     status_code=202,
-    openapi_extra={
-        "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}}
-    },
+    openapi_extra=described(_FORM),
     **audited("upload", 409, 413, 415, 503),
 )
 async def process(
@@ -356,8 +351,6 @@ async def download(
     headers = {
         "Content-Disposition": f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name)}",
         "Content-Length": str(size),
-        "Cache-Control": "no-store",
-        "X-Content-Type-Options": "nosniff",
     }
     return StreamingResponse(chunks, media_type=XLSX, headers=headers)
 
