@@ -215,12 +215,7 @@ async def record(
 
 @contextlib.asynccontextmanager
 async def refusals(
-    pool: Pool,
-    act: Act,
-    *,
-    who: User | None,
-    job_id: UUID | None = None,
-    member_id: UUID | None = None,
+    pool: Pool, act: Act, *, who: User | None, **details: Unpack[Details]
 ) -> AsyncIterator[None]:
     """Write an entry when the body raises a refusal; the transaction of the act has ended by then.
 
@@ -232,21 +227,15 @@ async def refusals(
         yield
     except RollbookError as error:
         if error.status < 500:
-            _, values = entry(act, who=who, refused=error.code)
+            details["refused"] = error.code
+            _, values = entry(act, who=who, **details)
             key = f"{values['user_id']} {act} {error.code}"
             if act == "sign_in":  # of several people, where a password is known to more than one
                 key += f" {network_of(values['address'])}"
             async with pool.connection() as connection:
                 counted = await fetch_one(connection, _SQL["count_refusal"], {**values, "key": key})
                 if counted is None or counted["is_first"]:
-                    await record(
-                        connection,
-                        act,
-                        who=who,
-                        job_id=job_id,
-                        member_id=member_id,
-                        refused=error.code,
-                    )
+                    await record(connection, act, who=who, **details)
         raise
 
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 from uuid import UUID, uuid4
 
-from rollbook.accounts import audit, links, passwords, people
+from rollbook.accounts import passwords, people
 from rollbook.accounts.users import is_address, place_of
-from rollbook.backends.database import fetch_all, fetch_one, queries
+from rollbook.backends.database import fetch_all, queries
 from rollbook.errors import AccountsAtFaultError, InvalidRequestError, NotAllowedError
 from rollbook.masking import masked, visible
-from rollbook.model import EVERYWHERE, Role, Scope
+from rollbook.model import EVERYWHERE, Role, Scope, User
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from rollbook.accounts.links import Link
     from rollbook.backends.database import Connection, Pool
     from rollbook.config import Settings
-    from rollbook.model import User
 
 MOST_EMAIL_CHARS: Final = 320
 MOST_NAME_CHARS: Final = 200
@@ -164,23 +163,12 @@ async def _add(
 ) -> Invited:
     if checked.faults or checked.role is None:
         return Invited(checked)
-    email, role, place = checked.wanted.email, checked.role, checked.place
-    user_id = uuid4()
-    parameters = {
-        "id": user_id,
-        "email": email,
-        "name": checked.wanted.name,
-        "role": role.value,
-        "province": place.province,
-        "municipality": place.municipality,
-        "password_hash": unknown,
-    }
-    if await fetch_one(connection, people.USERS["add"], parameters) is None:
-        return Invited(replace(checked, faults=(_taken(email),)))
-    link = await links.make(connection, settings, user_id, kind="invitation", by=by)
-    about = f"{people.about_of(email, role, place)}, by a list"
-    await audit.record(connection, "user_add", who=by, about=about)
-    return Invited(checked, user_id, link)
+    wanted = checked.wanted
+    added = User(uuid4(), wanted.email, wanted.name, checked.role, checked.place)
+    link = await people.add(connection, settings, by, added, unknown, ", by a list")
+    if link is None:
+        return Invited(replace(checked, faults=(_taken(wanted.email),)))
+    return Invited(checked, added.id, link)
 
 
 async def _checked(connection: Connection, by: User, list_: Sequence[Wanted]) -> list[Checked]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 from uuid import UUID, uuid4
 
@@ -48,10 +48,6 @@ KEY_BYTES: Final = 32
 #: Length of the part of a key that is shown, so that its owner recognises it.
 _HINT: Final = len(PREFIX) + 8
 NAME_LENGTH: Final = 80
-#: Columns of the list's query that only the state needs.
-_UNSHOWN: Final = frozenset(
-    {"found", "is_expired", "is_open", "maker_role", "maker_province", "maker_municipality"}
-)
 State = Literal["active", "stopped", "expired", "revoked"]
 
 _SQL = queries("keys")
@@ -97,8 +93,7 @@ async def make(
         "account": f"{name} (key {hint})",
         "name": name,
         "role": role.value,
-        "province": place.province,
-        "municipality": place.municipality,
+        **asdict(place),
         "hash": _hash(key),
         "hint": hint,
         "scopes": sorted(set(scopes)),
@@ -133,7 +128,7 @@ async def listed(
     """A page of the keys in the reader's scope, each with its ``state``."""
     parameters = {"id": key_id, **reader.scope.parameters()}
     found = await fetch_page(pool, _SQL["list"], parameters, paging)
-    return Listed([_shown(row) for row in found.rows], found.total)
+    return Listed([{**row, "state": _state(row)} for row in found.rows], found.total)
 
 
 async def revoke(pool: Pool, by: User, key_id: UUID) -> Row:
@@ -229,12 +224,6 @@ def _completed(maker: User, role: Role | None, place: Scope) -> tuple[Role, Scop
 
 def _may(maker_role: Role, maker_place: Scope, role: Role, place: Scope) -> bool:
     return role.priority >= maker_role.priority and maker_place.includes(place)
-
-
-def _shown(row: Row) -> Row:
-    """A key as lists show it: with its state, and without what that follows from."""
-    wanted = {name: value for name, value in row.items() if name not in _UNSHOWN}
-    return {**wanted, "state": _state(row)}
 
 
 def _state(row: Row) -> State:

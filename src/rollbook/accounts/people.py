@@ -8,7 +8,8 @@ transaction of each change. So of two who close each other one stays, and a supe
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Literal
 from uuid import UUID, uuid4
 
 from rollbook import places
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 State = Literal["active", "invited", "closed"]
 
 _SQL = queries("people")
-USERS = queries("users")
+_USERS = queries("users")
 
 
 async def listed(
@@ -94,23 +95,28 @@ async def invite(
     _check_may(by, role, place)
     # Nobody knows this password.
     unknown = await passwords.hash_of(secrets.token_urlsafe(32))
-    parameters: dict[str, Any] = {
-        "id": uuid4(),
-        "email": email,
-        "name": name,
-        "role": role.value,
-        "province": place.province,
-        "municipality": place.municipality,
-        "password_hash": unknown,
-    }
     async with pool.connection() as connection:
         by = await acting(connection, by)
         _check_may(by, role, place)
-        if await fetch_one(connection, USERS["add"], parameters) is None:
+        added = User(uuid4(), email, name, role, place)
+        link = await add(connection, settings, by, added, unknown)
+        if link is None:
             raise ConflictError(f"There is already an account for {email}. Nothing was changed.")
-        link = await links.make(connection, settings, parameters["id"], kind="invitation", by=by)
-        await audit.record(connection, "user_add", who=by, about=about_of(email, role, place))
-    return await _one(pool, by, parameters["id"]), link
+    return await _one(pool, by, added.id), link
+
+
+async def add(
+    connection: Connection, settings: Settings, by: User, new: User, unknown: str, note: str = ""
+) -> Link | None:
+    """Add an account with the hash of an ``unknown`` password, and its link; None: it is taken."""
+    parameters = {**asdict(new.scope), "password_hash": unknown, "role": new.role.value}
+    parameters |= {"id": new.id, "email": new.email, "name": new.name}
+    if await fetch_one(connection, _USERS["add"], parameters) is None:
+        return None
+    link = await links.make(connection, settings, new.id, kind="invitation", by=by)
+    about = about_of(new.email, new.role, new.scope) + note
+    await audit.record(connection, "user_add", who=by, about=about)
+    return link
 
 
 async def change(
@@ -170,7 +176,7 @@ async def close(pool: Pool, by: User, user_id: UUID, *, version: int | None = No
         by, row = await _changing(connection, by, user_id, version)
         if row["disabled_at"] is not None:
             raise ConflictError("This account is closed already. Nothing was changed.")
-        await connection.execute(USERS["disable"], {"email": row["email"]})
+        await connection.execute(_USERS["disable"], {"email": row["email"]})
         await end_sessions(connection, user_id)
         await audit.record(connection, "user_disable", who=by, about=row["email"])
     return await _one(pool, by, user_id)
@@ -250,10 +256,9 @@ async def _set_role(connection: Connection, by: User, user: User, role: Role, pl
     parameters = {
         "email": user.email,
         "role": role.value,
-        "province": place.province,
-        "municipality": place.municipality,
+        **asdict(place),
     }
-    await connection.execute(USERS["set_role"], parameters)
+    await connection.execute(_USERS["set_role"], parameters)
     await end_sessions(connection, user.id)
     await audit.record(connection, "user_role", who=by, about=about_of(user.email, role, place))
 

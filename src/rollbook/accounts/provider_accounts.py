@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
@@ -49,8 +50,7 @@ async def enter(pool: Pool, settings: Settings, claims: dict[str, Any]) -> User:
         "email": email,
         "name": shown,
         "role": role.value,
-        "province": scope.province,
-        "municipality": scope.municipality,
+        **asdict(scope),
         "issuer": settings.oidc_issuer,
         "subject": claims["sub"],
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import secrets
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, TypeGuard
 from uuid import UUID, uuid4
 
@@ -42,13 +42,9 @@ async def add(
     role: Role,
     scope: Scope,
     name: str = "",
-    by: User | None = None,
     strength: int = passwords.STRENGTH,
 ) -> User:
-    """Create an account.
-
-    Here and below, ``by`` is the person who asked for it (None: the command line), and ``strength``
-    is as in ``passwords.check``.
+    """Create an account, for the command line; ``strength`` is as in ``passwords.check``.
 
     Raises:
         InvalidRequestError: the address, the password or the role with its place doesn't fit.
@@ -64,15 +60,14 @@ async def add(
         "email": email,
         "name": name,
         "role": role.value,
-        "province": scope.province,
-        "municipality": scope.municipality,
+        **asdict(scope),
         "password_hash": await passwords.hash_of(password),
     }
     async with pool.connection() as connection:
         added = await fetch_one(connection, _SQL["add"], parameters)
         if added is None:
             raise ConflictError(f"There is already an account for {email}.")
-        await audit.record(connection, "user_add", who=by, about=email)
+        await audit.record(connection, "user_add", who=None, about=email)
     return user
 
 
@@ -128,12 +123,7 @@ async def listed(pool: Pool) -> list[Row]:
 
 
 async def set_password(
-    pool: Pool,
-    email: str,
-    password: str,
-    *,
-    by: User | None = None,
-    strength: int = passwords.STRENGTH,
+    pool: Pool, email: str, password: str, *, strength: int = passwords.STRENGTH
 ) -> None:
     """Set a new password: all tokens of the account end, its failed sign-ins are forgotten.
 
@@ -145,10 +135,10 @@ async def set_password(
     if row is None:
         raise _unknown(email)
     await passwords.check(password, User.from_row(row), strength=strength)
-    await _store_password(pool, email, password, by)
+    await _store_password(pool, email, password, by=None)
 
 
-async def _store_password(pool: Pool, email: str, password: str, by: User | None) -> dt.datetime:
+async def _store_password(pool: Pool, email: str, password: str, *, by: User | None) -> dt.datetime:
     parameters = {"email": email, "password_hash": await passwords.hash_of(password)}
     return await _change(pool, "set_password", parameters, act="user_password", by=by)
 
@@ -172,9 +162,7 @@ async def set_language(pool: Pool, user: User, language: str | None) -> User:
     return replace(user, language=language)
 
 
-async def set_role(
-    pool: Pool, email: str, role: Role, scope: Scope, *, by: User | None = None
-) -> None:
+async def set_role(pool: Pool, email: str, role: Role, scope: Scope) -> None:
     """Set another role or place; all tokens of the account end.
 
     Raises:
@@ -185,13 +173,12 @@ async def set_role(
     parameters = {
         "email": email,
         "role": role.value,
-        "province": scope.province,
-        "municipality": scope.municipality,
+        **asdict(scope),
     }
-    await _change(pool, "set_role", parameters, act="user_role", by=by)
+    await _change(pool, "set_role", parameters, act="user_role")
 
 
-async def reset_second_factor(pool: Pool, email: str, *, by: User | None = None) -> None:
+async def reset_second_factor(pool: Pool, email: str) -> None:
     """Remove the second factor of somebody who has lost it.
 
     Raises:
@@ -202,16 +189,16 @@ async def reset_second_factor(pool: Pool, email: str, *, by: User | None = None)
         row = await fetch_one(connection, _SQL["by_email"], {"email": email})
         if row is None or row["is_system"]:
             raise _unknown(email)
-        await second_factor.reset(connection, User.from_row(row), by=by)
+        await second_factor.reset(connection, User.from_row(row), by=None)
 
 
-async def disable(pool: Pool, email: str, *, by: User | None = None) -> None:
+async def disable(pool: Pool, email: str) -> None:
     """Close an account; its uploads stay, and those that wait are left to an operator's decision.
 
     Raises:
         NotFoundError: there is no such account.
     """
-    await _change(pool, "disable", {"email": email}, act="user_disable", by=by)
+    await _change(pool, "disable", {"email": email}, act="user_disable")
 
 
 async def found(pool: Pool, user_id: UUID) -> tuple[User, bool]:
@@ -486,7 +473,7 @@ def place_of(role: Role, scope: Scope) -> Scope:
 
 
 async def _change(
-    pool: Pool, query: str, parameters: dict[str, Any], *, act: audit.Act, by: User | None
+    pool: Pool, query: str, parameters: dict[str, Any], *, act: audit.Act, by: User | None = None
 ) -> dt.datetime:
     """Change an account and end its sessions; returns when the next one begins at the earliest."""
     async with pool.connection() as connection:

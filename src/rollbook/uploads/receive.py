@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
@@ -321,8 +321,7 @@ async def _record(
         parameters = {
             "id": stored.upload_id,
             "owner_id": user.id,
-            "province": user.scope.province,
-            "municipality": user.scope.municipality,
+            **asdict(user.scope),
             "file_name": stored.name,
             "file_kind": stored.kind,
             "file_bytes": stored.bytes,
@@ -520,7 +519,7 @@ async def whose_uploads_wait(
 ) -> str | None:
     """Whose limit of waiting uploads is reached: "2 of your", "9 of your office's"; else None."""
     own_limit, office_limit = settings.waiting_uploads_per_user, settings.waiting_uploads_per_office
-    office = {"province": user.scope.province, "municipality": user.scope.municipality}
+    office = asdict(user.scope)
     row = await fetch_one(connection, _SQL["waiting"], {"owner_id": user.id, **office})
     assert row is not None
     if row["own"] >= own_limit:

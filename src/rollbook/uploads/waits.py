@@ -6,7 +6,7 @@ The worker looks for it beside the heartbeat and writes it to the record (``wait
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
@@ -77,8 +77,7 @@ class Wait:
             "attempt": attempt,
             "since": self.since.isoformat(),
             "upload_id": self.upload_id and str(self.upload_id),
-            "province": place.province,
-            "municipality": place.municipality,
+            **asdict(place),
         }
 
     def seen_by(self, scope: Scope) -> UUID | None:

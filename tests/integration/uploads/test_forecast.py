@@ -105,7 +105,7 @@ async def test_what_can_not_be_known_is_null_with_the_reason(
     elif case == "paused":
         await control.pause(system, by=None)
     elif case == "closed":
-        await disable(system.pool, email=user.email, by=None)
+        await disable(system.pool, email=user.email)
     elif case == "far back":
         monkeypatch.setattr(forecast, "LIMIT", 1)
         await completed_in(system, other, 1)
