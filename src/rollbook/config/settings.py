@@ -322,7 +322,7 @@ class Settings(BoundSettings, MemberSettings, ProviderSettings, VoterRollSetting
     @classmethod
     def _only_origins(cls, text: str) -> str:
         """Each as a browser writes it: a scheme, a host, perhaps a port, and nothing after it."""
-        for origin in _comma_separated(text):
+        for origin in split(text):
             parts = urlsplit(origin)
             whole = f"{parts.scheme}://{parts.netloc}"
             if parts.scheme not in {"http", "https"} or whole != origin:
@@ -336,7 +336,7 @@ class Settings(BoundSettings, MemberSettings, ProviderSettings, VoterRollSetting
     @property
     def origins(self) -> frozenset[str]:
         """The other sites whose pages may listen to live messages."""
-        return frozenset(origin.lower() for origin in _comma_separated(self.allowed_origins))
+        return frozenset(origin.lower() for origin in split(self.allowed_origins))
 
     @property
     def given_redis_address(self) -> str | None:
@@ -349,7 +349,7 @@ class Settings(BoundSettings, MemberSettings, ProviderSettings, VoterRollSetting
         scheme = "rediss" if self.redis_tls else "redis"
         login = f":{_quoted(self.redis_password)}@" if self.redis_password else ""
         if self.redis_sentinels is not None:
-            hosts = ",".join(_comma_separated(self.redis_sentinels))
+            hosts = ",".join(split(self.redis_sentinels))
             query = f"?master={quote(self.redis_sentinel_master, safe='')}"
             if self.redis_sentinel_password is not None:
                 query += f"&sentinel_password={_quoted(self.redis_sentinel_password)}"
@@ -417,10 +417,6 @@ class Settings(BoundSettings, MemberSettings, ProviderSettings, VoterRollSetting
 
 def _quoted(secret: SecretStr) -> str:
     return quote(secret.get_secret_value(), safe="")
-
-
-def _comma_separated(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def _known(address: str | None, name: str) -> str:

@@ -6,7 +6,6 @@ They don't go through the outbox: it is in the database, where only the hash of 
 from __future__ import annotations
 
 import asyncio
-from email.utils import format_datetime
 from textwrap import wrap
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
@@ -16,7 +15,7 @@ import structlog
 from rollbook import clock
 from rollbook.accounts import audit
 from rollbook.errors import NotificationError
-from rollbook.languages import phrase, speaking, spoken
+from rollbook.languages import phrase, speaking
 from rollbook.notifications import mail
 from rollbook.telemetry import logs
 
@@ -59,14 +58,9 @@ async def send(system: System, by: User, email: str, link: Link) -> str | None:
             "yourself."
         )
     try:
-        message = mail.addressed(settings, email, uuid4().hex)
         with speaking(link.language or settings.language):
-            language = spoken()
-            subject, lines = _words(settings, by, link)
-        message["Subject"] = subject
-        message["Date"] = format_datetime(clock.now())
-        message.set_content("\n".join(lines) + "\n")
-        message["Content-Language"] = language
+            text = _words(settings, by, link)
+            message = mail.written(settings, email, uuid4().hex, text, clock.now())
         await mail.submit(settings, message, timeout_s=settings.notification_timeout_s)
     except NotificationError as error:
         log.warning("link not mailed", kind=link.kind, code=error.code, reason=error.message)
@@ -130,7 +124,4 @@ def _words(settings: Settings, by: User, link: Link) -> tuple[str, list[str]]:
         link.address,
         "",
         *wrap(phrase("mail.link.until", until=until), mail.WIDTH),
-        "",
-        "-- ",
-        phrase("mail.automatic"),
     ]

@@ -21,6 +21,8 @@ from rollbook.masking import masked, visible
 from rollbook.model import REFUSED
 
 if TYPE_CHECKING:
+    import datetime as dt
+
     from rollbook.config import Settings
     from rollbook.notifications.outbox import Notification
 
@@ -111,23 +113,19 @@ def compose(settings: Settings, notification: Notification) -> EmailMessage:
     Raises:
         NotificationRefusedError: the account's address is not a mail address.
     """
-    message = addressed(settings, notification.email, notification.id)
     with speaking(notification.language or settings.language):
-        language = spoken()
         subject, lines = _words(notification, settings.time_zone)
         if settings.public_url is not None:
             lines += ["", phrase("mail.details", link=link(settings.public_url, notification))]
         lines += ["", phrase("mail.job", id=notification.upload_id)]
-        lines += ["", "-- ", phrase("mail.automatic")]
-    message["Subject"] = subject
-    message["Date"] = format_datetime(notification.ended_at)
-    message.set_content("\n".join(lines) + "\n")
-    message["Content-Language"] = language
-    return message
+        to, number, text = notification.email, notification.id, (subject, lines)
+        return written(settings, to, number, text, notification.ended_at)
 
 
-def addressed(settings: Settings, email: str, message_id: str) -> EmailMessage:
-    """A mail without subject, date and text.
+def written(
+    settings: Settings, email: str, number: str, text: tuple[str, list[str]], at: dt.datetime
+) -> EmailMessage:
+    """A mail with this text, in the language that is spoken.
 
     Raises:
         NotificationRefusedError: the account's address is not a mail address.
@@ -137,9 +135,13 @@ def addressed(settings: Settings, email: str, message_id: str) -> EmailMessage:
     message["From"] = Address("Rollbook", addr_spec=settings.smtp_from)
     message["To"] = _recipient(email)
     domain = settings.smtp_from.rpartition("@")[2]
-    message["Message-ID"] = f"<{message_id}@{domain}>"
+    message["Message-ID"] = f"<{number}@{domain}>"
     # Suppresses automatic replies (RFC 3834).
     message["Auto-Submitted"] = "auto-generated"
+    message["Subject"], lines = text
+    message["Date"] = format_datetime(at)
+    message.set_content("\n".join([*lines, "", "-- ", phrase("mail.automatic")]) + "\n")
+    message["Content-Language"] = spoken()
     return message
 
 

@@ -97,11 +97,10 @@ async def send(settings: Settings, target: Target, notification: Notification) -
             status, answered = response.status, response.headers
     except TimeoutError:
         raise NotificationError("The webhook's receiver didn't answer in time.") from None
-    except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException) as error:
-        raise NotificationError(
-            f"The webhook's receiver can't be reached ({type(error).__name__})."
-        ) from None
-    except OSError as error:  # the name isn't known, or its certificate isn't good
+    # OSError: the name isn't known, or its certificate isn't good.
+    except (
+        httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, OSError,
+    ) as error:  # fmt: skip
         raise NotificationError(
             f"The webhook's receiver can't be reached ({type(error).__name__})."
         ) from None
