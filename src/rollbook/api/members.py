@@ -57,6 +57,9 @@ router = routes("/members", "members", 401, 404, 422)
 #: Without zero bytes, which PostgreSQL's texts can't hold.
 _Text = Annotated[str | None, Field(max_length=200, pattern=r"^[^\x00]*$")]
 _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_AFTER: Final = (
+    "The `next` of an earlier page: what follows it, in the same order. `page` counts from there."
+)
 #: What is written between the groups of a passport number, and the number itself; see
 #: ``pipeline.documents``.
 _BETWEEN: Final = re.compile(r"[ _-]+")
@@ -134,6 +137,7 @@ class SearchRequest(NumbersAsked):
     sort: Sort = "name"
     page: Annotated[int, Field(ge=1, le=1_000_000)] = 1
     page_size: Annotated[int, Field(ge=1, le=500)] = 50
+    after: Annotated[str | None, Field(max_length=2000, description=_AFTER)] = None
 
 
 class ExportRequest(NumbersAsked):
@@ -259,15 +263,21 @@ async def members(
     sort: Sort = "name",
     page: PageParam = 1,
     page_size: PageSizeParam = 50,
+    after: Annotated[str | None, Query(max_length=2000, description=_AFTER)] = None,
 ) -> Answer[MemberPage]:
     """List your scope's members, or search among them; ID numbers are masked."""
-    return await _page(system, user, asked.filters(), sort, page, page_size)
+    found = await search.find(
+        system, user, asked.filters(), sort=sort, page=page, page_size=page_size, after=after
+    )
+    return _listed(found, page, page_size)
 
 
 @router.post("/search")
 async def find(system: SystemParam, user: UserParam, body: SearchRequest) -> Answer[MemberPage]:
     """Search as with `GET /members`, and by a whole ID or passport number, not for addresses."""
-    return await _page(system, user, body.filters(), body.sort, body.page, body.page_size)
+    wanted = body.model_dump(include={"sort", "page", "page_size", "after"})
+    found = await search.find(system, user, body.filters(), **wanted)
+    return _listed(found, body.page, body.page_size)
 
 
 @router.post("/export", status_code=202, **audited("export_members", 429))
@@ -553,10 +563,7 @@ async def _corrected(
     return Answer(message=message, data=data)
 
 
-async def _page(
-    system: System, user: User, filters: Filters, sort: Sort, page: int, page_size: int
-) -> Answer[MemberPage]:
-    found = await search.find(system, user, filters, sort=sort, page=page, page_size=page_size)
+def _listed(found: search.Found, page: int, page_size: int) -> Answer[MemberPage]:
     data = MemberPage.of(found, page=page, page_size=page_size)
     return Answer(message=_in_words(data), data=data)
 

@@ -77,6 +77,11 @@ class MemberPage(BaseModel):
     page: int
     page_size: int
     total: int = Field(description="How many were found; with has_more, at least that many.")
+    next: str | None = Field(
+        description="Sent as `after`, it gives the page that follows; null on the last one. Nobody "
+        "who wasn't changed is missed or shown twice where members come and go meanwhile, and it "
+        "goes on after `total`. Null where a number is searched for."
+    )
     has_more: bool = Field(
         description="There are more than are counted and paged through: narrow the search. In any "
         "order but that of names, a list without a search is sorted as a whole, and the result of "
@@ -98,6 +103,7 @@ class MemberPage(BaseModel):
             page=page,
             page_size=page_size,
             total=found.total,
+            next=found.following,
             has_more=found.has_more,
             uploads_not_indexed=found.behind.uploads,
             index_is_filling=found.behind.is_filling,

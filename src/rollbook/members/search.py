@@ -17,13 +17,14 @@ from psycopg.errors import QueryCanceled
 from rollbook import places
 from rollbook.backends.database import fetch_one, queries
 from rollbook.errors import InvalidRequestError, ServerLimitError
-from rollbook.members import index
+from rollbook.members import index, position
 
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import AsyncIterator, Iterator
 
     from rollbook.backends.database import Connection, Row
+    from rollbook.members.position import Position
     from rollbook.model import Scope, User
     from rollbook.service.system import System
 
@@ -83,16 +84,36 @@ class Found:
     #: There are more; what is sorted is then only a part of them.
     has_more: bool
     behind: index.Behind
+    #: What gives the page that follows (``position``); None on the last one, and where a number is
+    #: searched for.
+    following: str | None
 
 
 async def find(
-    system: System, user: User, filters: Filters, *, sort: Sort, page: int, page_size: int
+    system: System,
+    user: User,
+    filters: Filters,
+    *,
+    sort: Sort,
+    page: int,
+    page_size: int,
+    after: str | None = None,
 ) -> Found:
     """A page of the members in the reader's scope that fit the filters.
 
+    Args:
+        system: the opened parts.
+        user: whose scope counts.
+        filters: who.
+        sort: the order; members that are equal in it are in the order of their ID numbers.
+        page: from 1; counted from ``after``, or from the beginning.
+        page_size: members on a page.
+        after: ``following`` of an earlier page. Nobody who wasn't changed is shown twice or missed
+            where members come and go meanwhile.
+
     Raises:
-        InvalidRequestError: the search has nothing to search for, a place is unknown, or the page
-            is after the last one that is counted.
+        InvalidRequestError: the search has nothing to search for, a place is unknown, the page
+            is after the last one that is counted, or ``after`` is none of this order.
         ServerLimitError: the search took too long.
     """
     most = system.settings.members_most_found
@@ -102,6 +123,8 @@ async def find(
             f"Only the first {most:,} members are shown page by page. Narrow the search, or export "
             "the members instead."
         )
+    begin = None if after is None else position.read(system.settings, after, sort=sort)
+    limit = min(page_size, most - offset)
     async with bounded(system) as connection:
         behind = await index.behind(connection)
         query = await text_query(connection, filters, user.scope)
@@ -109,15 +132,25 @@ async def find(
             **{name: sql.Literal(value) for name, value in user.scope.parameters().items()},
             "filters": _all(_conditions(filters)),
             "most": sql.Literal(most),
-            "limit": sql.Literal(min(page_size, most - offset)),
+            "limit": sql.Literal(limit),
             "offset": sql.Literal(offset),
         }
         if filters.id_number is not None or filters.passport_number is not None:
             rows, total = await _by_number(connection, filters, parts, offset=offset)
         else:
-            wanted = _Wanted(filters, user.scope, query, sort, most)
+            wanted = _Wanted(filters, user.scope, query, sort, begin, most)
             rows, total = await _by_index(connection, wanted, parts)
-    return Found(rows, min(total, most), total > most, behind)
+    following = None
+    if len(rows) == limit and "at" in rows[-1]:
+        last = position.Position(sort, _key_text(rows[-1]["key"]), rows[-1]["at"])
+        following = position.write(system.settings, last)
+    # Who has moved to another office, or doesn't fit any more, isn't shown.
+    shown = [row for row in rows if row["id_number"] is not None]
+    return Found(shown, min(total, most), total > most, behind, following)
+
+
+def _key_text(key: str | dt.date | None) -> str | None:
+    return key if key is None or isinstance(key, str) else key.isoformat()
 
 
 async def _by_number(
@@ -131,6 +164,10 @@ async def _by_number(
     return rows, counted[0]["found"] if counted else 0
 
 
+#: What is searched, by the query that names it.
+_Source = Literal["index_only", "found_first", "with_members"]
+
+
 class _Wanted(NamedTuple):
     """What the index is asked for."""
 
@@ -139,6 +176,8 @@ class _Wanted(NamedTuple):
     #: What ``text_query`` made of the filters.
     query: str | None
     sort: Sort
+    #: After whom the page begins; None: at the first one.
+    after: Position | None
     #: Members that are counted.
     most: int
 
@@ -149,37 +188,45 @@ async def _by_index(
     """A page of members, and how many there are: at most one more than are counted.
 
     Only the members of the page are read where neither a filter nor the order needs the others:
-    ten thousand members are on about as many pages of the disk. A surname that more have than are
-    counted is looked up in the index of names, because the index of texts reads all who have it.
+    ten thousand members are on about as many pages of the disk. For another order, those who are
+    counted are read. A surname that more have than are counted is looked up in the index of names,
+    because the index of texts reads all who have it.
     """
-    filters, scope, query, sort, most = wanted
+    filters, scope, query, sort, after, most = wanted
     is_by_name = sort.removeprefix("-") == "name"
     is_filtered = (filters.status, filters.roll, filters.expires_before) != (None, None, None)
     place = list(_places(filters, scope))
+    of_members = [sql.SQL(_SQL["in_reach"]).format(**parts), parts["filters"]]
 
-    async def ask(name: str, text: list[sql.Composable], *, needs_members: bool) -> list[Row]:
-        of_members = [sql.SQL(_SQL["in_reach"]).format(**parts), parts["filters"]]
-        conditions = [*place, *text, *(of_members if needs_members else [])]
-        source = sql.SQL(_SQL["with_members" if needs_members else "index_only"])
-        asked = {**parts, **_order(sort), "source": source, "found": _all(iter(conditions))}
+    async def ask(name: str, text: list[sql.Composable], source: _Source) -> list[Row]:
+        by_index = _all(iter([*place, *text]))
+        found = {
+            "index_only": by_index,
+            "found_first": _all(iter(of_members)),
+            "with_members": _all(iter([*place, *text, *of_members])),
+        }[source]
+        searched = sql.SQL(_SQL[source]).format(found=by_index, most=parts["most"])
+        asked = {**parts, **_order(sort, after), "source": searched, "found": found}
         return await _rows(connection, name, asked)
 
-    needs_members = is_filtered or not is_by_name
+    counted_by: _Source = "with_members" if is_filtered else "index_only"
     text: list[sql.Composable] = []
     total = 0
     if query is not None:
         text = [sql.SQL("entry.lexemes @@ {}::tsquery").format(sql.Literal(query))]
         names = [] if is_filtered else await _surnames(connection, filters)
         if names:
-            [counted] = await ask("count", names, needs_members=False)
+            [counted] = await ask("count", names, "index_only")
             if counted["found"] > most:
                 text, total = names, counted["found"]
         if not (total and is_by_name):
-            rows = await ask("matching", text, needs_members=needs_members)
-            return [row for row in rows if row["id_number"] is not None], rows[0]["found"]
-    rows = await ask("listing", text, needs_members=needs_members)
+            is_sorted = is_by_name or is_filtered
+            rows = await ask("matching", text, counted_by if is_sorted else "found_first")
+            found = total or rows[0]["found"]
+            return [row for row in rows if row["at"] is not None], found
+    rows = await ask("listing", text, counted_by if is_by_name else "with_members")
     if not total:
-        [counted] = await ask("count", text, needs_members=is_filtered)
+        [counted] = await ask("count", text, counted_by)
         total = counted["found"]
     return rows, total
 
@@ -369,14 +416,46 @@ def _term(kind: str, value: str, *, is_prefix: bool) -> str:
     return f"'{kind}{quoted}'{':*' if is_prefix else ''}"
 
 
-def _order(sort: Sort) -> dict[str, sql.Composable]:
-    """The column to sort by, and the order of a query that names it ``key``."""
+def _order(sort: Sort, after: Position | None) -> dict[str, sql.Composable]:
+    """The column to sort by, the order of queries that name it ``key``, and where a page begins."""
     name = sort.removeprefix("-")
     direction = sql.SQL("DESC" if sort.startswith("-") else "ASC")
     key = sql.Identifier("entry", "name") if name == "name" else sql.Identifier("m", name)
     nulls = sql.SQL("" if name == "name" else " NULLS LAST")
-    order = sql.SQL("key {direction}{nulls}, id_number {direction}")
-    return {"key": key, "order": order.format(direction=direction, nulls=nulls)}
+
+    def order(last: str) -> sql.Composable:
+        parts = {"direction": direction, "nulls": nulls, "last": sql.Identifier(last)}
+        return sql.SQL("key {direction}{nulls}, {last} {direction}").format(**parts)
+
+    return {
+        "key": key,
+        "order": order("id_number"),
+        "page_order": order("at"),
+        "after": _after(after, key, sql.Identifier("entry", "id_number")),
+        "after_found": _after(after, sql.Identifier("key"), sql.Identifier("id_number")),
+    }
+
+
+def _after(
+    after: Position | None, key: sql.Composable, id_number: sql.Composable
+) -> sql.Composable:
+    """Who comes after a place in the order, as a condition."""
+    if after is None:
+        return sql.SQL("true")
+    parts = {
+        "key": key,
+        "id_number": id_number,
+        "value": sql.Literal(after.key),
+        "last": sql.Literal(after.id_number),
+        "follows": sql.SQL("<" if after.sort.startswith("-") else ">"),
+    }
+    if after.key is None:
+        query = "({key} IS NULL AND {id_number} {follows} {last})"
+    elif after.sort.removeprefix("-") == "name":
+        query = "({key}, {id_number}) {follows} ({value}, {last})"
+    else:
+        query = "(({key}, {id_number}) {follows} ({value}, {last}) OR {key} IS NULL)"
+    return sql.SQL(query).format(**parts)
 
 
 def _all(conditions: Iterator[sql.Composable]) -> sql.Composable:

@@ -24,27 +24,29 @@ SELECT lower(%(text)s) AS lower;
 
 -- name: matching
 -- A page of the members whom the index finds by text, and how many there are, also where the page has
--- none; one more than the most says that there are more. Those of the page alone are read as members.
+-- none; one more than the most says that there are more. Those of the page alone are read as members;
+-- who isn't shown has a place (at) only.
 WITH entry AS MATERIALIZED (
     SELECT entry.id_number, {key} AS key FROM {source} WHERE {found} LIMIT {most} + 1
 )
 SELECT counted.found, page.*
 FROM (SELECT count(*)::int AS found FROM entry) AS counted LEFT JOIN (
-    SELECT m.*, key FROM (SELECT * FROM entry ORDER BY {order} LIMIT {limit} OFFSET {offset}) AS entry
-    JOIN members AS m USING (id_number)
-    WHERE in_scope(m.province, m.municipality, {scope_province}, {scope_municipality}) AND {filters}
+    SELECT m.*, entry.key, entry.id_number AS at
+    FROM (SELECT * FROM entry WHERE {after_found} ORDER BY {order} LIMIT {limit} OFFSET {offset}) AS entry
+    LEFT JOIN members AS m ON m.id_number = entry.id_number
+     AND in_scope(m.province, m.municipality, {scope_province}, {scope_municipality}) AND {filters}
 ) AS page ON true
-ORDER BY {order};
+ORDER BY {page_order};
 
 -- name: listing
 -- A page of all members, or of those with a beginning of a name, in the order of the index where they are
--- sorted by name.
-SELECT m.*, key FROM (
-    SELECT entry.id_number, {key} AS key FROM {source} WHERE {found}
+-- sorted by name. Who isn't shown has a place (at) only.
+SELECT m.*, entry.key, entry.id_number AS at FROM (
+    SELECT entry.id_number, {key} AS key FROM {source} WHERE {found} AND {after}
     ORDER BY {order} LIMIT {limit} OFFSET {offset}
-) AS entry JOIN members AS m USING (id_number)
-WHERE in_scope(m.province, m.municipality, {scope_province}, {scope_municipality}) AND {filters}
-ORDER BY {order};
+) AS entry LEFT JOIN members AS m ON m.id_number = entry.id_number
+ AND in_scope(m.province, m.municipality, {scope_province}, {scope_municipality}) AND {filters}
+ORDER BY {page_order};
 
 -- name: count
 -- How many they are; one more than the most says that there are more.
@@ -56,8 +58,14 @@ FROM (SELECT FROM {source} WHERE {found} LIMIT {most} + 1) AS counted;
 member_index AS entry
 
 -- name: with_members
--- What is searched where the members themselves decide: by a filter, or the order.
+-- What is searched where the members themselves decide: by a filter, or the order of a whole list.
 member_index AS entry JOIN members AS m USING (id_number)
+
+-- name: found_first
+-- What is searched where the index decides and the members have the order: nobody but those who are
+-- found is read.
+(SELECT entry.id_number FROM member_index AS entry WHERE {found} LIMIT {most} + 1) AS entry
+JOIN members AS m USING (id_number)
 
 -- name: in_reach
 -- Whether a member is in the reader's scope.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
+from pydantic import SecretStr
 
+from rollbook.accounts import tokens
 from rollbook.members import duplicates, index
 from tests.files import HEADERS, csv_file, id_number, member, members
 from tests.integration.members.clients import client_with
@@ -192,3 +195,75 @@ async def test_a_page_of_members_is_right_while_others_come_and_go(
             # All are equal in each column, and the order is whole all the same.
             assert len(seen) == len(set(seen)) == 9, (sort, search)
     assert id_number(0) not in str(seen)
+
+
+@pytest.mark.parametrize("sort", ["name", "-name", "expiry_date", "-expiry_date"])
+@pytest.mark.parametrize("search", [{}, {"search": "ties"}])
+async def test_what_follows_a_page_of_members_misses_nobody_while_others_come_and_go(
+    site: Site, system: System, client: httpx.AsyncClient, sort: str, search: dict[str, str]
+) -> None:
+    """Pages by number would move by one for each who comes or goes before them."""
+    # Three have no date, three the same: the order is whole among them, too.
+    people = [
+        member(n, Surname=f"S{n % 5}", Firstname="Ties",
+               **{"Expiry Date": "" if n % 3 == 0 else f"2027-0{n % 3}-01"})
+        for n in range(9)
+    ]  # fmt: skip
+    headers = tuple(people[0])
+    site.send(csv_file(people, headers=headers), "a.csv")
+    await index.run_once(system)
+    numbers = {str(row["member_id"]): key for key, row in site.members().items()}
+
+    seen, after, turn = [], None, 0
+    while turn == 0 or after:
+        asked = {"sort": sort, "page_size": 2, **search} | ({"after": after} if after else {})
+        data = await fetched(client, "members", **asked)
+        known = [numbers.get(item["member_id"]) for item in data["items"]]
+        found = [number for number in known if number is not None]
+        seen += found
+        after, turn = data["next"], turn + 1
+        # The last one on the page goes; others come before and after everybody.
+        comes = [
+            member(20 + 2 * turn, Surname="A", Firstname="Ties", **{"Expiry Date": "2001-01-01"}),
+            member(21 + 2 * turn, Surname="Z", Firstname="Ties", **{"Expiry Date": "2040-01-01"}),
+        ]
+        if turn < 4:
+            site.send(csv_file(comes, headers=headers), f"{turn}.csv")
+            with site.connection.transaction():
+                site.connection.execute("SET LOCAL rollbook.undoing = 'on'")
+                site.connection.execute(
+                    "WITH gone AS (DELETE FROM members WHERE id_number = ANY(%s) RETURNING *)"
+                    " DELETE FROM member_index WHERE id_number IN (SELECT id_number FROM gone)",
+                    (found[-1:],),
+                )
+            await index.run_once(system)
+    assert len(seen) == len(set(seen)) == 9
+
+
+async def test_a_place_in_the_list_is_no_text_to_read_or_to_make_up(
+    site: Site, system: System, client: httpx.AsyncClient, settings: Settings, operator: User
+) -> None:
+    site.send(csv_file(members(3)), "a.csv")
+    await index.run_once(system)
+    after = (await fetched(client, "members", page_size=2))["next"]
+    for hidden in ("Last", "last", id_number(1)):
+        assert hidden not in str(base64.urlsafe_b64decode(after))
+    for wrong, sort in (
+        ("x", "name"),
+        (after[:-4] + "AAAA", "name"),
+        (after, "-name"),
+        ("é", "name"),
+    ):
+        answer = await client.get("/api/v1/members", params={"after": wrong, "sort": sort})
+        assert answer.status_code == 422, wrong
+        assert "first page" in answer.json()["detail"]
+    # A key that was changed since still reads what it has written.
+    changed = {
+        "secret_key": SecretStr("another key of at least 32 letters"),
+        "former_secret_keys": SecretStr(tokens.signing_key(settings)),
+    }
+    body = {"after": after, "page_size": 2}
+    async with client_with(settings, operator, **changed) as other:
+        found = (await other.post("/api/v1/members/search", json=body)).json()["data"]
+    assert [item["surname"] for item in found["items"]] == ["Last2"]
+    assert found["next"] is None

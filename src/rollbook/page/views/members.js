@@ -34,10 +34,18 @@ export function Members() {
   const isNumber = isIdNumber || PASSPORT.test(search.replaceAll("-", ""));
   const asked = isIdNumber ? { id_number: bare } : isNumber ? { passport_number: bare } : { search };
   const given = Object.fromEntries(Object.entries({ ...asked, ...filters }).filter(([, value]) => value));
+  // After whom each page begins, so that members who come and go meanwhile move nobody to another page.
+  const begins = useRef({ of: "", after: {} });
   const { data, error, isLoading, reload } = useLoaded(
     async () => {
       refine({ search: isNumber ? "" : search, page: page === 1 ? "" : page });
-      return (await post("members/search", { ...given, page, page_size: PAGE_SIZE })).data;
+      const of = JSON.stringify(given);
+      if (begins.current.of !== of) begins.current = { of, after: {} };
+      const { after } = begins.current;
+      const where = after[page] ? { after: after[page] } : { page };
+      const found = (await post("members/search", { ...given, ...where, page_size: PAGE_SIZE })).data;
+      after[page + 1] = found.next;
+      return found;
     },
     [search, page, ...Object.values(filters)],
     [listChanged, freshness],
