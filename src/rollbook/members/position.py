@@ -41,7 +41,7 @@ def read(settings: Settings, text: str, *, sort: str) -> Position:
         InvalidRequestError: ``write`` didn't make it with a key that counts, or for another order.
     """
     try:
-        position = Position(*json.loads(_box(settings).decrypt(text)))
+        position = Position(*json.loads(_box(settings).decrypt(text.encode())))
     except InvalidToken:
         raise InvalidRequestError(
             "`after` isn't the `next` of a page that Rollbook gave, or Rollbook's key has changed "

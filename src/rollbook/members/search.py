@@ -131,22 +131,23 @@ async def find(
         parts = {
             **{name: sql.Literal(value) for name, value in user.scope.parameters().items()},
             "filters": _all(_conditions(filters)),
-            "most": sql.Literal(most),
             "limit": sql.Literal(limit),
             "offset": sql.Literal(offset),
         }
         if filters.id_number is not None or filters.passport_number is not None:
             rows, total = await _by_number(connection, filters, parts, offset=offset)
+            has_more = False
         else:
-            wanted = _Wanted(filters, user.scope, query, sort, begin, most)
-            rows, total = await _by_index(connection, wanted, parts)
+            sorted_ = system.settings.members_most_sorted
+            wanted = _Wanted(filters, user.scope, query, sort, begin, most, min(most, sorted_))
+            rows, total, has_more = await _by_index(connection, wanted, parts)
     following = None
     if len(rows) == limit and "at" in rows[-1]:
         last = position.Position(sort, _key_text(rows[-1]["key"]), rows[-1]["at"])
         following = position.write(system.settings, last)
     # Who has moved to another office, or doesn't fit any more, isn't shown.
     shown = [row for row in rows if row["id_number"] is not None]
-    return Found(shown, min(total, most), total > most, behind, following)
+    return Found(shown, total, has_more, behind, following)
 
 
 def _key_text(key: str | dt.date | None) -> str | None:
@@ -178,57 +179,64 @@ class _Wanted(NamedTuple):
     sort: Sort
     #: After whom the page begins; None: at the first one.
     after: Position | None
-    #: Members that are counted.
+    #: Members that are counted where an index has them in order, and those that are read to sort
+    #: them.
     most: int
+    most_sorted: int
 
 
 async def _by_index(
     connection: Connection, wanted: _Wanted, parts: dict[str, Any]
-) -> tuple[list[Row], int]:
-    """A page of members, and how many there are: at most one more than are counted.
+) -> tuple[list[Row], int, bool]:
+    """A page of members, how many there are, and whether there are more than are counted.
 
     Only the members of the page are read where neither a filter nor the order needs the others:
-    ten thousand members are on about as many pages of the disk. For another order, those who are
-    counted are read. A surname that more have than are counted is looked up in the index of names,
-    because the index of texts reads all who have it.
+    a thousand members are on about as many pages of the disk. For another order, those who are
+    sorted are read. A surname that more have is looked up in the index of names, because the index
+    of texts reads all who have it; who has it as a first name isn't found then.
     """
-    filters, scope, query, sort, after, most = wanted
+    filters, scope, query, sort, after, most, most_sorted = wanted
     is_by_name = sort.removeprefix("-") == "name"
     is_filtered = (filters.status, filters.roll, filters.expires_before) != (None, None, None)
     place = list(_places(filters, scope))
     of_members = [sql.SQL(_SQL["in_reach"]).format(**parts), parts["filters"]]
 
-    async def ask(name: str, text: list[sql.Composable], source: _Source) -> list[Row]:
+    async def ask(
+        name: str, text: list[sql.Composable], source: _Source, counted: int
+    ) -> list[Row]:
         by_index = _all(iter([*place, *text]))
         found = {
             "index_only": by_index,
             "found_first": _all(iter(of_members)),
             "with_members": _all(iter([*place, *text, *of_members])),
         }[source]
-        searched = sql.SQL(_SQL[source]).format(found=by_index, most=parts["most"])
-        asked = {**parts, **_order(sort, after), "source": searched, "found": found}
-        return await _rows(connection, name, asked)
+        searched = sql.SQL(_SQL[source]).format(found=by_index, most=counted)
+        asked = {"source": searched, "found": found, "most": counted, **_order(sort, after)}
+        return await _rows(connection, name, {**parts, **asked})
+
+    async def count(text: list[sql.Composable], source: _Source, most: int) -> int:
+        [counted] = await ask("count", text, source, most)
+        return int(counted["found"])
 
     counted_by: _Source = "with_members" if is_filtered else "index_only"
     text: list[sql.Composable] = []
-    total = 0
     if query is not None:
         text = [sql.SQL("entry.lexemes @@ {}::tsquery").format(sql.Literal(query))]
         names = [] if is_filtered else await _surnames(connection, filters)
-        if names:
-            [counted] = await ask("count", names, "index_only")
-            if counted["found"] > most:
-                text, total = names, counted["found"]
-        if not (total and is_by_name):
-            is_sorted = is_by_name or is_filtered
-            rows = await ask("matching", text, counted_by if is_sorted else "found_first")
-            found = total or rows[0]["found"]
-            return [row for row in rows if row["at"] is not None], found
-    rows = await ask("listing", text, counted_by if is_by_name else "with_members")
-    if not total:
-        [counted] = await ask("count", text, counted_by)
-        total = counted["found"]
-    return rows, total
+        surnames = await count(names, "index_only", most) if names else 0
+        has_more = surnames > most_sorted
+        text = names if has_more else text
+        if not (has_more and is_by_name):
+            source = counted_by if is_by_name or is_filtered else "found_first"
+            rows = await ask("matching", text, source, most_sorted)
+            found = rows[0]["found"]
+            rows = [row for row in rows if row["at"] is not None]
+            return rows, min(found, most_sorted), has_more or found > most_sorted
+        return await ask("listing", text, "index_only", most), min(surnames, most), True
+    rows = await ask("listing", text, counted_by if is_by_name else "with_members", most)
+    most = most_sorted if is_filtered else most
+    found = await count(text, counted_by, most)
+    return rows, min(found, most), found > most
 
 
 async def _surnames(connection: Connection, filters: Filters) -> list[sql.Composable]:

@@ -32,7 +32,8 @@ WITH entry AS MATERIALIZED (
 SELECT counted.found, page.*
 FROM (SELECT count(*)::int AS found FROM entry) AS counted LEFT JOIN (
     SELECT m.*, entry.key, entry.id_number AS at
-    FROM (SELECT * FROM entry WHERE {after_found} ORDER BY {order} LIMIT {limit} OFFSET {offset}) AS entry
+    FROM (SELECT * FROM entry WHERE {after_found} ORDER BY {order}
+          LIMIT LEAST({limit}, GREATEST({most} - {offset}, 0)) OFFSET {offset}) AS entry
     LEFT JOIN members AS m ON m.id_number = entry.id_number
      AND in_scope(m.province, m.municipality, {scope_province}, {scope_municipality}) AND {filters}
 ) AS page ON true

@@ -9,7 +9,6 @@ from uuid import uuid4
 import pytest
 from pydantic import SecretStr
 
-from rollbook.accounts import tokens
 from rollbook.members import duplicates, index
 from tests.files import HEADERS, csv_file, id_number, member, members
 from tests.integration.members.clients import client_with
@@ -258,12 +257,11 @@ async def test_a_place_in_the_list_is_no_text_to_read_or_to_make_up(
         assert answer.status_code == 422, wrong
         assert "first page" in answer.json()["detail"]
     # A key that was changed since still reads what it has written.
-    changed = {
-        "secret_key": SecretStr("another key of at least 32 letters"),
-        "former_secret_keys": SecretStr(tokens.signing_key(settings)),
-    }
-    body = {"after": after, "page_size": 2}
-    async with client_with(settings, operator, **changed) as other:
-        found = (await other.post("/api/v1/members/search", json=body)).json()["data"]
+    former = settings.model_copy(update={"secret_key": SecretStr("a" * 40)})
+    changed = {"secret_key": SecretStr("b" * 40), "former_secret_keys": SecretStr("a" * 40)}
+    async with client_with(former, operator) as before:
+        after = (await fetched(before, "members", page_size=2))["next"]
+    async with client_with(former, operator, **changed) as other:
+        found = await fetched(other, "members", page_size=2, after=after)
     assert [item["surname"] for item in found["items"]] == ["Last2"]
     assert found["next"] is None

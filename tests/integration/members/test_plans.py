@@ -224,9 +224,8 @@ async def test_a_search_by_name_reads_the_members_of_its_page_only(
         return await ask(connection, name, parts)
 
     monkeypatch.setattr(search, "_rows", explained)
-    few = dataclasses.replace(
-        system, settings=settings.model_copy(update={"members_most_found": 50})
-    )
+    counted = {"members_most_found": 50, "members_most_sorted": 40}
+    few = dataclasses.replace(system, settings=settings.model_copy(update=counted))
     user = await make_user(Role.NATIONAL_ADMIN)
     found = await search.find(few, user, search.Filters(**asked), sort="name", page=2, page_size=20)
     assert len(found.rows) == 20

@@ -346,6 +346,7 @@ async def test_a_surname_of_many_is_listed_in_order_and_by_pages(
                 assert (data["total"], data["has_more"]) == (4, True)
                 seen += [item["surname"] for item in data["items"]]
             assert seen == [f"Dlamini{n}" for n in first]
+            assert data["next"] is not None
         # By another column, four of them are sorted; a filter is asked of everybody who is found.
         data = (await client.get(BASE, params={"search": "dla", "sort": "expiry_date"})).json()[
             "data"
@@ -353,6 +354,37 @@ async def test_a_surname_of_many_is_listed_in_order_and_by_pages(
         assert (data["total"], len(data["items"])) == (4, 4)
         data = (await client.get(BASE, params={"search": "dla", "status": "x"})).json()["data"]
         assert (data["total"], data["has_more"]) == (0, False)
+
+
+async def test_who_is_read_to_be_sorted_is_bounded_and_said(
+    site: Site, system: System, operator: User, settings: Settings
+) -> None:
+    """Ten thousand members are on as many pages of the disk; a list in order is one page of it."""
+    people = [member(n, Surname=f"Dlamini{n}", Firstname="Thabo", Status="x") for n in range(9)]
+    site.send(csv_file(people, headers=ALL), "dlaminis.csv")
+    await index.run_once(system)
+    bounds = {"members_most_found": 7, "members_most_sorted": 5}
+    async with client_with(settings, operator, **bounds) as client:
+        for asked, total in (
+            # In the order of an index.
+            ({}, 7), ({"municipality": "Johannesburg"}, 7), ({"search": "dlamini"}, 7),
+            # A first name, two words, another order, a filter, a ward.
+            ({"search": "thabo"}, 5), ({"search": "thabo dlamini"}, 5),
+            ({"search": "dlamini", "sort": "-changed_at"}, 5), ({"status": "x"}, 5),
+            ({"search": "dlamini", "status": "x"}, 5), ({"ward": "79800001"}, 5),
+        ):  # fmt: skip
+            data = (await client.get(BASE, params={**asked, "page_size": 3})).json()["data"]
+            assert (data["total"], data["has_more"]) == (total, True), asked
+            assert len(data["items"]) == 3
+        # As many as are counted, and none more, are on the pages by number.
+        for asked in ({"search": "thabo"}, {"search": "thabo", "sort": "expiry_date"}):
+            pages = [
+                (await client.get(BASE, params={**asked, "page": n, "page_size": 2})).json()["data"]
+                for n in (1, 2, 3)
+            ]
+            assert [len(page["items"]) for page in pages] == [2, 2, 1]
+        one = (await client.get(BASE, params={"search": "dlamini3"})).json()["data"]
+        assert (one["total"], one["has_more"]) == (1, False)
 
 
 async def test_an_office_counts_nobody_of_another_one(
