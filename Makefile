@@ -88,8 +88,8 @@ bench-idle: setup ## What `rollbook up` takes at rest, and how soon it is ready 
 
 bench-fixes: setup ## 100,000 refused rows listed, checked and sent, with the API's memory (2 min)
 	@PYTHONPATH=. $(LONG) bench-fixes 2 'Fixing 100,000 refused rows' -- $(BIN)/python -m benchmarks.fixes
-bench-members: setup ## How fast members are found and exported (5 min; MEMBERS="10000 1000000")
-	@PYTHONPATH=. $(LONG) bench-members 5 'How fast members are found and exported' -- $(BIN)/python -m benchmarks.members --members $(or $(MEMBERS),10000 100000 1000000)
+bench-members: setup ## How fast members are found and exported (5 min; MEMBERS="10000 1000000"; KEEP=folder of the databases)
+	@PYTHONPATH=. $(LONG) bench-members 5 'How fast members are found and exported' -- $(BIN)/python -m benchmarks.members --members $(or $(MEMBERS),10000 100000 1000000) $(if $(KEEP),--keep $(KEEP))
 bench-duplicates: setup ## How well possible duplicates are found, with planted pairs (3 min; MEMBERS=1000000)
 	@PYTHONPATH=. $(LONG) bench-duplicates 3 'How well possible duplicates are found' -- $(BIN)/python -m benchmarks.duplicates --members $(or $(MEMBERS),1000000)
 

@@ -39,6 +39,11 @@ SELECT id_number, member_id, province, lower(municipality), member_name(firstnam
        search_lexemes(firstname, surname, cell_number, landline_number, email, province,
                       municipality, ward)
 FROM members WHERE right(id_number, 1)::int %% 2 = %(half)s ON CONFLICT DO NOTHING"""
+#: How many members there are, and whether they are indexed.
+STATE: Final = (
+    "SELECT (SELECT count(*) FROM members) AS members,"
+    " (SELECT filled_to IS NULL FROM member_index_state) AS is_indexed"
+)
 #: An index as the migrations of Rollbook create it, by name.
 _INDEXES = (
     "SELECT indexname AS name, indexdef AS definition FROM pg_indexes"
