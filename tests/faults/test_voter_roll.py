@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rollbook.voter_roll.stand_in import PASSWORD, USERNAME, StandIn
+from rollbook.voter_roll.stand_in import PASSWORD, USERNAME
 from tests.faults.site import IS_LONG, QUICK, Site, only_at_length, until
 from tests.files import id_number
 from tests.redis_content import everything
+from tests.roll import ScriptedRoll
 
 if TYPE_CHECKING:
     import subprocess
@@ -36,12 +37,12 @@ pytestmark = pytest.mark.timeout(3 * PATIENCE_S)  # two such waits, and the end 
 
 
 @pytest.fixture
-def roll() -> StandIn:
-    return StandIn(limit=LIMIT, window_s=WINDOW_S, latency_s=0.01)
+def roll() -> ScriptedRoll:
+    return ScriptedRoll(limit=LIMIT, window_s=WINDOW_S, latency_s=0.01)
 
 
 @pytest.fixture
-def site(tmp_path: Path, roll: StandIn) -> Iterator[Site]:
+def site(tmp_path: Path, roll: ScriptedRoll) -> Iterator[Site]:
     with roll.running() as url:
         built = Site(tmp_path, 1, {**PACE, "voter_roll_url": url})
         built.start()
@@ -64,7 +65,7 @@ def verified(site: Site, upload_id: UUID) -> dict[str, Any]:
     return until(lambda: site.query(query, upload_id), "verified", PATIENCE_S)[0]  # type: ignore[no-any-return]
 
 
-def share_used(roll: StandIn) -> float:
+def share_used(roll: ScriptedRoll) -> float:
     """The share of the budget that was used: the time that it must take, by the time it took.
 
     The first of every LIMIT requests after the first one can come a window after the first of the
@@ -89,7 +90,7 @@ def in_redis(site: Site) -> str:
 
 
 def test_three_workers_use_the_budget_and_never_pass_it(
-    site: Site, roll: StandIn, record_property: Callable[[str, object], None]
+    site: Site, roll: ScriptedRoll, record_property: Callable[[str, object], None]
 ) -> None:
     (upload_id,) = site.send(1, ROWS)
     start(site)
@@ -115,7 +116,7 @@ def test_three_workers_use_the_budget_and_never_pass_it(
 
 @only_at_length
 def test_a_restart_of_everything_in_the_middle_asks_nobody_twice(
-    site: Site, roll: StandIn, record_property: Callable[[str, object], None]
+    site: Site, roll: ScriptedRoll, record_property: Callable[[str, object], None]
 ) -> None:
     rows = 2 * LIMIT
     (upload_id,) = site.send(1, rows)

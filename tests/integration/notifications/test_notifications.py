@@ -28,12 +28,12 @@ from rollbook.notifications.webhook import Guard, is_public, sign
 from rollbook.notifications.worker import CONCURRENCY, deliver_due
 from rollbook.service.system import open_system
 from rollbook.uploads import control
-from rollbook.voter_roll.stand_in import StandIn
 from tests.files import csv_file, id_number, member, members
 from tests.integration.notifications.receivers import MailServer, WebhookReceiver
 from tests.integration.voter_roll.rolls import asking, until, verified
 from tests.integration.worker.test_worker import ended, flush, sent, working
 from tests.redis_content import everything
+from tests.roll import ScriptedRoll
 from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
@@ -243,7 +243,7 @@ async def test_the_last_answer_of_the_voter_roll_is_told_in_a_mail_of_its_own(
     settings: Settings, make_user: MakeUser, mailer: MailServer
 ) -> None:
     user = await make_user()
-    with StandIn().running() as url:
+    with ScriptedRoll().running() as url:
         both = asking(mailing(settings, mailer), url)
         async with open_system(both) as system, working(system):
             upload_id = await sent(system, user, csv_file(3))

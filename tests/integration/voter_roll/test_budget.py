@@ -19,9 +19,9 @@ from rollbook.queue.subscriber import QueueEvent, Subscriber
 from rollbook.service.system import open_system
 from rollbook.voter_roll.budget import Budget, Standing
 from rollbook.voter_roll.client import RENEW_EARLY_S, RollClient
-from rollbook.voter_roll.stand_in import StandIn
 from tests.files import id_number
 from tests.integration.voter_roll.rolls import asking, until
+from tests.roll import ScriptedRoll
 from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
@@ -32,12 +32,12 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def roll() -> StandIn:
-    return StandIn()
+def roll() -> ScriptedRoll:
+    return ScriptedRoll()
 
 
 @pytest.fixture
-def url(roll: StandIn) -> Iterator[str]:
+def url(roll: ScriptedRoll) -> Iterator[str]:
     with roll.running() as url:
         yield url
 
@@ -150,7 +150,7 @@ async def test_requests_are_forgotten_only_when_no_window_counts_them(
 
 
 async def test_a_roll_that_wants_no_requests_gets_none_from_anybody(
-    settings: Settings, roll: StandIn, url: str
+    settings: Settings, roll: ScriptedRoll, url: str
 ) -> None:
     settings = asking(settings, url)
     roll.fail(id_number(5), "429")
@@ -263,7 +263,7 @@ async def test_no_request_is_missing_in_the_record_and_refused_ones_are_not_ther
 
 
 async def test_a_token_is_asked_for_once_and_again_before_it_ends(
-    settings: Settings, roll: StandIn, url: str, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, roll: ScriptedRoll, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = asking(settings, url)
     true_now = clock.now
@@ -287,7 +287,7 @@ async def test_a_token_is_asked_for_once_and_again_before_it_ends(
 
 
 async def test_a_failure_of_the_roll_is_tried_again_at_once_and_each_try_costs_budget(
-    settings: Settings, roll: StandIn, url: str
+    settings: Settings, roll: ScriptedRoll, url: str
 ) -> None:
     settings = asking(settings, url)
     roll.fail(id_number(5), "500", "503")
@@ -314,7 +314,7 @@ async def test_a_failure_of_the_roll_is_tried_again_at_once_and_each_try_costs_b
     ],
 )
 async def test_each_way_to_fail_has_its_own_error_that_says_nothing_of_the_person(
-    settings: Settings, roll: StandIn, url: str, faults: list[Any], error: type[Exception]
+    settings: Settings, roll: ScriptedRoll, url: str, faults: list[Any], error: type[Exception]
 ) -> None:
     limit_s = 2.0 if faults == ["slow"] else PATIENCE_S
     settings = asking(settings, url, voter_roll_timeout_s=limit_s)
@@ -400,7 +400,7 @@ async def test_a_token_of_a_thousand_years_is_taken_for_one_of_a_day(
 
 
 async def test_a_wrong_account_means_that_the_roll_is_down_for_us(
-    settings: Settings, roll: StandIn, url: str
+    settings: Settings, roll: ScriptedRoll, url: str
 ) -> None:
     settings = asking(settings, url, voter_roll_password=SecretStr("wrong"))
     async with open_system(settings) as system, RollClient(settings, budget_of(system)) as client:

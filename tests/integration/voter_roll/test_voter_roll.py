@@ -30,13 +30,13 @@ from rollbook.uploads import control, lookup
 from rollbook.voter_roll import reconciler
 from rollbook.voter_roll import worker as verification
 from rollbook.voter_roll.record import Question, VerificationRecord
-from rollbook.voter_roll.stand_in import StandIn
 from rollbook.voter_roll.worker import REPORT_TRIES, VerificationWorker
 from rollbook.worker.slots import Slots
 from tests.files import csv_file, id_number, member, members
 from tests.integration.voter_roll.rolls import asking, until, verified
 from tests.integration.worker.test_worker import ended, sent, working
 from tests.redis_content import everything
+from tests.roll import ScriptedRoll
 from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
@@ -52,12 +52,12 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def roll() -> StandIn:
-    return StandIn()
+def roll() -> ScriptedRoll:
+    return ScriptedRoll()
 
 
 @pytest.fixture
-def roll_url(roll: StandIn) -> Iterator[str]:
+def roll_url(roll: ScriptedRoll) -> Iterator[str]:
     with roll.running() as url:
         yield url
 
@@ -88,7 +88,7 @@ async def sheet_of(system: System, upload: Row, name: str) -> pl.DataFrame:
 
 
 async def test_every_row_ends_with_what_the_roll_says_and_the_report_says_it_too(
-    settings: Settings, make_user: MakeUser, roll: StandIn, roll_url: str
+    settings: Settings, make_user: MakeUser, roll: ScriptedRoll, roll_url: str
 ) -> None:
     settings = asking(settings, roll_url)
     rows = [
@@ -140,7 +140,7 @@ async def test_every_row_ends_with_what_the_roll_says_and_the_report_says_it_too
 
 
 async def test_the_same_people_again_cost_no_request_and_are_verified_with_the_merge(
-    settings: Settings, make_user: MakeUser, roll: StandIn, roll_url: str
+    settings: Settings, make_user: MakeUser, roll: ScriptedRoll, roll_url: str
 ) -> None:
     settings = asking(settings, roll_url)
     async with at_work(settings) as system:
@@ -160,7 +160,7 @@ async def test_the_same_people_again_cost_no_request_and_are_verified_with_the_m
 
 
 async def test_an_answer_that_is_too_old_is_asked_for_again(
-    settings: Settings, make_user: MakeUser, roll: StandIn, roll_url: str
+    settings: Settings, make_user: MakeUser, roll: ScriptedRoll, roll_url: str
 ) -> None:
     settings = asking(settings, roll_url)
     async with at_work(settings) as system:
@@ -179,7 +179,7 @@ async def test_an_answer_that_is_too_old_is_asked_for_again(
 
 
 async def test_a_token_that_is_refused_is_renewed_and_no_row_is_lost(
-    settings: Settings, make_user: MakeUser, roll: StandIn, roll_url: str
+    settings: Settings, make_user: MakeUser, roll: ScriptedRoll, roll_url: str
 ) -> None:
     settings = asking(settings, roll_url)
     roll.fail(id_number(5), "401")
@@ -198,7 +198,7 @@ async def test_a_token_that_is_refused_is_renewed_and_no_row_is_lost(
 
 @pytest.mark.parametrize("fault", ["500", "garbage", "somebody_else", "redirect", "slow"])
 async def test_rows_without_an_answer_stay_pending_and_are_asked_again_and_the_upload_completes(
-    settings: Settings, make_user: MakeUser, roll: StandIn, roll_url: str, fault: Any
+    settings: Settings, make_user: MakeUser, roll: ScriptedRoll, roll_url: str, fault: Any
 ) -> None:
     limit_s = 1.0 if fault == "slow" else PATIENCE_S
     settings = asking(settings, roll_url, voter_roll_timeout_s=limit_s)
@@ -226,7 +226,7 @@ async def test_rows_without_an_answer_stay_pending_and_are_asked_again_and_the_u
 
 
 async def test_a_question_that_the_roll_refuses_ends_as_an_error_and_never_as_not_registered(
-    settings: Settings, make_user: MakeUser, roll: StandIn, roll_url: str
+    settings: Settings, make_user: MakeUser, roll: ScriptedRoll, roll_url: str
 ) -> None:
     settings = asking(settings, roll_url)
     roll.fail(id_number(5), "refused", "refused")
@@ -242,7 +242,7 @@ async def test_a_question_that_the_roll_refuses_ends_as_an_error_and_never_as_no
 
 
 async def test_a_dry_run_and_a_refused_file_ask_about_nobody(
-    settings: Settings, make_user: MakeUser, roll: StandIn, roll_url: str
+    settings: Settings, make_user: MakeUser, roll: ScriptedRoll, roll_url: str
 ) -> None:
     settings = asking(settings, roll_url)
     refused = csv_file([*members(3), member(9, Surname="")])
@@ -273,7 +273,7 @@ async def test_without_an_account_nobody_is_asked_about(
 
 
 async def test_an_upload_that_is_verified_before_its_merge_waits_and_then_merges(
-    settings: Settings, make_user: MakeUser, roll: StandIn, roll_url: str
+    settings: Settings, make_user: MakeUser, roll: ScriptedRoll, roll_url: str
 ) -> None:
     settings = asking(settings, roll_url)
     roll.always_fail.add(id_number(5))
@@ -313,7 +313,7 @@ async def held_before_merge(settings: Settings, system: System, user: User, cont
 
 
 async def test_an_upload_that_waited_while_the_roll_was_switched_off_is_merged_and_nobody_spins(
-    settings: Settings, make_user: MakeUser, roll: StandIn, roll_url: str
+    settings: Settings, make_user: MakeUser, roll: ScriptedRoll, roll_url: str
 ) -> None:
     on = asking(settings, roll_url)
     roll.always_fail.add(id_number(5))
@@ -372,7 +372,7 @@ async def test_an_answer_of_later_that_says_otherwise_is_not_shown_beside_an_ear
 
 
 async def test_an_upload_that_ended_without_a_merge_keeps_no_counts_of_the_roll(
-    settings: Settings, make_user: MakeUser, roll: StandIn, roll_url: str
+    settings: Settings, make_user: MakeUser, roll: ScriptedRoll, roll_url: str
 ) -> None:
     settings = asking(settings, roll_url)
     roll.always_fail.add(id_number(5))
@@ -393,7 +393,7 @@ async def test_an_upload_that_ended_without_a_merge_keeps_no_counts_of_the_roll(
 
 
 async def test_a_probe_that_finds_nobody_to_ask_about_is_still_to_be_made(
-    settings: Settings, roll: StandIn, roll_url: str
+    settings: Settings, roll: ScriptedRoll, roll_url: str
 ) -> None:
     settings = asking(settings, roll_url)
     async with open_system(settings) as system:
@@ -467,7 +467,7 @@ ANSWERED = "SELECT FROM uploads WHERE roll_pending = 0"
 
 
 async def test_a_question_whose_worker_died_is_asked_by_another_when_its_claim_ends(
-    settings: Settings, make_user: MakeUser, roll: StandIn, roll_url: str
+    settings: Settings, make_user: MakeUser, roll: ScriptedRoll, roll_url: str
 ) -> None:
     settings = asking(settings, roll_url)
     async with open_system(settings) as system:
@@ -483,7 +483,7 @@ async def test_a_question_whose_worker_died_is_asked_by_another_when_its_claim_e
 
 
 async def test_only_people_whose_request_was_under_way_are_asked_about_twice(
-    settings: Settings, make_user: MakeUser, roll: StandIn, roll_url: str
+    settings: Settings, make_user: MakeUser, roll: ScriptedRoll, roll_url: str
 ) -> None:
     lanes = 4
     settings = asking(settings, roll_url, voter_roll_lanes=lanes, shutdown_grace_s=0)
@@ -508,7 +508,7 @@ async def test_only_people_whose_request_was_under_way_are_asked_about_twice(
 
 
 async def test_a_worker_that_stops_waits_for_the_answers_under_way(
-    settings: Settings, make_user: MakeUser, roll: StandIn, roll_url: str
+    settings: Settings, make_user: MakeUser, roll: ScriptedRoll, roll_url: str
 ) -> None:
     roll.latency_s = 0.5
     settings = asking(settings, roll_url, shutdown_grace_s=PATIENCE_S)
@@ -587,7 +587,7 @@ async def test_a_part_that_is_away_costs_a_report_none_of_its_tries(
 
 
 async def test_before_the_merge_nobody_is_asked_about_who_cannot_be_merged(
-    settings: Settings, make_user: MakeUser, roll: StandIn, roll_url: str
+    settings: Settings, make_user: MakeUser, roll: ScriptedRoll, roll_url: str
 ) -> None:
     on = asking(settings, roll_url)
     async with at_work(settings) as system:
@@ -610,7 +610,7 @@ async def test_before_the_merge_nobody_is_asked_about_who_cannot_be_merged(
 
 
 async def test_something_that_refuses_everything_is_a_roll_that_is_down_and_no_row_ends_so(
-    settings: Settings, make_user: MakeUser, roll: StandIn, roll_url: str
+    settings: Settings, make_user: MakeUser, roll: ScriptedRoll, roll_url: str
 ) -> None:
     settings = asking(settings, roll_url, voter_roll_lanes=1, voter_roll_retry_s=600)
     for n in range(4, 10):
@@ -630,7 +630,7 @@ async def test_something_that_refuses_everything_is_a_roll_that_is_down_and_no_r
 
 
 async def test_an_upload_in_its_back_off_is_not_woken_and_keeps_its_count_of_attempts(
-    settings: Settings, make_user: MakeUser, roll: StandIn, roll_url: str
+    settings: Settings, make_user: MakeUser, roll: ScriptedRoll, roll_url: str
 ) -> None:
     on = asking(settings, roll_url)
     roll.always_fail.add(id_number(5))
@@ -650,7 +650,7 @@ async def test_an_upload_in_its_back_off_is_not_woken_and_keeps_its_count_of_att
 
 
 async def test_a_report_that_fails_each_time_is_given_up_and_the_old_one_stays(
-    settings: Settings, make_user: MakeUser, roll: StandIn, roll_url: str
+    settings: Settings, make_user: MakeUser, roll: ScriptedRoll, roll_url: str
 ) -> None:
     settings = asking(settings, roll_url)
     roll.always_fail.add(id_number(5))
@@ -677,7 +677,7 @@ def _has_or_is_done(task: asyncio.Future[None], rows: list[Row]) -> bool:
 
 
 async def test_a_second_look_and_an_answer_both_lock_the_upload_before_anything_of_it(
-    settings: Settings, make_user: MakeUser, roll: StandIn, roll_url: str
+    settings: Settings, make_user: MakeUser, roll: ScriptedRoll, roll_url: str
 ) -> None:
     on = asking(settings, roll_url)
     roll.always_fail.add(id_number(5))
@@ -721,7 +721,7 @@ async def test_a_second_look_and_an_answer_both_lock_the_upload_before_anything_
 
 
 async def test_a_cancelled_upload_is_asked_about_no_further(
-    settings: Settings, make_user: MakeUser, roll: StandIn, roll_url: str
+    settings: Settings, make_user: MakeUser, roll: ScriptedRoll, roll_url: str
 ) -> None:
     settings = asking(settings, roll_url, voter_roll_retry_s=0.5)
     for n in range(4, 8):
@@ -745,7 +745,7 @@ async def test_a_cancelled_upload_is_asked_about_no_further(
 
 
 async def test_two_uploads_with_the_same_people_ask_once_and_both_hear_of_it(
-    settings: Settings, make_user: MakeUser, roll: StandIn, roll_url: str
+    settings: Settings, make_user: MakeUser, roll: ScriptedRoll, roll_url: str
 ) -> None:
     roll.latency_s = 0.05
     settings = asking(settings, roll_url, concurrency=2)
@@ -760,7 +760,7 @@ async def test_two_uploads_with_the_same_people_ask_once_and_both_hear_of_it(
 
 
 async def test_an_upload_whose_report_cannot_be_written_again_is_verified_all_the_same(
-    settings: Settings, make_user: MakeUser, roll: StandIn, roll_url: str
+    settings: Settings, make_user: MakeUser, roll: ScriptedRoll, roll_url: str
 ) -> None:
     settings = asking(settings, roll_url)
     roll.always_fail.add(id_number(5))
@@ -794,7 +794,7 @@ async def test_what_an_upload_changed_stays_known_when_the_roll_has_said_somethi
 
 
 async def test_everything_in_redis_may_be_lost_and_nobody_is_asked_twice(
-    settings: Settings, make_user: MakeUser, roll: StandIn, roll_url: str
+    settings: Settings, make_user: MakeUser, roll: ScriptedRoll, roll_url: str
 ) -> None:
     roll.latency_s = 0.02
     settings = asking(settings, roll_url)
@@ -810,7 +810,7 @@ async def test_everything_in_redis_may_be_lost_and_nobody_is_asked_twice(
 
 
 async def test_a_roll_that_is_down_for_good_is_said_to_be_and_nothing_spins(
-    settings: Settings, make_user: MakeUser, roll: StandIn, roll_url: str
+    settings: Settings, make_user: MakeUser, roll: ScriptedRoll, roll_url: str
 ) -> None:
     settings = asking(settings, roll_url, voter_roll_probe_s=0.5, voter_roll_lanes=2)
     roll.down_with = 500
@@ -846,7 +846,7 @@ async def test_a_roll_that_is_down_for_good_is_said_to_be_and_nothing_spins(
 
 
 async def test_a_spent_budget_is_said_with_the_time_until_the_pending_are_done(
-    settings: Settings, make_user: MakeUser, roll: StandIn, roll_url: str
+    settings: Settings, make_user: MakeUser, roll: ScriptedRoll, roll_url: str
 ) -> None:
     settings = asking(settings, roll_url, voter_roll_requests_per_hour=10, voter_roll_window_s=600)
     async with at_work(settings) as system:
@@ -881,7 +881,7 @@ async def test_a_spent_budget_is_said_with_the_time_until_the_pending_are_done(
 
 
 async def test_the_older_upload_is_asked_about_first(
-    settings: Settings, make_user: MakeUser, roll: StandIn, roll_url: str
+    settings: Settings, make_user: MakeUser, roll: ScriptedRoll, roll_url: str
 ) -> None:
     settings = asking(settings, roll_url, voter_roll_lanes=1)
     roll.latency_s = 0.05
@@ -900,7 +900,7 @@ async def test_the_older_upload_is_asked_about_first(
 async def test_nothing_of_a_person_is_in_redis_in_a_log_or_in_a_metric(
     settings: Settings,
     make_user: MakeUser,
-    roll: StandIn,
+    roll: ScriptedRoll,
     roll_url: str,
     capsys: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
