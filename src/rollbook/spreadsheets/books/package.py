@@ -12,7 +12,7 @@ from xml.parsers import expat
 from rollbook.spreadsheets.refusals import damaged
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 PIECE_BYTES: Final = 1 << 20
@@ -105,6 +105,11 @@ class Package:
             raise damaged() from None
 
 
+def target_of(relations: Mapping[str, Relation], kind: str, otherwise: str) -> str:
+    """The part of the first relationship of a kind; ``otherwise`` where there is none."""
+    return next((one.target for one in relations.values() if one.kind == kind), "") or otherwise
+
+
 def _key(name: str) -> str:
     return name.replace("\\", "/").lstrip("/").casefold()
 
@@ -127,7 +132,8 @@ def elements(content: bytes) -> Iterator[tuple[tuple[str, ...], dict[str, str]]]
     def end(_name: str) -> None:
         path.pop()
 
-    parse([content], start, end)
+    for _ in parsing([content], start, end):
+        pass
     yield from found
 
 
@@ -136,28 +142,17 @@ def local(name: str) -> str:
     return name.rpartition(":")[2]
 
 
-def parse(
-    pieces: Iterator[bytes] | list[bytes],
-    start: Callable[[str, dict[str, str]], None],
-    end: Callable[[str], None],
-    text: Callable[[str], None] | None = None,
-) -> None:
-    """Go through the XML of a part.
-
-    Raises:
-        UnreadableFileError: it isn't well-formed.
-    """
-    for _ in parsing(pieces, start, end, text):
-        pass
-
-
 def parsing(
     pieces: Iterator[bytes] | list[bytes],
     start: Callable[[str, dict[str, str]], None],
     end: Callable[[str], None],
     text: Callable[[str], None] | None = None,
 ) -> Iterator[None]:
-    """Go through the XML of a part, a piece at each step; see ``parse``."""
+    """Go through the XML of a part, a piece at each step.
+
+    Raises:
+        UnreadableFileError: it isn't well-formed.
+    """
     parser = expat.ParserCreate()
     parser.buffer_text = True
     parser.StartElementHandler = start

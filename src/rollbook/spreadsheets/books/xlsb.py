@@ -17,7 +17,7 @@ from rollbook.spreadsheets.books.book import (
 )
 from rollbook.spreadsheets.books.cells import frames, numbers_of, value_texts
 from rollbook.spreadsheets.books.formats import Format, built_in, format_of
-from rollbook.spreadsheets.books.package import Package
+from rollbook.spreadsheets.books.package import Package, target_of
 from rollbook.spreadsheets.books.values import error_text, truth_text
 from rollbook.spreadsheets.refusals import damaged
 
@@ -81,18 +81,10 @@ class XlsbBook:
 
     def _open(self) -> None:
         package = self._package
-        root = next(
-            (
-                relation.target
-                for relation in package.relations("").values()
-                if relation.kind == "officeDocument"
-            ),
-            "xl/workbook.bin",
-        )
+        root = target_of(package.relations(""), "officeDocument", "xl/workbook.bin")
         relations = package.relations(root)
-        by_kind = {relation.kind: relation.target for relation in relations.values()}
-        self._shared_part = by_kind.get("sharedStrings", "xl/sharedStrings.bin")
-        styles = by_kind.get("styles", "xl/styles.bin")
+        self._shared_part = target_of(relations, "sharedStrings", "xl/sharedStrings.bin")
+        styles = target_of(relations, "styles", "xl/styles.bin")
         content = package.content(root) + _PAD
         for kind, start, _ in _records(content):
             if kind == _PROPERTIES:

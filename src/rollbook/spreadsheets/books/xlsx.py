@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from rollbook.spreadsheets.books.book import MOST_COLUMNS, Area, Grid, Rows, SheetInfo
 from rollbook.spreadsheets.books.formats import DATE, Format, built_in, format_of
-from rollbook.spreadsheets.books.package import Package, elements, local, parse, parsing
+from rollbook.spreadsheets.books.package import Package, elements, local, parsing, target_of
 from rollbook.spreadsheets.books.values import (
     NUMERAL,
     UNCALCULATED,
@@ -24,10 +24,9 @@ from rollbook.spreadsheets.books.values import (
 from rollbook.spreadsheets.refusals import damaged
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from rollbook.spreadsheets.books.package import Relation
 
 #: The texts that cells share, in bytes of XML.
 MOST_SHARED_BYTES: Final = 512 << 20
@@ -68,7 +67,7 @@ class XlsxBook:
 
     def _open(self) -> None:
         package = self.package
-        root = _of_kind(package.relations("").values(), "officeDocument") or "xl/workbook.xml"
+        root = target_of(package.relations(""), "officeDocument", "xl/workbook.xml")
         relations = package.relations(root)
         self.is_1904 = self.is_to_calculate = False
         #: The sheets in which parts of texts were left out up to here, as they are struck through.
@@ -89,9 +88,9 @@ class XlsxBook:
                     self.parts.append(relation.target)
         # Some programs forget to relate these to the workbook.
         folder = posixpath.dirname(root)
-        styles, shared = (posixpath.join(folder, f"{name}.xml") for name in _KNOWN)
-        self.styles_part = _of_kind(relations.values(), "styles") or styles
-        self._shared_part = _of_kind(relations.values(), "sharedStrings") or shared
+        self.styles_part, self._shared_part = (
+            target_of(relations, name, posixpath.join(folder, f"{name}.xml")) for name in _KNOWN
+        )
         self._styles: list[Format | None] | None = None
         self._shared: _SharedTexts | None = None
 
@@ -137,12 +136,9 @@ class XlsxBook:
             return shared
         if self.package.size(part) > MOST_SHARED_BYTES:
             raise damaged()
-        parse(self.package.pieces(part), shared.start, shared.end, shared.text)
+        for _ in parsing(self.package.pieces(part), shared.start, shared.end, shared.text):
+            pass
         return shared
-
-
-def _of_kind(relations: Iterable[Relation], kind: str) -> str | None:
-    return next((relation.target for relation in relations if relation.kind == kind), None)
 
 
 def is_true(value: str | None) -> bool:
