@@ -20,11 +20,7 @@ from isal import isal_zlib
 from rollbook.errors import UnreadableFileError
 from rollbook.languages import phrase
 from rollbook.spreadsheets.content import OLE2
-from rollbook.spreadsheets.inspect.compound import (
-    NOTHING_CHANGED,
-    RESAVE,
-    inspect_compound,
-)
+from rollbook.spreadsheets.inspect.compound import inspect_compound
 from rollbook.spreadsheets.refusals import damaged, document, locked
 
 if TYPE_CHECKING:
@@ -41,16 +37,17 @@ MOST_RATIO: Final = 100
 #: A part of at most this many bytes may have any ratio: short ones of white space exceed it.
 FREE_BYTES: Final = 16 << 20
 
-_END: Final = struct.Struct("<4s4H2IH")
+END: Final = struct.Struct("<4s4H2IH")
 _END_64: Final = struct.Struct("<4sQ2H2I4Q")
 _LOCATOR_64: Final = struct.Struct("<4sIQI")
-_LOCAL: Final = struct.Struct("<4s5H3I2H")
+LOCAL: Final = struct.Struct("<4s5H3I2H")
 #: The longest comment after the directory, in bytes.
 _MOST_COMMENT: Final = 0xFFFF
 _STORED, _DEFLATED = 0, 8
 _ENCRYPTED: Final = 0x41  # plain or strong encryption
-_RAW_DEFLATE: Final = -15
-_DAMAGE: Final[type[Exception]] = vars(isal_zlib)["error"]
+RAW_DEFLATE: Final = -15
+#: The stubs don't know that it is an exception.
+DAMAGE: Final[type[Exception]] = vars(isal_zlib)["error"]
 
 #: How archives begin; none of them has a place in a list of members.
 _ARCHIVES: Final = (
@@ -139,6 +136,14 @@ def inspect(path: Path, kind: str, limits: Limits | None = None) -> Inspected:
         return _inspect_archive(file, limits or Limits())
 
 
+def _unusual(said: str) -> UnreadableFileError:
+    """The error for a workbook as no program writes it, and what its sender can do."""
+    return UnreadableFileError(
+        f"{said} Nothing was changed. Open it in Excel or LibreOffice, save it as .xlsx and send "
+        "that."
+    )
+
+
 # --- zip: the directory ---------------------------------------------------------------------------
 
 
@@ -184,21 +189,21 @@ def _directory(file: BinaryIO) -> tuple[int, list[zipfile.ZipInfo]]:
     Every reader must find the same directory: the one whose end is the file's end.
     """
     size = file.seek(0, 2)
-    file.seek(max(0, size - _END.size - _MOST_COMMENT))
+    file.seek(max(0, size - END.size - _MOST_COMMENT))
     tail = file.read()
     at = tail.rfind(b"PK\5\6")
-    if at < 0 or len(tail) - at < _END.size:
+    if at < 0 or len(tail) - at < END.size:
         raise damaged()
     end = size - len(tail) + at
-    _, disk, start_disk, _, count, length, start, comment = _END.unpack_from(tail, at)
-    if end + _END.size + comment != size or disk != start_disk or disk not in (0, 0xFFFF):
+    _, disk, start_disk, _, count, length, start, comment = END.unpack_from(tail, at)
+    if end + END.size + comment != size or disk != start_disk or disk not in (0, 0xFFFF):
         raise damaged()
     if 0xFFFF in (count, disk) or 0xFFFFFFFF in (length, start):
         end, count, length, start = _directory_64(file, end)
     if count > MOST_ENTRIES or length > _MOST_DIRECTORY_BYTES:
-        raise UnreadableFileError(
+        raise _unusual(
             f"The workbook is an archive of more than {MOST_ENTRIES:,} files, which no list of "
-            f"members needs. {NOTHING_CHANGED} {RESAVE}"
+            "members needs."
         )
     if start + length != end:
         raise damaged()
@@ -235,22 +240,17 @@ def _check_names(infos: list[zipfile.ZipInfo]) -> None:
         leads_out = name.startswith("/") or ".." in name.split("/") or ":" in name.split("/")[0]
         is_link = stat.S_ISLNK(info.external_attr >> 16)
         if leads_out or is_link or not name or any(ord(sign) < 32 for sign in name):
-            raise UnreadableFileError(
+            raise _unusual(
                 "The workbook holds a file whose name leads out of it, which no spreadsheet "
-                f"program writes. {NOTHING_CHANGED} {RESAVE}"
+                "program writes."
             )
         if info.flag_bits & _ENCRYPTED:
             raise locked()
         if info.compress_type not in (_STORED, _DEFLATED):
-            raise UnreadableFileError(
-                "The workbook is packed in a way that no spreadsheet program uses. "
-                f"{NOTHING_CHANGED} {RESAVE}"
-            )
+            raise _unusual("The workbook is packed in a way that no spreadsheet program uses.")
         # Some systems ignore case in names, and readers differ in which of two entries they read.
         if name.casefold() in names:
-            raise UnreadableFileError(
-                f"The workbook holds two files of one name. {NOTHING_CHANGED} {RESAVE}"
-            )
+            raise _unusual("The workbook holds two files of one name.")
         names.add(name.casefold())
 
 
@@ -263,9 +263,9 @@ def _checked_kind(infos: list[zipfile.ZipInfo], limits: Limits) -> str:
     if found in _WORKBOOKS:
         return found
     if found == "several":
-        raise UnreadableFileError(
+        raise _unusual(
             "The file holds two workbooks of different formats, which no spreadsheet program "
-            f"writes. {NOTHING_CHANGED} {RESAVE}"
+            "writes."
         )
     if found == "document":
         raise document()
@@ -297,7 +297,7 @@ def _check_size(total: int, size: int, packed: int, limits: Limits) -> None:
     if size > max(FREE_BYTES, packed * MOST_RATIO):
         raise UnreadableFileError(
             f"Unpacked, a part of the workbook is more than {MOST_RATIO} times as large, as in a "
-            f"file that is made to fill up memory. {NOTHING_CHANGED} Copy the rows into a new "
+            "file that is made to fill up memory. Nothing was changed. Copy the rows into a new "
             "workbook, save it as .xlsx and send that."
         )
 
@@ -308,11 +308,11 @@ def _places(file: BinaryIO, infos: list[zipfile.ZipInfo], end: int) -> list[int]
     spans: list[tuple[int, int]] = []
     for info in infos:
         file.seek(info.header_offset)
-        header = file.read(_LOCAL.size)
-        if len(header) < _LOCAL.size:
+        header = file.read(LOCAL.size)
+        if len(header) < LOCAL.size:
             raise damaged()
-        mark, _, flags, method, *_, name_length, extra_length = _LOCAL.unpack(header)
-        place = info.header_offset + _LOCAL.size + name_length + extra_length
+        mark, _, flags, method, *_, name_length, extra_length = LOCAL.unpack(header)
+        place = info.header_offset + LOCAL.size + name_length + extra_length
         if (
             mark != b"PK\3\4"
             or method != info.compress_type
@@ -325,9 +325,9 @@ def _places(file: BinaryIO, infos: list[zipfile.ZipInfo], end: int) -> list[int]
     spans.sort()
     starts = [start for start, _ in spans[1:]]
     if any(stop > after for (_, stop), after in zip(spans, [*starts, end], strict=True)):
-        raise UnreadableFileError(
+        raise _unusual(
             "The workbook holds files that lie on top of each other, as in a file that is made to "
-            f"fill up memory. {NOTHING_CHANGED} {RESAVE}"
+            "fill up memory."
         )
     return places
 
@@ -390,17 +390,17 @@ def _check_start(piece: bytes, *, is_read_xml: bool) -> None:
     if piece.startswith(_ARCHIVES):
         raise UnreadableFileError(phrase("refusal.file.embedded"))
     if is_read_xml and piece.startswith(_OTHER_ENCODINGS):
-        raise UnreadableFileError(
+        raise _unusual(
             "The workbook has a part in another encoding than UTF-8, which no spreadsheet program "
-            f"writes. {NOTHING_CHANGED} {RESAVE}"
+            "writes."
         )
 
 
 def _check_declarations(text: bytes) -> None:
     if any(mark in text for mark in _DECLARATIONS):
-        raise UnreadableFileError(
+        raise _unusual(
             "The workbook declares entities in its XML, which no spreadsheet program does and "
-            f"which can read other files or fill up memory. {NOTHING_CHANGED} {RESAVE}"
+            "which can read other files or fill up memory."
         )
 
 
@@ -413,7 +413,7 @@ def _pieces(file: BinaryIO, info: zipfile.ZipInfo, place: int) -> Iterator[bytes
             left -= len(piece)
             yield piece
         return
-    inflate = isal_zlib.decompressobj(_RAW_DEFLATE)
+    inflate = isal_zlib.decompressobj(RAW_DEFLATE)
     waiting = b""
     try:
         while not inflate.eof:
@@ -426,5 +426,5 @@ def _pieces(file: BinaryIO, info: zipfile.ZipInfo, place: int) -> Iterator[bytes
             waiting = inflate.unconsumed_tail
             if piece:
                 yield bytes(piece)
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise _DamagedPartError from error

@@ -15,8 +15,6 @@ from rollbook.spreadsheets.refusals import damaged, document, locked
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-RESAVE: Final = "Open it in Excel or LibreOffice, save it as .xlsx and send that."
-NOTHING_CHANGED: Final = "Nothing was changed."
 #: Streams of files that are no workbooks.
 _OTHER_DOCUMENTS: Final = frozenset(
     {"WordDocument", "PowerPoint Document", "VisioDocument", "__properties_version1.0"}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 from isal import isal_zlib
 
+from rollbook.spreadsheets.inspect.archive import DAMAGE, END, LOCAL, RAW_DEFLATE
 from rollbook.spreadsheets.scan.plain import NotPlainError
 
 if TYPE_CHECKING:
@@ -16,27 +17,22 @@ if TYPE_CHECKING:
 
 #: What follows the rows is inflated for its checksum only.
 MOST_TAIL_BYTES: Final = 64 << 20
-_RAW_DEFLATE: Final = -15
 INPUT_BYTES: Final = 1 << 18
-#: The stubs don't know that it is an exception.
-_DAMAGE: Final[type[Exception]] = vars(isal_zlib)["error"]
-_END_OF_DIRECTORY: Final = struct.Struct("<4s4H2IH")
-_LOCAL_HEADER: Final = struct.Struct("<4s5H3I2H")
 
 
 def directory(file: BinaryIO) -> dict[str, zipfile.ZipInfo]:
     """The entries of an archive that all readers interpret in the same way."""
     size = file.seek(0, 2)
-    file.seek(max(0, size - _END_OF_DIRECTORY.size))
+    file.seek(max(0, size - END.size))
     end = file.read()
-    if len(end) < _END_OF_DIRECTORY.size:
+    if len(end) < END.size:
         raise NotPlainError("not an archive")
-    mark, disk, start_disk, here, count, length, start, comment = _END_OF_DIRECTORY.unpack(end)
+    mark, disk, start_disk, here, count, length, start, comment = END.unpack(end)
     if (
         mark != b"PK\5\6"
         or (disk, start_disk, comment) != (0, 0, 0)
         or here != count
-        or start + length != size - _END_OF_DIRECTORY.size
+        or start + length != size - END.size
     ):
         raise NotPlainError("an unusual archive")
     try:
@@ -60,10 +56,10 @@ class Part:
             raise NotPlainError("an encrypted part or an unusual compression")
         with lock:
             file.seek(info.header_offset)
-            header = file.read(_LOCAL_HEADER.size)
-            if len(header) < _LOCAL_HEADER.size:
+            header = file.read(LOCAL.size)
+            if len(header) < LOCAL.size:
                 raise NotPlainError("a damaged archive")
-            mark, _, flags, method, *_, name_length, extra_length = _LOCAL_HEADER.unpack(header)
+            mark, _, flags, method, *_, name_length, extra_length = LOCAL.unpack(header)
             name = file.read(name_length)
         if (
             mark != b"PK\3\4"
@@ -72,10 +68,10 @@ class Part:
             or name != info.orig_filename.encode()
         ):
             raise NotPlainError("a part whose headers differ")
-        self._offset = info.header_offset + _LOCAL_HEADER.size + name_length + extra_length
+        self._offset = info.header_offset + LOCAL.size + name_length + extra_length
         self._left = info.compress_size
         self._info = info
-        self._inflate = isal_zlib.decompressobj(_RAW_DEFLATE) if method else None
+        self._inflate = isal_zlib.decompressobj(RAW_DEFLATE) if method else None
         self._waiting = b""
         self._crc = 0
         self._read = 0
@@ -112,7 +108,7 @@ class Part:
                     return bytes(content)
                 if not given:
                     raise NotPlainError("a part without its end")
-        except _DAMAGE as error:
+        except DAMAGE as error:
             raise NotPlainError("a damaged part") from error
         return b""
 
