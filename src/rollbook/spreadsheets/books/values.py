@@ -17,11 +17,13 @@ UNCALCULATED: Final = "#NOT_CALCULATED!"
 HIDDEN: Final = "#HIDDEN!"
 #: Formats of the program's own that are dates or times; 27 to 36 and 50 to 58 are East Asian ones.
 BUILT_IN_DATES: Final = frozenset([*range(14, 23), *range(27, 37), 45, 46, 47, *range(50, 59)])
+#: White space of XML, which counts at the ends of a text only where it says so.
+SPACE: Final = " \t\r\n"
 #: The year 10000, in days from 1899-12-30 on.
-_LAST_DAY: Final = 2_958_466
+LAST_DAY: Final = 2_958_466
 #: Days between the two systems in which workbooks count.
 DAYS_TO_1904: Final = 1462
-_DAY_MS: Final = 86_400_000
+DAY_MS: Final = 86_400_000
 _EPOCH: Final = dt.datetime(1899, 12, 30)  # noqa: DTZ001 - a workbook has no zone
 
 #: Error values by their codes in binary formats.
@@ -30,7 +32,7 @@ ERRORS: Final = {
     0x24: "#NUM!", 0x2A: "#N/A", 0x2B: "#GETTING_DATA",
 }  # fmt: skip
 #: How workbooks write characters that XML lacks.
-ESCAPE: Final = re.compile(r"_x([0-9A-Fa-f]{4})_")
+_ESCAPE: Final = re.compile(r"_x([0-9A-Fa-f]{4})_")
 _ELAPSED: Final = re.compile(r"\[(?:h+|m+|s+)\]", re.IGNORECASE)
 #: What shows nothing of the number: quoted text, an escaped, skipped or repeated character.
 _LITERAL: Final = re.compile(r'"[^"]*(?:"|\Z)|[\\_*].', re.DOTALL)
@@ -56,8 +58,7 @@ def is_date(code: str) -> bool:
 
 def number_text(value: float) -> str:
     """A number with up to nine decimals, without zeros at the end."""
-    text = f"{value:.9f}".rstrip("0").rstrip(".")
-    return text or "0"
+    return f"{value:.9f}".rstrip("0").rstrip(".")
 
 
 @lru_cache(65_536)
@@ -77,10 +78,10 @@ def moment_text(days: float, *, is_1904: bool = False) -> str:
     """``yyyy-mm-dd hh:mm:ss`` of a time in days; the number where the calendar has no such day."""
     counted = days + DAYS_TO_1904 if is_1904 else days
     # The year 1900 has a leap day in these programs.
-    exact = (counted if counted >= 60 else counted + 1) * _DAY_MS
+    exact = (counted if counted >= 60 else counted + 1) * DAY_MS
     # In place of ``round``, which goes to the even number.
     milliseconds = int(exact) + (exact - int(exact) >= 0.5) if 0 <= exact < 1e18 else -1
-    if not (counted >= 0 and 0 <= milliseconds < _LAST_DAY * _DAY_MS):
+    if not (counted >= 0 and 0 <= milliseconds < LAST_DAY * DAY_MS):
         return number_text(days)
     moment = _EPOCH + dt.timedelta(milliseconds=milliseconds)
     text = moment.strftime("%Y-%m-%d %H:%M:%S")
@@ -98,10 +99,10 @@ def date_as_text(text: str, *, is_1904: bool = False) -> str:
 
 def unescaped(text: str) -> str:
     """A text of a workbook, with escapes such as ``_x000D_`` replaced by their characters."""
-    return ESCAPE.sub(escaped, text) if "_x" in text else text
+    return _ESCAPE.sub(_escaped, text) if "_x" in text else text
 
 
-def escaped(found: re.Match[str]) -> str:
+def _escaped(found: re.Match[str]) -> str:
     """The character of an escape such as ``_x000D_``."""
     code = int(found[1], 16)
     if 0xD800 <= code < 0xE000:

@@ -16,6 +16,7 @@ from rollbook.spreadsheets.books.formats import DATE, Format, built_in, format_o
 from rollbook.spreadsheets.books.package import Package, elements, local, parsing, target_of
 from rollbook.spreadsheets.books.values import (
     NUMERAL,
+    SPACE,
     UNCALCULATED,
     date_as_text,
     number_as_text,
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 MOST_SHARED_BYTES: Final = 512 << 20
 #: The longest part after the rows of a sheet, in bytes; it holds the merged cells.
 MOST_TAIL_BYTES: Final = 64 << 20
-_SPACE: Final = " \t\r\n"
 _KNOWN: Final = ("styles", "sharedStrings")
 _END_OF_ROWS: Final = re.compile(rb"</(?:[\w.-]+:)?sheetData\s*>|<(?:[\w.-]+:)?sheetData\s*/>")
 _LONGEST_END: Final = 300
@@ -298,7 +298,7 @@ class _SharedTexts:
 def run_text(parts: list[str], *, is_kept: bool) -> str:
     """The text of an element, of which white space at the ends counts only where it says so."""
     text = "".join(parts)
-    return unescaped(text if is_kept else text.strip(_SPACE))
+    return unescaped(text if is_kept else text.strip(SPACE))
 
 
 class _Sheet:

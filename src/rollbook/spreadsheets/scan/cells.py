@@ -9,7 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from rollbook.spreadsheets.books.book import MOST_BLANKS, MOST_BLANKS_PER_VALUE, MOST_ROWS
 from rollbook.spreadsheets.books.values import DAYS_TO_1904, UNCALCULATED
+from rollbook.spreadsheets.books.xlsx import column_of
 from rollbook.spreadsheets.scan.attributes import KnownAttributes
 from rollbook.spreadsheets.scan.plain import Bytes, Flags, Ints, require
 from rollbook.spreadsheets.scan.tags import (
@@ -40,7 +42,6 @@ from rollbook.spreadsheets.scan.texts import (
     shown_number,
     texts_of_days,
     texts_of_moments,
-    unescaped,
     whole_numbers,
 )
 
@@ -51,11 +52,6 @@ if TYPE_CHECKING:
     from rollbook.spreadsheets.scan.pieces import Piece
 
 
-#: What a worksheet may have, by the format.
-MOST_ROWS: Final = 1_048_576
-#: The most blank cells in the rectangle around the values: in all, and for each value.
-MOST_BLANKS: Final = 1 << 23
-MOST_BLANKS_PER_VALUE: Final = 64
 #: Columns up to ZZ: their letters and a digit fit in three bytes.
 MOST_COLUMNS: Final = 702
 #: What a cell's type and style make of its value.
@@ -75,23 +71,15 @@ _TRUTHS: Final = pl.Series(["false", "true"])
 _NOT_CALCULATED: Final = pl.Series([UNCALCULATED])
 
 
-def column_of(letters: bytes) -> int:
-    """The index of a column, counted from 0, by its letters."""
-    index = 0
-    for letter in letters:
-        index = index * 26 + letter - 64
-    return index - 1
-
-
 def _column_table() -> npt.NDArray[np.int16]:
     """The index of the column by the first two bytes of a reference, the first the lower one."""
     table = np.full(1 << 16, -1, np.int16)
     letters = range(ord("A"), ord("Z") + 1)
     for first in letters:
         for digit in range(ord("1"), ord("9") + 1):
-            table[digit << 8 | first] = column_of(bytes((first,)))
+            table[digit << 8 | first] = column_of(chr(first))
         for second in letters:
-            table[second << 8 | first] = column_of(bytes((first, second)))
+            table[second << 8 | first] = column_of(chr(first) + chr(second))
     return table
 
 
@@ -431,16 +419,4 @@ class Cells:
             tags, starts, ends, are_trimmed=kinds == TEXT, are_escaped=kinds >= TEXT
         )
         which = np.flatnonzero(marked & are_texts)
-        if len(which):
-            own.put(
-                which,
-                pl.Series(
-                    [
-                        unescaped(tags.content[start:end], trim=kind == TEXT, escapes=kind >= TEXT)
-                        for start, end, kind in zip(
-                            *(side[which].tolist() for side in (starts, ends, kinds)), strict=True
-                        )
-                    ],
-                    dtype=pl.String,
-                ),
-            )
+        own.put_unescaped(which, tags, starts, ends, kinds)

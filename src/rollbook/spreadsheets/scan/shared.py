@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import polars as pl
 
-from rollbook.spreadsheets.books.values import ESCAPE, escaped
+from rollbook.spreadsheets.books.values import SPACE, unescaped
 from rollbook.spreadsheets.scan.plain import NotPlainError, require
 from rollbook.spreadsheets.scan.tags import (
     NO_TEXT,
@@ -20,7 +20,7 @@ from rollbook.spreadsheets.scan.tags import (
     has_words,
     tag_tables,
 )
-from rollbook.spreadsheets.scan.texts import NOTHING, SPACE, OwnTexts, marked_texts, unescaped
+from rollbook.spreadsheets.scan.texts import NOTHING, OwnTexts, marked_texts
 
 if TYPE_CHECKING:
     from rollbook.spreadsheets.scan.pieces import Piece
@@ -74,20 +74,7 @@ def shared_texts(piece: Piece) -> pl.Series:
     marked = is_text & marked_texts(
         tags, starts, ends, are_trimmed=first == TEXT, are_escaped=np.ones(len(firsts), bool)
     )
-    which = np.flatnonzero(marked)
-    if len(which):
-        own.put(
-            which,
-            pl.Series(
-                [
-                    unescaped(tags.content[start:end], trim=kind == TEXT, escapes=True)
-                    for start, end, kind in zip(
-                        *(side[which].tolist() for side in (starts, ends, first)), strict=True
-                    )
-                ],
-                dtype=pl.String,
-            ),
-        )
+    own.put_unescaped(np.flatnonzero(marked), tags, starts, ends, first)
     which = np.flatnonzero(~is_text & ~is_blank)
     if len(which):
         rich = [
@@ -124,7 +111,7 @@ def _rich_text(content: bytes) -> str:
         text = run.text or ""
         if run.get(_XML_SPACE) != "preserve":
             text = text.strip(SPACE)
-        texts.append(ESCAPE.sub(escaped, text))
+        texts.append(unescaped(text))
     return "".join(texts)
 
 

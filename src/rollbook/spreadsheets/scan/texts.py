@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from rollbook.spreadsheets.books.values import ESCAPE, escaped
-from rollbook.spreadsheets.scan.plain import Flags, Ints, NotPlainError, require
-from rollbook.spreadsheets.scan.tags import MASKS, Tags
+from rollbook.spreadsheets.books.values import DAY_MS, LAST_DAY, SPACE, number_text, unescaped
+from rollbook.spreadsheets.scan.plain import Bytes, Flags, Ints, NotPlainError, require
+from rollbook.spreadsheets.scan.tags import MASKS, TEXT, Tags
 
 NOTHING: Final = pl.Series([], dtype=pl.String)
 NULL: Final = pl.Series([None], dtype=pl.String)
@@ -35,6 +35,19 @@ class OwnTexts:
         self._texts.append(texts)
         self._size += len(texts)
 
+    def put_unescaped(
+        self, which: Ints, tags: Tags, starts: Ints, ends: Ints, kinds: Bytes
+    ) -> None:
+        """Give these values the texts that are meant; those in cells of their own have escapes."""
+        if not len(which):
+            return
+        sides = zip(*(side[which].tolist() for side in (starts, ends, kinds)), strict=True)
+        texts = [
+            _unescaped(tags.content[start:end], trim=kind == TEXT, escapes=kind >= TEXT)
+            for start, end, kind in sides
+        ]
+        self.put(which, pl.Series(texts, dtype=pl.String))
+
     def drop(self, which: Flags) -> None:
         """Give these values none."""
         self.is_own |= which
@@ -52,14 +65,12 @@ NUMERAL: Final = r"^-?[0-9]{1,40}(?:\.[0-9]{1,40})?(?:[eE][+-]?[0-9]{1,3})?$"
 _NUMERAL_RE: Final = re.compile(NUMERAL.removesuffix("$") + r"\Z")
 #: Whole days up to the year 2119 have their texts ready.
 DAYS: Final = 80_000
-_DAY_MS: Final = 86_400_000
-#: 1970-01-01 and the year 10000, in days from 1899-12-30 on.
-_UNIX_DAY, _LAST_DAY = 25_569, 2_958_466
+#: 1970-01-01, in days from 1899-12-30 on.
+_UNIX_DAY: Final = 25_569
 _MOMENT: Final = "%Y-%m-%d %H:%M:%S%.f"
 _ZEROS: Final = np.uint64(0x3030303030303030)
 _REFERENCE: Final = re.compile(r"&(?:(lt|gt|amp|quot|apos)|#([0-9]{1,7})|#x([0-9A-Fa-f]{1,6}));|&")
 _ENTITIES: Final = {"lt": "<", "gt": ">", "amp": "&", "quot": '"', "apos": "'"}
-SPACE: Final = " \t\r\n"
 
 
 def whole_numbers(tags: Tags, starts: Ints, sizes: Ints) -> tuple[npt.NDArray[np.int64], Flags]:
@@ -100,7 +111,7 @@ def shown_number(text: str) -> str:
     value = float(text) if _NUMERAL_RE.match(text) else float("inf")
     if abs(value) == float("inf"):
         raise NotPlainError("an unusual number")
-    return f"{value:.9f}".rstrip("0").rstrip(".")
+    return number_text(value)
 
 
 @cache
@@ -111,12 +122,12 @@ def texts_of_days() -> pl.Series:
 
 def texts_of_moments(days: npt.NDArray[np.float64]) -> pl.Series:
     """The texts of times in days from 1899-12-30 on, where the year 1900 has a leap day."""
-    require(((days >= 0) & (days < _LAST_DAY)).all(), "a date out of the calendar")
-    exact = np.where(days >= 60, days, days + 1) * _DAY_MS
+    require(((days >= 0) & (days < LAST_DAY)).all(), "a date out of the calendar")
+    exact = np.where(days >= 60, days, days + 1) * DAY_MS
     milliseconds = np.trunc(exact)
     milliseconds += exact - milliseconds >= 0.5
-    require((milliseconds < _LAST_DAY * _DAY_MS).all(), "a date out of the calendar")
-    since_1970 = milliseconds.astype(np.int64) - _UNIX_DAY * _DAY_MS
+    require((milliseconds < LAST_DAY * DAY_MS).all(), "a date out of the calendar")
+    since_1970 = milliseconds.astype(np.int64) - _UNIX_DAY * DAY_MS
     return pl.Series(since_1970).cast(pl.Datetime("ms")).dt.to_string(_MOMENT)
 
 
@@ -142,7 +153,7 @@ def marked_texts(
     return marked
 
 
-def unescaped(content: bytes, *, trim: bool, escapes: bool) -> str:
+def _unescaped(content: bytes, *, trim: bool, escapes: bool) -> str:
     """A text as it is meant."""
     try:
         text = content.decode()
@@ -151,7 +162,7 @@ def unescaped(content: bytes, *, trim: bool, escapes: bool) -> str:
     text = _REFERENCE.sub(_meant, text.replace("\r\n", "\n").replace("\r", "\n"))
     if trim:
         text = text.strip(SPACE)
-    return ESCAPE.sub(escaped, text) if escapes else text
+    return unescaped(text) if escapes else text
 
 
 def _meant(found: re.Match[str]) -> str:

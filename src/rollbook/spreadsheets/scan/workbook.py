@@ -8,10 +8,16 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 import polars as pl
 
-from rollbook.spreadsheets.books.book import Rows, SheetInfo
-from rollbook.spreadsheets.books.xlsx import hidden_columns, is_true, merged_areas, tail_of
+from rollbook.spreadsheets.books.book import MOST_BLANKS, MOST_BLANKS_PER_VALUE, Rows, SheetInfo
+from rollbook.spreadsheets.books.xlsx import (
+    MOST_SHARED_BYTES,
+    hidden_columns,
+    is_true,
+    merged_areas,
+    tail_of,
+)
 from rollbook.spreadsheets.scan.archive import Part, directory
-from rollbook.spreadsheets.scan.cells import MOST_BLANKS, MOST_BLANKS_PER_VALUE, Cells
+from rollbook.spreadsheets.scan.cells import Cells
 from rollbook.spreadsheets.scan.formats import Elements, formats
 from rollbook.spreadsheets.scan.pieces import (
     PIECE_BYTES,
@@ -35,7 +41,6 @@ if TYPE_CHECKING:
 
 #: The parts that are read whole.
 MOST_SMALL_PART_BYTES: Final = 16 << 20
-MOST_SHARED_BYTES: Final = 512 << 20
 _RELATIONSHIPS: Final = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
 _WORKBOOK: Final = "xl/workbook.xml"
 _STYLES: Final = "xl/styles.xml"
