@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from rollbook.spreadsheets.books.book import MOST_BLANKS, MOST_BLANKS_PER_VALUE
+from rollbook.spreadsheets.books.book import MOST_BLANKS, MOST_BLANKS_PER_VALUE, Rows
 from rollbook.spreadsheets.books.values import moment_text, number_text
 from rollbook.spreadsheets.refusals import spread
 
@@ -21,6 +21,15 @@ Ints: TypeAlias = npt.NDArray[np.integer[Any]]
 #: Whole numbers up to here are exact, and short enough to be shown digit by digit.
 _MOST_WHOLE: Final = 1e15
 _NULL: Final = pl.Series([None], dtype=pl.String)
+
+
+class Record(NamedTuple):
+    """A record of a binary workbook."""
+
+    kind: int
+    #: Where its content begins and ends.
+    start: int
+    end: int
 
 
 def number_texts(values: npt.NDArray[np.float64]) -> pl.Series:
@@ -77,6 +86,14 @@ def _texts_of(form: Format | None, values: npt.NDArray[np.float64], *, is_1904: 
     if form.is_plain_date:
         return date_texts(values, is_1904=is_1904)
     return form.texts(values, is_1904=is_1904)
+
+
+def with_notes(frames: Iterator[pl.DataFrame], notes: Rows) -> Iterator[Rows]:
+    """Batches of rows, the first of them with what is known about the whole sheet."""
+    for frame in frames:
+        notes.frame = frame
+        yield notes
+        notes = Rows(frame)
 
 
 def frames(rows: Ints, columns: Ints, texts: pl.Series, batch_rows: int) -> Iterator[pl.DataFrame]:

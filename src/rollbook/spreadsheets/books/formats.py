@@ -9,6 +9,7 @@ power of ten leave its value as it is.
 
 from __future__ import annotations
 
+import operator
 import re
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,7 +27,7 @@ from rollbook.spreadsheets.books.values import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -51,6 +52,10 @@ _SECTION: Final = re.compile(r'(?:"[^"]*"|\\.|[_*].|\[[^\]]*\]|[^;])*', re.DOTAL
 #: of what the number has.
 _OTHER_SCALE: Final = re.compile(r"0/|0,+(?:\.|\Z)|0\.?E")
 _CONDITION: Final = re.compile(r"(<=|>=|<>|<|>|=)\s*(-?[0-9]+(?:\.[0-9]+)?)\Z")
+_HOLDS: Final[Mapping[str, Callable[[float, float], bool]]] = {
+    "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "=": operator.eq,
+    "<>": operator.ne,
+}  # fmt: skip
 _ELAPSED: Final = re.compile(r"\[(?:h+|m+|s+)\]|AM/PM|A/P", re.IGNORECASE)
 _DATE_PART: Final = re.compile(
     r'(?:"[^"]*"|\\.|[_*].|\[[^\]]*\]|[^ymdhs"\\_*\[])*(y+|m+|d+|[hs]+)', re.IGNORECASE | re.DOTALL
@@ -277,7 +282,10 @@ def _without_number(literal: str, plain: str) -> str | None:
 def _section_for(sections: Sequence[_Section], value: float) -> _Section | None:
     if any(section.condition for section in sections):
         for section in sections:
-            if section.condition is None or _holds(*section.condition, value):
+            if section.condition is None:
+                return section
+            sign, bound = section.condition
+            if _HOLDS[sign](value, bound):
                 return section
         return None
     if value < 0:
@@ -286,16 +294,6 @@ def _section_for(sections: Sequence[_Section], value: float) -> _Section | None:
     if value == 0 and len(sections) > 2:
         return sections[2]
     return sections[0]
-
-
-def _holds(sign: str, bound: float, value: float) -> bool:
-    if sign in {"<=", ">=", "="} and value == bound:
-        return True
-    return (
-        (sign in {"<", "<="} and value < bound)
-        or (sign in {">", ">="} and value > bound)
-        or (sign == "<>" and value != bound)
-    )
 
 
 def _around(section: _Section) -> tuple[str, str]:

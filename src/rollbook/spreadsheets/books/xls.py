@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import codecs
 import struct
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import polars as pl
 
 from rollbook.spreadsheets.books.book import MOST_ROWS, Area, Rows, SheetInfo
-from rollbook.spreadsheets.books.cells import Ints, frames, numbers_of, value_texts
-from rollbook.spreadsheets.books.formats import Format, built_in, format_of
-from rollbook.spreadsheets.books.values import (
-    UNCALCULATED,
-    error_text,
-    truth_text,
+from rollbook.spreadsheets.books.cells import (
+    Ints,
+    Record,
+    frames,
+    numbers_of,
+    value_texts,
+    with_notes,
 )
+from rollbook.spreadsheets.books.formats import Format, built_in, format_of
+from rollbook.spreadsheets.books.values import UNCALCULATED, error_text, truth_text
 from rollbook.spreadsheets.refusals import damaged, locked
 
 if TYPE_CHECKING:
@@ -47,13 +50,6 @@ _BIFF8: Final = 0x0600
 #: Padding after the stream in bytes, so that eight can be read anywhere.
 _PAD: Final = bytes(16)
 _NO_STRINGS: Final = pl.Series([], dtype=pl.String)
-
-
-class _Record(NamedTuple):
-    kind: int
-    #: Where its content begins and ends.
-    start: int
-    end: int
 
 
 class XlsBook:
@@ -93,7 +89,7 @@ class XlsBook:
     def close(self) -> None:
         """There is nothing to close."""
 
-    def _records(self, at: int) -> Iterator[_Record]:
+    def _records(self, at: int) -> Iterator[Record]:
         """The records from a place on, up to the end of what begins there."""
         stream, last = self._stream, self._size - _HEAD.size
         depth = 0
@@ -109,11 +105,11 @@ class XlsBook:
                     return
             # A chart within a sheet has records of its own.
             if depth == 1 and at <= self._size:
-                yield _Record(kind, start, at)
+                yield Record(kind, start, at)
 
     def _read_globals(self) -> None:
         stream = self._stream
-        found: dict[int, list[_Record]] = {}
+        found: dict[int, list[Record]] = {}
         before = 0
         for record in self._records(0):
             is_more = record.kind == _CONTINUE and before == _SHARED
@@ -154,7 +150,7 @@ class XlsBook:
         if _SHARED in found:
             self._shared = pl.Series(_shared_texts(stream, found[_SHARED]), dtype=pl.String)
 
-    def _add_sheet(self, record: _Record) -> None:
+    def _add_sheet(self, record: Record) -> None:
         place, state, kind = struct.unpack_from("<I2B", self._stream, record.start)
         if kind:
             return  # a chart, or a program
@@ -214,11 +210,9 @@ class XlsBook:
             notes = self._notes(found)
         except (struct.error, IndexError, pl.exceptions.PolarsError) as error:
             raise damaged() from error
-        for frame in sheet.frames(rows):
+        for batch in with_notes(sheet.frames(rows), notes):
             self._struck_rows[index] = tuple(sorted(sheet.struck_rows))
-            notes.frame = frame
-            yield notes
-            notes = Rows(frame)
+            yield batch
 
     def _add_results(self, sheet: _Sheet, found: dict[int, list[int]]) -> None:
         """The results of formulas that aren't numbers, by the first of their eight bytes."""
@@ -357,7 +351,7 @@ def _encoding(page: int) -> str:
         return "cp1252"
 
 
-def _shared_texts(stream: bytes, records: list[_Record]) -> list[str]:
+def _shared_texts(stream: bytes, records: list[Record]) -> list[str]:
     """The table of shared texts, which may span several records."""
     (count,) = struct.unpack_from("<I", stream, records[0].start + 4)
     source = _Continued(stream, records)
@@ -371,7 +365,7 @@ def _shared_texts(stream: bytes, records: list[_Record]) -> list[str]:
 class _Continued:
     """Bytes that span several records."""
 
-    def __init__(self, stream: bytes, records: list[_Record]) -> None:
+    def __init__(self, stream: bytes, records: list[Record]) -> None:
         self._stream, self._records = stream, records
         self._index = 0
         self._at, self._end = records[0].start, records[0].end

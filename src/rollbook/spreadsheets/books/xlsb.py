@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import polars as pl
@@ -15,7 +15,7 @@ from rollbook.spreadsheets.books.book import (
     Rows,
     SheetInfo,
 )
-from rollbook.spreadsheets.books.cells import frames, numbers_of, value_texts
+from rollbook.spreadsheets.books.cells import Record, frames, numbers_of, value_texts, with_notes
 from rollbook.spreadsheets.books.formats import Format, built_in, format_of
 from rollbook.spreadsheets.books.package import Package, target_of
 from rollbook.spreadsheets.books.values import error_text, truth_text
@@ -43,12 +43,6 @@ _MEANT: Final = dict(zip(_HELD, _HELD, strict=True)) | {
 _SHORT: Final = {13: _RK, 14: _ERROR, 15: _TRUTH, 16: _REAL, 17: _TEXT, 18: _INDEX}
 _BLANK, _SHORT_BLANK = 1, 12
 _PAD: Final = bytes(16)
-
-
-class _Record(NamedTuple):
-    kind: int
-    start: int
-    end: int
 
 
 class XlsbBook:
@@ -119,14 +113,10 @@ class XlsbBook:
                 self._shared = self._read_shared()
             content = self._package.content(self._parts[index], MOST_PART_BYTES) + _PAD
             sheet = _Sheet(content, self._shared, self._formats, is_1904=self.is_1904)
-            notes = sheet.notes
             found = sheet.frames(rows)
         except (struct.error, IndexError, pl.exceptions.PolarsError) as error:
             raise damaged() from error
-        for frame in found:
-            notes.frame = frame
-            yield notes
-            notes = Rows(frame)
+        yield from with_notes(found, sheet.notes)
 
     def _read_shared(self) -> pl.Series:
         if self._shared_part not in self._package:
@@ -225,7 +215,7 @@ class _Sheet:
         return frames(places[:, 0], places[:, 1], texts, rows)
 
 
-def _records(content: bytes) -> Iterator[_Record]:
+def _records(content: bytes) -> Iterator[Record]:
     """The records of a part, followed by at least eight bytes of padding."""
     at, end = 0, len(content) - len(_PAD)
     while at < end:
@@ -244,7 +234,7 @@ def _records(content: bytes) -> Iterator[_Record]:
                 break
         if at + length > end:
             return
-        yield _Record(kind, at, at + length)
+        yield Record(kind, at, at + length)
         at += length
 
 

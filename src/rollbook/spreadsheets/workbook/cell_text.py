@@ -34,7 +34,9 @@ _RARE: Final = r"[\x00-\x08\x0b-\x1f\x{fffe}\x{ffff}]|_x"
 _EDGE: Final = rf"^{_ILLEGAL}*[ \t]|[ \t]{_ILLEGAL}*$|[\n\r]"
 #: A text that a spreadsheet could read as a formula.
 _ACTIVE: Final = rf"^{_ILLEGAL}*[=+\-@\t\r\n]"
-_NOTABLE: Final = "|".join((_MARKUP, _RARE, _EDGE, _ACTIVE))
+#: What a text of each trait holds.
+_PATTERNS: Final = {"markup": _MARKUP, "rare": _RARE, "edge": _EDGE, "active": _ACTIVE}
+_NOTABLE: Final = "|".join(_PATTERNS.values())
 
 _PYTHON_ILLEGAL: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _PYTHON_ESCAPE_LIKE: Final = re.compile(_ESCAPE_LIKE)
@@ -68,23 +70,20 @@ def traits_of(chunk: pl.DataFrame, names: Sequence[str]) -> dict[str, Traits]:
         column.has_nulls().name.suffix(":nulls"),
     )
     column = pl.col([name for name in names if seen[f"{name}:notable"]])
-    seen |= _only_row(
+    found = _only_row(
         chunk,
-        column.str.contains(_MARKUP).any().name.suffix(":markup"),
-        column.str.contains(_RARE).any().name.suffix(":rare"),
-        column.str.contains(_EDGE).any().name.suffix(":edge"),
-        column.str.contains(_ACTIVE).any().name.suffix(":active"),
+        *(
+            column.str.contains(pattern).any().name.suffix(f":{trait}")
+            for trait, pattern in _PATTERNS.items()
+        ),
     )
     return {
         name: Traits(
-            markup=seen.get(f"{name}:markup", False),
-            rare=seen.get(f"{name}:rare", False),
-            edge=seen.get(f"{name}:edge", False),
-            active=seen.get(f"{name}:active", False),
+            **{trait: found.get(f"{name}:{trait}", False) for trait in _PATTERNS},
             # Text of control characters only has no length once it is clean.
             gaps=seen[f"{name}:nulls"]
             or seen[f"{name}:shortest"] == 0
-            or seen.get(f"{name}:rare", False),
+            or found.get(f"{name}:rare", False),
             # Bytes of UTF-8 are never fewer than units of UTF-16.
             long=(seen[f"{name}:longest"] or 0) > MOST_CHARACTERS,
         )

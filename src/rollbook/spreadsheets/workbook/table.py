@@ -8,7 +8,7 @@ from __future__ import annotations
 import tempfile
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
@@ -41,31 +41,26 @@ _THREADS: Final = 2
 _IN_MEMORY: Final = 4 << 20
 
 
-class _Stored(NamedTuple):
-    crc: int
-    size: int
-    length: int
-
-
 class SheetRows:
     """The rows of one sheet, as blocks of a zip archive's part."""
 
     def __init__(self, folder: Path) -> None:
         self._file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY, mode="w+b", dir=str(folder))  # noqa: SIM115 - see close
-        self._stored: list[_Stored] = []
+        #: Of each block the length, and the CRC-32 and size of its content.
+        self._stored: list[tuple[int, int, int]] = []
         #: Rows that have been given to it, put away or not.
         self.height = 0
 
     def put(self, block: Block) -> None:
         """Store the next rows."""
         self._file.write(block.data)
-        self._stored.append(_Stored(block.crc, block.size, len(block.data)))
+        self._stored.append((len(block.data), block.crc, block.size))
 
     def blocks(self) -> Iterator[Block]:
         """All stored blocks, in their order."""
         self._file.seek(0)
-        for stored in self._stored:
-            yield Block(self._file.read(stored.length), stored.crc, stored.size)
+        for length, crc, size in self._stored:
+            yield Block(self._file.read(length), crc, size)
 
     def close(self) -> None:
         """Forget the rows."""
