@@ -88,14 +88,6 @@ COPY_ROWS = 25_000
 #: Bytes of a result that are converted to columns at a time.
 _PIECE_BYTES = 4 << 20
 
-#: A derived expiry date may differ from the record, so only the payment is claimed.
-_CLAIMS_NOTHING = {"expiry_date": pl.col("expiry_is_derived").fill_null(value=False)}
-_FILLED = pl.sum_horizontal(
-    (pl.col(name).is_not_null() & ~_CLAIMS_NOTHING.get(name, pl.lit(value=False))).cast(pl.Int64)
-    * (1 << bit)
-    for bit, name in enumerate(CLAIMED)
-)
-
 _SQL = queries("members")
 
 
@@ -124,7 +116,7 @@ def staging(
 
     def stage(rows: pl.DataFrame) -> None:
         # A field whose bit is set and that has no value was emptied on purpose.
-        filled = _FILLED | _own_filled(rows) | pl.col("emptied")
+        filled = _filled(rows) | pl.col("emptied")
         own = [own_fields.as_json(rows).alias("own_fields")] if has_own else []
         found = rows.filter(verdict="valid").select(
             ROW_NUMBER, *MEMBER_COLUMNS, filled.alias("filled"), "document", *own
@@ -143,15 +135,16 @@ def staging(
             yield stage
 
 
-def _own_filled(rows: pl.DataFrame) -> pl.Expr:
-    """The bits of the own fields that a row has a value of."""
-    first = len(CLAIMED)
-    bits = [
-        pl.col(name).is_not_null().cast(pl.Int64) * (1 << bit)
-        for bit, name in enumerate(fields.current().by_key, start=first)
+def _filled(rows: pl.DataFrame) -> pl.Expr:
+    """The bits of the fields that a row has a value of and claims."""
+    claims = {name: pl.col(name).is_not_null() for name in claimed()}
+    # A derived expiry date may differ from the record, so only the payment is claimed.
+    claims["expiry_date"] &= ~pl.col("expiry_is_derived").fill_null(value=False)
+    return pl.sum_horizontal(
+        is_claimed.cast(pl.Int64) * (1 << bit)
+        for bit, (name, is_claimed) in enumerate(claims.items())
         if name in rows.columns
-    ]
-    return pl.sum_horizontal(bits) if bits else pl.lit(0, pl.Int64)
+    )
 
 
 def unstage(connection: Connection[Row], rows: pl.DataFrame) -> None:

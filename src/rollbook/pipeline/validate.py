@@ -135,15 +135,11 @@ def validate(normalised: Normalised, sheet: Sheet, scope: Scope) -> Validated:
         errors = [missing, faults]
     headers = dict(normalised.headers)
     beyond = _beyond_headers(sheet)
-    if beyond is not None:
-        name = beyond.columns[-1]
-        headers[name] = name
-        errors.append(select(beyond, beyond[name].is_not_null(), name, _BEYOND))
-    undecided = _undecided(sheet)
-    if undecided is not None:
-        name = undecided.columns[-1]
-        headers[name] = name
-        errors.append(select(undecided, undecided[name].is_not_null(), name, "repeat_undecided"))
+    for found, code in ((beyond, _BEYOND), (_undecided(sheet), "repeat_undecided")):
+        if found is not None:
+            name = found.columns[-1]
+            headers[name] = name
+            errors.append(select(found, found[name].is_not_null(), name, code))
     errors.append(_whole_rows(sheet, beyond))
     if scope.municipality is not None:
         errors.append(_wards_elsewhere(normalised, scope.municipality))
@@ -157,7 +153,7 @@ def validate(normalised: Normalised, sheet: Sheet, scope: Scope) -> Validated:
         ~(is_of_kept & pl.col(ROW_NUMBER).is_in(invalid.implode()))
     )
     rows, not_emptied = with_emptied(_with_verdicts(frame, invalid, scope), normalised)
-    found = (
+    all_problems = (
         pl.concat([said, warnings, not_emptied])
         .with_columns(
             pl.col("column").replace_strict(headers, default=None, return_dtype=pl.String)
@@ -165,7 +161,7 @@ def validate(normalised: Normalised, sheet: Sheet, scope: Scope) -> Validated:
         .cast(pl.Schema(PROBLEMS))
         .sort(ROW_NUMBER, maintain_order=True)
     )
-    return Validated(rows, found)
+    return Validated(rows, all_problems)
 
 
 def _needed(normalised: Normalised, scope: Scope, said: pl.DataFrame) -> Iterator[pl.DataFrame]:
@@ -241,37 +237,33 @@ def _wards_elsewhere(normalised: Normalised, municipality: str) -> pl.DataFrame:
 
 
 def _with_verdicts(frame: pl.DataFrame, invalid: pl.Series, scope: Scope) -> pl.DataFrame:
+    province = pl.col("province").fill_null(pl.lit(scope.province, pl.String))
+    by_ward = pl.col("ward_province")
     return frame.select(
         ROW_NUMBER,
         *(field for field in FIELDS if field not in _REPLACED),
         *own_fields.of_sheet(dict.fromkeys(frame.columns)),
-        # The ID number's value counts, where the cell is empty or differs.
-        pl.coalesce("gender_from_id", "gender").alias("gender"),
-        pl.coalesce("citizenship_from_id", "citizenship").alias("citizenship"),
         "date_of_birth",
         "expiry_is_derived",
         "document",
-        pl.coalesce("id_number", "document_key").alias("id_number"),
-        pl.when(pl.col(ROW_NUMBER).is_in(invalid.implode()))
+        # The ID number's value counts, where the cell is empty or differs.
+        gender=pl.coalesce("gender_from_id", "gender"),
+        citizenship=pl.coalesce("citizenship_from_id", "citizenship"),
+        id_number=pl.coalesce("id_number", "document_key"),
+        verdict=pl.when(pl.col(ROW_NUMBER).is_in(invalid.implode()))
         .then(pl.lit("invalid"))
         .when(_is_elsewhere(scope))
         .then(pl.lit("out_of_scope"))
-        .otherwise(pl.lit("valid"))
-        .alias("verdict"),
+        .otherwise(pl.lit("valid")),
         # A row without a place belongs to the office that sent it, and in a national office's file
-        # to the place of its ward.
-        pl.coalesce(_or_own("province", scope.province), _by_ward("ward_province")).alias(
-            "province"
-        ),
+        # to the place of its ward, unless it names a municipality, which would tell the province.
+        province=province.fill_null(pl.when(pl.col("municipality").is_null()).then(by_ward)),
         # Where neither names it, a ward in the same province does.
-        pl.coalesce(
+        municipality=pl.coalesce(
             "municipality",
             pl.lit(scope.municipality, pl.String),
-            pl.when(
-                _or_own("province", scope.province).fill_null(pl.col("ward_province"))
-                == pl.col("ward_province")
-            ).then("ward_municipality"),
-        ).alias("municipality"),
+            pl.when(province.fill_null(by_ward) == by_ward).then("ward_municipality"),
+        ),
     )
 
 
@@ -298,15 +290,6 @@ def _elsewhere(normalised: Normalised, scope: Scope, invalid: pl.Series) -> Iter
     for field, is_other in _other_places(scope).items():
         where = normalised.frame.select(is_other).to_series() & counts
         yield select(normalised.raw, where, field, "other_office", normalised.frame[field])
-
-
-def _or_own(field: str, place: str | None) -> pl.Expr:
-    return pl.col(field).fill_null(pl.lit(place, pl.String)).alias(field)
-
-
-def _by_ward(place: str) -> pl.Expr:
-    """The ward's place, where the row names no municipality, which would tell the province."""
-    return pl.when(pl.col("municipality").is_null()).then(place)
 
 
 def _has_no_form() -> pl.Expr:
