@@ -176,7 +176,7 @@ def _read_settings() -> Settings:
     """The settings that all tests share: reading them takes 5 ms of a processor."""
     return Settings(
         _env_file=None,
-        secret_key=SecretStr("a key that only the tests know, 32 bytes"),
+        secret_key=SecretStr("a-key-that-only-the-tests-know-of-32-bytes"),
         concurrency=1,
         backoff_ms=10,
     )

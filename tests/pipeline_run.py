@@ -10,17 +10,19 @@ from uuid import uuid4
 
 import fastexcel
 from psycopg import sql
+from pydantic import SecretStr
 
 from rollbook.backends import files as keys
 from rollbook.backends.database import connect, queries
 from rollbook.backends.files import FileStore
-from rollbook.model import EVERYWHERE, OUTCOMES, Membership, Scope
+from rollbook.config import Settings
+from rollbook.model import EVERYWHERE, OUTCOMES, Scope
 from rollbook.pipeline.read import BATCH_ROWS
 from rollbook.pipeline.run import process
 from rollbook.spreadsheets.kinds import kind_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
     from uuid import UUID
 
@@ -71,8 +73,7 @@ class Site:
     store: FileStore
     folder: Path
     owner_id: UUID
-    #: The installation's secret keys, the present one first.
-    keys: tuple[str, ...] = ()
+    settings: Settings
 
     def send(
         self,
@@ -83,8 +84,7 @@ class Site:
         batch_rows: int = BATCH_ROWS,
         report_progress: Callable[[Progress], None] = lambda _: None,
         accepts_passports: bool = False,
-        verify_days: int | None = None,
-        membership: Membership | None = None,
+        settings: Mapping[str, Any] | None = None,
         **columns: Any,
     ) -> Done:
         """Record a file as its office's upload, claim it and take it through the pipeline.
@@ -96,14 +96,14 @@ class Site:
             batch_rows: how many rows go through together.
             report_progress: hears how far it is.
             accepts_passports: as the setting.
-            verify_days: as for ``process``.
-            membership: likewise.
+            settings: other ones of the installation.
             columns: of the table ``uploads``, such as ``dry_run``.
 
         Raises:
             FileProblemError: the file can't be processed.
         """
         upload_id = uuid4()
+        identities = "za_id,passport" if accepts_passports else "za_id"
         kind = kind_of(name)
         source = self.folder / f"sent.{kind}"
         source.write_bytes(content)
@@ -122,14 +122,11 @@ class Site:
             process(
                 self.connection,
                 self.store,
+                self.settings.model_copy(update={"identities": identities, **(settings or {})}),
                 upload_id=upload_id,
                 attempt=claimed["attempt"],
                 report_progress=report_progress,
                 batch_rows=batch_rows,
-                accepts_passports=accepts_passports,
-                verify_days=verify_days,
-                keys=self.keys,
-                membership=membership or Membership(),
             )
         finally:
             # As a connection that is closed would: nothing half done is left to the next upload.
@@ -176,8 +173,10 @@ class Site:
 
 
 @contextlib.contextmanager
-def open_site(database_url: str, folder: Path) -> Iterator[Site]:
+def open_site(database_url: str, folder: Path, settings: Settings | None = None) -> Iterator[Site]:
     """A site on an empty database, with a user of the national office."""
+    key = SecretStr("another-key-that-only-the-tests-know")
+    settings = settings or Settings(_env_file=None, secret_key=key)
     owner_id = uuid4()
     store = FileStore((folder / "store").as_uri())
     with contextlib.closing(connect(database_url)) as connection:
@@ -187,4 +186,4 @@ def open_site(database_url: str, folder: Path) -> Iterator[Site]:
             (owner_id,),
         )
         connection.commit()
-        yield Site(connection, store, folder, owner_id)
+        yield Site(connection, store, folder, owner_id, settings)

@@ -174,16 +174,6 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
-class Membership:
-    """What an installation lets decide over a membership."""
-
-    #: It ends 24 months after the joining date where no payment is known.
-    counts_from_joining: bool = False
-    #: People whom the voter roll calls deceased become no members, or inactive ones.
-    refuses_deceased: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Progress:
     """How far an attempt is."""
 

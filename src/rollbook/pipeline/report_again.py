@@ -26,13 +26,14 @@ from rollbook.pipeline.report_tables import changes_of, rows_of, summary_of
 from rollbook.spreadsheets.workbook import Cell
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from uuid import UUID
 
     from psycopg import Connection
 
     from rollbook.backends.database import Row
     from rollbook.backends.files import FileStore
+    from rollbook.config import Settings
     from rollbook.spreadsheets.workbook import AnyCell
     from rollbook.spreadsheets.workbook.worksheet import CellValue
 
@@ -43,15 +44,14 @@ log = structlog.get_logger(__name__)
 def process(
     connection: Connection[Row],
     store: FileStore,
+    settings: Settings,
     *,
     upload_id: UUID,
-    channels: Sequence[outbox.Channel] = (),
-    time_zone: str = summary.TIME_ZONE,
 ) -> dict[str, Any]:
     """Write an upload's report again, with the roll's answers.
 
     Two workers that write it at the same time write the same; the first one counts and announces
-    it through ``channels``.
+    it.
 
     Returns:
         Whether there was something to write.
@@ -72,12 +72,12 @@ def process(
             report_key = upload["report_key"]
         else:
             with speaking(upload["language"]):
-                _write(folder, found, upload, time_zone)
+                _write(folder, found, upload, settings.time_zone)
             store.put(report_key, folder / "report.xlsx")
     parameters = {"id": upload_id, "report_key": report_key}
     is_written = connection.execute(_SQL["report_written"], parameters).rowcount == 1
     if is_written:
-        connection.execute(*outbox.entry(upload_id, "verified", channels))
+        connection.execute(*outbox.entry(upload_id, "verified", settings.notification_channels))
     connection.commit()
     if is_written:
         # The record no longer names them; a crash's leftovers are removed with the upload's folder.

@@ -18,7 +18,7 @@ from psycopg import sql
 from psycopg.types.json import Json, Jsonb
 
 from rollbook import clock, fields
-from rollbook.accounts import audit
+from rollbook.accounts import audit, tokens
 from rollbook.backends import files as keys
 from rollbook.backends.database import queries
 from rollbook.errors import (
@@ -29,7 +29,7 @@ from rollbook.errors import (
     VoterRollPendingError,
 )
 from rollbook.languages import asked_for, phrase, speak, speaking
-from rollbook.model import REFUSED, Membership, Progress, Scope
+from rollbook.model import REFUSED, Progress, Scope
 from rollbook.notifications import outbox
 from rollbook.pipeline import removal, renewals, report, summary
 from rollbook.pipeline.aliases import aliases_of, key_of
@@ -54,7 +54,7 @@ from rollbook.spreadsheets.inspect.archive import Limits
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
     from uuid import UUID
 
     import polars as pl
@@ -62,6 +62,7 @@ if TYPE_CHECKING:
 
     from rollbook.backends.database import Row
     from rollbook.backends.files import FileStore
+    from rollbook.config import Settings
     from rollbook.pipeline.dates import Orders
     from rollbook.pipeline.read import Sheet
 
@@ -72,32 +73,18 @@ _MEMBERS, _FIXES, _REMOVAL = queries("members"), queries("fixes"), queries("remo
 def process(
     connection: Connection[Row],
     store: FileStore,
+    settings: Settings,
     *,
     upload_id: UUID,
     attempt: int,
     report_progress: Callable[[Progress], None],
     report_stages: Callable[[Stages], None] = lambda _: None,
     batch_rows: int = BATCH_ROWS,
-    verify_days: int | None = None,
-    channels: Sequence[outbox.Channel] = (),
-    limits: Limits | None = None,
-    accepts_passports: bool = False,
-    keys: Sequence[str] = (),
-    time_zone: str = summary.TIME_ZONE,
-    fixable_rows: int = 200_000,
-    removal_most: int = 100_000,
-    shared_phone_rows: int = 10,
-    membership: Membership = Membership(),  # noqa: B008 - frozen
 ) -> dict[str, Any]:
     """Process the upload's file in all stages and commit the result.
 
     Only this attempt uses the connection; ``attempt`` is its fence. Each stage's duration is
-    reported at the end, also after an error. An answer of the voter roll is good for
-    ``verify_days``; None when the roll isn't to be asked. ``keys`` are the installation's secret
-    keys, by which erased people are known. The report gives times in ``time_zone``.
-    The cells of ``fixable_rows`` refused and doubtful rows are stored, to be fixed on the page. A
-    list of members to remove has at most ``removal_most`` rows. A phone number of
-    ``shared_phone_rows`` rows is noted.
+    reported at the end, also after an error.
 
     Returns:
         ``rows_total`` and the counts by outcome.
@@ -113,27 +100,10 @@ def process(
         Stages(report_progress, file_bytes=upload["file_bytes"]) as stages,
         tempfile.TemporaryDirectory(prefix="rollbook-") as name,
     ):
-        verification = Verification(connection, upload, cache_days=verify_days)
-        erased = Erased.read(connection, keys)
-        attempt_ = _Attempt(
-            connection,
-            store,
-            upload,
-            stages,
-            Path(name),
-            verification,
-            channels,
-            erased,
-            accepts_passports=accepts_passports,
-            time_zone=time_zone,
-            fixable_rows=fixable_rows,
-            removal_most=removal_most,
-            shared_phone_rows=shared_phone_rows,
-            membership=membership,
-        )
+        attempt_ = _Attempt(connection, store, settings, upload, stages, Path(name))
         try:
             with fields.using(removal.own_fields_for(upload)):
-                return attempt_.run(batch_rows, limits or Limits())
+                return attempt_.run(batch_rows)
         finally:
             stages.end()
             report_stages(stages)
@@ -146,43 +116,25 @@ class _Attempt:
         self,
         connection: Connection[Row],
         store: FileStore,
+        settings: Settings,
         upload: Row,
         stages: Stages,
         folder: Path,
-        verification: Verification,
-        channels: Sequence[outbox.Channel],
-        erased: Erased,
-        *,
-        accepts_passports: bool,
-        time_zone: str,
-        fixable_rows: int,
-        removal_most: int,
-        shared_phone_rows: int,
-        membership: Membership,
     ) -> None:
-        self._fixable_rows = fixable_rows
+        self._connection, self._store, self._settings = connection, store, settings
+        self._upload, self._stages, self._folder = upload, stages, folder
+        cache_days = settings.voter_roll_cache_days if settings.asks_voter_roll else None
+        self._verification = Verification(connection, upload, cache_days=cache_days)
+        self._erased = Erased.read(connection, tokens.erasure_keys(settings))
         self._is_removal = upload["kind"] == removal.KIND
-        self._membership = membership
         #: See ``renewals.count``.
         self._renewals: dict[str, int] | None = None
-        self._removal_most = removal_most
-        self._shared_phone_rows = shared_phone_rows
-        self._accepts_passports = accepts_passports
-        self._time_zone = time_zone
-        self._channels = channels
-        self._erased = erased
-        self._verification = verification
-        self._connection = connection
-        self._store = store
-        self._upload = upload
-        self._stages = stages
-        self._folder = folder
         self._scope = Scope(upload["province"], upload["municipality"])
         self._aliases = aliases_of(connection, self._scope)
         #: Of the upload whose rows this one fixes.
         self._grid = Grid.of(upload["grid"]) if upload["mends"] else None
 
-    def run(self, batch_rows: int, limits: Limits) -> dict[str, Any]:
+    def run(self, batch_rows: int) -> dict[str, Any]:
         stages, connection, upload = self._stages, self._connection, self._upload
         stages.begin("read")
         source = self._folder / f"source.{upload['file_kind']}"
@@ -198,18 +150,18 @@ class _Attempt:
             upload["sheet"],
             upload["columns"],
             mappings,
-            self._accepts_passports,
+            self._settings.accepts_passports,
             self._is_removal,
         )
         if self._grid is not None:
-            wanted = self._grid.wanted(accepts_passports=self._accepts_passports)
+            wanted = self._grid.wanted(accepts_passports=self._settings.accepts_passports)
         with connection.transaction():
             batches = read(
                 source,
                 upload["file_kind"],
                 wanted,
                 batch_rows=batch_rows,
-                limits=limits,
+                limits=Limits.of(self._settings),
                 needs_names=not self._is_removal,
             )
             if self._grid is not None:
@@ -237,7 +189,7 @@ class _Attempt:
         total = ledger.height
         stages.begin("match", rows_total=total)
         if self._is_removal:
-            removal.check_size(total, self._removal_most)
+            removal.check_size(total, self._settings.removal_most)
             rule = removal.rule(self._scope, upload)
             header = table.last.columns.header("id_number")
             ledger = removal.refuse_unknown(connection, ledger, table.spill, header)
@@ -250,7 +202,7 @@ class _Attempt:
                 has_documents=has_documents,
                 has_own=staged.has_own,
             )
-            if self._membership.refuses_deceased:
+            if self._settings.deceased == "refuse":
                 header = table.last.columns.header("id_number")
                 ledger = renewals.refuse_deceased(connection, ledger, table.spill, header)
         if has_documents:
@@ -302,7 +254,8 @@ class _Attempt:
             raise FencedError("Another attempt has the upload now, or it was cancelled.")
         if not is_refused:
             connection.execute(*audit.of_attempt("end", upload))
-            connection.execute(*outbox.entry(upload["id"], "completed", self._channels))
+            channels = self._settings.notification_channels
+            connection.execute(*outbox.entry(upload["id"], "completed", channels))
         self._verification.count(tables_key=tables_key)
         return counts, is_refused
 
@@ -336,12 +289,12 @@ class _Attempt:
             self._scope,
             self._erased,
             key_of(self._upload["empty_text"]),
-            accepts_passports=self._accepts_passports,
+            accepts_passports=self._settings.accepts_passports,
             aliases=self._aliases,
             orders=None if self._grid is None else self._grid.orders,
             list_=self._upload if self._is_removal else None,
-            counts_from_joining=self._membership.counts_from_joining,
-            shared_phone_rows=self._shared_phone_rows,
+            counts_from_joining=self._settings.expiry_from_joining,
+            shared_phone_rows=self._settings.shared_phone_rows,
         )
         with staging(self._connection) as stage:
             for sheet in prefetch(batches):
@@ -421,7 +374,7 @@ class _Attempt:
                 not_asked_because=self._verification.not_asked_because,
                 reading=table.last.reading,
                 emptied=lost,
-                time_zone=self._time_zone,
+                time_zone=self._settings.time_zone,
                 renewals=self._renewals,
             )
             if lines.equals(said) and not is_renewed:
@@ -444,7 +397,7 @@ class _Attempt:
             spill.batches("rows", "problems", beside=lines),
             upload_id=upload["id"],
             headers=grid.headers,
-            most=self._fixable_rows,
+            most=self._settings.fixable_rows,
             refused=sum(counted[name] for name in REFUSED),
         )
         if upload["mends"]:

@@ -46,7 +46,7 @@ from rollbook.errors import (
 )
 from rollbook.languages import speaking
 from rollbook.members import erase_files, export_file
-from rollbook.model import Membership, Scope
+from rollbook.model import Scope
 from rollbook.pipeline import account_list, fix, report_again, run
 from rollbook.pipeline.aliases import aliases_of
 from rollbook.pipeline.columns import check_own
@@ -226,42 +226,16 @@ def _run(settings: Settings, task: dict[str, Any], answers: TextIO) -> dict[str,
                 settings, connection, store, upload_id, task["payload"]
             )
         if task["work"] == "report":
-            return report_again.process(
-                connection,
-                store,
-                upload_id=upload_id,
-                channels=settings.notification_channels,
-                time_zone=settings.time_zone,
-            )
+            return report_again.process(connection, store, settings, upload_id=upload_id)
         return run.process(
             connection,
             store,
+            settings,
             upload_id=upload_id,
             attempt=task["attempt"],
             report_progress=report,
             report_stages=report_stages,
-            channels=settings.notification_channels,
-            keys=tokens.erasure_keys(settings),
-            verify_days=settings.voter_roll_cache_days if settings.asks_voter_roll else None,
-            limits=_limits(settings),
-            accepts_passports=settings.accepts_passports,
-            time_zone=settings.time_zone,
-            fixable_rows=settings.fixable_rows,
-            removal_most=settings.removal_most,
-            shared_phone_rows=settings.shared_phone_rows,
-            membership=Membership(
-                counts_from_joining=settings.expiry_from_joining,
-                refuses_deceased=settings.deceased == "refuse",
-            ),
         )
-
-
-def _limits(settings: Settings) -> Limits:
-    return Limits(
-        inflated_bytes=settings.max_inflated_mb << 20,
-        columns=settings.max_columns,
-        macros=settings.macro_workbooks == "read",
-    )
 
 
 def _check(
@@ -287,7 +261,7 @@ def _check(
             Wanted(found["sheet"], found["columns"], remembered, settings.accepts_passports),
             scope=scope,
             today=day,
-            limits=_limits(settings),
+            limits=Limits.of(settings),
             accepts_passports=settings.accepts_passports,
             aliases=aliases,
             empty_text=found["empty_text"],
@@ -350,7 +324,7 @@ def _read_accounts(
         path = Path(folder) / f"source.{kind}"
         store.fetch(files.source_key(file_id, kind), path)
         most = settings.invitations_most
-        return account_list.read(path, kind, limits=_limits(settings), most=most)
+        return account_list.read(path, kind, limits=Limits.of(settings), most=most)
 
 
 #: What the API's children do, by the name of the work.

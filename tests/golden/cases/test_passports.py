@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pydantic import SecretStr
 
 from rollbook.contract import RowProblem
 from rollbook.errors import AttemptError, FileProblemError, NoIdColumnError
@@ -151,7 +152,13 @@ def test_two_columns_of_passports_that_differ_are_flagged(site: Site) -> None:
 
 
 def test_the_voter_roll_is_asked_about_nobody_with_a_passport(site: Site) -> None:
-    done = send(site, f"{ANN},,,Ann,Aa,,", ",FN123456,ZW,Ben,Bb,,", verify_days=30)
+    asks = {
+        "voter_roll_enabled": True,
+        "voter_roll_url": "http://127.0.0.1:9",
+        "voter_roll_username": "account",
+        "voter_roll_password": SecretStr("of nobody"),
+    }
+    done = send(site, f"{ANN},,,Ann,Aa,,", ",FN123456,ZW,Ben,Bb,,", settings=asks)
     asked = site.connection.execute("SELECT id_number FROM verifications").fetchall()
     questions = site.connection.execute("SELECT id_number FROM voter_roll_questions").fetchall()
     site.connection.commit()

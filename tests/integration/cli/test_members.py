@@ -85,7 +85,7 @@ async def test_a_passport_number_is_read_in_the_same_way(
         user = connection.execute("SELECT id FROM users WHERE email = 'office@example.org'")
         [owner] = user.fetchall()
         store = FileStore((settings.data_dir / "store").as_uri())
-        site = Site(connection, store, settings.data_dir, owner["id"])
+        site = Site(connection, store, settings.data_dir, owner["id"], settings)
         site.send(rows.encode(), "passports.csv", accepts_passports=True)
     await index.run_once(system)
     search = ("members", "search", "--passport", "--json")

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rollbook.accounts import tokens
 from rollbook.model import Role, User
 from tests.pipeline_run import Site, open_site
 
@@ -24,8 +23,7 @@ if TYPE_CHECKING:
 def site(database_url: str, settings: Settings) -> Iterator[Site]:
     """With the store of the system, which proves whose it is."""
     settings.data_dir.mkdir(exist_ok=True)
-    with open_site(database_url, settings.data_dir) as opened:
-        opened.keys = tokens.verifying_keys(settings)
+    with open_site(database_url, settings.data_dir, settings) as opened:
         yield opened
 
 

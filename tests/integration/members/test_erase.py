@@ -12,6 +12,7 @@ from uuid import UUID
 import openpyxl
 import psycopg
 import pytest
+from pydantic import SecretStr
 
 from rollbook import clock, fields, languages
 from rollbook.accounts import users
@@ -448,7 +449,8 @@ async def test_a_worker_without_the_key_takes_no_file(
     send(site, PLANTED)
     await index.run_once(system)
     await erased(client, site)
-    site.keys = ("another key, with thirty-two bytes",)
+    other = {"secret_key": SecretStr("another-key-of-thirty-two-bytes-or-more")}
+    site.settings = site.settings.model_copy(update=other)
     with pytest.raises(ServiceUnavailableError, match="ROLLBOOK_SECRET_KEY"):
         send(site, *members(1, 50))
     assert set(site.members()) == set()
@@ -460,7 +462,11 @@ async def test_a_changed_key_still_knows_who_was_erased(
     send(site, PLANTED)
     await index.run_once(system)
     await erased(client, site)
-    site.keys = ("another key, with thirty-two bytes", *site.keys)
+    changed = {
+        "secret_key": SecretStr("another-key-of-thirty-two-bytes-or-more"),
+        "former_secret_keys": site.settings.secret_key,
+    }
+    site.settings = site.settings.model_copy(update=changed)
     assert send(site, PLANTED).by_row == {2: "invalid"}
 
 

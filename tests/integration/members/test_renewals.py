@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rollbook.model import Membership, Scope
+from rollbook.model import Scope
 from rollbook.pipeline import run
 from rollbook.voter_roll.record import Question, VerificationRecord
 from tests.files import csv_file, id_number, member
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 TODAY = dt.date(2026, 6, 1)
 JOINED, PAID, EXPIRES = "Date Joined", "Last Payment", "Expiry Date"
-REFUSES = Membership(refuses_deceased=True)
+REFUSES = {"deceased": "refuse"}
 
 
 @pytest.fixture(autouse=True)
@@ -105,14 +105,14 @@ def test_a_membership_without_payment_ends_after_the_joining_date_by_setting(sit
     joined = member(1, **{JOINED: "2025-03-31", PAID: ""})
     send(site, joined)
     assert site.members()[id_number(1)]["expiry_date"] is None
-    counts = Membership(counts_from_joining=True)
-    send(site, joined, member(2, **{JOINED: "2020-01-01", PAID: "2026-01-31"}), membership=counts)
+    counts = {"expiry_from_joining": True}
+    send(site, joined, member(2, **{JOINED: "2020-01-01", PAID: "2026-01-31"}), settings=counts)
     first, second = (site.members()[id_number(n)] for n in (1, 2))
     assert (first["expiry_date"], first["expiry_is_derived"]) == (dt.date(2027, 3, 31), True)
     assert second["expiry_date"] == dt.date(2028, 1, 31)
     # A payment renews it, and the joining date alone takes nothing back.
-    send(site, member(1, **{JOINED: "", PAID: "2026-05-31"}), membership=counts)
-    send(site, joined, membership=counts)
+    send(site, member(1, **{JOINED: "", PAID: "2026-05-31"}), settings=counts)
+    send(site, joined, settings=counts)
     assert site.members()[id_number(1)]["expiry_date"] == dt.date(2028, 5, 31)
 
 
@@ -132,7 +132,7 @@ def test_deceased_people_become_no_members_and_members_become_inactive_by_settin
     send(site, member(1, Status="Active"))
     deceased(site, 1, 2)
     rows = [member(n, Status="Active") for n in (1, 2, 3)]
-    done = send(site, *rows, membership=REFUSES)
+    done = send(site, *rows, settings=REFUSES)
     assert done.by_row == {2: "updated", 3: "invalid", 4: "inserted"}
     assert done.rows[0]["changes"] == {"status": ["Active", "inactive"]}
     assert [p["code"] for p in done.rows[1]["problems"]] == ["person_deceased"]

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from rollbook.config import Settings
+
 #: Bytes that are inflated at a time.
 PIECE_BYTES: Final = 1 << 20
 #: A workbook has some hundred entries at most; each costs memory before anything is inflated.
@@ -102,6 +104,12 @@ class Limits:
     columns: int = 2_000
     #: Whether workbooks with macros are read, as data; ROLLBOOK_MACRO_WORKBOOKS.
     macros: bool = True
+
+    @classmethod
+    def of(cls, settings: Settings) -> Limits:
+        """Those of an installation."""
+        macros = settings.macro_workbooks == "read"
+        return cls(settings.max_inflated_mb << 20, settings.max_columns, macros)
 
 
 @dataclass(frozen=True, slots=True)
