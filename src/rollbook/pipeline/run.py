@@ -32,8 +32,7 @@ from rollbook.languages import asked_for, phrase, speak, speaking
 from rollbook.model import REFUSED, Progress, Scope
 from rollbook.notifications import outbox
 from rollbook.pipeline import removal, renewals, report, summary
-from rollbook.pipeline.aliases import aliases_of, key_of
-from rollbook.pipeline.aliases import note as note_on_aliases
+from rollbook.pipeline.aliases import aliases_of
 from rollbook.pipeline.aliases import remember as remember_aliases
 from rollbook.pipeline.doubts import add_doubts
 from rollbook.pipeline.emptied import count_emptied, fields_of
@@ -44,7 +43,6 @@ from rollbook.pipeline.merge import count, foreseen, keep_rows, merge, outcomes,
 from rollbook.pipeline.merge_rule import merge_rule
 from rollbook.pipeline.prefetch import prefetch
 from rollbook.pipeline.read import BATCH_ROWS, ROW_NUMBER, Wanted, read
-from rollbook.pipeline.reading import Note
 from rollbook.pipeline.spill import Spill
 from rollbook.pipeline.staged import Staged
 from rollbook.pipeline.stages import Stages
@@ -54,7 +52,7 @@ from rollbook.spreadsheets.inspect.archive import Limits
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from uuid import UUID
 
     import polars as pl
@@ -226,8 +224,7 @@ class _Attempt:
         is_refused, files, lines, counted, lost, grid = self._merge_and_report(
             table, ledger, people, rule, said, merged
         )
-        stored = _stored(self._store, upload, files)
-        tables_key = None if is_refused else _kept_tables(self._store, upload, files)
+        stored = _stored(self._store, upload, files, keeps_tables=not is_refused)
         stages.end()
         # A dry run is an experiment, and a refused file may be refused for its mapping.
         if not (upload["dry_run"] or is_refused):
@@ -250,13 +247,13 @@ class _Attempt:
         }
         last_write = "note_report" if is_refused else "complete"
         if connection.execute(_SQL[last_write], final).rowcount != 1:
-            _discard(self._store, *stored.values(), tables_key)
+            _discard(self._store, stored.values())
             raise FencedError("Another attempt has the upload now, or it was cancelled.")
         if not is_refused:
             connection.execute(*audit.of_attempt("end", upload))
             channels = self._settings.notification_channels
             connection.execute(*outbox.entry(upload["id"], "completed", channels))
-        self._verification.count(tables_key=tables_key)
+        self._verification.count(tables_key=stored["tables_key"])
         return counts, is_refused
 
     def _check_keys(self) -> None:
@@ -285,16 +282,12 @@ class _Attempt:
         stages = self._stages
         spill = Spill(self._folder)
         staged = Staged(
+            self._upload,
+            self._settings,
             today(self._connection),
-            self._scope,
-            self._erased,
-            key_of(self._upload["empty_text"]),
-            accepts_passports=self._settings.accepts_passports,
+            erased=self._erased,
             aliases=self._aliases,
             orders=None if self._grid is None else self._grid.orders,
-            list_=self._upload if self._is_removal else None,
-            counts_from_joining=self._settings.expiry_from_joining,
-            shared_phone_rows=self._settings.shared_phone_rows,
         )
         with staging(self._connection) as stage:
             for sheet in prefetch(batches):
@@ -310,10 +303,6 @@ class _Attempt:
         staged.read_again(self._connection, spill)
         staged.check_numbers()
         notes = (*sheet.reading.notes, *staged.notes())
-        if staged.documents:
-            notes = (*notes, _passports(staged.documents))
-        if staged.aliased:
-            notes = (*notes, note_on_aliases(staged.aliased, self._aliases))
         sheet = replace(sheet, reading=replace(sheet.reading, notes=notes))
         return _Table(sheet, spill, staged.orders), staged.ledger(), staged
 
@@ -451,11 +440,6 @@ class _Attempt:
             writer.add(rows, verified, problems)
 
 
-def _passports(rows: int) -> Note:
-    """The note on the rows that name their person by a passport."""
-    return Note("passports", rows, {"n": rows})
-
-
 def _repeats(ledger: pl.DataFrame) -> pl.Series:
     """The numbers of the rows that repeat another."""
     return ledger.filter(ledger["duplicate_of"].is_not_null())[ROW_NUMBER]
@@ -480,31 +464,27 @@ def today(connection: Connection[Row]) -> dt.date:
     return day
 
 
-def _stored(store: FileStore, upload: Row, files: report.Files) -> dict[str, str | None]:
-    """Put the workbooks into the store; returns their keys."""
-    report_key = keys.report_key(upload["id"], upload["attempt"])
-    store.put(report_key, files.report)
-    refused_key = None
-    if files.refused is not None:
-        refused_key = keys.refused_key(upload["id"], upload["attempt"])
-        store.put(refused_key, files.refused)
-    return {"report_key": report_key, "refused_key": refused_key}
+def _stored(
+    store: FileStore, upload: Row, files: report.Files, *, keeps_tables: bool
+) -> dict[str, str | None]:
+    """Put the workbooks, and the tables of the report, into the store; returns their keys."""
+    found: dict[str, str | None] = {}
+    for name, path, key_of in (
+        ("report_key", files.report, keys.report_key),
+        ("refused_key", files.refused, keys.refused_key),
+        ("tables_key", files.tables if keeps_tables else None, keys.report_tables_key),
+    ):
+        found[name] = None
+        if path is not None:
+            found[name] = key = key_of(upload["id"], upload["attempt"])
+            store.put(key, path)
+    return found
 
 
-def _kept_tables(store: FileStore, upload: Row, files: report.Files) -> str | None:
-    """Store the tables from which the report is rewritten, where rows wait for the voter roll."""
-    if files.tables is None:
-        return None
-    key = keys.report_tables_key(upload["id"], upload["attempt"])
-    store.put(key, files.tables)
-    return key
-
-
-def _discard(store: FileStore, *written: str | None) -> None:
+def _discard(store: FileStore, written: Iterable[str | None]) -> None:
     """Remove what a fenced attempt has stored: no record will ever name it."""
-    for key in written:
-        if key is not None:
-            store.discard(key)
+    for key in filter(None, written):
+        store.discard(key)
 
 
 def remembered(connection: Connection[Row], scope: Scope) -> dict[str, Mapping[str, str | None]]:

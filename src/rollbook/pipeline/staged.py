@@ -16,13 +16,17 @@ import polars as pl
 
 from rollbook.errors import ShortenedNumbersError
 from rollbook.languages import phrase
+from rollbook.model import Scope
 from rollbook.pipeline import own_fields, removal
+from rollbook.pipeline.aliases import key_of
+from rollbook.pipeline.aliases import note as note_on_aliases
 from rollbook.pipeline.apart import Apart
 from rollbook.pipeline.birth_dates import Differing
 from rollbook.pipeline.dates import Orders
 from rollbook.pipeline.groups import Groups
 from rollbook.pipeline.match import ledger_of, staging, unstage
 from rollbook.pipeline.normalise import normalise
+from rollbook.pipeline.reading import Note
 from rollbook.pipeline.shared_phones import SharedPhones
 from rollbook.pipeline.shifted import Ends
 from rollbook.pipeline.turned import Turned
@@ -35,12 +39,11 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
     from rollbook.backends.database import Row
-    from rollbook.model import Scope
+    from rollbook.config import Settings
     from rollbook.pipeline.aliases import Aliases
     from rollbook.pipeline.erased import Erased
     from rollbook.pipeline.normalise import Normalised
     from rollbook.pipeline.read import Sheet
-    from rollbook.pipeline.reading import Note
     from rollbook.pipeline.spill import Spill
     from rollbook.pipeline.validate import Validated
 
@@ -50,43 +53,34 @@ class Staged:
 
     def __init__(
         self,
+        upload: Row,
+        settings: Settings,
         today: dt.date,
-        scope: Scope,
-        erased: Erased,
-        empty_text: str | None = None,
         *,
-        accepts_passports: bool = False,
-        aliases: Aliases | None = None,
+        erased: Erased,
+        aliases: Aliases,
         orders: Orders | None = None,
-        list_: Row | None = None,
-        counts_from_joining: bool = False,
-        shared_phone_rows: int = 0,
     ) -> None:
-        """``erased`` are people whose rows are refused; what follows is as for ``normalise``.
+        """``erased`` are people whose rows are refused; ``aliases`` are the office's words.
 
-        ``orders`` of the dates are given where another file has shown them, and ``list_`` is the
-        upload where it lists members to remove. ``shared_phone_rows`` is as for ``SharedPhones``.
+        ``orders`` of the dates are given where another file has shown them.
         """
-        self._aliases = aliases or {}
+        self._upload, self._settings, self._today = upload, settings, today
+        self._erased, self._aliases = erased, aliases
+        self._scope = Scope(upload["province"], upload["municipality"])
+        self._empty_text = key_of(upload["empty_text"])
+        self._is_removal = upload["kind"] == removal.KIND
         #: Rows that were read by an alias, by field and alias.
-        self.aliased: Counter[tuple[str, str]] = Counter()
-        self.phones = SharedPhones(shared_phone_rows)
-        self.births = Differing()
+        self._aliased: Counter[tuple[str, str]] = Counter()
         #: What only many rows together show.
-        self._seen = (self.births, self.phones, Groups(), Turned(), Apart())
-        self._list = list_
-        self._counts_from_joining = counts_from_joining
-        self._empty_text = empty_text
-        self._accepts_passports = accepts_passports
+        phones = SharedPhones(settings.shared_phone_rows)
+        self._seen = (Differing(), phones, Groups(), Turned(), Apart())
         #: Rows that name their person by a passport.
         self.documents = 0
         #: Whether the file has columns of own fields.
         self.has_own = False
         #: Bits of the fields that any row empties; see ``emptied``.
         self.emptied = 0
-        self._today = today
-        self._scope = scope
-        self._erased = erased
         self.orders = orders or Orders()
         #: Of each batch: the sheet without its rows, how its dates were read, and its ledger.
         self._batches: list[tuple[Sheet, Normalised]] = []
@@ -98,14 +92,18 @@ class Staged:
         """The notes on the file that its rows together show."""
         for found in (self.ends, *self._seen):
             yield from found.notes()
+        if self.documents:
+            yield Note("passports", self.documents, {"n": self.documents})
+        if self._aliased:
+            yield note_on_aliases(self._aliased, self._aliases)
 
     def normalise(self, sheet: Sheet) -> Normalised:
         """Normalise the next batch by what the file says up to it."""
-        if self._list is not None:
+        if self._is_removal:
             sheet = removal.only_identity(sheet)
         normalised = self._normalised(sheet)
         self.has_own = self.has_own or bool(own_fields.of_sheet(sheet.columns.headers))
-        self.aliased.update(normalised.aliased)
+        self._aliased.update(normalised.aliased)
         for seen in self._seen:
             seen.add(normalised)
         self._shortened += normalised.faults.filter(code="id_shortened").height
@@ -128,10 +126,10 @@ class Staged:
         validated = self._validated(normalised, sheet)
         if self._empty_text is not None:
             self.emptied |= int(validated.rows.select(pl.col("emptied").bitwise_or()).item() or 0)
-        if self._accepts_passports:
+        if self._settings.accepts_passports:
             valid = validated.rows.filter(verdict="valid")["document"]
             self.documents += len(valid) - valid.null_count()
-        if self._list is None:
+        if not self._is_removal:
             self.ends.add(normalised, validated)
         self._ledgers.append(ledger_of(validated.rows))
         return validated
@@ -142,9 +140,9 @@ class Staged:
             self._today,
             self.orders,
             empty_text=self._empty_text,
-            accepts_passports=self._accepts_passports,
+            accepts_passports=self._settings.accepts_passports,
             aliases=self._aliases,
-            counts_from_joining=self._counts_from_joining,
+            counts_from_joining=self._settings.expiry_from_joining,
         )
 
     def read_again(self, connection: Connection[Row], spill: Spill) -> None:
@@ -169,10 +167,10 @@ class Staged:
             self._ledgers[number] = ledger_of(validated.rows)
 
     def _validated(self, normalised: Normalised, sheet: Sheet) -> Validated:
-        if self._list is None:
-            validated = validate(normalised, sheet, self._scope)
+        if self._is_removal:
+            validated = removal.validated(normalised, sheet, self._upload["new_status"])
         else:
-            validated = removal.validated(normalised, sheet, self._list["new_status"])
+            validated = validate(normalised, sheet, self._scope)
         return self._erased.refuse(validated, normalised.headers.get("id_number"))
 
     def check_numbers(self) -> None:
