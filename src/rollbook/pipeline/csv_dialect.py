@@ -81,7 +81,8 @@ def _best(lines: Sequence[str], delimiters: str, find: FindHeader) -> Dialect | 
     for delimiter in delimiters:
         if not any(delimiter in line for line in lines):
             continue
-        shape = _shape(lines, delimiter)
+        # Each line decides whether a backslash escapes the next character; see ``csv_records``.
+        shape = Shape(delimiter, "'" if _is_single(lines, delimiter) else '"')
         found = islice(Records(iter(lines), shape), SEARCH_ROWS + 1)
         records = [
             record.cells if record.line is None else record.line.split(delimiter)
@@ -105,27 +106,18 @@ def _best(lines: Sequence[str], delimiters: str, find: FindHeader) -> Dialect | 
     return best[1] if best else None
 
 
-def _shape(lines: Sequence[str], delimiter: str) -> Shape:
-    """The quotation mark of the file."""
-    plain = Shape(delimiter)
-    single = Shape(delimiter, "'")
-    if _is_single(lines, single):
-        return single
-    # Each line decides whether a backslash escapes the next character; see ``csv_records``.
-    return plain
-
-
-def _is_single(lines: Sequence[str], single: Shape) -> bool:
+def _is_single(lines: Sequence[str], delimiter: str) -> bool:
     """Are cells in single quotation marks? One before an ID number only makes it text in Excel."""
     some = list(islice(lines, _MOST_LINES))
-    closing = re.compile(rf"' *(?:{re.escape(single.delimiter)}|$)")
+    closing = re.compile(rf"' *(?:{re.escape(delimiter)}|$)")
     if not any(map(closing.search, some)):
         return False
-    cells = [cell.lstrip(" ") for line in some for cell in line.split(single.delimiter)]
+    cells = [cell.lstrip(" ") for line in some for cell in line.split(delimiter)]
     begun = sum(cell.startswith("'") for cell in cells)
     if begun <= sum(cell.startswith('"') for cell in cells):
         return False
-    records = [record for record in Records(iter(some), single) if record.cells or record.line]
+    found = Records(iter(some), Shape(delimiter, "'"))
+    records = [record for record in found if record.cells or record.line]
     widths = Counter(len(record.cells) for record in records)
     return (
         not any(record.is_loose or record.has_literal_quote for record in records)

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    import numpy.typing as npt
-
     from rollbook.pipeline.csv_dialect import FindHeader
 
 #: The part of a file that is searched for its delimiter and its header row.
@@ -45,14 +43,11 @@ _WORDS: Final = {"windows-1252": "Windows-1252", "mac-roman": "Mac Roman", "cp85
 class CsvText:
     """A text file that polars can read, and what is known of it."""
 
-    #: In UTF-8, its records as RFC 4180 has them.
-    path: Path
+    #: In UTF-8, its records as RFC 4180 has them, the header row and empty ones included.
+    standard: Standard
     #: By its usual name.
     encoding: str
     delimiter: str
-    has_quotes: bool
-    #: How many cells each record has, the header row and empty records included.
-    counts: npt.NDArray[np.uint32]
     #: Records below the header row that are refused or doubtful as a whole: ``row_number`` and the
     #: ``code`` of the problem.
     problems: pl.DataFrame
@@ -61,12 +56,12 @@ class CsvText:
     @property
     def width(self) -> int:
         """Cells of the longest record; 0 for a file without any text."""
-        return int(self.counts.max(initial=0))
+        return int(self.standard.counts.max(initial=0))
 
     @property
     def records(self) -> int:
         """Records, the header row and empty ones included."""
-        return len(self.counts)
+        return len(self.standard.counts)
 
     def problems_between(self, first: int, last: int, *, headed: int) -> pl.DataFrame:
         """The problems of the rows from one number to another.
@@ -76,7 +71,7 @@ class CsvText:
         rows = self.problems.filter(pl.col("row_number").is_between(first, last))
         if rows.is_empty():
             return rows
-        is_wide = pl.Series(self.counts[rows["row_number"].to_numpy() - 1] > headed)
+        is_wide = pl.Series(self.standard.counts[rows["row_number"].to_numpy() - 1] > headed)
         return rows.filter((rows["code"] != BEYOND) | is_wide)
 
     def batches(self, rows: int) -> Iterator[pl.DataFrame]:
@@ -89,10 +84,10 @@ class CsvText:
             return
         width = done = 0
         records = pl.scan_csv(
-            self.path,
+            self.standard.path,
             has_header=False,
             separator=self.delimiter,
-            quote_char='"' if self.has_quotes else None,
+            quote_char='"' if self.standard.has_quotes else None,
             schema={f"column_{n}": pl.String for n in range(self.width)},
             missing_columns="insert",
         )
@@ -125,15 +120,8 @@ def csv_text(path: Path, find: FindHeader) -> CsvText:
     dialect = dialect_of(start, find)
     delimiter = dialect.shape.delimiter
     if is_blank:
-        empty = np.empty(0, np.uint32)
-        return CsvText(
-            plain,
-            encoding.name,
-            delimiter,
-            has_quotes=False,
-            counts=empty,
-            problems=_problems([]),
-        )
+        nothing = Standard(plain, np.empty(0, np.uint32), has_quotes=False)
+        return CsvText(nothing, encoding.name, delimiter, _problems([]))
     counts = layout_of(plain, dialect.shape) if dialect.is_standard else None
     if counts is None:
         found = as_standard(plain, dialect)
@@ -150,15 +138,7 @@ def csv_text(path: Path, find: FindHeader) -> CsvText:
         notes += [*found.notes, *rows.notes()]
         if not found.has_escapes and any(b"\\\\" in piece for piece in pieces(plain)):
             notes.append(_BACKSLASHES)
-    return CsvText(
-        found.path,
-        encoding.name,
-        delimiter,
-        found.has_quotes,
-        found.counts,
-        _problems(unclear),
-        tuple(notes),
-    )
+    return CsvText(found, encoding.name, delimiter, _problems(unclear), tuple(notes))
 
 
 def _problems(found: list[tuple[int, str]]) -> pl.DataFrame:
