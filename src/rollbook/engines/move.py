@@ -25,7 +25,7 @@ from psycopg import sql
 
 from rollbook.engines.owner import Engines, has_data, own_folder
 from rollbook.engines.postgres import MAJOR, kept_clusters, major_of, old_programs, programs
-from rollbook.engines.process import environment
+from rollbook.engines.process import environment, sync
 from rollbook.errors import EngineError
 
 if TYPE_CHECKING:
@@ -175,9 +175,9 @@ def _finish(data_dir: Path) -> None:
             if _state(current) != noted["state"]:
                 return  # it was used since, so the copy is too old
             current.rename(kept)
-            _sync(data_dir)
+            sync(data_dir)
         (made / "postgres").rename(current)
-        _sync(data_dir)
+        sync(data_dir)
     shutil.rmtree(made)
 
 
@@ -198,7 +198,7 @@ def _note_verified(data_dir: Path, old_major: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     new.rename(made / VERIFIED)
-    _sync(made)
+    sync(made)
 
 
 def _state(cluster: Path) -> str:
@@ -333,10 +333,3 @@ def _compare(
         assert found[0] is not None
         total += int(found[0][0])
     return len(tables), total
-
-
-def _sync(folder: Path) -> None:
-    """Put a folder's names on the disk."""
-    fd = os.open(folder, os.O_RDONLY)
-    os.fsync(fd)
-    os.close(fd)

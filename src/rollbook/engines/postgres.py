@@ -17,7 +17,7 @@ from urllib.parse import quote
 import psycopg
 import structlog
 
-from rollbook.engines.process import Engine, environment
+from rollbook.engines.process import Engine, environment, sync
 from rollbook.errors import EngineError
 
 if TYPE_CHECKING:
@@ -203,9 +203,7 @@ class Postgres(Engine):
             raise self.failure(f"could not make its cluster (initdb's exit code {code})")
         new.rename(self.folder)
         # After a power cut the old name would look like an incomplete cluster and be removed.
-        fd = os.open(self.data_dir, os.O_RDONLY)
-        os.fsync(fd)
-        os.close(fd)
+        sync(self.data_dir)
 
     # --- PostgreSQL refuses to run as root, and initdb as a user whom the system doesn't know
 

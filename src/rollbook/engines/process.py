@@ -51,6 +51,13 @@ def hold(lock: Path, patience_s: float) -> int | None:
             return fd
 
 
+def sync(folder: Path) -> None:
+    """Put a folder's names on the disk."""
+    fd = os.open(folder, os.O_RDONLY)
+    os.fsync(fd)
+    os.close(fd)
+
+
 def environment() -> dict[str, str]:
     """An engine's environment, without Rollbook's passwords and the operator's PGPORT or PGDATA."""
     passed_on = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")

@@ -251,6 +251,7 @@ def _quoted(text: str) -> str:
     return masked(text)[:_MOST_QUOTED]
 
 
-def note(repeats: Sequence[int]) -> Note:
+def notes(repeats: Sequence[int]) -> Iterator[Note]:
     """The note on rows that repeat the headers."""
-    return Note("header_repeated", len(repeats), {"rows": listed(repeats)})
+    if repeats:
+        yield Note("header_repeated", len(repeats), {"rows": listed(repeats)})

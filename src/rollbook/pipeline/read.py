@@ -22,7 +22,7 @@ from rollbook.masking import masked
 from rollbook.pipeline import former_sheets, marked, misplaced, tables, totals
 from rollbook.pipeline import header as header_rows
 from rollbook.pipeline.body import Body
-from rollbook.pipeline.body import note as note_on_repeats
+from rollbook.pipeline.body import notes as notes_on_repeats
 from rollbook.pipeline.columns import (
     ColumnMap,
     decision_keys,
@@ -460,7 +460,8 @@ def _sheets(opened: _Opened, most_columns: int) -> Iterator[Sheet]:
                     *table.reading.notes,
                     *before,
                     *marked.notes_on_parts(are_struck=table.are_parts_struck()),
-                    *_notes(total_rows, body.repeats),
+                    *totals.notes(total_rows),
+                    *notes_on_repeats(body.repeats),
                     *(lines.notes() if lines is not None else ()),
                 ),
             )
@@ -532,13 +533,6 @@ def _used(header: Header, columns: ColumnMap) -> Mapping[str, ColumnUsed]:
         return "tiers" if name in tiers else "known"
 
     return {name: ColumnUsed(field, how(name)) for name, field in columns.known.items()}
-
-
-def _notes(total_rows: list[int], repeats: list[int]) -> Iterator[Note]:
-    if total_rows:
-        yield totals.note(total_rows)
-    if repeats:
-        yield note_on_repeats(repeats)
 
 
 def _filled(frame: pl.DataFrame, names: Set[str]) -> set[str]:

@@ -12,7 +12,7 @@ from rollbook.pipeline.id_numbers import LENGTH
 from rollbook.pipeline.reading import Note
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from rollbook.pipeline.columns import ColumnMap
 
@@ -65,6 +65,7 @@ def are_totals(body: pl.DataFrame, columns: ColumnMap) -> pl.Series | None:
     return pl.repeat(value=False, n=body.height, eager=True).scatter(suspects, found)
 
 
-def note(numbers: Sequence[int]) -> Note:
+def notes(numbers: Sequence[int]) -> Iterator[Note]:
     """The note on such rows."""
-    return Note("total_rows", len(numbers), {"rows": listed(numbers), "n": len(numbers)})
+    if numbers:
+        yield Note("total_rows", len(numbers), {"rows": listed(numbers), "n": len(numbers)})

@@ -126,10 +126,9 @@ class RollClient:
         """
         try:
             async with asyncio.timeout(self.patience_s):
-                answer = await self._ask(id_number)
+                return await self._ask(id_number)
         except TimeoutError:
             raise NoAnswerError("The voter roll took too long to answer.") from None
-        return answer
 
     async def _ask(self, id_number: str) -> Answer:
         renewed = False

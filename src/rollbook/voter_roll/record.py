@@ -154,15 +154,12 @@ class VerificationRecord:
 
     async def ahead(self, ordinal: int | None) -> tuple[int, int]:
         """Questions in all, and up to the last row of the upload with this ordinal."""
-        found = await self._one(_SQL["ahead"], {"ordinal": ordinal})
-        assert found is not None
+        found = await self._row(_SQL["ahead"], {"ordinal": ordinal})
         return found["questions"], found["up_to"]
 
     async def failing(self) -> int:
         """Questions on which the roll has failed."""
-        found = await self._one(_SQL["failing"])
-        assert found is not None
-        return int(found["questions"])
+        return int((await self._row(_SQL["failing"]))["questions"])
 
     # --- reports --------------------------------------------------------------------------------
 
@@ -199,8 +196,7 @@ class VerificationRecord:
 
     async def ask_missing(self) -> int:
         """Add questions for pending rows that have none; how many were added."""
-        async with self._pool.connection() as connection:
-            return (await connection.execute(_VERIFICATIONS["ask_missing"])).rowcount
+        return await self._write(_VERIFICATIONS["ask_missing"])
 
     async def recount(self) -> int:
         """Correct the counts of uploads that wait for rows which don't wait; how many uploads."""
@@ -237,9 +233,7 @@ class VerificationRecord:
 
     async def state(self) -> Row:
         """The row of ``voter_roll_state``, with ``probe_in_s``."""
-        found = await self._one(_SQL["state"])
-        assert found is not None
-        return found
+        return await self._row(_SQL["state"])
 
     async def note_failure(self, error: VoterRollError) -> None:
         """Count a failure of the roll itself."""
@@ -249,8 +243,7 @@ class VerificationRecord:
             "down_after": self._settings.voter_roll_down_after,
             "probe_s": self._settings.voter_roll_probe_s,
         }
-        state = await self._one(_SQL["note_failure"], parameters)
-        assert state is not None
+        state = await self._row(_SQL["note_failure"], parameters)
         if state["down_since"] is not None:
             log.error("voter roll is down", code=error.code, probes=state["probes"])
 
@@ -262,6 +255,12 @@ class VerificationRecord:
         async with self._pool.connection() as connection:
             return await (await connection.execute(query, parameters)).fetchone()
 
-    async def _write(self, query: LiteralString, parameters: dict[str, Any] | None = None) -> None:
+    async def _row(self, query: LiteralString, parameters: dict[str, Any] | None = None) -> Row:
+        """The row of a query that always has one."""
+        found = await self._one(query, parameters)
+        assert found is not None
+        return found
+
+    async def _write(self, query: LiteralString, parameters: dict[str, Any] | None = None) -> int:
         async with self._pool.connection() as connection:
-            await connection.execute(query, parameters)
+            return (await connection.execute(query, parameters)).rowcount
