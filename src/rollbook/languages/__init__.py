@@ -63,13 +63,8 @@ _LANGUAGES: Final = (
 
 @cache
 def available() -> Mapping[str, Language]:
-    """The languages that have a catalogue, by their tag; English is the first."""
-    folder = files("rollbook.languages")
-    return {
-        language.tag: language
-        for language in _LANGUAGES
-        if folder.joinpath(f"{language.tag}.json").is_file()
-    }
+    """The languages, by their tag; English is the first."""
+    return {language.tag: language for language in _LANGUAGES}
 
 
 @cache

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
+from rollbook.pipeline.lines import PLACES
 from rollbook.pipeline.reading import Note
 
 if TYPE_CHECKING:
@@ -14,10 +15,6 @@ if TYPE_CHECKING:
 
     from rollbook.pipeline.normalise import Normalised
 
-#: The columns that are written once for several members.
-_PLACES: Final = (
-    "province", "region", "municipality", "ward", "voting_district", "voting_station",
-)  # fmt: skip
 _ADDRESS: Final = "residential_address"
 _LEAST_GROUPS: Final = 2
 #: Of the groups, so many at least have another value than all others: places that are written for
@@ -58,7 +55,7 @@ class Groups:
 
     def add(self, normalised: Normalised) -> None:
         """Take in the next rows; those that are empty after the cleaning have no value."""
-        for name in (*_PLACES, _ADDRESS):
+        for name in (*PLACES, _ADDRESS):
             if name not in normalised.headers:
                 continue
             cells = normalised.raw[name]

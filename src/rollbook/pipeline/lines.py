@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
     from rollbook.pipeline.header import Header
 
-#: The places that a line may name, from the largest on: a line ends those of smaller ones above it.
-_PLACES: Final = (
+#: The places that are written once for several members, from the largest on: a line ends those of
+#: smaller ones above it.
+PLACES: Final = (
     "province", "region", "municipality", "ward", "voting_district", "voting_station",
 )  # fmt: skip
 _NAMES: Final = ("firstname", "surname", FULL_NAME)
@@ -260,7 +261,7 @@ class Lines:
             name = f"{title(line.field)} ({phrase('lines.above')})"
             taken = {ROW_NUMBER, *names_of(self._header.texts), *self._columns.values()}
             self._columns[line.field] = unique_headers([name], taken)[0]
-        for smaller in _PLACES[_PLACES.index(line.field) + 1 :]:
+        for smaller in PLACES[PLACES.index(line.field) + 1 :]:
             self._carried.pop(smaller, None)
         self._carried[line.field] = line.value
         self._count("place_lines", line)
@@ -396,7 +397,7 @@ def _labelled(texts: Sequence[str]) -> tuple[str, str] | None:
     if not value or ":" in value or _digits(value) >= _PERSON_DIGITS:
         return None
     field = map_headers([label]).known.get(label)
-    return (field, value) if field in _PLACES else None
+    return (field, value) if field in PLACES else None
 
 
 def _has_word_of_no_members(text: str) -> bool:

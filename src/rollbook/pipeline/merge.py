@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
     from rollbook.backends.database import Row
-    from rollbook.model import Outcome, Scope
+    from rollbook.model import Scope
     from rollbook.pipeline.match import People
     from rollbook.pipeline.spill import Spill
 
@@ -28,12 +28,13 @@ if TYPE_CHECKING:
 WRITTEN: Final[dict[str, type[pl.DataType]]] = {"person": pl.Int64, "is_new": pl.Boolean}
 #: People whom it left unchanged because they are another office's members.
 TAKEN: Final[dict[str, type[pl.DataType]]] = {"person": pl.Int64}
-#: A merge's result for a row, as a number: one byte a row.
-ANSWERS: Final = pl.Enum(["unchanged", "inserted", "updated", "out_of_scope"])
+#: A merge's result for a row, as the place of its outcome: one byte a row.
+INSERTED, UPDATED, UNCHANGED, OUT_OF_SCOPE = map(
+    OUTCOMES.index, ("inserted", "updated", "unchanged", "out_of_scope")
+)
 #: Members in one line of ``member_index_due``: indexing them takes about a second.
 INDEXED_AT_ONCE: Final = 20_000
-_UNCHANGED, _INSERTED, _UPDATED, _OUT_OF_SCOPE = range(4)
-_OUTCOME: Final = pl.Enum(OUTCOMES)
+OUTCOME: Final = pl.Enum(OUTCOMES)
 
 _SQL = queries("members")
 
@@ -52,20 +53,20 @@ def merge(
     Runs inside the attempt's transaction after ``match``, with the same rule.
 
     Returns:
-        What became of each row's person, as one of ``ANSWERS``; it means nothing in rows that
+        What became of each row's person, as an ``OUTCOME``; it means nothing in rows that
         weren't to be merged.
     """
-    answers = np.full(rows, _UNCHANGED, np.uint8)
+    answers = np.full(rows, UNCHANGED, np.uint8)
     written = taken = 0
     to_index: list[pl.Series] = []
     for piece in copy_out(connection, sql.SQL(_SQL["merge"]).format(**rule), WRITTEN):
         is_new = piece["is_new"].to_numpy()
-        answers[people.first_rows(piece["person"])] = np.where(is_new, _INSERTED, _UPDATED)
+        answers[people.first_rows(piece["person"])] = np.where(is_new, INSERTED, UPDATED)
         written += piece.height
         to_index.append(piece["person"])
     if scope != EVERYWHERE:
         for piece in copy_out(connection, sql.SQL(_SQL["taken"]).format(**rule), TAKEN):
-            answers[people.first_rows(piece["person"])] = _OUT_OF_SCOPE
+            answers[people.first_rows(piece["person"])] = OUT_OF_SCOPE
             taken += piece.height
     if written == people.count:
         claim = "claim_nobody"
@@ -75,7 +76,7 @@ def merge(
         claim = "claim_compared"
     connection.execute(sql.SQL(_SQL[claim]).format(**rule))
     note_written(connection, rule, to_index)
-    return pl.Series(answers).cat.to(ANSWERS)
+    return pl.Series(answers).cat.to(OUTCOME)
 
 
 def note_written(
@@ -122,11 +123,11 @@ def renew_changes(
 
 def foreseen(ledger: pl.DataFrame, known: pl.DataFrame) -> pl.Series:
     """The expected result of ``merge`` after ``match``, unless another merge comes in between."""
-    answers = np.full(ledger.height, _INSERTED, np.uint8)
+    answers = np.full(ledger.height, INSERTED, np.uint8)
     taken, changes = known["taken"].to_numpy(), known["changes"].to_numpy()
     places = np.searchsorted(ledger[ROW_NUMBER].to_numpy(), known[ROW_NUMBER].to_numpy())
-    answers[places] = np.where(taken, _OUT_OF_SCOPE, np.where(changes, _UPDATED, _UNCHANGED))
-    return pl.Series(answers).cat.to(ANSWERS)
+    answers[places] = np.where(taken, OUT_OF_SCOPE, np.where(changes, UPDATED, UNCHANGED))
+    return pl.Series(answers).cat.to(OUTCOME)
 
 
 def outcomes(ledger: pl.DataFrame, answers: pl.Series) -> pl.DataFrame:
@@ -142,20 +143,16 @@ def outcomes(ledger: pl.DataFrame, answers: pl.Series) -> pl.DataFrame:
         first = ledger[ROW_NUMBER].search_sorted(ledger["duplicate_of"].gather(repeats))
         codes = answers.to_physical().to_numpy().copy()
         codes[repeats.to_numpy()] = codes[first.to_numpy()]
-        answers = pl.Series(codes).cat.to(ANSWERS)
+        answers = pl.Series(codes).cat.to(OUTCOME)
     answer, verdict = pl.col("answer"), pl.col("verdict")
     outcome = (
         pl.when(pl.col("duplicate_of").is_not_null())
-        .then(_said("duplicate"))
+        .then(pl.lit("duplicate", OUTCOME))
         .when(verdict == "invalid")
-        .then(_said("invalid"))
-        .when((verdict == "out_of_scope") | (answer == "out_of_scope"))
-        .then(_said("out_of_scope"))
-        .when(answer == "inserted")
-        .then(_said("inserted"))
-        .when(answer == "updated")
-        .then(_said("updated"))
-        .otherwise(_said("unchanged"))
+        .then(pl.lit("invalid", OUTCOME))
+        .when(verdict == "out_of_scope")
+        .then(pl.lit("out_of_scope", OUTCOME))
+        .otherwise(answer)
     )
     is_member = (verdict == "valid") & (answer != "inserted")
     return ledger.with_columns(answers.alias("answer")).select(
@@ -164,10 +161,6 @@ def outcomes(ledger: pl.DataFrame, answers: pl.Series) -> pl.DataFrame:
         outcome=outcome,
         taken=pl.when(is_member).then(answer == "out_of_scope"),
     )
-
-
-def _said(outcome: Outcome) -> pl.Expr:
-    return pl.lit(outcome, _OUTCOME)
 
 
 def count(ledger: pl.DataFrame) -> dict[str, int]:

@@ -21,7 +21,15 @@ from rollbook.model import EVERYWHERE
 from rollbook.pipeline import remarks
 from rollbook.pipeline.columns import ColumnMap
 from rollbook.pipeline.match import MEMBER_COLUMNS, copy_out
-from rollbook.pipeline.merge import ANSWERS, TAKEN, WRITTEN, note_written
+from rollbook.pipeline.merge import (
+    OUT_OF_SCOPE,
+    OUTCOME,
+    TAKEN,
+    UNCHANGED,
+    UPDATED,
+    WRITTEN,
+    note_written,
+)
 from rollbook.pipeline.merge_rule import merge_rule
 from rollbook.pipeline.renewals import refuse
 from rollbook.pipeline.validate import validate
@@ -44,7 +52,6 @@ KIND: Final = "removal"
 #: The columns that count.
 _NAMES: Final = ("id_number", "passport_number", "passport_country")
 _UNKNOWN: Final = "member_unknown"
-_UNCHANGED, _, _UPDATED, _OUT_OF_SCOPE = range(4)
 
 _SQL = queries("removal")
 
@@ -136,15 +143,15 @@ def carry_out(
     Returns:
         As ``merge``.
     """
-    answers = np.full(rows, _UNCHANGED, np.uint8)
+    answers = np.full(rows, UNCHANGED, np.uint8)
     connection.execute(sql.SQL(_SQL["lock_members"]).format(**rule_))
     statement = sql.SQL(_SQL["remove" if removes else "set_status"]).format(**rule_)
     written = []
     for piece in copy_out(connection, statement, WRITTEN):
-        answers[people.first_rows(piece["person"])] = _UPDATED
+        answers[people.first_rows(piece["person"])] = UPDATED
         written.append(piece["person"])
     for piece in copy_out(connection, sql.SQL(_SQL["of_others"]).format(**rule_), TAKEN):
-        answers[people.first_rows(piece["person"])] = _OUT_OF_SCOPE
+        answers[people.first_rows(piece["person"])] = OUT_OF_SCOPE
     connection.execute(sql.SQL(_SQL["claim"]).format(**rule_))
     note_written(connection, rule_, written)
-    return pl.Series(answers).cat.to(ANSWERS)
+    return pl.Series(answers).cat.to(OUTCOME)

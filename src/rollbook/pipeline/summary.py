@@ -12,6 +12,7 @@ from rollbook.pipeline.columns import title
 from rollbook.pipeline.problems import described, sentence
 from rollbook.pipeline.read import MOST_NAME_CHARS
 from rollbook.pipeline.reading import Reading
+from rollbook.pipeline.renewals import COUNTED
 from rollbook.spreadsheets.workbook import BarChart, Cell, Look
 
 if TYPE_CHECKING:
@@ -33,9 +34,6 @@ FILLS = {
     "duplicate": "FFFFE699",
     "out_of_scope": "FFE4DFEC",
 }
-
-#: The renewals of a file, in the order of the summary.
-_RENEWALS: Final = ("new", "renewed", "early", "expired")
 
 #: The time zone of the report's times where none is given.
 TIME_ZONE: Final = "Africa/Johannesburg"
@@ -170,7 +168,7 @@ def _how(how: How) -> str:
 def _renewals(counts: Mapping[str, int] | None) -> list[list[AnyCell]]:
     if counts is None:
         return []
-    return [[phrase(f"report.renewals.{name}"), counts[name]] for name in _RENEWALS]
+    return [[phrase(f"report.renewals.{name}"), counts[name]] for name in COUNTED]
 
 
 def _asked_for(upload: Row) -> list[list[AnyCell]]:

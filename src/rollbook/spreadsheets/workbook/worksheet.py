@@ -156,13 +156,8 @@ def widths_of(frame: pl.DataFrame, titles: Sequence[str]) -> list[float]:
             shown = series.dt.to_string(_DATETIME_FORMAT)
         longest = max(shown.cast(pl.String).str.len_chars().drop_nulls(), default=0)
         # The filter's button is beside the title.
-        widths.append(bounded_width(max(longest + 2, len(title) + 5)))
+        widths.append(max(NARROWEST, min(WIDEST, max(longest + 2, len(title) + 5))))
     return widths
-
-
-def bounded_width(width: float) -> float:
-    """The width, if it is not too narrow or too wide."""
-    return max(NARROWEST, min(WIDEST, width))
 
 
 def rows_xml(chunk: pl.DataFrame, columns: Sequence[Column], styles: RowStyles) -> pl.Series:
