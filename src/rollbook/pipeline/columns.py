@@ -13,7 +13,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rollbook import fields, languages
 from rollbook.errors import ConfigurationError
@@ -234,12 +234,9 @@ def is_of_other_person(group: str) -> bool:
     "Registered by" and the like do, whatever was done: a word and one of ``done_by``.
     """
     words = f" {words_of(group)} "
-    if any(words.find(f" {one} ") > 0 for one in written("headers.toml")["done_by"]):
+    if any(words.find(f" {one} ") > 0 for one in _listed("done_by")):
         return True
-    return any(
-        f" {one} " in words or f" {one}s " in words
-        for one in written("headers.toml")["other_people"]
-    )
+    return any(f" {one} " in words or f" {one}s " in words for one in _listed("other_people"))
 
 
 def is_title_of_other_person(title: str) -> bool:
@@ -248,12 +245,10 @@ def is_title_of_other_person(title: str) -> bool:
     "Registered by" does. "Compiled by J Smith" is a note that names who wrote the list.
     """
     words = f" {words_of(title)} "
-    for one in written("headers.toml")["done_by"]:
+    for one in _listed("done_by"):
         before, _, after = words.partition(f" {one} ")
         rest = after.strip()
-        is_kind = (
-            rest in written("headers.toml")["other_people"] or _recognised(rest)[0] is not None
-        )
+        is_kind = rest in _listed("other_people") or _recognised(rest)[0] is not None
         if before.strip() and rest and not is_kind:
             return False
     return is_of_other_person(title)
@@ -262,9 +257,9 @@ def is_title_of_other_person(title: str) -> bool:
 def is_birth_date(header: str) -> bool:
     """Does a header name the member's date of birth? Such a column is compared and not stored."""
     bare = key(_DATE_ORDER.sub(" ", _BRACKETS.sub(" ", header)))
-    for owner in sorted(map(key, written("headers.toml")["owners"]), key=len, reverse=True):
+    for owner in sorted(map(key, _listed("owners")), key=len, reverse=True):
         bare = bare.removeprefix(owner)
-    return bare in map(key, written("headers.toml")["birth_dates"])
+    return bare in map(key, _listed("birth_dates"))
 
 
 def date_order(header: str) -> str | None:
@@ -403,7 +398,7 @@ def _readings(header: str) -> Iterator[tuple[str, bool]]:
         if tail and _is_qualifier(tail[0]):
             yield _canonical(head), True
         words = words_of(bare)
-        for owner in written("headers.toml")["owners"]:
+        for owner in _listed("owners"):
             if words.startswith(f"{owner} "):
                 yield _canonical(words.removeprefix(f"{owner} ").removeprefix("s ")), False
 
@@ -412,7 +407,7 @@ def _is_qualifier(text: str) -> bool:
     words = words_of(text)
     return (
         not words
-        or words in written("headers.toml")["qualifiers"]
+        or words in _listed("qualifiers")
         or words in _above()
         or _DIGITS_NEEDED.match(words) is not None
         or date_order(text) is not None
@@ -432,7 +427,7 @@ def _of_alternatives(parts: Sequence[str]) -> tuple[str | None, _Rank]:
     others = {words_of(part) for part, one in zip(parts, found, strict=True) if one is None}
     if fields == {"firstname", "surname"} and not others:
         return FULL_NAME, (False, len(_by_canonical()))
-    allowed = set(written("headers.toml")["other_documents"]) if fields == {"id_number"} else set()
+    allowed = set(_listed("other_documents")) if fields == {"id_number"} else set()
     if len(fields) != 1 or not others <= allowed:
         return None, (True, 0)
     field = fields.pop()
@@ -448,7 +443,7 @@ def words_of(header: str) -> str:
 
 def _canonical(header: str) -> str:
     """The key of a header, with one word for all that mean "number"."""
-    numbers = written("headers.toml")["number_words"]
+    numbers = _listed("number_words")
     words = ["number" if word in numbers else word for word in words_of(header).split()]
     return "".join(words) or key(header)
 
@@ -456,7 +451,7 @@ def _canonical(header: str) -> str:
 @cache
 def _by_canonical() -> Mapping[str, tuple[str, _Rank]]:
     """Field and rank by canonical name; a name that would mean two fields is left to its key."""
-    weak = {_canonical(name) for name in written("headers.toml")["weak"]}
+    weak = {_canonical(name) for name in _listed("weak")}
     found: dict[str, tuple[str, _Rank]] = {}
     for place, (field, name) in enumerate(
         (field, name) for field, names in built_in().items() for name in names
@@ -475,14 +470,13 @@ def _by_words() -> Mapping[str, str]:
         words: field
         for field, names in built_in().items()
         for name in names
-        if len(words := words_of(name)) >= _LEAST_NEAR - 1
-        and words not in written("headers.toml")["weak"]
+        if len(words := words_of(name)) >= _LEAST_NEAR - 1 and words not in _listed("weak")
     }
 
 
 @cache
 def _listed_suggestions() -> Mapping[str, Sequence[str]]:
-    listed: dict[str, Sequence[str]] = written("headers.toml")["suggested"]
+    listed: dict[str, Sequence[str]] = _listed("suggested")
     exact = {key(name): fields for name, fields in listed.items()}
     return {_canonical(name): fields for name, fields in listed.items()} | exact
 
@@ -493,6 +487,11 @@ def _above() -> frozenset[str]:
     return frozenset(map(words_of, languages.everywhere("lines.above")))
 
 
+def _listed(name: str) -> Any:
+    """A list or table of ``headers.toml``."""
+    return written("headers.toml")[name]
+
+
 @cache
 def _weak() -> frozenset[str]:
-    return frozenset(key(name) for name in written("headers.toml")["weak"])
+    return frozenset(key(name) for name in _listed("weak"))
