@@ -58,9 +58,8 @@ def numbers(texts: pl.Series, today: dt.date) -> Understood:
 
     Birth dates, which must lie before today, prove dropped zeros. A text that isn't a number stays
     as it is; ``validate`` refuses it. Null, with the doubt ``id_shortened``, where a spreadsheet
-    program dropped digits. A label or
-    remark such as ``ID:`` and ``(SA)`` goes, with the doubt ``id_remark``, where a valid number
-    is left.
+    program dropped digits. A label or remark such as ``ID:`` and ``(SA)`` goes, with the doubt
+    ``id_remark``, where a valid number is left.
     """
     usual = texts.str.contains("^[0-9]{13}$").fill_null(value=True)
     none = nulls(len(texts))
@@ -84,28 +83,28 @@ def numbers(texts: pl.Series, today: dt.date) -> Understood:
     labelled = found[longer].select(number=pl.col("number").str.extract(_LABELLED))
     if (is_labelled := labelled["number"].is_not_null()).any():
         is_read = is_labelled & labelled.select(is_valid(pl.col("number"), today)).to_series()
-        places = longer.filter(is_read)
-        found = found.with_columns(
-            found["number"].scatter(places, labelled["number"].filter(is_read)),
-            found["doubt"].scatter(places, "id_remark"),
-        )
+        read_as = labelled["number"].filter(is_read)
+        found = _with(found, longer.filter(is_read), read_as, "id_remark")
     is_short = found["number"].str.contains("^[0-9]{10,12}$").fill_null(value=False)
     if is_short.any():
         padded = pl.col("number").str.zfill(LENGTH)
         short = found.filter(is_short).select(padded, lost=is_valid(padded, today))
-        places = is_short.arg_true().filter(short["lost"])
-        found = found.with_columns(
-            found["number"].scatter(places, short["number"].filter(short["lost"])),
-            found["doubt"].scatter(places, "id_zeros_restored"),
-        )
+        places, restored = is_short.arg_true().filter(short["lost"]), short.filter("lost")["number"]
+        found = _with(found, places, restored, "id_zeros_restored")
     if len(rows):
-        found = found.with_columns(
-            number=found["number"].scatter(rows, None),
-            doubt=found["doubt"].scatter(rows, "id_shortened"),
-        )
+        found = _with(found, rows, None, "id_shortened")
     places = (~usual).arg_true()
     return Understood(
         texts.clone().scatter(places, found["number"]), none.scatter(places, found["doubt"])
+    )
+
+
+def _with(
+    found: pl.DataFrame, places: pl.Series, numbers: pl.Series | None, doubt: str
+) -> pl.DataFrame:
+    """The numbers with others in some places, and the doubt there."""
+    return found.with_columns(
+        found["number"].scatter(places, numbers), found["doubt"].scatter(places, doubt)
     )
 
 

@@ -25,9 +25,7 @@ _OWN: Final = "own_fields"
 #: Fields in which two rows of one ID number can't differ, or which follow from another field.
 _FOLLOW: Final = ("date_of_birth", "expiry_is_derived")
 
-_DERIVED: Final = sql.SQL(
-    f"(m.last_payment + interval '{MEMBERSHIP_MONTHS} months')::date"
-)  # fmt: skip
+_DERIVED: Final = sql.SQL(f"(m.last_payment + interval '{MEMBERSHIP_MONTHS} months')::date")
 #: Whether the stored expiry date comes from the last payment. If an older version merged the
 #: member, the dates show it.
 _IS_DERIVED: Final = sql.SQL("COALESCE(m.expiry_is_derived, m.expiry_date = {})").format(_DERIVED)
@@ -232,7 +230,7 @@ def _merged(field: str, existing: str) -> sql.Composable:
     value = f"COALESCE({order})"
     if field == "date_of_birth":
         value = f"CASE WHEN {_CENTURY_EARLIER} THEN m.date_of_birth ELSE {value} END"
-    return sql.SQL(value).format(_name(field))
+    return sql.SQL(value).format(sql.Identifier(field))
 
 
 def _change(field: str, before: sql.Composable, after: sql.Composable) -> sql.Composable:
@@ -263,7 +261,3 @@ def _difference(field: str, emptied: Collection[str]) -> sql.Composable:
 
 def _joined(entries: Iterable[sql.Composable]) -> sql.Composable:
     return sql.SQL("concat_ws(',', {})").format(sql.SQL(", ").join(entries))
-
-
-def _name(field: str) -> sql.Identifier:
-    return sql.Identifier(field)

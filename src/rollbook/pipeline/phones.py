@@ -85,7 +85,7 @@ def _read(text: str) -> Reading:
     parts = [pair[1], pair[2]] if pair else [part for part in _BETWEEN.split(bare) if part.strip()]
     if len(parts) > 1:
         return _first(parts)
-    number, _ = _with_remark(bare)
+    number = _with_remark(bare)
     return (number, "phone_remark") if number else (None, "phone_unclear")
 
 
@@ -95,7 +95,7 @@ def _first(parts: Sequence[str]) -> Reading:
     A part of digits that are no number may be the end of another number, such as the 8 of
     ``082 123 4567/8``. In front of the numbers it makes all of them doubtful.
     """
-    found = [(part, _with_remark(part)[0]) for part in parts]
+    found = [(part, _with_remark(part)) for part in parts]
     numbers = list(dict.fromkeys(number for _, number in found if number))
     others = [part for part, number in found if not number]
     is_cut = any(c.isdigit() for c in found[0][0]) and found[0][1] is None
@@ -106,13 +106,13 @@ def _first(parts: Sequence[str]) -> Reading:
     return numbers[0], "phone_remark" if others else None
 
 
-def _with_remark(text: str) -> tuple[str | None, bool]:
+def _with_remark(text: str) -> str | None:
     """The only number of a text beside words, an extension or a remark in brackets."""
     text = _LABEL.sub("", text)
     if number := _number(text):
-        return number, False
+        return number
     bare = _WORDS.sub(" ", _EXTENSION.sub("", text)).strip(" :.,;-=?*")
-    return _number(bare), True
+    return _number(bare)
 
 
 def _number(text: str) -> str | None:

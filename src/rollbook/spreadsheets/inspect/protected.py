@@ -14,10 +14,11 @@ import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
-from xml.parsers import expat
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
+from rollbook.errors import UnreadableFileError
+from rollbook.spreadsheets.books.package import elements
 from rollbook.spreadsheets.content import OLE2
 from rollbook.spreadsheets.inspect.compound import stream_of
 
@@ -80,17 +81,12 @@ def _secret(file: BinaryIO) -> _Secret | None:
         return _standard(info)
     if version != (4, 4):
         return None
-    elements: dict[str, dict[str, str]] = {}
-    parser = expat.ParserCreate()
-
-    def start(name: str, attributes: dict[str, str]) -> None:
-        elements.setdefault(name.rpartition(":")[2], attributes)
-
-    parser.StartElementHandler = start
+    found: dict[str, dict[str, str]] = {}
     try:
-        parser.Parse(info[8:].rstrip(b"\0"), True)  # noqa: FBT003 - expat takes no names
-        return _opened(elements["encryptedKey"], elements["keyData"])
-    except (expat.ExpatError, KeyError, ValueError, binascii.Error):
+        for path, attributes in elements(info[8:].rstrip(b"\0")):
+            found.setdefault(path[-1], attributes)
+        return _opened(found["encryptedKey"], found["keyData"])
+    except (UnreadableFileError, KeyError, ValueError, binascii.Error):
         return None
 
 
