@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from xml.parsers import expat
 
 from rollbook.spreadsheets.books.formats import Format, built_in, format_of
 from rollbook.spreadsheets.scan.plain import NotPlainError, require
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 class _Attributes(dict[str, str]):
@@ -19,42 +16,38 @@ class _Attributes(dict[str, str]):
         raise NotPlainError("an element without an attribute")
 
 
-class Elements:
-    """The elements of a small part: their qualified names from the root on, their attributes."""
+def elements(content: bytes) -> list[tuple[tuple[str, ...], _Attributes]]:
+    """The elements of a small part: their qualified names from the root on, their attributes.
 
-    def __init__(self, content: bytes) -> None:
-        self._path: list[str] = []
-        self._found: list[tuple[tuple[str, ...], _Attributes]] = []
-        parser = expat.ParserCreate()
-        parser.StartElementHandler = self._start
-        parser.EndElementHandler = self._end
-        parser.XmlDeclHandler = self._declaration
-        parser.StartDoctypeDeclHandler = self._refuse
-        parser.ProcessingInstructionHandler = self._refuse
-        parser.CommentHandler = self._refuse
-        parser.StartCdataSectionHandler = self._refuse
-        try:
-            parser.Parse(content, True)  # noqa: FBT003 - expat takes no names
-        except expat.ExpatError as error:
-            raise NotPlainError("XML that isn't well-formed") from error
+    Raises:
+        NotPlainError: it isn't well-formed, or has more than elements.
+    """
+    path: list[str] = []
+    found: list[tuple[tuple[str, ...], _Attributes]] = []
 
-    def __iter__(self) -> Iterator[tuple[tuple[str, ...], _Attributes]]:
-        return iter(self._found)
-
-    def _start(self, name: str, attributes: dict[str, str]) -> None:
-        self._path.append(name)
-        require(len(self._path) <= 64, "elements in elements in elements")
+    def start(name: str, attributes: dict[str, str]) -> None:
+        path.append(name)
+        require(len(path) <= 64, "elements in elements in elements")
         require(":" not in name or name.rpartition(":")[2] not in _MEANT, "names with a prefix")
-        self._found.append((tuple(self._path), _Attributes(attributes)))
+        found.append((tuple(path), _Attributes(attributes)))
 
-    def _end(self, _name: str) -> None:
-        self._path.pop()
-
-    def _declaration(self, _version: str, encoding: str | None, _standalone: int) -> None:
+    def declaration(_version: str, encoding: str | None, _standalone: int) -> None:
         require(encoding is None or encoding.lower() in ("utf-8", "utf8"), "another encoding")
 
-    def _refuse(self, *_: object) -> None:
+    def refuse(*_: object) -> None:
         raise NotPlainError("XML with more than elements")
+
+    parser = expat.ParserCreate()
+    parser.StartElementHandler = start
+    parser.EndElementHandler = lambda _: path.pop()
+    parser.XmlDeclHandler = declaration
+    parser.StartDoctypeDeclHandler = parser.ProcessingInstructionHandler = refuse
+    parser.CommentHandler = parser.StartCdataSectionHandler = refuse
+    try:
+        parser.Parse(content, True)  # noqa: FBT003 - expat takes no names
+    except expat.ExpatError as error:
+        raise NotPlainError("XML that isn't well-formed") from error
+    return found
 
 
 #: The names of elements that mean something here.
@@ -70,7 +63,7 @@ def formats(styles: bytes) -> list[Format | None]:
     """The number format of each style; see ``books.formats.format_of``."""
     codes: dict[str, Format | None] = {}
     formats: list[Format | None] = []
-    for path, attributes in Elements(styles):
+    for path, attributes in elements(styles):
         if path == ("styleSheet", "numFmts", "numFmt"):
             if formats or "numFmtId" not in attributes or attributes["numFmtId"] in codes:
                 raise NotPlainError("number formats in an unusual order")

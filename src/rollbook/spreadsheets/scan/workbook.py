@@ -18,7 +18,7 @@ from rollbook.spreadsheets.books.xlsx import (
 )
 from rollbook.spreadsheets.scan.archive import Part, directory
 from rollbook.spreadsheets.scan.cells import Cells
-from rollbook.spreadsheets.scan.formats import Elements, formats
+from rollbook.spreadsheets.scan.formats import elements, formats
 from rollbook.spreadsheets.scan.pieces import (
     PIECE_BYTES,
     SHEET,
@@ -182,7 +182,7 @@ class Workbook:
     def _check_root(self) -> None:
         targets = [
             attributes["Target"].removeprefix("/")
-            for path, attributes in Elements(self._small("_rels/.rels"))
+            for path, attributes in elements(self._small("_rels/.rels"))
             if path == ("Relationships", "Relationship")
             and attributes["Type"].endswith("/officeDocument")
         ]
@@ -192,7 +192,7 @@ class Workbook:
     def _targets(self) -> dict[str, str]:
         """The worksheets' parts by the ids of their relationships."""
         targets: dict[str, str] = {}
-        for path, attributes in Elements(self._small("xl/_rels/workbook.xml.rels")):
+        for path, attributes in elements(self._small("xl/_rels/workbook.xml.rels")):
             if path != ("Relationships", "Relationship"):
                 continue
             kind, target = attributes["Type"], attributes["Target"]
@@ -211,7 +211,7 @@ class Workbook:
         content = self._small(_WORKBOOK)
         if _LINE_IN_NAME.search(content):
             raise NotPlainError("a name with a line end")
-        for path, attributes in Elements(content):
+        for path, attributes in elements(content):
             if path == ("workbook", "workbookPr"):
                 self.is_1904 = is_true(attributes.get("date1904"))
             elif path == ("workbook", "calcPr"):
