@@ -217,30 +217,49 @@ def column_of(letters: str) -> int:
     return index - 1
 
 
-class Runs:
-    """The runs of a rich text: what is struck through counts only where all of it is."""
+class _Text:
+    """Takes the elements of one text: what is struck through counts only where all of it is."""
 
     def __init__(self) -> None:
         self._all: list[str] = []
         self._left: list[str] = []
-        self._is_struck = False
+        self._is_struck = self._is_kept = False
+        self._aloud = 0
+        #: Of a run; None outside of them.
+        self._parts: list[str] | None = None
 
-    def note(self, name: str, attributes: dict[str, str]) -> None:
-        """A run, or a property of one, begins."""
+    def start(self, name: str, attributes: dict[str, str]) -> None:
+        """An element begins: a run, a property of one, or its text."""
         if name == "r":
             self._is_struck = False
         elif name == "strike":
             self._is_struck = attributes.get("val", "1") not in {"0", "false", "off"}
+        elif name == "rPh":
+            # How a text is read aloud is no part of it.
+            self._aloud += 1
+        elif name == "t" and not self._aloud:
+            self._is_kept = attributes.get("xml:space") == "preserve"
+            self._parts = []
 
-    def add(self, text: str) -> None:
-        """Add the text of a run."""
-        self._all.append(text)
-        if not self._is_struck:
-            self._left.append(text)
+    def add(self, content: str) -> None:
+        """Text within an element."""
+        if self._parts is not None:
+            self._parts.append(content)
+
+    def end(self, name: str) -> None:
+        """An element ends. White space at the ends of a run counts only where it says so."""
+        if name == "rPh":
+            self._aloud -= 1
+        elif name == "t" and self._parts is not None:
+            text = "".join(self._parts)
+            self._parts = None
+            self._all.append(unescaped(text if self._is_kept else text.strip(SPACE)))
+            if not self._is_struck:
+                self._left.append(self._all[-1])
 
     @property
     def is_struck_in_part(self) -> bool:
-        """Whether it has both."""
+        """Whether a part of it is struck through, and another isn't."""
         return len(self._left) < len(self._all) and any(map(str.strip, self._left))
 
     @property
@@ -256,49 +275,29 @@ class _SharedTexts:
         self.texts: list[str] = []
         #: The places of those of which a part is left out, because it is struck through.
         self.struck_in_part: set[int] = set()
-        self._item = Runs()
-        self._parts: list[str] = []
-        self._aloud = 0
-        self._is_text = self._is_kept = False
+        self._item = _Text()
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
         """An element begins."""
         name = local(name)
-        if name == "t":
-            # How a text is read aloud is no part of it.
-            self._is_text = not self._aloud
-            self._is_kept = attributes.get("xml:space") == "preserve"
-            self._parts = []
-        elif name == "si":
-            self._item = Runs()
-        elif name == "rPh":
-            self._aloud += 1
+        if name == "si":
+            self._item = _Text()
         else:
-            self._item.note(name, attributes)
+            self._item.start(name, attributes)
 
     def text(self, content: str) -> None:
         """Text within an element."""
-        if self._is_text:
-            self._parts.append(content)
+        self._item.add(content)
 
     def end(self, name: str) -> None:
         """An element ends."""
         name = local(name)
-        if name == "t" and self._is_text:
-            self._item.add(run_text(self._parts, is_kept=self._is_kept))
-            self._is_text = False
-        elif name == "si":
-            if self._item.is_struck_in_part:
-                self.struck_in_part.add(len(self.texts))
-            self.texts.append(self._item.text)
-        elif name == "rPh":
-            self._aloud -= 1
-
-
-def run_text(parts: list[str], *, is_kept: bool) -> str:
-    """The text of an element, of which white space at the ends counts only where it says so."""
-    text = "".join(parts)
-    return unescaped(text if is_kept else text.strip(SPACE))
+        if name != "si":
+            self._item.end(name)
+            return
+        if self._item.is_struck_in_part:
+            self.struck_in_part.add(len(self.texts))
+        self.texts.append(self._item.text)
 
 
 class _Sheet:
@@ -317,18 +316,18 @@ class _Sheet:
         self._shared, self._struck = shared.texts, shared.struck_in_part
         self._is_1904, self._is_to_calculate = is_1904, is_to_calculate
         self._names: dict[str, str] = {}
-        self._is_within = self._is_text = self._is_kept = False
-        self._aloud = 0
+        self._is_within = False
         self._row = self._column = 0
         self._has_row_number = False
         self._cells: dict[int, str] = {}
         self._kind = self._style = ""
         self._value: str | None = None
-        self._runs: Runs | None = None
+        self._own: _Text | None = None
         #: Whether a part of a text is left out, because it is struck through.
         self.are_parts_struck = False
         self._has_formula = False
-        self._parts: list[str] = []
+        #: Of a value; None outside of them.
+        self._parts: list[str] | None = None
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
         """An element begins."""
@@ -338,22 +337,15 @@ class _Sheet:
         elif name == "c":
             self._cell(attributes)
         elif name == "v":
-            self._is_text = self._is_kept = True
             self._parts = []
         elif name == "f":
             self._has_formula = True
         elif name == "is":
-            self._runs = Runs()
-        elif name == "t":
-            self._is_text = self._runs is not None and not self._aloud
-            self._is_kept = attributes.get("xml:space") == "preserve"
-            self._parts = []
-        elif name == "rPh":
-            self._aloud += 1
+            self._own = _Text()
         elif name == "row":
             self._begin_row(attributes)
-        elif self._runs is not None:
-            self._runs.note(name, attributes)
+        elif self._own is not None:
+            self._own.start(name, attributes)
 
     def _before_rows(self, name: str, attributes: dict[str, str]) -> None:
         if name == "sheetData":
@@ -391,12 +383,14 @@ class _Sheet:
             raise damaged()
         self._kind = attributes.get("t", "n")
         self._style = attributes.get("s", "")
-        self._value, self._runs, self._has_formula = None, None, False
+        self._value, self._own, self._has_formula = None, None, False
 
     def text(self, content: str) -> None:
         """Text within an element."""
-        if self._is_text:
+        if self._parts is not None:
             self._parts.append(content)
+        elif self._own is not None:
+            self._own.add(content)
 
     def end(self, name: str) -> None:
         """An element ends."""
@@ -406,18 +400,14 @@ class _Sheet:
         if name == "c":
             self._end_cell()
         elif name == "v":
-            self._value = "".join(self._parts)
-            self._is_text = False
-        elif name == "t":
-            if self._is_text and self._runs is not None:
-                self._runs.add(run_text(self._parts, is_kept=self._is_kept))
-            self._is_text = False
-        elif name == "rPh":
-            self._aloud -= 1
+            self._value = "".join(self._parts or ())
+            self._parts = None
         elif name == "row":
             self._grid.add(self._row, self._cells)
         elif name == "sheetData":
             self._is_within = False
+        elif self._own is not None:
+            self._own.end(name)
 
     def _end_cell(self) -> None:
         value = self._value
@@ -426,9 +416,9 @@ class _Sheet:
         ):
             self._cells[self._column] = UNCALCULATED
         elif self._kind == "inlineStr":
-            if self._runs is not None:
-                self._cells[self._column] = self._runs.text
-                self.are_parts_struck |= self._runs.is_struck_in_part
+            if self._own is not None:
+                self._cells[self._column] = self._own.text
+                self.are_parts_struck |= self._own.is_struck_in_part
             elif value:
                 self._cells[self._column] = value
         elif value is not None and (value or self._kind in {"str", "d"}):
