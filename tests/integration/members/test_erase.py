@@ -456,15 +456,16 @@ async def test_a_worker_without_the_key_takes_no_file(
     assert set(site.members()) == set()
 
 
+@pytest.mark.parametrize("kept_as", ["former_secret_keys", "erasure_keys"])
 async def test_a_changed_key_still_knows_who_was_erased(
-    site: Site, client: httpx.AsyncClient, system: System
+    site: Site, client: httpx.AsyncClient, system: System, kept_as: str
 ) -> None:
     send(site, PLANTED)
     await index.run_once(system)
     await erased(client, site)
     changed = {
         "secret_key": SecretStr("another-key-of-thirty-two-bytes-or-more"),
-        "former_secret_keys": site.settings.secret_key,
+        kept_as: site.settings.secret_key,
     }
     site.settings = site.settings.model_copy(update=changed)
     assert send(site, PLANTED).by_row == {2: "invalid"}
