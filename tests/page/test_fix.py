@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.files import csv_file
 from tests.page.conftest import NARROW
@@ -257,8 +257,27 @@ def test_what_was_fixed_in_a_dry_run_is_offered_for_the_real_run(
     page.goto(f"{site.url}/#/uploads/{job_id}")
     page.get_by_role("button", name="Run it for real").click()
     expect(page.get_by_text("This was a dry run")).to_have_count(0)
+    # Nothing moves the button while the rows come: a click on its way to it would miss it.
+    held: list[Route] = []
+    is_holding = True
+
+    def hold(route: Route) -> None:
+        if is_holding:
+            held.append(route)
+        else:
+            route.continue_()
+
+    page.route("**/mend/*attention=*", hold)
     page.get_by_role("link", name="Fix here").click()
-    page.get_by_role("button", name="Send 1 fixed row").click()
+    send = page.get_by_role("button", name="Send 1 fixed row")
+    expect(send).to_be_enabled()
+    place = send.bounding_box()
+    is_holding = False
+    for route in held:
+        route.continue_()
+    expect(ready(page).first).to_be_visible()
+    assert send.bounding_box() == place
+    send.click()
     expect(page.get_by_role("heading", level=1, name="tried-fixed.xlsx")).to_be_visible()
     expect(state(page)).to_have_text("Completed")
     assert outcomes(page) == {"Inserted": 1}

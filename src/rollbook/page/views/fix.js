@@ -307,6 +307,8 @@ function Workplace({ id, path, loaded, drafts, reload }) {
     isBusy.value = false;
   };
 
+  // What comes later would move the button that somebody is about to press.
+  if (!facets.data && !facets.error) return html`<${Loading} />`;
   return html`<p class="lead">${t("fix.lead")}</p>
     ${!first.is_whole && html`<p class="notice">${t("fix.masked")}</p>`}
     ${first.not_stored > 0 && html`<p class="notice">${t("fix.not_stored", { n: first.not_stored })}</p>`}
@@ -344,7 +346,7 @@ function Workplace({ id, path, loaded, drafts, reload }) {
 
 /** What is said of the active cell and of its row as a whole. */
 function About({ row, checked, column }) {
-  if (!row) return null;
+  if (!row) return html`<div class="fix-about" role="status"></div>`;
   const problems = (checked ?? row).problems;
   const here = problems.filter((one) => one.column === column);
   const whole = problems.filter((one) => one.column === null);
