@@ -468,7 +468,8 @@ async def test_files_that_go_while_the_store_fails_are_counted_and_no_more_are_b
         if begun == 5:
             has_failed.set()
             raise ServiceUnavailableError("away")
-        await has_failed.wait()
+        async with asyncio.timeout(PATIENCE_S):
+            await has_failed.wait()
         await remove(store, key)
 
     monkeypatch.setattr(FileStore, "remove", away_for_the_fifth)
