@@ -8,14 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
-from psycopg import sql
-from psycopg.errors import LockNotAvailable
-from psycopg.types.json import Jsonb
 
 from rollbook import fields
 from rollbook.accounts import audit
-from rollbook.backends.database import execute, fetch_one, fetch_row, queries
-from rollbook.errors import BusyError, ConflictError, InvalidRequestError
+from rollbook.backends.database import fetch_one, queries
+from rollbook.errors import ConflictError, InvalidRequestError
 from rollbook.fields.definition import PREFIX
 from rollbook.members import history, index, profile
 from rollbook.service import clocks
@@ -92,14 +89,7 @@ async def correct(
             "Nothing was changed: a value can't be taken.",
             errors=[{"field": name, "message": said} for name, said in read.refused],
         )
-    seconds = system.settings.member_lock_wait_s
-    try:
-        written, changed = await _write(system, user, member, read, reason=reason, act=act)
-    except LockNotAvailable as error:
-        raise BusyError(
-            "This member is being changed by an upload or another program, for longer than "
-            f"{seconds:g} seconds. Nothing was changed; please try again in a minute."
-        ) from error
+    written, changed = await _write(system, user, member, read, reason=reason, act=act)
     if changed:
         log.info("member corrected", member_id=str(member_id), fields=changed)
     return Correction(written, changed, read.doubts)
@@ -113,39 +103,23 @@ async def _write(
     Raises:
         ConflictError: the record isn't the one that was read.
     """
-    milliseconds = round(system.settings.member_lock_wait_s * 1000)
-    scope = user.scope.parameters()
-    async with system.pool.connection() as connection:
-        await connection.execute(_SQL["bound_lock"], {"milliseconds": milliseconds})
-        own = {"id_number": member["id_number"], "changed_at": member["changed_at"], **scope}
+    async with profile.changing(system) as connection:
+        own = {name: member[name] for name in ("id_number", "changed_at")}
+        own |= user.scope.parameters()
         locked = await fetch_one(connection, _SQL["lock"], own)
         if locked is None:
             raise _changed_since()
         differing = _differing(member, read.values)
         if not differing:
             return member, []
-        statement = sql.SQL(_SQL["correct"]).format(
-            fields=sql.SQL(", ").join(map(sql.Identifier, differing)),
-            values=sql.SQL(", ").join(map(_literal, differing.values())),
-            id_number=sql.Literal(member["id_number"]),
-            **{name: sql.Literal(value) for name, value in scope.items()},
-        )
-        row = await fetch_row(connection, statement)
+        row = await profile.write(connection, user, member["id_number"], differing)
         before, after = history.flat(locked["state"]), history.flat(row.pop("state"))
         changes = {
             name: [before.get(name), after.get(name)]
             for name in history.names_of(before, after)
             if before.get(name) != after.get(name)
         }
-        note: dict[str, Any] = {
-            "id_number": member["id_number"],
-            "at": row["changed_at"],
-            "user_id": user.id,
-            "email": user.email,
-            "reason": reason,
-            "changes": Jsonb(changes),
-        }
-        await execute(connection, _SQL["note_correction"], note)
+        await profile.note_correction(connection, user, row, reason, changes)
         changed = ", ".join(changes)
         await audit.record(connection, act, who=user, member_id=member["member_id"], about=changed)
         await index.write(connection, [int(member["id_number"])])
@@ -188,10 +162,6 @@ def _differing(member: Row, values: Mapping[str, Any]) -> dict[str, Any]:
     before = member[history.OWN] or {}
     after = {name: value for name, value in {**before, **own}.items() if value is not None}
     return {**found, history.OWN: after or None} if after != before else found
-
-
-def _literal(value: Any) -> sql.Literal:
-    return sql.Literal(Jsonb(value) if isinstance(value, dict) else value)
 
 
 def _check_version(member: Row, version: int) -> None:

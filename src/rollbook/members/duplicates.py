@@ -14,8 +14,6 @@ import unicodedata
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import structlog
-from psycopg import sql
-from psycopg.errors import LockNotAvailable
 from psycopg.types.json import Jsonb
 
 from rollbook.accounts import audit
@@ -25,12 +23,11 @@ from rollbook.backends.database import (
     fetch_all,
     fetch_listed,
     fetch_one,
-    fetch_row,
     queries,
     unbounded,
 )
-from rollbook.errors import BusyError, ConflictError, NotFoundError
-from rollbook.members import history, index
+from rollbook.errors import ConflictError, NotFoundError
+from rollbook.members import correct, history, index, profile
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -58,10 +55,11 @@ _SAID: Final = 12
 #: Two ID numbers of one birth date that differ in a digit are a stronger sign than the date alone,
 #: so the names may differ more.
 _LOOSER: Final = 10
-#: What isn't filled from the record that goes: what names it, and where it comes from.
-_OWN: Final = frozenset({"date_of_birth", "gender", "citizenship", "expiry_is_derived"})
 
-_SQL, _PROFILE = queries("duplicates"), queries("member_profile")
+#: Who is locked, in the sentence about it.
+_OF_PAIR: Final = "A member of the two"
+
+_SQL = queries("duplicates")
 log = structlog.get_logger(__name__)
 
 
@@ -219,8 +217,8 @@ async def are_different(system: System, user: User, pair_id: UUID) -> None:
         NotFoundError: there is no such open pair in the reader's scope.
         BusyError: a merge has locked a member for too long.
     """
-    async with system.pool.connection() as connection:
-        rows = await _locked(system, connection, user, pair_id)
+    async with profile.changing(system, _OF_PAIR) as connection:
+        rows = await _locked(connection, user, pair_id)
         await _decide(connection, user, pair_id, "different")
         for row in rows:
             await _record(connection, "members_differ", user, row, pair_id)
@@ -246,8 +244,8 @@ async def join(
         NotFoundError: there is no such open pair in the reader's scope, or ``keep`` is of another.
         BusyError: a merge has locked a member for too long.
     """
-    async with system.pool.connection() as connection:
-        rows = await _locked(system, connection, user, pair_id)
+    async with profile.changing(system, _OF_PAIR) as connection:
+        rows = await _locked(connection, user, pair_id)
         kept = next((row for row in rows if row["record"]["member_id"] == str(keep)), None)
         if kept is None:
             raise NotFoundError("The member to keep is none of the two. Nothing was changed.")
@@ -261,7 +259,8 @@ async def join(
                     **kept["record"].get(history.OWN, {}),
                     **filled[history.OWN],
                 }
-            await _change(connection, user, kept["id_number"], columns, _changes(filled), reason)
+            row = await profile.write(connection, user, kept["id_number"], columns)
+            await profile.note_correction(connection, user, row, reason, _changes(filled))
         values: dict[str, Any] = {
             "id": pair_id,
             "kept": kept["id_number"],
@@ -295,14 +294,10 @@ async def separate(system: System, user: User, pair_id: UUID, *, reason: str) ->
         BusyError: a merge has locked the member for too long.
     """
     scope = user.scope.parameters()
-    async with system.pool.connection() as connection:
-        await _bound(system, connection)
-        try:
-            await execute(connection, _SQL["lock_kept"], {"id": pair_id, **scope})
-            found = await fetch_one(connection, _SQL["lock_join"], {"id": pair_id, **scope})
-            maker = await fetch_one(connection, _SQL["lock_maker"], {"id": pair_id})
-        except LockNotAvailable as error:
-            raise _busy(system) from error
+    async with profile.changing(system, _OF_PAIR) as connection:
+        await execute(connection, _SQL["lock_kept"], {"id": pair_id, **scope})
+        found = await fetch_one(connection, _SQL["lock_join"], {"id": pair_id, **scope})
+        maker = await fetch_one(connection, _SQL["lock_maker"], {"id": pair_id})
         if found is None:
             raise NotFoundError(
                 "There is no such join that can be taken back. Its record is kept for "
@@ -323,7 +318,8 @@ async def separate(system: System, user: User, pair_id: UUID, *, reason: str) ->
             if history.OWN in emptied:
                 own = found["now_"][history.OWN].items()
                 columns[history.OWN] = {n: v for n, v in own if n not in emptied[history.OWN]}
-            await _change(connection, user, found["kept"], columns, changes, reason)
+            row = await profile.write(connection, user, found["kept"], columns)
+            await profile.note_correction(connection, user, row, reason, changes)
         await execute(connection, _SQL["forget_join"], {"id": pair_id})
         await _decide(connection, user, pair_id, "open")
         await audit.record(
@@ -338,37 +334,19 @@ async def separate(system: System, user: User, pair_id: UUID, *, reason: str) ->
     return is_wanted
 
 
-async def _locked(system: System, connection: Connection, user: User, pair_id: UUID) -> list[Row]:
+async def _locked(connection: Connection, user: User, pair_id: UUID) -> list[Row]:
     """Both members of an open pair, locked.
 
     Raises:
         NotFoundError: there is no such pair, or one of them is another office's.
-        BusyError: a merge has locked one for too long.
     """
-    await _bound(system, connection)
     asked = {"id": pair_id, **user.scope.parameters()}
-    try:
-        rows = await fetch_all(connection, _SQL["lock_pair"], asked)
-    except LockNotAvailable as error:
-        raise _busy(system) from error
+    rows = await fetch_all(connection, _SQL["lock_pair"], asked)
     if len(rows) != 2:
         raise NotFoundError(
             "There is no such pair. Somebody may have decided it, or changed one of the members."
         )
     return rows
-
-
-async def _bound(system: System, connection: Connection) -> None:
-    milliseconds = round(system.settings.member_lock_wait_s * 1000)
-    await connection.execute(_PROFILE["bound_lock"], {"milliseconds": milliseconds})
-
-
-def _busy(system: System) -> BusyError:
-    return BusyError(
-        "A member of the two is being changed by an upload or another program, for longer than "
-        f"{system.settings.member_lock_wait_s:g} seconds. Nothing was changed; please try again in "
-        "a minute."
-    )
 
 
 async def _decide(connection: Connection, user: User, pair_id: UUID, status: str) -> None:
@@ -385,8 +363,7 @@ async def _record(
 
 def _missing(kept: dict[str, Any], gone: dict[str, Any]) -> dict[str, Any]:
     """The fields that only the record that goes has; own fields in their document."""
-    names = (name for name in history.FIELDS if name not in _OWN)
-    found = {name: gone[name] for name in names if name in gone and name not in kept}
+    found: dict[str, Any] = {n: gone[n] for n in correct.FIELDS if n in gone and n not in kept}
     had = kept.get(history.OWN, {})
     if own := {n: v for n, v in gone.get(history.OWN, {}).items() if n not in had}:
         found[history.OWN] = own
@@ -406,33 +383,3 @@ def _as_filled(filled: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
 
 def _changes(filled: dict[str, Any]) -> dict[str, list[Any]]:
     return {name: [None, value] for name, value in history.flat(filled).items()}
-
-
-async def _change(
-    connection: Connection,
-    user: User,
-    key: str,
-    values: dict[str, Any],
-    changes: dict[str, list[Any]],
-    reason: str,
-) -> None:
-    """Set columns of a member, with a correction in the history."""
-    statement = sql.SQL(_SQL["fill"]).format(
-        fields=sql.SQL(", ").join(map(sql.Identifier, values)),
-        values=sql.SQL(", ").join(
-            sql.Literal(Jsonb(value) if isinstance(value, dict) else value)
-            for value in values.values()
-        ),
-        kept=sql.Literal(key),
-        **{name: sql.Literal(value) for name, value in user.scope.parameters().items()},
-    )
-    row = await fetch_row(connection, statement)
-    note: dict[str, Any] = {
-        "id_number": key,
-        "at": row["changed_at"],
-        "user_id": user.id,
-        "email": user.email,
-        "reason": reason,
-        "changes": Jsonb(changes),
-    }
-    await execute(connection, _PROFILE["note_correction"], note)

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID, uuid4
 
 import structlog
-from psycopg.errors import LockNotAvailable
 from psycopg.types.json import Jsonb
 
 from rollbook.accounts import audit, tokens
 from rollbook.accounts.erased import erased_hash
 from rollbook.backends.database import execute, fetch_one, fetch_row, queries
-from rollbook.errors import BusyError, InvalidRequestError, NotFoundError
+from rollbook.errors import InvalidRequestError, NotFoundError
 from rollbook.members import index, profile
 from rollbook.members.person import Person
 from rollbook.pipeline.problems import sentence
@@ -40,7 +39,7 @@ RENEW_S: Final = 20.0
 #: Longest pause before a failed erasure is retried, in seconds. It is retried until it succeeds.
 LONGEST_PAUSE_S: Final = 300.0
 
-_SQL, _PROFILE = queries("member_erase"), queries("member_profile")
+_SQL = queries("member_erase")
 log = structlog.get_logger(__name__)
 
 
@@ -59,56 +58,47 @@ async def erase(system: System, user: User, who: UUID | str, *, reason: str) -> 
         InvalidRequestError: the reason, which the receipt keeps, names the person.
         BusyError: a merge has locked the member for too long.
     """
-    seconds = system.settings.member_lock_wait_s
-    try:
-        async with system.pool.connection() as connection:
-            bound = {"milliseconds": round(seconds * 1000)}
-            await connection.execute(_PROFILE["bound_lock"], bound)
-            member = await _found(connection, user, who)
-            person = Person.of(member)
-            if person.is_named_in(reason) or person.number.search(reason):
-                raise InvalidRequestError(
-                    "The reason stays with the receipt, so it must not name the person: leave out "
-                    "names and numbers. Nothing was erased."
-                )
-            key = tokens.signing_key(system.settings)
-            own = {"id_number": member["id_number"]}
-            hashed = {"hash": erased_hash(key, member["id_number"]), "key_id": tokens.key_id(key)}
-            counts = {
-                name: await execute(connection, _SQL[f"remove_{query}"], own)
-                for name, query in (
-                    ("members", "member"),
-                    ("corrections", "corrections"),
-                    ("voter_roll_answers", "answers"),
-                    ("voter_roll_questions", "questions"),
-                )
-            }
-            await execute(connection, _SQL["note_person"], hashed)
-            wanted: dict[str, Any] = {
-                "id": uuid4(),
-                "user_id": user.id,
-                "email": user.email,
-                "reason": reason,
-                "person": Jsonb(
-                    {
-                        **person.as_json(),
-                        "member_id": str(member["member_id"]),
-                        "key": member["id_number"],
-                    }
-                ),
-                "counts": Jsonb(counts),
-            }
-            receipt = await fetch_row(connection, _SQL["request"], wanted)
-            await audit.record(
-                connection, "erase_member", who=user, member_id=member["member_id"],
-                about=f"receipt {receipt['id']}",
-            )  # fmt: skip
-            await index.write(connection, [int(member["id_number"])])
-    except LockNotAvailable as error:
-        raise BusyError(
-            "This member is being changed by an upload or another program, for longer than "
-            f"{seconds:g} seconds. Nothing was erased; please try again in a minute."
-        ) from error
+    async with profile.changing(system, done="erased") as connection:
+        member = await _found(connection, user, who)
+        person = Person.of(member)
+        if person.is_named_in(reason) or person.number.search(reason):
+            raise InvalidRequestError(
+                "The reason stays with the receipt, so it must not name the person: leave out "
+                "names and numbers. Nothing was erased."
+            )
+        key = tokens.signing_key(system.settings)
+        own = {"id_number": member["id_number"]}
+        hashed = {"hash": erased_hash(key, member["id_number"]), "key_id": tokens.key_id(key)}
+        counts = {
+            name: await execute(connection, _SQL[f"remove_{query}"], own)
+            for name, query in (
+                ("members", "member"),
+                ("corrections", "corrections"),
+                ("voter_roll_answers", "answers"),
+                ("voter_roll_questions", "questions"),
+            )
+        }
+        await execute(connection, _SQL["note_person"], hashed)
+        wanted: dict[str, Any] = {
+            "id": uuid4(),
+            "user_id": user.id,
+            "email": user.email,
+            "reason": reason,
+            "person": Jsonb(
+                {
+                    **person.as_json(),
+                    "member_id": str(member["member_id"]),
+                    "key": member["id_number"],
+                }
+            ),
+            "counts": Jsonb(counts),
+        }
+        receipt = await fetch_row(connection, _SQL["request"], wanted)
+        await audit.record(
+            connection, "erase_member", who=user, member_id=member["member_id"],
+            about=f"receipt {receipt['id']}",
+        )  # fmt: skip
+        await index.write(connection, [int(member["id_number"])])
     log.info("member erased", receipt=str(receipt["id"]))
     return receipt
 

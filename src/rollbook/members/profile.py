@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import datetime as dt
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
+
+from psycopg import sql
+from psycopg.errors import LockNotAvailable
+from psycopg.types.json import Jsonb
 
 from rollbook.accounts import audit
-from rollbook.backends.database import fetch_all, fetch_one, queries
-from rollbook.errors import NotAllowedError, NotFoundError
+from rollbook.backends.database import execute, fetch_all, fetch_one, fetch_row, queries
+from rollbook.errors import BusyError, NotAllowedError, NotFoundError
 from rollbook.members import history, index
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from uuid import UUID
 
     from rollbook.backends.database import Connection, Pool, Row
@@ -44,6 +50,54 @@ async def get(where: Pool | Connection, user: User, member_id: UUID) -> Row:
     if found is None:
         raise NotFoundError("There is no such member. Search for the member again.")
     return found
+
+
+@asynccontextmanager
+async def changing(
+    system: System, who: str = "This member", done: str = "changed"
+) -> AsyncIterator[Connection]:
+    """A transaction that changes members, and waits for a merge that has locked one.
+
+    Raises:
+        BusyError: a merge has locked one for too long.
+    """
+    seconds = system.settings.member_lock_wait_s
+    try:
+        async with system.pool.connection() as connection:
+            await connection.execute(_SQL["bound_lock"], {"milliseconds": round(seconds * 1000)})
+            yield connection
+    except LockNotAvailable as error:
+        raise BusyError(
+            f"{who} is being changed by an upload or another program, for longer than "
+            f"{seconds:g} seconds. Nothing was {done}; please try again in a minute."
+        ) from error
+
+
+async def write(connection: Connection, user: User, id_number: str, values: dict[str, Any]) -> Row:
+    """Set columns of a member in the user's scope; returns the row, with its ``state``."""
+    literals = (Jsonb(value) if isinstance(value, dict) else value for value in values.values())
+    statement = sql.SQL(_SQL["correct"]).format(
+        fields=sql.SQL(", ").join(map(sql.Identifier, values)),
+        values=sql.SQL(", ").join(map(sql.Literal, literals)),
+        id_number=sql.Literal(id_number),
+        **{name: sql.Literal(value) for name, value in user.scope.parameters().items()},
+    )
+    return await fetch_row(connection, statement)
+
+
+async def note_correction(
+    connection: Connection, user: User, row: Row, reason: str, changes: dict[str, list[Any]]
+) -> None:
+    """Add to the history what was corrected in a row, with ``[before, after]`` by field."""
+    note: dict[str, Any] = {
+        "id_number": row["id_number"],
+        "at": row["changed_at"],
+        "user_id": user.id,
+        "email": user.email,
+        "reason": reason,
+        "changes": Jsonb(changes),
+    }
+    await execute(connection, _SQL["note_correction"], note)
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,14 +159,6 @@ DELETE FROM members AS m
 WHERE m.id_number = %(gone)s
   AND in_scope(m.province, m.municipality, %(scope_province)s, %(scope_municipality)s);
 
--- name: fill
--- Give the other the fields that only the gone record had.
-UPDATE members AS m SET ({fields}) = ROW({values}),
-       changed_at = GREATEST(clock_timestamp(), m.changed_at + interval '1 microsecond')
-WHERE m.id_number = {kept}
-  AND in_scope(m.province, m.municipality, {scope_province}, {scope_municipality})
-RETURNING m.changed_at;
-
 -- name: lock_kept
 -- Lock the member who was kept, if there still is one.
 SELECT FROM members AS m

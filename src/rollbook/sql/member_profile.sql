@@ -107,8 +107,8 @@ WHERE m.id_number = %(id_number)s AND m.changed_at = %(changed_at)s
 FOR UPDATE;
 
 -- name: correct
--- Write the corrected fields. The upload that changed the member last stays named: the trigger notes
--- the edit with it, and undoing it leaves the member alone.
+-- Write fields that were corrected or filled by hand. The upload that changed the member last stays
+-- named: the trigger notes the edit with it, and undoing it leaves the member alone.
 UPDATE members AS m SET ({fields}) = ROW({values}),
        changed_at = GREATEST(clock_timestamp(), m.changed_at + interval '1 microsecond')
 WHERE m.id_number = {id_number}
