@@ -111,15 +111,14 @@ async def refused(
 ) -> None:
     """Write an audit entry for a sign-in with the provider that was refused."""
     email = (claims or {}).get("email")
-    async with pool.connection() as connection:
-        await audit.record(
-            connection,
-            "sign_in",
-            who=None,
-            refused=error.code,
-            email=email if isinstance(email, str) and "\0" not in email else None,
-            about=f"with {settings.oidc_name}",
-        )
+    await audit.record(
+        pool,
+        "sign_in",
+        who=None,
+        refused=error.code,
+        email=email if isinstance(email, str) and "\0" not in email else None,
+        about=f"with {settings.oidc_name}",
+    )
 
 
 async def use_once(pool: Pool, one: UUID, until: dt.datetime) -> bool:

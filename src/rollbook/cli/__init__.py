@@ -23,77 +23,52 @@ from rollbook.cli.output import ReaderGoneError, drop_output, err, out
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Module, function or group of commands, and help of each command. The list of commands is made of
-#: this alone; a test compares it with the functions.
+#: Module and help of each command. The module has a function of the command's name, or a group of
+#: commands as ``app``. The list of commands is made of this alone; a test compares it with the
+#: functions.
 _PLACES = {
-    "demo": (
-        "demo",
-        "demo",
-        "Send a synthetic file through the whole system, on a temporary database.",
-    ),
+    "demo": ("demo", "Send a synthetic file through the whole system, on a temporary database."),
     "up": (
         "processes",
-        "up",
         "Run everything: engines (unless you have your own), API, worker and folder watcher.",
     ),
-    "serve": ("processes", "serve", "Run only the API (add workers with `rollbook worker`)."),
+    "serve": ("processes", "Run only the API (add workers with `rollbook worker`)."),
     "worker": (
         "processes",
-        "worker",
         "Run only a worker; start as many as you like, on any number of machines.",
     ),
-    "watch": ("processes", "watch", "Watch a folder and take the files from it."),
-    "migrate": ("processes", "migrate", "Migrate the database's schema to the newest revision."),
+    "watch": ("processes", "Watch a folder and take the files from it."),
+    "migrate": ("processes", "Migrate the database's schema to the newest revision."),
     "upgrade-engine": (
-        "upgrade_engine",
         "upgrade_engine",
         "Move the bundled PostgreSQL's data to the version that this Rollbook brings.",
     ),
     "doctor": (
         "doctor",
-        "doctor",
         "Check servers, file store, mail, voter roll and settings, and say what to do.",
     ),
-    "login": (
-        "sign_in",
-        "login",
-        "Sign in to a server; secrets are asked for or read from standard input.",
-    ),
-    "logout": (
-        "sign_in",
-        "logout",
-        "End the session at the server, and remove it from this machine.",
-    ),
-    "upload": ("uploads", "upload", "Send a file; a worker runs its job."),
-    "status": ("uploads", "status", "Show how far an upload is, and what became of its rows."),
-    "report": ("uploads", "report", "Download an upload's report, or its refused rows."),
-    "history": ("uploads", "history", "List uploads, newest first."),
-    "cancel": (
-        "uploads",
-        "cancel",
-        "Cancel a waiting or running job; nothing of its file is merged.",
-    ),
-    "retry": ("uploads", "retry", "Retry a failed job; its attempts are counted from 1 again."),
+    "login": ("sign_in", "Sign in to a server; secrets are asked for or read from standard input."),
+    "logout": ("sign_in", "End the session at the server, and remove it from this machine."),
+    "upload": ("uploads", "Send a file; a worker runs its job."),
+    "status": ("uploads", "Show how far an upload is, and what became of its rows."),
+    "report": ("uploads", "Download an upload's report, or its refused rows."),
+    "history": ("uploads", "List uploads, newest first."),
+    "cancel": ("uploads", "Cancel a waiting or running job; nothing of its file is merged."),
+    "retry": ("uploads", "Retry a failed job; its attempts are counted from 1 again."),
     "undo": (
         "uploads",
-        "undo",
         "Restore members to what they were before an upload; those changed since stay unchanged.",
     ),
-    "queue": ("queue", "app", "Show and control the queue."),
-    "members": ("members", "app", "Search members, show one, and store members in files."),
-    "sample": ("sample", "sample", "Write a synthetic members' file with typical flaws."),
-    "purge": (
-        "purge",
-        "purge",
-        "Remove everything whose retention has ended; workers do this once a day.",
-    ),
+    "queue": ("queue", "Show and control the queue."),
+    "members": ("members", "Search members, show one, and store members in files."),
+    "sample": ("sample", "Write a synthetic members' file with typical flaws."),
+    "purge": ("purge", "Remove everything whose retention has ended; workers do this once a day."),
     "statistics": (
-        "statistics",
         "statistics",
         "Sum up the uploads of each day again; workers do it for days that have changed.",
     ),
-    "users": ("users", "app", "Add and change accounts."),
-    "keys": ("keys", "app", "Make and revoke keys for programs."),
+    "users": ("users", "Add and change accounts."),
+    "keys": ("keys", "Make and revoke keys for programs."),
 }
 
 
@@ -104,12 +79,11 @@ class _Commands(Mapping[str, Any]):
     """
 
     def __getitem__(self, name: str) -> Any:
-        module, attribute, _ = _PLACES[name]
-        found = getattr(import_module(f"rollbook.cli.{module}"), attribute)
-        if isinstance(found, typer.Typer):
-            return typer.main.get_group(found)
+        module = import_module(f"rollbook.cli.{_PLACES[name][0]}")
+        if hasattr(module, "app"):
+            return typer.main.get_group(module.app)
         alone = Commands(add_completion=False)
-        alone.command(name)(found)
+        alone.command(name)(getattr(module, name.replace("-", "_")))
         return typer.main.get_command(alone)
 
     def __iter__(self) -> Iterator[str]:
@@ -134,7 +108,7 @@ class _Group(TyperGroup):
         """A command as help and completion list it."""
         del ctx
         found = _PLACES.get(cmd_name)
-        return None if found is None else TyperCommand(cmd_name, help=found[2])
+        return None if found is None else TyperCommand(cmd_name, help=found[1])
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command that is run."""

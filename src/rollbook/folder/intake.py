@@ -59,6 +59,7 @@ READ_BYTES = 1024 * 1024
 LINE_LENGTH = 80
 #: Prefix of the Idempotency-Keys of claims; other keys can't have it.
 KEY_BEGINNING = "folder:"
+_TAKEN = "The file has just been taken by a watcher. The most recent jobs show it."
 
 _SQL = queries("folder")
 _UPLOADS = queries("uploads")
@@ -152,9 +153,7 @@ async def accept_by_hand(system: System, user: User, file_name: str) -> Row:
     try:
         file = await _find(folder, file_name)
     except NotFoundError:
-        raise ConflictError(
-            "The file has just been taken by a watcher. The most recent jobs show it."
-        ) from None
+        raise ConflictError(_TAKEN) from None
     if file.mark != before.mark:
         raise ConflictError(
             "Somebody is still writing to this file, so it was left where it is. Try again when it "
@@ -162,9 +161,7 @@ async def accept_by_hand(system: System, user: User, file_name: str) -> Row:
         )
     taken = await accept(system, folder, file, priority=BY_HAND, by=user)
     if taken is None:
-        raise ConflictError(
-            "The file has just been taken by a watcher. The most recent jobs show it."
-        )
+        raise ConflictError(_TAKEN)
     if taken.refusal is not None:
         raise taken.refusal
     assert taken.upload is not None
@@ -219,10 +216,9 @@ async def _carry_on(
         # Where its disk is full, the file waits for room, and isn't refused again and again.
         await asyncio.to_thread(folder.explain, claim, words)
         if by is None:  # the API route writes the entry of an operator's refusal
-            async with system.pool.connection() as connection:
-                await audit.record(
-                    connection, "take", who=owner, refused=error.code, about=claim.label
-                )
+            await audit.record(
+                system.pool, "take", who=owner, refused=error.code, about=claim.label
+            )
         await asyncio.to_thread(folder.finish, claim, "failed")
         log.warning("file refused", claim=str(claim.id), code=error.code)
         return Taken(refusal=error)
