@@ -70,8 +70,9 @@ async def websocket(socket: WebSocket, since: SinceParam = None) -> None:
         return
     offered: list[str] = socket.scope["subprotocols"]
     await socket.accept(PROTOCOL if PROTOCOL in offered else None)
+    tokens = (name[len(TOKEN_PREFIX) :] for name in offered if name.startswith(TOKEN_PREFIX))
     try:
-        session = await _introduced(socket, system, offered)
+        session = await _session(socket, system, next(tokens, None), AUTHENTICATE_S)
     except WebSocketDisconnect:
         return
     if isinstance(session, End):
@@ -91,14 +92,19 @@ async def websocket(socket: WebSocket, since: SinceParam = None) -> None:
                 await socket.close(why.code, why.reason)
 
 
-async def _introduced(socket: WebSocket, system: System, offered: list[str]) -> Session | End:
-    """Authenticate a client by a sub-protocol or by its first message."""
-    tokens = [name[len(TOKEN_PREFIX) :] for name in offered if name.startswith(TOKEN_PREFIX)]
+async def _session(
+    socket: WebSocket, system: System, token: str | None = None, wait_s: float | None = None
+) -> Session | End:
+    """The session of a token, or of the one in the client's next message; or why there is none.
+
+    Raises:
+        WebSocketDisconnect: the client has disconnected.
+    """
     try:
-        if not tokens:
-            async with asyncio.timeout(AUTHENTICATE_S):
-                tokens = [_token(await socket.receive())]
-        session = await admitted(socket, system, tokens[0])
+        if token is None:
+            async with asyncio.timeout(wait_s):
+                token = _token(await socket.receive())
+        return await admitted(socket, system, token)
     except (NotAuthenticatedError, NotAllowedError, TimeoutError):
         return NOT_AUTHENTICATED
     except _UnexpectedMessageError:
@@ -108,30 +114,21 @@ async def _introduced(socket: WebSocket, system: System, offered: list[str]) -> 
     except UNAVAILABLE as error:
         log.warning("live client not authenticated", error=type(error).__name__)
         return PART_UNAVAILABLE
-    return session
 
 
 async def _hear_out(socket: WebSocket, system: System, client: Client) -> None:
     """Return when the client has disconnected; until then it may only send newer tokens."""
     while True:
         try:
-            token = _token(await socket.receive())
-            session = await admitted(socket, system, token)
+            session = await _session(socket, system)
         except WebSocketDisconnect:
             return
-        except TooManyRequestsError:
-            client.end(TOO_MANY_REQUESTS)
-        except _UnexpectedMessageError:
-            client.end(UNEXPECTED_MESSAGE)
-        except (NotAuthenticatedError, NotAllowedError):
-            client.end(NOT_AUTHENTICATED)
-        except UNAVAILABLE:
-            client.end(PART_UNAVAILABLE)
+        if isinstance(session, End):
+            client.end(session)
+        elif session.user == client.session.user:
+            client.renew(session)
         else:
-            if session.user == client.session.user:
-                client.renew(session)
-            else:
-                client.end(ACCOUNT_CHANGED)
+            client.end(ACCOUNT_CHANGED)
 
 
 def _token(received: Mapping[str, Any]) -> str:
