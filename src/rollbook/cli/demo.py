@@ -11,7 +11,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import httpx
 import typer
 from pydantic import SecretStr
 from rich.markup import escape
@@ -22,15 +21,20 @@ from rollbook import clock
 from rollbook.accounts import users
 from rollbook.backends.database import make_pool
 from rollbook.cli import supervisor
+from rollbook.cli.downloads import download
 from rollbook.cli.failures import UploadFailedError
 from rollbook.cli.output import JsonOption, err, out, outcome_table, print_json, roll_table
 from rollbook.cli.session import engines
+from rollbook.cli.sign_in import signed_in
+from rollbook.cli.target import connected
 from rollbook.config import Settings
 from rollbook.model import FINAL
 from rollbook.telemetry import logs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from rollbook.cli.connection import Connection, Data
 
 POLL_S = 0.1
 EMAIL = "demo@example.org"
@@ -129,34 +133,28 @@ async def _demo(
 ) -> dict[str, Any]:
     async with make_pool(settings.database_address) as pool:
         await users.add_first(pool, settings)
+    assert settings.admin_password is not None
+    password = settings.admin_password.get_secret_value()
     async with (
         processes.running(settings) as url,
-        httpx.AsyncClient(base_url=f"{url}/api/v1", timeout=60) as client,
+        connected(url, None) as stranger,
+        connected(url, await signed_in(stranger, EMAIL, password)) as connection,
     ):
-        assert settings.admin_password is not None
-        token = await _data(
-            client.post(
-                "/auth/login",
-                json={"email": EMAIL, "password": settings.admin_password.get_secret_value()},
-            )
-        )
-        client.headers["Authorization"] = f"Bearer {token['token']}"
         if not quiet:
             err.print(f"Rollbook runs at {url}")
         began = time.perf_counter()
-        with sample.open("rb") as file:
-            receipt = await _data(client.post("/bulk-upload/process", files={"file": file}))
+        receipt = (await connection.upload("/bulk-upload/process", sample, {})).data
         answered = time.perf_counter() - began
         if not quiet:
             err.print(f"Uploaded; answered after {answered:.2f} s with job {receipt['job_id']}")
-        status = await _followed(client, receipt["job_id"], quiet=quiet)
+        status = await _followed(connection, receipt["job_id"], quiet=quiet)
         elapsed = time.perf_counter() - began
         if status["status"] != "completed":
             raise UploadFailedError(status["error"] or f"The upload was {status['status']}.")
         if settings.asks_voter_roll:
-            status = await _verified(client, receipt["job_id"], quiet=quiet)
+            status = await _verified(connection, receipt["job_id"], quiet=quiet)
         report = kept / "report.xlsx"
-        await _download(client, f"/bulk-upload/report/{receipt['job_id']}", report)
+        await download(connection, f"/bulk-upload/report/{receipt['job_id']}", report, force=True)
         result = {
             "rows": status["rows_total"],
             "outcomes": status["outcomes"],
@@ -167,17 +165,18 @@ async def _demo(
             result["simulated_voter_roll"] = status["verification"]["results"]
         if status["failed_rows_available"]:
             refused = kept / "failed-rows.xlsx"
-            await _download(client, f"/bulk-upload/failed-rows/{receipt['job_id']}", refused)
+            path = f"/bulk-upload/failed-rows/{receipt['job_id']}"
+            await download(connection, path, refused, force=True)
             result["failed_rows"] = str(refused.resolve())
         return result
 
 
-async def _followed(client: httpx.AsyncClient, job_id: str, *, quiet: bool) -> dict[str, Any]:
+async def _followed(connection: Connection, job_id: str, *, quiet: bool) -> Data:
     columns = (TextColumn("{task.description:>12}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=err, disable=quiet) as bar:
         task = bar.add_task("waiting", total=100)
         while True:
-            status: dict[str, Any] = await _data(client.get(f"/bulk-upload/status/{job_id}"))
+            status: Data = (await connection.get(f"/bulk-upload/status/{job_id}")).data
             bar.update(
                 task,
                 completed=status["progress"],
@@ -188,36 +187,19 @@ async def _followed(client: httpx.AsyncClient, job_id: str, *, quiet: bool) -> d
             await asyncio.sleep(POLL_S)
 
 
-async def _verified(client: httpx.AsyncClient, job_id: str, *, quiet: bool) -> dict[str, Any]:
+async def _verified(connection: Connection, job_id: str, *, quiet: bool) -> Data:
     """Wait until the simulated voter roll has answered for every row."""
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=err, disable=quiet) as bar:
         task = bar.add_task("asking the SIMULATED voter roll", total=None)
         while True:
-            status: dict[str, Any] = await _data(client.get(f"/bulk-upload/status/{job_id}"))
+            status: Data = (await connection.get(f"/bulk-upload/status/{job_id}")).data
             results = status["verification"]["results"]
             total = sum(results.values())
             bar.update(task, completed=total - results["pending"], total=total)
             if status["verification"]["state"] == "verified":
                 return status
             await asyncio.sleep(POLL_S)
-
-
-async def _data(answer: Any) -> Any:
-    """The data of a successful answer; a problem ends the demonstration with its sentence."""
-    response: httpx.Response = await answer
-    body = response.json()
-    if not response.is_success:
-        raise UploadFailedError(body["detail"])
-    return body["data"]
-
-
-async def _download(client: httpx.AsyncClient, path: str, target: Path) -> None:
-    async with client.stream("GET", path) as response:
-        response.raise_for_status()
-        with target.open("wb") as file:
-            async for chunk in response.aiter_bytes():
-                file.write(chunk)
 
 
 def _show(result: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from rollbook.cli import addresses, credentials
 from rollbook.cli.addresses import is_this_machine, server_address
-from rollbook.cli.connection import UnreachableError
+from rollbook.cli.connection import Connection, UnreachableError
 from rollbook.cli.credentials import SignIn
 from rollbook.cli.output import JsonOption, asked, err, out, print_json
 from rollbook.cli.target import SERVER, TOKEN, connected, given_token, other_version
@@ -68,16 +68,22 @@ def login(
 
 async def _sign_in(server: str, email: str, password: str) -> SignIn:
     async with connected(server, None) as connection:
-        body = {"email": email, "password": password}
-        try:
-            signed_in = (await connection.post("/auth/login", body)).data
-        except SecondFactorNeededError:
-            code = await asyncio.to_thread(asked, "Code of your authenticator app", hidden=False)
-            signed_in = (await connection.post("/auth/login", {**body, "code": code})).data
+        found = await signed_in(connection, email, password)
         if (note := await other_version(connection)) is not None:
             err.print(f"[yellow]{escape(note)}[/]", soft_wrap=True)
-        account = str(signed_in["user"]["email"])
-        return SignIn.of_session(signed_in["token"], account, expires_in=signed_in["expires_in"])
+        return found
+
+
+async def signed_in(connection: Connection, email: str, password: str) -> SignIn:
+    """Begin a session; the code of a second factor is asked for."""
+    body = {"email": email, "password": password}
+    try:
+        begun = (await connection.post("/auth/login", body)).data
+    except SecondFactorNeededError:
+        code = await asyncio.to_thread(asked, "Code of your authenticator app", hidden=False)
+        begun = (await connection.post("/auth/login", {**body, "code": code})).data
+    account = str(begun["user"]["email"])
+    return SignIn.of_session(begun["token"], account, expires_in=begun["expires_in"])
 
 
 async def _check(server: str, given: SignIn) -> SignIn:
