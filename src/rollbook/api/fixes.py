@@ -235,7 +235,7 @@ async def check_fixes(
     own = reader.own(Edits(_rows(body.rows)))
     found = await _checker(request).check_rows(job_id, own.rows)
     if any(row["problems"] for row in found):
-        await fixes.note_seen(system, reader)
+        await fixes.note_seen(system.pool, reader)
     data = [
         CheckedEdit(**{**row, "problems": _problems(map(reader.problem, row["problems"]))})
         for row in found

@@ -37,6 +37,7 @@ from rollbook.errors import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+    from obstore import ObjectMeta
     from obstore.store import ClientConfig, ObjectStore, RetryConfig
 
     from rollbook.config import Settings
@@ -254,21 +255,19 @@ class FileStore:
 
     async def has(self, key: str) -> bool:
         """Is there a file of this key?"""
-        try:
-            with _mapped():
-                await obstore.head_async(self._store, key)
-        except FileNotFoundError:
-            return False
-        return True
+        return await self._head(key) is not None
 
     async def size(self, key: str) -> int:
         """The size of a file in bytes; 0 where there is none."""
+        found = await self._head(key)
+        return 0 if found is None else found["size"]
+
+    async def _head(self, key: str) -> ObjectMeta | None:
         try:
             with _mapped():
-                found: int = (await obstore.head_async(self._store, key))["size"]
+                return await obstore.head_async(self._store, key)
         except FileNotFoundError:
-            return 0
-        return found
+            return None
 
     async def copy(self, key: str, target: str) -> None:
         """Copy a file.

@@ -28,9 +28,7 @@ from rollbook.uploads.receive import FollowUp, StoredFile
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from psycopg import AsyncConnection
-
-    from rollbook.backends.database import Row
+    from rollbook.backends.database import Row, Where
     from rollbook.model import User
     from rollbook.service.system import System
 
@@ -262,23 +260,17 @@ async def rows(
         if after == 0 and skip == 0:
             counts = await fetch_one(connection, _SQL["count"], parameters)
         if found:
-            await _note_seen(connection, reader)
+            await note_seen(connection, reader)
     return found, counts
 
 
-async def note_seen(system: System, reader: Reader) -> None:
+async def note_seen(where: Where, reader: Reader) -> None:
     """Record that the reader has seen values of rows, where they are shown whole."""
-    async with system.pool.connection() as connection:
-        await _note_seen(connection, reader)
-
-
-async def _note_seen(connection: AsyncConnection[Row], reader: Reader) -> None:
     if not reader.sees_all:
         return
     seen = {"job_id": reader.upload["id"], "user_id": reader.user.id}
-    row = await fetch_one(connection, _SQL["was_seen"], seen)
-    if row is None or not row["was_seen"]:
-        await audit.record(connection, "view_rows", who=reader.user, job_id=seen["job_id"])
+    if not (await fetch_row(where, _SQL["was_seen"], seen))["was_seen"]:
+        await audit.record(where, "view_rows", who=reader.user, job_id=seen["job_id"])
 
 
 async def facets(
@@ -298,7 +290,7 @@ async def facets(
     async with system.pool.connection() as connection:
         found = await fetch_all(connection, _SQL["facets"], parameters)
         if found:
-            await _note_seen(connection, reader)
+            await note_seen(connection, reader)
     listed = []
     for row in found:
         shown = reader.problem(row)
