@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +17,7 @@ from rollbook.members import history, index, profile
 from rollbook.service import clocks
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Mapping
     from uuid import UUID
 
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 _FOLLOW: Final = ("date_of_birth", "gender", "citizenship", "expiry_is_derived")
 #: The built-in fields that may be corrected.
 FIELDS: Final = tuple(name for name in history.FIELDS if name not in _FOLLOW)
-#: The offset of South African time from UTC.
-_SOUTH_AFRICA: Final = dt.timedelta(hours=2)
 
 _SQL = queries("member_profile")
 log = structlog.get_logger(__name__)
@@ -79,7 +77,7 @@ async def correct(
         )
     member = await profile.get(system.pool, user, member_id)
     _check_version(member, version)
-    today = (await clocks.now(system.pool) + _SOUTH_AFRICA).date()
+    today = await clocks.today(system.pool)
     counts_from_joining = system.settings.expiry_from_joining
     read = await asyncio.to_thread(
         _read, member, given, today, user, counts_from_joining=counts_from_joining

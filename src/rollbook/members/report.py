@@ -26,8 +26,6 @@ MONTHS: Final = 12
 #: Members who share a phone number, from which on it is listed; and numbers that are listed.
 LEAST_SHARED: Final = 2
 MOST_PHONES: Final = 1_000
-#: South African time is ahead of UTC by so much.
-_SOUTH_AFRICA: Final = dt.timedelta(hours=2)
 _EXPIRY_IN_WORDS: Final = {
     "expired": "Expired",
     "within_30": "Within 30 days",
@@ -65,7 +63,7 @@ async def read(system: System, user: User) -> Report:
     Raises:
         ServerLimitError: it takes longer than ROLLBOOK_MEMBERS_TIMEOUT_S.
     """
-    today = (await clocks.now(system.pool) + _SOUTH_AFRICA).date()
+    today = await clocks.today(system.pool)
     asked: dict[str, Any] = {
         "today": today,
         "months": MONTHS,

@@ -30,14 +30,9 @@ async def now(pool: Pool) -> dt.datetime:
     return moment
 
 
-async def difference_s(pool: Pool) -> float:
-    """By how many seconds this machine's clock is ahead of PostgreSQL's.
-
-    The answer was made at some moment while it was waited for: within that, there is no difference.
-    """
-    before = clock.now()
-    there = await now(pool)
-    return ahead_s(before, there, clock.now())
+async def today(pool: Pool) -> dt.date:
+    """The day in South Africa, by PostgreSQL's clock."""
+    return (await now(pool)).astimezone(clock.SOUTH_AFRICA).date()
 
 
 def ahead_s(before: dt.datetime, there: dt.datetime, after: dt.datetime) -> float:
@@ -47,9 +42,18 @@ def ahead_s(before: dt.datetime, there: dt.datetime, after: dt.datetime) -> floa
     return min((after - there).total_seconds(), 0)
 
 
-async def compare(system: System) -> None:
-    """Say how far this machine's clock differs, as a metric, and in the log where it is too far."""
-    await _difference(system)
+async def compare(system: System) -> float:
+    """By how many seconds this machine's clock is ahead; a metric, and logged where it is too far.
+
+    The answer was made at some moment while it was waited for: within that, there is no difference.
+    """
+    before = clock.now()
+    there = await now(system.pool)
+    difference = ahead_s(before, there, clock.now())
+    metrics.CLOCK_DIFFERENCE.set(difference)
+    if abs(difference) > system.settings.clock_tolerance_s:
+        log.error("clock differs from PostgreSQL's", ahead_s=round(difference, 1))
+    return difference
 
 
 async def agreed(system: System) -> dt.datetime:
@@ -59,7 +63,7 @@ async def agreed(system: System) -> dt.datetime:
         ClockDiffersError: it differs by more than ROLLBOOK_CLOCK_TOLERANCE_S. One of the two is
             wrong, and what is removed by a wrong clock is gone.
     """
-    difference = await _difference(system)
+    difference = await compare(system)
     if abs(difference) > system.settings.clock_tolerance_s:
         side = "ahead of" if difference > 0 else "behind"
         raise ClockDiffersError(
@@ -67,11 +71,3 @@ async def agreed(system: System) -> dt.datetime:
             "nothing was removed. Set both clocks (NTP does it automatically), then try again."
         )
     return await now(system.pool)
-
-
-async def _difference(system: System) -> float:
-    difference = await difference_s(system.pool)
-    metrics.CLOCK_DIFFERENCE.set(difference)
-    if abs(difference) > system.settings.clock_tolerance_s:
-        log.error("clock differs from PostgreSQL's", ahead_s=round(difference, 1))
-    return difference
