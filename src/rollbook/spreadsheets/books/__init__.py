@@ -3,7 +3,3 @@
 Each reader parses its format itself, in batches, and allocates no memory for rows that a file only
 claims to have. ``scan`` is the fast reader of plain .xlsx files; ``xlsx`` here reads all others.
 """
-
-from rollbook.spreadsheets.books.book import Area, Book, Rows, SheetInfo
-
-__all__ = ["Area", "Book", "Rows", "SheetInfo"]
