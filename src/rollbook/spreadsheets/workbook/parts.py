@@ -62,7 +62,7 @@ class Sheet(NamedTuple):
 
     name: str
     #: The range of its filter, such as ``$A$1:$C$9``; None without one.
-    filtered: str | None
+    filtered: str | None = None
     chart: BarChart | None = None
     is_hidden: bool = False
 

@@ -32,10 +32,12 @@ from rollbook.spreadsheets.workbook.zip_stream import ZipStream, deflated
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     import polars as pl
+
+    from rollbook.spreadsheets.workbook.zip_stream import Block
 
 LONGEST_NAME: Final = 31
 
@@ -175,8 +177,7 @@ class WorkbookWriter:
             self._contents.append((lists, _Cells([titles, *rows], None, is_hidden=True)))
 
     def _add_form(self, name: str, form: _Form) -> None:
-        widths = [max(NARROWEST, len(column.title) + 4) for column in form.columns]
-        styles = [self._row_styles[None][column.kind] for column in form.columns]
+        titles = [column.title for column in form.columns]
         lists = "".join(
             '<dataValidation type="list" errorStyle="warning" allowBlank="1" showErrorMessage="1"'
             f" error={quoteattr(legal(form.question))}"
@@ -184,21 +185,12 @@ class WorkbookWriter:
             f"<formula1>{escape(place)}</formula1></dataValidation>"
             for index, place in form.ranges.items()
         )
-        xml = (
-            self._sheet_start(widths, frozen=True, styles=styles)
-            + f'<row r="1">{self._header([column.title for column in form.columns])}</row>'
-            + "</sheetData>"
-            + (f"<dataValidations>{lists}</dataValidations>" if lists else "")
-            + _PAGE_SETUP
-            + "</worksheet>"
-        )
-        self._zip.add_small(self._next_part(), xml.encode())
-        self._sheets.append(parts.Sheet(self._unique_name(name), None))
-
-    def _header(self, titles: Sequence[str]) -> str:
-        return "".join(
-            cell_xml(f"{letters_of(index)}1", self._looks[Look.HEADER], title)
-            for index, title in enumerate(titles)
+        self._put(
+            parts.Sheet(name),
+            [max(NARROWEST, len(title) + 4) for title in titles],
+            titles,
+            styles=[self._row_styles[None][column.kind] for column in form.columns],
+            before=f"<dataValidations>{lists}</dataValidations>" if lists else "",
         )
 
     def _add_cells(self, name: str, cells: _Cells) -> None:
@@ -209,45 +201,42 @@ class WorkbookWriter:
                 for index, cell in enumerate(_cell(given) for given in row)
             )
             body.append(f'<row r="{number}">{"".join(texts)}</row>')
-        xml = (
-            self._sheet_start(_widths_of_cells(cells.rows), frozen=False)
-            + "".join(body)
-            + "</sheetData>"
-            + _PAGE_SETUP
-            + ('<drawing r:id="rId1"/>' if cells.chart else "")
-            + "</worksheet>"
-        )
-        self._zip.add_small(self._next_part(), xml.encode())
-        self._sheets.append(
-            parts.Sheet(self._unique_name(name), None, cells.chart, cells.is_hidden)
+        self._put(
+            parts.Sheet(name, None, cells.chart, cells.is_hidden),
+            _widths_of_cells(cells.rows),
+            rows=[deflated("".join(body).encode())],
+            after='<drawing r:id="rId1"/>' if cells.chart else "",
         )
 
     def _add_sheet(self, name: str, table: GrowingTable, rows: SheetRows) -> None:
-        width = len(table.titles)
-        header = self._header(table.titles)
-        start = self._sheet_start(table.widths, frozen=True) + f'<row r="1">{header}</row>'
-        end, filtered = "</sheetData>", None
-        if width and rows.height:
-            corner = f"{letters_of(width - 1)}{rows.height + 1}"
-            end += f'<autoFilter ref="A1:{corner}"/>'
-            filtered = f"$A$1:${letters_of(width - 1)}${rows.height + 1}"
-        end += _PAGE_SETUP
-        if width and rows.height:
+        filtered, before, after = None, "", ""
+        if table.titles and rows.height:
+            letters, last = letters_of(len(table.titles) - 1), rows.height + 1
+            filtered = f"$A$1:${letters}${last}"
+            before = f'<autoFilter ref="A1:{letters}{last}"/>'
             # Numbers that are text are so on purpose: no green corners.
-            end += (
-                f'<ignoredErrors><ignoredError sqref="A2:{corner}"'
+            after = (
+                f'<ignoredErrors><ignoredError sqref="A2:{letters}{last}"'
                 ' numberStoredAsText="1"/></ignoredErrors>'
             )
-        end += "</worksheet>"
-        self._zip.add(
-            self._next_part(),
-            chain([deflated(start.encode())], rows.blocks(), [deflated(end.encode())]),
-        )
-        self._sheets.append(parts.Sheet(self._unique_name(name), filtered))
+        sheet = parts.Sheet(name, filtered)
+        self._put(sheet, table.widths, table.titles, rows=rows.blocks(), before=before, after=after)
 
-    def _sheet_start(
-        self, widths: Sequence[float], *, frozen: bool, styles: Sequence[int] = ()
-    ) -> str:
+    def _put(
+        self,
+        sheet: parts.Sheet,
+        widths: Sequence[float],
+        titles: Sequence[str] | None = None,
+        *,
+        styles: Sequence[int] = (),
+        rows: Iterable[Block] = (),
+        before: str = "",
+        after: str = "",
+    ) -> None:
+        """Put a sheet into the archive; with ``titles``, it has a header row that stays in sight.
+
+        ``before`` and ``after`` are elements around the setup of its page.
+        """
         selected = "" if self._sheets else ' tabSelected="1"'
         pane = '<pane ySplit="1" topLeftCell="A2" activePane="bottomLeft" state="frozen"/>'
         columns = "".join(
@@ -255,17 +244,23 @@ class WorkbookWriter:
             + (f' style="{style}"/>' if style is not None else "/>")
             for number, (width, style) in enumerate(zip_longest(widths, styles), start=1)
         )
-        return (
+        header = "".join(
+            cell_xml(f"{letters_of(index)}1", self._looks[Look.HEADER], title)
+            for index, title in enumerate(titles or ())
+        )
+        start = (
             f'{HEAD}<worksheet xmlns="{SHEET_NAMESPACE}" xmlns:r="{RELATIONS}">'
             '<sheetPr><pageSetUpPr fitToPage="1"/></sheetPr>'
-            f'<sheetViews><sheetView workbookViewId="0"{selected}>{pane if frozen else ""}'
+            f'<sheetViews><sheetView workbookViewId="0"{selected}>{"" if titles is None else pane}'
             '</sheetView></sheetViews><sheetFormatPr defaultRowHeight="15"/>'
             + (f"<cols>{columns}</cols>" if columns else "")
             + "<sheetData>"
+            + ("" if titles is None else f'<row r="1">{header}</row>')
         )
-
-    def _next_part(self) -> str:
-        return f"xl/worksheets/sheet{len(self._sheets) + 1}.xml"
+        end = f"</sheetData>{before}{_PAGE_SETUP}{after}</worksheet>"
+        blocks = chain([deflated(start.encode())], rows, [deflated(end.encode())])
+        self._zip.add(f"xl/worksheets/sheet{len(self._sheets) + 1}.xml", blocks)
+        self._sheets.append(sheet._replace(name=self._unique_name(sheet.name)))
 
     def _unique_name(self, wanted: str) -> str:
         """A name that Excel takes: short, without its special characters, and unique."""
