@@ -21,7 +21,7 @@ from rollbook.engines.process import Engine, environment, sync
 from rollbook.errors import EngineError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 logger = structlog.get_logger(__name__)
 
@@ -240,15 +240,7 @@ class Postgres(Engine):
 
     def _probe(self, programs: Path) -> str | None:
         """Try the identity on a program and on the data folder; returns why it fails, or None."""
-        result = subprocess.run(
-            self.command([programs / "postgres", "--version"]),
-            check=False,
-            capture_output=True,
-            text=True,
-            env=environment(),
-            stdin=subprocess.DEVNULL,
-            timeout=PROBE_TIMEOUT_S,
-        )
+        result = _run(self.command([programs / "postgres", "--version"]))
         if result.returncode == 0:
             return None
         return "".join(result.stderr.splitlines()[-1:]) or f"exit code {result.returncode}"
@@ -301,7 +293,8 @@ def old_programs(major: str) -> Path:
     """
     wheel = [folder / "bin" for folder in sorted(_package().glob("pginstall*"))]
     for folder in (*wheel, *(Path(place.format(major)) for place in OTHER_PLACES)):
-        if (folder / "postgres").exists() and _is_of(folder, major):
+        program = folder / "postgres"
+        if program.exists() and f" {major}." in _run([program, "--version"]).stdout:
             return folder
     raise EngineError(
         f"The data is of PostgreSQL {major}, whose programs aren't found here. Install them (on "
@@ -311,12 +304,16 @@ def old_programs(major: str) -> Path:
     )
 
 
-def _is_of(folder: Path, major: str) -> bool:
-    said = subprocess.run(
-        [folder / "postgres", "--version"],
-        check=False, capture_output=True, text=True, env=environment(), timeout=PROBE_TIMEOUT_S,
-    ).stdout  # fmt: skip
-    return f" {major}." in said
+def _run(command: Sequence[str | Path]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        check=False,
+        capture_output=True,
+        text=True,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        timeout=PROBE_TIMEOUT_S,
+    )
 
 
 def major_of(cluster: Path) -> str:
