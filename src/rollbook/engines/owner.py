@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import threading
-from dataclasses import asdict, dataclass
+from dataclasses import KW_ONLY, asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -46,49 +46,36 @@ class Addresses:
     redis_url: str | None
 
 
+@dataclass(eq=False)
 class Engines:
     """PostgreSQL and Valkey in one data folder, for as long as this process lives.
 
-    A context manager; ``start`` and ``stop`` may be called repeatedly.
+    A context manager; ``start`` and ``stop`` may be called repeatedly. A new or empty data folder
+    gets mode 0700.
     """
 
-    def __init__(
-        self,
-        data_dir: Path,
-        *,
-        postgres: bool = True,
-        valkey: bool = True,
-        fast_unsafe: bool = False,
-        death_watch: Literal["prctl", "watchdog"] | None = None,
-        as_root: AsRoot = "auto",
-        start_timeout_s: float = START_TIMEOUT_S,
-        stop_timeout_s: float = STOP_TIMEOUT_S,
-        programs: Path | None = None,
-        options: Mapping[str, str] | None = None,
-        is_private: bool = False,
-        lock: int | None = None,
-    ) -> None:
-        """Describe the engines; nothing is started yet.
+    data_dir: Path
+    _: KW_ONLY
+    postgres: bool = True
+    valkey: bool = True
+    #: For tests: PostgreSQL's data doesn't survive a power cut.
+    fast_unsafe: bool = False
+    #: Stops the engines when this process is killed: the kernel where it can, else a process.
+    death_watch: Literal["prctl", "watchdog"] = "prctl" if sys.platform == "linux" else "watchdog"
+    #: How root runs PostgreSQL, which refuses to run as root.
+    as_root: AsRoot = "auto"
+    start_timeout_s: float = START_TIMEOUT_S
+    stop_timeout_s: float = STOP_TIMEOUT_S
+    #: Of another version of PostgreSQL, while its data is moved.
+    programs: Path | None = None
+    options: Mapping[str, str] | None = None
+    #: Whether no other process finds these engines.
+    is_private: bool = False
+    #: The folder's, where the caller has it (``own_folder``).
+    lock: int | None = None
 
-        A new or empty data folder gets mode 0700. ``fast_unsafe`` is for tests: PostgreSQL's data
-        doesn't survive a power cut. ``death_watch`` stops the engines when this process is killed:
-        by default the kernel where it can, else a watchdog process. ``as_root`` is how root runs
-        PostgreSQL, which refuses to run as root. ``programs`` and ``options`` are of another
-        version of PostgreSQL, while its data is moved; no other process finds engines that are
-        ``is_private``. ``lock`` is that of the folder where the caller has it (``own_folder``).
-        """
-        self.data_dir = data_dir.resolve()
-        self._postgres = postgres
-        self._valkey = valkey
-        self._fast_unsafe = fast_unsafe
-        self._death_watch = death_watch or ("prctl" if sys.platform == "linux" else "watchdog")
-        self._as_root = as_root
-        self._start_timeout_s = start_timeout_s
-        self._stop_timeout_s = stop_timeout_s
-        self._programs = programs
-        self._options = options
-        self._is_private = is_private
-        self._given_lock = lock
+    def __post_init__(self) -> None:
+        self.data_dir = self.data_dir.resolve()
         self._lock: int | None = None
         self._engines: list[Engine] = []
         self._watchdog: subprocess.Popen[bytes] | None = None
@@ -105,12 +92,9 @@ class Engines:
             DataFolderInUseError: another owner has the folder.
             EngineError: an engine or the folder can't be used, or this isn't the main thread.
         """
-        if threading.current_thread() is not threading.main_thread():
-            # Linux sends the death signal when the *thread* that started the engine ends.
-            raise EngineError("The engines must be started from the main thread of the process.")
+        _require_main_thread()
         try:
-            given = self._given_lock
-            self._lock = own_folder(self.data_dir) if given is None else os.dup(given)
+            self._lock = own_folder(self.data_dir) if self.lock is None else os.dup(self.lock)
             return self._start()
         except OSError as error:
             raise EngineError(
@@ -127,26 +111,27 @@ class Engines:
             postgres = Postgres(
                 self.data_dir,
                 run_dir,
-                stop_timeout_s=self._stop_timeout_s,
-                fast_unsafe=self._fast_unsafe,
-                as_root=self._as_root,
-                programs=self._programs,
-                options=self._options,
+                stop_timeout_s=self.stop_timeout_s,
+                fast_unsafe=self.fast_unsafe,
+                as_root=self.as_root,
+                programs=self.programs,
+                options=self.options,
             )
-            valkey = Valkey(self.data_dir, run_dir, stop_timeout_s=self._stop_timeout_s)
-            watch_fd = self._start_watchdog() if self._death_watch == "watchdog" else None
-            engines += [postgres] * self._postgres + [valkey] * self._valkey
+            valkey = Valkey(self.data_dir, run_dir, stop_timeout_s=self.stop_timeout_s)
+            if self.death_watch == "watchdog":
+                self._start_watchdog()
+            engines += [postgres] * self.postgres + [valkey] * self.valkey
             self._engines = engines
             for engine in engines:
-                engine.start(watch_fd)
+                engine.start(self._watch_fd())
             for engine in engines:
-                engine.wait_ready(self._start_timeout_s)
+                engine.wait_ready(self.start_timeout_s)
             if self._lock is None:
                 raise EngineError("The engines were stopped while they started.")
             addresses = Addresses(
-                postgres.url if self._postgres else None, valkey.url if self._valkey else None
+                postgres.url if self.postgres else None, valkey.url if self.valkey else None
             )
-            if not self._is_private:
+            if not self.is_private:
                 new = self._runtime.with_suffix(".new")
                 new.write_text(json.dumps(asdict(addresses)), encoding="utf-8")
                 new.replace(self._runtime)
@@ -167,16 +152,10 @@ class Engines:
         Raises:
             EngineError: it can't be started, or this isn't the main thread.
         """
-        if threading.current_thread() is not threading.main_thread():
-            raise EngineError("The engines must be started from the main thread of the process.")
-        watchdog = self._watchdog
-        watch_fd = None
-        if watchdog is not None:
-            assert watchdog.stdin is not None
-            watch_fd = watchdog.stdin.fileno()
+        _require_main_thread()
         engine = self._engine(key)
         try:
-            engine.start(watch_fd)
+            engine.start(self._watch_fd())
         except OSError as error:
             raise engine.failure(f"can't be started again ({error})") from error
 
@@ -186,7 +165,7 @@ class Engines:
         Raises:
             EngineError: it ended, or needs too long.
         """
-        self._engine(key).wait_ready(self._start_timeout_s)
+        self._engine(key).wait_ready(self.start_timeout_s)
 
     def _engine(self, key: str) -> Engine:
         [engine] = [engine for engine in self._engines if engine.key == key]
@@ -220,7 +199,14 @@ class Engines:
     def _runtime(self) -> Path:
         return self.data_dir / RUNTIME
 
-    def _start_watchdog(self) -> int:
+    def _watch_fd(self) -> int | None:
+        """The pipe to the watchdog, where there is one."""
+        if self._watchdog is None:
+            return None
+        assert self._watchdog.stdin is not None
+        return self._watchdog.stdin.fileno()
+
+    def _start_watchdog(self) -> None:
         self._watchdog = subprocess.Popen(
             [sys.executable, "-I", "-S", str(WATCHDOG), str(self.data_dir)],
             stdin=subprocess.PIPE,
@@ -229,8 +215,6 @@ class Engines:
             env=environment(),
             start_new_session=True,
         )
-        assert self._watchdog.stdin is not None
-        return self._watchdog.stdin.fileno()
 
     def _stop_watchdog(self) -> None:
         """Close the watchdog's pipe, so that it ends."""
@@ -244,6 +228,12 @@ class Engines:
         except subprocess.TimeoutExpired:
             watchdog.kill()
             watchdog.wait()
+
+
+def _require_main_thread() -> None:
+    if threading.current_thread() is not threading.main_thread():
+        # Linux sends the death signal when the *thread* that started the engine ends.
+        raise EngineError("The engines must be started from the main thread of the process.")
 
 
 def own_folder(data_dir: Path) -> int:
