@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from rollbook.backends.database import UNAVAILABLE, queries
+from rollbook.backends.database import UNAVAILABLE, execute, fetch_row, queries
 from rollbook.errors import BudgetSpentError
 from rollbook.queue.publisher import announce_budget
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     import psycopg
 
-    from rollbook.backends.database import Row
+    from rollbook.backends.database import Row, Where
     from rollbook.service.system import System
 
 #: The share of the budget at which ``rate_limit_warning`` is announced.
@@ -107,17 +107,17 @@ class Budget:
 
     async def standing(self) -> Standing:
         """The state of the budget now."""
-        async with self._pool.connection() as connection:
-            return self._standing(await self._look(connection))
+        return self._standing(await self._look(self._pool))
 
     async def refrain(self, seconds: float) -> None:
         """Let no worker send a request for these seconds, as the roll demands (``Retry-After``)."""
         log.warning("voter roll limits requests", seconds=round(seconds, 1))
-        await self._execute("refrain", seconds=seconds)
+        await execute(self._pool, _SQL["refrain"], {"seconds": seconds})
 
     async def forget(self) -> None:
         """Delete requests that no window counts any more."""
-        await self._execute("forget_requests", window_s=self._window_s, hold_s=self._hold_s)
+        parameters = {"window_s": self._window_s, "hold_s": self._hold_s}
+        await execute(self._pool, _SQL["forget_requests"], parameters)
 
     async def wait_for(self, requests: int) -> float:
         """Seconds until the last of this many requests can be sent."""
@@ -142,8 +142,7 @@ class Budget:
             # A window from now is when a request may leave that hasn't ended yet: not a promise.
             if wait_s > AHEAD_S or wait_s >= self._window_s:
                 raise _spent(wait_s)
-            cursor = await connection.execute(_SQL["reserve_request"], {"wait_s": wait_s})
-            [reserved] = await cursor.fetchall()
+            reserved = await fetch_row(connection, _SQL["reserve_request"], {"wait_s": wait_s})
             used = min(found["used"] + 1, self._limit)
             event = await self._event(connection, used)
         if event is not None:
@@ -164,7 +163,7 @@ class Budget:
                 raise _spent(refrain_s)
             await asyncio.sleep(left_s)
         except BaseException:
-            await self._execute("withdraw_request", id=request_id)
+            await execute(self._pool, _SQL["withdraw_request"], {"id": request_id})
             raise
 
     async def _event(self, connection: psycopg.AsyncConnection[Row], used: int) -> str | None:
@@ -175,28 +174,21 @@ class Budget:
             event = "rate_limit_warning"
         else:
             return None
-        noted = await connection.execute(_SQL[f"note_{event}"], {"window_s": self._window_s})
-        return event if noted.rowcount else None
+        noted = await execute(connection, _SQL[f"note_{event}"], {"window_s": self._window_s})
+        return event if noted else None
 
-    async def _look(self, connection: psycopg.AsyncConnection[Row], *, place: int = 0) -> Row:
+    async def _look(self, where: Where, *, place: int = 0) -> Row:
         parameters = {
             "limit": self._limit,
             "window_s": self._window_s,
             "hold_s": self._hold_s,
             "place": place,
         }
-        found = await (await connection.execute(_SQL["budget"], parameters)).fetchone()
-        assert found is not None
-        return found
+        return await fetch_row(where, _SQL["budget"], parameters)
 
     def _standing(self, found: Row) -> Standing:
         used = min(found["used"], self._limit)  # reservations may be more, for a moment
         return Standing(self._limit, self._window_s, used, found["wait_s"], found["refrain_s"])
-
-    async def _execute(self, query: str, **parameters: float) -> int:
-        """Run a query by name; how many rows it changed."""
-        async with self._pool.connection() as connection:
-            return (await connection.execute(_SQL[query], parameters)).rowcount
 
 
 def _spent(wait_s: float) -> BudgetSpentError:

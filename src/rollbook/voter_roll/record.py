@@ -8,11 +8,11 @@ asked about twice.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, LiteralString
+from typing import TYPE_CHECKING
 
 import structlog
 
-from rollbook.backends.database import fetch_one, queries
+from rollbook.backends.database import execute, fetch_all, fetch_one, fetch_row, queries
 from rollbook.errors import QuestionRefusedError
 
 if TYPE_CHECKING:
@@ -103,21 +103,21 @@ class VerificationRecord:
             "cache_days": self._settings.voter_roll_cache_days,
             "refused_code": QuestionRefusedError.code,
         }
-        found = await self._one(_SQL["claim"], parameters)
+        found = await fetch_one(self._pool, _SQL["claim"], parameters)
         return None if found is None else Question(**found, is_probe=is_probe)
 
     async def next_due_in_s(self) -> float | None:
         """Seconds until the next question becomes due; None when none does."""
-        found = await self._one(_SQL["next_due"])
+        found = await fetch_one(self._pool, _SQL["next_due"])
         return None if found is None else found["due_in_s"]
 
     async def release(self, question: Question) -> None:
         """End a claim without having asked; the question is due at once."""
-        await self._write(_SQL["release"], {"id_number": question.id_number})
+        await execute(self._pool, _SQL["release"], {"id_number": question.id_number})
 
     async def delete(self, question: Question) -> None:
         """Delete a question that no upload waits for."""
-        await self._write(_SQL["delete_question"], {"id_number": question.id_number})
+        await execute(self._pool, _SQL["delete_question"], {"id_number": question.id_number})
 
     async def postpone(self, question: Question, error: VoterRollError) -> None:
         """Record a failed try; the question is due again after a pause."""
@@ -126,7 +126,7 @@ class VerificationRecord:
             "error_code": error.code,
             "retry_s": self._settings.voter_roll_retry_s,
         }
-        await self._write(_SQL["postpone"], parameters)
+        await execute(self._pool, _SQL["postpone"], parameters)
 
     async def save_answer(self, question: Question, answer: Answer) -> None:
         """Commit an answer, and that the roll answers."""
@@ -149,29 +149,29 @@ class VerificationRecord:
                     await connection.execute(_SQL["end_member"], parameters)
             await connection.execute(_SQL["lock_uploads"], parameters)
             await connection.execute(_SQL["delete_question"], parameters)
-            cursor = await connection.execute(_SQL["settle_rows"], parameters)
-            return [AnsweredUpload(**row) for row in await cursor.fetchall()]
+            rows = await fetch_all(connection, _SQL["settle_rows"], parameters)
+        return [AnsweredUpload(**row) for row in rows]
 
     async def ahead(self, ordinal: int | None) -> tuple[int, int]:
         """Questions in all, and up to the last row of the upload with this ordinal."""
-        found = await self._row(_SQL["ahead"], {"ordinal": ordinal})
+        found = await fetch_row(self._pool, _SQL["ahead"], {"ordinal": ordinal})
         return found["questions"], found["up_to"]
 
     async def failing(self) -> int:
         """Questions on which the roll has failed."""
-        return int((await self._row(_SQL["failing"]))["questions"])
+        return int((await fetch_row(self._pool, _SQL["failing"]))["questions"])
 
     # --- reports --------------------------------------------------------------------------------
 
     async def claim_report(self, *, lease_s: float) -> Report | None:
         """Claim the oldest upload whose report is due to be rewritten; None when there is none."""
-        found = await self._one(_VERIFICATIONS["claim_report"], {"lease_s": lease_s})
+        found = await fetch_one(self._pool, _VERIFICATIONS["claim_report"], {"lease_s": lease_s})
         return None if found is None else Report(found["id"], found["report_tries"])
 
     async def renew_report(self, report: Report, *, lease_s: float) -> None:
         """Extend a claim while the report is written."""
         parameters = {"id": report.upload_id, "lease_s": lease_s}
-        await self._write(_VERIFICATIONS["renew_report"], parameters)
+        await execute(self._pool, _VERIFICATIONS["renew_report"], parameters)
 
     async def postpone_report(
         self, report: Report, *, wait_s: float, is_counted: bool = True
@@ -181,7 +181,7 @@ class VerificationRecord:
         ``is_counted`` is False if the report isn't to blame, as when a part was away.
         """
         parameters = {"id": report.upload_id, "tries": int(is_counted), "wait_s": wait_s}
-        await self._write(_VERIFICATIONS["postpone_report"], parameters)
+        await execute(self._pool, _VERIFICATIONS["postpone_report"], parameters)
 
     async def give_up_report(self, report: Report) -> str | None:
         """Complete the verification with the report that the upload has.
@@ -189,32 +189,33 @@ class VerificationRecord:
         Returns:
             The store's key of the tables that the new report would have been written from.
         """
-        found = await self._one(_VERIFICATIONS["report_given_up"], {"id": report.upload_id})
+        found = await fetch_one(
+            self._pool, _VERIFICATIONS["report_given_up"], {"id": report.upload_id}
+        )
         return None if found is None else found["report_tables_key"]
 
     # --- what the reconciler corrects -----------------------------------------------------------
 
     async def ask_missing(self) -> int:
         """Add questions for pending rows that have none; how many were added."""
-        return await self._write(_VERIFICATIONS["ask_missing"])
+        return await execute(self._pool, _VERIFICATIONS["ask_missing"])
 
     async def recount(self) -> int:
         """Correct the counts of uploads that wait for rows which don't wait; how many uploads."""
         async with self._pool.connection() as connection:
-            locked = await connection.execute(_VERIFICATIONS["lock_miscounted"])
-            ids = [row["id"] for row in await locked.fetchall()]
+            locked = await fetch_all(connection, _VERIFICATIONS["lock_miscounted"])
+            ids = [row["id"] for row in locked]
             # A second statement sees what was committed until the uploads were locked.
             await connection.execute(_VERIFICATIONS["recount"], {"ids": ids})
         return len(ids)
 
     async def give_up(self) -> None:
         """Delete the questions of uploads that ended without a merge."""
-        await self._write(_VERIFICATIONS["give_up"])
+        await execute(self._pool, _VERIFICATIONS["give_up"])
 
     async def ready_to_merge(self) -> list[Row]:
         """Uploads that waited for their answers before the merge and have them all."""
-        async with self._pool.connection() as connection:
-            return await (await connection.execute(_VERIFICATIONS["ready_to_merge"])).fetchall()
+        return await fetch_all(self._pool, _VERIFICATIONS["ready_to_merge"])
 
     # --- the circuit breaker --------------------------------------------------------------------
 
@@ -223,17 +224,19 @@ class VerificationRecord:
         state = await self.state()
         if state["down_since"] is None:
             return Turn()
-        if state["probe_in_s"] <= 0 and await self._one(_SQL["claim_probe"], {"lease_s": lease_s}):
+        if state["probe_in_s"] <= 0 and await fetch_one(
+            self._pool, _SQL["claim_probe"], {"lease_s": lease_s}
+        ):
             return Turn(is_probe=True)
         return Turn(wait_s=max(float(state["probe_in_s"]), 1.0))
 
     async def release_probe(self) -> None:
         """End a probe that asked nothing; the next due question is the probe."""
-        await self._write(_SQL["release_probe"])
+        await execute(self._pool, _SQL["release_probe"])
 
     async def state(self) -> Row:
         """The row of ``voter_roll_state``, with ``probe_in_s``."""
-        return await self._row(_SQL["state"])
+        return await fetch_row(self._pool, _SQL["state"])
 
     async def note_failure(self, error: VoterRollError) -> None:
         """Count a failure of the roll itself."""
@@ -243,24 +246,6 @@ class VerificationRecord:
             "down_after": self._settings.voter_roll_down_after,
             "probe_s": self._settings.voter_roll_probe_s,
         }
-        state = await self._row(_SQL["note_failure"], parameters)
+        state = await fetch_row(self._pool, _SQL["note_failure"], parameters)
         if state["down_since"] is not None:
             log.error("voter roll is down", code=error.code, probes=state["probes"])
-
-    # --------------------------------------------------------------------------------------------
-
-    async def _one(
-        self, query: LiteralString, parameters: dict[str, Any] | None = None
-    ) -> Row | None:
-        async with self._pool.connection() as connection:
-            return await (await connection.execute(query, parameters)).fetchone()
-
-    async def _row(self, query: LiteralString, parameters: dict[str, Any] | None = None) -> Row:
-        """The row of a query that always has one."""
-        found = await self._one(query, parameters)
-        assert found is not None
-        return found
-
-    async def _write(self, query: LiteralString, parameters: dict[str, Any] | None = None) -> int:
-        async with self._pool.connection() as connection:
-            return (await connection.execute(query, parameters)).rowcount
