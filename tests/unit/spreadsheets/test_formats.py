@@ -227,7 +227,6 @@ class Counted:
 
     def __init__(self, code: str) -> None:
         self._form = form(code)
-        self.is_plain_date = self._form.is_plain_date
         self.texts = self._form.texts
 
     def __eq__(self, other: object) -> bool:

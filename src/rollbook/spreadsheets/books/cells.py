@@ -9,7 +9,7 @@ import numpy.typing as npt
 import polars as pl
 
 from rollbook.spreadsheets.books.book import MOST_BLANKS, MOST_BLANKS_PER_VALUE, Rows
-from rollbook.spreadsheets.books.values import moment_text, number_text
+from rollbook.spreadsheets.books.values import number_text
 from rollbook.spreadsheets.refusals import spread
 
 if TYPE_CHECKING:
@@ -43,16 +43,6 @@ def number_texts(values: npt.NDArray[np.float64]) -> pl.Series:
     return whole.scatter(rest, pl.Series(texts, dtype=pl.String))
 
 
-def date_texts(values: npt.NDArray[np.float64], *, is_1904: bool) -> pl.Series:
-    """The texts of dates and times; see ``values.moment_text``."""
-    distinct, places = np.unique(values, return_inverse=True)
-    texts = [
-        moment_text(value, is_1904=is_1904) if np.isfinite(value) else None
-        for value in distinct.tolist()
-    ]
-    return pl.Series(texts, dtype=pl.String).gather(places.astype(np.uint32))
-
-
 def value_texts(
     values: npt.NDArray[np.float64],
     styles: Ints,
@@ -70,22 +60,14 @@ def value_texts(
     pieces, start = [], 0
     for form, end in zip(numbers, ends.tolist(), strict=True):
         if start < end:
-            pieces.append(_texts_of(form, values[order[start:end]], is_1904=is_1904))
+            some = values[order[start:end]]
+            pieces.append(form.texts(some, is_1904=is_1904) if form else number_texts(some))
         start = end
     if not pieces:
         return _NULL.clear()
     places = np.empty(len(order), np.uint32)
     places[order] = np.arange(len(order), dtype=np.uint32)
     return pl.concat(pieces, rechunk=True).gather(pl.Series(places))
-
-
-def _texts_of(form: Format | None, values: npt.NDArray[np.float64], *, is_1904: bool) -> pl.Series:
-    """The texts of numbers of one format."""
-    if form is None:
-        return number_texts(values)
-    if form.is_plain_date:
-        return date_texts(values, is_1904=is_1904)
-    return form.texts(values, is_1904=is_1904)
 
 
 def with_notes(frames: Iterator[pl.DataFrame], notes: Rows) -> Iterator[Rows]:
