@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from rollbook.backends.database import Connection, Listed, Paging, Row
-    from rollbook.model import User
+    from rollbook.model import Scope, User
     from rollbook.service.system import System
 
 Why = Literal["name_and_birth", "one_digit", "phone"]
@@ -101,7 +101,9 @@ async def _step(system: System) -> int | None:
         await execute(connection, _SQL["forget_open"], {"groups": due["groups"]})
         if pairs:
             columns = dict(zip(Pair._fields, zip(*pairs, strict=True), strict=True))
-            await execute(connection, _SQL["note"], {n: list(v) for n, v in columns.items()})
+            found = {n: list(v) for n, v in columns.items()}
+            await execute(connection, _SQL["note"], found)
+            await execute(connection, _SQL["place_again"], found)
         await execute(connection, _SQL["done"], {"groups": due["groups"]})
         return len(pairs)
 
@@ -200,8 +202,20 @@ async def page(
     """
     asked = {"status": status, "why": why, **user.scope.parameters()}
     query = "joined_page" if status == "joined" else "page"
+    parts = {
+        "why": _SQL["any_why" if why is None else "this_why"],
+        "place": _SQL[_place(user.scope)],
+    }
+    asking = {name: _SQL[name].format(**parts) for name in (query, f"{query}_counted")}
     most = system.settings.list_most_counted
-    return await fetch_listed(system.pool, _SQL, query, asked, paging, most=most)
+    return await fetch_listed(system.pool, asking, query, asked, paging, most=most)
+
+
+def _place(scope: Scope) -> str:
+    """The query that narrows pairs to an office's place, by an index."""
+    if scope.municipality is not None:
+        return "this_municipality"
+    return "any_place" if scope.province is None else "this_province"
 
 
 async def is_behind(system: System) -> bool:

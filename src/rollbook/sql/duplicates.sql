@@ -83,22 +83,45 @@ SET status = 'open', why = excluded.why, score = excluded.score, found_at = now(
     decided_by = NULL
 WHERE d.status = 'joined';
 
+-- name: place_again
+-- Pairs that were decided keep that, and are in the list of where both members are now: a person who
+-- went may be a member again elsewhere. Who only moves is seen to by a trigger.
+UPDATE member_duplicates AS d SET status = d.status
+FROM unnest(%(one)s::text[], %(other)s::text[]) AS found (one, other)
+WHERE (d.one, d.other) = (found.one, found.other) AND d.status = 'different';
+
 -- name: page
--- A page of the open or different pairs of the reader's scope, the likeliest first.
+-- A page of the open or different pairs of the reader's scope, the likeliest first. The place finds
+-- them by an index; the members themselves decide.
 SELECT d.*, to_jsonb(a) AS one_member, to_jsonb(b) AS other_member,
        NULL::uuid AS kept
 FROM member_duplicates AS d
 JOIN members AS a ON a.id_number = d.one JOIN members AS b ON b.id_number = d.other
-WHERE d.status = %(status)s AND (%(why)s::text IS NULL OR d.why = %(why)s)
+WHERE d.status = %(status)s AND {why} AND {place}
   AND in_scope(a.province, a.municipality, %(scope_province)s, %(scope_municipality)s)
   AND in_scope(b.province, b.municipality, %(scope_province)s, %(scope_municipality)s)
 ORDER BY d.score DESC, d.id LIMIT %(limit)s OFFSET %(offset)s;
+
+-- name: any_why
+true
+
+-- name: this_why
+d.why = %(why)s
+
+-- name: any_place
+true
+
+-- name: this_province
+d.province = %(scope_province)s
+
+-- name: this_municipality
+d.province = %(scope_province)s AND d.municipality = lower(%(scope_municipality)s)
 
 -- name: page_counted
 -- Those of all pages.
 SELECT FROM member_duplicates AS d
 JOIN members AS a ON a.id_number = d.one JOIN members AS b ON b.id_number = d.other
-WHERE d.status = %(status)s AND (%(why)s::text IS NULL OR d.why = %(why)s)
+WHERE d.status = %(status)s AND {why} AND {place}
   AND in_scope(a.province, a.municipality, %(scope_province)s, %(scope_municipality)s)
   AND in_scope(b.province, b.municipality, %(scope_province)s, %(scope_municipality)s)
 LIMIT %(most)s
@@ -112,7 +135,7 @@ SELECT d.*, m.member_id AS kept,
 FROM member_joins AS j JOIN member_duplicates AS d ON d.id = j.id AND d.status = 'joined'
 CROSS JOIN LATERAL jsonb_populate_record(NULL::members, j.record) AS was
 LEFT JOIN members AS m ON m.id_number = j.kept
-WHERE (%(why)s::text IS NULL OR d.why = %(why)s)
+WHERE {why}
   AND in_scope(was.province, was.municipality, %(scope_province)s, %(scope_municipality)s)
   AND (m.id_number IS NULL
        OR in_scope(m.province, m.municipality, %(scope_province)s, %(scope_municipality)s))
@@ -123,7 +146,7 @@ ORDER BY j.at DESC, d.id LIMIT %(limit)s OFFSET %(offset)s;
 SELECT FROM member_joins AS j JOIN member_duplicates AS d ON d.id = j.id AND d.status = 'joined'
 CROSS JOIN LATERAL jsonb_populate_record(NULL::members, j.record) AS was
 LEFT JOIN members AS m ON m.id_number = j.kept
-WHERE (%(why)s::text IS NULL OR d.why = %(why)s)
+WHERE {why}
   AND in_scope(was.province, was.municipality, %(scope_province)s, %(scope_municipality)s)
   AND (m.id_number IS NULL
        OR in_scope(m.province, m.municipality, %(scope_province)s, %(scope_municipality)s))

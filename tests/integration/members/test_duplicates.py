@@ -504,6 +504,48 @@ async def test_an_office_sees_pairs_of_its_own_members_only(
     assert len(site.members()) == 2
 
 
+async def test_a_pair_is_listed_by_the_office_where_both_members_are_now(
+    site: Site, system: System, as_user: AsUser, make_user: MakeUser, operator: User
+) -> None:
+    one, other = two()
+    send(site, one, other)
+    await looked(system)
+    here = await make_user(Role.MUNICIPALITY_ADMIN, "GP", "Johannesburg")
+    there = await make_user(Role.MUNICIPALITY_ADMIN, "KZN", "eThekwini")
+    province = await make_user(Role.PROVINCE_ADMIN, "KZN")
+
+    async def seen(status: str) -> list[int]:
+        return [len(await listed(as_user(user), status=status)) for user in (here, there, province)]
+
+    async def moved(member_id: str, place: dict[str, str]) -> None:
+        client = as_user(operator)
+        path = f"{BASE}/{member_id}"
+        version = (await client.get(path)).json()["data"]["version"]
+        fields = {name.lower(): value for name, value in place.items()}
+        body = {"version": version, "reason": "has moved", "fields": fields}
+        answer = await client.patch(path, json=body)
+        assert answer.status_code == 200, answer.text
+
+    assert await seen("open") == [1, 0, 0]
+    path, first, second = await pair_of(as_user(operator))
+    await moved(first["member_id"], ETHEKWINI)
+    assert await seen("open") == [0, 0, 0]
+    await moved(second["member_id"], ETHEKWINI)
+    assert await seen("open") == [0, 1, 1]
+    assert (await as_user(there).post(f"{path}/different")).status_code == 200
+    assert await seen("different") == [0, 1, 1]
+    # One goes, and comes again elsewhere by a file: the decision stays, in another office's list.
+    with site.connection.transaction():
+        site.connection.execute("SET LOCAL rollbook.undoing = 'on'")
+        site.connection.execute("DELETE FROM members")
+        site.connection.execute("DELETE FROM member_index")
+    assert await seen("different") == [0, 0, 0]
+    send(site, one, other)
+    await looked(system)
+    assert await seen("open") == [0, 0, 0]
+    assert await seen("different") == [1, 0, 0]
+
+
 async def test_an_erased_person_is_in_no_pair_and_in_no_join(
     site: Site, system: System, client: httpx.AsyncClient, settings: Settings
 ) -> None:

@@ -12,16 +12,16 @@ import pytest
 from psycopg import sql
 
 from rollbook import clock
-from rollbook.backends.database import connect, queries
-from rollbook.members import search
-from rollbook.model import Role
+from rollbook.backends.database import Paging, connect, fetch_all, fetch_listed, queries
+from rollbook.members import duplicates, search
+from rollbook.model import Role, Scope
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
     from psycopg import Connection
 
-    from rollbook.backends.database import Row
+    from rollbook.backends.database import Listed, Row
     from rollbook.config import Settings
     from rollbook.model import User
     from rollbook.service.system import System
@@ -235,3 +235,57 @@ async def test_a_search_by_name_reads_the_members_of_its_page_only(
     assert "Seq Scan on members" not in plan, plan
     read = re.findall(r" on members m .*?loops=(\d+)\)", plan)
     assert [int(loops) for loops in read] == [20], plan
+
+
+PAIRS_OF_MANY = """
+INSERT INTO members (id_number, firstname, surname, date_of_birth, province, municipality,
+                     created_by_upload, changed_by_upload)
+SELECT lpad(n::text, 13, '0'), 'A', 'B', '1980-01-01', (ARRAY['GP', 'KZN', 'WC'])[n % 3 + 1],
+       'Place ' || n % 300, md5('upload')::uuid, md5('upload')::uuid
+FROM generate_series(0, 29999) AS n;
+INSERT INTO member_duplicates (one, other, why, score)
+SELECT lpad(n::text, 13, '0'), lpad((n + 15000)::text, 13, '0'),
+       (ARRAY['phone', 'name_and_birth'])[1 + (n % 7 > 0)::int], 90 + n % 10
+FROM generate_series(0, 14999) AS n;
+"""
+
+
+@pytest.mark.parametrize("why", [None, "phone"])
+@pytest.mark.parametrize("place", [(), ("GP",), ("GP", "Place 0")])
+async def test_an_office_s_pairs_are_found_by_its_place(
+    settings: Settings,
+    system: System,
+    make_user: Callable[..., Awaitable[User]],
+    monkeypatch: pytest.MonkeyPatch,
+    place: tuple[str, ...],
+    why: duplicates.Why | None,
+) -> None:
+    """An office has fifty of fifteen thousand pairs, and all of them would be read."""
+    with connect(settings.database_address) as connection:
+        connection.execute(PAIRS_OF_MANY)
+        connection.commit()
+        connection.autocommit = True
+        connection.execute("VACUUM ANALYZE members, member_duplicates")
+    plans: list[str] = []
+
+    async def explained(
+        where: Any, asking: Any, name: str, asked: Any, paging: Paging, **more: Any
+    ) -> Listed:
+        for one in (name, f"{name}_counted"):
+            wanted = {**asked, **paging.bounds(), "most": 10_001}
+            lines = await fetch_all(where, f"EXPLAIN (ANALYZE, TIMING OFF) {asking[one]}", wanted)
+            plans.append("\n".join(row["QUERY PLAN"] for row in lines))
+        return await fetch_listed(where, asking, name, asked, paging, **more)
+
+    monkeypatch.setattr(duplicates, "fetch_listed", explained)
+    user = dataclasses.replace(await make_user(Role.NATIONAL_ADMIN), scope=Scope(*place))
+    found = await duplicates.page(system, user, Paging(1, 20), status="open", why=why)
+    expected = 15_000 / (1, 3, 300)[len(place)] / (1 if why is None else 7)
+    assert found.total == pytest.approx(expected, rel=0.2)
+    assert found.rows == sorted(found.rows, key=lambda row: (-row["score"], row["id"]))
+    plan = plans[0]
+    assert "Seq Scan on member_duplicates" not in plan, plan
+    assert "Rows Removed by Filter" not in plan, plan
+    read = re.findall(r" on member_duplicates d .*?actual rows=([\d.]+)", plan)
+    # An office's few are sorted; of more, the index has the order.
+    assert [float(rows) for rows in read] <= [max(20, expected if place[1:] else 0) * 1.2], plan
