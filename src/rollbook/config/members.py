@@ -21,7 +21,7 @@ class MemberSettings(BaseSettings):
     #: Members that a search counts and pages through; more are reported as "more than".
     members_most_found: Positive = 10_000
     #: Members that a search reads to sort them, where no index has them in order; more likewise.
-    members_most_sorted: Positive = 2_500
+    members_most_sorted: Positive = 1_500
     #: Seconds that PostgreSQL gets for a search.
     members_timeout_s: Annotated[float, Field(gt=0)] = 10
     #: Seconds that a correction waits for a member whom a merge has locked.

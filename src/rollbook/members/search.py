@@ -15,7 +15,7 @@ from psycopg import sql
 from psycopg.errors import QueryCanceled
 
 from rollbook import places
-from rollbook.backends.database import fetch_one, queries
+from rollbook.backends.database import fetch_one, fetch_row, queries
 from rollbook.errors import InvalidRequestError, ServerLimitError
 from rollbook.members import index, position
 
@@ -41,6 +41,9 @@ SORTS: Final[tuple[Sort, ...]] = get_args(Sort)
 #: A word of this many letters also finds the words that it begins. A shorter one would find every
 #: tenth member, which takes seconds with ten million.
 _PREFIX: Final = 3
+#: Surnames that a word begins, from which on it is found by its first letters instead, and compared
+#: with the members found: who has a word that this one begins are gathered one by one.
+_FREQUENT: Final = 5_000
 #: A number of this many digits is the beginning of a phone number.
 _PHONE: Final = 4
 #: No ID number begins with 00 and a month after December: such digits are a phone number with
@@ -48,6 +51,8 @@ _PHONE: Final = 4
 _ID_NUMBER: Final = re.compile(r"(?!00(?:1[3-9]|[2-9]))[0-9]{13}")
 #: Words of a search; more narrow nothing.
 _MOST_WORDS: Final = 10
+#: No letter comes after it.
+_LAST: Final = chr(sys.maxunicode)
 _PHONE_SIGNS: Final = re.compile(r"[\s()./\-\u2010-\u2015]")
 
 _SQL = queries("member_search")
@@ -221,7 +226,7 @@ async def _by_index(
     counted_by: _Source = "with_members" if is_filtered else "index_only"
     text: list[sql.Composable] = []
     if query is not None:
-        text = [sql.SQL("entry.lexemes @@ {}::tsquery").format(sql.Literal(query))]
+        text = [await _text(connection, query, filters, scope)]
         names = [] if is_filtered else await _surnames(connection, filters)
         surnames = await count(names, "index_only", most) if names else 0
         has_more = surnames > most_sorted
@@ -239,6 +244,19 @@ async def _by_index(
     return rows, min(found, most), found > most
 
 
+async def _text(
+    connection: Connection, query: str, filters: Filters, scope: Scope
+) -> sql.Composable:
+    """The condition of a text query, in which frequent words are found by their first letters."""
+    looser = await text_query(connection, filters, scope, is_loose=True)
+    condition = sql.SQL("entry.lexemes @@ {}::tsquery").format(sql.Literal(looser))
+    if looser == query:
+        return condition
+    # COALESCE keeps it out of the index.
+    compared = sql.SQL("COALESCE(entry.lexemes @@ {}::tsquery, false)").format(sql.Literal(query))
+    return sql.SQL(" AND ").join([condition, compared])
+
+
 async def _surnames(connection: Connection, filters: Filters) -> list[sql.Composable]:
     """The beginning of a surname as a range of the index of names; none where more is asked for."""
     text = (filters.search or "").strip()
@@ -250,7 +268,7 @@ async def _surnames(connection: Connection, filters: Filters) -> list[sql.Compos
         return []
     [first] = row["words"]
     condition = sql.SQL("entry.name >= {} AND entry.name < {}")
-    return [condition.format(sql.Literal(first), sql.Literal(first + chr(sys.maxunicode)))]
+    return [condition.format(sql.Literal(first), sql.Literal(first + _LAST))]
 
 
 @asynccontextmanager
@@ -348,13 +366,21 @@ def _place(filters: Filters) -> dict[str, str | None]:
     return {"province": province, "municipality": municipality}
 
 
-async def text_query(connection: Connection, filters: Filters, scope: Scope) -> str | None:
+async def text_query(
+    connection: Connection, filters: Filters, scope: Scope, *, is_loose: bool = False
+) -> str | None:
     """The filters as a query of the text index; None where they have no text and no ward.
+
+    Args:
+        connection: reads how texts are spelled in the index.
+        filters: who.
+        scope: the reader's.
+        is_loose: find frequent words by their first letters, also in others' names.
 
     Raises:
         InvalidRequestError: there is a text, and nothing in it can be searched for.
     """
-    terms = [term async for term in _terms(connection, filters.search)]
+    terms = [term async for term in _terms(connection, filters.search, is_loose=is_loose)]
     if filters.search is not None and filters.search.strip() and not terms:
         raise InvalidRequestError(
             "There is nothing to search for: give letters of a name, digits of a phone number, or "
@@ -374,26 +400,40 @@ async def text_query(connection: Connection, filters: Filters, scope: Scope) -> 
     return " & ".join(terms)
 
 
-async def _terms(connection: Connection, text: str | None) -> AsyncIterator[str]:
+async def _terms(connection: Connection, text: str | None, *, is_loose: bool) -> AsyncIterator[str]:
     """Each word of a search as a term."""
     whole = _PHONE_SIGNS.sub("", text or "")
     # A phone number may be written in groups.
     parts = [whole] if _is_phone(whole) else (text or "").split()
+    names: list[str] = []
     for part in parts[:_MOST_WORDS]:
         digits = _PHONE_SIGNS.sub("", part)
         if _is_phone(digits):
             yield _phone(digits)
         elif "@" in part:
-            row = await fetch_one(connection, _SQL["folded"], {"text": part})
-            assert row is not None
+            row = await fetch_row(connection, _SQL["folded"], {"text": part})
             yield _term("e", row["folded"], is_prefix=True)
         else:
-            row = await fetch_one(connection, _SQL["words"], {"text": part})
-            assert row is not None
-            for word in row["words"]:
-                # All words that three letters begin are one entry of the index.
-                kind = "b" if len(word) == _PREFIX else "n"
-                yield _term(kind, word, is_prefix=len(word) > _PREFIX)
+            names += (await fetch_row(connection, _SQL["words"], {"text": part}))["words"]
+    loosely = await _loosely(connection, names if is_loose else [])
+    for name in names:
+        # All words that three letters begin are one entry of the index.
+        if len(name) == _PREFIX or name in loosely:
+            yield _term("b", name[:_PREFIX], is_prefix=False)
+        else:
+            yield _term("n", name, is_prefix=len(name) > _PREFIX)
+
+
+async def _loosely(connection: Connection, names: list[str]) -> frozenset[str]:
+    """The frequent words of these, but for the longest: it says more than its first letters."""
+    longest = max(names, key=len, default="")
+    found = set()
+    for name in names:
+        if len(name) == _PREFIX + 1 or (len(name) > _PREFIX and name != longest):
+            bounds = {"first": name, "last": name + _LAST, "most": _FREQUENT}
+            if (await fetch_row(connection, _SQL["is_frequent"], bounds))["is_frequent"]:
+                found.add(name)
+    return frozenset(found)
 
 
 def _is_phone(digits: str) -> bool:

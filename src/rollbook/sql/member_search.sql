@@ -22,6 +22,12 @@ SELECT search_folded(%(text)s) AS folded;
 -- A municipality as the index spells it.
 SELECT lower(%(text)s) AS lower;
 
+-- name: is_frequent
+-- Whether so many surnames begin with a word.
+SELECT count(*) = %(most)s AS is_frequent FROM (
+    SELECT FROM member_index WHERE name >= %(first)s AND name < %(last)s LIMIT %(most)s
+) AS counted;
+
 -- name: matching
 -- A page of the members whom the index finds by text, and how many there are, also where the page has
 -- none; one more than the most says that there are more. Those of the page alone are read as members;

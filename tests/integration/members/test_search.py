@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from rollbook.members import index
+from rollbook.members import index, search
 from rollbook.members.search import SORTS
 from rollbook.model import Role, User
 from rollbook.uploads import undo
@@ -354,6 +354,34 @@ async def test_a_surname_of_many_is_listed_in_order_and_by_pages(
         assert (data["total"], len(data["items"])) == (4, 4)
         data = (await client.get(BASE, params={"search": "dla", "status": "x"})).json()["data"]
         assert (data["total"], data["has_more"]) == (0, False)
+
+
+async def test_a_frequent_word_finds_the_same_by_its_first_letters(
+    site: Site, system: System, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who has a word that a frequent one begins is gathered one by one, beside the other words."""
+    people = [
+        member(1, Firstname="Jan", Surname="Du Toit"), member(2, Firstname="Jan", Surname="Dutoit"),
+        member(3, Firstname="Anna", Surname="Dutoit"), member(4, Firstname="Jan", Surname="Dutch"),
+        member(5, Firstname="Dutoitjie", Surname="Janse"), member(6, Surname="O'Brien"),
+        member(7, Firstname="Jan", Surname="Obrien", Province="KwaZulu-Natal",
+               Municipality="eThekwini", Ward="59500001"),
+    ]  # fmt: skip
+    site.send(csv_file(people, headers=ALL), "people.csv")
+    await index.run_once(system)
+    asked: list[dict[str, str]] = [
+        {"search": "dutoit jan"}, {"search": "duto jan"},
+        {"search": "duto janse"}, {"search": "obri jan"}, {"search": "dutoi jan"},
+        {"search": "jan dutoit"},
+        {"search": "dutoit", "status": "x"}, {"search": "dutoit", "municipality": "Johannesburg"},
+        {"search": "obri", "sort": "-changed_at"}, {"search": "obrien", "province": "KZN"},
+        {"search": "dutoit 0820000001"}, {"search": "duto", "ward": "79800001"},
+        {"search": "dutoit dutch"},
+    ]  # fmt: skip
+    exact = [sorted(await found(client, **one)) for one in asked]
+    assert exact[0] == ["Du Toit", "Dutoit", "Janse"]
+    monkeypatch.setattr(search, "_FREQUENT", 1)
+    assert [sorted(await found(client, **one)) for one in asked] == exact
 
 
 async def test_who_is_read_to_be_sorted_is_bounded_and_said(
