@@ -142,6 +142,7 @@ def map_headers(headers: Sequence[str], given: Mapping[str, str | None] | None =
     """
     chosen = {key(header): field for header, field in (given or {}).items()}
     taken = set(chosen.values())
+    of_period = _of_period(headers)
     fields: dict[str, str] = {}
     ranks: dict[str, tuple[bool, int]] = {}
     for header in headers:
@@ -149,7 +150,8 @@ def map_headers(headers: Sequence[str], given: Mapping[str, str | None] | None =
         if name in chosen:
             found, rank = chosen[name], (False, -1)
         else:
-            found, rank = _recognised(header)
+            is_meant = name in of_period
+            found, rank = (of_period[name], (False, 0)) if is_meant else _recognised(header)
             if found in taken:
                 found = None
         if found is not None:
@@ -165,6 +167,17 @@ def map_headers(headers: Sequence[str], given: Mapping[str, str | None] | None =
     unknown = tuple(header for header in headers if header not in known)
     left_out = frozenset(name for name in unknown if chosen.get(key(name), "") is None)
     return ColumnMap(known, unknown, by_field, left_out)
+
+
+def _of_period(headers: Sequence[str]) -> Mapping[str, str | None]:
+    """What headers mean beside "Van" (from) and "Tot" (to), where another has the surname."""
+    names = {key(header): header for header in headers}
+    if not names.keys() >= {"van", "tot"}:
+        return {}
+    if "familienaam" in names:
+        return {"van": None, "familienaam": "surname"}
+    others = (_recognised(header)[0] for name, header in names.items() if name != "van")
+    return {"van": None} if "surname" in others else {}
 
 
 def suggested(header: str) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ import polars as pl
 from rollbook import places
 from rollbook.languages import MOST_LISTED, listed, phrase
 from rollbook.masking import masked
-from rollbook.pipeline import former_sheets
+from rollbook.pipeline import no_members
 from rollbook.pipeline.columns import FULL_NAME, ColumnMap, key, map_headers, title, unique_headers
 from rollbook.pipeline.header import ROW_NUMBER, is_number, names_of, one_line
 from rollbook.pipeline.reading import Note
@@ -57,28 +57,14 @@ _TITLE: Final = re.compile(
     r"\b(?:members?|membership|branch|committee|lede|lidmaatskap|tak|amalungu|igatsha|isebe)\b",
     re.IGNORECASE,
 )
-#: Words of a title whose people are no members, or not yet.
-_NO_MEMBERS: Final = re.compile(
-    r"\b(?:unpaid|resign\w*|deceased|expelled|suspended|transferred|lapsed|inactive|terminated|"
-    r"waiting list|bedank\w*|oorlede\w*|geskors|onbetaal\w*|abashonile|abasulile|"
-    r"abaswelekileyo)\b",
-    re.IGNORECASE,
-)
-#: The same, with a "not" of its own.
-_NOT_MEMBERS: Final = re.compile(
-    r"\b(?:non[ -]?(?:members?|active)|(?:not(?: yet)?|no longer) (?:paid|members?|active)|"
-    r"nie[ -](?:meer )?(?:lede|aktief))\b",
-    re.IGNORECASE,
-)
-#: Of a title of members who have paid; and of one that names those who haven't as well.
-_PAID: Final = re.compile(r"\b(?:paid[ -]up|opbetaalde?)\b", re.IGNORECASE)
-_BOTH: Final = re.compile(
-    r"\bpaid(?:[ -]up)? ?(?:and|or|&|/|,) ?(?:un|not |non)|\bbetaal\w* en onbetaal", re.IGNORECASE
-)
 #: The lines of a page, which end no group of members.
 _OF_PAGE: Final = re.compile(
     r"^(?:page|bladsy|ikhasi|iphepha)\b.*[0-9]|^- ?[0-9]{1,4} ?-$", re.IGNORECASE
 )
+#: Texts of a title above the headers, beside which a year, a ward or a date may be, and the columns
+#: in which they are looked for.
+_MOST_TITLE_TEXTS: Final = 3
+_MOST_TITLE_COLUMNS: Final = 100
 _BRACKETS: Final = re.compile(r"\([^()]*\)")
 _LETTERS: Final = re.compile(r"[^\W\d_]{3}")
 #: From so many digits on, a text may be a number of a person. A sentence without an ID number is
@@ -107,7 +93,8 @@ class Lines:
     def __init__(self, header: Header, first: pl.DataFrame, *, is_removal: bool = False) -> None:
         """``first`` are the first rows of the table with their own cells, from its first row on.
 
-        ``is_removal`` is a list of people to be removed, for whom "RESIGNED" is no doubt.
+        With ``is_removal``, "RESIGNED" is no doubt: the list is of people to be removed, or its
+        sender has named the sheet ``Resigned``.
         """
         self._header, self._is_removal = header, is_removal
         self._id_column = header.id_column
@@ -142,8 +129,11 @@ class Lines:
         self._counts: Counter[str] = Counter()
         #: The field of each text that may be a place of the register.
         self._places: dict[str, str | None] = {}
+        #: Whether a title above the headers says that people are no members. It counts for all
+        #: rows, up to a line of members.
+        self.is_titled_so = not is_removal and self._has_title_of_no_members(first)
         #: Whether the rows below are those of people who are no members, as the line says.
-        self._is_doubted = False
+        self._is_doubted = self.is_titled_so
         #: The numbers of such rows among those of the last call of ``apart``.
         self.doubted: list[int] = []
         #: Members that no line names a place of, though lines above do.
@@ -231,7 +221,7 @@ class Lines:
         """Carry the place of a line down, or end what is carried."""
         match line.kind:
             case "place":
-                self._is_doubted = False
+                self._is_doubted = self.is_titled_so
                 self._carry(line)
             case "running number":
                 self._count("numbered_rows", line)
@@ -246,12 +236,13 @@ class Lines:
 
     def _take_title(self, text: str) -> None:
         """End what is carried, and note whether the people below the title are no members."""
-        says_no_members = _says_no_members(text)
-        is_end = self._is_doubted and _says_members(text)
+        says_no_members = no_members.says_no_members(text)
+        is_end = self._is_doubted and no_members.says_members(text)
         # Any other title that comes on each page says nothing of the rows below it.
         if says_no_members or is_end or text not in self._texts:
             self._carried.clear()
-            self._is_doubted = says_no_members and not self._is_removal
+            self.is_titled_so = self.is_titled_so and not is_end
+            self._is_doubted = self.is_titled_so or (says_no_members and not self._is_removal)
 
     def _carry(self, line: _Line) -> None:
         if line.field not in self._columns:
@@ -275,6 +266,18 @@ class Lines:
             )
             for field, name in self._columns.items()
         ]
+
+    def _has_title_of_no_members(self, first: pl.DataFrame) -> bool:
+        """Whether a row above the headers says so, and none that the people are members."""
+        rows = first.head(self._header.index)[:, :_MOST_TITLE_COLUMNS].iter_rows()
+        titles = [[text for cell in row if (text := one_line(cell))] for row in rows]
+        titles = [texts for texts in titles if 0 < len(set(texts)) <= _MOST_TITLE_TEXTS]
+        groups = set(self._groups.values())
+        says_so = any(
+            no_members.title_says_no_members(texts, may_be_headers=groups.issuperset(texts))
+            for texts in titles
+        )
+        return says_so and not any(map(no_members.title_says_members, titles))
 
     def _above(self, first: pl.DataFrame) -> list[_Line]:
         """The line above the headers that is the title of the first group.
@@ -333,7 +336,7 @@ class Lines:
         if not cells or len(cells) > _MOST_CELLS:
             return None
         column, text = cells[0]
-        is_title = text == across or bool(_TITLE.search(text) or _has_word_of_no_members(text))
+        is_title = text == across or bool(_TITLE.search(text) or no_members.has_word(text))
         is_of_member = column in self._of_members and not is_title
         # "Ward Nkosi" may be a person: in columns of names, a label has a colon or a number.
         is_person = all(at in self._of_names for at, _ in cells) and not (
@@ -398,24 +401,6 @@ def _labelled(texts: Sequence[str]) -> tuple[str, str] | None:
         return None
     field = map_headers([label]).known.get(label)
     return (field, value) if field in PLACES else None
-
-
-def _has_word_of_no_members(text: str) -> bool:
-    return bool(_NOT_MEMBERS.search(text) or _NO_MEMBERS.search(text))
-
-
-def _says_no_members(text: str) -> bool:
-    if _BOTH.search(text):
-        return False
-    if _NOT_MEMBERS.search(text):
-        return True
-    if _PAID.search(text) or former_sheets.is_opposite(text):
-        return False
-    return bool(_NO_MEMBERS.search(text)) or former_sheets.is_former(text)
-
-
-def _says_members(text: str) -> bool:
-    return bool(_PAID.search(text)) or former_sheets.is_current(text)
 
 
 def _place_of(text: str) -> str | None:

@@ -73,6 +73,14 @@ _CENTS: Final = r"(?:R ?)?[0-9][0-9 ]*[.,][0-9]{2}"
 _RAND: Final = r"R ?[0-9][0-9 ]*"
 #: Of a ward or a voting district.
 _CODE: Final = "[0-9]{8}"
+#: Words of another status than that of a membership, two statuses, and no status at all.
+_OTHER_STATUS: Final = (
+    r"^(?i:(?:un)?married|single|divorced|separated|widow(?:ed|er)?|engaged|cohabiting|ongetroud"
+    r"|getroud|geskei|enkel|weduwee|wewenaar|ushadile|utshatile|akashadile|akatshatanga"
+    r"|(?:self[ -]?)?employed|unemployed|student|scholar|learner|pensioner|retired|housewife"
+    r"|werkloos|werkend|afgetree|pensionaris|uyasebenza|akasebenzi|umfundi"
+    r"|see .*|sien .*|\p{L}+ ?/ ?\p{L}+|\?+|[0-9]+(?:[.,]0)?|x)$"
+)
 _UNLIKELY_TEXT: Final = pl.Series(["text_unlikely"])
 
 
@@ -91,6 +99,13 @@ def _words(*also: str) -> Callable[[pl.Series], Understood]:
         return Understood(texts, found.doubts.zip_with(is_likely, _UNLIKELY_TEXT))
 
     return meaning
+
+
+def _status(texts: pl.Series) -> Understood:
+    """The text as it is; a marital status, an occupation and no status at all are a doubt."""
+    values, doubts = _words(_CENTS, _RAND, _CODE)(texts)
+    is_other = texts.str.contains(_OTHER_STATUS).fill_null(value=False)
+    return Understood(values, _with_code(doubts, is_other, "value_unknown"))
 
 
 def _spelling(field: str, code: str | None) -> Callable[[pl.Series], Understood]:
@@ -123,8 +138,9 @@ _MEANINGS: Final[Mapping[str, Callable[[pl.Series], Understood]]] = {
     "race": _spelling("race", None),
     "language": _spelling("language", None),
     **dict.fromkeys(
-        ("occupation", "qualification", "voting_station", "status"), _words(_CENTS, _RAND, _CODE)
+        ("occupation", "qualification", "voting_station"), _words(_CENTS, _RAND, _CODE)
     ),
+    "status": _status,
     "residential_address": _words(_CENTS),
     # A region may be "R1", and a subscription is often an amount.
     **dict.fromkeys(("region", "subscription"), _words(_CODE)),

@@ -19,8 +19,8 @@ from rollbook.errors import (
 )
 from rollbook.languages import joined, listed, phrase
 from rollbook.masking import masked
-from rollbook.pipeline import former_sheets, marked, misplaced, tables, totals
 from rollbook.pipeline import header as header_rows
+from rollbook.pipeline import marked, misplaced, no_members, tables, totals
 from rollbook.pipeline.body import Body
 from rollbook.pipeline.body import notes as notes_on_repeats
 from rollbook.pipeline.columns import (
@@ -112,6 +112,8 @@ class Wanted:
     is_removal: bool = False
     #: Rows such as titles between the members may be there; see ``lines``.
     has_lines: bool = True
+    #: As the sender has it; "Deceased 2023.xlsx" says that its people are no members.
+    file_name: str = ""
 
     def find(self, rows: Iterable[Sequence[str | None]]) -> Header | None:
         """The header row among the first rows of a table."""
@@ -183,8 +185,13 @@ class _Opened(NamedTuple):
     lines: Lines | None
     #: What the first rows say of the table as a whole.
     notes: tuple[Note, ...] = ()
-    #: Nobody has named it, and its name says that its people are no members any more.
+    #: Its name or the file's says that its people are no members, and nobody has named it.
     is_of_former: bool = False
+
+    @property
+    def is_left_out(self) -> bool:
+        """Whether it isn't read beside others, for its name or its title."""
+        return self.is_of_former or (self.lines is not None and self.lines.is_titled_so)
 
 
 class _Batch(NamedTuple):
@@ -224,15 +231,23 @@ class _Reading:
         self._unheaded: dict[str, None] = {}
         #: Of the first table that has such a column and nothing in it, such as a template.
         self._empty: ColumnMap | None = None
+        #: The tables with a title above the headers that says that their people are no members.
+        self._titled: set[str] = set()
 
     def sheets(self) -> Iterator[Sheet]:
         """The batches of the wanted table, or of the first visible one that holds members."""
         if self._wanted.sheet == ALL_SHEETS:
             yield from self._all_sheets()
             return
-        for table in self._wanted_tables():
+        queue = self._wanted_tables()
+        count = len(queue)
+        for number, table in enumerate(queue, start=1):
             opened = self._opened(table)
             if opened is None:
+                continue
+            # A title says so only now. The others come first.
+            if number < count and table.name in self._titled:
+                queue.append(table)
                 continue
             self._empty = self._empty or opened.header.columns
             others: tuple[SheetNotRead, ...] | None = None
@@ -262,9 +277,9 @@ class _Reading:
             else:
                 members.append(opened)
         # Beside others, such a sheet is read only where it is named.
-        if any(not opened.is_of_former for opened in members):
-            others += [self._other(one.table) for one in members if one.is_of_former]
-            members = [opened for opened in members if not opened.is_of_former]
+        if any(not opened.is_left_out for opened in members):
+            others += [self._other(one.table) for one in members if one.is_left_out]
+            members = [opened for opened in members if not opened.is_left_out]
         stack = Stack()
         is_empty = True
         for opened in members:
@@ -310,21 +325,40 @@ class _Reading:
             raise tables.too_wide(self._most_columns)
         misplaced.check_above(start.frame.head(header.index), header)
         wanted = self._wanted
-        lines = Lines(header, start.own, is_removal=wanted.is_removal) if wanted.has_lines else None
+        is_asked = wanted.is_removal or self._is_named_so(table.name)
+        lines = Lines(header, start.own, is_removal=is_asked) if wanted.has_lines else None
+        if lines is not None and lines.is_titled_so:
+            self._titled.add(table.name)
         carried: Collection[str] = () if lines is None else lines.carried
         notes = tuple(misplaced.notes(start.frame, header, table.name, carried))
-        is_of_former = self._is_former(table.name)
+        is_of_former = self._is_former(table.name) or self._is_file_of_former(table.name)
         return _Opened(table, chain([start], prepared), header, lines, notes, is_of_former)
 
     def _is_former(self, name: str) -> bool:
-        """Whether a sheet that nobody has named says that its people are no members any more."""
+        """Whether a sheet that nobody has named says that its people are no members."""
         is_named = self._wanted.sheet not in {None, ALL_SHEETS}
-        return not (is_named or self._wanted.is_removal) and former_sheets.is_former(name)
+        return not (is_named or self._wanted.is_removal) and no_members.says_no_members(name)
+
+    def _is_named_so(self, name: str) -> bool:
+        """Whether the sender has named a sheet whose name says so, and has decided."""
+        is_named = self._wanted.sheet not in {None, ALL_SHEETS}
+        return is_named and no_members.says_no_members(name)
+
+    def _is_file_of_former(self, name: str) -> bool:
+        """Whether the file's name says so of a sheet, and no visible one's name explains it."""
+        if self._wanted.is_removal or no_members.says_members(name):
+            return False
+        is_explained = (
+            no_members.file_says_no_members(table.name)
+            for table in self._tables
+            if not table.is_hidden
+        )
+        return no_members.file_says_no_members(self._wanted.file_name) and not any(is_explained)
 
     def _beside(self, sheet: Sheet, others: Sequence[SheetNotRead]) -> Sheet:
         """A batch with what is said of the tables beside it, which aren't read."""
         people = [one.name for one in others if one.holds_members and not one.is_hidden]
-        former = [name for name in people if self._is_former(name)]
+        former = [name for name in people if self._is_former(name) or name in self._titled]
         more = [name for name in people if name not in former]
         notes = [*sheet.reading.notes]
         unheaded = [*self._unheaded]
@@ -333,7 +367,7 @@ class _Reading:
         elif more:
             values = {"n": len(more), "sheets": _quoted(more), "all": ALL_SHEETS}
             notes.append(Note("more_sheets", values=values))
-        notes += former_sheets.notes(former)
+        notes += no_members.notes(former)
         if unheaded:
             values = {"n": len(unheaded), "sheets": _quoted(unheaded)}
             notes.append(Note("sheets_without_headers", values=values))
@@ -490,7 +524,7 @@ def _row_problems(
     if opened.lines is not None:
         found.append(_of_rows(opened.lines.doubted, "below_no_members"))
     if opened.is_of_former:
-        found.append(_of_rows(frame[ROW_NUMBER], former_sheets.CODE))
+        found.append(_of_rows(frame[ROW_NUMBER], no_members.CODE))
     return pl.concat(found)
 
 

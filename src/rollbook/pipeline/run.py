@@ -150,6 +150,7 @@ class _Attempt:
             mappings,
             self._settings.accepts_passports,
             self._is_removal,
+            file_name=upload["file_name"],
         )
         if self._grid is not None:
             wanted = self._grid.wanted(accepts_passports=self._settings.accepts_passports)

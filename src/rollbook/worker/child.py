@@ -258,7 +258,13 @@ def _check(
         return preview(
             path,
             found["file_kind"],
-            Wanted(found["sheet"], found["columns"], remembered, settings.accepts_passports),
+            Wanted(
+                found["sheet"],
+                found["columns"],
+                remembered,
+                settings.accepts_passports,
+                file_name=found["file_name"],
+            ),
             scope=scope,
             today=day,
             limits=Limits.of(settings),

@@ -95,11 +95,29 @@ def test_a_value_that_is_probably_another_is_kept_and_flagged(
         ("Remarks", {
             "Deceased": True, "oorlede 3 Mei": True, "Resigned in 2023": True, "late": True,
             "please delete": True, "ushonile": True, "no longer a member": True,
-            "paid late": False, "moved to Cape Town": False, "deadline missed": False,
+            "paid late": False, "moved to Cape Town": True, "deadline missed": False,
             "left hand injured": False, "member of the Left Club": False, None: False,
             "Widow (husband passed away)": False, "father deceased": False,
-            "husband resigned; deceased": True,
+            "husband resigned; deceased": True, "joined DA": True, "joined ANC in 1994": False,
+            "do not renew": True, "wrong number": True, "ID belongs to someone else": True,
+            "akasasebenzi": True, "not deceased": False, "RIP": True, "tripped": False,
+            "unpaid": False, "opted out of SMS": False, "hlokofetše": True,
         }),
+        ("Active?", {
+            "Y": False, "N": True, "No": True, None: False, "-": False, "not active": True,
+            "Active": False, "Inactive": True, "Not yet known": False,
+        }),
+        ("Active Member", {"Yes": False, "No": True}),
+        ("Aktief", {"Ja": False, "Nee": True}),
+        ("In good standing", {"Y": False, "N": True}),
+        ("Still a member? (Y/N)", {"Y": False, "N": True}),
+        ("Remove?", {"x": True, None: False, "No": False}),
+        ("Delete", {"x": True, "0": False}),
+        ("Suspended", {"Yes": True, "No": False}),
+        ("Date Left", {MAY_3: True, None: False}),
+        ("Reason for leaving", {"Work": True, "n/a": False}),
+        ("Left hand", {"Yes": False}),
+        ("Active citizen", {"No": False}),
         ("Deceased?", {
             "Yes": True, "x": True, MAY_3: True, "No": False, "N": False, "-": False, "0.00": False,
             "not deceased": False, "n.a.": False, "Lewend": False, "#N/A": False,
@@ -119,6 +137,26 @@ def test_words_of_leaving_in_a_column_that_is_not_read_are_flagged(
     assert codes(done) == [{"may_have_left"} if flagged else set() for flagged in cells.values()]
     assert {p["column"] for row in done.rows for p in row["problems"] or ()} <= {header}
     assert len(site.members()) == len(cells)
+
+
+@pytest.mark.parametrize(
+    ("cell", "code"),
+    [
+        ("Active", None), ("Paid", None), ("Lapsed", None), ("Y", None), ("Chairperson", None),
+        ("Deceased", "may_have_left"), ("oorlede", "may_have_left"), ("Resigned", "may_have_left"),
+        ("N", "may_have_left"), ("Inactive", "may_have_left"), ("Married", "value_unknown"),
+        ("Divorced", "value_unknown"), ("Unemployed", "value_unknown"),
+        ("Student", "value_unknown"), ("?", "value_unknown"), ("see notes", "value_unknown"),
+        ("Active/Lapsed", "value_unknown"), ("1", "value_unknown"),
+    ],
+)  # fmt: skip
+def test_a_status_that_is_another_or_says_that_a_person_left_is_kept_and_flagged(
+    cell: str, code: str | None, site: Site
+) -> None:
+    done = send(site, ("Firstname", "Surname", "Status"), ("Nomsa", "Dube", cell))
+    assert codes(done) == [{code} if code else set()]
+    [member] = site.members().values()
+    assert member["status"] == cell
 
 
 def test_a_ditto_mark_is_left_out_and_refuses_a_row_that_needs_its_value(site: Site) -> None:

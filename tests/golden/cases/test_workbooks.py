@@ -249,6 +249,15 @@ def test_the_people_of_a_sheet_for_the_deceased_are_no_members_unsaid(site: Site
     assert done.upload["rows_with_warnings"] == 1
 
 
+def test_the_people_of_a_file_or_a_title_of_the_resigned_are_no_members_unsaid(site: Site) -> None:
+    rows = f"ID Number,Firstname,Surname\n{id_number(80_000)},Ann,Aa\n"
+    done = site.send(rows.encode(), "Deceased members 2023.csv")
+    assert done.upload["warnings"] == {"sheet_of_former": 1}
+    done = site.send(f"RESIGNED MEMBERS 2024\n{rows}".encode(), "members.csv")
+    assert done.upload["warnings"] == {"below_no_members": 1}
+    assert done.upload["rows_with_warnings"] == 1
+
+
 @pytest.mark.parametrize("are_shared", [True, False])
 def test_the_part_of_a_text_that_is_struck_through_is_left_out(
     are_shared: bool, site: Site

@@ -189,6 +189,17 @@ def test_a_missing_column_is_looked_for_among_the_unknown_headers() -> None:
     assert missing_hint(map_headers(["ID Number", "First Name"])) == ""
 
 
+@pytest.mark.parametrize("other", ["Familienaam", "Agternaam", "Isibongo"])
+def test_van_beside_tot_begins_a_period_where_another_column_has_the_surname(other: str) -> None:
+    columns = map_headers(["ID Nommer", "Naam", other, "Van", "Tot"])
+    assert columns.headers["surname"] == (other,)
+    assert columns.unknown == ("Van", "Tot")
+    assert map_headers(["Naam", "Van", "Tot"]).headers["surname"] == ("Van",)
+    assert "Van" in map_headers(["Naam", other, "Van"]).headers["surname"]
+    given = map_headers(["Naam", other, "Van", "Tot"], {"Van": "surname"})
+    assert given.headers["surname"] == ("Van",)
+
+
 def test_one_header_in_thousands_of_columns_is_numbered_soon() -> None:
     began = time.monotonic()
     names = unique_headers(["f"] * 20_000, taken={"f (3)"})

@@ -244,7 +244,7 @@ def test_each_line_of_people_who_are_no_members_counts(tmp_path: Path) -> None:
     assert doubted(sheet) == [5, 9]
     assert carried(sheet) == {3: "1", 5: None, 7: "2", 9: None}
     title = ("RESIGNED MEMBERS",)
-    assert doubted(read_rows(tmp_path, title, HEADERS, ANN, title, BOB)) == [5]
+    assert doubted(read_rows(tmp_path, title, HEADERS, ANN, title, BOB)) == [3, 5]
 
 
 @pytest.mark.parametrize("title", ["ACTIVE MEMBERS", "Paid-up members (not suspended)"])
@@ -261,8 +261,13 @@ def test_a_title_of_each_page_ends_no_doubt(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["Not yet paid", "NON-MEMBERS", "No longer members", "Members not paid up", "Nie-lede", "Dead"],
-)
+    [
+        "Not yet paid", "NON-MEMBERS", "No longer members", "Members not paid up", "Nie-lede",
+        "Dead", "PROPOSED REMOVALS", "Left the area", "Moved to other wards",
+        "Members who passed away in 2024", "Declined applications", "Refused", "VISITORS",
+        "Afgestorwe", "Abarhoxileyo",
+    ],
+)  # fmt: skip
 def test_a_line_says_that_people_are_no_members(line: str, tmp_path: Path) -> None:
     assert doubted(read_rows(tmp_path, HEADERS, ANN, (line,), BOB)) == [4]
 
@@ -272,7 +277,7 @@ def test_a_line_says_that_people_are_no_members(line: str, tmp_path: Path) -> No
     [
         "Paid-up members (not suspended)", "Active members, none suspended",
         "Members: none resigned", "Members, paid and unpaid", "Dead Sea Branch",
-        "Historical Monuments", "Abadala",
+        "Historical Monuments", "Abadala", "Members transferred in", "Refused rows",
     ],
 )  # fmt: skip
 def test_a_line_says_nothing_of_the_kind(line: str, tmp_path: Path) -> None:
@@ -303,3 +308,49 @@ def test_a_list_of_removals_may_be_below_such_a_line(tmp_path: Path) -> None:
     sheet = read_rows(tmp_path, *rows, wanted=Wanted(is_removal=True))
     assert not doubted(sheet)
     assert carried(sheet) == {3: "1", 5: None}
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        ("LIST OF DECEASED MEMBERS 2023",), ("RESIGNED MEMBERS",), ("Waiting list 2024",),
+        ("Oorlede lede",), ("List of non-members who attended",), ("Members transferred out",),
+        ("TERMINATED MEMBERSHIPS",), ("Abashonile",), ("Applications (not yet approved)",),
+        ("Members to be removed from voter roll",), ("EXPELLED MEMBERS WARD 5",),
+        ("EXPELLED MEMBERS WARD NO: 5",), ("Removed members Ward 5",), ("DECEASED", "2023"),
+        ("", "DECEASED MEMBERS", "Branch: Soweto"), ("*** DECEASED ***",), ("Deceased - 2023",),
+        ("Please remove the following members",), ("Deceased members 2022-23",),
+        ("Rejected applications",), ("RIP",), ("Status: Deceased",),
+    ],
+)  # fmt: skip
+def test_a_title_above_the_headers_says_that_people_are_no_members(
+    title: tuple[str, ...], tmp_path: Path
+) -> None:
+    rows = (("ABC UNION",), title, ("Printed on 2024-05-03",), HEADERS, ANN, ("WARD 1",), BOB)
+    assert doubted(read_rows(tmp_path, *rows)) == [5, 7]
+    assert doubted(read_rows(tmp_path, title, HEADERS, ANN)) == [3]
+    assert not doubted(read_rows(tmp_path, *rows, wanted=Wanted(is_removal=True)))
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        ("MEMBERS 2023",), ("Active and lapsed members",), ("Members (excluding deceased)",),
+        ("Deceased: 3",), ("Deceased", "3"), ("D = deceased",), ("* deceased",),
+        ("Please remove deceased members before sending",), ("Deceased members are marked in red",),
+        ("Resigned members have been removed",), ("Former Transkei",), ("Old Location",),
+        ("Key: R resigned, D deceased",), ("Members, paid and unpaid",),
+        ("Active", "Lapsed", "Deceased", "Total"), ("Person", "", "", "Deceased"),
+    ],
+)  # fmt: skip
+def test_a_text_above_the_headers_says_nothing_of_the_kind(
+    title: tuple[str, ...], tmp_path: Path
+) -> None:
+    assert not doubted(read_rows(tmp_path, title, HEADERS, ANN, BOB))
+
+
+def test_a_line_of_members_ends_what_the_title_says(tmp_path: Path) -> None:
+    rows = (("RESIGNED MEMBERS",), HEADERS, ANN, ("ACTIVE MEMBERS",), BOB, ("WARD 1",), CAT)
+    assert doubted(read_rows(tmp_path, *rows)) == [3]
+    titles = ("RESIGNED SINCE MAY",), ("Active members",)
+    assert not doubted(read_rows(tmp_path, *titles, HEADERS, ANN))

@@ -1,4 +1,4 @@
-"""Sheets whose names say that their people are no members any more."""
+"""Names of sheets and files that say that their people are no members."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import openpyxl
 import pytest
 
-from rollbook.pipeline.former_sheets import is_former
+from rollbook.pipeline.no_members import file_says_no_members, says_no_members
 from rollbook.pipeline.read import ALL_SHEETS, Wanted, read
 
 if TYPE_CHECKING:
@@ -29,10 +29,14 @@ ANN, BOB = ("8001015009087", "Ann", "Aa"), ("9002280101087", "Bob", "Bee")
         "Deleted", "Previous", "Left", "Dead", "Historical members",
         "Oorlede", "Bedank", "Gewese lede", "Ou lede", "Argief", "Gekanselleer",
         "Abashonile", "Ababhubhileyo", "Amalungu amadala",
+        "Non-members", "NonMembers", "Waiting list", "Transferred", "Rejected", "Declined",
+        "Applicants", "RIP", "Blacklist", "Duplicates", "Opted out", "Unsubscribed", "Test",
+        "Example", "Voorbeeld", "Removed members Ward 5", "Passed away", "Waglys", "Besoekers",
+        "Do not contact",
     ],
 )  # fmt: skip
 def test_a_name_of_former_members(name: str) -> None:
-    assert is_former(name)
+    assert says_no_members(name)
 
 
 @pytest.mark.parametrize(
@@ -64,11 +68,17 @@ def test_a_name_of_former_members(name: str) -> None:
         "None resigned",
         "Past Street",
         "Expired Ward 3 road",
+        "Transferred in",
+        "Test Street",
+        "Old ward 4",
+        "Refused rows",
+        "Geweierde rye",
+        "Membership applications",
         "",
     ],
 )
 def test_a_name_of_anything_else(name: str) -> None:
-    assert not is_former(name)
+    assert not says_no_members(name)
 
 
 def sheets(folder: Path, *names: str, wanted: Wanted | None = None) -> list[Sheet]:
@@ -129,4 +139,57 @@ def test_several_such_sheets_are_named_in_the_plural(tmp_path: Path) -> None:
     book.copy_worksheet(book["Resigned"]).title = "Deceased"
     book.save(path)
     [sheet] = read(path, "xlsx")
-    assert "2 sheets hold people who are no members any more" in sheet.reading.notes[-1].message
+    assert "2 sheets hold people who are no members, so" in sheet.reading.notes[-1].message
+
+
+@pytest.mark.parametrize(
+    ("name", "says_so"),
+    [
+        ("Deceased members 2023.xlsx", True), ("DeceasedMembers.xlsx", True),
+        ("waiting_list.xlsx", True), ("non-members.csv", True), ("Oorlede lede.xlsx", True),
+        ("Members excl deceased.xlsx", False), ("old.xlsx", False), ("test.csv", False),
+        ("Members backup.xlsx", False), ("members-refused.xlsx", False), ("members.xlsx", False),
+        ("", False),
+    ],
+)  # fmt: skip
+def test_the_name_of_a_file(name: str, says_so: bool) -> None:
+    assert file_says_no_members(name) is says_so
+
+
+def test_the_files_name_counts_where_no_sheets_name_explains_it(tmp_path: Path) -> None:
+    wanted = Wanted(file_name="Deceased members 2023.xlsx")
+    [sheet] = sheets(tmp_path, "Sheet1", wanted=wanted)
+    assert flagged(sheet) == [(2, "sheet_of_former")]
+    [sheet] = sheets(tmp_path, "Active", wanted=wanted)
+    assert flagged(sheet) == []
+    [sheet] = sheets(tmp_path, "Members", "Deceased", wanted=wanted)
+    assert (sheet.sheet_name, flagged(sheet)) == ("Members", [])
+    wanted = Wanted(file_name=wanted.file_name, is_removal=True)
+    [sheet] = sheets(tmp_path, "Sheet1", wanted=wanted)
+    assert flagged(sheet) == []
+
+
+def test_the_waiting_list_is_not_chosen_before_the_members(tmp_path: Path) -> None:
+    [sheet] = sheets(tmp_path, "Waiting list", "Members")
+    assert (sheet.sheet_name, said(sheet)) == ("Members", ["former_sheets"])
+
+
+@pytest.mark.parametrize("asked", [None, ALL_SHEETS])
+def test_a_sheet_with_such_a_title_is_not_read_beside_another_one(
+    asked: str | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "members.xlsx"
+    book = openpyxl.Workbook()
+    for name, title, person in (("A", "DECEASED MEMBERS", ANN), ("B", "MEMBERS", BOB)):
+        sheet = book.create_sheet(name)
+        for row in ((title,), HEADERS, person):
+            sheet.append(row)
+    book.save(path)
+    [found] = read(path, "xlsx", Wanted(sheet=asked))
+    assert (found.sheet_name, said(found), flagged(found)) == ("B", ["former_sheets"], [])
+    [found] = read(path, "xlsx", Wanted(sheet="A"))
+    assert flagged(found) == [(3, "below_no_members")]
+    del book["B"]
+    book.save(path)
+    [found] = read(path, "xlsx", Wanted(sheet=asked))
+    assert (found.sheet_name, flagged(found)) == ("A", [(3, "below_no_members")])
