@@ -448,7 +448,14 @@ async def erasure(
     """Show the receipt of an erasure."""
     del user
     found = ErasureReceipt.of(await erase.get(system, receipt_id))
-    return Answer(message=f"The erasure is {found.status}.", data=found)
+    message = f"The erasure is {found.status}."
+    if found.waits_for:
+        message += (
+            f" It waits for {len(found.waits_for)} upload(s) that were being processed when it "
+            "began (waits_for). If the queue is paused, an upload whose worker has died doesn't "
+            "go on: resume the queue, or cancel the upload."
+        )
+    return Answer(message=message, data=found)
 
 
 @router.post("/readmit", **audited("readmit_person", 403))

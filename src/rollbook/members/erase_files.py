@@ -60,7 +60,9 @@ def process(
     Raises:
         BusyError: an attempt that began before may write the person again; try later.
     """
-    asked = connection.execute(_SQL["by_id"], {"id": erasure_id}).fetchone()
+    asked = connection.execute(_SQL["begin"], {"id": erasure_id}).fetchone()
+    # Attempts that don't know of the erasure began before this is committed, and are seen after it.
+    connection.commit()
     if asked is None:
         return {"is_done": True}
     open_ = connection.execute(_SQL["open_attempts"], asked).fetchone()

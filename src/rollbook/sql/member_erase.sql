@@ -31,8 +31,14 @@ VALUES (%(id)s, %(user_id)s, %(email)s, %(reason)s, %(person)s, %(counts)s)
 RETURNING *;
 
 -- name: get
--- A receipt. It says nothing of the person.
-SELECT id, email, reason, status, counts, created_at, finished_at FROM erasures WHERE id = %(id)s;
+-- A receipt, with the uploads that a pending erasure waits for (see `open_attempts`). It says nothing of
+-- the person.
+SELECT id, email, reason, status, counts, created_at, finished_at,
+       ARRAY(SELECT u.id FROM uploads AS u
+             WHERE erasures.status = 'pending' AND u.status = 'processing'
+               AND u.started_at <= COALESCE(begun_at, now())
+             ORDER BY u.ordinal) AS waits_for
+FROM erasures WHERE id = %(id)s;
 
 -- name: readmit
 -- The person may be taken in again.
@@ -61,14 +67,17 @@ WHERE id = %(id)s AND tries = %(tries)s AND status = 'pending';
 UPDATE erasures SET due_at = clock_timestamp() + make_interval(secs => %(wait_s)s)
 WHERE id = %(id)s AND tries = %(tries)s AND status = 'pending';
 
--- name: by_id
--- The erasure that a worker carries out.
-SELECT * FROM erasures WHERE id = %(id)s AND status = 'pending';
+-- name: begin
+-- The erasure that a worker carries out, and when the first one began with it. The request was committed
+-- before that, so an attempt that starts later reads the person's hash.
+UPDATE erasures SET begun_at = COALESCE(begun_at, clock_timestamp())
+WHERE id = %(id)s AND status = 'pending'
+RETURNING *;
 
 -- name: open_attempts
--- Attempts that began before the person was erased and may write the person's row again.
+-- Attempts that may have begun before the person was erased, and may write the person's row again.
 SELECT count(*)::int AS attempts FROM uploads
-WHERE status = 'processing' AND started_at <= %(created_at)s;
+WHERE status = 'processing' AND started_at <= %(begun_at)s;
 
 -- name: remove_member
 -- The record.
