@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib.resources import files
@@ -21,7 +21,7 @@ from rollbook.config.bounds import KeepAlive
 from rollbook.errors import ServiceUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     from psycopg.abc import PQGen
     from psycopg.abc import QueryNoTemplate as Query
@@ -234,6 +234,33 @@ async def exclusive(
         await connection.execute(queries("locks")["may_idle"], {"ms": str(round(idle_s * 1000))})
         row = await fetch_one(connection, query, {"lock": lock})
         yield connection if row and row["locked"] else None
+
+
+@contextmanager
+def holding(connection: psycopg.Connection[Row], name: str, *, waits: bool) -> Iterator[bool]:
+    """Hold an advisory lock over several transactions of a connection of its own.
+
+    What isn't committed at the end is rolled back. PostgreSQL frees the lock when the connection
+    ends.
+
+    Yields:
+        Whether it is held: without ``waits`` not where another connection holds it.
+
+    Raises:
+        psycopg.errors.LockNotAvailable: another one held it for longer than the connection waits.
+    """
+    locks, named = queries("locks"), {"name": name}
+    row = connection.execute(locks["hold" if waits else "try_to_hold"], named).fetchone()
+    connection.commit()
+    is_held = row is not None and bool(row["locked"])
+    try:
+        yield is_held
+    finally:
+        if is_held:
+            with suppress(psycopg.OperationalError):  # the connection is lost, and so is the lock
+                connection.rollback()
+                connection.execute(locks["let_go"], named)
+                connection.commit()
 
 
 #: Seconds that a connection of the pool gets to show that it is alive.

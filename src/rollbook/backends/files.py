@@ -118,6 +118,11 @@ def members_key(file_id: UUID, kind: str) -> str:
     return f"{file_id}/members-file.{kind}"
 
 
+def reports_lock(upload_id: UUID) -> str:
+    """The name of the advisory lock that is held while an upload's reports are written again."""
+    return f"reports of {upload_id}"
+
+
 class FileStore:
     """The files of all uploads.
 

@@ -360,9 +360,10 @@ class ErasureReceipt(BaseModel):
     erased_at: dt.datetime
     finished_at: dt.datetime | None
     waits_for: list[UUID] = Field(
-        [], description="Uploads (job ids) that were being processed when the erasure began and may "
-        "hold the person. It goes on when they have ended."
-    )  # fmt: skip
+        [],
+        description="Uploads (job ids) that were being processed when the erasure began, and may "
+        "hold the person. It goes on when they have ended.",
+    )
     remains: list[str] = Field(description="What Rollbook can't reach, as sentences.")
 
     @classmethod

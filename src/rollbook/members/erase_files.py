@@ -21,7 +21,7 @@ from psycopg.types.json import Jsonb
 
 from rollbook import languages
 from rollbook.backends import files
-from rollbook.backends.database import queries
+from rollbook.backends.database import holding, queries
 from rollbook.errors import BusyError, SourceGoneError
 from rollbook.members.person import Person, Traces
 
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from rollbook.backends.database import Row
     from rollbook.backends.files import FileStore
 
+#: Held by the erasure that is carried out: two at once would write workbooks that they have read
+#: before the other one, and with the other one's person.
+LOCK: Final = "erasure"
 #: Uploads that are looked up at a time.
 _AT_ONCE: Final = 100
 _CHUNK: Final = 1 << 20
@@ -58,13 +61,23 @@ def process(
         ``is_done``.
 
     Raises:
-        BusyError: an attempt that began before may write the person again; try later.
+        BusyError: an attempt that began before may write the person again, or another erasure is
+            being carried out; try later.
     """
+    with holding(connection, LOCK, waits=False) as is_held:
+        if not is_held:
+            raise BusyError("Another erasure is being carried out.")
+        return {"is_done": _carried_out(connection, store, erasure_id, seconds)}
+
+
+def _carried_out(
+    connection: Connection[Row], store: FileStore, erasure_id: UUID, seconds: float
+) -> bool:
     asked = connection.execute(_SQL["begin"], {"id": erasure_id}).fetchone()
     # Attempts that don't know of the erasure began before this is committed, and are seen after it.
     connection.commit()
     if asked is None:
-        return {"is_done": True}
+        return True
     open_ = connection.execute(_SQL["open_attempts"], asked).fetchone()
     connection.commit()
     if open_ is not None and open_["attempts"]:
@@ -75,7 +88,7 @@ def process(
     is_done = work.look_through_files(until=time.monotonic() + seconds)
     if is_done:
         work.complete()
-    return {"is_done": is_done}
+    return is_done
 
 
 class _Erasure:
@@ -156,7 +169,8 @@ class _Erasure:
                 if not is_unsent_done:
                     return False
             for upload in found:
-                self._look_at(upload)
+                with holding(self._connection, files.reports_lock(upload["id"]), waits=True):
+                    self._look_at(upload["id"])
                 after = upload["ordinal"]
                 self._note(after)
                 if time.monotonic() > until:
@@ -238,13 +252,17 @@ class _Erasure:
         self._connection.commit()
         log.info("erasure completed", receipt=str(self._asked["id"]))
 
-    def _look_at(self, upload: Row) -> None:
+    def _look_at(self, upload_id: UUID) -> None:
         """Remove what the record and the files of an upload hold of the person.
 
         The workbooks are replaced after all else: only they say which rows are the person's, and
         an attempt that is cut off leaves them to the next one. No transaction is open while files
-        are fetched and unpacked.
+        are fetched and unpacked. Nobody else writes the reports again meanwhile.
         """
+        upload = self._connection.execute(_SQL["stored_of"], {"id": upload_id}).fetchone()
+        self._connection.commit()
+        if upload is None:
+            return
         source = upload["source_key"]
         is_in_source = source is not None and self._is_in_source(source, upload["file_kind"])
         with tempfile.TemporaryDirectory(prefix="rollbook-") as name:
@@ -252,13 +270,24 @@ class _Erasure:
             self._forget_rows(upload, rewritten)
             if is_in_source and self._forget_source(upload):
                 self._store.discard(source)
-            if rewritten and upload["report_tables_key"] is not None:
+            may_be_in_tables = bool(rewritten) or self._is_report_gone
+            if may_be_in_tables and upload["report_tables_key"] is not None:
                 # The report stays as it is when the voter roll has answered.
                 self._store.discard(upload["report_tables_key"])
                 self._count("report_tables_removed", 1)
             self._connection.commit()
-            for key, (workbook, _) in rewritten.items():
+            self._replace(upload, rewritten)
+
+    def _replace(self, upload: Row, rewritten: dict[str, tuple[Path, set[int]]]) -> None:
+        """Replace workbooks; one that the record no longer names is removed."""
+        found = self._connection.execute(_SQL["named_workbooks"], upload).fetchone()
+        named = set(found.values()) if found else set()
+        for key, (workbook, _) in rewritten.items():
+            if key in named:
                 self._store.put(key, workbook)
+            else:
+                self._store.discard(key)
+        self._connection.commit()
 
     def _rewritten(self, upload: Row, folder: Path) -> dict[str, tuple[Path, set[int]]]:
         """The upload's workbooks that hold the person, by key: without, and the rows' numbers."""

@@ -16,7 +16,7 @@ import structlog
 
 from rollbook import clock
 from rollbook.backends import files as keys
-from rollbook.backends.database import queries
+from rollbook.backends.database import holding, queries
 from rollbook.errors import SourceGoneError
 from rollbook.languages import phrase, speaking
 from rollbook.model import RESULTS
@@ -50,15 +50,22 @@ def process(
 ) -> dict[str, Any]:
     """Write an upload's report again, with the roll's answers.
 
-    Two workers that write it at the same time write the same; the first one counts and announces
-    it.
+    Of two workers the second one waits, and finds it written. An erasure waits too: what was read
+    before it would bring the person back into the report.
 
     Returns:
         Whether there was something to write.
     """
+    with holding(connection, keys.reports_lock(upload_id), waits=True):
+        return {"is_written": _written(connection, store, settings, upload_id)}
+
+
+def _written(
+    connection: Connection[Row], store: FileStore, settings: Settings, upload_id: UUID
+) -> bool:
     upload = connection.execute(_UPLOADS["by_id_and_owner"], {"id": upload_id}).fetchone()
     if upload is None or upload["verification"] != "pending" or upload["roll_pending"]:
-        return {"is_written": False}
+        return False
     found = verify.results(connection, upload)
     connection.commit()
     report_key = keys.verified_report_key(upload_id, upload["attempt"])
@@ -83,7 +90,7 @@ def process(
         # The record no longer names them; a crash's leftovers are removed with the upload's folder.
         for key in {upload["report_key"], upload["report_tables_key"]} - {report_key}:
             store.discard(key)
-    return {"is_written": is_written}
+    return is_written
 
 
 def _write(folder: Path, found: pl.DataFrame, upload: Row, time_zone: str) -> None:

@@ -1,4 +1,4 @@
--- Advisory locks; each is held until its transaction ends.
+-- Advisory locks; each is held until its transaction ends, but for those that a session holds.
 
 -- name: wait
 -- Wait for the lock of this name.
@@ -15,3 +15,15 @@ SELECT pg_try_advisory_xact_lock(%(lock)s) AS locked;
 -- name: may_idle
 -- Let this transaction do nothing for so long; longer than that, and PostgreSQL ends it.
 SELECT set_config('idle_in_transaction_session_timeout', %(ms)s, true);
+
+-- name: hold
+-- Wait for the lock of this name; this session holds it until it lets go or ends.
+SELECT pg_advisory_lock(hashtextextended(%(name)s, 0)), true AS locked;
+
+-- name: try_to_hold
+-- The same unless another session or transaction has the lock.
+SELECT pg_try_advisory_lock(hashtextextended(%(name)s, 0)) AS locked;
+
+-- name: let_go
+-- This session holds it no longer.
+SELECT pg_advisory_unlock(hashtextextended(%(name)s, 0));

@@ -207,10 +207,17 @@ SELECT f.id, f.format FROM member_files AS f JOIN erasures AS e ON e.id = %(id)s
 WHERE f.status = 'removed' AND f.created_at <= e.withdrawn_at;
 
 -- name: next_uploads
--- The next uploads of which something is stored, in their order.
-SELECT id, ordinal, status, file_name, file_kind, source_key, report_key, refused_key,
-       report_tables_key
-FROM uploads WHERE ordinal > %(after)s ORDER BY ordinal LIMIT %(limit)s;
+-- The next uploads, in their order.
+SELECT id, ordinal FROM uploads WHERE ordinal > %(after)s ORDER BY ordinal LIMIT %(limit)s;
+
+-- name: stored_of
+-- What is stored of an upload.
+SELECT id, status, file_name, file_kind, source_key, report_key, refused_key, report_tables_key
+FROM uploads WHERE id = %(id)s;
+
+-- name: named_workbooks
+-- The workbooks that an upload's record names now; nobody removes them until this transaction ends.
+SELECT report_key, refused_key FROM uploads WHERE id = %(id)s FOR SHARE;
 
 -- name: blank_rows
 -- The cells of an upload's rows that are the person's, or that repeat the ID number; null for a

@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import io
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
+import openpyxl
 import pytest
+from pydantic import SecretStr
 
-from rollbook.backends.database import lock
+from rollbook.backends.database import connect, lock
 from rollbook.errors import BusyError
-from rollbook.members import index
-from tests.files import id_number
-from tests.integration.members.test_erase import BASE, PLANTED, carry_out, send
-from tests.waiting import PATIENCE_S
+from rollbook.members import erase_files, index
+from rollbook.pipeline import report_again
+from rollbook.uploads import retention
+from tests.files import id_number, members
+from tests.integration.members.test_erase import (
+    BASE,
+    PLANTED,
+    carry_out,
+    erased,
+    in_store,
+    send,
+)
+from tests.waiting import PATIENCE_S, join, until
 
 if TYPE_CHECKING:
     import httpx
 
+    from rollbook.backends.database import Row
     from rollbook.config import Settings
+    from rollbook.model import User
     from rollbook.service.system import System
     from tests.pipeline_run import Site
 
@@ -84,5 +100,163 @@ async def test_an_attempt_that_begins_after_the_erasure_did_is_not_waited_for(
     assert not carry_out(settings, system, receipt, seconds=0)
     set_upload(site, upload_id, "status = 'processing', finished_at = NULL, started_at = now()")
     assert (await state(client, receipt))["data"]["waits_for"] == []
-    while not carry_out(settings, system, receipt, seconds=0):
-        pass
+    assert carry_out(settings, system, receipt)
+
+
+def upload_of(site: Site, upload_id: Any) -> Row:
+    found = site.connection.execute("SELECT * FROM uploads WHERE id = %s", (upload_id,)).fetchone()
+    site.connection.commit()
+    assert found is not None
+    return found
+
+
+def report_of(site: Site, settings: Settings, upload_id: Any) -> str:
+    """What the report holds that the record names now."""
+    key = upload_of(site, upload_id)["report_key"]
+    content = (settings.data_dir / "store" / key).read_bytes()
+    book = openpyxl.load_workbook(io.BytesIO(content))
+    return str([row for sheet in book for row in sheet.values])
+
+
+async def test_two_erasures_at_once_leave_neither_person_in_a_report(
+    site: Site,
+    client: httpx.AsyncClient,
+    system: System,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    done = send(site, PLANTED, *members(3, 50))
+    await index.run_once(system)
+    first, second = await erased(client, site), await erased(client, site, 50)
+    forget_rows = erase_files._Erasure._forget_rows
+    ended: list[bool] = []
+
+    def and_meanwhile(erasure: Any, *given: Any) -> None:
+        forget_rows(erasure, *given)
+        if not ended:
+            erasure._connection.commit()
+            ended.append(False)
+            # The report was read by the first one, which hasn't written it yet.
+            with contextlib.suppress(BusyError):
+                ended[0] = carry_out(settings, system, second)
+
+    monkeypatch.setattr(erase_files._Erasure, "_forget_rows", and_meanwhile)
+    assert carry_out(settings, system, first)
+    assert ended == [True] or carry_out(settings, system, second)
+    said = report_of(site, settings, done.upload["id"])
+    assert [number for number in (77, 50, 51) if id_number(number) in said] == [51]
+
+
+def answered(site: Site) -> Any:
+    """An upload with the person, whose report is due to be written with the roll's answers."""
+    roll = {
+        "voter_roll_url": "http://127.0.0.1:9",
+        "voter_roll_username": "a",
+        "voter_roll_password": SecretStr("b"),
+    }
+    done = send(site, PLANTED, *members(2, 50), settings=roll)
+    with site.connection.transaction():
+        site.connection.execute("UPDATE verifications SET result = 'not_registered'")
+        site.connection.execute("DELETE FROM voter_roll_questions")
+        site.connection.execute(
+            "UPDATE uploads SET roll_not_registered = 3, roll_pending = 0"
+            " WHERE verification = 'pending'"
+        )
+    upload = upload_of(site, done.upload["id"])
+    assert (upload["verification"], upload["report_tables_key"] is None) == ("pending", False)
+    return upload["id"]
+
+
+def write_again(settings: Settings, system: System, upload_id: Any) -> bool:
+    """As a worker's child does."""
+    with connect(settings.database_address) as connection:
+        done = report_again.process(connection, system.store, settings, upload_id=upload_id)
+    return bool(done["is_written"])
+
+
+async def test_a_report_that_is_written_again_meanwhile_is_looked_into(
+    site: Site,
+    client: httpx.AsyncClient,
+    system: System,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    upload_id = answered(site)
+    await index.run_once(system)
+    receipt = await erased(client, site)
+    write = report_again._write
+    threads = []
+
+    def and_meanwhile(*given: Any) -> None:
+        # The tables were read. The erasure begins and waits, or would end.
+        thread = Thread(target=carry_out, args=(settings, system, receipt))
+        thread.start()
+        threads.append(thread)
+        until(lambda: not thread.is_alive() or is_waiting(site), "the erasure waits for the report")
+        write(*given)
+
+    monkeypatch.setattr(report_again, "_write", and_meanwhile)
+    assert write_again(settings, system, upload_id)
+    join(threads[0])
+    assert (await state(client, receipt))["data"]["status"] == "completed"
+    assert "verified" in upload_of(site, upload_id)["report_key"]
+    assert in_store(settings.data_dir / "store") == {}
+    assert id_number(50) in report_of(site, settings, upload_id)
+
+
+def is_waiting(site: Site) -> bool:
+    found = site.connection.execute(WAITING).fetchone()
+    site.connection.commit()
+    return found is not None
+
+
+async def test_a_report_that_is_written_again_before_its_turn_is_looked_into(
+    site: Site,
+    client: httpx.AsyncClient,
+    system: System,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    send(site, *members(1, 60))
+    upload_id = answered(site)
+    await index.run_once(system)
+    receipt = await erased(client, site)
+    look_at = erase_files._Erasure._look_at
+    written: list[bool] = []
+
+    def and_meanwhile(erasure: Any, *given: Any) -> None:
+        # Of the first upload; the second one's report is written then.
+        if not written:
+            written.append(write_again(settings, system, upload_id))
+        look_at(erasure, *given)
+
+    monkeypatch.setattr(erase_files._Erasure, "_look_at", and_meanwhile)
+    assert carry_out(settings, system, receipt)
+    assert written == [True]
+    assert "verified" in upload_of(site, upload_id)["report_key"]
+    assert in_store(settings.data_dir / "store") == {}
+
+
+async def test_a_report_that_is_deleted_meanwhile_stays_deleted(
+    site: Site,
+    client: httpx.AsyncClient,
+    system: System,
+    settings: Settings,
+    operator: User,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    done = send(site, PLANTED, *members(2, 50))
+    await index.run_once(system)
+    receipt = await erased(client, site)
+    replace = erase_files._Erasure._replace
+    upload = upload_of(site, done.upload["id"])
+    loop = asyncio.get_running_loop()
+
+    def and_before(erasure: Any, *given: Any) -> None:
+        deleting = retention.delete_report(system, operator, upload)
+        asyncio.run_coroutine_threadsafe(deleting, loop).result(PATIENCE_S)
+        replace(erasure, *given)
+
+    monkeypatch.setattr(erase_files._Erasure, "_replace", and_before)
+    assert await asyncio.to_thread(carry_out, settings, system, receipt)
+    assert not (settings.data_dir / "store" / upload["report_key"]).exists()
