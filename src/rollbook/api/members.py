@@ -458,7 +458,7 @@ async def erasure(
     return Answer(message=message, data=found)
 
 
-@router.post("/readmit", **audited("readmit_person", 403))
+@router.post("/readmit", **audited("readmit_person", 403, 409))
 async def readmit(system: SystemParam, user: OperatorParam, body: ReadmitRequest) -> Answer[None]:
     """Let an erased person be taken in again, because the person has joined again."""
     number = body.id_number or body.passport_number

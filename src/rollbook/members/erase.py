@@ -17,7 +17,7 @@ from psycopg.types.json import Jsonb
 from rollbook.accounts import audit, tokens
 from rollbook.accounts.erased import erased_hash
 from rollbook.backends.database import execute, fetch_one, fetch_row, queries
-from rollbook.errors import InvalidRequestError, NotFoundError
+from rollbook.errors import ConflictError, InvalidRequestError, NotFoundError
 from rollbook.members import index, profile
 from rollbook.members.person import Person
 from rollbook.pipeline.problems import sentence
@@ -138,12 +138,20 @@ async def readmit(system: System, user: User, number: str, country: str | None =
     Raises:
         InvalidRequestError: there is no such country, or its passports name nobody.
         NotFoundError: nobody with this number was erased.
+        ConflictError: the person's erasure is still being carried out.
     """
     if country is not None:
         number = _key_of_passport(number, country)
     keys = tokens.erasure_keys(system.settings)
     hashes = [erased_hash(key, number) for key in keys]
     async with system.pool.connection() as connection:
+        pending = await fetch_one(connection, _SQL["pending_of"], {"number": number})
+        if pending is not None:
+            raise ConflictError(
+                "This person's erasure is still being carried out, and would remove what a new "
+                "file says of the person. Nothing was changed; try again when the receipt "
+                f"{pending['id']} is completed."
+            )
         if not await execute(connection, _SQL["readmit"], {"hashes": hashes}):
             raise NotFoundError("Nobody with this number was erased. Nothing was changed.")
         await audit.record(connection, "readmit_person", who=user)

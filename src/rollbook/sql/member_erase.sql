@@ -40,6 +40,10 @@ SELECT id, email, reason, status, counts, created_at, finished_at,
              ORDER BY u.ordinal) AS waits_for
 FROM erasures WHERE id = %(id)s;
 
+-- name: pending_of
+-- The erasure of this person that a worker has still to carry out.
+SELECT id FROM erasures WHERE status = 'pending' AND person ->> 'key' = %(number)s LIMIT 1;
+
 -- name: readmit
 -- The person may be taken in again.
 DELETE FROM erased_people WHERE hash = ANY(%(hashes)s);

@@ -260,3 +260,22 @@ async def test_a_report_that_is_deleted_meanwhile_stays_deleted(
     monkeypatch.setattr(erase_files._Erasure, "_replace", and_before)
     assert await asyncio.to_thread(carry_out, settings, system, receipt)
     assert not (settings.data_dir / "store" / upload["report_key"]).exists()
+
+
+async def test_nobody_is_readmitted_while_the_erasure_is_pending(
+    site: Site, client: httpx.AsyncClient, system: System, settings: Settings
+) -> None:
+    send(site, PLANTED, *members(1, 50))
+    await index.run_once(system)
+    receipt = await erased(client, site)
+    # Another person's erasure that is pending is no obstacle, as is seen below.
+    assert carry_out(settings, system, await erased(client, site, 50))
+    path, body = f"{BASE}/readmit", {"id_number": id_number(77)}
+    refused = await client.post(path, json=body)
+    assert refused.status_code == 409
+    assert receipt in refused.json()["detail"]
+    assert send(site, PLANTED, name="again.csv").by_row == {2: "invalid"}
+    assert (await client.post(path, json={"id_number": id_number(50)})).status_code == 200
+    assert carry_out(settings, system, receipt)
+    assert (await client.post(path, json=body)).status_code == 200
+    assert send(site, PLANTED, name="later.csv").by_row == {2: "inserted"}
