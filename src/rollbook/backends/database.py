@@ -216,9 +216,9 @@ async def fetch_listed(
     return Listed(rows, max(counted["found"], int(plan["Plan"]["Plan Rows"])), is_exact=False)
 
 
-async def lock(connection: Connection, name: str) -> None:
+async def lock(connection: Connection, name: str, *, is_shared: bool = False) -> None:
     """Wait for the advisory lock of this name, and hold it until the transaction ends."""
-    await connection.execute(queries("locks")["wait"], {"name": name})
+    await connection.execute(queries("locks")["share" if is_shared else "wait"], {"name": name})
 
 
 @asynccontextmanager

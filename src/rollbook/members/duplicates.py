@@ -23,11 +23,13 @@ from rollbook.backends.database import (
     fetch_all,
     fetch_listed,
     fetch_one,
+    lock,
     queries,
     unbounded,
 )
 from rollbook.errors import ConflictError, NotFoundError
 from rollbook.members import correct, history, index, profile
+from rollbook.uploads.undo import RECORDS_LOCK
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -309,6 +311,7 @@ async def separate(system: System, user: User, pair_id: UUID, *, reason: str) ->
     """
     scope = user.scope.parameters()
     async with profile.changing(system, _OF_PAIR) as connection:
+        await lock(connection, RECORDS_LOCK, is_shared=True)
         await execute(connection, _SQL["lock_kept"], {"id": pair_id, **scope})
         found = await fetch_one(connection, _SQL["lock_join"], {"id": pair_id, **scope})
         maker = await fetch_one(connection, _SQL["lock_maker"], {"id": pair_id})
@@ -355,6 +358,7 @@ async def _locked(connection: Connection, user: User, pair_id: UUID) -> list[Row
         NotFoundError: there is no such pair, or one of them is another office's.
     """
     asked = {"id": pair_id, **user.scope.parameters()}
+    await lock(connection, RECORDS_LOCK, is_shared=True)
     rows = await fetch_all(connection, _SQL["lock_pair"], asked)
     if len(rows) != 2:
         raise NotFoundError(

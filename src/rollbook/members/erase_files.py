@@ -23,7 +23,9 @@ from rollbook import languages
 from rollbook.backends import files
 from rollbook.backends.database import holding, queries
 from rollbook.errors import BusyError, SourceGoneError
+from rollbook.members import duplicates, index
 from rollbook.members.person import Person, Traces
+from rollbook.uploads.undo import RECORDS_LOCK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -48,7 +50,7 @@ _FIRST: Final = re.compile(rb'<c r="A[0-9]+"[^>]*><v>([0-9]+)</v>')
 _TAG: Final = re.compile(r"<[^>]*>")
 _SHEET: Final = re.compile(r"xl/worksheets/[^/]+\.xml")
 
-_SQL = queries("member_erase")
+_SQL, _LOCKS = queries("member_erase"), queries("locks")
 log = structlog.get_logger(__name__)
 
 
@@ -85,10 +87,7 @@ def _carried_out(
     work = _Erasure(connection, store, asked)
     work.remove_from_record()
     work.withdraw_exports()
-    is_done = work.look_through_files(until=time.monotonic() + seconds)
-    if is_done:
-        work.complete()
-    return is_done
+    return work.look_through_files(until=time.monotonic() + seconds) and work.complete()
 
 
 class _Erasure:
@@ -100,36 +99,52 @@ class _Erasure:
         self._asked = asked
         self._person = Person.of(asked["person"])
         self._counts: dict[str, int] = dict(asked["counts"])
+        #: The parameters of what is linked to the person.
+        self._own = {
+            "id_number": asked["person"]["key"],
+            "person": int(asked["person"]["key"]),
+            "member_id": asked["person"]["member_id"],
+        }
         #: Of the upload that is looked at: its rows about the person can't be found.
         self._is_report_gone = False
 
     def remove_from_record(self) -> None:
-        """Remove what the record links to the person."""
-        own = {
-            "id_number": self._asked["person"]["key"],
-            "person": int(self._asked["person"]["key"]),
-            "member_id": self._asked["person"]["member_id"],
-        }
-        for query, name in (
-            ("remove_member", "members"),
-            ("remove_index", None),
-            ("remove_due", None),
+        """Remove what the record links to the person, in a few transactions.
+
+        Each removes what a member, a line or a pair could be made of again before these, and holds
+        the lock of those who do that.
+
+        Raises:
+            BusyError: an upload is being undone, or members are joined or separated; try later.
+        """
+        took = self._connection.execute(_LOCKS["try_name"], {"lock": RECORDS_LOCK}).fetchone()
+        if not (took and took["locked"]):
+            raise BusyError("An upload is being undone, or members are joined or separated.")
+        self._remove(
             ("remove_changes", "former_values"),
-            ("remove_corrections", "corrections"),
             ("remove_joins", "joined_records"),
-            ("remove_duplicates", "possible_duplicates"),
-            ("remove_duplicates_due", None),
             ("remove_kept", "undo_lists"),
+            ("remove_member", "members"),
+        )
+        self._connection.execute(_LOCKS["wait"], {"name": index.LOCK})
+        self._remove(("remove_index", None), ("remove_due", None))
+        self._connection.execute(_LOCKS["wait"], {"name": duplicates.LOCK})
+        self._remove(("remove_duplicates_due", None), ("remove_duplicates", "possible_duplicates"))
+        self._remove_aliases()
+        self._remove(
+            ("remove_corrections", "corrections"),
             ("remove_answers", "voter_roll_answers"),
             ("remove_questions", "voter_roll_questions"),
             ("remove_claims", "claims"),
             ("remove_linked_cells", "row_cells"),
             ("blank_linked_rows", "rows"),
-        ):
-            self._count(name, self._connection.execute(_SQL[query], own).rowcount)
-        self._remove_aliases()
-        gone = self._connection.execute(_SQL["remove_verifications"], own).fetchone()
-        self._count("verifications", gone["removed"] if gone else 0)
+            ("remove_verifications", "verifications"),
+        )
+
+    def _remove(self, *queries_: tuple[str, str | None]) -> None:
+        """Carry out deletions, each with the name under which the receipt counts it, and commit."""
+        for query, name in queries_:
+            self._count(name, self._connection.execute(_SQL[query], self._own).rowcount)
         self._note(self._asked["looked_to"])
 
     def withdraw_exports(self) -> None:
@@ -243,14 +258,20 @@ class _Erasure:
                         shutil.copyfileobj(content, out)
             return is_in_file(whole, self._person)
 
-    def complete(self) -> None:
-        """Forget whom we looked for."""
-        done = {"id": self._asked["id"], "counts": Jsonb(self._counts)}
-        self._connection.execute(_SQL["complete"], done)
+    def complete(self) -> bool:
+        """Forget whom we looked for, unless the person is there again: then all begins again."""
+        done = {"id": self._asked["id"], "counts": Jsonb(self._counts), **self._own}
+        is_done = self._connection.execute(_SQL["complete"], done).rowcount == 1
+        if not is_done:
+            self._connection.execute(_SQL["begin_again"], done)
+            self._connection.commit()
+            log.error("erased person is there again", receipt=str(self._asked["id"]))
+            return False
         self._connection.commit()
         self._connection.execute(_SQL["renew_statistics"])
         self._connection.commit()
         log.info("erasure completed", receipt=str(self._asked["id"]))
+        return True
 
     def _look_at(self, upload_id: UUID) -> None:
         """Remove what the record and the files of an upload hold of the person.

@@ -4,6 +4,10 @@
 -- Wait for the lock of this name.
 SELECT pg_advisory_xact_lock(hashtextextended(%(name)s, 0));
 
+-- name: share
+-- Wait for the lock of this name, which many transactions may share.
+SELECT pg_advisory_xact_lock_shared(hashtextextended(%(name)s, 0));
+
 -- name: try_name
 -- Take the lock of this name unless another transaction holds it.
 SELECT pg_try_advisory_xact_lock(hashtextextended(%(lock)s, 0)) AS locked;

@@ -105,11 +105,11 @@ DELETE FROM member_changes WHERE id_number = %(id_number)s;
 DELETE FROM member_corrections WHERE id_number = %(id_number)s;
 
 -- name: remove_duplicates
--- The pairs that the person was in, and the record of a person who was joined to this one.
+-- The pairs that the person was in.
 DELETE FROM member_duplicates WHERE one = %(id_number)s OR other = %(id_number)s;
 
 -- name: remove_joins
--- Joins that the pairs above don't have any more.
+-- The record of the person who was joined to another, or of those who were joined to this one.
 DELETE FROM member_joins WHERE kept = %(id_number)s OR gone = %(id_number)s;
 
 -- name: remove_duplicates_due
@@ -177,7 +177,8 @@ WHERE mends IS NOT NULL AND status <> 'completed';
 UPDATE uploads SET grid = jsonb_set(grid, '{aliases}', '[]') WHERE id = ANY(%(ids)s);
 
 -- name: remove_verifications
--- The rows that were compared with the voter roll, and their part of what an upload waits for.
+-- The rows that were compared with the voter roll, and their part of what an upload waits for. As many
+-- as there were.
 WITH gone AS (
     DELETE FROM verifications WHERE id_number = %(id_number)s RETURNING upload_id, result
 ), pending AS (
@@ -186,7 +187,7 @@ WITH gone AS (
     UPDATE uploads AS u SET roll_pending = GREATEST(u.roll_pending - pending.rows, 0)
     FROM pending WHERE u.id = pending.upload_id
 )
-SELECT count(*)::int AS removed FROM gone;
+SELECT FROM gone;
 
 -- name: withdraw_files
 -- Exports that may hold the person: all that there are after the record was removed; one that is being
@@ -283,9 +284,18 @@ UPDATE erasures SET looked_to = %(looked_to)s, counts = %(counts)s WHERE id = %(
 UPDATE erasures SET unsent_to = %(unsent_to)s, counts = %(counts)s WHERE id = %(id)s;
 
 -- name: complete
--- Nothing of the person is left to look for.
+-- Nothing of the person is left to look for. No row: there is a member again, or a record of which one
+-- could be made, as an older version of Rollbook may do beside this one.
 UPDATE erasures
 SET status = 'completed', person = NULL, counts = %(counts)s, finished_at = clock_timestamp()
+WHERE id = %(id)s AND status = 'pending'
+  AND NOT EXISTS (SELECT FROM members WHERE id_number = %(id_number)s)
+  AND NOT EXISTS (SELECT FROM member_changes WHERE id_number = %(id_number)s AND is_removed)
+  AND NOT EXISTS (SELECT FROM member_joins WHERE gone = %(id_number)s);
+
+-- name: begin_again
+-- Exports were made meanwhile, so they are withdrawn again, and later uploads looked through.
+UPDATE erasures SET withdrawn_at = NULL, begun_at = NULL, looked_to = 0
 WHERE id = %(id)s AND status = 'pending';
 
 -- name: renew_statistics

@@ -40,6 +40,10 @@ _WRITES: Final = (
     "remove", "restore", "bring_back", "forget_changes", "withdraw_claim", "keep_list",
     "note_written",
 )  # fmt: skip
+#: Shared by all that may make a member of a stored record again, or store a member's record: by
+#: undoing, and by joining and separating members. An erasure that deletes stored records has it for
+#: itself, so that nobody has read what it deletes.
+RECORDS_LOCK: Final = "stored records"
 log = structlog.get_logger(__name__)
 
 
@@ -88,6 +92,7 @@ async def undo(system: System, user: User, upload_id: UUID, *, dry_run: bool) ->
     now = await clocks.now(system.pool)
     async with _transaction(system) as connection:
         if not dry_run:
+            await lock(connection, RECORDS_LOCK, is_shared=True)
             # The second of two waits here, and sees then that the upload is undone.
             await lock(connection, f"undo {upload_id}")
             _check(await _upload(connection, user, upload_id), system, now=now)

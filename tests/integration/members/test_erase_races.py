@@ -5,24 +5,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import json
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import openpyxl
 import pytest
+from psycopg.types.json import Jsonb
 from pydantic import SecretStr
 
-from rollbook.backends.database import connect, lock
+from rollbook.backends.database import connect, lock, queries
 from rollbook.errors import BusyError
-from rollbook.members import erase_files, index
+from rollbook.members import duplicates, erase_files, index
 from rollbook.pipeline import report_again
-from rollbook.uploads import retention
-from tests.files import id_number, members
+from rollbook.uploads import retention, undo
+from tests.files import id_number, member, members
 from tests.integration.members.test_erase import (
     BASE,
     PLANTED,
     carry_out,
     erased,
+    erased_by_number,
     in_store,
     send,
 )
@@ -279,3 +282,126 @@ async def test_nobody_is_readmitted_while_the_erasure_is_pending(
     assert carry_out(settings, system, receipt)
     assert (await client.post(path, json=body)).status_code == 200
     assert send(site, PLANTED, name="later.csv").by_row == {2: "inserted"}
+
+
+async def waits_or_ends(site: Site, task: asyncio.Task[Any]) -> None:
+    what = "the erasure waits or ends"
+    await asyncio.to_thread(until, lambda: task.done() or is_waiting(site), what)
+
+
+async def left_by_a_list(site: Site, client: httpx.AsyncClient) -> tuple[str, str]:
+    """The person is on a list of removals and is being erased: the receipt, and the list's undo."""
+    send(site, PLANTED, *members(1, 50))
+    left = send(site, PLANTED, name="left.csv", kind="removal", reason="they left")
+    answer = await erased_by_number(client, id_number(77))
+    return answer.json()["data"]["receipt"], f"/api/v1/bulk-upload/undo/{left.upload['id']}"
+
+
+async def joined_away(
+    site: Site, client: httpx.AsyncClient, system: System
+) -> tuple[str, str, str]:
+    """A person who was joined to another is being erased: the receipt, who, and the pair."""
+    same = {"Firstname": "Thabo", "Surname": "Nkosi"}
+    send(site, member(1, **same), member(2, **same))
+    await index.run_once(system)
+    await duplicates.run_once(system)
+    (pair,) = (await client.get(f"{BASE}/duplicates")).json()["data"]["items"]
+    numbers = {str(one["member_id"]): number for number, one in site.members().items()}
+    keep, gone = (one["member_id"] for one in pair["members"])
+    path = f"{BASE}/duplicates/{pair['pair_id']}"
+    body = {"keep": keep, "reason": "the same person"}
+    assert (await client.post(f"{path}/join", json=body)).status_code == 200
+    answer = await erased_by_number(client, numbers[gone])
+    return answer.json()["data"]["receipt"], numbers[gone], f"{path}/separate"
+
+
+@pytest.mark.parametrize("way", ["undo", "separate"])
+async def test_who_is_being_brought_back_is_erased_nevertheless(
+    site: Site,
+    client: httpx.AsyncClient,
+    system: System,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    way: str,
+) -> None:
+    if way == "undo":
+        (receipt, path), number = await left_by_a_list(site, client), id_number(77)
+        module, last, body = undo, "_carry_out", {"dry_run": False}
+    else:
+        receipt, number, path = await joined_away(site, client, system)
+        module, last, body = duplicates, "_decide", {"reason": "two people"}
+    carry: Any = getattr(module, last)
+    tasks: list[asyncio.Task[bool]] = []
+
+    async def and_meanwhile(*given: Any) -> Any:
+        # The person is a member again, and that isn't committed.
+        done = await carry(*given)
+        task = asyncio.create_task(asyncio.to_thread(carry_out, settings, system, receipt))
+        tasks.append(task)
+        await waits_or_ends(site, task)
+        return done
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, last, and_meanwhile)
+        answer = await client.post(path, json=body)
+    assert answer.status_code == 200, answer.text
+    (task,) = tasks
+    await asyncio.wait({task}, timeout=PATIENCE_S)
+    if task.exception() is not None:
+        # It has made way, and is tried again.
+        assert isinstance(task.exception(), BusyError)
+        assert carry_out(settings, system, receipt)
+    assert number not in site.members()
+    assert (await state(client, receipt))["data"]["status"] == "completed"
+
+
+@pytest.mark.parametrize("way", ["undo", "separate"])
+async def test_nobody_is_brought_back_by_what_an_erasure_deletes(
+    site: Site, client: httpx.AsyncClient, system: System, way: str
+) -> None:
+    if way == "undo":
+        (_, path), number = await left_by_a_list(site, client), id_number(77)
+        body: dict[str, Any] = {"dry_run": False}
+    else:
+        _, number, path = await joined_away(site, client, system)
+        body = {"reason": "two people"}
+    async with system.pool.connection() as erasing:
+        await lock(erasing, undo.RECORDS_LOCK)
+        for query in ("remove_changes", "remove_joins"):
+            await erasing.execute(queries("member_erase")[query], {"id_number": number})
+        asked = asyncio.create_task(client.post(path, json=body))
+        await waited_for(site, asked)
+    answer = await asked
+    assert answer.status_code == (200 if way == "undo" else 404), answer.text
+    assert number not in site.members()
+
+
+async def test_who_is_there_again_in_the_end_is_looked_for_again(
+    site: Site,
+    client: httpx.AsyncClient,
+    system: System,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As by a worker of an older version, which knows no lock."""
+    send(site, PLANTED, *members(1, 50))
+    await index.run_once(system)
+    before = site.members()
+    receipt = await erased(client, site)
+    look = erase_files._Erasure.look_through_files
+
+    def and_back(erasure: Any, **given: Any) -> bool:
+        is_done = look(erasure, **given)
+        with site.connection.transaction():
+            site.connection.execute(
+                "INSERT INTO members SELECT (jsonb_populate_record(NULL::members, %s)).*",
+                (Jsonb(json.loads(json.dumps(before[id_number(77)], default=str))),),
+            )
+        return is_done
+
+    with monkeypatch.context() as patched:
+        patched.setattr(erase_files._Erasure, "look_through_files", and_back)
+        assert not carry_out(settings, system, receipt)
+    assert id_number(77) in site.members()
+    assert carry_out(settings, system, receipt)
+    assert set(site.members()) == {id_number(50)}
