@@ -74,8 +74,9 @@ async def erase(system: System, user: User, who: UUID | str, *, reason: str) -> 
             for name, query in (
                 ("members", "member"),
                 ("corrections", "corrections"),
-                ("voter_roll_answers", "answers"),
+                # An answer is stored only beside its question.
                 ("voter_roll_questions", "questions"),
+                ("voter_roll_answers", "answers"),
             )
         }
         await execute(connection, _SQL["note_person"], hashed)

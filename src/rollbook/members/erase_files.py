@@ -50,7 +50,7 @@ _FIRST: Final = re.compile(rb'<c r="A[0-9]+"[^>]*><v>([0-9]+)</v>')
 _TAG: Final = re.compile(r"<[^>]*>")
 _SHEET: Final = re.compile(r"xl/worksheets/[^/]+\.xml")
 
-_SQL, _LOCKS = queries("member_erase"), queries("locks")
+_SQL, _LOCKS, _ROLL = queries("member_erase"), queries("locks"), queries("voter_roll")
 log = structlog.get_logger(__name__)
 
 
@@ -99,6 +99,8 @@ class _Erasure:
         self._asked = asked
         self._person = Person.of(asked["person"])
         self._counts: dict[str, int] = dict(asked["counts"])
+        #: The ordinal of the last upload that was looked at.
+        self._looked_to: int = asked["looked_to"]
         #: The parameters of what is linked to the person.
         self._own = {
             "id_number": asked["person"]["key"],
@@ -133,26 +135,30 @@ class _Erasure:
         self._remove_aliases()
         self._remove(
             ("remove_corrections", "corrections"),
-            ("remove_answers", "voter_roll_answers"),
-            ("remove_questions", "voter_roll_questions"),
             ("remove_claims", "claims"),
             ("remove_linked_cells", "row_cells"),
             ("blank_linked_rows", "rows"),
+        )
+        # In the order in which an answer is applied.
+        self._connection.execute(_ROLL["lock_uploads"], self._own)
+        self._remove(
+            ("remove_questions", "voter_roll_questions"),
             ("remove_verifications", "verifications"),
+            ("remove_answers", "voter_roll_answers"),
         )
 
     def _remove(self, *queries_: tuple[str, str | None]) -> None:
         """Carry out deletions, each with the name under which the receipt counts it, and commit."""
         for query, name in queries_:
             self._count(name, self._connection.execute(_SQL[query], self._own).rowcount)
-        self._note(self._asked["looked_to"])
+        self._note()
 
     def withdraw_exports(self) -> None:
         """Remove the exports that were read before the record was removed."""
         own = {"id": self._asked["id"]}
         gone = self._connection.execute(_SQL["withdraw_files"], own).fetchone()
         self._count("exports", gone["removed"] if gone else 0)
-        self._note(self._asked["looked_to"])
+        self._note()
         withdrawn = self._connection.execute(_SQL["withdrawn_files"], own).fetchall()
         self._connection.commit()
         for row in withdrawn:
@@ -170,10 +176,9 @@ class _Erasure:
 
     def look_through_files(self, *, until: float) -> bool:
         """Look through the files of all uploads; returns whether that is all of them."""
-        after = self._asked["looked_to"]
         is_unsent_done = False
         while True:
-            page = {"after": after, "limit": _AT_ONCE}
+            page = {"after": self._looked_to, "limit": _AT_ONCE}
             found = self._connection.execute(_SQL["next_uploads"], page).fetchall()
             self._connection.commit()
             if not found and is_unsent_done:
@@ -186,8 +191,8 @@ class _Erasure:
             for upload in found:
                 with holding(self._connection, files.reports_lock(upload["id"]), waits=True):
                     self._look_at(upload["id"])
-                after = upload["ordinal"]
-                self._note(after)
+                self._looked_to = upload["ordinal"]
+                self._note()
                 if time.monotonic() > until:
                     return False
 
@@ -260,6 +265,10 @@ class _Erasure:
 
     def complete(self) -> bool:
         """Forget whom we looked for, unless the person is there again: then all begins again."""
+        # Who asks for missing answers may have read the rows that waited for them.
+        self._remove(
+            ("remove_questions", "voter_roll_questions"), ("remove_answers", "voter_roll_answers")
+        )
         done = {"id": self._asked["id"], "counts": Jsonb(self._counts), **self._own}
         is_done = self._connection.execute(_SQL["complete"], done).rowcount == 1
         if not is_done:
@@ -364,10 +373,13 @@ class _Erasure:
         if name is not None and number:
             self._counts[name] = self._counts.get(name, 0) + number
 
-    def _note(self, looked_to: int) -> None:
+    def _note(self) -> None:
+        """Note how far it is, and commit."""
         values = {
-            "id": self._asked["id"], "looked_to": looked_to, "counts": Jsonb(self._counts),
-        }  # fmt: skip
+            "id": self._asked["id"],
+            "looked_to": self._looked_to,
+            "counts": Jsonb(self._counts),
+        }
         self._connection.execute(_SQL["note_looked"], values)
         self._connection.commit()
 

@@ -49,11 +49,16 @@ WHERE id_number = %(id_number)s;
 DELETE FROM voter_roll_questions WHERE id_number = %(id_number)s;
 
 -- name: save_answer
--- Committed before it is applied to members and rows, so that a crash causes no repeated question.
+-- Committed before it is applied to members and rows, so that a crash causes no repeated question. Not
+-- without the question: it was answered meanwhile, nobody waits for it, or the person was erased.
+WITH question AS (
+    SELECT FROM voter_roll_questions WHERE id_number = %(id_number)s FOR UPDATE
+)
 INSERT INTO voter_roll_answers AS a (id_number, status, ward, voting_district, voting_station,
                                      municipality, province, asked_at)
-VALUES (%(id_number)s, %(status)s, %(ward)s, %(voting_district)s, %(voting_station)s,
-        %(municipality)s, %(province)s, clock_timestamp())
+SELECT %(id_number)s, %(status)s, %(ward)s, %(voting_district)s, %(voting_station)s,
+       %(municipality)s, %(province)s, clock_timestamp()
+FROM question
 ON CONFLICT (id_number) DO UPDATE
 SET status = excluded.status, ward = excluded.ward, voting_district = excluded.voting_district,
     voting_station = excluded.voting_station, municipality = excluded.municipality,

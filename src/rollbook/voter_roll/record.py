@@ -128,12 +128,17 @@ class VerificationRecord:
         }
         await execute(self._pool, _SQL["postpone"], parameters)
 
-    async def save_answer(self, question: Question, answer: Answer) -> None:
-        """Commit an answer, and that the roll answers."""
+    async def save_answer(self, question: Question, answer: Answer) -> bool:
+        """Commit an answer, and that the roll answers.
+
+        Returns:
+            Whether the question was still there; otherwise the answer isn't stored.
+        """
         async with self._pool.connection() as connection:
             parameters = {"id_number": question.id_number, **asdict(answer)}
-            await connection.execute(_SQL["save_answer"], parameters)
+            saved = await connection.execute(_SQL["save_answer"], parameters)
             await connection.execute(_SQL["note_answer"])
+        return saved.rowcount == 1
 
     async def settle(self, question: Question, *, is_refused: bool = False) -> list[AnsweredUpload]:
         """Apply a saved answer to the member and to all rows that wait for it; returns the uploads.

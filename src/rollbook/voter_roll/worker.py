@@ -136,8 +136,10 @@ class VerificationWorker:
             await self._record.release(question)
             await self._record.note_failure(failure)
         else:
-            await self._record.save_answer(question, answer)
-            await self._settle(question)
+            if await self._record.save_answer(question, answer):
+                await self._settle(question)
+            else:
+                log.info("answer not stored, its question is gone")
 
     async def _refused(self, question: Question, refused: QuestionRefusedError) -> None:
         """Accept a refusal when it comes a second time.

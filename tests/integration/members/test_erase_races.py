@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import io
 import json
+from dataclasses import asdict
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ from rollbook.errors import BusyError
 from rollbook.members import duplicates, erase_files, index
 from rollbook.pipeline import report_again
 from rollbook.uploads import retention, undo
+from rollbook.voter_roll.answers import Answer
+from rollbook.voter_roll.record import VerificationRecord
 from tests.files import id_number, member, members
 from tests.integration.members.test_erase import (
     BASE,
@@ -405,3 +408,75 @@ async def test_who_is_there_again_in_the_end_is_looked_for_again(
     assert id_number(77) in site.members()
     assert carry_out(settings, system, receipt)
     assert set(site.members()) == {id_number(50)}
+
+
+async def test_an_answer_under_way_is_not_stored_after_the_erasure(
+    site: Site, client: httpx.AsyncClient, system: System, settings: Settings
+) -> None:
+    answered(site)
+    await index.run_once(system)
+    ask(site)
+    record = VerificationRecord(settings, system.pool)
+    set_verification(site, "pending")
+    question = await record.claim(lease_s=60)
+    assert question is not None
+    assert question.id_number == id_number(77)
+    receipt = await erased(client, site)
+    assert not await record.save_answer(question, ANSWER)
+    assert roll_rows(site) == []
+    assert carry_out(settings, system, receipt)
+    assert roll_rows(site) == []
+
+
+async def test_an_answer_that_is_being_stored_is_removed(
+    site: Site, client: httpx.AsyncClient, system: System, settings: Settings
+) -> None:
+    answered(site)
+    await index.run_once(system)
+    save = queries("voter_roll")["save_answer"]
+    given = {"id_number": id_number(77), **asdict(ANSWER)}
+    ask(site)
+    async with system.pool.connection() as answering:
+        await answering.execute(save, given)
+        asked = asyncio.create_task(erased(client, site))
+        await waited_for(site, asked)
+    receipt = await asked
+    assert roll_rows(site) == []
+    # The question is asked again for a row that waits, until the worker has removed that row.
+    ask(site)
+    async with system.pool.connection() as answering:
+        await answering.execute(save, given)
+        work = asyncio.create_task(asyncio.to_thread(carry_out, settings, system, receipt))
+        await waited_for(site, work)
+    assert await work
+    assert roll_rows(site) == []
+
+
+ANSWER = Answer("registered", "79800001", "12345678")
+
+
+def ask(site: Site) -> None:
+    """Add the person's question."""
+    with site.connection.transaction():
+        site.connection.execute(
+            "INSERT INTO voter_roll_questions (id_number, upload_ordinal, row_number)"
+            " VALUES (%s, 1, 2)",
+            (id_number(77),),
+        )
+
+
+def set_verification(site: Site, result: str) -> None:
+    with site.connection.transaction():
+        site.connection.execute(
+            "UPDATE verifications SET result = %s WHERE id_number = %s", (result, id_number(77))
+        )
+
+
+def roll_rows(site: Site) -> list[Row]:
+    """What the roll is asked, or has said, of the person."""
+    found = site.connection.execute(
+        "SELECT id_number FROM voter_roll_questions UNION ALL"
+        " SELECT id_number FROM voter_roll_answers"
+    ).fetchall()
+    site.connection.commit()
+    return found
