@@ -151,7 +151,12 @@ def export(address: str, store: str, user: str, kind: str) -> None:
         connection.commit()
         began, cpu = time.perf_counter(), time.process_time()
         export_file.process(
-            connection, FileStore(store), file_id=file_id, hours=1, report_progress=lambda _: None
+            connection,
+            FileStore(store),
+            file_id=file_id,
+            attempt=0,
+            hours=1,
+            report_progress=lambda _: None,
         )
         figures = {
             "seconds": round(time.perf_counter() - began, 1),

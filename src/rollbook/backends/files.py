@@ -110,11 +110,16 @@ def refused_key(upload_id: UUID, attempt: int) -> str:
     return f"{upload_id}/refused-{attempt}.xlsx"
 
 
-def members_key(file_id: UUID, kind: str) -> str:
-    """The key of a file of members that somebody asked for.
+def members_key(file_id: UUID, kind: str, attempt: int) -> str:
+    """The key of an attempt's file of members: one that lost its claim overwrites no other's.
 
     Its folder is no upload's, so retention would remove it after a day.
     """
+    return f"{file_id}/members-file-{attempt}.{kind}"
+
+
+def first_members_key(file_id: UUID, kind: str) -> str:
+    """The same as earlier versions of Rollbook name it, which may work beside this one."""
     return f"{file_id}/members-file.{kind}"
 
 
@@ -433,6 +438,15 @@ class FileStore:
             if self._root is not None:
                 _sync_to_disk(self._root / key)
         return put["version"] not in {None, "null"}  # the latter where versioning is suspended
+
+    def keys(self, folder: UUID) -> list[str]:
+        """The keys of a folder's files (blocking, for the child process)."""
+        try:
+            with _mapped():
+                listed = obstore.list(self._store, f"{folder}/")
+                return [meta["path"] for batch in listed for meta in batch]
+        except FileNotFoundError:
+            return []
 
     def discard(self, key: str) -> None:
         """Try to remove a file (blocking, for the child process).

@@ -162,7 +162,13 @@ class _Erasure:
         withdrawn = self._connection.execute(_SQL["withdrawn_files"], own).fetchall()
         self._connection.commit()
         for row in withdrawn:
-            self._store.discard(files.members_key(row["id"], row["format"]))
+            former = {
+                files.members_key(row["id"], row["format"], attempt)
+                for attempt in range(row["tries"])
+            }
+            for key in self._store.keys(row["id"]):
+                if row["status"] == "removed" or key in former:
+                    self._store.discard(key)
 
     def _remove_aliases(self) -> None:
         """Remove the office's words that name the person: a cell in the wrong column was one."""

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from rollbook.model import Progress, User
     from rollbook.service.system import System
 
-    Make = Callable[[UUID, Callable[[Progress], None]], Awaitable[object]]
+    Make = Callable[[UUID, int, Callable[[Progress], None]], Awaitable[object]]
 
 Format = Literal["xlsx", "csv"]
 #: Seconds of a claim's lease, and between two notes of how far it is, which renew it.
@@ -170,7 +170,7 @@ async def download(
         }
         raise ConflictError(said.get(row["status"], f"The file was not made. {row['error']}"))
     try:
-        size, chunks = await system.store.open(files.members_key(file_id, row["format"]))
+        size, chunks = await _opened(system, row)
     except FileNotFoundError as error:
         raise NotFoundError("The file is no longer stored. Please ask for it again.") from error
     act: audit.Act = "download_export" if row["kind"] == "export" else "download_person"
@@ -180,11 +180,20 @@ async def download(
     return row, size, chunks
 
 
+async def _opened(system: System, row: Row) -> tuple[int, AsyncIterator[bytes]]:
+    key = files.members_key(row["id"], row["format"], row["tries"])
+    try:
+        return await system.store.open(key)
+    except FileNotFoundError:
+        return await system.store.open(files.first_members_key(row["id"], row["format"]))
+
+
 async def forget_expired(system: System) -> int:
-    """Remove the files whose time has ended; returns their number."""
+    """Remove the files whose time has ended, of all their attempts; returns their number."""
     gone = await fetch_all(system.pool, _SQL["over"])
     for row in gone:
-        await system.store.remove(files.members_key(row["id"], row["format"]))
+        async for file in system.store.each(row["id"]):
+            await system.store.remove(file.key)
     return len(gone)
 
 
@@ -193,8 +202,8 @@ async def make_due(
 ) -> None:
     """Make the files that are due, one at a time, until ``stop`` is set.
 
-    ``make`` makes the file of an id, and returns how far it is. A file under way at the end is made
-    again by another process. ``turn`` is that of ``work_on_due``.
+    ``make`` makes the file of an id in the attempt of a number, and says how far it is. A file
+    under way at the end is made again by another process. ``turn`` is that of ``work_on_due``.
     """
     claim = partial(claim_row, system.pool, _SQL, LEASE_S)
     work = partial(_work, system, make)
@@ -215,7 +224,7 @@ async def _work(system: System, make: Make, claimed: Row) -> None:
 
     try:
         async with every(NOTE_S, note, service="lease of a file of members"):
-            await make(claimed["id"], learn)
+            await make(claimed["id"], claimed["tries"], learn)
         log.info("file of members made", file_id=str(claimed["id"]))
     except UNAVAILABLE as error:
         log.warning("file of members postponed", reason=type(error).__name__)

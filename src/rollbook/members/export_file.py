@@ -73,15 +73,18 @@ def process(
     store: FileStore,
     *,
     file_id: UUID,
+    attempt: int,
     hours: float,
     report_progress: Callable[[Progress], None],
 ) -> dict[str, Any]:
     """Make a requested file (see the table ``member_files``), and store it for so many hours.
 
     Returns:
-        Whether it was made; False where it is done already, or its owner's request is gone.
+        Whether it was made; False where it is done already, its owner's request is gone, or
+        ``attempt``, the number of the claim, isn't the last one: a person may have been erased.
     """
-    asked = connection.execute(_SQL["by_id"], {"id": file_id}).fetchone()
+    own = {"id": file_id, "tries": attempt}
+    asked = connection.execute(_SQL["by_id"], own).fetchone()
     if asked is None:
         return {"is_made": False}
     with tempfile.TemporaryDirectory(prefix="rollbook-") as name:
@@ -91,16 +94,13 @@ def process(
         else:
             rows = _export(connection, path, asked, report_progress)
         connection.commit()
-        store.put(files.members_key(file_id, asked["format"]), path)
-        done = {
-            "id": file_id,
-            "tries": asked["tries"],
-            "rows": rows,
-            "bytes": path.stat().st_size,
-            "hours": hours,
-        }
+        key = files.members_key(file_id, asked["format"], attempt)
+        store.put(key, path)
+        done = {**own, "rows": rows, "bytes": path.stat().st_size, "hours": hours}
     is_made = connection.execute(_SQL["complete"], done).rowcount == 1
     connection.commit()
+    if not is_made:
+        store.discard(key)
     return {"is_made": is_made}
 
 

@@ -207,9 +207,10 @@ WITH own AS (
 SELECT count(*) FILTER (WHERE status = 'removed')::int AS removed FROM withdrawn;
 
 -- name: withdrawn_files
--- What is to be removed from the store: an attempt that was cut off may have left some of them.
-SELECT f.id, f.format FROM member_files AS f JOIN erasures AS e ON e.id = %(id)s
-WHERE f.status = 'removed' AND f.created_at <= e.withdrawn_at;
+-- What is to be removed from the store, also by the next attempt if one is cut off: all of a removed
+-- file, and what attempts that lost their claim have stored of one that is made again.
+SELECT f.id, f.format, f.status, f.tries FROM member_files AS f JOIN erasures AS e ON e.id = %(id)s
+WHERE f.status IN ('removed', 'pending') AND f.created_at <= e.withdrawn_at;
 
 -- name: next_uploads
 -- The next uploads, in their order.

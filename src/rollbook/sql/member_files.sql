@@ -53,8 +53,8 @@ SET status = 'failed', filters = '{}', error = %(error)s, finished_at = clock_ti
 WHERE id = %(id)s AND tries = %(tries)s AND status = 'pending';
 
 -- name: by_id
--- The file that a worker makes. Another claim of it fences this one.
-SELECT * FROM member_files WHERE id = %(id)s AND status = 'pending';
+-- The file that a worker makes. Another claim of it, or an erasure, fences this one.
+SELECT * FROM member_files WHERE id = %(id)s AND tries = %(tries)s AND status = 'pending';
 
 -- name: complete
 -- It is in the store. What was searched for, perhaps a name, isn't needed any more.
@@ -66,7 +66,7 @@ WHERE id = %(id)s AND tries = %(tries)s AND status = 'pending';
 
 -- name: over
 -- Forget the files whose time has ended, before they are removed from the store.
-DELETE FROM member_files WHERE expires_at < now() RETURNING id, format;
+DELETE FROM member_files WHERE expires_at < now() RETURNING id;
 
 -- name: count_members
 -- How many members an export will hold.

@@ -218,6 +218,7 @@ def _run(settings: Settings, task: dict[str, Any], answers: TextIO) -> dict[str,
                 connection,
                 store,
                 file_id=upload_id,
+                attempt=task["attempt"],
                 hours=settings.export_hours,
                 report_progress=report,
             )

@@ -329,10 +329,10 @@ class Slots:
         await self.run(upload_id, 0, lambda _: None, "report")
 
     async def make_members_file(
-        self, file_id: UUID, on_progress: Callable[[Progress], None]
+        self, file_id: UUID, attempt: int, on_progress: Callable[[Progress], None]
     ) -> None:
         """Make a file of members, in a child like an attempt; raises what ``run`` does."""
-        await self.run(file_id, 0, on_progress, "members_file")
+        await self.run(file_id, attempt, on_progress, "members_file")
 
     async def erase(self, erasure_id: UUID) -> bool:
         """Go on with an erasure, in a child like an attempt; returns whether it is done."""

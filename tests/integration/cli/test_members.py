@@ -104,11 +104,11 @@ async def a_worker(
     """A worker that makes files of members, but for its child process."""
     stop = asyncio.Event()
 
-    async def make(file_id: UUID, learn: Callable[[Progress], None]) -> None:
+    async def make(file_id: UUID, attempt: int, learn: Callable[[Progress], None]) -> None:
         del learn
         if fault is not None:
             raise fault
-        await made(system, settings, str(file_id))
+        await made(system, settings, str(file_id), attempt)
 
     making = asyncio.create_task(export.make_due(system, make, stop))
     try:

@@ -38,7 +38,9 @@ async def client_with(
         yield client
 
 
-async def made(system: System, settings: Settings, file_id: str) -> list[Progress]:
+async def made(
+    system: System, settings: Settings, file_id: str, attempt: int = 0
+) -> list[Progress]:
     """Make a file as a worker's child does; returns how far it said that it was."""
     said: list[Progress] = []
     with connect(settings.database_address) as connection:
@@ -46,6 +48,7 @@ async def made(system: System, settings: Settings, file_id: str) -> list[Progres
             connection,
             system.store,
             file_id=UUID(file_id),
+            attempt=attempt,
             hours=settings.export_hours,
             report_progress=said.append,
         )

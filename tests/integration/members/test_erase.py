@@ -205,7 +205,7 @@ async def plant(site: Site, client: httpx.AsyncClient, system: System, settings:
         with connect(settings.database_address) as connection:
             export_file.process(
                 connection, system.store, file_id=UUID(answer.json()["data"]["job_id"]),
-                hours=24, report_progress=lambda _: None,
+                attempt=0, hours=24, report_progress=lambda _: None,
             )  # fmt: skip
 
 
@@ -719,11 +719,11 @@ async def exported(client: httpx.AsyncClient) -> str:
     return file_id
 
 
-def write_export(settings: Settings, system: System, file_id: str) -> None:
+def write_export(settings: Settings, system: System, file_id: str, attempt: int = 0) -> None:
     """As a worker's child does."""
     with connect(settings.database_address) as connection:
         export_file.process(
-            connection, system.store, file_id=UUID(file_id), hours=24,
+            connection, system.store, file_id=UUID(file_id), attempt=attempt, hours=24,
             report_progress=lambda _: None,
         )  # fmt: skip
 

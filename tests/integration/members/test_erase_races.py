@@ -7,17 +7,20 @@ import contextlib
 import io
 import json
 from dataclasses import asdict
-from threading import Thread
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import openpyxl
 import pytest
 from psycopg.types.json import Jsonb
 from pydantic import SecretStr
 
+from rollbook.backends import files
 from rollbook.backends.database import connect, lock, queries
-from rollbook.errors import BusyError
-from rollbook.members import duplicates, erase_files, index
+from rollbook.backends.files import FileStore
+from rollbook.errors import BusyError, ServiceUnavailableError
+from rollbook.members import duplicates, erase_files, export_file, index
 from rollbook.pipeline import report_again
 from rollbook.uploads import retention, undo
 from rollbook.voter_roll.answers import Answer
@@ -29,12 +32,17 @@ from tests.integration.members.test_erase import (
     carry_out,
     erased,
     erased_by_number,
+    exported,
     in_store,
     send,
+    write_export,
 )
 from tests.waiting import PATIENCE_S, join, until
 
 if TYPE_CHECKING:
+    from pathlib import Path
+    from types import ModuleType
+
     import httpx
 
     from rollbook.backends.database import Row
@@ -327,6 +335,8 @@ async def test_who_is_being_brought_back_is_erased_nevertheless(
     monkeypatch: pytest.MonkeyPatch,
     way: str,
 ) -> None:
+    module: ModuleType
+    body: dict[str, Any]
     if way == "undo":
         (receipt, path), number = await left_by_a_list(site, client), id_number(77)
         module, last, body = undo, "_carry_out", {"dry_run": False}
@@ -480,3 +490,100 @@ def roll_rows(site: Site) -> list[Row]:
     ).fetchall()
     site.connection.commit()
     return found
+
+
+async def claimed(site: Site, file_id: str) -> int:
+    """The number of a claim of a file of members, as a worker takes it."""
+    with site.connection.transaction():
+        row = site.connection.execute(
+            "UPDATE member_files SET tries = tries + 1 WHERE id = %s RETURNING tries", (file_id,)
+        ).fetchone()
+    assert row is not None
+    attempt: int = row["tries"]
+    return attempt
+
+
+@pytest.mark.parametrize("is_made_again", [True, False])
+async def test_an_export_s_attempt_that_lost_its_claim_stores_nothing(
+    site: Site,
+    client: httpx.AsyncClient,
+    system: System,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    is_made_again: bool,
+) -> None:
+    send(site, PLANTED, *members(2, 50))
+    await index.run_once(system)
+    file_id = await exported(client)
+    export = export_file._export
+    has_read, goes_on = Event(), Event()
+
+    def frozen(*given: Any) -> int:
+        rows = export(*given)
+        has_read.set()
+        assert goes_on.wait(PATIENCE_S)
+        return rows
+
+    with monkeypatch.context() as patched:
+        patched.setattr(export_file, "_export", frozen)
+        first = asyncio.create_task(
+            asyncio.to_thread(write_export, settings, system, file_id, await claimed(site, file_id))
+        )
+        assert await asyncio.to_thread(has_read.wait, PATIENCE_S)
+    assert carry_out(settings, system, await erased(client, site))
+    path = f"{BASE}/files/{file_id}/content"
+    if is_made_again:
+        write_export(settings, system, file_id, await claimed(site, file_id))
+        before = (await client.get(path)).content
+        assert id_number(50).encode() in before
+    goes_on.set()
+    await first
+    assert in_store(settings.data_dir / "store") == {}
+    if is_made_again:
+        assert (await client.get(path)).content == before
+    else:
+        assert (await client.get(path)).status_code == 409
+
+
+async def test_what_a_cut_off_attempt_has_stored_of_an_export_goes_too(
+    site: Site,
+    client: httpx.AsyncClient,
+    system: System,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    send(site, PLANTED, *members(2, 50))
+    await index.run_once(system)
+    file_id = await exported(client)
+    put = FileStore.put
+
+    def put_and_end(store: FileStore, key: str, source: Path) -> None:
+        put(store, key, source)
+        raise ServiceUnavailableError("The process ends here.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FileStore, "put", put_and_end)
+        with pytest.raises(ServiceUnavailableError):
+            write_export(settings, system, file_id, await claimed(site, file_id))
+    assert in_store(settings.data_dir / "store")
+    assert carry_out(settings, system, await erased(client, site))
+    assert in_store(settings.data_dir / "store") == {}
+    write_export(settings, system, file_id, await claimed(site, file_id))
+    assert (await client.get(f"{BASE}/files/{file_id}/content")).status_code == 200
+
+
+async def test_an_export_that_an_earlier_version_has_made_is_still_sent_and_removed(
+    site: Site, client: httpx.AsyncClient, system: System, settings: Settings
+) -> None:
+    send(site, PLANTED, *members(2, 50))
+    await index.run_once(system)
+    file_id = await exported(client)
+    write_export(settings, system, file_id, await claimed(site, file_id))
+    store = settings.data_dir / "store"
+    (store / files.members_key(UUID(file_id), "csv", 1)).rename(
+        store / files.first_members_key(UUID(file_id), "csv")
+    )
+    sent = await client.get(f"{BASE}/files/{file_id}/content")
+    assert id_number(50).encode() in sent.content
+    assert carry_out(settings, system, await erased(client, site))
+    assert in_store(store) == {}

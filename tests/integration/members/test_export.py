@@ -236,11 +236,11 @@ async def test_a_worker_makes_what_is_due_and_tries_again_what_failed(
     faults: list[Exception] = [ServiceUnavailableError("away"), ValueError("a cell")]
     path = (await client.post(f"{BASE}/export", json={"format": "csv"})).headers["Location"]
 
-    async def make(file_id: UUID, learn: Callable[[Progress], None]) -> None:
+    async def make(file_id: UUID, attempt: int, learn: Callable[[Progress], None]) -> None:
         del learn
         if faults:
             raise faults.pop(0)
-        await made(system, settings, str(file_id))
+        await made(system, settings, str(file_id), attempt)
         stop.set()
 
     async with asyncio.timeout(PATIENCE_S):
@@ -256,8 +256,8 @@ async def test_a_file_that_can_t_be_made_says_so_in_the_end(
     tries = []
     path = (await client.post(f"{BASE}/export", json={"format": "csv"})).headers["Location"]
 
-    async def make(file_id: UUID, learn: Callable[[Progress], None]) -> None:
-        del learn
+    async def make(file_id: UUID, attempt: int, learn: Callable[[Progress], None]) -> None:
+        del attempt, learn
         tries.append(file_id)
         raise ValueError("a cell's text")
 
