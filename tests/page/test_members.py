@@ -144,3 +144,34 @@ def test_an_office_sees_its_own_members_in_the_dark_on_a_phone(
     expect(page.get_by_role("heading", name=name)).to_be_visible()
     expect(page.get_by_role("button", name="Erase this person")).to_have_count(0)
     assert flaws(page, "member-narrow-dark") == []
+
+
+def test_pages_of_members_go_on_where_the_last_one_ended(open_page: OpenPage, site: Site) -> None:
+    """A page by its number would show the last one again when somebody comes before it."""
+    names = [f"Paged{n:02}" for n in range(55)]
+    rows = [member(START + 20 + n, Surname=name) for n, name in enumerate(names)]
+    site.sent(csv_file(rows), "paged.csv")
+    site.until(INDEXED, id=rows[-1]["ID Number"])
+    page = open_page(OPERATOR)
+    go(page, "members")
+    page.get_by_label(SEARCH).fill("paged")
+    expect(page.get_by_text("55 members.")).to_be_visible()
+    pages = page.get_by_role("navigation", name="Pages of members")
+
+    def shown(number: int) -> list[str]:
+        expect(pages).to_contain_text(f"Page {number} of 3")
+        expect(page.locator(".ledger:not(.stale)")).to_be_visible()
+        lines = page.get_by_role("row").get_by_role("link")
+        expect(lines).to_have_count(5 if number == 3 else 25)
+        return [text.partition(",")[0] for text in lines.all_inner_texts()]
+
+    seen = shown(1)
+    pages.get_by_role("button", name="Next").click()
+    expect(page.get_by_role("link", name="Paged00,")).to_have_count(0)
+    seen += shown(2)
+    first = member(START + 19, Surname="Paged")
+    site.sent(csv_file([first]), "before.csv")
+    site.until(INDEXED, id=first["ID Number"])
+    pages.get_by_role("button", name="Next").click()
+    expect(page.get_by_role("link", name="Paged49,")).to_have_count(0)
+    assert seen + shown(3) == names
