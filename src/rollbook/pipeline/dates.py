@@ -37,6 +37,10 @@ _YEAR_AND_DASH: Final = "^[0-9]{4}-"
 _MONTHS: Final = 12
 #: Dates of each kind that a column must have before its date cells are doubted.
 _LEAST_SWAPPED: Final = 2
+#: One in so many doesn't clear the others: it was typed later, or comes from another list. Of right
+#: dates, three in five have a day after the 12th.
+_FEW_CELLS: Final = 9
+_FEW_TEXTS: Final = 5
 _SWAPPED: Final = pl.Series(["date_cells_swapped"])
 _NO_DATE: Final = pl.Series([None], dtype=pl.Date)
 
@@ -82,7 +86,11 @@ class Evidence:
         and month swapped, and leaves the others as text.
         """
         left = max(self.day_first, self.month_first)
-        is_split = not (self.late_cells or self.open_days or (self.day_first and self.month_first))
+        odd = self.open_days + min(self.day_first, self.month_first)
+        is_split = (
+            _FEW_CELLS * self.late_cells <= self.early_cells + self.late_cells
+            and _FEW_TEXTS * odd <= left + odd
+        )
         return is_split and min(self.early_cells, left) >= _LEAST_SWAPPED
 
     def matters(self, before: Order, after: Order) -> bool:
@@ -211,8 +219,9 @@ def dates(
     is_plain = values.is_not_null()
     doubts = nulls(len(texts))
     if order.are_cells_swapped:
-        is_cell = texts.str.contains(_DATE_CELL) & (values.dt.day() != values.dt.month())
-        doubts = doubts.zip_with(~is_cell.fill_null(value=False), _SWAPPED)
+        day = values.dt.day()
+        is_open = texts.str.contains(_DATE_CELL) & (day <= _MONTHS) & (day != values.dt.month())
+        doubts = doubts.zip_with(~is_open.fill_null(value=False), _SWAPPED)
     parts = _parts(texts, today, YEARS_AHEAD.get(field, 1), ~is_plain)
     if parts.height:
         ordered = parts.select("place", *_ordered(order, today))

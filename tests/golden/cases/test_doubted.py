@@ -245,6 +245,22 @@ def test_date_cells_are_flagged_where_the_program_left_the_later_days_as_text(si
     assert codes(done) == [set()] * 5
 
 
+def test_a_date_of_another_hand_does_not_clear_the_cells_that_the_program_took(site: Site) -> None:
+    headers = ("Firstname", "Surname", "Date Joined")
+    early: list[Cell] = [dt.datetime(2024, month, month - 1) for month in range(2, 10)]  # noqa: DTZ001
+    left: list[Cell] = [f"{day}/05/2024" for day in range(13, 18)]
+    typed: list[Cell] = [dt.datetime(2024, 3, 28), "03/04/2024", "05/14/2024"]  # noqa: DTZ001
+    for one in typed:
+        done = send(site, headers, *(("Nomsa", "Dube", day) for day in [*early, *left, one]))
+        flagged = [n for n, found in enumerate(codes(done)) if "date_cells_swapped" in found]
+        assert flagged == list(range(8)), one
+        site.clean()
+    # Of right dates, more than half have a day after the 12th.
+    right = [dt.datetime(2024, month, 20) for month in range(2, 6)]  # noqa: DTZ001
+    done = send(site, headers, *(("Nomsa", "Dube", day) for day in [*early, *left, *right]))
+    assert not any("date_cells_swapped" in found for found in codes(done))
+
+
 def test_a_payment_long_before_the_joining_is_flagged(site: Site) -> None:
     done = send(
         site,
