@@ -176,6 +176,9 @@ def notes(
     ]
     if doubtful:
         yield Note("column_of_other", values={"columns": listed(doubtful)})
+    if document := owners.document_before(names, header.groups, header.given):
+        name, owner = document
+        yield Note("expiry_of_document", values={"header": name[:30], "owner": owner[:30]})
     apart = _set_apart(rows, header)
     if apart is not None:
         yield apart

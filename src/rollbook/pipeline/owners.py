@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Final
 
 from rollbook.pipeline.columns import (
@@ -28,6 +30,17 @@ PERSONAL: Final = frozenset(
 #: Those that every member needs.
 NEEDED: Final = frozenset({*REQUIRED, FULL_NAME})
 _NAMES: Final = frozenset({"firstname", "surname"})
+_EXPIRY: Final = "expiry_date"
+#: Documents that expire, which an ID number doesn't.
+_DOCUMENT: Final = re.compile(
+    r"\b(?:passports?|paspoort|permits?|visas?|visum|licen[cs]es?|lisensie|asylum|refugee"
+    r"|(?:id|identity|identiteits?) ?(?:doc(?:ument)?s?|cards?|kaart|dokument))\b",
+    re.IGNORECASE,
+)
+#: What a list says of a document between its number and its end.
+_OF_DOCUMENT: Final = re.compile(
+    r"\b(?:issued?|country|origin|type|land|uitgereik)\b", re.IGNORECASE
+)
 _ID: Final = "id_number"
 _PASSPORT: Final = "passport_number"
 
@@ -68,6 +81,27 @@ def of_others(
             is_certain = fields[name] in own or fields[name] == BORN
             if is_certain or name in known:
                 yield name, before, is_certain
+
+
+def document_before(
+    names: Sequence[str], groups: Sequence[str], given: Mapping[str, str | None]
+) -> tuple[str, str] | None:
+    """The column of the membership's expiry that may be a document's, and what says so before it.
+
+    The names are in the order of the file, and ``groups`` are the titles above them. What the
+    sender gave for a header counts.
+    """
+    said = {key(name) for name in given}
+    known = map_headers(names, given).known
+    document = title = ""
+    for name, group in zip_longest(names, groups[: len(names)], fillvalue=""):
+        title = group or title
+        if known.get(name) == _EXPIRY:
+            owner = next((one for one in (document, title) if _DOCUMENT.search(one)), None)
+            return None if owner is None or key(name) in said else (name, owner)
+        if not _OF_DOCUMENT.search(name):
+            document = name
+    return None
 
 
 def _end(run: Sequence[str], elsewhere: Sequence[str]) -> int:

@@ -356,6 +356,37 @@ def test_a_phone_after_any_other_person_is_noted(who: str, site: Site) -> None:
     assert f"'Cell' after '{who}'" in notes(done)["column_of_other"]
 
 
+@pytest.mark.parametrize(
+    ("headers", "owner"),
+    [
+        (("Passport Number", "Country of Issue", "Expiry Date"), "Passport Number"),
+        (("Licence No", "Expiry Date"), "Licence No"),
+        (("ID Card", "Date Issued", "Valid Until"), "ID Card"),
+        (("Passport Number", "Ward", "Expiry Date"), None),
+        (("Passport Number", "Passport Expiry", "Ward", "Expiry Date"), None),
+        (("Expiry Date", "Passport Number"), None),
+    ],
+)
+def test_an_expiry_date_after_a_document_is_noted(
+    headers: tuple[str, ...], owner: str | None, site: Site
+) -> None:
+    last = ["2031-05-06" if one in {"Expiry Date", "Valid Until"} else "" for one in headers]
+    done = send(site, (*HEADERS, *headers), (ANN, "Ann", "Aa", "0821111111", *last))
+    said = notes(done).get("expiry_of_document")
+    assert said is None if owner is None else f"follows '{owner}'" in (said or "")
+
+
+def test_an_expiry_date_below_the_title_of_a_document_is_noted(site: Site) -> None:
+    titles = ("", "ID Document", "", "", "Membership", "")
+    headers = ("Firstname", "ID Number", "Expiry Date", "Surname", "Date Joined", "Amount")
+    done = send(site, titles, headers, ("Ann", ANN, "2031-05-06", "Aa", "2024-01-01", "20"))
+    assert "follows 'ID Document'" in notes(done)["expiry_of_document"]
+    site.clean()
+    headers = ("Firstname", "ID Number", "Amount", "Surname", "Expiry Date", "Ward")
+    done = send(site, titles, headers, ("Ann", ANN, "20", "Aa", "2028-01-01", ""))
+    assert "expiry_of_document" not in notes(done)
+
+
 @pytest.mark.parametrize("header", ["Standby", "Nearby school", "Agency", "Deurnommer", "By"])
 def test_words_that_only_resemble_another_person_are_none(header: str, site: Site) -> None:
     done = send(site, (*HEADERS[:3], header, "Cell"), (ANN, "Ann", "Aa", "Bob", "0822222222"))
