@@ -22,6 +22,7 @@ from rollbook.pipeline.aliases import key_of
 from rollbook.pipeline.aliases import note as note_on_aliases
 from rollbook.pipeline.apart import Apart
 from rollbook.pipeline.birth_dates import Differing
+from rollbook.pipeline.counting import Counting
 from rollbook.pipeline.dates import Orders
 from rollbook.pipeline.groups import Groups
 from rollbook.pipeline.match import ledger_of, staging, unstage
@@ -74,7 +75,7 @@ class Staged:
         self._aliased: Counter[tuple[str, str]] = Counter()
         #: What only many rows together show.
         phones = SharedPhones(settings.shared_phone_rows)
-        self._seen = (Differing(), phones, Groups(), Turned(), Apart())
+        self._seen = (Differing(), phones, Groups(), Turned(), Apart(), Counting())
         #: Rows that name their person by a passport.
         self.documents = 0
         #: Whether the file has columns of own fields.
