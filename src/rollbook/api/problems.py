@@ -21,7 +21,7 @@ from starlette.exceptions import HTTPException
 
 from rollbook import languages
 from rollbook.api.requests import HEADER
-from rollbook.backends import exhaustion, files
+from rollbook.backends import exhaustion, file_errors
 from rollbook.backends.database_errors import explained
 from rollbook.errors import (
     NoResourcesError,
@@ -172,7 +172,7 @@ async def _unforeseen(request: Request, error: Exception) -> JSONResponse:
     )
     if exhaustion.is_one(error):
         answer = await _known(request, NoResourcesError(exhaustion.SENTENCE))
-    elif files.is_full(error):
+    elif file_errors.is_full(error):
         answer = await _known(request, NoRoomError(FULL))
     else:
         answer = problem(

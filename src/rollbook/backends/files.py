@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
-import errno
 import hashlib
 import os
 import re
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -24,18 +24,17 @@ from obstore.exceptions import BaseError
 from obstore.store import from_url
 
 from rollbook.backends import exhaustion
+from rollbook.backends.file_errors import mapped, unavailable
 from rollbook.errors import (
     ConfigurationError,
     NoResourcesError,
-    NoRoomError,
-    RollbookError,
     ServiceUnavailableError,
     SourceGoneError,
     WrongStoreError,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 
     from obstore import ObjectMeta
     from obstore.store import ClientConfig, ObjectStore, RetryConfig
@@ -44,6 +43,11 @@ if TYPE_CHECKING:
 
 #: Bytes per part of an upload to the store; two parts are sent at a time.
 PART_BYTES = 5 * 1024 * 1024
+
+#: Files of which several are removed at a time: by calls to an object store beside one another, and
+#: in a folder one after another in a thread.
+CALLS_AT_A_TIME = 10
+FILES_AT_A_TIME = 100
 
 #: Timeouts of a request to an object store; one request may transfer a whole file.
 _TIMES: ClientConfig = {
@@ -62,8 +66,6 @@ _CUT_OFF = re.compile(rf"{_KEY.pattern}#\d+")
 _INSTALLATIONS = "installations"
 #: A file that is written to learn the time of the store's clock.
 _CLOCK = f"{_INSTALLATIONS}/clock"
-
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 SOURCE_GONE = (
     "The file is no longer in the store, so it can't be processed. Please send it as a new upload."
@@ -187,7 +189,7 @@ class FileStore:
             WrongStoreError: its folder isn't there.
         """
         if self._opened is None:
-            with _mapped():
+            with mapped():
                 if self._root is None or not self._root.is_dir():
                     raise self._not_there()
                 self._opened = from_url(self.url)
@@ -237,7 +239,7 @@ class FileStore:
                 await asyncio.to_thread(_sync_to_disk, self._root / key)
         except (BaseError, OSError) as error:
             await asyncio.to_thread(self._tidy, key)
-            raise _unavailable(
+            raise unavailable(
                 error,
                 "The file store doesn't take files right now, so nothing was kept. Please send the "
                 "file again in a few minutes.",
@@ -256,7 +258,7 @@ class FileStore:
             WrongStoreError: the store's folder has gone, with its mount.
         """
         try:
-            with _mapped():
+            with mapped():
                 found = await obstore.get_async(self._store, key)
         except FileNotFoundError:
             self._check_mount()
@@ -267,14 +269,9 @@ class FileStore:
         """Is there a file of this key?"""
         return await self._head(key) is not None
 
-    async def size(self, key: str) -> int:
-        """The size of a file in bytes; 0 where there is none."""
-        found = await self._head(key)
-        return 0 if found is None else found["size"]
-
     async def _head(self, key: str) -> ObjectMeta | None:
         try:
-            with _mapped():
+            with mapped():
                 return await obstore.head_async(self._store, key)
         except FileNotFoundError:
             return None
@@ -287,7 +284,7 @@ class FileStore:
         """
         self._check_mount()
         try:
-            with _mapped():
+            with mapped():
                 await obstore.copy_async(self._store, key, target)
                 if self._root is not None:
                     # Its copy is a second name of the same file, and as old: young files are safe
@@ -304,12 +301,67 @@ class FileStore:
             WrongStoreError: the store's folder has gone, with its mount.
         """
         self._check_mount()
-        with contextlib.suppress(FileNotFoundError), _mapped():
-            if _CUT_OFF.fullmatch(key) and self._root is not None:
-                await asyncio.to_thread(os.unlink, self._root / key)
-            else:
+        with contextlib.suppress(FileNotFoundError), mapped():
+            if self._root is None:
                 await obstore.delete_async(self._store, key)
-        await asyncio.to_thread(self._remove_if_empty, key.partition("/")[0])
+            else:
+                await asyncio.to_thread(self._unlink, key)
+
+    def remove_all(self, keys: Iterable[str]) -> AsyncIterator[int]:
+        """Remove files as ``remove`` does, several at a time; yields the size of each in bytes.
+
+        One that is gone already has the size 0. When one can't be removed, the sizes of those that
+        went beside it are yielded before the error is raised, and no more are begun.
+
+        Raises:
+            WrongStoreError: the store's folder has gone, with its mount.
+        """
+        self._check_mount()
+        return self._several(keys, self._unlink, self._delete)
+
+    def sizes(self, keys: Iterable[str]) -> AsyncIterator[int]:
+        """Yield the size of each file in bytes; 0 where there is none."""
+        return self._several(keys, self._size, self._ask_size)
+
+    async def _several(
+        self,
+        keys: Iterable[str],
+        on_disk: Callable[[str], int],
+        by_call: Callable[[str], Awaitable[int]],
+    ) -> AsyncIterator[int]:
+        """Do something to each file, several at a time, and yield what came of it."""
+        left = iter(keys)
+
+        def in_turn(some: list[str]) -> list[int | BaseException]:
+            return [_end_of(on_disk, key) for key in some]
+
+        while some := list(
+            islice(left, CALLS_AT_A_TIME if self._root is None else FILES_AT_A_TIME)
+        ):
+            if self._root is None:
+                ends = await asyncio.gather(*map(by_call, some), return_exceptions=True)
+            else:
+                ends = await asyncio.to_thread(in_turn, some)
+            failed = None
+            for end in ends:
+                if isinstance(end, int):
+                    yield end
+                elif isinstance(end, FileNotFoundError):
+                    yield 0
+                else:
+                    failed = failed or end
+            if failed is not None:
+                with mapped():
+                    raise failed
+
+    async def _ask_size(self, key: str) -> int:
+        found = await self._head(key)
+        return 0 if found is None else found["size"]
+
+    async def _delete(self, key: str) -> int:
+        size = await self._ask_size(key)
+        await obstore.delete_async(self._store, key)
+        return size
 
     async def remove_empty(self, before: dt.datetime) -> int:
         """Remove the folders of uploads that have been empty since before a moment.
@@ -319,7 +371,7 @@ class FileStore:
         """
         if self._root is None:
             return 0
-        with _mapped():
+        with mapped():
             return await asyncio.to_thread(self._remove_empty, before)
 
     async def each(self, folder: UUID | None = None) -> AsyncIterator[Stored]:
@@ -329,7 +381,7 @@ class FileStore:
         """
         prefix = None if folder is None else f"{folder}/"
         try:
-            with _mapped():
+            with mapped():
                 async for batch in obstore.list(self._store, prefix, chunk_size=1000):
                     for meta in batch:
                         if found := _KEY.fullmatch(meta["path"]):
@@ -345,7 +397,7 @@ class FileStore:
         """The installations that have registered with this store, and when they did."""
         said = {}
         try:
-            with _mapped():
+            with mapped():
                 async for batch in obstore.list(self._store, f"{_INSTALLATIONS}/"):
                     for meta in batch:
                         with contextlib.suppress(ValueError):  # somebody else's
@@ -357,12 +409,12 @@ class FileStore:
 
     async def say_installation(self, installation: UUID) -> None:
         """Register an installation as a user of this store."""
-        with self._there(), _mapped():
+        with self._there(), mapped():
             await obstore.put_async(self._store, _mark(installation), b"Rollbook\n")
 
     async def now(self) -> dt.datetime:
         """The moment at which the store says that a file written now was modified."""
-        with self._there(), _mapped():
+        with self._there(), mapped():
             await obstore.put_async(self._store, _CLOCK, b"Rollbook\n")
             moment: dt.datetime = (await obstore.head_async(self._store, _CLOCK))["last_modified"]
         return moment
@@ -413,7 +465,7 @@ class FileStore:
     def _content(self, key: str) -> Iterator[bytes]:
         """The chunks of a file; raises what ``fetch`` does of the store."""
         try:
-            with _mapped():
+            with mapped():
                 for chunk in obstore.get(self._store, key).stream(min_chunk_size=PART_BYTES):
                     yield bytes(chunk)
         except FileNotFoundError:
@@ -433,7 +485,7 @@ class FileStore:
             WrongStoreError: the bucket isn't there.
         """
         self._check_mount()
-        with self._there(), _mapped():
+        with self._there(), mapped():
             put = obstore.put(self._store, key, source)
             if self._root is not None:
                 _sync_to_disk(self._root / key)
@@ -453,7 +505,7 @@ class FileStore:
 
         If that fails, it is removed later with the upload's folder.
         """
-        with contextlib.suppress(FileNotFoundError, ServiceUnavailableError), _mapped():
+        with contextlib.suppress(FileNotFoundError, ServiceUnavailableError), mapped():
             obstore.delete(self._store, key)
 
     # --- a local store's folders, which hold more than it lists ----------------------------------
@@ -467,6 +519,20 @@ class FileStore:
             for left in path.parent.glob(f"{path.name}*"):
                 left.unlink(missing_ok=True)
         self._remove_if_empty(path.parent.name)
+
+    def _size(self, key: str) -> int:
+        assert self._root is not None
+        return (self._root / key).stat().st_size
+
+    def _unlink(self, key: str) -> int:
+        """Remove a file, and its folder when it is the last; returns its size in bytes."""
+        assert self._root is not None
+        try:
+            size = self._size(key)
+            (self._root / key).unlink()
+        finally:
+            self._remove_if_empty(key.partition("/")[0])
+        return size
 
     def _remove_if_empty(self, folder: str) -> None:
         if self._root is not None and re.fullmatch(_ID, folder):
@@ -500,6 +566,14 @@ class FileStore:
         return found
 
 
+def _end_of(work: Callable[[str], int], key: str) -> int | BaseException:
+    """What came of the work on a file."""
+    try:
+        return work(key)
+    except OSError as error:
+        return error
+
+
 def _mark(installation: UUID) -> str:
     return f"{_INSTALLATIONS}/{installation}"
 
@@ -511,48 +585,6 @@ def _retries(retry_s: float) -> RetryConfig:
         "backoff": {"max_backoff": dt.timedelta(seconds=2)},
         "retry_timeout": dt.timedelta(seconds=retry_s),
     }
-
-
-@contextlib.contextmanager
-def _mapped() -> Iterator[None]:
-    """Map the store's failures to our error; a missing file stays a FileNotFoundError."""
-    try:
-        yield
-    except FileNotFoundError:
-        raise
-    except (BaseError, OSError) as error:
-        raise _unavailable(
-            error,
-            "The file store doesn't answer right now. Nothing was changed; please try again in a "
-            "few minutes.",
-        ) from error
-    except BaseException as error:
-        if exhaustion.is_one(error):
-            raise NoResourcesError(exhaustion.SENTENCE) from error
-        raise
-
-
-def _unavailable(error: Exception, sentence: str) -> RollbookError:
-    """Our own error: a full disk and a store that is away are different errors."""
-    if exhaustion.is_one(error):
-        return NoResourcesError(exhaustion.SENTENCE)
-    if is_full(error):
-        return NoRoomError(
-            "The disk of the file store is full, so nothing was changed. Work resumes "
-            "automatically when there is room again."
-        )
-    return ServiceUnavailableError(sentence)
-
-
-def is_full(error: BaseException) -> bool:
-    """Does an error say that a disk is full, or a quota used up?
-
-    Libraries in other languages keep the system's number in their text.
-    """
-    if isinstance(error, OSError) and error.errno in _FULL:
-        return True
-    text = str(error)
-    return any(f"os error {number})" in text for number in _FULL) or "No space left" in text
 
 
 async def _chunks(found: obstore.GetResult) -> AsyncIterator[bytes]:

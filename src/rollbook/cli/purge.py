@@ -26,6 +26,7 @@ _LABELS = {
     "before_values": "values from before uploads that can't be undone any more",
     "claims": "records of whom an upload's file held",
     "kept_members": "members on lists of undone uploads",
+    "corrections": "corrections by hand of former members",
     "notifications": "notifications",
     "audit_entries": "audit entries",
     "folder_files": "files in processed/ and failed/",

@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import datetime as dt
 from dataclasses import asdict, dataclass
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -56,7 +55,7 @@ BATCH = 200
 #: Rows, and uploads, whose rows one transaction removes; a larger upload has its own.
 ROWS_BATCH = 50_000
 UPLOADS_BATCH = 1_000
-#: Files or uploads about which the store is asked at a time.
+#: Calls to the store at a time, of a request that asks about several uploads.
 STORE_CALLS = 10
 #: Uploads whose former values one transaction removes.
 UNDO_BATCH = 20
@@ -497,29 +496,18 @@ async def stored(system: System, upload: Row) -> StoredReport:
 
 
 async def _removed(system: System, keys: Iterable[str], dry_run: bool) -> AsyncIterator[int]:
-    """Remove files that are no longer in the record, several at a time; yields the size of each.
+    """Remove files that are no longer in the record; yields the size of each that is gone.
 
-    A dry run only asks for the sizes. When the store fails, those that it removed meanwhile are
-    yielded before the error is raised. The others are orphans, which the next round removes.
+    A dry run only asks for the sizes. What a store that fails leaves are orphans, which the next
+    round removes.
     """
-
-    async def one(key: str) -> int:
-        size = await system.store.size(key)
+    try:
+        async for size in system.store.sizes(keys) if dry_run else system.store.remove_all(keys):
+            yield size
+    except ServiceUnavailableError:
         if not dry_run:
-            await system.store.remove(key)
-        return size
-
-    left = iter(keys)
-    while some := list(islice(left, STORE_CALLS)):
-        ends = await asyncio.gather(*map(one, some), return_exceptions=True)
-        failed = [end for end in ends if isinstance(end, BaseException)]
-        for end in ends:
-            if not isinstance(end, BaseException):
-                yield end
-        if failed:
-            if isinstance(failed[0], ServiceUnavailableError) and not dry_run:
-                log.warning("store not reachable, orphaned files are removed in the next round")
-            raise failed[0]
+            log.warning("store not reachable, orphaned files are removed in the next round")
+        raise
 
 
 async def _rows(

@@ -30,7 +30,7 @@ import structlog
 
 from rollbook import config
 from rollbook.accounts import tokens
-from rollbook.backends import exhaustion, files
+from rollbook.backends import exhaustion, file_errors, files
 from rollbook.backends.database import connect, queries
 from rollbook.backends.database_errors import explained
 from rollbook.backends.files import FileStore
@@ -137,7 +137,7 @@ def _meant(settings: Settings, error: BaseException) -> RollbookError | None:
 
 def _of_scratch(error: BaseException) -> RollbookError | None:
     """The upload's error for one of the folder in which this process works."""
-    if files.is_full(error):
+    if file_errors.is_full(error):
         return NoRoomError(
             "The disk of the worker's scratch folder is full. Nothing of the file was merged; it "
             "will be tried again."
