@@ -621,7 +621,7 @@ def test_who_asks_too_often_reads_why_and_goes_on_afterwards(
 ) -> None:
     page = open_page(LIMPOPO)
     [user] = site.ask("SELECT id FROM users WHERE email = %(email)s", email=LIMPOPO)
-    key = f"{site.settings.queue_name}:limits:user:{user}"
+    key = f"bull:{site.settings.queue_name}:rollbook:limits:user:{user}"
     with Redis.from_url(site.settings.redis_address) as redis:
 
         def ask_once_too_often(route: Route) -> None:

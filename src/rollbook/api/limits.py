@@ -64,7 +64,8 @@ class RequestLimits:
     def __init__(self, settings: Settings, redis: Redis) -> None:
         self._per_user = settings.requests_per_minute
         self._per_office = settings.office_requests_per_minute
-        self._prefix = f"{settings.queue_name}:limits"
+        # Among the queue's keys, because Redis' users may be allowed those only.
+        self._prefix = f"bull:{settings.queue_name}:rollbook:limits"
         self._script = redis.register_script(_COUNT)
         self._away_until = 0.0
         self._paid: dict[str, float] = {}

@@ -173,7 +173,8 @@ class UploadQueue:
         This is one of these keys. The first process that doesn't find it writes it, so a changed
         value means that the keys were lost, and events with them.
         """
-        key = f"rollbook:{self._settings.queue_name}:epoch"
+        # Among the queue's keys, because Redis' users may be allowed those only.
+        key = f"bull:{self._settings.queue_name}:rollbook:epoch"
         seconds, microseconds = await reached(self._redis.time())
         async with self._redis.pipeline(transaction=True) as both:
             both.set(key, seconds * 1000 + microseconds // 1000, nx=True)

@@ -14,23 +14,29 @@ import pytest
 from psycopg import sql
 from pydantic import SecretStr
 from redis import Redis
+from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
 from rollbook import cli
+from rollbook.api.limits import RequestLimits
 from rollbook.backends.database import make_pool
 from rollbook.cli import processes
 from rollbook.engines.valkey import _binary as valkey
 from rollbook.errors import ConfigurationError
 from rollbook.service import doctor, doctor_store
+from rollbook.service.system import open_system
 from tests.faults.test_retries import small_disk
+from tests.files import csv_file, members
+from tests.integration.worker.test_worker import ended, sent, working
 from tests.pooler import pooled
 from tests.waiting import kill, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator
     from pathlib import Path
 
     from rollbook.config import Settings
+    from rollbook.model import User
     from rollbook.service.findings import Finding
     from rollbook.service.system import System
 
@@ -303,7 +309,9 @@ async def test_a_user_who_may_not_change_the_queue_is_refused(
 
 
 @pytest.mark.parametrize("own_redis", [[]], indirect=True)
-async def test_what_the_doctor_says_to_allow_is_enough(own_redis: str, settings: Settings) -> None:
+async def test_what_the_doctor_says_to_allow_is_enough_for_all_that_redis_is_used_for(
+    own_redis: str, settings: Settings, make_user: Callable[[], Awaitable[User]]
+) -> None:
     rules = doctor.REDIS_RIGHTS.partition("SETUSER rollbook ")[2].split()
     with Redis.from_url(own_redis) as client:
         client.execute_command("ACL", "SETUSER", "rollbook", *rules)
@@ -312,6 +320,18 @@ async def test_what_the_doctor_says_to_allow_is_enough(own_redis: str, settings:
     assert {one.level for one in await doctor.redis(pointed)} <= {"ok", "warning"}
     with Redis.from_url(own_redis) as client:
         assert client.keys() == []
+    user = await make_user()
+    async with open_system(pointed) as system:
+        await system.queue.epoch_ms()  # of live messages
+        with capture_logs() as said:
+            await RequestLimits(pointed, system.redis).count(user)
+        assert said == []
+        async with working(system):
+            await ended(system, user, await sent(system, user, csv_file(members(3))))
+    with Redis.from_url(own_redis) as client:
+        keys = [str(key) for key in client.scan_iter()]
+    assert len(keys) > 4
+    assert [key for key in keys if not key.startswith(f"b'bull:{pointed.queue_name}:")] == []
 
 
 @pytest.mark.parametrize("own_redis", [["--maxmemory", "1"]], indirect=True)
