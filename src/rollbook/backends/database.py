@@ -265,13 +265,15 @@ def holding(connection: psycopg.Connection[Row], name: str, *, waits: bool) -> I
 
 #: Seconds that a connection of the pool gets to show that it is alive.
 CHECK_S = 5.0
+#: The most connections of a process, besides those for undoing.
+POOL_CONNECTIONS = 10
 
 
 def make_pool(
     address: str,
     *,
     min_size: int = 1,
-    max_size: int = 10,
+    max_size: int = POOL_CONNECTIONS,
     keepalive: KeepAlive = KeepAlive(),  # noqa: B008 - frozen
     answer_s: float = 60,
     statement_timeout_s: float | None = None,

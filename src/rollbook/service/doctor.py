@@ -20,7 +20,13 @@ from psycopg.rows import dict_row
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from rollbook import clock
-from rollbook.backends.database import CONNECT_TIMEOUT_S, SCHEMA_REVISION, queries, reason
+from rollbook.backends.database import (
+    CONNECT_TIMEOUT_S,
+    POOL_CONNECTIONS,
+    SCHEMA_REVISION,
+    queries,
+    reason,
+)
 from rollbook.backends.redis import make_client
 from rollbook.errors import ConfigurationError
 from rollbook.service import clocks
@@ -39,8 +45,7 @@ if TYPE_CHECKING:
 #: The oldest versions that Rollbook works with; the first as ``server_version_num`` has it.
 OLDEST_POSTGRESQL = 150000
 OLDEST_REDIS = (6, 2)
-#: Connections of each process besides those for undoing, and of operators and backups.
-POOL_CONNECTIONS = 10
+#: Connections of operators and backups.
 SPARE_CONNECTIONS = 3
 #: Seconds that a server gets for an answer.
 ANSWER_S = 10.0
