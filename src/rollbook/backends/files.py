@@ -301,11 +301,14 @@ class FileStore:
             WrongStoreError: the store's folder has gone, with its mount.
         """
         self._check_mount()
-        with contextlib.suppress(FileNotFoundError), mapped():
-            if self._root is None:
-                await obstore.delete_async(self._store, key)
-            else:
-                await asyncio.to_thread(self._unlink, key)
+        try:
+            with mapped():
+                if self._root is None:
+                    await obstore.delete_async(self._store, key)
+                else:
+                    await asyncio.to_thread(self._unlink, key)
+        except FileNotFoundError:
+            self._check_mount()
 
     def remove_all(self, keys: Iterable[str]) -> AsyncIterator[int]:
         """Remove files as ``remove`` does, several at a time; yields the size of each in bytes.
@@ -347,6 +350,7 @@ class FileStore:
                 if isinstance(end, int):
                     yield end
                 elif isinstance(end, FileNotFoundError):
+                    self._check_mount()
                     yield 0
                 else:
                     failed = failed or end

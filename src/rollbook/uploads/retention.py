@@ -129,6 +129,8 @@ async def run_once(system: System, *, dry_run: bool = False) -> Purged | None:
         ClockDiffersError: this machine's clock and PostgreSQL's don't agree; nothing was done.
     """
     settings = system.settings
+    # First: files that aren't there would count as removed.
+    await store_proof.prove(system)
     now = await clocks.agreed(system)
     purged = Purged()
 
@@ -188,6 +190,7 @@ async def clean_up(
             f"Reports stay for at least {MIN_REPORT_DAYS} days. Nothing was removed; delete a "
             "single one by its job id."
         )
+    await store_proof.prove(system)
     now = await clocks.agreed(system)
     purged = Purged()
     async with _noting_a_break(system, purged, who=user, dry_run=dry_run):

@@ -18,7 +18,12 @@ from rollbook.accounts.users import issue_token
 from rollbook.backends.database import connect
 from rollbook.backends.files import FileStore, source_key
 from rollbook.cli.purge import purge
-from rollbook.errors import ConflictError, ServiceUnavailableError, SourceGoneError
+from rollbook.errors import (
+    ConflictError,
+    ServiceUnavailableError,
+    SourceGoneError,
+    WrongStoreError,
+)
 from rollbook.folder import intake
 from rollbook.folder import retention as folder_retention
 from rollbook.folder.watcher import Watcher
@@ -441,6 +446,24 @@ async def test_a_store_that_fails_among_the_reports_leaves_one_file_and_counts_t
     done = await retention.run_once(system)
     assert done is not None
     assert (done.orphans, done.bytes, done.reports) == (1, sizes[refused], 0)
+
+
+async def test_a_store_that_is_not_mounted_is_found_before_the_record_forgets_anything(
+    system: System, settings: Settings, make_user: MakeUser, later: Later
+) -> None:
+    user = await make_user()
+    ids = await four_uploads(system, user)
+    store = settings.data_dir / "store"
+    store.rename(store.with_name("mounted elsewhere"))
+    store.mkdir()
+    later(91)
+    elsewhere = settings.model_copy(update={"store_url": store.as_uri()})
+    async with open_system(elsewhere) as opened:
+        with pytest.raises(WrongStoreError):
+            await retention.run_once(opened)
+    uploads = [await lookup.get(system, user, upload_id) for upload_id in ids.values()]
+    assert [upload["source_key"] is not None for upload in uploads] == [False, True, True, True]
+    assert [upload["report_key"] is not None for upload in uploads] == [True, False, True, False]
 
 
 async def test_an_upload_that_is_retried_meanwhile_keeps_its_files_and_is_not_counted(
