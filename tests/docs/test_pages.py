@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 from rollbook.cli import app
+from rollbook.config.environment import OF_COMMANDS, unknown_names
 
 DOCS = docs_pages.DOCS
 ROOT = DOCS.parent
@@ -80,6 +81,32 @@ def test_the_page_of_commands_has_their_options(name: str) -> None:
         if option.startswith("--")
     }
     assert set(re.findall(r"--[a-z-]+", line.split("`", 2)[1])) == options - {"--help"}
+
+
+#: Names that begin as settings do: of commands, of compose.yaml and the scripts beside it, and two
+#: that the page about upgrading calls ignored.
+_OTHERS = {
+    *OF_COMMANDS,
+    *(
+        name
+        for path in (ROOT / "compose.yaml", *(ROOT / "deploy/compose").glob("*.*"))
+        for name in re.findall(r"ROLLBOOK_[A-Z_]+", path.read_text(encoding="utf-8"))
+    ),
+    "ROLLBOOK_NOTIFICATION_QUEUE_NAME",
+    "ROLLBOOK_VOTER_ROLL_QUEUE_NAME",
+}
+
+
+def test_every_setting_that_a_page_names_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {
+        name
+        for page in [*DOCS.rglob("*.md"), ROOT / "README.md"]
+        for name in re.findall(r"\bROLLBOOK_[A-Z0-9_]*[A-Z0-9]\b", page.read_text(encoding="utf-8"))
+    }
+    assert len(names) > 150
+    for name in names:
+        monkeypatch.setenv(name, "1")
+    assert unknown_names().keys() & names <= _OTHERS
 
 
 def test_every_block_is_run_and_marked_as_the_script_knows_it() -> None:
